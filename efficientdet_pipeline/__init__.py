@@ -1,0 +1,1 @@
+"""The street: one command from annotated photos to a production detector."""

@@ -1,0 +1,125 @@
+"""What can go wrong for a user, and the exit code each case ends with.
+
+Exit codes follow sysexits.h where it has the word, so that a scheduler can
+tell "mend the options" (2) from "mend the data" (65) from "try again" (75).
+"""
+
+import errno
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How the program ends; the README's table is made from these docstrings."""
+
+    DONE = 0
+    OPTIONS = 2
+    DATA = 65
+    MISSING = 66
+    BUG = 70
+    CANNOT_WRITE = 73
+    TRY_AGAIN = 75
+    INTERRUPTED = 130
+
+
+EXIT_CODE_MEANING: dict[ExitCode, str] = {
+    ExitCode.DONE: "done (also `--help`, `--helpfull`)",
+    ExitCode.OPTIONS: "wrong, missing or contradictory options; a batch larger than the data",
+    ExitCode.DATA: "data or archive bad or without usable photos; hash differs; checkpoint damaged",
+    ExitCode.MISSING: "path missing, or HTTP 404",
+    ExitCode.BUG: "our own bug; please report it with `--traceback`",
+    ExitCode.CANNOT_WRITE: "cannot write: no permission, or disk full",
+    ExitCode.TRY_AGAIN: "network down, or stopped by SIGTERM after its checkpoint; the same command continues",
+    ExitCode.INTERRUPTED: "Ctrl-C, after its checkpoint; the same command continues",
+}
+
+
+class PipelineError(Exception):
+    """A sentence for the user, with the exit code it ends the program with."""
+
+    exit_code = ExitCode.BUG
+
+
+class OptionsError(PipelineError):
+    """Wrong, missing or contradictory options.
+
+    `option` names the option at fault, so that the reader of the options can
+    add where its value came from.
+    """
+
+    exit_code = ExitCode.OPTIONS
+
+    def __init__(self, message: str, *, option: str | None = None):
+        super().__init__(message)
+        self.option = option
+
+
+class DataError(PipelineError):
+    """Data that cannot be used."""
+
+    exit_code = ExitCode.DATA
+
+
+class MissingError(PipelineError):
+    """A path that is not there."""
+
+    exit_code = ExitCode.MISSING
+
+
+class StoppedError(PipelineError):
+    """The run was asked to stop and left a checkpoint to continue from."""
+
+    def __init__(self, message: str, *, exit_code: ExitCode):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+# The disk, not the path, is at fault.
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """Returns the exit code that `error` ends the program with."""
+    if isinstance(error, PipelineError):
+        return error.exit_code
+    if isinstance(error, OSError):
+        return _exit_code_of_os_error(error)
+    if "No space left on device" in str(error):
+        return ExitCode.CANNOT_WRITE
+    # The detector and the mill know nothing of exit codes; their errors are told apart by name,
+    # because importing them here would make --help wait for them.
+    names = {base.__name__ for base in type(error).__mro__}
+    if "NetworkError" in names:
+        return ExitCode.TRY_AGAIN
+    if "DatasetError" in names:
+        return ExitCode.MISSING if getattr(error, "missing", False) else ExitCode.DATA
+    if "CheckpointError" in names:
+        return ExitCode.DATA
+    return ExitCode.BUG
+
+
+def sentence_of(error: BaseException) -> str:
+    """Returns what the user is told of `error`: one paragraph."""
+    if exit_code_of(error) is ExitCode.BUG:
+        return (
+            f"This is a defect of this program, not of your data: {type(error).__name__}: {error}. "
+            "Please report it with the output of the same command and --traceback."
+        )
+    if not isinstance(error, OSError) or isinstance(error, PipelineError):
+        return str(error)
+    if exit_code_of(error) is ExitCode.CANNOT_WRITE:
+        place = f" {error.filename}" if error.filename else ""
+        return (
+            f"Cannot write{place}: {error.strerror or error}. The run's folder must be writable with room to spare; "
+            "try --workspace on another disk, or free some space: the same command continues."
+        )
+    if error.filename and error.strerror:
+        return f"{error.strerror}: {error.filename}. Check the path."
+    return str(error)
+
+
+def _exit_code_of_os_error(error: OSError) -> ExitCode:
+    if error.errno in _CANNOT_WRITE or "No space left on device" in str(error):
+        return ExitCode.CANNOT_WRITE
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return ExitCode.MISSING
+    return ExitCode.BUG

@@ -1,0 +1,17 @@
+"""Options of --mode=export and freeze_model.py."""
+
+from dataclasses import dataclass
+
+from efficientdet_pipeline.options.declare import option
+from efficientdet_pipeline.options.evaluate import CheckpointOptions
+from efficientdet_pipeline.options.network import NetworkOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(CheckpointOptions, NetworkOptions):
+    """The export."""
+
+    path_output: str = option("")
+    """Where saved_model and <model>_frozen.pb go; default: export in the run's folder."""
+    model_name_: str = option("")
+    """The same as model_name, as the old freeze script spelled it."""

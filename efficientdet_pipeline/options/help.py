@@ -1,0 +1,86 @@
+"""The text of --help, --helpfull, and the README's table of flags, all from the declarations."""
+
+import textwrap
+from collections.abc import Iterable, Mapping
+
+from efficientdet_pipeline.options.declare import Declaration, declarations
+
+USAGE = """\
+usage: python3 main.py [@FILE] [--config FILE] [--mode=MODE] [--flag=value …]
+
+One command takes a zip of annotated photos, makes TFRecord shards, trains an
+EfficientDet, evaluates it as COCO does and exports it for production.
+
+  python3 main.py @params.config --mode=traineval
+  python3 main.py --url_dataset=photos.zip --model_name=efficientdet-d0 --num_epochs=50
+  python3 main.py --mode=infer --saved_model_dir=runs/NAME/export/saved_model --input_image=photo.jpg --output_image_dir=out
+
+Options come from the command line, from @FILE (one --flag=value a line, # for
+comments), or from environment variables of the same name, in this order of
+precedence; then from --hparams, then from the defaults below.
+"""
+
+
+def help_text(mode: str, options_class: type, summaries: Mapping[str, str]) -> str:
+    """Returns the page of `--help` for one mode."""
+    lines = [USAGE, "modes:"]
+    lines += [f"  {name:<10} {summary}{' (default)' if not index else ''}" for index, (name, summary) in enumerate(summaries.items())]
+    lines += ["", f"flags of --mode={mode} (`--helpfull` shows those of every mode):"]
+    lines += _groups(declarations(options_class).values())
+    return "\n".join(lines)
+
+
+def full_help_text(classes: Mapping[str, type], summaries: Mapping[str, str]) -> str:
+    """Returns the page of `--helpfull`: every flag of every mode once."""
+    lines = [USAGE, "modes:"]
+    lines += [f"  {name:<10} {summary}" for name, summary in summaries.items()]
+    lines += ["", "flags of all modes:"]
+    lines += _groups(all_declarations(classes).values())
+    return "\n".join(lines)
+
+
+def all_declarations(classes: Mapping[str, type]) -> dict[str, Declaration]:
+    """Returns every option of every mode once."""
+    known: dict[str, Declaration] = {}
+    for options_class in classes.values():
+        for name, declared in declarations(options_class).items():
+            known.setdefault(name, declared)
+    return known
+
+
+def flags_table(classes: Mapping[str, type]) -> str:
+    """Returns the README's Markdown table of every flag, its default and the modes that take it."""
+    modes_of: dict[str, list[str]] = {}
+    for mode, options_class in classes.items():
+        for name in declarations(options_class):
+            modes_of.setdefault(name, []).append(mode)
+    lines = ["| flag | default | modes | meaning |", "|---|---|---|---|"]
+    for name, declared in all_declarations(classes).items():
+        modes = "all" if len(modes_of[name]) == len(classes) else ", ".join(modes_of[name])
+        aliases = "".join(f", `--{alias}`" for alias in declared.aliases)
+        meaning = declared.help.replace("|", "\\|").replace("<", "&lt;")
+        lines.append(f"| `--{name}`{aliases} | {_default(declared) or ' '} | {modes} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _groups(declared: Iterable[Declaration]) -> list[str]:
+    by_group: dict[str, list[Declaration]] = {}
+    for each in declared:
+        by_group.setdefault(each.group, []).append(each)
+    lines = []
+    for group, members in by_group.items():
+        lines += ["", f"{group}:"]
+        for each in members:
+            default = _default(each)
+            suffix = f" [{default}]" if default else ""
+            names = ", ".join(f"--{spelled}" for spelled in (each.name, *each.aliases))
+            text = textwrap.wrap(each.help + suffix, 88, break_long_words=False, break_on_hyphens=False)
+            lines.append(f"  {names}")
+            lines += [f"      {line}" for line in text]
+    return lines
+
+
+def _default(declared: Declaration) -> str:
+    if declared.default is None or declared.default == "":
+        return ""
+    return str(declared.default).lower() if declared.kind is bool else str(declared.default)

@@ -1,0 +1,42 @@
+"""Options of --mode=infer."""
+
+from dataclasses import dataclass
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.declare import option
+from efficientdet_pipeline.options.evaluate import CheckpointOptions
+from efficientdet_pipeline.options.network import NetworkOptions
+from efficientdet_pipeline.options.run import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferOptions(CheckpointOptions, NetworkOptions):
+    """Detection on photos."""
+
+    input_image: str = option("")
+    """One photo, a glob, or a folder of photos."""
+    output_image_dir: str = option("")
+    """Where the drawn photos and detections.json go."""
+    saved_model_dir: str = option("")
+    """A SavedModel folder or a frozen .pb, instead of a checkpoint."""
+    min_score_thresh: float = option(0.4)
+    """Smallest score that is drawn; detections.json holds all."""
+    max_boxes_to_draw: int = option(100)
+    """Most boxes drawn in a photo."""
+    line_thickness: int = option(0)
+    """Thickness of the boxes in pixels; 0 goes by the photo's size."""
+
+    def __post_init__(self) -> None:
+        """Checks that there is a photo to read and a place to write to."""
+        super().__post_init__()
+        score = self.min_score_thresh
+        check(0.0 <= score <= 1.0, "min_score_thresh", score, "between 0 and 1", "try 0.4")
+        check(self.max_boxes_to_draw >= 0, "max_boxes_to_draw", self.max_boxes_to_draw, "0 or more", "try 100")
+        check(self.line_thickness >= 0, "line_thickness", self.line_thickness, "0 or more", "0 goes by the size")
+        for name, example in (("input_image", "photo.jpg, 'photos/*.jpg' or photos"), ("output_image_dir", "out")):
+            if not getattr(self, name):
+                raise OptionsError(
+                    f"{name} must be given for --mode=infer. Received nothing from the command line, an @file or the "
+                    f"environment; try --{name}={example}.",
+                    option=name,
+                )

@@ -1,0 +1,45 @@
+"""Options that choose the network and the weights it starts from."""
+
+import re
+from dataclasses import dataclass
+
+from efficientdet_pipeline.options.declare import option
+from efficientdet_pipeline.options.run import GeneralOptions, check
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(GeneralOptions):
+    """The network."""
+
+    model_name: str = option("", shapes=True)
+    """The network to build: efficientdet-d0 … d7, d7x, lite0 … lite4; default: backbone_ref, else efficientdet-d0."""
+    image_size: str = option("", shapes=True)
+    """Size of the network's canvas in pixels, one number or WIDTHxHEIGHT; default: the model's own."""
+    num_classes: int | None = option(None, shapes=True)
+    """Number of classes; default: the largest label id of the data."""
+    hparams: str = option("")
+    """automl's hyper-parameters, `a=1,b.c=2` or a YAML file. They stand above the defaults and below every option."""
+
+    def __post_init__(self) -> None:
+        """Checks the picture size; the names are checked where they are looked up."""
+        super().__post_init__()
+        is_size = not self.image_size or re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", self.image_size) is not None
+        check(is_size, "image_size", self.image_size, "a number or WIDTHxHEIGHT", "try 512 or 640x384")
+        if self.image_size:
+            sides = [int(side) for side in self.image_size.split("x")]
+            check(min(sides) >= 32, "image_size", self.image_size, "at least 32 pixels a side", "try 128")
+            check(max(sides) <= 8192, "image_size", self.image_size, "at most 8192 pixels a side", "try 512")
+        classes = self.num_classes
+        check(classes is None or classes > 0, "num_classes", classes, "above 0", "leave it out to take it from the data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedOptions(NetworkOptions):
+    """The weights that training starts from."""
+
+    backbone_ref: str = option("", shapes=True)
+    """Whose pretrained weights to start from; default: model_name."""
+    pretrained_ckpt: str = option("auto", shapes=True)
+    """auto (automl's published COCO checkpoint of backbone_ref, cached), none, a path, or an address."""
+    hub_module_url: str = option("", shapes=True)
+    """Folder, .tar.gz or address of a feature-vector SavedModel to start from; excludes pretrained_ckpt."""

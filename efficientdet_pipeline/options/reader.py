@@ -1,0 +1,226 @@
+"""Reads the options of a run from everywhere they may come from.
+
+Command line over @file over environment over --hparams over default. Each
+value keeps the place it came from, for the errors and for the run's record.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from absl import flags
+
+from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.options.declare import Declaration, declarations
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value that a user gave, and where."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was read: values by option, before the mode's dataclass checks them."""
+
+    mode: str
+    given: dict[str, Given]
+    """The options that apply to the mode, where something was given."""
+    without_effect: dict[str, Given]
+    """Known options that the mode does not have."""
+
+    def source_of(self, name: str) -> str:
+        """Returns where an option's value came from."""
+        return self.given[name].source if name in self.given else DEFAULT
+
+
+class Reader:
+    """Knows every option of every mode; `classes` maps a mode to its dataclass."""
+
+    def __init__(self, classes: Mapping[str, type], default_mode: str):
+        self.classes = classes
+        self.default_mode = default_mode
+        self.known: dict[str, Declaration] = {}
+        for options_class in dict.fromkeys(classes.values()):
+            for name, declared in declarations(options_class).items():
+                self.known.setdefault(name, declared)
+        self.alias_of = {alias: name for name, declared in self.known.items() for alias in declared.aliases}
+        self._flags = self._define_flags()
+
+    def read(self, argv: Sequence[str], environ: Mapping[str, str]) -> Sources:
+        """Returns what `argv` (without the program's name), its @files and `environ` give."""
+        given: dict[str, Given] = {}
+        from_files: dict[str, Given] = {}
+        tokens: list[str] = []
+        for token in _join_config(argv):
+            if token.startswith("@"):
+                from_files |= self._read_file(token[1:])
+            else:
+                tokens.append(token)
+        given |= self._read_environment(environ)
+        given |= from_files
+        given |= self._parse(tokens, "the command line")
+
+        mode = given["mode"].value if "mode" in given else self.default_mode
+        if mode not in self.classes:
+            near = difflib.get_close_matches(str(mode), self.classes, n=1, cutoff=0.4)
+            raise OptionsError(
+                f"mode must be one of {', '.join(self.classes)}. Received {mode!r} from {given['mode'].source}"
+                + (f"; did you mean {near[0]}?" if near else "; `--help` says what each does.")
+            )
+        names = declarations(self.classes[mode])
+        return Sources(
+            mode=mode,
+            given={name: each for name, each in given.items() if name in names},
+            without_effect={name: each for name, each in given.items() if name not in names},
+        )
+
+    def build(self, sources: Sources, defaults: Mapping[str, Given] | None = None) -> Any:
+        """Returns the mode's options; `defaults` (from --hparams) stand below what was given.
+
+        Raises:
+          OptionsError: a check failed; the message says where the value came from.
+        """
+        values = {name: each.value for name, each in (defaults or {}).items()}
+        values |= {name: each.value for name, each in sources.given.items()}
+        values["mode"] = sources.mode
+        try:
+            return self.classes[sources.mode](**values)
+        except OptionsError as error:
+            place = (defaults or {}).get(error.option or "")
+            place = sources.given.get(error.option or "", place)
+            if place is None:
+                raise
+            raise OptionsError(f"{error} ({error.option} came from {place.source}.)", option=error.option) from None
+
+    # absl reads the flags, so that --flag, --noflag, --flag=value and --flag value mean what its users expect.
+
+    def _define_flags(self) -> flags.FlagValues:
+        values = flags.FlagValues()
+        define = {
+            bool: flags.DEFINE_boolean,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            str: flags.DEFINE_string,
+        }
+        for name, declared in self.known.items():
+            for spelled in (name, *declared.aliases):
+                define[declared.kind](spelled, None, declared.help, flag_values=values)
+        return values
+
+    def _parse(self, tokens: Sequence[str], source: str) -> dict[str, Given]:
+        """Returns the options in `tokens`, each with `source`."""
+        for name in self._flags:
+            self._flags[name].unparse()
+        try:
+            rest = self._flags(["main.py", *tokens])[1:]
+        except flags.UnrecognizedFlagError as error:
+            raise OptionsError(self._unknown(error.flagname, source)) from None
+        except flags.IllegalFlagValueError as error:
+            raise OptionsError(self._wrong_type(str(error), source)) from None
+        except flags.Error as error:
+            raise OptionsError(f"Options must read --flag=value. Received, from {source}: {error}.") from None
+        if rest:
+            raise OptionsError(
+                f"Options must begin with two dashes. Received {rest[0]!r} from {source}; "
+                f"try --{rest[0].lstrip('-')}, or @{rest[0]} if it is a file of options."
+            )
+        return {
+            self.alias_of.get(name, name): Given(self._flags[name].value, source)
+            for name in self._flags
+            if self._flags[name].present and self._flags[name].value is not None
+        }
+
+    def _unknown(self, name: str, source: str) -> str:
+        spelled = name.removeprefix("no") if name.removeprefix("no") in self.known else name
+        near = difflib.get_close_matches(spelled, [*self.known, *self.alias_of], n=1, cutoff=0.5)
+        advice = f"did you mean --{near[0]}?" if near else "`--helpfull` lists every option."
+        return f"Unknown option --{name}, from {source}; {advice}"
+
+    def _wrong_type(self, message: str, source: str) -> str:
+        flag, _, value = message.removeprefix("flag --").partition(":")[0].partition("=")
+        declared = self.known.get(self.alias_of.get(flag, flag))
+        if declared is None:
+            return f"Options must read --flag=value. Received, from {source}: {message}."
+        expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[declared.kind]
+        example = "true" if declared.kind is bool else declared.default
+        advice = f"try --{flag}={example}." if example not in {None, ""} else f"`--help` tells what --{flag} does."
+        return f"{flag} must be {expected}. Received {value!r} from {source}; {advice}"
+
+    def _read_environment(self, environ: Mapping[str, str]) -> dict[str, Given]:
+        found = {}
+        for name in [*self.alias_of, *self.known]:
+            value = environ.get(name, "").strip()
+            if value:
+                found |= self._parse([f"--{name}={value}"], f"the environment variable {name}")
+        return found
+
+    def _read_file(self, path: str) -> dict[str, Given]:
+        try:
+            with open(path, encoding="utf-8-sig") as file:
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            raise MissingError(_no_options_file(path)) from None
+        except (UnicodeDecodeError, IsADirectoryError) as error:
+            raise OptionsError(
+                f"A file of options must be text, one --flag=value a line. Received {path!r}: {error}."
+            ) from None
+        found: dict[str, Given] = {}
+        for number, line in enumerate(lines, start=1):
+            token = _strip_comment(line)
+            if not token:
+                continue
+            source = f"{path}, line {number}"
+            if not token.startswith("-"):
+                raise OptionsError(f"A line of a file of options must read --flag=value. Received {token!r} ({source}).")
+            flag, equals, value = token.partition("=")
+            words = token.split(None, 1)
+            if len(words) == 2 and (not equals or len(words[0]) < len(flag)):
+                flag, value, equals = words[0], words[1], "="
+            found |= self._parse([flag + equals + _unquote(value.strip())], source)
+        return found
+
+
+def _join_config(argv: Sequence[str]) -> Iterator[str]:
+    """Yields the tokens with `--config FILE` (and absl's `--flagfile`) turned into `@FILE`."""
+    tokens = iter(argv)
+    for token in tokens:
+        name, equals, value = token.partition("=")
+        if name not in {"--config", "-config", "--flagfile", "-flagfile"}:
+            yield token
+            continue
+        path = value if equals else next(tokens, "")
+        if not path:
+            raise OptionsError(f"{name} must be followed by the path of a file of options, for example params.config.")
+        yield "@" + path
+
+
+def _strip_comment(line: str) -> str:
+    """Returns the line without a comment: `#` at its start or after a space."""
+    stripped = line.strip()
+    if stripped.startswith("#"):
+        return ""
+    for index in range(1, len(stripped)):
+        if stripped[index] == "#" and stripped[index - 1].isspace():
+            return stripped[:index].rstrip()
+    return stripped
+
+
+def _unquote(value: str) -> str:
+    is_quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1] if is_quoted else value
+
+
+def _no_options_file(path: str) -> str:
+    folder = os.path.dirname(path) or "."
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    near = difflib.get_close_matches(os.path.basename(path), names, n=1, cutoff=0.6)
+    advice = f"Did you mean @{os.path.join(os.path.dirname(path), near[0])}?" if near else "Give the path of the file."
+    return f"There is no file of options {path!r} (@{path} on the command line). {advice}"

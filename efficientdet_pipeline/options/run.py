@@ -1,0 +1,71 @@
+"""Options that every mode has, and those that name a run's folder."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.declare import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralOptions:
+    """Every mode."""
+
+    mode: str = option("traineval")
+    """What to do; `--help` lists the modes."""
+    debug: bool = option(False)
+    """Log everything, show tracebacks, and run the model eagerly (slow)."""
+    traceback: bool = option(False)
+    """Show the traceback of an error beneath its sentence."""
+    tf_random_seed: int = option(111111, aliases=("seed",), shapes=True)
+    """Seed of the split, the weights, the order of the photos and every augmentation."""
+
+    def __post_init__(self) -> None:
+        """Checks what needs no look at the data; each class checks its own fields."""
+        check(self.tf_random_seed >= 0, "tf_random_seed", self.tf_random_seed, "0 or more", "try 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(GeneralOptions):
+    """The run's folder."""
+
+    workspace: str = option("runs")
+    """Folder that holds one folder a run."""
+    run_name: str = option("")
+    """Name of the run's folder; without it `<model>-<8 hex of the options that shape the training>`."""
+    model_dir: str = option("")
+    """The run's folder itself, instead of workspace and run_name."""
+    model_ckpts: str = option("")
+    """Output root: the run's folder becomes ROOT/model, the export ROOT/freeze_model."""
+    overwrite: bool = option(False)
+    """Begin the run anew: its folder is emptied first. Nothing else is ever deleted."""
+
+    def __post_init__(self) -> None:
+        """Checks the run's name."""
+        super().__post_init__()
+        check_text = "a name without slashes"
+        is_plain = "/" not in self.run_name and "\\" not in self.run_name and self.run_name not in {".", ".."}
+        check(is_plain, "run_name", self.run_name, check_text, "give the folder by --model_dir or --workspace")
+        if self.model_dir and self.run_name:
+            raise OptionsError(
+                f"model_dir is the run's folder itself, run_name a name in the workspace; received both "
+                f"(model_dir={self.model_dir!r}, run_name={self.run_name!r}). Give one of them.",
+                option="run_name",
+            )
+
+
+def check(holds: bool, name: str, received: Any, expected: str, advice: str) -> None:
+    """Raises OptionsError in the house's form where `holds` is false."""
+    if not holds:
+        raise OptionsError(f"{name} must be {expected}. Received {received!r}; {advice}.", option=name)
+
+
+def check_choice(name: str, received: str, choices: tuple[str, ...]) -> None:
+    """Raises OptionsError with the nearest name where `received` is none of `choices`."""
+    if received in choices:
+        return
+    known = ", ".join(repr(choice) if not choice else choice for choice in choices)
+    near = difflib.get_close_matches(received, choices, n=1, cutoff=0.4)
+    advice = f"did you mean {near[0]}?" if near else "choose one of them."
+    raise OptionsError(f"{name} must be one of {known}. Received {received!r}; {advice}", option=name)

@@ -1,0 +1,5 @@
+"""Builds the package; all settings stand in pyproject.toml."""
+
+from setuptools import setup
+
+setup()

@@ -1,0 +1,22 @@
+"""What every test shares: a quiet TensorFlow and the folder of real data."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest  # noqa: E402 - the environment above must be set before anything loads TensorFlow
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Returns the folder of real data sets, or skips the test and says why."""
+    folder = os.environ.get("EFFICIENTDET_TEST_DATA")
+    if not folder:
+        pytest.skip("EFFICIENTDET_TEST_DATA is not set: it names the folder of real data sets")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.skip(f"EFFICIENTDET_TEST_DATA={folder} is not a folder")
+    return path

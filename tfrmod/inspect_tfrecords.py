@@ -1,0 +1,8 @@
+"""Draws what is in shards: `python3 tfrmod/inspect_tfrecords.py --file_pattern=…`."""
+
+import sys
+
+from efficientdet_pipeline.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(mode="inspect"))
