@@ -11,7 +11,7 @@ class DatasetOptions(RunOptions):
     """Photos in, shards out."""
 
     url_dataset: str = option("")
-    """The annotated photos: http(s) address of a zip, a local zip, or a folder."""
+    """The annotated photos: http(s) address of a zip, a local zip, a folder, or `demo` for the embedded data set."""
     dataset_sha256: str = option("")
     """Expected sha256 of the zip; a download that differs is refused."""
     cache_dir: str = option("")

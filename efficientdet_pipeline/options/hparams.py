@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
-from efficientdet_pipeline.options.declare import declarations
+from efficientdet_pipeline.options.declare import Declaration, declarations
 from efficientdet_pipeline.options.reader import Given
 
 # These describe the network but are options too: what a user types most.
@@ -62,10 +62,10 @@ def read_hparams(text: str, source: str, options_class: type) -> HparamsGiven:
     for key, value in parsed.items():
         if key == "label_map" or key == "name":
             continue
-        if HPARAMS[key].kind == "network" and key not in BOTH:
+        if HPARAMS[key].owner == "network" and key not in BOTH:
             network[key] = value
         elif key in known:
-            options[key] = Given(_as_option(value, known[key].kind), place)
+            options[key] = Given(_as_option(value, known[key]), place)
         elif key in WITHOUT_EFFECT:
             ignored[key] = WITHOUT_EFFECT[key]
         elif value != HPARAMS[key].default:
@@ -73,8 +73,11 @@ def read_hparams(text: str, source: str, options_class: type) -> HparamsGiven:
     return HparamsGiven(network, options, parsed.get("label_map"), ignored)
 
 
-def _as_option(value: Any, kind: type) -> Any:
+def _as_option(value: Any, declared: Declaration) -> Any:
     """Returns a hyper-parameter's value as the option of the same name has it."""
+    kind = declared.kind
+    if value is None and declared.optional:
+        return None
     if kind is str:
         if value is None:
             return ""
@@ -82,7 +85,8 @@ def _as_option(value: Any, kind: type) -> Any:
             height, width = value
             return f"{width}x{height}"
         return str(value)
-    return value if value is None else kind(value)
+    # automl writes None where it means "off".
+    return kind() if value is None else kind(value)
 
 
 def network_overrides(options: Any, hparams: HparamsGiven) -> Mapping[str, Any]:

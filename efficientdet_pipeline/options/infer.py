@@ -23,8 +23,6 @@ class InferOptions(CheckpointOptions, NetworkOptions):
     """Smallest score that is drawn; detections.json holds all."""
     max_boxes_to_draw: int = option(100)
     """Most boxes drawn in a photo."""
-    line_thickness: int = option(0)
-    """Thickness of the boxes in pixels; 0 goes by the photo's size."""
 
     def __post_init__(self) -> None:
         """Checks that there is a photo to read and a place to write to."""
@@ -32,7 +30,6 @@ class InferOptions(CheckpointOptions, NetworkOptions):
         score = self.min_score_thresh
         check(0.0 <= score <= 1.0, "min_score_thresh", score, "between 0 and 1", "try 0.4")
         check(self.max_boxes_to_draw >= 0, "max_boxes_to_draw", self.max_boxes_to_draw, "0 or more", "try 100")
-        check(self.line_thickness >= 0, "line_thickness", self.line_thickness, "0 or more", "0 goes by the size")
         for name, example in (("input_image", "photo.jpg, 'photos/*.jpg' or photos"), ("output_image_dir", "out")):
             if not getattr(self, name):
                 raise OptionsError(

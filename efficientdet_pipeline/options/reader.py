@@ -7,7 +7,7 @@ value keeps the place it came from, for the errors and for the run's record.
 import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from absl import flags
@@ -16,6 +16,9 @@ from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.declare import Declaration, declarations
 
 DEFAULT = "default"
+# Lines of a file of options between which settings suit the embedded data set alone.
+DEMO_BEGIN = "# demo settings: begin"
+DEMO_END = "# demo settings: end"
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Given:
 
     value: Any
     source: str
+    is_demo: bool = False
+    """Whether it stands in a file's block of demo settings."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,10 @@ class Reader:
                 f"A file of options must be text, one --flag=value a line. Received {path!r}: {error}."
             ) from None
         found: dict[str, Given] = {}
+        in_demo = False
         for number, line in enumerate(lines, start=1):
+            if line.strip().lower() in {DEMO_BEGIN, DEMO_END}:
+                in_demo = line.strip().lower() == DEMO_BEGIN
             token = _strip_comment(line)
             if not token:
                 continue
@@ -184,7 +192,8 @@ class Reader:
             words = token.split(None, 1)
             if len(words) == 2 and (not equals or len(words[0]) < len(flag)):
                 flag, value, equals = words[0], words[1], "="
-            found |= self._parse([flag + equals + _unquote(value.strip())], source)
+            for name, given in self._parse([flag + equals + _unquote(value.strip())], source).items():
+                found[name] = replace(given, is_demo=in_demo)
         return found
 
 

@@ -52,7 +52,7 @@ class OptimizationOptions(AugmentationOptions):
     lr_warmup_epoch: float = option(1.0, shapes=True)
     """Length of the warm-up in epochs."""
     lr_decay_method: str = option("cosine", choices=("cosine", "stepwise", "polynomial", "constant"), shapes=True)
-    """The curve after the warm-up; cosine ends at one hundredth of the learning rate."""
+    """The curve after the warm-up; cosine and polynomial end at zero."""
     first_lr_drop_epoch: float = option(200.0, shapes=True)
     """Epoch of the first tenfold drop (stepwise)."""
     second_lr_drop_epoch: float = option(250.0, shapes=True)

@@ -1,0 +1,99 @@
+"""The end of a run: its numbers, its pictures, its export, and what to type next."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+from efficientdet.inputs import fit_to_canvas
+
+from efficientdet_pipeline.commands.network import Network
+from efficientdet_pipeline.commands.scoring import Scorer
+from efficientdet_pipeline.commands.shards import Shards
+from efficientdet_pipeline.data.records import decode_photo, parse_record
+from efficientdet_pipeline.data.batches import boxes_in_pixels
+from efficientdet_pipeline.data.order import all_records
+from efficientdet_pipeline.evaluation import format_table, write_metrics
+from efficientdet_pipeline.exporting import export
+from efficientdet_pipeline.inference.detected import per_image
+from efficientdet_pipeline.inference.images import write_image
+from efficientdet_pipeline.inference.pictures import contact_sheet, draw_comparison
+from efficientdet_pipeline.runs.folder import RunFolder
+from efficientdet_pipeline.training import checkpoints
+
+PHOTOS_DRAWN = 8
+
+
+def finish(
+    options: Any, folder: RunFolder, network: Network, shards: Shards, detector: keras.Model, scorer: Scorer | None
+) -> None:
+    """Leaves the run as a user wants to find it; after --mode=train that is the checkpoint alone."""
+    if scorer is None:
+        logging.info("Done. Checkpoint: %s", folder.last)
+        logging.info("Next: python3 main.py --mode=export --model_dir=%s", folder.path)
+        return
+    best = checkpoints.find_checkpoint(folder.best)
+    detector.load_weights(best / checkpoints.WEIGHTS)
+    marker = checkpoints.read_marker(best)
+    metrics = {**marker["metrics"], "checkpoint": "best", "last": _last_row(folder)}
+    write_metrics(folder.metrics, metrics, marker["epoch"])
+    if options.eval_name:
+        write_metrics(folder.metrics.with_name(f"metrics_{options.eval_name}.json"), metrics, marker["epoch"])
+    picture = draw_validation(folder.pictures, network, shards, scorer)
+    logging.info("Exporting the best checkpoint (epoch %d).", marker["epoch"])
+    exported = export(
+        detector, network.config, folder.export_path, label_map=network.label_map, hparams=network.hparams
+    )
+    logging.info("\nDone: epoch %d is the best of this run.\n%s\n", marker["epoch"], format_table(marker["metrics"]))
+    for what, path in (
+        ("metrics", folder.metrics),
+        ("picture", picture),
+        ("saved model", exported.saved_model),
+        ("frozen graph", exported.frozen_graph),
+    ):
+        logging.info("%-12s  %s", what, path)
+    _say_next(exported.saved_model)
+
+
+def say_finished(folder: RunFolder, options: Any) -> None:
+    """Tells that there is nothing left to do."""
+    logging.info(
+        "The run %s is finished with %d epochs. A larger --num_epochs extends it, --overwrite begins it anew.",
+        folder.path,
+        options.num_epochs,
+    )
+    if (folder.export_path / "saved_model").exists():
+        _say_next(folder.export_path / "saved_model")
+
+
+def draw_validation(pictures: Path, network: Network, shards: Shards, scorer: Scorer) -> Path:
+    """Draws truth beside detections for the first validation photos; returns the sheet's path."""
+    drawn = []
+    for serialized in all_records(shards.val).take(PHOTOS_DRAWN):
+        record = parse_record(serialized)
+        photo = decode_photo(record.encoded)
+        image, scale = fit_to_canvas(photo, network.config)
+        found = per_image(scorer.detect(image[None], scale[None]))[0]
+        truth = (boxes_in_pixels(record, photo).numpy(), record.class_ids.numpy())
+        drawn.append(draw_comparison(np.asarray(photo), truth, found, label_map=network.label_map, min_score=0.3))
+    pictures.mkdir(parents=True, exist_ok=True)
+    sheet = pictures / "validation.png"
+    write_image(sheet, contact_sheet(drawn, columns=2))
+    return sheet
+
+
+def _last_row(folder: RunFolder) -> dict[str, Any]:
+    """Returns the numbers of the last epoch, as results.csv has them."""
+    with open(folder.results, encoding="utf-8", newline="") as file:
+        row = list(csv.DictReader(file))[-1]
+    return {name: json.loads(value) for name, value in row.items() if value and (name.startswith("A") or name == "epoch")}
+
+
+def _say_next(saved_model: Path) -> None:
+    logging.info(
+        "Next: python3 main.py --mode=infer --saved_model_dir=%s --input_image=PHOTO.jpg --output_image_dir=out",
+        saved_model,
+    )

@@ -1,0 +1,78 @@
+"""Runs a detector over shards and compares what it finds with the truth."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import keras
+import numpy as np
+import tensorflow as tf
+from efficientdet.config import DetectorConfig
+from efficientdet.inputs import fit_to_canvas
+from efficientdet.types import Detections
+from tqdm import tqdm
+
+from efficientdet_pipeline.console import is_terminal
+from efficientdet_pipeline.data.batches import EvaluationBatch, evaluation_batches
+from efficientdet_pipeline.evaluation import DetectedImage, TruthImage, coco_metrics, detected_images, read_truth
+
+
+class Scorer:
+    """COCO metrics of a detector on shards; built once a run, used after every few epochs."""
+
+    def __init__(
+        self,
+        detector: keras.Model,
+        config: DetectorConfig,
+        files: Sequence[str],
+        *,
+        label_map: dict[int, str],
+        batch_size: int,
+        limit: int | None = None,
+        truth_json: str = "",
+    ):
+        self.label_map = label_map
+        self.detect = detector_function(detector, config)
+        self._truth = read_truth(Path(truth_json)) if truth_json else None
+        self._batches = evaluation_batches(
+            files, lambda photo: fit_to_canvas(photo, config), batch_size=batch_size, limit=limit
+        )
+
+    def __call__(self) -> dict[str, Any]:
+        """Returns the metrics of the detector as it is now."""
+        truth: list[TruthImage] = []
+        detected: list[DetectedImage] = []
+        for batch in tqdm(self._batches, desc="evaluating", unit="batch", leave=False, disable=not is_terminal()):
+            source_ids = batch.source_ids.numpy()
+            detected += detected_images(source_ids, self.detect(batch.images, batch.scales))
+            truth += _truth_of(batch)
+        if self._truth is not None:
+            seen = {image.source_id for image in detected}
+            truth = [image for image in self._truth if image.source_id in seen]
+        return coco_metrics(truth, detected, self.label_map)
+
+
+def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
+    """Returns (images (b, H, W, 3) normalised, scales (b,)) → Detections, traced once for every batch size."""
+
+    @tf.function(
+        input_signature=(
+            tf.TensorSpec((None, *config.image_size, 3), tf.float32),
+            tf.TensorSpec((None,), tf.float32),
+        )
+    )
+    def detect(images: tf.Tensor, scales: tf.Tensor) -> Detections:
+        return efficientdet.detections(config, detector(images, training=False), scales)
+
+    return detect
+
+
+def _truth_of(batch: EvaluationBatch) -> list[TruthImage]:
+    truth = []
+    for row, (source_id, count) in enumerate(zip(batch.source_ids.numpy(), batch.num_boxes.numpy(), strict=True)):
+        boxes, class_ids, is_crowd, areas = (
+            np.asarray(part[row][:count]) for part in (batch.boxes_original, batch.class_ids, batch.is_crowd, batch.areas)
+        )
+        truth.append(TruthImage(source_id.decode(), boxes, class_ids, is_crowd, areas))
+    return truth

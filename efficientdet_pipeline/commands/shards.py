@@ -1,0 +1,103 @@
+"""The shards of a run: those that options name, or those made of its photos."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from absl import logging
+from tfrmod import manifest
+from tfrmod.hparams import max_instances
+
+from efficientdet_pipeline.commands import dataset, metadata
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.runs import records
+from efficientdet_pipeline.runs.folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shards:
+    """What a training has to know of its data."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    num_train: int
+    num_classes: int
+    """The largest label id."""
+    label_map: dict[int, str]
+    max_instances: int
+
+
+def shards_identity(options: Any) -> str:
+    """Returns what tells the data of a run from other data, as hex digits."""
+    if not options.train_file_pattern:
+        return dataset.data_identity(options)
+    files = manifest.shard_files(options.train_file_pattern)
+    text = "\n".join(f"{path.name} {path.stat().st_size}" for path in files)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_shards(options: Any, folder: RunFolder, identity: str, hparams: Any) -> Shards:
+    """Returns the shards to train on; makes them of the photos where no option names shards."""
+    if options.train_file_pattern:
+        return _given_shards(options, hparams)
+    made = dataset.make_shards(options, folder.records_path, identity, label_map=hparams.label_map)
+    records.update_json(folder.metadata, metadata.of_data(options, made))
+    train, val = made.splits["train"], made.splits.get("val")
+    if not train.num_images:
+        raise DataError(
+            f"The training split must hold photos. It holds none of the {sum(s.num_images for s in made.splits.values())} "
+            "photos; check --train_set and --train_valid_split."
+        )
+    has_val = val is not None and val.num_images > 0
+    if options.mode == "traineval" and not has_val:
+        raise OptionsError(
+            "traineval needs validation photos. The split left none "
+            f"(train_valid_split={options.train_valid_split}, test_split={options.test_split}); "
+            "try a smaller --train_valid_split, --val_set, or --mode=train."
+        )
+    return Shards(
+        train=tuple(str(made.folder / shard.name) for shard in train.files),
+        val=tuple(str(made.folder / shard.name) for shard in val.files) if has_val else (),
+        num_train=train.num_images,
+        num_classes=made.num_classes,
+        label_map=made.label_map,
+        max_instances=options.max_instances_per_image or max(1, made.max_instances_per_image),
+    )
+
+
+def _given_shards(options: Any, hparams: Any) -> Shards:
+    logging.info("Counting the records of %s.", options.train_file_pattern)
+    train = _counts(options.train_file_pattern)
+    val = manifest.shard_files(options.val_file_pattern) if options.val_file_pattern else ()
+    label_map = named_classes(hparams.label_map) or train.label_map
+    logging.info(
+        "train %d photos, %d boxes (%s)",
+        train.num_images,
+        train.num_boxes,
+        ", ".join(f"{name} {count:,}" for name, count in train.boxes_per_class.items()),
+    )
+    return Shards(
+        train=tuple(str(path) for path in train.files),
+        val=tuple(str(path) for path in val),
+        num_train=train.num_images,
+        num_classes=max(train.num_classes, max(label_map, default=1)),
+        label_map=label_map,
+        max_instances=options.max_instances_per_image or max_instances(train.max_instances_per_image),
+    )
+
+
+def _counts(pattern: str) -> manifest.ShardCounts:
+    counts = manifest.count_shards(pattern)
+    if not counts.num_images:
+        raise DataError(f"The shards {pattern} must hold records. They hold none; check --train_file_pattern.")
+    return counts
+
+
+def named_classes(label_map: Any) -> dict[int, str]:
+    """Returns the label map of --hparams as {id: name}; automl names three by a word."""
+    if not label_map:
+        return {}
+    if isinstance(label_map, str):
+        named = dataset.read_label_map(label_map)
+        return named or {}
+    return {int(class_id): str(name) for class_id, name in label_map.items()}

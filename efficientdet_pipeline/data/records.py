@@ -1,0 +1,76 @@
+"""Reads one serialized record: a photo and its boxes. n: boxes of the photo."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+from tfrmod import example as keys
+
+
+class Record(NamedTuple):
+    """What a shard holds about one photo."""
+
+    encoded: tf.Tensor
+    """The photo's file, a scalar string."""
+    source_id: tf.Tensor
+    """Scalar string; records without one go by their hash."""
+    boxes_unit: tf.Tensor
+    """(n, 4) float32, y0 x0 y1 x1 from 0 to 1."""
+    class_ids: tf.Tensor
+    """(n,) int32, 1-based."""
+    is_crowd: tf.Tensor
+    """(n,) bool."""
+    areas: tf.Tensor
+    """(n,) float32, square pixels; zeros where the record does not say."""
+
+
+_FEATURES = {
+    keys.ENCODED: tf.io.FixedLenFeature((), tf.string),
+    keys.SOURCE_ID: tf.io.FixedLenFeature((), tf.string, ""),
+    **{name: tf.io.VarLenFeature(tf.float32) for name in keys.BOX},
+    keys.LABEL: tf.io.VarLenFeature(tf.int64),
+    keys.IS_CROWD: tf.io.VarLenFeature(tf.int64),
+    keys.AREA: tf.io.VarLenFeature(tf.float32),
+}
+
+
+def parse_record(serialized: tf.Tensor) -> Record:
+    """Returns the record in a serialized tf.train.Example, ours or google/automl's."""
+    parsed = {
+        name: tf.sparse.to_dense(value) if isinstance(value, tf.SparseTensor) else value
+        for name, value in tf.io.parse_single_example(serialized, _FEATURES).items()
+    }
+    boxes = tf.stack([parsed[name] for name in keys.BOX], axis=-1)
+    count = tf.shape(boxes)[0]
+    source_id = parsed[keys.SOURCE_ID]
+    areas = _of_length(parsed[keys.AREA], count)
+    by_hash = tf.strings.as_string(tf.strings.to_hash_bucket_fast(parsed[keys.ENCODED], 2**63 - 1))
+    return Record(
+        encoded=parsed[keys.ENCODED],
+        source_id=tf.where(tf.strings.length(source_id) > 0, source_id, by_hash),
+        boxes_unit=boxes,
+        class_ids=tf.cast(parsed[keys.LABEL], tf.int32),
+        is_crowd=_of_length(parsed[keys.IS_CROWD], count) > 0,
+        # google/automl's VOC writer leaves the area as a share of the photo; the box's own area serves better then.
+        areas=tf.where(areas > 1.0, areas, 0.0),
+    )
+
+
+def decode_photo(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns a photo as (h, w, 3) uint8, whatever its format."""
+    photo = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return tf.ensure_shape(photo, (None, None, 3))
+
+
+def without_crowd(record: Record) -> Record:
+    """Returns the record without the boxes that surround a group."""
+    kept = tf.logical_not(record.is_crowd)
+    per_box = {name: tf.boolean_mask(getattr(record, name), kept) for name in _PER_BOX}
+    return record._replace(**per_box)
+
+
+_PER_BOX = ("boxes_unit", "class_ids", "is_crowd", "areas")
+
+
+def _of_length(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Returns one value a box: the record's own, or zeros where it has none."""
+    return tf.cond(tf.size(values) == count, lambda: values, lambda: tf.zeros((count,), values.dtype))

@@ -1,0 +1,114 @@
+"""The places in a run's folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from efficientdet_pipeline.errors import MissingError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder; the README's list "what lands where" is this page."""
+
+    path: Path
+    export_path: Path
+    """Where the export goes: `export` in the folder, unless an option says otherwise."""
+    records_path: Path
+    """Where the shards are: `tfrecords` in the folder, unless an option says otherwise."""
+    metadata_folder: Path
+
+    @property
+    def args(self) -> Path:
+        """Every option, with where its value came from."""
+        return self.path / "args.yaml"
+
+    @property
+    def metadata(self) -> Path:
+        """What the run was made from."""
+        return self.metadata_folder / "metadata.json"
+
+    @property
+    def manifest(self) -> Path:
+        """What the shards hold."""
+        return self.records_path / "manifest.json"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the highest AP."""
+        return self.path / "checkpoints" / "best"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint; a run continues from it."""
+        return self.path / "checkpoints" / "last"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Scalars for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def results(self) -> Path:
+        """One row an epoch."""
+        return self.path / "results.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """COCO's numbers of the best checkpoint, and of the last."""
+        return self.path / "metrics.json"
+
+    @property
+    def pictures(self) -> Path:
+        """Validation photos with detections drawn."""
+        return self.path / "pictures"
+
+    @property
+    def log(self) -> Path:
+        """Everything that was said."""
+        return self.path / "log.txt"
+
+
+def run_folder(options: Any, automatic_name: str) -> RunFolder:
+    """Returns the folder that the options name, or that of the automatic name in the workspace."""
+    if options.model_dir:
+        path = Path(options.model_dir)
+    elif options.model_ckpts:
+        path = Path(options.model_ckpts) / "model"
+    else:
+        path = Path(options.workspace) / (options.run_name or automatic_name)
+    return _folder_at(path, options)
+
+
+def find_run(options: Any) -> RunFolder:
+    """Returns the run that the options name, else the latest in the workspace.
+
+    Raises:
+      MissingError: there is no such run.
+    """
+    if options.model_dir or options.run_name or options.model_ckpts:
+        folder = run_folder(options, "")
+        if not folder.path.is_dir():
+            known = ", ".join(sorted(path.parent.name for path in Path(options.workspace).glob("*/args.yaml"))) or "none"
+            raise MissingError(
+                f"There is no run {folder.path}. Runs in {options.workspace}: {known}. "
+                "Check --model_dir, --run_name and --workspace."
+            )
+        return folder
+    runs = sorted(Path(options.workspace).glob("*/args.yaml"), key=lambda path: path.stat().st_mtime)
+    if not runs:
+        raise MissingError(
+            f"There is no run in {options.workspace} (workspace). Train one by `python3 main.py @params.config`, "
+            "or name a checkpoint by --path_ckpt or a run's folder by --model_dir."
+        )
+    return _folder_at(runs[-1].parent, options)
+
+
+def _folder_at(path: Path, options: Any) -> RunFolder:
+    root = Path(options.model_ckpts) / "freeze_model" if options.model_ckpts else path / "export"
+    return RunFolder(
+        path=path,
+        export_path=Path(getattr(options, "path_output", "") or root),
+        records_path=Path(getattr(options, "output_path", "") or path / "tfrecords"),
+        metadata_folder=Path(getattr(options, "path_metadata", "") or path),
+    )

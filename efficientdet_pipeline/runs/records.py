@@ -1,0 +1,48 @@
+"""What a run writes down about itself: args.yaml and metadata.json."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def write_args(path: Path, options: Any, source_of: Mapping[str, str]) -> None:
+    """Writes every option with its value; a comment says where the value came from."""
+    lines = ["# Every option of this run; without a remark it is the default."]
+    for name, value in dataclasses.asdict(options).items():
+        text = yaml.safe_dump({name: value}, default_flow_style=False, allow_unicode=True, width=10**6).strip()
+        lines.append(f"{text}  # {source_of[name]}" if name in source_of else text)
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def read_args(path: Path) -> dict[str, Any]:
+    """Returns the options in an args.yaml; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def update_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Adds the values to a JSON file's object, or begins it."""
+    write_text(path, json.dumps({**read_json(path), **values}, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns a JSON file's object; an empty one where there is no such file, or it was cut short."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(text, encoding="utf-8")
+    os.replace(fresh, path)

@@ -1,0 +1,59 @@
+"""Keras's optimizers with google/automl's double clipping."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def clip_twice(gradients: Sequence[Any], norm: float) -> list[Any]:
+    """Returns the gradients, each clipped to `norm` by itself, then all together.
+
+    A single exploding kernel is cut before it can drown the others in the
+    common norm. (automl does the same.)
+    """
+    each = [ops.multiply(g, norm / ops.maximum(_norm([g]), norm)) for g in gradients]
+    together = _norm(each)
+    return [ops.multiply(g, norm / ops.maximum(together, norm)) for g in each]
+
+
+def _norm(gradients: Sequence[Any]) -> Any:
+    squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients]
+    return ops.sqrt(ops.sum(ops.stack(squares)))
+
+
+class _DoubleClipping:
+    """Clips before the optimizer behind it applies; Keras itself excludes clipnorm beside global_clipnorm."""
+
+    clip_norm: float = 0.0
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
+        """Applies the clipped gradients."""
+        grads = clip_twice(grads, self.clip_norm) if self.clip_norm > 0 else grads
+        super().apply(grads, trainable_variables)  # type: ignore[misc]
+
+
+class ClippedSGD(_DoubleClipping, keras.optimizers.SGD):
+    """SGD with momentum."""
+
+
+class ClippedAdam(_DoubleClipping, keras.optimizers.Adam):
+    """Adam."""
+
+
+class ClippedAdamW(_DoubleClipping, keras.optimizers.AdamW):
+    """Adam with decoupled weight decay."""
+
+
+def build_optimizer(options: Any, learning_rate: Any) -> keras.optimizers.Optimizer:
+    """Returns the optimizer that the options name."""
+    if options.optimizer == "sgd":
+        optimizer = ClippedSGD(learning_rate, momentum=options.momentum)
+    elif options.optimizer == "adam":
+        optimizer = ClippedAdam(learning_rate, beta_1=options.momentum)
+    else:
+        # The L2 penalty of the loss would be scaled by Adam's second moment; here the decay stands apart.
+        optimizer = ClippedAdamW(learning_rate, beta_1=options.momentum, weight_decay=options.weight_decay)
+    optimizer.clip_norm = options.clip_gradients_norm
+    return optimizer

@@ -1,0 +1,30 @@
+"""The learning rate as a function of the step."""
+
+import dataclasses
+from typing import Any
+
+import keras
+from efficientdet.schedules import Schedule, learning_rate_at
+
+
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """Wraps a curve, so that Keras's optimizers take it."""
+
+    def __init__(self, curve: Schedule):
+        super().__init__()
+        self.curve = curve
+
+    def __call__(self, step: Any) -> Any:
+        """Returns the learning rate of a step."""
+        return learning_rate_at(step, self.curve)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns nothing: the run's options describe the curve."""
+        return {}
+
+
+def learning_rate(options: Any, *, steps_per_epoch: int) -> LearningRate:
+    """Returns the run's learning rate: linear warm-up, then the curve that the options name."""
+    names = [field.name for field in dataclasses.fields(Schedule) if hasattr(options, field.name)]
+    given = {name: getattr(options, name) for name in names}
+    return LearningRate(Schedule(steps_per_epoch=steps_per_epoch, **given))
