@@ -10,8 +10,15 @@ from types import FrameType
 from absl import logging
 
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
-from efficientdet_pipeline.console import set_up_console
-from efficientdet_pipeline.errors import ExitCode, OptionsError, StoppedError, exit_code_of, sentence_of
+from efficientdet_pipeline.console import set_up_console, silent_native_log
+from efficientdet_pipeline.errors import (
+    ExitCode,
+    OptionsError,
+    StoppedError,
+    exit_code_of,
+    refuse_old_processor,
+    sentence_of,
+)
 from efficientdet_pipeline.options.help import full_help_text, help_text
 from efficientdet_pipeline.options.reader import Reader, Sources
 
@@ -39,7 +46,7 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
         # Whoever read our output has closed it; a second complaint at exit would be noise.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it lives until the program ends
         return ExitCode.DONE
-    except Exception as error:  # noqa: BLE001 - the last stop of every error; it ends as a sentence and an exit code
+    except Exception as error:
         logging.error("%s", sentence_of(error))
         if show_traceback:
             traceback.print_exc()
@@ -68,7 +75,7 @@ def _run(arguments: list[str], mode: str | None) -> int:
         return ExitCode.DONE
     _warn_of_options_without_effect(sources)
 
-    from efficientdet_pipeline.options.hparams import read_hparams  # noqa: PLC0415 - not needed for --help
+    from efficientdet_pipeline.options.hparams import read_hparams
 
     given = sources.given.get("hparams")
     hparams = read_hparams(given.value if given else "", sources.source_of("hparams"), classes[sources.mode])
@@ -78,7 +85,10 @@ def _run(arguments: list[str], mode: str | None) -> int:
     _prepare_environment(debug=options.debug)
     if options.debug:
         logging.set_verbosity(logging.DEBUG)
-    MODES[sources.mode].runner()(options, sources, hparams)
+    refuse_old_processor()
+    with silent_native_log(unless=options.debug):
+        runner = MODES[sources.mode].runner()
+    runner(options, sources, hparams)
     return ExitCode.DONE
 
 
@@ -86,7 +96,9 @@ def _with_mode(tokens: list[str], mode: str) -> list[str]:
     """Returns the tokens of a door for one mode; another mode there is an error."""
     for token in tokens:
         if token.lstrip("-").startswith("mode=") and token.partition("=")[2] != mode:
-            raise OptionsError(f"This script is for --mode={mode} alone. Received {token}; try `python3 main.py {token}`.")
+            raise OptionsError(
+                f"This script is for --mode={mode} alone. Received {token}; try `python3 main.py {token}`."
+            )
     return [*tokens, f"--mode={mode}"]
 
 
@@ -101,7 +113,7 @@ def _warn_of_options_without_effect(sources: Sources) -> None:
 
 def _prepare_environment(*, debug: bool) -> None:
     """Sets what must stand before TensorFlow loads."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     # Without it the step time of a CPU swings between 0.56 and 1.0 s with page faults of large temporaries.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")

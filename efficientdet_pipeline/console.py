@@ -1,11 +1,22 @@
 """How the program speaks: plain lines on the console, dated lines in the run's log.txt."""
 
+import contextlib
 import logging as standard_logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import logging
+
+
+# The packages whose information is for the user; TensorFlow talks through the same logger.
+_OURS = ("efficientdet_pipeline", "efficientdet", "tfrmod")
+
+
+def _is_for_users(record: standard_logging.LogRecord) -> bool:
+    is_ours = any(f"{os.sep}{package}{os.sep}" in record.pathname for package in _OURS)
+    return is_ours or record.levelno >= standard_logging.ERROR or logging.level_debug()
 
 
 class _Console(standard_logging.Handler):
@@ -31,7 +42,9 @@ def set_up_console() -> None:
     logger = logging.get_absl_logger()
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
-    logger.addHandler(_Console())
+    console = _Console()
+    console.addFilter(_is_for_users)
+    logger.addHandler(console)
     logger.propagate = False
     logging.set_verbosity(logging.INFO)
 
@@ -46,7 +59,26 @@ def log_to_file(path: Path) -> None:
             handler.close()
     handler = standard_logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(_DatedFormatter())
+    handler.addFilter(_is_for_users)
     logger.addHandler(handler)
+
+
+@contextlib.contextmanager
+def silent_native_log(*, unless: bool) -> Iterator[None]:
+    """Keeps TensorFlow's greetings, which it prints while it loads whatever the log level, off the console."""
+    if unless:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def is_terminal() -> bool:

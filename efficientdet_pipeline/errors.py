@@ -123,3 +123,17 @@ def _exit_code_of_os_error(error: OSError) -> ExitCode:
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return ExitCode.MISSING
     return ExitCode.BUG
+
+
+def refuse_old_processor() -> None:
+    """Raises OptionsError on a processor that TensorFlow's wheel would kill the program on, without a word."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return
+    if flags and " avx " not in f"{flags.strip()} ":
+        raise OptionsError(
+            "TensorFlow needs a processor with AVX instructions. This one has none (/proc/cpuinfo); "
+            "use another machine, or a TensorFlow built for this one."
+        )

@@ -100,7 +100,7 @@ def _tell(folder: RunFolder, read: Sources, hparams: Any, options: Any) -> None:
     demo = [name for name, given in read.given.items() if given.is_demo and name != "url_dataset"]
     if demo and options.url_dataset != DEMO:
         logging.warning(
-            "Demo settings are in force on your own photos: %s. Delete the demo block of the file, or set them by hand.",
+            "Demo settings are in force on your own photos: %s. Delete the file's demo block, or set them by hand.",
             ", ".join(f"{name}={read.given[name].value}" for name in demo),
         )
     _warn_of_long_path(folder.path)

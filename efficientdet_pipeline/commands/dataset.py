@@ -1,15 +1,12 @@
 """--mode=dataset: photos to shards. Training begins with the same steps."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from absl import logging
-from tfrmod import archive, convert, download, manifest, sources
-from tfrmod.hparams import write_hparams_config
 from tqdm import tqdm
 
 from efficientdet_pipeline.commands import metadata
@@ -19,7 +16,11 @@ from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs.folder import run_folder
 from efficientdet_pipeline.runs.records import update_json
+from tfrmod import archive, convert, download, manifest
+from tfrmod.checks import CODES
+from tfrmod.errors import DatasetError
 
+FILES_NAMED = 5
 DEMO = "demo"
 """The word that stands for the embedded data set in --url_dataset."""
 
@@ -29,6 +30,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     identity = data_identity(options)
     folder = run_folder(options, f"dataset-{identity[:8]}")
     made = make_shards(options, folder.records_path, identity, label_map=hparams.label_map)
+    logging.info("Shards and manifest are in %s", folder.records_path)
     update_json(folder.metadata, metadata.of_data(options, made))
     logging.info(
         "Next: python3 main.py --train_file_pattern='%s'%s",
@@ -68,19 +70,29 @@ def make_shards(options: Any, records: Path, identity: str, *, label_map: Any = 
         seed=options.tf_random_seed,
         num_shards=options.num_shards,
         strict=options.strict,
-        num_workers=options.num_workers,
-        identity=identity,
+        num_workers=options.num_workers or None,
+        image_size=options.image_size or None if hasattr(options, "image_size") else None,
+        dataset=identity,
     )
-    made = convert.existing(records, conversion)
+    made = _made_before(records, conversion)
     if made is not None:
         logging.info("The shards in %s are up to date.", records)
         return made
     photos = _photos(options)
     with _bar("converting", "photo") as show:
-        made = convert.convert(photos, records, conversion, on_progress=show)
-    write_hparams_config(records / "hparams_config.yaml", made)
+        made = convert.convert(photos, records, conversion, on_progress=lambda what, done, total: show(done, total))
     _tell(made)
     return made
+
+
+def _made_before(records: Path, conversion: convert.ConvertOptions) -> manifest.Manifest | None:
+    """Returns the manifest of whole shards of the same data and options; then nothing needs to be fetched."""
+    try:
+        made = manifest.Manifest.load(records)
+        made.verify(contents=False)
+    except DatasetError:
+        return None
+    return made if made.options == conversion.shaping() else None
 
 
 def _photos(options: Any) -> Path:
@@ -95,16 +107,30 @@ def _photos(options: Any) -> Path:
     elif is_address(place):
         with _bar(f"fetching {place}", "B") as show:
             local = download.fetch(
-                place, cache / "downloads", sha256=options.dataset_sha256 or None, on_progress=show, flag="--url_dataset"
+                place,
+                cache / "downloads",
+                sha256=options.dataset_sha256 or None,
+                on_progress=show,
+                flag="--url_dataset",
             )
     elif options.dataset_sha256:
-        download.verify_sha256(local, options.dataset_sha256)
+        _verify(local, options.dataset_sha256)
     if options.url_dataset and options.data_dir:
         target = Path(options.data_dir)
     else:
         target = cache / "datasets" / f"{local.stem}-{archive.zip_fingerprint(local)[:12]}"
     with _bar("unpacking", "B") as show:
         return archive.extract(local, target, on_progress=show)
+
+
+def _verify(path: Path, expected: str) -> None:
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected.lower():
+        raise DatasetError(
+            f"{path} must have the sha256 {expected} (--dataset_sha256). Its own is {found}: "
+            "it is another file, or a damaged one."
+        )
 
 
 def cache_folder(given: str) -> Path:
@@ -131,7 +157,8 @@ def read_label_map(given: str) -> dict[int, str] | None:
         raise MissingError(f"label_map names a file that is not there: {given!r}. Check --label_map.") from None
     except (yaml.YAMLError, AttributeError, ValueError) as error:
         raise OptionsError(
-            f"label_map must be a YAML file of `id: name` lines, or names separated by commas. Received {given!r}: {error}.",
+            f"label_map must be a YAML file of `id: name` lines, or names separated by commas. Received {given!r}: "
+            f"{error}.",
             option="label_map",
         ) from None
 
@@ -142,7 +169,13 @@ def _tell(made: manifest.Manifest) -> None:
         empty = f", {split.num_negatives} without objects" if split.num_negatives else ""
         logging.info("%-5s %d photos%s, %d boxes (%s)", name, split.num_images, empty, split.num_boxes, classes)
     for code, problem in made.problems.items():
-        logging.warning("%s", problem.describe() if hasattr(problem, "describe") else f"{code}: {problem}")
+        logging.warning("%d × %s: %s", problem.total, CODES[code], _few(problem.files))
+    if made.problems:
+        logging.info("All of it is listed in %s", made.folder / convert.PROBLEMS_FILE)
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:FILES_NAMED]) + (" …" if len(names) > FILES_NAMED else "")
 
 
 class _bar:

@@ -5,7 +5,6 @@ from typing import Any
 
 import efficientdet
 from absl import logging
-from tfrmod import manifest
 
 from efficientdet_pipeline.commands.network import read_network, trained_weights
 from efficientdet_pipeline.commands.scoring import Scorer
@@ -14,6 +13,7 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import format_table, write_metrics
 from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs.folder import RunFolder
+from tfrmod import manifest
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
@@ -48,14 +48,14 @@ def _files(options: Any, folder: RunFolder | None) -> list[str]:
         if "val" in made.splits and made.splits["val"].num_images:
             return [str(made.folder / shard.name) for shard in made.splits["val"].files]
     raise OptionsError(
-        "val_file_pattern must name shards to evaluate on. Received nothing, and the run has no validation shards of its "
-        "own; try --val_file_pattern='shards/val-*'.",
+        "val_file_pattern must name shards to evaluate on. Received nothing, and the run has no validation shards of "
+        "its own; try --val_file_pattern='shards/val-*'.",
         option="val_file_pattern",
     )
 
 
 def _epoch(weights: Path) -> float:
-    from efficientdet_pipeline.training import checkpoints  # noqa: PLC0415 - the marker's reader alone
+    from efficientdet_pipeline.training import checkpoints
 
     folder = weights if weights.is_dir() else weights.parent
     return checkpoints.read_marker(folder)["epoch"] if (folder / checkpoints.MARKER).exists() else -1

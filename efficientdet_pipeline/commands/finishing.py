@@ -13,9 +13,9 @@ from efficientdet.inputs import fit_to_canvas
 from efficientdet_pipeline.commands.network import Network
 from efficientdet_pipeline.commands.scoring import Scorer
 from efficientdet_pipeline.commands.shards import Shards
-from efficientdet_pipeline.data.records import decode_photo, parse_record
 from efficientdet_pipeline.data.batches import boxes_in_pixels
 from efficientdet_pipeline.data.order import all_records
+from efficientdet_pipeline.data.records import decode_photo, parse_record
 from efficientdet_pipeline.evaluation import format_table, write_metrics
 from efficientdet_pipeline.exporting import export
 from efficientdet_pipeline.inference.detected import per_image
@@ -89,7 +89,9 @@ def _last_row(folder: RunFolder) -> dict[str, Any]:
     """Returns the numbers of the last epoch, as results.csv has them."""
     with open(folder.results, encoding="utf-8", newline="") as file:
         row = list(csv.DictReader(file))[-1]
-    return {name: json.loads(value) for name, value in row.items() if value and (name.startswith("A") or name == "epoch")}
+    return {
+        name: json.loads(value) for name, value in row.items() if value and (name.startswith("A") or name == "epoch")
+    }
 
 
 def _say_next(saved_model: Path) -> None:

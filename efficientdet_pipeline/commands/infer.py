@@ -40,7 +40,9 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         detected = per_image(runner.detect(photo[None]))[0]
         found.append(image_record(image, photo.shape[:2], detected, label_map))
         drawn = _best(detected.above(options.min_score_thresh), options.max_boxes_to_draw)
-        write_image(path, draw_detections(photo, drawn.boxes, drawn.class_ids, drawn.scores, label_map=label_map, min_score=0.0))
+        write_image(
+            path, draw_detections(photo, drawn.boxes, drawn.class_ids, drawn.scores, label_map=label_map, min_score=0.0)
+        )
         logging.info("%s: %s", path, _summary(drawn, label_map))
     write_detections_json(folder / DETECTIONS, found)
     logging.info("%d photos drawn; every detection is in %s", len(found), folder / DETECTIONS)

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 from efficientdet.inputs import fit_to_canvas
-from tfrmod import manifest
 
 from efficientdet_pipeline.commands.network import Network, describe, model_name
 from efficientdet_pipeline.commands.shards import named_classes
@@ -24,6 +23,7 @@ from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.options.train import TrainOptions
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import find_run
+from tfrmod import manifest
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
@@ -35,7 +35,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
 
 
 def _show_model(network: Network) -> None:
-    from efficientdet.cost import cost_table  # noqa: PLC0415 - beside its one use
+    from efficientdet.cost import cost_table
 
     logging.info("%s", cost_table(network.config))
 

@@ -8,13 +8,14 @@ from tfrmod.manifest import Manifest
 
 def of_data(options: Any, made: Manifest) -> dict[str, Any]:
     """Returns the fields on the photos and shards."""
+    split = options.train_valid_split
     counts = {name: split.num_images for name, split in made.splits.items()}
     return {
         "url": options.url_dataset or options.data_dir,
         "label_map": made.label_map,
         "number_of_images": {"total": sum(counts.values()), "train": 0, "val": 0, "test": 0, **counts},
         "train_valid_split": options.train_valid_split,
-        "valid_test_split": options.test_split,
+        "valid_test_split": round(options.test_split / (1.0 - split), 6) if split < 1.0 else 0.0,
         "number_of_shards": {name: len(split.files) for name, split in made.splits.items()},
         "number_images_per_shard": {
             name: max((shard.num_images for shard in split.files), default=0) for name, split in made.splits.items()

@@ -10,12 +10,12 @@ import keras
 import yaml
 from absl import logging
 from efficientdet.config import DetectorConfig
-from tfrmod import download
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import RunFolder, find_run
+from tfrmod import download
 
 DEFAULT_MODEL = "efficientdet-d0"
 
@@ -72,7 +72,7 @@ def read_network(path: Path, options: Any, hparams: Any) -> Network:
             "leave it out.",
             option="model_name",
         )
-    from efficientdet.hparams import HPARAMS  # noqa: PLC0415 - beside its one use
+    from efficientdet.hparams import HPARAMS
 
     network = {key: value for key, value in content.items() if key in HPARAMS and HPARAMS[key].owner == "network"}
     return describe(described, {**network, **network_overrides(options, hparams)}, label_map)
@@ -110,7 +110,13 @@ def trained_weights(options: Any) -> tuple[Path, Path, RunFolder | None]:
 
 
 def _in_folder(folder: Path, options: Any) -> tuple[Path, Path]:
-    for candidate in (folder, folder / "checkpoints" / "best", folder / "checkpoints" / "last", folder / "best", folder / "last"):
+    for candidate in (
+        folder,
+        folder / "checkpoints" / "best",
+        folder / "checkpoints" / "last",
+        folder / "best",
+        folder / "last",
+    ):
         weights = candidate / "model.weights.h5"
         if weights.is_file():
             return weights, Path(options.path_yaml or candidate / "hparams_config.yaml")

@@ -72,7 +72,8 @@ def _truth_of(batch: EvaluationBatch) -> list[TruthImage]:
     truth = []
     for row, (source_id, count) in enumerate(zip(batch.source_ids.numpy(), batch.num_boxes.numpy(), strict=True)):
         boxes, class_ids, is_crowd, areas = (
-            np.asarray(part[row][:count]) for part in (batch.boxes_original, batch.class_ids, batch.is_crowd, batch.areas)
+            np.asarray(part[row][:count])
+            for part in (batch.boxes_original, batch.class_ids, batch.is_crowd, batch.areas)
         )
         truth.append(TruthImage(source_id.decode(), boxes, class_ids, is_crowd, areas))
     return truth

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from absl import logging
-from tfrmod import manifest
-from tfrmod.hparams import max_instances
 
 from efficientdet_pipeline.commands import dataset, metadata
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import RunFolder
+from tfrmod import manifest
+from tfrmod.hparams import max_instances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,8 @@ def find_shards(options: Any, folder: RunFolder, identity: str, hparams: Any) ->
     train, val = made.splits["train"], made.splits.get("val")
     if not train.num_images:
         raise DataError(
-            f"The training split must hold photos. It holds none of the {sum(s.num_images for s in made.splits.values())} "
-            "photos; check --train_set and --train_valid_split."
+            f"The training split must hold photos. It holds none of {sum(s.num_images for s in made.splits.values())}; "
+            "check --train_set and --train_valid_split."
         )
     has_val = val is not None and val.num_images > 0
     if options.mode == "traineval" and not has_val:

@@ -34,7 +34,9 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             return
         shards = find_shards(options, run_.folder, run_.identity, hparams)
         network = describe(
-            run_.model_name, {"num_classes": shards.num_classes, **network_overrides(options, hparams)}, shards.label_map
+            run_.model_name,
+            {"num_classes": shards.num_classes, **network_overrides(options, hparams)},
+            shards.label_map,
         )
         _check_classes(network, shards)
         plan = _plan(options, shards)

@@ -50,7 +50,10 @@ def training_batches(stream: TrainingStream, vary: Vary, *, position: int = 0) -
         return image, _padded(boxes, class_ids, stream.max_instances)
 
     dataset = endless_records(
-        stream.files, num_records=stream.num_records, seed=stream.seed, position=0 if stream.repeat_first_batch else position
+        stream.files,
+        num_records=stream.num_records,
+        seed=stream.seed,
+        position=0 if stream.repeat_first_batch else position,
     )
     dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
     dataset = dataset.batch(stream.batch_size, drop_remainder=True)
@@ -76,9 +79,7 @@ class EvaluationBatch(NamedTuple):
     """(b,) boxes that are no padding."""
 
 
-def evaluation_batches(
-    files: Sequence[str], fit: Fit, *, batch_size: int, limit: int | None = None
-) -> tf.data.Dataset:
+def evaluation_batches(files: Sequence[str], fit: Fit, *, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
     """Yields `EvaluationBatch` over every photo once, or over the first `limit`; the last batch may be smaller."""
 
     def prepare(serialized: tf.Tensor) -> EvaluationBatch:

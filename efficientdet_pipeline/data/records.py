@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import tensorflow as tf
+
 from tfrmod import example as keys
 
 

@@ -31,7 +31,7 @@ class DatasetOptions(RunOptions):
     train_valid_split: float = option(0.8, shapes=True)
     """Share of the photos to train on where the data has no ImageSets; the rest validates."""
     test_split: float = option(0.0, shapes=True)
-    """Share of the rest that is set aside as test photos, seen by no training and no validation."""
+    """Share of the photos set aside as test photos; it is taken from what training leaves over."""
     num_shards: int = option(-1)
     """Shards a split; -1 decides by the number of photos."""
     num_workers: int = option(0)
@@ -44,9 +44,12 @@ class DatasetOptions(RunOptions):
         super().__post_init__()
         split, rest = self.train_valid_split, self.test_split
         check(0.0 < split <= 1.0, "train_valid_split", split, "above 0 and at most 1", "0.8 trains on 80 %")
-        check(0.0 <= rest <= 1.0, "test_split", rest, "between 0 and 1", "0.5 sets half of the rest aside")
+        most = round(1.0 - split, 6)
+        check(0.0 <= rest <= most, "test_split", rest, f"between 0 and what training leaves ({most:g})", "try 0.1")
         check(self.num_shards == -1 or self.num_shards > 0, "num_shards", self.num_shards, "-1 or above 0", "try -1")
         check(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more", "0 takes one a core")
         digits = self.dataset_sha256.lower()
         is_hash = not digits or (len(digits) == 64 and set(digits) <= set("0123456789abcdef"))
-        check(is_hash, "dataset_sha256", self.dataset_sha256, "64 hexadecimal digits", "`sha256sum photos.zip` prints it")
+        check(
+            is_hash, "dataset_sha256", self.dataset_sha256, "64 hexadecimal digits", "`sha256sum photos.zip` prints it"
+        )

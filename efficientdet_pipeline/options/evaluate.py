@@ -32,7 +32,7 @@ class CheckpointOptions(RunOptions):
     """Which trained weights."""
 
     path_ckpt: str = option("")
-    """Checkpoint: a run's folder, a checkpoint folder or file; default: the best of the run named, else of the latest."""
+    """Checkpoint: a run's folder, a checkpoint folder or file; default: the best of the run named, or of the latest."""
     path_yaml: str = option("")
     """hparams_config.yaml that describes the network and its classes; default: the one beside the checkpoint."""
 

@@ -13,7 +13,7 @@ EfficientDet, evaluates it as COCO does and exports it for production.
 
   python3 main.py @params.config --mode=traineval
   python3 main.py --url_dataset=photos.zip --model_name=efficientdet-d0 --num_epochs=50
-  python3 main.py --mode=infer --saved_model_dir=runs/NAME/export/saved_model --input_image=photo.jpg --output_image_dir=out
+  python3 main.py --mode=infer --run_name=NAME --input_image=photo.jpg --output_image_dir=out
 
 Options come from the command line, from @FILE (one --flag=value a line, # for
 comments), or from environment variables of the same name, in this order of
@@ -24,7 +24,10 @@ precedence; then from --hparams, then from the defaults below.
 def help_text(mode: str, options_class: type, summaries: Mapping[str, str]) -> str:
     """Returns the page of `--help` for one mode."""
     lines = [USAGE, "modes:"]
-    lines += [f"  {name:<10} {summary}{' (default)' if not index else ''}" for index, (name, summary) in enumerate(summaries.items())]
+    lines += [
+        f"  {name:<10} {summary}{' (default)' if not index else ''}"
+        for index, (name, summary) in enumerate(summaries.items())
+    ]
     lines += ["", f"flags of --mode={mode} (`--helpfull` shows those of every mode):"]
     lines += _groups(declarations(options_class).values())
     return "\n".join(lines)

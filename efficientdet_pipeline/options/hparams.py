@@ -46,7 +46,7 @@ def read_hparams(text: str, source: str, options_class: type) -> HparamsGiven:
       OptionsError: an unknown key or a wrong type.
       MissingError: the YAML file is not there.
     """
-    from efficientdet.hparams import HPARAMS, parse_hparams  # noqa: PLC0415 - only runs that use it pay for YAML
+    from efficientdet.hparams import HPARAMS, parse_hparams
 
     if not text:
         return HparamsGiven()
@@ -60,7 +60,7 @@ def read_hparams(text: str, source: str, options_class: type) -> HparamsGiven:
     place = f"--hparams ({text if len(text) <= 60 else text[:57] + '…'})"
     network, options, ignored = {}, {}, {}
     for key, value in parsed.items():
-        if key == "label_map" or key == "name":
+        if key in {"label_map", "name"}:
             continue
         if HPARAMS[key].owner == "network" and key not in BOTH:
             network[key] = value

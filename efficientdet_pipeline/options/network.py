@@ -30,7 +30,9 @@ class NetworkOptions(GeneralOptions):
             check(min(sides) >= 32, "image_size", self.image_size, "at least 32 pixels a side", "try 128")
             check(max(sides) <= 8192, "image_size", self.image_size, "at most 8192 pixels a side", "try 512")
         classes = self.num_classes
-        check(classes is None or classes > 0, "num_classes", classes, "above 0", "leave it out to take it from the data")
+        check(
+            classes is None or classes > 0, "num_classes", classes, "above 0", "leave it out to take it from the data"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

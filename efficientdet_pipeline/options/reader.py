@@ -187,7 +187,9 @@ class Reader:
                 continue
             source = f"{path}, line {number}"
             if not token.startswith("-"):
-                raise OptionsError(f"A line of a file of options must read --flag=value. Received {token!r} ({source}).")
+                raise OptionsError(
+                    f"A line of a file of options must read --flag=value. Received {token!r} ({source})."
+                )
             flag, equals, value = token.partition("=")
             words = token.split(None, 1)
             if len(words) == 2 and (not equals or len(words[0]) < len(flag)):

@@ -65,7 +65,7 @@ def check_choice(name: str, received: str, choices: tuple[str, ...]) -> None:
     """Raises OptionsError with the nearest name where `received` is none of `choices`."""
     if received in choices:
         return
-    known = ", ".join(repr(choice) if not choice else choice for choice in choices)
+    known = ", ".join(choice or "''" for choice in choices)
     near = difflib.get_close_matches(received, choices, n=1, cutoff=0.4)
     advice = f"did you mean {near[0]}?" if near else "choose one of them."
     raise OptionsError(f"{name} must be one of {known}. Received {received!r}; {advice}", option=name)

@@ -9,6 +9,19 @@ from efficientdet_pipeline.options.evaluate import EvaluationOptions
 from efficientdet_pipeline.options.network import PretrainedOptions
 from efficientdet_pipeline.options.run import check, check_choice
 
+NOT_NEGATIVE = (
+    "lr_warmup_init",
+    "lr_warmup_epoch",
+    "clip_gradients_norm",
+    "weight_decay",
+    "alpha",
+    "gamma",
+    "box_loss_weight",
+    "iou_loss_weight",
+    "poly_lr_power",
+    "first_lr_drop_epoch",
+    "second_lr_drop_epoch",
+)
 POLICIES = ("", "v0", "v1", "v2", "v3", "test", "randaug")
 
 
@@ -91,10 +104,7 @@ class OptimizationOptions(AugmentationOptions):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1", "try 8")
         for name in ("learning_rate", "delta"):
             check(getattr(self, name) > 0, name, getattr(self, name), "above 0", "leave it out for the default")
-        for name in (
-            "lr_warmup_init lr_warmup_epoch clip_gradients_norm weight_decay alpha gamma box_loss_weight "
-            "iou_loss_weight poly_lr_power first_lr_drop_epoch second_lr_drop_epoch"
-        ).split():
+        for name in NOT_NEGATIVE:
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more", "leave it out for the default")
         for name in ("momentum", "moving_average_decay", "label_smoothing"):
             check(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1", "0 is off")

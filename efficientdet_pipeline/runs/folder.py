@@ -89,7 +89,9 @@ def find_run(options: Any) -> RunFolder:
     if options.model_dir or options.run_name or options.model_ckpts:
         folder = run_folder(options, "")
         if not folder.path.is_dir():
-            known = ", ".join(sorted(path.parent.name for path in Path(options.workspace).glob("*/args.yaml"))) or "none"
+            known = (
+                ", ".join(sorted(path.parent.name for path in Path(options.workspace).glob("*/args.yaml"))) or "none"
+            )
             raise MissingError(
                 f"There is no run {folder.path}. Runs in {options.workspace}: {known}. "
                 "Check --model_dir, --run_name and --workspace."

@@ -39,7 +39,8 @@ def build_training_model(
     detector.set_drop_path(options.tf_random_seed, 0)
     model = TrainingModel(detector, config, loss)
     model.frozen = _frozen(detector, options.var_freeze_expr)
-    optimizer = build_optimizer(options, learning_rate(options, steps_per_epoch=steps_per_epoch))
+    model.schedule = learning_rate(options, steps_per_epoch=steps_per_epoch)
+    optimizer = build_optimizer(options, model.schedule)
     optimizer.build(model.trained_variables())
     model.compile(
         optimizer=optimizer,
@@ -89,6 +90,7 @@ def train(
                 epochs=epochs,
                 steps_per_epoch=plan.steps_per_epoch - offset,
                 verbose=0,
+                shuffle=False,
                 callbacks=[progress, keeper],
             )
             start = epochs * plan.steps_per_epoch
@@ -117,8 +119,8 @@ def _frozen(detector: keras.Model, expression: str) -> frozenset[str]:
     trained = {variable.path for variable in detector.trainable_variables} - frozen
     if not frozen or not trained:
         raise OptionsError(
-            f"var_freeze_expr must match some variables and leave some to train. Received {expression!r}, which matches "
-            f"{len(frozen)} of {len(named)}; names look like {next(iter(named))}.",
+            f"var_freeze_expr must match some variables and leave some to train. Received {expression!r}, which "
+            f"matches {len(frozen)} of {len(named)}; names look like {next(iter(named))}.",
             option="var_freeze_expr",
         )
     return frozen

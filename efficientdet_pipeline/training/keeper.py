@@ -127,7 +127,11 @@ class Keeper(keras.callbacks.Callback):
     def save(self) -> None:
         """Writes the last checkpoint."""
         began = time.monotonic()
-        facts = {"step": self.step, "epoch": self.step / self.plan.steps_per_epoch, "evaluation_due": self._evaluation_due}
+        facts = {
+            "step": self.step,
+            "epoch": self.step / self.plan.steps_per_epoch,
+            "evaluation_due": self._evaluation_due,
+        }
         arrays = state_arrays(self.model)
         writers = {
             **self._model_writers(),
@@ -148,7 +152,7 @@ class Keeper(keras.callbacks.Callback):
         """Ends epoch number `epoch` (1-based)."""
         row: dict[str, Any] = {"epoch": epoch, "step": self.step, "seconds": time.monotonic() - self._epoch_began}
         row |= {name: float(value) for name, value in logs.items()}
-        row["learning_rate"] = float(self.model.optimizer.learning_rate)
+        row["learning_rate"] = self.model.last_learning_rate()
         self._scalars.write({f"train/{name}": value for name, value in row.items() if name != "epoch"}, step=self.step)
         if self._is_evaluated(epoch):
             row |= self._evaluate(epoch)

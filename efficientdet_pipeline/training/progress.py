@@ -51,7 +51,7 @@ class Progress(keras.callbacks.Callback):
         steps = max(1, self.steps - self.first_step)
         self.first_step = 0
         left = (self.epochs - epoch - 1) * seconds * self.steps / steps
-        rate = float(self.model.optimizer.learning_rate)
+        rate = self.model.last_learning_rate()
         logging.info(
             "epoch %d/%d: %s, learning rate %.2g, %.1f photos/s, %s, %s left",
             epoch + 1,
@@ -65,7 +65,8 @@ class Progress(keras.callbacks.Callback):
 
 
 def _losses(logs: dict[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {float(value):.4g}" for name, value in logs.items())
+    ordered = sorted(logs, key=lambda name: name != "loss")  # The sum first, then its parts.
+    return ", ".join(f"{name.replace('_', ' ')} {float(logs[name]):.4g}" for name in ordered)
 
 
 def duration(seconds: float) -> str:

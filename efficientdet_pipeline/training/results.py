@@ -12,7 +12,7 @@ import tensorflow as tf
 COLUMNS = (
     "epoch step seconds learning_rate loss class_loss box_loss box_iou_loss reg_l2_loss "
     "AP AP50 AP75 APs APm APl ARmax1 ARmax10 ARmax100 ARs ARm ARl"
-).split()  # noqa: SIM905 - a list of twenty words reads best as a line
+).split()
 
 
 class Results:

@@ -22,9 +22,9 @@ def restore_state(model: TrainingModel, arrays: Mapping[str, np.ndarray]) -> Non
     if variables.keys() != arrays.keys():
         strangers = sorted(variables.keys() ^ arrays.keys())
         raise ValueError(
-            f"The state of the training must hold the {len(variables)} variables of this model. Received {len(arrays)}; "
-            f"{len(strangers)} are not in both, for example {strangers[0]}. Continue with the options that began the "
-            "run, or begin anew with --overwrite."
+            f"The state of the training must hold the {len(variables)} variables of this model. Received "
+            f"{len(arrays)}; {len(strangers)} are not in both, for example {strangers[0]}. Continue with the options "
+            "that began the run, or begin anew with --overwrite."
         )
     for name, variable in variables.items():
         variable.assign(arrays[name])

@@ -1,6 +1,7 @@
 """The training step on TensorFlow: Keras's, with the average behind it."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +16,13 @@ class TrainingModel(Learner):
     average: WeightAverage | None = None
     frozen: frozenset[str] = frozenset()
     """Paths of the variables that are not trained."""
+
+    schedule: Callable[[Any], Any] | None = None
+    """Step → learning rate."""
+
+    def last_learning_rate(self) -> float:
+        """Returns the learning rate of the step that was taken last."""
+        return float(self.schedule(max(0, int(self.optimizer.iterations.numpy()) - 1)))
 
     def trained_variables(self) -> list[Any]:
         """Returns the variables that gradients are applied to."""
