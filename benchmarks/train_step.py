@@ -79,7 +79,9 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--num_classes", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--no_yardstick", action="store_true", help="leave it out, for the peak memory of our step alone")
+    parser.add_argument(
+        "--no_yardstick", action="store_true", help="leave it out, for the peak memory of our step alone"
+    )
     parser.add_argument("--output", default="")
     args = parser.parse_args()
     steps = {args.model_name: detector_step(args.model_name, args.image_size, args.batch_size, args.num_classes)}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from absl import logging
 
-
 # The packages whose information is for the user; TensorFlow talks through the same logger.
 _OURS = ("efficientdet_pipeline", "efficientdet", "tfrmod")
 

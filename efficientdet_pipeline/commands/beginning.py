@@ -9,8 +9,8 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.commands.dataset import DEMO
 from efficientdet_pipeline.commands.network import describe, model_name
+from efficientdet_pipeline.commands.photos import DEMO
 from efficientdet_pipeline.commands.shards import shards_identity
 from efficientdet_pipeline.console import log_to_file
 from efficientdet_pipeline.errors import OptionsError
@@ -30,6 +30,8 @@ class Beginning:
     model_name: str
     identity: str
     """Of its data."""
+    image_size: int | str
+    """One number or WIDTHxHEIGHT of the network's canvas."""
     shape: dict[str, Any]
     finished: bool
     """Whether everything that is asked for is there already."""
@@ -40,7 +42,8 @@ def begin(options: Any, read: Sources, hparams: Any) -> Iterator[Beginning]:
     """Opens the run that the options name, new or begun, and holds it."""
     name = model_name(options)
     overrides = network_overrides(options, hparams)
-    describe(name, overrides, {})  # A wrong name is told before anything is written.
+    # A wrong name is told before anything is written.
+    height, width = describe(name, overrides, {}).config.image_size
     data = shards_identity(options)
     shape = identity.shaping(options, overrides, data)
     folder = run_folder(options, identity.run_name(name, shape))
@@ -56,7 +59,14 @@ def begin(options: Any, read: Sources, hparams: Any) -> Iterator[Beginning]:
         finished = _epochs_done(folder) >= options.num_epochs and (
             options.mode == "train" or (folder.metrics.exists() and (folder.export_path / "saved_model").exists())
         )
-        yield Beginning(folder=folder, model_name=name, identity=data, shape=shape, finished=finished)
+        yield Beginning(
+            folder=folder,
+            model_name=name,
+            identity=data,
+            image_size=width if width == height else f"{width}x{height}",
+            shape=shape,
+            finished=finished,
+        )
 
 
 def _epochs_done(folder: RunFolder) -> float:

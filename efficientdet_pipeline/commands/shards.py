@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.commands import dataset, metadata
+from efficientdet_pipeline.commands import dataset, metadata, photos
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import RunFolder
@@ -30,17 +30,19 @@ class Shards:
 def shards_identity(options: Any) -> str:
     """Returns what tells the data of a run from other data, as hex digits."""
     if not options.train_file_pattern:
-        return dataset.data_identity(options)
+        return photos.data_identity(options)
     files = manifest.shard_files(options.train_file_pattern)
     text = "\n".join(f"{path.name} {path.stat().st_size}" for path in files)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def find_shards(options: Any, folder: RunFolder, identity: str, hparams: Any) -> Shards:
+def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int | str, hparams: Any) -> Shards:
     """Returns the shards to train on; makes them of the photos where no option names shards."""
     if options.train_file_pattern:
         return _given_shards(options, hparams)
-    made = dataset.make_shards(options, folder.records_path, identity, label_map=hparams.label_map)
+    made = dataset.make_shards(
+        options, folder.records_path, identity, label_map=hparams.label_map, image_size=image_size
+    )
     records.update_json(folder.metadata, metadata.of_data(options, made))
     train, val = made.splits["train"], made.splits.get("val")
     if not train.num_images:

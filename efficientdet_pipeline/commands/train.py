@@ -6,7 +6,7 @@ import efficientdet
 import keras
 from absl import logging
 
-from efficientdet_pipeline.commands import dataset, finishing, metadata
+from efficientdet_pipeline.commands import finishing, metadata, photos
 from efficientdet_pipeline.commands.beginning import Beginning, begin
 from efficientdet_pipeline.commands.network import Network, describe, load_pretrained
 from efficientdet_pipeline.commands.scoring import Scorer
@@ -32,7 +32,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         if run_.finished:
             finishing.say_finished(run_.folder, options)
             return
-        shards = find_shards(options, run_.folder, run_.identity, hparams)
+        shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
         network = describe(
             run_.model_name,
             {"num_classes": shards.num_classes, **network_overrides(options, hparams)},
@@ -94,7 +94,7 @@ def _train(
     with strategy.scope():
         detector = efficientdet.build_model(config)
         if not (folder.last.exists() or folder.best.exists()):
-            load_pretrained(detector, options, run_.model_name, dataset.cache_folder(options.cache_dir))
+            load_pretrained(detector, options, run_.model_name, photos.cache_folder(options.cache_dir))
         model = build_training_model(detector, config, options, steps_per_epoch=plan.steps_per_epoch)
     scorer = None
     if options.mode == "traineval":

@@ -4,10 +4,7 @@ from typing import Any
 
 from efficientdet.config import DetectorConfig
 
-from efficientdet_pipeline.augment.augmenter import canvas_augmenter
-from efficientdet_pipeline.augment.canvas import normalize
-from efficientdet_pipeline.augment.options import AugmentOptions
-from efficientdet_pipeline.augment.sample import Sample
+from efficientdet_pipeline.augment import AugmentOptions, Sample, canvas_augmenter, normalize
 
 
 def variation(options: Any, config: DetectorConfig) -> Any:

@@ -58,7 +58,12 @@ class Learner(keras.Model):
         if "box_iou" in losses:
             total = total + options.iou_loss_weight * losses["box_iou"]
             self.trackers["box_iou_loss"].update_state(losses["box_iou"])
-        for name, value in (("loss", total), ("class_loss", losses["class"]), ("box_loss", losses["box"]), ("reg_l2_loss", l2)):
+        for name, value in (
+            ("loss", total),
+            ("class_loss", losses["class"]),
+            ("box_loss", losses["box"]),
+            ("reg_l2_loss", l2),
+        ):
             self.trackers[name].update_state(ops.stop_gradient(value))
         return total
 

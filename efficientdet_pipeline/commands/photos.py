@@ -1,0 +1,101 @@
+"""Where the photos are: a folder, a zip, an address, or the embedded data set."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from efficientdet_pipeline.console import is_terminal
+from efficientdet_pipeline.demo_dataset import write_demo_dataset
+from efficientdet_pipeline.errors import MissingError
+from tfrmod import archive, download
+from tfrmod.errors import DatasetError
+
+DEMO = "demo"
+"""The word that stands for the embedded data set in --url_dataset."""
+
+
+def data_identity(options: Any) -> str:
+    """Returns what tells these photos from others, as hex digits: a zip's or folder's contents, or an address."""
+    place = options.url_dataset or options.data_dir
+    if place == DEMO:
+        return hashlib.sha256(DEMO.encode()).hexdigest()
+    if is_address(place):
+        return hashlib.sha256((options.dataset_sha256 or place).encode()).hexdigest()
+    path = Path(place).expanduser()
+    if path.is_dir():
+        return archive.folder_fingerprint(path)
+    if not path.exists():
+        name = "url_dataset" if options.url_dataset else "data_dir"
+        raise MissingError(
+            f"{name} must be an address, a zip or a folder. Received {place!r}, where there is nothing"
+            f" (looked in {Path.cwd()}). Check the path."
+        )
+    return archive.zip_fingerprint(path)
+
+
+def find_photos(options: Any) -> Path:
+    """Returns the folder of the photos, fetched and unpacked where they are not yet."""
+    place = options.url_dataset or options.data_dir
+    local = Path(place).expanduser()
+    cache = cache_folder(options.cache_dir)
+    if place == DEMO:
+        local = write_demo_dataset(cache / "downloads" / "demo.zip")
+    elif local.is_dir():
+        return local
+    elif is_address(place):
+        with progress_bar(f"fetching {place}", "B") as show:
+            local = download.fetch(
+                place,
+                cache / "downloads",
+                sha256=options.dataset_sha256 or None,
+                on_progress=show,
+                flag="--url_dataset",
+            )
+    elif options.dataset_sha256:
+        _verify(local, options.dataset_sha256)
+    if options.url_dataset and options.data_dir:
+        target = Path(options.data_dir)
+    else:
+        target = cache / "datasets" / f"{local.stem}-{archive.zip_fingerprint(local)[:12]}"
+    with progress_bar("unpacking", "B") as show:
+        return archive.extract(local, target, on_progress=show)
+
+
+def _verify(path: Path, expected: str) -> None:
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected.lower():
+        raise DatasetError(
+            f"{path} must have the sha256 {expected} (--dataset_sha256). Its own is {found}: "
+            "it is another file, or a damaged one."
+        )
+
+
+def cache_folder(given: str) -> Path:
+    """Returns where downloads are kept."""
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "efficientdet-pipeline"
+
+
+def is_address(place: str) -> bool:
+    """Returns whether a place is to be downloaded."""
+    return place.lower().startswith(("http://", "https://"))
+
+
+class progress_bar:
+    """A progress bar that is handed out as a function (done, total); quiet where nobody watches."""
+
+    def __init__(self, title: str, unit: str):
+        self._shown = tqdm(desc=title, unit=unit, unit_scale=unit == "B", leave=False, disable=not is_terminal())
+
+    def __enter__(self) -> Callable[[int, int | None], None]:
+        return self._show
+
+    def __exit__(self, *exception: object) -> None:
+        self._shown.close()
+
+    def _show(self, done: int, total: int | None) -> None:
+        self._shown.total = total
+        self._shown.update(done - self._shown.n)

@@ -1,0 +1,20 @@
+"""How good the detections are: COCO's numbers, as a table and as a file.
+
+>>> metrics = coco_metrics(truth, detected, label_map)
+>>> write_metrics(run_folder / "metrics.json", metrics, epoch=20)
+>>> print(format_table(metrics))
+"""
+
+from efficientdet_pipeline.evaluation.coco import coco_metrics
+from efficientdet_pipeline.evaluation.report import format_table, write_metrics
+from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage, detected_images, read_truth
+
+__all__ = [
+    "DetectedImage",
+    "TruthImage",
+    "coco_metrics",
+    "detected_images",
+    "format_table",
+    "read_truth",
+    "write_metrics",
+]

@@ -1,0 +1,61 @@
+"""The numbers of an evaluation, for the eye and for the next program."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROWS = (
+    ("AP", "AP50", "AP75"),
+    ("APs", "APm", "APl"),
+    ("ARmax1", "ARmax10", "ARmax100"),
+    ("ARs", "ARm", "ARl"),
+)
+
+
+def write_metrics(path: str | Path, metrics: Mapping[str, Any], epoch: int) -> None:
+    """Writes metrics.json, whole or not at all.
+
+    Args:
+      metrics: from `coco_metrics`; -1 stays -1, COCO's word for "nothing there to measure".
+      epoch: the number of finished epochs of the weights that were evaluated.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        text = json.dumps({"epoch": epoch, **metrics}, indent=2, ensure_ascii=False)
+        unfinished.write_text(f"{text}\n", encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def format_table(metrics: Mapping[str, Any]) -> str:
+    """Returns the numbers as lines of text; a dash where nothing was there to measure.
+
+    >>> print(format_table(metrics))
+    AP       0.279   AP50     0.562   AP75     0.241
+    APs      0.081   APm      0.275   APl      0.330
+    ARmax1   0.184   ARmax10  0.371   ARmax100 0.402
+    ARs      0.110   ARm      0.398   ARl      0.455
+
+    class          AP   AP50
+    Platelets   0.101  0.310
+    RBC         0.412  0.690
+    """
+    lines = ["   ".join(f"{name:<8} {_number(metrics[name])}" for name in row) for row in ROWS]
+    per_class = metrics["per_class"]
+    if per_class:
+        width = max(len("class"), *map(len, per_class))
+        lines += ["", f"{'class':<{width}}  {'AP':>5}  {'AP50':>5}"]
+        lines += [
+            f"{name:<{width}}  {_number(value)}  {_number(metrics['per_class_AP50'][name])}"
+            for name, value in per_class.items()
+        ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:5.3f}" if value >= 0 else f"{'-':>5}"

@@ -1,0 +1,96 @@
+"""What is compared in an evaluation: the boxes that are there, and those found.
+
+Both sides name an image by its source id, a string: the `image/source_id` of
+its record, or the id in a COCO file. Boxes are (y0, x0, y1, x1) in pixels of
+the source image on both sides. n: ground-truth boxes, d: detections.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from efficientdet.types import Detections
+
+from efficientdet_pipeline.errors import DataError
+
+
+class TruthImage(NamedTuple):
+    """The ground truth of one image; an image without objects has n = 0."""
+
+    source_id: str
+    boxes: np.ndarray
+    """(n, 4), pixels of the source image."""
+    class_ids: np.ndarray
+    """(n,), 1-based label ids."""
+    is_crowd: np.ndarray | None = None
+    """(n,), true where the box surrounds a group: it is neither to be found nor wrong to find."""
+    areas: np.ndarray | None = None
+    """(n,), square pixels of the object's outline; the box's own area where None, zero or less."""
+
+
+class DetectedImage(NamedTuple):
+    """What the detector found in one image; nothing found is d = 0."""
+
+    source_id: str
+    boxes: np.ndarray
+    """(d, 4), pixels of the source image."""
+    scores: np.ndarray
+    """(d,), 0 to 1."""
+    class_ids: np.ndarray
+    """(d,), 1-based label ids."""
+
+
+def image_key(source_id: object) -> str:
+    """Returns a source id as the string by which both sides meet.
+
+    Records hold bytes and COCO files hold numbers: b"42", 42 and "42" are one image.
+    """
+    return source_id.decode("utf-8") if isinstance(source_id, bytes) else str(source_id)
+
+
+def detected_images(source_ids: Iterable[object], detections: Detections) -> list[DetectedImage]:
+    """Returns a batch of detections image by image, without the padding rows.
+
+    Args:
+      source_ids: one a row of the batch; where there are fewer of them, the rows behind pad the batch and are left out.
+    """
+    boxes, scores, class_ids, num_valid = (np.asarray(part) for part in detections)
+    return [
+        DetectedImage(image_key(source_id), boxes[row, :valid], scores[row, :valid], class_ids[row, :valid])
+        for row, (source_id, valid) in enumerate(zip(source_ids, num_valid.tolist(), strict=False))
+    ]
+
+
+def read_truth(path: str | Path) -> list[TruthImage]:
+    """Returns the ground truth of every image in a COCO file of instances.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      DataError: it is not JSON, or not COCO's instances.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        boxes_of: dict[str, list[dict[str, Any]]] = {image_key(image["id"]): [] for image in content["images"]}
+        for annotation in content["annotations"]:
+            boxes_of[image_key(annotation["image_id"])].append(annotation)
+        return [_truth_image(source_id, annotations) for source_id, annotations in boxes_of.items()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} must be a COCO file of instances: 'images' with an id each, and 'annotations' with image_id, "
+            f"category_id and bbox each. Reading it failed with {type(error).__name__}: {error}. "
+            "Check --val_json_file, or leave it out: the truth is then taken from the validation shards."
+        ) from error
+
+
+def _truth_image(source_id: str, annotations: Sequence[dict[str, Any]]) -> TruthImage:
+    boxes_xywh = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
+    x, y, width, height = boxes_xywh.T
+    return TruthImage(
+        source_id,
+        boxes=np.stack([y, x, y + height, x + width], axis=-1),
+        class_ids=np.array([a["category_id"] for a in annotations], dtype=np.int64),
+        is_crowd=np.array([a.get("iscrowd", 0) for a in annotations], dtype=bool),
+        areas=np.array([a.get("area", 0.0) for a in annotations], dtype=np.float64),
+    )

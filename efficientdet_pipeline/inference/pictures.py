@@ -1,0 +1,83 @@
+"""Several pictures on one sheet: a batch at a glance, truth beside detections."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from efficientdet_pipeline.inference.detected import ImageDetections
+from efficientdet_pipeline.inference.draw import draw_detections, load_font
+
+PAPER = (255, 255, 255)
+INK = (20, 20, 20)
+GAP = 8
+"""Pixels between pictures."""
+
+
+def fit_tile(image: np.ndarray, boxes: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a picture and its boxes enlarged or reduced to a tile's size.
+
+    Boxes are drawn after this, so that lines and letters of small pictures are as legible as those of large ones.
+    """
+    height, width = image.shape[:2]
+    scale = longest_side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    resized = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+    factors = np.array([size[1] / height, size[0] / width] * 2)
+    return resized, np.asarray(boxes, np.float64).reshape(-1, 4) * factors
+
+
+def draw_comparison(
+    image: np.ndarray,
+    truth: tuple[np.ndarray, np.ndarray],
+    found: ImageDetections,
+    *,
+    label_map: Mapping[int, str],
+    min_score: float = 0.4,
+    longest_side: int = 480,
+) -> np.ndarray:
+    """Returns a picture twice, side by side: what is there, and what was found.
+
+    Args:
+      image: uint8 RGB (h, w, 3).
+      truth: boxes (n, 4) and class ids (n,) that are really there, in pixels of `image`.
+      found: the detections, in pixels of `image`.
+      longest_side: of each of the two, in pixels.
+    """
+    true_boxes, true_ids = truth
+    tile, tile_boxes = fit_tile(image, true_boxes, longest_side)
+    left = draw_detections(tile, tile_boxes, true_ids, label_map=label_map)
+    _, tile_boxes = fit_tile(image, found.boxes, longest_side)
+    right = draw_detections(tile, tile_boxes, found.class_ids, found.scores, label_map=label_map, min_score=min_score)
+    return contact_sheet([left, right], titles=["ground truth", "detections"], columns=2)
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray], *, titles: Sequence[str] = (), columns: int | None = None
+) -> np.ndarray:
+    """Returns several pictures as one, row by row on white, each centred in its cell.
+
+    Args:
+      images: uint8 RGB, drawn already; of any sizes.
+      titles: one line of text above each, or none.
+      columns: about as many as rows where None.
+    """
+    if not images:
+        raise ValueError("A contact sheet needs at least one picture. Received none.")
+    columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
+    rows = math.ceil(len(images) / columns)
+    cell_width, cell_height = (max(image.shape[axis] for image in images) for axis in (1, 0))
+    font = load_font(max(12, min(cell_width, cell_height) // 28))
+    title_height = sum(font.getmetrics()) + GAP // 2 if titles else 0
+    step_x, step_y = cell_width + GAP, cell_height + title_height + GAP
+    sheet = Image.new("RGB", (columns * step_x + GAP, rows * step_y + GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, image in enumerate(images):
+        x, y = GAP + number % columns * step_x, GAP + number // columns * step_y
+        height, width = image.shape[:2]
+        left = x + (cell_width - width) // 2
+        if titles:
+            draw.text((left, y), titles[number], font=font, fill=INK)
+        sheet.paste(Image.fromarray(image), (left, y + title_height + (cell_height - height) // 2))
+    return np.asarray(sheet)

@@ -1,0 +1,145 @@
+"""Anything that detects: a checkpoint, a SavedModel or a frozen graph, told apart by its path."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+import yaml
+from efficientdet.checkpoint import load_checkpoint
+from efficientdet.config import DetectorConfig
+from efficientdet.inputs import canvas_batch
+from efficientdet.model import build_model
+from efficientdet.postprocess import detections
+from efficientdet.types import Detections, Tensor
+from google.protobuf.message import DecodeError
+
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.inference.images import similar_names
+
+PHOTOS = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
+FROZEN_INPUT = "images:0"
+FROZEN_OUTPUTS = ("Identity:0", "Identity_1:0", "Identity_2:0", "Identity_3:0")
+LABEL_MAP = "label_map.yaml"
+
+
+class Runner(Protocol):
+    """Detects objects in photos of one size."""
+
+    def detect(self, images: np.ndarray) -> Detections:
+        """Returns numpy arrays: boxes in pixels of the photos, best first, padded.
+
+        Args:
+          images: uint8 RGB (b, h, w, 3).
+        """
+
+
+class GraphRunner:
+    """A runner on a TensorFlow function from photos to boxes, scores, class ids and their number."""
+
+    def __init__(self, serve: Callable[[Tensor], Mapping[str, Tensor] | tuple[Tensor, ...] | list[Tensor]]):
+        self._serve = serve
+
+    def detect(self, images: np.ndarray) -> Detections:
+        """Returns what `Runner.detect` says."""
+        return Detections(*(np.asarray(part) for part in self._serve(tf.constant(images, tf.uint8))))
+
+
+def load_runner(path: str | Path, config: DetectorConfig | None = None, *, mode: str = "per_class") -> Runner:
+    """Returns a runner for whatever lies at `path`.
+
+    A folder with a saved_model.pb is a SavedModel (also an export's folder, which
+    has it in saved_model/), a file ending in .pb is a frozen graph, and all else a
+    checkpoint, which says nothing of its network: there, `config` is needed.
+
+    Raises:
+      FileNotFoundError: nothing is there.
+      OptionsError: a checkpoint without a `config`.
+      DataError: a SavedModel or frozen graph that is damaged, or does not detect.
+      CheckpointError: a checkpoint that does not fit or is damaged.
+    """
+    path = Path(path).expanduser()
+    for folder in (path, path / "saved_model", path.parent):
+        if (folder / "saved_model.pb").is_file() and (folder != path.parent or path.name == "saved_model.pb"):
+            return saved_model_runner(folder)
+    if path.suffix == ".pb":
+        return frozen_graph_runner(path)
+    if config is None:
+        if not path.exists():
+            raise FileNotFoundError(f"There is no model at {path}.{similar_names(path)}")
+        raise OptionsError(
+            f"A checkpoint needs to know its network. {path} is neither a SavedModel (a folder with saved_model.pb) "
+            "nor a frozen graph (a file ending in .pb); for a checkpoint give --model_name, and its --hparams if any."
+        )
+    model = build_model(config)
+    load_checkpoint(model, path)
+    return model_runner(model, config, mode=mode)
+
+
+def model_runner(model: keras.Model, config: DetectorConfig, *, mode: str = "per_class") -> Runner:
+    """Returns a runner on a model in memory; it detects with the weights of the moment of each call.
+
+    Args:
+      mode: of suppression, as `efficientdet.postprocess.detections` takes it.
+    """
+
+    @tf.function(input_signature=[PHOTOS], jit_compile=False)
+    def serve(images: Tensor) -> Detections:
+        canvases, image_scales = canvas_batch(images, config)
+        return detections(config, model(canvases, training=False), image_scales, mode=mode)
+
+    return GraphRunner(serve)
+
+
+def saved_model_runner(folder: str | Path) -> Runner:
+    """Returns a runner on a SavedModel: one of this product or of automl's export."""
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        signature = loaded.signatures["serving_default"]
+        names = [f"output_{number}" for number in range(4)]
+        if not set(names) <= set(signature.structured_outputs):
+            raise KeyError(f"outputs {', '.join(names)}; it has {', '.join(signature.structured_outputs)}")
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise _not_a_detector(folder, error) from error
+
+    def serve(images: Tensor) -> list[Tensor]:
+        # `loaded` owns the variables: it must live as long as its signature.
+        outputs = loaded.signatures["serving_default"](images=images)
+        return [outputs[name] for name in names]
+
+    return GraphRunner(serve)
+
+
+def frozen_graph_runner(path: str | Path) -> Runner:
+    """Returns a runner on a frozen graph: one of this product or of automl's export."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no frozen graph {path}.{similar_names(path)}")
+    graph_def = tf.compat.v1.GraphDef()
+    try:
+        graph_def.ParseFromString(path.read_bytes())
+        wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
+        serve = wrapped.prune(FROZEN_INPUT, list(FROZEN_OUTPUTS))
+    except (DecodeError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise _not_a_detector(path, error) from error
+    return GraphRunner(serve)
+
+
+def label_map_beside(path: str | Path) -> dict[int, str] | None:
+    """Returns the label map that an export has beside it, or None."""
+    path = Path(path).expanduser()
+    for folder in (path, path.parent, path.parent.parent if path.name == "saved_model.pb" else path):
+        if (folder / LABEL_MAP).is_file():
+            content = yaml.safe_load((folder / LABEL_MAP).read_text(encoding="utf-8")) or {}
+            return {int(class_id): str(name) for class_id, name in content.items()}
+    return None
+
+
+def _not_a_detector(path: str | Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} must be an exported detector: photos in by the name 'images', boxes, scores, classes and their number "
+        f"out. Opening it failed with {type(error).__name__}: {' '.join(str(error).split())[:500]}. "
+        "Export the checkpoint anew with --mode=export."
+    )

@@ -1,0 +1,85 @@
+"""The one value that every source yields and every shard holds: a photo and what is on it."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from tfrmod.errors import DatasetError
+
+Box = tuple[float, float, float, float]
+
+
+class AnnotatedObject(NamedTuple):
+    """One thing on a photo."""
+
+    name: str
+    """The class, spelt as the annotation spells it, without outer spaces."""
+    box: Box
+    """(y0, x0, y1, x1) in pixels of the original photo."""
+    class_id: int = 0
+    """The number of the class in the label map, from 1; 0 means not numbered yet."""
+    difficult: bool = False
+    """Hard to recognise, says the annotation (VOC)."""
+    truncated: bool = False
+    """Only partly inside the photo, says the annotation (VOC)."""
+    is_crowd: bool = False
+    """A group of things that cannot be told apart (COCO)."""
+    view: str = ""
+    """The side it shows (VOC's pose)."""
+    mask_area: float | None = None
+    """Pixels of its outline where the source knows one; otherwise the box stands for it."""
+
+    @property
+    def area(self) -> float:
+        """Returns the size of the thing in square pixels of the original photo."""
+        if self.mask_area is not None:
+            return self.mask_area
+        y0, x0, y1, x1 = self.box
+        return max(0.0, y1 - y0) * max(0.0, x1 - x0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotatedImage:
+    """A photo, where its bytes lie, and the things on it.
+
+    A source fills in what an annotation *claims* (its size may be 0: silent).
+    `examine.examined` replaces that by what is true of the photo; from then on
+    height and width are those of the upright picture.
+    """
+
+    filename: str
+    """Relative to the folder of the data set, with forward slashes: the photo's name everywhere."""
+    objects: tuple[AnnotatedObject, ...] = ()
+    height: int = 0
+    width: int = 0
+    path: Path | None = None
+    """Where the bytes lie that belong into the record; None where `encoded` holds them."""
+    encoded: bytes = b""
+    format: str = ""
+    """jpeg or png: what the encoded bytes are, not what a name says."""
+    sha256: str = ""
+    """Hex digest of the encoded bytes."""
+    source_id: str = ""
+
+    def with_class_ids(self, class_ids: dict[str, int]) -> Self:
+        """Returns the same image with every object numbered.
+
+        Raises:
+          KeyError: an object's class has no number.
+        """
+        objects = tuple(thing._replace(class_id=class_ids[thing.name]) for thing in self.objects)
+        return replace(self, objects=objects)
+
+    def loaded(self) -> Self:
+        """Returns the same image with its bytes.
+
+        Raises:
+          DatasetError: they are not those that were checked.
+        """
+        if self.path is None:
+            return self
+        encoded = self.path.read_bytes()
+        if hashlib.sha256(encoded).hexdigest() != self.sha256:
+            raise DatasetError(f"{self.filename} changed while the data set was being converted. Convert it again.")
+        return replace(self, encoded=encoded, path=None)

@@ -1,0 +1,302 @@
+"""A file from the web: verified, resumed where the line broke, and kept for the next time."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import requests
+
+from tfrmod import atomic
+from tfrmod.errors import DatasetError, NetworkError
+
+_CONNECT_SECONDS = 10.0
+_READ_SECONDS = 30.0
+_WAITS = (0.5, 1.0, 2.0)
+_CHUNK_BYTES = 1 << 16  # What is lost, at most, when the line breaks.
+_OK, _PARTIAL, _UNCHANGED, _NOT_FOUND, _GONE, _BAD_RANGE, _BUSY = 200, 206, 304, 404, 410, 416, 429
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of a file in the cache, or of the beginning of one; a small JSON beside it."""
+
+    url: str
+    etag: str = ""
+    last_modified: str = ""
+    size: int | None = None
+    sha256: str = ""
+
+    @property
+    def validator(self) -> str:
+        """Returns what If-Range can compare; a weak ETag does not promise equal bytes."""
+        return self.last_modified if self.etag.startswith("W/") or not self.etag else self.etag
+
+
+class _Dropped(Exception):
+    """The line broke; worth another try."""
+
+
+def fetch(
+    url: str,
+    cache_dir: Path,
+    *,
+    sha256: str | None = None,
+    on_progress: Progress | None = None,
+    flag: str = "--url_dataset",
+) -> Path:
+    """Returns the file behind a URL, from the cache where that still holds.
+
+    A file in the cache is used if the server says that it has not changed, if
+    its hash is the one asked for, or if there is no network.
+
+    Args:
+      url: http or https.
+      cache_dir: the file lies there under its own name, after 12 digits that
+        stand for the URL.
+      sha256: hex digest that the file must have.
+      on_progress: called with bytes done and bytes in all, if known.
+      flag: who asked, for messages.
+
+    Raises:
+      DatasetError: no such file (`missing`), refused, or with another hash.
+      NetworkError: no connection, no answer in time, or an error of the server.
+      OSError: the disk is full or may not be written.
+    """
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        raise DatasetError(f"{flag} must be an http or https address to be downloaded. Received {url!r}.")
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256.strip()):
+        raise DatasetError(f"A SHA-256 hash has 64 hexadecimal digits. Received {sha256!r} for {url} ({flag}).")
+    path = cache_path(url, cache_dir)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    download = _Download(url, path, flag, on_progress)
+    with _alone(path):
+        cached = _cached(path, url)
+        if cached is None or (sha256 and cached.sha256 != sha256.strip().lower()):
+            cached = download.run(None)
+        elif not sha256:
+            cached = download.run(cached)
+    if sha256 and cached.sha256 != sha256.strip().lower():
+        _sidecar(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise DatasetError(
+            f"{url} ({flag}) has the SHA-256 hash {cached.sha256}, and {sha256} was expected. The file was not kept. "
+            "Either it was changed at its origin or on the way, or the expected hash is that of another file."
+        )
+    return path
+
+
+def cache_path(url: str, cache_dir: Path) -> Path:
+    """Returns where `fetch` keeps the file behind a URL."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])[-100:].lstrip(".")
+    return cache_dir / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name or 'download'}"
+
+
+class _Download:
+    """One file on its way."""
+
+    def __init__(self, url: str, path: Path, flag: str, on_progress: Progress | None) -> None:
+        self.url = url
+        self.path = path
+        self.flag = flag
+        self.on_progress = on_progress
+        self.part = path.with_name(f"{path.name}.part")
+
+    def run(self, cached: Known | None) -> Known:
+        """Fetches the file, or finds that the cached one still holds; tries again while the line breaks."""
+        tries, furthest = 0, 0
+        while True:
+            try:
+                return self._attempt(cached)
+            except (_Dropped, NetworkError) as error:
+                if cached is not None:
+                    logging.warning("%s did not answer; the copy in the cache is used (%s).", self.url, self.path)
+                    return cached
+                if isinstance(error, NetworkError):
+                    raise
+                done = self.part.stat().st_size if self.part.exists() else 0
+                tries = 0 if done > furthest else tries + 1
+                furthest = max(furthest, done)
+                if tries > len(_WAITS):
+                    raise self._network_error(str(error)) from error
+                time.sleep(_WAITS[max(0, tries - 1)])
+
+    def _attempt(self, cached: Known | None) -> Known:
+        begun = _read_known(_sidecar(self.part)) if self.part.exists() else None
+        offset = self.part.stat().st_size if begun and begun.url == self.url and begun.validator else 0
+        headers = {"Accept-Encoding": "identity"}
+        if cached is not None and cached.validator:
+            headers |= {"If-None-Match": cached.etag} if cached.etag else {"If-Modified-Since": cached.last_modified}
+        elif begun and offset:
+            headers |= {"Range": f"bytes={offset}-", "If-Range": begun.validator}
+        try:
+            timeout = (_CONNECT_SECONDS, _READ_SECONDS)
+            with requests.get(self.url, headers=headers, stream=True, timeout=timeout) as response:
+                if response.status_code == _UNCHANGED and cached is not None:
+                    return cached
+                if response.status_code == _BAD_RANGE:
+                    self.part.unlink()
+                    raise _Dropped("it has changed since the download began")
+                self._refuse_errors(response)
+                if cached is not None and _is_same(response, cached):
+                    return cached
+                return self._receive(response, offset)
+        except requests.exceptions.SSLError as error:
+            raise self._network_error(f"its TLS certificate is not trusted ({error})") from error
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            raise DatasetError(f"{self.url} ({self.flag}) is not an address that can be asked: {error}.") from error
+        except requests.exceptions.RequestException as error:
+            raise _Dropped(_why(error)) from error
+
+    def _refuse_errors(self, response: requests.Response) -> None:
+        status = response.status_code
+        answer = f"{self.url} ({self.flag}) answered {status} {response.reason or ''}".rstrip()
+        if status in (_NOT_FOUND, _GONE):
+            raise DatasetError(f"{answer}: there is no such file. Is the address spelt right?", missing=True)
+        if status >= 500 or status == _BUSY:
+            raise _Dropped(f"it answered {status} {response.reason or ''}".rstrip())
+        if status not in (_OK, _PARTIAL):
+            raise DatasetError(f"{answer}. Does it need a log-in? It must be open to everyone who has the address.")
+
+    def _receive(self, response: requests.Response, offset: int) -> Known:
+        if response.status_code == _PARTIAL:
+            start, total = _content_range(response)
+            if start != offset:
+                self.part.unlink(missing_ok=True)
+                raise _Dropped("it sent another part than was asked for")
+        else:
+            offset, total = 0, _content_length(response)
+        headers = response.headers
+        known = Known(
+            url=self.url, etag=headers.get("ETag", ""), last_modified=headers.get("Last-Modified", ""), size=total
+        )
+        self._need_space(total, offset)
+        if offset == 0:
+            self.part.unlink(missing_ok=True)
+            _write_known(_sidecar(self.part), known)
+        done = offset
+        with self.part.open("ab") as file:
+            for chunk in response.iter_content(_CHUNK_BYTES):
+                file.write(chunk)
+                done += len(chunk)
+                if self.on_progress:
+                    self.on_progress(done, total)
+            atomic.sync(file)
+        if total is not None and done != total:
+            if done > total:
+                self.part.unlink()
+            raise _Dropped(f"{done} of {total} bytes came")
+        return self._keep(known, done)
+
+    def _keep(self, known: Known, size: int) -> Known:
+        with self.part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        whole = Known(**{**asdict(known), "size": size, "sha256": digest})
+        # A file without its sidecar counts as absent, so a kill between these steps costs a download and no more.
+        _sidecar(self.path).unlink(missing_ok=True)
+        self.part.replace(self.path)
+        _write_known(_sidecar(self.path), whole)
+        _sidecar(self.part).unlink(missing_ok=True)
+        return whole
+
+    def _need_space(self, total: int | None, offset: int) -> None:
+        free = shutil.disk_usage(self.path.parent).free
+        if total is not None and total - offset > free:
+            message = f"{self.url} needs {total - offset:,} bytes and the disk has {free:,} free"
+            raise OSError(errno.ENOSPC, message, str(self.path.parent))
+
+    def _network_error(self, why: str) -> NetworkError:
+        kept = self.part.stat().st_size if self.part.exists() else 0
+        resumed = f" The {kept:,} bytes that came are kept and the next try goes on from there." if kept else ""
+        return NetworkError(
+            f"{self.url} ({self.flag}) could not be fetched: {why}. Is the network up and the address right?{resumed} "
+            "A local zip or folder works without a network."
+        )
+
+
+def _why(error: requests.exceptions.RequestException) -> str:
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"no answer within {_READ_SECONDS:.0f} seconds"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return f"no connection ({_innermost(error)})"
+    return str(error)
+
+
+def _innermost(error: BaseException) -> str:
+    """Returns what the system said, below the layers that pass it on."""
+    seen = error
+    while seen.__context__ is not None:
+        seen = seen.__context__
+    return str(seen)
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _cached(path: Path, url: str) -> Known | None:
+    known = _read_known(_sidecar(path))
+    is_whole = known is not None and known.url == url and path.is_file() and path.stat().st_size == known.size
+    return known if is_whole else None
+
+
+def _read_known(path: Path) -> Known | None:
+    try:
+        return Known(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write_known(path: Path, known: Known) -> None:
+    atomic.write_file(path, json.dumps(asdict(known), indent=2) + "\n")
+
+
+def _is_same(response: requests.Response, cached: Known) -> bool:
+    """Returns whether a server that ignores conditions, or gives nothing to compare, still has the cached file."""
+    if _content_length(response) != cached.size:
+        return False
+    now = (response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+    return now == (cached.etag, cached.last_modified)
+
+
+def _content_length(response: requests.Response) -> int | None:
+    text = response.headers.get("Content-Length", "")
+    is_plain = response.headers.get("Content-Encoding", "identity") == "identity"
+    return int(text) if text.isdigit() and is_plain else None
+
+
+def _content_range(response: requests.Response) -> tuple[int, int | None]:
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+    if match is None:
+        return -1, None
+    return int(match[1]), None if match[2] == "*" else int(match[2])
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keeps two runs from writing one download at the same time; the second waits."""
+    try:
+        import fcntl  # Not on Windows, where two runs at once are on their own.
+
+        descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o644)
+    except (ImportError, PermissionError):  # A cache that may only be read has no writers to keep apart.
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,232 @@
+"""The paper that lies beside the shards: what is in them, and how to know that they are whole."""
+
+import dataclasses
+import difflib
+import glob
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tfrmod import atomic
+from tfrmod.checks import ProblemCount
+from tfrmod.errors import DatasetError
+from tfrmod.example import decode_example
+from tfrmod.shards import ShardInfo, read_records
+
+FILE_NAME = "manifest.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitInfo:
+    """What one split (train, val, test) holds."""
+
+    files: tuple[ShardInfo, ...]
+    num_images: int
+    num_boxes: int
+    num_negatives: int
+    """Images without any object."""
+    boxes_per_class: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSizes:
+    """How large the photos are, in pixels."""
+
+    median_height: int = 0
+    median_width: int = 0
+    max_height: int = 0
+    max_width: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything a training has to know of its data without opening a shard."""
+
+    source: str
+    """Fingerprint of the photos and annotations that the shards were made of."""
+    options: dict[str, Any]
+    """The options of the conversion that shape the shards."""
+    label_map: dict[int, str]
+    splits: dict[str, SplitInfo]
+    max_instances_per_image: int
+    """Objects on the fullest image."""
+    image_sizes: ImageSizes = ImageSizes()
+    problems: dict[str, ProblemCount] = field(default_factory=dict)
+    """By code (see `checks.CODES`); the full list lies beside, in problems.jsonl."""
+    version: int = VERSION
+    folder: Path = field(default=Path(), compare=False)
+    """Where the shards lie; not part of the file."""
+
+    @property
+    def num_classes(self) -> int:
+        """Returns the largest class id, which is what the network needs."""
+        return max(self.label_map, default=0)
+
+    def pattern(self, split: str) -> str:
+        """Returns the glob of a split's shards, for example records/train-*-of-00004.tfrecord."""
+        return str(self.folder / f"{split}-*-of-{len(self.splits[split].files):05d}.tfrecord")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Returns the manifest in a file, or in a folder's manifest.json.
+
+        Raises:
+          DatasetError: it is missing, or not a manifest of this version.
+        """
+        path = path / FILE_NAME if path.is_dir() else path
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["version"] != VERSION:
+                raise DatasetError(
+                    f"{path} is a manifest of version {content['version']}, and this program reads version {VERSION}. "
+                    "Convert the data set again."
+                )
+            return cls(folder=path.parent, **_from_json(content))
+        except FileNotFoundError as error:
+            raise DatasetError(f"There is no manifest {path}; the conversion writes it last.", missing=True) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DatasetError(
+                f"{path} is not a manifest of this program ({error}). Delete the folder and convert the data set again."
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """Writes the manifest, in one step."""
+        content = dataclasses.asdict(self)
+        del content["folder"]
+        atomic.write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def verify(self, *, contents: bool = True) -> None:
+        """Makes sure that every shard is there as it was written.
+
+        Args:
+          contents: compare hashes too, not only sizes; reads every byte.
+
+        Raises:
+          DatasetError: names the files that are missing or differ.
+        """
+        bad = []
+        for shard in (shard for split in self.splits.values() for shard in split.files):
+            path = self.folder / shard.name
+            if not path.is_file():
+                bad.append(f"{shard.name} is missing")
+            elif path.stat().st_size != shard.num_bytes:
+                bad.append(f"{shard.name} has {path.stat().st_size} bytes instead of {shard.num_bytes}")
+            elif contents and _sha256(path) != shard.sha256:
+                bad.append(f"{shard.name} has other content")
+        if bad:
+            raise DatasetError(
+                f"The shards in {self.folder} are not those of their manifest: {'; '.join(bad)}. "
+                "Convert the data set again."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardCounts:
+    """What was found in shards that no manifest describes, such as google/automl's."""
+
+    files: tuple[Path, ...]
+    num_images: int
+    num_boxes: int
+    num_negatives: int
+    boxes_per_class: dict[str, int]
+    label_map: dict[int, str]
+    max_instances_per_image: int
+
+    @property
+    def num_classes(self) -> int:
+        """Returns the largest class id met."""
+        return max(self.label_map, default=0)
+
+
+def count_shards(pattern: str) -> ShardCounts:
+    """Returns what the shards of a pattern hold, reading every record once.
+
+    A class that the records number but never name is called by its number.
+
+    Args:
+      pattern: globs, several of them separated by commas.
+
+    Raises:
+      DatasetError: nothing matches (with similar names), or a file is damaged.
+    """
+    files = shard_files(pattern)
+    names: dict[int, str] = {}
+    boxes: Counter[int] = Counter()
+    num_images = num_negatives = fullest = 0
+    for file in files:
+        for number, record in enumerate(read_records(file)):
+            try:
+                objects = decode_example(record).objects
+            except DatasetError as error:
+                raise DatasetError(f"{file}, record {number}: {error}") from error
+            num_images += 1
+            num_negatives += not objects
+            fullest = max(fullest, len(objects))
+            boxes.update(thing.class_id for thing in objects)
+            for thing in objects:
+                if thing.name:
+                    names.setdefault(thing.class_id, thing.name)
+    label_map = {class_id: names.get(class_id, str(class_id)) for class_id in sorted(boxes)}
+    return ShardCounts(
+        files=files,
+        num_images=num_images,
+        num_boxes=boxes.total(),
+        num_negatives=num_negatives,
+        boxes_per_class={name: boxes[class_id] for class_id, name in label_map.items()},
+        label_map=label_map,
+        max_instances_per_image=fullest,
+    )
+
+
+def shard_files(pattern: str) -> tuple[Path, ...]:
+    """Returns the files that a pattern (globs, separated by commas) matches, sorted, each once.
+
+    Raises:
+      DatasetError: one of the globs matches no file.
+    """
+    found: set[Path] = set()
+    for part in filter(None, (part.strip() for part in pattern.split(","))):
+        matches = {Path(name) for name in glob.glob(part, recursive=True) if Path(name).is_file()}
+        if not matches:
+            raise DatasetError(f"No shards match {part}.{_similar(part)}", missing=True)
+        found |= matches
+    if not found:
+        raise DatasetError(f"The pattern {pattern!r} names no shards.", missing=True)
+    return tuple(sorted(found))
+
+
+def _similar(pattern: str) -> str:
+    folder = Path(pattern).parent
+    if not folder.is_dir():
+        return f" The folder {folder} does not exist." if not glob.has_magic(str(folder)) else ""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    near = difflib.get_close_matches(Path(pattern).name, names, n=3, cutoff=0.4)
+    if not near:
+        return f" The folder {folder} holds {len(names)} other files." if names else f" The folder {folder} is empty."
+    return f" Similar names there: {', '.join(near)}."
+
+
+def _from_json(content: dict[str, Any]) -> dict[str, Any]:
+    splits = {
+        name: SplitInfo(**{**split, "files": tuple(ShardInfo(**shard) for shard in split["files"])})
+        for name, split in content["splits"].items()
+    }
+    return {
+        **content,
+        "label_map": {int(class_id): name for class_id, name in content["label_map"].items()},
+        "splits": splits,
+        "image_sizes": ImageSizes(**content["image_sizes"]),
+        "problems": {
+            code: ProblemCount(problem["count"], tuple(problem["files"]))
+            for code, problem in content["problems"].items()
+        },
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

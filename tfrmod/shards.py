@@ -1,0 +1,103 @@
+"""TFRecord files, written whole or not at all, and read with their checksums.
+
+A record is its length (8 bytes, little-endian), the masked CRC-32C of those
+bytes, the data, and the masked CRC-32C of the data.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import google_crc32c
+
+from tfrmod import atomic
+from tfrmod.errors import DatasetError
+
+_LENGTH = struct.Struct("<Q")
+_CRC = struct.Struct("<I")
+_HEADER_BYTES = _LENGTH.size + _CRC.size
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """One finished file of records."""
+
+    name: str
+    num_images: int
+    num_bytes: int
+    sha256: str
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """Returns the file name of a shard, for example train-00000-of-00004.tfrecord."""
+    return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+
+
+def masked_crc(data: bytes) -> int:
+    """Returns the CRC-32C of `data`, rotated and shifted as TFRecord files hold it."""
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def write_records(path: Path, records: Iterable[bytes]) -> ShardInfo:
+    """Writes one file of records; it bears its name only when it is whole and on the disk.
+
+    Raises:
+      OSError: no space or no permission; nothing is left behind.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    digest = hashlib.sha256()
+    num_images = num_bytes = 0
+    try:
+        with partial.open("wb") as file:
+            for record in records:
+                length = _LENGTH.pack(len(record))
+                for piece in (length + _CRC.pack(masked_crc(length)), record, _CRC.pack(masked_crc(record))):
+                    file.write(piece)
+                    digest.update(piece)
+                num_images += 1
+                num_bytes += _HEADER_BYTES + len(record) + _CRC.size
+            atomic.sync(file)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return ShardInfo(path.name, num_images, num_bytes, digest.hexdigest())
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """Yields the records of one file.
+
+    Raises:
+      DatasetError: a checksum fails or the file ends too early; says at which
+        record and byte.
+      OSError: the file cannot be opened.
+    """
+    size = path.stat().st_size
+    offset = 0
+    with path.open("rb", buffering=1 << 20) as file:
+        for number in range(size):
+            if offset == size:
+                return
+            header = file.read(_HEADER_BYTES)
+            if len(header) < _HEADER_BYTES:
+                raise _damaged(path, number, offset, "the file ends within its header")
+            if masked_crc(header[:8]) != _CRC.unpack(header[8:])[0]:
+                raise _damaged(path, number, offset, "the checksum of its length is wrong")
+            length = _LENGTH.unpack(header[:8])[0]
+            if offset + _HEADER_BYTES + length + _CRC.size > size:
+                raise _damaged(path, number, offset, f"it should hold {length} bytes, but the file ends before")
+            record, crc = file.read(length), file.read(_CRC.size)
+            if masked_crc(record) != _CRC.unpack(crc)[0]:
+                raise _damaged(path, number, offset, "the checksum of its data is wrong")
+            yield record
+            offset += _HEADER_BYTES + length + _CRC.size
+
+
+def _damaged(path: Path, number: int, offset: int, what: str) -> DatasetError:
+    return DatasetError(
+        f"{path} is not a whole TFRecord file: in record {number} (counted from 0, at byte {offset}) {what}. "
+        "Make the shards again, or copy them again from where they came."
+    )

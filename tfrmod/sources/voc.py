@@ -1,0 +1,221 @@
+"""Pascal VOC: a photo, and beside it or in a sister folder an XML of the same name."""
+
+import functools
+import math
+import os
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from lxml import etree
+
+from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
+from tfrmod.checks import Problem
+from tfrmod.content import PHOTO_EXTENSIONS
+from tfrmod.errors import DatasetError
+from tfrmod.junk import is_junk
+from tfrmod.sources import voc_pairs, voc_sets
+from tfrmod.sources.source import Entry, Listing, Reading
+
+MAX_XML_BYTES = 64 << 20
+# Pictures whose colours are labels; they bear the photos' names.
+_MASK_FOLDERS = {"segmentationclass", "segmentationobject"}
+
+
+class Files(NamedTuple):
+    """The files of a folder, by what they may be; relative, sorted."""
+
+    photos: list[str]
+    annotations: list[str]
+    set_lists: list[str]
+    others: list[str]
+
+
+def is_here(folder: Path) -> bool:
+    """Returns whether there is any XML."""
+    return bool(_files(folder).annotations)
+
+
+def listing(folder: Path) -> Listing:
+    """Returns the photos with an XML, the lists of ImageSets, and what has no partner.
+
+    Raises:
+      DatasetError: no photo, no XML, or none that belong together.
+    """
+    files = _files(folder)
+    if not files.annotations or not files.photos + files.others:
+        missing = "annotations (*.xml)" if not files.annotations else "photos"
+        raise DatasetError(
+            f"Expected photos with Pascal VOC annotations in {folder}, and found no {missing} among "
+            f"{sum(map(len, files))} files. Does the archive hold another data set, or archives within?"
+        )
+    pairs, problems = voc_pairs.pair(
+        files.photos, files.annotations, files.others, lambda name: _stated_name(folder, name)
+    )
+    if not pairs:
+        raise DatasetError(
+            f"None of the {len(files.annotations)} XML files in {folder} belongs to any of the {len(files.photos)} "
+            f"photos: neither their names nor their filename tags agree. The first XML is {files.annotations[0]}, the "
+            f"first photo {files.photos[0] if files.photos else 'missing'}."
+        )
+    entries = tuple(Entry(photo, annotation) for photo, annotation in sorted(pairs.items()))
+    sets, set_problems = voc_sets.read_sets(folder, files.set_lists, entries)
+    return Listing(entries=entries, problems=tuple(problems), sets=sets, set_problems=set_problems)
+
+
+def read(folder: Path, entry: Entry) -> Reading:
+    """Returns what one XML says of its photo; coordinates as they are written, not yet checked."""
+    try:
+        root, is_guessed = _parse(folder / entry.annotation)
+    except DatasetError as error:
+        return Reading(None, (Problem("annotation_malformed", entry.annotation, str(error)),))
+    problems = [Problem("encoding_guessed", entry.annotation)] if is_guessed else []
+    children = _children(root)
+    stated_name = PurePosixPath(_text(children.get("filename")).replace("\\", "/")).name
+    if stated_name and stated_name != PurePosixPath(entry.image).name:
+        problems.append(Problem("filename_differs", entry.annotation, f"names {stated_name}"))
+    size = _children(children["size"]) if "size" in children else {}
+    objects = []
+    for node in _elements(root, "object"):
+        thing = _object(node)
+        if isinstance(thing, str):
+            problems.append(Problem("object_unreadable", entry.annotation, thing))
+        else:
+            objects.append(thing)
+    image = AnnotatedImage(filename=entry.image, objects=tuple(objects), path=folder / entry.image)
+    image = replace(image, height=_pixels(size.get("height")), width=_pixels(size.get("width")))
+    return Reading(image, tuple(problems))
+
+
+def _files(folder: Path) -> Files:
+    found = Files([], [], [], [])
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_junk(name) and name.lower() not in _MASK_FOLDERS)
+        relative = Path(parent).relative_to(folder)
+        for name in sorted(names):
+            if is_junk(name):
+                continue
+            extension = name.rpartition(".")[2].lower()
+            kind = found.others
+            if extension in PHOTO_EXTENSIONS:
+                kind = found.photos
+            elif extension == "xml":
+                kind = found.annotations
+            elif extension == "txt":
+                kind = found.set_lists
+            kind.append((relative / name).as_posix())
+    return found
+
+
+def _stated_name(folder: Path, annotation: str) -> str:
+    """Returns the file that an XML says it is about, without folders; empty where it says nothing."""
+    try:
+        root, _ = _parse(folder / annotation)
+    except DatasetError:
+        return ""
+    return PurePosixPath(_text(_children(root).get("filename")).replace("\\", "/")).name
+
+
+def _parse(path: Path) -> tuple[etree._Element, bool]:
+    """Returns the root, and whether its encoding had to be guessed.
+
+    Nothing is fetched, no entity is resolved, no DTD is loaded; a document
+    that declares entities at all is refused, since no annotation needs one.
+    """
+    try:
+        if path.stat().st_size > MAX_XML_BYTES:
+            raise DatasetError(f"more than {MAX_XML_BYTES >> 20} MiB")
+        data = path.read_bytes().lstrip()
+    except OSError as error:
+        raise DatasetError(f"cannot be opened: {error.strerror}") from error
+    if not data:
+        raise DatasetError("the file is empty")
+    is_guessed = False
+    try:
+        root = etree.fromstring(data, _parser())
+    except etree.XMLSyntaxError as error:
+        if "encoding" not in str(error).lower() and "not proper UTF-8" not in str(error):
+            raise DatasetError(f"not well-formed XML: {error.msg}") from error
+        try:
+            root, is_guessed = etree.fromstring(data, _parser("cp1252")), True
+        except (etree.XMLSyntaxError, LookupError):
+            raise DatasetError(f"not well-formed XML: {error.msg}") from error
+    except ValueError as error:
+        raise DatasetError(f"not well-formed XML: {error}") from error
+    dtd = root.getroottree().docinfo.internalDTD
+    if dtd is not None and next(dtd.iterentities(), None) is not None:
+        raise DatasetError("it declares entities, which are refused because they can expand without end")
+    if _local_name(root.tag) != "annotation":
+        raise DatasetError(f"its outermost tag is <{_local_name(root.tag)}>, where Pascal VOC has <annotation>")
+    return root, is_guessed
+
+
+def _parser(encoding: str | None = None) -> etree.XMLParser:
+    return etree.XMLParser(
+        encoding=encoding,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        attribute_defaults=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+
+
+def _object(node: etree._Element) -> AnnotatedObject | str:
+    """Returns one object, or what is the matter with it. Its parts (<part>) are other things and are not read."""
+    children = _children(node)
+    name = " ".join(_text(children.get("name")).split())
+    if not name:
+        return "an object without a name"
+    if "bndbox" not in children:
+        return f"{name}: no bndbox"
+    corners = _children(children["bndbox"])
+    try:
+        box: Box = tuple(float(_text(corners.get(key))) for key in ("ymin", "xmin", "ymax", "xmax"))  # type: ignore[assignment]
+    except ValueError:
+        return f"{name}: a coordinate is missing or not a number"
+    if not all(map(math.isfinite, box)):
+        return f"{name}: a coordinate is not finite"
+    return AnnotatedObject(
+        name,
+        box,
+        difficult=_is_set(children.get("difficult")),
+        truncated=_is_set(children.get("truncated")),
+        view=_text(children.get("pose")),
+    )
+
+
+def _elements(node: etree._Element, name: str) -> list[etree._Element]:
+    return [child for child in node.iterchildren(etree.Element) if _local_name(child.tag) == name]
+
+
+def _children(node: etree._Element) -> dict[str, etree._Element]:
+    """Returns the first child of each name, namespaces and capitals aside."""
+    children: dict[str, etree._Element] = {}
+    for child in node.iterchildren(etree.Element):
+        children.setdefault(_local_name(child.tag), child)
+    return children
+
+
+@functools.lru_cache
+def _local_name(tag: str) -> str:
+    return tag.rpartition("}")[2].lower()
+
+
+def _text(node: etree._Element | None) -> str:
+    return (node.text or "").strip() if node is not None else ""
+
+
+def _pixels(node: etree._Element | None) -> int:
+    """Returns a side of the photo, 0 where the XML is silent or talks nonsense."""
+    try:
+        return max(0, int(float(_text(node))))
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _is_set(node: etree._Element | None) -> bool:
+    return _text(node).lower() in ("1", "true", "yes")

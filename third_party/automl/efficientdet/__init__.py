@@ -1,0 +1,56 @@
+"""EfficientDet on Keras 3, number for number compatible with google/automl.
+
+The names below are the public door. They are imported on first use, so that
+`import efficientdet` costs nothing and works where TensorFlow is missing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from efficientdet.anchors import anchor_boxes
+    from efficientdet.assign import assign_targets
+    from efficientdet.boxes import decode_boxes
+    from efficientdet.checkpoint import load_checkpoint, save_checkpoint, variable_names
+    from efficientdet.config import DetectorConfig, get_config
+    from efficientdet.errors import CheckpointError
+    from efficientdet.model import build_model
+    from efficientdet.postprocess import detections
+
+__all__ = [
+    "CheckpointError",
+    "DetectorConfig",
+    "anchor_boxes",
+    "assign_targets",
+    "build_model",
+    "decode_boxes",
+    "detections",
+    "get_config",
+    "load_checkpoint",
+    "save_checkpoint",
+    "variable_names",
+]
+
+_HOME = {
+    "CheckpointError": "errors",
+    "DetectorConfig": "config",
+    "anchor_boxes": "anchors",
+    "assign_targets": "assign",
+    "build_model": "model",
+    "decode_boxes": "boxes",
+    "detections": "postprocess",
+    "get_config": "config",
+    "load_checkpoint": "checkpoint",
+    "save_checkpoint": "checkpoint",
+    "variable_names": "checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,27 @@
+"""Checkpoints: automl's names, its three file formats, and our own.
+
+`names` alone knows what automl calls a variable; every other page goes through
+`variable_names`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from efficientdet.checkpoint.load import LoadReport, load_checkpoint
+    from efficientdet.checkpoint.names import variable_names
+    from efficientdet.checkpoint.save import save_checkpoint
+
+__all__ = ["LoadReport", "load_checkpoint", "save_checkpoint", "variable_names"]
+
+_HOME = {"LoadReport": "load", "load_checkpoint": "load", "save_checkpoint": "save", "variable_names": "names"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,250 @@
+"""What defines a network: the hyper-parameters that change what a checkpoint computes."""
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from efficientdet import hparams as hparams_page
+from efficientdet.backbones import BACKBONES
+from efficientdet.heads import HEADS
+from efficientdet.hparams import HPARAMS, NETWORK, NMS_HPARAMS, model_hparams, parse_hparams, unknown_name
+from efficientdet.necks.graphs import GRAPHS, WEIGHT_METHODS, Graph, custom_graph
+
+ACT_TYPES = ("swish", "silu", "swish_native", "hswish", "relu", "relu6", "mish", "srelu")
+"""Names of activations; `layers.ACTIVATIONS` has the formulas."""
+
+NMS_METHODS = ("gaussian", "hard", "diou", "linear")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorConfig:
+    """A network, defined. Names and values are automl's; `get_config` makes one.
+
+    Raises:
+      ValueError: a value is outside what a network can have; the sentence
+        names the key, what is expected and what was received.
+    """
+
+    name: str
+    act_type: str
+    """One of `ACT_TYPES`; in backbone, neck and heads alike."""
+    image_size: tuple[int, int]
+    """(height, width) of the canvas in pixels. Also taken: a side, or "WIDTHxHEIGHT"."""
+    num_classes: int
+    """The largest label id. There is no column for the background."""
+    seg_num_classes: int
+    heads: tuple[str, ...]
+    min_level: int
+    max_level: int
+    num_scales: int
+    aspect_ratios: tuple[float | tuple[float, float], ...]
+    """Width / height, or (width, height) in anchor sides."""
+    anchor_scale: float | tuple[float, ...]
+    """Anchor side in strides of its level; one for all levels, or one a level."""
+    data_format: str
+    mean_rgb: float | tuple[float, float, float]
+    """Subtracted from 0…255."""
+    stddev_rgb: float | tuple[float, float, float]
+    scale_range: bool
+    """Whether inputs are -1…1 as AdvProp checkpoints want, in place of mean_rgb and stddev_rgb."""
+    box_class_repeats: int
+    fpn_cell_repeats: int
+    fpn_num_filters: int
+    separable_conv: bool
+    apply_bn_for_resampling: bool
+    conv_after_downsample: bool
+    conv_bn_act_pattern: bool
+    """Whether the neck goes convolution, normalisation, activation; else activation first."""
+    nms_configs: dict[str, Any] = field(hash=False)
+    fpn_name: str | None
+    """One of `necks.graphs.GRAPHS`; None is bifpn."""
+    fpn_weight_method: str | None
+    """One of `necks.graphs.WEIGHT_METHODS`; None is fastattn."""
+    fpn_config: dict[str, Any] | None = field(hash=False)
+    """A graph of one's own, as `necks.graphs.custom_graph` reads it."""
+    survival_prob: float | None
+    """How often a layer of a head is kept while training; None keeps all and has no residuals."""
+    backbone_name: str
+    backbone_config: dict[str, Any] | None = field(hash=False)
+    """Stages of one's own, as `backbones.efficientnet` reads them."""
+
+    def __post_init__(self) -> None:
+        for key, value in (
+            ("image_size", _height_and_width(self.image_size)),
+            ("heads", tuple(self.heads)),
+            ("aspect_ratios", _tuples(self.aspect_ratios)),
+            ("anchor_scale", _tuples(self.anchor_scale)),
+            ("mean_rgb", _tuples(self.mean_rgb)),
+            ("stddev_rgb", _tuples(self.stddev_rgb)),
+        ):
+            object.__setattr__(self, key, value)
+        _check_names(self)
+        _check_pyramid(self)
+        _check_numbers(self)
+
+    @property
+    def levels(self) -> range:
+        """Levels of the pyramid; a map of level l has 2^l pixels of the canvas a step."""
+        return range(self.min_level, self.max_level + 1)
+
+    @property
+    def num_anchors(self) -> int:
+        """Anchors at each place of a feature map."""
+        return self.num_scales * len(self.aspect_ratios)
+
+    @property
+    def weight_method(self) -> str:
+        """How a node of the neck weighs its inputs, defaults filled in."""
+        return (self.fpn_config or {}).get("weight_method") or self.fpn_weight_method or "fastattn"
+
+    @property
+    def graph(self) -> Graph:
+        """The nodes of one cell of the neck."""
+        if self.fpn_config is not None:
+            return custom_graph(self.fpn_config, min_level=self.min_level, max_level=self.max_level)
+        return GRAPHS[self.fpn_name or "bifpn"](self.min_level, self.max_level)
+
+    def override(self, source: str | os.PathLike[str] | Mapping[str, Any] | None) -> "DetectorConfig":
+        """Returns a config in which some values are others.
+
+        Args:
+          source: hparams as `hparams.parse_hparams` reads them. Those of a run
+            are checked and otherwise ignored.
+        """
+        written = _network_values(parse_hparams(source))
+        written["nms_configs"] = self.nms_configs | written.get("nms_configs", {})
+        return dataclasses.replace(self, **written)
+
+    def to_hparams(self) -> dict[str, Any]:
+        """Returns the config as plain values that YAML, JSON and `override` take."""
+        values = {key: _lists(value) for key, value in dataclasses.asdict(self).items()}
+        height, width = self.image_size
+        return values | {"image_size": f"{width}x{height}"}
+
+
+def get_config(name: str = "efficientdet-d0", **hparams: Any) -> DetectorConfig:
+    """Returns the config of a published model, with other values where given.
+
+    Args:
+      name: one of `hparams.MODELS`.
+      **hparams: automl's hyper-parameters by name, for example num_classes=20.
+
+    Raises:
+      ValueError: an unknown name, or a value that a network cannot have.
+
+    >>> get_config("efficientdet-d0", image_size="320x256").image_size
+    (256, 320)
+    """
+    defaults = _network_values(model_hparams(name))
+    written = _network_values(parse_hparams(hparams))
+    written["nms_configs"] = defaults["nms_configs"] | written.get("nms_configs", {})
+    return DetectorConfig(**(defaults | written))
+
+
+def _network_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if HPARAMS[key].owner == NETWORK}
+
+
+def _height_and_width(size: hparams_page.Size) -> tuple[int, int]:
+    if isinstance(size, int):
+        height = width = size
+    elif isinstance(size, str) and (sides := re.fullmatch(r"(\d+)(?:x(\d+))?", size.strip())):
+        width, height = int(sides[1]), int(sides[2] or sides[1])
+    elif isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(side, int) for side in size):
+        height, width = size
+    else:
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(
+            f"image_size must be a whole number above 0, a text WIDTHxHEIGHT such as 640x384, "
+            f"or (height, width). Received image_size={size!r}."
+        )
+    return height, width
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _refuse(key: str, expected: str, received: Any) -> None:
+    raise ValueError(f"{key} must be {expected}. Received {key}={received!r}.")
+
+
+def _check_names(config: DetectorConfig) -> None:
+    tables: list[tuple[str, str, Any]] = [
+        ("act_type", config.act_type, ACT_TYPES),
+        ("backbone", config.backbone_name, BACKBONES),
+        ("fpn_name", config.fpn_name or "bifpn", GRAPHS),
+        ("fpn_weight_method", config.weight_method, WEIGHT_METHODS),
+        ("nms_configs.method", config.nms_configs.get("method"), NMS_METHODS),
+        *(("head", head, HEADS) for head in config.heads),
+    ]
+    for what, name, known in tables:
+        if name not in known:
+            raise ValueError(unknown_name(what, name, known))
+    if not config.heads or len(set(config.heads)) != len(config.heads):
+        _refuse("heads", f"one or more of {', '.join(HEADS)}, each once", config.heads)
+    if config.data_format == "channels_first":
+        raise ValueError(
+            "data_format=channels_first is not offered, and is not needed: checkpoints are the same and "
+            "channels_last gives the same numbers; leave data_format out."
+        )
+    if config.data_format != "channels_last":
+        _refuse("data_format", "channels_last", config.data_format)
+    for key in config.nms_configs:
+        if key not in NMS_HPARAMS:
+            raise ValueError(unknown_name("key of nms_configs", key, NMS_HPARAMS))
+
+
+def _check_pyramid(config: DetectorConfig) -> None:
+    if not 1 <= config.min_level <= 5:
+        _refuse("min_level", "1 to 5, the levels that a backbone has", config.min_level)
+    if not config.min_level < config.max_level <= 12:
+        _refuse("max_level", f"above min_level={config.min_level} and at most 12", config.max_level)
+    _ = config.graph
+    if "segmentation" not in config.heads:
+        return
+    for side in config.image_size:
+        sides = [math.ceil(side / 2**level) for level in config.levels]
+        if any(finer != 2 * coarser for finer, coarser in zip(sides[:-1], sides[1:], strict=True)):
+            raise ValueError(
+                f"heads=segmentation needs an image_size that halves evenly down to level {config.max_level}, "
+                f"that is multiples of {2**config.max_level}. "
+                f"Received image_size={config.image_size} (height, width)."
+            )
+
+
+def _check_numbers(config: DetectorConfig) -> None:
+    counts = "num_classes seg_num_classes num_scales fpn_cell_repeats fpn_num_filters"
+    for key in counts.split():
+        if getattr(config, key) < 1:
+            _refuse(key, "1 or more", getattr(config, key))
+    if config.box_class_repeats < 0:
+        _refuse("box_class_repeats", "0 or more", config.box_class_repeats)
+    if config.survival_prob is not None and not 0 <= config.survival_prob <= 1:
+        _refuse("survival_prob", "above 0 and at most 1, or None", config.survival_prob)
+    ratios = [value for ratio in config.aspect_ratios for value in (ratio if isinstance(ratio, tuple) else (ratio,))]
+    pairs = all(len(ratio) == 2 for ratio in config.aspect_ratios if isinstance(ratio, tuple))
+    if not ratios or not pairs or min(ratios) <= 0:
+        _refuse("aspect_ratios", "one or more numbers above 0, or pairs (width, height) of them", config.aspect_ratios)
+    scales = config.anchor_scale if isinstance(config.anchor_scale, tuple) else (config.anchor_scale,) * len(config.levels)
+    if len(scales) != len(config.levels) or min(scales) <= 0:
+        expected = f"a number above 0, or {len(config.levels)} of them, one a level"
+        _refuse("anchor_scale", expected, config.anchor_scale)
+    for key in ("mean_rgb", "stddev_rgb"):
+        value = getattr(config, key)
+        if isinstance(value, tuple) and len(value) != 3:
+            _refuse(key, "a number or three of them, red, green and blue", value)
+    deviations = config.stddev_rgb if isinstance(config.stddev_rgb, tuple) else (config.stddev_rgb,)
+    if min(deviations) <= 0:
+        _refuse("stddev_rgb", "above 0", config.stddev_rgb)

@@ -1,0 +1,25 @@
+"""The class head: what is at each anchor."""
+
+import math
+
+import keras
+
+from efficientdet.config import DetectorConfig
+from efficientdet.heads.tower import PredictionTower
+
+PRIOR = 0.01
+"""Share of positives that an untrained head claims; without it the many negatives swamp the first steps (RetinaNet)."""
+
+
+def build_class_head(config: DetectorConfig) -> PredictionTower:
+    """Returns the head whose outputs are logits, `anchors * num_classes` a place.
+
+    Output `anchor * num_classes + class_index` belongs to that anchor and class.
+    """
+    return PredictionTower(
+        config,
+        config.num_anchors * config.num_classes,
+        bias_initializer=keras.initializers.Constant(-math.log((1 - PRIOR) / PRIOR)),
+        first_drop_index=1_000,
+        name="class_head",
+    )

@@ -1,0 +1,50 @@
+"""The segmentation head: which class each place of the canvas is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from efficientdet.config import DetectorConfig
+from efficientdet.layers import ACTIVATIONS, GLOROT_UNIFORM, BatchNormalization
+from efficientdet.types import Pyramid, Tensor
+
+
+class MaskHead(keras.layers.Layer):
+    """From the coarsest level up: double, normalise, activate, put beside the next level.
+
+    Takes the neck's `{level: (b, h, w, c)}`, whose sizes double exactly, and
+    gives logits `(b, 2 h, 2 w, seg_num_classes)`, h and w of the finest level.
+    """
+
+    def __init__(self, config: DetectorConfig, **options: Any) -> None:
+        super().__init__(**options)
+        self.config = config
+        steps = range(len(config.levels) - 1)
+        self.upsamples = [_doubling(config.fpn_num_filters, f"upsample_{step}", use_bias=False) for step in steps]
+        self.norms = [BatchNormalization(name=f"norm_{step}") for step in steps]
+        self.predict = _doubling(config.seg_num_classes, "predict", use_bias=True)
+
+    def build(self, input_shapes: dict[int, Sequence[int | None]]) -> None:
+        filters = self.config.fpn_num_filters
+        channels = filters
+        for upsample, norm in zip(self.upsamples, self.norms, strict=True):
+            upsample.build((None, None, None, channels))
+            norm.build((None, None, None, filters))
+            channels = 2 * filters
+        self.predict.build((None, None, None, channels))
+
+    def call(self, pyramid: Pyramid, training: bool = False) -> Tensor:
+        coarsest, *finer = sorted(pyramid, reverse=True)
+        x = pyramid[coarsest]
+        for level, upsample, norm in zip(finer, self.upsamples, self.norms, strict=True):
+            x = ACTIVATIONS[self.config.act_type](norm(upsample(x), training=training))
+            x = ops.concatenate([x, pyramid[level]], axis=-1)
+        return self.predict(x)
+
+
+def _doubling(filters: int, name: str, *, use_bias: bool) -> keras.layers.Layer:
+    return keras.layers.Conv2DTranspose(
+        filters, 3, strides=2, padding="same", use_bias=use_bias, kernel_initializer=GLOROT_UNIFORM, name=name
+    )

@@ -1,0 +1,103 @@
+"""From a photo to the network's canvas: fit, normalise, pad. In TensorFlow.
+
+A photo keeps its proportions, stands in the top left corner of the canvas, and
+the rest is filled with the mean colour. Evaluation, export and inference all
+come through here, so that a detector sees the same pixels everywhere.
+"""
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+from jaxtyping import Float, UInt8
+
+from efficientdet.types import Tensor
+
+if TYPE_CHECKING:
+    from efficientdet.config import DetectorConfig
+
+
+def fit_to_canvas(
+    image: UInt8[Tensor, "h w 3"] | Float[Tensor, "h w 3"], config: "DetectorConfig"
+) -> tuple[Float[Tensor, "H W 3"], Tensor]:
+    """Returns the network's input of one photo, and its scale.
+
+    Args:
+      image: RGB, 0 to 255.
+      config: image_size, mean_rgb, stddev_rgb and scale_range are read.
+
+    Returns:
+      The normalised canvas, float32, and the number of original pixels per
+      canvas pixel, float32: boxes on the canvas times this are boxes on the
+      photo.
+    """
+    canvas, scales = canvas_batch(image[tf.newaxis], config)
+    return canvas[0], scales[0]
+
+
+def canvas_batch(
+    images: UInt8[Tensor, "b h w 3"] | Float[Tensor, "b h w 3"], config: "DetectorConfig"
+) -> tuple[Float[Tensor, "b H W 3"], Float[Tensor, " b"]]:
+    """Returns the network's inputs of photos of one size, and their scales.
+
+    Made for serving: the number of photos and their size may be unknown while
+    the function is traced.
+
+    Args:
+      images: RGB, 0 to 255.
+      config: as for `fit_to_canvas`.
+
+    Returns:
+      As `fit_to_canvas`, with a batch axis.
+    """
+    canvas_height, canvas_width = config.image_size
+    shape = tf.shape(images)
+    scale, height, width = scaled_size(shape[1], shape[2], config.image_size)
+    resized = tf.image.resize(images, (height, width), method="bilinear")
+    # After resizing, for there are fewer pixels then; both are linear, so the order is free.
+    normalized = (resized - _per_channel(config.mean_rgb)) / _per_channel(config.stddev_rgb)
+    canvas = tf.pad(normalized, [[0, 0], [0, canvas_height - height], [0, canvas_width - width], [0, 0]])
+    if config.scale_range:
+        # automl: AdvProp checkpoints saw -1 as padding, so this follows the padding.
+        canvas = canvas * (2.0 / 255.0) - 1.0
+    canvas = tf.ensure_shape(canvas, (None, canvas_height, canvas_width, 3))
+    return canvas, tf.fill(shape[:1], 1.0 / scale)
+
+
+def fit_boxes_to_canvas(
+    boxes_unit: Float[Tensor, "n 4"], image_shape: Tensor, config: "DetectorConfig"
+) -> Float[Tensor, "n 4"]:
+    """Returns where the boxes of a photo are on its canvas, in canvas pixels.
+
+    Boxes are clipped to the last pixel of the canvas. That may leave some
+    without area; dropping them is the caller's.
+
+    Args:
+      boxes_unit: fractions, 0 to 1, of the photo's height and width.
+      image_shape: height and width of the photo in pixels (more entries are
+        passed over, so that a whole shape will do).
+      config: image_size is read.
+    """
+    _, height, width = scaled_size(image_shape[0], image_shape[1], config.image_size)
+    boxes = boxes_unit * tf.cast(tf.stack([height, width, height, width]), tf.float32)
+    last = tf.constant([side - 1 for side in config.image_size] * 2, tf.float32)
+    return tf.clip_by_value(boxes, 0.0, last)
+
+
+def scaled_size(height: Tensor, width: Tensor, canvas: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the scale, height and width at which a photo fits the canvas.
+
+    Args:
+      height: of the photo in pixels.
+      width: likewise.
+      canvas: height and width of the canvas in pixels.
+    """
+    height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    # automl: all of it in float32, down to the rounding. 165x100 on 512 px becomes 511x310 because of that.
+    scale = tf.minimum(canvas[0] / height, canvas[1] / width)
+    scaled_height, scaled_width = (tf.cast(side * scale, tf.int32) for side in (height, width))
+    # A photo a thousand times as long as wide still gets one row of pixels.
+    return scale, tf.maximum(scaled_height, 1), tf.maximum(scaled_width, 1)
+
+
+def _per_channel(value: float | tuple[float, ...]) -> Tensor:
+    return tf.broadcast_to(tf.constant(value, tf.float32), (3,))

@@ -1,0 +1,332 @@
+"""The layers that the whole network shares.
+
+`b` batch, `h w` height and width, `c` channels.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from efficientdet.types import Tensor
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+else:
+    tf = None
+
+
+@ops.custom_gradient
+def _silu(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+    """Returns x * sigmoid(x).
+
+    The gradient is made of the output, which the next layer keeps anyway, and
+    of the sigmoid in place of the input: as much memory as TensorFlow's own
+    takes, and no sigmoid a second time.
+    """
+    gate = ops.sigmoid(x)
+    y = x * gate
+
+    def gradient(*upstreams: Tensor, upstream: Tensor | None = None) -> Tensor:
+        # TensorFlow hands it over by position, Keras elsewhere by name.
+        upstream = upstreams[0] if upstream is None else upstream
+        return upstream * (gate + y * (1.0 - gate))
+
+    return y, gradient
+
+
+def _srelu(x: Tensor) -> Tensor:
+    """Returns a relu whose corner is rounded; automl's smoothness, 20 to the fourth power."""
+    smoothness = 20.0**4
+    positive = ops.relu(x)
+    return positive - ops.log1p(smoothness * positive) / smoothness
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "swish": _silu,
+    "silu": _silu,
+    "swish_native": _silu,
+    "hswish": lambda x: x * ops.relu6(x + 3.0) / 6.0,
+    "relu": ops.relu,
+    "relu6": ops.relu6,
+    "mish": lambda x: x * ops.tanh(ops.softplus(x)),
+    "srelu": _srelu,
+}
+"""act_type → its formula."""
+
+
+class Drawn(keras.initializers.Initializer):
+    """Random kernels, drawn by numpy.
+
+    They are the same on every backend after `keras.utils.set_random_seed`, and
+    quick: JAX compiles a program for each shape it draws, half a minute for D0.
+
+    Args:
+      distribution: normal, truncated_normal (at two deviations) or uniform.
+      variance: of the numbers, times the fan.
+      fan: in, out or average, the connections that share the variance; one for none.
+    """
+
+    def __init__(self, distribution: str, *, variance: float = 1.0, fan: str = "one") -> None:
+        self.distribution = distribution
+        self.variance = variance
+        self.fan = fan
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
+        receptive = int(np.prod(shape[:-2]))
+        fans = {"in": receptive * shape[-2], "out": receptive * shape[-1], "one": 1}
+        fans["average"] = (fans["in"] + fans["out"]) / 2
+        numbers = self._unit_numbers(tuple(shape)) * np.float32(np.sqrt(self.variance / max(fans[self.fan], 1)))
+        return ops.convert_to_tensor(numbers, dtype=dtype or "float32")
+
+    def _unit_numbers(self, shape: tuple[int, ...]) -> np.ndarray:
+        # Keras seeds numpy's global generator with the others; this one is of its own and quicker.
+        generator = np.random.default_rng(np.random.randint(2**31))
+        if self.distribution == "uniform":
+            return (generator.random(shape, dtype="float32") * 2 - 1) * np.float32(np.sqrt(3))
+        numbers = generator.standard_normal(shape, dtype="float32")
+        if self.distribution == "truncated_normal":
+            while (outside := np.abs(numbers) > 2).any():
+                numbers[outside] = generator.standard_normal(int(outside.sum()), dtype="float32")
+            # What cutting off the tails takes from the deviation.
+            numbers /= np.float32(0.87962566)
+        return numbers
+
+    def get_config(self) -> dict[str, Any]:
+        return {"distribution": self.distribution, "variance": self.variance, "fan": self.fan}
+
+
+GLOROT_UNIFORM = Drawn("uniform", fan="average")
+"""Glorot and Bengio, 2010: for kernels of which automl asks nothing else."""
+
+
+class BatchNormalization(keras.layers.Layer):
+    """Batch normalisation with automl's numbers: momentum 0.99, epsilon 0.001.
+
+    The moving variance takes the *unbiased* variance of a batch, as
+    TensorFlow's fused kernel gives it, and the normalisation the biased one.
+    On TensorFlow that kernel does the work: a training step on a CPU takes
+    three quarters of the time that separate operations need.
+
+    Takes and gives `(b, h, w, c)`. Set `synchronized` before the first step to
+    take statistics over all replicas of a `tf.distribute` strategy; on JAX
+    they always are.
+    """
+
+    def __init__(self, *, momentum: float = 0.99, epsilon: float = 1e-3, **options: Any) -> None:
+        super().__init__(**options)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.synchronized = False
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        def weight(name: str, initializer: str, trainable: bool) -> keras.Variable:
+            # Statistics are means over replicas wherever they are read as one.
+            aggregation = "none" if trainable else "mean"
+            return self.add_weight(
+                name=name,
+                shape=(input_shape[-1],),
+                initializer=initializer,
+                trainable=trainable,
+                dtype="float32",
+                autocast=False,
+                aggregation=aggregation,
+            )
+
+        self.gamma = weight("gamma", "ones", True)
+        self.beta = weight("beta", "zeros", True)
+        self.moving_mean = weight("moving_mean", "zeros", False)
+        self.moving_variance = weight("moving_variance", "ones", False)
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        training = bool(training) and self.trainable
+        if tf is None or (training and self.synchronized):
+            normalized, mean, variance = self._from_separate_operations(x, training)
+        else:
+            normalized, mean, variance = self._from_fused_kernel(x, training)
+        if training:
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving - (moving - batch) * (1.0 - self.momentum))
+        return normalized
+
+    def _from_fused_kernel(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
+        normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=x,
+            scale=self.gamma,
+            offset=self.beta,
+            mean=[] if training else self.moving_mean,
+            variance=[] if training else self.moving_variance,
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        return normalized, mean, variance
+
+    def _from_separate_operations(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
+        mean, variance, unbiased = self.moving_mean, self.moving_variance, self.moving_variance
+        wide = ops.cast(x, "float32")
+        if training:
+            mean, variance, count = self._moments(wide)
+            unbiased = variance * (count / ops.maximum(count - 1.0, 1.0))
+        scale = self.gamma * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(wide * scale + (self.beta - mean * scale), x.dtype), mean, unbiased
+
+    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns mean, biased variance, and the number of values behind each."""
+        count = ops.cast(ops.prod(ops.shape(x)[:3]), "float32")
+        mean = ops.mean(x, axis=(0, 1, 2))
+        variance = ops.mean(ops.square(x - mean), axis=(0, 1, 2))
+        if tf is None or not self.synchronized:
+            return mean, variance, count
+        replica = tf.distribute.get_replica_context()
+        own_mean, own_variance = mean, variance
+        mean = replica.all_reduce(tf.distribute.ReduceOp.MEAN, own_mean)
+        spread = own_variance + ops.square(own_mean - mean)
+        variance = replica.all_reduce(tf.distribute.ReduceOp.MEAN, spread)
+        return mean, variance, count * replica.num_replicas_in_sync
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"momentum": self.momentum, "epsilon": self.epsilon}
+
+
+class DropPath(keras.layers.Layer):
+    """Stochastic depth: while training, a sample skips the layer before this one now and then.
+
+    What is dropped is a function of (seed, step, `index`, sample) and of
+    nothing else: no state is kept here, so a resumed run drops what the
+    uninterrupted one would have dropped, on either backend. Kept samples are
+    divided by the survival probability. Huang et al., 2016.
+
+    Takes `(b, h, w, c)` and the model's `drop_path_seed` of this step.
+    """
+
+    def __init__(self, survival_prob: float, index: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.survival_prob = survival_prob
+        self.index = index
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Nothing to make: there are no weights."""
+
+    def call(self, x: Tensor, seed: Tensor | None = None, training: bool = False) -> Tensor:
+        if not training or seed is None or self.survival_prob >= 1.0:
+            return x
+        chance = uniform_of(seed, self.index, ops.shape(x)[0])
+        factor = ops.where(chance < self.survival_prob, 1.0 / self.survival_prob, 0.0)
+        return x * ops.cast(ops.reshape(factor, (-1, 1, 1, 1)), x.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"survival_prob": self.survival_prob, "index": self.index}
+
+
+def uniform_of(seed: Tensor, index: int, size: int | Tensor) -> Tensor:
+    """Returns numbers in [0, 1) that depend on the arguments alone, the same on every backend.
+
+    Args:
+      seed: two uint32, seed and step.
+      index: tells apart the places that draw with the same seed.
+      size: how many numbers.
+    """
+
+    def mixed(bits: Tensor) -> Tensor:
+        # The finisher of MurmurHash3 (Appleby): every bit of the input reaches every bit of the output.
+        bits = ops.bitwise_xor(bits, ops.right_shift(bits, ops.cast(16, "uint32")))
+        bits = bits * ops.cast(0x85EBCA6B, "uint32")
+        bits = ops.bitwise_xor(bits, ops.right_shift(bits, ops.cast(13, "uint32")))
+        bits = bits * ops.cast(0xC2B2AE35, "uint32")
+        return ops.bitwise_xor(bits, ops.right_shift(bits, ops.cast(16, "uint32")))
+
+    seed = ops.cast(seed, "uint32")
+    bits = mixed(mixed(seed[0] + ops.cast(0x9E3779B9, "uint32")) + seed[1])
+    bits = mixed(bits + ops.cast(index, "uint32"))
+    bits = mixed(bits + ops.cast(ops.arange(size, dtype="int32"), "uint32"))
+    return ops.cast(ops.right_shift(bits, ops.cast(8, "uint32")), "float32") / 2.0**24
+
+
+def conv3x3(filters: int, *, separable: bool, initializer: Any = GLOROT_UNIFORM, **options: Any) -> keras.layers.Layer:
+    """Returns a 3x3 convolution that keeps height and width.
+
+    Args:
+      filters: channels of its output.
+      separable: whether it is a depthwise and a 1x1 convolution; else a full one.
+      initializer: of all its kernels.
+      **options: further arguments of the Keras layer, such as use_bias.
+    """
+    if not separable:
+        return keras.layers.Conv2D(filters, 3, padding="same", kernel_initializer=initializer, **options)
+    initializers = {"depthwise_initializer": initializer, "pointwise_initializer": initializer}
+    return keras.layers.SeparableConv2D(filters, 3, padding="same", **initializers, **options)
+
+
+class Resample(keras.layers.Layer):
+    """Brings a feature map to the size and the channels of another level.
+
+    Channels by a 1x1 convolution and a normalisation, only where they differ.
+    Down by max pooling; up by repeating neighbours, where row i of the output
+    is row floor(i * input height / output height) of the input: no half
+    pixels, or checkpoints see shifted maps.
+
+    Takes `(b, h, w, c)` and gives `(b, height, width, filters)`.
+    """
+
+    def __init__(self, filters: int, *, normalize: bool, conv_after_downsample: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self.conv: keras.layers.Layer | None = None
+        self.norm: keras.layers.Layer | None = None
+        self.filters = filters
+        self.normalize = normalize
+        self.conv_after_downsample = conv_after_downsample
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        if input_shape[-1] == self.filters:
+            return
+        self.conv = keras.layers.Conv2D(self.filters, 1, kernel_initializer=GLOROT_UNIFORM, name="conv")
+        self.conv.build(input_shape)
+        if self.normalize:
+            self.norm = BatchNormalization(name="norm")
+            self.norm.build((*input_shape[:-1], self.filters))
+
+    def call(self, x: Tensor, size: tuple[int, int], training: bool = False) -> Tensor:
+        shrinks = x.shape[1] > size[0] or x.shape[2] > size[1]
+        if shrinks and self.conv_after_downsample:
+            return self._with_channels(max_pooled(x, size), training)
+        x = self._with_channels(x, training)
+        return max_pooled(x, size) if shrinks else nearest_upsampled(x, size)
+
+    def _with_channels(self, x: Tensor, training: bool) -> Tensor:
+        if self.conv is not None:
+            x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x, training=training)
+        return x
+
+
+def max_pooled(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns the map shrunk to (height, width) by maxima of overlapping windows.
+
+    A window is one larger than the stride. What lies behind the edge counts
+    as minus infinity; for an odd sum of padding the end gets more of it.
+    """
+    strides = tuple((have - 1) // want + 1 for have, want in zip(x.shape[1:3], size, strict=True))
+    windows = tuple(stride + 1 for stride in strides)
+    return ops.max_pool(x, windows, strides, padding="same")
+
+
+def nearest_upsampled(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns the map grown to (height, width) by repeating rows and columns."""
+    (height, width), channels = x.shape[1:3], x.shape[3]
+    for axis, have, want in ((1, height, size[0]), (2, width, size[1])):
+        if want % have:
+            x = ops.take(x, [index * have // want for index in range(want)], axis=axis)
+    # Copies laid side by side in memory are repeated rows, or columns: quicker than a resize, and so is its gradient.
+    down, across = (want // have if want % have == 0 else 1 for have, want in ((height, size[0]), (width, size[1])))
+    if across > 1:
+        x = ops.reshape(ops.concatenate([x] * across, axis=-1), (-1, x.shape[1], size[1], channels))
+    if down > 1:
+        rows = ops.reshape(x, (-1, x.shape[1], size[1] * channels))
+        x = ops.reshape(ops.concatenate([rows] * down, axis=-1), (-1, *size, channels))
+    return x

@@ -1,0 +1,107 @@
+"""How fast to learn at each step: learning-rate curves as plain functions.
+
+Every curve warms up linearly and then falls. Rates are written for 64 images a
+step and grow in proportion with the batch, the warm-up's start too.
+"""
+
+import math
+from dataclasses import dataclass
+
+from keras import ops
+
+from efficientdet.types import Tensor
+
+METHODS = ("cosine", "stepwise", "polynomial", "constant")
+
+IMAGES_PER_RATE = 64
+"""Learning rates are written for steps of so many images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A learning-rate curve; names and defaults are automl's.
+
+    Raises:
+      ValueError: an unknown lr_decay_method.
+    """
+
+    batch_size: int
+    """Images a step, summed over all devices."""
+    steps_per_epoch: int
+    num_epochs: float
+    lr_decay_method: str = "cosine"
+    """One of `METHODS`."""
+    learning_rate: float = 0.08
+    """Where the warm-up ends, for 64 images a step."""
+    lr_warmup_init: float = 0.008
+    """Where the warm-up starts, for 64 images a step."""
+    lr_warmup_epoch: float = 1.0
+    first_lr_drop_epoch: float = 200.0
+    """Where "stepwise" falls to a tenth."""
+    second_lr_drop_epoch: float = 250.0
+    """Where "stepwise" falls to a hundredth."""
+    poly_lr_power: float = 0.9
+    """Of "polynomial"; 1 is a straight line."""
+    compat: str | None = None
+    """"automl": the warm-up starts at lr_warmup_init whatever the batch, so that small batches start above their peak;
+    and the curve behind it begins as if there had been none, so that it jumps down there, and the cosine is at its
+    lowest before the end and rises again."""
+
+    def __post_init__(self) -> None:
+        if self.lr_decay_method not in METHODS:
+            raise ValueError(
+                f"lr_decay_method must be one of {', '.join(METHODS)}. Received {self.lr_decay_method!r}."
+            )
+
+    @property
+    def peak(self) -> float:
+        """The rate when the warm-up is over."""
+        return self.learning_rate * self.batch_size / IMAGES_PER_RATE
+
+    @property
+    def start(self) -> float:
+        """The rate at step 0."""
+        return self.lr_warmup_init * (1.0 if self.compat == "automl" else self.batch_size / IMAGES_PER_RATE)
+
+    @property
+    def warmup_steps(self) -> int:
+        """The first step behind the warm-up."""
+        return int(self.lr_warmup_epoch * self.steps_per_epoch)
+
+    @property
+    def total_steps(self) -> int:
+        """The first step behind the run."""
+        return int(self.num_epochs * self.steps_per_epoch)
+
+
+def learning_rate_at(step: Tensor, schedule: Schedule) -> Tensor:
+    """Returns the learning rate of a step, or of many, float32.
+
+    >>> learning_rate_at(0, Schedule(batch_size=64, steps_per_epoch=100, num_epochs=30))
+    0.008
+    """
+    step = ops.cast(step, "float32")
+    warmup_share = step / max(schedule.warmup_steps, 1)
+    warming_up = schedule.start + (schedule.peak - schedule.start) * warmup_share
+    return ops.where(step < schedule.warmup_steps, warming_up, schedule.peak * _share_of_peak(step, schedule))
+
+
+def _share_of_peak(step: Tensor, schedule: Schedule) -> Tensor:
+    """Returns the share of the peak, 1 to 0, at a step behind the warm-up."""
+    if schedule.lr_decay_method == "constant":
+        return ops.ones_like(step)
+    if schedule.lr_decay_method == "stepwise":
+        first, second = (
+            int(epoch * schedule.steps_per_epoch)
+            for epoch in (schedule.first_lr_drop_epoch, schedule.second_lr_drop_epoch)
+        )
+        return ops.where(step < first, 1.0, ops.where(step < second, 0.1, 0.01))
+    is_cosine = schedule.lr_decay_method == "cosine"
+    steps_left = max(schedule.total_steps - schedule.warmup_steps, 1)
+    if schedule.compat == "automl":
+        progress = step / (steps_left if is_cosine else max(schedule.total_steps, 1))
+    else:
+        progress = ops.clip((step - schedule.warmup_steps) / steps_left, 0.0, 1.0)
+    if is_cosine:
+        return 0.5 * (1.0 + ops.cos(math.pi * progress))
+    return ops.power(ops.maximum(1.0 - progress, 0.0), schedule.poly_lr_power)
