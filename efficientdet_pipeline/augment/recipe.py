@@ -17,7 +17,7 @@ from efficientdet_pipeline.augment.sample import Augmentation, Canvas, Sample, b
 def augmenter(options: AugmentOptions) -> Augmentation:
     """Returns an augmentation of samples at their own size: all but the scale jitter.
 
-    AutoAugment and HSV want uint8 images.
+    AutoAugment wants uint8 images.
     """
     return in_turn([*_on_photo(options), *_anywhere(options)])
 
@@ -26,7 +26,7 @@ def canvas_augmenter(options: AugmentOptions, canvas_size: tuple[int, int]) -> C
     """Returns the whole way of a training sample: augmented, jittered, on the canvas.
 
     What a picture of any size bears alike (mirroring, colours) is done after the
-    resize, where there are fewer pixels; the result is the same.
+    resize, where there are fewer pixels; the eye sees no difference.
 
     Args:
       options: what happens.
