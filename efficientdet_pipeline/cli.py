@@ -10,10 +10,11 @@ from types import FrameType
 from absl import logging
 
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
-from efficientdet_pipeline.console import set_up_console, silent_native_log
+from efficientdet_pipeline.console import hush, set_up_console, silent_native_log
 from efficientdet_pipeline.errors import (
     ExitCode,
     OptionsError,
+    PipelineError,
     StoppedError,
     exit_code_of,
     refuse_old_processor,
@@ -35,44 +36,35 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     set_up_console()
-    show_traceback = any(token in {"--traceback", "--traceback=true", "--debug", "--debug=true"} for token in arguments)
     signal.signal(signal.SIGTERM, _stop_softly)
     try:
-        return _run(arguments, mode)
+        _run(arguments, mode)
+        sys.stdout.flush()
+        return ExitCode.DONE
     except KeyboardInterrupt:
         logging.error("Stopped by Ctrl-C. What was finished is kept; the same command continues.")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has closed it; a second complaint at exit would be noise.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it lives until the program ends
+        hush(sys.stdout)  # Whoever read the help has seen enough.
         return ExitCode.DONE
     except Exception as error:
         logging.error("%s", sentence_of(error))
-        if show_traceback:
+        if _wants_traceback(arguments):
             traceback.print_exc()
         return exit_code_of(error)
 
 
-def _run(arguments: list[str], mode: str | None) -> int:
-    classes = {name: each.options_class() for name, each in MODES.items()}
-    summaries = {name: each.summary for name, each in MODES.items()}
-    reader = Reader(classes, DEFAULT_MODE)
+def _run(arguments: list[str], mode: str | None) -> None:
+    reader = _reader()
+    classes, summaries = reader.classes, {name: each.summary for name, each in MODES.items()}
     if _FULL_HELP & set(arguments):
         print(full_help_text(classes, summaries))
-        return ExitCode.DONE
-    wants_help = bool(_HELP & set(arguments))
-    tokens = [token for token in arguments if token not in _HELP]
-    if mode is not None:
-        tokens = _with_mode(tokens, mode)
-    try:
-        sources = reader.read(tokens, os.environ)
-    except OptionsError:
-        if not wants_help:
-            raise
-        sources = Sources(mode or DEFAULT_MODE, {}, {})
-    if wants_help:
-        print(help_text(sources.mode, classes[sources.mode], summaries))
-        return ExitCode.DONE
+        return
+    if _HELP & set(arguments):
+        asked = mode or _mode_asked_for(arguments)
+        print(help_text(asked, classes[asked], summaries))
+        return
+    sources = reader.read(_with_mode(arguments, mode) if mode else arguments, os.environ)
     _warn_of_options_without_effect(sources)
 
     from efficientdet_pipeline.options.hparams import read_hparams
@@ -89,7 +81,32 @@ def _run(arguments: list[str], mode: str | None) -> int:
     with silent_native_log(unless=options.debug):
         runner = MODES[sources.mode].runner()
     runner(options, sources, hparams)
-    return ExitCode.DONE
+
+
+def _reader() -> Reader:
+    return Reader({name: each.options_class() for name, each in MODES.items()}, DEFAULT_MODE)
+
+
+def _mode_asked_for(arguments: list[str]) -> str:
+    """Returns the mode to explain; whoever asks for help may have got anything else wrong."""
+    words = [word.removeprefix("--mode=") for word in arguments]
+    named = [word for word in words if word in MODES]
+    if named:
+        return named[-1]
+    try:
+        return _reader().read([word for word in arguments if word not in _HELP], os.environ).mode
+    except PipelineError:
+        return DEFAULT_MODE
+
+
+def _wants_traceback(arguments: list[str]) -> bool:
+    """Returns whether the options ask for tracebacks; where they cannot be read, whether the command line does."""
+    names = ("traceback", "debug")
+    try:
+        given = _reader().read(arguments, os.environ).given
+        return any(name in given and given[name].value for name in names)
+    except Exception:
+        return any(word.lstrip("-").partition("=")[0] in names for word in arguments)
 
 
 def _with_mode(tokens: list[str], mode: str) -> list[str]:

@@ -1,11 +1,13 @@
 """How the program speaks: plain lines on the console, dated lines in the run's log.txt."""
 
 import contextlib
+import io
 import logging as standard_logging
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from absl import logging
 
@@ -23,43 +25,62 @@ class _Console(standard_logging.Handler):
 
     def emit(self, record: standard_logging.LogRecord) -> None:
         text = record.getMessage()
+        stream = sys.stderr if record.levelno >= standard_logging.WARNING else sys.stdout
         if record.levelno >= standard_logging.ERROR:
-            print(f"error: {text}", file=sys.stderr, flush=True)
+            text = f"error: {text}"
         elif record.levelno >= standard_logging.WARNING:
-            print(f"warning: {text}", file=sys.stderr, flush=True)
-        else:
-            print(text, flush=True)
+            text = f"warning: {text}"
+        try:
+            print(text, file=stream, flush=True)
+        except BrokenPipeError:
+            # Whoever read along has gone, as `| head` does; that must not end a training.
+            hush(stream)
 
 
-class _DatedFormatter(standard_logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname).1s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+class _LogFile(standard_logging.FileHandler):
+    """Writes what is said behind what is there, with date and time."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, encoding="utf-8")
+        self.setFormatter(
+            standard_logging.Formatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+        )
+
+    def handleError(self, record: standard_logging.LogRecord) -> None:
+        """Is silent: a full disk is told by what cannot do without it."""
 
 
 def set_up_console() -> None:
-    """Sends absl's log to the console as plain lines, from INFO up."""
-    logger = logging.get_absl_logger()
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-    console = _Console()
-    console.addFilter(_is_for_users)
-    logger.addHandler(console)
-    logger.propagate = False
+    """Sends our log, absl's and the standard one, to the console as plain lines, from INFO up."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # Closed by whoever started us: the next file opened would be written into.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - it lives as long as we do
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A console without a letter for it must not end a run.
+    _listen(_Console())
     logging.set_verbosity(logging.INFO)
 
 
 def log_to_file(path: Path) -> None:
     """Writes everything said from now on into `path` too, behind what is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    logger = logging.get_absl_logger()
-    for handler in list(logger.handlers):
-        if isinstance(handler, standard_logging.FileHandler):
-            logger.removeHandler(handler)
-            handler.close()
-    handler = standard_logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(_DatedFormatter())
+    _listen(_LogFile(path))
+
+
+def _listen(handler: standard_logging.Handler) -> None:
+    """Puts a handler where every logger's records pass, in place of the one of its kind."""
+    root = standard_logging.getLogger()
+    for other in [each for each in root.handlers if type(each) is type(handler)]:
+        root.removeHandler(other)
+        other.close()
     handler.addFilter(_is_for_users)
-    logger.addHandler(handler)
+    root.addHandler(handler)
+
+
+def hush(stream: TextIO) -> None:
+    """Sends what is still to come on a stream nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager

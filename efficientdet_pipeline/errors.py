@@ -73,8 +73,13 @@ class StoppedError(PipelineError):
         self.exit_code = exit_code
 
 
-# The disk, not the path, is at fault.
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+# The place is at fault: full, closed to us, or taken by a file where a folder must be. Pages that only read say so
+# themselves.
+_CANNOT_WRITE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST),
+}
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
@@ -107,9 +112,10 @@ def sentence_of(error: BaseException) -> str:
     if not isinstance(error, OSError) or isinstance(error, PipelineError):
         return str(error)
     if exit_code_of(error) is ExitCode.CANNOT_WRITE:
+        verb = "read or write" if isinstance(error, PermissionError) else "write"
         place = f" {error.filename}" if error.filename else ""
         return (
-            f"Cannot write{place}: {error.strerror or error}. The run's folder must be writable with room to spare; "
+            f"Cannot {verb}{place}: {error.strerror or error}. The run's folder must be writable with room to spare; "
             "try --workspace on another disk, or free some space: the same command continues."
         )
     if error.filename and error.strerror:
@@ -120,7 +126,7 @@ def sentence_of(error: BaseException) -> str:
 def _exit_code_of_os_error(error: OSError) -> ExitCode:
     if error.errno in _CANNOT_WRITE or "No space left on device" in str(error):
         return ExitCode.CANNOT_WRITE
-    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+    if isinstance(error, FileNotFoundError | IsADirectoryError) or error.errno == errno.ENAMETOOLONG:
         return ExitCode.MISSING
     return ExitCode.BUG
 

@@ -17,12 +17,12 @@ from tfrmod.examine import Settings, examine_all
 from tfrmod.example import encode_example
 from tfrmod.manifest import ImageSizes, Manifest, SplitInfo
 from tfrmod.pixels import MAX_PIXELS
+from tfrmod.placement import PROBLEMS_FILE
 from tfrmod.shards import ShardInfo, shard_name, write_records
 from tfrmod.sources import SOURCES, Listing, find_source
 from tfrmod.spelling import spelling_problems
 from tfrmod.workers import Workers, default_workers
 
-PROBLEMS_FILE = "problems.jsonl"
 _IMAGES_PER_SHARD = 800
 _FEW_BYTES = 32 << 20  # Of photos; below this, starting processes costs more than they save.
 _CHUNK = 32

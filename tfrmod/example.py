@@ -103,7 +103,7 @@ def encode_example(image: AnnotatedImage) -> bytes:
     feature[TRUNCATED].int64_list.value.extend([int(thing.truncated) for thing in objects])
     feature[TEXT].bytes_list.value.extend([thing.name.encode() for thing in objects])
     feature[VIEW].bytes_list.value.extend([thing.view.encode() for thing in objects])
-    return example.SerializeToString(deterministic=True)
+    return bytes(example.SerializeToString(deterministic=True))
 
 
 def decode_example(record: bytes) -> AnnotatedImage:

@@ -14,9 +14,11 @@ from typing import Any
 from tfrmod import atomic, hparams
 from tfrmod.errors import DatasetError
 from tfrmod.manifest import FILE_NAME, Manifest
+from tfrmod.split import SPLITS
 
 _NOTE = ".placing.json"
-_PATTERNS = ("train-?????-of-?????.tfrecord", "val-?????-of-?????.tfrecord", "test-?????-of-?????.tfrecord")
+_PATTERNS = tuple(f"{name}{ending}" for name in SPLITS for ending in ("-?????-of-?????.tfrecord", ".txt"))
+PROBLEMS_FILE = "problems.jsonl"
 
 
 def finished(output_dir: Path, source: str, options: dict[str, Any]) -> Manifest | None:
@@ -30,7 +32,7 @@ def finished(output_dir: Path, source: str, options: dict[str, Any]) -> Manifest
 
 
 def refuse_strangers(output_dir: Path) -> None:
-    """Makes sure that only shards of an earlier conversion lie where the new ones will.
+    """Makes sure that only files of an earlier conversion lie where the new ones will.
 
     Raises:
       DatasetError: others do; a training's pattern would match both.
@@ -39,8 +41,8 @@ def refuse_strangers(output_dir: Path) -> None:
     found = sorted(path.name for pattern in _PATTERNS for path in output_dir.glob(pattern) if path.name not in known)
     if found:
         raise DatasetError(
-            f"{output_dir} holds {len(found)} shards that no manifest there speaks of ({found[0]} for one), and the "
-            "new ones would mix with them. Move them away, or name another folder."
+            f"{output_dir} holds {len(found)} shards or lists that no manifest there speaks of ({found[0]} for one), "
+            "and the new ones would mix with them. Move them away, or name another folder."
         )
 
 
@@ -60,11 +62,12 @@ def place(finished_files: Path, output_dir: Path, manifest: Manifest) -> None:
 
 
 def _known_files(output_dir: Path) -> set[str]:
-    """Returns the shards that an earlier conversion put here, or was about to."""
+    """Returns the files that an earlier conversion put here, or was about to."""
     known: set[str] = set()
     with contextlib.suppress(DatasetError):
         manifest = Manifest.load(output_dir)
         known.update(shard.name for part in manifest.splits.values() for shard in part.files)
+        known.update((*(f"{name}.txt" for name in manifest.splits), PROBLEMS_FILE))
     with contextlib.suppress(OSError, ValueError, TypeError):
         known.update(map(str, json.loads((output_dir / _NOTE).read_text(encoding="utf-8"))))
     return {name for name in known if "/" not in name and "\\" not in name}

@@ -37,7 +37,7 @@ def shard_name(split: str, index: int, count: int) -> str:
 
 def masked_crc(data: bytes) -> int:
     """Returns the CRC-32C of `data`, rotated and shifted as TFRecord files hold it."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -26,7 +26,8 @@ def data_identity(options: Any) -> str:
         return hashlib.sha256((options.dataset_sha256 or place).encode()).hexdigest()
     path = Path(place).expanduser()
     if path.is_dir():
-        return archive.folder_fingerprint(path)
+        # The runs may lie among the photos; what they write must not make other data of them.
+        return archive.folder_fingerprint(path, leave_out=Path(options.workspace))
     if not path.exists():
         name = "url_dataset" if options.url_dataset else "data_dir"
         raise MissingError(

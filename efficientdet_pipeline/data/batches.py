@@ -63,7 +63,7 @@ def training_batches(stream: TrainingStream, vary: Vary, *, position: int = 0) -
 
 
 class EvaluationBatch(NamedTuple):
-    """Photos and their truth; rows of photos without boxes are all padding (-1)."""
+    """Photos and their truth, padded with zeros to the most boxes that a photo of the batch has."""
 
     images: tf.Tensor
     """(b, H, W, 3) float32, normalised."""

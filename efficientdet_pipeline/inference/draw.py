@@ -128,7 +128,7 @@ def _place_label(text: str, box: Corners, others: Sequence[_Label], pen: _Pen, s
     """Returns a label above its box, or inside, or below it: where it is whole and hides no better one."""
     height, width = size
     font, text = _fitting_font(text, pen.text, width)
-    margin = max(1, font.size // 8)
+    margin = max(1, pen.text // 8)
     label_width, label_height = int(font.getlength(text)) + 2 * margin + 1, sum(font.getmetrics()) + margin
     x0, y0, _, y1 = box
     left = max(0, min(x0, width - label_width))

@@ -56,7 +56,7 @@ def draw_comparison(
 def contact_sheet(
     images: Sequence[np.ndarray], *, titles: Sequence[str] = (), columns: int | None = None
 ) -> np.ndarray:
-    """Returns several pictures as one, row by row on white, each centred in its cell.
+    """Returns several pictures as one, row by row on white.
 
     Args:
       images: uint8 RGB, drawn already; of any sizes.
@@ -66,18 +66,19 @@ def contact_sheet(
     if not images:
         raise ValueError("A contact sheet needs at least one picture. Received none.")
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
-    rows = math.ceil(len(images) / columns)
-    cell_width, cell_height = (max(image.shape[axis] for image in images) for axis in (1, 0))
-    font = load_font(max(12, min(cell_width, cell_height) // 28))
+    rows = [images[start : start + columns] for start in range(0, len(images), columns)]
+    row_heights = [max(image.shape[0] for image in row) for row in rows]
+    cell_width = max(image.shape[1] for image in images)
+    font = load_font(max(12, min(cell_width, *row_heights) // 28))
     title_height = sum(font.getmetrics()) + GAP // 2 if titles else 0
-    step_x, step_y = cell_width + GAP, cell_height + title_height + GAP
-    sheet = Image.new("RGB", (columns * step_x + GAP, rows * step_y + GAP), PAPER)
+    size = (columns * (cell_width + GAP) + GAP, sum(row_heights) + len(rows) * (title_height + GAP) + GAP)
+    sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     for number, image in enumerate(images):
-        x, y = GAP + number % columns * step_x, GAP + number // columns * step_y
-        height, width = image.shape[:2]
-        left = x + (cell_width - width) // 2
+        row, column = divmod(number, columns)
+        left = GAP + column * (cell_width + GAP) + (cell_width - image.shape[1]) // 2
+        top = GAP + sum(row_heights[:row]) + row * (title_height + GAP)
         if titles:
-            draw.text((left, y), titles[number], font=font, fill=INK)
-        sheet.paste(Image.fromarray(image), (left, y + title_height + (cell_height - height) // 2))
+            draw.text((left, top), titles[number], font=font, fill=INK)
+        sheet.paste(Image.fromarray(image), (left, top + title_height))
     return np.asarray(sheet)

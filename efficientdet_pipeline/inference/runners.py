@@ -23,6 +23,7 @@ PHOTOS = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
 FROZEN_INPUT = "images:0"
 FROZEN_OUTPUTS = ("Identity:0", "Identity_1:0", "Identity_2:0", "Identity_3:0")
 LABEL_MAP = "label_map.yaml"
+SAVED_MODEL = "saved_model.pb"
 
 
 class Runner(Protocol):
@@ -61,8 +62,10 @@ def load_runner(path: str | Path, config: DetectorConfig | None = None, *, mode:
       CheckpointError: a checkpoint that does not fit or is damaged.
     """
     path = Path(path).expanduser()
-    for folder in (path, path / "saved_model", path.parent):
-        if (folder / "saved_model.pb").is_file() and (folder != path.parent or path.name == "saved_model.pb"):
+    if path.name == SAVED_MODEL:
+        path = path.parent
+    for folder in (path, path / "saved_model"):
+        if (folder / SAVED_MODEL).is_file():
             return saved_model_runner(folder)
     if path.suffix == ".pb":
         return frozen_graph_runner(path)
@@ -130,7 +133,9 @@ def frozen_graph_runner(path: str | Path) -> Runner:
 def label_map_beside(path: str | Path) -> dict[int, str] | None:
     """Returns the label map that an export has beside it, or None."""
     path = Path(path).expanduser()
-    for folder in (path, path.parent, path.parent.parent if path.name == "saved_model.pb" else path):
+    if path.name == SAVED_MODEL:
+        path = path.parent
+    for folder in (path, path.parent):
         if (folder / LABEL_MAP).is_file():
             content = yaml.safe_load((folder / LABEL_MAP).read_text(encoding="utf-8")) or {}
             return {int(class_id): str(name) for class_id, name in content.items()}

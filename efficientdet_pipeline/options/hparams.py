@@ -69,7 +69,7 @@ def read_hparams(text: str, source: str, options_class: type) -> HparamsGiven:
         elif key in WITHOUT_EFFECT:
             ignored[key] = WITHOUT_EFFECT[key]
         elif value != HPARAMS[key].default:
-            ignored[key] = f"--mode has no option {key}"
+            ignored[key] = f"the mode has no option {key}"
     return HparamsGiven(network, options, parsed.get("label_map"), ignored)
 
 

@@ -6,6 +6,7 @@ value keeps the place it came from, for the errors and for the run's record.
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ DEFAULT = "default"
 # Lines of a file of options between which settings suit the embedded data set alone.
 DEMO_BEGIN = "# demo settings: begin"
 DEMO_END = "# demo settings: end"
+_QUOTED_OR_COMMENT = re.compile(r"""([=\s](["']).*?\2(?=\s|$))|(?:^|\s)#.*""")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Reader:
 
         mode = given["mode"].value if "mode" in given else self.default_mode
         if mode not in self.classes:
-            near = difflib.get_close_matches(str(mode), self.classes, n=1, cutoff=0.4)
+            near = difflib.get_close_matches(mode.lower(), self.classes, n=1, cutoff=0.4)
             raise OptionsError(
                 f"mode must be one of {', '.join(self.classes)}. Received {mode!r} from {given['mode'].source}"
                 + (f"; did you mean {near[0]}?" if near else "; `--help` says what each does.")
@@ -116,8 +118,9 @@ class Reader:
             str: flags.DEFINE_string,
         }
         for name, declared in self.known.items():
-            for spelled in (name, *declared.aliases):
-                define[declared.kind](spelled, None, declared.help, flag_values=values)
+            define[declared.kind](name, None, declared.help, flag_values=values)
+            for alias in declared.aliases:
+                flags.DEFINE_alias(alias, name, flag_values=values)
         return values
 
     def _parse(self, tokens: Sequence[str], source: str) -> dict[str, Given]:
@@ -130,28 +133,22 @@ class Reader:
             raise OptionsError(self._unknown(error.flagname, source)) from None
         except flags.IllegalFlagValueError as error:
             raise OptionsError(self._wrong_type(str(error), source)) from None
-        except flags.Error as error:
+        except (flags.Error, ValueError) as error:  # absl leaves --noflag=value a ValueError.
             raise OptionsError(f"Options must read --flag=value. Received, from {source}: {error}.") from None
         if rest:
-            raise OptionsError(
-                f"Options must begin with two dashes. Received {rest[0]!r} from {source}; "
-                f"try --{rest[0].lstrip('-')}, or @{rest[0]} if it is a file of options."
-            )
-        return {
-            self.alias_of.get(name, name): Given(self._flags[name].value, source)
-            for name in self._flags
-            if self._flags[name].present and self._flags[name].value is not None
-        }
+            raise OptionsError(_no_option(rest[0], tokens[: -len(rest)], source))
+        return {name: Given(self._flags[name].value, source) for name in self.known if self._flags[name].present}
 
     def _unknown(self, name: str, source: str) -> str:
-        spelled = name.removeprefix("no") if name.removeprefix("no") in self.known else name
+        spelled = name.lower().lstrip("-")
+        spelled = spelled.removeprefix("no") if spelled.removeprefix("no") in self.known else spelled
         near = difflib.get_close_matches(spelled, [*self.known, *self.alias_of], n=1, cutoff=0.5)
         advice = f"did you mean --{near[0]}?" if near else "`--helpfull` lists every option."
         return f"Unknown option --{name}, from {source}; {advice}"
 
     def _wrong_type(self, message: str, source: str) -> str:
-        flag, _, value = message.removeprefix("flag --").partition(":")[0].partition("=")
-        declared = self.known.get(self.alias_of.get(flag, flag))
+        flag, _, value = message.removeprefix("flag --").partition(": ")[0].partition("=")
+        declared = self.known.get(flag)
         if declared is None:
             return f"Options must read --flag=value. Received, from {source}: {message}."
         expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[declared.kind]
@@ -160,7 +157,7 @@ class Reader:
         return f"{flag} must be {expected}. Received {value!r} from {source}; {advice}"
 
     def _read_environment(self, environ: Mapping[str, str]) -> dict[str, Given]:
-        found = {}
+        found: dict[str, Given] = {}
         for name in [*self.alias_of, *self.known]:
             value = environ.get(name, "").strip()
             if value:
@@ -171,11 +168,11 @@ class Reader:
         try:
             with open(path, encoding="utf-8-sig") as file:
                 lines = file.read().splitlines()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise MissingError(_no_options_file(path)) from None
-        except (UnicodeDecodeError, IsADirectoryError) as error:
+        except (UnicodeDecodeError, OSError) as error:
             raise OptionsError(
-                f"A file of options must be text, one --flag=value a line. Received {path!r}: {error}."
+                f"A file of options must be UTF-8 text, one --flag=value a line. Received {path!r}: {error}."
             ) from None
         found: dict[str, Given] = {}
         in_demo = False
@@ -188,13 +185,10 @@ class Reader:
             source = f"{path}, line {number}"
             if not token.startswith("-"):
                 raise OptionsError(
-                    f"A line of a file of options must read --flag=value. Received {token!r} ({source})."
+                    f"A line of a file of options must read --flag=value. Received {token!r} ({source}); "
+                    "put two dashes before it, or # to make it a comment."
                 )
-            flag, equals, value = token.partition("=")
-            words = token.split(None, 1)
-            if len(words) == 2 and (not equals or len(words[0]) < len(flag)):
-                flag, value, equals = words[0], words[1], "="
-            for name, given in self._parse([flag + equals + _unquote(value.strip())], source).items():
+            for name, given in self._parse([_tidied(token)], source).items():
                 found[name] = replace(given, is_demo=in_demo)
         return found
 
@@ -214,19 +208,27 @@ def _join_config(argv: Sequence[str]) -> Iterator[str]:
 
 
 def _strip_comment(line: str) -> str:
-    """Returns the line without a comment: `#` at its start or after a space."""
-    stripped = line.strip()
-    if stripped.startswith("#"):
-        return ""
-    for index in range(1, len(stripped)):
-        if stripped[index] == "#" and stripped[index - 1].isspace():
-            return stripped[:index].rstrip()
-    return stripped
+    """Returns the line without a comment: `#` at its start or after a space, outside quotes."""
+    return _QUOTED_OR_COMMENT.sub(lambda found: found[1] or "", line.strip()).rstrip()
 
 
-def _unquote(value: str) -> str:
+def _tidied(token: str) -> str:
+    """Returns a line's `--flag = "value"` or `--flag value` as --flag=value."""
+    flag, separator, value = re.split(r"(\s*=\s*|\s+|$)", token, maxsplit=1)
     is_quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
-    return value[1:-1] if is_quoted else value
+    return flag + ("=" if separator else "") + (value[1:-1] if is_quoted else value)
+
+
+def _no_option(word: str, before: Sequence[str], source: str) -> str:
+    """Returns what is said of a word that is no option."""
+    flag = before[-1] if before else ""
+    if flag.startswith("-") and "=" not in flag:  # A switch; every other option would have taken the word.
+        advice = f"{flag}={word} if it is the value of {flag}"
+    elif "=" in word:
+        advice = "--" + word.lstrip("-–—")
+    else:
+        advice = f"@{word} if it is a file of options"
+    return f"Options must read --flag=value. Received {word!r} from {source}; try {advice}."
 
 
 def _no_options_file(path: str) -> str:

@@ -1,6 +1,7 @@
 """Options that every mode has, and those that name a run's folder."""
 
 import difflib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,10 @@ class GeneralOptions:
 
     def __post_init__(self) -> None:
         """Checks what needs no look at the data; each class checks its own fields."""
-        check(self.tf_random_seed >= 0, "tf_random_seed", self.tf_random_seed, "0 or more", "try 1")
+        check(0 <= self.tf_random_seed < 2**32, "tf_random_seed", self.tf_random_seed, "from 0 to 2^32 - 1", "try 1")
+        for name, value in vars(self).items():
+            is_finite = not isinstance(value, float) or math.isfinite(value)
+            check(is_finite, name, value, "a finite number", "leave it out for the default")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +48,10 @@ class RunOptions(GeneralOptions):
     def __post_init__(self) -> None:
         """Checks the run's name."""
         super().__post_init__()
-        check_text = "a name without slashes"
-        is_plain = "/" not in self.run_name and "\\" not in self.run_name and self.run_name not in {".", ".."}
-        check(is_plain, "run_name", self.run_name, check_text, "give the folder by --model_dir or --workspace")
+        name = self.run_name
+        is_plain = not set(name) & set("/\\\0") and name not in {".", ".."} and name == name.strip()
+        expected = "a name without slashes and outer spaces"
+        check(is_plain, "run_name", name, expected, "give the folder by --model_dir or --workspace")
         if self.model_dir and self.run_name:
             raise OptionsError(
                 f"model_dir is the run's folder itself, run_name a name in the workspace; received both "

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from absl import logging
+from efficientdet.errors import CheckpointError
 
 WEIGHTS = "model.weights.h5"
 NETWORK = "hparams_config.yaml"
@@ -84,15 +85,16 @@ def fault_of(checkpoint: Path) -> str | None:
     """Returns what is wrong with a checkpoint folder, or None."""
     try:
         files = read_marker(checkpoint)["files"]
-    except FileNotFoundError:
+        written = {name: (expected["bytes"], expected["sha256"]) for name, expected in files.items()}
+    except (FileNotFoundError, NotADirectoryError):
         return "it has no marker: its writing was cut short"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return "its marker cannot be read"
-    for name, expected in files.items():
+    for name, (size, digest) in written.items():
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:
+        if path.stat().st_size != size or _sha256(path) != digest:
             return f"{name} is not what was written"
     return None
 
@@ -106,13 +108,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Returns arrays by name.
 
     Raises:
-      OSError: the file is damaged.
+      CheckpointError: the file is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise OSError(f"{path} is damaged: {error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path} must hold the arrays of a training's state. It is damaged: {error}. "
+            "Delete the folder that holds it; the same command continues from the checkpoint before."
+        ) from error
 
 
 def _take_into_place(candidate: Path, place: Path) -> None:

@@ -21,6 +21,9 @@ class Progress(keras.callbacks.Callback):
         """Step of the epoch that training starts from; not 0 where a run continues inside an epoch."""
         self._shown: tqdm | None = None
         self._began = self._looked = 0.0
+        self._tracing = 0.0
+        """Seconds that the epoch's first step took beyond a step's time: building the graph, once a run."""
+        self._has_traced = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's bar and clock."""
@@ -34,6 +37,8 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar."""
         now = time.monotonic()
+        if not self._has_traced:
+            self._has_traced, self._tracing = True, now - self._began
         if self._shown is None:
             return
         done = self.first_step + batch + 1
@@ -49,8 +54,9 @@ class Progress(keras.callbacks.Callback):
             self._shown = None
         seconds = time.monotonic() - self._began
         steps = max(1, self.steps - self.first_step)
-        self.first_step = 0
-        left = (self.epochs - epoch - 1) * seconds * self.steps / steps
+        a_step = max(seconds - self._tracing, 1e-6) / (max(1, steps - 1) if self._tracing else steps)
+        self.first_step, self._tracing = 0, 0.0
+        left = (self.epochs - epoch - 1) * a_step * self.steps
         rate = self.model.last_learning_rate()
         logging.info(
             "epoch %d/%d: %s, learning rate %.2g, %.1f photos/s, %s, %s left",
@@ -58,7 +64,7 @@ class Progress(keras.callbacks.Callback):
             self.epochs,
             _losses(logs or {}),
             rate,
-            steps * self.batch_size / seconds,
+            self.batch_size / a_step,
             duration(seconds),
             duration(left),
         )

@@ -32,7 +32,7 @@ class Results:
         """Adds an epoch's row and writes the file whole."""
         self.rows.append({name: _cell(row[name]) for name in COLUMNS if name in row})
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         fresh = self.path.with_name(f".{self.path.name}.new")

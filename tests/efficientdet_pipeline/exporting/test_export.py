@@ -100,6 +100,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 @pytest.fixture(scope="module")
+def expectations(exported: Exported) -> list[Detections]:
+    return detect(exported.model, exported.config, photos())
+
+
+@pytest.fixture(scope="module")
 def answers(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a folder with what a fresh process made of the files."""
     folder = tmp_path_factory.mktemp("answers")
@@ -111,9 +116,11 @@ def answers(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.mark.parametrize("artefact", ["saved_model", "frozen_graph"])
-def test_a_fresh_process_gives_the_models_detections(exported: Exported, answers: Path, artefact: str) -> None:
+def test_a_fresh_process_gives_the_models_detections(
+    expectations: list[Detections], answers: Path, artefact: str
+) -> None:
     with np.load(answers / f"{artefact}.npz") as arrays:
-        for number, expected in enumerate(detect(exported.model, exported.config, photos())):
+        for number, expected in enumerate(expectations):
             actual = Detections(*(arrays[f"{number}_{field}"] for field in range(4)))
             assert min(expected.num_valid) > 50
             assert len(np.unique(expected.class_ids)) == 3

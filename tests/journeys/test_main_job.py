@@ -1,0 +1,164 @@
+"""The main job on a few drawn pictures, as a user types it: photos in, detector out, and every mode on the result."""
+
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from efficientdet_pipeline.demo_dataset import write_demo_dataset
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = pytest.mark.xdist_group("main_job")
+
+SMALL = (
+    "--model_name=efficientdet-lite0",
+    "--image_size=64",
+    "--pretrained_ckpt=none",
+    "--batch_size=4",
+    "--run_name=small",
+)
+
+
+@pytest.fixture(scope="module")
+def photos(home: Path) -> Path:
+    return write_demo_dataset(home / "photos.zip", num_images=18, image_size=(72, 64))
+
+
+@pytest.fixture(scope="module")
+def trained(run: Run, photos: Path) -> subprocess.CompletedProcess[str]:
+    return run("--url_dataset=photos.zip", "--num_epochs=2", *SMALL)
+
+
+@pytest.fixture(scope="module")
+def folder(home: Path, trained: subprocess.CompletedProcess[str]) -> Path:
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    return home / "runs" / "small"
+
+
+def test_says_what_it_does_and_what_is_next(trained: subprocess.CompletedProcess[str]) -> None:
+    assert trained.returncode == 0, trained.stderr
+    assert "url_dataset = photos.zip  (the command line)" in trained.stdout
+    assert "train 15 photos" in trained.stdout
+    assert "Next: python3 main.py --mode=infer" in trained.stdout
+    assert "Traceback" not in trained.stderr
+
+
+def test_leaves_everything_where_the_readme_says(folder: Path) -> None:
+    for name in (
+        "args.yaml",
+        "metadata.json",
+        "tfrecords/manifest.json",
+        "tfrecords/hparams_config.yaml",
+        "checkpoints/best/model.weights.h5",
+        "checkpoints/last/model.weights.h5",
+        "results.csv",
+        "metrics.json",
+        "pictures/validation.png",
+        "export/saved_model/saved_model.pb",
+        "export/efficientdet-lite0_frozen.pb",
+        "export/label_map.yaml",
+        "export/hparams_config.yaml",
+        "log.txt",
+    ):
+        assert (folder / name).is_file(), name
+    assert list((folder / "tensorboard").iterdir())
+
+
+def test_writes_down_what_it_was_made_from(folder: Path) -> None:
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["url"] == "photos.zip"
+    assert metadata["backbone_reference"] == "efficientdet-lite0"
+    assert (metadata["epochs"], metadata["train_batch_size"], metadata["mode"]) == (2, 4, "traineval")
+    assert metadata["number_of_images"] == {"total": 18, "train": 15, "val": 3, "test": 0}
+    args = yaml.safe_load((folder / "args.yaml").read_text())
+    assert (args["batch_size"], args["image_size"], args["learning_rate"]) == (4, "64", 0.08)
+    hparams = yaml.safe_load((folder / "tfrecords/hparams_config.yaml").read_text())
+    assert hparams.keys() == {"num_classes", "label_map", "max_instances_per_image", "image_size"}
+
+
+def test_measures_every_epoch_and_the_best(folder: Path) -> None:
+    rows = list(csv.DictReader((folder / "results.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(float(row["loss"]) > 0 and 0 <= float(row["AP"]) <= 1 for row in rows)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["epoch"] in {1, 2}
+    assert metrics["per_class"].keys() == {"circle", "square", "star", "triangle"}
+    assert metrics["AP"] == pytest.approx(max(float(row["AP"]) for row in rows), abs=1e-6)
+
+
+def test_a_finished_run_is_said_to_be_finished(run: Run, folder: Path) -> None:
+    before = (folder / "checkpoints/last/checkpoint.json").read_text()
+    again = run("--url_dataset=photos.zip", "--num_epochs=2", *SMALL)
+    assert again.returncode == 0
+    assert "is finished with 2 epochs" in again.stdout
+    assert (folder / "checkpoints/last/checkpoint.json").read_text() == before
+
+
+def test_other_shaping_options_are_refused(run: Run, folder: Path) -> None:
+    refused = run("--url_dataset=photos.zip", "--num_epochs=2", *SMALL, "--learning_rate=0.01")
+    assert refused.returncode == 2
+    assert "learning_rate: 0.08 then, 0.01 now" in refused.stderr
+
+
+def test_eval_gives_the_metrics_of_the_run(run: Run, folder: Path) -> None:
+    done = run("--mode=eval", "--run_name=small", "--batch_size=4")
+    assert done.returncode == 0, done.stderr
+    evaluated = json.loads((folder / "metrics_eval.json").read_text())
+    assert evaluated["AP"] == pytest.approx(json.loads((folder / "metrics.json").read_text())["AP"], abs=1e-6)
+
+
+def test_all_three_forms_detect_the_same(run: Run, folder: Path, home: Path) -> None:
+    picture = home / "photo.png"
+    _write_noise(picture)
+    found = {}
+    for name, options in {
+        "checkpoint": ["--run_name=small"],
+        "saved_model": [f"--saved_model_dir={folder}/export/saved_model"],
+        "frozen": [f"--saved_model_dir={folder}/export/efficientdet-lite0_frozen.pb"],
+    }.items():
+        done = run("--mode=infer", *options, f"--input_image={picture}", f"--output_image_dir=out_{name}")
+        assert done.returncode == 0, done.stderr
+        assert (home / f"out_{name}" / "photo.png").is_file()
+        (image,) = json.loads((home / f"out_{name}" / "detections.json").read_text())
+        found[name] = [[*each["box"].values(), each["score"], each["class_id"]] for each in image["detections"]]
+    assert found["checkpoint"]
+    np.testing.assert_allclose(found["saved_model"], found["checkpoint"], atol=2e-3)
+    np.testing.assert_allclose(found["frozen"], found["checkpoint"], atol=2e-3)
+
+
+def test_freeze_model_exports_as_the_old_script_did(run: Run, folder: Path, home: Path) -> None:
+    done = run(
+        f"--path_ckpt={folder}/checkpoints/best",
+        f"--path_yaml={folder}/export/hparams_config.yaml",
+        "--path_output=frozen",
+        "--model_name_=efficientdet-lite0",
+        script="freeze_model.py",
+    )
+    assert done.returncode == 0, done.stderr
+    assert (home / "frozen/saved_model/saved_model.pb").is_file()
+    assert (home / "frozen/efficientdet-lite0_frozen.pb").is_file()
+
+
+def test_inspect_draws_samples(run: Run, folder: Path, home: Path) -> None:
+    done = run("--run_name=small", "--samples=3", "--save_samples_dir=seen", script="tfrmod/inspect_tfrecords.py")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (home / "seen").iterdir()} == {*(f"sample{i}.jpg" for i in range(3)), "samples.png"}
+
+
+def test_more_epochs_extend_the_run_from_shards(run: Run, folder: Path) -> None:
+    done = run("--url_dataset=photos.zip", "--num_epochs=3", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "Continuing after 2 epochs" in done.stdout
+    assert json.loads((folder / "checkpoints/last/checkpoint.json").read_text())["epoch"] == 3
+
+
+def _write_noise(path: Path) -> None:
+    import cv2
+
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))

@@ -1,0 +1,315 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from tfrmod import convert as convert_module
+from tfrmod import shards
+from tfrmod.annotated_image import AnnotatedImage
+from tfrmod.convert import ConvertOptions, convert
+from tfrmod.errors import DatasetError
+from tfrmod.example import decode_example
+from tfrmod.manifest import Manifest, count_shards
+
+
+def images_of(manifest: Manifest, split: str) -> list[AnnotatedImage]:
+    files = [manifest.folder / shard.name for shard in manifest.splits[split].files]
+    return [decode_example(record) for file in files for record in shards.read_records(file)]
+
+
+def all_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_photos_become_shards_with_all_that_belongs_to_them(voc_folder, tmp_path: Path) -> None:
+    voc_folder.add_many(40)
+    voc_folder.add("empty", [])
+    out = tmp_path / "out"
+    steps: list[tuple[str, int, int]] = []
+    manifest = convert(voc_folder.root, out, on_progress=lambda *step: steps.append(step))
+    assert {name: split.num_images for name, split in manifest.splits.items()} == {"train": 33, "val": 8}
+    assert manifest.label_map == {1: "cat", 2: "dog"}
+    assert manifest.splits["train"].boxes_per_class == {"cat": 16, "dog": 16}
+    assert sum(split.num_negatives for split in manifest.splits.values()) == 1
+    assert (manifest.max_instances_per_image, manifest.image_sizes.max_width) == (1, 64)
+    assert sorted(os.listdir(out)) == [
+        "hparams_config.yaml",
+        "manifest.json",
+        "problems.jsonl",
+        "train-00000-of-00002.tfrecord",
+        "train-00001-of-00002.tfrecord",
+        "train.txt",
+        "val-00000-of-00001.tfrecord",
+        "val.txt",
+    ]
+    manifest.verify()
+    assert Manifest.load(out) == manifest
+    assert steps[0] == ("checking", 32, 41)
+    assert steps[-1] == ("writing", 41, 41)
+    names = (out / "train.txt").read_text().splitlines()
+    assert sorted(names) == sorted(image.filename for image in images_of(manifest, "train"))
+    assert len({image.source_id for split in manifest.splits for image in images_of(manifest, split)}) == 41
+
+
+def test_records_hold_the_photo_unchanged_and_the_boxes_in_their_place(voc_folder, tmp_path: Path) -> None:
+    voc_folder.add_many(4)
+    for image in images_of(convert(voc_folder.root, tmp_path / "out"), "train"):
+        assert image.encoded == (voc_folder.root / image.filename).read_bytes()
+        assert image.objects[0].box[:2] == pytest.approx((5, 5), abs=1e-4)
+        assert image.objects[0].class_id == {"cat": 1, "dog": 2}[image.objects[0].name]
+        assert tf.io.decode_image(image.encoded).shape == (image.height, image.width, 3)
+
+
+def test_the_counts_of_the_manifest_are_those_of_the_shards(voc_folder, tmp_path: Path) -> None:
+    manifest = convert(voc_folder.add_many(30).root, tmp_path / "out")
+    counts = count_shards(manifest.pattern("train"))
+    split = manifest.splits["train"]
+    assert (counts.num_images, counts.num_boxes, counts.num_negatives) == (split.num_images, split.num_boxes, 0)
+    assert counts.boxes_per_class == split.boxes_per_class
+    assert counts.label_map == manifest.label_map
+
+
+def test_bytes_depend_on_data_and_options_alone(voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = voc_folder.add_many(70).root
+    convert(folder, tmp_path / "one", ConvertOptions(num_workers=1))
+    monkeypatch.setattr(convert_module, "_FEW_BYTES", 0)
+    convert(folder, tmp_path / "two", ConvertOptions(num_workers=2))
+    assert all_bytes(tmp_path / "one") == all_bytes(tmp_path / "two")
+    other = convert(folder, tmp_path / "three", ConvertOptions(num_workers=1, seed=1))
+    assert (tmp_path / "three" / "val.txt").read_bytes() != (tmp_path / "one" / "val.txt").read_bytes()
+    assert other.options["seed"] == 1
+
+
+def test_a_second_run_finds_what_the_first_one_made(
+    voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = voc_folder.add_many(10).root
+    first = convert(folder, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(convert_module, "_examined", None)
+        assert convert(folder, tmp_path / "out", ConvertOptions(num_workers=2)) == first
+    (tmp_path / "out" / first.splits["val"].files[0].name).unlink()
+    convert(folder, tmp_path / "out").verify()
+
+
+def test_changed_data_or_options_replace_the_shards_and_leave_no_old_ones(voc_folder, tmp_path: Path) -> None:
+    folder = voc_folder.add_many(12).root
+    convert(folder, tmp_path / "out", ConvertOptions(num_shards=3))
+    (tmp_path / "out" / "mine.txt").touch()
+    manifest = convert(folder, tmp_path / "out", ConvertOptions(num_shards=2, train_valid_split=1.0))
+    assert sorted(name for name in os.listdir(tmp_path / "out") if not name.endswith(("json", "yaml", "jsonl"))) == [
+        "mine.txt",
+        "train-00000-of-00002.tfrecord",
+        "train-00001-of-00002.tfrecord",
+        "train.txt",
+    ]
+    xml = folder / "Annotations" / "0003.xml"
+    xml.write_text(xml.read_text().replace("<xmin>5<", "<xmin>6<"))
+    assert convert(folder, tmp_path / "out", ConvertOptions(num_shards=2, train_valid_split=1.0)) != manifest
+
+
+def test_shards_of_a_stranger_are_not_mixed_with(voc_folder, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "train-00000-of-00009.tfrecord").touch()
+    with pytest.raises(DatasetError, match=r"1 shards or lists .* \(train-00000-of-00009"):
+        convert(voc_folder.add_many(3).root, tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == ["train-00000-of-00009.tfrecord"]
+
+
+def test_shards_may_lie_within_the_data_set_but_not_among_the_photos(voc_folder) -> None:
+    folder = voc_folder.add_many(5).root
+    first = convert(folder, folder / "tfrecords")
+    assert convert(folder, folder / "tfrecords") == first
+    with pytest.raises(DatasetError, match="cannot lie among the photos"):
+        convert(folder, folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({}, {"train": 8, "val": 2}),
+        ({"train_valid_split": 1.0}, {"train": 10}),
+        ({"train_valid_split": 0.5, "test_split": 0.2}, {"train": 5, "val": 3, "test": 2}),
+        ({"train_valid_split": 0.5, "test_split": 0.5}, {"train": 5, "test": 5}),
+    ],
+)
+def test_the_shares_are_those_asked_for(voc_folder, tmp_path: Path, options, sizes: dict[str, int]) -> None:
+    manifest = convert(voc_folder.add_many(10).root, tmp_path / "out", ConvertOptions(**options))
+    assert {name: split.num_images for name, split in manifest.splits.items()} == sizes
+    assert all((tmp_path / "out" / f"{name}.txt").exists() for name in sizes)
+
+
+def test_the_data_sets_own_lists_come_first(voc_folder, tmp_path: Path) -> None:
+    voc_folder.add_many(10)
+    for name, members in {"train": "012", "val": "34", "trainval": "01234", "test": "567"}.items():
+        voc_folder.write(f"ImageSets/Main/{name}.txt", "".join(f"000{member}\n" for member in members))
+    manifest = convert(voc_folder.root, tmp_path / "out")
+    assert {name: split.num_images for name, split in manifest.splits.items()} == {"train": 5, "val": 3}
+    assert manifest.problems["set_not_listed"].count == 2
+    manifest = convert(voc_folder.root, tmp_path / "out", ConvertOptions(train_set="train", val_set="val"))
+    assert {name: split.num_images for name, split in manifest.splits.items()} == {"train": 3, "val": 2}
+    manifest = convert(voc_folder.root, tmp_path / "out", ConvertOptions(image_sets=False))
+    assert {name: split.num_images for name, split in manifest.splits.items()} == {"train": 8, "val": 2}
+    manifest = convert(voc_folder.root, tmp_path / "out", ConvertOptions(test_split=0.1))
+    assert {name: split.num_images for name, split in manifest.splits.items()} == {"train": 5, "val": 2, "test": 1}
+
+
+def test_a_photo_in_two_lists_is_trained_on_and_not_validated_on(voc_folder, tmp_path: Path) -> None:
+    voc_folder.add_many(4)
+    voc_folder.write("ImageSets/Main/train.txt", "0000\n0001\n0002\ngone\n")
+    voc_folder.write("ImageSets/Main/val.txt", "0002\n0003\n")
+    manifest = convert(voc_folder.root, tmp_path / "out")
+    assert (tmp_path / "out" / "val.txt").read_text() == "JPEGImages/0003.jpg\n"
+    assert manifest.problems["image_in_two_sets"].files == ("JPEGImages/0002.jpg",)
+    assert manifest.problems["set_lists_unknown"].count == 1
+    with pytest.raises(DatasetError, match=r"train\.txt \(--val_set\) leaves no usable photo.*training list too"):
+        convert(voc_folder.root, tmp_path / "out2", ConvertOptions(train_set="train", val_set="train"))
+
+
+def test_a_label_map_decides_the_numbers(voc_folder, tmp_path: Path) -> None:
+    options = ConvertOptions(label_map={7: "dog", 3: "bird"})
+    manifest = convert(voc_folder.add_many(4).root, tmp_path / "out", options)
+    assert (manifest.label_map, manifest.num_classes) == ({3: "bird", 7: "dog"}, 7)
+    assert manifest.problems["class_not_in_label_map"].count == 2
+    assert sum(split.num_negatives for split in manifest.splits.values()) == 2
+    assert convert(voc_folder.root, tmp_path / "out", options) == manifest
+
+
+def messy(voc_folder, photo, xml) -> Path:
+    voc_folder.add_many(6)
+    voc_folder.write("JPEGImages/broken.jpg", photo()[:300])
+    voc_folder.write("Annotations/broken.xml", xml([("cat", 1, 1, 9, 9)]))
+    voc_folder.write("Annotations/orphan.xml", xml())
+    voc_folder.write("JPEGImages/alone.jpg", photo())
+    voc_folder.write("JPEGImages/bad.jpg", photo())
+    voc_folder.write("Annotations/bad.xml", "<annotation><object>")
+    voc_folder.add("outside", [("cat", -9, 5, 99, 30), ("Cat", 7, 7, 7, 7), ("Cat", 9, 9, 3, 3)])
+    return voc_folder.root
+
+
+def test_what_is_wrong_is_left_out_counted_and_listed(voc_folder, tmp_path: Path, photo, xml) -> None:
+    manifest = convert(messy(voc_folder, photo, xml), tmp_path / "out")
+    assert {code: (met.count, met.files) for code, met in manifest.problems.items()} == {
+        "image_without_annotation": (1, ("JPEGImages/alone.jpg",)),
+        "annotation_without_image": (1, ("Annotations/orphan.xml",)),
+        "annotation_malformed": (1, ("Annotations/bad.xml",)),
+        "image_undecodable": (1, ("JPEGImages/broken.jpg",)),
+        "box_outside": (1, ("JPEGImages/outside.jpg",)),
+        "box_empty": (1, ("JPEGImages/outside.jpg",)),
+        "corners_swapped": (1, ("JPEGImages/outside.jpg",)),
+        "class_spelling": (1, ("Cat",)),
+    }
+    lines = [json.loads(line) for line in (tmp_path / "out" / "problems.jsonl").read_text().splitlines()]
+    assert len(lines) == 8
+    assert sum(split.num_images for split in manifest.splits.values()) == 7
+
+
+def test_strict_ends_at_the_first_fault_and_leaves_nothing(voc_folder, tmp_path: Path, photo, xml) -> None:
+    with pytest.raises(DatasetError, match=r"Annotations/orphan\.xml: .*--strict"):
+        convert(messy(voc_folder, photo, xml), tmp_path / "out", ConvertOptions(strict=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_usable_photo_is_an_error_that_says_why(voc_folder, tmp_path: Path, xml) -> None:
+    voc_folder.write("a.jpg", "<html>")
+    voc_folder.write("a.xml", xml())
+    with pytest.raises(DatasetError, match=r"None of the 1 photos .* 1 x a file that does not decode.*a\.jpg"):
+        convert(voc_folder.root, tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_no_object_is_an_error(voc_folder, tmp_path: Path) -> None:
+    voc_folder.add("a", [])
+    with pytest.raises(DatasetError, match="None of the 1 photos has an object"):
+        convert(voc_folder.root, tmp_path / "out")
+
+
+def test_a_full_disk_leaves_nothing_and_passes_as_it_is(
+    voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, records: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(convert_module, "write_records", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        convert(voc_folder.add_many(5).root, tmp_path / "out", ConvertOptions(num_workers=1))
+    assert caught.value.errno == errno.ENOSPC
+    assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("count", "asked", "number"),
+    [(1, -1, 1), (31, -1, 1), (32, -1, 2), (292, -1, 8), (6400, -1, 8), (6401, -1, 9), (10, 3, 3), (2, 5, 2)],
+)
+def test_the_number_of_shards(count: int, asked: int, number: int) -> None:
+    assert convert_module._num_shards(count, asked) == number
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"train_valid_split": 0.0}, "train_valid_split"),
+        ({"train_valid_split": 1.5}, "train_valid_split"),
+        ({"test_split": 0.3}, r"here 0\.2 of the photos"),
+        ({"num_shards": 0}, "num_shards"),
+        ({"num_workers": 0}, "num_workers"),
+        ({"label_map": {0: "cat"}}, "from 1"),
+        ({"label_map": {1: " "}}, "from 1"),
+        ({"label_map": {1: "cat", 2: "cat"}}, "more than one id"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(options, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ConvertOptions(**options)
+
+
+def test_the_mill_does_not_load_tensorflow() -> None:
+    code = (
+        "import sys, tfrmod.convert, tfrmod.download; print(sorted({'tensorflow', 'keras', 'cv2'} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+def test_real_photos_with_lists_are_converted_as_documented(test_data: Path, tmp_path: Path) -> None:
+    from tfrmod.archive import extract
+
+    folder = extract(test_data / "bccd.zip", tmp_path / "bccd")
+    manifest = convert(folder, tmp_path / "out", ConvertOptions(num_workers=1))
+    assert {name: split.num_images for name, split in manifest.splits.items()} == {"train": 292, "val": 72}
+    assert sum(split.num_boxes for split in manifest.splits.values()) == 4886
+    assert manifest.max_instances_per_image == 30
+    assert {code: met.count for code, met in manifest.problems.items()} == {"box_empty": 2}
+
+
+def test_trees_with_all_their_edges_are_converted(test_data: Path, tmp_path: Path) -> None:
+    from tfrmod.archive import extract
+
+    folder = extract(test_data / "deepforest_trees.zip", tmp_path / "trees")
+    manifest = convert(folder, tmp_path / "out")
+    assert {code: met.files for code, met in manifest.problems.items()} == {
+        "image_without_annotation": ("JPEGImages/OSBS_029.png",),
+        "annotation_without_image": ("Annotations/2019_YELL_2_528000_4978000_image_crop2.xml",),
+    }
+    assert (manifest.label_map, manifest.max_instances_per_image) == ({1: "Alive", 2: "Dead", 3: "Tree"}, 279)
+
+
+def test_png_frames_named_jpg_are_converted(test_data: Path, tmp_path: Path) -> None:
+    from tfrmod.archive import extract
+
+    folder = extract(test_data / "license_plates.zip", tmp_path / "plates")
+    keep = {path.stem for path in sorted((folder / "Annotations").iterdir())[:6]}
+    for path in [*(folder / "Annotations").iterdir(), *(folder / "JPEGImages").iterdir()]:
+        if path.stem not in keep:
+            path.unlink()
+    manifest = convert(folder, tmp_path / "out", ConvertOptions(num_workers=1, image_sets=False))
+    assert sum(split.num_images for split in manifest.splits.values()) == 6
+    assert manifest.problems.keys() == {"format_not_as_named"}
+    image = images_of(manifest, "train")[0]
+    assert (image.format, image.height, image.width) == ("jpeg", 720, 1280)

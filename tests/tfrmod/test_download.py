@@ -1,0 +1,246 @@
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tfrmod import download
+from tfrmod.download import cache_path, fetch
+from tfrmod.errors import DatasetError, NetworkError
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB.
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Clients that hang up early are part of the tests."""
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
+class Server:
+    """An http server whose manners a test decides."""
+
+    def __init__(self) -> None:
+        self.content = CONTENT
+        self.etag: str | None = '"v1"'
+        self.statuses: list[int] = []
+        self.break_after: list[int] = []
+        self.knows_ranges = True
+        self.requests: list[dict[str, str]] = []
+        self.sent = 0
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = QuietServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/my%20photos.zip"
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.requests.append(dict(handler.headers))
+        asked = handler.headers
+        if self.statuses:
+            handler.send_response(self.statuses.pop(0))
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        if self.etag and asked.get("If-None-Match") == self.etag:
+            handler.send_response(304)
+            handler.end_headers()
+            return
+        start = 0
+        if self.knows_ranges and asked.get("Range") and asked.get("If-Range") == self.etag:
+            start = int(asked["Range"].removeprefix("bytes=").rstrip("-"))
+        if start >= len(self.content) > 0:
+            handler.send_response(416)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        handler.send_response(206 if start else 200)
+        if start:
+            handler.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+        if self.etag:
+            handler.send_header("ETag", self.etag)
+        body = self.content[start:]
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        cut = self.break_after.pop(0) if self.break_after else len(body)
+        handler.wfile.write(body[:cut])
+        self.sent += min(cut, len(body))
+
+    def stop(self) -> None:
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(download, "_WAITS", (0, 0))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = Server()
+    yield server
+    server.stop()
+
+
+def test_a_file_comes_whole_with_progress_and_a_sidecar(server: Server, tmp_path: Path) -> None:
+    steps: list[tuple[int, int | None]] = []
+    path = fetch(server.url, tmp_path / "cache", on_progress=lambda *step: steps.append(step))
+    assert path == cache_path(server.url, tmp_path / "cache")
+    assert path.name.endswith("-my_photos.zip")
+    assert path.read_bytes() == CONTENT
+    assert steps[-1] == (len(CONTENT), len(CONTENT))
+    sidecar = json.loads(Path(f"{path}.json").read_text())
+    assert sidecar["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    assert (sidecar["url"], sidecar["etag"], sidecar["size"]) == (server.url, '"v1"', len(CONTENT))
+    assert not list(path.parent.glob("*.part*"))
+
+
+def test_the_cache_is_used_while_the_server_has_the_same(server: Server, tmp_path: Path) -> None:
+    path = fetch(server.url, tmp_path)
+    assert fetch(server.url, tmp_path) == path
+    assert server.sent == len(CONTENT)
+    server.content, server.etag = b"new", '"v2"'
+    assert fetch(server.url, tmp_path).read_bytes() == b"new"
+
+
+def test_a_server_that_knows_no_etags_is_believed_by_size(server: Server, tmp_path: Path) -> None:
+    server.etag = None
+    path = fetch(server.url, tmp_path)
+    before = path.stat().st_mtime_ns
+    assert fetch(server.url, tmp_path).stat().st_mtime_ns == before
+    server.content = b"shorter"
+    assert fetch(server.url, tmp_path).read_bytes() == b"shorter"
+
+
+def test_without_a_network_the_cache_is_used(server: Server, tmp_path: Path) -> None:
+    path = fetch(server.url, tmp_path)
+    server.stop()
+    assert fetch(server.url, tmp_path) == path
+    with pytest.raises(NetworkError, match=r"--pretrained_ckpt\) could not be fetched"):
+        fetch(server.url + "2", tmp_path, flag="--pretrained_ckpt")
+
+
+def test_a_known_hash_needs_no_network(server: Server, tmp_path: Path) -> None:
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    path = fetch(server.url, tmp_path, sha256=digest.upper())
+    assert fetch(server.url, tmp_path, sha256=digest) == path
+    assert len(server.requests) == 1
+
+
+def test_a_broken_line_is_taken_up_where_it_broke(server: Server, tmp_path: Path) -> None:
+    server.break_after = [300_000, 200_000]
+    assert fetch(server.url, tmp_path).read_bytes() == CONTENT
+    assert server.requests[1]["Range"] == "bytes=262144-"
+    assert server.requests[2]["Range"] == "bytes=458752-"
+    assert server.sent < len(CONTENT) + 2 * (1 << 16)
+
+
+def test_a_later_run_goes_on_with_what_an_earlier_one_left(server: Server, tmp_path: Path) -> None:
+    server.break_after = [100_000, 0, 0, 0]
+    with pytest.raises(NetworkError, match=r"the connection broke.* 65,536 bytes that came are kept"):
+        fetch(server.url, tmp_path)
+    assert fetch(server.url, tmp_path).read_bytes() == CONTENT
+    assert server.requests[-1]["Range"] == "bytes=65536-"
+
+
+def test_a_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
+    server.knows_ranges = False
+    server.break_after = [300_000]
+    assert fetch(server.url, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_file_that_changed_meanwhile_is_not_patched_together(server: Server, tmp_path: Path) -> None:
+    server.break_after = [300_000, 0, 0, 0]
+    with pytest.raises(NetworkError):
+        fetch(server.url, tmp_path)
+    server.content, server.etag = b"other" * 99, '"v2"'
+    assert fetch(server.url, tmp_path).read_bytes() == b"other" * 99
+
+
+def test_a_part_that_is_too_long_is_thrown_away(server: Server, tmp_path: Path) -> None:
+    server.break_after = [300_000, 0, 0, 0]
+    with pytest.raises(NetworkError):
+        fetch(server.url, tmp_path)
+    part = Path(f"{cache_path(server.url, tmp_path)}.part")
+    part.write_bytes(bytes(len(CONTENT)))
+    assert fetch(server.url, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_missing_file_is_missing(server: Server, tmp_path: Path, status: int) -> None:
+    server.statuses = [status]
+    with pytest.raises(DatasetError, match=rf"my%20photos\.zip \(--url_dataset\) answered {status}") as caught:
+        fetch(server.url, tmp_path)
+    assert caught.value.missing
+    assert len(server.requests) == 1
+
+
+def test_a_refusal_is_no_network_fault(server: Server, tmp_path: Path) -> None:
+    server.statuses = [403]
+    with pytest.raises(DatasetError, match=r"answered 403.*log-in") as caught:
+        fetch(server.url, tmp_path)
+    assert not isinstance(caught.value, NetworkError)
+    assert not caught.value.missing
+
+
+def test_a_server_in_trouble_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.statuses = [503, 429]
+    assert fetch(server.url, tmp_path).read_bytes() == CONTENT
+    server.statuses = [500] * 9
+    with pytest.raises(NetworkError, match="it answered 500"):
+        fetch(server.url + "x", tmp_path)
+
+
+def test_another_hash_is_refused_and_the_file_not_kept(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"and 0000.* was expected"):
+        fetch(server.url, tmp_path, sha256="0" * 64)
+    assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == []
+
+
+def test_an_unreachable_host_is_a_network_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_WAITS", ())
+    monkeypatch.setenv("NO_PROXY", "*")
+    for url in ("http://127.0.0.1:9/a.zip", "http://nowhere.invalid/a.zip"):
+        with pytest.raises(NetworkError, match="could not be fetched"):
+            fetch(url, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "photos.zip", "ftp://host/a.zip", "file:///etc/passwd", "gs://bucket/a.zip", "https://"]
+)
+def test_only_web_addresses_are_downloaded(tmp_path: Path, url: str) -> None:
+    with pytest.raises(DatasetError, match="must be an http or https address"):
+        fetch(url, tmp_path)
+
+
+def test_a_hash_must_look_like_one(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="64 hexadecimal digits"):
+        fetch("http://host.invalid/a", tmp_path, sha256="abc")
+
+
+def test_a_full_disk_is_seen_before_the_first_byte(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    with pytest.raises(OSError, match="the disk has 10 free") as caught:
+        fetch(server.url, tmp_path)
+    assert caught.value.errno == 28
+
+
+def test_names_from_the_web_stay_in_the_cache(tmp_path: Path) -> None:
+    for url in ("http://h/..%2F..%2Fevil", "http://h/", "http://h/a/b.tar.gz?x=/../y", "http://h/" + "x" * 400):
+        path = cache_path(url, tmp_path)
+        assert path.parent == tmp_path
+        assert len(path.name) <= 113

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import pytest
+
+from tfrmod.examine import Examined, Settings, examine, examine_all
+from tfrmod.pixels import MAX_PIXELS, check_photo
+from tfrmod.sources import Entry
+
+ENTRY = Entry("a.jpg", "a.xml")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "staging").mkdir()
+    return Settings(tmp_path, "voc", tmp_path / "staging", MAX_PIXELS, None)
+
+
+def outcome(settings: Settings, photo: bytes, xml: str) -> Examined:
+    (settings.folder / "a.jpg").write_bytes(photo)
+    (settings.folder / "a.xml").write_text(xml)
+    return examine(settings, 4, ENTRY)
+
+
+def codes(examined: Examined) -> list[str]:
+    return [problem.code for problem in examined.problems]
+
+
+def test_a_fine_photo_stays_where_it_is(settings: Settings, photo, xml) -> None:
+    image, problems = outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)]))
+    assert problems == ()
+    assert image is not None
+    assert (image.path, image.format, image.source_id) == (settings.folder / "a.jpg", "jpeg", "5")
+    assert (image.height, image.width, image.objects[0].box) == (48, 64, (2, 1, 40, 30))
+    assert image.loaded().encoded == photo()
+
+
+def test_a_photo_encoded_anew_waits_in_the_staging_folder(settings: Settings, photo, xml) -> None:
+    examined = outcome(settings, photo("BMP"), xml())
+    assert codes(examined) == ["format_not_as_named"]
+    assert examined.image is not None
+    assert examined.image.path == settings.staging / "00000004.png"
+    assert check_photo(examined.image.loaded().encoded).content == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("box", "kept", "found"),
+    [
+        ((0, 0, 64, 48), (0, 0, 48, 64), []),
+        ((-5, 3, 70, 48), (3, 0, 48, 64), ["box_outside"]),
+        ((30, 40, 1, 2), (2, 1, 40, 30), ["corners_swapped"]),
+        ((5, 5, 5, 20), None, ["box_empty"]),
+        ((70, 5, 90, 20), None, ["box_empty"]),
+        ((0.5, 0.25, 10.75, 8.5), (0.25, 0.5, 8.5, 10.75), []),
+    ],
+)
+def test_boxes_are_sorted_clipped_or_dropped(settings: Settings, photo, xml, box, kept, found: list[str]) -> None:
+    examined = outcome(settings, photo(), xml([("cat", *box)]))
+    assert examined.image is not None
+    assert [thing.box for thing in examined.image.objects] == ([kept] if kept else [])
+    assert codes(examined) == found
+
+
+@pytest.mark.parametrize(
+    ("size", "orientation", "expected", "found"),
+    [
+        ((48, 64), 6, (2, 38, 12, 47), ["exif_turned"]),  # Stated as stored: drawn there, turned with it.
+        ((64, 48), 6, (1, 2, 10, 12), []),  # Stated upright: drawn upright.
+        (None, 6, (1, 2, 10, 12), ["exif_unclear"]),
+        ((48, 64), 3, (1, 2, 10, 12), ["exif_unclear"]),  # Upside down has the same size.
+        ((99, 99), 6, (1, 2, 10, 12), ["image_size_differs", "exif_unclear"]),
+        ((99, 99), 1, (1, 2, 10, 12), ["image_size_differs"]),
+    ],
+)
+def test_boxes_go_where_the_pixels_went(
+    settings: Settings, photo, xml, size, orientation: int, expected, found
+) -> None:
+    examined = outcome(settings, photo(orientation=orientation), xml([("cat", 2, 1, 12, 10)], size=size))
+    assert codes(examined) == found
+    assert examined.image is not None
+    assert examined.image.objects[0].box == expected
+
+
+def test_an_unusable_photo_is_left_out_with_the_reason(settings: Settings, photo, xml) -> None:
+    examined = outcome(settings, photo()[:200], xml())
+    assert (examined.image, codes(examined)) == (None, ["image_undecodable"])
+    (settings.folder / "a.jpg").unlink()
+    assert codes(examine(settings, 0, ENTRY)) == ["image_undecodable"]
+    assert codes(outcome(settings._replace(max_pixels=100), photo(), xml())) == ["image_too_large"]
+    assert codes(outcome(settings, photo(), "<annotation>")) == ["annotation_malformed"]
+
+
+def test_classes_outside_the_label_map_are_dropped(settings: Settings, photo, xml) -> None:
+    settings = settings._replace(class_names={"cat"})
+    examined = outcome(settings, photo(), xml([("cat", 1, 1, 9, 9), ("dog", 1, 1, 9, 9)]))
+    assert examined.image is not None
+    assert [thing.name for thing in examined.image.objects] == ["cat"]
+    assert codes(examined) == ["class_not_in_label_map"]
+
+
+def test_numbers_go_on_through_a_chunk(settings: Settings, photo, xml) -> None:
+    outcome(settings, photo(), xml())
+    ids = [examined.image.source_id for examined in examine_all(settings, 32, [ENTRY, ENTRY]) if examined.image]
+    assert ids == ["33", "34"]
