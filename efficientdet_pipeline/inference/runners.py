@@ -48,12 +48,13 @@ class GraphRunner:
         return Detections(*(np.asarray(part) for part in self._serve(tf.constant(images, tf.uint8))))
 
 
-def load_runner(path: str | Path, config: DetectorConfig | None = None, *, mode: str = "per_class") -> Runner:
-    """Returns a runner for whatever lies at `path`.
+def load_runner(model_path: str | Path, config: DetectorConfig | None = None, *, mode: str = "per_class") -> Runner:
+    """Returns a runner for whatever lies at `model_path`.
 
     A folder with a saved_model.pb is a SavedModel (also an export's folder, which
     has it in saved_model/), a file ending in .pb is a frozen graph, and all else a
-    checkpoint, which says nothing of its network: there, `config` is needed.
+    checkpoint (or one's address or published name, as `load_checkpoint` takes them),
+    which says nothing of its network: there, `config` is needed.
 
     Raises:
       FileNotFoundError: nothing is there.
@@ -61,7 +62,7 @@ def load_runner(path: str | Path, config: DetectorConfig | None = None, *, mode:
       DataError: a SavedModel or frozen graph that is damaged, or does not detect.
       CheckpointError: a checkpoint that does not fit or is damaged.
     """
-    path = Path(path).expanduser()
+    path = Path(model_path).expanduser()
     if path.name == SAVED_MODEL:
         path = path.parent
     for folder in (path, path / "saved_model"):
@@ -77,7 +78,8 @@ def load_runner(path: str | Path, config: DetectorConfig | None = None, *, mode:
             "nor a frozen graph (a file ending in .pb); for a checkpoint give --model_name, and its --hparams if any."
         )
     model = build_model(config)
-    load_checkpoint(model, path)
+    # As given: a checkpoint may be an address too. Whole: a network that is random in part detects nonsense.
+    load_checkpoint(model, model_path, skip_mismatch=False)
     return model_runner(model, config, mode=mode)
 
 

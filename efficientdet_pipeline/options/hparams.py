@@ -13,7 +13,7 @@ from efficientdet_pipeline.options.declare import Declaration, declarations
 from efficientdet_pipeline.options.reader import Given
 
 # These describe the network but are options too: what a user types most.
-BOTH = {"image_size", "num_classes"}
+BOTH = {"image_size", "num_classes", "name"}
 # What a run of ours never needs to be told: the reason, for the warning.
 WITHOUT_EFFECT = {
     "data_format": "the network is always channels_last; the numbers are the same",
@@ -60,14 +60,15 @@ def read_hparams(text: str, source: str, options_class: type) -> HparamsGiven:
     place = f"--hparams ({text if len(text) <= 60 else text[:57] + '…'})"
     network, options, ignored = {}, {}, {}
     for key, value in parsed.items():
-        if key in {"label_map", "name"}:
+        option = "model_name" if key == "name" else key
+        if key == "label_map" or (key in WITHOUT_EFFECT and value == HPARAMS[key].default):
             continue
-        if HPARAMS[key].owner == "network" and key not in BOTH:
-            network[key] = value
-        elif key in known:
-            options[key] = Given(_as_option(value, known[key]), place)
-        elif key in WITHOUT_EFFECT:
+        if key in WITHOUT_EFFECT:
             ignored[key] = WITHOUT_EFFECT[key]
+        elif HPARAMS[key].owner == "network" and key not in BOTH:
+            network[key] = value
+        elif option in known:
+            options[option] = Given(_as_option(value, known[option]), place)
         elif value != HPARAMS[key].default:
             ignored[key] = f"the mode has no option {key}"
     return HparamsGiven(network, options, parsed.get("label_map"), ignored)

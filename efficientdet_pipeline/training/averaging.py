@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import keras
-import numpy as np
 from keras import ops
 
 
@@ -19,8 +18,9 @@ class WeightAverage:
     def __init__(self, variables: Sequence[keras.Variable], decay: float):
         self.decay = decay
         self.variables = list(variables)
+        # Copies: on TensorFlow, a Keras variable made of another's value is that other.
         self.shadows = [
-            keras.Variable(variable.value, trainable=False, dtype=variable.dtype, name=f"average_{index}")
+            keras.Variable(ops.copy(variable.value), trainable=False, dtype=variable.dtype, name=f"average_{index}")
             for index, variable in enumerate(self.variables)
         ]
 
@@ -34,7 +34,7 @@ class WeightAverage:
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """Puts the averages into the variables for a while, and the raw values back behind it."""
-        raw = [np.array(variable) for variable in self.variables]
+        raw = [variable.numpy() for variable in self.variables]
         for variable, shadow in zip(self.variables, self.shadows, strict=True):
             variable.assign(shadow.value)
         try:

@@ -101,7 +101,7 @@ def fault_of(checkpoint: Path) -> str | None:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays by name."""
-    np.savez(path, **arrays)
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -111,8 +111,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
       CheckpointError: the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        # NumPy leaves a damaged file open that it was given by its name.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{path} must hold the arrays of a training's state. It is damaged: {error}. "

@@ -111,7 +111,8 @@ def answers(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Pat
     np.savez(folder / "photos.npz", *photos())
     np.save(folder / "canvases.npy", canvas_batch(photos()[-1], exported.config)[0])
     command = [sys.executable, "-I", str(STRANGER), *map(str, (*exported.files[:2], folder))]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
+    stranger = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, timeout=300)
+    assert stranger.returncode == 0, stranger.stderr
     return folder
 
 

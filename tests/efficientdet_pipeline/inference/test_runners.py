@@ -86,6 +86,7 @@ def test_a_checkpoint_needs_its_network(tmp_path: Path) -> None:
         load_runner(path)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:keras")
 def test_a_checkpoint_detects_with_its_weights(tmp_path: Path) -> None:
     config = get_config("efficientdet-d0", num_classes=2, image_size=64, fpn_cell_repeats=1, box_class_repeats=1)
     model = build_model(config)
@@ -97,16 +98,19 @@ def test_a_checkpoint_detects_with_its_weights(tmp_path: Path) -> None:
 
     found = load_runner(path, config).detect(PHOTO)
 
-    expected = model_runner(model, config).detect(PHOTO)
+    in_memory = model_runner(model, config)
+    expected = in_memory.detect(PHOTO)
     assert found.num_valid.min() > 0
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(CheckpointError, match="must have every variable of the model in its shape"):
+        load_runner(path, get_config("efficientdet-d0", num_classes=3, fpn_cell_repeats=1, box_class_repeats=1))
 
     # A runner on a model in memory follows its weights, so that one runner serves a whole training.
     for variable in model.trainable_variables:
         if variable.name == "bias":
             variable.assign(np.linspace(1, -1, variable.shape[0]))
-    assert (expected.scores != model_runner(model, config).detect(PHOTO).scores).any()
+    assert (in_memory.detect(PHOTO).scores != expected.scores).any()
 
 
 def test_a_damaged_checkpoint_is_the_detectors_to_refuse(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""Each mode's options refuse what cannot be meant, with both numbers and a way out."""
+
+from typing import Any
+
+import pytest
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.convert import ConvertOptions
+from efficientdet_pipeline.options.declare import declarations
+from efficientdet_pipeline.options.evaluate import EvalOptions
+from efficientdet_pipeline.options.export import ExportOptions
+from efficientdet_pipeline.options.infer import InferOptions
+from efficientdet_pipeline.options.inspect import InspectOptions
+from efficientdet_pipeline.options.run import check_choice
+from efficientdet_pipeline.options.train import TrainOptions
+
+NEEDED: dict[type, dict[str, Any]] = {
+    TrainOptions: {"url_dataset": "demo"},
+    ConvertOptions: {"url_dataset": "demo"},
+    EvalOptions: {},
+    ExportOptions: {},
+    InspectOptions: {},
+    InferOptions: {"input_image": "photo.jpg", "output_image_dir": "out"},
+}
+INFINITE = float("inf")
+NO_NUMBER = float("nan")
+
+
+@pytest.mark.parametrize("options_class", NEEDED)
+def test_defaults_pass(options_class: type) -> None:
+    options = options_class(**NEEDED[options_class])
+    assert options.tf_random_seed == 111111
+
+
+@pytest.mark.parametrize(
+    ("options_class", "given", "option", "sentence"),
+    [
+        (EvalOptions, {"tf_random_seed": -1}, "tf_random_seed", r"Received -1; try 1\."),
+        (EvalOptions, {"tf_random_seed": 2**32}, "tf_random_seed", r"from 0 to 2\^32 - 1\. Received 4294967296"),
+        (EvalOptions, {"run_name": "a/b"}, "run_name", r"without slashes.*Received 'a/b'; give the folder by"),
+        (EvalOptions, {"run_name": "a\\b"}, "run_name", r"without slashes"),
+        (EvalOptions, {"run_name": ".."}, "run_name", r"without slashes"),
+        (EvalOptions, {"run_name": " "}, "run_name", r"outer spaces"),
+        (EvalOptions, {"run_name": "a", "model_dir": "b"}, "run_name", r"received both \(model_dir='b', run_name='a'"),
+        (EvalOptions, {"batch_size": 0}, "batch_size", r"at least 1\. Received 0; try 8"),
+        (EvalOptions, {"eval_samples": 0}, "eval_samples", r"at least 1\. Received 0; leave it out"),
+        (EvalOptions, {"image_size": "big"}, "image_size", r"a number or WIDTHxHEIGHT\. Received 'big'"),
+        (EvalOptions, {"image_size": "512X512"}, "image_size", r"WIDTHxHEIGHT"),
+        (EvalOptions, {"image_size": "-512"}, "image_size", r"WIDTHxHEIGHT"),
+        (EvalOptions, {"image_size": "16"}, "image_size", r"at least 32 pixels a side"),
+        (EvalOptions, {"image_size": "640x9999"}, "image_size", r"at most 8192 pixels a side"),
+        (EvalOptions, {"num_classes": 0}, "num_classes", r"above 0\. Received 0; leave it out"),
+        (
+            InspectOptions,
+            {"what": "model!"},
+            "what",
+            r"one of records, model\. Received 'model!'; did you mean model\?",
+        ),
+        (InspectOptions, {"samples": 0}, "samples", r"at least 1"),
+        (InferOptions, {"min_score_thresh": 1.5}, "min_score_thresh", r"between 0 and 1\. Received 1\.5"),
+        (InferOptions, {"max_boxes_to_draw": -1}, "max_boxes_to_draw", r"0 or more\. Received -1"),
+        (InferOptions, {"input_image": ""}, "input_image", r"must be given for --mode=infer.*try --input_image="),
+        (InferOptions, {"output_image_dir": ""}, "output_image_dir", r"try --output_image_dir=out"),
+        (ConvertOptions, {"url_dataset": ""}, "url_dataset", r"^No data: .*try --url_dataset=photos\.zip"),
+        (ConvertOptions, {"train_valid_split": 80.0}, "train_valid_split", r"above 0 and at most 1\. Received 80\.0"),
+        (ConvertOptions, {"train_valid_split": 0.0}, "train_valid_split", r"Received 0\.0"),
+        (ConvertOptions, {"train_valid_split": -0.8}, "train_valid_split", r"Received -0\.8"),
+        (ConvertOptions, {"train_valid_split": NO_NUMBER}, "train_valid_split", r"a finite number\. Received nan"),
+        (
+            ConvertOptions,
+            {"test_split": 0.3},
+            "test_split",
+            r"between 0 and what training leaves \(0\.2\). Received 0\.3",
+        ),
+        (ConvertOptions, {"test_split": -0.1}, "test_split", r"Received -0\.1"),
+        (ConvertOptions, {"num_shards": 0}, "num_shards", r"-1 or above 0\. Received 0"),
+        (ConvertOptions, {"num_workers": -1}, "num_workers", r"0 or more"),
+        (ConvertOptions, {"dataset_sha256": "abc"}, "dataset_sha256", r"64 hexadecimal digits\. Received 'abc'"),
+        (ConvertOptions, {"dataset_sha256": "g" * 64}, "dataset_sha256", r"64 hexadecimal digits"),
+        (TrainOptions, {"url_dataset": ""}, "url_dataset", r"^No data: .*try `python3 main\.py @params\.config`"),
+        (TrainOptions, {"train_file_pattern": "t*"}, "train_file_pattern", r"Photos are given twice"),
+        (TrainOptions, {"url_dataset": "", "train_file_pattern": "t*"}, "val_file_pattern", r"or try --mode=train"),
+        (TrainOptions, {"train_valid_split": 1.0}, "train_valid_split", r"below 1 for traineval.*try 0\.8"),
+        (TrainOptions, {"num_epochs": 0}, "num_epochs", r"at least 1"),
+        (TrainOptions, {"batch_size": -8}, "batch_size", r"at least 1\. Received -8; try 8"),
+        (TrainOptions, {"learning_rate": 0.0}, "learning_rate", r"above 0\. Received 0\.0"),
+        (TrainOptions, {"learning_rate": INFINITE}, "learning_rate", r"a finite number\. Received inf"),
+        (TrainOptions, {"gamma": NO_NUMBER}, "gamma", r"a finite number\. Received nan"),
+        (TrainOptions, {"weight_decay": -1e-5}, "weight_decay", r"0 or more"),
+        (TrainOptions, {"momentum": 1.0}, "momentum", r"at least 0 and below 1"),
+        (TrainOptions, {"moving_average_decay": 1.5}, "moving_average_decay", r"below 1"),
+        (TrainOptions, {"jitter_min": 0.0}, "jitter_min", r"above 0 and at most jitter_max"),
+        (TrainOptions, {"jitter_min": 2.0}, "jitter_min", r"at most jitter_max \(1\.4\)\. Received 2\.0"),
+        (
+            TrainOptions,
+            {"optimizer": "sdg"},
+            "optimizer",
+            r"one of sgd, adam, adamw\. Received 'sdg'; did you mean sgd",
+        ),
+        (TrainOptions, {"autoaugment_policy": "v9"}, "autoaugment_policy", r"Received 'v9'"),
+        (TrainOptions, {"lr_decay_method": "cosin"}, "lr_decay_method", r"did you mean cosine\?"),
+        (TrainOptions, {"iou_loss_type": "eiou"}, "iou_loss_type", r"one of '', iou, giou"),
+        (TrainOptions, {"strategy": "gpu"}, "strategy", r"did you mean gpus\?"),
+        (TrainOptions, {"strategy": "tpu"}, "strategy", r"no Cloud TPU support past 2\.18.*try --strategy=gpus"),
+        (TrainOptions, {"tpu": "grpc://1"}, "tpu", r"Received tpu='grpc://1'"),
+        (TrainOptions, {"steps_per_execution": 0}, "steps_per_execution", r"at least 1"),
+        (TrainOptions, {"map_freq": -1}, "map_freq", r"0 or more"),
+        (
+            TrainOptions,
+            {"num_examples_per_epoch": 0},
+            "num_examples_per_epoch",
+            r"at least 1\. Received 0; leave it out",
+        ),
+        (
+            TrainOptions,
+            {"hub_module_url": "a", "pretrained_ckpt": "b"},
+            "hub_module_url",
+            r"exclude each other\. Received 'a' and 'b'",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told(options_class: type, given: dict[str, Any], option: str, sentence: str) -> None:
+    with pytest.raises(OptionsError, match=sentence) as told:
+        options_class(**{**NEEDED[options_class], **given})
+    assert told.value.option == option
+
+
+@pytest.mark.parametrize(
+    ("options_class", "given"),
+    [
+        (EvalOptions, {"tf_random_seed": 0}),
+        (EvalOptions, {"run_name": "猫 und Hund-2.1"}),
+        (EvalOptions, {"image_size": "640x384"}),
+        (ConvertOptions, {"url_dataset": "", "data_dir": "photos"}),
+        (ConvertOptions, {"train_valid_split": 0.7, "test_split": 0.3}),
+        (ConvertOptions, {"train_valid_split": 1.0}),
+        (ConvertOptions, {"dataset_sha256": "A" * 64}),
+        (TrainOptions, {"mode": "train", "train_valid_split": 1.0}),
+        (TrainOptions, {"train_valid_split": 1.0, "val_set": "val"}),
+        (TrainOptions, {"mode": "train", "url_dataset": "", "train_file_pattern": "t*"}),
+        (TrainOptions, {"url_dataset": "", "train_file_pattern": "t*", "val_file_pattern": "v*"}),
+        (TrainOptions, {"url_dataset": "", "data_dir": "photos"}),
+        (TrainOptions, {"hub_module_url": "a", "pretrained_ckpt": "none"}),
+        (TrainOptions, {"moving_average_decay": 0.0, "weight_decay": 0.0, "clip_gradients_norm": 0.0}),
+    ],
+)
+def test_what_can_be_meant_passes(options_class: type, given: dict[str, Any]) -> None:
+    options = options_class(**{**NEEDED[options_class], **given})
+    assert {name: getattr(options, name) for name in given} == given
+
+
+def test_a_choice_that_resembles_none_is_told_without_a_guess() -> None:
+    with pytest.raises(OptionsError, match=r"Received 'qqq'; choose one of them\."):
+        check_choice("optimizer", "qqq", ("sgd", "adam"))
+
+
+def test_paths_epochs_and_display_do_not_name_the_run() -> None:
+    shaping = {name for name, declared in declarations(TrainOptions).items() if declared.shapes}
+    assert not shaping & {
+        *("num_epochs", "mode", "workspace", "run_name", "model_dir", "model_ckpts", "overwrite", "url_dataset"),
+        *("cache_dir", "data_dir", "output_path", "path_output", "debug", "traceback", "profile", "map_freq"),
+        *("val_file_pattern", "eval_samples", "num_workers", "use_xla", "steps_per_execution"),
+    }
+    assert {"tf_random_seed", "model_name", "image_size", "batch_size", "learning_rate", "pretrained_ckpt"} <= shaping

@@ -1,0 +1,114 @@
+"""automl's hyper-parameters are sorted to the network, to the options of the same name, and to those in vain."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.options.evaluate import EvalOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides, read_hparams
+from efficientdet_pipeline.options.train import TrainOptions
+
+
+def read(text: str, options_class: type = TrainOptions) -> HparamsGiven:
+    return read_hparams(text, "the command line", options_class)
+
+
+def option_values(given: HparamsGiven) -> dict[str, Any]:
+    return {name: each.value for name, each in given.options.items()}
+
+
+def test_nothing_given_gives_nothing() -> None:
+    assert read("") == HparamsGiven()
+
+
+def test_keys_of_the_network_stay_with_the_network() -> None:
+    given = read("survival_prob=0.8,aspect_ratios=1.0*2.0,nms_configs.method=hard")
+    assert given.network == {
+        "survival_prob": 0.8,
+        "aspect_ratios": [1.0, 2.0],
+        "nms_configs": {"method": "hard"},
+    }
+    assert given.options == {}
+
+
+def test_keys_of_a_run_become_defaults_of_the_options() -> None:
+    given = read("num_epochs=3.0,learning_rate=1,mixed_precision=true,iou_loss_type=ciou")
+    expected = {"num_epochs": 3, "learning_rate": 1.0, "mixed_precision": True, "iou_loss_type": "ciou"}
+    assert option_values(given) == expected
+    assert given.options["num_epochs"].source.startswith("--hparams (num_epochs=3.0")
+
+
+def test_the_model_that_hparams_name_is_the_model() -> None:
+    assert option_values(read("name=efficientdet-d1")) == {"model_name": "efficientdet-d1"}
+
+
+def test_none_is_off_where_the_option_knows_no_none() -> None:
+    given = read("autoaugment_policy=None,iou_loss_type=None,var_freeze_expr=None")
+    assert option_values(given) == {"autoaugment_policy": "", "iou_loss_type": "", "var_freeze_expr": ""}
+
+
+@pytest.mark.parametrize(("text", "expected"), [("512", "512"), ("640x384", "640x384")])
+def test_a_picture_size_is_width_by_height(text: str, expected: str, tmp_path: Path) -> None:
+    assert option_values(read(f"image_size={text}")) == {"image_size": expected}
+    # As a pair automl means (height, width).
+    (tmp_path / "h.yaml").write_text("image_size: [384, 640]\n")
+    assert option_values(read(str(tmp_path / "h.yaml"))) == {"image_size": "640x384"}
+
+
+def test_a_yaml_file_gives_the_label_map_too(tmp_path: Path) -> None:
+    (tmp_path / "h.yaml").write_text("num_classes: 2\nlabel_map: {1: cat, 2: 犬}\n", encoding="utf-8")
+    given = read(str(tmp_path / "h.yaml"))
+    assert given.label_map == {1: "cat", 2: "犬"}
+    assert option_values(given) == {"num_classes": 2}
+
+
+def test_keys_without_effect_are_told_with_the_reason() -> None:
+    given = read("verbose=0,data_format=channels_first,img_summary_steps=5")
+    assert set(given.ignored) == {"verbose", "data_format", "img_summary_steps"}
+    assert "channels_last" in given.ignored["data_format"]
+    assert given.network == {}
+
+
+def test_defaults_of_automl_that_have_no_effect_are_not_told() -> None:
+    assert read("verbose=1,data_format=channels_last,save_freq=epoch").ignored == {}
+
+
+def test_a_mode_without_the_option_tells_it() -> None:
+    given = read("learning_rate=3.0", EvalOptions)
+    assert given.options == {}
+    assert given.ignored == {"learning_rate": "the mode has no option learning_rate"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("num_clases=3", r"Unknown hparam 'num_clases'\. Did you mean num_classes.*came from the command line"),
+        ("num_classes=x", r"num_classes must be a whole number\. Received"),
+        ("num_epochs=2.5", r"num_epochs must be a whole number"),
+        ("voc", r"hparams must be pairs such as"),
+    ],
+)
+def test_a_wrong_hparam_is_told(text: str, sentence: str) -> None:
+    with pytest.raises(OptionsError, match=sentence):
+        read(text)
+
+
+def test_a_missing_yaml_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"No hparams file .*none\.yaml.*came from the command line"):
+        read(str(tmp_path / "none.yaml"))
+
+
+def test_a_broken_yaml_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "h.yaml").write_text("a: [1,")
+    with pytest.raises(OptionsError, match=r"h\.yaml must be plain YAML"):
+        read(str(tmp_path / "h.yaml"))
+
+
+def test_an_option_stands_over_the_same_hparam() -> None:
+    given = read("survival_prob=0.8")
+    options = TrainOptions(url_dataset="demo", image_size="640x384", num_classes=3)
+    assert network_overrides(options, given) == {"survival_prob": 0.8, "image_size": "640x384", "num_classes": 3}
+    assert network_overrides(TrainOptions(url_dataset="demo", image_size="128"), given)["image_size"] == 128
+    assert network_overrides(TrainOptions(url_dataset="demo"), given) == {"survival_prob": 0.8}

@@ -1,0 +1,211 @@
+"""The door: which mode runs with which options, and how the program ends."""
+
+import logging as standard_logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from absl import logging
+
+from efficientdet_pipeline.cli import main
+from efficientdet_pipeline.commands import MODES, Mode
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.options.reader import Reader
+
+Run = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Leaves signals, loggers, environment and folder as they were."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    handler, root, verbosity = signal.getsignal(signal.SIGTERM), standard_logging.getLogger(), logging.get_verbosity()
+    listeners = list(root.handlers)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    logging.set_verbosity(verbosity)
+    for each in [each for each in root.handlers if each not in listeners]:
+        root.removeHandler(each)
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Returns the options that the mode's command was run with; the command itself does nothing."""
+    seen: list[Any] = []
+    monkeypatch.setattr(Mode, "runner", lambda self: lambda options, read, hparams: seen.append(options))
+    return seen
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Returns a function that lets every command fail with an error."""
+
+    def fail_with(error: BaseException) -> None:
+        def run(options: Any, read: Any, hparams: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(Mode, "runner", lambda self: run)
+
+    return fail_with
+
+
+def test_the_options_reach_the_mode_s_command(ran: list[Any]) -> None:
+    assert main(["--url_dataset=demo", "--batch_size=4"]) == 0
+    assert (type(ran[0]).__name__, ran[0].mode, ran[0].batch_size) == ("TrainOptions", "traineval", 4)
+    assert main(["--mode=eval", "--hparams=num_classes=3"]) == 0
+    assert (type(ran[1]).__name__, ran[1].num_classes) == ("EvalOptions", 3)
+
+
+def test_hparams_stand_below_every_option(ran: list[Any]) -> None:
+    Path("x.config").write_text("--hparams=learning_rate=0.5,num_epochs=2,momentum=0.5\n--momentum=0.7\n")
+    os.environ |= {"num_epochs": "3"}
+    assert main(["@x.config", "--url_dataset=demo"]) == 0
+    assert (ran[0].learning_rate, ran[0].num_epochs, ran[0].momentum) == (0.5, 3, 0.7)
+
+
+def test_environment_alone_is_enough(ran: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    os.environ |= {"url_dataset": "http://host/photos.zip", "backbone_ref": "efficientdet-d0", "batch_size": "8"}
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    assert main() == 0
+    assert (ran[0].url_dataset, ran[0].backbone_ref) == ("http://host/photos.zip", "efficientdet-d0")
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["-h"], ["--help", "--num_epoch=3"], ["--mode=bogus", "--help"], ["@no", "--help"]]
+)
+def test_help_is_given_whatever_else_is_wrong(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 0
+    told = capsys.readouterr()
+    assert "flags of --mode=traineval" in told.out
+    assert told.err == ""
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["--help", "--mode=infer"], ["--mode", "infer", "-h"], ["--mode=infer", "--nix", "--help"], ["@x", "--help"]],
+)
+def test_help_is_that_of_the_mode_asked_for(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("x").write_text("--mode=infer\n")
+    assert main(argv) == 0
+    assert "flags of --mode=infer" in capsys.readouterr().out
+
+
+def test_full_help_shows_every_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--mode=eval", "--helpfull"]) == 0
+    told = capsys.readouterr().out
+    assert all(mode in told for mode in MODES)
+    assert "--input_image" in told
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (DataError("The photos are bad."), 65, "error: The photos are bad.\n"),
+        (KeyError("x"), 70, "error: This is a defect of this program, not of your data: KeyError: 'x'."),
+        (KeyboardInterrupt(), 130, "error: Stopped by Ctrl-C. What was finished is kept"),
+    ],
+)
+def test_an_error_ends_with_its_code_and_sentence(
+    failing: Callable, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, sentence: str
+) -> None:
+    failing(error)
+    assert main(["--url_dataset=demo"]) == code
+    told = capsys.readouterr()
+    assert told.err.startswith(sentence)
+    assert "Traceback" not in told.err + told.out
+
+
+@pytest.mark.parametrize("asked", ["--traceback", "-traceback", "--traceback=1", "--debug", "@x", "environment"])
+def test_a_traceback_is_shown_when_asked_for(failing: Callable, capsys: pytest.CaptureFixture[str], asked: str) -> None:
+    Path("x").write_text("--traceback\n")
+    failing(DataError("The photos are bad."))
+    os.environ |= {"traceback": "true"} if asked == "environment" else {}
+    assert main(["--url_dataset=demo", *([asked] if asked != "environment" else [])]) == 65
+    told = capsys.readouterr().err
+    assert told.startswith("error: The photos are bad.\n")
+    assert "Traceback" in told
+
+
+def test_a_traceback_is_shown_of_options_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--traceback", "--nix=3"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    assert main(["--notraceback", "--nix=3"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_defect_of_the_reader_itself_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Reader, "read", fail)
+    assert main([]) == 70
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_options_without_effect_are_told_unless_the_environment_gives_them(
+    ran: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("x.config").write_text("--batch_size=8\n--url_dataset=demo\n--num_epochs=3\n")
+    os.environ |= {"samples": "3"}
+    assert main(["@x.config", "--mode=dataset", "--optimizer=adam"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert sorted(lines) == [
+        "warning: No effect in --mode=dataset: --batch_size, --num_epochs (from x.config).",
+        "warning: No effect in --mode=dataset: --optimizer (from the command line).",
+    ]
+
+
+def test_hparams_without_effect_are_told(ran: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--mode=eval", "--hparams=verbose=0,num_epochs=3"]) == 0
+    told = capsys.readouterr().err
+    assert "warning: --hparams: verbose has no effect here: the log says what happens." in told
+    assert "num_epochs has no effect here: the mode has no option num_epochs." in told
+
+
+def test_a_door_for_one_mode_refuses_another(ran: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--path_ckpt=x"], mode="export") == 0
+    assert ran[0].mode == "export"
+    assert main(["--mode=train"], mode="export") == 2
+    assert "This script is for --mode=export alone. Received --mode=train" in capsys.readouterr().err
+    assert main(["--help"], mode="export") == 0
+    assert "flags of --mode=export" in capsys.readouterr().out
+
+
+def test_sigterm_ends_with_its_code_and_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(options: Any, read: Any, hparams: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Mode, "runner", lambda self: run)
+    assert main(["--url_dataset=demo"]) == 75
+    assert "Stopped by SIGTERM" in capsys.readouterr().err
+
+
+def test_a_reader_of_the_help_may_leave() -> None:
+    script = "import sys; sys.stdin.read(); from efficientdet_pipeline.cli import main; sys.exit(main(['--help']))"
+    speaker = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert speaker.stdin
+    assert speaker.stdout
+    assert speaker.stderr
+    speaker.stdout.close()
+    speaker.stdin.close()
+    assert (speaker.wait(), speaker.stderr.read()) == (0, b"")
+    speaker.stderr.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_has_options_and_a_page(mode: str) -> None:
+    assert MODES[mode].options_class().__dataclass_fields__["mode"]
+    pages = Path(sys.modules["efficientdet_pipeline.commands"].__file__ or "").parent
+    assert "def run(options: Any, read: Sources, hparams: Any)" in (pages / f"{MODES[mode].command}.py").read_text()

@@ -1,0 +1,151 @@
+"""The program speaks in plain lines; log.txt keeps them with their time."""
+
+import io
+import logging as standard_logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from absl import logging
+
+from efficientdet_pipeline import console
+
+
+@pytest.fixture(autouse=True)
+def listeners() -> Iterator[None]:
+    """Takes away the listeners that a test brings."""
+    root = standard_logging.getLogger()
+    before, verbosity = list(root.handlers), logging.get_verbosity()
+    yield
+    logging.set_verbosity(verbosity)
+    for handler in [each for each in root.handlers if each not in before]:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def say(level: int, text: str, *, page: str = "/x/tfrmod/convert.py", logger: str = "absl") -> None:
+    record = standard_logging.LogRecord(logger, level, page, 1, text, None, None)
+    standard_logging.getLogger(logger).handle(record)
+
+
+def test_information_goes_to_stdout_and_trouble_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    console.set_up_console()
+    say(standard_logging.INFO, "epoch 1")
+    say(standard_logging.WARNING, "careful")
+    say(standard_logging.ERROR, "it broke")
+    told = capsys.readouterr()
+    assert told.out == "epoch 1\n"
+    assert told.err == "warning: careful\nerror: it broke\n"
+
+
+def test_the_mill_s_own_log_is_heard_too(capsys: pytest.CaptureFixture[str]) -> None:
+    console.set_up_console()
+    say(standard_logging.WARNING, "from the cache", logger="root")
+    assert capsys.readouterr().err == "warning: from the cache\n"
+
+
+def test_others_are_heard_when_something_broke(capsys: pytest.CaptureFixture[str]) -> None:
+    console.set_up_console()
+    for level in (standard_logging.INFO, standard_logging.WARNING, standard_logging.ERROR):
+        say(level, f"level {level}", page="/x/tensorflow/ops.py", logger="tensorflow")
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", f"error: level {standard_logging.ERROR}\n")
+
+
+def test_setting_up_twice_says_everything_once(capsys: pytest.CaptureFixture[str]) -> None:
+    console.set_up_console()
+    console.set_up_console()
+    say(standard_logging.INFO, "once")
+    assert capsys.readouterr().out == "once\n"
+
+
+def test_a_console_without_a_letter_for_it_shows_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    console.set_up_console()
+    say(standard_logging.INFO, "class 猫 …")
+    assert narrow.buffer.getvalue() == b"class \\u732b \\u2026\n"
+
+
+def test_closed_streams_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    console.set_up_console()
+    say(standard_logging.INFO, "into the void")
+    assert sys.stdout.name == sys.stderr.name == os.devnull
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+def test_a_reader_that_has_gone_ends_nothing() -> None:
+    script = (
+        "import sys; from efficientdet_pipeline import console; from absl import logging\n"
+        "console.set_up_console(); sys.stdin.read()\n"
+        "for number in range(3): logging.get_absl_logger().info('line')\n"
+        "console.hush(sys.stderr); sys.exit(7)\n"
+    )
+    speaker = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert speaker.stdin
+    assert speaker.stdout
+    assert speaker.stderr
+    speaker.stdout.close()
+    speaker.stdin.close()
+    assert speaker.wait() == 7
+    assert speaker.stderr.read() == b""
+    speaker.stderr.close()
+
+
+def test_the_log_file_is_dated_and_continued(tmp_path: Path) -> None:
+    console.set_up_console()
+    for text in ("first 猫", "second"):
+        console.log_to_file(tmp_path / "new" / "log.txt")
+        say(standard_logging.WARNING, text)
+    lines = (tmp_path / "new" / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(" W ")[2] for line in lines] == ["first 猫", "second"]
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d W ", line) for line in lines)
+
+
+def test_another_run_s_log_is_left_alone(tmp_path: Path) -> None:
+    console.log_to_file(tmp_path / "a.txt")
+    console.log_to_file(tmp_path / "b.txt")
+    say(standard_logging.ERROR, "x")
+    assert (tmp_path / "a.txt").read_text() == ""
+
+
+def test_a_log_on_a_full_disk_is_silent(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    script = (
+        "import sys; from pathlib import Path; from efficientdet_pipeline import console\n"
+        "import logging; console.set_up_console(); console.log_to_file(Path(sys.argv[1])); logging.error('it broke')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "log.txt")], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "error: it broke\n")
+
+
+@pytest.mark.parametrize("unless", [False, True])
+def test_native_greetings_are_kept_off_unless_wanted(capfd: pytest.CaptureFixture[str], unless: bool) -> None:
+    with console.silent_native_log(unless=unless):
+        os.write(2, b"oneDNN is on\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == ("oneDNN is on\n" if unless else "") + "after\n"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "term", "expected"), [(True, "xterm", True), (True, "dumb", False), (False, "xterm", False)]
+)
+def test_a_moving_bar_needs_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, term: str, expected: bool
+) -> None:
+    monkeypatch.setattr(sys, "stderr", type("Stream", (), {"isatty": lambda self: terminal})())
+    monkeypatch.setenv("TERM", term)
+    assert console.is_terminal() is expected

@@ -1,0 +1,84 @@
+"""Every error ends with its exit code and one paragraph."""
+
+import errno
+import os
+
+import pytest
+from efficientdet.errors import CheckpointError
+
+from efficientdet_pipeline.errors import (
+    EXIT_CODE_MEANING,
+    DataError,
+    ExitCode,
+    MissingError,
+    OptionsError,
+    StoppedError,
+    exit_code_of,
+    sentence_of,
+)
+from tfrmod.errors import DatasetError, NetworkError
+
+
+def os_error(number: int, path: str | None = "runs/x") -> OSError:
+    return OSError(number, os.strerror(number), path)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OptionsError("x"), 2),
+        (DataError("x"), 65),
+        (DatasetError("x"), 65),
+        (CheckpointError("x"), 65),
+        (MissingError("x"), 66),
+        (DatasetError("x", missing=True), 66),
+        (os_error(errno.ENOENT), 66),
+        (os_error(errno.EISDIR), 66),
+        (os_error(errno.ENAMETOOLONG), 66),
+        (os_error(errno.ENOSPC), 73),
+        (os_error(errno.EDQUOT), 73),
+        (os_error(errno.EACCES), 73),
+        (os_error(errno.EPERM), 73),
+        (os_error(errno.EROFS), 73),
+        (os_error(errno.EEXIST), 73),
+        (os_error(errno.ENOTDIR), 73),
+        (OSError("[Errno 28] Can't write data, No space left on device"), 73),
+        (RuntimeError("h5py: No space left on device"), 73),
+        (NetworkError("x"), 75),
+        (StoppedError("x", exit_code=ExitCode.TRY_AGAIN), 75),
+        (StoppedError("x", exit_code=ExitCode.INTERRUPTED), 130),
+        (ValueError("x"), 70),
+        (KeyError("x"), 70),
+        (OSError("x"), 70),
+    ],
+)
+def test_an_error_has_its_exit_code(error: Exception, code: int) -> None:
+    assert exit_code_of(error) == code
+
+
+@pytest.mark.parametrize(
+    "error", [OptionsError("So."), DatasetError("So."), MissingError("So."), CheckpointError("So.")]
+)
+def test_what_is_meant_for_users_is_told_as_it_is(error: Exception) -> None:
+    assert sentence_of(error) == "So."
+
+
+def test_our_own_bug_is_called_so() -> None:
+    sentence = sentence_of(KeyError("weights"))
+    assert sentence.startswith("This is a defect of this program, not of your data: KeyError: 'weights'.")
+    assert "--traceback" in sentence
+
+
+def test_a_place_that_cannot_be_written_is_named() -> None:
+    assert sentence_of(os_error(errno.ENOSPC)).startswith("Cannot write runs/x: No space left on device.")
+    assert sentence_of(os_error(errno.EACCES)).startswith("Cannot read or write runs/x: Permission denied.")
+    assert sentence_of(os_error(errno.ENOSPC, None)).startswith("Cannot write: No space left on device.")
+
+
+def test_a_missing_file_is_named() -> None:
+    assert sentence_of(os_error(errno.ENOENT)) == "No such file or directory: runs/x. Check the path."
+
+
+def test_every_exit_code_is_explained() -> None:
+    assert set(EXIT_CODE_MEANING) == set(ExitCode)
+    assert {int(code) for code in ExitCode} == {0, 2, 65, 66, 70, 73, 75, 130}
