@@ -4,13 +4,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from absl import logging
-
+from efficientdet_pipeline.commands.announcement import announce, sources_of
 from efficientdet_pipeline.commands.network import describe, model_name
-from efficientdet_pipeline.commands.photos import DEMO
 from efficientdet_pipeline.commands.shards import shards_identity
 from efficientdet_pipeline.console import log_to_file
 from efficientdet_pipeline.errors import OptionsError
@@ -33,6 +30,8 @@ class Beginning:
     image_size: int | str
     """One number or WIDTHxHEIGHT of the network's canvas."""
     shape: dict[str, Any]
+    begun: bool
+    """Whether there is a checkpoint to go on from."""
     finished: bool
     """Whether everything that is asked for is there already."""
 
@@ -45,33 +44,38 @@ def begin(options: Any, read: Sources, hparams: Any) -> Iterator[Beginning]:
     # A wrong name is told before anything is written.
     height, width = describe(name, overrides, {}).config.image_size
     data = shards_identity(options)
-    shape = identity.shaping(options, overrides, data)
+    image_size = width if width == height else f"{width}x{height}"
+    shape = identity.shaping(
+        options,
+        hparams.network,
+        {
+            "model_name": name,
+            "backbone_ref": options.backbone_ref or name,
+            "image_size": str(image_size),
+            "data": data,
+        },
+    )
     folder = run_folder(options, identity.run_name(name, shape))
     with locked(folder.path):
         if options.overwrite:
             _empty(folder)
-        begun_with = records.read_json(folder.metadata).get("shaping")
+        before = records.read_json(folder.metadata)
+        begun_with = before.get("shaping")
         if begun_with is not None:
             identity.refuse_another(str(folder.path), begun_with, shape)
         log_to_file(folder.log)
-        _tell(folder, read, hparams, options)
-        records.write_args(folder.args, options, _sources(read, hparams))
-        finished = _epochs_done(folder) >= options.num_epochs and (
-            options.mode == "train" or (folder.metrics.exists() and (folder.export_path / "saved_model").exists())
-        )
+        announce(folder.path, options, read, hparams)
+        records.write_args(folder.args, options, sources_of(read, hparams))
+        last = checkpoints.find_checkpoint(folder.last)
         yield Beginning(
             folder=folder,
             model_name=name,
             identity=data,
-            image_size=width if width == height else f"{width}x{height}",
+            image_size=image_size,
             shape=shape,
-            finished=finished,
+            begun=last is not None,
+            finished=last is not None and before.get(finished_key(options.mode), 0) >= options.num_epochs,
         )
-
-
-def _epochs_done(folder: RunFolder) -> float:
-    last = checkpoints.find_checkpoint(folder.last)
-    return checkpoints.read_marker(last)["epoch"] if last else 0
 
 
 def _empty(folder: RunFolder) -> None:
@@ -90,32 +94,6 @@ def _empty(folder: RunFolder) -> None:
             path.unlink()
 
 
-def _sources(read: Sources, hparams: Any) -> dict[str, str]:
-    return {name: given.source for name, given in {**hparams.options, **read.given}.items()}
-
-
-def _tell(folder: RunFolder, read: Sources, hparams: Any, options: Any) -> None:
-    logging.info("Run %s", folder.path)
-    for name, source in _sources(read, hparams).items():
-        logging.info("  %s = %s  (%s)", name, getattr(options, name), source)
-    for name, value in hparams.network.items():
-        logging.info("  network: %s = %s  (--hparams)", name, value)
-    if getattr(options, "eval_master", ""):
-        logging.warning("eval_master has no effect; it had none in google/automl either.")
-    if getattr(options, "num_cores", None) is not None:
-        logging.warning("num_cores has no effect: the devices are counted.")
-    for name in ("tpu_zone", "gcp_project"):
-        if getattr(options, name, ""):
-            logging.warning("%s has no effect without a TPU.", name)
-    demo = [name for name, given in read.given.items() if given.is_demo and name != "url_dataset"]
-    if demo and options.url_dataset != DEMO:
-        logging.warning(
-            "Demo settings are in force on your own photos: %s. Delete the file's demo block, or set them by hand.",
-            ", ".join(f"{name}={read.given[name].value}" for name in demo),
-        )
-    _warn_of_long_path(folder.path)
-
-
-def _warn_of_long_path(path: Path) -> None:
-    if len(str(path.resolve())) > 200:
-        logging.warning("The run's path has over 200 characters, which Windows may refuse; try a shorter --workspace.")
+def finished_key(mode: str) -> str:
+    """Returns the field of metadata.json that says after how many epochs a mode came to its end."""
+    return f"epochs_finished_by_{mode}"

@@ -7,11 +7,13 @@ import yaml
 from absl import logging
 
 from efficientdet_pipeline.commands import metadata
+from efficientdet_pipeline.commands.announcement import announce, sources_of
 from efficientdet_pipeline.commands.photos import data_identity, find_photos, progress_bar
+from efficientdet_pipeline.console import log_to_file
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs.folder import run_folder
-from efficientdet_pipeline.runs.records import update_json
+from efficientdet_pipeline.runs.records import update_json, write_args
 from tfrmod import convert, manifest
 from tfrmod.checks import CODES
 from tfrmod.errors import DatasetError
@@ -23,6 +25,9 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     """Converts the photos that the options name."""
     identity = data_identity(options)
     folder = run_folder(options, f"dataset-{identity[:8]}")
+    log_to_file(folder.log)
+    announce(folder.path, options, read, hparams)
+    write_args(folder.args, options, sources_of(read, hparams))
     made = make_shards(options, folder.records_path, identity, label_map=hparams.label_map)
     logging.info("Shards and manifest are in %s", folder.records_path)
     update_json(folder.metadata, metadata.of_data(options, made))
@@ -44,19 +49,22 @@ def make_shards(
       image_size: of the network's canvas, for hparams_config.yaml.
     """
     wanted = read_label_map(options.label_map) or label_map
-    conversion = convert.ConvertOptions(
-        label_map=wanted,
-        train_set=options.train_set or None,
-        val_set=options.val_set or None,
-        train_valid_split=options.train_valid_split,
-        test_split=options.test_split,
-        seed=options.tf_random_seed,
-        num_shards=options.num_shards,
-        strict=options.strict,
-        num_workers=options.num_workers or None,
-        image_size=image_size,
-        dataset=identity,
-    )
+    try:
+        conversion = convert.ConvertOptions(
+            label_map=wanted,
+            train_set=options.train_set or None,
+            val_set=options.val_set or None,
+            train_valid_split=options.train_valid_split,
+            test_split=options.test_split,
+            seed=options.tf_random_seed,
+            num_shards=options.num_shards,
+            strict=options.strict,
+            num_workers=options.num_workers or None,
+            image_size=image_size,
+            dataset=identity,
+        )
+    except ValueError as error:
+        raise OptionsError(str(error), option="label_map") from None
     made = _made_before(records, conversion)
     if made is not None:
         logging.info("The shards in %s are up to date.", records)
@@ -83,7 +91,9 @@ def read_label_map(given: str) -> dict[int, str] | None:
     if not given:
         return None
     if not given.endswith((".yaml", ".yml", ".json")):
-        return {index: name.strip() for index, name in enumerate(given.split(","), start=1)}
+        is_list = Path(given).is_file()
+        names = Path(given).read_text(encoding="utf-8-sig").splitlines() if is_list else given.split(",")
+        return dict(enumerate((name.strip() for name in names if name.strip() or not is_list), start=1))
     try:
         content = yaml.safe_load(Path(given).read_text(encoding="utf-8"))
         content = content.get("label_map", content)
@@ -104,7 +114,7 @@ def _tell(made: manifest.Manifest) -> None:
         empty = f", {split.num_negatives} without objects" if split.num_negatives else ""
         logging.info("%-5s %d photos%s, %d boxes (%s)", name, split.num_images, empty, split.num_boxes, classes)
     for code, problem in made.problems.items():
-        logging.warning("%d × %s: %s", problem.total, CODES[code], _few(problem.files))
+        logging.warning("%d × %s: %s", problem.count, CODES[code], _few(problem.files))
     if made.problems:
         logging.info("All of it is listed in %s", made.folder / convert.PROBLEMS_FILE)
 

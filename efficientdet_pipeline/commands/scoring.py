@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from efficientdet.config import DetectorConfig
 from efficientdet.inputs import fit_to_canvas
+from efficientdet.postprocess import clip_to_images
 from efficientdet.types import Detections
 from tqdm import tqdm
 
@@ -45,7 +46,7 @@ class Scorer:
         detected: list[DetectedImage] = []
         for batch in tqdm(self._batches, desc="evaluating", unit="batch", leave=False, disable=not is_terminal()):
             source_ids = batch.source_ids.numpy()
-            detected += detected_images(source_ids, self.detect(batch.images, batch.scales))
+            detected += detected_images(source_ids, self.detect(batch.images, batch.scales, batch.sizes))
             truth += _truth_of(batch)
         if self._truth is not None:
             seen = {image.source_id for image in detected}
@@ -54,16 +55,18 @@ class Scorer:
 
 
 def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
-    """Returns (images (b, H, W, 3) normalised, scales (b,)) → Detections, traced once for every batch size."""
+    """Returns a function of normalised canvases (b, H, W, 3), scales (b,) and photo sizes (b, 2), traced once."""
 
     @tf.function(
         input_signature=(
             tf.TensorSpec((None, *config.image_size, 3), tf.float32),
             tf.TensorSpec((None,), tf.float32),
+            tf.TensorSpec((None, 2), tf.int32),
         )
     )
-    def detect(images: tf.Tensor, scales: tf.Tensor) -> Detections:
-        return efficientdet.detections(config, detector(images, training=False), scales)
+    def detect(images: tf.Tensor, scales: tf.Tensor, sizes: tf.Tensor) -> Detections:
+        found = efficientdet.detections(config, detector(images, training=False), scales)
+        return clip_to_images(found, sizes)
 
     return detect
 

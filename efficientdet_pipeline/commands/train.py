@@ -7,7 +7,7 @@ import keras
 from absl import logging
 
 from efficientdet_pipeline.commands import finishing, metadata, photos
-from efficientdet_pipeline.commands.beginning import Beginning, begin
+from efficientdet_pipeline.commands.beginning import Beginning, begin, finished_key
 from efficientdet_pipeline.commands.network import Network, describe, load_pretrained
 from efficientdet_pipeline.commands.scoring import Scorer
 from efficientdet_pipeline.commands.shards import Shards, find_shards
@@ -46,6 +46,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         records.update_json(run_.folder.metadata, about)
         detector, scorer = _train(options, run_, network, shards, plan)
         finishing.finish(options, run_.folder, network, shards, detector, scorer)
+        records.update_json(run_.folder.metadata, {finished_key(options.mode): options.num_epochs})
 
 
 def _plan(options: Any, shards: Shards) -> Plan:
@@ -93,7 +94,7 @@ def _train(
     strategy = devices.set_up(options)
     with strategy.scope():
         detector = efficientdet.build_model(config)
-        if not (folder.last.exists() or folder.best.exists()):
+        if not run_.begun:
             load_pretrained(detector, options, run_.model_name, photos.cache_folder(options.cache_dir))
         model = build_training_model(detector, config, options, steps_per_epoch=plan.steps_per_epoch)
     scorer = None

@@ -69,6 +69,8 @@ class EvaluationBatch(NamedTuple):
     """(b, H, W, 3) float32, normalised."""
     scales: tf.Tensor
     """(b,) original pixels per canvas pixel."""
+    sizes: tf.Tensor
+    """(b, 2) height and width of the photo in pixels."""
     source_ids: tf.Tensor
     boxes_original: tf.Tensor
     """(b, n, 4) pixels of the photo."""
@@ -89,6 +91,7 @@ def evaluation_batches(files: Sequence[str], fit: Fit, *, batch_size: int, limit
         return EvaluationBatch(
             image,
             scale,
+            tf.shape(photo)[:2],
             record.source_id,
             boxes_in_pixels(record, photo),
             record.class_ids,

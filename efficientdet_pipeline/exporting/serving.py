@@ -3,8 +3,7 @@
 import keras
 import tensorflow as tf
 from efficientdet.config import DetectorConfig
-from efficientdet.inputs import canvas_batch
-from efficientdet.postprocess import detections
+from efficientdet.serving import detect
 from efficientdet.types import Tensor
 
 
@@ -31,13 +30,15 @@ class ServedDetector(tf.Module):
             outputs = model(images, training=False)
             return tuple(outputs[head][level] for head, level in heads)
 
-        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")])
-        def serve(images: Tensor) -> tuple[Tensor, ...]:
-            canvases, image_scales = canvas_batch(images, config)
-            outputs: dict[str, dict[int, Tensor]] = {"class": {}, "box": {}}
+        def by_head(canvases: Tensor) -> dict[str, dict[int, Tensor]]:
             # Through `predict`, so that the network is traced and stored once for both.
+            outputs: dict[str, dict[int, Tensor]] = {"class": {}, "box": {}}
             for (head, level), output in zip(heads, predict(canvases), strict=True):
                 outputs[head][level] = output
-            return tuple(detections(config, outputs, image_scales, mode=mode))
+            return outputs
+
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")])
+        def serve(images: Tensor) -> tuple[Tensor, ...]:
+            return tuple(detect(images, by_head, config, mode=mode))
 
         self.predict, self.serve = predict, serve

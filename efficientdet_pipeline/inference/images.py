@@ -4,32 +4,19 @@ import difflib
 import glob
 import io
 import os
-import struct
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.inference.files import write_whole
+from tfrmod import pixels
+from tfrmod.errors import DatasetError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 """What a folder is searched for, in any case. A file named alone may be called anything: its content decides."""
-
-BROKEN_PICTURE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    struct.error,
-    MemoryError,
-)
-"""What Pillow's readers raise, by format, where the content is not what it says it is."""
 
 WRITABLE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -79,49 +66,20 @@ def similar_names(path: Path) -> str:
 def read_image(path: str | Path) -> np.ndarray:
     """Returns a picture's pixels as people see it: uint8 RGB (h, w, 3), upright.
 
-    The format is told by content, not by name. A rotation that the camera noted
-    (EXIF) is carried out. Grey, palette, CMYK and 16-bit pictures become 8-bit
-    RGB, transparency is left out, an animation gives its first frame.
+    The mill reads it, so that detection sees the pixels that training saw: the
+    format is told by content, a rotation that the camera noted (EXIF) is carried
+    out, and grey, palette, CMYK, transparent and 16-bit pictures become RGB.
 
     Raises:
       FileNotFoundError: there is no such file.
-      DataError: the content is not a picture that can be read, or larger than 178 million pixels.
+      DataError: the content is not a picture that can be read, or is larger than 178 million pixels.
     """
     path = Path(path)
     content = path.read_bytes()
     try:
-        # Pillow warns of odd metadata and of large pictures; neither changes a pixel.
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
-            image.load()
-            return _rgb(_upright(image))
-    except (*BROKEN_PICTURE, Image.DecompressionBombError) as error:
-        is_unknown = isinstance(error, UnidentifiedImageError)
-        reason = "they are of no known format" if is_unknown else " ".join(str(error).split())
-        raise DataError(
-            f"{path} must be a picture (JPEG, PNG, BMP, WebP, TIFF …). Its {len(content)} bytes could not be read: "
-            f"{reason}. Open it in a picture viewer, and save it anew or take it out."
-        ) from error
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except BROKEN_PICTURE:
-        # A broken note of the camera is no reason to refuse the picture.
-        return image
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    if not image.mode.startswith(("I", "F")):
-        return np.array(image.convert("RGB"))
-    # Pillow would cut these off at 255 rather than scale them.
-    grey = np.asarray(image, np.float64)
-    if image.mode.startswith("I"):
-        grey = grey / 256
-    elif grey.max() <= 1:
-        grey = grey * 255
-    grey = np.clip(grey, 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., np.newaxis], 3, axis=-1)
+        return pixels.decode_photo(content)
+    except DatasetError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """Anything that detects: a checkpoint, a SavedModel or a frozen graph, told apart by its path."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -10,9 +11,8 @@ import tensorflow as tf
 import yaml
 from efficientdet.checkpoint import load_checkpoint
 from efficientdet.config import DetectorConfig
-from efficientdet.inputs import canvas_batch
 from efficientdet.model import build_model
-from efficientdet.postprocess import detections
+from efficientdet.serving import detect
 from efficientdet.types import Detections, Tensor
 from google.protobuf.message import DecodeError
 
@@ -92,8 +92,7 @@ def model_runner(model: keras.Model, config: DetectorConfig, *, mode: str = "per
 
     @tf.function(input_signature=[PHOTOS], jit_compile=False)
     def serve(images: Tensor) -> Detections:
-        canvases, image_scales = canvas_batch(images, config)
-        return detections(config, model(canvases, training=False), image_scales, mode=mode)
+        return detect(images, partial(model, training=False), config, mode=mode)
 
     return GraphRunner(serve)
 

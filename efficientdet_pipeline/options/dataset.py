@@ -23,7 +23,7 @@ class DatasetOptions(RunOptions):
     path_metadata: str = option("")
     """Folder of metadata.json; default: the run's folder."""
     label_map: str = option("", shapes=True)
-    """YAML file {id: name}, or names separated by commas (ids from 1); default: all names found, sorted."""
+    """YAML file {id: name}, text file of one name a line, or names separated by commas; default: all found, sorted."""
     train_set: str = option("", shapes=True)
     """ImageSets list to train on; default trainval where there is a test list, else train."""
     val_set: str = option("", shapes=True)

@@ -7,7 +7,7 @@ value keeps the place it came from, for the errors and for the run's record.
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,7 +63,6 @@ class Reader:
 
     def read(self, argv: Sequence[str], environ: Mapping[str, str]) -> Sources:
         """Returns what `argv` (without the program's name), its @files and `environ` give."""
-        given: dict[str, Given] = {}
         from_files: dict[str, Given] = {}
         tokens: list[str] = []
         for token in _join_config(argv):
@@ -71,23 +70,28 @@ class Reader:
                 from_files |= self._read_file(token[1:])
             else:
                 tokens.append(token)
-        given |= self._read_environment(environ)
-        given |= from_files
-        given |= self._parse(tokens, "the command line")
-
-        mode = given["mode"].value if "mode" in given else self.default_mode
-        if mode not in self.classes:
-            near = difflib.get_close_matches(mode.lower(), self.classes, n=1, cutoff=0.4)
-            raise OptionsError(
-                f"mode must be one of {', '.join(self.classes)}. Received {mode!r} from {given['mode'].source}"
-                + (f"; did you mean {near[0]}?" if near else "; `--help` says what each does.")
-            )
+        typed = {**from_files, **self._parse(tokens, "the command line")}
+        # The environment is full of strangers: only what the mode asks for is looked at there.
+        mode = self._mode({**self._read_environment(environ, ["mode"]), **typed})
         names = declarations(self.classes[mode])
+        given = {**self._read_environment(environ, names), **typed}
         return Sources(
             mode=mode,
             given={name: each for name, each in given.items() if name in names},
             without_effect={name: each for name, each in given.items() if name not in names},
         )
+
+    def _mode(self, given: Mapping[str, Given]) -> str:
+        if "mode" not in given:
+            return self.default_mode
+        mode, source = given["mode"].value, given["mode"].source
+        if mode not in self.classes:
+            near = difflib.get_close_matches(mode.lower(), self.classes, n=1, cutoff=0.4)
+            raise OptionsError(
+                f"mode must be one of {', '.join(self.classes)}. Received {mode!r} from {source}"
+                + (f"; did you mean {near[0]}?" if near else "; `--help` says what each does.")
+            )
+        return mode
 
     def build(self, sources: Sources, defaults: Mapping[str, Given] | None = None) -> Any:
         """Returns the mode's options; `defaults` (from --hparams) stand below what was given.
@@ -156,9 +160,11 @@ class Reader:
         advice = f"try --{flag}={example}." if example not in {None, ""} else f"`--help` tells what --{flag} does."
         return f"{flag} must be {expected}. Received {value!r} from {source}; {advice}"
 
-    def _read_environment(self, environ: Mapping[str, str]) -> dict[str, Given]:
+    def _read_environment(self, environ: Mapping[str, str], names: Iterable[str]) -> dict[str, Given]:
+        wanted = set(names)
+        spelled = [*(alias for alias, name in self.alias_of.items() if name in wanted), *wanted]
         found: dict[str, Given] = {}
-        for name in [*self.alias_of, *self.known]:
+        for name in spelled:
             value = environ.get(name, "").strip()
             if value:
                 found |= self._parse([f"--{name}={value}"], f"the environment variable {name}")

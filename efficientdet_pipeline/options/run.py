@@ -52,6 +52,10 @@ class RunOptions(GeneralOptions):
         is_plain = not set(name) & set("/\\\0") and name not in {".", ".."} and name == name.strip()
         expected = "a name without slashes and outer spaces"
         check(is_plain, "run_name", name, expected, "give the folder by --model_dir or --workspace")
+        for name in ("workspace", "model_dir", "model_ckpts"):
+            value = getattr(self, name)
+            advice = "mount the bucket; Vertex AI has gs://BUCKET at /gcs/BUCKET"
+            check("://" not in value, name, value, "a folder of this machine", advice)
         if self.model_dir and self.run_name:
             raise OptionsError(
                 f"model_dir is the run's folder itself, run_name a name in the workspace; received both "

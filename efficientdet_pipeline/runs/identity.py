@@ -10,17 +10,18 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.declare import declarations
 
 
-def shaping(options: Any, network: Mapping[str, Any], data: str) -> dict[str, Any]:
+def shaping(options: Any, network: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
     """Returns everything that shapes the training, by name.
 
     Args:
       network: the network's hyper-parameters that differ from the model's own.
-      data: what identifies the photos.
+      resolved: values that stand for what was typed, so that a default left out
+        and the same value given are one run; and what identifies the photos.
     """
     declared = declarations(type(options))
     values = {name: value for name, value in dataclasses.asdict(options).items() if declared[name].shapes}
     values |= {f"hparams.{name}": value for name, value in network.items()}
-    values["data"] = data
+    values |= resolved
     return json.loads(json.dumps(values, default=str))
 
 

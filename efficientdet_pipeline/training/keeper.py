@@ -95,7 +95,8 @@ class Keeper(keras.callbacks.Callback):
         if self._evaluation_due:
             epoch = self.step // self.plan.steps_per_epoch
             self._results.forget_from(epoch)
-            self._close_epoch(epoch, {})
+            # The losses' sums are those of the checkpoint: `fit` has not cleared them yet.
+            self._close_epoch(epoch, {tracker.name: float(tracker.result()) for tracker in self.model.metrics})
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Puts back the losses' sums of an epoch that is continued; `fit` has just cleared them."""

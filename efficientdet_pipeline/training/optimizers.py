@@ -6,6 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
+# Slots are kept by name; Keras would number the optimizers of a process.
+NAME = "optimizer"
+
 
 def clip_twice(gradients: Sequence[Any], norm: float) -> list[Any]:
     """Returns the gradients, each clipped to `norm` by itself, then all together.
@@ -49,11 +52,11 @@ class ClippedAdamW(_DoubleClipping, keras.optimizers.AdamW):
 def build_optimizer(options: Any, learning_rate: Any) -> keras.optimizers.Optimizer:
     """Returns the optimizer that the options name."""
     if options.optimizer == "sgd":
-        optimizer = ClippedSGD(learning_rate, momentum=options.momentum)
+        optimizer = ClippedSGD(learning_rate, momentum=options.momentum, name=NAME)
     elif options.optimizer == "adam":
-        optimizer = ClippedAdam(learning_rate, beta_1=options.momentum)
+        optimizer = ClippedAdam(learning_rate, beta_1=options.momentum, name=NAME)
     else:
         # The L2 penalty of the loss would be scaled by Adam's second moment; here the decay stands apart.
-        optimizer = ClippedAdamW(learning_rate, beta_1=options.momentum, weight_decay=options.weight_decay)
+        optimizer = ClippedAdamW(learning_rate, beta_1=options.momentum, weight_decay=options.weight_decay, name=NAME)
     optimizer.clip_norm = options.clip_gradients_norm
     return optimizer

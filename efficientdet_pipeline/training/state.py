@@ -2,26 +2,28 @@
 
 from collections.abc import Mapping
 
+import keras
 import numpy as np
+from efficientdet.errors import CheckpointError
 
 from efficientdet_pipeline.training.step_tensorflow import TrainingModel
 
 
 def state_arrays(model: TrainingModel) -> dict[str, np.ndarray]:
     """Returns weights, their average, optimizer slots and the losses' running sums."""
-    return {name: np.array(variable) for name, variable in _variables(model).items()}
+    return {name: keras.ops.convert_to_numpy(variable).copy() for name, variable in _variables(model).items()}
 
 
 def restore_state(model: TrainingModel, arrays: Mapping[str, np.ndarray]) -> None:
     """Puts the arrays of `state_arrays` back.
 
     Raises:
-      ValueError: the state belongs to another model.
+      CheckpointError: the state belongs to another model.
     """
     variables = _variables(model)
     if variables.keys() != arrays.keys():
         strangers = sorted(variables.keys() ^ arrays.keys())
-        raise ValueError(
+        raise CheckpointError(
             f"The state of the training must hold the {len(variables)} variables of this model. Received "
             f"{len(arrays)}; {len(strangers)} are not in both, for example {strangers[0]}. Continue with the options "
             "that began the run, or begin anew with --overwrite."

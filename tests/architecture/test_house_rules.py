@@ -25,6 +25,7 @@ SPEAK_TENSORFLOW = (
     "efficientdet.inputs",
     "efficientdet.nms",
     "efficientdet.postprocess",
+    "efficientdet.serving",
     "efficientdet.checkpoint",
     "efficientdet.layers",  # the fused batch normalisation, where TensorFlow is there
 )
@@ -111,7 +112,7 @@ def test_a_page_stays_a_page(module: str) -> None:
 def test_a_function_fits_the_eye(module: str) -> None:
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.FunctionDef):
-            lines = (node.end_lineno or 0) - node.lineno + 1
+            lines = (node.end_lineno or 0) - node.body[0].lineno + 1 - len((ast.get_docstring(node) or "").splitlines())
             assert lines <= MAX_FUNCTION, f"{module}.{node.name} has {lines} lines"
 
 

@@ -11,7 +11,7 @@ from efficientdet_pipeline.runs.identity import refuse_another, run_name, shapin
 
 
 def name_of(network: dict[str, Any] | None = None, data: str = "photos", **given: Any) -> str:
-    return run_name("d0", shaping(TrainOptions(**{"url_dataset": "demo", **given}), network or {}, data))
+    return run_name("d0", shaping(TrainOptions(**{"url_dataset": "demo", **given}), network or {}, {"data": data}))
 
 
 def test_a_name_is_the_model_and_eight_hex_digits() -> None:
@@ -41,7 +41,7 @@ def test_what_shapes_the_training_changes_the_name(given: dict[str, Any]) -> Non
 
 
 def test_the_same_shape_is_not_refused() -> None:
-    shape = shaping(TrainOptions(url_dataset="demo"), {"anchor_scale": [1.0, 2.0]}, "photos")
+    shape = shaping(TrainOptions(url_dataset="demo"), {"anchor_scale": [1.0, 2.0]}, {"data": "photos"})
     refuse_another("runs/x", shape, dict(shape))
     assert shape["hparams.anchor_scale"] == [1.0, 2.0]
 

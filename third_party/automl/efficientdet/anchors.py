@@ -4,6 +4,7 @@ Anchors are constants of a network, so no backend is needed to compute them.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -71,11 +72,11 @@ def anchor_grid(
       anchor_scale: side of a square anchor in strides; one for all levels, or
         one for each.
     """
-    scales = np.broadcast_to(anchor_scale, (len(sizes),)) if np.ndim(anchor_scale) == 0 else anchor_scale
+    scales = [anchor_scale] * len(sizes) if isinstance(anchor_scale, int | float) else list(anchor_scale)
     if len(scales) != len(sizes):
         raise ValueError(
             f"anchor_scale must be one number, or one for each of the {len(sizes)} levels {sorted(sizes)}. "
-            f"Received {len(scales)} values: {list(scales)}."
+            f"Received {len(scales)} values: {scales}."
         )
     shapes = [
         2 ** (octave / num_scales) * np.array(_height_and_width(aspect))
@@ -89,8 +90,8 @@ def anchor_grid(
 
 
 def _height_and_width(aspect: float | Sequence[float]) -> tuple[float, float]:
-    if np.ndim(aspect) == 0:
-        return 1 / np.sqrt(aspect), np.sqrt(aspect)
+    if isinstance(aspect, int | float):
+        return 1 / math.sqrt(aspect), math.sqrt(aspect)
     width, height = aspect
     return height, width
 

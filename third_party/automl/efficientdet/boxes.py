@@ -38,7 +38,7 @@ def _intersection(first: Tensor, second: Tensor) -> Tensor:
     return height * width
 
 
-def iou(first: Float[Tensor, "*b 4"], second: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b"]:
+def iou(first: Float[Tensor, "*#b 4"], second: Float[Tensor, "*#b 4"]) -> Float[Tensor, "*b"]:
     """Returns the overlap of each pair, 0 to 1; shapes broadcast.
 
     >>> iou([[0., 0., 2., 2.]], [[0., 1., 2., 3.]])
@@ -60,7 +60,7 @@ def _hull(first: Tensor, second: Tensor) -> Tensor:
     )
 
 
-def giou(first: Float[Tensor, "*b 4"], second: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b"]:
+def giou(first: Float[Tensor, "*#b 4"], second: Float[Tensor, "*#b 4"]) -> Float[Tensor, "*b"]:
     """Returns the overlap less the empty share of the common hull, -1 to 1.
 
     Rezatofighi et al. 2019, "Generalized Intersection over Union".
@@ -71,7 +71,7 @@ def giou(first: Float[Tensor, "*b 4"], second: Float[Tensor, "*b 4"]) -> Float[T
     return ops.divide_no_nan(intersection, union) - ops.divide_no_nan(hull_area - union, hull_area)
 
 
-def diou(first: Float[Tensor, "*b 4"], second: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b"]:
+def diou(first: Float[Tensor, "*#b 4"], second: Float[Tensor, "*#b 4"]) -> Float[Tensor, "*b"]:
     """Returns the overlap less the squared distance of the centres.
 
     The distance is counted in diagonals of the common hull. Zheng et al. 2020,
@@ -91,7 +91,7 @@ def _aspect_angle(boxes: Tensor) -> Tensor:
 
 
 def ciou(
-    first: Float[Tensor, "*b 4"], second: Float[Tensor, "*b 4"], *, weight_learns: bool = False
+    first: Float[Tensor, "*#b 4"], second: Float[Tensor, "*#b 4"], *, weight_learns: bool = False
 ) -> Float[Tensor, "*b"]:
     """Returns `diou` less a term for unlike aspect ratios.
 
@@ -137,7 +137,7 @@ def encode_boxes(boxes: Float[Tensor, "*b a 4"], anchors: Float[Tensor, "a 4"]) 
     return relative_to_anchors(log_centers(boxes), anchors)
 
 
-def decode_boxes(deltas: Float[Tensor, "*b a 4"], anchors: Float[Tensor, "*b a 4"]) -> Float[Tensor, "*b a 4"]:
+def decode_boxes(deltas: Float[Tensor, "*b a 4"], anchors: Float[Tensor, "*#b a 4"]) -> Float[Tensor, "*b a 4"]:
     """Returns the boxes that the network meant, in canvas pixels.
 
     The network speaks relative to an anchor: how far to move its centre, in

@@ -1,6 +1,7 @@
 """What defines a network: the hyper-parameters that change what a checkpoint computes."""
 
 import dataclasses
+import itertools
 import math
 import os
 import re
@@ -216,7 +217,7 @@ def _check_pyramid(config: DetectorConfig) -> None:
         return
     for side in config.image_size:
         sides = [math.ceil(side / 2**level) for level in config.levels]
-        if any(finer != 2 * coarser for finer, coarser in zip(sides[:-1], sides[1:], strict=True)):
+        if any(finer != 2 * coarser for finer, coarser in itertools.pairwise(sides)):
             raise ValueError(
                 f"heads=segmentation needs an image_size that halves evenly down to level {config.max_level}, "
                 f"that is multiples of {2**config.max_level}. "
@@ -237,8 +238,9 @@ def _check_numbers(config: DetectorConfig) -> None:
     pairs = all(len(ratio) == 2 for ratio in config.aspect_ratios if isinstance(ratio, tuple))
     if not ratios or not pairs or min(ratios) <= 0:
         _refuse("aspect_ratios", "one or more numbers above 0, or pairs (width, height) of them", config.aspect_ratios)
-    scales = config.anchor_scale if isinstance(config.anchor_scale, tuple) else (config.anchor_scale,) * len(config.levels)
-    if len(scales) != len(config.levels) or min(scales) <= 0:
+    is_list = isinstance(config.anchor_scale, tuple)
+    scales = config.anchor_scale if is_list else (config.anchor_scale,)
+    if (is_list and len(scales) != len(config.levels)) or min(scales) <= 0:
         expected = f"a number above 0, or {len(config.levels)} of them, one a level"
         _refuse("anchor_scale", expected, config.anchor_scale)
     for key in ("mean_rgb", "stddev_rgb"):

@@ -231,9 +231,10 @@ def parse_hparams(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> 
         return {}
     if isinstance(source, Mapping):
         return _checked(source, "the mapping of hparams")
-    if isinstance(source, os.PathLike) or ("=" not in source and source.endswith((".yaml", ".yml"))):
+    is_text = isinstance(source, str)
+    if isinstance(source, os.PathLike) or (is_text and "=" not in source and source.endswith((".yaml", ".yml"))):
         return _checked(_read_yaml(Path(source)), str(source))
-    if isinstance(source, str) and ("=" in source or not source.strip(" ,")):
+    if is_text and ("=" in source or not source.strip(" ,")):
         return _checked(_parse_pairs(source), f"hparams {source!r}")
     raise ValueError(
         f"hparams must be pairs such as num_classes=20,image_size=512x640, the path of a .yaml file, or a mapping. "
@@ -279,26 +280,20 @@ def _fitted(value: Any, kind: Any) -> Any:
     raise TypeError
 
 
-def _fitted_to_one(value: Any, kind: Any) -> Any:  # noqa: PLR0911 - one return a kind reads best
-    origin = typing.get_origin(kind)
-    if origin is list and isinstance(value, (list, tuple)):
+def _fitted_to_one(value: Any, kind: Any) -> Any:
+    if typing.get_origin(kind) is list and isinstance(value, (list, tuple)):
         return [_fitted(item, typing.get_args(kind)[0]) for item in value]
-    if origin is tuple and isinstance(value, (list, tuple)) and len(value) == len(typing.get_args(kind)):
+    if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)) and len(value) == 2:
         return tuple(_fitted_to_one(item, part) for item, part in zip(value, typing.get_args(kind), strict=True))
-    if origin is None and kind is not types.NoneType:
-        if isinstance(value, bool) or kind is bool:
-            if isinstance(value, bool) and kind is bool:
-                return value
-        elif kind is int and isinstance(value, (int, float)) and math.isfinite(value) and value == int(value):
-            return int(value)
-        elif kind is float and isinstance(value, (int, float)) and not math.isnan(value):
-            return float(value)
-        elif kind is dict and isinstance(value, Mapping):
-            return dict(value)
-        elif kind is str and isinstance(value, str):
-            return str(value)
-    if kind is types.NoneType and value is None:
-        return None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is int and is_number and math.isfinite(value) and value == int(value):
+        return int(value)
+    if kind is float and is_number and not math.isnan(value):
+        return float(value)
+    if kind in (bool, str, types.NoneType) and isinstance(value, kind):
+        return value
+    if kind is dict and isinstance(value, Mapping):
+        return dict(value)
     raise TypeError
 
 
@@ -369,19 +364,24 @@ def _value(text: str) -> Any:
     return _literal(text)
 
 
+class _LowerCaseBooleans(ast.NodeTransformer):
+    """Reads true and false as YAML writes them, inside brackets too."""
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(node.id == "true") if node.id in ("true", "false") else node
+
+
 def _literal(text: str) -> Any:
     """Returns the Python value that the text spells, or the text itself."""
-    if text in ("true", "false"):
-        return text == "true"
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(_LowerCaseBooleans().visit(ast.parse(text, mode="eval")))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     """Returns the hyper-parameters in a YAML file, also one that automl wrote."""
-    import yaml  # noqa: PLC0415 - `--help` must not wait for it
+    import yaml  # on use only: `--help` must not wait for it
 
     class HparamsLoader(yaml.SafeLoader):
         """Plain YAML and the tuples of automl's config.yaml; nothing that could run code."""
@@ -393,7 +393,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"No hparams file {path}. Give the path of a .yaml file, or pairs such as a=1,b=2.")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), HparamsLoader)  # noqa: S506 - a SafeLoader
+        content = yaml.load(path.read_text(encoding="utf-8"), HparamsLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be plain YAML, tuples allowed. It could not be read: {error}") from error
     if content is None:

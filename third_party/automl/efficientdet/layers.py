@@ -29,9 +29,7 @@ def _silu(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
     gate = ops.sigmoid(x)
     y = x * gate
 
-    def gradient(*upstreams: Tensor, upstream: Tensor | None = None) -> Tensor:
-        # TensorFlow hands it over by position, Keras elsewhere by name.
-        upstream = upstreams[0] if upstream is None else upstream
+    def gradient(upstream: Tensor) -> Tensor:
         return upstream * (gate + y * (1.0 - gate))
 
     return y, gradient

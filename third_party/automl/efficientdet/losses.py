@@ -102,16 +102,20 @@ def detection_losses(
         )
         start = end
 
-    if options.compat == AUTOML:
-        learned = _is_nonzero(targets.boxes)
-    else:
-        learned = (targets.class_index >= 0)[..., None]
+    learned = _is_nonzero(targets.boxes) if options.compat == AUTOML else (targets.class_index >= 0)[..., None]
     losses = {
         "class": class_loss / normalizer,
         "box": huber_box_loss(deltas, targets.boxes, learned, delta=options.delta) / (4.0 * normalizer),
     }
     if options.iou_loss_type:
-        overlap_loss = _encoded_iou_loss(deltas, targets.boxes, learned, anchors=anchors, options=options)
+        overlap_loss = _encoded_iou_loss(
+            deltas,
+            targets.boxes,
+            learned,
+            anchors=anchors,
+            kind=options.iou_loss_type,
+            weight_learns=options.compat == AUTOML,
+        )
         # automl divides by four here too, though there is one number a box; iou_loss_weight is meant for that.
         losses["box_iou"] = overlap_loss / (4.0 * normalizer)
     return losses
@@ -161,7 +165,7 @@ def focal_loss(
 
 
 def huber_box_loss(
-    deltas: Float[Tensor, "*b a 4"], targets: Float[Tensor, "*b a 4"], learned: Bool[Tensor, "*b a ?c"], *, delta: float
+    deltas: Float[Tensor, "*b a 4"], targets: Float[Tensor, "*b a 4"], learned: Bool[Tensor, "*#b a c"], *, delta: float
 ) -> Tensor:
     """Returns the Huber loss of encoded boxes, summed over all coordinates.
 
@@ -179,7 +183,7 @@ def huber_box_loss(
 
 
 def iou_box_loss(
-    predicted: Float[Tensor, "*b 4"], target: Float[Tensor, "*b 4"], *, kind: str, weight_learns: bool = False
+    predicted: Float[Tensor, "*#b 4"], target: Float[Tensor, "*#b 4"], *, kind: str, weight_learns: bool = False
 ) -> Float[Tensor, "*b"]:
     """Returns one minus the overlap of each pair of boxes.
 
@@ -199,19 +203,13 @@ def iou_box_loss(
 
 
 def _encoded_iou_loss(
-    deltas: Tensor, targets: Tensor, learned: Tensor, *, anchors: Tensor, options: LossOptions
+    deltas: Tensor, targets: Tensor, learned: Tensor, *, anchors: Tensor, kind: str, weight_learns: bool
 ) -> Tensor:
     anchors = ops.convert_to_tensor(anchors, "float32")
-    is_automl = options.compat == AUTOML
     # Zeros have no size and so no loss: that is how anchors without an object are left out.
     keep = ops.cast(learned, "float32")
-    loss = iou_box_loss(
-        box_math.decode_boxes(deltas, anchors) * keep,
-        box_math.decode_boxes(targets, anchors) * keep,
-        kind=options.iou_loss_type,
-        weight_learns=is_automl,
-    )
-    return ops.sum(loss)
+    predicted, target = box_math.decode_boxes(deltas, anchors) * keep, box_math.decode_boxes(targets, anchors) * keep
+    return ops.sum(iou_box_loss(predicted, target, kind=kind, weight_learns=weight_learns))
 
 
 def l2_regularization(variables: Iterable[Any], weight_decay: float) -> Tensor:

@@ -105,7 +105,10 @@ def suppress_per_class(
     # The candidates of a class become neighbours, so that each (image, class) is one slice of a flat list.
     order = tf.argsort(class_index, axis=-1, stable=True)
     position = tf.reshape(order + tf.range(num_images)[:, tf.newaxis] * num_candidates, [-1])
-    flat_boxes, flat_scores = tf.gather(tf.reshape(boxes, [-1, 4]), position), tf.gather(tf.reshape(scores, [-1]), position)
+    flat_boxes, flat_scores = (
+        tf.gather(tf.reshape(boxes, [-1, 4]), position),
+        tf.gather(tf.reshape(scores, [-1]), position),
+    )
     image_and_class = tf.range(num_images)[:, tf.newaxis] * num_classes + tf.gather(class_index, order, batch_dims=1)
     edges = tf.searchsorted(tf.reshape(image_and_class, [-1]), tf.range(num_images * num_classes + 1))
 
@@ -144,5 +147,7 @@ def _suppress_one(boxes: Tensor, scores: Tensor, settings: Suppression) -> tuple
 def _shaped(kept: Kept, max_outputs: int) -> Kept:
     """Returns the same with shapes that graphs and converters can read."""
     return Kept(
-        tf.ensure_shape(kept.index, (None, max_outputs)), tf.ensure_shape(kept.scores, (None, max_outputs)), kept.num_valid
+        tf.ensure_shape(kept.index, (None, max_outputs)),
+        tf.ensure_shape(kept.scores, (None, max_outputs)),
+        kept.num_valid,
     )

@@ -49,9 +49,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.lr_decay_method not in METHODS:
-            raise ValueError(
-                f"lr_decay_method must be one of {', '.join(METHODS)}. Received {self.lr_decay_method!r}."
-            )
+            raise ValueError(f"lr_decay_method must be one of {', '.join(METHODS)}. Received {self.lr_decay_method!r}.")
 
     @property
     def peak(self) -> float:
@@ -97,11 +95,13 @@ def _share_of_peak(step: Tensor, schedule: Schedule) -> Tensor:
         )
         return ops.where(step < first, 1.0, ops.where(step < second, 0.1, 0.01))
     is_cosine = schedule.lr_decay_method == "cosine"
-    steps_left = max(schedule.total_steps - schedule.warmup_steps, 1)
+    num_steps = max(schedule.total_steps - schedule.warmup_steps, 1)
+    # What is left rather than what is done: one minus a share near one would be mostly rounding.
     if schedule.compat == "automl":
-        progress = step / (steps_left if is_cosine else max(schedule.total_steps, 1))
+        num_steps = num_steps if is_cosine else max(schedule.total_steps, 1)
+        left = (num_steps - step) / num_steps
     else:
-        progress = ops.clip((step - schedule.warmup_steps) / steps_left, 0.0, 1.0)
+        left = ops.clip((schedule.warmup_steps + num_steps - step) / num_steps, 0.0, 1.0)
     if is_cosine:
-        return 0.5 * (1.0 + ops.cos(math.pi * progress))
-    return ops.power(ops.maximum(1.0 - progress, 0.0), schedule.poly_lr_power)
+        return 0.5 * (1.0 - ops.cos(math.pi * left))
+    return ops.power(ops.maximum(left, 0.0), schedule.poly_lr_power)

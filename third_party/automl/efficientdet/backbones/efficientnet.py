@@ -201,9 +201,7 @@ class ChannelMix(keras.layers.Layer):
         self.filters = filters
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        self.kernel = self.add_weight(
-            name="kernel", shape=(1, 1, input_shape[-1], self.filters), initializer=KERNELS
-        )
+        self.kernel = self.add_weight(name="kernel", shape=(1, 1, input_shape[-1], self.filters), initializer=KERNELS)
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def call(self, x: Tensor) -> Tensor:

@@ -31,9 +31,9 @@ class Fusion(keras.layers.Layer):
         if self.weight_method == "sum":
             return
         shape = (input_shapes[0][-1],) if self.weight_method.startswith("channel_") else ()
+        options = {"shape": shape, "initializer": "ones", "dtype": "float32", "autocast": False}
         self.edge_weights = [
-            self.add_weight(name=f"edge_weight_{edge}", shape=shape, initializer="ones", dtype="float32", autocast=False)
-            for edge in range(len(input_shapes))
+            self.add_weight(name=f"edge_weight_{edge}", **options) for edge in range(len(input_shapes))
         ]
 
     def call(self, maps: list[Tensor]) -> Tensor:
@@ -48,7 +48,7 @@ class Fusion(keras.layers.Layer):
             positive = [ops.relu(weight) for weight in self.edge_weights]
             total = _sum(positive) + self.EPSILON
             return [weight / total for weight in positive]
-        stacked = ops.stack([ops.convert_to_tensor(weight) for weight in self.edge_weights])
+        stacked = ops.stack([weight.value for weight in self.edge_weights])
         return ops.unstack(ops.softmax(stacked, axis=0), len(self.edge_weights))
 
 

@@ -100,7 +100,8 @@ def custom_graph(fpn_config: Mapping[str, Any], *, min_level: int, max_level: in
             node = Node(int(entry["feat_level"]), tuple(int(number) for number in entry["inputs_offsets"]))
         except (TypeError, KeyError, ValueError):
             raise ValueError(
-                f"Each node of fpn_config must be like {{'feat_level': 6, 'inputs_offsets': [3, 4]}}. Received {entry!r}."
+                f"Each node of fpn_config must be like {{'feat_level': 6, 'inputs_offsets': [3, 4]}}. "
+                f"Received {entry!r}."
             ) from None
         if not node.inputs or not all(0 <= number < num_levels + position for number in node.inputs):
             raise ValueError(

@@ -1,0 +1,135 @@
+"""HDF5 files of weights: automl's, written by Keras 2, and our own, written by Keras 3.
+
+Neither needs TensorFlow.
+"""
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from efficientdet.checkpoint.contents import Contents, reading
+from efficientdet.checkpoint.names import variable_names
+from efficientdet.errors import CheckpointError
+from efficientdet.model import Detector
+
+_OURS = re.compile(r"(?:^|/)vars/\d+$")
+_AUTOMLS = re.compile(r"^[^/]+/(.+):0$")
+
+
+@contextlib.contextmanager
+def open_hdf5(path: Path, model: Detector) -> Iterator[Contents]:
+    """Yields what an HDF5 file of weights holds.
+
+    Raises:
+      CheckpointError: it is damaged, is no file of weights, or leads to another file.
+    """
+    with reading(path):
+        file = h5py.File(path, "r")
+    with file:
+        with reading(path):
+            datasets = {key: dataset for key, dataset in _datasets(file, path).items() if not _is_optimizers(key)}
+        yield _automls(datasets, model, path) or _ours(datasets, model, path)
+
+
+def _automls(datasets: Mapping[str, h5py.Dataset], model: Detector, path: Path) -> Contents | None:
+    # By name: the order of fpn_cells differs between automl's releases.
+    by_name = {match[1]: dataset for key, dataset in datasets.items() if (match := _AUTOMLS.match(key))}
+    if not by_name:
+        return None
+    return Contents(
+        format="h5",
+        shapes={name: dataset.shape for name, dataset in by_name.items()},
+        keys={name: name for name in variable_names(model) if name in by_name},
+        read=lambda name: _values(by_name[name], path),
+    )
+
+
+def _ours(datasets: Mapping[str, h5py.Dataset], model: Detector, path: Path) -> Contents:
+    if not any(_OURS.search(key) for key in datasets):
+        raise CheckpointError(
+            f"{path} must hold weights as automl or Keras 3 write them (.h5, .weights.h5). "
+            f"It is an HDF5 file of something else: {', '.join(sorted(datasets)[:5]) or 'nothing'}."
+        )
+    return Contents(
+        format="keras",
+        shapes={key: dataset.shape for key, dataset in datasets.items()},
+        keys={name: key for name, key in dataset_keys(model).items() if key in datasets},
+        read=lambda key: _values(datasets[key], path),
+    )
+
+
+def _values(dataset: h5py.Dataset, path: Path) -> np.ndarray:
+    with reading(path):
+        return dataset[()]
+
+
+def _is_optimizers(key: str) -> bool:
+    """Whether a compiled model's optimizer, which `save_weights` writes too, owns the dataset."""
+    return key.startswith("optimizer/")
+
+
+def dataset_keys(model: Detector) -> dict[str, str]:
+    """Returns where `model.save_weights` puts each variable, by automl's name.
+
+    Keras makes these paths on a walk of its own. It is asked to save, and each
+    layer hands it the numbers of its variables in place of their values: the
+    small file that comes of it is the map.
+    """
+    names = {id(variable): name for name, variable in variable_names(model).items()}
+    numbered: list[str] = []
+    layers = list(model._flatten_layers(include_self=False))
+    for layer in layers:
+        own: dict[str, Any] = {}
+        layer.save_own_variables(own)
+        numbers = {}
+        for key, variable in own.items():
+            if id(variable) in names:
+                numbers[key] = len(numbered)
+                numbered.append(names[id(variable)])
+        # Past Keras' __setattr__, which would track it.
+        vars(layer)["save_own_variables"] = _writer(numbers)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "map.weights.h5"
+            model.save_weights(path)
+            with h5py.File(path, "r") as file:
+                written = _datasets(file, path).items()
+                return {numbered[int(dataset[()])]: key for key, dataset in written if not _is_optimizers(key)}
+    finally:
+        for layer in layers:
+            vars(layer).pop("save_own_variables", None)
+
+
+def _writer(numbers: Mapping[str, int]) -> Callable[[MutableMapping[str, Any]], None]:
+    def save_own_variables(store: MutableMapping[str, Any]) -> None:
+        for key, number in numbers.items():
+            store[key] = np.asarray(number, "int32")
+
+    return save_own_variables
+
+
+def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
+    """Returns every dataset by its path; refuses what would make HDF5 open another file."""
+    links: dict[str, Any] = {}
+    file.visititems_links(lambda name, link: links.update({name: link}))
+    for name, link in links.items():
+        if not isinstance(link, h5py.HardLink):
+            target = getattr(link, "filename", "") or link.path
+            raise CheckpointError(
+                f"{path} must hold its weights itself. Its entry {name!r} is a link to {target!r}; "
+                "such files are not opened."
+            )
+    datasets = {name: file[name] for name in links if isinstance(file[name], h5py.Dataset)}
+    for name, dataset in datasets.items():
+        if dataset.external or dataset.is_virtual:
+            raise CheckpointError(
+                f"{path} must hold its weights itself. The values of {name!r} lie in another file; "
+                "such files are not opened."
+            )
+    return datasets

@@ -1,0 +1,178 @@
+"""Weights of a checkpoint into a model: all that fits, or nothing."""
+
+import contextlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from efficientdet.checkpoint.bundles import read_bundle
+from efficientdet.checkpoint.contents import Contents, reading
+from efficientdet.checkpoint.hdf5 import open_hdf5
+from efficientdet.checkpoint.matching import EXCLUDED, Match, match, refuse_stranger
+from efficientdet.checkpoint.names import variable_names
+from efficientdet.checkpoint.places import Found, find
+from efficientdet.errors import CheckpointError
+from efficientdet.model import Detector
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadReport:
+    """What `load_checkpoint` did. Its `str` is a sentence or a few.
+
+    Names are automl's, as in `variable_names`; what is left over is called as
+    in the file.
+    """
+
+    path: Path
+    format: str
+    """TF1, TF2, h5 (automl's) or keras (our own)."""
+    loaded: tuple[str, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Name → why the checkpoint's value was not taken."""
+    missing: tuple[str, ...] = ()
+    """What the checkpoint lacks; it kept its value."""
+    left_over: tuple[str, ...] = ()
+    """What the checkpoint holds and the model has no place for."""
+    num_averages: int = 0
+    """How many were loaded from a moving average beside the raw value."""
+
+    def __str__(self) -> str:
+        total = len(self.loaded) + len(self.skipped) + len(self.missing)
+        words = [f"Loaded {len(self.loaded)} of {total} variables from {self.path} ({self._kind()})."]
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.skipped.items():
+            reasons.setdefault(reason, []).append(name)
+        words += [f"Skipped {_summary(names)}: {reason}." for reason, names in reasons.items()]
+        if self.missing:
+            words.append(f"Missing there, and left as they were: {_summary(self.missing)}.")
+        if self.left_over:
+            classifier = all("/head/" in key for key in self.left_over)
+            why = "the classifier, which a detector does not have" if classifier else "the model has no such variables"
+            words.append(f"Left over there: {_summary(self.left_over)}; {why}.")
+        return " ".join(words)
+
+    def _kind(self) -> str:
+        if self.format != "TF1":
+            return {"TF2": "TF2", "h5": "automl's h5", "keras": "Keras 3"}[self.format]
+        if self.num_averages in (0, len(self.loaded)):
+            return f"TF1, {'moving averages' if self.num_averages else 'raw values'}"
+        return f"TF1, {self.num_averages} moving averages, the rest raw values"
+
+
+def load_checkpoint(
+    model: Detector,
+    path: str | os.PathLike[str],
+    *,
+    exclude: str | None = None,
+    skip_mismatch: bool = True,
+    use_average: bool = True,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> LoadReport:
+    """Loads weights by name and returns what was loaded and what was not.
+
+    Read are automl's TF1 and TF2 checkpoints and its Keras h5 files, the
+    EfficientNet checkpoints for ImageNet (the backbone alone), and our own
+    `.weights.h5`. All is read and checked before the first weight changes.
+
+    Args:
+      model: from `build_model`.
+      path: a file, the prefix of a bundle, a folder that holds one, a tar
+        archive of one, an http address of any of these (which may end in
+        `#sha256=` and the hash), or a published name such as efficientdet-d0
+        or efficientnet-b0. A name is looked for as a folder with a checkpoint
+        first.
+      exclude: regular expression, matched from the start of automl's names;
+        what matches keeps its value. `(?!efficientnet-)` leaves the backbone
+        alone to be loaded.
+      skip_mismatch: whether layers of another shape, such as the class head's
+        last one after a change of classes, and variables that are not there
+        keep their values. If false they are errors.
+      use_average: whether the moving average is taken where a TF1 checkpoint
+        has both; automl's published figures are those of the averages.
+      cache_dir: where downloads are kept and archives unpacked; by default the
+        folder `efficientdet` in the user's cache.
+
+    Raises:
+      CheckpointError: the checkpoint is damaged, holds a value that is not
+        finite, or is one of another model. The model is unchanged.
+      FileNotFoundError: nothing is at that place.
+      ValueError: `exclude` is no regular expression.
+    """
+    pattern = _compiled(exclude)
+    variables = variable_names(model)
+    found = find(path, cache_dir)
+    with _opened(found, model, use_average) as contents:
+        matched = match(contents, variables, model.config, pattern)
+        refuse_stranger(contents, matched, model.config, found.path)
+        if not skip_mismatch:
+            _refuse_gaps(matched, found.path)
+        values = {name: _checked_values(contents, key, found.path) for name, key in matched.fitting.items()}
+    for name, value in values.items():
+        variables[name].assign(value)
+    return LoadReport(
+        path=found.path,
+        format=contents.format,
+        loaded=tuple(values),
+        skipped=matched.skipped,
+        missing=matched.missing,
+        left_over=matched.left_over,
+        num_averages=sum(key in contents.averaged for key in matched.fitting.values()),
+    )
+
+
+@contextlib.contextmanager
+def _opened(found: Found, model: Detector, use_average: bool) -> Iterator[Contents]:
+    if found.is_bundle:
+        yield read_bundle(found.path, model, use_average=use_average)
+        return
+    with open_hdf5(found.path, model) as contents:
+        yield contents
+
+
+def _compiled(exclude: str | None) -> re.Pattern[str] | None:
+    try:
+        return re.compile(exclude) if exclude else None
+    except re.error as error:
+        raise ValueError(
+            f"exclude must be a regular expression, such as 'class_net/class-predict'. Received {exclude!r}: {error}."
+        ) from None
+
+
+def _refuse_gaps(matched: Match, path: Path) -> None:
+    misfits = {name: reason for name, reason in matched.skipped.items() if not reason.startswith(EXCLUDED)}
+    gaps = [f"{name} ({reason})" for name, reason in misfits.items()]
+    gaps += [f"{name} (not there)" for name in matched.missing]
+    if gaps:
+        raise CheckpointError(
+            f"{path} must have every variable of the model in its shape (skip_mismatch=False). "
+            f"{len(gaps)} differ, for example {', '.join(gaps[:3])}; exclude them or allow mismatches."
+        )
+
+
+def _checked_values(contents: Contents, key: str, path: Path) -> np.ndarray:
+    # A float64 beyond float32 becomes infinite, and is refused as that.
+    with reading(path), np.errstate(over="ignore"):
+        values = np.asarray(contents.read(key), "float32")
+    if not np.isfinite(values).all():
+        bad = values.size - int(np.isfinite(values).sum())
+        raise CheckpointError(
+            f"{path} must hold finite numbers. In {key}, {bad} of {values.size} are not: the training that wrote it "
+            "diverged, or the file is damaged; take an earlier one."
+        )
+    return values
+
+
+def _summary(names: Iterable[str]) -> str:
+    """Returns names as their few layers, or as parts where there are many, with how many of each."""
+    names = list(names)
+    for depth in (2, 1):
+        groups = Counter("/".join(name.split("/")[:-1][:depth]) or name for name in names)
+        if len(groups) <= 4:
+            break
+    shown = [f"{group} ({count})" for group, count in list(groups.items())[:8]]
+    return ", ".join(shown) + (" …" if len(groups) > 8 else "")

@@ -1,0 +1,121 @@
+"""What of a checkpoint fits a model, decided before a weight is touched."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from efficientdet.checkpoint.contents import Contents, Shape
+from efficientdet.checkpoint.origin import likely_models
+from efficientdet.config import DetectorConfig
+from efficientdet.errors import CheckpointError
+
+EXCLUDED = "excluded by"
+"""Begins the reason of a variable that was not to be loaded."""
+
+_BACKBONE = re.compile(r"(?:backbone|efficientnet-[^/]+)/")
+_CLASSIFIER = re.compile(r"(?:backbone|efficientnet-[^/]+)/_?head/")
+
+
+@dataclass(frozen=True)
+class Match:
+    """How the variables of a model and those of a checkpoint meet."""
+
+    fitting: dict[str, str]
+    """Name → key of what is to be loaded."""
+    skipped: dict[str, str]
+    """Name → why it is not, although the checkpoint has it, or was asked not to be."""
+    missing: tuple[str, ...]
+    """Names that the checkpoint does not have."""
+    left_over: tuple[str, ...]
+    """Keys that the model does not have."""
+
+
+def match(
+    contents: Contents, variables: Mapping[str, keras.Variable], config: DetectorConfig, exclude: re.Pattern[str] | None
+) -> Match:
+    """Returns what fits what.
+
+    A layer is taken whole or not at all: beside a random kernel, a bias that
+    was learnt with another means nothing.
+    """
+    excluded = {name: f"{EXCLUDED} {exclude.pattern!r}" for name in variables if exclude and exclude.match(name)}
+    wanted = {name: tuple(variable.shape) for name, variable in variables.items() if name not in excluded}
+    found = {name: contents.keys[name] for name in wanted if name in contents.keys}
+    reasons = {
+        _layer_of(name): _difference(name, contents.shapes[key], wanted[name], config)
+        for name, key in found.items()
+        if tuple(contents.shapes[key]) != wanted[name]
+    }
+    used = set(contents.keys.values())
+    return Match(
+        fitting={name: key for name, key in found.items() if _layer_of(name) not in reasons},
+        skipped=excluded | {name: reasons[_layer_of(name)] for name in found if _layer_of(name) in reasons},
+        missing=tuple(name for name in wanted if name not in found),
+        left_over=tuple(sorted(key for key in contents.shapes if key not in used)),
+    )
+
+
+def _layer_of(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _difference(name: str, there: Shape, here: Shape, config: DetectorConfig) -> str:
+    classes, remainder = divmod(there[-1], config.num_anchors) if there else (0, 1)
+    is_class_count = name.startswith("class_net/class-predict/") and there[:-1] == here[:-1] and not remainder
+    if is_class_count:
+        return f"{classes} classes there, {config.num_classes} here"
+    return f"shape {there} there, {here} here"
+
+
+def refuse_stranger(contents: Contents, matched: Match, config: DetectorConfig, path: Path) -> None:
+    """Raises CheckpointError if the checkpoint is one of another model, or nothing of it would be loaded.
+
+    The backbone must be this one, to the last variable on either side. Of
+    every other part that the checkpoint has, more than half must fit, the last
+    layers of the heads aside: these change with classes and anchors.
+    """
+    misfits = [name for name, reason in matched.skipped.items() if not reason.startswith(EXCLUDED)]
+    if not (matched.fitting or misfits or matched.missing):
+        raise CheckpointError(f"exclude must leave something to load. It excludes every variable of {config.name}.")
+    known = {_part_of(name, config) for name in (*matched.fitting, *misfits)}
+    fits = _count_parts(matched.fitting, config)
+    wanted = fits + _count_parts([*misfits, *matched.missing], config)
+    strange = [part for part in sorted(known) if wanted[part] and 2 * fits[part] <= wanted[part]]
+    other_backbone = [key for key in matched.left_over if _BACKBONE.match(key) and not _CLASSIFIER.match(key)]
+    has_backbone = "backbone" in known or other_backbone
+    if has_backbone and (fits["backbone"] < wanted["backbone"] or (wanted["backbone"] and other_backbone)):
+        strange.insert(0, "backbone")
+    if matched.fitting and not strange:
+        return
+    if not strange:
+        found = "Nothing in it fits"
+    elif strange == ["backbone"] and fits["backbone"] == wanted["backbone"]:
+        found = f"Its backbone has {len(other_backbone)} variables more"
+    else:
+        found = f"Of the {wanted[strange[0]]} variables of the {strange[0]}, {fits[strange[0]]} fit"
+    raise CheckpointError(
+        f"{path} must be a checkpoint of {config.name}. {found}; {_guess(contents, config)}, or leave parts out with "
+        "exclude (a regular expression of automl's names)."
+    )
+
+
+def _count_parts(names: Iterable[str], config: DetectorConfig) -> Counter[str]:
+    return Counter(_part_of(name, config) for name in names if "-predict/" not in name)
+
+
+def _part_of(name: str, config: DetectorConfig) -> str:
+    first = name.split("/", 1)[0]
+    if first == config.backbone_name:
+        return "backbone"
+    return "neck" if first.startswith(("resample_p", "fpn_cells")) else first
+
+
+def _guess(contents: Contents, config: DetectorConfig) -> str:
+    models = [name for name in likely_models(contents.shapes) if name not in (config.name, config.backbone_name)]
+    if not models:
+        return "build the network that it is of, with its hyper-parameters"
+    return f"it looks like one of {' or '.join(models)}. Build that network (--model_name)"

@@ -1,0 +1,35 @@
+"""Photos in, detections out: what is exported, and what runs in a process, in one function."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+from jaxtyping import UInt8
+
+from efficientdet.config import DetectorConfig
+from efficientdet.inputs import canvas_batch
+from efficientdet.postprocess import clip_to_images, detections
+from efficientdet.types import Detections, Tensor
+
+
+def detect(
+    images: UInt8[Tensor, "b h w 3"],
+    network: Callable[[Tensor], Mapping[str, Any]],
+    config: DetectorConfig,
+    *,
+    mode: str = "per_class",
+) -> Detections:
+    """Returns the detections on photos of one size, in their pixels and within their edges.
+
+    Evaluation takes the same steps, photo by photo, so that what is served is
+    what was measured.
+
+    Args:
+      images: RGB; the batch and the sizes may be unknown while tracing.
+      network: canvases (b, H, W, 3), normalised → the detector's raw outputs.
+      mode: of suppression, as `postprocess.detections` takes it.
+    """
+    canvases, scales = canvas_batch(images, config)
+    found = detections(config, network(canvases), scales, mode=mode)
+    shape = tf.shape(images)
+    return clip_to_images(found, tf.tile(shape[tf.newaxis, 1:3], [shape[0], 1]))
