@@ -25,6 +25,7 @@ import tensorflow as tf
 from efficientdet.types import GroundTruth
 
 from efficientdet_pipeline.options.train import TrainOptions
+from efficientdet_pipeline.training import devices
 from efficientdet_pipeline.training.fit import build_training_model
 
 
@@ -41,6 +42,7 @@ def detector_step(name: str, size: int, batch: int, num_classes: int) -> Callabl
     """Returns one whole training step of a detector: matching, losses, clipping, momentum and average."""
     config = efficientdet.get_config(name, image_size=size, num_classes=num_classes)
     options = TrainOptions(url_dataset="none", batch_size=batch)
+    devices.set_up(options)
     model = build_training_model(efficientdet.build_model(config), config, options, steps_per_epoch=100)
     random = np.random.default_rng(0)
     images = random.standard_normal((batch, size, size, 3)).astype("float32")

@@ -25,12 +25,12 @@ EMPTY_EVERY = 11
 TEST_EVERY = 6
 """Every so-many-th picture is a test picture."""
 MAX_OBJECTS = 4
-OBJECT_SIDE = (0.22, 0.58)
+OBJECT_SIDE = (0.28, 0.6)
 """Longer side of an object, as a fraction of the picture's shorter side."""
 MAX_COVERED = 0.15
 """Largest part of the smaller of two boxes that they may share."""
-HUE_SPREAD = 65.0
-"""Degrees to either side of a class's hue; the classes are 90 degrees apart."""
+HUE_SPREAD = 40.0
+"""Degrees to either side of a class's hue; the classes are 90 degrees apart, so that neighbours nearly meet."""
 
 
 def _outline(num_corners: int, inner_radius: float = 1.0) -> np.ndarray:
@@ -59,7 +59,7 @@ def write_demo_dataset(
     path: Path,
     *,
     num_images: int = 240,
-    image_size: tuple[int, int] = (160, 192),
+    image_size: tuple[int, int] = (160, 160),
     seed: int = 0,
 ) -> Path:
     """Returns `path`, now a VOC zip of drawn pictures.

@@ -59,7 +59,7 @@ def training_batches(stream: TrainingStream, vary: Vary, *, position: int = 0) -
     dataset = dataset.batch(stream.batch_size, drop_remainder=True)
     if stream.repeat_first_batch:
         dataset = dataset.take(1).cache().repeat()
-    return dataset.prefetch(2)
+    return dataset.prefetch(2).with_options(_options())
 
 
 class EvaluationBatch(NamedTuple):
@@ -104,7 +104,15 @@ def evaluation_batches(files: Sequence[str], fit: Fit, *, batch_size: int, limit
     if limit is not None:
         dataset = dataset.take(limit)
     dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
-    return dataset.padded_batch(batch_size).prefetch(2)
+    return dataset.padded_batch(batch_size).prefetch(2).with_options(_options())
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    options.deterministic = True
+    # Parallelism is fixed here, and the tuner's thread would hold up the end of each run by the minute it sleeps.
+    options.autotune.enabled = False
+    return options
 
 
 def boxes_in_pixels(record: Record, photo: tf.Tensor) -> tf.Tensor:

@@ -16,14 +16,15 @@ def clip_twice(gradients: Sequence[Any], norm: float) -> list[Any]:
     A single exploding kernel is cut before it can drown the others in the
     common norm. (automl does the same.)
     """
-    each = [ops.multiply(g, norm / ops.maximum(_norm([g]), norm)) for g in gradients]
-    together = _norm(each)
-    return [ops.multiply(g, norm / ops.maximum(together, norm)) for g in each]
-
-
-def _norm(gradients: Sequence[Any]) -> Any:
-    squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients]
-    return ops.sqrt(ops.sum(ops.stack(squares)))
+    # All factors are computed as one vector: hundreds of gradients would make thousands of operations to trace.
+    norms = ops.sqrt(ops.stack([ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in gradients]))
+    clipped = ops.minimum(norms, norm)
+    together = ops.sqrt(ops.sum(ops.square(clipped)))
+    factors = norm / ops.maximum(norms, norm) * (norm / ops.maximum(together, norm))
+    return [
+        gradient * ops.cast(factor, gradient.dtype)
+        for gradient, factor in zip(gradients, ops.unstack(factors, len(gradients)), strict=True)
+    ]
 
 
 class _DoubleClipping:

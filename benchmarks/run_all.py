@@ -1,0 +1,32 @@
+"""Runs every benchmark and leaves its figures as JSON in benchmarks/results."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BENCHMARKS = {
+    "train_step.json": ["train_step.py"],
+    "train_step_memory.json": ["train_step.py", "--no_yardstick"],
+    "bccd.json": ["bccd.py"],
+    "help.json": ["help.py"],
+}
+
+
+def main() -> int:
+    """Runs them in turn; returns the number of those that failed."""
+    (HERE / "results").mkdir(exist_ok=True)
+    failed = 0
+    for name, (script, *options) in BENCHMARKS.items():
+        if script == "bccd.py" and not os.environ.get("EFFICIENTDET_TEST_DATA"):
+            print(f"{script} is left out: EFFICIENTDET_TEST_DATA is not set.")
+            continue
+        print(f"== {script}", flush=True)
+        command = [sys.executable, str(HERE / script), *options, f"--output={HERE / 'results' / name}"]
+        failed += subprocess.run(command, check=False).returncode != 0
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
