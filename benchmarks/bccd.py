@@ -63,7 +63,7 @@ def main() -> int:
             return code
         metrics = json.loads((workspace / "bccd" / "metrics.json").read_text(encoding="utf-8"))
     server.shutdown()
-    result = {"wall_seconds": seconds, "last": metrics["last"], "best": metrics, "command": command[1:]}
+    result = {"wall_seconds": seconds, "last": metrics["last"], "best": metrics, "options": command[3:-4]}
     print(json.dumps({"wall_seconds": seconds, "last": metrics["last"]}, indent=2))
     if args.output:
         Path(args.output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import efficientdet
 import keras
 import numpy as np
 from absl import logging
@@ -16,6 +17,7 @@ from efficientdet_pipeline.commands.shards import Shards
 from efficientdet_pipeline.data.batches import boxes_in_pixels
 from efficientdet_pipeline.data.order import all_records
 from efficientdet_pipeline.data.records import decode_photo, parse_record
+from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation import format_table, write_metrics
 from efficientdet_pipeline.exporting import export
 from efficientdet_pipeline.inference.detected import per_image
@@ -35,9 +37,14 @@ def finish(
         logging.info("Done. Checkpoint: %s", folder.last)
         logging.info("Next: python3 main.py --mode=export --model_dir=%s", folder.path)
         return
-    best = checkpoints.find_checkpoint(folder.best)
-    detector.load_weights(best / checkpoints.WEIGHTS)
+    best = checkpoints.find_checkpoint(folder.best) or checkpoints.find_checkpoint(folder.last)
+    if best is None:
+        raise DataError(f"The run {folder.path} has no whole checkpoint left; train it anew with --overwrite.")
+    efficientdet.load_checkpoint(detector, best / checkpoints.WEIGHTS)
     marker = checkpoints.read_marker(best)
+    if "metrics" not in marker:
+        # The best was damaged and put aside; the last takes its place.
+        marker["metrics"] = scorer()
     metrics = {**marker["metrics"], "checkpoint": "best", "last": _last_row(folder)}
     write_metrics(folder.metrics, metrics, marker["epoch"])
     if options.eval_name:

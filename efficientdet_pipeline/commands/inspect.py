@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import efficientdet
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from efficientdet.cost import model_cost
 from efficientdet.inputs import fit_to_canvas
 
 from efficientdet_pipeline.commands.network import Network, describe, model_name
@@ -35,9 +37,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
 
 
 def _show_model(network: Network) -> None:
-    from efficientdet.cost import cost_table
-
-    logging.info("%s", cost_table(network.config))
+    logging.info("%s", model_cost(efficientdet.build_model(network.config)).table())
 
 
 def _show_records(options: Any, hparams: Any) -> None:

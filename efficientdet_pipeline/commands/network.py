@@ -1,5 +1,6 @@
 """The network of a run or a checkpoint: its description, and the weights it starts from."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import RunFolder, find_run
-from tfrmod import download
 
 DEFAULT_MODEL = "efficientdet-d0"
 
@@ -80,15 +80,17 @@ def read_network(path: Path, options: Any, hparams: Any) -> Network:
 
 def load_pretrained(detector: keras.Model, options: Any, name: str, cache: Path) -> None:
     """Puts pretrained weights into a fresh detector, as the options say, and tells what was loaded."""
-    place = options.hub_module_url or options.pretrained_ckpt
+    place = options.hub_module_url or options.backbone_ckpt or options.pretrained_ckpt
     if place == "none":
         logging.info("Starting from random weights (--pretrained_ckpt=none).")
         return
     if place == "auto":
         place = options.backbone_ref or name
-    if place.lower().startswith(("http://", "https://")):
-        place = str(download.fetch(place, cache / "checkpoints", flag="--pretrained_ckpt"))
-    report = efficientdet.load_checkpoint(detector, place, cache_dir=cache / "checkpoints")
+    exclude = options.var_exclude_expr or None
+    if options.backbone_ckpt:
+        # Everything but the backbone is left as it is, whatever the checkpoint holds.
+        exclude = f"(?!{re.escape(detector.config.backbone_name)}/)" + (f"|(?:{exclude})" if exclude else "")
+    report = efficientdet.load_checkpoint(detector, place, exclude=exclude, cache_dir=cache / "checkpoints")
     logging.info("%s", report)
 
 

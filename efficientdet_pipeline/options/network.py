@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.declare import option
 from efficientdet_pipeline.options.run import GeneralOptions, check
 
@@ -43,5 +44,29 @@ class PretrainedOptions(NetworkOptions):
     """Whose pretrained weights to start from; default: model_name."""
     pretrained_ckpt: str = option("auto", shapes=True)
     """auto (automl's published COCO checkpoint of backbone_ref, cached), none, a path, or an address."""
+    backbone_ckpt: str = option("", shapes=True)
+    """EfficientNet checkpoint (path, address or published name) for the backbone alone; excludes pretrained_ckpt."""
     hub_module_url: str = option("", shapes=True)
     """Folder, .tar.gz or address of a feature-vector SavedModel to start from; excludes pretrained_ckpt."""
+    var_exclude_expr: str = option("", shapes=True)
+    """Regular expression, matched from the start of automl's variable names; what matches is not loaded."""
+
+    def __post_init__(self) -> None:
+        """Checks that at most one place of weights is named, and the expression."""
+        super().__post_init__()
+        named = [name for name in ("backbone_ckpt", "hub_module_url") if getattr(self, name)]
+        if self.pretrained_ckpt not in {"auto", "none"}:
+            named.append("pretrained_ckpt")
+        if len(named) > 1:
+            received = " and ".join(f"{name}={getattr(self, name)!r}" for name in named)
+            raise OptionsError(
+                f"Only one of {', '.join(named)} can say what to start from. Received {received}.", option=named[0]
+            )
+        try:
+            re.compile(self.var_exclude_expr)
+        except re.error as error:
+            raise OptionsError(
+                f"var_exclude_expr must be a regular expression. Received {self.var_exclude_expr!r}: {error}; "
+                "try '.*/class-predict/.*'.",
+                option="var_exclude_expr",
+            ) from None

@@ -178,12 +178,6 @@ class TrainOptions(EvaluationOptions, MachineOptions, DatasetOptions):
             value = getattr(self, name)
             check(value is None or value >= 1, name, value, "at least 1", "leave it out to take it from the data")
         self._check_data()
-        if self.hub_module_url and self.pretrained_ckpt not in {"auto", "none"}:
-            raise OptionsError(
-                f"hub_module_url and pretrained_ckpt exclude each other. Received {self.hub_module_url!r} and "
-                f"{self.pretrained_ckpt!r}; give one of them.",
-                option="hub_module_url",
-            )
 
     def _check_data(self) -> None:
         if self.train_file_pattern and self.url_dataset:

@@ -20,7 +20,14 @@ class WeightAverage:
         self.variables = list(variables)
         # Copies: on TensorFlow, a Keras variable made of another's value is that other.
         self.shadows = [
-            keras.Variable(ops.copy(variable.value), trainable=False, dtype=variable.dtype, name=f"average_{index}")
+            keras.Variable(
+                ops.copy(variable.value),
+                trainable=False,
+                dtype=variable.dtype,
+                # Several devices hold equal weights: what one makes of them is what all would.
+                aggregation="only_first_replica",
+                name=f"average_{index}",
+            )
             for index, variable in enumerate(self.variables)
         ]
 

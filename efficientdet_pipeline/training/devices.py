@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from absl import logging
+from efficientdet.layers import BatchNormalization
 
 from efficientdet_pipeline.errors import OptionsError
 
@@ -16,8 +17,6 @@ def set_up(options: Any) -> tf.distribute.Strategy:
     if not gpus:
         # On a CPU it costs nothing, and the same command gives the same weights, bit for bit.
         tf.config.experimental.enable_op_determinism()
-        # Rewriting the graph takes ten seconds of every start, and the step is no quicker for it.
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     keras.config.set_dtype_policy(_precision(options.mixed_precision, has_gpu=bool(gpus)))
     strategy = _strategy(options, [device.name for device in gpus])
     devices = strategy.num_replicas_in_sync
@@ -47,3 +46,11 @@ def _strategy(options: Any, gpus: list[str]) -> tf.distribute.Strategy:
             option="strategy",
         )
     return tf.distribute.MirroredStrategy(gpus)
+
+
+def share_batch_statistics(detector: keras.Model) -> None:
+    """Makes every batch normalisation see the whole batch where several devices share it."""
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        for layer in detector._flatten_layers():
+            if isinstance(layer, BatchNormalization):
+                layer.synchronized = True

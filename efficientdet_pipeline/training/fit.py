@@ -13,6 +13,7 @@ from efficientdet.losses import LossOptions
 
 from efficientdet_pipeline.errors import OptionsError, StoppedError
 from efficientdet_pipeline.training.averaging import WeightAverage
+from efficientdet_pipeline.training.devices import share_batch_statistics
 from efficientdet_pipeline.training.keeper import Keeper, Plan
 from efficientdet_pipeline.training.optimizers import build_optimizer
 from efficientdet_pipeline.training.progress import Progress
@@ -37,9 +38,11 @@ def build_training_model(
         weight_decay=0.0 if options.optimizer == "adamw" else options.weight_decay,
     )
     detector.set_drop_path(options.tf_random_seed, 0)
+    share_batch_statistics(detector)
     model = TrainingModel(detector, config, loss)
     model.frozen = _frozen(detector, options.var_freeze_expr)
     model.schedule = learning_rate(options, steps_per_epoch=steps_per_epoch)
+    model.clip_norm = options.clip_gradients_norm
     optimizer = build_optimizer(options, model.schedule)
     optimizer.build(model.trained_variables())
     model.compile(

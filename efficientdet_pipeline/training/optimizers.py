@@ -1,4 +1,4 @@
-"""Keras's optimizers with google/automl's double clipping."""
+"""Keras's optimizers, and google/automl's double clipping, which Keras's own arguments exclude."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,37 +27,11 @@ def clip_twice(gradients: Sequence[Any], norm: float) -> list[Any]:
     ]
 
 
-class _DoubleClipping:
-    """Clips before the optimizer behind it applies; Keras itself excludes clipnorm beside global_clipnorm."""
-
-    clip_norm: float = 0.0
-
-    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> None:
-        """Applies the clipped gradients."""
-        grads = clip_twice(grads, self.clip_norm) if self.clip_norm > 0 else grads
-        super().apply(grads, trainable_variables)  # type: ignore[misc]
-
-
-class ClippedSGD(_DoubleClipping, keras.optimizers.SGD):
-    """SGD with momentum."""
-
-
-class ClippedAdam(_DoubleClipping, keras.optimizers.Adam):
-    """Adam."""
-
-
-class ClippedAdamW(_DoubleClipping, keras.optimizers.AdamW):
-    """Adam with decoupled weight decay."""
-
-
 def build_optimizer(options: Any, learning_rate: Any) -> keras.optimizers.Optimizer:
-    """Returns the optimizer that the options name."""
+    """Returns the optimizer that the options name; the step clips before it."""
     if options.optimizer == "sgd":
-        optimizer = ClippedSGD(learning_rate, momentum=options.momentum, name=NAME)
-    elif options.optimizer == "adam":
-        optimizer = ClippedAdam(learning_rate, beta_1=options.momentum, name=NAME)
-    else:
-        # The L2 penalty of the loss would be scaled by Adam's second moment; here the decay stands apart.
-        optimizer = ClippedAdamW(learning_rate, beta_1=options.momentum, weight_decay=options.weight_decay, name=NAME)
-    optimizer.clip_norm = options.clip_gradients_norm
-    return optimizer
+        return keras.optimizers.SGD(learning_rate, momentum=options.momentum, name=NAME)
+    if options.optimizer == "adam":
+        return keras.optimizers.Adam(learning_rate, beta_1=options.momentum, name=NAME)
+    # The L2 penalty of the loss would be scaled by Adam's second moment; here the decay stands apart.
+    return keras.optimizers.AdamW(learning_rate, beta_1=options.momentum, weight_decay=options.weight_decay, name=NAME)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from absl import logging
-
 from efficientdet_pipeline.errors import ExitCode
 
 
@@ -31,7 +29,8 @@ class StopRequest:
             # The user insists: no clean-up may keep them waiting.
             os._exit(int(ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TRY_AGAIN))
         self.signal = number
-        logging.info("Asked to stop: finishing the step and saving a checkpoint. Ask again to stop at once.")
+        # Not by the log: the signal may have come in the middle of a line of it.
+        os.write(2, b"Asked to stop: finishing the step and saving a checkpoint. Ask again to stop at once.\n")
 
 
 @contextmanager

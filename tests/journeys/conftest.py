@@ -17,6 +17,28 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
+def _environment(home: Path, more: dict[str, str]) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
+    return {**kept, "HOME": str(home), **more}
+
+
+@pytest.fixture(scope="session")
+def start(home: Path) -> Callable[..., "subprocess.Popen[str]"]:
+    """Returns a function that starts main.py with arguments in the folder `home`, and does not wait."""
+
+    def start_main(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "main.py"), *arguments],
+            cwd=home,
+            env=_environment(home, environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start_main
+
+
 @pytest.fixture(scope="session")
 def run(home: Path) -> Run:
     """Returns a function that runs a script of the repository with arguments, in the folder `home`."""
@@ -24,11 +46,10 @@ def run(home: Path) -> Run:
     def run_script(
         *arguments: str, script: str = "main.py", timeout: float = 600, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
         return subprocess.run(
             [sys.executable, str(ROOT / script), *arguments],
             cwd=home,
-            env={**kept, "HOME": str(home), **environment},
+            env=_environment(home, environment),
             capture_output=True,
             text=True,
             timeout=timeout,

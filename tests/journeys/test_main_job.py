@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from efficientdet_pipeline.demo_dataset import write_demo_dataset
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., "subprocess.Popen[str]"]
 
 pytestmark = pytest.mark.xdist_group("main_job")
 
@@ -83,7 +85,7 @@ def test_writes_down_what_it_was_made_from(folder: Path) -> None:
 
 
 def test_measures_every_epoch_and_the_best(folder: Path) -> None:
-    rows = list(csv.DictReader((folder / "results.csv").open()))
+    rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(float(row["loss"]) > 0 and 0 <= float(row["AP"]) <= 1 for row in rows)
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -156,6 +158,28 @@ def test_more_epochs_extend_the_run_from_shards(run: Run, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Continuing after 2 epochs" in done.stdout
     assert json.loads((folder / "checkpoints/last/checkpoint.json").read_text())["epoch"] == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_asked_to_stop_it_saves_and_goes_on_later(
+    number: signal.Signals, code: int, start: Start, run: Run, photos: Path, home: Path
+) -> None:
+    name = f"stopped_{number.name}"
+    options = ["--url_dataset=photos.zip", "--num_epochs=40", *SMALL[:-1], f"--run_name={name}", "--mode=train"]
+    process = start(*options)
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == code, errors
+    assert "The same command continues there" in errors
+    marker = json.loads((home / "runs" / name / "checkpoints/last/checkpoint.json").read_text())
+    assert 3 <= marker["step"] < 120
+    if number is signal.SIGTERM:
+        done = run(*options[:1], "--num_epochs=4", *options[2:])
+        assert done.returncode == 0, done.stderr
+        assert "Continuing after" in done.stdout or "is finished" in done.stdout
 
 
 def _write_noise(path: Path) -> None:

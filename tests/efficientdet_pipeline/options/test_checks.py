@@ -115,7 +115,7 @@ def test_defaults_pass(options_class: type) -> None:
             TrainOptions,
             {"hub_module_url": "a", "pretrained_ckpt": "b"},
             "hub_module_url",
-            r"exclude each other\. Received 'a' and 'b'",
+            r"can say what to start from\. Received hub_module_url='a' and pretrained_ckpt='b'",
         ),
     ],
 )

@@ -156,7 +156,9 @@ def test_frozen_variables_get_no_gradient(tmp_path: Path) -> None:
     assert all(name.startswith(("class_net", "box_net")) for name in trained)
 
 
-@pytest.mark.parametrize(("expression", "match"), [("no_such_layer", "match some variables"), ("(", "regular expression")])
+@pytest.mark.parametrize(
+    ("expression", "match"), [("no_such_layer", "match some variables"), ("(", "regular expression")]
+)
 def test_nonsense_to_freeze_is_refused(expression: str, match: str, tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match=match):
         Run(tmp_path, var_freeze_expr=expression)
@@ -170,7 +172,7 @@ def test_adam_lowers_the_loss(tmp_path: Path) -> None:
 
 
 def test_the_step_of_a_seeded_toy_run_is_pinned(whole: Run) -> None:
-    # A change that is not meant to change numbers leaves these alone. (Six digits: processors round differently.)
+    # A change that is not meant to change numbers leaves these alone, but for how a processor rounds.
     assert [float(row["loss"]) for row in losses_of(whole.folder)] == pytest.approx(PINNED_LOSSES, rel=2e-4)
 
 

@@ -41,18 +41,8 @@ def test_the_option_names_the_optimizer(name: str, kind: type) -> None:
     optimizer = build_optimizer(TrainOptions(url_dataset="demo", optimizer=name, momentum=0.8), 0.1)
     assert isinstance(optimizer, kind)
     assert getattr(optimizer, "momentum", None) == 0.8 or optimizer.beta_1 == 0.8
-    assert optimizer.clip_norm == 10.0
 
 
 def test_adamw_takes_the_decay_that_the_loss_then_leaves_out() -> None:
     optimizer = build_optimizer(TrainOptions(url_dataset="demo", optimizer="adamw", weight_decay=0.01), 0.1)
     assert optimizer.weight_decay == 0.01
-
-
-@pytest.mark.parametrize(("clip_norm", "expected"), [(10.0, -10.0), (0.0, -1000.0)])
-def test_a_step_is_clipped_unless_clipping_is_off(clip_norm: float, expected: float) -> None:
-    variable = keras.Variable([0.0])
-    optimizer = build_optimizer(TrainOptions(url_dataset="demo", clip_gradients_norm=clip_norm), 1.0)
-    optimizer.build([variable])
-    optimizer.apply([keras.ops.array([1000.0])], [variable])
-    np.testing.assert_allclose(variable, [expected], rtol=1e-6)

@@ -51,21 +51,35 @@ class Learner(keras.Model):
     ) -> Tensor:
         """Returns the weighted sum of all losses, a scalar."""
         targets = assign_targets(self.anchors, GroundTruth(*y))
-        losses = detection_losses(self.config, y_pred, targets, anchors=self.anchors, options=self.loss_options)
+        # One more than there are, as automl has it: a batch without objects must not divide by zero.
+        normalizer = self.sum_over_devices(ops.sum(targets.num_positives)) + 1.0
         options = self.loss_options
-        l2 = l2_regularization(self.detector.trainable_variables, options.weight_decay)
+        losses = detection_losses(
+            self.config, y_pred, targets, anchors=self.anchors, options=options, normalizer=normalizer
+        )
+        # The devices' losses are summed, and the penalty on the weights must count once.
+        l2 = l2_regularization(self.detector.trainable_variables, options.weight_decay) / self.num_devices
         total = losses["class"] + options.box_loss_weight * losses["box"] + l2
         if "box_iou" in losses:
             total = total + options.iou_loss_weight * losses["box_iou"]
-            self.trackers["box_iou_loss"].update_state(losses["box_iou"])
+            self.trackers["box_iou_loss"].update_state(ops.stop_gradient(losses["box_iou"]) * self.num_devices)
         for name, value in (
             ("loss", total),
             ("class_loss", losses["class"]),
             ("box_loss", losses["box"]),
             ("reg_l2_loss", l2),
         ):
-            self.trackers[name].update_state(ops.stop_gradient(value))
+            self.trackers[name].update_state(ops.stop_gradient(value) * self.num_devices)
         return total
+
+    @property
+    def num_devices(self) -> int:
+        """Devices that share a batch; a backend's own step says more."""
+        return 1
+
+    def sum_over_devices(self, values: Tensor) -> Tensor:
+        """Returns the sum of each device's values; on one device the values themselves."""
+        return values
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

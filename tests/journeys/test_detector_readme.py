@@ -1,0 +1,53 @@
+"""The detector's page does what it says, and the page on automl names only tests that exist."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import pytest
+from PIL import Image
+
+from efficientdet_pipeline.demo_dataset import draw_picture
+
+ROOT = Path(__file__).resolve().parents[2]
+DETECTOR = (ROOT / "third_party/automl/efficientdet/README.md").read_text(encoding="utf-8")
+CONTRACT = (ROOT / "third_party/automl/README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SAID = re.compile(r"^(\S.*?)  # → (.+)$", re.MULTILINE)
+"""An expression and what it gives."""
+TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
+
+
+def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, _ = draw_picture(0, image_size=(120, 160), seed=0)
+    Image.fromarray(picture).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    compared = 0
+    for block in BLOCK.findall(DETECTOR):
+        exec(block, namespace)
+        for expression, value in SAID.findall(block):
+            assert str(eval(expression, namespace)) == value, expression
+            compared += 1
+    assert compared == DETECTOR.count("# → ")
+    assert (tmp_path / "detections.png").is_file()
+
+
+def test_the_page_shows_the_whole_public_door() -> None:
+    code = "\n".join(BLOCK.findall(DETECTOR))
+    # A config is what `get_config` gives; its class needs no showing.
+    unseen = [name for name in efficientdet.__all__ if f"efficientdet.{name}" not in code and name != "DetectorConfig"]
+    assert not unseen
+
+
+def test_every_test_that_holds_us_to_automl_is_there() -> None:
+    named = TEST.findall(CONTRACT)
+    assert len(named) > 44
+    for path, name in named:
+        assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8") if name else (ROOT / path).is_file(), name
+
+
+def test_every_defect_of_automl_has_its_row() -> None:
+    rows = re.findall(r"^\| (\d+b?) \|", CONTRACT, re.MULTILINE)
+    assert rows == [*map(str, range(1, 9)), "8b", *map(str, range(9, 45))]
