@@ -22,7 +22,7 @@ MAIN = Path(__file__).resolve().parents[1] / "main.py"
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
+    def log_message(self, format: str, *args: object) -> None:
         """Says nothing: the console is the program's."""
 
 

@@ -71,6 +71,12 @@ def _plan(options: Any, shards: Shards) -> Plan:
 
 
 def _check_classes(network: Network, shards: Shards) -> None:
+    if list(network.config.heads) != ["object_detection"]:
+        raise OptionsError(
+            "heads must be object_detection alone to be trained here: the shards hold no masks for another head. "
+            f"Received {', '.join(network.config.heads)} (--hparams); leave heads out.",
+            option="hparams",
+        )
     given = network.config.num_classes
     if given < shards.num_classes:
         raise OptionsError(

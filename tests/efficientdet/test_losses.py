@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from efficientdet import boxes, losses
-from efficientdet.anchors import anchor_boxes
+from efficientdet.anchors import anchor_boxes, feature_sizes
 from efficientdet.assign import assign_targets
 from efficientdet.config import get_config
 from efficientdet.losses import LossOptions, detection_losses, focal_loss, huber_box_loss, iou_box_loss
@@ -303,3 +303,41 @@ def test_only_kernels_are_decayed() -> None:
     expected = 4e-5 * sum(float(ops.sum(ops.square(kernel))) for kernel in kernels) / 2
     np.testing.assert_allclose(float(losses.l2_regularization(variables, 4e-5)), expected, rtol=1e-5)
     assert float(losses.l2_regularization([], 4e-5)) == 0.0
+
+
+def test_the_iou_loss_has_each_output_meet_its_own_anchor() -> None:
+    # Strides that differ by level and axis: with anchors in another order the overlaps would be others.
+    config = get_config("efficientdet-d0", image_size="70x100", num_classes=1)
+    anchors = anchor_boxes(config)
+    random = np.random.RandomState(0)
+    outputs = {
+        name: {
+            level: (0.3 * random.standard_normal((2, *size, depth))).astype(np.float32)
+            for level, size in feature_sizes(config).items()
+        }
+        for name, depth in (("class", 9), ("box", 36))
+    }
+    truth = GroundTruth(np.float32([[[5, 5, 40, 33]], [[20, 10, 95, 60]]]), np.int32([[1], [1]]))
+    targets = assign_targets(anchors, truth)
+    found = detection_losses(config, outputs, targets, anchors=anchors, options=LossOptions(iou_loss_type="ciou"))
+    is_positive = ops.convert_to_numpy(targets.class_index) >= 0
+    deltas = np.concatenate([outputs["box"][level].reshape(2, -1, 4) for level in config.levels], axis=1)
+    decoded = ops.convert_to_numpy(boxes.decode_boxes(deltas, anchors))[is_positive]
+    wanted = np.concatenate([np.tile(b, (n, 1)) for b, n in zip(truth.boxes[:, 0], is_positive.sum(1), strict=True)])
+    expected = (1 - ops.convert_to_numpy(boxes.ciou(decoded, wanted))).sum() / (4 * (is_positive.sum() + 1))
+    np.testing.assert_allclose(float(found["box_iou"]), expected, rtol=1e-4)
+
+
+def test_a_label_beyond_the_classes_teaches_no_box() -> None:
+    anchors = ANCHORS.shape[0]
+    class_index = np.full((1, anchors), BACKGROUND, np.int32)
+    class_index[0, 5] = CONFIG.num_classes
+    targets = Targets(class_index, np.ones((1, anchors, 4), np.float32), np.ones((1,), np.float32))
+    outputs = {
+        "class": {
+            level: np.zeros((1, side, side, 9 * CONFIG.num_classes), np.float32) for level, side in SIDES.items()
+        },
+        "box": {level: np.zeros((1, side, side, 36), np.float32) for level, side in SIDES.items()},
+    }
+    found = detection_losses(CONFIG, outputs, targets, anchors=ANCHORS, options=LossOptions())
+    assert float(found["box"]) == 0.0

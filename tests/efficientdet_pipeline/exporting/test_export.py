@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from efficientdet import serving
 from efficientdet.checkpoint.names import variable_names
 from efficientdet.config import DetectorConfig, get_config
-from efficientdet.inputs import canvas_batch
 from efficientdet.model import build_model
-from efficientdet.postprocess import detections
 from efficientdet.types import Detections
 
 from efficientdet_pipeline import exporting
@@ -86,8 +85,7 @@ def detect(model: keras.Model, config: DetectorConfig, batches: list[np.ndarray]
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
     def graph(images: tf.Tensor) -> Detections:
-        canvases, scales = canvas_batch(images, config)
-        return detections(config, model(canvases, training=False), scales)
+        return serving.detect(images, lambda canvases: model(canvases, training=False), config)
 
     return [Detections(*map(np.asarray, graph(tf.constant(images)))) for images in batches]
 
@@ -259,3 +257,10 @@ def test_a_folder_that_is_no_export_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match="must be free, or hold an earlier export"):
         export(None, Fake(), tmp_path, label_map=LABELS)
     assert contents(tmp_path) == {"saved_model/thesis.txt": "mine"}
+
+
+def test_an_export_holds_the_suppression_of_the_config() -> None:
+    small = {"image_size": 64, "num_classes": 2, "fpn_cell_repeats": 1, "fpn_num_filters": 8, "box_class_repeats": 1}
+    config = get_config("efficientdet-lite0", **small, nms_configs={"max_output_size": 7})
+    boxes_found, *_ = ServedDetector(build_model(config), config).serve(np.zeros((1, 20, 30, 3), np.uint8))
+    assert boxes_found.shape == (1, 7, 4)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import efficientdet
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -124,6 +125,16 @@ def test_it_trains_averages_and_keeps(whole: Run) -> None:
         averaged = np.concatenate([np.ravel(v) for v in whole.model.detector.trainable_variables])
     assert 0 < np.abs(raw - averaged).max() < 1
     assert np.array_equal(raw, np.concatenate([np.ravel(v) for v in whole.model.detector.trainable_variables]))
+
+
+def test_batch_statistics_are_averaged_too(whole: Run) -> None:
+    average = whole.model.average
+    by_path = {variable.path: shadow for variable, shadow in zip(average.variables, average.shadows, strict=True)}
+    moving = [variable for variable in whole.model.detector.non_trainable_variables if "moving_" in variable.path]
+    assert moving
+    for variable in moving:
+        raw, averaged = (keras.ops.convert_to_numpy(each) for each in (variable, by_path[variable.path]))
+        assert (averaged != raw).any(), variable.path
 
 
 @pytest.mark.parametrize("step", [3, 4])

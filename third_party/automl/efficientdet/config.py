@@ -18,7 +18,8 @@ from efficientdet.necks.graphs import GRAPHS, WEIGHT_METHODS, Graph, custom_grap
 ACT_TYPES = ("swish", "silu", "swish_native", "hswish", "relu", "relu6", "mish", "srelu")
 """Names of activations; `layers.ACTIVATIONS` has the formulas."""
 
-NMS_METHODS = ("gaussian", "hard", "diou", "linear")
+NMS_METHODS = ("gaussian", "hard", "")
+"""Suppression that a graph can hold; automl's diou and linear exist in its numpy code alone. Empty means hard."""
 
 
 @dataclass(frozen=True, kw_only=True)

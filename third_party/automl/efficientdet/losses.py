@@ -102,7 +102,7 @@ def detection_losses(
         )
         start = end
 
-    learned = _is_nonzero(targets.boxes) if options.compat == AUTOML else (targets.class_index >= 0)[..., None]
+    learned = _is_nonzero(targets.boxes) if options.compat == AUTOML else _has_own_class(targets, config.num_classes)
     losses = {
         "class": class_loss / normalizer,
         "box": huber_box_loss(deltas, targets.boxes, learned, delta=options.delta) / (4.0 * normalizer),
@@ -230,6 +230,11 @@ def _is_nonzero(deltas: Float[Tensor, "*b a 4"]) -> Bool[Tensor, "*b a 4"]:
     There log(h / h) is exactly 0; here log(h) - log(h) may be off by a rounding.
     """
     return ops.abs(deltas) > 1e-6
+
+
+def _has_own_class(targets: Targets, num_classes: int) -> Bool[Tensor, "b a 1"]:
+    """Returns where a box is learned: with a label that the network has no column for, neither half is."""
+    return ops.logical_and(targets.class_index >= 0, targets.class_index < num_classes)[..., None]
 
 
 def _per_anchor(pyramid: Pyramid, depth: int) -> dict[int, Float[Tensor, "b a c"]]:

@@ -71,6 +71,8 @@ def detections(
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}. Received {mode!r}.")
+    if compat not in (None, "", "automl"):
+        raise ValueError(f"compat must be 'automl' or None. Received {compat!r}.")
     settings = {**config.nms_configs, **(nms_configs or {})}
     if mode == "per_class" and not settings.get("max_nms_inputs") and "max_nms_inputs" not in (nms_configs or {}):
         settings["max_nms_inputs"] = EVALUATION_NMS_INPUTS

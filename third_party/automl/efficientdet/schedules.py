@@ -50,6 +50,8 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.lr_decay_method not in METHODS:
             raise ValueError(f"lr_decay_method must be one of {', '.join(METHODS)}. Received {self.lr_decay_method!r}.")
+        if self.compat not in (None, "", "automl"):
+            raise ValueError(f"compat must be 'automl' or None. Received {self.compat!r}.")
 
     @property
     def peak(self) -> float:
