@@ -4,6 +4,8 @@ import contextlib
 import io
 import logging as standard_logging
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +101,17 @@ def silent_native_log(*, unless: bool) -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def suggest(*arguments: str) -> None:
+    """Says what to type next, so that it can be copied as it stands."""
+    program = os.path.basename(sys.argv[0])
+    if program.endswith(".py") or not program:
+        found = shutil.which("python3")
+        # In an environment that is not activated, python3 is another one.
+        is_ours = found is not None and os.path.dirname(os.path.abspath(found)) == os.path.dirname(sys.executable)
+        program = f"{'python3' if is_ours else os.path.relpath(sys.executable)} main.py"
+    logging.info("Next: %s %s", program, shlex.join(arguments))
 
 
 def is_terminal() -> bool:

@@ -9,7 +9,7 @@ from absl import logging
 from efficientdet_pipeline.commands import metadata
 from efficientdet_pipeline.commands.announcement import announce, sources_of
 from efficientdet_pipeline.commands.photos import data_identity, find_photos, progress_bar
-from efficientdet_pipeline.console import log_to_file
+from efficientdet_pipeline.console import log_to_file, suggest
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs.folder import run_folder
@@ -31,11 +31,9 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     made = make_shards(options, folder.records_path, identity, label_map=hparams.label_map)
     logging.info("Shards and manifest are in %s", folder.records_path)
     update_json(folder.metadata, metadata.of_data(options, made))
-    logging.info(
-        "Next: python3 main.py --train_file_pattern='%s'%s",
-        made.pattern("train"),
-        f" --val_file_pattern='{made.pattern('val')}'" if "val" in made.splits else " --mode=train",
-    )
+    shards = [f"--train_file_pattern={made.pattern('train')}"]
+    shards.append(f"--val_file_pattern={made.pattern('val')}" if "val" in made.splits else "--mode=train")
+    suggest(*shards)
 
 
 def make_shards(

@@ -8,6 +8,7 @@ from absl import logging
 
 from efficientdet_pipeline.commands.network import read_network, trained_weights
 from efficientdet_pipeline.commands.shards import named_classes
+from efficientdet_pipeline.console import suggest
 from efficientdet_pipeline.exporting import export
 from efficientdet_pipeline.options.reader import Sources
 
@@ -27,7 +28,9 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         hparams=network.hparams,
     )
     logging.info("saved model   %s\nfrozen graph  %s", exported.saved_model, exported.frozen_graph)
-    logging.info(
-        "Next: python3 main.py --mode=infer --saved_model_dir=%s --input_image=PHOTO.jpg --output_image_dir=out",
-        exported.saved_model,
+    suggest(
+        "--mode=infer",
+        f"--saved_model_dir={exported.saved_model}",
+        "--input_image=PHOTO.jpg",
+        "--output_image_dir=detections",
     )

@@ -14,6 +14,7 @@ from efficientdet.inputs import fit_to_canvas
 from efficientdet_pipeline.commands.network import Network
 from efficientdet_pipeline.commands.scoring import Scorer
 from efficientdet_pipeline.commands.shards import Shards
+from efficientdet_pipeline.console import suggest
 from efficientdet_pipeline.data.batches import boxes_in_pixels
 from efficientdet_pipeline.data.order import all_records
 from efficientdet_pipeline.data.records import decode_photo, parse_record
@@ -35,7 +36,7 @@ def finish(
     """Leaves the run as a user wants to find it; after --mode=train that is the checkpoint alone."""
     if scorer is None:
         logging.info("Done. Checkpoint: %s", folder.last)
-        logging.info("Next: python3 main.py --mode=export --model_dir=%s", folder.path)
+        suggest("--mode=export", f"--model_dir={folder.path}")
         return
     best = checkpoints.find_checkpoint(folder.best) or checkpoints.find_checkpoint(folder.last)
     if best is None:
@@ -102,7 +103,6 @@ def _last_row(folder: RunFolder) -> dict[str, Any]:
 
 
 def _say_next(saved_model: Path) -> None:
-    logging.info(
-        "Next: python3 main.py --mode=infer --saved_model_dir=%s --input_image=PHOTO.jpg --output_image_dir=out",
-        saved_model,
+    suggest(
+        "--mode=infer", f"--saved_model_dir={saved_model}", "--input_image=PHOTO.jpg", "--output_image_dir=detections"
     )

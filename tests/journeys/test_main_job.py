@@ -47,7 +47,7 @@ def test_says_what_it_does_and_what_is_next(trained: subprocess.CompletedProcess
     assert trained.returncode == 0, trained.stderr
     assert "url_dataset = photos.zip  (the command line)" in trained.stdout
     assert "train 15 photos" in trained.stdout
-    assert "Next: python3 main.py --mode=infer" in trained.stdout
+    assert "main.py --mode=infer" in trained.stdout
     assert "Traceback" not in trained.stderr
 
 
