@@ -84,7 +84,7 @@ def draw_validation(pictures: Path, network: Network, shards: Shards, scorer: Sc
         record = parse_record(serialized)
         photo = decode_photo(record.encoded)
         image, scale = fit_to_canvas(photo, network.config)
-        found = per_image(scorer.detect(image[None], scale[None], np.int32([photo.shape[:2]])))[0]
+        found = per_image(scorer.detect(image[None], scale[None], np.array([photo.shape[:2]], np.int32)))[0]
         truth = (boxes_in_pixels(record, photo).numpy(), record.class_ids.numpy())
         drawn.append(draw_comparison(np.asarray(photo), truth, found, label_map=network.label_map, min_score=0.3))
     pictures.mkdir(parents=True, exist_ok=True)

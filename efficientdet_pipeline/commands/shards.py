@@ -50,8 +50,8 @@ def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int 
             f"The training split must hold photos. It holds none of {sum(s.num_images for s in made.splits.values())}; "
             "check --train_set and --train_valid_split."
         )
-    has_val = val is not None and val.num_images > 0
-    if options.mode == "traineval" and not has_val:
+    val_files = val.files if val is not None and val.num_images else ()
+    if options.mode == "traineval" and not val_files:
         raise OptionsError(
             "traineval needs validation photos. The split left none "
             f"(train_valid_split={options.train_valid_split}, test_split={options.test_split}); "
@@ -59,7 +59,7 @@ def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int 
         )
     return Shards(
         train=tuple(str(made.folder / shard.name) for shard in train.files),
-        val=tuple(str(made.folder / shard.name) for shard in val.files) if has_val else (),
+        val=tuple(str(made.folder / shard.name) for shard in val_files),
         num_train=train.num_images,
         num_classes=made.num_classes,
         label_map=made.label_map,

@@ -14,7 +14,7 @@ ROWS = (
 )
 
 
-def write_metrics(path: str | Path, metrics: Mapping[str, Any], epoch: int) -> None:
+def write_metrics(path: str | Path, metrics: Mapping[str, Any], epoch: float) -> None:
     """Writes metrics.json, whole or not at all.
 
     Args:

@@ -18,7 +18,7 @@ def shaping(options: Any, network: Mapping[str, Any], resolved: Mapping[str, Any
       resolved: values that stand for what was typed, so that a default left out
         and the same value given are one run; and what identifies the photos.
     """
-    declared = declarations(type(options))
+    declared = declarations(options.__class__)
     values = {name: value for name, value in dataclasses.asdict(options).items() if declared[name].shapes}
     values |= {f"hparams.{name}": value for name, value in network.items()}
     values |= resolved

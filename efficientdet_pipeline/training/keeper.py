@@ -164,7 +164,7 @@ class Keeper(keras.callbacks.Callback):
 
     def _evaluate(self, epoch: int) -> dict[str, Any]:
         with self.model.averaged():
-            metrics = self.evaluate(epoch)
+            metrics = self.evaluate(epoch)  # type: ignore[misc] # `_is_evaluated` has looked
         numbers = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
         per_class = {f"AP_/{name}": value for name, value in metrics["per_class"].items()}
         self._scalars.write({f"eval/{name}": value for name, value in (numbers | per_class).items()}, step=self.step)

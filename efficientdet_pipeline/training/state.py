@@ -1,6 +1,7 @@
 """Everything that a step changes, as arrays by name: what a run is continued from."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +33,7 @@ def restore_state(model: TrainingModel, arrays: Mapping[str, np.ndarray]) -> Non
         variable.assign(arrays[name])
 
 
-def _variables(model: TrainingModel) -> dict[str, object]:
+def _variables(model: TrainingModel) -> dict[str, Any]:
     found = {f"weight/{variable.path}": variable for variable in model.detector.variables}
     if model.average is not None:
         paths = (variable.path for variable in model.average.variables)

@@ -24,6 +24,8 @@ class TrainingModel(Learner):
 
     def last_learning_rate(self) -> float:
         """Returns the learning rate of the step that was taken last."""
+        if self.schedule is None:
+            return float(self.optimizer.learning_rate)
         return float(self.schedule(max(0, int(self.optimizer.iterations.numpy()) - 1)))
 
     def trained_variables(self) -> list[Any]:

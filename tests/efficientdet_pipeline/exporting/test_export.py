@@ -16,6 +16,7 @@ import yaml
 from efficientdet import serving
 from efficientdet.checkpoint.names import variable_names
 from efficientdet.config import DetectorConfig, get_config
+from efficientdet.inputs import canvas_batch
 from efficientdet.model import build_model
 from efficientdet.types import Detections
 

@@ -183,7 +183,7 @@ def _refuse(key: str, expected: str, received: Any) -> None:
 
 
 def _check_names(config: DetectorConfig) -> None:
-    tables: list[tuple[str, str, Any]] = [
+    tables: list[tuple[str, Any, Any]] = [
         ("act_type", config.act_type, ACT_TYPES),
         ("backbone", config.backbone_name, BACKBONES),
         ("fpn_name", config.fpn_name or "bifpn", GRAPHS),
@@ -240,7 +240,7 @@ def _check_numbers(config: DetectorConfig) -> None:
     if not ratios or not pairs or min(ratios) <= 0:
         _refuse("aspect_ratios", "one or more numbers above 0, or pairs (width, height) of them", config.aspect_ratios)
     is_list = isinstance(config.anchor_scale, tuple)
-    scales = config.anchor_scale if is_list else (config.anchor_scale,)
+    scales: tuple[Any, ...] = config.anchor_scale if isinstance(config.anchor_scale, tuple) else (config.anchor_scale,)
     if (is_list and len(scales) != len(config.levels)) or min(scales) <= 0:
         expected = f"a number above 0, or {len(config.levels)} of them, one a level"
         _refuse("anchor_scale", expected, config.anchor_scale)

@@ -81,7 +81,8 @@ class ModelCost:
     def table(self) -> str:
         """Returns the parts, sums and output shapes as text for a terminal."""
         rows = [f"{'part':<12}{'trainable':>14}{'all weights':>14}{'multiply-adds':>20}{'kept, MB/image':>16}"]
-        for part in (*self.parts, self):
+        everything: tuple[Any, ...] = (*self.parts, self)
+        for part in everything:
             name = part.name if isinstance(part, PartCost) else "all"
             kept = 4 * part.kept if isinstance(part, PartCost) else part.training_bytes
             rows.append(f"{name:<12}{part.trainable:>14,}{part.weights:>14,}{part.flops:>20,}{kept / 1e6:>16,.1f}")

@@ -74,7 +74,7 @@ class Drawn(keras.initializers.Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
         receptive = int(np.prod(shape[:-2]))
-        fans = {"in": receptive * shape[-2], "out": receptive * shape[-1], "one": 1}
+        fans: dict[str, float] = {"in": receptive * shape[-2], "out": receptive * shape[-1], "one": 1}
         fans["average"] = (fans["in"] + fans["out"]) / 2
         numbers = self._unit_numbers(tuple(shape)) * np.float32(np.sqrt(self.variance / max(fans[self.fan], 1)))
         return ops.convert_to_tensor(numbers, dtype=dtype or "float32")

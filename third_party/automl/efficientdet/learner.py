@@ -44,7 +44,7 @@ class Learner(keras.Model):
     def compute_loss(
         self,
         x: Tensor = None,
-        y: GroundTruth | None = None,
+        y: Any = None,
         y_pred: Any = None,
         sample_weight: Any = None,
         training: bool = True,

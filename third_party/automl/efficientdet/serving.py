@@ -1,6 +1,6 @@
 """Photos in, detections out: what is exported, and what runs in a process, in one function."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -14,7 +14,7 @@ from efficientdet.types import Detections, Tensor
 
 def detect(
     images: UInt8[Tensor, "b h w 3"],
-    network: Callable[[Tensor], Mapping[str, Any]],
+    network: Callable[[Tensor], dict[str, Any]],
     config: DetectorConfig,
     *,
     mode: str = "per_class",
