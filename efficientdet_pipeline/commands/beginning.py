@@ -1,6 +1,5 @@
 """The beginning of a run: its folder, whether it may be continued, and what is said of its options."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +9,10 @@ from efficientdet_pipeline.commands.announcement import announce, sources_of
 from efficientdet_pipeline.commands.network import describe, model_name
 from efficientdet_pipeline.commands.shards import shards_identity
 from efficientdet_pipeline.console import log_to_file
-from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs import identity, records
-from efficientdet_pipeline.runs.folder import RunFolder, run_folder
+from efficientdet_pipeline.runs.folder import RunFolder, empty_folder, run_folder
 from efficientdet_pipeline.runs.lock import locked
 from efficientdet_pipeline.training import checkpoints
 
@@ -58,7 +56,7 @@ def begin(options: Any, read: Sources, hparams: Any) -> Iterator[Beginning]:
     folder = run_folder(options, identity.run_name(name, shape))
     with locked(folder.path):
         if options.overwrite:
-            _empty(folder)
+            empty_folder(folder)
         before = records.read_json(folder.metadata)
         begun_with = before.get("shaping")
         if begun_with is not None:
@@ -76,22 +74,6 @@ def begin(options: Any, read: Sources, hparams: Any) -> Iterator[Beginning]:
             begun=last is not None,
             finished=last is not None and before.get(finished_key(options.mode), 0) >= options.num_epochs,
         )
-
-
-def _empty(folder: RunFolder) -> None:
-    """Empties a run's folder; refuses to empty anything else."""
-    content = [path for path in folder.path.iterdir() if path.name != ".lock"]
-    if content and not folder.args.exists():
-        raise OptionsError(
-            f"overwrite empties a run's folder, which holds args.yaml. Received {folder.path}, which holds "
-            f"{content[0].name} and no args.yaml; choose another folder, or empty it by hand.",
-            option="overwrite",
-        )
-    for path in content:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def finished_key(mode: str) -> str:

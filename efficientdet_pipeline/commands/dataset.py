@@ -12,7 +12,8 @@ from efficientdet_pipeline.commands.photos import data_identity, find_photos, pr
 from efficientdet_pipeline.console import log_to_file, suggest
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.reader import Sources
-from efficientdet_pipeline.runs.folder import run_folder
+from efficientdet_pipeline.runs.folder import empty_folder, run_folder
+from efficientdet_pipeline.runs.lock import locked
 from efficientdet_pipeline.runs.records import update_json, write_args
 from tfrmod import convert, manifest
 from tfrmod.checks import CODES
@@ -25,15 +26,18 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     """Converts the photos that the options name."""
     identity = data_identity(options)
     folder = run_folder(options, f"dataset-{identity[:8]}")
-    log_to_file(folder.log)
-    announce(folder.path, options, read, hparams)
-    write_args(folder.args, options, sources_of(read, hparams))
-    made = make_shards(options, folder.records_path, identity, label_map=hparams.label_map)
-    logging.info("Shards and manifest are in %s", folder.records_path)
-    update_json(folder.metadata, metadata.of_data(options, made))
-    shards = [f"--train_file_pattern={made.pattern('train')}"]
-    shards.append(f"--val_file_pattern={made.pattern('val')}" if "val" in made.splits else "--mode=train")
-    suggest(*shards)
+    with locked(folder.path):
+        if options.overwrite:
+            empty_folder(folder)
+        log_to_file(folder.log)
+        announce(folder.path, options, read, hparams)
+        write_args(folder.args, options, sources_of(read, hparams))
+        made = make_shards(options, folder.records_path, identity, label_map=hparams.label_map)
+        logging.info("Shards and manifest are in %s", folder.records_path)
+        update_json(folder.metadata, metadata.of_data(options, made))
+        shards = [f"--train_file_pattern={made.pattern('train')}"]
+        shards.append(f"--val_file_pattern={made.pattern('val')}" if "val" in made.splits else "--mode=train")
+        suggest(*shards)
 
 
 def make_shards(

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.options.declare import option
-from efficientdet_pipeline.options.run import RunOptions, check
+from efficientdet_pipeline.options.run import RunOptions, SeedOptions, check
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetOptions(RunOptions):
+class DatasetOptions(RunOptions, SeedOptions):
     """Photos in, shards out."""
 
+    overwrite: bool = option(False)
+    """Begin the run anew: its folder is emptied first. Nothing else is ever deleted."""
     url_dataset: str = option("")
     """The annotated photos: http(s) address of a zip, a local zip, a folder, or `demo` for the embedded data set."""
     dataset_sha256: str = option("")

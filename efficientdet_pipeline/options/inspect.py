@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from efficientdet_pipeline.options.declare import option
 from efficientdet_pipeline.options.evaluate import CheckpointOptions
 from efficientdet_pipeline.options.network import NetworkOptions
-from efficientdet_pipeline.options.run import check, check_choice
+from efficientdet_pipeline.options.run import SeedOptions, check, check_choice
 
 SUBJECTS = ("records", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectOptions(CheckpointOptions, NetworkOptions):
+class InspectOptions(CheckpointOptions, NetworkOptions, SeedOptions):
     """What is in the shards, and what the network costs."""
 
     what: str = option("records", choices=SUBJECTS)

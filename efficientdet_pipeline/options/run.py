@@ -19,15 +19,25 @@ class GeneralOptions:
     """Log everything, show tracebacks, and run the model eagerly (slow)."""
     traceback: bool = option(False)
     """Show the traceback of an error beneath its sentence."""
+
+    def __post_init__(self) -> None:
+        """Checks what needs no look at the data; each class checks its own fields."""
+        for name, value in vars(self).items():
+            is_finite = not isinstance(value, float) or math.isfinite(value)
+            check(is_finite, name, value, "a finite number", "leave it out for the default")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedOptions(GeneralOptions):
+    """Chance."""
+
     tf_random_seed: int = option(111111, aliases=("seed",), shapes=True)
     """Seed of the split, the weights, the order of the photos and every augmentation."""
 
     def __post_init__(self) -> None:
-        """Checks what needs no look at the data; each class checks its own fields."""
+        """Checks the seed."""
+        super().__post_init__()
         check(0 <= self.tf_random_seed < 2**32, "tf_random_seed", self.tf_random_seed, "from 0 to 2^32 - 1", "try 1")
-        for name, value in vars(self).items():
-            is_finite = not isinstance(value, float) or math.isfinite(value)
-            check(is_finite, name, value, "a finite number", "leave it out for the default")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +52,6 @@ class RunOptions(GeneralOptions):
     """The run's folder itself, instead of workspace and run_name."""
     model_ckpts: str = option("")
     """Output root: the run's folder becomes ROOT/model, the export ROOT/freeze_model."""
-    overwrite: bool = option(False)
-    """Begin the run anew: its folder is emptied first. Nothing else is ever deleted."""
 
     def __post_init__(self) -> None:
         """Checks the run's name."""

@@ -49,7 +49,7 @@ def build_training_model(
         optimizer=optimizer,
         # Left on "auto" Keras would compile for the CPU, where XLA is about eight times slower here.
         jit_compile=options.use_xla or bool(tf.config.list_physical_devices("GPU")),
-        steps_per_execution=options.steps_per_execution,
+        steps_per_execution=_steps_per_execution(options.steps_per_execution, steps_per_epoch),
         run_eagerly=options.debug,
     )
     if options.moving_average_decay > 0:
@@ -103,6 +103,14 @@ def train(
             "The same command continues there.",
             exit_code=request.exit_code,
         )
+
+
+def _steps_per_execution(asked: int, steps_per_epoch: int) -> int:
+    """Returns the most steps up to `asked` that divide an epoch; Keras would run on beyond the epoch's end."""
+    fitting = max(steps for steps in range(1, min(asked, steps_per_epoch) + 1) if steps_per_epoch % steps == 0)
+    if fitting != asked:
+        logging.info("steps_per_execution is %d: %d do not divide the %d of an epoch.", fitting, asked, steps_per_epoch)
+    return fitting
 
 
 def _frozen(detector: keras.Model, expression: str) -> frozenset[str]:
