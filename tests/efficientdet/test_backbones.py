@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from efficientdet.backbones import BACKBONES, build_backbone
-from efficientdet.backbones.efficientnet import SCALES, STAGES, block_specs, parse_stage, round_filters
+from efficientdet.backbones.stages import SCALES, STAGES, block_specs, parse_stage, round_filters
 from efficientdet.config import get_config
 
 # (stem, blocks of each stage and their filters), recorded from google/automl.

@@ -11,6 +11,7 @@ from typing import Any
 
 from efficientdet import hparams as hparams_page
 from efficientdet.backbones import BACKBONES
+from efficientdet.backbones.stages import STAGES, block_specs, last_of_levels
 from efficientdet.heads import HEADS
 from efficientdet.hparams import HPARAMS, NETWORK, NMS_HPARAMS, model_hparams, parse_hparams, unknown_name
 from efficientdet.necks.graphs import GRAPHS, WEIGHT_METHODS, Graph, custom_graph
@@ -86,6 +87,7 @@ class DetectorConfig:
             object.__setattr__(self, key, value)
         _check_names(self)
         _check_pyramid(self)
+        _check_backbone(self)
         _check_numbers(self)
 
     @property
@@ -224,6 +226,19 @@ def _check_pyramid(config: DetectorConfig) -> None:
                 f"that is multiples of {2**config.max_level}. "
                 f"Received image_size={config.image_size} (height, width)."
             )
+
+
+def _check_backbone(config: DetectorConfig) -> None:
+    stages = (config.backbone_config or {}).get("blocks", STAGES)
+    if not isinstance(stages, (list, tuple)) or not stages:
+        _refuse("backbone_config.blocks", f"a list of stages such as {STAGES[2]}", stages)
+    num_levels = len(last_of_levels(block_specs(config.backbone_name, stages)))
+    wanted = min(config.max_level, 5)
+    if num_levels < wanted:
+        raise ValueError(
+            f"backbone_config must give levels up to {wanted}. Received stages that give {num_levels}; each stage "
+            "with stride 2 begins one more."
+        )
 
 
 def _check_numbers(config: DetectorConfig) -> None:

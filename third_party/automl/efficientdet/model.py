@@ -53,11 +53,6 @@ class Detector(keras.Model):
         self.backbone.build(input_shape)
         channels = self.backbone.channels
         wanted = [level for level in self.config.levels if level <= 5]
-        if not set(wanted) <= channels.keys():
-            raise ValueError(
-                f"{self.config.backbone_name} must have levels {wanted}. "
-                f"backbone_config gives levels {list(channels)}; each stage with stride 2 ends one."
-            )
         self.neck.build({level: (None, None, None, channels[level]) for level in wanted})
         shapes = dict.fromkeys(self.config.levels, (None, None, None, self.config.fpn_num_filters))
         for head in (self.class_head, self.box_head, self.mask_head):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from efficientdet.backbones.efficientnet import block_specs
+from efficientdet.backbones.stages import block_specs
 from efficientdet.checkpoint.contents import Shape
 from efficientdet.hparams import MODELS, model_hparams
 

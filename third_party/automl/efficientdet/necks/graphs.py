@@ -95,7 +95,10 @@ def custom_graph(fpn_config: Mapping[str, Any], *, min_level: int, max_level: in
     """
     num_levels = max_level - min_level + 1
     graph = []
-    for position, entry in enumerate(fpn_config.get("nodes") or ()):
+    nodes = fpn_config.get("nodes") or ()
+    if not isinstance(nodes, (list, tuple)):
+        raise ValueError(f"fpn_config.nodes must be a list of nodes. Received {nodes!r}.")
+    for position, entry in enumerate(nodes):
         try:
             node = Node(int(entry["feat_level"]), tuple(int(number) for number in entry["inputs_offsets"]))
         except (TypeError, KeyError, ValueError):
