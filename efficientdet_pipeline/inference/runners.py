@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import yaml
+from absl import logging
 from efficientdet.checkpoint import load_checkpoint
 from efficientdet.config import DetectorConfig
 from efficientdet.model import build_model
@@ -79,7 +80,7 @@ def load_runner(model_path: str | Path, config: DetectorConfig | None = None, *,
         )
     model = build_model(config)
     # As given: a checkpoint may be an address too. Whole: a network that is random in part detects nonsense.
-    load_checkpoint(model, model_path, skip_mismatch=False)
+    logging.info("%s", load_checkpoint(model, model_path, skip_mismatch=False))
     return model_runner(model, config, mode=mode)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 Start = Callable[..., subprocess.CompletedProcess[str]]
 
-# A few hundred numbers a layer, and everything that draws or keeps state: drop path in backbone and heads, batch
+# A few hundred numbers a layer, and everything that draws or keeps state: drop path in the heads, batch
 # statistics, metrics, an image without objects.
 LEARN = """
 import json

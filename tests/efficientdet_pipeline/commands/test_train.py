@@ -20,6 +20,19 @@ def test_labels_beyond_num_classes_are_refused(num_classes: int, refused: bool) 
         _check_classes(network, shards)
 
 
+def test_one_class_more_than_there_are_is_told() -> None:
+    # Users of google/automl give K + 1 out of habit.
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("absl.logging.warning", lambda text, *values: said.append(text % values))
+        network = SimpleNamespace(config=SimpleNamespace(num_classes=4, heads=["object_detection"]))
+        _check_classes(network, SimpleNamespace(num_classes=3))
+    assert said == [
+        "num_classes is 4 and the largest label id 3: the background needs no class of its own here, so that one class "
+        "will never be seen."
+    ]
+
+
 def test_heads_that_nothing_teaches_are_refused() -> None:
     network = SimpleNamespace(config=SimpleNamespace(num_classes=3, heads=["object_detection", "segmentation"]))
     with pytest.raises(OptionsError, match="heads must be object_detection alone"):
