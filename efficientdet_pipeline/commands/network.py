@@ -14,8 +14,8 @@ from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.hparams import network_overrides
-from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import RunFolder, find_run
+from tfrmod import atomic
 
 DEFAULT_MODEL = "efficientdet-d0"
 
@@ -32,7 +32,7 @@ class Network:
     def write(self, path: Path) -> None:
         """Writes the description as hyper-parameters, which --hparams reads too."""
         content = {**self.config.to_hparams(), "label_map": self.label_map}
-        records.write_text(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        atomic.write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def model_name(options: Any) -> str:

@@ -1,10 +1,11 @@
 """The numbers of an evaluation, for the eye and for the next program."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tfrmod import atomic
 
 ROWS = (
     ("AP", "AP50", "AP75"),
@@ -21,15 +22,8 @@ def write_metrics(path: str | Path, metrics: Mapping[str, Any], epoch: float) ->
       metrics: from `coco_metrics`; -1 stays -1, COCO's word for "nothing there to measure".
       epoch: the number of finished epochs of the weights that were evaluated.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        text = json.dumps({"epoch": epoch, **metrics}, indent=2, ensure_ascii=False)
-        unfinished.write_text(f"{text}\n", encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    text = json.dumps({"epoch": epoch, **metrics}, indent=2, ensure_ascii=False)
+    atomic.write_file(Path(path), f"{text}\n")
 
 
 def format_table(metrics: Mapping[str, Any]) -> str:

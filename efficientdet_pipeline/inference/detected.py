@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from efficientdet.types import Detections
 
-from efficientdet_pipeline.inference.files import write_whole
+from tfrmod import atomic
 
 
 class ImageDetections(NamedTuple):
@@ -75,4 +75,4 @@ def class_name(class_id: int, label_map: Mapping[int, str]) -> str:
 
 def write_detections_json(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Writes a JSON list of `image_record`s, one image after the other, whole or not at all."""
-    write_whole(path, (json.dumps(list(records), indent=1, ensure_ascii=False) + "\n").encode())
+    atomic.write_file(Path(path), json.dumps(list(records), indent=1, ensure_ascii=False) + "\n")

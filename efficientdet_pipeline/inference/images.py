@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.inference.files import write_whole
-from tfrmod import pixels
+from tfrmod import atomic, pixels
 from tfrmod.errors import DatasetError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
@@ -91,7 +90,7 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     picture_format = Image.registered_extensions()[Path(path).suffix.lower()]
     content = io.BytesIO()
     Image.fromarray(image).save(content, picture_format, **({"quality": 95} if picture_format == "JPEG" else {}))
-    write_whole(path, content.getvalue())
+    atomic.write_file(Path(path), content.getvalue())
 
 
 def output_paths(images: Sequence[Path], output_dir: str | Path) -> list[Path]:

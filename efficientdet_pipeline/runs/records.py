@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tfrmod import atomic
 
 
 def write_args(path: Path, options: Any, source_of: Mapping[str, str]) -> None:
@@ -16,7 +17,7 @@ def write_args(path: Path, options: Any, source_of: Mapping[str, str]) -> None:
     for name, value in dataclasses.asdict(options).items():
         text = yaml.safe_dump({name: value}, default_flow_style=False, allow_unicode=True, width=10**6).strip()
         lines.append(f"{text}  # {source_of[name]}" if name in source_of else text)
-    write_text(path, "\n".join(lines) + "\n")
+    atomic.write_file(path, "\n".join(lines) + "\n")
 
 
 def read_args(path: Path) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def read_args(path: Path) -> dict[str, Any]:
 
 def update_json(path: Path, values: Mapping[str, Any]) -> None:
     """Adds the values to a JSON file's object, or begins it."""
-    write_text(path, json.dumps({**read_json(path), **values}, indent=2, ensure_ascii=False) + "\n")
+    atomic.write_file(path, json.dumps({**read_json(path), **values}, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -38,11 +39,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text, encoding="utf-8")
-    os.replace(fresh, path)

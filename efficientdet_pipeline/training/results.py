@@ -2,12 +2,13 @@
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+
+from tfrmod import atomic
 
 COLUMNS = (
     "epoch step seconds learning_rate loss class_loss box_loss box_iou_loss reg_l2_loss "
@@ -35,9 +36,7 @@ class Results:
         writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        fresh = self.path.with_name(f".{self.path.name}.new")
-        fresh.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(fresh, self.path)
+        atomic.write_file(self.path, text.getvalue())
 
 
 def _cell(value: Any) -> Any:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from efficientdet_pipeline.options.train import TrainOptions
-from efficientdet_pipeline.runs.records import read_args, read_json, update_json, write_args, write_text
+from efficientdet_pipeline.runs.records import read_args, read_json, update_json, write_args
+from tfrmod.atomic import write_file
 
 
 def test_args_hold_every_option_as_it_was(tmp_path: Path) -> None:
@@ -47,6 +48,6 @@ def test_a_missing_or_cut_or_foreign_json_is_empty(tmp_path: Path) -> None:
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
-    write_text(tmp_path / "x.txt", "first and longer")
-    write_text(tmp_path / "x.txt", "second")
+    write_file(tmp_path / "x.txt", "first and longer")
+    write_file(tmp_path / "x.txt", "second")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x.txt", "second")]
