@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
-
-POLICY_NAMES = ("", "v0", "v1", "v2", "v3", "test", "randaug")
+from efficientdet_pipeline.options.train import POLICIES as POLICY_NAMES
 
 
 @dataclass(frozen=True, kw_only=True)
