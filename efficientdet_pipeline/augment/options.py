@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.train import POLICIES as POLICY_NAMES
+from efficientdet_pipeline.options.augmentation import POLICIES as POLICY_NAMES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,85 @@
+"""Options that say how the weights learn."""
+
+from dataclasses import dataclass
+
+from efficientdet_pipeline.options.augmentation import AugmentationOptions
+from efficientdet_pipeline.options.declare import option
+from efficientdet_pipeline.options.run import check, check_choice
+
+NOT_NEGATIVE = (
+    "lr_warmup_init",
+    "lr_warmup_epoch",
+    "clip_gradients_norm",
+    "weight_decay",
+    "alpha",
+    "gamma",
+    "box_loss_weight",
+    "iou_loss_weight",
+    "poly_lr_power",
+    "first_lr_drop_epoch",
+    "second_lr_drop_epoch",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationOptions(AugmentationOptions):
+    """How the weights learn."""
+
+    num_epochs: int = option(50)
+    """How often every photo is seen; a larger number extends a finished run."""
+    batch_size: int = option(8, shapes=True)
+    """Photos a step, summed over all devices."""
+    optimizer: str = option("sgd", choices=("sgd", "adam", "adamw"), shapes=True)
+    """sgd with momentum, adam, or adamw."""
+    learning_rate: float = option(0.08, shapes=True)
+    """Learning rate for a batch of 64; scaled by batch_size / 64."""
+    lr_warmup_init: float = option(0.008, shapes=True)
+    """Learning rate that the warm-up starts from, for a batch of 64; scaled likewise."""
+    lr_warmup_epoch: float = option(1.0, shapes=True)
+    """Length of the warm-up in epochs."""
+    lr_decay_method: str = option("cosine", choices=("cosine", "stepwise", "polynomial", "constant"), shapes=True)
+    """The curve after the warm-up; cosine and polynomial end at zero."""
+    first_lr_drop_epoch: float = option(200.0, shapes=True)
+    """Epoch of the first tenfold drop (stepwise)."""
+    second_lr_drop_epoch: float = option(250.0, shapes=True)
+    """Epoch of the second tenfold drop (stepwise)."""
+    poly_lr_power: float = option(0.9, shapes=True)
+    """Exponent of the polynomial curve."""
+    momentum: float = option(0.9, shapes=True)
+    """Momentum of sgd, beta_1 of adam and adamw."""
+    clip_gradients_norm: float = option(10.0, shapes=True)
+    """Largest norm of each gradient, then of all together; 0 switches clipping off."""
+    moving_average_decay: float = option(0.9998, shapes=True)
+    """Decay of the moving average of the weights, which is evaluated and exported; 0 switches it off."""
+    weight_decay: float = option(4e-5, shapes=True)
+    """L2 penalty on the kernels."""
+    label_smoothing: float = option(0.0, shapes=True)
+    """Share by which class targets are drawn to one half."""
+    alpha: float = option(0.25, shapes=True)
+    """Weight of positives in the focal loss."""
+    gamma: float = option(1.5, shapes=True)
+    """Exponent of the focal loss."""
+    delta: float = option(0.1, shapes=True)
+    """Where the Huber loss of the boxes turns linear."""
+    box_loss_weight: float = option(50.0, shapes=True)
+    """Weight of the Huber loss of the boxes; 0 switches it off."""
+    iou_loss_type: str = option("", choices=("", "iou", "giou", "diou", "ciou"), shapes=True)
+    """Additional loss on the overlap of boxes; empty for none."""
+    iou_loss_weight: float = option(1.0, shapes=True)
+    """Weight of the overlap loss."""
+    var_freeze_expr: str = option("", shapes=True)
+    """Regular expression, matched from the start of automl's variable names; what matches is not trained."""
+
+    def __post_init__(self) -> None:
+        """Checks every number's range."""
+        super().__post_init__()
+        for name in ("num_epochs", "batch_size"):
+            check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1", "try 8")
+        for name in ("learning_rate", "delta"):
+            check(getattr(self, name) > 0, name, getattr(self, name), "above 0", "leave it out for the default")
+        for name in NOT_NEGATIVE:
+            check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more", "leave it out for the default")
+        for name in ("momentum", "moving_average_decay", "label_smoothing"):
+            check(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1", "0 is off")
+        for name in ("optimizer", "lr_decay_method", "iou_loss_type"):
+            check_choice(name, getattr(self, name), self.__dataclass_fields__[name].metadata["choices"])
