@@ -112,6 +112,6 @@ def test_the_public_door_opens_on_use() -> None:
 
 
 def test_every_activation_has_a_formula() -> None:
-    from efficientdet.layers import ACTIVATIONS
+    from efficientdet.activations import ACTIVATIONS
 
     assert tuple(ACTIVATIONS) == ACT_TYPES

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 from efficientdet import layers
+from efficientdet.activations import ACTIVATIONS
 from efficientdet.layers import (
-    ACTIVATIONS,
     BatchNormalization,
     Drawn,
     DropPath,

@@ -17,7 +17,7 @@ from efficientdet.hparams import HPARAMS, NETWORK, NMS_HPARAMS, model_hparams, p
 from efficientdet.necks.graphs import GRAPHS, WEIGHT_METHODS, Graph, custom_graph
 
 ACT_TYPES = ("swish", "silu", "swish_native", "hswish", "relu", "relu6", "mish", "srelu")
-"""Names of activations; `layers.ACTIVATIONS` has the formulas."""
+"""Names of activations; `activations.ACTIVATIONS` has the formulas."""
 
 NMS_METHODS = ("gaussian", "hard", "")
 """Suppression that a graph can hold; automl's diou and linear exist in its numpy code alone. Empty means hard."""

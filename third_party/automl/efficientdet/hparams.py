@@ -394,7 +394,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"No hparams file {path}. Give the path of a .yaml file, or pairs such as a=1,b=2.")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), HparamsLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be plain YAML, tuples allowed. It could not be read: {error}") from error
     if content is None:
         return {}

@@ -3,8 +3,10 @@
 `b` batch, `h w` height and width, `c` channels.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,43 +18,6 @@ if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 else:
     tf = None
-
-
-@ops.custom_gradient
-def _silu(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
-    """Returns x * sigmoid(x).
-
-    The gradient is made of the output, which the next layer keeps anyway, and
-    of the sigmoid in place of the input: as much memory as TensorFlow's own
-    takes, and no sigmoid a second time.
-    """
-    gate = ops.sigmoid(x)
-    y = x * gate
-
-    def gradient(upstream: Tensor) -> Tensor:
-        return upstream * (gate + y * (1.0 - gate))
-
-    return y, gradient
-
-
-def _srelu(x: Tensor) -> Tensor:
-    """Returns a relu whose corner is rounded; automl's smoothness, 20 to the fourth power."""
-    smoothness = 20.0**4
-    positive = ops.relu(x)
-    return positive - ops.log1p(smoothness * positive) / smoothness
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "swish": _silu,
-    "silu": _silu,
-    "swish_native": _silu,
-    "hswish": lambda x: x * ops.relu6(x + 3.0) / 6.0,
-    "relu": ops.relu,
-    "relu6": ops.relu6,
-    "mish": lambda x: x * ops.tanh(ops.softplus(x)),
-    "srelu": _srelu,
-}
-"""act_type → its formula."""
 
 
 class Drawn(keras.initializers.Initializer):
@@ -100,6 +65,77 @@ GLOROT_UNIFORM = Drawn("uniform", fan="average")
 """Glorot and Bengio, 2010: for kernels of which automl asks nothing else."""
 
 
+class Statistics(NamedTuple):
+    """What one normalisation saw in a batch."""
+
+    layer: "BatchNormalization"
+    mean: Tensor
+    variance: Tensor
+    """Unbiased."""
+
+
+class _Collectors(threading.local):
+    """The lists that are being filled, innermost last; each replica of a strategy traces in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.open: list[list[Statistics]] = []
+
+
+_collectors = _Collectors()
+
+
+@contextlib.contextmanager
+def collected_statistics() -> Iterator[list[Statistics]]:
+    """Yields a list that takes the batch statistics seen inside; the moving ones stay as they are.
+
+    Only at its end does a step know whether it was a good one. `move_statistics`
+    then does what the layers have left undone.
+    """
+    collected: list[Statistics] = []
+    _collectors.open.append(collected)
+    try:
+        yield collected
+    finally:
+        _collectors.open.pop()
+
+
+def move_statistics(collected: Sequence[Statistics]) -> None:
+    """Takes batch statistics into the moving ones, or hands them to the collector around."""
+    if _collectors.open:
+        _collectors.open[-1].extend(collected)
+        return
+    for layer, mean, variance in collected:
+        for moving, batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            moving.assign(moving - (moving - batch) * (1.0 - layer.momentum))
+
+
+def recomputed(function: Callable[..., Any], *inputs: Tensor) -> Any:
+    """Returns `function(*inputs)`, whose gradient computes it once more in place of keeping what is inside.
+
+    Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". Batch
+    statistics leave it as outputs, and are so seen once.
+
+    Args:
+      function: from tensors to a structure of tensors; it changes no variable
+        but by `move_statistics`.
+      *inputs: what it is differentiated by, beside its variables.
+    """
+    around: list[Any] = []
+
+    def computed(*inputs: Tensor) -> tuple[Tensor, ...]:
+        with collected_statistics() as collected:
+            outputs = function(*inputs)
+        # What is no tensor goes past the engine.
+        around[:] = keras.tree.map_structure(lambda _: 0, outputs), [layer for layer, *_ in collected]
+        return (*keras.tree.flatten(outputs), *(ops.stop_gradient(value) for _, *pair in collected for value in pair))
+
+    values = list(keras.remat(computed)(*inputs))
+    structure, layers = around
+    num_outputs = len(values) - 2 * len(layers)
+    move_statistics(list(map(Statistics, layers, values[num_outputs::2], values[num_outputs + 1 :: 2])))
+    return keras.tree.pack_sequence_as(structure, values[:num_outputs])
+
+
 class BatchNormalization(keras.layers.Layer):
     """Batch normalisation with automl's numbers: momentum 0.99, epsilon 0.001.
 
@@ -145,8 +181,7 @@ class BatchNormalization(keras.layers.Layer):
         else:
             normalized, mean, variance = self._from_fused_kernel(x, training)
         if training:
-            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving - (moving - batch) * (1.0 - self.momentum))
+            move_statistics([Statistics(self, mean, variance)])
         return normalized
 
     def _from_fused_kernel(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -225,7 +260,8 @@ def uniform_of(seed: Tensor, index: int, size: int | Tensor) -> Tensor:
     """Returns numbers in [0, 1) that depend on the arguments alone, the same on every backend.
 
     Args:
-      seed: two uint32, seed and step.
+      seed: two uint32, seed and step; two more where the numbers are a part of
+        more: which part, and of how many that take turns.
       index: tells apart the places that draw with the same seed.
       size: how many numbers.
     """
@@ -241,7 +277,10 @@ def uniform_of(seed: Tensor, index: int, size: int | Tensor) -> Tensor:
     seed = ops.cast(seed, "uint32")
     bits = mixed(mixed(seed[0] + ops.cast(0x9E3779B9, "uint32")) + seed[1])
     bits = mixed(bits + ops.cast(index, "uint32"))
-    bits = mixed(bits + ops.cast(ops.arange(size, dtype="int32"), "uint32"))
+    places = ops.cast(ops.arange(size, dtype="int32"), "uint32")
+    if seed.shape[0] == 4:
+        places = places * seed[3] + seed[2]
+    bits = mixed(bits + places)
     return ops.cast(ops.right_shift(bits, ops.cast(8, "uint32")), "float32") / 2.0**24
 
 

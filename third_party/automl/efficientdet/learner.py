@@ -1,5 +1,6 @@
 """The detector, able to learn: what Keras's `fit` needs beyond the network."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,7 +10,7 @@ from efficientdet.anchors import anchor_boxes
 from efficientdet.assign import assign_targets
 from efficientdet.config import DetectorConfig
 from efficientdet.losses import LossOptions, detection_losses, l2_regularization
-from efficientdet.types import GroundTruth, Tensor
+from efficientdet.types import GroundTruth, Targets, Tensor
 
 
 class Learner(keras.Model):
@@ -37,9 +38,9 @@ class Learner(keras.Model):
         """Nothing to make: the detector brings its variables."""
         self.built = True
 
-    def call(self, images: Tensor, training: bool | None = None) -> dict[str, Any]:
-        """Returns the detector's raw outputs."""
-        return self.detector(images, training=training)
+    def call(self, images: Tensor, training: bool | None = None, seed: Tensor | None = None) -> dict[str, Any]:
+        """Returns the detector's raw outputs; `seed` is what the detector drops by."""
+        return self.detector(images, training=training, seed=seed)
 
     def compute_loss(
         self,
@@ -49,28 +50,45 @@ class Learner(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """Returns the weighted sum of all losses, a scalar."""
+        """Returns the weighted sum of all losses, a scalar, and takes all into their running means."""
         targets = assign_targets(self.anchors, GroundTruth(*y))
+        losses = self.losses(y_pred, targets, self.normalizer(targets))
+        self.track(losses)
+        return losses["loss"]
+
+    def normalizer(self, targets: Targets) -> Tensor:
+        """Returns what the sums over a batch are divided by: positives of all devices, plus one."""
         # One more than there are, as automl has it: a batch without objects must not divide by zero.
-        normalizer = self.sum_over_devices(ops.sum(targets.num_positives)) + 1.0
+        return self.sum_over_devices(ops.sum(targets.num_positives)) + 1.0
+
+    def losses(self, outputs: dict[str, Any], targets: Targets, normalizer: Tensor, *, parts: int = 1) -> dict:
+        """Returns the weighted sum of all losses as "loss", and what it is made of.
+
+        Args:
+          outputs: of the network.
+          targets: of the same photos.
+          normalizer: what sums are divided by.
+          parts: that the batch is computed in; the losses of all parts add up to the batch's.
+        """
         options = self.loss_options
         losses = detection_losses(
-            self.config, y_pred, targets, anchors=self.anchors, options=options, normalizer=normalizer
+            self.config, outputs, targets, anchors=self.anchors, options=options, normalizer=normalizer
         )
-        # The devices' losses are summed, and the penalty on the weights must count once.
-        l2 = l2_regularization(self.detector.trainable_variables, options.weight_decay) / self.num_devices
+        # What devices and parts give is summed, and the penalty on the weights must count once.
+        l2 = l2_regularization(self.trained_variables(), options.weight_decay) / (self.num_devices * parts)
         total = losses["class"] + options.box_loss_weight * losses["box"] + l2
         if "box_iou" in losses:
             total = total + options.iou_loss_weight * losses["box_iou"]
-            self.trackers["box_iou_loss"].update_state(ops.stop_gradient(losses["box_iou"]) * self.num_devices)
-        for name, value in (
-            ("loss", total),
-            ("class_loss", losses["class"]),
-            ("box_loss", losses["box"]),
-            ("reg_l2_loss", l2),
-        ):
+        return {"loss": total, "reg_l2_loss": l2, **{f"{name}_loss": value for name, value in losses.items()}}
+
+    def track(self, values: dict[str, Tensor]) -> None:
+        """Takes a batch's values into the running means of the same names."""
+        for name, value in values.items():
             self.trackers[name].update_state(ops.stop_gradient(value) * self.num_devices)
-        return total
+
+    def trained_variables(self) -> Sequence[keras.Variable]:
+        """Returns the variables that gradients are applied to."""
+        return self.detector.trainable_variables
 
     @property
     def num_devices(self) -> int:

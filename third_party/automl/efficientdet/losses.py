@@ -39,6 +39,9 @@ class LossOptions:
     """iou, giou, diou, ciou, or None for no such loss."""
     iou_loss_weight: float = 1.0
     weight_decay: float = 4e-5
+    class_weights: tuple[float, ...] = ()
+    """How much an object of each class counts, by class index: its own entry of the class loss, and its box. Empty:
+    all alike."""
     compat: str | None = None
     """"automl" for the original's arithmetic to the letter: coordinates that should be exactly 0 are not learned,
     and the weight of CIoU's aspect term takes part in the gradient."""
@@ -89,6 +92,7 @@ def detection_losses(
     if normalizer is None:
         normalizer = ops.sum(targets.num_positives) + 1.0
 
+    weights = _object_weights(targets.class_index, options.class_weights)
     class_loss, start = 0.0, 0
     # Level by level, because joining the levels would copy the largest tensor of the whole step.
     for level_logits in logits.values():
@@ -99,13 +103,15 @@ def detection_losses(
             alpha=options.alpha,
             gamma=options.gamma,
             label_smoothing=options.label_smoothing,
+            weights=None if weights is None else weights[:, start:end],
         )
         start = end
 
     learned = _is_nonzero(targets.boxes) if options.compat == AUTOML else _has_own_class(targets, config.num_classes)
     losses = {
         "class": class_loss / normalizer,
-        "box": huber_box_loss(deltas, targets.boxes, learned, delta=options.delta) / (4.0 * normalizer),
+        "box": huber_box_loss(deltas, targets.boxes, learned, delta=options.delta, weights=weights)
+        / (4.0 * normalizer),
     }
     if options.iou_loss_type:
         overlap_loss = _encoded_iou_loss(
@@ -113,8 +119,8 @@ def detection_losses(
             targets.boxes,
             learned,
             anchors=anchors,
-            kind=options.iou_loss_type,
-            weight_learns=options.compat == AUTOML,
+            options=options,
+            weights=weights,
         )
         # automl divides by four here too, though there is one number a box; iou_loss_weight is meant for that.
         losses["box_iou"] = overlap_loss / (4.0 * normalizer)
@@ -128,6 +134,7 @@ def focal_loss(
     alpha: float,
     gamma: float,
     label_smoothing: float = 0.0,
+    weights: Float[Tensor, "*b a"] | None = None,
 ) -> Tensor:
     """Returns the focal loss, summed over anchors and classes.
 
@@ -142,6 +149,7 @@ def focal_loss(
       alpha: weight of the one positive entry of an anchor that has one.
       gamma: 0 leaves plain weighted cross-entropy.
       label_smoothing: how far labels are drawn towards one half.
+      weights: of the one positive entry of each anchor; None: all are 1.
     """
 
     def wrongness(wrong: Tensor) -> Tensor:
@@ -160,12 +168,20 @@ def focal_loss(
     is_own_class = ops.equal(class_index[..., None], ops.arange(num_classes, dtype="int32"))
     own_logit = ops.sum(ops.where(is_own_class, logits, 0.0), axis=-1)
     is_positive = ops.logical_and(class_index >= 0, class_index < num_classes)
-    correction = alpha * wrongness(-own_logit) - (1.0 - alpha) * wrongness(own_logit)
+    as_positive = alpha * wrongness(-own_logit)
+    if weights is not None:
+        as_positive = as_positive * weights
+    correction = as_positive - (1.0 - alpha) * wrongness(own_logit)
     return (1.0 - alpha) * ops.sum(as_negative) + ops.sum(ops.where(is_positive, correction, 0.0))
 
 
 def huber_box_loss(
-    deltas: Float[Tensor, "*b a 4"], targets: Float[Tensor, "*b a 4"], learned: Bool[Tensor, "*#b a c"], *, delta: float
+    deltas: Float[Tensor, "*b a 4"],
+    targets: Float[Tensor, "*b a 4"],
+    learned: Bool[Tensor, "*#b a c"],
+    *,
+    delta: float,
+    weights: Float[Tensor, "*b a"] | None = None,
 ) -> Tensor:
     """Returns the Huber loss of encoded boxes, summed over all coordinates.
 
@@ -174,11 +190,14 @@ def huber_box_loss(
       targets: as `boxes.encode_boxes` writes them.
       learned: which entries count; the last axis is 4, or 1 for whole boxes.
       delta: error from which the loss grows linearly.
+      weights: of each box; None: all are 1.
     """
     error = ops.abs(deltas - targets)
     # Equal to 0.5 e^2 up to delta and delta * (e - delta / 2) beyond, without a choice.
     quadratic = ops.minimum(error, delta)
     loss = quadratic * (error - 0.5 * quadratic)
+    if weights is not None:
+        loss = loss * weights[..., None]
     return ops.sum(ops.where(learned, loss, 0.0))
 
 
@@ -203,13 +222,23 @@ def iou_box_loss(
 
 
 def _encoded_iou_loss(
-    deltas: Tensor, targets: Tensor, learned: Tensor, *, anchors: Tensor, kind: str, weight_learns: bool
+    deltas: Tensor, targets: Tensor, learned: Tensor, *, anchors: Tensor, options: LossOptions, weights: Tensor | None
 ) -> Tensor:
     anchors = ops.convert_to_tensor(anchors, "float32")
     # Zeros have no size and so no loss: that is how anchors without an object are left out.
     keep = ops.cast(learned, "float32")
     predicted, target = box_math.decode_boxes(deltas, anchors) * keep, box_math.decode_boxes(targets, anchors) * keep
-    return ops.sum(iou_box_loss(predicted, target, kind=kind, weight_learns=weight_learns))
+    kind, weight_learns = options.iou_loss_type or "", options.compat == AUTOML
+    loss = iou_box_loss(predicted, target, kind=kind, weight_learns=weight_learns)
+    return ops.sum(loss if weights is None else loss * weights)
+
+
+def _object_weights(class_index: Int[Tensor, "b a"], class_weights: tuple[float, ...]) -> Tensor | None:
+    """Returns how much the object of each anchor counts; what stands at anchors without one is not looked at."""
+    if not class_weights:
+        return None
+    last = len(class_weights) - 1
+    return ops.take(ops.convert_to_tensor(class_weights, "float32"), ops.clip(class_index, 0, last), axis=0)
 
 
 def l2_regularization(variables: Iterable[Any], weight_decay: float) -> Tensor:

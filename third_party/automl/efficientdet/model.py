@@ -59,9 +59,10 @@ class Detector(keras.Model):
             if head is not None:
                 head.build(shapes)
 
-    def call(self, images: Tensor, training: bool = False) -> dict[str, Any]:
+    def call(self, images: Tensor, training: bool = False, seed: Tensor | None = None) -> dict[str, Any]:
         training = bool(training)
-        seed = self.drop_path_seed.next() if training and self.drop_path_seed is not None else None
+        if training and seed is None:
+            seed = self.next_drop_path_seed()
         features = self.backbone(images, seed=seed, training=training)
         features = {level: features[level] for level in self.config.levels if level <= 5}
         pyramid = self.neck(features, training=training)
@@ -73,10 +74,23 @@ class Detector(keras.Model):
             outputs["segmentation"] = ops.cast(self.mask_head(pyramid, training=training), "float32")
         return outputs
 
+    def next_drop_path_seed(self) -> Tensor | None:
+        """Returns what a training call drops by, and moves on; `call` does it where it is given no seed."""
+        return self.drop_path_seed.next() if self.drop_path_seed is not None else None
+
     def set_drop_path(self, seed: int, step: int) -> None:
         """Sets what the next training call drops; later calls follow from it."""
         if self.drop_path_seed is not None:
             self.drop_path_seed.state.assign([seed, step])
+
+    def recompute_gradients(self) -> None:
+        """Lets training keep less: blocks, cells and head layers are computed again for their gradients.
+
+        automl's grad_checkpoint, at the same places.
+        """
+        for part in (self.backbone, self.neck, self.class_head, self.box_head):
+            if part is not None:
+                part.recomputes = True
 
     def get_config(self) -> dict[str, Any]:
         return {"config": self.config.to_hparams(), "name": self.name}

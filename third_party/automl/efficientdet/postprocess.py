@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 from jaxtyping import Float, Int
 
-from efficientdet import boxes as box_math
 from efficientdet import nms
 from efficientdet.anchors import anchor_boxes
+from efficientdet.boxes import MAX_LOG_STRETCH
 from efficientdet.types import Detections, Pyramid, Tensor
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def detections(
             kept = nms.suppress(candidates.boxes, candidates.scores, suppression)
         found = _chosen(candidates, kept)
     if not (mode == "per_class" and compat == "automl"):
-        found = found._replace(boxes=box_math.clip_boxes(found.boxes, *map(float, config.image_size)))
+        found = found._replace(boxes=_clipped(found.boxes, *map(float, config.image_size)))
     if image_scales is not None:
         found = found._replace(boxes=found.boxes * tf.cast(image_scales, tf.float32)[:, tf.newaxis, tf.newaxis])
     return found
@@ -106,7 +106,28 @@ def clip_to_images(found: Detections, image_sizes: Int[Tensor, "b 2"]) -> Detect
       image_sizes: height and width of each photo in pixels.
     """
     sizes = tf.cast(image_sizes, tf.float32)
-    return found._replace(boxes=box_math.clip_boxes(found.boxes, sizes[:, :1], sizes[:, 1:]))
+    return found._replace(boxes=_clipped(found.boxes, sizes[:, :1], sizes[:, 1:]))
+
+
+# Two formulas of `boxes` once more: `keras.ops` are JAX's where the network runs on JAX, and this page is TensorFlow's.
+
+
+def _decoded(deltas: Float[Tensor, "*b a 4"], anchors: Float[Tensor, "*#b a 4"]) -> Float[Tensor, "*b a 4"]:
+    """Returns `boxes.decode_boxes(deltas, anchors)`."""
+    anchor_size = anchors[..., 2:] - anchors[..., :2]
+    center = (anchors[..., :2] + anchors[..., 2:]) / 2.0 + deltas[..., :2] * anchor_size
+    half_size = tf.exp(tf.minimum(deltas[..., 2:], MAX_LOG_STRETCH)) * anchor_size / 2.0
+    return tf.concat([center - half_size, center + half_size], axis=-1)
+
+
+def _clipped(boxes: Float[Tensor, "*b 4"], height: Tensor, width: Tensor) -> Float[Tensor, "*b 4"]:
+    """Returns `boxes.clip_boxes(boxes, height, width)`."""
+    top, left, bottom, right = tf.unstack(boxes, axis=-1)
+    tops, lefts, bottoms, rights = (
+        tf.minimum(tf.maximum(corner, 0.0), limit)
+        for corner, limit in ((top, height), (left, width), (bottom, height), (right, width))
+    )
+    return tf.stack([tops, lefts, bottoms, rights], axis=-1)
 
 
 def _all_levels(pyramid: Pyramid, depth: int) -> Float[Tensor, "b a c"]:
@@ -121,12 +142,10 @@ def _candidates(
     """Returns the best `max_inputs` (anchor, class) pairs, or each anchor with its best class for 0."""
     if max_inputs == 0:
         class_index = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        return Candidates(
-            box_math.decode_boxes(deltas, anchors), tf.sigmoid(tf.reduce_max(logits, axis=-1)), class_index
-        )
+        return Candidates(_decoded(deltas, anchors), tf.sigmoid(tf.reduce_max(logits, axis=-1)), class_index)
     best, anchor, class_index = _top_pairs(logits, max_inputs, num_anchors=anchors.shape[0])
     # Sigmoids and boxes are needed of the chosen few only.
-    boxes = box_math.decode_boxes(tf.gather(deltas, anchor, batch_dims=1), tf.gather(anchors, anchor))
+    boxes = _decoded(tf.gather(deltas, anchor, batch_dims=1), tf.gather(anchors, anchor))
     return Candidates(boxes, tf.sigmoid(best), class_index)
 
 
@@ -168,7 +187,7 @@ def _combined(
     iou_threshold = None if compat == "automl" else settings.get("iou_thresh")
     max_outputs = int(settings["max_output_size"])
     boxes, scores, class_index, num_valid = tf.image.combined_non_max_suppression(
-        box_math.decode_boxes(deltas, anchors)[:, :, tf.newaxis, :],
+        _decoded(deltas, anchors)[:, :, tf.newaxis, :],
         tf.sigmoid(logits),
         max_output_size_per_class=max_outputs,
         max_total_size=max_outputs,

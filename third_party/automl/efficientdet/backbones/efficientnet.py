@@ -3,15 +3,17 @@
 EfficientNet (Tan and Le, 2019), table 1 and equation 3.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from efficientdet.activations import ACTIVATIONS
 from efficientdet.backbones.stages import SCALES, STAGES, BlockSpec, block_specs, last_of_levels, round_filters
 from efficientdet.config import DetectorConfig
-from efficientdet.layers import ACTIVATIONS, BatchNormalization, Drawn, DropPath
+from efficientdet.layers import BatchNormalization, Drawn, DropPath, recomputed
 from efficientdet.types import Pyramid, Tensor
 
 STEM_FILTERS = 32
@@ -148,6 +150,8 @@ class MBConv(keras.layers.Layer):
 class EfficientNet(keras.layers.Layer):
     """A stem and a row of blocks; each map that is about to be halved is kept.
 
+    Set `recomputes` to compute each block again for its gradient.
+
     Takes `(b, h, w, 3)` and gives `{level: (b, h, w, c)}` from level 1 on.
     """
 
@@ -162,6 +166,7 @@ class EfficientNet(keras.layers.Layer):
     ) -> None:
         super().__init__(**options)
         self.act_type = act_type
+        self.recomputes = False
         self.stem_conv = _conv(stem_filters, 3, "stem_conv", strides=2)
         self.stem_norm = BatchNormalization(name="stem_norm")
         self.blocks = []
@@ -190,7 +195,8 @@ class EfficientNet(keras.layers.Layer):
         pyramid: Pyramid = {}
         last_of_levels = self._last_of_levels()
         for index, block in enumerate(self.blocks):
-            x = block(x, seed=seed, training=training)
+            block_call = functools.partial(block, seed=seed, training=training)
+            x = recomputed(block_call, x) if self.recomputes and training else block_call(x)
             if index in last_of_levels:
                 pyramid[len(pyramid) + 1] = x
         return pyramid

@@ -6,8 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from efficientdet.activations import ACTIVATIONS
 from efficientdet.config import DetectorConfig
-from efficientdet.layers import ACTIVATIONS, GLOROT_UNIFORM, BatchNormalization
+from efficientdet.layers import GLOROT_UNIFORM, BatchNormalization
 from efficientdet.types import Pyramid, Tensor
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import keras
 
+from efficientdet.activations import ACTIVATIONS
 from efficientdet.config import DetectorConfig
-from efficientdet.layers import ACTIVATIONS, BatchNormalization, Drawn, DropPath, conv3x3
+from efficientdet.layers import BatchNormalization, Drawn, DropPath, conv3x3, recomputed
 from efficientdet.types import Pyramid, Tensor
 
 
@@ -18,7 +19,8 @@ class PredictionTower(keras.layers.Layer):
     normalisation (and each checkpoint one per level).
 
     With `survival_prob` all layers but the first are residual, and are dropped
-    for a sample now and then while training.
+    for a sample now and then while training. Set `recomputes` to compute each
+    layer again for its gradient.
 
     Takes `{level: (b, h, w, c)}` and gives `{level: (b, h, w, num_outputs)}`,
     raw, anchor by anchor.
@@ -35,6 +37,7 @@ class PredictionTower(keras.layers.Layer):
     ) -> None:
         super().__init__(**options)
         self.config = config
+        self.recomputes = False
         repeats = range(config.box_class_repeats)
         self.convs = [self._conv(config.fpn_num_filters, f"conv_{repeat}") for repeat in repeats]
         self.norms = [
@@ -74,7 +77,11 @@ class PredictionTower(keras.layers.Layer):
         activation = ACTIVATIONS[self.config.act_type]
         for repeat, (conv, norms) in enumerate(zip(self.convs, self.norms, strict=True)):
             skipped = x
-            x = activation(norms[str(level)](conv(x), training=training))
+
+            def layer(x: Tensor, conv: Any = conv, norm: Any = norms[str(level)]) -> Tensor:
+                return activation(norm(conv(x), training=training))
+
+            x = recomputed(layer, x) if self.recomputes and training else layer(x)
             if (repeat, level) in self.drop_paths:
                 x = self.drop_paths[repeat, level](x, seed=seed, training=training) + skipped
         return self.predict(x)

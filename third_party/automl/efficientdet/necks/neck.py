@@ -5,8 +5,9 @@ from typing import Any
 
 import keras
 
+from efficientdet.activations import ACTIVATIONS
 from efficientdet.config import DetectorConfig
-from efficientdet.layers import ACTIVATIONS, BatchNormalization, Resample, conv3x3
+from efficientdet.layers import BatchNormalization, Resample, conv3x3, recomputed
 from efficientdet.necks.fusion import Fusion
 from efficientdet.necks.graphs import Node
 from efficientdet.types import Pyramid, Tensor
@@ -94,6 +95,8 @@ class Cell(keras.layers.Layer):
 class Neck(keras.layers.Layer):
     """Levels that the backbone lacks, then the cells.
 
+    Set `recomputes` to compute each cell again for its gradient.
+
     Takes the backbone's `{level: (b, h, w, c)}` and gives the config's levels,
     each with `fpn_num_filters` channels.
     """
@@ -101,6 +104,7 @@ class Neck(keras.layers.Layer):
     def __init__(self, config: DetectorConfig, **options: Any) -> None:
         super().__init__(**options)
         self.config = config
+        self.recomputes = False
         self.extra_levels: dict[str, Resample] = {}
         self.cells = [Cell(config, name=f"cell_{index}") for index in range(config.fpn_cell_repeats)]
 
@@ -123,5 +127,13 @@ class Neck(keras.layers.Layer):
             pyramid[int(level)] = resample(finer, size=size, training=training)
         pyramid = {level: pyramid[level] for level in self.config.levels}
         for cell in self.cells:
-            pyramid = cell(pyramid, training=training)
+            pyramid = self._through(cell, pyramid, training)
         return pyramid
+
+    def _through(self, cell: Cell, pyramid: Pyramid, training: bool) -> Pyramid:
+        if not (self.recomputes and training):
+            return cell(pyramid, training=training)
+        levels = list(pyramid)
+        return recomputed(
+            lambda *maps: cell(dict(zip(levels, maps, strict=True)), training=training), *pyramid.values()
+        )

@@ -1,0 +1,81 @@
+"""A run's step is the same on TensorFlow and on JAX, in parts, computed again, and over several processes."""
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("take_steps.py")
+ROOT = SCRIPT.parents[2]
+# A bad step in the middle of each; the second saves memory in every way there is.
+CASES = {
+    "plain": {"spoilt": True},
+    "sparing": {"spoilt": True, "accumulate_steps": 2, "grad_checkpoint": True, "positives_momentum": 0.5},
+}
+
+
+def start(python: str, backend: str, cases: dict[str, Any], **environment: str) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(ROOT), str(ROOT / "third_party/automl")])
+    settings = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # Nearly all the time goes into compiling; the numbers stay the same.
+    settings["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    return subprocess.Popen(
+        [python, str(SCRIPT), json.dumps(cases)],
+        env=os.environ | settings | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    output, errors = process.communicate(timeout=900)
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def on_jax(jax_python: str) -> dict[str, Any]:
+    return answer_of(start(jax_python, "jax", CASES))
+
+
+def assert_same(given: dict[str, Any], expected: dict[str, Any], *, rel: float) -> None:
+    assert given.keys() == expected.keys()
+    for name, value in expected.items():
+        assert given[name] == pytest.approx(value, rel=rel, nan_ok=True), name
+
+
+def test_steps_are_the_same_on_both_backends(on_jax: dict[str, Any]) -> None:
+    on_tensorflow = answer_of(start(sys.executable, "tensorflow", CASES))
+    for case in CASES:
+        assert_same(on_jax[case], on_tensorflow[case], rel=1e-3)
+        assert on_jax[case]["losses"][0] == pytest.approx(on_tensorflow[case]["losses"][0], rel=1e-5)
+        assert on_jax[case]["counted"] == [0, 1]
+
+
+def test_a_bad_step_on_jax_leaves_everything_finite(on_jax: dict[str, Any]) -> None:
+    for case in CASES:
+        first, bad, last = on_jax[case]["losses"]
+        assert math.isnan(bad)
+        assert math.isfinite(first + last)
+        assert on_jax[case]["means"]["loss"] == pytest.approx((first + last) / 2, rel=1e-5)
+
+
+def test_two_processes_train_as_one(jax_python: str) -> None:
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    cluster = {"worker": [f"localhost:{port}", f"localhost:{port + 1}"]}
+    specs = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}) for index in range(2)]
+    cases = {"many": {"strategy": "multiworker"}}
+    both = [start(jax_python, "jax", cases, TF_CONFIG=spec) for spec in specs]
+    first, second = (answer_of(process)["many"] for process in both)
+    assert first == second
+    alone = answer_of(start(jax_python, "jax", {"one": {}}))["one"]
+    assert_same(first, alone, rel=1e-5)
