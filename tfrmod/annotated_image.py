@@ -29,6 +29,8 @@ class AnnotatedObject(NamedTuple):
     """The side it shows (VOC's pose)."""
     mask_area: float | None = None
     """Pixels of its outline where the source knows one; otherwise the box stands for it."""
+    mask: bytes = b""
+    """A PNG of the picture's size, 1 where the thing is and 0 elsewhere; empty where none was asked for or known."""
 
     @property
     def area(self) -> float:
@@ -61,6 +63,8 @@ class AnnotatedImage:
     sha256: str = ""
     """Hex digest of the encoded bytes."""
     source_id: str = ""
+    segmentation: bytes = b""
+    """A PNG of the picture's size: the class of every pixel, 0 for none, 255 for those that do not count; or empty."""
 
     def with_class_ids(self, class_ids: dict[str, int]) -> Self:
         """Returns the same image with every object numbered.

@@ -4,30 +4,89 @@ import contextlib
 import glob
 import os
 import re
+import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from tfrmod.errors import DatasetError
 
-def write_file(path: Path, content: bytes | str) -> None:
+_LONG = 3600.0  # Seconds; no file is written for so long.
+
+
+def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> None:
     """Puts `content` where `path` says, replacing what was there in one step.
+
+    Args:
+      path: of the file; its folder is made.
+      content: what it shall hold.
+      is_synced: wait until the disk has it. Where the reader checks what it
+        finds and can do without, that need not be waited for.
 
     Raises:
       OSError: no space, no permission; what was there before is then still there.
     """
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    if is_synced:
+        remove_partial(path.parent, path.name, min_seconds=_LONG)
+    partial = partial_path(path)
     try:
         with partial.open("wb") as file:
             file.write(data)
-            sync(file)
+            if is_synced:
+                sync(file)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if is_synced:
+        sync_folder(path.parent)
+
+
+def partial_path(path: Path) -> Path:
+    """Returns a name beside `path` to write under; no other process, on whatever machine, has the same."""
+    return path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+
+
+def remove_partial(folder: Path, name: str = "", *, min_seconds: float = 0.0) -> None:
+    """Deletes what killed processes left half-written in a folder.
+
+    Args:
+      folder: where.
+      name: of the file that was to be; empty means all.
+      min_seconds: how long it must have lain untouched, where others may be writing.
+    """
+    for left in folder.glob(f".{glob.escape(name) or '*'}.partial-????????"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime >= min_seconds:
+                left.unlink()
+
+
+def remove(path: Path) -> None:
+    """Deletes a file or a folder with all that is in it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def resumable_folder(folder: Path) -> Iterator[Path]:
+    """Lends a folder with whatever a killed or stopped process has left in it.
+
+    It is removed at the end, and where the work turned out to be impossible
+    (DatasetError, OSError); a lock keeps other processes out of it meanwhile.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except (DatasetError, OSError):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
 """What is wrong with photos and annotations: named, counted, listed."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from tfrmod.errors import DatasetError
 
@@ -20,6 +21,10 @@ FAULTS = {
     "exif_unclear": "an EXIF rotation, and the annotation's size does not tell on which side of it the boxes were "
     "drawn; taken as drawn on the upright picture",
     "object_unreadable": "an object without a name or a readable box; dropped",
+    "mask_unreadable": "a mask that cannot be read; left out, while the box stays",
+    "line_unreadable": "a line of a table or list that cannot be read; left out",
+    "class_unreadable": "a class without a usable id and name; its objects are dropped",
+    "image_id_shared": "an id that a COCO file gives to several photos, whose objects cannot be told apart; left out",
     "box_outside": "a box that reaches outside its photo; clipped",
     "box_empty": "a box without area inside its photo; dropped",
     "class_not_in_label_map": "an object whose class the label map does not hold; dropped",
@@ -28,15 +33,26 @@ FAULTS = {
 }
 # Notes: put right without loss, or worth a look; --strict lets them pass.
 NOTES = {
+    "image_unlabelled": "a photo without a label file, which in its format says that nothing is on it; kept as such",
+    "mask_left_out": "a mask of classes on a photo without objects; left out unless --include_masks asks for it",
+    "label_ids_changed": "class ids that could not be kept as the data set has them",
     "corners_swapped": "a box whose corners are in the wrong order; put right",
     "exif_turned": "boxes drawn on the stored, unrotated pixels; turned upright with the picture",
     "format_not_as_named": "a photo whose extension names another format than its content; the content is believed",
     "filename_differs": "an annotation whose filename tag names another file than the photo it lies beside",
     "encoding_guessed": "an annotation that is not in the encoding it states; read as Windows-1252",
     "class_spelling": "two class names that look like one misspelt",
+    "difficult_left_out": "an object marked as difficult; left out, as asked",
+    "masks_absent": "masks were asked for, and no photo that can be used has any",
+    "alias_without_object": "a name in --label_aliases that no object bears",
+    "split_leak": "a photo that shows the same as one of the training list; validation on it flatters",
+    "likeness_divided": "photos that show the same had to be divided, because there are hardly others",
+    "split_thin": "a split of so few photos that its numbers say little",
     "set_not_listed": "an annotated photo that the chosen ImageSets lists do not name; left out",
 }
 CODES = FAULTS | NOTES
+
+_MAX_FILES = 10
 
 
 class Problem(NamedTuple):
@@ -58,12 +74,18 @@ class ProblemCount:
 class ProblemLog:
     """All findings of one run, in the order in which they were made.
 
-    With `strict`, the first fault ends the run.
+    With `strict`, the first fault ends the run. With a file they are written
+    there, one JSON object a line, and only counted here; a million of them then
+    take no memory.
     """
 
-    def __init__(self, *, strict: bool = False) -> None:
+    def __init__(self, *, strict: bool = False, file: TextIO | None = None) -> None:
         self.strict = strict
         self.problems: list[Problem] = []
+        """Every finding, where there is no file."""
+        self._file = file
+        self._counts: Counter[str] = Counter()
+        self._files: dict[str, dict[str, None]] = {}
 
     def add(self, problem: Problem) -> None:
         """Takes one finding down.
@@ -76,27 +98,31 @@ class ProblemLog:
                 f"{problem.file}: {CODES[problem.code]}{_tail(problem.message)}. With --strict, any such fault ends "
                 "the run; mend the file, or leave --strict out to have faults counted and listed instead."
             )
-        self.problems.append(problem)
+        problem = Problem(problem.code, _printable(problem.file), _printable(problem.message))
+        self._counts[problem.code] += 1
+        named = self._files.setdefault(problem.code, {})
+        if len(named) < _MAX_FILES:
+            named.setdefault(problem.file)
+        if self._file is None:
+            self.problems.append(problem)
+        else:
+            self._file.write(json.dumps(problem._asdict(), ensure_ascii=False) + "\n")
 
     def extend(self, problems: Iterable[Problem]) -> None:
         """Takes several findings down."""
         for problem in problems:
             self.add(problem)
 
-    def summary(self, *, max_files: int = 10) -> dict[str, ProblemCount]:
-        """Returns each code met, with its count and the first files named."""
-        files: dict[str, dict[str, None]] = {}
-        counts: dict[str, int] = {}
-        for code, file, _ in self.problems:
-            counts[code] = counts.get(code, 0) + 1
-            named = files.setdefault(code, {})
-            if len(named) < max_files:
-                named.setdefault(file)
-        return {code: ProblemCount(counts[code], tuple(files[code])) for code in CODES if code in counts}
+    def summary(self) -> dict[str, ProblemCount]:
+        """Returns each code met, with its count and the first ten files named."""
+        return {
+            code: ProblemCount(self._counts[code], tuple(self._files[code])) for code in CODES if code in self._counts
+        }
 
-    def as_jsonl(self) -> str:
-        """Returns every finding, one JSON object a line."""
-        return "".join(json.dumps(problem._asdict(), ensure_ascii=False) + "\n" for problem in self.problems)
+
+def _printable(text: str) -> str:
+    """Returns a text that UTF-8 can hold; names of files need not be such."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _tail(message: str) -> str:

@@ -1,28 +1,30 @@
 """A file from the web: verified, resumed where the line broke, and kept for the next time."""
 
-import contextlib
 import errno
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import requests
+from urllib3.exceptions import LocationValueError
 
 from tfrmod import atomic
 from tfrmod.errors import DatasetError, NetworkError
+from tfrmod.lock import waiting_lock
 
+MAX_BYTES = 500 << 30
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 30.0
 _WAITS = (0.5, 1.0, 2.0)
 _CHUNK_BYTES = 1 << 16  # What is lost, at most, when the line breaks.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _OK, _PARTIAL, _UNCHANGED, _NOT_FOUND, _GONE, _BAD_RANGE, _BUSY = 200, 206, 304, 404, 410, 416, 429
 
 Progress = Callable[[int, int | None], None]
@@ -53,6 +55,7 @@ def fetch(
     cache_dir: Path,
     *,
     sha256: str | None = None,
+    max_bytes: int = MAX_BYTES,
     on_progress: Progress | None = None,
     flag: str = "--url_dataset",
 ) -> Path:
@@ -66,6 +69,7 @@ def fetch(
       cache_dir: the file lies there under its own name, after 12 digits that
         stand for the URL.
       sha256: hex digest that the file must have.
+      max_bytes: what a server may send before it is taken for an attack.
       on_progress: called with bytes done and bytes in all, if known.
       flag: who asked, for messages.
 
@@ -74,14 +78,15 @@ def fetch(
       NetworkError: no connection, no answer in time, or an error of the server.
       OSError: the disk is full or may not be written.
     """
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+    if not _is_address(url):
         raise DatasetError(f"{flag} must be an http or https address to be downloaded. Received {url!r}.")
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256.strip()):
         raise DatasetError(f"A SHA-256 hash has 64 hexadecimal digits. Received {sha256!r} for {url} ({flag}).")
     path = cache_path(url, cache_dir)
     cache_dir.mkdir(parents=True, exist_ok=True)
-    download = _Download(url, path, flag, on_progress)
-    with _alone(path):
+    download = _Download(url, path, flag, max_bytes=max_bytes, on_progress=on_progress)
+    with waiting_lock(path):
+        _clear_away(path)
         cached = _cached(path, url)
         if cached is None or (sha256 and cached.sha256 != sha256.strip().lower()):
             cached = download.run(None)
@@ -103,15 +108,40 @@ def cache_path(url: str, cache_dir: Path) -> Path:
     return cache_dir / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name or 'download'}"
 
 
+def forget(path: Path) -> None:
+    """Removes a fetched file from the cache, so that the next `fetch` does not find it."""
+    with waiting_lock(path):
+        _sidecar(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def _clear_away(path: Path) -> None:
+    """Removes what a process that was killed between two steps has left, and what is of no use to the next."""
+    for left in path.parent.glob(f".{path.name}*.partial-*"):
+        left.unlink(missing_ok=True)
+    part = _part(path)
+    if not part.exists():
+        _sidecar(part).unlink(missing_ok=True)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
 class _Download:
     """One file on its way."""
 
-    def __init__(self, url: str, path: Path, flag: str, on_progress: Progress | None) -> None:
+    def __init__(self, url: str, path: Path, flag: str, *, max_bytes: int, on_progress: Progress | None) -> None:
         self.url = url
         self.path = path
         self.flag = flag
+        self.max_bytes = max_bytes
         self.on_progress = on_progress
-        self.part = path.with_name(f"{path.name}.part")
+        self.part = _part(path)
 
     def run(self, cached: Known | None) -> Known:
         """Fetches the file, or finds that the cached one still holds; tries again while the line breaks."""
@@ -151,10 +181,10 @@ class _Download:
                 self._refuse_errors(response)
                 if cached is not None and _is_same(response, cached):
                     return cached
-                return self._receive(response, offset)
+                return self._receive(response, offset, begun)
         except requests.exceptions.SSLError as error:
             raise self._network_error(f"its TLS certificate is not trusted ({error})") from error
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError) as error:
             raise DatasetError(f"{self.url} ({self.flag}) is not an address that can be asked: {error}.") from error
         except requests.exceptions.RequestException as error:
             raise _Dropped(_why(error)) from error
@@ -169,10 +199,12 @@ class _Download:
         if status not in (_OK, _PARTIAL):
             raise DatasetError(f"{answer}. Does it need a log-in? It must be open to everyone who has the address.")
 
-    def _receive(self, response: requests.Response, offset: int) -> Known:
+    def _receive(self, response: requests.Response, offset: int, begun: Known | None) -> Known:
         if response.status_code == _PARTIAL:
             start, total = _content_range(response)
-            if start != offset:
+            etag = response.headers.get("ETag", begun.etag if begun else "")
+            # A server that knows ranges but not If-Range would have two files patched together.
+            if begun is None or start != offset or (etag, total) != (begun.etag, begun.size):
                 self.part.unlink(missing_ok=True)
                 raise _Dropped("it sent another part than was asked for")
         else:
@@ -181,15 +213,18 @@ class _Download:
         known = Known(
             url=self.url, etag=headers.get("ETag", ""), last_modified=headers.get("Last-Modified", ""), size=total
         )
+        self._refuse_too_much(total or 0)
         self._need_space(total, offset)
         if offset == 0:
             self.part.unlink(missing_ok=True)
-            _write_known(_sidecar(self.part), known)
+            # A body that was packed for the way cannot be continued at a byte of what it unpacks to.
+            _write_known(_sidecar(self.part), known if _is_plain(response) else Known(url=self.url))
         done = offset
         with self.part.open("ab") as file:
             for chunk in response.iter_content(_CHUNK_BYTES):
                 file.write(chunk)
                 done += len(chunk)
+                self._refuse_too_much(done)
                 if self.on_progress:
                     self.on_progress(done, total)
             atomic.sync(file)
@@ -209,6 +244,15 @@ class _Download:
         _write_known(_sidecar(self.path), whole)
         _sidecar(self.part).unlink(missing_ok=True)
         return whole
+
+    def _refuse_too_much(self, num_bytes: int) -> None:
+        if num_bytes > self.max_bytes:
+            self.part.unlink(missing_ok=True)
+            _sidecar(self.part).unlink(missing_ok=True)
+            raise DatasetError(
+                f"{self.url} ({self.flag}) sends {num_bytes:,} bytes or more, where at most {self.max_bytes:,} are "
+                "taken; nothing was kept. A local zip or folder may have any size."
+            )
 
     def _need_space(self, total: int | None, offset: int) -> None:
         free = shutil.disk_usage(self.path.parent).free
@@ -243,6 +287,10 @@ def _innermost(error: BaseException) -> str:
     return str(seen)
 
 
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
 def _sidecar(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
@@ -274,29 +322,16 @@ def _is_same(response: requests.Response, cached: Known) -> bool:
 
 def _content_length(response: requests.Response) -> int | None:
     text = response.headers.get("Content-Length", "")
-    is_plain = response.headers.get("Content-Encoding", "identity") == "identity"
-    return int(text) if text.isdigit() and is_plain else None
+    return int(text) if _NUMBER.fullmatch(text) and _is_plain(response) else None
+
+
+def _is_plain(response: requests.Response) -> bool:
+    return response.headers.get("Content-Encoding", "").strip().lower() in ("", "identity")
 
 
 def _content_range(response: requests.Response) -> tuple[int, int | None]:
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+    stated = response.headers.get("Content-Range", "").strip()
+    match = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", stated)
     if match is None:
         return -1, None
     return int(match[1]), None if match[2] == "*" else int(match[2])
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keeps two runs from writing one download at the same time; the second waits."""
-    try:
-        import fcntl  # Not on Windows, where two runs at once are on their own.
-
-        descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o644)
-    except (ImportError, PermissionError):  # A cache that may only be read has no writers to keep apart.
-        yield
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -8,11 +8,13 @@ message, may live in the same process.
 
 from typing import Any
 
+import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.errors import DatasetError
+from tfrmod.masks import array_png
 
 ENCODED = "image/encoded"
 FORMAT = "image/format"
@@ -32,6 +34,9 @@ IS_CROWD = "image/object/is_crowd"
 DIFFICULT = "image/object/difficult"
 TRUNCATED = "image/object/truncated"
 VIEW = "image/object/view"
+MASK = "image/object/mask"
+SEGMENTATION = "image/segmentation/class/encoded"
+SEGMENTATION_FORMAT = "image/segmentation/class/format"
 BOX = (Y_MIN, X_MIN, Y_MAX, X_MAX)
 
 
@@ -79,6 +84,9 @@ def encode_example(image: AnnotatedImage) -> bytes:
     shifted, as automl does. Areas are square pixels of the original photo:
     COCO's size classes are made from them (automl's VOC writer divides them,
     its COCO writer does not).
+
+    Masks are written where the image has any, one PNG an object; an object
+    without one gets an empty picture, since readers decode them all.
     """
     example = Example()
     feature = example.features.feature
@@ -103,6 +111,12 @@ def encode_example(image: AnnotatedImage) -> bytes:
     feature[TRUNCATED].int64_list.value.extend([int(thing.truncated) for thing in objects])
     feature[TEXT].bytes_list.value.extend([thing.name.encode() for thing in objects])
     feature[VIEW].bytes_list.value.extend([thing.view.encode() for thing in objects])
+    if any(thing.mask for thing in objects):
+        nothing = array_png(np.zeros((image.height, image.width), np.uint8))
+        feature[MASK].bytes_list.value.extend([thing.mask or nothing for thing in objects])
+    if image.segmentation:
+        feature[SEGMENTATION].bytes_list.value.append(image.segmentation)
+        feature[SEGMENTATION_FORMAT].bytes_list.value.append(b"png")
     return bytes(example.SerializeToString(deterministic=True))
 
 
@@ -131,6 +145,7 @@ def decode_example(record: bytes) -> AnnotatedImage:
     columns = {key: values(key, "float_list") for key in (*BOX, AREA)}
     columns |= {key: values(key, "int64_list") for key in (LABEL, IS_CROWD, DIFFICULT, TRUNCATED)}
     columns |= {key: [value.decode("utf-8", "replace") for value in values(key, "bytes_list")] for key in (TEXT, VIEW)}
+    columns[MASK] = values(MASK, "bytes_list")
     return AnnotatedImage(
         filename=text(FILENAME),
         objects=_objects(columns, height or 1, width or 1),
@@ -140,6 +155,7 @@ def decode_example(record: bytes) -> AnnotatedImage:
         format=text(FORMAT),
         sha256=text(SHA256),
         source_id=text(SOURCE_ID),
+        segmentation=next(iter(values(SEGMENTATION, "bytes_list")), b""),
     )
 
 
@@ -154,14 +170,25 @@ def _objects(columns: dict[str, list[Any]], height: int, width: int) -> tuple[An
 
     boxes = zip(*(columns[key] for key in BOX), strict=True)
     rest = zip(
-        *(column(key, 0) for key in (LABEL, DIFFICULT, TRUNCATED, IS_CROWD)),
         column(TEXT, ""),
+        boxes,
+        *(column(key, 0) for key in (LABEL, DIFFICULT, TRUNCATED, IS_CROWD)),
         column(VIEW, ""),
         column(AREA, None),
+        column(MASK, b""),
         strict=True,
     )
-    objects = []
-    for (y0, x0, y1, x1), (label, difficult, truncated, is_crowd, name, view, area) in zip(boxes, rest, strict=True):
-        box = (y0 * height, x0 * width, y1 * height, x1 * width)
-        objects.append(AnnotatedObject(name, box, label, bool(difficult), bool(truncated), bool(is_crowd), view, area))
-    return tuple(objects)
+    return tuple(
+        AnnotatedObject(
+            name,
+            (y0 * height, x0 * width, y1 * height, x1 * width),
+            label,
+            bool(difficult),
+            bool(truncated),
+            bool(is_crowd),
+            view,
+            area,
+            mask,
+        )
+        for name, (y0, x0, y1, x1), label, difficult, truncated, is_crowd, view, area, mask in rest
+    )

@@ -14,10 +14,12 @@ from tfrmod import atomic
 from tfrmod.checks import ProblemCount
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
-from tfrmod.shards import ShardInfo, read_records
+from tfrmod.shards import ShardInfo, read_records, scan_records
 
 FILE_NAME = "manifest.json"
-VERSION = 1
+VERSION = 2
+CONVERTER = "2"
+"""Another one where the same photos and options would give other bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,13 @@ class SplitInfo:
     num_negatives: int
     """Images without any object."""
     boxes_per_class: dict[str, int]
+    images_per_class: dict[str, int] = field(default_factory=dict)
+    """Images with at least one object of the class."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Returns the size of its files together."""
+        return sum(shard.num_bytes for shard in self.files)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +47,8 @@ class ImageSizes:
 
     median_height: int = 0
     median_width: int = 0
+    min_height: int = 0
+    min_width: int = 0
     max_height: int = 0
     max_width: int = 0
 
@@ -57,6 +68,9 @@ class Manifest:
     image_sizes: ImageSizes = ImageSizes()
     problems: dict[str, ProblemCount] = field(default_factory=dict)
     """By code (see `checks.CODES`); the full list lies beside, in problems.jsonl."""
+    has_masks: bool = False
+    """Whether any record holds masks, of its objects or of classes."""
+    converter: str = CONVERTER
     version: int = VERSION
     folder: Path = field(default=Path(), compare=False)
     """Where the shards lie; not part of the file."""
@@ -108,15 +122,8 @@ class Manifest:
         Raises:
           DatasetError: names the files that are missing or differ.
         """
-        bad = []
-        for shard in (shard for split in self.splits.values() for shard in split.files):
-            path = self.folder / shard.name
-            if not path.is_file():
-                bad.append(f"{shard.name} is missing")
-            elif path.stat().st_size != shard.num_bytes:
-                bad.append(f"{shard.name} has {path.stat().st_size} bytes instead of {shard.num_bytes}")
-            elif contents and _sha256(path) != shard.sha256:
-                bad.append(f"{shard.name} has other content")
+        shards = (shard for split in self.splits.values() for shard in split.files)
+        bad = [fault for shard in shards if (fault := shard_fault(self.folder, shard, contents=contents))]
         if bad:
             raise DatasetError(
                 f"The shards in {self.folder} are not those of their manifest: {'; '.join(bad)}. "
@@ -197,6 +204,27 @@ def shard_files(pattern: str) -> tuple[Path, ...]:
     if not found:
         raise DatasetError(f"The pattern {pattern!r} names no shards.", missing=True)
     return tuple(sorted(found))
+
+
+def shard_fault(folder: Path, shard: ShardInfo, *, contents: bool = True) -> str:
+    """Returns how a shard differs from what its manifest says; empty where it does not.
+
+    Args:
+      folder: where it should lie.
+      shard: what the manifest says.
+      contents: compare hashes too; reads every byte.
+    """
+    path = folder / shard.name
+    if not path.is_file():
+        return f"{shard.name} is missing"
+    if path.stat().st_size != shard.num_bytes:
+        return f"{shard.name} has {path.stat().st_size} bytes instead of {shard.num_bytes}"
+    if not contents or _sha256(path) == shard.sha256:
+        return ""
+    for number, record in enumerate(scan_records(path)):
+        if record.fault:
+            return f"{shard.name} has other content: in record {number}, at byte {record.offset}, {record.fault}"
+    return f"{shard.name} has other content, though the checksums of its records hold"
 
 
 def _similar(pattern: str) -> str:

@@ -15,6 +15,7 @@ from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
 from tfrmod.content import described, photo_format
 from tfrmod.errors import DatasetError
+from tfrmod.likeness import difference_hash
 from tfrmod.orientation import TURNS, UPRIGHT, exif_orientation, swaps_sides, upright
 
 MAX_PIXELS = 178_956_970
@@ -24,6 +25,11 @@ _SMALL_PIXELS = 512 * 512
 _MAX_JPEG_SIDE = 65_500
 _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _JPEG_PLAIN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # Baseline, extended, progressive; all Huffman-coded.
+# Transparency, EXIF, and texts, which may hold EXIF too.
+_PNG_CHUNKS_THAT_MATTER = frozenset({b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+_END_BYTES = 2048
+_LIKENESS_SIDE = 48  # Pixels of a side that suffice for the likeness.
 
 
 class PhotoError(DatasetError):
@@ -48,11 +54,21 @@ class Photo(NamedTuple):
     """The EXIF value of the file that was given; `encoded` has none but 1."""
     content: str
     """What the given file was: JPEG, PNG, GIF, BMP, WEBP, TIFF."""
+    given_size: tuple[int, int] | None = None
+    """(height, width) of the upright picture before it was made smaller; None where it was not."""
+    likeness: int | None = None
+    """Its `likeness.difference_hash`; None where nothing was decoded."""
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Returns (height, width) of the picture in the given file, turned upright but not made smaller."""
+        return self.given_size or (self.height, self.width)
 
     @property
     def stored_size(self) -> tuple[int, int]:
         """Returns (height, width) of the picture in the given file, before it was turned upright."""
-        return (self.width, self.height) if swaps_sides(self.orientation) else (self.height, self.width)
+        height, width = self.upright_size
+        return (width, height) if swaps_sides(self.orientation) else (height, width)
 
 
 class Header(NamedTuple):
@@ -63,26 +79,40 @@ class Header(NamedTuple):
     orientation: int
     is_plain: bool
     """The bytes may be handed on as they are, once they have been seen to decode."""
+    is_bare: bool = True
+    """Nothing behind the header can turn the picture or make it transparent."""
 
 
-def check_photo(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
+def check_photo(data: bytes, *, max_pixels: int = MAX_PIXELS, longest_side: int = 0, is_trusted: bool = False) -> Photo:
     """Returns the photo in `data`, its bytes unchanged wherever they are fine as they are.
 
     A JPEG is checked through all its entropy-coded data, but only an eighth of
     each side is reconstructed: the same faults are found in half the time.
 
+    Args:
+      data: the file.
+      max_pixels: a photo of more is not opened.
+      longest_side: a photo with a longer side is made smaller; 0 leaves all as they are.
+      is_trusted: do not decode what could be handed on unchanged; then damage
+        within the file is not found, and there is no likeness.
+
     Raises:
       PhotoError: no photo, damaged, or with more than `max_pixels` pixels.
     """
     content, header = _header(data, max_pixels)
-    if content == "JPEG" and header.is_plain and header.orientation == UPRIGHT:
-        _decode_jpeg_roughly(data)
-        return Photo(data, "jpeg", header.height, header.width, UPRIGHT, content)
-    image, orientation, is_solid = _decoded(data, content)
-    if content == "PNG" and header.is_plain and is_solid and orientation == UPRIGHT:
-        return Photo(data, "png", image.height, image.width, UPRIGHT, content)
+    is_fine = header.is_plain and header.orientation == UPRIGHT and not 0 < longest_side < max(header[:2])
+    size = (header.height, header.width)
+    if is_fine and is_trusted and header.is_bare and _has_end(data, content):
+        return Photo(data, content.lower(), *size, UPRIGHT, content)
+    if is_fine and content == "JPEG":
+        return Photo(data, "jpeg", *size, UPRIGHT, content, likeness=difference_hash(_decoded_roughly(data)))
+    image, orientation, turn = _loaded(data, content, longest_side)
+    if is_fine and orientation == UPRIGHT and _is_solid(image):
+        return Photo(data, "png", *size, UPRIGHT, content, likeness=difference_hash(image))
+    image = _shrunk(upright(_rgb(image), turn), longest_side)
     encoded, name = _encoded(image, is_lossless=content not in ("JPEG", "WEBP"))
-    return Photo(encoded, name, image.height, image.width, orientation, content)
+    given_size = size[::-1] if swaps_sides(orientation) else size
+    return Photo(encoded, name, image.height, image.width, orientation, content, given_size, difference_hash(image))
 
 
 def decode_photo(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -94,7 +124,23 @@ def decode_photo(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndar
     if isinstance(data, Path):
         data = data.read_bytes()
     content, _ = _header(data, max_pixels)
-    return np.array(_decoded(data, content)[0])
+    image, _, turn = _loaded(data, content)
+    return np.array(upright(_rgb(image), turn))
+
+
+def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Returns (height, width) of the picture as it is meant to be looked at, without decoding it.
+
+    Raises:
+      PhotoError: no photo, or with more than `max_pixels` pixels.
+    """
+    content, header = _header(data, max_pixels)
+    turn = header.orientation
+    if content == "TIFF":
+        turn = _tiff_orientation(_opened(data, content))
+    elif content == "WEBP" or not header.is_bare:
+        turn = _exif_orientation(_opened(data, content), content)
+    return (header.width, header.height) if swaps_sides(turn) else (header.height, header.width)
 
 
 def _header(data: bytes, max_pixels: int) -> tuple[str, Header]:
@@ -144,8 +190,16 @@ def _jpeg_header(data: bytes) -> Header:
 
 
 def _png_header(data: bytes) -> Header:
+    """Walks the chunks before the pixels."""
     width, height, depth, color = struct.unpack_from(">IIBB", data, 16)
-    return Header(height, width, UPRIGHT, depth <= 8 and color in (0, 2, 3))
+    kinds: set[bytes] = set()
+    position = 8
+    while position + 8 <= len(data) and not kinds & {b"IDAT", b"IEND"}:
+        length, kind = struct.unpack_from(">I4s", data, position)
+        kinds.add(kind)
+        position += 12 + length
+    is_plain = depth <= 8 and color in (0, 2, 3)
+    return Header(height, width, UPRIGHT, is_plain, is_bare=not kinds & _PNG_CHUNKS_THAT_MATTER)
 
 
 def _gif_header(data: bytes) -> Header:
@@ -175,7 +229,10 @@ def _webp_header(data: bytes) -> Header:
 def _tiff_header(data: bytes) -> Header:
     """Pillow reads no more than the directory of a TIFF before its pixels are asked for."""
     image = _opened(data, "TIFF")
-    return Header(image.height, image.width, UPRIGHT, is_plain=False)
+    height, width = image.height, image.width
+    if swaps_sides(_tiff_orientation(image)):  # Pillow tells the sides of the upright picture.
+        height, width = width, height
+    return Header(height, width, UPRIGHT, is_plain=False)
 
 
 _HEADERS = {
@@ -213,25 +270,36 @@ def _load(image: Image.Image) -> None:
         raise PhotoError(f"its pixels cannot be read ({str(error) or type(error).__name__})") from error
 
 
-def _decode_jpeg_roughly(data: bytes) -> None:
+def _has_end(data: bytes, content: str) -> bool:
+    """Returns whether the mark that ends a photo stands near the end of its file: quick, and finds what was cut off."""
+    return _ENDS[content] in data[-_END_BYTES:]
+
+
+def _decoded_roughly(data: bytes) -> Image.Image:
+    """Returns a grey picture of an eighth of a JPEG's sides, a tiny one's larger; all of its data are read."""
     image = _opened(data, "JPEG")
-    image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
+    image.draft("L", (max(_LIKENESS_SIDE, image.width // 8), max(_LIKENESS_SIDE, image.height // 8)))
     _load(image)
+    return image
 
 
-def _decoded(data: bytes, content: str) -> tuple[Image.Image, int, bool]:
-    """Returns the upright RGB picture, the EXIF orientation it had, and whether it had no alpha channel."""
+def _loaded(data: bytes, content: str, longest_side: int = 0) -> tuple[Image.Image, int, int]:
+    """Returns the stored picture, the EXIF orientation it had, and the one that is still to be applied.
+
+    Args:
+      data: the file.
+      content: its format.
+      longest_side: where the picture is to be made smaller, a JPEG is decoded no larger than needed for that.
+    """
     image = _opened(data, content)
+    if content == "JPEG" and longest_side:
+        image.draft(None, (2 * longest_side, 2 * longest_side))
     stated = _tiff_orientation(image)
     _load(image)
-    remaining = _tiff_orientation(image)  # Pillow turns a TIFF itself while loading it, and drops the tag.
-    if content != "TIFF":
-        stated = remaining = _exif_orientation(image, content)
-    try:
-        picture, is_solid = _rgb(image)
-    except (ValueError, OSError) as error:
-        raise PhotoError(f"its colours (mode {image.mode}) have no way to RGB") from error
-    return upright(picture, remaining), stated, is_solid
+    if content == "TIFF":
+        return image, stated, _tiff_orientation(image)  # Pillow turns it itself while loading, and drops the tag.
+    stated = _exif_orientation(image, content)
+    return image, stated, stated
 
 
 def _exif_orientation(image: Image.Image, content: str) -> int:
@@ -249,25 +317,45 @@ def _tiff_orientation(image: Image.Image) -> int:
     return value if value in TURNS else UPRIGHT
 
 
-def _rgb(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Returns the picture in RGB, and whether it had no alpha channel.
+def _is_solid(image: Image.Image) -> bool:
+    """Returns whether a picture has no alpha channel and no colour that stands for one."""
+    return "transparency" not in image.info and not image.mode.upper().endswith("A")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Returns the picture in RGB.
 
     What shines through is white, as in a browser. 16 bits lose their lower
     half; Pillow's own conversion would clip them instead.
+
+    Raises:
+      PhotoError: its colours have no way to RGB.
     """
     if image.mode.startswith("I"):
         values = np.asarray(image)
         values = values if values.dtype.itemsize == 2 else values.clip(0, 0xFFFF)
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB"), True
-    if image.mode == "F":
-        raise ValueError("floating point")
-    if "transparency" not in image.info and not image.mode.upper().endswith("A"):
-        return image.convert("RGB"), True
-    image = image.convert("RGBA")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    try:
+        if image.mode == "F":
+            raise ValueError("floating point")
+        if _is_solid(image):
+            return image.convert("RGB")
+        image = image.convert("RGBA")
+    except (ValueError, OSError) as error:
+        raise PhotoError(f"its colours (mode {image.mode}) have no way to RGB") from error
     if image.getchannel("A").getextrema() == (255, 255):
-        return image.convert("RGB"), False
+        return image.convert("RGB")
     ground = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(ground, image).convert("RGB"), False
+    return Image.alpha_composite(ground, image).convert("RGB")
+
+
+def _shrunk(image: Image.Image, longest_side: int) -> Image.Image:
+    """Returns the picture with no side longer than that, its shape kept to the pixel."""
+    longest = max(image.size)
+    if not 0 < longest_side < longest:
+        return image
+    width, height = (max(1, round(side * longest_side / longest)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def _encoded(image: Image.Image, *, is_lossless: bool) -> tuple[bytes, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tfrmod import atomic, hparams
 from tfrmod.errors import DatasetError
-from tfrmod.manifest import FILE_NAME, Manifest
+from tfrmod.manifest import CONVERTER, FILE_NAME, Manifest
 from tfrmod.split import SPLITS
 
 _NOTE = ".placing.json"
@@ -28,7 +28,8 @@ def finished(output_dir: Path, source: str, options: dict[str, Any]) -> Manifest
         manifest.verify(contents=False)
     except DatasetError:
         return None
-    return manifest if (manifest.source, manifest.options) == (source, options) else None
+    made_of = (manifest.converter, manifest.source, manifest.options)
+    return manifest if made_of == (CONVERTER, source, options) else None
 
 
 def refuse_strangers(output_dir: Path) -> None:
@@ -47,8 +48,11 @@ def refuse_strangers(output_dir: Path) -> None:
 
 
 def place(finished_files: Path, output_dir: Path, manifest: Manifest) -> None:
-    """Moves every file of a staging folder on the same disk into `output_dir`, and the manifest last."""
-    new = sorted(path.name for path in finished_files.iterdir())
+    """Moves every file of a staging folder on the same disk into `output_dir`, and the manifest last.
+
+    Hidden files are half-written ones of dying processes and stay.
+    """
+    new = sorted(path.name for path in finished_files.iterdir() if not path.name.startswith("."))
     old = _known_files(output_dir)
     atomic.write_file(output_dir / _NOTE, json.dumps(sorted(old.union(new))) + "\n")
     (output_dir / FILE_NAME).unlink(missing_ok=True)
@@ -59,6 +63,8 @@ def place(finished_files: Path, output_dir: Path, manifest: Manifest) -> None:
     hparams.write_hparams_config(output_dir / hparams.FILE_NAME, manifest)
     manifest.save(output_dir / FILE_NAME)
     (output_dir / _NOTE).unlink()
+    for name in (_NOTE, hparams.FILE_NAME, FILE_NAME):
+        atomic.remove_partial(output_dir, name)
 
 
 def _known_files(output_dir: Path) -> set[str]:

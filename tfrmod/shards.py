@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import google_crc32c
 
@@ -47,7 +48,8 @@ def write_records(path: Path, records: Iterable[bytes]) -> ShardInfo:
     Raises:
       OSError: no space or no permission; nothing is left behind.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    # Two machines at one shard must not write one file.
+    partial = atomic.partial_path(path)
     digest = hashlib.sha256()
     num_images = num_bytes = 0
     try:
@@ -67,6 +69,46 @@ def write_records(path: Path, records: Iterable[bytes]) -> ShardInfo:
     return ShardInfo(path.name, num_images, num_bytes, digest.hexdigest())
 
 
+class Scanned(NamedTuple):
+    """One record of a file, or what is wrong where one should be."""
+
+    offset: int
+    """Byte at which it begins."""
+    data: bytes
+    fault: str
+    """Empty where checksums and length agree."""
+
+
+def scan_records(path: Path) -> Iterator[Scanned]:
+    """Yields every record of one file, the damaged ones too.
+
+    It walks on behind a record whose data are damaged, and ends where a length
+    is, because nothing then tells where the next one begins.
+
+    Raises:
+      OSError: the file cannot be opened.
+    """
+    size = path.stat().st_size
+    offset = 0
+    with path.open("rb", buffering=1 << 20) as file:
+        while offset < size:
+            header = file.read(_HEADER_BYTES)
+            if len(header) < _HEADER_BYTES:
+                yield Scanned(offset, b"", "the file ends within its header")
+                return
+            if masked_crc(header[:8]) != _CRC.unpack(header[8:])[0]:
+                yield Scanned(offset, b"", "the checksum of its length is wrong")
+                return
+            length = _LENGTH.unpack(header[:8])[0]
+            if offset + _HEADER_BYTES + length + _CRC.size > size:
+                yield Scanned(offset, b"", f"it should hold {length} bytes, but the file ends before")
+                return
+            data, crc = file.read(length), file.read(_CRC.size)
+            is_whole = len(crc) == _CRC.size and masked_crc(data) == _CRC.unpack(crc)[0]
+            yield Scanned(offset, data, "" if is_whole else "the checksum of its data is wrong")
+            offset += _HEADER_BYTES + length + _CRC.size
+
+
 def read_records(path: Path) -> Iterator[bytes]:
     """Yields the records of one file.
 
@@ -75,25 +117,10 @@ def read_records(path: Path) -> Iterator[bytes]:
         record and byte.
       OSError: the file cannot be opened.
     """
-    size = path.stat().st_size
-    offset = 0
-    with path.open("rb", buffering=1 << 20) as file:
-        for number in range(size):
-            if offset == size:
-                return
-            header = file.read(_HEADER_BYTES)
-            if len(header) < _HEADER_BYTES:
-                raise _damaged(path, number, offset, "the file ends within its header")
-            if masked_crc(header[:8]) != _CRC.unpack(header[8:])[0]:
-                raise _damaged(path, number, offset, "the checksum of its length is wrong")
-            length = _LENGTH.unpack(header[:8])[0]
-            if offset + _HEADER_BYTES + length + _CRC.size > size:
-                raise _damaged(path, number, offset, f"it should hold {length} bytes, but the file ends before")
-            record, crc = file.read(length), file.read(_CRC.size)
-            if masked_crc(record) != _CRC.unpack(crc)[0]:
-                raise _damaged(path, number, offset, "the checksum of its data is wrong")
-            yield record
-            offset += _HEADER_BYTES + length + _CRC.size
+    for number, (offset, data, fault) in enumerate(scan_records(path)):
+        if fault:
+            raise _damaged(path, number, offset, fault)
+        yield data
 
 
 def _damaged(path: Path, number: int, offset: int, what: str) -> DatasetError:

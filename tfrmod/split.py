@@ -1,12 +1,17 @@
 """Which photo is for training, which for validation, which for the test."""
 
+import itertools
 import random
+from array import array
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from tfrmod.errors import DatasetError
 
 SPLITS = ("train", "val", "test")
+_PAIRS = (("trainval", "test"), ("train", "val"), ("train", "test"))
 _NEGATIVE = ""  # Photos without objects are a class of their own here: every side should see some.
 
 
@@ -22,16 +27,16 @@ def chosen_sets(
 ) -> tuple[str, str] | None:
     """Returns the names of the data set's own lists to train and to validate on.
 
-    Unasked, trainval goes with test, or else train with val; None where the
-    data set brings neither pair.
+    Unasked, trainval goes with test, or else train with val, or else with
+    test; None where the data set brings none of these pairs.
 
     Raises:
       DatasetError: a list that was asked for is not there.
     """
     if train_set is None and val_set is None:
-        return next((pair for pair in (("trainval", "test"), ("train", "val")) if sets.keys() >= set(pair)), None)
+        return next((pair for pair in _PAIRS if sets.keys() >= set(pair)), None)
     train = train_set or ("trainval" if val_set == "test" and "trainval" in sets else "train")
-    val = val_set or ("test" if train == "trainval" else "val")
+    val = val_set or ("test" if train == "trainval" or ("test" in sets and "val" not in sets) else "val")
     for flag, name in (("--train_set", train), ("--val_set", val)):
         if name not in sets:
             found = f"Lists found: {', '.join(sorted(sets))}." if sets else "It brings no lists; leave the flag out."
@@ -60,8 +65,13 @@ def fraction_sizes(num_images: int, fractions: Fractions) -> list[int]:
     return [num_images - val - test, val, test]
 
 
-def stratified(classes: Sequence[Collection[str]], sizes: Sequence[int], seed: int) -> list[list[int]]:
-    """Returns the positions of `classes` divided into parts of exactly these sizes.
+def stratified(
+    classes: Sequence[Collection[str]],
+    sizes: Sequence[int],
+    seed: int,
+    groups: Sequence[Sequence[int] | np.ndarray] = (),
+) -> list[np.ndarray]:
+    """Returns the positions of `classes` divided into parts of these sizes, ascending in each.
 
     Iterative stratification (Sechidis et al., 2011): the rarest class is dealt
     out first, each of its photos to the part that lacks it most; so every part
@@ -70,40 +80,62 @@ def stratified(classes: Sequence[Collection[str]], sizes: Sequence[int], seed: i
 
     Args:
       classes: the classes on each photo.
-      sizes: photos of each part; their sum is len(classes).
+      sizes: photos of each part; their sum is len(classes). Kept exactly
+        unless a group is in the way.
       seed: decides among equals.
+      groups: positions that stay together, each in one group at most.
     """
-    order = list(range(len(classes)))
+    mates = {int(group[0]): group for group in groups}
+    is_led = np.zeros(len(classes), bool)
+    for group in groups:
+        is_led[group[1:]] = True
+    order = array("q", range(len(classes)))  # Arrays: a list takes 36 bytes for each number.
     random.Random(seed).shuffle(order)
-    members: dict[str, list[int]] = {}
+    members: dict[str, array[int]] = {}
     for index in order:
-        for name in set(classes[index]) or {_NEGATIVE}:
-            members.setdefault(name, []).append(index)
+        if not is_led[index]:
+            for name in _names(classes, mates.get(index, (index,))):
+                members.setdefault(name, array("q")).append(index)
+    remaining = {name: sum(len(mates.get(index, "1")) for index in indices) for name, indices in members.items()}
     total = max(1, len(classes))
     wanted = {
-        name: [_share(len(indices), size / total, sum(map(bool, sizes))) for size in sizes]
-        for name, indices in members.items()
+        name: [_share(count, size / total, sum(map(bool, sizes))) for size in sizes]
+        for name, count in remaining.items()
     }
-    remaining = {name: len(indices) for name, indices in members.items()}
     room = list(sizes)
-    parts: list[list[int]] = [[] for _ in sizes]
-    is_dealt = [False] * len(classes)
+    parts = [array("q") for _ in sizes]
+    is_dealt = bytearray(len(classes))
     while remaining:
         rarest = min(remaining, key=lambda name: (remaining[name], name))
-        for index in members[rarest]:
+        units = members.pop(rarest)
+        groups_first = sorted((index for index in units if index in mates), key=lambda index: -len(mates[index]))
+        # The largest groups first, while there is room for them.
+        for index in itertools.chain(groups_first, units):
             if is_dealt[index]:
                 continue
-            open_parts = [part for part in range(len(sizes)) if room[part] > 0]
-            part = max(open_parts, key=lambda part: (wanted[rarest][part], room[part], -part))
-            parts[part].append(index)
-            is_dealt[index] = True
-            room[part] -= 1
-            for name in set(classes[index]) or {_NEGATIVE}:
-                wanted[name][part] -= 1
+            unit = mates.get(index, (index,))
+            part = _part_for(len(unit), wanted[rarest], room)
+            parts[part].extend(unit)
+            is_dealt[index] = 1
+            room[part] -= len(unit)
+            for name in _names(classes, unit):
+                wanted[name][part] -= len(unit)
                 if name in remaining:
-                    remaining[name] -= 1
+                    remaining[name] -= len(unit)
         del remaining[rarest]
-    return [sorted(part) for part in parts]
+    return [np.sort(np.array(part, np.int64)) for part in parts]
+
+
+def _names(classes: Sequence[Collection[str]], unit: Sequence[int] | np.ndarray) -> set[str]:
+    return set().union(*(classes[index] for index in unit)) or {_NEGATIVE}
+
+
+def _part_for(size: int, wanted: Sequence[float], room: Sequence[int]) -> int:
+    """Returns the part that lacks the class most among those with room, or that with the most room."""
+    fits = [part for part in range(len(room)) if room[part] >= size]
+    if not fits:
+        return max(range(len(room)), key=lambda part: (room[part], -part))
+    return max(fits, key=lambda part: (wanted[part], room[part], -part))
 
 
 def _share(count: int, fraction: float, num_parts: int) -> float:

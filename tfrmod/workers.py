@@ -1,20 +1,44 @@
 """The same work on many things, in several processes, with the results in order."""
 
+import ctypes
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, Self
 
 from tfrmod.errors import DatasetError
+
+_AHEAD = 4
 
 
 def default_workers() -> int:
     """Returns the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Engine(Protocol):
+    """What spreads work: `Workers` here, or something that does it on other machines; may be entered again."""
+
+    def __enter__(self) -> Self:
+        """Begins."""
+
+    def __exit__(self, *_: object) -> None:
+        """Ends all that was begun."""
+
+    def map(self, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        """Yields work(*task) for each task, in order.
+
+        Args:
+          work: a function of a module; doing it twice does no harm.
+          tasks: its arguments, each to be had once.
+        """
 
 
 class Workers:
@@ -30,6 +54,7 @@ class Workers:
 
     def __enter__(self) -> "Workers":
         if self.num_workers > 1:
+            _give_memory_back()
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(self.num_workers, context, initializer=_begin)
         return self
@@ -38,28 +63,48 @@ class Workers:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def map(self, work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-        """Yields work(*task) for each task, in order, a few tasks ahead of the reader.
+    def map(self, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        """Yields work(*task) for each task, in order; no more tasks are made than the processes need.
 
         Raises:
           DatasetError: a process was killed.
         """
         if self._executor is None:
-            yield from (work(*task) for task in tasks)
+            yield from itertools.starmap(work, tasks)
             return
-        ahead = 4 * self.num_workers
-        futures: list[Future[Any]] = []
+        waiting: deque[Future[Any]] = deque()
         try:
-            for index in range(len(tasks)):
-                for task in tasks[len(futures) : index + ahead]:
-                    futures.append(self._executor.submit(work, *task))
-                yield futures[index].result()
-                futures[index] = Future()  # The result is the reader's now; memory stays flat.
+            for task in tasks:
+                with _no_interrupt():  # The first task starts the processes.
+                    waiting.append(self._executor.submit(work, *task))
+                if len(waiting) == _AHEAD * self.num_workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise DatasetError(
                 "A worker process ended in the midst of its photos: the system may have run out of memory, or a "
                 "decoder broke down on one of them. Try --num_workers=1, and a smaller --max_pixels."
             ) from error
+
+
+def _give_memory_back() -> None:
+    """Hands the system what was freed here, before others need memory too; the C library would keep it."""
+    with suppress(AttributeError, OSError, TypeError):  # Only glibc has the function.
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Holds Ctrl-C back for a moment: what is started in it is deaf to it from its first instruction on."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:

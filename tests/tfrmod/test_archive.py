@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tfrmod import archive
+from tfrmod import archive, zip_members
 from tfrmod.archive import ArchiveLimits, extract, folder_fingerprint, zip_fingerprint
 from tfrmod.errors import DatasetError
 
@@ -127,7 +127,7 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
 
 
 def test_bombs_are_refused_before_they_go_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "_RATIO_MATTERS_BYTES", 1 << 16)
+    monkeypatch.setattr(zip_members, "_RATIO_MATTERS_BYTES", 1 << 16)
     bomb = packed(tmp_path / "a.zip", {"zeros.bmp": bytes(1 << 20)})
     with pytest.raises(DatasetError, match=r"'zeros\.bmp', which unpacks to [\d,]+ times its size"):
         extract(bomb, tmp_path / "out")

@@ -1,3 +1,4 @@
+import io
 import json
 
 import pytest
@@ -7,10 +8,18 @@ from tfrmod.errors import DatasetError
 
 
 def test_a_problem_is_counted_and_its_first_files_are_named() -> None:
+    file = io.StringIO()
+    log = ProblemLog(file=file)
+    log.extend(Problem("box_empty", f"{index}.xml") for index in (0, *range(20)))
+    assert log.summary() == {"box_empty": ProblemCount(21, tuple(f"{index}.xml" for index in range(10)))}
+    assert [json.loads(line)["file"] for line in file.getvalue().splitlines()][:3] == ["0.xml", "0.xml", "1.xml"]
+    assert log.problems == []
+
+
+def test_without_a_file_the_problems_are_kept_and_names_can_be_printed() -> None:
     log = ProblemLog()
-    log.extend(Problem("box_empty", f"{index}.xml") for index in (0, 0, 1, 2))
-    assert log.summary(max_files=2) == {"box_empty": ProblemCount(4, ("0.xml", "1.xml"))}
-    assert [json.loads(line)["file"] for line in log.as_jsonl().splitlines()] == ["0.xml", "0.xml", "1.xml", "2.xml"]
+    log.add(Problem("box_empty", "\udcff.xml"))
+    assert log.problems == [Problem("box_empty", "\\udcff.xml")]
 
 
 def test_strict_ends_at_the_first_fault_and_lets_notes_pass() -> None:

@@ -1,20 +1,22 @@
 import errno
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from tfrmod import convert as convert_module
-from tfrmod import shards
+from tfrmod import placement, shards, writing
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.convert import ConvertOptions, convert
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
-from tfrmod.manifest import Manifest, count_shards
+from tfrmod.manifest import CONVERTER, Manifest, count_shards
 
 
 def images_of(manifest: Manifest, split: str) -> list[AnnotatedImage]:
@@ -91,7 +93,7 @@ def test_a_second_run_finds_what_the_first_one_made(
     folder = voc_folder.add_many(10).root
     first = convert(folder, tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(convert_module, "_examined", None)
+        patch.setattr(convert_module, "examined", None)
         assert convert(folder, tmp_path / "out", ConvertOptions(num_workers=2)) == first
     (tmp_path / "out" / first.splits["val"].files[0].name).unlink()
     convert(folder, tmp_path / "out").verify()
@@ -212,7 +214,7 @@ def test_what_is_wrong_is_left_out_counted_and_listed(voc_folder, tmp_path: Path
 def test_strict_ends_at_the_first_fault_and_leaves_nothing(voc_folder, tmp_path: Path, photo, xml) -> None:
     with pytest.raises(DatasetError, match=r"Annotations/orphan\.xml: .*--strict"):
         convert(messy(voc_folder, photo, xml), tmp_path / "out", ConvertOptions(strict=True))
-    assert not (tmp_path / "out").exists()
+    assert os.listdir(tmp_path / "out") == []
 
 
 def test_no_usable_photo_is_an_error_that_says_why(voc_folder, tmp_path: Path, xml) -> None:
@@ -235,7 +237,7 @@ def test_a_full_disk_leaves_nothing_and_passes_as_it_is(
     def full(path: Path, records: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(convert_module, "write_records", full)
+    monkeypatch.setattr(writing, "write_records", full)
     with pytest.raises(OSError, match="No space") as caught:
         convert(voc_folder.add_many(5).root, tmp_path / "out", ConvertOptions(num_workers=1))
     assert caught.value.errno == errno.ENOSPC
@@ -247,7 +249,7 @@ def test_a_full_disk_leaves_nothing_and_passes_as_it_is(
     [(1, -1, 1), (31, -1, 1), (32, -1, 2), (292, -1, 8), (6400, -1, 8), (6401, -1, 9), (10, 3, 3), (2, 5, 2)],
 )
 def test_the_number_of_shards(count: int, asked: int, number: int) -> None:
-    assert convert_module._num_shards(count, asked) == number
+    assert writing.num_shards(count, asked) == number
 
 
 @pytest.mark.parametrize(
@@ -261,6 +263,12 @@ def test_the_number_of_shards(count: int, asked: int, number: int) -> None:
         ({"label_map": {0: "cat"}}, "from 1"),
         ({"label_map": {1: " "}}, "from 1"),
         ({"label_map": {1: "cat", 2: "cat"}}, "more than one id"),
+        ({"label_map": {1: "cat"}, "label_aliases": {"kitten": "dog"}}, "label map does not hold: cat"),
+        ({"label_aliases": {"a": "b", "b": "c"}}, "and that into 'c'"),
+        ({"label_aliases": {"a": " "}}, "gives a name another one"),
+        ({"prepare_size": -1}, "prepare_size"),
+        ({"max_images": 0}, "max_images"),
+        ({"source_format": "vok"}, "Known: voc"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(options, words: str) -> None:
@@ -313,3 +321,86 @@ def test_png_frames_named_jpg_are_converted(test_data: Path, tmp_path: Path) -> 
     assert manifest.problems.keys() == {"format_not_as_named"}
     image = images_of(manifest, "train")[0]
     assert (image.format, image.height, image.width) == ("jpeg", 720, 1280)
+
+
+def test_aliases_are_applied_before_classes_are_counted_and_unknown_ones_are_told(voc_folder, tmp_path: Path) -> None:
+    voc_folder.add_many(12, ("RBC", "rbc", "redcell"))
+    aliases = {"rbc": "RBC", "redcell": "RBC", "rbcs": "RBC"}
+    manifest = convert(voc_folder.root, tmp_path / "out", ConvertOptions(label_aliases=aliases))
+    assert manifest.label_map == {1: "RBC"}
+    assert {code: met.files for code, met in manifest.problems.items()} == {"alias_without_object": ("rbcs",)}
+    assert convert(voc_folder.root, tmp_path / "out", ConvertOptions(label_aliases=aliases)) == manifest
+
+
+def test_oversize_photos_are_made_smaller_once(voc_folder, tmp_path: Path) -> None:
+    voc_folder.add_many(4)
+    whole = images_of(convert(voc_folder.root, tmp_path / "whole"), "train")
+    small = images_of(convert(voc_folder.root, tmp_path / "small", ConvertOptions(prepare_size=32)), "train")
+    assert [(image.height, image.width) for image in small] == [(24, 32)] * 3
+    for one, other in zip(small, whole, strict=True):
+        assert one.objects[0].box == pytest.approx([side / 2 for side in other.objects[0].box])
+        assert one.sha256 == hashlib.sha256(one.encoded).hexdigest() != other.sha256
+
+
+def test_unverified_photos_give_the_same_records_but_damage_is_not_found(voc_folder, tmp_path: Path, photo) -> None:
+    voc_folder.add_many(10)
+    verified = convert(voc_folder.root, tmp_path / "one")
+    trusted = convert(voc_folder.root, tmp_path / "two", ConvertOptions(verify=False))
+    assert images_of(trusted, "train") == images_of(verified, "train")
+    data = bytearray(photo("PNG"))
+    data[len(data) // 2] ^= 1
+    voc_folder.write("JPEGImages/0003.jpg", bytes(data))
+    damaged = convert(voc_folder.root, tmp_path / "two", ConvertOptions(verify=False)).problems
+    assert damaged.keys() == {"format_not_as_named"}
+    damaged = convert(voc_folder.root, tmp_path / "one").problems
+    assert damaged.keys() == {"image_undecodable"}
+
+
+def test_the_first_photos_alone(voc_folder, tmp_path: Path) -> None:
+    voc_folder.add_many(10)
+    for name, members in {"trainval": "0129", "test": "348"}.items():
+        voc_folder.write(f"ImageSets/Main/{name}.txt", "".join(f"000{member}\n" for member in members))
+    manifest = convert(voc_folder.root, tmp_path / "out", ConvertOptions(max_images=5))
+    assert {name: split.num_images for name, split in manifest.splits.items()} == {"train": 3, "val": 2}
+
+
+def test_copies_of_a_photo_are_on_one_side(voc_folder, tmp_path: Path) -> None:
+    voc_folder.add_many(20)
+    for index in range(0, 20, 2):
+        photo = (voc_folder.root / f"JPEGImages/{index:04d}.jpg").read_bytes()
+        (voc_folder.root / f"JPEGImages/{index + 1:04d}.jpg").write_bytes(photo)
+    manifest = convert(voc_folder.root, tmp_path / "out", ConvertOptions(train_valid_split=0.5))
+    sides = [{image.sha256 for image in images_of(manifest, name)} for name in ("train", "val")]
+    assert not sides[0] & sides[1]
+    assert manifest.splits["train"].num_images == 10
+
+
+def test_the_manifest_says_what_is_there(voc_folder, tmp_path: Path) -> None:
+    voc_folder.add_many(6)
+    voc_folder.add("two", [("cat", 1, 1, 9, 9), ("cat", 2, 2, 9, 9)])
+    manifest = convert(voc_folder.root, tmp_path / "out", ConvertOptions(train_valid_split=1.0))
+    train = manifest.splits["train"]
+    assert (train.boxes_per_class, train.images_per_class) == ({"cat": 5, "dog": 3}, {"cat": 4, "dog": 3})
+    assert train.num_bytes == sum(path.stat().st_size for path in (tmp_path / "out").glob("*.tfrecord"))
+    assert (manifest.image_sizes.min_height, manifest.image_sizes.max_width) == (48, 64)
+    assert (manifest.has_masks, manifest.converter) == (False, CONVERTER)
+    masked = convert(voc_folder.root, tmp_path / "out", ConvertOptions(include_masks=True))
+    assert not masked.has_masks
+    assert masked.problems["masks_absent"].files == ("data",)
+
+
+def test_shards_of_another_converter_are_made_anew(voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    voc_folder.add_many(4)
+    convert(voc_folder.root, tmp_path / "out")
+    monkeypatch.setattr(placement, "CONVERTER", "other")
+    steps: list[str] = []
+    convert(voc_folder.root, tmp_path / "out", on_progress=lambda what, *_: steps.append(what))
+    assert steps == ["checking", "writing", "writing"]
+
+
+def test_two_at_once_make_the_shards_once(voc_folder, tmp_path: Path) -> None:
+    voc_folder.add_many(20)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: convert(voc_folder.root, tmp_path / "out"), range(2)))
+    assert made[0] == made[1]
+    made[0].verify()

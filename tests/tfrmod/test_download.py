@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import json
 import os
@@ -31,6 +32,8 @@ class Server:
         self.statuses: list[int] = []
         self.break_after: list[int] = []
         self.knows_ranges = True
+        self.heeds_conditions = True
+        self.headers: dict[str, str] = {}
         self.requests: list[dict[str, str]] = []
         self.sent = 0
         server = self
@@ -60,7 +63,8 @@ class Server:
             handler.end_headers()
             return
         start = 0
-        if self.knows_ranges and asked.get("Range") and asked.get("If-Range") == self.etag:
+        is_same = asked.get("If-Range") == self.etag or not self.heeds_conditions
+        if self.knows_ranges and asked.get("Range") and is_same:
             start = int(asked["Range"].removeprefix("bytes=").rstrip("-"))
         if start >= len(self.content) > 0:
             handler.send_response(416)
@@ -73,7 +77,8 @@ class Server:
         if self.etag:
             handler.send_header("ETag", self.etag)
         body = self.content[start:]
-        handler.send_header("Content-Length", str(len(body)))
+        for name, value in ({"Content-Length": str(len(body))} | self.headers).items():
+            handler.send_header(name, value)
         handler.end_headers()
         cut = self.break_after.pop(0) if self.break_after else len(body)
         handler.wfile.write(body[:cut])
@@ -218,7 +223,8 @@ def test_an_unreachable_host_is_a_network_fault(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    "url", ["", "photos.zip", "ftp://host/a.zip", "file:///etc/passwd", "gs://bucket/a.zip", "https://"]
+    "url",
+    ["", "photos.zip", "ftp://host/a.zip", "file:///etc/passwd", "gs://bucket/a.zip", "https://", "http://[::1/a.zip"],
 )
 def test_only_web_addresses_are_downloaded(tmp_path: Path, url: str) -> None:
     with pytest.raises(DatasetError, match="must be an http or https address"):
@@ -237,6 +243,55 @@ def test_a_full_disk_is_seen_before_the_first_byte(
     with pytest.raises(OSError, match="the disk has 10 free") as caught:
         fetch(server.url, tmp_path)
     assert caught.value.errno == 28
+
+
+@pytest.mark.parametrize(
+    "header", [("Content-Length", "9" * 5000), ("Content-Length", "\u00b2"), ("Content-Length", "-5")]
+)
+def test_numbers_that_are_none(server: Server, tmp_path: Path, header: tuple[str, str]) -> None:
+    server.headers = dict([header])
+    assert fetch(server.url, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_server_that_forgets_what_it_was_asked(server: Server, tmp_path: Path) -> None:
+    """It goes on with another file at the old file's byte."""
+    server.break_after = [300_000, 0, 0, 0]
+    with pytest.raises(NetworkError):
+        fetch(server.url, tmp_path)
+    server.content, server.etag, server.heeds_conditions = CONTENT[::-1], '"v2"', False
+    assert fetch(server.url, tmp_path).read_bytes() == CONTENT[::-1]
+
+
+def test_a_body_packed_for_the_way_is_unpacked_and_never_continued(server: Server, tmp_path: Path) -> None:
+    server.content = gzip.compress(CONTENT)
+    server.headers = {"Content-Encoding": "gzip"}
+    server.break_after = [len(server.content) // 2]
+    assert fetch(server.url, tmp_path).read_bytes() == CONTENT
+    assert [request.get("Range") for request in server.requests] == [None, None]
+
+
+@pytest.mark.parametrize("is_stated", [True, False])
+def test_a_stream_without_end_is_cut_off(server: Server, tmp_path: Path, is_stated: bool) -> None:
+    server.headers = {} if is_stated else {"Content-Length": "unknown"}
+    with pytest.raises(DatasetError, match="where at most 300,000 are taken; nothing was kept"):
+        fetch(server.url, tmp_path, max_bytes=300_000)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_proved_bad_can_be_forgotten(server: Server, tmp_path: Path) -> None:
+    download.forget(fetch(server.url, tmp_path))
+    assert os.listdir(tmp_path) == []
+    assert fetch(server.url, tmp_path).read_bytes() == CONTENT
+    assert "If-None-Match" not in server.requests[-1]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://" + "a" * 300 + "/a.zip", "http://h:99999/a.zip", "http://h\x00/a", "http://a b/c"]
+)
+def test_addresses_that_cannot_be_asked(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with pytest.raises(DatasetError, match="is not an address that can be asked"):
+        fetch(url, tmp_path)
 
 
 def test_names_from_the_web_stay_in_the_cache(tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ def codes(examined: Examined) -> list[str]:
 
 
 def test_a_fine_photo_stays_where_it_is(settings: Settings, photo, xml) -> None:
-    image, problems = outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)]))
+    image, problems, likeness, _ = outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)]))
     assert problems == ()
+    assert likeness == check_photo(photo()).likeness
     assert image is not None
     assert (image.path, image.format, image.source_id) == (settings.folder / "a.jpg", "jpeg", "5")
     assert (image.height, image.width, image.objects[0].box) == (48, 64, (2, 1, 40, 30))
@@ -101,3 +102,33 @@ def test_numbers_go_on_through_a_chunk(settings: Settings, photo, xml) -> None:
     outcome(settings, photo(), xml())
     ids = [examined.image.source_id for examined in examine_all(settings, 32, [ENTRY, ENTRY]) if examined.image]
     assert ids == ["33", "34"]
+
+
+def test_names_that_stand_for_a_class_are_replaced_before_they_are_judged(settings: Settings, photo, xml) -> None:
+    settings = settings._replace(class_names={"RBC"}, aliases={"rbc": "RBC", "redcell": "RBC", "dog": "hound"})
+    things = [("rbc", 1, 1, 9, 9), ("RBC", 1, 1, 9, 9), ("dog", 1, 1, 9, 9)]
+    image, problems, _, aliased = outcome(settings, photo(), xml(things))
+    assert image is not None
+    assert [thing.name for thing in image.objects] == ["RBC", "RBC"]
+    assert [(problem.code, problem.message) for problem in problems] == [("class_not_in_label_map", "hound")]
+    assert aliased == ("dog", "rbc")
+
+
+def test_difficult_objects_are_left_out_where_asked(settings: Settings, photo, xml) -> None:
+    text = xml([("cat", 1, 1, 9, 9), ("dog", 1, 1, 9, 9)]).replace("<name>dog", "<difficult>1</difficult><name>dog")
+    examined = outcome(settings._replace(skip_difficult=True), photo(), text)
+    assert examined.image is not None
+    assert [thing.name for thing in examined.image.objects] == ["cat"]
+    assert codes(examined) == ["difficult_left_out"]
+
+
+@pytest.mark.parametrize(("size", "orientation"), [((48, 64), 1), ((48, 64), 6), ((64, 48), 6)])
+def test_boxes_shrink_with_their_photo(settings: Settings, photo, xml, size, orientation: int) -> None:
+    text = xml([("cat", 2, 4, 12, 99)], size=size)
+    whole = outcome(settings, photo(orientation=orientation), text)
+    small = outcome(settings._replace(longest_side=32), photo(orientation=orientation), text)
+    assert whole.image is not None
+    assert small.image is not None
+    assert codes(small) == codes(whole)
+    assert (small.image.height, small.image.width) == (whole.image.height // 2, whole.image.width // 2)
+    assert small.image.objects[0].box == tuple(side / 2 for side in whole.image.objects[0].box)

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfrmod import example
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.errors import DatasetError
+from tfrmod.masks import array_png
 
 THINGS = (
     AnnotatedObject("cat", (10, 20, 30, 60), class_id=1, difficult=True, view="Left"),
@@ -111,3 +115,29 @@ def test_lists_of_different_length_are_refused() -> None:
     message.features.feature["image/object/class/label"].int64_list.value.extend([1, 2])
     with pytest.raises(DatasetError, match="2 labels but 0 values of image/object/bbox/ymin"):
         example.decode_example(message.SerializeToString())
+
+
+def test_masks_are_read_as_google_automl_reads_them_and_come_back() -> None:
+    mask = np.zeros((100, 200), np.uint8)
+    mask[10:30, 20:60] = 1
+    things = (THINGS[0]._replace(mask=array_png(mask)), THINGS[1])
+    record = example.encode_example(replace(image(things), segmentation=array_png(mask * 7)))
+    features = {
+        "image/object/mask": tf.io.VarLenFeature(tf.string),
+        "image/segmentation/class/encoded": tf.io.FixedLenFeature((), tf.string),
+        "image/segmentation/class/format": tf.io.FixedLenFeature((), tf.string),
+    }
+    parsed = tf.io.parse_single_example(record, features)
+    pictures = [tf.io.decode_png(data, channels=1)[..., 0] for data in parsed["image/object/mask"].values]
+    np.testing.assert_array_equal(pictures, [mask, np.zeros_like(mask)])
+    np.testing.assert_array_equal(tf.io.decode_png(parsed["image/segmentation/class/encoded"])[..., 0], mask * 7)
+    assert parsed["image/segmentation/class/format"] == b"png"
+    back = example.decode_example(record)
+    assert back.objects[0].mask == things[0].mask
+    assert back.segmentation == array_png(mask * 7)
+    assert example.encode_example(back.with_class_ids({"cat": 1, "großer Hund": 7})) == record
+
+
+def test_without_masks_the_keys_are_not_there() -> None:
+    message = example.Example.FromString(example.encode_example(image()))
+    assert not [key for key in message.features.feature if "mask" in key or "segmentation" in key]

@@ -41,7 +41,7 @@ def test_a_manifest_comes_back_equal(tmp_path: Path) -> None:
     assert loaded.num_classes == 1
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 1}', '{"version": 1, "splits": 3}', "\ufeff{"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 2}', '{"version": 2, "splits": 3}', "\ufeff{"])
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(DatasetError, match="not a manifest"):
@@ -64,7 +64,12 @@ def test_verify_names_what_is_not_as_written(tmp_path: Path) -> None:
     data = shard.read_bytes()
     shard.write_bytes(data[:-1] + b"!")
     manifest.verify(contents=False)
-    with pytest.raises(DatasetError, match="other content"):
+    with pytest.raises(
+        DatasetError, match=r"other content: in record 1, at byte [0-9]+, the checksum of its data is wrong"
+    ):
+        manifest.verify()
+    shards.write_records(shard, [record((1, "dog")), record()])
+    with pytest.raises(DatasetError, match="other content, though the checksums"):
         manifest.verify()
     shard.write_bytes(data[:-1])
     with pytest.raises(DatasetError, match="bytes instead of"):

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfrmod.pixels import PhotoError, check_photo, decode_photo
+from tfrmod import pixels
+from tfrmod.pixels import PhotoError, check_photo, decode_photo, upright_size
 
 
 def saved(image: Image.Image, format: str, **options: object) -> bytes:
@@ -195,3 +196,86 @@ def test_a_twelve_bit_jpeg_is_named() -> None:
 def test_a_path_is_read(photo, tmp_path: Path) -> None:
     (tmp_path / "a.gif").write_bytes(photo("GIF"))
     assert decode_photo(tmp_path / "a.gif").shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_trusted_photos_are_not_decoded_but_measured(photo, monkeypatch: pytest.MonkeyPatch, format: str) -> None:
+    data = photo(format)
+    monkeypatch.setattr(pixels, "_load", None)
+    trusted = check_photo(data, is_trusted=True)
+    assert trusted.encoded is data
+    assert (trusted.format, trusted.height, trusted.width, trusted.likeness) == (format.lower(), 48, 64, None)
+    with pytest.raises(PhotoError, match="at most 100"):
+        check_photo(data, is_trusted=True, max_pixels=100)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(lambda photo: photo(mode="CMYK"), id="cmyk"),
+        pytest.param(lambda photo: photo(orientation=6), id="turned jpeg"),
+        pytest.param(lambda photo: photo("PNG", orientation=6), id="turned png"),
+        pytest.param(lambda photo: photo("PNG", mode="RGBA"), id="alpha"),
+        pytest.param(lambda photo: saved(Image.new("P", (9, 9)), "PNG", transparency=0), id="palette"),
+        pytest.param(lambda photo: photo("GIF"), id="gif"),
+    ],
+)
+def test_what_must_be_changed_is_not_trusted(photo, data) -> None:
+    assert check_photo(data(photo), is_trusted=True) == check_photo(data(photo))
+
+
+def test_a_trusted_photo_without_an_end_is_looked_at(photo) -> None:
+    for format in ("JPEG", "PNG"):
+        with pytest.raises(PhotoError, match="truncated"):
+            check_photo(photo(format, size=(300, 300))[:-40], is_trusted=True)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_oversize_photo_is_made_smaller_and_keeps_its_shape(photo, format: str, orientation: int) -> None:
+    data = photo(format, size=(150, 400), orientation=orientation)
+    small = check_photo(data, longest_side=100)
+    size, given = ((38, 100), (150, 400)) if orientation == 1 else ((100, 38), (400, 150))
+    assert ((small.height, small.width), small.given_size, small.stored_size) == (size, given, (150, 400))
+    assert small.upright_size == given
+    assert tensorflow_sees(small.encoded).shape == (*size, 3)
+    whole = Image.fromarray(decode_photo(data)).resize(size[::-1], Image.Resampling.LANCZOS)
+    assert np.abs(decode_photo(small.encoded).astype(int) - np.asarray(whole)).mean() < 6
+
+
+def test_a_photo_that_fits_is_not_touched_by_a_limit(photo) -> None:
+    data = photo(size=(48, 64))
+    assert check_photo(data, longest_side=64).encoded is data
+    assert check_photo(data, longest_side=64).given_size is None
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_upright_size_is_known_without_decoding(photo, format: str, orientation: int) -> None:
+    if orientation == 6 and format in ("GIF", "BMP"):
+        pytest.skip("these formats hold no EXIF")
+    data = photo(format, orientation=orientation)
+    assert upright_size(data) == decode_photo(data).shape[:2]
+
+
+def test_a_rough_look_finds_what_a_whole_decoding_finds() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (120, 150, 3), dtype=np.uint8)
+    rng, verdicts = np.random.default_rng(2), set()
+    for options in ({}, {"progressive": True}, {"restart_marker_blocks": 4}):
+        data = saved(Image.fromarray(noise), "JPEG", **options)
+        for _ in range(40):
+            broken = bytearray(data[: rng.integers(600, len(data) + 1)])
+            for position in rng.integers(600, max(601, len(broken)), 4):
+                broken[min(position, len(broken) - 1)] = rng.integers(0, 256)
+            found = [_is_refused(look, bytes(broken)) for look in (check_photo, decode_photo)]
+            assert found[0] == found[1]
+            verdicts.add(found[0])
+    assert verdicts == {True, False}
+
+
+def _is_refused(look, data: bytes) -> bool:
+    try:
+        look(data)
+    except PhotoError:
+        return True
+    return False

@@ -4,8 +4,13 @@ import random
 
 import pytest
 
+from tfrmod import split
 from tfrmod.errors import DatasetError
-from tfrmod.split import Fractions, chosen_sets, fraction_sizes, stratified
+from tfrmod.split import Fractions, chosen_sets, fraction_sizes
+
+
+def stratified(*arguments, **options) -> list[list[int]]:
+    return [part.tolist() for part in split.stratified(*arguments, **options)]
 
 
 @pytest.mark.parametrize(
@@ -44,6 +49,21 @@ def test_every_class_gets_its_share_on_both_sides() -> None:
     assert 15 <= count["common"] <= 18
     assert sum(not classes[index] for index in val) in (1, 2)
     assert len(train) == 80
+
+
+def test_groups_stay_together_and_the_sizes_are_still_kept() -> None:
+    rng = random.Random(0)
+    classes = [rng.choices("abc", weights=(8, 2, 1), k=rng.randrange(3)) for _ in range(300)]
+    groups = [list(range(start, start + 2 + start % 5)) for start in range(0, 200, 10)]
+    parts = stratified(classes, [240, 45, 15], 1, groups)
+    assert [len(part) for part in parts] == [240, 45, 15]
+    assert sorted(functools.reduce(operator.iadd, parts, [])) == list(range(300))
+    for group in groups:
+        assert sum(not set(part).isdisjoint(group) for part in parts) == 1
+
+
+def test_a_group_larger_than_every_part_goes_to_the_largest() -> None:
+    assert stratified([["a"]] * 10, [8, 2], 0, [list(range(10))]) == [list(range(10)), []]
 
 
 def test_the_seed_decides_and_nothing_else() -> None:

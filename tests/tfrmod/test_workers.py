@@ -1,4 +1,10 @@
+import itertools
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +25,39 @@ def test_an_error_comes_back_and_a_killed_worker_is_explained() -> None:
             list(workers.map(divmod, [(1, 0)]))
         with pytest.raises(DatasetError, match="worker process ended"):
             list(workers.map(os._exit, [(3,)]))
+
+
+def test_no_more_tasks_are_made_than_are_needed() -> None:
+    made = []
+    endless = ((made.append(number) or number, 2) for number in itertools.count())
+    with Workers(2) as workers:
+        assert list(itertools.islice(workers.map(pow, endless), 20)) == [number**2 for number in range(20)]
+    assert len(made) < 40
+
+
+INTERRUPTED = """
+import time
+from tfrmod.workers import Workers
+
+if __name__ == "__main__":
+    try:
+        with Workers(2) as workers:
+            print("begun", flush=True)
+            list(workers.map(time.sleep, [(0.05,)] * 400))
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.3])
+def test_interrupted_while_they_start_the_workers_say_nothing(tmp_path: Path, delay: float) -> None:
+    (tmp_path / "work.py").write_text(INTERRUPTED)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, str(tmp_path / "work.py")], start_new_session=True, **pipes) as process:
+        process.stdout.readline()
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=60) == ("stopped\n", "")
 
 
 def test_there_is_at_least_one_core() -> None:

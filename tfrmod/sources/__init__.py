@@ -1,17 +1,25 @@
 """The formats of annotations that the mill takes: a line in the table, and a page beside this one."""
 
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tfrmod.errors import DatasetError
-from tfrmod.sources import voc
+from tfrmod.sources import coco, csv_table, mask_pictures, photos, voc, yolo
+from tfrmod.sources.files import Files, found_files
 from tfrmod.sources.source import Entry, Listing, Reading, Source
 
 __all__ = ["SOURCES", "Entry", "Listing", "Reading", "Source", "find_source"]
 
 SOURCES: dict[str, Source] = {
-    "voc": Source("Pascal VOC: one XML a photo", voc.is_here, voc.listing, voc.read),
+    "voc": Source("Pascal VOC (an XML a photo)", voc.is_here, voc.listing, voc.read),
+    "coco": Source("COCO (JSON with images, annotations and categories)", coco.is_here, coco.listing, coco.read),
+    "yolo": Source("YOLO (a text a photo, in shares of its sides)", yolo.is_here, yolo.listing, yolo.read),
+    "csv": Source("CSV (a box a row)", csv_table.is_here, csv_table.listing, csv_table.read),
+    "masks": Source("masks (a PNG a photo)", mask_pictures.is_here, mask_pictures.listing, mask_pictures.read),
+    "photos": Source("photos without labels", photos.is_here, photos.listing, photos.read),
 }
+# Tables and masks are often made from one of the others, or lie beside it; then the other one is meant.
+_FIRST, _SECOND = ("voc", "coco", "yolo"), ("csv", "masks")
 
 
 def find_source(folder: Path, source_format: str | None = None) -> str:
@@ -22,7 +30,8 @@ def find_source(folder: Path, source_format: str | None = None) -> str:
       source_format: what the user says it is; found by looking where None.
 
     Raises:
-      DatasetError: no such folder, or nothing in it that a source knows.
+      DatasetError: no such folder, nothing in it that a source knows, or two
+        kinds of annotations of which either may be meant.
       ValueError: `source_format` is not in the table.
     """
     if not folder.is_dir():
@@ -31,17 +40,26 @@ def find_source(folder: Path, source_format: str | None = None) -> str:
         if source_format not in SOURCES:
             raise ValueError(f"Unknown source_format {source_format!r}. Known: {', '.join(SOURCES)}.")
         return source_format
-    for name, source in SOURCES.items():
-        if source.is_here(folder):
-            return name
-    known = "; ".join(source.title for source in SOURCES.values())
+    files = found_files(folder)
+    for rank in (_FIRST, _SECOND):
+        found = [name for name in rank if SOURCES[name].is_here(folder, files)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            kinds = " and ".join(SOURCES[name].title for name in found)
+            flags = " or ".join(f"--source_format={name}" for name in found)
+            raise DatasetError(
+                f"{folder} holds annotations of {len(found)} kinds, {kinds}, and either may be meant: say {flags}."
+            )
+    known = "; ".join(source.title for name, source in SOURCES.items() if name != "photos")
+    advice = " For records of photos without labels, say --source_format=photos." if files.photos else ""
     raise DatasetError(
-        f"No annotations were found in {folder}, which holds {_inventory(folder)}. Known formats: {known}."
+        f"No annotations were found in {folder}, which holds {_inventory(files)}. Known formats: {known}.{advice}"
     )
 
 
-def _inventory(folder: Path) -> str:
-    kinds = Counter(path.suffix.lower() or "no extension" for path in folder.rglob("*") if path.is_file())
+def _inventory(files: Files) -> str:
+    kinds = Counter(PurePosixPath(path).suffix.lower() or "no extension" for kind in files for path in kind)
     if not kinds:
         return "no files"
     return ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common(5))

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.checks import Problem
+from tfrmod.sources.files import Files
 
 
 class Entry(NamedTuple):
@@ -14,6 +15,9 @@ class Entry(NamedTuple):
 
     image: str
     annotation: str
+    """Empty where the photo has no annotation of its own and needs none."""
+    detail: bytes = b""
+    """What the source wants to be told again when it reads this entry, such as places in a large file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +25,16 @@ class Listing:
     """What lies in a folder, before any photo has been opened."""
 
     entries: tuple[Entry, ...]
-    """Sorted by photo."""
+    """Sorted by photo; each photo once."""
     problems: tuple[Problem, ...] = ()
     sets: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Lists that the data set brings along (train, val, trainval, test): positions in `entries`."""
     set_problems: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
     """What each list names in vain; of interest where the list is used."""
+    label_map: dict[int, str] | None = None
+    """{id: class name} that the data set brings along, ids from 1; None: it has names only."""
+    is_unlabelled: bool = False
+    """Photos alone, to be looked at by a trained detector."""
 
 
 class Reading(NamedTuple):
@@ -36,13 +44,25 @@ class Reading(NamedTuple):
     problems: tuple[Problem, ...] = ()
 
 
+class Reader(Protocol):
+    """Reads the annotation of one entry."""
+
+    def __call__(self, folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
+        """Returns what the annotation says; the photo's pixels are not looked at.
+
+        Args:
+          folder: the data set.
+          entry: of this source's listing.
+          masks: read outlines and pictures of masks too.
+        """
+
+
 @dataclass(frozen=True)
 class Source:
-    """One format. The functions are pure but for reading files, and run in worker processes."""
+    """One format. The functions are pure but for reading files below the folder, and run in worker processes."""
 
     title: str
-    is_here: Callable[[Path], bool]
-    """Whether a folder looks like this format."""
+    is_here: Callable[[Path, Files], bool]
+    """Whether a folder, of which these are the files, looks like this format."""
     listing: Callable[[Path], Listing]
-    read: Callable[[Path, Entry], Reading]
-    """Reads the annotation of one entry; the photo itself is not opened."""
+    read: Reader

@@ -5,35 +5,22 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from lxml import etree
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.checks import Problem
-from tfrmod.content import PHOTO_EXTENSIONS
 from tfrmod.errors import DatasetError
-from tfrmod.junk import is_junk
-from tfrmod.sources import voc_pairs, voc_sets
+from tfrmod.sources import voc_masks, voc_pairs, voc_sets
+from tfrmod.sources.files import Files, found_files
 from tfrmod.sources.source import Entry, Listing, Reading
 
 MAX_XML_BYTES = 64 << 20
-# Pictures whose colours are labels; they bear the photos' names.
-_MASK_FOLDERS = {"segmentationclass", "segmentationobject"}
 
 
-class Files(NamedTuple):
-    """The files of a folder, by what they may be; relative, sorted."""
-
-    photos: list[str]
-    annotations: list[str]
-    set_lists: list[str]
-    others: list[str]
-
-
-def is_here(folder: Path) -> bool:
+def is_here(folder: Path, files: Files) -> bool:
     """Returns whether there is any XML."""
-    return bool(_files(folder).annotations)
+    return bool(files.xml)
 
 
 def listing(folder: Path) -> Listing:
@@ -42,28 +29,30 @@ def listing(folder: Path) -> Listing:
     Raises:
       DatasetError: no photo, no XML, or none that belong together.
     """
-    files = _files(folder)
-    if not files.annotations or not files.photos + files.others:
-        missing = "annotations (*.xml)" if not files.annotations else "photos"
+    files = found_files(folder)
+    others = sorted([*files.others, *files.json, *files.csv, *files.yaml])
+    if not files.xml or not files.photos + others:
+        missing = "annotations (*.xml)" if not files.xml else "photos"
         raise DatasetError(
-            f"Expected photos with Pascal VOC annotations in {folder}, and found no {missing} among "
-            f"{sum(map(len, files))} files. Does the archive hold another data set, or archives within?"
+            f"Expected photos with Pascal VOC annotations in {folder}, and found no {missing} among {files.total} "
+            "files. Does the archive hold another data set, or archives within?"
         )
-    pairs, problems = voc_pairs.pair(
-        files.photos, files.annotations, files.others, lambda name: _stated_name(folder, name)
-    )
+    pairs, problems = voc_pairs.pair(files.photos, files.xml, others, lambda name: _stated_name(folder, name))
     if not pairs:
         raise DatasetError(
-            f"None of the {len(files.annotations)} XML files in {folder} belongs to any of the {len(files.photos)} "
-            f"photos: neither their names nor their filename tags agree. The first XML is {files.annotations[0]}, the "
+            f"None of the {len(files.xml)} XML files in {folder} belongs to any of the {len(files.photos)} "
+            f"photos: neither their names nor their filename tags agree. The first XML is {files.xml[0]}, the "
             f"first photo {files.photos[0] if files.photos else 'missing'}."
         )
-    entries = tuple(Entry(photo, annotation) for photo, annotation in sorted(pairs.items()))
-    sets, set_problems = voc_sets.read_sets(folder, files.set_lists, entries)
+    pictures = voc_masks.mask_pictures_of(pairs, files.masks)
+    entries = tuple(
+        Entry(photo, annotation, os.fsencode(pictures.get(photo, ""))) for photo, annotation in sorted(pairs.items())
+    )
+    sets, set_problems = voc_sets.read_sets(folder, files.txt, entries)
     return Listing(entries=entries, problems=tuple(problems), sets=sets, set_problems=set_problems)
 
 
-def read(folder: Path, entry: Entry) -> Reading:
+def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
     """Returns what one XML says of its photo; coordinates as they are written, not yet checked."""
     try:
         root, is_guessed = _parse(folder / entry.annotation)
@@ -84,27 +73,10 @@ def read(folder: Path, entry: Entry) -> Reading:
             objects.append(thing)
     image = AnnotatedImage(filename=entry.image, objects=tuple(objects), path=folder / entry.image)
     image = replace(image, height=_pixels(size.get("height")), width=_pixels(size.get("width")))
+    if masks and entry.detail:
+        image, unreadable = voc_masks.with_masks(image, folder, os.fsdecode(entry.detail))
+        problems += unreadable
     return Reading(image, tuple(problems))
-
-
-def _files(folder: Path) -> Files:
-    found = Files([], [], [], [])
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_junk(name) and name.lower() not in _MASK_FOLDERS)
-        relative = Path(parent).relative_to(folder)
-        for name in sorted(names):
-            if is_junk(name):
-                continue
-            extension = name.rpartition(".")[2].lower()
-            kind = found.others
-            if extension in PHOTO_EXTENSIONS:
-                kind = found.photos
-            elif extension == "xml":
-                kind = found.annotations
-            elif extension == "txt":
-                kind = found.set_lists
-            kind.append((relative / name).as_posix())
-    return found
 
 
 def _stated_name(folder: Path, annotation: str) -> str:

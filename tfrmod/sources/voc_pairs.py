@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
 from tfrmod.checks import Problem
+from tfrmod.sources.files import nearness
 
 StatedName = Callable[[str], str]
 
@@ -33,7 +34,7 @@ def pair(
     taken = {key(photo): photo for photo in pairs for key in (_name, _stem)} if left else {}
     for annotation in left:
         photo = taken.get(_stem(annotation)) or taken.get(stated_name(annotation).lower())
-        if photo and _nearness(annotation, photo):
+        if photo and nearness(annotation, photo):
             problems.append(Problem("annotation_twice", annotation, f"{photo} has {pairs[photo]}"))
         else:
             problems.append(Problem("annotation_without_image", annotation))
@@ -73,7 +74,7 @@ def _pair_by_stated_name(
     for annotation in annotations:
         free = [photo for photo in photos_by_name.get(stated_name(annotation).lower(), []) if photo not in pairs]
         if free:
-            pairs[max(free, key=lambda photo: _nearness(annotation, photo))] = annotation
+            pairs[max(free, key=lambda photo: nearness(annotation, photo))] = annotation
         else:
             left.append(annotation)
     return left
@@ -81,8 +82,8 @@ def _pair_by_stated_name(
 
 def _nearest(annotation: str, photos: Sequence[str], stated_name: StatedName) -> tuple[str, bool]:
     """Returns the photo that is meant, and whether there was no doubt."""
-    nearness = [_nearness(annotation, photo) for photo in photos]
-    best = [photo for photo, near in zip(photos, nearness, strict=True) if near == max(nearness)]
+    steps = [nearness(annotation, photo) for photo in photos]
+    best = [photo for photo, near in zip(photos, steps, strict=True) if near == max(steps)]
     if len(best) == 1:
         return best[0], True
     stated = stated_name(annotation)
@@ -90,20 +91,9 @@ def _nearest(annotation: str, photos: Sequence[str], stated_name: StatedName) ->
     return (named or best)[0], len(named) == 1
 
 
-def _nearness(annotation: str, photo: str) -> int:
-    """Returns how many folders from the top two files share, doubled, plus one where they lie side by side."""
-    here, there = PurePosixPath(annotation).parent, PurePosixPath(photo).parent
-    shared = 0
-    for one, other in zip(here.parts, there.parts, strict=False):
-        if one != other:
-            break
-        shared += 1
-    return 2 * shared + (here == there)
-
-
 def _best_nearness(annotation: str, photos: Sequence[str]) -> tuple[int, str]:
     """Returns a sorting key: the annotation nearest to any photo first."""
-    return -max((_nearness(annotation, photo) for photo in photos), default=0), annotation
+    return -max((nearness(annotation, photo) for photo in photos), default=0), annotation
 
 
 def _stem(path: str) -> str:

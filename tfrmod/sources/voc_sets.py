@@ -1,7 +1,7 @@
 """ImageSets/Main: the lists of a VOC data set that say which photo is for training and which for the test."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path, PurePosixPath
 
 from tfrmod.checks import Problem
@@ -23,7 +23,7 @@ def read_sets(
     positions = {root: _positions(root, entries) for root in {path.parents[2] for path in lists}}
     for path in lists:
         known = positions[path.parents[2]]
-        for name in _names(folder / path):
+        for name in names_in_list(folder / path, known):
             if name in known:
                 members[path.stem].add(known[name])
             else:
@@ -46,13 +46,19 @@ def _positions(root: PurePosixPath, entries: Sequence[Entry]) -> dict[str, int]:
     return positions
 
 
-def _names(path: Path) -> list[str]:
+def names_in_list(path: Path, known: Container[str] = ()) -> list[str]:
+    """Returns the photos that one list names, in its order; of the `known` ones, those whose names end as a column."""
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    return [name for line in lines if (name := _first_column(line))]
+    return [name for line in lines if (name := _named(line, known))]
 
 
-def _first_column(line: str) -> str:
+def _named(line: str, known: Container[str]) -> str:
     """Returns the photo's name without folders; a name may hold blanks, a second column is -1, 0 or 1."""
-    name, _, last = line.strip().rpartition(" ")
-    name = name.strip() if name and last in ("-1", "0", "1") else line.strip()
-    return PurePosixPath(name.replace("\\", "/")).name
+    whole = _without_folders(line)
+    name, _, last = whole.rpartition(" ")
+    has_column = name and last in ("-1", "0", "1") and whole not in known
+    return name.strip() if has_column else whole
+
+
+def _without_folders(line: str) -> str:
+    return PurePosixPath(line.strip().replace("\\", "/")).name

@@ -37,3 +37,10 @@ def test_names_in_vain_are_kept_for_those_who_use_the_list(tmp_path: Path) -> No
 def test_other_texts_are_no_lists(tmp_path: Path) -> None:
     sets, _ = sets_of(tmp_path, {"train.txt": "a", "ImageSets/Layout/train.txt": "a", "README.txt": "a"}, ["a.jpg"])
     assert sets == {}
+
+
+def test_a_name_may_end_as_a_second_column_would(tmp_path: Path) -> None:
+    content = "photo 0\nphoto 1\nphoto 2  1\nother 0\n"
+    entries = [f"JPEGImages/photo {number}.jpg" for number in range(3)] + ["JPEGImages/other.jpg"]
+    sets, unknown = sets_of(tmp_path, {"ImageSets/Main/val.txt": content}, entries)
+    assert (sets, unknown) == ({"val": (0, 1, 2, 3)}, {})

@@ -1,0 +1,46 @@
+"""Which format a folder is taken to be in."""
+
+import numpy as np
+import pytest
+
+from tfrmod.errors import DatasetError
+from tfrmod.sources import SOURCES, find_source
+
+MASK = np.ones((48, 64), np.uint8)
+KINDS = {
+    "voc": {"Annotations/a.xml": "<annotation/>"},
+    "coco": {"annotations/x.json": {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": []}},
+    "yolo": {"labels/a.txt": "0 0.5 0.5 0.1 0.1"},
+    "csv": {"x.csv": "filename,class,xmin,ymin,xmax,ymax\na.jpg,cat,1,2,3,4\n"},
+    "masks": {"SegmentationClass/a.png": MASK},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_is_found_alone(put, kind: str) -> None:
+    assert find_source(put({"images/a.jpg": None} | KINDS[kind])) == kind
+
+
+@pytest.mark.parametrize(("kind", "other"), [("voc", "csv"), ("voc", "masks"), ("coco", "masks"), ("yolo", "csv")])
+def test_tables_and_masks_stand_back(put, kind: str, other: str) -> None:
+    folder = put({"images/a.jpg": None} | KINDS[kind] | KINDS[other])
+    assert find_source(folder) == kind
+    assert find_source(folder, other) == other
+
+
+@pytest.mark.parametrize(("kind", "other"), [("voc", "coco"), ("voc", "yolo"), ("coco", "yolo"), ("csv", "masks")])
+def test_two_kinds_of_one_rank_are_asked_about(put, kind: str, other: str) -> None:
+    with pytest.raises(DatasetError, match=f"2 kinds, .*--source_format={kind} or --source_format={other}"):
+        find_source(put({"images/a.jpg": None} | KINDS[kind] | KINDS[other]))
+
+
+def test_photos_alone_are_taken_only_when_asked_for(put, read_all) -> None:
+    folder = put({"images/a.jpg": None, "b/c.jpg": None})
+    with pytest.raises(DatasetError, match="--source_format=photos"):
+        find_source(folder)
+    assert find_source(folder, "photos") == "photos"
+    listing, images, problems = read_all("photos", folder)
+    assert (listing.is_unlabelled, problems) == (True, [])
+    assert [image.objects for image in images.values()] == [(), ()]
+    with pytest.raises(DatasetError, match="found none among 0 files"):
+        SOURCES["photos"].listing(folder / "nothing")

@@ -1,0 +1,167 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfrmod.errors import DatasetError
+from tfrmod.masks import png_array
+from tfrmod.sources import find_source
+
+
+def classes(**values: int) -> np.ndarray:
+    """Returns a mask of 48x64 with a square of 10x10 for each value."""
+    mask = np.zeros((48, 64), np.uint8)
+    for index, value in enumerate(values.values()):
+        mask[5:15, 15 * index : 15 * index + 10] = value
+    return mask
+
+
+def palette_png(values: np.ndarray) -> bytes:
+    image = Image.new("P", values.shape[::-1])
+    image.putdata(values.ravel().tolist())
+    image.putpalette([value for color in range(256) for value in (color, 255 - color, 7)])
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def color_png(values: np.ndarray, colors: dict[int, tuple[int, int, int]]) -> bytes:
+    picture = np.zeros((*values.shape, 3), np.uint8)
+    for value, color in colors.items():
+        picture[values == value] = color
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("photo_path", "mask_path"),
+    [
+        ("images/a.jpg", "masks/a.png"),
+        ("train/images/a.jpg", "train/masks/a.png"),
+        ("JPEGImages/a.jpg", "SegmentationClass/a.png"),
+        ("a.jpg", "a_mask.png"),
+        ("imgs/a.png", "labels/a.png"),
+        ("x/a.jpg", "train_masks/a_mask.png"),
+    ],
+)
+def test_masks_are_found_and_kept_as_they_are(put, read_all, photo, photo_path: str, mask_path: str) -> None:
+    mask = classes(cat=1, dog=2, edge=255)
+    photo_bytes = photo("PNG") if photo_path.endswith("png") else None
+    folder = put({photo_path: photo_bytes, mask_path: mask, "classes.txt": "background\ncat\ndog\n"})
+    assert find_source(folder) == "masks"
+    listing, images, problems = read_all("masks", folder, masks=True)
+    assert problems == []
+    assert listing.label_map == {1: "cat", 2: "dog"}
+    np.testing.assert_array_equal(png_array(images[photo_path].segmentation), mask)
+    assert (images[photo_path].objects, images[photo_path].height) == ((), 48)
+    _, images, _ = read_all("masks", folder)
+    assert images[photo_path].segmentation == b""
+
+
+def test_palettes_are_positions_not_colours(put, read_all) -> None:
+    mask = classes(cat=1, dog=2, edge=255)
+    _, images, _ = read_all("masks", put({"images/a.jpg": None, "masks/a.png": palette_png(mask)}), masks=True)
+    np.testing.assert_array_equal(png_array(images["images/a.jpg"].segmentation), mask)
+
+
+def test_black_and_white_is_one_class(put, read_all) -> None:
+    listing, images, _ = read_all("masks", put({"images/a.jpg": None, "masks/a.png": classes(cat=255)}), masks=True)
+    assert listing.label_map == {1: "object"}
+    np.testing.assert_array_equal(png_array(images["images/a.jpg"].segmentation), classes(cat=1))
+
+
+@pytest.mark.parametrize(
+    ("papers", "expected"),
+    [
+        ({}, {1: "1", 2: "2"}),
+        ({"classes.txt": "cat\ndog"}, {1: "cat", 2: "dog"}),
+        ({"labels.txt": "__ignore__\n_background_\n"}, {1: "1", 2: "2"}),
+        ({"train/_classes.csv": "Pixel Value, Class\n0, background\n1, cat\n2, dog\n"}, {1: "cat", 2: "dog"}),
+    ],
+)
+def test_names_come_from_papers(put, read_all, papers, expected) -> None:
+    listing, _, _ = read_all("masks", put({"images/a.jpg": None, "masks/a.png": classes(cat=1, dog=2)} | papers))
+    assert listing.label_map == expected
+
+
+def test_colours_need_a_list(put, read_all) -> None:
+    picture = color_png(classes(cat=1, dog=2), {1: (200, 10, 10), 2: (10, 200, 10)})
+    files = {"images/a.jpg": None, "masks/a.png": picture}
+    _, images, problems = read_all("masks", put(files), masks=True)
+    assert images == {}
+    assert problems[0].code == "annotation_malformed"
+    assert "colour mask with (10, 200, 10)" in problems[0].message
+    labels = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:200,10,10::\ndog:10,200,10::\n"
+    listing, images, problems = read_all("masks", put({"labelmap.txt": labels}), masks=True)
+    assert (listing.label_map, problems) == ({1: "cat", 2: "dog"}, [])
+    np.testing.assert_array_equal(png_array(images["images/a.jpg"].segmentation), classes(cat=1, dog=2))
+
+
+def test_things_have_boxes_and_masks(put, read_all, names_and_boxes) -> None:
+    things, kinds = classes(one=1, two=2, edge=255), classes(one=2, two=1, edge=255)
+    folder = put(
+        {
+            "JPEGImages/a.jpg": None,
+            "SegmentationObject/a.png": palette_png(things),
+            "SegmentationClass/a.png": palette_png(kinds),
+            "classes.txt": "background\ncat\ndog",
+            "ImageSets/Segmentation/train.txt": "a\n",
+        }
+    )
+    _, images, problems = read_all("masks", folder, masks=True)
+    assert problems == []
+    image = images["JPEGImages/a.jpg"]
+    assert names_and_boxes(image) == [("dog", (5, 0, 15, 10)), ("cat", (5, 15, 15, 25))]
+    assert image.objects[0].area == 100
+    np.testing.assert_array_equal(png_array(image.objects[1].mask), things == 2)
+
+
+@pytest.mark.parametrize(
+    ("photo_path", "folder_of_masks"), [("images/a.jpg", "masks/a"), ("a/images/a.jpg", "a/masks")]
+)
+def test_one_picture_a_thing(put, read_all, names_and_boxes, photo_path: str, folder_of_masks: str) -> None:
+    one, two = classes(x=255), classes(x=0, y=255)
+    folder = put({photo_path: None, f"{folder_of_masks}/k1.png": one, f"{folder_of_masks}/k2.png": two})
+    _, images, problems = read_all("masks", folder)
+    assert problems == []
+    assert names_and_boxes(images[photo_path]) == [("object", (5, 0, 15, 10)), ("object", (5, 15, 15, 25))]
+
+
+def test_sixteen_bits_number_many_things(put, read_all) -> None:
+    things = np.zeros((48, 64), np.uint16)
+    things[:, :10], things[:, 20:30] = 300, 70
+    folder = put({"images/a.jpg": None, "instances/a.png": things})
+    _, images, _ = read_all("masks", folder)
+    assert [thing.box for thing in images["images/a.jpg"].objects] == [(0, 20, 48, 30), (0, 0, 48, 10)]
+
+
+def test_lists_divide(put, read_all) -> None:
+    files = {f"images/{stem}.jpg": None for stem in "abc"} | {f"masks/{stem}.png": classes(cat=1) for stem in "abc"}
+    listing, _, _ = read_all("masks", put(files | {"splits/train.txt": "a\nc\n", "splits/val.txt": "b\nx\n"}))
+    assert listing.sets == {"train": (0, 2), "val": (1,)}
+    assert [problem.message for problem in listing.set_problems["val"]] == ["x"]
+
+
+def test_what_belongs_to_nothing_is_named(put, read_all) -> None:
+    mask = classes(cat=1)
+    folder = put({"images/a.jpg": None, "images/b.jpg": None, "masks/a.png": mask, "masks/c.png": mask})
+    _, _, problems = read_all("masks", folder, masks=True)
+    assert [(problem.code, problem.file) for problem in problems] == [
+        ("annotation_without_image", "masks/c.png"),
+        ("image_without_annotation", "images/b.jpg"),
+    ]
+
+
+@pytest.mark.parametrize("content", [b"no picture", np.full((48, 64), 300, np.uint16)])
+def test_a_mask_that_cannot_be_read_is_named(put, read_all, content) -> None:
+    folder = put({"images/a.jpg": None, "masks/a.png": content, "images/b.jpg": None, "masks/b.png": classes(cat=1)})
+    _, images, problems = read_all("masks", folder, masks=True)
+    assert list(images) == ["images/b.jpg"]
+    assert [(problem.code, problem.file) for problem in problems] == [("annotation_malformed", "masks/a.png")]
+
+
+def test_photos_without_masks_are_refused(put, read_all) -> None:
+    with pytest.raises(DatasetError, match="none of which belong together"):
+        read_all("masks", put({"images/a.jpg": None}))

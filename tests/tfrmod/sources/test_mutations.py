@@ -1,0 +1,239 @@
+"""Annotations that somebody broke: no reader ends but by its own error, and none writes, runs or connects anywhere."""
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tfrmod.checks import CODES
+from tfrmod.errors import DatasetError
+from tfrmod.masks import array_png
+from tfrmod.sources import SOURCES, find_source
+
+NUM_QUICK, NUM_SLOW = 60, 1430  # Seven times; the slow proof has ten thousand in all.
+_SQUARE = [1, 1, 5, 1, 5, 5]
+_COCO = {
+    "images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 6}, {"id": 2, "file_name": "b.png"}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4.5], "area": 9.5, "segmentation": [_SQUARE]},
+        {
+            "id": 2,
+            "image_id": 2,
+            "category_id": 2,
+            "bbox": [0, 0, 2, 2],
+            "iscrowd": 1,
+            "segmentation": {"size": [6, 8], "counts": "<d0"},
+        },
+        {
+            "id": 3,
+            "image_id": 1,
+            "category_id": 1,
+            "bbox": [1, 1, 2, 2],
+            "segmentation": {"size": [6, 8], "counts": [40, 8]},
+        },
+    ],
+    "categories": [{"id": 1, "name": "cät"}, {"id": 2, "name": "dog"}],
+}
+_VOC = (
+    '<?xml version="1.0" encoding="UTF-8"?><!DOCTYPE annotation><annotation xmlns:v="u"><filename>a.png</filename>'
+    "<size><width>8</width><height>6</height><depth>3</depth></size><object><name>cät</name><difficult>1</difficult>"
+    "<bndbox><xmin>1</xmin><ymin>1.5</ymin><xmax>5</xmax><ymax>4</ymax></bndbox><part><name>x</name></part></object>"
+    "</annotation>"
+)
+# {source: (the file to break, what it holds)}.
+BROKEN: dict[str, tuple[str, bytes]] = {
+    "voc": ("a.xml", _VOC.encode()),
+    "coco": ("x.json", json.dumps(_COCO, ensure_ascii=False).encode()),
+    "yolo": ("a.txt", b"0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.5 0.1 0.5 0.5\n"),
+    "yolo papers": (
+        "data.yaml",
+        b"path: ../data\ntrain: t.txt\nval: [.]\nkpt_shape: [1, 2]\nnames: {0: cat, 1: 'dog'}\n",
+    ),
+    "csv": (
+        "x.csv",
+        b'filename,width,height,class,xmin,ymin,xmax,ymax\na.png,8,6,"cat",1,1,5,4.5\nb.png,8,6,dog,0,0,2,2\n',
+    ),
+    "masks": ("masks/a.png", array_png(np.eye(6, 8, dtype=np.uint8))),
+}
+BESIDE = {
+    "yolo": {"data.yaml": b"names: [a, b]"},
+    "yolo papers": {"a.txt": b"0 0.5 0.5 0.25 0.25\n", "t.txt": b"b.png"},
+}
+PHOTO = array_png(np.full((6, 8), 99, np.uint8))
+TOKENS = [
+    b"NaN", b"-Infinity", b"1e999", b"-1", b"0", b"9" * 400, b"null", b"true", b'"', b"'", b"[", b"]", b"{", b"}", b",",
+    b"\n", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"../../../../etc/passwd", b"/etc/passwd", b"[" * 2000, b'{"a":' * 2000,
+    b"&a;", b'<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/hostname">]>', b"<annotation>", b"<!--", b"]]>", b"\\u0000",
+    b"\\ud800", b"!!python/object/apply:os.system [id]", b"&x [*x, *x]", b"<<: *x", b"*x", b"\t", b";", b"images", b" ",
+]  # fmt: skip
+WRITES = {"os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+ELSEWHERE = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "urllib.")
+
+
+class Watch:
+    """What the interpreter was asked to do while watched; a hook stays for good, so there is one."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self.found: list[str] = []
+        sys.addaudithook(self._see)
+
+    def _see(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.is_on:
+            return
+        is_writing = (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        )
+        if is_writing or event in WRITES or event.startswith(ELSEWHERE):
+            self.found.append(f"{event} {arguments!r:.200}")
+
+
+@pytest.fixture(scope="module")
+def watch() -> Iterator[Watch]:
+    watch = Watch()
+    yield watch
+    watch.is_on = False
+
+
+@st.composite
+def broken(draw: st.DrawFn, whole: bytes) -> bytes:
+    """Returns a text with a few bytes flipped, cut, repeated, or replaced by something nasty."""
+    data = whole
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(data)))
+        end = min(len(data), start + draw(st.integers(0, 12)))
+        piece = draw(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=4), st.just(data[start:end] * 3)))
+        tail = b"" if draw(st.integers(0, 9)) == 0 else data[end:]
+        data = data[:start] + piece + tail
+    return data
+
+
+JSON_VALUES = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just(1e308), st.just(10**30)
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "bbox", "size", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@st.composite
+def replaced(draw: st.DrawFn) -> bytes:
+    """Returns the COCO file with some of its values replaced by others, or taken away."""
+    content = json.loads(json.dumps(_COCO))
+    for _ in range(draw(st.integers(1, 3))):
+        node: Any = content
+        while True:
+            keys = sorted(node) if isinstance(node, dict) else list(range(len(node)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(node[key], dict | list) and draw(st.integers(0, 5)):
+                node = node[key]
+                continue
+            if draw(st.booleans()):
+                node[key] = draw(JSON_VALUES)
+            else:
+                del node[key]
+            break
+    return json.dumps(content).encode()
+
+
+@pytest.fixture(scope="module")
+def check(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Callable[[str, bytes], None]:
+    """Reads a data set of which one file is broken, as a conversion does."""
+    root = tmp_path_factory.mktemp("mutations")
+    numbers = itertools.count()
+
+    def run(kind: str, data: bytes) -> None:
+        # A folder for each: what a process remembers of a file is not asked of another.
+        folder = root / str(next(numbers))
+        source, (name, _) = kind.partition(" ")[0], BROKEN[kind]
+        (folder / "masks").mkdir(parents=True)
+        photos = {"a.png": PHOTO, "b.png": PHOTO}
+        for path, content in {**photos, **BESIDE.get(kind, {}), name: data}.items():
+            (folder / path).write_bytes(content)
+        watch.found.clear()
+        watch.is_on = True
+        try:
+            read_whole(folder, source)
+        finally:
+            watch.is_on = False
+            shutil.rmtree(folder)
+        assert not watch.found
+
+    for kind, (_, whole) in BROKEN.items():
+        run(kind, whole)  # What is imported on first use is imported now.
+    return run
+
+
+def read_whole(folder: Path, source: str) -> None:
+    with contextlib.suppress(DatasetError):
+        find_source(folder)
+    try:
+        listing = SOURCES[source].listing(folder)
+    except DatasetError:
+        return
+    problems = [*listing.problems, *itertools.chain(*listing.set_problems.values())]
+    for members in listing.sets.values():
+        assert all(0 <= index < len(listing.entries) for index in members)
+    for class_id, class_name in (listing.label_map or {}).items():
+        assert class_id >= 1
+        assert class_name.strip()
+    for entry in listing.entries:
+        image, found = SOURCES[source].read(folder, entry, masks=True)
+        problems += found
+        if image is None:
+            assert found
+            continue
+        assert image.path is not None
+        assert image.path.resolve().is_relative_to(folder.resolve())
+        for thing in image.objects:
+            assert all(map(math.isfinite, thing.box))
+            assert thing.name.strip()
+    assert {problem.code for problem in problems} <= CODES.keys()
+
+
+def relaxed(max_examples: int) -> settings:
+    return settings(max_examples=max_examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+@given(data=st.data())
+@relaxed(NUM_QUICK)
+def test_broken_bytes_end_in_words(check, kind: str, data: st.DataObject) -> None:
+    check(kind, data.draw(broken(BROKEN[kind][1])))
+
+
+@given(data=replaced())
+@relaxed(NUM_QUICK)
+def test_replaced_values_end_in_words(check, data: bytes) -> None:
+    check("coco", data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", BROKEN)
+@given(data=st.data())
+@relaxed(NUM_SLOW)
+def test_thousands_of_broken_bytes_end_in_words(check, kind: str, data: st.DataObject) -> None:
+    check(kind, data.draw(broken(BROKEN[kind][1])))
+
+
+@pytest.mark.slow
+@given(data=replaced())
+@relaxed(NUM_SLOW)
+def test_thousands_of_replaced_values_end_in_words(check, data: bytes) -> None:
+    check("coco", data)

@@ -1,0 +1,217 @@
+import numpy as np
+import pytest
+
+from tfrmod.errors import DatasetError
+from tfrmod.masks import png_array
+from tfrmod.sources import find_source
+
+YAML = "train: images/train\nval: images/val\nnames: [cat, big  dog]\n"
+LINE = "1 0.5 0.25 0.25 0.5\n"  # On 64x48: (0, 24, 24, 40).
+BOX = ("big dog", (0.0, 24.0, 24.0, 40.0))
+
+
+def test_shares_become_pixels_and_numbers_become_ids_from_one(put, read_all, names_and_boxes) -> None:
+    files = {f"images/{name}/{name}.jpg": None for name in ("train", "val")}
+    labels = {f"labels/{name}/{name}.txt": LINE for name in ("train", "val")}
+    folder = put(files | labels | {"data.yaml": YAML})
+    assert find_source(folder) == "yolo"
+    listing, images, problems = read_all("yolo", folder)
+    assert problems == []
+    assert listing.label_map == {1: "cat", 2: "big dog"}
+    assert listing.sets == {"train": (0,), "val": (1,)}
+    assert names_and_boxes(images["images/train/train.jpg"]) == [BOX]
+    assert (images["images/train/train.jpg"].height, images["images/train/train.jpg"].width) == (48, 64)
+
+
+@pytest.mark.parametrize(
+    ("photo_path", "label_path"),
+    [
+        ("a.jpg", "a.txt"),
+        ("train/images/a.jpg", "train/labels/a.txt"),
+        ("images/a.jpg", "labels/a.txt"),
+        ("images/train/a.jpg", "labels/train/a.txt"),
+        ("JPEGImages/A.JPG", "labels/a.txt"),
+        ("a.jpg", "labels/a.txt"),
+        ("photos of it/a.jpg", "elsewhere/a.txt"),
+        ("images/b c.mp4#t=1.jpg", "labels/b c.mp4#t=1.txt"),
+    ],
+)
+def test_any_layout_is_found(put, read_all, names_and_boxes, photo_path: str, label_path: str) -> None:
+    folder = put({photo_path: None, label_path: LINE, "data.yaml": YAML})
+    assert find_source(folder) == "yolo"
+    _, images, problems = read_all("yolo", folder)
+    assert names_and_boxes(images[photo_path]) == [BOX]
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("papers", "expected"),
+    [
+        ({"data.yaml": "names:\n  0: cat\n  1: dog\n"}, {1: "cat", 2: "dog"}),
+        ({"data.yaml": "names: {3: cat, 1: 7}"}, {4: "cat", 2: "7"}),
+        ({"classes.txt": "cat\ndog\n\n"}, {1: "cat", 2: "dog"}),
+        ({"data/obj.names": "cat\r\ndog"}, {1: "cat", 2: "dog"}),
+        ({"train/_darknet.labels": "cat\ndog"}, {1: "cat", 2: "dog"}),
+        ({"data.yaml": "names: [cat, dog]", "classes.txt": "x\ny"}, {1: "cat", 2: "dog"}),
+        ({"data.yaml": "names: [dog, dog]"}, {1: "dog"}),
+        ({"hyp.yaml": "lr: 1", "data.yaml": "names: [cat, dog]"}, {1: "cat", 2: "dog"}),
+        ({}, {2: "1"}),
+    ],
+)
+def test_names_come_from_many_papers(put, read_all, papers, expected) -> None:
+    listing, images, _ = read_all("yolo", put({"a.jpg": None, "a.txt": LINE} | papers))
+    assert listing.label_map == expected
+    assert {thing.name for thing in images["a.jpg"].objects} <= set(expected.values())
+
+
+@pytest.mark.parametrize(
+    ("yaml", "words"),
+    [
+        ("names: !!python/object/apply:os.system ['touch /tmp/never']", "plain values"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nnames: [*b, *b]", "aliases"),
+        ("names: [[a]]", "no usable name"),
+        ("names: cat", "not a str"),
+        ("names: {a: b}", "no usable name"),
+        ("names: [", "plain values"),
+        ("names: [a]\n" + "x: " + "[" * 5000, "nested"),
+        ("names: [a]\n" + "x: " + "- " * 5000, "plain values"),
+        ("names: [2020-13-45]", "plain values"),
+    ],
+)
+def test_a_yaml_with_tags_aliases_or_nonsense_is_named(put, read_all, yaml: str, words: str) -> None:
+    listing, _, problems = read_all("yolo", put({"a.jpg": None, "a.txt": LINE, "data.yaml": yaml}))
+    assert [(problem.code, problem.file) for problem in problems] == [("annotation_malformed", "data.yaml")]
+    assert words in problems[0].message
+    assert listing.label_map == {2: "1"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("7 0.5 0.5 0.1 0.1", "the class 7 has no name; 2 classes"),
+        ("-1 0.5 0.5 0.1 0.1", "no number from 0"),
+        ("0.5 0.5 0.5 0.1 0.1", "no number from 0"),
+        ("1e300 0.5 0.5 0.1 0.1", "no number from 0"),
+        ("cat 0.5 0.5 0.1 0.1", "no class and numbers"),
+        ("0,0.5,0.5,0.1,0.1", "no class and numbers"),
+        ("0 0.5 0.5 0.1", "3 numbers"),
+        ("0", "0 numbers"),
+        ("0 0.5 0.5 0.1 0.1 0.9", "5 numbers"),
+        ("0 320 240 100 80", "no shares"),
+        ("0 nan 0.5 0.1 0.1", "no shares"),
+        ("0 inf 0.5 0.1 0.1", "no shares"),
+        ("0 0.1 0.1 0.2 0.2 3 0.4", "no shares"),
+    ],
+)
+def test_a_wrong_line_is_dropped_and_the_others_stay(put, read_all, names_and_boxes, line: str, words: str) -> None:
+    _, images, problems = read_all("yolo", put({"a.jpg": None, "a.txt": f"{LINE}{line}\n", "data.yaml": YAML}))
+    assert names_and_boxes(images["a.jpg"]) == [BOX]
+    assert [(problem.code, problem.file) for problem in problems] == [("object_unreadable", "a.txt")]
+    assert "line 2" in problems[0].message
+    assert words in problems[0].message
+
+
+def test_an_outline_is_a_box_and_a_mask(put, read_all, names_and_boxes) -> None:
+    folder = put({"a.jpg": None, "a.txt": "0 0.25 0.25 0.5 0.25 0.5 0.75 0.25 0.75", "data.yaml": YAML})
+    _, images, problems = read_all("yolo", folder, masks=True)
+    assert problems == []
+    assert names_and_boxes(images["a.jpg"]) == [("cat", (12, 16, 36, 32))]
+    mask = png_array(images["a.jpg"].objects[0].mask)
+    assert mask[12:36, 16:32].all()
+    assert mask.sum() == 24 * 16
+
+
+def test_of_poses_the_box_is_taken(put, read_all, names_and_boxes) -> None:
+    folder = put(
+        {"a.jpg": None, "a.txt": LINE.strip() + " 0.1 0.2 2 0.3 0.4 1", "data.yaml": YAML + "kpt_shape: [2, 3]"}
+    )
+    _, images, problems = read_all("yolo", folder)
+    assert (names_and_boxes(images["a.jpg"]), problems) == ([BOX], [])
+
+
+def test_a_turned_photo_has_the_sides_that_it_shows(put, read_all, photo, names_and_boxes) -> None:
+    for content in (photo(orientation=6), photo("PNG", orientation=6), photo("WEBP", orientation=6)):
+        folder = put({"a.jpg": content, "a.txt": "0 0.5 0.5 1 1", "data.yaml": YAML})
+        _, images, _ = read_all("yolo", folder)
+        assert names_and_boxes(images["a.jpg"]) == [("cat", (0, 0, 64, 48))]
+
+
+def test_photos_without_labels_are_negatives_and_labels_without_photos_are_named(put, read_all) -> None:
+    folder = put(
+        {"a.jpg": None, "b.jpg": None, "c.jpg": None, "a.txt": LINE, "b.txt": "", "d.txt": LINE, "README.txt": "Hi"}
+    )
+    _, images, problems = read_all("yolo", folder)
+    assert [len(images[name].objects) for name in ("a.jpg", "b.jpg", "c.jpg")] == [1, 0, 0]
+    assert [(problem.code, problem.file) for problem in problems] == [
+        ("image_unlabelled", "c.jpg"),
+        ("annotation_without_image", "d.txt"),
+    ]
+
+
+def test_a_damaged_photo_is_left_to_those_who_look_at_pixels(put, read_all) -> None:
+    _, images, problems = read_all("yolo", put({"a.jpg": b"no photo", "a.txt": LINE}))
+    assert (images["a.jpg"].objects, problems) == ((), [])
+
+
+@pytest.mark.parametrize(
+    ("papers", "expected"),
+    [
+        ({"data.yaml": "train: ../train/images\nval: ../valid/images\nnames: [a, b]"}, {"train": (0,), "val": (1,)}),
+        (
+            {"data.yaml": "path: /else/where\ntrain: [train/images]\nval: valid\nnames: [a, b]"},
+            {"train": (0,), "val": (1,)},
+        ),
+        (
+            {
+                "data.yaml": "train: t.txt\nval: v.txt\nnames: [a, b]",
+                "t.txt": "./train/images/a.jpg",
+                "v.txt": "b.jpg\n",
+            },
+            {"train": (0,), "val": (1,)},
+        ),
+        ({"data.yaml": "train: train\nval: train\nnames: [a, b]"}, {"train": (0,), "val": (1,)}),
+        ({"obj.names": "a\nb", "train.txt": "data/obj/b.jpg\n", "valid.txt": "x/a.jpg"}, {"train": (1,), "val": (0,)}),
+        ({}, {"train": (0,), "val": (1,)}),
+    ],
+)
+def test_sets_come_from_papers_or_folders(put, read_all, papers, expected) -> None:
+    folder = put(
+        {"train/images/a.jpg": None, "valid/images/b.jpg": None, "train/labels/a.txt": LINE, "valid/labels/b.txt": LINE}
+        | papers
+    )
+    listing, _, problems = read_all("yolo", folder)
+    assert listing.sets == expected
+    assert problems == []
+
+
+def test_a_list_that_names_photos_in_vain_says_so_where_it_is_used(put, read_all) -> None:
+    papers = {
+        "data.yaml": "train: t.txt\nval: gone\ntest: t2.txt\nnames: [a, b]",
+        "t.txt": "a.jpg\nx.jpg",
+        "t2.txt": "b.jpg",
+    }
+    listing, _, _ = read_all("yolo", put({"a.jpg": None, "b.jpg": None, "a.txt": LINE, "b.txt": LINE} | papers))
+    assert listing.sets == {"train": (0,), "test": (1,)}
+    assert [problem.message for problem in listing.set_problems["train"]] == ["x.jpg"]
+    assert [problem.message for problem in listing.set_problems["val"]] == ["gone"]
+
+
+def test_photos_without_a_single_label_are_refused(put, read_all) -> None:
+    with pytest.raises(DatasetError, match="1 photos and 1 texts, none of which belong together"):
+        read_all("yolo", put({"a.jpg": None, "b.txt": LINE, "data.yaml": YAML}))
+
+
+def test_boxes_equal_those_of_the_voc_data_they_were_made_from(test_data, put, read_all, tmp_path) -> None:
+    from tfrmod.archive import extract
+
+    voc_folder = extract(test_data / "deepforest_trees.zip", tmp_path / "voc")
+    _, truth, _ = read_all("voc", voc_folder)
+    image = next(found for name, found in truth.items() if name.endswith("OSBS_029.tif"))
+    lines = [
+        f"0 {(x0 + x1) / 800} {(y0 + y1) / 800} {(x1 - x0) / 400} {(y1 - y0) / 400}\n"
+        for (y0, x0, y1, x1) in (thing.box for thing in image.objects)
+    ]
+    folder = put({"a.tif": (voc_folder / image.filename).read_bytes(), "a.txt": "".join(lines)})
+    _, images, _ = read_all("yolo", folder)
+    boxes = [[thing.box for thing in found.objects] for found in (image, images["a.tif"])]
+    np.testing.assert_allclose(boxes[1], boxes[0], atol=1e-6)

@@ -1,0 +1,112 @@
+"""What a user decides about one conversion."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tfrmod.pixels import MAX_PIXELS
+from tfrmod.sources import SOURCES
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Which photos, which classes, how divided, how written."""
+
+    label_map: Mapping[int, str] | None = None
+    """{id: class name}, ids from 1; None takes what the data set brings, or numbers its classes alphabetically."""
+    label_aliases: Mapping[str, str] | None = None
+    """{name in an annotation: name of the class that is meant}; applied before anything is counted."""
+    train_set: str | None = None
+    """The list of ImageSets/Main to train on; None takes trainval with test, or train with val, where they exist."""
+    val_set: str | None = None
+    """The list of ImageSets/Main to validate on."""
+    image_sets: bool = True
+    """Follow the lists that the data set brings; off, it is divided by the fractions below in any case."""
+    train_valid_split: float = 0.8
+    """Share of the photos for training; 1.0 means no validation."""
+    test_split: float = 0.0
+    """Share of the photos for a test; taken from what training leaves over."""
+    seed: int = 0
+    """Decides the division and the order in the shards."""
+    num_shards: int = -1
+    """Files for each of train, val and test; -1 finds a good number."""
+    strict: bool = False
+    """End at the first fault instead of leaving out, counting and listing."""
+    num_workers: int | None = None
+    """Processes; None takes all cores. Of no influence on the result."""
+    max_pixels: int = MAX_PIXELS
+    """Photos with more pixels than this are left out, undecoded."""
+    max_images: int | None = None
+    """Take so many photos only, from the beginning of the list."""
+    prepare_size: int = 0
+    """Photos with a longer side than this are made smaller, boxes and masks with them; 0 leaves all as they are."""
+    verify: bool = True
+    """Decode every photo; off, photos that need no change are taken over by their header alone."""
+    include_masks: bool = False
+    """Write the masks that the data set brings."""
+    skip_difficult: bool = False
+    """Leave out objects that the annotation calls difficult."""
+    image_size: int | str | None = None
+    """What hparams_config.yaml says of the network's image size (int or WIDTHxHEIGHT); None says nothing."""
+    source_format: str | None = None
+    """A name in `sources.SOURCES`; None looks."""
+    dataset: str = ""
+    """What the data set is called in the manifest, a URL for example."""
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot be meant."""
+        if not 0 < self.train_valid_split <= 1:
+            received = self.train_valid_split
+            raise ValueError(f"train_valid_split is a share of the photos, above 0 and up to 1. Received {received}.")
+        if not 0 <= self.test_split <= 1 - self.train_valid_split + 1e-9:
+            raise ValueError(
+                f"test_split is taken from what training leaves over, here {1 - self.train_valid_split:.3g} of the "
+                f"photos (train_valid_split={self.train_valid_split}). Received {self.test_split}."
+            )
+        if self.num_shards == 0 or self.num_shards < -1:
+            raise ValueError(f"num_shards is a number of files, or -1 to have it found. Received {self.num_shards}.")
+        if self.num_workers is not None and self.num_workers < 1:
+            raise ValueError(f"num_workers is a number of processes, at least 1. Received {self.num_workers}.")
+        if self.max_images is not None and self.max_images < 1:
+            raise ValueError(f"max_images is a number of photos, at least 1. Received {self.max_images}.")
+        if self.prepare_size < 0:
+            raise ValueError(f"prepare_size is a number of pixels, or 0 for none. Received {self.prepare_size}.")
+        if self.source_format is not None and self.source_format not in SOURCES:
+            raise ValueError(f"Unknown source_format {self.source_format!r}. Known: {', '.join(SOURCES)}.")
+        if self.label_map is not None:
+            _check_label_map(self.label_map)
+        _check_aliases(self.label_aliases or {}, self.label_map)
+
+    def shaping(self) -> dict[str, Any]:
+        """Returns the options that the shards depend on, as JSON gives them back."""
+        options = asdict(self)
+        del options["num_workers"]
+        if self.label_map is not None:
+            options["label_map"] = {str(class_id): name for class_id, name in sorted(self.label_map.items())}
+        return options
+
+
+def _check_label_map(label_map: Mapping[int, str]) -> None:
+    for class_id, name in label_map.items():
+        if not isinstance(class_id, int) or class_id < 1 or not isinstance(name, str) or not name.strip():
+            raise ValueError(f"label_map gives each class a name and an id from 1. Received {class_id!r}: {name!r}.")
+    twice = [name for name, count in Counter(label_map.values()).items() if count > 1]
+    if twice:
+        raise ValueError(f"label_map gives {twice[0]!r} more than one id.")
+
+
+def _check_aliases(aliases: Mapping[str, str], label_map: Mapping[int, str] | None) -> None:
+    for name, meant in aliases.items():
+        if not name.strip() or not meant.strip():
+            raise ValueError(f"label_aliases gives a name another one. Received {name!r}: {meant!r}.")
+        if meant in aliases:
+            raise ValueError(
+                f"label_aliases turns {name!r} into {meant!r}, and that into {aliases[meant]!r}. "
+                "Name the class that is meant in the end for each."
+            )
+        if label_map is not None and meant not in label_map.values():
+            known = ", ".join(label_map.values())
+            raise ValueError(
+                f"label_aliases turns {name!r} into {meant!r}, which the label map does not hold: {known}."
+            )

@@ -1,0 +1,139 @@
+"""The photos divided into train, val and test: by the data set's own lists, or by fractions."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfrmod import split
+from tfrmod.checks import Problem, ProblemLog
+from tfrmod.convert_options import ConvertOptions
+from tfrmod.errors import DatasetError
+from tfrmod.likeness import twin_groups
+from tfrmod.sources import Listing
+
+_FEW = 10
+_MANY = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photos:
+    """What the division has to know of the photos that can be used; all sequences are parallel."""
+
+    positions: np.ndarray
+    """In the listing, ascending."""
+    classes: Sequence[Collection[str]]
+    identities: np.ndarray
+    """uint64; equal for photos of equal bytes."""
+    likenesses: np.ndarray
+    """uint64; `likeness.difference_hash`, 0 where there is none."""
+    filename: Callable[[int], str]
+    """Position → name."""
+
+
+def divided(photos: Photos, listing: Listing, options: ConvertOptions, log: ProblemLog) -> dict[str, np.ndarray]:
+    """Returns the positions of each split that has any photo, ascending, by name.
+
+    Photos that show the same stay together where fractions divide. Lists of the
+    data set are followed; there, twins on both sides are told.
+
+    Args:
+      photos: those that can be used.
+      listing: its lists decide, and whether anything is labelled; entries are not looked at.
+      options: of the conversion.
+      log: takes what is wrong with the lists, and what the division makes doubtful.
+
+    Raises:
+      DatasetError: a list that was asked for is missing, or leaves no photo.
+    """
+    if listing.is_unlabelled:
+        return {"test": photos.positions}
+    chosen = split.chosen_sets(listing.sets, options.train_set, options.val_set) if options.image_sets else None
+    twins = twin_groups(photos.identities, photos.likenesses)
+    if chosen is None:
+        fractions = split.Fractions(options.train_valid_split, options.test_split)
+        sizes = split.fraction_sizes(len(photos.positions), fractions)
+        parts = _stratified(photos, np.arange(len(photos.positions)), sizes, twins, options.seed, log)
+    else:
+        parts = _listed(photos, listing, chosen, twins, options, log)
+        log.extend(_leaks(photos, parts, twins))
+    named = dict(zip(split.SPLITS, parts, strict=True))
+    log.extend(_thin(named, options))
+    return {name: photos.positions[part] for name, part in named.items() if len(part)}
+
+
+def _listed(
+    photos: Photos,
+    listing: Listing,
+    chosen: tuple[str, str],
+    twins: Sequence[np.ndarray],
+    options: ConvertOptions,
+    log: ProblemLog,
+) -> list[np.ndarray]:
+    """Returns train, val and test as the lists have them, the test photos taken from val where asked; by rank."""
+    for name in dict.fromkeys(chosen):
+        log.extend(listing.set_problems.get(name, ()))
+    train, val = (np.isin(photos.positions, listing.sets[name]) for name in chosen)
+    for code, found in (("image_in_two_sets", train & val), ("set_not_listed", ~train & ~val)):
+        log.extend(Problem(code, photos.filename(position)) for position in photos.positions[found].tolist())
+    is_in_both = (train & val).any()
+    val &= ~train
+    for flag, name, members in zip(("--train_set", "--val_set"), chosen, (train, val), strict=True):
+        if not members.any():
+            raise DatasetError(
+                f"The list ImageSets/Main/{name}.txt ({flag}) leaves no usable photo for its side"
+                + (": every one of them is in the training list too." if is_in_both else ".")
+            )
+    order = np.flatnonzero(val)
+    num_test = min(round(len(photos.positions) * options.test_split), len(order) - 1)
+    parts = _stratified(photos, order, [len(order) - num_test, num_test], twins, options.seed, log)
+    return [np.flatnonzero(train), *parts]
+
+
+def _stratified(
+    photos: Photos,
+    order: np.ndarray,
+    sizes: Sequence[int],
+    twins: Sequence[np.ndarray],
+    seed: int,
+    log: ProblemLog,
+) -> list[np.ndarray]:
+    """Divides some of the photos, given by rank, keeping twins together unless a part would stay empty."""
+    classes = [photos.classes[rank] for rank in order]
+    place = np.full(len(photos.positions), -1)
+    place[order] = np.arange(len(order))
+    groups = [places for group in twins if len(places := place[group][place[group] >= 0]) > 1]
+    parts = split.stratified(classes, sizes, seed, groups)
+    if any(size and not len(part) for size, part in zip(sizes, parts, strict=True)):
+        largest = max(groups, key=len)
+        name = photos.filename(int(photos.positions[order[largest[0]]]))
+        log.add(Problem("likeness_divided", name, f"{len(largest)} of {len(order)} photos look like this one"))
+        parts = split.stratified(classes, sizes, seed)
+    return [order[part] for part in parts]
+
+
+def _leaks(photos: Photos, parts: Sequence[np.ndarray], twins: Sequence[np.ndarray]) -> list[Problem]:
+    """Returns a note for each photo to validate or test on that shows the same as one to train on."""
+    side = np.full(len(photos.positions), -1)
+    for number, part in enumerate(parts):
+        side[part] = number
+    problems = []
+    for group in twins:
+        trained = [rank for rank in group if side[rank] == 0]
+        for rank in group:
+            if trained and side[rank] > 0:
+                name, twin = (photos.filename(int(photos.positions[index])) for index in (rank, trained[0]))
+                is_equal = any(photos.identities[rank] == photos.identities[index] for index in trained)
+                problems.append(Problem("split_leak", name, f"{'equal to' if is_equal else 'looks like'} {twin}"))
+    return problems
+
+
+def _thin(parts: dict[str, np.ndarray], options: ConvertOptions) -> list[Problem]:
+    """Returns a note for each split to measure on that is tiny though there are photos enough."""
+    total = sum(map(len, parts.values()))
+    asked = f"train_valid_split={options.train_valid_split:g}, test_split={options.test_split:g}"
+    return [
+        Problem("split_thin", name, f"{len(parts[name])} of {total} photos ({asked})")
+        for name in ("val", "test")
+        if 0 < len(parts[name]) < _FEW and total >= _MANY
+    ]

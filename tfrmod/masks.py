@@ -1,0 +1,220 @@
+"""Masks: the pixels of a thing, or the class of every pixel, as grey PNG pictures of the photo's size.
+
+Records hold masks as PNG, and so do the values that become records; outlines
+and run lengths are drawn as soon as they are read.
+"""
+
+import io
+import math
+import struct
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from tfrmod.annotated_image import AnnotatedImage
+from tfrmod.errors import DatasetError
+from tfrmod.orientation import upright
+
+IGNORED = 255
+"""The value of pixels that a semantic mask leaves open."""
+MAX_PIXELS = 178_956_970
+_MAX_RUNS = 1 << 22
+_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
+_PNG_SIZE = struct.Struct(">II")  # Width and height, behind the signature and the name of the first chunk.
+_FAST = 1  # Masks are large even areas: more effort saves a few hundred bytes.
+
+
+def polygons_png(polygons: Sequence[Sequence[float]], height: int, width: int) -> bytes:
+    """Returns the mask of what lies in any of some polygons, by COCO's rule for pixels on the edge.
+
+    Args:
+      polygons: each (x, y, x, y, …) in pixels.
+      height: of the picture.
+      width: of the picture.
+
+    Raises:
+      DatasetError: no polygon, one of fewer than three points, or numbers that are none.
+    """
+    _check_size(height, width)
+    if not polygons:
+        raise DatasetError("an outline without polygons")
+    clipped = []
+    for polygon in polygons:
+        if len(polygon) < 6 or len(polygon) % 2 or not all(map(_is_number, polygon)):
+            raise DatasetError(f"a polygon needs at least three points, an x and a y each; this has {polygon!s:.60}")
+        # Far outside nothing is seen, and drawing costs as much as the way there is long.
+        limits = np.array([width, height], np.float64)
+        points = np.clip(np.asarray(polygon, np.float64).reshape(-1, 2), -limits, 2 * limits)
+        clipped.append(points.ravel().tolist())
+    runs = coco_mask.merge(coco_mask.frPyObjects(clipped, height, width))
+    return array_png(coco_mask.decode(runs))
+
+
+def rle_png(counts: Any, height: int, width: int) -> bytes:
+    """Returns the mask of COCO's run lengths, which go down the columns: a list, or its compressed text.
+
+    Raises:
+      DatasetError: they are malformed, or do not fill the picture.
+    """
+    _check_size(height, width)
+    if isinstance(counts, str | bytes):
+        counts = _decompressed(counts)
+    if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
+        raise DatasetError(f"run lengths are whole numbers; these are {counts!s:.60}")
+    if sum(counts) != height * width:
+        raise DatasetError(f"run lengths for {sum(counts)} pixels, where {width}x{height} has {height * width}")
+    values = np.arange(len(counts), dtype=np.uint8) % 2
+    return array_png(np.repeat(values, counts).reshape(width, height).T)
+
+
+def array_png(values: np.ndarray) -> bytes:
+    """Returns a grey PNG with these values, uint8 (h, w)."""
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(values)).save(out, "PNG", compress_level=_FAST)
+    return out.getvalue()
+
+
+def png_array(data: bytes) -> np.ndarray:
+    """Returns the values of a picture of a mask, (h, w): grey levels (uint8 or uint16), palette positions, or 0 and 1.
+
+    A colour picture gives (h, w, 3).
+
+    Raises:
+      DatasetError: no picture of a kind that keeps its values, or a damaged one.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            _check_size(image.height, image.width)
+            image.load()
+    except DatasetError:
+        raise
+    except Exception as error:  # Decoders fail in more ways than can be listed.
+        raise DatasetError(f"a mask must be a PNG, BMP, GIF or TIFF picture that can be read ({error})") from error
+    if image.mode in ("1", "L", "P", "I", "I;16", "I;16B"):
+        values = np.asarray(image)
+    elif image.mode == "LA":
+        values = np.asarray(image.getchannel("L"))
+    else:
+        values = np.asarray(image.convert("RGB"))
+        if (values == values[..., :1]).all():
+            values = values[..., 0]
+    if values.dtype == bool:
+        return values.astype(np.uint8)
+    if values.dtype.itemsize > 1:
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise DatasetError(f"a mask with values from {values.min()} to {values.max()}, where 0 to 65535 fit")
+        return values.astype(np.uint16)
+    return values
+
+
+def class_png(data: bytes, numbers: Mapping[int | tuple[int, int, int], int] | None = None) -> bytes:
+    """Returns a semantic mask as records hold it: grey, the class id of each pixel.
+
+    Args:
+      data: the picture of the mask.
+      numbers: {its value or colour: class id}; None takes its values as they are.
+
+    Raises:
+      DatasetError: it cannot be read, has colours that nothing explains, or values above 255.
+    """
+    values = png_array(data)
+    if values.ndim == 3:
+        return array_png(_colors_named(values, numbers or {}))
+    if values.max(initial=0) > IGNORED:
+        raise DatasetError(f"a mask with the value {values.max()}, where class ids end at {IGNORED - 1}")
+    if numbers is not None:
+        table = np.arange(IGNORED + 1, dtype=np.uint8)
+        for value, number in numbers.items():
+            if isinstance(value, int) and 0 <= value <= IGNORED:
+                table[value] = number
+        values = table[values]
+    return array_png(values.astype(np.uint8))
+
+
+def placed(image: AnnotatedImage, *, turn: int, stored_size: tuple[int, int], size: tuple[int, int]) -> AnnotatedImage:
+    """Returns the image with each of its masks on the final picture, as its boxes are.
+
+    A mask that was drawn for another size than the photo has is believed pixel
+    by pixel, like a box: cut, or continued with nothing.
+
+    Args:
+      image: with masks as its source gave them.
+      turn: EXIF orientation that the masks are still to be turned by, 1 for none.
+      stored_size: (height, width) of the picture before that turn.
+      size: (height, width) of the final picture, upright and perhaps shrunk.
+    """
+    if not image.segmentation and not any(thing.mask for thing in image.objects):
+        return image
+    objects = tuple(
+        thing._replace(mask=_placed_png(thing.mask, turn, stored_size, size)) if thing.mask else thing
+        for thing in image.objects
+    )
+    segmentation = _placed_png(image.segmentation, turn, stored_size, size) if image.segmentation else b""
+    return replace(image, objects=objects, segmentation=segmentation)
+
+
+def _placed_png(data: bytes, turn: int, stored_size: tuple[int, int], size: tuple[int, int]) -> bytes:
+    if turn == 1 and _PNG_SIZE.unpack_from(data, 16)[::-1] == size == stored_size:
+        return data
+    values = png_array(data)
+    canvas = np.zeros(stored_size, np.uint8)
+    height, width = (min(*sides) for sides in zip(values.shape, stored_size, strict=True))
+    canvas[:height, :width] = values[:height, :width]
+    picture = upright(Image.fromarray(canvas), turn)
+    if (picture.height, picture.width) != size:
+        picture = picture.resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return array_png(np.asarray(picture))
+
+
+def _colors_named(values: np.ndarray, numbers: Mapping[int | tuple[int, int, int], int]) -> np.ndarray:
+    codes = (values.astype(np.uint32) * np.array([1 << 16, 1 << 8, 1], np.uint32)).sum(-1)
+    classes = np.zeros(codes.shape, np.uint8)
+    for code in np.unique(codes).tolist():
+        color = (code >> 16, code >> 8 & 255, code & 255)
+        number = numbers.get(color, {(0, 0, 0): 0, (255, 255, 255): IGNORED}.get(color))
+        if number is None:
+            raise DatasetError(
+                f"a colour mask with {color}, which no list of classes explains; save ids as grey levels"
+            )
+        classes[codes == code] = number
+    return classes
+
+
+def _decompressed(text: str | bytes) -> list[int]:
+    """Returns the run lengths of COCO's compressed text: 5 bits a letter, differences from the third run on.
+
+    pycocotools would read on behind the end of a malformed text.
+    """
+    letters = text.encode("latin-1", "replace") if isinstance(text, str) else text
+    counts: list[int] = []
+    value = shift = 0
+    for letter in letters:
+        bits = letter - 48
+        if not 0 <= bits < 64 or shift > 30 or len(counts) > _MAX_RUNS:
+            raise DatasetError(f"compressed run lengths with an unknown letter or no end: {text!s:.40}")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:
+                value -= 1 << shift
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = shift = 0
+    if shift:
+        raise DatasetError("compressed run lengths that break off")
+    return counts
+
+
+def _check_size(height: int, width: int) -> None:
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise DatasetError(f"a mask of {width}x{height} pixels")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,151 @@
+"""Shards as google/automl's converters name them: one prefix, one set, any number of prefixes in a folder."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfrmod import atomic, placement
+from tfrmod.annotated_image import AnnotatedImage
+from tfrmod.archive import folder_fingerprint
+from tfrmod.convert import ConvertOptions, convert
+from tfrmod.errors import DatasetError
+from tfrmod.examination import Progress
+from tfrmod.example import decode_example
+from tfrmod.lock import waiting_lock
+from tfrmod.manifest import FILE_NAME, Manifest
+from tfrmod.shards import read_records, shard_name
+from tfrmod.workers import Engine
+
+
+def convert_to_prefix(
+    gather: Callable[[Path], None],
+    prefix: Path,
+    options: ConvertOptions,
+    *,
+    writes_truth: bool = False,
+    on_progress: Progress | None = None,
+    workers: Engine | None = None,
+) -> Manifest:
+    """Returns the manifest of `<prefix>-00000-of-00010.tfrecord` and so on, which are made unless they are there.
+
+    The manifest, `<prefix>-manifest.json`, is written before the files come
+    into their places: they count as finished when all that it names are there.
+
+    Args:
+      gather: puts the photos and annotations into an empty folder.
+      prefix: folder and beginning of the names.
+      options: of the conversion; all photos go into the one set.
+      writes_truth: write `json_<name>.json` beside, the boxes as COCO has them.
+      on_progress: see `convert`.
+      workers: see `convert`.
+
+    Raises:
+      DatasetError: as `convert`; or strange files bear the names of shards.
+      OSError: the disk is full or may not be written.
+    """
+    work = prefix.with_name(f".{prefix.name}.conversion")
+    options = dataclasses.replace(options, train_valid_split=1.0, test_split=0.0, image_sets=False)
+    with waiting_lock(prefix):
+        photos = work / "photos"
+        shutil.rmtree(photos, ignore_errors=True)
+        photos.mkdir(parents=True)
+        try:
+            gather(photos)
+            made = placement.finished(manifest_path(prefix), folder_fingerprint(photos), options.shaping())
+            if made is None:
+                _refuse_strangers(prefix)
+                made = convert(photos, work / "shards", options, on_progress=on_progress, workers=workers)
+                made = _placed(made, prefix, writes_truth=writes_truth)
+        except DatasetError:
+            shutil.rmtree(work)  # What is of use after a kill is not after this.
+            raise
+        shutil.rmtree(work)
+    return made
+
+
+def manifest_path(prefix: Path) -> Path:
+    """Returns where the manifest of a prefix lies."""
+    return prefix.with_name(f"{prefix.name}-{FILE_NAME}")
+
+
+def problems_path(prefix: Path) -> Path:
+    """Returns where the list of what was wrong with the data lies."""
+    return prefix.with_name(f"{prefix.name}-{placement.PROBLEMS_FILE}")
+
+
+def coco_truth(images: Iterable[AnnotatedImage], label_map: Mapping[int, str]) -> dict[str, Any]:
+    """Returns the boxes of some records as a COCO file has them, with automl's fields.
+
+    Photos are numbered as the records are (source_id), because automl's
+    evaluation knows them by that number.
+    """
+    truth: dict[str, Any] = {"images": [], "type": "instances", "annotations": [], "categories": []}
+    for image in images:
+        image_id = int(image.source_id) if image.source_id.isdecimal() else image.source_id
+        name = Path(image.filename).name
+        truth["images"].append({"file_name": name, "height": image.height, "width": image.width, "id": image_id})
+        for thing in image.objects:
+            y0, x0, y1, x1 = (round(side, 3) for side in thing.box)
+            annotation = {
+                "id": len(truth["annotations"]) + 1,
+                "image_id": image_id,
+                "category_id": thing.class_id,
+                "bbox": [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)],
+                "area": round(thing.area, 3),
+                "iscrowd": int(thing.is_crowd),
+                "ignore": 0,
+                "segmentation": [],
+            }
+            truth["annotations"].append(annotation)
+    names = {0: "background", **label_map}
+    truth["categories"] = [{"supercategory": "none", "id": number, "name": name} for number, name in names.items()]
+    return truth
+
+
+def _refuse_strangers(prefix: Path) -> None:
+    known = _known_files(prefix)
+    found = sorted(path.name for path in prefix.parent.glob(f"{prefix.name}-?????-of-?????.tfrecord"))
+    strangers = [name for name in found if name not in known]
+    if strangers:
+        raise DatasetError(
+            f"{prefix.parent} holds {len(strangers)} shards of that name of which no manifest speaks ({strangers[0]} "
+            "for one), and the new ones would mix with them. Move them away, or choose another prefix."
+        )
+
+
+def _known_files(prefix: Path) -> set[str]:
+    try:
+        splits = Manifest.load(manifest_path(prefix)).splits.values()
+    except DatasetError:
+        return set()
+    return {shard.name for split in splits for shard in split.files}
+
+
+def _placed(made: Manifest, prefix: Path, *, writes_truth: bool) -> Manifest:
+    """Moves the shards to their places, and returns the manifest with their names there."""
+    (split,) = made.splits.values()
+    new_names = [shard_name(prefix.name, index, len(split.files)) for index in range(len(split.files))]
+    renamed = tuple(dataclasses.replace(shard, name=name) for shard, name in zip(split.files, new_names, strict=True))
+    placed = dataclasses.replace(
+        made, splits={prefix.name: dataclasses.replace(split, files=renamed)}, folder=prefix.parent
+    )
+    if writes_truth:
+        images = _images(made.folder / shard.name for shard in split.files)
+        path = prefix.with_name(f"json_{prefix.name}.json")
+        atomic.write_file(path, json.dumps(coco_truth(images, made.label_map)))
+    for name in _known_files(prefix):
+        (prefix.parent / name).unlink(missing_ok=True)
+    placed.save(manifest_path(prefix))
+    for shard, name in zip(split.files, new_names, strict=True):
+        (made.folder / shard.name).replace(prefix.with_name(name))
+    (made.folder / placement.PROBLEMS_FILE).replace(problems_path(prefix))
+    return placed
+
+
+def _images(paths: Iterable[Path]) -> Iterator[AnnotatedImage]:
+    for path in paths:
+        for record in read_records(path):
+            yield dataclasses.replace(decode_example(record), encoded=b"")

@@ -1,0 +1,18 @@
+"""The size of a photo as it is meant to be looked at, for boxes that are stated as shares of it."""
+
+from pathlib import Path
+
+from tfrmod import pixels
+from tfrmod.errors import DatasetError
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Returns (height, width) of the upright picture; (0, 0) where the file is no photo that can be used.
+
+    What is the matter with such a file is said by the examination of its
+    pixels, which comes next and leaves it out.
+    """
+    try:
+        return pixels.upright_size(path.read_bytes())
+    except (DatasetError, OSError):
+        return 0, 0

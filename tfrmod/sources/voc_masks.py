@@ -1,0 +1,58 @@
+"""SegmentationObject: pictures of a VOC data set in which every thing has a value of its own."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
+from tfrmod.checks import Problem
+from tfrmod.errors import DatasetError
+from tfrmod.masks import png_array
+from tfrmod.sources.files import nearness
+from tfrmod.sources.mask_pictures import things
+
+_FOLDER = "segmentationobject"
+_SAME = 0.5  # Intersection over union; the boxes were drawn around the same things, by hand.
+
+
+def mask_pictures_of(pairs: Mapping[str, str], pictures: Iterable[str]) -> dict[str, str]:
+    """Returns {photo: the picture of its things}, the nearest where several years have one of that name.
+
+    Args:
+      pairs: {photo: XML}.
+      pictures: files in VOC's folders of masks.
+    """
+    by_stem: dict[str, list[str]] = {}
+    for path in pictures:
+        if PurePosixPath(path).parent.name.lower() == _FOLDER:
+            by_stem.setdefault(PurePosixPath(path).stem.lower(), []).append(path)
+    found = ((photo, by_stem.get(PurePosixPath(photo).stem.lower(), [])) for photo in pairs)
+    return {photo: max(paths, key=lambda path: nearness(photo, path)) for photo, paths in found if paths}
+
+
+def with_masks(image: AnnotatedImage, folder: Path, picture: str) -> tuple[AnnotatedImage, list[Problem]]:
+    """Returns the image with the mask of every object that the picture shows, matched by box.
+
+    Names stay the annotation's: a picture of classes numbers them as the
+    challenge did, which says nothing about the ids of these shards.
+    """
+    try:
+        shown = things(png_array((folder / picture).read_bytes()), None, {1: ""}, masks=True)
+    except (DatasetError, OSError) as error:
+        return image, [Problem("mask_unreadable", picture, str(error))]
+    return replace(image, objects=tuple(_masked(thing, shown) for thing in image.objects)), []
+
+
+def _masked(thing: AnnotatedObject, shown: Sequence[AnnotatedObject]) -> AnnotatedObject:
+    best = max(shown, key=lambda other: _overlap(thing.box, other.box), default=None)
+    if best is None or _overlap(thing.box, best.box) < _SAME:
+        return thing
+    return thing._replace(mask=best.mask, mask_area=best.mask_area)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    height = min(one[2], other[2]) - max(one[0], other[0])
+    width = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(0.0, height) * max(0.0, width)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared / (areas - shared) if areas > shared else 0.0

@@ -1,0 +1,71 @@
+"""Which photos a YOLO data set trains and validates on: folders and lists that data.yaml names, or folder names."""
+
+from pathlib import Path, PurePosixPath
+
+from tfrmod.checks import Problem
+from tfrmod.errors import DatasetError
+from tfrmod.sources.files import Files, Names
+from tfrmod.sources.set_names import grouped, sets_by_folder
+from tfrmod.sources.source import Entry
+from tfrmod.sources.yolo_papers import Papers, list_lines
+
+Sets = dict[str, tuple[int, ...]]
+SetProblems = dict[str, tuple[Problem, ...]]
+
+
+def read_sets(
+    folder: Path, files: Files, papers: Papers, papers_path: str, entries: tuple[Entry, ...]
+) -> tuple[Sets, SetProblems]:
+    """Returns each set as positions in `entries`, and what its lists name in vain.
+
+    The paths in such papers are often those of another machine, or count from
+    another folder; the longest end of each that fits is believed. What is named
+    for training and for validation alike divides nothing and is not a set.
+    """
+    photos = Names(entry.image for entry in entries)
+    positions = {entry.image: index for index, entry in enumerate(entries)}
+    members: list[tuple[str | None, int]] = []
+    problems: SetProblems = {}
+    for name, places in papers.sets.items():
+        found: list[Problem] = []
+        for place in places:
+            named, unknown = _photos_of(place, folder, files, photos, papers_path)
+            members += [(name, positions[photo]) for photo in named]
+            found += unknown
+        problems[name] = tuple(found)
+    sets = grouped(members)
+    if len(set(sets.values())) < 2:
+        return sets_by_folder(entries), {}
+    return sets, problems
+
+
+def _photos_of(
+    place: str, folder: Path, files: Files, photos: Names, papers_path: str
+) -> tuple[list[str], list[Problem]]:
+    """Returns the photos of a folder, of a list, or the one photo, that a place names."""
+    parts = [part for part in PurePosixPath(place.replace("\\", "/")).parts if part not in ("..", ".", "/")]
+    for end in ("/".join(parts[index:]) for index in range(len(parts))):
+        for top in dict.fromkeys((PurePosixPath(papers_path).parent, PurePosixPath())):
+            path = str(top / end)
+            within = [photo for photo in photos.paths if photo.startswith(f"{path}/")]
+            if within:
+                return within, []
+            if path in files.txt:
+                return _listed(folder, path, photos)
+            if path in photos.paths:
+                return [path], []
+    return [], [Problem("set_lists_unknown", papers_path, place)]
+
+
+def _listed(folder: Path, path: str, photos: Names) -> tuple[list[str], list[Problem]]:
+    try:
+        lines = list_lines(folder / path)
+    except (DatasetError, OSError) as error:
+        return [], [Problem("annotation_malformed", path, str(error))]
+    named, unknown = [], []
+    for line in lines:
+        found = photos.find(line, near=path)
+        named += found[:1]
+        if not found:
+            unknown.append(Problem("set_lists_unknown", path, line))
+    return named, unknown
