@@ -1,0 +1,51 @@
+"""The doctor's look in passing, before a training: seconds, a few lines, and a stop where nothing could be learnt."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from efficientdet.config import DetectorConfig
+
+from efficientdet_pipeline.commands.shards import Shards
+from efficientdet_pipeline.doctor import examination, gathering, report
+from efficientdet_pipeline.doctor.anchors import AnchorGrid
+from efficientdet_pipeline.doctor.catalogue import kind_of
+from efficientdet_pipeline.doctor.facts import Plan
+from efficientdet_pipeline.doctor.findings import Severity
+from efficientdet_pipeline.errors import DataError
+
+MOST_RECORDS = 1000
+MOST_LINES = 5
+
+
+def look_quickly(options: Any, shards: Shards, config: DetectorConfig) -> None:
+    """Says what is wrong with the boxes and classes of the first records of all shards; no photo is decoded.
+
+    Raises:
+      DataError: there is nothing to learn from, or it would be learnt wrongly.
+    """
+    files = {"train": [Path(name) for name in shards.train], "val": [Path(name) for name in shards.val]}
+    facts = gathering.sampled_facts(files, MOST_RECORDS)
+    plan = Plan(
+        grid=AnchorGrid.of(config),
+        max_detections=config.nms_configs["max_output_size"],
+        max_instances=options.max_instances_per_image,
+        validates=bool(shards.val),
+    )
+    findings = examination.examined(facts, plan)
+    in_vain = [each for each in findings if kind_of(each.code).severity == Severity.ERROR]
+    if in_vain:
+        raise DataError(f"{report.line(in_vain[0])} Look closer by {_command(options)}; --nodoctor trains anyway.")
+    told = [each for each in findings if each.severity > Severity.NOTE][:MOST_LINES]
+    for each in told:
+        logging.warning("%s", report.line(each))
+    if told:
+        logging.info("More: %s", _command(options))
+
+
+def _command(options: Any) -> str:
+    """Returns how to ask the doctor for all of it."""
+    names = ("train_file_pattern", "val_file_pattern", "url_dataset", "data_dir", "image_size", "model_name")
+    given = [f"--{name}={getattr(options, name)}" for name in names if getattr(options, name)]
+    return shlex.join(["--mode=doctor", *given])

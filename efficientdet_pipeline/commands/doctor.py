@@ -1,0 +1,131 @@
+"""--mode=doctor: one look at the data, one page of what is wrong with it, and a mended copy where asked for."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+from absl import logging
+
+from efficientdet_pipeline.commands import photos
+from efficientdet_pipeline.commands.labels import read_label_aliases, read_label_map
+from efficientdet_pipeline.console import silent_native_log, suggest
+from efficientdet_pipeline.doctor import examination, gathering, mending, report
+from efficientdet_pipeline.doctor.anchors import AnchorGrid
+from efficientdet_pipeline.doctor.facts import Facts, Plan
+from efficientdet_pipeline.doctor.findings import Finding, Severity, ranked, verdict
+from efficientdet_pipeline.errors import ExitCode, OptionsError
+from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.options.reader import Sources
+from tfrmod import manifest
+from tfrmod.convert_options import ConvertOptions
+from tfrmod.workers import Workers, default_workers
+
+EXIT_CODES = {Severity.NOTE: ExitCode.DONE, Severity.WARNING: ExitCode.WARNINGS, Severity.ERROR: ExitCode.DATA}
+
+
+def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
+    """Looks at what the options name; the exit code tells clean, warnings, errors."""
+    _warn_of_what_is_in_vain(options, read)
+    label_map = _label_map(options, hparams)
+    if options.fix:
+        mending.refuse_place(Path(options.fix))
+    num_workers = options.num_workers or default_workers()
+    of_training: list[Finding | None] = []
+    with tempfile.TemporaryDirectory(prefix="doctor-") as staging, Workers(num_workers) as workers:
+        if options.run_dir:
+            with silent_native_log(unless=options.debug):
+                from efficientdet_pipeline.commands import diagnosis
+
+            title, facts, plan, of_training = diagnosis.of_run(options, hparams, workers)
+        else:
+            plan = _plan(options, hparams, label_map)
+            title, facts = _facts(options, label_map, Path(staging), workers)
+        findings = ranked([*of_training, *examination.examined(facts, plan)])
+        mended = mending.write_mended(facts, Path(options.fix)) if options.fix else None
+    if options.json:
+        print(report.as_json(facts, plan, findings, title=title, mended=mended), flush=True)
+    else:
+        print(report.page(facts, plan, findings, title=title), flush=True)
+        if mended is not None:
+            logging.info("\n%s %s", report.mended_in_words(mended), f"It lies in {options.fix}.")
+            suggest("--mode=doctor", f"--url_dataset={options.fix}")
+    return EXIT_CODES[verdict(findings)]
+
+
+def _label_map(options: Any, hparams: Any) -> dict[int, str]:
+    given = read_label_map(options.label_map) or hparams.label_map
+    return dict((read_label_map(given) if isinstance(given, str) else given) or {})
+
+
+def _plan(options: Any, hparams: Any, label_map: dict[int, str]) -> Plan:
+    try:
+        config = efficientdet.get_config(options.model_name or "efficientdet-d0", **network_overrides(options, hparams))
+    except ValueError as error:
+        raise OptionsError(str(error)) from None
+    return Plan(
+        grid=AnchorGrid.of(config),
+        max_detections=config.nms_configs["max_output_size"],
+        max_instances=options.max_instances_per_image,
+        num_classes=options.num_classes,
+        label_map=label_map,
+    )
+
+
+def _facts(options: Any, label_map: dict[int, str], staging: Path, workers: Workers) -> tuple[str, Facts]:
+    """Returns what is looked at, in words, and its facts."""
+    with photos.progress_bar("looking", "photo") as show:
+        if options.url_dataset or options.data_dir:
+            folder = photos.find_photos(options)
+            if options.fix:
+                mending.refuse_place(Path(options.fix), folder)
+            facts = gathering.photo_facts(folder, _conversion(options, label_map), staging, workers, show)
+            return options.url_dataset or options.data_dir, facts
+        patterns = {"train": options.train_file_pattern, "val": options.val_file_pattern}
+        files = {name: manifest.shard_files(pattern) for name, pattern in patterns.items() if pattern}
+        return " and ".join(filter(None, patterns.values())), gathering.record_facts(files, workers, show)
+
+
+def _conversion(options: Any, label_map: dict[int, str]) -> ConvertOptions:
+    """Returns the conversion that a training with these options would make."""
+    is_sound = bool(label_map) and min(label_map) >= 1  # One that is not is a finding, not the end.
+    try:
+        return ConvertOptions(
+            label_map=label_map if is_sound else None,
+            label_aliases=read_label_aliases(options.label_aliases),
+            source_format=options.source_format or None,
+            train_set=options.train_set or None,
+            val_set=options.val_set or None,
+            train_valid_split=options.train_valid_split,
+            test_split=options.test_split,
+            seed=options.tf_random_seed,
+        )
+    except ValueError as error:
+        raise OptionsError(str(error)) from None
+
+
+def _warn_of_what_is_in_vain(options: Any, read: Sources) -> None:
+    """Names the options that are given and say nothing of what is looked at."""
+    in_vain = set() if options.run_dir else {"detect_photos"}
+    if not (options.url_dataset or options.data_dir):
+        in_vain |= {
+            "source_format",
+            "label_aliases",
+            "train_set",
+            "val_set",
+            "train_valid_split",
+            "test_split",
+            "tf_random_seed",
+        }
+    if options.run_dir:
+        in_vain |= {"label_map", "max_instances_per_image"}
+    names = [f"--{name}" for name in read.given if name in in_vain]
+    if names:
+        what = (
+            "the shards of a run"
+            if options.run_dir
+            else "photos"
+            if options.url_dataset or options.data_dir
+            else "shards"
+        )
+        logging.warning("No effect where %s are looked at: %s.", what, ", ".join(names))

@@ -1,0 +1,155 @@
+"""What is wrong with boxes: too small, too large, drawn twice, too many."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from efficientdet_pipeline.doctor.catalogue import found
+from efficientdet_pipeline.doctor.facts import Facts, Plan
+from efficientdet_pipeline.doctor.findings import MAX_FILES, Finding
+
+_GIANT = 0.95
+_SAME = 0.95
+
+
+def check(facts: Facts, plan: Plan) -> list[Finding | None]:
+    """Returns what is wrong with the boxes of a data set, for a network of this plan."""
+    doubled, two_classes = twice(facts)
+    return [
+        _tiny(facts, plan),
+        _giant(facts),
+        found("box_twice", count=len(doubled), of=len(facts.boxes.name), files=named_boxes(facts, doubled)),
+        found(
+            "box_two_classes", count=len(two_classes), of=len(facts.boxes.name), files=named_boxes(facts, two_classes)
+        ),
+        *_crowded(facts, plan),
+    ]
+
+
+def _tiny(facts: Facts, plan: Plan) -> Finding | None:
+    boxes = facts.boxes
+    cell = 2**plan.grid.min_level
+    sides = np.sqrt(np.prod(boxes.sides * boxes.scales(plan.canvas)[boxes.photo][:, None], axis=1))
+    tiny = np.flatnonzero(sides < cell)
+    if not len(tiny):
+        return None
+    factor = cell / max(float(np.quantile(sides[tiny], 0.1)), 1e-3)
+    height, width = (int(np.ceil(side * factor / 128) * 128) for side in plan.canvas)
+    size = f"{width}" if width == height else f"{width}x{height}"
+    fits = max(height, width) <= 2048
+    advice = f"--image_size={size} makes nine in ten of them larger than that" if fits else "Cut the photos into tiles"
+    return found(
+        "box_tiny",
+        count=len(tiny),
+        of=len(sides),
+        files=named_boxes(facts, tiny[np.argsort(sides[tiny], kind="stable")]),
+        detail=f"At {size_text(plan.canvas)} their median side is {np.median(sides[tiny]):.1f} px, a cell's {cell} px. "
+        f"{_shares(facts, tiny)}",
+        mend=advice,
+        median_side=round(float(np.median(sides[tiny])), 2),
+        cell=cell,
+    )
+
+
+def _giant(facts: Facts) -> Finding | None:
+    boxes = facts.boxes
+    covered = np.prod(boxes.sides / boxes.sizes[boxes.photo], axis=1)
+    giant = np.flatnonzero(covered > _GIANT)
+    return found(
+        "box_giant", count=len(giant), of=len(covered), files=named_boxes(facts, giant), detail=_shares(facts, giant)
+    )
+
+
+def twice(facts: Facts) -> tuple[list[int], list[int]]:
+    """Returns the later of two boxes that are all but the same: those of one class, and those of two."""
+    boxes = facts.boxes
+    same: list[int] = []
+    other: list[int] = []
+    for later, earlier in _pairs(facts):
+        same += [later] if boxes.name[later] == boxes.name[earlier] else []
+        other += [later] if boxes.name[later] != boxes.name[earlier] else []
+    return sorted(set(same)), sorted(set(other))
+
+
+def _pairs(facts: Facts) -> Iterator[tuple[int, int]]:
+    """Yields (later, earlier) boxes of one photo whose overlap is `_SAME` or more.
+
+    Such boxes have their top sides near each other, so that in the order of the tops few need to be compared.
+    """
+    boxes = facts.boxes
+    corners, heights = boxes.corners, boxes.sides[:, 0]
+    order = np.lexsort((corners[:, 0], boxes.photo))
+    step = np.arange(len(order))
+    for distance in range(1, len(order)):
+        step = step[step + distance < len(order)]
+        one, two = order[step], order[step + distance]
+        # Heights differ by as much too: with this slack no box between two alike ones ends the search for them.
+        reach = (1 - _SAME) / _SAME * np.maximum(heights[one], heights[two])
+        near = (boxes.photo[one] == boxes.photo[two]) & (corners[two, 0] - corners[one, 0] <= reach)
+        step, one, two = step[near], one[near], two[near]
+        if not len(step):
+            return
+        alike = overlaps(corners[one], corners[two]) >= _SAME
+        yield from zip(np.maximum(one, two)[alike].tolist(), np.minimum(one, two)[alike].tolist(), strict=True)
+
+
+def overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns the IoU of each pair of boxes, (…, 4) each; shapes broadcast."""
+    corner = np.maximum(one[..., :2], other[..., :2])
+    sides = np.maximum(np.minimum(one[..., 2:], other[..., 2:]) - corner, 0.0)
+    shared = np.prod(sides, axis=-1)
+    areas = [np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1) for boxes in (one, other)]
+    return shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
+
+
+def _crowded(facts: Facts, plan: Plan) -> list[Finding | None]:
+    counts = np.bincount(facts.boxes.photo, minlength=len(facts.photos))
+    findings = []
+    limits = {"crowded": plan.max_instances, "crowded_detections": plan.max_detections}
+    for code, limit in limits.items():
+        crowded = np.flatnonzero(counts > limit) if limit else np.zeros(0, int)
+        crowded = crowded[np.argsort(-counts[crowded], kind="stable")]
+        most = int(counts.max(initial=0))
+        findings.append(
+            found(
+                code,
+                count=len(crowded),
+                of=len(counts),
+                files=[f"{facts.file(photo)} ({counts[photo]} boxes)" for photo in crowded[:10]],
+                detail=f"Up to {most} boxes, where {limit} are kept.",
+                most=most,
+                limit=limit,
+            )
+        )
+    return findings
+
+
+def _shares(facts: Facts, chosen: np.ndarray) -> str:
+    """Returns the classes of some boxes, those with most of them first, as words."""
+    counts = np.bincount(facts.boxes.name[chosen], minlength=len(facts.boxes.names))
+    all_counts = facts.boxes_per_class()
+    first = np.argsort(-counts, kind="stable")[:4]
+    names = [facts.boxes.names[index] for index in first if counts[index]]
+    return ", ".join(f"{name} {counts[facts.boxes.names.index(name)]} of {all_counts[name]}" for name in names)
+
+
+def named_boxes(facts: Facts, chosen: np.ndarray | list[int]) -> list[str]:
+    """Returns the photos of some boxes, each with the first of its boxes (x0 y0 x1 y1, as annotations have it)."""
+    boxes = facts.boxes
+    of_photo: dict[int, list[int]] = {}
+    for index in np.asarray(chosen, int).tolist():
+        of_photo.setdefault(int(boxes.photo[index]), []).append(index)
+    named = []
+    for photo, (first, *others) in list(of_photo.items())[:MAX_FILES]:
+        y0, x0, y1, x1 = boxes.corners[first]
+        more = f", {len(others)} more" if others else ""
+        named.append(
+            f"{facts.file(photo)} ({boxes.names[boxes.name[first]]} {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f}{more})"
+        )
+    return named
+
+
+def size_text(canvas: tuple[int, int]) -> str:
+    """Returns width x height in words."""
+    height, width = canvas
+    return f"{width} px" if height == width else f"{width} x {height} px"

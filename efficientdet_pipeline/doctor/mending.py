@@ -1,0 +1,163 @@
+"""A mended copy of a data set, as Pascal VOC; the original is only read."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lxml import etree
+
+from efficientdet_pipeline.doctor.boxes import twice
+from efficientdet_pipeline.doctor.facts import Facts
+from efficientdet_pipeline.errors import OptionsError
+from tfrmod import atomic
+from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
+
+_EXTENSIONS = {"jpeg": "jpg", "png": "png"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mended:
+    """What the copy holds, and what was done to it."""
+
+    num_photos: int
+    num_boxes: int
+    num_left_out: int
+    """Photos that cannot be used, or that the chosen lists do not name."""
+    num_boxes_dropped: int
+    """Boxes drawn twice, and those that mark a crowd, which Pascal VOC has no word for."""
+    num_moved: int
+    """Photos that went from validation to training, because their like is there."""
+
+
+def refuse_place(target: Path, original: Path | None = None) -> None:
+    """Makes sure that a mended copy may be written to `target`.
+
+    Raises:
+      OptionsError: it is not empty, or lies within the original.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise OptionsError(
+            f"fix must name a folder that is empty or not there yet. Received {str(target)!r}, which is neither; "
+            "try another name.",
+            option="fix",
+        )
+    if original is not None and target.resolve().is_relative_to(original.resolve()):
+        raise OptionsError(
+            f"fix must lie outside the photos, or the copy would be read with them. Received {str(target)!r} within "
+            f"{original}; try a folder beside it.",
+            option="fix",
+        )
+
+
+def write_mended(facts: Facts, target: Path) -> Mended:
+    """Writes the photos that can be used with their mended boxes, whole or not at all.
+
+    Photos are upright and of the format that their names say; boxes lie inside
+    them, with corners in order; photos that look alike are on one side.
+
+    Args:
+      facts: of photos whose bytes still lie where `AnnotatedImage.path` says.
+      target: a folder that is empty or not there yet.
+
+    Raises:
+      OptionsError: the folder is neither.
+      OSError: no space or no permission; nothing is left behind.
+    """
+    refuse_place(target)
+    doubled = set(twice(facts)[0])
+    sides = _sides(facts)
+    kept = _kept(facts, doubled)
+    names = _names(kept)
+    with atomic.staging_folder(target) as staging:
+        copy = staging / "copy"
+        for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+            (copy / folder).mkdir(parents=True)
+        for image, name in zip(kept, names, strict=True):
+            _write_photo(copy, image, name)
+        for split in dict.fromkeys(sides):
+            members = [f"{Path(name).stem}\n" for name, side in zip(names, sides, strict=True) if side == split]
+            (copy / "ImageSets/Main" / f"{split}.txt").write_text("".join(sorted(members)), encoding="utf-8")
+        if target.exists():
+            target.rmdir()
+        copy.rename(target)
+        atomic.sync_folder(target.parent)
+    num_boxes = sum(len(image.objects) for image in kept)
+    return Mended(
+        num_photos=len(kept),
+        num_boxes=num_boxes,
+        num_left_out=facts.num_files - len(facts.photos),
+        num_boxes_dropped=len(facts.boxes.name) - num_boxes,
+        num_moved=sum(new != old for new, old in zip(sides, facts.split_of, strict=True)),
+    )
+
+
+def _kept(facts: Facts, doubled: set[int]) -> list[AnnotatedImage]:
+    """Returns the photos with the objects that the copy gets."""
+    kept, number = [], 0
+    for seen in facts.photos:
+        objects = []
+        for thing in seen.image.objects:
+            if number not in doubled and not thing.is_crowd:
+                objects.append(thing)
+            number += 1
+        kept.append(replace(seen.image, objects=tuple(objects)))
+    return kept
+
+
+def _sides(facts: Facts) -> list[str]:
+    """Returns the split of each photo: training, for those of which a look-alike is there."""
+    sides = list(facts.split_of)
+    for group in (*facts.equal_groups, *facts.alike_groups):
+        if any(sides[photo] == "train" for photo in group):
+            for photo in group:
+                sides[photo] = "train"
+    return sides
+
+
+def _names(images: Sequence[AnnotatedImage]) -> list[str]:
+    """Returns a file name for each photo: its own with a true extension, and a number where another has its stem."""
+    taken: set[str] = set()
+    names = []
+    for image in images:
+        stem = Path(image.filename).name.rpartition(".")[0] or Path(image.filename).name
+        unique, number = stem, 1
+        while unique.lower() in taken:  # Some systems know no capitals.
+            number += 1
+            unique = f"{stem}_{number}"
+        taken.add(unique.lower())
+        names.append(f"{unique}.{_EXTENSIONS[image.format]}")
+    return names
+
+
+def _write_photo(copy: Path, image: AnnotatedImage, name: str) -> None:
+    photo = copy / "JPEGImages" / name
+    shutil.copyfile(os.fspath(image.path or ""), photo)
+    root = etree.Element("annotation")
+    _add(root, "folder", "JPEGImages")
+    _add(root, "filename", name)
+    size = etree.SubElement(root, "size")
+    for key, value in (("width", image.width), ("height", image.height), ("depth", 3)):
+        _add(size, key, value)
+    for thing in image.objects:
+        _add_object(root, thing)
+    etree.indent(root)
+    annotation = copy / "Annotations" / f"{Path(name).stem}.xml"
+    annotation.write_bytes(etree.tostring(root, encoding="utf-8") + b"\n")
+
+
+def _add_object(root: etree._Element, thing: AnnotatedObject) -> None:
+    node = etree.SubElement(root, "object")
+    _add(node, "name", thing.name)
+    _add(node, "pose", thing.view or "Unspecified")
+    _add(node, "truncated", int(thing.truncated))
+    _add(node, "difficult", int(thing.difficult))
+    box = etree.SubElement(node, "bndbox")
+    y0, x0, y1, x1 = thing.box
+    for key, side in (("xmin", x0), ("ymin", y0), ("xmax", x1), ("ymax", y1)):
+        _add(box, key, f"{side:.6g}" if side < 1e5 else f"{side:.2f}")
+
+
+def _add(parent: etree._Element, key: str, value: object) -> None:
+    etree.SubElement(parent, key).text = str(value)

@@ -1,0 +1,132 @@
+"""What the doctor adds to the findings of the mill: how much they harm, why, and what mends them."""
+
+from efficientdet_pipeline.doctor.findings import Kind, Severity
+from tfrmod.checks import CODES
+
+_NOTE, _WARNING, _ERROR = Severity
+_FIX = "--fix=DIR writes a copy in which it is put right"
+_LOST = "What is left out teaches nothing."
+_INSPECT = "Look at the files named"
+
+
+def _mill(code: str, severity: Severity, harm: int, why: str, mend: str, fatal_share: float = 2.0) -> dict[str, Kind]:
+    """Returns a kind for a code of the mill, whose title is the mill's own."""
+    return {code: Kind(severity, harm, CODES[code], why, mend, fatal_share)}
+
+
+MILL_KINDS: dict[str, Kind] = {
+    **_mill("image_undecodable", _WARNING, 8, _LOST, "Fetch these files again, or delete them", 0.5),
+    **_mill("image_too_large", _WARNING, 6, _LOST, "Make these files smaller; no network sees so many pixels", 0.5),
+    **_mill(
+        "image_without_annotation",
+        _WARNING,
+        5,
+        "What is on it could teach. If nothing is, that could teach too.",
+        "Annotate it; a photo of nothing gets an annotation without objects",
+        0.5,
+    ),
+    **_mill(
+        "annotation_without_image",
+        _WARNING,
+        5,
+        "Annotated in vain: the photo was lost, or renamed.",
+        "Put the photo beside it, or delete the annotation",
+        0.5,
+    ),
+    **_mill("annotation_malformed", _WARNING, 7, _LOST, "Mend or delete these files", 0.5),
+    **_mill("annotation_twice", _WARNING, 5, "Which of the two is right nobody can know.", "Delete one of them"),
+    **_mill(
+        "image_ambiguous",
+        _WARNING,
+        5,
+        "If the wrong photo was taken, the boxes lie on another picture.",
+        "Rename or delete one of the photos",
+    ),
+    **_mill(
+        "image_size_differs",
+        _WARNING,
+        8,
+        "If the photo was made smaller or larger after it was annotated, every box on it is off.",
+        f"{_INSPECT}; annotate anew what is off",
+        0.5,
+    ),
+    **_mill(
+        "exif_unclear",
+        _WARNING,
+        6,
+        "If the annotation tool ignored the rotation, the boxes lie a quarter turn off.",
+        f"{_INSPECT}. Where the boxes are right, {_FIX}",
+    ),
+    **_mill("exif_turned", _NOTE, 2, "Other programs may show photo and boxes a quarter turn apart.", _FIX),
+    **_mill("format_not_as_named", _NOTE, 1, "Other programs may believe the name and fail.", _FIX),
+    **_mill("filename_differs", _NOTE, 3, "Was the annotation copied from another photo?", f"{_INSPECT}, or {_FIX}"),
+    **_mill("line_unreadable", _WARNING, 6, _LOST, "Mend these lines of the table or list", 0.5),
+    **_mill(
+        "image_id_shared",
+        _WARNING,
+        8,
+        "Whose the objects are nobody can know.",
+        "Number the photos of the COCO file anew, each with an id of its own",
+        0.5,
+    ),
+    **_mill("encoding_guessed", _NOTE, 1, "A class name with accents may have been read wrongly.", _FIX),
+    **_mill("object_unreadable", _WARNING, 6, "Unlabelled, it is taught to be background.", "Mend these files", 0.5),
+    **_mill(
+        "box_outside",
+        _WARNING,
+        4,
+        "By a pixel it is rounding. Further out, the boxes are in another order or of another picture size.",
+        f"{_INSPECT}. Where it is rounding, {_FIX}",
+        0.8,
+    ),
+    **_mill("box_empty", _WARNING, 4, "What it was meant to mark is taught to be background.", _FIX, 0.5),
+    **_mill("corners_swapped", _NOTE, 2, "Other programs drop such boxes.", _FIX),
+    **_mill(
+        "class_unreadable",
+        _WARNING,
+        7,
+        "Its objects are missing, and what they mark is taught to be background.",
+        "Give the class an id and a name in the file that lists the classes",
+    ),
+    **_mill("alias_without_object", _WARNING, 3, "The alias is misspelt, or not needed.", "Check --label_aliases"),
+    **_mill(
+        "class_not_in_label_map",
+        _WARNING,
+        7,
+        "Its boxes are missing, and what they mark is taught to be background.",
+        "Add the class to --label_map, or leave --label_map out to take all classes found",
+        0.5,
+    ),
+    **_mill(
+        "class_spelling",
+        _WARNING,
+        6,
+        "Two spellings are two classes: each learns from its own photos, and the other's are background.",
+        "--label_aliases={aliases}",
+    ),
+    **_mill(
+        "likeness_divided",
+        _WARNING,
+        6,
+        "Nearly all photos look alike: what is validated on was all but seen in training.",
+        "Photos of more scenes; or lists of your own in ImageSets/Main, by --train_set and --val_set",
+    ),
+    **_mill(
+        "image_in_two_sets",
+        _WARNING,
+        6,
+        "Where the lists overlap, what is validated on was learnt by heart.",
+        "Mend the lists in ImageSets/Main",
+    ),
+    **_mill(
+        "set_lists_unknown", _WARNING, 4, _LOST, "Put the photos in place, or mend the list in ImageSets/Main", 0.5
+    ),
+    **_mill(
+        "set_not_listed",
+        _NOTE,
+        5,
+        _LOST,
+        "Add it to one of the data set's lists, or name others by --train_set, --val_set",
+    ),
+}
+"""By the mill's codes."""

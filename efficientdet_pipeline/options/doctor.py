@@ -1,0 +1,53 @@
+"""Options of --mode=doctor."""
+
+from dataclasses import dataclass
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.dataset import PhotoOptions
+from efficientdet_pipeline.options.declare import option
+from efficientdet_pipeline.options.network import NetworkOptions
+from efficientdet_pipeline.options.run import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(PhotoOptions, NetworkOptions):
+    """What is wrong with the data, and how it is mended."""
+
+    train_file_pattern: str = option("")
+    """Glob of training shards to look at, instead of photos."""
+    val_file_pattern: str = option("")
+    """Glob of validation shards to look at."""
+    run_dir: str = option("")
+    """Folder of a trained run: its shards are looked at, its losses, and what its detector makes of the photos."""
+    detect_photos: int = option(200)
+    """With run_dir: photos of each split that the detector looks at to find wrong labels; 0 looks at none."""
+    max_instances_per_image: int | None = option(None)
+    """Boxes a photo may have; default: the most that a photo of the data has."""
+    fix: str = option("")
+    """Folder for a mended copy of the photos, as Pascal VOC; the original is never touched."""
+    json: bool = option(False)
+    """Print the findings as JSON. Either way the exit code tells: 0 clean, 3 warnings, 65 errors."""
+
+    def __post_init__(self) -> None:
+        """Checks that there is one thing to look at."""
+        super().__post_init__()
+        check(self.detect_photos >= 0, "detect_photos", self.detect_photos, "0 or more", "try 200")
+        most = self.max_instances_per_image
+        check(most is None or most >= 1, "max_instances_per_image", most, "at least 1", "leave it out")
+        photos = self.url_dataset or self.data_dir
+        records = self.train_file_pattern or self.val_file_pattern
+        given = [place for place in (photos, records, self.run_dir) if place]
+        received = " and ".join(map(repr, given)) or "nothing"
+        if len(given) != 1:
+            raise OptionsError(
+                "The doctor looks at photos (url_dataset or data_dir), at shards (train_file_pattern, "
+                f"val_file_pattern) or at a trained run (run_dir). Received {received}; give "
+                "one of them, for example --url_dataset=photos.zip.",
+                option="url_dataset",
+            )
+        if self.fix and not photos:
+            raise OptionsError(
+                f"fix writes a mended copy of photos and annotations. Received fix={self.fix!r} with {given[0]!r}, "
+                "which are shards; give the photos by --url_dataset or --data_dir.",
+                option="fix",
+            )

@@ -1,0 +1,72 @@
+"""Facts made up in a line: photos with boxes, and the plan of a D0 at 256 px."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from efficientdet_pipeline.doctor.anchors import AnchorGrid
+from efficientdet_pipeline.doctor.facts import Facts, Plan, Seen
+from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
+
+Thing = tuple[Any, ...]
+
+
+def grid_of(size: int = 256, **changed: Any) -> AnchorGrid:
+    values: dict[str, Any] = {
+        "image_size": (size, size),
+        "min_level": 3,
+        "max_level": 7,
+        "num_scales": 3,
+        "aspect_ratios": (1.0, 2.0, 0.5),
+        "anchor_scale": (4.0,) * 5,
+    }
+    return AnchorGrid(**{**values, **changed})
+
+
+def seen_photo(
+    name: str,
+    things: Iterable[Thing] = (),
+    *,
+    size: tuple[int, int] = (256, 256),
+    sha256: str = "",
+    likeness: int | None = None,
+) -> Seen:
+    """Returns a photo; a thing is (class, y0, x0, y1, x1), its class an id or a name."""
+    objects = tuple(
+        AnnotatedObject(str(thing[0]), tuple(map(float, thing[1:5])), thing[0] if isinstance(thing[0], int) else 0)
+        for thing in things
+    )
+    image = AnnotatedImage(
+        filename=f"{name}.jpg", objects=objects, height=size[0], width=size[1], format="jpeg", sha256=sha256
+    )
+    return Seen(image, likeness)
+
+
+@pytest.fixture
+def photo() -> Callable[..., Seen]:
+    return seen_photo
+
+
+@pytest.fixture
+def grid() -> Callable[..., AnchorGrid]:
+    return grid_of
+
+
+@pytest.fixture
+def facts() -> Callable[..., Facts]:
+    """Returns a function: photos of training, photos of validation → facts."""
+
+    def make(train: Iterable[Seen], val: Iterable[Seen] = (), **more: Any) -> Facts:
+        splits = {"train": list(train), "val": list(val)}
+        return Facts(splits=splits, num_files=sum(map(len, splits.values())), **more)
+
+    return make
+
+
+@pytest.fixture
+def plan() -> Callable[..., Plan]:
+    def make(**changed: Any) -> Plan:
+        return Plan(**{"grid": grid_of(), "max_detections": 100, **changed})
+
+    return make

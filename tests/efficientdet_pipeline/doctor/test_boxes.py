@@ -1,0 +1,79 @@
+"""Tiny, giant, double and crowded boxes, and those that no anchor reaches."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from efficientdet_pipeline.doctor import boxes, unmatched
+from efficientdet_pipeline.doctor.findings import Severity
+
+
+def by_code(findings: list) -> dict:
+    return {each.code: each for each in findings if each is not None}
+
+
+def test_good_boxes_have_no_findings(photo: Callable, facts: Callable, plan: Callable) -> None:
+    good = facts([photo("a", [("cat", 10, 10, 60, 60), ("dog", 100, 100, 160, 170)])])
+    assert by_code(boxes.check(good, plan())) == {}
+    assert unmatched.check(good, plan()) == []
+
+
+def test_no_boxes_at_all(photo: Callable, facts: Callable, plan: Callable) -> None:
+    assert by_code(boxes.check(facts([photo("a")]), plan())) == {}
+    assert unmatched.check(facts([]), plan()) == []
+
+
+def test_tiny_is_what_is_tiny_on_the_canvas(photo: Callable, facts: Callable, plan: Callable) -> None:
+    things = [("cat", 0, 0, 20, 20), ("cat", 100, 100, 500, 500)]
+    found = by_code(boxes.check(facts([photo("large", things, size=(1024, 1024))]), plan()))["box_tiny"]
+    assert (found.count, found.of, found.values["median_side"]) == (1, 2, 5.0)
+    assert found.files == ("large.jpg (cat 0 0 20 20)",)
+    assert found.mend == "--image_size=512 makes nine in ten of them larger than that"
+    assert "box_tiny" not in by_code(boxes.check(facts([photo("small", things, size=(512, 512))]), plan()))
+
+
+def test_a_box_may_fill_its_photo_and_is_told(photo: Callable, facts: Callable, plan: Callable) -> None:
+    found = by_code(boxes.check(facts([photo("a", [("cat", 0, 0, 255, 256)])]), plan()))
+    assert found["box_giant"].severity == Severity.NOTE
+
+
+def test_boxes_drawn_twice(photo: Callable, facts: Callable, plan: Callable) -> None:
+    first = photo("a", [("cat", 10, 10, 60, 60), ("dog", 11, 10, 60, 60), ("cat", 10, 10, 60, 61)])
+    other = photo("b", [("cat", 10, 10, 60, 60), ("cat", 10, 40, 60, 90)])
+    found = by_code(boxes.check(facts([first, other]), plan()))
+    assert (found["box_twice"].count, found["box_twice"].files) == (1, ("a.jpg (cat 10 10 61 60)",))
+    assert found["box_two_classes"].count == 2
+    assert boxes.twice(facts([first, other])) == ([2], [1, 2])
+
+
+def test_every_double_is_found_among_many(photo: Callable, facts: Callable) -> None:
+    random = np.random.default_rng(0)
+    corners = random.uniform(0, 200, (150, 2))
+    single = np.concatenate([corners, corners + random.uniform(5, 80, (150, 2))], axis=1)
+    things = [("cat", *box) for box in [*single, *single[::3]]]
+    table = boxes.overlaps(single[:, None], single[None]) - np.eye(150)
+    doubles = set(range(150, 200)) | set(np.flatnonzero((np.triu(table.T).T >= 0.95).any(axis=1)).tolist())
+    assert set(boxes.twice(facts([photo("a", things)]))[0]) == doubles
+
+
+def test_crowded_photos(photo: Callable, facts: Callable, plan: Callable) -> None:
+    crowd = photo("crowd", [("cat", 10, 2 * x, 40, 2 * x + 30) for x in range(101)])
+    found = by_code(boxes.check(facts([crowd, photo("b")]), plan(max_instances=50)))
+    assert (found["crowded"].count, found["crowded"].values) == (1, {"most": 101, "limit": 50})
+    assert found["crowded_detections"].mend.startswith("--hparams=nms_configs.max_output_size=101")
+    assert found["crowded_detections"].files == ("crowd.jpg (101 boxes)",)
+    assert "crowded" not in by_code(boxes.check(facts([crowd]), plan(max_instances=None)))
+
+
+def test_boxes_that_no_anchor_reaches(photo: Callable, facts: Callable, plan: Callable) -> None:
+    small = [("platelet", 10 * n, 10 * n, 10 * n + 14, 10 * n + 14) for n in range(12)]
+    large = [("cell", 10 * n, 5 * n, 10 * n + 40, 5 * n + 40) for n in range(12)]
+    (found,) = unmatched.check(facts([photo("a", small + large)]), plan())
+    assert (found.count, found.of) == (12, 24)
+    assert found.values["recall_per_class"] == {"cell": 1.0, "platelet": 0.0}
+    assert "platelet 0%" in found.detail
+    remedies = {each["flags"]: each["recall"] for each in found.values["remedies"]}
+    assert max(remedies.values()) > 0.9
+    assert any(flags.startswith("--hparams=anchor_scale=") for flags in remedies)
+    assert "--image_size=512" in remedies
+    assert all(flags in found.mend for flags in remedies)

@@ -1,0 +1,66 @@
+"""What is known of real data sets is found in them, and the anchors that are advised hold what is promised."""
+
+import zipfile
+from pathlib import Path
+
+import efficientdet
+import pytest
+from efficientdet.hparams import parse_hparams
+
+from efficientdet_pipeline.doctor import anchors, examination, gathering
+from efficientdet_pipeline.doctor.anchors import AnchorGrid
+from efficientdet_pipeline.doctor.facts import Facts, Plan
+from tfrmod.convert_options import ConvertOptions
+from tfrmod.workers import Workers
+
+
+def look(archive: Path, folder: Path) -> Facts:
+    with zipfile.ZipFile(archive) as photos:
+        photos.extractall(folder / "photos")
+    (folder / "staging").mkdir()
+    with Workers(1) as workers:
+        return gathering.photo_facts(folder / "photos", ConvertOptions(), folder / "staging", workers, lambda *_: None)
+
+
+def plan_of(size: int) -> Plan:
+    return Plan(grid=AnchorGrid.of(efficientdet.get_config("efficientdet-d0", image_size=size)), max_detections=100)
+
+
+@pytest.fixture(scope="module")
+def bccd(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Facts:
+    return look(test_data / "bccd.zip", tmp_path_factory.mktemp("bccd"))
+
+
+def test_why_platelets_stay_at_0_and_what_mends_it(bccd: Facts) -> None:
+    found = {each.code: each for each in examination.examined(bccd, plan_of(256))}["anchors_unmatched"]
+    recalls = found.values["recall_per_class"]
+    assert recalls["Platelets"] < 0.1
+    assert recalls["RBC"] > 0.99
+    (fit, *_) = found.values["remedies"]
+    assert fit["flags"].startswith("--hparams=anchor_scale=2")
+    assert fit["recall"] > 0.98
+    # The promise, kept by the network's own anchors:
+    changed = parse_hparams(fit["flags"].removeprefix("--hparams="))
+    config = efficientdet.get_config("efficientdet-d0", image_size=256, **changed)
+    boxes = bccd.boxes.on_canvas((256, 256))
+    platelets = boxes[bccd.boxes.name == bccd.boxes.names.index("Platelets")]
+    assert anchors.recall(AnchorGrid.of(config), platelets) > 0.85
+
+
+def test_labels_that_were_forgotten_are_named(bccd: Facts) -> None:
+    found = {each.code: each for each in examination.examined(bccd, plan_of(512))}
+    assert found["labels_missing"].count == 20  # 15 photos without a red cell, and 5 without a white one.
+    assert "JPEGImages/BloodImage_00134.jpg (no RBC)" in found["labels_missing"].files
+    assert found["box_empty"].count == 2
+    assert "anchors_unmatched" not in found
+
+
+def test_plates_are_png_in_disguise_and_leak(test_data: Path, tmp_path: Path) -> None:
+    found = {
+        each.code: each for each in examination.examined(look(test_data / "license_plates.zip", tmp_path), plan_of(512))
+    }
+    assert found["format_not_as_named"].count == 46
+    assert found["twins_disagree"].files == (
+        "JPEGImages/dayride_type1_001.mp4#t=809.jpg (= JPEGImages/dayride_type1_001.mp4#t=558.jpg)",
+    )
+    assert found["leak_alike"].count >= 1
