@@ -1,0 +1,77 @@
+"""The charts: PNGs of a proper size, the same each time, and drawn of whatever there is."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientdet_pipeline.inspection import charts
+from efficientdet_pipeline.inspection.counts import Census, Contents, count_splits
+from efficientdet_pipeline.inspection.drawing import Brush
+
+
+def all_charts(contents: Contents, brush: Brush) -> dict[str, bytes]:
+    return {
+        "boxes": charts.boxes_per_image(contents, brush),
+        "sizes": charts.box_sizes(contents, brush, canvas=(128, 128), smallest_anchor=32.0),
+        "aspects": charts.box_aspects(contents, brush, anchor_aspects=[0.5, 1.0, 2.0]),
+        "classes": charts.boxes_per_class(contents, brush),
+        "pairs": charts.co_occurrence(contents, brush),
+    }
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+@pytest.fixture
+def contents(shard: Callable[..., Path], record: Callable[..., bytes], thing: Callable) -> Contents:
+    things = [thing((0, 0, 10 + n, 20), 1 + n % 2, "猫 $x^2$" if n % 2 else "dog") for n in range(30)]
+    train = shard("train.tfrecord", record(things), record(things[:1]))
+    return count_splits({"train": [train], "val": [shard("val.tfrecord", record(things[:5]))]}, {})
+
+
+def test_the_same_counts_give_the_same_charts(contents: Contents, brush: Brush) -> None:
+    # Warnings are errors here: a name in a script that the font has not must pass in silence.
+    brush = brush._replace(label_map=contents.label_map)
+    first = all_charts(contents, brush)
+    assert first == all_charts(contents, brush)
+    for name, png in first.items():
+        height, width, _ = pixels(png).shape
+        assert 600 <= height <= 1200, name
+        assert 900 <= width <= 1500, name
+
+
+def test_bars_have_the_colours_of_their_splits(contents: Contents, brush: Brush) -> None:
+    seen = pixels(charts.boxes_per_image(contents, brush))
+    train, val = ((seen == brush.color_of(class_id)).all(axis=-1).sum() for class_id in (7, 1))
+    # Two photos of train, one of val; the legend adds a little to both.
+    assert train / val == pytest.approx(2, rel=0.2)
+
+
+@pytest.mark.parametrize("splits", [(), (Census("train"),), (Census("train"), Census("val"))])
+def test_nothing_to_count_is_drawn_as_such(splits: tuple[Census, ...], brush: Brush) -> None:
+    drawn = all_charts(Contents(splits, {}), brush)
+    assert all(png.startswith(b"\x89PNG") for png in drawn.values())
+
+
+def test_a_hundred_classes_are_cut_and_told(brush: Brush) -> None:
+    census = Census("train")
+    for class_id in range(1, 101):
+        census.shapes.extend((class_id, 10, 10, 60, 80))
+        census.photos_with[class_id] = 1
+    contents = Contents((census,), {class_id: f"class {class_id}" for class_id in range(1, 101)})
+    bars, pairs = charts.boxes_per_class(contents, brush), charts.co_occurrence(contents, brush)
+    assert pixels(bars).shape[0] < 2100
+    assert pixels(pairs).shape[0] < 1600
+
+
+def test_boxes_of_no_size_leave_the_charts_whole(brush: Brush) -> None:
+    census = Census("train", boxes_per_image=[3])
+    for height, width in ((0, 10), (float("nan"), 10), (float("inf"), 10)):
+        census.shapes.extend((1, height, width, 60, 80))
+    drawn = all_charts(Contents((census,), {1: "cat"}), brush)
+    assert all(png.startswith(b"\x89PNG") for png in drawn.values())
