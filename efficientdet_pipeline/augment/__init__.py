@@ -1,7 +1,7 @@
 """Varying photos and their boxes: pure TensorFlow, and a function of (sample, seed).
 
->>> change = canvas_augmenter(AugmentOptions(autoaugment_policy="v0"), (512, 512))
->>> canvas = change(Sample(image, boxes, class_ids), seed=(run_seed, sample_number))
+>>> change = canvas_augmenter(AugmentationOptions(autoaugment_policy="v0"), (512, 512))
+>>> canvas = change(Sample(image, boxes, class_ids), partners, seed=(run_seed, sample_number))
 >>> picture = normalize(canvas.image, canvas.valid_size, mean=mean, std=std)
 """
 
@@ -10,13 +10,13 @@ from typing import Any
 
 # Loaded on first use: reading the options must not wait for TensorFlow.
 _PAGE_OF = {
-    "AugmentOptions": "options",
-    "POLICY_NAMES": "options",
     "Sample": "sample",
     "Canvas": "sample",
     "Augmentation": "sample",
     "augmenter": "recipe",
     "canvas_augmenter": "recipe",
+    "num_partners": "recipe",
+    "named_steps": "steps",
     "normalize": "canvas",
     "pad_to_canvas": "canvas",
     "jitter_window": "canvas",

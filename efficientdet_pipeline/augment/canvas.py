@@ -10,7 +10,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from efficientdet_pipeline.augment.rows import as_rows
 from efficientdet_pipeline.augment.sample import Canvas, Sample, in_dtype_of, keep_visible
+
+OVERSHOOTING = ("bicubic", "lanczos3", "lanczos5", "mitchellcubic")
+"""Ways to resize that leave the range of the pixels beside sharp edges."""
 
 
 class Window(NamedTuple):
@@ -55,16 +59,19 @@ def jitter_window(
     return Window(source=tf.cast(tf.concat([begin, end], 0), tf.int32), size=tf.cast(shown, tf.int32))
 
 
-def show_window(sample: Sample, window: Window, *, min_visibility: float) -> Sample:
+def show_window(sample: Sample, window: Window, *, min_visibility: float, method: str = "bilinear") -> Sample:
     """Returns what the window shows, at the window's size on the canvas.
 
-    Bilinear between pixel centres, without antialiasing, as automl resizes.
+    Bilinear between pixel centres, without antialiasing, as automl resizes;
+    another `method` of `tf.image.resize` where it is named.
     Boxes are clipped at the window's edges (automl stops one pixel short of the
     far ones), and those with less than `min_visibility` of their area left are
     dropped.
     """
     y0, x0, y1, x1 = tf.unstack(window.source)
-    image = tf.image.resize(sample.image[y0:y1, x0:x1], window.size, method="bilinear")
+    image = tf.image.resize(sample.image[y0:y1, x0:x1], window.size, method=method)
+    if method in OVERSHOOTING:
+        image = tf.clip_by_value(image, 0.0, 255.0)
     begin, extent = tf.cast([y0, x0], tf.float32), tf.cast([y1 - y0, x1 - x0], tf.float32)
     scale = tf.cast(window.size, tf.float32) / extent
     boxes = (sample.boxes - tf.tile(begin, [2])) * tf.tile(scale, [2])
@@ -75,8 +82,8 @@ def pad_to_canvas(sample: Sample, canvas_size: tuple[int, int]) -> Canvas:
     """Returns the sample at the top left of a canvas of zeros; it must not be larger."""
     valid_size = tf.shape(sample.image)[:2]
     below, beside = tf.unstack(tf.constant(canvas_size) - valid_size)
-    image = tf.ensure_shape(tf.pad(sample.image, [[0, below], [0, beside], [0, 0]]), (*canvas_size, 3))
-    return Canvas(image, valid_size, sample.boxes, sample.class_ids)
+    padded = tf.pad(as_rows(sample.image), [[0, below], [0, beside * 3]])
+    return Canvas(tf.reshape(padded, (*canvas_size, 3)), valid_size, sample.boxes, sample.class_ids)
 
 
 def normalize(
@@ -101,11 +108,10 @@ def normalize(
         with AdvProp want it, with mean 0 and std 1.
     """
     height, width = images.shape[-3:-1]
-    rows = tf.cast(tf.range(height) < valid_sizes[..., :1], tf.float32)
-    columns = tf.cast(tf.range(width) < valid_sizes[..., 1:], tf.float32)
     # Laid along the rows for speed; see rows.py.
     mean_row, std_row = (tf.tile(tf.broadcast_to(tf.cast(each, tf.float32), (3,)), (width,)) for each in (mean, std))
-    weights = rows[..., :, None] * (tf.repeat(columns, 3, axis=-1) / std_row)[..., None, :]
-    values = tf.reshape(tf.cast(images, tf.float32), tf.concat([tf.shape(images)[:-2], [width * 3]], 0))
-    padded = tf.reshape((values - mean_row) * weights, tf.shape(images))
+    flat = tf.reshape(images, tf.concat([tf.shape(images)[:-2], [width * 3]], 0))
+    values = (tf.cast(flat, tf.float32) - mean_row) * (1.0 / std_row)
+    rows, columns = tf.range(height) < valid_sizes[..., :1], tf.range(width * 3) < 3 * valid_sizes[..., 1:]
+    padded = tf.reshape(tf.where(rows[..., :, None] & columns[..., None, :], values, 0.0), tf.shape(images))
     return padded * (2.0 / 255.0) - 1.0 if scale_range else padded

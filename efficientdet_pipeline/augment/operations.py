@@ -20,10 +20,11 @@ def _factor(m: float) -> float:
     return 1.8 * m + 0.1
 
 
+# Posterize keeps a bit at least, as automl's shift does: labels on a black picture would teach nothing.
 COLORS: dict[str, Callable[[float], Callable[[tf.Tensor], tf.Tensor]]] = {
     "AutoContrast": lambda m: color.autocontrast,
     "Equalize": lambda m: color.equalize,
-    "Posterize": lambda m: lambda image: color.posterize(image, int(4 * m)),
+    "Posterize": lambda m: lambda image: color.posterize(image, max(1, int(4 * m))),
     "Solarize": lambda m: lambda image: color.solarize(image, int(256 * m)),
     "SolarizeAdd": lambda m: lambda image: color.solarize_add(image, int(110 * m)),
     "Color": lambda m: lambda image: color.color(image, _factor(m)),

@@ -2,21 +2,43 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from efficientdet.types import GroundTruth
 
-from efficientdet_pipeline.data.order import all_records, endless_records
-from efficientdet_pipeline.data.records import Record, decode_photo, parse_record, without_crowd
+from efficientdet_pipeline.data.index import index_records
+from efficientdet_pipeline.data.order import Order, all_records, endless_rows
+from efficientdet_pipeline.data.records import (
+    Photo,
+    PhotoReader,
+    boxes_in_pixels,
+    decode_photo,
+    parse_record,
+)
 
-# photo (h, w, 3) uint8, boxes (n, 4) in its pixels, class ids (n,), seed (2,) → canvas (H, W, 3), boxes, class ids
-Vary = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 # photo (h, w, 3) uint8 → canvas (H, W, 3) float32, original pixels per canvas pixel
 Fit = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 PADDING = -1
+
+
+class Variation(NamedTuple):
+    """How photos become pictures of the network's size."""
+
+    draw: Callable[[Photo, Sequence[Callable[[], Photo]], tf.Tensor], tuple[Any, Any, Any, Any]]
+    """Photo, what reads each partner, seed (2,) → canvas (H, W, 3) uint8, (2,) int32 of it shown, boxes, class ids."""
+    finish: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    """Canvases (b, H, W, 3) and shown sizes (b, 2) → pictures (b, H, W, 3) float32, normalised."""
+    num_partners: int = 0
+
+    def __call__(self, photo: tf.Tensor, boxes: tf.Tensor, class_ids: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
+        """Returns the picture (H, W, 3), boxes and class ids that one photo makes, its own partner."""
+        own = Photo(photo, boxes, class_ids)
+        canvas, shown, boxes, class_ids = self.draw(own, [lambda: own] * self.num_partners, seed)
+        return self.finish(canvas[None], shown[None])[0], boxes, class_ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,39 +46,61 @@ class TrainingStream:
     """What of which shards makes a training batch."""
 
     files: tuple[str, ...]
-    num_records: int
     batch_size: int
+    """Of all hosts together."""
     max_instances: int
-    """Boxes kept of a photo; more are cut, which the manifest has told."""
+    """Boxes kept of a picture; of more, the largest."""
     canvas: tuple[int, int]
     """Height and width."""
     seed: int
     skip_crowd: bool = True
     repeat_first_batch: bool = False
     """Yield one batch for ever."""
+    num_hosts: int = 1
+    host_index: int = 0
+    """Which share of each batch is wanted here; the order of the samples is the same for all."""
+    weights: np.ndarray | None = field(default=None, compare=False)
+    """How often each record is drawn, relative to the others; see `order.Order`."""
+    cache: Callable[[tf.Tensor], tf.Tensor] | None = None
+    """Number of a record → its photo, where photos are kept decoded; see `cache`."""
+
+    def __post_init__(self) -> None:
+        """Checks that the batch can be shared."""
+        if self.batch_size % self.num_hosts or not 0 <= self.host_index < self.num_hosts:
+            raise ValueError(
+                "batch_size must divide evenly among the hosts, and host_index number one of them. Received "
+                f"batch_size={self.batch_size}, num_hosts={self.num_hosts}, host_index={self.host_index}."
+            )
+
+    @property
+    def share(self) -> slice:
+        """Returns this host's rows of a batch."""
+        size = self.batch_size // self.num_hosts
+        return slice(self.host_index * size, (self.host_index + 1) * size)
 
 
-def training_batches(stream: TrainingStream, vary: Vary, *, position: int = 0) -> tf.data.Dataset:
+def training_batches(stream: TrainingStream, vary: Variation, *, position: int = 0) -> tf.data.Dataset:
     """Yields (images (b, H, W, 3) float32, GroundTruth) for ever, from sample number `position` on."""
+    index = index_records(stream.files)
+    read = PhotoReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
 
-    def prepare(number: tf.Tensor, serialized: tf.Tensor) -> tuple[tf.Tensor, GroundTruth]:
-        record = parse_record(serialized)
-        if stream.skip_crowd:
-            record = without_crowd(record)
-        photo = decode_photo(record.encoded)
+    def prepare(number: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, GroundTruth]:
         seed = tf.stack([tf.cast(stream.seed, tf.int64), number])
-        image, boxes, class_ids = vary(photo, boxes_in_pixels(record, photo), record.class_ids, seed)
-        image = tf.ensure_shape(image, (*stream.canvas, 3))
-        return image, _padded(boxes, class_ids, stream.max_instances)
+        partners = [lambda column=column: read(row[column]) for column in range(1, 1 + vary.num_partners)]
+        canvas, shown, boxes, class_ids = vary.draw(read(row[0]), partners, seed)
+        return tf.ensure_shape(canvas, (*stream.canvas, 3)), shown, _padded(boxes, class_ids, stream.max_instances)
 
-    dataset = endless_records(
-        stream.files,
-        num_records=stream.num_records,
-        seed=stream.seed,
-        position=0 if stream.repeat_first_batch else position,
-    )
+    def finish(canvases: tf.Tensor, shown: tf.Tensor, truth: GroundTruth) -> tuple[tf.Tensor, GroundTruth]:
+        return vary.finish(canvases, shown), truth
+
+    order = Order(index, stream.seed, stream.weights, vary.num_partners)
+    dataset = endless_rows(order, position=0 if stream.repeat_first_batch else position)
+    if stream.num_hosts > 1:
+        dataset = dataset.batch(stream.batch_size).map(lambda *all_of_it: [each[stream.share] for each in all_of_it])
+        dataset = dataset.unbatch()
     dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
-    dataset = dataset.batch(stream.batch_size, drop_remainder=True)
+    # Pictures are batched as bytes, and become numbers of 32 bits in one go.
+    dataset = dataset.batch(stream.batch_size // stream.num_hosts, drop_remainder=True).map(finish)
     if stream.repeat_first_batch:
         dataset = dataset.take(1).cache().repeat()
     return dataset.prefetch(2).with_options(_options())
@@ -115,14 +159,15 @@ def _options() -> tf.data.Options:
     return options
 
 
-def boxes_in_pixels(record: Record, photo: tf.Tensor) -> tf.Tensor:
-    """Returns the record's boxes in pixels of its photo, (n, 4)."""
-    height, width = tf.unstack(tf.cast(tf.shape(photo)[:2], tf.float32))
-    return record.boxes_unit * tf.stack([height, width, height, width])
-
-
 def _padded(boxes: tf.Tensor, class_ids: tf.Tensor, count: int) -> GroundTruth:
-    boxes, class_ids = boxes[:count], class_ids[:count]
+    """Returns exactly `count` boxes: the largest of more, padding behind fewer."""
+
+    def largest() -> tuple[tf.Tensor, tf.Tensor]:
+        areas = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        kept = tf.sort(tf.math.top_k(areas, count).indices)
+        return tf.gather(boxes, kept), tf.gather(class_ids, kept)
+
+    boxes, class_ids = tf.cond(tf.shape(class_ids)[0] > count, largest, lambda: (boxes, class_ids))
     missing = count - tf.shape(class_ids)[0]
     return GroundTruth(
         tf.ensure_shape(tf.pad(boxes, [[0, missing], [0, 0]], constant_values=float(PADDING)), (count, 4)),

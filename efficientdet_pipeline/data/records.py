@@ -1,10 +1,23 @@
 """Reads one serialized record: a photo and its boxes. n: boxes of the photo."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from efficientdet_pipeline.data.index import RecordIndex, RecordReader
 from tfrmod import example as keys
+
+
+class Photo(NamedTuple):
+    """What training takes of a record."""
+
+    image: tf.Tensor
+    """(h, w, 3) uint8, RGB."""
+    boxes: tf.Tensor
+    """(n, 4) float32, y0 x0 y1 x1 in pixels of the photo."""
+    class_ids: tf.Tensor
+    """(n,) int32, 1-based."""
 
 
 class Record(NamedTuple):
@@ -60,6 +73,29 @@ def decode_photo(encoded: tf.Tensor) -> tf.Tensor:
     """Returns a photo as (h, w, 3) uint8, whatever its format."""
     photo = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return tf.ensure_shape(photo, (None, None, 3))
+
+
+class PhotoReader:
+    """Reads photos inside a graph: number of a record, a scalar int64 tensor, → Photo."""
+
+    def __init__(self, index: RecordIndex, *, skip_crowd: bool, cache: Callable[[tf.Tensor], tf.Tensor] | None = None):
+        self._read = RecordReader(index)
+        self._skip_crowd = skip_crowd
+        self._cache = cache
+
+    def __call__(self, number: tf.Tensor) -> Photo:
+        """Returns the photo, without boxes that mark a crowd where those are to be skipped."""
+        record = parse_record(self._read(number))
+        if self._skip_crowd:
+            record = without_crowd(record)
+        image = self._cache(number) if self._cache else decode_photo(record.encoded)
+        return Photo(image, boxes_in_pixels(record, image), record.class_ids)
+
+
+def boxes_in_pixels(record: Record, photo: tf.Tensor) -> tf.Tensor:
+    """Returns the record's boxes in pixels of its photo, (n, 4)."""
+    height, width = tf.unstack(tf.cast(tf.shape(photo)[:2], tf.float32))
+    return record.boxes_unit * tf.stack([height, width, height, width])
 
 
 def without_crowd(record: Record) -> Record:

@@ -73,3 +73,9 @@ def test_wrong_wishes_are_refused() -> None:
         operation("Rotat", 0.5, 5, min_visibility=0.1)
     with pytest.raises(ValueError, match="level=15"):
         operation("Solarize", 0.5, 15, min_visibility=0.1)
+
+
+def test_posterize_never_leaves_a_black_picture(marked: Sample) -> None:
+    # AutoAugment's v3 asks for level 2, which is less than one bit.
+    result = operation("Posterize", 1.0, 2.0, min_visibility=0.1)(marked, tf.constant([1, 2]))
+    assert set(np.unique(result.image)) == {0, 128}

@@ -1,30 +1,35 @@
 """Records become batches of fixed shape, for training and for evaluation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.data.batches import TrainingStream, evaluation_batches, training_batches
+from efficientdet_pipeline.data.batches import TrainingStream, Variation, evaluation_batches, training_batches
+from efficientdet_pipeline.data.records import Photo
 
 CANVAS = (24, 32)
 
 
-def vary(photo: tf.Tensor, boxes: tf.Tensor, class_ids: tf.Tensor, seed: tf.Tensor) -> Any:
-    """Varies nothing; the canvas shows the photo's number and its seed."""
-    number, key = tf.cast(photo[..., :1], tf.float32), tf.cast(tf.reshape(seed, (1, 1, 2)), tf.float32)
-    return tf.concat([number, tf.zeros_like(number) + key], axis=-1), boxes, class_ids
+def draw(photo: Photo, partners: Sequence[Callable[[], Photo]], seed: tf.Tensor) -> Any:
+    """Varies nothing; the canvas shows the photo's number, its seed's number and its partner's number."""
+    others = [tf.cast(partner().image[..., :1], tf.int64) for partner in partners] or [tf.zeros((*CANVAS, 1), tf.int64)]
+    number = tf.cast(photo.image[..., :1], tf.int64)
+    return tf.concat([number, tf.zeros_like(number) + seed[1], others[0]], -1), CANVAS, photo.boxes, photo.class_ids
+
+
+VARY = Variation(draw, lambda canvases, shown: tf.cast(canvases, tf.float32))
 
 
 def fit(photo: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.cast(photo, tf.float32), tf.constant(2.0)
 
 
-def stream(files: tuple[str, ...], num_records: int, **given: Any) -> TrainingStream:
+def stream(files: tuple[str, ...], **given: Any) -> TrainingStream:
     defaults = {"batch_size": 2, "max_instances": 3, "canvas": CANVAS, "seed": 1}
-    return TrainingStream(files=files, num_records=num_records, **{**defaults, **given})
+    return TrainingStream(files=files, **{**defaults, **given})
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def by_number(dataset: tf.data.Dataset, batches: int) -> dict[int, tuple[np.ndar
 
 
 def test_batches_have_fixed_shapes_and_never_end(files: Any) -> None:
-    dataset = training_batches(stream(files, 5), vary)
+    dataset = training_batches(stream(files), VARY)
     images, truth = dataset.element_spec
     assert (images.shape, images.dtype) == ((2, *CANVAS, 3), tf.float32)
     assert (truth.boxes.shape, truth.class_ids.shape) == ((2, 3, 4), (2, 3))
@@ -52,48 +57,82 @@ def test_batches_have_fixed_shapes_and_never_end(files: Any) -> None:
 
 
 def test_boxes_are_in_pixels_and_padded_with_minus_one(files: Any) -> None:
-    boxes, class_ids = by_number(training_batches(stream(files, 5), vary), 5)[2]
+    boxes, class_ids = by_number(training_batches(stream(files), VARY), 5)[2]
     np.testing.assert_array_equal(class_ids, [2, 2, -1])
     np.testing.assert_allclose(boxes, [[6, 8, 18, 24], [6, 8, 18, 24], [-1, -1, -1, -1]])
 
 
 def test_a_photo_without_objects_is_all_padding(files: Any) -> None:
-    boxes, class_ids = by_number(training_batches(stream(files, 5), vary), 5)[0]
+    boxes, class_ids = by_number(training_batches(stream(files), VARY), 5)[0]
     assert (boxes == -1).all()
     assert (class_ids == -1).all()
 
 
 def test_more_boxes_than_fit_are_cut(files: Any) -> None:
-    _, class_ids = by_number(training_batches(stream(files, 5, max_instances=2), vary), 5)[4]
+    _, class_ids = by_number(training_batches(stream(files, max_instances=2), VARY), 5)[4]
     np.testing.assert_array_equal(class_ids, [4, 4])
 
 
 @pytest.mark.parametrize(("skip_crowd", "expected"), [(True, [4] * 4 + [-1]), (False, [4] * 4 + [9])])
 def test_crowds_are_left_out_unless_wanted(files: Any, skip_crowd: bool, expected: list[int]) -> None:
-    dataset = training_batches(stream(files, 5, skip_crowd=skip_crowd, max_instances=5), vary)
+    dataset = training_batches(stream(files, skip_crowd=skip_crowd, max_instances=5), VARY)
     np.testing.assert_array_equal(by_number(dataset, 5)[4][1], expected)
 
 
 def test_each_sample_is_varied_by_its_own_seed(files: Any) -> None:
-    seeds = [images[row, 0, 0, 1:].numpy().tolist() for images, _ in training_batches(stream(files, 5), vary).take(3)
-             for row in range(2)]  # fmt: skip
-    assert seeds == [[1, number] for number in range(6)]
+    numbers = [int(row[0, 0, 1]) for images, _ in training_batches(stream(files), VARY).take(3) for row in images]
+    assert numbers == list(range(6))
 
 
 def test_a_continued_stream_gives_the_batches_that_would_have_come(files: Any) -> None:
-    whole = list(training_batches(stream(files, 5), vary).take(6))
-    rest = list(training_batches(stream(files, 5), vary, position=6).take(3))
+    whole = list(training_batches(stream(files), VARY).take(6))
+    rest = list(training_batches(stream(files), VARY, position=6).take(3))
     for (images, truth), (expected_images, expected) in zip(rest, whole[3:], strict=True):
         np.testing.assert_array_equal(images, expected_images)
         np.testing.assert_array_equal(truth.boxes, expected.boxes)
 
 
+def test_partners_are_other_photos_of_the_data_and_follow_the_position(files: Any) -> None:
+    vary = VARY._replace(num_partners=1)
+    whole = np.concatenate([images for images, _ in training_batches(stream(files), vary).take(5)])[:, 0, 0]
+    assert (whole[:, 0] != whole[:, 2]).all()
+    assert set(whole[:, 2]) == set(range(5))
+    rest = np.concatenate([images for images, _ in training_batches(stream(files), vary, position=4).take(3)])
+    np.testing.assert_array_equal(rest[:, 0, 0], whole[4:])
+
+
+@pytest.mark.parametrize("num_hosts", [2, 4])
+def test_hosts_share_the_batches_of_one(files: Any, num_hosts: int) -> None:
+    vary = VARY._replace(num_partners=1)
+    whole = list(training_batches(stream(files, batch_size=4), vary, position=8).take(4))
+    shares = [
+        training_batches(stream(files, batch_size=4, num_hosts=num_hosts, host_index=host), vary, position=8).take(4)
+        for host in range(num_hosts)
+    ]
+    for (images, truth), *parts in zip(whole, *shares, strict=True):
+        np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), images)
+        np.testing.assert_array_equal(np.concatenate([part[1].boxes for part in parts]), truth.boxes)
+
+
+@pytest.mark.parametrize(("batch_size", "host"), [(3, 0), (4, 2), (4, -1)])
+def test_a_batch_that_hosts_cannot_share_is_refused(files: Any, batch_size: int, host: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}, num_hosts=2, host_index={host}"):
+        stream(files, batch_size=batch_size, num_hosts=2, host_index=host)
+
+
+def test_of_too_many_boxes_the_largest_stay(write_shards: Callable, image: Callable, box_of: Callable) -> None:
+    sizes = {1: (0, 0, 4, 4), 2: (0, 0, 20, 30), 3: (0, 0, 2, 2), 4: (0, 0, 10, 9)}
+    files = write_shards([image(7, [box_of(class_id, box=box) for class_id, box in sizes.items()])])
+    _, truth = next(iter(training_batches(stream(files, batch_size=1, max_instances=2), VARY)))
+    np.testing.assert_array_equal(truth.class_ids, [[2, 4]])
+
+
 def test_the_first_batch_may_be_repeated_for_ever(files: Any) -> None:
-    dataset = training_batches(stream(files, 5, repeat_first_batch=True), vary, position=6)
+    dataset = training_batches(stream(files, repeat_first_batch=True), VARY, position=6)
     first, second, third = (images.numpy() for images, _ in dataset.take(3))
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first, third)
-    np.testing.assert_array_equal(first[:, 0, 0, 2], [0, 1])
+    np.testing.assert_array_equal(first[:, 0, 0, 1], [0, 1])
 
 
 def test_evaluation_sees_every_photo_once_with_its_truth(files: Any) -> None:
