@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -41,7 +42,7 @@ class WeightAverage:
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """Puts the averages into the variables for a while, and the raw values back behind it."""
-        raw = [variable.numpy() for variable in self.variables]
+        raw = [_kept(variable) for variable in self.variables]
         for variable, shadow in zip(self.variables, self.shadows, strict=True):
             variable.assign(shadow.value)
         try:
@@ -49,3 +50,11 @@ class WeightAverage:
         finally:
             for variable, value in zip(self.variables, raw, strict=True):
                 variable.assign(value)
+
+
+def _kept(variable: keras.Variable) -> Any:
+    """Returns a variable's value, out of reach of later assignments."""
+    if keras.backend.backend() == "jax":
+        # Arrays of JAX do not change; and a copy from the host is a matter for all processes of a training.
+        return variable.value
+    return variable.numpy()

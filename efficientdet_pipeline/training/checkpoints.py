@@ -2,15 +2,17 @@
 
 A checkpoint is a folder. It is written beside its place and renamed, and its
 marker, which holds size and sha256 of every file, is written last; a folder
-without a marker that agrees is no checkpoint. The one before is kept.
+without a marker that agrees is no checkpoint. Some before it are kept, as
+`<place>.previous`, `<place>.previous2` and so on.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +20,25 @@ import numpy as np
 from absl import logging
 from efficientdet.errors import CheckpointError
 
+from tfrmod.atomic import sync_folder
+
 WEIGHTS = "model.weights.h5"
 NETWORK = "hparams_config.yaml"
 STATE = "state.npz"
 MARKER = "checkpoint.json"
 
 
-def write_checkpoint(place: Path, writers: Mapping[str, Callable[[Path], None]], facts: Mapping[str, Any]) -> None:
-    """Writes a checkpoint folder to `place`; the one that was there becomes `<place>.previous`.
+def write_checkpoint(
+    place: Path, writers: Mapping[str, Callable[[Path], None]], facts: Mapping[str, Any], *, keep: int = 2
+) -> None:
+    """Writes a checkpoint folder to `place`; those that were there move back by one.
 
     Args:
       writers: file name to the function that writes the file at the path it is given.
       facts: what the marker says beside the files, for example the step.
+      keep: how many there are then, this one included.
     """
-    fresh = place.with_name(f".{place.name}.new")
+    fresh = _fresh(place)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
@@ -46,34 +53,32 @@ def write_checkpoint(place: Path, writers: Mapping[str, Callable[[Path], None]],
         # A full disk must not stay full because of our half.
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    _flush(fresh)
-    previous = _previous(place)
-    if place.exists():
-        shutil.rmtree(previous, ignore_errors=True)
-        os.replace(place, previous)
-    os.replace(fresh, place)
-    _flush(place.parent)
+    sync_folder(fresh)
+    _take_into_place(place, keep=keep)
 
 
 def find_checkpoint(place: Path) -> Path | None:
-    """Returns the newest whole checkpoint of a place, or None; a damaged one is put aside and told."""
-    # A kill between the two renames leaves the fresh one under its working name, whole.
-    for candidate in (place.with_name(f".{place.name}.new"), place, _previous(place)):
-        if not candidate.exists():
-            continue
+    """Returns the newest whole checkpoint of a place, or None; damaged ones are put aside and told."""
+    return next(find_checkpoints(place), None)
+
+
+def find_checkpoints(place: Path) -> Iterator[Path]:
+    """Yields the whole checkpoints of a place, the newest first; damaged ones are put aside and told."""
+    # A kill between the renames leaves the fresh one under its working name, whole.
+    fresh = _fresh(place)
+    if fresh.exists():
+        if fault_of(fresh) is None:
+            _take_into_place(place, keep=len(_kept(place)) + 1)
+        else:
+            shutil.rmtree(fresh, ignore_errors=True)
+    for candidate in _kept(place):
         fault = fault_of(candidate)
         if fault is None:
-            if candidate.name.startswith("."):
-                _take_into_place(candidate, place)
-                return place
-            return candidate
-        if candidate.name.startswith("."):
-            shutil.rmtree(candidate, ignore_errors=True)
-        else:
-            aside = _unused(candidate.with_name(candidate.name + ".damaged"))
-            os.replace(candidate, aside)
-            logging.warning("The checkpoint %s is damaged (%s); it was put aside as %s.", candidate, fault, aside.name)
-    return None
+            yield candidate
+            continue
+        aside = _unused(candidate.with_name(candidate.name + ".damaged"))
+        os.replace(candidate, aside)
+        logging.warning("The checkpoint %s is damaged (%s); it was put aside as %s.", candidate, fault, aside.name)
 
 
 def read_marker(checkpoint: Path) -> dict[str, Any]:
@@ -121,15 +126,40 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _take_into_place(candidate: Path, place: Path) -> None:
-    if place.exists():
-        shutil.rmtree(_previous(place), ignore_errors=True)
-        os.replace(place, _previous(place))
-    os.replace(candidate, place)
+def _take_into_place(place: Path, *, keep: int) -> None:
+    """Renames the fresh checkpoint into its place; what was there moves back, and beyond `keep` goes."""
+    trash = place.with_name(f".{place.name}.old")
+    shutil.rmtree(trash, ignore_errors=True)
+    for number, path in reversed(list(enumerate(_kept(place), start=1))):
+        if number < keep:
+            os.replace(path, _previous(place, number))
+        else:
+            # By a rename too: what a kill leaves of a deletion must not look like a damaged checkpoint.
+            shutil.rmtree(trash, ignore_errors=True)
+            os.replace(path, trash)
+    os.replace(_fresh(place), place)
+    sync_folder(place.parent)
+    shutil.rmtree(trash, ignore_errors=True)
 
 
-def _previous(place: Path) -> Path:
-    return place.with_name(place.name + ".previous")
+def _kept(place: Path) -> list[Path]:
+    """Returns what is in the place and behind it, the newest first."""
+    if not place.parent.is_dir():
+        return []
+    pattern = re.compile(rf"{re.escape(place.name)}(?:\.previous(\d*))?")
+    found = {}
+    for path in place.parent.iterdir():
+        if match := pattern.fullmatch(path.name):
+            found[0 if path.name == place.name else int(match[1] or 1)] = path
+    return [found[number] for number in sorted(found)]
+
+
+def _previous(place: Path, number: int) -> Path:
+    return place.with_name(f"{place.name}.previous{number if number > 1 else ''}")
+
+
+def _fresh(place: Path) -> Path:
+    return place.with_name(f".{place.name}.new")
 
 
 def _unused(path: Path) -> Path:

@@ -1,56 +1,82 @@
-"""What the training computes on, and in which precision."""
+"""What the training computes on: set up once, before anything of Keras is built."""
 
-from typing import Any
+import contextlib
+import importlib
+from typing import Any, Protocol
 
 import keras
-import tensorflow as tf
 from absl import logging
-from efficientdet.layers import BatchNormalization
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.training import precision
+from efficientdet_pipeline.training.company import Company
+
+# The other engine may not be installed.
+_PAGE = "devices_jax" if keras.backend.backend() == "jax" else "devices_tensorflow"
+engine: Any = importlib.import_module(f"efficientdet_pipeline.training.{_PAGE}")
 
 
-def set_up(options: Any) -> tf.distribute.Strategy:
+class Devices(Protocol):
+    """Devices; what is built inside their scope lies on all of them."""
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Returns the context to build in."""
+
+
+def join(options: Any) -> Company:
+    """Meets the other processes of this training, if there are any, before anything else is done."""
+    return engine.join(options.strategy)
+
+
+def part() -> None:
+    """Takes leave of the other processes; what follows each does alone."""
+    engine.part()
+
+
+def set_up(options: Any) -> Devices:
     """Seeds every generator, sets precision and determinism, and returns the devices to train on."""
+    devices, count = engine.chosen(options.strategy)
     keras.utils.set_random_seed(options.tf_random_seed)
-    gpus = tf.config.list_logical_devices("GPU")
-    if not gpus:
-        # On a CPU it costs nothing, and the same command gives the same weights, bit for bit.
-        tf.config.experimental.enable_op_determinism()
-    keras.config.set_dtype_policy(_precision(options.mixed_precision, has_gpu=bool(gpus)))
-    strategy = _strategy(options, [device.name for device in gpus])
-    devices = strategy.num_replicas_in_sync
-    if options.batch_size % devices:
+    policy = precision.policy(options.precision, mixed=options.mixed_precision, hardware=engine.hardware())
+    keras.config.set_dtype_policy(policy)
+    if policy != "float32":
+        logging.info("Computing in %s; weights, statistics and losses stay float32.", policy.removeprefix("mixed_"))
+    shares = count * options.accumulate_steps
+    if options.batch_size % shares:
+        parts = f" times {options.accumulate_steps} parts (accumulate_steps)" if options.accumulate_steps > 1 else ""
         raise OptionsError(
             f"batch_size must divide evenly among the devices. Received batch_size={options.batch_size} with "
-            f"{devices} devices; try {max(devices, options.batch_size // devices * devices)}.",
+            f"{count} devices{parts}; try {max(shares, options.batch_size // shares * shares)}.",
             option="batch_size",
         )
-    return strategy
+    return devices
 
 
-def _precision(mixed: bool, *, has_gpu: bool) -> str:
-    if mixed and not has_gpu:
-        logging.warning("mixed_precision has no effect on a CPU, where 16 bits are slower: computing in float32.")
-        return "float32"
-    return "mixed_bfloat16" if mixed else "float32"
+def count(strategy: str) -> int:
+    """Returns how many devices share a batch."""
+    return engine.count() if strategy else 1
 
 
-def _strategy(options: Any, gpus: list[str]) -> tf.distribute.Strategy:
-    if options.strategy != "gpus":
-        return tf.distribute.get_strategy()
-    if not gpus:
-        raise OptionsError(
-            "strategy=gpus needs a GPU that TensorFlow can see. Received a machine with none; install the GPU's driver "
-            "and `tensorflow[and-cuda]`, or leave --strategy out to train on the CPU.",
-            option="strategy",
-        )
-    return tf.distribute.MirroredStrategy(gpus)
+def is_on_cpu() -> bool:
+    """Returns whether there is nothing better to compute on."""
+    return engine.hardware().is_cpu
+
+
+def are_compiled_for() -> bool:
+    """Returns whether a step is compiled as a whole; on a CPU TensorFlow is about eight times quicker without."""
+    return engine.is_compiled_for()
 
 
 def share_batch_statistics(detector: keras.Model) -> None:
     """Makes every batch normalisation see the whole batch where several devices share it."""
-    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        for layer in detector._flatten_layers():
-            if isinstance(layer, BatchNormalization):
-                layer.synchronized = True
+    engine.share_batch_statistics(detector)
+
+
+def is_alone() -> bool:
+    """Returns whether this process is the only one."""
+    return engine.process()[1] == 1
+
+
+def is_chief() -> bool:
+    """Returns whether this process is the one that writes; it is, where there is but one."""
+    return engine.process()[0] == 0

@@ -1,55 +1,47 @@
 """Keeps a run: saves it, evaluates it, remembers the best, and stops it when asked."""
 
+import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
+import numpy as np
 from absl import logging
 
-from efficientdet_pipeline.training import checkpoints
-from efficientdet_pipeline.training.results import Results, Scalars
-from efficientdet_pipeline.training.state import restore_state, state_arrays
-from efficientdet_pipeline.training.step_tensorflow import TrainingModel
-from efficientdet_pipeline.training.stopping import StopRequest
+from efficientdet_pipeline.training import checkpoints, rescue, state
+from efficientdet_pipeline.training.background import Background
+from efficientdet_pipeline.training.curves import draw_curves
+from efficientdet_pipeline.training.devices import is_alone, is_chief
+from efficientdet_pipeline.training.incidents import Incidents
+from efficientdet_pipeline.training.learning import RunLearner
+from efficientdet_pipeline.training.plan import Places, Plan
+from efficientdet_pipeline.training.results import Board, Results
+from efficientdet_pipeline.training.standing import Standing
+from efficientdet_pipeline.training.stopping import StopNow, StopRequest
 
 # A kill costs at most this much work, and saving at most a twentieth of the time.
 SAVE_SECONDS = 30.0
 SAVE_SHARE = 20.0
-_PROFILED_STEPS = (10, 12)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The shape of a run."""
-
-    num_epochs: int
-    steps_per_epoch: int
-    batch_size: int
-    evaluate_every: int
-    """Epochs; the last one is evaluated too."""
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of the whole run."""
-        return self.num_epochs * self.steps_per_epoch
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where a run keeps what it makes."""
-
-    last: Path
-    best: Path
-    results: Path
-    tensorboard: Path
+DRAW_SECONDS = 60.0
+# What the logs say of the last step alone.
+_OF_A_STEP = {"step_loss", "bad_steps"}
 
 
 class Keeper(keras.callbacks.Callback):
-    """Saves, evaluates and stops; `evaluate` returns metrics and is given the averaged model."""
+    """Saves, evaluates and stops a run.
+
+    A save copies the state at the end of a step; files are written from the
+    copies beside the training.
+
+    Args:
+      evaluate: number of the epoch → metrics, of the model with its averaged weights.
+      write_network: writes the network's description to a path.
+      draw: → pictures of what the model with its averaged weights finds, uint8 RGB.
+      photos_of: number of a step (1-based) → what is known of its photos, for a report.
+    """
 
     def __init__(
         self,
@@ -58,133 +50,215 @@ class Keeper(keras.callbacks.Callback):
         *,
         evaluate: Callable[[int], dict[str, Any]] | None,
         write_network: Callable[[Path], None],
-        profile: bool = False,
+        draw: Callable[[], Sequence[np.ndarray]] | None = None,
+        photos_of: Callable[[int], list[dict[str, Any]]] | None = None,
     ):
         super().__init__()
         self.plan, self.places, self.evaluate, self.write_network = plan, places, evaluate, write_network
+        self.draw, self.photos_of = draw, photos_of
         self.stop = StopRequest()
         self.step = 0
-        self.best_ap: float | None = None
-        self.profile = profile
+        self.standing = Standing()
+        self.must_rewind = False
+        """Whether steps were bad for so long that the run has to go back."""
+        self._is_chief = is_chief()
+        self._background = Background()
         self._results = Results(places.results)
-        self._scalars = Scalars(places.tensorboard)
-        self._metric_state: dict[str, Any] = {}
+        self._board = Board(places.tensorboard)
+        self._incidents = Incidents(places.incidents, batch_size=plan.batch_size, steps_per_epoch=plan.steps_per_epoch)
+        self._running_sums: state.State = {}
         self._evaluation_due = False
-        self._saved_at = self._epoch_began = time.monotonic()
-        self._save_seconds = 0.0
+        self._first_step = self._step_before = 0
+        self._saved_at = self._epoch_began = self._drawn_at = time.monotonic()
 
-    def restore(self, model: TrainingModel) -> int:
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.step >= self.plan.num_steps or self.is_out_of_patience
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether the run ends early."""
+        return 0 < self.plan.patience <= self.standing.evaluations_since
+
+    def restore(self, model: RunLearner) -> int:
         """Puts the last checkpoint into the model and returns the step to go on from, 0 without one."""
         self.set_model(model)
-        best = checkpoints.find_checkpoint(self.places.best)
-        self.best_ap = checkpoints.read_marker(best)["AP"] if best else None
         last = checkpoints.find_checkpoint(self.places.last)
-        if last is None:
-            return 0
-        arrays = checkpoints.read_arrays(last / checkpoints.STATE)
-        restore_state(model, arrays)
-        marker = checkpoints.read_marker(last)
-        self.step = marker["step"]
-        self._results.forget_from(self.step // self.plan.steps_per_epoch + 1)
-        self._metric_state = {name: value for name, value in arrays.items() if name.startswith("metric/")}
-        self._evaluation_due = marker["evaluation_due"]
+        if last is not None:
+            self._take_up(checkpoints.read_arrays(last / checkpoints.STATE), checkpoints.read_marker(last))
         return self.step
 
-    def catch_up(self) -> None:
-        """Makes the evaluation that a stop at the end of an epoch had cut off."""
-        if self._evaluation_due:
-            epoch = self.step // self.plan.steps_per_epoch
-            self._results.forget_from(epoch)
-            # The losses' sums are those of the checkpoint: `fit` has not cleared them yet.
-            self._close_epoch(epoch, {tracker.name: float(tracker.result()) for tracker in self.model.metrics})
+    @contextlib.contextmanager
+    def keeping(self, request: StopRequest) -> Iterator[None]:
+        """Begins with the evaluation that a stop had cut off; ends when everything is written."""
+        self.stop = request
+        try:
+            if self._evaluation_due:
+                epoch = self.step // self.plan.steps_per_epoch
+                self._results.forget_from(epoch)
+                # The losses' sums are those of the checkpoint: `fit` has not cleared them yet.
+                self._close_epoch(epoch, {tracker.name: float(tracker.result()) for tracker in self.model.metrics})
+            yield
+        except BaseException:
+            # The failure of the training is the one to tell, not that of the writing behind it.
+            with contextlib.suppress(Exception):
+                self._background.wait()
+            raise
+        self._background.wait()
+        if self.is_out_of_patience and not request:
+            self._say_impatient()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Puts back the losses' sums of an epoch that is continued; `fit` has just cleared them."""
         self._epoch_began = time.monotonic()
-        if self._metric_state and self.step % self.plan.steps_per_epoch:
-            for tracker in self.model.metrics:
-                for index, variable in enumerate(tracker.variables):
-                    variable.assign(self._metric_state[f"metric/{tracker.name}/{index}"])
-        self._metric_state = {}
+        self._first_step = self.step
+        if self.step % self.plan.steps_per_epoch:
+            state.restore_running_sums(self.model, self._running_sums)
+        self._running_sums = {}
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts the step, saves where it is time, stops where it was asked for."""
-        before, self.step = self.step, int(self.model.optimizer.iterations.numpy())
-        if self.profile:
-            self._profile(before)
-        ends_epoch = self.step % self.plan.steps_per_epoch == 0
-        if self.stop:
-            self._evaluation_due = ends_epoch and self._is_evaluated(self.step // self.plan.steps_per_epoch)
+        self._step_before, self.step = self.step, self._first_step + batch + 1
+        logs = logs or {}
+        self._background.check()
+        if self._is_chief:
+            self._incidents.look(self.step, logs)
+        if 0 < self.plan.max_bad_steps <= logs.get("bad_steps", 0):
+            self._refuse_or_rewind(int(logs["bad_steps"]))
+        elif self.step % self.plan.steps_per_epoch and (self.stop or self._is_time_to_save()):
             self.save()
-            self.model.stop_training = True
-        elif not ends_epoch and self._is_time_to_save():
-            self.save()
+            self.model.stop_training = bool(self.stop)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluates, writes the row, saves."""
-        if not self.stop:
+        if self.step % self.plan.steps_per_epoch == 0 and not self.must_rewind:
             self._close_epoch(epoch + 1, logs or {})
 
-    def save(self) -> None:
-        """Writes the last checkpoint."""
-        began = time.monotonic()
+    def save(self, best: dict[str, Any] | None = None) -> None:
+        """Copies the state and has the last checkpoint written, behind that of the best where `best` says its facts."""
+        if not self._is_chief:
+            return
+        self._background.wait()
+        # On JAX the way to the model through `self.model` costs a copy; the writing needs only the variables' names.
+        model, arrays = self.model, state.state_arrays(self.model)
         facts = {
             "step": self.step,
             "epoch": self.step / self.plan.steps_per_epoch,
             "evaluation_due": self._evaluation_due,
+            **self.standing.as_facts(),
         }
-        arrays = state_arrays(self.model)
-        writers = {
-            **self._model_writers(),
-            checkpoints.STATE: lambda path: checkpoints.write_arrays(path, arrays),
-        }
-        checkpoints.write_checkpoint(self.places.last, writers, facts)
+        curves = self._results.columns() if self._is_time_to_draw() else None
+
+        def write() -> None:
+            files: dict[str, Callable[[Path], None]] = {
+                checkpoints.WEIGHTS: partial(state.write_weights, model, arrays),
+                checkpoints.NETWORK: self.write_network,
+            }
+            if best is not None:
+                checkpoints.write_checkpoint(self.places.best, files, best)
+            files[checkpoints.STATE] = lambda path: checkpoints.write_arrays(path, arrays)
+            checkpoints.write_checkpoint(self.places.last, files, facts, keep=self.plan.keep)
+            if curves is not None:
+                draw_curves(self.places.curves, curves)
+
+        self._background.begin(write)
         self._saved_at = time.monotonic()
-        self._save_seconds = self._saved_at - began
 
-    def _model_writers(self) -> dict[str, Callable[[Path], None]]:
-        def write_weights(path: Path) -> None:
-            with self.model.averaged():
-                self.model.detector.save_weights(path)
+    def rewind(self) -> None:
+        """Goes back to the last checkpoint from before the bad steps, and on from there with half the learning rate."""
+        self.must_rewind = False
+        self._background.wait()
+        bad_step, model = self.step, self.model
+        # Of several processes each has the weights from before the bad steps; not each could read what one writes.
+        good = rescue.last_good(self.places.last) if is_alone() else None
+        arrays, marker = good or (state.state_arrays(model), {"step": self.step, **self.standing.as_facts()})
+        self._take_up(arrays, {**marker, "evaluation_due": False})
+        rescue.halve_learning_rate(model)
+        self.save()
+        logging.warning(
+            "%d steps in a row up to step %d had no finite loss or gradient. Going on from step %d with half the "
+            "learning rate.",
+            self.plan.max_bad_steps,
+            bad_step,
+            self.step,
+        )
 
-        return {checkpoints.WEIGHTS: write_weights, checkpoints.NETWORK: self.write_network}
+    def _take_up(self, arrays: state.State, marker: dict[str, Any]) -> None:
+        state.restore_state(self.model, arrays)
+        self.step = marker["step"]
+        self._running_sums = arrays
+        self._evaluation_due = marker.get("evaluation_due", False)
+        self.standing = Standing.of(marker, checkpoints.find_checkpoint(self.places.best))
+        self._results.forget_from(self.step // self.plan.steps_per_epoch + 1)
+        self._incidents.forget_after(self.step)
+
+    def _refuse_or_rewind(self, in_a_row: int) -> None:
+        if rescue.was_rescued(self.model):
+            steps = range(self.step - in_a_row + 1, self.step + 1)
+            raise rescue.report(self.model, steps, self.photos_of, self.places.bad_steps)
+        self.must_rewind = True
+        self.model.stop_training = True
 
     def _close_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
         """Ends epoch number `epoch` (1-based)."""
+        if not self._is_chief:
+            return
         row: dict[str, Any] = {"epoch": epoch, "step": self.step, "seconds": time.monotonic() - self._epoch_began}
-        row |= {name: float(value) for name, value in logs.items()}
+        row |= {name: float(value) for name, value in logs.items() if name not in _OF_A_STEP}
         row["learning_rate"] = self.model.last_learning_rate()
-        self._scalars.write({f"train/{name}": value for name, value in row.items() if name != "epoch"}, step=self.step)
-        if self._is_evaluated(epoch):
-            row |= self._evaluate(epoch)
+        row["bad_steps_total"] = int(keras.ops.convert_to_numpy(self.model.bad_steps_total))
+        self._board.write({f"train/{name}": value for name, value in row.items() if name != "epoch"}, step=self.step)
+        best, is_evaluated = None, self._is_evaluated(epoch)
+        if is_evaluated:
+            try:
+                metrics = self._measure(epoch)
+            except StopNow:
+                self._evaluation_due = self.model.stop_training = True
+                self.save()
+                return
+            row |= {name: value for name, value in metrics.items() if not isinstance(value, dict)}
+            if self.standing.take(metrics["AP"], epoch=epoch):
+                best = {"step": self.step, "epoch": epoch, "AP": metrics["AP"], "metrics": metrics}
+                logging.info("epoch %d is the best so far: AP %.3f.", epoch, metrics["AP"])
         self._results.add(row)
         self._evaluation_due = False
-        if self._is_time_to_save() or self._is_evaluated(epoch) or epoch == self.plan.num_epochs:
-            self.save()
+        if is_evaluated or epoch == self.plan.num_epochs or self.stop or self._is_time_to_save():
+            self.save(best)
+        self.model.stop_training = bool(self.stop) or self.is_out_of_patience
 
-    def _evaluate(self, epoch: int) -> dict[str, Any]:
-        with self.model.averaged():
+    def _measure(self, epoch: int) -> dict[str, Any]:
+        """Returns the metrics of the averaged weights, and shows them."""
+        with self.model.averaged(), self.stop.cutting_short():
             metrics = self.evaluate(epoch)  # type: ignore[misc] # `_is_evaluated` has looked
+            pictures = self.draw() if self.draw is not None else ()
         numbers = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
         per_class = {f"AP_/{name}": value for name, value in metrics["per_class"].items()}
-        self._scalars.write({f"eval/{name}": value for name, value in (numbers | per_class).items()}, step=self.step)
-        if self.best_ap is None or metrics["AP"] > self.best_ap:
-            self.best_ap = metrics["AP"]
-            facts = {"step": self.step, "epoch": epoch, "AP": metrics["AP"], "metrics": metrics}
-            checkpoints.write_checkpoint(self.places.best, self._model_writers(), facts)
-            logging.info("epoch %d is the best so far: AP %.3f.", epoch, metrics["AP"])
-        return numbers
+        self._board.write({f"eval/{name}": value for name, value in (numbers | per_class).items()}, step=self.step)
+        self._board.draw(pictures, name="truth_and_detections", step=self.step)
+        return metrics
+
+    def _say_impatient(self) -> None:
+        logging.info(
+            "No better AP than %.3f of epoch %s in %d evaluations: the run ends here (--patience=%d).",
+            self.standing.best_ap,
+            self.standing.best_epoch,
+            self.standing.evaluations_since,
+            self.plan.patience,
+        )
 
     def _is_evaluated(self, epoch: int) -> bool:
         is_due = epoch % self.plan.evaluate_every == 0 or epoch == self.plan.num_epochs
         return self.evaluate is not None and is_due
 
-    def _is_time_to_save(self) -> bool:
-        return time.monotonic() - self._saved_at > max(SAVE_SECONDS, SAVE_SHARE * self._save_seconds)
+    def _is_time_to_draw(self) -> bool:
+        is_time = self.is_done or bool(self.stop) or time.monotonic() - self._drawn_at > DRAW_SECONDS
+        if is_time:
+            self._drawn_at = time.monotonic()
+        return is_time
 
-    def _profile(self, before: int) -> None:
-        first, last = _PROFILED_STEPS
-        if before < first <= self.step:
-            tf.profiler.experimental.start(str(self.places.tensorboard))
-        elif before < last <= self.step:
-            tf.profiler.experimental.stop()
+    def _is_time_to_save(self) -> bool:
+        if self.plan.save_every:
+            return self._step_before // self.plan.save_every != self.step // self.plan.save_every
+        seconds = time.monotonic() - self._saved_at
+        return not self._background.is_busy and seconds > max(SAVE_SECONDS, SAVE_SHARE * self._background.seconds)

@@ -10,14 +10,23 @@ from keras import ops
 NAME = "optimizer"
 
 
-def clip_twice(gradients: Sequence[Any], norm: float) -> list[Any]:
+def gradient_norms(gradients: Sequence[Any]) -> Any:
+    """Returns the length of each gradient, as one vector (number of gradients,), float32."""
+    # As one vector: hundreds of gradients would make thousands of operations to trace.
+    return ops.sqrt(ops.stack([ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in gradients]))
+
+
+def clip_twice(gradients: Sequence[Any], norm: float, norms: Any = None) -> list[Any]:
     """Returns the gradients, each clipped to `norm` by itself, then all together.
 
     A single exploding kernel is cut before it can drown the others in the
     common norm. (automl does the same.)
+
+    Args:
+      norm: above 0.
+      norms: `gradient_norms` of the gradients, where they are known.
     """
-    # All factors are computed as one vector: hundreds of gradients would make thousands of operations to trace.
-    norms = ops.sqrt(ops.stack([ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in gradients]))
+    norms = gradient_norms(gradients) if norms is None else norms
     clipped = ops.minimum(norms, norm)
     together = ops.sqrt(ops.sum(ops.square(clipped)))
     factors = norm / ops.maximum(norms, norm) * (norm / ops.maximum(together, norm))
@@ -27,11 +36,16 @@ def clip_twice(gradients: Sequence[Any], norm: float) -> list[Any]:
     ]
 
 
-def build_optimizer(options: Any, learning_rate: Any) -> keras.optimizers.Optimizer:
-    """Returns the optimizer that the options name; the step clips before it."""
+def build_optimizer(options: Any, learning_rate: Any, variables: Sequence[keras.Variable]) -> Any:
+    """Returns the optimizer that the options name, built for the variables; the step clips before it."""
     if options.optimizer == "sgd":
-        return keras.optimizers.SGD(learning_rate, momentum=options.momentum, name=NAME)
-    if options.optimizer == "adam":
-        return keras.optimizers.Adam(learning_rate, beta_1=options.momentum, name=NAME)
-    # The L2 penalty of the loss would be scaled by Adam's second moment; here the decay stands apart.
-    return keras.optimizers.AdamW(learning_rate, beta_1=options.momentum, weight_decay=options.weight_decay, name=NAME)
+        optimizer = keras.optimizers.SGD(learning_rate, momentum=options.momentum, name=NAME)
+    elif options.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(learning_rate, beta_1=options.momentum, name=NAME)
+    else:
+        # The L2 penalty of the loss would be scaled by Adam's second moment; here the decay stands apart.
+        decay = options.weight_decay
+        optimizer = keras.optimizers.AdamW(learning_rate, beta_1=options.momentum, weight_decay=decay, name=NAME)
+        optimizer.exclude_from_weight_decay([each for each in variables if not each.name.endswith("kernel")])
+    optimizer.build(variables)
+    return optimizer

@@ -8,26 +8,36 @@ import keras
 from absl import logging
 from tqdm import tqdm
 
+from efficientdet_pipeline.training.memory import memory_text
+from efficientdet_pipeline.training.waiting import WaitMeter
+
 _REFRESH_SECONDS = 0.5
+# What the steps tell beside their losses.
+_NO_LOSSES = {"step_loss", "bad_steps", "gradient_norm"}
 
 
 class Progress(keras.callbacks.Callback):
-    """Shows losses, learning rate, photos a second and the time that is left."""
+    """Shows losses, learning rate, photos a second, the wait for data, memory, and the time that is left.
 
-    def __init__(self, *, steps: int, epochs: int, batch_size: int, bar: bool):
+    At an epoch's end it adds photos_per_second and data_wait, the share of the
+    epoch in which the training waited for data, to the logs.
+    """
+
+    def __init__(self, *, steps: int, epochs: int, batch_size: int, waiting: WaitMeter | None, bar: bool):
         super().__init__()
-        self.steps, self.epochs, self.batch_size, self.bar = steps, epochs, batch_size, bar
+        self.steps, self.epochs, self.batch_size, self.bar, self.waiting = steps, epochs, batch_size, bar, waiting
         self.first_step = 0
         """Step of the epoch that training starts from; not 0 where a run continues inside an epoch."""
         self._shown: tqdm | None = None
-        self._began = self._looked = 0.0
+        self._epoch = self._done = 0
+        self._began = self._looked = self._waited_before = 0.0
         self._tracing = 0.0
         """Seconds that the epoch's first step took beyond a step's time: building the graph, once a run."""
         self._has_traced = False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's bar and clock."""
-        self._began = time.monotonic()
+        self._epoch, self._began, self._waited_before = epoch, time.monotonic(), self._waited()
         if self.bar:
             title = f"epoch {epoch + 1}/{self.epochs}"
             self._shown = tqdm(
@@ -36,42 +46,63 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar."""
-        now = time.monotonic()
+        now, self._done = time.monotonic(), batch + 1
         if not self._has_traced:
             self._has_traced, self._tracing = True, now - self._began
+            # Meanwhile the data were made ready; that is not their fault.
+            self._waited_before = self._waited()
         if self._shown is None:
             return
         done = self.first_step + batch + 1
         if now - self._looked >= _REFRESH_SECONDS or done == self.steps:
             self._looked = now
             self._shown.n = done
-            self._shown.set_postfix_str(_losses(logs or {}), refresh=True)
+            self._shown.set_postfix_str(", ".join(self._words(batch + 1, now, logs or {})), refresh=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Closes the bar and says how the epoch went."""
         if self._shown is not None:
             self._shown.close()
             self._shown = None
-        seconds = time.monotonic() - self._began
-        steps = max(1, self.steps - self.first_step)
-        a_step = max(seconds - self._tracing, 1e-6) / (max(1, steps - 1) if self._tracing else steps)
+        now = time.monotonic()
+        logs = {} if logs is None else logs
+        steps = self._done
+        if self.first_step + steps < self.steps:
+            return  # The run stops here.
+        words = [*self._words(steps, now, logs), f"took {duration(now - self._began)}"]
+        logging.info("epoch %d/%d: %s", epoch + 1, self.epochs, ", ".join(words))
+        logs["photos_per_second"] = self.batch_size / self._seconds_a_step(steps, now)
+        if self.waiting is not None:
+            logs["data_wait"] = self._share_waited(now)
         self.first_step, self._tracing = 0, 0.0
-        left = (self.epochs - epoch - 1) * a_step * self.steps
+
+    def _words(self, steps: int, now: float, logs: dict[str, Any]) -> list[str]:
+        """Returns what there is to say after `steps` steps of the epoch."""
+        a_step = self._seconds_a_step(steps, now)
+        left = (self.epochs - self._epoch) * self.steps - self.first_step - steps
         rate = self.model.last_learning_rate()
-        logging.info(
-            "epoch %d/%d: %s, learning rate %.2g, %.1f photos/s, %s, %s left",
-            epoch + 1,
-            self.epochs,
-            _losses(logs or {}),
-            rate,
-            self.batch_size / a_step,
-            duration(seconds),
-            duration(left),
-        )
+        words = [_losses(logs), f"learning rate {rate:.2g}", f"{self.batch_size / a_step:.1f} photos/s"]
+        if self.waiting is not None:
+            words.append(f"{self._share_waited(now):.0%} waiting for data")
+        if bad := int(logs.get("bad_steps", 0)):
+            words.append(f"{bad} bad steps in a row")
+        return [*words, *filter(None, [memory_text()]), f"{duration(left * a_step)} left"]
+
+    def _seconds_a_step(self, steps: int, now: float) -> float:
+        seconds = max(now - self._began - self._tracing, 1e-6)
+        return seconds / (max(1, steps - 1) if self._tracing else steps)
+
+    def _share_waited(self, now: float) -> float:
+        seconds = max(now - self._began - self._tracing, 1e-6)
+        return min(1.0, (self._waited() - self._waited_before) / seconds)
+
+    def _waited(self) -> float:
+        return self.waiting.seconds if self.waiting is not None else 0.0
 
 
 def _losses(logs: dict[str, Any]) -> str:
-    ordered = sorted(logs, key=lambda name: name != "loss")  # The sum first, then its parts.
+    # The sum first, then its parts.
+    ordered = sorted(logs.keys() - _NO_LOSSES, key=lambda name: (name != "loss", name))
     return ", ".join(f"{name.replace('_', ' ')} {float(logs[name]):.4g}" for name in ordered)
 
 

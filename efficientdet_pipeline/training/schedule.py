@@ -8,23 +8,24 @@ from efficientdet.schedules import Schedule, learning_rate_at
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """Wraps a curve, so that Keras's optimizers take it."""
+    """Wraps a curve, so that Keras's optimizers take it, and a factor that the run may change."""
 
-    def __init__(self, curve: Schedule):
+    def __init__(self, curve: Schedule, factor: Any = 1.0):
         super().__init__()
         self.curve = curve
+        self.factor = factor
 
     def __call__(self, step: Any) -> Any:
         """Returns the learning rate of a step."""
-        return learning_rate_at(step, self.curve)
+        return learning_rate_at(step, self.curve) * self.factor
 
     def get_config(self) -> dict[str, Any]:
         """Returns nothing: the run's options describe the curve."""
         return {}
 
 
-def learning_rate(options: Any, *, steps_per_epoch: int) -> LearningRate:
-    """Returns the run's learning rate: linear warm-up, then the curve that the options name."""
+def learning_rate(options: Any, *, steps_per_epoch: int, factor: Any = 1.0) -> LearningRate:
+    """Returns the run's learning rate: linear warm-up, then the curve that the options name, times `factor`."""
     names = [field.name for field in dataclasses.fields(Schedule) if hasattr(options, field.name)]
     given = {name: getattr(options, name) for name in names}
-    return LearningRate(Schedule(steps_per_epoch=steps_per_epoch, **given))
+    return LearningRate(Schedule(steps_per_epoch=steps_per_epoch, **given), factor)

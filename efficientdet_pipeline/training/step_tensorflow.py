@@ -1,59 +1,78 @@
-"""The training step on TensorFlow: Keras's, with clipping before the optimizer and the average behind it."""
+"""The training step on TensorFlow; devices are those of a `tf.distribute` strategy."""
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from efficientdet.learner import Learner
+from efficientdet.layers import collected_statistics
+from efficientdet.types import GroundTruth, Targets
 
-from efficientdet_pipeline.training.averaging import WeightAverage
-from efficientdet_pipeline.training.optimizers import clip_twice
+from efficientdet_pipeline.training.accumulation import Result
+from efficientdet_pipeline.training.learning import RunLearner
 
 
-class TrainingModel(Learner):
-    """A learner whose step clips twice and moves the average of the weights; on several devices, as if on one."""
-
-    average: WeightAverage | None = None
-    frozen: frozenset[str] = frozenset()
-    """Paths of the variables that are not trained."""
-
-    clip_norm: float = 0.0
-    schedule: Callable[[Any], Any] | None = None
-    """Step → learning rate."""
-
-    def last_learning_rate(self) -> float:
-        """Returns the learning rate of the step that was taken last."""
-        if self.schedule is None:
-            return float(self.optimizer.learning_rate)
-        return float(self.schedule(max(0, int(self.optimizer.iterations.numpy()) - 1)))
-
-    def trained_variables(self) -> list[Any]:
-        """Returns the variables that gradients are applied to."""
-        return [variable for variable in self.trainable_variables if variable.path not in self.frozen]
-
-    def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """Returns a context in which the detector's variables hold their averages."""
-        return self.average.in_place() if self.average is not None else contextlib.nullcontext()
+class TrainingModel(RunLearner):
+    """A run's learner whose gradients come from a tape; on several devices, as if on one."""
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """Takes one step and returns the running means of the losses."""
+        """Takes one step and returns the running means."""
         images, truth = data
-        variables = self.trained_variables()
-        with tf.GradientTape() as tape:
-            outputs = self(images, training=True)
-            loss = self.compute_loss(images, truth, outputs)
-        gradients = self.sum_over_devices(tape.gradient(loss, [variable.value for variable in variables]))
-        if self.clip_norm > 0:
-            gradients = clip_twice(gradients, self.clip_norm)
-        if self.num_devices > 1:
-            # Keras sums what the devices apply, and each has the whole sum already: it was clipped as one.
-            gradients = [gradient / self.num_devices for gradient in gradients]
-        step = tf.identity(self.optimizer.iterations.value)
-        self.optimizer.apply(gradients, variables)
-        if self.average is not None:
-            self.average.update(step)
-        return self.get_metrics_result()
+        return self.take_step(images, GroundTruth(*truth))
+
+    def differentiate(self, batch: tuple[tf.Tensor, Targets], normalizer: tf.Tensor, seed: tf.Tensor | None) -> Result:
+        """Returns gradients, losses and batch statistics."""
+        images, targets = batch
+        parts = self.step_options.accumulate_steps
+        variables = [variable.value for variable in self.trained_variables()]
+        with tf.GradientTape() as tape, collected_statistics() as statistics:
+            outputs = self(images, training=True, seed=seed)
+            losses = self.losses(outputs, Targets(*targets), normalizer, parts=parts)
+            scaled = self._scaled(losses["loss"])
+        return tape.gradient(scaled, variables), losses, statistics
+
+    def loop(self, times: int, body: Callable[[tf.Tensor, Any], Any], start: Any) -> Any:
+        """Returns what `body` makes of `start` when it is called again and again."""
+
+        def once(number: tf.Tensor, values: Any) -> tuple[tf.Tensor, Any]:
+            return number + 1, body(number, values)
+
+        # Two at a time would take the memory of two.
+        return tf.while_loop(lambda number, _: number < times, once, (tf.constant(0), start), parallel_iterations=1)[1]
+
+    def change_if(self, is_good: tf.Tensor, change: Callable[[], None]) -> None:
+        """Lets `change` change variables where the step is good."""
+
+        def take() -> tf.Tensor:
+            change()
+            return tf.constant(True)
+
+        def leave() -> tf.Tensor:
+            self.optimizer.iterations.assign_add(1)
+            return tf.constant(False)
+
+        if self.num_devices == 1:
+            tf.cond(is_good, take, leave)
+            return
+        # Devices cannot meet inside a branch: the step is taken, and taken back where it was bad.
+        changed = self._changed_by_a_step()
+        before = [tf.identity(variable) for variable in changed]
+        change()
+
+        def take_back(strategy: tf.distribute.Strategy, is_good: Any, before: list[Any]) -> None:
+            for variable, value in zip(changed, before, strict=True):
+                strategy.extended.update(
+                    variable, lambda v, ok, old: v.assign(tf.where(ok, v, old)), args=(is_good, value), group=False
+                )
+
+        tf.distribute.get_replica_context().merge_call(take_back, args=(is_good, before))
+
+    def _changed_by_a_step(self) -> list[tf.Variable]:
+        of_optimizer = [variable for variable in self.optimizer.variables if variable is not self.optimizer.iterations]
+        statistics = [variable for variable in self.detector.non_trainable_variables if "float" in variable.dtype]
+        average = self.average.shadows if self.average is not None else []
+        of_trackers = [variable for tracker in self.metrics for variable in tracker.variables]
+        variables = [*self.trained_variables(), *of_optimizer, *statistics, *average, *of_trackers]
+        return [variable.value for variable in variables]
 
     @property
     def num_devices(self) -> int:

@@ -1,12 +1,22 @@
-"""Asked to stop, a run finishes its step, saves, and ends; asked twice, it ends at once."""
+"""Asked to stop, a run finishes its step, saves, and ends in time; asked twice, it ends at once."""
 
 import os
 import signal
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from efficientdet_pipeline.errors import ExitCode
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopNow(BaseException):
+    """Ends what may be cut short, such as an evaluation, where a stop is asked for."""
 
 
 class StopRequest:
@@ -14,6 +24,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._cuts = False
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -21,25 +32,80 @@ class StopRequest:
     @property
     def exit_code(self) -> ExitCode:
         """Ctrl-C's code, or that of SIGTERM."""
-        return ExitCode.INTERRUPTED if self.signal == signal.SIGINT else ExitCode.TRY_AGAIN
+        return _exit_code(self.signal)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Is the signal handler: notes the first request, obeys the second at once."""
         if self.signal is not None:
-            # The user insists: no clean-up may keep them waiting.
-            os._exit(int(ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TRY_AGAIN))
+            os._exit(int(_exit_code(number)))
         self.signal = number
-        # Not by the log: the signal may have come in the middle of a line of it.
-        os.write(2, b"Asked to stop: finishing the step and saving a checkpoint. Ask again to stop at once.\n")
+        if self._cuts:
+            raise StopNow
+
+    @contextmanager
+    def cutting_short(self) -> Iterator[None]:
+        """Lets a request end what is done inside, by StopNow."""
+        if self:
+            raise StopNow
+        self._cuts = True
+        try:
+            yield
+        finally:
+            self._cuts = False
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Turns SIGINT and SIGTERM into a request while training runs."""
+def stop_requests(grace_seconds: float = 25.0) -> Iterator[StopRequest]:
+    """Turns SIGINT and SIGTERM into a request; the process ends `grace_seconds` after it, whatever it is doing.
+
+    Python calls a signal's handler between two lines of Python, and a step or
+    the compiling of one may take minutes. A thread that the system wakes
+    therefore keeps the time, and obeys whoever asks a second time.
+    """
     request = StopRequest()
-    before = {number: signal.signal(number, request.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    bell, rope = socket.socketpair()
+    rope.setblocking(False)
+    rope_before = signal.set_wakeup_fd(rope.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, request.receive) for number in _SIGNALS}
+    watch = threading.Thread(target=_keep_time, args=(bell, grace_seconds), name="stop-watch", daemon=True)
+    watch.start()
     try:
         yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(rope_before)
+        rope.close()
+        watch.join()
+        bell.close()
+
+
+def _keep_time(bell: socket.socket, grace_seconds: float) -> None:
+    """Ends the process at the second signal, or where the first one's time is up; returns when the rope is let go."""
+    first, deadline = None, 0.0
+    while True:
+        bell.settimeout(None if first is None else max(0.001, deadline - time.monotonic()))
+        try:
+            rung = bell.recv(16)
+        except TimeoutError:
+            _end(first, f"No checkpoint within {grace_seconds:g} s (--grace_seconds): the one before stands.\n")
+        if not rung:
+            return
+        for number in rung:
+            if number not in _SIGNALS:
+                continue
+            if first is not None:
+                # The user insists: no clean-up may keep them waiting.
+                _end(number, "")
+            first, deadline = number, time.monotonic() + grace_seconds
+            # Not by the log: whoever holds it may be the one who hangs.
+            os.write(2, b"Asked to stop: finishing the step and saving a checkpoint. Ask again to stop at once.\n")
+
+
+def _end(number: int | None, last_words: str) -> NoReturn:
+    os.write(2, last_words.encode())
+    os._exit(int(_exit_code(number)))
+
+
+def _exit_code(number: int | None) -> ExitCode:
+    return ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TRY_AGAIN

@@ -16,8 +16,10 @@ from efficientdet.types import GroundTruth
 from efficientdet_pipeline.errors import ExitCode, OptionsError, StoppedError
 from efficientdet_pipeline.options.train import TrainOptions
 from efficientdet_pipeline.training import checkpoints, devices
-from efficientdet_pipeline.training.fit import build_training_model, train
-from efficientdet_pipeline.training.keeper import Keeper, Places, Plan
+from efficientdet_pipeline.training.building import build_training_model
+from efficientdet_pipeline.training.fit import train
+from efficientdet_pipeline.training.keeper import Keeper
+from efficientdet_pipeline.training.plan import Places, Plan
 from efficientdet_pipeline.training.state import state_arrays
 from efficientdet_pipeline.training.step_tensorflow import TrainingModel
 
@@ -73,7 +75,10 @@ class Run:
                 last=folder / "last",
                 best=folder / "best",
                 results=folder / "results.csv",
+                curves=folder / "results.png",
                 tensorboard=folder / "tensorboard",
+                incidents=folder / "incidents.jsonl",
+                bad_steps=folder / "bad_steps.json",
             ),
             evaluate=self._evaluate,
             write_network=lambda path: path.write_text("name: tiny\n"),

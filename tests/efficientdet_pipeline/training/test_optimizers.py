@@ -38,11 +38,11 @@ def test_zero_gradients_stay_zero() -> None:
     [("sgd", keras.optimizers.SGD), ("adam", keras.optimizers.Adam), ("adamw", keras.optimizers.AdamW)],
 )
 def test_the_option_names_the_optimizer(name: str, kind: type) -> None:
-    optimizer = build_optimizer(TrainOptions(url_dataset="demo", optimizer=name, momentum=0.8), 0.1)
+    optimizer = build_optimizer(TrainOptions(url_dataset="demo", optimizer=name, momentum=0.8), 0.1, [])
     assert isinstance(optimizer, kind)
     assert getattr(optimizer, "momentum", None) == 0.8 or optimizer.beta_1 == 0.8
 
 
 def test_adamw_takes_the_decay_that_the_loss_then_leaves_out() -> None:
-    optimizer = build_optimizer(TrainOptions(url_dataset="demo", optimizer="adamw", weight_decay=0.01), 0.1)
+    optimizer = build_optimizer(TrainOptions(url_dataset="demo", optimizer="adamw", weight_decay=0.01), 0.1, [])
     assert optimizer.weight_decay == 0.01

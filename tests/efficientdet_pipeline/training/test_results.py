@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from efficientdet_pipeline.training.results import COLUMNS, Results, Scalars
+from efficientdet_pipeline.training.results import COLUMNS, Board, Results
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -50,7 +50,7 @@ def test_columns_that_another_version_or_a_user_added_do_no_harm(tmp_path: Path)
 
 
 def test_scalars_reach_the_disk_with_their_step(tmp_path: Path) -> None:
-    Scalars(tmp_path).write({"train/loss": 0.5, "eval/AP": 0.25}, step=7)
+    Board(tmp_path).write({"train/loss": 0.5, "eval/AP": 0.25}, step=7)
     (file,) = tmp_path.iterdir()
     found = {}
     for record in tf.data.TFRecordDataset(str(file)):

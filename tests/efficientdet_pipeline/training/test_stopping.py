@@ -1,4 +1,4 @@
-"""Asked once, a run finishes its step; asked twice, it ends at once."""
+"""Asked once, a run finishes its step in time; asked twice, it ends at once."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from efficientdet_pipeline.errors import ExitCode
-from efficientdet_pipeline.training.stopping import StopRequest, stop_requests
+from efficientdet_pipeline.training.stopping import StopNow, StopRequest, stop_requests
 
 INSISTENT = """
 import os, signal, sys
@@ -19,6 +19,27 @@ with stop_requests() as request:
     os.kill(os.getpid(), getattr(signal, sys.argv[1]))
     print("not reached")
 """
+# A step that no line of Python can interrupt, as TensorFlow's are.
+BUSY = """
+import hashlib, os, signal, sys, threading, time
+from efficientdet_pipeline.training.stopping import stop_requests
+
+def ask():
+    for name in sys.argv[2:]:
+        time.sleep(0.3)
+        os.kill(os.getpid(), getattr(signal, name))
+
+with stop_requests(float(sys.argv[1])):
+    threading.Thread(target=ask, daemon=True).start()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+print("not reached")
+"""
+
+
+def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 def test_nothing_is_asked_at_first() -> None:
@@ -40,10 +61,36 @@ def test_the_handlers_of_before_are_put_back() -> None:
     with pytest.raises(KeyError), stop_requests():
         raise KeyError
     assert {number: signal.getsignal(number) for number in before} == before
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 @pytest.mark.parametrize(("second", "exit_code"), [("SIGINT", 130), ("SIGTERM", 75)])
 def test_a_second_signal_ends_at_once(second: str, exit_code: int) -> None:
-    ended = subprocess.run([sys.executable, "-c", INSISTENT, second], capture_output=True, text=True, check=False)
+    ended = run(INSISTENT, second)
     assert (ended.returncode, ended.stdout) == (exit_code, "")
     assert "Traceback" not in ended.stderr
+
+
+def test_a_second_signal_ends_a_long_step_too() -> None:
+    ended = run(BUSY, "100", "SIGTERM", "SIGINT")
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr.count("Ask again to stop at once") == 1
+
+
+def test_a_step_that_takes_too_long_is_not_waited_for() -> None:
+    ended = run(BUSY, "0.5", "SIGTERM")
+    assert (ended.returncode, ended.stdout) == (75, "")
+    assert "No checkpoint within 0.5 s (--grace_seconds): the one before stands." in ended.stderr
+
+
+def test_what_may_be_cut_short_is_cut_short() -> None:
+    with stop_requests() as request:
+        with pytest.raises(StopNow), request.cutting_short():
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(StopNow), request.cutting_short():
+            pytest.fail("it began")
+    with stop_requests() as request:
+        with request.cutting_short():
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        assert request

@@ -1,0 +1,83 @@
+"""What is said of an epoch."""
+
+import logging
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from efficientdet_pipeline.training.progress import Progress, duration
+
+LOGS = {"class_loss": 0.5, "loss": 1.25, "bad_steps": 0.0, "gradient_norm": 9.0, "step_loss": 7.0}
+
+
+def progress(*, bar: bool, waiting: float | None = None) -> Progress:
+    meter = None if waiting is None else SimpleNamespace(seconds=waiting)
+    made = Progress(steps=4, epochs=3, batch_size=8, waiting=meter, bar=bar)
+    made.set_model(SimpleNamespace(last_learning_rate=lambda: 0.0125))
+    return made
+
+
+def test_an_epoch_ends_with_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    told = progress(bar=False, waiting=0.0)
+    logs = dict(LOGS)
+    with caplog.at_level(logging.INFO):
+        told.on_epoch_begin(1)
+        for batch in range(4):
+            told.on_train_batch_end(batch, logs)
+        told.on_epoch_end(1, logs)
+    (line,) = caplog.messages
+    assert re.fullmatch(
+        r"epoch 2/3: loss 1\.25, class loss 0\.5, learning rate 0\.013, [\d.]+ photos/s, 0% waiting for data, "
+        r"(memory [\d.]+ GB, )?\d+ s left, took \d+ s",
+        line,
+    )
+    assert logs["photos_per_second"] > 0
+    assert logs["data_wait"] == 0
+
+
+def test_the_wait_for_data_is_a_share_of_the_epoch() -> None:
+    told = progress(bar=False, waiting=0.0)
+    logs = dict(LOGS)
+    told.on_epoch_begin(0)
+    for batch in range(4):
+        told.on_train_batch_end(batch, logs)
+        told.waiting.seconds += 1000.0
+    told.on_epoch_end(0, logs)
+    assert logs["data_wait"] == 1.0
+
+
+def test_a_terminal_sees_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    told = progress(bar=True)
+    told.on_epoch_begin(0)
+    for batch in range(4):
+        told.on_train_batch_end(batch, {**LOGS, "bad_steps": 2.0})
+    told.on_epoch_end(0, dict(LOGS))
+    shown = capsys.readouterr().err
+    assert "epoch 1/3: 100%" in shown
+    assert "loss 1.25, class loss 0.5, learning rate 0.013" in shown
+    assert "2 bad steps in a row" in shown
+
+
+def test_an_epoch_that_is_cut_short_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    told = progress(bar=False)
+    with caplog.at_level(logging.INFO):
+        told.on_epoch_begin(0)
+        told.on_train_batch_end(0, LOGS)
+        told.on_epoch_end(0, dict(LOGS))
+    assert caplog.messages == []
+
+
+def test_the_rest_of_an_epoch_that_is_continued_makes_it_whole(caplog: pytest.LogCaptureFixture) -> None:
+    told = progress(bar=False)
+    told.first_step = 3
+    with caplog.at_level(logging.INFO):
+        told.on_epoch_begin(0)
+        told.on_train_batch_end(0, LOGS)
+        told.on_epoch_end(0, dict(LOGS))
+    assert caplog.messages[0].startswith("epoch 1/3")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
