@@ -20,6 +20,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow tests
 	$(BIN)/python benchmarks/run_all.py
 
 docs: $(VENV)/.installed

@@ -9,7 +9,12 @@ HERE = Path(__file__).resolve().parent
 BENCHMARKS = {
     "train_step.json": ["train_step.py"],
     "train_step_memory.json": ["train_step.py", "--no_yardstick"],
+    "loader.json": ["loader.py"],
+    "doctor.json": ["doctor.py"],
     "bccd.json": ["bccd.py"],
+    "bccd_quick.json": ["bccd.py", "--num_epochs=15"],
+    "bccd_defaults.json": ["bccd.py", "--config="],
+    "mill.json": ["mill.py"],
     "help.json": ["help.py"],
 }
 
@@ -19,7 +24,7 @@ def main() -> int:
     (HERE / "results").mkdir(exist_ok=True)
     failed = 0
     for name, (script, *options) in BENCHMARKS.items():
-        if script == "bccd.py" and not os.environ.get("EFFICIENTDET_TEST_DATA"):
+        if script in {"bccd.py", "doctor.py", "loader.py", "mill.py"} and not os.environ.get("EFFICIENTDET_TEST_DATA"):
             print(f"{script} is left out: EFFICIENTDET_TEST_DATA is not set.")
             continue
         print(f"== {script}", flush=True)

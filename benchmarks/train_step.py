@@ -26,7 +26,7 @@ from efficientdet.types import GroundTruth
 
 from efficientdet_pipeline.options.train import TrainOptions
 from efficientdet_pipeline.training import devices
-from efficientdet_pipeline.training.fit import build_training_model
+from efficientdet_pipeline.training.building import build_training_model
 
 
 def yardstick(size: int, batch: int) -> Callable[[], None]:

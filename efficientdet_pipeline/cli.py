@@ -9,11 +9,13 @@ from types import FrameType
 
 from absl import logging
 
+from efficientdet_pipeline import backend
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
 from efficientdet_pipeline.console import hush, set_up_console, silent_native_log
 from efficientdet_pipeline.errors import (
     ExitCode,
     OptionsError,
+    OutOfMemoryError,
     PipelineError,
     StoppedError,
     exit_code_of,
@@ -38,9 +40,9 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
     set_up_console()
     signal.signal(signal.SIGTERM, _stop_softly)
     try:
-        _run(arguments, mode)
+        code = _run(arguments, mode)
         sys.stdout.flush()
-        return ExitCode.DONE
+        return code
     except KeyboardInterrupt:
         logging.error("Stopped by Ctrl-C. What was finished is kept; the same command continues.")
         return ExitCode.INTERRUPTED
@@ -51,19 +53,22 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
         logging.error("%s", sentence_of(error))
         if _wants_traceback(arguments):
             traceback.print_exc()
+        if argv is None and isinstance(error, OutOfMemoryError) and error.continuation:
+            # Only the end of a process gives back all memory of an accelerator.
+            os.execv(sys.executable, [sys.executable, *error.continuation])
         return exit_code_of(error)
 
 
-def _run(arguments: list[str], mode: str | None) -> None:
+def _run(arguments: list[str], mode: str | None) -> ExitCode:
     reader = _reader()
     classes, summaries = reader.classes, {name: each.summary for name, each in MODES.items()}
     if _FULL_HELP & set(arguments):
         print(full_help_text(classes, summaries))
-        return
+        return ExitCode.DONE
     if _HELP & set(arguments):
         asked = mode or _mode_asked_for(arguments)
         print(help_text(asked, classes[asked], summaries))
-        return
+        return ExitCode.DONE
     sources = reader.read(_with_mode(arguments, mode) if mode else arguments, os.environ)
     _warn_of_options_without_effect(sources)
 
@@ -75,12 +80,13 @@ def _run(arguments: list[str], mode: str | None) -> None:
         logging.warning("--hparams: %s has no effect here: %s.", key, reason)
     options = reader.build(sources, hparams.options)
     _prepare_environment(debug=options.debug)
+    backend.choose(getattr(options, "backend", None))
     if options.debug:
         logging.set_verbosity(logging.DEBUG)
     refuse_old_processor()
     with silent_native_log(unless=options.debug):
         runner = MODES[sources.mode].runner()
-    runner(options, sources, hparams)
+    return runner(options, sources, hparams) or ExitCode.DONE
 
 
 def _reader() -> Reader:

@@ -13,6 +13,7 @@ class ExitCode(IntEnum):
 
     DONE = 0
     OPTIONS = 2
+    WARNINGS = 3
     DATA = 65
     MISSING = 66
     BUG = 70
@@ -24,6 +25,7 @@ class ExitCode(IntEnum):
 EXIT_CODE_MEANING: dict[ExitCode, str] = {
     ExitCode.DONE: "done (also `--help`, `--helpfull`)",
     ExitCode.OPTIONS: "wrong, missing or contradictory options; a batch larger than the data",
+    ExitCode.WARNINGS: "`--mode=doctor` found something to mend, though nothing that a training would fail of",
     ExitCode.DATA: "data or archive bad or without usable photos; hash differs; checkpoint damaged",
     ExitCode.MISSING: "path missing, or HTTP 404",
     ExitCode.BUG: "our own bug; please report it with `--traceback`",
@@ -51,6 +53,18 @@ class OptionsError(PipelineError):
     def __init__(self, message: str, *, option: str | None = None):
         super().__init__(message)
         self.option = option
+
+
+class OutOfMemoryError(OptionsError):
+    """A batch that does not fit.
+
+    `continuation` are a Python's arguments: the program that says which batch
+    fits, once this process has given back its memory.
+    """
+
+    def __init__(self, message: str, *, continuation: tuple[str, ...] = ()):
+        super().__init__(message, option="batch_size")
+        self.continuation = continuation
 
 
 class DataError(PipelineError):

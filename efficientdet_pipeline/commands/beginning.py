@@ -1,5 +1,6 @@
 """The beginning of a run: its folder, whether it may be continued, and what is said of its options."""
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,8 +36,13 @@ class Beginning:
 
 
 @contextmanager
-def begin(options: Any, read: Sources, hparams: Any) -> Iterator[Beginning]:
-    """Opens the run that the options name, new or begun, and holds it."""
+def begin(options: Any, read: Sources, hparams: Any, *, is_chief: bool = True) -> Iterator[Beginning]:
+    """Opens the run that the options name, new or begun, and holds it.
+
+    Args:
+      is_chief: whether this process holds and writes it; the others of a
+        training on many look on.
+    """
     name = model_name(options)
     overrides = network_overrides(options, hparams)
     # A wrong name is told before anything is written.
@@ -54,16 +60,17 @@ def begin(options: Any, read: Sources, hparams: Any) -> Iterator[Beginning]:
         },
     )
     folder = run_folder(options, identity.run_name(name, shape))
-    with locked(folder.path):
-        if options.overwrite:
+    with locked(folder.path) if is_chief else contextlib.nullcontext():
+        if options.overwrite and is_chief:
             empty_folder(folder)
         before = records.read_json(folder.metadata)
         begun_with = before.get("shaping")
         if begun_with is not None:
             identity.refuse_another(str(folder.path), begun_with, shape)
-        log_to_file(folder.log)
-        announce(folder.path, options, read, hparams)
-        records.write_args(folder.args, options, sources_of(read, hparams))
+        if is_chief:
+            log_to_file(folder.log)
+            announce(folder.path, options, read, hparams)
+            records.write_args(folder.args, options, sources_of(read, hparams))
         last = checkpoints.find_checkpoint(folder.last)
         yield Beginning(
             folder=folder,
@@ -72,10 +79,17 @@ def begin(options: Any, read: Sources, hparams: Any) -> Iterator[Beginning]:
             image_size=image_size,
             shape=shape,
             begun=last is not None,
-            finished=last is not None and before.get(finished_key(options.mode), 0) >= options.num_epochs,
+            finished=last is not None and _is_finished(before, options),
         )
 
 
-def finished_key(mode: str) -> str:
-    """Returns the field of metadata.json that says after how many epochs a mode came to its end."""
-    return f"epochs_finished_by_{mode}"
+def finished_with(options: Any) -> dict[str, Any]:
+    """Returns the fields of metadata.json that say after how many epochs, and how patiently, a mode came to its end."""
+    return {f"epochs_finished_by_{options.mode}": options.num_epochs, "patience_at_the_end": options.patience}
+
+
+def _is_finished(metadata: dict[str, Any], options: Any) -> bool:
+    had = metadata.get("patience_at_the_end", 0)
+    # A run that may have ended early goes on where it is given more patience.
+    is_more_patient = had > 0 and not 0 < options.patience <= had
+    return metadata.get(f"epochs_finished_by_{options.mode}", 0) >= options.num_epochs and not is_more_patient

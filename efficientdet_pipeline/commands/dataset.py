@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from absl import logging
 
 from efficientdet_pipeline.commands import metadata
 from efficientdet_pipeline.commands.announcement import announce, sources_of
+from efficientdet_pipeline.commands.engine import engine
+from efficientdet_pipeline.commands.labels import read_label_aliases, read_label_map
 from efficientdet_pipeline.commands.photos import data_identity, find_photos, progress_bar
 from efficientdet_pipeline.console import log_to_file, suggest
-from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs.folder import empty_folder, run_folder
 from efficientdet_pipeline.runs.lock import locked
@@ -19,11 +20,19 @@ from tfrmod import convert, manifest
 from tfrmod.checks import CODES
 from tfrmod.errors import DatasetError
 
+__all__ = ["conversion_options", "make_shards", "read_label_map", "run", "tell"]
+
 FILES_NAMED = 5
+CLASSES_NAMED = 20
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
     """Converts the photos that the options name."""
+    if options.prefix:
+        from efficientdet_pipeline.commands import converters
+
+        converters.run(options, read, hparams)
+        return
     identity = data_identity(options)
     folder = run_folder(options, f"dataset-{identity[:8]}")
     with locked(folder.path):
@@ -35,9 +44,10 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         made = make_shards(options, folder.records_path, identity, label_map=hparams.label_map)
         logging.info("Shards and manifest are in %s", folder.records_path)
         update_json(folder.metadata, metadata.of_data(options, made))
-        shards = [f"--train_file_pattern={made.pattern('train')}"]
-        shards.append(f"--val_file_pattern={made.pattern('val')}" if "val" in made.splits else "--mode=train")
-        suggest(*shards)
+        if "train" in made.splits:  # Photos without labels have none.
+            shards = [f"--train_file_pattern={made.pattern('train')}"]
+            shards.append(f"--val_file_pattern={made.pattern('val')}" if "val" in made.splits else "--mode=train")
+            suggest(*shards)
 
 
 def make_shards(
@@ -46,14 +56,40 @@ def make_shards(
     """Returns the manifest of the shards in `records`; makes them where they are not there yet.
 
     Args:
+      options: of the mode.
+      records: the folder of the shards.
       identity: of the photos, from `data_identity`.
       label_map: {id: name} of --hparams, where no option gives one.
       image_size: of the network's canvas, for hparams_config.yaml.
     """
-    wanted = read_label_map(options.label_map) or label_map
+    conversion = conversion_options(options, identity, label_map=label_map, image_size=image_size)
+    made = _made_before(records, conversion)
+    if made is not None:
+        logging.info("The shards in %s are up to date.", records)
+        return made
+    workers = engine(options, records / "beam")
+    photos = find_photos(options)
+    with progress_bar("converting", "photo") as show:
+        made = convert.convert(
+            photos, records, conversion, on_progress=lambda what, done, total: show(done, total), workers=workers
+        )
+    tell(made, made.folder / convert.PROBLEMS_FILE)
+    return made
+
+
+def conversion_options(
+    options: Any, identity: str, *, label_map: Any = None, image_size: int | str | None = None
+) -> convert.ConvertOptions:
+    """Returns what the options say of the conversion; see `make_shards` for the arguments.
+
+    Raises:
+      OptionsError: they cannot be meant so.
+    """
     try:
-        conversion = convert.ConvertOptions(
-            label_map=wanted,
+        return convert.ConvertOptions(
+            label_map=read_label_map(options.label_map) or label_map,
+            label_aliases=read_label_aliases(options.label_aliases),
+            source_format=options.source_format or None,
             train_set=options.train_set or None,
             val_set=options.val_set or None,
             train_valid_split=options.train_valid_split,
@@ -62,20 +98,17 @@ def make_shards(
             num_shards=options.num_shards,
             strict=options.strict,
             num_workers=options.num_workers or None,
+            max_images=options.num_images or None,
+            skip_difficult=options.ignore_difficult_instances,
+            prepare_size=options.prepare_size,
+            verify=not options.no_verify,
+            include_masks=options.include_masks,
             image_size=image_size,
             dataset=identity,
         )
     except ValueError as error:
-        raise OptionsError(str(error), option="label_map") from None
-    made = _made_before(records, conversion)
-    if made is not None:
-        logging.info("The shards in %s are up to date.", records)
-        return made
-    photos = find_photos(options)
-    with progress_bar("converting", "photo") as show:
-        made = convert.convert(photos, records, conversion, on_progress=lambda what, done, total: show(done, total))
-    _tell(made)
-    return made
+        named = [word for word in str(error).split() if hasattr(options, word)]
+        raise OptionsError(str(error), option=next(iter(named), None)) from None
 
 
 def _made_before(records: Path, conversion: convert.ConvertOptions) -> manifest.Manifest | None:
@@ -88,37 +121,17 @@ def _made_before(records: Path, conversion: convert.ConvertOptions) -> manifest.
     return made if made.options == conversion.shaping() else None
 
 
-def read_label_map(given: str) -> dict[int, str] | None:
-    """Returns {id: name} from a YAML file or from names separated by commas."""
-    if not given:
-        return None
-    if not given.endswith((".yaml", ".yml", ".json")):
-        is_list = Path(given).is_file()
-        names = Path(given).read_text(encoding="utf-8-sig").splitlines() if is_list else given.split(",")
-        return dict(enumerate((name.strip() for name in names if name.strip() or not is_list), start=1))
-    try:
-        content = yaml.safe_load(Path(given).read_text(encoding="utf-8"))
-        content = content.get("label_map", content)
-        return {int(class_id): str(name) for class_id, name in content.items()}
-    except FileNotFoundError:
-        raise MissingError(f"label_map names a file that is not there: {given!r}. Check --label_map.") from None
-    except (yaml.YAMLError, AttributeError, ValueError) as error:
-        raise OptionsError(
-            f"label_map must be a YAML file of `id: name` lines, or names separated by commas. Received {given!r}: "
-            f"{error}.",
-            option="label_map",
-        ) from None
-
-
-def _tell(made: manifest.Manifest) -> None:
+def tell(made: manifest.Manifest, problems: Path) -> None:
+    """Says what the shards hold and what was wrong with the data; all of that is in the file `problems`."""
     for name, split in made.splits.items():
-        classes = ", ".join(f"{label} {count:,}" for label, count in split.boxes_per_class.items())
+        met = [f"{label} {count:,}" for label, count in split.boxes_per_class.items() if count]
+        classes = ", ".join(met[:CLASSES_NAMED]) + (f" … {len(met)} classes" if len(met) > CLASSES_NAMED else "")
         empty = f", {split.num_negatives} without objects" if split.num_negatives else ""
         logging.info("%-5s %d photos%s, %d boxes (%s)", name, split.num_images, empty, split.num_boxes, classes)
     for code, problem in made.problems.items():
         logging.warning("%d × %s: %s", problem.count, CODES[code], _few(problem.files))
     if made.problems:
-        logging.info("All of it is listed in %s", made.folder / convert.PROBLEMS_FILE)
+        logging.info("All of it is listed in %s", problems)
 
 
 def _few(names: tuple[str, ...]) -> str:

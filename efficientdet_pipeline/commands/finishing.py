@@ -11,16 +11,15 @@ import numpy as np
 from absl import logging
 from efficientdet.inputs import fit_to_canvas
 
+from efficientdet_pipeline.commands import handover
 from efficientdet_pipeline.commands.network import Network
 from efficientdet_pipeline.commands.scoring import Scorer
-from efficientdet_pipeline.commands.shards import Shards
 from efficientdet_pipeline.console import suggest
 from efficientdet_pipeline.data.batches import boxes_in_pixels
 from efficientdet_pipeline.data.order import all_records
 from efficientdet_pipeline.data.records import decode_photo, parse_record
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation import format_table, write_metrics
-from efficientdet_pipeline.exporting import export
 from efficientdet_pipeline.inference.detected import per_image
 from efficientdet_pipeline.inference.images import write_image
 from efficientdet_pipeline.inference.pictures import contact_sheet, draw_comparison
@@ -30,12 +29,11 @@ from efficientdet_pipeline.training import checkpoints
 PHOTOS_DRAWN = 8
 
 
-def finish(
-    options: Any, folder: RunFolder, network: Network, shards: Shards, detector: keras.Model, scorer: Scorer | None
-) -> None:
+def finish(options: Any, folder: RunFolder, network: Network, detector: keras.Model, scorer: Scorer | None) -> None:
     """Leaves the run as a user wants to find it; after --mode=train that is the checkpoint alone."""
     if scorer is None:
-        logging.info("Done. Checkpoint: %s", folder.last)
+        logging.info("\nDone.")
+        _say_where(("checkpoint", folder.last), ("losses", folder.results), ("curves", folder.curves))
         suggest("--mode=export", f"--model_dir={folder.path}")
         return
     best = checkpoints.find_checkpoint(folder.best) or checkpoints.find_checkpoint(folder.last)
@@ -50,47 +48,53 @@ def finish(
     write_metrics(folder.metrics, metrics, marker["epoch"])
     if options.eval_name:
         write_metrics(folder.metrics.with_name(f"metrics_{options.eval_name}.json"), metrics, marker["epoch"])
-    picture = draw_validation(folder.pictures, network, shards, scorer)
+    picture = draw_validation(folder.pictures, network, scorer)
     logging.info("Exporting the best checkpoint (epoch %d).", marker["epoch"])
-    exported = export(
-        detector, network.config, folder.export_path, label_map=network.label_map, hparams=network.hparams
-    )
+    exported = handover.exported(detector, network, best, folder.export_path)
     logging.info("\nDone: epoch %d is the best of this run.\n%s\n", marker["epoch"], format_table(marker["metrics"]))
-    for what, path in (
+    _say_where(
         ("metrics", folder.metrics),
+        ("every epoch", folder.results),
+        ("curves", folder.curves),
         ("picture", picture),
+        ("checkpoint", best),
         ("saved model", exported.saved_model),
         ("frozen graph", exported.frozen_graph),
-    ):
-        logging.info("%-12s  %s", what, path)
+    )
     _say_next(exported.saved_model)
 
 
 def say_finished(folder: RunFolder, options: Any) -> None:
     """Tells that there is nothing left to do."""
     logging.info(
-        "The run %s is finished with %d epochs. A larger --num_epochs extends it, --overwrite begins it anew.",
+        "The run %s is finished with %d epochs. A larger --num_epochs extends it%s, --overwrite begins it anew.",
         folder.path,
         options.num_epochs,
+        ", a larger --patience too" if options.patience else "",
     )
     if (folder.export_path / "saved_model").exists():
         _say_next(folder.export_path / "saved_model")
 
 
-def draw_validation(pictures: Path, network: Network, shards: Shards, scorer: Scorer) -> Path:
+def draw_validation(pictures: Path, network: Network, scorer: Scorer) -> Path:
     """Draws truth beside detections for the first validation photos; returns the sheet's path."""
+    pictures.mkdir(parents=True, exist_ok=True)
+    sheet = pictures / "validation.png"
+    write_image(sheet, contact_sheet(compared(network, scorer, count=PHOTOS_DRAWN), columns=2))
+    return sheet
+
+
+def compared(network: Network, scorer: Scorer, *, count: int) -> list[np.ndarray]:
+    """Returns the first validation photos, each with the truth beside what is detected now."""
     drawn = []
-    for serialized in all_records(shards.val).take(PHOTOS_DRAWN):
+    for serialized in all_records(scorer.files).take(count):
         record = parse_record(serialized)
         photo = decode_photo(record.encoded)
         image, scale = fit_to_canvas(photo, network.config)
         found = per_image(scorer.detect(image[None], scale[None], np.array([photo.shape[:2]], np.int32)))[0]
         truth = (boxes_in_pixels(record, photo).numpy(), record.class_ids.numpy())
         drawn.append(draw_comparison(np.asarray(photo), truth, found, label_map=network.label_map, min_score=0.3))
-    pictures.mkdir(parents=True, exist_ok=True)
-    sheet = pictures / "validation.png"
-    write_image(sheet, contact_sheet(drawn, columns=2))
-    return sheet
+    return drawn
 
 
 def _last_row(folder: RunFolder) -> dict[str, Any]:
@@ -100,6 +104,12 @@ def _last_row(folder: RunFolder) -> dict[str, Any]:
     return {
         name: json.loads(value) for name, value in row.items() if value and (name.startswith("A") or name == "epoch")
     }
+
+
+def _say_where(*places: tuple[str, Path]) -> None:
+    for what, path in places:
+        if path.exists():
+            logging.info("%-12s  %s", what, path)
 
 
 def _say_next(saved_model: Path) -> None:

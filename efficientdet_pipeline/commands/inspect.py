@@ -4,124 +4,146 @@ from pathlib import Path
 from typing import Any
 
 import efficientdet
-import numpy as np
-import tensorflow as tf
 from absl import logging
 from efficientdet.cost import model_cost
-from efficientdet.inputs import fit_to_canvas
 
 from efficientdet_pipeline.commands.network import Network, describe, model_name
+from efficientdet_pipeline.commands.photos import progress_bar
+from efficientdet_pipeline.commands.samples import augmentation, samples
 from efficientdet_pipeline.commands.shards import named_classes
 from efficientdet_pipeline.commands.variation import variation
-from efficientdet_pipeline.data.batches import boxes_in_pixels
-from efficientdet_pipeline.data.order import all_records
-from efficientdet_pipeline.data.records import decode_photo, parse_record
-from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.inference.draw import draw_detections
-from efficientdet_pipeline.inference.images import write_image
-from efficientdet_pipeline.inference.pictures import contact_sheet
-from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.inference.draw import class_color, load_font
+from efficientdet_pipeline.inspection.album import PAGE, Album
+from efficientdet_pipeline.inspection.counts import Contents, count_splits, split_names
+from efficientdet_pipeline.inspection.drawing import Brush
+from efficientdet_pipeline.options.hparams import network_overrides, read_hparams
+from efficientdet_pipeline.options.inspect import InspectOptions
 from efficientdet_pipeline.options.reader import Sources
-from efficientdet_pipeline.options.train import TrainOptions
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import find_run
 from tfrmod import manifest
+
+FAULTS_SAID = 3
+CLASSES_SAID = 8
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
     """Shows the records or the model."""
     if options.what == "model":
-        _show_model(describe(model_name(options), network_overrides(options, hparams), {}))
-    else:
-        _show_records(options, hparams)
-
-
-def _show_model(network: Network) -> None:
-    logging.info("%s", model_cost(efficientdet.build_model(network.config)).table())
-
-
-def _show_records(options: Any, hparams: Any) -> None:
-    files, used = _files(options)
-    counts = manifest.count_shards(",".join(files))
-    label_map = named_classes(hparams.label_map) or counts.label_map
-    network = describe(
-        used.get("model_name") or model_name(options),
-        {"num_classes": max(1, counts.num_classes), **_used_size(used), **network_overrides(options, hparams)},
-        label_map,
+        network = describe(model_name(options), network_overrides(options, hparams), {})
+        logging.info("%s", model_cost(efficientdet.build_model(network.config)).table())
+        return
+    files, shown, used, names = _files(options)
+    of_run = read_hparams(used.get("hparams") or "", "the run's args.yaml", InspectOptions)
+    folder = _output_folder(options.save_samples_dir)
+    with progress_bar("reading", "shard") as show:
+        contents = count_splits(files, {**names, **named_classes(hparams.label_map or of_run.label_map)}, show)
+    network = _network(options, {**used, "hparams": of_run.network}, hparams, contents)
+    vary = None
+    given = {*read.given, *hparams.options}
+    if "close_mosaic" in given and not read.source_of("close_mosaic").startswith("--augment_"):
+        logging.warning("--close_mosaic has no effect here: samples are shown as in the first epoch.")
+    if not options.eval:
+        vary = variation(augmentation(options, used, given), network.config)
+    album = Album(
+        folder=folder,
+        contents=contents,
+        config=network.config,
+        brush=Brush(class_color, load_font, contents.label_map),
+        source=options.file_pattern or str(next(iter(files.values()))[0].parent),
+        is_varied=vary is not None,
     )
-    show = _as_evaluated(network) if options.eval else _as_trained(network, options, used)
-    folder = Path(options.save_samples_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
-    for number, serialized in enumerate(all_records(files).take(options.samples)):
-        image, boxes, class_ids = show(serialized, number)
-        picture = draw_detections(image, boxes, class_ids, label_map=label_map)
-        write_image(folder / f"sample{number}.jpg", picture)
-        drawn.append(picture)
-    write_image(folder / "samples.png", contact_sheet(drawn))
-    logging.info(
-        "%d photos, %d of them without objects, %d boxes (%s)",
-        counts.num_images,
-        counts.num_negatives,
-        counts.num_boxes,
-        ", ".join(f"{name} {count:,}" for name, count in counts.boxes_per_class.items()),
+    drawn = album.write(
+        samples(
+            [place for split in contents.splits if split.name in shown for place in split.places],
+            options.samples,
+            network.config,
+            vary,
+            seed=options.tf_random_seed,
+            skip_crowd=vary is not None and used.get("skip_crowd_during_training", True),
+        )
     )
-    logging.info("%d samples drawn in %s", len(drawn), folder)
+    _tell(contents, folder, drawn)
 
 
-def _files(options: Any) -> tuple[list[str], dict[str, Any]]:
-    """Returns the shards, and the options of the run they belong to."""
+def _files(options: Any) -> tuple[dict[str, list[Path]], set[str], dict[str, Any], dict[int, str]]:
+    """Returns shards by split, the splits that samples are taken of, and the run's options and names of classes."""
     if options.file_pattern:
-        return [str(path) for path in manifest.shard_files(options.file_pattern)], {}
+        files = split_names(manifest.shard_files(options.file_pattern))
+        return files, set(files), {}, {}
     folder = find_run(options)
-    used = records.read_args(folder.args)
+    used, names = records.read_args(folder.args), {}
+    wanted = "val" if options.eval else "train"
     if folder.manifest.exists():
         made = manifest.Manifest.load(folder.manifest)
-        split = "val" if options.eval and "val" in made.splits else "train"
-        return [str(made.folder / shard.name) for shard in made.splits[split].files], used
-    pattern = used.get("val_file_pattern" if options.eval else "train_file_pattern")
-    if not pattern:
+        names = made.label_map
+        files = {name: [made.folder / shard.name for shard in split.files] for name, split in made.splits.items()}
+    else:
+        patterns = {name: used.get(f"{name}_file_pattern") for name in ("train", "val")}
+        files = {name: list(manifest.shard_files(pattern)) for name, pattern in patterns.items() if pattern}
+    if not files.get(wanted):
         raise OptionsError(
-            f"file_pattern must name shards. Received nothing, and the run {folder.path} has none; "
+            f"file_pattern must name shards. Received nothing, and the run {folder.path} has no {wanted} shards; "
             "try --file_pattern='shards/train-*'.",
             option="file_pattern",
         )
-    return [str(path) for path in manifest.shard_files(pattern)], used
+    return {name: paths for name, paths in files.items() if paths}, {wanted}, used, names
 
 
-def _used_size(used: dict[str, Any]) -> dict[str, Any]:
-    return {"image_size": used["image_size"]} if used.get("image_size") else {}
+def _output_folder(name: str) -> Path:
+    """Returns the folder that pictures go to, made before an hour of reading may be in vain."""
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise OptionsError(
+            f"save_samples_dir must be a folder, or a name that is free. Received {name!r}, where a file is; "
+            "try --save_samples_dir=tfrecord_samples.",
+            option="save_samples_dir",
+        ) from None
+    return folder
 
 
-def _as_evaluated(network: Network) -> Any:
-    def show(serialized: tf.Tensor, number: int) -> Any:
-        record = parse_record(serialized)
-        photo = decode_photo(record.encoded)
-        image, scale = fit_to_canvas(photo, network.config)
-        return _pixels(image, network), (boxes_in_pixels(record, photo) / scale).numpy(), record.class_ids.numpy()
-
-    return show
-
-
-def _as_trained(network: Network, options: Any, used: dict[str, Any]) -> Any:
-    known = {name: value for name, value in used.items() if name in TrainOptions.__dataclass_fields__}
-    vary = variation(TrainOptions(**{**known, "mode": "train", "url_dataset": "inspected"}), network.config)
-
-    def show(serialized: tf.Tensor, number: int) -> Any:
-        record = parse_record(serialized)
-        photo = decode_photo(record.encoded)
-        seed = tf.constant([options.tf_random_seed, number], tf.int64)
-        image, boxes, class_ids = vary(photo, boxes_in_pixels(record, photo), record.class_ids, seed)
-        return _pixels(image, network), boxes.numpy(), class_ids.numpy()
-
-    return show
+def _network(options: Any, used: dict[str, Any], hparams: Any, contents: Contents) -> Network:
+    classes = max([1, *contents.label_map])
+    size = {"image_size": used["image_size"]} if used.get("image_size") else {}
+    return describe(
+        options.model_name or used.get("model_name") or model_name(options),
+        {"num_classes": classes, **used["hparams"], **size, **network_overrides(options, hparams)},
+        contents.label_map,
+    )
 
 
-def _pixels(image: tf.Tensor, network: Network) -> np.ndarray:
-    """Returns a normalised canvas as the pixels it shows."""
-    config = network.config
-    values = np.asarray(image)
-    if config.scale_range:
-        values = (values + 1.0) * (255.0 / 2.0)
-    values = values * np.asarray(config.stddev_rgb) + np.asarray(config.mean_rgb)
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _tell(contents: Contents, folder: Path, drawn: int) -> None:
+    """Says in four lines what was found and where it is.
+
+    Raises:
+      DataError: records are damaged, or there are none.
+    """
+    for split in contents.splits:
+        boxes = split.boxes_of
+        classes = [f"{contents.label_map[class_id]} {count:,}" for class_id, count in boxes.most_common(CLASSES_SAID)]
+        classes += [f"{len(boxes) - len(classes):,} more classes"] if len(boxes) > len(classes) else []
+        logging.info(
+            "%s: %d photos, %d of them without objects, %d boxes (%s)",
+            *(split.name, split.num_images, split.num_negatives, split.num_boxes, ", ".join(classes) or "none"),
+        )
+        odd = ", ".join(f"{count:,} boxes {what}" for what, count in split.remarks.items())
+        if odd:
+            logging.warning("%s: %s.", split.name, odd)
+    logging.info("%d samples, sheets and charts are in %s", drawn, folder)
+    logging.info("All of it on one page: %s", folder / PAGE)
+    faults = contents.faults
+    if faults:
+        places = [f"{fault.place.file}, record {fault.place.record} at byte {fault.place.offset}" for fault in faults]
+        said = [f"{place} ({fault.what})" for place, fault in zip(places, faults[:FAULTS_SAID], strict=False)]
+        more = f"; and {len(faults) - len(said):,} more, listed on the page" if len(faults) > len(said) else ""
+        raise DataError(
+            f"{len(faults):,} damaged {'record' if len(faults) == 1 else 'records'} (counted from 0): "
+            f"{'; '.join(said)}{more}. Training would stop there. Make the shards again, or copy them again from where "
+            "they came."
+        )
+    if not any(split.num_images for split in contents.splits):
+        names = ", ".join(str(path) for split in contents.splits for path in split.files[:FAULTS_SAID])
+        raise DataError(f"The shards must hold records. They hold none: {names}. Check --file_pattern.")

@@ -62,7 +62,7 @@ def read_network(path: Path, options: Any, hparams: Any) -> Network:
             f"There is no description of the network at {path}. It lies beside every checkpoint of ours as "
             "hparams_config.yaml; name it by --path_yaml."
         ) from None
-    except (yaml.YAMLError, AttributeError, ValueError) as error:
+    except (yaml.YAMLError, AttributeError, ValueError, RecursionError) as error:
         raise OptionsError(f"{path} must be a YAML file of hyper-parameters. Reading it failed: {error}.") from None
     asked = options.model_name or getattr(options, "model_name_", "")
     described = content.pop("name", asked or DEFAULT_MODEL)

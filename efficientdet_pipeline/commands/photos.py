@@ -8,7 +8,6 @@ from typing import Any
 from tqdm import tqdm
 
 from efficientdet_pipeline.console import is_terminal
-from efficientdet_pipeline.demo_dataset import write_demo_dataset
 from efficientdet_pipeline.errors import MissingError
 from tfrmod import archive, download
 from tfrmod.errors import DatasetError
@@ -43,6 +42,8 @@ def find_photos(options: Any) -> Path:
     local = Path(place).expanduser()
     cache = cache_folder(options.cache_dir)
     if place == DEMO:
+        from efficientdet_pipeline.demo_dataset import write_demo_dataset  # It alone needs OpenCV.
+
         local = write_demo_dataset(cache / "downloads" / "demo.zip")
     elif local.is_dir():
         return local
@@ -57,12 +58,15 @@ def find_photos(options: Any) -> Path:
             )
     elif options.dataset_sha256:
         _verify(local, options.dataset_sha256)
-    if options.url_dataset and options.data_dir:
-        target = Path(options.data_dir)
-    else:
-        target = cache / "datasets" / f"{local.stem}-{archive.zip_fingerprint(local)[:12]}"
-    with progress_bar("unpacking", "B") as show:
-        return archive.extract(local, target, on_progress=show)
+    target = Path(options.data_dir) if options.url_dataset and options.data_dir else None
+    try:
+        target = target or cache / "datasets" / f"{local.stem}-{archive.zip_fingerprint(local)[:12]}"
+        with progress_bar("unpacking", "B") as show:
+            return archive.extract(local, target, on_progress=show)
+    except archive.DamagedArchiveError:
+        if is_address(place):
+            download.forget(local)  # Or the same command would find the same damaged file for ever.
+        raise
 
 
 def _verify(path: Path, expected: str) -> None:

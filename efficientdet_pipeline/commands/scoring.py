@@ -33,7 +33,7 @@ class Scorer:
         limit: int | None = None,
         truth_json: str = "",
     ):
-        self.label_map = label_map
+        self.label_map, self.files = label_map, files
         self.detect = detector_function(detector, config)
         self._truth = read_truth(Path(truth_json)) if truth_json else None
         self._batches = evaluation_batches(
@@ -56,6 +56,8 @@ class Scorer:
 
 def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
     """Returns a function of normalised canvases (b, H, W, 3), scales (b,) and photo sizes (b, 2), traced once."""
+    if keras.backend.backend() == "jax":
+        return _detector_function_on_jax(detector, config)
 
     @tf.function(
         input_signature=(
@@ -69,6 +71,18 @@ def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable
         return clip_to_images(found, sizes)
 
     return detect
+
+
+def _detector_function_on_jax(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
+    from efficientdet_pipeline.training.inference_jax import network_function
+
+    network = network_function(detector)
+
+    @tf.function(reduce_retracing=True)
+    def detections_of(outputs: dict[str, Any], scales: tf.Tensor, sizes: tf.Tensor) -> Detections:
+        return clip_to_images(efficientdet.detections(config, outputs, scales), sizes)
+
+    return lambda images, scales, sizes: detections_of(network(images), scales, sizes)
 
 
 def _truth_of(batch: EvaluationBatch) -> list[TruthImage]:

@@ -1,35 +1,42 @@
 """--mode=train and --mode=traineval: photos in, detector out. It introduces the rooms to each other."""
 
+import dataclasses
 from typing import Any
 
 import efficientdet
 import keras
 from absl import logging
 
-from efficientdet_pipeline.commands import finishing, metadata, photos
-from efficientdet_pipeline.commands.beginning import Beginning, begin, finished_key
+from efficientdet_pipeline.commands import batch_size, checkup, finishing, keeping, loading, metadata, photos
+from efficientdet_pipeline.commands.beginning import Beginning, begin, finished_with
+from efficientdet_pipeline.commands.class_weights import class_weights
 from efficientdet_pipeline.commands.network import Network, describe, load_pretrained
 from efficientdet_pipeline.commands.scoring import Scorer
 from efficientdet_pipeline.commands.shards import Shards, find_shards
 from efficientdet_pipeline.commands.variation import variation
 from efficientdet_pipeline.console import is_terminal
-from efficientdet_pipeline.data.batches import TrainingStream, training_batches
+from efficientdet_pipeline.data.batches import training_batches
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.evaluation import format_table
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.training import devices
-from efficientdet_pipeline.training.fit import build_training_model, train
-from efficientdet_pipeline.training.keeper import Keeper, Places, Plan
-
-EVALUATIONS_A_RUN = 10
+from efficientdet_pipeline.training.agreement import Agreement
+from efficientdet_pipeline.training.building import build_training_model
+from efficientdet_pipeline.training.company import Company
+from efficientdet_pipeline.training.fit import train
+from efficientdet_pipeline.training.plan import Plan
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
     """Trains the run that the options describe, from where it is to its end."""
-    with begin(options, read, hparams) as run_:
+    company = devices.join(options)
+    if not company.is_chief:
+        # The leading process prepares what all read.
+        company.ready()
+    with begin(options, read, hparams, is_chief=company.is_chief) as run_:
         if run_.finished:
+            company.ready()
             finishing.say_finished(run_.folder, options)
             return
         shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
@@ -39,35 +46,20 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             shards.label_map,
         )
         _check_classes(network, shards)
-        plan = _plan(options, shards)
-        about = metadata.of_training(
-            options, name=run_.model_name, num_examples=plan.steps_per_epoch * plan.batch_size, shape=run_.shape
-        )
-        records.update_json(run_.folder.metadata, about)
-        detector, scorer = _train(options, run_, network, shards, plan)
-        finishing.finish(options, run_.folder, network, shards, detector, scorer)
-        records.update_json(run_.folder.metadata, {finished_key(options.mode): options.num_epochs})
-
-
-def _plan(options: Any, shards: Shards) -> Plan:
-    """Returns the shape of the run; refuses a batch that the data cannot fill."""
-    examples = options.num_examples_per_epoch or shards.num_train
-    if options.batch_size > shards.num_train or options.batch_size > examples:
-        raise OptionsError(
-            f"batch_size must not be larger than the training data. Received batch_size={options.batch_size} with "
-            f"{min(examples, shards.num_train)} photos an epoch; try --batch_size={min(examples, shards.num_train)}.",
-            option="batch_size",
-        )
-    plan = Plan(
-        num_epochs=options.num_epochs,
-        steps_per_epoch=examples // options.batch_size,
-        batch_size=options.batch_size,
-        evaluate_every=options.map_freq or max(1, round(options.num_epochs / EVALUATIONS_A_RUN)),
-    )
-    logging.info(
-        "Training %d epochs of %d steps, %d photos a step.", plan.num_epochs, plan.steps_per_epoch, plan.batch_size
-    )
-    return plan
+        options = batch_size.settled(options, run_, shards, network.config, company)
+        plan = keeping.plan_of(options, shards)
+        if company.is_chief:
+            if options.doctor and not run_.begun:
+                checkup.look_quickly(options, shards, network.config)
+            num_examples = plan.steps_per_epoch * plan.batch_size
+            about = metadata.of_training(options, name=run_.model_name, num_examples=num_examples, shape=run_.shape)
+            records.update_json(run_.folder.metadata, about)
+            company.ready()
+        with batch_size.told_if_too_large(options, shards, network.config, company):
+            detector, scorer = _train(options, run_, network, shards, plan, company)
+        if company.is_chief:
+            finishing.finish(options, run_.folder, network, detector, scorer)
+            records.update_json(run_.folder.metadata, finished_with(options))
 
 
 def _check_classes(network: Network, shards: Shards) -> None:
@@ -94,53 +86,47 @@ def _check_classes(network: Network, shards: Shards) -> None:
 
 
 def _train(
-    options: Any, run_: Beginning, network: Network, shards: Shards, plan: Plan
+    options: Any, run_: Beginning, network: Network, shards: Shards, plan: Plan, company: Company
 ) -> tuple[keras.Model, Scorer | None]:
-    config, folder = network.config, run_.folder
-    strategy = devices.set_up(options)
-    with strategy.scope():
+    config = network.config
+    weights = class_weights(options.class_weights, shards, config.num_classes)
+    with devices.set_up(options).scope():
         detector = efficientdet.build_model(config)
         if not run_.begun:
             load_pretrained(detector, options, run_.model_name, photos.cache_folder(options.cache_dir))
-        model = build_training_model(detector, config, options, steps_per_epoch=plan.steps_per_epoch)
-    scorer = None
-    if options.mode == "traineval":
-        scorer = Scorer(
-            detector,
-            config,
-            shards.val,
-            label_map=network.label_map,
-            batch_size=options.batch_size,
-            limit=options.eval_samples,
-            truth_json=options.val_json_file,
+        model = build_training_model(
+            detector, config, options, steps_per_epoch=plan.steps_per_epoch, class_weights=weights
         )
-    keeper = Keeper(
-        plan,
-        Places(last=folder.last, best=folder.best, results=folder.results, tensorboard=folder.tensorboard),
-        evaluate=_scored(scorer) if scorer else None,
-        write_network=network.write,
-        profile=options.profile,
+    if company.count > 1:
+        model.callbacks.append(Agreement(company))
+    scorer = _scorer(options, detector, network, shards)
+    ends = loading.mixing_ends(
+        options, num_epochs=plan.num_epochs, samples_per_epoch=plan.steps_per_epoch * plan.batch_size
     )
-    stream = TrainingStream(
-        files=shards.train,
-        num_records=shards.num_train,
-        batch_size=options.batch_size,
-        max_instances=shards.max_instances,
-        canvas=config.image_size,
-        seed=options.tf_random_seed,
-        skip_crowd=options.skip_crowd_during_training,
-        repeat_first_batch=options.use_fake_data,
-    )
-    vary = variation(options, config)
-    bar = is_terminal()
-    train(model, lambda position: training_batches(stream, vary, position=position), plan, keeper, bar=bar)
+    vary = variation(options, config, mixing_ends=ends)
+    cache = run_.folder.path / (f"cache-{company.index}" if company.index else "cache")
+    with loading.training_stream(options, shards, config.image_size, cache) as whole, company.training():
+        stream = dataclasses.replace(whole, num_hosts=company.count, host_index=company.index)
+        keeper = keeping.keeper_of(plan, run_.folder, network, scorer, whole, vary.num_partners)
+        bar = is_terminal() and company.is_chief
+        train(model, lambda position: training_batches(stream, vary, position=position), plan, keeper, bar=bar)
+    if company.count > 1:
+        devices.part()
+        # Variables that lie on all processes can be assigned by all together only; what is left, the chief does alone.
+        detector = efficientdet.build_model(config)
+        scorer = _scorer(options, detector, network, shards)
     return detector, scorer
 
 
-def _scored(scorer: Scorer) -> Any:
-    def evaluate(epoch: int) -> dict[str, Any]:
-        metrics = scorer()
-        logging.info("epoch %d, validation:\n%s", epoch, format_table(metrics))
-        return metrics
-
-    return evaluate
+def _scorer(options: Any, detector: keras.Model, network: Network, shards: Shards) -> Scorer | None:
+    if options.mode != "traineval":
+        return None
+    return Scorer(
+        detector,
+        network.config,
+        shards.val,
+        label_map=network.label_map,
+        batch_size=options.batch_size,
+        limit=options.eval_samples,
+        truth_json=options.val_json_file,
+    )

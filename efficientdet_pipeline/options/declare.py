@@ -11,7 +11,7 @@ import inspect
 import textwrap
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -28,6 +28,8 @@ class Declaration:
     help: str
     choices: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    words: tuple[tuple[str, Any], ...] = ()
+    """Words that stand for values, such as auto for 0."""
     shapes: bool = False
     """Whether the option changes what a training run learns, so that it names the run."""
     group: str = ""
@@ -38,10 +40,12 @@ def option(
     *,
     choices: Sequence[str] = (),
     aliases: Sequence[str] = (),
+    words: Mapping[str, Any] | None = None,
     shapes: bool = False,
 ) -> Any:
     """Declares an option with its default; see `Declaration` for the words."""
-    metadata = {"choices": tuple(choices), "aliases": tuple(aliases), "shapes": shapes}
+    spoken = tuple((words or {}).items())
+    metadata = {"choices": tuple(choices), "aliases": tuple(aliases), "words": spoken, "shapes": shapes}
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -2,28 +2,28 @@
 
 from dataclasses import dataclass
 
+from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.declare import option
-from efficientdet_pipeline.options.evaluate import CheckpointOptions
 from efficientdet_pipeline.options.network import NetworkOptions
-from efficientdet_pipeline.options.run import SeedOptions, check, check_choice
+from efficientdet_pipeline.options.run import RunOptions, SeedOptions, check, check_choice
 
 SUBJECTS = ("records", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectOptions(CheckpointOptions, NetworkOptions, SeedOptions):
+class InspectOptions(RunOptions, AugmentationOptions, NetworkOptions, SeedOptions):
     """What is in the shards, and what the network costs."""
 
     what: str = option("records", choices=SUBJECTS)
-    """records: draw samples of shards as the network sees them. model: parameters, FLOPs, output shapes."""
+    """records: pictures and counts of shards, and their damaged records. model: parameters, FLOPs, output shapes."""
     file_pattern: str = option("")
-    """Glob of shards; default: the training shards of the run named, else of the latest."""
+    """Glob of shards; several separated by commas. Default: those of the run named, else of the latest."""
     save_samples_dir: str = option("tfrecord_samples")
-    """Where the drawn samples go."""
+    """Folder for index.html, the page with everything, and for its pictures and counts."""
     samples: int = option(10)
-    """Number of samples."""
+    """Photos to draw, in even steps over all."""
     eval: bool = option(False)
-    """Show samples as the evaluation sees them, not augmented."""
+    """Draw photos as the evaluation sees them, not augmented; of a run, those of the validation."""
 
     def __post_init__(self) -> None:
         """Checks the subject and the number of samples."""

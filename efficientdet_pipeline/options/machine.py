@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from absl import logging
+
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.declare import option
 from efficientdet_pipeline.options.optimization import OptimizationOptions
@@ -12,20 +14,32 @@ from efficientdet_pipeline.options.run import check, check_choice
 class MachineOptions(OptimizationOptions):
     """What the training runs on."""
 
-    strategy: str = option("", choices=("", "gpus", "tpu"))
-    """Empty: one device. gpus: every GPU of this machine."""
+    backend: str = option("", choices=("", "tensorflow", "jax"))
+    """What computes: tensorflow or jax; default: the environment variable KERAS_BACKEND, else tensorflow."""
+    strategy: str = option("", choices=("", "gpus", "tpu", "multiworker"))
+    """Empty: one device. gpus: every GPU of this machine. tpu, multiworker: every TPU, every machine (backend jax)."""
+    precision: str = option("", choices=("", "float32", "mixed_bfloat16", "mixed_float16"), shapes=True)
+    """What is computed in; weights stay float32. Default: mixed_bfloat16 where the hardware has it, else float32."""
+    mixed_precision: bool = option(False, shapes=True)
+    """google/automl's word for it: 16 bits of the kind that the hardware has; none on a CPU, where they are slower."""
+    loss_scale: float = option(32768.0, shapes=True)
+    """What the loss is multiplied by at first in mixed_float16; halved when gradients overflow, doubled when they
+    have not for long."""
+    accumulate_steps: int = option(1, shapes=True)
+    """Parts that a batch is computed in, one after the other, which takes less memory; the gradients are summed."""
+    grad_checkpoint: bool = option(False)
+    """Keep less for the gradient and compute it again: every MBConv block, FPN cell and layer of the heads. It takes
+    much less memory and a third more time, and changes no number."""
     use_xla: bool = option(False)
     """Compile the step with XLA; on a CPU that is several times slower."""
-    mixed_precision: bool = option(False, shapes=True)
-    """Compute in 16 bits: bfloat16 on a TPU or a GPU that has it. Ignored on a CPU, where it is slower."""
     steps_per_execution: int = option(1)
     """Steps between two looks of the host; more is quicker on small networks."""
     tpu: str = option("")
-    """Name or address of a Cloud TPU."""
+    """Name of a Cloud TPU; it has no effect, because JAX runs on the TPU's own machines and finds the chips there."""
     tpu_zone: str = option("")
-    """Zone of the Cloud TPU."""
+    """Zone of the Cloud TPU; without effect, as `tpu`."""
     gcp_project: str = option("")
-    """Google Cloud project of the Cloud TPU."""
+    """Google Cloud project of the Cloud TPU; without effect, as `tpu`."""
     num_cores: int | None = option(None)
     """Number of TPU cores; the devices are counted, so that it has no effect."""
     profile: bool = option(False)
@@ -34,12 +48,21 @@ class MachineOptions(OptimizationOptions):
     def __post_init__(self) -> None:
         """Checks the engine and explains where it is not to be had."""
         super().__post_init__()
-        check_choice("strategy", self.strategy, ("", "gpus", "tpu"))
-        check(self.steps_per_execution >= 1, "steps_per_execution", self.steps_per_execution, "at least 1", "try 1")
-        asked = "strategy" if self.strategy == "tpu" else "tpu" if self.tpu else ""
-        if asked:
+        for name in ("backend", "strategy", "precision"):
+            check_choice(name, getattr(self, name), self.__dataclass_fields__[name].metadata["choices"])
+        for name in ("steps_per_execution", "accumulate_steps"):
+            check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1", "try 1")
+        check(self.loss_scale >= 0, "loss_scale", self.loss_scale, "0 or more", "0 leaves the loss alone")
+        for name in ("tpu", "tpu_zone", "gcp_project"):
+            if getattr(self, name):
+                logging.warning(
+                    "%s has no effect: start this command on each machine of the TPU, with --backend=jax "
+                    "--strategy=tpu; the machines know each other.",
+                    name,
+                )
+        if self.precision and self.mixed_precision:
             raise OptionsError(
-                f"{asked} must not name a TPU here: TensorFlow has no Cloud TPU support past 2.18. "
-                f"Received {asked}={getattr(self, asked)!r}; try --strategy=gpus, or leave it out for one device.",
-                option=asked,
+                f"precision and mixed_precision say the same. Received precision={self.precision} and mixed_precision; "
+                "leave mixed_precision out.",
+                option="mixed_precision",
             )

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
+from absl import logging
+
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.declare import option
+from efficientdet_pipeline.options.loading import LoadingOptions
+from efficientdet_pipeline.options.network import PretrainedOptions
 from efficientdet_pipeline.options.run import check, check_choice
 
 NOT_NEGATIVE = (
@@ -16,19 +20,20 @@ NOT_NEGATIVE = (
     "box_loss_weight",
     "iou_loss_weight",
     "poly_lr_power",
+    "freeze_backbone_epochs",
     "first_lr_drop_epoch",
     "second_lr_drop_epoch",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizationOptions(AugmentationOptions):
+class OptimizationOptions(AugmentationOptions, LoadingOptions, PretrainedOptions):
     """How the weights learn."""
 
     num_epochs: int = option(50)
     """How often every photo is seen; a larger number extends a finished run."""
-    batch_size: int = option(8, shapes=True)
-    """Photos a step, summed over all devices."""
+    batch_size: int = option(8, words={"auto": 0}, shapes=True)
+    """Photos a step, summed over all devices; auto: the most that fit, found by taking steps."""
     optimizer: str = option("sgd", choices=("sgd", "adam", "adamw"), shapes=True)
     """sgd with momentum, adam, or adamw."""
     learning_rate: float = option(0.08, shapes=True)
@@ -51,6 +56,9 @@ class OptimizationOptions(AugmentationOptions):
     """Largest norm of each gradient, then of all together; 0 switches clipping off."""
     moving_average_decay: float = option(0.9998, shapes=True)
     """Decay of the moving average of the weights, which is evaluated and exported; 0 switches it off."""
+    batch_norm_momentum: float | None = option(None, shapes=True)
+    """Momentum of the batch norm's moving statistics; default: automl's 0.99, less in runs below 2,000 steps, so that
+    they have forgotten their start when the run ends."""
     weight_decay: float = option(4e-5, shapes=True)
     """L2 penalty on the kernels."""
     label_smoothing: float = option(0.0, shapes=True)
@@ -67,19 +75,33 @@ class OptimizationOptions(AugmentationOptions):
     """Additional loss on the overlap of boxes; empty for none."""
     iou_loss_weight: float = option(1.0, shapes=True)
     """Weight of the overlap loss."""
+    positives_momentum: float = option(0.0, shapes=True)
+    """Momentum of a moving average of the number of positive anchors, which losses are divided by; 0 takes each
+    batch's own."""
+    class_weights: str = option("", shapes=True)
+    """How much objects of a class weigh in the loss: Platelets=4,RBC=0.5, others 1; auto: rare ones more."""
+    freeze_backbone_epochs: int = option(0, shapes=True)
+    """First epochs in which the backbone is not trained."""
     var_freeze_expr: str = option("", shapes=True)
     """Regular expression, matched from the start of automl's variable names; what matches is not trained."""
 
     def __post_init__(self) -> None:
         """Checks every number's range."""
         super().__post_init__()
-        for name in ("num_epochs", "batch_size"):
-            check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1", "try 8")
+        check(self.num_epochs >= 1, "num_epochs", self.num_epochs, "at least 1", "try 8")
+        check(self.batch_size >= 0, "batch_size", self.batch_size, "at least 1, or auto", "try 8")
         for name in ("learning_rate", "delta"):
             check(getattr(self, name) > 0, name, getattr(self, name), "above 0", "leave it out for the default")
         for name in NOT_NEGATIVE:
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more", "leave it out for the default")
         for name in ("momentum", "moving_average_decay", "label_smoothing"):
             check(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1", "0 is off")
+        kept = self.batch_norm_momentum
+        expected = "at least 0 and below 1"
+        check(kept is None or 0 <= kept < 1, "batch_norm_momentum", kept, expected, "leave it out to fit the run")
+        momentum = self.positives_momentum
+        check(-1 <= momentum < 1, "positives_momentum", momentum, "at least -1 and below 1", "0 is off")
+        if momentum < 0:
+            logging.warning("positives_momentum below 0 asks for the mean over devices, which is always taken.")
         for name in ("optimizer", "lr_decay_method", "iou_loss_type"):
             check_choice(name, getattr(self, name), self.__dataclass_fields__[name].metadata["choices"])

@@ -51,7 +51,7 @@ class Sources:
 class Reader:
     """Knows every option of every mode; `classes` maps a mode to its dataclass."""
 
-    def __init__(self, classes: Mapping[str, type], default_mode: str):
+    def __init__(self, classes: Mapping[str, Any], default_mode: str):
         self.classes = classes
         self.default_mode = default_mode
         self.known: dict[str, Declaration] = {}
@@ -77,9 +77,17 @@ class Reader:
         given = {**self._read_environment(environ, names), **typed}
         return Sources(
             mode=mode,
-            given={name: each for name, each in given.items() if name in names},
+            given=self._with_implied(mode, {name: each for name, each in given.items() if name in names}),
             without_effect={name: each for name, each in given.items() if name not in names},
         )
+
+    def _with_implied(self, mode: str, given: dict[str, Given]) -> dict[str, Given]:
+        """Returns `given` above what its options say of others, such as a recipe."""
+        implied: dict[str, Given] = {}
+        for name, values in self.classes[mode].implied({name: each.value for name, each in given.items()}).items():
+            where = f"--{name}={given[name].value}" if name in given else f"--{name}"
+            implied |= {each: Given(value, where) for each, value in values.items()}
+        return {**implied, **given}
 
     def _mode(self, given: Mapping[str, Given]) -> str:
         if "mode" not in given:
@@ -122,7 +130,10 @@ class Reader:
             str: flags.DEFINE_string,
         }
         for name, declared in self.known.items():
-            define[declared.kind](name, None, declared.help, flag_values=values)
+            if declared.words:
+                _define_with_words(declared, values)
+            else:
+                define[declared.kind](name, None, declared.help, flag_values=values)
             for alias in declared.aliases:
                 flags.DEFINE_alias(alias, name, flag_values=values)
         return values
@@ -156,6 +167,7 @@ class Reader:
         if declared is None:
             return f"Options must read --flag=value. Received, from {source}: {message}."
         expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[declared.kind]
+        expected += "".join(f" or {word}" for word, _ in declared.words)
         example = "true" if declared.kind is bool else declared.default
         advice = f"try --{flag}={example}." if example not in {None, ""} else f"`--help` tells what --{flag} does."
         return f"{flag} must be {expected}. Received {value!r} from {source}; {advice}"
@@ -197,6 +209,17 @@ class Reader:
             for name, given in self._parse([_tidied(token)], source).items():
                 found[name] = replace(given, is_demo=in_demo)
         return found
+
+
+def _define_with_words(declared: Declaration, values: flags.FlagValues) -> None:
+    """Defines a flag for a whole number, or a word that stands for one."""
+    words = dict(declared.words)
+
+    class NumberOrWord(flags.IntegerParser):
+        def convert(self, argument: Any) -> int:
+            return words[argument] if argument in words else super().convert(argument)
+
+    flags.DEFINE(NumberOrWord(), declared.name, None, declared.help, flag_values=values)
 
 
 def _join_config(argv: Sequence[str]) -> Iterator[str]:

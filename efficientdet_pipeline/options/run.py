@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,12 @@ class GeneralOptions:
         for name, value in vars(self).items():
             is_finite = not isinstance(value, float) or math.isfinite(value)
             check(is_finite, name, value, "a finite number", "leave it out for the default")
+
+    @classmethod
+    def implied(cls, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Returns what options given say of others: {option that says it: {option: value}}, the weaker first."""
+        del given
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,11 @@ class TrainOptions(EvaluationOptions, KeepingOptions, DatasetOptions):
     num_examples_per_epoch: int | None = option(None, shapes=True)
     """Photos that make an epoch; default: all training photos, counted."""
     max_instances_per_image: int | None = option(None, shapes=True)
-    """Boxes a photo may have; default: the most that a photo of the data has."""
+    """Boxes a photo may have, the largest of more; default: the most that a photo of the data has."""
     skip_crowd_during_training: bool = option(True, shapes=True)
     """Leave boxes that mark a crowd out of the training."""
+    doctor: bool = option(True)
+    """Look at boxes and classes before the training, in seconds, and tell what is wrong with them."""
     use_fake_data: bool = option(False, shapes=True)
     """Train on the first batch for ever: a quick proof that the loss falls, and a way to time the step alone."""
     path_output: str = option("")

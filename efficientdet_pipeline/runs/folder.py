@@ -46,13 +46,28 @@ class RunFolder:
 
     @property
     def tensorboard(self) -> Path:
-        """Scalars for TensorBoard."""
+        """Scalars and pictures for TensorBoard."""
         return self.path / "tensorboard"
 
     @property
     def results(self) -> Path:
         """One row an epoch."""
         return self.path / "results.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The rows as a picture."""
+        return self.path / "results.png"
+
+    @property
+    def incidents(self) -> Path:
+        """Steps whose loss stood out, for the doctor."""
+        return self.path / "incidents.jsonl"
+
+    @property
+    def bad_steps(self) -> Path:
+        """The photos of the steps that ended a run."""
+        return self.path / "bad_steps.json"
 
     @property
     def metrics(self) -> Path:

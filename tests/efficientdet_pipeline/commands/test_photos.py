@@ -1,5 +1,6 @@
 """Where the photos are, and what tells them from others."""
 
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from efficientdet_pipeline.commands.photos import DEMO, data_identity, find_photos
 from efficientdet_pipeline.errors import MissingError
 from efficientdet_pipeline.options.convert import ConvertOptions
+from tfrmod.errors import DatasetError
 
 
 def options(place: object, **more: str) -> ConvertOptions:
@@ -49,3 +51,30 @@ def test_nothing_there_is_told(tmp_path: Path) -> None:
 def test_the_demo_is_made_and_unpacked(tmp_path: Path) -> None:
     folder = find_photos(options(DEMO, cache_dir=str(tmp_path)))
     assert len(list((folder / "JPEGImages").iterdir())) == 240
+
+
+def test_a_damaged_download_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache" / "downloads"
+    cache.mkdir(parents=True)
+    zip_path = write_zip(cache / "a.zip", "one" * 99)
+    zip_path.write_bytes(zip_path.read_bytes().replace(b"oneone", b"onEone", 1))
+    monkeypatch.setattr("tfrmod.download.fetch", lambda *_, **__: zip_path)
+    with pytest.raises(DatasetError, match=r"damaged member 'a\.xml'"):
+        find_photos(options("http://127.0.0.1:9/a.zip", cache_dir=str(tmp_path / "cache")))
+    assert not zip_path.exists()
+
+
+def test_a_damaged_zip_of_the_users_own_stays(tmp_path: Path) -> None:
+    zip_path = write_zip(tmp_path / "a.zip", "one")
+    zip_path.write_bytes(zip_path.read_bytes()[:-9])
+    with pytest.raises(DatasetError, match="cut off or damaged"):
+        find_photos(options(zip_path, cache_dir=str(tmp_path / "cache")))
+    assert zip_path.exists()
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_tar_ends_with_a_sentence(tmp_path: Path, mode: str) -> None:
+    with tarfile.open(tmp_path / "photos.tar", mode) as archive:
+        archive.addfile(tarfile.TarInfo("a.xml"))
+    with pytest.raises(DatasetError, match=r"must be a zip archive; it is a (tar|gzip) archive.*pack it again\.$"):
+        find_photos(options(tmp_path / "photos.tar", cache_dir=str(tmp_path / "cache")))

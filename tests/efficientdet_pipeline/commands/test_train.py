@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from efficientdet_pipeline.commands.train import _check_classes, _plan
+from efficientdet_pipeline.commands.keeping import plan_of
+from efficientdet_pipeline.commands.train import _check_classes
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.train import TrainOptions
 
@@ -43,12 +44,20 @@ def test_heads_that_nothing_teaches_are_refused() -> None:
 def test_a_batch_larger_than_the_data_is_refused(batch_size: int, examples: int | None, match: str) -> None:
     options = TrainOptions(url_dataset="demo", batch_size=batch_size, num_examples_per_epoch=examples)
     with pytest.raises(OptionsError, match=match):
-        _plan(options, SimpleNamespace(num_train=8))
+        plan_of(options, SimpleNamespace(num_train=8))
 
 
 def test_there_are_about_ten_evaluations() -> None:
     def every(epochs: int, map_freq: int = 0) -> int:
         options = TrainOptions(url_dataset="demo", num_epochs=epochs, map_freq=map_freq)
-        return _plan(options, SimpleNamespace(num_train=80)).evaluate_every
+        return plan_of(options, SimpleNamespace(num_train=80)).evaluate_every
 
     assert [every(1), every(10), every(50), every(300), every(50, 7)] == [1, 1, 5, 30, 7]
+
+
+def test_checkpoints_are_made_by_time_by_epochs_or_by_steps() -> None:
+    def every(**options: str) -> int:
+        given = TrainOptions(url_dataset="demo", batch_size=8, **options)
+        return plan_of(given, SimpleNamespace(num_train=80)).save_every
+
+    assert [every(), every(save_freq="epoch"), every(save_freq="7")] == [0, 10, 7]

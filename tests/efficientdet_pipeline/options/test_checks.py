@@ -82,7 +82,7 @@ def test_defaults_pass(options_class: type) -> None:
         (TrainOptions, {"url_dataset": "", "train_file_pattern": "t*"}, "val_file_pattern", r"or try --mode=train"),
         (TrainOptions, {"train_valid_split": 1.0}, "train_valid_split", r"below 1 for traineval.*try 0\.8"),
         (TrainOptions, {"num_epochs": 0}, "num_epochs", r"at least 1"),
-        (TrainOptions, {"batch_size": -8}, "batch_size", r"at least 1\. Received -8; try 8"),
+        (TrainOptions, {"batch_size": -8}, "batch_size", r"at least 1, or auto\. Received -8; try 8"),
         (TrainOptions, {"learning_rate": 0.0}, "learning_rate", r"above 0\. Received 0\.0"),
         (TrainOptions, {"learning_rate": INFINITE}, "learning_rate", r"a finite number\. Received inf"),
         (TrainOptions, {"gamma": NO_NUMBER}, "gamma", r"a finite number\. Received nan"),
@@ -101,10 +101,18 @@ def test_defaults_pass(options_class: type) -> None:
         (TrainOptions, {"lr_decay_method": "cosin"}, "lr_decay_method", r"did you mean cosine\?"),
         (TrainOptions, {"iou_loss_type": "eiou"}, "iou_loss_type", r"one of '', iou, giou"),
         (TrainOptions, {"strategy": "gpu"}, "strategy", r"did you mean gpus\?"),
-        (TrainOptions, {"strategy": "tpu"}, "strategy", r"no Cloud TPU support past 2\.18.*try --strategy=gpus"),
-        (TrainOptions, {"tpu": "grpc://1"}, "tpu", r"Received tpu='grpc://1'"),
+        (TrainOptions, {"precision": "bfloat16"}, "precision", r"did you mean mixed_bfloat16\?"),
+        (TrainOptions, {"precision": "float32", "mixed_precision": True}, "mixed_precision", "say the same"),
+        (TrainOptions, {"accumulate_steps": 0}, "accumulate_steps", r"at least 1\. Received 0"),
+        (TrainOptions, {"positives_momentum": 1.0}, "positives_momentum", r"below 1\. Received 1\.0"),
         (TrainOptions, {"steps_per_execution": 0}, "steps_per_execution", r"at least 1"),
         (TrainOptions, {"map_freq": -1}, "map_freq", r"0 or more"),
+        (TrainOptions, {"save_freq": "often"}, "save_freq", r"auto, epoch, or a number of steps\. Received 'often'"),
+        (TrainOptions, {"save_freq": "0"}, "save_freq", r"auto, epoch, or a number of steps"),
+        (TrainOptions, {"keep": 0}, "keep", r"at least 1"),
+        (TrainOptions, {"patience": -1}, "patience", r"0 or more"),
+        (TrainOptions, {"max_bad_steps": -1}, "max_bad_steps", r"0 or more"),
+        (TrainOptions, {"grace_seconds": 0.0}, "grace_seconds", r"above 0"),
         (
             TrainOptions,
             {"num_examples_per_epoch": 0},
@@ -159,6 +167,7 @@ def test_paths_epochs_and_display_do_not_name_the_run() -> None:
     assert not shaping & {
         *("num_epochs", "mode", "workspace", "run_name", "model_dir", "model_ckpts", "overwrite", "url_dataset"),
         *("cache_dir", "data_dir", "output_path", "path_output", "debug", "traceback", "profile", "map_freq"),
+        *("save_freq", "keep", "patience", "max_bad_steps", "grace_seconds"),
         *("val_file_pattern", "eval_samples", "num_workers", "use_xla", "steps_per_execution"),
     }
     assert {"tf_random_seed", "model_name", "image_size", "batch_size", "learning_rate", "pretrained_ckpt"} <= shaping

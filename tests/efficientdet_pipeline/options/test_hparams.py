@@ -40,6 +40,11 @@ def test_keys_of_a_run_become_defaults_of_the_options() -> None:
     assert given.options["num_epochs"].source.startswith("--hparams (num_epochs=3.0")
 
 
+@pytest.mark.parametrize(("text", "value"), [("save_freq=epoch", "epoch"), ("save_freq=100", "100")])
+def test_checkpoints_are_made_as_often_as_automl_makes_them(text: str, value: str) -> None:
+    assert option_values(read(text)) == {"save_freq": value}
+
+
 def test_the_model_that_hparams_name_is_the_model() -> None:
     assert option_values(read("name=efficientdet-d1")) == {"model_name": "efficientdet-d1"}
 

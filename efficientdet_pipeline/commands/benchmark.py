@@ -1,0 +1,37 @@
+"""--mode=benchmark: how fast a training would be, and what it waits for."""
+
+import importlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from efficientdet_pipeline.commands.network import describe, model_name
+from efficientdet_pipeline.commands.shards import find_shards, shards_identity
+from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.options.reader import Sources
+from efficientdet_pipeline.runs.folder import RunFolder
+from tfrmod import atomic
+
+WHAT = {"loader": "loader_speed", "train": "benchmark_train"}
+"""Subject → page beside this one with `measure(options, shards, network, folder) -> figures`, which prints them."""
+
+
+def run(options: Any, read: Sources, hparams: Any) -> None:
+    """Measures what the options ask for, prints it, and writes it where they say."""
+    del read
+    name = model_name(options)
+    overrides = network_overrides(options, hparams)
+    height, width = describe(name, overrides, {}).config.image_size
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch)
+        folder = RunFolder(
+            path=path, export_path=path / "export", records_path=path / "tfrecords", metadata_folder=path
+        )
+        size = width if width == height else f"{width}x{height}"
+        shards = find_shards(options, folder, shards_identity(options), size, hparams)
+        network = describe(name, {"num_classes": shards.num_classes, **overrides}, shards.label_map)
+        page = importlib.import_module(f"efficientdet_pipeline.commands.{WHAT[options.what]}")
+        figures = page.measure(options, shards, network, path)
+    if options.output:
+        atomic.write_file(Path(options.output), json.dumps(figures, indent=2) + "\n")

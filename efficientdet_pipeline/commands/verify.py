@@ -1,0 +1,90 @@
+"""--mode=verify: are the shards still what was written?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from efficientdet_pipeline.commands.photos import progress_bar
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.options.reader import Sources
+from efficientdet_pipeline.runs.folder import find_run
+from tfrmod import verification
+from tfrmod.manifest import FILE_NAME, Manifest, shard_files
+from tfrmod.shards import ShardInfo
+from tfrmod.workers import Workers, default_workers
+
+FAULTS_SHOWN = 20
+"""Of one file; a file cut in the middle of a copy has one, a bad disk has many."""
+_FEW_BYTES = 256 << 20  # Below this, starting processes takes longer than reading.
+
+Tasks = list[tuple[Path, ShardInfo | None]]
+
+
+def run(options: Any, read: Sources, hparams: Any) -> None:
+    """Says of each split whether its shards are whole, and ends with an error where one is not."""
+    del read, hparams
+    splits = shards_to_verify(options)
+    tasks = [task for split in splits.values() for task in split]
+    reports: dict[Path, verification.ShardReport] = {}
+    with Workers(_num_workers(tasks, options.num_workers)) as workers, progress_bar("verifying", "shard") as show:
+        for report in workers.map(verification.shard_report, tasks):
+            reports[report.path] = report
+            show(len(reports), len(tasks))
+    for name, split in splits.items():
+        _tell(name, [reports[path] for path, _ in split])
+    damaged = [path for path, report in reports.items() if report.faults]
+    if damaged:
+        raise DataError(
+            f"{len(damaged)} of {len(tasks)} shards are not what was written: {_few(damaged)}. Copy them again from "
+            "where they came, or delete them and make them again."
+        )
+
+
+def shards_to_verify(options: Any) -> Mapping[str, Tasks]:
+    """Returns the files of each split, with what their manifest says of them.
+
+    Raises:
+      DatasetError: there are none, or a folder has no manifest.
+    """
+    given = options.file_pattern or options.output_path
+    if given and not Path(given).is_dir():
+        return _by_pattern(given)
+    folder = Path(given) if given else find_run(options).records_path
+    if not (folder / FILE_NAME).exists() and any(folder.glob("*.tfrecord")):
+        return _by_pattern(str(folder / "*.tfrecord"))
+    splits = Manifest.load(folder).splits
+    return {name: [(folder / shard.name, shard) for shard in split.files] for name, split in splits.items()}
+
+
+def _by_pattern(pattern: str) -> Mapping[str, Tasks]:
+    files = shard_files(pattern)
+    files = tuple(path for path in files if "tfrecord" in path.name) or files  # Manifests may lie beside them.
+    known = verification.known_shards(files)
+    missing = verification.missing_shards(files, pattern)
+    if len(known) < len(files):
+        logging.info("Of %d files no manifest speaks: their checksums alone are looked at.", len(files) - len(known))
+    return {pattern: [(path, known.get(path)) for path in sorted([*files, *missing])]}
+
+
+def _num_workers(tasks: Tasks, asked: int) -> int:
+    num_bytes = sum(path.stat().st_size for path, _ in tasks if path.is_file())
+    return asked or (default_workers() if num_bytes >= _FEW_BYTES else 1)
+
+
+def _tell(name: str, reports: list[verification.ShardReport]) -> None:
+    num_bad = sum(bool(report.faults) for report in reports)
+    verdict = f"{num_bad} DAMAGED" if num_bad else "whole"
+    logging.info(
+        "%-5s %d shards, %d records: %s", name, len(reports), sum(each.num_records for each in reports), verdict
+    )
+    for report in reports:
+        for fault in report.faults[:FAULTS_SHOWN]:
+            logging.warning("%s: %s", report.path, fault)
+        if len(report.faults) > FAULTS_SHOWN:
+            logging.warning("%s: %d more", report.path, len(report.faults) - FAULTS_SHOWN)
+
+
+def _few(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths[:5]) + (" …" if len(paths) > 5 else "")

@@ -1,0 +1,126 @@
+"""Named recipes of augmentation, and files of it: what they say of the options, for those who do not say it themselves.
+
+A recipe is plain data, option by option. Options that a user gives stand above
+those of a file, a file above a recipe, a recipe above the defaults.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from efficientdet_pipeline.errors import MissingError, OptionsError
+
+_OFF = {
+    "input_rand_hflip": False,
+    "jitter_min": 1.0,
+    "jitter_max": 1.0,
+    "autoaugment_policy": "",
+    "grid_mask": False,
+    "hsv_hue": 0.0,
+    "hsv_saturation": 0.0,
+    "hsv_value": 0.0,
+    "mosaic": 0.0,
+    "mixup": 0.0,
+    "copy_paste": 0.0,
+}
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    # Photos as the evaluation sees them.
+    "none": _OFF,
+    "flip": {**_OFF, "input_rand_hflip": True},
+    # What the published COCO checkpoints were trained with: hundreds of epochs on many photos.
+    "automl": {"jitter_min": 0.1, "jitter_max": 2.0},
+    # Many photos, many epochs.
+    "strong": {
+        "jitter_min": 0.3,
+        "jitter_max": 1.7,
+        "hsv_hue": 0.015,
+        "hsv_saturation": 0.7,
+        "hsv_value": 0.4,
+        "mosaic": 0.5,
+        "mixup": 0.1,
+        "close_mosaic": 10,
+    },
+    # A few hundred photos: new surroundings for the same objects, colours a little off, sizes near the real ones.
+    "small-data": {
+        "jitter_min": 0.6,
+        "jitter_max": 1.5,
+        "hsv_hue": 0.01,
+        "hsv_saturation": 0.4,
+        "hsv_value": 0.3,
+        "mosaic": 0.3,
+        "copy_paste": 0.3,
+        "close_mosaic": 5,
+    },
+}
+
+
+def read_augment_config(path: str, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Returns the options in a YAML file of augmentation, by name; `steps` becomes `augment_steps`.
+
+    Args:
+      path: a mapping of options to values, and `steps`, a list.
+      kinds: the options that may stand there, with their types.
+
+    Raises:
+      MissingError: there is no such file.
+      OptionsError: it is no YAML mapping, or has an unknown name or a wrong type; the nearest name is told.
+    """
+    content = _yaml_of(path)
+    steps = content.pop("steps", None)
+    found: dict[str, Any] = {} if steps is None else {"augment_steps": _as_text(steps, path)}
+    for name, value in content.items():
+        if name not in kinds:
+            near = difflib.get_close_matches(str(name), [*kinds, "steps"], n=1, cutoff=0.4)
+            advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(kinds)}, steps."
+            raise OptionsError(f"Unknown name {name!r} in {path} (augment_config); {advice}", option="augment_config")
+        found[name] = _as_kind(name, value, kinds[name], path)
+    return found
+
+
+def _yaml_of(path: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise MissingError(f"augment_config must be a YAML file. There is no file {path}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise OptionsError(
+            f"augment_config must be plain YAML. {path} is not: {reason}", option="augment_config"
+        ) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise OptionsError(
+            f"augment_config must map options to values, for example `mosaic: 0.5`. {path} holds "
+            f"{type(content).__name__}; begin a list of steps with `steps:`.",
+            option="augment_config",
+        )
+    return dict(content)
+
+
+def _as_text(steps: Any, path: str) -> str:
+    try:
+        return json.dumps(steps)
+    except (TypeError, ValueError, RecursionError) as error:  # A date, or a list within itself.
+        raise OptionsError(
+            f"steps must hold names and numbers. Those in {path} (augment_config) do not: {error}.",
+            option="augment_config",
+        ) from None
+
+
+def _as_kind(name: str, value: Any, kind: type, path: str) -> Any:
+    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is str and value is None:
+        return ""
+    if not fits:
+        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+        raise OptionsError(f"{name} must be {wanted}. Received {value!r} in {path} (augment_config).", option=name)
+    return value

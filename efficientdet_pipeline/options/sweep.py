@@ -1,0 +1,52 @@
+"""Options of the report on a training's speed, by batch size."""
+
+from dataclasses import dataclass
+
+from absl import logging
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.declare import option
+from efficientdet_pipeline.options.run import check
+from efficientdet_pipeline.options.train import TrainOptions
+
+DEFAULT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(TrainOptions):
+    """A training's speed, by batch size."""
+
+    batch_sizes: str = option("")
+    """Batch sizes to measure with what=train, such as 8,16,32; default: half the batch_size, itself and its double."""
+    benchmark_seconds: float = option(DEFAULT_SECONDS)
+    """About how long each measurement of what=train takes, and not below three batches."""
+
+    def __post_init__(self) -> None:
+        """Checks the sizes and the seconds."""
+        super().__post_init__()
+        seconds = self.benchmark_seconds
+        check(seconds > 0, "benchmark_seconds", seconds, "above 0", "leave it out for the default")
+        batch_sizes(self)
+        if getattr(self, "what", "train") != "train" and (self.batch_sizes or seconds != DEFAULT_SECONDS):
+            logging.warning("batch_sizes and benchmark_seconds have no effect without --what=train.")
+
+
+def batch_sizes(options: SweepOptions) -> tuple[int, ...]:
+    """Returns the batch sizes to measure, the smallest first.
+
+    Raises:
+      OptionsError: they are no list of positive whole numbers.
+    """
+    if options.batch_sizes:
+        words = [word.strip() for word in options.batch_sizes.split(",")]
+        if not all(word.isdecimal() and int(word) for word in words):
+            raise OptionsError(
+                "batch_sizes must be whole numbers above 0, separated by commas. "
+                f"Received {options.batch_sizes!r}; try 8,16,32.",
+                option="batch_sizes",
+            )
+        return tuple(sorted({int(word) for word in words}))
+    given, parts = options.batch_size, options.accumulate_steps
+    # What divides among the devices need not do so when halved.
+    halves = given % (2 * parts) == 0 and not options.strategy
+    return (*((given // 2,) if halves else ()), given, 2 * given)

@@ -1,0 +1,25 @@
+"""Options of --mode=verify."""
+
+from dataclasses import dataclass
+
+from efficientdet_pipeline.options.declare import option
+from efficientdet_pipeline.options.run import RunOptions, check
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(RunOptions):
+    """Shards, read to the last byte."""
+
+    file_pattern: str = option("")
+    """Glob of shards, or the folder of a manifest; default: the shards of the run named, else of the latest."""
+    output_path: str = option("")
+    """Folder of the shards, as --mode=dataset was given it."""
+    num_workers: int = option(0)
+    """Processes that read; 0 takes one a core."""
+
+    def __post_init__(self) -> None:
+        """Checks the number of processes, and that one place is named."""
+        super().__post_init__()
+        check(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more", "0 takes one a core")
+        is_one = not (self.file_pattern and self.output_path)
+        check(is_one, "file_pattern", self.file_pattern, "left out where output_path is given", "give one of them")

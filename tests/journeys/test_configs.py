@@ -1,0 +1,48 @@
+"""Each page in configs/ is taken as it stands, describes a network, and says what it should yield."""
+
+import re
+import shlex
+from pathlib import Path
+
+import efficientdet
+import pytest
+
+from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
+from efficientdet_pipeline.options.hparams import network_overrides, read_hparams
+from efficientdet_pipeline.options.reader import Reader
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "configs").glob("*.config"))
+SITUATIONS = {
+    "tiny-data",
+    "small-data-finetune",
+    "small-data-scratch",
+    "voc2012-from-backbone",
+    "voc2012-finetune",
+    "coco-d0",
+    "tpu-pod",
+    "lite-for-phones",
+}
+
+
+def test_every_situation_has_its_page() -> None:
+    assert {page.stem for page in PAGES} >= SITUATIONS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_opens(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    [command] = re.findall(r"^#   python3 main\.py (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    reader = Reader({name: mode.options_class() for name, mode in MODES.items()}, DEFAULT_MODE)
+    options = reader.build(reader.read(shlex.split(command), {}))
+    assert options.mode == "traineval"
+    assert options.num_epochs > 1
+    hparams = read_hparams(options.hparams, page.name, type(options))
+    config = efficientdet.get_config(options.model_name, **network_overrides(options, hparams))
+    assert config.image_size
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_says_what_to_expect(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.search(r"^# Expect: .{20}", text, re.MULTILINE)
