@@ -8,6 +8,7 @@ process, was measured at 704 photos a second on the same machine.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -137,7 +138,8 @@ class _Watch:
 def _children(process: int) -> list[int]:
     found = []
     for task in Path(f"/proc/{process}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
+        with contextlib.suppress(OSError):  # A thread that has ended meanwhile.
+            found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 

@@ -21,6 +21,7 @@ FAULTS = {
     "exif_unclear": "an EXIF rotation, and the annotation's size does not tell on which side of it the boxes were "
     "drawn; taken as drawn on the upright picture",
     "object_unreadable": "an object without a name or a readable box; dropped",
+    "no_object_readable": "a photo none of whose objects could be read; left out, so that it does not teach background",
     "mask_unreadable": "a mask that cannot be read; left out, while the box stays",
     "line_unreadable": "a line of a table or list that cannot be read; left out",
     "class_unreadable": "a class without a usable id and name; its objects are dropped",

@@ -74,7 +74,7 @@ def convert(
             return conversion.run(staging, output_dir, workers, on_progress or (lambda *_: None))
 
 
-def _listing(folder: Path, source: str, options: ConvertOptions) -> Listing:
+def listing_for(folder: Path, source: str, options: ConvertOptions) -> Listing:
     """Returns the listing, cut where only some photos are wanted, and its classes by the names that are meant."""
     listing = SOURCES[source].listing(folder)
     most = options.max_images
@@ -99,7 +99,7 @@ class _Conversion:
     def __init__(self, folder: Path, source: str, fingerprint: str, options: ConvertOptions) -> None:
         self.fingerprint = fingerprint
         self.options = options
-        self.listing = _listing(folder, source, options)
+        self.listing = listing_for(folder, source, options)
         label_map = options.label_map if options.label_map is not None else self.listing.label_map
         self.label_map = label_map
         self.settings = Settings(

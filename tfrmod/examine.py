@@ -13,6 +13,8 @@ from tfrmod.content import EXTENSIONS
 from tfrmod.pixels import MAX_PIXELS, Photo, PhotoError, check_photo
 from tfrmod.sources import SOURCES, Entry
 
+_UNREADABLE = ("object_unreadable", "line_unreadable")
+
 
 class Settings(NamedTuple):
     """What every examination of one conversion shares."""
@@ -67,6 +69,8 @@ def examine(settings: Settings, index: int, entry: Entry) -> Examined:
     claim, problems = SOURCES[settings.source].read(settings.folder, entry, masks=settings.masks)
     if claim is None:
         return Examined(None, problems)
+    if not claim.objects and any(problem.code in _UNREADABLE for problem in problems):
+        return Examined(None, (*problems, Problem("no_object_readable", entry.image)))
     path = settings.folder / entry.image
     try:
         data = path.read_bytes()

@@ -138,11 +138,38 @@ def class_png(data: bytes, numbers: Mapping[int | tuple[int, int, int], int] | N
     return array_png(values.astype(np.uint8))
 
 
+def fitted(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns a mask on the pixels of its photo: as it is, or resized by nearest neighbour where it shows the whole.
+
+    Args:
+      values: (h, w) or (h, w, 3).
+      size: (height, width) of the photo, upright; a mask may lie as its pixels
+        are stored, a quarter turn off. (0, 0) for a photo that cannot be read.
+
+    Raises:
+      DatasetError: its proportions are not the photo's, within a pixel of rounding.
+    """
+    shape = values.shape[:2]
+    sizes = (size, size[::-1])
+    if shape in sizes or 0 in size:
+        return values
+    for height, width in sizes:
+        down, across = sorted((shape[0], height)), sorted((shape[1], width))
+        if abs(down[0] / down[1] - across[0] / across[1]) < 1 / down[1] + 1 / across[1]:
+            rows = (2 * np.arange(height) + 1) * shape[0] // (2 * height)
+            columns = (2 * np.arange(width) + 1) * shape[1] // (2 * width)
+            return values[rows[:, None], columns]
+    raise DatasetError(
+        f"a mask of {shape[1]}x{shape[0]} pixels on a photo of {size[1]}x{size[0]}, whose proportions are others"
+    )
+
+
 def placed(image: AnnotatedImage, *, turn: int, stored_size: tuple[int, int], size: tuple[int, int]) -> AnnotatedImage:
     """Returns the image with each of its masks on the final picture, as its boxes are.
 
     A mask that was drawn for another size than the photo has is believed pixel
-    by pixel, like a box: cut, or continued with nothing.
+    by pixel, like a box: cut, or continued with nothing, and where it tells
+    classes with pixels that do not count.
 
     Args:
       image: with masks as its source gave them.
@@ -156,15 +183,15 @@ def placed(image: AnnotatedImage, *, turn: int, stored_size: tuple[int, int], si
         thing._replace(mask=_placed_png(thing.mask, turn, stored_size, size)) if thing.mask else thing
         for thing in image.objects
     )
-    segmentation = _placed_png(image.segmentation, turn, stored_size, size) if image.segmentation else b""
+    segmentation = _placed_png(image.segmentation, turn, stored_size, size, IGNORED) if image.segmentation else b""
     return replace(image, objects=objects, segmentation=segmentation)
 
 
-def _placed_png(data: bytes, turn: int, stored_size: tuple[int, int], size: tuple[int, int]) -> bytes:
+def _placed_png(data: bytes, turn: int, stored_size: tuple[int, int], size: tuple[int, int], beyond: int = 0) -> bytes:
     if turn == 1 and _PNG_SIZE.unpack_from(data, 16)[::-1] == size == stored_size:
         return data
     values = png_array(data)
-    canvas = np.zeros(stored_size, np.uint8)
+    canvas = np.full(stored_size, beyond, np.uint8)
     height, width = (min(*sides) for sides in zip(values.shape, stored_size, strict=True))
     canvas[:height, :width] = values[:height, :width]
     picture = upright(Image.fromarray(canvas), turn)

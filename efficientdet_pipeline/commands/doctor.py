@@ -48,9 +48,28 @@ def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
     else:
         print(report.page(facts, plan, findings, title=title), flush=True)
         if mended is not None:
-            logging.info("\n%s %s", report.mended_in_words(mended), f"It lies in {options.fix}.")
-            suggest("--mode=doctor", f"--url_dataset={options.fix}")
+            logging.info("\n%s %s", report.mended_in_words(mended), _whereabouts(Path(options.fix)))
+            suggest(*_next_look(options))
     return EXIT_CODES[verdict(findings)]
+
+
+def _whereabouts(copy: Path) -> str:
+    """Returns where the copy lies, and what keeps the ids of its classes."""
+    label_map = copy / mending.LABEL_MAP
+    keeping = f" Its classes keep their ids by --label_map={label_map}." if label_map.exists() else ""
+    return f"It lies in {copy}.{keeping}"
+
+
+def _next_look(options: Any) -> list[str]:
+    """Returns the command that looks at the mended copy as its original was looked at."""
+    label_map = Path(options.fix) / mending.LABEL_MAP
+    given = {
+        "label_map": label_map if label_map.exists() else "",
+        "train_set": options.train_set,
+        "val_set": options.val_set,
+    }
+    words = [f"--{name}={value}" for name, value in given.items() if value]
+    return ["--mode=doctor", f"--url_dataset={options.fix}", *words]
 
 
 def _label_map(options: Any, hparams: Any) -> dict[int, str]:

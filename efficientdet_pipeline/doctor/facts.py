@@ -66,6 +66,14 @@ class Facts:
     """{id: name} that records hold; empty for photos, whose classes are numbered when they are converted."""
     is_sample: bool = False
     """Whether only a part was looked at."""
+    label_map: Mapping[int, str] = field(default_factory=dict)
+    """{id: name} that was given, or that annotations bring along; empty where they know names only."""
+    unlisted: Sequence[Seen] = ()
+    """Photos that can be used and are in none of the splits, because the chosen lists do not name them."""
+    lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The data set's own lists: names of photos."""
+    chosen_lists: tuple[str, str] | None = None
+    """Those of the lists that are the splits train and val; None where fractions divided."""
 
     @functools.cached_property
     def photos(self) -> list[Seen]:

@@ -11,6 +11,7 @@ import numpy as np
 from efficientdet_pipeline.doctor.facts import Facts, Seen
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.checks import Problem, ProblemLog
+from tfrmod.convert import listing_for
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.division import Photos, divided
 from tfrmod.errors import DatasetError
@@ -19,8 +20,9 @@ from tfrmod.example import decode_example
 from tfrmod.orientation import UPRIGHT
 from tfrmod.pixels import Photo, PhotoError, check_photo
 from tfrmod.shards import read_records
-from tfrmod.sources import SOURCES, Listing, find_source
+from tfrmod.sources import Listing, find_source
 from tfrmod.spelling import spelling_problems
+from tfrmod.split import chosen_sets
 from tfrmod.workers import Workers
 
 _CHUNK = 32
@@ -45,7 +47,7 @@ def photo_facts(folder: Path, options: ConvertOptions, staging: Path, workers: W
       DatasetError: there is no data set.
     """
     source = find_source(folder, options.source_format)
-    listing = SOURCES[source].listing(folder)
+    listing = listing_for(folder, source, options)
     label_map = options.label_map if options.label_map is not None else listing.label_map
     settings = Settings(
         folder,
@@ -70,10 +72,15 @@ def photo_facts(folder: Path, options: ConvertOptions, staging: Path, workers: W
         progress(position, len(entries))
     log.extend(spelling_problems(Counter(thing.name for each in seen.values() for thing in each.image.objects)))
     parts = _divided(seen, listing, options, log) if seen else {}
+    listed = {position for part in parts.values() for position in part.tolist()}
     return Facts(
         splits={name: [seen[position] for position in part] for name, part in parts.items()},
         problems=[problem for problem in log.problems if problem.code not in _LOOKED_AT_HERE],
         num_files=len(entries),
+        label_map=label_map or {},
+        unlisted=[each for position, each in seen.items() if position not in listed],
+        lists={name: frozenset(entries[place].image for place in places) for name, places in listing.sets.items()},
+        chosen_lists=chosen_sets(listing.sets, options.train_set, options.val_set) if options.image_sets else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import yaml
 from lxml import etree
 
 from efficientdet_pipeline.doctor.boxes import twice
@@ -14,6 +15,7 @@ from efficientdet_pipeline.errors import OptionsError
 from tfrmod import atomic
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 
+LABEL_MAP = "label_map.yaml"
 _EXTENSIONS = {"jpeg": "jpg", "png": "png"}
 
 
@@ -24,7 +26,7 @@ class Mended:
     num_photos: int
     num_boxes: int
     num_left_out: int
-    """Photos that cannot be used, or that the chosen lists do not name."""
+    """Photos that cannot be used."""
     num_boxes_dropped: int
     """Boxes drawn twice, and those that mark a crowd, which Pascal VOC has no word for."""
     num_moved: int
@@ -55,7 +57,8 @@ def write_mended(facts: Facts, target: Path) -> Mended:
     """Writes the photos that can be used with their mended boxes, whole or not at all.
 
     Photos are upright and of the format that their names say; boxes lie inside
-    them, with corners in order; photos that look alike are on one side.
+    them, with corners in order; photos that look alike are on one side. The data
+    set's own lists are kept, and the ids of its classes, as label_map.yaml.
 
     Args:
       facts: of photos whose bytes still lie where `AnnotatedImage.path` says.
@@ -66,9 +69,9 @@ def write_mended(facts: Facts, target: Path) -> Mended:
       OSError: no space or no permission; nothing is left behind.
     """
     refuse_place(target)
-    doubled = set(twice(facts)[0])
+    everything = replace(facts, splits={**facts.splits, "": facts.unlisted})
     sides = _sides(facts)
-    kept = _kept(facts, doubled)
+    kept = _kept(everything, set(twice(everything)[0]))
     names = _names(kept)
     with atomic.staging_folder(target) as staging:
         copy = staging / "copy"
@@ -76,9 +79,14 @@ def write_mended(facts: Facts, target: Path) -> Mended:
             (copy / folder).mkdir(parents=True)
         for image, name in zip(kept, names, strict=True):
             _write_photo(copy, image, name)
-        for split in dict.fromkeys(sides):
-            members = [f"{Path(name).stem}\n" for name, side in zip(names, sides, strict=True) if side == split]
+        for split, photos in _lists(facts, sides).items():
+            members = [
+                f"{Path(name).stem}\n" for image, name in zip(kept, names, strict=True) if image.filename in photos
+            ]
             (copy / "ImageSets/Main" / f"{split}.txt").write_text("".join(sorted(members)), encoding="utf-8")
+        if facts.label_map:
+            ids = yaml.safe_dump(dict(facts.label_map), allow_unicode=True)
+            (copy / LABEL_MAP).write_text(ids, encoding="utf-8")
         if target.exists():
             target.rmdir()
         copy.rename(target)
@@ -87,8 +95,8 @@ def write_mended(facts: Facts, target: Path) -> Mended:
     return Mended(
         num_photos=len(kept),
         num_boxes=num_boxes,
-        num_left_out=facts.num_files - len(facts.photos),
-        num_boxes_dropped=len(facts.boxes.name) - num_boxes,
+        num_left_out=facts.num_files - len(kept),
+        num_boxes_dropped=len(everything.boxes.name) - num_boxes,
         num_moved=sum(new != old for new, old in zip(sides, facts.split_of, strict=True)),
     )
 
@@ -114,6 +122,23 @@ def _sides(facts: Facts) -> list[str]:
             for photo in group:
                 sides[photo] = "train"
     return sides
+
+
+def _lists(facts: Facts, sides: Sequence[str]) -> dict[str, set[str]]:
+    """Returns the photos of each list of the copy: the data set's own, put right, or else its division."""
+    division: dict[str, set[str]] = {side: set() for side in sides}
+    for seen, side in zip(facts.photos, sides, strict=True):
+        division[side].add(seen.image.filename)
+    lists = {name: set(photos) for name, photos in facts.lists.items()}
+    if facts.chosen_lists is None:
+        lists.pop("trainval", None)  # With a test list beside it, it would be taken for the division.
+        return {**lists, **division}
+    train, val = facts.chosen_lists
+    learnt = division.get("train", set())
+    lists[train] |= learnt
+    if val != train:
+        lists[val] -= learnt
+    return lists
 
 
 def _names(images: Sequence[AnnotatedImage]) -> list[str]:

@@ -71,6 +71,14 @@ MILL_KINDS: dict[str, Kind] = {
     ),
     **_mill("encoding_guessed", _NOTE, 1, "A class name with accents may have been read wrongly.", _FIX),
     **_mill("object_unreadable", _WARNING, 6, "Unlabelled, it is taught to be background.", "Mend these files", 0.5),
+    **_mill("no_object_readable", _WARNING, 7, _LOST, "Mend the objects named under object_unreadable", 0.5),
+    **_mill(
+        "mask_left_out",
+        _NOTE,
+        3,
+        "Without it the photo is one of nothing: it teaches background, and no segmentation.",
+        "Train with --include_masks",
+    ),
     **_mill(
         "box_outside",
         _WARNING,

@@ -53,7 +53,7 @@ def mended_in_words(made: Mended) -> str:
     """Returns what the mended copy holds, and what became of the rest."""
     return (
         f"The mended copy holds {made.num_photos:,} photos and {made.num_boxes:,} boxes. Left out: "
-        f"{made.num_left_out:,} photos that cannot be used or that the chosen lists do not name, and "
+        f"{made.num_left_out:,} photos that cannot be used, and "
         f"{made.num_boxes_dropped:,} boxes that were there twice or mark a crowd. "
         f"Moved from validation to training: {made.num_moved:,} photos."
     )

@@ -115,9 +115,10 @@ def find_run(options: Any) -> RunFolder:
         return folder
     runs = sorted(Path(options.workspace).glob("*/args.yaml"), key=lambda path: path.stat().st_mtime)
     if not runs:
+        other = "a checkpoint by --path_ckpt" if hasattr(options, "path_ckpt") else "shards by --file_pattern"
         raise MissingError(
             f"There is no run in {options.workspace} (workspace). Train one by `python3 main.py @params.config`, "
-            "or name a checkpoint by --path_ckpt or a run's folder by --model_dir."
+            f"or name {other} or a run's folder by --model_dir."
         )
     return _folder_at(runs[-1].parent, options)
 

@@ -62,6 +62,24 @@ def test_boxes_are_sorted_clipped_or_dropped(settings: Settings, photo, xml, box
 
 
 @pytest.mark.parametrize(
+    ("things", "found", "is_kept"),
+    [
+        ([], [], True),
+        ([("", 1, 2, 30, 40)], ["object_unreadable", "no_object_readable"], False),
+        ([("cat", "nan", 2, 30, 40), ("", 1, 2, 3, 4)], ["object_unreadable"] * 2 + ["no_object_readable"], False),
+        ([("", 1, 2, 30, 40), ("cat", 1, 2, 30, 40)], ["object_unreadable"], True),
+        ([("", 1, 2, 30, 40), ("cat", 5, 5, 5, 20)], ["object_unreadable", "box_empty"], True),
+    ],
+)
+def test_a_photo_whose_objects_are_all_unreadable_does_not_pass_for_one_of_nothing(
+    settings: Settings, photo, xml, things: list, found: list[str], is_kept: bool
+) -> None:
+    examined = outcome(settings, photo(), xml(things))
+    assert codes(examined) == found
+    assert (examined.image is not None) == is_kept
+
+
+@pytest.mark.parametrize(
     ("size", "orientation", "expected", "found"),
     [
         ((48, 64), 6, (2, 38, 12, 47), ["exif_turned"]),  # Stated as stored: drawn there, turned with it.

@@ -156,7 +156,7 @@ def test_random_kills_from_the_download_to_the_last_shard(voc_folder, tmp_path: 
                 shutil.rmtree(root)
         subprocess.run([*command, str(root)], check=True)
         server.shutdown()
-    assert killed >= kills // 2
+    assert killed > 0
     assert files_of(root / "out") == files_of(tmp_path / "whole" / "out")
 
 

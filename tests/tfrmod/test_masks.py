@@ -59,6 +59,46 @@ def test_a_mask_of_another_size_is_cut_and_continued_not_stretched() -> None:
     assert not values[:, WIDTH:].any()
 
 
+def test_a_mask_of_classes_is_not_continued_with_background() -> None:
+    placed = masks.placed(image(block()), turn=1, stored_size=(12, 100), size=(12, 100))
+    values = masks.png_array(placed.segmentation)
+    np.testing.assert_array_equal(values[:, :WIDTH], block()[:12])
+    assert (values[:, WIDTH:] == masks.IGNORED).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"),
+    [
+        ((40, 60), (40, 60), (40, 60)),
+        ((40, 60), (60, 40), (40, 60)),  # As the pixels are stored, the photo being turned.
+        ((40, 60), (0, 0), (40, 60)),
+        ((40, 60), (80, 120), (80, 120)),
+        ((40, 60), (20, 30), (20, 30)),
+        ((40, 60), (120, 80), (80, 120)),
+        ((333, 500), (1000, 1500), (1000, 1500)),
+        ((334, 500), (1000, 1500), (1000, 1500)),
+        ((1000, 1500), (333, 500), (333, 500)),
+        ((330, 500), (1000, 1500), None),
+        ((41, 60), (80, 160), None),
+        ((512, 512), (1000, 1500), None),
+    ],
+)
+def test_a_mask_fits_a_photo_of_its_proportions(shape, size, expected) -> None:
+    values = np.arange(shape[0] * shape[1], dtype=np.uint32).reshape(shape)
+    if expected is None:
+        with pytest.raises(DatasetError, match=rf"{shape[1]}x{shape[0]} pixels on a photo of {size[1]}x{size[0]}"):
+            masks.fitted(values, size)
+    else:
+        fitted = masks.fitted(values, size)
+        assert fitted.shape == expected
+        assert set(np.unique(fitted)) <= set(np.unique(values))
+
+
+def test_a_mask_grows_pixel_by_pixel() -> None:
+    values = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    np.testing.assert_array_equal(masks.fitted(values, (4, 6)), values.repeat(2, 0).repeat(2, 1))
+
+
 def test_an_outline_far_outside_costs_nothing_and_covers_what_it_covers() -> None:
     png = masks.polygons_png([[-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]], HEIGHT, WIDTH)
     assert masks.png_array(png).all()

@@ -15,6 +15,7 @@ from tfrmod.errors import DatasetError
 from tfrmod.sources import yolo_sets
 from tfrmod.sources.files import Files, found_files, nearness
 from tfrmod.sources.mask_classes import meaning
+from tfrmod.sources.photo_size import upright_size
 from tfrmod.sources.set_names import set_name
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.yolo_papers import Papers
@@ -73,12 +74,13 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
     """Returns what the masks of one photo show: objects only where they tell one thing from the next."""
     note = json.loads(entry.detail)
     names = dict(note["names"])
+    frame = upright_size(folder / entry.image)
     try:
-        classes = _classes(folder, note)
+        classes = _classes(folder, note, frame)
         sizes = {classes.shape} if classes is not None else set()
         objects: list[AnnotatedObject] = []
         for path in note["instances"]:
-            values = mask_pictures.png_array((folder / path).read_bytes())
+            values = mask_pictures.fitted(mask_pictures.png_array((folder / path).read_bytes()), frame)
             sizes.add(values.shape[:2])
             if len(sizes) > 1:
                 raise DatasetError(f"{path} has another size than the other masks of this photo")
@@ -153,15 +155,16 @@ def _photo_of(mask: str, photos: dict[str, list[str]]) -> tuple[str | None, bool
     return None, False
 
 
-def _classes(folder: Path, note: dict[str, Any]) -> np.ndarray | None:
-    """Returns the class id of every pixel, None where no mask tells."""
+def _classes(folder: Path, note: dict[str, Any], frame: tuple[int, int]) -> np.ndarray | None:
+    """Returns the class id of every pixel of a photo (its height and width: `frame`), None where no mask tells."""
     if not note["semantic"]:
         return None
     pairs = note["numbers"]
     numbers = None
     if pairs is not None:
         numbers = {tuple(value) if isinstance(value, list) else value: number for value, number in pairs}
-    return mask_pictures.png_array(mask_pictures.class_png((folder / note["semantic"]).read_bytes(), numbers))
+    values = mask_pictures.png_array(mask_pictures.class_png((folder / note["semantic"]).read_bytes(), numbers))
+    return mask_pictures.fitted(values, frame)
 
 
 def things(

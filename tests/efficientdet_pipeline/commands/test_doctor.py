@@ -111,6 +111,18 @@ def test_a_mended_zip_is_clean(voc: Callable[..., Path], capsys: pytest.CaptureF
     assert doctor("--url_dataset=mended") == 0
 
 
+def test_the_copy_keeps_the_ids_of_classes(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("map.yaml").write_text("3: cat\n7: dog\n")
+    folder = voc(faulty=True)
+    doctor(f"--url_dataset={folder}", "--label_map=map.yaml", "--train_set=train", "--val_set=val", "--fix=mended")
+    told = capsys.readouterr().out
+    assert "Its classes keep their ids by --label_map=mended/label_map.yaml." in told
+    command = "--url_dataset=mended --label_map=mended/label_map.yaml --train_set=train --val_set=val"
+    assert f"--mode=doctor {command}" in told
+    assert Path("mended/label_map.yaml").read_text() == "3: cat\n7: dog\n"
+    assert doctor(*command.split()) == 0
+
+
 def test_a_place_for_the_copy_that_is_taken(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = voc()
     assert doctor(f"--url_dataset={folder}", f"--fix={folder}") == 2

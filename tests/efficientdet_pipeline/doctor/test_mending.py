@@ -1,6 +1,7 @@
 """The mended copy: read again it has nothing to mend, and the original is as it was."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from efficientdet_pipeline.commands.labels import read_label_map
 from efficientdet_pipeline.doctor import gathering, mending
 from efficientdet_pipeline.errors import OptionsError
 from tfrmod.convert_options import ConvertOptions
@@ -84,12 +86,12 @@ def test_the_copy_is_mended_and_the_original_untouched(
     made = mending.write_mended(facts, tmp_path / "mended")
     assert fingerprints(ill) == before
     mended = look(tmp_path / "mended")
-    assert mended.problems == []
+    assert {problem.code for problem in mended.problems} == {"set_not_listed"}
     assert (
         mending.Mended(
-            num_photos=len(mended.photos),
+            num_photos=len(mended.photos) + len(mended.unlisted),
             num_boxes=len(mended.boxes.name),
-            num_left_out=facts.num_files - len(facts.photos),
+            num_left_out=1,
             num_boxes_dropped=1,
             num_moved=1,
         )
@@ -99,6 +101,56 @@ def test_the_copy_is_mended_and_the_original_untouched(
     assert {name: sorted(seen.image.filename for seen in part) for name, part in mended.splits.items()}["val"] == [
         "JPEGImages/0.jpg"
     ]
+
+
+def test_lists_are_kept_and_photos_of_no_chosen_list_too(
+    ill: Path, look: Callable[[Path], gathering.Facts], tmp_path: Path
+) -> None:
+    (ill / "ImageSets" / "Main" / "later.txt").write_text("8\n3\n")
+    write_photo(ill / "8.jpg", 8)
+    write_annotation(ill / "8.xml", BOXES)
+    facts = look(ill)
+    made = mending.write_mended(facts, tmp_path / "mended")
+    lists = tmp_path / "mended" / "ImageSets" / "Main"
+    assert {path.stem: path.read_text().split() for path in lists.iterdir()} == {
+        "train": [*"1234567", "copy", "lying", "turned"],
+        "val": ["0"],
+        "later": ["3", "8"],
+    }
+    mended = look(tmp_path / "mended")
+    assert sorted(seen.image.filename for seen in mended.unlisted) == ["JPEGImages/0_2.jpg", "JPEGImages/8.jpg"]
+    assert made.num_boxes_dropped == 2
+    assert not (tmp_path / "mended" / mending.LABEL_MAP).exists()
+
+
+def test_a_division_by_fractions_is_written_down(
+    ill: Path, look: Callable[[Path], gathering.Facts], tmp_path: Path
+) -> None:
+    lists = ill / "ImageSets" / "Main"
+    (lists / "val.txt").rename(lists / "hard.txt")
+    facts = look(ill)
+    mending.write_mended(facts, tmp_path / "mended")
+    copied = tmp_path / "mended" / "ImageSets" / "Main"
+    assert {path.stem for path in copied.iterdir()} == {"train", "val", "hard"}
+    assert facts.chosen_lists is None
+    assert {name: len(part) for name, part in look(tmp_path / "mended").splits.items()} == {
+        name: len(part) for name, part in facts.splits.items()
+    }
+
+
+def test_the_ids_of_classes_are_kept(look: Callable[[Path], gathering.Facts], tmp_path: Path) -> None:
+    folder = tmp_path / "coco"
+    for number in range(4):
+        write_photo(folder / f"{number}.jpg", number)
+    content = {
+        "images": [{"id": number, "file_name": f"{number}.jpg", "width": 96, "height": 64} for number in range(4)],
+        "annotations": [{"id": n, "image_id": n, "category_id": 90, "bbox": [5, 6, 30, 40]} for n in range(4)],
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "café"}],
+    }
+    (folder / "instances.json").write_text(json.dumps(content))
+    mending.write_mended(look(folder), tmp_path / "mended")
+    assert read_label_map(str(tmp_path / "mended" / mending.LABEL_MAP)) == {3: "café", 90: "toothbrush"}
+    assert len(look(tmp_path / "mended").photos) == 4
 
 
 def test_photos_are_what_their_names_say_and_upright(

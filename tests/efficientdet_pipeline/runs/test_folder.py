@@ -9,6 +9,7 @@ from efficientdet_pipeline.errors import MissingError
 from efficientdet_pipeline.options.convert import ConvertOptions
 from efficientdet_pipeline.options.evaluate import EvalOptions
 from efficientdet_pipeline.options.train import TrainOptions
+from efficientdet_pipeline.options.verify import VerifyOptions
 from efficientdet_pipeline.runs.folder import find_run, run_folder
 
 
@@ -75,5 +76,7 @@ def test_a_missing_run_is_told_with_those_that_are_there(tmp_path: Path) -> None
         find_run(EvalOptions(workspace=str(tmp_path), run_name="mine"))
     with pytest.raises(MissingError, match=r"Runs in .*: none\."):
         find_run(EvalOptions(workspace=str(tmp_path / "empty"), run_name="mine"))
-    with pytest.raises(MissingError, match=r"There is no run in .*empty.*python3 main\.py @params\.config"):
-        find_run(EvalOptions(workspace=str(tmp_path / "empty")))
+    for kind, other in ((EvalOptions, "a checkpoint by --path_ckpt"), (VerifyOptions, "shards by --file_pattern")):
+        words = rf"There is no run in .*empty.*python3 main\.py @params\.config`, or name {other} or"
+        with pytest.raises(MissingError, match=words):
+            find_run(kind(workspace=str(tmp_path / "empty")))

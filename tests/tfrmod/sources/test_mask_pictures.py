@@ -162,6 +162,26 @@ def test_a_mask_that_cannot_be_read_is_named(put, read_all, content) -> None:
     assert [(problem.code, problem.file) for problem in problems] == [("annotation_malformed", "masks/a.png")]
 
 
+def test_masks_of_a_smaller_copy_are_resized_with_their_boxes(put, read_all) -> None:
+    mask = classes(cat=1, dog=2)
+    content = {"images/a.jpg": None, "masks/a.png": mask[::2, ::2], "instances/a.png": mask[::2, ::2]}
+    _, images, problems = read_all("masks", put(content), masks=True)
+    image = images["images/a.jpg"]
+    assert problems == []
+    assert (image.height, image.width) == (48, 64)
+    assert png_array(image.segmentation).shape == (48, 64)
+    assert [thing.box for thing in image.objects] == [(6, 0, 16, 10), (6, 16, 16, 26)]
+
+
+def test_a_mask_of_other_proportions_is_named(put, read_all) -> None:
+    fine = {"images/b.jpg": None, "masks/b.png": classes(cat=1)}
+    content = {"images/a.jpg": None, "masks/a.png": classes(cat=1)[:, :48], **fine}
+    _, images, problems = read_all("masks", put(content), masks=True)
+    assert list(images) == ["images/b.jpg"]
+    assert [(problem.code, problem.file) for problem in problems] == [("annotation_malformed", "masks/a.png")]
+    assert "48x48 pixels on a photo of 64x48" in problems[0].message
+
+
 def test_photos_without_masks_are_refused(put, read_all) -> None:
     with pytest.raises(DatasetError, match="none of which belong together"):
         read_all("masks", put({"images/a.jpg": None}))
