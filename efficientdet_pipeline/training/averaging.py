@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+from efficientdet.layers import move_towards
 from keras import ops
 
 
@@ -37,7 +38,7 @@ class WeightAverage:
         step = ops.cast(step, "float32")
         rest = 1.0 - ops.minimum(self.decay, (1.0 + step) / (10.0 + step))
         for shadow, variable in zip(self.shadows, self.variables, strict=True):
-            shadow.assign_sub(rest * (shadow.value - variable.value))
+            move_towards(shadow, variable.value, rest)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:

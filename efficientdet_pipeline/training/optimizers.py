@@ -39,7 +39,7 @@ def clip_twice(gradients: Sequence[Any], norm: float, norms: Any = None) -> list
 def build_optimizer(options: Any, learning_rate: Any, variables: Sequence[keras.Variable]) -> Any:
     """Returns the optimizer that the options name, built for the variables; the step clips before it."""
     if options.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(learning_rate, momentum=options.momentum, name=NAME)
+        optimizer = _sgd()(learning_rate, momentum=options.momentum, name=NAME)
     elif options.optimizer == "adam":
         optimizer = keras.optimizers.Adam(learning_rate, beta_1=options.momentum, name=NAME)
     else:
@@ -49,3 +49,11 @@ def build_optimizer(options: Any, learning_rate: Any, variables: Sequence[keras.
         optimizer.exclude_from_weight_decay([each for each in variables if not each.name.endswith("kernel")])
     optimizer.build(variables)
     return optimizer
+
+
+def _sgd() -> type[keras.optimizers.SGD]:
+    if keras.backend.backend() == "jax":
+        return keras.optimizers.SGD
+    from efficientdet_pipeline.training.optimizers_tensorflow import SGD
+
+    return SGD

@@ -28,7 +28,8 @@ class TrainingModel(RunLearner):
             outputs = self(images, training=True, seed=seed)
             losses = self.losses(outputs, Targets(*targets), normalizer, parts=parts)
             scaled = self._scaled(losses["loss"])
-        return tape.gradient(scaled, variables), losses, statistics
+        # A network may leave levels of its backbone unused, and keras.optimizers warn of gradients that are None.
+        return tape.gradient(scaled, variables, unconnected_gradients="zero"), losses, statistics
 
     def loop(self, times: int, body: Callable[[tf.Tensor, Any], Any], start: Any) -> Any:
         """Returns what `body` makes of `start` when it is called again and again."""

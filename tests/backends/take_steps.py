@@ -23,7 +23,7 @@ from efficientdet_pipeline.training.building import build_training_model
 
 NETWORK = {
     "image_size": 64,
-    "max_level": 4,
+    "max_level": 5,
     "num_classes": 2,
     "fpn_cell_repeats": 1,
     "fpn_num_filters": 8,
