@@ -53,7 +53,7 @@ class TrainingModel(RunLearner):
             scope.state_mapping = self._scope.state_mapping | dict(zip(map(id, trained), values, strict=True))
             with scope, collected_statistics() as statistics:
                 outputs = self(images, training=True, seed=seed)
-                losses = self.losses(outputs, Targets(*targets), normalizer, parts=parts)
+                losses = self.loss_terms(outputs, Targets(*targets), normalizer, parts=parts)
                 scaled = self._scaled(losses["loss"])
             # Layers are no arrays, and may not leave a traced function.
             layers[:] = [layer for layer, *_ in statistics]

@@ -26,7 +26,7 @@ class TrainingModel(RunLearner):
         variables = [variable.value for variable in self.trained_variables()]
         with tf.GradientTape() as tape, collected_statistics() as statistics:
             outputs = self(images, training=True, seed=seed)
-            losses = self.losses(outputs, Targets(*targets), normalizer, parts=parts)
+            losses = self.loss_terms(outputs, Targets(*targets), normalizer, parts=parts)
             scaled = self._scaled(losses["loss"])
         # A network may leave levels of its backbone unused, and keras.optimizers warn of gradients that are None.
         return tape.gradient(scaled, variables, unconnected_gradients="zero"), losses, statistics

@@ -52,7 +52,7 @@ class Learner(keras.Model):
     ) -> Tensor:
         """Returns the weighted sum of all losses, a scalar, and takes all into their running means."""
         targets = assign_targets(self.anchors, GroundTruth(*y))
-        losses = self.losses(y_pred, targets, self.normalizer(targets))
+        losses = self.loss_terms(y_pred, targets, self.normalizer(targets))
         self.track(losses)
         return losses["loss"]
 
@@ -61,7 +61,7 @@ class Learner(keras.Model):
         # One more than there are, as automl has it: a batch without objects must not divide by zero.
         return self.sum_over_devices(ops.sum(targets.num_positives)) + 1.0
 
-    def losses(self, outputs: dict[str, Any], targets: Targets, normalizer: Tensor, *, parts: int = 1) -> dict:
+    def loss_terms(self, outputs: dict[str, Any], targets: Targets, normalizer: Tensor, *, parts: int = 1) -> dict:
         """Returns the weighted sum of all losses as "loss", and what it is made of.
 
         Args:
