@@ -15,9 +15,7 @@ import argparse
 import importlib.util
 import json
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ import jax
 import keras
 import numpy as np
 from efficientdet.types import GroundTruth
+from timing import median_seconds
 
 from efficientdet_pipeline.options.train import TrainOptions
 from efficientdet_pipeline.training.building import build_training_model
@@ -118,20 +117,6 @@ def peer_step(name: str, size: int, batch: int) -> Step:
     return run
 
 
-def images_a_second(steps: dict[str, Step], batch: int, rounds: int) -> dict[str, float]:
-    """Returns the median images a second of each, taken in turns."""
-    for step in steps.values():
-        for _ in range(3):
-            step()
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - began)
-    return {name: batch / statistics.median(values) for name, values in seconds.items()}
-
-
 def peak_gigabytes() -> dict[str, float]:
     """Returns the most device memory that each framework has held so far."""
     peaks = {}
@@ -174,7 +159,9 @@ def main() -> int:
             except Exception as error:  # Each framework has a class of its own for memory that is not there.
                 fits[who] = False
                 row[f"{who}_does_not_fit"] = f"{type(error).__name__}: {str(error)[:200]}"
-        row |= {"images_a_second": images_a_second(steps, batch, args.rounds), "peak_gb": peak_gigabytes()}
+        seconds = median_seconds(steps, args.rounds)
+        rates = {who: batch / taken for who, taken in seconds.items()}
+        row |= {"images_a_second": rates, "peak_gb": peak_gigabytes()}
         result["sweep"].append(row)
         print(json.dumps(row), flush=True)
         if args.output:

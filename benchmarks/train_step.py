@@ -11,8 +11,6 @@ import argparse
 import json
 import os
 import resource
-import statistics
-import time
 from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -23,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from efficientdet.types import GroundTruth
+from timing import median_seconds
 
 from efficientdet_pipeline.options.train import TrainOptions
 from efficientdet_pipeline.training import devices
@@ -59,20 +58,6 @@ def _step_of(model: keras.Model, batch: tuple) -> Callable[[], None]:
     return lambda: tf.nest.map_structure(np.asarray, model.train_function(iterator))
 
 
-def measure(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Returns the median seconds of each step, taken in turns so that all see the same machine."""
-    for step in steps.values():
-        for _ in range(3):
-            step()
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
 def main() -> None:
     """Measures, prints and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -89,7 +74,7 @@ def main() -> None:
     steps = {args.model_name: detector_step(args.model_name, args.image_size, args.batch_size, args.num_classes)}
     if not args.no_yardstick:
         steps["yardstick"] = yardstick(args.image_size, args.batch_size)
-    medians = measure(steps, args.rounds)
+    medians = median_seconds(steps, args.rounds)
     result = {
         "seconds": medians,
         "ratio": medians[args.model_name] / medians["yardstick"] if "yardstick" in medians else None,

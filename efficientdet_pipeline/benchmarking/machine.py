@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import os
 import platform
 import re
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+
+from tfrmod.workers import default_workers
 
 _PACKAGES = ("efficientdet-pipeline", "keras", "tensorflow", "jax", "numpy")
 
@@ -21,15 +22,10 @@ def description() -> dict[str, Any]:
         "backend": keras.backend.backend(),
         "devices": names or [_processor()],
         "is_cpu": not names,
-        "cores": cores(),
+        "cores": default_workers(),
         "precision": keras.config.dtype_policy().name,
         "versions": {"python": platform.python_version(), **_versions()},
     }
-
-
-def cores() -> int:
-    """Returns the processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def forget_peaks() -> None:
@@ -40,12 +36,9 @@ def forget_peaks() -> None:
         tf.config.experimental.reset_memory_stats("GPU:0")
 
 
-def peak_bytes() -> dict[str, int | None]:
-    """Returns the most memory taken, of the `host` by this process and of the first `device`; None where unknown.
-
-    JAX forgets no peak: its device's is that of everything so far.
-    """
-    return {"host": _status_bytes("VmHWM"), "device": _device_bytes()}
+def peak_bytes() -> int | None:
+    """Returns the most memory that this process has taken; None where unknown."""
+    return _status_bytes("VmHWM")
 
 
 def host_bytes() -> int | None:
@@ -59,18 +52,6 @@ def _status_bytes(name: str) -> int | None:
     except OSError:
         return None  # Other systems than Linux have no such file.
     return int(found[1]) * 1024 if found else None
-
-
-def _device_bytes() -> int | None:
-    if keras.backend.backend() == "jax":
-        import jax
-
-        device = jax.local_devices()[0]
-        statistics = device.memory_stats() if device.platform != "cpu" else None
-        return statistics.get("peak_bytes_in_use") if statistics else None
-    if not tf.config.list_logical_devices("GPU"):
-        return None
-    return tf.config.experimental.get_memory_info("GPU:0")["peak"]
 
 
 def _accelerators() -> list[str]:

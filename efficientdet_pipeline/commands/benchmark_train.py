@@ -22,7 +22,7 @@ from efficientdet_pipeline.data import cache
 from efficientdet_pipeline.data.batches import TrainingStream, training_batches
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.sweep import batch_sizes
-from efficientdet_pipeline.training import devices
+from efficientdet_pipeline.training import devices, memory
 from efficientdet_pipeline.training.building import build_training_model
 from tfrmod import atomic
 
@@ -127,8 +127,7 @@ def _speeds(options: Any, config: DetectorConfig, stream: TrainingStream, weight
         TOGETHER: measuring.both_together(model, batches),
     }
     rates = measuring.rates(parts, batch_size=size, rounds=options.rounds, seconds=options.benchmark_seconds)
-    peaks = machine.peak_bytes()
-    return Speeds(batch_size=size, **rates, host_bytes=peaks["host"], device_bytes=peaks["device"])
+    return Speeds(batch_size=size, **rates, host_bytes=machine.peak_bytes(), device_bytes=memory.gpu_bytes())
 
 
 def _settings(options: Any, network: Network, shards: Shards) -> dict[str, Any]:

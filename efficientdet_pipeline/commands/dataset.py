@@ -8,8 +8,8 @@ from absl import logging
 from efficientdet_pipeline.commands import metadata
 from efficientdet_pipeline.commands.announcement import announce, sources_of
 from efficientdet_pipeline.commands.engine import engine
-from efficientdet_pipeline.commands.labels import read_label_aliases, read_label_map
-from efficientdet_pipeline.commands.photos import data_identity, find_photos, progress_bar
+from efficientdet_pipeline.commands.labels import read_label_map
+from efficientdet_pipeline.commands.photos import data_identity, find_photos, photos_taken, progress_bar
 from efficientdet_pipeline.console import log_to_file, suggest
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.reader import Sources
@@ -88,13 +88,7 @@ def conversion_options(
     try:
         return convert.ConvertOptions(
             label_map=read_label_map(options.label_map) or label_map,
-            label_aliases=read_label_aliases(options.label_aliases),
-            source_format=options.source_format or None,
-            train_set=options.train_set or None,
-            val_set=options.val_set or None,
-            train_valid_split=options.train_valid_split,
-            test_split=options.test_split,
-            seed=options.tf_random_seed,
+            **photos_taken(options),
             num_shards=options.num_shards,
             strict=options.strict,
             num_workers=options.num_workers or None,

@@ -8,7 +8,7 @@ import efficientdet
 from absl import logging
 
 from efficientdet_pipeline.commands import photos
-from efficientdet_pipeline.commands.labels import read_label_aliases, read_label_map
+from efficientdet_pipeline.commands.labels import read_label_map
 from efficientdet_pipeline.console import silent_native_log, suggest
 from efficientdet_pipeline.doctor import examination, gathering, mending, report
 from efficientdet_pipeline.doctor.anchors import AnchorGrid
@@ -111,13 +111,7 @@ def _conversion(options: Any, label_map: dict[int, str]) -> ConvertOptions:
     try:
         return ConvertOptions(
             label_map=label_map if is_sound else None,
-            label_aliases=read_label_aliases(options.label_aliases),
-            source_format=options.source_format or None,
-            train_set=options.train_set or None,
-            val_set=options.val_set or None,
-            train_valid_split=options.train_valid_split,
-            test_split=options.test_split,
-            seed=options.tf_random_seed,
+            **photos.photos_taken(options),
         )
     except ValueError as error:
         raise OptionsError(str(error)) from None

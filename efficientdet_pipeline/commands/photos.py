@@ -7,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from efficientdet_pipeline.commands.labels import read_label_aliases
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.errors import MissingError
 from tfrmod import archive, download
@@ -104,3 +105,20 @@ class progress_bar:
     def _show(self, done: int, total: int | None) -> None:
         self._shown.total = total
         self._shown.update(done - self._shown.n)
+
+
+def photos_taken(options: Any) -> dict[str, Any]:
+    """Returns what `PhotoOptions` say of a conversion, in the names of `ConvertOptions`.
+
+    Raises:
+      OptionsError, MissingError: the aliases cannot be read.
+    """
+    return {
+        "label_aliases": read_label_aliases(options.label_aliases),
+        "source_format": options.source_format or None,
+        "train_set": options.train_set or None,
+        "val_set": options.val_set or None,
+        "train_valid_split": options.train_valid_split,
+        "test_split": options.test_split,
+        "seed": options.tf_random_seed,
+    }

@@ -11,7 +11,7 @@ GIGABYTE = 1e9
 
 def memory_text() -> str:
     """Returns what the process holds and the most it held of a GPU, `memory 2.1 GB, GPU 14.3 GB`; empty if unknown."""
-    parts = {"memory ": _process_bytes(), "GPU ": _gpu_bytes()}
+    parts = {"memory ": _process_bytes(), "GPU ": gpu_bytes()}
     return ", ".join(f"{name}{size / GIGABYTE:.1f} GB" for name, size in parts.items() if size is not None)
 
 
@@ -23,7 +23,8 @@ def _process_bytes() -> int | None:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _gpu_bytes() -> int | None:
+def gpu_bytes() -> int | None:
+    """Returns the most memory of the first GPU or TPU that was held, on JAX since the start; None without one."""
     if keras.backend.backend() == "jax":
         import jax
 

@@ -19,7 +19,7 @@ from tfrmod.sources.coco_objects import Categories, detail, identity, read_categ
 from tfrmod.sources.files import Files, Names, found_files
 from tfrmod.sources.json_pieces import pieces
 from tfrmod.sources.places import Place, packed
-from tfrmod.sources.set_names import grouped, set_of_path
+from tfrmod.sources.set_names import in_order, set_of_path
 from tfrmod.sources.source import Entry, Listing
 
 _PROBED_BYTES = 1 << 16
@@ -91,12 +91,11 @@ def listing(folder: Path) -> Listing:
         )
     problems += [Problem("image_without_annotation", photo) for photo in files.photos if photo not in entries]
     label_map = _label_map(contents, problems)
-    order = sorted(entries)
-    positions = {photo: index for index, photo in enumerate(order)}
+    ordered, sets = in_order(entries, members)
     return Listing(
-        entries=tuple(entries[photo] for photo in order),
+        entries=ordered,
         problems=tuple(problems),
-        sets=grouped((name, positions[photo]) for name, photo in members),
+        sets=sets,
         label_map=label_map,
         is_unlabelled=not any(content.objects for content in contents),
     )

@@ -14,7 +14,7 @@ from tfrmod.sources.csv_rows import Layout, Row, layout_of, row_at, rows
 from tfrmod.sources.files import Files, Names, found_files
 from tfrmod.sources.photo_size import upright_size
 from tfrmod.sources.places import packed, read_places, unpacked
-from tfrmod.sources.set_names import grouped, set_name, set_of_path
+from tfrmod.sources.set_names import in_order, set_name, set_of_path
 from tfrmod.sources.source import Entry, Listing, Reading
 
 # Shares may pass the edge by rounding; a table is one of shares if nearly all of its coordinates are.
@@ -82,12 +82,11 @@ def listing(folder: Path) -> Listing:
             f"{len(files.photos)}."
         )
     problems += [Problem("image_without_annotation", photo) for photo in files.photos if photo not in entries]
-    order = sorted(entries)
-    positions = {photo: index for index, photo in enumerate(order)}
+    ordered, sets = in_order(entries, members)
     return Listing(
-        entries=tuple(entries[photo] for photo in order),
+        entries=ordered,
         problems=tuple(problems),
-        sets=grouped((name, positions[photo]) for name, photo in members),
+        sets=sets,
     )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from tfrmod.sources.source import Entry
@@ -55,6 +55,20 @@ def grouped(members: Iterable[tuple[str | None, int]]) -> dict[str, tuple[int, .
         if name is not None:
             sets[name].add(index)
     return {name: tuple(sorted(indices)) for name, indices in sets.items()}
+
+
+def in_order(
+    entries: Mapping[str, Entry], members: Iterable[tuple[str | None, str]]
+) -> tuple[tuple[Entry, ...], dict[str, tuple[int, ...]]]:
+    """Returns the entries sorted by photo, and {set: positions among them}.
+
+    Args:
+      entries: by photo.
+      members: (set or None, photo).
+    """
+    positions = {photo: index for index, photo in enumerate(sorted(entries))}
+    sets = grouped((name, positions[photo]) for name, photo in members)
+    return tuple(entries[photo] for photo in positions), sets
 
 
 def _folder_set(folder: str) -> str | None:
