@@ -95,11 +95,11 @@ def _step_flags(sweep: list[Speeds], options: Any, machine: dict[str, Any]) -> l
     """Returns what makes the step quicker, the strongest first, and nothing that is done already."""
     grows = len(sweep) > 1 and best_of(sweep) is sweep[-1]
     larger = f"a larger --batch_size than {sweep[-1].batch_size}"
-    larger += ", with --grad_checkpoint where memory ends" if not options.grad_checkpoint else ""
+    larger += ", with --grad_checkpoint where memory ends" if not options.recomputed_blocks else ""
     flags = {
         "a GPU": machine["is_cpu"],
         "--precision=mixed_bfloat16": not machine["is_cpu"] and machine["precision"] == "float32",
-        "no --grad_checkpoint, where memory allows": options.grad_checkpoint,
+        "no --grad_checkpoint, where memory allows": bool(options.recomputed_blocks),
         larger: grows and not machine["is_cpu"],
         "a smaller --image_size": True,
         "a smaller --model_name": True,

@@ -30,6 +30,8 @@ class Declaration:
     aliases: tuple[str, ...] = ()
     words: tuple[tuple[str, Any], ...] = ()
     """Words that stand for values, such as auto for 0."""
+    bare: bool = False
+    """Whether it may stand without a value, which is then true, as a switch does."""
     shapes: bool = False
     """Whether the option changes what a training run learns, so that it names the run."""
     group: str = ""
@@ -41,12 +43,13 @@ def option(
     choices: Sequence[str] = (),
     aliases: Sequence[str] = (),
     words: Mapping[str, Any] | None = None,
+    bare: bool = False,
     shapes: bool = False,
 ) -> Any:
     """Declares an option with its default; see `Declaration` for the words."""
     spoken = tuple((words or {}).items())
-    metadata = {"choices": tuple(choices), "aliases": tuple(aliases), "words": spoken, "shapes": shapes}
-    return dataclasses.field(default=default, metadata=metadata)
+    names = {"choices": tuple(choices), "aliases": tuple(aliases), "words": spoken}
+    return dataclasses.field(default=default, metadata={**names, "bare": bare, "shapes": shapes})
 
 
 @functools.cache

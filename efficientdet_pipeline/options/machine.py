@@ -27,9 +27,10 @@ class MachineOptions(OptimizationOptions):
     have not for long."""
     accumulate_steps: int = option(1, shapes=True)
     """Parts that a batch is computed in, one after the other, which takes less memory; the gradients are summed."""
-    grad_checkpoint: bool = option(False)
-    """Keep less for the gradient and compute it again: every MBConv block, FPN cell and layer of the heads. It takes
-    much less memory and a third more time, and changes no number."""
+    grad_checkpoint: str = option("false", bare=True)
+    """Keep less for the gradient and compute it again: every MBConv block, FPN cell and layer of the heads; or those
+    in whose names a regular expression is found, automl's efficientnet-b0/blocks_3, fpn_cells/cell_0,
+    class_net/class-1, box_net/box-2. It takes much less memory and a third more time, and changes no number."""
     use_xla: bool = option(False)
     """Compile the step with XLA; on a CPU that is several times slower."""
     steps_per_execution: int = option(1)
@@ -44,6 +45,11 @@ class MachineOptions(OptimizationOptions):
     """Number of TPU cores; the devices are counted, so that it has no effect."""
     profile: bool = option(False)
     """Record steps 10 to 12 for TensorBoard's profiler."""
+
+    @property
+    def recomputed_blocks(self) -> str:
+        """The expression of grad_checkpoint; empty for none."""
+        return {"true": ".", "false": ""}.get(self.grad_checkpoint.lower(), self.grad_checkpoint)
 
     def __post_init__(self) -> None:
         """Checks the engine and explains where it is not to be had."""

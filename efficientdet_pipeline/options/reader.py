@@ -134,6 +134,8 @@ class Reader:
                 _define_with_words(declared, values)
             else:
                 define[declared.kind](name, None, declared.help, flag_values=values)
+            if declared.bare:
+                values[name].boolean = True
             for alias in declared.aliases:
                 flags.DEFINE_alias(alias, name, flag_values=values)
         return values

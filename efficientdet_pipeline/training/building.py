@@ -13,6 +13,7 @@ from efficientdet_pipeline.training import devices
 from efficientdet_pipeline.training.freezing import BackboneRest, frozen_by_name
 from efficientdet_pipeline.training.learning import RunLearner, StepOptions
 from efficientdet_pipeline.training.optimizers import build_optimizer
+from efficientdet_pipeline.training.recomputing import recompute_by_name
 from efficientdet_pipeline.training.schedule import learning_rate
 
 
@@ -43,8 +44,7 @@ def build_training_model(
         weight_decay=0.0 if options.optimizer == "adamw" else options.weight_decay,
     )
     detector.set_drop_path(options.tf_random_seed, 0)
-    if options.grad_checkpoint:
-        detector.recompute_gradients()
+    recompute_by_name(detector, options.recomputed_blocks)
     devices.share_batch_statistics(detector)
     momentum = statistics_momentum(options.batch_norm_momentum, options.num_epochs * steps_per_epoch)
     for layer in detector._flatten_layers():

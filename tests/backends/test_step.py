@@ -16,7 +16,7 @@ ROOT = SCRIPT.parents[2]
 # A bad step in the middle of each; the second saves memory in every way there is.
 CASES = {
     "plain": {"spoilt": True},
-    "sparing": {"spoilt": True, "accumulate_steps": 2, "grad_checkpoint": True, "positives_momentum": 0.5},
+    "sparing": {"spoilt": True, "accumulate_steps": 2, "grad_checkpoint": "true", "positives_momentum": 0.5},
 }
 
 

@@ -49,7 +49,7 @@ def test_a_slow_step_is_told_with_the_flags_that_help() -> None:
     assert "The bottleneck is the step" in text
     assert "--precision=mixed_bfloat16" in text
     assert "a larger --batch_size than 16, with --grad_checkpoint where memory ends" in text
-    text = said(sweep, {**GPU, "precision": "mixed_bfloat16"}, grad_checkpoint=True)
+    text = said(sweep, {**GPU, "precision": "mixed_bfloat16"}, grad_checkpoint="true")
     assert "--precision" not in text
     assert "no --grad_checkpoint, where memory allows" in text
     assert "Try a GPU, a smaller --image_size, a smaller --model_name." in said(sweep, CPU)

@@ -119,9 +119,10 @@ def test_a_batch_in_parts_is_the_batch() -> None:
             np.testing.assert_allclose(states[1][name], expected, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-def test_gradients_computed_again_are_the_same() -> None:
+@pytest.mark.parametrize("blocks", ["true", "cell_|class-0|blocks_[01]$"])
+def test_gradients_computed_again_are_the_same(blocks: str) -> None:
     states = []
-    for again in (False, True):
+    for again in ("", blocks):
         model = build(grad_checkpoint=again)
         take(model, batch(0), batch(1))
         states.append(state_arrays(model))

@@ -135,7 +135,7 @@ HPARAMS: dict[str, Hparam] = {
     "use_keras_model": _run(True, bool),
     "dataset_type": _run(None, str | None),
     "positives_momentum": _run(None, float | None),
-    "grad_checkpoint": _run(False, bool),
+    "grad_checkpoint": _run(False, bool | str),
     "verbose": _run(1, int | bool),
     "save_freq": _run("epoch", int | str),
 }

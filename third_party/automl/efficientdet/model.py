@@ -83,15 +83,6 @@ class Detector(keras.Model):
         if self.drop_path_seed is not None:
             self.drop_path_seed.state.assign([seed, step])
 
-    def recompute_gradients(self) -> None:
-        """Lets training keep less: blocks, cells and head layers are computed again for their gradients.
-
-        automl's grad_checkpoint, at the same places.
-        """
-        for part in (self.backbone, self.neck, self.class_head, self.box_head):
-            if part is not None:
-                part.recomputes = True
-
     def get_config(self) -> dict[str, Any]:
         return {"config": self.config.to_hparams(), "name": self.name}
 

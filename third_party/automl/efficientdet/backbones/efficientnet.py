@@ -150,7 +150,7 @@ class MBConv(keras.layers.Layer):
 class EfficientNet(keras.layers.Layer):
     """A stem and a row of blocks; each map that is about to be halved is kept.
 
-    Set `recomputes` to compute each block again for its gradient.
+    Blocks whose numbers stand in `recomputed` are computed again for their gradient.
 
     Takes `(b, h, w, 3)` and gives `{level: (b, h, w, c)}` from level 1 on.
     """
@@ -166,7 +166,7 @@ class EfficientNet(keras.layers.Layer):
     ) -> None:
         super().__init__(**options)
         self.act_type = act_type
-        self.recomputes = False
+        self.recomputed: frozenset[int] = frozenset()
         self.stem_conv = _conv(stem_filters, 3, "stem_conv", strides=2)
         self.stem_norm = BatchNormalization(name="stem_norm")
         self.blocks = []
@@ -196,7 +196,7 @@ class EfficientNet(keras.layers.Layer):
         last_of_levels = self._last_of_levels()
         for index, block in enumerate(self.blocks):
             block_call = functools.partial(block, seed=seed, training=training)
-            x = recomputed(block_call, x) if self.recomputes and training else block_call(x)
+            x = recomputed(block_call, x) if training and index in self.recomputed else block_call(x)
             if index in last_of_levels:
                 pyramid[len(pyramid) + 1] = x
         return pyramid

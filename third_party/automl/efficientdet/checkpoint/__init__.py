@@ -1,7 +1,7 @@
 """Checkpoints: automl's names, its three file formats, and our own.
 
-`names` alone knows what automl calls a variable; every other page goes through
-`variable_names`.
+`names` alone knows what automl calls a variable or a block; every other page
+goes through `variable_names` and `block_names`.
 """
 
 import importlib
@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from efficientdet.checkpoint.load import LoadReport, load_checkpoint
-    from efficientdet.checkpoint.names import variable_names
+    from efficientdet.checkpoint.names import block_names, variable_names
     from efficientdet.checkpoint.save import save_checkpoint
 
-__all__ = ["LoadReport", "load_checkpoint", "save_checkpoint", "variable_names"]
+__all__ = ["LoadReport", "block_names", "load_checkpoint", "save_checkpoint", "variable_names"]
 
-_HOME = {"LoadReport": "load", "load_checkpoint": "load", "save_checkpoint": "save", "variable_names": "names"}
+_HOME = {
+    "LoadReport": "load",
+    "block_names": "names",
+    "load_checkpoint": "load",
+    "save_checkpoint": "save",
+    "variable_names": "names",
+}
 
 
 def __getattr__(name: str) -> Any:

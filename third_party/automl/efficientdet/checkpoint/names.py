@@ -17,6 +17,8 @@ from efficientdet.model import Detector
 from efficientdet.necks.neck import Neck
 
 Named = Iterator[tuple[str, keras.Variable]]
+Block = tuple[EfficientNet | Neck | PredictionTower, int]
+"""A part of the network, and the number of one of its blocks, cells or layers."""
 
 
 def variable_names(model: Detector) -> dict[str, keras.Variable]:
@@ -33,6 +35,20 @@ def variable_names(model: Detector) -> dict[str, keras.Variable]:
     if model.mask_head is not None:
         names |= dict(_mask_head(model.mask_head))
     return names
+
+
+def block_names(model: Detector) -> dict[str, Block]:
+    """Returns what automl's grad_checkpoint computes again for its gradient, by the scope of its variables.
+
+    That is each block of the backbone, `efficientnet-b0/blocks_3`, each cell of
+    the neck, `fpn_cells/cell_0`, and each layer of the heads, `class_net/class-1`.
+    """
+    parts = [(f"{model.config.backbone_name}/blocks_", model.backbone, len(model.backbone.blocks))]
+    parts += [("fpn_cells/cell_", model.neck, len(model.neck.cells))]
+    for scope, head in (("class_net/class-", model.class_head), ("box_net/box-", model.box_head)):
+        if head is not None:
+            parts.append((scope, head, len(head.convs)))
+    return {f"{scope}{number}": (part, number) for scope, part, count in parts for number in range(count)}
 
 
 def _layer(layer: keras.layers.Layer | None, scope: str) -> Named:

@@ -19,8 +19,8 @@ class PredictionTower(keras.layers.Layer):
     normalisation (and each checkpoint one per level).
 
     With `survival_prob` all layers but the first are residual, and are dropped
-    for a sample now and then while training. Set `recomputes` to compute each
-    layer again for its gradient.
+    for a sample now and then while training. Layers whose numbers stand in
+    `recomputed` are computed again for their gradient.
 
     Takes `{level: (b, h, w, c)}` and gives `{level: (b, h, w, num_outputs)}`,
     raw, anchor by anchor.
@@ -37,7 +37,7 @@ class PredictionTower(keras.layers.Layer):
     ) -> None:
         super().__init__(**options)
         self.config = config
-        self.recomputes = False
+        self.recomputed: frozenset[int] = frozenset()
         repeats = range(config.box_class_repeats)
         self.convs = [self._conv(config.fpn_num_filters, f"conv_{repeat}") for repeat in repeats]
         self.norms = [
@@ -81,7 +81,7 @@ class PredictionTower(keras.layers.Layer):
             def layer(x: Tensor, conv: Any = conv, norm: Any = norms[str(level)]) -> Tensor:
                 return activation(norm(conv(x), training=training))
 
-            x = recomputed(layer, x) if self.recomputes and training else layer(x)
+            x = recomputed(layer, x) if training and repeat in self.recomputed else layer(x)
             if (repeat, level) in self.drop_paths:
                 x = self.drop_paths[repeat, level](x, seed=seed, training=training) + skipped
         return self.predict(x)

@@ -95,7 +95,7 @@ class Cell(keras.layers.Layer):
 class Neck(keras.layers.Layer):
     """Levels that the backbone lacks, then the cells.
 
-    Set `recomputes` to compute each cell again for its gradient.
+    Cells whose numbers stand in `recomputed` are computed again for their gradient.
 
     Takes the backbone's `{level: (b, h, w, c)}` and gives the config's levels,
     each with `fpn_num_filters` channels.
@@ -104,7 +104,7 @@ class Neck(keras.layers.Layer):
     def __init__(self, config: DetectorConfig, **options: Any) -> None:
         super().__init__(**options)
         self.config = config
-        self.recomputes = False
+        self.recomputed: frozenset[int] = frozenset()
         self.extra_levels: dict[str, Resample] = {}
         self.cells = [Cell(config, name=f"cell_{index}") for index in range(config.fpn_cell_repeats)]
 
@@ -126,14 +126,14 @@ class Neck(keras.layers.Layer):
             size = tuple((side + 1) // 2 for side in finer.shape[1:3])
             pyramid[int(level)] = resample(finer, size=size, training=training)
         pyramid = {level: pyramid[level] for level in self.config.levels}
-        for cell in self.cells:
-            pyramid = self._through(cell, pyramid, training)
+        for index, cell in enumerate(self.cells):
+            if training and index in self.recomputed:
+                pyramid = _computed_again(cell, pyramid)
+            else:
+                pyramid = cell(pyramid, training=training)
         return pyramid
 
-    def _through(self, cell: Cell, pyramid: Pyramid, training: bool) -> Pyramid:
-        if not (self.recomputes and training):
-            return cell(pyramid, training=training)
-        levels = list(pyramid)
-        return recomputed(
-            lambda *maps: cell(dict(zip(levels, maps, strict=True)), training=training), *pyramid.values()
-        )
+
+def _computed_again(cell: Cell, pyramid: Pyramid) -> Pyramid:
+    levels = list(pyramid)
+    return recomputed(lambda *maps: cell(dict(zip(levels, maps, strict=True)), training=True), *pyramid.values())
