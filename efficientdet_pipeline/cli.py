@@ -22,6 +22,7 @@ from efficientdet_pipeline.errors import (
     refuse_old_processor,
     sentence_of,
 )
+from efficientdet_pipeline.machine_memory import free_memory
 from efficientdet_pipeline.options.help import full_help_text, help_text
 from efficientdet_pipeline.options.reader import Reader, Sources
 
@@ -139,8 +140,15 @@ def _prepare_environment(*, debug: bool) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     # Without it the step time of a CPU swings between 0.56 and 1.0 s with page faults of large temporaries.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+    # A batch too large for the memory then ends with a sentence, where the system would kill the process without one.
+    os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(_memory_for_tensors() >> 20))
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def _memory_for_tensors() -> int:
+    """Returns the bytes that tensors may take; a tenth of what is free is left to the loader and to all else."""
+    return min(free_memory() * 9 // 10, 1 << 45)
 
 
 def _stop_softly(number: int, frame: FrameType | None) -> None:

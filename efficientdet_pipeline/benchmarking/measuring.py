@@ -91,14 +91,6 @@ def synthetic_batch(
     return images, GroundTruth(boxes, class_ids)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether an error says that a batch does not fit; each engine has a word of its own for it."""
-    text = str(error).lower()
-    words = ("resource_exhausted", "resource exhausted", "out of memory", "failed to allocate")
-    is_named = any("ResourceExhausted" in base.__name__ for base in type(error).__mro__)
-    return isinstance(error, MemoryError) or is_named or any(word in text for word in words)
-
-
 class _Stopwatch(keras.callbacks.Callback):
     """Times what a fit does between two of its steps, which are counted from 1."""
 

@@ -14,6 +14,7 @@ from efficientdet.config import DetectorConfig
 from efficientdet_pipeline.commands.beginning import Beginning
 from efficientdet_pipeline.commands.shards import Shards
 from efficientdet_pipeline.errors import OptionsError, OutOfMemoryError
+from efficientdet_pipeline.machine_memory import is_out_of_memory
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.training import probing
 from efficientdet_pipeline.training.company import Company
@@ -62,7 +63,7 @@ def told_if_too_large(options: Any, shards: Shards, config: DetectorConfig, comp
     try:
         yield
     except Exception as error:
-        if not probing.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         half = max(1, options.batch_size // 2)
         message = (

@@ -18,9 +18,9 @@ from efficientdet_pipeline.commands.loading import training_stream
 from efficientdet_pipeline.commands.network import Network
 from efficientdet_pipeline.commands.shards import Shards
 from efficientdet_pipeline.commands.variation import variation
-from efficientdet_pipeline.data import cache
 from efficientdet_pipeline.data.batches import TrainingStream, training_batches
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.machine_memory import free_memory, is_out_of_memory
 from efficientdet_pipeline.options.sweep import batch_sizes
 from efficientdet_pipeline.training import devices, memory
 from efficientdet_pipeline.training.building import build_training_model
@@ -75,7 +75,7 @@ def _sweep(
         try:
             sweep.append(_speeds(dataclasses.replace(options, batch_size=size), config, stream, weights))
         except Exception as error:
-            if not measuring.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             logging.debug("%s", error)
             if not sweep:
@@ -95,7 +95,7 @@ def _foreseen(sweep: list[Speeds], size: int, base: int) -> str:
     if last is None or sweep[-1].device_bytes is not None:
         return ""
     needed = base + (last - base) * size / sweep[-1].batch_size
-    free = cache.free_bytes("memory", Path()) + (machine.host_bytes() or 0)
+    free = free_memory() + (machine.host_bytes() or 0)
     if needed <= free:
         return ""
     return (

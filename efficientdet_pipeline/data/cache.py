@@ -5,9 +5,7 @@ All pixels stand one photo after the other; a photo is found by its number.
 
 import hashlib
 import os
-import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import tensorflow as tf
 from efficientdet_pipeline.data.order import all_in_order
 from efficientdet_pipeline.data.records import decode_photo, parse_record
 from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.machine_memory import free_memory
 
 Cache = Callable[[tf.Tensor], tf.Tensor]
 """Number of a record, a scalar int64 tensor, → its photo (h, w, 3) uint8."""
@@ -30,9 +29,7 @@ def num_bytes(sizes: np.ndarray) -> int:
 def free_bytes(kind: str, folder: Path) -> int:
     """Returns how much room there is, in bytes, in memory or on the disk of `folder`; without end if unknown."""
     if kind == "memory":
-        table = Path("/proc/meminfo")
-        found = re.search(r"MemAvailable:\s+(\d+) kB", table.read_text()) if table.exists() else None
-        return int(found[1]) * 1024 if found else sys.maxsize
+        return free_memory()
     existing = next(place for place in (folder, *folder.resolve().parents) if place.exists())
     return shutil.disk_usage(existing).free
 

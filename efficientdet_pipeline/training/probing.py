@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_pipeline.errors import ExitCode
+from efficientdet_pipeline.machine_memory import free_memory, is_out_of_memory
 
 _MEMORY_SHARE = 0.85
 """Of a machine's free memory that a batch may take on a CPU; the loader and the system want some as well."""
 _MEASURED = (1, 3)
 """Batches, in shares, that the memory of all others is computed from on a CPU, where a step takes its time."""
-_OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "ResourceExhausted", "out of memory", "Out of memory", "OOM", "bad_alloc")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,26 +52,6 @@ def largest_batch(probe: Probe) -> int:
     return max(fitting, default=0)
 
 
-def is_out_of_memory(error: BaseException | str) -> bool:
-    """Returns whether an error, or what was printed of it, says that memory ran out."""
-    return isinstance(error, MemoryError) or any(word in f"{type(error).__name__} {error}" for word in _OUT_OF_MEMORY)
-
-
-def free_memory() -> int:
-    """Returns the bytes that this machine, or the container around this process, has left."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    sizes = {line.partition(":")[0]: int(line.split()[1]) * 1024 for line in lines}
-    free = sizes["MemAvailable"]
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        if limit != "max":
-            free = min(free, int(limit) - int((group / "memory.current").read_text(encoding="ascii")))
-    except (OSError, ValueError):
-        pass  # No container, or another kind of one.
-    return free
-
-
 def _fitting(probe: Probe) -> Iterator[int]:
     """Yields batches that fit, each larger than the one before."""
     from efficientdet_pipeline.training import devices
@@ -84,11 +64,15 @@ def _fitting(probe: Probe) -> Iterator[int]:
         for shares in _MEASURED:
             step.take(shares * share)
             peaks.append(_peak())
+            if shares == 1:
+                # Should the system end this process at the next, one is known to fit.
+                yield share
         # The first batch also pays for the network and the tracing of the step.
         a_share = max(1.0, (peaks[1] - peaks[0]) / (_MEASURED[1] - _MEASURED[0]))
-        fitting = int(_MEASURED[1] + (limit - peaks[1]) // a_share)
-        if fitting >= 1:
-            yield min(_power_of_two(fitting) * share, max(share, probe.most // share * share))
+        fitting = max(1, int(_MEASURED[1] + (limit - peaks[1]) // a_share))
+        largest = min(_power_of_two(fitting) * share, probe.most // share * share)
+        if largest > share:
+            yield largest
         return
     batch = share
     while batch <= max(share, probe.most):

@@ -30,7 +30,7 @@ SPEAK_TENSORFLOW = (
     "efficientdet.layers",  # the fused batch normalisation, where TensorFlow is there
 )
 # Every room may use these pages of the pipeline.
-SHARED = {"options", "errors"}
+SHARED = {"options", "errors", "machine_memory"}
 # These introduce the rooms to each other.
 INTRODUCE = {"commands", "cli"}
 MAX_PAGE = 400

@@ -1,6 +1,10 @@
-"""Takes the same three steps on one device and on two, in a process of its own: devices are fixed at the start."""
+"""Takes steps on one device and on two, good and bad ones, in a process of its own: devices are fixed at the start.
+
+Prints, as JSON, what `test_devices` looks at.
+"""
 
 import json
+from typing import Any
 
 import efficientdet
 import keras
@@ -11,6 +15,7 @@ from efficientdet.types import GroundTruth
 from efficientdet_pipeline.options.train import TrainOptions
 from efficientdet_pipeline.training import devices
 from efficientdet_pipeline.training.building import build_training_model
+from efficientdet_pipeline.training.learning import RunLearner
 
 TINY = {
     "image_size": 64,
@@ -24,9 +29,12 @@ TINY = {
 }
 
 
-def batches() -> tf.data.Dataset:
+def batches(*, spoilt: bool = False) -> tf.data.Dataset:
+    """Returns three batches of four photos; in spoilt ones, a pixel of the last photo, the second device's, is NaN."""
     random = np.random.default_rng(0)
     images = random.standard_normal((12, 64, 64, 3)).astype("float32")
+    if spoilt:
+        images[3::4, 5, 5] = np.nan
     corners = random.uniform(0, 30, (12, 2, 2))
     boxes = np.concatenate([corners, corners + 24], -1).astype("float32")
     # The first photos have more objects: a device that normalised by its own share would differ.
@@ -34,13 +42,53 @@ def batches() -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((images, GroundTruth(boxes, class_ids))).batch(4, drop_remainder=True)
 
 
-def train(strategy: tf.distribute.Strategy, options: TrainOptions) -> tuple[list[float], list[np.ndarray]]:
+def train(strategy: tf.distribute.Strategy, options: TrainOptions) -> tuple[RunLearner, list[float]]:
     keras.utils.set_random_seed(1)
     with strategy.scope():
         config = efficientdet.get_config("efficientdet-lite0", **TINY)
         model = build_training_model(efficientdet.build_model(config), config, options, steps_per_epoch=3)
-    history = model.fit(batches(), epochs=2, verbose=0, shuffle=False)
-    return history.history["loss"], [keras.ops.convert_to_numpy(weight) for weight in model.average.shadows]
+    return model, model.fit(batches(), epochs=2, verbose=0, shuffle=False).history["loss"]
+
+
+def averages(model: RunLearner) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(weight) for weight in model.average.shadows]
+
+
+def everything(model: RunLearner, strategy: tf.distribute.Strategy) -> dict[str, list[np.ndarray]]:
+    """Returns, by kind and name, the values that each device holds of a variable."""
+    kinds = {
+        "weight": model.detector.trainable_variables,
+        "statistic": [each for each in model.detector.non_trainable_variables if "moving_" in each.path],
+        "average": model.average.shadows,
+        "optimizer": model.optimizer.variables,
+        "run": model.run_variables.values(),
+        "metric": [variable for tracker in model.metrics for variable in tracker.variables],
+    }
+    return {
+        f"{kind} {number} {variable.name}": [
+            copy.numpy() for copy in strategy.experimental_local_results(variable.value)
+        ]
+        for kind, variables in kinds.items()
+        for number, variable in enumerate(variables)
+    }
+
+
+def changed_by_steps(model: RunLearner, strategy: tf.distribute.Strategy) -> list[dict[str, Any]]:
+    """Returns what a good step, a bad one and another good one changed on any device, and how the step was counted."""
+    found, before = [], everything(model, strategy)
+    for spoilt in (False, True, False):
+        logs = model.fit(batches(spoilt=spoilt).take(1), verbose=0, shuffle=False).history
+        after = everything(model, strategy)
+        counters = (model.bad_steps, model.bad_steps_total, model.optimizer.iterations)
+        found.append(
+            {
+                "changed": [name for name, values in after.items() if not np.array_equal(values, before[name])],
+                "counted": [int(keras.ops.convert_to_numpy(each)) for each in counters],
+                "logs": {name: values[0] for name, values in logs.items()},
+            }
+        )
+        before = after
+    return found
 
 
 def main() -> None:
@@ -49,10 +97,14 @@ def main() -> None:
     )
     options = TrainOptions(url_dataset="none", batch_size=4, num_epochs=2)
     devices.set_up(options)
-    one, averages = train(tf.distribute.get_strategy(), options)
-    two, other_averages = train(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), options)
-    difference = max(float(np.abs(a - b).max()) for a, b in zip(averages, other_averages, strict=True))
-    print(json.dumps({"one": one, "two": two, "weights": difference}))
+    alone, one = train(tf.distribute.get_strategy(), options)
+    both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    together, two = train(both, options)
+    pairs = zip(averages(alone), averages(together), strict=True)
+    difference = max(float(np.abs(a - b).max()) for a, b in pairs)
+    # With the same model, for a step on two devices takes a while to be traced.
+    steps = changed_by_steps(together, both)
+    print(json.dumps({"one": one, "two": two, "weights": difference, "steps": steps}))
 
 
 if __name__ == "__main__":
