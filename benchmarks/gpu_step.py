@@ -1,184 +1,152 @@
 """Times the whole training step on an accelerator, on JAX, and beside it rwightman's effdet on PyTorch.
 
 Ours: D0, bfloat16, anchors matched on the device, both losses, clipping, momentum and the average of the weights. The
-peer: the same network of `effdet` (timm), its own matching and losses, AMP in bfloat16, channels_last, torch.compile,
-clipping, momentum, timm's average. Both take the same batch, which lies on the device before the clock starts, in turns
-in one process. NVIDIA's own EfficientDet-D0 for TensorFlow 2 trains 397 images a second on an A100.
+peer: the same network of `effdet` (timm), its own matching and losses, autocast to bfloat16, channels_last,
+torch.compile, clipping, momentum, timm's average. Both step over the same batch, which lies on the device before the
+clock starts; a round is some steps and a wait until the device is done, and the median of the rounds is kept. The
+peer's Python loop of matching costs it much, so its rate with labels made beforehand stands beside.
 
-Needs keras, jax and numpy, and for the peer torch, timm and effdet; no TensorFlow.
+Each measurement is a process of its own, so that it has all the memory: what one half took, or broke, the other does
+not see. Batches grow until memory ends. What fails is written down, and the sweep goes on. NVIDIA's own
+EfficientDet-D0 for TensorFlow 2 trains 397 images a second on an A100.
+
+Needs keras, jax, jaxtyping and numpy, and for the peer torch, torchvision, timm, effdet and omegaconf; no TensorFlow.
 
     python3 benchmarks/gpu_step.py --output=gpu_step.json
-    python3 benchmarks/gpu_step.py --image_size=64 --batch_sizes=2 --rounds=2     # tiny, on a CPU
+    python3 benchmarks/gpu_step.py --image_size=128 --batch_sizes=1,2 --rounds=2 --steps=1     # tiny, on a CPU
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
-import os
+import platform
+import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-os.environ.update(KERAS_BACKEND="jax")
-# The peer shares the device: JAX must not take all of its memory at once.
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-# A machine with a GPU may have the repository, but not the package with all that it needs.
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "third_party" / "automl"))
+from gpu_given import Given, failure, is_out_of_memory, load_average
 
-import efficientdet
-import jax
-import keras
-import numpy as np
-from efficientdet.types import GroundTruth
-from timing import median_seconds
-
-from efficientdet_pipeline.options.train import TrainOptions
-from efficientdet_pipeline.training.building import build_training_model
-
-NUM_CLASSES = 90
-BOXES = 20
-PADDED_BOXES = 100
-Step = Callable[[], None]
-
-
-def synthetic_batch(batch: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns images (b, h, w, 3) float32, boxes (b, n, 4) in canvas pixels and class ids (b, n), padded with -1."""
-    random = np.random.default_rng(0)
-    images = random.standard_normal((batch, size, size, 3)).astype("float32")
-    corners = random.uniform(0, size * 0.7, (batch, PADDED_BOXES, 2))
-    sides = random.uniform(size * 0.03, size * 0.3, (batch, PADDED_BOXES, 2))
-    boxes = np.concatenate([corners, corners + sides], -1).astype("float32")
-    class_ids = random.integers(1, NUM_CLASSES + 1, (batch, PADDED_BOXES)).astype("int32")
-    boxes[:, BOXES:], class_ids[:, BOXES:] = -1, -1
-    return images, boxes, class_ids
-
-
-def our_step(name: str, size: int, batch: int, precision: str) -> Step:
-    """Returns one whole training step of ours; it waits until the device is done."""
-    keras.backend.clear_session()
-    keras.config.set_dtype_policy(precision)
-    config = efficientdet.get_config(name, image_size=size, num_classes=NUM_CLASSES)
-    options = TrainOptions(url_dataset="none", batch_size=batch)
-    model = build_training_model(efficientdet.build_model(config), config, options, steps_per_epoch=1000)
-    images, boxes, class_ids = jax.device_put(synthetic_batch(batch, size))
-    step = jax.jit(model.train_step, donate_argnums=0)
-    # Copies: what is donated may not be the variables' own.
-    state: Any = jax.tree.map(jax.numpy.copy, [[variable.value for variable in group] for group in model._variables()])
-
-    def run() -> None:
-        nonlocal state
-        logs, state = step(tuple(state), (images, GroundTruth(boxes, class_ids)))
-        jax.block_until_ready((logs, state))
-
-    return run
-
-
-def peer_step(name: str, size: int, batch: int) -> Step:
-    """Returns one whole training step of effdet; it waits until the device is done."""
-    import effdet
-    import torch
-    from timm.utils import ModelEmaV3
-
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    bench = effdet.create_model(
-        f"tf_{name.replace('-', '_')}",
-        bench_task="train",
-        num_classes=NUM_CLASSES,
-        pretrained=False,
-        pretrained_backbone=False,
-        image_size=(size, size),
-        bench_labeler=True,
-    ).to(device=device, memory_format=torch.channels_last)
-    average = ModelEmaV3(bench, decay=0.9998)
-    bench.model = torch.compile(bench.model)
-    optimizer = torch.optim.SGD(bench.parameters(), lr=0.01, momentum=0.9, weight_decay=4e-5)
-    images, boxes, class_ids = synthetic_batch(batch, size)
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(device=device, memory_format=torch.channels_last)
-    truth = {
-        "bbox": [torch.from_numpy(each[:BOXES]).to(device) for each in boxes],
-        "cls": [torch.from_numpy(each[:BOXES]).to(device).float() for each in class_ids],
-    }
-
-    def run() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, dtype=torch.bfloat16):
-            loss = bench(pixels, truth)["loss"]
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(bench.parameters(), 10.0)
-        optimizer.step()
-        average.update(bench)
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return run
-
-
-def peak_gigabytes() -> dict[str, float]:
-    """Returns the most device memory that each framework has held so far."""
-    peaks = {}
-    held = jax.local_devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in held:
-        peaks["ours"] = held["peak_bytes_in_use"] / 1e9
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        peaks["peer"] = torch.cuda.max_memory_reserved() / 1e9
-    return peaks
+PAGES = {"ours": "gpu_step_jax", "peer": "gpu_step_torch"}
+PEER_NEEDS = ("torch", "torchvision", "timm", "effdet", "omegaconf")
 
 
 def main() -> int:
-    """Measures a sweep of batches, prints and writes the figures; a batch that does not fit ends its sweep."""
+    """Measures a sweep of batches, prints and writes the figures; returns 1 where no batch could be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name", default="efficientdet-d0")
+    parser.add_argument("--peer_model", default="", help="a network of effdet; default: tf_ and model_name")
     parser.add_argument("--image_size", type=int, default=512)
-    parser.add_argument("--batch_sizes", default="32,64,128,256,512")
-    parser.add_argument("--precision", default="mixed_bfloat16")
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--num_classes", type=int, default=90)
+    parser.add_argument("--batch_sizes", default="32,64,128,256,512", help="they grow until memory ends")
+    parser.add_argument("--precision", default="mixed_bfloat16", choices=["mixed_bfloat16", "float32"])
+    parser.add_argument("--rounds", type=int, default=8, help="the median is taken of so many, after three more")
+    parser.add_argument("--steps", type=int, default=3, help="of a round, between two waits for the device")
+    parser.add_argument("--limit_seconds", type=float, default=400, help="of one measurement, compiling included")
     parser.add_argument("--no_peer", action="store_true", help="leave effdet out")
+    parser.add_argument("--peer_compiler", default="inductor", help="backend of torch.compile; empty: plain PyTorch")
+    parser.add_argument("--half", choices=sorted(PAGES), help="measure this half alone, here, at the first batch size")
     parser.add_argument("--output", default="")
     args = parser.parse_args()
-    has_peer = not args.no_peer and importlib.util.find_spec("effdet") is not None
-    result: dict[str, Any] = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "settings": vars(args)}
-    result["sweep"] = []
-    fits = {"ours": True, "peer": has_peer}
-    for batch in map(int, args.batch_sizes.split(",")):
-        row: dict[str, Any] = {"batch_size": batch}
-        steps: dict[str, Step] = {}
-        for who in [who for who, still in fits.items() if still]:
-            try:
-                step = (
-                    our_step(args.model_name, args.image_size, batch, args.precision)
-                    if who == "ours"
-                    else peer_step(args.model_name, args.image_size, batch)
-                )
-                step()
-                steps[who] = step
-            except Exception as error:  # Each framework has a class of its own for memory that is not there.
-                fits[who] = False
-                row[f"{who}_does_not_fit"] = f"{type(error).__name__}: {str(error)[:200]}"
-        seconds = median_seconds(steps, args.rounds)
-        rates = {who: batch / taken for who, taken in seconds.items()}
-        row |= {"images_a_second": rates, "peak_gb": peak_gigabytes()}
+    batches = sorted({int(number) for number in args.batch_sizes.split(",")})
+    if args.half:
+        _write(outcome := measured_here(args.half, given_by(args, batches[0])), args.output)
+        print(json.dumps(outcome, indent=2))
+        return int("failed" in outcome)
+    result: dict[str, Any] = {"settings": vars(args), "python": platform.python_version(), "sweep": []}
+    halves = ["ours", *_peer(args, result)]
+    for batch in batches:
+        row: dict[str, Any] = {"batch_size": batch, "load_average": load_average()}
         result["sweep"].append(row)
-        print(json.dumps(row), flush=True)
-        if args.output:
-            Path(args.output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        steps.clear()
-        if not any(fits.values()):
+        for half in tuple(halves):
+            row[half] = measured_apart(half, given_by(args, batch), args.limit_seconds)
+            print(json.dumps({"batch_size": batch, half: row[half]}), flush=True)
+            if row[half].get("failed") in {"out of memory", "out of time"}:
+                halves.remove(half)  # A larger batch needs more of both.
+            _write(result | summary(result["sweep"]), args.output)
+        if not halves:
             break
-    best = {
-        who: max((row["images_a_second"].get(who, 0.0) for row in result["sweep"]), default=0.0)
-        for who in ("ours", "peer")
+    print(json.dumps(summary(result["sweep"]), indent=2))
+    return int(not any("images_a_second" in row.get(half, {}) for row in result["sweep"] for half in PAGES))
+
+
+def given_by(args: argparse.Namespace, batch: int) -> Given:
+    """Returns one measurement as the command line describes it."""
+    flags = {field.name: getattr(args, field.name) for field in fields(Given) if field.name in args}
+    return Given(**flags, batch_size=batch)
+
+
+def measured_here(half: str, given: Given) -> dict[str, Any]:
+    """Returns what a half measures in this process, or how it failed."""
+    try:
+        return importlib.import_module(PAGES[half]).measured(given)
+    except Exception as error:  # Each framework has a class of its own for memory that is not there.
+        return failure(error)
+
+
+def measured_apart(half: str, given: Given, limit_seconds: float) -> dict[str, Any]:
+    """Returns what a half measures in a process of its own, or how that ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, said = Path(folder) / "outcome.json", Path(folder) / "said.txt"
+        flags = [f"--{name}={value}" for name, value in asdict(given).items() if name != "batch_size"]
+        flags += [f"--half={half}", f"--batch_sizes={given.batch_size}", f"--output={output}"]
+        try:
+            # To a file, not a pipe: helpers of a compiler may hold a pipe open when the process is gone.
+            with said.open("w", encoding="utf-8") as file:
+                status = subprocess.run(
+                    [sys.executable, __file__, *flags], stdout=file, stderr=file, timeout=limit_seconds, check=False
+                ).returncode
+        except subprocess.TimeoutExpired:
+            return {"failed": "out of time", "message": f"It did not end within {limit_seconds:g} seconds."}
+        if output.exists():
+            return json.loads(output.read_text(encoding="utf-8"))
+        last = said.read_text(encoding="utf-8", errors="replace")[-2000:]
+        # A process that is killed says nothing: SIGKILL is how a system takes back main memory.
+        why = "out of memory" if is_out_of_memory(last) or status == -9 else "error"
+        return {"failed": why, "message": f"It ended with status {status}. Its last words: {' '.join(last.split())}"}
+
+
+def summary(sweep: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the best rates and largest batches of both, and ours over the peer's: at each batch and at the best."""
+    rates = {
+        "ours": _by_batch(sweep, "ours", "images_a_second"),
+        "peer": _by_batch(sweep, "peer", "images_a_second"),
+        "peer_given_labels": _by_batch(sweep, "peer", "images_a_second_given_labels"),
     }
-    result["best_images_a_second"] = best
-    result["ratio"] = best["ours"] / best["peer"] if best["peer"] else None
-    print(json.dumps({"device": result["device"], "best": best, "ratio": result["ratio"]}, indent=2))
-    if args.output:
-        Path(args.output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0
+    best = {name: max(of.values(), default=None) for name, of in rates.items()}
+    peers = ("peer", "peer_given_labels")
+    return {
+        "best_images_a_second": best,
+        "largest_batch": {name: max(of, default=None) for name, of in rates.items() if name in PAGES},
+        "ratio": {peer: best["ours"] / best[peer] if best["ours"] and best[peer] else None for peer in peers},
+        "ratio_by_batch": {
+            peer: {batch: rates["ours"][batch] / rate for batch, rate in rates[peer].items() if batch in rates["ours"]}
+            for peer in peers
+        },
+        "peer_compiled": sorted({row["peer"]["compiled"] for row in sweep if "compiled" in row.get("peer", {})}),
+    }
+
+
+def _by_batch(sweep: list[dict[str, Any]], half: str, key: str) -> dict[int, float]:
+    return {row["batch_size"]: row[half][key] for row in sweep if key in row.get(half, {})}
+
+
+def _peer(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
+    """Returns the peer, where it is wanted and there; says in the result why it is not."""
+    missing = [name for name in PEER_NEEDS if importlib.util.find_spec(name) is None]
+    if args.no_peer or missing:
+        result["no_peer"] = "it was left out" if args.no_peer else f"missing here: {', '.join(missing)}"
+        print(f"Without the peer: {result['no_peer']}.", flush=True)
+        return []
+    return ["peer"]
+
+
+def _write(result: dict[str, Any], output: str) -> None:
+    if output:
+        Path(output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
