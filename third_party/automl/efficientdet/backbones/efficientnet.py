@@ -13,6 +13,7 @@ from keras import ops
 from efficientdet.activations import ACTIVATIONS
 from efficientdet.backbones.stages import SCALES, STAGES, BlockSpec, block_specs, last_of_levels, round_filters
 from efficientdet.config import DetectorConfig
+from efficientdet.depthwise import DepthwiseConv2D
 from efficientdet.layers import BatchNormalization, Drawn, DropPath, recomputed
 from efficientdet.types import Pyramid, Tensor
 
@@ -121,7 +122,7 @@ class MBConv(keras.layers.Layer):
     def _spatial_conv(self) -> keras.layers.Layer:
         if self.spec.fused:
             return _conv(self.spec.filters_inside, self.spec.kernel, "spatial_conv", strides=self.spec.strides)
-        return keras.layers.DepthwiseConv2D(
+        return DepthwiseConv2D(
             self.spec.kernel,
             strides=self.spec.strides,
             padding="same",
