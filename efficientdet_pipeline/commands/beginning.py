@@ -64,14 +64,15 @@ def begin(options: Any, read: Sources, hparams: Any, *, is_chief: bool = True) -
         if options.overwrite and is_chief:
             empty_folder(folder)
         before = records.read_json(folder.metadata)
+        last = checkpoints.find_checkpoint(folder.last)
         begun_with = before.get("shaping")
-        if begun_with is not None:
+        # Where nothing was trained yet, nothing is lost: a wrong option may be put right.
+        if begun_with is not None and last is not None:
             identity.refuse_another(str(folder.path), begun_with, shape)
         if is_chief:
             log_to_file(folder.log)
             announce(folder.path, options, read, hparams)
             records.write_args(folder.args, options, sources_of(read, hparams))
-        last = checkpoints.find_checkpoint(folder.last)
         yield Beginning(
             folder=folder,
             model_name=name,

@@ -14,9 +14,12 @@ from efficientdet_pipeline.doctor.catalogue import kind_of
 from efficientdet_pipeline.doctor.facts import Plan
 from efficientdet_pipeline.doctor.findings import Severity
 from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.options.declare import declarations
+from efficientdet_pipeline.options.doctor import DoctorOptions
 
 MOST_RECORDS = 1000
 MOST_LINES = 5
+_OF_THE_MODE = {"mode", "workspace", "run_name", "model_dir", "model_ckpts", "debug", "traceback"}
 
 
 def look_quickly(options: Any, shards: Shards, config: DetectorConfig) -> None:
@@ -45,7 +48,10 @@ def look_quickly(options: Any, shards: Shards, config: DetectorConfig) -> None:
 
 
 def _command(options: Any) -> str:
-    """Returns how to ask the doctor for all of it."""
-    names = ("train_file_pattern", "val_file_pattern", "url_dataset", "data_dir", "image_size", "model_name")
-    given = [f"--{name}={getattr(options, name)}" for name in names if getattr(options, name)]
-    return shlex.join(["--mode=doctor", *given])
+    """Returns how to ask the doctor for all of it: with what the training was told of its photos and its network."""
+    given = []
+    for name, declared in declarations(DoctorOptions).items():
+        value = getattr(options, name, declared.default)
+        if name not in _OF_THE_MODE and value != declared.default:
+            given.append(f"--{'' if value else 'no'}{name}" if isinstance(value, bool) else f"--{name}={value}")
+    return shlex.join(["python3", "main.py", "--mode=doctor", *given])

@@ -43,6 +43,7 @@ def plan_of(options: Any, shards: Shards) -> Plan:
         patience=options.patience if options.mode == "traineval" else 0,
         max_bad_steps=options.max_bad_steps,
         grace_seconds=options.grace_seconds,
+        steps_per_execution=options.steps_per_execution,
         profile=options.profile,
     )
     logging.info(

@@ -1,7 +1,9 @@
 """The shards of a run: those that options name, or those made of its photos."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from absl import logging
@@ -31,9 +33,25 @@ def shards_identity(options: Any) -> str:
     """Returns what tells the data of a run from other data, as hex digits."""
     if not options.train_file_pattern:
         return photos.data_identity(options)
-    files = manifest.shard_files(options.train_file_pattern)
-    text = "\n".join(f"{path.name} {path.stat().st_size}" for path in files)
+    return _identity_of_files(manifest.shard_files(options.train_file_pattern))
+
+
+def _identity_of_files(paths: Iterable[Path]) -> str:
+    text = "\n".join(f"{path.name} {path.stat().st_size}" for path in paths)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def compare_validation(folder: RunFolder, shards: Shards, *, is_begun: bool) -> None:
+    """Warns where a run goes on with other validation photos than it had; writes down which it has."""
+    if not shards.val:
+        return
+    now = _identity_of_files(map(Path, shards.val))
+    if is_begun and records.read_json(folder.metadata).get("validation_shards", now) != now:
+        logging.warning(
+            "The validation shards are others than those of the epochs before: their APs do not compare, nor does the "
+            "best of them. Another --run_name begins a run of its own."
+        )
+    records.update_json(folder.metadata, {"validation_shards": now})
 
 
 def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int | str, hparams: Any) -> Shards:

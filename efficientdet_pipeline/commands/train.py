@@ -12,7 +12,7 @@ from efficientdet_pipeline.commands.beginning import Beginning, begin, finished_
 from efficientdet_pipeline.commands.class_weights import class_weights
 from efficientdet_pipeline.commands.network import Network, describe, load_pretrained
 from efficientdet_pipeline.commands.scoring import Scorer
-from efficientdet_pipeline.commands.shards import Shards, find_shards
+from efficientdet_pipeline.commands.shards import Shards, compare_validation, find_shards
 from efficientdet_pipeline.commands.variation import variation
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.batches import training_batches
@@ -49,6 +49,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         options = batch_size.settled(options, run_, shards, network.config, company)
         plan = keeping.plan_of(options, shards)
         if company.is_chief:
+            compare_validation(run_.folder, shards, is_begun=run_.begun)
             if options.doctor and not run_.begun:
                 checkup.look_quickly(options, shards, network.config)
             num_examples = plan.steps_per_epoch * plan.batch_size

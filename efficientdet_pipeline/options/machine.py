@@ -59,6 +59,9 @@ class MachineOptions(OptimizationOptions):
         for name in ("steps_per_execution", "accumulate_steps"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1", "try 1")
         check(self.loss_scale >= 0, "loss_scale", self.loss_scale, "0 or more", "0 leaves the loss alone")
+        is_float16 = self.precision == "mixed_float16" or self.mixed_precision
+        if not is_float16 and self.loss_scale != self.__dataclass_fields__["loss_scale"].default:
+            logging.warning("loss_scale has no effect without --precision=mixed_float16.")
         for name in ("tpu", "tpu_zone", "gcp_project"):
             if getattr(self, name):
                 logging.warning(

@@ -15,7 +15,6 @@ NOT_NEGATIVE = (
     "lr_warmup_epoch",
     "clip_gradients_norm",
     "weight_decay",
-    "alpha",
     "gamma",
     "box_loss_weight",
     "iou_loss_weight",
@@ -94,6 +93,7 @@ class OptimizationOptions(AugmentationOptions, LoadingOptions, PretrainedOptions
             check(getattr(self, name) > 0, name, getattr(self, name), "above 0", "leave it out for the default")
         for name in NOT_NEGATIVE:
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more", "leave it out for the default")
+        check(0 <= self.alpha <= 1, "alpha", self.alpha, "from 0 to 1: negatives weigh 1 - alpha", "try 0.25")
         for name in ("momentum", "moving_average_decay", "label_smoothing"):
             check(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1", "0 is off")
         kept = self.batch_norm_momentum
@@ -105,3 +105,23 @@ class OptimizationOptions(AugmentationOptions, LoadingOptions, PretrainedOptions
             logging.warning("positives_momentum below 0 asks for the mean over devices, which is always taken.")
         for name in ("optimizer", "lr_decay_method", "iou_loss_type"):
             check_choice(name, getattr(self, name), self.__dataclass_fields__[name].metadata["choices"])
+        self._warn_of_idle_options()
+
+    def _warn_of_idle_options(self) -> None:
+        method = self.lr_decay_method
+        needs = {
+            "poly_lr_power": ("lr_decay_method=polynomial", method == "polynomial"),
+            "first_lr_drop_epoch": ("lr_decay_method=stepwise", method == "stepwise"),
+            "second_lr_drop_epoch": ("lr_decay_method=stepwise", method == "stepwise"),
+            "iou_loss_weight": ("iou_loss_type", bool(self.iou_loss_type)),
+        }
+        for name, (needed, is_given) in needs.items():
+            if not is_given and getattr(self, name) != self.__dataclass_fields__[name].default:
+                logging.warning("%s has no effect without --%s.", name, needed)
+        if method == "stepwise" and self.num_epochs <= self.first_lr_drop_epoch:
+            logging.warning(
+                "lr_decay_method=stepwise drops nothing in %d epochs: the first drop is at epoch %g. Set "
+                "--first_lr_drop_epoch and --second_lr_drop_epoch.",
+                self.num_epochs,
+                self.first_lr_drop_epoch,
+            )

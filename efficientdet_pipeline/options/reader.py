@@ -219,7 +219,12 @@ def _define_with_words(declared: Declaration, values: flags.FlagValues) -> None:
 
     class NumberOrWord(flags.IntegerParser):
         def convert(self, argument: Any) -> int:
-            return words[argument] if argument in words else super().convert(argument)
+            if argument in words:
+                return words[argument]
+            number = super().convert(argument)
+            if number in words.values():
+                raise ValueError(f"{number} stands for a word")
+            return number
 
     flags.DEFINE(NumberOrWord(), declared.name, None, declared.help, flag_values=values)
 

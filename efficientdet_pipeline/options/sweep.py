@@ -10,6 +10,7 @@ from efficientdet_pipeline.options.run import check
 from efficientdet_pipeline.options.train import TrainOptions
 
 DEFAULT_SECONDS = 5.0
+_OF_A_RUN = ("run_name", "overwrite", "path_output", "save_freq", "keep", "patience")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +27,13 @@ class SweepOptions(TrainOptions):
         super().__post_init__()
         seconds = self.benchmark_seconds
         check(seconds > 0, "benchmark_seconds", seconds, "above 0", "leave it out for the default")
-        batch_sizes(self)
+        if getattr(self, "what", "train") == "train":
+            batch_sizes(self)
         if getattr(self, "what", "train") != "train" and (self.batch_sizes or seconds != DEFAULT_SECONDS):
             logging.warning("batch_sizes and benchmark_seconds have no effect without --what=train.")
+        idle = [name for name in _OF_A_RUN if getattr(self, name) != self.__dataclass_fields__[name].default]
+        if idle:
+            logging.warning("No effect in --mode=benchmark, which keeps no run: --%s.", ", --".join(idle))
 
 
 def batch_sizes(options: SweepOptions) -> tuple[int, ...]:
@@ -47,6 +52,12 @@ def batch_sizes(options: SweepOptions) -> tuple[int, ...]:
             )
         return tuple(sorted({int(word) for word in words}))
     given, parts = options.batch_size, options.accumulate_steps
+    if not given:
+        raise OptionsError(
+            "what=train measures the batch sizes it is given. Received batch_size=auto, which a training finds out; "
+            "try --batch_sizes=8,16,32.",
+            option="batch_size",
+        )
     # What divides among the devices need not do so when halved.
     halves = given % (2 * parts) == 0 and not options.strategy
     return (*((given // 2,) if halves else ()), given, 2 * given)

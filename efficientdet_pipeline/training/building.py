@@ -4,7 +4,6 @@ import importlib
 from typing import Any
 
 import keras
-from absl import logging
 from efficientdet.config import DetectorConfig
 from efficientdet.layers import BatchNormalization
 from efficientdet.losses import LossOptions
@@ -13,6 +12,7 @@ from efficientdet_pipeline.training import devices
 from efficientdet_pipeline.training.freezing import BackboneRest, frozen_by_name
 from efficientdet_pipeline.training.learning import RunLearner, StepOptions
 from efficientdet_pipeline.training.optimizers import build_optimizer
+from efficientdet_pipeline.training.plan import steps_that_divide
 from efficientdet_pipeline.training.recomputing import recompute_by_name
 from efficientdet_pipeline.training.schedule import learning_rate
 
@@ -66,7 +66,7 @@ def build_training_model(
         optimizer=optimizer,
         # Left on "auto" Keras would compile for the CPU, where XLA is about eight times slower here.
         jit_compile=options.use_xla or devices.are_compiled_for(),
-        steps_per_execution=_steps_per_execution(options.steps_per_execution, steps_per_epoch),
+        steps_per_execution=steps_that_divide(options.steps_per_execution, steps_per_epoch),
         run_eagerly=options.debug,
     )
     if options.moving_average_decay > 0:
@@ -87,11 +87,3 @@ def _learner() -> type[RunLearner]:
     """Returns the backend's own learner; the other backend may not be there to import."""
     page = "step_jax" if keras.backend.backend() == "jax" else "step_tensorflow"
     return importlib.import_module(f"efficientdet_pipeline.training.{page}").TrainingModel
-
-
-def _steps_per_execution(asked: int, steps_per_epoch: int) -> int:
-    """Returns the most steps up to `asked` that divide an epoch; Keras would run on beyond the epoch's end."""
-    fitting = max(steps for steps in range(1, min(asked, steps_per_epoch) + 1) if steps_per_epoch % steps == 0)
-    if fitting != asked:
-        logging.info("steps_per_execution is %d: %d do not divide the %d of an epoch.", fitting, asked, steps_per_epoch)
-    return fitting

@@ -53,7 +53,7 @@ def draw_curves(path: Path, curves: Curves) -> None:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         if len(lines) > 1:
-            axes.legend(fontsize="small", loc="upper left")
+            axes.legend(fontsize="small", loc="best")
         if lines.get("AP"):
             _mark_best(axes, lines["AP"])
     for axes in places:

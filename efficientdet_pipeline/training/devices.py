@@ -43,10 +43,11 @@ def set_up(options: Any) -> Devices:
         logging.info("Computing in %s; weights, statistics and losses stay float32.", policy.removeprefix("mixed_"))
     shares = count * options.accumulate_steps
     if options.batch_size % shares:
-        parts = f" times {options.accumulate_steps} parts (accumulate_steps)" if options.accumulate_steps > 1 else ""
+        among = [f"{count} devices"] if count > 1 else []
+        among += [f"{options.accumulate_steps} parts (accumulate_steps)"] if options.accumulate_steps > 1 else []
         raise OptionsError(
-            f"batch_size must divide evenly among the devices. Received batch_size={options.batch_size} with "
-            f"{count} devices{parts}; try {max(shares, options.batch_size // shares * shares)}.",
+            f"batch_size must divide evenly. Received batch_size={options.batch_size} for {' times '.join(among)}; "
+            f"try {max(shares, options.batch_size // shares * shares)}.",
             option="batch_size",
         )
     return devices

@@ -8,7 +8,7 @@ from absl import logging
 from efficientdet_pipeline.errors import StoppedError
 from efficientdet_pipeline.training.keeper import Keeper
 from efficientdet_pipeline.training.learning import RunLearner
-from efficientdet_pipeline.training.plan import Plan
+from efficientdet_pipeline.training.plan import Plan, steps_that_divide
 from efficientdet_pipeline.training.profiling import Profile
 from efficientdet_pipeline.training.progress import Progress
 from efficientdet_pipeline.training.stopping import stop_requests
@@ -48,6 +48,7 @@ def train(
         while not keeper.is_done and not request:
             epoch, offset = divmod(keeper.step, plan.steps_per_epoch)
             progress.first_step = offset
+            _set_steps_per_execution(model, plan.steps_per_execution, plan.steps_per_epoch - offset)
             batches = batches_from(keeper.step * plan.batch_size)
             model.fit(
                 batches if waiting is None else waiting.watch(batches),
@@ -67,3 +68,13 @@ def train(
             "The same command continues there.",
             exit_code=request.exit_code,
         )
+
+
+def _set_steps_per_execution(model: RunLearner, asked: int, steps: int) -> None:
+    """Lets executions end where the steps do; what is left of an epoch may not divide as the epoch does."""
+    fitting = steps_that_divide(asked, steps)
+    if fitting != model.steps_per_execution:
+        model.steps_per_execution = fitting
+        model.make_train_function(force=True)
+    if fitting != asked:
+        logging.info("steps_per_execution is %d: %d do not divide the %d steps to take.", fitting, asked, steps)

@@ -4,6 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def steps_that_divide(asked: int, steps: int) -> int:
+    """Returns the most steps up to `asked` that divide `steps`; Keras would run on beyond their end."""
+    return max(each for each in range(1, min(asked, steps) + 1) if steps % each == 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The shape of a run, and how it is kept."""
@@ -23,6 +28,8 @@ class Plan:
     """Steps in a row without a finite loss that the run does not go on from; 0: it always does."""
     grace_seconds: float = 25.0
     """From the request to stop to the end of the process."""
+    steps_per_execution: int = 1
+    """Steps between two looks of the host; fewer where they do not divide what is left of an epoch."""
     profile: bool = False
     """Whether a few steps are recorded for TensorBoard's profiler."""
 

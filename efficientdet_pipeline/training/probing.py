@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from efficientdet_pipeline.errors import ExitCode
+from efficientdet_pipeline.errors import ExitCode, OptionsError
 from efficientdet_pipeline.machine_memory import free_memory, is_out_of_memory
 
 _MEMORY_SHARE = 0.85
 """Of a machine's free memory that a batch may take on a CPU; the loader and the system want some as well."""
+_REFUSED = "refused "
+"""What a line begins with that tells why a training would not begin at all."""
 _MEASURED = (1, 3)
 """Batches, in shares, that the memory of all others is computed from on a CPU, where a step takes its time."""
 
@@ -37,7 +39,11 @@ class Probe:
 
 
 def largest_batch(probe: Probe) -> int:
-    """Returns the largest batch that fits, or 0 if none does."""
+    """Returns the largest batch that fits, or 0 if none does.
+
+    Raises:
+      OptionsError: the training refuses an option.
+    """
     done = subprocess.run(
         [sys.executable, "-m", __spec__.name],
         input=json.dumps(dataclasses.asdict(probe)),
@@ -45,6 +51,9 @@ def largest_batch(probe: Probe) -> int:
         text=True,
         check=False,
     )
+    refused = [line.removeprefix(_REFUSED) for line in done.stdout.splitlines() if line.startswith(_REFUSED)]
+    if refused:
+        raise OptionsError(refused[0])
     # A process that dies of a batch has named those that fitted before.
     fitting = [int(line.removeprefix("fits ")) for line in done.stdout.splitlines() if line.startswith("fits ")]
     if not fitting and not is_out_of_memory(done.stderr) and done.returncode >= 0:
@@ -137,8 +146,11 @@ def main() -> None:
         advice = f"try --batch_size={fitting}: it fits" if fitting else "not one photo fits; try a smaller --image_size"
         print(f"error: {advice}.", file=sys.stderr)
         sys.exit(int(ExitCode.OPTIONS))
-    for batch in _fitting(Probe(**json.load(sys.stdin))):
-        print(f"fits {batch}", flush=True)
+    try:
+        for batch in _fitting(Probe(**json.load(sys.stdin))):
+            print(f"fits {batch}", flush=True)
+    except OptionsError as error:
+        print(f"{_REFUSED}{error}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What a person sees of an epoch: a moving bar at a terminal, a line elsewhere."""
 
+import shutil
 import sys
 import time
 from typing import Any
@@ -14,6 +15,10 @@ from efficientdet_pipeline.training.waiting import WaitMeter
 _REFRESH_SECONDS = 0.5
 # What the steps tell beside their losses.
 _NO_LOSSES = {"step_loss", "bad_steps", "gradient_norm"}
+_BAR_WIDTH = 20
+_BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} {postfix}"
+# What a narrow terminal does without.
+_LEAST_FIRST = ("parts", "memory", "rate", "wait", "bad", "speed")
 
 
 class Progress(keras.callbacks.Callback):
@@ -32,8 +37,9 @@ class Progress(keras.callbacks.Callback):
         self._epoch = self._done = 0
         self._began = self._looked = self._waited_before = 0.0
         self._tracing = 0.0
-        """Seconds that the epoch's first step took beyond a step's time: building the graph, once a run."""
-        self._has_traced = False
+        """Seconds of the epoch's first step, where it also built the graph."""
+        self._traced: Any = None
+        """The step that was built last; a run builds a second one where it thaws its backbone."""
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's bar and clock."""
@@ -41,14 +47,20 @@ class Progress(keras.callbacks.Callback):
         if self.bar:
             title = f"epoch {epoch + 1}/{self.epochs}"
             self._shown = tqdm(
-                total=self.steps, initial=self.first_step, desc=title, unit="step", leave=False, file=sys.stderr
+                total=self.steps,
+                initial=self.first_step,
+                desc=title,
+                bar_format=_BAR,
+                leave=False,
+                dynamic_ncols=True,
+                file=sys.stderr,
             )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar."""
         now, self._done = time.monotonic(), batch + 1
-        if not self._has_traced:
-            self._has_traced, self._tracing = True, now - self._began
+        if self.model.train_function is not self._traced:
+            self._traced, self._tracing = self.model.train_function, now - self._began
             # Meanwhile the data were made ready; that is not their fault.
             self._waited_before = self._waited()
         if self._shown is None:
@@ -57,7 +69,8 @@ class Progress(keras.callbacks.Callback):
         if now - self._looked >= _REFRESH_SECONDS or done == self.steps:
             self._looked = now
             self._shown.n = done
-            self._shown.set_postfix_str(", ".join(self._words(batch + 1, now, logs or {})), refresh=True)
+            room = shutil.get_terminal_size().columns - len(f"{self._shown.desc}: {done}/{self.steps} ") - _BAR_WIDTH
+            self._shown.set_postfix_str(_fitted(self._words(batch + 1, now, logs or {}), room), refresh=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Closes the bar and says how the epoch went."""
@@ -69,24 +82,31 @@ class Progress(keras.callbacks.Callback):
         steps = self._done
         if self.first_step + steps < self.steps:
             return  # The run stops here.
-        words = [*self._words(steps, now, logs), f"took {duration(now - self._began)}"]
-        logging.info("epoch %d/%d: %s", epoch + 1, self.epochs, ", ".join(words))
+        words = [*self._words(steps, now, logs).values(), f"took {duration(now - self._began)}"]
+        logging.info("epoch %d/%d: %s", epoch + 1, self.epochs, ", ".join(filter(None, words)))
         logs["photos_per_second"] = self.batch_size / self._seconds_a_step(steps, now)
         if self.waiting is not None:
             logs["data_wait"] = self._share_waited(now)
         self.first_step, self._tracing = 0, 0.0
 
-    def _words(self, steps: int, now: float, logs: dict[str, Any]) -> list[str]:
-        """Returns what there is to say after `steps` steps of the epoch."""
+    def _words(self, steps: int, now: float, logs: dict[str, Any]) -> dict[str, str]:
+        """Returns what there is to say after `steps` steps of the epoch, by subject; what is not known is empty."""
+        # The first step built the graph: how fast steps are is seen from the second on.
+        is_known = steps > 1 or not self._tracing
         a_step = self._seconds_a_step(steps, now)
         left = (self.epochs - self._epoch) * self.steps - self.first_step - steps
-        rate = self.model.last_learning_rate()
-        words = [_losses(logs), f"learning rate {rate:.2g}", f"{self.batch_size / a_step:.1f} photos/s"]
-        if self.waiting is not None:
-            words.append(f"{self._share_waited(now):.0%} waiting for data")
-        if bad := int(logs.get("bad_steps", 0)):
-            words.append(f"{bad} bad steps in a row")
-        return [*words, *filter(None, [memory_text()]), f"{duration(left * a_step)} left"]
+        bad = int(logs.get("bad_steps", 0))
+        loss, parts = _losses(logs)
+        return {
+            "loss": loss,
+            "parts": parts,
+            "rate": f"learning rate {self.model.last_learning_rate():.2g}",
+            "speed": f"{self.batch_size / a_step:.1f} photos/s" if is_known else "",
+            "wait": f"{self._share_waited(now):.0%} waiting for data" if is_known and self.waiting is not None else "",
+            "bad": f"{bad} bad steps in a row" if bad else "",
+            "memory": memory_text(),
+            "left": f"{duration(left * a_step)} left" if is_known else "",
+        }
 
     def _seconds_a_step(self, steps: int, now: float) -> float:
         seconds = max(now - self._began - self._tracing, 1e-6)
@@ -100,10 +120,20 @@ class Progress(keras.callbacks.Callback):
         return self.waiting.seconds if self.waiting is not None else 0.0
 
 
-def _losses(logs: dict[str, Any]) -> str:
-    # The sum first, then its parts.
-    ordered = sorted(logs.keys() - _NO_LOSSES, key=lambda name: (name != "loss", name))
-    return ", ".join(f"{name.replace('_', ' ')} {float(logs[name]):.4g}" for name in ordered)
+def _losses(logs: dict[str, Any]) -> tuple[str, str]:
+    """Returns the text of the sum, and that of its parts."""
+    names = sorted(logs.keys() - _NO_LOSSES - {"loss"})
+    text = {name: f"{name.replace('_', ' ')} {float(logs[name]):.4g}" for name in ("loss", *names) if name in logs}
+    return text.pop("loss", ""), ", ".join(text.values())
+
+
+def _fitted(words: dict[str, str], room: int) -> str:
+    """Returns the words in a line of so many columns, without the least important where it is too long."""
+    told = {subject: text for subject, text in words.items() if text}
+    for subject in _LEAST_FIRST:
+        if len(", ".join(told.values())) > room:
+            told.pop(subject, None)
+    return ", ".join(told.values())
 
 
 def duration(seconds: float) -> str:

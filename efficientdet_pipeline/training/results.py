@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from tfrmod import atomic
 
@@ -28,9 +29,16 @@ class Results:
 
     def forget_from(self, epoch: int) -> None:
         """Takes up an existing file, without what was written of epoch number `epoch` (1-based) and later."""
-        if self.path.exists():
+        if not self.path.exists():
+            return
+        try:
             with open(self.path, encoding="utf-8", newline="") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+        except (ValueError, KeyError, TypeError, csv.Error):
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            self.path.replace(aside)
+            self.rows = []
+            logging.warning("%s is no table of ours any more; it is kept as %s, and begun anew.", self.path, aside.name)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Adds an epoch's row and writes the file whole."""

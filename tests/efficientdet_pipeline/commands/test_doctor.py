@@ -3,6 +3,7 @@
 import json
 import logging as standard_logging
 import os
+import shlex
 import signal
 import zipfile
 from collections.abc import Callable, Iterator
@@ -178,7 +179,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, shard: str) -> list[str]:
         monkeypatch.setattr(logging, name, lambda text, *values: said.append(text % values))
     options = SimpleNamespace(
         **{"max_instances_per_image": None, "train_file_pattern": shard, "val_file_pattern": "", "url_dataset": ""},
-        **{"data_dir": "", "image_size": "96", "model_name": ""},
+        **{"data_dir": "", "image_size": "96", "model_name": "", "hparams": "anchor_scale=9", "run_name": "mine"},
     )
     shards = SimpleNamespace(train=(shard,), val=())
     checkup.look_quickly(options, shards, efficientdet.get_config("efficientdet-d0", image_size=96))
@@ -190,7 +191,8 @@ def test_before_a_training_the_worst_is_told(tmp_path: Path, monkeypatch: pytest
     said = quick(monkeypatch, shard)
     assert any("a box with two classes" in line for line in said)
     assert len(said) <= 1 + checkup.MOST_LINES
-    assert said[-1] == f"More: --mode=doctor --train_file_pattern={shard} --image_size=96"
+    expected = ["python3", "main.py", "--mode=doctor", f"--train_file_pattern={shard}", "--image_size=96"]
+    assert sorted(shlex.split(said[-1].removeprefix("More: "))) == sorted([*expected, "--hparams=anchor_scale=9"])
 
 
 def test_before_a_training_what_is_learnt_in_vain_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

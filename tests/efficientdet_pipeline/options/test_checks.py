@@ -82,6 +82,7 @@ def test_defaults_pass(options_class: type) -> None:
         (TrainOptions, {"url_dataset": "", "train_file_pattern": "t*"}, "val_file_pattern", r"or try --mode=train"),
         (TrainOptions, {"train_valid_split": 1.0}, "train_valid_split", r"below 1 for traineval.*try 0\.8"),
         (TrainOptions, {"num_epochs": 0}, "num_epochs", r"at least 1"),
+        (TrainOptions, {"alpha": 2.0}, "alpha", r"from 0 to 1: negatives weigh 1 - alpha\. Received 2\.0; try 0\.25"),
         (TrainOptions, {"batch_size": -8}, "batch_size", r"at least 1, or auto\. Received -8; try 8"),
         (TrainOptions, {"learning_rate": 0.0}, "learning_rate", r"above 0\. Received 0\.0"),
         (TrainOptions, {"learning_rate": INFINITE}, "learning_rate", r"a finite number\. Received inf"),
@@ -171,3 +172,34 @@ def test_paths_epochs_and_display_do_not_name_the_run() -> None:
         *("val_file_pattern", "eval_samples", "num_workers", "use_xla", "steps_per_execution"),
     }
     assert {"tf_random_seed", "model_name", "image_size", "batch_size", "learning_rate", "pretrained_ckpt"} <= shaping
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"poly_lr_power": 3.0}, "poly_lr_power has no effect without --lr_decay_method=polynomial."),
+        ({"first_lr_drop_epoch": 3.0}, "first_lr_drop_epoch has no effect without --lr_decay_method=stepwise."),
+        ({"iou_loss_weight": 5.0}, "iou_loss_weight has no effect without --iou_loss_type."),
+        ({"loss_scale": 5.0}, "loss_scale has no effect without --precision=mixed_float16."),
+        ({"lr_decay_method": "stepwise"}, "lr_decay_method=stepwise drops nothing in 50 epochs: the first drop is at"),
+    ],
+)
+def test_what_has_nothing_to_act_on_is_told(
+    given: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("absl.logging.warning", lambda text, *values: said.append(text % values))
+    TrainOptions(**NEEDED[TrainOptions])
+    assert not said
+    TrainOptions(**NEEDED[TrainOptions], **given)
+    assert len(said) == 1
+    assert said[0].startswith(sentence)
+
+
+def test_what_has_something_to_act_on_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("absl.logging.warning", lambda text, *values: pytest.fail(text))
+    needed = NEEDED[TrainOptions]
+    TrainOptions(**needed, lr_decay_method="polynomial", poly_lr_power=2.0)
+    TrainOptions(**needed, lr_decay_method="stepwise", first_lr_drop_epoch=20.0, second_lr_drop_epoch=40.0)
+    TrainOptions(**needed, iou_loss_type="ciou", iou_loss_weight=2.0)
+    TrainOptions(**needed, precision="mixed_float16", loss_scale=8.0)

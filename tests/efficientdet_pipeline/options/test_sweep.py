@@ -34,6 +34,12 @@ def test_what_is_no_list_of_sizes_is_told(text: str) -> None:
         sweep(batch_sizes=text)
 
 
+def test_what_a_training_finds_out_is_no_size_to_measure() -> None:
+    with pytest.raises(OptionsError, match=r"batch_size=auto.*try --batch_sizes=8,16,32"):
+        sweep(batch_size=0)
+    assert batch_sizes(sweep(batch_size=0, batch_sizes="4")) == (4,)
+
+
 def test_no_time_is_no_measurement() -> None:
     with pytest.raises(OptionsError, match="benchmark_seconds must be above 0"):
         sweep(benchmark_seconds=0.0)

@@ -1,6 +1,7 @@
 """A run that is stopped and continued is the run that was never stopped, bit for bit."""
 
 import csv
+import dataclasses
 import shutil
 import signal
 from pathlib import Path
@@ -193,3 +194,17 @@ def test_the_step_of_a_seeded_toy_run_is_pinned(whole: Run) -> None:
 
 
 PINNED_LOSSES = [2.26298, 2.33853]
+
+
+@pytest.mark.parametrize("stop_at", [1, 3])
+def test_what_is_left_of_an_epoch_need_not_divide_as_the_epoch_does(tmp_path: Path, whole: Run, stop_at: int) -> None:
+    with pytest.raises(StoppedError):
+        Run(tmp_path).go(stop_at=stop_at)
+    plan = dataclasses.replace(PLAN, steps_per_execution=2)
+    again = Run(tmp_path, plan=plan, steps_per_execution=2)
+    again.go()
+    assert again.keeper.step == plan.num_steps
+    for name, expected in whole.state().items():
+        np.testing.assert_array_equal(again.state()[name], expected, err_msg=name)
+    with open(tmp_path / "results.csv", encoding="utf-8", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["4", "8"]

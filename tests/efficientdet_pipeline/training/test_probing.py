@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.training import devices, probing
 from efficientdet_pipeline.training.probing import Probe, largest_batch
 
@@ -148,3 +149,10 @@ def test_the_advice_after_a_batch_that_did_not_fit(
     assert sentence in capsys.readouterr().err
     assert asked == [Probe(options={}, hparams={}, max_instances=3, most=7)]
     assert not path.exists()
+
+
+def test_an_option_that_the_training_refuses_is_refused_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = subprocess.CompletedProcess([], 0, "refused strategy=gpus needs a GPU that TensorFlow can see.\n", "")
+    monkeypatch.setattr(subprocess, "run", lambda *command, **settings: ended)
+    with pytest.raises(OptionsError, match=r"^strategy=gpus needs a GPU"):
+        largest_batch(probe())

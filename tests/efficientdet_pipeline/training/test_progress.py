@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ LOGS = {"class_loss": 0.5, "loss": 1.25, "bad_steps": 0.0, "gradient_norm": 9.0,
 def progress(*, bar: bool, waiting: float | None = None) -> Progress:
     meter = None if waiting is None else SimpleNamespace(seconds=waiting)
     made = Progress(steps=4, epochs=3, batch_size=8, waiting=meter, bar=bar)
-    made.set_model(SimpleNamespace(last_learning_rate=lambda: 0.0125))
+    made.set_model(SimpleNamespace(last_learning_rate=lambda: 0.0125, train_function=object()))
     return made
 
 
@@ -47,7 +48,8 @@ def test_the_wait_for_data_is_a_share_of_the_epoch() -> None:
     assert logs["data_wait"] == 1.0
 
 
-def test_a_terminal_sees_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_sees_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     told = progress(bar=True)
     told.on_epoch_begin(0)
     for batch in range(4):
@@ -57,6 +59,44 @@ def test_a_terminal_sees_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     assert "epoch 1/3: 100%" in shown
     assert "loss 1.25, class loss 0.5, learning rate 0.013" in shown
     assert "2 bad steps in a row" in shown
+
+
+def test_a_narrow_terminal_sees_what_matters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = progress(bar=True)
+    told.on_epoch_begin(0)
+    for batch in range(4):
+        told.on_train_batch_end(batch, LOGS)
+    told.on_epoch_end(0, dict(LOGS))
+    last = [line for line in re.split(r"[\r\n]", capsys.readouterr().err) if "4/4" in line][-1]
+    assert len(last) <= 80
+    assert "loss 1.25" in last
+    assert last.rstrip().endswith("0 s left")
+    assert "class loss" not in last
+
+
+def test_the_first_step_tells_no_speed() -> None:
+    told = progress(bar=False, waiting=0.0)
+    told.on_epoch_begin(0)
+    told.on_train_batch_end(0, LOGS)
+    words = told._words(1, time.monotonic(), LOGS)
+    assert words["loss"] == "loss 1.25"
+    assert (words["speed"], words["wait"], words["left"]) == ("", "", "")
+
+
+def test_an_epoch_that_builds_its_step_anew_is_as_fast_as_the_others() -> None:
+    told = progress(bar=False)
+    for epoch in range(2):
+        told.on_epoch_begin(epoch)
+        told.model.train_function = object()
+        time.sleep(0.5)  # What building takes.
+        for batch in range(4):
+            told.on_train_batch_end(batch, LOGS)
+        logs = dict(LOGS)
+        told.on_epoch_end(epoch, logs)
+        assert logs["photos_per_second"] > 8 * 4 / 0.5
 
 
 def test_an_epoch_that_is_cut_short_says_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import pytest
 import tensorflow as tf
 
 from efficientdet_pipeline.training.results import COLUMNS, Board, Results
@@ -57,3 +58,16 @@ def test_scalars_reach_the_disk_with_their_step(tmp_path: Path) -> None:
         event = tf.compat.v1.Event.FromString(record.numpy())
         found |= {value.tag: (event.step, float(tf.make_ndarray(value.tensor))) for value in event.summary.value}
     assert found == {"train/loss": (7, 0.5), "eval/AP": (7, 0.25)}
+
+
+@pytest.mark.parametrize("content", ["epoch,step\nxx,1\n", "no table at all", "\x00\xff", "step\n1\n"])
+def test_a_table_that_was_damaged_is_put_aside(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "results.csv"
+    path.write_bytes(content.encode("latin-1"))
+    results = Results(path)
+    results.forget_from(3)
+    results.add({"epoch": 3, "loss": 1.0})
+    assert [row["epoch"] for row in rows(path)] == ["3"]
+    kept = tmp_path / "results.csv.damaged"
+    # A table without rows tells nothing that could be lost.
+    assert not kept.exists() or kept.read_bytes() == content.encode("latin-1")
