@@ -1,5 +1,6 @@
 """--batch_size=auto, and what is said of a batch that does not fit."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,8 +17,9 @@ from efficientdet_pipeline.commands.shards import Shards
 from efficientdet_pipeline.errors import OptionsError, OutOfMemoryError
 from efficientdet_pipeline.machine_memory import is_out_of_memory
 from efficientdet_pipeline.runs import records
-from efficientdet_pipeline.training import probing
+from efficientdet_pipeline.training import devices, probing
 from efficientdet_pipeline.training.company import Company
+from efficientdet_pipeline.training.witness import witnessed
 
 STEPS_AN_EPOCH = 10
 """A batch that leaves fewer learns too seldom, however much memory there is."""
@@ -60,24 +62,30 @@ def told_if_too_large(options: Any, shards: Shards, config: DetectorConfig, comp
     Raises:
       OutOfMemoryError: a batch did not fit.
     """
+    half = max(1, options.batch_size // 2)
+    message = (
+        f"The memory is too small for this batch. Received batch_size={options.batch_size}; try "
+        f"--batch_size={half}, --batch_size=auto for the most that fit, --accumulate_steps=2, which computes the "
+        "batch in two parts, or --grad_checkpoint. The same command continues from the last checkpoint."
+    )
+    search: tuple[str, ...] = ()
+    probe = dataclasses.asdict(_probe(options, shards, config, options.batch_size - 1))
+    if company.count == 1 and options.batch_size > 1:
+        search = ("-m", probing.__name__)
+    # An accelerator says that its memory has run out; a system that gives all it has to a CPU's tensors kills.
+    may_be_killed = company.count == 1 and devices.is_on_cpu()
     try:
-        yield
+        with witnessed(message, search, probe) if may_be_killed else contextlib.nullcontext():
+            yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        half = max(1, options.batch_size // 2)
-        message = (
-            f"The memory is too small for this batch. Received batch_size={options.batch_size}; try "
-            f"--batch_size={half}, --batch_size=auto for the most that fit, --accumulate_steps=2, which computes the "
-            "batch in two parts, or --grad_checkpoint. The same command continues from the last checkpoint."
-        )
         continuation: tuple[str, ...] = ()
-        if company.count == 1 and options.batch_size > 1:
-            probe = _probe(options, shards, config, options.batch_size - 1)
+        if search:
             descriptor, path = tempfile.mkstemp(suffix=".json")
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(dataclasses.asdict(probe), file)
-            continuation = ("-m", probing.__name__, path)
+                json.dump(probe, file)
+            continuation = (*search, path)
         raise OutOfMemoryError(message, continuation=continuation) from error
 
 

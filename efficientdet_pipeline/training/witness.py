@@ -1,0 +1,91 @@
+"""A last word where the training process was killed; out of memory, a system kills without one.
+
+    python3 -m efficientdet_pipeline.training.witness < what.json
+
+A light process beside the training. Its input is one line of JSON, what to say, and then a farewell; where the input
+ends without that, the training was killed.
+"""
+
+import contextlib
+import io
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from efficientdet_pipeline.machine_memory import free_memory
+
+_FAREWELL = b"farewell"
+_SECONDS = 0.5
+_SCARCE = 0.3
+"""Share of the memory that was free at first; with less than that left, its end is what killed the training."""
+
+
+@contextlib.contextmanager
+def witnessed(sentence: str, command: Sequence[str] = (), payload: Any = None) -> Iterator[None]:
+    """Has a process look on while the body runs, and speak if this one is killed in it.
+
+    Args:
+      sentence: what to say then.
+      command: arguments of a Python that are run behind it where memory was scarce,
+        with the name of a file that holds `payload`.
+      payload: what the file holds, as JSON.
+    """
+    inlet, outlet = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        stdin=inlet,
+        # Ctrl-C is meant for the training.
+        start_new_session=True,
+    )
+    os.close(inlet)
+    what = {"sentence": sentence, "command": list(command), "payload": payload}
+    # A witness that died says nothing, and the training goes on.
+    with os.fdopen(outlet, "wb", buffering=0) as pipe:
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.write(json.dumps(what).encode() + b"\n")
+            yield
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.write(_FAREWELL)
+            process.wait()
+
+
+def _kills() -> int:
+    """Returns how many processes this system has killed for want of memory."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def main(descriptor: int = 0) -> None:
+    """Looks on; speaks where the input, an open file, ends without a farewell."""
+    # Unbuffered: what follows the line is waited for by `select`, which sees no buffer.
+    with io.FileIO(descriptor) as pipe:
+        what = json.loads(pipe.readline() or b"{}")
+        kills, at_first = _kills(), free_memory()
+        least = at_first
+        while not select.select([pipe], [], [], _SECONDS)[0]:
+            least = min(least, free_memory())
+        if pipe.read(len(_FAREWELL)) or not what:
+            return
+    is_scarce = _kills() > kills or least < _SCARCE * at_first
+    doubt = "" if is_scarce else "The training was killed. Unless somebody did so: "
+    print(f"error: {doubt}{what['sentence']}", file=sys.stderr, flush=True)
+    if is_scarce and what["command"]:
+        descriptor, path = tempfile.mkstemp(suffix=".json")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(what["payload"], file)
+        os.execv(sys.executable, [sys.executable, *what["command"], path])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Whoever is killed leaves a word behind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from efficientdet_pipeline.training import witness
+
+SCRIPT = """
+import os, signal, sys
+from efficientdet_pipeline.training.witness import witnessed
+with witnessed("The memory is too small."):
+    match sys.argv[1]:
+        case "killed": os.kill(os.getpid(), signal.SIGKILL)
+        case "failed": raise ValueError("no such layer")
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("killed", "error: The training was killed. Unless somebody did so: The memory is too small.\n"),
+        ("failed", ""),
+        ("done", ""),
+    ],
+)
+def test_only_a_death_is_told(end: str, expected: str) -> None:
+    # The pipes are held by the witness too: `run` waits for its word.
+    done = subprocess.run([sys.executable, "-c", SCRIPT, end], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode == 0) == (end == "done")
+    if end == "failed":
+        assert done.stderr.endswith("ValueError: no such layer\n")
+    else:
+        assert done.stderr == expected
+
+
+@pytest.mark.parametrize(
+    ("kills", "free", "is_scarce"), [([3, 4], [8, 8], True), ([3, 3], [8, 2], True), ([3, 3], [8, 4], False)]
+)
+def test_where_memory_was_scarce_it_is_looked_into(
+    kills: list[int],
+    free: list[int],
+    is_scarce: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen: list[dict[str, int]] = []
+    numbers, sizes = iter(kills), iter([free[0], *[free[1]] * 1000])
+    monkeypatch.setattr(witness, "_kills", lambda: next(numbers))
+    monkeypatch.setattr(witness, "free_memory", lambda: next(sizes))
+    monkeypatch.setattr(witness, "_SECONDS", 0.01)
+    inlet, outlet = os.pipe()
+
+    def wait(*lists: list[object]) -> tuple[list[object], ...]:
+        waits.pop()
+        if not waits:
+            os.close(outlet)
+        return ([], [], []) if waits else (lists[0], [], [])
+
+    waits = [1, 2, 3]
+    monkeypatch.setattr(witness.select, "select", wait)
+    monkeypatch.setattr(os, "execv", lambda program, argv: seen.append(json.loads(Path(argv[-1]).read_text())))
+    os.write(
+        outlet, json.dumps({"sentence": "Too small.", "command": ["-m", "x"], "payload": {"a": 1}}).encode() + b"\n"
+    )
+    witness.main(inlet)
+    assert seen == ([{"a": 1}] if is_scarce else [])
+    told = capsys.readouterr().err
+    assert told.endswith("Too small.\n")
+    assert ("Unless somebody did so" in told) != is_scarce
+
+
+def test_it_needs_nothing_heavy() -> None:
+    heavy = "{'tensorflow', 'keras', 'numpy'}"
+    script = f"import sys, efficientdet_pipeline.training.witness; print({heavy} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
