@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from keras import ops
 
+from efficientdet.cpu import fused
 from efficientdet.types import Tensor
 
 
@@ -18,10 +19,12 @@ def _silu(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
     gate = ops.sigmoid(x)
     y = x * gate
 
-    def gradient(upstream: Tensor) -> Tensor:
-        return upstream * (gate + y * (1.0 - gate))
+    return y, lambda upstream: _silu_gradient(upstream, gate, y)
 
-    return y, gradient
+
+@fused
+def _silu_gradient(upstream: Tensor, gate: Tensor, y: Tensor) -> Tensor:
+    return upstream * (gate + y * (1.0 - gate))
 
 
 def _srelu(x: Tensor) -> Tensor:

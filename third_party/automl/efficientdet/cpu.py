@@ -1,4 +1,4 @@
-"""The depthwise convolution, with a quicker gradient where TensorFlow's is slow."""
+"""What a CPU computes quicker another way than TensorFlow's usual one; everywhere else it is the usual one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +14,17 @@ else:
 
 _QUICK_WIDTH = 3
 """The widest kernel that oneDNN has a quick gradient of."""
+_LARGE = 500_000
+"""Numbers a photo from which a chain of sums and products is worth compiling; below, the call costs what it saves."""
+
+
+def is_at_work() -> bool:
+    """Returns whether TensorFlow computes, on a CPU."""
+    return tf is not None and not tf.config.list_logical_devices("GPU")
 
 
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Keras's layer. On TensorFlow and a CPU its gradient takes another way to the same numbers.
+    """Keras's layer, whose gradient takes another way to the same numbers.
 
     oneDNN, which TensorFlow's CPU kernels are made of, computes the gradient of
     a kernel wider than three some six times slower than that of a narrower one:
@@ -28,7 +35,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        if tf is None or not training or self.kernel_size[1] <= _QUICK_WIDTH or tf.config.list_logical_devices("GPU"):
+        if not training or self.kernel_size[1] <= _QUICK_WIDTH or not is_at_work():
             return super().call(inputs)
         return _convolved(inputs, tf.convert_to_tensor(self.kernel), self.strides)
 
@@ -64,3 +71,21 @@ def _same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     """Returns what SAME lays before and behind an axis."""
     total = max((-(-size // stride) - 1) * stride + window - size, 0)
     return total // 2, total - total // 2
+
+
+def fused(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Returns a function of tensors of one shape, `(b, h, w, c)`, that goes over large ones once.
+
+    TensorFlow would go over them for each sum and product of `function`; XLA
+    makes one pass of all.
+    """
+    if tf is None:
+        return function
+    compiled = tf.function(function, jit_compile=True, autograph=False)
+
+    def called(*inputs: Tensor) -> Tensor:
+        a_photo = tf.TensorShape(inputs[0].shape[1:]).num_elements()
+        is_large = len(inputs[0].shape) == 4 and a_photo is not None and a_photo >= _LARGE
+        return compiled(*inputs) if is_large and is_at_work() else function(*inputs)
+
+    return called

@@ -1,11 +1,12 @@
-"""The quick gradient of a depthwise convolution is the gradient."""
+"""The quicker ways lead to the same numbers."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from efficientdet import depthwise
-from efficientdet.depthwise import DepthwiseConv2D
+from efficientdet import cpu
+from efficientdet.activations import ACTIVATIONS
+from efficientdet.cpu import DepthwiseConv2D, fused
 
 
 def gradients(layer: keras.layers.Layer, x: np.ndarray, training: bool) -> list[np.ndarray]:
@@ -34,8 +35,38 @@ def test_only_wide_kernels_in_training_take_the_other_way(
     window: int, is_changed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
-    monkeypatch.setattr(depthwise, "_convolved", lambda x, kernel, strides: taken.append(1) or x)
+    monkeypatch.setattr(cpu, "_convolved", lambda x, kernel, strides: taken.append(1) or x)
     layer = DepthwiseConv2D(window, padding="same")
     for training in (False, True):
         layer(np.zeros((1, 4, 4, 2), "float32"), training=training)
         assert bool(taken) == (is_changed and training)
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_a_large_map_has_the_gradient_of_a_small_one(in_graph: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = tf.constant(np.random.default_rng(0).normal(0, 4, (2, 5, 7, 3)).astype("float32"))
+
+    def gradient() -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.reduce_sum(ACTIVATIONS["swish"](x) * x)
+        return tape.gradient(y, x)
+
+    small = gradient().numpy()
+    monkeypatch.setattr(cpu, "_LARGE", 1)
+    large = (tf.function(gradient) if in_graph else gradient)().numpy()
+    np.testing.assert_allclose(large, small, rtol=1e-5, atol=1e-6)
+
+
+def test_only_large_maps_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+
+    @fused
+    def double(x: tf.Tensor) -> tf.Tensor:
+        names.append("traced" if not tf.executing_eagerly() else "eager")
+        return x + x
+
+    monkeypatch.setattr(cpu, "_LARGE", 60)
+    for shape in ((2, 3, 4, 4), (2, 4, 4, 4), (64,), (2, 64)):
+        np.testing.assert_array_equal(double(tf.ones(shape)).numpy(), 2)
+    assert names == ["eager", "traced", "eager", "eager"]
