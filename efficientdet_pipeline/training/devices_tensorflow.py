@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 from efficientdet.layers import BatchNormalization
+from tensorflow.core.protobuf import rewriter_config_pb2
+from tensorflow.python.eager import context
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.training.company import Company
@@ -44,6 +46,7 @@ def chosen(strategy: str) -> tuple[Any, int]:
     if not gpus:
         # On a CPU it costs nothing, and the same command gives the same weights, bit for bit.
         tf.config.experimental.enable_op_determinism()
+        _keep_order_of_sums()
     if strategy != "gpus":
         return tf.distribute.get_strategy(), 1
     if not gpus:
@@ -54,6 +57,21 @@ def chosen(strategy: str) -> tuple[Any, int]:
         )
     mirrored = tf.distribute.MirroredStrategy(gpus)
     return mirrored, mirrored.num_replicas_in_sync
+
+
+def _keep_order_of_sums() -> None:
+    """Keeps gradients that meet in a weight from being summed in the order in which they come.
+
+    TensorFlow's memory optimizer makes such sums of additions that do not wait
+    for each other, and determinism does not stop it: a last bit differs now and
+    then. Nothing public switches that optimizer off alone; without all of them
+    a step takes longer and more memory.
+    """
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.memory_optimization = rewriter_config_pb2.RewriterConfig.NO_MEM_OPT
+    context.context()._config = config
+    # Functions that are built from here on ask for their settings anew.
+    tf.config.optimizer.set_experimental_options({})
 
 
 def hardware() -> Hardware:

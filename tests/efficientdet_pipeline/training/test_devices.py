@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
+from tensorflow.python.eager import context
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.train import TrainOptions
@@ -63,3 +65,11 @@ def test_what_tensorflow_cannot_do_is_told_with_the_backend_that_can(strategy: s
 def test_a_process_on_tensorflow_is_alone(strategy: str) -> None:
     company = devices.join(TrainOptions(url_dataset="none", strategy=strategy))
     assert (company.index, company.count, company.is_chief) == (0, 1, True)
+
+
+def test_gradients_are_summed_in_one_order() -> None:
+    # The memory optimizer would have them summed as they come, and a run that was killed would end one bit elsewhere.
+    devices.set_up(TrainOptions(url_dataset="none"))
+    settings = context.context().function_call_options.config_proto_serialized
+    rewriting = tf.compat.v1.ConfigProto.FromString(settings).graph_options.rewrite_options
+    assert rewriting.memory_optimization == rewriting.NO_MEM_OPT
