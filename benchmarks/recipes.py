@@ -94,8 +94,10 @@ def main() -> int:
         code = subprocess.run(command, check=False).returncode
         if code:
             return code
-        metrics = json.loads((Path(folder) / "runs" / "row" / "metrics.json").read_text(encoding="utf-8"))["last"]
-    row = {"data": args.data, "name": args.name, "epochs": args.num_epochs, "options": more, "last": metrics}
+        metrics = json.loads((Path(folder) / "runs" / "row" / "metrics.json").read_text(encoding="utf-8"))
+    # There is one evaluation, at the end: the best checkpoint is the last.
+    row = {"data": args.data, "name": args.name, "epochs": args.num_epochs, "options": more, "last": metrics["last"]}
+    row["per_class"] = metrics["per_class"]
     row["wall_seconds"] = round(time.monotonic() - began)
     print(json.dumps(row, indent=2))
     if args.output:
