@@ -16,7 +16,7 @@ _REFRESH_SECONDS = 0.5
 # What the steps tell beside their losses.
 _NO_LOSSES = {"step_loss", "bad_steps", "gradient_norm"}
 _BAR_WIDTH = 20
-_BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} {postfix}"
+_BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt}{postfix}"
 # What a narrow terminal does without.
 _LEAST_FIRST = ("parts", "memory", "rate", "wait", "bad", "speed")
 
@@ -52,7 +52,9 @@ class Progress(keras.callbacks.Callback):
                 desc=title,
                 bar_format=_BAR,
                 leave=False,
-                dynamic_ncols=True,
+                # Some terminals say that they have no rows, and tqdm would show nothing there.
+                ncols=shutil.get_terminal_size().columns,
+                nrows=2,
                 file=sys.stderr,
             )
 
@@ -69,7 +71,7 @@ class Progress(keras.callbacks.Callback):
         if now - self._looked >= _REFRESH_SECONDS or done == self.steps:
             self._looked = now
             self._shown.n = done
-            room = shutil.get_terminal_size().columns - len(f"{self._shown.desc}: {done}/{self.steps} ") - _BAR_WIDTH
+            room = self._shown.ncols - len(f"{self._shown.desc}: {done}/{self.steps} ") - _BAR_WIDTH
             self._shown.set_postfix_str(_fitted(self._words(batch + 1, now, logs or {}), room), refresh=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
