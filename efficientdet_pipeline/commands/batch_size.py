@@ -2,9 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -68,25 +65,18 @@ def told_if_too_large(options: Any, shards: Shards, config: DetectorConfig, comp
         f"--batch_size={half}, --batch_size=auto for the most that fit, --accumulate_steps=2, which computes the "
         "batch in two parts, or --grad_checkpoint. The same command continues from the last checkpoint."
     )
-    search: tuple[str, ...] = ()
-    probe = dataclasses.asdict(_probe(options, shards, config, options.batch_size - 1))
+    probe: dict[str, Any] = {}
     if company.count == 1 and options.batch_size > 1:
-        search = ("-m", probing.__name__)
+        probe = dataclasses.asdict(_probe(options, shards, config, options.batch_size - 1))
     # An accelerator says that its memory has run out; a system that gives all it has to a CPU's tensors kills.
     may_be_killed = company.count == 1 and devices.is_on_cpu()
     try:
-        with witnessed(message, search, probe) if may_be_killed else contextlib.nullcontext():
+        with witnessed(message, probe) if may_be_killed else contextlib.nullcontext():
             yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        continuation: tuple[str, ...] = ()
-        if search:
-            descriptor, path = tempfile.mkstemp(suffix=".json")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(probe, file)
-            continuation = (*search, path)
-        raise OutOfMemoryError(message, continuation=continuation) from error
+        raise OutOfMemoryError(message, continuation=probing.later(probe) if probe else ()) from error
 
 
 def _probe(options: Any, shards: Shards, config: DetectorConfig, most: int) -> probing.Probe:

@@ -10,6 +10,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,14 @@ def largest_batch(probe: Probe) -> int:
     if not fitting and not is_out_of_memory(done.stderr) and done.returncode >= 0:
         raise RuntimeError(f"The search for the largest batch failed: {done.stderr.strip().splitlines()[-1:]}")
     return max(fitting, default=0)
+
+
+def later(what: dict[str, Any]) -> tuple[str, ...]:
+    """Returns the arguments of a Python that says which batch fits, of a probe as a dictionary; they name a file."""
+    descriptor, path = tempfile.mkstemp(suffix=".json")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(what, file)
+    return "-m", __spec__.name, path
 
 
 def _fitting(probe: Probe) -> Iterator[int]:

@@ -13,12 +13,12 @@ import os
 import select
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from efficientdet_pipeline.machine_memory import free_memory
+from efficientdet_pipeline.training import probing
 
 _FAREWELL = b"farewell"
 _SECONDS = 0.5
@@ -27,14 +27,12 @@ _SCARCE = 0.3
 
 
 @contextlib.contextmanager
-def witnessed(sentence: str, command: Sequence[str] = (), payload: Any = None) -> Iterator[None]:
+def witnessed(sentence: str, probe: dict[str, Any] | None = None) -> Iterator[None]:
     """Has a process look on while the body runs, and speak if this one is killed in it.
 
     Args:
       sentence: what to say then.
-      command: arguments of a Python that are run behind it where memory was scarce,
-        with the name of a file that holds `payload`.
-      payload: what the file holds, as JSON.
+      probe: of `probing`; where memory was scarce, the batch that fits is looked for behind the sentence.
     """
     inlet, outlet = os.pipe()
     process = subprocess.Popen(
@@ -44,7 +42,7 @@ def witnessed(sentence: str, command: Sequence[str] = (), payload: Any = None) -
         start_new_session=True,
     )
     os.close(inlet)
-    what = {"sentence": sentence, "command": list(command), "payload": payload}
+    what = {"sentence": sentence, "probe": probe}
     # A witness that died says nothing, and the training goes on.
     with os.fdopen(outlet, "wb", buffering=0) as pipe:
         try:
@@ -80,11 +78,8 @@ def main(descriptor: int = 0) -> None:
     is_scarce = _kills() > kills or least < _SCARCE * at_first
     doubt = "" if is_scarce else "The training was killed. Unless somebody did so: "
     print(f"error: {doubt}{what['sentence']}", file=sys.stderr, flush=True)
-    if is_scarce and what["command"]:
-        descriptor, path = tempfile.mkstemp(suffix=".json")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(what["payload"], file)
-        os.execv(sys.executable, [sys.executable, *what["command"], path])
+    if is_scarce and what["probe"]:
+        os.execv(sys.executable, [sys.executable, *probing.later(what["probe"])])
 
 
 if __name__ == "__main__":

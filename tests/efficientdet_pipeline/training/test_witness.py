@@ -64,9 +64,7 @@ def test_where_memory_was_scarce_it_is_looked_into(
     waits = [1, 2, 3]
     monkeypatch.setattr(witness.select, "select", wait)
     monkeypatch.setattr(os, "execv", lambda program, argv: seen.append(json.loads(Path(argv[-1]).read_text())))
-    os.write(
-        outlet, json.dumps({"sentence": "Too small.", "command": ["-m", "x"], "payload": {"a": 1}}).encode() + b"\n"
-    )
+    os.write(outlet, json.dumps({"sentence": "Too small.", "probe": {"a": 1}}).encode() + b"\n")
     witness.main(inlet)
     assert seen == ([{"a": 1}] if is_scarce else [])
     told = capsys.readouterr().err
