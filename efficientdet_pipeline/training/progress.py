@@ -61,8 +61,10 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Moves the bar."""
         now, self._done = time.monotonic(), batch + 1
-        if self.model.train_function is not self._traced:
-            self._traced, self._tracing = self.model.train_function, now - self._began
+        # Each step comes by here, and on JAX the way through `self.model` costs a copy of the state.
+        function = self._model.train_function
+        if function is not self._traced:
+            self._traced, self._tracing = function, now - self._began
             # Meanwhile the data were made ready; that is not their fault.
             self._waited_before = self._waited()
         if self._shown is None:
