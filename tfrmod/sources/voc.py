@@ -5,6 +5,7 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from lxml import etree
 
@@ -114,7 +115,7 @@ def _parse(path: Path) -> tuple[etree._Element, bool]:
             raise DatasetError(f"not well-formed XML: {error.msg}") from error
     except ValueError as error:
         raise DatasetError(f"not well-formed XML: {error}") from error
-    dtd = root.getroottree().docinfo.internalDTD
+    dtd: Any = root.getroottree().docinfo.internalDTD  # the stubs do not know its entities
     if dtd is not None and next(dtd.iterentities(), None) is not None:
         raise DatasetError("it declares entities, which are refused because they can expand without end")
     if _local_name(root.tag) != "annotation":

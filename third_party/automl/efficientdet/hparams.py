@@ -388,7 +388,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
     HparamsLoader.add_constructor(
         "tag:yaml.org,2002:python/tuple",
-        lambda loader, node: tuple(loader.construct_sequence(node)),
+        lambda loader, node: tuple(loader.construct_sequence(node)),  # type: ignore[arg-type]
     )
     if not path.is_file():
         raise FileNotFoundError(f"No hparams file {path}. Give the path of a .yaml file, or pairs such as a=1,b=2.")
