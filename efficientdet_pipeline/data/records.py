@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
+from efficientdet.inputs import decode_image
 
 from efficientdet_pipeline.data.index import RecordIndex, RecordReader
 from tfrmod import example as keys
@@ -71,8 +72,7 @@ def parse_record(serialized: tf.Tensor) -> Record:
 
 def decode_photo(encoded: tf.Tensor) -> tf.Tensor:
     """Returns a photo as (h, w, 3) uint8, whatever its format."""
-    photo = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    return tf.ensure_shape(photo, (None, None, 3))
+    return decode_image(encoded)
 
 
 class PhotoReader:

@@ -63,11 +63,13 @@ def similar_names(path: Path) -> str:
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Returns a picture's pixels as people see it: uint8 RGB (h, w, 3), upright.
+    """Returns an image's pixels as people see it: uint8 RGB (h, w, 3), upright.
 
-    The mill reads it, so that detection sees the pixels that training saw: the
-    format is told by content, a rotation that the camera noted (EXIF) is carried
-    out, and grey, palette, CMYK, transparent and 16-bit pictures become RGB.
+    These are, bit for bit, the pixels that training and evaluation decode from a
+    record of the same file. The format is told by content, a rotation that the
+    camera noted (EXIF) is carried out, and grey, palette, CMYK, transparent and
+    16-bit images become RGB; what the conversion stores in another encoding is
+    encoded here too, for a JPEG saved anew has other pixels.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -76,7 +78,7 @@ def read_image(path: str | Path) -> np.ndarray:
     path = Path(path)
     content = path.read_bytes()
     try:
-        return pixels.decode_photo(content)
+        return pixels.decode_photo(pixels.check_photo(content, is_trusted=True).encoded)
     except DatasetError as error:
         raise DataError(f"{path}: {error}") from error
 

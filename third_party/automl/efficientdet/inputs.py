@@ -16,6 +16,25 @@ if TYPE_CHECKING:
     from efficientdet.config import DetectorConfig
 
 
+def decode_image(encoded: Tensor) -> UInt8[Tensor, "h w 3"]:
+    """Returns the RGB pixels of an encoded image: JPEG, PNG, BMP, GIF (its first frame) or WebP.
+
+    Training, evaluation and whatever serves encoded images decode here. JPEGs
+    take the accurate integer DCT, as Pillow, OpenCV and libjpeg-turbo do by
+    default; TensorFlow's default is a faster one, whose pixels differ in every
+    file, so that a detector would be trained on other pixels than it is given.
+
+    Args:
+      encoded: the file's bytes, a scalar string.
+    """
+    pixels = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    )
+    return tf.ensure_shape(pixels, (None, None, 3))
+
+
 def fit_to_canvas(
     image: UInt8[Tensor, "h w 3"] | Float[Tensor, "h w 3"], config: "DetectorConfig"
 ) -> tuple[Float[Tensor, "H W 3"], Tensor]:
