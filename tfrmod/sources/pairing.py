@@ -1,0 +1,247 @@
+"""Files found by the names that annotations give them: one set of rules for every format.
+
+The first rule that fits decides: the path as it is written; the file's name as
+it is written; the name with composed accents (NFC); the name decoded from a
+URL; the stem; and last the same with capitals ignored. Several files that fit
+one rule equally well are a doubt, which is left to the caller: it leaves the
+image out and names it, and never takes the first.
+"""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote
+
+from tfrmod.content import PHOTO_EXTENSIONS
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # Two letters or more: C:/ is a drive.
+
+
+class _Found(NamedTuple):
+    """The files that a name fits, and by which rule: 0 is the path, see `_RULES` for the others."""
+
+    paths: list[str]
+    rule: int
+
+
+class Names:
+    """Files by path, by name and by stem, for annotations that name them in any of these ways."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.paths = set(paths)
+        self._indices: dict[Callable[[str], str], dict[str, list[str]]] = {}
+        self._recurring: bool | None = None
+        self._folders: set[str] = set()
+
+    def find(self, name: str, *, near: str, hint: str = "") -> list[str]:
+        """Returns the files that are meant: one, none, or several where there is doubt.
+
+        A path that is there, from the annotation's folder or from the top, is
+        believed. Otherwise the file's name counts, then its stem; of several
+        the one whose folders agree with the stated ones, or in a folder that
+        the hint fits, or nearest to the annotation.
+
+        Args:
+          name: as the annotation has it; may be a URL or another machine's path.
+          near: the annotation that names it.
+          hint: part of the name of the folder that it probably lies in.
+        """
+        return self._find(name, near, hint).paths
+
+    def find_all(self, names: Iterable[str], *, near: str, hint: str = "") -> dict[str, list[str]]:
+        """Returns `find` for many names of one annotation file, which vie with each other.
+
+        A file that one name fits by its path is not given to another that fits
+        by the file's name alone: `cam1/0.jpg` is missing, and not `cam2/0.jpg`.
+        Names that fit one file equally well, though none by its path, stand for
+        several images of which one is there; each gets no file.
+        """
+        found = {name: self._find(name, near, hint) for name in dict.fromkeys(names)}
+        claims: dict[str, list[int]] = defaultdict(list)
+        for paths, rule in found.values():
+            if len(paths) == 1:
+                claims[paths[0]].append(rule)
+
+        def is_given(match: _Found) -> bool:
+            if len(match.paths) != 1 or match.rule == 0:
+                return True
+            rules = claims[match.paths[0]]
+            return match.rule == min(rules) and rules.count(match.rule) == 1
+
+        return {name: match.paths if is_given(match) else [] for name, match in found.items()}
+
+    def _find(self, name: str, near: str, hint: str) -> _Found:
+        forms = spellings(name)
+        for form in forms:
+            for path in (_joined(PurePosixPath(near).parent, form), _joined(PurePosixPath(), form)):
+                if path in self.paths:
+                    return _Found([path], 0)
+        for number, (of_name, of_file) in enumerate(_RULES, start=1):
+            index = self._index(of_file)
+            tried = forms if number > _WRITTEN else forms[:1]
+            candidates = sorted({path for form in tried for path in index.get(of_name(_last(form)), ())})
+            if candidates:
+                best = _best(candidates, forms, near, hint)
+                return _Found([path for path in best if not self._is_contradicted(path, forms)], number)
+        return _Found([], len(_RULES) + 1)
+
+    def _is_contradicted(self, path: str, forms: Sequence[str]) -> bool:
+        """Returns whether a name says `cam1/0.jpg`, there is a folder cam1, and this file lies outside it.
+
+        That matters only where names recur from folder to folder; a file with a
+        name of its own was moved.
+        """
+        if self._recurring is None:
+            counts = Counter(map(_last, self.paths))
+            self._recurring = len(counts) < len(self.paths)
+            self._folders = {folded(part) for path in self.paths for part in PurePosixPath(path).parts[:-1]}
+        stated = {folded(PurePosixPath(form).parent.name) for form in forms} & self._folders
+        return self._recurring and bool(stated.difference(map(folded, PurePosixPath(path).parts[:-1])))
+
+    def _index(self, of_file: Callable[[str], str]) -> dict[str, list[str]]:
+        """Returns {a file's name as one rule has it: paths}; made when it is first needed."""
+        if of_file not in self._indices:
+            index: dict[str, list[str]] = defaultdict(list)
+            for path in self.paths:
+                index[of_file(_last(path))].append(path)
+            index.pop("", None)
+            self._indices[of_file] = index
+        return self._indices[of_file]
+
+
+def spellings(name: str) -> list[str]:
+    """Returns a stated name as a path with forward slashes: as it is, and decoded where it is a URL."""
+    plain = name.strip().replace("\\", "/")
+    return list(dict.fromkeys((plain, _decoded(plain).replace("\\", "/"))))
+
+
+def composed(name: str) -> str:
+    """Returns a name with its accents composed (NFC); macOS writes them decomposed."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def stem_of(name: str) -> str:
+    """Returns a file's name without the extension of an image; one of another kind is part of the stem."""
+    stem, dot, extension = name.rpartition(".")
+    return stem if dot and extension.lower() in PHOTO_EXTENSIONS else name
+
+
+def folded(name: str) -> str:
+    """Returns a name in which accents are composed and capitals are not told apart."""
+    return composed(name).casefold()
+
+
+def nearness(one: str, other: str) -> int:
+    """Returns how many folders from the top two files share, doubled, plus one where they lie side by side."""
+    here, there = PurePosixPath(one).parent, PurePosixPath(other).parent
+    return 2 * num_equal(here.parts, there.parts) + (here == there)
+
+
+def num_equal(one: Sequence[str], other: Sequence[str]) -> int:
+    """Returns how many of the first members are equal."""
+    pairs = zip(one, other, strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+def num_trailing(one: Sequence[str], other: Sequence[str]) -> int:
+    """Returns how many of the last members are equal, capitals and the form of accents aside."""
+    return num_equal([folded(part) for part in one[::-1]], [folded(part) for part in other[::-1]])
+
+
+def _decoded_name(name: str) -> str:
+    return composed(_unquoted(name))
+
+
+def _stated_stem(name: str) -> str:
+    return stem_of(_decoded_name(name))
+
+
+def _file_stem(name: str) -> str:
+    return PurePosixPath(_decoded_name(name)).stem
+
+
+def _folded_name(name: str) -> str:
+    return folded(_decoded_name(name))
+
+
+def _folded_stem(name: str) -> str:
+    return folded(_stated_stem(name))
+
+
+def _folded_file_stem(name: str) -> str:
+    return folded(_file_stem(name))
+
+
+# What of the stated name must equal what of the file's; capitals are ignored last, for `IMG_0` is not `img_0`.
+_RULES: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
+    (str, str),
+    (composed, composed),
+    (_decoded_name, _decoded_name),
+    (_decoded_name, _file_stem),
+    (_stated_stem, _file_stem),
+    (_folded_name, _folded_name),
+    (_folded_name, _folded_file_stem),
+    (_folded_stem, _folded_file_stem),
+)
+_WRITTEN = 2  # The first rules take the name as it is written, not decoded from a URL.
+
+
+def _best(candidates: Sequence[str], forms: Sequence[str], near: str, hint: str) -> list[str]:
+    if len(candidates) < 2:
+        return list(candidates)
+    ranks = {path: min(_rank(path, form, near, hint) for form in forms) for path in candidates}
+    return [path for path in candidates if ranks[path] == min(ranks.values())]
+
+
+def _rank(path: str, name: str, near: str, hint: str) -> tuple[int, int, int]:
+    """Returns a sorting key: first the stated folders, then the folder that the hint fits, then nearness."""
+    folders = PurePosixPath(path).parts[:-1]
+    agreeing = num_trailing(PurePosixPath(name).parts[:-1], folders)
+    is_hinted = bool(hint) and any(hint in part.lower() for part in folders)
+    return -agreeing, -is_hinted, -nearness(path, near)
+
+
+def _decoded(name: str) -> str:
+    """Returns the path that a URL leads to: without scheme, host, query and fragment, %20 being a blank.
+
+    Label Studio serves local files as `/data/local-files/?d=folder%2Ffile.jpg`.
+    """
+    path, _, query = name.partition("?")
+    stated = parse_qs(query).get("d", []) if query else []
+    if stated and (path.endswith("/") or not path):
+        return stated[0]
+    match = _SCHEME.match(path)
+    if match:
+        path = path[match.end() :].partition("#")[0]
+        path = path if match.group().lower() == "file://" else path.partition("/")[2]
+    return _unquoted(path)
+
+
+def _unquoted(name: str) -> str:
+    """Returns a name with %20 and the like decoded; unchanged where that is no UTF-8."""
+    if "%" not in name:
+        return name
+    try:
+        return unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        return name
+
+
+def _last(path: str) -> str:
+    return PurePosixPath(path).name
+
+
+def _joined(folder: PurePosixPath, name: str) -> str:
+    """Returns the path that a relative name has from a folder, steps up resolved; "" where it leaves the top."""
+    parts: list[str] = list(folder.parts)
+    for part in PurePosixPath(name).parts:
+        if part == "..":
+            if not parts:
+                return ""
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
