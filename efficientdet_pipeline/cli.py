@@ -76,7 +76,8 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
     from efficientdet_pipeline.options.hparams import read_hparams
 
     given = sources.given.get("hparams")
-    hparams = read_hparams(given.value if given else "", sources.source_of("hparams"), classes[sources.mode])
+    place = sources.source_of("hparams")
+    hparams = read_hparams(given.value if given else "", place, classes[sources.mode], reader.known)
     for key, reason in hparams.ignored.items():
         logging.warning("--hparams: %s has no effect here: %s.", key, reason)
     options = reader.build(sources, hparams.options)

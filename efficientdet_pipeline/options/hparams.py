@@ -1,10 +1,13 @@
-"""The mapping page: automl's 77 hyper-parameters, and which of our options each one is a default of.
+"""Hyper-parameters to network and options: automl's 77, and every option that --hparams gives a default of.
 
-Network keys describe the detector and go to its config. Run keys are the
-defaults of the options of the same name; the rest is told to have no effect.
+Network keys describe the detector and go to its config. Keys named as an
+option of the mode are the default of that option; every other key is reported
+as ignored, with the reason.
 """
 
-from collections.abc import Mapping
+import contextlib
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +27,19 @@ WITHOUT_EFFECT = {
     "verbose": "the log says what happens",
     "regenerate_source_id": "photos are numbered by the shards",
     "ckpt_var_scope": "variables are found by their names",
-    "skip_mismatch": "every load reports what it skipped",
+    "skip_mismatch": "pretrained weights are loaded as far as they fit, trained ones as a whole",
+}
+# Options that cannot be a default in a file: the reason, for the warning.
+NOT_IN_HPARAMS = {
+    "mode": "the mode is chosen before --hparams is read; give --mode",
+    "hparams": "one file of hyper-parameters does not name another; give --hparams",
+    "overwrite": "what deletes a run is given by hand; give --overwrite",
+    "model_dir": "automl's trainer writes down its own folder there; give --model_dir",
+    "workspace": "where runs lie is not a hyper-parameter; give --workspace",
+    "run_name": "where the run lies is not a hyper-parameter; give --run_name",
+    "model_ckpts": "where the run lies is not a hyper-parameter; give --model_ckpts",
+    "num_shards": "automl means the cores of a TPU by it; for the files of a split give --num_shards",
+    "steps_per_epoch": "it follows from the data and the batch; give --num_examples_per_epoch",
 }
 
 
@@ -39,55 +54,93 @@ class HparamsGiven:
     """Keys without effect, each with the reason."""
 
 
-def read_hparams(text: str, source: str, options_class: type) -> HparamsGiven:
+def read_hparams(text: str, source: str, options_class: type, all_options: Collection[str] = ()) -> HparamsGiven:
     """Returns the hyper-parameters in `text` (`a=1,b.c=2`, or the path of a YAML file), sorted by who takes them.
+
+    Args:
+      source: where `text` came from.
+      options_class: of the mode.
+      all_options: names of the options of all modes: one file serves several.
 
     Raises:
       OptionsError: an unknown key or a wrong type.
       MissingError: the YAML file is not there.
     """
-    from efficientdet.hparams import HPARAMS, parse_hparams
+    from efficientdet.hparams import HPARAMS, TF2_RECORD_KEYS, parse_hparams
 
     if not text:
         return HparamsGiven()
+    known = declarations(options_class)
     try:
-        parsed = parse_hparams(text)
+        parsed = parse_hparams(text, more={*known, *all_options, *TF2_RECORD_KEYS})
     except FileNotFoundError as error:
         raise MissingError(f"{error} (hparams came from {source}.)") from None
     except ValueError as error:
         raise OptionsError(f"{error} (hparams came from {source}.)", option="hparams") from None
-    known = declarations(options_class)
+    if {"name", "model_name"} <= parsed.keys() and parsed["name"] != parsed["model_name"]:
+        raise OptionsError(
+            f"name and model_name must be the same network. Received {parsed['name']} and {parsed['model_name']} in "
+            f"--hparams from {source}; leave one of them out.",
+            option="hparams",
+        )
     place = f"--hparams ({text if len(text) <= 60 else text[:57] + '…'})"
     network, options, ignored = {}, {}, {}
     for key, value in parsed.items():
         option = "model_name" if key == "name" else key
-        if key == "label_map" or (key in WITHOUT_EFFECT and value == HPARAMS[key].default):
-            continue
-        if key in WITHOUT_EFFECT:
-            ignored[key] = WITHOUT_EFFECT[key]
-        elif HPARAMS[key].owner == "network" and key not in BOTH:
+        is_option = option in known and option not in NOT_IN_HPARAMS and option not in WITHOUT_EFFECT
+        is_default = value == HPARAMS[key].default if key in HPARAMS else value in (None, False, "")
+        if key in HPARAMS and HPARAMS[key].owner == "network" and key not in BOTH | WITHOUT_EFFECT.keys():
             network[key] = value
-        elif option in known:
-            options[option] = Given(_as_option(value, known[option]), place)
-        elif value != HPARAMS[key].default:
-            ignored[key] = f"the mode has no option {key}"
-    return HparamsGiven(network, options, parsed.get("label_map"), ignored)
+        elif key == "label_map":
+            continue
+        elif is_option:
+            options[option] = Given(_as_option(value, known[option], place), place)
+        elif not is_default:
+            ignored[key] = {**NOT_IN_HPARAMS, **WITHOUT_EFFECT}.get(key) or f"the mode has no option {key}"
+    return HparamsGiven(network, options, _label_map(parsed.get("label_map")), ignored)
 
 
-def _as_option(value: Any, declared: Declaration) -> Any:
-    """Returns a hyper-parameter's value as the option of the same name has it."""
+def _label_map(value: Any) -> Any:
+    """Returns a label map as it was written, `{1:cat,2:dog}` without quotes as a mapping too."""
+    pairs = re.fullmatch(r"\{(.*)\}", value.strip(), re.DOTALL) if isinstance(value, str) else None
+    if pairs is None:
+        return value
+    split = [pair.partition(":") for pair in pairs[1].split(",") if pair.strip()]
+    return {key.strip(" '\""): name.strip(" '\"") for key, _, name in split}
+
+
+def _as_option(value: Any, declared: Declaration, place: str) -> Any:
+    """Returns a hyper-parameter's value as the option of the same name has it.
+
+    Raises:
+      OptionsError: it is of another type.
+    """
     kind = declared.kind
+    words = dict(declared.words)
     if value is None and declared.optional:
         return None
-    if kind is str:
-        if value is None:
-            return ""
-        if isinstance(value, tuple | list):
-            height, width = value
-            return f"{width}x{height}"
-        return str(value)
-    # automl writes None where it means "off".
-    return kind() if value is None else kind(value)
+    if isinstance(value, str) and value in words:
+        return words[value]
+    if isinstance(value, str) and kind in (int, float):
+        with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-4 as text.
+            value = float(value)
+    if value is None:
+        return kind()  # automl writes None where it means "off".
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if declared.name == "image_size" and isinstance(value, tuple | list):
+        height, width = value
+        return f"{width}x{height}"
+    if (kind is str and isinstance(value, str | int | float)) or (kind is bool and isinstance(value, bool)):
+        return kind(value)
+    if kind in (int, float) and is_number and abs(value) < 2**63 and (kind is float or value == int(value)):
+        return kind(value)
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+    expected += "".join(f" or {word}" for word in words)
+    raise OptionsError(
+        f"{declared.name} must be {expected}. Received {str(value)[:100]!r} from {place}; correct it there, or give "
+        f"--{declared.name}.",
+        option=declared.name,
+    )
 
 
 def network_overrides(options: Any, hparams: HparamsGiven) -> Mapping[str, Any]:

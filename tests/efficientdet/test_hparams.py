@@ -134,3 +134,51 @@ def test_reading_hparams_loads_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"var_freeze_expr=r'.*/class-predict/.*'", ".*/class-predict/.*"),
+        (r'var_freeze_expr=R"a,b(c"', "a,b(c"),
+        (r"var_freeze_expr=r'\d+'", r"\d+"),
+        ("var_freeze_expr=(a*b|c.*d)", "(a*b|c.*d)"),
+        ("var_freeze_expr=a*b", "a*b"),
+        ("var_freeze_expr=for'x", "for'x"),
+    ],
+)
+def test_text_is_read_as_python_writes_it(text: str, expected: str) -> None:
+    assert parse_hparams(f"num_classes=3,{text},num_epochs=2") == {
+        "num_classes": 3,
+        "var_freeze_expr": expected,
+        "num_epochs": 2,
+    }
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "h.yaml").write_text("num_classes: 3\nnum_classes: 4\n")
+    with pytest.raises(ValueError, match=r"the key 'num_classes' stands twice"):
+        parse_hparams(tmp_path / "h.yaml")
+    with pytest.raises(ValueError, match=r"num_classes is given twice"):
+        parse_hparams("num_classes=3,num_classes=4")
+
+
+@pytest.mark.parametrize("value", [":".join(["59"] * 20_000), "010", "0x" + "F" * 5000, "1" + "0" * 400])
+def test_a_number_that_nobody_means_is_refused_in_a_few_words(value: str, tmp_path: Path) -> None:
+    (tmp_path / "h.yaml").write_text(f"num_classes: {value}\n")
+    with pytest.raises(ValueError, match=r"num_classes must be a whole number") as refused:
+        parse_hparams(tmp_path / "h.yaml")
+    assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("text", ["a:\tb\n\tc: d\n", "a: [1,", "{1: 2}", "label_map: &a [*a]\n"])
+def test_a_broken_file_is_one_paragraph(text: str, tmp_path: Path) -> None:
+    (tmp_path / "h.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"h\.yaml must") as refused:
+        parse_hparams(tmp_path / "h.yaml")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_path_may_hold_an_equals_sign(tmp_path: Path) -> None:
+    (tmp_path / "lr=1.yaml").write_text("num_classes: 3\n")
+    assert parse_hparams(str(tmp_path / "lr=1.yaml")) == {"num_classes": 3}

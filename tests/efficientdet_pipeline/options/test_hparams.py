@@ -1,5 +1,6 @@
 """automl's hyper-parameters are sorted to the network, to the options of the same name, and to those in vain."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,72 @@ def test_an_option_stands_over_the_same_hparam() -> None:
     assert network_overrides(options, given) == {"survival_prob": 0.8, "image_size": "640x384", "num_classes": 3}
     assert network_overrides(TrainOptions(url_dataset="demo", image_size="128"), given)["image_size"] == 128
     assert network_overrides(TrainOptions(url_dataset="demo"), given) == {"survival_prob": 0.8}
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Callable[[str], str]:
+    """Returns a function that writes a YAML file and returns its path."""
+
+    def write(text: str) -> str:
+        (tmp_path / "page.yaml").write_text(text, encoding="utf-8")
+        return str(tmp_path / "page.yaml")
+
+    return write
+
+
+def test_hparams_file_gives_every_option_its_default(page: Callable[[str], str]) -> None:
+    text = "batch_size: 2\nmodel_name: efficientdet-lite0\neval_samples: 1\nnum_epochs: 1\npatience: 3\nema: 1\n"
+    given = read(page(text.replace("ema: 1\n", "tf_random_seed: 7\ndebug: true\nval_json_file: v.json\n")))
+    assert option_values(given) == {
+        "batch_size": 2,
+        "model_name": "efficientdet-lite0",
+        "eval_samples": 1,
+        "num_epochs": 1,
+        "patience": 3,
+        "tf_random_seed": 7,
+        "debug": True,
+        "val_json_file": "v.json",
+    }
+    assert given.ignored == {}
+    assert option_values(read("batch_size=auto")) == {"batch_size": 0}
+
+
+@pytest.mark.parametrize("key", ["model_dir", "workspace", "run_name", "num_shards", "steps_per_epoch", "overwrite"])
+def test_hparams_key_that_cannot_be_obeyed_is_named_with_the_reason(key: str, page: Callable[[str], str]) -> None:
+    given = read(page(f"{key}: 4\n"))
+    assert given.options == {}
+    assert f"--{'num_examples_per_epoch' if key == 'steps_per_epoch' else key}" in given.ignored[key]
+
+
+def test_hparams_option_of_another_mode_is_named(page: Callable[[str], str]) -> None:
+    given = read_hparams(page("patience: 3\nbatch_size: 4\n"), "the command line", EvalOptions, {"patience"})
+    assert option_values(given) == {"batch_size": 4}
+    assert given.ignored == {"patience": "the mode has no option patience"}
+    with pytest.raises(OptionsError, match=r"Unknown hparam 'patience'"):
+        read(page("patience: 3\n"), EvalOptions)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("batch_size: two", r"batch_size must be a whole number or auto\. Received 'two' from --hparams"),
+        ("batch_size: 2.5", r"batch_size must be a whole number"),
+        ("batch_size: true", r"batch_size must be a whole number"),
+        ("patience: .inf", r"patience must be a whole number"),
+        ("profile: maybe", r"profile must be true or false"),
+        ("run_name: [1]\nval_json_file: [a]", r"val_json_file must be text"),
+        ("name: efficientdet-d1\nmodel_name: efficientdet-d0", r"must be the same network"),
+    ],
+)
+def test_hparams_value_of_another_type_is_refused(text: str, sentence: str, page: Callable[[str], str]) -> None:
+    with pytest.raises(OptionsError, match=sentence):
+        read(page(text))
+
+
+def test_hparams_label_map_keeps_its_names_as_written(page: Callable[[str], str]) -> None:
+    names = {1: "yes", 2: "no", 3: "010", 4: "12:30"}
+    assert read(page("label_map: {1: yes, 2: no, 3: 010, 4: 12:30}")).label_map == names
+    assert read("label_map={1:a,2:b c}").label_map == {"1": "a", "2": "b c"}
+    assert read(page("label_map: {circle: 1}")).label_map == {"circle": "1"}
+    assert read(page("label_map: coco")).label_map == "coco"
+    assert read(page("label_map:")).label_map is None

@@ -16,15 +16,20 @@ import copy
 import difflib
 import math
 import os
+import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 NETWORK: Literal["network"] = "network"
 RUN: Literal["run"] = "run"
+
+# A Python string, raw or not: automl's users write r'...' for regular expressions.
+_QUOTE = re.compile(r"[rRuU]?['\"]")
+_PREFIX = re.compile(r"(?:^|[^\w])[rRuU]\Z")
 
 Size = int | str | tuple[int, int]
 """A square's side, "WIDTHxHEIGHT", or (height, width); in pixels."""
@@ -207,7 +212,9 @@ def unknown_name(what: str, name: Any, known: Iterable[str]) -> str:
     return f"Unknown {what} {name!r}. {advice}"
 
 
-def parse_hparams(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> dict[str, Any]:
+def parse_hparams(
+    source: str | os.PathLike[str] | Mapping[str, Any] | None, *, more: Collection[str] = ()
+) -> dict[str, Any]:
     """Returns the hyper-parameters that a user wrote, names and types checked.
 
     Only what was written is returned; `nms_configs` may thus be partial.
@@ -218,6 +225,9 @@ def parse_hparams(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> 
 
     Args:
       source: a string of pairs, the path of a .yaml file, a mapping, or nothing.
+      more: further keys that may be written, such as the options of a program;
+        their values are returned as they are. Without it the keys of
+        `TF2_RECORD_KEYS` are left out of a YAML file.
 
     Raises:
       ValueError: an unknown key or a value of the wrong type; the sentence
@@ -231,23 +241,41 @@ def parse_hparams(source: str | os.PathLike[str] | Mapping[str, Any] | None) -> 
         return {}
     if isinstance(source, Mapping):
         return _checked(source, "the mapping of hparams")
-    is_text = isinstance(source, str)
-    if isinstance(source, os.PathLike) or (is_text and "=" not in source and source.endswith((".yaml", ".yml"))):
-        return _checked(_read_yaml(Path(source)), str(source))
-    if is_text and ("=" in source or not source.strip(" ,")):
-        return _checked(_parse_pairs(source), f"hparams {source!r}")
+    if isinstance(source, os.PathLike) or _is_yaml_path(source):
+        from efficientdet.hparams_yaml import read_hparams_yaml  # on use only: `--help` must not wait for PyYAML
+
+        written = read_hparams_yaml(Path(source))
+        # automl's tf2 trainer adds keys of the run to the config.yaml that it writes.
+        dropped = TF2_RECORD_KEYS.difference(more)
+        return _checked({key: written[key] for key in written if key not in dropped}, str(source), more=more)
+    if isinstance(source, str) and ("=" in source or not source.strip(" ,")):
+        return _checked(_parse_pairs(source), f"hparams {_shown(source)}", more=more)
     raise ValueError(
         f"hparams must be pairs such as num_classes=20,image_size=512x640, the path of a .yaml file, or a mapping. "
         f"Received {source!r}."
     )
 
 
-def _checked(written: Mapping[str, Any], whence: str, table: Mapping[str, Hparam] = HPARAMS, scope: str = "") -> dict:
+def _is_yaml_path(source: str) -> bool:
+    is_named_so = isinstance(source, str) and source.endswith((".yaml", ".yml"))
+    return is_named_so and ("=" not in source or Path(source).is_file())
+
+
+def _checked(
+    written: Mapping[str, Any],
+    whence: str,
+    table: Mapping[str, Hparam] = HPARAMS,
+    scope: str = "",
+    more: Collection[str] = (),
+) -> dict:
     """Returns what was written with every name known and every value of its kind."""
     values = {}
     for key, value in written.items():
+        if key in more and key not in table:
+            values[key] = value
+            continue
         if key not in table:
-            known = [scope + name for name in table]
+            known = [scope + name for name in (*table, *more)]
             raise ValueError(f"{unknown_name('hparam', f'{scope}{key}', known)} It was given in {whence}.")
         if table is HPARAMS and key == "nms_configs" and isinstance(value, Mapping):
             values[key] = _checked(value, whence, NMS_HPARAMS, "nms_configs.")
@@ -257,7 +285,7 @@ def _checked(written: Mapping[str, Any], whence: str, table: Mapping[str, Hparam
             values[key] = _fitted(value, kind)
         except TypeError:
             raise ValueError(
-                f"{scope}{key} must be {_kind_in_words(kind)}. Received {scope}{key}={value!r} ({whence})."
+                f"{scope}{key} must be {_kind_in_words(kind)}. Received {scope}{key}={_shown(value)} ({whence})."
             ) from None
     return values
 
@@ -286,6 +314,9 @@ def _fitted_to_one(value: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)) and len(value) == 2:
         return tuple(_fitted_to_one(item, part) for item, part in zip(value, typing.get_args(kind), strict=True))
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # Beyond 64 bits there is no number that a network or a run could have.
+    if is_number and isinstance(value, int) and abs(value) >= 2**63:
+        raise TypeError
     if kind is int and is_number and math.isfinite(value) and value == int(value):
         return int(value)
     if kind is float and is_number and not math.isnan(value):
@@ -322,7 +353,7 @@ def _parse_pairs(text: str) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals:
             raise ValueError(
-                f"Each hparam must be written key=value. Received {item!r} in hparams {text!r}; "
+                f"Each hparam must be written key=value. Received {item!r} in hparams {_shown(text)}; "
                 f"put a text that contains a comma in quotes."
             )
         *outer, leaf = (part.strip() for part in key.split("."))
@@ -330,9 +361,17 @@ def _parse_pairs(text: str) -> dict[str, Any]:
         for part in outer:
             inner = inner.setdefault(part, {})
             if not isinstance(inner, dict):
-                raise ValueError(f"{part} is given both whole and in parts in hparams {text!r}.")
-        inner[leaf] = _value(value.strip())
+                raise ValueError(f"{part} is given both whole and in parts in hparams {_shown(text)}.")
+        if leaf in inner:
+            raise ValueError(f"{key.strip()} is given twice in hparams {_shown(text)}; leave one of them out.")
+        inner[leaf] = _value(value.strip(), is_text=not outer and _is_text(leaf))
     return values
+
+
+def _is_text(key: str) -> bool:
+    """Returns whether a key's value is text, in which `*` parts nothing."""
+    kind = HPARAMS[key].kind if key in HPARAMS else None
+    return kind in (str, str | None)
 
 
 def _split_outside_brackets(text: str) -> list[str]:
@@ -341,8 +380,8 @@ def _split_outside_brackets(text: str) -> list[str]:
     for position, letter in enumerate(text):
         if quote:
             quote = "" if letter == quote else quote
-        # An apostrophe inside a word opens nothing.
-        elif letter in "'\"" and not text[position - 1 : position].isalnum():
+        # An apostrophe inside a word opens nothing; the r of r'...' is no word.
+        elif letter in "'\"" and (not text[position - 1 : position].isalnum() or _PREFIX.search(text[:position])):
             quote = letter
         elif letter in "([{":
             depth += 1
@@ -354,14 +393,20 @@ def _split_outside_brackets(text: str) -> list[str]:
             continue
         part += letter
     if quote or depth:
-        raise ValueError(f"Brackets and quotes must be closed. Received hparams {text!r}.")
+        raise ValueError(f"Brackets and quotes must be closed. Received hparams {_shown(text)}.")
     return [part for part in [*parts, part.strip()] if part]
 
 
-def _value(text: str) -> Any:
-    if "*" in text and not text.startswith(("'", '"', "[", "(", "{")) and all(factors := text.split("*")):
+def _value(text: str, *, is_text: bool = False) -> Any:
+    is_enclosed = _QUOTE.match(text) or text.startswith(("[", "(", "{"))
+    if "*" in text and not is_text and not is_enclosed and all(factors := text.split("*")):
         return [_literal(factor.strip()) for factor in factors]
     return _literal(text)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 2**63 else "a number of more than 64 bits"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 class _LowerCaseBooleans(ast.NodeTransformer):
@@ -377,27 +422,3 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(_LowerCaseBooleans().visit(ast.parse(text, mode="eval")))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """Returns the hyper-parameters in a YAML file, also one that automl wrote."""
-    import yaml  # on use only: `--help` must not wait for it
-
-    class HparamsLoader(yaml.SafeLoader):
-        """Plain YAML and the tuples of automl's config.yaml; nothing that could run code."""
-
-    HparamsLoader.add_constructor(
-        "tag:yaml.org,2002:python/tuple",
-        lambda loader, node: tuple(loader.construct_sequence(node)),  # type: ignore[arg-type]
-    )
-    if not path.is_file():
-        raise FileNotFoundError(f"No hparams file {path}. Give the path of a .yaml file, or pairs such as a=1,b=2.")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), HparamsLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be plain YAML, tuples allowed. It could not be read: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold key: value lines. Received a {type(content).__name__}.")
-    return {key: value for key, value in content.items() if key not in TF2_RECORD_KEYS}
