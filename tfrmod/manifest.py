@@ -1,8 +1,6 @@
 """The paper that lies beside the shards: what is in them, and how to know that they are whole."""
 
 import dataclasses
-import difflib
-import glob
 import hashlib
 import json
 from collections import Counter
@@ -14,6 +12,7 @@ from tfrmod import atomic
 from tfrmod.checks import ProblemCount
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
+from tfrmod.patterns import escape_path, matching_files
 from tfrmod.shards import ShardInfo, read_records, scan_records
 
 FILE_NAME = "manifest.json"
@@ -81,8 +80,11 @@ class Manifest:
         return max(self.label_map, default=0)
 
     def pattern(self, split: str) -> str:
-        """Returns the glob of a split's shards, for example records/train-*-of-00004.tfrecord."""
-        return str(self.folder / f"{split}-*-of-{len(self.splits[split].files):05d}.tfrecord")
+        """Returns the glob of a split's shards, for example records/train-*-of-00004.tfrecord.
+
+        What the folder's name holds of a glob's letters is escaped: the glob matches these shards alone.
+        """
+        return f"{escape_path(self.folder / split)}-*-of-{len(self.splits[split].files):05d}.tfrecord"
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -193,17 +195,9 @@ def shard_files(pattern: str) -> tuple[Path, ...]:
     """Returns the files that a pattern (globs, separated by commas) matches, sorted, each once.
 
     Raises:
-      DatasetError: one of the globs matches no file.
+      DatasetError: one of the globs matches no file, or may be read in two ways.
     """
-    found: set[Path] = set()
-    for part in filter(None, (part.strip() for part in pattern.split(","))):
-        matches = {Path(name) for name in glob.glob(part, recursive=True) if Path(name).is_file()}
-        if not matches:
-            raise DatasetError(f"No shards match {part}.{_similar(part)}", missing=True)
-        found |= matches
-    if not found:
-        raise DatasetError(f"The pattern {pattern!r} names no shards.", missing=True)
-    return tuple(sorted(found))
+    return matching_files(pattern)
 
 
 def shard_fault(folder: Path, shard: ShardInfo, *, contents: bool = True) -> str:
@@ -225,17 +219,6 @@ def shard_fault(folder: Path, shard: ShardInfo, *, contents: bool = True) -> str
         if record.fault:
             return f"{shard.name} has other content: in record {number}, at byte {record.offset}, {record.fault}"
     return f"{shard.name} has other content, though the checksums of its records hold"
-
-
-def _similar(pattern: str) -> str:
-    folder = Path(pattern).parent
-    if not folder.is_dir():
-        return f" The folder {folder} does not exist." if not glob.has_magic(str(folder)) else ""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    near = difflib.get_close_matches(Path(pattern).name, names, n=3, cutoff=0.4)
-    if not near:
-        return f" The folder {folder} holds {len(names)} other files." if names else f" The folder {folder} is empty."
-    return f" Similar names there: {', '.join(near)}."
 
 
 def _from_json(content: dict[str, Any]) -> dict[str, Any]:

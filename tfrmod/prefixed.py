@@ -1,6 +1,7 @@
 """Shards as google/automl's converters name them: one prefix, one set, any number of prefixes in a folder."""
 
 import dataclasses
+import glob
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -107,7 +108,7 @@ def coco_truth(images: Iterable[AnnotatedImage], label_map: Mapping[int, str]) -
 
 def _refuse_strangers(prefix: Path) -> None:
     known = _known_files(prefix)
-    found = sorted(path.name for path in prefix.parent.glob(f"{prefix.name}-?????-of-?????.tfrecord"))
+    found = sorted(path.name for path in prefix.parent.glob(f"{glob.escape(prefix.name)}-?????-of-?????.tfrecord"))
     strangers = [name for name in found if name not in known]
     if strangers:
         raise DatasetError(

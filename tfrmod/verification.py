@@ -9,6 +9,7 @@ from pathlib import Path
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
 from tfrmod.manifest import FILE_NAME, Manifest, shard_fault
+from tfrmod.patterns import split_patterns
 from tfrmod.shards import ShardInfo, scan_records
 
 _NUMBERED = re.compile(r"(.*)-\d{5}-of-(\d{5})(.*)", re.DOTALL)
@@ -55,7 +56,7 @@ def missing_shards(files: Iterable[Path], pattern: str) -> list[Path]:
       pattern: globs, separated by commas.
     """
     files = set(files)
-    names = [Path(part.strip()).name for part in pattern.split(",")]
+    names = [Path(part).name for part in split_patterns(pattern)]
     series = {
         (path.parent, found[1], found[2], found[3]) for path in files if (found := _NUMBERED.fullmatch(path.name))
     }

@@ -12,6 +12,7 @@ from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs.folder import find_run
 from tfrmod import verification
 from tfrmod.manifest import FILE_NAME, Manifest, shard_files
+from tfrmod.patterns import escape_path
 from tfrmod.shards import ShardInfo
 from tfrmod.workers import Workers, default_workers
 
@@ -53,7 +54,7 @@ def shards_to_verify(options: Any) -> Mapping[str, Tasks]:
         return _by_pattern(given)
     folder = Path(given) if given else find_run(options).records_path
     if not (folder / FILE_NAME).exists() and any(folder.glob("*.tfrecord")):
-        return _by_pattern(str(folder / "*.tfrecord"))
+        return _by_pattern(str(Path(escape_path(folder)) / "*.tfrecord"))
     splits = Manifest.load(folder).splits
     return {name: [(folder / shard.name, shard) for shard in split.files] for name, split in splits.items()}
 

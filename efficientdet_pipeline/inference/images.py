@@ -3,7 +3,6 @@
 import difflib
 import glob
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image
 from efficientdet_pipeline.errors import DataError, OptionsError
 from tfrmod import atomic, pixels
 from tfrmod.errors import DatasetError
+from tfrmod.patterns import glob_files
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 """What a folder is searched for, in any case. A file named alone may be called anything: its content decides."""
@@ -42,7 +42,7 @@ def find_images(pattern: str | Path) -> list[Path]:
                 f"{' '.join(sorted(IMAGE_SUFFIXES))}. For pictures in sub-folders give a glob: '{path}/**/*.jpg'."
             )
         return found
-    matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(match)]
+    matches = sorted(glob_files(str(path)))
     found = [match for match in matches if is_image_name(match)] or matches
     if not found:
         what = "No file matches" if glob.has_magic(str(path)) else "There is no file or folder"

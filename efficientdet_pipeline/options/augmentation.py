@@ -33,7 +33,7 @@ class AugmentationOptions(GeneralOptions):
     """Vary the photos at all; --noaugment switches everything below off."""
     augment_recipe: str = option("default", choices=tuple(RECIPES))
     """A named set of the options below: none, flip, default, automl, strong, small-data. Options given stand above."""
-    augment_config: str = option("")
+    augment_config: str = option("", path="path")
     """YAML file of the options below and of `steps`; it stands above the recipe and below options given."""
     augment_steps: str = option("", shapes=True)
     """Named steps done to each photo first, a YAML list such as [{name: CenterCrop, height: 300, width: 400}]."""

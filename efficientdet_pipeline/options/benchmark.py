@@ -18,7 +18,7 @@ class BenchmarkOptions(SweepOptions):
     both together, for several batch sizes."""
     rounds: int = option(5)
     """Measurements of each part, taken in turns; the median is told."""
-    output: str = option("")
+    output: str = option("", path="path")
     """JSON file for the figures."""
 
     def __post_init__(self) -> None:

@@ -16,23 +16,23 @@ _OF_COCO = ("image_dir", "object_annotations_file", "image_info_file", "caption_
 class ConverterFlags(GeneralOptions):
     """As google/automl's converters: one set of a data set, to shards of one prefix."""
 
-    output_file_prefix: str = option("")
+    output_file_prefix: str = option("", path="path")
     """Folder and beginning of the shards' names: PREFIX-00000-of-00010.tfrecord. Or output_path, with set or year."""
     set: str = option("", choices=("", *SETS))
     """VOC: the list of ImageSets/Main to convert, and it alone; default, with year: train."""
     year: str = option("")
     """VOC: VOC2007, VOC2012, or merged for both; the folder below data_dir. Classes get the challenge's ids."""
-    annotations_dir: str = option("Annotations")
+    annotations_dir: str = option("Annotations", path="path")
     """VOC, with set or year: folder of the XML files."""
-    label_map_json_path: str = option("")
+    label_map_json_path: str = option("", path="path")
     """VOC, with set or year: JSON file {class name: id}; ids below 1 are left out."""
-    image_dir: str = option("")
+    image_dir: str = option("", path="path")
     """COCO: folder of the photos."""
-    object_annotations_file: str = option("")
+    object_annotations_file: str = option("", path="path")
     """COCO: JSON file of the photos in image_dir, their classes and objects."""
-    image_info_file: str = option("")
+    image_info_file: str = option("", path="path")
     """COCO: JSON file of photos without objects, such as those of test-dev."""
-    caption_annotations_file: str = option("")
+    caption_annotations_file: str = option("", path="path")
     """COCO: no effect, the detector reads no captions."""
 
     @property

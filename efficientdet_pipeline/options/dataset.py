@@ -13,20 +13,20 @@ SOURCE_FORMATS = ("", "voc", "coco", "yolo", "csv", "masks", "photos")
 class PhotoOptions(SeedOptions):
     """The photos, and how they are divided."""
 
-    url_dataset: str = option("")
+    url_dataset: str = option("", path="path")
     """The annotated photos: http(s) address of a zip, a local zip, a folder, or `demo` for the embedded data set."""
     dataset_sha256: str = option("")
     """Expected sha256 of the zip; a download that differs is refused."""
-    cache_dir: str = option("")
+    cache_dir: str = option("", path="path")
     """Where downloads are kept; default `~/.cache/efficientdet-pipeline`."""
-    data_dir: str = option("")
+    data_dir: str = option("", path="path")
     """Folder of the photos and XML files. With url_dataset: where the zip is unpacked (default: in the cache)."""
     source_format: str = option("", choices=SOURCE_FORMATS, shapes=True)
     """The format of the annotations; default: found by looking."""
-    label_map: str = option("", shapes=True)
+    label_map: str = option("", shapes=True, path="path")
     """YAML file {id: name}, text file of one name a line, or names separated by commas; default: the data set's own
     ids, or all names found, sorted."""
-    label_aliases: str = option("", shapes=True)
+    label_aliases: str = option("", shapes=True, path="path")
     """Other spellings of classes, variant=name separated by commas (`redcell=RBC,rbc=RBC`), or a YAML file of them."""
     train_set: str = option("", shapes=True)
     """The data's own list to train on (ImageSets, COCO's files); default trainval beside test, else train."""
@@ -59,11 +59,11 @@ class PhotoOptions(SeedOptions):
 class DatasetOptions(RunOptions, PhotoOptions):
     """Photos in, shards out."""
 
-    overwrite: bool = option(False)
+    overwrite: bool = option(False, from_environment=False)
     """Begin the run anew: its folder is emptied first. Nothing else is ever deleted."""
-    output_path: str = option("")
+    output_path: str = option("", path="path")
     """Where the shards go; default: tfrecords in the run's folder."""
-    path_metadata: str = option("")
+    path_metadata: str = option("", path="path")
     """Folder of metadata.json; default: the run's folder."""
     num_shards: int = option(-1)
     """Shards a split; -1 decides by the number of photos."""

@@ -34,6 +34,10 @@ class Declaration:
     """Whether it may stand without a value, which is then true, as a switch does."""
     shapes: bool = False
     """Whether the option changes what a training run learns, so that it names the run."""
+    path: str = ""
+    """How a leading `~` is expanded: as that of a path (also of a place that may be one), a glob, or globs."""
+    from_environment: bool = True
+    """Whether an environment variable of the same name is taken."""
     group: str = ""
 
 
@@ -45,11 +49,14 @@ def option(
     words: Mapping[str, Any] | None = None,
     bare: bool = False,
     shapes: bool = False,
+    path: str = "",
+    from_environment: bool = True,
 ) -> Any:
     """Declares an option with its default; see `Declaration` for the words."""
     spoken = tuple((words or {}).items())
     names = {"choices": tuple(choices), "aliases": tuple(aliases), "words": spoken}
-    return dataclasses.field(default=default, metadata={**names, "bare": bare, "shapes": shapes})
+    traits = {"bare": bare, "shapes": shapes, "path": path, "from_environment": from_environment}
+    return dataclasses.field(default=default, metadata={**names, **traits})
 
 
 @functools.cache

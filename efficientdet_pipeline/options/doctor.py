@@ -13,17 +13,17 @@ from efficientdet_pipeline.options.run import check
 class DoctorOptions(PhotoOptions, NetworkOptions):
     """What is wrong with the data, and how it is mended."""
 
-    train_file_pattern: str = option("")
+    train_file_pattern: str = option("", path="globs")
     """Glob of training shards to look at, instead of photos."""
-    val_file_pattern: str = option("")
+    val_file_pattern: str = option("", path="globs")
     """Glob of validation shards to look at."""
-    run_dir: str = option("")
+    run_dir: str = option("", path="path")
     """Folder of a trained run: its shards are looked at, its losses, and what its detector makes of the photos."""
     detect_photos: int = option(200)
     """With run_dir: photos of each split that the detector looks at to find wrong labels; 0 looks at none."""
     max_instances_per_image: int | None = option(None)
     """Boxes a photo may have; default: the most that a photo of the data has."""
-    fix: str = option("")
+    fix: str = option("", path="path", from_environment=False)
     """Folder for a mended copy of the photos, as Pascal VOC; the original is never touched."""
     json: bool = option(False)
     """Print the findings as JSON. Either way the exit code tells: 0 clean, 3 warnings, 65 errors."""

@@ -11,9 +11,9 @@ from efficientdet_pipeline.options.run import RunOptions, check
 class EvaluationOptions(RunOptions):
     """The evaluation."""
 
-    val_file_pattern: str = option("")
+    val_file_pattern: str = option("", path="globs")
     """Glob of shards to evaluate on; several separated by commas."""
-    val_json_file: str = option("")
+    val_json_file: str = option("", path="path")
     """COCO json that holds the truth instead of the shards."""
     eval_samples: int | None = option(None)
     """Photos to evaluate on; default: all."""
@@ -31,9 +31,9 @@ class EvaluationOptions(RunOptions):
 class CheckpointOptions(RunOptions):
     """Which trained weights."""
 
-    path_ckpt: str = option("")
+    path_ckpt: str = option("", path="path")
     """Checkpoint: a run's folder, a checkpoint folder or file; default: the best of the run named, or of the latest."""
-    path_yaml: str = option("")
+    path_yaml: str = option("", path="path")
     """hparams_config.yaml that describes the network and its classes; default: the one beside the checkpoint."""
 
 

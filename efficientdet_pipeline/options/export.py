@@ -11,7 +11,7 @@ from efficientdet_pipeline.options.network import NetworkOptions
 class ExportOptions(CheckpointOptions, NetworkOptions):
     """The export."""
 
-    path_output: str = option("")
+    path_output: str = option("", path="path")
     """Where saved_model and <model>_frozen.pb go; default: export in the run's folder."""
     model_name_: str = option("")
     """The same as model_name, as the old freeze script spelled it."""

@@ -13,11 +13,11 @@ from efficientdet_pipeline.options.run import check
 class InferOptions(CheckpointOptions, NetworkOptions):
     """Detection on photos."""
 
-    input_image: str = option("")
+    input_image: str = option("", path="glob")
     """One photo, a glob, or a folder of photos."""
-    output_image_dir: str = option("")
+    output_image_dir: str = option("", path="path")
     """Where the drawn photos and detections.json go."""
-    saved_model_dir: str = option("")
+    saved_model_dir: str = option("", path="path")
     """A SavedModel folder or a frozen .pb, instead of a checkpoint."""
     min_score_thresh: float = option(0.4)
     """Smallest score that is drawn; detections.json holds all."""

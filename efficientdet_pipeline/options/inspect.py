@@ -16,9 +16,9 @@ class InspectOptions(RunOptions, AugmentationOptions, NetworkOptions, SeedOption
 
     what: str = option("records", choices=SUBJECTS)
     """records: pictures and counts of shards, and their damaged records. model: parameters, FLOPs, output shapes."""
-    file_pattern: str = option("")
+    file_pattern: str = option("", path="globs")
     """Glob of shards; several separated by commas. Default: those of the run named, else of the latest."""
-    save_samples_dir: str = option("tfrecord_samples")
+    save_samples_dir: str = option("tfrecord_samples", path="path")
     """Folder for index.html, the page with everything, and for its pictures and counts."""
     samples: int = option(10)
     """Photos to draw, in even steps over all."""

@@ -18,7 +18,7 @@ class NetworkOptions(GeneralOptions):
     """Size of the network's canvas in pixels, one number or WIDTHxHEIGHT; default: the model's own."""
     num_classes: int | None = option(None, shapes=True)
     """Number of classes; default: the largest label id of the data."""
-    hparams: str = option("")
+    hparams: str = option("", path="path")
     """automl's hyper-parameters, `a=1,b.c=2` or a YAML file. They stand above the defaults and below every option."""
 
     def __post_init__(self) -> None:
@@ -42,11 +42,11 @@ class PretrainedOptions(NetworkOptions):
 
     backbone_ref: str = option("", shapes=True)
     """Whose pretrained weights to start from; default: model_name."""
-    pretrained_ckpt: str = option("auto", shapes=True)
+    pretrained_ckpt: str = option("auto", shapes=True, path="path")
     """auto (automl's published COCO checkpoint of backbone_ref, cached), none, a path, or an address."""
-    backbone_ckpt: str = option("", shapes=True)
+    backbone_ckpt: str = option("", shapes=True, path="path")
     """EfficientNet checkpoint (path, address or published name) for the backbone alone; excludes pretrained_ckpt."""
-    hub_module_url: str = option("", shapes=True)
+    hub_module_url: str = option("", shapes=True, path="path")
     """Folder, .tar.gz or address of a feature-vector SavedModel to start from; excludes pretrained_ckpt."""
     var_exclude_expr: str = option("", shapes=True)
     """Regular expression, matched from the start of automl's variable names; what matches is not loaded."""

@@ -51,13 +51,13 @@ class SeedOptions(GeneralOptions):
 class RunOptions(GeneralOptions):
     """The run's folder."""
 
-    workspace: str = option("runs")
+    workspace: str = option("runs", path="path")
     """Folder that holds one folder a run."""
     run_name: str = option("")
     """Name of the run's folder; without it `<model>-<8 hex of the options that shape the training>`."""
-    model_dir: str = option("")
+    model_dir: str = option("", path="path")
     """The run's folder itself, instead of workspace and run_name."""
-    model_ckpts: str = option("")
+    model_ckpts: str = option("", path="path")
     """Output root: the run's folder becomes ROOT/model, the export ROOT/freeze_model."""
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from efficientdet_pipeline.options.run import check
 class TrainOptions(EvaluationOptions, KeepingOptions, DatasetOptions):
     """The training."""
 
-    train_file_pattern: str = option("")
+    train_file_pattern: str = option("", path="globs")
     """Glob of training shards, for example shards/train-*; several separated by commas. Nothing is downloaded then."""
     num_examples_per_epoch: int | None = option(None, shapes=True)
     """Photos that make an epoch; default: all training photos, counted."""
@@ -26,7 +26,7 @@ class TrainOptions(EvaluationOptions, KeepingOptions, DatasetOptions):
     """Look at boxes and classes before the training, in seconds, and tell what is wrong with them."""
     use_fake_data: bool = option(False, shapes=True)
     """Train on the first batch for ever: a quick proof that the loss falls, and a way to time the step alone."""
-    path_output: str = option("")
+    path_output: str = option("", path="path")
     """Where the export goes; default: export in the run's folder, or model_ckpts/freeze_model."""
     eval_master: str = option("")
     """Accepted for google/automl's sake; it has no effect there or here."""

@@ -10,9 +10,9 @@ from efficientdet_pipeline.options.run import RunOptions, check
 class VerifyOptions(RunOptions):
     """Shards, read to the last byte."""
 
-    file_pattern: str = option("")
+    file_pattern: str = option("", path="globs")
     """Glob of shards, or the folder of a manifest; default: the shards of the run named, else of the latest."""
-    output_path: str = option("")
+    output_path: str = option("", path="path")
     """Folder of the shards, as --mode=dataset was given it."""
     num_workers: int = option(0)
     """Processes that read; 0 takes one a core."""

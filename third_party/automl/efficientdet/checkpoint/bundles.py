@@ -4,6 +4,7 @@ TF1 files name a variable as `names.variable_names` does and hold its moving
 average beside it; TF2 files have the paths of `object_paths`.
 """
 
+import glob
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def read_bundle(prefix: Path, model: Detector, *, use_average: bool) -> Contents
             f"The path of a TensorFlow bundle must be without the letters * ? [, which TensorFlow takes for a pattern. "
             f"Received {str(prefix)!r}; rename the folder."
         )
-    if not list(prefix.parent.glob(f"{prefix.name}.data-*")):
+    if not list(prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*")):
         raise CheckpointError(
             f"{prefix}.index names the variables, and {prefix.name}.data-00000-of-00001 must lie beside it with their "
             "values. It is not there; copy it too."
