@@ -14,8 +14,9 @@ class KeepingOptions(MachineOptions):
     map_freq: int = option(0)
     """Epochs between two evaluations; 0 makes about ten a run."""
     save_freq: str = option("auto")
-    """When to write a checkpoint: every so many steps, or each epoch; auto: every half minute at most, and seldom
-    enough to take a twentieth of the time. After an evaluation and at the end there is one in any case."""
+    """When to write a checkpoint: every so many steps, or each epoch. auto: every half minute; where writing one is
+    slow, up to five minutes apart, so that it takes little of the time. A kill costs what was trained since the last
+    one. After an evaluation and at the end there is one in any case."""
     keep: int = option(2)
     """How many of the last checkpoints are kept, beside the best."""
     patience: int = option(0)

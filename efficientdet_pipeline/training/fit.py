@@ -45,6 +45,9 @@ def train(
     if plan.profile:
         callbacks.append(Profile(keeper.places.tensorboard))
     with stop_requests(plan.grace_seconds) as request, keeper.keeping(request):
+        if not keeper.is_done and not request:
+            logging.info("Building the training graph; the first step may take minutes.")
+            request.is_building = True
         while not keeper.is_done and not request:
             epoch, offset = divmod(keeper.step, plan.steps_per_epoch)
             progress.first_step = offset

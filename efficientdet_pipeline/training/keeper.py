@@ -22,9 +22,11 @@ from efficientdet_pipeline.training.results import Board, Results
 from efficientdet_pipeline.training.standing import Standing
 from efficientdet_pipeline.training.stopping import StopNow, StopRequest
 
-# A kill costs at most this much work, and saving at most a twentieth of the time.
+# A checkpoint is due after the first of these, later where writing one is slow, so that it takes a twentieth of the
+# time, but after the last in any case: a kill costs what was trained since.
 SAVE_SECONDS = 30.0
 SAVE_SHARE = 20.0
+MOST_SAVE_SECONDS = 300.0
 DRAW_SECONDS = 60.0
 # What the logs say of the last step alone.
 _OF_A_STEP = {"step_loss", "bad_steps"}
@@ -93,6 +95,9 @@ class Keeper(keras.callbacks.Callback):
     def keeping(self, request: StopRequest) -> Iterator[None]:
         """Begins with the evaluation that a stop had cut off; ends when everything is written."""
         self.stop = request
+        if not self._is_chief:
+            request.resumes_from = "The same command continues from the last checkpoint, where one was written."
+        self._say_resumable(self.step)
         try:
             if self._evaluation_due:
                 epoch = self.step // self.plan.steps_per_epoch
@@ -120,6 +125,7 @@ class Keeper(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts the step, saves where it is time, stops where it was asked for."""
         self._step_before, self.step = self.step, self._first_step + batch + 1
+        self.stop.is_building = False
         logs = logs or {}
         self._background.check()
         if self._is_chief:
@@ -159,6 +165,7 @@ class Keeper(keras.callbacks.Callback):
                 checkpoints.write_checkpoint(self.places.best, files, best)
             files[checkpoints.STATE] = lambda path: checkpoints.write_arrays(path, arrays)
             checkpoints.write_checkpoint(self.places.last, files, facts, keep=self.plan.keep)
+            self._say_resumable(facts["step"])
             if curves is not None:
                 draw_curves(self.places.curves, curves)
 
@@ -238,6 +245,13 @@ class Keeper(keras.callbacks.Callback):
         self._board.draw(pictures, name="truth_and_detections", step=self.step)
         return metrics
 
+    def _say_resumable(self, step: int) -> None:
+        """Notes for a stop that cannot wait which checkpoint there is."""
+        if step:
+            self.stop.resumes_from = (
+                f"The same command continues after step {step}, the last checkpoint, in {self.places.last}."
+            )
+
     def _say_impatient(self) -> None:
         logging.info(
             "No better AP than %.3f of epoch %s in %d evaluations: the run ends here (--patience=%d).",
@@ -261,4 +275,5 @@ class Keeper(keras.callbacks.Callback):
         if self.plan.save_every:
             return self._step_before // self.plan.save_every != self.step // self.plan.save_every
         seconds = time.monotonic() - self._saved_at
-        return not self._background.is_busy and seconds > max(SAVE_SECONDS, SAVE_SHARE * self._background.seconds)
+        wait = min(MOST_SAVE_SECONDS, max(SAVE_SECONDS, SAVE_SHARE * self._background.seconds))
+        return not self._background.is_busy and seconds > wait

@@ -1,4 +1,4 @@
-"""What a person sees of an epoch: a moving bar at a terminal, a line elsewhere."""
+"""What a person sees of an epoch: a moving bar at a terminal, a line now and then elsewhere."""
 
 import shutil
 import sys
@@ -9,10 +9,13 @@ import keras
 from absl import logging
 from tqdm import tqdm
 
+from efficientdet_pipeline.training.devices import is_chief
 from efficientdet_pipeline.training.memory import memory_text
 from efficientdet_pipeline.training.waiting import WaitMeter
 
 _REFRESH_SECONDS = 0.5
+# Without a terminal: log files and notebooks would be flooded by more, and a silent run looks dead.
+_LINE_SECONDS = 30.0
 # What the steps tell beside their losses.
 _NO_LOSSES = {"step_loss", "bad_steps", "gradient_norm"}
 _BAR_WIDTH = 20
@@ -31,6 +34,8 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, *, steps: int, epochs: int, batch_size: int, waiting: WaitMeter | None, bar: bool):
         super().__init__()
         self.steps, self.epochs, self.batch_size, self.bar, self.waiting = steps, epochs, batch_size, bar, waiting
+        self.lines = not bar and is_chief()
+        """Whether an epoch says how far it is now and then: of several processes, one speaks."""
         self.first_step = 0
         """Step of the epoch that training starts from; not 0 where a run continues inside an epoch."""
         self._shown: tqdm | None = None
@@ -44,6 +49,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the epoch's bar and clock."""
         self._epoch, self._began, self._waited_before = epoch, time.monotonic(), self._waited()
+        self._looked = self._began
         if self.bar:
             title = f"epoch {epoch + 1}/{self.epochs}"
             self._shown = tqdm(
@@ -67,9 +73,13 @@ class Progress(keras.callbacks.Callback):
             self._traced, self._tracing = function, now - self._began
             # Meanwhile the data were made ready; that is not their fault.
             self._waited_before = self._waited()
-        if self._shown is None:
-            return
         done = self.first_step + batch + 1
+        if self._shown is None:
+            if self.lines and now - self._looked >= _LINE_SECONDS and done < self.steps:
+                self._looked = now
+                words = ", ".join(filter(None, self._words(batch + 1, now, logs or {}).values()))
+                logging.info("epoch %d/%d, step %d/%d: %s", self._epoch + 1, self.epochs, done, self.steps, words)
+            return
         if now - self._looked >= _REFRESH_SECONDS or done == self.steps:
             self._looked = now
             self._shown.n = done

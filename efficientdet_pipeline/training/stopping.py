@@ -5,14 +5,35 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 from efficientdet_pipeline.errors import ExitCode
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_listeners: list[Callable[[], None]] = []
+
+
+@contextmanager
+def on_stop_request(listener: Callable[[], None]) -> Iterator[None]:
+    """Has `listener` called when the process is asked to stop inside the body, before anything else is done about it.
+
+    The process may end at once then, without clean-up. The call may come more
+    than once and from another thread, and must not wait.
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def _tell_listeners() -> None:
+    for listener in tuple(_listeners):
+        with suppress(Exception):
+            listener()
 
 
 class StopNow(BaseException):
@@ -24,6 +45,10 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.is_building = False
+        """Whether the training graph is being built, so that the first step may be minutes away."""
+        self.resumes_from = "No checkpoint was written yet: the same command starts from the beginning."
+        """A sentence: what a process that ends now leaves behind."""
         self._cuts = False
 
     def __bool__(self) -> bool:
@@ -37,7 +62,7 @@ class StopRequest:
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Is the signal handler: notes the first request, obeys the second at once."""
         if self.signal is not None:
-            os._exit(int(_exit_code(number)))
+            _end(number, f"Stopped at once. {self.resumes_from}\n")
         self.signal = number
         if self._cuts:
             raise StopNow
@@ -67,7 +92,7 @@ def stop_requests(grace_seconds: float = 25.0) -> Iterator[StopRequest]:
     rope.setblocking(False)
     rope_before = signal.set_wakeup_fd(rope.fileno(), warn_on_full_buffer=False)
     before = {number: signal.signal(number, request.receive) for number in _SIGNALS}
-    watch = threading.Thread(target=_keep_time, args=(bell, grace_seconds), name="stop-watch", daemon=True)
+    watch = threading.Thread(target=_keep_time, args=(request, bell, grace_seconds), name="stop-watch", daemon=True)
     watch.start()
     try:
         yield request
@@ -80,7 +105,7 @@ def stop_requests(grace_seconds: float = 25.0) -> Iterator[StopRequest]:
         bell.close()
 
 
-def _keep_time(bell: socket.socket, grace_seconds: float) -> None:
+def _keep_time(request: StopRequest, bell: socket.socket, grace_seconds: float) -> None:
     """Ends the process at the second signal, or where the first one's time is up; returns when the rope is let go."""
     first, deadline = None, 0.0
     while True:
@@ -88,7 +113,9 @@ def _keep_time(bell: socket.socket, grace_seconds: float) -> None:
         try:
             rung = bell.recv(16)
         except TimeoutError:
-            _end(first, f"No checkpoint within {grace_seconds:g} s (--grace_seconds): the one before stands.\n")
+            _end(
+                first, f"Stopped: no checkpoint within {grace_seconds:g} s (--grace_seconds). {request.resumes_from}\n"
+            )
         if not rung:
             return
         for number in rung:
@@ -96,14 +123,28 @@ def _keep_time(bell: socket.socket, grace_seconds: float) -> None:
                 continue
             if first is not None:
                 # The user insists: no clean-up may keep them waiting.
-                _end(number, "")
+                _end(number, f"Stopped at once. {request.resumes_from}\n")
             first, deadline = number, time.monotonic() + grace_seconds
+            _tell_listeners()
             # Not by the log: whoever holds it may be the one who hangs.
-            os.write(2, b"Asked to stop: finishing the step and saving a checkpoint. Ask again to stop at once.\n")
+            os.write(2, _answer(request, grace_seconds).encode())
+
+
+def _answer(request: StopRequest, grace_seconds: float) -> str:
+    if request.is_building:
+        what = (
+            "the training graph is still being built. The run stops after its first step, or without it in "
+            f"{grace_seconds:g} s (--grace_seconds)."
+        )
+    else:
+        what = "finishing the step and saving a checkpoint."
+    return f"Asked to stop: {what} Ask again to stop at once.\n"
 
 
 def _end(number: int | None, last_words: str) -> NoReturn:
-    os.write(2, last_words.encode())
+    _tell_listeners()
+    with suppress(OSError):
+        os.write(2, last_words.encode())
     os._exit(int(_exit_code(number)))
 
 

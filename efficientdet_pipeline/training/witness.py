@@ -19,6 +19,7 @@ from typing import Any
 
 from efficientdet_pipeline.machine_memory import free_memory
 from efficientdet_pipeline.training import probing
+from efficientdet_pipeline.training.stopping import on_stop_request
 
 _FAREWELL = b"farewell"
 _SECONDS = 0.5
@@ -43,15 +44,20 @@ def witnessed(sentence: str, probe: dict[str, Any] | None = None) -> Iterator[No
     )
     os.close(inlet)
     what = {"sentence": sentence, "probe": probe}
-    # A witness that died says nothing, and the training goes on.
     with os.fdopen(outlet, "wb", buffering=0) as pipe:
+
+        def write(words: bytes) -> None:
+            # A witness that died says nothing, and the training goes on.
+            with contextlib.suppress(BrokenPipeError):
+                pipe.write(words)
+
         try:
-            with contextlib.suppress(BrokenPipeError):
-                pipe.write(json.dumps(what).encode() + b"\n")
-            yield
+            # Whoever is asked to stop may end without the lines below, or be killed for being slow: not for memory.
+            with on_stop_request(lambda: write(_FAREWELL)):
+                write(json.dumps(what).encode() + b"\n")
+                yield
         finally:
-            with contextlib.suppress(BrokenPipeError):
-                pipe.write(_FAREWELL)
+            write(_FAREWELL)
             process.wait()
 
 

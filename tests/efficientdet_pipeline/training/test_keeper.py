@@ -298,3 +298,24 @@ def test_killed_again_and_again_it_is_the_same_run(tmp_path: Path) -> None:
     subprocess.run([sys.executable, TOY, killed, "3", "0"], check=True, capture_output=True)
     assert marker(killed)["step"] == 30
     assert_same_run(killed, whole)
+
+
+def test_a_stop_that_cannot_wait_knows_the_last_checkpoint(tmp_path: Path) -> None:
+    run = toy.Run(tmp_path, save_every=4)
+    assert "No checkpoint was written yet" in run.keeper.stop.resumes_from
+    run.go()
+    assert f"continues after step 20, the last checkpoint, in {tmp_path / 'last'}." in run.keeper.stop.resumes_from
+    assert not run.keeper.stop.is_building
+
+
+@pytest.mark.parametrize(("writing", "due"), [(0.1, 31), (10.0, 201), (1000.0, 301)])
+def test_checkpoints_are_due_by_time_and_never_further_apart_than_minutes(
+    writing: float, due: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = toy.Run(tmp_path, save_every=0).keeper
+    keeper._background.seconds = writing
+    clock = [keeper._saved_at + due - 2]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    assert not keeper._is_time_to_save()
+    clock[0] += 2
+    assert keeper._is_time_to_save()

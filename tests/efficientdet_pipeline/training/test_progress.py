@@ -37,6 +37,27 @@ def test_an_epoch_ends_with_a_line(caplog: pytest.LogCaptureFixture) -> None:
     assert logs["data_wait"] == 0
 
 
+def test_progress_without_a_terminal_is_a_line_now_and_then(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    told = progress(bar=False)
+    told.steps = 100
+    with caplog.at_level(logging.INFO):
+        told.on_epoch_begin(1)
+        for batch in range(100):
+            clock[0] += 1.0
+            told.on_train_batch_end(batch, LOGS)
+        told.on_epoch_end(1, dict(LOGS))
+    *lines, end = caplog.messages
+    assert [line.partition(":")[0] for line in lines] == [f"epoch 2/3, step {step}/100" for step in (30, 60, 90)]
+    assert "loss 1.25" in lines[1]
+    assert "8.0 photos/s" in lines[1]
+    assert "2 min 20 s left" in lines[1]
+    assert end.startswith("epoch 2/3: ")
+
+
 def test_the_wait_for_data_is_a_share_of_the_epoch() -> None:
     told = progress(bar=False, waiting=0.0)
     logs = dict(LOGS)

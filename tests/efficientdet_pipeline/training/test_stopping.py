@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from efficientdet_pipeline.errors import ExitCode
-from efficientdet_pipeline.training.stopping import StopNow, StopRequest, stop_requests
+from efficientdet_pipeline.training.stopping import StopNow, StopRequest, on_stop_request, stop_requests
 
 INSISTENT = """
 import os, signal, sys
@@ -80,7 +81,41 @@ def test_a_second_signal_ends_a_long_step_too() -> None:
 def test_a_step_that_takes_too_long_is_not_waited_for() -> None:
     ended = run(BUSY, "0.5", "SIGTERM")
     assert (ended.returncode, ended.stdout) == (75, "")
-    assert "No checkpoint within 0.5 s (--grace_seconds): the one before stands." in ended.stderr
+    assert "Stopped: no checkpoint within 0.5 s (--grace_seconds). No checkpoint was written yet" in ended.stderr
+
+
+STATED = """
+import hashlib, os, signal, sys, threading, time
+from efficientdet_pipeline.training.stopping import stop_requests
+with stop_requests(0.5) as request:
+    request.is_building = sys.argv[1] == "building"
+    request.resumes_from = "It continues after step 7."
+    threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "answer"),
+    [("building", "Asked to stop: the training graph is still being built."), ("step", "Asked to stop: finishing the")],
+)
+def test_stop_requests_say_what_is_waited_for_and_what_is_kept(state: str, answer: str) -> None:
+    ended = run(STATED, state)
+    assert ended.returncode == 130
+    first, last = ended.stderr.splitlines()
+    assert first.startswith(answer)
+    assert last == "Stopped: no checkpoint within 0.5 s (--grace_seconds). It continues after step 7."
+
+
+def test_stop_requests_are_told_to_listeners() -> None:
+    told: list[int] = []
+    with on_stop_request(lambda: told.append(1)), stop_requests():
+        assert not told
+        signal.raise_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while not told and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert told
 
 
 def test_what_may_be_cut_short_is_cut_short() -> None:

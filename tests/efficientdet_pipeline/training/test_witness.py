@@ -38,6 +38,41 @@ def test_only_a_death_is_told(end: str, expected: str) -> None:
         assert done.stderr == expected
 
 
+STOPPED = """
+import hashlib, os, signal, sys, threading, time
+from efficientdet_pipeline.training.stopping import stop_requests
+from efficientdet_pipeline.training.witness import witnessed
+
+def ask():
+    for name in sys.argv[1:]:
+        time.sleep(0.3)
+        os.kill(os.getpid(), getattr(signal, name))
+
+with witnessed("The memory is too small."), stop_requests(0.5):
+    threading.Thread(target=ask, daemon=True).start()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "exit_code"),
+    [
+        (["SIGINT"], 130),
+        (["SIGTERM"], 75),
+        (["SIGINT", "SIGINT"], 130),
+        (["SIGTERM", "SIGKILL"], -9),
+    ],
+)
+def test_a_stop_that_was_asked_for_is_no_death(signals: list[str], exit_code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, *signals], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == exit_code
+    assert "Asked to stop" in done.stderr
+    assert "memory" not in done.stderr
+    assert "killed" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("kills", "free", "is_scarce"), [([3, 4], [8, 8], True), ([3, 3], [8, 2], True), ([3, 3], [8, 4], False)]
 )
