@@ -7,21 +7,32 @@ import logging
 import re
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import requests
-from urllib3.exceptions import LocationValueError
+from urllib3.exceptions import HTTPError
 
 from tfrmod import atomic
+from tfrmod.content import described
+from tfrmod.download_errors import (
+    READ_SECONDS,
+    innermost_message,
+    printable,
+    reason_of,
+    shown_message,
+    slow_server_message,
+)
 from tfrmod.errors import DatasetError, NetworkError
 from tfrmod.lock import waiting_lock
+from tfrmod.transfer_rate import rated_session
+from tfrmod.urls import redact_url, url_id
 
 MAX_BYTES = 500 << 30
 _CONNECT_SECONDS = 10.0
-_READ_SECONDS = 30.0
 _WAITS = (0.5, 1.0, 2.0)
 _CHUNK_BYTES = 1 << 16  # What is lost, at most, when the line breaks.
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -35,6 +46,9 @@ class Known:
     """What is known of a file in the cache, or of the beginning of one; a small JSON beside it."""
 
     url: str
+    """As it may be shown, without passwords and tokens."""
+    url_id: str = ""
+    """`urls.url_id` of the whole URL."""
     etag: str = ""
     last_modified: str = ""
     size: int | None = None
@@ -58,6 +72,7 @@ def fetch(
     max_bytes: int = MAX_BYTES,
     on_progress: Progress | None = None,
     flag: str = "--url_dataset",
+    is_zip: bool = False,
 ) -> Path:
     """Returns the file behind a URL, from the cache where that still holds.
 
@@ -72,19 +87,23 @@ def fetch(
       max_bytes: what a server may send before it is taken for an attack.
       on_progress: called with bytes done and bytes in all, if known.
       flag: who asked, for messages.
+      is_zip: whether anything but a zip archive, such as the page of a log-in,
+        is refused and not kept.
 
     Raises:
-      DatasetError: no such file (`missing`), refused, or with another hash.
+      DatasetError: no such file (`missing`), refused, of another kind, or with another hash.
       NetworkError: no connection, no answer in time, or an error of the server.
       OSError: the disk is full or may not be written.
     """
     if not _is_address(url):
-        raise DatasetError(f"{flag} must be an http or https address to be downloaded. Received {url!r}.")
+        raise DatasetError(f"{flag} must be an http or https address to be downloaded. Received {redact_url(url)!r}.")
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256.strip()):
-        raise DatasetError(f"A SHA-256 hash has 64 hexadecimal digits. Received {sha256!r} for {url} ({flag}).")
+        raise DatasetError(
+            f"A SHA-256 hash has 64 hexadecimal digits. Received {sha256!r} for {redact_url(url)} ({flag})."
+        )
     path = cache_path(url, cache_dir)
     cache_dir.mkdir(parents=True, exist_ok=True)
-    download = _Download(url, path, flag, max_bytes=max_bytes, on_progress=on_progress)
+    download = _Download(url, path, flag, max_bytes=max_bytes, on_progress=on_progress, is_zip=is_zip)
     with waiting_lock(path):
         _clear_away(path)
         cached = _cached(path, url)
@@ -96,8 +115,8 @@ def fetch(
         _sidecar(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise DatasetError(
-            f"{url} ({flag}) has the SHA-256 hash {cached.sha256}, and {sha256} was expected. The file was not kept. "
-            "Either it was changed at its origin or on the way, or the expected hash is that of another file."
+            f"{redact_url(url)} ({flag}) has the SHA-256 hash {cached.sha256}, and {sha256} was expected. The file was "
+            "not kept. Either it was changed at its origin or on the way, or the expected hash is that of another file."
         )
     return path
 
@@ -105,7 +124,7 @@ def fetch(
 def cache_path(url: str, cache_dir: Path) -> Path:
     """Returns where `fetch` keeps the file behind a URL."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])[-100:].lstrip(".")
-    return cache_dir / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name or 'download'}"
+    return cache_dir / f"{url_id(url)[:12]}-{name or 'download'}"
 
 
 def forget(path: Path) -> None:
@@ -135,12 +154,17 @@ def _is_address(url: str) -> bool:
 class _Download:
     """One file on its way."""
 
-    def __init__(self, url: str, path: Path, flag: str, *, max_bytes: int, on_progress: Progress | None) -> None:
+    def __init__(
+        self, url: str, path: Path, flag: str, *, max_bytes: int, on_progress: Progress | None, is_zip: bool
+    ) -> None:
         self.url = url
+        self.name = redact_url(url)
+        """What messages call it."""
         self.path = path
         self.flag = flag
         self.max_bytes = max_bytes
         self.on_progress = on_progress
+        self.is_zip = is_zip
         self.part = _part(path)
 
     def run(self, cached: Known | None) -> Known:
@@ -151,28 +175,32 @@ class _Download:
                 return self._attempt(cached)
             except (_Dropped, NetworkError) as error:
                 if cached is not None:
-                    logging.warning("%s did not answer; the copy in the cache is used (%s).", self.url, self.path)
+                    logging.warning("%s did not answer; the copy in the cache is used (%s).", self.name, self.path)
                     return cached
                 if isinstance(error, NetworkError):
                     raise
                 done = self.part.stat().st_size if self.part.exists() else 0
-                tries = 0 if done > furthest else tries + 1
-                furthest = max(furthest, done)
+                # A byte at a time, a server could go on for ever.
+                is_progress = done >= furthest + _CHUNK_BYTES
+                tries, furthest = (0, done) if is_progress else (tries + 1, furthest)
                 if tries > len(_WAITS):
                     raise self._network_error(str(error)) from error
                 time.sleep(_WAITS[max(0, tries - 1)])
 
     def _attempt(self, cached: Known | None) -> Known:
         begun = _read_known(_sidecar(self.part)) if self.part.exists() else None
-        offset = self.part.stat().st_size if begun and begun.url == self.url and begun.validator else 0
+        offset = self.part.stat().st_size if begun and begun.url_id == url_id(self.url) and begun.validator else 0
         headers = {"Accept-Encoding": "identity"}
         if cached is not None and cached.validator:
             headers |= {"If-None-Match": cached.etag} if cached.etag else {"If-Modified-Since": cached.last_modified}
         elif begun and offset:
             headers |= {"Range": f"bytes={offset}-", "If-Range": begun.validator}
         try:
-            timeout = (_CONNECT_SECONDS, _READ_SECONDS)
-            with requests.get(self.url, headers=headers, stream=True, timeout=timeout) as response:
+            timeout = (_CONNECT_SECONDS, READ_SECONDS)
+            with (
+                rated_session() as session,
+                session.get(self.url, headers=headers, stream=True, timeout=timeout) as response,
+            ):
                 if response.status_code == _UNCHANGED and cached is not None:
                     return cached
                 if response.status_code == _BAD_RANGE:
@@ -183,19 +211,31 @@ class _Download:
                     return cached
                 return self._receive(response, offset, begun)
         except requests.exceptions.SSLError as error:
-            raise self._network_error(f"its TLS certificate is not trusted ({error})") from error
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationValueError) as error:
-            raise DatasetError(f"{self.url} ({self.flag}) is not an address that can be asked: {error}.") from error
+            raise self._network_error(f"its TLS certificate is not trusted ({innermost_message(error)})") from error
         except requests.exceptions.RequestException as error:
-            raise _Dropped(_why(error)) from error
+            if isinstance(error, ValueError):  # InvalidURL, InvalidSchema and the like.
+                raise self._not_an_address(error) from error
+            if (slow := slow_server_message(error)) is not None:
+                raise self._network_error(f"it sends too slowly: {slow}") from error
+            raise _Dropped(reason_of(error)) from error
+        except (HTTPError, ValueError) as error:
+            # A redirect may lead to anything, and urllib refuses some of it in its own words.
+            raise self._not_an_address(error) from error
+
+    def _not_an_address(self, error: Exception) -> DatasetError:
+        return DatasetError(
+            f"{self.name} ({self.flag}) is not an address that can be asked, or leads on to one that is not: "
+            f"{shown_message(error)}. Check the address."
+        )
 
     def _refuse_errors(self, response: requests.Response) -> None:
         status = response.status_code
-        answer = f"{self.url} ({self.flag}) answered {status} {response.reason or ''}".rstrip()
+        reason = printable(response.reason or "")
+        answer = f"{self.name} ({self.flag}) answered {status} {reason}".rstrip()
         if status in (_NOT_FOUND, _GONE):
             raise DatasetError(f"{answer}: there is no such file. Is the address spelt right?", missing=True)
         if status >= 500 or status == _BUSY:
-            raise _Dropped(f"it answered {status} {response.reason or ''}".rstrip())
+            raise _Dropped(f"it answered {status} {reason}".rstrip())
         if status not in (_OK, _PARTIAL):
             raise DatasetError(f"{answer}. Does it need a log-in? It must be open to everyone who has the address.")
 
@@ -211,14 +251,18 @@ class _Download:
             offset, total = 0, _content_length(response)
         headers = response.headers
         known = Known(
-            url=self.url, etag=headers.get("ETag", ""), last_modified=headers.get("Last-Modified", ""), size=total
+            url=self.name,
+            url_id=url_id(self.url),
+            etag=headers.get("ETag", ""),
+            last_modified=headers.get("Last-Modified", ""),
+            size=total,
         )
         self._refuse_too_much(total or 0)
         self._need_space(total, offset)
         if offset == 0:
             self.part.unlink(missing_ok=True)
             # A body that was packed for the way cannot be continued at a byte of what it unpacks to.
-            _write_known(_sidecar(self.part), known if _is_plain(response) else Known(url=self.url))
+            _write_known(_sidecar(self.part), known if _is_plain(response) else Known(url=self.name))
         done = offset
         with self.part.open("ab") as file:
             for chunk in response.iter_content(_CHUNK_BYTES):
@@ -235,6 +279,8 @@ class _Download:
         return self._keep(known, done)
 
     def _keep(self, known: Known, size: int) -> Known:
+        if self.is_zip and not zipfile.is_zipfile(self.part):
+            raise self._not_a_zip()
         with self.part.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         whole = Known(**{**asdict(known), "size": size, "sha256": digest})
@@ -245,46 +291,41 @@ class _Download:
         _sidecar(self.part).unlink(missing_ok=True)
         return whole
 
+    def _not_a_zip(self) -> DatasetError:
+        with self.part.open("rb") as file:
+            found = described(file.read(512))
+        self._drop_part()
+        cut_off = " that is cut off or damaged" if found == "a zip archive" else ""
+        return DatasetError(
+            f"{self.name} ({self.flag}) must be a zip archive. The server sent {found}{cut_off}; nothing was kept. "
+            "Check the address in a browser, or name a local zip or folder."
+        )
+
+    def _drop_part(self) -> None:
+        self.part.unlink(missing_ok=True)
+        _sidecar(self.part).unlink(missing_ok=True)
+
     def _refuse_too_much(self, num_bytes: int) -> None:
         if num_bytes > self.max_bytes:
-            self.part.unlink(missing_ok=True)
-            _sidecar(self.part).unlink(missing_ok=True)
+            self._drop_part()
             raise DatasetError(
-                f"{self.url} ({self.flag}) sends {num_bytes:,} bytes or more, where at most {self.max_bytes:,} are "
+                f"{self.name} ({self.flag}) sends {num_bytes:,} bytes or more, where at most {self.max_bytes:,} are "
                 "taken; nothing was kept. A local zip or folder may have any size."
             )
 
     def _need_space(self, total: int | None, offset: int) -> None:
         free = shutil.disk_usage(self.path.parent).free
         if total is not None and total - offset > free:
-            message = f"{self.url} needs {total - offset:,} bytes and the disk has {free:,} free"
+            message = f"{self.name} needs {total - offset:,} bytes and the disk has {free:,} free"
             raise OSError(errno.ENOSPC, message, str(self.path.parent))
 
     def _network_error(self, why: str) -> NetworkError:
         kept = self.part.stat().st_size if self.part.exists() else 0
         resumed = f" The {kept:,} bytes that came are kept and the next try goes on from there." if kept else ""
         return NetworkError(
-            f"{self.url} ({self.flag}) could not be fetched: {why}. Is the network up and the address right?{resumed} "
+            f"{self.name} ({self.flag}) could not be fetched: {why}. Is the network up and the address right?{resumed} "
             "A local zip or folder works without a network."
         )
-
-
-def _why(error: requests.exceptions.RequestException) -> str:
-    if isinstance(error, requests.exceptions.Timeout):
-        return f"no answer within {_READ_SECONDS:.0f} seconds"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return f"no connection ({_innermost(error)})"
-    return str(error)
-
-
-def _innermost(error: BaseException) -> str:
-    """Returns what the system said, below the layers that pass it on."""
-    seen = error
-    while seen.__context__ is not None:
-        seen = seen.__context__
-    return str(seen)
 
 
 def _part(path: Path) -> Path:
@@ -297,14 +338,18 @@ def _sidecar(path: Path) -> Path:
 
 def _cached(path: Path, url: str) -> Known | None:
     known = _read_known(_sidecar(path))
-    is_whole = known is not None and known.url == url and path.is_file() and path.stat().st_size == known.size
+    is_whole = (
+        known is not None and known.url_id == url_id(url) and path.is_file() and path.stat().st_size == known.size
+    )
     return known if is_whole else None
 
 
 def _read_known(path: Path) -> Known | None:
     try:
-        return Known(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        known = Known(**json.loads(path.read_text(encoding="utf-8")))
+        # Sidecars of earlier versions hold the whole URL alone.
+        return known if known.url_id else replace(known, url=redact_url(known.url), url_id=url_id(known.url))
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 

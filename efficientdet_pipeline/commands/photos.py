@@ -12,6 +12,7 @@ from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.errors import MissingError
 from tfrmod import archive, download
 from tfrmod.errors import DatasetError
+from tfrmod.urls import redact_url
 
 DEMO = "demo"
 """The word that stands for the embedded data set in --url_dataset."""
@@ -49,13 +50,14 @@ def find_photos(options: Any) -> Path:
     elif local.is_dir():
         return local
     elif is_address(place):
-        with progress_bar(f"fetching {place}", "B") as show:
+        with progress_bar(f"fetching {redact_url(place)}", "B") as show:
             local = download.fetch(
                 place,
                 cache / "downloads",
                 sha256=options.dataset_sha256 or None,
                 on_progress=show,
                 flag="--url_dataset",
+                is_zip=True,
             )
     elif options.dataset_sha256:
         _verify(local, options.dataset_sha256)

@@ -3,15 +3,18 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import efficientdet
 import pytest
 
-from tfrmod import download
+from tfrmod import download, transfer_rate
 from tfrmod.download import cache_path, fetch
 from tfrmod.errors import DatasetError, NetworkError
+from tfrmod.urls import url_id
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB.
 
@@ -109,6 +112,7 @@ def test_a_file_comes_whole_with_progress_and_a_sidecar(server: Server, tmp_path
     sidecar = json.loads(Path(f"{path}.json").read_text())
     assert sidecar["sha256"] == hashlib.sha256(CONTENT).hexdigest()
     assert (sidecar["url"], sidecar["etag"], sidecar["size"]) == (server.url, '"v1"', len(CONTENT))
+    assert sidecar["url_id"] == url_id(server.url)
     assert not list(path.parent.glob("*.part*"))
 
 
@@ -299,3 +303,135 @@ def test_names_from_the_web_stay_in_the_cache(tmp_path: Path) -> None:
         path = cache_path(url, tmp_path)
         assert path.parent == tmp_path
         assert len(path.name) <= 113
+
+
+@pytest.mark.parametrize("page", ["header", "body"])
+def test_a_server_that_drips_is_given_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        server.requests.append(dict(handler.headers))
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"X: " if page == "header" else b'ETag: "v1"\r\n\r\n'))
+        for _ in range(400):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(server, "answer", drip)
+    monkeypatch.setattr(transfer_rate, "WINDOW_SECONDS", 0.2)
+    with pytest.raises(NetworkError, match=r"it sends too slowly: \d+ bytes came in \d+ seconds"):
+        fetch(server.url, tmp_path)
+    assert len(server.requests) == 1  # To ask again would go on for ever, a few bytes at a time.
+
+
+def test_a_line_that_breaks_after_every_byte_is_given_up(server: Server, tmp_path: Path) -> None:
+    server.break_after = [70_000, *[10] * 99]
+    with pytest.raises(NetworkError, match="could not be fetched"):
+        fetch(server.url, tmp_path)
+    assert len(server.requests) < 9
+
+
+def test_a_server_that_is_slow_to_its_reader_alone_is_not_given_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of a slow disk is not the server's."""
+    monkeypatch.setattr(transfer_rate, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(transfer_rate, "MIN_BYTES_PER_SECOND", 1 << 24)
+    path = fetch(server.url, tmp_path, on_progress=lambda *_: time.sleep(0.02))
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("target", ["http://[::1", "ftp://host/a.zip", "http://h:99999/", "file:///etc/passwd"])
+def test_a_redirect_to_what_is_no_address_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.setattr(server, "answer", lambda handler: redirect(handler, target))
+    with pytest.raises(DatasetError, match="leads on to one that is not") as caught:
+        fetch(server.url, tmp_path)
+    assert not isinstance(caught.value, NetworkError)
+
+
+def redirect(handler: BaseHTTPRequestHandler, target: str, *, endless: bool = False) -> None:
+    handler.wfile.write(f"HTTP/1.1 302 Found\r\nLocation: {target}\r\n\r\n".encode())
+    while endless:
+        handler.wfile.write(bytes(1 << 16))
+
+
+def test_the_body_of_a_redirect_is_not_read(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """requests would read it whole into memory."""
+    answer = server.answer
+
+    def lead_on(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path == "/first":
+            redirect(handler, server.url, endless=True)
+        else:
+            answer(handler)
+
+    monkeypatch.setattr(server, "answer", lead_on)
+    assert fetch(server.url.rpartition("/")[0] + "/first", tmp_path).read_bytes() == CONTENT
+
+
+SECRETS = ("s3cret", "T0K3N")
+
+
+@pytest.mark.parametrize("status", [0, 403, 404, 500])
+def test_neither_messages_nor_the_cache_hold_secrets(server: Server, tmp_path: Path, status: int, caplog) -> None:
+    url = server.url.replace("//", "//me:s3cret@") + "?token=T0K3N"
+    server.statuses = [status] * 9 if status else []
+    shown = ""
+    if status:
+        with pytest.raises(DatasetError) as caught:
+            fetch(url, tmp_path)
+        shown = str(caught.value)
+        assert "my%20photos.zip?token=***" in shown
+    else:
+        fetch(url, tmp_path)
+        server.statuses = [500] * 9
+        fetch(url, tmp_path)
+        shown = caplog.text
+        assert "the copy in the cache is used" in shown
+    kept = "".join(path.name + path.read_bytes().decode("latin-1") for path in tmp_path.iterdir() if path.is_file())
+    assert not [secret for secret in SECRETS if secret in shown + kept]
+
+
+def test_a_file_fetched_by_an_earlier_version_is_still_known(server: Server, tmp_path: Path) -> None:
+    path = fetch(server.url, tmp_path)
+    sidecar = Path(f"{path}.json")
+    content = json.loads(sidecar.read_text())
+    del content["url_id"]
+    sidecar.write_text(json.dumps(content))
+    fetch(server.url, tmp_path)
+    assert server.sent == len(CONTENT)
+
+
+def test_the_words_of_a_server_cannot_steer_a_terminal(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = b"HTTP/1.1 403 \x1b]0;PWNED\x07\x9b2J\r\nContent-Length: 0\r\n\r\n"
+    monkeypatch.setattr(server, "answer", lambda handler: handler.wfile.write(refuse))
+    with pytest.raises(DatasetError, match="answered 403") as caught:
+        fetch(server.url, tmp_path)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!doctype html><html>log in", "an HTML page"),
+        (b"", "an empty file"),
+        (b"PK\x03\x04 half", "a zip archive that is cut off or damaged"),
+        (b"\x1f\x8b", "a gzip archive"),
+    ],
+)
+def test_an_answer_that_is_no_zip_is_not_kept(server: Server, tmp_path: Path, content: bytes, words: str) -> None:
+    server.content = content
+    for _ in range(2):
+        with pytest.raises(DatasetError, match=f"must be a zip archive. The server sent {words}.*nothing was kept"):
+            fetch(server.url, tmp_path, is_zip=True)
+        assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == []
+
+
+def test_both_packages_give_up_at_the_same_rate() -> None:
+    """They import nothing of each other, so each has the file."""
+    twin = Path(efficientdet.__file__).parent / "checkpoint" / "transfer_rate.py"
+    assert twin.read_text() == Path(transfer_rate.__file__).read_text()

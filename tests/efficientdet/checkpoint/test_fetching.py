@@ -1,38 +1,76 @@
-import gzip
 import hashlib
 import http.server
-import io
-import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from efficientdet.checkpoint import fetching
-from efficientdet.checkpoint.fetching import cache_folder, cached_name, fetch, unpack
+from efficientdet.checkpoint import fetching, transfer_rate
+from efficientdet.checkpoint.fetching import cache_folder, cached_name, cached_path, fetch, shown_url
+from efficientdet.checkpoint.places import find
 from efficientdet.errors import CheckpointError, CheckpointUnavailableError, NetworkError
 
-CONTENT = b"weights" * 1000
+CONTENT = b"\x89HDF\r\n\x1a\n" + b"weights" * 1000
+BODIES = {
+    "/html": b"<!DOCTYPE html><html>Please log in</html>",
+    "/bare-html": b"\n <HTML>Not found</HTML>",
+    "/json": b'{"error": "quota exceeded"}',
+    "/xml": b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
+    "/empty": b"",
+    "/half": b"\x1f\x8b\x08 half a gzip",
+}
+
+
+class QuietServer(http.server.ThreadingHTTPServer):
+    """Clients that hang up early are part of the tests."""
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Knows /good and the `BODIES`, fails at /broken, breaks off at /short, and misbehaves in other ways."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/slow"):
+            self.drip(is_header=self.path == "/slow-header")
+            return
+        if self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to/"))
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"there")
+            return
+        body = BODIES.get(self.path, CONTENT)
+        known = {"/good", "/short", "/endless", *BODIES}
+        self.send_response(503 if self.path == "/broken" else 200 if self.path.partition("?")[0] in known else 404)
+        if self.path != "/endless":
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: 10 if self.path == "/short" else None])
+        while self.path == "/endless":
+            self.wfile.write(bytes(1 << 16))
+
+    def drip(self, *, is_header: bool) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"X: " if is_header else b"Transfer-Encoding: chunked\r\n\r\n"))
+        for _ in range(400):
+            self.wfile.write(b"x" if is_header else b"1\r\nx\r\n")
+            self.wfile.flush()
+            time.sleep(0.01)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Yields the address of a server that knows /good, fails at /broken and breaks off at /short."""
+    """Yields the address of a `Handler`."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response({"/good": 200, "/short": 200, "/broken": 503}.get(self.path, 404))
-            self.send_header("Content-Length", str(len(CONTENT)))
-            self.end_headers()
-            self.wfile.write(CONTENT[: 10 if self.path == "/short" else None])
-
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
+    with QuietServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{httpd.server_address[1]}"
         httpd.shutdown()
@@ -70,14 +108,15 @@ def test_without_a_network_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, 
     def get(*_: object, **__: object) -> None:
         raise requests.ConnectionError("Name or service not known")
 
-    monkeypatch.setattr(requests, "get", get)
+    monkeypatch.setattr(requests.Session, "get", get)
     path = tmp_path / "efficientdet-d0.tar.gz"
     with pytest.raises(CheckpointUnavailableError) as caught:
         fetch("https://host/efficientdet-d0.tar.gz", path)
     assert isinstance(caught.value, NetworkError)
     assert caught.value.missing
-    for part in ("efficientdet-d0.tar.gz is not in the cache", str(path), "--pretrained_ckpt=none", "not known"):
+    for part in ("efficientdet-d0.tar.gz is not in the cache", str(path), "not known"):
         assert part in str(caught.value)
+    assert "--" not in str(caught.value)  # A library knows no options.
 
 
 def test_equal_names_of_two_addresses_stay_apart() -> None:
@@ -94,61 +133,108 @@ def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert cache_folder(tmp_path / "x") == tmp_path / "x"
 
 
-def archive(path: Path, *members: tarfile.TarInfo) -> Path:
-    with tarfile.open(path, "w:gz") as tar:
-        for member in members:
-            tar.addfile(member, io.BytesIO(b"x" * member.size))
-    return path
+@pytest.mark.parametrize("page", [*BODIES, "/short"])
+def test_an_answer_that_is_no_checkpoint_is_not_kept(server: str, tmp_path: Path, page: str) -> None:
+    for _ in range(2):
+        with pytest.raises(CheckpointError):
+            find(f"{server}{page}", tmp_path)
+        assert not list(tmp_path.iterdir())
 
 
-def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 3, link: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.size, info.linkname = kind, size if kind == tarfile.REGTYPE else 0, link
-    return info
+@pytest.mark.parametrize(("page", "words"), [("/html", "an HTML page"), ("/json", "a JSON text"), ("/empty", "empty")])
+def test_an_answer_that_is_no_checkpoint_is_named(server: str, tmp_path: Path, page: str, words: str) -> None:
+    with pytest.raises(CheckpointError, match=f"It is {words}.*Nothing was kept"):
+        fetch(f"{server}{page}", tmp_path / "file")
 
 
-def test_an_archive_is_unpacked_once_and_by_content(tmp_path: Path) -> None:
-    path = archive(tmp_path / "m.tar.gz", member("./", tarfile.DIRTYPE), member("m/model.index"), member("m/._model"))
-    folder = unpack(path, tmp_path / "cache")
-    assert [file.name for file in folder.rglob("*") if file.is_file()] == ["model.index"]
-    assert unpack(path, tmp_path / "cache") == folder
-    archive(path, member("m/other.index"))
-    assert unpack(path, tmp_path / "cache") != folder
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+def test_a_file_laid_into_the_cache_by_hand_is_never_removed(tmp_path: Path) -> None:
+    path = tmp_path / cached_name("http://host/model.tgz")
+    path.write_bytes(b"\x1f\x8b no gzip")
+    with pytest.raises(CheckpointError, match="must be a whole tar archive"):
+        find("http://host/model.tgz", tmp_path)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("page", ["/endless", "/good"])
+def test_a_download_has_a_limit(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    monkeypatch.setattr(fetching, "MAX_DOWNLOAD_BYTES", 5000)
+    with pytest.raises(CheckpointError, match=r"at most 5,000 bytes.*nothing was kept"):
+        fetch(server + page, tmp_path / "file")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_seen_before_the_first_byte(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    with pytest.raises(OSError, match="the disk has 10 free") as caught:
+        fetch(f"{server}/good", tmp_path / "file")
+    assert caught.value.errno == 28
+
+
+@pytest.mark.parametrize("page", ["/slow-header", "/slow-body"])
+def test_a_server_that_drips_is_given_up(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    monkeypatch.setattr(transfer_rate, "WINDOW_SECONDS", 0.2)
+    with pytest.raises(CheckpointUnavailableError, match=r"bytes came in \d+ seconds"):
+        fetch(server + page, tmp_path / "file")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["http://[::1", "ftp://host/a", "http://h:99999/", "file:///etc/passwd"])
+def test_a_redirect_to_what_is_no_address_is_refused(server: str, tmp_path: Path, target: str) -> None:
+    with pytest.raises(CheckpointError, match="what it leads on to"):
+        fetch(f"{server}/to/{target}", tmp_path / "file")
+
+
+def test_a_redirect_is_followed(server: str, tmp_path: Path) -> None:
+    assert fetch(f"{server}/to/{server}/good", tmp_path / "file").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
-    "hostile",
+    ("url", "shown"),
     [
-        member("../outside"),
-        member("a/../../outside"),
-        member("/outside"),
-        member("link", tarfile.SYMTYPE, link="/etc/passwd"),
-        member("link", tarfile.LNKTYPE, link="model.index"),
-        member("pipe", tarfile.FIFOTYPE),
+        ("https://me:s3cret@host:8/a.tgz?token=T0K3N&x", "https://***@host:8/a.tgz?token=***&***"),
+        ("https://host/a.tgz", "https://host/a.tgz"),
+        ("https://T0K3N@host/a", "https://***@host/a"),
+        ("https://host/?T0K3N", "https://host/?***"),
+        ("http://me:s3/cret@host/a", "http://***/***@host/a"),
+        ("http://[s3cret", "http://***"),
     ],
-    ids=["up", "up within", "absolute", "symbolic link", "hard link", "pipe"],
 )
-def test_what_would_leave_the_folder_is_refused(tmp_path: Path, hostile: tarfile.TarInfo) -> None:
-    path = archive(tmp_path / "m.tgz", member("model.index"), hostile)
-    with pytest.raises(CheckpointError, match=f"member '{hostile.name}' is a link, or would lie outside"):
-        unpack(path, tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
-    assert sorted(child.name for child in tmp_path.iterdir()) == ["cache", "m.tgz"]
+def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
 
 
-def test_an_archive_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "MAX_UNPACKED_BYTES", 5)
-    path = archive(tmp_path / "m.tgz", member("a"), member("b"))
-    with pytest.raises(CheckpointError, match="at most 5 bytes"):
-        unpack(path, tmp_path / "cache")
+@pytest.mark.parametrize("page", ["/broken", "/other", "/html", "/to/http://[::1", "/short"])
+def test_no_message_holds_a_secret(server: str, tmp_path: Path, page: str) -> None:
+    url = server.replace("//", "//me:s3cret@") + page + "?token=T0K3N"
+    with pytest.raises((CheckpointError, FileNotFoundError)) as caught:
+        fetch(url, tmp_path / "file", sha256="0" * 64)
+    assert "s3cret" not in str(caught.value)
+    assert "T0K3N" not in str(caught.value)
 
 
-def test_half_an_archive_is_damaged(tmp_path: Path) -> None:
-    path = archive(tmp_path / "m.tgz", member("a", size=10_000), member("b", size=10_000))
-    whole = path.read_bytes()
-    for content in (whole[:-20], whole[: len(whole) // 2], gzip.compress(b"no tar"), b"\x1f\x8bno gzip"):
-        path.write_bytes(content)
-        with pytest.raises(CheckpointError, match="must be a whole tar archive"):
-            unpack(path, tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+def test_what_a_killed_process_left_is_cleared_after_an_hour(server: str, tmp_path: Path) -> None:
+    import os
+
+    for name, age in (("file.11.part", 7200), ("file.12.part", 60)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    fetch(f"{server}/good", tmp_path / "file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "file.12.part"]
+
+
+def test_a_file_in_an_earlier_cache_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    here = tmp_path / "efficientdet" / "a.tgz"
+    earlier = tmp_path / "efficientdet-pipeline" / "checkpoints" / "a.tgz"
+    assert cached_path("a.tgz", None) == here
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    assert cached_path("a.tgz", None) == earlier
+    assert cached_path("a.tgz", tmp_path / "x") == tmp_path / "x" / "a.tgz"
+    here.parent.mkdir()
+    here.touch()
+    assert cached_path("a.tgz", None) == here

