@@ -14,6 +14,8 @@ from typing import BinaryIO
 from tfrmod.errors import DatasetError
 
 _LONG = 3600.0  # Seconds; no file is written for so long.
+_PARTIAL = re.compile(r"\..*\.partial-(?:(\d+)-)?[0-9a-f]{8}")
+_STAGING = re.compile(r"\..*\.partial-(\d+)")
 
 
 def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> None:
@@ -48,7 +50,7 @@ def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> N
 
 def partial_path(path: Path) -> Path:
     """Returns a name beside `path` to write under; no other process, on whatever machine, has the same."""
-    return path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
+    return path.with_name(f".{path.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def remove_partial(folder: Path, name: str = "", *, min_seconds: float = 0.0) -> None:
@@ -59,10 +61,33 @@ def remove_partial(folder: Path, name: str = "", *, min_seconds: float = 0.0) ->
       name: of the file that was to be; empty means all.
       min_seconds: how long it must have lain untouched, where others may be writing.
     """
-    for left in folder.glob(f".{glob.escape(name) or '*'}.partial-????????"):
+    for left, _ in _partial_files(folder, name):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime >= min_seconds:
                 left.unlink()
+
+
+def remove_partial_of_dead(folder: Path) -> None:
+    """Deletes the half-written files and staging folders of processes that no longer run.
+
+    Only for a folder that one machine at a time works in: a process of another
+    machine would be taken for dead.
+    """
+    for left, owner in _partial_files(folder):
+        with contextlib.suppress(FileNotFoundError):
+            is_old = time.time() - left.stat().st_mtime >= _LONG
+            if is_old or (owner is not None and not _is_alive(owner)):
+                left.unlink()
+    for left in folder.glob(".*.partial-*"):
+        if (match := _STAGING.fullmatch(left.name)) and left.is_dir() and not _is_alive(int(match[1])):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _partial_files(folder: Path, name: str = "") -> Iterator[tuple[Path, int | None]]:
+    """Yields half-written files with the process that writes them, which those of older versions do not tell."""
+    for left in folder.glob(f".{glob.escape(name) or '*'}.partial-*"):
+        if (match := _PARTIAL.fullmatch(left.name)) and not left.is_dir():
+            yield left, int(match[1]) if match[1] else None
 
 
 def remove(path: Path) -> None:

@@ -13,8 +13,8 @@ from efficientdet_pipeline.console import log_to_file
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs import identity, records
-from efficientdet_pipeline.runs.folder import RunFolder, empty_folder, run_folder
-from efficientdet_pipeline.runs.lock import locked
+from efficientdet_pipeline.runs.folder import RunFolder, run_folder
+from efficientdet_pipeline.runs.ownership import held
 from efficientdet_pipeline.training import checkpoints
 
 
@@ -60,9 +60,7 @@ def begin(options: Any, read: Sources, hparams: Any, *, is_chief: bool = True) -
         },
     )
     folder = run_folder(options, identity.run_name(name, shape))
-    with locked(folder.path) if is_chief else contextlib.nullcontext():
-        if options.overwrite and is_chief:
-            empty_folder(folder)
+    with held(folder, overwrite=options.overwrite) if is_chief else contextlib.nullcontext():
         before = records.read_json(folder.metadata)
         last = checkpoints.find_checkpoint(folder.last)
         begun_with = before.get("shaping")

@@ -13,8 +13,8 @@ from efficientdet_pipeline.commands.photos import data_identity, find_photos, ph
 from efficientdet_pipeline.console import log_to_file, suggest
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.reader import Sources
-from efficientdet_pipeline.runs.folder import empty_folder, run_folder
-from efficientdet_pipeline.runs.lock import locked
+from efficientdet_pipeline.runs.folder import run_folder
+from efficientdet_pipeline.runs.ownership import held
 from efficientdet_pipeline.runs.records import update_json, write_args
 from tfrmod import convert, manifest
 from tfrmod.checks import CODES
@@ -35,9 +35,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         return
     identity = data_identity(options)
     folder = run_folder(options, f"dataset-{identity[:8]}")
-    with locked(folder.path):
-        if options.overwrite:
-            empty_folder(folder)
+    with held(folder, overwrite=options.overwrite):
         log_to_file(folder.log)
         announce(folder.path, options, read, hparams)
         write_args(folder.args, options, sources_of(read, hparams))

@@ -16,6 +16,7 @@ from efficientdet_pipeline.data.order import all_in_order
 from efficientdet_pipeline.data.records import decode_photo, parse_record
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.machine_memory import free_memory
+from tfrmod import atomic
 
 Cache = Callable[[tf.Tensor], tf.Tensor]
 """Number of a record, a scalar int64 tensor, → its photo (h, w, 3) uint8."""
@@ -57,7 +58,7 @@ def cache_on_disk(files: tuple[str, ...], sizes: np.ndarray, folder: Path) -> Ca
     path, offsets = folder / f"photos-{_key(files)}.raw", _offsets(sizes)
     if not (path.is_file() and path.stat().st_size == offsets[-1]):
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
+        partial = atomic.partial_path(path)
         try:
             with partial.open("wb") as file:
                 for photo in _photos(files, sizes):

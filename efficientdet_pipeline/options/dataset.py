@@ -60,7 +60,7 @@ class DatasetOptions(RunOptions, PhotoOptions):
     """Photos in, shards out."""
 
     overwrite: bool = option(False, from_environment=False)
-    """Begin the run anew: its folder is emptied first. Nothing else is ever deleted."""
+    """Begin the run anew: delete what it made in its folder first; refused where the folder holds anything else."""
     output_path: str = option("", path="path")
     """Where the shards go; default: tfrecords in the run's folder."""
     path_metadata: str = option("", path="path")

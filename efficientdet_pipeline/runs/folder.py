@@ -1,11 +1,10 @@
 """The places in a run's folder."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.errors import MissingError
 
 
 @dataclass(frozen=True)
@@ -131,23 +130,3 @@ def _folder_at(path: Path, options: Any) -> RunFolder:
         records_path=Path(getattr(options, "output_path", "") or path / "tfrecords"),
         metadata_folder=Path(getattr(options, "path_metadata", "") or path),
     )
-
-
-def empty_folder(folder: RunFolder) -> None:
-    """Empties a run's folder, which the caller has locked.
-
-    Raises:
-      OptionsError: it is no run's folder; nothing else is ever emptied.
-    """
-    content = [path for path in folder.path.iterdir() if path.name != ".lock"]
-    if content and not folder.args.exists():
-        raise OptionsError(
-            f"overwrite empties a run's folder, which holds args.yaml. Received {folder.path}, which holds "
-            f"{content[0].name} and no args.yaml; choose another folder, or empty it by hand.",
-            option="overwrite",
-        )
-    for path in content:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()

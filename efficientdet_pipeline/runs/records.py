@@ -36,6 +36,6 @@ def read_json(path: Path) -> dict[str, Any]:
     """Returns a JSON file's object; an empty one where there is no such file, or it was cut short."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

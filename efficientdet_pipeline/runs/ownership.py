@@ -1,0 +1,196 @@
+"""Which files in a run's folder this program wrote; only those are ever replaced or deleted."""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.runs.folder import RunFolder
+from efficientdet_pipeline.runs.lock import locked
+from efficientdet_pipeline.runs.records import read_json
+from tfrmod import atomic
+from tfrmod.split import SPLITS
+
+MARKER = ".efficientdet-run"
+"""File that makes a folder a run's: it was written where no file had a run's name yet."""
+
+_SHOWN = 5
+_CHECKPOINT_FILES = r"(?:model\.weights\.h5|hparams_config\.yaml|state\.npz|checkpoint\.json)"
+_SHARD_FILES = rf"(?:(?:{'|'.join(SPLITS)})(?:-\d{{5}}-of-\d{{5}}\.tfrecord|\.txt)|manifest\.json|problems\.jsonl)"
+_EXPORT_FILES = r"(?:saved_model/.*|[^/]*_frozen\.pb|label_map\.yaml|hparams_config\.yaml)"
+_SYSTEM_FILES = {".ds_store", "thumbs.db", "desktop.ini"}
+_NAMES = (
+    r"args\.yaml|metadata\.json|log\.txt|results\.(?:csv|png)|incidents\.jsonl|bad_steps\.json|doctor\.png",
+    rf"metrics(?:_[^/]*)?\.json|\.lock|{re.escape(MARKER)}|\.(?:tfrecords|export)\.lock",
+    rf"checkpoints/(?:last|best)(?:\.previous\d*)?(?:\.damaged\d*)?/{_CHECKPOINT_FILES}",
+    rf"checkpoints/\.(?:last|best)\.(?:new|old)/{_CHECKPOINT_FILES}",
+    r"tensorboard/(?:[^/]*/)*[^/]*tfevents[^/]*|tensorboard/plugins/profile/.*",
+    r"pictures/validation\.png",
+    rf"export/{_EXPORT_FILES}|\.export\.previous/{_EXPORT_FILES}|export/\.export[^/]*(?:/.*)?",
+    rf"tfrecords/(?:{_SHARD_FILES}|hparams_config\.yaml|\.placing\.json|\.conversion/.*|beam/.*)",
+    r"cache(?:-\d+)?/(?:photos-[0-9a-f]{12}\.raw|\.photos-[0-9a-f]{12}\.raw\.partial)",
+    r"(?:[^/]*/)*\.[^/]*\.partial-(?:\d+|\d+-[0-9a-f]{8}|[0-9a-f]{8})(?:/.*)?",
+)
+_OWN = re.compile("|".join(_NAMES))
+_OWN_FOLDERS = re.compile(r"checkpoints|tensorboard|pictures|\.export\.previous|export|tfrecords|cache(?:-\d+)?")
+_FROM_OUR_LOG = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z] ")
+
+
+def is_run(folder: Path) -> bool:
+    """Returns whether a run of this program was begun in a folder.
+
+    Runs from before the marker are known by an args.yaml with our options and,
+    because other trainers write a file of that name too, a second file of ours.
+    """
+    if isinstance(read_json(folder / MARKER).get("id"), str):
+        return True
+    options = _first_lines(folder / "args.yaml")
+    if not all(re.search(rf"(?m)^{name}:", options) for name in ("mode", "workspace", "run_name", "model_dir")):
+        return False
+    return _is_metadata(folder / "metadata.json") or _FROM_OUR_LOG.match(_first_lines(folder / "log.txt")) is not None
+
+
+@contextlib.contextmanager
+def held(folder: RunFolder, *, overwrite: bool) -> Iterator[None]:
+    """Holds a run's folder for this process, marked as a run's; with `overwrite` emptied first.
+
+    Raises:
+      OptionsError: the folder holds what this program did not write, or another
+        process holds it.
+    """
+    if overwrite:
+        _check_emptiable(folder.path)
+    else:
+        _check_claimable(folder.path, folder.metadata)
+    # Even the lock's file is not written into a folder that is refused.
+    with locked(folder.path):
+        if overwrite:
+            empty_folder(folder.path)
+            _check_claimable(folder.path, folder.metadata)
+        _claim(folder.path)
+        yield
+
+
+def _check_claimable(folder: Path, metadata: Path) -> None:
+    """Makes sure that a run may be begun or continued in a folder.
+
+    Args:
+      folder: of the run.
+      metadata: its metadata.json, which an option may have put elsewhere.
+
+    Raises:
+      OptionsError: it holds files of a run's names that no run of ours wrote.
+    """
+    if metadata.parent != folder and metadata.exists() and not _is_metadata(metadata):
+        raise OptionsError(
+            f"path_metadata must be a folder without a metadata.json of another program. Received {metadata.parent}, "
+            "which has one; choose another folder.",
+            option="path_metadata",
+        )
+    if not folder.is_dir() or is_run(folder):
+        return
+    found = sorted(path.name for path in folder.iterdir() if _is_of_run(path) and not _is_free_lock(path))
+    if found:
+        raise OptionsError(
+            f"A run replaces the files in its folder, so it needs one that is new, empty, or its own. Received "
+            f"{folder}, which holds {_few(found)} from another program; choose another --run_name or --model_dir."
+        )
+
+
+def _claim(folder: Path) -> None:
+    """Marks a folder, which the caller has locked, as a run's, and clears away what killed processes left in it."""
+    if not is_run(folder):
+        atomic.write_file(folder / MARKER, json.dumps({"id": secrets.token_hex(8)}) + "\n")
+    for parent in (folder, *(path for path in folder.iterdir() if _OWN_FOLDERS.fullmatch(path.name) and path.is_dir())):
+        atomic.remove_partial_of_dead(parent)
+
+
+def empty_folder(folder: Path) -> None:
+    """Deletes what a run made in its folder, which the caller has locked.
+
+    Raises:
+      OptionsError: see `_check_emptiable`; then nothing is deleted.
+    """
+    _check_emptiable(folder)
+    # The marker goes last: what a kill leaves is still known as a run's.
+    for path in sorted(_content(folder), key=lambda path: path.name == MARKER):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _check_emptiable(folder: Path) -> None:
+    """Makes sure that a run's folder may be emptied.
+
+    Raises:
+      OptionsError: it is no run's folder, or it holds anything that no run makes.
+    """
+    content = _content(folder)
+    if content and not is_run(folder):
+        raise OptionsError(
+            f"overwrite deletes a run of this program. Received {folder}, where none was begun, and which holds "
+            f"{_few(sorted(path.name for path in content))}; choose another --run_name or --model_dir.",
+            option="overwrite",
+        )
+    foreign = sorted(_foreign(folder))
+    if foreign:
+        raise OptionsError(
+            f"overwrite deletes only what a run made. {folder} also holds {_few(foreign)}, which no run makes; move "
+            f"{'it' if len(foreign) == 1 else 'them'} elsewhere, or choose another --run_name or --model_dir.",
+            option="overwrite",
+        )
+
+
+def _content(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name != ".lock"] if folder.is_dir() else []
+
+
+def _foreign(folder: Path) -> Iterator[str]:
+    """Yields the paths within a run's folder that no run makes; links are looked at, not followed."""
+    for parent, folders, files in os.walk(folder):
+        inner = Path(parent).relative_to(folder)
+        for name in folders:
+            path = inner / name
+            is_known = _OWN_FOLDERS.fullmatch(path.parts[0]) or _OWN.fullmatch(f"{path.as_posix()}/x")
+            if (len(path.parts) == 1 and not is_known) or (len(path.parts) > 1 and (folder / path).is_symlink()):
+                yield f"{path.as_posix()}/"
+        folders[:] = [name for name in folders if not (inner == Path() and _is_unknown(name))]
+        for name in files:
+            if name.lower() not in _SYSTEM_FILES and not _OWN.fullmatch((inner / name).as_posix()):
+                yield (inner / name).as_posix()
+
+
+def _is_metadata(path: Path) -> bool:
+    names = read_json(path).keys()
+    return {"mode", "date"} <= names or bool({"shaping", "validation_shards"} & names)
+
+
+def _is_unknown(name: str) -> bool:
+    return not (_OWN_FOLDERS.fullmatch(name) or _OWN.fullmatch(f"{name}/x"))
+
+
+def _is_of_run(path: Path) -> bool:
+    return bool(_OWN.fullmatch(path.name) or _OWN_FOLDERS.fullmatch(path.name))
+
+
+def _is_free_lock(path: Path) -> bool:
+    """Returns whether this is the lock that a process writes before anything else: a number, or nothing yet."""
+    return path.name == ".lock" and re.fullmatch(r"\d*", _first_lines(path)) is not None
+
+
+def _first_lines(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(1 << 20).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
