@@ -1,7 +1,6 @@
 """--mode=dataset with the flags of google/automl's converters: one set, to shards of one prefix."""
 
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from efficientdet_pipeline.commands import dataset
 from efficientdet_pipeline.commands.engine import engine
 from efficientdet_pipeline.commands.photos import find_photos, progress_bar
 from efficientdet_pipeline.console import suggest
-from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.options.reader import Sources
 from tfrmod import gathering, prefixed
 
@@ -74,16 +73,7 @@ def _label_map(options: Any) -> dict[int, str] | None:
     if not path:
         is_challenge = bool(options.year) and not options.label_map
         return dict(enumerate(gathering.VOC_CLASSES, start=1)) if is_challenge else None
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {int(class_id): str(name) for name, class_id in content.items() if int(class_id) >= 1}
-    except FileNotFoundError:
-        raise MissingError(f"label_map_json_path names a file that is not there: {path!r}. Check it.") from None
-    except (ValueError, AttributeError, TypeError) as error:
-        raise OptionsError(
-            f"label_map_json_path must be a JSON file {{class name: id}}. Received {path!r}: {error}.",
-            option="label_map_json_path",
-        ) from None
+    return read_label_map(path, source="--label_map_json_path")
 
 
 def _warn(options: Any, read: Sources) -> None:

@@ -8,9 +8,9 @@ from absl import logging
 from efficientdet_pipeline.commands import metadata
 from efficientdet_pipeline.commands.announcement import announce, sources_of
 from efficientdet_pipeline.commands.engine import engine
-from efficientdet_pipeline.commands.labels import read_label_map
 from efficientdet_pipeline.commands.photos import data_identity, find_photos, photos_taken, progress_bar
 from efficientdet_pipeline.console import log_to_file, suggest
+from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs.folder import run_folder
@@ -20,7 +20,7 @@ from tfrmod import convert, manifest
 from tfrmod.checks import CODES
 from tfrmod.errors import DatasetError
 
-__all__ = ["conversion_options", "make_shards", "read_label_map", "run", "tell"]
+__all__ = ["conversion_options", "make_shards", "run", "tell"]
 
 FILES_NAMED = 5
 CLASSES_NAMED = 20
@@ -85,7 +85,8 @@ def conversion_options(
     """
     try:
         return convert.ConvertOptions(
-            label_map=read_label_map(options.label_map) or label_map,
+            label_map=read_label_map(options.label_map, source="--label_map")
+            or read_label_map(label_map, source="label_map of --hparams"),
             **photos_taken(options),
             num_shards=options.num_shards,
             strict=options.strict,

@@ -8,8 +8,8 @@ import efficientdet
 from absl import logging
 
 from efficientdet_pipeline.commands import photos
-from efficientdet_pipeline.commands.labels import read_label_map
 from efficientdet_pipeline.console import silent_native_log, suggest
+from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.doctor import examination, gathering, mending, report
 from efficientdet_pipeline.doctor.anchors import AnchorGrid
 from efficientdet_pipeline.doctor.facts import Facts, Plan
@@ -73,8 +73,8 @@ def _next_look(options: Any) -> list[str]:
 
 
 def _label_map(options: Any, hparams: Any) -> dict[int, str]:
-    given = read_label_map(options.label_map) or hparams.label_map
-    return dict((read_label_map(given) if isinstance(given, str) else given) or {})
+    given = read_label_map(options.label_map, source="--label_map")
+    return given or read_label_map(hparams.label_map, source="label_map of --hparams") or {}
 
 
 def _plan(options: Any, hparams: Any, label_map: dict[int, str]) -> Plan:
@@ -107,10 +107,9 @@ def _facts(options: Any, label_map: dict[int, str], staging: Path, workers: Work
 
 def _conversion(options: Any, label_map: dict[int, str]) -> ConvertOptions:
     """Returns the conversion that a training with these options would make."""
-    is_sound = bool(label_map) and min(label_map) >= 1  # One that is not is a finding, not the end.
     try:
         return ConvertOptions(
-            label_map=label_map if is_sound else None,
+            label_map=label_map or None,
             **photos.photos_taken(options),
         )
     except ValueError as error:

@@ -7,8 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from efficientdet_pipeline.commands.labels import read_label_aliases
 from efficientdet_pipeline.console import is_terminal
+from efficientdet_pipeline.data.label_map import read_label_aliases
 from efficientdet_pipeline.errors import MissingError
 from tfrmod import archive, download
 from tfrmod.errors import DatasetError

@@ -9,6 +9,7 @@ from typing import Any
 from absl import logging
 
 from efficientdet_pipeline.commands import dataset, metadata, photos
+from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import RunFolder
@@ -115,9 +116,4 @@ def _counts(pattern: str) -> manifest.ShardCounts:
 
 def named_classes(label_map: Any) -> dict[int, str]:
     """Returns the label map of --hparams as {id: name}; automl names three by a word."""
-    if not label_map:
-        return {}
-    if isinstance(label_map, str):
-        named = dataset.read_label_map(label_map)
-        return named or {}
-    return {int(class_id): str(name) for class_id, name in label_map.items()}
+    return read_label_map(label_map, source="label_map of --hparams") or {}

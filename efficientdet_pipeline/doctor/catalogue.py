@@ -79,13 +79,6 @@ _CLASSES = {
         "Ids start at 1; below, a box is padding and is passed over without a word.",
         "Write the records anew with ids from 1",
     ),
-    "label_map_zero": Kind(
-        _ERROR,
-        10,
-        "a class with an id below 1 in the label map",
-        "Ids start at 1: 0 is the background, and a map that starts there names every class by its neighbour.",
-        "Number the classes of --label_map from 1",
-    ),
     "label_beyond": Kind(
         _ERROR,
         10,

@@ -134,14 +134,10 @@ def _numbers(facts: Facts, plan: Plan) -> list[Finding | None]:
 
 
 def _named_in_vain(facts: Facts, plan: Plan) -> list[Finding | None]:
-    below = sorted(class_id for class_id in plan.label_map if class_id < 1)
     counts = facts.boxes_per_class()
     known = set(counts) | {facts.class_ids.get(class_id) for class_id in facts.class_ids}
     unused = [] if facts.is_sample else [name for name in plan.label_map.values() if name not in known]
     return [
-        found(
-            "label_map_zero", count=len(below), detail=f"Received {_few(f'{i}: {plan.label_map[i]}' for i in below)}."
-        ),
         found("label_unused", count=len(unused), of=len(plan.label_map), detail=f"{_few(unused)}.", classes=unused),
     ]
 

@@ -25,7 +25,7 @@ class ConverterFlags(GeneralOptions):
     annotations_dir: str = option("Annotations", path="path")
     """VOC, with set or year: folder of the XML files."""
     label_map_json_path: str = option("", path="path")
-    """VOC, with set or year: JSON file {class name: id}; ids below 1 are left out."""
+    """VOC, with set or year: JSON file {class name: id}, ids from 1; the background may have the id 0."""
     image_dir: str = option("", path="path")
     """COCO: folder of the photos."""
     object_annotations_file: str = option("", path="path")

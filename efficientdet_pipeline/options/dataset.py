@@ -24,8 +24,8 @@ class PhotoOptions(SeedOptions):
     source_format: str = option("", choices=SOURCE_FORMATS, shapes=True)
     """The format of the annotations; default: found by looking."""
     label_map: str = option("", shapes=True, path="path")
-    """YAML file {id: name}, text file of one name a line, or names separated by commas; default: the data set's own
-    ids, or all names found, sorted."""
+    """YAML or JSON file {id: name}, TensorFlow .pbtxt, text file of one name a line, names separated by commas, or
+    coco, voc, waymo; default: the data set's own ids, or all names found, sorted."""
     label_aliases: str = option("", shapes=True, path="path")
     """Other spellings of classes, variant=name separated by commas (`redcell=RBC,rbc=RBC`), or a YAML file of them."""
     train_set: str = option("", shapes=True)

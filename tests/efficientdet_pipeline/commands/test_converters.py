@@ -133,6 +133,6 @@ def test_what_cannot_be_meant_ends_with_a_sentence(
 
 
 def test_a_label_map_that_is_none(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("map.json").write_text('["dog"]')
+    Path("map.json").write_text('{"dog": 0}')
     assert dataset(f"--data_dir={kit}", "--set=val", "--label_map_json_path=map.json", "--output_path=out/p") == 2
-    assert "label_map_json_path must be a JSON file {class name: id}" in capsys.readouterr().err
+    assert "label_map_json_path must be a label map" in capsys.readouterr().err

@@ -86,9 +86,17 @@ def test_warnings_end_with_3(voc: Callable[..., Path], capsys: pytest.CaptureFix
 
 
 def test_errors_end_with_65(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = voc()
+    for path in folder.glob("*.xml"):
+        path.write_text("<annotation/>")
+    assert doctor(f"--url_dataset={folder}") == 65
+    assert " 1. error: 1 × a training split without any box" in capsys.readouterr().out
+
+
+def test_a_label_map_from_0_is_an_option_to_mend(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     Path("map.yaml").write_text("0: cat\n1: dog\n")
-    assert doctor(f"--url_dataset={voc()}", "--label_map=map.yaml") == 65
-    assert " 1. error: 1 × a class with an id below 1 in the label map" in capsys.readouterr().out
+    assert doctor(f"--url_dataset={voc()}", "--label_map=map.yaml") == 2
+    assert "it gives 'cat' the id 0, which is the background's; count the classes from 1" in capsys.readouterr().err
 
 
 def test_json_is_all_that_is_printed(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientdet_pipeline.commands.labels import read_label_map
+from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.doctor import gathering, mending
 from efficientdet_pipeline.errors import OptionsError
 from tfrmod.convert_options import ConvertOptions
@@ -149,7 +149,7 @@ def test_the_ids_of_classes_are_kept(look: Callable[[Path], gathering.Facts], tm
     }
     (folder / "instances.json").write_text(json.dumps(content))
     mending.write_mended(look(folder), tmp_path / "mended")
-    assert read_label_map(str(tmp_path / "mended" / mending.LABEL_MAP)) == {3: "café", 90: "toothbrush"}
+    assert read_label_map(str(tmp_path / "mended" / mending.LABEL_MAP), source="") == {3: "café", 90: "toothbrush"}
     assert len(look(tmp_path / "mended").photos) == 4
 
 
