@@ -14,11 +14,12 @@ from pathlib import Path
 from tfrmod import atomic
 from tfrmod.content import described
 from tfrmod.errors import DatasetError
+from tfrmod.extraction import MARKER as MARKER
+from tfrmod.extraction import marked_fingerprint, refuse_edited, write_marker
 from tfrmod.junk import is_junk
 from tfrmod.lock import waiting_lock
 from tfrmod.zip_members import ArchiveLimits, Member, checked_members, refused
 
-MARKER = ".extracted.json"
 _CHUNK_BYTES = 1 << 20
 _TEXTS = (".xml", ".txt", ".json", ".csv", ".yaml", ".yml")
 
@@ -46,7 +47,7 @@ def extract(
 
     Args:
       zip_path: a zip file.
-      destination: a folder that is not there yet, is empty, or was made by this function.
+      destination: a folder that is not there yet, is empty, or was made by this function and not edited since.
       limits: see there.
       on_progress: called with bytes done and bytes in all.
 
@@ -55,23 +56,19 @@ def extract(
       OSError: the disk is full or may not be written.
     """
     fingerprint = zip_fingerprint(zip_path)
-    if _marked_fingerprint(destination) == fingerprint:
+    if marked_fingerprint(destination) == fingerprint:
         return destination
     with waiting_lock(destination), _opened(zip_path) as archive, atomic.staging_folder(destination) as staging:
-        if _marked_fingerprint(destination) == fingerprint:
+        if marked_fingerprint(destination) == fingerprint:
             return destination  # Another run did it meanwhile.
-        if destination.exists() and not _is_replaceable(destination):
-            raise DatasetError(
-                f"{destination} is where {zip_path} was to be unpacked, but it holds files that did not come from "
-                "there. Move them away, or name another folder."
-            )
+        _check_replaceable(destination, zip_path)
         members = checked_members(archive, limits or ArchiveLimits(), folds_case=_folds_case(staging))
         _need_space(staging, sum(member.info.file_size for member in members))
         whole = staging / "whole"
         whole.mkdir()
         _unpack(archive, members, whole, on_progress)
         _sync_all()
-        atomic.write_file(whole / MARKER, json.dumps({"fingerprint": fingerprint, "files": len(members)}) + "\n")
+        write_marker(whole, fingerprint)
         if destination.exists():
             destination.rename(staging / "replaced")
         whole.rename(destination)
@@ -131,15 +128,23 @@ def _opened(path: Path) -> zipfile.ZipFile:
         raise kind(f"{path} must be a zip archive; it is {found}. Fetch or pack it again.") from error
 
 
-def _marked_fingerprint(folder: Path) -> str | None:
-    try:
-        return str(json.loads((folder / MARKER).read_text(encoding="utf-8"))["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _check_replaceable(destination: Path, zip_path: Path) -> None:
+    """Makes sure that nothing but an unedited extraction is replaced.
 
-
-def _is_replaceable(destination: Path) -> bool:
-    return _marked_fingerprint(destination) is not None or (destination.is_dir() and not any(destination.iterdir()))
+    Raises:
+      DatasetError: the destination holds other files, or was edited since.
+    """
+    if marked_fingerprint(destination) is not None:
+        refuse_edited(
+            destination,
+            f"Unpacking {zip_path}, which is another archive, would replace that. Name another folder for it, or use "
+            "this folder by itself as the data set.",
+        )
+    elif destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
+        raise DatasetError(
+            f"{destination} is where {zip_path} was to be unpacked, but it holds files that did not come from "
+            "there. Move them away, or name another folder."
+        )
 
 
 def _need_space(folder: Path, num_bytes: int) -> None:

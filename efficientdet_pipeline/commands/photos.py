@@ -10,7 +10,7 @@ from tqdm import tqdm
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.label_map import read_label_aliases
 from efficientdet_pipeline.errors import MissingError
-from tfrmod import archive, download
+from tfrmod import archive, download, extraction
 from tfrmod.errors import DatasetError
 from tfrmod.urls import redact_url
 
@@ -21,6 +21,13 @@ DEMO = "demo"
 def data_identity(options: Any) -> str:
     """Returns what tells these photos from others, as hex digits: a zip's or folder's contents, or an address."""
     place = options.url_dataset or options.data_dir
+    if options.url_dataset and options.data_dir and extraction.marked_fingerprint(Path(options.data_dir)) is not None:
+        # The shards are made of what the archive holds: edits would be left out, or replaced by a newer archive.
+        extraction.refuse_edited(
+            Path(options.data_dir),
+            f"To use it as it is now, give --data_dir={options.data_dir} without --url_dataset; to unpack the archive, "
+            "name another --data_dir.",
+        )
     if place == DEMO:
         return hashlib.sha256(DEMO.encode()).hexdigest()
     if is_address(place):

@@ -1,3 +1,4 @@
+import json
 import os
 import stat
 import struct
@@ -55,6 +56,42 @@ def test_another_archive_replaces_an_extraction_and_nothing_else(tmp_path: Path)
     with pytest.raises(DatasetError, match="did not come from there"):
         extract(tmp_path / "a.zip", tmp_path / "mine")
     assert everything_in(tmp_path / "mine") == {"precious"}
+
+
+@pytest.mark.parametrize("edit", ["change", "same length", "add", "hidden", "remove", "link"])
+def test_an_extraction_that_was_edited_is_not_replaced(tmp_path: Path, edit: str) -> None:
+    out = extract(packed(tmp_path / "a.zip", {"d/a.xml": b"red", "b.jpg": b"x"}), tmp_path / "out")
+    extract(packed(tmp_path / "b.zip", {"d/a.xml": b"yy"}), out)  # Not edited: it may be replaced.
+    if edit in {"change", "same length"}:
+        (out / "d/a.xml").write_bytes(b"crimson" if edit == "change" else b"zz")
+    elif edit == "remove":
+        (out / "d/a.xml").unlink()
+    elif edit == "link":
+        (out / "d/link").symlink_to(tmp_path)
+    else:
+        (out / "d" / (".notes" if edit == "hidden" else "notes.txt")).write_text("mine")
+    before = everything_in(out)
+    with pytest.raises(DatasetError, match=r"edited since: d/.*another archive, would replace that\. Name"):
+        extract(tmp_path / "a.zip", out)
+    assert everything_in(out) == before
+    assert sorted(os.listdir(tmp_path)) == ["a.zip", "b.zip", "out"]
+
+
+def test_an_extraction_of_an_earlier_version_is_not_replaced(tmp_path: Path) -> None:
+    out = extract(packed(tmp_path / "a.zip", {"a.xml": b"red"}), tmp_path / "out")
+    marker = json.loads((out / archive.MARKER).read_text())
+    (out / archive.MARKER).write_text(json.dumps({"fingerprint": marker["fingerprint"], "files": 1}))
+    assert extract(tmp_path / "a.zip", out) == out
+    with pytest.raises(DatasetError, match="by an earlier version, which did not note its files"):
+        extract(packed(tmp_path / "b.zip", {"a.xml": b"blue"}), out)
+
+
+def test_what_systems_add_to_an_extraction_is_no_edit(tmp_path: Path) -> None:
+    out = extract(packed(tmp_path / "a.zip", {"a.xml": b"red"}), tmp_path / "out")
+    (out / ".DS_Store").touch()
+    (out / "._a.xml").touch()
+    extract(packed(tmp_path / "b.zip", {"a.xml": b"blue"}), out)
+    assert (out / "a.xml").read_bytes() == b"blue"
 
 
 @pytest.mark.parametrize(

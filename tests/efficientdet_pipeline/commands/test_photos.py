@@ -78,3 +78,22 @@ def test_a_tar_ends_with_a_sentence(tmp_path: Path, mode: str) -> None:
         archive.addfile(tarfile.TarInfo("a.xml"))
     with pytest.raises(DatasetError, match=r"must be a zip archive; it is a (tar|gzip) archive.*pack it again\.$"):
         find_photos(options(tmp_path / "photos.tar", cache_dir=str(tmp_path / "cache")))
+
+
+@pytest.mark.parametrize("edit", ["change", "add", "remove", "same length"])
+def test_a_data_dir_that_was_edited_is_refused_until_it_is_named_alone(tmp_path: Path, edit: str) -> None:
+    zip_path, folder = write_zip(tmp_path / "a.zip", "one"), tmp_path / "data"
+    given = options(zip_path, data_dir=str(folder))
+    data_identity(given)
+    find_photos(given)
+    data_identity(given)
+    changed = folder / ("mine.xml" if edit == "add" else "a.xml")
+    if edit == "remove":
+        changed.unlink()
+    else:
+        changed.write_text("two" if edit == "same length" else "corrected")
+    with pytest.raises(DatasetError, match=rf"edited since: {changed.name}\. To use it as it is now, give --data_dir="):
+        data_identity(given)
+    alone = ConvertOptions(mode="dataset", data_dir=str(folder))
+    assert data_identity(alone)
+    assert find_photos(alone) == folder
