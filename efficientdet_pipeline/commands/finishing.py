@@ -19,12 +19,14 @@ from efficientdet_pipeline.data.batches import boxes_in_pixels
 from efficientdet_pipeline.data.order import all_records
 from efficientdet_pipeline.data.records import decode_photo, parse_record
 from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.evaluation import format_table, write_metrics
+from efficientdet_pipeline.evaluation import format_line, format_table, write_metrics
 from efficientdet_pipeline.inference.detected import per_image
 from efficientdet_pipeline.inference.images import write_image
 from efficientdet_pipeline.inference.pictures import contact_sheet, draw_comparison
+from efficientdet_pipeline.options.infer import MIN_SCORE
 from efficientdet_pipeline.runs.folder import RunFolder
 from efficientdet_pipeline.training import checkpoints
+from efficientdet_pipeline.training.progress import duration
 
 PHOTOS_DRAWN = 8
 
@@ -61,6 +63,8 @@ def finish(options: Any, folder: RunFolder, network: Network, detector: keras.Mo
         ("saved model", exported.saved_model),
         ("frozen graph", exported.frozen_graph),
     )
+    seconds = sum(float(row.get("seconds") or 0) for row in _rows(folder))
+    logging.info("\n%s, %s of training, %s", format_line(marker["metrics"]), duration(seconds), folder.path)
     _say_next(exported.saved_model)
 
 
@@ -93,17 +97,21 @@ def compared(network: Network, scorer: Scorer, *, count: int) -> list[np.ndarray
         image, scale = fit_to_canvas(photo, network.config)
         found = per_image(scorer.detect(image[None], scale[None], np.array([photo.shape[:2]], np.int32)))[0]
         truth = (boxes_in_pixels(record, photo).numpy(), record.class_ids.numpy())
-        drawn.append(draw_comparison(np.asarray(photo), truth, found, label_map=network.label_map, min_score=0.3))
+        drawn.append(draw_comparison(np.asarray(photo), truth, found, label_map=network.label_map, min_score=MIN_SCORE))
     return drawn
 
 
 def _last_row(folder: RunFolder) -> dict[str, Any]:
     """Returns the numbers of the last epoch, as results.csv has them."""
-    with open(folder.results, encoding="utf-8", newline="") as file:
-        row = list(csv.DictReader(file))[-1]
+    row = _rows(folder)[-1]
     return {
         name: json.loads(value) for name, value in row.items() if value and (name.startswith("A") or name == "epoch")
     }
+
+
+def _rows(folder: RunFolder) -> list[dict[str, str]]:
+    with open(folder.results, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _say_where(*places: tuple[str, Path]) -> None:

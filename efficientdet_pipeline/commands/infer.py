@@ -9,14 +9,23 @@ from tqdm import tqdm
 from efficientdet_pipeline.commands.network import read_network, trained_weights
 from efficientdet_pipeline.commands.shards import named_classes
 from efficientdet_pipeline.console import is_terminal
-from efficientdet_pipeline.errors import DataError, MissingError
-from efficientdet_pipeline.inference.detected import ImageDetections, image_record, per_image, write_detections_json
+from efficientdet_pipeline.errors import DataError, MissingError, OptionsError
+from efficientdet_pipeline.inference.detected import (
+    ImageDetections,
+    class_name,
+    image_record,
+    nothing_above,
+    per_image,
+    write_coco_results,
+    write_detections_json,
+)
 from efficientdet_pipeline.inference.draw import draw_detections
 from efficientdet_pipeline.inference.images import find_images, output_paths, read_image, write_image
 from efficientdet_pipeline.inference.runners import Runner, label_map_beside, load_runner
 from efficientdet_pipeline.options.reader import Sources
 
 DETECTIONS = "detections.json"
+COCO_RESULTS = "detections_coco.json"
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
@@ -26,7 +35,8 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     paths = output_paths(images, folder)
     runner, label_map = _runner(options, hparams)
     folder.mkdir(parents=True, exist_ok=True)
-    found, faults = [], []
+    classes = _class_ids(options.classes, label_map)
+    found, faults, num_empty = [], [], 0
     for image, path in zip(tqdm(images, unit="photo", leave=False, disable=not is_terminal()), paths, strict=True):
         try:
             photo = read_image(image)
@@ -38,14 +48,27 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             faults.append(image)
             continue
         detected = per_image(runner.detect(photo[None]))[0]
+        if classes:
+            detected = detected.of_classes(classes)
         found.append(image_record(image, photo.shape[:2], detected, label_map))
-        drawn = _best(detected.above(options.min_score_thresh), options.max_boxes_to_draw)
+        above = detected.above(options.min_score_thresh)
+        drawn = _best(above, options.max_boxes_to_draw)
         write_image(
             path, draw_detections(photo, drawn.boxes, drawn.class_ids, drawn.scores, label_map=label_map, min_score=0.0)
         )
-        logging.info("%s: %s", path, _summary(drawn, label_map))
+        nothing = nothing_above(detected, options.min_score_thresh, label_map)
+        logging.info("%s: %s", path, _summary(above, label_map) or nothing)
+        num_empty += not len(above.scores)
     write_detections_json(folder / DETECTIONS, found)
-    logging.info("%d photos drawn; every detection is in %s", len(found), folder / DETECTIONS)
+    write_coco_results(folder / COCO_RESULTS, found)
+    if num_empty:
+        logging.info("A lower --min_score_thresh draws more: nothing was drawn on %d images.", num_empty)
+    logging.info(
+        "%d images drawn; every detection is in %s, and as COCO's result list in %s",
+        len(found),
+        folder / DETECTIONS,
+        folder / COCO_RESULTS,
+    )
     if faults and not found:
         raise DataError(f"None of the {len(faults)} photos that {options.input_image!r} names could be read.")
 
@@ -71,4 +94,22 @@ def _summary(detected: ImageDetections, label_map: dict[int, str]) -> str:
     for class_id in detected.class_ids.tolist():
         name = label_map.get(class_id, str(class_id))
         counts[name] = counts.get(name, 0) + 1
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing found"
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _class_ids(given: str, label_map: dict[int, str]) -> set[int]:
+    """Returns the ids of the classes that are asked for by name or id; none where all are."""
+    by_name = {name: class_id for class_id, name in label_map.items()}
+    wanted = [word for word in map(str.strip, given.split(",")) if word]
+    known = {word: by_name.get(word, int(word) if word.isdecimal() else 0) for word in wanted}
+    unknown = [word for word, class_id in known.items() if class_id < 1 or (label_map and class_id not in label_map)]
+    names = [f"{class_id} {name}" for class_id, name in sorted(label_map.items())]
+    if unknown:
+        listed = f"{', '.join(names[:20])}{' …' if len(names) > 20 else ''}" or "ids from 1 on, for it has no names"
+        raise OptionsError(
+            f"classes must name classes of the detector. Received {unknown[0]!r}; known: {listed}.", option="classes"
+        )
+    if known:
+        shown = ", ".join(f"{class_id} {class_name(class_id, label_map)}" for class_id in sorted(known.values()))
+        logging.info("Detecting these classes only: %s", shown)
+    return set(known.values())

@@ -17,14 +17,13 @@ from efficientdet_pipeline.doctor.facts import Facts
 from efficientdet_pipeline.inference.detected import ImageDetections, per_image
 from efficientdet_pipeline.inference.images import write_image
 from efficientdet_pipeline.inference.pictures import contact_sheet, draw_comparison
+from efficientdet_pipeline.options.infer import MIN_SCORE
 from tfrmod.example import decode_example
 from tfrmod.pixels import decode_photo
 from tfrmod.shards import read_records
 
 BATCH = 8
 PHOTOS_DRAWN = 8
-LEAST_DRAWN = 0.3
-"""Score below which a detection is not drawn."""
 _DRAWN_CODES = ("truth_other_class", "found_without_truth")
 
 
@@ -70,7 +69,7 @@ def draw_suspects(
         found = ImageDetections(photo.detected, photo.scores, photo.detected_ids)
         truth = (photo.truth, photo.truth_ids)
         pixels = decode_photo(image.encoded)
-        sheets.append(draw_comparison(pixels, truth, found, label_map=network.label_map, min_score=LEAST_DRAWN))
+        sheets.append(draw_comparison(pixels, truth, found, label_map=network.label_map, min_score=MIN_SCORE))
         titles.append(image.filename)
     if sheets:
         path.parent.mkdir(parents=True, exist_ok=True)

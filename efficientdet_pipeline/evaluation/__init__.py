@@ -6,7 +6,7 @@
 """
 
 from efficientdet_pipeline.evaluation.coco import coco_metrics
-from efficientdet_pipeline.evaluation.report import format_table, write_metrics
+from efficientdet_pipeline.evaluation.report import format_line, format_table, write_metrics
 from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage, detected_images, read_truth
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "TruthImage",
     "coco_metrics",
     "detected_images",
+    "format_line",
     "format_table",
     "read_truth",
     "write_metrics",

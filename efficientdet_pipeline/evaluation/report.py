@@ -51,5 +51,14 @@ def format_table(metrics: Mapping[str, Any]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def format_line(metrics: Mapping[str, Any]) -> str:
+    """Returns the two numbers that runs are compared by.
+
+    >>> format_line(metrics)
+    'AP 0.279, AP50 0.562'
+    """
+    return ", ".join(f"{name} {_number(metrics[name]).strip()}" for name in ("AP", "AP50"))
+
+
 def _number(value: float) -> str:
     return f"{value:5.3f}" if value >= 0 else f"{'-':>5}"

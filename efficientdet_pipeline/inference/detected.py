@@ -1,7 +1,8 @@
 """What was seen in one image, and the file that says so of many."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,11 @@ class ImageDetections(NamedTuple):
     def above(self, min_score: float) -> "ImageDetections":
         """Returns those of at least this score."""
         keep = self.scores >= min_score
+        return ImageDetections(self.boxes[keep], self.scores[keep], self.class_ids[keep])
+
+    def of_classes(self, class_ids: Collection[int]) -> "ImageDetections":
+        """Returns those of these classes."""
+        keep = np.isin(self.class_ids, list(class_ids))
         return ImageDetections(self.boxes[keep], self.scores[keep], self.class_ids[keep])
 
 
@@ -71,6 +77,57 @@ def image_record(
 def class_name(class_id: int, label_map: Mapping[int, str]) -> str:
     """Returns the name of a class, or its id where it has none."""
     return str(label_map.get(class_id, class_id))
+
+
+def nothing_above(found: ImageDetections, min_score: float, label_map: Mapping[int, str]) -> str:
+    """Returns the score that no detection reaches and the best one below it, in words.
+
+    >>> nothing_above(found, 0.4, {1: "cat"})
+    'nothing found above 0.4 (best: cat 0.33)'
+    """
+    if not len(found.scores):
+        return "nothing found at any score"
+    best = int(np.argmax(found.scores))
+    name = class_name(int(found.class_ids[best]), label_map)
+    # Rounded down: 0.398 must not be told as 0.40, which the threshold lets pass.
+    return f"nothing found above {min_score:g} (best: {name} {np.floor(found.scores[best] * 100) / 100:.2f})"
+
+
+def coco_results(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns `image_record`s as COCO's result list, which pycocotools' `loadRes` reads.
+
+    `image_id` is the file's name without its suffix, a number where that is one
+    (000000397133.jpg → 397133); where two images share it, it is the path.
+    `bbox` is x, y, width, height in pixels of the image.
+    """
+    ids = [_image_id(str(record["image"])) for record in records]
+    shared = {each for each, count in Counter(ids).items() if count > 1}
+    return [
+        {
+            "image_id": str(record["image"]) if image_id in shared else image_id,
+            "file_name": str(record["image"]),
+            "category_id": each["class_id"],
+            "bbox": _xywh(each["box"]),
+            "score": each["score"],
+        }
+        for image_id, record in zip(ids, records, strict=True)
+        for each in record["detections"]
+    ]
+
+
+def _image_id(path: str) -> int | str:
+    stem = Path(path).stem
+    return int(stem) if stem.isascii() and stem.isdecimal() else stem
+
+
+def _xywh(box: Mapping[str, float]) -> list[float]:
+    x0, y0, x1, y1 = (box[side] for side in ("x0", "y0", "x1", "y1"))
+    return [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)]
+
+
+def write_coco_results(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the `coco_results` of `image_record`s, whole or not at all."""
+    atomic.write_file(Path(path), json.dumps(coco_results(records), indent=1, ensure_ascii=False) + "\n")
 
 
 def write_detections_json(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:

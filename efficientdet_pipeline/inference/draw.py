@@ -79,7 +79,7 @@ def draw_detections(
     scores: np.ndarray | None = None,
     *,
     label_map: Mapping[int, str],
-    min_score: float = 0.4,
+    min_score: float = 0.0,
 ) -> np.ndarray:
     """Returns a copy of the picture with its boxes and their names.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from efficientdet_pipeline.inference.detected import ImageDetections
+from efficientdet_pipeline.inference.detected import ImageDetections, nothing_above
 from efficientdet_pipeline.inference.draw import draw_detections, load_font
 
 PAPER = (255, 255, 255)
@@ -34,7 +34,7 @@ def draw_comparison(
     found: ImageDetections,
     *,
     label_map: Mapping[int, str],
-    min_score: float = 0.4,
+    min_score: float,
     longest_side: int = 480,
 ) -> np.ndarray:
     """Returns a picture twice, side by side: what is there, and what was found.
@@ -43,6 +43,7 @@ def draw_comparison(
       image: uint8 RGB (h, w, 3).
       truth: boxes (n, 4) and class ids (n,) that are really there, in pixels of `image`.
       found: the detections, in pixels of `image`.
+      min_score: what scores less is not drawn; where that is all, the title has the best score.
       longest_side: of each of the two, in pixels.
     """
     true_boxes, true_ids = truth
@@ -50,7 +51,9 @@ def draw_comparison(
     left = draw_detections(tile, tile_boxes, true_ids, label_map=label_map)
     _, tile_boxes = fit_tile(image, found.boxes, longest_side)
     right = draw_detections(tile, tile_boxes, found.class_ids, found.scores, label_map=label_map, min_score=min_score)
-    return contact_sheet([left, right], titles=["ground truth", "detections"], columns=2)
+    is_any = bool(np.any(found.scores >= min_score))
+    title = f"detections above {min_score:g}" if is_any else nothing_above(found, min_score, label_map)
+    return contact_sheet([left, right], titles=["ground truth", title], columns=2)
 
 
 def contact_sheet(

@@ -8,6 +8,9 @@ from efficientdet_pipeline.options.evaluate import CheckpointOptions
 from efficientdet_pipeline.options.network import NetworkOptions
 from efficientdet_pipeline.options.run import check
 
+MIN_SCORE = 0.4
+"""Smallest score that is drawn, here and in the pictures of a training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class InferOptions(CheckpointOptions, NetworkOptions):
@@ -16,11 +19,13 @@ class InferOptions(CheckpointOptions, NetworkOptions):
     input_image: str = option("", path="glob")
     """One photo, a glob, or a folder of photos."""
     output_image_dir: str = option("", path="path")
-    """Where the drawn photos and detections.json go."""
+    """Where the drawn photos, detections.json and detections_coco.json (COCO's result list) go."""
     saved_model_dir: str = option("", path="path")
     """A SavedModel folder or a frozen .pb, instead of a checkpoint."""
-    min_score_thresh: float = option(0.4)
+    min_score_thresh: float = option(MIN_SCORE)
     """Smallest score that is drawn; detections.json holds all."""
+    classes: str = option("")
+    """Names or ids of the classes to detect, comma-separated; default: all."""
     max_boxes_to_draw: int = option(100)
     """Most boxes drawn in a photo."""
 

@@ -38,6 +38,8 @@ def draw_curves(path: Path, curves: Curves) -> None:
     panels = {title: lines for title, lines in panels.items() if any(lines.values())}
     if not panels:
         return
+    epochs = [epoch for lines in panels.values() for points in lines.values() for epoch, _ in points]
+    first, last = min(epochs), max(epochs)
     rows = math.ceil(len(panels) / _COLUMNS)
     figure = Figure(figsize=(_INCHES[0] * _COLUMNS, _INCHES[1] * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -50,6 +52,8 @@ def draw_curves(path: Path, curves: Curves) -> None:
         axes.set_title(title, fontsize="medium", loc="left")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        # One range for all panels: an average precision measured once would otherwise stand on a range of its own.
+        axes.set_xlim(first - 0.5, last + 0.5)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         if len(lines) > 1:

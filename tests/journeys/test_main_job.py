@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -48,6 +49,8 @@ def test_says_what_it_does_and_what_is_next(trained: subprocess.CompletedProcess
     assert "url_dataset = photos.zip  (the command line)" in trained.stdout
     assert "train 15 photos" in trained.stdout
     assert "main.py --mode=infer" in trained.stdout
+    assert "Building the training graph" in trained.stdout
+    assert re.search(r"^AP \S+, AP50 \S+, .* of training, .*runs/small$", trained.stdout, re.MULTILINE)
     assert "Traceback" not in trained.stderr
 
 
@@ -128,11 +131,29 @@ def test_all_three_forms_detect_the_same(run: Run, folder: Path, home: Path) -> 
         done = run("--mode=infer", *options, f"--input_image={picture}", f"--output_image_dir=out_{name}")
         assert done.returncode == 0, done.stderr
         assert (home / f"out_{name}" / "photo.png").is_file()
+        assert re.search(r"photo\.png: nothing found above 0\.4 \(best: \w+ 0\.\d\d\)$", done.stdout, re.MULTILINE)
+        assert "A lower --min_score_thresh draws more" in done.stdout
+        results = json.loads((home / f"out_{name}" / "detections_coco.json").read_text())
+        assert {each["image_id"] for each in results} == {"photo"}
         (image,) = json.loads((home / f"out_{name}" / "detections.json").read_text())
         found[name] = [[*each["box"].values(), each["score"], each["class_id"]] for each in image["detections"]]
     assert found["checkpoint"]
     np.testing.assert_allclose(found["saved_model"], found["checkpoint"], atol=2e-3)
     np.testing.assert_allclose(found["frozen"], found["checkpoint"], atol=2e-3)
+
+
+def test_infer_detects_the_classes_that_are_asked_for(run: Run, folder: Path, home: Path) -> None:
+    picture = home / "photo.png"
+    _write_noise(picture)
+    common = (f"--saved_model_dir={folder}/export/saved_model", f"--input_image={picture}")
+    done = run("--mode=infer", *common, "--output_image_dir=out_classes", "--classes=star,1")
+    assert done.returncode == 0, done.stderr
+    assert "Detecting these classes only: 1 circle, 3 star" in done.stdout
+    (image,) = json.loads((home / "out_classes" / "detections.json").read_text())
+    assert {each["class_name"] for each in image["detections"]} == {"circle", "star"}
+    wrong = run("--mode=infer", *common, "--output_image_dir=out_wrong", "--classes=stars")
+    assert wrong.returncode == 2
+    assert "classes must name classes of the detector. Received 'stars'; known: 1 circle, 2 square" in wrong.stderr
 
 
 def test_freeze_model_exports_as_the_old_script_did(run: Run, folder: Path, home: Path) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from efficientdet_pipeline.inference import pictures
 from efficientdet_pipeline.inference.detected import ImageDetections
 from efficientdet_pipeline.inference.draw import class_color
 from efficientdet_pipeline.inference.pictures import contact_sheet, draw_comparison, fit_tile
@@ -33,8 +34,22 @@ def test_truth_stands_left_and_detections_right() -> None:
     image = np.zeros((60, 80, 3), np.uint8)
     truth = np.array([[10, 10, 50, 70]]), np.array([1])
     found = ImageDetections(np.array([[12, 12, 50, 70]]), np.array([0.9]), np.array([2]))
-    sheet = draw_comparison(image, truth, found, label_map={1: "cat", 2: "dog"}, longest_side=240)
+    sheet = draw_comparison(image, truth, found, label_map={1: "cat", 2: "dog"}, min_score=0.4, longest_side=240)
     left, right = np.array_split(sheet, 2, axis=1)
     for half, there, not_there in ((left, 1, 2), (right, 2, 1)):
         assert (half == class_color(there)).all(axis=-1).any()
         assert not (half == class_color(not_there)).all(axis=-1).any()
+
+
+def test_a_comparison_without_a_drawn_detection_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[list[str]] = []
+    real = pictures.contact_sheet
+    monkeypatch.setattr(
+        pictures, "contact_sheet", lambda *args, **named: titles.append(named["titles"]) or real(*args, **named)
+    )
+    boxes = np.array([[12, 12, 50, 70]])
+    for score in (0.33, 0.9):
+        found = ImageDetections(boxes, np.array([score]), np.array([2]))
+        truth = boxes, np.array([1])
+        draw_comparison(np.zeros((60, 80, 3), np.uint8), truth, found, label_map={2: "dog"}, min_score=0.4)
+    assert [right for _, right in titles] == ["nothing found above 0.4 (best: dog 0.33)", "detections above 0.4"]
