@@ -1,15 +1,12 @@
-"""The network of a run or a checkpoint: its description, and the weights it starts from."""
+"""The network of a run or a checkpoint: its description, and its trained weights."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import efficientdet
-import keras
 import yaml
-from absl import logging
 from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
@@ -76,22 +73,6 @@ def read_network(path: Path, options: Any, hparams: Any) -> Network:
 
     network = {key: value for key, value in content.items() if key in HPARAMS and HPARAMS[key].owner == "network"}
     return describe(described, {**network, **network_overrides(options, hparams)}, label_map)
-
-
-def load_pretrained(detector: keras.Model, options: Any, name: str, cache: Path) -> None:
-    """Puts pretrained weights into a fresh detector, as the options say, and tells what was loaded."""
-    place = options.hub_module_url or options.backbone_ckpt or options.pretrained_ckpt
-    if place == "none":
-        logging.info("Starting from random weights (--pretrained_ckpt=none).")
-        return
-    if place == "auto":
-        place = options.backbone_ref or name
-    exclude = options.var_exclude_expr or None
-    if options.backbone_ckpt:
-        # Everything but the backbone is left as it is, whatever the checkpoint holds.
-        exclude = f"(?!{re.escape(detector.config.backbone_name)}/)" + (f"|(?:{exclude})" if exclude else "")
-    report = efficientdet.load_checkpoint(detector, place, exclude=exclude, cache_dir=cache / "checkpoints")
-    logging.info("%s", report)
 
 
 def trained_weights(options: Any) -> tuple[Path, Path, RunFolder | None]:

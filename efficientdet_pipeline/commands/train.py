@@ -7,10 +7,11 @@ import efficientdet
 import keras
 from absl import logging
 
-from efficientdet_pipeline.commands import batch_size, checkup, finishing, keeping, loading, metadata, photos
+from efficientdet_pipeline.commands import batch_size, checkup, finishing, keeping, loading, metadata
 from efficientdet_pipeline.commands.beginning import Beginning, begin, finished_with
 from efficientdet_pipeline.commands.class_weights import class_weights
-from efficientdet_pipeline.commands.network import Network, describe, load_pretrained
+from efficientdet_pipeline.commands.network import Network, describe
+from efficientdet_pipeline.commands.pretrained import check_pretrained, load_pretrained
 from efficientdet_pipeline.commands.scoring import Scorer
 from efficientdet_pipeline.commands.shards import Shards, compare_validation, find_shards
 from efficientdet_pipeline.commands.variation import variation
@@ -39,6 +40,8 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             company.ready()
             finishing.say_finished(run_.folder, options)
             return
+        if company.is_chief and not run_.begun:
+            check_pretrained(options, run_.model_name)
         shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
         network = describe(
             run_.model_name,
@@ -94,7 +97,9 @@ def _train(
     with devices.set_up(options).scope():
         detector = efficientdet.build_model(config)
         if not run_.begun:
-            load_pretrained(detector, options, run_.model_name, photos.cache_folder(options.cache_dir))
+            loaded = load_pretrained(detector, options, run_.model_name)
+            if company.is_chief:
+                records.update_json(run_.folder.metadata, loaded)
         model = build_training_model(
             detector, config, options, steps_per_epoch=plan.steps_per_epoch, class_weights=weights
         )

@@ -18,7 +18,8 @@ class PhotoOptions(SeedOptions):
     dataset_sha256: str = option("")
     """Expected sha256 of the zip; a download that differs is refused."""
     cache_dir: str = option("", path="path")
-    """Where downloads are kept; default `~/.cache/efficientdet-pipeline`."""
+    """Where downloads are kept, checkpoints in its folder checkpoints; default `~/.cache/efficientdet-pipeline`, and
+    `~/.cache/efficientdet` for checkpoints."""
     data_dir: str = option("", path="path")
     """Folder of the photos and XML files. With url_dataset: where the zip is unpacked (default: in the cache)."""
     source_format: str = option("", choices=SOURCE_FORMATS, shapes=True)

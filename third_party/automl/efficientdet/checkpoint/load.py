@@ -43,7 +43,7 @@ class LoadReport:
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.skipped) + len(self.missing)
-        words = [f"Loaded {len(self.loaded)} of {total} variables from {self.path} ({self._kind()})."]
+        words = [f"Loaded {len(self.loaded)} of {total} variables from {self.path} ({self.kind})."]
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped.items():
             reasons.setdefault(reason, []).append(name)
@@ -56,7 +56,9 @@ class LoadReport:
             words.append(f"Left over there: {_summary(self.left_over)}; {why}.")
         return " ".join(words)
 
-    def _kind(self) -> str:
+    @property
+    def kind(self) -> str:
+        """Returns the format in words, and which values were taken."""
         if self.format != "TF1":
             return {"TF2": "TF2", "h5": "automl's h5", "keras": "Keras 3"}[self.format]
         if self.num_averages in (0, len(self.loaded)):

@@ -2,16 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
 from efficientdet.checkpoint.contents import Contents, Shape
-from efficientdet.checkpoint.origin import likely_models
+from efficientdet.checkpoint.origin import detectors_of, likely_models
 from efficientdet.config import DetectorConfig
-from efficientdet.errors import CheckpointError
+from efficientdet.errors import CheckpointError, CheckpointMismatchError
+from efficientdet.hparams import MODELS
 
 EXCLUDED = "excluded by"
 """Begins the reason of a variable that was not to be loaded."""
@@ -97,9 +98,12 @@ def refuse_stranger(contents: Contents, matched: Match, config: DetectorConfig, 
         found = f"Its backbone has {len(other_backbone)} variables more"
     else:
         found = f"Of the {wanted[strange[0]]} variables of the {strange[0]}, {fits[strange[0]]} fit"
-    raise CheckpointError(
-        f"{path} must be a checkpoint of {config.name}. {found}; {_guess(contents, config)}, or leave parts out with "
-        "exclude (a regular expression of automl's names)."
+    likely = [name for name in likely_models(contents.shapes) if name not in (config.name, config.backbone_name)]
+    models = [name for name in likely if name in MODELS] or detectors_of(likely)
+    raise CheckpointMismatchError(
+        f"{path} must be a checkpoint of {config.name}. {found}; {_guess(likely, models)}, or leave parts out with "
+        "exclude (a regular expression of automl's names).",
+        models,
     )
 
 
@@ -114,8 +118,8 @@ def _part_of(name: str, config: DetectorConfig) -> str:
     return "neck" if first.startswith(("resample_p", "fpn_cells")) else first
 
 
-def _guess(contents: Contents, config: DetectorConfig) -> str:
-    models = [name for name in likely_models(contents.shapes) if name not in (config.name, config.backbone_name)]
-    if not models:
+def _guess(likely: Sequence[str], models: Sequence[str]) -> str:
+    if not likely:
         return "build the network that it is of, with its hyper-parameters"
-    return f"it looks like one of {' or '.join(models)}. Build that network (--model_name)"
+    owner = f", the backbone of {' and '.join(models)}" if models and not set(models) & set(likely) else ""
+    return f"it looks like one of {' or '.join(likely)}{owner}. Build that network"

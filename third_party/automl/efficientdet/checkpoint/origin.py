@@ -1,7 +1,7 @@
 """Which of automl's models a checkpoint seems to be of, for the sentence that refuses it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -41,6 +41,11 @@ def likely_models(shapes: Mapping[str, Shape]) -> list[str]:
         if all(have is None or have == want for have, want in zip(found, _traits_of_model(name), strict=True))
     ]
     return agrees
+
+
+def detectors_of(backbones: Collection[str]) -> list[str]:
+    """Returns the names of automl's models that have one of these backbones."""
+    return [name for name in MODELS if model_hparams(name)["backbone_name"] in backbones]
 
 
 def traits_of(shapes: Mapping[str, Shape]) -> Traits:
