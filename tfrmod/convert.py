@@ -17,6 +17,7 @@ from tfrmod.division import Photos, divided
 from tfrmod.errors import DatasetError
 from tfrmod.examination import Examination, Progress, examined
 from tfrmod.examine import Settings
+from tfrmod.limits import MAX_CLASSES
 from tfrmod.lock import waiting_lock
 from tfrmod.manifest import CONVERTER, ImageSizes, Manifest
 from tfrmod.placement import PROBLEMS_FILE
@@ -188,6 +189,12 @@ class _Conversion:
     def _class_ids(self, examination: Examination, log: ProblemLog) -> dict[str, int]:
         """Returns {class name: id}, in the order of the ids."""
         counts = examination.boxes_per_class
+        if len(counts) > MAX_CLASSES:
+            raise DatasetError(
+                f"The annotations in {self.settings.folder} name {len(counts):,} classes, where {MAX_CLASSES:,} are the "
+                f"most that are supported; the first are {', '.join(sorted(counts)[:3])}. Are their ids or free texts "
+                "taken for class names? --label_map names the classes to keep."
+            )
         unused = [name for name in self.options.label_aliases or {} if name not in examination.aliased]
         log.extend(Problem("alias_without_object", name) for name in unused)
         if self.options.include_masks and not (examination.has_masks or examination.has_segmentation):

@@ -10,6 +10,7 @@ from tfrmod import atomic, masks, orientation
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.checks import Problem
 from tfrmod.content import EXTENSIONS
+from tfrmod.limits import MAX_OBJECTS
 from tfrmod.pixels import MAX_PIXELS, Photo, PhotoError, check_photo
 from tfrmod.sources import SOURCES, Entry
 
@@ -71,6 +72,9 @@ def examine(settings: Settings, index: int, entry: Entry) -> Examined:
         return Examined(None, problems)
     if not claim.objects and any(problem.code in _UNREADABLE for problem in problems):
         return Examined(None, (*problems, Problem("no_object_readable", entry.image)))
+    if len(claim.objects) > MAX_OBJECTS:
+        message = f"{len(claim.objects):,}, where {MAX_OBJECTS:,} are the most"
+        return Examined(None, (*problems, Problem("too_many_objects", entry.image, message)))
     path = settings.folder / entry.image
     try:
         data = path.read_bytes()
@@ -186,6 +190,8 @@ def _kept_objects(objects: Iterable[AnnotatedObject], settings: Settings, entry:
         elif settings.skip_difficult and thing.difficult:
             problems.append(Problem("difficult_left_out", entry.image, name))
         else:
+            if thing.is_crowd:
+                problems.append(Problem("crowd_not_trained", entry.image, name))
             kept.append(thing if name == thing.name else thing._replace(name=name))
     return Placed(tuple(kept), tuple(problems))
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tfrmod.annotated_image import AnnotatedImage
+from tfrmod.annotated_image import AnnotatedImage, Box
 from tfrmod.errors import DatasetError
 from tfrmod.orientation import upright
 
@@ -61,6 +61,31 @@ def rle_png(counts: Any, height: int, width: int) -> bytes:
     Raises:
       DatasetError: they are malformed, or do not fill the picture.
     """
+    counts = _checked_counts(counts, height, width)
+    values = np.arange(len(counts), dtype=np.uint8) % 2
+    return array_png(np.repeat(values, counts).reshape(width, height).T)
+
+
+def rle_box(counts: Any, height: int, width: int) -> Box:
+    """Returns the bounding box (y0, x0, y1, x1) of what COCO's run lengths cover, without drawing it.
+
+    Raises:
+      DatasetError: they are malformed, do not fill the picture, or cover nothing.
+    """
+    ends = np.cumsum(_checked_counts(counts, height, width))
+    starts, ends = ends[0:-1:2], ends[1::2]
+    starts, ends = starts[ends > starts], ends[ends > starts]
+    if not len(starts):
+        raise DatasetError("run lengths that cover nothing")
+    left, right = starts // height, (ends - 1) // height
+    # A run that goes on in the next column touches the lower edge and the upper one.
+    is_one_column = left == right
+    top = np.where(is_one_column, starts % height, 0)
+    bottom = np.where(is_one_column, (ends - 1) % height, height - 1)
+    return float(top.min()), float(left.min()), float(bottom.max() + 1), float(right.max() + 1)
+
+
+def _checked_counts(counts: Any, height: int, width: int) -> list[int]:
     _check_size(height, width)
     if isinstance(counts, str | bytes):
         counts = _decompressed(counts)
@@ -68,8 +93,7 @@ def rle_png(counts: Any, height: int, width: int) -> bytes:
         raise DatasetError(f"run lengths are whole numbers; these are {counts!s:.60}")
     if sum(counts) != height * width:
         raise DatasetError(f"run lengths for {sum(counts)} pixels, where {width}x{height} has {height * width}")
-    values = np.arange(len(counts), dtype=np.uint8) % 2
-    return array_png(np.repeat(values, counts).reshape(width, height).T)
+    return counts
 
 
 def array_png(values: np.ndarray) -> bytes:

@@ -134,13 +134,23 @@ def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int
     Raises:
       PhotoError: no photo, or with more than `max_pixels` pixels.
     """
+    return image_sizes(data, max_pixels=max_pixels)[0]
+
+
+def image_sizes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns (height, width) of the upright image and of the stored pixels, without decoding it.
+
+    Raises:
+      PhotoError: no image, or with more than `max_pixels` pixels.
+    """
     content, header = _header(data, max_pixels)
     turn = header.orientation
     if content == "TIFF":
         turn = _tiff_orientation(_opened(data, content))
     elif content == "WEBP" or not header.is_bare:
         turn = _exif_orientation(_opened(data, content), content)
-    return (header.width, header.height) if swaps_sides(turn) else (header.height, header.width)
+    stored = (header.height, header.width)
+    return (stored[::-1] if swaps_sides(turn) else stored), stored
 
 
 def _header(data: bytes, max_pixels: int) -> tuple[str, Header]:

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from tfrmod.errors import DatasetError
 from tfrmod.sources import coco, csv_table, mask_pictures, photos, voc, yolo
 from tfrmod.sources.files import Files, found_files
+from tfrmod.sources.recognition import unread_exports
 from tfrmod.sources.source import Entry, Listing, Reading, Source
 
 __all__ = ["SOURCES", "Entry", "Listing", "Reading", "Source", "find_source"]
@@ -52,6 +53,9 @@ def find_source(folder: Path, source_format: str | None = None) -> str:
                 f"{folder} holds annotations of {len(found)} kinds, {kinds}, and either may be meant: say {flags}."
             )
     known = "; ".join(source.title for name, source in SOURCES.items() if name != "photos")
+    exports = unread_exports(folder, files)
+    if exports:
+        raise DatasetError(f"No annotations that can be read were found in {folder}. {exports} Known formats: {known}.")
     advice = " For records of photos without labels, say --source_format=photos." if files.photos else ""
     raise DatasetError(
         f"No annotations were found in {folder}, which holds {_inventory(files)}. Known formats: {known}.{advice}"

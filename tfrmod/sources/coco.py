@@ -1,116 +1,115 @@
-"""COCO: JSON files that list photos, classes and objects for many photos at once.
+"""COCO: JSON files that list images, classes and objects for many images at once.
 
 Such files have hundreds of megabytes. Listing reads them once, piece by piece,
-and keeps of every photo only where in the file it is spoken of; reading an
+and keeps of every image only where in the file its objects lie; reading an
 entry goes back to those places.
 """
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
 from tfrmod.sources import coco_objects
-from tfrmod.sources.coco_objects import Categories, detail, identity, read_categories
+from tfrmod.sources.coco_file import CocoFile, ListedImage, label_map, read_file
+from tfrmod.sources.coco_objects import detail, identity
 from tfrmod.sources.files import Files, Names, found_files
-from tfrmod.sources.json_pieces import pieces
-from tfrmod.sources.places import Place, packed
+from tfrmod.sources.json_pieces import parsed
+from tfrmod.sources.matching import images_of
+from tfrmod.sources.places import Place, packed, read_places, unpacked
+from tfrmod.sources.recognition import json_files, loose_coco_files, unread_exports
 from tfrmod.sources.set_names import in_order, set_of_path
 from tfrmod.sources.source import Entry, Listing
 
-_PROBED_BYTES = 1 << 16
-_LISTS = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
-# Files of other tasks on the same photos.
+# Files of other tasks on the same images.
 _OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "densepose", "lvis_")
 
 read = coco_objects.read
 
 
-class _Photo(NamedTuple):
-    """One entry of the list of images."""
+@dataclass
+class _Annotated:
+    """An image and its objects, as one file lists them."""
 
-    name: str
+    file: CocoFile
     place: Place
+    """Of the image's own element."""
+    objects: bytes
+    """Packed places."""
+    digest: int | None
+    """See `CocoFile.digests`; None where the objects of several entries were taken together."""
+    is_id_unique: bool
 
 
 @dataclass
-class _File:
-    """What one JSON file says, but for the objects themselves."""
+class _Images:
+    """What is known of the images of all files."""
 
-    path: str
-    photos: dict[str, list[_Photo]] = field(default_factory=lambda: defaultdict(list))
-    objects: dict[str, bytearray] = field(default_factory=lambda: defaultdict(bytearray))
-    """Packed places of the annotations, by the id of their photo."""
-    categories: Categories = field(default_factory=Categories)
-    used: Counter[str] = field(default_factory=Counter)
-    """Annotations of each category id."""
-    problems: list[Problem] = field(default_factory=list)
+    by_path: dict[str, _Annotated] = field(default_factory=dict)
+    members: list[tuple[str | None, str]] = field(default_factory=list)
+    disagreed: set[str] = field(default_factory=set)
 
 
 def is_here(folder: Path, files: Files) -> bool:
     """Returns whether any JSON file has COCO's lists."""
-    return any(_looks_like_coco(folder / path) for path in files.json)
+    return bool(json_files(folder, files, "coco"))
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the photos that COCO files list, with the classes and sets of those files.
+    """Returns the images that COCO files list, with the classes and sets of those files.
 
     Several files are several sets (instances_train2017, valid/_annotations).
-    A photo that several files list belongs to the set of each; its objects are
-    those of the first.
+    An image that several files list belongs to the set of each; where they say
+    different things of it, it is left out.
 
     Raises:
-      DatasetError: no COCO file, none that can be read, or no photo of any.
+      DatasetError: no COCO file, none that can be read, or no image of any.
     """
     files = found_files(folder)
-    paths = _chosen([path for path in files.json if _looks_like_coco(folder / path)])
+    paths = _chosen(json_files(folder, files, "coco") or loose_coco_files(folder, files))
     if not paths:
         raise DatasetError(
             f"Expected a COCO file in {folder}, a JSON object with the lists images, annotations and categories, and "
-            f"found none among {len(files.json)} JSON files."
+            f"found none among {len(files.json)} JSON files. {unread_exports(folder, files)}".rstrip()
         )
     contents, problems = [], []
     for path in paths:
         try:
-            contents.append(_content(folder, path))
+            contents.append(read_file(folder, path))
         except (DatasetError, OSError) as error:
             problems.append(Problem("annotation_malformed", path, str(error)))
     contents = _with_truth(contents)
-    problems += [problem for content in contents for problem in content.problems]
+    problems += [problem for content in contents for problem in content.counted()]
     names = Names([*files.photos, *files.others])
-    entries, members = _entries(contents, names, problems)
-    if not entries:
-        listed = sum(len(photos) for content in contents for photos in content.photos.values())
+    found = _images(folder, contents, names, problems)
+    if not found.by_path:
+        listed = sum(len(images) for content in contents for images in content.images.values())
         raise DatasetError(
-            f"None of the {listed} photos that {', '.join(paths)} list can be used: {len(files.photos)} photos lie in "
-            f"{folder}. {_example(problems)}"
+            f"None of the {listed} images that {_some(paths)} list can be used: {len(files.photos)} images lie in "
+            f"{folder}. {_example(problems)}".rstrip()
         )
-    problems += [Problem("image_without_annotation", photo) for photo in files.photos if photo not in entries]
-    label_map = _label_map(contents, problems)
-    ordered, sets = in_order(entries, members)
+    unlisted = [image for image in files.photos if image not in found.by_path and image not in found.disagreed]
+    problems += [Problem("image_without_annotation", image) for image in unlisted]
+    entries = {
+        image: Entry(
+            image,
+            one.file.path,
+            detail(one.file.categories, one.place, one.objects, is_id_unique=one.is_id_unique),
+        )
+        for image, one in found.by_path.items()
+    }
+    classes = label_map(contents, problems)
+    ordered, sets = in_order(entries, ((name, image) for name, image in found.members if image in entries))
     return Listing(
         entries=ordered,
         problems=tuple(problems),
         sets=sets,
-        label_map=label_map,
+        label_map=classes,
         is_unlabelled=not any(content.objects for content in contents),
     )
-
-
-def _looks_like_coco(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            head = file.read(_PROBED_BYTES)
-            file.seek(max(0, path.stat().st_size - _PROBED_BYTES))
-            tail = file.read()
-    except OSError:
-        return False
-    # Not \b: the object may begin behind a byte order mark.
-    return b"{" in head[:64] and (_LISTS.search(head) or _LISTS.search(tail)) is not None
 
 
 def _chosen(paths: Sequence[str]) -> list[str]:
@@ -119,11 +118,11 @@ def _chosen(paths: Sequence[str]) -> list[str]:
     return about_objects or list(paths)
 
 
-def _with_truth(contents: list[_File]) -> list[_File]:
-    """Returns the files but for those that list photos to test on, or unlabelled ones, beside files with objects.
+def _with_truth(contents: list[CocoFile]) -> list[CocoFile]:
+    """Returns the files but for those that list images to test on, or unlabelled ones, beside files with objects.
 
-    COCO's image_info_* say of no photo what is on it. Mixed with the others,
-    their photos would be taught to be empty.
+    COCO's image_info_* do not say what is on an image. Mixed with the others,
+    their images would be taught to be empty.
     """
     if not any(content.objects for content in contents):
         return contents
@@ -134,125 +133,100 @@ def _is_info(path: str) -> bool:
     return PurePosixPath(path).name.lower().startswith("image_info") or set_of_path(path) == "test"
 
 
-def _content(folder: Path, path: str) -> _File:
-    """Reads one file through.
-
-    Raises:
-      DatasetError: it is no COCO file.
-    """
-    file = _File(path)
-    categories: list[tuple[Any, Place]] = []
-    has_images = False
-    for key, value, start, num_bytes in pieces(folder / path):
-        place = Place(start, num_bytes)
-        if key == "images":
-            has_images = True
-            _add_photo(file, value, place)
-        elif key == "annotations":
-            _add_object(file, value, place)
-        elif key == "categories":
-            categories.append((value, place))
-    if not has_images:
-        raise DatasetError("it lists no images")
-    file.categories = read_categories(categories)
-    file.problems += [Problem("class_unreadable", path, message) for message in file.categories.problems]
-    for image_id in sorted(file.objects.keys() - file.photos.keys()):
-        file.problems.append(Problem("annotation_without_image", path, f"objects of id {image_id}, which it lists not"))
-    return file
-
-
-def _add_photo(file: _File, value: Any, place: Place) -> None:
-    image_id = identity(value.get("id")) if isinstance(value, dict) else None
-    name = value.get("file_name") if isinstance(value, dict) else None
-    if image_id is None or not isinstance(name, str) or not name.strip():
-        message = f"an image without an id and a file_name, at byte {place.start}"
-        file.problems.append(Problem("line_unreadable", file.path, message))
-        return
-    file.photos[image_id].append(_Photo(name, place))
-
-
-def _add_object(file: _File, value: Any, place: Place) -> None:
-    image_id = identity(value.get("image_id")) if isinstance(value, dict) else None
-    if image_id is None:
-        message = f"an annotation without an image_id, at byte {place.start}"
-        file.problems.append(Problem("object_unreadable", file.path, message))
-        return
-    file.objects[image_id] += packed([place])
-    file.used[str(identity(value.get("category_id")))] += 1
-
-
-def _entries(
-    contents: Sequence[_File], names: Names, problems: list[Problem]
-) -> tuple[dict[str, Entry], list[tuple[str | None, str]]]:
-    """Returns the entry of each photo that is there, and which photo each set has."""
-    entries: dict[str, Entry] = {}
-    members: list[tuple[str | None, str]] = []
-    counts = Counter(image_id for content in contents for image_id in content.photos)
+def _images(folder: Path, contents: Sequence[CocoFile], names: Names, problems: list[Problem]) -> _Images:
+    """Returns the images that are there, each with what the files agree on."""
+    found = _Images()
+    counts = Counter(image_id for content in contents for image_id in content.images)
     shared_ids = {image_id for image_id, count in counts.items() if count > 1}
     for content in contents:
         set_name = set_of_path(content.path)
-        for image_id, photo in _unshared(content, problems):
-            found = names.find(photo.name, near=content.path, hint=set_name or "")
-            if not found:
-                problems.append(Problem("annotation_without_image", photo.name, f"listed in {content.path}"))
-                continue
-            if len(found) > 1:
-                message = f"{photo.name} fits {', '.join(found)}; took {found[0]}"
-                problems.append(Problem("image_ambiguous", content.path, message))
-            objects = bytes(content.objects.get(image_id, b""))
-            is_unique = image_id not in shared_ids
-            note = detail(content.categories, photo.place, objects, is_id_unique=is_unique)
-            entry = Entry(found[0], content.path, note)
-            members.append((set_name, found[0]))
-            first = entries.setdefault(found[0], entry)
-            if first is not entry and (len(first.detail) != len(entry.detail) or first.annotation == entry.annotation):
-                problems.append(Problem("annotation_twice", found[0], f"in {content.path}, id {image_id}"))
-    return entries, members
+        listed = _unshared(content, problems)
+        images = images_of(
+            (image.name for image in listed.values()),
+            names,
+            annotation=content.path,
+            hint=set_name or "",
+            problems=problems,
+        )
+        ids_by_path: dict[str, list[str]] = defaultdict(list)
+        for image_id, image in listed.items():
+            if image.name in images:
+                ids_by_path[images[image.name]].append(image_id)
+        for path, ids in ids_by_path.items():
+            found.members.append((set_name, path))
+            annotated = _annotated(folder, content, path, ids, problems)
+            annotated.is_id_unique = ids[0] not in shared_ids
+            first = found.by_path.setdefault(path, annotated)
+            if first is not annotated and not _agree(folder, first, annotated):
+                problems.append(Problem("annotations_disagree", path, f"{first.file.path} and {content.path}"))
+                found.disagreed.add(path)
+    for path in found.disagreed:
+        del found.by_path[path]
+    return found
 
 
-def _unshared(content: _File, problems: list[Problem]) -> Iterator[tuple[str, _Photo]]:
-    """Yields the photos whose id is theirs alone.
+def _unshared(content: CocoFile, problems: list[Problem]) -> dict[str, ListedImage]:
+    """Returns the images whose id is theirs alone.
 
     An id that is listed twice, be it under one name, often stands for two
-    photos of which one lost its name; their objects would be mixed.
+    images of which one lost its name; their objects would be mixed.
     """
-    for image_id, photos in content.photos.items():
-        if len(photos) == 1:
-            yield image_id, photos[0]
-            continue
-        for name in dict.fromkeys(photo.name for photo in photos):
-            message = f"{content.path} lists the id {image_id} {len(photos)} times"
-            problems.append(Problem("image_id_shared", name, message))
+    for image_id, images in content.images.items():
+        if len(images) > 1:
+            for name in dict.fromkeys(image.name for image in images):
+                message = f"{content.path} lists the id {image_id:.60} {len(images)} times"
+                problems.append(Problem("image_id_shared", name, message))
+    return {image_id: images[0] for image_id, images in content.images.items() if len(images) == 1}
 
 
-def _label_map(contents: Sequence[_File], problems: list[Problem]) -> dict[int, str] | None:
-    """Returns the ids of the files, where they agree and are such as a record can hold (from 1)."""
-    names: dict[int, str] = {}
-    used: Counter[str] = Counter()
-    for content in contents:
-        used.update(content.used)
-        for category_id, name in content.categories.names.items():
-            number = int(category_id) if re.fullmatch(r"-?\d{1,9}", category_id) else -1
-            if number < 0 or names.setdefault(number, name) != name:
-                message = f"id {category_id} is {name!r} here, {names.get(number, 'no number')!r} elsewhere"
-                problems.append(Problem("label_ids_changed", content.path, f"{message}; numbered alphabetically"))
-                return None
-    if 0 in names and not used["0"]:
-        del names[0]  # Roboflow's name of the whole project.
-    if 0 in names:
-        problems.append(Problem("label_ids_changed", contents[0].path, "they begin with 0; 1 was added to each"))
-        names = {number + 1: name for number, name in names.items()}
-    return _without_doubles(names, contents[0].path, problems) or None
+def _annotated(folder: Path, content: CocoFile, path: str, ids: Sequence[str], problems: list[Problem]) -> _Annotated:
+    """Returns an image with the objects of all ids that one file lists it under; equal ones count once."""
+    first, *others = ids
+    [listed] = content.images[first]
+    objects = bytes(content.objects.get(first, b""))
+    if not others:
+        return _Annotated(content, listed.place, objects, content.digests.get(first, 0), True)
+    known = Counter(_keys(folder, content, objects))
+    num_equal = 0
+    for image_id in others:
+        more = bytes(content.objects.get(image_id, b""))
+        own: Counter[Any] = Counter()
+        for place, key in zip(unpacked(more), _keys(folder, content, more), strict=True):
+            own[key] += 1
+            if own[key] <= known[key]:
+                num_equal += 1
+            else:
+                objects += packed([place])
+        known |= own
+    message = f"{content.path} lists it with the ids {', '.join(ids[:5])}; {num_equal} objects are there twice"
+    problems.append(Problem("annotations_merged", path, message))
+    return _Annotated(content, listed.place, objects, None, True)
 
 
-def _without_doubles(names: Mapping[int, str], path: str, problems: list[Problem]) -> dict[int, str]:
-    first: dict[str, int] = {}
-    for number, name in sorted(names.items()):
-        if first.setdefault(name, number) != number:
-            problems.append(
-                Problem("label_ids_changed", path, f"{name!r} is {first[name]} and {number}; took the first")
-            )
-    return {number: name for name, number in first.items()}
+def _agree(folder: Path, one: _Annotated, other: _Annotated) -> bool:
+    """Returns whether two files list the same classes and boxes for an image."""
+    is_same = one.digest is not None and one.digest == other.digest and len(one.objects) == len(other.objects)
+    if is_same and one.file.categories.names == other.file.categories.names:
+        return True
+    return Counter(_keys(folder, one.file, one.objects)) == Counter(_keys(folder, other.file, other.objects))
+
+
+def _keys(folder: Path, content: CocoFile, objects: bytes) -> list[Any]:
+    """Returns the class and the box of each object, as values that compare."""
+    keys = []
+    for data in read_places(folder / content.path, unpacked(objects)):
+        value = parsed(data)
+        category_id = identity(value.get("category_id")) or ""
+        box = value.get("bbox")
+        sides = tuple(box) if isinstance(box, list) and all(isinstance(side, int | float) for side in box) else None
+        outline = "" if sides else str(value.get("segmentation"))
+        keys.append((content.categories.names.get(category_id, category_id), sides, outline))
+    return keys
+
+
+def _some(paths: Iterable[str]) -> str:
+    first, *others = paths
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _example(problems: Sequence[Problem]) -> str:

@@ -1,4 +1,4 @@
-"""What a COCO file says of one photo, read again from its places in the file."""
+"""What a COCO file says of one image, read again from its places in the file."""
 
 import functools
 from collections.abc import Sequence
@@ -10,8 +10,15 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
 from tfrmod.sources.json_pieces import parsed
+from tfrmod.sources.photo_size import image_sizes
 from tfrmod.sources.places import Place, packed, read_places, unpacked
 from tfrmod.sources.source import Entry, Reading
+from tfrmod.text import clean_name
+
+_CROWD_WORDS = {
+    "1": True, "1.0": True, "true": True, "yes": True,
+    "0": False, "0.0": False, "false": False, "no": False, "none": False, "": False,
+}  # fmt: skip
 
 
 class Categories(NamedTuple):
@@ -44,10 +51,16 @@ def read_categories(elements: Sequence[tuple[Any, Place]]) -> Categories:
     for value, place in elements:
         category_id = identity(value.get("id")) if isinstance(value, dict) else None
         name = value.get("name") if isinstance(value, dict) else None
-        if category_id is None or not isinstance(name, str) or not name.split():
+        if category_id is None or not isinstance(name, str):
             problems.append(f"a category without an id and a name, at byte {place.start}")
-        elif names.setdefault(category_id, " ".join(name.split())) != " ".join(name.split()):
-            problems.append(f"the id {category_id} is given to {names[category_id]!r} and to {name!r}")
+            continue
+        try:
+            name = clean_name(name)
+        except DatasetError as error:
+            problems.append(f"the category at byte {place.start} has {error}")
+            continue
+        if names.setdefault(category_id, name) != name:
+            problems.append(f"the id {category_id:.60} is given to {names[category_id]!r} and to {name!r}")
     if not elements:
         return Categories()
     first, last = elements[0][1], elements[-1][1]
@@ -78,16 +91,19 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
     except (DatasetError, OSError) as error:
         return Reading(None, (Problem("annotation_malformed", entry.annotation, f"{error}; did the file change?"),))
     height, width = _pixels(image.get("height")), _pixels(image.get("width"))
+    canvas = _mask_size(folder / entry.image, (height, width)) if masks else (0, 0)
     objects, problems = [], []
     for annotation in annotations:
         try:
-            thing = _object(annotation, names)
+            thing, note = _object(annotation, names)
         except DatasetError as error:
             problems.append(Problem("object_unreadable", entry.image, str(error)))
             continue
-        if masks:
+        if note:
+            problems.append(Problem("box_from_outline", entry.image, note))
+        if masks and 0 not in canvas:
             try:
-                thing = thing._replace(mask=_mask(annotation, height, width))
+                thing = thing._replace(mask=_mask(annotation, canvas))
             except DatasetError as error:
                 problems.append(Problem("mask_unreadable", entry.image, f"{thing.name}: {error}"))
         objects.append(thing)
@@ -111,43 +127,101 @@ def _category_names(path: Path, place: Place, changed: int) -> dict[str, str]:
     return read_categories([(value, place) for value in values]).names
 
 
-def _object(value: Any, names: dict[str, str]) -> AnnotatedObject:
+def _object(value: Any, names: dict[str, str]) -> tuple[AnnotatedObject, str]:
+    """Returns one object, and a note where its box comes from its outline."""
     if not isinstance(value, dict):
         raise DatasetError("an annotation that is no object")
     category = identity(value.get("category_id"))
     if category is None or category not in names:
-        raise DatasetError(f"category_id {value.get('category_id')!r} is not among the categories")
-    sides = value.get("bbox")
-    if not isinstance(sides, list) or len(sides) != 4 or not all(map(_is_number, sides)):
-        raise DatasetError(f"{names[category]}: bbox is four numbers (x, y, width, height); this is {sides!s:.60}")
-    left, top, width, height = map(float, sides)
-    box: Box = (top, left, top + height, left + width)
+        raise DatasetError(f"category_id {value.get('category_id')!r:.60} is not among the categories")
+    name, note = names[category], ""
+    sides, outline = value.get("bbox"), value.get("segmentation")
+    if not sides and outline:
+        try:
+            box, note = _outline_box(outline), name
+        except DatasetError as error:
+            raise DatasetError(f"{name}: no bbox, and a segmentation without one: {error}") from error
+    else:
+        if not isinstance(sides, list) or len(sides) != 4 or not all(map(_is_number, sides)):
+            raise DatasetError(f"{name}: bbox is four numbers (x, y, width, height); this is {sides!s:.60}")
+        left, top, width, height = map(float, sides)
+        box = (top, left, top + height, left + width)
     area: Any = value.get("area")
-    return AnnotatedObject(
-        names[category],
+    thing = AnnotatedObject(
+        name,
         box,
-        is_crowd=value.get("iscrowd") in (1, True),
+        is_crowd=_is_crowd(value.get("iscrowd")),
         mask_area=float(area) if _is_number(area) and area > 0 else None,
     )
+    return thing, note
 
 
-def _mask(value: dict[str, Any], height: int, width: int) -> bytes:
+def _is_crowd(value: Any) -> bool:
+    """Returns what iscrowd says, however it is written.
+
+    Raises:
+      DatasetError: it is neither yes nor no.
+    """
+    word = str(value).strip().lower()
+    if word not in _CROWD_WORDS:
+        raise DatasetError(f"iscrowd is 0 or 1; this is {value!s:.60}")
+    return _CROWD_WORDS[word]
+
+
+def _outline_box(outline: Any) -> Box:
+    """Returns the bounding box of polygons or run lengths.
+
+    Raises:
+      DatasetError: they are malformed.
+    """
+    if isinstance(outline, dict):
+        return mask_pictures.rle_box(outline.get("counts"), *_rle_size(outline))
+    polygons = _polygons(outline)
+    if not all(len(polygon) >= 6 and len(polygon) % 2 == 0 and all(map(_is_number, polygon)) for polygon in polygons):
+        raise DatasetError(f"a polygon needs at least three points, an x and a y each; received {outline!s:.60}")
+    across = [float(x) for polygon in polygons for x in polygon[0::2]]
+    down = [float(y) for polygon in polygons for y in polygon[1::2]]
+    return min(down), min(across), max(down), max(across)
+
+
+def _mask_size(path: Path, stated: tuple[int, int]) -> tuple[int, int]:
+    """Returns (height, width) of the picture to draw on, which is the image's, whatever a file states.
+
+    A file that states the size of the stored pixels was drawn before they were
+    turned upright. (0, 0) for an image that cannot be read, and is left out.
+    """
+    upright, stored = image_sizes(path)
+    return stored if stated == stored else upright
+
+
+def _mask(value: dict[str, Any], size: tuple[int, int]) -> bytes:
     """Returns the drawn outline, nothing where the annotation has none.
 
     Raises:
-      DatasetError: there is one, and it cannot be drawn.
+      DatasetError: there is one, and it cannot be drawn, or belongs to another image.
     """
     outline = value.get("segmentation")
     if not outline:
         return b""
     if isinstance(outline, dict):
-        size = outline.get("size")
-        if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int for side in size):
-            raise DatasetError(f"run lengths without the size of their picture: {size!s:.60}")
-        return mask_pictures.rle_png(outline.get("counts"), *size)
+        height, width = _rle_size(outline)
+        if (height, width) != size:
+            raise DatasetError(f"run lengths for {width}x{height} pixels, and the image has {size[1]}x{size[0]}")
+        return mask_pictures.rle_png(outline.get("counts"), height, width)
+    return mask_pictures.polygons_png(_polygons(outline), *size)
+
+
+def _rle_size(outline: dict[str, Any]) -> tuple[int, int]:
+    size = outline.get("size")
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int for side in size):
+        raise DatasetError(f"run lengths without the size of their picture: {size!s:.60}")
+    return size[0], size[1]
+
+
+def _polygons(outline: Any) -> list[list[Any]]:
     if not isinstance(outline, list) or not all(isinstance(polygon, list) for polygon in outline):
         raise DatasetError(f"an outline is a list of polygons or run lengths; this is {outline!s:.60}")
-    return mask_pictures.polygons_png(outline, height, width)
+    return outline
 
 
 def _is_number(value: Any) -> bool:

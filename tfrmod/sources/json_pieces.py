@@ -57,6 +57,35 @@ def pieces(path: Path) -> Iterator[Piece]:
             raise DatasetError(f"something follows the end of its object, at byte {text.place}")
 
 
+def elements(path: Path) -> Iterator[Piece]:
+    """Yields the elements of a JSON array, in order, each under the key "".
+
+    Raises:
+      DatasetError: as `pieces` does, for a file that is no array.
+      OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        text = _Text(file)
+        text.expect("[")
+        while text.peek() != "]":
+            yield Piece("", *text.value())
+            text.separate("]")
+        text.expect("]")
+        if text.peek():
+            raise DatasetError(f"something follows the end of its array, at byte {text.place}")
+
+
+def is_array(path: Path) -> bool:
+    """Returns whether a JSON file begins with an array, not with an object.
+
+    Raises:
+      DatasetError: it is not UTF-8.
+      OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        return _Text(file).peek() == "["
+
+
 def parsed(data: bytes) -> Any:
     """Returns the value that some bytes spell.
 

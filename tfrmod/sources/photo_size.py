@@ -12,7 +12,12 @@ def upright_size(path: Path) -> tuple[int, int]:
     What is the matter with such a file is said by the examination of its
     pixels, which comes next and leaves it out.
     """
+    return image_sizes(path)[0]
+
+
+def image_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns (height, width) of the upright image and of the stored pixels; (0, 0) twice where it cannot be used."""
     try:
-        return pixels.upright_size(path.read_bytes())
+        return pixels.image_sizes(path.read_bytes())
     except (DatasetError, OSError):
-        return 0, 0
+        return (0, 0), (0, 0)

@@ -14,14 +14,15 @@ from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
 from tfrmod.sources import voc_masks, voc_pairs, voc_sets
 from tfrmod.sources.files import Files, found_files
+from tfrmod.sources.recognition import xml_kind
 from tfrmod.sources.source import Entry, Listing, Reading
 
 MAX_XML_BYTES = 64 << 20
 
 
 def is_here(folder: Path, files: Files) -> bool:
-    """Returns whether there is any XML."""
-    return bool(files.xml)
+    """Returns whether the outermost tag of any XML is Pascal VOC's."""
+    return any(xml_kind(folder / path) == "voc" for path in files.xml)
 
 
 def listing(folder: Path) -> Listing:

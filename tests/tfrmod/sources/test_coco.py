@@ -189,7 +189,7 @@ def test_an_unreadable_object_is_dropped_and_the_others_stay(put, read_all, chan
     [
         ([image(), image(2, "gone.jpg")], None, [("annotation_without_image", "gone.jpg")]),
         ([image(), image(2, "b.jpg"), image(2, "b.jpg")], None, [("image_id_shared", "b.jpg")]),
-        ([image(), image(2, "a.jpg")], None, [("annotation_twice", "a.jpg")]),
+        ([image(), image(2, "a.jpg")], None, [("annotations_merged", "a.jpg")]),
         ([image(), {"id": 2}, "x", image(None), image(3, " ")], None, [("line_unreadable", "x.json")] * 4),
         (
             [image(), image(2, "b.jpg"), image(2, "c.jpg")],
@@ -219,8 +219,8 @@ def test_ids_written_as_words_are_ids(put, read_all) -> None:
         ('{"images": [{"id": 1}', "ends at byte 21"),
         ('{"images": [' + "[" * 5000, "recursion"),
         ('{"annotations": []}', "lists no images"),
-        ('{"images": []}', "None of the 0 photos"),
-        ({"images": [image(name="b.jpg")]}, r"None of the 1 photos that x.json list .* b.jpg: listed in x.json"),
+        ('{"images": []}', "None of the 0 images"),
+        ({"images": [image(name="b.jpg")]}, r"None of the 1 images that x.json list .* b.jpg: named in x.json"),
     ],
 )
 def test_a_file_of_which_nothing_can_be_used_is_refused(put, read_all, content, words) -> None:
@@ -294,3 +294,152 @@ def test_a_mask_that_cannot_be_drawn_is_left_out_and_the_box_stays(put, read_all
     _, images, problems = read_all("coco", folder, masks=True)
     assert [problem.code for problem in problems] == ["mask_unreadable"]
     assert images["a.jpg"].objects[0].mask == b""
+
+
+def test_masks_are_drawn_at_the_size_of_the_image_whatever_is_stated(put, read_all) -> None:
+    stated = image(width=13377, height=13377)
+    runs = {"size": [13377, 13377], "counts": [13377 * 13377]}
+    annotations = [thing(segmentation=[SQUARE]), thing(2, segmentation=runs)]
+    _, images, problems = read_all("coco", put({"a.jpg": None, "x.json": coco([stated], annotations)}), masks=True)
+    drawn, refused = images["a.jpg"].objects
+    assert png_array(drawn.mask).shape == (48, 64)
+    assert refused.mask == b""
+    assert [problem.code for problem in problems] == ["mask_unreadable"]
+    assert "run lengths for 13377x13377 pixels, and the image has 64x48" in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("outline", "expected"),
+    [
+        ([SQUARE, [40, 40, 60, 40, 50, 47]], (5, 10, 47, 60)),
+        ({"size": [48, 64], "counts": [48 * 10 + 5, 20, 28, 20, 48 * 64 - 553]}, (5, 10, 25, 12)),
+        ({"size": [48, 64], "counts": [40, 20, 48 * 64 - 60]}, (0, 0, 48, 2)),
+    ],
+)
+@pytest.mark.parametrize("bbox", [{}, {"bbox": None}, {"bbox": []}])
+def test_an_object_without_a_box_has_that_of_its_outline(put, read_all, outline, expected, bbox) -> None:
+    annotation = {key: value for key, value in thing(segmentation=outline).items() if key != "bbox"} | bbox
+    _, images, problems = read_all("coco", put({"a.jpg": None, "x.json": coco(annotations=[annotation])}))
+    assert images["a.jpg"].objects[0].box == expected
+    assert [(problem.code, problem.message) for problem in problems] == [("box_from_outline", "cat")]
+
+
+@pytest.mark.parametrize("outline", [[[1, 2, 3, 4]], {"size": [48, 64], "counts": [48 * 64]}, {"size": [48, 64]}, "x"])
+def test_an_object_without_box_and_outline_is_unreadable(put, read_all, outline) -> None:
+    folder = put({"a.jpg": None, "x.json": coco(annotations=[thing(), thing(bbox=None, segmentation=outline)])})
+    _, images, problems = read_all("coco", folder)
+    assert (len(images["a.jpg"].objects), [problem.code for problem in problems]) == (1, ["object_unreadable"])
+    assert "no bbox, and a segmentation without one" in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("written", "is_crowd"),
+    [
+        *((word, True) for word in (1, 1.0, True, "1", "true", "True", " YES ")),
+        *((word, False) for word in (0, 0.0, False, "0", "false", "", None, "no")),
+    ],
+)
+def test_iscrowd_is_read_however_it_is_written(put, read_all, written, is_crowd) -> None:
+    folder = put({"a.jpg": None, "x.json": coco(annotations=[thing(iscrowd=written), thing(2, iscrowd="maybe")])})
+    _, images, problems = read_all("coco", folder)
+    assert [one.is_crowd for one in images["a.jpg"].objects] == [is_crowd]
+    assert [problem.message for problem in problems] == ["iscrowd is 0 or 1; this is maybe"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "is_kept"),
+    [
+        ((1, 90), True),
+        ((1, 1203), True),
+        (range(1, 3001), True),
+        ((77, 583729123), False),
+        ((1, 2001), False),
+        ((1, 10**15), False),
+    ],
+)
+def test_ids_that_are_keys_of_a_database_are_renumbered_and_reported(put, read_all, ids, is_kept) -> None:
+    categories = [{"id": number, "name": f"class {number}"} for number in ids]
+    folder = put({"a.jpg": None, "x.json": coco(annotations=[thing(category_id=ids[0])], categories=categories)})
+    listing, images, problems = read_all("coco", folder)
+    assert (listing.label_map is not None) == is_kept
+    assert [problem.code for problem in problems] == ([] if is_kept else ["label_ids_changed"])
+    assert is_kept or f"id {ids[-1]} for 2 classes" in problems[0].message
+    assert images["a.jpg"].objects[0].name == f"class {ids[0]}"
+
+
+@pytest.mark.parametrize("name", ["\ud800cat", "\x1b]0;x\x07", "a\u202eb", "\ufffd", "x" * 201, " ", "\u0085\u009b"])
+def test_a_class_name_that_cannot_be_printed_is_left_out(put, read_all, name: str) -> None:
+    categories = [{"id": 3, "name": name}, {"id": 90, "name": "dog"}]
+    folder = put({"a.jpg": None, "x.json": coco(annotations=[thing(), thing(2, 1, 90)], categories=categories)})
+    listing, images, problems = read_all("coco", folder)
+    assert (listing.label_map, [one.name for one in images["a.jpg"].objects]) == ({90: "dog"}, ["dog"])
+    assert [problem.code for problem in problems] == ["class_unreadable", "object_unreadable"]
+
+
+def test_names_that_fit_several_images_are_left_out_and_named(put, read_all) -> None:
+    photos = {f"{folder}/0.jpg": None for folder in ("a_raw", "b_done")}
+    content = coco([image(name="0.jpg"), image(2, "1.jpg")], [thing(), thing(2, 2)])
+    _, images, problems = read_all("coco", put(photos | {"a_raw/1.jpg": None, "annotations/x.json": content}))
+    assert list(images) == ["a_raw/1.jpg"]
+    assert ("image_ambiguous", "annotations/x.json", "0.jpg fits a_raw/0.jpg, b_done/0.jpg") in problems
+    assert {problem.file for problem in problems if problem.code == "image_without_annotation"} == set(photos)
+
+
+@pytest.mark.parametrize("name", ["cafe\u0301.jpg", "/data/local-files/?d=x%5Ccaf%C3%A9.jpg", "caf%C3%A9.jpg"])
+def test_names_of_other_spelling_are_found(put, read_all, name: str) -> None:
+    _, images, problems = read_all("coco", put({"images/caf\u00e9.jpg": None, "x.json": coco([image(name=name)])}))
+    assert (list(images), problems) == (["images/caf\u00e9.jpg"], [])
+
+
+def test_an_image_that_one_file_lists_twice_has_the_objects_of_both(put, read_all) -> None:
+    other = thing(3, 7, 90, bbox=[40, 5, 10, 10])
+    content = coco([image(), image(7)], [thing(), thing(2, 7), other])
+    _, images, problems = read_all("coco", put({"a.jpg": None, "x.json": content}))
+    assert [one.name for one in images["a.jpg"].objects] == ["cat", "dog"]
+    assert [(problem.code, problem.message) for problem in problems] == [
+        ("annotations_merged", "x.json lists it with the ids 1, 7; 1 objects are there twice")
+    ]
+
+
+def test_an_image_that_two_files_annotate_differently_is_left_out(put, read_all) -> None:
+    images = [image(), image(2, "b.jpg")]
+    one, other = coco(images, [thing(), thing(2, 2)]), coco(images, [thing(bbox=[1, 1, 9, 9]), thing(2, 2)])
+    listing, read, problems = read_all("coco", put({"a.jpg": None, "b.jpg": None, "x.json": one, "y.json": other}))
+    assert list(read) == ["b.jpg"]
+    assert [(problem.code, problem.file) for problem in problems] == [("annotations_disagree", "a.jpg")]
+    assert listing.entries[0].image == "b.jpg"
+
+
+def test_two_files_with_other_numbers_for_the_same_classes_agree(put, read_all) -> None:
+    other = coco(None, [thing(1, 1, 1, bbox=[10.0, 5.0, 20.0, 20.5])], [{"id": 1, "name": "cat"}])
+    _, images, problems = read_all("coco", put({"a.jpg": None, "x.json": coco(), "y.json": other}))
+    assert len(images["a.jpg"].objects) == 1
+    assert [(problem.code, problem.message) for problem in problems] == [
+        ("label_ids_changed", "the ids 1 and 3 are both 'cat': one class, 1")
+    ]
+
+
+def test_junk_in_the_lists_is_counted_beyond_the_first_thousand(put, read_all) -> None:
+    folder = put({"a.jpg": None, "x.json": coco([image(), *[1] * 1500], [thing(), *[1] * 2000])})
+    _, _, problems = read_all("coco", folder)
+    assert len(problems) == 2002
+    assert {problem.message for problem in problems if "more" in problem.message} == {
+        "and 500 more of this kind",
+        "and 1,000 more of this kind",
+    }
+
+
+def test_a_file_of_junk_is_given_up_soon(put, read_all, monkeypatch) -> None:
+    from tfrmod.sources import coco_file
+
+    monkeypatch.setattr(coco_file, "_MAX_JUNK", 10)
+    with pytest.raises(DatasetError, match=r"11 of its first 12 elements are no images and no annotations"):
+        read_all("coco", put({"a.jpg": None, "x.json": coco([image(), *[1] * 50])}))
+
+
+def test_more_classes_than_are_supported_are_refused(put, read_all, monkeypatch) -> None:
+    from tfrmod.sources import coco_file
+
+    monkeypatch.setattr(coco_file, "MAX_CLASSES", 1)
+    with pytest.raises(DatasetError, match="more than 1 categories"):
+        read_all("coco", put({"a.jpg": None, "x.json": coco()}))

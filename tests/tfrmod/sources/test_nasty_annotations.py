@@ -57,7 +57,7 @@ def test_a_nasty_json_is_refused_loudly(test_data: Path, put, name: str) -> None
     content = (test_data / "nasty_annotations" / name).read_bytes()
     folder = put({"images/Town05_001920.png": None, name: content})
     assert find_source(folder) == "coco"
-    with pytest.raises(DatasetError, match=rf"None of the \d+ photos that {name} list can be used"):
+    with pytest.raises(DatasetError, match=rf"None of the \d+ images that {name} list can be used"):
         SOURCES["coco"].listing(folder)
 
 
