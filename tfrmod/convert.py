@@ -191,8 +191,8 @@ class _Conversion:
         counts = examination.boxes_per_class
         if len(counts) > MAX_CLASSES:
             raise DatasetError(
-                f"The annotations in {self.settings.folder} name {len(counts):,} classes, where {MAX_CLASSES:,} are the "
-                f"most that are supported; the first are {', '.join(sorted(counts)[:3])}. Are their ids or free texts "
+                f"The annotations in {self.settings.folder} name {len(counts):,} classes, where {MAX_CLASSES:,} are "
+                f"the most that are supported; the first are {', '.join(sorted(counts)[:3])}. Are their ids or free texts "
                 "taken for class names? --label_map names the classes to keep."
             )
         unused = [name for name in self.options.label_aliases or {} if name not in examination.aliased]

@@ -17,7 +17,7 @@ from tfrmod.shards import ShardInfo, read_records, scan_records
 
 FILE_NAME = "manifest.json"
 VERSION = 2
-CONVERTER = "3"
+CONVERTER = "4"
 """Another one where the same photos and options would give other bytes."""
 
 

@@ -34,6 +34,7 @@ def look_quickly(options: Any, shards: Shards, config: DetectorConfig) -> None:
         grid=AnchorGrid.of(config),
         max_detections=config.nms_configs["max_output_size"],
         max_instances=options.max_instances_per_image,
+        skips_crowds=options.skip_crowd_during_training,
         validates=bool(shards.val),
     )
     findings = examination.examined(facts, plan)

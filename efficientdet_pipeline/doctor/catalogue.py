@@ -72,6 +72,14 @@ _CLASSES = {
     "no_boxes": Kind(
         _ERROR, 10, "a training split without any box", "There is nothing to learn.", "Check the annotations"
     ),
+    "only_crowds": Kind(
+        _ERROR,
+        10,
+        "a training split whose boxes all mark a crowd (iscrowd)",
+        "Training skips such boxes, so that there is nothing to learn. Some tools (CVAT, for masks made with the "
+        "brush) mark single objects so.",
+        "Set iscrowd to 0 in the annotations, or train with --skip_crowd_during_training=false",
+    ),
     "label_zero": Kind(
         _ERROR,
         10,

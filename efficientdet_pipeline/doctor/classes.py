@@ -17,6 +17,7 @@ def check(facts: Facts, plan: Plan) -> list[Finding | None]:
     """Returns what is wrong with the classes of a data set, for a training of this plan."""
     return [
         _no_boxes(facts),
+        _only_crowds(facts, plan),
         *_frequencies(facts),
         *_sides(facts),
         _forgotten(facts),
@@ -30,6 +31,12 @@ def _no_boxes(facts: Facts) -> Finding | None:
     train = facts.splits.get("train", ())
     has_boxes = facts.is_sample or any(seen.image.objects for seen in train)
     return found("no_boxes", count=int(not has_boxes), detail=f"It holds {len(train):,} photos.")
+
+
+def _only_crowds(facts: Facts, plan: Plan) -> Finding | None:
+    is_crowd = [thing.is_crowd for seen in facts.splits.get("train", ()) for thing in seen.image.objects]
+    has_none = plan.skips_crowds and bool(is_crowd) and all(is_crowd)
+    return found("only_crowds", count=int(has_none), detail=f"Of {len(is_crowd):,} boxes, all mark a crowd.")
 
 
 def _frequencies(facts: Facts) -> list[Finding | None]:

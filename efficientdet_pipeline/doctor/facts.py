@@ -144,6 +144,8 @@ class Plan:
     """As given; None takes it from the data."""
     label_map: Mapping[int, str] = field(default_factory=dict)
     """As given; empty where the data's own classes are taken."""
+    skips_crowds: bool = True
+    """Whether training leaves out boxes that mark a crowd."""
     validates: bool = True
     """Whether there should be photos to validate on."""
 

@@ -404,3 +404,11 @@ def test_two_at_once_make_the_shards_once(voc_folder, tmp_path: Path) -> None:
         made = list(pool.map(lambda _: convert(voc_folder.root, tmp_path / "out"), range(2)))
     assert made[0] == made[1]
     made[0].verify()
+
+
+def test_more_classes_than_are_supported_are_refused(
+    voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert_module, "MAX_CLASSES", 1)
+    with pytest.raises(DatasetError, match=r"name 2 classes, where 1 are the most .* cat, dog"):
+        convert(voc_folder.add_many(2).root, tmp_path / "out", ConvertOptions(num_workers=1))

@@ -1,10 +1,12 @@
+import json
 from pathlib import Path
 
 import pytest
 
+from tfrmod import examine as examine_module
 from tfrmod.examine import Examined, Settings, examine, examine_all
 from tfrmod.pixels import MAX_PIXELS, check_photo
-from tfrmod.sources import Entry
+from tfrmod.sources import SOURCES, Entry
 
 ENTRY = Entry("a.jpg", "a.xml")
 
@@ -150,3 +152,30 @@ def test_boxes_shrink_with_their_photo(settings: Settings, photo, xml, size, ori
     assert codes(small) == codes(whole)
     assert (small.image.height, small.image.width) == (whole.image.height // 2, whole.image.width // 2)
     assert small.image.objects[0].box == tuple(side / 2 for side in whole.image.objects[0].box)
+
+
+def test_an_image_with_more_objects_than_are_supported_is_left_out(
+    settings: Settings, photo, xml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examine_module, "MAX_OBJECTS", 2)
+    assert outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)] * 2)).image is not None
+    examined = outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)] * 3))
+    assert examined.image is None
+    assert [(problem.code, problem.message) for problem in examined.problems] == [
+        ("too_many_objects", "3, where 2 are the most")
+    ]
+
+
+def test_a_crowd_is_kept_and_named_as_skipped_by_training(settings: Settings, photo) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 1}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (settings.folder / "a.jpg").write_bytes(photo())
+    (settings.folder / "x.json").write_text(json.dumps(content))
+    [entry] = SOURCES["coco"].listing(settings.folder).entries
+    examined = examine(settings._replace(source="coco"), 0, entry)
+    assert examined.image is not None
+    assert [thing.is_crowd for thing in examined.image.objects] == [True]
+    assert [(problem.code, problem.message) for problem in examined.problems] == [("crowd_not_trained", "cat")]

@@ -188,6 +188,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, shard: str) -> list[str]:
     options = SimpleNamespace(
         **{"max_instances_per_image": None, "train_file_pattern": shard, "val_file_pattern": "", "url_dataset": ""},
         **{"data_dir": "", "image_size": "96", "model_name": "", "hparams": "anchor_scale=9", "run_name": "mine"},
+        skip_crowd_during_training=True,
     )
     shards = SimpleNamespace(train=(shard,), val=())
     checkup.look_quickly(options, shards, efficientdet.get_config("efficientdet-d0", image_size=96))

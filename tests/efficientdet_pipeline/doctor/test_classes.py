@@ -1,6 +1,7 @@
 """Rare, missing, forgotten and wrongly numbered classes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,20 @@ def test_nothing_to_learn(photo: Callable, facts: Callable, plan: Callable) -> N
     found = by_code(classes.check(facts([photo("a")], many(photo, 2, "cat")), plan()))
     assert found["no_boxes"].severity == Severity.ERROR
     assert found["class_not_in_train"].count == 1
+
+
+@pytest.mark.parametrize(
+    ("num_single", "skips_crowds", "is_found"), [(0, True, True), (1, True, False), (0, False, False)]
+)
+def test_only_crowds_are_nothing_to_learn(
+    photo: Callable, facts: Callable, plan: Callable, num_single: int, skips_crowds: bool, is_found: bool
+) -> None:
+    seen = photo("a", [("cat", *BOX)] * 3)
+    objects = [thing._replace(is_crowd=True) for thing in seen.image.objects]
+    crowds = seen._replace(image=replace(seen.image, objects=tuple(objects)))
+    found = by_code(classes.check(facts([crowds, *many(photo, num_single, "cat")]), plan(skips_crowds=skips_crowds)))
+    assert ("only_crowds" in found) == is_found
+    assert not is_found or found["only_crowds"].severity == Severity.ERROR
 
 
 def test_many_photos_of_nothing(photo: Callable, facts: Callable, plan: Callable) -> None:
