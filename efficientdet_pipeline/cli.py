@@ -1,17 +1,21 @@
-"""The door: reads the options, runs the mode, and answers for how the program ends."""
+"""Command-line entry point: parses options, runs a mode, maps errors to exit codes."""
 
 import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
+from typing import Any
 
 from absl import logging
 
 from efficientdet_pipeline import backend
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
-from efficientdet_pipeline.console import hush, set_up_console, silent_native_log
+from efficientdet_pipeline.console import command_line, hush, set_up_console, shown, silent_native_log
 from efficientdet_pipeline.errors import (
     ExitCode,
     OptionsError,
@@ -23,15 +27,18 @@ from efficientdet_pipeline.errors import (
     sentence_of,
 )
 from efficientdet_pipeline.machine_memory import free_memory
-from efficientdet_pipeline.options.help import full_help_text, help_text
+from efficientdet_pipeline.options.help import full_help_text, help_text, version_text
 from efficientdet_pipeline.options.reader import Reader, Sources
 
 _HELP = {"--help", "-h", "-help", "--helpshort"}
 _FULL_HELP = {"--helpfull", "-helpfull"}
+_VERSION = {"--version", "-version", "-V"}
 
 
 def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
     """Runs one mode and returns the exit code.
+
+    It may be called from any thread; SIGTERM is answered by the main thread alone.
 
     Args:
       argv: the arguments without the program's name; default: the program's own.
@@ -39,9 +46,9 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     set_up_console()
-    signal.signal(signal.SIGTERM, _stop_softly)
     try:
-        code = _run(arguments, mode)
+        with _answering_sigterm():
+            code = _run(arguments, mode)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -53,7 +60,7 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
     except Exception as error:
         logging.error("%s", sentence_of(error))
         if _wants_traceback(arguments):
-            traceback.print_exc()
+            print(shown(traceback.format_exc()), file=sys.stderr, end="", flush=True)
         if argv is None and isinstance(error, OutOfMemoryError) and error.continuation:
             # Only the end of a process gives back all memory of an accelerator.
             os.execv(sys.executable, [sys.executable, *error.continuation])
@@ -63,6 +70,9 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
 def _run(arguments: list[str], mode: str | None) -> ExitCode:
     reader = _reader()
     classes, summaries = reader.classes, {name: each.summary for name, each in MODES.items()}
+    if _VERSION & set(arguments):
+        print(version_text())
+        return ExitCode.DONE
     if _FULL_HELP & set(arguments):
         print(full_help_text(classes, summaries))
         return ExitCode.DONE
@@ -72,14 +82,7 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
         return ExitCode.DONE
     sources = reader.read(_with_mode(arguments, mode) if mode else arguments, os.environ)
     _warn_of_options_without_effect(sources)
-
-    from efficientdet_pipeline.options.hparams import read_hparams
-
-    given = sources.given.get("hparams")
-    place = sources.source_of("hparams")
-    hparams = read_hparams(given.value if given else "", place, classes[sources.mode], reader.known)
-    for key, reason in hparams.ignored.items():
-        logging.warning("--hparams: %s has no effect here: %s.", key, reason)
+    sources, hparams = _with_hparams(sources, classes[sources.mode], reader.known)
     options = reader.build(sources, hparams.options)
     _prepare_environment(debug=options.debug)
     backend.choose(getattr(options, "backend", None))
@@ -89,6 +92,30 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
     with silent_native_log(unless=options.debug):
         runner = MODES[sources.mode].runner()
     return runner(options, sources, hparams) or ExitCode.DONE
+
+
+def _with_hparams(sources: Sources, options_class: type, all_options: Any) -> tuple[Sources, Any]:
+    """Returns the sources with one --hparams, merged from all that were given, and what it says."""
+    from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams
+
+    given = sources.given.get("hparams")
+    if given is None:
+        return sources, HparamsGiven()
+    hparams, replaced = merge_hparams(given.all, options_class, all_options)
+    for key, reason in hparams.ignored.items():
+        logging.warning("--hparams: %s has no effect here: %s.", key, reason)
+    texts: list[str] = []
+    for each in given.all:
+        texts = [*texts, each.value.strip()] if each.value.strip() else []
+    if len(given.all) > 1:
+        where = ", then ".join(dict.fromkeys(each.source for each in given.all))
+        logging.info(
+            "--hparams is merged key by key from %s; the later wins%s.",
+            where,
+            f" ({', '.join(replaced)})" if replaced else "",
+        )
+    merged = replace(given, value=",".join(texts), source=" and ".join(dict.fromkeys(g.source for g in given.all)))
+    return replace(sources, given={**sources.given, "hparams": replace(merged, earlier=())}), hparams
 
 
 def _reader() -> Reader:
@@ -108,13 +135,12 @@ def _mode_asked_for(arguments: list[str]) -> str:
 
 
 def _wants_traceback(arguments: list[str]) -> bool:
-    """Returns whether the options ask for tracebacks; where they cannot be read, whether the command line does."""
-    names = ("traceback", "debug")
+    """Returns whether the options ask for tracebacks, whatever else is wrong with them."""
     try:
-        given = _reader().read(arguments, os.environ).given
-        return any(name in given and given[name].value for name in names)
-    except Exception:
-        return any(word.lstrip("-").partition("=")[0] in names for word in arguments)
+        reader = _reader()
+        return any(reader.asks_for(name, arguments, os.environ) for name in ("traceback", "debug"))
+    except Exception:  # A defect of the reader itself: the first error is what is to be told.
+        return False
 
 
 def _with_mode(tokens: list[str], mode: str) -> list[str]:
@@ -122,7 +148,7 @@ def _with_mode(tokens: list[str], mode: str) -> list[str]:
     for token in tokens:
         if token.lstrip("-").startswith("mode=") and token.partition("=")[2] != mode:
             raise OptionsError(
-                f"This script is for --mode={mode} alone. Received {token}; try `python3 main.py {token}`."
+                f"This script is for --mode={mode} alone. Received {token}; try `{command_line(token)}`."
             )
     return [*tokens, f"--mode={mode}"]
 
@@ -134,6 +160,12 @@ def _warn_of_options_without_effect(sources: Sources) -> None:
             without_effect.setdefault(given.source.partition(", line")[0], []).append(f"--{name}")
     for source, names in without_effect.items():
         logging.warning("No effect in --mode=%s: %s (from %s).", sources.mode, ", ".join(names), source)
+    for name in sources.not_taken:
+        logging.warning(
+            "The environment variable %s has no effect: --%s is taken from the command line or an @file alone.",
+            name,
+            name,
+        )
 
 
 def _prepare_environment(*, debug: bool) -> None:
@@ -150,6 +182,20 @@ def _prepare_environment(*, debug: bool) -> None:
 def _memory_for_tensors() -> int:
     """Returns the bytes that tensors may take; a tenth of what is free is left to the loader and to all else."""
     return min(free_memory() * 9 // 10, 1 << 45)
+
+
+@contextmanager
+def _answering_sigterm() -> Iterator[None]:
+    """Ends what is done inside by StoppedError at SIGTERM; Python lets the main thread alone answer signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _stop_softly)
+    try:
+        yield
+    finally:
+        # None: something else than Python answered it before, and cannot be put back.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _stop_softly(number: int, frame: FrameType | None) -> None:

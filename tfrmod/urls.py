@@ -16,8 +16,9 @@ _URL = re.compile(
 )
 # Up to a blank, a quote or a bracket: a URL in a sentence ends there.
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`|\\^{}]+")
-# requests and urllib3 name the path and query of a failed request without its host.
-_QUERY_IN_TEXT = re.compile(r"(?<=url: )(/[^\s?]*\?[^\s)]*)")
+# What is left of a query where a URL holds a blank, and that of a failed request, which requests and urllib3 name
+# without its host.
+_QUERY_IN_TEXT = re.compile(r"(?<=\?)[\w.~%+-]+=[^\s\"'<>()]*")
 _HASH = re.compile(r"sha256=[0-9a-fA-F]{1,64}", re.IGNORECASE)
 
 
@@ -60,7 +61,7 @@ def redact_urls(text: str) -> str:
     if "://" not in text and "url: /" not in text:
         return text
     text = _URL_IN_TEXT.sub(lambda found: redact_url(found[0]), text)
-    return _QUERY_IN_TEXT.sub(lambda found: _path_without_values(found[0]), text)
+    return _QUERY_IN_TEXT.sub(lambda found: _without_values(found[0]), text)
 
 
 def url_id(url: str) -> str:
@@ -77,8 +78,3 @@ def _without_values(query: str) -> str:
 def _name_alone(part: str) -> str:
     name, equals, _ = part.partition("=")
     return f"{name}={HIDDEN}" if equals else HIDDEN
-
-
-def _path_without_values(text: str) -> str:
-    path, _, query = text.partition("?")
-    return f"{path}?{_without_values(query)}"

@@ -1,6 +1,5 @@
 """The doctor's look in passing, before a training: seconds, a few lines, and a stop where nothing could be learnt."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from absl import logging
 from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.commands.shards import Shards
+from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.doctor import examination, gathering, report
 from efficientdet_pipeline.doctor.anchors import AnchorGrid
 from efficientdet_pipeline.doctor.catalogue import kind_of
@@ -55,4 +55,4 @@ def _command(options: Any) -> str:
         value = getattr(options, name, declared.default)
         if name not in _OF_THE_MODE and value != declared.default:
             given.append(f"--{'' if value else 'no'}{name}" if isinstance(value, bool) else f"--{name}={value}")
-    return shlex.join(["python3", "main.py", "--mode=doctor", *given])
+    return command_line("--mode=doctor", *given)

@@ -8,7 +8,7 @@ import efficientdet
 from absl import logging
 
 from efficientdet_pipeline.commands import photos
-from efficientdet_pipeline.console import silent_native_log, suggest
+from efficientdet_pipeline.console import say, silent_native_log, suggest
 from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.doctor import examination, gathering, mending, report
 from efficientdet_pipeline.doctor.anchors import AnchorGrid
@@ -46,7 +46,7 @@ def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
     if options.json:
         print(report.as_json(facts, plan, findings, title=title, mended=mended), flush=True)
     else:
-        print(report.page(facts, plan, findings, title=title), flush=True)
+        say(report.page(facts, plan, findings, title=title))
         if mended is not None:
             logging.info("\n%s %s", report.mended_in_words(mended), _whereabouts(Path(options.fix)))
             suggest(*_next_look(options))

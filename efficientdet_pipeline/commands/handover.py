@@ -9,6 +9,7 @@ import keras
 from absl import logging
 
 from efficientdet_pipeline.commands.network import Network
+from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.exporting import HPARAMS, LABEL_MAP, ExportedFiles, export
 
@@ -34,7 +35,7 @@ def exported(detector: keras.Model, network: Network, checkpoint: Path, place: P
         raise DataError(
             f"The training is done and kept in {checkpoint}, but its export failed: "
             f"{done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'without a word'}. "
-            f"Try `python3 main.py {' '.join(arguments)}`."
+            f"Try `{command_line(*arguments)}`."
         )
     frozen_graph = place / f"{network.config.name}_frozen.pb"
     return ExportedFiles(place / "saved_model", frozen_graph, place / LABEL_MAP, place / HPARAMS)

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from tfrmod.manifest import Manifest
+from tfrmod.urls import redact_url
 
 
 def of_data(options: Any, made: Manifest) -> dict[str, Any]:
@@ -11,7 +12,7 @@ def of_data(options: Any, made: Manifest) -> dict[str, Any]:
     split = options.train_valid_split
     counts = {name: split.num_images for name, split in made.splits.items()}
     return {
-        "url": options.url_dataset or options.data_dir,
+        "url": redact_url(options.url_dataset or options.data_dir),
         "label_map": made.label_map,
         "number_of_images": {"total": sum(counts.values()), "train": 0, "val": 0, "test": 0, **counts},
         "train_valid_split": options.train_valid_split,
@@ -28,7 +29,7 @@ def of_data(options: Any, made: Manifest) -> dict[str, Any]:
 def of_training(options: Any, *, name: str, num_examples: int, shape: dict[str, Any]) -> dict[str, Any]:
     """Returns the fields on the training; `shape` tells one run from another."""
     return {
-        "url": options.url_dataset or options.data_dir or options.train_file_pattern,
+        "url": redact_url(options.url_dataset or options.data_dir or options.train_file_pattern),
         "backbone_reference": options.backbone_ref or name,
         "model_name": name,
         "epochs": options.num_epochs,

@@ -1,5 +1,6 @@
 """Boxes that no anchor reaches, and what would reach them: other anchors, or a larger canvas. n: boxes."""
 
+import shlex
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -87,11 +88,11 @@ def _remedies(grid: anchors.AnchorGrid, boxes: np.ndarray, weights: np.ndarray, 
 
 
 def _flags(new: anchors.AnchorGrid, old: anchors.AnchorGrid) -> str:
-    """Returns what to type for a grid."""
+    """Returns what to type for a grid, quoted for a shell; --hparams given elsewhere are merged with it."""
     flags = []
     if new.image_size != old.image_size:
         height, width = new.image_size
         flags.append(f"--image_size={width}" if width == height else f"--image_size={width}x{height}")
     if hparams := anchors.as_hparams(new, old):
-        flags.append(f"--hparams={hparams}")
+        flags.append(f"--hparams={shlex.quote(hparams)}")
     return " ".join(flags)

@@ -61,7 +61,8 @@ class DatasetOptions(RunOptions, PhotoOptions):
     """Photos in, shards out."""
 
     overwrite: bool = option(False, from_environment=False)
-    """Begin the run anew: delete what it made in its folder first; refused where the folder holds anything else."""
+    """Begin the run anew: delete what it made in its folder first; refused where the folder holds anything else. Never
+    taken from the environment."""
     output_path: str = option("", path="path")
     """Where the shards go; default: tfrecords in the run's folder."""
     path_metadata: str = option("", path="path")

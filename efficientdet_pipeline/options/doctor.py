@@ -24,7 +24,8 @@ class DoctorOptions(PhotoOptions, NetworkOptions):
     max_instances_per_image: int | None = option(None)
     """Boxes a photo may have; default: the most that a photo of the data has."""
     fix: str = option("", path="path", from_environment=False)
-    """Folder for a mended copy of the photos, as Pascal VOC; the original is never touched."""
+    """Folder for a mended copy of the photos, as Pascal VOC; the original is never touched. Never taken from the
+    environment."""
     json: bool = option(False)
     """Print the findings as JSON. Either way the exit code tells: 0 clean, 3 warnings, 65 errors."""
 

@@ -1,10 +1,14 @@
 """The text of --help, --helpfull, and the README's table of flags, all from the declarations."""
 
+import platform
 import textwrap
 from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
 
 from efficientdet_pipeline.options.declare import Declaration, declarations
 
+PACKAGE = "efficientdet-pipeline"
 USAGE = """\
 usage: python3 main.py [@FILE] [--config FILE] [--mode=MODE] [--flag=value …]
 
@@ -17,8 +21,31 @@ EfficientDet, evaluates it as COCO does and exports it for production.
 
 Options come from the command line, from @FILE (one --flag=value a line, # for
 comments), or from environment variables of the same name, in this order of
-precedence; then from --hparams, then from the defaults below.
+precedence; then from --hparams, then from the defaults below. Several --hparams
+are merged key by key. `~` in a path is the home folder. `--version` prints the
+version.
 """
+
+
+def version_text() -> str:
+    """Returns the line of `--version`: of this program, and of what it computes with."""
+    words = [f"{PACKAGE} {_version()}", f"Python {platform.python_version()}"]
+    for name in ("tensorflow", "keras"):
+        try:
+            words.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            words.append(f"no {name}")
+    return ", ".join(words)
+
+
+def _version() -> str:
+    try:
+        return metadata.version(PACKAGE)
+    except metadata.PackageNotFoundError:  # Run from a checkout that is not installed.
+        import tomllib
+
+        project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"] if project.is_file() else "?"
 
 
 def help_text(mode: str, options_class: type, summaries: Mapping[str, str]) -> str:

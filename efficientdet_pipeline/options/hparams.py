@@ -6,13 +6,16 @@ as ignored, with the reason.
 """
 
 import contextlib
+import itertools
+import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.declare import Declaration, declarations
+from efficientdet_pipeline.options.paths import expand_home
 from efficientdet_pipeline.options.reader import Given
 
 # These describe the network but are options too: what a user types most.
@@ -98,6 +101,77 @@ def read_hparams(text: str, source: str, options_class: type, all_options: Colle
         elif not is_default:
             ignored[key] = {**NOT_IN_HPARAMS, **WITHOUT_EFFECT}.get(key) or f"the mode has no option {key}"
     return HparamsGiven(network, options, _label_map(parsed.get("label_map")), ignored)
+
+
+def merge_hparams(
+    given: Sequence[Given], options_class: type, all_options: Collection[str] = ()
+) -> tuple[HparamsGiven, tuple[str, ...]]:
+    """Returns the hyper-parameters of several --hparams, merged key by key, and the keys that a later one replaced.
+
+    Args:
+      given: in rising precedence; an empty text drops what stands before it.
+      options_class: of the mode.
+      all_options: names of the options of all modes.
+    """
+    merged, replaced = HparamsGiven(), set[str]()
+    for each in given:
+        if not each.value.strip():
+            merged, replaced = HparamsGiven(), set()
+            continue
+        for part in hparams_parts(each.value):
+            found = read_hparams(part, each.source, options_class, all_options)
+            replaced |= _leaves(merged.network) & _leaves(found.network) | merged.options.keys() & found.options.keys()
+            if found.label_map is not None and merged.label_map is not None:
+                replaced.add("label_map")
+            merged = HparamsGiven(
+                _deeply_merged(merged.network, found.network),
+                {**merged.options, **found.options},
+                merged.label_map if found.label_map is None else found.label_map,
+                {**merged.ignored, **found.ignored},
+            )
+    return merged, tuple(sorted(replaced))
+
+
+def hparams_parts(text: str) -> list[str]:
+    """Returns the YAML files and the runs of pairs that a text of hyper-parameters names, in its order.
+
+    >>> hparams_parts("base.yaml,a=1,b=[2,3]")
+    ['base.yaml', 'a=1,b=[2,3]']
+    """
+    from efficientdet.hparams import split_outside_brackets
+
+    text = expand_home(text.strip())
+    if text.lower().endswith((".yaml", ".yml")) and os.path.isfile(text):
+        return [text]
+    try:
+        items = split_outside_brackets(text)
+    except ValueError:
+        return [text]  # Reading it says what is wrong.
+    parts: list[str] = []
+    for is_file, run in itertools.groupby(items, key=_is_file):
+        found = list(run)
+        parts += [expand_home(item) for item in found] if is_file else [",".join(found)]
+    return parts
+
+
+def _is_file(item: str) -> bool:
+    return "=" not in item and item.lower().endswith((".yaml", ".yml"))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for key, value in values.items():
+        found |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}"}
+    return found
+
+
+def _deeply_merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(lower)
+    for key, value in upper.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = _deeply_merged(below, value) if both else value  # type: ignore[arg-type]
+    return merged
 
 
 def _label_map(value: Any) -> Any:

@@ -19,7 +19,8 @@ class NetworkOptions(GeneralOptions):
     num_classes: int | None = option(None, shapes=True)
     """Number of classes; default: the largest label id of the data."""
     hparams: str = option("", path="path")
-    """automl's hyper-parameters, `a=1,b.c=2` or a YAML file. They stand above the defaults and below every option."""
+    """automl's hyper-parameters: `a=1,b.c=2`, a YAML file, or both (`base.yaml,a=1`). Precedence: above the defaults,
+    below every option. Several of them, in files and on the command line, are merged key by key; the later wins."""
 
     def __post_init__(self) -> None:
         """Checks the picture size; the names are checked where they are looked up."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.declare import declarations
+from tfrmod.urls import redact_url, url_id
 
 
 def shaping(options: Any, network: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,7 +23,14 @@ def shaping(options: Any, network: Mapping[str, Any], resolved: Mapping[str, Any
     values = {name: value for name, value in dataclasses.asdict(options).items() if declared[name].shapes}
     values |= {f"hparams.{name}": value for name, value in network.items()}
     values |= resolved
+    values = {name: _without_secrets(value) if isinstance(value, str) else value for name, value in values.items()}
     return json.loads(json.dumps(values, default=str))
+
+
+def _without_secrets(value: str) -> str:
+    """Returns a URL as it is shown, with a hash that tells it from another one shown alike; other text as it is."""
+    shown = redact_url(value)
+    return value if shown == value else f"{shown} ({url_id(value)[:12]})"
 
 
 def run_name(model_name: str, shape: Mapping[str, Any]) -> str:

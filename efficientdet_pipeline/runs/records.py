@@ -9,14 +9,16 @@ from typing import Any
 import yaml
 
 from tfrmod import atomic
+from tfrmod.urls import redact_url, redact_urls
 
 
 def write_args(path: Path, options: Any, source_of: Mapping[str, str]) -> None:
-    """Writes every option with its value; a comment says where the value came from."""
+    """Writes every option with its value, URLs without secrets; a comment says where the value came from."""
     lines = ["# Every option of this run; without a remark it is the default."]
-    for name, value in dataclasses.asdict(options).items():
+    for name, given in dataclasses.asdict(options).items():
+        value = redact_urls(redact_url(given)) if isinstance(given, str) else given
         text = yaml.safe_dump({name: value}, default_flow_style=False, allow_unicode=True, width=10**6).strip()
-        lines.append(f"{text}  # {source_of[name]}" if name in source_of else text)
+        lines.append(f"{text}  # {redact_urls(source_of[name])}" if name in source_of else text)
     atomic.write_file(path, "\n".join(lines) + "\n")
 
 

@@ -33,7 +33,7 @@ SPEAK_TENSORFLOW = (
 # Every room may use these pages of the pipeline.
 SHARED = {"options", "errors", "machine_memory"}
 # These introduce the rooms to each other.
-INTRODUCE = {"commands", "cli"}
+INTRODUCE = {"commands", "cli", "__main__"}
 MAX_PAGE = 400
 MAX_COMMAND = 150
 MAX_FUNCTION = 60

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,64 @@ def test_every_mode_has_options_and_a_page(mode: str) -> None:
     assert MODES[mode].options_class().__dataclass_fields__["mode"]
     pages = Path(sys.modules["efficientdet_pipeline.commands"].__file__ or "").parent
     assert "def run(options: Any, read: Sources, hparams: Any)" in (pages / f"{MODES[mode].command}.py").read_text()
+
+
+def test_main_runs_in_a_thread_and_leaves_the_signal_handlers_alone(ran: list[Any]) -> None:
+    codes: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=lambda: codes.append(main(["--url_dataset=demo"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert len(ran) == 1
+    assert main(["--url_dataset=demo"]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_overridden_variable_of_the_environment_ends_nothing(
+    ran: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.environ |= {"debug": "*", "profile": "work", "keep": "yes"}
+    assert main(["--url_dataset=demo", "--debug=false", "--noprofile", "--keep=3"]) == 0
+    assert main(["--url_dataset=demo", "--debug=false"]) == 2
+    told = capsys.readouterr().err
+    assert "Received 'work' from the environment variable profile; unset the variable" in told
+    assert "Traceback" not in told
+
+
+def test_overwrite_in_the_environment_has_no_effect_and_this_is_said(
+    ran: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.environ |= {"overwrite": "1"}
+    assert main(["--url_dataset=demo"]) == 0
+    assert not ran[0].overwrite
+    assert "environment variable overwrite has no effect: --overwrite is taken from" in capsys.readouterr().err
+    assert main(["--url_dataset=demo", "--overwrite"]) == 0
+    assert ran[1].overwrite
+    assert capsys.readouterr().err == ""
+
+
+def test_hparams_of_several_places_are_merged_key_by_key(ran: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("x.config").write_text("--hparams=fpn_cell_repeats=2,num_epochs=9,anchor_scale=4\n")
+    assert main(["@x.config", "--url_dataset=demo", "--hparams=anchor_scale=2", "--hparams=num_epochs=3"]) == 0
+    assert ran[0].num_epochs == 3
+    assert ran[0].hparams == "fpn_cell_repeats=2,num_epochs=9,anchor_scale=4,anchor_scale=2,num_epochs=3"
+    told = capsys.readouterr().out
+    assert "merged key by key from x.config, line 1, then the command line; the later wins" in told
+    assert "(anchor_scale, num_epochs)" in told
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for asked in ("--version", "-version", "-V"):
+        assert main([asked, "--nix"]) == 0
+        told = capsys.readouterr()
+        assert (told.out.startswith("efficientdet-pipeline 0."), told.err) == (True, "")
+
+
+def test_a_traceback_shows_no_secret_and_no_escape(failing: Callable, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(DataError("https://me:s3cret@host/a?token=s3cret \x1b[2J"))
+    assert main(["--url_dataset=demo", "--traceback"]) == 65
+    told = capsys.readouterr().err
+    assert "Traceback" in told
+    assert "s3cret" not in told
+    assert "\x1b" not in told

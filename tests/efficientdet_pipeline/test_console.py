@@ -4,6 +4,7 @@ import io
 import logging as standard_logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -149,3 +150,82 @@ def test_a_moving_bar_needs_a_terminal(
     monkeypatch.setattr(sys, "stderr", type("Stream", (), {"isatty": lambda self: terminal})())
     monkeypatch.setenv("TERM", term)
     assert console.is_terminal() is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("class \x1b]0;PWNED\x07\x1b[2J", r"class \x1b]0;PWNED\x07\x1b[2J"),
+        ("c1 \x9b31m, bell \x07, back\rwards", r"c1 \x9b31m, bell \x07, back\rwards"),
+        ("bidi \u202egnp.exe, \u2066x", r"bidi \u202egnp.exe, \u2066x"),
+        ("line\u2028separator", r"line\u2028separator"),
+        ("surrogate \ud800", r"surrogate \ud800"),
+        ("猫 ü é 🚗 … ×", "猫 ü é 🚗 … ×"),
+        ("1\u202f000\u00a0a", "1 000 a"),
+        ("table\n  a\tb", "table\n  a\tb"),
+        ("from https://me:s3cret@host/a.zip?token=s3cret.", "from https://***@host/a.zip?token=***"),
+    ],
+)
+def test_console_and_log_show_no_control_characters_and_no_secrets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, shown: str
+) -> None:
+    console.set_up_console()
+    console.log_to_file(tmp_path / "log.txt")
+    say(standard_logging.INFO, text)
+    say(standard_logging.ERROR, text)
+    console.say(text)
+    told = capsys.readouterr()
+    assert told.out == f"{shown}\n{shown}\n"
+    assert told.err == f"error: {shown}\n"
+    log = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert log.count(shown) == 2
+    assert console.shown(shown) == shown
+
+
+NASTY = ["a b", "[c] d", "it's", '"quoted"', "$HOME", "~", "*", "ü 猫", "a;b", "#x", "\\"]
+REPOSITORY = Path(console.__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("folder", ["", "repository", "above"])
+@pytest.mark.parametrize("script", ["main.py", "freeze_model.py", "tfrmod/create_tfrecords.py", "-c", "", "pytest"])
+def test_a_suggested_command_runs_as_it_stands_in_any_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str, script: str
+) -> None:
+    monkeypatch.chdir({"": tmp_path, "repository": REPOSITORY, "above": REPOSITORY.parent}[folder])
+    monkeypatch.setattr(sys, "argv", [str(REPOSITORY / script) if script.endswith(".py") else script])
+    program, main, *arguments = shlex.split(console.command_line("--mode=infer", *NASTY))
+    assert arguments == ["--mode=infer", *NASTY]
+    assert Path(main).samefile(REPOSITORY / "main.py")
+    assert Path(main).is_absolute() is (folder == "")
+    assert program == "python3" or Path(program).samefile(sys.executable)
+
+
+def test_a_suggested_command_names_the_console_script_that_was_called(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "my env" / "bin" / "efficientdet-pipeline"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    monkeypatch.setenv("PATH", "")
+    assert console.command_line("--mode=infer") == "'my env/bin/efficientdet-pipeline' --mode=infer"
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert console.command_line("--mode=infer") == "efficientdet-pipeline --mode=infer"
+
+
+def test_a_suggested_command_without_a_checkout_runs_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/elsewhere/notebook.py"])
+    monkeypatch.setattr(console, "__file__", "/elsewhere/site-packages/efficientdet_pipeline/console.py")
+    assert shlex.split(console.command_line("--mode=infer"))[1:] == ["-m", "efficientdet_pipeline", "--mode=infer"]
+
+
+def test_the_suggested_command_really_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(REPOSITORY / "freeze_model.py")])
+    command = console.command_line("--version")
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "efficientdet-pipeline")
+    module = [sys.executable, "-m", "efficientdet_pipeline", "--version"]
+    assert subprocess.run(module, capture_output=True, text=True, check=False).stdout == done.stdout

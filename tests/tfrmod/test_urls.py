@@ -51,6 +51,7 @@ def test_redact_url_leaves_out_user_info_and_the_values_of_the_query(url: str, s
             "HTTPConnectionPool(host='h', port=80): Max retries exceeded with url: /a.zip?token=s3cret (Caused by X)",
             "HTTPConnectionPool(host='h', port=80): Max retries exceeded with url: /a.zip?token=*** (Caused by X)",
         ),
+        ("see https://h/a b.zip?t=s3cret&u=s3cret)", "see https://h/a b.zip?t=***&u=***)"),
         ("proxy http://u:s3cret@proxy:3128 refused", "proxy http://***@proxy:3128 refused"),
     ],
 )

@@ -200,8 +200,11 @@ def test_before_a_training_the_worst_is_told(tmp_path: Path, monkeypatch: pytest
     said = quick(monkeypatch, shard)
     assert any("a box with two classes" in line for line in said)
     assert len(said) <= 1 + checkup.MOST_LINES
-    expected = ["python3", "main.py", "--mode=doctor", f"--train_file_pattern={shard}", "--image_size=96"]
-    assert sorted(shlex.split(said[-1].removeprefix("More: "))) == sorted([*expected, "--hparams=anchor_scale=9"])
+    expected = ["--mode=doctor", f"--train_file_pattern={shard}", "--image_size=96", "--hparams=anchor_scale=9"]
+    _, main, *given = shlex.split(said[-1].removeprefix("More: "))
+    assert sorted(given) == sorted(expected)
+    assert Path(main).name == "main.py"
+    assert Path(main).is_file()
 
 
 def test_before_a_training_what_is_learnt_in_vain_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.evaluate import EvalOptions
-from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides, read_hparams
+from efficientdet_pipeline.options.hparams import (
+    HparamsGiven,
+    hparams_parts,
+    merge_hparams,
+    network_overrides,
+    read_hparams,
+)
+from efficientdet_pipeline.options.reader import Given
 from efficientdet_pipeline.options.train import TrainOptions
 
 
@@ -187,3 +194,54 @@ def test_hparams_label_map_keeps_its_names_as_written(page: Callable[[str], str]
     assert read(page("label_map: {circle: 1}")).label_map == {"circle": "1"}
     assert read(page("label_map: coco")).label_map == "coco"
     assert read(page("label_map:")).label_map is None
+
+
+def test_merge_hparams_goes_key_by_key_and_the_later_wins(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("anchor_scale: 4\nnum_epochs: 7\nlabel_map: {1: cat}\n")
+    texts = [
+        f"{tmp_path}/base.yaml,fpn_cell_repeats=2",
+        "nms_configs.method=hard,nms_configs.sigma=0.3",
+        "anchor_scale=2,nms_configs.sigma=0.4",
+        f"{tmp_path}/base.yaml,num_epochs=3",
+    ]
+    merged, replaced = merge_hparams([Given(text, "x") for text in texts], TrainOptions)
+    assert merged.network == {
+        "anchor_scale": 4.0,
+        "fpn_cell_repeats": 2,
+        "nms_configs": {"method": "hard", "sigma": 0.4},
+    }
+    assert option_values(merged) == {"num_epochs": 3}
+    assert {str(key): name for key, name in merged.label_map.items()} == {"1": "cat"}
+    assert set(replaced) == {"anchor_scale", "nms_configs.sigma", "num_epochs", "label_map"}
+
+
+def test_merge_hparams_drops_what_stands_before_an_empty_one() -> None:
+    merged, replaced = merge_hparams(
+        [Given("anchor_scale=2", "a"), Given("", "b"), Given("num_epochs=3", "c")], TrainOptions
+    )
+    assert (merged.network, option_values(merged), replaced) == ({}, {"num_epochs": 3}, ())
+
+
+def test_merge_hparams_names_the_place_of_a_wrong_one() -> None:
+    with pytest.raises(OptionsError, match=r"hparams came from b\.config, line 3"):
+        merge_hparams([Given("anchor_scale=2", "a"), Given("anchor_scael=2", "b.config, line 3")], TrainOptions)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a=1", ["a=1"]),
+        ("a=[1,2],b='x,y'", ["a=[1,2],b='x,y'"]),
+        ("x.yaml", ["x.yaml"]),
+        ("a=1,x.yaml,y.YML,b=2,c=3", ["a=1", "x.yaml", "y.YML", "b=2,c=3"]),
+        ("a=(1", ["a=(1"]),
+    ],
+)
+def test_hparams_parts_are_files_and_pairs_in_their_order(text: str, parts: list[str]) -> None:
+    assert hparams_parts(text) == parts
+
+
+def test_hparams_parts_take_a_file_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "lr=0.1, [v2].yaml"
+    path.touch()
+    assert hparams_parts(str(path)) == [str(path)]

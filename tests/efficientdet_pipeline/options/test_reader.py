@@ -156,6 +156,7 @@ def test_a_file_of_options_is_read_as_people_write_it(
         ("--batch=8", r"Unknown option --batch, from .*run\.config, line 1; did you mean --batch_size\?"),
         ("--batch_size==8", r"Received '=8'"),
         ("--batch_size", r"Missing value for flag --batch_size"),
+        ("--flagfile", r"--flagfile must be followed by the path of a file of options \(.*run\.config, line 1"),
         ("--batch_size=8".encode("utf-16"), r"must be UTF-8 text, .*run\.config"),
     ],
 )
@@ -253,3 +254,107 @@ def test_reading_loads_neither_tensorflow_nor_keras_nor_numpy() -> None:
         "sys.exit(bool({'tensorflow', 'keras', 'numpy', 'yaml'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "expected"),
+    [
+        (["--debug=false"], {"debug": "*"}, {"debug": False}),
+        (["--noprofile"], {"profile": "work"}, {"profile": False}),
+        (["--keep=3"], {"keep": "yes"}, {"keep": 3}),
+        (["--seed=3"], {"seed": "abc"}, {"tf_random_seed": 3}),
+        (["--tf_random_seed=3"], {"seed": "abc"}, {"tf_random_seed": 3}),
+        (["--seed=3"], {"tf_random_seed": "abc"}, {"tf_random_seed": 3}),
+        ([], {"seed": "abc", "tf_random_seed": "4"}, {"tf_random_seed": 4}),
+        (["--batch_size=auto"], {"batch_size": "many"}, {"batch_size": 0}),
+        (["--learning_rate=0.1"], {"learning_rate": "fast"}, {"learning_rate": 0.1}),
+        (["--mode=train"], {"mode": "bogus"}, {"mode": "train"}),
+    ],
+)
+def test_a_value_that_is_overridden_is_not_validated(
+    reader: Reader, options_file: Any, argv: list[str], environment: dict[str, str], expected: dict[str, Any]
+) -> None:
+    assert values(reader.read(argv, environment)) == expected
+    wrong = options_file("".join(f"--{name}={value}\n" for name, value in environment.items()))
+    assert values(reader.read([f"@{wrong}", *argv], {})) == expected
+    right = options_file("".join(f"{word}\n" for word in argv), name="right.config")
+    assert values(reader.read([f"@{right}"], environment)) == expected
+
+
+def test_the_advice_on_a_wrong_environment_variable_works(reader: Reader) -> None:
+    for name, value in [("debug", "*"), ("profile", "work"), ("keep", "yes"), ("seed", "abc"), ("eval_samples", "x")]:
+        with pytest.raises(OptionsError, match=r"unset the variable, or override it by --") as caught:
+            reader.read([], {name: value})
+        advice = str(caught.value).rpartition("override it by ")[2].rstrip(".").replace("VALUE", "3")
+        assert reader.read([advice], {name: value}).given
+
+
+@pytest.mark.parametrize("name", ["overwrite", "fix"])
+def test_what_deletes_or_writes_copies_is_never_taken_from_the_environment(reader: Reader, name: str) -> None:
+    mode = "--mode=doctor" if name == "fix" else "--mode=train"
+    sources = reader.read([mode], {name: "1"})
+    assert name not in sources.given
+    assert sources.not_taken == (name,)
+    assert reader.read([mode, f"--{name}=1"], {name: "1"}).not_taken == ()
+    assert reader.read([mode], {}).not_taken == ()
+
+
+def test_a_nested_file_of_options_is_told_with_its_own_name_and_line(
+    reader: Reader, options_file: Any, tmp_path: Path
+) -> None:
+    inner = options_file("# a comment\n--batch_size=8\n--keep=3", name="inner.config")
+    outer = options_file(f"--num_epochs=2\n--flagfile={inner}\n--keep=4\n", name="outer.config")
+    given = reader.read([f"@{outer}"], {}).given
+    assert given["batch_size"] == Given(8, f"{inner}, line 2")
+    assert given["num_epochs"] == Given(2, f"{outer}, line 1")
+    assert given["keep"] == Given(4, f"{outer}, line 3")
+    options_file("--batch_size=8\n--batch_size=x", name="inner.config")
+    with pytest.raises(OptionsError, match=r"Received 'x' from .*inner\.config, line 2"):
+        reader.read([f"@{outer}"], {})
+    options_file(f"--config {outer}", name="inner.config")
+    with pytest.raises(OptionsError, match=r"outer\.config' names itself, by way of .*inner\.config"):
+        reader.read([f"@{outer}"], {})
+    (tmp_path / "inner.config").unlink()
+    with pytest.raises(MissingError, match=r"no file of options '.*inner\.config' \(--flagfile in .*outer\.config\)"):
+        reader.read([f"@{outer}"], {})
+
+
+def test_a_flag_that_would_hide_misspelt_ones_is_unknown(reader: Reader) -> None:
+    with pytest.raises(OptionsError, match=r"Unknown option --undefok"):
+        reader.read(["--undefok=num_epoch", "--num_epoch=3"], {})
+
+
+def test_values_that_are_merged_keep_their_order_and_places(reader: Reader, options_file: Any) -> None:
+    first = options_file("--hparams=a=1\n--hparams=b=2", name="a.config")
+    second = options_file("--hparams=c=3", name="b.config")
+    sources = reader.read(["--hparams=d=4", f"@{first}", f"@{second}", "--hparams=e=5"], {"hparams": "z=0"})
+    assert [(each.value, each.source) for each in sources.given["hparams"].all] == [
+        ("z=0", "the environment variable hparams"),
+        ("a=1", f"{first}, line 1"),
+        ("b=2", f"{first}, line 2"),
+        ("c=3", f"{second}, line 1"),
+        ("d=4", "the command line"),
+        ("e=5", "the command line"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "expected"),
+    [
+        (["--debug"], {}, True),
+        (["--debug", "--nix"], {}, True),
+        (["--debug=false", "--nix"], {}, False),
+        (["--nodebug", "--nix"], {}, False),
+        (["--debug", "--nodebug"], {}, False),
+        (["--nodebug"], {"debug": "true"}, False),
+        ([], {"debug": "true"}, True),
+        ([], {"debug": "*"}, False),
+        (["--debug=false"], {"debug": "*"}, False),
+        (["--run_name=debug"], {}, False),
+        (["@nowhere", "--debug"], {}, True),
+    ],
+)
+def test_asks_for_follows_the_value_in_effect(
+    reader: Reader, argv: list[str], environment: dict[str, str], expected: bool
+) -> None:
+    assert reader.asks_for("debug", argv, environment) is expected

@@ -57,3 +57,11 @@ def test_another_shape_is_refused_with_every_difference() -> None:
     assert "hparams.survival_prob: 0.8 then, 'not set' now" in sentence
     assert "learning_rate" not in sentence
     assert "--overwrite" in sentence
+
+
+def test_urls_are_told_apart_by_their_secrets_and_shown_without_them() -> None:
+    one, other = (f"https://me:{secret}@host/a.h5?token={secret}" for secret in ("s3cret", "s4cret"))
+    shape = shaping(TrainOptions(url_dataset="demo", pretrained_ckpt=one), {}, {"data": "photos"})
+    assert shape["pretrained_ckpt"].startswith("https://***@host/a.h5?token=*** (")
+    assert name_of(pretrained_ckpt=one) != name_of(pretrained_ckpt=other)
+    assert name_of(pretrained_ckpt=one) == name_of(pretrained_ckpt=one)

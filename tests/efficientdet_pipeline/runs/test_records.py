@@ -51,3 +51,13 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) 
     write_file(tmp_path / "x.txt", "first and longer")
     write_file(tmp_path / "x.txt", "second")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x.txt", "second")]
+
+
+def test_args_hold_no_secrets_of_urls(tmp_path: Path) -> None:
+    url = "https://me:s3cret@host/a b.zip?token=s3cret"
+    hparams = f"backbone_ckpt={url}"
+    options = TrainOptions(url_dataset=url, hparams=hparams, pretrained_ckpt=url)
+    write_args(tmp_path / "args.yaml", options, {"url_dataset": f"--hparams ({hparams})"})
+    text = (tmp_path / "args.yaml").read_text(encoding="utf-8")
+    assert "s3cret" not in text
+    assert read_args(tmp_path / "args.yaml")["url_dataset"] == "https://***@host/a b.zip?token=***"

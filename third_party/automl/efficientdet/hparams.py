@@ -349,7 +349,7 @@ def _kind_in_words(kind: Any) -> str:
 def _parse_pairs(text: str) -> dict[str, Any]:
     """Returns what `a=1,b.c=2` says, nested."""
     values: dict[str, Any] = {}
-    for item in _split_outside_brackets(text):
+    for item in split_outside_brackets(text):
         key, equals, value = item.partition("=")
         if not equals:
             raise ValueError(
@@ -374,7 +374,7 @@ def _is_text(key: str) -> bool:
     return kind in (str, str | None)
 
 
-def _split_outside_brackets(text: str) -> list[str]:
+def split_outside_brackets(text: str) -> list[str]:
     """Returns the parts between commas that no bracket and no quote encloses."""
     parts, part, depth, quote = [], "", 0, ""
     for position, letter in enumerate(text):

@@ -1,0 +1,8 @@
+"""`python -m efficientdet_pipeline`: the command line without a checkout."""
+
+import sys
+
+from efficientdet_pipeline.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

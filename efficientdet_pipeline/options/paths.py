@@ -1,0 +1,68 @@
+"""Paths as users write them: `~` is the home folder, wherever an option names a path."""
+
+import glob
+import os
+import re
+from dataclasses import replace
+from typing import Any
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.declare import Declaration
+
+KINDS = ("path", "glob", "globs")
+"""What an option of a path may hold: a path (or a place that may be one, such as a URL), a glob, globs."""
+
+
+def expanded(given: Any, declared: Declaration) -> Any:
+    """Returns a given value with `~` and `~user` replaced by the home folder where the option names a path.
+
+    Raises:
+      OptionsError: there is no such user.
+    """
+    if not declared.path or not isinstance(given.value, str):
+        return given
+    try:
+        return replace(given, value=expand_home(given.value, declared.path))
+    except OptionsError as error:
+        message = f"{declared.name} {error} ({declared.name} came from {given.source}.)"
+        raise OptionsError(message, option=declared.name) from None
+
+
+def expand_home(text: str, kind: str = "path") -> str:
+    """Returns a text with the home folder in place of a leading `~`; other text as it is.
+
+    Args:
+      text: a path, a URL, a word.
+      kind: one of KINDS; globs are separated by commas.
+    """
+    if "~" not in text:
+        return text
+    if kind != "globs":
+        return _expand(text, is_glob=kind == "glob")
+    from tfrmod.patterns import split_patterns
+
+    parts = split_patterns(text)
+    # Left as written where nothing changes: blanks and commas may belong to a name.
+    return ",".join(_expand(part, is_glob=True) for part in parts) if any(p[0] == "~" for p in parts) else text
+
+
+def _expand(text: str, *, is_glob: bool) -> str:
+    if not text.startswith("~"):
+        return text
+    user, rest = re.fullmatch(r"(~[^/\\]*)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    if os.sep == "/" and "\\" in text.partition("/")[0]:
+        user, _, rest = text.partition("/")
+        rest = _ + rest
+    home = os.path.expanduser(user)
+    if home == user:
+        if rest and not os.path.lexists(user):
+            raise OptionsError(
+                f"begins with the home folder of a user that is not known here. Received {text!r}; write ./{text} for "
+                "a folder of that name, or ~/ for your own home folder."
+            )
+        return text
+    if is_glob and glob.has_magic(rest) and (glob.has_magic(home) or "," in home):
+        from tfrmod.patterns import escape_path
+
+        home = escape_path(home)
+    return home.rstrip("/\\") + rest if rest else home
