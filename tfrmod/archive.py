@@ -168,7 +168,7 @@ def _sync_all() -> None:
 
 def _unpack(archive: zipfile.ZipFile, members: list[Member], folder: Path, on_progress: Progress | None) -> None:
     total, done = sum(member.info.file_size for member in members), 0
-    for name, info in members:
+    for name, info, _ in members:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:

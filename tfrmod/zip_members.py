@@ -17,13 +17,14 @@ from typing import NamedTuple
 
 from tfrmod.errors import DatasetError
 from tfrmod.junk import is_junk
+from tfrmod.zip_names import decoded_names
 
 _LOCAL_HEADER_BYTES = 30
 _RATIO_MATTERS_BYTES = 64 << 20
 _MAX_NAME_BYTES = 255
 _MAX_PATH_BYTES = 2048
 _MAX_DEPTH = 64
-_NAME_IS_UTF8 = 0x800
+_DOS_FOLDER = 0x10
 # zipfile lets other decoders unpack all that it has read at once, and 4 KiB of bzip2 may hold 4 GiB.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _OTHER_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz"}
@@ -45,10 +46,11 @@ class ArchiveLimits:
 
 
 class Member(NamedTuple):
-    """A file in the archive, and where it is to lie below the destination."""
+    """A file or folder in the archive, and where it is to lie below the destination."""
 
     path: str
     info: zipfile.ZipInfo
+    is_folder: bool
 
 
 def checked_members(archive: zipfile.ZipFile, limits: ArchiveLimits, *, folds_case: bool = False) -> list[Member]:
@@ -68,29 +70,26 @@ def checked_members(archive: zipfile.ZipFile, limits: ArchiveLimits, *, folds_ca
     if len(infos) > limits.max_files:
         raise refused(archive, f"holds {len(infos):,} members, more than the {limits.max_files:,} allowed")
     for info in infos:
-        fault = _name_fault(info) or _kind_fault(info)
+        fault = _name_fault(info.orig_filename, info.filename) or _kind_fault(info)
         if fault:
             raise refused(archive, f"holds the member {info.orig_filename!r}, which {fault}")
     _refuse_overlaps(archive, infos)
     _refuse_bombs(archive, infos, limits)
-    members = [Member(posixpath.normpath(name_of(info)), info) for info in infos]
+    names = decoded_names(archive, infos)
+    for name in names:
+        fault = "mixes slashes and backslashes in its name" if "\\" in name else _name_fault(name)
+        if fault:
+            raise refused(archive, f"holds the member {name!r}, which {fault}")
+    members = [
+        Member(posixpath.normpath(name), info, _is_folder(name, info)) for name, info in zip(names, infos, strict=True)
+    ]
     members = [member for member in members if not any(map(is_junk, member.path.split("/")))]
     _refuse_duplicates(archive, members, folds_case=folds_case)
-    return [member for member in members if not member.info.is_dir()]
+    return [member for member in members if not member.is_folder]
 
 
-def name_of(info: zipfile.ZipInfo) -> str:
-    """Returns a member's name as its writer meant it.
-
-    Some systems write UTF-8 without saying so, and by the standard it is then
-    read as code page 437.
-    """
-    if info.flag_bits & _NAME_IS_UTF8 or info.filename != info.orig_filename:
-        return info.filename
-    try:
-        return info.filename.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return info.filename
+def _is_folder(name: str, info: zipfile.ZipInfo) -> bool:
+    return name.endswith("/") or (bool(info.external_attr & _DOS_FOLDER) and info.file_size == 0)
 
 
 def refused(archive: zipfile.ZipFile, what: str, kind: type[DatasetError] = DatasetError) -> DatasetError:
@@ -98,9 +97,9 @@ def refused(archive: zipfile.ZipFile, what: str, kind: type[DatasetError] = Data
     return kind(f"The archive {archive.filename} {what}; nothing was unpacked. Fetch it or pack it again.")
 
 
-def _name_fault(info: zipfile.ZipInfo) -> str | None:
-    # An archive may state one name in two places, and unpack under the one that nobody looked at.
-    names = {info.orig_filename, info.filename, name_of(info)}
+def _name_fault(*names: str) -> str | None:
+    """Returns what is wrong with a name, of which an archive may state several; backslashes separate too."""
+    names = tuple(name.replace("\\", "/") for name in names)
     return next((fault for fault, is_faulty in _NAME_FAULTS.items() if any(map(is_faulty, names))), None)
 
 
@@ -118,7 +117,6 @@ def _is_unwritable(name: str) -> bool:
 
 _NAME_FAULTS: dict[str, Callable[[str], bool]] = {
     "has no name": lambda name: not name.strip("/."),
-    "has a backslash in its name": lambda name: "\\" in name,
     "has an absolute path": lambda name: name.startswith("/") or re.match(r"[A-Za-z]:", name) is not None,
     "reaches out of the folder with '..'": lambda name: ".." in name.split("/"),
     "has a control character in its name": lambda name: any(unicodedata.category(sign) == "Cc" for sign in name),
@@ -172,10 +170,10 @@ def _refuse_duplicates(archive: zipfile.ZipFile, members: Iterable[Member], *, f
     """One name twice, or as a file and as a folder; however it is spelt."""
     files: dict[str, str] = {}
     folders: set[str] = set()
-    for path, info in members:
+    for path, info, is_folder in members:
         name = unicodedata.normalize("NFC", path)
         name = name.casefold() if folds_case else name
-        if not info.is_dir():
+        if not is_folder:
             if name in files:
                 other = "" if files[name] == path else f" (once as {files[name]!r}: this disk takes both for one)"
                 raise refused(archive, f"holds the member {info.filename!r} twice{other}")
