@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tfrmod import atomic, masks, orientation
+from tfrmod import atomic, masks, orientation, stated_size
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.checks import Problem
 from tfrmod.content import EXTENSIONS
@@ -69,7 +69,7 @@ def examine(settings: Settings, index: int, entry: Entry) -> Examined:
     """
     claim, problems = SOURCES[settings.source].read(settings.folder, entry, masks=settings.masks)
     if claim is None:
-        return Examined(None, problems)
+        return Examined(None, _with_image(problems, entry))
     if not claim.objects and any(problem.code in _UNREADABLE for problem in problems):
         return Examined(None, (*problems, Problem("no_object_readable", entry.image)))
     if len(claim.objects) > MAX_OBJECTS:
@@ -88,6 +88,10 @@ def examine(settings: Settings, index: int, entry: Entry) -> Examined:
         return Examined(None, (*problems, Problem(error.code, entry.image, str(error))))
     except OSError as error:
         return Examined(None, (*problems, Problem("image_undecodable", entry.image, error.strerror or "")))
+    settled, size_problems = stated_size.settled(claim, photo)
+    if settled is None:
+        return Examined(None, (*problems, *size_problems))
+    claim, problems = settled, (*problems, *size_problems)
     placed = placed_objects(claim, photo)
     kept = _kept_objects(placed.objects, settings, entry)
     if photo.encoded is not data:
@@ -145,6 +149,8 @@ def placed_objects(claim: AnnotatedImage, photo: Photo) -> Placed:
         if clipped != box and max(abs(new - old) for new, old in zip(clipped, box, strict=True)) > 1e-3:
             message = f"{thing.name} {_numbers(thing.box)} on {width}x{height}"
             problems.append(Problem("box_outside", claim.filename, message))
+        if min(clipped[2] - clipped[0], clipped[3] - clipped[1]) < 1:
+            problems.append(Problem("box_below_pixel", claim.filename, f"{thing.name} {_numbers(thing.box)}"))
         objects.append(_shrunk(thing if clipped == thing.box else thing._replace(box=clipped), photo))
     return Placed(tuple(objects), tuple(problems), turn)
 
@@ -194,6 +200,15 @@ def _kept_objects(objects: Iterable[AnnotatedObject], settings: Settings, entry:
                 problems.append(Problem("crowd_not_trained", entry.image, name))
             kept.append(thing if name == thing.name else thing._replace(name=name))
     return Placed(tuple(kept), tuple(problems))
+
+
+def _with_image(problems: Sequence[Problem], entry: Entry) -> tuple[Problem, ...]:
+    """Returns the problems of an annotation that cannot be read, with the name of the image that is left out."""
+    if any(entry.image in (problem.file, *problem.message.split()) for problem in problems):
+        return tuple(problems)
+    *others, last = problems
+    message = "; ".join(filter(None, (last.message, f"{entry.image} is left out")))
+    return (*others, last._replace(message=message))
 
 
 def _name_problems(entry: Entry, photo: Photo) -> list[Problem]:

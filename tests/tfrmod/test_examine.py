@@ -88,8 +88,8 @@ def test_a_photo_whose_objects_are_all_unreadable_does_not_pass_for_one_of_nothi
         ((64, 48), 6, (1, 2, 10, 12), []),  # Stated upright: drawn upright.
         (None, 6, (1, 2, 10, 12), ["exif_unclear"]),
         ((48, 64), 3, (1, 2, 10, 12), ["exif_unclear"]),  # Upside down has the same size.
-        ((99, 99), 6, (1, 2, 10, 12), ["image_size_differs", "exif_unclear"]),
-        ((99, 99), 1, (1, 2, 10, 12), ["image_size_differs"]),
+        ((47, 65), 1, (1, 2, 10, 12), ["image_size_differs"]),  # Rounding.
+        ((65, 47), 6, (1, 2, 10, 12), ["image_size_differs", "exif_unclear"]),
     ],
 )
 def test_boxes_go_where_the_pixels_went(
@@ -99,6 +99,35 @@ def test_boxes_go_where_the_pixels_went(
     assert codes(examined) == found
     assert examined.image is not None
     assert examined.image.objects[0].box == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "expected", "found"),
+    [
+        ((96, 128), (20, 10, 120, 90), (5, 10, 45, 60), ["boxes_rescaled"]),  # They fit the stated size alone.
+        ((24, 32), (20, 10, 60, 40), (10, 20, 40, 60), ["image_size_differs"]),  # They fit the image alone.
+        ((96, 128), (2, 1, 12, 10), None, ["image_size_unclear"]),
+        ((24, 32), (2, 1, 12, 10), None, ["image_size_unclear"]),
+        ((99, 99), (2, 1, 12, 10), None, ["image_size_unclear"]),
+        ((99, 99), (20, 10, 90, 90), None, ["image_size_unclear"]),  # Cut or squeezed?
+        ((24, 32), (20, 10, 99, 90), None, ["image_size_unclear"]),  # They fit neither.
+        ((64, 48), (20, 10, 60, 40), (10, 20, 40, 60), ["image_size_differs"]),  # Sides exchanged in the tag.
+    ],
+)
+def test_stated_size_that_the_image_has_not(settings: Settings, photo, xml, size, box, expected, found) -> None:
+    examined = outcome(settings, photo(), xml([("cat", *box)], size=size))
+    assert codes(examined) == found
+    assert (examined.image and examined.image.objects[0].box) == expected
+
+
+def test_stated_size_matters_not_where_nothing_is_marked(settings: Settings, photo, xml) -> None:
+    examined = outcome(settings, photo(), xml(size=(99, 99)))
+    assert (examined.image is not None, codes(examined)) == (True, ["image_size_differs"])
+
+
+def test_boxes_below_a_pixel_are_named(settings: Settings, photo, xml) -> None:
+    examined = outcome(settings, photo(), xml([("cat", 10, 10, 10.5, 30)]))
+    assert codes(examined) == ["box_below_pixel"]
 
 
 def test_an_unusable_photo_is_left_out_with_the_reason(settings: Settings, photo, xml) -> None:

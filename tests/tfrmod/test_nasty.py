@@ -117,7 +117,7 @@ def test_every_nasty_photo_ends_in_a_record_or_in_the_list_of_problems(test_data
     for name in names:
         (tmp_path / "data" / name).symlink_to(test_data / "nasty" / name)
         # Some share a stem: each XML says whose it is.
-        text = xml([("cat", 0, 0, 1, 1)], filename=name, size=None)
+        text = xml([("cat", 0, 0, 2, 2)], filename=name, size=None)
         (tmp_path / "data" / f"of {name}.xml").write_text(text)
     options = ConvertOptions(train_valid_split=1.0, max_pixels=50_000_000, num_workers=1)
     manifest = convert(tmp_path / "data", tmp_path / "out", options)

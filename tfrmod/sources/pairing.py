@@ -79,16 +79,25 @@ class Names:
             for path in (_joined(PurePosixPath(near).parent, form), _joined(PurePosixPath(), form)):
                 if path in self.paths:
                     return _Found([path], 0)
+        candidates, rule = self.matches(*forms)
+        best = _best(candidates, forms, near, hint)
+        return _Found([path for path in best if not self.contradicts(path, forms)], rule)
+
+    def matches(self, *forms: str) -> tuple[list[str], int]:
+        """Returns the files whose names fit by the first rule by which any does, and its number.
+
+        Args:
+          *forms: a name as it is written, and perhaps as it is decoded.
+        """
         for number, (of_name, of_file) in enumerate(_RULES, start=1):
             index = self._index(of_file)
             tried = forms if number > _WRITTEN else forms[:1]
             candidates = sorted({path for form in tried for path in index.get(of_name(_last(form)), ())})
             if candidates:
-                best = _best(candidates, forms, near, hint)
-                return _Found([path for path in best if not self._is_contradicted(path, forms)], number)
-        return _Found([], len(_RULES) + 1)
+                return candidates, number
+        return [], len(_RULES) + 1
 
-    def _is_contradicted(self, path: str, forms: Sequence[str]) -> bool:
+    def contradicts(self, path: str, forms: Sequence[str]) -> bool:
         """Returns whether a name says `cam1/0.jpg`, there is a folder cam1, and this file lies outside it.
 
         That matters only where names recur from folder to folder; a file with a

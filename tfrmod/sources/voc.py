@@ -1,23 +1,27 @@
 """Pascal VOC: a photo, and beside it or in a sister folder an XML of the same name."""
 
-import functools
 import math
 import os
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from lxml import etree
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
-from tfrmod.sources import voc_masks, voc_pairs, voc_sets
+from tfrmod.sources import voc_masks, voc_pairs, voc_sets, voc_xml
 from tfrmod.sources.files import Files, found_files
+from tfrmod.sources.pairing import folded, spellings, stem_of
+from tfrmod.sources.photo_size import upright_size
 from tfrmod.sources.recognition import xml_kind
 from tfrmod.sources.source import Entry, Listing, Reading
+from tfrmod.sources.units import unit_of
+from tfrmod.sources.voc_xml import children, elements, text_of
+from tfrmod.text import clean_name
 
-MAX_XML_BYTES = 64 << 20
+# What tools that turn boxes write in place of <bndbox>.
+_TURNED = ("robndbox", "rotatedbox", "rbox", "obb", "rotated_bndbox")
 
 
 def is_here(folder: Path, files: Files) -> bool:
@@ -39,12 +43,17 @@ def listing(folder: Path) -> Listing:
             f"Expected photos with Pascal VOC annotations in {folder}, and found no {missing} among {files.total} "
             "files. Does the archive hold another data set, or archives within?"
         )
-    pairs, problems = voc_pairs.pair(files.photos, files.xml, others, lambda name: _stated_name(folder, name))
+    pairs, problems = voc_pairs.pair(
+        files.photos,
+        files.xml,
+        others,
+        stated=lambda annotation: voc_xml.stated_image(folder / annotation),
+        is_copy=lambda one, other: _is_copy(folder / one, folder / other),
+    )
     if not pairs:
         raise DatasetError(
-            f"None of the {len(files.xml)} XML files in {folder} belongs to any of the {len(files.photos)} "
-            f"photos: neither their names nor their filename tags agree. The first XML is {files.xml[0]}, the "
-            f"first photo {files.photos[0] if files.photos else 'missing'}."
+            f"None of the {len(files.xml)} XML files in {folder} belongs to one of the {len(files.photos)} images for "
+            f"certain. {_reason(files, problems)}"
         )
     pictures = voc_masks.mask_pictures_of(pairs, files.masks)
     entries = tuple(
@@ -55,100 +64,96 @@ def listing(folder: Path) -> Listing:
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns what one XML says of its photo; coordinates as they are written, not yet checked."""
+    """Returns what one XML says of its image; boxes in pixels, not yet checked against the image."""
     try:
-        root, is_guessed = _parse(folder / entry.annotation)
+        root, guessed = voc_xml.parse(folder / entry.annotation)
+        objects, unreadable = _objects(root)
     except DatasetError as error:
         return Reading(None, (Problem("annotation_malformed", entry.annotation, str(error)),))
-    problems = [Problem("encoding_guessed", entry.annotation)] if is_guessed else []
-    children = _children(root)
-    stated_name = PurePosixPath(_text(children.get("filename")).replace("\\", "/")).name
-    if stated_name and stated_name != PurePosixPath(entry.image).name:
-        problems.append(Problem("filename_differs", entry.annotation, f"names {stated_name}"))
-    size = _children(children["size"]) if "size" in children else {}
-    objects = []
-    for node in _elements(root, "object"):
-        thing = _object(node)
-        if isinstance(thing, str):
-            problems.append(Problem("object_unreadable", entry.annotation, thing))
-        else:
-            objects.append(thing)
-    image = AnnotatedImage(filename=entry.image, objects=tuple(objects), path=folder / entry.image)
-    image = replace(image, height=_pixels(size.get("height")), width=_pixels(size.get("width")))
+    problems = [Problem("object_unreadable", entry.annotation, message) for message in unreadable]
+    if guessed:
+        problems.append(Problem("encoding_guessed", entry.annotation, f"read as {guessed}"))
+    tags = children(root)
+    stated = PurePosixPath(text_of(tags.get("filename")).replace("\\", "/")).name
+    if stated and not _is_named(stated, entry.image):
+        problems.append(Problem("filename_differs", entry.annotation, f"names {stated}"))
+    size = children(tags["size"]) if "size" in tags else {}
+    height, width = _pixels(size.get("height")), _pixels(size.get("width"))
+    unit = unit_of(thing.box for thing in objects)
+    if unit == "unclear":
+        message = "boxes that may be in pixels or in fractions of the image's sides"
+        return Reading(None, (*problems, Problem("coordinates_unclear", entry.annotation, message)))
+    if unit == "fractions":
+        height, width = _frame(folder / entry.image, (height, width))
+        objects = [_scaled(thing, height, width) for thing in objects]
+        message = f"0 to 1, read as fractions of {width}x{height} pixels"
+        problems.append(Problem("coordinates_normalised", entry.annotation, message))
+    image = AnnotatedImage(
+        filename=entry.image, objects=tuple(objects), height=height, width=width, path=folder / entry.image
+    )
     if masks and entry.detail:
-        image, unreadable = voc_masks.with_masks(image, folder, os.fsdecode(entry.detail))
-        problems += unreadable
+        image, without_masks = voc_masks.with_masks(image, folder, os.fsdecode(entry.detail))
+        problems += without_masks
     return Reading(image, tuple(problems))
 
 
-def _stated_name(folder: Path, annotation: str) -> str:
-    """Returns the file that an XML says it is about, without folders; empty where it says nothing."""
-    try:
-        root, _ = _parse(folder / annotation)
-    except DatasetError:
-        return ""
-    return PurePosixPath(_text(_children(root).get("filename")).replace("\\", "/")).name
-
-
-def _parse(path: Path) -> tuple[etree._Element, bool]:
-    """Returns the root, and whether its encoding had to be guessed.
-
-    Nothing is fetched, no entity is resolved, no DTD is loaded; a document
-    that declares entities at all is refused, since no annotation needs one.
-    """
-    try:
-        if path.stat().st_size > MAX_XML_BYTES:
-            raise DatasetError(f"more than {MAX_XML_BYTES >> 20} MiB")
-        data = path.read_bytes().lstrip()
-    except OSError as error:
-        raise DatasetError(f"cannot be opened: {error.strerror}") from error
-    if not data:
-        raise DatasetError("the file is empty")
-    is_guessed = False
-    try:
-        root = etree.fromstring(data, _parser())
-    except etree.XMLSyntaxError as error:
-        if "encoding" not in str(error).lower() and "not proper UTF-8" not in str(error):
-            raise DatasetError(f"not well-formed XML: {error.msg}") from error
-        try:
-            root, is_guessed = etree.fromstring(data, _parser("cp1252")), True
-        except (etree.XMLSyntaxError, LookupError):
-            raise DatasetError(f"not well-formed XML: {error.msg}") from error
-    except ValueError as error:
-        raise DatasetError(f"not well-formed XML: {error}") from error
-    dtd: Any = root.getroottree().docinfo.internalDTD  # the stubs do not know its entities
-    if dtd is not None and next(dtd.iterentities(), None) is not None:
-        raise DatasetError("it declares entities, which are refused because they can expand without end")
-    if _local_name(root.tag) != "annotation":
-        raise DatasetError(f"its outermost tag is <{_local_name(root.tag)}>, where Pascal VOC has <annotation>")
-    return root, is_guessed
-
-
-def _parser(encoding: str | None = None) -> etree.XMLParser:
-    return etree.XMLParser(
-        encoding=encoding,
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        dtd_validation=False,
-        attribute_defaults=False,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
+def _reason(files: Files, problems: Sequence[Problem]) -> str:
+    """Returns why the first XML found no image."""
+    doubt = next((problem for problem in problems if problem.code == "image_ambiguous"), None)
+    if doubt is not None:
+        return (
+            f"For example {doubt.file}: {doubt.message}. Delete the copies, or say in the tags <folder> and <filename> "
+            "which image is meant."
+        )
+    return (
+        f"Neither their names nor their filename tags agree. The first XML is {files.xml[0]}, the first image "
+        f"{files.photos[0] if files.photos else 'missing'}."
     )
+
+
+def _is_copy(one: Path, other: Path) -> bool:
+    try:
+        return one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
+
+
+def _objects(root: etree._Element) -> tuple[list[AnnotatedObject], list[str]]:
+    """Returns the objects, and what is the matter with those that cannot be read.
+
+    Raises:
+      DatasetError: an object is marked by another shape than a box.
+    """
+    objects, unreadable = [], []
+    for node in elements(root, "object"):
+        thing = _object(node)
+        if isinstance(thing, str):
+            unreadable.append(thing)
+        else:
+            objects.append(thing)
+    return objects, unreadable
 
 
 def _object(node: etree._Element) -> AnnotatedObject | str:
     """Returns one object, or what is the matter with it. Its parts (<part>) are other things and are not read."""
-    children = _children(node)
-    name = " ".join(_text(children.get("name")).split())
+    tags = children(node)
+    try:
+        name = clean_name(text_of(tags.get("name"))) if text_of(tags.get("name")) else ""
+    except DatasetError as error:
+        return str(error)
     if not name:
         return "an object without a name"
-    if "bndbox" not in children:
+    if "bndbox" not in tags:
+        turned = next((tag for tag in _TURNED if tag in tags), None)
+        if turned is not None:
+            # The image is left out: without the object it would teach that nothing is there.
+            raise DatasetError(
+                f"{name} is marked by <{turned}>, a rotated box, where <bndbox> is expected; export it as a box"
+            )
         return f"{name}: no bndbox"
-    corners = _children(children["bndbox"])
+    corners = children(tags["bndbox"])
     try:
-        box: Box = tuple(float(_text(corners.get(key))) for key in ("ymin", "xmin", "ymax", "xmax"))  # type: ignore[assignment]
+        box: Box = tuple(float(text_of(corners.get(key))) for key in ("ymin", "xmin", "ymax", "xmax"))  # type: ignore[assignment]
     except ValueError:
         return f"{name}: a coordinate is missing or not a number"
     if not all(map(math.isfinite, box)):
@@ -156,40 +161,36 @@ def _object(node: etree._Element) -> AnnotatedObject | str:
     return AnnotatedObject(
         name,
         box,
-        difficult=_is_set(children.get("difficult")),
-        truncated=_is_set(children.get("truncated")),
-        view=_text(children.get("pose")),
+        difficult=_is_set(tags.get("difficult")),
+        truncated=_is_set(tags.get("truncated")),
+        view=text_of(tags.get("pose")),
     )
 
 
-def _elements(node: etree._Element, name: str) -> list[etree._Element]:
-    return [child for child in node.iterchildren(etree.Element) if _local_name(child.tag) == name]
+def _is_named(stated: str, image: str) -> bool:
+    """Returns whether a filename tag names an image, without its extension perhaps (old labelImg)."""
+    name = folded(PurePosixPath(image).name)
+    return folded(stated) in (name, stem_of(name)) or folded(spellings(stated)[-1]) == name
 
 
-def _children(node: etree._Element) -> dict[str, etree._Element]:
-    """Returns the first child of each name, namespaces and capitals aside."""
-    children: dict[str, etree._Element] = {}
-    for child in node.iterchildren(etree.Element):
-        children.setdefault(_local_name(child.tag), child)
-    return children
+def _frame(path: Path, stated: tuple[int, int]) -> tuple[int, int]:
+    """Returns the (height, width) of which coordinates are fractions: as stated where the image has these sides."""
+    actual = upright_size(path)
+    return stated if sorted(stated) == sorted(actual) or 0 in actual else actual
 
 
-@functools.lru_cache
-def _local_name(tag: str) -> str:
-    return tag.rpartition("}")[2].lower()
-
-
-def _text(node: etree._Element | None) -> str:
-    return (node.text or "").strip() if node is not None else ""
+def _scaled(thing: AnnotatedObject, height: int, width: int) -> AnnotatedObject:
+    y0, x0, y1, x1 = thing.box
+    return thing._replace(box=(y0 * height, x0 * width, y1 * height, x1 * width))
 
 
 def _pixels(node: etree._Element | None) -> int:
     """Returns a side of the photo, 0 where the XML is silent or talks nonsense."""
     try:
-        return max(0, int(float(_text(node))))
+        return max(0, int(float(text_of(node))))
     except (ValueError, OverflowError):
         return 0
 
 
 def _is_set(node: etree._Element | None) -> bool:
-    return _text(node).lower() in ("1", "true", "yes")
+    return text_of(node).lower() in ("1", "true", "yes")

@@ -1,111 +1,170 @@
-"""Which XML speaks of which photo: by stem, by nearness in the tree, and in doubt by the filename tag."""
+"""Which XML belongs to which image: by the tags with their folders, equal folders, and last by nearness."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from tfrmod.checks import Problem
-from tfrmod.sources.files import nearness
+from tfrmod.sources.pairing import Names, folded, nearness, num_trailing, spellings
+from tfrmod.sources.voc_xml import Stated
 
-StatedName = Callable[[str], str]
+_IMAGE_FOLDER = "jpegimages"
+
+
+class _Evidence(NamedTuple):
+    """Why an image is the one that an annotation means; the first number that differs decides."""
+
+    folders: int
+    """Trailing folders that agree with those in the filename or path tag."""
+    is_in_folder: bool
+    """Whether the image lies somewhere below the folder of the folder tag."""
+    trailing: int
+    """Trailing folders that image and annotation have in common."""
+    near: int
+    is_in_image_folder: bool
+    """Whether the image lies in JPEGImages, where Pascal VOC has its images."""
+
+
+class _Choice(NamedTuple):
+    """The image that one annotation is for."""
+
+    annotation: str
+    image: str
+    is_alike: bool
+    """Whether the annotation bears its name."""
+    is_named: bool
+    """Whether the filename tag names it."""
+    rule: int
+    evidence: _Evidence
+
+    @property
+    def rank(self) -> tuple[bool, bool, int, _Evidence]:
+        """Returns a sorting key for annotations of one image, the best last."""
+        return self.is_alike, self.is_named, -self.rule, self.evidence
 
 
 def pair(
-    photos: Sequence[str], annotations: Sequence[str], others: Sequence[str], stated_name: StatedName
+    images: Sequence[str],
+    annotations: Sequence[str],
+    others: Sequence[str],
+    stated: Callable[[str], Stated],
+    is_copy: Callable[[str, str], bool] = lambda one, other: False,
 ) -> tuple[dict[str, str], list[Problem]]:
-    """Returns {photo: its annotation}, and everything that found no partner.
+    """Returns {image: its annotation}, and everything that found no partner.
 
-    Names come first, because filename tags are often stale: the photos were
-    renamed, the tags were not. Of several photos with an XML's stem the one
-    nearest in the tree is meant (VOC2007 and VOC2012 both have a 000001), and
-    of several equally near ones that which the tag names.
+    An annotation is for an image that bears its name and the name in its
+    filename tag. A tag that names no image is stale (the images were renamed)
+    and the annotation's own name counts. Where name and tag fit different
+    images, where several images fit equally well, or several annotations fit
+    one image, there is doubt: all of them are left out and named.
 
     Args:
-      photos: files with a photo's extension.
+      images: files with an image's extension.
       annotations: XML files.
-      others: files that are photos only if an annotation says so.
-      stated_name: annotation → the file name in its filename tag, or "".
+      others: files that are images only if an annotation says so.
+      stated: annotation → what it says of its image.
+      is_copy: whether two annotations say the same.
     """
-    pairs: dict[str, str] = {}
     problems: list[Problem] = []
-    left = _pair_by_stem(pairs, problems, photos, annotations, stated_name)
-    left = _pair_by_stated_name(pairs, [*photos, *others], left, stated_name)
-    left = _pair_by_stem(pairs, problems, others, left, stated_name)
-    taken = {key(photo): photo for photo in pairs for key in (_name, _stem)} if left else {}
-    for annotation in left:
-        photo = taken.get(_stem(annotation)) or taken.get(stated_name(annotation).lower())
-        if photo and nearness(annotation, photo):
-            problems.append(Problem("annotation_twice", annotation, f"{photo} has {pairs[photo]}"))
+    choices = []
+    rooms = [names for names in (Names(images), Names(others)) if names.paths]
+    for annotation in annotations:
+        tag = stated(annotation)
+        choice = next((found for names in rooms if (found := _choice(annotation, tag, names)) is not None), None)
+        if isinstance(choice, _Choice):
+            choices.append(choice)
         else:
-            problems.append(Problem("annotation_without_image", annotation))
-    problems.extend(Problem("image_without_annotation", photo) for photo in photos if photo not in pairs)
+            problems.append(choice or Problem("annotation_without_image", annotation))
+    choices, strays = _at_home(choices, images)
+    problems += [Problem("annotation_without_image", choice.annotation) for choice in strays]
+    pairs: dict[str, str] = {}
+    by_image: dict[str, list[_Choice]] = defaultdict(list)
+    for choice in choices:
+        by_image[choice.image].append(choice)
+    for image, rivals in by_image.items():
+        problems += _settle(image, rivals, pairs, is_copy)
+    problems.sort(key=lambda problem: problem.file)
+    problems.extend(Problem("image_without_annotation", image) for image in images if image not in pairs)
     return pairs, problems
 
 
-def _pair_by_stem(
-    pairs: dict[str, str],
-    problems: list[Problem],
-    photos: Iterable[str],
-    annotations: Sequence[str],
-    stated_name: StatedName,
-) -> list[str]:
-    """Pairs what bears one stem, the nearest first; returns the annotations left over."""
-    photos_by_stem = _by(_stem, (photo for photo in photos if photo not in pairs))
-    left = []
-    for stem, rivals in _by(_stem, annotations).items():
-        candidates = photos_by_stem.get(stem, [])
-        for annotation in sorted(rivals, key=lambda rival: _best_nearness(rival, candidates)):
-            free = [photo for photo in candidates if photo not in pairs]
-            if not free:
-                left.append(annotation)
-                continue
-            photo, is_clear = _nearest(annotation, free, stated_name)
-            if not is_clear:
-                problems.append(Problem("image_ambiguous", annotation, f"fits {', '.join(free)}; took {photo}"))
-            pairs[photo] = annotation
-    return sorted(left)
+def _choice(annotation: str, tag: Stated, names: Names) -> _Choice | Problem | None:
+    """Returns the image that an annotation is for, a problem where that is in doubt, None where there is none."""
+    file = spellings(tag.filename or tag.path)[0]
+    named, named_rule = names.matches(PurePosixPath(file).name)
+    alike, rule = names.matches(PurePosixPath(annotation).stem)
+    both = sorted(set(named).intersection(alike))
+    if named and alike and not both:
+        message = f"its name fits {', '.join(alike)}, its filename tag {', '.join(named)}"
+        return Problem("image_ambiguous", annotation, message)
+    candidates = both or named or alike
+    evidence = {path: _evidence(path, annotation, tag) for path in candidates}
+    best = [path for path in candidates if evidence[path] == max(evidence.values())]
+    if len(best) > 1:
+        return Problem("image_ambiguous", annotation, f"it fits {', '.join(best)} equally well")
+    if not best or names.contradicts(best[0], [str(PurePosixPath(tag.folder.replace("\\", "/")) / file), file]):
+        return None
+    return _Choice(
+        annotation, best[0], best[0] in alike, best[0] in named, rule if alike else named_rule, evidence[best[0]]
+    )
 
 
-def _pair_by_stated_name(
-    pairs: dict[str, str], photos: Sequence[str], annotations: Sequence[str], stated_name: StatedName
-) -> list[str]:
-    photos_by_name = _by(_name, photos) if annotations else {}
-    left = []
-    for annotation in annotations:
-        free = [photo for photo in photos_by_name.get(stated_name(annotation).lower(), []) if photo not in pairs]
-        if free:
-            pairs[max(free, key=lambda photo: nearness(annotation, photo))] = annotation
-        else:
-            left.append(annotation)
-    return left
+def _evidence(image: str, annotation: str, tag: Stated) -> _Evidence:
+    folders = PurePosixPath(image).parts[:-1]
+    folder, *stated = (
+        PurePosixPath(spellings(text)[0])
+        for text in (tag.folder, tag.filename, tag.path, f"{tag.folder}/{tag.filename}")
+    )
+    return _Evidence(
+        folders=max(num_trailing(path.parts[:-1], folders) for path in stated),
+        is_in_folder=bool(folder.name) and folded(folder.name) in map(folded, folders),
+        trailing=num_trailing(PurePosixPath(annotation).parts[:-1], folders),
+        near=nearness(annotation, image),
+        is_in_image_folder=_IMAGE_FOLDER in map(folded, folders[-1:]),
+    )
 
 
-def _nearest(annotation: str, photos: Sequence[str], stated_name: StatedName) -> tuple[str, bool]:
-    """Returns the photo that is meant, and whether there was no doubt."""
-    steps = [nearness(annotation, photo) for photo in photos]
-    best = [photo for photo, near in zip(photos, steps, strict=True) if near == max(steps)]
-    if len(best) == 1:
-        return best[0], True
-    stated = stated_name(annotation)
-    named = [photo for photo in best if PurePosixPath(photo).name == stated]
-    return (named or best)[0], len(named) == 1
+def _at_home(choices: list[_Choice], images: Sequence[str]) -> tuple[list[_Choice], list[_Choice]]:
+    """Returns the choices, and those that found the image of another folder because their own is missing.
+
+    Where names recur from folder to folder (every camera has a 000001), an
+    annotation without a word on folders is not for an image of a folder that
+    belongs to the annotations of another one.
+    """
+    stems = [PurePosixPath(image).stem for image in images]
+    if len(set(stems)) == len(stems):
+        return choices, []
+    homes: dict[PurePosixPath, Counter[PurePosixPath]] = defaultdict(Counter)
+    owners: dict[PurePosixPath, Counter[PurePosixPath]] = defaultdict(Counter)
+    for choice in choices:
+        folder, source = PurePosixPath(choice.image).parent, PurePosixPath(choice.annotation).parent
+        homes[source][folder] += 1
+        owners[folder][source] += 1
+    kept: list[_Choice] = []
+    strays: list[_Choice] = []
+    for choice in choices:
+        folder, source = PurePosixPath(choice.image).parent, PurePosixPath(choice.annotation).parent
+        is_foreign = homes[source].most_common(1)[0][0] != folder and owners[folder].most_common(1)[0][0] != source
+        is_stated = choice.evidence.folders or choice.evidence.is_in_folder
+        (strays if is_foreign and not is_stated else kept).append(choice)
+    return kept, strays
 
 
-def _best_nearness(annotation: str, photos: Sequence[str]) -> tuple[int, str]:
-    """Returns a sorting key: the annotation nearest to any photo first."""
-    return -max((nearness(annotation, photo) for photo in photos), default=0), annotation
-
-
-def _stem(path: str) -> str:
-    return PurePosixPath(path).stem.lower()
-
-
-def _name(path: str) -> str:
-    return PurePosixPath(path).name.lower()
-
-
-def _by(key: Callable[[str], str], paths: Iterable[str]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        groups[key(path)].append(path)
-    return groups
+def _settle(
+    image: str, rivals: Sequence[_Choice], pairs: dict[str, str], is_copy: Callable[[str, str], bool]
+) -> list[Problem]:
+    """Gives an image the best of its annotations; returns what is said of the others."""
+    best = max(choice.rank for choice in rivals)
+    first, *equals = (choice.annotation for choice in rivals if choice.rank == best)
+    if not all(is_copy(first, other) for other in equals):
+        message = f"{image} has {len(equals) + 1} annotations that fit equally well"
+        return [Problem("annotations_disagree", choice.annotation, message) for choice in rivals]
+    pairs[image] = first
+    problems = []
+    for choice in rivals:
+        if choice.annotation != first:
+            is_near = nearness(choice.annotation, image) > 0
+            code = "annotation_twice" if is_near else "annotation_without_image"
+            problems.append(Problem(code, choice.annotation, f"{image} has {first}"))
+    return problems

@@ -129,6 +129,116 @@ def test_windows_letters_without_a_declaration_are_understood(tmp_path: Path) ->
     assert [problem.code for problem in problems] == ["encoding_guessed"]
 
 
+@pytest.mark.parametrize(
+    ("declared", "encoding", "name", "is_guessed"),
+    [
+        ("utf-8", "utf-8", "汽车", False),
+        ("gbk", "gbk", "汽车", False),
+        ("gb2312", "gbk", "汽車", False),  # Characters beyond the declared ones.
+        ("Shift_JIS", "cp932", "自動車", False),
+        ("windows-1251", "cp1251", "машина", False),
+        ("iso-8859-1", "latin-1", "größe", False),
+        ("iso-8859-1", "utf-8", "größe", True),
+        ("windows-1252", "utf-8", "汽车", True),
+        ("gbk", "utf-8", "汽车", True),
+        ("utf-16", "utf-8", "汽车", False),  # Written by Windows programs that write UTF-8.
+        ("utf-8", "cp1252", "größe", True),
+        ("ascii", "utf-8", "汽车", True),
+        ("klingon", "utf-8", "汽车", False),
+        ("utf-8", "utf-16", "汽车", False),
+        ("utf-8", "utf-8-sig", "汽车", False),
+    ],
+)
+def test_voc_reads_what_the_bytes_are(
+    tmp_path: Path, declared: str, encoding: str, name: str, is_guessed: bool
+) -> None:
+    text = f'<?xml version="1.0" encoding="{declared}"?>' + BODY.format(CAT.replace("cat", name))
+    image, problems = read(tmp_path, text.encode(encoding))
+    assert image is not None
+    assert image.objects[0].name == name
+    assert [problem.code for problem in problems] == ["encoding_guessed"] * is_guessed
+
+
+@pytest.mark.parametrize(
+    ("declaration", "encoding", "name"),
+    [
+        ("", "gbk", "汽车"),
+        ("", "cp1251", "машина"),
+        ("", "cp932", "自動車"),
+        ('<?xml version="1.0" encoding="utf-8"?>', "gbk", "汽车"),
+        ('<?xml version="1.0" encoding="gbk"?>', "utf-8", "ñandú ü"),
+        ('<?xml version="1.0" encoding="ascii"?>', "gbk", "汽车"),
+        ("", "utf-8", "car\ufffd"),
+        ("", "utf-8", "car\u202e"),
+    ],
+)
+def test_voc_refuses_a_name_that_it_would_have_to_guess(
+    tmp_path: Path, declaration: str, encoding: str, name: str
+) -> None:
+    image, problems = read(tmp_path, (declaration + BODY.format(CAT.replace("cat", name))).encode(encoding))
+    assert image is None or image.objects == ()
+    assert problems[0].code in ("annotation_malformed", "object_unreadable")
+
+
+@pytest.mark.parametrize("blank", ["\ufeff\n", "\ufeff\n\r\n  ", "\n\ufeff", ""])
+def test_voc_reads_over_blanks_before_the_declaration(tmp_path: Path, blank: str) -> None:
+    image, problems = read(tmp_path, blank + '<?xml version="1.0"?>\n' + BODY.format(CAT))
+    assert image is not None
+    assert problems == ()
+
+
+def numbers(*box: float) -> str:
+    names = ("xmin", "ymin", "xmax", "ymax")
+    sides = "".join(f"<{name}>{side}</{name}>" for name, side in zip(names, box, strict=True))
+    return f"<object><name>cat</name><bndbox>{sides}</bndbox></object>"
+
+
+@pytest.mark.parametrize("size", ["<width>64</width><height>48</height>", "<width>640</width><height>480</height>", ""])
+def test_voc_reads_fractions_as_parts_of_the_image(tmp_path: Path, photo, size: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo())
+    boxes = numbers(0.25, 0.5, 0.75, 1.0) + numbers(0, 0, 1, 1)
+    image, problems = read(tmp_path, f"<annotation><size>{size}</size>{boxes}</annotation>")
+    assert image is not None
+    assert [thing.box for thing in image.objects] == [(24, 16, 48, 48), (0, 0, 48, 64)]
+    assert (image.height, image.width) == (48, 64)
+    assert [problem.code for problem in problems] == ["coordinates_normalised"]
+
+
+@pytest.mark.parametrize("boxes", [numbers(0, 0, 1, 1), numbers(0.1, 0.2, 0.3, 0.4) + numbers(10, 20, 30, 40)])
+def test_voc_leaves_out_what_may_be_pixels_or_fractions(tmp_path: Path, boxes: str) -> None:
+    image, problems = read(tmp_path, BODY.format(boxes))
+    assert image is None
+    assert [problem.code for problem in problems] == ["coordinates_unclear"]
+
+
+@pytest.mark.parametrize(
+    "boxes", [numbers(0, 0, 2, 2), numbers(0, 0, 0, 0), numbers(0, 0, 1, 1) + numbers(9, 9, 20, 20)]
+)
+def test_voc_takes_small_pixels_for_pixels(tmp_path: Path, boxes: str) -> None:
+    image, problems = read(tmp_path, BODY.format(boxes))
+    assert image is not None
+    assert problems == ()
+
+
+def test_voc_leaves_out_an_image_of_rotated_boxes(tmp_path: Path) -> None:
+    turned = (
+        "<object><name>dog</name><robndbox><cx>1</cx><cy>1</cy><w>2</w><h>2</h><angle>1</angle></robndbox></object>"
+    )
+    image, problems = read(tmp_path, BODY.format(CAT + turned))
+    assert image is None
+    assert problems[0].code == "annotation_malformed"
+    assert "dog is marked by <robndbox>, a rotated box" in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("tag", "is_said"),
+    [("a.jpg", 0), ("a", 0), ("A.JPG", 0), ("a.png", 1), ("b.jpg", 1), ("x/a.jpg", 0), ("x\\a.jpg", 0), ("", 0)],
+)
+def test_voc_says_which_filename_tags_differ(tmp_path: Path, tag: str, is_said: int) -> None:
+    _, problems = read(tmp_path, BODY.format(f"<filename>{tag}</filename>" + CAT))
+    assert [problem.code for problem in problems] == ["filename_differs"] * is_said
+
+
 def test_a_missing_annotation_is_malformed_not_a_crash(tmp_path: Path) -> None:
     assert voc.read(tmp_path, Entry("a.jpg", "gone.xml")).image is None
 

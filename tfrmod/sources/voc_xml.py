@@ -1,0 +1,173 @@
+"""The XML of one Pascal VOC annotation: decoded strictly, parsed without trust, and the image that it names."""
+
+import codecs
+import functools
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lxml import etree
+
+from tfrmod.errors import DatasetError
+from tfrmod.text import DecodedText, decode_text
+
+MAX_XML_BYTES = 64 << 20
+
+_HEAD_BYTES = 4096
+_DECLARATION = re.compile(r"\s*<\?xml\b[^>]*\?>", re.IGNORECASE)
+_DECLARED = re.compile(rb"<\?xml\b[^>]*\bencoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']", re.IGNORECASE)
+# Tags in the plain form that nearly every tool writes. What differs is parsed.
+_PLAIN_TAG = re.compile(rb"<(filename|folder|path)>([^<&]*)</\1>")
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "iso8859-1": "cp1252"}
+
+# A few of their characters are bytes of two-byte characters of UTF-8 as well.
+_DOUBLE_BYTE = ("gb18030", "big5", "cp932", "cp949", "euc_jp", "euc_kr")
+
+
+class Stated(NamedTuple):
+    """What an annotation says of its image, as it is written; "" where it is silent."""
+
+    filename: str = ""
+    folder: str = ""
+    path: str = ""
+
+
+def parse(path: Path) -> tuple[etree._Element, str]:
+    """Returns the root, and the encoding that had to be guessed, "" where none was.
+
+    Nothing is fetched, no entity is resolved, no DTD is loaded; a document
+    that declares entities at all is refused, since no annotation needs one.
+
+    Raises:
+      DatasetError: it is no Pascal VOC annotation.
+    """
+    try:
+        if path.stat().st_size > MAX_XML_BYTES:
+            raise DatasetError(f"more than {MAX_XML_BYTES >> 20} MiB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"cannot be opened: {error.strerror}") from error
+    if not data.strip():
+        raise DatasetError("the file is empty")
+    try:
+        decoded = _decoded(data)
+    except DatasetError as error:
+        raise DatasetError(f"not well-formed XML: {error}") from error
+    text = _DECLARATION.sub("", decoded.text.lstrip("\ufeff"), count=1).lstrip()
+    try:
+        root = etree.fromstring(text.encode(), _parser())
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise DatasetError(f"not well-formed XML: {getattr(error, 'msg', error)}") from error
+    dtd: Any = root.getroottree().docinfo.internalDTD
+    if dtd is not None and next(dtd.iterentities(), None) is not None:
+        raise DatasetError("it declares entities, which are refused because they can expand without end")
+    if local_name(root.tag) != "annotation":
+        raise DatasetError(f"its outermost tag is <{local_name(root.tag)}>, where Pascal VOC has <annotation>")
+    return root, decoded.encoding if decoded.is_guessed else ""
+
+
+def stated_image(path: Path) -> Stated:
+    """Returns the image that an annotation names; nothing where it cannot be read.
+
+    Only the beginning is read where that suffices: a listing asks this of every
+    annotation.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return Stated()
+    head, is_cut, _ = head.partition(b"<object")
+    if head.isascii() and b"<!" not in head and b"\0" not in head:
+        found: dict[str, str] = {}
+        for tag, value in _PLAIN_TAG.findall(head):
+            found.setdefault(tag.decode(), value.decode().strip())
+        if "filename" in found and is_cut:
+            return Stated(**found)
+    try:
+        root, _ = parse(path)
+    except DatasetError:
+        return Stated()
+    tags = children(root)
+    return Stated(*(text_of(tags.get(name)) for name in Stated._fields))
+
+
+def elements(node: etree._Element, name: str) -> list[etree._Element]:
+    """Returns the children of one name."""
+    return [child for child in node.iterchildren(etree.Element) if local_name(child.tag) == name]
+
+
+def children(node: etree._Element) -> dict[str, etree._Element]:
+    """Returns the first child of each name, namespaces and capitals aside."""
+    found: dict[str, etree._Element] = {}
+    for child in node.iterchildren(etree.Element):
+        found.setdefault(local_name(child.tag), child)
+    return found
+
+
+@functools.lru_cache
+def local_name(tag: str) -> str:
+    """Returns a tag's name without its namespace, in small letters."""
+    return tag.rpartition("}")[2].lower()
+
+
+def text_of(node: etree._Element | None) -> str:
+    """Returns the text of a tag, "" where it is missing."""
+    return (node.text or "").strip() if node is not None else ""
+
+
+def _decoded(data: bytes) -> DecodedText:
+    """Returns the text in the encoding that it declares, if its bytes agree.
+
+    Many tools declare one encoding and write another. UTF-8 is recognised
+    whatever is declared: text of another encoding is hardly ever valid UTF-8.
+
+    Raises:
+      DatasetError: the bytes fit no encoding, or several.
+    """
+    match = _DECLARED.search(data[:_HEAD_BYTES])  # Only where the declaration is readable as ASCII: never UTF-16.
+    declared = _codec(match.group(1).decode()) if match else ""
+    if declared in ("", "utf-8") or data.isascii():
+        return decode_text(data)
+    try:
+        unicode = decode_text(data)
+    except DatasetError:
+        unicode = None
+    try:
+        text = data.decode(declared)
+    except (UnicodeDecodeError, LookupError):
+        text = "\ufffd"
+    if unicode is not None and not unicode.is_guessed:
+        if declared in _DOUBLE_BYTE and "\ufffd" not in text and max(unicode.text) < "\u0800":
+            raise DatasetError(f"its bytes are text in {declared}, as it declares, and in UTF-8; save it as UTF-8")
+        return unicode._replace(is_guessed=True)
+    if "\ufffd" not in text:
+        return DecodedText(text, declared)
+    if unicode is not None:
+        return unicode
+    raise DatasetError(f"it declares the encoding {declared}, and its bytes are not text in it; save it as UTF-8")
+
+
+def _codec(name: str) -> str:
+    """Returns the name of the codec of a declared encoding, "" where it is unknown or says nothing of the bytes."""
+    try:
+        codec = codecs.lookup(name)
+    except LookupError:
+        return ""
+    # A declaration that can be read byte by byte is not UTF-16, whatever it says; `hex` and its like are no encodings.
+    is_text = getattr(codec, "_is_text_encoding", True) and not codec.name.startswith(("utf-16", "utf-32", "utf-7"))
+    return _WIDER.get(codec.name, codec.name) if is_text else ""
+
+
+def _parser() -> etree.XMLParser:
+    return etree.XMLParser(
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        attribute_defaults=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )

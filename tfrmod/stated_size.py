@@ -1,0 +1,72 @@
+"""An annotation that states another size than its image has: on which of the two its boxes were drawn."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from tfrmod import masks
+from tfrmod.annotated_image import AnnotatedImage, Box
+from tfrmod.checks import Problem
+from tfrmod.errors import DatasetError
+from tfrmod.pixels import Photo
+
+# Pixels by which a size may differ, and a box may reach outside: rounding, and counting from 1.
+_ROUNDING = 2
+
+
+def settled(claim: AnnotatedImage, photo: Photo) -> tuple[AnnotatedImage | None, list[Problem]]:
+    """Returns the claim in pixels of the image, and what was done; None where that cannot be known.
+
+    Images are resized after they were annotated, and sizes are stated wrongly.
+    The boxes tell which of the two it is where they fit one of the sizes alone.
+    Where they fit both, or neither, any choice could put every box in the wrong
+    place, and the image is left out.
+
+    Args:
+      claim: as the annotation has it.
+      photo: what is true.
+    """
+    stated, actual = (claim.height, claim.width), photo.upright_size
+    sizes = (actual, photo.stored_size)
+    if not claim.objects or 0 in stated or any(_is_near(stated, size) for size in sizes):
+        return claim, []
+    boxes = [thing.box for thing in claim.objects]
+    fits_actual, fits_stated = _fit(boxes, actual), _fit(boxes, stated)
+    if fits_actual and not fits_stated:
+        return claim, []
+    y_scale, x_scale = actual[0] / stated[0], actual[1] / stated[1]
+    message = f"states {stated[1]}x{stated[0]}, is {actual[1]}x{actual[0]}"
+    is_resized = abs(stated[0] * x_scale - actual[0]) <= 1 or abs(actual[1] / y_scale - stated[1]) <= 1
+    if fits_stated and not fits_actual and is_resized:
+        return _scaled(claim, actual), [Problem("boxes_rescaled", claim.filename, message)]
+    return None, [Problem("image_size_unclear", claim.filename, message)]
+
+
+def _is_near(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return all(abs(a - b) <= _ROUNDING for a, b in zip(one, other, strict=True))
+
+
+def _fit(boxes: Iterable[Box], size: tuple[int, int]) -> bool:
+    height, width = size
+    return all(max(y0, y1) <= height + _ROUNDING and max(x0, x1) <= width + _ROUNDING for y0, x0, y1, x1 in boxes)
+
+
+def _scaled(claim: AnnotatedImage, size: tuple[int, int]) -> AnnotatedImage:
+    y_scale, x_scale = size[0] / claim.height, size[1] / claim.width
+    objects = []
+    for thing in claim.objects:
+        y0, x0, y1, x1 = thing.box
+        area = None if thing.mask_area is None else thing.mask_area * y_scale * x_scale
+        box = (y0 * y_scale, x0 * x_scale, y1 * y_scale, x1 * x_scale)
+        objects.append(thing._replace(box=box, mask_area=area, mask=_resized(thing.mask, size)))
+    segmentation = _resized(claim.segmentation, size)
+    return replace(claim, objects=tuple(objects), height=size[0], width=size[1], segmentation=segmentation)
+
+
+def _resized(mask: bytes, size: tuple[int, int]) -> bytes:
+    """Returns a mask on the image's pixels, "" for none."""
+    if not mask:
+        return mask
+    try:
+        return masks.array_png(masks.fitted(masks.png_array(mask), size))
+    except DatasetError:
+        return b""
