@@ -25,8 +25,6 @@ _TOLERANCE = 1.01
 _RECORDS = ("tfrecord_",)
 _NOT_YET = frozenset(
     {
-        "coco_bare_names_other_folder",
-        "coco_merged_same_file_twice",
         "csv_class_id_first",
         "csv_gbk",
         "yolo_blank_line_in_classes",
