@@ -45,6 +45,8 @@ NOTES = {
     "box_from_outline": "an object without a box; the bounding box of its outline was taken",
     "crowd_not_trained": "an object marked as a crowd (iscrowd); training skips it unless "
     "--skip_crowd_during_training=false",
+    "unit_differs": "an image whose coordinates are in another unit, pixels or fractions, than most of its table; read "
+    "in its own",
     "corners_swapped": "a box whose corners are in the wrong order; put right",
     "exif_turned": "boxes drawn on the stored, unrotated pixels; turned upright with the picture",
     "format_not_as_named": "a photo whose extension names another format than its content; the content is believed",

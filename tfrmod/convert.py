@@ -192,7 +192,7 @@ class _Conversion:
         if len(counts) > MAX_CLASSES:
             raise DatasetError(
                 f"The annotations in {self.settings.folder} name {len(counts):,} classes, where {MAX_CLASSES:,} are "
-                f"the most that are supported; the first are {', '.join(sorted(counts)[:3])}. Are their ids or free texts "
+                f"the most that are supported; the first are {', '.join(sorted(counts)[:3])}. Are ids or free texts "
                 "taken for class names? --label_map names the classes to keep."
             )
         unused = [name for name in self.options.label_aliases or {} if name not in examination.aliased]

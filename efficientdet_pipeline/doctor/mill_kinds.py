@@ -50,6 +50,7 @@ MILL_KINDS: dict[str, Kind] = {
         "Keep one of the files, or join them into one",
         0.5,
     ),
+    **_mill("unit_differs", _NOTE, 3, "Where the guess is wrong, every box of the image is.", _INSPECT),
     **_mill(
         "crowd_not_trained",
         _NOTE,

@@ -1,44 +1,20 @@
-"""CSV files row by row, each with its place in the file, and what the columns of a table of boxes mean."""
+"""CSV files row by row, each with its place in the file."""
 
 import csv
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
-from tfrmod.content import PHOTO_EXTENSIONS
+from tfrmod.errors import DatasetError
+from tfrmod.sources.csv_layout import HEAD_BYTES, Layout, layout_of_head
 from tfrmod.sources.places import Place
-from tfrmod.sources.set_names import set_name
+from tfrmod.text import MAX_TEXT_BYTES, read_text
+
+__all__ = ["Layout", "Row", "layout_of", "row_at", "rows", "with_encoding"]
 
 _MAX_LINE_BYTES = 1 << 20
-_HEAD_BYTES = 1 << 16
-_DELIMITERS = ",;\t|"
-# What headers call the columns, without signs and capitals.
-_HEADERS = {
-    "photo": ("filename", "image", "imagepath", "imagename", "imageid", "path", "file", "filepath", "img", "imageuri"),
-    "name": ("class", "label", "classname", "labelname", "name", "category", "labels"),
-    "xmin": ("xmin", "x1", "left", "bboxxmin", "bboxx1", "x0", "minx"),
-    "ymin": ("ymin", "y1", "top", "bboxymin", "bboxy1", "y0", "miny"),
-    "xmax": ("xmax", "x2", "right", "bboxxmax", "bboxx2", "maxx"),
-    "ymax": ("ymax", "y2", "bottom", "bboxymax", "bboxy2", "maxy"),
-    "width": ("width", "imagewidth", "imgwidth"),
-    "height": ("height", "imageheight", "imgheight"),
-    "set": ("set", "split", "subset", "mluse", "usage"),
-    "difficult": ("difficult", "isdifficult"),
-    "truncated": ("truncated", "istruncated"),
-    "is_crowd": ("iscrowd", "isgroupof"),
-}
-_NEEDED = ("photo", "name", "xmin", "ymin", "xmax", "ymax")
-
-
-class Layout(NamedTuple):
-    """How a table is written."""
-
-    delimiter: str
-    has_header: bool
-    columns: dict[str, int]
-    """{what is in it: position}; see `_HEADERS`."""
-    corners: tuple[tuple[int, int], ...]
-    """Positions of x and y of each corner."""
+_CHUNK_BYTES = 1 << 24
 
 
 class Row(NamedTuple):
@@ -54,26 +30,30 @@ class Row(NamedTuple):
 
 
 def layout_of(path: Path) -> Layout | None:
-    """Returns how a table of boxes is written, None where a file is no such table.
-
-    Three kinds have no header: AutoML's (set, path, label, x, y, , , x, y, , ),
-    the same without the set, and RetinaNet's (path, x, y, x, y, label).
-    """
+    """Returns how a table of boxes is written, None where a file is no such table."""
     try:
         with path.open("rb") as file:
-            head = _text(file.read(_HEAD_BYTES))
+            head = file.read(HEAD_BYTES)
     except OSError:
         return None
-    lines = [line for line in head.splitlines() if line.strip()][:1]
-    for delimiter in _DELIMITERS:
-        try:
-            cells = next(csv.reader(lines, delimiter=delimiter), [])
-        except csv.Error:
-            continue
-        layout = _with_header(cells, delimiter) or _without_header(cells, delimiter)
-        if layout is not None:
+    return layout_of_head(head)
+
+
+def with_encoding(path: Path, layout: Layout) -> Layout:
+    """Returns the layout with the encoding that the whole file is in.
+
+    Raises:
+      DatasetError: it is no text, or fits several encodings.
+      OSError: the file cannot be opened.
+    """
+    if layout.encoding.startswith("utf-16") or path.stat().st_size <= MAX_TEXT_BYTES:
+        decoded = read_text(path)
+        if decoded.encoding.startswith("utf-16"):
             return layout
-    return None
+        return layout._replace(encoding=decoded.encoding, is_guessed=decoded.is_guessed)
+    with path.open("rb") as file:
+        _check_utf8(file)
+    return layout._replace(encoding="utf-8")
 
 
 def rows(path: Path, layout: Layout) -> Iterator[Row | Place]:
@@ -83,15 +63,15 @@ def rows(path: Path, layout: Layout) -> Iterator[Row | Place]:
       OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
-        ends = [0]
+        file.seek(layout.start)
+        ends = [layout.start]
 
         def lines() -> Iterator[str]:
-            while line := file.readline(_MAX_LINE_BYTES):
-                ends.append(ends.pop() + len(line))
-                yield _text(line)
+            for text, num_bytes in _lines(file, layout.encoding):
+                ends.append(ends.pop() + num_bytes)
+                yield text
 
         source = lines()
-        is_first = layout.has_header
         while True:
             start = ends[-1]
             try:
@@ -102,55 +82,48 @@ def rows(path: Path, layout: Layout) -> Iterator[Row | Place]:
                 continue
             if cells is None:
                 return
-            if cells and not is_first:
+            if cells:
                 yield Row(cells, Place(start, ends[-1] - start))
-            is_first = is_first and not cells
 
 
 def row_at(data: bytes, place: Place, layout: Layout) -> Row | None:
     """Returns the row that some bytes spell, None where they spell none."""
+    lines = io.StringIO(data.decode(layout.encoding, "surrogateescape"), newline="\n")
     try:
-        cells = next(csv.reader(_text(data).splitlines(keepends=True), delimiter=layout.delimiter), [])
+        cells = next(csv.reader(lines, delimiter=layout.delimiter), [])
     except csv.Error:
         return None
     return Row(cells, place) if cells else None
 
 
-def _with_header(cells: Sequence[str], delimiter: str) -> Layout | None:
-    names = ["".join(filter(str.isalnum, cell)).lower() for cell in cells]
-    columns = {}
-    for key, words in _HEADERS.items():
-        position = next((names.index(word) for word in words if word in names), None)
-        if position is not None:
-            columns[key] = position
-    if not all(key in columns for key in _NEEDED):
-        return None
-    corners = ((columns["xmin"], columns["ymin"]), (columns["xmax"], columns["ymax"]))
-    return Layout(delimiter, True, columns, corners)
+def _lines(file: BinaryIO, encoding: str) -> Iterator[tuple[str, int]]:
+    """Yields each line and its length in bytes.
+
+    The whole file was decoded strictly before; what a cut through an endless
+    line leaves undecodable becomes surrogates, which no name may hold.
+    """
+    if encoding.startswith("utf-16"):
+        for text in io.StringIO(file.read().decode(encoding), newline="\n"):
+            yield text, len(text.encode(encoding))
+        return
+    while line := file.readline(_MAX_LINE_BYTES):
+        yield line.decode(encoding, "surrogateescape"), len(line)
 
 
-def _without_header(cells: Sequence[str], delimiter: str) -> Layout | None:
-    if len(cells) >= 10:
-        first = next((position for position in (0, 1) if _is_photo(cells[position])), None)
-        if first == 0 or (first == 1 and (set_name(cells[0]) or cells[0].strip().upper() in ("", "UNASSIGNED"))):
-            columns = {"photo": first, "name": first + 1} | ({"set": 0} if first else {})
-            return Layout(delimiter, False, columns, tuple((first + x, first + x + 1) for x in (2, 4, 6, 8)))
-    if len(cells) == 6 and _is_photo(cells[0]) and all(not cell.strip() or _is_number(cell) for cell in cells[1:5]):
-        return Layout(delimiter, False, {"photo": 0, "name": 5}, ((1, 2), (3, 4)))
-    return None
-
-
-def _is_photo(cell: str) -> bool:
-    return PurePosixPath(cell.strip().replace("\\", "/")).suffix.lower().removeprefix(".") in PHOTO_EXTENSIONS
-
-
-def _is_number(cell: str) -> bool:
+def _check_utf8(file: BinaryIO) -> None:
+    """Raises a DatasetError where a file too large to be decoded at once is not UTF-8."""
+    left = b""
+    while chunk := file.read(_CHUNK_BYTES):
+        data = left + chunk
+        # A letter has at most four bytes: the last three may be the beginning of one.
+        cut = max(0, len(data) - 3)
+        cut = next((place for place in range(cut, len(data)) if data[place] & 0xC0 != 0x80), cut)
+        try:
+            data[:cut].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"it is not UTF-8 ({error.reason}); save it as UTF-8") from error
+        left = data[cut:]
     try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\0", "\ufffd")
+        left.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"it is not UTF-8 ({error.reason}); save it as UTF-8") from error

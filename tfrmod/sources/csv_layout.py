@@ -1,0 +1,237 @@
+"""What the columns of a table of boxes mean, found by its header and by the cells of many rows."""
+
+import codecs
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from tfrmod.content import PHOTO_EXTENSIONS
+from tfrmod.errors import DatasetError
+from tfrmod.sources.set_names import set_name
+from tfrmod.text import decode_text
+
+HEAD_BYTES = 1 << 17
+_DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_MAX_LINES_ABOVE = 10
+_MAX_ROWS = 1000
+_NEARLY_ALL = 0.9
+# What headers call the columns, without signs and capitals.
+_PHOTO = ("filename", "image", "imagepath", "imagename", "imageid", "path", "file", "filepath", "img", "imageuri")
+_CLASS_NAME = ("classname", "labelname", "categoryname", "classlabel", "objectname", "objectclass", "labeltext")
+_CLASS = ("class", "label", "category", "labels", "object", "name")
+_HEADERS = {
+    "xmin": ("xmin", "x1", "left", "bboxxmin", "bboxx1", "x0", "minx"),
+    "ymin": ("ymin", "y1", "top", "bboxymin", "bboxy1", "y0", "miny"),
+    "xmax": ("xmax", "x2", "right", "bboxxmax", "bboxx2", "maxx"),
+    "ymax": ("ymax", "y2", "bottom", "bboxymax", "bboxy2", "maxy"),
+    "left": ("bboxx", "boxx", "bboxleft"),
+    "top": ("bboxy", "boxy", "bboxtop"),
+    "box_width": ("bboxwidth", "bboxw", "boxwidth"),
+    "box_height": ("bboxheight", "bboxh", "boxheight"),
+    "width": ("width", "imagewidth", "imgwidth"),
+    "height": ("height", "imageheight", "imgheight"),
+    "set": ("set", "split", "subset", "mluse", "usage"),
+    "difficult": ("difficult", "isdifficult"),
+    "truncated": ("truncated", "istruncated"),
+    "is_crowd": ("iscrowd", "isgroupof"),
+}
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_SIDES = ("left", "top", "box_width", "box_height")
+
+
+class Layout(NamedTuple):
+    """How a table is written."""
+
+    delimiter: str
+    columns: dict[str, int]
+    """{what is in it: position}; see `_HEADERS`, and photo and name."""
+    corners: tuple[tuple[int, int], ...]
+    """Positions of x and y of each corner."""
+    start: int = 0
+    """Where in the file the first row of boxes begins."""
+    is_sized: bool = False
+    """Whether the second corner is not stated, but width and height in its place."""
+    encoding: str = "utf-8"
+    is_guessed: bool = False
+    """Whether the encoding is a guess."""
+    doubt: str = ""
+    """Why it cannot be told which column names the class, "" where it can."""
+
+
+class _Line(NamedTuple):
+    """A line of the head, and where it and the next one begin in the file."""
+
+    text: str
+    start: int
+    end: int
+
+
+def layout_of_head(head: bytes) -> Layout | None:
+    """Returns how a table of boxes is written, by its first bytes; None where a file is no such table.
+
+    The header may stand below a line `sep=;` or a title. Three kinds have none:
+    AutoML's (set, path, label, x, y, , , x, y, , ), the same without the set,
+    and RetinaNet's (path, x, y, x, y, label).
+    """
+    encoding, lines = _lines(head)
+    delimiters = _DELIMITERS
+    if lines and (stated := _SEPARATOR_LINE.fullmatch(lines[0].text)):
+        delimiters, lines = stated.group(1), lines[1:]
+    for number, line in enumerate(lines[:_MAX_LINES_ABOVE]):
+        for delimiter in delimiters:
+            cells = _cells(line, delimiter)
+            if cells and (layout := _with_header(cells, delimiter, lines[number + 1 :])):
+                return layout._replace(start=line.end, encoding=encoding)
+    for delimiter in delimiters:
+        if layout := _without_header(delimiter, lines):
+            return layout._replace(start=lines[0].start, encoding=encoding)
+    return None
+
+
+def _lines(head: bytes) -> tuple[str, list[_Line]]:
+    """Returns utf-16-le, utf-16-be or utf-8 for anything else, and the lines that are not blank.
+
+    What tells columns apart is ASCII, so other encodings are read byte by byte here.
+    """
+    encoding, start = "utf-8", 0
+    if head.startswith(codecs.BOM_UTF8):
+        start = len(codecs.BOM_UTF8)
+    elif head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding, start = ("utf-16-le" if head.startswith(codecs.BOM_UTF16_LE) else "utf-16-be"), 2
+    else:
+        try:
+            found = decode_text(head[: len(head) // 2 * 2]).encoding
+        except DatasetError:
+            found = ""
+        encoding = found if found.startswith("utf-16-") else "utf-8"
+    byte_encoding = encoding if encoding != "utf-8" else "latin-1"
+    text = head[start:].decode(byte_encoding, "replace")
+    parts = text.split("\n")
+    if len(head) >= HEAD_BYTES:
+        parts.pop()  # Cut off in its midst.
+    lines = []
+    for part in parts:
+        end = start + len(f"{part}\n".encode(byte_encoding, "replace"))
+        if part.strip():
+            lines.append(_Line(part.rstrip("\r"), start, end))
+        start = end
+    return encoding, lines
+
+
+def _cells(line: _Line, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line.text], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _with_header(header: Sequence[str], delimiter: str, below: Sequence[_Line]) -> Layout | None:
+    names = ["".join(filter(str.isalnum, cell)).lower() for cell in header]
+    columns = {}
+    for key, words in _HEADERS.items():
+        position = next((names.index(word) for word in words if word in names), None)
+        if position is not None:
+            columns[key] = position
+    is_sized = not all(key in columns for key in _CORNERS)
+    sides = _SIDES if is_sized else _CORNERS
+    if not all(key in columns for key in sides):
+        return None
+    rows = [cells for line in below[:_MAX_ROWS] if (cells := _cells(line, delimiter))]
+    photo = _photo_column(names, rows)
+    if photo is None:
+        return None
+    name, doubt = _class_column(header, [None if n == photo else word for n, word in enumerate(names)], rows)
+    if name is None:
+        return None
+    columns |= {"photo": photo, "name": name}
+    x0, y0, x1, y1 = (columns[key] for key in sides)
+    return Layout(delimiter, columns, ((x0, y0), (x1, y1)), is_sized=is_sized, doubt=doubt)
+
+
+def _photo_column(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int | None:
+    """Returns the column of the images' names: one whose cells are such, or else the first that is called so."""
+    candidates = [names.index(word) for word in (*_PHOTO, "name") if word in names]
+    for position in candidates:
+        cells = _column(rows, position)
+        if cells and sum(map(_is_photo, cells)) > len(cells) / 2:
+            return position
+    candidates = [position for position in candidates if names[position] != "name"]
+    return candidates[0] if candidates else None
+
+
+def _class_column(
+    header: Sequence[str], names: Sequence[str | None], rows: Sequence[Sequence[str]]
+) -> tuple[int | None, str]:
+    """Returns the column of the class names, None where there is none, and why that is in doubt.
+
+    A column of numbers holds ids, unless there is no other.
+    """
+    named = [names.index(word) for word in _CLASS_NAME if word in names]
+    others = [names.index(word) for word in _CLASS if word in names]
+    for candidates in (named, others):
+        of_words = [position for position in candidates if not _is_numeric(_column(rows, position))]
+        if not of_words:
+            continue
+        first, *rivals = of_words
+        for rival in rivals:
+            if not _column(rows, rival):
+                continue
+            pairs = {(row[first].strip(), row[rival].strip()) for row in rows if len(row) > max(first, rival)}
+            if any(max(Counter(one).values()) > 1 for one in zip(*pairs, strict=True)):
+                return first, f"the columns {header[first]!r} and {header[rival]!r} may both name the class"
+        return first, ""
+    return next(iter([*named, *others]), None), ""
+
+
+def _column(rows: Sequence[Sequence[str]], position: int) -> list[str]:
+    """Returns the cells of a column that are not blank."""
+    return [cell for row in rows if position < len(row) and (cell := row[position].strip())]
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    return bool(cells) and all(map(_is_number, cells))
+
+
+def _without_header(delimiter: str, lines: Sequence[_Line]) -> Layout | None:
+    """Returns the layout that nearly all rows of a table without a header have."""
+    rows = [cells for line in lines[:_MAX_ROWS] if (cells := _cells(line, delimiter))]
+    kinds = Counter(kind for row in rows if (kind := _kind_of_row(row)) is not None)
+    if not kinds:
+        return None
+    kind, count = kinds.most_common(1)[0]
+    if count < _NEARLY_ALL * len(rows):
+        return None
+    if kind == "retinanet":
+        if not any(row[1].strip() for row in rows if _kind_of_row(row) == kind):
+            return None  # Names alone.
+        return Layout(delimiter, {"photo": 0, "name": 5}, ((1, 2), (3, 4)))
+    first = int(kind == "automl")
+    columns = {"photo": first, "name": first + 1} | ({"set": 0} if first else {})
+    return Layout(delimiter, columns, tuple((first + x, first + x + 1) for x in (2, 4, 6, 8)))
+
+
+def _kind_of_row(cells: Sequence[str]) -> str | None:
+    if len(cells) >= 10:
+        if _is_photo(cells[0]):
+            return "automl without sets"
+        is_set = set_name(cells[0]) or cells[0].strip().upper() in ("", "UNASSIGNED")
+        return "automl" if is_set and _is_photo(cells[1]) else None
+    if len(cells) == 6 and _is_photo(cells[0]) and all(not cell.strip() or _is_number(cell) for cell in cells[1:5]):
+        return "retinanet"
+    return None
+
+
+def _is_photo(cell: str) -> bool:
+    return PurePosixPath(cell.strip().replace("\\", "/")).suffix.lower().removeprefix(".") in PHOTO_EXTENSIONS
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
