@@ -14,7 +14,6 @@ from pathlib import Path
 from tfrmod import atomic
 from tfrmod.content import described
 from tfrmod.errors import DatasetError
-from tfrmod.extraction import MARKER as MARKER
 from tfrmod.extraction import marked_fingerprint, refuse_edited, write_marker
 from tfrmod.junk import is_junk
 from tfrmod.lock import waiting_lock

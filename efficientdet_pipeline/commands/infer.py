@@ -78,11 +78,14 @@ def _runner(options: Any, hparams: Any) -> tuple[Runner, dict[int, str]]:
         path = Path(options.saved_model_dir).expanduser()
         if not path.exists():
             raise MissingError(f"There is no export {options.saved_model_dir!r}. Check --saved_model_dir.")
-        return load_runner(path), named_classes(hparams.label_map) or label_map_beside(path) or {}
+        runner = load_runner(path, is_trusted=options.trust_model)
+        return runner, named_classes(hparams.label_map) or label_map_beside(path) or {}
     weights, description, _ = trained_weights(options)
     network = read_network(description, options, hparams)
     logging.info("Detecting with %s", weights)
-    return load_runner(weights, network.config), network.label_map or named_classes(hparams.label_map)
+    return load_runner(weights, network.config, is_trusted=options.trust_model), network.label_map or named_classes(
+        hparams.label_map
+    )
 
 
 def _best(detected: ImageDetections, count: int) -> ImageDetections:

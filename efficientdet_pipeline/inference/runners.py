@@ -8,7 +8,6 @@ from typing import Protocol
 import keras
 import numpy as np
 import tensorflow as tf
-import yaml
 from absl import logging
 from efficientdet.checkpoint import load_checkpoint
 from efficientdet.config import DetectorConfig
@@ -19,11 +18,15 @@ from google.protobuf.message import DecodeError
 
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.inference.images import similar_names
+from efficientdet_pipeline.inference.model_safety import check_graph, check_saved_model
+from tfrmod.errors import DatasetError
+from tfrmod.text import clean_name, load_yaml, read_text
 
 PHOTOS = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
 FROZEN_INPUT = "images:0"
 FROZEN_OUTPUTS = ("Identity:0", "Identity_1:0", "Identity_2:0", "Identity_3:0")
 LABEL_MAP = "label_map.yaml"
+MAX_LABEL_MAP_BYTES = 1 << 20
 SAVED_MODEL = "saved_model.pb"
 
 
@@ -49,7 +52,9 @@ class GraphRunner:
         return Detections(*(np.asarray(part) for part in self._serve(tf.constant(images, tf.uint8))))
 
 
-def load_runner(model_path: str | Path, config: DetectorConfig | None = None, *, mode: str = "per_class") -> Runner:
+def load_runner(
+    model_path: str | Path, config: DetectorConfig | None = None, *, mode: str = "per_class", is_trusted: bool = False
+) -> Runner:
     """Returns a runner for whatever lies at `model_path`.
 
     A folder with a saved_model.pb is a SavedModel (also an export's folder, which
@@ -57,10 +62,16 @@ def load_runner(model_path: str | Path, config: DetectorConfig | None = None, *,
     checkpoint (or one's address or published name, as `load_checkpoint` takes them),
     which says nothing of its network: there, `config` is needed.
 
+    Args:
+      mode: of suppression, for a checkpoint.
+      is_trusted: load a SavedModel or frozen graph also where it can do more than
+        calculate, such as read and write files.
+
     Raises:
       FileNotFoundError: nothing is there.
       OptionsError: a checkpoint without a `config`.
-      DataError: a SavedModel or frozen graph that is damaged, or does not detect.
+      DataError: a SavedModel or frozen graph that is damaged, does not detect, or
+        is not trusted and can do more than calculate.
       CheckpointError: a checkpoint that does not fit or is damaged.
     """
     path = Path(model_path).expanduser()
@@ -68,9 +79,9 @@ def load_runner(model_path: str | Path, config: DetectorConfig | None = None, *,
         path = path.parent
     for folder in (path, path / "saved_model"):
         if (folder / SAVED_MODEL).is_file():
-            return saved_model_runner(folder)
+            return saved_model_runner(folder, is_trusted=is_trusted)
     if path.suffix == ".pb":
-        return frozen_graph_runner(path)
+        return frozen_graph_runner(path, is_trusted=is_trusted)
     if config is None:
         if not path.exists():
             raise FileNotFoundError(f"There is no model at {path}.{similar_names(path)}")
@@ -98,15 +109,17 @@ def model_runner(model: keras.Model, config: DetectorConfig, *, mode: str = "per
     return GraphRunner(serve)
 
 
-def saved_model_runner(folder: str | Path) -> Runner:
+def saved_model_runner(folder: str | Path, *, is_trusted: bool = False) -> Runner:
     """Returns a runner on a SavedModel: one of this product or of automl's export."""
     try:
+        if not is_trusted:
+            check_saved_model(Path(folder))
         loaded = tf.saved_model.load(str(folder))
         signature = loaded.signatures["serving_default"]
         names = [f"output_{number}" for number in range(4)]
         if not set(names) <= set(signature.structured_outputs):
             raise KeyError(f"outputs {', '.join(names)}; it has {', '.join(signature.structured_outputs)}")
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+    except (OSError, DecodeError, ValueError, KeyError, tf.errors.OpError) as error:
         raise _not_a_detector(folder, error) from error
 
     def serve(images: Tensor) -> list[Tensor]:
@@ -117,7 +130,7 @@ def saved_model_runner(folder: str | Path) -> Runner:
     return GraphRunner(serve)
 
 
-def frozen_graph_runner(path: str | Path) -> Runner:
+def frozen_graph_runner(path: str | Path, *, is_trusted: bool = False) -> Runner:
     """Returns a runner on a frozen graph: one of this product or of automl's export."""
     path = Path(path)
     if not path.is_file():
@@ -125,6 +138,8 @@ def frozen_graph_runner(path: str | Path) -> Runner:
     graph_def = tf.compat.v1.GraphDef()
     try:
         graph_def.ParseFromString(path.read_bytes())
+        if not is_trusted:
+            check_graph(path, graph_def)
         wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
         serve = wrapped.prune(FROZEN_INPUT, list(FROZEN_OUTPUTS))
     except (DecodeError, ValueError, KeyError, tf.errors.OpError) as error:
@@ -133,15 +148,29 @@ def frozen_graph_runner(path: str | Path) -> Runner:
 
 
 def label_map_beside(path: str | Path) -> dict[int, str] | None:
-    """Returns the label map that an export has beside it, or None."""
+    """Returns the label map that an export has beside it, or None.
+
+    Raises:
+      DataError: it is none.
+    """
     path = Path(path).expanduser()
     if path.name == SAVED_MODEL:
         path = path.parent
     for folder in (path, path.parent):
         if (folder / LABEL_MAP).is_file():
-            content = yaml.safe_load((folder / LABEL_MAP).read_text(encoding="utf-8")) or {}
-            return {int(class_id): str(name) for class_id, name in content.items()}
+            return _label_map(folder / LABEL_MAP)
     return None
+
+
+def _label_map(path: Path) -> dict[int, str]:
+    try:
+        content = load_yaml(read_text(path, max_bytes=MAX_LABEL_MAP_BYTES).text) or {}
+        return {int(class_id): clean_name(name) for class_id, name in content.items()}
+    except (DatasetError, AttributeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} must be the label map of an export, a YAML file of `id: name` lines. Reading it failed: {error}. "
+            "Mend it, or export the checkpoint anew with --mode=export."
+        ) from error
 
 
 def _not_a_detector(path: str | Path, error: Exception) -> DataError:

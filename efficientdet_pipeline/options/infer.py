@@ -22,6 +22,8 @@ class InferOptions(CheckpointOptions, NetworkOptions):
     """Where the drawn photos, detections.json and detections_coco.json (COCO's result list) go."""
     saved_model_dir: str = option("", path="path")
     """A SavedModel folder or a frozen .pb, instead of a checkpoint."""
+    trust_model: bool = option(False, from_environment=False)
+    """Load a SavedModel or frozen graph even where it can read and write files; only if you trust whoever made it."""
     min_score_thresh: float = option(MIN_SCORE)
     """Smallest score that is drawn; detections.json holds all."""
     classes: str = option("")

@@ -118,3 +118,21 @@ def test_a_damaged_checkpoint_is_the_detectors_to_refuse(tmp_path: Path) -> None
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError):
         load_runner(path, get_config("efficientdet-d0", num_classes=2, image_size=64))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "100: &a0 x\n" + "".join(f"{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)),
+        "1: [a, b]\n",
+        "one: cat\n",
+        "- cat\n",
+        "1: !!python/object/apply:os.getcwd []\n",
+        "1: a\ufffd\n",
+    ],
+    ids=["alias bomb", "list", "no id", "no mapping", "tag", "lossy"],
+)
+def test_a_label_map_of_a_stranger_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "label_map.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"label_map\.yaml must be the label map of an export"):
+        label_map_beside(tmp_path)
