@@ -32,7 +32,9 @@ class AugmentationOptions(GeneralOptions):
     augment: bool = option(True, shapes=True)
     """Vary the photos at all; --noaugment switches everything below off."""
     augment_recipe: str = option("default", choices=tuple(RECIPES))
-    """A named set of the options below: none, flip, default, automl, strong, small-data. Options given stand above."""
+    """A named set of the options below: none, flip, default, automl, strong, small-data. Options given stand above.
+    small-data mixes images (mosaic, copy-paste) and is meant for long runs; in a short one from random weights it gave
+    a lower AP than default (docs/scratch-recipe.md)."""
     augment_config: str = option("", path="path")
     """YAML file of the options below and of `steps`; it stands above the recipe and below options given."""
     augment_steps: str = option("", shapes=True)

@@ -79,17 +79,21 @@ def all_declarations(classes: Mapping[str, type]) -> dict[str, Declaration]:
 
 
 def flags_table(classes: Mapping[str, type]) -> str:
-    """Returns the README's Markdown table of every flag, its default and the modes that take it."""
-    modes_of: dict[str, list[str]] = {}
+    """Returns the README's Markdown table of every flag, its default and the modes that take it.
+
+    A flag whose default or meaning depends on the mode has a row for each.
+    """
+    modes_of: dict[str, dict[tuple[str, str], list[str]]] = {}
     for mode, options_class in classes.items():
-        for name in declarations(options_class):
-            modes_of.setdefault(name, []).append(mode)
+        for name, declared in declarations(options_class).items():
+            modes_of.setdefault(name, {}).setdefault((_default(declared), declared.help), []).append(mode)
     lines = ["| flag | default | modes | meaning |", "|---|---|---|---|"]
     for name, declared in all_declarations(classes).items():
-        modes = "all" if len(modes_of[name]) == len(classes) else ", ".join(modes_of[name])
         aliases = "".join(f", `--{alias}`" for alias in declared.aliases)
-        meaning = declared.help.replace("|", "\\|").replace("<", "&lt;")
-        lines.append(f"| `--{name}`{aliases} | {_default(declared) or ' '} | {modes} | {meaning} |")
+        for (default, text), taken_by in modes_of[name].items():
+            modes = "all" if len(taken_by) == len(classes) else ", ".join(taken_by)
+            meaning = text.replace("|", "\\|").replace("<", "&lt;")
+            lines.append(f"| `--{name}`{aliases} | {default or ' '} | {modes} | {meaning} |")
     return "\n".join(lines)
 
 

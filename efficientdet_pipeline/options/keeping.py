@@ -20,7 +20,8 @@ class KeepingOptions(MachineOptions):
     keep: int = option(2)
     """How many of the last checkpoints are kept, beside the best."""
     patience: int = option(0)
-    """End the run after so many evaluations without a better AP; 0 trains to the end."""
+    """End the run after so many evaluations without a better AP; 0 trains to the end. A run whose best AP is below .01
+    has not begun, and goes on."""
     max_bad_steps: int = option(10)
     """After so many steps in a row without a finite loss or gradient go back to the last good checkpoint with half
     the learning rate, and after so many once more end with a report; 0 skips such steps for ever."""

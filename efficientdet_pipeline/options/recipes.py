@@ -44,7 +44,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "mixup": 0.1,
         "close_mosaic": 10,
     },
-    # A few hundred photos: new surroundings for the same objects, colours a little off, sizes near the real ones.
+    # New surroundings for the same objects, colours a little off, sizes near the real ones: for few images seen often.
+    # A short run from random weights does not get that far: AP .208, default .390 (docs/scratch-recipe.md).
     "small-data": {
         "jitter_min": 0.6,
         "jitter_max": 1.5,

@@ -28,6 +28,8 @@ SAVE_SECONDS = 30.0
 SAVE_SHARE = 20.0
 MOST_SAVE_SECONDS = 300.0
 DRAW_SECONDS = 60.0
+BEGUN_AP = 0.01
+"""Best AP below which patience does not end a run: the first third of a short one stays near 0."""
 # What the logs say of the last step alone.
 _OF_A_STEP = {"step_loss", "bad_steps"}
 
@@ -80,8 +82,9 @@ class Keeper(keras.callbacks.Callback):
 
     @property
     def is_out_of_patience(self) -> bool:
-        """Whether the run ends early."""
-        return 0 < self.plan.patience <= self.standing.evaluations_since
+        """Whether the run ends early: one that has found next to nothing yet has not begun, and goes on."""
+        has_begun = (self.standing.best_ap or 0.0) >= BEGUN_AP
+        return has_begun and 0 < self.plan.patience <= self.standing.evaluations_since
 
     def restore(self, model: RunLearner) -> int:
         """Puts the last checkpoint into the model and returns the step to go on from, 0 without one."""

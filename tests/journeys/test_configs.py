@@ -16,6 +16,7 @@ PAGES = sorted((ROOT / "configs").glob("*.config"))
 SITUATIONS = {
     "tiny-data",
     "small-data-finetune",
+    "small-data-from-imagenet",
     "small-data-scratch",
     "voc2012-from-backbone",
     "voc2012-finetune",
@@ -46,3 +47,17 @@ def test_a_page_opens(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_page_says_what_to_expect(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert re.search(r"^# Expect: .{20}", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_config_says_first_which_weights_it_starts_from(page: Path) -> None:
+    opening = page.read_text(encoding="utf-8").partition("# Expect:")[0]
+    assert re.search(r"COCO weights|backbone|pretrained weights|shards", opening, re.IGNORECASE), opening
+
+
+def test_config_average_has_an_effect_in_runs_as_short() -> None:
+    """The decay is at most (1 + t) / (10 + t) at step t, which reaches .999 at step 8,990 and .99 at 890."""
+    for page in PAGES:
+        if page.stem.startswith(("small-data", "tiny-data")):
+            given = re.findall(r"^--moving_average_decay=(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+            assert all(float(decay) <= 0.99 for decay in given), page.stem

@@ -319,3 +319,11 @@ def test_checkpoints_are_due_by_time_and_never_further_apart_than_minutes(
     assert not keeper._is_time_to_save()
     clock[0] += 2
     assert keeper._is_time_to_save()
+
+
+@pytest.mark.parametrize("aps", [[0.0, 0.0, 0.0, 0.0, 0.2, 0.3], [0.004, 0.003, 0.001, 0.002, 0.0, 0.3], [-1.0] * 6])
+def test_patience_does_not_end_a_run_that_has_not_begun(aps: list[float], tmp_path: Path) -> None:
+    run = toy.Run(tmp_path, aps=aps, num_epochs=6, patience=2)
+    run.go()
+    assert run.evaluated == [1, 2, 3, 4, 5, 6]
+    assert run.keeper.step == run.plan.num_steps
