@@ -11,7 +11,7 @@ from efficientdet_pipeline.commands import batch_size, checkup, finishing, keepi
 from efficientdet_pipeline.commands.beginning import Beginning, begin, finished_with
 from efficientdet_pipeline.commands.class_weights import class_weights
 from efficientdet_pipeline.commands.network import Network, describe
-from efficientdet_pipeline.commands.pretrained import check_pretrained, load_pretrained
+from efficientdet_pipeline.commands.pretrained import advise_on_random_weights, check_pretrained, load_pretrained
 from efficientdet_pipeline.commands.scoring import Scorer
 from efficientdet_pipeline.commands.shards import Shards, compare_validation, find_shards
 from efficientdet_pipeline.commands.variation import variation
@@ -100,6 +100,8 @@ def _train(
             loaded = load_pretrained(detector, options, run_.model_name)
             if company.is_chief:
                 records.update_json(run_.folder.metadata, loaded)
+                if loaded["pretrained"] is None:
+                    advise_on_random_weights(options, plan.num_steps)
         model = build_training_model(
             detector, config, options, steps_per_epoch=plan.steps_per_epoch, class_weights=weights
         )

@@ -153,7 +153,7 @@ def test_options_in_vain_are_told(
 def test_augment_recipe_that_costs_ap_from_random_weights_is_told(
     given: dict[str, Any], is_told: bool, shards: Shards, tmp_path: Path, told: Any
 ) -> None:
-    with loading.training_stream(options(**given), shards, (32, 32), tmp_path):
+    with training_stream(options(**given), shards, (32, 32), tmp_path):
         pass
     assert ("AP .208 where the default recipe gave .390" in told()) == is_told
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 from efficientdet.errors import CheckpointError, CheckpointMismatchError, CheckpointUnavailableError
 
-from efficientdet_pipeline.commands.pretrained import check_pretrained, load_pretrained
+from efficientdet_pipeline.commands.pretrained import advise_on_random_weights, check_pretrained, load_pretrained
 from efficientdet_pipeline.errors import MissingError, OptionsError, exit_code_of
 from efficientdet_pipeline.options.train import TrainOptions
 
@@ -129,3 +129,19 @@ def test_load_pretrained_names_the_model_and_the_flags_that_help(monkeypatch: py
     words = r"\(--backbone_ckpt\) Try --model_name=efficientdet-d6 or --model_name=efficientdet-d7; --var_exclude_expr"
     with pytest.raises(CheckpointMismatchError, match=words):
         load_pretrained(detector(), options(backbone_ckpt="x"), "efficientdet-d0")
+
+
+@pytest.mark.parametrize(
+    ("given", "num_steps", "is_said"),
+    [
+        ({}, 900, True),
+        ({}, 90_000, False),
+        ({"optimizer": "adam"}, 900, False),
+        ({"url_dataset": "demo"}, 900, False),
+    ],
+)
+def test_random_weights_in_few_steps_name_the_configuration(
+    given: dict[str, str], num_steps: int, is_said: bool, said: list[str]
+) -> None:
+    advise_on_random_weights(TrainOptions(**{"url_dataset": "images.zip", **given}), num_steps)
+    assert any("@configs/small-data-scratch.config" in sentence for sentence in said) == is_said
