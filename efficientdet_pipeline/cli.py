@@ -84,6 +84,7 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
     _warn_of_options_without_effect(sources)
     sources, hparams = _with_hparams(sources, classes[sources.mode], reader.known)
     options = reader.build(sources, hparams.options)
+    _warn_of_options_not_read(options, sources, hparams)
     _prepare_environment(debug=options.debug)
     backend.choose(getattr(options, "backend", None))
     if options.debug:
@@ -166,6 +167,21 @@ def _warn_of_options_without_effect(sources: Sources) -> None:
             name,
             name,
         )
+
+
+def _warn_of_options_not_read(options: Any, sources: Sources, hparams: Any) -> None:
+    """Names the options that were given and are not read beside the others, each reason once."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in options.without_effect().items():
+        if name == "hparams":
+            by_reason.setdefault(reason, []).extend(f"{key} of --hparams" for key in hparams.network)
+        elif name in sources.given and not sources.given[name].source.startswith("the environment"):
+            by_reason.setdefault(reason, []).append(f"--{name}")
+        elif name in hparams.options:
+            by_reason.setdefault(reason, []).append(f"{name} of --hparams")
+    for reason, names in by_reason.items():
+        if names:
+            logging.warning("No effect here: %s (%s).", ", ".join(names), reason)
 
 
 def _prepare_environment(*, debug: bool) -> None:

@@ -79,6 +79,12 @@ class MissingError(PipelineError):
     exit_code = ExitCode.MISSING
 
 
+class CannotWriteError(PipelineError):
+    """A place that cannot be written."""
+
+    exit_code = ExitCode.CANNOT_WRITE
+
+
 class StoppedError(PipelineError):
     """The run was asked to stop and left a checkpoint to continue from."""
 

@@ -1,5 +1,6 @@
 """What the doctor sees of a trained run: its records, its losses, and what its detector makes of the photos."""
 
+import contextlib
 import csv
 import json
 from collections.abc import Callable, Sequence
@@ -12,7 +13,8 @@ from absl import logging
 
 from efficientdet_pipeline.commands import photos, suspects
 from efficientdet_pipeline.commands.evidence import photos_of_step
-from efficientdet_pipeline.commands.network import DEFAULT_MODEL, Network, describe, read_network, trained_weights
+from efficientdet_pipeline.commands.network import DEFAULT_MODEL, Network, describe, read_network
+from efficientdet_pipeline.commands.weights import trained_weights
 from efficientdet_pipeline.data.batches import TrainingStream
 from efficientdet_pipeline.data.contents import balance_weights, read_contents
 from efficientdet_pipeline.doctor import after_training, gathering
@@ -74,9 +76,11 @@ def _files(folder: Path, used: dict[str, Any]) -> dict[str, Sequence[Path]]:
 def _detector(options: Any, hparams: Any, folder: Path, used: dict[str, Any]) -> tuple[Path | None, Network]:
     """Returns the best weights of a run, None where it left none, and its network."""
     asked = SimpleNamespace(**{**vars(options), "path_ckpt": str(folder), "path_yaml": ""})
-    weights, description, _ = trained_weights(asked)
-    if weights.is_file():
-        return weights, read_network(description, asked, hparams)
+    trained = None
+    with contextlib.suppress(MissingError):
+        trained = trained_weights(asked)
+    if trained is not None and trained.path.is_file():
+        return trained.path, read_network(trained.description, asked, hparams)
     logging.warning("The run %s has no checkpoint: only its shards and losses are looked at.", folder)
     overrides = {"image_size": used["image_size"]} if used.get("image_size") else {}
     return None, describe(used.get("model_name") or used.get("backbone_ref") or DEFAULT_MODEL, overrides, {})

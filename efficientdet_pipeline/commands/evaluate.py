@@ -6,28 +6,29 @@ from typing import Any
 import efficientdet
 from absl import logging
 
-from efficientdet_pipeline.commands.network import read_network, trained_weights
+from efficientdet_pipeline.commands.network import read_network
 from efficientdet_pipeline.commands.scoring import Scorer
-from efficientdet_pipeline.commands.shards import named_classes
+from efficientdet_pipeline.commands.weights import TrainedWeights, load_trained, trained_weights
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import format_table, write_metrics
 from efficientdet_pipeline.options.reader import Sources
+from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import RunFolder
 from tfrmod import manifest
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
     """Evaluates the checkpoint that the options name."""
-    weights, description, folder = trained_weights(options)
-    network = read_network(description, options, hparams)
-    files = _files(options, folder)
+    trained = trained_weights(options)
+    network = read_network(trained.description, options, hparams)
+    files = _files(options, trained)
     detector = efficientdet.build_model(network.config)
-    logging.info("%s", efficientdet.load_checkpoint(detector, weights))
+    load_trained(detector, trained.path)
     scorer = Scorer(
         detector,
         network.config,
         files,
-        label_map=network.label_map or named_classes(hparams.label_map),
+        label_map=network.label_map,
         batch_size=options.batch_size,
         limit=options.eval_samples,
         truth_json=options.val_json_file,
@@ -35,23 +36,50 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     metrics = scorer()
     logging.info("%s\n%s", network.config.name, format_table(metrics))
     name = f"metrics_{options.eval_name or 'eval'}.json"
-    place = (folder.path if folder else weights if weights.is_dir() else weights.parent) / name
-    write_metrics(place, {**metrics, "checkpoint": str(weights)}, _epoch(weights))
-    logging.info("Written to %s", place)
+    weights = trained.path
+    beside = weights if weights.is_dir() else weights.parent
+    place = (trained.run.path if trained.run is not None and trained.names_run else beside) / name
+    try:
+        write_metrics(place, {**metrics, "checkpoint": str(weights)}, _epoch(weights))
+    except OSError as error:
+        # The numbers are there, and minutes of work; that a folder is closed to us must not take them away.
+        logging.warning(
+            "The metrics are those printed above, and no file holds them: %s cannot be written (%s). To have the file, "
+            "copy the checkpoint to a folder of yours and name it by --path_ckpt.",
+            *(place, error.strerror or error),
+        )
+    else:
+        logging.info("Written to %s", place)
 
 
-def _files(options: Any, folder: RunFolder | None) -> list[str]:
+def _files(options: Any, trained: TrainedWeights) -> list[str]:
     if options.val_file_pattern:
         return [str(path) for path in manifest.shard_files(options.val_file_pattern)]
-    if folder is not None and folder.manifest.exists():
-        made = manifest.Manifest.load(folder.manifest)
-        if "val" in made.splits and made.splits["val"].num_images:
-            return [str(made.folder / shard.name) for shard in made.splits["val"].files]
+    looked_at = f"{trained.path} lies in no run's folder, which would hold some"
+    if trained.run is not None:
+        files = _of_run(trained.run)
+        if files:
+            return files
+        looked_at = f"the run {trained.run.path} holds none (looked at {trained.run.manifest} and its args.yaml)"
     raise OptionsError(
-        "val_file_pattern must name shards to evaluate on. Received nothing, and the run has no validation shards of "
-        "its own; try --val_file_pattern='shards/val-*'.",
+        f"val_file_pattern must name shards to evaluate on. Received nothing, and {looked_at}; try "
+        "--val_file_pattern='shards/val-*', or name a run that was trained on images by --model_dir.",
         option="val_file_pattern",
     )
+
+
+def _of_run(run_: RunFolder) -> list[str]:
+    """Returns the validation shards that a run made, or those that it was given."""
+    used = records.read_args(run_.args)
+    places = [run_.manifest, Path(used.get("output_path") or run_.records_path) / manifest.FILE_NAME]
+    for place in places:
+        if not place.exists():
+            continue
+        made = manifest.Manifest.load(place)
+        if "val" in made.splits and made.splits["val"].num_images:
+            return [str(made.folder / shard.name) for shard in made.splits["val"].files]
+    pattern = used.get("val_file_pattern")
+    return [str(path) for path in manifest.shard_files(pattern)] if pattern else []
 
 
 def _epoch(weights: Path) -> float:

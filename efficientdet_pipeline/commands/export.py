@@ -6,27 +6,29 @@ from typing import Any
 import efficientdet
 from absl import logging
 
-from efficientdet_pipeline.commands.network import read_network, trained_weights
-from efficientdet_pipeline.commands.shards import named_classes
+from efficientdet_pipeline.commands.network import read_network
+from efficientdet_pipeline.commands.weights import load_trained, trained_weights
 from efficientdet_pipeline.console import suggest
+from efficientdet_pipeline.errors import CannotWriteError
 from efficientdet_pipeline.exporting import export
 from efficientdet_pipeline.options.reader import Sources
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
     """Exports the checkpoint that the options name."""
-    weights, description, folder = trained_weights(options)
-    network = read_network(description, options, hparams)
+    trained = trained_weights(options)
+    network = read_network(trained.description, options, hparams)
     detector = efficientdet.build_model(network.config)
-    logging.info("%s", efficientdet.load_checkpoint(detector, weights))
-    place = options.path_output or (folder.export_path if folder else Path("export"))
-    exported = export(
-        detector,
-        network.config,
-        place,
-        label_map=network.label_map or named_classes(hparams.label_map),
-        hparams=network.hparams,
-    )
+    load_trained(detector, trained.path)
+    of_run = trained.run.export_path if trained.run is not None and trained.names_run else Path("export")
+    place = options.path_output or of_run
+    try:
+        exported = export(detector, network.config, place, label_map=network.label_map, hparams=network.hparams)
+    except OSError as error:
+        raise CannotWriteError(
+            f"The export could not be written to {place}: {error.strerror or error}. Name another place by "
+            "--path_output, or free some space there."
+        ) from error
     logging.info("saved model   %s\nfrozen graph  %s", exported.saved_model, exported.frozen_graph)
     suggest(
         "--mode=infer",

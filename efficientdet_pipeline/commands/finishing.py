@@ -38,28 +38,28 @@ def finish(options: Any, folder: RunFolder, network: Network, detector: keras.Mo
         _say_where(("checkpoint", folder.last), ("losses", folder.results), ("curves", folder.curves))
         suggest("--mode=export", f"--model_dir={folder.path}")
         return
-    best = checkpoints.find_checkpoint(folder.best) or checkpoints.find_checkpoint(folder.last)
-    if best is None:
-        raise DataError(f"The run {folder.path} has no whole checkpoint left; train it anew with --overwrite.")
-    efficientdet.load_checkpoint(detector, best / checkpoints.WEIGHTS)
-    marker = checkpoints.read_marker(best)
+    name, chosen = _chosen(folder)
+    efficientdet.load_checkpoint(detector, chosen / checkpoints.WEIGHTS, skip_mismatch=False)
+    marker = checkpoints.read_marker(chosen)
     if "metrics" not in marker:
-        # The best was damaged and put aside; the last takes its place.
         marker["metrics"] = scorer()
-    metrics = {**marker["metrics"], "checkpoint": "best", "last": _last_row(folder)}
+    metrics = {**marker["metrics"], "checkpoint": name, "last": _last_row(folder)}
     write_metrics(folder.metrics, metrics, marker["epoch"])
     if options.eval_name:
         write_metrics(folder.metrics.with_name(f"metrics_{options.eval_name}.json"), metrics, marker["epoch"])
     picture = draw_validation(folder.pictures, network, scorer)
-    logging.info("Exporting the best checkpoint (epoch %d).", marker["epoch"])
-    exported = handover.exported(detector, network, best, folder.export_path)
-    logging.info("\nDone: epoch %d is the best of this run.\n%s\n", marker["epoch"], format_table(marker["metrics"]))
+    why = "" if name == "best" else ", since no evaluation could tell which is the best"
+    logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, marker["epoch"], why)
+    exported = handover.exported(detector, network, chosen, folder.export_path)
+    logging.info(
+        "\nDone: epoch %d is the %s of this run.\n%s\n", marker["epoch"], name, format_table(marker["metrics"])
+    )
     _say_where(
         ("metrics", folder.metrics),
         ("every epoch", folder.results),
         ("curves", folder.curves),
         ("picture", picture),
-        ("checkpoint", best),
+        ("checkpoint", chosen),
         ("saved model", exported.saved_model),
         ("frozen graph", exported.frozen_graph),
     )
@@ -68,12 +68,29 @@ def finish(options: Any, folder: RunFolder, network: Network, detector: keras.Mo
     _say_next(exported.saved_model)
 
 
+def _chosen(folder: RunFolder) -> tuple[str, Path]:
+    """Returns "best" and its checkpoint; "last" and that where no AP was measured, or the best was damaged.
+
+    Raises:
+      DataError: there is none.
+    """
+    best = checkpoints.find_checkpoint(folder.best)
+    if best is not None and checkpoints.read_marker(best).get("AP", 0.0) >= 0:
+        return "best", best
+    last = checkpoints.find_checkpoint(folder.last)
+    if last is None:
+        raise DataError(f"The run {folder.path} has no whole checkpoint left; train it anew with --overwrite.")
+    return "last", last
+
+
 def say_finished(folder: RunFolder, options: Any) -> None:
     """Tells that there is nothing left to do."""
+    last = checkpoints.find_checkpoint(folder.last)
+    trained = int(checkpoints.read_marker(last)["epoch"]) if last is not None else options.num_epochs
     logging.info(
         "The run %s is finished with %d epochs. A larger --num_epochs extends it%s, --overwrite begins it anew.",
         folder.path,
-        options.num_epochs,
+        trained,
         ", a larger --patience too" if options.patience else "",
     )
     if (folder.export_path / "saved_model").exists():

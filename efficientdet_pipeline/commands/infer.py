@@ -6,8 +6,9 @@ from typing import Any
 from absl import logging
 from tqdm import tqdm
 
-from efficientdet_pipeline.commands.network import read_network, trained_weights
-from efficientdet_pipeline.commands.shards import named_classes
+from efficientdet_pipeline.commands.class_names import chosen_class_names, described_beside
+from efficientdet_pipeline.commands.network import read_network
+from efficientdet_pipeline.commands.weights import trained_weights
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.errors import DataError, MissingError, OptionsError
 from efficientdet_pipeline.inference.detected import (
@@ -21,7 +22,7 @@ from efficientdet_pipeline.inference.detected import (
 )
 from efficientdet_pipeline.inference.draw import draw_detections
 from efficientdet_pipeline.inference.images import find_images, output_paths, read_image, write_image
-from efficientdet_pipeline.inference.runners import Runner, label_map_beside, load_runner
+from efficientdet_pipeline.inference.runners import Runner, load_runner
 from efficientdet_pipeline.options.reader import Sources
 
 DETECTIONS = "detections.json"
@@ -78,14 +79,13 @@ def _runner(options: Any, hparams: Any) -> tuple[Runner, dict[int, str]]:
         path = Path(options.saved_model_dir).expanduser()
         if not path.exists():
             raise MissingError(f"There is no export {options.saved_model_dir!r}. Check --saved_model_dir.")
-        runner = load_runner(path, is_trusted=options.trust_model)
-        return runner, named_classes(hparams.label_map) or label_map_beside(path) or {}
-    weights, description, _ = trained_weights(options)
-    network = read_network(description, options, hparams)
-    logging.info("Detecting with %s", weights)
-    return load_runner(weights, network.config, is_trusted=options.trust_model), network.label_map or named_classes(
-        hparams.label_map
-    )
+        own, num_classes, place = described_beside(path)
+        names = chosen_class_names(hparams, own, num_classes=num_classes, described_by=place)
+        return load_runner(path, is_trusted=options.trust_model), names
+    trained = trained_weights(options)
+    network = read_network(trained.description, options, hparams)
+    logging.info("Detecting with %s", trained.path)
+    return load_runner(trained.path, network.config, is_trusted=options.trust_model), network.label_map
 
 
 def _best(detected: ImageDetections, count: int) -> ImageDetections:

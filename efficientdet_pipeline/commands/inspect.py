@@ -17,15 +17,16 @@ from efficientdet_pipeline.inference.draw import class_color, load_font
 from efficientdet_pipeline.inspection.album import PAGE, Album
 from efficientdet_pipeline.inspection.counts import Contents, count_splits, split_names
 from efficientdet_pipeline.inspection.drawing import Brush
+from efficientdet_pipeline.options.declare import declarations
 from efficientdet_pipeline.options.hparams import network_overrides, read_hparams
 from efficientdet_pipeline.options.inspect import InspectOptions
 from efficientdet_pipeline.options.reader import Sources
+from efficientdet_pipeline.options.train import TrainOptions
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import find_run
 from tfrmod import manifest
 
-FAULTS_SAID = 3
-CLASSES_SAID = 8
+FAULTS_SAID, CLASSES_SAID = 3, 8
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
@@ -35,7 +36,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         logging.info("%s", model_cost(efficientdet.build_model(network.config)).table())
         return
     files, shown, used, names = _files(options)
-    of_run = read_hparams(used.get("hparams") or "", "the run's args.yaml", InspectOptions)
+    of_run = read_hparams(used.get("hparams") or "", "the run's args.yaml", InspectOptions, declarations(TrainOptions))
     folder = _output_folder(options.save_samples_dir)
     with progress_bar("reading", "shard") as show:
         contents = count_splits(files, {**names, **named_classes(hparams.label_map or of_run.label_map)}, show)
@@ -81,7 +82,7 @@ def _files(options: Any) -> tuple[dict[str, list[Path]], set[str], dict[str, Any
         files = {name: [made.folder / shard.name for shard in split.files] for name, split in made.splits.items()}
     else:
         patterns = {name: used.get(f"{name}_file_pattern") for name in ("train", "val")}
-        files = {name: list(manifest.shard_files(pattern)) for name, pattern in patterns.items() if pattern}
+        files = {name: list(manifest.shard_files(glob)) for name, glob in patterns.items() if glob}
     if not files.get(wanted):
         raise OptionsError(
             f"file_pattern must name shards. Received nothing, and the run {folder.path} has no {wanted} shards; "

@@ -30,8 +30,6 @@ def plan_of(options: Any, shards: Shards) -> Plan:
             f"{min(examples, shards.num_train)} photos an epoch; try --batch_size={min(examples, shards.num_train)}.",
             option="batch_size",
         )
-    if options.patience and options.mode == "train":
-        logging.warning("patience has no effect in --mode=train, which evaluates nothing; try --mode=traineval.")
     steps = examples // options.batch_size
     plan = Plan(
         num_epochs=options.num_epochs,

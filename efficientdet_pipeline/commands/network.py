@@ -1,5 +1,6 @@
-"""The network of a run or a checkpoint: its description, and its trained weights."""
+"""The network of a run or a checkpoint: how it is described, and where that description lies."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 
 import efficientdet
 import yaml
+from absl import logging
 from efficientdet.config import DetectorConfig
 
+from efficientdet_pipeline.commands.class_names import chosen_class_names
+from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.hparams import network_overrides
-from efficientdet_pipeline.runs.folder import RunFolder, find_run
 from tfrmod import atomic
 
 DEFAULT_MODEL = "efficientdet-d0"
@@ -49,58 +52,56 @@ def describe(name: str, overrides: Mapping[str, Any], label_map: Mapping[int, st
         raise OptionsError(str(error)) from None
 
 
+# What may be other than in training: the canvas, and what is done with the detections.
+_FREE = {"image_size", "nms_configs", "survival_prob", "data_format"}
+
+
 def read_network(path: Path, options: Any, hparams: Any) -> Network:
-    """Returns the network described in a YAML file; options and --hparams stand above the file."""
+    """Returns the network of trained weights, described in the YAML file beside them.
+
+    Options and --hparams stand above the file where the weights allow it, as for
+    the image size and the class names.
+
+    Raises:
+      MissingError: there is no such file.
+      OptionsError: it is no description, or an option contradicts what was trained.
+    """
+    from efficientdet.hparams import HPARAMS, TF2_RECORD_KEYS
+    from efficientdet.hparams_yaml import read_hparams_yaml
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        label_map = {int(key): str(name) for key, name in (content.pop("label_map", None) or {}).items()}
+        content = read_hparams_yaml(path)
     except FileNotFoundError:
         raise MissingError(
             f"There is no description of the network at {path}. It lies beside every checkpoint of ours as "
             "hparams_config.yaml; name it by --path_yaml."
         ) from None
-    except (yaml.YAMLError, AttributeError, ValueError, RecursionError) as error:
-        raise OptionsError(f"{path} must be a YAML file of hyper-parameters. Reading it failed: {error}.") from None
+    except ValueError as error:
+        raise OptionsError(f"{error} It describes the network (--path_yaml).", option="path_yaml") from None
+    unknown = content.keys() - HPARAMS.keys() - TF2_RECORD_KEYS
+    if unknown:
+        logging.warning("Not known as hyper-parameters, and ignored: %s (%s).", ", ".join(sorted(unknown)), path)
     asked = options.model_name or getattr(options, "model_name_", "")
     described = content.pop("name", asked or DEFAULT_MODEL)
-    if asked and asked != described:
-        raise OptionsError(
-            f"model_name must be the network of the checkpoint, {described} (says {path}). Received {asked}; "
-            "leave it out.",
-            option="model_name",
-        )
-    from efficientdet.hparams import HPARAMS
-
-    network = {key: value for key, value in content.items() if key in HPARAMS and HPARAMS[key].owner == "network"}
-    return describe(described, {**network, **network_overrides(options, hparams)}, label_map)
-
-
-def trained_weights(options: Any) -> tuple[Path, Path, RunFolder | None]:
-    """Returns (weights, description of the network, run) that path_ckpt or the run's options name.
-
-    Raises:
-      MissingError: there is none.
-    """
-    if not options.path_ckpt:
-        run = find_run(options)
-        return *_in_folder(run.path, options), run
-    path = Path(options.path_ckpt)
-    if not path.exists():
-        raise MissingError(f"There is no checkpoint {options.path_ckpt!r}. Check --path_ckpt.")
-    if path.is_dir():
-        return *_in_folder(path, options), None
-    return path, Path(options.path_yaml or path.parent / "hparams_config.yaml"), None
+    _refuse_another("model_name", described, asked or described, path)
+    trained = {key: value for key, value in content.items() if key in HPARAMS and HPARAMS[key].owner == "network"}
+    overrides = network_overrides(options, hparams)
+    before = describe(described, trained, {}).config
+    network = describe(described, {**trained, **overrides}, {})
+    for key in overrides.keys() & trained.keys() - _FREE:
+        _refuse_another(key, getattr(before, key), getattr(network.config, key), path)
+    own = read_label_map(content.get("label_map"), source=str(path)) or {}
+    names = chosen_class_names(hparams, own, num_classes=network.config.num_classes, described_by=path)
+    return dataclasses.replace(network, label_map=names)
 
 
-def _in_folder(folder: Path, options: Any) -> tuple[Path, Path]:
-    for candidate in (
-        folder,
-        folder / "checkpoints" / "best",
-        folder / "checkpoints" / "last",
-        folder / "best",
-        folder / "last",
-    ):
-        weights = candidate / "model.weights.h5"
-        if weights.is_file():
-            return weights, Path(options.path_yaml or candidate / "hparams_config.yaml")
-    return folder, Path(options.path_yaml or folder / "hparams_config.yaml")
+def _refuse_another(key: str, trained: Any, asked: Any, path: Path) -> None:
+    """Raises OptionsError where an option describes another network than that of the weights."""
+    if asked == trained:
+        return
+    is_one_more = key == "num_classes" and asked == trained + 1
+    raise OptionsError(
+        f"{key} must be that of the trained network, {trained} ({path}). Received {asked}; leave it out"
+        + (" (the background is not a class here)." if is_one_more else "."),
+        option=key if key in ("model_name", "num_classes") else "hparams",
+    )

@@ -32,7 +32,7 @@ def judged_photos(
 ) -> list[Judged]:
     """Returns up to `most` photos of each split, with what is annotated and what was detected."""
     detector = efficientdet.build_model(network.config)
-    efficientdet.load_checkpoint(detector, weights)
+    efficientdet.load_checkpoint(detector, weights, skip_mismatch=False)
     detect = detector_function(detector, network.config)
     judged: list[Judged] = []
     for split, part in files.items():

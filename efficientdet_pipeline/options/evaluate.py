@@ -36,6 +36,12 @@ class CheckpointOptions(RunOptions):
     path_yaml: str = option("", path="path")
     """hparams_config.yaml that describes the network and its classes; default: the one beside the checkpoint."""
 
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options that name a run, where a checkpoint is named."""
+        reason = "path_ckpt names the checkpoint"
+        names = ("workspace", "run_name", "model_dir", "model_ckpts") if self.path_ckpt else ()
+        return super().without_effect() | dict.fromkeys(names, reason)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions(EvaluationOptions, CheckpointOptions, NetworkOptions):

@@ -8,7 +8,6 @@ as ignored, with the reason.
 import contextlib
 import itertools
 import os
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,7 +99,7 @@ def read_hparams(text: str, source: str, options_class: type, all_options: Colle
             options[option] = Given(_as_option(value, known[option], place), place)
         elif not is_default:
             ignored[key] = {**NOT_IN_HPARAMS, **WITHOUT_EFFECT}.get(key) or f"the mode has no option {key}"
-    return HparamsGiven(network, options, _label_map(parsed.get("label_map")), ignored)
+    return HparamsGiven(network, options, parsed.get("label_map"), ignored)
 
 
 def merge_hparams(
@@ -172,15 +171,6 @@ def _deeply_merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[s
         both = isinstance(value, Mapping) and isinstance(below, Mapping)
         merged[key] = _deeply_merged(below, value) if both else value  # type: ignore[arg-type]
     return merged
-
-
-def _label_map(value: Any) -> Any:
-    """Returns a label map as it was written, `{1:cat,2:dog}` without quotes as a mapping too."""
-    pairs = re.fullmatch(r"\{(.*)\}", value.strip(), re.DOTALL) if isinstance(value, str) else None
-    if pairs is None:
-        return value
-    split = [pair.partition(":") for pair in pairs[1].split(",") if pair.strip()]
-    return {key.strip(" '\""): name.strip(" '\"") for key, _, name in split}
 
 
 def _as_option(value: Any, declared: Declaration, place: str) -> Any:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.declare import option
+from efficientdet_pipeline.options.declare import declarations, option
 from efficientdet_pipeline.options.evaluate import CheckpointOptions
 from efficientdet_pipeline.options.network import NetworkOptions
-from efficientdet_pipeline.options.run import check
+from efficientdet_pipeline.options.run import GeneralOptions, check
 
 MIN_SCORE = 0.4
 """Smallest score that is drawn, here and in the pictures of a training."""
@@ -30,6 +30,15 @@ class InferOptions(CheckpointOptions, NetworkOptions):
     """Names or ids of the classes to detect, comma-separated; default: all."""
     max_boxes_to_draw: int = option(100)
     """Most boxes drawn in a photo."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options that describe a checkpoint, where an export is given."""
+        if not self.saved_model_dir:
+            return super().without_effect()
+        describing = [*declarations(CheckpointOptions), *declarations(NetworkOptions)]
+        general = declarations(GeneralOptions)
+        reason = "saved_model_dir names an export, whose network cannot be changed"
+        return {name: reason for name in describing if name not in general}
 
     def __post_init__(self) -> None:
         """Checks that there is a photo to read and a place to write to."""

@@ -239,7 +239,7 @@ class Reader:
         return flag, f"{flag} must be {expected}. Received {value!r} from {source}; {advice}"
 
     def _read_environment(self, environ: Mapping[str, str], names: Iterable[str]) -> dict[str, Given]:
-        wanted = set(names)
+        wanted = dict.fromkeys(names)
         spelled = [*(alias for alias, name in self.alias_of.items() if name in wanted), *wanted]
         found: dict[str, Given] = {}
         for name in spelled:

@@ -27,6 +27,13 @@ class GeneralOptions:
             is_finite = not isinstance(value, float) or math.isfinite(value)
             check(is_finite, name, value, "a finite number", "leave it out for the default")
 
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options that are not read beside the others given, each with the reason.
+
+        `hparams` stands for the hyper-parameters of the network in --hparams.
+        """
+        return {}
+
     @classmethod
     def implied(cls, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Returns what options given say of others: {option that says it: {option: value}}, the weaker first."""

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.dataset import DatasetOptions
-from efficientdet_pipeline.options.declare import option
+from efficientdet_pipeline.options.declare import declarations, option
 from efficientdet_pipeline.options.evaluate import EvaluationOptions
 from efficientdet_pipeline.options.keeping import KeepingOptions
-from efficientdet_pipeline.options.run import check
+from efficientdet_pipeline.options.run import RunOptions, SeedOptions, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,23 @@ class TrainOptions(EvaluationOptions, KeepingOptions, DatasetOptions):
     """Where the export goes; default: export in the run's folder, or model_ckpts/freeze_model."""
     eval_master: str = option("")
     """Accepted for google/automl's sake; it has no effect there or here."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options of a conversion where shards are given, and those of an evaluation where none is done."""
+        kept = {*declarations(RunOptions), *declarations(SeedOptions), "label_map", "overwrite", "cache_dir"}
+        found = {}
+        if self.train_file_pattern:
+            found = {
+                name: "train_file_pattern names shards, and nothing is converted"
+                for name in (*declarations(DatasetOptions), "data_dir")
+                if name not in kept and name not in ("train_file_pattern", "path_metadata")
+            }
+        elif self.val_file_pattern:
+            found["val_file_pattern"] = "the images are divided into training and validation (--val_set)"
+        if self.mode == "train":
+            names = [name for name in declarations(EvaluationOptions) if name not in declarations(RunOptions)]
+            found |= dict.fromkeys((*names, "map_freq", "patience", "path_output"), "--mode=train evaluates nothing")
+        return super().without_effect() | found
 
     def __post_init__(self) -> None:
         """Checks what contradicts each other."""

@@ -95,8 +95,12 @@ def run_folder(options: Any, automatic_name: str) -> RunFolder:
     return _folder_at(path, options)
 
 
-def find_run(options: Any) -> RunFolder:
+def find_run(options: Any, *, trained: bool = False) -> RunFolder:
     """Returns the run that the options name, else the latest in the workspace.
+
+    Args:
+      trained: whether the latest is meant that has a checkpoint; one that holds
+        shards alone does not count then.
 
     Raises:
       MissingError: there is no such run.
@@ -113,6 +117,14 @@ def find_run(options: Any) -> RunFolder:
             )
         return folder
     runs = sorted(Path(options.workspace).glob("*/args.yaml"), key=lambda path: path.stat().st_mtime)
+    if trained and runs:
+        untrained = len(runs)
+        runs = [args for args in runs if _has_checkpoint(args.parent)]
+        if not runs:
+            raise MissingError(
+                f"None of the {untrained} runs in {options.workspace} (workspace) has a checkpoint yet. Train one by "
+                "`python3 main.py @params.config`, or name a checkpoint by --path_ckpt."
+            )
     if not runs:
         other = "a checkpoint by --path_ckpt" if hasattr(options, "path_ckpt") else "shards by --file_pattern"
         raise MissingError(
@@ -120,6 +132,18 @@ def find_run(options: Any) -> RunFolder:
             f"or name {other} or a run's folder by --model_dir."
         )
     return _folder_at(runs[-1].parent, options)
+
+
+def containing_run(path: Path, *, path_output: str = "") -> RunFolder | None:
+    """Returns the run whose folder `path` is or lies in, at most as deep as a checkpoint's file; None where none is."""
+    for folder in (path, *path.parents[:3]):
+        if (folder / "args.yaml").is_file() and _has_checkpoint(folder):
+            return RunFolder(folder, Path(path_output or folder / "export"), folder / "tfrecords", folder)
+    return None
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob("*/model.weights.h5"))
 
 
 def _folder_at(path: Path, options: Any) -> RunFolder:

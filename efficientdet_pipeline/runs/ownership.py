@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.errors import ExitCode, OptionsError, exit_code_of
 from efficientdet_pipeline.runs.folder import RunFolder
 from efficientdet_pipeline.runs.lock import locked
 from efficientdet_pipeline.runs.records import read_json
@@ -19,6 +19,7 @@ from tfrmod.split import SPLITS
 MARKER = ".efficientdet-run"
 """File that makes a folder a run's: it was written where no file had a run's name yet."""
 
+_RECORDS = {".lock", MARKER, "args.yaml", "log.txt", "metadata.json"}
 _SHOWN = 5
 _CHECKPOINT_FILES = r"(?:model\.weights\.h5|hparams_config\.yaml|state\.npz|checkpoint\.json)"
 _SHARD_FILES = rf"(?:(?:{'|'.join(SPLITS)})(?:-\d{{5}}-of-\d{{5}}\.tfrecord|\.txt)|manifest\.json|problems\.jsonl)"
@@ -59,6 +60,9 @@ def is_run(folder: Path) -> bool:
 def held(folder: RunFolder, *, overwrite: bool) -> Iterator[None]:
     """Holds a run's folder for this process, marked as a run's; with `overwrite` emptied first.
 
+    A folder that was made here goes again where wrong options or data end the
+    command before anything was made in it.
+
     Raises:
       OptionsError: the folder holds what this program did not write, or another
         process holds it.
@@ -67,13 +71,27 @@ def held(folder: RunFolder, *, overwrite: bool) -> Iterator[None]:
         _check_emptiable(folder.path)
     else:
         _check_claimable(folder.path, folder.metadata)
+    is_new = not folder.path.exists()
     # Even the lock's file is not written into a folder that is refused.
-    with locked(folder.path):
+    with locked(folder.path), _removed_if_unused(folder.path) if is_new else contextlib.nullcontext():
         if overwrite:
             empty_folder(folder.path)
             _check_claimable(folder.path, folder.metadata)
         _claim(folder.path)
         yield
+
+
+@contextlib.contextmanager
+def _removed_if_unused(folder: Path) -> Iterator[None]:
+    """Removes a folder if an error of the user's ends the command while it holds nothing but its own records."""
+    try:
+        yield
+    except Exception as error:
+        files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
+        is_unused = all(path.parent == folder and path.name in _RECORDS for path in files)
+        if is_unused and exit_code_of(error) in (ExitCode.OPTIONS, ExitCode.DATA, ExitCode.MISSING):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _check_claimable(folder: Path, metadata: Path) -> None:

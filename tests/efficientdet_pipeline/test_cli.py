@@ -271,3 +271,16 @@ def test_a_traceback_shows_no_secret_and_no_escape(failing: Callable, capsys: py
     assert "Traceback" in told
     assert "s3cret" not in told
     assert "\x1b" not in told
+
+
+def test_options_not_read_beside_others_are_named(
+    ran: list[Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "h.yaml").write_text("fpn_cell_repeats: 2\nimage_size: 64\nlabel_map: {1: a}\n")
+    infer = ["--mode=infer", "--input_image=a.png", "--output_image_dir=o", "--saved_model_dir=e"]
+    assert main([*infer, "--model_name=efficientdet-d3", "--hparams=h.yaml"]) == 0
+    said = capsys.readouterr().err
+    assert "--model_name, image_size of --hparams, fpn_cell_repeats of --hparams" in said
+    assert "label_map" not in said
+    assert main([*infer]) == 0
+    assert "No effect" not in capsys.readouterr().err

@@ -190,7 +190,7 @@ def test_hparams_value_of_another_type_is_refused(text: str, sentence: str, page
 def test_hparams_label_map_keeps_its_names_as_written(page: Callable[[str], str]) -> None:
     names = {1: "yes", 2: "no", 3: "010", 4: "12:30"}
     assert read(page("label_map: {1: yes, 2: no, 3: 010, 4: 12:30}")).label_map == names
-    assert read("label_map={1:a,2:b c}").label_map == {"1": "a", "2": "b c"}
+    assert read("label_map={1:a,2:b c}").label_map == "{1:a,2:b c}"
     assert read(page("label_map: {circle: 1}")).label_map == {"circle": "1"}
     assert read(page("label_map: coco")).label_map == "coco"
     assert read(page("label_map:")).label_map is None

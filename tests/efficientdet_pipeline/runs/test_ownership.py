@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.options.train import TrainOptions
 from efficientdet_pipeline.runs import ownership
 from efficientdet_pipeline.runs.folder import RunFolder, run_folder
@@ -181,3 +181,31 @@ def test_leftovers_of_killed_processes_are_cleared_at_the_next_start(tmp_path: P
     put(tmp_path, *left, *kept)
     begin(tmp_path)
     assert contents(tmp_path) == {MARKER, *kept}
+
+
+def fail(folder: RunFolder, error: BaseException, *, makes: bool) -> None:
+    """Begins a command in a folder, and ends it with an error."""
+    with held(folder, overwrite=False):
+        folder.log.write_text("what was said")
+        folder.records_path.mkdir(exist_ok=True)
+        if makes:
+            folder.manifest.write_text("{}")
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"), [(DataError("bad"), False), (KeyboardInterrupt(), True), (OSError(), True)]
+)
+def test_a_command_that_fails_leaves_no_new_folder(tmp_path: Path, error: BaseException, stays: bool) -> None:
+    folder = RunFolder(tmp_path / "new", tmp_path / "e", tmp_path / "new" / "tfrecords", tmp_path / "new")
+    with pytest.raises(type(error)):
+        fail(folder, error, makes=False)
+    assert folder.path.exists() is stays
+
+
+def test_a_command_that_fails_leaves_what_was_made(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "new", tmp_path / "e", tmp_path / "new" / "tfrecords", tmp_path / "new")
+    for makes in (True, False):
+        with pytest.raises(DataError):
+            fail(folder, DataError("bad"), makes=makes)
+        assert folder.manifest.exists()

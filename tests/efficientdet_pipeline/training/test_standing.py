@@ -27,8 +27,25 @@ def test_a_better_one_is_the_best_and_an_equal_one_is_not() -> None:
     assert standing.as_facts() == {"best_ap": 0.3, "best_epoch": 2, "evaluations_since": 2}
 
 
-def test_a_first_evaluation_without_anything_to_measure_is_the_best() -> None:
-    assert Standing().take(-1.0, epoch=1)
+@pytest.mark.parametrize("undefined", [-1.0, float("nan")])
+def test_an_ap_that_cannot_be_measured_is_not_the_best_and_not_counted(undefined: float) -> None:
+    standing = Standing()
+    assert [standing.take(undefined, epoch=epoch) for epoch in (1, 2, 3)] == [False] * 3
+    assert standing == Standing(None, None, 0)
+    assert standing.take(0.0, epoch=4)
+    assert not standing.take(undefined, epoch=5)
+    assert standing == Standing(0.0, 4, 0)
+
+
+def test_among_aps_of_zero_the_later_is_the_best_and_patience_counts_it() -> None:
+    standing = Standing()
+    assert [standing.take(0.0, epoch=epoch) for epoch in (1, 2, 3)] == [True] * 3
+    assert standing == Standing(0.0, 3, 2)
+
+
+def test_a_marker_of_an_earlier_version_whose_best_was_not_measured_begins_anew(best: Any) -> None:
+    facts = {"best_ap": -1.0, "best_epoch": 1, "evaluations_since": 7}
+    assert Standing.of(facts, best(AP=-1.0, epoch=1)) == Standing()
 
 
 def test_it_comes_back_from_the_marker(best: Any) -> None:

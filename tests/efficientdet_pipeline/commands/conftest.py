@@ -1,0 +1,79 @@
+"""A run as training leaves it, without the training: shards of drawn images, and a small network at its beginning."""
+
+import json
+import logging as standard_logging
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from absl import logging
+
+NAMES = {1: "circle", 2: "square", 3: "star", 4: "triangle"}
+Main = Callable[..., int]
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Main]:
+    """Returns a function that runs the program in this process, in a folder of the test's own."""
+    from efficientdet_pipeline.cli import main as run_program
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    handler, root, verbosity = signal.getsignal(signal.SIGTERM), standard_logging.getLogger(), logging.get_verbosity()
+    listeners = list(root.handlers)
+    yield lambda *arguments: int(run_program([str(argument) for argument in arguments]))
+    signal.signal(signal.SIGTERM, handler)
+    logging.set_verbosity(verbosity)
+    for each in [each for each in root.handlers if each not in listeners]:
+        root.removeHandler(each)
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the folder of a run that is never written to; `copied_run` may be."""
+    from efficientdet.model import build_model
+
+    from efficientdet_pipeline.commands.network import describe
+    from efficientdet_pipeline.demo_dataset import write_demo_dataset
+    from efficientdet_pipeline.options.train import TrainOptions
+    from efficientdet_pipeline.runs import records
+    from tfrmod import archive, convert
+
+    place = tmp_path_factory.mktemp("toy")
+    images = archive.extract(write_demo_dataset(place / "d.zip", num_images=12, image_size=(72, 64)), place / "images")
+    folder = place / "runs" / "toy"
+    convert.convert(images, folder / "tfrecords", convert.ConvertOptions(num_workers=1))
+    overrides = {"image_size": 64, "num_classes": 4, "fpn_cell_repeats": 1, "box_class_repeats": 1}
+    network = describe("efficientdet-lite0", overrides, NAMES)
+    detector: Any = build_model(network.config)
+    for name in ("best", "last"):
+        checkpoint = folder / "checkpoints" / name
+        checkpoint.mkdir(parents=True)
+        detector.save_weights(checkpoint / "model.weights.h5")
+        network.write(checkpoint / "hparams_config.yaml")
+        (checkpoint / "checkpoint.json").write_text(json.dumps({"epoch": 1, "step": 1, "files": {}}))
+    records.write_args(folder / "args.yaml", TrainOptions(url_dataset="images"), {})
+    records.update_json(folder / "metadata.json", {"mode": "traineval", "date": "now"})
+    return folder
+
+
+@pytest.fixture
+def copied_run(toy_run: Path, tmp_path: Path) -> Path:
+    """Returns a copy of the run, in the test's own workspace."""
+    return Path(shutil.copytree(toy_run, tmp_path / "runs" / "toy"))
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], SimpleNamespace]:
+    """Returns a function that returns what was printed since it was last called."""
+
+    def read() -> SimpleNamespace:
+        printed = capsys.readouterr()
+        return SimpleNamespace(out=printed.out, err=printed.err)
+
+    return read

@@ -1,0 +1,48 @@
+"""Options that are not read beside others are known, in every mode."""
+
+from typing import Any
+
+import pytest
+
+from efficientdet_pipeline.commands import MODES
+from efficientdet_pipeline.options.declare import declarations
+from efficientdet_pipeline.options.evaluate import EvalOptions
+from efficientdet_pipeline.options.export import ExportOptions
+from efficientdet_pipeline.options.infer import InferOptions
+from efficientdet_pipeline.options.train import TrainOptions
+
+IMAGES = {"input_image": "a.png", "output_image_dir": "o"}
+
+
+@pytest.mark.parametrize(
+    ("options", "named", "not_named"),
+    [
+        (
+            InferOptions(saved_model_dir="export", **IMAGES),
+            {"image_size", "model_name", "num_classes", "path_ckpt", "path_yaml", "run_name", "workspace", "hparams"},
+            {"min_score_thresh", "debug", "mode", "input_image"},
+        ),
+        (InferOptions(**IMAGES), set(), {"image_size", "run_name"}),
+        (InferOptions(path_ckpt="c", **IMAGES), {"run_name", "model_dir"}, {"path_yaml", "image_size"}),
+        (EvalOptions(path_ckpt="c"), {"workspace", "run_name", "model_dir", "model_ckpts"}, {"val_file_pattern"}),
+        (ExportOptions(path_ckpt="c"), {"model_dir"}, {"path_output"}),
+        (
+            TrainOptions(train_file_pattern="t", val_file_pattern="v"),
+            {"prepare_size", "train_set", "train_valid_split", "num_shards", "strict", "data_dir"},
+            {"label_map", "workspace", "tf_random_seed", "val_file_pattern", "cache_dir", "overwrite"},
+        ),
+        (TrainOptions(url_dataset="demo"), set(), {"prepare_size", "patience"}),
+        (TrainOptions(url_dataset="demo", val_file_pattern="v"), {"val_file_pattern"}, {"val_json_file"}),
+        (TrainOptions(url_dataset="demo", mode="train"), {"patience", "map_freq", "val_json_file"}, {"run_name"}),
+    ],
+)
+def test_options_that_a_road_does_not_read(options: Any, named: set[str], not_named: set[str]) -> None:
+    found = options.without_effect()
+    assert named <= found.keys()
+    assert not not_named & found.keys()
+    assert found.keys() <= declarations(type(options)).keys()
+
+
+def test_every_mode_can_say_it() -> None:
+    for mode in MODES.values():
+        assert callable(mode.options_class().without_effect)
