@@ -18,6 +18,8 @@ if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 else:
     tf = None
+if keras.backend.backend() == "jax":
+    from efficientdet.jax_kernels import batch_normalize
 
 
 class Drawn(keras.initializers.Initializer):
@@ -210,6 +212,10 @@ class BatchNormalization(keras.layers.Layer):
         return normalized, mean, variance
 
     def _from_separate_operations(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
+        if training and tf is None and keras.backend.backend() == "jax":
+            normalized, mean, variance = batch_normalize(x, self.gamma.value, self.beta.value, self.epsilon)
+            count = x.shape[0] * x.shape[1] * x.shape[2]
+            return normalized, mean, variance * (count / max(count - 1.0, 1.0))
         mean, variance, unbiased = self.moving_mean, self.moving_variance, self.moving_variance
         wide = ops.cast(x, "float32")
         if training:
