@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import traceback
@@ -62,8 +63,7 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
         if _wants_traceback(arguments):
             print(shown(traceback.format_exc()), file=sys.stderr, end="", flush=True)
         if argv is None and isinstance(error, OutOfMemoryError) and error.continuation:
-            # Only the end of a process gives back all memory of an accelerator.
-            os.execv(sys.executable, [sys.executable, *error.continuation])
+            _continue_by([sys.executable, *error.continuation])
         return exit_code_of(error)
 
 
@@ -93,6 +93,13 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
     with silent_native_log(unless=options.debug):
         runner = MODES[sources.mode].runner()
     return runner(options, sources, hparams) or ExitCode.DONE
+
+
+def _continue_by(command: list[str]) -> None:
+    """Puts another program in the place of this one: only its end gives back all memory of an accelerator."""
+    if os.name == "nt" or not hasattr(os, "execv"):  # Windows starts it beside this one, and the shell goes on.
+        sys.exit(subprocess.run(command, check=False).returncode)
+    os.execv(command[0], command)
 
 
 def _with_hparams(sources: Sources, options_class: type, all_options: Any) -> tuple[Sources, Any]:

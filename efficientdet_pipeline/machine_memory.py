@@ -36,9 +36,34 @@ def is_out_of_memory(error: BaseException | str) -> bool:
 def _left_by_machine() -> int:
     try:
         lines = (_PROCESSES / "meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return sys.maxsize  # Other systems than Linux have no such file.
+    except OSError:  # Other systems than Linux have no such file.
+        return _told_by_psutil()
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), sys.maxsize)
+
+
+def _told_by_psutil() -> int:
+    import psutil
+
+    try:
+        return psutil.virtual_memory().available
+    except (OSError, RuntimeError):
+        return sys.maxsize
+
+
+def peak_memory() -> int:
+    """Returns the most bytes that this process has held at a time; 0 if unknown."""
+    try:
+        import resource
+    except ImportError:  # Windows.
+        import psutil
+
+        try:
+            used = psutil.Process().memory_info()
+        except (OSError, psutil.Error):
+            return 0
+        return getattr(used, "peak_wset", used.rss)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _left_by_groups() -> Iterator[int]:

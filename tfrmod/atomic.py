@@ -156,6 +156,10 @@ def sync_folder(folder: Path) -> None:
 def _is_alive(process_id: int) -> bool:
     if process_id == os.getpid():
         return False  # A left-over of an earlier process that had our number.
+    if os.name == "nt":  # There, os.kill ends the process, whatever the signal.
+        import psutil
+
+        return psutil.pid_exists(process_id)
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:

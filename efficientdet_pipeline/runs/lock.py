@@ -6,11 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from efficientdet_pipeline.errors import OptionsError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; runs there go unguarded.
-    fcntl = None  # type: ignore[assignment]
+from tfrmod.lock import lock_file
 
 
 @contextmanager
@@ -22,15 +18,16 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a+", encoding="utf-8") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise OptionsError(
-                    f"Another process ({file.read().strip() or 'unknown'}) is working on the run {folder}. "
-                    "Wait for it, stop it, or give this run another --run_name."
-                ) from None
+        try:
+            is_ours = lock_file(file.fileno(), waits=False)
+        except OSError:  # A disk or a system that locks nothing.
+            is_ours = True
+        if not is_ours:
+            file.seek(0)
+            raise OptionsError(
+                f"Another process ({file.read().strip() or 'unknown'}) is working on the run {folder}. "
+                "Wait for it, stop it, or give this run another --run_name."
+            )
         file.seek(0)
         file.truncate()
         file.write(str(os.getpid()))

@@ -177,8 +177,6 @@ def _sha256(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # Windows flushes no file that is open for reading alone.
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())

@@ -7,7 +7,6 @@ python3 -m efficientdet_pipeline.training.probing what.json      says which batc
 import dataclasses
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_pipeline.errors import ExitCode, OptionsError
-from efficientdet_pipeline.machine_memory import free_memory, is_out_of_memory
+from efficientdet_pipeline.machine_memory import free_memory, is_out_of_memory, peak_memory
 
 _MEMORY_SHARE = 0.85
 """Of a machine's free memory that a batch may take on a CPU; the loader and the system want some as well."""
@@ -77,11 +76,11 @@ def _fitting(probe: Probe) -> Iterator[int]:
     share = devices.count(probe.options["strategy"]) * probe.options["accumulate_steps"]
     step = _Step(probe, share)
     if devices.is_on_cpu():
-        limit = _MEMORY_SHARE * free_memory() + _peak()
+        limit = _MEMORY_SHARE * free_memory() + peak_memory()
         peaks = []
         for shares in _MEASURED:
             step.take(shares * share)
-            peaks.append(_peak())
+            peaks.append(peak_memory())
             if shares == 1:
                 # Should the system end this process at the next, one is known to fit.
                 yield share
@@ -106,10 +105,6 @@ def _fitting(probe: Probe) -> Iterator[int]:
 
 def _power_of_two(most: int) -> int:
     return 1 << (most.bit_length() - 1)
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class _Step:

@@ -86,8 +86,13 @@ def stop_requests(grace_seconds: float = 25.0) -> Iterator[StopRequest]:
     Python calls a signal's handler between two lines of Python, and a step or
     the compiling of one may take minutes. A thread that the system wakes
     therefore keeps the time, and obeys whoever asks a second time.
+
+    Signals reach the main thread alone: in another one no request ever comes.
     """
     request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
     bell, rope = socket.socketpair()
     rope.setblocking(False)
     rope_before = signal.set_wakeup_fd(rope.fileno(), warn_on_full_buffer=False)

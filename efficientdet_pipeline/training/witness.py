@@ -10,9 +10,9 @@ import contextlib
 import io
 import json
 import os
-import select
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def witnessed(sentence: str, probe: dict[str, Any] | None = None) -> Iterator[No
 
         def write(words: bytes) -> None:
             # A witness that died says nothing, and the training goes on.
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):
                 pipe.write(words)
 
         try:
@@ -72,20 +72,24 @@ def _kills() -> int:
 
 def main(descriptor: int = 0) -> None:
     """Looks on; speaks where the input, an open file, ends without a farewell."""
-    # Unbuffered: what follows the line is waited for by `select`, which sees no buffer.
     with io.FileIO(descriptor) as pipe:
         what = json.loads(pipe.readline() or b"{}")
         kills, at_first = _kills(), free_memory()
         least = at_first
-        while not select.select([pipe], [], [], _SECONDS)[0]:
+        # A thread reads, since Windows has no `select` for pipes.
+        farewells: list[bytes] = []
+        reader = threading.Thread(target=lambda: farewells.append(pipe.read(len(_FAREWELL)) or b""), daemon=True)
+        reader.start()
+        while reader.is_alive():
             least = min(least, free_memory())
-        if pipe.read(len(_FAREWELL)) or not what:
+            reader.join(_SECONDS)
+        if any(farewells) or not what:
             return
     is_scarce = _kills() > kills or least < _SCARCE * at_first
     doubt = "" if is_scarce else "The training was killed. Unless somebody did so: "
     print(f"error: {doubt}{what['sentence']}", file=sys.stderr, flush=True)
     if is_scarce and what["probe"]:
-        os.execv(sys.executable, [sys.executable, *probing.later(what["probe"])])
+        sys.exit(subprocess.run([sys.executable, *probing.later(what["probe"])], check=False).returncode)
 
 
 if __name__ == "__main__":

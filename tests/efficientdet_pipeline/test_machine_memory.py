@@ -3,7 +3,9 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import tensorflow as tf
 
@@ -72,10 +74,29 @@ def test_a_container_that_sees_its_host_s_path_is_found_at_the_root(system: Path
     assert machine_memory.free_memory() == 0
 
 
-def test_a_machine_without_containers_tells_what_is_available(system: Path) -> None:
+def test_a_machine_without_containers_tells_what_is_available(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine_memory.free_memory() == AVAILABLE
     (system.parent / "proc/meminfo").unlink()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=12345))
+    assert machine_memory.free_memory() == 12345
+
+    def fail() -> None:
+        raise RuntimeError("unknown system")
+
+    monkeypatch.setattr(psutil, "virtual_memory", fail)
     assert machine_memory.free_memory() == sys.maxsize
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_peak_memory_is_in_bytes_on_every_system(monkeypatch: pytest.MonkeyPatch, platform: str, unit: int) -> None:
+    resource = SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: SimpleNamespace(ru_maxrss=1000))
+    monkeypatch.setitem(sys.modules, "resource", resource)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert machine_memory.peak_memory() == 1000 * unit
+    monkeypatch.setitem(sys.modules, "resource", None)
+    used = SimpleNamespace(peak_wset=2000, rss=1)
+    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: used))
+    assert machine_memory.peak_memory() == 2000
 
 
 def test_this_machine_has_some() -> None:

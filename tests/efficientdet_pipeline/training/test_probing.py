@@ -67,7 +67,7 @@ class FakeStep:
 @pytest.fixture
 def fake_step(monkeypatch: pytest.MonkeyPatch) -> type[FakeStep]:
     monkeypatch.setattr(probing, "_Step", FakeStep)
-    monkeypatch.setattr(probing, "_peak", FakeStep.peak)
+    monkeypatch.setattr(probing, "peak_memory", FakeStep.peak)
     return FakeStep
 
 

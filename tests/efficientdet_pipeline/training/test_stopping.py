@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -129,3 +130,18 @@ def test_what_may_be_cut_short_is_cut_short() -> None:
             pass
         signal.raise_signal(signal.SIGTERM)
         assert request
+
+
+def test_stop_requests_leave_signals_to_the_main_thread() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    asked: list[bool] = []
+
+    def train() -> None:
+        with stop_requests() as request, on_stop_request(lambda: None), request.cutting_short():
+            asked.append(bool(request))
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert asked == [False]
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,10 +1,12 @@
 """Whoever is killed leaves a word behind."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,22 +87,25 @@ def test_where_memory_was_scarce_it_is_looked_into(
 ) -> None:
     seen: list[dict[str, int]] = []
     numbers, sizes = iter(kills), iter([free[0], *[free[1]] * 1000])
-    monkeypatch.setattr(witness, "_kills", lambda: next(numbers))
-    monkeypatch.setattr(witness, "free_memory", lambda: next(sizes))
-    monkeypatch.setattr(witness, "_SECONDS", 0.01)
     inlet, outlet = os.pipe()
-
-    def wait(*lists: list[object]) -> tuple[list[object], ...]:
-        waits.pop()
-        if not waits:
-            os.close(outlet)
-        return ([], [], []) if waits else (lists[0], [], [])
-
     waits = [1, 2, 3]
-    monkeypatch.setattr(witness.select, "select", wait)
-    monkeypatch.setattr(os, "execv", lambda program, argv: seen.append(json.loads(Path(argv[-1]).read_text())))
+
+    def free_memory() -> int:
+        if waits and not (waits.pop() and waits):
+            os.close(outlet)
+        return next(sizes)
+
+    def search(command: list[str], check: bool) -> SimpleNamespace:
+        seen.append(json.loads(Path(command[-1]).read_text()))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(witness, "_kills", lambda: next(numbers))
+    monkeypatch.setattr(witness, "free_memory", free_memory)
+    monkeypatch.setattr(witness, "_SECONDS", 0.01)
+    monkeypatch.setattr(witness.subprocess, "run", search)
     os.write(outlet, json.dumps({"sentence": "Too small.", "probe": {"a": 1}}).encode() + b"\n")
-    witness.main(inlet)
+    with pytest.raises(SystemExit) if is_scarce else contextlib.nullcontext():
+        witness.main(inlet)
     assert seen == ([{"a": 1}] if is_scarce else [])
     told = capsys.readouterr().err
     assert told.endswith("Too small.\n")
