@@ -68,8 +68,8 @@ def advise_on_random_weights(options: Any, num_steps: int) -> None:
     is_demo = getattr(options, "url_dataset", "") == DEMO
     if options.optimizer != "adam" and num_steps < SHORT_STEPS and not is_demo:
         logging.info(
-            "In as few as %d steps optimizer=%s learns little from random weights: on 292 images AP .321, and .534 with "
-            "python3 main.py @configs/small-data-scratch.config --url_dataset=…",
+            "In as few as %d steps optimizer=%s learns little from random weights: on 292 images AP .321, and .534 "
+            "with python3 main.py @configs/small-data-scratch.config --url_dataset=…",
             num_steps,
             options.optimizer,
         )
