@@ -28,6 +28,7 @@ FAULTS = {
     "too_many_objects": "an image with more objects than any real image has; left out",
     "mask_unreadable": "a mask that cannot be read; left out, while the box stays",
     "line_unreadable": "a line of a table or list that cannot be read; left out",
+    "class_lists_differ": "a list of class names that disagrees with the nearer one, by which label files are read",
     "class_unreadable": "a class without a usable id and name; its objects are dropped",
     "image_id_shared": "an id that a COCO file gives to several photos, whose objects cannot be told apart; left out",
     "box_outside": "a box that reaches outside its photo; clipped",
@@ -51,10 +52,12 @@ NOTES = {
     "exif_turned": "boxes drawn on the stored, unrotated pixels; turned upright with the picture",
     "format_not_as_named": "a photo whose extension names another format than its content; the content is believed",
     "filename_differs": "an annotation whose filename tag names another file than the photo it lies beside",
-    "encoding_guessed": "an annotation in another encoding than it states; the encoding was guessed",
+    "encoding_guessed": "a text in another encoding than it states or UTF-8; the encoding was guessed",
     "coordinates_normalised": "coordinates from 0 to 1, read as fractions of the image's sides",
     "box_below_pixel": "a box less than a pixel wide or high; kept",
     "boxes_rescaled": "boxes drawn on the size that the annotation states; scaled to the size that the image has",
+    "label_shared": "images of one name in one place, which by YOLO's rule have one label file; all kept",
+    "class_list_doubtful": "a list of class names with blank lines, or of another number of names than it states",
     "class_spelling": "two class names that look like one misspelt",
     "difficult_left_out": "an object marked as difficult; left out, as asked",
     "masks_absent": "masks were asked for, and no photo that can be used has any",
@@ -100,6 +103,7 @@ class ProblemLog:
         self._file = file
         self._counts: Counter[str] = Counter()
         self._files: dict[str, dict[str, None]] = {}
+        self._reasons: dict[str, str] = {}
 
     def add(self, problem: Problem) -> None:
         """Takes one finding down.
@@ -114,6 +118,7 @@ class ProblemLog:
             )
         problem = Problem(problem.code, _printable(problem.file), _printable(problem.message))
         self._counts[problem.code] += 1
+        self._reasons.setdefault(problem.code, problem.message)
         named = self._files.setdefault(problem.code, {})
         if len(named) < _MAX_FILES:
             named.setdefault(problem.file)
@@ -126,6 +131,10 @@ class ProblemLog:
         """Takes several findings down."""
         for problem in problems:
             self.add(problem)
+
+    def first_reason(self, code: str) -> str:
+        """Returns the message of the first problem of a code, "" where there is none."""
+        return self._reasons.get(code, "")
 
     def summary(self) -> dict[str, ProblemCount]:
         """Returns each code met, with its count and the first ten files named."""

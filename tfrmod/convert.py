@@ -128,7 +128,10 @@ class _Conversion:
             settings = self.settings._replace(staging=chunks)
             with engine:
                 examination = examined(settings, entries, chunks, log, engine, progress)
-            self._refuse_nothing(examination, entries, log)
+            if nothing := self._nothing_usable(examination, entries, log):
+                problems.flush()
+                atomic.write_file(output_dir / PROBLEMS_FILE, (staging / PROBLEMS_FILE).read_bytes())
+                raise DatasetError(f"{nothing} All problems are listed in {output_dir / PROBLEMS_FILE}.")
             class_ids = self._class_ids(examination, log)
             parts = self._parts(examination, entries, log)
             with engine:  # Anew: meanwhile there were no idle processes beside what the division takes.
@@ -175,16 +178,15 @@ class _Conversion:
                 return num_workers
         return 1
 
-    def _refuse_nothing(self, examination: Examination, entries: spool.Entries, log: ProblemLog) -> None:
+    def _nothing_usable(self, examination: Examination, entries: spool.Entries, log: ProblemLog) -> str:
+        """Returns, in whole sentences, that there is nothing to train on, and why; "" where there is something."""
         num_usable = len(examination.positions)
         if not num_usable:
             where = self.settings.folder
-            raise DatasetError(f"None of the {len(entries)} photos in {where} can be used. {_first_problems(log)}")
-        is_enough = examination.boxes_per_class or examination.has_segmentation or self.listing.is_unlabelled
-        if not is_enough:
-            raise DatasetError(
-                f"None of the {num_usable} photos has an object that can be used. {_first_problems(log)}"
-            )
+            return f"None of the {len(entries)} images in {where} can be used. {_first_problems(log)}"
+        if examination.boxes_per_class or examination.has_segmentation or self.listing.is_unlabelled:
+            return ""
+        return f"None of the {num_usable} images has an object that can be used. {_first_problems(log)}"
 
     def _class_ids(self, examination: Examination, log: ProblemLog) -> dict[str, int]:
         """Returns {class name: id}, in the order of the ids."""
@@ -244,6 +246,9 @@ def _digest(values: Sequence[Any]) -> str:
 
 
 def _first_problems(log: ProblemLog) -> str:
-    """Returns, in one line, what was found wrong."""
-    found = [f"{met.count} x {CODES[code]} (for example {met.files[0]})" for code, met in log.summary().items()]
+    """Returns, in one line, what was found wrong, with the reason of the first problem of each kind."""
+    found = []
+    for code, met in log.summary().items():
+        reason = log.first_reason(code)
+        found.append(f"{met.count} x {CODES[code]} (for example {met.files[0]}{f': {reason}' if reason else ''})")
     return f"Found: {'; '.join(found)}." if found else ""

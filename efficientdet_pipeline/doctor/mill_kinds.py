@@ -78,6 +78,27 @@ MILL_KINDS: dict[str, Kind] = {
     **_mill("boxes_rescaled", _NOTE, 2, "The image was resized after it was annotated.", f"{_INSPECT}, or {_FIX}"),
     **_mill("box_below_pixel", _NOTE, 3, "No detector finds it. Is the unit of its numbers right?", _INSPECT),
     **_mill(
+        "class_lists_differ",
+        _WARNING,
+        8,
+        "If the other list is right, every class is taken for another one.",
+        "Compare the lists, and remove the one that is wrong",
+    ),
+    **_mill(
+        "label_shared",
+        _NOTE,
+        3,
+        "If they show different things, the boxes fit one of them only.",
+        f"{_INSPECT}; rename or delete what the boxes do not fit",
+    ),
+    **_mill(
+        "class_list_doubtful",
+        _NOTE,
+        3,
+        "A name too many or too few shifts the classes after it.",
+        "Compare the list with the classes of the boxes",
+    ),
+    **_mill(
         "image_size_differs",
         _WARNING,
         8,

@@ -220,14 +220,14 @@ def test_strict_ends_at_the_first_fault_and_leaves_nothing(voc_folder, tmp_path:
 def test_no_usable_photo_is_an_error_that_says_why(voc_folder, tmp_path: Path, xml) -> None:
     voc_folder.write("a.jpg", "<html>")
     voc_folder.write("a.xml", xml())
-    with pytest.raises(DatasetError, match=r"None of the 1 photos .* 1 x a file that does not decode.*a\.jpg"):
+    with pytest.raises(DatasetError, match=r"None of the 1 images .* 1 x a file that does not decode.*a\.jpg"):
         convert(voc_folder.root, tmp_path / "out")
-    assert os.listdir(tmp_path / "out") == []
+    assert os.listdir(tmp_path / "out") == ["problems.jsonl"]
 
 
 def test_no_object_is_an_error(voc_folder, tmp_path: Path) -> None:
     voc_folder.add("a", [])
-    with pytest.raises(DatasetError, match="None of the 1 photos has an object"):
+    with pytest.raises(DatasetError, match="None of the 1 images has an object"):
         convert(voc_folder.root, tmp_path / "out")
 
 

@@ -64,7 +64,7 @@ def listing(folder: Path) -> Listing:
         if name is not None and PurePosixPath(path).stem.lower() in (name, "valid", "validation", "testing"):
             lists[name].append(path)
     papers = Papers({}, {name: tuple(paths) for name, paths in lists.items()})
-    sets, set_problems = yolo_sets.read_sets(folder, files, papers, "", tuple(entries))
+    sets, set_problems = yolo_sets.read_sets(folder, files, {"": papers}, tuple(entries))
     return Listing(
         entries=tuple(entries), problems=tuple(problems), sets=sets, set_problems=set_problems, label_map=names
     )

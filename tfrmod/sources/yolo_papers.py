@@ -1,23 +1,20 @@
-"""The papers of a YOLO data set: data.yaml, obj.data, obj.names, classes.txt, and its lists of photos."""
+"""The files that describe a YOLO data set: data.yaml, obj.names, classes.txt, and its lists of images."""
 
-import itertools
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-
-import yaml
 
 from tfrmod.checks import Problem
 from tfrmod.content import PHOTO_EXTENSIONS
 from tfrmod.errors import DatasetError
 from tfrmod.sources.files import Files
 from tfrmod.sources.set_names import set_name
+from tfrmod.sources.yolo_lines import LABEL_LINE
+from tfrmod.text import MAX_YAML_BYTES, clean_name, load_yaml, read_text
 
 _NAME_LISTS = {"classes.txt", "obj.names", "names.txt", "_darknet.labels", "labels.txt", "predefined_classes.txt"}
-_MAX_BYTES = 64 << 20
-_MAX_YAML_BYTES = 1 << 20
-_MAX_DEPTH = 50
 _MAX_CLASSES = 100_000
+_NAMES_KEY = re.compile(rb"""(^|[\s{,])\0?["']?\0?n\0?a\0?m\0?e\0?s\0?["']?\0?\s*:""")
 
 
 class Papers(NamedTuple):
@@ -26,29 +23,13 @@ class Papers(NamedTuple):
     names: dict[int, str]
     """{class index, from 0: name}."""
     sets: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - never written to
-    """{set: folders, lists of photos or photos that it is said to consist of}, as they are written."""
-    has_keypoints: bool = False
-    """What follows the box on a line is no outline (pose data)."""
-
-
-def find_papers(folder: Path, files: Files) -> tuple[str, Papers | None, list[Problem]]:
-    """Returns the file that names the classes, what it says, and those that could not be read.
-
-    A YAML goes before a list of names, and what lies nearer to the top before
-    the rest.
-    """
-    problems = []
-    lists = [path for path in (*files.txt, *files.others) if _is_name_list(path)]
-    for path in (*sorted(files.yaml, key=_depth), *sorted(lists, key=_depth)):
-        try:
-            papers = read_papers(folder / path)
-        except (DatasetError, OSError) as error:
-            problems.append(Problem("annotation_malformed", path, str(error)))
-            continue
-        if papers is not None:
-            darknet = _darknet_sets(folder, files) if not papers.sets else {}
-            return path, papers._replace(sets=papers.sets or darknet), problems
-    return "", None, problems
+    """{set: folders, lists of images or images that it is said to consist of}, as they are written."""
+    keypoints: tuple[int, int] | None = None
+    """What follows each box is so many points of so many numbers, and no outline (pose data)."""
+    blanks: tuple[int, ...] = ()
+    """Class indices whose line is blank."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """(code, message) of what is doubtful about the file."""
 
 
 def read_papers(path: Path) -> Papers | None:
@@ -59,63 +40,125 @@ def read_papers(path: Path) -> Papers | None:
       OSError: it cannot be opened.
     """
     if path.suffix.lower() not in (".yaml", ".yml"):
-        return Papers({index: " ".join(line.split()) for index, line in enumerate(list_lines(path))})
-    content = _yaml(_text(path, _MAX_YAML_BYTES))
-    if not isinstance(content, dict) or "names" not in content:
+        return _name_list(path)
+    try:
+        decoded = read_text(path, max_bytes=MAX_YAML_BYTES)
+        content = load_yaml(decoded.text)
+    except DatasetError:
+        with path.open("rb") as file:
+            if not _NAMES_KEY.search(file.read(MAX_YAML_BYTES)):
+                return None
+        raise
+    if not isinstance(content, dict) or not content.keys() & {"names", "kpt_shape"}:
         return None
+    notes = _notes_on_encoding(decoded.encoding) if decoded.is_guessed else []
+    names = _names(content["names"]) if content.get("names") else {}
+    count = content.get("nc")
+    if names and count is not None and str(count).strip() != str(len(names)):
+        notes.append(("class_list_doubtful", f"nc is {count!s:.20}, and {len(names)} names are given; took the names"))
     root = content.get("path")
     sets = {name: _places(root, content[key]) for key in content if (name := _set_of_key(key))}
-    return Papers(_names(content["names"]), sets, "kpt_shape" in content)
+    return Papers(names, sets, _keypoints(content.get("kpt_shape")), notes=tuple(notes))
 
 
-def list_lines(path: Path) -> list[str]:
-    """Returns the lines of a list of photos that say something.
+def list_lines(path: Path) -> tuple[list[str], list[Problem]]:
+    """Returns the lines of a list of images that say something, and what is doubtful about the file.
 
     Raises:
       DatasetError: too large, or no text.
       OSError: it cannot be opened.
     """
-    return [line.strip() for line in _text(path).splitlines() if line.strip()]
+    decoded = read_text(path)
+    problems = [Problem(code, path.name, message) for code, message in _notes_on_encoding(decoded.encoding)]
+    return _stripped(decoded.text), problems if decoded.is_guessed else []
 
 
-def _yaml(text: str) -> Any:
-    """Returns what a YAML says in plain values; tags and aliases are refused, of which a few expand without end."""
-    depth = itertools.accumulate(1 if letter in "[{" else -1 for letter in re.findall(r"[\[\]{}]", text))
-    if max(depth, default=0) > _MAX_DEPTH:  # PyYAML takes the square of the depth.
-        raise DatasetError(f"it is nested more than {_MAX_DEPTH} deep")
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise DatasetError("it uses aliases (*name), which are refused because they can expand without end")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DatasetError(f"not a YAML of plain values: {' '.join(str(error).split())}") from error
-
-
-def _is_name_list(path: str) -> bool:
+def is_name_list(path: str) -> bool:
+    """Returns whether a file's name is that of a list of class names."""
     name = PurePosixPath(path).name.lower()
     return name in _NAME_LISTS or name.endswith(".names")
 
 
-def _depth(path: str) -> tuple[int, str]:
-    return path.count("/"), path
+def darknet_sets(folder: Path, files: Files) -> dict[str, tuple[str, ...]]:
+    """Returns the lists train.txt, valid.txt and test.txt, where images are named by path."""
+    return {
+        name: (path,)
+        for path in files.txt
+        if (name := set_name(PurePosixPath(path).stem)) and _names_images(folder / path)
+    }
 
 
-def _set_of_key(key: Any) -> str | None:
-    return set_name(key) if key in ("train", "val", "valid", "validation", "test") else None
+def _name_list(path: Path) -> Papers | None:
+    """Returns the names of a text of one a line; None where it is empty, or the labels of an image labels.jpg.
+
+    A blank line is a class without a name, as labelImg counts; those at the end
+    are none.
+
+    Raises:
+      DatasetError: it cannot be read, or a line is no name.
+      OSError: it cannot be opened.
+    """
+    decoded = read_text(path)
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", decoded.text.rstrip())]
+    if len(lines) > _MAX_CLASSES:
+        raise DatasetError(f"it has {len(lines):,} lines, where {_MAX_CLASSES:,} class names are the most")
+    if not any(lines) or all(LABEL_LINE.fullmatch(line) for line in lines if line):
+        return None
+    if not lines[0]:
+        raise DatasetError("its first line is blank, and programs differ in counting that; remove the line")
+    notes = _notes_on_encoding(decoded.encoding) if decoded.is_guessed else []
+    blanks = tuple(index for index, line in enumerate(lines) if not line)
+    if blanks:
+        message = f"line {blanks[0] + 1} is blank; it counts as a class without a name, as labelImg counts"
+        notes.append(("class_list_doubtful", message))
+    names = {index: _name(index, line) for index, line in enumerate(lines) if line}
+    return Papers(names, blanks=blanks, notes=tuple(notes))
+
+
+def _notes_on_encoding(encoding: str) -> list[tuple[str, str]]:
+    return [("encoding_guessed", f"it is not UTF-8; read as {encoding}. Save it as UTF-8 to be sure")]
 
 
 def _names(value: Any) -> dict[int, str]:
     if isinstance(value, list):
-        value = dict(enumerate(value))
+        value = {str(index): name for index, name in enumerate(value)}
     if not isinstance(value, dict) or len(value) > _MAX_CLASSES:
         raise DatasetError(f"names is a list of class names, or {{number: name}}, not a {type(value).__name__}")
-    names = {}
+    names: dict[int, str] = {}
     for index, name in value.items():
-        number = int(index) if str(index).isdecimal() and len(str(index)) < 7 else -1
-        if number < 0 or isinstance(name, dict | list) or not str(name).split():
+        number = int(index) if index.isascii() and index.isdecimal() and len(index) < 7 else -1
+        if number < 0 or isinstance(name, dict | list) or not name.split():
             raise DatasetError(f"names gives {index!r} no usable name: a number from 0 and a word are due")
-        names[number] = " ".join(str(name).split())
+        if number in names:
+            raise DatasetError(f"names gives the class {number} two names, {names[number]!r} and {name!r}")
+        names[number] = _name(number, name)
     return names
+
+
+def _name(index: int, text: str) -> str:
+    try:
+        return clean_name(text)
+    except DatasetError as error:
+        raise DatasetError(f"class {index}: {error}") from None
+
+
+def _keypoints(value: Any) -> tuple[int, int] | None:
+    """Returns kpt_shape as numbers.
+
+    Raises:
+      DatasetError: it is no pair of them.
+    """
+    if value is None:
+        return None
+    texts = [each for each in value if isinstance(each, str) and re.fullmatch(r"[0-9]{1,4}", each)]
+    numbers = [int(each) for each in texts]
+    if not isinstance(value, list) or not len(value) == len(numbers) == 2 or not numbers[0] or numbers[1] not in (2, 3):
+        raise DatasetError(f"kpt_shape is a pair [number of keypoints, 2 or 3], such as [17, 3], not {value!s:.60}")
+    return numbers[0], numbers[1]
+
+
+def _set_of_key(key: Any) -> str | None:
+    return set_name(key) if key in ("train", "val", "valid", "validation", "test") else None
 
 
 def _places(root: Any, value: Any) -> tuple[str, ...]:
@@ -124,24 +167,13 @@ def _places(root: Any, value: Any) -> tuple[str, ...]:
     return tuple(str(top / each.strip()) for each in values if isinstance(each, str) and each.strip())
 
 
-def _darknet_sets(folder: Path, files: Files) -> dict[str, tuple[str, ...]]:
-    """Returns the lists train.txt, valid.txt and test.txt, where photos are named by path."""
-    return {
-        name: (path,)
-        for path in files.txt
-        if (name := set_name(PurePosixPath(path).stem)) and _names_photos(folder / path)
-    }
-
-
-def _names_photos(path: Path) -> bool:
+def _names_images(path: Path) -> bool:
     try:
-        lines = list_lines(path)
+        lines, _ = list_lines(path)
     except (DatasetError, OSError):
         return False
     return bool(lines) and PurePosixPath(lines[0]).suffix.lower().removeprefix(".") in PHOTO_EXTENSIONS
 
 
-def _text(path: Path, max_bytes: int = _MAX_BYTES) -> str:
-    if path.stat().st_size > max_bytes:
-        raise DatasetError(f"more than {max_bytes >> 20} MiB")
-    return path.read_text(encoding="utf-8-sig", errors="replace")
+def _stripped(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,5 +1,7 @@
 """Which photos a YOLO data set trains and validates on: folders and lists that data.yaml names, or folder names."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from tfrmod.checks import Problem
@@ -14,29 +16,34 @@ SetProblems = dict[str, tuple[Problem, ...]]
 
 
 def read_sets(
-    folder: Path, files: Files, papers: Papers, papers_path: str, entries: tuple[Entry, ...]
+    folder: Path, files: Files, described: Mapping[str, Papers], entries: tuple[Entry, ...]
 ) -> tuple[Sets, SetProblems]:
     """Returns each set as positions in `entries`, and what its lists name in vain.
 
     The paths in such papers are often those of another machine, or count from
     another folder; the longest end of each that fits is believed. What is named
     for training and for validation alike divides nothing and is not a set.
+
+    Args:
+      folder: of the data set.
+      files: of it.
+      described: what each file that names sets says, by its path.
+      entries: of the listing.
     """
-    photos = Names(entry.image for entry in entries)
+    images = Names(entry.image for entry in entries)
     positions = {entry.image: index for index, entry in enumerate(entries)}
     members: list[tuple[str | None, int]] = []
-    problems: SetProblems = {}
-    for name, places in papers.sets.items():
-        found: list[Problem] = []
-        for place in places:
-            named, unknown = _photos_of(place, folder, files, photos, papers_path)
-            members += [(name, positions[photo]) for photo in named]
-            found += unknown
-        problems[name] = tuple(found)
+    problems: dict[str, list[Problem]] = defaultdict(list)
+    for path, papers in described.items():
+        for name, places in papers.sets.items():
+            for place in places:
+                named, unknown = _photos_of(place, folder, files, images, path)
+                members += [(name, positions[image]) for image in named]
+                problems[name] += unknown
     sets = grouped(members)
     if len(set(sets.values())) < 2:
         return sets_by_folder(entries), {}
-    return sets, problems
+    return sets, {name: tuple(found) for name, found in problems.items()}
 
 
 def _photos_of(
@@ -59,13 +66,15 @@ def _photos_of(
 
 def _listed(folder: Path, path: str, photos: Names) -> tuple[list[str], list[Problem]]:
     try:
-        lines = list_lines(folder / path)
+        lines, unknown = list_lines(folder / path)
     except (DatasetError, OSError) as error:
         return [], [Problem("annotation_malformed", path, str(error))]
-    named, unknown = [], []
+    named = []
     for line in lines:
         found = photos.find(line, near=path)
-        named += found[:1]
-        if not found:
-            unknown.append(Problem("set_lists_unknown", path, line))
+        if len(found) == 1:
+            named += found
+        else:
+            doubt = f" fits {', '.join(found[:3])}" if found else ""
+            unknown.append(Problem("set_lists_unknown", path, f"{line}{doubt}"))
     return named, unknown

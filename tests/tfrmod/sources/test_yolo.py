@@ -52,7 +52,14 @@ def test_any_layout_is_found(put, read_all, names_and_boxes, photo_path: str, la
         ({"classes.txt": "cat\ndog\n\n"}, {1: "cat", 2: "dog"}),
         ({"data/obj.names": "cat\r\ndog"}, {1: "cat", 2: "dog"}),
         ({"train/_darknet.labels": "cat\ndog"}, {1: "cat", 2: "dog"}),
-        ({"data.yaml": "names: [cat, dog]", "classes.txt": "x\ny"}, {1: "cat", 2: "dog"}),
+        ({"data.yaml": "names: [cat, dog]", "classes.txt": "cat"}, {1: "cat", 2: "dog"}),
+        ({"data.yaml": "names: [cat]", "classes.txt": "cat\ndog"}, {1: "cat", 2: "dog"}),
+        ({"classes.txt": "cat\ndog", "predefined_classes.txt": "x\ny"}, {1: "cat", 2: "dog"}),
+        ({"data.yaml": "names: [no, 12:30]"}, {1: "no", 2: "12:30"}),
+        ({"data.yaml": "names: {00: no, 1: 010}"}, {1: "no", 2: "010"}),
+        ({"classes.txt": "\ufeffcat\ndog"}, {1: "cat", 2: "dog"}),
+        ({"classes.txt": "cat\n汽车".encode("utf-16")}, {1: "cat", 2: "汽车"}),
+        ({"docker-compose.yaml": "a: !x [", "data.yaml": "names: [cat, dog]"}, {1: "cat", 2: "dog"}),
         ({"data.yaml": "names: [dog, dog]"}, {1: "dog"}),
         ({"hyp.yaml": "lr: 1", "data.yaml": "names: [cat, dog]"}, {1: "cat", 2: "dog"}),
         ({}, {2: "1"}),
@@ -75,20 +82,23 @@ def test_names_come_from_many_papers(put, read_all, papers, expected) -> None:
         ("names: [", "plain values"),
         ("names: [a]\n" + "x: " + "[" * 5000, "nested"),
         ("names: [a]\n" + "x: " + "- " * 5000, "plain values"),
-        ("names: [2020-13-45]", "plain values"),
+        ("names: {0: a, 00: b}", "two names"),
+        ("names: [a, b]\nkpt_shape: 17", "kpt_shape is a pair"),
+        ("names: [a, b]\nkpt_shape: [17, 4]", "kpt_shape is a pair"),
+        ("names: [a, \\u202Eb]".replace("\\u202E", "\u202e"), "cannot be printed"),
     ],
 )
-def test_a_yaml_with_tags_aliases_or_nonsense_is_named(put, read_all, yaml: str, words: str) -> None:
-    listing, _, problems = read_all("yolo", put({"a.jpg": None, "a.txt": LINE, "data.yaml": yaml}))
-    assert [(problem.code, problem.file) for problem in problems] == [("annotation_malformed", "data.yaml")]
-    assert words in problems[0].message
-    assert listing.label_map == {2: "1"}
+def test_a_yaml_with_tags_aliases_or_nonsense_is_refused(put, read_all, yaml: str, words: str) -> None:
+    with pytest.raises(DatasetError, match=r"The list of class names data\.yaml, by which a\.txt") as caught:
+        read_all("yolo", put({"a.jpg": None, "a.txt": LINE, "data.yaml": yaml}))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("7 0.5 0.5 0.1 0.1", "the class 7 has no name; 2 classes"),
+        ("7 0.5 0.5 0.1 0.1", "the class 7 has no name in data.yaml, which names 2"),
         ("-1 0.5 0.5 0.1 0.1", "no number from 0"),
         ("0.5 0.5 0.5 0.1 0.1", "no number from 0"),
         ("1e300 0.5 0.5 0.1 0.1", "no number from 0"),
@@ -97,10 +107,10 @@ def test_a_yaml_with_tags_aliases_or_nonsense_is_named(put, read_all, yaml: str,
         ("0 0.5 0.5 0.1", "3 numbers"),
         ("0", "0 numbers"),
         ("0 0.5 0.5 0.1 0.1 0.9", "5 numbers"),
-        ("0 320 240 100 80", "no shares"),
-        ("0 nan 0.5 0.1 0.1", "no shares"),
-        ("0 inf 0.5 0.1 0.1", "no shares"),
-        ("0 0.1 0.1 0.2 0.2 3 0.4", "no shares"),
+        ("0 320 240 100 80", "are not fractions"),
+        ("0 nan 0.5 0.1 0.1", "are not fractions"),
+        ("0 inf 0.5 0.1 0.1", "are not fractions"),
+        ("0 0.1 0.1 0.2 0.2 3 0.4", "are not fractions"),
     ],
 )
 def test_a_wrong_line_is_dropped_and_the_others_stay(put, read_all, names_and_boxes, line: str, words: str) -> None:
@@ -136,16 +146,21 @@ def test_a_turned_photo_has_the_sides_that_it_shows(put, read_all, photo, names_
         assert names_and_boxes(images["a.jpg"]) == [("cat", (0, 0, 64, 48))]
 
 
-def test_photos_without_labels_are_negatives_and_labels_without_photos_are_named(put, read_all) -> None:
-    folder = put(
-        {"a.jpg": None, "b.jpg": None, "c.jpg": None, "a.txt": LINE, "b.txt": "", "d.txt": LINE, "README.txt": "Hi"}
-    )
+def test_images_without_labels_are_negatives(put, read_all) -> None:
+    folder = put({"a.jpg": None, "b.jpg": None, "c.jpg": None, "a.txt": LINE, "b.txt": "", "README.txt": "Hi"})
     _, images, problems = read_all("yolo", folder)
     assert [len(images[name].objects) for name in ("a.jpg", "b.jpg", "c.jpg")] == [1, 0, 0]
+    assert [(problem.code, problem.file) for problem in problems] == [("image_unlabelled", "c.jpg")]
+
+
+def test_an_image_whose_labels_may_be_those_of_no_image_is_left_out(put, read_all) -> None:
+    _, images, problems = read_all("yolo", put({"a.jpg": None, "c.jpg": None, "a.txt": LINE, "d.txt": LINE}))
+    assert list(images) == ["a.jpg"]
     assert [(problem.code, problem.file) for problem in problems] == [
-        ("image_unlabelled", "c.jpg"),
+        ("image_without_annotation", "c.jpg"),
         ("annotation_without_image", "d.txt"),
     ]
+    assert "one of the 1 that belong to no image, such as d.txt" in problems[0].message
 
 
 def test_a_damaged_photo_is_left_to_those_who_look_at_pixels(put, read_all) -> None:
@@ -197,7 +212,7 @@ def test_a_list_that_names_photos_in_vain_says_so_where_it_is_used(put, read_all
 
 
 def test_photos_without_a_single_label_are_refused(put, read_all) -> None:
-    with pytest.raises(DatasetError, match="1 photos and 1 texts, none of which belong together"):
+    with pytest.raises(DatasetError, match="1 images and 1 texts, none of which belong together"):
         read_all("yolo", put({"a.jpg": None, "b.txt": LINE, "data.yaml": YAML}))
 
 

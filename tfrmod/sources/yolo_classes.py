@@ -1,0 +1,188 @@
+"""Which list of class names each YOLO label file is read by, and one label map of all."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from tfrmod.checks import Problem
+from tfrmod.errors import DatasetError
+from tfrmod.sources.files import Files
+from tfrmod.sources.pairing import num_equal
+from tfrmod.sources.yolo_papers import Papers, is_name_list, read_papers
+
+_NO_PAPERS = Papers({})
+Folders = tuple[str, ...]
+
+
+class ClassLists:
+    """The lists of class names of a data set: data.yaml, classes.txt and the like.
+
+    A label file is read by the nearest list at or above its folder, and where
+    there is none by the nearest elsewhere. Lists that are equally near must
+    agree.
+    """
+
+    def __init__(self, folder: Path, files: Files) -> None:
+        self.folder = folder
+        self.papers: dict[str, Papers] = {}
+        self.failed: dict[str, str] = {}
+        """{file: why it cannot be read}."""
+        for path in [*files.yaml, *filter(is_name_list, (*files.txt, *files.others))]:
+            try:
+                papers = read_papers(folder / path)
+            except (DatasetError, OSError) as error:
+                self.failed[path] = str(error)
+            else:
+                if papers is not None:
+                    self.papers[path] = papers
+        self._chosen: dict[Folders, str] = {}
+        self._labelled: set[Folders] = set()
+
+    def assign(self, labels: Iterable[str]) -> dict[str, str]:
+        """Returns {label file: the list that it is read by}; "" where there is none at all.
+
+        Raises:
+          DatasetError: lists that are equally near disagree, or the nearest one
+            cannot be read.
+        """
+        labels = list(labels)
+        self._labelled = {place for label in labels for place in _upwards(_folders(label))}
+        for label in labels:
+            place = _folders(label)
+            if place not in self._chosen:
+                self._chosen[place] = self._nearest(place, label)
+        return {label: self._chosen[_folders(label)] for label in labels}
+
+    def keypoints(self, label: str) -> tuple[int, int] | None:
+        """Returns how many keypoints follow each box of a label file, and how many numbers each has."""
+        for place in _upwards(_folders(label)):
+            for path in self._at(place):
+                if self.papers[path].keypoints is not None:
+                    return self.papers[path].keypoints
+        chosen = self._chosen.get(_folders(label))
+        return self.papers[chosen].keypoints if chosen else None
+
+    def descriptions(self) -> list[str]:
+        """Returns the YAML files that name sets and describe label files, or are all there are."""
+        yamls = [path for path, papers in self.papers.items() if papers.sets]
+        near = [path for path in yamls if _folders(path) in self._labelled or path in self._chosen.values()]
+        return near or yamls
+
+    def problems(self) -> list[Problem]:
+        """Returns what is doubtful about the lists that label files are read by, and those that cannot be read."""
+        found = [Problem("annotation_malformed", path, reason) for path, reason in self.failed.items()]
+        for path in dict.fromkeys(self._chosen.values()):
+            found += [Problem(code, path, message) for code, message in self.papers.get(path, _NO_PAPERS).notes]
+        for place, path in self._chosen.items():
+            for other in [other for above in _upwards(place) for other in self._at(above) if other != path]:
+                if path and (difference := self._difference(path, other)):
+                    message = f"{difference}; the label files in {'/'.join(place) or '.'} are read by {path}"
+                    found.append(Problem("class_lists_differ", other, message))
+        return list(dict.fromkeys(found))
+
+    def label_map(self, problems: list[Problem]) -> dict[int, str]:
+        """Returns the classes of all lists in use, joined by name: numbered from 1 as the first list counts from 0."""
+        ids: dict[str, int] = {}
+        for path in sorted(filter(None, set(self._chosen.values())), key=_depth):
+            of_this: dict[str, int] = {}
+            is_first, free = not ids, max(ids.values(), default=0) + 1
+            for index, name in sorted(self.papers[path].names.items()):
+                if of_this.setdefault(name, index) != index:
+                    message = f"{name!r} is {of_this[name]} and {index}; took the first"
+                    problems.append(Problem("label_ids_changed", path, message))
+                elif is_first:
+                    ids[name] = index + 1
+                elif name not in ids:
+                    ids[name], free = free, free + 1
+            if any(ids[name] != index + 1 for name, index in of_this.items()):
+                message = "it counts the classes otherwise than another list; classes were joined by name"
+                problems.append(Problem("label_ids_changed", path, message))
+        return {class_id: name for name, class_id in sorted(ids.items(), key=lambda item: item[1])}
+
+    def _nearest(self, place: Folders, label: str) -> str:
+        inner = self._within(place, label)
+        for above in _upwards(place):
+            here = [path for path in self._at(above) if self.papers[path].names]
+            failed = [path for path in self.failed if _folders(path) == above]
+            if not here and failed:
+                raise self._unreadable(failed[0], label)
+            if here:
+                chosen = self._agreed(here, label)
+                for other in inner:
+                    if num_equal(_folders(other), place) > len(above) and (found := self._difference(chosen, other)):
+                        raise _disagreement(found, label)
+                return chosen
+        if inner:
+            nearest = max(num_equal(_folders(path), place) for path in inner)
+            return self._agreed([path for path in inner if num_equal(_folders(path), place) == nearest], label)
+        if self.failed:
+            raise self._unreadable(min(self.failed, key=_depth), label)
+        return ""
+
+    def _within(self, place: Folders, label: str) -> list[str]:
+        """Returns the lists that lie neither above a folder nor above any label file, and so may be meant for it."""
+        return [path for path, papers in self.papers.items() if papers.names and _folders(path) not in self._labelled]
+
+    def _at(self, place: Folders) -> list[str]:
+        return [path for path in self.papers if _folders(path) == place]
+
+    def _agreed(self, paths: Sequence[str], label: str) -> str:
+        """Returns the longest of some lists that agree; labelImg's suggestions count only where they are alone."""
+        own = [path for path in paths if PurePosixPath(path).name.lower() != "predefined_classes.txt"] or list(paths)
+        chosen = max(own, key=lambda path: len(self.papers[path].names))  # The first of equals is a YAML.
+        for other in own:
+            if difference := self._difference(chosen, other):
+                raise _disagreement(difference, label)
+        return chosen
+
+    def _difference(self, one: str, other: str) -> str:
+        """Returns, in words, the first class index that two lists name differently; "" where there is none."""
+        names, others = self.papers[one].names, self.papers[other].names
+        for index in sorted(names.keys() & others.keys()):
+            if names[index] != others[index]:
+                return f"class {index} is {names[index]!r} in {one} and {others[index]!r} in {other}"
+        return ""
+
+    def _unreadable(self, path: str, label: str) -> DatasetError:
+        return DatasetError(
+            f"The list of class names {path}, by which {label} should be read, cannot be used: {self.failed[path]}. "
+            "Mend the file, or remove it if the data set has another one."
+        )
+
+
+def check_blanks(path: str, papers: Papers, used: Mapping[int, str]) -> None:
+    """Raises DatasetError where label files use a class whose line in the list is blank, or one beyond its end.
+
+    Args:
+      path: of the list.
+      papers: what it says.
+      used: {class index: a label file that uses it}.
+    """
+    if not papers.blanks:
+        return
+    wrong = [index for index in sorted(used) if index not in papers.names]
+    if wrong:
+        raise DatasetError(
+            f"{path} has a blank line {papers.blanks[0] + 1}, and it is unclear whether the classes after it count on: "
+            f"{used[wrong[0]]} uses the class {wrong[0]}, which has no name if the line counts. Remove the blank line "
+            "if it does not count, or name the class."
+        )
+
+
+def _disagreement(difference: str, label: str) -> DatasetError:
+    return DatasetError(
+        f"Two lists of class names disagree, and either may be meant for {label}: {difference}. Remove the one that is "
+        "wrong, or move each into the folder of the label files that it belongs to."
+    )
+
+
+def _folders(path: str) -> Folders:
+    return PurePosixPath(path).parts[:-1]
+
+
+def _upwards(place: Folders) -> list[Folders]:
+    """Returns a folder and those above it, the nearest first."""
+    return [place[:count] for count in range(len(place), -1, -1)]
+
+
+def _depth(path: str) -> tuple[int, str]:
+    return path.count("/"), path

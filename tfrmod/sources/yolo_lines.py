@@ -1,0 +1,150 @@
+"""The lines of a YOLO label file: what their numbers mean, and whether that can be known."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from tfrmod.errors import DatasetError
+
+Numbers = Sequence[float]
+
+LABEL_LINE = re.compile(r"\d+(\.0*)?(\s+[-+]?[\d.]+([eE][-+]?\d+)?){4,}\s*")
+_MAX_DIGITS = 6  # Of a class index.
+# Coordinates may miss the edge by rounding and are clipped; beyond this they are something else, such as pixels.
+_FARTHEST = 0.5
+_TOLERANCE = 0.01
+# An outline may leave the image a little; a track id or a visibility is 2 and more.
+_FARTHEST_OUTLINE = 0.1
+_MOSTLY = 0.9
+_FEW_CORNERS = 0.3
+_ADVICE = (
+    "for keypoints, state kpt_shape: [number, 2 or 3] in data.yaml; if a confidence or a track id follows the box, "
+    "remove these columns"
+)
+
+
+class Survey(NamedTuple):
+    """What the lines of many files have in common, which a single line does not show."""
+
+    has_outlines: bool
+    """Lines of more than four numbers are outlines, even where one by itself could be a box and something else."""
+    has_corners: bool
+    """The four numbers of a box are its corners, which is not YOLO's format."""
+
+
+def parse(line: str) -> tuple[int, list[float]]:
+    """Returns the class index and the numbers after it.
+
+    Raises:
+      DatasetError: they are none.
+    """
+    try:
+        index, *numbers = map(float, line.split())
+    except ValueError:
+        raise DatasetError(f"{line.strip()!r:.60} is no class and numbers") from None
+    if not index.is_integer() or not 0 <= index < 10**_MAX_DIGITS:
+        raise DatasetError(f"the class {index:g} is no number from 0")
+    return int(index), numbers
+
+
+def is_outline(numbers: Numbers, keypoints: tuple[int, int] | None, *, has_outlines: bool) -> bool:
+    """Returns whether the numbers are an outline x, y, x, y, …; otherwise the first four are a box.
+
+    Args:
+      numbers: as they follow the class, in fractions of the image's sides.
+      keypoints: how many points follow each box and how many numbers each has, as data.yaml states them.
+      has_outlines: of the `Survey` of all lines.
+
+    Raises:
+      DatasetError: they are neither, or could be both.
+    """
+    if len(numbers) < 4:
+        raise DatasetError(f"{len(numbers)} numbers follow the class, where a box has 4 and an outline an even number")
+    if len(numbers) > 4 and keypoints is not None:
+        count, dimensions = keypoints
+        if len(numbers) != 4 + count * dimensions:
+            raise DatasetError(
+                f"{len(numbers)} numbers follow the class, where kpt_shape [{count}, {dimensions}] makes "
+                f"{4 + count * dimensions}"
+            )
+    outlined = len(numbers) > 4 and keypoints is None
+    if outlined and len(numbers) % 2:
+        raise DatasetError(
+            f"{len(numbers)} numbers follow the class, where a box has 4 and an outline an even number; {_ADVICE}"
+        )
+    shown = " ".join(f"{number:g}" for number in numbers)
+    coordinates = numbers if outlined else numbers[:4]
+    if not all(-_FARTHEST <= number <= 1 + _FARTHEST for number in coordinates):
+        advice = f"; {_ADVICE}" if outlined and _is_box(numbers) else ""
+        raise DatasetError(f"{shown:.60} are not fractions of the image's sides, from 0 to 1{advice}")
+    if outlined and (_is_surely_more(numbers) or (not has_outlines and _is_perhaps_more(numbers))):
+        raise DatasetError(f"{shown:.60} may be an outline, or a box and what follows it; {_ADVICE}")
+    return outlined
+
+
+def surveyed(lines: Iterable[str]) -> Survey:
+    """Returns what many lines have in common; those that are none are passed over."""
+    long_lines, boxes = [], []
+    for line in lines:
+        try:
+            _, numbers = parse(line)
+        except DatasetError:
+            continue
+        if len(numbers) == 4:
+            boxes.append(numbers)
+        elif len(numbers) >= 6 and len(numbers) % 2 == 0:
+            long_lines.append(numbers)
+    counts = Counter(map(len, long_lines))
+    doubtful = sum(_is_perhaps_more(numbers) for numbers in long_lines)
+    # Keypoints and trackers write as many numbers in every line; outlines rarely do, but for those of four corners.
+    has_outlines = len(counts) > 2 or doubtful < _MOSTLY * len(long_lines)
+    outside = sum(not _is_box(numbers, tolerance=0.05) for numbers in boxes)
+    is_ordered = all(x1 > x0 and y1 > y0 for x0, y0, x1, y1 in boxes)
+    return Survey(has_outlines, len(boxes) > 2 and is_ordered and outside > _FEW_CORNERS * len(boxes))
+
+
+def _is_box(numbers: Numbers, tolerance: float = _TOLERANCE) -> bool:
+    """Returns whether the first four numbers are centre and size of a box within the image."""
+    x, y, width, height = numbers[:4]
+    low, high = -tolerance, 1 + tolerance
+    return (
+        min(width, height) > 0
+        and min(x - width / 2, y - height / 2) >= low
+        and max(x + width / 2, y + height / 2) <= high
+    )
+
+
+def _is_surely_more(numbers: Numbers) -> bool:
+    """Returns whether what follows a box shows that it is no part of an outline, such as visibilities."""
+    if _is_parallelogram(numbers):
+        return False
+    if not all(-_FARTHEST_OUTLINE <= number <= 1 + _FARTHEST_OUTLINE for number in numbers):
+        return True
+    if not _is_box(numbers):
+        return False
+    rest = numbers[4:]
+    return len(rest) % 3 == 0 and all(number in (0, 1, 2) for number in rest[2::3])
+
+
+def _is_perhaps_more(numbers: Numbers) -> bool:
+    """Returns whether an outline could as well be a box with points in it, or with a confidence and a number."""
+    if not _is_box(numbers) or _is_parallelogram(numbers):
+        return False
+    if len(numbers) == 6:
+        return True
+    x, y, width, height = numbers[:4]
+    points = zip(numbers[4::2], numbers[5::2], strict=True)
+    return all(
+        (abs(across - x) <= width / 2 + _TOLERANCE and abs(down - y) <= height / 2 + _TOLERANCE)
+        or (across, down) == (0, 0)  # A keypoint that is not visible.
+        for across, down in points
+    )
+
+
+def _is_parallelogram(numbers: Numbers) -> bool:
+    """Returns whether eight numbers are the corners of an oriented box, which fractions of the sides may shear."""
+    if len(numbers) != 8:
+        return False
+    sides = [numbers[i] - numbers[i + 2] + numbers[i + 4] - numbers[i + 6] for i in (0, 1)]
+    return max(map(abs, sides)) <= _TOLERANCE
