@@ -24,6 +24,7 @@ from efficientdet_pipeline.inference.draw import draw_detections
 from efficientdet_pipeline.inference.images import find_images, output_paths, read_image, write_image
 from efficientdet_pipeline.inference.runners import Runner, load_runner
 from efficientdet_pipeline.options.reader import Sources
+from tfrmod.replacement import finish_replacement
 
 DETECTIONS = "detections.json"
 COCO_RESULTS = "detections_coco.json"
@@ -77,6 +78,8 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
 def _runner(options: Any, hparams: Any) -> tuple[Runner, dict[int, str]]:
     if options.saved_model_dir:
         path = Path(options.saved_model_dir).expanduser()
+        for folder in (path, path.parent):
+            finish_replacement(folder)  # Of an export that was killed.
         if not path.exists():
             raise MissingError(f"There is no export {options.saved_model_dir!r}. Check --saved_model_dir.")
         own, num_classes, place = described_beside(path)

@@ -4,7 +4,6 @@
 ExportedFiles(saved_model=…/saved_model, frozen_graph=…/efficientdet-d0_frozen.pb, label_map=…, hparams=…)
 """
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +12,11 @@ import keras
 import yaml
 from efficientdet.config import DetectorConfig
 
+from efficientdet_pipeline.exporting.earlier import check_replaceable, earlier_files
 from efficientdet_pipeline.exporting.frozen_graph import write_frozen_graph
-from efficientdet_pipeline.exporting.replacement import check_replaceable, move_in
 from efficientdet_pipeline.exporting.saved_model import write_saved_model
 from efficientdet_pipeline.exporting.serving import ServedDetector
+from tfrmod.replacement import finish_replacement, replace_files
 
 __all__ = ["EXPORTS", "ExportedFiles", "ServedDetector", "export"]
 
@@ -54,8 +54,8 @@ def export(
 ) -> ExportedFiles:
     """Writes a detector with its pre- and post-processing, and returns where.
 
-    An earlier export is replaced when the new one is whole, never before; other
-    files in `output_dir` stay.
+    An earlier export is replaced as one when the new one is whole; a process that
+    is killed leaves one of them, never parts of both. Other files in `output_dir` stay.
 
     Args:
       model: from `build_model(config)`, with its weights.
@@ -66,22 +66,24 @@ def export(
         the default is the one that evaluation measures.
 
     Raises:
-      OptionsError: something that is not an export stands in its place.
+      OptionsError: a file that is not of an earlier export has a name of the new one's.
       OSError: the files cannot be written.
     """
     output_dir = Path(output_dir).expanduser()
     names = {field: name.format(model=config.name) for name, (field, _) in EXPORTS.items()}
-    check_replaceable(output_dir / names["saved_model"])
-    output_dir.mkdir(parents=True, exist_ok=True)
+    new = {*names.values(), LABEL_MAP, HPARAMS}
+    finish_replacement(output_dir)
+    check_replaceable(output_dir, new)
     served = ServedDetector(model, config, mode=mode)
     settings = {**(hparams or {}), **config.to_hparams(), "label_map": dict(label_map)}
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=output_dir) as folder:
-        unfinished = Path(folder)
+
+    def write_all(folder: Path) -> None:
         for field, write in EXPORTS.values():
-            write(served, unfinished / "new" / names[field])
-        _write_yaml(unfinished / "new" / LABEL_MAP, {int(class_id): name for class_id, name in label_map.items()})
-        _write_yaml(unfinished / "new" / HPARAMS, settings)
-        move_in(unfinished / "new", output_dir, put_away=unfinished / "old")
+            write(served, folder / names[field])
+        _write_yaml(folder / LABEL_MAP, {int(class_id): name for class_id, name in label_map.items()})
+        _write_yaml(folder / HPARAMS, settings)
+
+    replace_files(output_dir, write_all, earlier=new | earlier_files(output_dir))
     paths = {field: output_dir / name for field, name in names.items()}
     return ExportedFiles(**paths, label_map=output_dir / LABEL_MAP, hparams=output_dir / HPARAMS)
 

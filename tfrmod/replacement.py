@@ -1,0 +1,168 @@
+"""Files that belong together replace earlier ones as one: a kill leaves all of the old or all of the new.
+
+Where the folder holds nothing else, a new folder takes its place, by one
+rename where the system can exchange two. Where it holds other files too, or
+cannot be renamed (a mount point, the current folder), the new files are first
+completed in a folder within it; from then on, whoever comes next finishes the
+replacement, however often it is killed.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from tfrmod import atomic
+from tfrmod.lock import waiting_lock
+
+_CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux.
+_LONG = 3600.0  # Seconds; nothing is written for so long.
+
+
+def replace_files(home: Path, write: Callable[[Path], None], *, earlier: Collection[str]) -> None:
+    """Makes a folder hold what `write` puts into the folder that it is given; other files stay.
+
+    Args:
+      home: the folder; made where missing.
+      write: fills an empty folder on the same disk.
+      earlier: names of what lies there from before, and goes.
+
+    Raises:
+      OSError: no space or no permission.
+    """
+    home = home.resolve()  # A link stays one: what it points to is replaced.
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with waiting_lock(home):
+        _finish(home)
+        is_whole = _may_be_renamed(home) and (not home.exists() or _names(home) <= set(earlier))
+        if not is_whole:
+            home.mkdir(exist_ok=True)
+        with atomic.staging_folder(home if is_whole else home / home.name) as staging:
+            fresh = staging / "new"
+            fresh.mkdir()
+            write(fresh)
+            _sync_files(fresh)
+            if not (is_whole and _put_in_place(fresh, home)):
+                (staging / "earlier.json").write_text(json.dumps(sorted(earlier)), encoding="utf-8")
+                home.mkdir(exist_ok=True)
+                staging.rename(_ready(home))
+                _move_in(home)
+        atomic.sync_folder(home.parent)
+
+
+def finish_replacement(home: Path) -> None:
+    """Completes a replacement that was killed, if there is one."""
+    home = home.resolve()
+    if _ready(home).is_dir() or _previous(home).is_dir():
+        with waiting_lock(home):
+            _finish(home)
+
+
+def _finish(home: Path) -> None:
+    if _previous(home).is_dir():
+        with contextlib.suppress(OSError):
+            home.rmdir()  # Empty, or not there.
+        if home.exists():
+            atomic.remove(_previous(home))
+        else:
+            _previous(home).rename(home)
+    if _ready(home).is_dir():
+        _move_in(home)
+    if home.is_dir():
+        for left in home.glob(f".{home.name}-????????"):  # Of an earlier version.
+            if left.is_dir() and time.time() - left.stat().st_mtime >= _LONG:
+                atomic.remove(left)
+
+
+def _move_in(home: Path) -> None:
+    """Moves what is completed in the folder within `home` to its place, and goes on where a killed process ended."""
+    ready = _ready(home)
+    put_away = ready / "old"
+    put_away.mkdir(exist_ok=True)
+    new = sorted((ready / "new").iterdir()) if (ready / "new").is_dir() else []
+    gone = set(json.loads((ready / "earlier.json").read_text(encoding="utf-8"))) - _names(ready / "new")
+    if not (ready / "begun").exists():
+        # Later, a name of the earlier files may be one of the new files that has been moved.
+        for name in sorted(gone):
+            _put_away(home / name, put_away)
+        (ready / "begun").touch()
+    for item in new:
+        _put_away(home / item.name, put_away)
+        item.rename(home / item.name)
+    atomic.sync_folder(home)
+    # By a rename, so that what a kill leaves of the deletion is not taken for something to finish.
+    trash = home / f".{home.name}.partial-{os.getpid()}"
+    atomic.remove(trash)
+    ready.rename(trash)
+    atomic.remove(trash)
+
+
+def _put_away(path: Path, folder: Path) -> None:
+    if path.exists() or path.is_symlink():
+        number = sum(1 for _ in folder.iterdir())
+        path.rename(folder / f"{number}-{path.name}")
+
+
+def _put_in_place(fresh: Path, home: Path) -> bool:
+    """Puts a folder into the place of another; returns False where the system refuses, and nothing is changed."""
+    if home.exists() and not any(home.iterdir()):
+        home.rmdir()
+    if not home.exists():
+        fresh.rename(home)
+        return True
+    if _exchanged(fresh, home):
+        return True
+    try:
+        home.rename(_previous(home))
+    except OSError:
+        return False
+    try:
+        fresh.rename(home)
+    except BaseException:
+        _previous(home).rename(home)
+        raise
+    atomic.remove(_previous(home))
+    return True
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Exchanges two folders by one rename; returns False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    places = (_CURRENT_FOLDER, os.fsencode(first), _CURRENT_FOLDER, os.fsencode(second))
+    return rename(*places, _EXCHANGE) == 0
+
+
+def _may_be_renamed(home: Path) -> bool:
+    return not os.path.ismount(home) and home != Path.cwd() and os.access(home.parent, os.W_OK)
+
+
+def _names(folder: Path) -> set[str]:
+    """Returns the names in a folder, but for those of unfinished replacements."""
+    own = re.compile(rf"\.{re.escape(folder.name)}(?:\.ready|\.partial-\d+|-\w{{8}})")
+    return {path.name for path in folder.iterdir() if not own.fullmatch(path.name)} if folder.is_dir() else set()
+
+
+def _sync_files(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb+") as file:
+                atomic.sync(file)
+        elif path.is_dir():
+            atomic.sync_folder(path)
+
+
+def _ready(home: Path) -> Path:
+    return home / f".{home.name}.ready"
+
+
+def _previous(home: Path) -> Path:
+    return home.with_name(f".{home.name}.previous")
