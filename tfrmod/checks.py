@@ -56,7 +56,7 @@ NOTES = {
     "coordinates_normalised": "coordinates from 0 to 1, read as fractions of the image's sides",
     "box_below_pixel": "a box less than a pixel wide or high; kept",
     "boxes_rescaled": "boxes drawn on the size that the annotation states; scaled to the size that the image has",
-    "label_shared": "images of one name in one place, which by YOLO's rule have one label file; all kept",
+    "label_shared": "copies of one image in one place, which by YOLO's rule have one label file; all kept",
     "class_list_doubtful": "a list of class names with blank lines, or of another number of names than it states",
     "class_spelling": "two class names that look like one misspelt",
     "difficult_left_out": "an object marked as difficult; left out, as asked",

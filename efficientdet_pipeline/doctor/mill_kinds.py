@@ -87,9 +87,9 @@ MILL_KINDS: dict[str, Kind] = {
     **_mill(
         "label_shared",
         _NOTE,
-        3,
-        "If they show different things, the boxes fit one of them only.",
-        f"{_INSPECT}; rename or delete what the boxes do not fit",
+        2,
+        "Each object is learnt twice.",
+        "Delete all but one of the copies",
     ),
     **_mill(
         "class_list_doubtful",

@@ -27,16 +27,6 @@ _NOT_YET = frozenset(
     {
         "csv_class_id_first",
         "csv_gbk",
-        "yolo_blank_line_in_classes",
-        "yolo_frames_labels_rivals",
-        "yolo_gbk_classes",
-        "yolo_jpg_and_png_one_stem",
-        "yolo_names_differ_in_case",
-        "yolo_names_yes_no",
-        "yolo_pose_visibility_0_1",
-        "yolo_tracks_conf_id",
-        "yolo_two_datayaml",
-        "yolo_with_stray_pictures",
     }
 )
 

@@ -16,7 +16,7 @@ from tfrmod.sources import yolo_lines, yolo_sets
 from tfrmod.sources.files import Files, found_files
 from tfrmod.sources.photo_size import upright_size
 from tfrmod.sources.source import Entry, Listing, Reading
-from tfrmod.sources.yolo_backgrounds import sorted_out
+from tfrmod.sources.yolo_backgrounds import are_alike, sorted_out
 from tfrmod.sources.yolo_classes import ClassLists, check_blanks
 from tfrmod.sources.yolo_pairing import Pairing, paired
 from tfrmod.sources.yolo_papers import Papers, darknet_sets, read_papers
@@ -24,7 +24,6 @@ from tfrmod.text import decode_text, read_text
 
 _MAX_LABEL_BYTES = 16 << 20
 _PROBED_FILES = 200
-_SAME_PROPORTIONS = 1.02
 
 
 def is_here(folder: Path, files: Files) -> bool:
@@ -136,8 +135,8 @@ def _paired(folder: Path, files: Files, texts: Sequence[str]) -> Pairing:
 def _without_misfits(folder: Path, pairing: Pairing) -> tuple[Pairing, list[Problem]]:
     """Returns the pairing without images that share a label file and cannot both be meant, and those that do share.
 
-    By YOLO's rule a.jpg and a.png have one label file. Where their proportions
-    differ, the boxes fit one of them at most.
+    By YOLO's rule a.jpg and a.png have one label file. Where they do not show
+    the same, one file was written over another, and the boxes fit one image.
     """
     shared: dict[str, list[str]] = defaultdict(list)
     counts = Counter(pairing.labels.values())
@@ -146,15 +145,13 @@ def _without_misfits(folder: Path, pairing: Pairing) -> tuple[Pairing, list[Prob
             shared[label].append(image)
     labels, doubtful, problems = dict(pairing.labels), dict(pairing.doubtful), []
     for label, images in shared.items():
-        sizes = [upright_size(folder / image) for image in images]
-        proportions = [width / height for height, width in sizes if height]
-        fits = not proportions or max(proportions) <= _SAME_PROPORTIONS * min(proportions)
+        fits = all(are_alike(folder / images[0], folder / image) for image in images[1:])
         for image in images:
             others = ", ".join(each for each in images if each != image)
             if fits:
                 problems.append(Problem("label_shared", image, f"{label} is the label file of {others} too"))
             else:
-                doubtful[image] = (f"{labels.pop(image)}, as does {others} of other proportions",)
+                doubtful[image] = (f"{labels.pop(image)}, as does {others}, which shows something else",)
     return Pairing(labels, doubtful, pairing.left), problems
 
 

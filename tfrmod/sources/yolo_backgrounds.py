@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
+from tfrmod.likeness import NEAR
 from tfrmod.pixels import check_photo
 from tfrmod.sources.pairing import num_trailing
 from tfrmod.sources.set_names import set_name_of_folders
@@ -17,8 +18,8 @@ _PLOTS = re.compile(
     r"labels(_correlogram)?",
     re.IGNORECASE,
 )
-# Bits of `likeness.difference_hash` in which two pictures of one motif may differ, boxes drawn on it or not.
-_ALIKE = 16
+# Bits of `likeness.difference_hash` in which a copy may differ, even with boxes drawn on it.
+_COPY = 16
 # So many images without label files for each label file without an image: then which belongs to which is unknown.
 _PER_LOST_LABEL = 10
 
@@ -48,7 +49,7 @@ def sorted_out(folder: Path, images: Sequence[str], pairing: Pairing) -> tuple[s
     for image in left_out:
         reason = homes.why_not(image)
         twin = twins.get(stem_key(image))
-        if not reason and twin is not None and are_alike(folder / image, folder / twin):
+        if not reason and twin is not None and are_alike(folder / image, folder / twin, max_distance=_COPY):
             reason = f"it has the name of {twin}, which has a label file, and shows the same"
         if reason:
             problems.append(Problem("image_without_annotation", image, reason))
@@ -63,13 +64,19 @@ def sorted_out(folder: Path, images: Sequence[str], pairing: Pairing) -> tuple[s
     return set(backgrounds), problems
 
 
-def are_alike(one: Path, other: Path) -> bool:
-    """Returns whether two image files show the same, or cannot be compared."""
+def are_alike(one: Path, other: Path, *, max_distance: int = NEAR) -> bool:
+    """Returns whether two image files show the same, or cannot be compared.
+
+    Args:
+      one: a file.
+      other: a file.
+      max_distance: bits of `likeness.difference_hash` in which they may differ.
+    """
     try:
         hashes = [check_photo(path.read_bytes()).likeness or 0 for path in (one, other)]
     except (DatasetError, OSError):
         return True
-    return (hashes[0] ^ hashes[1]).bit_count() <= _ALIKE
+    return (hashes[0] ^ hashes[1]).bit_count() <= max_distance
 
 
 class _Homes:

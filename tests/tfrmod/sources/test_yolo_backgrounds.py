@@ -63,15 +63,15 @@ def test_one_lost_label_file_does_not_cost_many_backgrounds(put, read_all) -> No
     assert left_out(problems) == []
 
 
-def test_images_of_one_name_share_their_label_file_and_that_is_said(put, read_all) -> None:
-    files = {"images/a.jpg": picture(0), "images/a.png": picture(1, kind="PNG"), "labels/a.txt": LINE}
+def test_copies_of_one_name_share_their_label_file_and_that_is_said(put, read_all) -> None:
+    files = {"images/a.jpg": picture(0), "images/a.png": picture(0, (128, 96), "PNG"), "labels/a.txt": LINE}
     _, images, problems = read_all("yolo", put(files))
     assert [len(image.objects) for image in images.values()] == [1, 1]
     assert [problem.code for problem in problems] == ["label_shared"] * 2
 
 
-def test_images_of_one_name_and_other_proportions_are_left_out(put, read_all) -> None:
-    files = LABELLED | {"images/a.jpg": picture(0), "images/a.png": picture(1, (48, 64), "PNG"), "labels/a.txt": LINE}
+def test_different_images_of_one_name_and_one_label_file_are_left_out(put, read_all) -> None:
+    files = LABELLED | {"images/a.jpg": picture(7), "images/a.png": picture(8, kind="PNG"), "labels/a.txt": LINE}
     _, images, problems = read_all("yolo", put(files))
     assert len(images) == 3
     assert [(problem.code, problem.file) for problem in problems] == [
