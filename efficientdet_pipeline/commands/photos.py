@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.label_map import read_label_aliases
-from efficientdet_pipeline.errors import MissingError
+from efficientdet_pipeline.errors import MissingError, OptionsError
 from tfrmod import archive, download, extraction
 from tfrmod.errors import DatasetError
 from tfrmod.urls import redact_url
@@ -21,6 +21,7 @@ DEMO = "demo"
 def data_identity(options: Any) -> str:
     """Returns what tells these photos from others, as hex digits: a zip's or folder's contents, or an address."""
     place = options.url_dataset or options.data_dir
+    _refuse_hash_of_no_file(options.dataset_sha256, place)
     if options.url_dataset and options.data_dir and extraction.marked_fingerprint(Path(options.data_dir)) is not None:
         # The shards are made of what the archive holds: edits would be left out, or replaced by a newer archive.
         extraction.refuse_edited(
@@ -48,6 +49,7 @@ def data_identity(options: Any) -> str:
 def find_photos(options: Any) -> Path:
     """Returns the folder of the photos, fetched and unpacked where they are not yet."""
     place = options.url_dataset or options.data_dir
+    _refuse_hash_of_no_file(options.dataset_sha256, place)
     local = Path(place).expanduser()
     cache = cache_folder(options.cache_dir)
     if place == DEMO:
@@ -77,6 +79,15 @@ def find_photos(options: Any) -> Path:
         if is_address(place):
             download.forget(local)  # Or the same command would find the same damaged file for ever.
         raise
+
+
+def _refuse_hash_of_no_file(sha256: str, place: str) -> None:
+    if sha256 and (place == DEMO or Path(place).is_dir()):
+        raise OptionsError(
+            f"dataset_sha256 is the hash of one file, a zip. Received it with {place!r}, which is none, so that it "
+            "could not be compared; leave it out, or give the zip.",
+            option="dataset_sha256",
+        )
 
 
 def _verify(path: Path, expected: str) -> None:

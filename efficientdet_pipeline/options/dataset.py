@@ -1,5 +1,6 @@
 """Options that turn annotated photos into shards."""
 
+import os
 from dataclasses import dataclass
 
 from efficientdet_pipeline.options.declare import option
@@ -39,6 +40,12 @@ class PhotoOptions(SeedOptions):
     """Share of the photos set aside as test photos; it is taken from what training leaves over."""
     num_workers: int = option(0, aliases=("num_threads",))
     """Processes that read photos; 0 takes one a core."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns data_dir where url_dataset is a folder, of which nothing is unpacked."""
+        is_folder = bool(self.url_dataset) and os.path.isdir(self.url_dataset)
+        found = {"data_dir": "url_dataset is a folder, and nothing is unpacked"} if is_folder else {}
+        return super().without_effect() | found
 
     def __post_init__(self) -> None:
         """Checks the shares and counts."""

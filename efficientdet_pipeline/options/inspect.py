@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
-from efficientdet_pipeline.options.declare import option
+from efficientdet_pipeline.options.declare import declarations, option
 from efficientdet_pipeline.options.network import NetworkOptions
-from efficientdet_pipeline.options.run import RunOptions, SeedOptions, check, check_choice
+from efficientdet_pipeline.options.run import NAMES_A_RUN, RunOptions, SeedOptions, check, check_choice
 
 SUBJECTS = ("records", "model")
 
@@ -24,6 +24,20 @@ class InspectOptions(RunOptions, AugmentationOptions, NetworkOptions, SeedOption
     """Photos to draw, in even steps over all."""
     eval: bool = option(False)
     """Draw photos as the evaluation sees them, not augmented; of a run, those of the validation."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options of what is not shown."""
+        if self.what == "model":
+            read = {*declarations(NetworkOptions), "what"}
+            return {name: "--what=model reads no shards" for name in declarations(InspectOptions) if name not in read}
+        found = super().without_effect()
+        if self.eval:
+            reason = "--eval shows photos as the evaluation sees them"
+            own = declarations(AugmentationOptions).keys() - declarations(SeedOptions).keys()
+            found |= dict.fromkeys(own, reason)
+        if self.file_pattern:
+            found |= dict.fromkeys(NAMES_A_RUN, "file_pattern names the shards")
+        return found
 
     def __post_init__(self) -> None:
         """Checks the subject and the number of samples."""

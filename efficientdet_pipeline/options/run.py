@@ -54,6 +54,10 @@ class SeedOptions(GeneralOptions):
         check(0 <= self.tf_random_seed < 2**32, "tf_random_seed", self.tf_random_seed, "from 0 to 2^32 - 1", "try 1")
 
 
+NAMES_A_RUN = ("workspace", "run_name", "model_dir", "model_ckpts")
+"""Options that name a run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(GeneralOptions):
     """The run's folder."""
@@ -66,6 +70,13 @@ class RunOptions(GeneralOptions):
     """The run's folder itself, instead of workspace and run_name."""
     model_ckpts: str = option("", path="path")
     """Output root: the run's folder becomes ROOT/model, the export ROOT/freeze_model."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options that name the run's folder in another way than the one given."""
+        if self.model_dir:
+            return super().without_effect() | {"workspace": "model_dir names the run's folder"}
+        names = ("workspace", "run_name") if self.model_ckpts else ()
+        return super().without_effect() | dict.fromkeys(names, "model_ckpts names the run's folder")
 
     def __post_init__(self) -> None:
         """Checks the run's name."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.options.declare import option
-from efficientdet_pipeline.options.run import RunOptions, check
+from efficientdet_pipeline.options.run import NAMES_A_RUN, RunOptions, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,12 @@ class VerifyOptions(RunOptions):
     """Folder of the shards, as --mode=dataset was given it."""
     num_workers: int = option(0)
     """Processes that read; 0 takes one a core."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options that name a run, where the shards are named."""
+        place = "file_pattern" if self.file_pattern else "output_path"
+        names = NAMES_A_RUN if self.file_pattern or self.output_path else ()
+        return super().without_effect() | dict.fromkeys(names, f"{place} names the shards")
 
     def __post_init__(self) -> None:
         """Checks the number of processes, and that one place is named."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from efficientdet_pipeline.commands.photos import DEMO, data_identity, find_photos
-from efficientdet_pipeline.errors import MissingError
+from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.convert import ConvertOptions
 from tfrmod.errors import DatasetError
 
@@ -97,3 +97,10 @@ def test_a_data_dir_that_was_edited_is_refused_until_it_is_named_alone(tmp_path:
     alone = ConvertOptions(mode="dataset", data_dir=str(folder))
     assert data_identity(alone)
     assert find_photos(alone) == folder
+
+
+def test_a_hash_that_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    for place in (tmp_path, "demo"):
+        for look in (data_identity, find_photos):
+            with pytest.raises(OptionsError, match=r"dataset_sha256 is the hash of one file, a zip"):
+                look(options(place, dataset_sha256="0a" * 32, cache_dir=str(tmp_path)))

@@ -9,7 +9,9 @@ from efficientdet_pipeline.options.declare import declarations
 from efficientdet_pipeline.options.evaluate import EvalOptions
 from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.infer import InferOptions
+from efficientdet_pipeline.options.inspect import InspectOptions
 from efficientdet_pipeline.options.train import TrainOptions
+from efficientdet_pipeline.options.verify import VerifyOptions
 
 IMAGES = {"input_image": "a.png", "output_image_dir": "o"}
 
@@ -31,7 +33,20 @@ IMAGES = {"input_image": "a.png", "output_image_dir": "o"}
             {"prepare_size", "train_set", "train_valid_split", "num_shards", "strict", "data_dir"},
             {"label_map", "workspace", "tf_random_seed", "val_file_pattern", "cache_dir", "overwrite"},
         ),
-        (TrainOptions(url_dataset="demo"), set(), {"prepare_size", "patience"}),
+        (TrainOptions(url_dataset="demo"), set(), {"prepare_size", "patience", "data_dir", "workspace", "run_name"}),
+        (TrainOptions(url_dataset=".", data_dir="d"), {"data_dir"}, {"workspace"}),
+        (TrainOptions(url_dataset="demo", model_dir="m"), {"workspace"}, {"model_ckpts", "model_dir"}),
+        (TrainOptions(url_dataset="demo", model_ckpts="m"), {"workspace", "run_name"}, {"model_ckpts"}),
+        (VerifyOptions(file_pattern="t"), {"workspace", "run_name", "model_dir"}, {"num_workers", "file_pattern"}),
+        (VerifyOptions(output_path="t"), {"workspace", "run_name", "model_dir"}, {"output_path"}),
+        (VerifyOptions(), set(), {"workspace", "run_name"}),
+        (
+            InspectOptions(what="model"),
+            {"file_pattern", "samples", "eval", "save_samples_dir", "augment_recipe", "mosaic", "run_name"},
+            {"model_name", "image_size", "hparams", "what", "debug"},
+        ),
+        (InspectOptions(eval=True), {"mosaic", "augment_recipe"}, {"tf_random_seed", "run_name", "samples", "mode"}),
+        (InspectOptions(file_pattern="t"), {"run_name", "workspace"}, {"mosaic", "samples"}),
         (TrainOptions(url_dataset="demo", val_file_pattern="v"), {"val_file_pattern"}, {"val_json_file"}),
         (TrainOptions(url_dataset="demo", mode="train"), {"patience", "map_freq", "val_json_file"}, {"run_name"}),
     ],
