@@ -17,7 +17,7 @@ FAULTS = {
     "image_ambiguous": "an annotation that fits several images equally well; left out",
     "annotations_disagree": "an image that several files annotate differently; left out",
     "image_undecodable": "a file that does not decode as a photo; left out",
-    "image_too_large": "a photo of more pixels than --max_pixels allows; left out undecoded",
+    "image_too_large": "an image of more pixels than are opened, 179 million; left out undecoded",
     "image_size_differs": "the annotation states another size than the photo has; the photo is believed",
     "exif_unclear": "an EXIF rotation, and the annotation's size does not tell on which side of it the boxes were "
     "drawn; taken as drawn on the upright picture",
@@ -51,6 +51,7 @@ NOTES = {
     "corners_swapped": "a box whose corners are in the wrong order; put right",
     "exif_turned": "boxes drawn on the stored, unrotated pixels; turned upright with the picture",
     "format_not_as_named": "a photo whose extension names another format than its content; the content is believed",
+    "image_truncated_slightly": "a JPEG without its last bytes, so that up to 1 % of the picture is missing; kept",
     "filename_differs": "an annotation whose filename tag names another file than the photo it lies beside",
     "encoding_guessed": "a text in another encoding than it states or UTF-8; the encoding was guessed",
     "coordinates_normalised": "coordinates from 0 to 1, read as fractions of the image's sides",

@@ -109,7 +109,7 @@ def examine(settings: Settings, index: int, entry: Entry) -> Examined:
     )
     frame = photo.stored_size if placed.turn != orientation.UPRIGHT else photo.upright_size
     image = masks.placed(image, turn=placed.turn, stored_size=frame, size=(photo.height, photo.width))
-    problems = (*problems, *_name_problems(entry, photo), *placed.problems, *kept.problems)
+    problems = (*problems, *_photo_problems(entry, photo), *placed.problems, *kept.problems)
     aliased = {thing.name for thing in claim.objects} & (settings.aliases or {}).keys()
     return Examined(image, problems, photo.likeness, tuple(sorted(aliased)))
 
@@ -211,11 +211,14 @@ def _with_image(problems: Sequence[Problem], entry: Entry) -> tuple[Problem, ...
     return (*others, last._replace(message=message))
 
 
-def _name_problems(entry: Entry, photo: Photo) -> list[Problem]:
+def _photo_problems(entry: Entry, photo: Photo) -> list[Problem]:
+    problems = []
+    if photo.missing:
+        problems.append(Problem("image_truncated_slightly", entry.image, f"{photo.missing:.2%} of it are missing"))
     extension = entry.image.rpartition(".")[2].lower()
-    if extension in EXTENSIONS[photo.content]:
-        return []
-    return [Problem("format_not_as_named", entry.image, f"is {photo.content}")]
+    if extension not in EXTENSIONS[photo.content]:
+        problems.append(Problem("format_not_as_named", entry.image, f"is {photo.content}"))
+    return problems
 
 
 def _numbers(box: Box) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
 from tfrmod.content import described, photo_format
-from tfrmod.errors import DatasetError
+from tfrmod.image_headers import Header, PhotoError, bmp_header, gif_header, jpeg_header, png_header, webp_header
+from tfrmod.jpeg_truncation import Checked, TruncatedError, checked, holds_its_pixels, structure_of
 from tfrmod.likeness import difference_hash
 from tfrmod.orientation import TURNS, UPRIGHT, exif_orientation, swaps_sides, upright
 
@@ -23,21 +24,9 @@ MAX_PIXELS = 178_956_970
 _ORIENTATION = 0x0112
 _SMALL_PIXELS = 512 * 512
 _MAX_JPEG_SIDE = 65_500
-_JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-_JPEG_PLAIN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # Baseline, extended, progressive; all Huffman-coded.
-# Transparency, EXIF, and texts, which may hold EXIF too.
-_PNG_CHUNKS_THAT_MATTER = frozenset({b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _END_BYTES = 2048
 _LIKENESS_SIDE = 48  # Pixels of a side that suffice for the likeness.
-
-
-class PhotoError(DatasetError):
-    """A file is no photo that can be used; `code` is one of `checks.FAULTS`."""
-
-    def __init__(self, message: str, code: str = "image_undecodable") -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Photo(NamedTuple):
@@ -58,6 +47,8 @@ class Photo(NamedTuple):
     """(height, width) of the upright picture before it was made smaller; None where it was not."""
     likeness: int | None = None
     """Its `likeness.difference_hash`; None where nothing was decoded."""
+    missing: float = 0.0
+    """The share of the picture that the given file lacks, up to `jpeg_truncation.MAX_MISSING`."""
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -69,18 +60,6 @@ class Photo(NamedTuple):
         """Returns (height, width) of the picture in the given file, before it was turned upright."""
         height, width = self.upright_size
         return (width, height) if swaps_sides(self.orientation) else (height, width)
-
-
-class Header(NamedTuple):
-    """What the first bytes of a photo say, nothing being decoded."""
-
-    height: int
-    width: int
-    orientation: int
-    is_plain: bool
-    """The bytes may be handed on as they are, once they have been seen to decode."""
-    is_bare: bool = True
-    """Nothing behind the header can turn the picture or make it transparent."""
 
 
 def check_photo(data: bytes, *, max_pixels: int = MAX_PIXELS, longest_side: int = 0, is_trusted: bool = False) -> Photo:
@@ -105,14 +84,18 @@ def check_photo(data: bytes, *, max_pixels: int = MAX_PIXELS, longest_side: int 
     if is_fine and is_trusted and header.is_bare and _has_end(data, content):
         return Photo(data, content.lower(), *size, UPRIGHT, content)
     if is_fine and content == "JPEG":
-        return Photo(data, "jpeg", *size, UPRIGHT, content, likeness=difference_hash(_decoded_roughly(data)))
-    image, orientation, turn = _loaded(data, content, longest_side)
+        whole, rough = _whole_jpeg(data)
+        hashed = difference_hash(rough)
+        return Photo(whole.data, "jpeg", *size, UPRIGHT, content, likeness=hashed, missing=whole.missing)
+    (image, orientation, turn), missing = _loaded_whole(data, content, longest_side)
     if is_fine and orientation == UPRIGHT and _is_solid(image):
         return Photo(data, "png", *size, UPRIGHT, content, likeness=difference_hash(image))
     image = _shrunk(upright(_rgb(image), turn), longest_side)
     encoded, name = _encoded(image, is_lossless=content not in ("JPEG", "WEBP"))
     given_size = size[::-1] if swaps_sides(orientation) else size
-    return Photo(encoded, name, image.height, image.width, orientation, content, given_size, difference_hash(image))
+    return Photo(
+        encoded, name, image.height, image.width, orientation, content, given_size, difference_hash(image), missing
+    )
 
 
 def decode_photo(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -124,7 +107,7 @@ def decode_photo(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndar
     if isinstance(data, Path):
         data = data.read_bytes()
     content, _ = _header(data, max_pixels)
-    image, _, turn = _loaded(data, content)
+    (image, _, turn), _ = _loaded_whole(data, content)
     return np.array(upright(_rgb(image), turn))
 
 
@@ -167,73 +150,12 @@ def _header(data: bytes, max_pixels: int) -> tuple[str, Header]:
     if header.height * header.width > max_pixels:
         size = f"{header.width}x{header.height}"
         raise PhotoError(f"{size} pixels, where at most {max_pixels:,} are opened", "image_too_large")
+    # A file with more bytes than this holds any JPEG of that size.
+    is_short = content == "JPEG" and 64 * len(data) < header.height * header.width
+    if is_short and not holds_its_pixels(data, structure_of(data)):
+        size = f"{header.width}x{header.height}"
+        raise PhotoError(f"it is truncated: its {len(data):,} bytes cannot hold {size} pixels, as its header states")
     return content, header
-
-
-def _jpeg_header(data: bytes) -> Header:
-    """Walks the marker segments up to the first scan (ITU-T T.81, annex B)."""
-    orientation, frame = UPRIGHT, None
-    position = 2
-    while True:
-        position = data.find(b"\xff", position)
-        if position < 0:
-            raise IndexError("no scan")
-        marker = data[position + 1]
-        if marker in (0x00, 0xFF, 0x01) or 0xD0 <= marker <= 0xD8:  # Filling, or markers without a length.
-            position += 1
-            continue
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        segment = data[position + 4 : position + 2 + length]
-        if marker in _JPEG_FRAMES:
-            frame = (marker, *struct.unpack_from(">BHHB", segment))
-        elif marker == 0xE1 and segment.startswith(b"Exif\x00\x00"):
-            orientation = exif_orientation(segment)
-        elif marker in (0xDA, 0xD9):
-            break
-        position += 2 + length
-    if frame is None:
-        raise IndexError("no frame")
-    kind, precision, height, width, channels = frame
-    if precision != 8:
-        raise PhotoError(f"a JPEG of {precision} bits a channel, which no decoder here reads; save it with 8 bits")
-    return Header(height, width, orientation, kind in _JPEG_PLAIN_FRAMES and channels in (1, 3))
-
-
-def _png_header(data: bytes) -> Header:
-    """Walks the chunks before the pixels."""
-    width, height, depth, color = struct.unpack_from(">IIBB", data, 16)
-    kinds: set[bytes] = set()
-    position = 8
-    while position + 8 <= len(data) and not kinds & {b"IDAT", b"IEND"}:
-        length, kind = struct.unpack_from(">I4s", data, position)
-        kinds.add(kind)
-        position += 12 + length
-    is_plain = depth <= 8 and color in (0, 2, 3)
-    return Header(height, width, UPRIGHT, is_plain, is_bare=not kinds & _PNG_CHUNKS_THAT_MATTER)
-
-
-def _gif_header(data: bytes) -> Header:
-    """Reads the canvas; Pillow itself measures a frame that is larger."""
-    width, height = struct.unpack_from("<HH", data, 6)
-    return Header(height, width, UPRIGHT, is_plain=False)
-
-
-def _bmp_header(data: bytes) -> Header:
-    (header_size,) = struct.unpack_from("<I", data, 14)
-    width, height = struct.unpack_from("<HH" if header_size == 12 else "<ii", data, 18)
-    return Header(abs(height), width, UPRIGHT, is_plain=False)
-
-
-def _webp_header(data: bytes) -> Header:
-    kind = data[12:16]
-    if kind == b"VP8X":
-        width, height = (1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
-    elif kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    else:
-        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
-    return Header(height, width, UPRIGHT, is_plain=False)
 
 
 def _tiff_header(data: bytes) -> Header:
@@ -246,11 +168,11 @@ def _tiff_header(data: bytes) -> Header:
 
 
 _HEADERS = {
-    "JPEG": _jpeg_header,
-    "PNG": _png_header,
-    "GIF": _gif_header,
-    "BMP": _bmp_header,
-    "WEBP": _webp_header,
+    "JPEG": jpeg_header,
+    "PNG": png_header,
+    "GIF": gif_header,
+    "BMP": bmp_header,
+    "WEBP": webp_header,
     "TIFF": _tiff_header,
 }
 
@@ -291,6 +213,50 @@ def _decoded_roughly(data: bytes) -> Image.Image:
     image.draft("L", (max(_LIKENESS_SIDE, image.width // 8), max(_LIKENESS_SIDE, image.height // 8)))
     _load(image)
     return image
+
+
+def _decoded(data: bytes) -> Image.Image:
+    image = _opened(data, "JPEG")
+    _load(image)
+    return image
+
+
+def _whole_jpeg(data: bytes) -> tuple[Checked, Image.Image]:
+    """Returns a JPEG of which hardly anything is missing, and its rough picture.
+
+    Raises:
+      PhotoError: it cannot be decoded, or too much is missing.
+    """
+    rough, failure = None, None
+    try:
+        rough = _decoded_roughly(data)
+    except PhotoError as error:
+        failure = error
+    try:
+        found = checked(data, rough, _decoded)
+    except TruncatedError as error:
+        raise failure or PhotoError(str(error)) from error
+    return found, rough or _decoded_roughly(found.data)
+
+
+def _loaded_whole(data: bytes, content: str, longest_side: int = 0) -> tuple[tuple[Image.Image, int, int], float]:
+    """Returns what `_loaded` does, and which share of the picture is missing."""
+    if content != "JPEG":
+        return _loaded(data, content, longest_side), 0.0
+    try:
+        loaded = _loaded(data, content, longest_side)
+        if not _ends_mid_grey(loaded[0]):
+            return loaded, 0.0
+    except PhotoError:
+        """Looked into below."""
+    whole, _ = _whole_jpeg(data)
+    return _loaded(whole.data, content, longest_side), whole.missing
+
+
+def _ends_mid_grey(image: Image.Image) -> bool:
+    """Returns whether a picture may end in what libjpeg puts in place of missing data."""
+    last = image.getpixel((image.width - 1, image.height - 1))
+    return image.mode not in ("RGB", "L") or last in (128, (128, 128, 128))
 
 
 def _loaded(data: bytes, content: str, longest_side: int = 0) -> tuple[Image.Image, int, int]:

@@ -115,6 +115,13 @@ MILL_KINDS: dict[str, Kind] = {
     ),
     **_mill("exif_turned", _NOTE, 2, "Other programs may show photo and boxes a quarter turn apart.", _FIX),
     **_mill("format_not_as_named", _NOTE, 1, "Other programs may believe the name and fail.", _FIX),
+    **_mill(
+        "image_truncated_slightly",
+        _NOTE,
+        1,
+        "Other programs may refuse the file; what is missing is grey.",
+        "Fetch these files again",
+    ),
     **_mill("filename_differs", _NOTE, 3, "Was the annotation copied from another photo?", f"{_INSPECT}, or {_FIX}"),
     **_mill("line_unreadable", _WARNING, 6, _LOST, "Mend these lines of the table or list", 0.5),
     **_mill(
