@@ -7,8 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from tfrmod import masks
+from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
 from tfrmod.sources.files import Files
+from tfrmod.text import clean_name, read_text
 
 Color = tuple[int, int, int]
 
@@ -26,6 +28,8 @@ class Meaning(NamedTuple):
     """{class id, from 1: name}."""
     numbers: tuple[tuple[int | Color, int], ...] | None = None
     """Pairs of a value or colour and its class id, where the values are not the ids themselves."""
+    problems: tuple[Problem, ...] = ()
+    """What is doubtful about the files that say so."""
 
 
 def meaning(folder: Path, files: Files, pictures: Sequence[str]) -> Meaning:
@@ -38,18 +42,18 @@ def meaning(folder: Path, files: Files, pictures: Sequence[str]) -> Meaning:
       folder: of the data set.
       files: of it.
       pictures: masks of classes.
+
+    Raises:
+      DatasetError: a list of classes cannot be read for sure, or two of them
+        disagree.
     """
     values = _values(folder, pictures)
     is_binary = values == {masks.IGNORED}
     for name in _PAPERS:
         papers = [path for path in (*files.txt, *files.csv) if PurePosixPath(path).name.lower() == name]
-        for path in sorted(papers, key=lambda path: (path.count("/"), path)):
-            try:
-                found = _read(folder / path)
-            except (OSError, DatasetError):
-                continue
-            if found.names:
-                return found._replace(numbers=((masks.IGNORED, 1),)) if is_binary and not found.numbers else found
+        found = _agreed(folder, sorted(papers, key=lambda path: (path.count("/"), path)))
+        if found is not None:
+            return found._replace(numbers=((masks.IGNORED, 1),)) if is_binary and not found.numbers else found
     if is_binary or values == {1}:
         return Meaning({1: "object"}, ((masks.IGNORED, 1),) if is_binary else None)
     return Meaning({value: str(value) for value in sorted(values - {masks.IGNORED})})
@@ -68,22 +72,71 @@ def _values(folder: Path, pictures: Iterable[str]) -> set[int]:
     return {value for value in values if 0 < value <= masks.IGNORED}
 
 
-def _read(path: Path) -> Meaning:
-    """Reads one paper.
+def _agreed(folder: Path, papers: Sequence[str]) -> Meaning | None:
+    """Returns what several files of one name say; None where they name no class.
 
     Raises:
-      DatasetError: it is too large.
+      DatasetError: one cannot be read, or they disagree.
+    """
+    first: tuple[str, Meaning] | None = None
+    problems: list[Problem] = []
+    for path in papers:
+        try:
+            found, encoding = _read(folder / path)
+        except (OSError, DatasetError) as error:
+            raise DatasetError(
+                f"The list of classes {path} cannot be used: {error}. Mend the file, or remove it if the data set has "
+                "another one."
+            ) from None
+        if encoding:
+            problems.append(Problem("encoding_guessed", path, f"it is not UTF-8; read as {encoding}"))
+        if not found.names:
+            continue
+        if first is not None and found != first[1]:
+            raise DatasetError(
+                f"Two lists of classes disagree, {first[0]} and {path}: {_difference(first[1], found)}. Remove the one "
+                "that is wrong, or convert each part of the data set by itself."
+            )
+        first = first or (path, found)
+    return first[1]._replace(problems=tuple(problems)) if first is not None else None
+
+
+def _difference(one: Meaning, other: Meaning) -> str:
+    for number in sorted(one.names.keys() | other.names.keys()):
+        if one.names.get(number) != other.names.get(number):
+            return f"class {number} is {one.names.get(number)!r} and {other.names.get(number)!r}"
+    return "their colours differ"
+
+
+def _read(path: Path) -> tuple[Meaning, str]:
+    """Returns what one file says, and its encoding where that is a guess.
+
+    Raises:
+      DatasetError: it is too large, no text, or a name is none.
       OSError: it cannot be opened.
     """
-    if path.stat().st_size > _MAX_BYTES:
-        raise DatasetError("too large for a list of classes")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
+    decoded = read_text(path, max_bytes=_MAX_BYTES)
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", decoded.text.rstrip())]
     if path.name.lower() == "labelmap.txt":
-        return _colored(lines)
-    if path.suffix.lower() == ".csv":
+        found = _colored([line for line in lines if line and not line.startswith("#")])
+    elif path.suffix.lower() == ".csv":
         rows = [row for row in csv.reader(lines) if len(row) >= 2 and row[0].strip().isdecimal()]
-        return Meaning(_numbered({int(row[0]): row[1].strip() for row in rows if len(row[0]) < 4}))
+        found = Meaning(_numbered({int(row[0]): row[1].strip() for row in rows if len(row[0].strip()) < 4}))
+    else:
+        found = _listed([line for line in lines if not line.startswith("#")])
+    names = {number: clean_name(name) for number, name in found.names.items()}
+    return found._replace(names=names), decoded.encoding if decoded.is_guessed else ""
+
+
+def _listed(lines: Sequence[str]) -> Meaning:
+    """Returns the classes of a text of one name a line.
+
+    Raises:
+      DatasetError: a line is blank; the numbers of the names after it would be
+        a guess.
+    """
+    if "" in lines and any(lines):
+        raise DatasetError(f"line {lines.index('') + 1} is blank, and it is unclear whether it counts; remove it")
     starts_with_background = bool(lines) and _BACKGROUND.fullmatch(lines[0]) is not None
     return Meaning(_numbered(dict(enumerate(lines, start=0 if starts_with_background else 1))))
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,8 +14,9 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
 from tfrmod.sources import yolo_sets
-from tfrmod.sources.files import Files, found_files, nearness
+from tfrmod.sources.files import Files, found_files
 from tfrmod.sources.mask_classes import meaning
+from tfrmod.sources.pairing import agreement
 from tfrmod.sources.photo_size import upright_size
 from tfrmod.sources.set_names import set_name
 from tfrmod.sources.source import Entry, Listing, Reading
@@ -41,7 +43,7 @@ def listing(folder: Path) -> Listing:
       DatasetError: no photo has one.
     """
     files = found_files(folder)
-    pairs, strangers = _paired(files)
+    pairs, strangers, doubts = _paired(files)
     if not pairs:
         raise DatasetError(
             f"Expected photos in {folder} and lossless pictures of masks (PNG) that bear their names, in a folder "
@@ -50,6 +52,8 @@ def listing(folder: Path) -> Listing:
     semantic = [found["semantic"] for _, found in sorted(pairs.items()) if found["semantic"]]
     sense = meaning(folder, files, semantic)
     problems = [Problem("annotation_without_image", path) for path in strangers]
+    problems += [Problem("image_ambiguous", path, f"fits {', '.join(found)}") for path, found in doubts.items()]
+    problems += sense.problems
     photos = [photo for photo in files.photos if photo not in pairs and _kind(photo) is None]
     problems += [Problem("image_without_annotation", photo) for photo in photos]
     names = sense.names or {1: _OBJECT}
@@ -64,7 +68,8 @@ def listing(folder: Path) -> Listing:
         if name is not None and PurePosixPath(path).stem.lower() in (name, "valid", "validation", "testing"):
             lists[name].append(path)
     papers = Papers({}, {name: tuple(paths) for name, paths in lists.items()})
-    sets, set_problems = yolo_sets.read_sets(folder, files, {"": papers}, tuple(entries))
+    sets, set_problems, in_vain = yolo_sets.read_sets(folder, files, {"": papers}, tuple(entries))
+    problems += in_vain
     return Listing(
         entries=tuple(entries), problems=tuple(problems), sets=sets, set_problems=set_problems, label_map=names
     )
@@ -100,8 +105,8 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
     return Reading(image, tuple(left_out))
 
 
-def _paired(files: Files) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Returns {photo: its mask of classes and its masks of things}, and the masks of no photo."""
+def _paired(files: Files) -> tuple[dict[str, dict[str, Any]], list[str], dict[str, list[str]]]:
+    """Returns {image: its mask of classes and its masks of things}, masks of no image, and {file: those it fits}."""
     kinds = {path: _kind(path) for path in (*files.photos, *files.masks)}
     photos: dict[str, list[str]] = defaultdict(list)
     for path, kind in kinds.items():
@@ -109,19 +114,27 @@ def _paired(files: Files) -> tuple[dict[str, dict[str, Any]], list[str]]:
             photos[PurePosixPath(path).stem.lower()].append(path)
     pairs: dict[str, dict[str, Any]] = {}
     strangers = []
+    doubts: dict[str, list[str]] = {}
+    rivals: dict[str, list[str]] = defaultdict(list)
     for path, kind in kinds.items():
         if kind is None:
             continue
-        photo, is_alone = _photo_of(path, photos)
-        if photo is None:
+        fitting, is_alone = _photos_of(path, photos)
+        if not fitting:
             strangers.append(path)
             continue
-        found = pairs.setdefault(photo, {"semantic": "", "instances": []})
-        if kind == "semantic" and is_alone and not found["semantic"]:
+        if len(fitting) > 1:
+            doubts[path] = fitting
+            continue
+        found = pairs.setdefault(fitting[0], {"semantic": "", "instances": []})
+        if kind == "semantic" and is_alone:
+            rivals[fitting[0]].append(path)
             found["semantic"] = path
         else:
             found["instances"].append(path)
-    return pairs, strangers
+    doubts |= {photo: paths for photo, paths in rivals.items() if len(paths) > 1}
+    in_doubt = {*doubts, *(path for found in doubts.values() for path in found)}
+    return {photo: found for photo, found in pairs.items() if photo not in in_doubt}, strangers, doubts
 
 
 def _kind(path: str) -> str | None:
@@ -139,20 +152,27 @@ def _kind(path: str) -> str | None:
     return None
 
 
-def _photo_of(mask: str, photos: dict[str, list[str]]) -> tuple[str | None, bool]:
-    """Returns the photo of a mask, and whether the mask is the only one that its photo has.
+def _photos_of(mask: str, photos: dict[str, list[str]]) -> tuple[list[str], bool]:
+    """Returns the image of a mask (several where that is in doubt), and whether the mask is the only one it has.
 
-    Its name is that of the photo, or that of the photo with an ending; or it
-    is one of many, in a folder that bears the photo's name.
+    Its name is that of the image, or that of the image with an ending; or it
+    is one of many, in a folder that bears the image's name.
     """
     file = PurePosixPath(mask)
     stem = file.stem.lower()
     for name, is_alone in ((stem, True), (_ENDING.sub("", stem), True), (file.parent.name.lower(), False)):
         if photos.get(name):
-            return max(photos[name], key=lambda photo: nearness(mask, photo)), is_alone
+            return _nearest(mask, photos[name]), is_alone
     if len(file.parts) > 2 and photos.get(file.parts[-3].lower()):
-        return max(photos[file.parts[-3].lower()], key=lambda photo: nearness(mask, photo)), False
-    return None, False
+        return _nearest(mask, photos[file.parts[-3].lower()]), False
+    return [], False
+
+
+def _nearest(mask: str, photos: Sequence[str]) -> list[str]:
+    """Returns the image of some whose name has the capitals of the mask's, and whose folders agree best with its."""
+    words = {PurePosixPath(mask).stem, _ENDING.sub("", PurePosixPath(mask).stem), *PurePosixPath(mask).parts[-3:-1]}
+    ranks = [(PurePosixPath(photo).stem in words, agreement(mask, photo)) for photo in photos]
+    return [photo for photo, rank in zip(photos, ranks, strict=True) if rank == max(ranks)]
 
 
 def _classes(folder: Path, note: dict[str, Any], frame: tuple[int, int]) -> np.ndarray | None:

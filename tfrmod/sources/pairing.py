@@ -149,6 +149,12 @@ def nearness(one: str, other: str) -> int:
     return 2 * num_equal(here.parts, there.parts) + (here == there)
 
 
+def agreement(one: str, other: str) -> int:
+    """Returns how many folders two files share, from the top and from the file upwards."""
+    here, there = PurePosixPath(one).parts[:-1], PurePosixPath(other).parts[:-1]
+    return min(num_equal(here, there) + num_trailing(here, there), len(here), len(there))
+
+
 def num_equal(one: Sequence[str], other: Sequence[str]) -> int:
     """Returns how many of the first members are equal."""
     pairs = zip(one, other, strict=False)

@@ -69,7 +69,8 @@ def listing(folder: Path) -> Listing:
         if (label := pairing.labels.get(image, "")) or image in backgrounds
     )
     described = {path: lists.papers[path] for path in lists.descriptions()} or {"": Papers({}, darknet)}
-    sets, set_problems = yolo_sets.read_sets(folder, files, described, entries)
+    sets, set_problems, in_vain = yolo_sets.read_sets(folder, files, described, entries)
+    problems += in_vain
     label_map = lists.label_map(problems) if any(chosen.values()) else _numbered(folder, chosen)
     return Listing(
         entries=entries,

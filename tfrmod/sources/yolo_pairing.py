@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from tfrmod.sources.pairing import folded, num_equal, num_trailing, spellings
+from tfrmod.sources.pairing import agreement, folded, spellings
 
 IMAGE_FOLDER = re.compile(r"(jpeg)?images?|imgs?|photos", re.IGNORECASE)
 _IMAGE_WORD = re.compile(r"(?<![a-z])((jpeg)?images?|imgs?|photos)(?![a-z])", re.IGNORECASE)
@@ -115,14 +115,8 @@ def _pair_by_folders(
 
 def _only_best(path: str, others: Sequence[str]) -> str:
     """Returns the one of some paths whose folders agree best with those of a path; "" where several do."""
-    scores = [_agreement(path, other) for other in others]
+    scores = [agreement(path, other) for other in others]
     return others[scores.index(max(scores))] if scores.count(max(scores)) == 1 else ""
-
-
-def _agreement(one: str, other: str) -> int:
-    """Returns how many folders two files share, from the top and from the file upwards."""
-    here, there = PurePosixPath(one).parts[:-1], PurePosixPath(other).parts[:-1]
-    return min(num_equal(here, there) + num_trailing(here, there), len(here), len(there))
 
 
 def _places(image: str) -> list[str]:

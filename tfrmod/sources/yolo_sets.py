@@ -17,8 +17,8 @@ SetProblems = dict[str, tuple[Problem, ...]]
 
 def read_sets(
     folder: Path, files: Files, described: Mapping[str, Papers], entries: tuple[Entry, ...]
-) -> tuple[Sets, SetProblems]:
-    """Returns each set as positions in `entries`, and what its lists name in vain.
+) -> tuple[Sets, SetProblems, list[Problem]]:
+    """Returns each set as positions in `entries`, what its lists name in vain, and why lists are not followed at all.
 
     The paths in such papers are often those of another machine, or count from
     another folder; the longest end of each that fits is believed. What is named
@@ -42,8 +42,10 @@ def read_sets(
                 problems[name] += unknown
     sets = grouped(members)
     if len(set(sets.values())) < 2:
-        return sets_by_folder(entries), {}
-    return sets, {name: tuple(found) for name, found in problems.items()}
+        # A folder that data.yaml names and an export lacks, such as that of the test set, is nothing to speak of.
+        in_vain = [each for found in problems.values() for each in found if each.file not in described]
+        return sets_by_folder(entries), {}, in_vain
+    return sets, {name: tuple(found) for name, found in problems.items()}, []
 
 
 def _photos_of(

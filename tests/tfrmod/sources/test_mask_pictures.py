@@ -185,3 +185,66 @@ def test_a_mask_of_other_proportions_is_named(put, read_all) -> None:
 def test_photos_without_masks_are_refused(put, read_all) -> None:
     with pytest.raises(DatasetError, match="none of which belong together"):
         read_all("masks", put({"images/a.jpg": None}))
+
+
+@pytest.mark.parametrize(
+    ("papers", "words"),
+    [
+        ({"classes.txt": "汽车\n行人\n自行车\n".encode("gbk")}, r"classes\.txt cannot be used: it is not UTF-8"),
+        ({"classes.txt": "cat\n\ndog\n"}, r"classes\.txt cannot be used: line 2 is blank"),
+        (
+            {"train/_classes.csv": "Pixel Value, Class\n1, cat\n2, dog\n", "valid/_classes.csv": "1, dog\n2, cat\n"},
+            r"disagree, train/_classes\.csv and valid/_classes\.csv: class 1 is 'cat' and 'dog'",
+        ),
+    ],
+)
+def test_a_list_that_cannot_be_followed_for_sure_is_refused(put, read_all, papers, words: str) -> None:
+    with pytest.raises(DatasetError, match=words):
+        read_all("masks", put({"images/a.jpg": None, "masks/a.png": classes(cat=1, dog=2)} | papers))
+
+
+def test_a_guessed_encoding_is_stated(put, read_all) -> None:
+    files = {
+        "images/a.jpg": None,
+        "masks/a.png": classes(cat=1, dog=2),
+        "classes.txt": "größer\nklein".encode("cp1252"),
+    }
+    listing, _, problems = read_all("masks", put(files), masks=True)
+    assert listing.label_map == {1: "größer", 2: "klein"}
+    assert [(problem.code, problem.file) for problem in problems] == [("encoding_guessed", "classes.txt")]
+
+
+def test_masks_with_equal_names_go_by_their_folders(put, read_all) -> None:
+    masks = {"camA": classes(cat=1), "camB": classes(dog=2)}
+    files = {f"images/{camera}/0.jpg": None for camera in masks}
+    _, images, problems = read_all(
+        "masks", put(files | {f"masks/{c}/0.png": mask for c, mask in masks.items()}), masks=True
+    )
+    assert problems == []
+    for camera, mask in masks.items():
+        np.testing.assert_array_equal(png_array(images[f"images/{camera}/0.jpg"].segmentation), mask)
+
+
+def test_capitals_tell_images_apart(put, read_all) -> None:
+    masks = {"IMG_0": classes(cat=1), "img_0": classes(dog=2)}
+    files = {f"images/{name}.jpg": None for name in masks} | {f"masks/{name}.png": mask for name, mask in masks.items()}
+    _, images, problems = read_all("masks", put(files), masks=True)
+    assert problems == []
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(png_array(images[f"images/{name}.jpg"].segmentation), mask)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"rgb/0.jpg": None, "infrared/0.jpg": None, "masks/0.png": classes(cat=1)},
+        {"images/0.jpg": None, "masks/0.png": classes(cat=1), "old masks/0.png": classes(dog=2)},
+    ],
+)
+def test_masks_in_doubt_are_left_out_and_named(put, read_all, others) -> None:
+    _, images, problems = read_all(
+        "masks", put({"images/a.jpg": None, "masks/a.png": classes(cat=1)} | others), masks=True
+    )
+    assert list(images) == ["images/a.jpg"]
+    assert "image_ambiguous" in {problem.code for problem in problems}
+    assert {name for name in others if name.endswith(".jpg")} <= {problem.file for problem in problems}

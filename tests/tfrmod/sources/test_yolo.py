@@ -211,6 +211,16 @@ def test_a_list_that_names_photos_in_vain_says_so_where_it_is_used(put, read_all
     assert [problem.message for problem in listing.set_problems["val"]] == ["gone"]
 
 
+def test_lists_that_cannot_be_followed_are_said(put, read_all) -> None:
+    lists = {"train.txt": "猫.jpg\n".encode("gbk"), "data.yaml": "train: train.txt\nval: val.txt\nnames: [a, b]"}
+    listing, _, problems = read_all("yolo", put({"猫.jpg": None, "猫.txt": LINE, "val.txt": "x.jpg\n"} | lists))
+    assert listing.sets == {}
+    assert [(problem.code, problem.file) for problem in problems] == [
+        ("annotation_malformed", "train.txt"),
+        ("set_lists_unknown", "val.txt"),
+    ]
+
+
 def test_photos_without_a_single_label_are_refused(put, read_all) -> None:
     with pytest.raises(DatasetError, match="1 images and 1 texts, none of which belong together"):
         read_all("yolo", put({"a.jpg": None, "b.txt": LINE, "data.yaml": YAML}))
