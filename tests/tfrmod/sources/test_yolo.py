@@ -212,7 +212,7 @@ def test_a_list_that_names_photos_in_vain_says_so_where_it_is_used(put, read_all
 
 
 def test_lists_that_cannot_be_followed_are_said(put, read_all) -> None:
-    lists = {"train.txt": "猫.jpg\n".encode("gbk"), "data.yaml": "train: train.txt\nval: val.txt\nnames: [a, b]"}
+    lists = {"train.txt": "汽车.jpg\n".encode("gbk"), "data.yaml": "train: train.txt\nval: val.txt\nnames: [a, b]"}
     listing, _, problems = read_all("yolo", put({"猫.jpg": None, "猫.txt": LINE, "val.txt": "x.jpg\n"} | lists))
     assert listing.sets == {}
     assert [(problem.code, problem.file) for problem in problems] == [
