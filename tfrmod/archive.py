@@ -14,10 +14,12 @@ from pathlib import Path
 from tfrmod import atomic
 from tfrmod.content import described
 from tfrmod.errors import DatasetError
-from tfrmod.extraction import marked_fingerprint, refuse_edited, write_marker
+from tfrmod.extraction import MARKER, marked_fingerprint, refuse_edited, write_marker
 from tfrmod.junk import is_junk
 from tfrmod.lock import waiting_lock
 from tfrmod.zip_members import ArchiveLimits, Member, checked_members, refused
+
+__all__ = ["MARKER", "DamagedArchiveError", "extract", "folder_fingerprint", "zip_fingerprint"]
 
 _CHUNK_BYTES = 1 << 20
 _TEXTS = (".xml", ".txt", ".json", ".csv", ".yaml", ".yml")

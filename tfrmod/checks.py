@@ -34,8 +34,8 @@ FAULTS = {
     "box_outside": "a box that reaches outside its photo; clipped",
     "box_empty": "a box without area inside its photo; dropped",
     "class_not_in_label_map": "an object whose class the label map does not hold; dropped",
-    "set_lists_unknown": "an ImageSets list names a photo that is not there or has no annotation",
-    "image_in_two_sets": "a photo that ImageSets lists for training and for validation; kept for training only",
+    "set_lists_unknown": "a list, folder or image that a set names, and that is not there or has no annotation",
+    "image_in_two_sets": "an image that is listed for training and for validation; kept for training only",
 }
 # Notes: put right without loss, or worth a look; --strict lets them pass.
 NOTES = {
@@ -66,7 +66,10 @@ NOTES = {
     "split_leak": "a photo that shows the same as one of the training list; validation on it flatters",
     "likeness_divided": "photos that show the same had to be divided, because there are hardly others",
     "split_thin": "a split of so few photos that its numbers say little",
-    "set_not_listed": "an annotated photo that the chosen ImageSets lists do not name; left out",
+    "set_not_listed": "an annotated image that no list or folder puts into a set; left out",
+    "set_reserved": "an image of a set that is neither trained nor validated on; kept for evaluation",
+    "split_not_followed": "images that the data set divides in two ways; one of them is followed",
+    "split_completed": "images in no set of the data set; taken for the set that is missing",
 }
 CODES = FAULTS | NOTES
 

@@ -22,6 +22,7 @@ from tfrmod.lock import waiting_lock
 from tfrmod.manifest import CONVERTER, ImageSizes, Manifest
 from tfrmod.placement import PROBLEMS_FILE
 from tfrmod.sources import SOURCES, Listing, find_source
+from tfrmod.sources.own_splits import with_splits
 from tfrmod.spelling import spelling_problems
 from tfrmod.workers import Engine, Workers, default_workers
 from tfrmod.writing import Places, written
@@ -77,7 +78,7 @@ def convert(
 
 def listing_for(folder: Path, source: str, options: ConvertOptions) -> Listing:
     """Returns the listing, cut where only some photos are wanted, and its classes by the names that are meant."""
-    listing = SOURCES[source].listing(folder)
+    listing = with_splits(folder, SOURCES[source].listing(folder))
     most = options.max_images
     if most is not None and most < len(listing.entries):
         sets = {name: tuple(place for place in places if place < most) for name, places in listing.sets.items()}

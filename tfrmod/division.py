@@ -48,6 +48,8 @@ def divided(photos: Photos, listing: Listing, options: ConvertOptions, log: Prob
     """
     if listing.is_unlabelled:
         return {"test": photos.positions}
+    for problems in listing.set_problems.values() if options.image_sets else ():
+        log.extend(problems)
     chosen = split.chosen_sets(listing.sets, options.train_set, options.val_set) if options.image_sets else None
     twins = twin_groups(photos.identities, photos.likenesses)
     if chosen is None:
@@ -71,23 +73,33 @@ def _listed(
     log: ProblemLog,
 ) -> list[np.ndarray]:
     """Returns train, val and test as the lists have them, the test photos taken from val where asked; by rank."""
-    for name in dict.fromkeys(chosen):
-        log.extend(listing.set_problems.get(name, ()))
     train, val = (np.isin(photos.positions, listing.sets[name]) for name in chosen)
-    for code, found in (("image_in_two_sets", train & val), ("set_not_listed", ~train & ~val)):
-        log.extend(Problem(code, photos.filename(position)) for position in photos.positions[found].tolist())
+    in_both = photos.positions[train & val].tolist()
+    log.extend(Problem("image_in_two_sets", photos.filename(position)) for position in in_both)
+    log.extend(_left_out(photos, listing, chosen, ~train & ~val))
     is_in_both = (train & val).any()
     val &= ~train
     for flag, name, members in zip(("--train_set", "--val_set"), chosen, (train, val), strict=True):
         if not members.any():
             raise DatasetError(
-                f"The list ImageSets/Main/{name}.txt ({flag}) leaves no usable photo for its side"
-                + (": every one of them is in the training list too." if is_in_both else ".")
+                f"The set {name}, from {listing.set_origins.get(name, 'the data set')} ({flag}) leaves no usable photo "
+                f"for its side" + (": every one of them is in the training list too." if is_in_both else ".")
             )
     order = np.flatnonzero(val)
     num_test = min(round(len(photos.positions) * options.test_split), len(order) - 1)
     parts = _stratified(photos, order, [len(order) - num_test, num_test], twins, options.seed, log)
     return [np.flatnonzero(train), *parts]
+
+
+def _left_out(photos: Photos, listing: Listing, chosen: tuple[str, str], is_left: np.ndarray) -> list[Problem]:
+    """Returns a note for each image of no chosen set: it is in another one, or in none."""
+    others = {name: set(members) for name, members in listing.sets.items() if name not in chosen}
+    problems = []
+    for position in photos.positions[is_left].tolist():
+        name = next((name for name, members in others.items() if position in members), None)
+        code, message = ("set_not_listed", "") if name is None else ("set_reserved", f"in the set {name}")
+        problems.append(Problem(code, photos.filename(position), message))
+    return problems
 
 
 def _stratified(

@@ -41,7 +41,8 @@ def chosen_sets(
         if name not in sets:
             found = f"Lists found: {', '.join(sorted(sets))}." if sets else "It brings no lists; leave the flag out."
             raise DatasetError(
-                f"{flag}={name} needs a list ImageSets/Main/{name}.txt that names photos of this data set. {found}"
+                f"{flag}={name} needs a set of that name in the data set: a list such as ImageSets/Main/{name}.txt or "
+                f"{name}.txt, an entry of data.yaml, or a folder {name}, with images that can be used. {found}"
             )
     return train, val
 

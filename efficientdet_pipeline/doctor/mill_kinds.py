@@ -187,17 +187,36 @@ MILL_KINDS: dict[str, Kind] = {
         _WARNING,
         6,
         "Where the lists overlap, what is validated on was learnt by heart.",
-        "Mend the lists in ImageSets/Main",
+        "Correct the lists that divide the images",
     ),
-    **_mill(
-        "set_lists_unknown", _WARNING, 4, _LOST, "Put the photos in place, or mend the list in ImageSets/Main", 0.5
-    ),
+    **_mill("set_lists_unknown", _WARNING, 4, _LOST, "Put the images in place, or correct the list or data.yaml", 0.5),
     **_mill(
         "set_not_listed",
         _NOTE,
         5,
         _LOST,
         "Add it to one of the data set's lists, or name others by --train_set, --val_set",
+    ),
+    **_mill(
+        "set_reserved",
+        _NOTE,
+        1,
+        "It takes no part in training, so the final network can be measured on it.",
+        "Nothing. To measure: --mode=dataset --val_set=NAME, then --mode=eval --val_file_pattern=.../val-*",
+    ),
+    **_mill(
+        "split_not_followed",
+        _NOTE,
+        4,
+        "If the other way was meant, images to test on are trained on.",
+        "Delete the lists or rename the folders that are wrong, or name sets by --train_set, --val_set",
+    ),
+    **_mill(
+        "split_completed",
+        _NOTE,
+        3,
+        "Only one side was named; what it does not name is taken for the other.",
+        "Name the other side in a list or a folder of its own",
     ),
 }
 """By the mill's codes."""

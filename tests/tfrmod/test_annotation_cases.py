@@ -23,12 +23,6 @@ from tfrmod.shards import read_records
 _TOLERANCE = 1.01
 # Files of records, which are not converted.
 _RECORDS = ("tfrecord_",)
-_NOT_YET = frozenset(
-    {
-        "csv_class_id_first",
-        "csv_gbk",
-    }
-)
 
 
 def _table() -> dict[str, dict[str, Any]]:
@@ -108,11 +102,7 @@ def is_same(got: list[tuple[str, list[float]]], truth: list[tuple[str, list[floa
 
 @pytest.mark.skipif(not CASES, reason="EFFICIENTDET_TEST_DATA does not name a folder with annotation_cases.json")
 @pytest.mark.parametrize("name", CASES)
-def test_annotation_case_is_never_wrong_in_silence(
-    unpacked: Path, tmp_path: Path, request: pytest.FixtureRequest, name: str
-) -> None:
-    if name in _NOT_YET:
-        request.applymarker(pytest.mark.xfail(strict=False, reason="not yet read rightly"))
+def test_annotation_case_is_never_wrong_in_silence(unpacked: Path, tmp_path: Path, name: str) -> None:
     case = CASES[name]
     flags = [flag.replace("CASES/", f"{unpacked}/") for flag in case.get("flags", [])]
     seen = outcome(unpacked / (case.get("source") or name), flags, tmp_path)

@@ -79,6 +79,8 @@ class Names:
             for path in (_joined(PurePosixPath(near).parent, form), _joined(PurePosixPath(), form)):
                 if path in self.paths:
                     return _Found([path], 0)
+                if len(self._index(_without_extension, whole=True).get(path, ())) == 1:
+                    return _Found(self._index(_without_extension, whole=True)[path], 0)
         candidates, rule = self.matches(*forms)
         best = _best(candidates, forms, near, hint)
         return _Found([path for path in best if not self.contradicts(path, forms)], rule)
@@ -110,12 +112,12 @@ class Names:
         stated = {folded(PurePosixPath(form).parent.name) for form in forms} & self._folders
         return self._recurring and bool(stated.difference(map(folded, PurePosixPath(path).parts[:-1])))
 
-    def _index(self, of_file: Callable[[str], str]) -> dict[str, list[str]]:
+    def _index(self, of_file: Callable[[str], str], *, whole: bool = False) -> dict[str, list[str]]:
         """Returns {a file's name as one rule has it: paths}; made when it is first needed."""
         if of_file not in self._indices:
             index: dict[str, list[str]] = defaultdict(list)
             for path in self.paths:
-                index[of_file(_last(path))].append(path)
+                index[of_file(path if whole else _last(path))].append(path)
             index.pop("", None)
             self._indices[of_file] = index
         return self._indices[of_file]
@@ -243,6 +245,10 @@ def _unquoted(name: str) -> str:
         return unquote(name, errors="strict")
     except UnicodeDecodeError:
         return name
+
+
+def _without_extension(path: str) -> str:
+    return path[: len(path) - len(_last(path))] + stem_of(_last(path))
 
 
 def _last(path: str) -> str:

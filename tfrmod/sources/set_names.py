@@ -1,13 +1,13 @@
 """What data sets call their parts for training, validation and test, in file and folder names."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from tfrmod.sources.source import Entry
 
-_SETS = {
+SET_WORDS = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -20,11 +20,16 @@ _SETS = {
     "testing": "test",
     "trainval": "trainval",
 }
+# What else such a folder is called by.
+_CONTENTS = frozenset(
+    "image images img imgs jpegimages photo photos picture pictures data dataset set split annotation annotations "
+    "label labels xml xmls txt json voc coco yolo".split()
+)
 
 
 def set_name(words: str) -> str | None:
     """Returns train, val, test or trainval where a name or a cell says so: instances_train2017, VALIDATION."""
-    return next((_SETS[word] for word in re.findall(r"[a-z]+", words.lower()) if word in _SETS), None)
+    return next((SET_WORDS[word] for word in re.findall(r"[a-z]+", words.lower()) if word in SET_WORDS), None)
 
 
 def set_of_path(path: str) -> str | None:
@@ -34,13 +39,26 @@ def set_of_path(path: str) -> str | None:
 
 
 def sets_by_folder(entries: Sequence[Entry]) -> dict[str, tuple[int, ...]]:
-    """Returns the positions of the photos that lie in folders named as sets; {} where only one set is named.
+    """Returns `sets_of_folders` where there are several.
 
     A single folder called train says nothing about the others, and would leave
     nothing to validate on.
     """
-    sets = grouped((set_name_of_folders(entry.image), index) for index, entry in enumerate(entries))
+    sets = sets_of_folders(entries)
     return sets if len(sets) > 1 else {}
+
+
+def sets_of_folders(entries: Sequence[Entry]) -> dict[str, tuple[int, ...]]:
+    """Returns the positions of the images that lie in folders named as sets, or whose own annotations do."""
+    times = Counter(entry.annotation for entry in entries)
+    return grouped(
+        (
+            set_name_of_folders(entry.image)
+            or (set_name_of_folders(entry.annotation) if times[entry.annotation] == 1 else None),
+            index,
+        )
+        for index, entry in enumerate(entries)
+    )
 
 
 def set_name_of_folders(path: str) -> str | None:
@@ -72,5 +90,10 @@ def in_order(
 
 
 def _folder_set(folder: str) -> str | None:
-    """Returns the set of a folder that bears the name of one, perhaps with a year: train2017."""
-    return _SETS.get(re.sub(r"[\W\d_]+", "", folder.lower()))
+    """Returns the set of a folder that bears the name of one, perhaps with a year or what it holds: train2017.
+
+    >>> [_folder_set(name) for name in ("Train", "test_images", "VOC2007_val", "trained", "contest")]
+    ['train', 'test', 'val', None, None]
+    """
+    words = [word for word in re.findall(r"[a-z]+", folder.lower()) if word not in _CONTENTS]
+    return SET_WORDS.get("".join(words)) if len(words) <= 2 else None

@@ -30,7 +30,9 @@ class Listing:
     sets: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Lists that the data set brings along (train, val, trainval, test): positions in `entries`."""
     set_problems: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
-    """What each list names in vain; of interest where the list is used."""
+    """What each list names in vain."""
+    set_origins: dict[str, str] = field(default_factory=dict)
+    """Where each set comes from: a file, or folders."""
     label_map: dict[int, str] | None = None
     """{id: class name} that the data set brings along, ids from 1; None: it has names only."""
     is_unlabelled: bool = False

@@ -10,7 +10,7 @@ from lxml import etree
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
-from tfrmod.sources import voc_masks, voc_pairs, voc_sets, voc_xml
+from tfrmod.sources import voc_masks, voc_pairs, voc_xml
 from tfrmod.sources.files import Files, found_files
 from tfrmod.sources.pairing import folded, spellings, stem_of
 from tfrmod.sources.photo_size import upright_size
@@ -30,7 +30,7 @@ def is_here(folder: Path, files: Files) -> bool:
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the photos with an XML, the lists of ImageSets, and what has no partner.
+    """Returns the images with an XML, and what has no partner.
 
     Raises:
       DatasetError: no photo, no XML, or none that belong together.
@@ -59,8 +59,7 @@ def listing(folder: Path) -> Listing:
     entries = tuple(
         Entry(photo, annotation, os.fsencode(pictures.get(photo, ""))) for photo, annotation in sorted(pairs.items())
     )
-    sets, set_problems = voc_sets.read_sets(folder, files.txt, entries)
-    return Listing(entries=entries, problems=tuple(problems), sets=sets, set_problems=set_problems)
+    return Listing(entries=entries, problems=tuple(problems))
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:

@@ -13,6 +13,7 @@ from tfrmod.archive import extract
 from tfrmod.errors import DatasetError
 from tfrmod.masks import png_array
 from tfrmod.sources import SOURCES, find_source, voc
+from tfrmod.sources.own_splits import with_splits
 from tfrmod.sources.source import Entry
 
 # Objects, and the codes of what is reported: each XML is read whole.
@@ -78,10 +79,12 @@ def test_what_a_real_data_set_comes_to(test_data: Path, tmp_path: Path, read_all
     folder = extract(test_data / f"{name}.zip", tmp_path / name)
     assert find_source(folder) == source
     listing, images, problems = read_all(source, folder)
+    listing = with_splits(folder, listing)
     assert len(images) == num_photos
     assert sum(len(image.objects) for image in images.values()) == num_objects
     assert {set_name: len(members) for set_name, members in listing.sets.items()} == sets
     assert Counter(problem.code for problem in problems) == codes
+    assert {problem.code for problem in listing.problems} <= codes.keys()
     shutil.rmtree(folder)
 
 

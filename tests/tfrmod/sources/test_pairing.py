@@ -55,6 +55,8 @@ def test_names_find_a_file_that_is_written_otherwise(name: str, file: str) -> No
         ("a.jpg", "i/a.jpg i/a.png", "i/a.jpg"),
         ("A.mp4#t=1", "i/A.mp4#t=1.jpg i/A.mp4#t=2.jpg", "i/A.mp4#t=1.jpg"),
         ("a.jpg?w=1", "i/a.jpg j/b.jpg", "i/a.jpg"),
+        ("0", "0.jpg i/0.jpg", "0.jpg"),
+        ("i/0", "0.jpg i/0.jpg", "i/0.jpg"),
     ],
 )
 def test_names_try_the_exact_name_first(name: str, paths: str, expected: str) -> None:
