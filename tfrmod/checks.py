@@ -42,6 +42,7 @@ NOTES = {
     "image_unlabelled": "a photo without a label file, which in its format says that nothing is on it; kept as such",
     "mask_left_out": "a mask of classes on a photo without objects; left out unless --include_masks asks for it",
     "label_ids_changed": "class ids that could not be kept as the data set has them",
+    "attributes_left_out": "attributes of regions beside the one that is the class; not read",
     "annotations_merged": "an image that one file lists several times; its objects were taken together",
     "box_from_outline": "an object without a box; the bounding box of its outline was taken",
     "crowd_not_trained": "an object marked as a crowd (iscrowd); training skips it unless "

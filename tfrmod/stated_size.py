@@ -27,10 +27,10 @@ def settled(claim: AnnotatedImage, photo: Photo) -> tuple[AnnotatedImage | None,
     """
     stated, actual = (claim.height, claim.width), photo.upright_size
     sizes = (actual, photo.stored_size)
-    if not claim.objects or 0 in stated or any(_is_near(stated, size) for size in sizes):
+    if not claim.objects or 0 in stated or any(is_near(stated, size) for size in sizes):
         return claim, []
     boxes = [thing.box for thing in claim.objects]
-    fits_actual, fits_stated = _fit(boxes, actual), _fit(boxes, stated)
+    fits_actual, fits_stated = fits(boxes, actual), fits(boxes, stated)
     if fits_actual and not fits_stated:
         return claim, []
     y_scale, x_scale = actual[0] / stated[0], actual[1] / stated[1]
@@ -41,11 +41,13 @@ def settled(claim: AnnotatedImage, photo: Photo) -> tuple[AnnotatedImage | None,
     return None, [Problem("image_size_unclear", claim.filename, message)]
 
 
-def _is_near(one: tuple[int, int], other: tuple[int, int]) -> bool:
+def is_near(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Returns whether two sizes are equal but for rounding."""
     return all(abs(a - b) <= _ROUNDING for a, b in zip(one, other, strict=True))
 
 
-def _fit(boxes: Iterable[Box], size: tuple[int, int]) -> bool:
+def fits(boxes: Iterable[Box], size: tuple[int, int]) -> bool:
+    """Returns whether no box reaches to the right of an image or below it, but for rounding."""
     height, width = size
     return all(max(y0, y1) <= height + _ROUNDING and max(x0, x1) <= width + _ROUNDING for y0, x0, y1, x1 in boxes)
 

@@ -7,7 +7,7 @@ from efficientdet_pipeline.options.declare import option
 from efficientdet_pipeline.options.run import RunOptions, SeedOptions, check, check_choice
 
 # The names of tfrmod's sources, which are not imported here: --help is to be quick.
-SOURCE_FORMATS = ("", "voc", "coco", "yolo", "csv", "masks", "photos")
+SOURCE_FORMATS = ("", "voc", "coco", "yolo", "cvat", "labelme", "via", "createml", "csv", "masks", "photos")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from tfrmod.errors import DatasetError
-from tfrmod.sources import coco, csv_table, mask_pictures, photos, voc, yolo
+from tfrmod.sources import coco, createml, csv_table, cvat, labelme, mask_pictures, photos, via, voc, yolo
 from tfrmod.sources.files import Files, found_files
 from tfrmod.sources.recognition import unread_exports
 from tfrmod.sources.source import Entry, Listing, Reading, Source
@@ -15,12 +15,19 @@ SOURCES: dict[str, Source] = {
     "voc": Source("Pascal VOC (an XML a photo)", voc.is_here, voc.listing, voc.read),
     "coco": Source("COCO (JSON with images, annotations and categories)", coco.is_here, coco.listing, coco.read),
     "yolo": Source("YOLO (a text a photo, in shares of its sides)", yolo.is_here, yolo.listing, yolo.read),
+    "cvat": Source("CVAT for images (XML with images, boxes and polygons)", cvat.is_here, cvat.listing, cvat.read),
+    "labelme": Source("LabelMe (a JSON an image)", labelme.is_here, labelme.listing, labelme.read),
+    "via": Source("VIA 1 and 2 (JSON or CSV with regions)", via.is_here, via.listing, via.read),
+    "createml": Source(
+        "CreateML (JSON with images and annotations)", createml.is_here, createml.listing, createml.read
+    ),
     "csv": Source("CSV (a box a row)", csv_table.is_here, csv_table.listing, csv_table.read),
     "masks": Source("masks (a PNG a photo)", mask_pictures.is_here, mask_pictures.listing, mask_pictures.read),
     "photos": Source("photos without labels", photos.is_here, photos.listing, photos.read),
 }
 # Tables and masks are often made from one of the others, or lie beside it; then the other one is meant.
-_FIRST, _SECOND = ("voc", "coco", "yolo"), ("csv", "masks")
+_FIRST = ("voc", "coco", "yolo", "cvat", "labelme", "via", "createml")
+_SECOND = ("csv", "masks")
 
 
 def find_source(folder: Path, source_format: str | None = None) -> str:

@@ -10,11 +10,14 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
 from tfrmod.sources.json_pieces import parsed
-from tfrmod.sources.photo_size import image_sizes
+from tfrmod.sources.mask_canvas import canvas_size
 from tfrmod.sources.places import Place, packed, read_places, unpacked
 from tfrmod.sources.source import Entry, Reading
+from tfrmod.sources.units import unit_of
+from tfrmod.stated_size import is_near
 from tfrmod.text import clean_name
 
+_LARGEST_FRACTION = 1.5
 _CROWD_WORDS = {
     "1": True, "1.0": True, "true": True, "yes": True,
     "0": False, "0.0": False, "false": False, "no": False, "none": False, "": False,
@@ -90,9 +93,8 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
             raise DatasetError("the photo is not where it was listed")
     except (DatasetError, OSError) as error:
         return Reading(None, (Problem("annotation_malformed", entry.annotation, f"{error}; did the file change?"),))
-    height, width = _pixels(image.get("height")), _pixels(image.get("width"))
-    canvas = _mask_size(folder / entry.image, (height, width)) if masks else (0, 0)
-    objects, problems = [], []
+    size = _pixels(image.get("height")), _pixels(image.get("width"))
+    objects, outlined, problems = [], [], []
     for annotation in annotations:
         try:
             thing, note = _object(annotation, names)
@@ -101,18 +103,22 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
             continue
         if note:
             problems.append(Problem("box_from_outline", entry.image, note))
-        if masks and 0 not in canvas:
-            try:
-                thing = thing._replace(mask=_mask(annotation, canvas))
-            except DatasetError as error:
-                problems.append(Problem("mask_unreadable", entry.image, f"{thing.name}: {error}"))
         objects.append(thing)
+        outlined.append(annotation)
+    boxes = [thing.box for thing in objects]
+    unit = unit_of(boxes)
+    if unit == "fractions" or (unit == "unclear" and all(max(box) <= _LARGEST_FRACTION for box in boxes)):
+        message = f"bbox is x, y, width and height in pixels; those of {entry.image} lie between 0 and 1"
+        return Reading(None, (*problems, Problem("coordinates_unclear", entry.annotation, message)))
+    if masks:
+        objects, unreadable = _with_masks(objects, outlined, folder / entry.image, size)
+        problems += [Problem("mask_unreadable", entry.image, message) for message in unreadable]
     source_id = identity(image.get("id")) if entry.detail[0] else None
     claim = AnnotatedImage(
         filename=entry.image,
         objects=tuple(objects),
-        height=height,
-        width=width,
+        height=size[0],
+        width=size[1],
         path=folder / entry.image,
         source_id=source_id or "",
     )
@@ -184,14 +190,32 @@ def _outline_box(outline: Any) -> Box:
     return min(down), min(across), max(down), max(across)
 
 
-def _mask_size(path: Path, stated: tuple[int, int]) -> tuple[int, int]:
-    """Returns (height, width) of the picture to draw on, which is the image's, whatever a file states.
+def _with_masks(
+    objects: Sequence[AnnotatedObject], annotations: Sequence[dict[str, Any]], path: Path, stated: tuple[int, int]
+) -> tuple[list[AnnotatedObject], list[str]]:
+    """Returns the objects with their masks, and why some have none.
 
-    A file that states the size of the stored pixels was drawn before they were
-    turned upright. (0, 0) for an image that cannot be read, and is left out.
+    Args:
+      objects: of one image.
+      annotations: that they were read from.
+      path: of the image.
+      stated: (height, width) of the image, as the file has it.
     """
-    upright, stored = image_sizes(path)
-    return stored if stated == stored else upright
+    unreadable = []
+    try:
+        size = canvas_size(path, stated, [thing.box for thing in objects])
+    except DatasetError as error:
+        return list(objects), [str(error)]
+    if 0 in size:
+        return list(objects), []
+    drawn = []
+    for thing, annotation in zip(objects, annotations, strict=True):
+        try:
+            drawn.append(thing._replace(mask=_mask(annotation, size)))
+        except DatasetError as error:
+            unreadable.append(f"{thing.name}: {error}")
+            drawn.append(thing)
+    return drawn, unreadable
 
 
 def _mask(value: dict[str, Any], size: tuple[int, int]) -> bytes:
@@ -205,7 +229,7 @@ def _mask(value: dict[str, Any], size: tuple[int, int]) -> bytes:
         return b""
     if isinstance(outline, dict):
         height, width = _rle_size(outline)
-        if (height, width) != size:
+        if not is_near((height, width), size):
             raise DatasetError(f"run lengths for {width}x{height} pixels, and the image has {size[1]}x{size[0]}")
         return mask_pictures.rle_png(outline.get("counts"), height, width)
     return mask_pictures.polygons_png(_polygons(outline), *size)

@@ -14,7 +14,6 @@ from tfrmod.text import decode_text
 
 _HEAD_BYTES = 1 << 16
 _MAX_PIECES = 20_000
-# A set of one XML per image needs no look at each of them.
 _PROBED_PER_FOLDER = 20
 _COCO_LIST = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
 _COMMENT = re.compile(r"<!--.*?(-->|\Z)", re.DOTALL)
@@ -77,13 +76,22 @@ def loose_coco_files(folder: Path, files: Files) -> list[str]:
     return [path for path in unknown if _COCO_LIST.search(_head(folder / path))]
 
 
-def xml_files(folder: Path, files: Files, kind: str) -> Iterator[str]:
-    """Yields XML files of one kind among the first of each folder: an export has one, or one for each image."""
+def xml_files(folder: Path, files: Files, kind: str) -> list[str]:
+    """Returns the XML files of one kind."""
+    return [path for path in files.xml if xml_kind(folder / path) == kind]
+
+
+def has_xml(folder: Path, files: Files, kind: str) -> bool:
+    """Returns whether there is an XML file of one kind among the first of each folder.
+
+    An export is one file, or one for each job; a set of one XML for each image
+    needs no look at each of them.
+    """
     by_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
     for path in files.xml:
         by_folder[PurePosixPath(path).parent].append(path)
-    for paths in by_folder.values():
-        yield from (path for path in paths[:_PROBED_PER_FOLDER] if xml_kind(folder / path) == kind)
+    probed = (path for paths in by_folder.values() for path in paths[:_PROBED_PER_FOLDER])
+    return any(xml_kind(folder / path) == kind for path in probed)
 
 
 def unread_exports(folder: Path, files: Files) -> str:
@@ -91,13 +99,12 @@ def unread_exports(folder: Path, files: Files) -> str:
     found: dict[str, list[str]] = defaultdict(list)
     for path in files.json:
         found[json_kind(folder / path)].append(path)
-    for path in xml_files(folder, files, "cvat_video"):
-        found["cvat_video"].append(path)
+    found["cvat_video"] = xml_files(folder, files, "cvat_video")
     return " ".join(
         f"{_some(found[kind])} {'is' if len(found[kind]) == 1 else 'are'} {export.title}, which is not read here. "
         f"{export.advice}"
         for kind, export in UNREAD.items()
-        if kind in found
+        if found.get(kind)
     )
 
 
@@ -142,8 +149,8 @@ def _kind_of_array(first: Any) -> str:
     listed = first.get("annotations", first.get("annotation"))
     is_named = any(isinstance(first.get(key), str) for key in ("image", "imagefilename", "filename"))
     if is_named and isinstance(listed, list):
-        fits = all(isinstance(one, dict) and {"label", "coordinates"} <= one.keys() for one in listed[:10])
-        return "createml" if fits else ""
+        fits = [isinstance(one, dict) and {"label", "coordinates"} <= one.keys() for one in listed[:10]]
+        return "createml" if any(fits) or not fits else ""
     return ""
 
 

@@ -32,14 +32,14 @@ class Stated(NamedTuple):
     path: str = ""
 
 
-def parse(path: Path) -> tuple[etree._Element, str]:
+def parse(path: Path, outermost: str = "annotation") -> tuple[etree._Element, str]:
     """Returns the root, and the encoding that had to be guessed, "" where none was.
 
     Nothing is fetched, no entity is resolved, no DTD is loaded; a document
     that declares entities at all is refused, since no annotation needs one.
 
     Raises:
-      DatasetError: it is no Pascal VOC annotation.
+      DatasetError: it is no XML with that outermost tag, which by default is Pascal VOC's.
     """
     try:
         if path.stat().st_size > MAX_XML_BYTES:
@@ -61,8 +61,8 @@ def parse(path: Path) -> tuple[etree._Element, str]:
     dtd: Any = root.getroottree().docinfo.internalDTD
     if dtd is not None and next(dtd.iterentities(), None) is not None:
         raise DatasetError("it declares entities, which are refused because they can expand without end")
-    if local_name(root.tag) != "annotation":
-        raise DatasetError(f"its outermost tag is <{local_name(root.tag)}>, where Pascal VOC has <annotation>")
+    if local_name(root.tag) != outermost:
+        raise DatasetError(f"its outermost tag is <{local_name(root.tag)}>, where <{outermost}> is expected")
     return root, decoded.encoding if decoded.is_guessed else ""
 
 

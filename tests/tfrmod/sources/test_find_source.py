@@ -11,6 +11,10 @@ KINDS = {
     "voc": {"Annotations/a.xml": "<annotation/>"},
     "coco": {"annotations/x.json": {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": []}},
     "yolo": {"labels/a.txt": "0 0.5 0.5 0.1 0.1"},
+    "cvat": {"annotations.xml": "<annotations><image name='a.jpg' width='64' height='48'/></annotations>"},
+    "labelme": {"images/a.json": {"shapes": [], "imagePath": "a.jpg", "imageHeight": 48, "imageWidth": 64}},
+    "via": {"via.json": {"a.jpg1": {"filename": "a.jpg", "size": 1, "regions": []}}},
+    "createml": {"x.json": [{"image": "a.jpg", "annotations": []}]},
     "csv": {"x.csv": "filename,class,xmin,ymin,xmax,ymax\na.jpg,cat,1,2,3,4\n"},
     "masks": {"SegmentationClass/a.png": MASK},
 }

@@ -64,6 +64,35 @@ BROKEN: dict[str, tuple[str, bytes]] = {
         "x.csv",
         b'filename,width,height,class,xmin,ymin,xmax,ymax\na.png,8,6,"cat",1,1,5,4.5\nb.png,8,6,dog,0,0,2,2\n',
     ),
+    "cvat": (
+        "x.xml",
+        "<annotations><image name='a.png' width='8' height='6'><box label='cät' xtl='1' ytl='1' xbr='5' ybr='4.5' "
+        "rotation='30'/><polygon label='b' points='1,1;2,2;3,1'/><ellipse label='c' cx='4' cy='3' rx='2' ry='1'/>"
+        "</image><image name='b.png' subset='val'/></annotations>".encode(),
+    ),
+    "labelme": (
+        "a.json",
+        b'{"shapes": [{"label": "cat", "points": [[1, 1], [5, 4.5]], "shape_type": "rectangle"}, {"label": "dog", '
+        b'"points": [[1, 1], [2, 2], [3, 1]], "group_id": 1}], "imagePath": "a.png", '
+        b'"imageHeight": 6, "imageWidth": 8}',
+    ),
+    "via": (
+        "x.json",
+        b'{"a.png9": {"filename": "a.png", "size": 9, "regions": [{"shape_attributes": {"name": "polygon", '
+        b'"all_points_x": [1, 2, 3], "all_points_y": [1, 2, 1]}, "region_attributes": {"class": "cat"}}, '
+        b'{"shape_attributes": {"name": "ellipse", "cx": 4, "cy": 3, "rx": 2, "ry": 1, "theta": 0.5}, '
+        b'"region_attributes": {"class": {"dog": true}}}]}}',
+    ),
+    "via table": (
+        "x.csv",
+        b"filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes\n"
+        b'a.png,9,"{}",1,0,"{""name"":""rect"",""x"":1,""y"":1,""width"":4,""height"":3}","{""class"":""cat""}"\n',
+    ),
+    "createml": (
+        "x.json",
+        b'[{"image": "a.png", "annotations": [{"label": "cat", "coordinates": {"x": 3, "y": 3, "width": 4, '
+        b'"height": 3.5}}]}, {"image": "b.png", "annotations": []}]',
+    ),
     "masks": ("masks/a.png", array_png(np.eye(6, 8, dtype=np.uint8))),
 }
 BESIDE = {

@@ -1,0 +1,175 @@
+"""LabelMe: a JSON file for each image, with rectangles, polygons and circles.
+
+{"shapes": [{"label", "points", "shape_type", "group_id"}], "imagePath",
+"imageHeight", "imageWidth"}; imageData, a copy of the image, is not read.
+"""
+
+import math
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tfrmod.checks import Problem
+from tfrmod.errors import DatasetError
+from tfrmod.sources import drawn
+from tfrmod.sources.drawn import Drawn, Shape
+from tfrmod.sources.files import Files, Names, found_files
+from tfrmod.sources.json_pieces import parsed
+from tfrmod.sources.recognition import json_files
+from tfrmod.sources.set_names import in_order, set_name_of_folders
+from tfrmod.sources.source import Entry, Listing, Reading
+
+_MAX_BYTES = 256 << 20
+_NO_AREA = {"point", "points", "line", "linestrip"}
+
+
+def is_here(folder: Path, files: Files) -> bool:
+    """Returns whether any JSON file is LabelMe's."""
+    return bool(json_files(folder, files, "labelme"))
+
+
+def listing(folder: Path) -> Listing:
+    """Returns the images that LabelMe's files name; folders called train, val and test are sets.
+
+    Raises:
+      DatasetError: no such file, or no image of any.
+    """
+    files = found_files(folder)
+    paths = json_files(folder, files, "labelme")
+    if not paths:
+        raise DatasetError(
+            f"Expected LabelMe's JSON files in {folder}, an object with shapes and imagePath for each image, and found "
+            f"none among {len(files.json)} JSON files."
+        )
+    names = Names([*files.photos, *files.others])
+    annotations: dict[str, list[str]] = defaultdict(list)
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            image = _image_of(path, _content(folder / path), names)
+        except DatasetError as error:
+            problems.append(Problem("annotation_malformed", path, str(error)))
+        except _NoImageError as error:
+            problems.append(Problem(error.code, path, str(error)))
+        else:
+            annotations[image].append(path)
+    for image, rivals in annotations.items():
+        if len(rivals) > 1:
+            problems.append(Problem("annotations_disagree", image, ", ".join(rivals[:5])))
+    entries = {image: Entry(image, rivals[0]) for image, rivals in annotations.items() if len(rivals) == 1}
+    if not entries:
+        example = f"For example {problems[0].file}: {problems[0].message}." if problems else ""
+        raise DatasetError(
+            f"None of the {len(paths)} LabelMe files in {folder} belongs to any of the {len(files.photos)} images. "
+            f"{example}".rstrip()
+        )
+    problems += [Problem("image_without_annotation", image) for image in files.photos if image not in annotations]
+    ordered, sets = in_order(entries, ((set_name_of_folders(image), image) for image in entries))
+    return Listing(entries=ordered, problems=tuple(problems), sets=sets if len(sets) > 1 else {})
+
+
+def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
+    """Returns what one file says of its image; boxes as they are written, not yet checked."""
+    try:
+        content = _content(folder / entry.annotation)
+    except DatasetError as error:
+        return Reading(None, (Problem("annotation_malformed", entry.annotation, str(error)),))
+    shapes, unreadable = _shapes(content)
+    height, width = drawn.pixels(content.get("imageHeight")), drawn.pixels(content.get("imageWidth"))
+    found = Drawn(entry.image, tuple(shapes), tuple(unreadable), height, width)
+    return drawn.reading_of(folder, entry, found, masks=masks)
+
+
+class _NoImageError(Exception):
+    """A file whose image is not there, or in doubt; `code` says which."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def _image_of(path: str, content: dict[str, Any], names: Names) -> str:
+    """Returns the image that a file is about: that which it names, or of its own name where that is not there."""
+    stated = content.get("imagePath")
+    named = names.find(stated, near=path) if isinstance(stated, str) and stated.strip() else []
+    stem = PurePosixPath(path).stem
+    beside = [image for image in names.find(stem, near=path) if PurePosixPath(image).stem == stem]
+    if len(named) == 1 and (len(beside) != 1 or beside == named):
+        return named[0]
+    if not named and len(beside) == 1:
+        return beside[0]
+    if named or beside:
+        fitting = ", ".join(dict.fromkeys([*named, *beside]))
+        raise _NoImageError("image_ambiguous", f"names {stated}; fits {fitting}")
+    message = f"names {stated!s:.100}"
+    if content.get("imageData"):
+        message += "; the file holds a copy of the image, which labelme_export_json FILE writes out"
+    raise _NoImageError("annotation_without_image", message)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Returns the content of one file.
+
+    Raises:
+      DatasetError: it is no LabelMe file.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DatasetError(f"it has more than {_MAX_BYTES >> 20} MiB")
+        content = parsed(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    except OSError as error:
+        raise DatasetError(f"it cannot be opened: {error.strerror}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        raise DatasetError("it has no list called shapes")
+    return content
+
+
+def _shapes(content: dict[str, Any]) -> tuple[list[Shape], list[str]]:
+    """Returns the shapes, polygons of one label and group joined as LabelMe's own converter to COCO does."""
+    shapes: list[Shape] = []
+    groups: dict[tuple[str, str], int] = {}
+    unreadable = []
+    for value in content["shapes"]:
+        try:
+            found, group = _shape(value)
+        except DatasetError as error:
+            label = value.get("label") if isinstance(value, dict) else None
+            unreadable.append(f"{label!s:.60}: {error}")
+            continue
+        position = groups.setdefault((found.label, group), len(shapes)) if group else len(shapes)
+        if position < len(shapes):
+            shapes[position] = _joined(shapes[position], found)
+        else:
+            shapes.append(found)
+    return shapes, unreadable
+
+
+def _shape(value: Any) -> tuple[Shape, str]:
+    """Returns one shape, and its group where it is a polygon: parts of an object that something hides."""
+    if not isinstance(value, dict):
+        raise DatasetError("a shape that is no object")
+    kind, label = value.get("shape_type") or "polygon", value.get("label")
+    if kind in _NO_AREA:
+        raise DatasetError(f"a {kind}, which has no area")
+    points = [_point(point) for point in value["points"]] if isinstance(value.get("points"), list) else []
+    if kind == "circle" and len(points) == 2:
+        radius = math.dist(*points)
+        return drawn.shape(label, drawn.ellipse_box(points[0], (radius, radius))), ""
+    if kind in ("rectangle", "mask") and len(points) in (2, 4):
+        return drawn.shape(label, drawn.bounds(points)), ""
+    if kind in ("polygon", "rotation"):
+        group = value.get("group_id")
+        return drawn.shape(label, *drawn.outline(points)), str(group) if group is not None and kind == "polygon" else ""
+    raise DatasetError(f"a shape of the type {kind!s:.40} with {len(points)} points")
+
+
+def _joined(one: Shape, other: Shape) -> Shape:
+    (top, left, bottom, right), (y0, x0, y1, x1) = one.box, other.box
+    box = (min(top, y0), min(left, x0), max(bottom, y1), max(right, x1))
+    return Shape(one.label, box, one.polygons + other.polygons)
+
+
+def _point(value: Any) -> tuple[float, float]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise DatasetError(f"a point that is no pair of numbers: {value!s:.60}")
+    return drawn.number(value[0]), drawn.number(value[1])
