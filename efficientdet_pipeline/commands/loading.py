@@ -121,8 +121,9 @@ def _warn_without_effect(options: Any) -> None:
     named = [options.backbone_ckpt, options.hub_module_url, options.pretrained_ckpt != "none"]
     if options.augment and options.augment_recipe == "small-data" and not any(named):
         logging.warning(
-            "augment_recipe=small-data mixes images, which from random weights needs more steps than a few "
-            "hundred images give: AP .208 where the default recipe gave .390 (docs/scratch-recipe.md); try --augment_recipe=default."
+            "augment_recipe=small-data mixes images, which from random weights needs more steps than a few hundred "
+            "images give: AP .208 where the default recipe gave .390 (docs/scratch-recipe.md); "
+            "try --augment_recipe=default."
         )
     mixing = [name for name in ("mosaic", "mixup", "copy_paste") if getattr(options, name)]
     if not options.augment and (mixing or options.autoaugment_policy or options.grid_mask or options.augment_steps):

@@ -124,7 +124,7 @@ def label_findings(judged: Suspects, *, picture: str = "") -> list[Finding | Non
                 code,
                 count=len(judged.by_code.get(code, ())),
                 of=total,
-                files=[_named(each) for each in judged.worst(code)[:10]],
+                files=[_named(each) for each in judged.worst(code)],
                 detail=f"The worst are drawn in {picture}." if picture and code != "truth_never_found" else "",
             )
             for code, total in totals.items()

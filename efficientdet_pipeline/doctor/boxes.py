@@ -6,10 +6,16 @@ import numpy as np
 
 from efficientdet_pipeline.doctor.catalogue import found
 from efficientdet_pipeline.doctor.facts import Facts, Plan
-from efficientdet_pipeline.doctor.findings import MAX_FILES, Finding
+from efficientdet_pipeline.doctor.findings import Finding, Severity
 
 _GIANT = 0.95
 _SAME = 0.95
+_FEW_TINY = 0.02
+"""Share of the boxes below which tiny ones are worth a note alone."""
+LARGEST_CANVAS = 1536
+"""Largest side of a canvas that is advised: that of D7, the largest network that was published for one."""
+MOST_ENLARGED = 2
+"""How many times as large as the network's own a canvas may be that is advised."""
 
 
 def check(facts: Facts, plan: Plan) -> list[Finding | None]:
@@ -36,8 +42,13 @@ def _tiny(facts: Facts, plan: Plan) -> Finding | None:
     factor = cell / max(float(np.quantile(sides[tiny], 0.1)), 1e-3)
     height, width = (int(np.ceil(side * factor / 128) * 128) for side in plan.canvas)
     size = f"{width}" if width == height else f"{width}x{height}"
-    fits = max(height, width) <= 2048
-    advice = f"--image_size={size} makes nine in ten of them larger than that" if fits else "Cut the photos into tiles"
+    # A network is made for canvases of its kind: far beyond, memory and anchors no longer fit.
+    fits = max(height, width) <= min(LARGEST_CANVAS, MOST_ENLARGED * max(plan.canvas))
+    advice = (
+        f"--image_size={size} makes nine in ten of them larger than that"
+        if fits
+        else f"Cut the images into tiles: only a canvas of {size} px, too large for this network, would do"
+    )
     return found(
         "box_tiny",
         count=len(tiny),
@@ -46,6 +57,7 @@ def _tiny(facts: Facts, plan: Plan) -> Finding | None:
         detail=f"At {size_text(plan.canvas)} their median side is {np.median(sides[tiny]):.1f} px, a cell's {cell} px. "
         f"{_shares(facts, tiny)}",
         mend=advice,
+        severity=None if len(tiny) >= _FEW_TINY * len(sides) else Severity.NOTE,
         median_side=round(float(np.median(sides[tiny])), 2),
         cell=cell,
     )
@@ -115,7 +127,7 @@ def _crowded(facts: Facts, plan: Plan) -> list[Finding | None]:
                 code,
                 count=len(crowded),
                 of=len(counts),
-                files=[f"{facts.file(photo)} ({counts[photo]} boxes)" for photo in crowded[:10]],
+                files=[f"{facts.file(photo)} ({counts[photo]} boxes)" for photo in crowded],
                 detail=f"Up to {most} boxes, where {limit} are kept.",
                 most=most,
                 limit=limit,
@@ -140,7 +152,7 @@ def named_boxes(facts: Facts, chosen: np.ndarray | list[int]) -> list[str]:
     for index in np.asarray(chosen, int).tolist():
         of_photo.setdefault(int(boxes.photo[index]), []).append(index)
     named = []
-    for photo, (first, *others) in list(of_photo.items())[:MAX_FILES]:
+    for photo, (first, *others) in of_photo.items():
         y0, x0, y1, x1 = boxes.corners[first]
         more = f", {len(others)} more" if others else ""
         named.append(

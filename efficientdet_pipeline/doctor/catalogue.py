@@ -1,14 +1,15 @@
 """What the doctor knows: every kind of finding, why it hurts, and what mends it."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
-from efficientdet_pipeline.doctor.findings import MAX_FILES, Finding, Kind, Severity
+from efficientdet_pipeline.doctor.findings import Finding, Kind, Severity
 from efficientdet_pipeline.doctor.mill_kinds import MILL_KINDS
 from tfrmod.checks import CODES, FAULTS
 
 _NOTE, _WARNING, _ERROR = Severity
-_INSPECT = "Look at the files named"
+INSPECT = "Look at the files named"
 _FIX = "--fix=DIR writes a copy in which it is put right"
 _BOXES = {
     "box_tiny": Kind(
@@ -23,7 +24,7 @@ _BOXES = {
         2,
         "a box that fills its photo",
         "It says what the photo is, not where something is.",
-        f"{_INSPECT}: if the box stands for 'somewhere here', draw it anew",
+        f"{INSPECT}: if the box stands for 'somewhere here', draw it anew",
     ),
     "box_twice": Kind(
         _WARNING,
@@ -144,7 +145,7 @@ _CLASSES = {
         7,
         "a photo without a class that nearly all others show",
         "If it was forgotten, the photo teaches that it is background.",
-        f"{_INSPECT}, and annotate what was forgotten",
+        f"{INSPECT}, and annotate what was forgotten",
     ),
     "negatives_many": Kind(
         _NOTE, 3, "a photo without objects", "They teach what is background; most need not.", "Fewer of them"
@@ -242,7 +243,7 @@ _TRAINED = {
         6,
         "a step or epoch whose loss jumped",
         "Wrong boxes do that, and a learning rate that is too high.",
-        f"{_INSPECT}; if they are fine, a smaller --learning_rate",
+        f"{INSPECT}; if they are fine, a smaller --learning_rate",
         0.2,
     ),
     "class_never_found": Kind(
@@ -257,21 +258,21 @@ _TRAINED = {
         7,
         "a confident detection where nothing is annotated",
         "Often the detector is right, and an object was forgotten.",
-        f"{_INSPECT}, and annotate what was forgotten",
+        f"{INSPECT}, and annotate what was forgotten",
     ),
     "truth_never_found": Kind(
         _NOTE,
         6,
         "an annotated object that the detector does not see at all",
         "Some are hard; others have the wrong class, or a box that is off.",
-        f"{_INSPECT}, and mend what is wrong",
+        f"{INSPECT}, and mend what is wrong",
     ),
     "truth_other_class": Kind(
         _WARNING,
         7,
         "an annotated object that the detector takes for another class, confidently",
         "Often the label is wrong.",
-        f"{_INSPECT}, and mend what is wrong",
+        f"{INSPECT}, and mend what is wrong",
     ),
 }
 KINDS: dict[str, Kind] = {**MILL_KINDS, **_BOXES, **_CLASSES, **_PHOTOS, **_SPLITS, **_TRAINED}
@@ -282,11 +283,37 @@ def kind_of(code: str) -> Kind:
     if code in KINDS:
         return KINDS[code]
     severity = Severity.WARNING if code in FAULTS else Severity.NOTE
-    return Kind(severity, 4, CODES[code], "What is left out teaches nothing." if code in FAULTS else "", _INSPECT)
+    return Kind(severity, 4, CODES[code], "What is left out teaches nothing." if code in FAULTS else "", INSPECT)
+
+
+def unit_of(code: str) -> str:
+    """Returns what a kind counts, in the plural, by its title; empty where it counts something else."""
+    counted = re.match(
+        r"an? (?:annotated )?(validation photo|box|object|class|photo|image|record)\b", kind_of(code).title
+    )
+    return _UNITS[counted[1]] if counted else ""
+
+
+_UNITS = {
+    "validation photo": "validation images",
+    "box": "boxes",
+    "object": "boxes",
+    "class": "classes",
+    "photo": "images",
+    "image": "images",
+    "record": "records",
+}
 
 
 def found(
-    code: str, *, count: int, of: int = 0, files: Iterable[str] = (), detail: str = "", **values: Any
+    code: str,
+    *,
+    count: int,
+    of: int = 0,
+    files: Iterable[str] = (),
+    detail: str = "",
+    severity: Severity | None = None,
+    **values: Any,
 ) -> Finding | None:
     """Returns a finding; None where nothing was found.
 
@@ -294,23 +321,29 @@ def found(
       code: one of `KINDS`, or of the mill's codes.
       count: how many were found.
       of: how many there are in all; 0 where that says nothing.
-      files: names, the worst first; the first ten are kept.
+      files: names, the worst first.
       detail: a sentence with the numbers of this data set.
+      severity: in place of the kind's own.
       values: the same for machines; `mend` stands for the kind's own words, the others fill their blanks.
     """
     if count == 0:
         return None
     kind = kind_of(code)
     share = min(1.0, count / of) if of else 1.0
-    is_fatal = kind.severity == Severity.WARNING and share >= kind.fatal_share
+    named = tuple(dict.fromkeys(files))
+    severity = kind.severity if severity is None else severity
+    is_fatal = severity == Severity.WARNING and share >= kind.fatal_share
     mend = values.pop("mend", None) or kind.mend.format_map(values)
+    if mend == INSPECT and not named:
+        mend = ""
     return Finding(
         code=code,
-        severity=Severity.ERROR if is_fatal else kind.severity,
+        severity=Severity.ERROR if is_fatal else severity,
         title=kind.title,
         count=count,
         of=of,
-        files=tuple(dict.fromkeys(files))[:MAX_FILES],
+        unit=unit_of(code) if of else "",
+        files=named,
         why=kind.why,
         mend=mend,
         detail=detail,

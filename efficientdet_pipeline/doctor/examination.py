@@ -3,14 +3,13 @@
 from collections import defaultdict
 
 from efficientdet_pipeline.doctor import boxes, classes, photos, splits, unmatched
-from efficientdet_pipeline.doctor.catalogue import found
+from efficientdet_pipeline.doctor.catalogue import found, unit_of
 from efficientdet_pipeline.doctor.facts import Facts, Plan
 from efficientdet_pipeline.doctor.findings import Finding, ranked
 from tfrmod.checks import Problem
 
-# What is counted beside photos: a share of all photos would say nothing.
-_OF_BOXES = {"box_outside", "box_empty", "corners_swapped", "object_unreadable", "class_not_in_label_map"}
-_OF_CLASSES = {"class_spelling"}
+_DROPPED = ("box_empty", "object_unreadable", "class_not_in_label_map")
+"""Boxes with such a problem are no boxes of the data set any more, and are counted beside them."""
 
 
 def examined(facts: Facts, plan: Plan) -> list[Finding]:
@@ -29,9 +28,10 @@ def of_problems(facts: Facts) -> list[Finding | None]:
 
 def _of_problem(code: str, problems: list[Problem], facts: Facts) -> Finding | None:
     total = facts.num_files
-    if code in _OF_BOXES:
-        total = len(facts.boxes.name) + sum(problem.code in ("box_empty", "object_unreadable") for problem in problems)
-    elif code in _OF_CLASSES:
+    unit = unit_of(code)
+    if unit == "boxes":
+        total = len(facts.boxes.name) + (len(problems) if code in _DROPPED else 0)
+    elif unit == "classes" or code == "class_spelling":
         total = len(facts.boxes.names)
     files = [f"{problem.file} ({problem.message})" if problem.message else problem.file for problem in problems]
     values = {}

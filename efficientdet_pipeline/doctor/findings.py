@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-MAX_FILES = 10
-
 
 class Severity(IntEnum):
     """How a finding bears on a training."""
@@ -44,8 +42,10 @@ class Finding:
     count: int
     of: int = 0
     """How many there are in all of what is counted; 0 where that says nothing."""
+    unit: str = ""
+    """What `of` counts: boxes, classes, images; empty where a share would say nothing."""
     files: tuple[str, ...] = ()
-    """Up to ten, each with what is the matter there in brackets."""
+    """All of them, the worst first, each with what is the matter there in brackets."""
     why: str = ""
     mend: str = ""
     detail: str = ""

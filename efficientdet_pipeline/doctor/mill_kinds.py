@@ -50,6 +50,13 @@ MILL_KINDS: dict[str, Kind] = {
         "Keep one of the files, or join them into one",
         0.5,
     ),
+    **_mill(
+        "label_ids_changed",
+        _NOTE,
+        1,
+        "Records, exports and detections have other class ids than the data set.",
+        "Nothing needs to be done; --label_map chooses ids of your own",
+    ),
     **_mill("unit_differs", _NOTE, 3, "Where the guess is wrong, every box of the image is.", _INSPECT),
     **_mill(
         "crowd_not_trained",
@@ -134,7 +141,9 @@ MILL_KINDS: dict[str, Kind] = {
     ),
     **_mill("encoding_guessed", _NOTE, 1, "A class name with accents may have been read wrongly.", _FIX),
     **_mill("object_unreadable", _WARNING, 6, "Unlabelled, it is taught to be background.", "Mend these files", 0.5),
-    **_mill("no_object_readable", _WARNING, 7, _LOST, "Mend the objects named under object_unreadable", 0.5),
+    **_mill(
+        "no_object_readable", _WARNING, 7, _LOST, "Correct the objects that the finding object_unreadable names", 0.5
+    ),
     **_mill(
         "mask_left_out",
         _NOTE,

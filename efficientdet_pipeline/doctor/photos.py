@@ -29,7 +29,7 @@ def _copies(facts: Facts) -> list[Finding | None]:
     total = len(facts.photos)
 
     def named(pairs: list[tuple[int, int]]) -> list[str]:
-        return [f"{facts.file(copy)} (= {facts.file(first)})" for first, copy in pairs[:10]]
+        return [f"{facts.file(copy)} (= {facts.file(first)})" for first, copy in pairs]
 
     return [
         found("photo_twice", count=len(twice), of=total, files=named(twice)),
@@ -38,7 +38,7 @@ def _copies(facts: Facts) -> list[Finding | None]:
             "photo_alike",
             count=len(look),
             of=total,
-            files=[f"{facts.file(copy)} (like {facts.file(first)})" for first, copy in look[:10]],
+            files=[f"{facts.file(copy)} (like {facts.file(first)})" for first, copy in look],
         ),
     ]
 
@@ -77,7 +77,7 @@ def _sizes(facts: Facts, plan: Plan) -> list[Finding | None]:
     def reported(code: str, measure: np.ndarray, limit: float, **said: str) -> Finding | None:
         struck = np.flatnonzero(measure > limit)
         struck = struck[np.argsort(-measure[struck], kind="stable")]
-        files = [f"{facts.file(photo)} ({sizes[photo, 1]:.0f}x{sizes[photo, 0]:.0f})" for photo in struck[:10]]
+        files = [f"{facts.file(photo)} ({sizes[photo, 1]:.0f}x{sizes[photo, 0]:.0f})" for photo in struck]
         return found(code, count=len(struck), of=len(sizes), files=files, **said)
 
     return [

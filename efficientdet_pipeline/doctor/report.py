@@ -2,27 +2,64 @@
 
 import dataclasses
 import json
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from efficientdet_pipeline.doctor.facts import Facts, Plan
-from efficientdet_pipeline.doctor.findings import MAX_FILES, Finding, Severity, verdict
+from efficientdet_pipeline.doctor.findings import Finding, Severity, verdict
 from efficientdet_pipeline.doctor.mending import Mended
 
 VERSION = 1
 _WIDTH = 100
-_LONGEST = 110
-_FILES_OF_A_NOTE = 3
+_NAMED = 3
+"""Files that the page names of each finding."""
 _VERDICTS = {Severity.NOTE: "clean", Severity.WARNING: "warnings", Severity.ERROR: "errors"}
 
 
-def page(facts: Facts, plan: Plan, findings: Sequence[Finding], *, title: str) -> str:
-    """Returns one page: what was looked at, the findings by rank, and how many there are of each severity."""
+def page(facts: Facts, plan: Plan, findings: Sequence[Finding], *, title: str, full: str = "") -> str:
+    """Returns one page: what was looked at, a table of the findings by rank, each in a paragraph, and their number.
+
+    Args:
+      full: path of the file that names everything, mentioned where the page does not.
+    """
     lines = [f"{title}: {_inventory(facts)}", f"Seen as a network of {_canvas(plan)} sees it.", ""]
+    if len(findings) > 1:
+        lines += [*_table(findings), ""]
     for number, each in enumerate(findings, start=1):
         lines += [*_paragraph(number, each), ""]
+    if full and is_cut(findings):
+        lines += [f"Every file by name: {full}", ""]
     return "\n".join([*lines, _summary(findings)])
+
+
+def is_cut(findings: Sequence[Finding]) -> bool:
+    """Returns whether the page leaves files out that a finding names."""
+    return any(len(each.files) > _NAMED for each in findings)
+
+
+def _table(findings: Sequence[Finding]) -> list[str]:
+    """Returns a line for each finding: severity, code, how many, and the flag that helps."""
+    rows = [("", "severity", "finding", "count", "flag")]
+    for number, each in enumerate(findings, start=1):
+        flag = re.search(r"--\w+", each.mend)
+        rows.append(
+            (
+                f"{number}.",
+                each.severity.name.lower(),
+                each.code,
+                f"{each.count:,}{_share(each)}",
+                flag[0] if flag else "-",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place == 0 else cell.ljust(width) for place, (cell, width) in enumerate(cells)
+        ).rstrip()
+        for cells in (list(zip(row, widths, strict=True)) for row in rows)
+    ]
 
 
 def line(each: Finding) -> str:
@@ -90,8 +127,14 @@ def _canvas(plan: Plan) -> str:
 
 
 def _head(each: Finding) -> str:
-    share = f" ({_percent(each.count / each.of)})" if each.of and each.count <= each.of else ""
-    return f"{each.count:,} × {each.title}{share}"
+    return f"{each.count:,} × {each.title}{_share(each)}"
+
+
+def _share(each: Finding) -> str:
+    """Returns how many there are of how many, where that says something."""
+    if not each.unit or each.count > each.of:
+        return ""
+    return f" ({_percent(each.count / each.of)} of {each.of:,} {each.unit})"
 
 
 def _percent(share: float) -> str:
@@ -99,7 +142,10 @@ def _percent(share: float) -> str:
 
 
 def _paragraph(number: int, each: Finding) -> list[str]:
-    lines = [f"{number:>2}. {each.severity.name.lower()}: {_head(each)}"]
+    head = f"{number:>2}. {each.severity.name.lower()}: {_head(each)} [{each.code}]"
+    lines = textwrap.wrap(head, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    # Not stripped: numbers of one digit stand under those of two.
+    lines[0] = head[: len(head) - len(head.lstrip())] + lines[0].lstrip()
     for word, text in (("", each.detail), ("why: ", each.why), ("mend: ", each.mend)):
         if text:
             lines += _indented(f"{word}{_ended(text)}")
@@ -107,20 +153,12 @@ def _paragraph(number: int, each: Finding) -> list[str]:
 
 
 def _named(each: Finding) -> list[str]:
-    """Returns the files, without the folder that all of them lie in; of a note, a few will do."""
-    if not each.files:
-        return []
-    folders = {"".join(file.partition(" (")[0].rpartition("/")[:2]) for file in each.files}
-    folder = folders.pop() if len(folders) == 1 else ""
-    shown = each.files[: _FILES_OF_A_NOTE if each.severity == Severity.NOTE else len(each.files)]
-    text = ", ".join(_shortened(file.replace(folder, "") if folder else file) for file in shown)
-    is_cut = len(shown) < len(each.files) or len(each.files) == MAX_FILES < each.count
-    more = " and more" if is_cut else ""
-    return _indented(f"{f'in {folder}: ' if folder else ''}{text}{more}")
-
-
-def _shortened(file: str) -> str:
-    return file if len(file) <= _LONGEST else f"{file[: _LONGEST - 2]}…)"
+    """Returns the first files, whole, so that they can be copied, and how many more there are."""
+    more = len(each.files) - _NAMED
+    return [
+        *(f"    {file}" for file in each.files[:_NAMED]),
+        *([f"    and {more:,} more files"] if more > 0 else []),
+    ]
 
 
 def _ended(text: str) -> str:

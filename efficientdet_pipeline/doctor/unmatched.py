@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from efficientdet_pipeline.doctor import anchors
-from efficientdet_pipeline.doctor.boxes import named_boxes, size_text
+from efficientdet_pipeline.doctor.boxes import LARGEST_CANVAS, named_boxes, size_text
 from efficientdet_pipeline.doctor.catalogue import found
 from efficientdet_pipeline.doctor.facts import Facts, Plan
 from efficientdet_pipeline.doctor.findings import Finding
@@ -18,7 +18,6 @@ _FEW_BOXES = 10
 _GOOD_ENOUGH = 0.9
 _WORTH = 0.005
 """By how much recall must rise for a remedy to be named."""
-_LARGEST = 2048
 
 
 class Remedy(NamedTuple):
@@ -78,7 +77,7 @@ def _remedies(grid: anchors.AnchorGrid, boxes: np.ndarray, weights: np.ndarray, 
     fit = anchors.fitted(grid, boxes, weights)
     remedies = [Remedy(_flags(fit, grid), anchors.recall(fit, boxes))]
     height, width = (2 * side for side in grid.image_size)
-    if max(height, width) <= _LARGEST:
+    if max(height, width) <= LARGEST_CANVAS:
         larger = replace(grid, image_size=(height, width))
         remedies.append(Remedy(_flags(larger, grid), anchors.recall(larger, 2 * boxes)))
         if max(remedy.recall for remedy in remedies) < _GOOD_ENOUGH:

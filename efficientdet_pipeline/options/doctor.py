@@ -26,6 +26,8 @@ class DoctorOptions(PhotoOptions, NetworkOptions):
     fix: str = option("", path="path", from_environment=False)
     """Folder for a mended copy of the photos, as Pascal VOC; the original is never touched. Never taken from the
     environment."""
+    report: str = option("doctor.json", path="path")
+    """JSON file for the findings with every file by name, written where the page cannot name all; empty: none."""
     json: bool = option(False)
     """Print the findings as JSON. Either way the exit code tells: 0 clean, 3 warnings, 65 errors."""
 

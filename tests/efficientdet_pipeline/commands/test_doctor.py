@@ -81,8 +81,25 @@ def test_clean_data_ends_with_0(voc: Callable[..., Path], capsys: pytest.Capture
 def test_warnings_end_with_3(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor(f"--data_dir={voc(faulty=True)}", "--detect_photos=3") == 3
     told = capsys.readouterr()
-    assert " 1. warning: 3 × a box drawn twice (2.4%)" in told.out
+    assert " 1. warning: 3 × a box drawn twice (2.4% of 123 boxes) [box_twice]" in told.out
     assert told.err == "warning: No effect where photos are looked at: --detect_photos.\n"
+
+
+def test_files_that_the_page_leaves_out_are_in_the_report(
+    voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = voc()
+    for number in range(5):
+        (folder / f"{number}.jpg").write_bytes(b"no image")
+    assert doctor(f"--url_dataset={folder}", "--report=found/all.json") == 3
+    assert "Every file by name: found/all.json" in capsys.readouterr().out
+    by_code = {each["code"]: each for each in json.loads(Path("found/all.json").read_text())["findings"]}
+    assert len(by_code["image_undecodable"]["files"]) == 5
+    assert not Path("doctor.json").exists()
+    assert doctor(f"--url_dataset={folder}") == 3
+    assert json.loads(Path("doctor.json").read_text())["findings"]
+    assert doctor(f"--url_dataset={folder}", "--report=found/all.json/x.json") == 3
+    assert "could not be written to found/all.json/x.json" in capsys.readouterr().err
 
 
 def test_errors_end_with_65(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +192,7 @@ def test_shards_with_ids_from_0(tmp_path: Path, capsys: pytest.CaptureFixture[st
     shard = write_shard(tmp_path / "train.tfrecord", 0, 1)
     assert doctor(f"--train_file_pattern={shard}", "--train_set=x") == 65
     told = capsys.readouterr()
-    assert "1. error: 1 × a box whose class id is below 1 (50%)" in told.out
+    assert "1. error: 1 × a box whose class id is below 1 (50% of 2 boxes) [label_zero]" in told.out
     assert "The ids start at 0: every one is one too low." in told.out
     assert "No effect where shards are looked at: --train_set." in told.err
 

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 from efficientdet_pipeline.doctor import boxes, unmatched
 from efficientdet_pipeline.doctor.findings import Severity
@@ -80,3 +81,28 @@ def test_boxes_that_no_anchor_reaches(photo: Callable, facts: Callable, plan: Ca
     assert all("'" in flags for flags in remedies if "[" in flags)
     assert "--image_size=512" in remedies
     assert all(flags in found.mend for flags in remedies)
+
+
+@pytest.mark.parametrize(("num_tiny", "severity"), [(1, Severity.NOTE), (2, Severity.WARNING)])
+def test_tiny_boxes_that_are_few_are_a_note(
+    num_tiny: int, severity: Severity, photo: Callable, facts: Callable, plan: Callable
+) -> None:
+    things = [("cat", 0, 0, 5, 5)] * num_tiny + [("cat", 100, 100, 160, 160)] * (100 - num_tiny)
+    found = by_code(boxes.check(facts([photo("a", things)]), plan()))["box_tiny"]
+    assert (found.count, found.severity) == (num_tiny, severity)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "advice"),
+    [
+        (5, 256, "--image_size=512 makes"),
+        (2, 256, "Cut the images into tiles: only a canvas of 1024 px, too large for this network"),
+        (5, 1024, "Cut the images into tiles: only a canvas of 1664 px, too large for this network"),
+    ],
+)
+def test_tiny_boxes_get_no_canvas_that_no_network_takes(
+    side: int, size: int, advice: str, photo: Callable, facts: Callable, plan: Callable, grid: Callable
+) -> None:
+    seen = photo("a", [("cat", 0, 0, side, side)], size=(size, size))
+    found = by_code(boxes.check(facts([seen]), plan(grid=grid(size))))["box_tiny"]
+    assert found.mend.startswith(advice)
