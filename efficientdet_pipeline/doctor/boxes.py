@@ -127,7 +127,7 @@ def _crowded(facts: Facts, plan: Plan) -> list[Finding | None]:
                 code,
                 count=len(crowded),
                 of=len(counts),
-                files=[f"{facts.file(photo)} ({counts[photo]} boxes)" for photo in crowded],
+                files=[f"{facts.file(photo)} ({counts[photo]} boxes)" for photo in crowded.tolist()],
                 detail=f"Up to {most} boxes, where {limit} are kept.",
                 most=most,
                 limit=limit,

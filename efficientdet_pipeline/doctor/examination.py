@@ -1,6 +1,7 @@
 """All that the doctor looks at, in one list."""
 
 from collections import defaultdict
+from typing import Any
 
 from efficientdet_pipeline.doctor import boxes, classes, photos, splits, unmatched
 from efficientdet_pipeline.doctor.catalogue import found, unit_of
@@ -34,7 +35,7 @@ def _of_problem(code: str, problems: list[Problem], facts: Facts) -> Finding | N
     elif unit == "classes" or code == "class_spelling":
         total = len(facts.boxes.names)
     files = [f"{problem.file} ({problem.message})" if problem.message else problem.file for problem in problems]
-    values = {}
+    values: dict[str, Any] = {}
     if code == "class_spelling":
         values["aliases"] = ",".join(_alias(problem) for problem in problems)
     return found(code, count=len(problems), of=total, files=files, **values)

@@ -1,6 +1,7 @@
 """What is wrong with photos: there twice, too small, too large, too long."""
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 
@@ -74,10 +75,10 @@ def _sizes(facts: Facts, plan: Plan) -> list[Finding | None]:
     scales = facts.boxes.scales(plan.canvas)
     long = sizes.max(axis=1) / np.maximum(sizes.min(axis=1), 1)
 
-    def reported(code: str, measure: np.ndarray, limit: float, **said: str) -> Finding | None:
+    def reported(code: str, measure: np.ndarray, limit: float, **said: Any) -> Finding | None:
         struck = np.flatnonzero(measure > limit)
         struck = struck[np.argsort(-measure[struck], kind="stable")]
-        files = [f"{facts.file(photo)} ({sizes[photo, 1]:.0f}x{sizes[photo, 0]:.0f})" for photo in struck]
+        files = [f"{facts.file(photo)} ({sizes[photo, 1]:.0f}x{sizes[photo, 0]:.0f})" for photo in struck.tolist()]
         return found(code, count=len(struck), of=len(sizes), files=files, **said)
 
     return [

@@ -52,8 +52,8 @@ def test_machines_get_stable_keys(photo: Callable, facts: Callable, plan: Callab
 def test_a_line_says_what_and_what_now() -> None:
     one = found("crowded", count=2, of=40, detail="Up to 12 boxes, where 10 are kept.")
     assert report.line(one) == (
-        "2 × a photo with more boxes than max_instances_per_image (5.0% of 40 images). Up to 12 boxes, where 10 are kept. "
-        "Leave --max_instances_per_image out: the most that a photo has is then taken."
+        "2 × a photo with more boxes than max_instances_per_image (5.0% of 40 images). Up to 12 boxes, where 10 are "
+        "kept. Leave --max_instances_per_image out: the most that a photo has is then taken."
     )
 
 
