@@ -17,7 +17,7 @@ from efficientdet_pipeline.doctor.findings import Finding, Severity, ranked, ver
 from efficientdet_pipeline.errors import ExitCode, OptionsError
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.options.reader import Sources
-from tfrmod import atomic, manifest
+from tfrmod import manifest
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.workers import Workers, default_workers
 
@@ -46,25 +46,13 @@ def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
     if options.json:
         print(report.as_json(facts, plan, findings, title=title, mended=mended), flush=True)
     else:
-        full = _write_full(options, findings, report.as_json(facts, plan, findings, title=title, mended=mended))
+        content = report.as_json(facts, plan, findings, title=title, mended=mended)
+        full = report.write_where_cut(options.report, findings, content)
         say(report.page(facts, plan, findings, title=title, full=full))
         if mended is not None:
             logging.info("\n%s %s", report.mended_in_words(mended), _whereabouts(Path(options.fix)))
             suggest(*_next_look(options))
     return EXIT_CODES[verdict(findings)]
-
-
-def _write_full(options: Any, findings: list[Finding], content: str) -> str:
-    """Writes what the page leaves out and returns where, or nothing where there is no need."""
-    if not (options.report and report.is_cut(findings)):
-        return ""
-    path = Path(options.report)
-    try:
-        atomic.write_file(path, f"{content}\n")
-    except OSError as error:
-        logging.warning("The list of all files could not be written to %s (%s); try another --report.", path, error)
-        return ""
-    return str(path)
 
 
 def _whereabouts(copy: Path) -> str:

@@ -5,11 +5,15 @@ import json
 import re
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from absl import logging
 
 from efficientdet_pipeline.doctor.facts import Facts, Plan
 from efficientdet_pipeline.doctor.findings import Finding, Severity, verdict
 from efficientdet_pipeline.doctor.mending import Mended
+from tfrmod import atomic
 
 VERSION = 1
 _WIDTH = 100
@@ -37,6 +41,18 @@ def page(facts: Facts, plan: Plan, findings: Sequence[Finding], *, title: str, f
 def is_cut(findings: Sequence[Finding]) -> bool:
     """Returns whether the page leaves files out that a finding names."""
     return any(len(each.files) > _NAMED for each in findings)
+
+
+def write_where_cut(path: str, findings: Sequence[Finding], content: str) -> str:
+    """Writes `as_json`'s text where the page leaves files out, and returns the path; empty where nothing was written."""
+    if not (path and is_cut(findings)):
+        return ""
+    try:
+        atomic.write_file(Path(path), f"{content}\n")
+    except OSError as error:
+        logging.warning("The list of all files could not be written to %s (%s); try another --report.", path, error)
+        return ""
+    return path
 
 
 def _table(findings: Sequence[Finding]) -> list[str]:
