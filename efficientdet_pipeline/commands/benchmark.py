@@ -11,15 +11,22 @@ from efficientdet_pipeline.commands.shards import find_shards, shards_identity
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs.folder import RunFolder
+from efficientdet_pipeline.runs.output_files import check_output_json
 from tfrmod import atomic
 
 WHAT = {"loader": "loader_speed", "train": "benchmark_train"}
 """Subject → page beside this one with `measure(options, shards, network, folder) -> figures`, which prints them."""
 
 
+FIELDS = {"loader": {"speeds", "cpu_ms"}, "train": {"sweep", "conclusion"}}
+"""Subject → fields that its figures have in JSON."""
+
+
 def run(options: Any, read: Sources, hparams: Any) -> None:
     """Measures what the options ask for, prints it, and writes it where they say."""
     del read
+    if options.output:
+        check_output_json(Path(options.output), FIELDS[options.what], option="output")
     name = model_name(options)
     overrides = network_overrides(options, hparams)
     height, width = describe(name, overrides, {}).config.image_size

@@ -22,6 +22,7 @@ from efficientdet_pipeline.data.batches import TrainingStream, training_batches
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.machine_memory import free_memory, is_out_of_memory
 from efficientdet_pipeline.options.sweep import batch_sizes
+from efficientdet_pipeline.runs.output_files import check_output_json
 from efficientdet_pipeline.training import devices, memory
 from efficientdet_pipeline.training.building import build_training_model
 from tfrmod import atomic
@@ -42,6 +43,14 @@ def measure(options: Any, shards: Shards, network: Network, folder: Path) -> dic
             f"{path.with_suffix('.json')}.",
             option="output",
         )
+    picture = path.with_suffix(".png")
+    check_output_json(path, {"sweep", "conclusion"}, option="output" if options.output else "workspace")
+    if picture.exists() and not path.exists():
+        raise OptionsError(
+            f"output must name a JSON file whose picture, of the same name as .png, is not there yet. Received {path}, "
+            f"beside {picture.name}, which no earlier call wrote; try another --output.",
+            option="output",
+        )
     config = network.config
     weights = class_weights(options.class_weights, shards, config.num_classes)
     with training_stream(options, shards, config.image_size, folder / "cache") as stream:
@@ -57,8 +66,8 @@ def measure(options: Any, shards: Shards, network: Network, folder: Path) -> dic
             print(line)
     if not options.output:
         atomic.write_file(path, json.dumps(figures, indent=2) + "\n")
-    report.draw(path.with_suffix(".png"), sweep, title=title, conclusion=" ".join(conclusion[:2]))
-    logging.info("Written: %s and %s.", path, path.with_suffix(".png").name)
+    report.draw(picture, sweep, title=title, conclusion=" ".join(conclusion[:2]))
+    logging.info("Written: %s and %s.", path, picture.name)
     return figures
 
 

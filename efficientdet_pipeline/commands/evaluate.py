@@ -14,6 +14,7 @@ from efficientdet_pipeline.evaluation import format_table, write_metrics
 from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import RunFolder
+from efficientdet_pipeline.runs.output_files import check_output_json
 from tfrmod import manifest
 
 
@@ -22,6 +23,11 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     trained = trained_weights(options)
     network = read_network(trained.description, options, hparams)
     files = _files(options, trained)
+    name = f"metrics_{options.eval_name or 'eval'}.json"
+    weights = trained.path
+    beside = weights if weights.is_dir() else weights.parent
+    place = (trained.run.path if trained.run is not None and trained.names_run else beside) / name
+    check_output_json(place, {"epoch", "AP"}, option="eval_name")
     detector = efficientdet.build_model(network.config)
     load_trained(detector, trained.path)
     scorer = Scorer(
@@ -35,10 +41,6 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     )
     metrics = scorer()
     logging.info("%s\n%s", network.config.name, format_table(metrics))
-    name = f"metrics_{options.eval_name or 'eval'}.json"
-    weights = trained.path
-    beside = weights if weights.is_dir() else weights.parent
-    place = (trained.run.path if trained.run is not None and trained.names_run else beside) / name
     try:
         write_metrics(place, {**metrics, "checkpoint": str(weights)}, _epoch(weights))
     except OSError as error:

@@ -17,13 +17,15 @@ from efficientdet_pipeline.inference.detected import (
     image_record,
     nothing_above,
     per_image,
+    read_detections_json,
     write_coco_results,
     write_detections_json,
 )
 from efficientdet_pipeline.inference.draw import draw_detections
-from efficientdet_pipeline.inference.images import find_images, output_paths, read_image, write_image
+from efficientdet_pipeline.inference.images import drawn_names, find_images, output_paths, read_image, write_image
 from efficientdet_pipeline.inference.runners import Runner, load_runner
 from efficientdet_pipeline.options.reader import Sources
+from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
 from tfrmod.replacement import finish_replacement
 
 DETECTIONS = "detections.json"
@@ -35,8 +37,10 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     images = find_images(options.input_image)
     folder = Path(options.output_image_dir).expanduser()
     paths = output_paths(images, folder)
+    names = [DETECTIONS, COCO_RESULTS, *(path.name for path in paths)]
+    earlier = check_output_files(folder, names, option="output_image_dir", known=_drawn_before(folder))
     runner, label_map = _runner(options, hparams)
-    folder.mkdir(parents=True, exist_ok=True)
+    note_output_files(folder, names, earlier)
     classes = _class_ids(options.classes, label_map)
     found, faults, num_empty = [], [], 0
     for image, path in zip(tqdm(images, unit="photo", leave=False, disable=not is_terminal()), paths, strict=True):
@@ -49,7 +53,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             logging.warning("%s", error)
             faults.append(image)
             continue
-        detected = per_image(runner.detect(photo[None]))[0]
+        detected = per_image(runner.detect(photo[None]))[0].within(*photo.shape[:2])
         if classes:
             detected = detected.of_classes(classes)
         found.append(image_record(image, photo.shape[:2], detected, label_map))
@@ -63,6 +67,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         num_empty += not len(above.scores)
     write_detections_json(folder / DETECTIONS, found)
     write_coco_results(folder / COCO_RESULTS, found)
+    note_output_files(folder, (), {*names, *earlier})
     if num_empty:
         logging.info("A lower --min_score_thresh draws more: nothing was drawn on %d images.", num_empty)
     logging.info(
@@ -89,6 +94,14 @@ def _runner(options: Any, hparams: Any) -> tuple[Runner, dict[int, str]]:
     network = read_network(trained.description, options, hparams)
     logging.info("Detecting with %s", trained.path)
     return load_runner(trained.path, network.config, is_trusted=options.trust_model), network.label_map
+
+
+def _drawn_before(folder: Path) -> set[str]:
+    """Returns the files that detections.json tells of; earlier versions noted nothing else."""
+    records = read_detections_json(folder / DETECTIONS)
+    if not records:
+        return set()
+    return {DETECTIONS, *drawn_names(Path(record["image"]) for record in records)}
 
 
 def _best(detected: ImageDetections, count: int) -> ImageDetections:

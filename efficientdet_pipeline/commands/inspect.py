@@ -14,7 +14,7 @@ from efficientdet_pipeline.commands.shards import named_classes
 from efficientdet_pipeline.commands.variation import variation
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.inference.draw import class_color, load_font
-from efficientdet_pipeline.inspection.album import PAGE, Album
+from efficientdet_pipeline.inspection.album import PAGE, Album, album_files, files_of_album
 from efficientdet_pipeline.inspection.counts import Contents, count_splits, split_names
 from efficientdet_pipeline.inspection.drawing import Brush
 from efficientdet_pipeline.options.declare import declarations
@@ -24,6 +24,7 @@ from efficientdet_pipeline.options.reader import Sources
 from efficientdet_pipeline.options.train import TrainOptions
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import find_run
+from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
 from tfrmod import manifest
 
 FAULTS_SAID, CLASSES_SAID = 3, 8
@@ -37,7 +38,9 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         return
     files, shown, used, names = _files(options)
     of_run = read_hparams(used.get("hparams") or "", "the run's args.yaml", InspectOptions, declarations(TrainOptions))
-    folder = _output_folder(options.save_samples_dir)
+    folder, names_written = Path(options.save_samples_dir), album_files(options.samples)
+    earlier = check_output_files(folder, names_written, option="save_samples_dir", known=files_of_album(folder))
+    note_output_files(folder, names_written, earlier)  # Now: an hour of reading must not be in vain.
     with progress_bar("reading", "shard") as show:
         contents = count_splits(files, {**names, **named_classes(hparams.label_map or of_run.label_map)}, show)
     network = _network(options, {**used, "hparams": of_run.network}, hparams, contents)
@@ -54,6 +57,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         brush=Brush(class_color, load_font, contents.label_map),
         source=options.file_pattern or str(next(iter(files.values()))[0].parent),
         is_varied=vary is not None,
+        earlier=frozenset(earlier),
     )
     drawn = album.write(
         samples(
@@ -65,6 +69,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             skip_crowd=vary is not None and used.get("skip_crowd_during_training", True),
         )
     )
+    note_output_files(folder, (), {*names_written, *earlier})
     _tell(contents, folder, drawn)
 
 
@@ -90,20 +95,6 @@ def _files(options: Any) -> tuple[dict[str, list[Path]], set[str], dict[str, Any
             option="file_pattern",
         )
     return {name: paths for name, paths in files.items() if paths}, {wanted}, used, names
-
-
-def _output_folder(name: str) -> Path:
-    """Returns the folder that pictures go to, made before an hour of reading may be in vain."""
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise OptionsError(
-            f"save_samples_dir must be a folder, or a name that is free. Received {name!r}, where a file is; "
-            "try --save_samples_dir=tfrecord_samples.",
-            option="save_samples_dir",
-        ) from None
-    return folder
 
 
 def _network(options: Any, used: dict[str, Any], hparams: Any, contents: Contents) -> Network:

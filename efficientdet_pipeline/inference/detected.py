@@ -12,6 +12,10 @@ from efficientdet.types import Detections
 from tfrmod import atomic
 
 
+BOX_DECIMALS = 3
+"""Of the sides of a box in files, in pixels."""
+
+
 class ImageDetections(NamedTuple):
     """The detections of one image, best first, without padding."""
 
@@ -26,6 +30,17 @@ class ImageDetections(NamedTuple):
         """Returns those of at least this score."""
         keep = self.scores >= min_score
         return ImageDetections(self.boxes[keep], self.scores[keep], self.class_ids[keep])
+
+    def within(self, height: int, width: int) -> "ImageDetections":
+        """Returns them cut at the edges of the image, without those that have no area there.
+
+        Objects found in the canvas's padding are such. They change no metric, for
+        they overlap nothing, and confuse who crops or measures the boxes.
+        """
+        boxes = np.clip(self.boxes, 0.0, [height, width, height, width])
+        corners = np.round(boxes, BOX_DECIMALS)
+        keep = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+        return ImageDetections(boxes[keep], self.scores[keep], self.class_ids[keep])
 
     def of_classes(self, class_ids: Collection[int]) -> "ImageDetections":
         """Returns those of these classes."""
@@ -66,7 +81,8 @@ def image_record(
                 "class_name": class_name(int(class_id), label_map),
                 "score": round(float(score), 6),
                 "box": {
-                    side: round(float(value), 3) for side, value in zip(("y0", "x0", "y1", "x1"), box, strict=True)
+                    side: round(float(value), BOX_DECIMALS)
+                    for side, value in zip(("y0", "x0", "y1", "x1"), box, strict=True)
                 },
             }
             for box, score, class_id in zip(*found, strict=True)
@@ -128,6 +144,20 @@ def _xywh(box: Mapping[str, float]) -> list[float]:
 def write_coco_results(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Writes the `coco_results` of `image_record`s, whole or not at all."""
     atomic.write_file(Path(path), json.dumps(coco_results(records), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_detections_json(path: str | Path) -> list[dict[str, Any]]:
+    """Returns the records of a file of detections; none where there is no such file."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return []
+    fields = {"image": str, "width": int, "height": int, "detections": list}
+    is_ours = isinstance(content, list) and all(
+        isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in fields.items())
+        for record in content
+    )
+    return content if is_ours else []
 
 
 def write_detections_json(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:

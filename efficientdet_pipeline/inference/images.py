@@ -3,7 +3,7 @@
 import difflib
 import glob
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,8 +112,13 @@ def output_paths(images: Sequence[Path], output_dir: str | Path) -> list[Path]:
                 f"Received {output_dir}, and {image} lies there; try {output_dir / 'detections'}.",
                 option="output_image_dir",
             )
+    return [output_dir / name for name in drawn_names(images)]
+
+
+def drawn_names(images: Iterable[Path]) -> list[str]:
+    """Returns what the drawn copy of each image is called."""
     taken: set[str] = set()
-    return [output_dir / _free_name(image, taken) for image in images]
+    return [_free_name(image, taken) for image in images]
 
 
 def _free_name(image: Path, taken: set[str]) -> str:

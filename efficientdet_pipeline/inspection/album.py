@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,8 @@ class Album:
     """The shards, in words."""
     is_varied: bool
     """Whether the samples are augmented, as training sees them."""
+    earlier: frozenset[str] = frozenset()
+    """Files that an earlier call wrote, which go where this one does not write them anew."""
 
     def write(self, pairs: Iterable[tuple[Scene, Scene]]) -> int:
         """Writes the album and returns the number of samples in it.
@@ -131,16 +134,36 @@ class Album:
 
     def _clear_leftovers(self, count: int) -> None:
         """Removes what an earlier, longer look left, so that nobody takes it for this one's."""
-        for name in TITLES:
-            (self.folder / name).unlink(missing_ok=True)
-        for number in itertools.count(count):
-            try:
-                (self.folder / f"sample{number}.jpg").unlink()
-            except FileNotFoundError:
-                return
+        for name in self.earlier - {f"sample{number}.jpg" for number in range(count)}:
+            if is_album_file(name):
+                (self.folder / name).unlink(missing_ok=True)
 
     def _save(self, name: str, content: bytes | str) -> None:
         atomic.write_file(self.folder / name, content)
+
+
+def album_files(num_samples: int) -> set[str]:
+    """Returns the names of all files that an album may have."""
+    return {PAGE, COUNTS, *TITLES, *(f"sample{number}.jpg" for number in range(num_samples))}
+
+
+def is_album_file(name: str) -> bool:
+    """Returns whether an album may have a file of this name."""
+    return name in album_files(0) or re.fullmatch(r"sample\d+\.jpg", name) is not None
+
+
+def files_of_album(folder: Path) -> set[str]:
+    """Returns the files of the album in a folder by its counts.json; earlier versions noted nothing else."""
+    try:
+        content = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return set()
+    is_album = isinstance(content, dict) and {"classes", "canvas", "splits"} <= content.keys()
+    if not is_album:
+        return set()
+    names = {path.name for path in folder.iterdir()}
+    count = next(number for number in itertools.count() if f"sample{number}.jpg" not in names)
+    return names & album_files(count)
 
 
 def _aspects(config: "DetectorConfig") -> list[float]:

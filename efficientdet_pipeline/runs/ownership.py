@@ -26,12 +26,13 @@ _SHARD_FILES = rf"(?:(?:{'|'.join(SPLITS)})(?:-\d{{5}}-of-\d{{5}}\.tfrecord|\.tx
 _EXPORT_FILES = r"(?:saved_model/.*|[^/]*_frozen\.pb|label_map\.yaml|hparams_config\.yaml)"
 _SYSTEM_FILES = {".ds_store", "thumbs.db", "desktop.ini"}
 _NAMES = (
-    r"args\.yaml|metadata\.json|log\.txt|results\.(?:csv|png)|incidents\.jsonl|bad_steps\.json|doctor\.png",
+    r"args\.yaml|metadata\.json|log\.txt|results\.(?:csv|png)|incidents\.jsonl|bad_steps\.json",
     rf"metrics(?:_[^/]*)?\.json|\.lock|{re.escape(MARKER)}|\.(?:tfrecords|export)\.lock",
     rf"checkpoints/(?:last|best)(?:\.previous\d*)?(?:\.damaged\d*)?/{_CHECKPOINT_FILES}",
+    r"checkpoints/(?:last|best)(?:\.previous\d*)?/metrics_[^/]*\.json",
     rf"checkpoints/\.(?:last|best)\.(?:new|old)/{_CHECKPOINT_FILES}",
     r"tensorboard/(?:[^/]*/)*[^/]*tfevents[^/]*|tensorboard/plugins/profile/.*",
-    r"pictures/validation\.png",
+    r"pictures/(?:validation|doctor)\.png",
     rf"export/{_EXPORT_FILES}|\.export\.previous/{_EXPORT_FILES}|export/\.export[^/]*(?:/.*)?",
     rf"tfrecords/(?:{_SHARD_FILES}|hparams_config\.yaml|\.placing\.json|\.conversion/.*|beam/.*)",
     r"cache(?:-\d+)?/(?:photos-[0-9a-f]{12}\.raw|\.photos-[0-9a-f]{12}\.raw\.partial)",

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from efficientdet_pipeline.cli import main
+from efficientdet_pipeline.runs.output_files import NOTE
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
 from tfrmod.shards import scan_records, write_records
@@ -56,7 +57,8 @@ def inspect(pattern: str, *more: str) -> int:
 def test_whole_shards_give_pictures_counts_and_a_page(shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert inspect("*.tfrecord", "--samples=3") == 0
     samples = {f"sample{number}.jpg" for number in range(3)}
-    assert {path.name for path in (shards / "seen").iterdir()} == samples | PICTURES | {"counts.json", "index.html"}
+    found = {path.name for path in (shards / "seen").iterdir()}
+    assert found - {NOTE} == samples | PICTURES | {"counts.json", "index.html"}
     splits = json.loads((shards / "seen/counts.json").read_text())["splits"]
     assert {name: (split["images"], split["boxes"]) for name, split in splits.items()} == {
         "train": (3, 3),
@@ -114,6 +116,24 @@ def test_pictures_need_a_folder(place: str, shards: Path, capfd: pytest.CaptureF
     (shards / "file").touch()
     assert inspect("train*", f"--save_samples_dir={place}") == 2
     assert f"save_samples_dir must be a folder, or a name that is free. Received '{place}'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["index.html", "sample1.jpg", "raw.png", "counts.json"])
+def test_a_file_of_the_users_own_is_not_replaced(shards: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    (shards / "seen").mkdir()
+    (shards / "seen" / name).write_text("mine")
+    assert inspect("train*", "--samples=2") == 2
+    assert f"holds {name}, not written by an earlier call" in capfd.readouterr().err
+    assert {path.name: path.read_text() for path in (shards / "seen").iterdir()} == {name: "mine"}
+
+
+def test_an_earlier_look_is_replaced_also_one_that_noted_nothing(shards: Path) -> None:
+    assert inspect("train*", "--samples=3") == 0
+    assert inspect("train*", "--samples=2") == 0
+    assert not (shards / "seen/sample2.jpg").exists()
+    (shards / "seen" / NOTE).unlink()
+    assert inspect("train*", "--samples=1") == 0
+    assert not (shards / "seen/sample1.jpg").exists()
 
 
 def test_hparams_vary_the_samples_as_options_do(shards: Path) -> None:

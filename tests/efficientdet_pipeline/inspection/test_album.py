@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import efficientdet
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.inspection.album import Album
+from efficientdet_pipeline.inspection.album import Album, files_of_album
 from efficientdet_pipeline.inspection.counts import count_splits
 from efficientdet_pipeline.inspection.drawing import Brush, Scene
 
@@ -54,7 +55,7 @@ def test_the_same_look_leaves_the_same_bytes_and_nothing_of_a_longer_one(album: 
     (album.folder / "notes.txt").write_text("mine")
     (album.folder / "sample9.jpg").write_text("not the next number: not ours")
     album.write(scenes(3))
-    album.write(scenes(1))
+    replace(album, earlier=frozenset({"sample0.jpg", "sample1.jpg", "sample2.jpg", "index.html"})).write(scenes(1))
     assert files(album) == {*first, "notes.txt", "sample9.jpg"}
     assert {name: (album.folder / name).read_bytes() for name in first} == first
 
@@ -62,3 +63,12 @@ def test_the_same_look_leaves_the_same_bytes_and_nothing_of_a_longer_one(album: 
 def test_without_records_the_page_is_written_all_the_same(album: Album) -> None:
     assert album.write([]) == 0
     assert files(album) == {*CHARTS, "counts.json", "index.html"}
+
+
+def test_files_of_an_album_without_a_note_are_known_by_its_counts(album: Album) -> None:
+    (album.folder).mkdir(parents=True, exist_ok=True)
+    (album.folder / "sample0.jpg").write_text("mine")
+    assert files_of_album(album.folder) == set()
+    album.write(scenes(2))
+    (album.folder / "sample9.jpg").write_text("not the next number: not ours")
+    assert files_of_album(album.folder) == files(album) - {"sample9.jpg"}

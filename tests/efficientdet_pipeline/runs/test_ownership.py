@@ -15,13 +15,18 @@ from efficientdet_pipeline.runs.ownership import MARKER, held, is_run
 OUR_ARGS = "# Every option of this run.\nmode: traineval\nworkspace: runs\nrun_name: ''\nmodel_dir: ''\n"
 OF_A_RUN = (
     *("args.yaml", "metadata.json", "log.txt", "results.csv", "results.png", "incidents.jsonl", "bad_steps.json"),
-    *("metrics.json", "metrics_holdout.json", "doctor.png", "pictures/validation.png"),
+    *("metrics.json", "metrics_holdout.json", "pictures/doctor.png", "pictures/validation.png"),
     *(".metadata.json.partial-1234abcd", ".export.partial-99/new/label_map.yaml", ".tfrecords.lock"),
     *("checkpoints/last/model.weights.h5", "checkpoints/last.previous2/state.npz"),
     *("checkpoints/.best.new/checkpoint.json", "checkpoints/last.damaged/hparams_config.yaml"),
     *("tensorboard/train/events.out.tfevents.1.host.v2", "tensorboard/plugins/profile/2026/host.xplane.pb"),
     *("export/saved_model/variables/variables.index", "export/efficientdet-d0_frozen.pb", "export/label_map.yaml"),
-    *("export/hparams_config.yaml", "export/.DS_Store", "tfrecords/train-00000-of-00002.tfrecord"),
+    *(
+        "export/hparams_config.yaml",
+        "export/.DS_Store",
+        "checkpoints/best/metrics_eval.json",
+        "tfrecords/train-00000-of-00002.tfrecord",
+    ),
     *("tfrecords/val.txt", "tfrecords/manifest.json", "tfrecords/problems.jsonl", "tfrecords/hparams_config.yaml"),
     *("tfrecords/.conversion/entries/x", "cache/photos-0123456789ab.raw"),
     *("cache-1/.photos-0123456789ab.raw.partial", "cache/.photos-0123456789ab.raw.partial-12-0123abcd"),
