@@ -116,11 +116,11 @@ def _read_csv(folder: Path, path: str, problems: list[Problem]) -> _File:
     decoded = read_text(folder / path)
     if decoded.is_guessed:
         problems.append(Problem("encoding_guessed", path, f"read as {decoded.encoding}"))
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
     table = csv.DictReader(io.StringIO(decoded.text.lstrip("#"), newline=""))
     if not set(table.fieldnames or ()) >= _CSV_HEADER:
         raise DatasetError(f"its header lacks {', '.join(sorted(_CSV_HEADER - set(table.fieldnames or ())))}")
     regions: dict[str, list[Any]] = defaultdict(list)
+    usual_limit = csv.field_size_limit(_MAX_CELL)  # Of the whole process, for a polygon has thousands of points.
     try:
         for row in table:
             name = (row["filename"] or "").strip()
@@ -130,6 +130,8 @@ def _read_csv(folder: Path, path: str, problems: list[Problem]) -> _File:
                 images.append({"shape_attributes": shape, "region_attributes": attributes})
     except csv.Error as error:
         raise DatasetError(f"it is no CSV: {error}") from error
+    finally:
+        csv.field_size_limit(usual_limit)
     return _File(path, [_Image(name, found) for name, found in regions.items()], {})
 
 

@@ -69,6 +69,14 @@ def test_a_table_says_the_same(put, read_all, names_and_boxes, header: str) -> N
     assert [(problem.code, problem.file) for problem in problems] == [("image_unlabelled", "b.jpg")]
 
 
+def test_a_table_with_long_outlines_is_read_and_the_limit_of_other_tables_stays(put, read_all) -> None:
+    points = [10 + number / 100_000 for number in range(30_000)]
+    shape = {"name": "polygon", "all_points_x": points, "all_points_y": points}
+    limit = csv.field_size_limit()
+    _, images, problems = read_all("via", put({"a.jpg": None, "via.csv": table(("a.jpg", shape, {"class": "cat"}))}))
+    assert (len(images["a.jpg"].objects), problems, csv.field_size_limit()) == (1, [], limit)
+
+
 def test_a_table_beside_the_json_is_the_same_export(put, read_all) -> None:
     folder = put({"a.jpg": None, "via.json": via(region()), "via.csv": table(("a.jpg", RECT, {"class": "dog"}))})
     _, images, _ = read_all("via", folder)
