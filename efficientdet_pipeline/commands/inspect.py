@@ -18,9 +18,9 @@ from efficientdet_pipeline.inspection.album import PAGE, Album, album_files, fil
 from efficientdet_pipeline.inspection.counts import Contents, count_splits, split_names
 from efficientdet_pipeline.inspection.drawing import Brush
 from efficientdet_pipeline.options.declare import declarations
-from efficientdet_pipeline.options.hparams import network_overrides, read_hparams
+from efficientdet_pipeline.options.hparams import merge_hparams, network_overrides
 from efficientdet_pipeline.options.inspect import InspectOptions
-from efficientdet_pipeline.options.reader import Sources
+from efficientdet_pipeline.options.reader import Given, Sources
 from efficientdet_pipeline.options.train import TrainOptions
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import find_run
@@ -37,7 +37,8 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         logging.info("%s", model_cost(efficientdet.build_model(network.config)).table())
         return
     files, shown, used, names = _files(options)
-    of_run = read_hparams(used.get("hparams") or "", "the run's args.yaml", InspectOptions, declarations(TrainOptions))
+    hparams_of_run = [Given(used.get("hparams") or "", "the run's args.yaml")]
+    of_run, _ = merge_hparams(hparams_of_run, InspectOptions, declarations(TrainOptions))
     folder, names_written = Path(options.save_samples_dir), album_files(options.samples)
     earlier = check_output_files(folder, names_written, option="save_samples_dir", known=files_of_album(folder))
     note_output_files(folder, names_written, earlier)  # Now: an hour of reading must not be in vain.
@@ -98,11 +99,15 @@ def _files(options: Any) -> tuple[dict[str, list[Path]], set[str], dict[str, Any
 
 
 def _network(options: Any, used: dict[str, Any], hparams: Any, contents: Contents) -> Network:
-    classes = max([1, *contents.label_map])
     size = {"image_size": used["image_size"]} if used.get("image_size") else {}
     return describe(
         options.model_name or used.get("model_name") or model_name(options),
-        {"num_classes": classes, **used["hparams"], **size, **network_overrides(options, hparams)},
+        {
+            "num_classes": max([1, *contents.label_map]),
+            **used["hparams"],
+            **size,
+            **network_overrides(options, hparams),
+        },
         contents.label_map,
     )
 

@@ -18,7 +18,8 @@ def write_args(path: Path, options: Any, source_of: Mapping[str, str]) -> None:
     for name, given in dataclasses.asdict(options).items():
         value = redact_urls(redact_url(given)) if isinstance(given, str) else given
         text = yaml.safe_dump({name: value}, default_flow_style=False, allow_unicode=True, width=10**6).strip()
-        lines.append(f"{text}  # {redact_urls(source_of[name])}" if name in source_of else text)
+        remark = " ".join(redact_urls(source_of.get(name, "")).split())
+        lines.append(f"{text}  # {remark}" if remark else text)
     atomic.write_file(path, "\n".join(lines) + "\n")
 
 

@@ -18,7 +18,7 @@ def test_args_hold_every_option_as_it_was(tmp_path: Path) -> None:
 
 
 def test_args_say_where_a_value_came_from(tmp_path: Path) -> None:
-    sources = {"batch_size": "params.config, line 3"}
+    sources = {"batch_size": "params.config,\nline 3"}
     write_args(tmp_path / "args.yaml", TrainOptions(url_dataset="demo", batch_size=2), sources)
     lines = (tmp_path / "args.yaml").read_text().splitlines()
     assert "batch_size: 2  # params.config, line 3" in lines
