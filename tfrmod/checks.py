@@ -68,7 +68,8 @@ NOTES = {
     "likeness_divided": "photos that show the same had to be divided, because there are hardly others",
     "split_thin": "a split of so few photos that its numbers say little",
     "set_not_listed": "an annotated image that no list or folder puts into a set; left out",
-    "set_reserved": "an image of a set that is neither trained nor validated on; kept for evaluation",
+    "set_missing": "images of a set that is not in use, named by the data set and not there",
+    "set_reserved": "an image of a set that is neither trained nor validated on; kept for evaluation (--val_set)",
     "split_not_followed": "images that the data set divides in two ways; one of them is followed",
     "split_completed": "images in no set of the data set; taken for the set that is missing",
 }

@@ -48,9 +48,9 @@ def divided(photos: Photos, listing: Listing, options: ConvertOptions, log: Prob
     """
     if listing.is_unlabelled:
         return {"test": photos.positions}
-    for problems in listing.set_problems.values() if options.image_sets else ():
-        log.extend(problems)
     chosen = split.chosen_sets(listing.sets, options.train_set, options.val_set) if options.image_sets else None
+    if options.image_sets:
+        log.extend(_named_in_vain(listing, chosen or ()))
     twins = twin_groups(photos.identities, photos.likenesses)
     if chosen is None:
         fractions = split.Fractions(options.train_valid_split, options.test_split)
@@ -89,6 +89,18 @@ def _listed(
     num_test = min(round(len(photos.positions) * options.test_split), len(order) - 1)
     parts = _stratified(photos, order, [len(order) - num_test, num_test], twins, options.seed, log)
     return [np.flatnonzero(train), *parts]
+
+
+def _named_in_vain(listing: Listing, chosen: Sequence[str]) -> list[Problem]:
+    """Returns what the sets name and is not there: a fault of those in use, a note on the others.
+
+    Exports name a folder for test images that they do not have.
+    """
+    return [
+        problem if name in chosen else problem._replace(code="set_missing", message=f"{problem.message} (set {name})")
+        for name, problems in listing.set_problems.items()
+        for problem in problems
+    ]
 
 
 def _left_out(photos: Photos, listing: Listing, chosen: tuple[str, str], is_left: np.ndarray) -> list[Problem]:

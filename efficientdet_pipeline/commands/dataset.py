@@ -17,7 +17,7 @@ from efficientdet_pipeline.runs.folder import run_folder
 from efficientdet_pipeline.runs.ownership import held
 from efficientdet_pipeline.runs.records import update_json, write_args
 from tfrmod import convert, manifest
-from tfrmod.checks import CODES
+from tfrmod.checks import CODES, FAULTS
 from tfrmod.errors import DatasetError
 
 __all__ = ["conversion_options", "make_shards", "run", "tell"]
@@ -122,7 +122,8 @@ def tell(made: manifest.Manifest, problems: Path) -> None:
         empty = f", {split.num_negatives} without objects" if split.num_negatives else ""
         logging.info("%-5s %d photos%s, %d boxes (%s)", name, split.num_images, empty, split.num_boxes, classes)
     for code, problem in made.problems.items():
-        logging.warning("%d × %s: %s", problem.count, CODES[code], _few(problem.files))
+        level = logging.WARNING if code in FAULTS else logging.INFO
+        logging.log(level, "%d × %s: %s", problem.count, CODES[code], _few(problem.files))
     if made.problems:
         logging.info("All of it is listed in %s", problems)
 

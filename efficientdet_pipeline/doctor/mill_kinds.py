@@ -207,6 +207,13 @@ MILL_KINDS: dict[str, Kind] = {
         "Add it to one of the data set's lists, or name others by --train_set, --val_set",
     ),
     **_mill(
+        "set_missing",
+        _NOTE,
+        4,
+        "Another set, or the ratio, takes its place.",
+        "Correct the path in data.yaml or the list, or leave the set out there",
+    ),
+    **_mill(
         "set_reserved",
         _NOTE,
         1,

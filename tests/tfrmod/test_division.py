@@ -92,3 +92,32 @@ def test_a_photo_to_divide_takes_little_memory(num_motifs: int) -> None:
     assert sum(map(len, parts.values())) == count
     assert abs(len(parts["train"]) - 16_000) < 300
     assert peak < 240 * count
+
+
+def test_images_of_another_set_are_kept_for_evaluation() -> None:
+    listing = replace(LISTING, sets={"train": (0, 2), "val": (4,), "test": (6, 8)})
+    log = ProblemLog()
+    parts = divided(photos(6), listing, HALVES, log)
+    assert {name: part.tolist() for name, part in parts.items()} == {"train": [0, 2], "val": [4]}
+    assert log.problems == [
+        Problem("set_reserved", "6.jpg", "in the set test"),
+        Problem("set_reserved", "8.jpg", "in the set test"),
+        Problem("set_not_listed", "10.jpg", ""),
+    ]
+    parts = divided(photos(6), listing, replace(HALVES, val_set="test"), ProblemLog())
+    assert {name: part.tolist() for name, part in parts.items()} == {"train": [0, 2], "val": [6, 8]}
+
+
+@pytest.mark.parametrize(
+    ("sets", "code"),
+    [
+        ({"train": (0, 2), "test": (4,)}, "set_missing"),  # Another set takes its place.
+        ({"train": (0, 2), "val": (4,), "test": (6,)}, "set_lists_unknown"),
+        ({}, "set_missing"),
+    ],
+)
+def test_a_set_that_is_named_in_vain_is_reported(sets, code: str) -> None:
+    problem = Problem("set_lists_unknown", "data.yaml", "../val")
+    log = ProblemLog()
+    divided(photos(6), replace(LISTING, sets=sets, set_problems={"val": (problem,)}), HALVES, log)
+    assert [(each.code, each.file) for each in log.problems][0] == (code, "data.yaml")

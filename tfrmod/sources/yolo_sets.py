@@ -42,9 +42,14 @@ def read_sets(
                 problems[name] += unknown
     sets = grouped(members)
     if len(set(sets.values())) < 2:
-        # A folder that data.yaml names and an export lacks, such as that of the test set, is nothing to speak of.
+        by_folder = sets_by_folder(entries)
         in_vain = [each for found in problems.values() for each in found if each.file not in described]
-        return sets_by_folder(entries), {}, in_vain
+        missing = {
+            name: tuple(each for each in found if each.file in described)
+            for name, found in problems.items()
+            if name not in by_folder
+        }
+        return by_folder, missing, in_vain
     return sets, {name: tuple(found) for name, found in problems.items()}, []
 
 
