@@ -10,7 +10,7 @@ import numpy as np
 from efficientdet_pipeline.doctor.anchors import AnchorGrid
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.checks import Problem
-from tfrmod.likeness import near_groups
+from tfrmod.likeness import twin_groups
 
 
 class Seen(NamedTuple):
@@ -111,10 +111,17 @@ class Facts:
 
     @functools.cached_property
     def alike_groups(self) -> list[list[int]]:
-        """Returns the positions of photos that look alike, those equal to the byte too; two or more in each group."""
-        known = [(position, seen.likeness) for position, seen in enumerate(self.photos) if seen.likeness is not None]
-        groups = near_groups([likeness for _, likeness in known])
-        return [[known[index][0] for index in group] for group in groups]
+        """Returns the positions of photos that look alike, those equal to the byte too; two or more in each group.
+
+        By the rule of the conversion, so that both count the same leaks.
+        """
+        hashes = [seen.image.sha256 for seen in self.photos]
+        # Without a hash, as in some records, a photo is equal to no other: numbers from the end are as good as unique.
+        identities = [int(digest[:16], 16) if digest else 2**64 - 1 - place for place, digest in enumerate(hashes)]
+        groups = twin_groups(
+            np.array(identities, np.uint64), np.array([seen.likeness or 0 for seen in self.photos], np.uint64)
+        )
+        return [group.tolist() for group in groups]
 
     def file(self, photo: int) -> str:
         """Returns the name of one of `photos`."""

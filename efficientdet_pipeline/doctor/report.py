@@ -44,7 +44,7 @@ def is_cut(findings: Sequence[Finding]) -> bool:
 
 
 def write_where_cut(path: str, findings: Sequence[Finding], content: str) -> str:
-    """Writes `as_json`'s text where the page leaves files out, and returns the path; empty where nothing was written."""
+    """Writes `as_json`'s text where the page leaves files out; returns the path, or nothing."""
     if not (path and is_cut(findings)):
         return ""
     try:

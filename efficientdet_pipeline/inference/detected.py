@@ -11,7 +11,6 @@ from efficientdet.types import Detections
 
 from tfrmod import atomic
 
-
 BOX_DECIMALS = 3
 """Of the sides of a box in files, in pixels."""
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientdet_pipeline.doctor import gathering
+from efficientdet_pipeline.doctor import gathering, splits
+from tfrmod import convert
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.errors import DatasetError
@@ -137,3 +138,29 @@ def test_a_look_in_passing_reads_a_part_and_decodes_nothing(shard: Callable[...,
     assert (part.is_sample, part.problems) == (True, [])
     assert {seen.image.filename for seen in part.photos} >= {"0.jpg", "1.jpg", "5.jpg", "6.jpg"}
     assert gathering.sampled_facts({"train": [one, two]}, 100).is_sample is False
+
+
+def test_leaks_are_as_many_as_the_conversion_counts(plan: Callable, tmp_path: Path) -> None:
+    plain = io.BytesIO()
+    Image.new("RGB", (96, 64), "gray").save(plain, "PNG")  # Looks like nothing, yet equals its copy.
+    images = {f"train{number}": jpeg(number) for number in range(6)} | {"train6": plain.getvalue()}
+    resaved = io.BytesIO()
+    Image.open(io.BytesIO(jpeg(1))).save(resaved, "JPEG", quality=60)
+    images |= {
+        "val0": jpeg(0),
+        "val1": resaved.getvalue(),
+        "val2": plain.getvalue(),
+        "val3": jpeg(50),
+        "val4": jpeg(51),
+    }
+    files: dict[str, bytes | str] = {}
+    for name, content in images.items():
+        files |= {f"{name}.jpg": content, f"{name}.xml": xml("cat", 5, 6, 40, 50)}
+    for part in ("train", "val"):
+        files[f"ImageSets/Main/{part}.txt"] = "".join(f"{name}\n" for name in images if name.startswith(part))
+    folder = write_voc(tmp_path / "data", files)
+    facts = look(folder, tmp_path / "staging")
+    by_code = {each.code: each.count for each in splits.check(facts, plan()) if each is not None}
+    converted = convert.convert(folder, tmp_path / "shards", ConvertOptions(num_workers=1))
+    assert (by_code["leak"], by_code["leak_alike"]) == (2, 1)
+    assert converted.problems["split_leak"].count == 3
