@@ -105,6 +105,9 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
             if name is None:
                 raise DatasetError(f"the class {index} has no name in {note['list']}, which names {len(names or ())}")
             is_outline = yolo_lines.is_outline(numbers, keypoints, has_outlines=note["outlines"])
+        except yolo_lines.DoubtfulLineError as error:
+            # Without this object the image would teach that there is nothing.
+            return Reading(None, (Problem("annotation_malformed", entry.annotation, f"line {number}: {error}"),))
         except DatasetError as error:
             problems.append(Problem("object_unreadable", entry.annotation, f"line {number}: {error}"))
             continue

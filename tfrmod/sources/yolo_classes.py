@@ -150,22 +150,24 @@ class ClassLists:
 
 
 def check_blanks(path: str, papers: Papers, used: Mapping[int, str]) -> None:
-    """Raises DatasetError where label files use a class whose line in the list is blank, or one beyond its end.
+    """Raises DatasetError unless the classes in use show that the blank lines of a list count as classes.
 
     Args:
       path: of the list.
       papers: what it says.
       used: {class index: a label file that uses it}.
     """
-    if not papers.blanks:
+    blank = papers.blanks[0]
+    is_proven = max(used, default=0) >= len(papers.names) or all(index < blank for index in used)
+    wrong = next((index for index in sorted(used) if index not in papers.names), None)
+    if is_proven and wrong is None:
         return
-    wrong = [index for index in sorted(used) if index not in papers.names]
-    if wrong:
-        raise DatasetError(
-            f"{path} has a blank line {papers.blanks[0] + 1}, and it is unclear whether the classes after it count on: "
-            f"{used[wrong[0]]} uses the class {wrong[0]}, which has no name if the line counts. Remove the blank line "
-            "if it does not count, or name the class."
-        )
+    example = max(used) if wrong is None else wrong
+    raise DatasetError(
+        f"{path} has a blank line {blank + 1}, and it is unclear whether it counts as a class: the class {example} in "
+        f"{used[example]} is {papers.names.get(example, 'none')!r} if it does, and another one if not. Remove the "
+        "blank lines if they do not count, or else write a name in them."
+    )
 
 
 def _disagreement(difference: str, label: str) -> DatasetError:

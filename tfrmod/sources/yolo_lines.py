@@ -20,8 +20,12 @@ _MOSTLY = 0.9
 _FEW_CORNERS = 0.3
 _ADVICE = (
     "for keypoints, state kpt_shape: [number, 2 or 3] in data.yaml; if a confidence or a track id follows the box, "
-    "remove these columns"
+    "remove these columns; of an outline, repeat the first point at its end"
 )
+
+
+class DoubtfulLineError(DatasetError):
+    """There is an object, and where it lies cannot be known."""
 
 
 class Survey(NamedTuple):
@@ -57,29 +61,31 @@ def is_outline(numbers: Numbers, keypoints: tuple[int, int] | None, *, has_outli
       has_outlines: of the `Survey` of all lines.
 
     Raises:
-      DatasetError: they are neither, or could be both.
+      DoubtfulLineError: more than four numbers that could be either, or neither.
+      DatasetError: no box.
     """
     if len(numbers) < 4:
         raise DatasetError(f"{len(numbers)} numbers follow the class, where a box has 4 and an outline an even number")
     if len(numbers) > 4 and keypoints is not None:
         count, dimensions = keypoints
         if len(numbers) != 4 + count * dimensions:
-            raise DatasetError(
+            raise DoubtfulLineError(
                 f"{len(numbers)} numbers follow the class, where kpt_shape [{count}, {dimensions}] makes "
                 f"{4 + count * dimensions}"
             )
     outlined = len(numbers) > 4 and keypoints is None
     if outlined and len(numbers) % 2:
-        raise DatasetError(
+        raise DoubtfulLineError(
             f"{len(numbers)} numbers follow the class, where a box has 4 and an outline an even number; {_ADVICE}"
         )
     shown = " ".join(f"{number:g}" for number in numbers)
     coordinates = numbers if outlined else numbers[:4]
     if not all(-_FARTHEST <= number <= 1 + _FARTHEST for number in coordinates):
         advice = f"; {_ADVICE}" if outlined and _is_box(numbers) else ""
-        raise DatasetError(f"{shown:.60} are not fractions of the image's sides, from 0 to 1{advice}")
+        kind = DoubtfulLineError if advice else DatasetError
+        raise kind(f"{shown:.60} are not fractions of the image's sides, from 0 to 1{advice}")
     if outlined and (_is_surely_more(numbers) or (not has_outlines and _is_perhaps_more(numbers))):
-        raise DatasetError(f"{shown:.60} may be an outline, or a box and what follows it; {_ADVICE}")
+        raise DoubtfulLineError(f"{shown:.60} may be an outline, or a box and what follows it; {_ADVICE}")
     return outlined
 
 
@@ -117,7 +123,7 @@ def _is_box(numbers: Numbers, tolerance: float = _TOLERANCE) -> bool:
 
 def _is_surely_more(numbers: Numbers) -> bool:
     """Returns whether what follows a box shows that it is no part of an outline, such as visibilities."""
-    if _is_parallelogram(numbers):
+    if _is_closed(numbers) or _is_parallelogram(numbers):
         return False
     if not all(-_FARTHEST_OUTLINE <= number <= 1 + _FARTHEST_OUTLINE for number in numbers):
         return True
@@ -129,7 +135,7 @@ def _is_surely_more(numbers: Numbers) -> bool:
 
 def _is_perhaps_more(numbers: Numbers) -> bool:
     """Returns whether an outline could as well be a box with points in it, or with a confidence and a number."""
-    if not _is_box(numbers) or _is_parallelogram(numbers):
+    if not _is_box(numbers) or _is_closed(numbers) or _is_parallelogram(numbers):
         return False
     if len(numbers) == 6:
         return True
@@ -140,6 +146,11 @@ def _is_perhaps_more(numbers: Numbers) -> bool:
         or (across, down) == (0, 0)  # A keypoint that is not visible.
         for across, down in points
     )
+
+
+def _is_closed(numbers: Numbers) -> bool:
+    """Returns whether an outline ends where it begins."""
+    return len(numbers) >= 8 and numbers[:2] == numbers[-2:]
 
 
 def _is_parallelogram(numbers: Numbers) -> bool:

@@ -106,11 +106,9 @@ def test_a_yaml_with_tags_aliases_or_nonsense_is_refused(put, read_all, yaml: st
         ("0,0.5,0.5,0.1,0.1", "no class and numbers"),
         ("0 0.5 0.5 0.1", "3 numbers"),
         ("0", "0 numbers"),
-        ("0 0.5 0.5 0.1 0.1 0.9", "5 numbers"),
         ("0 320 240 100 80", "are not fractions"),
         ("0 nan 0.5 0.1 0.1", "are not fractions"),
         ("0 inf 0.5 0.1 0.1", "are not fractions"),
-        ("0 0.1 0.1 0.2 0.2 3 0.4", "are not fractions"),
     ],
 )
 def test_a_wrong_line_is_dropped_and_the_others_stay(put, read_all, names_and_boxes, line: str, words: str) -> None:
@@ -119,6 +117,15 @@ def test_a_wrong_line_is_dropped_and_the_others_stay(put, read_all, names_and_bo
     assert [(problem.code, problem.file) for problem in problems] == [("object_unreadable", "a.txt")]
     assert "line 2" in problems[0].message
     assert words in problems[0].message
+
+
+@pytest.mark.parametrize("line", ["0 0.5 0.5 0.1 0.1 0.9", "0 0.1 0.1 0.2 0.2 3 0.4", "0 0.5 0.5 0.1 0.1 0.9 1"])
+def test_an_object_whose_place_cannot_be_known_leaves_its_image_out(put, read_all, line: str) -> None:
+    _, images, problems = read_all("yolo", put({"a.jpg": None, "a.txt": f"{LINE}{line}\n", "data.yaml": YAML}))
+    assert images == {}
+    assert [(problem.code, problem.file) for problem in problems] == [("annotation_malformed", "a.txt")]
+    assert problems[0].message.startswith("line 2: ")
+    assert "remove these columns" in problems[0].message
 
 
 def test_an_outline_is_a_box_and_a_mask(put, read_all, names_and_boxes) -> None:

@@ -93,7 +93,7 @@ def test_a_guessed_encoding_is_stated(put, read_all) -> None:
 
 
 def test_a_blank_line_counts_as_labelimg_counts_and_is_said(put, read_all) -> None:
-    files = {"a.jpg": None, "a.txt": LINE + LINE.replace("0 ", "2 ", 1), "classes.txt": "cat\n\ndog\n\n"}
+    files = {"a.jpg": None, "a.txt": f"{LINE}2{LINE[1:]}", "classes.txt": "cat\n\ndog\n\n"}
     listing, images, problems = read_all("yolo", put(files))
     assert listing.label_map == {1: "cat", 3: "dog"}
     assert [thing.name for thing in images["a.jpg"].objects] == ["cat", "dog"]
@@ -101,11 +101,16 @@ def test_a_blank_line_counts_as_labelimg_counts_and_is_said(put, read_all) -> No
     assert "line 2 is blank" in problems[0].message
 
 
-@pytest.mark.parametrize("index", [1, 3])
-def test_a_blank_line_that_a_label_file_uses_is_refused(put, read_all, index: int) -> None:
-    files = {"a.jpg": None, "a.txt": f"{index}{LINE[1:]}", "classes.txt": "cat\n\ndog\n"}
-    with pytest.raises(DatasetError, match=rf"classes\.txt has a blank line 2.*a\.txt uses the class {index}"):
+@pytest.mark.parametrize(("index", "content"), [(1, "cat\n\ndog\n"), (3, "cat\n\ndog\n"), (2, "cat\n\ndog\n\nbird\n")])
+def test_a_blank_line_that_may_count_or_not_is_refused(put, read_all, index: int, content: str) -> None:
+    files = {"a.jpg": None, "a.txt": f"{index}{LINE[1:]}", "classes.txt": content}
+    with pytest.raises(DatasetError, match=rf"classes\.txt has a blank line 2.* the class {index} in a\.txt"):
         read_all("yolo", put(files))
+
+
+def test_a_blank_line_after_the_classes_in_use_does_not_matter(put, read_all) -> None:
+    _, images, _ = read_all("yolo", put({"a.jpg": None, "a.txt": LINE, "classes.txt": "cat\n\ndog\n"}))
+    assert images["a.jpg"].objects[0].name == "cat"
 
 
 @pytest.mark.parametrize("count", [1, 3])

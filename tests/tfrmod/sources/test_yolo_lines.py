@@ -63,6 +63,11 @@ def test_four_corners_in_many_places_are_outlines() -> None:
     assert all(read(line, plates) for line in plates)
 
 
+def test_an_outline_that_ends_where_it_begins_is_one() -> None:
+    triangles = ["0 0.3 0.3 0.4 0.4 0.35 0.35 0.3 0.3", "0 0.5 0.5 0.6 0.6 0.5 0.6 0.5 0.5"]
+    assert all(read(line, triangles) for line in triangles)
+
+
 def test_of_poses_the_box_is_taken() -> None:
     assert not read(POSE + "0.4 0.4 2 0.6 0.6 1", [], (2, 3))
     assert not read(POSE + "0.4 0.4 0.6 0.6", [], (2, 2))
