@@ -1,4 +1,4 @@
-"""Label maps, aliases and hyper-parameters that somebody broke: no reader ends but by its own error, or goes on for ever."""
+"""Label maps, aliases and hyper-parameters that somebody broke: each ends in a value or in our own error, soon."""
 
 import contextlib
 import itertools
@@ -26,8 +26,8 @@ NUM_QUICK, NUM_SLOW = 25, 10_000
 MAX_SECONDS, MAX_MEMORY_BYTES = 10.0, 1 << 30
 HPARAMS = (
     b"name: efficientdet-d0\nimage_size: 640x384\nnum_classes: 3\nlabel_map: {1: cat, 2: 'no'}\naspect_ratios: [1.0, "
-    b"2.0]\nanchor_scale: !!python/tuple [3.0, 4.0]\nfpn_cell_repeats: 1\nbackbone_config: {blocks: [r1_k3_s11_e1_i32]}\n"
-    b"learning_rate: 8.0e-2\nmoving_average_decay: null\nmixed_precision: no\n"
+    b"2.0]\nanchor_scale: !!python/tuple [3.0, 4.0]\nfpn_cell_repeats: 1\nbackbone_config: {blocks: [r1_k3_s11_e1_i32]}"
+    b"\nlearning_rate: 8.0e-2\nmoving_average_decay: null\nmixed_precision: no\n"
 )
 _PBTXT = b"item {\n  id: 1\n  name: 'cat'\n  display_name: \"c\xc3\xa4t\"\n}\nitem {\n  name: '/m/01'\n  id: 2\n}\n"
 
@@ -85,11 +85,14 @@ BOMB = b"a: &a [x,x,x,x,x,x,x,x,x]\n" + b"".join(
     b"%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n" % (name, name, *[name - 1] * 9) for name in range(98, 108)
 )
 TOKENS = [
-    b"NaN", b"-.inf", b"1e999", b"-1", b"0", b"9" * 400, b"null", b"~", b"true", b'"', b"'", b"[", b"]", b"{", b"}", b",",
+    b"NaN", b"-.inf", b"1e999", b"-1", b"0", b"9" * 400, b"null", b"~", b"true", b'"', b"'", b"[", b"]", b"{", b"}",
+    b",",
     b":", b": ", b"\n", b"\r", b"\0", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"\xef\xbf\xbd", b"../../etc/passwd",
-    b"[" * 2000, b'{"a":' * 2000, b"- " * 2000, b"!!python/object/apply:os.system [id]", b"!!python/name:os.system ",
+    b"[" * 2000, b'{"a":' * 2000, b"- " * 2000, b"!!python/object/apply:os.system [id]",
+    b"!!python/name:os.system ",
     b"!!binary aGk=", b"&x [*x, *x]", b"<<: *x", b"*x", b"\t", b"#", b"|", b">", b"? ", b"---\n", b"%YAML 9.9\n",
-    b"1:" * 400, b"59:59:59:59", b"0x" + b"f" * 99, b"0b1", b"\\ud800", b"\xed\xa0\x80", b"\x1b]0;x\x07", b"\xe2\x80\xae",
+    b"1:" * 400, b"59:59:59:59", b"0x" + b"f" * 99, b"0b1", b"\\ud800", b"\xed\xa0\x80", b"\x1b]0;x\x07",
+    b"\xe2\x80\xae",
     BOMB, b"item {" * 500, b"item { id: 99999999999 }", b"=", b" = ", b"a" * 9000, "ä".encode("cp1252"), b"\xb0\xa1",
 ]  # fmt: skip
 WRITES = {"os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "os.truncate", "os.chmod"}
