@@ -5,8 +5,10 @@ import itertools
 import json
 import math
 import os
+import resource
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ from tfrmod.errors import DatasetError
 from tfrmod.masks import array_png
 from tfrmod.sources import SOURCES, find_source
 
-NUM_QUICK, NUM_SLOW = 60, 1430  # Seven times; the slow proof has ten thousand in all.
+NUM_QUICK, NUM_SLOW = 40, 10_000  # Of each kind.
+MAX_SECONDS, MAX_MEMORY_BYTES = 10.0, 1 << 30
 _SQUARE = [1, 1, 5, 1, 5, 5]
 _COCO = {
     "images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 6}, {"id": 2, "file_name": "b.png"}],
@@ -93,9 +96,15 @@ BROKEN: dict[str, tuple[str, bytes]] = {
         b'[{"image": "a.png", "annotations": [{"label": "cat", "coordinates": {"x": 3, "y": 3, "width": 4, '
         b'"height": 3.5}}]}, {"image": "b.png", "annotations": []}]',
     ),
+    "voc sets": ("ImageSets/Main/train.txt", b"a\nb 1\n"),
+    "yolo classes": ("classes.txt", "cät\ndog\n".encode()),
+    "yolo sets": ("train.txt", b"./a.png\nb.png\n"),
     "masks": ("masks/a.png", array_png(np.eye(6, 8, dtype=np.uint8))),
 }
 BESIDE = {
+    "voc sets": {"a.xml": _VOC.encode()},
+    "yolo classes": {"a.txt": b"0 0.5 0.5 0.25 0.25\n"},
+    "yolo sets": {"a.txt": b"0 0.5 0.5 0.25 0.25\n", "data.yaml": b"train: train.txt\nnames: [a, b]"},
     "yolo": {"data.yaml": b"names: [a, b]"},
     "yolo papers": {"a.txt": b"0 0.5 0.5 0.25 0.25\n", "t.txt": b"b.png"},
 }
@@ -105,6 +114,10 @@ TOKENS = [
     b"\n", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"../../../../etc/passwd", b"/etc/passwd", b"[" * 2000, b'{"a":' * 2000,
     b"&a;", b'<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/hostname">]>', b"<annotation>", b"<!--", b"]]>", b"\\u0000",
     b"\\ud800", b"!!python/object/apply:os.system [id]", b"&x [*x, *x]", b"<<: *x", b"*x", b"\t", b";", b"images", b" ",
+    b"&a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b]\n",
+    b"\xed\xa0\x80", b"\x1b]0;x\x07", b"\xb0\xa1",
+    b"&#x9b;", b"\xef\xbf\xbd", b"1e308", b"99999999", b"sep=;\n", b"\xe2\x80\xae", b"- " * 2000, b"<a>" * 2000,
+    b"C:\\x", b"%2e%2e/",
 ]  # fmt: skip
 WRITES = {"os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "os.truncate", "os.chmod"}
 ELSEWHERE = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "urllib.")
@@ -191,11 +204,12 @@ def check(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Callable[[s
         # A folder for each: what a process remembers of a file is not asked of another.
         folder = root / str(next(numbers))
         source, (name, _) = kind.partition(" ")[0], BROKEN[kind]
-        (folder / "masks").mkdir(parents=True)
         photos = {"a.png": PHOTO, "b.png": PHOTO}
         for path, content in {**photos, **BESIDE.get(kind, {}), name: data}.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         watch.found.clear()
+        start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         watch.is_on = True
         try:
             read_whole(folder, source)
@@ -203,6 +217,8 @@ def check(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Callable[[s
             watch.is_on = False
             shutil.rmtree(folder)
         assert not watch.found
+        assert time.monotonic() - start < MAX_SECONDS
+        assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MAX_MEMORY_BYTES
 
     for kind, (_, whole) in BROKEN.items():
         run(kind, whole)  # What is imported on first use is imported now.
