@@ -19,6 +19,7 @@ from tfrmod.split import SPLITS
 _NOTE = ".placing.json"
 _PATTERNS = tuple(f"{name}{ending}" for name in SPLITS for ending in ("-?????-of-?????.tfrecord", ".txt"))
 PROBLEMS_FILE = "problems.jsonl"
+_BESIDE = (PROBLEMS_FILE, hparams.FILE_NAME, FILE_NAME)
 
 
 def finished(output_dir: Path, source: str, options: dict[str, Any]) -> Manifest | None:
@@ -39,11 +40,12 @@ def refuse_strangers(output_dir: Path) -> None:
       DatasetError: others do; a training's pattern would match both.
     """
     known = _known_files(output_dir)
-    found = sorted(path.name for pattern in _PATTERNS for path in output_dir.glob(pattern) if path.name not in known)
+    patterns = (*_PATTERNS, *_BESIDE)
+    found = sorted(path.name for pattern in patterns for path in output_dir.glob(pattern) if path.name not in known)
     if found:
         raise DatasetError(
-            f"{output_dir} holds {len(found)} shards or lists that no manifest there speaks of ({found[0]} for one), "
-            "and the new ones would mix with them. Move them away, or name another folder."
+            f"{output_dir} holds {len(found)} files that no manifest there lists ({found[0]} for one), and the new "
+            "shards and lists would mix with them or replace them. Move them away, or name another folder."
         )
 
 
@@ -54,9 +56,9 @@ def place(finished_files: Path, output_dir: Path, manifest: Manifest) -> None:
     """
     new = sorted(path.name for path in finished_files.iterdir() if not path.name.startswith("."))
     old = _known_files(output_dir)
-    atomic.write_file(output_dir / _NOTE, json.dumps(sorted(old.union(new))) + "\n")
+    atomic.write_file(output_dir / _NOTE, json.dumps(sorted(old.union(new, _BESIDE))) + "\n")
     (output_dir / FILE_NAME).unlink(missing_ok=True)
-    for name in sorted(old.difference(new)):
+    for name in sorted(old.difference(new, _BESIDE)):
         (output_dir / name).unlink(missing_ok=True)
     for name in new:
         (finished_files / name).replace(output_dir / name)
@@ -73,7 +75,7 @@ def _known_files(output_dir: Path) -> set[str]:
     with contextlib.suppress(DatasetError):
         manifest = Manifest.load(output_dir)
         known.update(shard.name for part in manifest.splits.values() for shard in part.files)
-        known.update((*(f"{name}.txt" for name in manifest.splits), PROBLEMS_FILE))
+        known.update((*(f"{name}.txt" for name in manifest.splits), *_BESIDE))
     with contextlib.suppress(OSError, ValueError, TypeError):
-        known.update(map(str, json.loads((output_dir / _NOTE).read_text(encoding="utf-8"))))
+        known.update(_BESIDE, map(str, json.loads((output_dir / _NOTE).read_text(encoding="utf-8"))))
     return {name for name in known if "/" not in name and "\\" not in name}

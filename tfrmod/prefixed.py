@@ -77,6 +77,10 @@ def problems_path(prefix: Path) -> Path:
     return prefix.with_name(f"{prefix.name}-{placement.PROBLEMS_FILE}")
 
 
+def _truth_path(prefix: Path) -> Path:
+    return prefix.with_name(f"json_{prefix.name}.json")
+
+
 def coco_truth(images: Iterable[AnnotatedImage], label_map: Mapping[int, str]) -> dict[str, Any]:
     """Returns the boxes of some records as a COCO file has them, with automl's fields.
 
@@ -110,10 +114,13 @@ def _refuse_strangers(prefix: Path) -> None:
     known = _known_files(prefix)
     found = sorted(path.name for path in prefix.parent.glob(f"{glob.escape(prefix.name)}-?????-of-?????.tfrecord"))
     strangers = [name for name in found if name not in known]
+    if not known:
+        beside = (manifest_path(prefix), problems_path(prefix), _truth_path(prefix))
+        strangers += [path.name for path in beside if path.exists()]
     if strangers:
         raise DatasetError(
-            f"{prefix.parent} holds {len(strangers)} shards of that name of which no manifest speaks ({strangers[0]} "
-            "for one), and the new ones would mix with them. Move them away, or choose another prefix."
+            f"{prefix.parent} holds {len(strangers)} files of that prefix that no manifest lists ({strangers[0]} for "
+            "one), and the new ones would mix with them or replace them. Move them away, or choose another prefix."
         )
 
 
@@ -133,13 +140,13 @@ def _placed(made: Manifest, prefix: Path, *, writes_truth: bool) -> Manifest:
     placed = dataclasses.replace(
         made, splits={prefix.name: dataclasses.replace(split, files=renamed)}, folder=prefix.parent
     )
-    if writes_truth:
-        images = _images(made.folder / shard.name for shard in split.files)
-        path = prefix.with_name(f"json_{prefix.name}.json")
-        atomic.write_file(path, json.dumps(coco_truth(images, made.label_map)))
     for name in _known_files(prefix):
         (prefix.parent / name).unlink(missing_ok=True)
+    # First, so that a killed call leaves no file that the next takes for somebody else's.
     placed.save(manifest_path(prefix))
+    if writes_truth:
+        images = _images(made.folder / shard.name for shard in split.files)
+        atomic.write_file(_truth_path(prefix), json.dumps(coco_truth(images, made.label_map)))
     for shard, name in zip(split.files, new_names, strict=True):
         (made.folder / shard.name).replace(prefix.with_name(name))
     (made.folder / placement.PROBLEMS_FILE).replace(problems_path(prefix))

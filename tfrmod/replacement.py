@@ -21,6 +21,7 @@ from tfrmod import atomic
 from tfrmod.lock import waiting_lock
 
 _CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux.
+_MANY = 100
 _LONG = 3600.0  # Seconds; nothing is written for so long.
 
 
@@ -152,12 +153,16 @@ def _names(folder: Path) -> set[str]:
 
 
 def _sync_files(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
+    paths = list(folder.rglob("*"))
+    if len(paths) > _MANY and hasattr(os, "sync"):
+        os.sync()  # One by one, thousands of files would take minutes.
+        return
+    for path in paths:
+        if path.is_dir():
+            atomic.sync_folder(path)
+        else:
             with path.open("rb+") as file:
                 atomic.sync(file)
-        elif path.is_dir():
-            atomic.sync_folder(path)
 
 
 def _ready(home: Path) -> Path:

@@ -17,6 +17,7 @@ from efficientdet_pipeline.doctor.findings import Finding, Severity, ranked, ver
 from efficientdet_pipeline.errors import ExitCode, OptionsError
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.options.reader import Sources
+from efficientdet_pipeline.runs.output_files import check_output_json
 from tfrmod import manifest
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.workers import Workers, default_workers
@@ -30,6 +31,8 @@ def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
     label_map = _label_map(options, hparams)
     if options.fix:
         mending.refuse_place(Path(options.fix))
+    if options.report and not options.json:
+        check_output_json(Path(options.report), {"verdict", "findings"}, option="report")
     num_workers = options.num_workers or default_workers()
     of_training: list[Finding | None] = []
     with tempfile.TemporaryDirectory(prefix="doctor-") as staging, Workers(num_workers) as workers:

@@ -12,8 +12,8 @@ from lxml import etree
 from efficientdet_pipeline.doctor.boxes import twice
 from efficientdet_pipeline.doctor.facts import Facts
 from efficientdet_pipeline.errors import OptionsError
-from tfrmod import atomic
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
+from tfrmod.replacement import replace_files
 
 LABEL_MAP = "label_map.yaml"
 _EXTENSIONS = {"jpeg": "jpg", "png": "png"}
@@ -73,8 +73,8 @@ def write_mended(facts: Facts, target: Path) -> Mended:
     sides = _sides(facts)
     kept = _kept(everything, set(twice(everything)[0]))
     names = _names(kept)
-    with atomic.staging_folder(target) as staging:
-        copy = staging / "copy"
+
+    def write(copy: Path) -> None:
         for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
             (copy / folder).mkdir(parents=True)
         for image, name in zip(kept, names, strict=True):
@@ -87,10 +87,9 @@ def write_mended(facts: Facts, target: Path) -> Mended:
         if facts.label_map:
             ids = yaml.safe_dump(dict(facts.label_map), allow_unicode=True)
             (copy / LABEL_MAP).write_text(ids, encoding="utf-8")
-        if target.exists():
-            target.rmdir()
-        copy.rename(target)
-        atomic.sync_folder(target.parent)
+
+    # Not by a rename alone: the empty folder may be a mount point, a link or the current folder.
+    replace_files(target, write, earlier=())
     num_boxes = sum(len(image.objects) for image in kept)
     return Mended(
         num_photos=len(kept),

@@ -40,8 +40,8 @@ def check_output_files(folder: Path, names: Iterable[str], *, option: str, known
         more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
         raise OptionsError(
             f"{option} must be a folder without other files of the results' names. Received {str(folder)!r}, which "
-            f"holds {', '.join(foreign[:_SHOWN])}{more}, not written by an earlier call; choose another folder, or move "
-            "them away.",
+            f"holds {', '.join(foreign[:_SHOWN])}{more}, not written by an earlier call; choose another folder, or "
+            "move them away.",
             option=option,
         )
     return earlier

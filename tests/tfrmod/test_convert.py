@@ -118,9 +118,18 @@ def test_changed_data_or_options_replace_the_shards_and_leave_no_old_ones(voc_fo
 def test_shards_of_a_stranger_are_not_mixed_with(voc_folder, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "train-00000-of-00009.tfrecord").touch()
-    with pytest.raises(DatasetError, match=r"1 shards or lists .* \(train-00000-of-00009"):
+    with pytest.raises(DatasetError, match=r"1 files that no manifest there lists \(train-00000-of-00009"):
         convert(voc_folder.add_many(3).root, tmp_path / "out")
     assert os.listdir(tmp_path / "out") == ["train-00000-of-00009.tfrecord"]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "hparams_config.yaml", "problems.jsonl", "val.txt"])
+def test_other_files_of_the_names_beside_the_shards_are_not_replaced(voc_folder, tmp_path: Path, name: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(DatasetError, match=rf"1 files that no manifest there lists \({name} for one\)"):
+        convert(voc_folder.add_many(3).root, tmp_path / "out")
+    assert (tmp_path / "out" / name).read_text() == "mine"
 
 
 def test_shards_may_lie_within_the_data_set_but_not_among_the_photos(voc_folder) -> None:

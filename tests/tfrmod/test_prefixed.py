@@ -98,9 +98,18 @@ def test_a_second_call_writes_nothing_and_other_options_write_anew(kit: Path, tm
 def test_strangers_are_not_mixed_with(kit: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "p-00000-of-00032.tfrecord").touch()
-    with pytest.raises(DatasetError, match=r"1 shards of that name of which no manifest speaks"):
+    with pytest.raises(DatasetError, match=r"1 files of that prefix that no manifest lists"):
         converted(kit, tmp_path / "out" / "p", "train")
     assert names_in(tmp_path / "out") == ["p-00000-of-00032.tfrecord"]
+
+
+@pytest.mark.parametrize("name", ["p-manifest.json", "p-problems.jsonl", "json_p.json"])
+def test_other_files_of_the_names_beside_the_shards_are_not_replaced(kit: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(DatasetError, match=rf"1 files of that prefix that no manifest lists \({name}"):
+        converted(kit, tmp_path / "out" / "p", "train")
+    assert (tmp_path / "out" / name).read_text() == "mine"
 
 
 def test_a_kill_while_the_files_come_in(kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,16 @@ def test_warnings_end_with_3(voc: Callable[..., Path], capsys: pytest.CaptureFix
     assert told.err == "warning: No effect where photos are looked at: --detect_photos.\n"
 
 
+def test_a_report_does_not_replace_a_file_of_the_users_own(
+    voc: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    report = Path("doctor.json")
+    report.write_text('{"mine": 1}')
+    assert doctor(f"--url_dataset={voc(faulty=True)}") == 2
+    assert "report must name a file that is not there yet" in capfd.readouterr().err
+    assert report.read_text() == '{"mine": 1}'
+
+
 def test_files_that_the_page_leaves_out_are_in_the_report(
     voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -188,6 +188,24 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
     mending.refuse_place(tmp_path / "empty", tmp_path / "photos")
 
 
+@pytest.mark.parametrize("kind", ["link", "current folder"])
+def test_an_empty_folder_that_cannot_be_renamed_is_filled(
+    ill: Path, look: Callable[[Path], gathering.Facts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    target, place = tmp_path / "target", tmp_path / "place"
+    place.mkdir()
+    facts = look(ill)
+    if kind == "link":
+        target.symlink_to(place)
+    else:
+        monkeypatch.chdir(place)
+        target = Path(".")
+    mending.refuse_place(target)
+    mending.write_mended(facts, target)
+    assert {path.name for path in place.iterdir()} >= {"JPEGImages", "Annotations", "ImageSets"}
+    assert not [path.name for path in place.iterdir() if path.name.startswith(".")]
+
+
 def test_a_failure_leaves_nothing(ill: Path, look: Callable[[Path], gathering.Facts], tmp_path: Path) -> None:
     facts = look(ill)
     (ill / "1.jpg").unlink()
