@@ -84,8 +84,8 @@ class Workers:
         except BrokenProcessPool as error:
             raise DatasetError(
                 "A worker process ended in the midst of its images: the system may have run out of memory, or a "
-                "decoder broke down on one of them. Try --num_workers=1, which decodes one image at a time. If that ends "
-                "too, make the largest images smaller, or take them out of the data."
+                "decoder broke down on one of them. Try --num_workers=1, which decodes one image at a time. If that "
+                "ends too, make the largest images smaller, or take them out of the data."
             ) from error
 
 

@@ -120,4 +120,4 @@ def test_a_set_that_is_named_in_vain_is_reported(sets, code: str) -> None:
     problem = Problem("set_lists_unknown", "data.yaml", "../val")
     log = ProblemLog()
     divided(photos(6), replace(LISTING, sets=sets, set_problems={"val": (problem,)}), HALVES, log)
-    assert [(each.code, each.file) for each in log.problems][0] == (code, "data.yaml")
+    assert (log.problems[0].code, log.problems[0].file) == (code, "data.yaml")
