@@ -4,9 +4,10 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from tfrmod import atomic
 from tfrmod.checks import ProblemCount
@@ -133,6 +134,15 @@ class Manifest:
             )
 
 
+class RecordedImage(NamedTuple):
+    """What a record says of its image, beside its objects."""
+
+    source_id: str
+    filename: str
+    height: int
+    width: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShardCounts:
     """What was found in shards that no manifest describes, such as google/automl's."""
@@ -144,6 +154,12 @@ class ShardCounts:
     boxes_per_class: dict[str, int]
     label_map: dict[int, str]
     max_instances_per_image: int
+    recorded_names: dict[int, str] = field(default_factory=dict)
+    """Of the classes with boxes that the records name."""
+    num_crowd: int = 0
+    """Boxes that mark a crowd."""
+    images: tuple[RecordedImage, ...] = ()
+    """In the order of the files."""
 
     @property
     def num_classes(self) -> int:
@@ -160,35 +176,58 @@ def count_shards(pattern: str) -> ShardCounts:
       pattern: globs, several of them separated by commas.
 
     Raises:
-      DatasetError: nothing matches (with similar names), or a file is damaged.
+      DatasetError: nothing matches (with similar names), a file is damaged, or
+        one class id has two names.
     """
-    files = shard_files(pattern)
+    return count_files(shard_files(pattern))
+
+
+def count_files(files: Sequence[Path]) -> ShardCounts:
+    """Returns what shards hold; see `count_shards`."""
+    images: list[RecordedImage] = []
+    num_crowd = 0
     names: dict[int, str] = {}
     boxes: Counter[int] = Counter()
     num_images = num_negatives = fullest = 0
     for file in files:
         for number, record in enumerate(read_records(file)):
             try:
-                objects = decode_example(record).objects
+                image = decode_example(record)
             except DatasetError as error:
                 raise DatasetError(f"{file}, record {number}: {error}") from error
+            objects = image.objects
+            images.append(RecordedImage(image.source_id, image.filename, image.height, image.width))
+            num_crowd += sum(thing.is_crowd for thing in objects)
             num_images += 1
             num_negatives += not objects
             fullest = max(fullest, len(objects))
             boxes.update(thing.class_id for thing in objects)
             for thing in objects:
-                if thing.name:
-                    names.setdefault(thing.class_id, thing.name)
+                if thing.name and names.setdefault(thing.class_id, thing.name) != thing.name:
+                    raise DatasetError(
+                        f"The class id {thing.class_id} is {names[thing.class_id]!r} in some records and "
+                        f"{thing.name!r} in record {number} of {file}. Are these shards of two data sets? Convert them "
+                        "together, with one --label_map."
+                    )
     label_map = {class_id: names.get(class_id, str(class_id)) for class_id in sorted(boxes)}
     return ShardCounts(
-        files=files,
+        files=tuple(files),
         num_images=num_images,
         num_boxes=boxes.total(),
         num_negatives=num_negatives,
         boxes_per_class={name: boxes[class_id] for class_id, name in label_map.items()},
         label_map=label_map,
         max_instances_per_image=fullest,
+        recorded_names=names,
+        num_crowd=num_crowd,
+        images=tuple(images),
     )
+
+
+def has_boxes_to_learn(files: Sequence[Path]) -> bool:
+    """Returns whether any box marks one object and not a crowd; reads the records up to the first."""
+    records = (record for file in files for record in read_records(file))
+    return any(not thing.is_crowd for record in records for thing in decode_example(record).objects)
 
 
 def shard_files(pattern: str) -> tuple[Path, ...]:

@@ -97,7 +97,9 @@ def scan_records(path: Path) -> Iterator[Scanned]:
                 yield Scanned(offset, b"", "the file ends within its header")
                 return
             if masked_crc(header[:8]) != _CRC.unpack(header[8:])[0]:
-                yield Scanned(offset, b"", "the checksum of its length is wrong")
+                yield Scanned(
+                    offset, b"", (not offset and _compression(header)) or "the checksum of its length is wrong"
+                )
                 return
             length = _LENGTH.unpack(header[:8])[0]
             if offset + _HEADER_BYTES + length + _CRC.size > size:
@@ -123,7 +125,17 @@ def read_records(path: Path) -> Iterator[bytes]:
         yield data
 
 
+def _compression(header: bytes) -> str:
+    """Returns what is said of a compressed file, which TensorFlow's writer makes on request; empty for others."""
+    if header[:2] == b"\x1f\x8b":
+        return "it is compressed with gzip; unpack it by `gunzip -c FILE > FILE.unpacked`"
+    is_zlib = header[0] & 0x0F == 8 and int.from_bytes(header[:2], "big") % 31 == 0
+    return "it is compressed with zlib; write it anew without compression" if is_zlib else ""
+
+
 def _damaged(path: Path, number: int, offset: int, what: str) -> DatasetError:
+    if what.startswith("it is compressed"):
+        return DatasetError(f"{path} must be a TFRecord file without compression, but {what}.")
     return DatasetError(
         f"{path} is not a whole TFRecord file: in record {number} (counted from 0, at byte {offset}) {what}. "
         "Make the shards again, or copy them again from where they came."

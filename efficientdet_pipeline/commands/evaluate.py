@@ -1,13 +1,16 @@
 """--mode=eval: COCO metrics of a checkpoint on shards."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import efficientdet
 from absl import logging
 
-from efficientdet_pipeline.commands.network import read_network
+from efficientdet_pipeline.commands.ground_truth import DetectorClasses, ground_truth
+from efficientdet_pipeline.commands.network import Network, read_network
 from efficientdet_pipeline.commands.scoring import Scorer
+from efficientdet_pipeline.commands.shards import NAMES_IN_SHARDS
 from efficientdet_pipeline.commands.weights import TrainedWeights, load_trained, trained_weights
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import format_table, write_metrics
@@ -22,22 +25,28 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     """Evaluates the checkpoint that the options name."""
     trained = trained_weights(options)
     network = read_network(trained.description, options, hparams)
-    files = _files(options, trained)
+    files, made = _files(options, trained)
     name = f"metrics_{options.eval_name or 'eval'}.json"
     weights = trained.path
     beside = weights if weights.is_dir() else weights.parent
     place = (trained.run.path if trained.run is not None and trained.names_run else beside) / name
     check_output_json(place, {"epoch", "AP"}, option="eval_name")
+    truth = ground_truth(
+        files,
+        _classes(network, trained),
+        json_file=options.val_json_file,
+        limit=options.eval_samples,
+        made=made,
+    )
     detector = efficientdet.build_model(network.config)
     load_trained(detector, trained.path)
     scorer = Scorer(
         detector,
         network.config,
-        files,
+        truth,
         label_map=network.label_map,
         batch_size=options.batch_size,
         limit=options.eval_samples,
-        truth_json=options.val_json_file,
     )
     metrics = scorer()
     logging.info("%s\n%s", network.config.name, format_table(metrics))
@@ -54,14 +63,24 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         logging.info("Written to %s", place)
 
 
-def _files(options: Any, trained: TrainedWeights) -> list[str]:
+def _classes(network: Network, trained: TrainedWeights) -> DetectorClasses:
+    renamed = records.read_json(trained.run.metadata).get(NAMES_IN_SHARDS, {}) if trained.run is not None else {}
+    return DetectorClasses(
+        num_classes=network.config.num_classes,
+        label_map=network.label_map,
+        other_names={**{int(class_id): name for class_id, name in renamed.items()}, **network.trained_names},
+    )
+
+
+def _files(options: Any, trained: TrainedWeights) -> tuple[Sequence[Path], manifest.Manifest | None]:
+    """Returns the shards to evaluate on, and their manifest where they are the run's own."""
     if options.val_file_pattern:
-        return [str(path) for path in manifest.shard_files(options.val_file_pattern)]
+        return manifest.shard_files(options.val_file_pattern), None
     looked_at = f"{trained.path} lies in no run's folder, which would hold some"
     if trained.run is not None:
-        files = _of_run(trained.run)
+        files, made = _of_run(trained.run)
         if files:
-            return files
+            return files, made
         looked_at = f"the run {trained.run.path} holds none (looked at {trained.run.manifest} and its args.yaml)"
     raise OptionsError(
         f"val_file_pattern must name shards to evaluate on. Received nothing, and {looked_at}; try "
@@ -70,7 +89,7 @@ def _files(options: Any, trained: TrainedWeights) -> list[str]:
     )
 
 
-def _of_run(run_: RunFolder) -> list[str]:
+def _of_run(run_: RunFolder) -> tuple[Sequence[Path], manifest.Manifest | None]:
     """Returns the validation shards that a run made, or those that it was given."""
     used = records.read_args(run_.args)
     places = [run_.manifest, Path(used.get("output_path") or run_.records_path) / manifest.FILE_NAME]
@@ -79,9 +98,9 @@ def _of_run(run_: RunFolder) -> list[str]:
             continue
         made = manifest.Manifest.load(place)
         if "val" in made.splits and made.splits["val"].num_images:
-            return [str(made.folder / shard.name) for shard in made.splits["val"].files]
+            return [made.folder / shard.name for shard in made.splits["val"].files], made
     pattern = used.get("val_file_pattern")
-    return [str(path) for path in manifest.shard_files(pattern)] if pattern else []
+    return (manifest.shard_files(pattern) if pattern else ()), None
 
 
 def _epoch(weights: Path) -> float:

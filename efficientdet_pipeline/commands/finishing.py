@@ -113,7 +113,8 @@ def compared(network: Network, scorer: Scorer, *, count: int) -> list[np.ndarray
         photo = decode_photo(record.encoded)
         image, scale = fit_to_canvas(photo, network.config)
         found = per_image(scorer.detect(image[None], scale[None], np.array([photo.shape[:2]], np.int32)))[0]
-        truth = (boxes_in_pixels(record, photo).numpy(), record.class_ids.numpy())
+        ids = [scorer.truth.class_ids.get(int(class_id), int(class_id)) for class_id in record.class_ids.numpy()]
+        truth = (boxes_in_pixels(record, photo).numpy(), np.array(ids, np.int32))
         drawn.append(draw_comparison(np.asarray(photo), truth, found, label_map=network.label_map, min_score=MIN_SCORE))
     return drawn
 

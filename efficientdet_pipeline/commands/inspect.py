@@ -7,10 +7,10 @@ import efficientdet
 from absl import logging
 from efficientdet.cost import model_cost
 
+from efficientdet_pipeline.commands.class_names import given_class_names
 from efficientdet_pipeline.commands.network import Network, describe, model_name
 from efficientdet_pipeline.commands.photos import progress_bar
 from efficientdet_pipeline.commands.samples import augmentation, samples
-from efficientdet_pipeline.commands.shards import named_classes
 from efficientdet_pipeline.commands.variation import variation
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.inference.draw import class_color, load_font
@@ -43,7 +43,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     earlier = check_output_files(folder, names_written, option="save_samples_dir", known=files_of_album(folder))
     note_output_files(folder, names_written, earlier)  # Now: an hour of reading must not be in vain.
     with progress_bar("reading", "shard") as show:
-        contents = count_splits(files, {**names, **named_classes(hparams.label_map or of_run.label_map)}, show)
+        contents = count_splits(files, {**names, **given_class_names(hparams if hparams.label_map else of_run)}, show)
     network = _network(options, {**used, "hparams": of_run.network}, hparams, contents)
     vary = None
     given = {*read.given, *hparams.options}

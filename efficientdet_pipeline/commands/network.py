@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Network:
     hparams: dict[str, Any]
     """What differs from the model's own hyper-parameters."""
     label_map: dict[int, str]
+    trained_names: dict[int, str] = field(default_factory=dict)
+    """The label map beside the weights, where --hparams gives the classes other names."""
 
     def write(self, path: Path) -> None:
         """Writes the description as hyper-parameters, which --hparams reads too."""
@@ -92,7 +94,7 @@ def read_network(path: Path, options: Any, hparams: Any) -> Network:
         _refuse_another(key, getattr(before, key), getattr(network.config, key), path)
     own = read_label_map(content.get("label_map"), source=str(path)) or {}
     names = chosen_class_names(hparams, own, num_classes=network.config.num_classes, described_by=path)
-    return dataclasses.replace(network, label_map=names)
+    return dataclasses.replace(network, label_map=names, trained_names=own)
 
 
 def _refuse_another(key: str, trained: Any, asked: Any, path: Path) -> None:

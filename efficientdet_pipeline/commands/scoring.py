@@ -1,7 +1,6 @@
 """Runs a detector over shards and compares what it finds with the truth."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import efficientdet
@@ -14,9 +13,11 @@ from efficientdet.postprocess import clip_to_images
 from efficientdet.types import Detections
 from tqdm import tqdm
 
+from efficientdet_pipeline.commands.ground_truth import GroundTruth
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.batches import EvaluationBatch, evaluation_batches
-from efficientdet_pipeline.evaluation import DetectedImage, TruthImage, coco_metrics, detected_images, read_truth
+from efficientdet_pipeline.evaluation import DetectedImage, TruthImage, coco_metrics, detected_images
+from efficientdet_pipeline.evaluation.truth import image_key
 
 
 class Scorer:
@@ -26,18 +27,16 @@ class Scorer:
         self,
         detector: keras.Model,
         config: DetectorConfig,
-        files: Sequence[str],
+        truth: GroundTruth,
         *,
         label_map: dict[int, str],
         batch_size: int,
         limit: int | None = None,
-        truth_json: str = "",
     ):
-        self.label_map, self.files = label_map, files
+        self.label_map, self.files, self.truth = label_map, truth.files, truth
         self.detect = detector_function(detector, config)
-        self._truth = read_truth(Path(truth_json)) if truth_json else None
         self._batches = evaluation_batches(
-            files, lambda photo: fit_to_canvas(photo, config), batch_size=batch_size, limit=limit
+            truth.files, lambda photo: fit_to_canvas(photo, config), batch_size=batch_size, limit=limit
         )
 
     def __call__(self) -> dict[str, Any]:
@@ -47,10 +46,9 @@ class Scorer:
         for batch in tqdm(self._batches, desc="evaluating", unit="batch", leave=False, disable=not is_terminal()):
             source_ids = batch.source_ids.numpy()
             detected += detected_images(source_ids, self.detect(batch.images, batch.scales, batch.sizes))
-            truth += _truth_of(batch)
-        if self._truth is not None:
-            seen = {image.source_id for image in detected}
-            truth = [image for image in self._truth if image.source_id in seen]
+            truth += _truth_of(batch, self.truth.class_ids)
+        if self.truth.images is not None:
+            truth = [self.truth.images[image.source_id] for image in truth]
         return coco_metrics(truth, detected, self.label_map)
 
 
@@ -85,12 +83,13 @@ def _detector_function_on_jax(detector: keras.Model, config: DetectorConfig) -> 
     return lambda images, scales, sizes: detections_of(network(images), scales, sizes)
 
 
-def _truth_of(batch: EvaluationBatch) -> list[TruthImage]:
+def _truth_of(batch: EvaluationBatch, other_ids: Mapping[int, int]) -> list[TruthImage]:
     truth = []
     for row, (source_id, count) in enumerate(zip(batch.source_ids.numpy(), batch.num_boxes.numpy(), strict=True)):
         boxes, class_ids, is_crowd, areas = (
             np.asarray(part[row][:count])
             for part in (batch.boxes_original, batch.class_ids, batch.is_crowd, batch.areas)
         )
-        truth.append(TruthImage(source_id.decode(), boxes, class_ids, is_crowd, areas))
+        class_ids = np.array([other_ids.get(int(class_id), int(class_id)) for class_id in class_ids], np.int64)
+        truth.append(TruthImage(image_key(source_id), boxes, class_ids, is_crowd, areas))
     return truth

@@ -2,19 +2,23 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
 from efficientdet_pipeline.commands import dataset, metadata, photos
+from efficientdet_pipeline.commands.class_names import HPARAMS_SOURCE, given_class_names, refuse_other_ids
 from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.runs import records
 from efficientdet_pipeline.runs.folder import RunFolder
 from tfrmod import manifest
 from tfrmod.hparams import max_instances
+
+NAMES_IN_SHARDS = "class_names_in_shards"
+"""Field of metadata.json: what the records call classes that were given other names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,10 @@ class Shards:
     """The largest label id."""
     label_map: dict[int, str]
     max_instances: int
+    recorded_names: dict[int, str] = field(default_factory=dict)
+    """What the records call the classes, where the label map was given."""
+    made: manifest.Manifest | None = None
+    """Of shards that the run made."""
 
 
 def shards_identity(options: Any) -> str:
@@ -69,6 +77,9 @@ def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int 
             f"The training split must hold photos. It holds none of {sum(s.num_images for s in made.splits.values())}; "
             "check --train_set and --train_valid_split."
         )
+    train_files = [made.folder / shard.name for shard in train.files]
+    if options.skip_crowd_during_training and train.num_boxes and not manifest.has_boxes_to_learn(train_files):
+        _refuse_crowds(str(made.folder))
     val_files = val.files if val is not None and val.num_images else ()
     if options.mode == "traineval" and not val_files:
         raise OptionsError(
@@ -77,12 +88,13 @@ def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int 
             "try a smaller --train_valid_split, --val_set, or --mode=train."
         )
     return Shards(
-        train=tuple(str(made.folder / shard.name) for shard in train.files),
+        train=tuple(map(str, train_files)),
         val=tuple(str(made.folder / shard.name) for shard in val_files),
         num_train=train.num_images,
         num_classes=made.num_classes,
         label_map=made.label_map,
         max_instances=options.max_instances_per_image or max(1, made.max_instances_per_image),
+        made=made,
     )
 
 
@@ -90,7 +102,9 @@ def _given_shards(options: Any, hparams: Any) -> Shards:
     logging.info("Counting the records of %s.", options.train_file_pattern)
     train = _counts(options.train_file_pattern)
     val = manifest.shard_files(options.val_file_pattern) if options.val_file_pattern else ()
-    label_map = named_classes(hparams.label_map) or train.label_map
+    if options.skip_crowd_during_training and train.num_boxes == train.num_crowd > 0:
+        _refuse_crowds(options.train_file_pattern)
+    label_map = _given_names(options, hparams, train)
     logging.info(
         "train %d photos, %d boxes (%s)",
         train.num_images,
@@ -104,6 +118,27 @@ def _given_shards(options: Any, hparams: Any) -> Shards:
         num_classes=max(train.num_classes, max(label_map, default=1)),
         label_map=label_map,
         max_instances=options.max_instances_per_image or max_instances(train.max_instances_per_image),
+        recorded_names={} if label_map == train.label_map else train.recorded_names,
+    )
+
+
+def _given_names(options: Any, hparams: Any, train: manifest.ShardCounts) -> dict[int, str]:
+    """Returns the class names of given shards: those of an option above those of the records.
+
+    Raises:
+      OptionsError: a class of the records is named under another id.
+    """
+    given, source = read_label_map(options.label_map, source="--label_map"), "--label_map"
+    if not given:
+        given, source = given_class_names(hparams), HPARAMS_SOURCE
+    refuse_other_ids(given, train.recorded_names, source=source, described_by=options.train_file_pattern)
+    return dict(sorted({**train.label_map, **given}.items()))
+
+
+def _refuse_crowds(place: str) -> None:
+    raise DataError(
+        f"A training needs boxes of single objects. All boxes of {place} mark a crowd (is_crowd), which training "
+        "leaves out. Correct the annotations, or train on crowds too by --skip_crowd_during_training=false."
     )
 
 
@@ -112,8 +147,3 @@ def _counts(pattern: str) -> manifest.ShardCounts:
     if not counts.num_images:
         raise DataError(f"The shards {pattern} must hold records. They hold none; check --train_file_pattern.")
     return counts
-
-
-def named_classes(label_map: Any) -> dict[int, str]:
-    """Returns the label map of --hparams as {id: name}; automl names three by a word."""
-    return read_label_map(label_map, source="label_map of --hparams") or {}

@@ -10,10 +10,11 @@ from absl import logging
 from efficientdet_pipeline.commands import batch_size, checkup, finishing, keeping, loading, metadata
 from efficientdet_pipeline.commands.beginning import Beginning, begin, finished_with
 from efficientdet_pipeline.commands.class_weights import class_weights
+from efficientdet_pipeline.commands.ground_truth import GroundTruth, validation_truth
 from efficientdet_pipeline.commands.network import Network, describe
 from efficientdet_pipeline.commands.pretrained import advise_on_random_weights, check_pretrained, load_pretrained
 from efficientdet_pipeline.commands.scoring import Scorer
-from efficientdet_pipeline.commands.shards import Shards, compare_validation, find_shards
+from efficientdet_pipeline.commands.shards import NAMES_IN_SHARDS, Shards, compare_validation, find_shards
 from efficientdet_pipeline.commands.variation import variation
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.batches import training_batches
@@ -51,16 +52,17 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         _check_classes(network, shards)
         options = batch_size.settled(options, run_, shards, network.config, company)
         plan = keeping.plan_of(options, shards)
+        truth = validation_truth(options, network, shards, is_chief=company.is_chief)
         if company.is_chief:
             compare_validation(run_.folder, shards, is_begun=run_.begun)
             if options.doctor and not run_.begun:
                 checkup.look_quickly(options, shards, network.config)
             num_examples = plan.steps_per_epoch * plan.batch_size
             about = metadata.of_training(options, name=run_.model_name, num_examples=num_examples, shape=run_.shape)
-            records.update_json(run_.folder.metadata, about)
+            records.update_json(run_.folder.metadata, {**about, NAMES_IN_SHARDS: shards.recorded_names})
             company.ready()
         with batch_size.told_if_too_large(options, shards, network.config, company):
-            detector, scorer = _train(options, run_, network, shards, plan, company)
+            detector, scorer = _train(options, run_, network, shards, truth, plan, company)
         if company.is_chief:
             finishing.finish(options, run_.folder, network, detector, scorer)
             records.update_json(run_.folder.metadata, finished_with(options))
@@ -90,7 +92,13 @@ def _check_classes(network: Network, shards: Shards) -> None:
 
 
 def _train(
-    options: Any, run_: Beginning, network: Network, shards: Shards, plan: Plan, company: Company
+    options: Any,
+    run_: Beginning,
+    network: Network,
+    shards: Shards,
+    truth: GroundTruth | None,
+    plan: Plan,
+    company: Company,
 ) -> tuple[keras.Model, Scorer | None]:
     config = network.config
     weights = class_weights(options.class_weights, shards, config.num_classes)
@@ -107,7 +115,7 @@ def _train(
         )
     if company.count > 1:
         model.callbacks.append(Agreement(company))
-    scorer = _scorer(options, detector, network, shards)
+    scorer = _scorer(options, detector, network, truth)
     ends = loading.mixing_ends(
         options, num_epochs=plan.num_epochs, samples_per_epoch=plan.steps_per_epoch * plan.batch_size
     )
@@ -122,19 +130,18 @@ def _train(
         devices.part()
         # Variables that lie on all processes can be assigned by all together only; what is left, the chief does alone.
         detector = efficientdet.build_model(config)
-        scorer = _scorer(options, detector, network, shards)
+        scorer = _scorer(options, detector, network, truth)
     return detector, scorer
 
 
-def _scorer(options: Any, detector: keras.Model, network: Network, shards: Shards) -> Scorer | None:
-    if options.mode != "traineval":
+def _scorer(options: Any, detector: keras.Model, network: Network, truth: GroundTruth | None) -> Scorer | None:
+    if truth is None:
         return None
     return Scorer(
         detector,
         network.config,
-        shards.val,
+        truth,
         label_map=network.label_map,
         batch_size=options.batch_size,
         limit=options.eval_samples,
-        truth_json=options.val_json_file,
     )

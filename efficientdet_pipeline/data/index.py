@@ -53,6 +53,11 @@ def _places(number: int, name: str) -> list[tuple[int, int, int]]:
             header = file.read(_LENGTH.size)
             size = _LENGTH.unpack(header)[0] + _AROUND if len(header) == _LENGTH.size else end + 1
             if offset + size > end:
+                if not places and header[:2] == b"\x1f\x8b":
+                    raise DataError(
+                        f"{name} must be a TFRecord file without compression. It is compressed with gzip; unpack it by "
+                        f"`gunzip -c {name} > {name}.unpacked`."
+                    )
                 raise DataError(
                     f"{name} must be a whole TFRecord file. Record {len(places)} (counted from 0, at byte {offset}) "
                     f"ends beyond its {end} bytes; make the shards again, or copy them again from where they came."

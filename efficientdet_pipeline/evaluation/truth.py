@@ -14,6 +14,10 @@ import numpy as np
 from efficientdet.types import Detections
 
 from efficientdet_pipeline.errors import DataError
+from tfrmod.errors import DatasetError
+from tfrmod.text import read_text
+
+MAX_BYTES = 2 << 30
 
 
 class TruthImage(NamedTuple):
@@ -28,6 +32,18 @@ class TruthImage(NamedTuple):
     """(n,), true where the box surrounds a group: it is neither to be found nor wrong to find."""
     areas: np.ndarray | None = None
     """(n,), square pixels of the object's outline; the box's own area where None, zero or less."""
+    file_name: str = ""
+    """As a COCO file has it; empty where it does not say."""
+    size: tuple[int, int] = (0, 0)
+    """Height and width in pixels that a COCO file states; zeros where it does not say."""
+
+
+class TruthFile(NamedTuple):
+    """What a COCO file of instances holds."""
+
+    images: list[TruthImage]
+    class_names: dict[int, str]
+    """Of its categories; empty where it lists none."""
 
 
 class DetectedImage(NamedTuple):
@@ -64,19 +80,30 @@ def detected_images(source_ids: Iterable[object], detections: Detections) -> lis
 
 
 def read_truth(path: str | Path) -> list[TruthImage]:
-    """Returns the ground truth of every image in a COCO file of instances.
+    """Returns the ground truth of every image in a COCO file of instances; see `read_truth_file`."""
+    return read_truth_file(path).images
+
+
+def read_truth_file(path: str | Path) -> TruthFile:
+    """Returns the images and class names of a COCO file of instances.
 
     Raises:
       FileNotFoundError: there is no such file.
       DataError: it is not JSON, or not COCO's instances.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        boxes_of: dict[str, list[dict[str, Any]]] = {image_key(image["id"]): [] for image in content["images"]}
+        content = json.loads(read_text(Path(path), max_bytes=MAX_BYTES).text)
+        listed = content["images"]
+        annotations_of: dict[str, list[dict[str, Any]]] = {image_key(image["id"]): [] for image in listed}
+        if len(annotations_of) < len(listed):
+            raise ValueError("two images have one id")
+        names = {int(category["id"]): str(category["name"]) for category in content.get("categories") or ()}
         for annotation in content["annotations"]:
-            boxes_of[image_key(annotation["image_id"])].append(annotation)
-        return [_truth_image(source_id, annotations) for source_id, annotations in boxes_of.items()]
-    except (ValueError, KeyError, TypeError) as error:
+            annotations_of[image_key(annotation["image_id"])].append(annotation)
+            if names and int(annotation["category_id"]) not in names:
+                raise ValueError(f"category_id {annotation['category_id']!r} is none of its categories")
+        return TruthFile([_truth_image(image, annotations_of[image_key(image["id"])]) for image in listed], names)
+    except (DatasetError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} must be a COCO file of instances: 'images' with an id each, and 'annotations' with image_id, "
             f"category_id and bbox each. Reading it failed with {type(error).__name__}: {error}. "
@@ -84,13 +111,17 @@ def read_truth(path: str | Path) -> list[TruthImage]:
         ) from error
 
 
-def _truth_image(source_id: str, annotations: Sequence[dict[str, Any]]) -> TruthImage:
-    boxes_xywh = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
-    x, y, width, height = boxes_xywh.T
+def _truth_image(image: dict[str, Any], annotations: Sequence[dict[str, Any]]) -> TruthImage:
+    boxes_xywh = np.array([a["bbox"] for a in annotations], dtype=np.float64)
+    if annotations and (boxes_xywh.shape != (len(annotations), 4) or not np.isfinite(boxes_xywh).all()):
+        raise ValueError(f"a bbox of image {image['id']!r} is not four numbers")
+    x, y, width, height = boxes_xywh.reshape(-1, 4).T
     return TruthImage(
-        source_id,
+        image_key(image["id"]),
         boxes=np.stack([y, x, y + height, x + width], axis=-1),
-        class_ids=np.array([a["category_id"] for a in annotations], dtype=np.int64),
-        is_crowd=np.array([a.get("iscrowd", 0) for a in annotations], dtype=bool),
-        areas=np.array([a.get("area", 0.0) for a in annotations], dtype=np.float64),
+        class_ids=np.array([int(a["category_id"]) for a in annotations], dtype=np.int64),
+        is_crowd=np.array([a.get("iscrowd") or 0 for a in annotations], dtype=bool),
+        areas=np.array([a.get("area") or 0.0 for a in annotations], dtype=np.float64),
+        file_name=str(image.get("file_name") or ""),
+        size=(int(image.get("height") or 0), int(image.get("width") or 0)),
     )

@@ -31,6 +31,7 @@ def main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Main]:
     logging.set_verbosity(verbosity)
     for each in [each for each in root.handlers if each not in listeners]:
         root.removeHandler(each)
+        each.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Trained weights: found where they lie, and loaded as a whole or not at all."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -72,19 +73,31 @@ def test_eval_names_what_it_looked_at_where_there_are_no_shards(main: Main, copi
     assert "lies in no run's folder" in said().err
 
 
-def test_eval_prints_what_it_cannot_write(main: Main, copied_run: Path, said: Said) -> None:
-    (copied_run / "metrics_eval.json").mkdir()
-    (copied_run / "metrics_eval.json" / "taken").write_text("")
-    assert main("--mode=eval", f"--model_dir={copied_run}") == 0
+def closed(*arguments: object, **more: object) -> None:
+    """Writes as into a folder that is closed to this user."""
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_eval_prints_what_it_cannot_write(
+    main: Main, toy_run: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from efficientdet_pipeline.commands import evaluate
+
+    monkeypatch.setattr(evaluate, "write_metrics", closed)
+    assert main("--mode=eval", f"--model_dir={toy_run}") == 0
     printed = said()
     assert "ARmax100" in printed.out
     assert "no file holds them" in printed.err
     assert "--path_ckpt" in printed.err
 
 
-def test_export_that_cannot_be_written_names_the_option(main: Main, copied_run: Path, said: Said) -> None:
-    (copied_run / "export").write_text("a file")
-    assert main("--mode=export", f"--model_dir={copied_run}") == 73
+def test_export_that_cannot_be_written_names_the_option(
+    main: Main, toy_run: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from efficientdet_pipeline.commands import export
+
+    monkeypatch.setattr(export, "export", closed)
+    assert main("--mode=export", f"--model_dir={toy_run}") == 73
     assert "--path_output" in said().err
 
 

@@ -1,0 +1,136 @@
+"""Ground truth of an evaluation: what the shards hold, joined to the detector's classes before anything is measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from efficientdet_pipeline.commands.network import Network
+from efficientdet_pipeline.commands.shards import Shards
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.evaluation.joining import check_source_ids, join_classes, join_images, with_classes
+from efficientdet_pipeline.evaluation.truth import TruthImage, read_truth_file
+from tfrmod import manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundTruth:
+    """What detections on some shards are compared with."""
+
+    files: tuple[str, ...]
+    class_ids: Mapping[int, int] = field(default_factory=dict)
+    """Class id in the shards → that of the detector; ids that are not there stay."""
+    images: Mapping[str, TruthImage] | None = None
+    """By source id, where a COCO file holds the truth instead of the shards."""
+    is_measurable: bool = True
+    """Whether there is any box to find."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorClasses:
+    """The classes that a detector tells apart."""
+
+    num_classes: int
+    label_map: Mapping[int, str]
+    other_names: Mapping[int, str] = field(default_factory=dict)
+    """What they are called in the data that it learnt from, where that is something else."""
+
+    def join(self, names: Mapping[int, str], source: str) -> dict[int, int]:
+        """Returns {class id in `source`: class id of the detector}; see `join_classes`."""
+        return join_classes(
+            names, self.label_map, num_classes=self.num_classes, source=source, other_names=self.other_names
+        )
+
+
+def ground_truth(
+    files: Sequence[str | Path],
+    classes: DetectorClasses,
+    *,
+    json_file: str = "",
+    limit: int | None = None,
+    made: manifest.Manifest | None = None,
+) -> GroundTruth:
+    """Returns the ground truth of an evaluation in the detector's classes.
+
+    Args:
+      files: the shards.
+      json_file: COCO file that holds the truth instead.
+      limit: how many images are evaluated.
+      made: the manifest of the shards, where they are a run's own; then they
+        need not be read for it.
+
+    Raises:
+      DataError: classes or images that cannot be joined, or images that could
+        not be told apart.
+      DatasetError: a damaged shard.
+    """
+    paths = tuple(sorted(str(path) for path in files))
+    source = str(Path(paths[0]).parent)
+    if made is not None and not json_file:
+        split = made.splits["val"]
+        names = {class_id: name for class_id, name in made.label_map.items() if split.boxes_per_class.get(name)}
+        measurable = manifest.has_boxes_to_learn([Path(path) for path in paths])
+        return GroundTruth(files=paths, class_ids=classes.join(names, source), is_measurable=measurable)
+    counts = manifest.count_files([Path(path) for path in paths])
+    if not counts.num_images:
+        raise DataError(f"The shards in {source} must hold records to evaluate on. They hold none; check the pattern.")
+    check_source_ids((image.source_id for image in counts.images[:limit]), source=source)
+    names = {class_id: counts.recorded_names.get(class_id, "") for class_id in counts.label_map}
+    if json_file:
+        return _of_json(Path(json_file).expanduser(), paths, counts, names, classes, limit)
+    is_measurable = counts.num_boxes > counts.num_crowd
+    return GroundTruth(files=paths, class_ids=classes.join(names, source), is_measurable=is_measurable)
+
+
+def _of_json(
+    path: Path,
+    paths: tuple[str, ...],
+    counts: manifest.ShardCounts,
+    names: Mapping[int, str],
+    classes: DetectorClasses,
+    limit: int | None,
+) -> GroundTruth:
+    recorded = counts.images[:limit]
+    if not all(image.source_id for image in recorded):
+        raise DataError(
+            f"The records in {Path(paths[0]).parent} must have an image/source_id each to be compared with {path}. "
+            "Some have none; leave --val_json_file out: the truth is then taken from the shards."
+        )
+    truth = read_truth_file(path)
+    joined = join_images(truth.images, recorded, source=str(path))
+    used = sorted({int(class_id) for image in joined for class_id in image.class_ids})
+    class_ids = classes.join({class_id: truth.class_names.get(class_id, "") for class_id in used}, str(path))
+    try:
+        shown = classes.join(names, "the shards")
+    except DataError as error:
+        logging.warning("The pictures draw the boxes of the shards, perhaps under other names: %s", error)
+        shown = {}
+    return GroundTruth(
+        files=paths,
+        class_ids=shown,
+        images={image.source_id: with_classes(image, class_ids) for image in joined},
+        is_measurable=any(not np.all(image.is_crowd) for image in joined if len(image.boxes)),
+    )
+
+
+def validation_truth(options: Any, network: Network, shards: Shards, *, is_chief: bool) -> GroundTruth | None:
+    """Returns what the evaluations of a training compare with, looked at before it; None where it has none."""
+    if options.mode != "traineval":
+        return None
+    if not is_chief:  # It evaluates nothing.
+        return GroundTruth(files=shards.val)
+    classes = DetectorClasses(
+        num_classes=network.config.num_classes, label_map=network.label_map, other_names=shards.recorded_names
+    )
+    json_file, limit = options.val_json_file, options.eval_samples
+    truth = ground_truth(shards.val, classes, json_file=json_file, limit=limit, made=shards.made)
+    if not truth.is_measurable:
+        logging.warning(
+            "The validation images hold no boxes to find, so AP cannot be measured: the last checkpoint is exported%s. "
+            "Choose other validation images by --val_set, --train_valid_split or --val_file_pattern.",
+            ", and patience never ends the run" if options.patience else "",
+        )
+    return truth
