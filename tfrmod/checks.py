@@ -66,6 +66,8 @@ NOTES = {
     "alias_without_object": "a name in --label_aliases that no object bears",
     "split_leak": "a photo that shows the same as one of the training list; validation on it flatters",
     "likeness_divided": "photos that show the same had to be divided, because there are hardly others",
+    "split_skewed": "a split unlike the others, because images that look alike stay together; "
+    "--group_near_duplicates=false divides them",
     "split_thin": "a split of so few photos that its numbers say little",
     "set_not_listed": "an annotated image that no list or folder puts into a set; left out",
     "set_missing": "images of a set that is not in use, named by the data set and not there",

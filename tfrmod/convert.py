@@ -215,6 +215,8 @@ class _Conversion:
             identities=examination.rows["identity"][positions],
             likenesses=examination.rows["likeness"][positions],
             filename=lambda position: entries[position].image,
+            objects=examination.objects,
+            num_objects=examination.rows["num_objects"][positions],
         )
         return divided(photos, self.listing, self.options, log)
 

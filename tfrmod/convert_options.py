@@ -27,6 +27,8 @@ class ConvertOptions:
     """Share of the photos for training; 1.0 means no validation."""
     test_split: float = 0.0
     """Share of the photos for a test; taken from what training leaves over."""
+    group_near_duplicates: bool = True
+    """Keep images that look alike and show the same objects on one side; off, only those that are equal to the byte."""
     seed: int = 0
     """Decides the division and the order in the shards."""
     num_shards: int = -1

@@ -10,10 +10,12 @@ from tfrmod.checks import Problem, ProblemLog
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.errors import DatasetError
 from tfrmod.likeness import twin_groups
+from tfrmod.same_objects import Objects
 from tfrmod.sources import Listing
 
 _FEW = 10
 _MANY = 50
+_SKEWED = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,10 @@ class Photos:
     """uint64; `likeness.difference_hash`, 0 where there is none."""
     filename: Callable[[int], str]
     """Position → name."""
+    objects: Callable[[int], Objects] | None = None
+    """Position → what is on the image, by which near-duplicates must agree; None takes their likeness alone."""
+    num_objects: np.ndarray | None = None
+    """Objects on each; None where nothing is to be said of them."""
 
 
 def divided(photos: Photos, listing: Listing, options: ConvertOptions, log: ProblemLog) -> dict[str, np.ndarray]:
@@ -51,11 +57,20 @@ def divided(photos: Photos, listing: Listing, options: ConvertOptions, log: Prob
     chosen = split.chosen_sets(listing.sets, options.train_set, options.val_set) if options.image_sets else None
     if options.image_sets:
         log.extend(_named_in_vain(listing, chosen or ()))
-    twins = twin_groups(photos.identities, photos.likenesses)
+    objects = photos.objects
+    twins = twin_groups(
+        photos.identities,
+        photos.likenesses,
+        objects=None if objects is None else lambda rank: objects(int(photos.positions[rank])),
+    )
     if chosen is None:
         fractions = split.Fractions(options.train_valid_split, options.test_split)
         sizes = split.fraction_sizes(len(photos.positions), fractions)
-        parts = _stratified(photos, np.arange(len(photos.positions)), sizes, twins, options.seed, log)
+        kept = twins if options.group_near_duplicates else _equal_groups(photos)
+        parts = _stratified(photos, np.arange(len(photos.positions)), sizes, kept, options.seed, log)
+        log.extend(_skewed(photos, parts, sizes, kept))
+        if not options.group_near_duplicates:
+            log.extend(_leaks(photos, parts, twins))
     else:
         parts = _listed(photos, listing, chosen, twins, options, log)
         log.extend(_leaks(photos, parts, twins))
@@ -134,6 +149,32 @@ def _stratified(
         log.add(Problem("likeness_divided", name, f"{len(largest)} of {len(order)} photos look like this one"))
         parts = split.stratified(classes, sizes, seed)
     return [order[part] for part in parts]
+
+
+def _equal_groups(photos: Photos) -> list[np.ndarray]:
+    """Returns the groups of images that are equal to the byte."""
+    return twin_groups(photos.identities, np.zeros(len(photos.positions), np.uint64))
+
+
+def _skewed(
+    photos: Photos, parts: Sequence[np.ndarray], sizes: Sequence[int], groups: Sequence[np.ndarray]
+) -> list[Problem]:
+    """Returns a note for each split that near-duplicates which stay together make another kind of data."""
+    if not any(len(group) for group in groups):
+        return []
+    problems = []
+    for name, part, size in zip(split.SPLITS, parts, sizes, strict=True):
+        message = ""
+        if size >= _FEW and not size / _SKEWED <= len(part) <= size * _SKEWED:
+            message = f"{len(part)} images, where {size} were due"
+        elif name != "train" and photos.num_objects is not None and min(len(part), len(parts[0])) >= _FEW:
+            here, there = (float(photos.num_objects[ranks].mean()) for ranks in (part, parts[0]))
+            if max(here, there) > _SKEWED * min(here, there):
+                message = f"{here:.1f} objects an image, where training has {there:.1f}"
+        if message:
+            largest = max(map(len, groups))
+            problems.append(Problem("split_skewed", name, f"{message}; {largest} images look alike and stay together"))
+    return problems
 
 
 def _leaks(photos: Photos, parts: Sequence[np.ndarray], twins: Sequence[np.ndarray]) -> list[Problem]:

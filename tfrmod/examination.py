@@ -11,6 +11,7 @@ import numpy as np
 from tfrmod import spool
 from tfrmod.checks import ProblemLog
 from tfrmod.examine import Settings, examine_all
+from tfrmod.same_objects import Objects, objects_of
 from tfrmod.sources import Entry
 from tfrmod.workers import Engine
 
@@ -59,6 +60,11 @@ class Examination:
         rows = self.rows[positions]
         columns = (positions // spool.CHUNK, rows["offset"], rows["identity"])
         return np.stack([column.astype(np.uint64) for column in columns], axis=1)
+
+    def objects(self, position: int) -> Objects:
+        """Returns what is on one image, read again from its chunk."""
+        path = chunk_path(self.folder, position // spool.CHUNK)
+        return objects_of(spool.read_image(path, int(self.rows["offset"][position])))
 
     def take(self, chunk: spool.Chunk) -> None:
         """Takes the facts of one chunk in."""

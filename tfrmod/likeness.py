@@ -1,10 +1,12 @@
 """Which photos show the same: a small number for each picture, and the groups of those that nearly agree."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
+
+from tfrmod.same_objects import Objects, split_by_objects
 
 HASH_BITS = 64
 NEAR = 4
@@ -33,7 +35,12 @@ def difference_hash(picture: Image.Image) -> int:
     return int.from_bytes(np.packbits(values[:, :-1] > values[:, 1:]).tobytes(), "big")
 
 
-def near_groups(hashes: Sequence[int] | np.ndarray, *, max_distance: int = NEAR) -> list[list[int]]:
+def near_groups(
+    hashes: Sequence[int] | np.ndarray,
+    *,
+    max_distance: int = NEAR,
+    objects: Callable[[int], Objects] | None = None,
+) -> list[list[int]]:
     """Returns the groups of positions whose pictures nearly agree, two or more in each.
 
     Near ones are found by bands: of `max_distance` + 1 runs of bits, two near
@@ -45,15 +52,22 @@ def near_groups(hashes: Sequence[int] | np.ndarray, *, max_distance: int = NEAR)
     Args:
       hashes: from `difference_hash`.
       max_distance: bits in which two of a pair may differ.
+      objects: position → what is on the image; near ones must show the same.
+        None takes the hash alone.
 
     Raises:
       ValueError: `max_distance` leaves bands of no bit.
     """
-    return [group.tolist() for group in _groups(_near_labels(hashes, max_distance))]
+    labels = _near_labels(hashes, max_distance)
+    return [group.tolist() for group in _groups(labels if objects is None else split_by_objects(labels, objects))]
 
 
 def twin_groups(
-    identities: Sequence[int] | np.ndarray, hashes: Sequence[int] | np.ndarray, *, max_distance: int = NEAR
+    identities: Sequence[int] | np.ndarray,
+    hashes: Sequence[int] | np.ndarray,
+    *,
+    max_distance: int = NEAR,
+    objects: Callable[[int], Objects] | None = None,
 ) -> list[np.ndarray]:
     """Returns the groups of positions whose photos are equal or nearly so, two or more in each, as arrays.
 
@@ -61,8 +75,12 @@ def twin_groups(
       identities: equal for equal photos only, part of their bytes' hash for example.
       hashes: as `near_groups` has them.
       max_distance: as `near_groups` has it.
+      objects: position → what is on the image; near ones must show the same.
+        None takes the hash alone.
     """
     near = _near_labels(hashes, max_distance)
+    if objects is not None:
+        near = split_by_objects(near, objects)
     _, equal = np.unique(np.asarray(identities, dtype=np.uint64), return_inverse=True)
     # Equal photos have one label already; what is left is to join the labels that meet in a near group.
     meeting = np.unique((near * len(equal) + equal)[near >= 0])

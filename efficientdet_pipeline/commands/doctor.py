@@ -132,6 +132,7 @@ def _warn_of_what_is_in_vain(options: Any, read: Sources) -> None:
             "val_set",
             "train_valid_split",
             "test_split",
+            "group_near_duplicates",
             "tf_random_seed",
         }
     if options.run_dir:

@@ -140,5 +140,6 @@ def photos_taken(options: Any) -> dict[str, Any]:
         "val_set": options.val_set or None,
         "train_valid_split": options.train_valid_split,
         "test_split": options.test_split,
+        "group_near_duplicates": options.group_near_duplicates,
         "seed": options.tf_random_seed,
     }

@@ -11,6 +11,7 @@ from efficientdet_pipeline.doctor.anchors import AnchorGrid
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.checks import Problem
 from tfrmod.likeness import twin_groups
+from tfrmod.same_objects import objects_of
 
 
 class Seen(NamedTuple):
@@ -111,15 +112,18 @@ class Facts:
 
     @functools.cached_property
     def alike_groups(self) -> list[list[int]]:
-        """Returns the positions of photos that look alike, those equal to the byte too; two or more in each group.
+        """Returns the positions of images that look alike and show the same objects, two or more in each group.
 
+        Those equal to the byte are among them.
         By the rule of the conversion, so that both count the same leaks.
         """
         hashes = [seen.image.sha256 for seen in self.photos]
         # Without a hash, as in some records, a photo is equal to no other: numbers from the end are as good as unique.
         identities = [int(digest[:16], 16) if digest else 2**64 - 1 - place for place, digest in enumerate(hashes)]
         groups = twin_groups(
-            np.array(identities, np.uint64), np.array([seen.likeness or 0 for seen in self.photos], np.uint64)
+            np.array(identities, np.uint64),
+            np.array([seen.likeness or 0 for seen in self.photos], np.uint64),
+            objects=lambda index: objects_of(self.photos[index].image),
         )
         return [group.tolist() for group in groups]
 

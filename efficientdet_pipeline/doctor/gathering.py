@@ -19,6 +19,7 @@ from tfrmod.examine import Examined, Settings, examine_all, placed_objects
 from tfrmod.example import decode_example
 from tfrmod.orientation import UPRIGHT
 from tfrmod.pixels import Photo, PhotoError, check_photo
+from tfrmod.same_objects import objects_of
 from tfrmod.shards import read_records
 from tfrmod.sources import Listing, find_source
 from tfrmod.spelling import spelling_problems
@@ -94,6 +95,8 @@ def _divided(
         identities=np.array([int(each.image.sha256[:16], 16) for each in seen.values()], np.uint64),
         likenesses=np.array([each.likeness or 0 for each in seen.values()], np.uint64),
         filename=lambda position: seen[position].image.filename,
+        objects=lambda position: objects_of(seen[position].image),
+        num_objects=np.array([len(each.image.objects) for each in seen.values()]),
     )
     return divided(photos, listing, options, log)
 

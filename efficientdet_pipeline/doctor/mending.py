@@ -16,6 +16,7 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.replacement import replace_files
 
 LABEL_MAP = "label_map.yaml"
+_LEAST_LEFT = 0.5  # Of the images to validate and test on.
 _EXTENSIONS = {"jpeg": "jpg", "png": "png"}
 
 
@@ -31,6 +32,8 @@ class Mended:
     """Boxes drawn twice, and those that mark a crowd, which Pascal VOC has no word for."""
     num_moved: int
     """Photos that went from validation to training, because their like is there."""
+    num_alike_kept: int = 0
+    """Images that look like one of training and stayed, because hardly any would be left to validate on."""
 
 
 def refuse_place(target: Path, original: Path | None = None) -> None:
@@ -70,7 +73,7 @@ def write_mended(facts: Facts, target: Path) -> Mended:
     """
     refuse_place(target)
     everything = replace(facts, splits={**facts.splits, "": facts.unlisted})
-    sides = _sides(facts)
+    sides, num_alike_kept = _sides(facts)
     kept = _kept(everything, set(twice(everything)[0]))
     names = _names(kept)
 
@@ -97,6 +100,7 @@ def write_mended(facts: Facts, target: Path) -> Mended:
         num_left_out=facts.num_files - len(kept),
         num_boxes_dropped=len(everything.boxes.name) - num_boxes,
         num_moved=sum(new != old for new, old in zip(sides, facts.split_of, strict=True)),
+        num_alike_kept=num_alike_kept,
     )
 
 
@@ -113,14 +117,30 @@ def _kept(facts: Facts, doubled: set[int]) -> list[AnnotatedImage]:
     return kept
 
 
-def _sides(facts: Facts) -> list[str]:
-    """Returns the split of each photo: training, for those of which a look-alike is there."""
-    sides = list(facts.split_of)
-    for group in (*facts.equal_groups, *facts.alike_groups):
-        if any(sides[photo] == "train" for photo in group):
+def _sides(facts: Facts) -> tuple[list[str], int]:
+    """Returns the split of each image, training where a look-alike is there, and how many stay all the same.
+
+    Look-alikes stay where moving them would take more than half of what there
+    is to validate on: numbers measured on the rest would say little.
+    """
+    certain = _moved(facts.split_of, facts.equal_groups)
+    sides = _moved(certain, facts.alike_groups)
+    num_left = sum(side != "train" for side in sides)
+    if num_left < _LEAST_LEFT * sum(side != "train" for side in facts.split_of):
+        num_alike = sum(side != "train" for side in certain) - num_left
+        if num_alike:
+            return certain, num_alike
+    return sides, 0
+
+
+def _moved(sides: Sequence[str], groups: Sequence[Sequence[int]]) -> list[str]:
+    """Returns the splits with every group that has a photo in training there as a whole."""
+    moved = list(sides)
+    for group in groups:
+        if any(moved[photo] == "train" for photo in group):
             for photo in group:
-                sides[photo] = "train"
-    return sides
+                moved[photo] = "train"
+    return moved
 
 
 def _lists(facts: Facts, sides: Sequence[str]) -> dict[str, set[str]]:

@@ -192,6 +192,13 @@ MILL_KINDS: dict[str, Kind] = {
         "Photos of more scenes; or lists of your own in ImageSets/Main, by --train_set and --val_set",
     ),
     **_mill(
+        "split_skewed",
+        _WARNING,
+        5,
+        "AP is measured on another kind of images than the network learns from.",
+        "--group_near_duplicates=false; or lists of your own, by --train_set and --val_set",
+    ),
+    **_mill(
         "image_in_two_sets",
         _WARNING,
         6,

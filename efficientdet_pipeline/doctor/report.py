@@ -104,11 +104,15 @@ def as_json(facts: Facts, plan: Plan, findings: Sequence[Finding], *, title: str
 
 def mended_in_words(made: Mended) -> str:
     """Returns what the mended copy holds, and what became of the rest."""
+    kept = (
+        f" {made.num_alike_kept:,} more look like training images and stayed, because moving them would leave too few "
+        "to validate on; divide the images by scene, in two lists of your own."
+    )
     return (
         f"The mended copy holds {made.num_photos:,} photos and {made.num_boxes:,} boxes. Left out: "
         f"{made.num_left_out:,} photos that cannot be used, and "
         f"{made.num_boxes_dropped:,} boxes that were there twice or mark a crowd. "
-        f"Moved from validation to training: {made.num_moved:,} photos."
+        f"Moved from validation to training: {made.num_moved:,} photos.{kept if made.num_alike_kept else ''}"
     )
 
 

@@ -38,6 +38,8 @@ class PhotoOptions(SeedOptions):
     """Share of the photos to train on where the data brings no lists; the rest validates."""
     test_split: float = option(0.0, shapes=True)
     """Share of the photos set aside as test photos; it is taken from what training leaves over."""
+    group_near_duplicates: bool = option(True, shapes=True)
+    """Keep images that look alike and show the same objects in one split; false keeps only equal files together."""
     num_workers: int = option(0, aliases=("num_threads",))
     """Processes that read photos; 0 takes one a core."""
 

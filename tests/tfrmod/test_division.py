@@ -8,6 +8,7 @@ import pytest
 from tfrmod.checks import Problem, ProblemLog
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.division import Photos, divided
+from tfrmod.same_objects import Objects
 from tfrmod.sources import Listing
 
 HALVES = ConvertOptions(train_valid_split=0.5)
@@ -121,3 +122,42 @@ def test_a_set_that_is_named_in_vain_is_reported(sets, code: str) -> None:
     log = ProblemLog()
     divided(photos(6), replace(LISTING, sets=sets, set_problems={"val": (problem,)}), HALVES, log)
     assert (log.problems[0].code, log.problems[0].file) == (code, "data.yaml")
+
+
+def on_one_scene(count: int, num_objects: list[int]) -> Photos:
+    """Returns images that all look alike; every second shows what the one before shows."""
+
+    def objects(position: int) -> Objects:
+        number = position // 4  # Of the pair: positions are twice the rank.
+        return Objects(("cat",), np.array([(number / count, 0.0, (number + 0.9) / count, 0.5)]))
+
+    same = photos(count, dict.fromkeys(range(1, count), 0))
+    return replace(same, objects=objects, num_objects=np.array(num_objects))
+
+
+def test_images_of_one_scene_stay_together_only_where_they_show_the_same() -> None:
+    log = ProblemLog()
+    parts = divided(on_one_scene(40, [1] * 40), LISTING, HALVES, log)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 20, "val": 20}
+    for pair in range(20):
+        assert sum({4 * pair, 4 * pair + 2} <= set(part.tolist()) for part in parts.values()) == 1
+    assert log.problems == []
+
+
+def test_near_duplicates_are_divided_where_the_option_says_so() -> None:
+    twins = {rank: rank - 1 for rank in range(1, 40, 2)}
+    log = ProblemLog()
+    options = replace(HALVES, group_near_duplicates=False)
+    parts = divided(photos(40, twins, {39: 0}), LISTING, options, log)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 20, "val": 20}
+    assert sum({0, 78} <= set(part.tolist()) for part in parts.values()) == 1  # Equal to the byte.
+    assert {problem.code for problem in log.problems} == {"split_leak"}
+
+
+def test_a_split_that_near_duplicates_skew_is_reported() -> None:
+    log = ProblemLog()
+    one_scene = photos(60, dict.fromkeys(range(1, 40), 0))
+    counts = np.array([1] * 40 + [9] * 20)
+    divided(replace(one_scene, num_objects=counts), LISTING, HALVES, log)
+    assert {problem.code for problem in log.problems} == {"split_skewed"}
+    assert "40 images look alike and stay together" in log.problems[0].message

@@ -131,7 +131,8 @@ def test_json_is_all_that_is_printed(voc: Callable[..., Path], capsys: pytest.Ca
     content = json.loads(capsys.readouterr().out)
     assert [each["code"] for each in content["findings"]] == ["box_twice"]
     assert content["mended"] == {
-        **{"num_photos": 60, "num_boxes": 120, "num_left_out": 0, "num_boxes_dropped": 3, "num_moved": 0}
+        **{"num_photos": 60, "num_boxes": 120, "num_left_out": 0, "num_boxes_dropped": 3, "num_moved": 0},
+        "num_alike_kept": 0,
     }
 
 

@@ -212,3 +212,16 @@ def test_a_failure_leaves_nothing(ill: Path, look: Callable[[Path], gathering.Fa
     with pytest.raises(FileNotFoundError):
         mending.write_mended(facts, tmp_path / "mended")
     assert [path.name for path in tmp_path.iterdir() if "mended" in path.name] == []
+
+
+@pytest.mark.parametrize(("num_alike", "num_moved", "num_kept"), [(3, 3, 0), (8, 1, 7)])
+def test_look_alikes_stay_where_validation_would_be_left_with_few(
+    photo: Callable, facts: Callable, num_alike: int, num_moved: int, num_kept: int
+) -> None:
+    train = [photo("t", [("cat", 10, 10, 60, 60)], sha256="1", likeness=0x0F0F_0F0F_F0F0_F0F0)]
+    val = [
+        photo(f"v{n}", [("cat", 10, 10, 60, 60)], sha256=str(max(1, n + 1)), likeness=0x0F0F_0F0F_F0F0_F0F0 ^ (n % 4))
+        for n in range(num_alike)
+    ] + [photo(f"w{n}", sha256=str(100 + n)) for n in range(10 - num_alike)]
+    sides, kept = mending._sides(facts(train, val))
+    assert (sides.count("train") - 1, kept) == (num_moved, num_kept)
