@@ -150,6 +150,13 @@ def _add_object(file: CocoFile, value: Any, place: Place) -> bool:
         return False
     category_id = identity(value.get("category_id"))
     file.objects[image_id] += packed([place])
-    file.digests[image_id] += hash((category_id, str(value.get("bbox")))) & _DIGEST_BITS
+    file.digests[image_id] += _digest(category_id, value.get("bbox"))
     file.used[str(category_id)] += 1
     return True
+
+
+def _digest(category_id: str | None, box: Any) -> int:
+    try:
+        return hash((category_id, tuple(box))) & _DIGEST_BITS
+    except TypeError:  # No list, or one of lists: such objects are compared as they are written.
+        return 1

@@ -45,10 +45,11 @@ class _Rows:
         """Takes one row in."""
         corners = _corners(row, layout)
         self.places += packed([row.place])
-        self.sets.add(set_name(row.cell(layout, "set")))
-        self.digest = (self.digest + hash((row.cell(layout, "name"), tuple(corners)))) & _DIGEST_BITS
+        self.sets.add(set_name(row.cell(layout, "set")) if "set" in layout.columns else None)
+        self.digest += hash((row.cell(layout, "name"), *corners)) & _DIGEST_BITS
         self.num_corners += len(corners)
-        self.num_shares += sum(abs(x) <= _MAX_SHARE and abs(y) <= _MAX_SHARE for x, y in corners)
+        for x, y in corners:
+            self.num_shares += abs(x) <= _MAX_SHARE and abs(y) <= _MAX_SHARE
 
 
 @dataclass

@@ -75,8 +75,9 @@ class Names:
 
     def _find(self, name: str, near: str, hint: str) -> _Found:
         forms = spellings(name)
+        folder = near.rpartition("/")[0]
         for form in forms:
-            for path in (_joined(PurePosixPath(near).parent, form), _joined(PurePosixPath(), form)):
+            for path in (_joined(folder, form), _joined("", form)):
                 if path in self.paths:
                     return _Found([path], 0)
                 if len(self._index(_without_extension, whole=True).get(path, ())) == 1:
@@ -252,17 +253,19 @@ def _without_extension(path: str) -> str:
 
 
 def _last(path: str) -> str:
-    return PurePosixPath(path).name
+    return path.rstrip("/").rpartition("/")[2]
 
 
-def _joined(folder: PurePosixPath, name: str) -> str:
+def _joined(folder: str, name: str) -> str:
     """Returns the path that a relative name has from a folder, steps up resolved; "" where it leaves the top."""
-    parts: list[str] = list(folder.parts)
-    for part in PurePosixPath(name).parts:
+    if name.startswith("/"):
+        return ""
+    parts = folder.split("/") if folder else []
+    for part in name.split("/"):
         if part == "..":
             if not parts:
                 return ""
             parts.pop()
-        else:
+        elif part not in ("", "."):
             parts.append(part)
     return "/".join(parts)
