@@ -7,6 +7,7 @@ one rule equally well are a doubt, which is left to the caller: it leaves the
 image out and names it, and never takes the first.
 """
 
+import functools
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -154,7 +155,12 @@ def nearness(one: str, other: str) -> int:
 
 def agreement(one: str, other: str) -> int:
     """Returns how many folders two files share, from the top and from the file upwards."""
-    here, there = PurePosixPath(one).parts[:-1], PurePosixPath(other).parts[:-1]
+    return _agreement(one.rpartition("/")[0], other.rpartition("/")[0])
+
+
+@functools.lru_cache(maxsize=1 << 18)  # There are far fewer folders than files.
+def _agreement(folder: str, other: str) -> int:
+    here, there = PurePosixPath(folder).parts, PurePosixPath(other).parts
     return min(num_equal(here, there) + num_trailing(here, there), len(here), len(there))
 
 

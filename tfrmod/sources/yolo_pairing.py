@@ -56,7 +56,7 @@ def paired(
             labels[image] = found[0]
     _pair_folded(images, texts, labels, doubtful)
     taken = set(labels.values())
-    _pair_by_folders(images, [text for text in texts if text not in taken], texts, labels, doubtful, is_label)
+    _pair_by_folders(images, {text for text in texts if text not in taken}, texts, labels, doubtful, is_label)
     mentioned = {*labels.values(), *(text for found in doubtful.values() for text in found)}
     return Pairing(labels, doubtful, [text for text in texts if text not in mentioned and is_label(text)])
 
@@ -87,30 +87,32 @@ def _pair_folded(
 
 def _pair_by_folders(
     images: Sequence[str],
-    free: Sequence[str],
+    free: set[str],
     texts: Sequence[str],
     labels: dict[str, str],
     doubtful: dict[str, tuple[str, ...]],
     is_label: Callable[[str], bool],
 ) -> None:
     """Pairs images and texts of one name whose folders agree best, each with the other; the rest is doubtful."""
-    rest: dict[str, list[str]] = defaultdict(list)
+    wanted = {stem_key(image) for image in images if image not in labels and image not in doubtful}
+    usable: dict[str, set[str]] = defaultdict(set)
     for text in free:
-        rest[stem_key(text)].append(text)
+        if (key := stem_key(text)) in wanted and is_label(text):
+            usable[key].add(text)
     all_texts, all_images = _by_key(texts), _by_key(images)
     for image in images:
         if image in labels or image in doubtful:
             continue
         key = stem_key(image)
-        candidates = [text for text in rest.get(key, ()) if is_label(text)]
+        candidates = usable.get(key, set())
         if not candidates:
             continue
-        alike = [text for text in all_texts[key] if text in candidates or text not in rest[key]]
+        alike = [text for text in all_texts[key] if text in candidates or text not in free]
         best = _only_best(image, alike)
         if best in candidates and _only_best(best, all_images[key]) == image:
             labels[image] = best
         else:
-            doubtful[image] = tuple(candidates)
+            doubtful[image] = tuple(sorted(candidates))
 
 
 def _only_best(path: str, others: Sequence[str]) -> str:
