@@ -13,13 +13,14 @@ from typing import Any
 
 from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
+from tfrmod.limits import MAX_OBJECTS
 from tfrmod.sources import coco_objects
 from tfrmod.sources.coco_file import CocoFile, ListedImage, label_map, read_file
 from tfrmod.sources.coco_objects import detail, identity
 from tfrmod.sources.files import Files, Names, found_files
 from tfrmod.sources.json_pieces import parsed
 from tfrmod.sources.matching import images_of
-from tfrmod.sources.places import Place, packed, read_places, unpacked
+from tfrmod.sources.places import Place, num_packed, packed, read_places, unpacked
 from tfrmod.sources.recognition import json_files, loose_coco_files, unread_exports
 from tfrmod.sources.set_names import in_order, set_of_path
 from tfrmod.sources.source import Entry, Listing
@@ -50,7 +51,7 @@ class _Images:
 
     by_path: dict[str, _Annotated] = field(default_factory=dict)
     members: list[tuple[str | None, str]] = field(default_factory=list)
-    disagreed: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
 
 
 def is_here(folder: Path, files: Files) -> bool:
@@ -91,7 +92,7 @@ def listing(folder: Path) -> Listing:
             f"None of the {listed} images that {_some(paths)} list can be used: {len(files.photos)} images lie in "
             f"{folder}. {_example(problems)}".rstrip()
         )
-    unlisted = [image for image in files.photos if image not in found.by_path and image not in found.disagreed]
+    unlisted = [image for image in files.photos if image not in found.by_path and image not in found.left_out]
     problems += [Problem("image_without_annotation", image) for image in unlisted]
     entries = {
         image: Entry(
@@ -156,11 +157,15 @@ def _images(folder: Path, contents: Sequence[CocoFile], names: Names, problems: 
             found.members.append((set_name, path))
             annotated = _annotated(folder, content, path, ids, problems)
             annotated.is_id_unique = ids[0] not in shared_ids
+            if num_packed(annotated.objects) > MAX_OBJECTS:
+                message = f"{num_packed(annotated.objects):,} in {content.path}, where {MAX_OBJECTS:,} are the most"
+                problems.append(Problem("too_many_objects", path, message))
+                found.left_out.add(path)
             first = found.by_path.setdefault(path, annotated)
             if first is not annotated and not _agree(folder, first, annotated):
                 problems.append(Problem("annotations_disagree", path, f"{first.file.path} and {content.path}"))
-                found.disagreed.add(path)
-    for path in found.disagreed:
+                found.left_out.add(path)
+    for path in found.left_out:
         del found.by_path[path]
     return found
 
@@ -232,5 +237,6 @@ def _some(paths: Iterable[str]) -> str:
 def _example(problems: Sequence[Problem]) -> str:
     if not problems:
         return ""
-    code, file, message = problems[0]
+    of_images = (problem for problem in problems if problem.code not in ("class_unreadable", "object_unreadable"))
+    code, file, message = next(of_images, problems[0])
     return f"For example {file}: {message or code}."

@@ -60,7 +60,7 @@ def read_categories(elements: Sequence[tuple[Any, Place]]) -> Categories:
         try:
             name = clean_name(name)
         except DatasetError as error:
-            problems.append(f"the category at byte {place.start} has {error}")
+            problems.append(f"the category at byte {place.start}: {error}")
             continue
         if names.setdefault(category_id, name) != name:
             problems.append(f"the id {category_id:.60} is given to {names[category_id]!r} and to {name!r}")

@@ -20,6 +20,11 @@ def packed(places: Iterable[Place]) -> bytes:
     return b"".join(_PLACE.pack(*place) for place in places)
 
 
+def num_packed(detail: bytes) -> int:
+    """Returns how many places `packed` took."""
+    return len(detail) // _PLACE.size
+
+
 def unpacked(detail: bytes) -> list[Place]:
     """Returns what `packed` took."""
     return [Place(*pair) for pair in _PLACE.iter_unpack(detail)]

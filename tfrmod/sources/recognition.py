@@ -65,6 +65,14 @@ def xml_kind(path: Path) -> str:
         return ""
 
 
+def is_other_xml(path: Path) -> bool:
+    """Returns whether an XML is about something else than annotations, such as GDAL's p0.jpg.aux.xml."""
+    try:
+        return not xml_kind(path) and _outermost_tag(_head(path)) != ""
+    except OSError:
+        return False
+
+
 def json_files(folder: Path, files: Files, kind: str) -> list[str]:
     """Returns the JSON files of one kind."""
     return [path for path in files.json if json_kind(folder / path) == kind]
@@ -202,12 +210,15 @@ def _head(path: Path) -> str:
 @functools.lru_cache(maxsize=1 << 16)
 def _xml_kind(path: Path, changed: int, size: int) -> str:
     head = _COMMENT.sub("", _head(path))
-    found = _FIRST_TAG.search(head)
-    if found is None:
-        return ""
-    tag = found.group(1).rpartition(":")[2].lower()
+    tag = _outermost_tag(head)
     if tag == "annotation":
         return "voc"
     if tag != "annotations":
         return ""
     return "cvat_video" if re.search(r"<track\s", head) and not re.search(r"<image\s", head) else "cvat"
+
+
+def _outermost_tag(head: str) -> str:
+    """Returns the first tag without its namespace, "" where there is none."""
+    found = _FIRST_TAG.search(_COMMENT.sub("", head))
+    return found.group(1).rpartition(":")[2].lower() if found else ""

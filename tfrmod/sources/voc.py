@@ -14,7 +14,7 @@ from tfrmod.sources import voc_masks, voc_pairs, voc_xml
 from tfrmod.sources.files import Files, found_files
 from tfrmod.sources.pairing import folded, spellings, stem_of
 from tfrmod.sources.photo_size import upright_size
-from tfrmod.sources.recognition import xml_kind
+from tfrmod.sources.recognition import is_other_xml, xml_kind
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.units import unit_of
 from tfrmod.sources.voc_xml import children, elements, text_of
@@ -59,6 +59,11 @@ def listing(folder: Path) -> Listing:
     entries = tuple(
         Entry(photo, annotation, os.fsencode(pictures.get(photo, ""))) for photo, annotation in sorted(pairs.items())
     )
+    problems = [
+        problem
+        for problem in problems
+        if problem.code != "annotation_without_image" or not is_other_xml(folder / problem.file)
+    ]
     return Listing(entries=entries, problems=tuple(problems))
 
 

@@ -443,3 +443,13 @@ def test_more_classes_than_are_supported_are_refused(put, read_all, monkeypatch)
     monkeypatch.setattr(coco_file, "MAX_CLASSES", 1)
     with pytest.raises(DatasetError, match="more than 1 categories"):
         read_all("coco", put({"a.jpg": None, "x.json": coco()}))
+
+
+def test_an_image_with_more_objects_than_are_supported_is_not_even_read(put, read_all, monkeypatch) -> None:
+    from tfrmod.sources import coco as source
+
+    monkeypatch.setattr(source, "MAX_OBJECTS", 1)
+    content = coco([image(), image(2, "b.jpg")], [thing(), thing(2), thing(3, 2)])
+    _, images, problems = read_all("coco", put({"a.jpg": None, "b.jpg": None, "x.json": content}))
+    assert list(images) == ["b.jpg"]
+    assert [(problem.code, problem.file) for problem in problems] == [("too_many_objects", "a.jpg")]

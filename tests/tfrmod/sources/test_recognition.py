@@ -89,6 +89,13 @@ def test_stray_files_make_no_second_kind(put, kind: str, stray: dict[str, Any]) 
     assert find_source(put(files | stray)) == kind
 
 
+def test_xml_about_something_else_is_no_annotation_that_lost_its_image(put, read_all) -> None:
+    files = {"a.jpg": None, "a.xml": VOC, "gone.xml": VOC, "a.jpg.aux.xml": "<PAMDataset/>", "b.xml": "damaged"}
+    _, images, problems = read_all("voc", put(files))
+    assert list(images) == ["a.jpg"]
+    assert {problem.file for problem in problems if problem.code == "annotation_without_image"} == {"gone.xml", "b.xml"}
+
+
 @pytest.mark.parametrize(("kind", "content"), [pair for pair in JSON if pair[0] in UNREAD])
 def test_an_export_that_is_not_read_is_named_with_what_to_export(put, kind: str, content: Any) -> None:
     folder = put({"a.jpg": None, "sub/x.json": content})
