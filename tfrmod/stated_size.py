@@ -38,6 +38,7 @@ def settled(claim: AnnotatedImage, photo: Photo) -> tuple[AnnotatedImage | None,
     is_resized = abs(stated[0] * x_scale - actual[0]) <= 1 or abs(actual[1] / y_scale - stated[1]) <= 1
     if fits_stated and not fits_actual and is_resized:
         return _scaled(claim, actual), [Problem("boxes_rescaled", claim.filename, message)]
+    message = f"{message}; correct the size in the annotation, or remove it where the boxes fit the image"
     return None, [Problem("image_size_unclear", claim.filename, message)]
 
 

@@ -62,11 +62,14 @@ def _signs(folder: Path, listing: Listing) -> tuple[list[_Sign], list[Problem]]:
         message = "the lists of images train and validate on the same images, as those of several folds do"
         notes.append(Problem("split_not_followed", others.origins["train"], message))
         others = Lists({}, {}, {})
+    folders = sets_of_folders(entries)
+    # A format that went by folders alone says no more than they do, and lists come before them.
+    own = {} if listing.sets == folders else listing.sets
     signs = [
-        _Sign("the annotations", Lists(listing.sets, listing.set_problems, {})),
+        _Sign("the annotations", Lists(own, listing.set_problems, {})),
         _Sign("ImageSets/Main", image_sets(folder, texts, entries)),
         _Sign("the lists of images", others),
-        _Sign("the names of folders", Lists(sets_of_folders(entries), {}, {})),
+        _Sign("the names of folders", Lists(folders, {}, {})),
     ]
     return [sign for sign in signs if sign.lists.sets or sign.lists.problems], notes
 

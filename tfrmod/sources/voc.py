@@ -55,7 +55,7 @@ def listing(folder: Path) -> Listing:
             f"None of the {len(files.xml)} XML files in {folder} belongs to one of the {len(files.photos)} images for "
             f"certain. {_reason(files, problems)}"
         )
-    pictures = voc_masks.mask_pictures_of(pairs, files.masks)
+    pictures, doubtful = voc_masks.mask_pictures_of(pairs, files.masks)
     entries = tuple(
         Entry(photo, annotation, os.fsencode(pictures.get(photo, ""))) for photo, annotation in sorted(pairs.items())
     )
@@ -64,7 +64,7 @@ def listing(folder: Path) -> Listing:
         for problem in problems
         if problem.code != "annotation_without_image" or not is_other_xml(folder / problem.file)
     ]
-    return Listing(entries=entries, problems=tuple(problems))
+    return Listing(entries=entries, problems=(*problems, *doubtful))
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
@@ -106,8 +106,8 @@ def _reason(files: Files, problems: Sequence[Problem]) -> str:
     doubt = next((problem for problem in problems if problem.code == "image_ambiguous"), None)
     if doubt is not None:
         return (
-            f"For example {doubt.file}: {doubt.message}. Delete the copies, or say in the tags <folder> and <filename> "
-            "which image is meant."
+            f"For example {doubt.file}: {doubt.message}. Correct the tag <filename>, and where several images bear "
+            "that name say in <folder> which is meant, or delete the copies."
         )
     return (
         f"Neither their names nor their filename tags agree. The first XML is {files.xml[0]}, the first image "

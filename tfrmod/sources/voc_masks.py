@@ -8,26 +8,32 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
 from tfrmod.masks import png_array
-from tfrmod.sources.files import nearness
 from tfrmod.sources.mask_pictures import things
+from tfrmod.sources.pairing import Names
 
 _FOLDER = "segmentationobject"
 _SAME = 0.5  # Intersection over union; the boxes were drawn around the same things, by hand.
 
 
-def mask_pictures_of(pairs: Mapping[str, str], pictures: Iterable[str]) -> dict[str, str]:
-    """Returns {photo: the picture of its things}, the nearest where several years have one of that name.
+def mask_pictures_of(pairs: Mapping[str, str], pictures: Iterable[str]) -> tuple[dict[str, str], list[Problem]]:
+    """Returns {image: the picture of its things}, and the images that several pictures fit equally well.
+
+    Where several years have a picture of one name, the nearest is meant.
 
     Args:
-      pairs: {photo: XML}.
+      pairs: {image: XML}.
       pictures: files in VOC's folders of masks.
     """
-    by_stem: dict[str, list[str]] = {}
-    for path in pictures:
-        if PurePosixPath(path).parent.name.lower() == _FOLDER:
-            by_stem.setdefault(PurePosixPath(path).stem.lower(), []).append(path)
-    found = ((photo, by_stem.get(PurePosixPath(photo).stem.lower(), [])) for photo in pairs)
-    return {photo: max(paths, key=lambda path: nearness(photo, path)) for photo, paths in found if paths}
+    names = Names(path for path in pictures if PurePosixPath(path).parent.name.lower() == _FOLDER)
+    chosen: dict[str, str] = {}
+    problems = []
+    for image in pairs if names.paths else ():
+        found = names.find(PurePosixPath(image).stem, near=image)
+        if len(found) == 1:
+            chosen[image] = found[0]
+        elif found:
+            problems.append(Problem("mask_unreadable", image, f"{', '.join(found)} fit equally well"))
+    return chosen, problems
 
 
 def with_masks(image: AnnotatedImage, folder: Path, picture: str) -> tuple[AnnotatedImage, list[Problem]]:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from tfrmod.checks import Problem
+from tfrmod.convert import listing_for
+from tfrmod.convert_options import ConvertOptions
 from tfrmod.sources.own_splits import with_splits
 from tfrmod.sources.source import Entry, Listing
 
@@ -13,7 +15,7 @@ def listing(images: str, **known) -> Listing:
     return Listing(entries=tuple(Entry(name, f"{name}.xml") for name in images.split()), **known)
 
 
-def put(folder: Path, **texts: str) -> Path:
+def put_texts(folder: Path, **texts: str) -> Path:
     for name, content in texts.items():
         path = folder / f"{name.replace('__', '/')}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,7 @@ def test_splits_by_the_folders_of_annotations(tmp_path: Path) -> None:
 
 
 def test_splits_by_lists_before_folders_and_say_what_differs(tmp_path: Path) -> None:
-    folder = put(tmp_path, train="a c", val="b")
+    folder = put_texts(tmp_path, train="a c", val="b")
     made = with_splits(folder, listing(IN_FOLDERS))
     assert made.sets == {"train": (0, 2), "val": (1,), "test": (3,)}
     assert made.set_origins == {"train": "train.txt", "val": "val.txt", "test": "the names of folders"}
@@ -68,7 +70,7 @@ def test_splits_by_lists_before_folders_and_say_what_differs(tmp_path: Path) -> 
 
 
 def test_splits_by_image_sets_before_other_lists(tmp_path: Path) -> None:
-    folder = put(tmp_path, ImageSets__Main__train="a b", ImageSets__Main__val="c", train="c", val="a")
+    folder = put_texts(tmp_path, ImageSets__Main__train="a b", ImageSets__Main__val="c", train="c", val="a")
     made = with_splits(folder, listing("i/a.jpg i/b.jpg i/c.jpg"))
     assert made.sets == {"train": (0, 1), "val": (2,)}
     assert codes(made) == ["split_not_followed"]
@@ -115,7 +117,48 @@ def test_splits_by_ratio_where_only_a_set_to_train_on_is_named(tmp_path: Path) -
 
 
 def test_splits_do_not_follow_the_lists_of_several_folds(tmp_path: Path) -> None:
-    folder = put(tmp_path, fold0__train="a b", fold0__val="c", fold1__train="b c", fold1__val="a")
+    folder = put_texts(tmp_path, fold0__train="a b", fold0__val="c", fold1__train="b c", fold1__val="a")
     made = with_splits(folder, listing("i/a.jpg i/b.jpg i/c.jpg"))
     assert made.sets == {}
     assert codes(made) == ["split_not_followed"]
+
+
+SPLITS = {"train": 3, "valid": 1, "test": 1}
+IMAGES = [f"{folder}/{folder}{number}.jpg" for folder, count in SPLITS.items() for number in range(count)]
+ANNOTATIONS = {
+    "voc": {
+        f"{image[:-4]}.xml": "<annotation><object><name>cat</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax>"
+        "<ymax>40</ymax></bndbox></object></annotation>"
+        for image in IMAGES
+    },
+    "yolo": {f"{image[:-4]}.txt": "0 0.5 0.5 0.25 0.25" for image in IMAGES},
+    "csv": {
+        "all.csv": "filename,class,xmin,ymin,xmax,ymax\n" + "".join(f"{image},cat,1,2,30,40\n" for image in IMAGES)
+    },
+    "coco": {
+        "all.json": {
+            "images": [{"id": number, "file_name": image} for number, image in enumerate(IMAGES)],
+            "annotations": [
+                {"id": number, "image_id": number, "category_id": 1, "bbox": [1, 2, 29, 38]}
+                for number in range(len(IMAGES))
+            ],
+            "categories": [{"id": 1, "name": "cat"}],
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("source", ANNOTATIONS)
+@pytest.mark.parametrize("has_lists", [False, True])
+def test_splits_are_followed_in_every_format(put, source: str, has_lists: bool) -> None:
+    lists = {"train.txt": "train0\ntrain1\ntest0\n", "val.txt": "train2\nvalid0\n"} if has_lists else {}
+    folder = put(dict.fromkeys(IMAGES) | ANNOTATIONS[source] | lists)
+    made = listing_for(folder, source, ConvertOptions())
+    found = {name: [made.entries[index].image for index in members] for name, members in made.sets.items()}
+    if has_lists:
+        assert found == {
+            "train": ["test/test0.jpg", "train/train0.jpg", "train/train1.jpg"],
+            "val": ["train/train2.jpg", "valid/valid0.jpg"],
+        }
+    else:
+        assert {name: len(members) for name, members in found.items()} == {"train": 3, "val": 1, "test": 1}

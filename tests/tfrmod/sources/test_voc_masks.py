@@ -39,6 +39,15 @@ def test_a_broken_picture_is_named_and_the_boxes_stay(voc_folder, read_all) -> N
     assert len(images["JPEGImages/a.jpg"].objects) == 2
 
 
+def test_of_two_pictures_that_fit_equally_well_none_is_taken(voc_folder, read_all) -> None:
+    voc_folder.add("a", THINGS)
+    for folder in ("x", "y"):
+        voc_folder.write(f"{folder}/SegmentationObject/a.png", array_png(picture()))
+    _, images, problems = read_all("voc", voc_folder.root, masks=True)
+    assert [(problem.code, problem.file) for problem in problems] == [("mask_unreadable", "JPEGImages/a.jpg")]
+    assert [thing.mask for thing in images["JPEGImages/a.jpg"].objects] == [b"", b""]
+
+
 def test_of_two_years_the_nearer_picture_is_meant(voc_in, tmp_path, read_all) -> None:
     for year in ("2007", "2012"):
         data = voc_in(tmp_path / "data", f"VOC{year}/JPEGImages", f"VOC{year}/Annotations")
