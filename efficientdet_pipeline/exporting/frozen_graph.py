@@ -32,4 +32,5 @@ def frozen_graph_def(served: ServedDetector) -> tf.compat.v1.GraphDef:
         # Freezing names the outputs after whatever stands last; these names are the contract.
         for name, output in zip(OUTPUTS, outputs, strict=True):
             tf.identity(output, name=name)
-    return graph.as_graph_def()
+    # Freezing leaves placeholders behind that nothing reads, more of them after a training than after a load.
+    return tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), [INPUT, *OUTPUTS])

@@ -183,6 +183,7 @@ def half_precision() -> Iterator[None]:
 def test_a_network_of_half_precision_can_be_frozen() -> None:
     model, config = tiny_model()
     graph_def = frozen_graph_def(ServedDetector(model, config, mode="global"))
+    assert [node.name for node in graph_def.node if node.op == "Placeholder"] == ["images"]
     images = photos()[0]
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
         tf.graph_util.import_graph_def(graph_def, name="")
