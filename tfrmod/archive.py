@@ -16,7 +16,7 @@ from tfrmod.content import described
 from tfrmod.errors import DatasetError
 from tfrmod.extraction import MARKER, marked_fingerprint, refuse_edited, write_marker
 from tfrmod.junk import is_junk
-from tfrmod.lock import waiting_lock
+from tfrmod.lock import remove_stale_lock, waiting_lock
 from tfrmod.zip_members import ArchiveLimits, Member, checked_members, refused
 
 __all__ = ["MARKER", "DamagedArchiveError", "extract", "folder_fingerprint", "zip_fingerprint"]
@@ -58,6 +58,7 @@ def extract(
     """
     fingerprint = zip_fingerprint(zip_path)
     if marked_fingerprint(destination) == fingerprint:
+        remove_stale_lock(destination)
         return destination
     with waiting_lock(destination), _opened(zip_path) as archive, atomic.staging_folder(destination) as staging:
         if marked_fingerprint(destination) == fingerprint:

@@ -47,6 +47,18 @@ def waiting_lock(path: Path) -> Iterator[None]:
                 place.unlink(missing_ok=True)
 
 
+def remove_stale_lock(path: Path) -> None:
+    """Removes the lock's file that a killed process left at a file or folder; one that is held stays."""
+    place = path.with_name(f".{path.name}.lock")
+    with contextlib.suppress(OSError):  # There is none, or the disk or system locks nothing.
+        descriptor = os.open(place, os.O_RDWR)
+        try:
+            if lock_file(descriptor, waits=False):
+                place.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+
+
 def lock_file(descriptor: int, *, waits: bool) -> bool:
     """Locks an open file until it is closed or the process dies, and returns whether that could be done.
 

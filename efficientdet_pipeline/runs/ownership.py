@@ -14,6 +14,7 @@ from efficientdet_pipeline.runs.folder import RunFolder
 from efficientdet_pipeline.runs.lock import locked
 from efficientdet_pipeline.runs.records import read_json
 from tfrmod import atomic
+from tfrmod.lock import remove_stale_lock
 from tfrmod.split import SPLITS
 
 MARKER = ".efficientdet-run"
@@ -125,6 +126,8 @@ def _claim(folder: Path) -> None:
     """Marks a folder, which the caller has locked, as a run's, and clears away what killed processes left in it."""
     if not is_run(folder):
         atomic.write_file(folder / MARKER, json.dumps({"id": secrets.token_hex(8)}) + "\n")
+    for name in ("tfrecords", "export"):
+        remove_stale_lock(folder / name)
     for parent in (folder, *(path for path in folder.iterdir() if _OWN_FOLDERS.fullmatch(path.name) and path.is_dir())):
         atomic.remove_partial_of_dead(parent)
 

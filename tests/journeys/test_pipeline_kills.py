@@ -52,7 +52,7 @@ OPTIONS = (
     "--mosaic=0.5",
 )
 CLOCKS = {"seconds", "photos_per_second", "data_wait"}
-PASSING = re.compile(r"\.lock$|tfevents")
+PASSING = re.compile(r"(^|/)\.lock$|tfevents")
 """Files that differ from start to start: the lock that every process leaves, and TensorBoard's one file a start."""
 
 

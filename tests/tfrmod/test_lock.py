@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tfrmod.lock import lock_file, waiting_lock
+from tfrmod.lock import lock_file, remove_stale_lock, waiting_lock
 
 
 def test_one_after_the_other(tmp_path: Path) -> None:
@@ -42,6 +42,16 @@ def test_what_a_killed_process_left_is_taken_over(tmp_path: Path) -> None:
     with waiting_lock(tmp_path / "thing"):
         assert os.listdir(tmp_path) == [".thing.lock"]
     assert os.listdir(tmp_path) == []
+
+
+def test_a_stale_lock_is_removed_and_one_that_is_held_stays(tmp_path: Path) -> None:
+    remove_stale_lock(tmp_path / "thing")
+    (tmp_path / ".thing.lock").touch()
+    remove_stale_lock(tmp_path / "thing")
+    assert os.listdir(tmp_path) == []
+    with waiting_lock(tmp_path / "thing"):
+        remove_stale_lock(tmp_path / "thing")
+        assert os.listdir(tmp_path) == [".thing.lock"]
 
 
 def test_where_nothing_can_be_locked_nobody_waits(tmp_path: Path) -> None:

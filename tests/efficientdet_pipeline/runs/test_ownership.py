@@ -183,7 +183,7 @@ def test_leftovers_of_killed_processes_are_cleared_at_the_next_start(tmp_path: P
     names = ("{}.metadata.json.partial-{}-0123abcd", "pictures/{}.validation.png.partial-{}-01234567")
     left = [name.format("", dead) for name in names] + [f".export.partial-{dead}/new/label_map.yaml"]
     kept = [name.format("", alive) for name in names] + [f".export.partial-{alive}/new/label_map.yaml"]
-    put(tmp_path, *left, *kept)
+    put(tmp_path, *left, *kept, ".tfrecords.lock", ".export.lock")
     begin(tmp_path)
     assert contents(tmp_path) == {MARKER, *kept}
 
