@@ -44,6 +44,7 @@ NOTES = {
     "label_ids_changed": "class ids that could not be kept as the data set has them",
     "attributes_left_out": "attributes of regions beside the one that is the class; not read",
     "annotations_merged": "an image that one file lists several times; its objects were taken together",
+    "classes_merged": "a name that several categories bear, which are one class here",
     "box_from_outline": "an object without a box; the bounding box of its outline was taken",
     "crowd_not_trained": "an object marked as a crowd (iscrowd); training skips it unless "
     "--skip_crowd_during_training=false",

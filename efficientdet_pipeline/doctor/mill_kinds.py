@@ -57,6 +57,7 @@ MILL_KINDS: dict[str, Kind] = {
         "Records, exports and detections have other class ids than the data set.",
         "Nothing needs to be done; --label_map chooses ids of your own",
     ),
+    **_mill("classes_merged", _NOTE, 4, "Were two classes meant, they can no longer be told apart.", "Rename one"),
     **_mill("unit_differs", _NOTE, 3, "Where the guess is wrong, every box of the image is.", _INSPECT),
     **_mill(
         "crowd_not_trained",

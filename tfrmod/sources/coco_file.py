@@ -126,8 +126,8 @@ def _without_doubles(names: Mapping[int, str], path: str, problems: list[Problem
     first: dict[str, int] = {}
     for number, name in sorted(names.items()):
         if first.setdefault(name, number) != number:
-            message = f"the ids {first[name]} and {number} are both {name!r}: one class, {first[name]}"
-            problems.append(Problem("label_ids_changed", path, message))
+            message = f"{path} gives it the ids {first[name]} and {number}; kept as {first[name]}"
+            problems.append(Problem("classes_merged", name, message))
     return {number: name for name, number in first.items()}
 
 

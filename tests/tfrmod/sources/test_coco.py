@@ -134,7 +134,7 @@ def test_an_info_file_of_a_test_is_unlabelled(put, read_all) -> None:
         ([("a", "cat"), ("b", "dog")], "a", None, ["label_ids_changed"]),
         ([("7", "cat")], 7, {7: "cat"}, []),
         ([(1.0, "cat")], 1, {1: "cat"}, []),
-        ([(1, "cat"), (2, "cat")], 2, {1: "cat"}, ["label_ids_changed"]),
+        ([(1, "cat"), (2, "cat")], 2, {1: "cat"}, ["classes_merged"]),
         ([(1, " big \n cat ")], 1, {1: "big cat"}, []),
         ([(1, "cat"), (1, "dog")], 1, {1: "cat"}, ["class_unreadable"]),
         ([(1, "cat"), (None, "dog"), (3, "")], 1, {1: "cat"}, ["class_unreadable"] * 2),
@@ -414,9 +414,7 @@ def test_two_files_with_other_numbers_for_the_same_classes_agree(put, read_all) 
     other = coco(None, [thing(1, 1, 1, bbox=[10.0, 5.0, 20.0, 20.5])], [{"id": 1, "name": "cat"}])
     _, images, problems = read_all("coco", put({"a.jpg": None, "x.json": coco(), "y.json": other}))
     assert len(images["a.jpg"].objects) == 1
-    assert [(problem.code, problem.message) for problem in problems] == [
-        ("label_ids_changed", "the ids 1 and 3 are both 'cat': one class, 1")
-    ]
+    assert [(problem.code, problem.file) for problem in problems] == [("classes_merged", "cat")]
 
 
 def test_junk_in_the_lists_is_counted_beyond_the_first_thousand(put, read_all) -> None:
