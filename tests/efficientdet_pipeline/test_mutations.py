@@ -23,7 +23,7 @@ from efficientdet_pipeline.options.reader import Given
 from efficientdet_pipeline.options.train import TrainOptions
 
 NUM_QUICK, NUM_SLOW = 25, 10_000
-MAX_SECONDS, MAX_MEMORY_BYTES = 10.0, 1 << 30
+MAX_SECONDS, MAX_MEMORY_BYTES = 10.0, 1 << 30  # Of the processor: others may keep it busy.
 HPARAMS = (
     b"name: efficientdet-d0\nimage_size: 640x384\nnum_classes: 3\nlabel_map: {1: cat, 2: 'no'}\naspect_ratios: [1.0, "
     b"2.0]\nanchor_scale: !!python/tuple [3.0, 4.0]\nfpn_cell_repeats: 1\nbackbone_config: {blocks: [r1_k3_s11_e1_i32]}"
@@ -148,7 +148,7 @@ def check(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Callable[[s
         folder.mkdir()
         (folder / name).write_bytes(data)
         watch.found.clear()
-        start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         watch.is_on = True
         try:
             with contextlib.suppress(PipelineError):
@@ -157,7 +157,7 @@ def check(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Callable[[s
             watch.is_on = False
             shutil.rmtree(folder)
         assert not watch.found
-        assert time.monotonic() - start < MAX_SECONDS
+        assert time.process_time() - start < MAX_SECONDS
         assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MAX_MEMORY_BYTES
 
     for kind, (_, whole, _) in BROKEN.items():

@@ -175,6 +175,17 @@ def test_a_truncated_file(model: Any, saved: dict[str, Any], tmp_path: Path, kin
     assert_refused(model, tmp_path, "It is damaged or was copied in part")
 
 
+def test_an_index_that_states_more_parts_than_memory_holds_is_damaged(
+    model: Any, saved: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_: str) -> None:
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr("tensorflow.train.load_checkpoint", load)
+    with pytest.raises(CheckpointError, match=r"must be a whole checkpoint.*bad_alloc"):
+        load_checkpoint(model, saved["tf1"])
+
+
 def test_a_truncated_or_lonely_index(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
     index = Path(f"{saved['tf1']}.index").read_bytes()
     (tmp_path / "model.index").write_bytes(index)

@@ -24,7 +24,7 @@ from tfrmod.masks import array_png
 from tfrmod.sources import SOURCES, find_source
 
 NUM_QUICK, NUM_SLOW = 40, 10_000  # Of each kind.
-MAX_SECONDS, MAX_MEMORY_BYTES = 10.0, 1 << 30
+MAX_SECONDS, MAX_MEMORY_BYTES = 10.0, 1 << 30  # Of the processor: others may keep it busy.
 _SQUARE = [1, 1, 5, 1, 5, 5]
 _COCO = {
     "images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 6}, {"id": 2, "file_name": "b.png"}],
@@ -209,7 +209,7 @@ def check(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Callable[[s
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         watch.found.clear()
-        start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         watch.is_on = True
         try:
             read_whole(folder, source)
@@ -217,7 +217,7 @@ def check(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Callable[[s
             watch.is_on = False
             shutil.rmtree(folder)
         assert not watch.found
-        assert time.monotonic() - start < MAX_SECONDS
+        assert time.process_time() - start < MAX_SECONDS
         assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MAX_MEMORY_BYTES
 
     for kind, (_, whole) in BROKEN.items():

@@ -40,7 +40,8 @@ def reading(path: Path) -> Iterator[None]:
     except PermissionError:
         raise
     # h5py lets a SystemError out where HDF5 fails within a walk over the file.
-    except (OSError, RuntimeError, ValueError, LookupError, TypeError, SystemError) as error:
+    # TensorFlow takes memory for as many parts as a damaged index states.
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, SystemError, MemoryError) as error:
         raise damaged(path, str(error)) from error
 
 
