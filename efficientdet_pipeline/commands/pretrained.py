@@ -83,7 +83,16 @@ def _place(options: Any, model_name: str) -> tuple[str, str]:
             break
     if place == "auto":
         place = options.backbone_ref or model_name
-    return option, "" if option == "pretrained_ckpt" and place == "none" else place
+    return option, "" if option == "pretrained_ckpt" and place == "none" else _checkpoint_of_run(place)
+
+
+def _checkpoint_of_run(place: str) -> str:
+    """Returns the best checkpoint, else the last, of a run's folder; what is no such folder is returned as it is."""
+    for name in ("best", "last"):
+        folder = Path(place).expanduser() / "checkpoints" / name
+        if (folder / "model.weights.h5").is_file():
+            return str(folder)
+    return place
 
 
 def _cache_dir(options: Any) -> Path | None:

@@ -44,10 +44,10 @@ class PretrainedOptions(NetworkOptions):
     backbone_ref: str = option("", shapes=True)
     """Whose pretrained weights to start from; default: model_name."""
     pretrained_ckpt: str = option("auto", shapes=True, path="path")
-    """auto (automl's published COCO checkpoint of backbone_ref, cached), none, or a checkpoint: a path, an address, or
-    a published name such as efficientdet-d0 … d7x, efficientdet-lite0 … lite4."""
+    """auto (automl's published COCO checkpoint of backbone_ref, cached), none, or a checkpoint: a path, a run's folder,
+    an address, or a published name such as efficientdet-d0 … d7x, efficientdet-lite0 … lite4."""
     backbone_ckpt: str = option("", shapes=True, path="path")
-    """EfficientNet checkpoint for the backbone alone: a path, an address or a published name. efficientnet-b0 … b5 go
+    """EfficientNet checkpoint for the backbone alone: a path, a run's folder, an address or a published name. efficientnet-b0 … b5 go
     into efficientdet-d0 … d5, b6 into d6 and d7, b7 into d7x, efficientnet-lite0 … lite4 into efficientdet-lite0 …
     lite4 (lite3 into lite3x too). Neck and heads start from random weights. Excludes other places of weights."""
     hub_module_url: str = option("", shapes=True, path="path")

@@ -145,3 +145,18 @@ def test_random_weights_in_few_steps_name_the_configuration(
 ) -> None:
     advise_on_random_weights(TrainOptions(**{"url_dataset": "images.zip", **given}), num_steps)
     assert any("@configs/small-data-scratch.config" in sentence for sentence in said) == is_said
+
+
+@pytest.mark.parametrize("option", ["backbone_ckpt", "pretrained_ckpt"])
+@pytest.mark.parametrize("names", [("best", "last"), ("last",)])
+def test_load_pretrained_takes_the_folder_of_a_run(option: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "first"
+    for name in names:
+        (run / "checkpoints" / name).mkdir(parents=True)
+        detector().save_weights(run / "checkpoints" / name / "model.weights.h5")
+    (run / "args.yaml").touch()
+    given = options(**{option: str(run)})
+    check_pretrained(given, "efficientdet-d0")
+    found = load_pretrained(detector(), given, "efficientdet-d0")["pretrained"]
+    assert Path(found["path"]) == run / "checkpoints" / names[0] / "model.weights.h5"
+    assert found["num_loaded"] > 0
