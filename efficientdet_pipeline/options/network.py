@@ -47,9 +47,10 @@ class PretrainedOptions(NetworkOptions):
     """auto (automl's published COCO checkpoint of backbone_ref, cached), none, or a checkpoint: a path, a run's folder,
     an address, or a published name such as efficientdet-d0 … d7x, efficientdet-lite0 … lite4."""
     backbone_ckpt: str = option("", shapes=True, path="path")
-    """EfficientNet checkpoint for the backbone alone: a path, a run's folder, an address or a published name. efficientnet-b0 … b5 go
-    into efficientdet-d0 … d5, b6 into d6 and d7, b7 into d7x, efficientnet-lite0 … lite4 into efficientdet-lite0 …
-    lite4 (lite3 into lite3x too). Neck and heads start from random weights. Excludes other places of weights."""
+    """EfficientNet checkpoint for the backbone alone: a path, a run's folder, an address or a published name.
+    efficientnet-b0 … b5 go into efficientdet-d0 … d5, b6 into d6 and d7, b7 into d7x, efficientnet-lite0 … lite4 into
+    efficientdet-lite0 … lite4 (lite3 into lite3x too). Neck and heads start from random weights. Excludes other
+    places of weights."""
     hub_module_url: str = option("", shapes=True, path="path")
     """Folder, .tar.gz or address of a feature-vector SavedModel to start from; excludes pretrained_ckpt."""
     var_exclude_expr: str = option("", shapes=True)
