@@ -8,6 +8,9 @@ from absl import logging
 from efficientdet_pipeline.commands.photos import DEMO
 from efficientdet_pipeline.options.reader import Sources
 
+SHORT_STEPS = 5_000
+"""Training steps below which random weights call for other options than the defaults (docs/scratch-recipe.md)."""
+
 
 def sources_of(read: Sources, hparams: Any) -> dict[str, str]:
     """Returns where each option that was given came from."""
@@ -35,6 +38,18 @@ def announce(path: Path, options: Any, read: Sources, hparams: Any) -> None:
             ", ".join(f"{name}={read.given[name].value}" for name in demo),
         )
     _warn_of_long_path(path)
+
+
+def advise_on_random_weights(options: Any, num_steps: int) -> None:
+    """Names the configuration for short trainings from random weights, where the options are not of its kind."""
+    is_demo = getattr(options, "url_dataset", "") == DEMO
+    if options.optimizer != "adam" and num_steps < SHORT_STEPS and not is_demo:
+        logging.info(
+            "In as few as %d steps optimizer=%s learns little from random weights: on 292 images AP .321, and .534 "
+            "with python3 main.py @configs/small-data-scratch.config --url_dataset=…",
+            num_steps,
+            options.optimizer,
+        )
 
 
 def _warn_of_long_path(path: Path) -> None:

@@ -15,12 +15,9 @@ from efficientdet.checkpoint.archives import sha256_of
 from efficientdet.checkpoint.places import find
 from efficientdet.errors import CheckpointError, CheckpointMismatchError, CheckpointUnavailableError
 
-from efficientdet_pipeline.commands.photos import DEMO, cache_folder
+from efficientdet_pipeline.commands.photos import cache_folder
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from tfrmod.urls import redact_url
-
-SHORT_STEPS = 5_000
-"""Training steps below which random weights call for other options than the defaults (docs/scratch-recipe.md)."""
 
 
 def check_pretrained(options: Any, model_name: str) -> None:
@@ -61,18 +58,6 @@ def load_pretrained(detector: keras.Model, options: Any, model_name: str) -> dic
         report = efficientdet.load_checkpoint(detector, place, exclude=exclude, cache_dir=_cache_dir(options))
     logging.info("%s", _backbone_sentence(report, backbone) if option == "backbone_ckpt" else report)
     return {"pretrained": {"option": option, "place": redact_url(place), **_record(report)}}
-
-
-def advise_on_random_weights(options: Any, num_steps: int) -> None:
-    """Names the configuration for short trainings from random weights, where the options are not of its kind."""
-    is_demo = getattr(options, "url_dataset", "") == DEMO
-    if options.optimizer != "adam" and num_steps < SHORT_STEPS and not is_demo:
-        logging.info(
-            "In as few as %d steps optimizer=%s learns little from random weights: on 292 images AP .321, and .534 "
-            "with python3 main.py @configs/small-data-scratch.config --url_dataset=…",
-            num_steps,
-            options.optimizer,
-        )
 
 
 def _place(options: Any, model_name: str) -> tuple[str, str]:

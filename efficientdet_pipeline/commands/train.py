@@ -8,11 +8,12 @@ import keras
 from absl import logging
 
 from efficientdet_pipeline.commands import batch_size, checkup, finishing, keeping, loading, metadata
+from efficientdet_pipeline.commands.announcement import advise_on_random_weights
 from efficientdet_pipeline.commands.beginning import Beginning, begin, finished_with
 from efficientdet_pipeline.commands.class_weights import class_weights
 from efficientdet_pipeline.commands.ground_truth import GroundTruth, validation_truth
 from efficientdet_pipeline.commands.network import Network, describe
-from efficientdet_pipeline.commands.pretrained import advise_on_random_weights, check_pretrained, load_pretrained
+from efficientdet_pipeline.commands.pretrained import check_pretrained, load_pretrained
 from efficientdet_pipeline.commands.scoring import Scorer
 from efficientdet_pipeline.commands.shards import NAMES_IN_SHARDS, Shards, compare_validation, find_shards
 from efficientdet_pipeline.commands.variation import variation

@@ -9,7 +9,8 @@ import pytest
 import requests
 from efficientdet.errors import CheckpointError, CheckpointMismatchError, CheckpointUnavailableError
 
-from efficientdet_pipeline.commands.pretrained import advise_on_random_weights, check_pretrained, load_pretrained
+from efficientdet_pipeline.commands.announcement import advise_on_random_weights
+from efficientdet_pipeline.commands.pretrained import check_pretrained, load_pretrained
 from efficientdet_pipeline.errors import MissingError, OptionsError, exit_code_of
 from efficientdet_pipeline.options.train import TrainOptions
 
