@@ -38,7 +38,7 @@ def finish(options: Any, folder: RunFolder, network: Network, detector: keras.Mo
         _say_where(("checkpoint", folder.last), ("losses", folder.results), ("curves", folder.curves))
         suggest("--mode=export", f"--model_dir={folder.path}")
         return
-    name, chosen = _chosen(folder)
+    name, chosen = chosen_checkpoint(folder)
     efficientdet.load_checkpoint(detector, chosen / checkpoints.WEIGHTS, skip_mismatch=False)
     marker = checkpoints.read_marker(chosen)
     if "metrics" not in marker:
@@ -68,7 +68,7 @@ def finish(options: Any, folder: RunFolder, network: Network, detector: keras.Mo
     _say_next(exported.saved_model)
 
 
-def _chosen(folder: RunFolder) -> tuple[str, Path]:
+def chosen_checkpoint(folder: RunFolder) -> tuple[str, Path]:
     """Returns "best" and its checkpoint; "last" and that where no AP was measured, or the best was damaged.
 
     Raises:
