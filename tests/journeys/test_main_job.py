@@ -193,7 +193,7 @@ def test_asked_to_stop_it_saves_and_goes_on_later(
     options = ["--url_dataset=photos.zip", "--num_epochs=40", *SMALL[:-1], f"--run_name={name}", "--mode=train"]
     process = start(*options)
     for line in process.stdout:
-        if line.startswith("epoch 1/"):
+        if line.startswith("epoch 1/40:"):  # Its end; a line within an epoch goes on with its step.
             break
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
