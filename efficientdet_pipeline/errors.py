@@ -5,6 +5,7 @@ tell "mend the options" (2) from "mend the data" (65) from "try again" (75).
 """
 
 import errno
+import re
 from enum import IntEnum
 
 
@@ -129,18 +130,27 @@ def sentence_of(error: BaseException) -> str:
             f"This is a defect of this program, not of your data: {type(error).__name__}: {error}. "
             "Please report it with the output of the same command and --traceback."
         )
-    if not isinstance(error, OSError) or isinstance(error, PipelineError):
+    if isinstance(error, PipelineError):
         return str(error)
     if exit_code_of(error) is ExitCode.CANNOT_WRITE:
         verb = "read or write" if isinstance(error, PermissionError) else "write"
-        place = f" {error.filename}" if error.filename else ""
+        place, reason = _place_and_reason(error)
         return (
-            f"Cannot {verb}{place}: {error.strerror or error}. The run's folder must be writable with room to spare; "
+            f"Cannot {verb}{place}: {reason}. The run's folder must be writable with room to spare; "
             "try --workspace on another disk, or free some space: the same command continues."
         )
-    if error.filename and error.strerror:
+    if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.strerror}: {error.filename}. Check the path."
     return str(error)
+
+
+def _place_and_reason(error: BaseException) -> tuple[str, str]:
+    """Returns the file that cannot be written, with a blank before it, and why; HDF5 has words of its own."""
+    named = re.search(r"filename = '([^']+)'", str(error))
+    place = getattr(error, "filename", None) or (named[1] if named else "")
+    is_full = "No space left on device" in str(error)
+    reason = "No space left on device" if is_full else getattr(error, "strerror", None) or str(error)
+    return (f" {place}" if place else ""), reason
 
 
 def _exit_code_of_os_error(error: OSError) -> ExitCode:

@@ -73,6 +73,10 @@ def test_a_place_that_cannot_be_written_is_named() -> None:
     assert sentence_of(os_error(errno.ENOSPC)).startswith("Cannot write runs/x: No space left on device.")
     assert sentence_of(os_error(errno.EACCES)).startswith("Cannot read or write runs/x: Permission denied.")
     assert sentence_of(os_error(errno.ENOSPC, None)).startswith("Cannot write: No space left on device.")
+    hdf5 = "cannot flush (file write failed: time = now\n, filename = 'runs/x/w.h5', error message = 'No space "
+    for kind in (OSError, RuntimeError):
+        sentence = sentence_of(kind(hdf5 + "left on device', offset = 57344)"))
+        assert sentence.startswith("Cannot write runs/x/w.h5: No space left on device. The run's folder")
 
 
 def test_a_missing_file_is_named() -> None:
