@@ -20,9 +20,9 @@ from pathlib import Path, PurePosixPath
 
 import efficientdet
 
-from efficientdet_pipeline.doctor import examination, gathering
-from efficientdet_pipeline.doctor.anchors import AnchorGrid
-from efficientdet_pipeline.doctor.facts import Plan
+from efficientdet_pipeline.doctor import collect, run_checks
+from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
+from efficientdet_pipeline.doctor.dataset_stats import Plan
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.workers import Workers
 
@@ -67,7 +67,7 @@ def measure(folder: Path, num_workers: int) -> dict[str, object]:
     staging = folder / "staging"
     staging.mkdir()
     with Workers(num_workers) as workers:
-        facts = gathering.photo_facts(
+        facts = collect.photo_facts(
             folder / "photos",
             ConvertOptions(),
             staging,
@@ -75,7 +75,7 @@ def measure(folder: Path, num_workers: int) -> dict[str, object]:
             lambda done, _: ticks.append((time.perf_counter(), done)),
         )
     looked = time.perf_counter()
-    findings = examination.examined(facts, plan)
+    findings = run_checks.examined(facts, plan)
     judged = time.perf_counter()
     cpu = _cpu_seconds() - cpu
     (first, first_done), (last, last_done) = ticks[0], ticks[-1]

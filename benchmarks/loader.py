@@ -20,11 +20,10 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 import efficientdet
 
-from efficientdet_pipeline.commands.variation import variation
-from efficientdet_pipeline.data import speed
-from efficientdet_pipeline.data.batches import TrainingStream, training_batches
-from efficientdet_pipeline.data.cache import cache_in_memory
-from efficientdet_pipeline.data.contents import read_contents
+from efficientdet_pipeline.benchmarking import loader
+from efficientdet_pipeline.data.dataset_stats import read_contents
+from efficientdet_pipeline.data.image_cache import cache_in_memory
+from efficientdet_pipeline.data.input_pipeline import TrainingStream, training_batches, variation
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.recipes import RECIPES
 
@@ -70,15 +69,17 @@ def measured(args: argparse.Namespace, files: tuple[str, ...]) -> dict:
             files=files, batch_size=args.batch_size, max_instances=100, canvas=config.image_size, seed=1, **given
         )
 
-    pipelines = {YARDSTICK: speed.decode_only(stream())}
+    pipelines = {YARDSTICK: loader.decode_only(stream())}
     for name, given in RECIPE_OF.items():
         pipelines[name] = training_batches(stream(), variation(AugmentationOptions(**given), config))
     kept = stream(cache=cache_in_memory(files, contents.sizes))
     pipelines["default, photos kept in memory"] = training_batches(kept, variation(AugmentationOptions(), config))
-    speeds = speed.measure(pipelines, YARDSTICK, batch_size=args.batch_size, batches=args.batches, rounds=args.rounds)
+    speeds = loader.measure_stages(
+        pipelines, YARDSTICK, batch_size=args.batch_size, batches=args.batches, rounds=args.rounds
+    )
     return {
         "speeds": {name: asdict(each) for name, each in speeds.items()},
-        "records_skipped_per_second": speed.records_skipped_per_second(stream()),
+        "records_skipped_per_second": loader.records_skipped_per_second(stream()),
         "cores": os.cpu_count(),
         "settings": vars(args),
     }

@@ -27,9 +27,9 @@ from efficientdet_pipeline.errors import (
     refuse_old_processor,
     sentence_of,
 )
-from efficientdet_pipeline.machine_memory import free_memory
 from efficientdet_pipeline.options.help import full_help_text, help_text, version_text
-from efficientdet_pipeline.options.reader import Reader, Sources
+from efficientdet_pipeline.options.parser import Reader, Sources
+from efficientdet_pipeline.system import free_memory
 
 _HELP = {"--help", "-h", "-help", "--helpshort"}
 _FULL_HELP = {"--helpfull", "-helpfull"}

@@ -11,12 +11,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tfrmod import atomic
-from tfrmod.content import described
+from tfrmod import fileio
 from tfrmod.errors import DatasetError
 from tfrmod.extraction import MARKER, marked_fingerprint, refuse_edited, write_marker
-from tfrmod.junk import is_junk
-from tfrmod.lock import remove_stale_lock, waiting_lock
+from tfrmod.file_types import described, is_junk
+from tfrmod.fileio import remove_stale_lock, waiting_lock
 from tfrmod.zip_members import ArchiveLimits, Member, checked_members, refused
 
 __all__ = ["MARKER", "DamagedArchiveError", "extract", "folder_fingerprint", "zip_fingerprint"]
@@ -60,7 +59,7 @@ def extract(
     if marked_fingerprint(destination) == fingerprint:
         remove_stale_lock(destination)
         return destination
-    with waiting_lock(destination), _opened(zip_path) as archive, atomic.staging_folder(destination) as staging:
+    with waiting_lock(destination), _opened(zip_path) as archive, fileio.staging_folder(destination) as staging:
         if marked_fingerprint(destination) == fingerprint:
             return destination  # Another run did it meanwhile.
         _check_replaceable(destination, zip_path)

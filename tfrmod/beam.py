@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tfrmod import atomic
+from tfrmod import fileio
 from tfrmod.errors import DatasetError, NetworkError
 
 
@@ -45,7 +45,7 @@ class BeamWorkers:
         _refuse_unknown_runner(runner)
 
     def __enter__(self) -> "BeamWorkers":
-        self._folder = self._open.enter_context(atomic.staging_folder(self._shared))
+        self._folder = self._open.enter_context(fileio.staging_folder(self._shared))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,7 +115,7 @@ def perform(number: int, folder: str) -> None:
         result = work(*task)
     except (DatasetError, OSError) as raised:  # Another try would find the same.
         error = raised
-    atomic.write_file(_result_path(place, number), pickle.dumps((result, error)), is_synced=False)
+    fileio.write_file(_result_path(place, number), pickle.dumps((result, error)), is_synced=False)
 
 
 def _task_path(folder: Path, number: int) -> Path:

@@ -9,23 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from tfrmod import atomic, placement, spool
+from tfrmod import chunk_store, fileio, publish
 from tfrmod.archive import folder_fingerprint
-from tfrmod.checks import CODES, Problem, ProblemLog
+from tfrmod.class_names import spelling_problems
 from tfrmod.convert_options import ConvertOptions
-from tfrmod.division import Photos, divided
 from tfrmod.errors import DatasetError
-from tfrmod.examination import Examination, Progress, examined
-from tfrmod.examine import Settings
+from tfrmod.fileio import waiting_lock
 from tfrmod.limits import MAX_CLASSES
-from tfrmod.lock import waiting_lock
 from tfrmod.manifest import CONVERTER, ImageSizes, Manifest
-from tfrmod.placement import PROBLEMS_FILE
+from tfrmod.problems import CODES, Problem, ProblemLog
+from tfrmod.publish import PROBLEMS_FILE
 from tfrmod.sources import SOURCES, Listing, find_source
 from tfrmod.sources.own_splits import with_splits
-from tfrmod.spelling import spelling_problems
+from tfrmod.split import Photos, divided
+from tfrmod.validate import Examination, Progress, examined
+from tfrmod.validate_image import Settings
 from tfrmod.workers import Engine, Workers, default_workers
-from tfrmod.writing import Places, written
+from tfrmod.write_shards import Places, written
 
 __all__ = ["PROBLEMS_FILE", "ConvertOptions", "convert"]
 
@@ -67,11 +67,11 @@ def convert(
         raise DatasetError(f"The shards cannot lie among the photos in {folder}; name a folder within it, or another.")
     with waiting_lock(output_dir):
         fingerprint = folder_fingerprint(folder, leave_out=output_dir)
-        finished = placement.finished(output_dir, fingerprint, options.shaping())
+        finished = publish.finished(output_dir, fingerprint, options.shaping())
         if finished is not None:
             return finished
-        placement.refuse_strangers(output_dir)
-        with atomic.resumable_folder(output_dir / _STAGING) as staging:
+        publish.refuse_strangers(output_dir)
+        with fileio.resumable_folder(output_dir / _STAGING) as staging:
             conversion = _Conversion(folder.resolve(), source, fingerprint, options)
             return conversion.run(staging, output_dir, workers, on_progress or (lambda *_: None))
 
@@ -123,7 +123,7 @@ class _Conversion:
         with (staging / PROBLEMS_FILE).open("w", encoding="utf-8") as problems:
             log = ProblemLog(strict=self.options.strict, file=problems)
             log.extend(self.listing.problems)
-            entries = spool.Entries(staging / "entries", self.listing.entries)
+            entries = chunk_store.Entries(staging / "entries", self.listing.entries)
             engine = workers or Workers(self._num_workers())
             self.listing = replace(self.listing, entries=())  # A hundred thousand of them would weigh.
             settings = self.settings._replace(staging=chunks)
@@ -131,7 +131,7 @@ class _Conversion:
                 examination = examined(settings, entries, chunks, log, engine, progress)
             if nothing := self._nothing_usable(examination, entries, log):
                 problems.flush()
-                atomic.write_file(output_dir / PROBLEMS_FILE, (staging / PROBLEMS_FILE).read_bytes())
+                fileio.write_file(output_dir / PROBLEMS_FILE, (staging / PROBLEMS_FILE).read_bytes())
                 raise DatasetError(f"{nothing} All problems are listed in {output_dir / PROBLEMS_FILE}.")
             class_ids = self._class_ids(examination, log)
             parts = self._parts(examination, entries, log)
@@ -151,7 +151,7 @@ class _Conversion:
             has_masks=examination.has_masks or examination.has_segmentation,
             folder=output_dir,
         )
-        placement.place(shards, output_dir, manifest)
+        publish.place(shards, output_dir, manifest)
         return manifest
 
     def _folders(self, staging: Path) -> tuple[Path, Path, Path]:
@@ -162,10 +162,10 @@ class _Conversion:
         folders = (staging / f"chunks-{examining}", staging / f"shards-{writing}", staging / f"notes-{writing}")
         for left in staging.iterdir():
             if left not in folders:
-                atomic.remove(left)
+                fileio.remove(left)
         for folder in folders:
             folder.mkdir(exist_ok=True)
-            atomic.remove_partial(folder)
+            fileio.remove_partial(folder)
         return folders
 
     def _num_workers(self) -> int:
@@ -179,7 +179,7 @@ class _Conversion:
                 return num_workers
         return 1
 
-    def _nothing_usable(self, examination: Examination, entries: spool.Entries, log: ProblemLog) -> str:
+    def _nothing_usable(self, examination: Examination, entries: chunk_store.Entries, log: ProblemLog) -> str:
         """Returns, in whole sentences, that there is nothing to train on, and why; "" where there is something."""
         num_usable = len(examination.positions)
         if not num_usable:
@@ -207,7 +207,7 @@ class _Conversion:
             return {name: class_id for class_id, name in sorted(self.label_map.items())}
         return {name: class_id for class_id, name in enumerate(sorted(counts), start=1)}
 
-    def _parts(self, examination: Examination, entries: spool.Entries, log: ProblemLog) -> dict[str, np.ndarray]:
+    def _parts(self, examination: Examination, entries: chunk_store.Entries, log: ProblemLog) -> dict[str, np.ndarray]:
         positions = examination.positions
         photos = Photos(
             positions=positions,
@@ -221,14 +221,14 @@ class _Conversion:
         return divided(photos, self.listing, self.options, log)
 
 
-def _write_lists(folder: Path, parts: Mapping[str, np.ndarray], entries: spool.Entries) -> None:
+def _write_lists(folder: Path, parts: Mapping[str, np.ndarray], entries: chunk_store.Entries) -> None:
     """Writes the names of each split's photos, in the order of the listing."""
     for name, positions in parts.items():
         wanted = np.zeros(len(entries), bool)
         wanted[positions] = True
         with (folder / f"{name}.txt").open("w", encoding="utf-8", errors="surrogateescape") as file:
             for number, chunk in enumerate(entries.chunks()):
-                is_wanted = wanted[number * spool.CHUNK : (number + 1) * spool.CHUNK].tolist()
+                is_wanted = wanted[number * chunk_store.CHUNK : (number + 1) * chunk_store.CHUNK].tolist()
                 file.writelines(f"{entry.image}\n" for entry, wants in zip(chunk, is_wanted, strict=True) if wants)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tfrmod.pixels import MAX_PIXELS
+from tfrmod.image_file import MAX_PIXELS
 from tfrmod.sources import SOURCES
 
 

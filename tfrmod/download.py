@@ -16,8 +16,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from tfrmod import atomic
-from tfrmod.content import described
+from tfrmod import fileio
 from tfrmod.download_errors import (
     READ_SECONDS,
     innermost_message,
@@ -27,7 +26,8 @@ from tfrmod.download_errors import (
     slow_server_message,
 )
 from tfrmod.errors import DatasetError, NetworkError
-from tfrmod.lock import waiting_lock
+from tfrmod.file_types import described
+from tfrmod.fileio import waiting_lock
 from tfrmod.transfer_rate import rated_session
 from tfrmod.urls import redact_url, url_id
 
@@ -271,7 +271,7 @@ class _Download:
                 self._refuse_too_much(done)
                 if self.on_progress:
                     self.on_progress(done, total)
-            atomic.sync(file)
+            fileio.sync(file)
         if total is not None and done != total:
             if done > total:
                 self.part.unlink()
@@ -354,7 +354,7 @@ def _read_known(path: Path) -> Known | None:
 
 
 def _write_known(path: Path, known: Known) -> None:
-    atomic.write_file(path, json.dumps(asdict(known), indent=2) + "\n")
+    fileio.write_file(path, json.dumps(asdict(known), indent=2) + "\n")
 
 
 def _is_same(response: requests.Response, cached: Known) -> bool:

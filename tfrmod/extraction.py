@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfrmod import atomic
+from tfrmod import fileio
 from tfrmod.errors import DatasetError
 
 MARKER = ".extracted.json"
@@ -23,7 +23,7 @@ def write_marker(folder: Path, fingerprint: str) -> None:
         os.utime(folder / name, (stamp, stamp))
     sizes = {name: (folder / name).stat().st_size for name in names}
     content = {"fingerprint": fingerprint, "files": len(names), "time": stamp, "sizes": sizes}
-    atomic.write_file(folder / MARKER, json.dumps(content) + "\n")
+    fileio.write_file(folder / MARKER, json.dumps(content) + "\n")
 
 
 def marked_fingerprint(folder: Path) -> str | None:

@@ -4,7 +4,7 @@ import struct
 from typing import NamedTuple
 
 from tfrmod.errors import DatasetError
-from tfrmod.orientation import UPRIGHT, exif_orientation
+from tfrmod.exif import UPRIGHT, exif_orientation
 
 _JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _JPEG_PLAIN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # Baseline, extended, progressive; all Huffman-coded.

@@ -1,4 +1,4 @@
-"""The paper that lies beside the shards: what is in them, and how to know that they are whole."""
+"""Shard manifest: contents, checksums, and the hyper-parameters that fit the shards."""
 
 import dataclasses
 import hashlib
@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from tfrmod import atomic
-from tfrmod.checks import ProblemCount
+import yaml
+
+from tfrmod import fileio
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
 from tfrmod.patterns import escape_path, matching_files
-from tfrmod.shards import ShardInfo, read_records, scan_records
+from tfrmod.problems import ProblemCount
+from tfrmod.tfrecord_io import ShardInfo, read_records, scan_records
 
 FILE_NAME = "manifest.json"
 VERSION = 2
@@ -114,7 +116,7 @@ class Manifest:
         """Writes the manifest, in one step."""
         content = dataclasses.asdict(self)
         del content["folder"]
-        atomic.write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        fileio.write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def verify(self, *, contents: bool = True) -> None:
         """Makes sure that every shard is there as it was written.
@@ -280,3 +282,27 @@ def _from_json(content: dict[str, Any]) -> dict[str, Any]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+HPARAMS_FILE_NAME = "hparams_config.yaml"
+
+
+def max_instances(fullest: int) -> int:
+    """Returns how many objects an image may hold, with room to spare above the fullest.
+
+    automl's own 100 where that suffices; its reader demands strictly more than
+    there are.
+    """
+    return max(100, 50 * (fullest // 50 + 1))
+
+
+def write_hparams_config(path: Path, manifest: Manifest) -> None:
+    """Writes the file that --hparams takes, with the four keys that follow from the data."""
+    content: dict[str, Any] = {
+        "num_classes": manifest.num_classes,
+        "label_map": dict(manifest.label_map),
+        "max_instances_per_image": max_instances(manifest.max_instances_per_image),
+    }
+    if manifest.options.get("image_size"):
+        content["image_size"] = manifest.options["image_size"]
+    fileio.write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 
 from tfrmod.annotated_image import AnnotatedImage, Box
 from tfrmod.errors import DatasetError
-from tfrmod.orientation import upright
+from tfrmod.exif import upright
 
 IGNORED = 255
 """The value of pixels that a semantic mask leaves open."""

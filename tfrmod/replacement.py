@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from tfrmod import atomic
-from tfrmod.lock import waiting_lock
+from tfrmod import fileio
+from tfrmod.fileio import waiting_lock
 
 _CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux.
 _MANY = 100
@@ -43,7 +43,7 @@ def replace_files(home: Path, write: Callable[[Path], None], *, earlier: Collect
         is_whole = _may_be_renamed(home) and (not home.exists() or _names(home) <= set(earlier))
         if not is_whole:
             home.mkdir(exist_ok=True)
-        with atomic.staging_folder(home if is_whole else home / home.name) as staging:
+        with fileio.staging_folder(home if is_whole else home / home.name) as staging:
             fresh = staging / "new"
             fresh.mkdir()
             write(fresh)
@@ -53,7 +53,7 @@ def replace_files(home: Path, write: Callable[[Path], None], *, earlier: Collect
                 home.mkdir(exist_ok=True)
                 staging.rename(_ready(home))
                 _move_in(home)
-        atomic.sync_folder(home.parent)
+        fileio.sync_folder(home.parent)
 
 
 def finish_replacement(home: Path) -> None:
@@ -69,7 +69,7 @@ def _finish(home: Path) -> None:
         with contextlib.suppress(OSError):
             home.rmdir()  # Empty, or not there.
         if home.exists():
-            atomic.remove(_previous(home))
+            fileio.remove(_previous(home))
         else:
             _previous(home).rename(home)
     if _ready(home).is_dir():
@@ -77,7 +77,7 @@ def _finish(home: Path) -> None:
     if home.is_dir():
         for left in home.glob(f".{home.name}-????????"):  # Of an earlier version.
             if left.is_dir() and time.time() - left.stat().st_mtime >= _LONG:
-                atomic.remove(left)
+                fileio.remove(left)
 
 
 def _move_in(home: Path) -> None:
@@ -95,12 +95,12 @@ def _move_in(home: Path) -> None:
     for item in new:
         _put_away(home / item.name, put_away)
         item.rename(home / item.name)
-    atomic.sync_folder(home)
+    fileio.sync_folder(home)
     # By a rename, so that what a kill leaves of the deletion is not taken for something to finish.
     trash = home / f".{home.name}.partial-{os.getpid()}"
-    atomic.remove(trash)
+    fileio.remove(trash)
     ready.rename(trash)
-    atomic.remove(trash)
+    fileio.remove(trash)
 
 
 def _put_away(path: Path, folder: Path) -> None:
@@ -127,7 +127,7 @@ def _put_in_place(fresh: Path, home: Path) -> bool:
     except BaseException:
         _previous(home).rename(home)
         raise
-    atomic.remove(_previous(home))
+    fileio.remove(_previous(home))
     return True
 
 
@@ -159,10 +159,10 @@ def _sync_files(folder: Path) -> None:
         return
     for path in paths:
         if path.is_dir():
-            atomic.sync_folder(path)
+            fileio.sync_folder(path)
         else:
             with path.open("rb+") as file:
-                atomic.sync(file)
+                fileio.sync(file)
 
 
 def _ready(home: Path) -> Path:

@@ -1,14 +1,211 @@
-"""Which photo is for training, which for validation, which for the test."""
+"""Division of a dataset into training, validation and test images: lists, split folders, or a ratio."""
 
 import itertools
 import random
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from tfrmod.convert_options import ConvertOptions
 from tfrmod.errors import DatasetError
+from tfrmod.near_duplicates import twin_groups
+from tfrmod.problems import Problem, ProblemLog
+from tfrmod.same_objects import Objects
+from tfrmod.sources import Listing
+
+_FEW = 10
+_MANY = 50
+_SKEWED = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photos:
+    """What the division has to know of the photos that can be used; all sequences are parallel."""
+
+    positions: np.ndarray
+    """In the listing, ascending."""
+    classes: Sequence[Collection[str]]
+    identities: np.ndarray
+    """uint64; equal for photos of equal bytes."""
+    likenesses: np.ndarray
+    """uint64; `likeness.difference_hash`, 0 where there is none."""
+    filename: Callable[[int], str]
+    """Position → name."""
+    objects: Callable[[int], Objects] | None = None
+    """Position → what is on the image, by which near-duplicates must agree; None takes their likeness alone."""
+    num_objects: np.ndarray | None = None
+    """Objects on each; None where nothing is to be said of them."""
+
+
+def divided(photos: Photos, listing: Listing, options: ConvertOptions, log: ProblemLog) -> dict[str, np.ndarray]:
+    """Returns the positions of each split that has any photo, ascending, by name.
+
+    Photos that show the same stay together where fractions divide. Lists of the
+    data set are followed; there, twins on both sides are told.
+
+    Args:
+      photos: those that can be used.
+      listing: its lists decide, and whether anything is labelled; entries are not looked at.
+      options: of the conversion.
+      log: takes what is wrong with the lists, and what the division makes doubtful.
+
+    Raises:
+      DatasetError: a list that was asked for is missing, or leaves no photo.
+    """
+    if listing.is_unlabelled:
+        return {"test": photos.positions}
+    chosen = chosen_sets(listing.sets, options.train_set, options.val_set) if options.image_sets else None
+    if options.image_sets:
+        log.extend(_named_in_vain(listing, chosen or ()))
+    objects = photos.objects
+    twins = twin_groups(
+        photos.identities,
+        photos.likenesses,
+        objects=None if objects is None else lambda rank: objects(int(photos.positions[rank])),
+    )
+    if chosen is None:
+        fractions = Fractions(options.train_valid_split, options.test_split)
+        sizes = fraction_sizes(len(photos.positions), fractions)
+        kept = twins if options.group_near_duplicates else _equal_groups(photos)
+        parts = _stratified(photos, np.arange(len(photos.positions)), sizes, kept, options.seed, log)
+        log.extend(_skewed(photos, parts, sizes, kept))
+        if not options.group_near_duplicates:
+            log.extend(_leaks(photos, parts, twins))
+    else:
+        parts = _listed(photos, listing, chosen, twins, options, log)
+        log.extend(_leaks(photos, parts, twins))
+    named = dict(zip(SPLITS, parts, strict=True))
+    log.extend(_thin(named, options))
+    return {name: photos.positions[part] for name, part in named.items() if len(part)}
+
+
+def _listed(
+    photos: Photos,
+    listing: Listing,
+    chosen: tuple[str, str],
+    twins: Sequence[np.ndarray],
+    options: ConvertOptions,
+    log: ProblemLog,
+) -> list[np.ndarray]:
+    """Returns train, val and test as the lists have them, the test photos taken from val where asked; by rank."""
+    train, val = (np.isin(photos.positions, listing.sets[name]) for name in chosen)
+    in_both = photos.positions[train & val].tolist()
+    log.extend(Problem("image_in_two_sets", photos.filename(position)) for position in in_both)
+    log.extend(_left_out(photos, listing, chosen, ~train & ~val))
+    is_in_both = (train & val).any()
+    val &= ~train
+    for flag, name, members in zip(("--train_set", "--val_set"), chosen, (train, val), strict=True):
+        if not members.any():
+            raise DatasetError(
+                f"The set {name}, from {listing.set_origins.get(name, 'the data set')} ({flag}) leaves no usable photo "
+                f"for its side" + (": every one of them is in the training list too." if is_in_both else ".")
+            )
+    order = np.flatnonzero(val)
+    num_test = min(round(len(photos.positions) * options.test_split), len(order) - 1)
+    parts = _stratified(photos, order, [len(order) - num_test, num_test], twins, options.seed, log)
+    return [np.flatnonzero(train), *parts]
+
+
+def _named_in_vain(listing: Listing, chosen: Sequence[str]) -> list[Problem]:
+    """Returns what the sets name and is not there: a fault of those in use, a note on the others.
+
+    Exports name a folder for test images that they do not have.
+    """
+    return [
+        problem if name in chosen else problem._replace(code="set_missing", message=f"{problem.message} (set {name})")
+        for name, problems in listing.set_problems.items()
+        for problem in problems
+    ]
+
+
+def _left_out(photos: Photos, listing: Listing, chosen: tuple[str, str], is_left: np.ndarray) -> list[Problem]:
+    """Returns a note for each image of no chosen set: it is in another one, or in none."""
+    others = {name: set(members) for name, members in listing.sets.items() if name not in chosen}
+    problems = []
+    for position in photos.positions[is_left].tolist():
+        name = next((name for name, members in others.items() if position in members), None)
+        code, message = ("set_not_listed", "") if name is None else ("set_reserved", f"in the set {name}")
+        problems.append(Problem(code, photos.filename(position), message))
+    return problems
+
+
+def _stratified(
+    photos: Photos,
+    order: np.ndarray,
+    sizes: Sequence[int],
+    twins: Sequence[np.ndarray],
+    seed: int,
+    log: ProblemLog,
+) -> list[np.ndarray]:
+    """Divides some of the photos, given by rank, keeping twins together unless a part would stay empty."""
+    classes = [photos.classes[rank] for rank in order]
+    place = np.full(len(photos.positions), -1)
+    place[order] = np.arange(len(order))
+    groups = [places for group in twins if len(places := place[group][place[group] >= 0]) > 1]
+    parts = stratified(classes, sizes, seed, groups)
+    if any(size and not len(part) for size, part in zip(sizes, parts, strict=True)):
+        largest = max(groups, key=len)
+        name = photos.filename(int(photos.positions[order[largest[0]]]))
+        log.add(Problem("likeness_divided", name, f"{len(largest)} of {len(order)} photos look like this one"))
+        parts = stratified(classes, sizes, seed)
+    return [order[part] for part in parts]
+
+
+def _equal_groups(photos: Photos) -> list[np.ndarray]:
+    """Returns the groups of images that are equal to the byte."""
+    return twin_groups(photos.identities, np.zeros(len(photos.positions), np.uint64))
+
+
+def _skewed(
+    photos: Photos, parts: Sequence[np.ndarray], sizes: Sequence[int], groups: Sequence[np.ndarray]
+) -> list[Problem]:
+    """Returns a note for each split that near-duplicates which stay together make another kind of data."""
+    if not any(len(group) for group in groups):
+        return []
+    problems = []
+    for name, part, size in zip(SPLITS, parts, sizes, strict=True):
+        message = ""
+        if size >= _FEW and not size / _SKEWED <= len(part) <= size * _SKEWED:
+            message = f"{len(part)} images, where {size} were due"
+        elif name != "train" and photos.num_objects is not None and min(len(part), len(parts[0])) >= _FEW:
+            here, there = (float(photos.num_objects[ranks].mean()) for ranks in (part, parts[0]))
+            if max(here, there) > _SKEWED * min(here, there):
+                message = f"{here:.1f} objects an image, where training has {there:.1f}"
+        if message:
+            largest = max(map(len, groups))
+            problems.append(Problem("split_skewed", name, f"{message}; {largest} images look alike and stay together"))
+    return problems
+
+
+def _leaks(photos: Photos, parts: Sequence[np.ndarray], twins: Sequence[np.ndarray]) -> list[Problem]:
+    """Returns a note for each photo to validate or test on that shows the same as one to train on."""
+    side = np.full(len(photos.positions), -1)
+    for number, part in enumerate(parts):
+        side[part] = number
+    problems = []
+    for group in twins:
+        trained = [rank for rank in group if side[rank] == 0]
+        for rank in group:
+            if trained and side[rank] > 0:
+                name, twin = (photos.filename(int(photos.positions[index])) for index in (rank, trained[0]))
+                is_equal = any(photos.identities[rank] == photos.identities[index] for index in trained)
+                problems.append(Problem("split_leak", name, f"{'equal to' if is_equal else 'looks like'} {twin}"))
+    return problems
+
+
+def _thin(parts: dict[str, np.ndarray], options: ConvertOptions) -> list[Problem]:
+    """Returns a note for each split to measure on that is tiny though there are photos enough."""
+    total = sum(map(len, parts.values()))
+    asked = f"train_valid_split={options.train_valid_split:g}, test_split={options.test_split:g}"
+    return [
+        Problem("split_thin", name, f"{len(parts[name])} of {total} photos ({asked})")
+        for name in ("val", "test")
+        if 0 < len(parts[name]) < _FEW and total >= _MANY
+    ]
+
 
 SPLITS = ("train", "val", "test")
 _PAIRS = (("trainval", "test"), ("train", "val"), ("train", "test"))

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from tfrmod import masks
 from tfrmod.annotated_image import AnnotatedImage, Box
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
-from tfrmod.pixels import Photo
+from tfrmod.image_file import Photo
+from tfrmod.problems import Problem
 
 # Pixels by which a size may differ, and a box may reach outside: rounding, and counting from 1.
 _ROUNDING = 2

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tfrmod.errors import DatasetError
-from tfrmod.junk import is_junk
+from tfrmod.file_types import is_junk
 from tfrmod.zip_names import decoded_names
 
 _LOCAL_HEADER_BYTES = 30

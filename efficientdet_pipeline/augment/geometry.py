@@ -1,17 +1,49 @@
-"""Turning, shifting and shearing: affine maps of images and of their boxes.
+"""Geometric transforms: flips, crops, rotations, and the boxes that follow them."""
 
-A map says where content goes: a point p = (y, x), in pixels with edges counted
-from 0, goes to `matrix @ p + shift`. Images are sampled at the nearest pixel;
-what comes from outside is grey.
-"""
-
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from efficientdet_pipeline.augment.sample import Sample, image_size, keep_visible
+
+
+def as_rows(image: tf.Tensor) -> tf.Tensor:
+    """Returns an image (h, w, 3) as (h, w·3)."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    return tf.reshape(image, (height, width * 3))
+
+
+def along_rows(numbers: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    """Returns three numbers, one a channel, repeated along a row of `image`: (w·3,)."""
+    return tf.tile(numbers, tf.shape(image)[1:2])
+
+
+def paste(image: tf.Tensor, patch: tf.Tensor, begin: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the image with `patch` in it, which must fit; an empty patch changes nothing.
+
+    Args:
+      image: (h, w, 3).
+      patch: of the same dtype.
+      begin: (y, x) of the patch's first pixel, int32; a tensor serves too.
+    """
+    y0, x0 = begin[0], begin[1]
+    y1, x1 = y0 + tf.shape(patch)[0], x0 + tf.shape(patch)[1]
+    band = tf.concat([image[y0:y1, :x0], patch, image[y0:y1, x1:]], axis=1)
+    return tf.ensure_shape(tf.concat([image[:y0], band, image[y1:]], axis=0), image.shape)
+
+
+def mirror(sample: Sample, seed: tf.Tensor) -> Sample:
+    """Returns the sample mirrored left to right; chance has no part in it."""
+    del seed
+    width = image_size(sample.image)[1]
+    top, left, bottom, right = tf.unstack(sample.boxes, axis=1)
+    return sample._replace(
+        image=tf.reverse(sample.image, axis=[1]),
+        boxes=tf.stack([top, width - right, bottom, width - left], axis=1),
+    )
+
 
 FILL = 128
 

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from efficientdet_pipeline.benchmarking.verdict import LOADER, STEP, TOGETHER, Speeds, best_of, number
-from tfrmod import atomic
+from efficientdet_pipeline.benchmarking.bottleneck import LOADER, STEP, TOGETHER, Speeds, best_of, number
+from tfrmod import fileio
 
 _LABELS = {LOADER: "loader alone", STEP: "step alone", TOGETHER: "both together"}
 _COLORS = {LOADER: "#4c8bb5", STEP: "#e0a23c", TOGETHER: "#3f4a56"}
@@ -80,7 +80,7 @@ def draw(path: Path, sweep: list[Speeds], *, title: str, conclusion: str) -> Non
     figure.supxlabel(conclusion, fontsize="small", wrap=True)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
-    atomic.write_file(path, image.getvalue())
+    fileio.write_file(path, image.getvalue())
 
 
 def _memory(each: Speeds) -> list[str]:

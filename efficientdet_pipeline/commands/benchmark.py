@@ -6,13 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from efficientdet_pipeline.commands.network import describe, model_name
-from efficientdet_pipeline.commands.shards import find_shards, shards_identity
+from efficientdet_pipeline.data.dataset_info import find_shards, shards_identity
+from efficientdet_pipeline.models.build import describe, model_name
 from efficientdet_pipeline.options.hparams import network_overrides
-from efficientdet_pipeline.options.reader import Sources
-from efficientdet_pipeline.runs.folder import RunFolder
+from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs.output_files import check_output_json
-from tfrmod import atomic
+from efficientdet_pipeline.runs.run_dir import RunFolder
+from tfrmod import fileio
 
 WHAT = {"loader": "loader_speed", "train": "benchmark_train"}
 """Subject → page beside this one with `measure(options, shards, network, folder) -> figures`, which prints them."""
@@ -41,4 +41,4 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         page = importlib.import_module(f"efficientdet_pipeline.commands.{WHAT[options.what]}")
         figures = page.measure(options, shards, network, path)
     if options.output:
-        atomic.write_file(Path(options.output), json.dumps(figures, indent=2) + "\n")
+        fileio.write_file(Path(options.output), json.dumps(figures, indent=2) + "\n")

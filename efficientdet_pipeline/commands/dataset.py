@@ -5,20 +5,18 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.commands import metadata
-from efficientdet_pipeline.commands.announcement import announce, sources_of
-from efficientdet_pipeline.commands.engine import engine
-from efficientdet_pipeline.commands.photos import data_identity, find_photos, photos_taken, progress_bar
 from efficientdet_pipeline.console import log_to_file, suggest
 from efficientdet_pipeline.data.label_map import read_label_map
+from efficientdet_pipeline.data.prepare import data_identity, engine, find_photos, photos_taken, progress_bar
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.reader import Sources
-from efficientdet_pipeline.runs.folder import run_folder
+from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.runs import metadata
+from efficientdet_pipeline.runs.metadata import announce, sources_of, update_json, write_args
 from efficientdet_pipeline.runs.ownership import held
-from efficientdet_pipeline.runs.records import update_json, write_args
+from efficientdet_pipeline.runs.run_dir import run_folder
 from tfrmod import convert, manifest
-from tfrmod.checks import CODES, FAULTS
 from tfrmod.errors import DatasetError
+from tfrmod.problems import CODES, FAULTS
 
 __all__ = ["conversion_options", "make_shards", "run", "tell"]
 
@@ -29,9 +27,9 @@ CLASSES_NAMED = 20
 def run(options: Any, read: Sources, hparams: Any) -> None:
     """Converts the photos that the options name."""
     if options.prefix:
-        from efficientdet_pipeline.commands import converters
+        from efficientdet_pipeline.data import automl_converters
 
-        converters.run(options, read, hparams)
+        automl_converters.run(options, read, hparams)
         return
     identity = data_identity(options)
     folder = run_folder(options, f"dataset-{identity[:8]}")

@@ -7,16 +7,16 @@ from typing import Any
 import efficientdet
 from absl import logging
 
-from efficientdet_pipeline.commands import photos
 from efficientdet_pipeline.console import say, silent_native_log, suggest
+from efficientdet_pipeline.data import prepare
 from efficientdet_pipeline.data.label_map import read_label_map
-from efficientdet_pipeline.doctor import examination, gathering, mending, report
-from efficientdet_pipeline.doctor.anchors import AnchorGrid
-from efficientdet_pipeline.doctor.facts import Facts, Plan
-from efficientdet_pipeline.doctor.findings import Finding, Severity, ranked, verdict
+from efficientdet_pipeline.doctor import collect, fix, report, run_checks
+from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
+from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
+from efficientdet_pipeline.doctor.issue import Finding, Severity, ranked, verdict
 from efficientdet_pipeline.errors import ExitCode, OptionsError
 from efficientdet_pipeline.options.hparams import network_overrides
-from efficientdet_pipeline.options.reader import Sources
+from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs.output_files import check_output_json
 from tfrmod import manifest
 from tfrmod.convert_options import ConvertOptions
@@ -30,7 +30,7 @@ def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
     _warn_of_what_is_in_vain(options, read)
     label_map = _label_map(options, hparams)
     if options.fix:
-        mending.refuse_place(Path(options.fix))
+        fix.refuse_place(Path(options.fix))
     if options.report and not options.json:
         check_output_json(Path(options.report), {"verdict", "findings"}, option="report")
     num_workers = options.num_workers or default_workers()
@@ -38,14 +38,14 @@ def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
     with tempfile.TemporaryDirectory(prefix="doctor-") as staging, Workers(num_workers) as workers:
         if options.run_dir:
             with silent_native_log(unless=options.debug):
-                from efficientdet_pipeline.commands import diagnosis
+                from efficientdet_pipeline.doctor import run_analysis
 
-            title, facts, plan, of_training = diagnosis.of_run(options, hparams, workers)
+            title, facts, plan, of_training = run_analysis.of_run(options, hparams, workers)
         else:
             plan = _plan(options, hparams, label_map)
             title, facts = _facts(options, label_map, Path(staging), workers)
-        findings = ranked([*of_training, *examination.examined(facts, plan)])
-        mended = mending.write_mended(facts, Path(options.fix)) if options.fix else None
+        findings = ranked([*of_training, *run_checks.examined(facts, plan)])
+        mended = fix.write_mended(facts, Path(options.fix)) if options.fix else None
     if options.json:
         print(report.as_json(facts, plan, findings, title=title, mended=mended), flush=True)
     else:
@@ -60,14 +60,14 @@ def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
 
 def _whereabouts(copy: Path) -> str:
     """Returns where the copy lies, and what keeps the ids of its classes."""
-    label_map = copy / mending.LABEL_MAP
+    label_map = copy / fix.LABEL_MAP
     keeping = f" Its classes keep their ids by --label_map={label_map}." if label_map.exists() else ""
     return f"It lies in {copy}.{keeping}"
 
 
 def _next_look(options: Any) -> list[str]:
     """Returns the command that looks at the mended copy as its original was looked at."""
-    label_map = Path(options.fix) / mending.LABEL_MAP
+    label_map = Path(options.fix) / fix.LABEL_MAP
     given = {
         "label_map": label_map if label_map.exists() else "",
         "train_set": options.train_set,
@@ -98,16 +98,16 @@ def _plan(options: Any, hparams: Any, label_map: dict[int, str]) -> Plan:
 
 def _facts(options: Any, label_map: dict[int, str], staging: Path, workers: Workers) -> tuple[str, Facts]:
     """Returns what is looked at, in words, and its facts."""
-    with photos.progress_bar("looking", "photo") as show:
+    with prepare.progress_bar("looking", "photo") as show:
         if options.url_dataset or options.data_dir:
-            folder = photos.find_photos(options)
+            folder = prepare.find_photos(options)
             if options.fix:
-                mending.refuse_place(Path(options.fix), folder)
-            facts = gathering.photo_facts(folder, _conversion(options, label_map), staging, workers, show)
+                fix.refuse_place(Path(options.fix), folder)
+            facts = collect.photo_facts(folder, _conversion(options, label_map), staging, workers, show)
             return options.url_dataset or options.data_dir, facts
         patterns = {"train": options.train_file_pattern, "val": options.val_file_pattern}
         files = {name: manifest.shard_files(pattern) for name, pattern in patterns.items() if pattern}
-        return " and ".join(filter(None, patterns.values())), gathering.record_facts(files, workers, show)
+        return " and ".join(filter(None, patterns.values())), collect.record_facts(files, workers, show)
 
 
 def _conversion(options: Any, label_map: dict[int, str]) -> ConvertOptions:
@@ -115,7 +115,7 @@ def _conversion(options: Any, label_map: dict[int, str]) -> ConvertOptions:
     try:
         return ConvertOptions(
             label_map=label_map or None,
-            **photos.photos_taken(options),
+            **prepare.photos_taken(options),
         )
     except ValueError as error:
         raise OptionsError(str(error)) from None

@@ -8,16 +8,16 @@ import efficientdet
 from absl import logging
 
 from efficientdet_pipeline.commands.ground_truth import DetectorClasses, ground_truth
-from efficientdet_pipeline.commands.network import Network, read_network
-from efficientdet_pipeline.commands.scoring import Scorer
-from efficientdet_pipeline.commands.shards import NAMES_IN_SHARDS
-from efficientdet_pipeline.commands.weights import TrainedWeights, load_trained, trained_weights
+from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import format_table, write_metrics
-from efficientdet_pipeline.options.reader import Sources
-from efficientdet_pipeline.runs import records
-from efficientdet_pipeline.runs.folder import RunFolder
+from efficientdet_pipeline.evaluation.evaluator import Scorer
+from efficientdet_pipeline.models.build import Network, read_network
+from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
+from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.output_files import check_output_json
+from efficientdet_pipeline.runs.run_dir import RunFolder
 from tfrmod import manifest
 
 
@@ -64,7 +64,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
 
 
 def _classes(network: Network, trained: TrainedWeights) -> DetectorClasses:
-    renamed = records.read_json(trained.run.metadata).get(NAMES_IN_SHARDS, {}) if trained.run is not None else {}
+    renamed = metadata.read_json(trained.run.metadata).get(NAMES_IN_SHARDS, {}) if trained.run is not None else {}
     return DetectorClasses(
         num_classes=network.config.num_classes,
         label_map=network.label_map,
@@ -91,7 +91,7 @@ def _files(options: Any, trained: TrainedWeights) -> tuple[Sequence[Path], manif
 
 def _of_run(run_: RunFolder) -> tuple[Sequence[Path], manifest.Manifest | None]:
     """Returns the validation shards that a run made, or those that it was given."""
-    used = records.read_args(run_.args)
+    used = metadata.read_args(run_.args)
     places = [run_.manifest, Path(used.get("output_path") or run_.records_path) / manifest.FILE_NAME]
     for place in places:
         if not place.exists():
@@ -104,7 +104,7 @@ def _of_run(run_: RunFolder) -> tuple[Sequence[Path], manifest.Manifest | None]:
 
 
 def _epoch(weights: Path) -> float:
-    from efficientdet_pipeline.training import checkpoints
+    from efficientdet_pipeline.training import checkpoint_io
 
     folder = weights if weights.is_dir() else weights.parent
-    return checkpoints.read_marker(folder)["epoch"] if (folder / checkpoints.MARKER).exists() else -1
+    return checkpoint_io.read_marker(folder)["epoch"] if (folder / checkpoint_io.MARKER).exists() else -1

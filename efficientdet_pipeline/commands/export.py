@@ -6,12 +6,12 @@ from typing import Any
 import efficientdet
 from absl import logging
 
-from efficientdet_pipeline.commands.network import read_network
-from efficientdet_pipeline.commands.weights import load_trained, trained_weights
 from efficientdet_pipeline.console import suggest
 from efficientdet_pipeline.errors import CannotWriteError
-from efficientdet_pipeline.exporting import export
-from efficientdet_pipeline.options.reader import Sources
+from efficientdet_pipeline.export import export
+from efficientdet_pipeline.models.build import read_network
+from efficientdet_pipeline.models.weights import load_trained, trained_weights
+from efficientdet_pipeline.options.parser import Sources
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from efficientdet_pipeline.commands.network import Network
-from efficientdet_pipeline.commands.shards import Shards
+from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation.joining import check_source_ids, join_classes, join_images, with_classes
 from efficientdet_pipeline.evaluation.truth import TruthImage, read_truth_file
+from efficientdet_pipeline.models.build import Network
 from tfrmod import manifest
 
 

@@ -6,12 +6,11 @@ from typing import Any
 from absl import logging
 from tqdm import tqdm
 
-from efficientdet_pipeline.commands.class_names import chosen_class_names, described_beside
-from efficientdet_pipeline.commands.network import read_network
-from efficientdet_pipeline.commands.weights import trained_weights
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.errors import DataError, MissingError, OptionsError
-from efficientdet_pipeline.inference.detected import (
+from efficientdet_pipeline.inference.image_io import drawn_names, find_images, output_paths, read_image, write_image
+from efficientdet_pipeline.inference.predictor import Runner, load_runner
+from efficientdet_pipeline.inference.results import (
     ImageDetections,
     class_name,
     image_record,
@@ -21,11 +20,12 @@ from efficientdet_pipeline.inference.detected import (
     write_coco_results,
     write_detections_json,
 )
-from efficientdet_pipeline.inference.draw import draw_detections
-from efficientdet_pipeline.inference.images import drawn_names, find_images, output_paths, read_image, write_image
-from efficientdet_pipeline.inference.runners import Runner, load_runner
-from efficientdet_pipeline.options.reader import Sources
+from efficientdet_pipeline.models.build import read_network
+from efficientdet_pipeline.models.class_names import chosen_class_names, described_beside
+from efficientdet_pipeline.models.weights import trained_weights
+from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
+from efficientdet_pipeline.visualize.boxes import draw_detections
 from tfrmod.replacement import finish_replacement
 
 DETECTIONS = "detections.json"

@@ -5,26 +5,26 @@ from typing import Any
 
 import efficientdet
 from absl import logging
-from efficientdet.cost import model_cost
+from efficientdet.flops import model_cost
 
-from efficientdet_pipeline.commands.class_names import given_class_names
-from efficientdet_pipeline.commands.network import Network, describe, model_name
-from efficientdet_pipeline.commands.photos import progress_bar
-from efficientdet_pipeline.commands.samples import augmentation, samples
-from efficientdet_pipeline.commands.variation import variation
+from efficientdet_pipeline.data.input_pipeline import variation
+from efficientdet_pipeline.data.prepare import progress_bar
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.inference.draw import class_color, load_font
-from efficientdet_pipeline.inspection.album import PAGE, Album, album_files, files_of_album
-from efficientdet_pipeline.inspection.counts import Contents, count_splits, split_names
-from efficientdet_pipeline.inspection.drawing import Brush
-from efficientdet_pipeline.options.declare import declarations
+from efficientdet_pipeline.inspection.report import PAGE, Album, album_files, files_of_album
+from efficientdet_pipeline.inspection.samples import augmentation, samples
+from efficientdet_pipeline.inspection.stats import Contents, count_splits, split_names
+from efficientdet_pipeline.models.build import Network, describe, model_name
+from efficientdet_pipeline.models.class_names import given_class_names
 from efficientdet_pipeline.options.hparams import merge_hparams, network_overrides
 from efficientdet_pipeline.options.inspect import InspectOptions
-from efficientdet_pipeline.options.reader import Given, Sources
-from efficientdet_pipeline.options.train import TrainOptions
-from efficientdet_pipeline.runs import records
-from efficientdet_pipeline.runs.folder import find_run
+from efficientdet_pipeline.options.parser import Given, Sources
+from efficientdet_pipeline.options.schema import declarations
+from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
+from efficientdet_pipeline.runs.run_dir import find_run
+from efficientdet_pipeline.visualize.boxes import class_color, load_font
+from efficientdet_pipeline.visualize.scene import Brush
 from tfrmod import manifest
 
 FAULTS_SAID, CLASSES_SAID = 3, 8
@@ -80,7 +80,7 @@ def _files(options: Any) -> tuple[dict[str, list[Path]], set[str], dict[str, Any
         files = split_names(manifest.shard_files(options.file_pattern))
         return files, set(files), {}, {}
     folder = find_run(options)
-    used, names = records.read_args(folder.args), {}
+    used, names = metadata.read_args(folder.args), {}
     wanted = "val" if options.eval else "train"
     if folder.manifest.exists():
         made = manifest.Manifest.load(folder.manifest)

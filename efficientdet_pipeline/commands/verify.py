@@ -6,14 +6,14 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.commands.photos import progress_bar
+from efficientdet_pipeline.data.prepare import progress_bar
 from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.options.reader import Sources
-from efficientdet_pipeline.runs.folder import find_run
-from tfrmod import verification
+from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.runs.run_dir import find_run
+from tfrmod import verify_shards
 from tfrmod.manifest import FILE_NAME, Manifest, shard_files
 from tfrmod.patterns import escape_path
-from tfrmod.shards import ShardInfo
+from tfrmod.tfrecord_io import ShardInfo
 from tfrmod.workers import Workers, default_workers
 
 FAULTS_SHOWN = 20
@@ -28,9 +28,9 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     del read, hparams
     splits = shards_to_verify(options)
     tasks = [task for split in splits.values() for task in split]
-    reports: dict[Path, verification.ShardReport] = {}
+    reports: dict[Path, verify_shards.ShardReport] = {}
     with Workers(_num_workers(tasks, options.num_workers)) as workers, progress_bar("verifying", "shard") as show:
-        for report in workers.map(verification.shard_report, tasks):
+        for report in workers.map(verify_shards.shard_report, tasks):
             reports[report.path] = report
             show(len(reports), len(tasks))
     for name, split in splits.items():
@@ -62,8 +62,8 @@ def shards_to_verify(options: Any) -> Mapping[str, Tasks]:
 def _by_pattern(pattern: str) -> Mapping[str, Tasks]:
     files = shard_files(pattern)
     files = tuple(path for path in files if "tfrecord" in path.name) or files  # Manifests may lie beside them.
-    known = verification.known_shards(files)
-    missing = verification.missing_shards(files, pattern)
+    known = verify_shards.known_shards(files)
+    missing = verify_shards.missing_shards(files, pattern)
     if len(known) < len(files):
         logging.info("Of %d files no manifest speaks: their checksums alone are looked at.", len(files) - len(known))
     return {pattern: [(path, known.get(path)) for path in sorted([*files, *missing])]}
@@ -74,7 +74,7 @@ def _num_workers(tasks: Tasks, asked: int) -> int:
     return asked or (default_workers() if num_bytes >= _FEW_BYTES else 1)
 
 
-def _tell(name: str, reports: list[verification.ShardReport]) -> None:
+def _tell(name: str, reports: list[verify_shards.ShardReport]) -> None:
     num_bad = sum(bool(report.faults) for report in reports)
     verdict = f"{num_bad} DAMAGED" if num_bad else "whole"
     logging.info(

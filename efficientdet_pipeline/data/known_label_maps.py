@@ -1,6 +1,6 @@
 """Label maps that google/automl names by a word: COCO, Pascal VOC and Waymo."""
 
-from tfrmod.gathering import VOC_CLASSES
+from tfrmod.automl_converters import VOC_CLASSES
 
 _COCO_NAMES = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),

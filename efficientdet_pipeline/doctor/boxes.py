@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from efficientdet_pipeline.doctor.catalogue import found
-from efficientdet_pipeline.doctor.facts import Facts, Plan
-from efficientdet_pipeline.doctor.findings import Finding, Severity
+from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
+from efficientdet_pipeline.doctor.issue import Finding, Severity
+from efficientdet_pipeline.doctor.issue_types import found
 
 _GIANT = 0.95
 _SAME = 0.95

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from efficientdet_pipeline.doctor.catalogue import found
-from efficientdet_pipeline.doctor.facts import Facts, Plan
-from efficientdet_pipeline.doctor.findings import Finding
+from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
+from efficientdet_pipeline.doctor.issue import Finding
+from efficientdet_pipeline.doctor.issue_types import found
 
 _RARE = 30
 _IMBALANCE = 10

@@ -10,10 +10,10 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.doctor.facts import Facts, Plan
-from efficientdet_pipeline.doctor.findings import Finding, Severity, verdict
-from efficientdet_pipeline.doctor.mending import Mended
-from tfrmod import atomic
+from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
+from efficientdet_pipeline.doctor.fix import Mended
+from efficientdet_pipeline.doctor.issue import Finding, Severity, verdict
+from tfrmod import fileio
 
 VERSION = 1
 _WIDTH = 100
@@ -48,7 +48,7 @@ def write_where_cut(path: str, findings: Sequence[Finding], content: str) -> str
     if not (path and is_cut(findings)):
         return ""
     try:
-        atomic.write_file(Path(path), f"{content}\n")
+        fileio.write_file(Path(path), f"{content}\n")
     except OSError as error:
         logging.warning("The list of all files could not be written to %s (%s); try another --report.", path, error)
         return ""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrmod import atomic
+from tfrmod import fileio
 
 ROWS = (
     ("AP", "AP50", "AP75"),
@@ -23,7 +23,7 @@ def write_metrics(path: str | Path, metrics: Mapping[str, Any], epoch: float) ->
       epoch: the number of finished epochs of the weights that were evaluated.
     """
     text = json.dumps({"epoch": epoch, **metrics}, indent=2, ensure_ascii=False)
-    atomic.write_file(Path(path), f"{text}\n")
+    fileio.write_file(Path(path), f"{text}\n")
 
 
 def format_table(metrics: Mapping[str, Any]) -> str:

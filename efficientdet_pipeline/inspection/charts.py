@@ -14,8 +14,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from efficientdet_pipeline.inspection.counts import Census, Contents, aspect_ratios, side_shares
-from efficientdet_pipeline.inspection.drawing import Brush
+from efficientdet_pipeline.inspection.stats import Census, Contents, aspect_ratios, side_shares
+from efficientdet_pipeline.visualize.scene import Brush
 
 SIZE = (9.6, 5.4)
 DPI = 120

@@ -6,10 +6,10 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.options.declare import declarations, option
+from efficientdet_pipeline.options.general import GeneralOptions, check, check_choice
 from efficientdet_pipeline.options.recipes import RECIPES, read_augment_config
-from efficientdet_pipeline.options.run import GeneralOptions, check, check_choice
-from efficientdet_pipeline.options.steps import read_steps
+from efficientdet_pipeline.options.schema import declarations, option
+from efficientdet_pipeline.options.transforms import read_steps
 
 POLICIES = ("", "v0", "v1", "v2", "v3", "test", "randaug")
 # Largest value of each; the smallest is 0.

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from efficientdet_pipeline.options.declare import option
-from efficientdet_pipeline.options.run import check, check_choice
+from efficientdet_pipeline.options.general import check, check_choice
+from efficientdet_pipeline.options.schema import option
 from efficientdet_pipeline.options.sweep import SweepOptions
 
 SUBJECTS = ("loader", "train")

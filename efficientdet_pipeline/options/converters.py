@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.declare import option
-from efficientdet_pipeline.options.run import GeneralOptions, check, check_choice
+from efficientdet_pipeline.options.general import GeneralOptions, check, check_choice
+from efficientdet_pipeline.options.schema import option
 
 SETS = ("train", "val", "trainval", "test")
 _OF_VOC = ("set", "year", "annotations_dir", "label_map_json_path")

@@ -3,8 +3,8 @@
 import os
 from dataclasses import dataclass
 
-from efficientdet_pipeline.options.declare import option
-from efficientdet_pipeline.options.run import RunOptions, SeedOptions, check, check_choice
+from efficientdet_pipeline.options.general import RunOptions, SeedOptions, check, check_choice
+from efficientdet_pipeline.options.schema import option
 
 # The names of tfrmod's sources, which are not imported here: --help is to be quick.
 SOURCE_FORMATS = ("", "voc", "coco", "yolo", "cvat", "labelme", "via", "createml", "csv", "masks", "photos")

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.dataset import PhotoOptions
-from efficientdet_pipeline.options.declare import option
-from efficientdet_pipeline.options.network import NetworkOptions
-from efficientdet_pipeline.options.run import check
+from efficientdet_pipeline.options.general import check
+from efficientdet_pipeline.options.model import NetworkOptions
+from efficientdet_pipeline.options.schema import option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from efficientdet_pipeline.options.declare import option
-from efficientdet_pipeline.options.evaluate import CheckpointOptions
-from efficientdet_pipeline.options.network import NetworkOptions
+from efficientdet_pipeline.options.evaluation import CheckpointOptions
+from efficientdet_pipeline.options.model import NetworkOptions
+from efficientdet_pipeline.options.schema import option
 
 
 @dataclass(frozen=True, kw_only=True)

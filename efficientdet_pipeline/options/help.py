@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
-from efficientdet_pipeline.options.declare import Declaration, declarations
+from efficientdet_pipeline.options.schema import Declaration, declarations
 
 PACKAGE = "efficientdet-pipeline"
 USAGE = """\

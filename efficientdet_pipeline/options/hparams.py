@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
-from efficientdet_pipeline.options.declare import Declaration, declarations
+from efficientdet_pipeline.options.parser import Given
 from efficientdet_pipeline.options.paths import expand_home
-from efficientdet_pipeline.options.reader import Given
+from efficientdet_pipeline.options.schema import Declaration, declarations
 
 # These describe the network but are options too: what a user types most.
 BOTH = {"image_size", "num_classes", "name"}
@@ -68,7 +68,7 @@ def read_hparams(text: str, source: str, options_class: type, all_options: Colle
       OptionsError: an unknown key or a wrong type.
       MissingError: the YAML file is not there.
     """
-    from efficientdet.hparams import HPARAMS, TF2_RECORD_KEYS, parse_hparams
+    from efficientdet.automl.hparams import HPARAMS, TF2_RECORD_KEYS, parse_hparams
 
     if not text:
         return HparamsGiven()
@@ -137,7 +137,7 @@ def hparams_parts(text: str) -> list[str]:
     >>> hparams_parts("base.yaml,a=1,b=[2,3]")
     ['base.yaml', 'a=1,b=[2,3]']
     """
-    from efficientdet.hparams import split_outside_brackets
+    from efficientdet.automl.hparams import split_outside_brackets
 
     text = expand_home(text.strip())
     if text.lower().endswith((".yaml", ".yml")) and os.path.isfile(text):

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.declare import declarations, option
-from efficientdet_pipeline.options.evaluate import CheckpointOptions
-from efficientdet_pipeline.options.network import NetworkOptions
-from efficientdet_pipeline.options.run import GeneralOptions, check
+from efficientdet_pipeline.options.evaluation import CheckpointOptions
+from efficientdet_pipeline.options.general import GeneralOptions, check
+from efficientdet_pipeline.options.model import NetworkOptions
+from efficientdet_pipeline.options.schema import declarations, option
 
 MIN_SCORE = 0.4
 """Smallest score that is drawn, here and in the pictures of a training."""

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
-from efficientdet_pipeline.options.declare import declarations, option
-from efficientdet_pipeline.options.network import NetworkOptions
-from efficientdet_pipeline.options.run import NAMES_A_RUN, RunOptions, SeedOptions, check, check_choice
+from efficientdet_pipeline.options.general import NAMES_A_RUN, RunOptions, SeedOptions, check, check_choice
+from efficientdet_pipeline.options.model import NetworkOptions
+from efficientdet_pipeline.options.schema import declarations, option
 
 SUBJECTS = ("records", "model")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.declare import Declaration
+from efficientdet_pipeline.options.schema import Declaration
 
 KINDS = ("path", "glob", "globs")
 """What an option of a path may hold: a path (or a place that may be one, such as a URL), a glob, globs."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from absl import logging
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.declare import option
-from efficientdet_pipeline.options.run import check
-from efficientdet_pipeline.options.train import TrainOptions
+from efficientdet_pipeline.options.general import check
+from efficientdet_pipeline.options.schema import option
+from efficientdet_pipeline.options.training import TrainOptions
 
 DEFAULT_SECONDS = 5.0
 _OF_A_RUN = ("run_name", "overwrite", "path_output", "save_freq", "keep", "patience")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from efficientdet_pipeline.options.declare import option
-from efficientdet_pipeline.options.run import NAMES_A_RUN, RunOptions, check
+from efficientdet_pipeline.options.general import NAMES_A_RUN, RunOptions, check
+from efficientdet_pipeline.options.schema import option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.runs.records import read_json
-from tfrmod import atomic
+from efficientdet_pipeline.runs.metadata import read_json
+from tfrmod import fileio
 
 NOTE = ".efficientdet-files.json"
 """File that lists what this program wrote into a folder, noted before it is written."""
@@ -51,7 +51,7 @@ def note_output_files(folder: Path, names: Iterable[str], earlier: Collection[st
     """Makes the folder, and notes the files about to be written, and those of earlier calls that are still there."""
     files = sorted({*names, *(name for name in earlier if _is_there(folder / name))})
     folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_file(folder / NOTE, json.dumps({"files": files}, ensure_ascii=False, indent=1) + "\n")
+    fileio.write_file(folder / NOTE, json.dumps({"files": files}, ensure_ascii=False, indent=1) + "\n")
 
 
 def check_output_json(path: Path, fields: Collection[str], *, option: str) -> None:

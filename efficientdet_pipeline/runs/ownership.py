@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from efficientdet_pipeline.errors import ExitCode, OptionsError, exit_code_of
-from efficientdet_pipeline.runs.folder import RunFolder
-from efficientdet_pipeline.runs.lock import locked
-from efficientdet_pipeline.runs.records import read_json
-from tfrmod import atomic
-from tfrmod.lock import remove_stale_lock
+from efficientdet_pipeline.runs.metadata import read_json
+from efficientdet_pipeline.runs.run_dir import RunFolder, locked
+from tfrmod import fileio
+from tfrmod.fileio import remove_stale_lock
 from tfrmod.split import SPLITS
 
 MARKER = ".efficientdet-run"
@@ -125,11 +124,11 @@ def _check_claimable(folder: Path, metadata: Path) -> None:
 def _claim(folder: Path) -> None:
     """Marks a folder, which the caller has locked, as a run's, and clears away what killed processes left in it."""
     if not is_run(folder):
-        atomic.write_file(folder / MARKER, json.dumps({"id": secrets.token_hex(8)}) + "\n")
+        fileio.write_file(folder / MARKER, json.dumps({"id": secrets.token_hex(8)}) + "\n")
     for name in ("tfrecords", "export"):
         remove_stale_lock(folder / name)
     for parent in (folder, *(path for path in folder.iterdir() if _OWN_FOLDERS.fullmatch(path.name) and path.is_dir())):
-        atomic.remove_partial_of_dead(parent)
+        fileio.remove_partial_of_dead(parent)
 
 
 def empty_folder(folder: Path) -> None:

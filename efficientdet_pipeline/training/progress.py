@@ -1,4 +1,4 @@
-"""What a person sees of an epoch: a moving bar at a terminal, a line now and then elsewhere."""
+"""Progress bar and progress lines, with the time spent waiting for data."""
 
 import shutil
 import sys
@@ -6,12 +6,51 @@ import time
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
-from efficientdet_pipeline.training.devices import is_chief
-from efficientdet_pipeline.training.memory import memory_text
-from efficientdet_pipeline.training.waiting import WaitMeter
+from efficientdet_pipeline.training.device_memory import memory_text
+from efficientdet_pipeline.training.strategy import is_chief
+
+
+class WaitMeter:
+    """Adds up the seconds between asking a data set for a batch and getting it.
+
+    The step asks from inside its compiled graph, where no clock of Python's
+    sees it. So the data set itself looks at the clock: when it is asked, and
+    when the batch is there. A batch that lay ready counts as nothing.
+
+    On one device that is what the step waited. Where the backend fetches ahead
+    while the device still computes, as JAX does, it is what the fetching waited,
+    which may be more.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        """All the waiting so far."""
+
+    def watch(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """Returns the data set, watched."""
+        # TensorFlow's own clock stands still, with an error, where operations must be deterministic.
+        clock = tf.data.Dataset.from_tensors(0).repeat().map(lambda _: tf.numpy_function(_now, [], tf.float64))
+
+        def note(asked: tf.Tensor, batch: Any) -> Any:
+            with tf.control_dependencies([tf.numpy_function(self._add, [asked], tf.float64)]):
+                return tf.nest.map_structure(tf.identity, batch)
+
+        # `zip` asks its parts one after the other, and neither of these steps runs ahead.
+        return tf.data.Dataset.zip((clock, batches)).map(note)
+
+    def _add(self, asked: np.ndarray) -> np.ndarray:
+        self.seconds += time.monotonic() - float(asked)
+        return np.array(self.seconds)
+
+
+def _now() -> np.ndarray:
+    return np.array(time.monotonic())
+
 
 _REFRESH_SECONDS = 0.5
 # Without a terminal: log files and notebooks would be flooded by more, and a silent run looks dead.

@@ -17,9 +17,9 @@ import keras
 import numpy as np
 from efficientdet.types import GroundTruth
 
-from efficientdet_pipeline.options.train import TrainOptions
-from efficientdet_pipeline.training import devices
-from efficientdet_pipeline.training.building import build_training_model
+from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.training import strategy
+from efficientdet_pipeline.training.build import build_training_model
 
 NETWORK = {
     "image_size": 64,
@@ -56,8 +56,8 @@ def take(options: dict) -> dict:
     options = dict(options)
     spoilt = options.pop("spoilt", False)
     run = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=1, **options)
-    company = devices.join(run)
-    with devices.set_up(run).scope():
+    company = strategy.join(run)
+    with strategy.set_up(run).scope():
         config = efficientdet.get_config("efficientdet-d0", **NETWORK)
         model = build_training_model(efficientdet.build_model(config), config, run, steps_per_epoch=STEPS)
     images, truth = batches(spoilt, company.index, company.count)

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
-from efficientdet.hparams import MODELS
+from efficientdet.automl.hparams import MODELS
 
 GOLDEN = Path(__file__).parent / "golden"
 KEYS = json.loads(gzip.decompress((GOLDEN / "checkpoint_keys.json.gz").read_bytes()))

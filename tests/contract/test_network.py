@@ -18,9 +18,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from efficientdet.checkpoint.names import variable_names
+from efficientdet.automl.hparams import model_hparams
+from efficientdet.automl.variable_names import variable_names
 from efficientdet.config import get_config
-from efficientdet.hparams import model_hparams
 from efficientdet.model import build_model
 from keras import ops
 

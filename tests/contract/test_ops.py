@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from efficientdet import anchors as anchor_page
 from efficientdet import boxes, losses, schedules
-from efficientdet.assign import assign_targets
+from efficientdet.assigners import assign_targets
 from efficientdet.types import BACKGROUND, GroundTruth
 
 RandomState = np.random.RandomState
@@ -142,7 +142,7 @@ def test_learning_rate(case: dict[str, Any]) -> None:
     ids=lambda value: str(value["shape"]) if isinstance(value, dict) else "",
 )
 def test_preprocessing(case: dict[str, Any], seed: int) -> None:
-    inputs = pytest.importorskip("efficientdet.inputs", exc_type=ImportError)
+    inputs = pytest.importorskip("efficientdet.preprocess", exc_type=ImportError)
     config = detector_config(case["output"])
     image = RandomState(seed).randint(0, 256, case["shape"]).astype(np.uint8)
     for fit in (inputs.fit_to_canvas, compiled(lambda image: inputs.fit_to_canvas(image, config))):

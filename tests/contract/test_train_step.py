@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import pytest
 from efficientdet.anchors import anchor_boxes
-from efficientdet.assign import assign_targets
-from efficientdet.checkpoint.names import variable_names
+from efficientdet.assigners import assign_targets
+from efficientdet.automl.variable_names import variable_names
 from efficientdet.config import DetectorConfig, get_config
 from efficientdet.losses import LossOptions, detection_losses, l2_regularization
 from efficientdet.model import build_model

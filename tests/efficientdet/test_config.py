@@ -4,8 +4,8 @@ import dataclasses
 
 import efficientdet
 import pytest
+from efficientdet.automl.hparams import HPARAMS, MODELS, NETWORK
 from efficientdet.config import ACT_TYPES, DetectorConfig, get_config
-from efficientdet.hparams import HPARAMS, MODELS, NETWORK
 
 
 def test_its_fields_are_automls_network_keys() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from efficientdet import boxes, losses
 from efficientdet.anchors import anchor_boxes, feature_sizes
-from efficientdet.assign import assign_targets
+from efficientdet.assigners import assign_targets
 from efficientdet.config import get_config
 from efficientdet.losses import LossOptions, detection_losses, focal_loss, huber_box_loss, iou_box_loss
 from efficientdet.types import BACKGROUND, IGNORED, GroundTruth, Targets

@@ -5,10 +5,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from efficientdet.checkpoint.names import variable_names
+from efficientdet.automl.variable_names import variable_names
 from efficientdet.config import ACT_TYPES, get_config
 from efficientdet.model import Detector, build_model
-from efficientdet.necks.graphs import WEIGHT_METHODS
+from efficientdet.necks.fpn_graphs import WEIGHT_METHODS
 from keras import ops
 
 SMALL = {"image_size": 64, "num_classes": 2, "fpn_cell_repeats": 1, "fpn_num_filters": 16, "box_class_repeats": 2}

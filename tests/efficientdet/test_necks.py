@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from efficientdet.config import get_config
+from efficientdet.necks.fpn_graphs import GRAPHS, WEIGHT_METHODS, bifpn, custom_graph, qufpn
 from efficientdet.necks.fusion import Fusion
-from efficientdet.necks.graphs import GRAPHS, WEIGHT_METHODS, bifpn, custom_graph, qufpn
 from efficientdet.necks.neck import Neck
 from keras import ops
 

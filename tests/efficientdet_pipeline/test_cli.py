@@ -16,7 +16,7 @@ from absl import logging
 from efficientdet_pipeline.cli import main
 from efficientdet_pipeline.commands import MODES, Mode
 from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.options.reader import Reader
+from efficientdet_pipeline.options.parser import Reader
 
 Run = Callable[..., None]
 

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from efficientdet_pipeline.commands.network import read_network
 from efficientdet_pipeline.data.label_map import read_label_aliases, read_label_map
 from efficientdet_pipeline.errors import PipelineError
+from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams
-from efficientdet_pipeline.options.reader import Given
-from efficientdet_pipeline.options.train import TrainOptions
+from efficientdet_pipeline.options.parser import Given
+from efficientdet_pipeline.options.training import TrainOptions
 
 NUM_QUICK, NUM_SLOW = 25, 10_000
 MAX_SECONDS, MAX_MEMORY_BYTES = 10.0, 1 << 30  # Of the processor: others may keep it busy.

@@ -9,7 +9,7 @@ import pytest
 
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
 from efficientdet_pipeline.options.hparams import network_overrides, read_hparams
-from efficientdet_pipeline.options.reader import Reader
+from efficientdet_pipeline.options.parser import Reader
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "configs").glob("*.config"))

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
-from efficientdet_pipeline.options.reader import Reader
+from efficientdet_pipeline.options.parser import Reader
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from tfrmod.archive import extract
 from tfrmod.convert import PROBLEMS_FILE, ConvertOptions, convert
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
-from tfrmod.shards import read_records
+from tfrmod.tfrecord_io import read_records
 
 # Pixels by which a side may differ: some tools count pixels from 0, some from 1.
 _TOLERANCE = 1.01

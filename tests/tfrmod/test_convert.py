@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tfrmod import convert as convert_module
-from tfrmod import placement, shards, writing
+from tfrmod import publish, tfrecord_io, write_shards
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.convert import ConvertOptions, convert
 from tfrmod.errors import DatasetError
@@ -21,7 +21,7 @@ from tfrmod.manifest import CONVERTER, Manifest, count_shards
 
 def images_of(manifest: Manifest, split: str) -> list[AnnotatedImage]:
     files = [manifest.folder / shard.name for shard in manifest.splits[split].files]
-    return [decode_example(record) for file in files for record in shards.read_records(file)]
+    return [decode_example(record) for file in files for record in tfrecord_io.read_records(file)]
 
 
 def all_bytes(folder: Path) -> dict[str, bytes]:
@@ -246,7 +246,7 @@ def test_a_full_disk_leaves_nothing_and_passes_as_it_is(
     def full(path: Path, records: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(writing, "write_records", full)
+    monkeypatch.setattr(write_shards, "write_records", full)
     with pytest.raises(OSError, match="No space") as caught:
         convert(voc_folder.add_many(5).root, tmp_path / "out", ConvertOptions(num_workers=1))
     assert caught.value.errno == errno.ENOSPC
@@ -258,7 +258,7 @@ def test_a_full_disk_leaves_nothing_and_passes_as_it_is(
     [(1, -1, 1), (31, -1, 1), (32, -1, 2), (292, -1, 8), (6400, -1, 8), (6401, -1, 9), (10, 3, 3), (2, 5, 2)],
 )
 def test_the_number_of_shards(count: int, asked: int, number: int) -> None:
-    assert writing.num_shards(count, asked) == number
+    assert write_shards.num_shards(count, asked) == number
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_the_manifest_says_what_is_there(voc_folder, tmp_path: Path) -> None:
 def test_shards_of_another_converter_are_made_anew(voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     voc_folder.add_many(4)
     convert(voc_folder.root, tmp_path / "out")
-    monkeypatch.setattr(placement, "CONVERTER", "other")
+    monkeypatch.setattr(publish, "CONVERTER", "other")
     steps: list[str] = []
     convert(voc_folder.root, tmp_path / "out", on_progress=lambda what, *_: steps.append(what))
     assert steps == ["checking", "writing", "writing"]

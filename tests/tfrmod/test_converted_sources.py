@@ -14,7 +14,7 @@ from tfrmod.convert import ConvertOptions, convert
 from tfrmod.errors import DatasetError
 from tfrmod.manifest import Manifest
 from tfrmod.masks import array_png
-from tfrmod.shards import read_records
+from tfrmod.tfrecord_io import read_records
 
 
 def parsed(manifest: Manifest, split: str) -> list[dict[str, Any]]:

@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfrmod.checks import NOTES
-from tfrmod.examine import Settings, examine
+from tfrmod.image_file import PhotoError, check_photo, decode_photo
 from tfrmod.jpeg_truncation import MAX_MISSING, structure_of
-from tfrmod.pixels import PhotoError, check_photo, decode_photo
+from tfrmod.problems import NOTES
 from tfrmod.sources import Entry
+from tfrmod.validate_image import Settings, examine
 
 END = b"\xff\xd9"
 

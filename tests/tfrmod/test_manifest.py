@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from tfrmod import shards
+from tfrmod import tfrecord_io
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
-from tfrmod.checks import ProblemCount
 from tfrmod.errors import DatasetError
 from tfrmod.example import encode_example
 from tfrmod.manifest import ImageSizes, Manifest, SplitInfo, count_shards
+from tfrmod.problems import ProblemCount
 
 
 def record(*things: tuple[int, str]) -> bytes:
@@ -17,7 +17,7 @@ def record(*things: tuple[int, str]) -> bytes:
 
 
 def made(folder: Path) -> Manifest:
-    info = shards.write_records(folder / "train-00000-of-00001.tfrecord", [record((1, "cat")), record()])
+    info = tfrecord_io.write_records(folder / "train-00000-of-00001.tfrecord", [record((1, "cat")), record()])
     split = SplitInfo(files=(info,), num_images=2, num_boxes=1, num_negatives=1, boxes_per_class={"cat": 1})
     return Manifest(
         source="s",
@@ -68,7 +68,7 @@ def test_verify_names_what_is_not_as_written(tmp_path: Path) -> None:
         DatasetError, match=r"other content: in record 1, at byte [0-9]+, the checksum of its data is wrong"
     ):
         manifest.verify()
-    shards.write_records(shard, [record((1, "dog")), record()])
+    tfrecord_io.write_records(shard, [record((1, "dog")), record()])
     with pytest.raises(DatasetError, match="other content, though the checksums"):
         manifest.verify()
     shard.write_bytes(data[:-1])
@@ -80,10 +80,10 @@ def test_verify_names_what_is_not_as_written(tmp_path: Path) -> None:
 
 
 def test_shards_without_a_manifest_are_counted(tmp_path: Path) -> None:
-    shards.write_records(
+    tfrecord_io.write_records(
         tmp_path / "coco-00000-of-00002.tfrecord", [record((3, "dog"), (3, "dog"), (90, "")), record()]
     )
-    shards.write_records(tmp_path / "coco-00001-of-00002.tfrecord", [record((3, "dog"))])
+    tfrecord_io.write_records(tmp_path / "coco-00001-of-00002.tfrecord", [record((3, "dog"))])
     counts = count_shards(f"{tmp_path}/coco-*, {tmp_path}/coco-00000*")
     assert (counts.num_images, counts.num_boxes, counts.num_negatives) == (3, 4, 1)
     assert counts.label_map == {3: "dog", 90: "90"}
@@ -103,6 +103,6 @@ def test_a_pattern_without_files_names_similar_ones(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
-    shards.write_records(tmp_path / "a.tfrecord", [record((1, "cat")), b"\xff\xff\xff"])
+    tfrecord_io.write_records(tmp_path / "a.tfrecord", [record((1, "cat")), b"\xff\xff\xff"])
     with pytest.raises(DatasetError, match=r"a\.tfrecord, record 1: .*not a tf\.train\.Example"):
         count_shards(str(tmp_path / "a.tfrecord"))

@@ -7,7 +7,7 @@ from PIL import Image
 from tfrmod import masks
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.errors import DatasetError
-from tfrmod.orientation import TURNS, swaps_sides, upright, upright_box
+from tfrmod.exif import TURNS, swaps_sides, upright, upright_box
 
 HEIGHT, WIDTH = 40, 60
 BOX = (5, 10, 15, 40)

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tfrmod.convert import ConvertOptions, convert
-from tfrmod.pixels import PhotoError, check_photo
+from tfrmod.image_file import PhotoError, check_photo
 
 KEPT, ANEW = "kept", "anew"
 TABLE = {
@@ -74,7 +74,7 @@ TURNED = {
 # Sixteen more MiB are all that it may have.
 CRAMPED = """
 import resource, sys
-from tfrmod.pixels import PhotoError, check_photo
+from tfrmod.image_file import PhotoError, check_photo
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + (16 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

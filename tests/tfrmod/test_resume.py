@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tfrmod import examination, writing
+from tfrmod import validate, write_shards
 from tfrmod.convert import ConvertOptions, convert
 from tfrmod.example import decode_example
-from tfrmod.shards import read_records
+from tfrmod.tfrecord_io import read_records
 
 
 class Stopped(Exception):
@@ -37,7 +37,7 @@ def interrupted(voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     voc_folder.write("JPEGImages/turned.jpg", (data / "JPEGImages/0001.jpg").read_bytes())
     convert(data, tmp_path / "whole", options)
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "write_records", stopped(writing.write_records, 5))
+        patch.setattr(write_shards, "write_records", stopped(write_shards.write_records, 5))
         with pytest.raises(Stopped):
             convert(data, tmp_path / "out", options)
     assert os.listdir(tmp_path / "out") == [".conversion"]
@@ -50,9 +50,9 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list, list]:
     """Returns two lists, of the chunks that are examined and the shards that are written from now on."""
-    examine, write = stopped(examination.examine_all, 99), stopped(writing.write_records, 99)
-    monkeypatch.setattr(examination, "examine_all", examine)
-    monkeypatch.setattr(writing, "write_records", write)
+    examine, write = stopped(validate.examine_all, 99), stopped(write_shards.write_records, 99)
+    monkeypatch.setattr(validate, "examine_all", examine)
+    monkeypatch.setattr(write_shards, "write_records", write)
     return examine.calls, write.calls
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from tfrmod.errors import DatasetError
-from tfrmod.sources import coco, createml, csv_table, cvat, labelme, mask_pictures, photos, via, voc, yolo
+from tfrmod.sources import coco, createml, csv_boxes, cvat, labelme, masks, unlabelled, via, voc, yolo
 from tfrmod.sources.files import Files, found_files
 from tfrmod.sources.recognition import unread_exports
 from tfrmod.sources.source import Entry, Listing, Reading, Source
@@ -21,9 +21,9 @@ SOURCES: dict[str, Source] = {
     "createml": Source(
         "CreateML (JSON with images and annotations)", createml.is_here, createml.listing, createml.read
     ),
-    "csv": Source("CSV (a box a row)", csv_table.is_here, csv_table.listing, csv_table.read),
-    "masks": Source("masks (a PNG a photo)", mask_pictures.is_here, mask_pictures.listing, mask_pictures.read),
-    "photos": Source("photos without labels", photos.is_here, photos.listing, photos.read),
+    "csv": Source("CSV (a box a row)", csv_boxes.is_here, csv_boxes.listing, csv_boxes.read),
+    "masks": Source("masks (a PNG a photo)", masks.is_here, masks.listing, masks.read),
+    "photos": Source("photos without labels", unlabelled.is_here, unlabelled.listing, unlabelled.read),
 }
 # Tables and masks are often made from one of the others, or lie beside it; then the other one is meant.
 _FIRST = ("voc", "coco", "yolo", "cvat", "labelme", "via", "createml")

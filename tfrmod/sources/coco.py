@@ -11,19 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
 from tfrmod.limits import MAX_OBJECTS
+from tfrmod.problems import Problem
 from tfrmod.sources import coco_objects
 from tfrmod.sources.coco_file import CocoFile, ListedImage, label_map, read_file
 from tfrmod.sources.coco_objects import detail, identity
 from tfrmod.sources.files import Files, Names, found_files
-from tfrmod.sources.json_pieces import parsed
+from tfrmod.sources.json_stream import Place, num_packed, packed, parsed, read_places, unpacked
 from tfrmod.sources.matching import images_of
-from tfrmod.sources.places import Place, num_packed, packed, read_places, unpacked
 from tfrmod.sources.recognition import json_files, loose_coco_files, unread_exports
-from tfrmod.sources.set_names import in_order, set_of_path
 from tfrmod.sources.source import Entry, Listing
+from tfrmod.sources.split_names import in_order, set_of_path
 
 # Files of other tasks on the same images.
 _OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "stuff", "densepose", "lvis_")

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
 from tfrmod.limits import MAX_CLASS_ID, MAX_CLASSES, MAX_SAME_PROBLEMS
+from tfrmod.problems import Problem
 from tfrmod.sources.coco_objects import Categories, identity, read_categories
-from tfrmod.sources.json_pieces import pieces
-from tfrmod.sources.places import Place, packed
+from tfrmod.sources.json_stream import Place, packed, pieces
 
 _MAX_PATH_LETTERS = 4096
 _MAX_JUNK = 100_000

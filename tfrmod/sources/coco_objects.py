@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 from tfrmod import masks as mask_pictures
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
-from tfrmod.sources.json_pieces import parsed
+from tfrmod.problems import Problem
+from tfrmod.sources.json_stream import Place, packed, parsed, read_places, unpacked
 from tfrmod.sources.mask_canvas import canvas_size
-from tfrmod.sources.places import Place, packed, read_places, unpacked
 from tfrmod.sources.source import Entry, Reading
 from tfrmod.sources.units import unit_of
 from tfrmod.stated_size import is_near

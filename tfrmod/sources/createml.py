@@ -7,12 +7,12 @@
 from pathlib import Path
 from typing import Any
 
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
+from tfrmod.problems import Problem
 from tfrmod.sources import drawn
 from tfrmod.sources.drawn import Drawn, Shape
 from tfrmod.sources.files import Files, found_files
-from tfrmod.sources.json_pieces import elements
+from tfrmod.sources.json_stream import elements
 from tfrmod.sources.recognition import json_files
 from tfrmod.sources.source import Listing
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from tfrmod.content import PHOTO_EXTENSIONS
 from tfrmod.errors import DatasetError
-from tfrmod.sources.set_names import set_name
+from tfrmod.file_types import PHOTO_EXTENSIONS
+from tfrmod.sources.split_names import set_name
 from tfrmod.text import decode_text
 
 HEAD_BYTES = 1 << 17

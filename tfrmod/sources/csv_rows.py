@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 from tfrmod.errors import DatasetError
 from tfrmod.sources.csv_layout import HEAD_BYTES, Layout, layout_of_head
-from tfrmod.sources.places import Place
+from tfrmod.sources.json_stream import Place
 from tfrmod.text import MAX_TEXT_BYTES, read_text
 
 __all__ = ["Layout", "Row", "layout_of", "row_at", "rows", "with_encoding"]

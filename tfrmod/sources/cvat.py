@@ -10,14 +10,14 @@ from pathlib import Path
 from lxml import etree
 
 from tfrmod.annotated_image import Box
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
+from tfrmod.problems import Problem
 from tfrmod.sources import drawn
 from tfrmod.sources.drawn import Drawn, Shape
 from tfrmod.sources.files import Files, found_files
 from tfrmod.sources.recognition import UNREAD, has_xml, xml_files
-from tfrmod.sources.set_names import set_name
 from tfrmod.sources.source import Listing
+from tfrmod.sources.split_names import set_name
 from tfrmod.sources.voc_xml import local_name, parse
 
 _ROOT = "annotations"

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
 from tfrmod.limits import MAX_SAME_PROBLEMS
 from tfrmod.masks import polygons_png
+from tfrmod.problems import Problem
 from tfrmod.sources.files import Files, Names
+from tfrmod.sources.image_size import upright_size
 from tfrmod.sources.mask_canvas import canvas_size
 from tfrmod.sources.matching import images_of
-from tfrmod.sources.photo_size import upright_size
-from tfrmod.sources.set_names import in_order, set_of_path
 from tfrmod.sources.source import Entry, Listing, Reading
+from tfrmod.sources.split_names import in_order, set_of_path
 from tfrmod.sources.units import unit_of
 from tfrmod.text import clean_name
 

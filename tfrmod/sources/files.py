@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from tfrmod.content import PHOTO_EXTENSIONS
-from tfrmod.junk import is_junk
+from tfrmod.file_types import PHOTO_EXTENSIONS, is_junk
 from tfrmod.sources.pairing import Names, nearness
 
 __all__ = ["VOC_MASK_FOLDERS", "Files", "Names", "found_files", "nearness"]

@@ -9,15 +9,15 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
+from tfrmod.problems import Problem
 from tfrmod.sources import drawn
 from tfrmod.sources.drawn import Drawn, Shape
 from tfrmod.sources.files import Files, Names, found_files
-from tfrmod.sources.json_pieces import parsed
+from tfrmod.sources.json_stream import parsed
 from tfrmod.sources.recognition import json_files
-from tfrmod.sources.set_names import in_order, set_name_of_folders
 from tfrmod.sources.source import Entry, Listing, Reading
+from tfrmod.sources.split_names import in_order, set_name_of_folders
 
 _MAX_BYTES = 256 << 20
 _NO_AREA = {"point", "points", "line", "linestrip"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tfrmod.annotated_image import Box
 from tfrmod.errors import DatasetError
-from tfrmod.sources.photo_size import image_sizes
+from tfrmod.sources.image_size import image_sizes
 from tfrmod.stated_size import fits, is_near
 
 _MOST_TIMES = 16

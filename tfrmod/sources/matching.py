@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from tfrmod.checks import Problem
+from tfrmod.problems import Problem
 from tfrmod.sources.pairing import Names
 
 _MOST_NAMED = 3

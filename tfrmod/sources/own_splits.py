@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tfrmod.checks import Problem
+from tfrmod.problems import Problem
 from tfrmod.sources.files import found_files
-from tfrmod.sources.set_names import sets_of_folders
 from tfrmod.sources.source import Entry, Listing
 from tfrmod.sources.split_lists import Lists, image_sets, other_lists
+from tfrmod.sources.split_names import sets_of_folders
 from tfrmod.split import chosen_sets
 
 _TRAINED = {"train": True, "trainval": True, "val": False, "test": False}

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
-from tfrmod.content import PHOTO_EXTENSIONS
+from tfrmod.file_types import PHOTO_EXTENSIONS
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # Two letters or more: C:/ is a drive.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tfrmod.errors import DatasetError
 from tfrmod.sources.files import Files
-from tfrmod.sources.json_pieces import Piece, elements, is_array, pieces
+from tfrmod.sources.json_stream import Piece, elements, is_array, pieces
 from tfrmod.text import decode_text
 
 _HEAD_BYTES = 1 << 16

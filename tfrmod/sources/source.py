@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tfrmod.annotated_image import AnnotatedImage
-from tfrmod.checks import Problem
+from tfrmod.problems import Problem
 from tfrmod.sources.files import Files
 
 

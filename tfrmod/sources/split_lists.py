@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
+from tfrmod.problems import Problem
 from tfrmod.sources.pairing import Names
-from tfrmod.sources.set_names import SET_WORDS, grouped
 from tfrmod.sources.source import Entry
+from tfrmod.sources.split_names import SET_WORDS, grouped
 from tfrmod.text import read_text
 
 _IMAGE_SETS, _MAIN = "imagesets", "main"

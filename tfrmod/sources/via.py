@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfrmod.annotated_image import Box
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
+from tfrmod.problems import Problem
 from tfrmod.sources import drawn
 from tfrmod.sources.drawn import Drawn, Shape
 from tfrmod.sources.files import Files, found_files
-from tfrmod.sources.json_pieces import parsed, pieces
+from tfrmod.sources.json_stream import parsed, pieces
 from tfrmod.sources.recognition import json_files
 from tfrmod.sources.source import Listing
 from tfrmod.text import read_text

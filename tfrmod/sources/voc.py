@@ -8,12 +8,12 @@ from pathlib import Path, PurePosixPath
 from lxml import etree
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
-from tfrmod.sources import voc_masks, voc_pairs, voc_xml
+from tfrmod.problems import Problem
+from tfrmod.sources import voc_layout, voc_xml
 from tfrmod.sources.files import Files, found_files
+from tfrmod.sources.image_size import upright_size
 from tfrmod.sources.pairing import folded, spellings, stem_of
-from tfrmod.sources.photo_size import upright_size
 from tfrmod.sources.recognition import is_other_xml, xml_kind
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.units import unit_of
@@ -43,7 +43,7 @@ def listing(folder: Path) -> Listing:
             f"Expected photos with Pascal VOC annotations in {folder}, and found no {missing} among {files.total} "
             "files. Does the archive hold another data set, or archives within?"
         )
-    pairs, problems = voc_pairs.pair(
+    pairs, problems = voc_layout.pair(
         files.photos,
         files.xml,
         others,
@@ -55,7 +55,7 @@ def listing(folder: Path) -> Listing:
             f"None of the {len(files.xml)} XML files in {folder} belongs to one of the {len(files.photos)} images for "
             f"certain. {_reason(files, problems)}"
         )
-    pictures, doubtful = voc_masks.mask_pictures_of(pairs, files.masks)
+    pictures, doubtful = voc_layout.mask_pictures_of(pairs, files.masks)
     entries = tuple(
         Entry(photo, annotation, os.fsencode(pictures.get(photo, ""))) for photo, annotation in sorted(pairs.items())
     )
@@ -96,7 +96,7 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
         filename=entry.image, objects=tuple(objects), height=height, width=width, path=folder / entry.image
     )
     if masks and entry.detail:
-        image, without_masks = voc_masks.with_masks(image, folder, os.fsdecode(entry.detail))
+        image, without_masks = voc_layout.with_masks(image, folder, os.fsdecode(entry.detail))
         problems += without_masks
     return Reading(image, tuple(problems))
 

@@ -10,16 +10,16 @@ from pathlib import Path, PurePosixPath
 
 from tfrmod import masks as mask_pictures
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
-from tfrmod.sources import yolo_lines, yolo_sets
+from tfrmod.problems import Problem
+from tfrmod.sources import yolo_config, yolo_lines
 from tfrmod.sources.files import Files, found_files
-from tfrmod.sources.photo_size import upright_size
+from tfrmod.sources.image_size import upright_size
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.yolo_backgrounds import are_alike, sorted_out
 from tfrmod.sources.yolo_classes import ClassLists, check_blanks
+from tfrmod.sources.yolo_config import Papers, darknet_sets, read_papers
 from tfrmod.sources.yolo_pairing import Pairing, paired
-from tfrmod.sources.yolo_papers import Papers, darknet_sets, read_papers
 from tfrmod.text import decode_text, read_text
 
 _MAX_LABEL_BYTES = 16 << 20
@@ -69,7 +69,7 @@ def listing(folder: Path) -> Listing:
         if (label := pairing.labels.get(image, "")) or image in backgrounds
     )
     described = {path: lists.papers[path] for path in lists.descriptions()} or {"": Papers({}, darknet)}
-    sets, set_problems, in_vain = yolo_sets.read_sets(folder, files, described, entries)
+    sets, set_problems, in_vain = yolo_config.read_sets(folder, files, described, entries)
     problems += in_vain
     label_map = lists.label_map(problems) if any(chosen.values()) else _numbered(folder, chosen)
     return Listing(

@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
-from tfrmod.likeness import NEAR
-from tfrmod.pixels import check_photo
+from tfrmod.image_file import check_photo
+from tfrmod.near_duplicates import NEAR
+from tfrmod.problems import Problem
 from tfrmod.sources.pairing import num_trailing
-from tfrmod.sources.set_names import set_name_of_folders
+from tfrmod.sources.split_names import set_name_of_folders
 from tfrmod.sources.yolo_pairing import IMAGE_FOLDER, Pairing, stem_key
 
 # What a training with YOLO draws.

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from tfrmod.checks import Problem
 from tfrmod.errors import DatasetError
+from tfrmod.problems import Problem
 from tfrmod.sources.files import Files
 from tfrmod.sources.pairing import num_equal
-from tfrmod.sources.yolo_papers import Papers, is_name_list, read_papers
+from tfrmod.sources.yolo_config import Papers, is_name_list, read_papers
 
 _NO_PAPERS = Papers({})
 Folders = tuple[str, ...]

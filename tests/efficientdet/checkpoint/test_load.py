@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from efficientdet.checkpoint import load_checkpoint, save_checkpoint, variable_names
-from efficientdet.checkpoint.bundles import AVERAGE
 from efficientdet.checkpoint.load import LoadReport
+from efficientdet.checkpoint.tf_bundle import AVERAGE
 from efficientdet.errors import CheckpointError
 
 FORMATS = ("keras", "h5", "tf1")

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from efficientdet.checkpoint.contents import Contents
 from efficientdet.checkpoint.matching import match, refuse_stranger
+from efficientdet.checkpoint.reader import Contents
 from efficientdet.config import get_config
 from efficientdet.errors import CheckpointMismatchError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from efficientdet.checkpoint import save, save_checkpoint, variable_names
-from efficientdet.checkpoint.bundles import AVERAGE
 from efficientdet.checkpoint.hdf5 import dataset_keys
+from efficientdet.checkpoint.tf_bundle import AVERAGE
 
 
 def test_tf1_has_averages_a_step_and_a_state_file(small_model: Any, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import cv2
 import pytest
 
 from efficientdet_pipeline.benchmarking import machine, report
-from efficientdet_pipeline.benchmarking.verdict import Speeds
+from efficientdet_pipeline.benchmarking.bottleneck import Speeds
 
 SWEEP = [
     Speeds(batch_size=8, loader=1234.5, step=61.25, together=60.0, host_bytes=2 * 10**9),

@@ -39,10 +39,10 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the folder of a run that is never written to; `copied_run` may be."""
     from efficientdet.model import build_model
 
-    from efficientdet_pipeline.commands.network import describe
     from efficientdet_pipeline.demo_dataset import write_demo_dataset
-    from efficientdet_pipeline.options.train import TrainOptions
-    from efficientdet_pipeline.runs import records
+    from efficientdet_pipeline.models.build import describe
+    from efficientdet_pipeline.options.training import TrainOptions
+    from efficientdet_pipeline.runs import metadata
     from tfrmod import archive, convert
 
     place = tmp_path_factory.mktemp("toy")
@@ -58,8 +58,8 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         detector.save_weights(checkpoint / "model.weights.h5")
         network.write(checkpoint / "hparams_config.yaml")
         (checkpoint / "checkpoint.json").write_text(json.dumps({"epoch": 1, "step": 1, "files": {}}))
-    records.write_args(folder / "args.yaml", TrainOptions(url_dataset="images"), {})
-    records.update_json(folder / "metadata.json", {"mode": "traineval", "date": "now"})
+    metadata.write_args(folder / "args.yaml", TrainOptions(url_dataset="images"), {})
+    metadata.update_json(folder / "metadata.json", {"mode": "traineval", "date": "now"})
     return folder
 
 

@@ -7,14 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.commands import benchmark, loader_speed
+from efficientdet_pipeline.benchmarking import loader
+from efficientdet_pipeline.commands import benchmark
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.benchmark import SUBJECTS, BenchmarkOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
-from efficientdet_pipeline.options.reader import Sources
+from efficientdet_pipeline.options.parser import Sources
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
-from tfrmod.shards import write_records
+from tfrmod.tfrecord_io import write_records
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def pattern(tmp_path: Path) -> str:
 def test_the_loader_is_measured(
     pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(loader_speed, "BATCHES", 2)
+    monkeypatch.setattr(loader, "BATCHES", 2)
     options = BenchmarkOptions(
         mode="benchmark", train_file_pattern=pattern, image_size="64", batch_size=2, rounds=1,
         output=str(tmp_path / "figures.json"), mosaic=0.5,

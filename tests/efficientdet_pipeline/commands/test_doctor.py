@@ -17,12 +17,12 @@ from absl import logging
 from PIL import Image
 
 from efficientdet_pipeline.cli import main
-from efficientdet_pipeline.commands import checkup
+from efficientdet_pipeline.doctor import quick_check
 from efficientdet_pipeline.errors import DataError
 from tfrmod import convert
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
-from tfrmod.shards import write_records
+from tfrmod.tfrecord_io import write_records
 
 BOX = (10, 10, 60, 60)
 
@@ -219,7 +219,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, shard: str) -> list[str]:
         skip_crowd_during_training=True,
     )
     shards = SimpleNamespace(train=(shard,), val=())
-    checkup.look_quickly(options, shards, efficientdet.get_config("efficientdet-d0", image_size=96))
+    quick_check.look_quickly(options, shards, efficientdet.get_config("efficientdet-d0", image_size=96))
     return said
 
 
@@ -227,7 +227,7 @@ def test_before_a_training_the_worst_is_told(tmp_path: Path, monkeypatch: pytest
     shard = write_shard(tmp_path / "train.tfrecord", 1, 2)
     said = quick(monkeypatch, shard)
     assert any("a box with two classes" in line for line in said)
-    assert len(said) <= 1 + checkup.MOST_LINES
+    assert len(said) <= 1 + quick_check.MOST_LINES
     expected = ["--mode=doctor", f"--train_file_pattern={shard}", "--image_size=96", "--hparams=anchor_scale=9"]
     _, main, *given = shlex.split(said[-1].removeprefix("More: "))
     assert sorted(given) == sorted(expected)
@@ -263,7 +263,7 @@ def test_a_trained_run(voc: Callable[..., Path], tmp_path: Path, capsys: pytest.
 
 
 def _write_checkpoint(run: Path, label_map: dict[int, str]) -> None:
-    from efficientdet_pipeline.commands.network import describe
+    from efficientdet_pipeline.models.build import describe
 
     network = describe(
         "efficientdet-d0",

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from efficientdet.types import Detections
 
-from efficientdet_pipeline.commands import scoring
 from efficientdet_pipeline.commands.ground_truth import DetectorClasses, GroundTruth, ground_truth
-from efficientdet_pipeline.commands.network import describe
 from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.evaluation import evaluator
+from efficientdet_pipeline.models.build import describe
 from tfrmod import manifest
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example, encode_example
-from tfrmod.shards import read_records, write_records
+from tfrmod.tfrecord_io import read_records, write_records
 
 NAMES = {1: "circle", 2: "square", 3: "star", 4: "triangle"}
 CLASSES = DetectorClasses(num_classes=4, label_map=NAMES)
@@ -75,9 +75,9 @@ def score(truth: GroundTruth, monkeypatch: pytest.MonkeyPatch, limit: int | None
                 class_ids[row, column] = next(key for key, name in NAMES.items() if name == thing.name)
         return Detections(boxes, scores, class_ids, np.array([len(image.objects) for image in images]))
 
-    monkeypatch.setattr(scoring, "detector_function", lambda detector, config: detect)
+    monkeypatch.setattr(evaluator, "detector_function", lambda detector, config: detect)
     config = describe("efficientdet-lite0", {"image_size": 64, "num_classes": 4}, NAMES).config
-    return scoring.Scorer(None, config, truth, label_map=NAMES, batch_size=2, limit=limit)()
+    return evaluator.Scorer(None, config, truth, label_map=NAMES, batch_size=2, limit=limit)()
 
 
 @pytest.mark.parametrize(

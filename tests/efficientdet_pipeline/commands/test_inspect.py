@@ -15,7 +15,7 @@ from efficientdet_pipeline.cli import main
 from efficientdet_pipeline.runs.output_files import NOTE
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
-from tfrmod.shards import scan_records, write_records
+from tfrmod.tfrecord_io import scan_records, write_records
 
 PICTURES = {"raw.png", "augmented.png", "anchors.png", "boxes_per_image.png", "box_sizes.png", "aspect_ratios.png"}
 PICTURES |= {"classes.png", "co_occurrence.png"}

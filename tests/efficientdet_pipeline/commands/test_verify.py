@@ -8,7 +8,7 @@ from efficientdet_pipeline.cli import main
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.example import encode_example
 from tfrmod.manifest import Manifest, SplitInfo
-from tfrmod.shards import shard_name, write_records
+from tfrmod.tfrecord_io import shard_name, write_records
 
 
 def verify(*arguments: str) -> int:

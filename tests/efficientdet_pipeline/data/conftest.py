@@ -9,7 +9,7 @@ import pytest
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
-from tfrmod.shards import shard_name, write_records
+from tfrmod.tfrecord_io import shard_name, write_records
 
 HEIGHT, WIDTH = 24, 32
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from efficientdet_pipeline.doctor.anchors import AnchorGrid
-from efficientdet_pipeline.doctor.facts import Facts, Plan, Seen
+from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
+from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan, Seen
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 
 Thing = tuple[Any, ...]

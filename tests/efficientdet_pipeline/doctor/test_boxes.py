@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.doctor import boxes, unmatched
-from efficientdet_pipeline.doctor.findings import Severity
+from efficientdet_pipeline.doctor import anchor_coverage, boxes
+from efficientdet_pipeline.doctor.issue import Severity
 
 
 def by_code(findings: list) -> dict:
@@ -17,12 +17,12 @@ def by_code(findings: list) -> dict:
 def test_good_boxes_have_no_findings(photo: Callable, facts: Callable, plan: Callable) -> None:
     good = facts([photo("a", [("cat", 10, 10, 60, 60), ("dog", 100, 100, 160, 170)])])
     assert by_code(boxes.check(good, plan())) == {}
-    assert unmatched.check(good, plan()) == []
+    assert anchor_coverage.check(good, plan()) == []
 
 
 def test_no_boxes_at_all(photo: Callable, facts: Callable, plan: Callable) -> None:
     assert by_code(boxes.check(facts([photo("a")]), plan())) == {}
-    assert unmatched.check(facts([]), plan()) == []
+    assert anchor_coverage.check(facts([]), plan()) == []
 
 
 def test_tiny_is_what_is_tiny_on_the_canvas(photo: Callable, facts: Callable, plan: Callable) -> None:
@@ -70,7 +70,7 @@ def test_crowded_photos(photo: Callable, facts: Callable, plan: Callable) -> Non
 def test_boxes_that_no_anchor_reaches(photo: Callable, facts: Callable, plan: Callable) -> None:
     small = [("platelet", 10 * n, 10 * n, 10 * n + 14, 10 * n + 14) for n in range(12)]
     large = [("cell", 10 * n, 5 * n, 10 * n + 40, 5 * n + 40) for n in range(12)]
-    (found,) = unmatched.check(facts([photo("a", small + large)]), plan())
+    (found,) = anchor_coverage.check(facts([photo("a", small + large)]), plan())
     assert (found.count, found.of) == (12, 24)
     assert found.values["recall_per_class"] == {"cell": 1.0, "platelet": 0.0}
     assert "platelet 0%" in found.detail

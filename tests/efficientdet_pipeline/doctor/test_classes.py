@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from efficientdet_pipeline.doctor import classes
-from efficientdet_pipeline.doctor.findings import Severity
+from efficientdet_pipeline.doctor.issue import Severity
 
 BOX = (10, 10, 60, 60)
 

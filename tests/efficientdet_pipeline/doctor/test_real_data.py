@@ -6,11 +6,11 @@ from pathlib import Path
 
 import efficientdet
 import pytest
-from efficientdet.hparams import parse_hparams
+from efficientdet.automl.hparams import parse_hparams
 
-from efficientdet_pipeline.doctor import anchors, examination, gathering
-from efficientdet_pipeline.doctor.anchors import AnchorGrid
-from efficientdet_pipeline.doctor.facts import Facts, Plan
+from efficientdet_pipeline.doctor import anchor_fit, collect, run_checks
+from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
+from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.workers import Workers
 
@@ -20,7 +20,7 @@ def look(archive: Path, folder: Path) -> Facts:
         photos.extractall(folder / "photos")
     (folder / "staging").mkdir()
     with Workers(1) as workers:
-        return gathering.photo_facts(folder / "photos", ConvertOptions(), folder / "staging", workers, lambda *_: None)
+        return collect.photo_facts(folder / "photos", ConvertOptions(), folder / "staging", workers, lambda *_: None)
 
 
 def plan_of(size: int) -> Plan:
@@ -33,7 +33,7 @@ def bccd(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Facts:
 
 
 def test_why_platelets_stay_at_0_and_what_mends_it(bccd: Facts) -> None:
-    found = {each.code: each for each in examination.examined(bccd, plan_of(256))}["anchors_unmatched"]
+    found = {each.code: each for each in run_checks.examined(bccd, plan_of(256))}["anchors_unmatched"]
     recalls = found.values["recall_per_class"]
     assert recalls["Platelets"] < 0.1
     assert recalls["RBC"] > 0.99
@@ -46,11 +46,11 @@ def test_why_platelets_stay_at_0_and_what_mends_it(bccd: Facts) -> None:
     config = efficientdet.get_config("efficientdet-d0", image_size=256, **changed)
     boxes = bccd.boxes.on_canvas((256, 256))
     platelets = boxes[bccd.boxes.name == bccd.boxes.names.index("Platelets")]
-    assert anchors.recall(AnchorGrid.of(config), platelets) > 0.85
+    assert anchor_fit.recall(AnchorGrid.of(config), platelets) > 0.85
 
 
 def test_labels_that_were_forgotten_are_named(bccd: Facts) -> None:
-    found = {each.code: each for each in examination.examined(bccd, plan_of(512))}
+    found = {each.code: each for each in run_checks.examined(bccd, plan_of(512))}
     assert found["labels_missing"].count == 20  # 15 photos without a red cell, and 5 without a white one.
     assert "JPEGImages/BloodImage_00134.jpg (no RBC)" in found["labels_missing"].files
     assert found["box_empty"].count == 2
@@ -59,7 +59,7 @@ def test_labels_that_were_forgotten_are_named(bccd: Facts) -> None:
 
 def test_plates_are_png_in_disguise_and_leak(test_data: Path, tmp_path: Path) -> None:
     found = {
-        each.code: each for each in examination.examined(look(test_data / "license_plates.zip", tmp_path), plan_of(512))
+        each.code: each for each in run_checks.examined(look(test_data / "license_plates.zip", tmp_path), plan_of(512))
     }
     assert found["format_not_as_named"].count == 46
     assert found["twins_disagree"].files == (

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
-from efficientdet_pipeline.doctor import examination, report
-from efficientdet_pipeline.doctor.catalogue import KINDS, found, kind_of
-from tfrmod.checks import CODES, Problem
+from efficientdet_pipeline.doctor import report, run_checks
+from efficientdet_pipeline.doctor.issue_types import KINDS, found, kind_of
+from tfrmod.problems import CODES, Problem
 
 
 def test_a_page_ranks_and_counts(photo: Callable, facts: Callable, plan: Callable) -> None:
     train = [photo(f"JPEGImages/{n}", [("cat", 10, 10, 60, 60 + n), ("cat", 10, 10, 60, 60 + n)]) for n in range(40)]
     problems = [Problem("box_empty", "JPEGImages/7.jpg", "cat (1, 1, 1, 1)"), Problem("encoding_guessed", "7.xml")]
     given = facts(train, [photo(f"v{n}", [("cat", 10, 10, 60, 60)]) for n in range(20)], problems=problems)
-    text = report.page(given, plan(), examination.examined(given, plan()), title="photos.zip")
+    text = report.page(given, plan(), run_checks.examined(given, plan()), title="photos.zip")
     lines = text.splitlines()
     assert lines[0] == "photos.zip: 60 photos (40 train, 20 val), 100 boxes, 1 classes."
     assert lines[3:7] == [
@@ -59,7 +59,7 @@ def test_a_line_says_what_and_what_now() -> None:
 
 def test_misspelt_classes_are_joined_by_a_flag_that_can_be_typed(photo: Callable, facts: Callable) -> None:
     problems = [Problem("class_spelling", "Thing", "3 objects, 300 of 'thing': one class?")]
-    (finding,) = examination.of_problems(facts([photo("a")], problems=problems))
+    (finding,) = run_checks.of_problems(facts([photo("a")], problems=problems))
     assert finding.mend == "--label_aliases=Thing=thing"
 
 
@@ -98,7 +98,7 @@ def test_advice_to_look_at_files_names_files() -> None:
 
 def test_shares_say_of_what(photo: Callable, facts: Callable, plan: Callable) -> None:
     given = facts([photo("a", [("cat", 10, 10, 60, 60)])], problems=[Problem("label_ids_changed", "a.json", "from 0")])
-    text = report.page(given, plan(), [each for each in examination.of_problems(given) if each], title="x")
+    text = report.page(given, plan(), [each for each in run_checks.of_problems(given) if each], title="x")
     assert "note: 1 × class ids that could not be kept as the data set has them [label_ids_changed]" in text
     assert "%" not in text
     assert "Look at" not in text

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from efficientdet_pipeline.data.records import decode_photo
-from efficientdet_pipeline.inference.images import read_image
+from efficientdet_pipeline.data.tfrecord_reader import decode_photo
+from efficientdet_pipeline.inference.image_io import read_image
 from tfrmod.errors import DatasetError
-from tfrmod.pixels import check_photo
+from tfrmod.image_file import check_photo
 
 SAMPLING = {
     name: getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}", None) for name in ("411", "420", "422", "440", "444")

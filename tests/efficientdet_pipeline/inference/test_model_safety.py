@@ -14,9 +14,9 @@ from tensorflow.python.framework import op_def_registry
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.exporting import ExportedFiles, export
+from efficientdet_pipeline.export import ExportedFiles, export
 from efficientdet_pipeline.inference.allowed_operations import CALCULATING, RESTORING, SAVING
-from efficientdet_pipeline.inference.runners import load_runner
+from efficientdet_pipeline.inference.predictor import load_runner
 
 IMAGES = np.zeros((1, 40, 50, 3), np.uint8)
 SPEC = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")

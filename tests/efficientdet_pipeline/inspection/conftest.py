@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from efficientdet_pipeline.inspection.drawing import Brush
+from efficientdet_pipeline.visualize.scene import Brush
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
-from tfrmod.shards import write_records
+from tfrmod.tfrecord_io import write_records
 
 
 def plain_photo(size: tuple[int, int], kind: str = "PNG") -> bytes:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from efficientdet_pipeline.inspection import charts
-from efficientdet_pipeline.inspection.counts import Census, Contents, count_splits
-from efficientdet_pipeline.inspection.drawing import Brush
+from efficientdet_pipeline.inspection.stats import Census, Contents, count_splits
+from efficientdet_pipeline.visualize.scene import Brush
 
 
 def all_charts(contents: Contents, brush: Brush) -> dict[str, bytes]:

@@ -6,13 +6,13 @@ import pytest
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.convert import ConvertOptions
-from efficientdet_pipeline.options.declare import declarations
-from efficientdet_pipeline.options.evaluate import EvalOptions
+from efficientdet_pipeline.options.evaluation import EvalOptions
 from efficientdet_pipeline.options.export import ExportOptions
+from efficientdet_pipeline.options.general import check_choice
 from efficientdet_pipeline.options.infer import InferOptions
 from efficientdet_pipeline.options.inspect import InspectOptions
-from efficientdet_pipeline.options.run import check_choice
-from efficientdet_pipeline.options.train import TrainOptions
+from efficientdet_pipeline.options.schema import declarations
+from efficientdet_pipeline.options.training import TrainOptions
 
 NEEDED: dict[type, dict[str, Any]] = {
     TrainOptions: {"url_dataset": "demo"},

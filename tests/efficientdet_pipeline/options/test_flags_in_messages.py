@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from efficientdet_pipeline.commands import MODES
-from efficientdet_pipeline.options.declare import declarations
+from efficientdet_pipeline.options.schema import declarations
 
 ROOT = Path(__file__).resolve().parents[3]
 # The command line's own, stand-ins for any flag, and Beam's in an example.

@@ -3,8 +3,8 @@
 import pytest
 
 from efficientdet_pipeline.commands import MODES
-from efficientdet_pipeline.options.declare import declarations
 from efficientdet_pipeline.options.help import all_declarations, flags_table, full_help_text, help_text
+from efficientdet_pipeline.options.schema import declarations
 
 CLASSES = {name: mode.options_class() for name, mode in MODES.items()}
 SUMMARIES = {name: mode.summary for name, mode in MODES.items()}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
-from efficientdet_pipeline.options.evaluate import EvalOptions
+from efficientdet_pipeline.options.evaluation import EvalOptions
 from efficientdet_pipeline.options.hparams import (
     HparamsGiven,
     hparams_parts,
@@ -15,8 +15,8 @@ from efficientdet_pipeline.options.hparams import (
     network_overrides,
     read_hparams,
 )
-from efficientdet_pipeline.options.reader import Given
-from efficientdet_pipeline.options.train import TrainOptions
+from efficientdet_pipeline.options.parser import Given
+from efficientdet_pipeline.options.training import TrainOptions
 
 
 def read(text: str, options_class: type = TrainOptions) -> HparamsGiven:

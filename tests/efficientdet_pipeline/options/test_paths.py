@@ -8,9 +8,9 @@ import pytest
 
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.declare import declarations
+from efficientdet_pipeline.options.parser import Given, Reader
 from efficientdet_pipeline.options.paths import KINDS, expand_home
-from efficientdet_pipeline.options.reader import Given, Reader
+from efficientdet_pipeline.options.schema import declarations
 from tfrmod.manifest import shard_files
 
 # Their help names a file or folder, and they name none.

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
-from efficientdet_pipeline.options.declare import declarations
-from efficientdet_pipeline.options.reader import Reader
+from efficientdet_pipeline.options.parser import Reader
 from efficientdet_pipeline.options.recipes import RECIPES
-from efficientdet_pipeline.options.train import TrainOptions
+from efficientdet_pipeline.options.schema import declarations
+from efficientdet_pipeline.options.training import TrainOptions
 
 READER = Reader({"train": TrainOptions}, "train")
 

@@ -5,7 +5,7 @@ import pytest
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options import synonyms
-from efficientdet_pipeline.options.reader import Reader
+from efficientdet_pipeline.options.parser import Reader
 
 
 @pytest.fixture(scope="module")

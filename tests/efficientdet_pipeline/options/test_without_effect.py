@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from efficientdet_pipeline.commands import MODES
-from efficientdet_pipeline.options.declare import declarations
-from efficientdet_pipeline.options.evaluate import EvalOptions
+from efficientdet_pipeline.options.evaluation import EvalOptions
 from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.infer import InferOptions
 from efficientdet_pipeline.options.inspect import InspectOptions
-from efficientdet_pipeline.options.train import TrainOptions
+from efficientdet_pipeline.options.schema import declarations
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.options.verify import VerifyOptions
 
 IMAGES = {"input_image": "a.png", "output_image_dir": "o"}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.options.train import TrainOptions
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import ownership
-from efficientdet_pipeline.runs.folder import RunFolder, run_folder
 from efficientdet_pipeline.runs.ownership import MARKER, held, is_run
+from efficientdet_pipeline.runs.run_dir import RunFolder, run_folder
 
 OUR_ARGS = "# Every option of this run.\nmode: traineval\nworkspace: runs\nrun_name: ''\nmodel_dir: ''\n"
 OF_A_RUN = (

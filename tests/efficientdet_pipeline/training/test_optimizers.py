@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.options.train import TrainOptions
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training.optimizers import build_optimizer, clip_twice
 
 

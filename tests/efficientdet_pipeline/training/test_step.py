@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from efficientdet.types import GroundTruth
 
-from efficientdet_pipeline.options.train import TrainOptions
-from efficientdet_pipeline.training import devices
-from efficientdet_pipeline.training.building import build_training_model
-from efficientdet_pipeline.training.learning import RunLearner
-from efficientdet_pipeline.training.state import state_arrays
+from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.training import strategy
+from efficientdet_pipeline.training.build import build_training_model
+from efficientdet_pipeline.training.train_state import state_arrays
+from efficientdet_pipeline.training.train_step import RunLearner
 
 TINY = {
     "image_size": 64,
@@ -38,7 +38,7 @@ def _float32_again() -> Iterator[None]:
 
 def build(model: str = "efficientdet-lite0", **options: Any) -> RunLearner:
     run = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=2, **options)
-    devices.set_up(run)
+    strategy.set_up(run)
     config = efficientdet.get_config(model, **TINY)
     return build_training_model(efficientdet.build_model(config), config, run, steps_per_epoch=2)
 

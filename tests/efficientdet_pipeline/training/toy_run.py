@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_pipeline.training.averaging import WeightAverage
-from efficientdet_pipeline.training.fit import train
-from efficientdet_pipeline.training.keeper import Keeper
-from efficientdet_pipeline.training.plan import Places, Plan
+from efficientdet_pipeline.training.checkpoint_callback import Keeper
+from efficientdet_pipeline.training.ema import WeightAverage
+from efficientdet_pipeline.training.loop import train
+from efficientdet_pipeline.training.run_config import Places, Plan
 
 BATCH = 2
 

@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 from efficientdet.types import GroundTruth
 
-from efficientdet_pipeline.options.train import TrainOptions
-from efficientdet_pipeline.training import devices
-from efficientdet_pipeline.training.building import build_training_model
-from efficientdet_pipeline.training.learning import RunLearner
+from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.training import strategy as devices
+from efficientdet_pipeline.training.build import build_training_model
+from efficientdet_pipeline.training.train_step import RunLearner
 
 TINY = {
     "image_size": 64,

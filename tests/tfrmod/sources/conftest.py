@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tfrmod.annotated_image import AnnotatedImage
-from tfrmod.checks import Problem
 from tfrmod.masks import array_png
+from tfrmod.problems import Problem
 from tfrmod.sources import SOURCES, Listing
 
 ReadAll = Callable[..., tuple[Listing, dict[str, AnnotatedImage], list[Problem]]]

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfrmod.checks import CODES
 from tfrmod.errors import DatasetError
 from tfrmod.masks import array_png
+from tfrmod.problems import CODES
 from tfrmod.sources import SOURCES, find_source
 
 NUM_QUICK, NUM_SLOW = 40, 10_000  # Of each kind.

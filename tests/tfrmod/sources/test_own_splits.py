@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tfrmod.checks import Problem
 from tfrmod.convert import listing_for
 from tfrmod.convert_options import ConvertOptions
+from tfrmod.problems import Problem
 from tfrmod.sources.own_splits import with_splits
 from tfrmod.sources.source import Entry, Listing
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from efficientdet.anchors import anchor_boxes
-    from efficientdet.assign import assign_targets
+    from efficientdet.assigners import assign_targets
     from efficientdet.boxes import decode_boxes
     from efficientdet.checkpoint import load_checkpoint, save_checkpoint, variable_names
     from efficientdet.config import DetectorConfig, get_config

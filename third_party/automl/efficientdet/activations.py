@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from keras import ops
 
-from efficientdet.cpu import fused
+from efficientdet.cpu_kernels import fused
 from efficientdet.types import Tensor
 
 

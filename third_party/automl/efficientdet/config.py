@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from efficientdet import hparams as hparams_page
+from efficientdet.automl import hparams as hparams_page
+from efficientdet.automl.hparams import HPARAMS, NETWORK, NMS_HPARAMS, model_hparams, parse_hparams, unknown_name
 from efficientdet.backbones import BACKBONES
 from efficientdet.backbones.stages import STAGES, block_specs, last_of_levels
 from efficientdet.heads import HEADS
-from efficientdet.hparams import HPARAMS, NETWORK, NMS_HPARAMS, model_hparams, parse_hparams, unknown_name
-from efficientdet.necks.graphs import GRAPHS, WEIGHT_METHODS, Graph, custom_graph
+from efficientdet.necks.fpn_graphs import GRAPHS, WEIGHT_METHODS, Graph, custom_graph
 
 ACT_TYPES = ("swish", "silu", "swish_native", "hswish", "relu", "relu6", "mish", "srelu")
 """Names of activations; `activations.ACTIVATIONS` has the formulas."""

@@ -7,8 +7,8 @@ import tensorflow as tf
 from jaxtyping import UInt8
 
 from efficientdet.config import DetectorConfig
-from efficientdet.inputs import canvas_batch
 from efficientdet.postprocess import clip_to_images, detections
+from efficientdet.preprocess import canvas_batch
 from efficientdet.types import Detections, Tensor
 
 

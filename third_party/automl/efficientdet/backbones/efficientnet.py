@@ -13,7 +13,7 @@ from keras import ops
 from efficientdet.activations import ACTIVATIONS
 from efficientdet.backbones.stages import SCALES, STAGES, BlockSpec, block_specs, last_of_levels, round_filters
 from efficientdet.config import DetectorConfig
-from efficientdet.cpu import DepthwiseConv2D
+from efficientdet.cpu_kernels import DepthwiseConv2D
 from efficientdet.layers import BatchNormalization, Drawn, DropPath, recomputed
 from efficientdet.types import Pyramid, Tensor
 

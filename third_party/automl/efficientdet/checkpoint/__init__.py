@@ -8,8 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from efficientdet.automl.variable_names import block_names, variable_names
     from efficientdet.checkpoint.load import LoadReport, load_checkpoint
-    from efficientdet.checkpoint.names import block_names, variable_names
     from efficientdet.checkpoint.save import save_checkpoint
 
 __all__ = ["LoadReport", "block_names", "load_checkpoint", "save_checkpoint", "variable_names"]

@@ -13,8 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from efficientdet.checkpoint.contents import Contents, reading
-from efficientdet.checkpoint.names import variable_names
+from efficientdet.automl.variable_names import variable_names
+from efficientdet.checkpoint.reader import Contents, reading
 from efficientdet.errors import CheckpointError
 from efficientdet.model import Detector
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from efficientdet.checkpoint.bundles import read_bundle
-from efficientdet.checkpoint.contents import Contents, reading
+from efficientdet.automl.variable_names import variable_names
 from efficientdet.checkpoint.hdf5 import open_hdf5
+from efficientdet.checkpoint.locate import Found, find
 from efficientdet.checkpoint.matching import EXCLUDED, Match, match, refuse_stranger
-from efficientdet.checkpoint.names import variable_names
-from efficientdet.checkpoint.places import Found, find
+from efficientdet.checkpoint.reader import Contents, reading
+from efficientdet.checkpoint.tf_bundle import read_bundle
 from efficientdet.errors import CheckpointError
 from efficientdet.model import Detector
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import keras
 
-from efficientdet.checkpoint.contents import Contents, Shape
-from efficientdet.checkpoint.origin import detectors_of, likely_models
+from efficientdet.automl.hparams import MODELS
+from efficientdet.automl.identify import detectors_of, likely_models
+from efficientdet.checkpoint.reader import Contents, Shape
 from efficientdet.config import DetectorConfig
 from efficientdet.errors import CheckpointError, CheckpointMismatchError
-from efficientdet.hparams import MODELS
 
 EXCLUDED = "excluded by"
 """Begins the reason of a variable that was not to be loaded."""

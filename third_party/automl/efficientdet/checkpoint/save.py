@@ -9,9 +9,9 @@ import h5py
 import keras
 import numpy as np
 
-from efficientdet.checkpoint.bundles import AVERAGE, tensorflow_for
-from efficientdet.checkpoint.names import variable_names
-from efficientdet.checkpoint.object_paths import object_paths
+from efficientdet.automl.object_paths import object_paths
+from efficientdet.automl.variable_names import variable_names
+from efficientdet.checkpoint.tf_bundle import AVERAGE, tensorflow_for
 from efficientdet.model import Detector
 
 _DEFAULT_NAME = {"keras": "model.weights.h5", "h5": "model.h5", "tf1": "model"}

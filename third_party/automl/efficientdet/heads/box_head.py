@@ -1,7 +1,7 @@
 """The box head: how far each anchor is from its object."""
 
 from efficientdet.config import DetectorConfig
-from efficientdet.heads.tower import PredictionTower
+from efficientdet.heads.prediction_head import PredictionTower
 
 
 def build_box_head(config: DetectorConfig) -> PredictionTower:

@@ -5,7 +5,7 @@ import math
 import keras
 
 from efficientdet.config import DetectorConfig
-from efficientdet.heads.tower import PredictionTower
+from efficientdet.heads.prediction_head import PredictionTower
 
 PRIOR = 0.01
 """Share of positives that an untrained head claims; without it the many negatives swamp the first steps (RetinaNet)."""

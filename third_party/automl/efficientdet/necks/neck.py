@@ -8,8 +8,8 @@ import keras
 from efficientdet.activations import ACTIVATIONS
 from efficientdet.config import DetectorConfig
 from efficientdet.layers import BatchNormalization, Resample, conv3x3, recomputed
+from efficientdet.necks.fpn_graphs import Node
 from efficientdet.necks.fusion import Fusion
-from efficientdet.necks.graphs import Node
 from efficientdet.types import Pyramid, Tensor
 
 Shape = Sequence[int | None]

@@ -1,0 +1,139 @@
+"""From options to the augmentations they ask for."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import tensorflow as tf
+
+from efficientdet_pipeline.augment.autoaugment import autoaugment, randaugment
+from efficientdet_pipeline.augment.color import hsv_jitter
+from efficientdet_pipeline.augment.erase import PROBABILITY, grid_mask
+from efficientdet_pipeline.augment.geometry import mirror
+from efficientdet_pipeline.augment.mosaic_mixup import copy_paste, mixup, mosaic
+from efficientdet_pipeline.augment.resize import jitter_window, pad_to_canvas, show_window
+from efficientdet_pipeline.augment.sample import Augmentation, Canvas, Sample, by_chance, in_turn
+from efficientdet_pipeline.augment.transforms import named_steps
+from efficientdet_pipeline.options.augmentation import AugmentationOptions
+from efficientdet_pipeline.options.transforms import read_steps
+
+Partner = Callable[[], Sample]
+"""Reads another photo; it is called inside the graph's branch that wants it, so that nothing is decoded in vain."""
+NUM_PARTNERS = 5
+"""Of a sample that may be mixed with others: three for a mosaic, one each for mixup and copy-paste."""
+
+
+def num_partners(options: AugmentationOptions) -> int:
+    """Returns how many other photos a sample may need."""
+    return NUM_PARTNERS if options.augment and (options.mosaic or options.mixup or options.copy_paste) else 0
+
+
+def mixer(
+    options: AugmentationOptions, size: tuple[int, int], *, ends: int | None = None
+) -> Callable[[Sample, Sequence[Partner], tf.Tensor], Sample]:
+    """Returns what makes one sample out of several: copy-paste, then mosaic, then mixup, each by its own chance.
+
+    Args:
+      options: the probabilities.
+      size: (height, width) of a mosaic.
+      ends: running number of the first sample that is mixed no more (the seed's
+        second number counts them); None: never.
+    """
+
+    def mixed(sample: Sample, partners: Sequence[Partner], seed: tf.Tensor) -> Sample:
+        quarters, behind, donor = partners[:3], partners[3], partners[4]
+        changes: list[Augmentation] = [
+            by_chance(lambda each, key: copy_paste(each, donor(), key), options.copy_paste),
+            by_chance(
+                lambda each, key: mosaic(
+                    [each, *(read() for read in quarters)], key, size=size, min_visibility=options.min_visibility
+                ),
+                options.mosaic,
+            ),
+            by_chance(lambda each, key: mixup(each, behind(), key), options.mixup),
+        ]
+        return in_turn(changes)(sample, seed)
+
+    def change(sample: Sample, partners: Sequence[Partner], seed: tf.Tensor) -> Sample:
+        if not num_partners(options):
+            return sample
+        if ends is None:
+            return mixed(sample, partners, seed)
+        return tf.cond(seed[1] < ends, lambda: mixed(sample, partners, seed), lambda: sample)
+
+    return change
+
+
+def augmenter(options: AugmentationOptions) -> Augmentation:
+    """Returns an augmentation of one sample at its own size: all but the scale jitter and what takes several.
+
+    AutoAugment wants uint8 images.
+    """
+    return in_turn([*_on_photo(options), *_anywhere(options)] if options.augment else [])
+
+
+def canvas_augmenter(
+    options: AugmentationOptions, canvas_size: tuple[int, int], *, mixing_ends: int | None = None
+) -> Callable[[Sample, Sequence[Partner], tf.Tensor], Canvas]:
+    """Returns the whole way of a training sample: mixed, augmented, jittered, on the canvas.
+
+    What a picture of any size bears alike (mirroring, colours) is done after the
+    resize, where there are fewer pixels; the eye sees no difference.
+
+    Args:
+      options: what happens.
+      canvas_size: (height, width) in pixels.
+      mixing_ends: as for `mixer`.
+    """
+    mix = mixer(options, canvas_size, ends=mixing_ends)
+    varied = [*_on_photo(options), _jitter(options, canvas_size), *_anywhere(options)]
+    change = in_turn(varied if options.augment else [_fitted(canvas_size)])
+
+    def on_canvas(sample: Sample, partners: Sequence[Partner], seed: tf.Tensor) -> Canvas:
+        # The sample's number must stay readable, so the mixer gets the seed itself and the rest a part of it.
+        own_seed = tf.random.fold_in(seed, 1)
+        return pad_to_canvas(change(mix(sample, partners, seed), own_seed), canvas_size)
+
+    return on_canvas
+
+
+def _on_photo(options: AugmentationOptions) -> list[Augmentation]:
+    seen = options.min_visibility
+    changes = named_steps(read_steps(options.augment_steps), min_visibility=seen)
+    if options.grid_mask:
+        changes.append(by_chance(grid_mask, PROBABILITY))
+    if options.autoaugment_policy == "randaug":
+        changes.append(randaugment(magnitude=options.randaug_magnitude, min_visibility=seen))
+    elif options.autoaugment_policy:
+        changes.append(autoaugment(options.autoaugment_policy, min_visibility=seen))
+    return changes
+
+
+def _anywhere(options: AugmentationOptions) -> list[Augmentation]:
+    changes = [by_chance(mirror, 0.5)] if options.input_rand_hflip else []
+    hue, saturation, value = options.hsv_hue, options.hsv_saturation, options.hsv_value
+    if hue or saturation or value:
+        changes.append(partial(hsv_jitter, hue=hue, saturation=saturation, value=value))
+    return changes
+
+
+def _jitter(options: AugmentationOptions, canvas_size: tuple[int, int]) -> Augmentation:
+    def change(sample: Sample, seed: tf.Tensor) -> Sample:
+        window = jitter_window(
+            tf.shape(sample.image)[:2],
+            seed,
+            canvas_size=canvas_size,
+            jitter_min=options.jitter_min,
+            jitter_max=options.jitter_max,
+        )
+        return show_window(sample, window, min_visibility=options.min_visibility)
+
+    return change
+
+
+def _fitted(canvas_size: tuple[int, int]) -> Augmentation:
+    def change(sample: Sample, seed: tf.Tensor) -> Sample:
+        photo_size = tf.shape(sample.image)[:2]
+        window = jitter_window(photo_size, seed, canvas_size=canvas_size, jitter_min=1.0, jitter_max=1.0)
+        return show_window(sample, window, min_visibility=0.0)
+
+    return change

@@ -1,0 +1,186 @@
+"""Throughput of the input pipeline, stage by stage."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.data.dataset_stats import read_contents
+from efficientdet_pipeline.data.input_pipeline import (
+    TrainingStream,
+    Variation,
+    training_batches,
+    training_stream,
+    variation,
+)
+from efficientdet_pipeline.data.sampler import Order, all_in_order, endless_rows
+from efficientdet_pipeline.data.tfrecord_reader import PhotoReader, RecordReader, index_records
+from efficientdet_pipeline.models.build import Network
+from tfrmod import example as keys
+
+WHOLE = "batching and normalising"
+"""The last stage, which is the whole way."""
+# Batches until the buffers are full.
+_FILLED = 4
+_FAR = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Of one pipeline."""
+
+    images_per_second: float
+    cpu_ms: float
+    """Milliseconds of processor time a photo, of all cores together; other programs do not lengthen it."""
+    ratio: float
+    """Photos a second relative to those that the yardstick decodes, median of the rounds."""
+    cpu_ratio: float
+    """Likewise of the processor time: the yardstick's by its own."""
+
+
+def decode_only(stream: TrainingStream) -> tf.data.Dataset:
+    """Yields batches of decoded photos and nothing else, the yardstick: no order, no boxes, no canvas."""
+    feature = {keys.ENCODED: tf.io.FixedLenFeature((), tf.string)}
+
+    def decoded(record: tf.Tensor) -> tf.Tensor:
+        encoded = tf.io.parse_single_example(record, feature)[keys.ENCODED]
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+    photos = all_in_order(stream.files).repeat().map(decoded, num_parallel_calls=os.cpu_count() or 1)
+    if len(np.unique(read_contents(stream.files).sizes, axis=0)) > 1:
+        photos = photos.map(_first_value)  # Photos of different sizes make no batch.
+    return photos.batch(stream.batch_size).prefetch(2)
+
+
+def stages(stream: TrainingStream, vary: Variation) -> dict[str, tf.data.Dataset]:
+    """Returns the way of a photo as pipelines, each one stage longer than the one before."""
+    index = index_records(stream.files)
+    order = Order(index, stream.seed, stream.weights, vary.num_partners)
+    read = RecordReader(index)
+    photo = PhotoReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
+
+    def drawn(number: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+        seed = tf.stack([tf.cast(stream.seed, tf.int64), number])
+        partners = [lambda column=column: photo(row[column]) for column in range(1, 1 + vary.num_partners)]
+        return _first_value(vary.draw(photo(row[0]), partners, seed)[0])
+
+    steps: dict[str, Callable[..., tf.Tensor]] = {
+        "order": lambda number, row: number,
+        "reading": lambda number, row: tf.strings.length(read(row[0])),
+        "parsing and decoding": lambda number, row: _first_value(photo(row[0]).image),
+        "varying": drawn,
+    }
+    rows = endless_rows(order, position=0)
+    parallel = os.cpu_count() or 1
+    found = {
+        name: rows.map(step, num_parallel_calls=parallel, deterministic=True).batch(stream.batch_size).prefetch(2)
+        for name, step in steps.items()
+    }
+    return {**found, WHOLE: training_batches(stream, vary)}
+
+
+def _first_value(image: tf.Tensor) -> tf.Tensor:
+    return image[0, 0, 0]
+
+
+def measure_stages(
+    pipelines: dict[str, tf.data.Dataset], yardstick: str, *, batch_size: int, batches: int, rounds: int
+) -> dict[str, Speed]:
+    """Returns the speed of each pipeline, taken in turns so that all see the same machine.
+
+    Args:
+      pipelines: their elements hold `batch_size` photos each.
+      yardstick: the pipeline that the others are compared with.
+      batch_size: photos.
+      batches: of each pipeline and round.
+      rounds: how often.
+    """
+    wall: dict[str, list[float]] = {name: [] for name in pipelines}
+    processor: dict[str, list[float]] = {name: [] for name in pipelines}
+    for number in range(rounds + 1):
+        for name, dataset in pipelines.items():
+            # A new iterator each time: one that is kept would fill its buffers while the next is measured.
+            iterator = iter(dataset)
+            _take(iterator, _FILLED)
+            began, used = time.perf_counter(), time.process_time()
+            _take(iterator, batches)
+            seconds = (time.perf_counter() - began, time.process_time() - used)
+            del iterator
+            if number:  # The first round warms up.
+                wall[name].append(seconds[0] / (batches * batch_size))
+                processor[name].append(seconds[1] / (batches * batch_size))
+    return {
+        name: Speed(
+            images_per_second=1 / statistics.median(wall[name]),
+            cpu_ms=1000 * statistics.median(processor[name]),
+            ratio=_ratio(wall[yardstick], wall[name]),
+            cpu_ratio=_ratio(processor[yardstick], processor[name]),
+        )
+        for name in pipelines
+    }
+
+
+def records_skipped_per_second(stream: TrainingStream) -> float:
+    """Returns how fast a stream gets to its millionth record, in records a second."""
+    order = Order(index_records(stream.files), stream.seed, stream.weights)
+    next(iter(endless_rows(order, position=0)))
+    began = time.perf_counter()
+    next(iter(endless_rows(order, position=_FAR)))
+    return _FAR / (time.perf_counter() - began)
+
+
+def _ratio(yardstick: list[float], own: list[float]) -> float:
+    return statistics.median(one / other for one, other in zip(yardstick, own, strict=True))
+
+
+def _take(iterator: Iterator, count: int) -> None:
+    for _ in range(count):
+        next(iterator)
+
+
+YARDSTICK = "decoding alone"
+BATCHES = 30
+"""Of each part and round."""
+
+
+def measure_loader(options: Any, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
+    """Returns and prints how fast batches come, in turns with the decoding of the same photos alone."""
+    config = network.config
+    with training_stream(options, shards, config.image_size, folder / "cache") as stream:
+        pipelines = {YARDSTICK: decode_only(stream), **stages(stream, variation(options, config))}
+        speeds = measure_stages(
+            pipelines, YARDSTICK, batch_size=options.batch_size, batches=BATCHES, rounds=options.rounds
+        )
+        skipped = records_skipped_per_second(stream)
+    cores = os.cpu_count() or 1
+    whole, alone = speeds[WHOLE], speeds[YARDSTICK]
+    height, width = config.image_size
+    print(f"{config.name}, {width}x{height} pixels, batches of {options.batch_size}, {shards.num_train} photos:")
+    print(f"  {whole.images_per_second:,.0f} photos a second, {whole.images_per_second / cores:,.0f} a core of {cores}")
+    print(f"  {whole.ratio:.2f} of decoding alone ({alone.images_per_second:,.0f} a second)")
+    print(f"  {whole.cpu_ratio:.2f} of it by processor time, which other programs do not change")
+    print(f"  {skipped:,.0f} records a second are skipped to continue a run")
+    print("Where the time goes, in milliseconds of processor time a photo:")
+    for name, cost in _costs(speeds).items():
+        print(f"  {name:26}{cost:6.2f}  {cost / whole.cpu_ms:5.0%}")
+    return {
+        "speeds": {name: asdict(each) for name, each in speeds.items()},
+        "cpu_ms": _costs(speeds),
+        "records_skipped_per_second": skipped,
+        "cores": cores,
+    }
+
+
+def _costs(speeds: dict[str, Speed]) -> dict[str, float]:
+    """Returns what each stage adds to the one before, in milliseconds."""
+    ways = [(name, each.cpu_ms) for name, each in speeds.items() if name != YARDSTICK]
+    added = {name: max(0.0, cost - before) for (_, before), (name, cost) in pairwise(ways)}
+    return {ways[0][0]: ways[0][1], **added}

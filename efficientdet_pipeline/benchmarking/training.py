@@ -1,0 +1,143 @@
+"""--mode=benchmark --what=train: the loader alone, the step alone, both together, for several batch sizes."""
+
+import dataclasses
+import gc
+import json
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import keras
+from absl import logging
+from efficientdet.config import DetectorConfig
+
+from efficientdet_pipeline.benchmarking import bottleneck, machine, measuring, report
+from efficientdet_pipeline.benchmarking.bottleneck import LOADER, STEP, TOGETHER, Speeds
+from efficientdet_pipeline.data.class_weights import class_weights
+from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.data.input_pipeline import TrainingStream, training_batches, training_stream, variation
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.models.build import Network
+from efficientdet_pipeline.options.sweep import batch_sizes
+from efficientdet_pipeline.runs.output_files import check_output_json
+from efficientdet_pipeline.system import free_memory, is_out_of_memory
+from efficientdet_pipeline.training import device_memory, strategy
+from efficientdet_pipeline.training.build import build_training_model
+from tfrmod import fileio
+
+
+def measure(options: Any, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
+    """Returns, prints and draws the three speeds of each batch size, what a training waits for, and what moves it."""
+    if options.strategy in {"tpu", "multiworker"}:
+        raise OptionsError(
+            f"what=train measures one process alone. Received strategy={options.strategy}; leave it out, or try "
+            "--strategy=gpus.",
+            option="strategy",
+        )
+    path = Path(options.output or Path(options.workspace) / "benchmark-train.json")
+    if path.suffix == ".png":
+        raise OptionsError(
+            f"output must name the JSON file; the picture lies beside it as .png. Received {options.output}; try "
+            f"{path.with_suffix('.json')}.",
+            option="output",
+        )
+    picture = path.with_suffix(".png")
+    check_output_json(path, {"sweep", "conclusion"}, option="output" if options.output else "workspace")
+    if picture.exists() and not path.exists():
+        raise OptionsError(
+            f"output must name a JSON file whose picture, of the same name as .png, is not there yet. Received {path}, "
+            f"beside {picture.name}, which no earlier call wrote; try another --output.",
+            option="output",
+        )
+    config = network.config
+    weights = class_weights(options.class_weights, shards, config.num_classes)
+    with training_stream(options, shards, config.image_size, folder / "cache") as stream:
+        sweep, ended = _sweep(options, config, stream, weights)
+    about = {"machine": machine.description(), "settings": _settings(options, network, shards)}
+    conclusion = bottleneck.sentences(sweep, options, about["machine"])
+    figures = report.figures(sweep, ended=ended, conclusion=conclusion, about=about)
+    height, width = config.image_size
+    title = f"{config.name}, {width}x{height}, {about['machine']['backend']}, {about['machine']['devices'][0]}"
+    print(f"{title}; photos a second:\n{report.table(sweep)}")
+    for line in (ended, *conclusion):
+        if line:
+            print(line)
+    if not options.output:
+        fileio.write_file(path, json.dumps(figures, indent=2) + "\n")
+    report.draw(picture, sweep, title=title, conclusion=" ".join(conclusion[:2]))
+    logging.info("Written: %s and %s.", path, picture.name)
+    return figures
+
+
+def _sweep(
+    options: Any, config: DetectorConfig, stream: TrainingStream, weights: tuple[float, ...]
+) -> tuple[list[Speeds], str]:
+    """Returns the speeds of the batch sizes that fit, and why it ended before the last size."""
+    sweep: list[Speeds] = []
+    base = machine.host_bytes() or 0
+    for size in batch_sizes(options):
+        if ended := _foreseen(sweep, size, base):
+            return sweep, ended
+        logging.info("Measuring batches of %d.", size)
+        try:
+            sweep.append(_speeds(dataclasses.replace(options, batch_size=size), config, stream, weights))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            logging.debug("%s", error)
+            if not sweep:
+                raise OptionsError(
+                    f"The smallest batch must fit into memory. Received {size} photos, which do not; try a smaller "
+                    "--batch_sizes, --grad_checkpoint or a smaller --image_size.",
+                    option="batch_sizes",
+                ) from None
+            return sweep, f"A batch of {size} does not fit into memory: the sweep ends there."
+        gc.collect()
+    return sweep, ""
+
+
+def _foreseen(sweep: list[Speeds], size: int, base: int) -> str:
+    """Returns why a batch would not fit into the host's memory, where the system would end us without a word."""
+    last = sweep[-1].host_bytes if sweep else None
+    if last is None or sweep[-1].device_bytes is not None:
+        return ""
+    needed = base + (last - base) * size / sweep[-1].batch_size
+    free = free_memory() + (machine.host_bytes() or 0)
+    if needed <= free:
+        return ""
+    return (
+        f"A batch of {size} would need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: the "
+        "sweep ends there."
+    )
+
+
+def _speeds(options: Any, config: DetectorConfig, stream: TrainingStream, weights: tuple[float, ...]) -> Speeds:
+    """Returns the three speeds of one batch size."""
+    size = options.batch_size
+    keras.backend.clear_session()
+    machine.forget_peaks()
+    with strategy.set_up(options).scope():
+        model = build_training_model(
+            efficientdet.build_model(config),
+            config,
+            options,
+            steps_per_epoch=options.steps_per_execution,
+            class_weights=weights,
+        )
+    batches = training_batches(dataclasses.replace(stream, batch_size=size), variation(options, config))
+    batch = measuring.synthetic_batch(
+        size, config.image_size, max_instances=stream.max_instances, num_classes=config.num_classes
+    )
+    parts = {
+        LOADER: measuring.loader_alone(batches),
+        STEP: measuring.step_alone(model, batch),
+        TOGETHER: measuring.both_together(model, batches),
+    }
+    rates = measuring.rates(parts, batch_size=size, rounds=options.rounds, seconds=options.benchmark_seconds)
+    return Speeds(batch_size=size, **rates, host_bytes=machine.peak_bytes(), device_bytes=device_memory.gpu_bytes())
+
+
+def _settings(options: Any, network: Network, shards: Shards) -> dict[str, Any]:
+    settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in {"output"}}
+    canvas = "{1}x{0}".format(*network.config.image_size)
+    return {**settings, "model_name": network.config.name, "image_size": canvas, "num_photos": shards.num_train}

@@ -1,0 +1,94 @@
+"""--mode=dataset with the flags of google/automl's converters: one set, to shards of one prefix."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from efficientdet_pipeline.commands import dataset
+from efficientdet_pipeline.console import suggest
+from efficientdet_pipeline.data.label_map import read_label_map
+from efficientdet_pipeline.data.prepare import engine, find_photos, progress_bar
+from efficientdet_pipeline.options.parser import Sources
+from tfrmod import automl_converters
+
+NAMES_SHOWN = 5
+
+
+def run(options: Any, read: Sources, hparams: Any) -> None:
+    """Converts the one set that the flags name."""
+    _warn(options, read)
+    prefix = Path(options.prefix)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    gather = _coco(options) if options.image_dir else _voc(options)
+    place = options.url_dataset or options.data_dir or options.image_dir
+    conversion = dataset.conversion_options(options, place, label_map=hparams.label_map)
+    # The list was cut when its photos were gathered.
+    conversion = replace(conversion, label_map=_label_map(options) or conversion.label_map, max_images=None)
+    with progress_bar("converting", "photo") as show:
+        made = automl_converters.convert_to_prefix(
+            gather,
+            prefix,
+            conversion,
+            writes_truth=not options.image_dir,
+            on_progress=lambda what, done, total: show(done, total),
+            workers=engine(options, prefix),
+        )
+    dataset.tell(made, automl_converters.problems_path(prefix))
+    logging.info("Shards and %s are in %s", automl_converters.manifest_path(prefix).name, prefix.parent)
+    suggest("--mode=inspect", f"--file_pattern={made.pattern(prefix.name)}")
+
+
+def _voc(options: Any) -> Callable[[Path], None]:
+    folder = find_photos(options)
+    return functools.partial(_gather_voc, folder, options)
+
+
+def _gather_voc(folder: Path, options: Any, destination: Path) -> None:
+    missing = automl_converters.gather_voc(
+        folder,
+        destination,
+        years=options.years,
+        set_name=options.set or "train",
+        annotations_dir=options.annotations_dir,
+        max_images=options.num_images or None,
+    )
+    if missing:
+        few = ", ".join(missing[:NAMES_SHOWN]) + (" …" if len(missing) > NAMES_SHOWN else "")
+        logging.warning("%d names of the list have neither a photo nor an XML file: %s", len(missing), few)
+
+
+def _coco(options: Any) -> Callable[[Path], None]:
+    annotations = Path(options.object_annotations_file or options.image_info_file)
+    return functools.partial(automl_converters.gather_coco, Path(options.image_dir), annotations)
+
+
+def _label_map(options: Any) -> dict[int, str] | None:
+    """Returns {id: name}: of the JSON file, else of the challenge that `year` names."""
+    path = options.label_map_json_path
+    if not path:
+        is_challenge = bool(options.year) and not options.label_map
+        return dict(enumerate(automl_converters.VOC_CLASSES, start=1)) if is_challenge else None
+    return read_label_map(path, source="--label_map_json_path")
+
+
+def _warn(options: Any, read: Sources) -> None:
+    if options.caption_annotations_file:
+        logging.warning("caption_annotations_file has no effect: the detector reads no captions.")
+    if options.image_info_file and options.object_annotations_file:
+        logging.warning("image_info_file has no effect beside object_annotations_file, which lists the photos too.")
+    without_effect = (
+        "train_set",
+        "val_set",
+        "train_valid_split",
+        "test_split",
+        "path_metadata",
+        "run_name",
+        "model_dir",
+    )
+    given = [f"--{name}" for name in without_effect if name in read.given]
+    if given:
+        logging.warning("No effect where one set goes to one prefix: %s.", ", ".join(given))

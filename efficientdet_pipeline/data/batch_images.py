@@ -1,0 +1,54 @@
+"""The photos that a training step was given, for the report on steps without a finite loss."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from efficientdet_pipeline.data.input_pipeline import TrainingStream
+from efficientdet_pipeline.data.sampler import Order, pass_rows
+from efficientdet_pipeline.data.tfrecord_reader import RecordReader, index_records
+from tfrmod.annotated_image import AnnotatedImage
+from tfrmod.example import decode_example
+
+
+def photos_of_step(stream: TrainingStream, num_partners: int, step: int) -> list[dict[str, Any]]:
+    """Returns what is known of the photos of step number `step` (1-based), those mixed into others included."""
+    index = index_records(stream.files)
+    order = Order(index, stream.seed, stream.weights, num_partners)
+    first = 0 if stream.repeat_first_batch else (step - 1) * stream.batch_size
+    passes: dict[int, Any] = {}
+    photos = []
+    for position in range(first, first + stream.batch_size):
+        number, row = divmod(position, len(index))
+        if number not in passes:
+            passes[number] = pass_rows(order, number)
+        photo, *partners = (_image(RecordReader(index), record) for record in passes[number][row])
+        about = {"photo": _name(photo), "boxes": _about_boxes([thing.box for thing in photo.objects], photo)}
+        if partners:
+            about["may_be_mixed_with"] = [_name(partner) for partner in partners]
+        photos.append(about)
+    return photos
+
+
+def _image(read: RecordReader, record: int) -> AnnotatedImage:
+    return decode_example(read(tf.constant(record, tf.int64)).numpy())
+
+
+def _name(image: AnnotatedImage) -> str:
+    return image.filename or image.source_id
+
+
+def _about_boxes(boxes: Sequence[Sequence[float]], image: AnnotatedImage) -> dict[str, Any]:
+    """Returns how many boxes there are, how long their sides, in pixels, and how many reach outside the photo."""
+    sides = [side for y0, x0, y1, x1 in boxes for side in (y1 - y0, x1 - x0)]
+    # Half a pixel is rounding.
+    inside = [
+        y0 >= -0.5 and x0 >= -0.5 and y1 <= image.height + 0.5 and x1 <= image.width + 0.5 for y0, x0, y1, x1 in boxes
+    ]
+    return {
+        "count": len(boxes),
+        "shortest_side": round(float(min(sides, default=0)), 2),
+        "longest_side": round(float(max(sides, default=0)), 2),
+        "outside": inside.count(False),
+    }

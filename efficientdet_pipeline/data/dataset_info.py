@@ -1,0 +1,150 @@
+"""The shards of a run: those that options name, or those made of its photos."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from efficientdet_pipeline.commands import dataset
+from efficientdet_pipeline.data import prepare
+from efficientdet_pipeline.data.label_map import read_label_map
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.models.class_names import HPARAMS_SOURCE, given_class_names, refuse_other_ids
+from efficientdet_pipeline.runs import metadata
+from efficientdet_pipeline.runs.run_dir import RunFolder
+from tfrmod import manifest
+from tfrmod.manifest import max_instances
+
+NAMES_IN_SHARDS = "class_names_in_shards"
+"""Field of metadata.json: what the records call classes that were given other names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shards:
+    """What a training has to know of its data."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    num_train: int
+    num_classes: int
+    """The largest label id."""
+    label_map: dict[int, str]
+    max_instances: int
+    recorded_names: dict[int, str] = field(default_factory=dict)
+    """What the records call the classes, where the label map was given."""
+    made: manifest.Manifest | None = None
+    """Of shards that the run made."""
+
+
+def shards_identity(options: Any) -> str:
+    """Returns what tells the data of a run from other data, as hex digits."""
+    if not options.train_file_pattern:
+        return prepare.data_identity(options)
+    return _identity_of_files(manifest.shard_files(options.train_file_pattern))
+
+
+def _identity_of_files(paths: Iterable[Path]) -> str:
+    text = "\n".join(f"{path.name} {path.stat().st_size}" for path in paths)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def compare_validation(folder: RunFolder, shards: Shards, *, is_begun: bool) -> None:
+    """Warns where a run goes on with other validation photos than it had; writes down which it has."""
+    if not shards.val:
+        return
+    now = _identity_of_files(map(Path, shards.val))
+    if is_begun and metadata.read_json(folder.metadata).get("validation_shards", now) != now:
+        logging.warning(
+            "The validation shards are others than those of the epochs before: their APs do not compare, nor does the "
+            "best of them. Another --run_name begins a run of its own."
+        )
+    metadata.update_json(folder.metadata, {"validation_shards": now})
+
+
+def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int | str, hparams: Any) -> Shards:
+    """Returns the shards to train on; makes them of the photos where no option names shards."""
+    if options.train_file_pattern:
+        return _given_shards(options, hparams)
+    made = dataset.make_shards(
+        options, folder.records_path, identity, label_map=hparams.label_map, image_size=image_size
+    )
+    metadata.update_json(folder.metadata, metadata.of_data(options, made))
+    train, val = made.splits["train"], made.splits.get("val")
+    if not train.num_images:
+        raise DataError(
+            f"The training split must hold photos. It holds none of {sum(s.num_images for s in made.splits.values())}; "
+            "check --train_set and --train_valid_split."
+        )
+    train_files = [made.folder / shard.name for shard in train.files]
+    if options.skip_crowd_during_training and train.num_boxes and not manifest.has_boxes_to_learn(train_files):
+        _refuse_crowds(str(made.folder))
+    val_files = val.files if val is not None and val.num_images else ()
+    if options.mode == "traineval" and not val_files:
+        raise OptionsError(
+            "traineval needs validation photos. The split left none "
+            f"(train_valid_split={options.train_valid_split}, test_split={options.test_split}); "
+            "try a smaller --train_valid_split, --val_set, or --mode=train."
+        )
+    return Shards(
+        train=tuple(map(str, train_files)),
+        val=tuple(str(made.folder / shard.name) for shard in val_files),
+        num_train=train.num_images,
+        num_classes=made.num_classes,
+        label_map=made.label_map,
+        max_instances=options.max_instances_per_image or max(1, made.max_instances_per_image),
+        made=made,
+    )
+
+
+def _given_shards(options: Any, hparams: Any) -> Shards:
+    logging.info("Counting the records of %s.", options.train_file_pattern)
+    train = _counts(options.train_file_pattern)
+    val = manifest.shard_files(options.val_file_pattern) if options.val_file_pattern else ()
+    if options.skip_crowd_during_training and train.num_boxes == train.num_crowd > 0:
+        _refuse_crowds(options.train_file_pattern)
+    label_map = _given_names(options, hparams, train)
+    logging.info(
+        "train %d photos, %d boxes (%s)",
+        train.num_images,
+        train.num_boxes,
+        ", ".join(f"{name} {count:,}" for name, count in train.boxes_per_class.items()),
+    )
+    return Shards(
+        train=tuple(str(path) for path in train.files),
+        val=tuple(str(path) for path in val),
+        num_train=train.num_images,
+        num_classes=max(train.num_classes, max(label_map, default=1)),
+        label_map=label_map,
+        max_instances=options.max_instances_per_image or max_instances(train.max_instances_per_image),
+        recorded_names={} if label_map == train.label_map else train.recorded_names,
+    )
+
+
+def _given_names(options: Any, hparams: Any, train: manifest.ShardCounts) -> dict[int, str]:
+    """Returns the class names of given shards: those of an option above those of the records.
+
+    Raises:
+      OptionsError: a class of the records is named under another id.
+    """
+    given, source = read_label_map(options.label_map, source="--label_map"), "--label_map"
+    if not given:
+        given, source = given_class_names(hparams), HPARAMS_SOURCE
+    refuse_other_ids(given, train.recorded_names, source=source, described_by=options.train_file_pattern)
+    return dict(sorted({**train.label_map, **given}.items()))
+
+
+def _refuse_crowds(place: str) -> None:
+    raise DataError(
+        f"A training needs boxes of single objects. All boxes of {place} mark a crowd (is_crowd), which training "
+        "leaves out. Correct the annotations, or train on crowds too by --skip_crowd_during_training=false."
+    )
+
+
+def _counts(pattern: str) -> manifest.ShardCounts:
+    counts = manifest.count_shards(pattern)
+    if not counts.num_images:
+        raise DataError(f"The shards {pattern} must hold records. They hold none; check --train_file_pattern.")
+    return counts

@@ -1,0 +1,74 @@
+"""What all records hold, without their photos: sizes and classes, and how often each should be shown."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from efficientdet_pipeline.data.sampler import all_in_order
+from tfrmod import example as keys
+
+_AT_ONCE = 256
+
+
+class Contents(NamedTuple):
+    """Of n records, in the order of the files."""
+
+    sizes: np.ndarray
+    """(n, 2) int64, height and width of each photo in pixels; zeros where a record does not say."""
+    class_ids: np.ndarray
+    """(boxes,) of all boxes, record after record."""
+    owners: np.ndarray
+    """(boxes,) number of the record that each box is of."""
+
+    @property
+    def num_boxes(self) -> np.ndarray:
+        """Returns the number of boxes of each record, (n,)."""
+        return np.bincount(self.owners, minlength=len(self.sizes))
+
+
+def read_contents(files: tuple[str, ...]) -> Contents:
+    """Returns sizes and classes of every record; each is read once, no photo is decoded."""
+    features = {
+        keys.HEIGHT: tf.io.FixedLenFeature((), tf.int64, 0),
+        keys.WIDTH: tf.io.FixedLenFeature((), tf.int64, 0),
+        keys.LABEL: tf.io.RaggedFeature(tf.int64),
+    }
+    sizes, class_ids, counts = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    records = all_in_order(files).batch(_AT_ONCE)
+    for parsed in records.map(lambda batch: tf.io.parse_example(batch, features)):
+        sizes.append(np.stack([parsed[keys.HEIGHT], parsed[keys.WIDTH]], axis=1))
+        class_ids.append(parsed[keys.LABEL].values.numpy())
+        counts.append(parsed[keys.LABEL].row_lengths().numpy())
+    every_count = np.concatenate(counts)
+    return Contents(
+        np.concatenate(sizes), np.concatenate(class_ids), np.repeat(np.arange(len(every_count)), every_count)
+    )
+
+
+def balance_weights(contents: Contents, strength: float) -> np.ndarray:
+    """Returns how often each record is to be shown, 1 on average: (n,).
+
+    A photo counts as its rarest class: (share of photos with the commonest class
+    / share of photos with its own) to the power of `strength`. One half is the
+    square root of the repeat factor of LVIS (Gupta et al. 2019), with the
+    commonest class as its threshold. A photo without objects counts as the
+    commonest.
+    """
+    count = len(contents.sizes)
+    photos_with: dict[int, int] = {}
+    pairs = np.unique(np.stack([contents.class_ids, contents.owners]), axis=1)
+    for class_id, number in zip(*np.unique(pairs[0], return_counts=True), strict=True):
+        photos_with[int(class_id)] = int(number)
+    weights = np.ones(count)
+    most = max(photos_with.values(), default=1)
+    for class_id, number in photos_with.items():
+        owners = pairs[1][pairs[0] == class_id]
+        weights[owners] = np.maximum(weights[owners], (most / number) ** strength)
+    return weights * (count / weights.sum())
+
+
+def boxes_beyond(contents: Contents, max_instances: int) -> tuple[int, int]:
+    """Returns how many boxes of how many photos are more than `max_instances` of their photo."""
+    beyond = np.maximum(contents.num_boxes - max_instances, 0)
+    return int(beyond.sum()), int((beyond > 0).sum())

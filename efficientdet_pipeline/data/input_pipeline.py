@@ -1,0 +1,339 @@
+"""Input pipeline: shards to augmented, padded batches."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from efficientdet.config import DetectorConfig
+from efficientdet.types import GroundTruth
+
+from efficientdet_pipeline.augment import Sample, canvas_augmenter, normalize, num_partners
+from efficientdet_pipeline.data import image_cache
+from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.data.dataset_stats import Contents, balance_weights, boxes_beyond, read_contents
+from efficientdet_pipeline.data.sampler import Order, all_records, endless_rows
+from efficientdet_pipeline.data.tfrecord_reader import (
+    Photo,
+    PhotoReader,
+    boxes_in_pixels,
+    decode_photo,
+    index_records,
+    parse_record,
+)
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.augmentation import AugmentationOptions
+
+# photo (h, w, 3) uint8 → canvas (H, W, 3) float32, original pixels per canvas pixel
+Fit = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+PADDING = -1
+
+
+class Variation(NamedTuple):
+    """How photos become pictures of the network's size."""
+
+    draw: Callable[[Photo, Sequence[Callable[[], Photo]], tf.Tensor], tuple[Any, Any, Any, Any]]
+    """Photo, what reads each partner, seed (2,) → canvas (H, W, 3) uint8, (2,) int32 of it shown, boxes, class ids."""
+    finish: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    """Canvases (b, H, W, 3) and shown sizes (b, 2) → pictures (b, H, W, 3) float32, normalised."""
+    num_partners: int = 0
+
+    def __call__(self, photo: tf.Tensor, boxes: tf.Tensor, class_ids: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
+        """Returns the picture (H, W, 3), boxes and class ids that one photo makes, its own partner."""
+        own = Photo(photo, boxes, class_ids)
+        canvas, shown, boxes, class_ids = self.draw(own, [lambda: own] * self.num_partners, seed)
+        return self.finish(canvas[None], shown[None])[0], boxes, class_ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStream:
+    """What of which shards makes a training batch."""
+
+    files: tuple[str, ...]
+    batch_size: int
+    """Of all hosts together."""
+    max_instances: int
+    """Boxes kept of a picture; of more, the largest."""
+    canvas: tuple[int, int]
+    """Height and width."""
+    seed: int
+    skip_crowd: bool = True
+    repeat_first_batch: bool = False
+    """Yield one batch for ever."""
+    num_hosts: int = 1
+    host_index: int = 0
+    """Which share of each batch is wanted here; the order of the samples is the same for all."""
+    weights: np.ndarray | None = field(default=None, compare=False)
+    """How often each record is drawn, relative to the others; see `order.Order`."""
+    cache: Callable[[tf.Tensor], tf.Tensor] | None = None
+    """Number of a record → its photo, where photos are kept decoded; see `cache`."""
+
+    def __post_init__(self) -> None:
+        """Checks that the batch can be shared."""
+        if self.batch_size % self.num_hosts or not 0 <= self.host_index < self.num_hosts:
+            raise ValueError(
+                "batch_size must divide evenly among the hosts, and host_index number one of them. Received "
+                f"batch_size={self.batch_size}, num_hosts={self.num_hosts}, host_index={self.host_index}."
+            )
+
+    @property
+    def share(self) -> slice:
+        """Returns this host's rows of a batch."""
+        size = self.batch_size // self.num_hosts
+        return slice(self.host_index * size, (self.host_index + 1) * size)
+
+
+def training_batches(stream: TrainingStream, vary: Variation, *, position: int = 0) -> tf.data.Dataset:
+    """Yields (images (b, H, W, 3) float32, GroundTruth) for ever, from sample number `position` on."""
+    index = index_records(stream.files)
+    read = PhotoReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
+
+    def prepare(number: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, GroundTruth]:
+        seed = tf.stack([tf.cast(stream.seed, tf.int64), number])
+        partners = [lambda column=column: read(row[column]) for column in range(1, 1 + vary.num_partners)]
+        canvas, shown, boxes, class_ids = vary.draw(read(row[0]), partners, seed)
+        return tf.ensure_shape(canvas, (*stream.canvas, 3)), shown, _padded(boxes, class_ids, stream.max_instances)
+
+    def finish(canvases: tf.Tensor, shown: tf.Tensor, truth: GroundTruth) -> tuple[tf.Tensor, GroundTruth]:
+        return vary.finish(canvases, shown), truth
+
+    order = Order(index, stream.seed, stream.weights, vary.num_partners)
+    dataset = endless_rows(order, position=0 if stream.repeat_first_batch else position)
+    if stream.num_hosts > 1:
+        dataset = dataset.batch(stream.batch_size).map(lambda *all_of_it: [each[stream.share] for each in all_of_it])
+        dataset = dataset.unbatch()
+    dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
+    # Pictures are batched as bytes, and become numbers of 32 bits in one go.
+    dataset = dataset.batch(stream.batch_size // stream.num_hosts, drop_remainder=True).map(finish)
+    if stream.repeat_first_batch:
+        dataset = dataset.take(1).cache().repeat()
+    return dataset.prefetch(2).with_options(_options())
+
+
+class EvaluationBatch(NamedTuple):
+    """Photos and their truth, padded with zeros to the most boxes that a photo of the batch has."""
+
+    images: tf.Tensor
+    """(b, H, W, 3) float32, normalised."""
+    scales: tf.Tensor
+    """(b,) original pixels per canvas pixel."""
+    sizes: tf.Tensor
+    """(b, 2) height and width of the photo in pixels."""
+    source_ids: tf.Tensor
+    boxes_original: tf.Tensor
+    """(b, n, 4) pixels of the photo."""
+    class_ids: tf.Tensor
+    is_crowd: tf.Tensor
+    areas: tf.Tensor
+    num_boxes: tf.Tensor
+    """(b,) boxes that are no padding."""
+
+
+def evaluation_batches(files: Sequence[str], fit: Fit, *, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
+    """Yields `EvaluationBatch` over every photo once, or over the first `limit`; the last batch may be smaller."""
+
+    def prepare(serialized: tf.Tensor) -> EvaluationBatch:
+        record = parse_record(serialized)
+        photo = decode_photo(record.encoded)
+        image, scale = fit(photo)
+        return EvaluationBatch(
+            image,
+            scale,
+            tf.shape(photo)[:2],
+            record.source_id,
+            boxes_in_pixels(record, photo),
+            record.class_ids,
+            record.is_crowd,
+            record.areas,
+            tf.shape(record.class_ids)[0],
+        )
+
+    dataset = all_records(files)
+    if limit is not None:
+        dataset = dataset.take(limit)
+    dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
+    return dataset.padded_batch(batch_size).prefetch(2).with_options(_options())
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    options.deterministic = True
+    # Parallelism is fixed here, and the tuner's thread would hold up the end of each run by the minute it sleeps.
+    options.autotune.enabled = False
+    return options
+
+
+def _padded(boxes: tf.Tensor, class_ids: tf.Tensor, count: int) -> GroundTruth:
+    """Returns exactly `count` boxes: the largest of more, padding behind fewer."""
+
+    def largest() -> tuple[tf.Tensor, tf.Tensor]:
+        areas = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        kept = tf.sort(tf.math.top_k(areas, count).indices)
+        return tf.gather(boxes, kept), tf.gather(class_ids, kept)
+
+    boxes, class_ids = tf.cond(tf.shape(class_ids)[0] > count, largest, lambda: (boxes, class_ids))
+    missing = count - tf.shape(class_ids)[0]
+    return GroundTruth(
+        tf.ensure_shape(tf.pad(boxes, [[0, missing], [0, 0]], constant_values=float(PADDING)), (count, 4)),
+        tf.ensure_shape(tf.pad(class_ids, [[0, missing]], constant_values=PADDING), (count,)),
+    )
+
+
+def variation(options: AugmentationOptions, config: DetectorConfig, *, mixing_ends: int | None = None) -> Variation:
+    """Returns how the options vary photos for a network.
+
+    Args:
+      options: of a run.
+      config: canvas, mean and standard deviation are read.
+      mixing_ends: running number of the first sample that is not mixed with others any more; None: never.
+    """
+    augment = canvas_augmenter(options, config.image_size, mixing_ends=mixing_ends)
+
+    def draw(photo: Photo, partners: Sequence[Callable[[], Photo]], seed: tf.Tensor) -> Any:
+        canvas = augment(Sample(*photo), [partial(_sample, read) for read in partners], seed)
+        return canvas.image, canvas.valid_size, canvas.boxes, canvas.class_ids
+
+    # Compiled, the chain from bytes to numbers is one pass over the batch, in a fifth of the time; the rule that XLA is
+    # slow on CPUs is one about convolutions.
+    @tf.function(jit_compile=True)
+    def finish(canvases: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
+        return normalize(canvases, shown, mean=config.mean_rgb, std=config.stddev_rgb, scale_range=config.scale_range)
+
+    return Variation(draw, finish, num_partners(options))
+
+
+def _sample(read: Callable[[], Photo]) -> Sample:
+    return Sample(*read())
+
+
+MIXED_BOXES = 2
+"""A picture mixed of several photos may have so many times the boxes of the fullest photo; more are rare."""
+
+
+@contextmanager
+def training_stream(
+    options: Any, shards: Shards, canvas: tuple[int, int], cache_folder: Path
+) -> Iterator[TrainingStream]:
+    """Yields what the options make of the training shards; what is kept on disk is deleted at the end.
+
+    Args:
+      options: of the training.
+      shards: their paths and the most boxes of a photo.
+      canvas: height and width of the network's.
+      cache_folder: where decoded photos go.
+    """
+    _warn_without_effect(options)
+    contents = read_contents(shards.train) if _needs_contents(options) else None
+    if contents is not None and options.max_instances_per_image:
+        _tell_cut_boxes(contents, options.max_instances_per_image)
+    mixed = options.augment and (options.mosaic or options.mixup or options.copy_paste)
+    try:
+        yield TrainingStream(
+            files=shards.train,
+            batch_size=options.batch_size,
+            max_instances=shards.max_instances * (MIXED_BOXES if mixed else 1),
+            canvas=canvas,
+            seed=options.tf_random_seed,
+            skip_crowd=options.skip_crowd_during_training,
+            repeat_first_batch=options.use_fake_data,
+            weights=_weights(options, contents),
+            cache=_cached(options.cache, shards.train, contents, cache_folder) if contents is not None else None,
+        )
+    finally:
+        if options.cache == "disk":
+            shutil.rmtree(cache_folder, ignore_errors=True)
+
+
+def mixing_ends(options: Any, *, num_epochs: int, samples_per_epoch: int) -> int | None:
+    """Returns the number of the first sample that is not mixed with others any more; None: all may be."""
+    return max(0, num_epochs - options.close_mosaic) * samples_per_epoch if options.close_mosaic else None
+
+
+def _needs_contents(options: Any) -> bool:
+    return bool(options.class_balance or options.cache != "none" or options.max_instances_per_image)
+
+
+def _weights(options: Any, contents: Contents | None) -> np.ndarray | None:
+    if contents is None or not options.class_balance:
+        return None
+    weights = balance_weights(contents, options.class_balance)
+    logging.info(
+        "class_balance=%g: the rarest photos are shown %.1f times an epoch, the commonest %.2f times.",
+        options.class_balance,
+        weights.max(),
+        weights.min(),
+    )
+    return weights
+
+
+def _tell_cut_boxes(contents: Contents, most: int) -> None:
+    num_boxes, num_photos = boxes_beyond(contents, most)
+    if num_boxes:
+        logging.warning(
+            "max_instances_per_image is %d and the fullest photo has %d boxes: the smallest %d boxes of %d photos are "
+            "left out of the training.",
+            most,
+            contents.num_boxes.max(),
+            num_boxes,
+            num_photos,
+        )
+
+
+def _cached(
+    kind: str, files: tuple[str, ...], contents: Contents, folder: Path
+) -> Callable[[tf.Tensor], tf.Tensor] | None:
+    if kind == "none":
+        return None
+    if not contents.sizes.all():
+        raise OptionsError(
+            "cache needs records that say how large their photos are (image/height, image/width). "
+            f"Received cache={kind} with {files[0]}, which does not; leave it out.",
+            option="cache",
+        )
+    needed, free = image_cache.num_bytes(contents.sizes), image_cache.free_bytes(kind, folder)
+    if needed > free:
+        other = "--cache=disk, or " if kind == "memory" else ""
+        raise OptionsError(
+            f"cache={kind} needs {needed / 1e9:.1f} GB for the decoded photos. Received {free / 1e9:.1f} GB of free "
+            f"{'memory' if kind == 'memory' else f'space at {folder}'}; try {other}--cache=none.",
+            option="cache",
+        )
+    logging.info("Decoding %d photos once, %.2f GB, kept %s.", len(contents.sizes), needed / 1e9, _PLACES[kind])
+    if kind == "memory":
+        return image_cache.cache_in_memory(files, contents.sizes)
+    return image_cache.cache_on_disk(files, contents.sizes, folder)
+
+
+_PLACES = {"memory": "in memory", "disk": "on disk"}
+
+
+def _warn_without_effect(options: Any) -> None:
+    named = [options.backbone_ckpt, options.hub_module_url, options.pretrained_ckpt != "none"]
+    if options.augment and options.augment_recipe == "small-data" and not any(named):
+        logging.warning(
+            "augment_recipe=small-data mixes images, which from random weights needs more steps than a few hundred "
+            "images give: AP .208 where the default recipe gave .390 (docs/scratch-recipe.md); "
+            "try --augment_recipe=default."
+        )
+    mixing = [name for name in ("mosaic", "mixup", "copy_paste") if getattr(options, name)]
+    if not options.augment and (mixing or options.autoaugment_policy or options.grid_mask or options.augment_steps):
+        logging.warning("--noaugment is given: photos are not varied, whatever other options of augmentation say.")
+    if options.close_mosaic and not mixing:
+        logging.warning("close_mosaic has no effect without mosaic, mixup or copy_paste.")
+    elif mixing and options.close_mosaic >= options.num_epochs:
+        logging.warning(
+            "close_mosaic=%d is not below num_epochs=%d: %s never happen.",
+            options.close_mosaic,
+            options.num_epochs,
+            ", ".join(mixing),
+        )
+    if options.randaug_magnitude != 10.0 and options.autoaugment_policy != "randaug":
+        logging.warning("randaug_magnitude has no effect without --autoaugment_policy=randaug.")

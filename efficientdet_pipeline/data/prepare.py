@@ -1,0 +1,166 @@
+"""Dataset preparation: download, unpack, convert."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from efficientdet_pipeline.console import is_terminal
+from efficientdet_pipeline.data.label_map import read_label_aliases
+from efficientdet_pipeline.errors import MissingError, OptionsError
+from tfrmod import archive, download, extraction
+from tfrmod.errors import DatasetError
+from tfrmod.urls import redact_url
+from tfrmod.workers import Engine
+
+DEMO = "demo"
+"""The word that stands for the embedded data set in --url_dataset."""
+
+
+def data_identity(options: Any) -> str:
+    """Returns what tells these photos from others, as hex digits: a zip's or folder's contents, or an address."""
+    place = options.url_dataset or options.data_dir
+    _refuse_hash_of_no_file(options.dataset_sha256, place)
+    if options.url_dataset and options.data_dir and extraction.marked_fingerprint(Path(options.data_dir)) is not None:
+        # The shards are made of what the archive holds: edits would be left out, or replaced by a newer archive.
+        extraction.refuse_edited(
+            Path(options.data_dir),
+            f"To use it as it is now, give --data_dir={options.data_dir} without --url_dataset; to unpack the archive, "
+            "name another --data_dir.",
+        )
+    if place == DEMO:
+        return hashlib.sha256(DEMO.encode()).hexdigest()
+    if is_address(place):
+        return hashlib.sha256((options.dataset_sha256 or place).encode()).hexdigest()
+    path = Path(place).expanduser()
+    if path.is_dir():
+        # The runs may lie among the photos; what they write must not make other data of them.
+        return archive.folder_fingerprint(path, leave_out=Path(options.workspace))
+    if not path.exists():
+        name = "url_dataset" if options.url_dataset else "data_dir"
+        raise MissingError(
+            f"{name} must be an address, a zip or a folder. Received {place!r}, where there is nothing"
+            f" (looked in {Path.cwd()}). Check the path."
+        )
+    return archive.zip_fingerprint(path)
+
+
+def find_photos(options: Any) -> Path:
+    """Returns the folder of the photos, fetched and unpacked where they are not yet."""
+    place = options.url_dataset or options.data_dir
+    _refuse_hash_of_no_file(options.dataset_sha256, place)
+    local = Path(place).expanduser()
+    cache = cache_folder(options.cache_dir)
+    if place == DEMO:
+        from efficientdet_pipeline.demo_dataset import write_demo_dataset  # It alone needs OpenCV.
+
+        local = write_demo_dataset(cache / "downloads" / "demo.zip")
+    elif local.is_dir():
+        return local
+    elif is_address(place):
+        with progress_bar(f"fetching {redact_url(place)}", "B") as show:
+            local = download.fetch(
+                place,
+                cache / "downloads",
+                sha256=options.dataset_sha256 or None,
+                on_progress=show,
+                flag="--url_dataset",
+                is_zip=True,
+            )
+    elif options.dataset_sha256:
+        _verify(local, options.dataset_sha256)
+    target = Path(options.data_dir) if options.url_dataset and options.data_dir else None
+    try:
+        target = target or cache / "datasets" / f"{local.stem}-{archive.zip_fingerprint(local)[:12]}"
+        with progress_bar("unpacking", "B") as show:
+            return archive.extract(local, target, on_progress=show)
+    except archive.DamagedArchiveError:
+        if is_address(place):
+            download.forget(local)  # Or the same command would find the same damaged file for ever.
+        raise
+
+
+def _refuse_hash_of_no_file(sha256: str, place: str) -> None:
+    if sha256 and (place == DEMO or Path(place).is_dir()):
+        raise OptionsError(
+            f"dataset_sha256 is the hash of one file, a zip. Received it with {place!r}, which is none, so that it "
+            "could not be compared; leave it out, or give the zip.",
+            option="dataset_sha256",
+        )
+
+
+def _verify(path: Path, expected: str) -> None:
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected.lower():
+        raise DatasetError(
+            f"{path} must have the sha256 {expected} (--dataset_sha256). Its own is {found}: "
+            "it is another file, or a damaged one."
+        )
+
+
+def cache_folder(given: str) -> Path:
+    """Returns where downloads are kept."""
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "efficientdet-pipeline"
+
+
+def is_address(place: str) -> bool:
+    """Returns whether a place is to be downloaded."""
+    return place.lower().startswith(("http://", "https://"))
+
+
+class progress_bar:
+    """A progress bar that is handed out as a function (done, total); quiet where nobody watches."""
+
+    def __init__(self, title: str, unit: str):
+        self._shown = tqdm(desc=title, unit=unit, unit_scale=unit == "B", leave=False, disable=not is_terminal())
+
+    def __enter__(self) -> Callable[[int, int | None], None]:
+        return self._show
+
+    def __exit__(self, *exception: object) -> None:
+        self._shown.close()
+
+    def _show(self, done: int, total: int | None) -> None:
+        self._shown.total = total
+        self._shown.update(done - self._shown.n)
+
+
+def photos_taken(options: Any) -> dict[str, Any]:
+    """Returns what `PhotoOptions` say of a conversion, in the names of `ConvertOptions`.
+
+    Raises:
+      OptionsError, MissingError: the aliases cannot be read.
+    """
+    return {
+        "label_aliases": read_label_aliases(options.label_aliases),
+        "source_format": options.source_format or None,
+        "train_set": options.train_set or None,
+        "val_set": options.val_set or None,
+        "train_valid_split": options.train_valid_split,
+        "test_split": options.test_split,
+        "group_near_duplicates": options.group_near_duplicates,
+        "seed": options.tf_random_seed,
+    }
+
+
+def engine(options: Any, shared: Path) -> Engine | None:
+    """Returns what spreads the work over other machines; None where it is done on this one.
+
+    Args:
+      options: with `runner` and `beam_options`.
+      shared: a place near the shards, which all machines see.
+
+    Raises:
+      OptionsError: Beam is not installed, or knows no such runner.
+    """
+    if not options.runner:
+        return None
+    from tfrmod.beam import BeamWorkers
+
+    try:
+        return BeamWorkers(options.runner, options.beam_options, shared)
+    except ValueError as error:
+        raise OptionsError(f"{error}.", option="runner") from None

@@ -1,0 +1,102 @@
+"""The order of the photos, from a formula.
+
+A pass over the data is a list of record numbers, and the list is a function of
+(seed, pass). A place in the data is then one integer, the running number of the
+sample, and whoever starts there sees what a run that never stopped would have
+seen: nothing has to be read to get there. The list keeps neighbours near each
+other on the disk, for data sets that are larger than the memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from efficientdet_pipeline.data.tfrecord_reader import RecordIndex
+
+# Records that are shuffled among themselves, and of which a photo's partners are drawn.
+SHUFFLE_WINDOW = 2048
+# Shards read in turns, so that neighbours in a shard do not meet in one batch.
+SHARDS_IN_TURN = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """What decides the order of the samples."""
+
+    index: RecordIndex
+    seed: int
+    weights: np.ndarray | None = None
+    """(n,) how often a record is drawn, relative to the others; None: once a pass, each."""
+    num_partners: int = 0
+    """Other records that go with each sample, for augmentations that make one picture out of several."""
+
+
+def pass_order(order: Order, number: int) -> np.ndarray:
+    """Returns the records of pass `number`, as many as there are: (n,) int64.
+
+    Shards are permuted and read in turns; then records change places within
+    windows, whose first begins at a random place.
+    """
+    random = np.random.RandomState([order.seed, number])
+    shards, count = order.index.shards, len(order.index)
+    turn = np.argsort(random.permutation(len(order.index.files)))[shards]
+    first_of_shard = np.searchsorted(shards, np.arange(len(order.index.files)))
+    within = np.arange(count) - first_of_shard[shards]
+    sequence = np.lexsort((turn, within, turn // SHARDS_IN_TURN))
+    if order.weights is not None:
+        sequence = _drawn(sequence, order.weights, random)
+    sequence = np.roll(sequence, random.randint(count))
+    return sequence[np.argsort(np.arange(count) // SHUFFLE_WINDOW + random.random_sample(count))]
+
+
+def _drawn(sequence: np.ndarray, weights: np.ndarray, random: np.random.RandomState) -> np.ndarray:
+    """Returns as many records as before, each as often as its weight says, rounded up or down by chance.
+
+    Points at equal distances are laid over the weights, one beside the other in
+    a random order (systematic sampling), so that a pass is never longer or
+    shorter and a weight of 2.5 means 2 or 3 times.
+    """
+    count = len(sequence)
+    shuffled = random.permutation(count)
+    ends = np.cumsum(weights[shuffled])
+    points = (np.arange(count) + random.random_sample()) * (ends[-1] / count)
+    times = np.zeros(count, np.int64)
+    np.add.at(times, shuffled[np.minimum(np.searchsorted(ends, points, side="right"), count - 1)], 1)
+    return np.repeat(sequence, times[sequence])
+
+
+def pass_rows(order: Order, number: int) -> np.ndarray:
+    """Returns the records of a pass, each followed by its partners: (n, 1 + partners) int64.
+
+    Partners are others of the same pass, at most a window away.
+    """
+    records = pass_order(order, number)
+    count, columns = len(records), order.num_partners
+    random = np.random.RandomState([order.seed, number, 1])
+    away = random.randint(1, max(2, min(SHUFFLE_WINDOW, count)), size=(count, columns))
+    partners = records[(np.arange(count)[:, None] + away) % count]
+    return np.concatenate([records[:, None], partners], axis=1).astype(np.int64)
+
+
+def endless_rows(order: Order, *, position: int) -> tf.data.Dataset:
+    """Yields (running number int64, record and partners (1 + partners,) int64) for ever, from `position` on."""
+    first_pass, skipped = divmod(position, len(order.index))
+
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.numpy_function(lambda each: pass_rows(order, int(each)), [number], tf.int64)
+        rows = tf.ensure_shape(rows, (len(order.index), 1 + order.num_partners))
+        return tf.data.Dataset.from_tensor_slices(rows[tf.where(number == first_pass, skipped, 0) :])
+
+    return tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass).enumerate(start=position)
+
+
+def all_in_order(files: Sequence[str]) -> tf.data.Dataset:
+    """Yields every serialized record once, as `RecordIndex` numbers them."""
+    return tf.data.TFRecordDataset(list(files))
+
+
+def all_records(files: Sequence[str]) -> tf.data.Dataset:
+    """Yields every serialized record once, in the order of the files."""
+    return tf.data.TFRecordDataset(sorted(files))

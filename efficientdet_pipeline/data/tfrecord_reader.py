@@ -1,0 +1,192 @@
+"""TFRecord reader: records by number, parsed into samples."""
+
+import os
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from efficientdet.preprocess import decode_image
+
+from efficientdet_pipeline.errors import DataError
+from tfrmod import example as keys
+
+_LENGTH = struct.Struct("<Q")
+# The length's checksum before the data, the data's behind it.
+_AROUND = _LENGTH.size + 4 + 4
+
+
+@dataclass(frozen=True, eq=False)
+class RecordIndex:
+    """The place of every record of some shards; records are numbered file after file."""
+
+    files: tuple[str, ...]
+    shards: np.ndarray
+    """(n,) number of the file."""
+    offsets: np.ndarray
+    """(n,) bytes before the record."""
+    sizes: np.ndarray
+    """(n,) bytes of the record, checksums included."""
+
+    def __len__(self) -> int:
+        """Returns the number of records."""
+        return len(self.offsets)
+
+
+def index_records(files: Sequence[str]) -> RecordIndex:
+    """Returns where the records of the files lie; only their lengths are read.
+
+    Raises:
+      DataError: a file ends within a record.
+    """
+    places = [place for number, name in enumerate(files) for place in _places(number, name)]
+    shards, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
+    return RecordIndex(tuple(files), shards, offsets, sizes)
+
+
+def _places(number: int, name: str) -> list[tuple[int, int, int]]:
+    places: list[tuple[int, int, int]] = []
+    offset = 0
+    with open(name, "rb", buffering=0) as file:
+        end = os.fstat(file.fileno()).st_size
+        while offset < end:
+            file.seek(offset)
+            header = file.read(_LENGTH.size)
+            size = _LENGTH.unpack(header)[0] + _AROUND if len(header) == _LENGTH.size else end + 1
+            if offset + size > end:
+                if not places and header[:2] == b"\x1f\x8b":
+                    raise DataError(
+                        f"{name} must be a TFRecord file without compression. It is compressed with gzip; unpack it by "
+                        f"`gunzip -c {name} > {name}.unpacked`."
+                    )
+                raise DataError(
+                    f"{name} must be a whole TFRecord file. Record {len(places)} (counted from 0, at byte {offset}) "
+                    f"ends beyond its {end} bytes; make the shards again, or copy them again from where they came."
+                )
+            places.append((number, offset, size))
+            offset += size
+    return places
+
+
+class RecordReader:
+    """Reads single records inside a graph: number, a scalar int64 tensor, → serialized record."""
+
+    def __init__(self, index: RecordIndex):
+        self._files = tf.constant(index.files)
+        self._places = tf.constant(np.stack([index.shards, index.offsets, index.sizes], axis=1))
+
+    def __call__(self, number: tf.Tensor) -> tf.Tensor:
+        """Returns the record; its checksums are verified."""
+        shard, offset, size = tf.unstack(self._places[number])
+        # The public class begins every file at its first byte; the operation under it begins where it is told to.
+        from_here = tf.raw_ops.TFRecordDatasetV2(
+            filenames=self._files[shard][None], compression_type="", buffer_size=size, byte_offsets=offset[None]
+        )
+        kind: dict = {"output_types": [tf.string], "output_shapes": [()]}
+        first = tf.raw_ops.TakeDataset(input_dataset=from_here, count=1, **kind)
+        return tf.raw_ops.DatasetToSingleElement(dataset=first, **kind)[0]
+
+
+class Photo(NamedTuple):
+    """What training takes of a record."""
+
+    image: tf.Tensor
+    """(h, w, 3) uint8, RGB."""
+    boxes: tf.Tensor
+    """(n, 4) float32, y0 x0 y1 x1 in pixels of the photo."""
+    class_ids: tf.Tensor
+    """(n,) int32, 1-based."""
+
+
+class Record(NamedTuple):
+    """What a shard holds about one photo."""
+
+    encoded: tf.Tensor
+    """The photo's file, a scalar string."""
+    source_id: tf.Tensor
+    """Scalar string; records without one go by their hash."""
+    boxes_unit: tf.Tensor
+    """(n, 4) float32, y0 x0 y1 x1 from 0 to 1."""
+    class_ids: tf.Tensor
+    """(n,) int32, 1-based."""
+    is_crowd: tf.Tensor
+    """(n,) bool."""
+    areas: tf.Tensor
+    """(n,) float32, square pixels; zeros where the record does not say."""
+
+
+_FEATURES = {
+    keys.ENCODED: tf.io.FixedLenFeature((), tf.string),
+    keys.SOURCE_ID: tf.io.FixedLenFeature((), tf.string, ""),
+    **{name: tf.io.VarLenFeature(tf.float32) for name in keys.BOX},
+    keys.LABEL: tf.io.VarLenFeature(tf.int64),
+    keys.IS_CROWD: tf.io.VarLenFeature(tf.int64),
+    keys.AREA: tf.io.VarLenFeature(tf.float32),
+}
+
+
+def parse_record(serialized: tf.Tensor) -> Record:
+    """Returns the record in a serialized tf.train.Example, ours or google/automl's."""
+    parsed = {
+        name: tf.sparse.to_dense(value) if isinstance(value, tf.SparseTensor) else value
+        for name, value in tf.io.parse_single_example(serialized, _FEATURES).items()
+    }
+    boxes = tf.stack([parsed[name] for name in keys.BOX], axis=-1)
+    count = tf.shape(boxes)[0]
+    source_id = parsed[keys.SOURCE_ID]
+    areas = _of_length(parsed[keys.AREA], count)
+    by_hash = tf.strings.as_string(tf.strings.to_hash_bucket_fast(parsed[keys.ENCODED], 2**63 - 1))
+    return Record(
+        encoded=parsed[keys.ENCODED],
+        source_id=tf.where(tf.strings.length(source_id) > 0, source_id, by_hash),
+        boxes_unit=boxes,
+        class_ids=tf.cast(parsed[keys.LABEL], tf.int32),
+        is_crowd=_of_length(parsed[keys.IS_CROWD], count) > 0,
+        # google/automl's VOC writer leaves the area as a share of the photo; the box's own area serves better then.
+        areas=tf.where(areas > 1.0, areas, 0.0),
+    )
+
+
+def decode_photo(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns a photo as (h, w, 3) uint8, whatever its format."""
+    return decode_image(encoded)
+
+
+class PhotoReader:
+    """Reads photos inside a graph: number of a record, a scalar int64 tensor, → Photo."""
+
+    def __init__(self, index: RecordIndex, *, skip_crowd: bool, cache: Callable[[tf.Tensor], tf.Tensor] | None = None):
+        self._read = RecordReader(index)
+        self._skip_crowd = skip_crowd
+        self._cache = cache
+
+    def __call__(self, number: tf.Tensor) -> Photo:
+        """Returns the photo, without boxes that mark a crowd where those are to be skipped."""
+        record = parse_record(self._read(number))
+        if self._skip_crowd:
+            record = without_crowd(record)
+        image = self._cache(number) if self._cache else decode_photo(record.encoded)
+        return Photo(image, boxes_in_pixels(record, image), record.class_ids)
+
+
+def boxes_in_pixels(record: Record, photo: tf.Tensor) -> tf.Tensor:
+    """Returns the record's boxes in pixels of its photo, (n, 4)."""
+    height, width = tf.unstack(tf.cast(tf.shape(photo)[:2], tf.float32))
+    return record.boxes_unit * tf.stack([height, width, height, width])
+
+
+def without_crowd(record: Record) -> Record:
+    """Returns the record without the boxes that surround a group."""
+    kept = tf.logical_not(record.is_crowd)
+    per_box = {name: tf.boolean_mask(getattr(record, name), kept) for name in _PER_BOX}
+    return record._replace(**per_box)
+
+
+_PER_BOX = ("boxes_unit", "class_ids", "is_crowd", "areas")
+
+
+def _of_length(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Returns one value a box: the record's own, or zeros where it has none."""
+    return tf.cond(tf.size(values) == count, lambda: values, lambda: tf.zeros((count,), values.dtype))

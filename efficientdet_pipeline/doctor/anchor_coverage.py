@@ -1,0 +1,97 @@
+"""Boxes that no anchor reaches, and what would reach them: other anchors, or a larger canvas. n: boxes."""
+
+import shlex
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from efficientdet_pipeline.doctor import anchor_fit
+from efficientdet_pipeline.doctor.boxes import LARGEST_CANVAS, named_boxes, size_text
+from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
+from efficientdet_pipeline.doctor.issue import Finding
+from efficientdet_pipeline.doctor.issue_types import found
+
+_WELL_MATCHED = 0.98
+_CLASS_WELL_MATCHED = 0.9
+_FEW_BOXES = 10
+_GOOD_ENOUGH = 0.9
+_WORTH = 0.005
+"""By how much recall must rise for a remedy to be named."""
+
+
+class Remedy(NamedTuple):
+    """Flags that would help, and how much."""
+
+    flags: str
+    recall: float
+
+
+def check(facts: Facts, plan: Plan) -> list[Finding | None]:
+    """Returns how many boxes no anchor fits, where that is not just a few."""
+    boxes = facts.boxes
+    on_canvas = boxes.on_canvas(plan.canvas)
+    real = np.flatnonzero(np.all(on_canvas[:, 2:] > on_canvas[:, :2], axis=1) & ~boxes.is_crowd)
+    if not len(real):
+        return []
+    on_canvas = on_canvas[real]
+    best = anchor_fit.best_overlaps(plan.grid, on_canvas)
+    is_matched = best >= anchor_fit.MATCHED
+    recall, recalls = float(is_matched.mean()), _per_class(facts, real, is_matched)
+    counts = facts.boxes_per_class()
+    badly = [name for name, share in recalls.items() if share < _CLASS_WELL_MATCHED and counts[name] >= _FEW_BOXES]
+    if recall >= _WELL_MATCHED and not badly:
+        return []
+    remedies = _remedies(plan.grid, on_canvas, anchor_fit.class_weights(boxes.name[real]), recall)
+    bound = anchor_fit.best_shape_overlaps(plan.grid, on_canvas)
+    worst = sorted(recalls.items(), key=lambda item: item[1])
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in worst[:5])
+    said = ",".join(f"\n  {remedy.recall:.1%} by {remedy.flags}" for remedy in remedies)
+    return [
+        found(
+            "anchors_unmatched",
+            count=int(np.sum(~is_matched)),
+            of=len(real),
+            files=named_boxes(facts, real[np.argsort(best, kind="stable")][: np.sum(~is_matched)]),
+            detail=f"Matched at {size_text(plan.canvas)}: {shares}{' …' if len(worst) > 5 else ''}.",
+            mend=f"{recall:.1%} of the boxes are matched now:{said}" if remedies else None,
+            recall=round(recall, 4),
+            recall_of_shapes=round(float(np.mean(bound >= anchor_fit.MATCHED)), 4),
+            mean_overlap=round(float(best.mean()), 4),
+            recall_per_class=recalls,
+            remedies=[{"flags": remedy.flags, "recall": round(remedy.recall, 4)} for remedy in remedies],
+        )
+    ]
+
+
+def _per_class(facts: Facts, real: np.ndarray, is_matched: np.ndarray) -> dict[str, float]:
+    names = facts.boxes.name[real]
+    counts = np.bincount(names, minlength=len(facts.boxes.names))
+    hits = np.bincount(names, is_matched, minlength=len(facts.boxes.names))
+    shares = zip(facts.boxes.names, hits, counts, strict=True)
+    return {name: round(float(hit / count), 4) for name, hit, count in shares if count}
+
+
+def _remedies(grid: anchor_fit.AnchorGrid, boxes: np.ndarray, weights: np.ndarray, recall: float) -> list[Remedy]:
+    """Returns what would help, the least costly first."""
+    fit = anchor_fit.fitted(grid, boxes, weights)
+    remedies = [Remedy(_flags(fit, grid), anchor_fit.recall(fit, boxes))]
+    height, width = (2 * side for side in grid.image_size)
+    if max(height, width) <= LARGEST_CANVAS:
+        larger = replace(grid, image_size=(height, width))
+        remedies.append(Remedy(_flags(larger, grid), anchor_fit.recall(larger, 2 * boxes)))
+        if max(remedy.recall for remedy in remedies) < _GOOD_ENOUGH:
+            both = anchor_fit.fitted(larger, 2 * boxes, weights)
+            remedies.append(Remedy(_flags(both, grid), anchor_fit.recall(both, 2 * boxes)))
+    return [remedy for remedy in remedies if remedy.recall > recall + _WORTH]
+
+
+def _flags(new: anchor_fit.AnchorGrid, old: anchor_fit.AnchorGrid) -> str:
+    """Returns what to type for a grid, quoted for a shell; --hparams given elsewhere are merged with it."""
+    flags = []
+    if new.image_size != old.image_size:
+        height, width = new.image_size
+        flags.append(f"--image_size={width}" if width == height else f"--image_size={width}x{height}")
+    if hparams := anchor_fit.as_hparams(new, old):
+        flags.append(f"--hparams={shlex.quote(hparams)}")
+    return " ".join(flags)

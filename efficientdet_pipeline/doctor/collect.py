@@ -1,0 +1,214 @@
+"""Photos and annotations, or records, looked through once: the facts that the doctor judges."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from efficientdet_pipeline.doctor.dataset_stats import Facts, Seen
+from tfrmod.annotated_image import AnnotatedImage
+from tfrmod.class_names import spelling_problems
+from tfrmod.convert import listing_for
+from tfrmod.convert_options import ConvertOptions
+from tfrmod.errors import DatasetError
+from tfrmod.example import decode_example
+from tfrmod.exif import UPRIGHT
+from tfrmod.image_file import Photo, PhotoError, check_photo
+from tfrmod.problems import Problem, ProblemLog
+from tfrmod.same_objects import objects_of
+from tfrmod.sources import Listing, find_source
+from tfrmod.split import Photos, chosen_sets, divided
+from tfrmod.tfrecord_io import read_records
+from tfrmod.validate_image import Examined, Settings, examine_all, placed_objects
+from tfrmod.workers import Workers
+
+_CHUNK = 32
+_FAR_OUTSIDE = 2.0
+"""Boxes of records are shares, 0 to 1; from here on they are pixels."""
+# What the division tells of leaks and small splits; `splits` tells it with the names and the mends.
+_LOOKED_AT_HERE = {"split_leak", "split_thin"}
+Progress = Callable[[int, int | None], None]
+
+
+def photo_facts(folder: Path, options: ConvertOptions, staging: Path, workers: Workers, progress: Progress) -> Facts:
+    """Returns the facts of annotated photos, looked at by the same code that converts them.
+
+    Args:
+      folder: the data set, unpacked.
+      options: of the conversion that a training would make; they decide the splits.
+      staging: an empty folder for photos that had to be encoded anew.
+      workers: who does it.
+      progress: called with photos done and in all.
+
+    Raises:
+      DatasetError: there is no data set.
+    """
+    source = find_source(folder, options.source_format)
+    listing = listing_for(folder, source, options)
+    label_map = options.label_map if options.label_map is not None else listing.label_map
+    settings = Settings(
+        folder,
+        source,
+        staging,
+        max_pixels=options.max_pixels,
+        class_names=None if label_map is None else frozenset(label_map.values()),
+        aliases=dict(options.label_aliases or {}),
+    )
+    log = ProblemLog()
+    log.extend(listing.problems)
+    entries = listing.entries
+    tasks = [(settings, first, entries[first : first + _CHUNK]) for first in range(0, len(entries), _CHUNK)]
+    seen: dict[int, Seen] = {}
+    position = 0
+    for chunk in workers.map(examine_all, tasks):
+        for each in chunk:
+            log.extend(each.problems)
+            if each.image is not None:
+                seen[position] = Seen(each.image, each.likeness)
+            position += 1
+        progress(position, len(entries))
+    log.extend(spelling_problems(Counter(thing.name for each in seen.values() for thing in each.image.objects)))
+    parts = _divided(seen, listing, options, log) if seen else {}
+    listed = {position for part in parts.values() for position in part.tolist()}
+    return Facts(
+        splits={name: [seen[position] for position in part] for name, part in parts.items()},
+        problems=[problem for problem in log.problems if problem.code not in _LOOKED_AT_HERE],
+        num_files=len(entries),
+        label_map=label_map or {},
+        unlisted=[each for position, each in seen.items() if position not in listed],
+        lists={name: frozenset(entries[place].image for place in places) for name, places in listing.sets.items()},
+        chosen_lists=chosen_sets(listing.sets, options.train_set, options.val_set) if options.image_sets else None,
+    )
+
+
+def _divided(
+    seen: Mapping[int, Seen], listing: Listing, options: ConvertOptions, log: ProblemLog
+) -> dict[str, np.ndarray]:
+    """Returns the positions in each split, as a conversion divides them."""
+    photos = Photos(
+        positions=np.array(list(seen)),
+        classes=[{thing.name for thing in each.image.objects} for each in seen.values()],
+        identities=np.array([int(each.image.sha256[:16], 16) for each in seen.values()], np.uint64),
+        likenesses=np.array([each.likeness or 0 for each in seen.values()], np.uint64),
+        filename=lambda position: seen[position].image.filename,
+        objects=lambda position: objects_of(seen[position].image),
+        num_objects=np.array([len(each.image.objects) for each in seen.values()]),
+    )
+    return divided(photos, listing, options, log)
+
+
+def record_facts(files: Mapping[str, Sequence[Path]], workers: Workers, progress: Progress) -> Facts:
+    """Returns the facts of records, ours or google/automl's, with every photo decoded.
+
+    Args:
+      files: shards by split.
+      workers: who does it.
+      progress: called with files done and in all.
+
+    Raises:
+      DatasetError: a file is damaged.
+    """
+    tasks = [(file, True, None) for part in files.values() for file in part]
+    looked: Iterator[list[Examined]] = workers.map(look_into, tasks)
+    return _facts_of_records(files, looked, progress, is_sample=False)
+
+
+def sampled_facts(files: Mapping[str, Sequence[Path]], most: int) -> Facts:
+    """Returns the facts of the first records of every shard, no photo decoded: what a look in passing can see.
+
+    Args:
+      files: shards by split.
+      most: records of each split.
+    """
+    limits = {name: -(-most // max(1, len(part))) for name, part in files.items()}
+    tasks = [(file, False, limits[name] + 1) for name, part in files.items() for file in part]
+    looked = [look_into(*task) for task in tasks]
+    is_sample = any(len(found) > limit - 1 for found, (_, _, limit) in zip(looked, tasks, strict=True))
+    return _facts_of_records(files, iter(looked), lambda *_: None, is_sample=is_sample)
+
+
+def look_into(file: Path, decode: bool, limit: int | None) -> list[Examined]:
+    """Returns what is in the records of one file; runs in a worker process.
+
+    Args:
+      file: a shard.
+      decode: decode the photos too.
+      limit: records to read; None means all.
+    """
+    records = itertools.islice(read_records(file), limit)
+    return [_of_record(record, f"{file.name} record {number}", decode) for number, record in enumerate(records)]
+
+
+def _of_record(record: bytes, place: str, decode: bool) -> Examined:
+    """Returns one record's image, named after the photo or else after its place, with boxes inside the photo."""
+    try:
+        claim = decode_example(record)
+    except DatasetError as error:
+        return Examined(None, (Problem("record_unreadable", place, str(error)),))
+    claim = replace(claim, filename=claim.filename or place)
+    problems: list[Problem] = []
+    photo = Photo(claim.encoded, claim.format, claim.height, claim.width, UPRIGHT, "")
+    if decode or not claim.height:
+        try:
+            photo = check_photo(claim.encoded)
+        except PhotoError as error:
+            return Examined(None, (Problem(error.code, claim.filename, str(error)),))
+        if photo.orientation != UPRIGHT:
+            problems.append(Problem("record_rotated", claim.filename, f"orientation {photo.orientation}"))
+            # TensorFlow's decoders pass the rotation over, and so does the training: boxes lie on the stored pixels.
+            height, width = photo.stored_size
+            photo = photo._replace(height=height, width=width, orientation=UPRIGHT, given_size=None)
+    sides = (claim.height or 1, claim.width or 1) * 2
+    if any(
+        abs(value / side) > _FAR_OUTSIDE
+        for thing in claim.objects
+        for value, side in zip(thing.box, sides, strict=True)
+    ):
+        problems.append(Problem("boxes_not_unit", claim.filename))
+        return Examined(replace(claim, objects=(), encoded=b""), tuple(problems))
+    placed = placed_objects(_in_pixels(claim, photo), photo)
+    objects = tuple(thing if thing.name else thing._replace(name=str(thing.class_id)) for thing in placed.objects)
+    image = replace(claim, objects=objects, height=photo.height, width=photo.width, encoded=b"")
+    return Examined(image, (*problems, *placed.problems), photo.likeness)
+
+
+def _in_pixels(claim: AnnotatedImage, photo: Photo) -> AnnotatedImage:
+    """Returns the claim with boxes in pixels where its record does not state the photo's size."""
+    if claim.height and claim.width:
+        return claim
+    sides = (photo.height, photo.width) * 2
+    objects = tuple(
+        thing._replace(box=tuple(value * side for value, side in zip(thing.box, sides, strict=True)))  # type: ignore[arg-type]
+        for thing in claim.objects
+    )
+    return replace(claim, objects=objects)
+
+
+def _facts_of_records(
+    files: Mapping[str, Sequence[Path]], looked: Iterator[list[Examined]], progress: Progress, *, is_sample: bool
+) -> Facts:
+    splits: dict[str, list[Seen]] = {name: [] for name in files}
+    problems: list[Problem] = []
+    total = sum(map(len, files.values()))
+    num_records = done = 0
+    names: dict[int, str] = {}
+    for split, part in files.items():
+        for _ in part:
+            for each in next(looked):
+                num_records += 1
+                problems += each.problems
+                if each.image is not None:
+                    splits[split].append(Seen(each.image, each.likeness))
+                    names.update((thing.class_id, thing.name) for thing in each.image.objects)
+            done += 1
+            progress(done, total)
+    return Facts(
+        splits=splits,
+        problems=problems,
+        num_files=num_records,
+        class_ids=dict(sorted(names.items())),
+        is_sample=is_sample,
+    )

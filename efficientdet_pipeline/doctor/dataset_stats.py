@@ -1,0 +1,166 @@
+"""What the doctor knows of the data: photos by split, and all their boxes as columns. n: boxes."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
+from tfrmod.annotated_image import AnnotatedImage
+from tfrmod.near_duplicates import twin_groups
+from tfrmod.problems import Problem
+from tfrmod.same_objects import objects_of
+
+
+class Seen(NamedTuple):
+    """One photo that can be used, without its bytes."""
+
+    image: AnnotatedImage
+    """Height, width and boxes are those of the upright photo."""
+    likeness: int | None = None
+    """From `tfrmod.near_duplicates.difference_hash`; None where the photo was not decoded."""
+
+
+class Boxes(NamedTuple):
+    """All boxes of a data set."""
+
+    corners: np.ndarray
+    """(n, 4) float64: y0 x0 y1 x1 in pixels of the photo."""
+    photo: np.ndarray
+    """(n,) the position of the box's photo in `Facts.photos`."""
+    name: np.ndarray
+    """(n,) the position of its class in `names`."""
+    is_crowd: np.ndarray
+    """(n,) bool."""
+    names: tuple[str, ...]
+    """The classes, sorted."""
+    sizes: np.ndarray
+    """(number of photos, 2): height and width."""
+
+    @property
+    def sides(self) -> np.ndarray:
+        """Returns (n, 2): height and width of each box."""
+        return self.corners[:, 2:] - self.corners[:, :2]
+
+    def scales(self, canvas: tuple[int, int]) -> np.ndarray:
+        """Returns (number of photos,) canvas pixels per photo pixel: a photo is fitted in, proportions kept."""
+        return np.min(np.asarray(canvas, float) / np.maximum(self.sizes, 1.0), axis=1, initial=np.inf)
+
+    def on_canvas(self, canvas: tuple[int, int]) -> np.ndarray:
+        """Returns (n, 4): the boxes in canvas pixels."""
+        return self.corners * self.scales(canvas)[self.photo][:, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A data set, looked through."""
+
+    splits: Mapping[str, Sequence[Seen]]
+    """The photos that can be used, by train, val and test: as a training would divide them."""
+    problems: Sequence[Problem] = ()
+    """What the mill found on the way."""
+    num_files: int = 0
+    """Photos met, those that cannot be used too."""
+    class_ids: Mapping[int, str] = field(default_factory=dict)
+    """{id: name} that records hold; empty for photos, whose classes are numbered when they are converted."""
+    is_sample: bool = False
+    """Whether only a part was looked at."""
+    label_map: Mapping[int, str] = field(default_factory=dict)
+    """{id: name} that was given, or that annotations bring along; empty where they know names only."""
+    unlisted: Sequence[Seen] = ()
+    """Photos that can be used and are in none of the splits, because the chosen lists do not name them."""
+    lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The data set's own lists: names of photos."""
+    chosen_lists: tuple[str, str] | None = None
+    """Those of the lists that are the splits train and val; None where fractions divided."""
+
+    @functools.cached_property
+    def photos(self) -> list[Seen]:
+        """Returns the photos of all splits, one split after the other."""
+        return [seen for part in self.splits.values() for seen in part]
+
+    @functools.cached_property
+    def split_of(self) -> list[str]:
+        """Returns the split of each of `photos`."""
+        return [name for name, part in self.splits.items() for _ in part]
+
+    @functools.cached_property
+    def boxes(self) -> Boxes:
+        """Returns the boxes of `photos`."""
+        things = [(number, thing) for number, seen in enumerate(self.photos) for thing in seen.image.objects]
+        names = tuple(sorted({thing.name for _, thing in things}))
+        index = {name: position for position, name in enumerate(names)}
+        return Boxes(
+            corners=np.array([thing.box for _, thing in things], float).reshape(-1, 4),
+            photo=np.array([number for number, _ in things], int),
+            name=np.array([index[thing.name] for _, thing in things], int),
+            is_crowd=np.array([thing.is_crowd for _, thing in things], bool),
+            names=names,
+            sizes=np.array([(seen.image.height, seen.image.width) for seen in self.photos], float).reshape(-1, 2),
+        )
+
+    @functools.cached_property
+    def equal_groups(self) -> list[list[int]]:
+        """Returns the positions in `photos` of those that are equal to the byte, two or more in each group."""
+        groups: dict[str, list[int]] = {}
+        for position, seen in enumerate(self.photos):
+            if seen.image.sha256:
+                groups.setdefault(seen.image.sha256, []).append(position)
+        return [group for group in groups.values() if len(group) > 1]
+
+    @functools.cached_property
+    def alike_groups(self) -> list[list[int]]:
+        """Returns the positions of images that look alike and show the same objects, two or more in each group.
+
+        Those equal to the byte are among them.
+        By the rule of the conversion, so that both count the same leaks.
+        """
+        hashes = [seen.image.sha256 for seen in self.photos]
+        # Without a hash, as in some records, a photo is equal to no other: numbers from the end are as good as unique.
+        identities = [int(digest[:16], 16) if digest else 2**64 - 1 - place for place, digest in enumerate(hashes)]
+        groups = twin_groups(
+            np.array(identities, np.uint64),
+            np.array([seen.likeness or 0 for seen in self.photos], np.uint64),
+            objects=lambda index: objects_of(self.photos[index].image),
+        )
+        return [group.tolist() for group in groups]
+
+    def file(self, photo: int) -> str:
+        """Returns the name of one of `photos`."""
+        return self.photos[photo].image.filename
+
+    def boxes_per_class(self, split: str | None = None) -> dict[str, int]:
+        """Returns {class: boxes} of one split, or of all; every class of the data has its line."""
+        boxes = self.boxes
+        if split is None:
+            counts = np.bincount(boxes.name, minlength=len(boxes.names))
+        else:
+            inside = np.array([name == split for name in self.split_of], bool)
+            counts = np.bincount(boxes.name[inside[boxes.photo]], minlength=len(boxes.names))
+        return dict(zip(boxes.names, counts.tolist(), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The training that the data is meant for."""
+
+    grid: AnchorGrid
+    max_detections: int
+    """Most detections of a photo (nms_configs.max_output_size)."""
+    max_instances: int | None = None
+    """Most boxes of a photo that training keeps; None means all."""
+    num_classes: int | None = None
+    """As given; None takes it from the data."""
+    label_map: Mapping[int, str] = field(default_factory=dict)
+    """As given; empty where the data's own classes are taken."""
+    skips_crowds: bool = True
+    """Whether training leaves out boxes that mark a crowd."""
+    validates: bool = True
+    """Whether there should be photos to validate on."""
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Returns height and width of the network's canvas."""
+        return self.grid.image_size

@@ -1,0 +1,207 @@
+"""A mended copy of a data set, as Pascal VOC; the original is only read."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+from lxml import etree
+
+from efficientdet_pipeline.doctor.boxes import twice
+from efficientdet_pipeline.doctor.dataset_stats import Facts
+from efficientdet_pipeline.errors import OptionsError
+from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
+from tfrmod.replacement import replace_files
+
+LABEL_MAP = "label_map.yaml"
+_LEAST_LEFT = 0.5  # Of the images to validate and test on.
+_EXTENSIONS = {"jpeg": "jpg", "png": "png"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mended:
+    """What the copy holds, and what was done to it."""
+
+    num_photos: int
+    num_boxes: int
+    num_left_out: int
+    """Photos that cannot be used."""
+    num_boxes_dropped: int
+    """Boxes drawn twice, and those that mark a crowd, which Pascal VOC has no word for."""
+    num_moved: int
+    """Photos that went from validation to training, because their like is there."""
+    num_alike_kept: int = 0
+    """Images that look like one of training and stayed, because hardly any would be left to validate on."""
+
+
+def refuse_place(target: Path, original: Path | None = None) -> None:
+    """Makes sure that a mended copy may be written to `target`.
+
+    Raises:
+      OptionsError: it is not empty, or lies within the original.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise OptionsError(
+            f"fix must name a folder that is empty or not there yet. Received {str(target)!r}, which is neither; "
+            "try another name.",
+            option="fix",
+        )
+    if original is not None and target.resolve().is_relative_to(original.resolve()):
+        raise OptionsError(
+            f"fix must lie outside the photos, or the copy would be read with them. Received {str(target)!r} within "
+            f"{original}; try a folder beside it.",
+            option="fix",
+        )
+
+
+def write_mended(facts: Facts, target: Path) -> Mended:
+    """Writes the photos that can be used with their mended boxes, whole or not at all.
+
+    Photos are upright and of the format that their names say; boxes lie inside
+    them, with corners in order; photos that look alike are on one side. The data
+    set's own lists are kept, and the ids of its classes, as label_map.yaml.
+
+    Args:
+      facts: of photos whose bytes still lie where `AnnotatedImage.path` says.
+      target: a folder that is empty or not there yet.
+
+    Raises:
+      OptionsError: the folder is neither.
+      OSError: no space or no permission; nothing is left behind.
+    """
+    refuse_place(target)
+    everything = replace(facts, splits={**facts.splits, "": facts.unlisted})
+    sides, num_alike_kept = _sides(facts)
+    kept = _kept(everything, set(twice(everything)[0]))
+    names = _names(kept)
+
+    def write(copy: Path) -> None:
+        for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+            (copy / folder).mkdir(parents=True)
+        for image, name in zip(kept, names, strict=True):
+            _write_photo(copy, image, name)
+        for split, photos in _lists(facts, sides).items():
+            members = [
+                f"{Path(name).stem}\n" for image, name in zip(kept, names, strict=True) if image.filename in photos
+            ]
+            (copy / "ImageSets/Main" / f"{split}.txt").write_text("".join(sorted(members)), encoding="utf-8")
+        if facts.label_map:
+            ids = yaml.safe_dump(dict(facts.label_map), allow_unicode=True)
+            (copy / LABEL_MAP).write_text(ids, encoding="utf-8")
+
+    # Not by a rename alone: the empty folder may be a mount point, a link or the current folder.
+    replace_files(target, write, earlier=())
+    num_boxes = sum(len(image.objects) for image in kept)
+    return Mended(
+        num_photos=len(kept),
+        num_boxes=num_boxes,
+        num_left_out=facts.num_files - len(kept),
+        num_boxes_dropped=len(everything.boxes.name) - num_boxes,
+        num_moved=sum(new != old for new, old in zip(sides, facts.split_of, strict=True)),
+        num_alike_kept=num_alike_kept,
+    )
+
+
+def _kept(facts: Facts, doubled: set[int]) -> list[AnnotatedImage]:
+    """Returns the photos with the objects that the copy gets."""
+    kept, number = [], 0
+    for seen in facts.photos:
+        objects = []
+        for thing in seen.image.objects:
+            if number not in doubled and not thing.is_crowd:
+                objects.append(thing)
+            number += 1
+        kept.append(replace(seen.image, objects=tuple(objects)))
+    return kept
+
+
+def _sides(facts: Facts) -> tuple[list[str], int]:
+    """Returns the split of each image, training where a look-alike is there, and how many stay all the same.
+
+    Look-alikes stay where moving them would take more than half of what there
+    is to validate on: numbers measured on the rest would say little.
+    """
+    certain = _moved(facts.split_of, facts.equal_groups)
+    sides = _moved(certain, facts.alike_groups)
+    num_left = sum(side != "train" for side in sides)
+    if num_left < _LEAST_LEFT * sum(side != "train" for side in facts.split_of):
+        num_alike = sum(side != "train" for side in certain) - num_left
+        if num_alike:
+            return certain, num_alike
+    return sides, 0
+
+
+def _moved(sides: Sequence[str], groups: Sequence[Sequence[int]]) -> list[str]:
+    """Returns the splits with every group that has a photo in training there as a whole."""
+    moved = list(sides)
+    for group in groups:
+        if any(moved[photo] == "train" for photo in group):
+            for photo in group:
+                moved[photo] = "train"
+    return moved
+
+
+def _lists(facts: Facts, sides: Sequence[str]) -> dict[str, set[str]]:
+    """Returns the photos of each list of the copy: the data set's own, put right, or else its division."""
+    division: dict[str, set[str]] = {side: set() for side in sides}
+    for seen, side in zip(facts.photos, sides, strict=True):
+        division[side].add(seen.image.filename)
+    lists = {name: set(photos) for name, photos in facts.lists.items()}
+    if facts.chosen_lists is None:
+        lists.pop("trainval", None)  # With a test list beside it, it would be taken for the division.
+        return {**lists, **division}
+    train, val = facts.chosen_lists
+    learnt = division.get("train", set())
+    lists[train] |= learnt
+    if val != train:
+        lists[val] -= learnt
+    return lists
+
+
+def _names(images: Sequence[AnnotatedImage]) -> list[str]:
+    """Returns a file name for each photo: its own with a true extension, and a number where another has its stem."""
+    taken: set[str] = set()
+    names = []
+    for image in images:
+        stem = Path(image.filename).name.rpartition(".")[0] or Path(image.filename).name
+        unique, number = stem, 1
+        while unique.lower() in taken:  # Some systems know no capitals.
+            number += 1
+            unique = f"{stem}_{number}"
+        taken.add(unique.lower())
+        names.append(f"{unique}.{_EXTENSIONS[image.format]}")
+    return names
+
+
+def _write_photo(copy: Path, image: AnnotatedImage, name: str) -> None:
+    photo = copy / "JPEGImages" / name
+    shutil.copyfile(os.fspath(image.path or ""), photo)
+    root = etree.Element("annotation")
+    _add(root, "folder", "JPEGImages")
+    _add(root, "filename", name)
+    size = etree.SubElement(root, "size")
+    for key, value in (("width", image.width), ("height", image.height), ("depth", 3)):
+        _add(size, key, value)
+    for thing in image.objects:
+        _add_object(root, thing)
+    etree.indent(root)
+    annotation = copy / "Annotations" / f"{Path(name).stem}.xml"
+    annotation.write_bytes(etree.tostring(root, encoding="utf-8") + b"\n")
+
+
+def _add_object(root: etree._Element, thing: AnnotatedObject) -> None:
+    node = etree.SubElement(root, "object")
+    _add(node, "name", thing.name)
+    _add(node, "pose", thing.view or "Unspecified")
+    _add(node, "truncated", int(thing.truncated))
+    _add(node, "difficult", int(thing.difficult))
+    box = etree.SubElement(node, "bndbox")
+    y0, x0, y1, x1 = thing.box
+    for key, side in (("xmin", x0), ("ymin", y0), ("xmax", x1), ("ymax", y1)):
+        _add(box, key, f"{side:.6g}" if side < 1e5 else f"{side:.2f}")
+
+
+def _add(parent: etree._Element, key: str, value: object) -> None:
+    etree.SubElement(parent, key).text = str(value)

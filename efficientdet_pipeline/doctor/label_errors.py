@@ -1,0 +1,273 @@
+"""What a trained run tells of its data: jumps of the loss, classes never found, labels that are likely wrong.
+
+t: truths of a photo, d: its detections.
+"""
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from efficientdet_pipeline.doctor.boxes import overlaps
+from efficientdet_pipeline.doctor.issue import Finding
+from efficientdet_pipeline.doctor.issue_types import found
+
+FOUND = 0.5
+"""The overlap from which a detection is of an object."""
+_NOTHING_THERE = 0.1
+_SAME_PLACE = 0.7
+_LEAST_CONFIDENT = 0.3
+_SEEN_SCORE = 0.05
+_NEXT_TO_NOTHING = 0.1
+_JUMP = 2.0
+"""An epoch jumps where its loss is so many times that of the epoch before."""
+
+
+class Judged(NamedTuple):
+    """One photo with what is annotated and what was detected; boxes y0 x0 y1 x1 in its pixels."""
+
+    file: str
+    truth: np.ndarray
+    """(t, 4), crowds left out."""
+    truth_ids: np.ndarray
+    crowds: np.ndarray
+    """(c, 4): there, detections are neither right nor wrong."""
+    detected: np.ndarray
+    """(d, 4)."""
+    scores: np.ndarray
+    detected_ids: np.ndarray
+
+
+class Suspect(NamedTuple):
+    """One box that is likely labelled wrongly."""
+
+    file: str
+    box: tuple[float, float, float, float]
+    said: str
+    rank: float
+    """Higher is worse."""
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """All of them, by the code of their finding."""
+
+    num_truths: int
+    num_confident: int
+    found_shares: Mapping[str, float]
+    """{class: share of its objects on which a detection of the class lies}."""
+    by_code: Mapping[str, list[Suspect]] = field(default_factory=dict)
+
+    @property
+    def never_found(self) -> list[str]:
+        """Returns the classes of which next to nothing was found."""
+        return sorted(name for name, share in self.found_shares.items() if share < _NEXT_TO_NOTHING)
+
+    def worst(self, code: str) -> list[Suspect]:
+        """Returns those of a code, the worst first."""
+        return sorted(self.by_code.get(code, ()), key=lambda each: -each.rank)
+
+
+def suspects(photos: Sequence[Judged], names: Mapping[int, str]) -> Suspects:
+    """Returns the boxes on which annotation and detector disagree for certain.
+
+    How sure a score is differs from run to run and class to class: confident is
+    what scores as high as the median of the class's right detections.
+    """
+    confident = _confident_scores(photos)
+    by_code: dict[str, list[Suspect]] = defaultdict(list)
+    num_confident = 0
+    met: dict[int, int] = defaultdict(int)
+    hit: dict[int, int] = defaultdict(int)
+    for photo in photos:
+        table = overlaps(photo.detected[:, None], photo.truth[None])
+        is_confident = photo.scores >= np.array([confident.get(int(each), 1.0) for each in photo.detected_ids])
+        num_confident += int(is_confident.sum())
+        by_code["found_without_truth"] += _without_truth(photo, table, is_confident, names)
+        seen = _seen(photo, table)
+        for index, class_id in enumerate(photo.truth_ids.tolist()):
+            met[class_id] += 1
+            hit[class_id] += bool(seen[index])
+        by_code["truth_other_class"] += _other_class(photo, table, is_confident, names)
+        by_code["truth_never_found"] += _never_found(photo, table, names)
+    shares = {names.get(class_id, str(class_id)): hit[class_id] / count for class_id, count in met.items()}
+    judged = Suspects(sum(met.values()), num_confident, shares, by_code)
+    # A class of which nothing is found is one finding, not one for each of its objects.
+    never = [each for each in by_code["truth_never_found"] if each.said.partition(",")[0] not in judged.never_found]
+    by_code["truth_never_found"] = never
+    return judged
+
+
+def label_findings(judged: Suspects, *, picture: str = "") -> list[Finding | None]:
+    """Returns the findings on labels that are likely wrong; `picture` is where the worst are drawn."""
+    totals = {
+        "found_without_truth": judged.num_confident,
+        "truth_other_class": judged.num_truths,
+        "truth_never_found": judged.num_truths,
+    }
+    return [
+        found(
+            "class_never_found",
+            count=len(judged.never_found),
+            of=len(judged.found_shares),
+            detail="Found of "
+            + ", ".join(f"{name} {judged.found_shares[name]:.0%}" for name in judged.never_found)
+            + f" (score {_SEEN_SCORE:g} or more, IoU {FOUND:g}).",
+            classes=judged.never_found,
+        ),
+        *(
+            found(
+                code,
+                count=len(judged.by_code.get(code, ())),
+                of=total,
+                files=[_named(each) for each in judged.worst(code)],
+                detail=f"The worst are drawn in {picture}." if picture and code != "truth_never_found" else "",
+            )
+            for code, total in totals.items()
+        ),
+    ]
+
+
+def loss_findings(
+    rows: Sequence[Mapping[str, Any]],
+    incidents: Sequence[Mapping[str, Any]],
+    photos_of: Callable[[int], Iterable[str]],
+) -> list[Finding | None]:
+    """Returns the findings on a run's losses.
+
+    Args:
+      rows: of results.csv, one an epoch.
+      incidents: of incidents.jsonl: step, epoch, kind, loss, usual.
+      photos_of: number of a step → the files of its batch.
+    """
+    by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for each in incidents:
+        by_kind[each["kind"]].append(each)
+    num_steps = max([int(float(row["step"])) for row in rows if row.get("step")], default=0)
+    bad, spikes = by_kind["bad"], sorted(by_kind["spike"], key=lambda each: -(each["loss"] or 0) / (each["usual"] or 1))
+    jumps = _jumps(rows)
+    said = "; ".join(f"epoch {epoch}: {before:.3g} → {after:.3g}" for epoch, before, after in jumps[:3])
+    return [
+        found(
+            "step_skipped", count=len(bad), of=num_steps, files=_of_steps(bad, photos_of), detail=_steps_in_words(bad)
+        ),
+        found(
+            "loss_spike",
+            count=len(spikes) or len(jumps),
+            of=num_steps if spikes else len(rows),
+            files=_of_steps(spikes, photos_of),
+            detail=". ".join(filter(None, (_steps_in_words(spikes), said))),
+        ),
+    ]
+
+
+def _confident_scores(photos: Sequence[Judged]) -> dict[int, float]:
+    """Returns {class id: median score of its right detections}; classes without one are missing."""
+    right: dict[int, list[float]] = defaultdict(list)
+    for photo in photos:
+        table = overlaps(photo.detected[:, None], photo.truth[None])
+        same = (table >= FOUND) & (photo.detected_ids[:, None] == photo.truth_ids[None])
+        for index in np.flatnonzero(same.any(axis=1)):
+            right[int(photo.detected_ids[index])].append(float(photo.scores[index]))
+    # Of each object the best detection would do; its weaker doubles only lower the median, which the floor bounds.
+    return {class_id: max(_LEAST_CONFIDENT, float(np.median(scores))) for class_id, scores in right.items()}
+
+
+def _seen(photo: Judged, table: np.ndarray) -> np.ndarray:
+    """Returns (t,) whether each truth has a detection of its class on it."""
+    same = (photo.detected_ids[:, None] == photo.truth_ids[None]) & (photo.scores >= _SEEN_SCORE)[:, None]
+    return ((table >= FOUND) & same).any(axis=0)
+
+
+def _without_truth(
+    photo: Judged, table: np.ndarray, is_confident: np.ndarray, names: Mapping[int, str]
+) -> list[Suspect]:
+    nearest = table.max(axis=1, initial=0.0)
+    in_crowd = _inside(photo.detected, photo.crowds)
+    alone = np.flatnonzero(is_confident & (nearest < _NOTHING_THERE) & ~in_crowd)
+    return [
+        _suspect(photo, photo.detected[index], f"{_name(names, photo.detected_ids[index])}, score {score:.2f}", score)
+        for index, score in zip(alone.tolist(), photo.scores[alone].tolist(), strict=True)
+    ]
+
+
+def _other_class(photo: Judged, table: np.ndarray, is_confident: np.ndarray, names: Mapping[int, str]) -> list[Suspect]:
+    made = []
+    same = photo.detected_ids[:, None] == photo.truth_ids[None]
+    for index in range(len(photo.truth)):
+        own = photo.scores[(table[:, index] >= FOUND) & same[:, index]].max(initial=0.0)
+        rivals = np.flatnonzero(is_confident & (table[:, index] >= _SAME_PLACE) & ~same[:, index])
+        # A rival that has an object of its own there is right, and so may be the label.
+        wrong = [rival for rival in rivals.tolist() if not (same[rival] & (table[rival] >= FOUND)).any()]
+        if not wrong:
+            continue
+        best = max(wrong, key=lambda rival: photo.scores[rival])
+        if photo.scores[best] > 2 * own:
+            said = f"{_name(names, photo.truth_ids[index])}, detected as {_name(names, photo.detected_ids[best])}"
+            score = float(photo.scores[best])
+            made.append(_suspect(photo, photo.truth[index], f"{said} {score:.2f}", score - float(own)))
+    return made
+
+
+def _never_found(photo: Judged, table: np.ndarray, names: Mapping[int, str]) -> list[Suspect]:
+    heard = np.where(photo.scores[:, None] >= _SEEN_SCORE, table, 0.0).max(axis=0, initial=0.0)
+    return [
+        _suspect(
+            photo, photo.truth[index], f"{_name(names, photo.truth_ids[index])}, nearest IoU {heard[index]:.2f}", 1
+        )
+        for index in np.flatnonzero(heard < _NOTHING_THERE)
+    ]
+
+
+def _inside(boxes: np.ndarray, crowds: np.ndarray) -> np.ndarray:
+    """Returns (d,) whether half of a box or more lies in a crowd."""
+    corner = np.maximum(boxes[:, None, :2], crowds[None, :, :2])
+    sides = np.maximum(np.minimum(boxes[:, None, 2:], crowds[None, :, 2:]) - corner, 0.0)
+    areas = np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1e-12)
+    return (np.prod(sides, axis=-1) / areas[:, None]).max(axis=1, initial=0.0) >= FOUND
+
+
+def _suspect(photo: Judged, box: np.ndarray, said: str, rank: float) -> Suspect:
+    y0, x0, y1, x1 = (float(side) for side in box)
+    return Suspect(photo.file, (y0, x0, y1, x1), said, rank)
+
+
+def _named(suspect: Suspect) -> str:
+    y0, x0, y1, x1 = suspect.box
+    return f"{suspect.file} ({suspect.said} at {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f})"
+
+
+def _name(names: Mapping[int, str], class_id: Any) -> str:
+    return names.get(int(class_id), str(int(class_id)))
+
+
+def _jumps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, float]]:
+    """Returns (epoch, loss before, loss) of the epochs whose loss jumped or ceased to be a number."""
+    losses = [(int(float(row["epoch"])), float(row["loss"])) for row in rows if row.get("epoch") and row.get("loss")]
+    jumps = []
+    for (_, before), (epoch, loss) in itertools.pairwise(losses):
+        if math.isfinite(before) and (not math.isfinite(loss) or loss > _JUMP * before):
+            jumps.append((epoch, before, loss))
+    return jumps
+
+
+def _of_steps(steps: Sequence[Mapping[str, Any]], photos_of: Callable[[int], Iterable[str]]) -> list[str]:
+    """Returns the photos of the worst steps, those of one step together."""
+    named: list[str] = []
+    for step in steps:
+        if len(named) >= 10:
+            break
+        named += [f"{file} (step {step['step']})" for file in photos_of(step["step"])]
+    return named
+
+
+def _steps_in_words(steps: Sequence[Mapping[str, Any]]) -> str:
+    def loss(step: Mapping[str, Any]) -> str:
+        value, usual = step["loss"], step["usual"]
+        return ("not finite" if value is None else f"{value:.3g}") + (f" (usual {usual:.3g})" if usual else "")
+
+    return "; ".join(f"step {step['step']}, epoch {step['epoch']}: {loss(step)}" for step in steps[:3])

@@ -1,0 +1,58 @@
+"""The doctor's look in passing, before a training: seconds, a few lines, and a stop where nothing could be learnt."""
+
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from efficientdet.config import DetectorConfig
+
+from efficientdet_pipeline.console import command_line
+from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.doctor import collect, report, run_checks
+from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
+from efficientdet_pipeline.doctor.dataset_stats import Plan
+from efficientdet_pipeline.doctor.issue import Severity
+from efficientdet_pipeline.doctor.issue_types import kind_of
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.options.doctor import DoctorOptions
+from efficientdet_pipeline.options.schema import declarations
+
+MOST_RECORDS = 1000
+MOST_LINES = 5
+_OF_THE_MODE = {"mode", "workspace", "run_name", "model_dir", "model_ckpts", "debug", "traceback"}
+
+
+def look_quickly(options: Any, shards: Shards, config: DetectorConfig) -> None:
+    """Says what is wrong with the boxes and classes of the first records of all shards; no photo is decoded.
+
+    Raises:
+      DataError: there is nothing to learn from, or it would be learnt wrongly.
+    """
+    files = {"train": [Path(name) for name in shards.train], "val": [Path(name) for name in shards.val]}
+    facts = collect.sampled_facts(files, MOST_RECORDS)
+    plan = Plan(
+        grid=AnchorGrid.of(config),
+        max_detections=config.nms_configs["max_output_size"],
+        max_instances=options.max_instances_per_image,
+        skips_crowds=options.skip_crowd_during_training,
+        validates=bool(shards.val),
+    )
+    findings = run_checks.examined(facts, plan)
+    in_vain = [each for each in findings if kind_of(each.code).severity == Severity.ERROR]
+    if in_vain:
+        raise DataError(f"{report.line(in_vain[0])} Look closer by {_command(options)}; --nodoctor trains anyway.")
+    told = [each for each in findings if each.severity > Severity.NOTE][:MOST_LINES]
+    for each in told:
+        logging.warning("%s", report.line(each))
+    if told:
+        logging.info("More: %s", _command(options))
+
+
+def _command(options: Any) -> str:
+    """Returns how to ask the doctor for all of it: with what the training was told of its photos and its network."""
+    given = []
+    for name, declared in declarations(DoctorOptions).items():
+        value = getattr(options, name, declared.default)
+        if name not in _OF_THE_MODE and value != declared.default:
+            given.append(f"--{'' if value else 'no'}{name}" if isinstance(value, bool) else f"--{name}={value}")
+    return command_line("--mode=doctor", *given)

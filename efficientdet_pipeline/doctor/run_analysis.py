@@ -1,0 +1,131 @@
+"""What the doctor sees of a trained run: its records, its losses, and what its detector makes of the photos."""
+
+import contextlib
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import efficientdet
+from absl import logging
+
+from efficientdet_pipeline.data import prepare
+from efficientdet_pipeline.data.batch_images import photos_of_step
+from efficientdet_pipeline.data.dataset_stats import balance_weights, read_contents
+from efficientdet_pipeline.data.input_pipeline import TrainingStream
+from efficientdet_pipeline.doctor import collect, label_errors, suspects
+from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
+from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
+from efficientdet_pipeline.doctor.issue import Finding
+from efficientdet_pipeline.errors import MissingError
+from efficientdet_pipeline.models.build import DEFAULT_MODEL, Network, describe, read_network
+from efficientdet_pipeline.models.weights import trained_weights
+from efficientdet_pipeline.runs import metadata
+from tfrmod import manifest
+from tfrmod.workers import Workers
+
+PICTURE = "doctor.png"
+
+
+def of_run(options: Any, hparams: Any, workers: Workers) -> tuple[str, Facts, Plan, list[Finding | None]]:
+    """Returns the run in words, the facts of its records, its plan, and what the training tells.
+
+    Raises:
+      MissingError: the folder is no run's.
+    """
+    folder = Path(options.run_dir)
+    used = metadata.read_args(folder / "args.yaml")
+    if not used:
+        raise MissingError(
+            f"run_dir must be the folder of a trained run, which holds args.yaml. Received {options.run_dir!r}; "
+            "runs lie in the workspace, `runs` unless told otherwise."
+        )
+    files = _files(folder, used)
+    with prepare.progress_bar("looking", "file") as show:
+        facts = collect.record_facts(files, workers, show)
+    weights, network = _detector(options, hparams, folder, used)
+    plan = Plan(
+        grid=AnchorGrid.of(network.config),
+        max_detections=network.config.nms_configs["max_output_size"],
+        max_instances=used.get("max_instances_per_image"),
+        num_classes=network.config.num_classes if weights else None,
+        validates="val" in files,
+    )
+    findings = _of_losses(folder, used, files.get("train", ()))
+    if options.detect_photos and weights:
+        findings += _of_labels(folder, weights, network, files, facts, options.detect_photos)
+    return str(folder), facts, plan, findings
+
+
+def _files(folder: Path, used: dict[str, Any]) -> dict[str, Sequence[Path]]:
+    place = Path(used.get("output_path") or folder / "tfrecords")
+    if (place / manifest.FILE_NAME).exists():
+        made = manifest.Manifest.load(place)
+        return {name: [made.folder / shard.name for shard in part.files] for name, part in made.splits.items()}
+    patterns = {"train": used.get("train_file_pattern"), "val": used.get("val_file_pattern")}
+    files: dict[str, Sequence[Path]] = {
+        name: manifest.shard_files(pattern) for name, pattern in patterns.items() if pattern
+    }
+    if not files:
+        raise MissingError(f"The run {folder} has no shards left: neither in {place} nor named in its args.yaml.")
+    return files
+
+
+def _detector(options: Any, hparams: Any, folder: Path, used: dict[str, Any]) -> tuple[Path | None, Network]:
+    """Returns the best weights of a run, None where it left none, and its network."""
+    asked = SimpleNamespace(**{**vars(options), "path_ckpt": str(folder), "path_yaml": ""})
+    trained = None
+    with contextlib.suppress(MissingError):
+        trained = trained_weights(asked)
+    if trained is not None and trained.path.is_file():
+        return trained.path, read_network(trained.description, asked, hparams)
+    logging.warning("The run %s has no checkpoint: only its shards and losses are looked at.", folder)
+    overrides = {"image_size": used["image_size"]} if used.get("image_size") else {}
+    return None, describe(used.get("model_name") or used.get("backbone_ref") or DEFAULT_MODEL, overrides, {})
+
+
+def _of_losses(folder: Path, used: dict[str, Any], train: Sequence[Path]) -> list[Finding | None]:
+    rows: list[dict[str, Any]] = []
+    if (folder / "results.csv").exists():
+        with open(folder / "results.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    lines: list[str] = []
+    if (folder / "incidents.jsonl").exists():
+        lines = (folder / "incidents.jsonl").read_text(encoding="utf-8").splitlines()
+    incidents = [json.loads(line) for line in lines]
+    return label_errors.loss_findings(rows, incidents, _photos_of_steps(used, [str(path) for path in train]))
+
+
+def _photos_of_steps(used: dict[str, Any], files: Sequence[str]) -> Callable[[int], list[str]]:
+    """Returns a function from the number of a step to the photos that its batch was made of."""
+    if not files:
+        return lambda step: []
+    balance = used.get("class_balance")
+    stream = TrainingStream(
+        files=tuple(files),
+        batch_size=used["batch_size"],
+        max_instances=1,
+        canvas=(1, 1),
+        seed=used["tf_random_seed"],
+        repeat_first_batch=used.get("use_fake_data", False),
+        weights=balance_weights(read_contents(tuple(files)), balance) if balance else None,
+    )
+    return lambda step: [about["photo"] for about in photos_of_step(stream, 0, step)]
+
+
+def _of_labels(
+    folder: Path, weights: Path, network: Network, files: dict[str, Sequence[Path]], facts: Facts, most: int
+) -> list[Finding | None]:
+    """Returns the findings on labels; draws the worst beside what was detected."""
+    try:
+        judged = suspects.judged_photos(weights, network, files, facts, most)
+    except efficientdet.CheckpointError as error:
+        logging.warning("Labels are not looked at: %s", error)
+        return []
+    found = label_errors.suspects(judged, network.label_map)
+    picture = folder / "pictures" / PICTURE
+    if suspects.draw_suspects(picture, judged, found, files, network):
+        return label_errors.label_findings(found, picture=str(picture))
+    return label_errors.label_findings(found)

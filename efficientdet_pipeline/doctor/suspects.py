@@ -1,0 +1,94 @@
+"""Labels that are likely wrong: a run's own detector against the annotations it learnt from."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import numpy as np
+from efficientdet.preprocess import fit_to_canvas
+
+from efficientdet_pipeline.data.input_pipeline import evaluation_batches
+from efficientdet_pipeline.data.prepare import progress_bar
+from efficientdet_pipeline.doctor.dataset_stats import Facts
+from efficientdet_pipeline.doctor.label_errors import Judged, Suspects
+from efficientdet_pipeline.evaluation.evaluator import detector_function
+from efficientdet_pipeline.inference.image_io import write_image
+from efficientdet_pipeline.inference.results import ImageDetections, per_image
+from efficientdet_pipeline.models.build import Network
+from efficientdet_pipeline.options.infer import MIN_SCORE
+from efficientdet_pipeline.visualize.grid import contact_sheet, draw_comparison
+from tfrmod.example import decode_example
+from tfrmod.image_file import decode_photo
+from tfrmod.tfrecord_io import read_records
+
+BATCH = 8
+PHOTOS_DRAWN = 8
+_DRAWN_CODES = ("truth_other_class", "found_without_truth")
+
+
+def judged_photos(
+    weights: Path, network: Network, files: Mapping[str, Sequence[Path]], facts: Facts, most: int
+) -> list[Judged]:
+    """Returns up to `most` photos of each split, with what is annotated and what was detected."""
+    detector = efficientdet.build_model(network.config)
+    efficientdet.load_checkpoint(detector, weights, skip_mismatch=False)
+    detect = detector_function(detector, network.config)
+    judged: list[Judged] = []
+    for split, part in files.items():
+        names = {seen.image.source_id: seen.image.filename for seen in facts.splits[split]}
+        batches = evaluation_batches(
+            [str(path) for path in part],
+            lambda photo: fit_to_canvas(photo, network.config),
+            batch_size=BATCH,
+            limit=most,
+        )
+        with progress_bar(f"detecting on {split}", "photo") as show:
+            for batch in batches:
+                found = per_image(detect(batch.images, batch.scales, batch.sizes))
+                judged += [_judged(batch, row, names, each) for row, each in enumerate(found)]
+                show(len(judged), None)
+    return judged
+
+
+def draw_suspects(
+    path: Path, judged: Sequence[Judged], suspects: Suspects, files: Mapping[str, Sequence[Path]], network: Network
+) -> bool:
+    """Draws the photos of the worst suspects, truth beside detections; returns whether there were any."""
+    wanted = {each.file: None for code in _DRAWN_CODES for each in suspects.worst(code)[:PHOTOS_DRAWN]}
+    drawn = {photo.file: photo for photo in judged if photo.file in list(wanted)[:PHOTOS_DRAWN]}
+    sheets: list[np.ndarray] = []
+    titles: list[str] = []
+    for record in (record for part in files.values() for file in part for record in read_records(file)):
+        if len(sheets) == len(drawn):
+            break
+        image = decode_example(record)
+        if image.filename not in drawn:
+            continue
+        photo = drawn[image.filename]
+        found = ImageDetections(photo.detected, photo.scores, photo.detected_ids)
+        truth = (photo.truth, photo.truth_ids)
+        pixels = decode_photo(image.encoded)
+        sheets.append(draw_comparison(pixels, truth, found, label_map=network.label_map, min_score=MIN_SCORE))
+        titles.append(image.filename)
+    if sheets:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, contact_sheet(sheets, titles=titles, columns=2))
+    return bool(sheets)
+
+
+def _judged(batch: Any, row: int, names: Mapping[str, str], found: ImageDetections) -> Judged:
+    source_id = batch.source_ids[row].numpy().decode()
+    count = int(batch.num_boxes[row])
+    boxes, class_ids, is_crowd = (
+        np.asarray(part[row][:count]) for part in (batch.boxes_original, batch.class_ids, batch.is_crowd)
+    )
+    return Judged(
+        file=names.get(source_id, source_id),
+        truth=boxes[~is_crowd],
+        truth_ids=class_ids[~is_crowd],
+        crowds=boxes[is_crowd],
+        detected=found.boxes,
+        scores=found.scores,
+        detected_ids=found.class_ids,
+    )

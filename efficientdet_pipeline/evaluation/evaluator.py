@@ -1,0 +1,123 @@
+"""Evaluator: runs a detector over shards and measures it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import efficientdet
+import jax
+import keras
+import numpy as np
+import tensorflow as tf
+from efficientdet.config import DetectorConfig
+from efficientdet.postprocess import clip_to_images
+from efficientdet.preprocess import fit_to_canvas
+from efficientdet.types import Detections, Pyramid
+from tqdm import tqdm
+
+from efficientdet_pipeline.commands.ground_truth import GroundTruth
+from efficientdet_pipeline.console import is_terminal
+from efficientdet_pipeline.data.input_pipeline import EvaluationBatch, evaluation_batches
+from efficientdet_pipeline.evaluation import DetectedImage, TruthImage, coco_metrics, detected_images
+from efficientdet_pipeline.evaluation.truth import image_key
+
+
+def network_function(detector: keras.Model) -> Callable[[Any], dict[str, Pyramid]]:
+    """Returns a function of canvases (b, H, W, 3) that gives the detector's raw outputs as it is now.
+
+    It computes on one device of this process, with the values that lie there,
+    so that no other process need take part.
+    """
+
+    @jax.jit
+    def outputs_of(trainable: list[Any], others: list[Any], images: Any) -> Any:
+        return detector.stateless_call(trainable, others, images, training=False)[0]
+
+    most = 0
+
+    def network(images: Any) -> dict[str, Pyramid]:
+        nonlocal most
+        images = np.asarray(images)
+        number, most = len(images), max(most, len(images))
+        # A smaller batch would be compiled anew: it is filled up.
+        padded = np.pad(images, ((0, most - number), (0, 0), (0, 0), (0, 0)))
+        groups = (detector.trainable_variables, detector.non_trainable_variables)
+        values = [[variable.value.addressable_data(0) for variable in group] for group in groups]
+        outputs = outputs_of(*values, jax.device_put(padded, values[0][0].device))
+        return jax.tree.map(lambda x: np.asarray(x)[:number], outputs)
+
+    return network
+
+
+class Scorer:
+    """COCO metrics of a detector on shards; built once a run, used after every few epochs."""
+
+    def __init__(
+        self,
+        detector: keras.Model,
+        config: DetectorConfig,
+        truth: GroundTruth,
+        *,
+        label_map: dict[int, str],
+        batch_size: int,
+        limit: int | None = None,
+    ):
+        self.label_map, self.files, self.truth = label_map, truth.files, truth
+        self.detect = detector_function(detector, config)
+        self._batches = evaluation_batches(
+            truth.files, lambda photo: fit_to_canvas(photo, config), batch_size=batch_size, limit=limit
+        )
+
+    def __call__(self) -> dict[str, Any]:
+        """Returns the metrics of the detector as it is now."""
+        truth: list[TruthImage] = []
+        detected: list[DetectedImage] = []
+        for batch in tqdm(self._batches, desc="evaluating", unit="batch", leave=False, disable=not is_terminal()):
+            source_ids = batch.source_ids.numpy()
+            detected += detected_images(source_ids, self.detect(batch.images, batch.scales, batch.sizes))
+            truth += _truth_of(batch, self.truth.class_ids)
+        if self.truth.images is not None:
+            truth = [self.truth.images[image.source_id] for image in truth]
+        return coco_metrics(truth, detected, self.label_map)
+
+
+def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
+    """Returns a function of normalised canvases (b, H, W, 3), scales (b,) and photo sizes (b, 2), traced once."""
+    if keras.backend.backend() == "jax":
+        return _detector_function_on_jax(detector, config)
+
+    @tf.function(
+        input_signature=(
+            tf.TensorSpec((None, *config.image_size, 3), tf.float32),
+            tf.TensorSpec((None,), tf.float32),
+            tf.TensorSpec((None, 2), tf.int32),
+        )
+    )
+    def detect(images: tf.Tensor, scales: tf.Tensor, sizes: tf.Tensor) -> Detections:
+        found = efficientdet.detections(config, detector(images, training=False), scales)
+        return clip_to_images(found, sizes)
+
+    return detect
+
+
+def _detector_function_on_jax(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
+    pass
+
+    network = network_function(detector)
+
+    @tf.function(reduce_retracing=True)
+    def detections_of(outputs: dict[str, Any], scales: tf.Tensor, sizes: tf.Tensor) -> Detections:
+        return clip_to_images(efficientdet.detections(config, outputs, scales), sizes)
+
+    return lambda images, scales, sizes: detections_of(network(images), scales, sizes)
+
+
+def _truth_of(batch: EvaluationBatch, other_ids: Mapping[int, int]) -> list[TruthImage]:
+    truth = []
+    for row, (source_id, count) in enumerate(zip(batch.source_ids.numpy(), batch.num_boxes.numpy(), strict=True)):
+        boxes, class_ids, is_crowd, areas = (
+            np.asarray(part[row][:count])
+            for part in (batch.boxes_original, batch.class_ids, batch.is_crowd, batch.areas)
+        )
+        class_ids = np.array([other_ids.get(int(class_id), int(class_id)) for class_id in class_ids], np.int64)
+        truth.append(TruthImage(image_key(source_id), boxes, class_ids, is_crowd, areas))
+    return truth

@@ -1,0 +1,132 @@
+"""Pictures from disk and back: which ones are meant, their pixels, and where results go."""
+
+import difflib
+import glob
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from efficientdet_pipeline.errors import DataError, OptionsError
+from tfrmod import fileio, image_file
+from tfrmod.errors import DatasetError
+from tfrmod.patterns import glob_files
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
+"""What a folder is searched for, in any case. A file named alone may be called anything: its content decides."""
+
+WRITABLE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+def find_images(pattern: str | Path) -> list[Path]:
+    """Returns the pictures that a path, a folder or a glob means, sorted by name.
+
+    A folder means the pictures right in it, not those of its sub-folders
+    (`photos/**/*.jpg` does). A file that exists is taken as it is called, also
+    where its name looks like a glob.
+
+    Raises:
+      FileNotFoundError: nothing is there; the message has names that are similar.
+      DataError: the folder holds no pictures.
+    """
+    path = Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = [entry for entry in sorted(path.iterdir()) if is_image_name(entry)]
+        if not found:
+            raise DataError(
+                f"The folder {path} must hold pictures. Right in it, no file ends with one of "
+                f"{' '.join(sorted(IMAGE_SUFFIXES))}. For pictures in sub-folders give a glob: '{path}/**/*.jpg'."
+            )
+        return found
+    matches = sorted(glob_files(str(path)))
+    found = [match for match in matches if is_image_name(match)] or matches
+    if not found:
+        what = "No file matches" if glob.has_magic(str(path)) else "There is no file or folder"
+        raise FileNotFoundError(f"{what} {path} (looked for in {Path.cwd()}).{similar_names(path)}")
+    return found
+
+
+def is_image_name(path: Path) -> bool:
+    """Tells whether a file is called like a picture; hidden files are not meant."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def similar_names(path: Path) -> str:
+    """Returns a sentence with the names beside `path` that resemble it, or nothing."""
+    neighbours = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    similar = difflib.get_close_matches(path.name, neighbours, n=3, cutoff=0.5)
+    return f" Similar names: {', '.join(str(path.parent / name) for name in similar)}." if similar else ""
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Returns an image's pixels as people see it: uint8 RGB (h, w, 3), upright.
+
+    These are, bit for bit, the pixels that training and evaluation decode from a
+    record of the same file. The format is told by content, a rotation that the
+    camera noted (EXIF) is carried out, and grey, palette, CMYK, transparent and
+    16-bit images become RGB; what the conversion stores in another encoding is
+    encoded here too, for a JPEG saved anew has other pixels.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      DataError: the content is not a picture that can be read, or is larger than 178 million pixels.
+    """
+    path = Path(path)
+    content = path.read_bytes()
+    try:
+        return image_file.decode_photo(image_file.check_photo(content, is_trusted=True).encoded)
+    except DatasetError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def write_image(path: str | Path, image: np.ndarray) -> None:
+    """Writes RGB pixels in the format that the name asks for, whole or not at all.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    picture_format = Image.registered_extensions()[Path(path).suffix.lower()]
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, picture_format, **({"quality": 95} if picture_format == "JPEG" else {}))
+    fileio.write_file(Path(path), content.getvalue())
+
+
+def output_paths(images: Sequence[Path], output_dir: str | Path) -> list[Path]:
+    """Returns where the drawn copy of each picture goes: its own name, in `output_dir`.
+
+    Pictures of one name from several folders are numbered (photo.jpg,
+    photo-2.jpg …); a format that is rarely written becomes PNG.
+
+    Raises:
+      OptionsError: a picture lies in `output_dir` and could be overwritten.
+    """
+    output_dir = Path(output_dir).expanduser()
+    for image in images:
+        if image.parent.resolve() == output_dir.resolve():
+            raise OptionsError(
+                f"--output_image_dir must be another folder than that of the pictures, which would be overwritten. "
+                f"Received {output_dir}, and {image} lies there; try {output_dir / 'detections'}.",
+                option="output_image_dir",
+            )
+    return [output_dir / name for name in drawn_names(images)]
+
+
+def drawn_names(images: Iterable[Path]) -> list[str]:
+    """Returns what the drawn copy of each image is called."""
+    taken: set[str] = set()
+    return [_free_name(image, taken) for image in images]
+
+
+def _free_name(image: Path, taken: set[str]) -> str:
+    suffix = image.suffix if image.suffix.lower() in WRITABLE_SUFFIXES else ".png"
+    stem = image.stem if image.suffix.lower() in IMAGE_SUFFIXES else image.name
+    name, number = f"{stem}{suffix}", 2
+    # Where upper and lower case are one (macOS, Windows), a.jpg would overwrite A.jpg.
+    while name.lower() in taken:
+        name, number = f"{stem}-{number}{suffix}", number + 1
+    taken.add(name.lower())
+    return name

@@ -1,0 +1,181 @@
+"""Anything that detects: a checkpoint, a SavedModel or a frozen graph, told apart by its path."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from efficientdet.checkpoint import load_checkpoint
+from efficientdet.config import DetectorConfig
+from efficientdet.model import build_model
+from efficientdet.serving import detect
+from efficientdet.types import Detections, Tensor
+from google.protobuf.message import DecodeError
+
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.inference.image_io import similar_names
+from efficientdet_pipeline.inference.model_safety import check_graph, check_saved_model
+from tfrmod.errors import DatasetError
+from tfrmod.text import clean_name, load_yaml, read_text
+
+PHOTOS = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
+FROZEN_INPUT = "images:0"
+FROZEN_OUTPUTS = ("Identity:0", "Identity_1:0", "Identity_2:0", "Identity_3:0")
+LABEL_MAP = "label_map.yaml"
+MAX_LABEL_MAP_BYTES = 1 << 20
+SAVED_MODEL = "saved_model.pb"
+
+
+class Runner(Protocol):
+    """Detects objects in photos of one size."""
+
+    def detect(self, images: np.ndarray) -> Detections:
+        """Returns numpy arrays: boxes in pixels of the photos, best first, padded.
+
+        Args:
+          images: uint8 RGB (b, h, w, 3).
+        """
+
+
+class GraphRunner:
+    """A runner on a TensorFlow function from photos to boxes, scores, class ids and their number."""
+
+    def __init__(self, serve: Callable[[Tensor], Mapping[str, Tensor] | tuple[Tensor, ...] | list[Tensor]]):
+        self._serve = serve
+
+    def detect(self, images: np.ndarray) -> Detections:
+        """Returns what `Runner.detect` says."""
+        return Detections(*(np.asarray(part) for part in self._serve(tf.constant(images, tf.uint8))))
+
+
+def load_runner(
+    model_path: str | Path, config: DetectorConfig | None = None, *, mode: str = "per_class", is_trusted: bool = False
+) -> Runner:
+    """Returns a runner for whatever lies at `model_path`.
+
+    A folder with a saved_model.pb is a SavedModel (also an export's folder, which
+    has it in saved_model/), a file ending in .pb is a frozen graph, and all else a
+    checkpoint (or one's address or published name, as `load_checkpoint` takes them),
+    which says nothing of its network: there, `config` is needed.
+
+    Args:
+      mode: of suppression, for a checkpoint.
+      is_trusted: load a SavedModel or frozen graph also where it can do more than
+        calculate, such as read and write files.
+
+    Raises:
+      FileNotFoundError: nothing is there.
+      OptionsError: a checkpoint without a `config`.
+      DataError: a SavedModel or frozen graph that is damaged, does not detect, or
+        is not trusted and can do more than calculate.
+      CheckpointError: a checkpoint that does not fit or is damaged.
+    """
+    path = Path(model_path).expanduser()
+    if path.name == SAVED_MODEL:
+        path = path.parent
+    for folder in (path, path / "saved_model"):
+        if (folder / SAVED_MODEL).is_file():
+            return saved_model_runner(folder, is_trusted=is_trusted)
+    if path.suffix == ".pb":
+        return frozen_graph_runner(path, is_trusted=is_trusted)
+    if config is None:
+        if not path.exists():
+            raise FileNotFoundError(f"There is no model at {path}.{similar_names(path)}")
+        raise OptionsError(
+            f"A checkpoint needs to know its network. {path} is neither a SavedModel (a folder with saved_model.pb) "
+            "nor a frozen graph (a file ending in .pb); for a checkpoint give --model_name, and its --hparams if any."
+        )
+    model = build_model(config)
+    # As given: a checkpoint may be an address too. Whole: a network that is random in part detects nonsense.
+    logging.info("%s", load_checkpoint(model, model_path, skip_mismatch=False))
+    return model_runner(model, config, mode=mode)
+
+
+def model_runner(model: keras.Model, config: DetectorConfig, *, mode: str = "per_class") -> Runner:
+    """Returns a runner on a model in memory; it detects with the weights of the moment of each call.
+
+    Args:
+      mode: of suppression, as `efficientdet.postprocess.detections` takes it.
+    """
+
+    @tf.function(input_signature=[PHOTOS], jit_compile=False)
+    def serve(images: Tensor) -> Detections:
+        return detect(images, partial(model, training=False), config, mode=mode)
+
+    return GraphRunner(serve)
+
+
+def saved_model_runner(folder: str | Path, *, is_trusted: bool = False) -> Runner:
+    """Returns a runner on a SavedModel: one of this product or of automl's export."""
+    try:
+        if not is_trusted:
+            check_saved_model(Path(folder))
+        loaded = tf.saved_model.load(str(folder))
+        signature = loaded.signatures["serving_default"]
+        names = [f"output_{number}" for number in range(4)]
+        if not set(names) <= set(signature.structured_outputs):
+            raise KeyError(f"outputs {', '.join(names)}; it has {', '.join(signature.structured_outputs)}")
+    except (OSError, DecodeError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise _not_a_detector(folder, error) from error
+
+    def serve(images: Tensor) -> list[Tensor]:
+        # `loaded` owns the variables: it must live as long as its signature.
+        outputs = loaded.signatures["serving_default"](images=images)
+        return [outputs[name] for name in names]
+
+    return GraphRunner(serve)
+
+
+def frozen_graph_runner(path: str | Path, *, is_trusted: bool = False) -> Runner:
+    """Returns a runner on a frozen graph: one of this product or of automl's export."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no frozen graph {path}.{similar_names(path)}")
+    graph_def = tf.compat.v1.GraphDef()
+    try:
+        graph_def.ParseFromString(path.read_bytes())
+        if not is_trusted:
+            check_graph(path, graph_def)
+        wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
+        serve = wrapped.prune(FROZEN_INPUT, list(FROZEN_OUTPUTS))
+    except (DecodeError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise _not_a_detector(path, error) from error
+    return GraphRunner(serve)
+
+
+def label_map_beside(path: str | Path) -> dict[int, str] | None:
+    """Returns the label map that an export has beside it, or None.
+
+    Raises:
+      DataError: it is none.
+    """
+    path = Path(path).expanduser()
+    if path.name == SAVED_MODEL:
+        path = path.parent
+    for folder in (path, path.parent):
+        if (folder / LABEL_MAP).is_file():
+            return _label_map(folder / LABEL_MAP)
+    return None
+
+
+def _label_map(path: Path) -> dict[int, str]:
+    try:
+        content = load_yaml(read_text(path, max_bytes=MAX_LABEL_MAP_BYTES).text) or {}
+        return {int(class_id): clean_name(name) for class_id, name in content.items()}
+    except (DatasetError, AttributeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} must be the label map of an export, a YAML file of `id: name` lines. Reading it failed: {error}. "
+            "Mend it, or export the checkpoint anew with --mode=export."
+        ) from error
+
+
+def _not_a_detector(path: str | Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} must be an exported detector: photos in by the name 'images', boxes, scores, classes and their number "
+        f"out. Opening it failed with {type(error).__name__}: {' '.join(str(error).split())[:500]}. "
+        "Export the checkpoint anew with --mode=export."
+    )

@@ -1,0 +1,164 @@
+"""What was seen in one image, and the file that says so of many."""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from efficientdet.types import Detections
+
+from tfrmod import fileio
+
+BOX_DECIMALS = 3
+"""Of the sides of a box in files, in pixels."""
+
+
+class ImageDetections(NamedTuple):
+    """The detections of one image, best first, without padding."""
+
+    boxes: np.ndarray
+    """(d, 4): y0 x0 y1 x1 in pixels of the image."""
+    scores: np.ndarray
+    """(d,), 0 to 1."""
+    class_ids: np.ndarray
+    """(d,), 1-based label ids, whole numbers."""
+
+    def above(self, min_score: float) -> "ImageDetections":
+        """Returns those of at least this score."""
+        keep = self.scores >= min_score
+        return ImageDetections(self.boxes[keep], self.scores[keep], self.class_ids[keep])
+
+    def within(self, height: int, width: int) -> "ImageDetections":
+        """Returns them cut at the edges of the image, without those that have no area there.
+
+        Objects found in the canvas's padding are such. They change no metric, for
+        they overlap nothing, and confuse who crops or measures the boxes.
+        """
+        boxes = np.clip(self.boxes, 0.0, [height, width, height, width])
+        corners = np.round(boxes, BOX_DECIMALS)
+        keep = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+        return ImageDetections(boxes[keep], self.scores[keep], self.class_ids[keep])
+
+    def of_classes(self, class_ids: Collection[int]) -> "ImageDetections":
+        """Returns those of these classes."""
+        keep = np.isin(self.class_ids, list(class_ids))
+        return ImageDetections(self.boxes[keep], self.scores[keep], self.class_ids[keep])
+
+
+def per_image(detections: Detections) -> list[ImageDetections]:
+    """Returns a batch of detections image by image, without the padding rows."""
+    boxes, scores, class_ids, num_valid = (np.asarray(part) for part in detections)
+    return [
+        ImageDetections(boxes[row, :valid], scores[row, :valid], np.rint(class_ids[row, :valid]).astype(np.int64))
+        for row, valid in enumerate(num_valid.tolist())
+    ]
+
+
+def image_record(
+    image: str | Path, size: tuple[int, int], found: ImageDetections, label_map: Mapping[int, str]
+) -> dict[str, Any]:
+    """Returns one image's entry in the file of detections.
+
+    Args:
+      image: the path as the user gave it.
+      size: (height, width) in pixels, upright.
+
+    >>> image_record("a.jpg", (480, 640), found, {1: "cat"})
+    {"image": "a.jpg", "width": 640, "height": 480, "detections": [
+        {"class_id": 1, "class_name": "cat", "score": 0.91, "box": {"y0": 10.0, "x0": 20.0, "y1": 60.5, "x1": 80.0}}]}
+    """
+    height, width = size
+    return {
+        "image": str(image),
+        "width": width,
+        "height": height,
+        "detections": [
+            {
+                "class_id": int(class_id),
+                "class_name": class_name(int(class_id), label_map),
+                "score": round(float(score), 6),
+                "box": {
+                    side: round(float(value), BOX_DECIMALS)
+                    for side, value in zip(("y0", "x0", "y1", "x1"), box, strict=True)
+                },
+            }
+            for box, score, class_id in zip(*found, strict=True)
+        ],
+    }
+
+
+def class_name(class_id: int, label_map: Mapping[int, str]) -> str:
+    """Returns the name of a class, or its id where it has none."""
+    return str(label_map.get(class_id, class_id))
+
+
+def nothing_above(found: ImageDetections, min_score: float, label_map: Mapping[int, str]) -> str:
+    """Returns the score that no detection reaches and the best one below it, in words.
+
+    >>> nothing_above(found, 0.4, {1: "cat"})
+    'nothing found above 0.4 (best: cat 0.33)'
+    """
+    if not len(found.scores):
+        return "nothing found at any score"
+    best = int(np.argmax(found.scores))
+    name = class_name(int(found.class_ids[best]), label_map)
+    # Rounded down: 0.398 must not be told as 0.40, which the threshold lets pass.
+    return f"nothing found above {min_score:g} (best: {name} {np.floor(found.scores[best] * 100) / 100:.2f})"
+
+
+def coco_results(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns `image_record`s as COCO's result list, which pycocotools' `loadRes` reads.
+
+    `image_id` is the file's name without its suffix, a number where that is one
+    (000000397133.jpg → 397133); where two images share it, it is the path.
+    `bbox` is x, y, width, height in pixels of the image.
+    """
+    ids = [_image_id(str(record["image"])) for record in records]
+    shared = {each for each, count in Counter(ids).items() if count > 1}
+    return [
+        {
+            "image_id": str(record["image"]) if image_id in shared else image_id,
+            "file_name": str(record["image"]),
+            "category_id": each["class_id"],
+            "bbox": _xywh(each["box"]),
+            "score": each["score"],
+        }
+        for image_id, record in zip(ids, records, strict=True)
+        for each in record["detections"]
+    ]
+
+
+def _image_id(path: str) -> int | str:
+    stem = Path(path).stem
+    return int(stem) if stem.isascii() and stem.isdecimal() else stem
+
+
+def _xywh(box: Mapping[str, float]) -> list[float]:
+    x0, y0, x1, y1 = (box[side] for side in ("x0", "y0", "x1", "y1"))
+    return [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)]
+
+
+def write_coco_results(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the `coco_results` of `image_record`s, whole or not at all."""
+    fileio.write_file(Path(path), json.dumps(coco_results(records), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_detections_json(path: str | Path) -> list[dict[str, Any]]:
+    """Returns the records of a file of detections; none where there is no such file."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return []
+    fields = {"image": str, "width": int, "height": int, "detections": list}
+    is_ours = isinstance(content, list) and all(
+        isinstance(record, dict) and all(isinstance(record.get(name), kind) for name, kind in fields.items())
+        for record in content
+    )
+    return content if is_ours else []
+
+
+def write_detections_json(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a JSON list of `image_record`s, one image after the other, whole or not at all."""
+    fileio.write_file(Path(path), json.dumps(list(records), indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,179 @@
+"""One HTML page with everything that was seen: it needs no other file, so that it can be mailed."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from efficientdet_pipeline.inspection.stats import Census, Contents
+
+MAX_LISTED = 200
+JPEG_QUALITY = 85
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #191919;
+  background: #fff; max-width: 1120px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.7rem; margin-bottom: 0; }
+h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem; }
+p.lead { color: #555; margin-top: .2rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+td.number, th.number { text-align: right; }
+code { overflow-wrap: anywhere; }
+figure { margin: 1.5rem 0; }
+img { max-width: 100%; height: auto; border: 1px solid #ddd; }
+figcaption { color: #555; font-size: .9rem; }
+.scroll { overflow-x: auto; }
+.damaged { border-left: 5px solid #d55e00; background: #fdf1e9; padding: .4rem 1rem; }
+.whole { border-left: 5px solid #009e73; background: #ecf7f3; padding: .4rem 1rem; }
+"""
+
+
+class Shown(NamedTuple):
+    """A picture of the page."""
+
+    name: str
+    """Of the file that holds the same picture beside the page."""
+    title: str
+    content: bytes
+    """PNG or JPEG."""
+
+
+def as_jpeg(image: np.ndarray) -> bytes:
+    """Returns a picture of photos small enough to be mailed; uint8 RGB (h, w, 3)."""
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "JPEG", quality=JPEG_QUALITY)
+    return content.getvalue()
+
+
+def html_page(contents: Contents, pictures: Sequence[Shown], *, title: str, lead: str) -> str:
+    """Returns the page.
+
+    Args:
+      contents: what the shards hold.
+      pictures: in the order of the page; they are put into it.
+      title: one line.
+      lead: a sentence on what was looked at, and how.
+    """
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        f'<head><meta charset="utf-8"/><title>{_text(title)}</title>',
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
+        f"<style>{_STYLE}</style></head>",
+        f'<body><h1>{_text(title)}</h1><p class="lead">{_text(lead)}</p>',
+        _damage(contents),
+        "<h2>Counts</h2>",
+        _split_table(contents),
+        "<h2>Classes</h2>",
+        _class_table(contents),
+        *(_picture(shown) for shown in pictures),
+        "</body></html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _damage(contents: Contents) -> str:
+    faults = contents.faults
+    empty = [path for census in contents.splits for path in census.empty_files]
+    notes = "".join(f"<p>The file <code>{_text(path)}</code> is empty.</p>" for path in empty)
+    if not faults:
+        return f'<div class="whole"><p>Every record of every file could be read.</p>{notes}</div>'
+    rows = "".join(
+        f"<tr><td><code>{_text(fault.place.file)}</code></td>{_cell(fault.place.record)}{_cell(fault.place.offset)}"
+        f"<td>{_text(fault.what)}</td></tr>"
+        for fault in faults[:MAX_LISTED]
+    )
+    more = f"<p>And {len(faults) - MAX_LISTED:,} more, in counts.json.</p>" if len(faults) > MAX_LISTED else ""
+    return (
+        f'<div class="damaged"><h2>Damaged records: {len(faults):,}</h2>'
+        "<p>Training would stop there. They are left out of everything below. Make the shards again, or copy them "
+        'again from where they came.</p><div class="scroll"><table><tr><th scope="col">file</th>'
+        '<th scope="col" class="number">record, from 0</th><th scope="col" class="number">at byte</th>'
+        f'<th scope="col">what is wrong</th></tr>{rows}</table></div>{more}{notes}</div>'
+    )
+
+
+def _split_table(contents: Contents) -> str:
+    rows: list[tuple[str, Callable[[Census], str]]] = [
+        ("files", lambda census: f"{len(census.files):,}"),
+        ("photos", lambda census: f"{census.num_images:,}"),
+        ("photos without boxes", lambda census: f"{census.num_negatives:,}"),
+        ("boxes", lambda census: f"{census.num_boxes:,}"),
+        ("boxes of a photo: median, most", _fullness),
+        ("classes", lambda census: f"{len(census.photos_with):,}"),
+        ("boxes around a crowd", lambda census: f"{census.num_crowd:,}"),
+        ("photos with masks", lambda census: f"{census.num_masked:,}"),
+        ("photo sizes", _sizes),
+        ("odd boxes", _oddities),
+        ("damaged records", lambda census: f"{len(census.faults):,}"),
+    ]
+    head = "".join(f'<th scope="col" class="number">{_text(census.name)}</th>' for census in contents.splits)
+    body = "".join(
+        f'<tr><th scope="row">{_text(name)}</th>'
+        + "".join(f'<td class="number">{_text(value(census))}</td>' for census in contents.splits)
+        + "</tr>"
+        for name, value in rows
+    )
+    return f'<div class="scroll"><table><tr><th scope="col">split</th>{head}</tr>{body}</table></div>'
+
+
+def _class_table(contents: Contents) -> str:
+    boxes = [census.boxes_of for census in contents.splits]
+    head = "".join(
+        f'<th scope="col" class="number">{_text(census.name)}: boxes</th><th scope="col" class="number">photos</th>'
+        for census in contents.splits
+    )
+    body = "".join(
+        f'<tr>{_cell(class_id)}<th scope="row">{_text(name)}</th>'
+        + "".join(
+            _cell(counts[class_id]) + _cell(census.photos_with[class_id])
+            for counts, census in zip(boxes, contents.splits, strict=True)
+        )
+        + "</tr>"
+        for class_id, name in contents.label_map.items()
+    )
+    return (
+        '<div class="scroll"><table><tr><th scope="col" class="number">id</th><th scope="col">class</th>'
+        f"{head}</tr>{body}</table></div>"
+    )
+
+
+def _picture(shown: Shown) -> str:
+    kind = "png" if shown.content.startswith(b"\x89PNG") else "jpeg"
+    data = base64.b64encode(shown.content).decode("ascii")
+    return (
+        f'<h2>{_text(shown.title)}</h2><figure><img alt="{_text(shown.title)}" src="data:image/{kind};base64,{data}"/>'
+        f"<figcaption>{_text(shown.name)}</figcaption></figure>"
+    )
+
+
+def _fullness(census: Census) -> str:
+    if not census.boxes_per_image:
+        return "–"
+    return f"{np.median(census.boxes_per_image):g}, {max(census.boxes_per_image):,}"
+
+
+def _sizes(census: Census) -> str:
+    common = [f"{width}×{height} ({count:,})" for (height, width), count in census.photo_sizes.most_common(3)]
+    rest = len(census.photo_sizes) - len(common)
+    return ", ".join([*common, *([f"{rest:,} more"] if rest > 0 else [])]) or "–"
+
+
+def _oddities(census: Census) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in census.remarks.items()) or "none"
+
+
+def _cell(number: int) -> str:
+    return f'<td class="number">{number:,}</td>'
+
+
+def _text(value: object) -> str:
+    # Names of files may hold bytes that are no text, and XML has no words for control characters.
+    plain = str(value).encode("utf-8", "replace").decode("utf-8")
+    return html.escape("".join(sign if sign.isprintable() or sign == " " else "\ufffd" for sign in plain))

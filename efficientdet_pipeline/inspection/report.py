@@ -1,0 +1,178 @@
+"""Everything that was seen, written into one folder: samples, sheets, charts, counts, and the page with all of them."""
+
+import io
+import itertools
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from efficientdet_pipeline.inspection import charts
+from efficientdet_pipeline.inspection.anchor_view import anchor_report, anchor_sheet, anchor_sides, matches, spread
+from efficientdet_pipeline.inspection.html_page import Shown, as_jpeg, html_page
+from efficientdet_pipeline.inspection.stats import Contents, summary
+from efficientdet_pipeline.visualize.grid import MAX_TILES, captioned_sheet
+from efficientdet_pipeline.visualize.scene import Brush, Scene, draw_scene
+from tfrmod import fileio
+
+if TYPE_CHECKING:
+    from efficientdet.config import DetectorConfig
+
+PAGE = "index.html"
+COUNTS = "counts.json"
+RAW, VARIED, EVALUATED, ANCHORS = "raw.png", "augmented.png", "evaluated.png", "anchors.png"
+BOXES_PER_IMAGE, BOX_SIZES, ASPECT_RATIOS = "boxes_per_image.png", "box_sizes.png", "aspect_ratios.png"
+CLASSES, CO_OCCURRENCE = "classes.png", "co_occurrence.png"
+TITLES = {
+    RAW: "Records as they are",
+    VARIED: "The same as training sees them",
+    EVALUATED: "The same as the evaluation sees them",
+    ANCHORS: "Anchors that answer for a box",
+    BOXES_PER_IMAGE: "Boxes per photo",
+    BOX_SIZES: "Box sizes",
+    ASPECT_RATIOS: "Aspect ratios",
+    CLASSES: "Boxes per class",
+    CO_OCCURRENCE: "Classes seen together",
+}
+"""Every picture of an album but the samples."""
+NUM_MATCHES = 6
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Album:
+    """What is to be shown, and how."""
+
+    folder: Path
+    contents: Contents
+    config: "DetectorConfig"
+    brush: Brush
+    source: str
+    """The shards, in words."""
+    is_varied: bool
+    """Whether the samples are augmented, as training sees them."""
+    earlier: frozenset[str] = frozenset()
+    """Files that an earlier call wrote, which go where this one does not write them anew."""
+
+    def write(self, pairs: Iterable[tuple[Scene, Scene]]) -> int:
+        """Writes the album and returns the number of samples in it.
+
+        Args:
+          pairs: of each record shown, what it holds and what the network sees of it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept: list[tuple[Scene, Scene]] = []
+        count = 0
+        for count, (record, sample) in enumerate(pairs, start=1):
+            self._save(f"sample{count - 1}.jpg", _encoded(draw_scene(sample, self.brush), "JPEG"))
+            if len(kept) < MAX_TILES:
+                kept.append((record, sample))
+        self._clear_leftovers(count)
+        pictures = [*self._sheets(kept, count), *self._charts()]
+        counts = summary(self.contents, self.config.image_size)
+        self._save(COUNTS, json.dumps(counts, indent=1, ensure_ascii=False) + "\n")
+        page = html_page(self.contents, pictures, title="What is in the shards", lead=self._lead(count))
+        self._save(PAGE, page)
+        return count
+
+    def _sheets(self, pairs: list[tuple[Scene, Scene]], count: int) -> list[Shown]:
+        if not pairs:
+            return []
+        cut = f" These are the first {len(pairs)} of {count}; the others are sample….jpg." if count > len(pairs) else ""
+        records, samples = ([pair[side] for pair in pairs] for side in (0, 1))
+        height, width = self.config.image_size
+        second = VARIED if self.is_varied else EVALUATED
+        how = "varied at random" if self.is_varied else "not varied"
+        drawn = {
+            RAW: captioned_sheet(
+                records,
+                self.brush,
+                title=TITLES[RAW],
+                text="Photos, boxes and masks as the shards hold them. Look for objects without a box, boxes without "
+                f"an object, and wrong names: the detector will learn them.{cut}",
+            ),
+            second: captioned_sheet(
+                samples,
+                self.brush,
+                title=f"{TITLES[second]} ({width}×{height} px)",
+                text=f"Each photo on the network's canvas, {how}. The normalised pixels are turned back into colours; "
+                "the boxes are those that the network is taught. They must still lie on their objects.",
+            ),
+        }
+        found = [match for sample in samples for match in matches(sample, self.config)]
+        if found:
+            text = (
+                "White: the true box. Left: the anchors that have to find it, a dot at each one's centre, coloured by "
+                "level of the pyramid. Right: their targets, decoded; they must fall on the box. Light grey lies "
+                f"outside the canvas. {anchor_report(found)}"
+            )
+            drawn[ANCHORS] = anchor_sheet(spread(found, NUM_MATCHES), self.config, self.brush, text=text)
+        for name, picture in drawn.items():
+            self._save(name, _encoded(picture, "PNG"))
+        return [Shown(name, TITLES[name], as_jpeg(picture)) for name, picture in drawn.items()]
+
+    def _charts(self) -> list[Shown]:
+        contents, brush = self.contents, self.brush
+        drawn = {BOXES_PER_IMAGE: charts.boxes_per_image(contents, brush)}
+        if any(split.num_boxes for split in contents.splits):
+            canvas, smallest = self.config.image_size, min(low for low, _ in anchor_sides(self.config).values())
+            drawn[BOX_SIZES] = charts.box_sizes(contents, brush, canvas=canvas, smallest_anchor=smallest)
+            drawn[ASPECT_RATIOS] = charts.box_aspects(contents, brush, anchor_aspects=_aspects(self.config))
+            drawn[CLASSES] = charts.boxes_per_class(contents, brush)
+            drawn[CO_OCCURRENCE] = charts.co_occurrence(contents, brush)
+        for name, content in drawn.items():
+            self._save(name, content)
+        return [Shown(name, TITLES[name], content) for name, content in drawn.items()]
+
+    def _lead(self, num_samples: int) -> str:
+        return f"{self.source}. {num_samples} records are drawn. Network: {self.config.name}."
+
+    def _clear_leftovers(self, count: int) -> None:
+        """Removes what an earlier, longer look left, so that nobody takes it for this one's."""
+        for name in self.earlier - {f"sample{number}.jpg" for number in range(count)}:
+            if is_album_file(name):
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _save(self, name: str, content: bytes | str) -> None:
+        fileio.write_file(self.folder / name, content)
+
+
+def album_files(num_samples: int) -> set[str]:
+    """Returns the names of all files that an album may have."""
+    return {PAGE, COUNTS, *TITLES, *(f"sample{number}.jpg" for number in range(num_samples))}
+
+
+def is_album_file(name: str) -> bool:
+    """Returns whether an album may have a file of this name."""
+    return name in album_files(0) or re.fullmatch(r"sample\d+\.jpg", name) is not None
+
+
+def files_of_album(folder: Path) -> set[str]:
+    """Returns the files of the album in a folder by its counts.json; earlier versions noted nothing else."""
+    try:
+        content = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return set()
+    is_album = isinstance(content, dict) and {"classes", "canvas", "splits"} <= content.keys()
+    if not is_album:
+        return set()
+    names = {path.name for path in folder.iterdir()}
+    count = next(number for number in itertools.count() if f"sample{number}.jpg" not in names)
+    return names & album_files(count)
+
+
+def _aspects(config: "DetectorConfig") -> list[float]:
+    """Returns width / height of the anchors."""
+    ratios = config.aspect_ratios
+    return [ratio[0] / ratio[1] if isinstance(ratio, tuple | list) else float(ratio) for ratio in ratios]
+
+
+def _encoded(image: np.ndarray, kind: str) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, kind, **({"quality": JPEG_QUALITY} if kind == "JPEG" else {}))
+    return content.getvalue()

@@ -1,0 +1,84 @@
+"""Records as the network sees them, for looking at: with the options of a run, in training or in evaluation."""
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from efficientdet.config import DetectorConfig
+from efficientdet.preprocess import fit_to_canvas
+
+from efficientdet_pipeline.data.input_pipeline import Variation
+from efficientdet_pipeline.data.tfrecord_reader import Photo, boxes_in_pixels, decode_photo, parse_record, without_crowd
+from efficientdet_pipeline.inspection.shard_reader import Place, annotated_image, serialized_record
+from efficientdet_pipeline.options.augmentation import AugmentationOptions
+from efficientdet_pipeline.visualize.scene import Scene, record_scene, sample_scene
+
+
+def augmentation(options: AugmentationOptions, used: Mapping[str, Any], given: Collection[str]) -> AugmentationOptions:
+    """Returns how photos are varied: as the run does, but for what was asked otherwise.
+
+    Args:
+      options: those of the mode.
+      used: the options of the run; empty where there is none.
+      given: names of the options that somebody gave. A recipe or a file of
+        them says everything, so that nothing of the run is left.
+    """
+    names = [field.name for field in dataclasses.fields(AugmentationOptions)]
+    kept = {} if {"augment_recipe", "augment_config"} & set(given) else used
+    return AugmentationOptions(
+        **{name: kept[name] if name in kept and name not in given else getattr(options, name) for name in names}
+    )
+
+
+def samples(
+    places: Sequence[Place], count: int, config: DetectorConfig, vary: Variation | None, *, seed: int, skip_crowd: bool
+) -> Iterator[tuple[Scene, Scene]]:
+    """Yields records as they are, and as the network sees them.
+
+    They are taken in even steps over all, for neighbours in a shard may be
+    alike.
+
+    Args:
+      places: of all records; who is mixed into a sample is drawn from a stream
+        in training, and is whoever stands behind it here.
+      count: at most so many.
+      config: of the network.
+      vary: what training does to photos; None for the evaluation.
+      seed: of the variation.
+      skip_crowd: whether training leaves out boxes that mark a crowd.
+    """
+    count = min(count, len(places))
+    for number in range(count):
+        row = number * len(places) // count
+        image = annotated_image(serialized_record(places[row]))
+        record = record_scene(image, decode_photo(image.encoded).numpy())
+        photo = _photo(places[row], skip_crowd)
+        if vary is None:
+            canvas, scale = fit_to_canvas(photo.image, config)
+            boxes, class_ids = photo.boxes / scale, photo.class_ids
+        else:
+            behind = [places[(row + step) % len(places)] for step in range(1, vary.num_partners + 1)]
+            partners = [partial(_photo, place, skip_crowd) for place in behind]
+            drawn, shown, boxes, class_ids = vary.draw(photo, partners, tf.constant([seed, number], tf.int64))
+            canvas = vary.finish(drawn[None], shown[None])[0]
+        yield record, sample_scene(visible_pixels(canvas, config), boxes.numpy(), class_ids.numpy(), record)
+
+
+def visible_pixels(canvas: tf.Tensor, config: DetectorConfig) -> np.ndarray:
+    """Returns a normalised canvas (H, W, 3) as the colours it shows, uint8."""
+    values = np.asarray(canvas)
+    if config.scale_range:
+        values = (values + 1.0) * (255.0 / 2.0)
+    values = values * np.asarray(config.stddev_rgb) + np.asarray(config.mean_rgb)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _photo(place: Place, skip_crowd: bool) -> Photo:
+    record = parse_record(serialized_record(place))
+    if skip_crowd:
+        record = without_crowd(record)
+    image = decode_photo(record.encoded)
+    return Photo(image, boxes_in_pixels(record, image), record.class_ids)

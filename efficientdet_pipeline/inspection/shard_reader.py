@@ -1,0 +1,108 @@
+"""Shards read to the end, damaged records and all: what stands where, and what is wrong with it.
+
+Training stops at the first damaged record, as it must. Whoever looks at data
+wants to know of all of them, and to see what is whole.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from tfrmod.annotated_image import AnnotatedImage
+from tfrmod.errors import DatasetError
+from tfrmod.example import decode_example
+from tfrmod.image_file import PhotoError, check_photo
+from tfrmod.tfrecord_io import scan_records
+
+_HEADER_BYTES = 12
+"""The length of a record and its checksum, which stand before its data."""
+_READ_BY_TENSORFLOW = frozenset({"JPEG", "PNG", "GIF", "BMP"})
+
+
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    file: Path
+    record: int
+    """Counted from 0."""
+    offset: int
+    """Of its header, in bytes from the beginning of the file."""
+    num_bytes: int
+    """Of its data; 0 where the length is not known."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with a record."""
+
+    place: Place
+    what: str
+
+
+class Reading(NamedTuple):
+    """A record that could be read."""
+
+    place: Place
+    image: AnnotatedImage
+
+
+def read_shard(path: Path) -> Iterator[Reading | Fault]:
+    """Yields every record of a file, or what is wrong with it, in order.
+
+    Reading goes on behind a damaged record as long as its length can be
+    believed; where it cannot, the rest of the file is one fault.
+
+    Raises:
+      OSError: the file cannot be opened.
+    """
+    size = path.stat().st_size
+    for number, (offset, data, fault) in enumerate(scan_records(path)):
+        place = Place(path, number, offset, len(data))
+        if fault and not data:
+            doubt = "" if offset else "; is this a TFRecord file?"
+            yield Fault(place, f"{fault}; the {size - offset:,} bytes from here on cannot be read{doubt}")
+        elif fault:
+            yield Fault(place, fault)
+        else:
+            yield _reading(place, data)
+
+
+def serialized_record(place: Place) -> bytes:
+    """Returns the data of a record that was read before."""
+    with place.file.open("rb") as file:
+        file.seek(place.offset + _HEADER_BYTES)
+        return file.read(place.num_bytes)
+
+
+def annotated_image(serialized: bytes) -> AnnotatedImage:
+    """Returns the image of a record that was read before; its boxes are in pixels of its photo."""
+    image = decode_example(serialized)
+    return _measured(image, check_photo(image.encoded).stored_size)
+
+
+def _reading(place: Place, data: bytes) -> Reading | Fault:
+    try:
+        image = decode_example(data)
+    except DatasetError as error:
+        return Fault(place, str(error).rstrip("."))
+    photo_name = f"its photo {image.filename}".rstrip()
+    try:
+        photo = check_photo(image.encoded)
+    except PhotoError as error:
+        return Fault(place, f"{photo_name} is damaged: {error}".rstrip("."))
+    if photo.content not in _READ_BY_TENSORFLOW:
+        return Fault(place, f"{photo_name} is {photo.content}, which TensorFlow does not read")
+    return Reading(place, _measured(image, photo.stored_size))
+
+
+def _measured(image: AnnotatedImage, size: tuple[int, int]) -> AnnotatedImage:
+    """Returns an image with the (height, width) that its photo has; records may say another size, or none."""
+    if (image.height, image.width) == size:
+        return image
+    down, across = (true / (said or 1) for true, said in zip(size, (image.height, image.width), strict=True))
+    objects = tuple(
+        thing._replace(box=(y0 * down, x0 * across, y1 * down, x1 * across))
+        for thing in image.objects
+        for y0, x0, y1, x1 in [thing.box]
+    )
+    return replace(image, height=size[0], width=size[1], objects=objects)

@@ -1,0 +1,245 @@
+"""What shards hold, counted. n: boxes of a split."""
+
+import itertools
+import math
+import re
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from efficientdet_pipeline.inspection.shard_reader import Fault, Place, Reading, read_shard
+from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
+
+_SHARD_NUMBER = re.compile(r"[-_.]?\d{5}-of-\d{5}.*$")
+MAX_SPLITS = 6
+OUTSIDE = 0.01
+"""Part of a photo's side by which a box may reach over the edge before it is remarked on: annotators draw freely."""
+
+
+@dataclass
+class Census:
+    """What one split holds."""
+
+    name: str
+    files: list[Path] = field(default_factory=list)
+    empty_files: list[Path] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    """Every record that could be read, in order."""
+    boxes_per_image: list[int] = field(default_factory=list)
+    shapes: "array[float]" = field(default_factory=lambda: array("d"))
+    """Five numbers a box, in a row: class id, height, width, height and width of its photo; pixels."""
+    photos_with: Counter[int] = field(default_factory=Counter)
+    """Photos by class id."""
+    together: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Photos by pair of class ids, the smaller one first."""
+    photo_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Photos by (height, width)."""
+    num_crowd: int = 0
+    num_masked: int = 0
+    """Photos with masks, of objects or of classes."""
+    remarks: Counter[str] = field(default_factory=Counter)
+    """Boxes that can be read but are odd, by what is odd about them."""
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def num_images(self) -> int:
+        """Returns how many records could be read."""
+        return len(self.places)
+
+    @property
+    def num_boxes(self) -> int:
+        """Returns how many boxes they hold."""
+        return len(self.shapes) // 5
+
+    def table(self) -> np.ndarray:
+        """Returns the numbers of `shapes`, a row for each box (n, 5)."""
+        return np.array(self.shapes, np.float64).reshape(-1, 5)
+
+    @property
+    def num_negatives(self) -> int:
+        """Returns how many photos hold no box."""
+        return self.boxes_per_image.count(0)
+
+    @property
+    def boxes_of(self) -> Counter[int]:
+        """Returns boxes by class id."""
+        return Counter(map(int, self.shapes[::5]))
+
+
+class Contents(NamedTuple):
+    """What all the shards hold."""
+
+    splits: tuple[Census, ...]
+    label_map: dict[int, str]
+    """Every class id met, or known by a name given, in order."""
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Returns every damaged record."""
+        return [fault for split in self.splits for fault in split.faults]
+
+
+def count_splits(
+    files: Mapping[str, Sequence[Path]],
+    label_map: Mapping[int, str],
+    told: Callable[[int, int | None], None] = lambda done, total: None,
+) -> Contents:
+    """Returns what the shards of each split hold, reading every record once.
+
+    Args:
+      files: shards by the name of their split.
+      label_map: names that stand above those in the records.
+      told: hears after each file how many are read, of how many.
+    """
+    names: dict[int, str] = {}
+    splits = []
+    done, total = 0, sum(map(len, files.values()))
+    for name, paths in files.items():
+        census = Census(name)
+        for path in paths:
+            _count_shard(path, census, names)
+            done += 1
+            told(done, total)
+        splits.append(census)
+    met = {class_id for census in splits for class_id in census.boxes_of}
+    named = {class_id: names.get(class_id, str(class_id)) for class_id in met} | dict(label_map)
+    return Contents(tuple(splits), dict(sorted(named.items())))
+
+
+def split_names(files: Iterable[Path]) -> dict[str, list[Path]]:
+    """Returns shards by split: what their names have in common before the number.
+
+    >>> split_names([Path("train-00000-of-00002.tfrecord"), Path("a.record")])
+    {"train": [Path("train-00000-of-00002.tfrecord")], "a": [Path("a.record")]}
+    """
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        name = _SHARD_NUMBER.sub("", path.name) or path.name
+        found.setdefault(name if name != path.name else path.stem, []).append(path)
+    # More than a picture can tell apart are not splits but files with names of their own.
+    return found if len(found) <= MAX_SPLITS else {"shards": [path for paths in found.values() for path in paths]}
+
+
+def _count_shard(path: Path, census: Census, names: dict[int, str]) -> None:
+    census.files.append(path)
+    if not path.stat().st_size:
+        census.empty_files.append(path)
+    for found in read_shard(path):
+        if isinstance(found, Fault):
+            census.faults.append(found)
+        else:
+            _count_record(found, census, names)
+
+
+def _count_record(reading: Reading, census: Census, names: dict[int, str]) -> None:
+    image = reading.image
+    census.places.append(reading.place)
+    census.boxes_per_image.append(len(image.objects))
+    census.photo_sizes[image.height, image.width] += 1
+    for thing in image.objects:
+        if thing.name:
+            names.setdefault(thing.class_id, thing.name)
+        y0, x0, y1, x1 = thing.box
+        census.shapes.extend((thing.class_id, y1 - y0, x1 - x0, image.height, image.width))
+        census.num_crowd += thing.is_crowd
+        census.remarks.update(_oddities(thing, image))
+    census.num_masked += bool(image.segmentation) or any(thing.mask for thing in image.objects)
+    classes = sorted({thing.class_id for thing in image.objects})
+    census.photos_with.update(classes)
+    census.together.update(itertools.combinations(classes, 2))
+
+
+def _oddities(thing: AnnotatedObject, image: AnnotatedImage) -> list[str]:
+    y0, x0, y1, x1 = thing.box
+    if not all(map(math.isfinite, thing.box)):
+        return ["coordinates that are no numbers"]
+    odd = []
+    if y1 <= y0 or x1 <= x0:
+        odd.append("without area")
+    beyond_y = max(-min(y0, y1), max(y0, y1) - image.height) / image.height
+    beyond_x = max(-min(x0, x1), max(x0, x1) - image.width) / image.width
+    if max(beyond_y, beyond_x) > OUTSIDE:
+        odd.append("reaching outside the photo")
+    if thing.class_id < 1:
+        odd.append("with a class id below 1")
+    return odd
+
+
+def side_shares(census: Census, canvas: tuple[int, int]) -> np.ndarray:
+    """Returns sqrt(area) of each box on the network's canvas, as a share of the canvas' side, (n,).
+
+    Args:
+      census: what the split holds.
+      canvas: height and width in pixels; a photo is scaled until it fits.
+    """
+    _, heights, widths, photo_heights, photo_widths = census.table().T
+    scales = np.minimum(canvas[0] / photo_heights, canvas[1] / photo_widths)
+    return np.sqrt(np.maximum(heights, 0) * np.maximum(widths, 0)) * scales / math.sqrt(canvas[0] * canvas[1])
+
+
+def aspect_ratios(census: Census) -> np.ndarray:
+    """Returns width / height of each box that has an area, (n,)."""
+    _, heights, widths, _, _ = census.table().T
+    whole = (heights > 0) & (widths > 0) & np.isfinite(heights * widths)
+    return widths[whole] / heights[whole]
+
+
+def summary(contents: Contents, canvas: tuple[int, int]) -> dict[str, Any]:
+    """Returns the counts as counts.json has them."""
+    return {
+        "classes": {str(class_id): name for class_id, name in contents.label_map.items()},
+        "canvas": {"height": canvas[0], "width": canvas[1]},
+        "splits": {census.name: _split_summary(census, contents.label_map, canvas) for census in contents.splits},
+    }
+
+
+def _split_summary(census: Census, label_map: Mapping[int, str], canvas: tuple[int, int]) -> dict[str, Any]:
+    boxes = census.boxes_of
+    return {
+        "files": len(census.files),
+        "empty_files": [str(path) for path in census.empty_files],
+        "images": census.num_images,
+        "images_without_boxes": census.num_negatives,
+        "boxes": census.num_boxes,
+        "crowd_boxes": census.num_crowd,
+        "images_with_masks": census.num_masked,
+        "boxes_per_image": _quantiles(census.boxes_per_image),
+        "box_side_share": _quantiles(side_shares(census, canvas)),
+        "aspect_ratio": _quantiles(aspect_ratios(census)),
+        "image_sizes": [
+            {"height": height, "width": width, "images": count}
+            for (height, width), count in census.photo_sizes.most_common(20)
+        ],
+        "per_class": {
+            str(class_id): {"name": name, "boxes": boxes[class_id], "images": census.photos_with[class_id]}
+            for class_id, name in label_map.items()
+        },
+        "images_with_both": [
+            {"classes": list(pair), "images": count} for pair, count in sorted(census.together.items())
+        ],
+        "odd_boxes": dict(census.remarks),
+        "damaged": [
+            {
+                "file": str(fault.place.file),
+                "record": fault.place.record,
+                "offset": fault.place.offset,
+                "what": fault.what,
+            }
+            for fault in census.faults
+        ],
+    }
+
+
+def _quantiles(values: Any) -> dict[str, float]:
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return {}
+    names = ("min", "p10", "median", "p90", "max")
+    found = np.percentile(values, (0, 10, 50, 90, 100))
+    return {name: round(float(value), 5) for name, value in zip((*names, "mean"), (*found, values.mean()), strict=True)}

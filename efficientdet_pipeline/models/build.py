@@ -1,0 +1,109 @@
+"""The detector of a run or checkpoint: its description and its weights."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import yaml
+from absl import logging
+from efficientdet.config import DetectorConfig
+
+from efficientdet_pipeline.data.label_map import read_label_map
+from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.models.class_names import chosen_class_names
+from efficientdet_pipeline.options.hparams import network_overrides
+from tfrmod import fileio
+
+DEFAULT_MODEL = "efficientdet-d0"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A detector's description as it lies beside its weights."""
+
+    config: DetectorConfig
+    hparams: dict[str, Any]
+    """What differs from the model's own hyper-parameters."""
+    label_map: dict[int, str]
+    trained_names: dict[int, str] = field(default_factory=dict)
+    """The label map beside the weights, where --hparams gives the classes other names."""
+
+    def write(self, path: Path) -> None:
+        """Writes the description as hyper-parameters, which --hparams reads too."""
+        content = {**self.config.to_hparams(), "label_map": self.label_map}
+        fileio.write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def model_name(options: Any) -> str:
+    """Returns the network's name; each of model_name and backbone_ref defaults to the other."""
+    return options.model_name or getattr(options, "backbone_ref", "") or DEFAULT_MODEL
+
+
+def describe(name: str, overrides: Mapping[str, Any], label_map: Mapping[int, str]) -> Network:
+    """Returns the network of a name with overrides.
+
+    Raises:
+      OptionsError: no such network, or overrides that do not go together.
+    """
+    try:
+        return Network(efficientdet.get_config(name, **overrides), dict(overrides), dict(label_map))
+    except ValueError as error:
+        raise OptionsError(str(error)) from None
+
+
+# What may be other than in training: the canvas, and what is done with the detections.
+_FREE = {"image_size", "nms_configs", "survival_prob", "data_format"}
+
+
+def read_network(path: Path, options: Any, hparams: Any) -> Network:
+    """Returns the network of trained weights, described in the YAML file beside them.
+
+    Options and --hparams stand above the file where the weights allow it, as for
+    the image size and the class names.
+
+    Raises:
+      MissingError: there is no such file.
+      OptionsError: it is no description, or an option contradicts what was trained.
+    """
+    from efficientdet.automl.hparams import HPARAMS, TF2_RECORD_KEYS
+    from efficientdet.hparams_yaml import read_hparams_yaml
+
+    try:
+        content = read_hparams_yaml(path)
+    except FileNotFoundError:
+        raise MissingError(
+            f"There is no description of the network at {path}. It lies beside every checkpoint of ours as "
+            "hparams_config.yaml; name it by --path_yaml."
+        ) from None
+    except ValueError as error:
+        raise OptionsError(f"{error} It describes the network (--path_yaml).", option="path_yaml") from None
+    unknown = content.keys() - HPARAMS.keys() - TF2_RECORD_KEYS
+    if unknown:
+        logging.warning("Not known as hyper-parameters, and ignored: %s (%s).", ", ".join(sorted(unknown)), path)
+    asked = options.model_name or getattr(options, "model_name_", "")
+    described = content.pop("name", asked or DEFAULT_MODEL)
+    _refuse_another("model_name", described, asked or described, path)
+    trained = {key: value for key, value in content.items() if key in HPARAMS and HPARAMS[key].owner == "network"}
+    overrides = network_overrides(options, hparams)
+    before = describe(described, trained, {}).config
+    network = describe(described, {**trained, **overrides}, {})
+    for key in overrides.keys() & trained.keys() - _FREE:
+        _refuse_another(key, getattr(before, key), getattr(network.config, key), path)
+    own = read_label_map(content.get("label_map"), source=str(path)) or {}
+    names = chosen_class_names(hparams, own, num_classes=network.config.num_classes, described_by=path)
+    return dataclasses.replace(network, label_map=names, trained_names=own)
+
+
+def _refuse_another(key: str, trained: Any, asked: Any, path: Path) -> None:
+    """Raises OptionsError where an option describes another network than that of the weights."""
+    if asked == trained:
+        return
+    is_one_more = key == "num_classes" and asked == trained + 1
+    raise OptionsError(
+        f"{key} must be that of the trained network, {trained} ({path}). Received {asked}; leave it out"
+        + (" (the background is not a class here)." if is_one_more else "."),
+        option=key if key in ("model_name", "num_classes") else "hparams",
+    )

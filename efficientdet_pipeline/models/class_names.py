@@ -1,0 +1,80 @@
+"""Class names of a detector: those that --hparams gives above those that lie beside its weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from efficientdet.hparams_yaml import read_hparams_yaml
+
+from efficientdet_pipeline.data.label_map import read_label_map
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.inference.predictor import LABEL_MAP, label_map_beside
+
+HPARAMS_SOURCE = "label_map of --hparams"
+
+
+def given_class_names(hparams: Any) -> dict[int, str]:
+    """Returns the label map of --hparams, empty where it gives none."""
+    return read_label_map(hparams.label_map, source=HPARAMS_SOURCE) or {}
+
+
+def chosen_class_names(
+    hparams: Any, own: Mapping[int, str], *, num_classes: int | None, described_by: Path
+) -> dict[int, str]:
+    """Returns the class names of a trained detector, checkpoint or export: those of --hparams above its own.
+
+    Args:
+      own: the label map beside the weights.
+      num_classes: of the network, None where nothing says it.
+      described_by: the file that the network and its own names come from.
+
+    Raises:
+      OptionsError: --hparams names classes that the network does not have.
+    """
+    given = given_class_names(hparams)
+    if not given:
+        return dict(own)
+    largest = max(given)
+    if num_classes is not None and largest > num_classes:
+        raise OptionsError(
+            f"{HPARAMS_SOURCE} must name the {num_classes} classes of the network ({described_by}). Received ids up to "
+            f"{largest} ({given[largest]!r}); leave it out to take {_few(own) or 'the numbers of the classes'}.",
+            option="hparams",
+        )
+    refuse_other_ids(given, own, source=HPARAMS_SOURCE, described_by=str(described_by))
+    chosen = dict(sorted({**own, **given}.items()))
+    if own and chosen != own:
+        logging.warning(
+            "The class names are those of --hparams (%s), not those of %s (%s).", _few(chosen), described_by, _few(own)
+        )
+    return chosen
+
+
+def described_beside(path: Path) -> tuple[dict[int, str], int | None, Path]:
+    """Returns an export's own class names, its number of classes (None where unknown), and the file that says so."""
+    own = label_map_beside(path) or {}
+    for folder in (path, path.parent, path.parent.parent):
+        if (folder / "hparams_config.yaml").is_file() and (folder / LABEL_MAP).is_file():
+            content = read_hparams_yaml(folder / "hparams_config.yaml")
+            count = content.get("num_classes")
+            return own, count if isinstance(count, int) else None, folder / LABEL_MAP
+    return own, None, path
+
+
+def refuse_other_ids(given: Mapping[int, str], own: Mapping[int, str], *, source: str, described_by: str) -> None:
+    """Raises OptionsError where `given` has a name of `own` under another id: every detection would be misnamed."""
+    ids = {name: class_id for class_id, name in own.items()}
+    moved = [(class_id, name) for class_id, name in given.items() if ids.get(name, class_id) != class_id]
+    if moved:
+        class_id, name = moved[0]
+        raise OptionsError(
+            f"{source} must give each class the id that it was learnt with. Received {class_id} for {name!r}, which is "
+            f"{ids[name]} in {described_by} ({_few(own)}); leave it out, or give the ids of {described_by}.",
+            option="label_map" if source == "--label_map" else "hparams",
+        )
+
+
+def _few(label_map: Mapping[int, str], count: int = 5) -> str:
+    names = [f"{class_id} {name}" for class_id, name in sorted(label_map.items())]
+    return ", ".join(names[:count]) + (" …" if len(names) > count else "")

@@ -1,0 +1,142 @@
+"""The pretrained weights of a run: found before the data are looked at, loaded, and recorded."""
+
+import contextlib
+import glob
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import keras
+from absl import logging
+from efficientdet.checkpoint import LoadReport
+from efficientdet.checkpoint.archives import sha256_of
+from efficientdet.checkpoint.locate import find
+from efficientdet.errors import CheckpointError, CheckpointMismatchError, CheckpointUnavailableError
+
+from efficientdet_pipeline.data.prepare import cache_folder
+from efficientdet_pipeline.errors import MissingError, OptionsError
+from tfrmod.urls import redact_url
+
+
+def check_pretrained(options: Any, model_name: str) -> None:
+    """Fetches the pretrained weights where they are not here, and looks at what kind of file they are.
+
+    It costs what loading would cost anyway, and a wrong path need not wait for
+    the conversion of all images.
+
+    Raises:
+      MissingError, CheckpointError, OptionsError: there are none, or of another kind.
+    """
+    option, place = _place(options, model_name)
+    if not place:
+        return
+    with _in_terms_of_options(options, option):
+        try:
+            found = find(place, _cache_dir(options))
+        except ValueError as error:
+            raise OptionsError(f"{error} (--{option})", option=option) from error
+    logging.info("Pretrained weights: %s (--%s).", found.path, option)
+    if option != "pretrained_ckpt" and options.pretrained_ckpt == "none":
+        what = "The backbone starts" if option == "backbone_ckpt" else "Training starts"
+        logging.info("%s from --%s; --pretrained_ckpt=none has no effect beside it.", what, option)
+
+
+def load_pretrained(detector: keras.Model, options: Any, model_name: str) -> dict[str, Any]:
+    """Puts pretrained weights into a new detector, logs what was loaded, and returns the fields for metadata.json."""
+    option, place = _place(options, model_name)
+    if not place:
+        logging.info("Starting from random weights (--pretrained_ckpt=none).")
+        return {"pretrained": None}
+    exclude = options.var_exclude_expr or None
+    backbone = f"{detector.config.backbone_name}/"
+    if option == "backbone_ckpt":
+        # Everything but the backbone is left as it is, whatever the checkpoint holds.
+        exclude = f"(?!{re.escape(backbone)})" + (f"|(?:{exclude})" if exclude else "")
+    with _in_terms_of_options(options, option):
+        report = efficientdet.load_checkpoint(detector, place, exclude=exclude, cache_dir=_cache_dir(options))
+    logging.info("%s", _backbone_sentence(report, backbone) if option == "backbone_ckpt" else report)
+    return {"pretrained": {"option": option, "place": redact_url(place), **_record(report)}}
+
+
+def _place(options: Any, model_name: str) -> tuple[str, str]:
+    """Returns the option that says where the weights are, and what it says; "" for random weights."""
+    for option in ("hub_module_url", "backbone_ckpt", "pretrained_ckpt"):
+        place = getattr(options, option)
+        if place:
+            break
+    if place == "auto":
+        place = options.backbone_ref or model_name
+    return option, "" if option == "pretrained_ckpt" and place == "none" else _checkpoint_of_run(place)
+
+
+def _checkpoint_of_run(place: str) -> str:
+    """Returns the best checkpoint, else the last, of a run's folder; what is no such folder is returned as it is."""
+    for name in ("best", "last"):
+        folder = Path(place).expanduser() / "checkpoints" / name
+        if (folder / "model.weights.h5").is_file():
+            return str(folder)
+    return place
+
+
+def _cache_dir(options: Any) -> Path | None:
+    """Returns the folder of checkpoints; None stands for the library's own, so that both have one."""
+    return cache_folder(options.cache_dir) / "checkpoints" if options.cache_dir else None
+
+
+@contextlib.contextmanager
+def _in_terms_of_options(options: Any, option: str) -> Iterator[None]:
+    """Adds to an error of the library which option it comes from, and which options help."""
+    try:
+        yield
+    except CheckpointUnavailableError as error:
+        raise CheckpointUnavailableError(f"{error} {_random_weights_advice(options, option)}") from error
+    except FileNotFoundError as error:
+        raise MissingError(f"{error} Check --{option}.") from error
+    except CheckpointMismatchError as error:
+        models = " or ".join(f"--model_name={name}" for name in error.likely_models)
+        ways = ([f"Try {models}"] if models else []) + ["--var_exclude_expr leaves parts out"]
+        raise CheckpointMismatchError(f"{error} (--{option}) {'; '.join(ways)}.", error.likely_models) from error
+    except CheckpointError as error:
+        raise type(error)(f"{error} (--{option})") from error
+
+
+def _random_weights_advice(options: Any, option: str) -> str:
+    if option == "pretrained_ckpt":
+        ways = "with --pretrained_ckpt=none"
+    else:
+        ways = f"by leaving --{option} out"
+        if options.pretrained_ckpt != "none":
+            ways += " and giving --pretrained_ckpt=none"
+    return f"Or start from random weights {ways}, for which configs/small-data-scratch.config has the other options."
+
+
+def _backbone_sentence(report: LoadReport, backbone: str) -> str:
+    own = [name for name in report.loaded if name.startswith(backbone)]
+    left_out = [name for name in report.skipped if name.startswith(backbone)]
+    num_missing = sum(name.startswith(backbone) for name in report.missing)
+    total = len(own) + len(left_out) + num_missing
+    num_others = len(report.skipped) + len(report.missing) + len(report.loaded) - total
+    reasons = [f"{len(left_out)} excluded by --var_exclude_expr"] if left_out else []
+    reasons += [f"{num_missing} not in the checkpoint"] if num_missing else []
+    rest = f" ({', '.join(reasons)})" if reasons else ""
+    return (
+        f"Loaded the backbone, {len(own)} of {total} variables{rest}, from {report.path} ({report.kind}); "
+        f"neck and heads ({num_others} variables) start from random weights."
+    )
+
+
+def _record(report: LoadReport) -> dict[str, Any]:
+    """Returns what tells these weights from others, and how many of them were loaded."""
+    files = sorted(report.path.parent.glob(f"{glob.escape(report.path.name)}.*")) if not report.path.is_file() else []
+    files = [path for path in files if re.search(r"\.(index|data-\d+-of-\d+)$", path.name)] or [report.path]
+    return {
+        "path": str(report.path),
+        "sha256": {path.name: sha256_of(path) for path in files},
+        "format": report.kind,
+        "num_loaded": len(report.loaded),
+        "num_skipped": len(report.skipped),
+        "num_missing": len(report.missing),
+        "num_left_over": len(report.left_over),
+    }

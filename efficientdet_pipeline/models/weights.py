@@ -1,0 +1,86 @@
+"""Trained weights: where they lie, and into the detector that they belong to, whole or not at all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import keras
+from absl import logging
+
+from efficientdet_pipeline.errors import DataError, MissingError
+from efficientdet_pipeline.runs.run_dir import RunFolder, containing_run, find_run
+
+WEIGHTS = "model.weights.h5"
+DESCRIPTION = "hparams_config.yaml"
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """A checkpoint and what lies around it."""
+
+    path: Path
+    description: Path
+    """Hyper-parameters and classes of the network."""
+    run: RunFolder | None
+    """The run that it is of, where it lies in a run's folder."""
+    names_run: bool
+    """Whether the options name the run as a whole, so that results go to its folder."""
+
+
+def trained_weights(options: Any) -> TrainedWeights:
+    """Returns the weights that path_ckpt or the run's options name.
+
+    Raises:
+      MissingError: there are none.
+    """
+    if not options.path_ckpt:
+        run = find_run(options, trained=True)
+        return TrainedWeights(*_in_folder(run.path, options), run, True)
+    path = Path(options.path_ckpt).expanduser()
+    if not path.exists():
+        raise MissingError(f"There is no checkpoint {options.path_ckpt!r}. Check --path_ckpt.")
+    found = containing_run(path, path_output=getattr(options, "path_output", ""))
+    if path.is_dir():
+        return TrainedWeights(*_in_folder(path, options), found, found is not None and found.path == path)
+    return TrainedWeights(path, _description(path.parent, options), found, False)
+
+
+def load_trained(detector: keras.Model, weights: Path) -> None:
+    """Puts trained weights into a detector, all of them.
+
+    Raises:
+      DataError: a variable is missing or has another shape; a network that is random in part detects nonsense.
+      CheckpointError: the checkpoint is damaged or one of another network.
+    """
+    try:
+        report = efficientdet.load_checkpoint(detector, weights, skip_mismatch=False)
+    except efficientdet.CheckpointError as error:
+        raise DataError(
+            f"The weights do not fit the network, and nothing was done with them. {error} Leave out the options that "
+            "describe another network (--model_name, --num_classes, --hparams), or name by --path_yaml the "
+            f"{DESCRIPTION} that was written with them."
+        ) from error
+    logging.info("%s", report)
+
+
+def _in_folder(folder: Path, options: Any) -> tuple[Path, Path]:
+    for candidate in (
+        folder,
+        folder / "checkpoints" / "best",
+        folder / "checkpoints" / "last",
+        folder / "best",
+        folder / "last",
+    ):
+        if (candidate / WEIGHTS).is_file():
+            return candidate / WEIGHTS, _description(candidate, options)
+    if (folder / "args.yaml").is_file() and not any(folder.glob("*.index")):
+        raise MissingError(
+            f"The run {folder} has no trained weights yet (no {WEIGHTS} in checkpoints/best or checkpoints/last). "
+            "Train it first, or name another run by --run_name or --model_dir, or a checkpoint by --path_ckpt."
+        )
+    return folder, _description(folder, options)
+
+
+def _description(folder: Path, options: Any) -> Path:
+    return Path(options.path_yaml).expanduser() if options.path_yaml else folder / DESCRIPTION

@@ -1,0 +1,77 @@
+"""Options that choose the network and the weights it starts from."""
+
+import re
+from dataclasses import dataclass
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.general import GeneralOptions, check
+from efficientdet_pipeline.options.schema import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(GeneralOptions):
+    """The network."""
+
+    model_name: str = option("", shapes=True)
+    """The network to build: efficientdet-d0 … d7, d7x, lite0 … lite4; default: backbone_ref, else efficientdet-d0."""
+    image_size: str = option("", shapes=True)
+    """Size of the network's canvas in pixels, one number or WIDTHxHEIGHT; default: the model's own."""
+    num_classes: int | None = option(None, shapes=True)
+    """Number of classes; default: the largest label id of the data."""
+    hparams: str = option("", path="path")
+    """automl's hyper-parameters: `a=1,b.c=2`, a YAML file, or both (`base.yaml,a=1`). Precedence: above the defaults,
+    below every option. Several of them, in files and on the command line, are merged key by key; the later wins."""
+
+    def __post_init__(self) -> None:
+        """Checks the picture size; the names are checked where they are looked up."""
+        super().__post_init__()
+        is_size = not self.image_size or re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", self.image_size) is not None
+        check(is_size, "image_size", self.image_size, "a number or WIDTHxHEIGHT", "try 512 or 640x384")
+        if self.image_size:
+            sides = [int(side) for side in self.image_size.split("x")]
+            check(min(sides) >= 32, "image_size", self.image_size, "at least 32 pixels a side", "try 128")
+            check(max(sides) <= 8192, "image_size", self.image_size, "at most 8192 pixels a side", "try 512")
+        classes = self.num_classes
+        check(
+            classes is None or classes > 0, "num_classes", classes, "above 0", "leave it out to take it from the data"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedOptions(NetworkOptions):
+    """The weights that training starts from."""
+
+    backbone_ref: str = option("", shapes=True)
+    """Whose pretrained weights to start from; default: model_name."""
+    pretrained_ckpt: str = option("auto", shapes=True, path="path")
+    """auto (automl's published COCO checkpoint of backbone_ref, cached), none, or a checkpoint: a path, a run's folder,
+    an address, or a published name such as efficientdet-d0 … d7x, efficientdet-lite0 … lite4."""
+    backbone_ckpt: str = option("", shapes=True, path="path")
+    """EfficientNet checkpoint for the backbone alone: a path, a run's folder, an address or a published name.
+    efficientnet-b0 … b5 go into efficientdet-d0 … d5, b6 into d6 and d7, b7 into d7x, efficientnet-lite0 … lite4 into
+    efficientdet-lite0 … lite4 (lite3 into lite3x too). Neck and heads start from random weights. Excludes other
+    places of weights."""
+    hub_module_url: str = option("", shapes=True, path="path")
+    """Folder, .tar.gz or address of a feature-vector SavedModel to start from; excludes pretrained_ckpt."""
+    var_exclude_expr: str = option("", shapes=True)
+    """Regular expression, matched from the start of automl's variable names; what matches is not loaded."""
+
+    def __post_init__(self) -> None:
+        """Checks that at most one place of weights is named, and the expression."""
+        super().__post_init__()
+        named = [name for name in ("backbone_ckpt", "hub_module_url") if getattr(self, name)]
+        if self.pretrained_ckpt not in {"auto", "none"}:
+            named.append("pretrained_ckpt")
+        if len(named) > 1:
+            received = " and ".join(f"{name}={getattr(self, name)!r}" for name in named)
+            raise OptionsError(
+                f"Only one of {', '.join(named)} can say what to start from. Received {received}.", option=named[0]
+            )
+        try:
+            re.compile(self.var_exclude_expr)
+        except re.error as error:
+            raise OptionsError(
+                f"var_exclude_expr must be a regular expression. Received {self.var_exclude_expr!r}: {error}; "
+                "try '.*/class-predict/.*'.",
+                option="var_exclude_expr",
+            ) from None

@@ -1,0 +1,380 @@
+"""Parser of the options of a run, from everywhere they may come from.
+
+Precedence: command line > @file > environment > --hparams > default. Each
+value keeps the place it came from, for the errors and for the run's record.
+A value that is overridden is not validated.
+"""
+
+import contextlib
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from absl import flags
+
+from efficientdet_pipeline.errors import MissingError, OptionsError, PipelineError
+from efficientdet_pipeline.options.paths import expand_home, expanded
+from efficientdet_pipeline.options.schema import Declaration, declarations
+from efficientdet_pipeline.options.synonyms import suggest_mode, suggest_option
+
+DEFAULT = "default"
+MERGED = ("hparams",)
+"""Options whose values from several places are merged; of every other one the last alone counts."""
+_ENVIRONMENT = "the environment variable"
+_FILE_FLAGS = ("--config", "-config", "--flagfile", "-flagfile")
+# absl would swallow it, and every misspelt option that it names.
+_REFUSED_FLAGS = ("undefok",)
+# Lines of a file of options between which settings suit the embedded data set alone.
+DEMO_BEGIN = "# demo settings: begin"
+DEMO_END = "# demo settings: end"
+_QUOTED_OR_COMMENT = re.compile(r"""([=\s](["']).*?\2(?=\s|$))|(?:^|\s)#.*""")
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value that a user gave, and where."""
+
+    value: Any
+    source: str
+    is_demo: bool = False
+    """Whether it stands in a file's block of demo settings."""
+    fault: OptionsError | None = field(default=None, compare=False)
+    """Why it is no value of its option; raised only if nothing overrides it."""
+    earlier: tuple["Given", ...] = field(default=(), compare=False)
+    """Values given below this one, lowest first, of an option whose values are merged."""
+
+    @property
+    def all(self) -> tuple["Given", ...]:
+        """Returns every value that was given, the one of highest precedence last."""
+        return (*self.earlier, replace(self, earlier=()))
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was read: values by option, before the mode's dataclass checks them."""
+
+    mode: str
+    given: dict[str, Given]
+    """The options that apply to the mode, where something was given."""
+    without_effect: dict[str, Given]
+    """Known options that the mode does not have."""
+    not_taken: tuple[str, ...] = ()
+    """Environment variables named as an option that is never taken from there."""
+
+    def source_of(self, name: str) -> str:
+        """Returns where an option's value came from."""
+        return self.given[name].source if name in self.given else DEFAULT
+
+
+class Reader:
+    """Knows every option of every mode; `classes` maps a mode to its dataclass."""
+
+    def __init__(self, classes: Mapping[str, Any], default_mode: str):
+        self.classes = classes
+        self.default_mode = default_mode
+        self.known: dict[str, Declaration] = {}
+        for options_class in dict.fromkeys(classes.values()):
+            for name, declared in declarations(options_class).items():
+                self.known.setdefault(name, declared)
+        self.alias_of = {alias: name for name, declared in self.known.items() for alias in declared.aliases}
+        self._flags = self._define_flags()
+
+    def read(self, argv: Sequence[str], environ: Mapping[str, str]) -> Sources:
+        """Returns what `argv` (without the program's name), its @files and `environ` give."""
+        from_files: dict[str, Given] = {}
+        tokens: list[str] = []
+        for token in _join_config(argv):
+            if token.startswith("@"):
+                from_files = _over(from_files, self._read_file(token[1:]))
+            else:
+                tokens.append(token)
+        typed = _over(from_files, self._parse(tokens, "the command line"))
+        # Variables of other programs: only what the mode asks for is read.
+        mode = self._mode(_over(self._read_environment(environ, ["mode"]), typed))
+        declared = declarations(self.classes[mode])
+        taken = [name for name in declared if declared[name].from_environment]
+        given = _over(self._read_environment(environ, taken), typed)
+        for each in given.values():
+            if each.fault is not None:
+                raise each.fault
+        given = {name: expanded(each, self.known[name]) for name, each in given.items()}
+        return Sources(
+            mode=mode,
+            given=self._with_implied(mode, {name: each for name, each in given.items() if name in declared}),
+            without_effect={name: each for name, each in given.items() if name not in declared},
+            not_taken=tuple(
+                name
+                for name in declared
+                if not declared[name].from_environment and name not in given and environ.get(name, "").strip()
+            ),
+        )
+
+    def asks_for(self, name: str, argv: Sequence[str], environ: Mapping[str, str]) -> bool:
+        """Returns the value of a switch, also where other options cannot be read."""
+        found: dict[str, Given] = {}
+        with contextlib.suppress(PipelineError):
+            found |= self._read_environment(environ, [name])
+        with contextlib.suppress(PipelineError):
+            for token in _join_config(argv):
+                if token.startswith("@"):
+                    with contextlib.suppress(PipelineError):
+                        found |= self._read_file(token[1:])
+        for token in argv:
+            if token.lstrip("-").partition("=")[0] in {name, f"no{name}"} and token.startswith("-"):
+                with contextlib.suppress(PipelineError):
+                    found |= self._parse([token], "the command line")
+        return name in found and bool(found[name].value)
+
+    def _with_implied(self, mode: str, given: dict[str, Given]) -> dict[str, Given]:
+        """Returns `given` above what its options say of others, such as a recipe."""
+        implied: dict[str, Given] = {}
+        for name, values in self.classes[mode].implied({name: each.value for name, each in given.items()}).items():
+            where = f"--{name}={given[name].value}" if name in given else f"--{name}"
+            implied |= {each: Given(value, where) for each, value in values.items()}
+        return {**implied, **given}
+
+    def _mode(self, given: Mapping[str, Given]) -> str:
+        if "mode" not in given:
+            return self.default_mode
+        mode, source = given["mode"].value, given["mode"].source
+        if mode not in self.classes:
+            raise OptionsError(
+                f"mode must be one of {', '.join(self.classes)}. Received {mode!r} from {source}; "
+                f"{suggest_mode(mode, self.classes)}",
+                option="mode",
+            )
+        return mode
+
+    def build(self, sources: Sources, defaults: Mapping[str, Given] | None = None) -> Any:
+        """Returns the mode's options; `defaults` (from --hparams) stand below what was given.
+
+        Raises:
+          OptionsError: a check failed; the message says where the value came from.
+        """
+        declared = declarations(self.classes[sources.mode])
+        used = {name: each for name, each in (defaults or {}).items() if name not in sources.given}
+        values = {name: expanded(each, declared[name]).value for name, each in used.items()}
+        values |= {name: each.value for name, each in sources.given.items()}
+        values["mode"] = sources.mode
+        try:
+            return self.classes[sources.mode](**values)
+        except OptionsError as error:
+            place = used.get(error.option or "")
+            place = sources.given.get(error.option or "", place)
+            if place is None:
+                raise
+            raise OptionsError(f"{error} ({error.option} came from {place.source}.)", option=error.option) from None
+
+    # absl reads the flags, so that --flag, --noflag, --flag=value and --flag value mean what its users expect.
+
+    def _define_flags(self) -> flags.FlagValues:
+        values = flags.FlagValues()
+        define = {
+            bool: flags.DEFINE_boolean,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            str: flags.DEFINE_string,
+        }
+        for name, declared in self.known.items():
+            if declared.words:
+                _define_with_words(declared, values)
+            elif name in MERGED:
+                flags.DEFINE_multi_string(name, None, declared.help, flag_values=values)
+            else:
+                define[declared.kind](name, None, declared.help, flag_values=values)
+            if declared.bare:
+                values[name].boolean = True
+            for alias in declared.aliases:
+                flags.DEFINE_alias(alias, name, flag_values=values)
+        return values
+
+    def _parse(self, tokens: Sequence[str], source: str, *, is_deferred: bool = False) -> dict[str, Given]:
+        """Returns the options in `tokens`, each with `source`.
+
+        Args:
+          is_deferred: one option, whose wrong value is an error only if nothing overrides it.
+        """
+        for name in self._flags:
+            self._flags[name].unparse()
+        if refused := [word for word in map(_name_of, tokens) if word in _REFUSED_FLAGS]:
+            raise OptionsError(self._unknown(refused[0], source))
+        try:
+            rest = self._flags(["main.py", *tokens])[1:]
+        except flags.UnrecognizedFlagError as error:
+            raise OptionsError(self._unknown(error.flagname, source)) from None
+        except flags.IllegalFlagValueError as error:
+            name, message = self._wrong_type(str(error), source)
+            if is_deferred and name:
+                return {name: Given(None, source, fault=OptionsError(message, option=name))}
+            raise OptionsError(message, option=name) from None
+        except (flags.Error, ValueError) as error:  # absl leaves --noflag=value a ValueError.
+            raise OptionsError(f"Options must read --flag=value. Received, from {source}: {error}.") from None
+        if rest:
+            raise OptionsError(_no_option(rest[0], tokens[: -len(rest)], source))
+        found = {name: self._flags[name].value for name in self.known if self._flags[name].present}
+        return {
+            name: _merging(value, source) if name in MERGED else Given(value, source) for name, value in found.items()
+        }
+
+    def _unknown(self, name: str, source: str) -> str:
+        advice = suggest_option(name, [*self.known, *self.alias_of], self.classes)
+        return f"Unknown option --{name}, from {source}; {advice}"
+
+    def _wrong_type(self, message: str, source: str) -> tuple[str | None, str]:
+        """Returns the option and what is said of its value."""
+        flag, _, value = message.removeprefix("flag --").partition(": ")[0].partition("=")
+        declared = self.known.get(flag)
+        if declared is None:
+            return None, f"Options must read --flag=value. Received, from {source}: {message}."
+        expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[declared.kind]
+        expected += "".join(f" or {word}" for word, _ in declared.words)
+        example = "true" if declared.kind is bool else declared.default
+        advice = f"try --{flag}={example}." if example not in {None, ""} else f"`--help` tells what --{flag} does."
+        if source.startswith(_ENVIRONMENT):
+            example = str(declared.default).lower() if declared.default not in {None, ""} else "VALUE"
+            advice = f"unset the variable, or override it by --{flag}={example}."
+        return flag, f"{flag} must be {expected}. Received {value!r} from {source}; {advice}"
+
+    def _read_environment(self, environ: Mapping[str, str], names: Iterable[str]) -> dict[str, Given]:
+        wanted = dict.fromkeys(names)
+        spelled = [*(alias for alias, name in self.alias_of.items() if name in wanted), *wanted]
+        found: dict[str, Given] = {}
+        for name in spelled:
+            value = environ.get(name, "").strip()
+            if value:
+                found |= self._parse([f"--{name}={value}"], f"{_ENVIRONMENT} {name}", is_deferred=True)
+        return found
+
+    def _read_file(self, path: str, outer: tuple[str, ...] = ()) -> dict[str, Given]:
+        """Returns the options in a file of options and in those that it names by --flagfile or --config.
+
+        Args:
+          path: of the file.
+          outer: the files that name it, the outermost first.
+        """
+        path = expand_home(path)
+        found: dict[str, Given] = {}
+        in_demo = False
+        for number, line in enumerate(_lines_of(path, outer), start=1):
+            if line.strip().lower() in {DEMO_BEGIN, DEMO_END}:
+                in_demo = line.strip().lower() == DEMO_BEGIN
+            token = _tidied(_strip_comment(line))
+            if not token:
+                continue
+            source = f"{path}, line {number}"
+            if not token.startswith("-"):
+                raise OptionsError(
+                    f"A line of a file of options must read --flag=value. Received {token!r} ({source}); "
+                    "put two dashes before it, or # to make it a comment."
+                )
+            flag, _, value = token.partition("=")
+            if flag in _FILE_FLAGS:
+                if not value:
+                    raise OptionsError(f"{flag} must be followed by the path of a file of options ({source}).")
+                given = self._read_file(value, (*outer, path))
+            else:
+                given = self._parse([token], source, is_deferred=True)
+            if in_demo:
+                given = {name: replace(each, is_demo=True) for name, each in given.items()}
+            found = _over(found, given)
+        return found
+
+
+def _over(lower: Mapping[str, Given], upper: Mapping[str, Given]) -> dict[str, Given]:
+    """Returns the options of two places; where both give one, the upper's, above the lower's if it is merged."""
+    merged = {
+        name: replace(upper[name], earlier=(*lower[name].all, *upper[name].earlier))
+        for name in MERGED
+        if name in lower and name in upper
+    }
+    return {**lower, **upper, **merged}
+
+
+def _merging(values: Sequence[str], source: str) -> Given:
+    """Returns the values of an option that may be given several times, the last above the others."""
+    *earlier, last = (Given(value, source) for value in values)
+    return replace(last, earlier=tuple(earlier))
+
+
+def _name_of(token: str) -> str:
+    return token.lstrip("-").partition("=")[0] if token.startswith("-") else ""
+
+
+def _lines_of(path: str, outer: tuple[str, ...]) -> list[str]:
+    if path in outer:
+        raise OptionsError(f"The file of options {path!r} names itself, by way of {' > '.join([*outer, path])}.")
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingError(_no_options_file(path, outer)) from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise OptionsError(
+            f"A file of options must be UTF-8 text, one --flag=value a line. Received {path!r}: {error}."
+        ) from None
+
+
+def _define_with_words(declared: Declaration, values: flags.FlagValues) -> None:
+    """Defines a flag for a whole number, or a word that stands for one."""
+    words = dict(declared.words)
+
+    class NumberOrWord(flags.IntegerParser):
+        def convert(self, argument: Any) -> int:
+            if argument in words:
+                return words[argument]
+            number = super().convert(argument)
+            if number in words.values():
+                raise ValueError(f"{number} stands for a word")
+            return number
+
+    flags.DEFINE(NumberOrWord(), declared.name, None, declared.help, flag_values=values)
+
+
+def _join_config(argv: Sequence[str]) -> Iterator[str]:
+    """Yields the tokens with `--config FILE` (and absl's `--flagfile`) turned into `@FILE`."""
+    tokens = iter(argv)
+    for token in tokens:
+        name, equals, value = token.partition("=")
+        if name not in _FILE_FLAGS:
+            yield token
+            continue
+        path = value if equals else next(tokens, "")
+        if not path:
+            raise OptionsError(f"{name} must be followed by the path of a file of options, for example params.config.")
+        yield "@" + path
+
+
+def _strip_comment(line: str) -> str:
+    """Returns the line without a comment: `#` at its start or after a space, outside quotes."""
+    return _QUOTED_OR_COMMENT.sub(lambda found: found[1] or "", line.strip()).rstrip()
+
+
+def _tidied(token: str) -> str:
+    """Returns a line's `--flag = "value"` or `--flag value` as --flag=value."""
+    flag, separator, value = re.split(r"(\s*=\s*|\s+|$)", token, maxsplit=1)
+    is_quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
+    return flag + ("=" if separator else "") + (value[1:-1] if is_quoted else value)
+
+
+def _no_option(word: str, before: Sequence[str], source: str) -> str:
+    """Returns what is said of a word that is no option."""
+    flag = before[-1] if before else ""
+    if flag.startswith("-") and "=" not in flag:  # A switch; every other option would have taken the word.
+        advice = f"{flag}={word} if it is the value of {flag}"
+    elif "=" in word:
+        advice = "--" + word.lstrip("-–—")
+    else:
+        advice = f"@{word} if it is a file of options"
+    return f"Options must read --flag=value. Received {word!r} from {source}; try {advice}."
+
+
+def _no_options_file(path: str, outer: tuple[str, ...]) -> str:
+    folder = os.path.dirname(path) or "."
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    near = difflib.get_close_matches(os.path.basename(path), names, n=1, cutoff=0.6)
+    advice = f"Did you mean @{os.path.join(os.path.dirname(path), near[0])}?" if near else "Give the path of the file."
+    where = f"--flagfile in {outer[-1]}" if outer else f"@{path} on the command line"
+    return f"There is no file of options {path!r} ({where}). {advice}"

@@ -1,0 +1,86 @@
+"""Options of --mode=train and --mode=traineval."""
+
+from dataclasses import dataclass
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.checkpointing import KeepingOptions
+from efficientdet_pipeline.options.dataset import DatasetOptions
+from efficientdet_pipeline.options.evaluation import EvaluationOptions
+from efficientdet_pipeline.options.general import RunOptions, SeedOptions, check
+from efficientdet_pipeline.options.schema import declarations, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(EvaluationOptions, KeepingOptions, DatasetOptions):
+    """The training."""
+
+    train_file_pattern: str = option("", path="globs")
+    """Glob of training shards, for example shards/train-*; several separated by commas. Nothing is downloaded then."""
+    num_examples_per_epoch: int | None = option(None, shapes=True)
+    """Photos that make an epoch; default: all training photos, counted."""
+    max_instances_per_image: int | None = option(None, shapes=True)
+    """Boxes a photo may have, the largest of more; default: the most that a photo of the data has."""
+    skip_crowd_during_training: bool = option(True, shapes=True)
+    """Leave boxes that mark a crowd out of the training."""
+    doctor: bool = option(True)
+    """Look at boxes and classes before the training, in seconds, and tell what is wrong with them."""
+    use_fake_data: bool = option(False, shapes=True)
+    """Train on the first batch for ever: a quick proof that the loss falls, and a way to time the step alone."""
+    path_output: str = option("", path="path")
+    """Where the export goes; default: export in the run's folder, or model_ckpts/freeze_model."""
+    eval_master: str = option("")
+    """Accepted for google/automl's sake; it has no effect there or here."""
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options of a conversion where shards are given, and those of an evaluation where none is done."""
+        kept = {*declarations(RunOptions), *declarations(SeedOptions), "label_map", "overwrite", "cache_dir"}
+        found = {}
+        if self.train_file_pattern:
+            found = {
+                name: "train_file_pattern names shards, and nothing is converted"
+                for name in (*declarations(DatasetOptions), "data_dir")
+                if name not in kept and name not in ("train_file_pattern", "path_metadata")
+            }
+        elif self.val_file_pattern:
+            found["val_file_pattern"] = "the images are divided into training and validation (--val_set)"
+        if self.mode == "train":
+            names = [name for name in declarations(EvaluationOptions) if name not in declarations(RunOptions)]
+            found |= dict.fromkeys((*names, "map_freq", "patience", "path_output"), "--mode=train evaluates nothing")
+        return super().without_effect() | found
+
+    def __post_init__(self) -> None:
+        """Checks what contradicts each other."""
+        super().__post_init__()
+        for name in ("num_examples_per_epoch", "max_instances_per_image"):
+            value = getattr(self, name)
+            check(value is None or value >= 1, name, value, "at least 1", "leave it out to take it from the data")
+        self._check_data()
+
+    def _check_data(self) -> None:
+        if self.train_file_pattern and self.url_dataset:
+            raise OptionsError(
+                f"Photos are given twice: url_dataset={self.url_dataset!r} and "
+                f"train_file_pattern={self.train_file_pattern!r}. Give photos or shards, not both.",
+                option="train_file_pattern",
+            )
+        if not (self.train_file_pattern or self.url_dataset or self.data_dir):
+            raise OptionsError(
+                "No data: url_dataset must be the address of a zip, a local zip or a folder of annotated photos. "
+                "Received nothing from the command line, an @file or the environment; try "
+                "`python3 main.py @params.config`, or --train_file_pattern for shards that exist.",
+                option="url_dataset",
+            )
+        if self.mode != "traineval":
+            return
+        if self.train_file_pattern and not self.val_file_pattern:
+            raise OptionsError(
+                "traineval needs shards to evaluate on: val_file_pattern must be a glob. Received none beside "
+                f"train_file_pattern={self.train_file_pattern!r}; give it, or try --mode=train.",
+                option="val_file_pattern",
+            )
+        if not self.train_file_pattern and self.train_valid_split == 1.0 and not self.val_set:
+            raise OptionsError(
+                "train_valid_split must be below 1 for traineval, which evaluates on the rest. Received 1.0; "
+                "try 0.8, or --mode=train.",
+                option="train_valid_split",
+            )

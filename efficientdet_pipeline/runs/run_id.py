@@ -1,0 +1,54 @@
+"""What makes two runs the same: the options that shape the training, the network, and the data."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.schema import declarations
+from tfrmod.urls import redact_url, url_id
+
+
+def shaping(options: Any, network: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns everything that shapes the training, by name.
+
+    Args:
+      network: the network's hyper-parameters that differ from the model's own.
+      resolved: values that stand for what was typed, so that a default left out
+        and the same value given are one run; and what identifies the photos.
+    """
+    declared = declarations(options.__class__)
+    values = {name: value for name, value in dataclasses.asdict(options).items() if declared[name].shapes}
+    values |= {f"hparams.{name}": value for name, value in network.items()}
+    values |= resolved
+    values = {name: _without_secrets(value) if isinstance(value, str) else value for name, value in values.items()}
+    return json.loads(json.dumps(values, default=str))
+
+
+def _without_secrets(value: str) -> str:
+    """Returns a URL as it is shown, with a hash that tells it from another one shown alike; other text as it is."""
+    shown = redact_url(value)
+    return value if shown == value else f"{shown} ({url_id(value)[:12]})"
+
+
+def run_name(model_name: str, shape: Mapping[str, Any]) -> str:
+    """Returns `<model>-<8 hex>`."""
+    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
+    return f"{model_name}-{digest[:8]}"
+
+
+def refuse_another(folder: str, begun_with: Mapping[str, Any], asked_for: Mapping[str, Any]) -> None:
+    """Raises OptionsError where a folder's run was begun with other shaping options, and lists them."""
+    names = [*asked_for, *(name for name in begun_with if name not in asked_for)]
+    differences = [
+        f"{name}: {begun_with.get(name, 'not set')!r} then, {asked_for.get(name, 'not set')!r} now"
+        for name in names
+        if begun_with.get(name) != asked_for.get(name)
+    ]
+    if differences:
+        raise OptionsError(
+            f"The run in {folder} was begun with other options: {'; '.join(differences)}. Continue it with its own "
+            "options, give another --run_name, or begin it anew with --overwrite."
+        )

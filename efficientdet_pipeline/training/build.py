@@ -1,0 +1,176 @@
+"""Builds the training model: parameter freezing, gradient checkpointing, optimizer, averages."""
+
+import importlib
+import re
+from typing import Any
+
+import efficientdet
+import keras
+from efficientdet.checkpoint import block_names
+from efficientdet.config import DetectorConfig
+from efficientdet.layers import BatchNormalization
+from efficientdet.losses import LossOptions
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.training import strategy
+from efficientdet_pipeline.training.lr_schedule import learning_rate
+from efficientdet_pipeline.training.optimizers import build_optimizer
+from efficientdet_pipeline.training.run_config import steps_that_divide
+from efficientdet_pipeline.training.train_step import RunLearner, StepOptions
+
+
+def frozen_by_name(detector: keras.Model, expression: str) -> frozenset[str]:
+    """Returns the paths of the variables whose automl names begin with a match of `expression`.
+
+    Raises:
+      OptionsError: it is no regular expression, or matches none or all of them.
+    """
+    if not expression:
+        return frozenset()
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise OptionsError(
+            f"var_freeze_expr must be a regular expression. Received {expression!r}: {error}; "
+            "try '(efficientnet|fpn_cells|resample_p6)', which trains the heads alone.",
+            option="var_freeze_expr",
+        ) from None
+    named = efficientdet.variable_names(detector)
+    frozen = frozenset(variable.path for name, variable in named.items() if pattern.match(name))
+    trained = {variable.path for variable in detector.trainable_variables} - frozen
+    if not frozen or not trained:
+        raise OptionsError(
+            f"var_freeze_expr must match some variables and leave some to train. Received {expression!r}, which "
+            f"matches {len(frozen)} of {len(named)}; names look like {next(iter(named))}.",
+            option="var_freeze_expr",
+        )
+    return frozen
+
+
+class BackboneRest(keras.callbacks.Callback):
+    """Leaves the backbone as it is for the first epochs; its gradient is not computed then, which is quicker.
+
+    Its batch statistics follow the data all the same, as with var_freeze_expr.
+    """
+
+    def __init__(self, epochs: int, always: frozenset[str]):
+        super().__init__()
+        self.epochs = epochs
+        self.always = always
+        """Paths of the variables that are never trained."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Changes what is trained where the epochs are over, or a run is continued."""
+        model = self.model
+        frozen = self.always
+        if epoch < self.epochs:
+            frozen |= {variable.path for variable in model.detector.backbone.trainable_variables}
+        if frozen != model.frozen:
+            model.frozen = frozen
+            model.make_train_function(force=True)
+
+
+def recompute_by_name(detector: keras.Model, expression: str) -> None:
+    """Lets the blocks in whose automl names `expression` is found be computed again; empty: none of them.
+
+    Raises:
+      OptionsError: it is no regular expression, or is found in no name.
+    """
+    blocks = block_names(detector)
+    try:
+        names = [name for name in blocks if expression and re.search(expression, name)]
+    except re.error as error:
+        raise OptionsError(
+            f"grad_checkpoint must be true, false or a regular expression. Received {expression!r}: {error}; "
+            "try 'blocks_', which computes the backbone's blocks again.",
+            option="grad_checkpoint",
+        ) from None
+    if expression and not names:
+        raise OptionsError(
+            f"grad_checkpoint must be found in the name of a block. Received {expression!r}; "
+            f"the names are {_shortened(list(blocks))}.",
+            option="grad_checkpoint",
+        )
+    for part in (detector.backbone, detector.neck, detector.class_head, detector.box_head):
+        if part is not None:
+            part.recomputed = frozenset(number for name in names for home, number in [blocks[name]] if home is part)
+
+
+def _shortened(names: list[str]) -> str:
+    """Returns the first and the last of each row of names, `cell_0 to cell_2`."""
+    rows: dict[str, list[str]] = {}
+    for name in names:
+        rows.setdefault(name.rstrip("0123456789"), []).append(name)
+    return ", ".join(row[0] if len(row) == 1 else f"{row[0]} to {row[-1]}" for row in rows.values())
+
+
+def build_training_model(
+    detector: keras.Model,
+    config: DetectorConfig,
+    options: Any,
+    *,
+    steps_per_epoch: int,
+    class_weights: tuple[float, ...] = (),
+) -> RunLearner:
+    """Returns the detector ready for `fit.train`, its optimizer and average built.
+
+    Args:
+      class_weights: how much an object of each class counts, by class index;
+        empty: all alike.
+    """
+    loss = LossOptions(
+        alpha=options.alpha,
+        gamma=options.gamma,
+        label_smoothing=options.label_smoothing,
+        delta=options.delta,
+        box_loss_weight=options.box_loss_weight,
+        iou_loss_type=options.iou_loss_type or None,
+        iou_loss_weight=options.iou_loss_weight,
+        class_weights=class_weights,
+        # AdamW decays the weights itself.
+        weight_decay=0.0 if options.optimizer == "adamw" else options.weight_decay,
+    )
+    detector.set_drop_path(options.tf_random_seed, 0)
+    recompute_by_name(detector, options.recomputed_blocks)
+    strategy.share_batch_statistics(detector)
+    momentum = statistics_momentum(options.batch_norm_momentum, options.num_epochs * steps_per_epoch)
+    for layer in detector._flatten_layers():
+        if isinstance(layer, BatchNormalization):
+            layer.momentum = momentum
+    step = StepOptions(
+        clip_norm=options.clip_gradients_norm,
+        accumulate_steps=options.accumulate_steps,
+        positives_momentum=options.positives_momentum,
+        loss_scale=options.loss_scale if keras.config.dtype_policy().name == "mixed_float16" else 0.0,
+    )
+    model = _learner()(detector, config, loss, step)
+    model.frozen = frozen_by_name(detector, options.var_freeze_expr)
+    model.schedule = learning_rate(options, steps_per_epoch=steps_per_epoch, factor=model.learning_rate_factor)
+    optimizer = build_optimizer(options, model.schedule, model.trained_variables())
+    if options.freeze_backbone_epochs:
+        model.callbacks.append(BackboneRest(options.freeze_backbone_epochs, model.frozen))
+    model.compile(
+        optimizer=optimizer,
+        # Left on "auto" Keras would compile for the CPU, where XLA is about eight times slower here.
+        jit_compile=options.use_xla or strategy.are_compiled_for(),
+        steps_per_execution=steps_that_divide(options.steps_per_execution, steps_per_epoch),
+        run_eagerly=options.debug,
+    )
+    if options.moving_average_decay > 0:
+        model.keep_average(options.moving_average_decay)
+    return model
+
+
+def statistics_momentum(asked: float | None, num_steps: int) -> float:
+    """Returns the momentum of the moving batch statistics, automl's 0.99 or what a short run needs.
+
+    The variance begins at 1, and that of a deep layer may be a thousandth: with 0.99, the start still outweighs the
+    data after 500 steps, and a network that has learned detects nothing. Here it weighs e^-20 at the end.
+    """
+    return asked if asked is not None else min(0.99, max(0.5, 1.0 - 20.0 / num_steps))
+
+
+def _learner() -> type[RunLearner]:
+    """Returns the backend's own learner; the other backend may not be there to import."""
+    page = "step_jax" if keras.backend.backend() == "jax" else "step_tensorflow"
+    return importlib.import_module(f"efficientdet_pipeline.training.{page}").TrainingModel

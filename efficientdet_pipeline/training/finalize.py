@@ -1,0 +1,144 @@
+"""The end of a run: its numbers, its pictures, its export, and what to type next."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import keras
+import numpy as np
+from absl import logging
+from efficientdet.preprocess import fit_to_canvas
+
+from efficientdet_pipeline.console import suggest
+from efficientdet_pipeline.data.input_pipeline import boxes_in_pixels
+from efficientdet_pipeline.data.sampler import all_records
+from efficientdet_pipeline.data.tfrecord_reader import decode_photo, parse_record
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.evaluation import format_line, format_table, write_metrics
+from efficientdet_pipeline.evaluation.evaluator import Scorer
+from efficientdet_pipeline.export import in_subprocess
+from efficientdet_pipeline.inference.image_io import write_image
+from efficientdet_pipeline.inference.results import per_image
+from efficientdet_pipeline.models.build import Network
+from efficientdet_pipeline.options.infer import MIN_SCORE
+from efficientdet_pipeline.runs.run_dir import RunFolder
+from efficientdet_pipeline.training import checkpoint_io
+from efficientdet_pipeline.training.progress import duration
+from efficientdet_pipeline.visualize.grid import contact_sheet, draw_comparison
+
+PHOTOS_DRAWN = 8
+
+
+def finish(options: Any, folder: RunFolder, network: Network, detector: keras.Model, scorer: Scorer | None) -> None:
+    """Leaves the run as a user wants to find it; after --mode=train that is the checkpoint alone."""
+    if scorer is None:
+        logging.info("\nDone.")
+        _say_where(("checkpoint", folder.last), ("losses", folder.results), ("curves", folder.curves))
+        suggest("--mode=export", f"--model_dir={folder.path}")
+        return
+    name, chosen = chosen_checkpoint(folder)
+    efficientdet.load_checkpoint(detector, chosen / checkpoint_io.WEIGHTS, skip_mismatch=False)
+    marker = checkpoint_io.read_marker(chosen)
+    if "metrics" not in marker:
+        marker["metrics"] = scorer()
+    metrics = {**marker["metrics"], "checkpoint": name, "last": _last_row(folder)}
+    write_metrics(folder.metrics, metrics, marker["epoch"])
+    if options.eval_name:
+        write_metrics(folder.metrics.with_name(f"metrics_{options.eval_name}.json"), metrics, marker["epoch"])
+    picture = draw_validation(folder.pictures, network, scorer)
+    why = "" if name == "best" else ", since no evaluation could tell which is the best"
+    logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, marker["epoch"], why)
+    exported = in_subprocess.exported(detector, network, chosen, folder.export_path)
+    logging.info(
+        "\nDone: epoch %d is the %s of this run.\n%s\n", marker["epoch"], name, format_table(marker["metrics"])
+    )
+    _say_where(
+        ("metrics", folder.metrics),
+        ("every epoch", folder.results),
+        ("curves", folder.curves),
+        ("picture", picture),
+        ("checkpoint", chosen),
+        ("saved model", exported.saved_model),
+        ("frozen graph", exported.frozen_graph),
+    )
+    seconds = sum(float(row.get("seconds") or 0) for row in _rows(folder))
+    logging.info("\n%s, %s of training, %s", format_line(marker["metrics"]), duration(seconds), folder.path)
+    _say_next(exported.saved_model)
+
+
+def chosen_checkpoint(folder: RunFolder) -> tuple[str, Path]:
+    """Returns "best" and its checkpoint; "last" and that where no AP was measured, or the best was damaged.
+
+    Raises:
+      DataError: there is none.
+    """
+    best = checkpoint_io.find_checkpoint(folder.best)
+    if best is not None and checkpoint_io.read_marker(best).get("AP", 0.0) >= 0:
+        return "best", best
+    last = checkpoint_io.find_checkpoint(folder.last)
+    if last is None:
+        raise DataError(f"The run {folder.path} has no whole checkpoint left; train it anew with --overwrite.")
+    return "last", last
+
+
+def say_finished(folder: RunFolder, options: Any) -> None:
+    """Tells that there is nothing left to do."""
+    last = checkpoint_io.find_checkpoint(folder.last)
+    trained = int(checkpoint_io.read_marker(last)["epoch"]) if last is not None else options.num_epochs
+    logging.info(
+        "The run %s is finished with %d epochs. A larger --num_epochs extends it%s, --overwrite begins it anew.",
+        folder.path,
+        trained,
+        ", a larger --patience too" if options.patience else "",
+    )
+    if (folder.export_path / "saved_model").exists():
+        _say_next(folder.export_path / "saved_model")
+
+
+def draw_validation(pictures: Path, network: Network, scorer: Scorer) -> Path:
+    """Draws truth beside detections for the first validation photos; returns the sheet's path."""
+    pictures.mkdir(parents=True, exist_ok=True)
+    sheet = pictures / "validation.png"
+    write_image(sheet, contact_sheet(compared(network, scorer, count=PHOTOS_DRAWN), columns=2))
+    return sheet
+
+
+def compared(network: Network, scorer: Scorer, *, count: int) -> list[np.ndarray]:
+    """Returns the first validation photos, each with the truth beside what is detected now."""
+    drawn = []
+    for serialized in all_records(scorer.files).take(count):
+        record = parse_record(serialized)
+        photo = decode_photo(record.encoded)
+        image, scale = fit_to_canvas(photo, network.config)
+        found = per_image(scorer.detect(image[None], scale[None], np.array([photo.shape[:2]], np.int32)))[0]
+        ids = [scorer.truth.class_ids.get(int(class_id), int(class_id)) for class_id in record.class_ids.numpy()]
+        truth = (boxes_in_pixels(record, photo).numpy(), np.array(ids, np.int32))
+        drawn.append(draw_comparison(np.asarray(photo), truth, found, label_map=network.label_map, min_score=MIN_SCORE))
+    return drawn
+
+
+def _last_row(folder: RunFolder) -> dict[str, Any]:
+    """Returns the numbers of the last epoch, as results.csv has them."""
+    row = _rows(folder)[-1]
+    return {
+        name: json.loads(value) for name, value in row.items() if value and (name.startswith("A") or name == "epoch")
+    }
+
+
+def _rows(folder: RunFolder) -> list[dict[str, str]]:
+    with open(folder.results, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _say_where(*places: tuple[str, Path]) -> None:
+    for what, path in places:
+        if path.exists():
+            logging.info("%-12s  %s", what, path)
+
+
+def _say_next(saved_model: Path) -> None:
+    suggest(
+        "--mode=infer", f"--saved_model_dir={saved_model}", "--input_image=PHOTO.jpg", "--output_image_dir=detections"
+    )

@@ -1,0 +1,158 @@
+"""Loggers: results.csv, TensorBoard, and training curves."""
+
+import csv
+import functools
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from tfrmod import fileio
+
+COLUMNS = (
+    "epoch step seconds learning_rate loss class_loss box_loss box_iou_loss reg_l2_loss "
+    "AP AP50 AP75 APs APm APl ARmax1 ARmax10 ARmax100 ARs ARm ARl "
+    "gradient_norm bad_steps_total photos_per_second data_wait"
+).split()
+
+
+class Results:
+    """The run's results.csv: one row an epoch, empty cells where nothing was measured."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+
+    def forget_from(self, epoch: int) -> None:
+        """Takes up an existing file, without what was written of epoch number `epoch` (1-based) and later."""
+        if not self.path.exists():
+            return
+        try:
+            with open(self.path, encoding="utf-8", newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+        except (ValueError, KeyError, TypeError, csv.Error):
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            self.path.replace(aside)
+            self.rows = []
+            logging.warning("%s is no table of ours any more; it is kept as %s, and begun anew.", self.path, aside.name)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Adds an epoch's row and writes the file whole."""
+        self.rows.append({name: _cell(row[name]) for name in COLUMNS if name in row})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        fileio.write_file(self.path, text.getvalue())
+
+    def columns(self) -> dict[str, list[tuple[int, float]]]:
+        """Returns, for each column, the epochs that have a number there, with it."""
+        return {
+            name: [(int(row["epoch"]), float(row[name])) for row in self.rows if row.get(name) not in (None, "")]
+            for name in COLUMNS
+        }
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+class Board:
+    """TensorBoard's scalars and pictures, by step."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    @functools.cached_property
+    def _writer(self) -> Any:
+        # Made with the first thing to write: whoever writes nothing leaves no file.
+        return tf.summary.create_file_writer(str(self._folder))
+
+    def write(self, values: Mapping[str, float], *, step: int) -> None:
+        """Writes the values of a step and sends them to the disk."""
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def draw(self, pictures: Sequence[np.ndarray], *, name: str, step: int) -> None:
+        """Writes pictures, each uint8 RGB of any size, under `name` and their number."""
+        with self._writer.as_default(step=step):
+            for number, picture in enumerate(pictures):
+                tf.summary.image(f"{name}/{number}", picture[None])
+        self._writer.flush()
+
+
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+
+# The parts of the loss differ by two orders of magnitude: each has a panel of its own.
+_PANELS = {
+    "loss": ("loss",),
+    "class loss": ("class_loss",),
+    "box loss": ("box_loss",),
+    "overlap loss": ("box_iou_loss",),
+    "average precision": ("AP", "AP50", "AP75"),
+    "learning rate": ("learning_rate",),
+}
+_COLUMNS = 3
+_INCHES = (4.2, 2.9)
+
+
+def draw_curves(path: Path, curves: Curves) -> None:
+    """Draws a panel for each kind of numbers that are there.
+
+    Args:
+      curves: column of results.csv → (epoch, value); negative values mean that nothing was there to measure.
+    """
+    # Not pyplot: it keeps its figures for the whole process, and this may run in any thread.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    panels = {title: {name: _points(curves, name) for name in names} for title, names in _PANELS.items()}
+    panels = {title: lines for title, lines in panels.items() if any(lines.values())}
+    if not panels:
+        return
+    epochs = [epoch for lines in panels.values() for points in lines.values() for epoch, _ in points]
+    first, last = min(epochs), max(epochs)
+    rows = math.ceil(len(panels) / _COLUMNS)
+    figure = Figure(figsize=(_INCHES[0] * _COLUMNS, _INCHES[1] * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    places = figure.subplots(rows, _COLUMNS, squeeze=False).flat
+    for (title, lines), axes in zip(panels.items(), places, strict=False):
+        for name, points in lines.items():
+            if points:
+                marker = "o" if len(points) <= 30 else None
+                axes.plot(*zip(*points, strict=True), marker=marker, markersize=3, linewidth=1.4, label=name)
+        axes.set_title(title, fontsize="medium", loc="left")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        # One range for all panels: an average precision measured once would otherwise stand on a range of its own.
+        axes.set_xlim(first - 0.5, last + 0.5)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        if len(lines) > 1:
+            axes.legend(fontsize="small", loc="best")
+        if lines.get("AP"):
+            _mark_best(axes, lines["AP"])
+    for axes in places:
+        axes.set_axis_off()
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    fileio.write_file(path, image.getvalue())
+
+
+def _mark_best(axes: Any, points: Sequence[tuple[int, float]]) -> None:
+    """Names the epoch with the highest AP, whose weights the run keeps as its best."""
+    epoch, best = max(points, key=lambda point: (point[1], -point[0]))
+    axes.axvline(epoch, color="0.6", linestyle=":", linewidth=1)
+    axes.set_title(f"best: epoch {epoch}, AP {best:.3f}", fontsize="small", loc="right")
+
+
+def _points(curves: Curves, name: str) -> list[tuple[int, float]]:
+    return [(epoch, value) for epoch, value in curves.get(name, ()) if value >= 0]

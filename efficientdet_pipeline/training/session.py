@@ -1,0 +1,95 @@
+"""The beginning of a run: its folder, whether it may be continued, and what is said of its options."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from efficientdet_pipeline.console import log_to_file
+from efficientdet_pipeline.data.dataset_info import shards_identity
+from efficientdet_pipeline.models.build import describe, model_name
+from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.runs import metadata as records
+from efficientdet_pipeline.runs import run_id
+from efficientdet_pipeline.runs.metadata import announce, sources_of
+from efficientdet_pipeline.runs.ownership import held
+from efficientdet_pipeline.runs.run_dir import RunFolder, run_folder
+from efficientdet_pipeline.training import checkpoint_io
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """A run that may be worked on."""
+
+    folder: RunFolder
+    model_name: str
+    identity: str
+    """Of its data."""
+    image_size: int | str
+    """One number or WIDTHxHEIGHT of the network's canvas."""
+    shape: dict[str, Any]
+    begun: bool
+    """Whether there is a checkpoint to go on from."""
+    finished: bool
+    """Whether everything that is asked for is there already."""
+
+
+@contextmanager
+def begin(options: Any, read: Sources, hparams: Any, *, is_chief: bool = True) -> Iterator[Beginning]:
+    """Opens the run that the options name, new or begun, and holds it.
+
+    Args:
+      is_chief: whether this process holds and writes it; the others of a
+        training on many look on.
+    """
+    name = model_name(options)
+    overrides = network_overrides(options, hparams)
+    # A wrong name is told before anything is written.
+    height, width = describe(name, overrides, {}).config.image_size
+    data = shards_identity(options)
+    image_size = width if width == height else f"{width}x{height}"
+    shape = run_id.shaping(
+        options,
+        hparams.network,
+        {
+            "model_name": name,
+            "backbone_ref": options.backbone_ref or name,
+            "image_size": str(image_size),
+            "data": data,
+        },
+    )
+    folder = run_folder(options, run_id.run_name(name, shape))
+    with held(folder, overwrite=options.overwrite) if is_chief else contextlib.nullcontext():
+        before = records.read_json(folder.metadata)
+        last = checkpoint_io.find_checkpoint(folder.last)
+        begun_with = before.get("shaping")
+        # Where nothing was trained yet, nothing is lost: a wrong option may be put right.
+        if begun_with is not None and last is not None:
+            run_id.refuse_another(str(folder.path), begun_with, shape)
+        if is_chief:
+            log_to_file(folder.log)
+            announce(folder.path, options, read, hparams)
+            records.write_args(folder.args, options, sources_of(read, hparams))
+        yield Beginning(
+            folder=folder,
+            model_name=name,
+            identity=data,
+            image_size=image_size,
+            shape=shape,
+            begun=last is not None,
+            finished=last is not None and _is_finished(before, options),
+        )
+
+
+def finished_with(options: Any) -> dict[str, Any]:
+    """Returns the fields of metadata.json that say after how many epochs, and how patiently, a mode came to its end."""
+    return {f"epochs_finished_by_{options.mode}": options.num_epochs, "patience_at_the_end": options.patience}
+
+
+def _is_finished(metadata: dict[str, Any], options: Any) -> bool:
+    had = metadata.get("patience_at_the_end", 0)
+    # A run that may have ended early goes on where it is given more patience.
+    is_more_patient = had > 0 and not 0 < options.patience <= had
+    return metadata.get(f"epochs_finished_by_{options.mode}", 0) >= options.num_epochs and not is_more_patient

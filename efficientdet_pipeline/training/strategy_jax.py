@@ -1,0 +1,128 @@
+"""Devices of JAX: this machine's or those of many, by `keras.distribution`."""
+
+import contextlib
+import importlib.util
+import os
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+from jax.experimental import multihost_utils
+
+from efficientdet_pipeline.errors import ExitCode, OptionsError, StoppedError
+from efficientdet_pipeline.training.distributed import Company, processes_of
+from efficientdet_pipeline.training.strategy import Hardware
+
+
+class OneDevice:
+    """The device that JAX chooses."""
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Returns a context without effect."""
+        return contextlib.nullcontext()
+
+
+def join(strategy: str) -> Company:
+    """Meets the other processes of this training; must be called before JAX computes anything.
+
+    Raises:
+      OptionsError: the environment does not say where they are.
+      StoppedError: they cannot be reached.
+    """
+    _leave_accelerators_to_jax()
+    if strategy not in {"multiworker", "tpu"}:
+        return Company()
+    is_pod = strategy == "tpu" and "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    if strategy == "tpu" and not is_pod:
+        return Company()
+    host = ""
+    try:
+        if is_pod:
+            host = os.environ["TPU_WORKER_HOSTNAMES"].partition(",")[0]
+            jax.distributed.initialize()
+        else:
+            processes = processes_of(os.environ)
+            host = processes.host
+            keras.distribution.initialize(",".join(processes.addresses), len(processes.addresses), processes.index)
+        company = Company(jax.process_index(), jax.process_count())
+        company.gather(host, _told)
+    except (RuntimeError, OSError) as error:
+        raise StoppedError(
+            f"The processes of this training must meet at {host or 'the first of them'}. This one could not: {error}. "
+            "Start all of them within five minutes, and let them reach each other's ports.",
+            exit_code=ExitCode.TRY_AGAIN,
+        ) from error
+    return company
+
+
+def part() -> None:
+    """Takes leave of the other processes; what follows each does alone."""
+    if jax.process_count() > 1:
+        jax.distributed.shutdown()
+        keras.distribution.set_distribution(None)
+
+
+def _told(numbers: list[int] | None) -> list[int]:
+    told = multihost_utils.broadcast_one_to_all(np.asarray(numbers or [0, 0, 0], "int32"))
+    return [int(number) for number in told]
+
+
+def chosen(strategy: str) -> tuple[Any, int]:
+    """Returns the devices that `strategy` names, and their number.
+
+    Raises:
+      OptionsError: this machine has none such.
+    """
+    if not strategy:
+        return OneDevice(), 1
+    kind = jax.default_backend()
+    wanted = {"gpus": "gpu", "tpu": "tpu"}.get(strategy, kind)
+    if kind != wanted:
+        raise OptionsError(
+            f"strategy={strategy} needs a {wanted.upper()} that JAX can see. Received a machine with {kind.upper()} "
+            f"alone; install JAX for it (`pip install 'jax[{'cuda12' if wanted == 'gpu' else 'tpu'}]'`), or leave "
+            "--strategy out.",
+            option="strategy",
+        )
+    # Each process reads its own share of a batch, so Keras must not divide the data again.
+    parallel = keras.distribution.DataParallel(devices=keras.distribution.list_devices(), auto_shard_dataset=False)
+    keras.distribution.set_distribution(parallel)
+    return parallel, jax.device_count()
+
+
+def hardware() -> Hardware:
+    """Returns what the precision depends on."""
+    device = jax.devices()[0]
+    if device.platform == "gpu":
+        return Hardware(is_cpu=False, has_bfloat16=float(getattr(device, "compute_capability", "0")) >= 8.0)
+    return Hardware(is_cpu=device.platform == "cpu", has_bfloat16=device.platform == "tpu")
+
+
+def count() -> int:
+    """Returns the number of devices, those of other processes too."""
+    return jax.device_count()
+
+
+def is_compiled_for() -> bool:
+    """Returns True: JAX compiles every operation, by itself if not together."""
+    return True
+
+
+def process() -> tuple[int, int]:
+    """Returns this process's number, and how many there are."""
+    return jax.process_index(), jax.process_count()
+
+
+def share_batch_statistics(detector: keras.Model) -> None:
+    """Does nothing: a batch is one array over all devices, and so are its statistics."""
+
+
+def _leave_accelerators_to_jax() -> None:
+    """Keeps TensorFlow, which reads the data, from taking the memory of the accelerators."""
+    if importlib.util.find_spec("tensorflow") is not None:
+        import tensorflow as tf
+
+        for kind in ("GPU", "TPU"):
+            with contextlib.suppress(RuntimeError, ValueError):  # it has begun to use them already
+                tf.config.set_visible_devices([], kind)

@@ -1,0 +1,219 @@
+"""Trains a run from where it is to its end."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import efficientdet
+import keras
+from absl import logging
+
+from efficientdet_pipeline.commands.ground_truth import GroundTruth, validation_truth
+from efficientdet_pipeline.console import is_terminal
+from efficientdet_pipeline.data import input_pipeline
+from efficientdet_pipeline.data.batch_images import photos_of_step
+from efficientdet_pipeline.data.class_weights import class_weights
+from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS, Shards, compare_validation, find_shards
+from efficientdet_pipeline.data.input_pipeline import TrainingStream, training_batches, variation
+from efficientdet_pipeline.doctor import quick_check
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.evaluation import format_table
+from efficientdet_pipeline.evaluation.evaluator import Scorer
+from efficientdet_pipeline.models.build import Network, describe
+from efficientdet_pipeline.models.pretrained import check_pretrained, load_pretrained
+from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.runs import metadata
+from efficientdet_pipeline.runs.metadata import advise_on_random_weights
+from efficientdet_pipeline.runs.run_dir import RunFolder
+from efficientdet_pipeline.training import auto_batch, finalize, strategy
+from efficientdet_pipeline.training.build import build_training_model
+from efficientdet_pipeline.training.checkpoint_callback import Keeper
+from efficientdet_pipeline.training.distributed import Agreement, Company
+from efficientdet_pipeline.training.finalize import compared
+from efficientdet_pipeline.training.loop import train
+from efficientdet_pipeline.training.run_config import Places, Plan
+from efficientdet_pipeline.training.session import Beginning, begin, finished_with
+
+EVALUATIONS_A_RUN = 10
+PHOTOS_A_BOARD = 4
+
+
+def plan_of(options: Any, shards: Shards) -> Plan:
+    """Returns the shape of the run; refuses a batch that the data cannot fill."""
+    examples = options.num_examples_per_epoch or shards.num_train
+    if options.batch_size > shards.num_train or options.batch_size > examples:
+        raise OptionsError(
+            f"batch_size must not be larger than the training data. Received batch_size={options.batch_size} with "
+            f"{min(examples, shards.num_train)} photos an epoch; try --batch_size={min(examples, shards.num_train)}.",
+            option="batch_size",
+        )
+    steps = examples // options.batch_size
+    plan = Plan(
+        num_epochs=options.num_epochs,
+        steps_per_epoch=steps,
+        batch_size=options.batch_size,
+        evaluate_every=options.map_freq or max(1, round(options.num_epochs / EVALUATIONS_A_RUN)),
+        save_every=_save_every(options.save_freq, steps),
+        keep=options.keep,
+        patience=options.patience if options.mode == "traineval" else 0,
+        max_bad_steps=options.max_bad_steps,
+        grace_seconds=options.grace_seconds,
+        steps_per_execution=options.steps_per_execution,
+        profile=options.profile,
+    )
+    logging.info(
+        "Training %d epochs of %d steps, %d photos a step.", plan.num_epochs, plan.steps_per_epoch, plan.batch_size
+    )
+    return plan
+
+
+def _save_every(save_freq: str, steps_per_epoch: int) -> int:
+    """Returns steps, or 0 for a saving by time."""
+    return {"auto": 0, "epoch": steps_per_epoch}[save_freq] if save_freq.isalpha() else int(save_freq)
+
+
+def keeper_of(
+    plan: Plan, folder: RunFolder, network: Network, scorer: Scorer | None, stream: TrainingStream, num_partners: int
+) -> Keeper:
+    """Returns the keeper of a run; without a scorer it evaluates nothing."""
+    places = Places(
+        last=folder.last,
+        best=folder.best,
+        results=folder.results,
+        curves=folder.curves,
+        tensorboard=folder.tensorboard,
+        incidents=folder.incidents,
+        bad_steps=folder.bad_steps,
+    )
+    return Keeper(
+        plan,
+        places,
+        evaluate=partial(_evaluated, scorer) if scorer is not None else None,
+        write_network=network.write,
+        draw=partial(compared, network, scorer, count=PHOTOS_A_BOARD) if scorer is not None else None,
+        photos_of=partial(photos_of_step, stream, num_partners),
+    )
+
+
+def _evaluated(scorer: Scorer, epoch: int) -> dict[str, Any]:
+    metrics = scorer()
+    logging.info("epoch %d, validation:\n%s", epoch, format_table(metrics))
+    return metrics
+
+
+def run(options: Any, read: Sources, hparams: Any) -> None:
+    """Trains the run that the options describe, from where it is to its end."""
+    company = strategy.join(options)
+    if not company.is_chief:
+        # The leading process prepares what all read.
+        company.ready()
+    with begin(options, read, hparams, is_chief=company.is_chief) as run_:
+        if run_.finished:
+            company.ready()
+            finalize.say_finished(run_.folder, options)
+            return
+        if company.is_chief and not run_.begun:
+            check_pretrained(options, run_.model_name)
+        shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
+        network = describe(
+            run_.model_name,
+            {"num_classes": shards.num_classes, **network_overrides(options, hparams)},
+            shards.label_map,
+        )
+        _check_classes(network, shards)
+        options = auto_batch.settled(options, run_, shards, network.config, company)
+        plan = plan_of(options, shards)
+        truth = validation_truth(options, network, shards, is_chief=company.is_chief)
+        if company.is_chief:
+            compare_validation(run_.folder, shards, is_begun=run_.begun)
+            if options.doctor and not run_.begun:
+                quick_check.look_quickly(options, shards, network.config)
+            num_examples = plan.steps_per_epoch * plan.batch_size
+            about = metadata.of_training(options, name=run_.model_name, num_examples=num_examples, shape=run_.shape)
+            metadata.update_json(run_.folder.metadata, {**about, NAMES_IN_SHARDS: shards.recorded_names})
+            company.ready()
+        with auto_batch.told_if_too_large(options, shards, network.config, company):
+            detector, scorer = _train(options, run_, network, shards, truth, plan, company)
+        if company.is_chief:
+            finalize.finish(options, run_.folder, network, detector, scorer)
+            metadata.update_json(run_.folder.metadata, finished_with(options))
+
+
+def _check_classes(network: Network, shards: Shards) -> None:
+    if list(network.config.heads) != ["object_detection"]:
+        raise OptionsError(
+            "heads must be object_detection alone to be trained here: the shards hold no masks for another head. "
+            f"Received {', '.join(network.config.heads)} (--hparams); leave heads out.",
+            option="hparams",
+        )
+    given = network.config.num_classes
+    if given < shards.num_classes:
+        raise OptionsError(
+            f"num_classes must be at least the largest label id of the data, {shards.num_classes}. Received {given}; "
+            "leave it out to take it from the data.",
+            option="num_classes",
+        )
+    if given == shards.num_classes + 1:
+        logging.warning(
+            "num_classes is %d and the largest label id %d: the background needs no class of its own here, so that one "
+            "class will never be seen.",
+            given,
+            shards.num_classes,
+        )
+
+
+def _train(
+    options: Any,
+    run_: Beginning,
+    network: Network,
+    shards: Shards,
+    truth: GroundTruth | None,
+    plan: Plan,
+    company: Company,
+) -> tuple[keras.Model, Scorer | None]:
+    config = network.config
+    weights = class_weights(options.class_weights, shards, config.num_classes)
+    with strategy.set_up(options).scope():
+        detector = efficientdet.build_model(config)
+        if not run_.begun:
+            loaded = load_pretrained(detector, options, run_.model_name)
+            if company.is_chief:
+                metadata.update_json(run_.folder.metadata, loaded)
+                if loaded["pretrained"] is None:
+                    advise_on_random_weights(options, plan.num_steps)
+        model = build_training_model(
+            detector, config, options, steps_per_epoch=plan.steps_per_epoch, class_weights=weights
+        )
+    if company.count > 1:
+        model.callbacks.append(Agreement(company))
+    scorer = _scorer(options, detector, network, truth)
+    ends = input_pipeline.mixing_ends(
+        options, num_epochs=plan.num_epochs, samples_per_epoch=plan.steps_per_epoch * plan.batch_size
+    )
+    vary = variation(options, config, mixing_ends=ends)
+    cache = run_.folder.path / (f"cache-{company.index}" if company.index else "cache")
+    with input_pipeline.training_stream(options, shards, config.image_size, cache) as whole, company.training():
+        stream = dataclasses.replace(whole, num_hosts=company.count, host_index=company.index)
+        keeper = keeper_of(plan, run_.folder, network, scorer, whole, vary.num_partners)
+        bar = is_terminal() and company.is_chief
+        train(model, lambda position: training_batches(stream, vary, position=position), plan, keeper, bar=bar)
+    if company.count > 1:
+        strategy.part()
+        # Variables that lie on all processes can be assigned by all together only; what is left, the chief does alone.
+        detector = efficientdet.build_model(config)
+        scorer = _scorer(options, detector, network, truth)
+    return detector, scorer
+
+
+def _scorer(options: Any, detector: keras.Model, network: Network, truth: GroundTruth | None) -> Scorer | None:
+    if truth is None:
+        return None
+    return Scorer(
+        detector,
+        network.config,
+        truth,
+        label_map=network.label_map,
+        batch_size=options.batch_size,
+        limit=options.eval_samples,
+    )

@@ -1,0 +1,181 @@
+"""Boxes and their names, drawn on a picture.
+
+Pillow draws: OpenCV's text is ASCII only, and class names are not.
+"""
+
+import colorsys
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from efficientdet_pipeline.inference.results import class_name
+
+RGB = tuple[int, int, int]
+Corners = tuple[int, int, int, int]
+"""x0 y0 x1 y1, whole pixels, the last ones included: as Pillow draws a rectangle."""
+
+# Okabe and Ito's palette, told apart with every kind of colour blindness ("Color Universal Design", 2008), without
+# its black; brightest contrasts first.
+DISTINCT_COLORS: Final[tuple[RGB, ...]] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (213, 94, 0),
+    (204, 121, 167),
+    (0, 114, 178),
+)
+
+GOLDEN_RATIO: Final = 0.618034
+PURPLE: Final = 0.45
+"""Turns the wheel so that it begins, at the eighth class, with a hue the palette has not."""
+
+
+class _Pen(NamedTuple):
+    """Sizes that suit a picture, in pixels."""
+
+    line: int
+    text: int
+
+    @classmethod
+    def of_size(cls, height: int, width: int) -> "_Pen":
+        side = (height * width) ** 0.5
+        return cls(line=max(2, round(side / 280)), text=int(np.clip(side / 40, 11, 72)))
+
+
+class _Label(NamedTuple):
+    """A name with its place in the picture."""
+
+    text: str
+    font: ImageFont.FreeTypeFont
+    corners: Corners
+    margin: int
+
+
+def class_color(class_id: int) -> RGB:
+    """Returns the colour of a class: the same in every picture.
+
+    The first seven can be told apart by everybody. Those behind go round the
+    colour wheel in golden sections and alternate in brightness, so that
+    neighbouring ids never look alike.
+    """
+    index = (class_id - 1) if class_id > 0 else 0
+    if index < len(DISTINCT_COLORS):
+        return DISTINCT_COLORS[index]
+    brightness = (1.0, 0.6, 0.8)[index % 3]
+    red, green, blue = colorsys.hsv_to_rgb((PURPLE + index * GOLDEN_RATIO) % 1, 0.85, brightness)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def draw_detections(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    class_ids: np.ndarray,
+    scores: np.ndarray | None = None,
+    *,
+    label_map: Mapping[int, str],
+    min_score: float = 0.0,
+) -> np.ndarray:
+    """Returns a copy of the picture with its boxes and their names.
+
+    Lines and letters grow with the picture. A label stands on its box where
+    there is room, else inside it, and never leaves the picture.
+
+    Args:
+      image: uint8 RGB (h, w, 3).
+      boxes: (d, 4): y0 x0 y1 x1 in pixels of `image`.
+      class_ids: (d,), 1-based label ids.
+      scores: (d,), 0 to 1; None for ground truth, which is drawn whole and without percentages.
+      label_map: class id to name, in any script; a class without a name goes by its id.
+      min_score: what scores less is not drawn.
+    """
+    height, width = image.shape[:2]
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    pen = _Pen.of_size(height, width)
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
+    ranks = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float64)
+    # Rows that are not finite (a diverged network) have no place to be drawn.
+    drawn = [
+        row for row in np.argsort(-ranks, kind="stable") if ranks[row] >= min_score and np.isfinite(boxes[row]).all()
+    ]
+    labels: list[_Label] = []
+    for row in drawn:
+        name = class_name(int(class_ids[row]), label_map)
+        text = name if scores is None else f"{name} {ranks[row]:.0%}"
+        labels.append(_place_label(text, _corners(boxes[row], (height, width)), labels, pen, (height, width)))
+    # Best last, so that it lies on top.
+    for row in reversed(drawn):
+        _draw_box(draw, _corners(boxes[row], (height, width)), class_color(int(class_ids[row])), pen)
+    for row, label in reversed(list(zip(drawn, labels, strict=True))):
+        _draw_label(draw, label, class_color(int(class_ids[row])))
+    return np.asarray(canvas)
+
+
+def _corners(box: np.ndarray, size: tuple[int, int]) -> Corners:
+    """Returns a box as whole pixels x0 y0 x1 y1 inside the picture; without area it is one pixel."""
+    height, width = size
+    y0, x0, y1, x1 = np.rint(np.clip(box, 0, [height - 1, width - 1] * 2)).astype(int).tolist()
+    return x0, y0, max(x0, x1), max(y0, y1)
+
+
+def _place_label(text: str, box: Corners, others: Sequence[_Label], pen: _Pen, size: tuple[int, int]) -> _Label:
+    """Returns a label above its box, or inside, or below it: where it is whole and hides no better one."""
+    height, width = size
+    font, text = _fitting_font(text, pen.text, width)
+    margin = max(1, pen.text // 8)
+    label_width, label_height = int(font.getlength(text)) + 2 * margin + 1, sum(font.getmetrics()) + margin
+    x0, y0, _, y1 = box
+    left = max(0, min(x0, width - label_width))
+
+    def at(top: int) -> Corners:
+        top = max(0, min(top, height - label_height))
+        return left, top, left + label_width - 1, top + label_height - 1
+
+    places = [at(y0 - label_height), at(y0), at(y1 + 1)]
+    free = [place for place in places if not any(_overlap(place, other.corners) for other in others)]
+    return _Label(text, font, (free or places)[0], margin)
+
+
+def _overlap(one: Corners, other: Corners) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: Corners, color: RGB, pen: _Pen) -> None:
+    x0, y0, x1, y1 = box
+    # A dark seam around the line keeps it visible on ground of its own colour.
+    draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=(0, 0, 0))
+    draw.rectangle(box, outline=color, width=pen.line)
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, label: _Label, color: RGB) -> None:
+    draw.rectangle(label.corners, fill=color)
+    left, top, _, _ = label.corners
+    red, green, blue = color
+    is_bright = 0.299 * red + 0.587 * green + 0.114 * blue > 95
+    draw.text((left + label.margin, top), label.text, font=label.font, fill=(0, 0, 0) if is_bright else (255, 255, 255))
+
+
+def _fitting_font(label: str, size: int, width: int) -> tuple[ImageFont.FreeTypeFont, str]:
+    """Returns letters small enough for the picture; a name too long even then loses its middle."""
+    label = " ".join(label.split())
+    font = load_font(size)
+    while size > 9 and font.getlength(label) > width - 4:
+        size -= 1
+        font = load_font(size)
+    head, tail = label[: len(label) // 2], label[len(label) // 2 :]
+    while font.getlength(label) > width - 4 and len(head) + len(tail) > 2:
+        head, tail = head[:-1] or head, tail[1:] if len(tail) > len(head) else tail
+        label = f"{head}…{tail}"
+    return font, label
+
+
+@functools.cache
+def load_font(size: int) -> ImageFont.FreeTypeFont:
+    """Returns DejaVu Sans, which matplotlib carries along, in letters of `size` pixels."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)

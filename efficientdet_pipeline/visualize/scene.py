@@ -1,0 +1,237 @@
+"""Annotated figures of one image."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tfrmod.annotated_image import AnnotatedImage
+
+RGB = tuple[int, int, int]
+Corners = tuple[float, float, float, float]
+"""x0 y0 x1 y1 in pixels, as Pillow takes them."""
+
+PAPER: RGB = (255, 255, 255)
+INK: RGB = (25, 25, 25)
+FAINT: RGB = (105, 105, 105)
+DARK: RGB = (0, 0, 0)
+
+MAX_NAMED = 40
+"""Boxes of a picture up to which names are written beside them; beyond, the legend alone tells the colours."""
+LARGE = 24
+"""Side in pixels from which a box gets a thick line with a dark seam; around smaller ones it would hide the object."""
+MIN_SIDE_NAMED = 80
+"""Of a picture in pixels; on a narrower one names would hide everything."""
+NAMED_PART = 0.12
+"""Largest part of a picture that names may cover."""
+LABEL_SIZE = 12
+TINT = 0.45
+"""How strongly masks are coloured; the photo keeps the rest."""
+
+
+class Brush(NamedTuple):
+    """Colours, letters and names, the same on every picture of a page."""
+
+    color_of: Callable[[int], RGB]
+    """Class id → colour."""
+    font: Callable[[int], ImageFont.FreeTypeFont]
+    """Size in pixels → letters."""
+    label_map: Mapping[int, str]
+
+    def name(self, class_id: int) -> str:
+        """Returns the name of a class in one line, or its number."""
+        return " ".join(str(self.label_map.get(class_id, class_id)).split())
+
+
+class Scene(NamedTuple):
+    """A picture and what is on it."""
+
+    image: np.ndarray
+    """(h, w, 3) uint8 RGB."""
+    boxes: np.ndarray
+    """(n, 4): y0 x0 y1 x1 in pixels of `image`."""
+    class_ids: np.ndarray
+    """(n,), 1-based."""
+    tints: Sequence[tuple[int, np.ndarray]] = ()
+    """(class id, (h, w) bool) of each area that takes the colour of its class."""
+    crowd: frozenset[int] = frozenset()
+    """Rows of boxes that surround a group."""
+    caption: str = ""
+
+    def fitted(self, longest_side: int) -> "Scene":
+        """Returns the scene enlarged or reduced; it is drawn after this, so that lines stay lines."""
+        height, width = self.image.shape[:2]
+        scale = longest_side / max(height, width)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = np.asarray(Image.fromarray(self.image).resize(size, Image.Resampling.LANCZOS))
+        factors = np.array([size[1] / height, size[0] / width] * 2)
+        tints = [(class_id, _resized(area, size)) for class_id, area in self.tints]
+        boxes = np.asarray(self.boxes, np.float64).reshape(-1, 4) * factors
+        return self._replace(image=image, boxes=boxes, tints=tints)
+
+
+def draw_scene(scene: Scene, brush: Brush) -> np.ndarray:
+    """Returns a copy of the picture with its objects: masks as a tint, boxes as lines, names where there is room.
+
+    Large boxes are drawn first, so that small ones are not lost beneath them.
+    """
+    canvas = Image.fromarray(_tinted(scene, brush))
+    draw = ImageDraw.Draw(canvas)
+    ranked = _large_first(scene.boxes)
+    for row in ranked:
+        _draw_box(draw, _corners(scene.boxes[row], canvas.size), brush.color_of(int(scene.class_ids[row])))
+    if len(scene.boxes) <= MAX_NAMED and min(canvas.size) >= MIN_SIDE_NAMED:
+        _draw_names(draw, scene, brush, ranked)
+    return np.asarray(canvas)
+
+
+def draw_chip(
+    draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, color: RGB, font: ImageFont.FreeTypeFont
+) -> None:
+    """Writes a text on a ground of `color`, black or white, whichever is read more easily; `place` is x, y."""
+    draw.rectangle(chip_corners(place, text, font), fill=color)
+    red, green, blue = color
+    is_bright = 0.299 * red + 0.587 * green + 0.114 * blue > 95
+    draw.text((place[0] + 2, place[1]), text, font=font, fill=DARK if is_bright else PAPER)
+
+
+def chip_corners(place: tuple[float, float], text: str, font: ImageFont.FreeTypeFont) -> Corners:
+    """Returns what a chip at x, y covers."""
+    return place[0], place[1], place[0] + font.getlength(text) + 4, place[1] + sum(font.getmetrics())
+
+
+def _large_first(boxes: np.ndarray) -> list[int]:
+    """Returns the rows of boxes that can be drawn at all."""
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return [int(row) for row in np.argsort(-areas, kind="stable") if np.isfinite(boxes[row]).all()]
+
+
+def _corners(box: np.ndarray, size: tuple[int, int]) -> Corners:
+    width, height = size
+    y0, x0, y1, x1 = np.rint(np.clip(box, 0, [height - 1, width - 1] * 2)).tolist()
+    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, corners: Corners, color: RGB) -> None:
+    x0, y0, x1, y1 = corners
+    is_large = min(x1 - x0, y1 - y0) >= LARGE
+    if is_large:
+        # A dark seam keeps the line visible on ground of its own colour.
+        draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=DARK)
+    draw.rectangle(corners, outline=color, width=2 if is_large else 1)
+
+
+def _draw_names(draw: ImageDraw.ImageDraw, scene: Scene, brush: Brush, ranked: Sequence[int]) -> None:
+    """Writes names above their boxes, or inside, or below, largest box first, while there is room."""
+    font = brush.font(LABEL_SIZE)
+    height, width = scene.image.shape[:2]
+    taken: list[Corners] = []
+    room = NAMED_PART * height * width
+    for row in ranked:
+        x0, y0, _, y1 = _corners(scene.boxes[row], (width, height))
+        name = brush.name(int(scene.class_ids[row])) + (" (crowd)" if row in scene.crowd else "")
+        name = shortened(name, font, 0.7 * width)
+        _, _, chip_width, chip_height = chip_corners((0, 0), name, font)
+        room -= chip_width * chip_height
+        if room < 0 and taken:
+            return
+        left = max(0.0, min(x0, width - chip_width))
+        for top in (y0 - chip_height, y0 + 1, y1 + 1):
+            corners = chip_corners((left, top), name, font)
+            if corners[1] >= 0 and corners[3] < height and not any(_overlap(corners, other) for other in taken):
+                taken.append(corners)
+                draw_chip(draw, (left, top), name, brush.color_of(int(scene.class_ids[row])), font)
+                break
+
+
+def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """Returns a text that fits the width in pixels; one too long loses its middle, for names differ at their ends."""
+    if font.getlength(text) <= width:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+        if font.getlength(short) <= width:
+            return short
+    return "…"
+
+
+def _overlap(one: Corners, other: Corners) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
+
+
+def _tinted(scene: Scene, brush: Brush) -> np.ndarray:
+    """Returns the picture with each area in the colour of its class."""
+    if not scene.tints:
+        return scene.image
+    image = scene.image.astype(np.float32)
+    for class_id, area in scene.tints:
+        image[area] = (1 - TINT) * image[area] + TINT * np.array(brush.color_of(class_id), np.float32)
+    return np.rint(image).astype(np.uint8)
+
+
+def _resized(area: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    picture = Image.fromarray(area.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(picture) > 127
+
+
+UNCOUNTED = 255
+"""The value of pixels in a picture of classes that are not to be judged."""
+
+
+def record_scene(image: AnnotatedImage, photo: np.ndarray) -> Scene:
+    """Returns what a record holds: the photo as it is, its boxes, its masks.
+
+    Args:
+      image: boxes in pixels of the photo.
+      photo: (h, w, 3) uint8 RGB.
+    """
+    name = PurePosixPath(image.filename).name or image.source_id or "without a name"
+    height, width = photo.shape[:2]
+    return Scene(
+        image=photo,
+        boxes=np.array([thing.box for thing in image.objects], np.float64).reshape(-1, 4),
+        class_ids=np.array([thing.class_id for thing in image.objects], np.int64),
+        tints=_tints(image),
+        crowd=frozenset(row for row, thing in enumerate(image.objects) if thing.is_crowd),
+        caption=f"{name} · {width}×{height} px · {_boxes(len(image.objects))}",
+    )
+
+
+def sample_scene(canvas: np.ndarray, boxes: np.ndarray, class_ids: np.ndarray, of: Scene) -> Scene:
+    """Returns what the network sees of a record's scene `of`.
+
+    Args:
+      canvas: (H, W, 3) uint8 RGB.
+      boxes: (n, 4) in its pixels.
+      class_ids: (n,), 1-based.
+      of: the scene of the record that it was made of.
+    """
+    name = of.caption.partition(" · ")[0]
+    return Scene(
+        image=canvas,
+        boxes=np.asarray(boxes, np.float64).reshape(-1, 4),
+        class_ids=np.asarray(class_ids, np.int64),
+        caption=f"{name} · {_boxes(len(class_ids))} (before: {len(of.class_ids):,})",
+    )
+
+
+def _boxes(count: int) -> str:
+    return "1 box" if count == 1 else f"{count:,} boxes"
+
+
+def _tints(image: AnnotatedImage) -> list[tuple[int, np.ndarray]]:
+    tints = []
+    if image.segmentation:
+        classes = _pixels(image.segmentation)
+        tints += [(int(value), classes == value) for value in np.unique(classes) if value not in (0, UNCOUNTED)]
+    # Large ones first, so that what lies upon them is seen.
+    masks = [(thing.class_id, _pixels(thing.mask) > 0) for thing in image.objects if thing.mask]
+    return tints + sorted(masks, key=lambda mask: -int(mask[1].sum()))
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(png)) as picture:
+        return np.asarray(picture.convert("L") if picture.mode == "1" else picture)

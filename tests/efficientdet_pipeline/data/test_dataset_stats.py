@@ -1,0 +1,38 @@
+"""Sizes and classes of records, without their photos; and who is shown how often."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from efficientdet_pipeline.data.dataset_stats import Contents, balance_weights, boxes_beyond, read_contents
+
+
+def test_every_record_is_read(write_shards: Callable, image: Callable, box_of: Callable) -> None:
+    files = write_shards([image(0, [box_of(3), box_of(1)]), image(1)], [image(2, [box_of(2)])])
+    contents = read_contents(files)
+    np.testing.assert_array_equal(contents.sizes, [[24, 32]] * 3)
+    np.testing.assert_array_equal(contents.class_ids, [3, 1, 2])
+    np.testing.assert_array_equal(contents.owners, [0, 0, 2])
+    np.testing.assert_array_equal(contents.num_boxes, [2, 0, 1])
+    assert boxes_beyond(contents, 1) == (1, 1)
+    assert boxes_beyond(contents, 2) == (0, 0)
+
+
+def of(*photos: list[int]) -> Contents:
+    owners = np.repeat(np.arange(len(photos)), [len(photo) for photo in photos])
+    return Contents(
+        np.ones((len(photos), 2), np.int64), np.array([each for photo in photos for each in photo], np.int64), owners
+    )
+
+
+@pytest.mark.parametrize(("strength", "rare"), [(0.0, 1.0), (0.5, 2.0), (1.0, 4.0)])
+def test_photos_of_rare_classes_weigh_more(strength: float, rare: float) -> None:
+    # Class 1 on four photos, twice on one of them; class 2 on one of those; one photo is empty.
+    weights = balance_weights(of([1], [1, 1], [1], [1, 2], []), strength)
+    assert weights.sum() == pytest.approx(5)
+    np.testing.assert_allclose(weights / weights[0], [1, 1, 1, rare, 1])
+
+
+def test_photos_without_any_object_weigh_alike() -> None:
+    np.testing.assert_array_equal(balance_weights(of([], []), 1.0), [1, 1])

@@ -1,0 +1,268 @@
+"""An export does, without this package, what the model does with it."""
+
+import json
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from efficientdet import serving
+from efficientdet.automl.variable_names import variable_names
+from efficientdet.config import DetectorConfig, get_config
+from efficientdet.model import build_model
+from efficientdet.preprocess import canvas_batch
+from efficientdet.types import Detections
+
+from efficientdet_pipeline import export as exporting
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.export import ExportedFiles, ServedDetector, export
+from efficientdet_pipeline.export.frozen_graph import frozen_graph_def
+
+LABELS = {1: "cat", 2: "собака", 3: "no: yes"}
+PHOTO_SIZES = [
+    (1, 97, 131),
+    (1, 128, 128),
+    (1, 33, 300),
+    (1, 300, 33),
+    (1, 64, 80),
+    (1, 201, 77),
+    (1, 1, 1),
+    (3, 150, 90),
+]
+"""(photos, height, width): ten photos in eight batches."""
+
+STRANGER = Path(__file__).with_name("stranger.py")
+"""A program that knows TensorFlow and nothing of this package."""
+
+
+class Exported(NamedTuple):
+    model: keras.Model
+    config: DetectorConfig
+    files: ExportedFiles
+
+
+def photos() -> list[np.ndarray]:
+    """Returns random photos with large and small shapes, the same each time."""
+    random = np.random.RandomState(0)
+    batches = []
+    for number, *size in PHOTO_SIZES:
+        large, small = (random.uniform(-1, 1, (number, cells, cells, 3)) for cells in (4, 25))
+        waves = sum(tf.image.resize(noise, size, "bilinear") for noise in (large, small))
+        batches.append(np.clip(127 + 100 * np.asarray(waves), 0, 255).astype(np.uint8))
+    return batches
+
+
+def tiny_model() -> tuple[keras.Model, DetectorConfig]:
+    """Returns a small network that finds other things in other photos."""
+    config = get_config("efficientdet-d0", num_classes=3, image_size=128, fpn_cell_repeats=1, box_class_repeats=1)
+    model = build_model(config)
+    for name, variable in variable_names(model).items():
+        if name.endswith("kernel"):
+            # By name, so that the numbers do not depend on the order in which layers are made.
+            random = np.random.RandomState(zlib.crc32(name.encode()))
+            fan = 9 if name.endswith("depthwise_kernel") else np.prod(variable.shape[:-1])
+            gain = 0.1 if name.startswith("box_net/box-predict") else 1.0
+            variable.assign(random.standard_normal(variable.shape) * gain / np.sqrt(fan))
+    # Statistics of real photos keep features of different photos apart through all layers.
+    norms = [layer for layer in model._flatten_layers() if hasattr(layer, "momentum")]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(tf.concat([canvas_batch(tf.constant(images), config)[0] for images in photos()], axis=0), training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model, config
+
+
+def detect(model: keras.Model, config: DetectorConfig, batches: list[np.ndarray]) -> list[Detections]:
+    """Returns what evaluation finds in each batch."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
+    def graph(images: tf.Tensor) -> Detections:
+        return serving.detect(images, lambda canvases: model(canvases, training=False), config)
+
+    return [Detections(*map(np.asarray, graph(tf.constant(images)))) for images in batches]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    model, config = tiny_model()
+    folder = tmp_path_factory.mktemp("run") / "export"
+    return Exported(model, config, export(model, config, folder, label_map=LABELS, hparams={"learning_rate": 0.1}))
+
+
+@pytest.fixture(scope="module")
+def expectations(exported: Exported) -> list[Detections]:
+    return detect(exported.model, exported.config, photos())
+
+
+@pytest.fixture(scope="module")
+def answers(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with what a fresh process made of the files."""
+    folder = tmp_path_factory.mktemp("answers")
+    np.savez(folder / "photos.npz", *photos())
+    np.save(folder / "canvases.npy", canvas_batch(photos()[-1], exported.config)[0])
+    command = [sys.executable, "-I", str(STRANGER), *map(str, (*exported.files[:2], folder))]
+    stranger = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, timeout=300)
+    assert stranger.returncode == 0, stranger.stderr
+    return folder
+
+
+@pytest.mark.parametrize("artefact", ["saved_model", "frozen_graph"])
+def test_a_fresh_process_gives_the_models_detections(
+    expectations: list[Detections], answers: Path, artefact: str
+) -> None:
+    with np.load(answers / f"{artefact}.npz") as arrays:
+        for number, expected in enumerate(expectations):
+            actual = Detections(*(arrays[f"{number}_{field}"] for field in range(4)))
+            assert min(expected.num_valid) > 50
+            assert len(np.unique(expected.class_ids)) == 3
+            np.testing.assert_array_equal(actual.num_valid, expected.num_valid)
+            np.testing.assert_allclose(actual.scores, expected.scores, rtol=0, atol=1e-5)
+            # Equal scores may change places, so each row looks for its twin: same class, same box.
+            ours, theirs = (np.concatenate([d.boxes, 1000 * d.class_ids[..., None]], -1) for d in (expected, actual))
+            distances = np.abs(ours[:, :, None] - theirs[:, None]).max(-1)
+            assert distances.min(axis=1).max() < 1e-4
+            assert distances.min(axis=2).max() < 1e-4
+
+
+def test_names_and_types_are_those_of_automls_export(exported: Exported, answers: Path) -> None:
+    report = json.loads((answers / "report.json").read_text())
+    serving = report["serving_default"]
+    assert serving["inputs"] == {"images": ["uint8", [None, None, None, 3]]}
+    assert {name: kind for name, (kind, _) in serving["outputs"].items()} == {
+        "output_0": "float32",
+        "output_1": "float32",
+        "output_2": "float32",
+        "output_3": "int32",
+    }
+    assert report["predict"]["inputs"] == {"images": ["float32", [None, 128, 128, 3]]}
+    assert report["predict"]["outputs"]["output_0"] == ["float32", [None, 16, 16, 27]]
+    assert report["predict"]["outputs"]["output_9"] == ["float32", [None, 1, 1, 36]]
+    assert len(report["predict"]["outputs"]) == 10
+    assert {"images", "Identity", "Identity_1", "Identity_2", "Identity_3"} <= set(report["nodes"])
+    assert not {"VarHandleOp", "ReadVariableOp", "PartitionedCall", "StatefulPartitionedCall"} & set(
+        report["operations"]
+    )
+    assert report["warnings"] == []
+    assert exported.files.frozen_graph.name == "efficientdet-d0_frozen.pb"
+
+
+def test_the_predict_signature_is_the_bare_network(exported: Exported, answers: Path) -> None:
+    canvases, _ = canvas_batch(photos()[-1], exported.config)
+    outputs = exported.model(canvases, training=False)
+    with np.load(answers / "predict.npz") as arrays:
+        for number, (head, level) in enumerate((head, level) for head in ("class", "box") for level in range(3, 8)):
+            np.testing.assert_allclose(arrays[f"output_{number}"], outputs[head][level], rtol=0, atol=1e-4)
+
+
+def test_labels_and_network_lie_beside(exported: Exported) -> None:
+    files = exported.files
+    assert yaml.safe_load(files.label_map.read_text(encoding="utf-8")) == LABELS
+    settings = yaml.safe_load(files.hparams.read_text(encoding="utf-8"))
+    assert (settings["label_map"], settings["learning_rate"]) == (LABELS, 0.1)
+    assert get_config("efficientdet-d7").override(files.hparams) == exported.config
+    assert {path.name for path in files.hparams.parent.iterdir()} == {path.name for path in files}
+
+
+@pytest.fixture
+def half_precision() -> Iterator[None]:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.usefixtures("half_precision")
+def test_a_network_of_half_precision_can_be_frozen() -> None:
+    model, config = tiny_model()
+    graph_def = frozen_graph_def(ServedDetector(model, config, mode="global"))
+    assert [node.name for node in graph_def.node if node.op == "Placeholder"] == ["images"]
+    images = photos()[0]
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        tf.graph_util.import_graph_def(graph_def, name="")
+        boxes, _, _, num_valid = session.run(
+            [f"Identity{end}:0" for end in ("", "_1", "_2", "_3")], {"images:0": images}
+        )
+    assert (boxes.dtype, boxes.shape) == (np.float32, (1, 100, 4))
+    assert num_valid[0] > 10
+
+
+class Fake(NamedTuple):
+    name: str = "efficientdet-d0"
+
+    def to_hparams(self) -> dict[str, str]:
+        return {"name": self.name}
+
+
+@pytest.fixture
+def quick_writers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Puts writers in place that write what this dict says, or fail where it says so."""
+    content = {"text": "new"}
+
+    def write_folder(served: object, path: Path) -> None:
+        path.mkdir(parents=True)
+        (path / "saved_model.pb").write_text(content["text"])
+
+    def write_file(served: object, path: Path) -> None:
+        if content["text"] == "fail":
+            raise OSError(28, "No space left on device")
+        path.write_text(content["text"])
+
+    monkeypatch.setattr(exporting, "ServedDetector", lambda *args, **kwargs: None)
+    monkeypatch.setattr(
+        exporting,
+        "EXPORTS",
+        {"saved_model": ("saved_model", write_folder), "{model}_frozen.pb": ("frozen_graph", write_file)},
+    )
+    return content
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path: Path, quick_writers: dict[str, str]) -> None:
+    export(None, Fake(), tmp_path, label_map=LABELS)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "saved_model" / "stale.txt").write_text("old")
+    quick_writers["text"] = "newer"
+    export(None, Fake(), tmp_path, label_map={1: "cat"})
+    assert contents(tmp_path) == {
+        "saved_model/saved_model.pb": "newer",
+        "efficientdet-d0_frozen.pb": "newer",
+        "label_map.yaml": "1: cat\n",
+        "hparams_config.yaml": "label_map:\n  1: cat\nname: efficientdet-d0\n",
+        "notes.txt": "mine",
+    }
+
+
+def test_a_failed_export_leaves_the_earlier_one(tmp_path: Path, quick_writers: dict[str, str]) -> None:
+    export(None, Fake(), tmp_path, label_map=LABELS)
+    before = contents(tmp_path)
+    quick_writers["text"] = "fail"
+    with pytest.raises(OSError, match="No space left"):
+        export(None, Fake(), tmp_path, label_map={1: "cat"})
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.usefixtures("quick_writers")
+def test_a_folder_that_is_no_export_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "thesis.txt").write_text("mine")
+    with pytest.raises(OptionsError, match="must be free, or hold an earlier export"):
+        export(None, Fake(), tmp_path, label_map=LABELS)
+    assert contents(tmp_path) == {"saved_model/thesis.txt": "mine"}
+
+
+def test_an_export_holds_the_suppression_of_the_config() -> None:
+    small = {"image_size": 64, "num_classes": 2, "fpn_cell_repeats": 1, "fpn_num_filters": 8, "box_class_repeats": 1}
+    config = get_config("efficientdet-lite0", **small, nms_configs={"max_output_size": 7})
+    boxes_found, *_ = ServedDetector(build_model(config), config).serve(np.zeros((1, 20, 30, 3), np.uint8))
+    assert boxes_found.shape == (1, 7, 4)

@@ -1,0 +1,138 @@
+"""Anything that detects, found by its path."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from efficientdet.checkpoint import save_checkpoint
+from efficientdet.config import get_config
+from efficientdet.errors import CheckpointError
+from efficientdet.model import build_model
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.inference.predictor import label_map_beside, load_runner, model_runner
+
+PHOTO = np.arange(2 * 6 * 8 * 3, dtype=np.uint8).reshape(2, 6, 8, 3)
+
+
+class Stub(tf.Module):
+    """Answers every photo with one box of the photo's size and its mean as score, as automl's exports would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.class_id = tf.Variable(2.0)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")])
+    def serve(self, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        shape = tf.shape(images)
+        box = tf.cast([[0, 0, shape[1], shape[2]]], tf.float32)
+        scores = tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2, 3])[:, tf.newaxis] / 255
+        return (
+            tf.tile(box[tf.newaxis], [shape[0], 1, 1]),
+            scores,
+            tf.ones_like(scores) * self.class_id,
+            tf.ones(shape[:1], tf.int32),
+        )
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with a SavedModel, a frozen graph and their labels."""
+    folder, stub = tmp_path_factory.mktemp("run") / "export", Stub()
+    tf.saved_model.save(stub, str(folder / "saved_model"), signatures={"serving_default": stub.serve})
+    tf.saved_model.save(tf.Module(), str(folder / "silent"))
+    frozen = convert_variables_to_constants_v2(stub.serve.get_concrete_function())
+    (folder / "stub_frozen.pb").write_bytes(frozen.graph.as_graph_def().SerializeToString())
+    (folder / "broken.pb").write_bytes(b"not a graph")
+    (folder / "other.pb").write_bytes(tf.Graph().as_graph_def().SerializeToString())
+    (folder / "label_map.yaml").write_text("1: cat\n2: 7\n")
+    return folder
+
+
+@pytest.mark.parametrize("path", ["saved_model", "saved_model/saved_model.pb", ".", "stub_frozen.pb"])
+def test_an_export_is_found_by_any_of_its_paths(exports: Path, path: str) -> None:
+    runner = load_runner(exports / path)
+    for photos in (PHOTO, PHOTO[:1, :4]):
+        found = runner.detect(photos)
+        height, width = photos.shape[1:3]
+        np.testing.assert_array_equal(found.boxes, [[[0, 0, height, width]]] * len(photos))
+        np.testing.assert_allclose(found.scores[:, 0], photos.mean((1, 2, 3)) / 255, rtol=1e-5)
+        assert (found.class_ids == 2).all()
+        assert found.num_valid.tolist() == [1] * len(photos)
+        assert all(isinstance(part, np.ndarray) for part in found)
+    assert label_map_beside(exports / path) == {1: "cat", 2: "7"}
+
+
+@pytest.mark.parametrize("name", ["silent", "broken.pb", "other.pb"])
+def test_what_does_not_detect_is_named(exports: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"{name} must be an exported detector"):
+        load_runner(exports / name)
+
+
+def test_a_missing_model_is_answered_with_similar_names(exports: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no frozen graph .*Similar names: .*stub_frozen\.pb"):
+        load_runner(exports / "stub_frozn.pb")
+    with pytest.raises(FileNotFoundError, match=r"There is no model at .*savd_model.*Similar names: .*saved_model"):
+        load_runner(exports / "savd_model")
+    assert label_map_beside(exports.parent / "elsewhere" / "x.pb") is None
+
+
+def test_a_checkpoint_needs_its_network(tmp_path: Path) -> None:
+    path = tmp_path / "model.weights.h5"
+    path.touch()
+    with pytest.raises(OptionsError, match="needs to know its network"):
+        load_runner(path)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:keras")
+def test_a_checkpoint_detects_with_its_weights(tmp_path: Path) -> None:
+    config = get_config("efficientdet-d0", num_classes=2, image_size=64, fpn_cell_repeats=1, box_class_repeats=1)
+    model = build_model(config)
+    for variable in model.trainable_variables:
+        if variable.name == "bias":
+            variable.assign(np.linspace(-1, 1, variable.shape[0]))
+    path = tmp_path / "model.weights.h5"
+    save_checkpoint(model, path)
+
+    found = load_runner(path, config).detect(PHOTO)
+
+    in_memory = model_runner(model, config)
+    expected = in_memory.detect(PHOTO)
+    assert found.num_valid.min() > 0
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(CheckpointError, match="must have every variable of the model in its shape"):
+        load_runner(path, get_config("efficientdet-d0", num_classes=3, fpn_cell_repeats=1, box_class_repeats=1))
+
+    # A runner on a model in memory follows its weights, so that one runner serves a whole training.
+    for variable in model.trainable_variables:
+        if variable.name == "bias":
+            variable.assign(np.linspace(1, -1, variable.shape[0]))
+    assert (in_memory.detect(PHOTO).scores != expected.scores).any()
+
+
+def test_a_damaged_checkpoint_is_the_detectors_to_refuse(tmp_path: Path) -> None:
+    path = tmp_path / "model.weights.h5"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError):
+        load_runner(path, get_config("efficientdet-d0", num_classes=2, image_size=64))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "100: &a0 x\n" + "".join(f"{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)),
+        "1: [a, b]\n",
+        "one: cat\n",
+        "- cat\n",
+        "1: !!python/object/apply:os.getcwd []\n",
+        "1: a\ufffd\n",
+    ],
+    ids=["alias bomb", "list", "no id", "no mapping", "tag", "lossy"],
+)
+def test_a_label_map_of_a_stranger_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "label_map.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"label_map\.yaml must be the label map of an export"):
+        label_map_beside(tmp_path)

@@ -1,0 +1,163 @@
+"""Pretrained weights: a wrong place is refused early and in terms of options; what was loaded is said and recorded."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import pytest
+import requests
+from efficientdet.errors import CheckpointError, CheckpointMismatchError, CheckpointUnavailableError
+
+from efficientdet_pipeline.errors import MissingError, OptionsError, exit_code_of
+from efficientdet_pipeline.models.pretrained import check_pretrained, load_pretrained
+from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.runs.metadata import advise_on_random_weights
+
+STAGES = ["r1_k3_s11_e1_i32_o8_se0.25", *["r1_k3_s22_e2_i8_o8_se0.25"] * 3, "r1_k3_s22_e2_i8_o16_se0.25"]
+SMALL: dict[str, Any] = {
+    "num_classes": 3,
+    "image_size": 64,
+    "fpn_num_filters": 8,
+    "fpn_cell_repeats": 1,
+    "box_class_repeats": 1,
+}
+
+
+def options(**given: str) -> TrainOptions:
+    return TrainOptions(url_dataset="demo", **given)
+
+
+def detector(name: str = "efficientdet-d0") -> Any:
+    return efficientdet.build_model(efficientdet.get_config(name, **SMALL, backbone_config={"blocks": STAGES}))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the prefix of a TF1 bundle of the small network."""
+    path = tmp_path_factory.mktemp("saved") / "model.ckpt"
+    efficientdet.save_checkpoint(detector(), path, format="tf1")
+    return path
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def get(*_: object, **__: object) -> None:
+        raise requests.ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(requests.Session, "get", get)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    sentences: list[str] = []
+    monkeypatch.setattr("absl.logging.info", lambda text, *values: sentences.append(text % values))
+    return sentences
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ({}, "random weights with --pretrained_ckpt=none,"),
+        ({"pretrained_ckpt": "efficientdet-d1"}, "random weights with --pretrained_ckpt=none,"),
+        ({"backbone_ckpt": "efficientnet-b0"}, "by leaving --backbone_ckpt out and giving --pretrained_ckpt=none,"),
+        ({"backbone_ckpt": "efficientnet-b0", "pretrained_ckpt": "none"}, "by leaving --backbone_ckpt out,"),
+        ({"hub_module_url": "http://host/hub.tar.gz"}, "by leaving --hub_module_url out and giving"),
+    ],
+)
+def test_check_pretrained_without_a_network_gives_advice_that_works(
+    offline: None, given: dict[str, str], advice: str
+) -> None:
+    with pytest.raises(CheckpointUnavailableError, match=advice) as caught:
+        check_pretrained(options(**given), "efficientdet-d0")
+    assert exit_code_of(caught.value) == 75
+    # What it advises needs no network.
+    check_pretrained(options(pretrained_ckpt="none"), "efficientdet-d0")
+
+
+def test_check_pretrained_refuses_what_is_no_checkpoint(tmp_path: Path) -> None:
+    torch = tmp_path / "b0.pth"
+    torch.write_bytes(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
+    with pytest.raises(CheckpointError, match=r"a PyTorch file.*\(--backbone_ckpt\)") as caught:
+        check_pretrained(options(backbone_ckpt=str(torch)), "efficientdet-d0")
+    assert exit_code_of(caught.value) == 65
+    with pytest.raises(MissingError, match=r"nothing at .* Check --pretrained_ckpt\.") as missing:
+        check_pretrained(options(pretrained_ckpt=str(tmp_path / "other")), "efficientdet-d0")
+    assert exit_code_of(missing.value) == 66
+    with pytest.raises(OptionsError, match=r"64 hexadecimal digits.*\(--pretrained_ckpt\)"):
+        check_pretrained(options(pretrained_ckpt="http://host/a#md5=1"), "efficientdet-d0")
+
+
+def test_check_pretrained_says_which_of_two_options_counts(saved: Path, said: list[str]) -> None:
+    check_pretrained(options(backbone_ckpt=str(saved), pretrained_ckpt="none"), "efficientdet-d0")
+    assert said[-1] == "The backbone starts from --backbone_ckpt; --pretrained_ckpt=none has no effect beside it."
+    check_pretrained(options(backbone_ckpt=str(saved)), "efficientdet-d0")
+    assert said[-1].startswith("Pretrained weights")
+
+
+def test_load_pretrained_counts_the_backbone_alone(saved: Path, said: list[str]) -> None:
+    model = detector()
+    record = load_pretrained(model, options(backbone_ckpt=str(saved)), "efficientdet-d0")["pretrained"]
+    loaded = record["num_loaded"]
+    others = record["num_skipped"] + record["num_missing"]
+    assert others > 0
+    assert said[-1].startswith(f"Loaded the backbone, {loaded} of {loaded} variables, from ")
+    assert said[-1].endswith(f"; neck and heads ({others} variables) start from random weights.")
+    assert "excluded" not in said[-1]
+    index = Path(f"{saved}.index")
+    assert record["sha256"][index.name] == hashlib.sha256(index.read_bytes()).hexdigest()
+    assert set(record["sha256"]) == {index.name, f"{saved.name}.data-00000-of-00001"}
+    assert (record["option"], record["path"]) == ("backbone_ckpt", str(saved))
+
+
+def test_load_pretrained_says_what_was_excluded_from_the_backbone(saved: Path, said: list[str]) -> None:
+    given = options(backbone_ckpt=str(saved), var_exclude_expr="efficientnet-b0/stem")
+    load_pretrained(detector(), given, "efficientdet-d0")
+    assert "excluded by --var_exclude_expr)" in said[-1]
+
+
+def test_load_pretrained_records_random_weights_too(said: list[str]) -> None:
+    assert load_pretrained(detector(), options(pretrained_ckpt="none"), "efficientdet-d0") == {"pretrained": None}
+    assert said == ["Starting from random weights (--pretrained_ckpt=none)."]
+
+
+def test_load_pretrained_names_the_model_and_the_flags_that_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise CheckpointMismatchError("It must be of efficientdet-d0.", ["efficientdet-d6", "efficientdet-d7"])
+
+    monkeypatch.setattr(efficientdet, "load_checkpoint", load)
+    words = r"\(--backbone_ckpt\) Try --model_name=efficientdet-d6 or --model_name=efficientdet-d7; --var_exclude_expr"
+    with pytest.raises(CheckpointMismatchError, match=words):
+        load_pretrained(detector(), options(backbone_ckpt="x"), "efficientdet-d0")
+
+
+@pytest.mark.parametrize(
+    ("given", "num_steps", "is_said"),
+    [
+        ({}, 900, True),
+        ({}, 90_000, False),
+        ({"optimizer": "adam"}, 900, False),
+        ({"url_dataset": "demo"}, 900, False),
+    ],
+)
+def test_random_weights_in_few_steps_name_the_configuration(
+    given: dict[str, str], num_steps: int, is_said: bool, said: list[str]
+) -> None:
+    advise_on_random_weights(TrainOptions(**{"url_dataset": "images.zip", **given}), num_steps)
+    assert any("@configs/small-data-scratch.config" in sentence for sentence in said) == is_said
+
+
+@pytest.mark.parametrize("option", ["backbone_ckpt", "pretrained_ckpt"])
+@pytest.mark.parametrize("names", [("best", "last"), ("last",)])
+def test_load_pretrained_takes_the_folder_of_a_run(option: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "first"
+    for name in names:
+        (run / "checkpoints" / name).mkdir(parents=True)
+        detector().save_weights(run / "checkpoints" / name / "model.weights.h5")
+    (run / "args.yaml").touch()
+    given = options(**{option: str(run)})
+    check_pretrained(given, "efficientdet-d0")
+    found = load_pretrained(detector(), given, "efficientdet-d0")["pretrained"]
+    assert Path(found["path"]) == run / "checkpoints" / names[0] / "model.weights.h5"
+    assert found["num_loaded"] > 0

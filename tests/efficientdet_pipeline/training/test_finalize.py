@@ -1,0 +1,49 @@
+"""What a run ends with: the best checkpoint where one was measured, else the last."""
+
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.runs.run_dir import RunFolder
+from efficientdet_pipeline.training.finalize import chosen_checkpoint, say_finished
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path, tmp_path / "export", tmp_path / "tfrecords", tmp_path)
+
+
+def write(place: Path, **facts: Any) -> None:
+    place.mkdir(parents=True)
+    (place / "checkpoint.json").write_text(json.dumps({"files": {}, **facts}))
+
+
+def test_the_best_is_chosen_where_an_ap_was_measured(folder: RunFolder) -> None:
+    write(folder.best, AP=0.0, epoch=1)
+    write(folder.last, epoch=2)
+    assert chosen_checkpoint(folder) == ("best", folder.best)
+
+
+@pytest.mark.parametrize("best", [None, -1.0])
+def test_the_last_is_chosen_where_none_could_be_measured(folder: RunFolder, best: float | None) -> None:
+    write(folder.last, epoch=2)
+    if best is not None:
+        write(folder.best, AP=best, epoch=1)
+    assert chosen_checkpoint(folder) == ("last", folder.last)
+
+
+def test_without_any_checkpoint_there_is_nothing_to_export(folder: RunFolder) -> None:
+    with pytest.raises(DataError, match="no whole checkpoint left"):
+        chosen_checkpoint(folder)
+
+
+def test_a_finished_run_says_how_many_epochs_it_has(folder: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+    write(folder.last, epoch=2.0)
+    with caplog.at_level(logging.INFO):
+        say_finished(folder, SimpleNamespace(num_epochs=1, patience=0))
+    assert "is finished with 2 epochs" in caplog.text

@@ -1,0 +1,43 @@
+"""The wait for data is the time between asking for a batch and getting it."""
+
+from types import SimpleNamespace
+
+import pytest
+import tensorflow as tf
+
+from efficientdet_pipeline.training import progress
+from efficientdet_pipeline.training.progress import WaitMeter
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Stands still but where a batch is made."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+def test_what_is_made_when_it_is_asked_for_is_waited_for(clock: SimpleNamespace) -> None:
+    def make(number: int) -> int:
+        clock.now += 5.0
+        return number
+
+    options = tf.data.Options()
+    options.autotune.enabled = False  # It fetches ahead where it thinks fit.
+    made = tf.data.Dataset.range(4).map(lambda number: tf.numpy_function(make, [number], tf.int64)).cache()
+    made = made.with_options(options)
+    meter = WaitMeter()
+    batches = meter.watch(made)
+    for _ in batches:
+        clock.now += 1.0  # The step.
+    assert meter.seconds == 20.0
+    # What lies ready is not.
+    assert [int(number) for number in batches] == [0, 1, 2, 3]
+    assert meter.seconds == 20.0
+
+
+def test_batches_are_left_as_they_are() -> None:
+    plain = tf.data.Dataset.range(3).map(lambda number: {"a": number, "b": (tf.zeros((2, 3)), number)})
+    watched = WaitMeter().watch(plain)
+    assert watched.element_spec == plain.element_spec
+    assert [int(each["a"]) for each in watched] == [0, 1, 2]

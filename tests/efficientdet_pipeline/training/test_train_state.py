@@ -1,0 +1,70 @@
+"""A state goes back into the model it came from, and into no other."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from efficientdet.errors import CheckpointError
+
+from efficientdet_pipeline.training.train_state import is_finite, restore_state, state_arrays
+
+_spec = importlib.util.spec_from_file_location("toy_run", Path(__file__).with_name("toy_run.py"))
+toy = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(toy)
+
+
+@pytest.fixture
+def model() -> Any:
+    return toy.Toy()
+
+
+def test_everything_that_a_step_changes_is_there(model: Any) -> None:
+    arrays = state_arrays(model)
+    assert arrays.keys() >= {
+        *(
+            "weight/toy/dense/kernel",
+            "weight/toy/dense/bias",
+            "average/toy/dense/kernel",
+            "optimizer/optimizer/iteration",
+        ),
+        *("metric/loss/0", "metric/loss/1", "run/bad_steps", "run/bad_steps_total", "run/learning_rate_factor"),
+    }
+    assert any("momentum" in name for name in arrays)
+
+
+def test_arrays_are_copies_and_go_back(model: Any) -> None:
+    arrays = state_arrays(model)
+    before = {name: array.copy() for name, array in arrays.items()}
+    for variable in (*model.detector.variables, *model.average.shadows, model.bad_steps):
+        variable.assign(variable.value + 1)
+    assert all(np.array_equal(arrays[name], before[name]) for name in before)
+    restore_state(model, arrays)
+    after = state_arrays(model)
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+
+
+def test_a_state_from_before_a_counter_was_kept_leaves_it_as_it_is(model: Any) -> None:
+    arrays = {name: array for name, array in state_arrays(model).items() if not name.startswith("run/")}
+    model.bad_steps.assign(3)
+    restore_state(model, arrays)
+    assert int(model.bad_steps.numpy()) == 3
+
+
+@pytest.mark.parametrize(
+    "missing", ["weight/toy/dense/bias", "average/toy/dense/bias", "optimizer/optimizer/iteration"]
+)
+def test_a_state_of_another_model_is_refused(model: Any, missing: str) -> None:
+    arrays = state_arrays(model)
+    with pytest.raises(CheckpointError, match=f"1 are not in both, for example {missing}"):
+        restore_state(model, {name: array for name, array in arrays.items() if name != missing})
+    with pytest.raises(CheckpointError, match="for example weight/other"):
+        restore_state(model, {**arrays, "weight/other": np.zeros(1)})
+
+
+def test_weights_slots_and_averages_must_be_finite_and_running_means_need_not(model: Any) -> None:
+    arrays = state_arrays(model)
+    assert is_finite({**arrays, "metric/loss/0": np.array(np.nan)})
+    for name in ("weight/toy/dense/bias", "average/toy/dense/bias"):
+        assert not is_finite({**arrays, name: np.array([np.inf], np.float32)})

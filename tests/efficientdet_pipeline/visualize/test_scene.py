@@ -1,0 +1,80 @@
+"""Pixels of drawn scenes."""
+
+import numpy as np
+import pytest
+
+from efficientdet_pipeline.visualize.scene import MAX_NAMED, Brush, Scene, draw_scene, shortened
+
+GREY = 90
+
+
+def scene(*boxes: tuple[float, ...], size: tuple[int, int] = (100, 120), **more: object) -> Scene:
+    image = np.full((*size, 3), GREY, np.uint8)
+    return Scene(image, np.array(boxes, float).reshape(-1, 4), np.ones(len(boxes), int), **more)
+
+
+def changed(drawn: np.ndarray) -> np.ndarray:
+    return np.argwhere((drawn != GREY).any(axis=-1))
+
+
+def test_a_small_box_is_one_pixel_thin(brush: Brush) -> None:
+    drawn = draw_scene(scene((10, 20, 20, 30), size=(60, 60)), brush)
+    assert drawn[10, 20:31].tolist() == [[255, 1, 0]] * 11
+    assert drawn[12, 22].tolist() == [GREY] * 3
+    assert changed(drawn).min(axis=0).tolist() == [10, 20]
+    assert changed(drawn).max(axis=0).tolist() == [20, 30]
+
+
+def test_a_large_box_has_a_dark_seam(brush: Brush) -> None:
+    drawn = draw_scene(scene((10, 10, 50, 50), size=(60, 60)), brush)
+    assert drawn[9, 30].tolist() == [0, 0, 0]
+    assert drawn[10, 30].tolist() == drawn[11, 30].tolist() == [255, 1, 0]
+    assert drawn[12, 30].tolist() == [GREY] * 3
+
+
+def test_names_are_written_only_while_they_hide_nothing(brush: Brush) -> None:
+    few, many = [(40, 40, 44, 44)], [(40, 40, 44, 44)] * (MAX_NAMED + 1)
+    assert len(changed(draw_scene(scene(*few), brush))) > len(changed(draw_scene(scene(*many), brush))) == 16
+    assert len(changed(draw_scene(scene(*few, size=(70, 200)), brush))) == 16
+
+
+def test_boxes_that_cannot_be_drawn_are_left_out(brush: Brush) -> None:
+    nowhere = scene((float("nan"), 0, 5, 5), (float("inf"), 0, 5, 5), size=(60, 60))
+    assert not changed(draw_scene(nowhere, brush)).size
+
+
+def test_a_box_beyond_the_picture_is_drawn_at_its_edge(brush: Brush) -> None:
+    drawn = draw_scene(scene((-50, -50, 500, 500), size=(60, 60)), brush)
+    assert drawn[0, 30].tolist() == drawn[59, 30].tolist() == [255, 1, 0]
+
+
+def test_a_mask_takes_the_colour_of_its_class(brush: Brush) -> None:
+    area = np.zeros((60, 60), bool)
+    area[10:20, 10:20] = True
+    drawn = draw_scene(scene(size=(60, 60), tints=[(2, area)]), brush)
+    assert (drawn != GREY).any(axis=-1).tolist() == area.tolist()
+    assert drawn[15, 15, 0] > GREY > drawn[15, 15, 1]
+
+
+def test_the_picture_given_stays_as_it_was(brush: Brush) -> None:
+    given = scene((10, 10, 50, 50))
+    draw_scene(given, brush)
+    assert (given.image == GREY).all()
+
+
+def test_a_fitted_scene_keeps_its_proportions() -> None:
+    area = np.zeros((100, 50), bool)
+    area[:50] = True
+    fitted = scene((10, 10, 30, 20), size=(100, 50), tints=[(1, area)]).fitted(200)
+    assert fitted.image.shape == (200, 100, 3)
+    assert fitted.boxes.tolist() == [[20, 20, 60, 40]]
+    assert fitted.tints[0][1][:99].all()
+    assert not fitted.tints[0][1][101:].any()
+
+
+@pytest.mark.parametrize(("text", "width"), [("a name that is far too long to fit", 60), ("abc", 1), ("", 0)])
+def test_a_text_too_long_loses_its_middle(text: str, width: int, brush: Brush) -> None:
+    font = brush.font(12)
+    short = shortened(text, font, width)
+    assert short in {text, "…"} or (short[0] == text[0] and short[-1] == text[-1] and "…" in short)
+    assert short == "…" or font.getlength(short) <= width

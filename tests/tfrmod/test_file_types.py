@@ -1,0 +1,30 @@
+import pytest
+
+from tfrmod.file_types import described, photo_format
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [("JPEG", "JPEG"), ("PNG", "PNG"), ("GIF", "GIF"), ("BMP", "BMP"), ("WEBP", "WEBP"), ("TIFF", "TIFF")],
+)
+def test_a_photo_is_known_by_its_first_bytes(photo, format: str, name: str) -> None:
+    assert photo_format(photo(format)) == name
+    assert name in described(photo(format))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty file"),
+        (b"\n<!DOCTYPE html><html>", "HTML page"),
+        (b"<?xml version='1.0'?>", "XML"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (b"PK\x03\x04rest", "zip archive"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"\x00\x00\x00\x18ftypheic", "HEIF"),
+        (b"hello", "begins with b'hello'"),
+    ],
+)
+def test_other_files_are_named_for_a_person(data: bytes, words: str) -> None:
+    assert photo_format(data) is None
+    assert words in described(data)

@@ -1,0 +1,43 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tfrmod import fileio
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sub" / "a.txt"
+    fileio.write_file(path, "old")
+
+    def full(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fileio, "sync", full)
+    with pytest.raises(OSError, match="No space"):
+        fileio.write_file(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_a_staging_folder_goes_away_also_after_a_failure(tmp_path: Path) -> None:
+    def fail_within() -> None:
+        with fileio.staging_folder(tmp_path / "out") as folder:
+            (folder / "half").write_text("x")
+            assert folder.parent == tmp_path
+            raise RuntimeError("in the midst")
+
+    with pytest.raises(RuntimeError, match="midst"):
+        fail_within()
+    assert os.listdir(tmp_path) == []
+
+
+def test_left_overs_of_the_dead_are_cleared_and_of_the_living_kept(tmp_path: Path) -> None:
+    dead, living = tmp_path / ".out.partial-999999999", tmp_path / f".out.partial-{os.getppid()}"
+    strange = tmp_path / ".out.partial-notes"
+    for folder in (dead, living, strange):
+        folder.mkdir()
+    with fileio.staging_folder(tmp_path / "out"):
+        assert not dead.exists()
+    assert living.exists()
+    assert strange.exists()

@@ -1,0 +1,41 @@
+"""Class names that look like one name misspelt."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from itertools import combinations
+
+from tfrmod.problems import Problem
+
+_ALIKE = 0.88
+_MAX_COMPARED = 500
+
+
+def spelling_problems(boxes_per_class: Mapping[str, int]) -> list[Problem]:
+    """Returns a note for each pair of names that differ in case, blanks, signs, a plural, or a letter or so.
+
+    Names that differ in digits alone (plate1, plate2) are meant to differ.
+
+    Args:
+      boxes_per_class: objects of each name; the rarer name is taken for the misspelt one.
+    """
+    names = sorted(boxes_per_class)[:_MAX_COMPARED]  # Pairs grow with the square; WordNet's names are alike anyway.
+    problems = []
+    for one, other in combinations(names, 2):
+        if _is_alike(one, other):
+            rare, frequent = sorted((one, other), key=lambda name: (boxes_per_class[name], name))
+            message = f"{boxes_per_class[rare]} objects, {boxes_per_class[frequent]} of {frequent!r}: one class?"
+            problems.append(Problem("class_spelling", rare, message))
+    return problems
+
+
+def _is_alike(one: str, other: str) -> bool:
+    plain, plain_other = (re.sub(r"[\W_]+", "", name).casefold() for name in (one, other))
+    if plain == plain_other:
+        return True
+    if re.sub(r"\d", "", plain) == re.sub(r"\d", "", plain_other):
+        return False
+    if plain in (f"{plain_other}s", f"{plain_other}es") or plain_other in (f"{plain}s", f"{plain}es"):
+        return True
+    matcher = difflib.SequenceMatcher(a=plain, b=plain_other, autojunk=False)
+    return matcher.real_quick_ratio() >= _ALIKE and matcher.ratio() >= _ALIKE

@@ -1,0 +1,345 @@
+"""Photos as they are: told by content, measured before decoding, checked to the last byte, upright, RGB.
+
+Every part of the house that opens a photo comes through here, so that
+training, evaluation and inference see the same pixels.
+"""
+
+import io
+import struct
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, JpegImagePlugin, TiffImagePlugin
+
+from tfrmod.exif import TURNS, UPRIGHT, exif_orientation, swaps_sides, upright
+from tfrmod.file_types import described, photo_format
+from tfrmod.image_headers import Header, PhotoError, bmp_header, gif_header, jpeg_header, png_header, webp_header
+from tfrmod.jpeg_truncation import Checked, TruncatedError, checked, holds_its_pixels, structure_of
+from tfrmod.near_duplicates import difference_hash
+
+MAX_PIXELS = 178_956_970
+"""Largest photo opened by default: 512 MiB as RGB, the limit Pillow knows too."""
+_ORIENTATION = 0x0112
+_SMALL_PIXELS = 512 * 512
+_MAX_JPEG_SIDE = 65_500
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+_END_BYTES = 2048
+_LIKENESS_SIDE = 48  # Pixels of a side that suffice for the likeness.
+
+
+class Photo(NamedTuple):
+    """A checked photo, as it goes into a record."""
+
+    encoded: bytes
+    """Upright, without transparency, 8 bits a channel: what tf.io.decode_image(channels=3) reads rightly."""
+    format: str
+    """jpeg or png."""
+    height: int
+    width: int
+    """Of the upright picture."""
+    orientation: int
+    """The EXIF value of the file that was given; `encoded` has none but 1."""
+    content: str
+    """What the given file was: JPEG, PNG, GIF, BMP, WEBP, TIFF."""
+    given_size: tuple[int, int] | None = None
+    """(height, width) of the upright picture before it was made smaller; None where it was not."""
+    likeness: int | None = None
+    """Its `likeness.difference_hash`; None where nothing was decoded."""
+    missing: float = 0.0
+    """The share of the picture that the given file lacks, up to `jpeg_truncation.MAX_MISSING`."""
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Returns (height, width) of the picture in the given file, turned upright but not made smaller."""
+        return self.given_size or (self.height, self.width)
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Returns (height, width) of the picture in the given file, before it was turned upright."""
+        height, width = self.upright_size
+        return (width, height) if swaps_sides(self.orientation) else (height, width)
+
+
+def check_photo(data: bytes, *, max_pixels: int = MAX_PIXELS, longest_side: int = 0, is_trusted: bool = False) -> Photo:
+    """Returns the photo in `data`, its bytes unchanged wherever they are fine as they are.
+
+    A JPEG is checked through all its entropy-coded data, but only an eighth of
+    each side is reconstructed: the same faults are found in half the time.
+
+    Args:
+      data: the file.
+      max_pixels: a photo of more is not opened.
+      longest_side: a photo with a longer side is made smaller; 0 leaves all as they are.
+      is_trusted: do not decode what could be handed on unchanged; then damage
+        within the file is not found, and there is no likeness.
+
+    Raises:
+      PhotoError: no photo, damaged, or with more than `max_pixels` pixels.
+    """
+    content, header = _header(data, max_pixels)
+    is_fine = header.is_plain and header.orientation == UPRIGHT and not 0 < longest_side < max(header[:2])
+    size = (header.height, header.width)
+    if is_fine and is_trusted and header.is_bare and _has_end(data, content):
+        return Photo(data, content.lower(), *size, UPRIGHT, content)
+    if is_fine and content == "JPEG":
+        whole, rough = _whole_jpeg(data)
+        hashed = difference_hash(rough)
+        return Photo(whole.data, "jpeg", *size, UPRIGHT, content, likeness=hashed, missing=whole.missing)
+    (image, orientation, turn), missing = _loaded_whole(data, content, longest_side)
+    if is_fine and orientation == UPRIGHT and _is_solid(image):
+        return Photo(data, "png", *size, UPRIGHT, content, likeness=difference_hash(image))
+    image = _shrunk(upright(_rgb(image), turn), longest_side)
+    encoded, name = _encoded(image, is_lossless=content not in ("JPEG", "WEBP"))
+    given_size = size[::-1] if swaps_sides(orientation) else size
+    return Photo(
+        encoded, name, image.height, image.width, orientation, content, given_size, difference_hash(image), missing
+    )
+
+
+def decode_photo(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Returns the upright picture, uint8 RGB (h, w, 3), of any photo that `check_photo` takes.
+
+    Raises:
+      PhotoError: no photo, damaged, or too large.
+    """
+    if isinstance(data, Path):
+        data = data.read_bytes()
+    content, _ = _header(data, max_pixels)
+    (image, _, turn), _ = _loaded_whole(data, content)
+    return np.array(upright(_rgb(image), turn))
+
+
+def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Returns (height, width) of the picture as it is meant to be looked at, without decoding it.
+
+    Raises:
+      PhotoError: no photo, or with more than `max_pixels` pixels.
+    """
+    return image_sizes(data, max_pixels=max_pixels)[0]
+
+
+def image_sizes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns (height, width) of the upright image and of the stored pixels, without decoding it.
+
+    Raises:
+      PhotoError: no image, or with more than `max_pixels` pixels.
+    """
+    content, header = _header(data, max_pixels)
+    turn = header.orientation
+    if content == "TIFF":
+        turn = _tiff_orientation(_opened(data, content))
+    elif content == "WEBP" or not header.is_bare:
+        turn = _exif_orientation(_opened(data, content), content)
+    stored = (header.height, header.width)
+    return (stored[::-1] if swaps_sides(turn) else stored), stored
+
+
+def _header(data: bytes, max_pixels: int) -> tuple[str, Header]:
+    """Returns what the photo is and its header, once its size has been found harmless."""
+    content = photo_format(data)
+    if content is None:
+        raise PhotoError(f"expected a JPEG, PNG, BMP, WebP, TIFF or GIF picture; it is {described(data)}")
+    try:
+        header = _HEADERS[content](data)
+    except (struct.error, IndexError) as error:
+        raise PhotoError(f"its {content} header is broken") from error
+    if header.height < 1 or header.width < 1:
+        raise PhotoError(f"its {content} header states a size of {header.width}x{header.height} pixels")
+    if header.height * header.width > max_pixels:
+        size = f"{header.width}x{header.height}"
+        raise PhotoError(f"{size} pixels, where at most {max_pixels:,} are opened", "image_too_large")
+    # A file with more bytes than this holds any JPEG of that size.
+    is_short = content == "JPEG" and 64 * len(data) < header.height * header.width
+    if is_short and not holds_its_pixels(data, structure_of(data)):
+        size = f"{header.width}x{header.height}"
+        raise PhotoError(f"it is truncated: its {len(data):,} bytes cannot hold {size} pixels, as its header states")
+    return content, header
+
+
+def _tiff_header(data: bytes) -> Header:
+    """Pillow reads no more than the directory of a TIFF before its pixels are asked for."""
+    image = _opened(data, "TIFF")
+    height, width = image.height, image.width
+    if swaps_sides(_tiff_orientation(image)):  # Pillow tells the sides of the upright picture.
+        height, width = width, height
+    return Header(height, width, UPRIGHT, is_plain=False)
+
+
+_HEADERS = {
+    "JPEG": jpeg_header,
+    "PNG": png_header,
+    "GIF": gif_header,
+    "BMP": bmp_header,
+    "WEBP": webp_header,
+    "TIFF": _tiff_header,
+}
+
+
+def _opened(data: bytes, content: str) -> Image.Image:
+    try:
+        if content == "JPEG":
+            # Not Image.open: it hands pictures with an MPF block to another plugin, which reads on past the first.
+            return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Image.open(io.BytesIO(data), formats=[content])
+    except Image.DecompressionBombError as error:
+        raise PhotoError(str(error), "image_too_large") from error
+    except Exception as error:  # Decoders fail in more ways than can be listed.
+        raise PhotoError(f"its {content} header cannot be read ({error})") from error
+
+
+def _load(image: Image.Image) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+    except Image.DecompressionBombError as error:
+        raise PhotoError(str(error), "image_too_large") from error
+    except Exception as error:  # See above.
+        raise PhotoError(f"its pixels cannot be read ({str(error) or type(error).__name__})") from error
+
+
+def _has_end(data: bytes, content: str) -> bool:
+    """Returns whether the mark that ends a photo stands near the end of its file: quick, and finds what was cut off."""
+    return _ENDS[content] in data[-_END_BYTES:]
+
+
+def _decoded_roughly(data: bytes) -> Image.Image:
+    """Returns a grey picture of an eighth of a JPEG's sides, a tiny one's larger; all of its data are read."""
+    image = _opened(data, "JPEG")
+    image.draft("L", (max(_LIKENESS_SIDE, image.width // 8), max(_LIKENESS_SIDE, image.height // 8)))
+    _load(image)
+    return image
+
+
+def _decoded(data: bytes) -> Image.Image:
+    image = _opened(data, "JPEG")
+    _load(image)
+    return image
+
+
+def _whole_jpeg(data: bytes) -> tuple[Checked, Image.Image]:
+    """Returns a JPEG of which hardly anything is missing, and its rough picture.
+
+    Raises:
+      PhotoError: it cannot be decoded, or too much is missing.
+    """
+    rough, failure = None, None
+    try:
+        rough = _decoded_roughly(data)
+    except PhotoError as error:
+        failure = error
+    try:
+        found = checked(data, rough, _decoded)
+    except TruncatedError as error:
+        raise failure or PhotoError(str(error)) from error
+    return found, rough or _decoded_roughly(found.data)
+
+
+def _loaded_whole(data: bytes, content: str, longest_side: int = 0) -> tuple[tuple[Image.Image, int, int], float]:
+    """Returns what `_loaded` does, and which share of the picture is missing."""
+    if content != "JPEG":
+        return _loaded(data, content, longest_side), 0.0
+    try:
+        loaded = _loaded(data, content, longest_side)
+        if not _ends_mid_grey(loaded[0]):
+            return loaded, 0.0
+    except PhotoError:
+        """Looked into below."""
+    whole, _ = _whole_jpeg(data)
+    return _loaded(whole.data, content, longest_side), whole.missing
+
+
+def _ends_mid_grey(image: Image.Image) -> bool:
+    """Returns whether a picture may end in what libjpeg puts in place of missing data."""
+    last = image.getpixel((image.width - 1, image.height - 1))
+    return image.mode not in ("RGB", "L") or last in (128, (128, 128, 128))
+
+
+def _loaded(data: bytes, content: str, longest_side: int = 0) -> tuple[Image.Image, int, int]:
+    """Returns the stored picture, the EXIF orientation it had, and the one that is still to be applied.
+
+    Args:
+      data: the file.
+      content: its format.
+      longest_side: where the picture is to be made smaller, a JPEG is decoded no larger than needed for that.
+    """
+    image = _opened(data, content)
+    if content == "JPEG" and longest_side:
+        image.draft(None, (2 * longest_side, 2 * longest_side))
+    stated = _tiff_orientation(image)
+    _load(image)
+    if content == "TIFF":
+        return image, stated, _tiff_orientation(image)  # Pillow turns it itself while loading, and drops the tag.
+    stated = _exif_orientation(image, content)
+    return image, stated, stated
+
+
+def _exif_orientation(image: Image.Image, content: str) -> int:
+    if content == "JPEG":
+        return exif_orientation(image.info.get("exif") or b"")
+    try:
+        value = image.getexif().get(_ORIENTATION, UPRIGHT)  # Of PNG, also what ImageMagick writes as text.
+    except Exception:  # As with pixels: broken EXIF fails in many ways, and is none.
+        return UPRIGHT
+    return value if value in TURNS else UPRIGHT
+
+
+def _tiff_orientation(image: Image.Image) -> int:
+    value = image.tag_v2.get(_ORIENTATION, UPRIGHT) if isinstance(image, TiffImagePlugin.TiffImageFile) else UPRIGHT
+    return value if value in TURNS else UPRIGHT
+
+
+def _is_solid(image: Image.Image) -> bool:
+    """Returns whether a picture has no alpha channel and no colour that stands for one."""
+    return "transparency" not in image.info and not image.mode.upper().endswith("A")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Returns the picture in RGB.
+
+    What shines through is white, as in a browser. 16 bits lose their lower
+    half; Pillow's own conversion would clip them instead.
+
+    Raises:
+      PhotoError: its colours have no way to RGB.
+    """
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        values = values if values.dtype.itemsize == 2 else values.clip(0, 0xFFFF)
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    try:
+        if image.mode == "F":
+            raise ValueError("floating point")
+        if _is_solid(image):
+            return image.convert("RGB")
+        image = image.convert("RGBA")
+    except (ValueError, OSError) as error:
+        raise PhotoError(f"its colours (mode {image.mode}) have no way to RGB") from error
+    if image.getchannel("A").getextrema() == (255, 255):
+        return image.convert("RGB")
+    ground = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(ground, image).convert("RGB")
+
+
+def _shrunk(image: Image.Image, longest_side: int) -> Image.Image:
+    """Returns the picture with no side longer than that, its shape kept to the pixel."""
+    longest = max(image.size)
+    if not 0 < longest_side < longest:
+        return image
+    width, height = (max(1, round(side * longest_side / longest)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def _encoded(image: Image.Image, *, is_lossless: bool) -> tuple[bytes, str]:
+    """Returns the picture as PNG where that keeps it whole at little cost, else as a fine JPEG."""
+    out = io.BytesIO()
+    is_small = image.height * image.width <= _SMALL_PIXELS
+    if (is_lossless and is_small) or max(image.size) > _MAX_JPEG_SIDE:
+        image.save(out, "PNG")
+        return out.getvalue(), "png"
+    image.save(out, "JPEG", quality=95, subsampling=0)
+    return out.getvalue(), "jpeg"

@@ -1,0 +1,220 @@
+"""Large JSON files read piece by piece."""
+
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from tfrmod.errors import DatasetError
+
+_CHUNK_BYTES = 1 << 20
+_MAX_PIECE_BYTES = 64 << 20
+_BLANKS = " \t\r\n"
+_DECODER = json.JSONDecoder()
+
+
+class Piece(NamedTuple):
+    """An element of a list that lies at the top of a JSON object, or another value there."""
+
+    key: str
+    """The name of the list or value."""
+    value: Any
+    start: int
+    """Where its first byte lies in the file."""
+    num_bytes: int
+
+
+def pieces(path: Path) -> Iterator[Piece]:
+    """Yields the elements of the lists at the top of a JSON object, and its other values, in order.
+
+    One piece is held in memory at a time, so that COCO's half a gigabyte costs
+    a few megabytes.
+
+    Raises:
+      DatasetError: not JSON, not UTF-8, not an object, cut off, or nested or
+        spelt so that Python refuses it.
+      OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        text = _Text(file)
+        text.expect("{")
+        while text.peek() != "}":
+            key, _, _ = text.value()
+            if not isinstance(key, str):
+                raise DatasetError(f"a name in quotes is expected before byte {text.place}")
+            text.expect(":")
+            if text.peek() == "[":
+                text.expect("[")
+                while text.peek() != "]":
+                    yield Piece(key, *text.value())
+                    text.separate("]")
+                text.expect("]")
+            else:
+                yield Piece(key, *text.value())
+            text.separate("}")
+        text.expect("}")
+        if text.peek():
+            raise DatasetError(f"something follows the end of its object, at byte {text.place}")
+
+
+def elements(path: Path) -> Iterator[Piece]:
+    """Yields the elements of a JSON array, in order, each under the key "".
+
+    Raises:
+      DatasetError: as `pieces` does, for a file that is no array.
+      OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        text = _Text(file)
+        text.expect("[")
+        while text.peek() != "]":
+            yield Piece("", *text.value())
+            text.separate("]")
+        text.expect("]")
+        if text.peek():
+            raise DatasetError(f"something follows the end of its array, at byte {text.place}")
+
+
+def is_array(path: Path) -> bool:
+    """Returns whether a JSON file begins with an array, not with an object.
+
+    Raises:
+      DatasetError: it is not UTF-8.
+      OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        return _Text(file).peek() == "["
+
+
+def parsed(data: bytes) -> Any:
+    """Returns the value that some bytes spell.
+
+    Raises:
+      DatasetError: they spell none.
+    """
+    try:
+        return json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"not valid JSON: {error}") from error
+
+
+class _Text:
+    """The text of a file and a place in it; a letter is a byte until a value is complete."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        # Latin-1 maps bytes to letters one to one, so places in the text are places in the file. What JSON is built
+        # of is ASCII, which in UTF-8 is never part of another letter.
+        self._text = file.read(_CHUNK_BYTES).decode("latin-1")
+        self._start = 0
+        self._at = 0
+        if self._text.startswith(("\xff\xfe", "\xfe\xff")) or "\0" in self._text[:4]:
+            raise DatasetError("it is UTF-16 or binary, where JSON is UTF-8; save it as UTF-8")
+        if self._text.startswith("\xef\xbb\xbf"):
+            self._at = 3
+
+    @property
+    def place(self) -> int:
+        return self._start + self._at
+
+    def peek(self) -> str:
+        """Returns the next letter that is no blank, "" at the end of the file."""
+        while True:
+            while self._at < len(self._text):
+                letter = self._text[self._at]
+                if letter not in _BLANKS:
+                    return letter
+                self._at += 1
+            if not self._read_on(_CHUNK_BYTES):
+                return ""
+
+    def expect(self, letter: str) -> None:
+        found = self.peek()
+        if found != letter:
+            raise DatasetError(
+                f"{letter!r} is expected at byte {self.place}, found {found!r}"
+                if found
+                else f"it ends at byte {self.place}, in the midst of its content"
+            )
+        self._at += 1
+
+    def separate(self, end: str) -> None:
+        """Passes a comma with something behind it, or stops before the end of the list or object."""
+        if self.peek() != end:
+            self.expect(",")
+            if self.peek() == end:
+                raise DatasetError(f"nothing follows the comma before byte {self.place}")
+
+    def value(self) -> tuple[Any, int, int]:
+        """Returns the value that begins here, and its place and length in bytes."""
+        self.peek()
+        size = _CHUNK_BYTES
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except (ValueError, RecursionError) as error:
+                if isinstance(error, RecursionError) or not self._may_read_on(size):
+                    raise DatasetError(f"not valid JSON at byte {self.place}: {_reason(error)}") from error
+            else:
+                length = end - self._at
+                # A number that ends with the buffer may go on behind it.
+                if end < len(self._text) or not self._may_read_on(size):
+                    return self._taken(value, length)
+            size *= 2
+
+    def _taken(self, value: Any, length: int) -> tuple[Any, int, int]:
+        start, piece = self.place, self._text[self._at : self._at + length]
+        self._at += length
+        return value if piece.isascii() else parsed(piece.encode("latin-1")), start, length
+
+    def _may_read_on(self, size: int) -> bool:
+        return len(self._text) - self._at < _MAX_PIECE_BYTES and self._read_on(size)
+
+    def _read_on(self, size: int) -> bool:
+        data = self._file.read(size)
+        self._text, self._start, self._at = self._text[self._at :] + data.decode("latin-1"), self.place, 0
+        return bool(data)
+
+
+def _reason(error: BaseException) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+_PLACE = struct.Struct("<QI")
+
+
+class Place(NamedTuple):
+    """Some bytes of a file."""
+
+    start: int
+    num_bytes: int
+
+
+def packed(places: Iterable[Place]) -> bytes:
+    """Returns 12 bytes a place, for `Entry.detail`."""
+    return b"".join(_PLACE.pack(*place) for place in places)
+
+
+def num_packed(detail: bytes) -> int:
+    """Returns how many places `packed` took."""
+    return len(detail) // _PLACE.size
+
+
+def unpacked(detail: bytes) -> list[Place]:
+    """Returns what `packed` took."""
+    return [Place(*pair) for pair in _PLACE.iter_unpack(detail)]
+
+
+def read_places(path: Path, places: Iterable[Place]) -> list[bytes]:
+    """Returns the bytes at each place; fewer where the file has become shorter.
+
+    Raises:
+      OSError: the file cannot be opened.
+    """
+    found = []
+    with path.open("rb") as file:
+        for place in places:
+            file.seek(place.start)
+            found.append(file.read(place.num_bytes))
+    return found

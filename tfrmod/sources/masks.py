@@ -1,0 +1,377 @@
+"""Mask images: one PNG per image, its colours or values naming classes."""
+
+import csv
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfrmod import masks
+from tfrmod import masks as mask_pictures
+from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
+from tfrmod.errors import DatasetError
+from tfrmod.problems import Problem
+from tfrmod.sources import yolo_config
+from tfrmod.sources.files import Files, found_files
+from tfrmod.sources.image_size import upright_size
+from tfrmod.sources.pairing import agreement
+from tfrmod.sources.source import Entry, Listing, Reading
+from tfrmod.sources.split_names import set_name
+from tfrmod.sources.yolo_config import Papers
+from tfrmod.text import clean_name, read_text
+
+Color = tuple[int, int, int]
+
+_PAPERS = ("labelmap.txt", "_classes.csv", "classes.txt", "labels.txt", "class_names.txt")
+_BACKGROUND = re.compile(r"_*(background|bg|void|unlabell?ed|__ignore__)_*", re.IGNORECASE)
+_COLORS = re.compile(r"([^:#]+):(\d{1,3}),(\d{1,3}),(\d{1,3})(:|$)")
+_MAX_BYTES = 1 << 20
+_PROBED = 32
+
+
+class Meaning(NamedTuple):
+    """How to read the masks of one data set."""
+
+    names: dict[int, str]
+    """{class id, from 1: name}."""
+    numbers: tuple[tuple[int | Color, int], ...] | None = None
+    """Pairs of a value or colour and its class id, where the values are not the ids themselves."""
+    problems: tuple[Problem, ...] = ()
+    """What is doubtful about the files that say so."""
+
+
+def meaning(folder: Path, files: Files, pictures: Sequence[str]) -> Meaning:
+    """Returns what a paper of the data set says, or else what the first masks show.
+
+    Masks of 0 and 255 alone are of two classes, as programs that paint draw
+    them; in others 255 is what must not be counted (VOC).
+
+    Args:
+      folder: of the data set.
+      files: of it.
+      pictures: masks of classes.
+
+    Raises:
+      DatasetError: a list of classes cannot be read for sure, or two of them
+        disagree.
+    """
+    values = _values(folder, pictures)
+    is_binary = values == {masks.IGNORED}
+    for name in _PAPERS:
+        papers = [path for path in (*files.txt, *files.csv) if PurePosixPath(path).name.lower() == name]
+        found = _agreed(folder, sorted(papers, key=lambda path: (path.count("/"), path)))
+        if found is not None:
+            return found._replace(numbers=((masks.IGNORED, 1),)) if is_binary and not found.numbers else found
+    if is_binary or values == {1}:
+        return Meaning({1: "object"}, ((masks.IGNORED, 1),) if is_binary else None)
+    return Meaning({value: str(value) for value in sorted(values - {masks.IGNORED})})
+
+
+def _values(folder: Path, pictures: Iterable[str]) -> set[int]:
+    """Returns the values but 0 that some of the masks have; colours are not looked at."""
+    values: set[int] = set()
+    for path in list(pictures)[:_PROBED]:
+        try:
+            array = masks.png_array((folder / path).read_bytes())
+        except (OSError, DatasetError):
+            continue
+        if array.ndim == 2:
+            values.update(int(value) for value in set(array.ravel().tolist()))
+    return {value for value in values if 0 < value <= masks.IGNORED}
+
+
+def _agreed(folder: Path, papers: Sequence[str]) -> Meaning | None:
+    """Returns what several files of one name say; None where they name no class.
+
+    Raises:
+      DatasetError: one cannot be read, or they disagree.
+    """
+    first: tuple[str, Meaning] | None = None
+    problems: list[Problem] = []
+    for path in papers:
+        try:
+            found, encoding = _read(folder / path)
+        except (OSError, DatasetError) as error:
+            raise DatasetError(
+                f"The list of classes {path} cannot be used: {error}. Mend the file, or remove it if the data set has "
+                "another one."
+            ) from None
+        if encoding:
+            problems.append(Problem("encoding_guessed", path, f"it is not UTF-8; read as {encoding}"))
+        if not found.names:
+            continue
+        if first is not None and found != first[1]:
+            raise DatasetError(
+                f"Two lists of classes disagree, {first[0]} and {path}: {_difference(first[1], found)}. Remove the one "
+                "that is wrong, or convert each part of the data set by itself."
+            )
+        first = first or (path, found)
+    return first[1]._replace(problems=tuple(problems)) if first is not None else None
+
+
+def _difference(one: Meaning, other: Meaning) -> str:
+    for number in sorted(one.names.keys() | other.names.keys()):
+        if one.names.get(number) != other.names.get(number):
+            return f"class {number} is {one.names.get(number)!r} and {other.names.get(number)!r}"
+    return "their colours differ"
+
+
+def _read(path: Path) -> tuple[Meaning, str]:
+    """Returns what one file says, and its encoding where that is a guess.
+
+    Raises:
+      DatasetError: it is too large, no text, or a name is none.
+      OSError: it cannot be opened.
+    """
+    decoded = read_text(path, max_bytes=_MAX_BYTES)
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", decoded.text.rstrip())]
+    if path.name.lower() == "labelmap.txt":
+        found = _colored([line for line in lines if line and not line.startswith("#")])
+    elif path.suffix.lower() == ".csv":
+        rows = [row for row in csv.reader(lines) if len(row) >= 2 and row[0].strip().isdecimal()]
+        found = Meaning(_numbered({int(row[0]): row[1].strip() for row in rows if len(row[0].strip()) < 4}))
+    else:
+        found = _listed([line for line in lines if not line.startswith("#")])
+    names = {number: clean_name(name) for number, name in found.names.items()}
+    return found._replace(names=names), decoded.encoding if decoded.is_guessed else ""
+
+
+def _listed(lines: Sequence[str]) -> Meaning:
+    """Returns the classes of a text of one name a line.
+
+    Raises:
+      DatasetError: a line is blank; the numbers of the names after it would be
+        a guess.
+    """
+    if "" in lines and any(lines):
+        raise DatasetError(f"line {lines.index('') + 1} is blank, and it is unclear whether it counts; remove it")
+    starts_with_background = bool(lines) and _BACKGROUND.fullmatch(lines[0]) is not None
+    return Meaning(_numbered(dict(enumerate(lines, start=0 if starts_with_background else 1))))
+
+
+def _numbered(names: dict[int, str]) -> dict[int, str]:
+    """Returns the classes that a pixel can have, background left out."""
+    return {
+        number: name
+        for number, name in names.items()
+        if 0 < number < masks.IGNORED and name and not _BACKGROUND.fullmatch(name)
+    }
+
+
+def _colored(lines: Sequence[str]) -> Meaning:
+    """Reads CVAT's lines name:red,green,blue:parts:actions; the classes are numbered as they come."""
+    names: dict[int, str] = {}
+    numbers: list[tuple[int | Color, int]] = []
+    for line in lines:
+        match = _COLORS.match(line)
+        if match is None:
+            continue
+        color = (int(match[2]), int(match[3]), int(match[4]))
+        if _BACKGROUND.fullmatch(match[1]):
+            numbers.append((color, 0))
+        elif len(names) < masks.IGNORED - 1:
+            names[len(names) + 1] = match[1].strip()
+            numbers.append((color, len(names)))
+    return Meaning(names, tuple(numbers))
+
+
+_LOSSLESS = {"png", "bmp", "gif", "tif", "tiff"}
+_MASK_WORDS = {"mask", "masks", "segmentation", "segmentations", "segmentationclass", "semantic", "trimaps", "gt"}
+_LABEL_WORDS = {"labels", "label", "annotations", "annotation", "annots"}
+_INSTANCE_WORDS = {"instance", "instances", "segmentationobject"}
+_ENDING = re.compile(r"[-_. ](mask|masks|l|gt|seg|segmentation|label|labels|instance|instances)$", re.IGNORECASE)
+_MAX_THINGS = 10_000
+_OBJECT = "object"
+
+
+def is_here(folder: Path, files: Files) -> bool:
+    """Returns whether photos lie in one folder and pictures of the same names in one of masks."""
+    return bool(_paired(files)[0])
+
+
+def listing(folder: Path) -> Listing:
+    """Returns the photos that have a mask, and the lists of them that lie beside.
+
+    Raises:
+      DatasetError: no photo has one.
+    """
+    files = found_files(folder)
+    pairs, strangers, doubts = _paired(files)
+    if not pairs:
+        raise DatasetError(
+            f"Expected photos in {folder} and lossless pictures of masks (PNG) that bear their names, in a folder "
+            f"called masks for example, and found {len(files.photos)} pictures, none of which belong together."
+        )
+    semantic = [found["semantic"] for _, found in sorted(pairs.items()) if found["semantic"]]
+    sense = meaning(folder, files, semantic)
+    problems = [Problem("annotation_without_image", path) for path in strangers]
+    problems += [Problem("image_ambiguous", path, f"fits {', '.join(found)}") for path, found in doubts.items()]
+    problems += sense.problems
+    photos = [photo for photo in files.photos if photo not in pairs and _kind(photo) is None]
+    problems += [Problem("image_without_annotation", photo) for photo in photos]
+    names = sense.names or {1: _OBJECT}
+    entries = []
+    for photo, found in sorted(pairs.items()):
+        note = {**found, "names": sorted(names.items()), "numbers": sense.numbers}
+        annotation = found["semantic"] or found["instances"][0]
+        entries.append(Entry(photo, annotation, json.dumps(note, separators=(",", ":")).encode()))
+    lists: dict[str, list[str]] = defaultdict(list)
+    for path in files.txt:
+        name = set_name(PurePosixPath(path).stem)
+        if name is not None and PurePosixPath(path).stem.lower() in (name, "valid", "validation", "testing"):
+            lists[name].append(path)
+    papers = Papers({}, {name: tuple(paths) for name, paths in lists.items()})
+    sets, set_problems, in_vain = yolo_config.read_sets(folder, files, {"": papers}, tuple(entries))
+    problems += in_vain
+    return Listing(
+        entries=tuple(entries), problems=tuple(problems), sets=sets, set_problems=set_problems, label_map=names
+    )
+
+
+def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
+    """Returns what the masks of one photo show: objects only where they tell one thing from the next."""
+    note = json.loads(entry.detail)
+    names = dict(note["names"])
+    frame = upright_size(folder / entry.image)
+    try:
+        classes = _classes(folder, note, frame)
+        sizes = {classes.shape} if classes is not None else set()
+        objects: list[AnnotatedObject] = []
+        for path in note["instances"]:
+            values = mask_pictures.fitted(mask_pictures.png_array((folder / path).read_bytes()), frame)
+            sizes.add(values.shape[:2])
+            if len(sizes) > 1:
+                raise DatasetError(f"{path} has another size than the other masks of this photo")
+            objects += things(values, classes, names, masks=masks)
+    except (DatasetError, OSError) as error:
+        return Reading(None, (Problem("annotation_malformed", entry.annotation, str(error)),))
+    left_out = [Problem("mask_left_out", entry.image)] if classes is not None and not objects and not masks else []
+    height, width = sizes.pop()
+    image = AnnotatedImage(
+        filename=entry.image,
+        objects=tuple(objects),
+        height=height,
+        width=width,
+        path=folder / entry.image,
+        segmentation=mask_pictures.array_png(classes) if masks and classes is not None else b"",
+    )
+    return Reading(image, tuple(left_out))
+
+
+def _paired(files: Files) -> tuple[dict[str, dict[str, Any]], list[str], dict[str, list[str]]]:
+    """Returns {image: its mask of classes and its masks of things}, masks of no image, and {file: those it fits}."""
+    kinds = {path: _kind(path) for path in (*files.photos, *files.masks)}
+    photos: dict[str, list[str]] = defaultdict(list)
+    for path, kind in kinds.items():
+        if kind is None:
+            photos[PurePosixPath(path).stem.lower()].append(path)
+    pairs: dict[str, dict[str, Any]] = {}
+    strangers = []
+    doubts: dict[str, list[str]] = {}
+    rivals: dict[str, list[str]] = defaultdict(list)
+    for path, kind in kinds.items():
+        if kind is None:
+            continue
+        fitting, is_alone = _photos_of(path, photos)
+        if not fitting:
+            strangers.append(path)
+            continue
+        if len(fitting) > 1:
+            doubts[path] = fitting
+            continue
+        found = pairs.setdefault(fitting[0], {"semantic": "", "instances": []})
+        if kind == "semantic" and is_alone:
+            rivals[fitting[0]].append(path)
+            found["semantic"] = path
+        else:
+            found["instances"].append(path)
+    doubts |= {photo: paths for photo, paths in rivals.items() if len(paths) > 1}
+    in_doubt = {*doubts, *(path for found in doubts.values() for path in found)}
+    return {photo: found for photo, found in pairs.items() if photo not in in_doubt}, strangers, doubts
+
+
+def _kind(path: str) -> str | None:
+    """Returns what a picture is by its name and folder: semantic, instances, or a photo (None)."""
+    file = PurePosixPath(path)
+    if file.suffix.lower().removeprefix(".") not in _LOSSLESS:
+        return None
+    ending = _ENDING.search(file.stem)
+    for part in (*reversed(file.parts[:-1]), ending.group(1) if ending else ""):
+        words = set(re.findall(r"[a-z]+", part.lower()))
+        if words & _INSTANCE_WORDS:
+            return "instances"
+        if words & _MASK_WORDS or part.lower() in _LABEL_WORDS:
+            return "semantic"
+    return None
+
+
+def _photos_of(mask: str, photos: dict[str, list[str]]) -> tuple[list[str], bool]:
+    """Returns the image of a mask (several where that is in doubt), and whether the mask is the only one it has.
+
+    Its name is that of the image, or that of the image with an ending; or it
+    is one of many, in a folder that bears the image's name.
+    """
+    file = PurePosixPath(mask)
+    stem = file.stem.lower()
+    for name, is_alone in ((stem, True), (_ENDING.sub("", stem), True), (file.parent.name.lower(), False)):
+        if photos.get(name):
+            return _nearest(mask, photos[name]), is_alone
+    if len(file.parts) > 2 and photos.get(file.parts[-3].lower()):
+        return _nearest(mask, photos[file.parts[-3].lower()]), False
+    return [], False
+
+
+def _nearest(mask: str, photos: Sequence[str]) -> list[str]:
+    """Returns the image of some whose name has the capitals of the mask's, and whose folders agree best with its."""
+    words = {PurePosixPath(mask).stem, _ENDING.sub("", PurePosixPath(mask).stem), *PurePosixPath(mask).parts[-3:-1]}
+    ranks = [(PurePosixPath(photo).stem in words, agreement(mask, photo)) for photo in photos]
+    return [photo for photo, rank in zip(photos, ranks, strict=True) if rank == max(ranks)]
+
+
+def _classes(folder: Path, note: dict[str, Any], frame: tuple[int, int]) -> np.ndarray | None:
+    """Returns the class id of every pixel of a photo (its height and width: `frame`), None where no mask tells."""
+    if not note["semantic"]:
+        return None
+    pairs = note["numbers"]
+    numbers = None
+    if pairs is not None:
+        numbers = {tuple(value) if isinstance(value, list) else value: number for value, number in pairs}
+    values = mask_pictures.png_array(mask_pictures.class_png((folder / note["semantic"]).read_bytes(), numbers))
+    return mask_pictures.fitted(values, frame)
+
+
+def things(
+    values: np.ndarray, classes: np.ndarray | None, names: dict[int, str], *, masks: bool
+) -> list[AnnotatedObject]:
+    """Returns the things of a picture that gives each a value or colour of its own, 0 being none."""
+    if values.ndim == 3:
+        values = (values.astype(np.uint32) * np.array([1 << 16, 1 << 8, 1], np.uint32)).sum(-1)
+    numbers, positions = np.unique(values, return_inverse=True)
+    if len(numbers) > _MAX_THINGS:
+        raise DatasetError(f"{len(numbers)} things on one photo, which must be colours of something else")
+    is_binary = set(numbers.tolist()) <= {0, mask_pictures.IGNORED}
+    positions = positions.reshape(values.shape)
+    found = []
+    for index, number in enumerate(numbers.tolist()):
+        # 255 rings the things of VOC; alone it is one.
+        if number == 0 or (number == mask_pictures.IGNORED and not is_binary and values.dtype == np.uint8):
+            continue
+        is_thing = positions == index
+        down, across = np.flatnonzero(is_thing.any(1)), np.flatnonzero(is_thing.any(0))
+        box = (float(down[0]), float(across[0]), float(down[-1] + 1), float(across[-1] + 1))
+        name = _name(classes[is_thing] if classes is not None else None, names)
+        mask = mask_pictures.array_png(is_thing.astype(np.uint8)) if masks else b""
+        found.append(AnnotatedObject(name, box, mask_area=float(is_thing.sum()), mask=mask))
+    return found
+
+
+def _name(classes: np.ndarray | None, names: dict[int, str]) -> str:
+    """Returns the class that most pixels of a thing have, the first where no mask of classes tells."""
+    counts = np.bincount(classes, minlength=1) if classes is not None else np.zeros(1, int)
+    counts[0] = 0
+    number = int(counts[: mask_pictures.IGNORED].argmax()) if counts.any() else min(names)
+    return names.get(number, str(number))

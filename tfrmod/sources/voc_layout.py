@@ -1,0 +1,254 @@
+"""Pascal VOC layout: which XML belongs to which image, ImageSets lists, and mask images."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
+from tfrmod.errors import DatasetError
+from tfrmod.masks import png_array
+from tfrmod.problems import Problem
+from tfrmod.sources.masks import things
+from tfrmod.sources.pairing import Names, folded, nearness, num_trailing, spellings
+from tfrmod.sources.voc_xml import Stated
+from tfrmod.text import read_text
+
+_IMAGE_FOLDER = "jpegimages"
+
+
+class _Evidence(NamedTuple):
+    """Why an image is the one that an annotation means; the first number that differs decides."""
+
+    folders: int
+    """Trailing folders that agree with those in the filename or path tag."""
+    is_in_folder: bool
+    """Whether the image lies somewhere below the folder of the folder tag."""
+    trailing: int
+    """Trailing folders that image and annotation have in common."""
+    near: int
+    is_in_image_folder: bool
+    """Whether the image lies in JPEGImages, where Pascal VOC has its images."""
+
+
+class _Choice(NamedTuple):
+    """The image that one annotation is for."""
+
+    annotation: str
+    image: str
+    is_alike: bool
+    """Whether the annotation bears its name."""
+    is_named: bool
+    """Whether the filename tag names it."""
+    rule: int
+    evidence: _Evidence
+
+    @property
+    def rank(self) -> tuple[bool, bool, int, _Evidence]:
+        """Returns a sorting key for annotations of one image, the best last."""
+        return self.is_alike, self.is_named, -self.rule, self.evidence
+
+
+def pair(
+    images: Sequence[str],
+    annotations: Sequence[str],
+    others: Sequence[str],
+    stated: Callable[[str], Stated],
+    is_copy: Callable[[str, str], bool] = lambda one, other: False,
+) -> tuple[dict[str, str], list[Problem]]:
+    """Returns {image: its annotation}, and everything that found no partner.
+
+    An annotation is for an image that bears its name and the name in its
+    filename tag. A tag that names no image is stale (the images were renamed)
+    and the annotation's own name counts. Where name and tag fit different
+    images, where several images fit equally well, or several annotations fit
+    one image, there is doubt: all of them are left out and named.
+
+    Args:
+      images: files with an image's extension.
+      annotations: XML files.
+      others: files that are images only if an annotation says so.
+      stated: annotation → what it says of its image.
+      is_copy: whether two annotations say the same.
+    """
+    problems: list[Problem] = []
+    choices = []
+    rooms = [names for names in (Names(images), Names(others)) if names.paths]
+    for annotation in annotations:
+        tag = stated(annotation)
+        choice = next((found for names in rooms if (found := _choice(annotation, tag, names)) is not None), None)
+        if isinstance(choice, _Choice):
+            choices.append(choice)
+        else:
+            problems.append(choice or Problem("annotation_without_image", annotation))
+    choices, strays = _at_home(choices, images)
+    problems += [Problem("annotation_without_image", choice.annotation) for choice in strays]
+    pairs: dict[str, str] = {}
+    by_image: dict[str, list[_Choice]] = defaultdict(list)
+    for choice in choices:
+        by_image[choice.image].append(choice)
+    for image, rivals in by_image.items():
+        problems += _settle(image, rivals, pairs, is_copy)
+    problems.sort(key=lambda problem: problem.file)
+    problems.extend(Problem("image_without_annotation", image) for image in images if image not in pairs)
+    return pairs, problems
+
+
+def _choice(annotation: str, tag: Stated, names: Names) -> _Choice | Problem | None:
+    """Returns the image that an annotation is for, a problem where that is in doubt, None where there is none."""
+    file = spellings(tag.filename or tag.path)[0]
+    named, named_rule = names.matches(PurePosixPath(file).name)
+    alike, rule = names.matches(PurePosixPath(annotation).stem)
+    both = sorted(set(named).intersection(alike))
+    if named and alike and not both:
+        message = f"its name fits {', '.join(alike)}, its filename tag {', '.join(named)}"
+        return Problem("image_ambiguous", annotation, message)
+    candidates = both or named or alike
+    evidence = {path: _evidence(path, annotation, tag) for path in candidates}
+    best = [path for path in candidates if evidence[path] == max(evidence.values())]
+    if len(best) > 1:
+        return Problem("image_ambiguous", annotation, f"it fits {', '.join(best)} equally well")
+    if not best or names.contradicts(best[0], [str(PurePosixPath(tag.folder.replace("\\", "/")) / file), file]):
+        return None
+    return _Choice(
+        annotation, best[0], best[0] in alike, best[0] in named, rule if alike else named_rule, evidence[best[0]]
+    )
+
+
+def _evidence(image: str, annotation: str, tag: Stated) -> _Evidence:
+    folders = PurePosixPath(image).parts[:-1]
+    folder, *stated = (
+        PurePosixPath(spellings(text)[0])
+        for text in (tag.folder, tag.filename, tag.path, f"{tag.folder}/{tag.filename}")
+    )
+    return _Evidence(
+        folders=max(num_trailing(path.parts[:-1], folders) for path in stated),
+        is_in_folder=bool(folder.name) and folded(folder.name) in map(folded, folders),
+        trailing=num_trailing(PurePosixPath(annotation).parts[:-1], folders),
+        near=nearness(annotation, image),
+        is_in_image_folder=_IMAGE_FOLDER in map(folded, folders[-1:]),
+    )
+
+
+def _at_home(choices: list[_Choice], images: Sequence[str]) -> tuple[list[_Choice], list[_Choice]]:
+    """Returns the choices, and those that found the image of another folder because their own is missing.
+
+    Where names recur from folder to folder (every camera has a 000001), an
+    annotation without a word on folders is not for an image of a folder that
+    belongs to the annotations of another one.
+    """
+    stems = [PurePosixPath(image).stem for image in images]
+    if len(set(stems)) == len(stems):
+        return choices, []
+    homes: dict[PurePosixPath, Counter[PurePosixPath]] = defaultdict(Counter)
+    owners: dict[PurePosixPath, Counter[PurePosixPath]] = defaultdict(Counter)
+    for choice in choices:
+        folder, source = PurePosixPath(choice.image).parent, PurePosixPath(choice.annotation).parent
+        homes[source][folder] += 1
+        owners[folder][source] += 1
+    kept: list[_Choice] = []
+    strays: list[_Choice] = []
+    for choice in choices:
+        folder, source = PurePosixPath(choice.image).parent, PurePosixPath(choice.annotation).parent
+        is_foreign = homes[source].most_common(1)[0][0] != folder and owners[folder].most_common(1)[0][0] != source
+        is_stated = choice.evidence.folders or choice.evidence.is_in_folder
+        (strays if is_foreign and not is_stated else kept).append(choice)
+    return kept, strays
+
+
+def _settle(
+    image: str, rivals: Sequence[_Choice], pairs: dict[str, str], is_copy: Callable[[str, str], bool]
+) -> list[Problem]:
+    """Gives an image the best of its annotations; returns what is said of the others."""
+    best = max(choice.rank for choice in rivals)
+    first, *equals = (choice.annotation for choice in rivals if choice.rank == best)
+    if not all(is_copy(first, other) for other in equals):
+        message = f"{image} has {len(equals) + 1} annotations that fit equally well"
+        return [Problem("annotations_disagree", choice.annotation, message) for choice in rivals]
+    pairs[image] = first
+    problems = []
+    for choice in rivals:
+        if choice.annotation != first:
+            is_near = nearness(choice.annotation, image) > 0
+            code = "annotation_twice" if is_near else "annotation_without_image"
+            problems.append(Problem(code, choice.annotation, f"{image} has {first}"))
+    return problems
+
+
+def names_in_list(path: Path, known: Container[str] = ()) -> list[str]:
+    """Returns the images that one list names, in its order; of the `known` ones, those whose names end as a column.
+
+    Raises:
+      DatasetError: it is no text.
+    """
+    try:
+        lines = read_text(path).text.splitlines()
+    except DatasetError as error:
+        raise DatasetError(f"{path} cannot be read: {error}.") from error
+    return [name for line in lines if (name := _named(line, known))]
+
+
+def _named(line: str, known: Container[str]) -> str:
+    """Returns the photo's name without folders; a name may hold blanks, a second column is -1, 0 or 1."""
+    whole = _without_folders(line)
+    name, _, last = whole.rpartition(" ")
+    has_column = name and last in ("-1", "0", "1") and whole not in known
+    return name.strip() if has_column else whole
+
+
+def _without_folders(line: str) -> str:
+    return PurePosixPath(line.strip().replace("\\", "/")).name
+
+
+_FOLDER = "segmentationobject"
+_SAME = 0.5  # Intersection over union; the boxes were drawn around the same things, by hand.
+
+
+def mask_pictures_of(pairs: Mapping[str, str], pictures: Iterable[str]) -> tuple[dict[str, str], list[Problem]]:
+    """Returns {image: the picture of its things}, and the images that several pictures fit equally well.
+
+    Where several years have a picture of one name, the nearest is meant.
+
+    Args:
+      pairs: {image: XML}.
+      pictures: files in VOC's folders of masks.
+    """
+    names = Names(path for path in pictures if PurePosixPath(path).parent.name.lower() == _FOLDER)
+    chosen: dict[str, str] = {}
+    problems = []
+    for image in pairs if names.paths else ():
+        found = names.find(PurePosixPath(image).stem, near=image)
+        if len(found) == 1:
+            chosen[image] = found[0]
+        elif found:
+            problems.append(Problem("mask_unreadable", image, f"{', '.join(found)} fit equally well"))
+    return chosen, problems
+
+
+def with_masks(image: AnnotatedImage, folder: Path, picture: str) -> tuple[AnnotatedImage, list[Problem]]:
+    """Returns the image with the mask of every object that the picture shows, matched by box.
+
+    Names stay the annotation's: a picture of classes numbers them as the
+    challenge did, which says nothing about the ids of these shards.
+    """
+    try:
+        shown = things(png_array((folder / picture).read_bytes()), None, {1: ""}, masks=True)
+    except (DatasetError, OSError) as error:
+        return image, [Problem("mask_unreadable", picture, str(error))]
+    return replace(image, objects=tuple(_masked(thing, shown) for thing in image.objects)), []
+
+
+def _masked(thing: AnnotatedObject, shown: Sequence[AnnotatedObject]) -> AnnotatedObject:
+    best = max(shown, key=lambda other: _overlap(thing.box, other.box), default=None)
+    if best is None or _overlap(thing.box, best.box) < _SAME:
+        return thing
+    return thing._replace(mask=best.mask, mask_area=best.mask_area)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    height = min(one[2], other[2]) - max(one[0], other[0])
+    width = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(0.0, height) * max(0.0, width)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared / (areas - shared) if areas > shared else 0.0

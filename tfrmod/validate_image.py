@@ -1,0 +1,225 @@
+"""One photo and its annotation, looked at: what is true of the photo decides."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from tfrmod import exif, fileio, masks, stated_size
+from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
+from tfrmod.file_types import EXTENSIONS
+from tfrmod.image_file import MAX_PIXELS, Photo, PhotoError, check_photo
+from tfrmod.limits import MAX_OBJECTS
+from tfrmod.problems import Problem
+from tfrmod.sources import SOURCES, Entry
+
+_UNREADABLE = ("object_unreadable", "line_unreadable")
+
+
+class Settings(NamedTuple):
+    """What every examination of one conversion shares."""
+
+    folder: Path
+    source: str
+    staging: Path
+    """Where photos go that had to be encoded anew."""
+    max_pixels: int = MAX_PIXELS
+    class_names: Collection[str] | None = None
+    """The classes to keep; None keeps all."""
+    aliases: Mapping[str, str] | None = None
+    """{name in an annotation: name of the class that is meant}."""
+    longest_side: int = 0
+    """Photos with a longer side are made smaller; 0 leaves all as they are."""
+    is_trusted: bool = False
+    """Whether photos that need no change are taken over undecoded."""
+    masks: bool = False
+    """Whether masks are read."""
+    skip_difficult: bool = False
+    """Whether objects marked as difficult are dropped."""
+
+
+class Examined(NamedTuple):
+    """The outcome; the image is None where it cannot be used."""
+
+    image: AnnotatedImage | None
+    problems: tuple[Problem, ...]
+    likeness: int | None = None
+    """The photo's `likeness.difference_hash`; None where it was not decoded."""
+    aliased: tuple[str, ...] = ()
+    """Names that stood for another class, each once."""
+
+
+def examine_all(settings: Settings, first: int, entries: Sequence[Entry]) -> list[Examined]:
+    """Returns the outcome for each of some consecutive entries.
+
+    Args:
+      settings: of the conversion.
+      first: position of the first entry among all; names and numbers follow from it.
+      entries: the photos.
+    """
+    return [examine(settings, first + offset, entry) for offset, entry in enumerate(entries)]
+
+
+def examine(settings: Settings, index: int, entry: Entry) -> Examined:
+    """Returns one photo, checked, with boxes that lie on its upright picture.
+
+    Raises:
+      OSError: a photo that had to be encoded anew cannot be written.
+    """
+    claim, problems = SOURCES[settings.source].read(settings.folder, entry, masks=settings.masks)
+    if claim is None:
+        return Examined(None, _with_image(problems, entry))
+    if not claim.objects and any(problem.code in _UNREADABLE for problem in problems):
+        return Examined(None, (*problems, Problem("no_object_readable", entry.image)))
+    if len(claim.objects) > MAX_OBJECTS:
+        message = f"{len(claim.objects):,}, where {MAX_OBJECTS:,} are the most"
+        return Examined(None, (*problems, Problem("too_many_objects", entry.image, message)))
+    path = settings.folder / entry.image
+    try:
+        data = path.read_bytes()
+        photo = check_photo(
+            data,
+            max_pixels=settings.max_pixels,
+            longest_side=settings.longest_side,
+            is_trusted=settings.is_trusted,
+        )
+    except PhotoError as error:
+        return Examined(None, (*problems, Problem(error.code, entry.image, str(error))))
+    except OSError as error:
+        return Examined(None, (*problems, Problem("image_undecodable", entry.image, error.strerror or "")))
+    settled, size_problems = stated_size.settled(claim, photo)
+    if settled is None:
+        return Examined(None, (*problems, *size_problems))
+    claim, problems = settled, (*problems, *size_problems)
+    placed = placed_objects(claim, photo)
+    kept = _kept_objects(placed.objects, settings, entry)
+    if photo.encoded is not data:
+        path = settings.staging / f"{index:08d}.{photo.format}"
+        fileio.write_file(path, photo.encoded, is_synced=False)
+    image = replace(
+        claim,
+        objects=kept.objects,
+        height=photo.height,
+        width=photo.width,
+        path=path,
+        format=photo.format,
+        sha256=hashlib.sha256(photo.encoded).hexdigest(),
+        source_id=claim.source_id or str(index + 1),
+    )
+    frame = photo.stored_size if placed.turn != exif.UPRIGHT else photo.upright_size
+    image = masks.placed(image, turn=placed.turn, stored_size=frame, size=(photo.height, photo.width))
+    problems = (*problems, *_photo_problems(entry, photo), *placed.problems, *kept.problems)
+    aliased = {thing.name for thing in claim.objects} & (settings.aliases or {}).keys()
+    return Examined(image, problems, photo.likeness, tuple(sorted(aliased)))
+
+
+class Placed(NamedTuple):
+    """The objects that are left, and what happened to them and to the others."""
+
+    objects: tuple[AnnotatedObject, ...]
+    problems: tuple[Problem, ...]
+    turn: int = exif.UPRIGHT
+    """The EXIF orientation by which the boxes were turned."""
+
+
+def placed_objects(claim: AnnotatedImage, photo: Photo) -> Placed:
+    """Returns the objects where they are on the final photo: turned and shrunk with it, corners sorted, clipped.
+
+    Args:
+      claim: what the annotation says; its size tells on which side of an EXIF
+        rotation the boxes were drawn, and is otherwise only compared.
+      photo: what is true.
+    """
+    problems = [*_size_problems(claim, photo)]
+    turn = photo.orientation if problems and problems[0].code == "exif_turned" else exif.UPRIGHT
+    stored_height, stored_width = photo.stored_size
+    height, width = photo.upright_size
+    objects = []
+    for thing in claim.objects:
+        y0, x0, y1, x1 = thing.box
+        if y0 > y1 or x0 > x1:
+            problems.append(Problem("corners_swapped", claim.filename, f"{thing.name} {_numbers(thing.box)}"))
+        box = (min(y0, y1), min(x0, x1), max(y0, y1), max(x0, x1))
+        box = exif.upright_box(box, turn, height=stored_height, width=stored_width)
+        clipped = _clipped(box, height, width)
+        if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+            problems.append(Problem("box_empty", claim.filename, f"{thing.name} {_numbers(thing.box)}"))
+            continue
+        if clipped != box and max(abs(new - old) for new, old in zip(clipped, box, strict=True)) > 1e-3:
+            message = f"{thing.name} {_numbers(thing.box)} on {width}x{height}"
+            problems.append(Problem("box_outside", claim.filename, message))
+        if min(clipped[2] - clipped[0], clipped[3] - clipped[1]) < 1:
+            problems.append(Problem("box_below_pixel", claim.filename, f"{thing.name} {_numbers(thing.box)}"))
+        objects.append(_shrunk(thing if clipped == thing.box else thing._replace(box=clipped), photo))
+    return Placed(tuple(objects), tuple(problems), turn)
+
+
+def _shrunk(thing: AnnotatedObject, photo: Photo) -> AnnotatedObject:
+    """Returns an object of the upright photo on the one that was made smaller."""
+    if photo.given_size is None:
+        return thing
+    y_scale, x_scale = photo.height / photo.given_size[0], photo.width / photo.given_size[1]
+    y0, x0, y1, x1 = thing.box
+    area = None if thing.mask_area is None else thing.mask_area * y_scale * x_scale
+    return thing._replace(box=(y0 * y_scale, x0 * x_scale, y1 * y_scale, x1 * x_scale), mask_area=area)
+
+
+def _size_problems(claim: AnnotatedImage, photo: Photo) -> list[Problem]:
+    """Compares the size that an annotation states with the photo's; exif_turned comes first where it applies."""
+    stated, upright, stored = (claim.height, claim.width), photo.upright_size, photo.stored_size
+    is_silent = 0 in stated
+    if photo.orientation != exif.UPRIGHT and stated == stored != upright:
+        return [Problem("exif_turned", claim.filename, f"orientation {photo.orientation}")]
+    problems = []
+    if not is_silent and stated != upright:
+        message = f"states {claim.width}x{claim.height}, is {upright[1]}x{upright[0]}"
+        problems.append(Problem("image_size_differs", claim.filename, message))
+    if photo.orientation != exif.UPRIGHT and claim.objects and (stated != upright or stored == upright):
+        problems.append(Problem("exif_unclear", claim.filename, f"orientation {photo.orientation}"))
+    return problems
+
+
+def _clipped(box: Box, height: int, width: int) -> Box:
+    y0, x0, y1, x1 = box
+    return max(0.0, y0), max(0.0, x0), min(float(height), y1), min(float(width), x1)
+
+
+def _kept_objects(objects: Iterable[AnnotatedObject], settings: Settings, entry: Entry) -> Placed:
+    """Returns the objects under the names of their classes, without those that nobody wants."""
+    aliases, names = settings.aliases or {}, settings.class_names
+    kept, problems = [], []
+    for thing in objects:
+        name = aliases.get(thing.name, thing.name)
+        if names is not None and name not in names:
+            problems.append(Problem("class_not_in_label_map", entry.image, name))
+        elif settings.skip_difficult and thing.difficult:
+            problems.append(Problem("difficult_left_out", entry.image, name))
+        else:
+            if thing.is_crowd:
+                problems.append(Problem("crowd_not_trained", entry.image, name))
+            kept.append(thing if name == thing.name else thing._replace(name=name))
+    return Placed(tuple(kept), tuple(problems))
+
+
+def _with_image(problems: Sequence[Problem], entry: Entry) -> tuple[Problem, ...]:
+    """Returns the problems of an annotation that cannot be read, with the name of the image that is left out."""
+    if any(entry.image in (problem.file, *problem.message.split()) for problem in problems):
+        return tuple(problems)
+    *others, last = problems
+    message = "; ".join(filter(None, (last.message, f"{entry.image} is left out")))
+    return (*others, last._replace(message=message))
+
+
+def _photo_problems(entry: Entry, photo: Photo) -> list[Problem]:
+    problems = []
+    if photo.missing:
+        problems.append(Problem("image_truncated_slightly", entry.image, f"{photo.missing:.2%} of it are missing"))
+    extension = entry.image.rpartition(".")[2].lower()
+    if extension not in EXTENSIONS[photo.content]:
+        problems.append(Problem("format_not_as_named", entry.image, f"is {photo.content}"))
+    return problems
+
+
+def _numbers(box: Box) -> str:
+    return "(" + ", ".join(f"{side:g}" for side in box) + ")"

@@ -1,0 +1,117 @@
+"""automl's name of every variable; no other page knows them.
+
+automl's names are those of a TensorFlow 1 graph, numbers that Keras appended
+within a scope included (`conv2d`, `conv2d_1`), and are spelled out here rather
+than counted in a process, so that a second model has the same ones.
+"""
+
+from collections.abc import Iterator
+
+import keras
+
+from efficientdet.backbones.efficientnet import EfficientNet, MBConv
+from efficientdet.heads.mask_head import MaskHead
+from efficientdet.heads.prediction_head import PredictionTower
+from efficientdet.layers import Resample
+from efficientdet.model import Detector
+from efficientdet.necks.neck import Neck
+
+Named = Iterator[tuple[str, keras.Variable]]
+Block = tuple[EfficientNet | Neck | PredictionTower, int]
+"""A part of the network, and the number of one of its blocks, cells or layers."""
+
+
+def variable_names(model: Detector) -> dict[str, keras.Variable]:
+    """Returns every weight of the model by automl's name for it.
+
+    Names are as in automl's TF1 checkpoints: no `:0`, no prefix for the model,
+    for example `efficientnet-b0/stem/conv2d/kernel`.
+    """
+    names = dict(_backbone(model.backbone, model.config.backbone_name))
+    names |= dict(_neck(model.neck))
+    if model.class_head is not None:
+        names |= dict(_tower(model.class_head, "class_net", "class"))
+        names |= dict(_tower(model.box_head, "box_net", "box"))
+    if model.mask_head is not None:
+        names |= dict(_mask_head(model.mask_head))
+    return names
+
+
+def block_names(model: Detector) -> dict[str, Block]:
+    """Returns what automl's grad_checkpoint computes again for its gradient, by the scope of its variables.
+
+    That is each block of the backbone, `efficientnet-b0/blocks_3`, each cell of
+    the neck, `fpn_cells/cell_0`, and each layer of the heads, `class_net/class-1`.
+    """
+    parts = [(f"{model.config.backbone_name}/blocks_", model.backbone, len(model.backbone.blocks))]
+    parts += [("fpn_cells/cell_", model.neck, len(model.neck.cells))]
+    for scope, head in (("class_net/class-", model.class_head), ("box_net/box-", model.box_head)):
+        if head is not None:
+            parts.append((scope, head, len(head.convs)))
+    return {f"{scope}{number}": (part, number) for scope, part, count in parts for number in range(count)}
+
+
+def _layer(layer: keras.layers.Layer | None, scope: str) -> Named:
+    """Yields a layer's weights; Keras calls kernels, biases and statistics as automl does."""
+    for weight in layer.weights if layer is not None else ():
+        yield f"{scope}/{weight.name}", weight
+
+
+def _numbered(name: str, number: int) -> str:
+    return f"{name}_{number}" if number else name
+
+
+def _backbone(backbone: EfficientNet, scope: str) -> Named:
+    yield from _layer(backbone.stem_conv, f"{scope}/stem/conv2d")
+    yield from _layer(backbone.stem_norm, f"{scope}/stem/tpu_batch_normalization")
+    for index, block in enumerate(backbone.blocks):
+        yield from _block(block, f"{scope}/blocks_{index}")
+
+
+def _block(block: MBConv, scope: str) -> Named:
+    is_depthwise = isinstance(block.spatial_conv, keras.layers.DepthwiseConv2D)
+    convs = [block.expand_conv, None if is_depthwise else block.spatial_conv, block.project_conv]
+    norms = [block.expand_norm, block.spatial_norm, block.project_norm]
+    for name, layers in (("conv2d", convs), ("tpu_batch_normalization", norms)):
+        for number, layer in enumerate(layer for layer in layers if layer is not None):
+            yield from _layer(layer, f"{scope}/{_numbered(name, number)}")
+    if is_depthwise:
+        yield f"{scope}/depthwise_conv2d/depthwise_kernel", block.spatial_conv.kernel
+    if block.squeeze_excite is not None:
+        yield from _layer(block.squeeze_excite.reduce, f"{scope}/se/conv2d")
+        yield from _layer(block.squeeze_excite.expand, f"{scope}/se/conv2d_1")
+
+
+def _neck(neck: Neck) -> Named:
+    for level, resample in neck.extra_levels.items():
+        yield from _resample(resample, f"resample_p{level}")
+    for cell_index, cell in enumerate(neck.cells):
+        for node_index, node in enumerate(cell.nodes):
+            scope = f"fpn_cells/cell_{cell_index}/fnode{node_index}"
+            num_maps = len(neck.config.levels) + node_index
+            for edge, (resample, number) in enumerate(zip(node.resamples, node.node.inputs, strict=True)):
+                yield from _resample(resample, f"{scope}/resample_{edge}_{number}_{num_maps}")
+            for edge, weight in enumerate(node.fusion.edge_weights):
+                yield f"{scope}/{_numbered('WSM', edge)}", weight
+            yield from _layer(node.conv, f"{scope}/op_after_combine{num_maps}/conv")
+            yield from _layer(node.norm, f"{scope}/op_after_combine{num_maps}/bn")
+
+
+def _resample(resample: Resample, scope: str) -> Named:
+    yield from _layer(resample.conv, f"{scope}/conv2d")
+    yield from _layer(resample.norm, f"{scope}/bn")
+
+
+def _tower(tower: PredictionTower, scope: str, word: str) -> Named:
+    for repeat, (conv, norms) in enumerate(zip(tower.convs, tower.norms, strict=True)):
+        yield from _layer(conv, f"{scope}/{word}-{repeat}")
+        for level, norm in norms.items():
+            yield from _layer(norm, f"{scope}/{word}-{repeat}-bn-{level}")
+    yield from _layer(tower.predict, f"{scope}/{word}-predict")
+
+
+def _mask_head(head: MaskHead) -> Named:
+    for step, (upsample, norm) in enumerate(zip(head.upsamples, head.norms, strict=True)):
+        yield from _layer(upsample, f"segmentation_head/{_numbered('conv2d_transpose', step)}")
+        yield from _layer(norm, f"segmentation_head/bn_{step}")
+    yield from _layer(head.predict, f"segmentation_head/{_numbered('conv2d_transpose', len(head.upsamples))}")

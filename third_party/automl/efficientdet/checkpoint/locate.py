@@ -1,0 +1,190 @@
+"""Where a checkpoint lies: all that a user may name one by, and the file that is meant."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from efficientdet.checkpoint import formats
+from efficientdet.checkpoint.archives import unpack
+from efficientdet.checkpoint.download import cache_folder, cached_name, cached_path, fetch, shown_url
+from efficientdet.errors import CheckpointError
+
+_ROOT = "https://storage.googleapis.com/cloud-tpu-checkpoints"
+
+PUBLISHED: dict[str, str] = {
+    **{f"efficientdet-d{n}": f"{_ROOT}/efficientdet/coco2/efficientdet-d{n}.tar.gz" for n in (*range(8), "7x")},
+    **{f"efficientdet-d{n}-640": f"{_ROOT}/efficientdet/coco640/efficientdet-d{n}-640.tar.gz" for n in range(2, 7)},
+    **{f"efficientdet-lite{n}": f"{_ROOT}/efficientdet/coco/efficientdet-lite{n}.tgz" for n in (0, 1, 2, 3, "3x", 4)},
+    **{f"efficientnet-b{n}": f"{_ROOT}/efficientnet/ckptsaug/efficientnet-b{n}.tar.gz" for n in range(8)},
+    **{f"efficientnet-lite{n}": f"{_ROOT}/efficientnet/lite/efficientnet-lite{n}.tar.gz" for n in range(5)},
+}
+"""Name → address of what google/automl published: detectors for COCO, backbones for ImageNet."""
+
+_STATE = "checkpoint"
+
+
+class Found(NamedTuple):
+    """A checkpoint's file."""
+
+    path: Path
+    """An HDF5 file, or the prefix of a bundle: its path without `.index`."""
+    is_bundle: bool
+
+
+def find(place: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> Found:
+    """Returns the file that a place means.
+
+    Args:
+      place: a path, an address or a published name, as `load_checkpoint` takes it.
+      cache_dir: where downloads are kept and archives unpacked.
+
+    Raises:
+      FileNotFoundError: nothing is there.
+      CheckpointUnavailableError: it must be fetched, and there is no network.
+      CheckpointError: what is there is no checkpoint.
+    """
+    cache = cache_folder(cache_dir)
+    name = os.fspath(place)
+    if name in PUBLISHED and not _candidates(Path(name)):
+        url = PUBLISHED[name]
+        return _fetched(url, cached_path(url.rpartition("/")[2], cache_dir), cache)
+    if re.match(r"https?://", name, re.IGNORECASE):
+        url, _, fragment = name.partition("#")
+        return _fetched(url, cached_path(_name_in_cache(url), cache_dir), cache, _hash_of(fragment))
+    if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
+        raise CheckpointError(
+            f"An address of a checkpoint must begin with http:// or https://. Received {shown_url(name)}; fetch that "
+            "file yourself and name its path."
+        )
+    path = Path(name).expanduser()
+    return _in_folder(path) if path.is_dir() else _in_file(path, cache)
+
+
+def _fetched(url: str, path: Path, cache: Path, sha256: str | None = None) -> Found:
+    had_it = path.is_file()
+    fetch(url, path, sha256=sha256)
+    try:
+        return _in_file(path, cache)
+    except CheckpointError:
+        if not had_it:
+            path.unlink(missing_ok=True)  # Or the same call would find the same damaged file for ever.
+        raise
+
+
+def _name_in_cache(url: str) -> str:
+    try:
+        return cached_name(url)
+    except ValueError as error:
+        raise CheckpointError(
+            f"The address of a checkpoint must be a URL that can be asked. Received {shown_url(url)}: {error}."
+        ) from error
+
+
+def _hash_of(fragment: str) -> str | None:
+    if not fragment:
+        return None
+    if not re.fullmatch(r"sha256=[0-9a-fA-F]{64}", fragment):
+        raise ValueError(
+            f"Behind the # of an address may stand sha256= and 64 hexadecimal digits. Received #{fragment[:100]!r}."
+        )
+    return fragment.removeprefix("sha256=")
+
+
+def _in_file(path: Path, cache: Path) -> Found:
+    prefix = Path(re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", str(path)))
+    if _index_of(prefix).is_file():
+        return Found(prefix, is_bundle=True)
+    if not path.is_file():
+        raise _not_there(path)
+    if prefix != path:
+        raise CheckpointError(
+            f"{path} belongs to a bundle, whose names are in {prefix.name}.index. That file is not there; copy it too."
+        )
+    if path.name == _STATE:
+        return _in_folder(path.parent)
+    with path.open("rb") as file:
+        head = file.read(formats.HEAD_BYTES)
+    if head.startswith(formats.HDF5):
+        return Found(path, is_bundle=False)
+    if formats.is_tar(head):
+        return _in_folder(_only_folder(unpack(path, cache)))
+    raise CheckpointError(
+        f"{path} must be a TensorFlow bundle (.index), an HDF5 file (.h5) or a tar archive of one. "
+        f"{formats.refusal(path)}"
+    )
+
+
+def _in_folder(folder: Path) -> Found:
+    candidates = _candidates(folder)
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        raise CheckpointError(
+            f"The folder {folder} must hold a checkpoint: a TensorFlow bundle (.index) or an HDF5 file (.h5). "
+            f"It holds {_listed(child.name for child in folder.iterdir())}."
+        )
+    raise CheckpointError(
+        f"The folder {folder} must hold one checkpoint, or a file {_STATE!r} that says which. "
+        f"It holds {_listed(found.path.name for found in candidates)}; name one of them."
+    )
+
+
+def _candidates(folder: Path) -> list[Found]:
+    """Returns the one checkpoint that a folder says is the latest, or all that lie in it."""
+    if not folder.is_dir():
+        return []
+    if (folder / _STATE).is_file():
+        return [Found(_latest(folder), is_bundle=True)]
+    if (folder / "saved_model.pb").is_file():
+        folder = folder / "variables"
+    bundles = [Found(path.with_suffix(""), is_bundle=True) for path in sorted(folder.glob("*.index"))]
+    return bundles + [Found(path, is_bundle=False) for path in sorted(folder.glob("*.h5")) if path.is_file()]
+
+
+def _latest(folder: Path) -> Path:
+    """Returns the prefix that the state file names, found again where the folder was moved."""
+    line = re.search(rb'^model_checkpoint_path:\s*"(.*)"', (folder / _STATE).read_bytes(), re.MULTILINE)
+    # Protocol buffers write quotes behind a backslash, and letters other than ASCII as octal bytes.
+    written = re.sub(rb"\\([0-7]{3}|.)", _letter, line[1] if line else b"").decode(errors="replace")
+    base = re.split(r"[/\\]", written)[-1]
+    # Here first: at the place where it was written may lie another one by now, or another machine's.
+    for prefix in (folder / base, folder / written):
+        if base and _index_of(prefix).is_file():
+            return prefix
+    raise CheckpointError(
+        f"The latest checkpoint of {folder} is {written!r}, says its file {_STATE!r}. It is not there; there are "
+        f"{_listed(child.name for child in folder.iterdir() if child.suffix == '.index')}."
+    )
+
+
+def _letter(escape: re.Match[bytes]) -> bytes:
+    return bytes([int(escape[1], 8)]) if len(escape[1]) == 3 else escape[1]
+
+
+def _only_folder(folder: Path) -> Path:
+    """Returns the folder within an unpacked archive that holds the files."""
+    while len(children := list(folder.iterdir())) == 1 and children[0].is_dir():
+        folder = children[0]
+    return folder
+
+
+def _index_of(prefix: Path) -> Path:
+    return Path(f"{prefix}.index")
+
+
+def _listed(names: Iterable[str]) -> str:
+    first = sorted(names)[:6]
+    return ", ".join(first[:5]) + (" …" if len(first) > 5 else "") if first else "nothing"
+
+
+def _not_there(path: Path) -> FileNotFoundError:
+    known = [*PUBLISHED, *(child.name for child in path.parent.iterdir())] if path.parent.is_dir() else list(PUBLISHED)
+    similar = difflib.get_close_matches(path.name.lower(), dict.fromkeys(known), n=3)
+    hint = f" Similar names: {', '.join(similar)}." if similar else ""
+    return FileNotFoundError(
+        f"A checkpoint must be a file, a folder, an http address or a published name such as efficientdet-d0. "
+        f"There is nothing at {str(path)!r}.{hint}"
+    )

@@ -1,0 +1,268 @@
+"""What a network costs: parameters, operations and memory, part by part.
+
+Operations are counted by automl's rules, so that the figures can be laid
+beside its tables: multiply-adds, that is half of what TensorFlow's profiler
+calls float operations. A convolution counts 2 for each product and 1 for each
+bias added; an element-wise product, quotient or sum 1 an element; pooling its
+window and a mean its input; normalisation, reshaping and relu nothing.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import keras
+
+from efficientdet.backbones.efficientnet import EfficientNet, MBConv
+from efficientdet.heads.mask_head import MaskHead
+from efficientdet.heads.prediction_head import PredictionTower
+from efficientdet.layers import Resample
+from efficientdet.model import Detector
+from efficientdet.necks.neck import Cell, Neck
+
+Size = tuple[int, int]
+
+ACTIVATION_OPERATIONS = dict.fromkeys(("relu", "relu6"), 0) | dict.fromkeys(
+    ("swish", "silu", "swish_native", "mish"), 1
+)
+ACTIVATION_OPERATIONS |= {"hswish": 3, "srelu": 5}
+"""Counted operations an element; a sigmoid, a tanh and a logarithm count nothing in TensorFlow's profiler."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartCost:
+    """One part of the network, for one image."""
+
+    name: str
+    trainable: int
+    """Numbers that training changes."""
+    weights: int
+    """All numbers, moving statistics included."""
+    flops: int
+    """Multiply-adds by automl's rules."""
+    kept: int
+    """Elements that a training step keeps for the gradient: what convolutions, normalisations and activations give."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCost:
+    """A network's parts and their sums."""
+
+    image_size: Size
+    parts: tuple[PartCost, ...]
+    outputs: dict[str, tuple[int, ...]]
+    """Name of each output, for example class/3, and its shape without the batch."""
+
+    @property
+    def trainable(self) -> int:
+        """Trainable parameters."""
+        return sum(part.trainable for part in self.parts)
+
+    @property
+    def weights(self) -> int:
+        """All weights, moving statistics included."""
+        return sum(part.weights for part in self.parts)
+
+    @property
+    def flops(self) -> int:
+        """Multiply-adds for one image, by automl's rules."""
+        return sum(part.flops for part in self.parts)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Size of a float32 checkpoint without optimizer slots."""
+        return 4 * self.weights
+
+    @property
+    def training_bytes(self) -> int:
+        """About what a training step keeps for one image in float32, weights not included."""
+        return 4 * sum(part.kept for part in self.parts)
+
+    def table(self) -> str:
+        """Returns the parts, sums and output shapes as text for a terminal."""
+        rows = [f"{'part':<12}{'trainable':>14}{'all weights':>14}{'multiply-adds':>20}{'kept, MB/image':>16}"]
+        everything: tuple[Any, ...] = (*self.parts, self)
+        for part in everything:
+            name = part.name if isinstance(part, PartCost) else "all"
+            kept = 4 * part.kept if isinstance(part, PartCost) else part.training_bytes
+            rows.append(f"{name:<12}{part.trainable:>14,}{part.weights:>14,}{part.flops:>20,}{kept / 1e6:>16,.1f}")
+        height, width = self.image_size
+        rows += ["", f"input         {height} x {width} x 3; weights {self.weight_bytes / 1e6:,.1f} MB in float32"]
+        rows += [f"{name:<14}{' x '.join(map(str, shape))}" for name, shape in self.outputs.items()]
+        return "\n".join(rows)
+
+
+def model_cost(model: Detector) -> ModelCost:
+    """Returns what the network costs for one image of its config's size."""
+    config = model.config
+    sizes = {level: tuple(math.ceil(side / 2**level) for side in config.image_size) for level in range(13)}
+    meters: dict[str, tuple[_Meter, Iterable[keras.layers.Layer]]] = {
+        "backbone": (_backbone(model.backbone, config.image_size), [model.backbone]),
+        "resample": (_extra_levels(model.neck, sizes), model.neck.extra_levels.values()),
+        "fpn": (_cells(model.neck, sizes), model.neck.cells),
+    }
+    heads = {"class_net": model.class_head, "box_net": model.box_head}
+    for name, head in heads.items():
+        if head is not None:
+            meters[name] = (_tower(head, sizes), [head])
+    if model.mask_head is not None:
+        meters["mask_head"] = (_mask_head(model.mask_head, sizes), [model.mask_head])
+    parts = tuple(
+        PartCost(
+            name=name,
+            trainable=sum(math.prod(weight.shape) for layer in layers for weight in layer.trainable_weights),
+            weights=sum(math.prod(weight.shape) for layer in layers for weight in layer.weights),
+            flops=meter.float_operations // 2,
+            kept=meter.kept,
+        )
+        for name, (meter, layers) in meters.items()
+    )
+    return ModelCost(image_size=config.image_size, parts=parts, outputs=_outputs(model, sizes))
+
+
+def _outputs(model: Detector, sizes: dict[int, Size]) -> dict[str, tuple[int, ...]]:
+    config = model.config
+    outputs: dict[str, tuple[int, ...]] = {}
+    if model.class_head is not None:
+        for name, columns in (("class", config.num_classes), ("box", 4)):
+            outputs |= {f"{name}/{level}": (*sizes[level], config.num_anchors * columns) for level in config.levels}
+    if model.mask_head is not None:
+        height, width = sizes[config.min_level]
+        outputs["segmentation"] = (2 * height, 2 * width, config.seg_num_classes)
+    return outputs
+
+
+class _Meter:
+    """Counts the float operations of layers, and what they leave in memory."""
+
+    def __init__(self, act_type: str) -> None:
+        self.act_type = act_type
+        self.float_operations = 0
+        self.kept = 0
+
+    def conv(self, layer: keras.layers.Layer, size: Size) -> Size:
+        """Counts a convolution on a map of that size; returns the size of its output."""
+        strides = getattr(layer, "strides", (1, 1))
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            places, size = math.prod(size), (size[0] * strides[0], size[1] * strides[1])
+        else:
+            size = tuple(math.ceil(side / stride) for side, stride in zip(size, strides, strict=True))
+            places = math.prod(size)
+        for weight in layer.weights:
+            if weight.name == "bias":
+                self.float_operations += math.prod(size) * weight.shape[0]
+            else:
+                self.float_operations += 2 * places * math.prod(weight.shape)
+        return size
+
+    def norm(self, size: Size, channels: int) -> None:
+        """Counts a normalisation: nothing, but it keeps its input."""
+        self.kept += math.prod(size) * channels
+
+    def activation(self, size: Size, channels: int) -> None:
+        """Counts an activation, which keeps its output, and its gate where it has one."""
+        self.float_operations += ACTIVATION_OPERATIONS[self.act_type] * math.prod(size) * channels
+        self.kept += (1 if self.act_type.startswith("relu") else 2) * math.prod(size) * channels
+
+    def elementwise(self, size: Size, channels: int, times: int = 1) -> None:
+        """Counts products, quotients or sums of whole maps, each of which keeps its result."""
+        self.float_operations += times * math.prod(size) * channels
+        self.kept += math.prod(size) * channels
+
+
+def _backbone(backbone: EfficientNet, image_size: Size) -> _Meter:
+    meter = _Meter(backbone.act_type)
+    size = meter.conv(backbone.stem_conv, image_size)
+    meter.norm(size, backbone.stem_conv.filters)
+    meter.activation(size, backbone.stem_conv.filters)
+    for block in backbone.blocks:
+        size = _block(meter, block, size)
+    return meter
+
+
+def _block(meter: _Meter, block: MBConv, size: Size) -> Size:
+    for conv, norm in ((block.expand_conv, block.expand_norm), (block.spatial_conv, block.spatial_norm)):
+        if conv is not None:
+            size = meter.conv(conv, size)
+            channels = norm.gamma.shape[0]
+            meter.norm(size, channels)
+            meter.activation(size, channels)
+    if block.squeeze_excite is not None:
+        meter.elementwise(size, channels, times=2)  # the mean and the product
+        meter.conv(block.squeeze_excite.reduce, (1, 1))
+        meter.activation((1, 1), block.squeeze_excite.reduced)
+        meter.conv(block.squeeze_excite.expand, (1, 1))
+    size = meter.conv(block.project_conv, size)
+    meter.norm(size, block.spec.filters_out)
+    if block.spec.is_residual:
+        meter.elementwise(size, block.spec.filters_out)
+    return size
+
+
+def _resample(meter: _Meter, resample: Resample, size: Size, target: Size) -> None:
+    shrinks = size[0] > target[0] or size[1] > target[1]
+    if resample.conv is not None:
+        at = target if shrinks and resample.conv_after_downsample else size
+        meter.conv(resample.conv, at)
+        meter.norm(at, resample.filters)
+    if shrinks:
+        windows = [(have - 1) // want + 2 for have, want in zip(size, target, strict=True)]
+        meter.elementwise(target, resample.filters, times=math.prod(windows))
+    elif size != target:
+        meter.elementwise(target, resample.filters)
+
+
+def _extra_levels(neck: Neck, sizes: dict[int, Size]) -> _Meter:
+    meter = _Meter(neck.config.act_type)
+    for level, resample in neck.extra_levels.items():
+        _resample(meter, resample, sizes[int(level) - 1], sizes[int(level)])
+    return meter
+
+
+def _cells(neck: Neck, sizes: dict[int, Size]) -> _Meter:
+    meter = _Meter(neck.config.act_type)
+    for cell in neck.cells:
+        _cell(meter, cell, sizes)
+    return meter
+
+
+def _cell(meter: _Meter, cell: Cell, sizes: dict[int, Size]) -> None:
+    filters = cell.config.fpn_num_filters
+    levels = list(cell.config.levels)
+    for node in cell.nodes:
+        size = sizes[node.node.level]
+        for resample, number in zip(node.resamples, node.node.inputs, strict=True):
+            _resample(meter, resample, sizes[levels[number]], size)
+        num_inputs = len(node.resamples)
+        # automl multiplies each map by its weight, and fastattn then divides it by the sum.
+        per_input = {"sum": 0, "fastattn": 2, "channel_fastattn": 2}.get(cell.config.weight_method, 1)
+        meter.elementwise(size, filters, times=num_inputs * per_input + num_inputs - 1)
+        meter.activation(size, filters)
+        meter.conv(node.conv, size)
+        meter.norm(size, filters)
+        levels.append(node.node.level)
+
+
+def _tower(tower: PredictionTower, sizes: dict[int, Size]) -> _Meter:
+    meter = _Meter(tower.config.act_type)
+    filters = tower.config.fpn_num_filters
+    for level in tower.config.levels:
+        for repeat, conv in enumerate(tower.convs):
+            meter.conv(conv, sizes[level])
+            meter.norm(sizes[level], filters)
+            meter.activation(sizes[level], filters)
+            if (repeat, level) in tower.drop_paths:
+                meter.elementwise(sizes[level], filters)
+        meter.conv(tower.predict, sizes[level])
+    return meter
+
+
+def _mask_head(head: MaskHead, sizes: dict[int, Size]) -> _Meter:
+    meter = _Meter(head.config.act_type)
+    size = sizes[head.config.max_level]
+    for upsample in head.upsamples:
+        size = meter.conv(upsample, size)
+        meter.norm(size, head.config.fpn_num_filters)
+        meter.activation(size, head.config.fpn_num_filters)
+    meter.conv(head.predict, size)
+    return meter
