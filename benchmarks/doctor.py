@@ -75,7 +75,7 @@ def measure(folder: Path, num_workers: int) -> dict[str, object]:
             lambda done, _: ticks.append((time.perf_counter(), done)),
         )
     looked = time.perf_counter()
-    findings = run_checks.examined(facts, plan)
+    findings = run_checks.validate_dataset(facts, plan)
     judged = time.perf_counter()
     cpu = _cpu_seconds() - cpu
     (first, first_done), (last, last_done) = ticks[0], ticks[-1]

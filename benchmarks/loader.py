@@ -21,9 +21,9 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 import efficientdet
 
 from efficientdet_pipeline.benchmarking import loader
-from efficientdet_pipeline.data.dataset_stats import read_contents
+from efficientdet_pipeline.data.dataset_stats import read_shard_stats
 from efficientdet_pipeline.data.image_cache import cache_in_memory
-from efficientdet_pipeline.data.input_pipeline import TrainingStream, training_batches, variation
+from efficientdet_pipeline.data.input_pipeline import InputConfig, build_augmenter, training_batches
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.recipes import RECIPES
 
@@ -62,18 +62,18 @@ def main() -> None:
 def measured(args: argparse.Namespace, files: tuple[str, ...]) -> dict:
     """Returns the speed of each way of varying, and of skipping."""
     config = efficientdet.get_config("efficientdet-d0", image_size=args.image_size, num_classes=3)
-    contents = read_contents(files)
+    contents = read_shard_stats(files)
 
-    def stream(**given: object) -> TrainingStream:
-        return TrainingStream(
+    def stream(**given: object) -> InputConfig:
+        return InputConfig(
             files=files, batch_size=args.batch_size, max_instances=100, canvas=config.image_size, seed=1, **given
         )
 
     pipelines = {YARDSTICK: loader.decode_only(stream())}
     for name, given in RECIPE_OF.items():
-        pipelines[name] = training_batches(stream(), variation(AugmentationOptions(**given), config))
+        pipelines[name] = training_batches(stream(), build_augmenter(AugmentationOptions(**given), config))
     kept = stream(cache=cache_in_memory(files, contents.sizes))
-    pipelines["default, photos kept in memory"] = training_batches(kept, variation(AugmentationOptions(), config))
+    pipelines["default, photos kept in memory"] = training_batches(kept, build_augmenter(AugmentationOptions(), config))
     speeds = loader.measure_stages(
         pipelines, YARDSTICK, batch_size=args.batch_size, batches=args.batches, rounds=args.rounds
     )

@@ -41,7 +41,7 @@ def detector_step(name: str, size: int, batch: int, num_classes: int) -> Callabl
     """Returns one whole training step of a detector: matching, losses, clipping, momentum and average."""
     config = efficientdet.get_config(name, image_size=size, num_classes=num_classes)
     options = TrainOptions(url_dataset="none", batch_size=batch)
-    strategy.set_up(options)
+    strategy.build_strategy(options)
     model = build_training_model(efficientdet.build_model(config), config, options, steps_per_epoch=100)
     random = np.random.default_rng(0)
     images = random.standard_normal((batch, size, size, 3)).astype("float32")

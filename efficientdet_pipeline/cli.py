@@ -16,16 +16,16 @@ from absl import logging
 
 from efficientdet_pipeline import backend
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
-from efficientdet_pipeline.console import command_line, hush, set_up_console, shown, silent_native_log
+from efficientdet_pipeline.console import command_line, set_up_console, shown, silence, silent_native_log
 from efficientdet_pipeline.errors import (
     ExitCode,
     OptionsError,
     OutOfMemoryError,
     PipelineError,
     StoppedError,
+    check_processor,
+    error_message,
     exit_code_of,
-    refuse_old_processor,
-    sentence_of,
 )
 from efficientdet_pipeline.options.help import full_help_text, help_text, version_text
 from efficientdet_pipeline.options.parser import Reader, Sources
@@ -56,10 +56,10 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
         logging.error("Stopped by Ctrl-C. What was finished is kept; the same command continues.")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        hush(sys.stdout)  # Whoever read the help has seen enough.
+        silence(sys.stdout)  # Whoever read the help has seen enough.
         return ExitCode.DONE
     except Exception as error:
-        logging.error("%s", sentence_of(error))
+        logging.error("%s", error_message(error))
         if _wants_traceback(arguments):
             print(shown(traceback.format_exc()), file=sys.stderr, end="", flush=True)
         if argv is None and isinstance(error, OutOfMemoryError) and error.continuation:
@@ -89,7 +89,7 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
     backend.choose(getattr(options, "backend", None))
     if options.debug:
         logging.set_verbosity(logging.DEBUG)
-    refuse_old_processor()
+    check_processor()
     with silent_native_log(unless=options.debug):
         runner = MODES[sources.mode].runner()
     return runner(options, sources, hparams) or ExitCode.DONE

@@ -66,7 +66,7 @@ class _Console(standard_logging.Handler):
             print(text, file=stream, flush=True)
         except BrokenPipeError:
             # Whoever read along has gone, as `| head` does; that must not end a training.
-            hush(stream)
+            silence(stream)
 
 
 class _Dated(standard_logging.Formatter):
@@ -114,7 +114,7 @@ def _listen(handler: standard_logging.Handler) -> None:
     root.addHandler(handler)
 
 
-def hush(stream: TextIO) -> None:
+def silence(stream: TextIO) -> None:
     """Sends what is still to come on a stream nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -137,7 +137,7 @@ def silent_native_log(*, unless: bool) -> Iterator[None]:
         os.close(nowhere)
 
 
-def suggest(*arguments: str) -> None:
+def print_next_command(*arguments: str) -> None:
     """Says what to type next, so that it can be copied as it stands."""
     logging.info("Next: %s", command_line(*arguments))
 

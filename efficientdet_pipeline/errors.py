@@ -123,7 +123,7 @@ def exit_code_of(error: BaseException) -> ExitCode:
     return ExitCode.BUG
 
 
-def sentence_of(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """Returns what the user is told of `error`: one paragraph."""
     if exit_code_of(error) is ExitCode.BUG:
         return (
@@ -161,7 +161,7 @@ def _exit_code_of_os_error(error: OSError) -> ExitCode:
     return ExitCode.BUG
 
 
-def refuse_old_processor() -> None:
+def check_processor() -> None:
     """Raises OptionsError on a processor that TensorFlow's wheel would kill the program on, without a word."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

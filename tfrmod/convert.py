@@ -21,8 +21,8 @@ from tfrmod.problems import CODES, Problem, ProblemLog
 from tfrmod.publish import PROBLEMS_FILE
 from tfrmod.sources import SOURCES, Listing, find_source
 from tfrmod.sources.own_splits import with_splits
-from tfrmod.split import Photos, divided
-from tfrmod.validate import Examination, Progress, examined
+from tfrmod.split import Photos, split_dataset
+from tfrmod.validate import Examination, Progress, validate_dataset
 from tfrmod.validate_image import Settings
 from tfrmod.workers import Engine, Workers, default_workers
 from tfrmod.write_shards import Places, written
@@ -128,7 +128,7 @@ class _Conversion:
             self.listing = replace(self.listing, entries=())  # A hundred thousand of them would weigh.
             settings = self.settings._replace(staging=chunks)
             with engine:
-                examination = examined(settings, entries, chunks, log, engine, progress)
+                examination = validate_dataset(settings, entries, chunks, log, engine, progress)
             if nothing := self._nothing_usable(examination, entries, log):
                 problems.flush()
                 fileio.write_file(output_dir / PROBLEMS_FILE, (staging / PROBLEMS_FILE).read_bytes())
@@ -218,7 +218,7 @@ class _Conversion:
             objects=examination.objects,
             num_objects=examination.rows["num_objects"][positions],
         )
-        return divided(photos, self.listing, self.options, log)
+        return split_dataset(photos, self.listing, self.options, log)
 
 
 def _write_lists(folder: Path, parts: Mapping[str, np.ndarray], entries: chunk_store.Entries) -> None:

@@ -40,7 +40,7 @@ class Photos:
     """Objects on each; None where nothing is to be said of them."""
 
 
-def divided(photos: Photos, listing: Listing, options: ConvertOptions, log: ProblemLog) -> dict[str, np.ndarray]:
+def split_dataset(photos: Photos, listing: Listing, options: ConvertOptions, log: ProblemLog) -> dict[str, np.ndarray]:
     """Returns the positions of each split that has any photo, ascending, by name.
 
     Photos that show the same stay together where fractions divide. Lists of the

@@ -78,7 +78,7 @@ class Examination:
             self.has_segmentation |= row.has_segmentation
 
 
-def examined(
+def validate_dataset(
     settings: Settings, entries: chunk_store.Entries, folder: Path, log: ProblemLog, workers: Engine, progress: Progress
 ) -> Examination:
     """Returns the facts on every photo; what a killed run has left in `folder` is not examined again.

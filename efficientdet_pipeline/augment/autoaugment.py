@@ -7,7 +7,7 @@ import tensorflow as tf
 from efficientdet_pipeline.augment import color, erase, geometry
 from efficientdet_pipeline.augment.autoaugment_policies import POLICIES, RANDAUG_OPERATIONS, RANDAUG_PROBABILITY
 from efficientdet_pipeline.augment.erase import ImageChange, change_contents, moved
-from efficientdet_pipeline.augment.sample import Augmentation, Sample, by_chance, in_turn
+from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose, random_apply
 
 MAX_LEVEL = 10.0
 
@@ -85,10 +85,10 @@ def operation(name: str, probability: float, level: float, *, min_visibility: fl
         return lambda sample, seed: change_contents(sample, seed, change, probability=probability / 3)
     if name in MOVES:
         affine_of, largest = MOVES[name]
-        return by_chance(geometry.move_by(affine_of, largest * m, min_visibility=min_visibility), probability)
+        return random_apply(geometry.move_by(affine_of, largest * m, min_visibility=min_visibility), probability)
     if name in CUTOUTS:
-        return by_chance(CUTOUTS[name](m), probability)
-    return by_chance(_of_image(COLORS[name](m)), probability)
+        return random_apply(CUTOUTS[name](m), probability)
+    return random_apply(_of_image(COLORS[name](m)), probability)
 
 
 def _of_image(change: Callable[[tf.Tensor], tf.Tensor]) -> Augmentation:
@@ -113,7 +113,7 @@ def autoaugment(policy: str, *, min_visibility: float = 0.1) -> Augmentation:
         raise ValueError(f"Unknown AutoAugment policy {policy!r}. Known: {', '.join(POLICIES)}.")
     return one_of(
         [
-            in_turn([operation(*step, min_visibility=min_visibility) for step in steps if step.probability > 0])
+            compose([operation(*step, min_visibility=min_visibility) for step in steps if step.probability > 0])
             for steps in POLICIES[policy]
         ]
     )

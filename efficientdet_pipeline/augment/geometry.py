@@ -34,7 +34,7 @@ def paste(image: tf.Tensor, patch: tf.Tensor, begin: Sequence[tf.Tensor]) -> tf.
     return tf.ensure_shape(tf.concat([image[:y0], band, image[y1:]], axis=0), image.shape)
 
 
-def mirror(sample: Sample, seed: tf.Tensor) -> Sample:
+def horizontal_flip(sample: Sample, seed: tf.Tensor) -> Sample:
     """Returns the sample mirrored left to right; chance has no part in it."""
     del seed
     width = image_size(sample.image)[1]

@@ -8,10 +8,10 @@ import tensorflow as tf
 from efficientdet_pipeline.augment.autoaugment import autoaugment, randaugment
 from efficientdet_pipeline.augment.color import hsv_jitter
 from efficientdet_pipeline.augment.erase import PROBABILITY, grid_mask
-from efficientdet_pipeline.augment.geometry import mirror
+from efficientdet_pipeline.augment.geometry import horizontal_flip
 from efficientdet_pipeline.augment.mosaic_mixup import copy_paste, mixup, mosaic
 from efficientdet_pipeline.augment.resize import jitter_window, pad_to_canvas, show_window
-from efficientdet_pipeline.augment.sample import Augmentation, Canvas, Sample, by_chance, in_turn
+from efficientdet_pipeline.augment.sample import Augmentation, Canvas, Sample, compose, random_apply
 from efficientdet_pipeline.augment.transforms import named_steps
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.transforms import read_steps
@@ -42,16 +42,16 @@ def mixer(
     def mixed(sample: Sample, partners: Sequence[Partner], seed: tf.Tensor) -> Sample:
         quarters, behind, donor = partners[:3], partners[3], partners[4]
         changes: list[Augmentation] = [
-            by_chance(lambda each, key: copy_paste(each, donor(), key), options.copy_paste),
-            by_chance(
+            random_apply(lambda each, key: copy_paste(each, donor(), key), options.copy_paste),
+            random_apply(
                 lambda each, key: mosaic(
                     [each, *(read() for read in quarters)], key, size=size, min_visibility=options.min_visibility
                 ),
                 options.mosaic,
             ),
-            by_chance(lambda each, key: mixup(each, behind(), key), options.mixup),
+            random_apply(lambda each, key: mixup(each, behind(), key), options.mixup),
         ]
-        return in_turn(changes)(sample, seed)
+        return compose(changes)(sample, seed)
 
     def change(sample: Sample, partners: Sequence[Partner], seed: tf.Tensor) -> Sample:
         if not num_partners(options):
@@ -68,7 +68,7 @@ def augmenter(options: AugmentationOptions) -> Augmentation:
 
     AutoAugment wants uint8 images.
     """
-    return in_turn([*_on_photo(options), *_anywhere(options)] if options.augment else [])
+    return compose([*_on_photo(options), *_anywhere(options)] if options.augment else [])
 
 
 def canvas_augmenter(
@@ -86,7 +86,7 @@ def canvas_augmenter(
     """
     mix = mixer(options, canvas_size, ends=mixing_ends)
     varied = [*_on_photo(options), _jitter(options, canvas_size), *_anywhere(options)]
-    change = in_turn(varied if options.augment else [_fitted(canvas_size)])
+    change = compose(varied if options.augment else [_fitted(canvas_size)])
 
     def on_canvas(sample: Sample, partners: Sequence[Partner], seed: tf.Tensor) -> Canvas:
         # The sample's number must stay readable, so the mixer gets the seed itself and the rest a part of it.
@@ -100,7 +100,7 @@ def _on_photo(options: AugmentationOptions) -> list[Augmentation]:
     seen = options.min_visibility
     changes = named_steps(read_steps(options.augment_steps), min_visibility=seen)
     if options.grid_mask:
-        changes.append(by_chance(grid_mask, PROBABILITY))
+        changes.append(random_apply(grid_mask, PROBABILITY))
     if options.autoaugment_policy == "randaug":
         changes.append(randaugment(magnitude=options.randaug_magnitude, min_visibility=seen))
     elif options.autoaugment_policy:
@@ -109,7 +109,7 @@ def _on_photo(options: AugmentationOptions) -> list[Augmentation]:
 
 
 def _anywhere(options: AugmentationOptions) -> list[Augmentation]:
-    changes = [by_chance(mirror, 0.5)] if options.input_rand_hflip else []
+    changes = [random_apply(horizontal_flip, 0.5)] if options.input_rand_hflip else []
     hue, saturation, value = options.hsv_hue, options.hsv_saturation, options.hsv_value
     if hue or saturation or value:
         changes.append(partial(hsv_jitter, hue=hue, saturation=saturation, value=value))

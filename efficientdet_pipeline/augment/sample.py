@@ -68,7 +68,7 @@ def keep_visible(sample: Sample, min_visibility: float) -> Sample:
     return sample._replace(boxes=tf.boolean_mask(clipped, kept), class_ids=tf.boolean_mask(sample.class_ids, kept))
 
 
-def by_chance(change: Augmentation, probability: float) -> Augmentation:
+def random_apply(change: Augmentation, probability: float) -> Augmentation:
     """Returns an augmentation that does `change` with a probability, and nothing otherwise."""
     if probability >= 1:
         return change
@@ -83,7 +83,7 @@ def by_chance(change: Augmentation, probability: float) -> Augmentation:
     return perhaps
 
 
-def in_turn(changes: list[Augmentation]) -> Augmentation:
+def compose(changes: list[Augmentation]) -> Augmentation:
     """Returns an augmentation that does all changes, each with a seed of its own."""
 
     def all_of_them(sample: Sample, seed: tf.Tensor) -> Sample:

@@ -10,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from efficientdet_pipeline.augment.autoaugment import one_of
-from efficientdet_pipeline.augment.geometry import mirror
+from efficientdet_pipeline.augment.geometry import horizontal_flip
 from efficientdet_pipeline.augment.resize import Window, show_window
-from efficientdet_pipeline.augment.sample import Augmentation, Sample, by_chance, image_size, in_turn
+from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose, image_size, random_apply
 from efficientdet_pipeline.options.transforms import Step
 
 WindowOf = Callable[[tf.Tensor, tf.Tensor], Window]
@@ -22,15 +22,15 @@ _TRIES = 10
 
 def named_steps(steps: Sequence[Step], *, min_visibility: float) -> list[Augmentation]:
     """Returns each step as an augmentation."""
-    return [by_chance(_of_step(step, min_visibility), step.probability) for step in steps]
+    return [random_apply(_of_step(step, min_visibility), step.probability) for step in steps]
 
 
 def _of_step(step: Step, min_visibility: float) -> Augmentation:
     if step.name == "HorizontalFlip":
-        return mirror
+        return horizontal_flip
     inner = named_steps(step.steps, min_visibility=min_visibility)
     if step.name == "compose":
-        return in_turn(inner)
+        return compose(inner)
     if step.name == "OneOf":
         return one_of(inner)
     arguments: dict[str, Any] = dict(step.arguments)

@@ -13,15 +13,15 @@ import numpy as np
 import tensorflow as tf
 
 from efficientdet_pipeline.data.dataset_info import Shards
-from efficientdet_pipeline.data.dataset_stats import read_contents
+from efficientdet_pipeline.data.dataset_stats import read_shard_stats
 from efficientdet_pipeline.data.input_pipeline import (
-    TrainingStream,
-    Variation,
+    Augmenter,
+    InputConfig,
+    build_augmenter,
+    open_input_config,
     training_batches,
-    training_stream,
-    variation,
 )
-from efficientdet_pipeline.data.sampler import Order, all_in_order, endless_rows
+from efficientdet_pipeline.data.sampler import Sampler, all_in_order, endless_rows
 from efficientdet_pipeline.data.tfrecord_reader import PhotoReader, RecordReader, index_records
 from efficientdet_pipeline.models.build import Network
 from tfrmod import example as keys
@@ -46,7 +46,7 @@ class Speed:
     """Likewise of the processor time: the yardstick's by its own."""
 
 
-def decode_only(stream: TrainingStream) -> tf.data.Dataset:
+def decode_only(stream: InputConfig) -> tf.data.Dataset:
     """Yields batches of decoded photos and nothing else, the yardstick: no order, no boxes, no canvas."""
     feature = {keys.ENCODED: tf.io.FixedLenFeature((), tf.string)}
 
@@ -55,15 +55,15 @@ def decode_only(stream: TrainingStream) -> tf.data.Dataset:
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
     photos = all_in_order(stream.files).repeat().map(decoded, num_parallel_calls=os.cpu_count() or 1)
-    if len(np.unique(read_contents(stream.files).sizes, axis=0)) > 1:
+    if len(np.unique(read_shard_stats(stream.files).sizes, axis=0)) > 1:
         photos = photos.map(_first_value)  # Photos of different sizes make no batch.
     return photos.batch(stream.batch_size).prefetch(2)
 
 
-def stages(stream: TrainingStream, vary: Variation) -> dict[str, tf.data.Dataset]:
+def stages(stream: InputConfig, vary: Augmenter) -> dict[str, tf.data.Dataset]:
     """Returns the way of a photo as pipelines, each one stage longer than the one before."""
     index = index_records(stream.files)
-    order = Order(index, stream.seed, stream.weights, vary.num_partners)
+    order = Sampler(index, stream.seed, stream.weights, vary.num_partners)
     read = RecordReader(index)
     photo = PhotoReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
 
@@ -128,9 +128,9 @@ def measure_stages(
     }
 
 
-def records_skipped_per_second(stream: TrainingStream) -> float:
+def records_skipped_per_second(stream: InputConfig) -> float:
     """Returns how fast a stream gets to its millionth record, in records a second."""
-    order = Order(index_records(stream.files), stream.seed, stream.weights)
+    order = Sampler(index_records(stream.files), stream.seed, stream.weights)
     next(iter(endless_rows(order, position=0)))
     began = time.perf_counter()
     next(iter(endless_rows(order, position=_FAR)))
@@ -154,8 +154,8 @@ BATCHES = 30
 def measure_loader(options: Any, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
     """Returns and prints how fast batches come, in turns with the decoding of the same photos alone."""
     config = network.config
-    with training_stream(options, shards, config.image_size, folder / "cache") as stream:
-        pipelines = {YARDSTICK: decode_only(stream), **stages(stream, variation(options, config))}
+    with open_input_config(options, shards, config.image_size, folder / "cache") as stream:
+        pipelines = {YARDSTICK: decode_only(stream), **stages(stream, build_augmenter(options, config))}
         speeds = measure_stages(
             pipelines, YARDSTICK, batch_size=options.batch_size, batches=BATCHES, rounds=options.rounds
         )

@@ -20,7 +20,7 @@ _FILLED = 2
 _BOXES = 15
 
 
-def loader_alone(batches: tf.data.Dataset) -> Measurement:
+def time_loader(batches: tf.data.Dataset) -> Measurement:
     """Returns the measurement of batches that nobody learns from."""
 
     def measure(count: int) -> float:
@@ -31,7 +31,7 @@ def loader_alone(batches: tf.data.Dataset) -> Measurement:
     return measure
 
 
-def step_alone(model: keras.Model, batch: tuple[Any, GroundTruth]) -> Measurement:
+def time_step(model: keras.Model, batch: tuple[Any, GroundTruth]) -> Measurement:
     """Returns the measurement of steps on one batch, given as NumPy arrays, that lies on the device."""
     if keras.backend.backend() == "jax":
         on_device = keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
@@ -49,7 +49,7 @@ def step_alone(model: keras.Model, batch: tuple[Any, GroundTruth]) -> Measuremen
     return measure
 
 
-def both_together(model: keras.Model, batches: tf.data.Dataset) -> Measurement:
+def time_training(model: keras.Model, batches: tf.data.Dataset) -> Measurement:
     """Returns the measurement of a `fit` on the batches."""
     return lambda count: _fitted(model, batches, count)
 

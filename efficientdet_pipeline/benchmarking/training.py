@@ -15,7 +15,7 @@ from efficientdet_pipeline.benchmarking import bottleneck, machine, measuring, r
 from efficientdet_pipeline.benchmarking.bottleneck import LOADER, STEP, TOGETHER, Speeds
 from efficientdet_pipeline.data.class_weights import class_weights
 from efficientdet_pipeline.data.dataset_info import Shards
-from efficientdet_pipeline.data.input_pipeline import TrainingStream, training_batches, training_stream, variation
+from efficientdet_pipeline.data.input_pipeline import InputConfig, build_augmenter, open_input_config, training_batches
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.options.sweep import batch_sizes
@@ -26,7 +26,7 @@ from efficientdet_pipeline.training.build import build_training_model
 from tfrmod import fileio
 
 
-def measure(options: Any, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
+def benchmark_training(options: Any, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
     """Returns, prints and draws the three speeds of each batch size, what a training waits for, and what moves it."""
     if options.strategy in {"tpu", "multiworker"}:
         raise OptionsError(
@@ -51,7 +51,7 @@ def measure(options: Any, shards: Shards, network: Network, folder: Path) -> dic
         )
     config = network.config
     weights = class_weights(options.class_weights, shards, config.num_classes)
-    with training_stream(options, shards, config.image_size, folder / "cache") as stream:
+    with open_input_config(options, shards, config.image_size, folder / "cache") as stream:
         sweep, ended = _sweep(options, config, stream, weights)
     about = {"machine": machine.description(), "settings": _settings(options, network, shards)}
     conclusion = bottleneck.sentences(sweep, options, about["machine"])
@@ -70,7 +70,7 @@ def measure(options: Any, shards: Shards, network: Network, folder: Path) -> dic
 
 
 def _sweep(
-    options: Any, config: DetectorConfig, stream: TrainingStream, weights: tuple[float, ...]
+    options: Any, config: DetectorConfig, stream: InputConfig, weights: tuple[float, ...]
 ) -> tuple[list[Speeds], str]:
     """Returns the speeds of the batch sizes that fit, and why it ended before the last size."""
     sweep: list[Speeds] = []
@@ -111,12 +111,12 @@ def _foreseen(sweep: list[Speeds], size: int, base: int) -> str:
     )
 
 
-def _speeds(options: Any, config: DetectorConfig, stream: TrainingStream, weights: tuple[float, ...]) -> Speeds:
+def _speeds(options: Any, config: DetectorConfig, stream: InputConfig, weights: tuple[float, ...]) -> Speeds:
     """Returns the three speeds of one batch size."""
     size = options.batch_size
     keras.backend.clear_session()
     machine.forget_peaks()
-    with strategy.set_up(options).scope():
+    with strategy.build_strategy(options).scope():
         model = build_training_model(
             efficientdet.build_model(config),
             config,
@@ -124,14 +124,14 @@ def _speeds(options: Any, config: DetectorConfig, stream: TrainingStream, weight
             steps_per_epoch=options.steps_per_execution,
             class_weights=weights,
         )
-    batches = training_batches(dataclasses.replace(stream, batch_size=size), variation(options, config))
+    batches = training_batches(dataclasses.replace(stream, batch_size=size), build_augmenter(options, config))
     batch = measuring.synthetic_batch(
         size, config.image_size, max_instances=stream.max_instances, num_classes=config.num_classes
     )
     parts = {
-        LOADER: measuring.loader_alone(batches),
-        STEP: measuring.step_alone(model, batch),
-        TOGETHER: measuring.both_together(model, batches),
+        LOADER: measuring.time_loader(batches),
+        STEP: measuring.time_step(model, batch),
+        TOGETHER: measuring.time_training(model, batches),
     }
     rates = measuring.rates(parts, batch_size=size, rounds=options.rounds, seconds=options.benchmark_seconds)
     return Speeds(batch_size=size, **rates, host_bytes=machine.peak_bytes(), device_bytes=device_memory.gpu_bytes())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_pipeline.data.dataset_info import find_shards, shards_identity
-from efficientdet_pipeline.models.build import describe, model_name
+from efficientdet_pipeline.models.build import describe_network, model_name
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs.output_files import check_output_json
@@ -29,7 +29,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         check_output_json(Path(options.output), FIELDS[options.what], option="output")
     name = model_name(options)
     overrides = network_overrides(options, hparams)
-    height, width = describe(name, overrides, {}).config.image_size
+    height, width = describe_network(name, overrides, {}).config.image_size
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch)
         folder = RunFolder(
@@ -37,7 +37,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         )
         size = width if width == height else f"{width}x{height}"
         shards = find_shards(options, folder, shards_identity(options), size, hparams)
-        network = describe(name, {"num_classes": shards.num_classes, **overrides}, shards.label_map)
+        network = describe_network(name, {"num_classes": shards.num_classes, **overrides}, shards.label_map)
         page = importlib.import_module(f"efficientdet_pipeline.commands.{WHAT[options.what]}")
         figures = page.measure(options, shards, network, path)
     if options.output:

@@ -5,20 +5,20 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.console import log_to_file, suggest
+from efficientdet_pipeline.console import log_to_file, print_next_command
 from efficientdet_pipeline.data.label_map import read_label_map
-from efficientdet_pipeline.data.prepare import data_identity, engine, find_photos, photos_taken, progress_bar
+from efficientdet_pipeline.data.prepare import ProgressBar, beam_runner, data_identity, image_summary, prepare_images
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs import metadata
-from efficientdet_pipeline.runs.metadata import announce, sources_of, update_json, write_args
+from efficientdet_pipeline.runs.metadata import log_options, sources_of, update_json, write_args
 from efficientdet_pipeline.runs.ownership import held
 from efficientdet_pipeline.runs.run_dir import run_folder
 from tfrmod import convert, manifest
 from tfrmod.errors import DatasetError
 from tfrmod.problems import CODES, FAULTS
 
-__all__ = ["conversion_options", "make_shards", "run", "tell"]
+__all__ = ["conversion_options", "log_summary", "make_shards", "run"]
 
 FILES_NAMED = 5
 CLASSES_NAMED = 20
@@ -35,15 +35,15 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     folder = run_folder(options, f"dataset-{identity[:8]}")
     with held(folder, overwrite=options.overwrite):
         log_to_file(folder.log)
-        announce(folder.path, options, read, hparams)
+        log_options(folder.path, options, read, hparams)
         write_args(folder.args, options, sources_of(read, hparams))
         made = make_shards(options, folder.records_path, identity, label_map=hparams.label_map)
         logging.info("Shards and manifest are in %s", folder.records_path)
-        update_json(folder.metadata, metadata.of_data(options, made))
+        update_json(folder.metadata, metadata.dataset_metadata(options, made))
         if "train" in made.splits:  # Photos without labels have none.
             shards = [f"--train_file_pattern={made.pattern('train')}"]
             shards.append(f"--val_file_pattern={made.pattern('val')}" if "val" in made.splits else "--mode=train")
-            suggest(*shards)
+            print_next_command(*shards)
 
 
 def make_shards(
@@ -63,13 +63,13 @@ def make_shards(
     if made is not None:
         logging.info("The shards in %s are up to date.", records)
         return made
-    workers = engine(options, records / "beam")
-    photos = find_photos(options)
-    with progress_bar("converting", "photo") as show:
+    workers = beam_runner(options, records / "beam")
+    photos = prepare_images(options)
+    with ProgressBar("converting", "photo") as show:
         made = convert.convert(
             photos, records, conversion, on_progress=lambda what, done, total: show(done, total), workers=workers
         )
-    tell(made, made.folder / convert.PROBLEMS_FILE)
+    log_summary(made, made.folder / convert.PROBLEMS_FILE)
     return made
 
 
@@ -85,7 +85,7 @@ def conversion_options(
         return convert.ConvertOptions(
             label_map=read_label_map(options.label_map, source="--label_map")
             or read_label_map(label_map, source="label_map of --hparams"),
-            **photos_taken(options),
+            **image_summary(options),
             num_shards=options.num_shards,
             strict=options.strict,
             num_workers=options.num_workers or None,
@@ -112,7 +112,7 @@ def _made_before(records: Path, conversion: convert.ConvertOptions) -> manifest.
     return made if made.options == conversion.shaping() else None
 
 
-def tell(made: manifest.Manifest, problems: Path) -> None:
+def log_summary(made: manifest.Manifest, problems: Path) -> None:
     """Says what the shards hold and what was wrong with the data; all of that is in the file `problems`."""
     for name, split in made.splits.items():
         met = [f"{label} {count:,}" for label, count in split.boxes_per_class.items() if count]

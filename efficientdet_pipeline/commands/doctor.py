@@ -7,13 +7,13 @@ from typing import Any
 import efficientdet
 from absl import logging
 
-from efficientdet_pipeline.console import say, silent_native_log, suggest
+from efficientdet_pipeline.console import print_next_command, say, silent_native_log
 from efficientdet_pipeline.data import prepare
 from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.doctor import collect, fix, report, run_checks
 from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
-from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
-from efficientdet_pipeline.doctor.issue import Finding, Severity, ranked, verdict
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
+from efficientdet_pipeline.doctor.issue import Issue, Severity, ranked, verdict
 from efficientdet_pipeline.errors import ExitCode, OptionsError
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.options.parser import Sources
@@ -30,22 +30,22 @@ def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
     _warn_of_what_is_in_vain(options, read)
     label_map = _label_map(options, hparams)
     if options.fix:
-        fix.refuse_place(Path(options.fix))
+        fix.check_output_folder(Path(options.fix))
     if options.report and not options.json:
         check_output_json(Path(options.report), {"verdict", "findings"}, option="report")
     num_workers = options.num_workers or default_workers()
-    of_training: list[Finding | None] = []
+    of_training: list[Issue | None] = []
     with tempfile.TemporaryDirectory(prefix="doctor-") as staging, Workers(num_workers) as workers:
         if options.run_dir:
             with silent_native_log(unless=options.debug):
                 from efficientdet_pipeline.doctor import run_analysis
 
-            title, facts, plan, of_training = run_analysis.of_run(options, hparams, workers)
+            title, facts, plan, of_training = run_analysis.analyze_run(options, hparams, workers)
         else:
             plan = _plan(options, hparams, label_map)
             title, facts = _facts(options, label_map, Path(staging), workers)
-        findings = ranked([*of_training, *run_checks.examined(facts, plan)])
-        mended = fix.write_mended(facts, Path(options.fix)) if options.fix else None
+        findings = ranked([*of_training, *run_checks.validate_dataset(facts, plan)])
+        mended = fix.write_fixed_dataset(facts, Path(options.fix)) if options.fix else None
     if options.json:
         print(report.as_json(facts, plan, findings, title=title, mended=mended), flush=True)
     else:
@@ -54,7 +54,7 @@ def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
         say(report.page(facts, plan, findings, title=title, full=full))
         if mended is not None:
             logging.info("\n%s %s", report.mended_in_words(mended), _whereabouts(Path(options.fix)))
-            suggest(*_next_look(options))
+            print_next_command(*_next_look(options))
     return EXIT_CODES[verdict(findings)]
 
 
@@ -96,13 +96,13 @@ def _plan(options: Any, hparams: Any, label_map: dict[int, str]) -> Plan:
     )
 
 
-def _facts(options: Any, label_map: dict[int, str], staging: Path, workers: Workers) -> tuple[str, Facts]:
+def _facts(options: Any, label_map: dict[int, str], staging: Path, workers: Workers) -> tuple[str, DatasetStats]:
     """Returns what is looked at, in words, and its facts."""
-    with prepare.progress_bar("looking", "photo") as show:
+    with prepare.ProgressBar("looking", "photo") as show:
         if options.url_dataset or options.data_dir:
-            folder = prepare.find_photos(options)
+            folder = prepare.prepare_images(options)
             if options.fix:
-                fix.refuse_place(Path(options.fix), folder)
+                fix.check_output_folder(Path(options.fix), folder)
             facts = collect.photo_facts(folder, _conversion(options, label_map), staging, workers, show)
             return options.url_dataset or options.data_dir, facts
         patterns = {"train": options.train_file_pattern, "val": options.val_file_pattern}
@@ -115,7 +115,7 @@ def _conversion(options: Any, label_map: dict[int, str]) -> ConvertOptions:
     try:
         return ConvertOptions(
             label_map=label_map or None,
-            **prepare.photos_taken(options),
+            **prepare.image_summary(options),
         )
     except ValueError as error:
         raise OptionsError(str(error)) from None

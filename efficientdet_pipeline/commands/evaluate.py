@@ -11,7 +11,7 @@ from efficientdet_pipeline.commands.ground_truth import DetectorClasses, ground_
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import format_table, write_metrics
-from efficientdet_pipeline.evaluation.evaluator import Scorer
+from efficientdet_pipeline.evaluation.evaluator import Evaluator
 from efficientdet_pipeline.models.build import Network, read_network
 from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
 from efficientdet_pipeline.options.parser import Sources
@@ -40,7 +40,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     )
     detector = efficientdet.build_model(network.config)
     load_trained(detector, trained.path)
-    scorer = Scorer(
+    scorer = Evaluator(
         detector,
         network.config,
         truth,

@@ -6,7 +6,7 @@ from typing import Any
 import efficientdet
 from absl import logging
 
-from efficientdet_pipeline.console import suggest
+from efficientdet_pipeline.console import print_next_command
 from efficientdet_pipeline.errors import CannotWriteError
 from efficientdet_pipeline.export import export
 from efficientdet_pipeline.models.build import read_network
@@ -30,7 +30,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             "--path_output, or free some space there."
         ) from error
     logging.info("saved model   %s\nfrozen graph  %s", exported.saved_model, exported.frozen_graph)
-    suggest(
+    print_next_command(
         "--mode=infer",
         f"--saved_model_dir={exported.saved_model}",
         "--input_image=PHOTO.jpg",

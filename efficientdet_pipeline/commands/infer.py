@@ -9,7 +9,7 @@ from tqdm import tqdm
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.errors import DataError, MissingError, OptionsError
 from efficientdet_pipeline.inference.image_io import drawn_names, find_images, output_paths, read_image, write_image
-from efficientdet_pipeline.inference.predictor import Runner, load_runner
+from efficientdet_pipeline.inference.predictor import Predictor, load_predictor
 from efficientdet_pipeline.inference.results import (
     ImageDetections,
     class_name,
@@ -80,7 +80,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         raise DataError(f"None of the {len(faults)} photos that {options.input_image!r} names could be read.")
 
 
-def _runner(options: Any, hparams: Any) -> tuple[Runner, dict[int, str]]:
+def _runner(options: Any, hparams: Any) -> tuple[Predictor, dict[int, str]]:
     if options.saved_model_dir:
         path = Path(options.saved_model_dir).expanduser()
         for folder in (path, path.parent):
@@ -89,11 +89,11 @@ def _runner(options: Any, hparams: Any) -> tuple[Runner, dict[int, str]]:
             raise MissingError(f"There is no export {options.saved_model_dir!r}. Check --saved_model_dir.")
         own, num_classes, place = described_beside(path)
         names = chosen_class_names(hparams, own, num_classes=num_classes, described_by=place)
-        return load_runner(path, is_trusted=options.trust_model), names
+        return load_predictor(path, is_trusted=options.trust_model), names
     trained = trained_weights(options)
     network = read_network(trained.description, options, hparams)
     logging.info("Detecting with %s", trained.path)
-    return load_runner(trained.path, network.config, is_trusted=options.trust_model), network.label_map
+    return load_predictor(trained.path, network.config, is_trusted=options.trust_model), network.label_map
 
 
 def _drawn_before(folder: Path) -> set[str]:

@@ -7,13 +7,13 @@ import efficientdet
 from absl import logging
 from efficientdet.flops import model_cost
 
-from efficientdet_pipeline.data.input_pipeline import variation
-from efficientdet_pipeline.data.prepare import progress_bar
+from efficientdet_pipeline.data.input_pipeline import build_augmenter
+from efficientdet_pipeline.data.prepare import ProgressBar
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.inspection.report import PAGE, Album, album_files, files_of_album
+from efficientdet_pipeline.inspection.report import PAGE, ReportWriter, album_files, files_of_album
 from efficientdet_pipeline.inspection.samples import augmentation, samples
 from efficientdet_pipeline.inspection.stats import Contents, count_splits, split_names
-from efficientdet_pipeline.models.build import Network, describe, model_name
+from efficientdet_pipeline.models.build import Network, describe_network, model_name
 from efficientdet_pipeline.models.class_names import given_class_names
 from efficientdet_pipeline.options.hparams import merge_hparams, network_overrides
 from efficientdet_pipeline.options.inspect import InspectOptions
@@ -24,7 +24,7 @@ from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
 from efficientdet_pipeline.runs.run_dir import find_run
 from efficientdet_pipeline.visualize.boxes import class_color, load_font
-from efficientdet_pipeline.visualize.scene import Brush
+from efficientdet_pipeline.visualize.scene import Style
 from tfrmod import manifest
 
 FAULTS_SAID, CLASSES_SAID = 3, 8
@@ -33,7 +33,7 @@ FAULTS_SAID, CLASSES_SAID = 3, 8
 def run(options: Any, read: Sources, hparams: Any) -> None:
     """Shows the records or the model."""
     if options.what == "model":
-        network = describe(model_name(options), network_overrides(options, hparams), {})
+        network = describe_network(model_name(options), network_overrides(options, hparams), {})
         logging.info("%s", model_cost(efficientdet.build_model(network.config)).table())
         return
     files, shown, used, names = _files(options)
@@ -42,7 +42,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     folder, names_written = Path(options.save_samples_dir), album_files(options.samples)
     earlier = check_output_files(folder, names_written, option="save_samples_dir", known=files_of_album(folder))
     note_output_files(folder, names_written, earlier)  # Now: an hour of reading must not be in vain.
-    with progress_bar("reading", "shard") as show:
+    with ProgressBar("reading", "shard") as show:
         contents = count_splits(files, {**names, **given_class_names(hparams if hparams.label_map else of_run)}, show)
     network = _network(options, {**used, "hparams": of_run.network}, hparams, contents)
     vary = None
@@ -50,12 +50,12 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     if "close_mosaic" in given and not read.source_of("close_mosaic").startswith("--augment_"):
         logging.warning("--close_mosaic has no effect here: samples are shown as in the first epoch.")
     if not options.eval:
-        vary = variation(augmentation(options, used, given), network.config)
-    album = Album(
+        vary = build_augmenter(augmentation(options, used, given), network.config)
+    album = ReportWriter(
         folder=folder,
         contents=contents,
         config=network.config,
-        brush=Brush(class_color, load_font, contents.label_map),
+        brush=Style(class_color, load_font, contents.label_map),
         source=options.file_pattern or str(next(iter(files.values()))[0].parent),
         is_varied=vary is not None,
         earlier=frozenset(earlier),
@@ -100,7 +100,7 @@ def _files(options: Any) -> tuple[dict[str, list[Path]], set[str], dict[str, Any
 
 def _network(options: Any, used: dict[str, Any], hparams: Any, contents: Contents) -> Network:
     size = {"image_size": used["image_size"]} if used.get("image_size") else {}
-    return describe(
+    return describe_network(
         options.model_name or used.get("model_name") or model_name(options),
         {
             "num_classes": max([1, *contents.label_map]),

@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.data.prepare import progress_bar
+from efficientdet_pipeline.data.prepare import ProgressBar
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs.run_dir import find_run
@@ -29,7 +29,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     splits = shards_to_verify(options)
     tasks = [task for split in splits.values() for task in split]
     reports: dict[Path, verify_shards.ShardReport] = {}
-    with Workers(_num_workers(tasks, options.num_workers)) as workers, progress_bar("verifying", "shard") as show:
+    with Workers(_num_workers(tasks, options.num_workers)) as workers, ProgressBar("verifying", "shard") as show:
         for report in workers.map(verify_shards.shard_report, tasks):
             reports[report.path] = report
             show(len(reports), len(tasks))

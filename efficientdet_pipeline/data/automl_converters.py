@@ -9,9 +9,9 @@ from typing import Any
 from absl import logging
 
 from efficientdet_pipeline.commands import dataset
-from efficientdet_pipeline.console import suggest
+from efficientdet_pipeline.console import print_next_command
 from efficientdet_pipeline.data.label_map import read_label_map
-from efficientdet_pipeline.data.prepare import engine, find_photos, progress_bar
+from efficientdet_pipeline.data.prepare import ProgressBar, beam_runner, prepare_images
 from efficientdet_pipeline.options.parser import Sources
 from tfrmod import automl_converters
 
@@ -28,22 +28,22 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     conversion = dataset.conversion_options(options, place, label_map=hparams.label_map)
     # The list was cut when its photos were gathered.
     conversion = replace(conversion, label_map=_label_map(options) or conversion.label_map, max_images=None)
-    with progress_bar("converting", "photo") as show:
+    with ProgressBar("converting", "photo") as show:
         made = automl_converters.convert_to_prefix(
             gather,
             prefix,
             conversion,
             writes_truth=not options.image_dir,
             on_progress=lambda what, done, total: show(done, total),
-            workers=engine(options, prefix),
+            workers=beam_runner(options, prefix),
         )
-    dataset.tell(made, automl_converters.problems_path(prefix))
+    dataset.log_summary(made, automl_converters.problems_path(prefix))
     logging.info("Shards and %s are in %s", automl_converters.manifest_path(prefix).name, prefix.parent)
-    suggest("--mode=inspect", f"--file_pattern={made.pattern(prefix.name)}")
+    print_next_command("--mode=inspect", f"--file_pattern={made.pattern(prefix.name)}")
 
 
 def _voc(options: Any) -> Callable[[Path], None]:
-    folder = find_photos(options)
+    folder = prepare_images(options)
     return functools.partial(_gather_voc, folder, options)
 
 

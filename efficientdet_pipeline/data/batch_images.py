@@ -5,17 +5,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from efficientdet_pipeline.data.input_pipeline import TrainingStream
-from efficientdet_pipeline.data.sampler import Order, pass_rows
+from efficientdet_pipeline.data.input_pipeline import InputConfig
+from efficientdet_pipeline.data.sampler import Sampler, pass_rows
 from efficientdet_pipeline.data.tfrecord_reader import RecordReader, index_records
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.example import decode_example
 
 
-def photos_of_step(stream: TrainingStream, num_partners: int, step: int) -> list[dict[str, Any]]:
+def images_of_step(stream: InputConfig, num_partners: int, step: int) -> list[dict[str, Any]]:
     """Returns what is known of the photos of step number `step` (1-based), those mixed into others included."""
     index = index_records(stream.files)
-    order = Order(index, stream.seed, stream.weights, num_partners)
+    order = Sampler(index, stream.seed, stream.weights, num_partners)
     first = 0 if stream.repeat_first_batch else (step - 1) * stream.batch_size
     passes: dict[int, Any] = {}
     photos = []

@@ -7,7 +7,7 @@ import numpy as np
 from absl import logging
 
 from efficientdet_pipeline.data.dataset_info import Shards
-from efficientdet_pipeline.data.dataset_stats import read_contents
+from efficientdet_pipeline.data.dataset_stats import read_shard_stats
 from efficientdet_pipeline.errors import OptionsError
 
 AUTO = "auto"
@@ -36,7 +36,7 @@ def class_weights(text: str, shards: Shards, num_classes: int) -> tuple[float, .
 
 def _balanced(shards: Shards) -> dict[int, float]:
     """Returns the square root of how many times fewer objects a class has than the average one."""
-    counts = np.bincount(read_contents(shards.train).class_ids, minlength=2)
+    counts = np.bincount(read_shard_stats(shards.train).class_ids, minlength=2)
     present = np.flatnonzero(counts[1:]) + 1
     mean = counts[present].mean() if len(present) else 1.0
     return {int(class_id): float(min(MOST, (mean / counts[class_id]) ** 0.5)) for class_id in present}

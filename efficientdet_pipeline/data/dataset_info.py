@@ -71,7 +71,7 @@ def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int 
     made = dataset.make_shards(
         options, folder.records_path, identity, label_map=hparams.label_map, image_size=image_size
     )
-    metadata.update_json(folder.metadata, metadata.of_data(options, made))
+    metadata.update_json(folder.metadata, metadata.dataset_metadata(options, made))
     train, val = made.splits["train"], made.splits.get("val")
     if not train.num_images:
         raise DataError(

@@ -11,7 +11,7 @@ from tfrmod import example as keys
 _AT_ONCE = 256
 
 
-class Contents(NamedTuple):
+class ShardStats(NamedTuple):
     """Of n records, in the order of the files."""
 
     sizes: np.ndarray
@@ -27,7 +27,7 @@ class Contents(NamedTuple):
         return np.bincount(self.owners, minlength=len(self.sizes))
 
 
-def read_contents(files: tuple[str, ...]) -> Contents:
+def read_shard_stats(files: tuple[str, ...]) -> ShardStats:
     """Returns sizes and classes of every record; each is read once, no photo is decoded."""
     features = {
         keys.HEIGHT: tf.io.FixedLenFeature((), tf.int64, 0),
@@ -41,12 +41,12 @@ def read_contents(files: tuple[str, ...]) -> Contents:
         class_ids.append(parsed[keys.LABEL].values.numpy())
         counts.append(parsed[keys.LABEL].row_lengths().numpy())
     every_count = np.concatenate(counts)
-    return Contents(
+    return ShardStats(
         np.concatenate(sizes), np.concatenate(class_ids), np.repeat(np.arange(len(every_count)), every_count)
     )
 
 
-def balance_weights(contents: Contents, strength: float) -> np.ndarray:
+def balance_weights(contents: ShardStats, strength: float) -> np.ndarray:
     """Returns how often each record is to be shown, 1 on average: (n,).
 
     A photo counts as its rarest class: (share of photos with the commonest class
@@ -68,7 +68,7 @@ def balance_weights(contents: Contents, strength: float) -> np.ndarray:
     return weights * (count / weights.sum())
 
 
-def boxes_beyond(contents: Contents, max_instances: int) -> tuple[int, int]:
+def boxes_beyond_limit(contents: ShardStats, max_instances: int) -> tuple[int, int]:
     """Returns how many boxes of how many photos are more than `max_instances` of their photo."""
     beyond = np.maximum(contents.num_boxes - max_instances, 0)
     return int(beyond.sum()), int((beyond > 0).sum())

@@ -18,8 +18,8 @@ from efficientdet.types import GroundTruth
 from efficientdet_pipeline.augment import Sample, canvas_augmenter, normalize, num_partners
 from efficientdet_pipeline.data import image_cache
 from efficientdet_pipeline.data.dataset_info import Shards
-from efficientdet_pipeline.data.dataset_stats import Contents, balance_weights, boxes_beyond, read_contents
-from efficientdet_pipeline.data.sampler import Order, all_records, endless_rows
+from efficientdet_pipeline.data.dataset_stats import ShardStats, balance_weights, boxes_beyond_limit, read_shard_stats
+from efficientdet_pipeline.data.sampler import Sampler, all_records, endless_rows
 from efficientdet_pipeline.data.tfrecord_reader import (
     Photo,
     PhotoReader,
@@ -37,7 +37,7 @@ Fit = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 PADDING = -1
 
 
-class Variation(NamedTuple):
+class Augmenter(NamedTuple):
     """How photos become pictures of the network's size."""
 
     draw: Callable[[Photo, Sequence[Callable[[], Photo]], tf.Tensor], tuple[Any, Any, Any, Any]]
@@ -54,7 +54,7 @@ class Variation(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingStream:
+class InputConfig:
     """What of which shards makes a training batch."""
 
     files: tuple[str, ...]
@@ -91,7 +91,7 @@ class TrainingStream:
         return slice(self.host_index * size, (self.host_index + 1) * size)
 
 
-def training_batches(stream: TrainingStream, vary: Variation, *, position: int = 0) -> tf.data.Dataset:
+def training_batches(stream: InputConfig, vary: Augmenter, *, position: int = 0) -> tf.data.Dataset:
     """Yields (images (b, H, W, 3) float32, GroundTruth) for ever, from sample number `position` on."""
     index = index_records(stream.files)
     read = PhotoReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
@@ -105,7 +105,7 @@ def training_batches(stream: TrainingStream, vary: Variation, *, position: int =
     def finish(canvases: tf.Tensor, shown: tf.Tensor, truth: GroundTruth) -> tuple[tf.Tensor, GroundTruth]:
         return vary.finish(canvases, shown), truth
 
-    order = Order(index, stream.seed, stream.weights, vary.num_partners)
+    order = Sampler(index, stream.seed, stream.weights, vary.num_partners)
     dataset = endless_rows(order, position=0 if stream.repeat_first_batch else position)
     if stream.num_hosts > 1:
         dataset = dataset.batch(stream.batch_size).map(lambda *all_of_it: [each[stream.share] for each in all_of_it])
@@ -187,7 +187,9 @@ def _padded(boxes: tf.Tensor, class_ids: tf.Tensor, count: int) -> GroundTruth:
     )
 
 
-def variation(options: AugmentationOptions, config: DetectorConfig, *, mixing_ends: int | None = None) -> Variation:
+def build_augmenter(
+    options: AugmentationOptions, config: DetectorConfig, *, mixing_ends: int | None = None
+) -> Augmenter:
     """Returns how the options vary photos for a network.
 
     Args:
@@ -207,7 +209,7 @@ def variation(options: AugmentationOptions, config: DetectorConfig, *, mixing_en
     def finish(canvases: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
         return normalize(canvases, shown, mean=config.mean_rgb, std=config.stddev_rgb, scale_range=config.scale_range)
 
-    return Variation(draw, finish, num_partners(options))
+    return Augmenter(draw, finish, num_partners(options))
 
 
 def _sample(read: Callable[[], Photo]) -> Sample:
@@ -219,9 +221,9 @@ MIXED_BOXES = 2
 
 
 @contextmanager
-def training_stream(
+def open_input_config(
     options: Any, shards: Shards, canvas: tuple[int, int], cache_folder: Path
-) -> Iterator[TrainingStream]:
+) -> Iterator[InputConfig]:
     """Yields what the options make of the training shards; what is kept on disk is deleted at the end.
 
     Args:
@@ -231,12 +233,12 @@ def training_stream(
       cache_folder: where decoded photos go.
     """
     _warn_without_effect(options)
-    contents = read_contents(shards.train) if _needs_contents(options) else None
+    contents = read_shard_stats(shards.train) if _needs_contents(options) else None
     if contents is not None and options.max_instances_per_image:
         _tell_cut_boxes(contents, options.max_instances_per_image)
     mixed = options.augment and (options.mosaic or options.mixup or options.copy_paste)
     try:
-        yield TrainingStream(
+        yield InputConfig(
             files=shards.train,
             batch_size=options.batch_size,
             max_instances=shards.max_instances * (MIXED_BOXES if mixed else 1),
@@ -252,7 +254,7 @@ def training_stream(
             shutil.rmtree(cache_folder, ignore_errors=True)
 
 
-def mixing_ends(options: Any, *, num_epochs: int, samples_per_epoch: int) -> int | None:
+def close_mosaic_step(options: Any, *, num_epochs: int, samples_per_epoch: int) -> int | None:
     """Returns the number of the first sample that is not mixed with others any more; None: all may be."""
     return max(0, num_epochs - options.close_mosaic) * samples_per_epoch if options.close_mosaic else None
 
@@ -261,7 +263,7 @@ def _needs_contents(options: Any) -> bool:
     return bool(options.class_balance or options.cache != "none" or options.max_instances_per_image)
 
 
-def _weights(options: Any, contents: Contents | None) -> np.ndarray | None:
+def _weights(options: Any, contents: ShardStats | None) -> np.ndarray | None:
     if contents is None or not options.class_balance:
         return None
     weights = balance_weights(contents, options.class_balance)
@@ -274,8 +276,8 @@ def _weights(options: Any, contents: Contents | None) -> np.ndarray | None:
     return weights
 
 
-def _tell_cut_boxes(contents: Contents, most: int) -> None:
-    num_boxes, num_photos = boxes_beyond(contents, most)
+def _tell_cut_boxes(contents: ShardStats, most: int) -> None:
+    num_boxes, num_photos = boxes_beyond_limit(contents, most)
     if num_boxes:
         logging.warning(
             "max_instances_per_image is %d and the fullest photo has %d boxes: the smallest %d boxes of %d photos are "
@@ -288,7 +290,7 @@ def _tell_cut_boxes(contents: Contents, most: int) -> None:
 
 
 def _cached(
-    kind: str, files: tuple[str, ...], contents: Contents, folder: Path
+    kind: str, files: tuple[str, ...], contents: ShardStats, folder: Path
 ) -> Callable[[tf.Tensor], tf.Tensor] | None:
     if kind == "none":
         return None

@@ -47,7 +47,7 @@ def data_identity(options: Any) -> str:
     return archive.zip_fingerprint(path)
 
 
-def find_photos(options: Any) -> Path:
+def prepare_images(options: Any) -> Path:
     """Returns the folder of the photos, fetched and unpacked where they are not yet."""
     place = options.url_dataset or options.data_dir
     _refuse_hash_of_no_file(options.dataset_sha256, place)
@@ -60,7 +60,7 @@ def find_photos(options: Any) -> Path:
     elif local.is_dir():
         return local
     elif is_address(place):
-        with progress_bar(f"fetching {redact_url(place)}", "B") as show:
+        with ProgressBar(f"fetching {redact_url(place)}", "B") as show:
             local = download.fetch(
                 place,
                 cache / "downloads",
@@ -74,7 +74,7 @@ def find_photos(options: Any) -> Path:
     target = Path(options.data_dir) if options.url_dataset and options.data_dir else None
     try:
         target = target or cache / "datasets" / f"{local.stem}-{archive.zip_fingerprint(local)[:12]}"
-        with progress_bar("unpacking", "B") as show:
+        with ProgressBar("unpacking", "B") as show:
             return archive.extract(local, target, on_progress=show)
     except archive.DamagedArchiveError:
         if is_address(place):
@@ -111,7 +111,7 @@ def is_address(place: str) -> bool:
     return place.lower().startswith(("http://", "https://"))
 
 
-class progress_bar:
+class ProgressBar:
     """A progress bar that is handed out as a function (done, total); quiet where nobody watches."""
 
     def __init__(self, title: str, unit: str):
@@ -128,7 +128,7 @@ class progress_bar:
         self._shown.update(done - self._shown.n)
 
 
-def photos_taken(options: Any) -> dict[str, Any]:
+def image_summary(options: Any) -> dict[str, Any]:
     """Returns what `PhotoOptions` say of a conversion, in the names of `ConvertOptions`.
 
     Raises:
@@ -146,7 +146,7 @@ def photos_taken(options: Any) -> dict[str, Any]:
     }
 
 
-def engine(options: Any, shared: Path) -> Engine | None:
+def beam_runner(options: Any, shared: Path) -> Engine | None:
     """Returns what spreads the work over other machines; None where it is done on this one.
 
     Args:

@@ -22,7 +22,7 @@ SHARDS_IN_TURN = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Order:
+class Sampler:
     """What decides the order of the samples."""
 
     index: RecordIndex
@@ -33,7 +33,7 @@ class Order:
     """Other records that go with each sample, for augmentations that make one picture out of several."""
 
 
-def pass_order(order: Order, number: int) -> np.ndarray:
+def pass_order(order: Sampler, number: int) -> np.ndarray:
     """Returns the records of pass `number`, as many as there are: (n,) int64.
 
     Shards are permuted and read in turns; then records change places within
@@ -67,7 +67,7 @@ def _drawn(sequence: np.ndarray, weights: np.ndarray, random: np.random.RandomSt
     return np.repeat(sequence, times[sequence])
 
 
-def pass_rows(order: Order, number: int) -> np.ndarray:
+def pass_rows(order: Sampler, number: int) -> np.ndarray:
     """Returns the records of a pass, each followed by its partners: (n, 1 + partners) int64.
 
     Partners are others of the same pass, at most a window away.
@@ -80,7 +80,7 @@ def pass_rows(order: Order, number: int) -> np.ndarray:
     return np.concatenate([records[:, None], partners], axis=1).astype(np.int64)
 
 
-def endless_rows(order: Order, *, position: int) -> tf.data.Dataset:
+def endless_rows(order: Sampler, *, position: int) -> tf.data.Dataset:
     """Yields (running number int64, record and partners (1 + partners,) int64) for ever, from `position` on."""
     first_pass, skipped = divmod(position, len(order.index))
 

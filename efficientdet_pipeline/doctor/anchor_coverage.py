@@ -8,9 +8,9 @@ import numpy as np
 
 from efficientdet_pipeline.doctor import anchor_fit
 from efficientdet_pipeline.doctor.boxes import LARGEST_CANVAS, named_boxes, size_text
-from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
-from efficientdet_pipeline.doctor.issue import Finding
-from efficientdet_pipeline.doctor.issue_types import found
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
+from efficientdet_pipeline.doctor.issue import Issue
+from efficientdet_pipeline.doctor.issue_types import issue
 
 _WELL_MATCHED = 0.98
 _CLASS_WELL_MATCHED = 0.9
@@ -27,7 +27,7 @@ class Remedy(NamedTuple):
     recall: float
 
 
-def check(facts: Facts, plan: Plan) -> list[Finding | None]:
+def check(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
     """Returns how many boxes no anchor fits, where that is not just a few."""
     boxes = facts.boxes
     on_canvas = boxes.on_canvas(plan.canvas)
@@ -48,7 +48,7 @@ def check(facts: Facts, plan: Plan) -> list[Finding | None]:
     shares = ", ".join(f"{name} {share:.0%}" for name, share in worst[:5])
     said = ",".join(f"\n  {remedy.recall:.1%} by {remedy.flags}" for remedy in remedies)
     return [
-        found(
+        issue(
             "anchors_unmatched",
             count=int(np.sum(~is_matched)),
             of=len(real),
@@ -64,7 +64,7 @@ def check(facts: Facts, plan: Plan) -> list[Finding | None]:
     ]
 
 
-def _per_class(facts: Facts, real: np.ndarray, is_matched: np.ndarray) -> dict[str, float]:
+def _per_class(facts: DatasetStats, real: np.ndarray, is_matched: np.ndarray) -> dict[str, float]:
     names = facts.boxes.name[real]
     counts = np.bincount(names, minlength=len(facts.boxes.names))
     hits = np.bincount(names, is_matched, minlength=len(facts.boxes.names))
@@ -74,14 +74,14 @@ def _per_class(facts: Facts, real: np.ndarray, is_matched: np.ndarray) -> dict[s
 
 def _remedies(grid: anchor_fit.AnchorGrid, boxes: np.ndarray, weights: np.ndarray, recall: float) -> list[Remedy]:
     """Returns what would help, the least costly first."""
-    fit = anchor_fit.fitted(grid, boxes, weights)
+    fit = anchor_fit.fit_anchors(grid, boxes, weights)
     remedies = [Remedy(_flags(fit, grid), anchor_fit.recall(fit, boxes))]
     height, width = (2 * side for side in grid.image_size)
     if max(height, width) <= LARGEST_CANVAS:
         larger = replace(grid, image_size=(height, width))
         remedies.append(Remedy(_flags(larger, grid), anchor_fit.recall(larger, 2 * boxes)))
         if max(remedy.recall for remedy in remedies) < _GOOD_ENOUGH:
-            both = anchor_fit.fitted(larger, 2 * boxes, weights)
+            both = anchor_fit.fit_anchors(larger, 2 * boxes, weights)
             remedies.append(Remedy(_flags(both, grid), anchor_fit.recall(both, 2 * boxes)))
     return [remedy for remedy in remedies if remedy.recall > recall + _WORTH]
 

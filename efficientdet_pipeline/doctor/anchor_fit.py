@@ -73,7 +73,7 @@ def recall(grid: AnchorGrid, boxes: np.ndarray) -> float:
     return float(np.mean(best_overlaps(grid, boxes) >= MATCHED))
 
 
-def fitted(grid: AnchorGrid, boxes: np.ndarray, weights: np.ndarray) -> AnchorGrid:
+def fit_anchors(grid: AnchorGrid, boxes: np.ndarray, weights: np.ndarray) -> AnchorGrid:
     """Returns the grid with the anchor_scale and as many aspect_ratios that suit the boxes best.
 
     The number of anchors stays, so that pretrained heads still fit. In turns,

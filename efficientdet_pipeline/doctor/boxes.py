@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
-from efficientdet_pipeline.doctor.issue import Finding, Severity
-from efficientdet_pipeline.doctor.issue_types import found
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
+from efficientdet_pipeline.doctor.issue import Issue, Severity
+from efficientdet_pipeline.doctor.issue_types import issue
 
 _GIANT = 0.95
 _SAME = 0.95
@@ -18,21 +18,21 @@ MOST_ENLARGED = 2
 """How many times as large as the network's own a canvas may be that is advised."""
 
 
-def check(facts: Facts, plan: Plan) -> list[Finding | None]:
+def check(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
     """Returns what is wrong with the boxes of a data set, for a network of this plan."""
     doubled, two_classes = twice(facts)
     return [
         _tiny(facts, plan),
         _giant(facts),
-        found("box_twice", count=len(doubled), of=len(facts.boxes.name), files=named_boxes(facts, doubled)),
-        found(
+        issue("box_twice", count=len(doubled), of=len(facts.boxes.name), files=named_boxes(facts, doubled)),
+        issue(
             "box_two_classes", count=len(two_classes), of=len(facts.boxes.name), files=named_boxes(facts, two_classes)
         ),
         *_crowded(facts, plan),
     ]
 
 
-def _tiny(facts: Facts, plan: Plan) -> Finding | None:
+def _tiny(facts: DatasetStats, plan: Plan) -> Issue | None:
     boxes = facts.boxes
     cell = 2**plan.grid.min_level
     sides = np.sqrt(np.prod(boxes.sides * boxes.scales(plan.canvas)[boxes.photo][:, None], axis=1))
@@ -49,7 +49,7 @@ def _tiny(facts: Facts, plan: Plan) -> Finding | None:
         if fits
         else f"Cut the images into tiles: only a canvas of {size} px, too large for this network, would do"
     )
-    return found(
+    return issue(
         "box_tiny",
         count=len(tiny),
         of=len(sides),
@@ -63,16 +63,16 @@ def _tiny(facts: Facts, plan: Plan) -> Finding | None:
     )
 
 
-def _giant(facts: Facts) -> Finding | None:
+def _giant(facts: DatasetStats) -> Issue | None:
     boxes = facts.boxes
     covered = np.prod(boxes.sides / boxes.sizes[boxes.photo], axis=1)
     giant = np.flatnonzero(covered > _GIANT)
-    return found(
+    return issue(
         "box_giant", count=len(giant), of=len(covered), files=named_boxes(facts, giant), detail=_shares(facts, giant)
     )
 
 
-def twice(facts: Facts) -> tuple[list[int], list[int]]:
+def twice(facts: DatasetStats) -> tuple[list[int], list[int]]:
     """Returns the later of two boxes that are all but the same: those of one class, and those of two."""
     boxes = facts.boxes
     same: list[int] = []
@@ -83,7 +83,7 @@ def twice(facts: Facts) -> tuple[list[int], list[int]]:
     return sorted(set(same)), sorted(set(other))
 
 
-def _pairs(facts: Facts) -> Iterator[tuple[int, int]]:
+def _pairs(facts: DatasetStats) -> Iterator[tuple[int, int]]:
     """Yields (later, earlier) boxes of one photo whose overlap is `_SAME` or more.
 
     Such boxes have their top sides near each other, so that in the order of the tops few need to be compared.
@@ -114,7 +114,7 @@ def overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
 
 
-def _crowded(facts: Facts, plan: Plan) -> list[Finding | None]:
+def _crowded(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
     counts = np.bincount(facts.boxes.photo, minlength=len(facts.photos))
     findings = []
     limits = {"crowded": plan.max_instances, "crowded_detections": plan.max_detections}
@@ -123,7 +123,7 @@ def _crowded(facts: Facts, plan: Plan) -> list[Finding | None]:
         crowded = crowded[np.argsort(-counts[crowded], kind="stable")]
         most = int(counts.max(initial=0))
         findings.append(
-            found(
+            issue(
                 code,
                 count=len(crowded),
                 of=len(counts),
@@ -136,7 +136,7 @@ def _crowded(facts: Facts, plan: Plan) -> list[Finding | None]:
     return findings
 
 
-def _shares(facts: Facts, chosen: np.ndarray) -> str:
+def _shares(facts: DatasetStats, chosen: np.ndarray) -> str:
     """Returns the classes of some boxes, those with most of them first, as words."""
     counts = np.bincount(facts.boxes.name[chosen], minlength=len(facts.boxes.names))
     all_counts = facts.boxes_per_class()
@@ -145,7 +145,7 @@ def _shares(facts: Facts, chosen: np.ndarray) -> str:
     return ", ".join(f"{name} {counts[facts.boxes.names.index(name)]} of {all_counts[name]}" for name in names)
 
 
-def named_boxes(facts: Facts, chosen: np.ndarray | list[int]) -> list[str]:
+def named_boxes(facts: DatasetStats, chosen: np.ndarray | list[int]) -> list[str]:
     """Returns the photos of some boxes, each with the first of its boxes (x0 y0 x1 y1, as annotations have it)."""
     boxes = facts.boxes
     of_photo: dict[int, list[int]] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from efficientdet_pipeline.doctor.dataset_stats import Facts, Seen
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Seen
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.class_names import spelling_problems
 from tfrmod.convert import listing_for
@@ -20,7 +20,7 @@ from tfrmod.image_file import Photo, PhotoError, check_photo
 from tfrmod.problems import Problem, ProblemLog
 from tfrmod.same_objects import objects_of
 from tfrmod.sources import Listing, find_source
-from tfrmod.split import Photos, chosen_sets, divided
+from tfrmod.split import Photos, chosen_sets, split_dataset
 from tfrmod.tfrecord_io import read_records
 from tfrmod.validate_image import Examined, Settings, examine_all, placed_objects
 from tfrmod.workers import Workers
@@ -33,7 +33,9 @@ _LOOKED_AT_HERE = {"split_leak", "split_thin"}
 Progress = Callable[[int, int | None], None]
 
 
-def photo_facts(folder: Path, options: ConvertOptions, staging: Path, workers: Workers, progress: Progress) -> Facts:
+def photo_facts(
+    folder: Path, options: ConvertOptions, staging: Path, workers: Workers, progress: Progress
+) -> DatasetStats:
     """Returns the facts of annotated photos, looked at by the same code that converts them.
 
     Args:
@@ -73,7 +75,7 @@ def photo_facts(folder: Path, options: ConvertOptions, staging: Path, workers: W
     log.extend(spelling_problems(Counter(thing.name for each in seen.values() for thing in each.image.objects)))
     parts = _divided(seen, listing, options, log) if seen else {}
     listed = {position for part in parts.values() for position in part.tolist()}
-    return Facts(
+    return DatasetStats(
         splits={name: [seen[position] for position in part] for name, part in parts.items()},
         problems=[problem for problem in log.problems if problem.code not in _LOOKED_AT_HERE],
         num_files=len(entries),
@@ -97,10 +99,10 @@ def _divided(
         objects=lambda position: objects_of(seen[position].image),
         num_objects=np.array([len(each.image.objects) for each in seen.values()]),
     )
-    return divided(photos, listing, options, log)
+    return split_dataset(photos, listing, options, log)
 
 
-def record_facts(files: Mapping[str, Sequence[Path]], workers: Workers, progress: Progress) -> Facts:
+def record_facts(files: Mapping[str, Sequence[Path]], workers: Workers, progress: Progress) -> DatasetStats:
     """Returns the facts of records, ours or google/automl's, with every photo decoded.
 
     Args:
@@ -112,11 +114,11 @@ def record_facts(files: Mapping[str, Sequence[Path]], workers: Workers, progress
       DatasetError: a file is damaged.
     """
     tasks = [(file, True, None) for part in files.values() for file in part]
-    looked: Iterator[list[Examined]] = workers.map(look_into, tasks)
+    looked: Iterator[list[Examined]] = workers.map(collect, tasks)
     return _facts_of_records(files, looked, progress, is_sample=False)
 
 
-def sampled_facts(files: Mapping[str, Sequence[Path]], most: int) -> Facts:
+def sampled_facts(files: Mapping[str, Sequence[Path]], most: int) -> DatasetStats:
     """Returns the facts of the first records of every shard, no photo decoded: what a look in passing can see.
 
     Args:
@@ -125,12 +127,12 @@ def sampled_facts(files: Mapping[str, Sequence[Path]], most: int) -> Facts:
     """
     limits = {name: -(-most // max(1, len(part))) for name, part in files.items()}
     tasks = [(file, False, limits[name] + 1) for name, part in files.items() for file in part]
-    looked = [look_into(*task) for task in tasks]
+    looked = [collect(*task) for task in tasks]
     is_sample = any(len(found) > limit - 1 for found, (_, _, limit) in zip(looked, tasks, strict=True))
     return _facts_of_records(files, iter(looked), lambda *_: None, is_sample=is_sample)
 
 
-def look_into(file: Path, decode: bool, limit: int | None) -> list[Examined]:
+def collect(file: Path, decode: bool, limit: int | None) -> list[Examined]:
     """Returns what is in the records of one file; runs in a worker process.
 
     Args:
@@ -189,7 +191,7 @@ def _in_pixels(claim: AnnotatedImage, photo: Photo) -> AnnotatedImage:
 
 def _facts_of_records(
     files: Mapping[str, Sequence[Path]], looked: Iterator[list[Examined]], progress: Progress, *, is_sample: bool
-) -> Facts:
+) -> DatasetStats:
     splits: dict[str, list[Seen]] = {name: [] for name in files}
     problems: list[Problem] = []
     total = sum(map(len, files.values()))
@@ -205,7 +207,7 @@ def _facts_of_records(
                     names.update((thing.class_id, thing.name) for thing in each.image.objects)
             done += 1
             progress(done, total)
-    return Facts(
+    return DatasetStats(
         splits=splits,
         problems=problems,
         num_files=num_records,

@@ -1,6 +1,6 @@
 """What the doctor adds to the findings of the mill: how much they harm, why, and what mends them."""
 
-from efficientdet_pipeline.doctor.issue import Kind, Severity
+from efficientdet_pipeline.doctor.issue import IssueType, Severity
 from tfrmod.problems import CODES
 
 _NOTE, _WARNING, _ERROR = Severity
@@ -9,12 +9,14 @@ _LOST = "What is left out teaches nothing."
 _INSPECT = "Look at the files named"
 
 
-def _mill(code: str, severity: Severity, harm: int, why: str, mend: str, fatal_share: float = 2.0) -> dict[str, Kind]:
+def _mill(
+    code: str, severity: Severity, harm: int, why: str, mend: str, fatal_share: float = 2.0
+) -> dict[str, IssueType]:
     """Returns a kind for a code of the mill, whose title is the mill's own."""
-    return {code: Kind(severity, harm, CODES[code], why, mend, fatal_share)}
+    return {code: IssueType(severity, harm, CODES[code], why, mend, fatal_share)}
 
 
-MILL_KINDS: dict[str, Kind] = {
+MILL_KINDS: dict[str, IssueType] = {
     **_mill("image_undecodable", _WARNING, 8, _LOST, "Fetch these files again, or delete them", 0.5),
     **_mill("image_too_large", _WARNING, 6, _LOST, "Make these files smaller; no network sees so many pixels", 0.5),
     **_mill(

@@ -54,7 +54,7 @@ class Boxes(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class DatasetStats:
     """A data set, looked through."""
 
     splits: Mapping[str, Sequence[Seen]]

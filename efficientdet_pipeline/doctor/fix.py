@@ -10,7 +10,7 @@ import yaml
 from lxml import etree
 
 from efficientdet_pipeline.doctor.boxes import twice
-from efficientdet_pipeline.doctor.dataset_stats import Facts
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats
 from efficientdet_pipeline.errors import OptionsError
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.replacement import replace_files
@@ -21,7 +21,7 @@ _EXTENSIONS = {"jpeg": "jpg", "png": "png"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mended:
+class FixedDataset:
     """What the copy holds, and what was done to it."""
 
     num_photos: int
@@ -36,7 +36,7 @@ class Mended:
     """Images that look like one of training and stayed, because hardly any would be left to validate on."""
 
 
-def refuse_place(target: Path, original: Path | None = None) -> None:
+def check_output_folder(target: Path, original: Path | None = None) -> None:
     """Makes sure that a mended copy may be written to `target`.
 
     Raises:
@@ -56,7 +56,7 @@ def refuse_place(target: Path, original: Path | None = None) -> None:
         )
 
 
-def write_mended(facts: Facts, target: Path) -> Mended:
+def write_fixed_dataset(facts: DatasetStats, target: Path) -> FixedDataset:
     """Writes the photos that can be used with their mended boxes, whole or not at all.
 
     Photos are upright and of the format that their names say; boxes lie inside
@@ -71,7 +71,7 @@ def write_mended(facts: Facts, target: Path) -> Mended:
       OptionsError: the folder is neither.
       OSError: no space or no permission; nothing is left behind.
     """
-    refuse_place(target)
+    check_output_folder(target)
     everything = replace(facts, splits={**facts.splits, "": facts.unlisted})
     sides, num_alike_kept = _sides(facts)
     kept = _kept(everything, set(twice(everything)[0]))
@@ -94,7 +94,7 @@ def write_mended(facts: Facts, target: Path) -> Mended:
     # Not by a rename alone: the empty folder may be a mount point, a link or the current folder.
     replace_files(target, write, earlier=())
     num_boxes = sum(len(image.objects) for image in kept)
-    return Mended(
+    return FixedDataset(
         num_photos=len(kept),
         num_boxes=num_boxes,
         num_left_out=facts.num_files - len(kept),
@@ -104,7 +104,7 @@ def write_mended(facts: Facts, target: Path) -> Mended:
     )
 
 
-def _kept(facts: Facts, doubled: set[int]) -> list[AnnotatedImage]:
+def _kept(facts: DatasetStats, doubled: set[int]) -> list[AnnotatedImage]:
     """Returns the photos with the objects that the copy gets."""
     kept, number = [], 0
     for seen in facts.photos:
@@ -117,7 +117,7 @@ def _kept(facts: Facts, doubled: set[int]) -> list[AnnotatedImage]:
     return kept
 
 
-def _sides(facts: Facts) -> tuple[list[str], int]:
+def _sides(facts: DatasetStats) -> tuple[list[str], int]:
     """Returns the split of each image, training where a look-alike is there, and how many stay all the same.
 
     Look-alikes stay where moving them would take more than half of what there
@@ -143,7 +143,7 @@ def _moved(sides: Sequence[str], groups: Sequence[Sequence[int]]) -> list[str]:
     return moved
 
 
-def _lists(facts: Facts, sides: Sequence[str]) -> dict[str, set[str]]:
+def _lists(facts: DatasetStats, sides: Sequence[str]) -> dict[str, set[str]]:
     """Returns the photos of each list of the copy: the data set's own, put right, or else its division."""
     division: dict[str, set[str]] = {side: set() for side in sides}
     for seen, side in zip(facts.photos, sides, strict=True):

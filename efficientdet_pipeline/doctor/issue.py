@@ -17,7 +17,7 @@ class Severity(IntEnum):
     """A training would fail, or learn nothing of use."""
 
 
-class Kind(NamedTuple):
+class IssueType(NamedTuple):
     """What all findings of one code have in common."""
 
     severity: Severity
@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Issue:
     """One line of the page."""
 
     code: str
@@ -56,12 +56,12 @@ class Finding:
     """Harm of the kind times the share that is struck."""
 
 
-def ranked(findings: Iterable[Finding | None]) -> list[Finding]:
+def ranked(findings: Iterable[Issue | None]) -> list[Issue]:
     """Returns the findings, the most harmful first: by severity, then by harm times the share that is struck."""
     made = [each for each in findings if each is not None]
     return sorted(made, key=lambda each: (-each.severity, -each.harm, each.code))
 
 
-def verdict(findings: Sequence[Finding]) -> Severity:
+def verdict(findings: Sequence[Issue]) -> Severity:
     """Returns the severity of the worst finding; a note where there is none."""
     return max((each.severity for each in findings), default=Severity.NOTE)

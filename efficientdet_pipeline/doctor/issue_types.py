@@ -5,63 +5,63 @@ from collections.abc import Iterable
 from typing import Any
 
 from efficientdet_pipeline.doctor.conversion_issues import MILL_KINDS
-from efficientdet_pipeline.doctor.issue import Finding, Kind, Severity
+from efficientdet_pipeline.doctor.issue import Issue, IssueType, Severity
 from tfrmod.problems import CODES, FAULTS
 
 _NOTE, _WARNING, _ERROR = Severity
 INSPECT = "Look at the files named"
 _FIX = "--fix=DIR writes a copy in which it is put right"
 _BOXES = {
-    "box_tiny": Kind(
+    "box_tiny": IssueType(
         _WARNING,
         7,
         "a box smaller than a cell of the network's finest map",
         "There is next to nothing left of the object at the network's image size.",
         "A larger --image_size",
     ),
-    "box_giant": Kind(
+    "box_giant": IssueType(
         _NOTE,
         2,
         "a box that fills its photo",
         "It says what the photo is, not where something is.",
         f"{INSPECT}: if the box stands for 'somewhere here', draw it anew",
     ),
-    "box_twice": Kind(
+    "box_twice": IssueType(
         _WARNING,
         4,
         "a box drawn twice",
         "The detector is taught to find one thing twice, and its AP counts the second as missed.",
         _FIX,
     ),
-    "box_two_classes": Kind(
+    "box_two_classes": IssueType(
         _WARNING,
         7,
         "a box with two classes",
         "One of the two labels is wrong, or the classes overlap; both are taught.",
         "Delete the wrong one; rename a class that means the same by --label_aliases",
     ),
-    "boxes_not_unit": Kind(
+    "boxes_not_unit": IssueType(
         _ERROR,
         10,
         "a record whose boxes are not between 0 and 1",
         "Records hold boxes as shares of height and width; in pixels they lie far outside the photo.",
         "Write the records anew: --mode=dataset does so from photos and annotations",
     ),
-    "crowded": Kind(
+    "crowded": IssueType(
         _WARNING,
         6,
         "a photo with more boxes than max_instances_per_image",
         "The boxes beyond it are cut off, and taught to be background.",
         "Leave --max_instances_per_image out: the most that a photo has is then taken",
     ),
-    "crowded_detections": Kind(
+    "crowded_detections": IssueType(
         _WARNING,
         5,
         "a photo with more boxes than the detector gives detections",
         "Whatever is learnt, the rest is never found, and AP suffers.",
         "--hparams=nms_configs.max_output_size={most}; or cut such photos into tiles",
     ),
-    "anchors_unmatched": Kind(
+    "anchors_unmatched": IssueType(
         _WARNING,
         9,
         "a box that no anchor matches (IoU .5)",
@@ -70,10 +70,10 @@ _BOXES = {
     ),
 }
 _CLASSES = {
-    "no_boxes": Kind(
+    "no_boxes": IssueType(
         _ERROR, 10, "a training split without any box", "There is nothing to learn.", "Check the annotations"
     ),
-    "only_crowds": Kind(
+    "only_crowds": IssueType(
         _ERROR,
         10,
         "a training split whose boxes all mark a crowd (iscrowd)",
@@ -81,123 +81,123 @@ _CLASSES = {
         "brush) mark single objects so.",
         "Set iscrowd to 0 in the annotations, or train with --skip_crowd_during_training=false",
     ),
-    "label_zero": Kind(
+    "label_zero": IssueType(
         _ERROR,
         10,
         "a box whose class id is below 1",
         "Ids start at 1; below, a box is padding and is passed over without a word.",
         "Write the records anew with ids from 1",
     ),
-    "label_beyond": Kind(
+    "label_beyond": IssueType(
         _ERROR,
         10,
         "a box whose class id is above num_classes",
         "The network has no output for it.",
         "Leave --num_classes out: the largest id of the data is then taken",
     ),
-    "num_classes_over": Kind(
+    "num_classes_over": IssueType(
         _WARNING,
         2,
         "a class more in num_classes than in the data",
         "The background needs no class of its own here; that output is never taught.",
         "Leave --num_classes out",
     ),
-    "label_gaps": Kind(
+    "label_gaps": IssueType(
         _NOTE, 1, "a class id that nothing has", "Each costs an output that learns nothing.", "Number without gaps"
     ),
-    "label_unused": Kind(
+    "label_unused": IssueType(
         _WARNING,
         4,
         "a class of the label map without any box",
         "Spelt otherwise in the annotations, all its boxes are missing.",
         "Check the spelling; --label_aliases joins spellings",
     ),
-    "class_rare": Kind(
+    "class_rare": IssueType(
         _WARNING,
         6,
         "a class with few boxes to learn from",
         "Below some dozens a class is hardly learnt.",
         "More photos of it; --class_balance=1 shows those there are more often",
     ),
-    "class_imbalance": Kind(
+    "class_imbalance": IssueType(
         _NOTE,
         4,
         "a class ten times rarer than another",
         "The frequent class teaches most of the time.",
         "--class_balance=0.5 shows the rare ones more often",
     ),
-    "class_not_in_train": Kind(
+    "class_not_in_train": IssueType(
         _WARNING,
         8,
         "a class that only validation photos show",
         "It is never taught, and counts in AP with 0.",
         "Another --train_set and --val_set, or more photos of it",
     ),
-    "class_not_in_val": Kind(
+    "class_not_in_val": IssueType(
         _WARNING,
         3,
         "a class that no validation photo shows",
         "Whether it was learnt cannot be measured.",
         "Another --train_set and --val_set, or more photos of it",
     ),
-    "labels_missing": Kind(
+    "labels_missing": IssueType(
         _WARNING,
         7,
         "a photo without a class that nearly all others show",
         "If it was forgotten, the photo teaches that it is background.",
         f"{INSPECT}, and annotate what was forgotten",
     ),
-    "negatives_many": Kind(
+    "negatives_many": IssueType(
         _NOTE, 3, "a photo without objects", "They teach what is background; most need not.", "Fewer of them"
     ),
 }
 _PHOTOS = {
-    "photo_twice": Kind(
+    "photo_twice": IssueType(
         _NOTE, 3, "a photo that is there twice", "It teaches twice as much as others.", "Delete the copies"
     ),
-    "photo_alike": Kind(
+    "photo_alike": IssueType(
         _NOTE,
         2,
         "a photo that looks like another",
         "Frames of a film and copies saved anew teach little that is new.",
         "Fewer frames a second",
     ),
-    "twins_disagree": Kind(
+    "twins_disagree": IssueType(
         _WARNING,
         7,
         "a photo that is there twice, with other boxes each time",
         "What is an object on the one is background on the other.",
         "Delete the worse one",
     ),
-    "photo_small": Kind(
+    "photo_small": IssueType(
         _NOTE,
         3,
         "a photo less than half as large as the network's canvas",
         "Enlarged pixels cost time and show nothing new.",
         "A smaller --image_size",
     ),
-    "photo_large": Kind(
+    "photo_large": IssueType(
         _NOTE,
         2,
         "a photo more than four times as large as the network's canvas",
         "Decoding it costs more than training on it.",
         "--prepare_size={size} makes such photos smaller once",
     ),
-    "photo_long": Kind(
+    "photo_long": IssueType(
         _NOTE,
         4,
         "a photo more than three times as long as wide, or wide as long",
         "Most of the canvas stays empty, and the objects become small.",
         "An --image_size of its shape, WIDTHxHEIGHT, or tiles of the photo",
     ),
-    "record_unreadable": Kind(
+    "record_unreadable": IssueType(
         _ERROR,
         9,
         "a record that is no tf.train.Example of a photo",
         "A training ends at the first of them.",
         "Write the records anew; --mode=verify names every damaged file",
     ),
-    "record_rotated": Kind(
+    "record_rotated": IssueType(
         _WARNING,
         5,
         "a record whose photo has an EXIF rotation",
@@ -206,7 +206,7 @@ _PHOTOS = {
     ),
 }
 _SPLITS = {
-    "leak": Kind(
+    "leak": IssueType(
         _WARNING,
         8,
         "a validation photo that is a training photo too",
@@ -214,14 +214,14 @@ _SPLITS = {
         "--fix=DIR writes a copy in which both are for training",
         0.5,
     ),
-    "leak_alike": Kind(
+    "leak_alike": IssueType(
         _WARNING,
         6,
         "a validation photo that looks like a training photo",
         "A neighbouring frame or a copy saved anew; AP says more than is true.",
         "--fix=DIR writes a copy in which look-alikes are on one side",
     ),
-    "val_small": Kind(
+    "val_small": IssueType(
         _NOTE,
         5,
         "a photo to validate on; fewer than 20 say little",
@@ -230,7 +230,7 @@ _SPLITS = {
     ),
 }
 _TRAINED = {
-    "step_skipped": Kind(
+    "step_skipped": IssueType(
         _WARNING,
         8,
         "a training step that was skipped: loss or gradient was not finite",
@@ -238,7 +238,7 @@ _TRAINED = {
         "A smaller --learning_rate, --precision=float32; look at the photos named",
         0.2,
     ),
-    "loss_spike": Kind(
+    "loss_spike": IssueType(
         _WARNING,
         6,
         "a step or epoch whose loss jumped",
@@ -246,28 +246,28 @@ _TRAINED = {
         f"{INSPECT}; if they are fine, a smaller --learning_rate",
         0.2,
     ),
-    "class_never_found": Kind(
+    "class_never_found": IssueType(
         _WARNING,
         9,
         "a class of which the detector finds next to nothing",
         "Its boxes may be too small for the anchors, too few, or the training too short.",
         "More epochs; then the findings on its anchors, boxes and photos",
     ),
-    "found_without_truth": Kind(
+    "found_without_truth": IssueType(
         _WARNING,
         7,
         "a confident detection where nothing is annotated",
         "Often the detector is right, and an object was forgotten.",
         f"{INSPECT}, and annotate what was forgotten",
     ),
-    "truth_never_found": Kind(
+    "truth_never_found": IssueType(
         _NOTE,
         6,
         "an annotated object that the detector does not see at all",
         "Some are hard; others have the wrong class, or a box that is off.",
         f"{INSPECT}, and mend what is wrong",
     ),
-    "truth_other_class": Kind(
+    "truth_other_class": IssueType(
         _WARNING,
         7,
         "an annotated object that the detector takes for another class, confidently",
@@ -275,21 +275,21 @@ _TRAINED = {
         f"{INSPECT}, and mend what is wrong",
     ),
 }
-KINDS: dict[str, Kind] = {**MILL_KINDS, **_BOXES, **_CLASSES, **_PHOTOS, **_SPLITS, **_TRAINED}
+KINDS: dict[str, IssueType] = {**MILL_KINDS, **_BOXES, **_CLASSES, **_PHOTOS, **_SPLITS, **_TRAINED}
 
 
-def kind_of(code: str) -> Kind:
+def issue_type(code: str) -> IssueType:
     """Returns the kind of a code; one of the mill that has no line here is taken by the mill's own word."""
     if code in KINDS:
         return KINDS[code]
     severity = Severity.WARNING if code in FAULTS else Severity.NOTE
-    return Kind(severity, 4, CODES[code], "What is left out teaches nothing." if code in FAULTS else "", INSPECT)
+    return IssueType(severity, 4, CODES[code], "What is left out teaches nothing." if code in FAULTS else "", INSPECT)
 
 
 def unit_of(code: str) -> str:
     """Returns what a kind counts, in the plural, by its title; empty where it counts something else."""
     counted = re.match(
-        r"an? (?:annotated )?(validation photo|box|object|class|photo|image|record)\b", kind_of(code).title
+        r"an? (?:annotated )?(validation photo|box|object|class|photo|image|record)\b", issue_type(code).title
     )
     return _UNITS[counted[1]] if counted else ""
 
@@ -305,7 +305,7 @@ _UNITS = {
 }
 
 
-def found(
+def issue(
     code: str,
     *,
     count: int,
@@ -314,7 +314,7 @@ def found(
     detail: str = "",
     severity: Severity | None = None,
     **values: Any,
-) -> Finding | None:
+) -> Issue | None:
     """Returns a finding; None where nothing was found.
 
     Args:
@@ -328,7 +328,7 @@ def found(
     """
     if count == 0:
         return None
-    kind = kind_of(code)
+    kind = issue_type(code)
     share = min(1.0, count / of) if of else 1.0
     named = tuple(dict.fromkeys(files))
     severity = kind.severity if severity is None else severity
@@ -336,7 +336,7 @@ def found(
     mend = values.pop("mend", None) or kind.mend.format_map(values)
     if mend == INSPECT and not named:
         mend = ""
-    return Finding(
+    return Issue(
         code=code,
         severity=Severity.ERROR if is_fatal else severity,
         title=kind.title,

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from efficientdet_pipeline.doctor.boxes import overlaps
-from efficientdet_pipeline.doctor.issue import Finding
-from efficientdet_pipeline.doctor.issue_types import found
+from efficientdet_pipeline.doctor.issue import Issue
+from efficientdet_pipeline.doctor.issue_types import issue
 
 FOUND = 0.5
 """The overlap from which a detection is of an object."""
@@ -27,7 +27,7 @@ _JUMP = 2.0
 """An epoch jumps where its loss is so many times that of the epoch before."""
 
 
-class Judged(NamedTuple):
+class LabeledPrediction(NamedTuple):
     """One photo with what is annotated and what was detected; boxes y0 x0 y1 x1 in its pixels."""
 
     file: str
@@ -42,7 +42,7 @@ class Judged(NamedTuple):
     detected_ids: np.ndarray
 
 
-class Suspect(NamedTuple):
+class LabelError(NamedTuple):
     """One box that is likely labelled wrongly."""
 
     file: str
@@ -53,33 +53,33 @@ class Suspect(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Suspects:
+class LabelErrors:
     """All of them, by the code of their finding."""
 
     num_truths: int
     num_confident: int
     found_shares: Mapping[str, float]
     """{class: share of its objects on which a detection of the class lies}."""
-    by_code: Mapping[str, list[Suspect]] = field(default_factory=dict)
+    by_code: Mapping[str, list[LabelError]] = field(default_factory=dict)
 
     @property
     def never_found(self) -> list[str]:
         """Returns the classes of which next to nothing was found."""
         return sorted(name for name, share in self.found_shares.items() if share < _NEXT_TO_NOTHING)
 
-    def worst(self, code: str) -> list[Suspect]:
+    def worst(self, code: str) -> list[LabelError]:
         """Returns those of a code, the worst first."""
         return sorted(self.by_code.get(code, ()), key=lambda each: -each.rank)
 
 
-def suspects(photos: Sequence[Judged], names: Mapping[int, str]) -> Suspects:
+def find_label_errors(photos: Sequence[LabeledPrediction], names: Mapping[int, str]) -> LabelErrors:
     """Returns the boxes on which annotation and detector disagree for certain.
 
     How sure a score is differs from run to run and class to class: confident is
     what scores as high as the median of the class's right detections.
     """
     confident = _confident_scores(photos)
-    by_code: dict[str, list[Suspect]] = defaultdict(list)
+    by_code: dict[str, list[LabelError]] = defaultdict(list)
     num_confident = 0
     met: dict[int, int] = defaultdict(int)
     hit: dict[int, int] = defaultdict(int)
@@ -95,14 +95,14 @@ def suspects(photos: Sequence[Judged], names: Mapping[int, str]) -> Suspects:
         by_code["truth_other_class"] += _other_class(photo, table, is_confident, names)
         by_code["truth_never_found"] += _never_found(photo, table, names)
     shares = {names.get(class_id, str(class_id)): hit[class_id] / count for class_id, count in met.items()}
-    judged = Suspects(sum(met.values()), num_confident, shares, by_code)
+    judged = LabelErrors(sum(met.values()), num_confident, shares, by_code)
     # A class of which nothing is found is one finding, not one for each of its objects.
     never = [each for each in by_code["truth_never_found"] if each.said.partition(",")[0] not in judged.never_found]
     by_code["truth_never_found"] = never
     return judged
 
 
-def label_findings(judged: Suspects, *, picture: str = "") -> list[Finding | None]:
+def label_findings(judged: LabelErrors, *, picture: str = "") -> list[Issue | None]:
     """Returns the findings on labels that are likely wrong; `picture` is where the worst are drawn."""
     totals = {
         "found_without_truth": judged.num_confident,
@@ -110,7 +110,7 @@ def label_findings(judged: Suspects, *, picture: str = "") -> list[Finding | Non
         "truth_never_found": judged.num_truths,
     }
     return [
-        found(
+        issue(
             "class_never_found",
             count=len(judged.never_found),
             of=len(judged.found_shares),
@@ -120,7 +120,7 @@ def label_findings(judged: Suspects, *, picture: str = "") -> list[Finding | Non
             classes=judged.never_found,
         ),
         *(
-            found(
+            issue(
                 code,
                 count=len(judged.by_code.get(code, ())),
                 of=total,
@@ -136,7 +136,7 @@ def loss_findings(
     rows: Sequence[Mapping[str, Any]],
     incidents: Sequence[Mapping[str, Any]],
     photos_of: Callable[[int], Iterable[str]],
-) -> list[Finding | None]:
+) -> list[Issue | None]:
     """Returns the findings on a run's losses.
 
     Args:
@@ -152,10 +152,10 @@ def loss_findings(
     jumps = _jumps(rows)
     said = "; ".join(f"epoch {epoch}: {before:.3g} → {after:.3g}" for epoch, before, after in jumps[:3])
     return [
-        found(
+        issue(
             "step_skipped", count=len(bad), of=num_steps, files=_of_steps(bad, photos_of), detail=_steps_in_words(bad)
         ),
-        found(
+        issue(
             "loss_spike",
             count=len(spikes) or len(jumps),
             of=num_steps if spikes else len(rows),
@@ -165,7 +165,7 @@ def loss_findings(
     ]
 
 
-def _confident_scores(photos: Sequence[Judged]) -> dict[int, float]:
+def _confident_scores(photos: Sequence[LabeledPrediction]) -> dict[int, float]:
     """Returns {class id: median score of its right detections}; classes without one are missing."""
     right: dict[int, list[float]] = defaultdict(list)
     for photo in photos:
@@ -177,15 +177,15 @@ def _confident_scores(photos: Sequence[Judged]) -> dict[int, float]:
     return {class_id: max(_LEAST_CONFIDENT, float(np.median(scores))) for class_id, scores in right.items()}
 
 
-def _seen(photo: Judged, table: np.ndarray) -> np.ndarray:
+def _seen(photo: LabeledPrediction, table: np.ndarray) -> np.ndarray:
     """Returns (t,) whether each truth has a detection of its class on it."""
     same = (photo.detected_ids[:, None] == photo.truth_ids[None]) & (photo.scores >= _SEEN_SCORE)[:, None]
     return ((table >= FOUND) & same).any(axis=0)
 
 
 def _without_truth(
-    photo: Judged, table: np.ndarray, is_confident: np.ndarray, names: Mapping[int, str]
-) -> list[Suspect]:
+    photo: LabeledPrediction, table: np.ndarray, is_confident: np.ndarray, names: Mapping[int, str]
+) -> list[LabelError]:
     nearest = table.max(axis=1, initial=0.0)
     in_crowd = _inside(photo.detected, photo.crowds)
     alone = np.flatnonzero(is_confident & (nearest < _NOTHING_THERE) & ~in_crowd)
@@ -195,7 +195,9 @@ def _without_truth(
     ]
 
 
-def _other_class(photo: Judged, table: np.ndarray, is_confident: np.ndarray, names: Mapping[int, str]) -> list[Suspect]:
+def _other_class(
+    photo: LabeledPrediction, table: np.ndarray, is_confident: np.ndarray, names: Mapping[int, str]
+) -> list[LabelError]:
     made = []
     same = photo.detected_ids[:, None] == photo.truth_ids[None]
     for index in range(len(photo.truth)):
@@ -213,7 +215,7 @@ def _other_class(photo: Judged, table: np.ndarray, is_confident: np.ndarray, nam
     return made
 
 
-def _never_found(photo: Judged, table: np.ndarray, names: Mapping[int, str]) -> list[Suspect]:
+def _never_found(photo: LabeledPrediction, table: np.ndarray, names: Mapping[int, str]) -> list[LabelError]:
     heard = np.where(photo.scores[:, None] >= _SEEN_SCORE, table, 0.0).max(axis=0, initial=0.0)
     return [
         _suspect(
@@ -231,12 +233,12 @@ def _inside(boxes: np.ndarray, crowds: np.ndarray) -> np.ndarray:
     return (np.prod(sides, axis=-1) / areas[:, None]).max(axis=1, initial=0.0) >= FOUND
 
 
-def _suspect(photo: Judged, box: np.ndarray, said: str, rank: float) -> Suspect:
+def _suspect(photo: LabeledPrediction, box: np.ndarray, said: str, rank: float) -> LabelError:
     y0, x0, y1, x1 = (float(side) for side in box)
-    return Suspect(photo.file, (y0, x0, y1, x1), said, rank)
+    return LabelError(photo.file, (y0, x0, y1, x1), said, rank)
 
 
-def _named(suspect: Suspect) -> str:
+def _named(suspect: LabelError) -> str:
     y0, x0, y1, x1 = suspect.box
     return f"{suspect.file} ({suspect.said} at {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f})"
 

@@ -12,7 +12,7 @@ from efficientdet_pipeline.doctor import collect, report, run_checks
 from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
 from efficientdet_pipeline.doctor.dataset_stats import Plan
 from efficientdet_pipeline.doctor.issue import Severity
-from efficientdet_pipeline.doctor.issue_types import kind_of
+from efficientdet_pipeline.doctor.issue_types import issue_type
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.options.doctor import DoctorOptions
 from efficientdet_pipeline.options.schema import declarations
@@ -22,7 +22,7 @@ MOST_LINES = 5
 _OF_THE_MODE = {"mode", "workspace", "run_name", "model_dir", "model_ckpts", "debug", "traceback"}
 
 
-def look_quickly(options: Any, shards: Shards, config: DetectorConfig) -> None:
+def quick_check(options: Any, shards: Shards, config: DetectorConfig) -> None:
     """Says what is wrong with the boxes and classes of the first records of all shards; no photo is decoded.
 
     Raises:
@@ -37,8 +37,8 @@ def look_quickly(options: Any, shards: Shards, config: DetectorConfig) -> None:
         skips_crowds=options.skip_crowd_during_training,
         validates=bool(shards.val),
     )
-    findings = run_checks.examined(facts, plan)
-    in_vain = [each for each in findings if kind_of(each.code).severity == Severity.ERROR]
+    findings = run_checks.validate_dataset(facts, plan)
+    in_vain = [each for each in findings if issue_type(each.code).severity == Severity.ERROR]
     if in_vain:
         raise DataError(f"{report.line(in_vain[0])} Look closer by {_command(options)}; --nodoctor trains anyway.")
     told = [each for each in findings if each.severity > Severity.NOTE][:MOST_LINES]

@@ -10,9 +10,9 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
-from efficientdet_pipeline.doctor.fix import Mended
-from efficientdet_pipeline.doctor.issue import Finding, Severity, verdict
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
+from efficientdet_pipeline.doctor.fix import FixedDataset
+from efficientdet_pipeline.doctor.issue import Issue, Severity, verdict
 from tfrmod import fileio
 
 VERSION = 1
@@ -22,7 +22,7 @@ _NAMED = 3
 _VERDICTS = {Severity.NOTE: "clean", Severity.WARNING: "warnings", Severity.ERROR: "errors"}
 
 
-def page(facts: Facts, plan: Plan, findings: Sequence[Finding], *, title: str, full: str = "") -> str:
+def page(facts: DatasetStats, plan: Plan, findings: Sequence[Issue], *, title: str, full: str = "") -> str:
     """Returns one page: what was looked at, a table of the findings by rank, each in a paragraph, and their number.
 
     Args:
@@ -38,12 +38,12 @@ def page(facts: Facts, plan: Plan, findings: Sequence[Finding], *, title: str, f
     return "\n".join([*lines, _summary(findings)])
 
 
-def is_cut(findings: Sequence[Finding]) -> bool:
+def is_cut(findings: Sequence[Issue]) -> bool:
     """Returns whether the page leaves files out that a finding names."""
     return any(len(each.files) > _NAMED for each in findings)
 
 
-def write_where_cut(path: str, findings: Sequence[Finding], content: str) -> str:
+def write_where_cut(path: str, findings: Sequence[Issue], content: str) -> str:
     """Writes `as_json`'s text where the page leaves files out; returns the path, or nothing."""
     if not (path and is_cut(findings)):
         return ""
@@ -55,7 +55,7 @@ def write_where_cut(path: str, findings: Sequence[Finding], content: str) -> str
     return path
 
 
-def _table(findings: Sequence[Finding]) -> list[str]:
+def _table(findings: Sequence[Issue]) -> list[str]:
     """Returns a line for each finding: severity, code, how many, and the flag that helps."""
     rows = [("", "severity", "finding", "count", "flag")]
     for number, each in enumerate(findings, start=1):
@@ -78,13 +78,15 @@ def _table(findings: Sequence[Finding]) -> list[str]:
     ]
 
 
-def line(each: Finding) -> str:
+def line(each: Issue) -> str:
     """Returns a finding in one line: what, how it shows, what mends it."""
     told = [_head(each), each.detail or each.why, " ".join(each.mend.split())]
     return " ".join(_ended(text) for text in told if text)
 
 
-def as_json(facts: Facts, plan: Plan, findings: Sequence[Finding], *, title: str, mended: Mended | None) -> str:
+def as_json(
+    facts: DatasetStats, plan: Plan, findings: Sequence[Issue], *, title: str, mended: FixedDataset | None
+) -> str:
     """Returns the same for machines, and what was mended; the keys and codes are stable."""
     content = {
         "version": VERSION,
@@ -102,7 +104,7 @@ def as_json(facts: Facts, plan: Plan, findings: Sequence[Finding], *, title: str
     return json.dumps(content, indent=2, ensure_ascii=False)
 
 
-def mended_in_words(made: Mended) -> str:
+def mended_in_words(made: FixedDataset) -> str:
     """Returns what the mended copy holds, and what became of the rest."""
     kept = (
         f" {made.num_alike_kept:,} more look like training images and stayed, because moving them would leave too few "
@@ -116,7 +118,7 @@ def mended_in_words(made: Mended) -> str:
     )
 
 
-def _as_object(each: Finding) -> dict[str, Any]:
+def _as_object(each: Issue) -> dict[str, Any]:
     return {
         "code": each.code,
         "severity": each.severity.name.lower(),
@@ -132,7 +134,7 @@ def _as_object(each: Finding) -> dict[str, Any]:
     }
 
 
-def _inventory(facts: Facts) -> str:
+def _inventory(facts: DatasetStats) -> str:
     parts = ", ".join(f"{len(part):,} {name}" for name, part in facts.splits.items())
     unusable = facts.num_files - len(facts.photos)
     left_out = f" of {facts.num_files:,}" if unusable > 0 else ""
@@ -146,11 +148,11 @@ def _canvas(plan: Plan) -> str:
     return f"{width} x {height} px"
 
 
-def _head(each: Finding) -> str:
+def _head(each: Issue) -> str:
     return f"{each.count:,} × {each.title}{_share(each)}"
 
 
-def _share(each: Finding) -> str:
+def _share(each: Issue) -> str:
     """Returns how many there are of how many, where that says something."""
     if not each.unit or each.count > each.of:
         return ""
@@ -161,7 +163,7 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}" if share >= 0.001 else "under 0.1%"
 
 
-def _paragraph(number: int, each: Finding) -> list[str]:
+def _paragraph(number: int, each: Issue) -> list[str]:
     head = f"{number:>2}. {each.severity.name.lower()}: {_head(each)} [{each.code}]"
     lines = textwrap.wrap(head, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     # Not stripped: numbers of one digit stand under those of two.
@@ -172,7 +174,7 @@ def _paragraph(number: int, each: Finding) -> list[str]:
     return [*lines, *_named(each)]
 
 
-def _named(each: Finding) -> list[str]:
+def _named(each: Issue) -> list[str]:
     """Returns the first files, whole, so that they can be copied, and how many more there are."""
     more = len(each.files) - _NAMED
     return [
@@ -192,7 +194,7 @@ def _indented(text: str) -> list[str]:
     return [wrapped for each in text.splitlines() for wrapped in wrap.wrap(each)]
 
 
-def _summary(findings: Sequence[Finding]) -> str:
+def _summary(findings: Sequence[Issue]) -> str:
     if not findings:
         return "Nothing was found wrong."
     counts = {severity: sum(each.severity == severity for each in findings) for severity in reversed(Severity)}

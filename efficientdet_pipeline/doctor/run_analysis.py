@@ -12,15 +12,15 @@ import efficientdet
 from absl import logging
 
 from efficientdet_pipeline.data import prepare
-from efficientdet_pipeline.data.batch_images import photos_of_step
-from efficientdet_pipeline.data.dataset_stats import balance_weights, read_contents
-from efficientdet_pipeline.data.input_pipeline import TrainingStream
+from efficientdet_pipeline.data.batch_images import images_of_step
+from efficientdet_pipeline.data.dataset_stats import balance_weights, read_shard_stats
+from efficientdet_pipeline.data.input_pipeline import InputConfig
 from efficientdet_pipeline.doctor import collect, label_errors, suspects
 from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
-from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
-from efficientdet_pipeline.doctor.issue import Finding
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
+from efficientdet_pipeline.doctor.issue import Issue
 from efficientdet_pipeline.errors import MissingError
-from efficientdet_pipeline.models.build import DEFAULT_MODEL, Network, describe, read_network
+from efficientdet_pipeline.models.build import DEFAULT_MODEL, Network, describe_network, read_network
 from efficientdet_pipeline.models.weights import trained_weights
 from efficientdet_pipeline.runs import metadata
 from tfrmod import manifest
@@ -29,7 +29,7 @@ from tfrmod.workers import Workers
 PICTURE = "doctor.png"
 
 
-def of_run(options: Any, hparams: Any, workers: Workers) -> tuple[str, Facts, Plan, list[Finding | None]]:
+def analyze_run(options: Any, hparams: Any, workers: Workers) -> tuple[str, DatasetStats, Plan, list[Issue | None]]:
     """Returns the run in words, the facts of its records, its plan, and what the training tells.
 
     Raises:
@@ -43,7 +43,7 @@ def of_run(options: Any, hparams: Any, workers: Workers) -> tuple[str, Facts, Pl
             "runs lie in the workspace, `runs` unless told otherwise."
         )
     files = _files(folder, used)
-    with prepare.progress_bar("looking", "file") as show:
+    with prepare.ProgressBar("looking", "file") as show:
         facts = collect.record_facts(files, workers, show)
     weights, network = _detector(options, hparams, folder, used)
     plan = Plan(
@@ -83,10 +83,10 @@ def _detector(options: Any, hparams: Any, folder: Path, used: dict[str, Any]) ->
         return trained.path, read_network(trained.description, asked, hparams)
     logging.warning("The run %s has no checkpoint: only its shards and losses are looked at.", folder)
     overrides = {"image_size": used["image_size"]} if used.get("image_size") else {}
-    return None, describe(used.get("model_name") or used.get("backbone_ref") or DEFAULT_MODEL, overrides, {})
+    return None, describe_network(used.get("model_name") or used.get("backbone_ref") or DEFAULT_MODEL, overrides, {})
 
 
-def _of_losses(folder: Path, used: dict[str, Any], train: Sequence[Path]) -> list[Finding | None]:
+def _of_losses(folder: Path, used: dict[str, Any], train: Sequence[Path]) -> list[Issue | None]:
     rows: list[dict[str, Any]] = []
     if (folder / "results.csv").exists():
         with open(folder / "results.csv", encoding="utf-8", newline="") as file:
@@ -103,29 +103,29 @@ def _photos_of_steps(used: dict[str, Any], files: Sequence[str]) -> Callable[[in
     if not files:
         return lambda step: []
     balance = used.get("class_balance")
-    stream = TrainingStream(
+    stream = InputConfig(
         files=tuple(files),
         batch_size=used["batch_size"],
         max_instances=1,
         canvas=(1, 1),
         seed=used["tf_random_seed"],
         repeat_first_batch=used.get("use_fake_data", False),
-        weights=balance_weights(read_contents(tuple(files)), balance) if balance else None,
+        weights=balance_weights(read_shard_stats(tuple(files)), balance) if balance else None,
     )
-    return lambda step: [about["photo"] for about in photos_of_step(stream, 0, step)]
+    return lambda step: [about["photo"] for about in images_of_step(stream, 0, step)]
 
 
 def _of_labels(
-    folder: Path, weights: Path, network: Network, files: dict[str, Sequence[Path]], facts: Facts, most: int
-) -> list[Finding | None]:
+    folder: Path, weights: Path, network: Network, files: dict[str, Sequence[Path]], facts: DatasetStats, most: int
+) -> list[Issue | None]:
     """Returns the findings on labels; draws the worst beside what was detected."""
     try:
-        judged = suspects.judged_photos(weights, network, files, facts, most)
+        judged = suspects.predict_images(weights, network, files, facts, most)
     except efficientdet.CheckpointError as error:
         logging.warning("Labels are not looked at: %s", error)
         return []
-    found = label_errors.suspects(judged, network.label_map)
+    found = label_errors.find_label_errors(judged, network.label_map)
     picture = folder / "pictures" / PICTURE
-    if suspects.draw_suspects(picture, judged, found, files, network):
+    if suspects.draw_label_errors(picture, judged, found, files, network):
         return label_errors.label_findings(found, picture=str(picture))
     return label_errors.label_findings(found)

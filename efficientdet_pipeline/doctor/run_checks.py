@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from efficientdet_pipeline.doctor import anchor_coverage, boxes, classes
-from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan, Seen
-from efficientdet_pipeline.doctor.issue import Finding, ranked
-from efficientdet_pipeline.doctor.issue_types import found, unit_of
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan, Seen
+from efficientdet_pipeline.doctor.issue import Issue, ranked
+from efficientdet_pipeline.doctor.issue_types import issue, unit_of
 from tfrmod.problems import Problem
 
 _SMALL = 0.5
@@ -16,12 +16,12 @@ _LARGE = 4.0
 _LONG = 3.0
 
 
-def check_images(facts: Facts, plan: Plan) -> list[Finding | None]:
+def check_images(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
     """Returns what is wrong with the photos of a data set; copies across splits are `splits`'s."""
     return [*_copies(facts), *_sizes(facts, plan)]
 
 
-def _copies(facts: Facts) -> list[Finding | None]:
+def _copies(facts: DatasetStats) -> list[Issue | None]:
     """Returns copies within a split."""
     equal = _within_splits(facts, facts.equal_groups)
     alike = _within_splits(facts, facts.alike_groups)
@@ -35,9 +35,9 @@ def _copies(facts: Facts) -> list[Finding | None]:
         return [f"{facts.file(copy)} (= {facts.file(first)})" for first, copy in pairs]
 
     return [
-        found("photo_twice", count=len(twice), of=total, files=named(twice)),
-        found("twins_disagree", count=len(disagreeing), of=total, files=named(disagreeing)),
-        found(
+        issue("photo_twice", count=len(twice), of=total, files=named(twice)),
+        issue("twins_disagree", count=len(disagreeing), of=total, files=named(disagreeing)),
+        issue(
             "photo_alike",
             count=len(look),
             of=total,
@@ -46,7 +46,7 @@ def _copies(facts: Facts) -> list[Finding | None]:
     ]
 
 
-def _within_splits(facts: Facts, groups: list[list[int]]) -> list[list[int]]:
+def _within_splits(facts: DatasetStats, groups: list[list[int]]) -> list[list[int]]:
     parts: list[list[int]] = []
     for group in groups:
         by_split: dict[str, list[int]] = defaultdict(list)
@@ -68,7 +68,7 @@ def _agree(one: Seen, other: Seen) -> bool:
     )
 
 
-def _sizes(facts: Facts, plan: Plan) -> list[Finding | None]:
+def _sizes(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
     sizes = facts.boxes.sizes
     if not len(sizes):
         return []
@@ -77,11 +77,11 @@ def _sizes(facts: Facts, plan: Plan) -> list[Finding | None]:
     scales = facts.boxes.scales(plan.canvas)
     long = sizes.max(axis=1) / np.maximum(sizes.min(axis=1), 1)
 
-    def reported(code: str, measure: np.ndarray, limit: float, **said: Any) -> Finding | None:
+    def reported(code: str, measure: np.ndarray, limit: float, **said: Any) -> Issue | None:
         struck = np.flatnonzero(measure > limit)
         struck = struck[np.argsort(-measure[struck], kind="stable")]
         files = [f"{facts.file(photo)} ({sizes[photo, 1]:.0f}x{sizes[photo, 0]:.0f})" for photo in struck.tolist()]
-        return found(code, count=len(struck), of=len(sizes), files=files, **said)
+        return issue(code, count=len(struck), of=len(sizes), files=files, **said)
 
     return [
         reported("photo_small", scales, 1 / _SMALL, detail=f"In pixels; {canvas}."),
@@ -93,17 +93,17 @@ def _sizes(facts: Facts, plan: Plan) -> list[Finding | None]:
 _FEW = 20
 
 
-def check_splits(facts: Facts, plan: Plan) -> list[Finding | None]:
+def check_splits(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
     """Returns what is wrong with the splits of a data set."""
     num_val = len(facts.splits.get("val", ()))
     equal, alike = _leaks(facts, facts.equal_groups), _leaks(facts, facts.alike_groups)
     alike = {photo: twin for photo, twin in alike.items() if photo not in equal}
     is_small = plan.validates and num_val < _FEW and not facts.is_sample
     return [
-        found("leak", count=len(equal), of=num_val, files=_named(facts, equal, "=")),
-        found("leak_alike", count=len(alike), of=num_val, files=_named(facts, alike, "like")),
+        issue("leak", count=len(equal), of=num_val, files=_named(facts, equal, "=")),
+        issue("leak_alike", count=len(alike), of=num_val, files=_named(facts, alike, "like")),
         # Counted is what is there: at least one, for a finding counts something.
-        found(
+        issue(
             "val_small",
             count=max(1, num_val) if is_small else 0,
             detail="" if num_val else "There is none.",
@@ -111,7 +111,7 @@ def check_splits(facts: Facts, plan: Plan) -> list[Finding | None]:
     ]
 
 
-def _leaks(facts: Facts, groups: list[list[int]]) -> dict[int, int]:
+def _leaks(facts: DatasetStats, groups: list[list[int]]) -> dict[int, int]:
     """Returns {validation photo: training photo of the same group}."""
     leaks = {}
     for group in groups:
@@ -122,7 +122,7 @@ def _leaks(facts: Facts, groups: list[list[int]]) -> dict[int, int]:
     return leaks
 
 
-def _named(facts: Facts, leaks: dict[int, int], word: str) -> list[str]:
+def _named(facts: DatasetStats, leaks: dict[int, int], word: str) -> list[str]:
     return [f"{facts.file(photo)} ({word} {facts.file(twin)})" for photo, twin in leaks.items()]
 
 
@@ -130,13 +130,13 @@ _DROPPED = ("box_empty", "object_unreadable", "class_not_in_label_map")
 """Boxes with such a problem are no boxes of the data set any more, and are counted beside them."""
 
 
-def examined(facts: Facts, plan: Plan) -> list[Finding]:
+def validate_dataset(facts: DatasetStats, plan: Plan) -> list[Issue]:
     """Returns everything that is wrong with a data set, for a training of this plan; the most harmful first."""
-    pages = (boxes, anchor_coverage, classes, run_checks, run_checks)
-    return ranked([*of_problems(facts), *(each for page in pages for each in page.check(facts, plan))])
+    checks = (boxes.check, anchor_coverage.check, classes.check, check_images, check_splits)
+    return ranked([*of_problems(facts), *(each for check in checks for each in check(facts, plan))])
 
 
-def of_problems(facts: Facts) -> list[Finding | None]:
+def of_problems(facts: DatasetStats) -> list[Issue | None]:
     """Returns what the mill found wrong, one finding a code."""
     by_code: dict[str, list[Problem]] = defaultdict(list)
     for problem in facts.problems:
@@ -144,7 +144,7 @@ def of_problems(facts: Facts) -> list[Finding | None]:
     return [_of_problem(code, problems, facts) for code, problems in by_code.items()]
 
 
-def _of_problem(code: str, problems: list[Problem], facts: Facts) -> Finding | None:
+def _of_problem(code: str, problems: list[Problem], facts: DatasetStats) -> Issue | None:
     total = facts.num_files
     unit = unit_of(code)
     if unit == "boxes":
@@ -155,7 +155,7 @@ def _of_problem(code: str, problems: list[Problem], facts: Facts) -> Finding | N
     values: dict[str, Any] = {}
     if code == "class_spelling":
         values["aliases"] = ",".join(_alias(problem) for problem in problems)
-    return found(code, count=len(problems), of=total, files=files, **values)
+    return issue(code, count=len(problems), of=total, files=files, **values)
 
 
 def _alias(problem: Problem) -> str:

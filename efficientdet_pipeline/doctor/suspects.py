@@ -9,9 +9,9 @@ import numpy as np
 from efficientdet.preprocess import fit_to_canvas
 
 from efficientdet_pipeline.data.input_pipeline import evaluation_batches
-from efficientdet_pipeline.data.prepare import progress_bar
-from efficientdet_pipeline.doctor.dataset_stats import Facts
-from efficientdet_pipeline.doctor.label_errors import Judged, Suspects
+from efficientdet_pipeline.data.prepare import ProgressBar
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats
+from efficientdet_pipeline.doctor.label_errors import LabeledPrediction, LabelErrors
 from efficientdet_pipeline.evaluation.evaluator import detector_function
 from efficientdet_pipeline.inference.image_io import write_image
 from efficientdet_pipeline.inference.results import ImageDetections, per_image
@@ -27,14 +27,14 @@ PHOTOS_DRAWN = 8
 _DRAWN_CODES = ("truth_other_class", "found_without_truth")
 
 
-def judged_photos(
-    weights: Path, network: Network, files: Mapping[str, Sequence[Path]], facts: Facts, most: int
-) -> list[Judged]:
+def predict_images(
+    weights: Path, network: Network, files: Mapping[str, Sequence[Path]], facts: DatasetStats, most: int
+) -> list[LabeledPrediction]:
     """Returns up to `most` photos of each split, with what is annotated and what was detected."""
     detector = efficientdet.build_model(network.config)
     efficientdet.load_checkpoint(detector, weights, skip_mismatch=False)
     detect = detector_function(detector, network.config)
-    judged: list[Judged] = []
+    judged: list[LabeledPrediction] = []
     for split, part in files.items():
         names = {seen.image.source_id: seen.image.filename for seen in facts.splits[split]}
         batches = evaluation_batches(
@@ -43,7 +43,7 @@ def judged_photos(
             batch_size=BATCH,
             limit=most,
         )
-        with progress_bar(f"detecting on {split}", "photo") as show:
+        with ProgressBar(f"detecting on {split}", "photo") as show:
             for batch in batches:
                 found = per_image(detect(batch.images, batch.scales, batch.sizes))
                 judged += [_judged(batch, row, names, each) for row, each in enumerate(found)]
@@ -51,8 +51,12 @@ def judged_photos(
     return judged
 
 
-def draw_suspects(
-    path: Path, judged: Sequence[Judged], suspects: Suspects, files: Mapping[str, Sequence[Path]], network: Network
+def draw_label_errors(
+    path: Path,
+    judged: Sequence[LabeledPrediction],
+    suspects: LabelErrors,
+    files: Mapping[str, Sequence[Path]],
+    network: Network,
 ) -> bool:
     """Draws the photos of the worst suspects, truth beside detections; returns whether there were any."""
     wanted = {each.file: None for code in _DRAWN_CODES for each in suspects.worst(code)[:PHOTOS_DRAWN]}
@@ -77,13 +81,13 @@ def draw_suspects(
     return bool(sheets)
 
 
-def _judged(batch: Any, row: int, names: Mapping[str, str], found: ImageDetections) -> Judged:
+def _judged(batch: Any, row: int, names: Mapping[str, str], found: ImageDetections) -> LabeledPrediction:
     source_id = batch.source_ids[row].numpy().decode()
     count = int(batch.num_boxes[row])
     boxes, class_ids, is_crowd = (
         np.asarray(part[row][:count]) for part in (batch.boxes_original, batch.class_ids, batch.is_crowd)
     )
-    return Judged(
+    return LabeledPrediction(
         file=names.get(source_id, source_id),
         truth=boxes[~is_crowd],
         truth_ids=class_ids[~is_crowd],

@@ -48,7 +48,7 @@ def network_function(detector: keras.Model) -> Callable[[Any], dict[str, Pyramid
     return network
 
 
-class Scorer:
+class Evaluator:
     """COCO metrics of a detector on shards; built once a run, used after every few epochs."""
 
     def __init__(

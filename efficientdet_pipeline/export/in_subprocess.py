@@ -16,7 +16,7 @@ from efficientdet_pipeline.models.build import Network
 _COMMAND = "import sys; from efficientdet_pipeline.cli import main; sys.exit(main())"
 
 
-def exported(detector: keras.Model, network: Network, checkpoint: Path, place: Path) -> ExportedFiles:
+def export_in_subprocess(detector: keras.Model, network: Network, checkpoint: Path, place: Path) -> ExportedFiles:
     """Exports a detector that holds the weights of a checkpoint; returns where the files lie.
 
     Raises:

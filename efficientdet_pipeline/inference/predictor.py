@@ -30,7 +30,7 @@ MAX_LABEL_MAP_BYTES = 1 << 20
 SAVED_MODEL = "saved_model.pb"
 
 
-class Runner(Protocol):
+class Predictor(Protocol):
     """Detects objects in photos of one size."""
 
     def detect(self, images: np.ndarray) -> Detections:
@@ -41,7 +41,7 @@ class Runner(Protocol):
         """
 
 
-class GraphRunner:
+class GraphPredictor:
     """A runner on a TensorFlow function from photos to boxes, scores, class ids and their number."""
 
     def __init__(self, serve: Callable[[Tensor], Mapping[str, Tensor] | tuple[Tensor, ...] | list[Tensor]]):
@@ -52,9 +52,9 @@ class GraphRunner:
         return Detections(*(np.asarray(part) for part in self._serve(tf.constant(images, tf.uint8))))
 
 
-def load_runner(
+def load_predictor(
     model_path: str | Path, config: DetectorConfig | None = None, *, mode: str = "per_class", is_trusted: bool = False
-) -> Runner:
+) -> Predictor:
     """Returns a runner for whatever lies at `model_path`.
 
     A folder with a saved_model.pb is a SavedModel (also an export's folder, which
@@ -79,9 +79,9 @@ def load_runner(
         path = path.parent
     for folder in (path, path / "saved_model"):
         if (folder / SAVED_MODEL).is_file():
-            return saved_model_runner(folder, is_trusted=is_trusted)
+            return saved_model_predictor(folder, is_trusted=is_trusted)
     if path.suffix == ".pb":
-        return frozen_graph_runner(path, is_trusted=is_trusted)
+        return frozen_graph_predictor(path, is_trusted=is_trusted)
     if config is None:
         if not path.exists():
             raise FileNotFoundError(f"There is no model at {path}.{similar_names(path)}")
@@ -92,10 +92,10 @@ def load_runner(
     model = build_model(config)
     # As given: a checkpoint may be an address too. Whole: a network that is random in part detects nonsense.
     logging.info("%s", load_checkpoint(model, model_path, skip_mismatch=False))
-    return model_runner(model, config, mode=mode)
+    return model_predictor(model, config, mode=mode)
 
 
-def model_runner(model: keras.Model, config: DetectorConfig, *, mode: str = "per_class") -> Runner:
+def model_predictor(model: keras.Model, config: DetectorConfig, *, mode: str = "per_class") -> Predictor:
     """Returns a runner on a model in memory; it detects with the weights of the moment of each call.
 
     Args:
@@ -106,10 +106,10 @@ def model_runner(model: keras.Model, config: DetectorConfig, *, mode: str = "per
     def serve(images: Tensor) -> Detections:
         return detect(images, partial(model, training=False), config, mode=mode)
 
-    return GraphRunner(serve)
+    return GraphPredictor(serve)
 
 
-def saved_model_runner(folder: str | Path, *, is_trusted: bool = False) -> Runner:
+def saved_model_predictor(folder: str | Path, *, is_trusted: bool = False) -> Predictor:
     """Returns a runner on a SavedModel: one of this product or of automl's export."""
     try:
         if not is_trusted:
@@ -127,10 +127,10 @@ def saved_model_runner(folder: str | Path, *, is_trusted: bool = False) -> Runne
         outputs = loaded.signatures["serving_default"](images=images)
         return [outputs[name] for name in names]
 
-    return GraphRunner(serve)
+    return GraphPredictor(serve)
 
 
-def frozen_graph_runner(path: str | Path, *, is_trusted: bool = False) -> Runner:
+def frozen_graph_predictor(path: str | Path, *, is_trusted: bool = False) -> Predictor:
     """Returns a runner on a frozen graph: one of this product or of automl's export."""
     path = Path(path)
     if not path.is_file():
@@ -144,7 +144,7 @@ def frozen_graph_runner(path: str | Path, *, is_trusted: bool = False) -> Runner
         serve = wrapped.prune(FROZEN_INPUT, list(FROZEN_OUTPUTS))
     except (DecodeError, ValueError, KeyError, tf.errors.OpError) as error:
         raise _not_a_detector(path, error) from error
-    return GraphRunner(serve)
+    return GraphPredictor(serve)
 
 
 def label_map_beside(path: str | Path) -> dict[int, str] | None:

@@ -12,7 +12,7 @@ from efficientdet.types import GroundTruth
 from PIL import Image, ImageDraw
 
 from efficientdet_pipeline.visualize.grid import Tile, lay_out
-from efficientdet_pipeline.visualize.scene import DARK, PAPER, Brush, Scene
+from efficientdet_pipeline.visualize.scene import DARK, PAPER, AnnotatedFigure, Style
 
 if TYPE_CHECKING:
     from efficientdet.config import DetectorConfig
@@ -30,7 +30,7 @@ MIN_VIEW = 48
 class Match(NamedTuple):
     """A box and the anchors that have to find it."""
 
-    scene: Scene
+    scene: AnnotatedFigure
     """The canvas."""
     row: int
     """Of the box in the scene."""
@@ -54,7 +54,7 @@ class Match(NamedTuple):
         return self.best_overlap < MATCHED
 
 
-def matches(scene: Scene, config: "DetectorConfig") -> list[Match]:
+def matches(scene: AnnotatedFigure, config: "DetectorConfig") -> list[Match]:
     """Returns the match of each box that has an area, smallest box first.
 
     Args:
@@ -123,7 +123,7 @@ def anchor_report(found: Sequence[Match]) -> str:
     return f"{text}. The largest error after decoding is {miss:.5f} px."
 
 
-def anchor_sheet(shown: Sequence[Match], config: "DetectorConfig", brush: Brush, *, text: str) -> np.ndarray:
+def anchor_sheet(shown: Sequence[Match], config: "DetectorConfig", brush: Style, *, text: str) -> np.ndarray:
     """Returns pairs of pictures of each match: the anchors as they stand, and as their targets decode."""
     tiles = [tile for match in shown for tile in _pair(match, brush, config.min_level)]
     legend = [
@@ -135,7 +135,7 @@ def anchor_sheet(shown: Sequence[Match], config: "DetectorConfig", brush: Brush,
     )
 
 
-def _pair(match: Match, brush: Brush, min_level: int) -> tuple[Tile, Tile]:
+def _pair(match: Match, brush: Style, min_level: int) -> tuple[Tile, Tile]:
     y0, x0, y1, x1 = match.scene.boxes[match.row]
     name = brush.name(int(match.scene.class_ids[match.row]))
     levels = ", ".join(f"level {level}: {count}" for level, count in sorted(Counter(match.levels.tolist()).items()))
@@ -196,7 +196,7 @@ def _window(match: Match) -> tuple[float, float, float]:
     return float(top), float(left), side
 
 
-def _level_color(level: int, brush: Brush, min_level: int) -> tuple[int, int, int]:
+def _level_color(level: int, brush: Style, min_level: int) -> tuple[int, int, int]:
     return brush.color_of(level - min_level + 1)
 
 

@@ -14,8 +14,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from efficientdet_pipeline.inspection.stats import Census, Contents, aspect_ratios, side_shares
-from efficientdet_pipeline.visualize.scene import Brush
+from efficientdet_pipeline.inspection.stats import Contents, SplitStats, aspect_ratios, side_shares
+from efficientdet_pipeline.visualize.scene import Style
 
 SIZE = (9.6, 5.4)
 DPI = 120
@@ -27,7 +27,7 @@ GREY = "0.35"
 _SPLIT_COLORS = (7, 1, 3, 2, 5, 6, 4)
 
 
-def boxes_per_image(contents: Contents, brush: Brush) -> bytes:
+def boxes_per_image(contents: Contents, brush: Style) -> bytes:
     """Returns the picture of how many boxes photos have."""
     values = {census.name: np.asarray(census.boxes_per_image) for census in contents.splits}
     most = max((int(each.max(initial=0)) for each in values.values()), default=0)
@@ -44,7 +44,7 @@ def boxes_per_image(contents: Contents, brush: Brush) -> bytes:
     return _png(axes)
 
 
-def box_sizes(contents: Contents, brush: Brush, *, canvas: tuple[int, int], smallest_anchor: float) -> bytes:
+def box_sizes(contents: Contents, brush: Style, *, canvas: tuple[int, int], smallest_anchor: float) -> bytes:
     """Returns the picture of how large boxes are for the network.
 
     Args:
@@ -79,7 +79,7 @@ def box_sizes(contents: Contents, brush: Brush, *, canvas: tuple[int, int], smal
     return _png(axes)
 
 
-def box_aspects(contents: Contents, brush: Brush, *, anchor_aspects: Sequence[float]) -> bytes:
+def box_aspects(contents: Contents, brush: Style, *, anchor_aspects: Sequence[float]) -> bytes:
     """Returns the picture of how wide boxes are for their height.
 
     Args:
@@ -106,7 +106,7 @@ def box_aspects(contents: Contents, brush: Brush, *, anchor_aspects: Sequence[fl
     return _png(axes)
 
 
-def boxes_per_class(contents: Contents, brush: Brush) -> bytes:
+def boxes_per_class(contents: Contents, brush: Style) -> bytes:
     """Returns the picture of how many boxes each class has."""
     boxes = {census.name: census.boxes_of for census in contents.splits}
     totals = {class_id: sum(each[class_id] for each in boxes.values()) for class_id in contents.label_map}
@@ -133,7 +133,7 @@ def boxes_per_class(contents: Contents, brush: Brush) -> bytes:
     return _png(axes)
 
 
-def co_occurrence(contents: Contents, brush: Brush) -> bytes:
+def co_occurrence(contents: Contents, brush: Style) -> bytes:
     """Returns the picture of which classes are seen together."""
     photos = {class_id: _photos_with(contents.splits, class_id, class_id) for class_id in contents.label_map}
     shown = sorted(sorted(photos, key=lambda class_id: -photos[class_id])[:MAX_PAIRED])
@@ -158,7 +158,7 @@ def co_occurrence(contents: Contents, brush: Brush) -> bytes:
     return _png(axes)
 
 
-def _photos_with(splits: Sequence[Census], one: int, other: int) -> int:
+def _photos_with(splits: Sequence[SplitStats], one: int, other: int) -> int:
     """Returns how many photos hold both classes, which may be the same."""
     if one == other:
         return sum(census.photos_with[one] for census in splits)
@@ -185,7 +185,7 @@ def _count_axis(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
 
 
-def _stacked(axes: Axes, values: Mapping[str, np.ndarray], bins: np.ndarray, brush: Brush) -> None:
+def _stacked(axes: Axes, values: Mapping[str, np.ndarray], bins: np.ndarray, brush: Style) -> None:
     colors = [_split_color(brush, number) for number in range(len(values))]
     axes.margins(x=0.05, y=0.16)
     if values:
@@ -212,7 +212,7 @@ def _splits_legend(axes: Axes) -> None:
         axes.figure.legend(handles, labels, loc="upper right", ncols=len(handles), frameon=False, fontsize=10)
 
 
-def _split_color(brush: Brush, number: int) -> tuple[float, float, float]:
+def _split_color(brush: Style, number: int) -> tuple[float, float, float]:
     red, green, blue = brush.color_of(_SPLIT_COLORS[number % len(_SPLIT_COLORS)])
     return red / 255, green / 255, blue / 255
 

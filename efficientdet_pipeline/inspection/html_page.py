@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from efficientdet_pipeline.inspection.stats import Census, Contents
+from efficientdet_pipeline.inspection.stats import Contents, SplitStats
 
 MAX_LISTED = 200
 JPEG_QUALITY = 85
@@ -100,7 +100,7 @@ def _damage(contents: Contents) -> str:
 
 
 def _split_table(contents: Contents) -> str:
-    rows: list[tuple[str, Callable[[Census], str]]] = [
+    rows: list[tuple[str, Callable[[SplitStats], str]]] = [
         ("files", lambda census: f"{len(census.files):,}"),
         ("photos", lambda census: f"{census.num_images:,}"),
         ("photos without boxes", lambda census: f"{census.num_negatives:,}"),
@@ -153,19 +153,19 @@ def _picture(shown: Shown) -> str:
     )
 
 
-def _fullness(census: Census) -> str:
+def _fullness(census: SplitStats) -> str:
     if not census.boxes_per_image:
         return "–"
     return f"{np.median(census.boxes_per_image):g}, {max(census.boxes_per_image):,}"
 
 
-def _sizes(census: Census) -> str:
+def _sizes(census: SplitStats) -> str:
     common = [f"{width}×{height} ({count:,})" for (height, width), count in census.photo_sizes.most_common(3)]
     rest = len(census.photo_sizes) - len(common)
     return ", ".join([*common, *([f"{rest:,} more"] if rest > 0 else [])]) or "–"
 
 
-def _oddities(census: Census) -> str:
+def _oddities(census: SplitStats) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in census.remarks.items()) or "none"
 
 

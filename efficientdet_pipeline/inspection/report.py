@@ -17,7 +17,7 @@ from efficientdet_pipeline.inspection.anchor_view import anchor_report, anchor_s
 from efficientdet_pipeline.inspection.html_page import Shown, as_jpeg, html_page
 from efficientdet_pipeline.inspection.stats import Contents, summary
 from efficientdet_pipeline.visualize.grid import MAX_TILES, captioned_sheet
-from efficientdet_pipeline.visualize.scene import Brush, Scene, draw_scene
+from efficientdet_pipeline.visualize.scene import AnnotatedFigure, Style, draw_scene
 from tfrmod import fileio
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True, kw_only=True)
-class Album:
+class ReportWriter:
     """What is to be shown, and how."""
 
     folder: Path
     contents: Contents
     config: "DetectorConfig"
-    brush: Brush
+    brush: Style
     source: str
     """The shards, in words."""
     is_varied: bool
@@ -59,14 +59,14 @@ class Album:
     earlier: frozenset[str] = frozenset()
     """Files that an earlier call wrote, which go where this one does not write them anew."""
 
-    def write(self, pairs: Iterable[tuple[Scene, Scene]]) -> int:
+    def write(self, pairs: Iterable[tuple[AnnotatedFigure, AnnotatedFigure]]) -> int:
         """Writes the album and returns the number of samples in it.
 
         Args:
           pairs: of each record shown, what it holds and what the network sees of it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept: list[tuple[Scene, Scene]] = []
+        kept: list[tuple[AnnotatedFigure, AnnotatedFigure]] = []
         count = 0
         for count, (record, sample) in enumerate(pairs, start=1):
             self._save(f"sample{count - 1}.jpg", _encoded(draw_scene(sample, self.brush), "JPEG"))
@@ -80,7 +80,7 @@ class Album:
         self._save(PAGE, page)
         return count
 
-    def _sheets(self, pairs: list[tuple[Scene, Scene]], count: int) -> list[Shown]:
+    def _sheets(self, pairs: list[tuple[AnnotatedFigure, AnnotatedFigure]], count: int) -> list[Shown]:
         if not pairs:
             return []
         cut = f" These are the first {len(pairs)} of {count}; the others are sample….jpg." if count > len(pairs) else ""

@@ -10,11 +10,11 @@ import tensorflow as tf
 from efficientdet.config import DetectorConfig
 from efficientdet.preprocess import fit_to_canvas
 
-from efficientdet_pipeline.data.input_pipeline import Variation
+from efficientdet_pipeline.data.input_pipeline import Augmenter
 from efficientdet_pipeline.data.tfrecord_reader import Photo, boxes_in_pixels, decode_photo, parse_record, without_crowd
 from efficientdet_pipeline.inspection.shard_reader import Place, annotated_image, serialized_record
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
-from efficientdet_pipeline.visualize.scene import Scene, record_scene, sample_scene
+from efficientdet_pipeline.visualize.scene import AnnotatedFigure, record_scene, sample_scene
 
 
 def augmentation(options: AugmentationOptions, used: Mapping[str, Any], given: Collection[str]) -> AugmentationOptions:
@@ -34,8 +34,8 @@ def augmentation(options: AugmentationOptions, used: Mapping[str, Any], given: C
 
 
 def samples(
-    places: Sequence[Place], count: int, config: DetectorConfig, vary: Variation | None, *, seed: int, skip_crowd: bool
-) -> Iterator[tuple[Scene, Scene]]:
+    places: Sequence[Place], count: int, config: DetectorConfig, vary: Augmenter | None, *, seed: int, skip_crowd: bool
+) -> Iterator[tuple[AnnotatedFigure, AnnotatedFigure]]:
     """Yields records as they are, and as the network sees them.
 
     They are taken in even steps over all, for neighbours in a shard may be

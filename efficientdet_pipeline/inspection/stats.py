@@ -22,7 +22,7 @@ OUTSIDE = 0.01
 
 
 @dataclass
-class Census:
+class SplitStats:
     """What one split holds."""
 
     name: str
@@ -74,7 +74,7 @@ class Census:
 class Contents(NamedTuple):
     """What all the shards hold."""
 
-    splits: tuple[Census, ...]
+    splits: tuple[SplitStats, ...]
     label_map: dict[int, str]
     """Every class id met, or known by a name given, in order."""
 
@@ -100,7 +100,7 @@ def count_splits(
     splits = []
     done, total = 0, sum(map(len, files.values()))
     for name, paths in files.items():
-        census = Census(name)
+        census = SplitStats(name)
         for path in paths:
             _count_shard(path, census, names)
             done += 1
@@ -125,7 +125,7 @@ def split_names(files: Iterable[Path]) -> dict[str, list[Path]]:
     return found if len(found) <= MAX_SPLITS else {"shards": [path for paths in found.values() for path in paths]}
 
 
-def _count_shard(path: Path, census: Census, names: dict[int, str]) -> None:
+def _count_shard(path: Path, census: SplitStats, names: dict[int, str]) -> None:
     census.files.append(path)
     if not path.stat().st_size:
         census.empty_files.append(path)
@@ -136,7 +136,7 @@ def _count_shard(path: Path, census: Census, names: dict[int, str]) -> None:
             _count_record(found, census, names)
 
 
-def _count_record(reading: Reading, census: Census, names: dict[int, str]) -> None:
+def _count_record(reading: Reading, census: SplitStats, names: dict[int, str]) -> None:
     image = reading.image
     census.places.append(reading.place)
     census.boxes_per_image.append(len(image.objects))
@@ -170,7 +170,7 @@ def _oddities(thing: AnnotatedObject, image: AnnotatedImage) -> list[str]:
     return odd
 
 
-def side_shares(census: Census, canvas: tuple[int, int]) -> np.ndarray:
+def side_shares(census: SplitStats, canvas: tuple[int, int]) -> np.ndarray:
     """Returns sqrt(area) of each box on the network's canvas, as a share of the canvas' side, (n,).
 
     Args:
@@ -182,7 +182,7 @@ def side_shares(census: Census, canvas: tuple[int, int]) -> np.ndarray:
     return np.sqrt(np.maximum(heights, 0) * np.maximum(widths, 0)) * scales / math.sqrt(canvas[0] * canvas[1])
 
 
-def aspect_ratios(census: Census) -> np.ndarray:
+def aspect_ratios(census: SplitStats) -> np.ndarray:
     """Returns width / height of each box that has an area, (n,)."""
     _, heights, widths, _, _ = census.table().T
     whole = (heights > 0) & (widths > 0) & np.isfinite(heights * widths)
@@ -198,7 +198,7 @@ def summary(contents: Contents, canvas: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def _split_summary(census: Census, label_map: Mapping[int, str], canvas: tuple[int, int]) -> dict[str, Any]:
+def _split_summary(census: SplitStats, label_map: Mapping[int, str], canvas: tuple[int, int]) -> dict[str, Any]:
     boxes = census.boxes_of
     return {
         "files": len(census.files),

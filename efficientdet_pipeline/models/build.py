@@ -42,7 +42,7 @@ def model_name(options: Any) -> str:
     return options.model_name or getattr(options, "backbone_ref", "") or DEFAULT_MODEL
 
 
-def describe(name: str, overrides: Mapping[str, Any], label_map: Mapping[int, str]) -> Network:
+def describe_network(name: str, overrides: Mapping[str, Any], label_map: Mapping[int, str]) -> Network:
     """Returns the network of a name with overrides.
 
     Raises:
@@ -88,8 +88,8 @@ def read_network(path: Path, options: Any, hparams: Any) -> Network:
     _refuse_another("model_name", described, asked or described, path)
     trained = {key: value for key, value in content.items() if key in HPARAMS and HPARAMS[key].owner == "network"}
     overrides = network_overrides(options, hparams)
-    before = describe(described, trained, {}).config
-    network = describe(described, {**trained, **overrides}, {})
+    before = describe_network(described, trained, {}).config
+    network = describe_network(described, {**trained, **overrides}, {})
     for key in overrides.keys() & trained.keys() - _FREE:
         _refuse_another(key, getattr(before, key), getattr(network.config, key), path)
     own = read_label_map(content.get("label_map"), source=str(path)) or {}

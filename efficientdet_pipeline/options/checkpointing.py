@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.options.general import check
-from efficientdet_pipeline.options.hardware import MachineOptions
+from efficientdet_pipeline.options.hardware import HardwareOptions
 from efficientdet_pipeline.options.schema import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeepingOptions(MachineOptions):
+class CheckpointingOptions(HardwareOptions):
     """What is kept of a run, and when it ends."""
 
     map_freq: int = option(0)

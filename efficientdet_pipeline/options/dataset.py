@@ -11,7 +11,7 @@ SOURCE_FORMATS = ("", "voc", "coco", "yolo", "cvat", "labelme", "via", "createml
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoOptions(SeedOptions):
+class ImageSourceOptions(SeedOptions):
     """The photos, and how they are divided."""
 
     url_dataset: str = option("", path="path")
@@ -66,7 +66,7 @@ class PhotoOptions(SeedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetOptions(RunOptions, PhotoOptions):
+class DatasetOptions(RunOptions, ImageSourceOptions):
     """Photos in, shards out."""
 
     overwrite: bool = option(False, from_environment=False)

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.dataset import PhotoOptions
+from efficientdet_pipeline.options.dataset import ImageSourceOptions
 from efficientdet_pipeline.options.general import check
-from efficientdet_pipeline.options.model import NetworkOptions
+from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.schema import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorOptions(PhotoOptions, NetworkOptions):
+class DoctorOptions(ImageSourceOptions, ModelOptions):
     """What is wrong with the data, and how it is mended."""
 
     train_file_pattern: str = option("", path="globs")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.options.general import RunOptions, check
-from efficientdet_pipeline.options.model import NetworkOptions
+from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.schema import option
 
 
@@ -44,7 +44,7 @@ class CheckpointOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(EvaluationOptions, CheckpointOptions, NetworkOptions):
+class EvalOptions(EvaluationOptions, CheckpointOptions, ModelOptions):
     """The evaluation of a checkpoint."""
 
     batch_size: int = option(8)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.options.evaluation import CheckpointOptions
-from efficientdet_pipeline.options.model import NetworkOptions
+from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.schema import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(CheckpointOptions, NetworkOptions):
+class ExportOptions(CheckpointOptions, ModelOptions):
     """The export."""
 
     path_output: str = option("", path="path")

@@ -6,12 +6,12 @@ from absl import logging
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.general import check, check_choice
-from efficientdet_pipeline.options.optimizer import OptimizationOptions
+from efficientdet_pipeline.options.optimizer import OptimizerOptions
 from efficientdet_pipeline.options.schema import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class MachineOptions(OptimizationOptions):
+class HardwareOptions(OptimizerOptions):
     """What the training runs on."""
 
     backend: str = option("", choices=("", "tensorflow", "jax"))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.evaluation import CheckpointOptions
 from efficientdet_pipeline.options.general import GeneralOptions, check
-from efficientdet_pipeline.options.model import NetworkOptions
+from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.schema import declarations, option
 
 MIN_SCORE = 0.4
@@ -13,7 +13,7 @@ MIN_SCORE = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferOptions(CheckpointOptions, NetworkOptions):
+class InferOptions(CheckpointOptions, ModelOptions):
     """Detection on photos."""
 
     input_image: str = option("", path="glob")
@@ -35,7 +35,7 @@ class InferOptions(CheckpointOptions, NetworkOptions):
         """Returns the options that describe a checkpoint, where an export is given."""
         if not self.saved_model_dir:
             return super().without_effect()
-        describing = [*declarations(CheckpointOptions), *declarations(NetworkOptions)]
+        describing = [*declarations(CheckpointOptions), *declarations(ModelOptions)]
         general = declarations(GeneralOptions)
         reason = "saved_model_dir names an export, whose network cannot be changed"
         return {name: reason for name in describing if name not in general}

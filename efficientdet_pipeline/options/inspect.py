@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.general import NAMES_A_RUN, RunOptions, SeedOptions, check, check_choice
-from efficientdet_pipeline.options.model import NetworkOptions
+from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.schema import declarations, option
 
 SUBJECTS = ("records", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectOptions(RunOptions, AugmentationOptions, NetworkOptions, SeedOptions):
+class InspectOptions(RunOptions, AugmentationOptions, ModelOptions, SeedOptions):
     """What is in the shards, and what the network costs."""
 
     what: str = option("records", choices=SUBJECTS)
@@ -28,7 +28,7 @@ class InspectOptions(RunOptions, AugmentationOptions, NetworkOptions, SeedOption
     def without_effect(self) -> dict[str, str]:
         """Returns the options of what is not shown."""
         if self.what == "model":
-            read = {*declarations(NetworkOptions), "what"}
+            read = {*declarations(ModelOptions), "what"}
             return {name: "--what=model reads no shards" for name in declarations(InspectOptions) if name not in read}
         found = super().without_effect()
         if self.eval:

@@ -9,7 +9,7 @@ CACHES = ("none", "memory", "disk")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadingOptions(GeneralOptions):
+class LoaderOptions(GeneralOptions):
     """How photos are loaded."""
 
     cache: str = option("none", choices=CACHES)

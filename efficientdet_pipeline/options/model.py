@@ -9,7 +9,7 @@ from efficientdet_pipeline.options.schema import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkOptions(GeneralOptions):
+class ModelOptions(GeneralOptions):
     """The network."""
 
     model_name: str = option("", shapes=True)
@@ -38,7 +38,7 @@ class NetworkOptions(GeneralOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainedOptions(NetworkOptions):
+class PretrainedOptions(ModelOptions):
     """The weights that training starts from."""
 
     backbone_ref: str = option("", shapes=True)

@@ -6,7 +6,7 @@ from absl import logging
 
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.general import check, check_choice
-from efficientdet_pipeline.options.loader import LoadingOptions
+from efficientdet_pipeline.options.loader import LoaderOptions
 from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.options.schema import option
 
@@ -26,7 +26,7 @@ NOT_NEGATIVE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizationOptions(AugmentationOptions, LoadingOptions, PretrainedOptions):
+class OptimizerOptions(AugmentationOptions, LoaderOptions, PretrainedOptions):
     """How the weights learn."""
 
     num_epochs: int = option(50)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.checkpointing import KeepingOptions
+from efficientdet_pipeline.options.checkpointing import CheckpointingOptions
 from efficientdet_pipeline.options.dataset import DatasetOptions
 from efficientdet_pipeline.options.evaluation import EvaluationOptions
 from efficientdet_pipeline.options.general import RunOptions, SeedOptions, check
@@ -11,7 +11,7 @@ from efficientdet_pipeline.options.schema import declarations, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(EvaluationOptions, KeepingOptions, DatasetOptions):
+class TrainOptions(EvaluationOptions, CheckpointingOptions, DatasetOptions):
     """The training."""
 
     train_file_pattern: str = option("", path="globs")

@@ -49,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def of_data(options: Any, made: Manifest) -> dict[str, Any]:
+def dataset_metadata(options: Any, made: Manifest) -> dict[str, Any]:
     """Returns the fields on the photos and shards."""
     split = options.train_valid_split
     counts = {name: split.num_images for name, split in made.splits.items()}
@@ -68,7 +68,7 @@ def of_data(options: Any, made: Manifest) -> dict[str, Any]:
     }
 
 
-def of_training(options: Any, *, name: str, num_examples: int, shape: dict[str, Any]) -> dict[str, Any]:
+def training_metadata(options: Any, *, name: str, num_examples: int, shape: dict[str, Any]) -> dict[str, Any]:
     """Returns the fields on the training; `shape` tells one run from another."""
     return {
         "url": redact_url(options.url_dataset or options.data_dir or options.train_file_pattern),
@@ -93,7 +93,7 @@ def sources_of(read: Sources, hparams: Any) -> dict[str, str]:
     return {name: given.source for name, given in {**hparams.options, **read.given}.items()}
 
 
-def announce(path: Path, options: Any, read: Sources, hparams: Any) -> None:
+def log_options(path: Path, options: Any, read: Sources, hparams: Any) -> None:
     """Says where the run lies, and what differs from the defaults, with where it came from."""
     logging.info("Run %s", path)
     for name, source in sources_of(read, hparams).items():

@@ -39,7 +39,7 @@ def run_name(model_name: str, shape: Mapping[str, Any]) -> str:
     return f"{model_name}-{digest[:8]}"
 
 
-def refuse_another(folder: str, begun_with: Mapping[str, Any], asked_for: Mapping[str, Any]) -> None:
+def check_same_run(folder: str, begun_with: Mapping[str, Any], asked_for: Mapping[str, Any]) -> None:
     """Raises OptionsError where a folder's run was begun with other shaping options, and lists them."""
     names = [*asked_for, *(name for name in begun_with if name not in asked_for)]
     differences = [

@@ -14,15 +14,17 @@ from efficientdet_pipeline.errors import OptionsError, OutOfMemoryError
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.system import is_out_of_memory
 from efficientdet_pipeline.training import batch_probe, strategy
-from efficientdet_pipeline.training.distributed import Company
-from efficientdet_pipeline.training.oom_watchdog import witnessed
-from efficientdet_pipeline.training.session import Beginning
+from efficientdet_pipeline.training.distributed import ProcessGroup
+from efficientdet_pipeline.training.oom_watchdog import oom_watchdog
+from efficientdet_pipeline.training.session import RunSession
 
 STEPS_AN_EPOCH = 10
 """A batch that leaves fewer learns too seldom, however much memory there is."""
 
 
-def settled(options: Any, run_: Beginning, shards: Shards, config: DetectorConfig, company: Company) -> Any:
+def resolve_batch_size(
+    options: Any, run_: RunSession, shards: Shards, config: DetectorConfig, company: ProcessGroup
+) -> Any:
     """Returns the options with a batch size; where it is auto, the largest that fits, the same for all of a run.
 
     Raises:
@@ -48,12 +50,12 @@ def settled(options: Any, run_: Beginning, shards: Shards, config: DetectorConfi
     return dataclasses.replace(options, batch_size=int(found))
 
 
-def _is_known(run_: Beginning, company: Company) -> bool:
+def _is_known(run_: RunSession, company: ProcessGroup) -> bool:
     return run_.begun or not company.is_chief
 
 
 @contextmanager
-def told_if_too_large(options: Any, shards: Shards, config: DetectorConfig, company: Company) -> Iterator[None]:
+def oom_handler(options: Any, shards: Shards, config: DetectorConfig, company: ProcessGroup) -> Iterator[None]:
     """Turns the end of the memory into a sentence.
 
     Raises:
@@ -71,7 +73,7 @@ def told_if_too_large(options: Any, shards: Shards, config: DetectorConfig, comp
     # An accelerator says that its memory has run out; a system that gives all it has to a CPU's tensors kills.
     may_be_killed = company.count == 1 and strategy.is_on_cpu()
     try:
-        with witnessed(message, probe) if may_be_killed else contextlib.nullcontext():
+        with oom_watchdog(message, probe) if may_be_killed else contextlib.nullcontext():
             yield
     except Exception as error:
         if not is_out_of_memory(error):

@@ -121,7 +121,7 @@ class _Step:
         options = TrainOptions(**{**probe.options, "batch_size": batch, "steps_per_execution": 1})
         self.config = DetectorConfig(**probe.hparams)
         self.max_instances = probe.max_instances
-        with strategy.set_up(options).scope():
+        with strategy.build_strategy(options).scope():
             detector = efficientdet.build_model(self.config)
             self.model = build_training_model(detector, self.config, options, steps_per_epoch=1)
 

@@ -16,10 +16,10 @@ from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.lr_schedule import learning_rate
 from efficientdet_pipeline.training.optimizers import build_optimizer
 from efficientdet_pipeline.training.run_config import steps_that_divide
-from efficientdet_pipeline.training.train_step import RunLearner, StepOptions
+from efficientdet_pipeline.training.train_step import StepOptions, TrainStepModel
 
 
-def frozen_by_name(detector: keras.Model, expression: str) -> frozenset[str]:
+def freeze_by_name(detector: keras.Model, expression: str) -> frozenset[str]:
     """Returns the paths of the variables whose automl names begin with a match of `expression`.
 
     Raises:
@@ -47,7 +47,7 @@ def frozen_by_name(detector: keras.Model, expression: str) -> frozenset[str]:
     return frozen
 
 
-class BackboneRest(keras.callbacks.Callback):
+class FreezeBackbone(keras.callbacks.Callback):
     """Leaves the backbone as it is for the first epochs; its gradient is not computed then, which is quicker.
 
     Its batch statistics follow the data all the same, as with var_freeze_expr.
@@ -70,7 +70,7 @@ class BackboneRest(keras.callbacks.Callback):
             model.make_train_function(force=True)
 
 
-def recompute_by_name(detector: keras.Model, expression: str) -> None:
+def checkpoint_gradients_by_name(detector: keras.Model, expression: str) -> None:
     """Lets the blocks in whose automl names `expression` is found be computed again; empty: none of them.
 
     Raises:
@@ -111,7 +111,7 @@ def build_training_model(
     *,
     steps_per_epoch: int,
     class_weights: tuple[float, ...] = (),
-) -> RunLearner:
+) -> TrainStepModel:
     """Returns the detector ready for `fit.train`, its optimizer and average built.
 
     Args:
@@ -131,9 +131,9 @@ def build_training_model(
         weight_decay=0.0 if options.optimizer == "adamw" else options.weight_decay,
     )
     detector.set_drop_path(options.tf_random_seed, 0)
-    recompute_by_name(detector, options.recomputed_blocks)
+    checkpoint_gradients_by_name(detector, options.recomputed_blocks)
     strategy.share_batch_statistics(detector)
-    momentum = statistics_momentum(options.batch_norm_momentum, options.num_epochs * steps_per_epoch)
+    momentum = batch_norm_momentum(options.batch_norm_momentum, options.num_epochs * steps_per_epoch)
     for layer in detector._flatten_layers():
         if isinstance(layer, BatchNormalization):
             layer.momentum = momentum
@@ -144,11 +144,11 @@ def build_training_model(
         loss_scale=options.loss_scale if keras.config.dtype_policy().name == "mixed_float16" else 0.0,
     )
     model = _learner()(detector, config, loss, step)
-    model.frozen = frozen_by_name(detector, options.var_freeze_expr)
+    model.frozen = freeze_by_name(detector, options.var_freeze_expr)
     model.schedule = learning_rate(options, steps_per_epoch=steps_per_epoch, factor=model.learning_rate_factor)
     optimizer = build_optimizer(options, model.schedule, model.trained_variables())
     if options.freeze_backbone_epochs:
-        model.callbacks.append(BackboneRest(options.freeze_backbone_epochs, model.frozen))
+        model.callbacks.append(FreezeBackbone(options.freeze_backbone_epochs, model.frozen))
     model.compile(
         optimizer=optimizer,
         # Left on "auto" Keras would compile for the CPU, where XLA is about eight times slower here.
@@ -161,7 +161,7 @@ def build_training_model(
     return model
 
 
-def statistics_momentum(asked: float | None, num_steps: int) -> float:
+def batch_norm_momentum(asked: float | None, num_steps: int) -> float:
     """Returns the momentum of the moving batch statistics, automl's 0.99 or what a short run needs.
 
     The variance begins at 1, and that of a deep layer may be a thousandth: with 0.99, the start still outweighs the
@@ -170,7 +170,7 @@ def statistics_momentum(asked: float | None, num_steps: int) -> float:
     return asked if asked is not None else min(0.99, max(0.5, 1.0 - 20.0 / num_steps))
 
 
-def _learner() -> type[RunLearner]:
+def _learner() -> type[TrainStepModel]:
     """Returns the backend's own learner; the other backend may not be there to import."""
     page = "step_jax" if keras.backend.backend() == "jax" else "step_tensorflow"
     return importlib.import_module(f"efficientdet_pipeline.training.{page}").TrainingModel

@@ -13,17 +13,17 @@ import numpy as np
 from absl import logging
 
 from efficientdet_pipeline.training import checkpoint_io, divergence, train_state
-from efficientdet_pipeline.training.checkpoint_io import Background
-from efficientdet_pipeline.training.divergence import Incidents
-from efficientdet_pipeline.training.loggers import Board, Results, draw_curves
-from efficientdet_pipeline.training.run_config import Places, Plan
+from efficientdet_pipeline.training.checkpoint_io import AsyncWriter
+from efficientdet_pipeline.training.divergence import LossSpikeLog
+from efficientdet_pipeline.training.loggers import CSVLogger, TensorBoardLogger, draw_curves
+from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
 from efficientdet_pipeline.training.signals import StopNow, StopRequest
 from efficientdet_pipeline.training.strategy import is_alone, is_chief
-from efficientdet_pipeline.training.train_step import RunLearner
+from efficientdet_pipeline.training.train_step import TrainStepModel
 
 
 @dataclass
-class Standing:
+class BestMetric:
     """The best so far."""
 
     best_ap: float | None = None
@@ -32,7 +32,7 @@ class Standing:
     """Evaluations after the best one: what patience counts."""
 
     @classmethod
-    def of(cls, marker: Mapping[str, Any], best: Path | None) -> "Standing":
+    def of(cls, marker: Mapping[str, Any], best: Path | None) -> "BestMetric":
         """Returns how things stood when a checkpoint was written.
 
         Args:
@@ -85,7 +85,7 @@ BEGUN_AP = 0.01
 _OF_A_STEP = {"step_loss", "bad_steps"}
 
 
-class Keeper(keras.callbacks.Callback):
+class CheckpointCallback(keras.callbacks.Callback):
     """Saves, evaluates and stops a run.
 
     A save copies the state at the end of a step; files are written from the
@@ -100,8 +100,8 @@ class Keeper(keras.callbacks.Callback):
 
     def __init__(
         self,
-        plan: Plan,
-        places: Places,
+        plan: RunConfig,
+        places: RunPaths,
         *,
         evaluate: Callable[[int], dict[str, Any]] | None,
         write_network: Callable[[Path], None],
@@ -113,14 +113,16 @@ class Keeper(keras.callbacks.Callback):
         self.draw, self.photos_of = draw, photos_of
         self.stop = StopRequest()
         self.step = 0
-        self.standing = Standing()
+        self.standing = BestMetric()
         self.must_rewind = False
         """Whether steps were bad for so long that the run has to go back."""
         self._is_chief = is_chief()
-        self._background = Background()
-        self._results = Results(places.results)
-        self._board = Board(places.tensorboard)
-        self._incidents = Incidents(places.incidents, batch_size=plan.batch_size, steps_per_epoch=plan.steps_per_epoch)
+        self._background = AsyncWriter()
+        self._results = CSVLogger(places.results)
+        self._board = TensorBoardLogger(places.tensorboard)
+        self._incidents = LossSpikeLog(
+            places.incidents, batch_size=plan.batch_size, steps_per_epoch=plan.steps_per_epoch
+        )
         self._running_sums: train_state.State = {}
         self._evaluation_due = False
         self._first_step = self._step_before = 0
@@ -137,7 +139,7 @@ class Keeper(keras.callbacks.Callback):
         has_begun = (self.standing.best_ap or 0.0) >= BEGUN_AP
         return has_begun and 0 < self.plan.patience <= self.standing.evaluations_since
 
-    def restore(self, model: RunLearner) -> int:
+    def restore(self, model: TrainStepModel) -> int:
         """Puts the last checkpoint into the model and returns the step to go on from, 0 without one."""
         self.set_model(model)
         last = checkpoint_io.find_checkpoint(self.places.last)
@@ -250,14 +252,14 @@ class Keeper(keras.callbacks.Callback):
         self.step = marker["step"]
         self._running_sums = arrays
         self._evaluation_due = marker.get("evaluation_due", False)
-        self.standing = Standing.of(marker, checkpoint_io.find_checkpoint(self.places.best))
+        self.standing = BestMetric.of(marker, checkpoint_io.find_checkpoint(self.places.best))
         self._results.forget_from(self.step // self.plan.steps_per_epoch + 1)
         self._incidents.forget_after(self.step)
 
     def _refuse_or_rewind(self, in_a_row: int) -> None:
         if divergence.was_rescued(self.model):
             steps = range(self.step - in_a_row + 1, self.step + 1)
-            raise divergence.report(self.model, steps, self.photos_of, self.places.bad_steps)
+            raise divergence.bad_steps_error(self.model, steps, self.photos_of, self.places.bad_steps)
         self.must_rewind = True
         self.model.stop_training = True
 

@@ -63,12 +63,12 @@ def find_checkpoints(place: Path) -> Iterator[Path]:
     # A kill between the renames leaves the fresh one under its working name, whole.
     fresh = _fresh(place)
     if fresh.exists():
-        if fault_of(fresh) is None:
+        if checkpoint_fault(fresh) is None:
             _take_into_place(place, keep=len(_kept(place)) + 1)
         else:
             shutil.rmtree(fresh, ignore_errors=True)
     for candidate in _kept(place):
-        fault = fault_of(candidate)
+        fault = checkpoint_fault(candidate)
         if fault is None:
             yield candidate
             continue
@@ -82,7 +82,7 @@ def read_marker(checkpoint: Path) -> dict[str, Any]:
     return json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
 
 
-def fault_of(checkpoint: Path) -> str | None:
+def checkpoint_fault(checkpoint: Path) -> str | None:
     """Returns what is wrong with a checkpoint folder, or None."""
     try:
         files = read_marker(checkpoint)["files"]
@@ -178,7 +178,7 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-class Background:
+class AsyncWriter:
     """Does a job in a thread of its own; the next one waits for it."""
 
     def __init__(self) -> None:

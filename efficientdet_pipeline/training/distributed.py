@@ -27,7 +27,7 @@ _TAKE_PART = ("chief", "master", "worker", "workerpool")
 
 
 @dataclass(frozen=True)
-class Processes:
+class ClusterSpec:
     """The processes of a training, in their order; the first one leads."""
 
     addresses: tuple[str, ...]
@@ -41,7 +41,7 @@ class Processes:
         return self.addresses[0].rpartition(":")[0].strip("[]")
 
 
-def processes_of(environ: Mapping[str, str]) -> Processes:
+def cluster_spec(environ: Mapping[str, str]) -> ClusterSpec:
     """Returns the processes that TF_CONFIG or Vertex's CLUSTER_SPEC names.
 
     Raises:
@@ -65,7 +65,7 @@ def processes_of(environ: Mapping[str, str]) -> Processes:
         ) from None
 
 
-def _read(spec: Any) -> Processes:
+def _read(spec: Any) -> ClusterSpec:
     cluster, task = spec["cluster"], spec["task"]
     # Names sort as they lead: chief, master, worker; workerpool0, workerpool1.
     kinds = sorted(kind for kind in cluster if kind.startswith(_TAKE_PART) and cluster[kind])
@@ -77,7 +77,7 @@ def _read(spec: Any) -> Processes:
     for address in addresses:
         if not address.rpartition(":")[2].isdigit():
             raise ValueError(f"{address!r} is no host:port")
-    return Processes(tuple(addresses), places.index(own))
+    return ClusterSpec(tuple(addresses), places.index(own))
 
 
 _GREETING_BYTES = 8
@@ -93,7 +93,7 @@ class TrainingOver(Exception):
     """The leading process has ended the training before its last step."""
 
 
-class Company:
+class ProcessGroup:
     """The processes of one training, seen from one of them; alone, it does nothing.
 
     Args:
@@ -218,10 +218,10 @@ def _leave(what: str, code: ExitCode = ExitCode.TRY_AGAIN) -> NoReturn:
     os._exit(int(code))
 
 
-class Agreement(keras.callbacks.Callback):
+class StopSync(keras.callbacks.Callback):
     """Follows the leading process, which alone evaluates and so knows when its patience is at an end."""
 
-    def __init__(self, company: Company):
+    def __init__(self, company: ProcessGroup):
         super().__init__()
         self.company = company
 

@@ -12,7 +12,7 @@ from keras import ops
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.training import checkpoint_io, train_state
-from efficientdet_pipeline.training.train_step import RunLearner
+from efficientdet_pipeline.training.train_step import TrainStepModel
 from tfrmod import fileio
 
 SPIKE = 4.0
@@ -23,7 +23,7 @@ _FEWEST = 20
 _MOST = 200
 
 
-class Incidents:
+class LossSpikeLog:
     """The run's incidents.jsonl; of several steps in one execution, the last is looked at."""
 
     def __init__(self, path: Path, *, batch_size: int, steps_per_epoch: int):
@@ -92,19 +92,19 @@ def last_good(place: Path) -> tuple[train_state.State, dict[str, Any]] | None:
     return None
 
 
-def was_rescued(model: RunLearner) -> bool:
+def was_rescued(model: TrainStepModel) -> bool:
     """Returns whether the run has gone back once already; its learning rate tells, and is part of its state."""
     return _learning_rate_factor(model) < 1.0
 
 
-def halve_learning_rate(model: RunLearner) -> None:
+def halve_learning_rate(model: TrainStepModel) -> None:
     """Sets the learning rate to a half for the rest of the run, and begins to count bad steps anew."""
     model.learning_rate_factor.assign(_learning_rate_factor(model) / 2)
     model.bad_steps.assign(0)
 
 
-def report(
-    model: RunLearner, steps: Sequence[int], photos_of: Callable[[int], list[dict[str, Any]]] | None, path: Path
+def bad_steps_error(
+    model: TrainStepModel, steps: Sequence[int], photos_of: Callable[[int], list[dict[str, Any]]] | None, path: Path
 ) -> DataError:
     """Writes down which photos the bad steps were given, and returns the error that ends the run.
 
@@ -132,7 +132,7 @@ def report(
     )
 
 
-def _learning_rate_factor(model: RunLearner) -> float:
+def _learning_rate_factor(model: TrainStepModel) -> float:
     return float(ops.convert_to_numpy(model.learning_rate_factor))
 
 

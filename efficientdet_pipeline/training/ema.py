@@ -9,7 +9,7 @@ from efficientdet.layers import move_towards
 from keras import ops
 
 
-class WeightAverage:
+class ExponentialMovingAverage:
     """Keeps an exponential moving average of variables, batch statistics included.
 
     The decay grows with the steps, min(decay, (1 + t) / (10 + t)), so that the

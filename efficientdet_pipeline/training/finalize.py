@@ -11,13 +11,13 @@ import numpy as np
 from absl import logging
 from efficientdet.preprocess import fit_to_canvas
 
-from efficientdet_pipeline.console import suggest
+from efficientdet_pipeline.console import print_next_command
 from efficientdet_pipeline.data.input_pipeline import boxes_in_pixels
 from efficientdet_pipeline.data.sampler import all_records
 from efficientdet_pipeline.data.tfrecord_reader import decode_photo, parse_record
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation import format_line, format_table, write_metrics
-from efficientdet_pipeline.evaluation.evaluator import Scorer
+from efficientdet_pipeline.evaluation.evaluator import Evaluator
 from efficientdet_pipeline.export import in_subprocess
 from efficientdet_pipeline.inference.image_io import write_image
 from efficientdet_pipeline.inference.results import per_image
@@ -25,18 +25,20 @@ from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.options.infer import MIN_SCORE
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.training import checkpoint_io
-from efficientdet_pipeline.training.progress import duration
+from efficientdet_pipeline.training.progress import format_duration
 from efficientdet_pipeline.visualize.grid import contact_sheet, draw_comparison
 
 PHOTOS_DRAWN = 8
 
 
-def finish(options: Any, folder: RunFolder, network: Network, detector: keras.Model, scorer: Scorer | None) -> None:
+def finalize_run(
+    options: Any, folder: RunFolder, network: Network, detector: keras.Model, scorer: Evaluator | None
+) -> None:
     """Leaves the run as a user wants to find it; after --mode=train that is the checkpoint alone."""
     if scorer is None:
         logging.info("\nDone.")
         _say_where(("checkpoint", folder.last), ("losses", folder.results), ("curves", folder.curves))
-        suggest("--mode=export", f"--model_dir={folder.path}")
+        print_next_command("--mode=export", f"--model_dir={folder.path}")
         return
     name, chosen = chosen_checkpoint(folder)
     efficientdet.load_checkpoint(detector, chosen / checkpoint_io.WEIGHTS, skip_mismatch=False)
@@ -50,7 +52,7 @@ def finish(options: Any, folder: RunFolder, network: Network, detector: keras.Mo
     picture = draw_validation(folder.pictures, network, scorer)
     why = "" if name == "best" else ", since no evaluation could tell which is the best"
     logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, marker["epoch"], why)
-    exported = in_subprocess.exported(detector, network, chosen, folder.export_path)
+    exported = in_subprocess.export_in_subprocess(detector, network, chosen, folder.export_path)
     logging.info(
         "\nDone: epoch %d is the %s of this run.\n%s\n", marker["epoch"], name, format_table(marker["metrics"])
     )
@@ -64,7 +66,7 @@ def finish(options: Any, folder: RunFolder, network: Network, detector: keras.Mo
         ("frozen graph", exported.frozen_graph),
     )
     seconds = sum(float(row.get("seconds") or 0) for row in _rows(folder))
-    logging.info("\n%s, %s of training, %s", format_line(marker["metrics"]), duration(seconds), folder.path)
+    logging.info("\n%s, %s of training, %s", format_line(marker["metrics"]), format_duration(seconds), folder.path)
     _say_next(exported.saved_model)
 
 
@@ -83,7 +85,7 @@ def chosen_checkpoint(folder: RunFolder) -> tuple[str, Path]:
     return "last", last
 
 
-def say_finished(folder: RunFolder, options: Any) -> None:
+def log_finished_run(folder: RunFolder, options: Any) -> None:
     """Tells that there is nothing left to do."""
     last = checkpoint_io.find_checkpoint(folder.last)
     trained = int(checkpoint_io.read_marker(last)["epoch"]) if last is not None else options.num_epochs
@@ -97,15 +99,15 @@ def say_finished(folder: RunFolder, options: Any) -> None:
         _say_next(folder.export_path / "saved_model")
 
 
-def draw_validation(pictures: Path, network: Network, scorer: Scorer) -> Path:
+def draw_validation(pictures: Path, network: Network, scorer: Evaluator) -> Path:
     """Draws truth beside detections for the first validation photos; returns the sheet's path."""
     pictures.mkdir(parents=True, exist_ok=True)
     sheet = pictures / "validation.png"
-    write_image(sheet, contact_sheet(compared(network, scorer, count=PHOTOS_DRAWN), columns=2))
+    write_image(sheet, contact_sheet(draw_predictions(network, scorer, count=PHOTOS_DRAWN), columns=2))
     return sheet
 
 
-def compared(network: Network, scorer: Scorer, *, count: int) -> list[np.ndarray]:
+def draw_predictions(network: Network, scorer: Evaluator, *, count: int) -> list[np.ndarray]:
     """Returns the first validation photos, each with the truth beside what is detected now."""
     drawn = []
     for serialized in all_records(scorer.files).take(count):
@@ -139,6 +141,6 @@ def _say_where(*places: tuple[str, Path]) -> None:
 
 
 def _say_next(saved_model: Path) -> None:
-    suggest(
+    print_next_command(
         "--mode=infer", f"--saved_model_dir={saved_model}", "--input_image=PHOTO.jpg", "--output_image_dir=detections"
     )

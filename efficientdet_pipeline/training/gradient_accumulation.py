@@ -11,7 +11,7 @@ from keras import ops, tree
 Result = tuple[list[Tensor], dict[str, Tensor], list[Statistics]]
 
 
-def accumulated(
+def accumulate_gradients(
     differentiate: Callable[..., Result],
     batch: Any,
     *,

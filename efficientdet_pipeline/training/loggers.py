@@ -21,7 +21,7 @@ COLUMNS = (
 ).split()
 
 
-class Results:
+class CSVLogger:
     """The run's results.csv: one row an epoch, empty cells where nothing was measured."""
 
     def __init__(self, path: Path):
@@ -62,7 +62,7 @@ def _cell(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-class Board:
+class TensorBoardLogger:
     """TensorBoard's scalars and pictures, by step."""
 
     def __init__(self, folder: Path):

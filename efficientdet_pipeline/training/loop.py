@@ -6,19 +6,19 @@ import tensorflow as tf
 from absl import logging
 
 from efficientdet_pipeline.errors import StoppedError
-from efficientdet_pipeline.training.checkpoint_callback import Keeper
+from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback
 from efficientdet_pipeline.training.profiler import Profile
-from efficientdet_pipeline.training.progress import Progress, WaitMeter
-from efficientdet_pipeline.training.run_config import Plan, steps_that_divide
+from efficientdet_pipeline.training.progress import DataWaitTimer, Progress
+from efficientdet_pipeline.training.run_config import RunConfig, steps_that_divide
 from efficientdet_pipeline.training.signals import stop_requests
-from efficientdet_pipeline.training.train_step import RunLearner
+from efficientdet_pipeline.training.train_step import TrainStepModel
 
 
 def train(
-    model: RunLearner,
+    model: TrainStepModel,
     batches_from: Callable[[int], tf.data.Dataset],
-    plan: Plan,
-    keeper: Keeper,
+    plan: RunConfig,
+    keeper: CheckpointCallback,
     *,
     bar: bool,
 ) -> None:
@@ -36,7 +36,7 @@ def train(
         epoch, step = divmod(begin, plan.steps_per_epoch)
         logging.info("Continuing after %d epochs%s.", epoch, f" and {step} steps" if step else "")
     # Several devices fetch ahead of the step: what they wait for says nothing of it.
-    waiting = WaitMeter() if model.num_devices == 1 else None
+    waiting = DataWaitTimer() if model.num_devices == 1 else None
     progress = Progress(
         steps=plan.steps_per_epoch, epochs=plan.num_epochs, batch_size=plan.batch_size, waiting=waiting, bar=bar
     )
@@ -72,7 +72,7 @@ def train(
         )
 
 
-def _set_steps_per_execution(model: RunLearner, asked: int, steps: int) -> None:
+def _set_steps_per_execution(model: TrainStepModel, asked: int, steps: int) -> None:
     """Lets executions end where the steps do; what is left of an epoch may not divide as the epoch does."""
     fitting = steps_that_divide(asked, steps)
     if fitting != model.steps_per_execution:

@@ -28,7 +28,7 @@ _SCARCE = 0.3
 
 
 @contextlib.contextmanager
-def witnessed(sentence: str, probe: dict[str, Any] | None = None) -> Iterator[None]:
+def oom_watchdog(sentence: str, probe: dict[str, Any] | None = None) -> Iterator[None]:
     """Has a process look on while the body runs, and speak if this one is killed in it.
 
     Args:

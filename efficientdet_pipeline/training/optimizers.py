@@ -40,7 +40,7 @@ def gradient_norms(gradients: Sequence[Any]) -> Any:
     return ops.sqrt(ops.stack([ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in gradients]))
 
 
-def clip_twice(gradients: Sequence[Any], norm: float, norms: Any = None) -> list[Any]:
+def clip_gradients(gradients: Sequence[Any], norm: float, norms: Any = None) -> list[Any]:
     """Returns the gradients, each clipped to `norm` by itself, then all together.
 
     A single exploding kernel is cut before it can drown the others in the

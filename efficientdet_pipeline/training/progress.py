@@ -15,7 +15,7 @@ from efficientdet_pipeline.training.device_memory import memory_text
 from efficientdet_pipeline.training.strategy import is_chief
 
 
-class WaitMeter:
+class DataWaitTimer:
     """Adds up the seconds between asking a data set for a batch and getting it.
 
     The step asks from inside its compiled graph, where no clock of Python's
@@ -70,7 +70,7 @@ class Progress(keras.callbacks.Callback):
     epoch in which the training waited for data, to the logs.
     """
 
-    def __init__(self, *, steps: int, epochs: int, batch_size: int, waiting: WaitMeter | None, bar: bool):
+    def __init__(self, *, steps: int, epochs: int, batch_size: int, waiting: DataWaitTimer | None, bar: bool):
         super().__init__()
         self.steps, self.epochs, self.batch_size, self.bar, self.waiting = steps, epochs, batch_size, bar, waiting
         self.lines = not bar and is_chief()
@@ -135,7 +135,7 @@ class Progress(keras.callbacks.Callback):
         steps = self._done
         if self.first_step + steps < self.steps:
             return  # The run stops here.
-        words = [*self._words(steps, now, logs).values(), f"took {duration(now - self._began)}"]
+        words = [*self._words(steps, now, logs).values(), f"took {format_duration(now - self._began)}"]
         logging.info("epoch %d/%d: %s", epoch + 1, self.epochs, ", ".join(filter(None, words)))
         logs["photos_per_second"] = self.batch_size / self._seconds_a_step(steps, now)
         if self.waiting is not None:
@@ -158,7 +158,7 @@ class Progress(keras.callbacks.Callback):
             "wait": f"{self._share_waited(now):.0%} waiting for data" if is_known and self.waiting is not None else "",
             "bad": f"{bad} bad steps in a row" if bad else "",
             "memory": memory_text(),
-            "left": f"{duration(left * a_step)} left" if is_known else "",
+            "left": f"{format_duration(left * a_step)} left" if is_known else "",
         }
 
     def _seconds_a_step(self, steps: int, now: float) -> float:
@@ -189,7 +189,7 @@ def _fitted(words: dict[str, str], room: int) -> str:
     return ", ".join(told.values())
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Returns a time span as people say it.
 
     >>> duration(200)

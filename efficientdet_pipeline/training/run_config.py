@@ -10,7 +10,7 @@ def steps_that_divide(asked: int, steps: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RunConfig:
     """The shape of a run, and how it is kept."""
 
     num_epochs: int
@@ -40,7 +40,7 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class RunPaths:
     """Where a run keeps what it makes."""
 
     last: Path

@@ -8,19 +8,19 @@ from typing import Any
 
 from efficientdet_pipeline.console import log_to_file
 from efficientdet_pipeline.data.dataset_info import shards_identity
-from efficientdet_pipeline.models.build import describe, model_name
+from efficientdet_pipeline.models.build import describe_network, model_name
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs import metadata as records
 from efficientdet_pipeline.runs import run_id
-from efficientdet_pipeline.runs.metadata import announce, sources_of
+from efficientdet_pipeline.runs.metadata import log_options, sources_of
 from efficientdet_pipeline.runs.ownership import held
 from efficientdet_pipeline.runs.run_dir import RunFolder, run_folder
 from efficientdet_pipeline.training import checkpoint_io
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beginning:
+class RunSession:
     """A run that may be worked on."""
 
     folder: RunFolder
@@ -37,7 +37,7 @@ class Beginning:
 
 
 @contextmanager
-def begin(options: Any, read: Sources, hparams: Any, *, is_chief: bool = True) -> Iterator[Beginning]:
+def start_or_resume_run(options: Any, read: Sources, hparams: Any, *, is_chief: bool = True) -> Iterator[RunSession]:
     """Opens the run that the options name, new or begun, and holds it.
 
     Args:
@@ -47,7 +47,7 @@ def begin(options: Any, read: Sources, hparams: Any, *, is_chief: bool = True) -
     name = model_name(options)
     overrides = network_overrides(options, hparams)
     # A wrong name is told before anything is written.
-    height, width = describe(name, overrides, {}).config.image_size
+    height, width = describe_network(name, overrides, {}).config.image_size
     data = shards_identity(options)
     image_size = width if width == height else f"{width}x{height}"
     shape = run_id.shaping(
@@ -67,12 +67,12 @@ def begin(options: Any, read: Sources, hparams: Any, *, is_chief: bool = True) -
         begun_with = before.get("shaping")
         # Where nothing was trained yet, nothing is lost: a wrong option may be put right.
         if begun_with is not None and last is not None:
-            run_id.refuse_another(str(folder.path), begun_with, shape)
+            run_id.check_same_run(str(folder.path), begun_with, shape)
         if is_chief:
             log_to_file(folder.log)
-            announce(folder.path, options, read, hparams)
+            log_options(folder.path, options, read, hparams)
             records.write_args(folder.args, options, sources_of(read, hparams))
-        yield Beginning(
+        yield RunSession(
             folder=folder,
             model_name=name,
             identity=data,

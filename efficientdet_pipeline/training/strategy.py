@@ -9,7 +9,7 @@ import keras
 from absl import logging
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.training.distributed import Company
+from efficientdet_pipeline.training.distributed import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,24 @@ class Devices(Protocol):
         """Returns the context to build in."""
 
 
-def join(options: Any) -> Company:
+def init_process_group(options: Any) -> ProcessGroup:
     """Meets the other processes of this training, if there are any, before anything else is done."""
     return engine.join(options.strategy)
 
 
-def part() -> None:
+def destroy_process_group() -> None:
     """Takes leave of the other processes; what follows each does alone."""
     engine.part()
 
 
-def set_up(options: Any) -> Devices:
+def build_strategy(options: Any) -> Devices:
     """Seeds every generator, sets precision and determinism, and returns the devices to train on."""
     devices, count = engine.chosen(options.strategy)
     keras.utils.set_random_seed(options.tf_random_seed)
-    policy = policy(options.precision, mixed=options.mixed_precision, hardware=engine.hardware())
-    keras.config.set_dtype_policy(policy)
-    if policy != "float32":
-        logging.info("Computing in %s; weights, statistics and losses stay float32.", policy.removeprefix("mixed_"))
+    chosen = policy(options.precision, mixed=options.mixed_precision, hardware=engine.hardware())
+    keras.config.set_dtype_policy(chosen)
+    if chosen != "float32":
+        logging.info("Computing in %s; weights, statistics and losses stay float32.", chosen.removeprefix("mixed_"))
     shares = count * options.accumulate_steps
     if options.batch_size % shares:
         among = [f"{count} devices"] if count > 1 else []

@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from efficientdet_pipeline.errors import ExitCode, OptionsError, StoppedError
-from efficientdet_pipeline.training.distributed import Company, processes_of
+from efficientdet_pipeline.training.distributed import ProcessGroup, cluster_spec
 from efficientdet_pipeline.training.strategy import Hardware
 
 
@@ -23,7 +23,7 @@ class OneDevice:
         return contextlib.nullcontext()
 
 
-def join(strategy: str) -> Company:
+def init_process_group(strategy: str) -> ProcessGroup:
     """Meets the other processes of this training; must be called before JAX computes anything.
 
     Raises:
@@ -32,20 +32,20 @@ def join(strategy: str) -> Company:
     """
     _leave_accelerators_to_jax()
     if strategy not in {"multiworker", "tpu"}:
-        return Company()
+        return ProcessGroup()
     is_pod = strategy == "tpu" and "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
     if strategy == "tpu" and not is_pod:
-        return Company()
+        return ProcessGroup()
     host = ""
     try:
         if is_pod:
             host = os.environ["TPU_WORKER_HOSTNAMES"].partition(",")[0]
             jax.distributed.initialize()
         else:
-            processes = processes_of(os.environ)
+            processes = cluster_spec(os.environ)
             host = processes.host
             keras.distribution.initialize(",".join(processes.addresses), len(processes.addresses), processes.index)
-        company = Company(jax.process_index(), jax.process_count())
+        company = ProcessGroup(jax.process_index(), jax.process_count())
         company.gather(host, _told)
     except (RuntimeError, OSError) as error:
         raise StoppedError(
@@ -56,7 +56,7 @@ def join(strategy: str) -> Company:
     return company
 
 
-def part() -> None:
+def destroy_process_group() -> None:
     """Takes leave of the other processes; what follows each does alone."""
     if jax.process_count() > 1:
         jax.distributed.shutdown()

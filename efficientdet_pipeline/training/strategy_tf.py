@@ -9,11 +9,11 @@ from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.eager import context
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.training.distributed import Company
+from efficientdet_pipeline.training.distributed import ProcessGroup
 from efficientdet_pipeline.training.strategy import Hardware
 
 
-def join(strategy: str) -> Company:
+def init_process_group(strategy: str) -> ProcessGroup:
     """Returns this process alone.
 
     Raises:
@@ -29,10 +29,10 @@ def join(strategy: str) -> Company:
             "--backend=jax.",
             option="strategy",
         )
-    return Company()
+    return ProcessGroup()
 
 
-def part() -> None:
+def destroy_process_group() -> None:
     """Does nothing: there is no other process."""
 
 

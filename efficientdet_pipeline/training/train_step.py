@@ -10,13 +10,13 @@ from efficientdet.assigners import assign_targets
 from efficientdet.config import DetectorConfig
 from efficientdet.layers import BatchNormalization, Statistics, move_statistics
 from efficientdet.losses import LossOptions
-from efficientdet.training_model import Learner
+from efficientdet.training_model import DetectorTrainingModel
 from efficientdet.types import GroundTruth, Targets, Tensor
 from keras import ops
 
-from efficientdet_pipeline.training.ema import WeightAverage
-from efficientdet_pipeline.training.gradient_accumulation import Result, accumulated
-from efficientdet_pipeline.training.optimizers import clip_twice, gradient_norms
+from efficientdet_pipeline.training.ema import ExponentialMovingAverage
+from efficientdet_pipeline.training.gradient_accumulation import Result, accumulate_gradients
+from efficientdet_pipeline.training.optimizers import clip_gradients, gradient_norms
 
 STEPS_AT_SCALE = 2000
 """Steps without overflow after which a loss scale is doubled."""
@@ -36,7 +36,7 @@ class StepOptions:
     """What the loss is first multiplied by, so that small gradients are no zeros in float16; 0 leaves it alone."""
 
 
-class RunLearner(Learner):
+class TrainStepModel(DetectorTrainingModel):
     """A learner that clips twice, averages its weights and takes no bad step.
 
     A step is bad where its loss or the length of its gradient is not finite.
@@ -52,7 +52,7 @@ class RunLearner(Learner):
     def __init__(self, detector: keras.Model, config: DetectorConfig, loss: LossOptions, step: StepOptions):
         super().__init__(detector, config, loss)
         self.step_options = step
-        self.average: WeightAverage | None = None
+        self.average: ExponentialMovingAverage | None = None
         self.frozen: frozenset[str] = frozenset()
         """Paths of the variables that are not trained."""
         self.schedule: Callable[[Any], Any] | None = None
@@ -102,7 +102,7 @@ class RunLearner(Learner):
     def keep_average(self, decay: float) -> None:
         """Begins a moving average of the detector's weights and batch statistics."""
         averaged = [variable for variable in self.detector.variables if "float" in variable.dtype]
-        self.average = WeightAverage(averaged, decay)
+        self.average = ExponentialMovingAverage(averaged, decay)
         # Keras looks after the variables that it finds in an attribute.
         self.average_variables = self.average.shadows
 
@@ -132,7 +132,7 @@ class RunLearner(Learner):
         norm = ops.sqrt(ops.sum(ops.square(norms)))
         losses["gradient_norm"] = norm / self.num_devices
         if self.step_options.clip_norm > 0:
-            gradients = clip_twice(gradients, self.step_options.clip_norm, norms)
+            gradients = clip_gradients(gradients, self.step_options.clip_norm, norms)
         if self.num_devices > 1:
             # Keras sums what the devices apply, and each has the whole sum already: it was clipped as one.
             gradients = [gradient / self.num_devices for gradient in gradients]
@@ -165,7 +165,7 @@ class RunLearner(Learner):
         layers = [layer for layer in self.detector._flatten_layers() if isinstance(layer, BatchNormalization)]
         names = [name for name in self.trackers if name != "gradient_norm"]
         like = self.trained_variables(), names, layers
-        return accumulated(of_part, (images, targets), parts=parts, loop=self.loop, like=like)
+        return accumulate_gradients(of_part, (images, targets), parts=parts, loop=self.loop, like=like)
 
     def differentiate(self, batch: tuple[Tensor, Targets], normalizer: Tensor, seed: Tensor | None) -> Result:
         """Returns gradients of `trained_variables`, losses by name, and what the layers saw; changes nothing."""

@@ -10,12 +10,12 @@ from efficientdet.types import GroundTruth, Targets, Tensor
 from jax import numpy as jnp
 
 from efficientdet_pipeline.training.gradient_accumulation import Result
-from efficientdet_pipeline.training.train_step import RunLearner
+from efficientdet_pipeline.training.train_step import TrainStepModel
 
 State = tuple[list[Any], ...]
 
 
-class TrainingModel(RunLearner):
+class TrainingModel(TrainStepModel):
     """A run's learner in Keras's stateless form: a step is a function from state to state.
 
     Sums over a batch are sums over the batch of all devices, normaliser and

@@ -8,10 +8,10 @@ from efficientdet.layers import collected_statistics
 from efficientdet.types import GroundTruth, Targets
 
 from efficientdet_pipeline.training.gradient_accumulation import Result
-from efficientdet_pipeline.training.train_step import RunLearner
+from efficientdet_pipeline.training.train_step import TrainStepModel
 
 
-class TrainingModel(RunLearner):
+class TrainingModel(TrainStepModel):
     """A run's learner whose gradients come from a tape; on several devices, as if on one."""
 
     def train_step(self, data: Any) -> dict[str, Any]:

@@ -11,15 +11,15 @@ from absl import logging
 from efficientdet_pipeline.commands.ground_truth import GroundTruth, validation_truth
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data import input_pipeline
-from efficientdet_pipeline.data.batch_images import photos_of_step
+from efficientdet_pipeline.data.batch_images import images_of_step
 from efficientdet_pipeline.data.class_weights import class_weights
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS, Shards, compare_validation, find_shards
-from efficientdet_pipeline.data.input_pipeline import TrainingStream, training_batches, variation
+from efficientdet_pipeline.data.input_pipeline import InputConfig, build_augmenter, training_batches
 from efficientdet_pipeline.doctor import quick_check
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import format_table
-from efficientdet_pipeline.evaluation.evaluator import Scorer
-from efficientdet_pipeline.models.build import Network, describe
+from efficientdet_pipeline.evaluation.evaluator import Evaluator
+from efficientdet_pipeline.models.build import Network, describe_network
 from efficientdet_pipeline.models.pretrained import check_pretrained, load_pretrained
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.options.parser import Sources
@@ -28,18 +28,18 @@ from efficientdet_pipeline.runs.metadata import advise_on_random_weights
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.training import auto_batch, finalize, strategy
 from efficientdet_pipeline.training.build import build_training_model
-from efficientdet_pipeline.training.checkpoint_callback import Keeper
-from efficientdet_pipeline.training.distributed import Agreement, Company
-from efficientdet_pipeline.training.finalize import compared
+from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback
+from efficientdet_pipeline.training.distributed import ProcessGroup, StopSync
+from efficientdet_pipeline.training.finalize import draw_predictions
 from efficientdet_pipeline.training.loop import train
-from efficientdet_pipeline.training.run_config import Places, Plan
-from efficientdet_pipeline.training.session import Beginning, begin, finished_with
+from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
+from efficientdet_pipeline.training.session import RunSession, finished_with, start_or_resume_run
 
 EVALUATIONS_A_RUN = 10
 PHOTOS_A_BOARD = 4
 
 
-def plan_of(options: Any, shards: Shards) -> Plan:
+def run_config(options: Any, shards: Shards) -> RunConfig:
     """Returns the shape of the run; refuses a batch that the data cannot fill."""
     examples = options.num_examples_per_epoch or shards.num_train
     if options.batch_size > shards.num_train or options.batch_size > examples:
@@ -49,7 +49,7 @@ def plan_of(options: Any, shards: Shards) -> Plan:
             option="batch_size",
         )
     steps = examples // options.batch_size
-    plan = Plan(
+    plan = RunConfig(
         num_epochs=options.num_epochs,
         steps_per_epoch=steps,
         batch_size=options.batch_size,
@@ -73,11 +73,16 @@ def _save_every(save_freq: str, steps_per_epoch: int) -> int:
     return {"auto": 0, "epoch": steps_per_epoch}[save_freq] if save_freq.isalpha() else int(save_freq)
 
 
-def keeper_of(
-    plan: Plan, folder: RunFolder, network: Network, scorer: Scorer | None, stream: TrainingStream, num_partners: int
-) -> Keeper:
+def checkpoint_callback(
+    plan: RunConfig,
+    folder: RunFolder,
+    network: Network,
+    scorer: Evaluator | None,
+    stream: InputConfig,
+    num_partners: int,
+) -> CheckpointCallback:
     """Returns the keeper of a run; without a scorer it evaluates nothing."""
-    places = Places(
+    places = RunPaths(
         last=folder.last,
         best=folder.best,
         results=folder.results,
@@ -86,17 +91,17 @@ def keeper_of(
         incidents=folder.incidents,
         bad_steps=folder.bad_steps,
     )
-    return Keeper(
+    return CheckpointCallback(
         plan,
         places,
         evaluate=partial(_evaluated, scorer) if scorer is not None else None,
         write_network=network.write,
-        draw=partial(compared, network, scorer, count=PHOTOS_A_BOARD) if scorer is not None else None,
-        photos_of=partial(photos_of_step, stream, num_partners),
+        draw=partial(draw_predictions, network, scorer, count=PHOTOS_A_BOARD) if scorer is not None else None,
+        photos_of=partial(images_of_step, stream, num_partners),
     )
 
 
-def _evaluated(scorer: Scorer, epoch: int) -> dict[str, Any]:
+def _evaluated(scorer: Evaluator, epoch: int) -> dict[str, Any]:
     metrics = scorer()
     logging.info("epoch %d, validation:\n%s", epoch, format_table(metrics))
     return metrics
@@ -104,39 +109,41 @@ def _evaluated(scorer: Scorer, epoch: int) -> dict[str, Any]:
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
     """Trains the run that the options describe, from where it is to its end."""
-    company = strategy.join(options)
+    company = strategy.init_process_group(options)
     if not company.is_chief:
         # The leading process prepares what all read.
         company.ready()
-    with begin(options, read, hparams, is_chief=company.is_chief) as run_:
+    with start_or_resume_run(options, read, hparams, is_chief=company.is_chief) as run_:
         if run_.finished:
             company.ready()
-            finalize.say_finished(run_.folder, options)
+            finalize.log_finished_run(run_.folder, options)
             return
         if company.is_chief and not run_.begun:
             check_pretrained(options, run_.model_name)
         shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
-        network = describe(
+        network = describe_network(
             run_.model_name,
             {"num_classes": shards.num_classes, **network_overrides(options, hparams)},
             shards.label_map,
         )
         _check_classes(network, shards)
-        options = auto_batch.settled(options, run_, shards, network.config, company)
-        plan = plan_of(options, shards)
+        options = auto_batch.resolve_batch_size(options, run_, shards, network.config, company)
+        plan = run_config(options, shards)
         truth = validation_truth(options, network, shards, is_chief=company.is_chief)
         if company.is_chief:
             compare_validation(run_.folder, shards, is_begun=run_.begun)
             if options.doctor and not run_.begun:
-                quick_check.look_quickly(options, shards, network.config)
+                quick_check.quick_check(options, shards, network.config)
             num_examples = plan.steps_per_epoch * plan.batch_size
-            about = metadata.of_training(options, name=run_.model_name, num_examples=num_examples, shape=run_.shape)
+            about = metadata.training_metadata(
+                options, name=run_.model_name, num_examples=num_examples, shape=run_.shape
+            )
             metadata.update_json(run_.folder.metadata, {**about, NAMES_IN_SHARDS: shards.recorded_names})
             company.ready()
-        with auto_batch.told_if_too_large(options, shards, network.config, company):
+        with auto_batch.oom_handler(options, shards, network.config, company):
             detector, scorer = _train(options, run_, network, shards, truth, plan, company)
         if company.is_chief:
-            finalize.finish(options, run_.folder, network, detector, scorer)
+            finalize.finalize_run(options, run_.folder, network, detector, scorer)
             metadata.update_json(run_.folder.metadata, finished_with(options))
 
 
@@ -165,16 +172,16 @@ def _check_classes(network: Network, shards: Shards) -> None:
 
 def _train(
     options: Any,
-    run_: Beginning,
+    run_: RunSession,
     network: Network,
     shards: Shards,
     truth: GroundTruth | None,
-    plan: Plan,
-    company: Company,
-) -> tuple[keras.Model, Scorer | None]:
+    plan: RunConfig,
+    company: ProcessGroup,
+) -> tuple[keras.Model, Evaluator | None]:
     config = network.config
     weights = class_weights(options.class_weights, shards, config.num_classes)
-    with strategy.set_up(options).scope():
+    with strategy.build_strategy(options).scope():
         detector = efficientdet.build_model(config)
         if not run_.begun:
             loaded = load_pretrained(detector, options, run_.model_name)
@@ -186,30 +193,30 @@ def _train(
             detector, config, options, steps_per_epoch=plan.steps_per_epoch, class_weights=weights
         )
     if company.count > 1:
-        model.callbacks.append(Agreement(company))
+        model.callbacks.append(StopSync(company))
     scorer = _scorer(options, detector, network, truth)
-    ends = input_pipeline.mixing_ends(
+    ends = input_pipeline.close_mosaic_step(
         options, num_epochs=plan.num_epochs, samples_per_epoch=plan.steps_per_epoch * plan.batch_size
     )
-    vary = variation(options, config, mixing_ends=ends)
+    vary = build_augmenter(options, config, mixing_ends=ends)
     cache = run_.folder.path / (f"cache-{company.index}" if company.index else "cache")
-    with input_pipeline.training_stream(options, shards, config.image_size, cache) as whole, company.training():
+    with input_pipeline.open_input_config(options, shards, config.image_size, cache) as whole, company.training():
         stream = dataclasses.replace(whole, num_hosts=company.count, host_index=company.index)
-        keeper = keeper_of(plan, run_.folder, network, scorer, whole, vary.num_partners)
+        keeper = checkpoint_callback(plan, run_.folder, network, scorer, whole, vary.num_partners)
         bar = is_terminal() and company.is_chief
         train(model, lambda position: training_batches(stream, vary, position=position), plan, keeper, bar=bar)
     if company.count > 1:
-        strategy.part()
+        strategy.destroy_process_group()
         # Variables that lie on all processes can be assigned by all together only; what is left, the chief does alone.
         detector = efficientdet.build_model(config)
         scorer = _scorer(options, detector, network, truth)
     return detector, scorer
 
 
-def _scorer(options: Any, detector: keras.Model, network: Network, truth: GroundTruth | None) -> Scorer | None:
+def _scorer(options: Any, detector: keras.Model, network: Network, truth: GroundTruth | None) -> Evaluator | None:
     if truth is None:
         return None
-    return Scorer(
+    return Evaluator(
         detector,
         network.config,
         truth,

@@ -16,16 +16,14 @@ from efficientdet_pipeline.visualize.scene import (
     INK,
     PAPER,
     RGB,
-    Brush,
-    Scene,
+    AnnotatedFigure,
+    Style,
     chip_corners,
     draw_chip,
     draw_scene,
     shortened,
 )
 
-PAPER = (255, 255, 255)
-INK = (20, 20, 20)
 GAP = 8
 """Pixels between pictures."""
 
@@ -128,7 +126,7 @@ def tile_side(count: int) -> int:
     return min(620, (SHEET_WIDTH - 2 * MARGIN - (columns - 1) * SHEET_GAP) // columns)
 
 
-def captioned_sheet(scenes: Sequence[Scene], brush: Brush, *, title: str, text: str) -> np.ndarray:
+def captioned_sheet(scenes: Sequence[AnnotatedFigure], brush: Style, *, title: str, text: str) -> np.ndarray:
     """Returns scenes side by side, drawn, with what they are and what the colours mean.
 
     Args:
@@ -146,7 +144,7 @@ def captioned_sheet(scenes: Sequence[Scene], brush: Brush, *, title: str, text: 
 
 def lay_out(
     tiles: Sequence[Tile],
-    brush: Brush,
+    brush: Style,
     *,
     title: str,
     text: str,
@@ -189,7 +187,7 @@ def lay_out(
     return np.asarray(sheet)
 
 
-def _fitted_caption(caption: str, brush: Brush, width: int) -> str:
+def _fitted_caption(caption: str, brush: Style, width: int) -> str:
     """Returns a caption that fits the width in pixels; its first part, a name, gives way to what follows."""
     name, dot, rest = caption.partition(" · ")
     font = brush.font(CAPTION)
@@ -201,7 +199,7 @@ def _columns(count: int) -> int:
     return next((columns for columns, most in ((1, 1), (2, 4), (3, 9), (4, 20), (5, 35)) if count <= most), 6)
 
 
-def _legend(counts: Counter[int], brush: Brush) -> list[Chip]:
+def _legend(counts: Counter[int], brush: Style) -> list[Chip]:
     ranked = counts.most_common()
     texts = {class_id: f"  {count:,}" if count else "" for class_id, count in ranked}
     known = [(brush.name(class_id) + text, brush.color_of(class_id)) for class_id, text in texts.items()]
@@ -209,7 +207,7 @@ def _legend(counts: Counter[int], brush: Brush) -> list[Chip]:
     return known[:MAX_LEGEND] + rest
 
 
-def _placed_chips(legend: Sequence[Chip], brush: Brush, width: int, top: float) -> list[tuple[float, float, str, RGB]]:
+def _placed_chips(legend: Sequence[Chip], brush: Style, width: int, top: float) -> list[tuple[float, float, str, RGB]]:
     """Returns (x, y, text, colour) of each chip, line by line."""
     left: float = MARGIN
     placed = []

@@ -32,7 +32,7 @@ TINT = 0.45
 """How strongly masks are coloured; the photo keeps the rest."""
 
 
-class Brush(NamedTuple):
+class Style(NamedTuple):
     """Colours, letters and names, the same on every picture of a page."""
 
     color_of: Callable[[int], RGB]
@@ -46,7 +46,7 @@ class Brush(NamedTuple):
         return " ".join(str(self.label_map.get(class_id, class_id)).split())
 
 
-class Scene(NamedTuple):
+class AnnotatedFigure(NamedTuple):
     """A picture and what is on it."""
 
     image: np.ndarray
@@ -61,7 +61,7 @@ class Scene(NamedTuple):
     """Rows of boxes that surround a group."""
     caption: str = ""
 
-    def fitted(self, longest_side: int) -> "Scene":
+    def fitted(self, longest_side: int) -> "AnnotatedFigure":
         """Returns the scene enlarged or reduced; it is drawn after this, so that lines stay lines."""
         height, width = self.image.shape[:2]
         scale = longest_side / max(height, width)
@@ -73,7 +73,7 @@ class Scene(NamedTuple):
         return self._replace(image=image, boxes=boxes, tints=tints)
 
 
-def draw_scene(scene: Scene, brush: Brush) -> np.ndarray:
+def draw_scene(scene: AnnotatedFigure, brush: Style) -> np.ndarray:
     """Returns a copy of the picture with its objects: masks as a tint, boxes as lines, names where there is room.
 
     Large boxes are drawn first, so that small ones are not lost beneath them.
@@ -124,7 +124,7 @@ def _draw_box(draw: ImageDraw.ImageDraw, corners: Corners, color: RGB) -> None:
     draw.rectangle(corners, outline=color, width=2 if is_large else 1)
 
 
-def _draw_names(draw: ImageDraw.ImageDraw, scene: Scene, brush: Brush, ranked: Sequence[int]) -> None:
+def _draw_names(draw: ImageDraw.ImageDraw, scene: AnnotatedFigure, brush: Style, ranked: Sequence[int]) -> None:
     """Writes names above their boxes, or inside, or below, largest box first, while there is room."""
     font = brush.font(LABEL_SIZE)
     height, width = scene.image.shape[:2]
@@ -162,7 +162,7 @@ def _overlap(one: Corners, other: Corners) -> bool:
     return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
-def _tinted(scene: Scene, brush: Brush) -> np.ndarray:
+def _tinted(scene: AnnotatedFigure, brush: Style) -> np.ndarray:
     """Returns the picture with each area in the colour of its class."""
     if not scene.tints:
         return scene.image
@@ -181,7 +181,7 @@ UNCOUNTED = 255
 """The value of pixels in a picture of classes that are not to be judged."""
 
 
-def record_scene(image: AnnotatedImage, photo: np.ndarray) -> Scene:
+def record_scene(image: AnnotatedImage, photo: np.ndarray) -> AnnotatedFigure:
     """Returns what a record holds: the photo as it is, its boxes, its masks.
 
     Args:
@@ -190,7 +190,7 @@ def record_scene(image: AnnotatedImage, photo: np.ndarray) -> Scene:
     """
     name = PurePosixPath(image.filename).name or image.source_id or "without a name"
     height, width = photo.shape[:2]
-    return Scene(
+    return AnnotatedFigure(
         image=photo,
         boxes=np.array([thing.box for thing in image.objects], np.float64).reshape(-1, 4),
         class_ids=np.array([thing.class_id for thing in image.objects], np.int64),
@@ -200,7 +200,7 @@ def record_scene(image: AnnotatedImage, photo: np.ndarray) -> Scene:
     )
 
 
-def sample_scene(canvas: np.ndarray, boxes: np.ndarray, class_ids: np.ndarray, of: Scene) -> Scene:
+def sample_scene(canvas: np.ndarray, boxes: np.ndarray, class_ids: np.ndarray, of: AnnotatedFigure) -> AnnotatedFigure:
     """Returns what the network sees of a record's scene `of`.
 
     Args:
@@ -210,7 +210,7 @@ def sample_scene(canvas: np.ndarray, boxes: np.ndarray, class_ids: np.ndarray, o
       of: the scene of the record that it was made of.
     """
     name = of.caption.partition(" · ")[0]
-    return Scene(
+    return AnnotatedFigure(
         image=canvas,
         boxes=np.asarray(boxes, np.float64).reshape(-1, 4),
         class_ids=np.asarray(class_ids, np.int64),

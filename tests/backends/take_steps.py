@@ -56,8 +56,8 @@ def take(options: dict) -> dict:
     options = dict(options)
     spoilt = options.pop("spoilt", False)
     run = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=1, **options)
-    company = strategy.join(run)
-    with strategy.set_up(run).scope():
+    company = strategy.init_process_group(run)
+    with strategy.build_strategy(run).scope():
         config = efficientdet.get_config("efficientdet-d0", **NETWORK)
         model = build_training_model(efficientdet.build_model(config), config, run, steps_per_epoch=STEPS)
     images, truth = batches(spoilt, company.index, company.count)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from efficientdet.config import get_config
 from efficientdet.flops import model_cost
-from efficientdet.layers import Drawn
+from efficientdet.layers import NumpyInitializer
 from efficientdet.model import build_model
 
 # name: trainable, all, backbone, resample, fpn, class_net, box_net, multiply-adds; recorded from google/automl.
@@ -32,7 +32,7 @@ RECORDED = {
 @pytest.fixture(autouse=True)
 def no_dice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fills kernels with zeros: costs do not depend on them, and drawing D7x takes seconds."""
-    monkeypatch.setattr(Drawn, "_unit_numbers", lambda self, shape: np.zeros(shape, np.float32))
+    monkeypatch.setattr(NumpyInitializer, "_unit_numbers", lambda self, shape: np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -11,8 +11,8 @@ from efficientdet import layers
 from efficientdet.activations import ACTIVATIONS
 from efficientdet.layers import (
     BatchNormalization,
-    Drawn,
     DropPath,
+    NumpyInitializer,
     Resample,
     conv3x3,
     max_pooled,
@@ -189,7 +189,7 @@ def test_kernels_are_drawn_as_automl_draws_them() -> None:
         ("normal", 1e-4, "one"): 0.01,
     }
     for (distribution, variance, fan), deviation in deviations.items():
-        kernel = ops.convert_to_numpy(Drawn(distribution, variance=variance, fan=fan)(shape))
+        kernel = ops.convert_to_numpy(NumpyInitializer(distribution, variance=variance, fan=fan)(shape))
         assert kernel.std() == pytest.approx(deviation, rel=0.02)
         assert abs(kernel.mean()) < 0.03 * deviation
         if distribution == "truncated_normal":

@@ -13,8 +13,8 @@ from efficientdet_pipeline.errors import (
     MissingError,
     OptionsError,
     StoppedError,
+    error_message,
     exit_code_of,
-    sentence_of,
 )
 from tfrmod.errors import DatasetError, NetworkError
 
@@ -60,27 +60,27 @@ def test_an_error_has_its_exit_code(error: Exception, code: int) -> None:
     "error", [OptionsError("So."), DatasetError("So."), MissingError("So."), CheckpointError("So.")]
 )
 def test_what_is_meant_for_users_is_told_as_it_is(error: Exception) -> None:
-    assert sentence_of(error) == "So."
+    assert error_message(error) == "So."
 
 
 def test_our_own_bug_is_called_so() -> None:
-    sentence = sentence_of(KeyError("weights"))
+    sentence = error_message(KeyError("weights"))
     assert sentence.startswith("This is a defect of this program, not of your data: KeyError: 'weights'.")
     assert "--traceback" in sentence
 
 
 def test_a_place_that_cannot_be_written_is_named() -> None:
-    assert sentence_of(os_error(errno.ENOSPC)).startswith("Cannot write runs/x: No space left on device.")
-    assert sentence_of(os_error(errno.EACCES)).startswith("Cannot read or write runs/x: Permission denied.")
-    assert sentence_of(os_error(errno.ENOSPC, None)).startswith("Cannot write: No space left on device.")
+    assert error_message(os_error(errno.ENOSPC)).startswith("Cannot write runs/x: No space left on device.")
+    assert error_message(os_error(errno.EACCES)).startswith("Cannot read or write runs/x: Permission denied.")
+    assert error_message(os_error(errno.ENOSPC, None)).startswith("Cannot write: No space left on device.")
     hdf5 = "cannot flush (file write failed: time = now\n, filename = 'runs/x/w.h5', error message = 'No space "
     for kind in (OSError, RuntimeError):
-        sentence = sentence_of(kind(hdf5 + "left on device', offset = 57344)"))
+        sentence = error_message(kind(hdf5 + "left on device', offset = 57344)"))
         assert sentence.startswith("Cannot write runs/x/w.h5: No space left on device. The run's folder")
 
 
 def test_a_missing_file_is_named() -> None:
-    assert sentence_of(os_error(errno.ENOENT)) == "No such file or directory: runs/x. Check the path."
+    assert error_message(os_error(errno.ENOENT)) == "No such file or directory: runs/x. Check the path."
 
 
 def test_every_exit_code_is_explained() -> None:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from efficientdet_pipeline.augment import Sample, named_steps
-from efficientdet_pipeline.augment.sample import Augmentation, in_turn
+from efficientdet_pipeline.augment.sample import Augmentation, compose
 from efficientdet_pipeline.augment.transforms import WINDOWS
 from efficientdet_pipeline.options.transforms import ARGUMENTS, OF_STEPS, read_steps
 
@@ -29,7 +29,7 @@ SIZES = {
 
 
 def of(text: str, *, min_visibility: float = 0.1) -> Augmentation:
-    return in_turn(named_steps(read_steps(f"[{text}]"), min_visibility=min_visibility))
+    return compose(named_steps(read_steps(f"[{text}]"), min_visibility=min_visibility))
 
 
 def test_every_name_has_its_function() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from efficientdet_pipeline.benchmarking import loader
-from efficientdet_pipeline.data.input_pipeline import TrainingStream, Variation
+from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig
 from efficientdet_pipeline.data.tfrecord_reader import Photo
 
 
@@ -19,8 +19,8 @@ def test_every_stage_is_measured_and_records_are_skipped_without_reading(
     write_shards: Callable, image: Callable, box_of: Callable
 ) -> None:
     files = write_shards([image(number, [box_of(1)]) for number in range(5)])
-    stream = TrainingStream(files=files, batch_size=2, max_instances=1, canvas=(24, 32), seed=1)
-    vary = Variation(draw, lambda canvases, shown: tf.cast(canvases, tf.float32))
+    stream = InputConfig(files=files, batch_size=2, max_instances=1, canvas=(24, 32), seed=1)
+    vary = Augmenter(draw, lambda canvases, shown: tf.cast(canvases, tf.float32))
     pipelines = {"alone": loader.decode_only(stream), **loader.stages(stream, vary)}
     assert [*pipelines] == ["alone", "order", "reading", "parsing and decoding", "varying", loader.WHOLE]
     speeds = loader.measure_stages(pipelines, "alone", batch_size=2, batches=3, rounds=2)
@@ -38,5 +38,5 @@ def test_photos_of_many_sizes_are_decoded_too(write_shards: Callable, image: Cal
 
     large = cv2.imencode(".png", np.zeros((50, 60, 3), np.uint8))[1].tobytes()
     files = write_shards([image(1), dataclasses.replace(image(2), height=50, width=60, encoded=large)])
-    stream = TrainingStream(files=files, batch_size=2, max_instances=1, canvas=(24, 32), seed=1)
+    stream = InputConfig(files=files, batch_size=2, max_instances=1, canvas=(24, 32), seed=1)
     assert next(iter(loader.decode_only(stream))).shape == (2,)

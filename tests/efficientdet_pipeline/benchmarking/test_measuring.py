@@ -32,7 +32,7 @@ def test_the_loader_begins_anew_with_each_measurement() -> None:
         return number
 
     numbers = tf.data.Dataset.range(100).map(lambda number: tf.numpy_function(note, [number], tf.int64))
-    measure = measuring.loader_alone(numbers)
+    measure = measuring.time_loader(numbers)
     assert measure(4) > 0
     # Two fill the buffers; TensorFlow itself may fetch some ahead.
     assert len(taken) >= 6

@@ -72,7 +72,7 @@ def test_three_speeds_are_measured_told_and_drawn(
     options: BenchmarkOptions, shards: Shards, network: Network, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     options = dataclasses.replace(options, batch_sizes="2", steps_per_execution=2)
-    figures = training.measure(options, shards, network, tmp_path)
+    figures = training.benchmark_training(options, shards, network, tmp_path)
     assert json.loads((tmp_path / "runs/benchmark-train.json").read_text()) == figures
     assert cv2.imread(str(tmp_path / "runs/benchmark-train.png")) is not None
     (only,) = figures["sweep"]
@@ -91,7 +91,7 @@ def test_a_batch_that_does_not_fit_ends_the_sweep(
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
     fits_up_to(1, None, monkeypatch)
-    figures = training.measure(options, shards, network, tmp_path)
+    figures = training.benchmark_training(options, shards, network, tmp_path)
     assert [each["batch_size"] for each in figures["sweep"]] == [1]
     assert figures["ended"] == "A batch of 2 does not fit into memory: the sweep ends there."
     assert figures["ended"] in capsys.readouterr().out
@@ -102,7 +102,7 @@ def test_a_first_batch_that_does_not_fit_is_an_error(
 ) -> None:
     fits_up_to(0, None, monkeypatch)
     with pytest.raises(OptionsError, match=r"smallest batch must fit into memory\. Received 1 photos"):
-        training.measure(options, shards, network, tmp_path)
+        training.benchmark_training(options, shards, network, tmp_path)
 
 
 def test_a_batch_that_the_system_would_end_us_for_is_not_tried(
@@ -110,7 +110,7 @@ def test_a_batch_that_the_system_would_end_us_for_is_not_tried(
 ) -> None:
     fits_up_to(2, 10**15, monkeypatch)
     monkeypatch.setattr(machine, "host_bytes", lambda: 10**9)
-    figures = training.measure(options, shards, network, tmp_path)
+    figures = training.benchmark_training(options, shards, network, tmp_path)
     assert [each["batch_size"] for each in figures["sweep"]] == [1]
     assert figures["ended"].startswith("A batch of 2 would need about 1999999.0 GB of memory")
 
@@ -126,4 +126,4 @@ def test_what_it_cannot_do_is_told_before_anything_is_measured(
     options: BenchmarkOptions, shards: Shards, network: Network, tmp_path: Path, given: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(OptionsError, match=expected):
-        training.measure(dataclasses.replace(options, **given), shards, network, tmp_path)
+        training.benchmark_training(dataclasses.replace(options, **given), shards, network, tmp_path)

@@ -40,7 +40,7 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from efficientdet.model import build_model
 
     from efficientdet_pipeline.demo_dataset import write_demo_dataset
-    from efficientdet_pipeline.models.build import describe
+    from efficientdet_pipeline.models.build import describe_network
     from efficientdet_pipeline.options.training import TrainOptions
     from efficientdet_pipeline.runs import metadata
     from tfrmod import archive, convert
@@ -50,7 +50,7 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = place / "runs" / "toy"
     convert.convert(images, folder / "tfrecords", convert.ConvertOptions(num_workers=1))
     overrides = {"image_size": 64, "num_classes": 4, "fpn_cell_repeats": 1, "box_class_repeats": 1}
-    network = describe("efficientdet-lite0", overrides, NAMES)
+    network = describe_network("efficientdet-lite0", overrides, NAMES)
     detector: Any = build_model(network.config)
     for name in ("best", "last"):
         checkpoint = folder / "checkpoints" / name

@@ -219,7 +219,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, shard: str) -> list[str]:
         skip_crowd_during_training=True,
     )
     shards = SimpleNamespace(train=(shard,), val=())
-    quick_check.look_quickly(options, shards, efficientdet.get_config("efficientdet-d0", image_size=96))
+    quick_check.quick_check(options, shards, efficientdet.get_config("efficientdet-d0", image_size=96))
     return said
 
 
@@ -263,9 +263,9 @@ def test_a_trained_run(voc: Callable[..., Path], tmp_path: Path, capsys: pytest.
 
 
 def _write_checkpoint(run: Path, label_map: dict[int, str]) -> None:
-    from efficientdet_pipeline.models.build import describe
+    from efficientdet_pipeline.models.build import describe_network
 
-    network = describe(
+    network = describe_network(
         "efficientdet-d0",
         {"image_size": 64, "num_classes": 2, "fpn_cell_repeats": 1, "box_class_repeats": 1},
         label_map,

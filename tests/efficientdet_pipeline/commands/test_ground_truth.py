@@ -16,7 +16,7 @@ from efficientdet.types import Detections
 from efficientdet_pipeline.commands.ground_truth import DetectorClasses, GroundTruth, ground_truth
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation import evaluator
-from efficientdet_pipeline.models.build import describe
+from efficientdet_pipeline.models.build import describe_network
 from tfrmod import manifest
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.errors import DatasetError
@@ -76,8 +76,8 @@ def score(truth: GroundTruth, monkeypatch: pytest.MonkeyPatch, limit: int | None
         return Detections(boxes, scores, class_ids, np.array([len(image.objects) for image in images]))
 
     monkeypatch.setattr(evaluator, "detector_function", lambda detector, config: detect)
-    config = describe("efficientdet-lite0", {"image_size": 64, "num_classes": 4}, NAMES).config
-    return evaluator.Scorer(None, config, truth, label_map=NAMES, batch_size=2, limit=limit)()
+    config = describe_network("efficientdet-lite0", {"image_size": 64, "num_classes": 4}, NAMES).config
+    return evaluator.Evaluator(None, config, truth, label_map=NAMES, batch_size=2, limit=limit)()
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.data.batch_images import photos_of_step
-from efficientdet_pipeline.data.input_pipeline import TrainingStream, Variation, training_batches
+from efficientdet_pipeline.data.batch_images import images_of_step
+from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig, training_batches
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
 
@@ -39,12 +39,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return tuple(names)
 
 
-def stream(files: tuple[str, ...], **more: bool) -> TrainingStream:
-    return TrainingStream(files=files, batch_size=3, max_instances=2, canvas=SIZE, seed=5, **more)
+def stream(files: tuple[str, ...], **more: bool) -> InputConfig:
+    return InputConfig(files=files, batch_size=3, max_instances=2, canvas=SIZE, seed=5, **more)
 
 
-def as_it_is() -> Variation:
-    return Variation(
+def as_it_is() -> Augmenter:
+    return Augmenter(
         lambda photo, partners, seed: (photo.image, tf.constant(SIZE), photo.boxes, photo.class_ids),
         lambda canvases, shown: tf.cast(canvases, tf.float32),
     )
@@ -56,18 +56,18 @@ def test_they_are_the_photos_of_the_batch(files: tuple[str, ...], repeats: bool)
     for step in range(1, 5):
         images, _ = next(batches)
         given = [f"{round(float(image[0, 0, 0]) / 10)}.png" for image in images]
-        told = photos_of_step(stream(files, repeat_first_batch=repeats), 0, step)
+        told = images_of_step(stream(files, repeat_first_batch=repeats), 0, step)
         assert [photo["photo"] for photo in told] == given
 
 
 def test_boxes_are_counted_and_measured(files: tuple[str, ...]) -> None:
-    told = {photo["photo"]: photo["boxes"] for step in (1, 2, 3) for photo in photos_of_step(stream(files), 0, step)}
+    told = {photo["photo"]: photo["boxes"] for step in (1, 2, 3) for photo in images_of_step(stream(files), 0, step)}
     assert told["0.png"] == {"count": 0, "shortest_side": 0.0, "longest_side": 0.0, "outside": 0}
     assert told["1.png"] == {"count": 1, "shortest_side": 4.0, "longest_side": 10.0, "outside": 0}
     assert told["5.png"] == {"count": 2, "shortest_side": 4.0, "longest_side": 40.0, "outside": 1}
 
 
 def test_partners_are_named(files: tuple[str, ...]) -> None:
-    (first, *_) = photos_of_step(stream(files), 3, 1)
+    (first, *_) = images_of_step(stream(files), 3, 1)
     assert len(first["may_be_mixed_with"]) == 3
     assert first["photo"] not in first["may_be_mixed_with"]

@@ -19,7 +19,7 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.parser import Reader
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training.build import build_training_model
-from efficientdet_pipeline.training.train_step import RunLearner
+from efficientdet_pipeline.training.train_step import TrainStepModel
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
 from tfrmod.tfrecord_io import write_records
@@ -102,7 +102,7 @@ def test_auto_weighs_rare_classes_by_the_root_of_their_rarity(tmp_path: Path) ->
     assert class_weights("auto", shards(path), 3) == (MOST, 1.0, pytest.approx((200 / 399) ** 0.5))
 
 
-def learner(weights: tuple[float, ...]) -> RunLearner:
+def learner(weights: tuple[float, ...]) -> TrainStepModel:
     options = TrainOptions(url_dataset="none", batch_size=1, num_epochs=1, iou_loss_type="ciou")
     detector = efficientdet.build_model(CONFIG)
     return build_training_model(detector, CONFIG, options, steps_per_epoch=1, class_weights=weights)

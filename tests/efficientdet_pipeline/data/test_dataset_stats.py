@@ -5,23 +5,23 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.data.dataset_stats import Contents, balance_weights, boxes_beyond, read_contents
+from efficientdet_pipeline.data.dataset_stats import ShardStats, balance_weights, boxes_beyond_limit, read_shard_stats
 
 
 def test_every_record_is_read(write_shards: Callable, image: Callable, box_of: Callable) -> None:
     files = write_shards([image(0, [box_of(3), box_of(1)]), image(1)], [image(2, [box_of(2)])])
-    contents = read_contents(files)
+    contents = read_shard_stats(files)
     np.testing.assert_array_equal(contents.sizes, [[24, 32]] * 3)
     np.testing.assert_array_equal(contents.class_ids, [3, 1, 2])
     np.testing.assert_array_equal(contents.owners, [0, 0, 2])
     np.testing.assert_array_equal(contents.num_boxes, [2, 0, 1])
-    assert boxes_beyond(contents, 1) == (1, 1)
-    assert boxes_beyond(contents, 2) == (0, 0)
+    assert boxes_beyond_limit(contents, 1) == (1, 1)
+    assert boxes_beyond_limit(contents, 2) == (0, 0)
 
 
-def of(*photos: list[int]) -> Contents:
+def of(*photos: list[int]) -> ShardStats:
     owners = np.repeat(np.arange(len(photos)), [len(photo) for photo in photos])
-    return Contents(
+    return ShardStats(
         np.ones((len(photos), 2), np.int64), np.array([each for photo in photos for each in photo], np.int64), owners
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.data.dataset_stats import read_contents
+from efficientdet_pipeline.data.dataset_stats import read_shard_stats
 from efficientdet_pipeline.data.image_cache import cache_in_memory, cache_on_disk, free_bytes, num_bytes
 from efficientdet_pipeline.data.tfrecord_reader import PhotoReader, index_records
 from efficientdet_pipeline.errors import DataError
@@ -23,7 +23,7 @@ def files(write_shards: Callable, image: Callable, box_of: Callable) -> tuple[st
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_kept_photos_are_the_photos(kind: str, files: Any, tmp_path: Path) -> None:
-    sizes = read_contents(files).sizes
+    sizes = read_shard_stats(files).sizes
     assert num_bytes(sizes) == COUNT * 24 * 32 * 3
     cache = cache_in_memory(files, sizes) if kind == "memory" else cache_on_disk(files, sizes, tmp_path / "cache")
     index = index_records(files)
@@ -35,7 +35,7 @@ def test_kept_photos_are_the_photos(kind: str, files: Any, tmp_path: Path) -> No
 
 
 def test_a_whole_file_is_used_again_and_a_broken_one_is_not(files: Any, tmp_path: Path) -> None:
-    sizes = read_contents(files).sizes
+    sizes = read_shard_stats(files).sizes
     cache_on_disk(files, sizes, tmp_path / "cache")
     (path,) = (tmp_path / "cache").iterdir()
     made = path.stat().st_mtime_ns
@@ -48,7 +48,7 @@ def test_a_whole_file_is_used_again_and_a_broken_one_is_not(files: Any, tmp_path
 
 
 def test_a_record_that_lies_of_its_size_is_told_and_leaves_nothing(files: Any, tmp_path: Path) -> None:
-    sizes = read_contents(files).sizes + 1
+    sizes = read_shard_stats(files).sizes + 1
     with pytest.raises(DataError, match=r"Photo 0 of the shards.*says 25x33 .*has 24x32; try --cache=none"):
         cache_on_disk(files, sizes, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.data.input_pipeline import TrainingStream, Variation, evaluation_batches, training_batches
+from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig, evaluation_batches, training_batches
 from efficientdet_pipeline.data.tfrecord_reader import Photo
 
 CANVAS = (24, 32)
@@ -20,16 +20,16 @@ def draw(photo: Photo, partners: Sequence[Callable[[], Photo]], seed: tf.Tensor)
     return tf.concat([number, tf.zeros_like(number) + seed[1], others[0]], -1), CANVAS, photo.boxes, photo.class_ids
 
 
-VARY = Variation(draw, lambda canvases, shown: tf.cast(canvases, tf.float32))
+VARY = Augmenter(draw, lambda canvases, shown: tf.cast(canvases, tf.float32))
 
 
 def fit(photo: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.cast(photo, tf.float32), tf.constant(2.0)
 
 
-def stream(files: tuple[str, ...], **given: Any) -> TrainingStream:
+def stream(files: tuple[str, ...], **given: Any) -> InputConfig:
     defaults = {"batch_size": 2, "max_instances": 3, "canvas": CANVAS, "seed": 1}
-    return TrainingStream(files=files, **{**defaults, **given})
+    return InputConfig(files=files, **{**defaults, **given})
 
 
 @pytest.fixture

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.data.dataset_info import Shards
-from efficientdet_pipeline.data.input_pipeline import mixing_ends, training_batches, training_stream, variation
+from efficientdet_pipeline.data.input_pipeline import (
+    build_augmenter,
+    close_mosaic_step,
+    open_input_config,
+    training_batches,
+)
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.training import TrainOptions
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
@@ -51,8 +56,8 @@ def options(**given: Any) -> TrainOptions:
 
 def batches(shards: Shards, folder: Path, count: int, *, position: int = 0, **given: Any) -> list[Any]:
     chosen = options(**given)
-    with training_stream(chosen, shards, CONFIG.image_size, folder) as stream:
-        dataset = training_batches(stream, variation(chosen, CONFIG), position=position)
+    with open_input_config(chosen, shards, CONFIG.image_size, folder) as stream:
+        dataset = training_batches(stream, build_augmenter(chosen, CONFIG), position=position)
         return [(images.numpy(), truth.boxes.numpy(), truth.class_ids.numpy()) for images, truth in dataset.take(count)]
 
 
@@ -134,7 +139,7 @@ def test_more_than_there_is_room_for_is_refused(
 def test_options_in_vain_are_told(
     given: dict[str, Any], sentence: str, shards: Shards, tmp_path: Path, told: Any
 ) -> None:
-    with training_stream(options(**given), shards, CONFIG.image_size, tmp_path):
+    with open_input_config(options(**given), shards, CONFIG.image_size, tmp_path):
         assert sentence in told()
 
 
@@ -151,12 +156,12 @@ def test_options_in_vain_are_told(
 def test_augment_recipe_that_costs_ap_from_random_weights_is_told(
     given: dict[str, Any], is_told: bool, shards: Shards, tmp_path: Path, told: Any
 ) -> None:
-    with training_stream(options(**given), shards, (32, 32), tmp_path):
+    with open_input_config(options(**given), shards, (32, 32), tmp_path):
         pass
     assert ("AP .208 where the default recipe gave .390" in told()) == is_told
 
 
 def test_mixing_ends_before_the_last_epochs() -> None:
-    assert mixing_ends(options(mosaic=0.5), num_epochs=10, samples_per_epoch=6) is None
-    assert mixing_ends(options(mosaic=0.5, close_mosaic=3), num_epochs=10, samples_per_epoch=6) == 42
-    assert mixing_ends(options(mosaic=0.5, close_mosaic=30), num_epochs=10, samples_per_epoch=6) == 0
+    assert close_mosaic_step(options(mosaic=0.5), num_epochs=10, samples_per_epoch=6) is None
+    assert close_mosaic_step(options(mosaic=0.5, close_mosaic=3), num_epochs=10, samples_per_epoch=6) == 42
+    assert close_mosaic_step(options(mosaic=0.5, close_mosaic=30), num_epochs=10, samples_per_epoch=6) == 0

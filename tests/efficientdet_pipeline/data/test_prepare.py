@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from efficientdet_pipeline.data.prepare import DEMO, data_identity, find_photos
+from efficientdet_pipeline.data.prepare import DEMO, data_identity, prepare_images
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.convert import ConvertOptions
 from tfrmod.errors import DatasetError
@@ -49,7 +49,7 @@ def test_nothing_there_is_told(tmp_path: Path) -> None:
 
 
 def test_the_demo_is_made_and_unpacked(tmp_path: Path) -> None:
-    folder = find_photos(options(DEMO, cache_dir=str(tmp_path)))
+    folder = prepare_images(options(DEMO, cache_dir=str(tmp_path)))
     assert len(list((folder / "JPEGImages").iterdir())) == 240
 
 
@@ -60,7 +60,7 @@ def test_a_damaged_download_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.
     zip_path.write_bytes(zip_path.read_bytes().replace(b"oneone", b"onEone", 1))
     monkeypatch.setattr("tfrmod.download.fetch", lambda *_, **__: zip_path)
     with pytest.raises(DatasetError, match=r"damaged member 'a\.xml'"):
-        find_photos(options("http://127.0.0.1:9/a.zip", cache_dir=str(tmp_path / "cache")))
+        prepare_images(options("http://127.0.0.1:9/a.zip", cache_dir=str(tmp_path / "cache")))
     assert not zip_path.exists()
 
 
@@ -68,7 +68,7 @@ def test_a_damaged_zip_of_the_users_own_stays(tmp_path: Path) -> None:
     zip_path = write_zip(tmp_path / "a.zip", "one")
     zip_path.write_bytes(zip_path.read_bytes()[:-9])
     with pytest.raises(DatasetError, match="cut off or damaged"):
-        find_photos(options(zip_path, cache_dir=str(tmp_path / "cache")))
+        prepare_images(options(zip_path, cache_dir=str(tmp_path / "cache")))
     assert zip_path.exists()
 
 
@@ -77,7 +77,7 @@ def test_a_tar_ends_with_a_sentence(tmp_path: Path, mode: str) -> None:
     with tarfile.open(tmp_path / "photos.tar", mode) as archive:
         archive.addfile(tarfile.TarInfo("a.xml"))
     with pytest.raises(DatasetError, match=r"must be a zip archive; it is a (tar|gzip) archive.*pack it again\.$"):
-        find_photos(options(tmp_path / "photos.tar", cache_dir=str(tmp_path / "cache")))
+        prepare_images(options(tmp_path / "photos.tar", cache_dir=str(tmp_path / "cache")))
 
 
 @pytest.mark.parametrize("edit", ["change", "add", "remove", "same length"])
@@ -85,7 +85,7 @@ def test_a_data_dir_that_was_edited_is_refused_until_it_is_named_alone(tmp_path:
     zip_path, folder = write_zip(tmp_path / "a.zip", "one"), tmp_path / "data"
     given = options(zip_path, data_dir=str(folder))
     data_identity(given)
-    find_photos(given)
+    prepare_images(given)
     data_identity(given)
     changed = folder / ("mine.xml" if edit == "add" else "a.xml")
     if edit == "remove":
@@ -96,11 +96,11 @@ def test_a_data_dir_that_was_edited_is_refused_until_it_is_named_alone(tmp_path:
         data_identity(given)
     alone = ConvertOptions(mode="dataset", data_dir=str(folder))
     assert data_identity(alone)
-    assert find_photos(alone) == folder
+    assert prepare_images(alone) == folder
 
 
 def test_a_hash_that_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     for place in (tmp_path, "demo"):
-        for look in (data_identity, find_photos):
+        for look in (data_identity, prepare_images):
             with pytest.raises(OptionsError, match=r"dataset_sha256 is the hash of one file, a zip"):
                 look(options(place, dataset_sha256="0a" * 32, cache_dir=str(tmp_path)))

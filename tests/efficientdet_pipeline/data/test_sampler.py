@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from efficientdet_pipeline.data import sampler as page
-from efficientdet_pipeline.data.sampler import Order, all_records, endless_rows, pass_order, pass_rows
+from efficientdet_pipeline.data.sampler import Sampler, all_records, endless_rows, pass_order, pass_rows
 from efficientdet_pipeline.data.tfrecord_reader import RecordIndex, RecordReader, index_records
 from efficientdet_pipeline.errors import DataError
 from tfrmod.example import decode_example
@@ -32,7 +32,7 @@ def imagined(*sizes: int) -> RecordIndex:
 
 
 def rows(files: Sequence[str], count: int, *, seed: int = 1, position: int = 0) -> list[tuple[int, list[int]]]:
-    order = Order(index_records(files), seed, num_partners=2)
+    order = Sampler(index_records(files), seed, num_partners=2)
     return [(int(number), row.numpy().tolist()) for number, row in endless_rows(order, position=position).take(count)]
 
 
@@ -74,7 +74,7 @@ def test_each_pass_holds_every_record_once(files: Any) -> None:
 
 def test_no_two_passes_and_no_two_seeds_are_alike() -> None:
     index = imagined(*SIZES)
-    passes = [pass_order(Order(index, seed), number).tolist() for seed in range(4) for number in range(6)]
+    passes = [pass_order(Sampler(index, seed), number).tolist() for seed in range(4) for number in range(6)]
     assert len({tuple(each) for each in passes}) == len(passes)
 
 
@@ -98,7 +98,7 @@ def test_the_order_of_a_run_is_that_of_its_continuation_in_a_seeded_process(file
 
 def test_the_order_stays_the_same_from_version_to_version() -> None:
     # A run may be continued by a later version of the program or of NumPy.
-    assert pass_rows(Order(imagined(*SIZES), 7, num_partners=1), 3).tolist() == RECORDED
+    assert pass_rows(Sampler(imagined(*SIZES), 7, num_partners=1), 3).tolist() == RECORDED
 
 
 RECORDED = [
@@ -108,7 +108,7 @@ RECORDED = [
 
 
 def test_partners_are_others_of_the_same_pass() -> None:
-    order = Order(imagined(40), 1, num_partners=5)
+    order = Sampler(imagined(40), 1, num_partners=5)
     table = pass_rows(order, 2)
     assert table.shape == (40, 6)
     assert (table[:, 1:] != table[:, :1]).all()
@@ -116,7 +116,7 @@ def test_partners_are_others_of_the_same_pass() -> None:
 
 
 def test_a_single_photo_is_its_own_partner() -> None:
-    assert pass_rows(Order(imagined(1), 1, num_partners=2), 0).tolist() == [[0, 0, 0]]
+    assert pass_rows(Sampler(imagined(1), 1, num_partners=2), 0).tolist() == [[0, 0, 0]]
 
 
 def test_neighbours_stay_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_neighbours_stay_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "SHARDS_IN_TURN", 3)
     monkeypatch.setattr(page, "SHUFFLE_WINDOW", 20)
     index = imagined(*[50] * 12)
-    order = Order(index, 1, num_partners=3)
+    order = Sampler(index, 1, num_partners=3)
     table = pass_rows(order, 0)
     assert sorted(table[:, 0]) == list(range(600))
     shards_at_once = [len(set(index.shards[table[first : first + 20, 0]])) for first in range(0, 600, 20)]
@@ -137,14 +137,14 @@ def test_neighbours_stay_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_single_shard_is_shuffled_too() -> None:
-    first = pass_order(Order(imagined(TOTAL), 1), 0).tolist()
+    first = pass_order(Sampler(imagined(TOTAL), 1), 0).tolist()
     assert first != sorted(first)
     assert sorted(first) == list(range(TOTAL))
 
 
 @pytest.mark.parametrize("weights", [[1.0] * 10, [0.5] * 8 + [3.0, 3.0], [0.1] * 9 + [9.1]])
 def test_records_come_as_often_as_they_weigh(weights: list[float]) -> None:
-    order = Order(imagined(6, 4), 1, np.array(weights))
+    order = Sampler(imagined(6, 4), 1, np.array(weights))
     counts = np.stack([np.bincount(pass_order(order, number), minlength=10) for number in range(400)])
     assert (counts.sum(axis=1) == 10).all()
     assert (np.abs(counts - weights) < 1).all()  # rounded up or down, never more

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
-from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan, Seen
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan, Seen
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 
 Thing = tuple[Any, ...]
@@ -54,12 +54,12 @@ def grid() -> Callable[..., AnchorGrid]:
 
 
 @pytest.fixture
-def facts() -> Callable[..., Facts]:
+def facts() -> Callable[..., DatasetStats]:
     """Returns a function: photos of training, photos of validation → facts."""
 
-    def make(train: Iterable[Seen], val: Iterable[Seen] = (), **more: Any) -> Facts:
+    def make(train: Iterable[Seen], val: Iterable[Seen] = (), **more: Any) -> DatasetStats:
         splits = {"train": list(train), "val": list(val)}
-        return Facts(splits=splits, num_files=sum(map(len, splits.values())), **more)
+        return DatasetStats(splits=splits, num_files=sum(map(len, splits.values())), **more)
 
     return make
 

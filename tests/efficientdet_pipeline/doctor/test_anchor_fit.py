@@ -14,7 +14,7 @@ from efficientdet_pipeline.doctor.anchor_fit import (
     best_overlaps,
     best_shape_overlaps,
     class_weights,
-    fitted,
+    fit_anchors,
     recall,
 )
 from efficientdet_pipeline.doctor.boxes import overlaps
@@ -62,12 +62,12 @@ def test_small_long_boxes_get_anchors_of_their_own(grid: Callable[..., AnchorGri
     random = np.random.default_rng(1)
     corners = random.uniform(0, 200, (300, 2))
     boxes = np.concatenate([corners, corners + np.exp(random.normal(np.log([9, 30]), 0.15, (300, 2)))], axis=1)
-    fit = fitted(grid(), boxes, class_weights(np.zeros(300, int)))
+    fit = fit_anchors(grid(), boxes, class_weights(np.zeros(300, int)))
     assert recall(grid(), boxes) < 0.2
     assert recall(fit, boxes) > 0.7
     assert recall(fit, boxes) == np.mean(best_overlaps(fit, boxes) >= MATCHED)
     assert (len(fit.aspect_ratios), fit.num_scales, fit.image_size) == (3, 3, (256, 256))
-    assert fitted(grid(), boxes, class_weights(np.zeros(300, int))) == fit
+    assert fit_anchors(grid(), boxes, class_weights(np.zeros(300, int))) == fit
 
 
 def test_what_is_fitted_can_be_typed(grid: Callable[..., AnchorGrid]) -> None:

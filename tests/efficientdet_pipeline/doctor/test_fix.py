@@ -83,12 +83,12 @@ def test_the_copy_is_mended_and_the_original_untouched(
     assert {problem.code for problem in facts.problems} >= {
         *("box_outside", "box_empty", "corners_swapped", "format_not_as_named", "exif_turned", "image_undecodable")
     }
-    made = fix.write_mended(facts, tmp_path / "mended")
+    made = fix.write_fixed_dataset(facts, tmp_path / "mended")
     assert fingerprints(ill) == before
     mended = look(tmp_path / "mended")
     assert {problem.code for problem in mended.problems} == {"set_not_listed"}
     assert (
-        fix.Mended(
+        fix.FixedDataset(
             num_photos=len(mended.photos) + len(mended.unlisted),
             num_boxes=len(mended.boxes.name),
             num_left_out=1,
@@ -110,7 +110,7 @@ def test_lists_are_kept_and_photos_of_no_chosen_list_too(
     write_photo(ill / "8.jpg", 8)
     write_annotation(ill / "8.xml", BOXES)
     facts = look(ill)
-    made = fix.write_mended(facts, tmp_path / "mended")
+    made = fix.write_fixed_dataset(facts, tmp_path / "mended")
     lists = tmp_path / "mended" / "ImageSets" / "Main"
     assert {path.stem: path.read_text().split() for path in lists.iterdir()} == {
         "train": [*"1234567", "copy", "lying", "turned"],
@@ -129,7 +129,7 @@ def test_a_division_by_fractions_is_written_down(
     lists = ill / "ImageSets" / "Main"
     (lists / "val.txt").rename(lists / "hard.txt")
     facts = look(ill)
-    fix.write_mended(facts, tmp_path / "mended")
+    fix.write_fixed_dataset(facts, tmp_path / "mended")
     copied = tmp_path / "mended" / "ImageSets" / "Main"
     assert {path.stem for path in copied.iterdir()} == {"train", "val", "hard"}
     assert facts.chosen_lists is None
@@ -148,7 +148,7 @@ def test_the_ids_of_classes_are_kept(look: Callable[[Path], collect.Facts], tmp_
         "categories": [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "café"}],
     }
     (folder / "instances.json").write_text(json.dumps(content))
-    fix.write_mended(look(folder), tmp_path / "mended")
+    fix.write_fixed_dataset(look(folder), tmp_path / "mended")
     assert read_label_map(str(tmp_path / "mended" / fix.LABEL_MAP), source="") == {3: "café", 90: "toothbrush"}
     assert len(look(tmp_path / "mended").photos) == 4
 
@@ -157,7 +157,7 @@ def test_photos_are_what_their_names_say_and_upright(
     ill: Path, look: Callable[[Path], collect.Facts], tmp_path: Path
 ) -> None:
     facts = look(ill)
-    fix.write_mended(facts, tmp_path / "mended")
+    fix.write_fixed_dataset(facts, tmp_path / "mended")
     photos = tmp_path / "mended" / "JPEGImages"
     with Image.open(photos / "lying.png") as lying, Image.open(photos / "turned.jpg") as turned:
         assert lying.format == "PNG"
@@ -179,13 +179,13 @@ def test_photos_of_one_name_get_names_of_their_own(photo: Callable) -> None:
 def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OptionsError, match="empty or not there yet"):
-        fix.refuse_place(tmp_path)
+        fix.check_output_folder(tmp_path)
     with pytest.raises(OptionsError, match="empty or not there yet"):
-        fix.refuse_place(tmp_path / "file")
+        fix.check_output_folder(tmp_path / "file")
     with pytest.raises(OptionsError, match="outside the photos"):
-        fix.refuse_place(tmp_path / "mended", tmp_path)
+        fix.check_output_folder(tmp_path / "mended", tmp_path)
     (tmp_path / "empty").mkdir()
-    fix.refuse_place(tmp_path / "empty", tmp_path / "photos")
+    fix.check_output_folder(tmp_path / "empty", tmp_path / "photos")
 
 
 @pytest.mark.parametrize("kind", ["link", "current folder"])
@@ -200,8 +200,8 @@ def test_an_empty_folder_that_cannot_be_renamed_is_filled(
     else:
         monkeypatch.chdir(place)
         target = Path(".")
-    fix.refuse_place(target)
-    fix.write_mended(facts, target)
+    fix.check_output_folder(target)
+    fix.write_fixed_dataset(facts, target)
     assert {path.name for path in place.iterdir()} >= {"JPEGImages", "Annotations", "ImageSets"}
     assert not [path.name for path in place.iterdir() if path.name.startswith(".")]
 
@@ -210,7 +210,7 @@ def test_a_failure_leaves_nothing(ill: Path, look: Callable[[Path], collect.Fact
     facts = look(ill)
     (ill / "1.jpg").unlink()
     with pytest.raises(FileNotFoundError):
-        fix.write_mended(facts, tmp_path / "mended")
+        fix.write_fixed_dataset(facts, tmp_path / "mended")
     assert [path.name for path in tmp_path.iterdir() if "mended" in path.name] == []
 
 

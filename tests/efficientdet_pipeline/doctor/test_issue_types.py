@@ -3,13 +3,13 @@
 import pytest
 
 from efficientdet_pipeline.doctor.issue import Severity, ranked, verdict
-from efficientdet_pipeline.doctor.issue_types import KINDS, found, kind_of
+from efficientdet_pipeline.doctor.issue_types import KINDS, issue, issue_type
 from tfrmod.problems import CODES, FAULTS
 
 
 @pytest.mark.parametrize("code", [*KINDS, *CODES])
 def test_every_kind_says_what_why_and_what_now(code: str) -> None:
-    kind = kind_of(code)
+    kind = issue_type(code)
     assert kind.title
     assert kind.mend
     assert kind.why or code in CODES
@@ -21,30 +21,30 @@ def test_every_kind_says_what_why_and_what_now(code: str) -> None:
 def test_a_fault_that_the_doctor_has_no_words_for_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CODES, "new_fault", "a new fault")
     monkeypatch.setitem(FAULTS, "new_fault", "a new fault")
-    assert kind_of("new_fault").severity == Severity.WARNING
+    assert issue_type("new_fault").severity == Severity.WARNING
 
 
 def test_nothing_found_is_no_finding() -> None:
-    assert found("box_twice", count=0) is None
+    assert issue("box_twice", count=0) is None
 
 
 def test_many_make_an_error_of_a_warning() -> None:
-    few, many = (found("image_undecodable", count=count, of=10) for count in (4, 5))
+    few, many = (issue("image_undecodable", count=count, of=10) for count in (4, 5))
     assert (few.severity, many.severity) == (Severity.WARNING, Severity.ERROR)
 
 
 def test_all_files_are_named_each_once() -> None:
-    made = found("box_twice", count=30, files=[f"{number // 2}.jpg" for number in range(30)])
+    made = issue("box_twice", count=30, files=[f"{number // 2}.jpg" for number in range(30)])
     assert made.files == tuple(f"{number}.jpg" for number in range(15))
 
 
 def test_rank_is_severity_then_harm_times_share() -> None:
     findings = [
-        found("class_imbalance", count=9, of=10),
-        found("box_twice", count=10, of=10),
-        found("anchors_unmatched", count=1, of=10),
+        issue("class_imbalance", count=9, of=10),
+        issue("box_twice", count=10, of=10),
+        issue("anchors_unmatched", count=1, of=10),
         None,
-        found("label_zero", count=1, of=1000),
+        issue("label_zero", count=1, of=1000),
     ]
     assert [each.code for each in ranked(findings)] == [
         "label_zero",

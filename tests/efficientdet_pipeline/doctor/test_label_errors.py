@@ -3,19 +3,24 @@
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.doctor.label_errors import Judged, label_findings, loss_findings, suspects
+from efficientdet_pipeline.doctor.label_errors import (
+    LabeledPrediction,
+    find_label_errors,
+    label_findings,
+    loss_findings,
+)
 
 NAMES = {1: "cat", 2: "dog", 3: "elk"}
 HERE, THERE, FAR = (10, 10, 50, 50), (60, 60, 90, 90), (10, 100, 40, 140)
 
 
-def judged(file: str, truth: list = (), detected: list = (), crowds: list = ()) -> Judged:
+def judged(file: str, truth: list = (), detected: list = (), crowds: list = ()) -> LabeledPrediction:
     """truth: (class id, box); detected: (class id, score, box)."""
 
     def boxes(rows: list) -> np.ndarray:
         return np.array(rows, float).reshape(-1, 4)
 
-    return Judged(
+    return LabeledPrediction(
         file,
         boxes([box for _, box in truth]),
         np.array([class_id for class_id, _ in truth], int),
@@ -26,14 +31,14 @@ def judged(file: str, truth: list = (), detected: list = (), crowds: list = ()) 
     )
 
 
-def right(count: int = 5) -> list[Judged]:
+def right(count: int = 5) -> list[LabeledPrediction]:
     """Returns photos on which the detector is right, with scores around .6."""
     truth, found = [(1, HERE), (2, THERE)], [(1, 0.6, HERE), (2, 0.6, THERE)]
     return [judged(f"right{number}", truth, found) for number in range(count)]
 
 
-def by_code(photos: list[Judged]) -> dict:
-    return {each.code: each for each in label_findings(suspects(photos, NAMES)) if each is not None}
+def by_code(photos: list[LabeledPrediction]) -> dict:
+    return {each.code: each for each in label_findings(find_label_errors(photos, NAMES)) if each is not None}
 
 
 def test_agreement_is_no_finding() -> None:

@@ -10,12 +10,12 @@ from efficientdet.automl.hparams import parse_hparams
 
 from efficientdet_pipeline.doctor import anchor_fit, collect, run_checks
 from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
-from efficientdet_pipeline.doctor.dataset_stats import Facts, Plan
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.workers import Workers
 
 
-def look(archive: Path, folder: Path) -> Facts:
+def look(archive: Path, folder: Path) -> DatasetStats:
     with zipfile.ZipFile(archive) as photos:
         photos.extractall(folder / "photos")
     (folder / "staging").mkdir()
@@ -28,12 +28,12 @@ def plan_of(size: int) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def bccd(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Facts:
+def bccd(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> DatasetStats:
     return look(test_data / "bccd.zip", tmp_path_factory.mktemp("bccd"))
 
 
-def test_why_platelets_stay_at_0_and_what_mends_it(bccd: Facts) -> None:
-    found = {each.code: each for each in run_checks.examined(bccd, plan_of(256))}["anchors_unmatched"]
+def test_why_platelets_stay_at_0_and_what_mends_it(bccd: DatasetStats) -> None:
+    found = {each.code: each for each in run_checks.validate_dataset(bccd, plan_of(256))}["anchors_unmatched"]
     recalls = found.values["recall_per_class"]
     assert recalls["Platelets"] < 0.1
     assert recalls["RBC"] > 0.99
@@ -49,8 +49,8 @@ def test_why_platelets_stay_at_0_and_what_mends_it(bccd: Facts) -> None:
     assert anchor_fit.recall(AnchorGrid.of(config), platelets) > 0.85
 
 
-def test_labels_that_were_forgotten_are_named(bccd: Facts) -> None:
-    found = {each.code: each for each in run_checks.examined(bccd, plan_of(512))}
+def test_labels_that_were_forgotten_are_named(bccd: DatasetStats) -> None:
+    found = {each.code: each for each in run_checks.validate_dataset(bccd, plan_of(512))}
     assert found["labels_missing"].count == 20  # 15 photos without a red cell, and 5 without a white one.
     assert "JPEGImages/BloodImage_00134.jpg (no RBC)" in found["labels_missing"].files
     assert found["box_empty"].count == 2
@@ -59,7 +59,8 @@ def test_labels_that_were_forgotten_are_named(bccd: Facts) -> None:
 
 def test_plates_are_png_in_disguise_and_leak(test_data: Path, tmp_path: Path) -> None:
     found = {
-        each.code: each for each in run_checks.examined(look(test_data / "license_plates.zip", tmp_path), plan_of(512))
+        each.code: each
+        for each in run_checks.validate_dataset(look(test_data / "license_plates.zip", tmp_path), plan_of(512))
     }
     assert found["format_not_as_named"].count == 46
     assert found["twins_disagree"].files == (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from efficientdet_pipeline.doctor import report, run_checks
-from efficientdet_pipeline.doctor.issue_types import KINDS, found, kind_of
+from efficientdet_pipeline.doctor.issue_types import KINDS, issue, issue_type
 from tfrmod.problems import CODES, Problem
 
 
@@ -15,7 +15,7 @@ def test_a_page_ranks_and_counts(photo: Callable, facts: Callable, plan: Callabl
     train = [photo(f"JPEGImages/{n}", [("cat", 10, 10, 60, 60 + n), ("cat", 10, 10, 60, 60 + n)]) for n in range(40)]
     problems = [Problem("box_empty", "JPEGImages/7.jpg", "cat (1, 1, 1, 1)"), Problem("encoding_guessed", "7.xml")]
     given = facts(train, [photo(f"v{n}", [("cat", 10, 10, 60, 60)]) for n in range(20)], problems=problems)
-    text = report.page(given, plan(), run_checks.examined(given, plan()), title="photos.zip")
+    text = report.page(given, plan(), run_checks.validate_dataset(given, plan()), title="photos.zip")
     lines = text.splitlines()
     assert lines[0] == "photos.zip: 60 photos (40 train, 20 val), 100 boxes, 1 classes."
     assert lines[3:7] == [
@@ -38,7 +38,7 @@ def test_nothing_wrong_is_said(photo: Callable, facts: Callable, plan: Callable)
 
 def test_machines_get_stable_keys(photo: Callable, facts: Callable, plan: Callable) -> None:
     given = facts([photo("a", [("cat", 10, 10, 60, 60)])])
-    findings = [found("crowded", count=1, of=2, files=["a.jpg"], most=101, limit=100)]
+    findings = [issue("crowded", count=1, of=2, files=["a.jpg"], most=101, limit=100)]
     content = json.loads(report.as_json(given, plan(), findings, title="x", mended=None))
     assert content["verdict"] == "warnings"
     assert (content["photos"], content["boxes"], content["boxes_per_class"]) == (1, 1, {"cat": 1})
@@ -50,7 +50,7 @@ def test_machines_get_stable_keys(photo: Callable, facts: Callable, plan: Callab
 
 
 def test_a_line_says_what_and_what_now() -> None:
-    one = found("crowded", count=2, of=40, detail="Up to 12 boxes, where 10 are kept.")
+    one = issue("crowded", count=2, of=40, detail="Up to 12 boxes, where 10 are kept.")
     assert report.line(one) == (
         "2 × a photo with more boxes than max_instances_per_image (5.0% of 40 images). Up to 12 boxes, where 10 are "
         "kept. Leave --max_instances_per_image out: the most that a photo has is then taken."
@@ -68,7 +68,7 @@ LONG = f"train/{'0123456789abcdef' * 6}.jpg"
 
 def test_page_names_three_files_whole_and_where_the_rest_is(photo: Callable, facts: Callable, plan: Callable) -> None:
     files = [f"{number}{LONG} (like {LONG})" for number in range(30)]
-    findings = [found("leak_alike", count=30, of=58, files=files)]
+    findings = [issue("leak_alike", count=30, of=58, files=files)]
     text = report.page(facts([photo("a")]), plan(), findings, title="x", full="doctor.json")
     assert [line.strip() for line in text.splitlines() if LONG in line] == files[:3]
     assert "(52% of 58 validation images)" in text
@@ -80,20 +80,20 @@ def test_page_names_three_files_whole_and_where_the_rest_is(photo: Callable, fac
 
 
 def test_page_that_names_all_mentions_no_other_place(photo: Callable, facts: Callable, plan: Callable) -> None:
-    findings = [found("leak", count=3, of=9, files=["a", "b", "c"])]
+    findings = [issue("leak", count=3, of=9, files=["a", "b", "c"])]
     assert "doctor.json" not in report.page(facts([photo("a")]), plan(), findings, title="x", full="doctor.json")
 
 
 @pytest.mark.parametrize("code", [*KINDS, *CODES])
 def test_advice_names_only_findings_that_exist(code: str) -> None:
-    mentioned = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", re.sub(r"--\w+|\{\w+\}", "", kind_of(code).mend)))
+    mentioned = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", re.sub(r"--\w+|\{\w+\}", "", issue_type(code).mend)))
     options = {"train_set", "val_set", "nms_configs", "max_output_size", "label_map"}
     assert mentioned - options <= KINDS.keys() | CODES.keys()
 
 
 def test_advice_to_look_at_files_names_files() -> None:
-    assert found("unit_differs", count=2, files=["a.csv"]).mend == "Look at the files named"
-    assert found("unit_differs", count=2).mend == ""
+    assert issue("unit_differs", count=2, files=["a.csv"]).mend == "Look at the files named"
+    assert issue("unit_differs", count=2).mend == ""
 
 
 def test_shares_say_of_what(photo: Callable, facts: Callable, plan: Callable) -> None:

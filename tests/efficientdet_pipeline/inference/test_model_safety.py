@@ -16,7 +16,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.export import ExportedFiles, export
 from efficientdet_pipeline.inference.allowed_operations import CALCULATING, RESTORING, SAVING
-from efficientdet_pipeline.inference.predictor import load_runner
+from efficientdet_pipeline.inference.predictor import load_predictor
 
 IMAGES = np.zeros((1, 40, 50, 3), np.uint8)
 SPEC = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
@@ -146,20 +146,20 @@ def test_a_model_that_does_more_than_calculate_is_refused(
     path = pack(Evil(attack, tmp_path), tmp_path)
     before = sorted(each.name for each in tmp_path.iterdir())
     with pytest.raises(DataError, match=rf"only calculates\..*{ATTACKS[attack]}.*add --trust_model\.$"):
-        load_runner(path)
+        load_predictor(path)
     assert sorted(each.name for each in tmp_path.iterdir()) == before
 
 
 def test_a_trusted_model_is_loaded(tmp_path: Path) -> None:
     (tmp_path / SECRET).write_text("secret")
     for path in (saved(Evil(read_file, tmp_path), tmp_path), frozen(Evil(read_file, tmp_path), tmp_path)):
-        found = load_runner(path, is_trusted=True).detect(IMAGES)
+        found = load_predictor(path, is_trusted=True).detect(IMAGES)
         assert found.scores.tolist() == [[0.5]]
 
 
 def test_our_own_exports_need_no_trust(exported: ExportedFiles) -> None:
     for path in (exported.saved_model, exported.frozen_graph):
-        assert load_runner(path).detect(IMAGES).boxes.shape[-1] == 4
+        assert load_predictor(path).detect(IMAGES).boxes.shape[-1] == 4
 
 
 def test_an_export_that_decodes_encoded_images_needs_no_trust(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_an_export_that_decodes_encoded_images_needs_no_trust(tmp_path: Path) ->
 
     signatures = {"serving_default": module.serve, "encoded": from_text}
     tf.saved_model.save(module, str(tmp_path / "model"), signatures=signatures)
-    assert load_runner(tmp_path / "model").detect(IMAGES).scores.tolist() == [[0.5]]
+    assert load_predictor(tmp_path / "model").detect(IMAGES).scores.tolist() == [[0.5]]
 
 
 def test_a_signature_may_not_call_the_functions_that_save_variables(exported: ExportedFiles, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_signature_may_not_call_the_functions_that_save_variables(exported: Ex
     node.attr["f"].func.name = saving
     (folder / "saved_model.pb").write_bytes(model.SerializeToString())
     with pytest.raises(DataError, match="MergeV2Checkpoints, SaveV2"):
-        load_runner(folder)
+        load_predictor(folder)
 
 
 def test_functions_that_tensorflow_may_exchange_may_not_save(exported: ExportedFiles, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_functions_that_tensorflow_may_exchange_may_not_save(exported: ExportedF
             function.attr["api_implements"].s = b"serve"
     (folder / "saved_model.pb").write_bytes(model.SerializeToString())
     with pytest.raises(DataError, match="SaveV2"):
-        load_runner(folder)
+        load_predictor(folder)
 
 
 @pytest.mark.parametrize("end", ["restore", "output", "initial"])
@@ -236,9 +236,9 @@ def test_a_graph_of_tensorflow_1_may_not_save_while_it_loads_or_detects(tmp_path
             (path / "saved_model.pb").write_bytes(model.SerializeToString())
         return path
 
-    assert load_runner(build(is_evil=False)).detect(IMAGES).scores.tolist() == [[0.5]]
+    assert load_predictor(build(is_evil=False)).detect(IMAGES).scores.tolist() == [[0.5]]
     with pytest.raises(DataError, match="run code, or are unknown here: SaveV2"):
-        load_runner(build(is_evil=True))
+        load_predictor(build(is_evil=True))
 
 
 @pytest.mark.parametrize("name", ["saved_model.cpb", "saved_model.pbtxt"])
@@ -246,7 +246,7 @@ def test_a_second_description_is_refused(exported: ExportedFiles, tmp_path: Path
     folder = shutil.copytree(exported.saved_model, tmp_path / "model")
     (folder / name).write_bytes(b"")
     with pytest.raises(DataError, match=rf"It holds {name.replace('.', '[.]')} too, which TensorFlow may load instead"):
-        load_runner(folder)
+        load_predictor(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 40, b"\x0a\xff\xff\xff\xff\x0f"])
@@ -254,7 +254,7 @@ def test_a_damaged_description_is_no_detector(tmp_path: Path, content: bytes) ->
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "saved_model.pb").write_bytes(content)
     with pytest.raises(DataError, match="must be an exported detector"):
-        load_runner(tmp_path / "model")
+        load_predictor(tmp_path / "model")
 
 
 def test_the_list_holds_no_operation_on_files() -> None:

@@ -12,7 +12,7 @@ from efficientdet.model import build_model
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.inference.predictor import label_map_beside, load_runner, model_runner
+from efficientdet_pipeline.inference.predictor import label_map_beside, load_predictor, model_predictor
 
 PHOTO = np.arange(2 * 6 * 8 * 3, dtype=np.uint8).reshape(2, 6, 8, 3)
 
@@ -53,7 +53,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("path", ["saved_model", "saved_model/saved_model.pb", ".", "stub_frozen.pb"])
 def test_an_export_is_found_by_any_of_its_paths(exports: Path, path: str) -> None:
-    runner = load_runner(exports / path)
+    runner = load_predictor(exports / path)
     for photos in (PHOTO, PHOTO[:1, :4]):
         found = runner.detect(photos)
         height, width = photos.shape[1:3]
@@ -68,14 +68,14 @@ def test_an_export_is_found_by_any_of_its_paths(exports: Path, path: str) -> Non
 @pytest.mark.parametrize("name", ["silent", "broken.pb", "other.pb"])
 def test_what_does_not_detect_is_named(exports: Path, name: str) -> None:
     with pytest.raises(DataError, match=rf"{name} must be an exported detector"):
-        load_runner(exports / name)
+        load_predictor(exports / name)
 
 
 def test_a_missing_model_is_answered_with_similar_names(exports: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no frozen graph .*Similar names: .*stub_frozen\.pb"):
-        load_runner(exports / "stub_frozn.pb")
+        load_predictor(exports / "stub_frozn.pb")
     with pytest.raises(FileNotFoundError, match=r"There is no model at .*savd_model.*Similar names: .*saved_model"):
-        load_runner(exports / "savd_model")
+        load_predictor(exports / "savd_model")
     assert label_map_beside(exports.parent / "elsewhere" / "x.pb") is None
 
 
@@ -83,7 +83,7 @@ def test_a_checkpoint_needs_its_network(tmp_path: Path) -> None:
     path = tmp_path / "model.weights.h5"
     path.touch()
     with pytest.raises(OptionsError, match="needs to know its network"):
-        load_runner(path)
+        load_predictor(path)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:keras")
@@ -96,15 +96,15 @@ def test_a_checkpoint_detects_with_its_weights(tmp_path: Path) -> None:
     path = tmp_path / "model.weights.h5"
     save_checkpoint(model, path)
 
-    found = load_runner(path, config).detect(PHOTO)
+    found = load_predictor(path, config).detect(PHOTO)
 
-    in_memory = model_runner(model, config)
+    in_memory = model_predictor(model, config)
     expected = in_memory.detect(PHOTO)
     assert found.num_valid.min() > 0
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(CheckpointError, match="must have every variable of the model in its shape"):
-        load_runner(path, get_config("efficientdet-d0", num_classes=3, fpn_cell_repeats=1, box_class_repeats=1))
+        load_predictor(path, get_config("efficientdet-d0", num_classes=3, fpn_cell_repeats=1, box_class_repeats=1))
 
     # A runner on a model in memory follows its weights, so that one runner serves a whole training.
     for variable in model.trainable_variables:
@@ -117,7 +117,7 @@ def test_a_damaged_checkpoint_is_the_detectors_to_refuse(tmp_path: Path) -> None
     path = tmp_path / "model.weights.h5"
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError):
-        load_runner(path, get_config("efficientdet-d0", num_classes=2, image_size=64))
+        load_predictor(path, get_config("efficientdet-d0", num_classes=2, image_size=64))
 
 
 @pytest.mark.parametrize(

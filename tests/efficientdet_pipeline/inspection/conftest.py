@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from efficientdet_pipeline.visualize.scene import Brush
+from efficientdet_pipeline.visualize.scene import Style
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
 from tfrmod.tfrecord_io import write_records
@@ -55,6 +55,6 @@ def shard(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def brush() -> Brush:
+def brush() -> Style:
     """Returns a brush whose colours tell the class ids."""
-    return Brush(lambda class_id: (255, class_id, 0), ImageFont.load_default, {1: "cat", 2: "dog"})
+    return Style(lambda class_id: (255, class_id, 0), ImageFont.load_default, {1: "cat", 2: "dog"})

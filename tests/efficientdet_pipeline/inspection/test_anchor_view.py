@@ -6,7 +6,7 @@ import pytest
 from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.inspection import anchor_view
-from efficientdet_pipeline.visualize.scene import Brush, Scene
+from efficientdet_pipeline.visualize.scene import AnnotatedFigure, Style
 
 
 @pytest.fixture(scope="module")
@@ -14,9 +14,9 @@ def config() -> DetectorConfig:
     return efficientdet.get_config("efficientdet-d0", image_size=128, num_classes=2)
 
 
-def scene(*boxes: tuple[float, ...]) -> Scene:
+def scene(*boxes: tuple[float, ...]) -> AnnotatedFigure:
     image = np.zeros((128, 128, 3), np.uint8)
-    return Scene(image, np.array(boxes, float).reshape(-1, 4), np.arange(len(boxes)) % 2 + 1)
+    return AnnotatedFigure(image, np.array(boxes, float).reshape(-1, 4), np.arange(len(boxes)) % 2 + 1)
 
 
 def test_levels_are_those_of_the_grid(config: DetectorConfig) -> None:
@@ -74,7 +74,7 @@ def test_a_choice_spreads_over_the_sizes(config: DetectorConfig) -> None:
     assert anchor_view.spread(found[:2], 3) == found[:2]
 
 
-def test_the_sheet_shows_each_match_twice(config: DetectorConfig, brush: Brush) -> None:
+def test_the_sheet_shows_each_match_twice(config: DetectorConfig, brush: Style) -> None:
     found = anchor_view.matches(scene((30, 40, 66, 80)), config)
     sheet = anchor_view.anchor_sheet(found, config, brush, text="Text.")
     true_box = (sheet == 255).all(axis=-1)

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from efficientdet_pipeline.inspection import charts
-from efficientdet_pipeline.inspection.stats import Census, Contents, count_splits
-from efficientdet_pipeline.visualize.scene import Brush
+from efficientdet_pipeline.inspection.stats import Contents, SplitStats, count_splits
+from efficientdet_pipeline.visualize.scene import Style
 
 
-def all_charts(contents: Contents, brush: Brush) -> dict[str, bytes]:
+def all_charts(contents: Contents, brush: Style) -> dict[str, bytes]:
     return {
         "boxes": charts.boxes_per_image(contents, brush),
         "sizes": charts.box_sizes(contents, brush, canvas=(128, 128), smallest_anchor=32.0),
@@ -34,7 +34,7 @@ def contents(shard: Callable[..., Path], record: Callable[..., bytes], thing: Ca
     return count_splits({"train": [train], "val": [shard("val.tfrecord", record(things[:5]))]}, {})
 
 
-def test_the_same_counts_give_the_same_charts(contents: Contents, brush: Brush) -> None:
+def test_the_same_counts_give_the_same_charts(contents: Contents, brush: Style) -> None:
     # Warnings are errors here: a name in a script that the font has not must pass in silence.
     brush = brush._replace(label_map=contents.label_map)
     first = all_charts(contents, brush)
@@ -45,21 +45,21 @@ def test_the_same_counts_give_the_same_charts(contents: Contents, brush: Brush) 
         assert 900 <= width <= 1500, name
 
 
-def test_bars_have_the_colours_of_their_splits(contents: Contents, brush: Brush) -> None:
+def test_bars_have_the_colours_of_their_splits(contents: Contents, brush: Style) -> None:
     seen = pixels(charts.boxes_per_image(contents, brush))
     train, val = ((seen == brush.color_of(class_id)).all(axis=-1).sum() for class_id in (7, 1))
     # Two photos of train, one of val; the legend adds a little to both.
     assert train / val == pytest.approx(2, rel=0.2)
 
 
-@pytest.mark.parametrize("splits", [(), (Census("train"),), (Census("train"), Census("val"))])
-def test_nothing_to_count_is_drawn_as_such(splits: tuple[Census, ...], brush: Brush) -> None:
+@pytest.mark.parametrize("splits", [(), (SplitStats("train"),), (SplitStats("train"), SplitStats("val"))])
+def test_nothing_to_count_is_drawn_as_such(splits: tuple[SplitStats, ...], brush: Style) -> None:
     drawn = all_charts(Contents(splits, {}), brush)
     assert all(png.startswith(b"\x89PNG") for png in drawn.values())
 
 
-def test_a_hundred_classes_are_cut_and_told(brush: Brush) -> None:
-    census = Census("train")
+def test_a_hundred_classes_are_cut_and_told(brush: Style) -> None:
+    census = SplitStats("train")
     for class_id in range(1, 101):
         census.shapes.extend((class_id, 10, 10, 60, 80))
         census.photos_with[class_id] = 1
@@ -69,8 +69,8 @@ def test_a_hundred_classes_are_cut_and_told(brush: Brush) -> None:
     assert pixels(pairs).shape[0] < 1600
 
 
-def test_boxes_of_no_size_leave_the_charts_whole(brush: Brush) -> None:
-    census = Census("train", boxes_per_image=[3])
+def test_boxes_of_no_size_leave_the_charts_whole(brush: Style) -> None:
+    census = SplitStats("train", boxes_per_image=[3])
     for height, width in ((0, 10), (float("nan"), 10), (float("inf"), 10)):
         census.shapes.extend((1, height, width, 60, 80))
     drawn = all_charts(Contents((census,), {1: "cat"}), brush)

@@ -8,7 +8,7 @@ import numpy as np
 
 from efficientdet_pipeline.inspection.html_page import MAX_LISTED, Shown, as_jpeg, html_page
 from efficientdet_pipeline.inspection.shard_reader import Fault, Place
-from efficientdet_pipeline.inspection.stats import Census, Contents
+from efficientdet_pipeline.inspection.stats import Contents, SplitStats
 
 PNG = b"\x89PNG and so on"
 
@@ -23,7 +23,7 @@ def fault(record: int, file: str = "train.tfrecord") -> Fault:
 
 
 def test_a_page_of_whole_records_says_so() -> None:
-    contents = Contents((Census("train", boxes_per_image=[1, 3]), Census("val")), {1: "cat"})
+    contents = Contents((SplitStats("train", boxes_per_image=[1, 3]), SplitStats("val")), {1: "cat"})
     root = parsed(html_page(contents, [], title="Title", lead="Lead."))
     text = "".join(root.itertext())
     assert "Every record of every file could be read." in text
@@ -32,7 +32,7 @@ def test_a_page_of_whole_records_says_so() -> None:
 
 
 def test_damaged_records_are_listed_by_their_place() -> None:
-    contents = Contents((Census("train", faults=[fault(3), fault(7)]),), {})
+    contents = Contents((SplitStats("train", faults=[fault(3), fault(7)]),), {})
     root = parsed(html_page(contents, [], title="Title", lead=""))
     rows = [["".join(cell.itertext()) for cell in row] for row in root.findall(".//div[@class='damaged']//tr")]
     assert rows[1:] == [
@@ -42,13 +42,13 @@ def test_damaged_records_are_listed_by_their_place() -> None:
 
 
 def test_a_long_list_is_cut_and_told() -> None:
-    contents = Contents((Census("train", faults=[fault(n) for n in range(MAX_LISTED + 5)]),), {})
+    contents = Contents((SplitStats("train", faults=[fault(n) for n in range(MAX_LISTED + 5)]),), {})
     root = parsed(html_page(contents, [], title="Title", lead=""))
     assert "And 5 more, in counts.json." in "".join(root.itertext())
 
 
 def test_empty_files_are_named() -> None:
-    contents = Contents((Census("train", empty_files=[Path("shards/none.tfrecord")]),), {})
+    contents = Contents((SplitStats("train", empty_files=[Path("shards/none.tfrecord")]),), {})
     assert "The file shards/none.tfrecord is empty." in "".join(
         parsed(html_page(contents, [], title="Title", lead="")).itertext()
     )
@@ -57,7 +57,7 @@ def test_empty_files_are_named() -> None:
 def test_names_cannot_break_the_page() -> None:
     names = {1: "<script>alert(1)</script>", 2: 'a "quoted" & \x00 name', 3: "猫", 4: "broken \udcff bytes"}
     faults = [fault(0, "<b>&.tfrecord")]
-    page = html_page(Contents((Census("<train>", faults=faults),), names), [], title="<T>", lead="&")
+    page = html_page(Contents((SplitStats("<train>", faults=faults),), names), [], title="<T>", lead="&")
     page.encode()
     root = parsed(page)
     assert root.find(".//script") is None

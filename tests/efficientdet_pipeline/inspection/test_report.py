@@ -9,25 +9,27 @@ import efficientdet
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.inspection.report import Album, files_of_album
+from efficientdet_pipeline.inspection.report import ReportWriter, files_of_album
 from efficientdet_pipeline.inspection.stats import count_splits
-from efficientdet_pipeline.visualize.scene import Brush, Scene
+from efficientdet_pipeline.visualize.scene import AnnotatedFigure, Style
 
 CHARTS = {"boxes_per_image.png", "box_sizes.png", "aspect_ratios.png", "classes.png", "co_occurrence.png"}
 
 
-def scenes(count: int) -> list[tuple[Scene, Scene]]:
-    photo = Scene(np.zeros((60, 80, 3), np.uint8), np.array([[5.0, 5, 50, 60]]), np.array([1]), caption="a · 1 box")
+def scenes(count: int) -> list[tuple[AnnotatedFigure, AnnotatedFigure]]:
+    photo = AnnotatedFigure(
+        np.zeros((60, 80, 3), np.uint8), np.array([[5.0, 5, 50, 60]]), np.array([1]), caption="a · 1 box"
+    )
     canvas = photo._replace(image=np.zeros((64, 64, 3), np.uint8), boxes=np.array([[4.0, 4, 40, 48]]))
     return [(photo, canvas)] * count
 
 
 @pytest.fixture
 def album(
-    tmp_path: Path, shard: Callable[..., Path], record: Callable[..., bytes], thing: Callable, brush: Brush
-) -> Album:
+    tmp_path: Path, shard: Callable[..., Path], record: Callable[..., bytes], thing: Callable, brush: Style
+) -> ReportWriter:
     path = shard("train.tfrecord", record([thing((5, 5, 50, 60))]), record([thing((5, 5, 50, 60), 2, "dog")]))
-    return Album(
+    return ReportWriter(
         folder=tmp_path / "look" / "here",
         contents=count_splits({"train": [path]}, {}),
         config=efficientdet.get_config("efficientdet-d0", image_size=64, num_classes=2),
@@ -37,11 +39,11 @@ def album(
     )
 
 
-def files(album: Album) -> set[str]:
+def files(album: ReportWriter) -> set[str]:
     return {path.name for path in album.folder.iterdir()}
 
 
-def test_everything_is_written(album: Album) -> None:
+def test_everything_is_written(album: ReportWriter) -> None:
     assert album.write(scenes(2)) == 2
     sheets = {"raw.png", "augmented.png", "anchors.png"}
     assert files(album) == {"sample0.jpg", "sample1.jpg", *sheets, *CHARTS, "counts.json", "index.html"}
@@ -49,7 +51,7 @@ def test_everything_is_written(album: Album) -> None:
     assert (album.folder / "index.html").read_text().count("<img") == len(sheets | CHARTS)
 
 
-def test_the_same_look_leaves_the_same_bytes_and_nothing_of_a_longer_one(album: Album) -> None:
+def test_the_same_look_leaves_the_same_bytes_and_nothing_of_a_longer_one(album: ReportWriter) -> None:
     album.write(scenes(1))
     first = {path.name: path.read_bytes() for path in album.folder.iterdir()}
     (album.folder / "notes.txt").write_text("mine")
@@ -60,12 +62,12 @@ def test_the_same_look_leaves_the_same_bytes_and_nothing_of_a_longer_one(album: 
     assert {name: (album.folder / name).read_bytes() for name in first} == first
 
 
-def test_without_records_the_page_is_written_all_the_same(album: Album) -> None:
+def test_without_records_the_page_is_written_all_the_same(album: ReportWriter) -> None:
     assert album.write([]) == 0
     assert files(album) == {*CHARTS, "counts.json", "index.html"}
 
 
-def test_files_of_an_album_without_a_note_are_known_by_its_counts(album: Album) -> None:
+def test_files_of_an_album_without_a_note_are_known_by_its_counts(album: ReportWriter) -> None:
     (album.folder).mkdir(parents=True, exist_ok=True)
     (album.folder / "sample0.jpg").write_text("mine")
     assert files_of_album(album.folder) == set()

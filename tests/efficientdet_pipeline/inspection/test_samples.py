@@ -9,7 +9,7 @@ import pytest
 from efficientdet.config import DetectorConfig
 from PIL import Image
 
-from efficientdet_pipeline.data.input_pipeline import variation
+from efficientdet_pipeline.data.input_pipeline import build_augmenter
 from efficientdet_pipeline.inspection.samples import augmentation, samples
 from efficientdet_pipeline.inspection.shard_reader import Place
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
@@ -41,7 +41,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> list[Place]:
 
 
 def look(places: list[Place], config: DetectorConfig, options: AugmentationOptions | None, **more: Any) -> list:
-    vary = None if options is None else variation(options, config)
+    vary = None if options is None else build_augmenter(options, config)
     asked = {"seed": 1, "skip_crowd": False, **more}
     count = asked.pop("count", 3)
     return list(samples(places, count, config, vary, **asked))

@@ -57,7 +57,7 @@ def test_aspect_ratios_are_width_by_height(contents: stats.Contents) -> None:
 
 
 def test_an_empty_split_has_no_sides() -> None:
-    census = stats.Census("train")
+    census = stats.SplitStats("train")
     assert stats.side_shares(census, (64, 64)).shape == (0,)
     assert stats.aspect_ratios(census).shape == (0,)
 

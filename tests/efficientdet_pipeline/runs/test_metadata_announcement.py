@@ -9,7 +9,7 @@ from absl import logging as absl_logging
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
 from efficientdet_pipeline.options.hparams import read_hparams
 from efficientdet_pipeline.options.parser import Reader
-from efficientdet_pipeline.runs.metadata import announce
+from efficientdet_pipeline.runs.metadata import log_options
 
 DEMO = Path(__file__).resolve().parents[3] / "params.config"
 
@@ -23,7 +23,7 @@ def said(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
     read = reader.read(arguments, {})
     given = read.given.get("hparams")
     hparams = read_hparams(given.value if given else "", "a test", MODES[read.mode].options_class())
-    announce(Path("runs/x"), reader.build(read, hparams.options), read, hparams)
+    log_options(Path("runs/x"), reader.build(read, hparams.options), read, hparams)
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.runs.run_id import refuse_another, run_name, shaping
+from efficientdet_pipeline.runs.run_id import check_same_run, run_name, shaping
 
 
 def name_of(network: dict[str, Any] | None = None, data: str = "photos", **given: Any) -> str:
@@ -42,7 +42,7 @@ def test_what_shapes_the_training_changes_the_name(given: dict[str, Any]) -> Non
 
 def test_the_same_shape_is_not_refused() -> None:
     shape = shaping(TrainOptions(url_dataset="demo"), {"anchor_scale": [1.0, 2.0]}, {"data": "photos"})
-    refuse_another("runs/x", shape, dict(shape))
+    check_same_run("runs/x", shape, dict(shape))
     assert shape["hparams.anchor_scale"] == [1.0, 2.0]
 
 
@@ -50,7 +50,7 @@ def test_another_shape_is_refused_with_every_difference() -> None:
     begun = {"batch_size": 8, "learning_rate": 0.08, "hparams.survival_prob": 0.8}
     asked = {"batch_size": 4, "learning_rate": 0.08, "grid_mask": True}
     with pytest.raises(OptionsError) as told:
-        refuse_another("runs/x", begun, asked)
+        check_same_run("runs/x", begun, asked)
     sentence = str(told.value)
     assert "batch_size: 8 then, 4 now" in sentence
     assert "grid_mask: 'not set' then, True now" in sentence

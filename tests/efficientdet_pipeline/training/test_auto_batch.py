@@ -13,15 +13,15 @@ from efficientdet_pipeline.errors import ExitCode, OptionsError, OutOfMemoryErro
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.training import auto_batch, batch_probe
-from efficientdet_pipeline.training.distributed import Company
+from efficientdet_pipeline.training.distributed import ProcessGroup
 
 CONFIG = efficientdet.get_config(
     "efficientdet-d0", image_size=64, max_level=5, num_classes=2, fpn_cell_repeats=1, fpn_num_filters=8,
     box_class_repeats=1,
     backbone_config={"blocks": ["r1_k3_s11_e1_i32_o8_se0.25", *["r1_k3_s22_e1_i8_o8_se0.25"] * 4]},
 )  # fmt: skip
-ALONE = Company()
-FOLLOWER = Company(1, 2)
+ALONE = ProcessGroup()
+FOLLOWER = ProcessGroup(1, 2)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def settled(
     folder: Any, given: TrainOptions, *, num_train: int = 200, begun: bool = False, company: Any = ALONE
 ) -> int:
     run = SimpleNamespace(folder=folder, begun=begun)
-    return auto_batch.settled(given, run, shards(num_train), CONFIG, company).batch_size
+    return auto_batch.resolve_batch_size(given, run, shards(num_train), CONFIG, company).batch_size
 
 
 def test_steps_are_taken_until_the_most_that_are_of_use_fit(folder: Any, told: Any) -> None:
@@ -98,7 +98,7 @@ def test_only_a_batch_that_the_epoch_limits_is_told_to_be_limited(
 
 def test_a_continued_run_keeps_its_batch(folder: Any, probes: list[batch_probe.Probe]) -> None:
     found = settled(folder, options())
-    about = metadata.of_training(options(batch_size=found), name="efficientdet-d0", num_examples=200, shape={})
+    about = metadata.training_metadata(options(batch_size=found), name="efficientdet-d0", num_examples=200, shape={})
     metadata.update_json(folder.metadata, about)
     # Ten times as many photos would allow for a larger one.
     assert settled(folder, options(), num_train=2000, begun=True) == found
@@ -123,7 +123,7 @@ def test_no_batch_at_all_is_told(folder: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 def too_large(error: Exception, given: TrainOptions, company: Any = ALONE) -> None:
-    with auto_batch.told_if_too_large(given, shards(), CONFIG, company):
+    with auto_batch.oom_handler(given, shards(), CONFIG, company):
         raise error
 
 
@@ -140,7 +140,7 @@ def test_a_batch_that_does_not_fit_is_told_and_looked_into_once_the_memory_is_fr
 
 
 @pytest.mark.parametrize(("size", "company"), [(1, ALONE), (8, FOLLOWER)])
-def test_nothing_is_looked_for_below_one_photo_or_by_one_of_many(size: int, company: Company) -> None:
+def test_nothing_is_looked_for_below_one_photo_or_by_one_of_many(size: int, company: ProcessGroup) -> None:
     with pytest.raises(OutOfMemoryError) as told:
         too_large(RuntimeError("RESOURCE_EXHAUSTED"), options(batch_size=size), company)
     assert told.value.continuation == ()

@@ -2,7 +2,7 @@ import efficientdet
 import pytest
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.training.build import recompute_by_name
+from efficientdet_pipeline.training.build import checkpoint_gradients_by_name
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,13 @@ def recomputed(detector) -> dict[str, list[int]]:
     ],
 )
 def test_automls_names_choose_the_blocks(detector, expression: str, expected: dict[str, list[int]]) -> None:
-    recompute_by_name(detector, expression)
+    checkpoint_gradients_by_name(detector, expression)
     assert recomputed(detector) == expected
 
 
 def test_a_second_choice_replaces_the_first(detector) -> None:
-    recompute_by_name(detector, "cell_")
-    recompute_by_name(detector, "class-0")
+    checkpoint_gradients_by_name(detector, "cell_")
+    checkpoint_gradients_by_name(detector, "class-0")
     assert recomputed(detector) == {"class_head": [0]}
 
 
@@ -45,5 +45,5 @@ def test_a_second_choice_replaces_the_first(detector) -> None:
 )
 def test_what_names_no_block_is_refused(detector, expression: str, said: str) -> None:
     with pytest.raises(OptionsError, match=said.replace("(", r"\(")) as caught:
-        recompute_by_name(detector, expression)
+        checkpoint_gradients_by_name(detector, expression)
     assert caught.value.option == "grad_checkpoint"

@@ -44,7 +44,7 @@ def test_what_was_written_is_found_with_its_facts(place: Path) -> None:
     assert checkpoint_io.find_checkpoint(place) == place
     assert (place / checkpoint_io.WEIGHTS).read_bytes() == b"weights 1"
     assert checkpoint_io.read_marker(place)["step"] == 1
-    assert checkpoint_io.fault_of(place) is None
+    assert checkpoint_io.checkpoint_fault(place) is None
 
 
 def test_the_one_before_is_kept_and_none_older(place: Path) -> None:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from efficientdet_pipeline.training.checkpoint_io import Background
+from efficientdet_pipeline.training.checkpoint_io import AsyncWriter
 
 
 def fail() -> None:
@@ -12,7 +12,7 @@ def fail() -> None:
 
 
 def test_a_job_is_done_beside_and_waited_for() -> None:
-    background, go, done = Background(), threading.Event(), []
+    background, go, done = AsyncWriter(), threading.Event(), []
 
     def job() -> None:
         go.wait(10)
@@ -28,7 +28,7 @@ def test_a_job_is_done_beside_and_waited_for() -> None:
 
 
 def test_the_next_job_waits_for_the_one_before() -> None:
-    background, order = Background(), []
+    background, order = AsyncWriter(), []
     background.begin(lambda: (threading.Event().wait(0.1), order.append(1)))
     background.begin(lambda: order.append(2))
     background.wait()
@@ -36,7 +36,7 @@ def test_the_next_job_waits_for_the_one_before() -> None:
 
 
 def test_an_error_is_raised_once() -> None:
-    background = Background()
+    background = AsyncWriter()
     background.begin(fail)
     with pytest.raises(OSError, match="full"):
         background.wait()

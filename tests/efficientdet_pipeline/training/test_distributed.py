@@ -5,7 +5,7 @@ import json
 import pytest
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.training.distributed import Processes, processes_of
+from efficientdet_pipeline.training.distributed import ClusterSpec, cluster_spec
 
 WORKERS = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
 
@@ -17,25 +17,25 @@ def environ(cluster: dict, kind: str, index: int, name: str = "TF_CONFIG") -> di
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (environ(WORKERS, "worker", 1), Processes(("10.0.0.1:2222", "10.0.0.2:2222"), 1)),
+        (environ(WORKERS, "worker", 1), ClusterSpec(("10.0.0.1:2222", "10.0.0.2:2222"), 1)),
         (
             environ({"worker": ["b:1"], "chief": ["a:1"], "ps": ["c:1"], "evaluator": ["d:1"]}, "worker", 0),
-            Processes(("a:1", "b:1"), 1),
+            ClusterSpec(("a:1", "b:1"), 1),
         ),
         (
             environ({"workerpool0": ["a:2222"], "workerpool1": ["b:2222", "c:2222"]}, "workerpool1", 1, "CLUSTER_SPEC"),
-            Processes(("a:2222", "b:2222", "c:2222"), 2),
+            ClusterSpec(("a:2222", "b:2222", "c:2222"), 2),
         ),
-        (environ({"worker": ["[::1]:2222"]}, "worker", 0), Processes(("[::1]:2222",), 0)),
+        (environ({"worker": ["[::1]:2222"]}, "worker", 0), ClusterSpec(("[::1]:2222",), 0)),
     ],
 )
-def test_they_stand_in_the_order_in_which_they_lead(given: dict[str, str], expected: Processes) -> None:
-    assert processes_of(given) == expected
+def test_they_stand_in_the_order_in_which_they_lead(given: dict[str, str], expected: ClusterSpec) -> None:
+    assert cluster_spec(given) == expected
 
 
 def test_the_host_is_that_of_the_first() -> None:
-    assert processes_of(environ(WORKERS, "worker", 1)).host == "10.0.0.1"
-    assert processes_of(environ({"worker": ["[::1]:2222"]}, "worker", 0)).host == "::1"
+    assert cluster_spec(environ(WORKERS, "worker", 1)).host == "10.0.0.1"
+    assert cluster_spec(environ({"worker": ["[::1]:2222"]}, "worker", 0)).host == "::1"
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_the_host_is_that_of_the_first() -> None:
 )
 def test_nonsense_is_told(given: dict[str, str], match: str) -> None:
     with pytest.raises(OptionsError, match=match):
-        processes_of(given)
+        cluster_spec(given)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from efficientdet_pipeline.training.distributed import Company
+from efficientdet_pipeline.training.distributed import ProcessGroup
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -55,7 +55,7 @@ with company.training():
 
 
 def test_alone_it_does_nothing() -> None:
-    company = Company()
+    company = ProcessGroup()
     company.gather("nowhere", lambda numbers: numbers or [])
     company.ready()
     assert company.is_chief

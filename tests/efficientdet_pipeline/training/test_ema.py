@@ -4,18 +4,18 @@ import keras
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.training.ema import WeightAverage
+from efficientdet_pipeline.training.ema import ExponentialMovingAverage
 
 
 def test_the_average_begins_at_the_weights() -> None:
     variable = keras.Variable([1.0, 2.0])
-    average = WeightAverage([variable], 0.9)
+    average = ExponentialMovingAverage([variable], 0.9)
     np.testing.assert_array_equal(average.shadows[0], [1.0, 2.0])
 
 
 def test_the_decay_grows_with_the_steps_up_to_its_limit() -> None:
     variable = keras.Variable(0.0)
-    average = WeightAverage([variable], 0.5)
+    average = ExponentialMovingAverage([variable], 0.5)
     variable.assign(1.0)
     expected = 0.0
     for step in (0, 1, 10, 100):
@@ -27,7 +27,7 @@ def test_the_decay_grows_with_the_steps_up_to_its_limit() -> None:
 
 def test_a_variable_that_stands_still_is_its_own_average() -> None:
     variable = keras.Variable([[3.0, -4.0]])
-    average = WeightAverage([variable], 0.9998)
+    average = ExponentialMovingAverage([variable], 0.9998)
     for step in range(5):
         average.update(step)
     np.testing.assert_array_equal(average.shadows[0], [[3.0, -4.0]])
@@ -35,7 +35,7 @@ def test_a_variable_that_stands_still_is_its_own_average() -> None:
 
 def test_averages_stand_in_for_a_while() -> None:
     variable = keras.Variable([1.0])
-    average = WeightAverage([variable], 0.9)
+    average = ExponentialMovingAverage([variable], 0.9)
     variable.assign([5.0])
     with average.in_place():
         np.testing.assert_array_equal(variable, [1.0])
@@ -44,7 +44,7 @@ def test_averages_stand_in_for_a_while() -> None:
 
 def test_raw_weights_come_back_after_an_error() -> None:
     variable = keras.Variable([1.0])
-    average = WeightAverage([variable], 0.9)
+    average = ExponentialMovingAverage([variable], 0.9)
     variable.assign([5.0])
     with pytest.raises(KeyError), average.in_place():
         raise KeyError

@@ -10,7 +10,7 @@ import pytest
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.runs.run_dir import RunFolder
-from efficientdet_pipeline.training.finalize import chosen_checkpoint, say_finished
+from efficientdet_pipeline.training.finalize import chosen_checkpoint, log_finished_run
 
 
 @pytest.fixture
@@ -45,5 +45,5 @@ def test_without_any_checkpoint_there_is_nothing_to_export(folder: RunFolder) ->
 def test_a_finished_run_says_how_many_epochs_it_has(folder: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
     write(folder.last, epoch=2.0)
     with caplog.at_level(logging.INFO):
-        say_finished(folder, SimpleNamespace(num_epochs=1, patience=0))
+        log_finished_run(folder, SimpleNamespace(num_epochs=1, patience=0))
     assert "is finished with 2 epochs" in caplog.text

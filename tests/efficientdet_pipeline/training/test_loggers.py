@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.training.loggers import COLUMNS, Board, Results
+from efficientdet_pipeline.training.loggers import COLUMNS, CSVLogger, TensorBoardLogger
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -15,7 +15,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_row_an_epoch_with_empty_cells_where_nothing_was_measured(tmp_path: Path) -> None:
-    results = Results(tmp_path / "results.csv")
+    results = CSVLogger(tmp_path / "results.csv")
     results.add({"epoch": 1, "step": 10, "loss": 1.23456789})
     results.add({"epoch": 2, "step": 20, "loss": 1e-9, "AP": -1.0, "stranger": 3})
     assert (tmp_path / "results.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
@@ -26,17 +26,17 @@ def test_a_row_an_epoch_with_empty_cells_where_nothing_was_measured(tmp_path: Pa
 
 
 def test_a_continued_run_forgets_what_it_will_write_again(tmp_path: Path) -> None:
-    results = Results(tmp_path / "results.csv")
+    results = CSVLogger(tmp_path / "results.csv")
     for epoch in (1, 2, 3):
         results.add({"epoch": epoch, "loss": float(epoch)})
-    again = Results(tmp_path / "results.csv")
+    again = CSVLogger(tmp_path / "results.csv")
     again.forget_from(2)
     again.add({"epoch": 2, "loss": 9.0})
     assert [(row["epoch"], row["loss"]) for row in rows(tmp_path / "results.csv")] == [("1", "1"), ("2", "9")]
 
 
 def test_a_new_run_has_nothing_to_forget(tmp_path: Path) -> None:
-    results = Results(tmp_path / "results.csv")
+    results = CSVLogger(tmp_path / "results.csv")
     results.forget_from(1)
     assert results.rows == []
 
@@ -44,14 +44,14 @@ def test_a_new_run_has_nothing_to_forget(tmp_path: Path) -> None:
 def test_columns_that_another_version_or_a_user_added_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     path.write_text("epoch,loss,remark\r\n1,0.5,good,very\r\n\r\n")
-    results = Results(path)
+    results = CSVLogger(path)
     results.forget_from(2)
     results.add({"epoch": 2, "loss": 0.25})
     assert [(row["epoch"], row["loss"]) for row in rows(path)] == [("1", "0.5"), ("2", "0.25")]
 
 
 def test_scalars_reach_the_disk_with_their_step(tmp_path: Path) -> None:
-    Board(tmp_path).write({"train/loss": 0.5, "eval/AP": 0.25}, step=7)
+    TensorBoardLogger(tmp_path).write({"train/loss": 0.5, "eval/AP": 0.25}, step=7)
     (file,) = tmp_path.iterdir()
     found = {}
     for record in tf.data.TFRecordDataset(str(file)):
@@ -64,7 +64,7 @@ def test_scalars_reach_the_disk_with_their_step(tmp_path: Path) -> None:
 def test_a_table_that_was_damaged_is_put_aside(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results.csv"
     path.write_bytes(content.encode("latin-1"))
-    results = Results(path)
+    results = CSVLogger(path)
     results.forget_from(3)
     results.add({"epoch": 3, "loss": 1.0})
     assert [row["epoch"] for row in rows(path)] == ["3"]

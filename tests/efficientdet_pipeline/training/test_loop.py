@@ -18,9 +18,9 @@ from efficientdet_pipeline.errors import ExitCode, OptionsError, StoppedError
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import checkpoint_io, strategy
 from efficientdet_pipeline.training.build import build_training_model
-from efficientdet_pipeline.training.checkpoint_callback import Keeper
+from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback
 from efficientdet_pipeline.training.loop import train
-from efficientdet_pipeline.training.run_config import Places, Plan
+from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
 from efficientdet_pipeline.training.train_state import state_arrays
 from efficientdet_pipeline.training.train_step_tf import TrainingModel
 
@@ -42,7 +42,7 @@ TINY = {
     },
 }
 BATCH = 2
-PLAN = Plan(num_epochs=2, steps_per_epoch=4, batch_size=BATCH, evaluate_every=1)
+PLAN = RunConfig(num_epochs=2, steps_per_epoch=4, batch_size=BATCH, evaluate_every=1)
 
 
 def batches_from(position: int) -> tf.data.Dataset:
@@ -60,9 +60,9 @@ def batches_from(position: int) -> tf.data.Dataset:
 class Run:
     """One process's part in a run whose files lie in `folder`."""
 
-    def __init__(self, folder: Path, plan: Plan = PLAN, **options: Any):
+    def __init__(self, folder: Path, plan: RunConfig = PLAN, **options: Any):
         self.options = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=plan.num_epochs, **options)
-        strategy.set_up(self.options)
+        strategy.build_strategy(self.options)
         config = efficientdet.get_config("efficientdet-lite0", **TINY)
         self.evaluated: list[int] = []
         self.plan = plan
@@ -70,9 +70,9 @@ class Run:
         self.model: TrainingModel = build_training_model(
             efficientdet.build_model(config), config, self.options, steps_per_epoch=plan.steps_per_epoch
         )
-        self.keeper = Keeper(
+        self.keeper = CheckpointCallback(
             plan,
-            Places(
+            RunPaths(
                 last=folder / "last",
                 best=folder / "best",
                 results=folder / "results.csv",
@@ -158,7 +158,7 @@ def test_stopped_at_any_step_it_is_the_same_run(step: int, whole: Run, tmp_path:
 
 def test_more_epochs_go_on_where_it_ended(whole: Run, tmp_path: Path) -> None:
     shutil.copytree(whole.folder, tmp_path / "run")
-    plan = Plan(num_epochs=3, steps_per_epoch=4, batch_size=BATCH, evaluate_every=1)
+    plan = RunConfig(num_epochs=3, steps_per_epoch=4, batch_size=BATCH, evaluate_every=1)
     longer = Run(tmp_path / "run", plan, optimizer="sgd")
     longer.go()
     assert longer.evaluated == [3]

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.training.optimizers import build_optimizer, clip_twice
+from efficientdet_pipeline.training.optimizers import build_optimizer, clip_gradients
 
 
 def clipped(*gradients: list[float], norm: float) -> list[np.ndarray]:
-    return [np.asarray(gradient) for gradient in clip_twice([keras.ops.array(g) for g in gradients], norm)]
+    return [np.asarray(gradient) for gradient in clip_gradients([keras.ops.array(g) for g in gradients], norm)]
 
 
 def test_short_gradients_stay_as_they_are() -> None:

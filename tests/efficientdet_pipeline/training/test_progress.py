@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from efficientdet_pipeline.training.progress import Progress, duration
+from efficientdet_pipeline.training.progress import Progress, format_duration
 
 LOGS = {"class_loss": 0.5, "loss": 1.25, "bad_steps": 0.0, "gradient_norm": 9.0, "step_loss": 7.0}
 
@@ -141,4 +141,4 @@ def test_the_rest_of_an_epoch_that_is_continued_makes_it_whole(caplog: pytest.Lo
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text

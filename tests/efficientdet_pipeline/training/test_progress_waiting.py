@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from efficientdet_pipeline.training import progress
-from efficientdet_pipeline.training.progress import WaitMeter
+from efficientdet_pipeline.training.progress import DataWaitTimer
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_what_is_made_when_it_is_asked_for_is_waited_for(clock: SimpleNamespace)
     options.autotune.enabled = False  # It fetches ahead where it thinks fit.
     made = tf.data.Dataset.range(4).map(lambda number: tf.numpy_function(make, [number], tf.int64)).cache()
     made = made.with_options(options)
-    meter = WaitMeter()
+    meter = DataWaitTimer()
     batches = meter.watch(made)
     for _ in batches:
         clock.now += 1.0  # The step.
@@ -38,6 +38,6 @@ def test_what_is_made_when_it_is_asked_for_is_waited_for(clock: SimpleNamespace)
 
 def test_batches_are_left_as_they_are() -> None:
     plain = tf.data.Dataset.range(3).map(lambda number: {"a": number, "b": (tf.zeros((2, 3)), number)})
-    watched = WaitMeter().watch(plain)
+    watched = DataWaitTimer().watch(plain)
     assert watched.element_spec == plain.element_spec
     assert [int(each["a"]) for each in watched] == [0, 1, 2]

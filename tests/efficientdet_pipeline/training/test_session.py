@@ -10,14 +10,14 @@ from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Reader
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.training import checkpoint_io
-from efficientdet_pipeline.training.session import Beginning, begin
+from efficientdet_pipeline.training.session import RunSession, start_or_resume_run
 
 
-def begun(workspace: Path, *argv: str) -> Beginning:
+def begun(workspace: Path, *argv: str) -> RunSession:
     """Begins a run as a training does, and leaves it."""
     reader = Reader({name: mode.options_class() for name, mode in MODES.items()}, DEFAULT_MODE)
     read = reader.read(["--url_dataset=demo", "--run_name=one", f"--workspace={workspace}", *argv], {})
-    with begin(reader.build(read), read, HparamsGiven()) as run:
+    with start_or_resume_run(reader.build(read), read, HparamsGiven()) as run:
         metadata.update_json(run.folder.metadata, {"shaping": run.shape})
         return run
 

@@ -13,7 +13,7 @@ from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.train_state import state_arrays
-from efficientdet_pipeline.training.train_step import RunLearner
+from efficientdet_pipeline.training.train_step import TrainStepModel
 
 TINY = {
     "image_size": 64,
@@ -36,9 +36,9 @@ def _float32_again() -> Iterator[None]:
     keras.config.set_dtype_policy("float32")
 
 
-def build(model: str = "efficientdet-lite0", **options: Any) -> RunLearner:
+def build(model: str = "efficientdet-lite0", **options: Any) -> TrainStepModel:
     run = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=2, **options)
-    strategy.set_up(run)
+    strategy.build_strategy(run)
     config = efficientdet.get_config(model, **TINY)
     return build_training_model(efficientdet.build_model(config), config, run, steps_per_epoch=2)
 
@@ -51,7 +51,7 @@ def batch(seed: int = 0) -> tuple[np.ndarray, GroundTruth]:
     return random.standard_normal((BATCH, 64, 64, 3)).astype("float32"), GroundTruth(boxes, class_ids)
 
 
-def take(model: RunLearner, *batches: tuple[np.ndarray, GroundTruth], epochs: int = 1) -> dict[str, list[float]]:
+def take(model: TrainStepModel, *batches: tuple[np.ndarray, GroundTruth], epochs: int = 1) -> dict[str, list[float]]:
     images = np.concatenate([images for images, _ in batches])
     truth = GroundTruth(*(np.concatenate(parts) for parts in zip(*(truth for _, truth in batches), strict=True)))
     return model.fit(

@@ -57,19 +57,19 @@ def test_a_bad_step_of_one_device_leaves_everything_but_its_place_as_it_was_on_b
 def test_what_tensorflow_cannot_do_is_told_with_the_backend_that_can(strategy: str, reason: str) -> None:
     sentence = rf"strategy={strategy} needs the JAX backend: {reason}\. Received it on TensorFlow; add --backend=jax\."
     with pytest.raises(OptionsError, match=sentence) as refused:
-        devices.join(TrainOptions(url_dataset="none", strategy=strategy))
+        devices.init_process_group(TrainOptions(url_dataset="none", strategy=strategy))
     assert refused.value.option == "strategy"
 
 
 @pytest.mark.parametrize("strategy", ["", "gpus"])
 def test_a_process_on_tensorflow_is_alone(strategy: str) -> None:
-    company = devices.join(TrainOptions(url_dataset="none", strategy=strategy))
+    company = devices.init_process_group(TrainOptions(url_dataset="none", strategy=strategy))
     assert (company.index, company.count, company.is_chief) == (0, 1, True)
 
 
 def test_gradients_are_summed_in_one_order() -> None:
     # The memory optimizer would have them summed as they come, and a run that was killed would end one bit elsewhere.
-    devices.set_up(TrainOptions(url_dataset="none"))
+    devices.build_strategy(TrainOptions(url_dataset="none"))
     settings = context.context().function_call_options.config_proto_serialized
     rewriting = tf.compat.v1.ConfigProto.FromString(settings).graph_options.rewrite_options
     assert rewriting.memory_optimization == rewriting.NO_MEM_OPT

@@ -6,7 +6,7 @@ import pytest
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.training.trainer import _check_classes, plan_of
+from efficientdet_pipeline.training.trainer import _check_classes, run_config
 
 
 @pytest.mark.parametrize(("num_classes", "refused"), [(2, True), (3, False), (4, False)])
@@ -43,13 +43,13 @@ def test_heads_that_nothing_teaches_are_refused() -> None:
 def test_a_batch_larger_than_the_data_is_refused(batch_size: int, examples: int | None, match: str) -> None:
     options = TrainOptions(url_dataset="demo", batch_size=batch_size, num_examples_per_epoch=examples)
     with pytest.raises(OptionsError, match=match):
-        plan_of(options, SimpleNamespace(num_train=8))
+        run_config(options, SimpleNamespace(num_train=8))
 
 
 def test_there_are_about_ten_evaluations() -> None:
     def every(epochs: int, map_freq: int = 0) -> int:
         options = TrainOptions(url_dataset="demo", num_epochs=epochs, map_freq=map_freq)
-        return plan_of(options, SimpleNamespace(num_train=80)).evaluate_every
+        return run_config(options, SimpleNamespace(num_train=80)).evaluate_every
 
     assert [every(1), every(10), every(50), every(300), every(50, 7)] == [1, 1, 5, 30, 7]
 
@@ -57,6 +57,6 @@ def test_there_are_about_ten_evaluations() -> None:
 def test_checkpoints_are_made_by_time_by_epochs_or_by_steps() -> None:
     def every(**options: str) -> int:
         given = TrainOptions(url_dataset="demo", batch_size=8, **options)
-        return plan_of(given, SimpleNamespace(num_train=80)).save_every
+        return run_config(given, SimpleNamespace(num_train=80)).save_every
 
     assert [every(), every(save_freq="epoch"), every(save_freq="7")] == [0, 10, 7]

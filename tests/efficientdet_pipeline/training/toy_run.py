@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_pipeline.training.checkpoint_callback import Keeper
-from efficientdet_pipeline.training.ema import WeightAverage
+from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback
+from efficientdet_pipeline.training.ema import ExponentialMovingAverage
 from efficientdet_pipeline.training.loop import train
-from efficientdet_pipeline.training.run_config import Places, Plan
+from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
 
 BATCH = 2
 
@@ -31,7 +31,7 @@ class Toy(keras.Model):
         self.bad_steps = self._counter("bad_steps", 0, "int32")
         self.bad_steps_total = self._counter("bad_steps_total", 0, "int32")
         self.learning_rate_factor = self._counter("learning_rate_factor", 1.0, "float32")
-        self.average = WeightAverage(self.detector.variables, 0.9)
+        self.average = ExponentialMovingAverage(self.detector.variables, 0.9)
         self.callbacks: list[Any] = []
         self.num_devices = 1
         self.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9, name="optimizer"), jit_compile=False)
@@ -105,17 +105,17 @@ class Run:
         self.evaluated: list[int] = []
         self.model = Toy()
         shape = {"num_epochs": 4, "steps_per_epoch": 5, "batch_size": BATCH, "evaluate_every": 1, "save_every": 2}
-        self.plan = Plan(**{**shape, **plan})
+        self.plan = RunConfig(**{**shape, **plan})
         places = {
             "results": "results.csv",
             "curves": "results.png",
             "incidents": "incidents.jsonl",
             "bad_steps": "bad_steps.json",
         }
-        self.keeper = Keeper(
+        self.keeper = CheckpointCallback(
             self.plan,
-            Places(
-                **{name: folder / places.get(name, name) for name in Places.__dataclass_fields__},
+            RunPaths(
+                **{name: folder / places.get(name, name) for name in RunPaths.__dataclass_fields__},
             ),
             evaluate=self.measure if evaluate else None,
             write_network=lambda path: path.write_text("name: toy\n"),

@@ -15,7 +15,7 @@ from efficientdet.types import GroundTruth
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import strategy as devices
 from efficientdet_pipeline.training.build import build_training_model
-from efficientdet_pipeline.training.train_step import RunLearner
+from efficientdet_pipeline.training.train_step import TrainStepModel
 
 TINY = {
     "image_size": 64,
@@ -42,7 +42,7 @@ def batches(*, spoilt: bool = False) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((images, GroundTruth(boxes, class_ids))).batch(4, drop_remainder=True)
 
 
-def train(strategy: tf.distribute.Strategy, options: TrainOptions) -> tuple[RunLearner, list[float]]:
+def train(strategy: tf.distribute.Strategy, options: TrainOptions) -> tuple[TrainStepModel, list[float]]:
     keras.utils.set_random_seed(1)
     with strategy.scope():
         config = efficientdet.get_config("efficientdet-lite0", **TINY)
@@ -50,11 +50,11 @@ def train(strategy: tf.distribute.Strategy, options: TrainOptions) -> tuple[RunL
     return model, model.fit(batches(), epochs=2, verbose=0, shuffle=False).history["loss"]
 
 
-def averages(model: RunLearner) -> list[np.ndarray]:
+def averages(model: TrainStepModel) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(weight) for weight in model.average.shadows]
 
 
-def everything(model: RunLearner, strategy: tf.distribute.Strategy) -> dict[str, list[np.ndarray]]:
+def everything(model: TrainStepModel, strategy: tf.distribute.Strategy) -> dict[str, list[np.ndarray]]:
     """Returns, by kind and name, the values that each device holds of a variable."""
     kinds = {
         "weight": model.detector.trainable_variables,
@@ -73,7 +73,7 @@ def everything(model: RunLearner, strategy: tf.distribute.Strategy) -> dict[str,
     }
 
 
-def changed_by_steps(model: RunLearner, strategy: tf.distribute.Strategy) -> list[dict[str, Any]]:
+def changed_by_steps(model: TrainStepModel, strategy: tf.distribute.Strategy) -> list[dict[str, Any]]:
     """Returns what a good step, a bad one and another good one changed on any device, and how the step was counted."""
     found, before = [], everything(model, strategy)
     for spoilt in (False, True, False):
@@ -96,7 +96,7 @@ def main() -> None:
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
     options = TrainOptions(url_dataset="none", batch_size=4, num_epochs=2)
-    devices.set_up(options)
+    devices.build_strategy(options)
     alone, one = train(tf.distribute.get_strategy(), options)
     both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     together, two = train(both, options)

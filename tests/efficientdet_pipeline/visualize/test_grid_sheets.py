@@ -4,18 +4,20 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.visualize.grid import MARGIN, SHEET_WIDTH, Tile, captioned_sheet, lay_out, tile_side
-from efficientdet_pipeline.visualize.scene import Brush, Scene
+from efficientdet_pipeline.visualize.scene import AnnotatedFigure, Style
 
 BLUE = (0, 0, 255)
 
 
-def blue_scenes(count: int, *, names: str = "a · 1 box") -> list[Scene]:
+def blue_scenes(count: int, *, names: str = "a · 1 box") -> list[AnnotatedFigure]:
     image = np.full((40, 60, 3), BLUE, np.uint8)
-    return [Scene(image, np.array([[5.0, 5, 20, 20]]), np.array([1 + n % 2]), caption=names) for n in range(count)]
+    return [
+        AnnotatedFigure(image, np.array([[5.0, 5, 20, 20]]), np.array([1 + n % 2]), caption=names) for n in range(count)
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 10, 21, 48])
-def test_every_scene_is_on_the_sheet(count: int, brush: Brush) -> None:
+def test_every_scene_is_on_the_sheet(count: int, brush: Style) -> None:
     sheet = captioned_sheet(blue_scenes(count), brush, title="Title", text="Text.")
     assert 900 <= sheet.shape[1] <= SHEET_WIDTH
     side = tile_side(count)
@@ -23,7 +25,7 @@ def test_every_scene_is_on_the_sheet(count: int, brush: Brush) -> None:
     assert (sheet == BLUE).all(axis=-1).sum() == pytest.approx(count * one, rel=0.25)
 
 
-def test_the_legend_counts_boxes_by_class(brush: Brush) -> None:
+def test_the_legend_counts_boxes_by_class(brush: Style) -> None:
     without = captioned_sheet(blue_scenes(0), brush, title="", text="")
     sheet = captioned_sheet(blue_scenes(3), brush, title="", text="")
     legend = sheet[-60:]
@@ -32,15 +34,15 @@ def test_the_legend_counts_boxes_by_class(brush: Brush) -> None:
     assert not (without == (255, 1, 0)).all(axis=-1).any()
 
 
-def test_a_class_known_by_masks_alone_is_in_the_legend(brush: Brush) -> None:
-    scene = Scene(
+def test_a_class_known_by_masks_alone_is_in_the_legend(brush: Style) -> None:
+    scene = AnnotatedFigure(
         np.zeros((40, 60, 3), np.uint8), np.zeros((0, 4)), np.zeros(0, int), tints=[(7, np.zeros((40, 60), bool))]
     )
     sheet = captioned_sheet([scene], brush, title="", text="")
     assert (sheet[-60:] == (255, 7, 0)).all(axis=-1).any()
 
 
-def test_a_caption_too_long_shortens_its_name_first(brush: Brush) -> None:
+def test_a_caption_too_long_shortens_its_name_first(brush: Style) -> None:
     # The end of both captions is the same, so that the same ink must stand at the right.
     long = captioned_sheet(blue_scenes(20, names="n" * 300 + " · 60×40 px"), brush, title="", text="")
     short = captioned_sheet(blue_scenes(20, names="n · 60×40 px"), brush, title="", text="")
@@ -49,7 +51,7 @@ def test_a_caption_too_long_shortens_its_name_first(brush: Brush) -> None:
     assert (margin_right == 255).all()
 
 
-def test_many_chips_go_on_in_the_next_line(brush: Brush) -> None:
+def test_many_chips_go_on_in_the_next_line(brush: Style) -> None:
     tile = Tile(np.zeros((10, 10, 3), np.uint8), "")
     one = lay_out([tile], brush, title="", text="", legend=[("class", BLUE)])
     many = lay_out([tile], brush, title="", text="", legend=[("a class with a name", BLUE)] * 30)

@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.visualize.scene import MAX_NAMED, Brush, Scene, draw_scene, shortened
+from efficientdet_pipeline.visualize.scene import MAX_NAMED, AnnotatedFigure, Style, draw_scene, shortened
 
 GREY = 90
 
 
-def scene(*boxes: tuple[float, ...], size: tuple[int, int] = (100, 120), **more: object) -> Scene:
+def scene(*boxes: tuple[float, ...], size: tuple[int, int] = (100, 120), **more: object) -> AnnotatedFigure:
     image = np.full((*size, 3), GREY, np.uint8)
-    return Scene(image, np.array(boxes, float).reshape(-1, 4), np.ones(len(boxes), int), **more)
+    return AnnotatedFigure(image, np.array(boxes, float).reshape(-1, 4), np.ones(len(boxes), int), **more)
 
 
 def changed(drawn: np.ndarray) -> np.ndarray:
     return np.argwhere((drawn != GREY).any(axis=-1))
 
 
-def test_a_small_box_is_one_pixel_thin(brush: Brush) -> None:
+def test_a_small_box_is_one_pixel_thin(brush: Style) -> None:
     drawn = draw_scene(scene((10, 20, 20, 30), size=(60, 60)), brush)
     assert drawn[10, 20:31].tolist() == [[255, 1, 0]] * 11
     assert drawn[12, 22].tolist() == [GREY] * 3
@@ -25,30 +25,30 @@ def test_a_small_box_is_one_pixel_thin(brush: Brush) -> None:
     assert changed(drawn).max(axis=0).tolist() == [20, 30]
 
 
-def test_a_large_box_has_a_dark_seam(brush: Brush) -> None:
+def test_a_large_box_has_a_dark_seam(brush: Style) -> None:
     drawn = draw_scene(scene((10, 10, 50, 50), size=(60, 60)), brush)
     assert drawn[9, 30].tolist() == [0, 0, 0]
     assert drawn[10, 30].tolist() == drawn[11, 30].tolist() == [255, 1, 0]
     assert drawn[12, 30].tolist() == [GREY] * 3
 
 
-def test_names_are_written_only_while_they_hide_nothing(brush: Brush) -> None:
+def test_names_are_written_only_while_they_hide_nothing(brush: Style) -> None:
     few, many = [(40, 40, 44, 44)], [(40, 40, 44, 44)] * (MAX_NAMED + 1)
     assert len(changed(draw_scene(scene(*few), brush))) > len(changed(draw_scene(scene(*many), brush))) == 16
     assert len(changed(draw_scene(scene(*few, size=(70, 200)), brush))) == 16
 
 
-def test_boxes_that_cannot_be_drawn_are_left_out(brush: Brush) -> None:
+def test_boxes_that_cannot_be_drawn_are_left_out(brush: Style) -> None:
     nowhere = scene((float("nan"), 0, 5, 5), (float("inf"), 0, 5, 5), size=(60, 60))
     assert not changed(draw_scene(nowhere, brush)).size
 
 
-def test_a_box_beyond_the_picture_is_drawn_at_its_edge(brush: Brush) -> None:
+def test_a_box_beyond_the_picture_is_drawn_at_its_edge(brush: Style) -> None:
     drawn = draw_scene(scene((-50, -50, 500, 500), size=(60, 60)), brush)
     assert drawn[0, 30].tolist() == drawn[59, 30].tolist() == [255, 1, 0]
 
 
-def test_a_mask_takes_the_colour_of_its_class(brush: Brush) -> None:
+def test_a_mask_takes_the_colour_of_its_class(brush: Style) -> None:
     area = np.zeros((60, 60), bool)
     area[10:20, 10:20] = True
     drawn = draw_scene(scene(size=(60, 60), tints=[(2, area)]), brush)
@@ -56,7 +56,7 @@ def test_a_mask_takes_the_colour_of_its_class(brush: Brush) -> None:
     assert drawn[15, 15, 0] > GREY > drawn[15, 15, 1]
 
 
-def test_the_picture_given_stays_as_it_was(brush: Brush) -> None:
+def test_the_picture_given_stays_as_it_was(brush: Style) -> None:
     given = scene((10, 10, 50, 50))
     draw_scene(given, brush)
     assert (given.image == GREY).all()
@@ -73,7 +73,7 @@ def test_a_fitted_scene_keeps_its_proportions() -> None:
 
 
 @pytest.mark.parametrize(("text", "width"), [("a name that is far too long to fit", 60), ("abc", 1), ("", 0)])
-def test_a_text_too_long_loses_its_middle(text: str, width: int, brush: Brush) -> None:
+def test_a_text_too_long_loses_its_middle(text: str, width: int, brush: Style) -> None:
     font = brush.font(12)
     short = shortened(text, font, width)
     assert short in {text, "…"} or (short[0] == text[0] and short[-1] == text[-1] and "…" in short)

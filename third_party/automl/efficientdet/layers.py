@@ -22,7 +22,7 @@ if keras.backend.backend() == "jax":
     from efficientdet.jax_kernels import batch_normalize
 
 
-class Drawn(keras.initializers.Initializer):
+class NumpyInitializer(keras.initializers.Initializer):
     """Random kernels, drawn by numpy.
 
     They are the same on every backend after `keras.utils.set_random_seed`, and
@@ -63,7 +63,7 @@ class Drawn(keras.initializers.Initializer):
         return {"distribution": self.distribution, "variance": self.variance, "fan": self.fan}
 
 
-GLOROT_UNIFORM = Drawn("uniform", fan="average")
+GLOROT_UNIFORM = NumpyInitializer("uniform", fan="average")
 """Glorot and Bengio, 2010: for kernels of which automl asks nothing else."""
 
 

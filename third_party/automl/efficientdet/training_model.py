@@ -13,7 +13,7 @@ from efficientdet.losses import LossOptions, detection_losses, l2_regularization
 from efficientdet.types import GroundTruth, Targets, Tensor
 
 
-class Learner(keras.Model):
+class DetectorTrainingModel(keras.Model):
     """A detector with its loss: `fit` takes (images, GroundTruth) batches.
 
     Labels are matched to anchors here, on the device: tens of thousands of

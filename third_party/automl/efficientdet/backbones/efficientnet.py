@@ -14,11 +14,11 @@ from efficientdet.activations import ACTIVATIONS
 from efficientdet.backbones.stages import SCALES, STAGES, BlockSpec, block_specs, last_of_levels, round_filters
 from efficientdet.config import DetectorConfig
 from efficientdet.cpu_kernels import DepthwiseConv2D
-from efficientdet.layers import BatchNormalization, Drawn, DropPath, recomputed
+from efficientdet.layers import BatchNormalization, DropPath, NumpyInitializer, recomputed
 from efficientdet.types import Pyramid, Tensor
 
 STEM_FILTERS = 32
-KERNELS = Drawn("normal", variance=2.0, fan="out")
+KERNELS = NumpyInitializer("normal", variance=2.0, fan="out")
 BACKBONE_SURVIVAL_PROB = 0.8
 """How often the last block is kept while training; the first always is, those between in proportion."""
 

@@ -7,7 +7,7 @@ import keras
 
 from efficientdet.activations import ACTIVATIONS
 from efficientdet.config import DetectorConfig
-from efficientdet.layers import BatchNormalization, Drawn, DropPath, conv3x3, recomputed
+from efficientdet.layers import BatchNormalization, DropPath, NumpyInitializer, conv3x3, recomputed
 from efficientdet.types import Pyramid, Tensor
 
 
@@ -59,7 +59,11 @@ class PredictionTower(keras.layers.Layer):
 
     def _conv(self, filters: int, name: str, **options: Any) -> keras.layers.Layer:
         separable = self.config.separable_conv
-        initializer = Drawn("truncated_normal", fan="in") if separable else Drawn("normal", variance=0.01**2)
+        initializer = (
+            NumpyInitializer("truncated_normal", fan="in")
+            if separable
+            else NumpyInitializer("normal", variance=0.01**2)
+        )
         return conv3x3(filters, separable=separable, initializer=initializer, name=name, **options)
 
     def build(self, input_shapes: dict[int, Sequence[int | None]]) -> None:
