@@ -92,3 +92,8 @@ def _left_by_group(folder: Path, limit: str, taken: str, files_read: str) -> int
         return int(text(limit)) - int(text(taken)) + int(statistics.get(files_read, 0))
     except (OSError, ValueError):
         return sys.maxsize  # No such group here, or one without a limit: its file says "max".
+
+
+def cache_folder(given: str) -> Path:
+    """Returns where downloads are kept."""
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "efficientdet-pipeline"

@@ -9,34 +9,34 @@ import importlib
 from typing import Any
 
 # Loaded on first use: reading the options must not wait for TensorFlow.
-_PAGE_OF = {
+_MODULE_OF = {
     "Sample": "sample",
     "Canvas": "sample",
     "Augmentation": "sample",
-    "augmenter": "recipe",
-    "canvas_augmenter": "recipe",
-    "num_partners": "recipe",
-    "named_steps": "steps",
-    "normalize": "canvas",
-    "pad_to_canvas": "canvas",
-    "jitter_window": "canvas",
-    "show_window": "canvas",
-    "mirror": "flip",
-    "autoaugment": "automatic",
-    "randaugment": "automatic",
-    "operation": "operations",
-    "OPERATIONS": "operations",
-    "grid_mask": "grid",
-    "hsv_jitter": "hsv",
-    "mosaic": "mixing",
-    "mixup": "mixing",
-    "copy_paste": "mixing",
+    "augmenter": "pipeline",
+    "canvas_augmenter": "pipeline",
+    "num_partners": "pipeline",
+    "named_steps": "transforms",
+    "normalize": "resize",
+    "pad_to_canvas": "resize",
+    "jitter_window": "resize",
+    "show_window": "resize",
+    "horizontal_flip": "geometry",
+    "autoaugment": "autoaugment",
+    "randaugment": "autoaugment",
+    "operation": "autoaugment",
+    "OPERATIONS": "autoaugment",
+    "grid_mask": "erase",
+    "hsv_jitter": "color",
+    "mosaic": "mosaic_mixup",
+    "mixup": "mosaic_mixup",
+    "copy_paste": "mosaic_mixup",
 }
 
-__all__ = list(_PAGE_OF)
+__all__ = list(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PAGE_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_PAGE_OF[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -32,9 +32,9 @@ class Mode:
 
 
 MODES: dict[str, Mode] = {
-    "traineval": Mode("train:TrainOptions", "train", "photos in, trained, evaluated and exported detector out"),
-    "train": Mode("train:TrainOptions", "train", "train only"),
-    "eval": Mode("evaluate:EvalOptions", "evaluate", "COCO metrics of a checkpoint on shards"),
+    "traineval": Mode("training:TrainOptions", "train", "photos in, trained, evaluated and exported detector out"),
+    "train": Mode("training:TrainOptions", "train", "train only"),
+    "eval": Mode("evaluation:EvalOptions", "evaluate", "COCO metrics of a checkpoint on shards"),
     "dataset": Mode("convert:ConvertOptions", "dataset", "photos to TFRecord shards only"),
     "verify": Mode("verify:VerifyOptions", "verify", "read shards to the last byte: are they what was written?"),
     "doctor": Mode("doctor:DoctorOptions", "doctor", "what is wrong with the data, ranked by harm, and what mends it"),

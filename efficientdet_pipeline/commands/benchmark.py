@@ -14,8 +14,8 @@ from efficientdet_pipeline.runs.output_files import check_output_json
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from tfrmod import fileio
 
-WHAT = {"loader": "loader_speed", "train": "benchmark_train"}
-"""Subject → page beside this one with `measure(options, shards, network, folder) -> figures`, which prints them."""
+WHAT = {"loader": "loader:measure_loader", "train": "training:benchmark_training"}
+"""Subject → module and function of benchmarking: (options, shards, network, folder) → figures, which it prints."""
 
 
 FIELDS = {"loader": {"speeds", "cpu_ms"}, "train": {"sweep", "conclusion"}}
@@ -38,7 +38,8 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         size = width if width == height else f"{width}x{height}"
         shards = find_shards(options, folder, shards_identity(options), size, hparams)
         network = describe_network(name, {"num_classes": shards.num_classes, **overrides}, shards.label_map)
-        page = importlib.import_module(f"efficientdet_pipeline.commands.{WHAT[options.what]}")
-        figures = page.measure(options, shards, network, path)
+        module, function = WHAT[options.what].split(":")
+        measure = getattr(importlib.import_module(f"efficientdet_pipeline.benchmarking.{module}"), function)
+        figures = measure(options, shards, network, path)
     if options.output:
         fileio.write_file(Path(options.output), json.dumps(figures, indent=2) + "\n")

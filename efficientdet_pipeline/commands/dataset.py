@@ -1,27 +1,17 @@
-"""--mode=dataset: photos to shards. Training begins with the same steps."""
+"""--mode=dataset: images to shards. Training begins with the same steps."""
 
-from pathlib import Path
 from typing import Any
 
 from absl import logging
 
 from efficientdet_pipeline.console import log_to_file, print_next_command
-from efficientdet_pipeline.data.label_map import read_label_map
-from efficientdet_pipeline.data.prepare import ProgressBar, beam_runner, data_identity, image_summary, prepare_images
-from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.data.conversion import make_shards
+from efficientdet_pipeline.data.prepare import data_identity
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.metadata import log_options, sources_of, update_json, write_args
 from efficientdet_pipeline.runs.ownership import held
 from efficientdet_pipeline.runs.run_dir import run_folder
-from tfrmod import convert, manifest
-from tfrmod.errors import DatasetError
-from tfrmod.problems import CODES, FAULTS
-
-__all__ = ["conversion_options", "log_summary", "make_shards", "run"]
-
-FILES_NAMED = 5
-CLASSES_NAMED = 20
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
@@ -44,87 +34,3 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             shards = [f"--train_file_pattern={made.pattern('train')}"]
             shards.append(f"--val_file_pattern={made.pattern('val')}" if "val" in made.splits else "--mode=train")
             print_next_command(*shards)
-
-
-def make_shards(
-    options: Any, records: Path, identity: str, *, label_map: Any = None, image_size: int | str | None = None
-) -> manifest.Manifest:
-    """Returns the manifest of the shards in `records`; makes them where they are not there yet.
-
-    Args:
-      options: of the mode.
-      records: the folder of the shards.
-      identity: of the photos, from `data_identity`.
-      label_map: {id: name} of --hparams, where no option gives one.
-      image_size: of the network's canvas, for hparams_config.yaml.
-    """
-    conversion = conversion_options(options, identity, label_map=label_map, image_size=image_size)
-    made = _made_before(records, conversion)
-    if made is not None:
-        logging.info("The shards in %s are up to date.", records)
-        return made
-    workers = beam_runner(options, records / "beam")
-    photos = prepare_images(options)
-    with ProgressBar("converting", "photo") as show:
-        made = convert.convert(
-            photos, records, conversion, on_progress=lambda what, done, total: show(done, total), workers=workers
-        )
-    log_summary(made, made.folder / convert.PROBLEMS_FILE)
-    return made
-
-
-def conversion_options(
-    options: Any, identity: str, *, label_map: Any = None, image_size: int | str | None = None
-) -> convert.ConvertOptions:
-    """Returns what the options say of the conversion; see `make_shards` for the arguments.
-
-    Raises:
-      OptionsError: they cannot be meant so.
-    """
-    try:
-        return convert.ConvertOptions(
-            label_map=read_label_map(options.label_map, source="--label_map")
-            or read_label_map(label_map, source="label_map of --hparams"),
-            **image_summary(options),
-            num_shards=options.num_shards,
-            strict=options.strict,
-            num_workers=options.num_workers or None,
-            max_images=options.num_images or None,
-            skip_difficult=options.ignore_difficult_instances,
-            prepare_size=options.prepare_size,
-            verify=not options.no_verify,
-            include_masks=options.include_masks,
-            image_size=image_size,
-            dataset=identity,
-        )
-    except ValueError as error:
-        named = [word for word in str(error).split() if hasattr(options, word)]
-        raise OptionsError(str(error), option=next(iter(named), None)) from None
-
-
-def _made_before(records: Path, conversion: convert.ConvertOptions) -> manifest.Manifest | None:
-    """Returns the manifest of whole shards of the same data and options; then nothing needs to be fetched."""
-    try:
-        made = manifest.Manifest.load(records)
-        made.verify(contents=False)
-    except DatasetError:
-        return None
-    return made if made.options == conversion.shaping() else None
-
-
-def log_summary(made: manifest.Manifest, problems: Path) -> None:
-    """Says what the shards hold and what was wrong with the data; all of that is in the file `problems`."""
-    for name, split in made.splits.items():
-        met = [f"{label} {count:,}" for label, count in split.boxes_per_class.items() if count]
-        classes = ", ".join(met[:CLASSES_NAMED]) + (f" … {len(met)} classes" if len(met) > CLASSES_NAMED else "")
-        empty = f", {split.num_negatives} without objects" if split.num_negatives else ""
-        logging.info("%-5s %d photos%s, %d boxes (%s)", name, split.num_images, empty, split.num_boxes, classes)
-    for code, problem in made.problems.items():
-        level = logging.WARNING if code in FAULTS else logging.INFO
-        logging.log(level, "%d × %s: %s", problem.count, CODES[code], _few(problem.files))
-    if made.problems:
-        logging.info("All of it is listed in %s", problems)
-
-
-def _few(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:FILES_NAMED]) + (" …" if len(names) > FILES_NAMED else "")

@@ -9,13 +9,13 @@ from absl import logging
 
 from efficientdet_pipeline.console import print_next_command, say, silent_native_log
 from efficientdet_pipeline.data import prepare
-from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.doctor import collect, fix, report, run_checks
 from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.issue import Issue, Severity, ranked, verdict
 from efficientdet_pipeline.errors import ExitCode, OptionsError
 from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.options.label_map import read_label_map
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs.output_files import check_output_json
 from tfrmod import manifest

@@ -7,11 +7,11 @@ from typing import Any
 import efficientdet
 from absl import logging
 
-from efficientdet_pipeline.commands.ground_truth import DetectorClasses, ground_truth
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import format_table, write_metrics
 from efficientdet_pipeline.evaluation.evaluator import Evaluator
+from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, ground_truth
 from efficientdet_pipeline.models.build import Network, read_network
 from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
 from efficientdet_pipeline.options.parser import Sources

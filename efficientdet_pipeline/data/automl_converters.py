@@ -8,10 +8,10 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.commands import dataset
 from efficientdet_pipeline.console import print_next_command
-from efficientdet_pipeline.data.label_map import read_label_map
+from efficientdet_pipeline.data.conversion import conversion_options, log_summary
 from efficientdet_pipeline.data.prepare import ProgressBar, beam_runner, prepare_images
+from efficientdet_pipeline.options.label_map import read_label_map
 from efficientdet_pipeline.options.parser import Sources
 from tfrmod import automl_converters
 
@@ -25,7 +25,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     prefix.parent.mkdir(parents=True, exist_ok=True)
     gather = _coco(options) if options.image_dir else _voc(options)
     place = options.url_dataset or options.data_dir or options.image_dir
-    conversion = dataset.conversion_options(options, place, label_map=hparams.label_map)
+    conversion = conversion_options(options, place, label_map=hparams.label_map)
     # The list was cut when its photos were gathered.
     conversion = replace(conversion, label_map=_label_map(options) or conversion.label_map, max_images=None)
     with ProgressBar("converting", "photo") as show:
@@ -37,7 +37,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             on_progress=lambda what, done, total: show(done, total),
             workers=beam_runner(options, prefix),
         )
-    dataset.log_summary(made, automl_converters.problems_path(prefix))
+    log_summary(made, automl_converters.problems_path(prefix))
     logging.info("Shards and %s are in %s", automl_converters.manifest_path(prefix).name, prefix.parent)
     print_next_command("--mode=inspect", f"--file_pattern={made.pattern(prefix.name)}")
 

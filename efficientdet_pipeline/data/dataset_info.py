@@ -8,11 +8,10 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.commands import dataset
-from efficientdet_pipeline.data import prepare
-from efficientdet_pipeline.data.label_map import read_label_map
+from efficientdet_pipeline.data import conversion, prepare
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.models.class_names import HPARAMS_SOURCE, given_class_names, refuse_other_ids
+from efficientdet_pipeline.models.class_names import HPARAMS_SOURCE, check_class_ids, given_class_names
+from efficientdet_pipeline.options.label_map import read_label_map
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from tfrmod import manifest
@@ -68,7 +67,7 @@ def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int 
     """Returns the shards to train on; makes them of the photos where no option names shards."""
     if options.train_file_pattern:
         return _given_shards(options, hparams)
-    made = dataset.make_shards(
+    made = conversion.make_shards(
         options, folder.records_path, identity, label_map=hparams.label_map, image_size=image_size
     )
     metadata.update_json(folder.metadata, metadata.dataset_metadata(options, made))
@@ -132,7 +131,7 @@ def _given_names(options: Any, hparams: Any, train: manifest.ShardCounts) -> dic
     given, source = read_label_map(options.label_map, source="--label_map"), "--label_map"
     if not given:
         given, source = given_class_names(hparams), HPARAMS_SOURCE
-    refuse_other_ids(given, train.recorded_names, source=source, described_by=options.train_file_pattern)
+    check_class_ids(given, train.recorded_names, source=source, described_by=options.train_file_pattern)
     return dict(sorted({**train.label_map, **given}.items()))
 
 

@@ -8,14 +8,15 @@ from typing import Any
 from tqdm import tqdm
 
 from efficientdet_pipeline.console import is_terminal
-from efficientdet_pipeline.data.label_map import read_label_aliases
 from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.options.dataset import DEMO
+from efficientdet_pipeline.options.label_map import read_label_aliases
+from efficientdet_pipeline.system import cache_folder
 from tfrmod import archive, download, extraction
 from tfrmod.errors import DatasetError
 from tfrmod.urls import redact_url
 from tfrmod.workers import Engine
 
-DEMO = "demo"
 """The word that stands for the embedded data set in --url_dataset."""
 
 
@@ -99,11 +100,6 @@ def _verify(path: Path, expected: str) -> None:
             f"{path} must have the sha256 {expected} (--dataset_sha256). Its own is {found}: "
             "it is another file, or a damaged one."
         )
-
-
-def cache_folder(given: str) -> Path:
-    """Returns where downloads are kept."""
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "efficientdet-pipeline"
 
 
 def is_address(place: str) -> bool:

@@ -14,10 +14,10 @@ from efficientdet.preprocess import fit_to_canvas
 from efficientdet.types import Detections, Pyramid
 from tqdm import tqdm
 
-from efficientdet_pipeline.commands.ground_truth import GroundTruth
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.input_pipeline import EvaluationBatch, evaluation_batches
 from efficientdet_pipeline.evaluation import DetectedImage, TruthImage, coco_metrics, detected_images
+from efficientdet_pipeline.evaluation.ground_truth import GroundTruth
 from efficientdet_pipeline.evaluation.truth import image_key
 
 

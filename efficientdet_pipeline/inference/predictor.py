@@ -19,14 +19,10 @@ from google.protobuf.message import DecodeError
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.inference.image_io import similar_names
 from efficientdet_pipeline.inference.model_safety import check_graph, check_saved_model
-from tfrmod.errors import DatasetError
-from tfrmod.text import clean_name, load_yaml, read_text
 
 PHOTOS = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
 FROZEN_INPUT = "images:0"
 FROZEN_OUTPUTS = ("Identity:0", "Identity_1:0", "Identity_2:0", "Identity_3:0")
-LABEL_MAP = "label_map.yaml"
-MAX_LABEL_MAP_BYTES = 1 << 20
 SAVED_MODEL = "saved_model.pb"
 
 
@@ -145,32 +141,6 @@ def frozen_graph_predictor(path: str | Path, *, is_trusted: bool = False) -> Pre
     except (DecodeError, ValueError, KeyError, tf.errors.OpError) as error:
         raise _not_a_detector(path, error) from error
     return GraphPredictor(serve)
-
-
-def label_map_beside(path: str | Path) -> dict[int, str] | None:
-    """Returns the label map that an export has beside it, or None.
-
-    Raises:
-      DataError: it is none.
-    """
-    path = Path(path).expanduser()
-    if path.name == SAVED_MODEL:
-        path = path.parent
-    for folder in (path, path.parent):
-        if (folder / LABEL_MAP).is_file():
-            return _label_map(folder / LABEL_MAP)
-    return None
-
-
-def _label_map(path: Path) -> dict[int, str]:
-    try:
-        content = load_yaml(read_text(path, max_bytes=MAX_LABEL_MAP_BYTES).text) or {}
-        return {int(class_id): clean_name(name) for class_id, name in content.items()}
-    except (DatasetError, AttributeError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path} must be the label map of an export, a YAML file of `id: name` lines. Reading it failed: {error}. "
-            "Mend it, or export the checkpoint anew with --mode=export."
-        ) from error
 
 
 def _not_a_detector(path: str | Path, error: Exception) -> DataError:

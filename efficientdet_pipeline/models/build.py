@@ -11,10 +11,10 @@ import yaml
 from absl import logging
 from efficientdet.config import DetectorConfig
 
-from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.models.class_names import chosen_class_names
 from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.options.label_map import read_label_map
 from tfrmod import fileio
 
 DEFAULT_MODEL = "efficientdet-d0"

@@ -7,11 +7,15 @@ from typing import Any
 from absl import logging
 from efficientdet.hparams_yaml import read_hparams_yaml
 
-from efficientdet_pipeline.data.label_map import read_label_map
-from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.inference.predictor import LABEL_MAP, label_map_beside
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.options.label_map import read_label_map
+from tfrmod.errors import DatasetError
+from tfrmod.text import clean_name, load_yaml, read_text
 
 HPARAMS_SOURCE = "label_map of --hparams"
+LABEL_MAP = "label_map.yaml"
+MAX_LABEL_MAP_BYTES = 1 << 20
+SAVED_MODEL = "saved_model.pb"
 
 
 def given_class_names(hparams: Any) -> dict[int, str]:
@@ -42,7 +46,7 @@ def chosen_class_names(
             f"{largest} ({given[largest]!r}); leave it out to take {_few(own) or 'the numbers of the classes'}.",
             option="hparams",
         )
-    refuse_other_ids(given, own, source=HPARAMS_SOURCE, described_by=str(described_by))
+    check_class_ids(given, own, source=HPARAMS_SOURCE, described_by=str(described_by))
     chosen = dict(sorted({**own, **given}.items()))
     if own and chosen != own:
         logging.warning(
@@ -62,7 +66,33 @@ def described_beside(path: Path) -> tuple[dict[int, str], int | None, Path]:
     return own, None, path
 
 
-def refuse_other_ids(given: Mapping[int, str], own: Mapping[int, str], *, source: str, described_by: str) -> None:
+def label_map_beside(path: str | Path) -> dict[int, str] | None:
+    """Returns the label map that an export has beside it, or None.
+
+    Raises:
+      DataError: it is none.
+    """
+    path = Path(path).expanduser()
+    if path.name == SAVED_MODEL:
+        path = path.parent
+    for folder in (path, path.parent):
+        if (folder / LABEL_MAP).is_file():
+            return _label_map(folder / LABEL_MAP)
+    return None
+
+
+def _label_map(path: Path) -> dict[int, str]:
+    try:
+        content = load_yaml(read_text(path, max_bytes=MAX_LABEL_MAP_BYTES).text) or {}
+        return {int(class_id): clean_name(name) for class_id, name in content.items()}
+    except (DatasetError, AttributeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} must be the label map of an export, a YAML file of `id: name` lines. Reading it failed: {error}. "
+            "Mend it, or export the checkpoint anew with --mode=export."
+        ) from error
+
+
+def check_class_ids(given: Mapping[int, str], own: Mapping[int, str], *, source: str, described_by: str) -> None:
     """Raises OptionsError where `given` has a name of `own` under another id: every detection would be misnamed."""
     ids = {name: class_id for class_id, name in own.items()}
     moved = [(class_id, name) for class_id, name in given.items() if ids.get(name, class_id) != class_id]

@@ -10,6 +10,10 @@ from efficientdet_pipeline.options.schema import option
 SOURCE_FORMATS = ("", "voc", "coco", "yolo", "cvat", "labelme", "via", "createml", "csv", "masks", "photos")
 
 
+DEMO = "demo"
+"""The value of --url_dataset that names the embedded data set."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageSourceOptions(SeedOptions):
     """The photos, and how they are divided."""

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from absl import logging
 
-from efficientdet_pipeline.data.prepare import DEMO
+from efficientdet_pipeline.options.dataset import DEMO
 from efficientdet_pipeline.options.parser import Sources
 from tfrmod import fileio
 from tfrmod.manifest import Manifest

@@ -172,5 +172,5 @@ def batch_norm_momentum(asked: float | None, num_steps: int) -> float:
 
 def _learner() -> type[TrainStepModel]:
     """Returns the backend's own learner; the other backend may not be there to import."""
-    page = "step_jax" if keras.backend.backend() == "jax" else "step_tensorflow"
-    return importlib.import_module(f"efficientdet_pipeline.training.{page}").TrainingModel
+    module = "train_step_jax" if keras.backend.backend() == "jax" else "train_step_tf"
+    return importlib.import_module(f"efficientdet_pipeline.training.{module}").TrainingModel

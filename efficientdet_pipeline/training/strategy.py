@@ -43,8 +43,8 @@ def policy(asked: str, *, mixed: bool, hardware: Hardware) -> str:
 
 
 # The other engine may not be installed.
-_PAGE = "devices_jax" if keras.backend.backend() == "jax" else "devices_tensorflow"
-engine: Any = importlib.import_module(f"efficientdet_pipeline.training.{_PAGE}")
+_MODULE = "strategy_jax" if keras.backend.backend() == "jax" else "strategy_tf"
+engine: Any = importlib.import_module(f"efficientdet_pipeline.training.{_MODULE}")
 
 
 class Devices(Protocol):
@@ -56,12 +56,12 @@ class Devices(Protocol):
 
 def init_process_group(options: Any) -> ProcessGroup:
     """Meets the other processes of this training, if there are any, before anything else is done."""
-    return engine.join(options.strategy)
+    return engine.init_process_group(options.strategy)
 
 
 def destroy_process_group() -> None:
     """Takes leave of the other processes; what follows each does alone."""
-    engine.part()
+    engine.destroy_process_group()
 
 
 def build_strategy(options: Any) -> Devices:

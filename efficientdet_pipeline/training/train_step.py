@@ -46,7 +46,7 @@ class TrainStepModel(DetectorTrainingModel):
     scale is halved, down to 1.
 
     A backend's own page says how to differentiate, and how to leave a step:
-    `step_tensorflow` and `step_jax`.
+    `train_step_tf` and `train_step_jax`.
     """
 
     def __init__(self, detector: keras.Model, config: DetectorConfig, loss: LossOptions, step: StepOptions):

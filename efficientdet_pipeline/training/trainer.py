@@ -1,24 +1,25 @@
 """Trains a run from where it is to its end."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import efficientdet
 import keras
 from absl import logging
+from efficientdet.config import DetectorConfig
 
-from efficientdet_pipeline.commands.ground_truth import GroundTruth, validation_truth
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data import input_pipeline
 from efficientdet_pipeline.data.batch_images import images_of_step
 from efficientdet_pipeline.data.class_weights import class_weights
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS, Shards, compare_validation, find_shards
 from efficientdet_pipeline.data.input_pipeline import InputConfig, build_augmenter, training_batches
-from efficientdet_pipeline.doctor import quick_check
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import format_table
 from efficientdet_pipeline.evaluation.evaluator import Evaluator
+from efficientdet_pipeline.evaluation.ground_truth import GroundTruth, validation_truth
 from efficientdet_pipeline.models.build import Network, describe_network
 from efficientdet_pipeline.models.pretrained import check_pretrained, load_pretrained
 from efficientdet_pipeline.options.hparams import network_overrides
@@ -107,8 +108,19 @@ def _evaluated(scorer: Evaluator, epoch: int) -> dict[str, Any]:
     return metrics
 
 
-def run(options: Any, read: Sources, hparams: Any) -> None:
-    """Trains the run that the options describe, from where it is to its end."""
+CheckData = Callable[[Any, Shards, DetectorConfig], None]
+"""Logs what is wrong with the data of a training: (options, shards, network's config)."""
+
+
+def train_run(options: Any, read: Sources, hparams: Any, *, check_data: CheckData | None = None) -> None:
+    """Trains the run that the options describe, from where it is to its end.
+
+    Args:
+      options: of the mode.
+      read: where each option came from.
+      hparams: what --hparams gave.
+      check_data: called before a new run trains, unless --nodoctor.
+    """
     company = strategy.init_process_group(options)
     if not company.is_chief:
         # The leading process prepares what all read.
@@ -132,8 +144,8 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         truth = validation_truth(options, network, shards, is_chief=company.is_chief)
         if company.is_chief:
             compare_validation(run_.folder, shards, is_begun=run_.begun)
-            if options.doctor and not run_.begun:
-                quick_check.quick_check(options, shards, network.config)
+            if check_data is not None and options.doctor and not run_.begun:
+                check_data(options, shards, network.config)
             num_examples = plan.steps_per_epoch * plan.batch_size
             about = metadata.training_metadata(
                 options, name=run_.model_name, num_examples=num_examples, shape=run_.shape

@@ -18,7 +18,7 @@ import sys
 import efficientdet
 import keras
 import numpy as np
-from efficientdet.training_model import Learner
+from efficientdet.training_model import DetectorTrainingModel
 from efficientdet.losses import LossOptions
 from efficientdet.types import GroundTruth
 

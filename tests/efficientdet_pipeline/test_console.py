@@ -159,7 +159,6 @@ def test_a_moving_bar_needs_a_terminal(
         ("c1 \x9b31m, bell \x07, back\rwards", r"c1 \x9b31m, bell \x07, back\rwards"),
         ("bidi \u202egnp.exe, \u2066x", r"bidi \u202egnp.exe, \u2066x"),
         ("line\u2028separator", r"line\u2028separator"),
-        ("surrogate \ud800", r"surrogate \ud800"),
         ("猫 ü é 🚗 … ×", "猫 ü é 🚗 … ×"),
         ("1\u202f000\u00a0a", "1 000 a"),
         ("table\n  a\tb", "table\n  a\tb"),
@@ -180,6 +179,11 @@ def test_console_and_log_show_no_control_characters_and_no_secrets(
     log = (tmp_path / "log.txt").read_text(encoding="utf-8")
     assert log.count(shown) == 2
     assert console.shown(shown) == shown
+
+
+def test_shown_replaces_lone_surrogates() -> None:
+    # Not logged: pytest-xdist cannot send a captured log with a surrogate from a worker.
+    assert console.shown("surrogate \ud800") == r"surrogate \ud800"
 
 
 NASTY = ["a b", "[c] d", "it's", '"quoted"', "$HOME", "~", "*", "ü 猫", "a;b", "#x", "\\"]

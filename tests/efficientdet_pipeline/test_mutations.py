@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from efficientdet_pipeline.data.label_map import read_label_aliases, read_label_map
 from efficientdet_pipeline.errors import PipelineError
 from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams
+from efficientdet_pipeline.options.label_map import read_label_aliases, read_label_map
 from efficientdet_pipeline.options.parser import Given
 from efficientdet_pipeline.options.training import TrainOptions
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.options.label_map import read_label_map
 from tfrmod.archive import extract
 from tfrmod.convert import PROBLEMS_FILE, ConvertOptions, convert
 from tfrmod.errors import DatasetError

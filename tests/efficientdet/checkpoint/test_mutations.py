@@ -32,7 +32,7 @@ import numpy as np
 
 saved, kinds, first, count = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 import efficientdet
-from efficientdet.checkpoint import bundles, hdf5, load, load_checkpoint
+from efficientdet.checkpoint import tf_bundle as bundles, hdf5, load, load_checkpoint
 from efficientdet.errors import CheckpointError
 
 model = efficientdet.build_model(efficientdet.get_config("efficientdet-d0").override(json.loads(sys.argv[5])))

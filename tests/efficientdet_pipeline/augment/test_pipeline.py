@@ -18,7 +18,7 @@ from efficientdet_pipeline.augment import (
     augmenter,
     canvas_augmenter,
     grid_mask,
-    mirror,
+    horizontal_flip,
     num_partners,
     randaugment,
 )
@@ -44,7 +44,7 @@ def test_no_wishes_no_change(marked: Sample) -> None:
 
 
 def test_half_of_the_photos_are_mirrored(marked: Sample, run, check) -> None:
-    mirrored = mirror(marked, tf.constant([0, 0]))
+    mirrored = horizontal_flip(marked, tf.constant([0, 0]))
     results = run(augmenter(AugmentationOptions()), marked, list(range(100)))
     turned = []
     for result in results:

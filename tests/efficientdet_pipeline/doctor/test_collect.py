@@ -40,7 +40,7 @@ def write_voc(folder: Path, files: dict[str, bytes | str]) -> Path:
     return folder
 
 
-def look(folder: Path, staging: Path, **options: object) -> collect.Facts:
+def look(folder: Path, staging: Path, **options: object) -> collect.DatasetStats:
     staging.mkdir(exist_ok=True)
     with Workers(1) as workers:
         return collect.photo_facts(folder, ConvertOptions(**options), staging, workers, lambda *_: None)
@@ -54,7 +54,7 @@ def record(name: str, *things: tuple, encoded: bytes | None = None, size: tuple[
     return encode_example(image)
 
 
-def look_at_records(files: dict[str, list[Path]]) -> collect.Facts:
+def look_at_records(files: dict[str, list[Path]]) -> collect.DatasetStats:
     with Workers(1) as workers:
         return collect.record_facts(files, workers, lambda *_: None)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientdet_pipeline.data.label_map import read_label_map
 from efficientdet_pipeline.doctor import collect, fix
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.label_map import read_label_map
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.workers import Workers
 
@@ -62,8 +62,8 @@ def ill(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def look(tmp_path: Path) -> Callable[[Path], collect.Facts]:
-    def look_at(folder: Path) -> collect.Facts:
+def look(tmp_path: Path) -> Callable[[Path], collect.DatasetStats]:
+    def look_at(folder: Path) -> collect.DatasetStats:
         staging = tmp_path / f"staging-{folder.name}"
         staging.mkdir()
         with Workers(1) as workers:
@@ -77,7 +77,7 @@ def fingerprints(folder: Path) -> dict[Path, str]:
 
 
 def test_the_copy_is_mended_and_the_original_untouched(
-    ill: Path, look: Callable[[Path], collect.Facts], tmp_path: Path
+    ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path
 ) -> None:
     before, facts = fingerprints(ill), look(ill)
     assert {problem.code for problem in facts.problems} >= {
@@ -104,7 +104,7 @@ def test_the_copy_is_mended_and_the_original_untouched(
 
 
 def test_lists_are_kept_and_photos_of_no_chosen_list_too(
-    ill: Path, look: Callable[[Path], collect.Facts], tmp_path: Path
+    ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path
 ) -> None:
     (ill / "ImageSets" / "Main" / "later.txt").write_text("8\n3\n")
     write_photo(ill / "8.jpg", 8)
@@ -124,7 +124,7 @@ def test_lists_are_kept_and_photos_of_no_chosen_list_too(
 
 
 def test_a_division_by_fractions_is_written_down(
-    ill: Path, look: Callable[[Path], collect.Facts], tmp_path: Path
+    ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path
 ) -> None:
     lists = ill / "ImageSets" / "Main"
     (lists / "val.txt").rename(lists / "hard.txt")
@@ -138,7 +138,7 @@ def test_a_division_by_fractions_is_written_down(
     }
 
 
-def test_the_ids_of_classes_are_kept(look: Callable[[Path], collect.Facts], tmp_path: Path) -> None:
+def test_the_ids_of_classes_are_kept(look: Callable[[Path], collect.DatasetStats], tmp_path: Path) -> None:
     folder = tmp_path / "coco"
     for number in range(4):
         write_photo(folder / f"{number}.jpg", number)
@@ -154,7 +154,7 @@ def test_the_ids_of_classes_are_kept(look: Callable[[Path], collect.Facts], tmp_
 
 
 def test_photos_are_what_their_names_say_and_upright(
-    ill: Path, look: Callable[[Path], collect.Facts], tmp_path: Path
+    ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path
 ) -> None:
     facts = look(ill)
     fix.write_fixed_dataset(facts, tmp_path / "mended")
@@ -190,7 +190,7 @@ def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["link", "current folder"])
 def test_an_empty_folder_that_cannot_be_renamed_is_filled(
-    ill: Path, look: Callable[[Path], collect.Facts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     target, place = tmp_path / "target", tmp_path / "place"
     place.mkdir()
@@ -206,7 +206,7 @@ def test_an_empty_folder_that_cannot_be_renamed_is_filled(
     assert not [path.name for path in place.iterdir() if path.name.startswith(".")]
 
 
-def test_a_failure_leaves_nothing(ill: Path, look: Callable[[Path], collect.Facts], tmp_path: Path) -> None:
+def test_a_failure_leaves_nothing(ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path) -> None:
     facts = look(ill)
     (ill / "1.jpg").unlink()
     with pytest.raises(FileNotFoundError):

@@ -12,7 +12,8 @@ from efficientdet.model import build_model
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.inference.predictor import label_map_beside, load_predictor, model_predictor
+from efficientdet_pipeline.inference.predictor import load_predictor, model_predictor
+from efficientdet_pipeline.models.class_names import label_map_beside
 
 PHOTO = np.arange(2 * 6 * 8 * 3, dtype=np.uint8).reshape(2, 6, 8, 3)
 

@@ -15,7 +15,7 @@ MEMBER = """
 import os, signal, sys, time
 from pathlib import Path
 from efficientdet_pipeline.errors import ExitCode, StoppedError
-from efficientdet_pipeline.training.distributed import Company, TrainingOver
+from efficientdet_pipeline.training.distributed import ProcessGroup as Company, TrainingOver
 
 index, count, note = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 

@@ -14,7 +14,7 @@ from efficientdet_pipeline.training import oom_watchdog
 
 SCRIPT = """
 import os, signal, sys
-from efficientdet_pipeline.training.oom_watchdog import witnessed
+from efficientdet_pipeline.training.oom_watchdog import oom_watchdog as witnessed
 with witnessed("The memory is too small."):
     match sys.argv[1]:
         case "killed": os.kill(os.getpid(), signal.SIGKILL)
@@ -43,7 +43,7 @@ def test_only_a_death_is_told(end: str, expected: str) -> None:
 STOPPED = """
 import hashlib, os, signal, sys, threading, time
 from efficientdet_pipeline.training.signals import stop_requests
-from efficientdet_pipeline.training.oom_watchdog import witnessed
+from efficientdet_pipeline.training.oom_watchdog import oom_watchdog as witnessed
 
 def ask():
     for name in sys.argv[1:]:

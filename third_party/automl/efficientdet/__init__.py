@@ -35,7 +35,7 @@ _HOME = {
     "CheckpointError": "errors",
     "DetectorConfig": "config",
     "anchor_boxes": "anchors",
-    "assign_targets": "assign",
+    "assign_targets": "assigners",
     "build_model": "model",
     "decode_boxes": "boxes",
     "detections": "postprocess",

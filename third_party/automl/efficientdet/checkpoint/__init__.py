@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 __all__ = ["LoadReport", "block_names", "load_checkpoint", "save_checkpoint", "variable_names"]
 
 _HOME = {
-    "LoadReport": "load",
-    "block_names": "names",
-    "load_checkpoint": "load",
-    "save_checkpoint": "save",
-    "variable_names": "names",
+    "LoadReport": "efficientdet.checkpoint.load",
+    "block_names": "efficientdet.automl.variable_names",
+    "load_checkpoint": "efficientdet.checkpoint.load",
+    "save_checkpoint": "efficientdet.checkpoint.save",
+    "variable_names": "efficientdet.automl.variable_names",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

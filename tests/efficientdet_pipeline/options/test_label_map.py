@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from absl import logging
 
-from efficientdet_pipeline.data.label_map import MAX_CLASS_ID, read_label_aliases, read_label_map
 from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.options.label_map import MAX_CLASS_ID, read_label_aliases, read_label_map
 
 SOURCE = "--label_map"
 PBTXT = """# classes

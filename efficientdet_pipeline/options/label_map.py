@@ -9,8 +9,8 @@ from typing import Any
 
 from absl import logging
 
-from efficientdet_pipeline.data.known_label_maps import KNOWN_LABEL_MAPS
 from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.options.known_label_maps import KNOWN_LABEL_MAPS
 from tfrmod.errors import DatasetError
 from tfrmod.text import clean_name, load_yaml, read_text
 

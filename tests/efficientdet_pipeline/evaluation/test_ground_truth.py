@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from efficientdet.types import Detections
 
-from efficientdet_pipeline.commands.ground_truth import DetectorClasses, GroundTruth, ground_truth
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation import evaluator
+from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, GroundTruth, ground_truth
 from efficientdet_pipeline.models.build import describe_network
 from tfrmod import manifest
 from tfrmod.annotated_image import AnnotatedImage
