@@ -15,8 +15,8 @@ from efficientdet.checkpoint.archives import sha256_of
 from efficientdet.checkpoint.locate import find
 from efficientdet.errors import CheckpointError, CheckpointMismatchError, CheckpointUnavailableError
 
-from efficientdet_pipeline.data.prepare import cache_folder
 from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.system import cache_folder
 from tfrmod.urls import redact_url
 
 
