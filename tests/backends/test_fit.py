@@ -37,7 +37,7 @@ config = efficientdet.get_config(
 )
 detector = efficientdet.build_model(config)
 detector.set_drop_path(5, 0)
-learner = Learner(detector, config, LossOptions(iou_loss_type="ciou"))
+learner = DetectorTrainingModel(detector, config, LossOptions(iou_loss_type="ciou"))
 # JAX would compile each operation by itself, and TensorFlow on a CPU is quicker without.
 learner.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9), jit_compile=keras.backend.backend() == "jax")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-PURE = ("types", "boxes", "anchors", "assign", "losses", "schedules")
+PURE = ("types", "boxes", "anchors", "assigners", "losses", "schedules")
 
 RUN_TESTS = """
 import pytest

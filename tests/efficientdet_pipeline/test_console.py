@@ -87,7 +87,7 @@ def test_a_reader_that_has_gone_ends_nothing() -> None:
         "import sys; from efficientdet_pipeline import console; from absl import logging\n"
         "console.set_up_console(); sys.stdin.read()\n"
         "for number in range(3): logging.get_absl_logger().info('line')\n"
-        "console.hush(sys.stderr); sys.exit(7)\n"
+        "console.silence(sys.stderr); sys.exit(7)\n"
     )
     speaker = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
