@@ -184,10 +184,9 @@ def _decode_western(data: bytes) -> str:
         return data.decode("cp1252")
     fitting = [encoding for encoding in _LEGACY if _is_legible(data, encoding)]
     fits = f"its bytes fit {', '.join(fitting)}" if fitting else "its bytes fit no common encoding"
-    example = fitting[0] if len(fitting) == 1 else "gb18030"
     raise DatasetError(
         f"it is not UTF-8, and {fits}; a wrong guess would change names. Save it as UTF-8, for example with "
-        f"iconv -f {example} -t UTF-8, naming the encoding that it was written in"
+        f"iconv -f ENCODING -t UTF-8, where ENCODING is the one that it was written in"
     )
 
 
