@@ -1,4 +1,4 @@
-"""Options that say how training photos are varied."""
+"""Image augmentation options."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -27,46 +27,51 @@ _LIMITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationOptions(GeneralOptions):
-    """How photos are varied."""
+    """Augmentation."""
 
     augment: bool = option(True, shapes=True)
-    """Vary the photos at all; --noaugment switches everything below off."""
+    """Augment training images. --noaugment disables all augmentation; the options below are then ignored."""
     augment_recipe: str = option("default", choices=tuple(RECIPES))
-    """A named set of the options below: none, flip, default, automl, strong, small-data. Options given stand above.
-    small-data mixes images (mosaic, copy-paste) and is meant for long runs; in a short one from random weights it gave
-    a lower AP than default (docs/scratch-recipe.md)."""
+    """Preset of the options below: none, flip, default, automl, strong or small-data. Options given explicitly take
+    precedence. small-data uses mosaic and copy-paste and is meant for long runs; in a short run from random weights
+    its AP was below that of default (docs/scratch-recipe.md)."""
     augment_config: str = option("", path="path")
-    """YAML file of the options below and of `steps`; it stands above the recipe and below options given."""
+    """YAML file with the options below and `steps`. Precedence: explicit options > this file > augment_recipe."""
     augment_steps: str = option("", shapes=True)
-    """Named steps done to each photo first, a YAML list such as [{name: CenterCrop, height: 300, width: 400}]."""
+    """Transforms applied to each image before all others, as a YAML list, for example [{name: CenterCrop, height: 300,
+    width: 400}]."""
     input_rand_hflip: bool = option(True, shapes=True)
-    """Mirror every other photo."""
+    """Flip images horizontally with probability 0.5."""
     jitter_min: float = option(0.7, shapes=True)
-    """Smallest random scale of a photo; google/automl takes 0.1, which suits long runs on many photos."""
+    """Lower bound of the random scale factor of scale jitter. google/automl uses 0.1, which suits long runs on large
+    datasets."""
     jitter_max: float = option(1.4, shapes=True)
-    """Largest random scale of a photo; google/automl takes 2.0."""
+    """Upper bound of the random scale factor of scale jitter. google/automl uses 2.0."""
     autoaugment_policy: str = option("", choices=POLICIES, shapes=True)
-    """AutoAugment policy: v0, v1, v2, v3, test or randaug; empty for none."""
+    """AutoAugment policy: v0, v1, v2, v3, test or randaug. Empty: none."""
     randaug_magnitude: float = option(10.0, shapes=True)
-    """Strength of randaug, 0 to 10. google/automl's 15 lies beyond its scale; 10 is the nearest on it."""
+    """Magnitude of RandAugment, 0 to 10. google/automl's 15 exceeds the scale of its own operations; 10 is the
+    maximum."""
     grid_mask: bool = option(False, shapes=True)
-    """Blot out a turned grid of squares in every other photo."""
+    """Apply GridMask (a rotated grid of masked squares) with probability 0.5."""
     hsv_hue: float = option(0.0, shapes=True)
-    """Largest random turn of the hue, as a part of the colour circle, up to 0.5; 0.015 is usual."""
+    """Maximum random hue shift, as a fraction of the color circle, 0 to 0.5; a common value is 0.015."""
     hsv_saturation: float = option(0.0, shapes=True)
-    """Largest random change of the saturation, as a part of itself, up to 1; 0.7 is usual."""
+    """Maximum relative change of saturation, 0 to 1; a common value is 0.7."""
     hsv_value: float = option(0.0, shapes=True)
-    """Largest random change of the brightness, as a part of itself, up to 1; 0.4 is usual."""
+    """Maximum relative change of brightness, 0 to 1; a common value is 0.4."""
     mosaic: float = option(0.0, shapes=True)
-    """Probability that a picture is made of four photos, one in each quarter."""
+    """Probability of mosaic: four images combined into one, 0 to 1."""
     mixup: float = option(0.0, shapes=True)
-    """Probability that another photo shines through."""
+    """Probability of MixUp: two images blended together with their boxes, 0 to 1."""
     copy_paste: float = option(0.0, shapes=True)
-    """Probability that an object of another photo is pasted in, cut out by its box."""
+    """Probability of copy-paste: an object of another image, cut out by its box, pasted into the image, 0 to 1."""
     close_mosaic: int = option(0, shapes=True)
-    """Last epochs, of num_epochs, without mosaic, mixup and copy_paste. A run continued to more epochs closes later."""
+    """Number of final epochs (of num_epochs) without mosaic, MixUp and copy-paste. If a run is extended, they are
+    disabled later accordingly. 0: never disabled."""
     min_visibility: float = option(0.1, shapes=True)
-    """Smallest visible part of a box that is kept. A tenth still shows what it is; google/automl (0) keeps slivers."""
+    """Minimum visible fraction of a box after cropping, 0 to 1; boxes below it are dropped. google/automl uses 0,
+    which keeps slivers."""
 
     def __post_init__(self) -> None:
         """Checks every range, the recipe and the steps."""

@@ -11,15 +11,15 @@ SUBJECTS = ("loader", "train")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions(SweepOptions):
-    """How fast a training would be; its options are those of the training."""
+    """Benchmark of a training; takes the options of --mode=traineval."""
 
     what: str = option("loader", choices=SUBJECTS)
-    """loader: photos a second out of the shards, and where the time goes. train: the loader alone, the step alone and
-    both together, for several batch sizes."""
+    """loader: images per second of the input pipeline, by stage. train: the input pipeline alone, the training step
+    alone and both together, for several batch sizes."""
     rounds: int = option(5)
-    """Measurements of each part, taken in turns; the median is told."""
+    """Number of measurements of each part, interleaved; the median is reported."""
     output: str = option("", path="path")
-    """JSON file for the figures."""
+    """JSON file to write the measurements to."""
 
     def __post_init__(self) -> None:
         """Checks the subject and the rounds."""

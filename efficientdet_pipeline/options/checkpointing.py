@@ -1,4 +1,4 @@
-"""Options that say what is kept of a run, and when it ends."""
+"""Checkpointing and early stopping options."""
 
 from dataclasses import dataclass
 
@@ -9,25 +9,25 @@ from efficientdet_pipeline.options.schema import option
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointingOptions(HardwareOptions):
-    """What is kept of a run, and when it ends."""
+    """Checkpointing and early stopping."""
 
     map_freq: int = option(0)
-    """Epochs between two evaluations; 0 makes about ten a run."""
+    """Number of epochs between evaluations. 0: about ten evaluations per run."""
     save_freq: str = option("auto")
-    """When to write a checkpoint: every so many steps, or each epoch. auto: every half minute; where writing one is
-    slow, up to five minutes apart, so that it takes little of the time. A kill costs what was trained since the last
-    one. After an evaluation and at the end there is one in any case."""
+    """Number of steps between checkpoints, or `epoch`. `auto`: every 30 seconds, or up to 5 minutes apart where
+    writing a checkpoint is slow. A checkpoint is also saved after each evaluation and at the end. An interrupted run
+    loses the steps since its last checkpoint."""
     keep: int = option(2)
-    """How many of the last checkpoints are kept, beside the best."""
+    """Number of most recent checkpoints to keep, in addition to the best."""
     patience: int = option(0)
-    """End the run after so many evaluations without a better AP; 0 trains to the end. A run whose best AP is below .01
-    has not begun, and goes on."""
+    """Early stopping: number of evaluations without improvement of AP after which training stops. Inactive while the
+    best AP is below 0.01. 0: disabled."""
     max_bad_steps: int = option(10)
-    """After so many steps in a row without a finite loss or gradient go back to the last good checkpoint with half
-    the learning rate, and after so many once more end with a report; 0 skips such steps for ever."""
+    """Number of consecutive non-finite steps (loss or gradients) before rolling back to the last good checkpoint at
+    half the learning rate; a second such streak aborts. 0: skip such steps indefinitely."""
     grace_seconds: float = option(25.0)
-    """Time from SIGTERM or Ctrl-C to the end of the program; the checkpoint is written within it. Cloud machines
-    give 30 seconds."""
+    """Time limit in seconds for saving a checkpoint and exiting after SIGTERM or Ctrl-C. Preemptible cloud machines
+    allow 30 seconds."""
 
     def __post_init__(self) -> None:
         """Checks the counts."""

@@ -9,7 +9,7 @@ from efficientdet_pipeline.options.dataset import DatasetOptions
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions(DatasetOptions, ConverterFlags):
-    """Conversion alone."""
+    """Dataset conversion."""
 
     def __post_init__(self) -> None:
         """Checks that there are photos to convert."""

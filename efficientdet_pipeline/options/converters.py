@@ -1,4 +1,4 @@
-"""The flags of google/automl's create_pascal_tfrecord.py and create_coco_tfrecord.py."""
+"""Flags of google/automl's create_pascal_tfrecord.py and create_coco_tfrecord.py."""
 
 import re
 from dataclasses import dataclass
@@ -14,26 +14,27 @@ _OF_COCO = ("image_dir", "object_annotations_file", "image_info_file", "caption_
 
 @dataclass(frozen=True, kw_only=True)
 class ConverterFlags(GeneralOptions):
-    """As google/automl's converters: one set of a data set, to shards of one prefix."""
+    """google/automl's converters: one split of a dataset to shards with a given prefix."""
 
     output_file_prefix: str = option("", path="path")
-    """Folder and beginning of the shards' names: PREFIX-00000-of-00010.tfrecord. Or output_path, with set or year."""
+    """Path prefix of the shards, which are named PREFIX-00000-of-00010.tfrecord. Alternatively output_path, with set
+    or year."""
     set: str = option("", choices=("", *SETS))
-    """VOC: the list of ImageSets/Main to convert, and it alone; default, with year: train."""
+    """VOC: the split (a list in ImageSets/Main) to convert. Default, with year: train."""
     year: str = option("")
-    """VOC: VOC2007, VOC2012, or merged for both; the folder below data_dir. Classes get the challenge's ids."""
+    """VOC: VOC2007, VOC2012, or merged for both; the folder below data_dir. Class ids are those of the challenge."""
     annotations_dir: str = option("Annotations", path="path")
     """VOC, with set or year: folder of the XML files."""
     label_map_json_path: str = option("", path="path")
-    """VOC, with set or year: JSON file {class name: id}, ids from 1; the background may have the id 0."""
+    """VOC, with set or year: JSON file {class name: id} with ids from 1; id 0 is allowed for the background."""
     image_dir: str = option("", path="path")
-    """COCO: folder of the photos."""
+    """COCO: folder of the images."""
     object_annotations_file: str = option("", path="path")
-    """COCO: JSON file of the photos in image_dir, their classes and objects."""
+    """COCO: JSON file of the images in image_dir, their categories and annotations."""
     image_info_file: str = option("", path="path")
-    """COCO: JSON file of photos without objects, such as those of test-dev."""
+    """COCO: JSON file of images without annotations, such as those of test-dev."""
     caption_annotations_file: str = option("", path="path")
-    """COCO: no effect, the detector reads no captions."""
+    """COCO: ignored; captions are not used in detection."""
 
     @property
     def prefix(self) -> str:

@@ -1,4 +1,4 @@
-"""Options that turn annotated photos into shards."""
+"""Options of dataset conversion: annotated images to TFRecord shards."""
 
 import os
 from dataclasses import dataclass
@@ -11,41 +11,48 @@ SOURCE_FORMATS = ("", "voc", "coco", "yolo", "cvat", "labelme", "via", "createml
 
 
 DEMO = "demo"
-"""The value of --url_dataset that names the embedded data set."""
+"""Value of --url_dataset that selects the embedded dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSourceOptions(SeedOptions):
-    """The photos, and how they are divided."""
+    """Dataset and splits."""
 
     url_dataset: str = option("", path="path")
-    """The annotated photos: http(s) address of a zip, a local zip, a folder, or `demo` for the embedded data set."""
+    """The annotated images: URL of a zip (http or https), a local zip, a folder, or `demo` for the embedded dataset."""
     dataset_sha256: str = option("")
-    """Expected sha256 of the zip; a download that differs is refused."""
+    """Expected SHA-256 of the zip; a download with another checksum is rejected."""
     cache_dir: str = option("", path="path")
-    """Where downloads are kept, checkpoints in its folder checkpoints; default `~/.cache/efficientdet-pipeline`, and
-    `~/.cache/efficientdet` for checkpoints."""
+    """Folder for downloads; checkpoints are cached in its subfolder checkpoints. Default:
+    `~/.cache/efficientdet-pipeline`, and `~/.cache/efficientdet` for checkpoints."""
     data_dir: str = option("", path="path")
-    """Folder of the photos and XML files. With url_dataset: where the zip is unpacked (default: in the cache)."""
+    """Folder of the images and annotations. With url_dataset: folder to extract the zip to. Default: a subfolder of
+    the cache."""
     source_format: str = option("", choices=SOURCE_FORMATS, shapes=True)
-    """The format of the annotations; default: found by looking."""
+    """Annotation format. Default: detected from the files."""
     label_map: str = option("", shapes=True, path="path")
-    """YAML or JSON file {id: name}, TensorFlow .pbtxt, text file of one name a line, names separated by commas, or
-    coco, voc, waymo; default: the data set's own ids, or all names found, sorted."""
+    """Label map: a YAML or JSON file {id: name}, a TensorFlow .pbtxt, a text file with one name per line,
+    comma-separated names, or coco, voc or waymo. Default: the ids of the dataset, otherwise all class names found,
+    sorted."""
     label_aliases: str = option("", shapes=True, path="path")
-    """Other spellings of classes, variant=name separated by commas (`redcell=RBC,rbc=RBC`), or a YAML file of them."""
+    """Alternative spellings of class names: comma-separated variant=name pairs (`redcell=RBC,rbc=RBC`), or a YAML file
+    of them."""
     train_set: str = option("", shapes=True)
-    """The data's own list to train on (ImageSets, COCO's files); default trainval beside test, else train."""
+    """Name of the dataset's own split to train on (ImageSets, COCO files). Default: trainval if there is a test split,
+    otherwise train."""
     val_set: str = option("", shapes=True)
-    """The data's own list to validate on; default test beside trainval, else val, else test."""
+    """Name of the dataset's own split to evaluate on. Default: test if there is trainval, otherwise val, otherwise
+    test."""
     train_valid_split: float = option(0.8, shapes=True)
-    """Share of the photos to train on where the data brings no lists; the rest validates."""
+    """Fraction of the images used for training, above 0 and at most 1, if the dataset has no splits of its own; the
+    remainder is used for validation."""
     test_split: float = option(0.0, shapes=True)
-    """Share of the photos set aside as test photos; it is taken from what training leaves over."""
+    """Fraction of the images held out as a test split, taken from those not used for training."""
     group_near_duplicates: bool = option(True, shapes=True)
-    """Keep images that look alike and show the same objects in one split; false keeps only equal files together."""
+    """Keep near-duplicate images (similar appearance and the same objects) in the same split. false: only identical
+    files are kept together."""
     num_workers: int = option(0, aliases=("num_threads",))
-    """Processes that read photos; 0 takes one a core."""
+    """Number of worker processes that read images. 0: one per CPU core."""
 
     def without_effect(self) -> dict[str, str]:
         """Returns data_dir where url_dataset is a folder, of which nothing is unpacked."""
@@ -71,33 +78,36 @@ class ImageSourceOptions(SeedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOptions(RunOptions, ImageSourceOptions):
-    """Photos in, shards out."""
+    """Conversion to TFRecord shards."""
 
     overwrite: bool = option(False, from_environment=False)
-    """Begin the run anew: delete what it made in its folder first; refused where the folder holds anything else. Never
-    taken from the environment."""
+    """Restart the run: delete its previous outputs from its folder first. Rejected if the folder contains other files.
+    Never read from the environment."""
     output_path: str = option("", path="path")
-    """Where the shards go; default: tfrecords in the run's folder."""
+    """Folder for the shards. Default: tfrecords in the run's folder."""
     path_metadata: str = option("", path="path")
-    """Folder of metadata.json; default: the run's folder."""
+    """Folder for metadata.json. Default: the run's folder."""
     num_shards: int = option(-1)
-    """Shards a split; -1 decides by the number of photos."""
+    """Number of shards per split. -1: chosen by the number of images."""
     prepare_size: int = option(0, shapes=True)
-    """Make photos with a longer side than so many pixels smaller, once, and boxes and masks with them; 0: none."""
+    """Maximum length in pixels of an image's longer side; larger images are downscaled once, at conversion, with their
+    boxes and masks. 0: no downscaling."""
     no_verify: bool = option(False, shapes=True)
-    """Take photos that need no change over by their header alone, undecoded: quicker, but damage is found later."""
+    """Do not decode images that need no change; read only their headers. Faster, but damaged images are found only
+    during training."""
     include_masks: bool = option(False, shapes=True)
-    """Write the masks of the data set into the records."""
+    """Write the instance masks of the dataset to the records."""
     strict: bool = option(False)
-    """Make any problem in the data fatal, instead of leaving the photo or box out and listing it."""
+    """Treat any problem in the dataset as an error instead of skipping the image or box and listing it."""
     num_images: int = option(0, shapes=True)
-    """Convert so many photos only, from the beginning of the list; 0 takes all."""
+    """Convert only the first num_images images. 0: all."""
     ignore_difficult_instances: bool = option(False, shapes=True)
-    """Leave out objects that the annotation calls difficult."""
+    """Exclude objects annotated as difficult."""
     runner: str = option("")
-    """Spread the conversion by Apache Beam: its runner, such as DirectRunner or FlinkRunner; default: this machine."""
+    """Apache Beam runner for a distributed conversion, such as DirectRunner or FlinkRunner. Default: convert on this
+    machine without Beam."""
     beam_options: str = option("")
-    """Beam's own flags for the runner, in one string: "--project=… --region=…"."""
+    """Options passed to the Beam runner, as one string: "--project=… --region=…"."""
 
     def __post_init__(self) -> None:
         """Checks the numbers of shards and photos, and that Beam's flags have a runner."""

@@ -11,25 +11,27 @@ from efficientdet_pipeline.options.schema import option
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOptions(ImageSourceOptions, ModelOptions):
-    """What is wrong with the data, and how it is mended."""
+    """Dataset checks and fixes."""
 
     train_file_pattern: str = option("", path="globs")
-    """Glob of training shards to look at, instead of photos."""
+    """Glob of training shards to check, instead of images."""
     val_file_pattern: str = option("", path="globs")
-    """Glob of validation shards to look at."""
+    """Glob of validation shards to check."""
     run_dir: str = option("", path="path")
-    """Folder of a trained run: its shards are looked at, its losses, and what its detector makes of the photos."""
+    """Folder of a trained run to analyze: its shards, its losses, and its detector's predictions on the images."""
     detect_photos: int = option(200)
-    """With run_dir: photos of each split that the detector looks at to find wrong labels; 0 looks at none."""
+    """With run_dir: number of images per split on which the detector searches for label errors. 0: none."""
     max_instances_per_image: int | None = option(None)
-    """Boxes a photo may have; default: the most that a photo of the data has."""
+    """Maximum number of boxes per image. Default: the largest number in the dataset."""
     fix: str = option("", path="path", from_environment=False)
-    """Folder for a mended copy of the photos, as Pascal VOC; the original is never touched. Never taken from the
+    """Folder for a fixed copy of the dataset in Pascal VOC format; the original is never modified. Never read from the
     environment."""
     report: str = option("doctor.json", path="path")
-    """JSON file for the findings with every file by name, written where the page cannot name all; empty: none."""
+    """JSON file for all issues with every affected file, written if the printed report cannot list all of them. Empty:
+    none."""
     json: bool = option(False)
-    """Print the findings as JSON. Either way the exit code tells: 0 clean, 3 warnings, 65 errors."""
+    """Print the issues as JSON. In either format the exit code is 0 if there are none, 3 for warnings and 65 for
+    errors."""
 
     def __post_init__(self) -> None:
         """Checks that there is one thing to look at."""

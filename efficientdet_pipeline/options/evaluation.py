@@ -9,16 +9,16 @@ from efficientdet_pipeline.options.schema import option
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions(RunOptions):
-    """The evaluation."""
+    """Evaluation."""
 
     val_file_pattern: str = option("", path="globs")
-    """Glob of shards to evaluate on; several separated by commas."""
+    """Glob of shards to evaluate on, or several separated by commas."""
     val_json_file: str = option("", path="path")
-    """COCO json that holds the truth instead of the shards."""
+    """COCO JSON file with the ground truth, used instead of the annotations in the shards."""
     eval_samples: int | None = option(None)
-    """Photos to evaluate on; default: all."""
+    """Number of images to evaluate on. Default: all."""
     eval_name: str = option("")
-    """Name of the evaluation: metrics go to metrics_<name>.json."""
+    """Name of the evaluation; metrics are written to metrics_<name>.json."""
 
     def __post_init__(self) -> None:
         """Checks the number of photos."""
@@ -29,12 +29,14 @@ class EvaluationOptions(RunOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointOptions(RunOptions):
-    """Which trained weights."""
+    """Checkpoint to load."""
 
     path_ckpt: str = option("", path="path")
-    """Checkpoint: a run's folder, a checkpoint folder or file; default: the best of the run named, or of the latest."""
+    """Checkpoint: folder of a run, or a checkpoint's folder or file. Default: the best checkpoint of the run given by
+    name, otherwise of the latest run."""
     path_yaml: str = option("", path="path")
-    """hparams_config.yaml that describes the network and its classes; default: the one beside the checkpoint."""
+    """hparams_config.yaml with the configuration of the network and its classes. Default: the one in the checkpoint's
+    folder."""
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options that name a run, where a checkpoint is named."""
@@ -45,10 +47,10 @@ class CheckpointOptions(RunOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions(EvaluationOptions, CheckpointOptions, ModelOptions):
-    """The evaluation of a checkpoint."""
+    """Evaluation of a checkpoint."""
 
     batch_size: int = option(8)
-    """Photos at a time."""
+    """Number of images per batch."""
 
     def __post_init__(self) -> None:
         """Checks the batch."""

@@ -9,9 +9,9 @@ from efficientdet_pipeline.options.schema import option
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(CheckpointOptions, ModelOptions):
-    """The export."""
+    """Export."""
 
     path_output: str = option("", path="path")
-    """Where saved_model and <model>_frozen.pb go; default: export in the run's folder."""
+    """Folder for saved_model and <model>_frozen.pb. Default: export in the run's folder."""
     model_name_: str = option("")
-    """The same as model_name, as the old freeze script spelled it."""
+    """Alias of model_name, as in the former freeze script."""

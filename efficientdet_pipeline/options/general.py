@@ -1,4 +1,4 @@
-"""Options that every mode has, and those that name a run's folder."""
+"""Options shared by all modes, and options that name a run's folder."""
 
 import difflib
 import math
@@ -12,14 +12,14 @@ from efficientdet_pipeline.options.schema import option
 
 @dataclass(frozen=True, kw_only=True)
 class GeneralOptions:
-    """Every mode."""
+    """General."""
 
     mode: str = option("traineval")
-    """What to do; `--help` lists the modes."""
+    """Mode to run; `--help` lists the modes."""
     debug: bool = option(False)
-    """Log everything, show tracebacks, and run the model eagerly (slow)."""
+    """Log at debug level, show tracebacks, and run the model eagerly (slow)."""
     traceback: bool = option(False)
-    """Show the traceback of an error beneath its sentence."""
+    """Show the traceback of an error below its message."""
 
     def __post_init__(self) -> None:
         """Checks what needs no look at the data; each class checks its own fields."""
@@ -43,10 +43,10 @@ class GeneralOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedOptions(GeneralOptions):
-    """Chance."""
+    """Random seed."""
 
     tf_random_seed: int = option(111111, aliases=("seed",), shapes=True)
-    """Seed of the split, the weights, the order of the photos and every augmentation."""
+    """Random seed of the split, weight initialization, shuffling and augmentation."""
 
     def __post_init__(self) -> None:
         """Checks the seed."""
@@ -60,16 +60,17 @@ NAMES_A_RUN = ("workspace", "run_name", "model_dir", "model_ckpts")
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(GeneralOptions):
-    """The run's folder."""
+    """Run folder."""
 
     workspace: str = option("runs", path="path")
-    """Folder that holds one folder a run."""
+    """Folder of all runs; each run has a subfolder."""
     run_name: str = option("")
-    """Name of the run's folder; without it `<model>-<8 hex of the options that shape the training>`."""
+    """Name of the run's folder. Default: `<model>-<hash>`, with 8 hexadecimal digits of a hash of the options that
+    affect training."""
     model_dir: str = option("", path="path")
-    """The run's folder itself, instead of workspace and run_name."""
+    """Folder of the run, instead of workspace and run_name."""
     model_ckpts: str = option("", path="path")
-    """Output root: the run's folder becomes ROOT/model, the export ROOT/freeze_model."""
+    """Output root: the run's folder is ROOT/model, the export is written to ROOT/freeze_model."""
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options that name the run's folder in another way than the one given."""

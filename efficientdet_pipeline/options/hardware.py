@@ -1,4 +1,4 @@
-"""Options that say what the training runs on."""
+"""Hardware options: devices, precision, memory and compilation."""
 
 from dataclasses import dataclass
 
@@ -12,39 +12,44 @@ from efficientdet_pipeline.options.schema import option
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareOptions(OptimizerOptions):
-    """What the training runs on."""
+    """Hardware and performance."""
 
     backend: str = option("", choices=("", "tensorflow", "jax"))
-    """What computes: tensorflow or jax; default: the environment variable KERAS_BACKEND, else tensorflow."""
+    """Keras backend: tensorflow or jax. Default: the environment variable KERAS_BACKEND, otherwise tensorflow."""
     strategy: str = option("", choices=("", "gpus", "tpu", "multiworker"))
-    """Empty: one device. gpus: every GPU of this machine. tpu, multiworker: every TPU, every machine (backend jax)."""
+    """Distribution strategy. Empty: one device. gpus: all GPUs of this machine. tpu, multiworker: all TPUs or all
+    machines (backend jax)."""
     precision: str = option("", choices=("", "float32", "mixed_bfloat16", "mixed_float16"), shapes=True)
-    """What is computed in; weights stay float32. Default: mixed_bfloat16 where the hardware has it, else float32."""
+    """Compute dtype policy; variables stay float32. Default: mixed_bfloat16 if the hardware supports it, otherwise
+    float32."""
     mixed_precision: bool = option(False, shapes=True)
-    """google/automl's word for it: 16 bits of the kind that the hardware has; none on a CPU, where they are slower."""
+    """google/automl's flag for mixed precision: selects the 16-bit dtype that the hardware supports; float32 on a CPU,
+    where 16-bit computation is slower."""
     loss_scale: float = option(32768.0, shapes=True)
-    """What the loss is multiplied by at first in mixed_float16; halved when gradients overflow, doubled when they
-    have not for long."""
+    """Initial loss scale with mixed_float16. Dynamic: halved when gradients overflow, doubled after a streak of finite
+    steps. 0: no loss scaling."""
     accumulate_steps: int = option(1, shapes=True)
-    """Parts that a batch is computed in, one after the other, which takes less memory; the gradients are summed."""
+    """Gradient accumulation: number of micro-batches per batch, computed one after the other to save memory; their
+    gradients are summed."""
     grad_checkpoint: str = option("false", bare=True)
-    """Keep less for the gradient and compute it again: every MBConv block, FPN cell and layer of the heads; or those
-    in whose names a regular expression is found, automl's efficientnet-b0/blocks_3, fpn_cells/cell_0,
-    class_net/class-1, box_net/box-2. It takes much less memory and a third more time, and changes no number."""
+    """Gradient checkpointing: recompute activations in the backward pass to save memory. true: all MBConv blocks, FPN
+    cells and head layers. Otherwise a regular expression that selects them by google/automl's names:
+    efficientnet-b0/blocks_3, fpn_cells/cell_0, class_net/class-1, box_net/box-2. Steps take about a third longer;
+    results do not change."""
     use_xla: bool = option(False)
-    """Compile the step with XLA; on a CPU that is several times slower."""
+    """Compile the training step with XLA; several times slower on a CPU."""
     steps_per_execution: int = option(1)
-    """Steps between two looks of the host; more is quicker on small networks."""
+    """Number of steps per call of the compiled training function. Larger values are faster for small networks."""
     tpu: str = option("")
-    """Name of a Cloud TPU; it has no effect, because JAX runs on the TPU's own machines and finds the chips there."""
+    """Name of a Cloud TPU. Ignored: JAX runs on the TPU's own machines and detects the devices there."""
     tpu_zone: str = option("")
-    """Zone of the Cloud TPU; without effect, as `tpu`."""
+    """Zone of the Cloud TPU. Ignored, as `tpu`."""
     gcp_project: str = option("")
-    """Google Cloud project of the Cloud TPU; without effect, as `tpu`."""
+    """Google Cloud project of the Cloud TPU. Ignored, as `tpu`."""
     num_cores: int | None = option(None)
-    """Number of TPU cores; the devices are counted, so that it has no effect."""
+    """Number of TPU cores. Ignored: the devices are counted."""
     profile: bool = option(False)
-    """Record steps 10 to 12 for TensorBoard's profiler."""
+    """Profile steps 10 to 12 for TensorBoard."""
 
     @property
     def recomputed_blocks(self) -> str:

@@ -9,27 +9,28 @@ from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.schema import declarations, option
 
 MIN_SCORE = 0.4
-"""Smallest score that is drawn, here and in the pictures of a training."""
+"""Default score threshold for drawn detections, here and in the images drawn during training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InferOptions(CheckpointOptions, ModelOptions):
-    """Detection on photos."""
+    """Inference."""
 
     input_image: str = option("", path="glob")
-    """One photo, a glob, or a folder of photos."""
+    """One image, a glob, or a folder of images."""
     output_image_dir: str = option("", path="path")
-    """Where the drawn photos, detections.json and detections_coco.json (COCO's result list) go."""
+    """Folder for the images with drawn detections, detections.json and detections_coco.json (COCO results format)."""
     saved_model_dir: str = option("", path="path")
-    """A SavedModel folder or a frozen .pb, instead of a checkpoint."""
+    """SavedModel folder or frozen graph (.pb), instead of a checkpoint."""
     trust_model: bool = option(False, from_environment=False)
-    """Load a SavedModel or frozen graph even where it can read and write files; only if you trust whoever made it."""
+    """Load a SavedModel or frozen graph even if it contains operations that read or write files. Use only for models
+    from a trusted source."""
     min_score_thresh: float = option(MIN_SCORE)
-    """Smallest score that is drawn; detections.json holds all."""
+    """Minimum score of a drawn detection, 0 to 1; detections.json contains all detections."""
     classes: str = option("")
-    """Names or ids of the classes to detect, comma-separated; default: all."""
+    """Comma-separated names or ids of the classes to detect. Default: all."""
     max_boxes_to_draw: int = option(100)
-    """Most boxes drawn in a photo."""
+    """Maximum number of boxes drawn per image."""
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options that describe a checkpoint, where an export is given."""

@@ -12,18 +12,19 @@ SUBJECTS = ("records", "model")
 
 @dataclass(frozen=True, kw_only=True)
 class InspectOptions(RunOptions, AugmentationOptions, ModelOptions, SeedOptions):
-    """What is in the shards, and what the network costs."""
+    """Inspection of shards and networks."""
 
     what: str = option("records", choices=SUBJECTS)
-    """records: pictures and counts of shards, and their damaged records. model: parameters, FLOPs, output shapes."""
+    """records: images, statistics and damaged records of shards. model: parameters, FLOPs and output shapes."""
     file_pattern: str = option("", path="globs")
-    """Glob of shards; several separated by commas. Default: those of the run named, else of the latest."""
+    """Glob of shards, or several separated by commas. Default: the shards of the run given by name, otherwise of the
+    latest run."""
     save_samples_dir: str = option("tfrecord_samples", path="path")
-    """Folder for index.html, the page with everything, and for its pictures and counts."""
+    """Folder for the report (index.html), its images and its statistics."""
     samples: int = option(10)
-    """Photos to draw, in even steps over all."""
+    """Number of images to draw, evenly spaced over all shards."""
     eval: bool = option(False)
-    """Draw photos as the evaluation sees them, not augmented; of a run, those of the validation."""
+    """Draw images as preprocessed for evaluation, without augmentation; of a run, those of the validation split."""
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options of what is not shown."""

@@ -1,4 +1,4 @@
-"""Options that say how photos get from the shards to the training."""
+"""Input pipeline options."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,13 @@ CACHES = ("none", "memory", "disk")
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderOptions(GeneralOptions):
-    """How photos are loaded."""
+    """Input pipeline."""
 
     cache: str = option("none", choices=CACHES)
-    """Decode the training photos once and keep them: in memory, or on disk in the run's folder until the run ends."""
+    """Cache decoded training images: in memory, or on disk in the run's folder until the run ends."""
     class_balance: float = option(0.0, shapes=True)
-    """Show photos of rare classes more often: 0 not at all, 0.5 by the square root of the rarity, 1 in full."""
+    """Oversampling of images with rare classes, 0 to 1. 0: none, 0.5: by the square root of the inverse class
+    frequency, 1: by the inverse class frequency."""
 
     def __post_init__(self) -> None:
         """Checks the cache and the balance."""

@@ -1,4 +1,4 @@
-"""Options that choose the network and the weights it starts from."""
+"""Options of the network and its initial weights."""
 
 import re
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from efficientdet_pipeline.options.schema import option
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(GeneralOptions):
-    """The network."""
+    """Network."""
 
     model_name: str = option("", shapes=True)
-    """The network to build: efficientdet-d0 … d7, d7x, lite0 … lite4; default: backbone_ref, else efficientdet-d0."""
+    """Network to build: efficientdet-d0 … d7, d7x, lite0 … lite4. Default: backbone_ref, otherwise efficientdet-d0."""
     image_size: str = option("", shapes=True)
-    """Size of the network's canvas in pixels, one number or WIDTHxHEIGHT; default: the model's own."""
+    """Input size of the network in pixels: one number, or WIDTHxHEIGHT. Default: the model's own."""
     num_classes: int | None = option(None, shapes=True)
-    """Number of classes; default: the largest label id of the data."""
+    """Number of classes. Default: the largest class id of the dataset."""
     hparams: str = option("", path="path")
-    """automl's hyper-parameters: `a=1,b.c=2`, a YAML file, or both (`base.yaml,a=1`). Precedence: above the defaults,
-    below every option. Several of them, in files and on the command line, are merged key by key; the later wins."""
+    """google/automl's hyperparameters: `a=1,b.c=2`, a YAML file, or both (`base.yaml,a=1`). Several --hparams, in
+    files and on the command line, are merged by key; the last one takes precedence. All other options take precedence
+    over --hparams."""
 
     def __post_init__(self) -> None:
         """Checks the picture size; the names are checked where they are looked up."""
@@ -39,22 +40,25 @@ class ModelOptions(GeneralOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedOptions(ModelOptions):
-    """The weights that training starts from."""
+    """Pretrained weights."""
 
     backbone_ref: str = option("", shapes=True)
-    """Whose pretrained weights to start from; default: model_name."""
+    """Model whose pretrained weights to start from. Default: model_name."""
     pretrained_ckpt: str = option("auto", shapes=True, path="path")
-    """auto (automl's published COCO checkpoint of backbone_ref, cached), none, or a checkpoint: a path, a run's folder,
-    an address, or a published name such as efficientdet-d0 … d7x, efficientdet-lite0 … lite4."""
+    """Initial weights: auto (google/automl's published COCO checkpoint of backbone_ref, cached), none, or a
+    checkpoint: a path, a run's folder, a URL, or a published name such as efficientdet-d0 … d7x, efficientdet-lite0 …
+    lite4."""
     backbone_ckpt: str = option("", shapes=True, path="path")
-    """EfficientNet checkpoint for the backbone alone: a path, a run's folder, an address or a published name.
-    efficientnet-b0 … b5 go into efficientdet-d0 … d5, b6 into d6 and d7, b7 into d7x, efficientnet-lite0 … lite4 into
-    efficientdet-lite0 … lite4 (lite3 into lite3x too). Neck and heads start from random weights. Excludes other
-    places of weights."""
+    """EfficientNet checkpoint for the backbone only: a path, a run's folder, a URL or a published name.
+    efficientnet-b0 … b5 fit efficientdet-d0 … d5, b6 fits d6 and d7, b7 fits d7x, efficientnet-lite0 … lite4 fit
+    efficientdet-lite0 … lite4 (lite3 also lite3x). Neck and heads are initialized randomly. Mutually exclusive with
+    pretrained_ckpt and hub_module_url."""
     hub_module_url: str = option("", shapes=True, path="path")
-    """Folder, .tar.gz or address of a feature-vector SavedModel to start from; excludes pretrained_ckpt."""
+    """Feature-vector SavedModel to start from: a folder, a .tar.gz or a URL. Mutually exclusive with
+    pretrained_ckpt."""
     var_exclude_expr: str = option("", shapes=True)
-    """Regular expression, matched from the start of automl's variable names; what matches is not loaded."""
+    """Regular expression, matched at the start of google/automl's variable names; matching variables are not loaded
+    from the checkpoint."""
 
     def __post_init__(self) -> None:
         """Checks that at most one place of weights is named, and the expression."""

@@ -1,4 +1,4 @@
-"""Options that say how the weights learn."""
+"""Optimizer, learning-rate schedule and loss options."""
 
 from dataclasses import dataclass
 
@@ -27,62 +27,64 @@ NOT_NEGATIVE = (
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerOptions(AugmentationOptions, LoaderOptions, PretrainedOptions):
-    """How the weights learn."""
+    """Optimizer and losses."""
 
     num_epochs: int = option(50)
-    """How often every photo is seen; a larger number extends a finished run."""
+    """Number of training epochs. A larger number extends a finished run."""
     batch_size: int = option(8, words={"auto": 0}, shapes=True)
-    """Photos a step, summed over all devices; auto: the most that fit, found by taking steps."""
+    """Global batch size (images per step over all devices). `auto`: the largest that fits in memory."""
     optimizer: str = option("sgd", choices=("sgd", "adam", "adamw"), shapes=True)
-    """sgd with momentum, adam, or adamw."""
+    """Optimizer: sgd (with momentum), adam or adamw."""
     learning_rate: float = option(0.08, shapes=True)
-    """Learning rate for a batch of 64; scaled by batch_size / 64."""
+    """Base learning rate for a batch size of 64; multiplied by batch_size / 64."""
     lr_warmup_init: float = option(0.008, shapes=True)
-    """Learning rate that the warm-up starts from, for a batch of 64; scaled likewise."""
+    """Initial learning rate of the warmup for a batch size of 64; multiplied by batch_size / 64."""
     lr_warmup_epoch: float = option(1.0, shapes=True)
-    """Length of the warm-up in epochs."""
+    """Length of the linear warmup in epochs."""
     lr_decay_method: str = option("cosine", choices=("cosine", "stepwise", "polynomial", "constant"), shapes=True)
-    """The curve after the warm-up; cosine and polynomial end at zero."""
+    """Learning-rate schedule after the warmup. cosine and polynomial decay to zero."""
     first_lr_drop_epoch: float = option(200.0, shapes=True)
-    """Epoch of the first tenfold drop (stepwise)."""
+    """Epoch of the first reduction of the learning rate by a factor of 10 (stepwise)."""
     second_lr_drop_epoch: float = option(250.0, shapes=True)
-    """Epoch of the second tenfold drop (stepwise)."""
+    """Epoch of the second reduction of the learning rate by a factor of 10 (stepwise)."""
     poly_lr_power: float = option(0.9, shapes=True)
-    """Exponent of the polynomial curve."""
+    """Exponent of the polynomial decay."""
     momentum: float = option(0.9, shapes=True)
     """Momentum of sgd, beta_1 of adam and adamw."""
     clip_gradients_norm: float = option(10.0, shapes=True)
-    """Largest norm of each gradient, then of all together; 0 switches clipping off."""
+    """Gradient clipping: maximum L2 norm of each gradient, then of all gradients together. 0: disabled."""
     moving_average_decay: float = option(0.9998, shapes=True)
-    """Decay of the moving average of the weights, which is evaluated and exported; 0 switches it off."""
+    """Decay of the exponential moving average (EMA) of the weights, which is used for evaluation and export. 0:
+    disabled."""
     batch_norm_momentum: float | None = option(None, shapes=True)
-    """Momentum of the batch norm's moving statistics; default: automl's 0.99, less in runs below 2,000 steps, so that
-    they have forgotten their start when the run ends."""
+    """Momentum of the moving statistics of batch normalization. Default: google/automl's 0.99; smaller in runs of
+    fewer than 2,000 steps, so that the statistics converge within the run."""
     weight_decay: float = option(4e-5, shapes=True)
-    """L2 penalty on the kernels."""
+    """L2 regularization factor of the kernels."""
     label_smoothing: float = option(0.0, shapes=True)
-    """Share by which class targets are drawn to one half."""
+    """Label smoothing of the class targets, at least 0 and below 1; targets become (1 - x) * target + x / 2."""
     alpha: float = option(0.25, shapes=True)
-    """Weight of positives in the focal loss."""
+    """Weight of the positive class in the focal loss, 0 to 1; negatives are weighted by 1 - alpha."""
     gamma: float = option(1.5, shapes=True)
-    """Exponent of the focal loss."""
+    """Focusing exponent of the focal loss."""
     delta: float = option(0.1, shapes=True)
-    """Where the Huber loss of the boxes turns linear."""
+    """Threshold of the Huber loss of the boxes between its quadratic and its linear part."""
     box_loss_weight: float = option(50.0, shapes=True)
-    """Weight of the Huber loss of the boxes; 0 switches it off."""
+    """Weight of the Huber loss of the boxes. 0: disabled."""
     iou_loss_type: str = option("", choices=("", "iou", "giou", "diou", "ciou"), shapes=True)
-    """Additional loss on the overlap of boxes; empty for none."""
+    """Additional IoU loss of the boxes: iou, giou, diou or ciou. Empty: none."""
     iou_loss_weight: float = option(1.0, shapes=True)
-    """Weight of the overlap loss."""
+    """Weight of the IoU loss."""
     positives_momentum: float = option(0.0, shapes=True)
-    """Momentum of a moving average of the number of positive anchors, which losses are divided by; 0 takes each
-    batch's own."""
+    """Momentum of the moving average of the number of positive anchors that normalizes the losses. 0: the number in
+    each batch."""
     class_weights: str = option("", shapes=True)
-    """How much objects of a class weigh in the loss: Platelets=4,RBC=0.5, others 1; auto: rare ones more."""
+    """Weights of the classes in the loss, for example Platelets=4,RBC=0.5; classes not listed have weight 1. `auto`:
+    rare classes are weighted higher."""
     freeze_backbone_epochs: int = option(0, shapes=True)
-    """First epochs in which the backbone is not trained."""
+    """Number of initial epochs in which the backbone is frozen."""
     var_freeze_expr: str = option("", shapes=True)
-    """Regular expression, matched from the start of automl's variable names; what matches is not trained."""
+    """Regular expression, matched at the start of google/automl's variable names; matching variables are frozen."""
 
     def __post_init__(self) -> None:
         """Checks every number's range."""

@@ -1,4 +1,4 @@
-"""Options of the report on a training's speed, by batch size."""
+"""Options of the training benchmark over batch sizes."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,13 @@ _OF_A_RUN = ("run_name", "overwrite", "path_output", "save_freq", "keep", "patie
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions(TrainOptions):
-    """A training's speed, by batch size."""
+    """Training benchmark by batch size."""
 
     batch_sizes: str = option("")
-    """Batch sizes to measure with what=train, such as 8,16,32; default: half the batch_size, itself and its double."""
+    """Comma-separated batch sizes to measure with what=train, such as 8,16,32. Default: half of batch_size,
+    batch_size, and twice batch_size."""
     benchmark_seconds: float = option(DEFAULT_SECONDS)
-    """About how long each measurement of what=train takes, and not below three batches."""
+    """Approximate duration in seconds of each measurement with what=train; at least three batches are measured."""
 
     def __post_init__(self) -> None:
         """Checks the sizes and the seconds."""

@@ -12,24 +12,25 @@ from efficientdet_pipeline.options.schema import declarations, option
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(EvaluationOptions, CheckpointingOptions, DatasetOptions):
-    """The training."""
+    """Training."""
 
     train_file_pattern: str = option("", path="globs")
-    """Glob of training shards, for example shards/train-*; several separated by commas. Nothing is downloaded then."""
+    """Glob of training shards, for example shards/train-*, or several separated by commas. No dataset is downloaded or
+    converted then."""
     num_examples_per_epoch: int | None = option(None, shapes=True)
-    """Photos that make an epoch; default: all training photos, counted."""
+    """Number of images per epoch. Default: the number of training images."""
     max_instances_per_image: int | None = option(None, shapes=True)
-    """Boxes a photo may have, the largest of more; default: the most that a photo of the data has."""
+    """Maximum number of boxes per image; of more, the largest are kept. Default: the largest number in the dataset."""
     skip_crowd_during_training: bool = option(True, shapes=True)
-    """Leave boxes that mark a crowd out of the training."""
+    """Exclude crowd annotations from training."""
     doctor: bool = option(True)
-    """Look at boxes and classes before the training, in seconds, and tell what is wrong with them."""
+    """Check boxes and classes before training (takes seconds) and report problems."""
     use_fake_data: bool = option(False, shapes=True)
-    """Train on the first batch for ever: a quick proof that the loss falls, and a way to time the step alone."""
+    """Overfit the first batch: sanity-checks that the loss decreases and times the step without the input pipeline."""
     path_output: str = option("", path="path")
-    """Where the export goes; default: export in the run's folder, or model_ckpts/freeze_model."""
+    """Folder for the export. Default: export in the run's folder, or model_ckpts/freeze_model."""
     eval_master: str = option("")
-    """Accepted for google/automl's sake; it has no effect there or here."""
+    """Accepted for compatibility with google/automl. Ignored, as there."""
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options of a conversion where shards are given, and those of an evaluation where none is done."""

@@ -8,14 +8,15 @@ from efficientdet_pipeline.options.schema import option
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOptions(RunOptions):
-    """Shards, read to the last byte."""
+    """Verification of shards."""
 
     file_pattern: str = option("", path="globs")
-    """Glob of shards, or the folder of a manifest; default: the shards of the run named, else of the latest."""
+    """Glob of shards, or the folder of a manifest. Default: the shards of the run given by name, otherwise of the
+    latest run."""
     output_path: str = option("", path="path")
-    """Folder of the shards, as --mode=dataset was given it."""
+    """Folder of the shards, as given to --mode=dataset."""
     num_workers: int = option(0)
-    """Processes that read; 0 takes one a core."""
+    """Number of worker processes that read shards. 0: one per CPU core."""
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options that name a run, where the shards are named."""

@@ -68,4 +68,4 @@ def test_the_table_of_flags_says_default_modes_and_meaning() -> None:
 def test_flags_table_has_a_row_for_each_meaning_of_a_flag() -> None:
     rows = [row for row in flags_table(CLASSES).splitlines() if row.startswith("| `--what` |")]
     assert [row.split("|")[2:4] for row in rows] == [[" loader ", " benchmark "], [" records ", " inspect "]]
-    assert "records: pictures" in rows[1]
+    assert "records: images" in rows[1]
