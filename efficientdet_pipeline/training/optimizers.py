@@ -1,33 +1,10 @@
-"""Optimizers and their learning-rate schedule."""
+"""Optimizers, and google/automl's double gradient clipping, which Keras's own arguments exclude."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
-
-
-class SGD(keras.optimizers.SGD):
-    """Keras's SGD: v = momentum * v - rate * gradient, and the variable moves by v.
-
-    Both are changed in place, where Keras makes copies of both: a step on a CPU
-    takes a twentieth less time and less memory.
-    """
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Changes one variable and its slot."""
-        if self.momentum == 0 or self.nesterov:
-            super().update_step(gradient, variable, learning_rate)
-            return
-        slot = self.momentums[self._get_variable_index(variable)].value
-        tf.raw_ops.ResourceApplyKerasMomentum(
-            var=variable.handle,
-            accum=slot.handle,
-            lr=tf.cast(learning_rate, variable.dtype),
-            grad=tf.cast(gradient, variable.dtype),
-            momentum=tf.cast(self.momentum, variable.dtype),
-        )
 
 
 # Slots are kept by name; Keras would number the optimizers of a process.
@@ -78,6 +55,6 @@ def build_optimizer(options: Any, learning_rate: Any, variables: Sequence[keras.
 def _sgd() -> type[keras.optimizers.SGD]:
     if keras.backend.backend() == "jax":
         return keras.optimizers.SGD
-    pass
+    from efficientdet_pipeline.training.optimizers_tf import SGD
 
     return SGD
