@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import efficientdet
-import jax
 import keras
 import numpy as np
 import tensorflow as tf
 from efficientdet.config import DetectorConfig
 from efficientdet.postprocess import clip_to_images
 from efficientdet.preprocess import fit_to_canvas
-from efficientdet.types import Detections, Pyramid
+from efficientdet.types import Detections
 from tqdm import tqdm
 
 from efficientdet_pipeline.console import is_terminal
@@ -19,33 +18,6 @@ from efficientdet_pipeline.data.input_pipeline import EvaluationBatch, evaluatio
 from efficientdet_pipeline.evaluation import DetectedImage, TruthImage, coco_metrics, detected_images
 from efficientdet_pipeline.evaluation.ground_truth import GroundTruth
 from efficientdet_pipeline.evaluation.truth import image_key
-
-
-def network_function(detector: keras.Model) -> Callable[[Any], dict[str, Pyramid]]:
-    """Returns a function of canvases (b, H, W, 3) that gives the detector's raw outputs as it is now.
-
-    It computes on one device of this process, with the values that lie there,
-    so that no other process need take part.
-    """
-
-    @jax.jit
-    def outputs_of(trainable: list[Any], others: list[Any], images: Any) -> Any:
-        return detector.stateless_call(trainable, others, images, training=False)[0]
-
-    most = 0
-
-    def network(images: Any) -> dict[str, Pyramid]:
-        nonlocal most
-        images = np.asarray(images)
-        number, most = len(images), max(most, len(images))
-        # A smaller batch would be compiled anew: it is filled up.
-        padded = np.pad(images, ((0, most - number), (0, 0), (0, 0), (0, 0)))
-        groups = (detector.trainable_variables, detector.non_trainable_variables)
-        values = [[variable.value.addressable_data(0) for variable in group] for group in groups]
-        outputs = outputs_of(*values, jax.device_put(padded, values[0][0].device))
-        return jax.tree.map(lambda x: np.asarray(x)[:number], outputs)
-
-    return network
 
 
 class Evaluator:
@@ -100,7 +72,7 @@ def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable
 
 
 def _detector_function_on_jax(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
-    pass
+    from efficientdet_pipeline.evaluation.outputs_jax import network_function
 
     network = network_function(detector)
 

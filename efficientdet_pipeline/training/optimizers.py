@@ -6,7 +6,6 @@ from typing import Any
 import keras
 from keras import ops
 
-
 # Slots are kept by name; Keras would number the optimizers of a process.
 NAME = "optimizer"
 

@@ -168,6 +168,19 @@ def test_networks_do_not_know_automls_names(module: str) -> None:
         assert not {name for name in imports_of(module) if name.startswith("efficientdet.automl.variable_names")}
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_jax_is_imported_by_its_own_modules_alone(module: str) -> None:
+    # It is an extra: everything else works without it.
+    at_the_top: set[str] = set()
+    for node in tree_of(module).body:
+        if isinstance(node, ast.Import):
+            at_the_top |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            at_the_top.add(str(node.module))
+    if "jax" not in module.rpartition(".")[2]:
+        assert not {name for name in at_the_top if name.split(".")[0] == "jax"}
+
+
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("tfrmod")])
 def test_converter_needs_no_tensorflow(module: str) -> None:
     assert not {name for name in imports_of(module) if name.split(".")[0] in {"tensorflow", "keras"}}
