@@ -12,15 +12,25 @@ from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.metadata import log_options, sources_of, update_json, write_args
 from efficientdet_pipeline.runs.ownership import held
 from efficientdet_pipeline.runs.run_dir import run_folder
+from tfrmod.manifest import Manifest
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
-    """Converts the photos that the options name."""
+    """Converts the images that the options name."""
     if options.prefix:
         from efficientdet_pipeline.data import automl_converters
 
         automl_converters.run(options, read, hparams)
         return
+    made = convert_images(options, read, hparams)
+    if "train" in made.splits:  # Images without labels have none.
+        shards = [f"--train_file_pattern={made.pattern('train')}"]
+        shards.append(f"--val_file_pattern={made.pattern('val')}" if "val" in made.splits else "--mode=train")
+        print_next_command(*shards)
+
+
+def convert_images(options: Any, read: Sources, hparams: Any) -> Manifest:
+    """Converts the images that the options name to shards, and returns their manifest."""
     identity = data_identity(options)
     folder = run_folder(options, f"dataset-{identity[:8]}")
     with held(folder, overwrite=options.overwrite):
@@ -30,7 +40,4 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         made = make_shards(options, folder.records_path, identity, label_map=hparams.label_map)
         logging.info("Shards and manifest are in %s", folder.records_path)
         update_json(folder.metadata, metadata.dataset_metadata(options, made))
-        if "train" in made.splits:  # Photos without labels have none.
-            shards = [f"--train_file_pattern={made.pattern('train')}"]
-            shards.append(f"--val_file_pattern={made.pattern('val')}" if "val" in made.splits else "--mode=train")
-            print_next_command(*shards)
+    return made

@@ -23,6 +23,12 @@ from tfrmod import manifest
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
     """Evaluates the checkpoint that the options name."""
+    del read
+    evaluate_checkpoint(options, hparams)
+
+
+def evaluate_checkpoint(options: Any, hparams: Any) -> dict[str, Any]:
+    """Returns the COCO metrics of the checkpoint that the options name; prints them and writes them to its folder."""
     trained = trained_weights(options)
     network = read_network(trained.description, options, hparams)
     files, made = _files(options, trained)
@@ -61,6 +67,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         )
     else:
         logging.info("Written to %s", place)
+    return metrics
 
 
 def _classes(network: Network, trained: TrainedWeights) -> DetectorClasses:

@@ -8,7 +8,7 @@ from absl import logging
 
 from efficientdet_pipeline.console import print_next_command
 from efficientdet_pipeline.errors import CannotWriteError
-from efficientdet_pipeline.export import export
+from efficientdet_pipeline.export import ExportedFiles, export
 from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.models.weights import load_trained, trained_weights
 from efficientdet_pipeline.options.parser import Sources
@@ -16,6 +16,18 @@ from efficientdet_pipeline.options.parser import Sources
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
     """Exports the checkpoint that the options name."""
+    del read
+    exported = export_checkpoint(options, hparams)
+    print_next_command(
+        "--mode=infer",
+        f"--saved_model_dir={exported.saved_model}",
+        "--input_image=PHOTO.jpg",
+        "--output_image_dir=detections",
+    )
+
+
+def export_checkpoint(options: Any, hparams: Any) -> ExportedFiles:
+    """Exports the checkpoint that the options name, and returns where the files are."""
     trained = trained_weights(options)
     network = read_network(trained.description, options, hparams)
     detector = efficientdet.build_model(network.config)
@@ -30,9 +42,4 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             "--path_output, or free some space there."
         ) from error
     logging.info("saved model   %s\nfrozen graph  %s", exported.saved_model, exported.frozen_graph)
-    print_next_command(
-        "--mode=infer",
-        f"--saved_model_dir={exported.saved_model}",
-        "--input_image=PHOTO.jpg",
-        "--output_image_dir=detections",
-    )
+    return exported

@@ -9,13 +9,12 @@ from tqdm import tqdm
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.errors import DataError, MissingError, OptionsError
 from efficientdet_pipeline.inference.image_io import drawn_names, find_images, output_paths, read_image, write_image
-from efficientdet_pipeline.inference.predictor import Predictor, load_predictor
+from efficientdet_pipeline.inference.predictor import Predictor, detect_image, load_predictor
 from efficientdet_pipeline.inference.results import (
     ImageDetections,
     class_name,
     image_record,
     nothing_above,
-    per_image,
     read_detections_json,
     write_coco_results,
     write_detections_json,
@@ -39,9 +38,9 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     paths = output_paths(images, folder)
     names = [DETECTIONS, COCO_RESULTS, *(path.name for path in paths)]
     earlier = check_output_files(folder, names, option="output_image_dir", known=_drawn_before(folder))
-    runner, label_map = _runner(options, hparams)
+    runner, label_map = load_detector(options, hparams)
     note_output_files(folder, names, earlier)
-    classes = _class_ids(options.classes, label_map)
+    classes = chosen_class_ids(options.classes, label_map)
     found, faults, num_empty = [], [], 0
     for image, path in zip(tqdm(images, unit="photo", leave=False, disable=not is_terminal()), paths, strict=True):
         try:
@@ -53,9 +52,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             logging.warning("%s", error)
             faults.append(image)
             continue
-        detected = per_image(runner.detect(photo[None]))[0].within(*photo.shape[:2])
-        if classes:
-            detected = detected.of_classes(classes)
+        detected = detect_image(runner, photo, classes)
         found.append(image_record(image, photo.shape[:2], detected, label_map))
         above = detected.above(options.min_score_thresh)
         drawn = _best(above, options.max_boxes_to_draw)
@@ -80,7 +77,8 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         raise DataError(f"None of the {len(faults)} photos that {options.input_image!r} names could be read.")
 
 
-def _runner(options: Any, hparams: Any) -> tuple[Predictor, dict[int, str]]:
+def load_detector(options: Any, hparams: Any) -> tuple[Predictor, dict[int, str]]:
+    """Returns the detector that the options name, a checkpoint or an export, and its class names by id."""
     if options.saved_model_dir:
         path = Path(options.saved_model_dir).expanduser()
         for folder in (path, path.parent):
@@ -116,7 +114,7 @@ def _summary(detected: ImageDetections, label_map: dict[int, str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
-def _class_ids(given: str, label_map: dict[int, str]) -> set[int]:
+def chosen_class_ids(given: str, label_map: dict[int, str]) -> set[int]:
     """Returns the ids of the classes that are asked for by name or id; none where all are."""
     by_name = {name: class_id for class_id, name in label_map.items()}
     wanted = [word for word in map(str.strip, given.split(",")) if word]

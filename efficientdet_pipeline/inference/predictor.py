@@ -1,6 +1,6 @@
 """Anything that detects: a checkpoint, a SavedModel or a frozen graph, told apart by its path."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.inference.image_io import similar_names
 from efficientdet_pipeline.inference.model_safety import check_graph, check_saved_model
+from efficientdet_pipeline.inference.results import ImageDetections, per_image
 
 PHOTOS = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
 FROZEN_INPUT = "images:0"
@@ -35,6 +36,17 @@ class Predictor(Protocol):
         Args:
           images: uint8 RGB (b, h, w, 3).
         """
+
+
+def detect_image(predictor: Predictor, image: np.ndarray, class_ids: Collection[int] = ()) -> ImageDetections:
+    """Returns the detections of one image, clipped to it, best first.
+
+    Args:
+      image: uint8 RGB (h, w, 3).
+      class_ids: of the classes to detect; none means all.
+    """
+    found = per_image(predictor.detect(image[None]))[0].within(*image.shape[:2])
+    return found.of_classes(class_ids) if class_ids else found
 
 
 class GraphPredictor:

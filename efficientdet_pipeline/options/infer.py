@@ -13,13 +13,9 @@ MIN_SCORE = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferOptions(CheckpointOptions, ModelOptions):
+class DetectorOptions(CheckpointOptions, ModelOptions):
     """Inference."""
 
-    input_image: str = option("", path="glob")
-    """One image, a glob, or a folder of images."""
-    output_image_dir: str = option("", path="path")
-    """Folder for the images with drawn detections, detections.json and detections_coco.json (COCO results format)."""
     saved_model_dir: str = option("", path="path")
     """SavedModel folder or frozen graph (.pb), instead of a checkpoint."""
     trust_model: bool = option(False, from_environment=False)
@@ -29,8 +25,6 @@ class InferOptions(CheckpointOptions, ModelOptions):
     """Minimum score of a drawn detection, 0 to 1; detections.json contains all detections."""
     classes: str = option("")
     """Comma-separated names or ids of the classes to detect. Default: all."""
-    max_boxes_to_draw: int = option(100)
-    """Maximum number of boxes drawn per image."""
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options that describe a checkpoint, where an export is given."""
@@ -42,10 +36,26 @@ class InferOptions(CheckpointOptions, ModelOptions):
         return {name: reason for name in describing if name not in general}
 
     def __post_init__(self) -> None:
-        """Checks that there is a photo to read and a place to write to."""
+        """Checks the score threshold."""
         super().__post_init__()
         score = self.min_score_thresh
         check(0.0 <= score <= 1.0, "min_score_thresh", score, "between 0 and 1", "try 0.4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferOptions(DetectorOptions):
+    """Inference."""
+
+    input_image: str = option("", path="glob")
+    """One image, a glob, or a folder of images."""
+    output_image_dir: str = option("", path="path")
+    """Folder for the images with drawn detections, detections.json and detections_coco.json (COCO results format)."""
+    max_boxes_to_draw: int = option(100)
+    """Maximum number of boxes drawn per image."""
+
+    def __post_init__(self) -> None:
+        """Checks that there is an image to read and a folder to write to."""
+        super().__post_init__()
         check(self.max_boxes_to_draw >= 0, "max_boxes_to_draw", self.max_boxes_to_draw, "0 or more", "try 100")
         for name, example in (("input_image", "photo.jpg, 'photos/*.jpg' or photos"), ("output_image_dir", "out")):
             if not getattr(self, name):

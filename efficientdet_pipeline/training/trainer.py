@@ -112,8 +112,8 @@ CheckData = Callable[[Any, Shards, DetectorConfig], None]
 """Logs what is wrong with the data of a training: (options, shards, network's config)."""
 
 
-def train_run(options: Any, read: Sources, hparams: Any, *, check_data: CheckData | None = None) -> None:
-    """Trains the run that the options describe, from where it is to its end.
+def train_run(options: Any, read: Sources, hparams: Any, *, check_data: CheckData | None = None) -> RunFolder:
+    """Trains the run that the options describe, from where it is to its end, and returns its folder.
 
     Args:
       options: of the mode.
@@ -129,7 +129,7 @@ def train_run(options: Any, read: Sources, hparams: Any, *, check_data: CheckDat
         if run_.finished:
             company.ready()
             finalize.log_finished_run(run_.folder, options)
-            return
+            return run_.folder
         if company.is_chief and not run_.begun:
             check_pretrained(options, run_.model_name)
         shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
@@ -157,6 +157,7 @@ def train_run(options: Any, read: Sources, hparams: Any, *, check_data: CheckDat
         if company.is_chief:
             finalize.finalize_run(options, run_.folder, network, detector, scorer)
             metadata.update_json(run_.folder.metadata, finished_with(options))
+        return run_.folder
 
 
 def _check_classes(network: Network, shards: Shards) -> None:
