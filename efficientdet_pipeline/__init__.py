@@ -1,1 +1,1 @@
-"""The street: one command from annotated photos to a production detector."""
+"""EfficientDet pipeline: annotated images to a trained, evaluated and exported detector."""

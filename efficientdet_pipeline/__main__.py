@@ -1,4 +1,4 @@
-"""`python -m efficientdet_pipeline`: the command line without a checkout."""
+"""`python -m efficientdet_pipeline`: the command line as a module."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Which engine Keras computes with: settled before anything imports Keras, for it asks once a process."""
+"""Selection of the Keras backend, which must be set before Keras is first imported."""
 
 import importlib.util
 import os
@@ -13,25 +13,25 @@ DEFAULT = "tensorflow"
 
 
 def choose(asked: str | None) -> str:
-    """Sets Keras's backend for this process, and returns it.
+    """Sets the Keras backend of this process and returns its name.
 
     Args:
-      asked: by the options; empty leaves it to the environment. None: the mode
-        knows TensorFlow alone.
+      asked: value of --backend; if empty, the environment variable KERAS_BACKEND
+        decides. None: the mode supports only TensorFlow.
 
     Raises:
-      OptionsError: the backend is not installed, or Keras runs on another one already.
+      OptionsError: the backend is not installed, or Keras was already imported with another one.
     """
     from_environment = os.environ.get("KERAS_BACKEND", "").lower()
     backend = DEFAULT if asked is None else asked or from_environment or DEFAULT
     if backend not in BACKENDS:
-        logging.warning("KERAS_BACKEND=%s is no backend of this program; computing with %s.", backend, DEFAULT)
+        logging.warning("KERAS_BACKEND=%s is not supported; using %s.", backend, DEFAULT)
         backend = DEFAULT
     keras = sys.modules.get("keras")
     if keras is not None and keras.backend.backend() != backend:
         raise OptionsError(
-            f"backend={backend} must be chosen before Keras is imported. Received a process in which it runs on "
-            f"{keras.backend.backend()}; start this command in a process of its own.",
+            f"backend={backend} must be chosen before Keras is imported. In this process Keras already runs on "
+            f"{keras.backend.backend()}; run this command in a separate process.",
             option="backend",
         )
     if backend == "jax" and importlib.util.find_spec("jax") is None:

@@ -39,16 +39,16 @@ _VERSION = {"--version", "-version", "-V"}
 def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
     """Runs one mode and returns the exit code.
 
-    It may be called from any thread; SIGTERM is answered by the main thread alone.
+    It may be called from any thread; SIGTERM is handled only in the main thread.
 
     Args:
       argv: the arguments without the program's name; default: the program's own.
-      mode: the mode of a door that serves only one, such as freeze_model.py.
+      mode: the mode of a script that runs only one, such as freeze_model.py.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     set_up_console()
     try:
-        with _answering_sigterm():
+        with _sigterm_handler():
             code = _run(arguments, mode)
         sys.stdout.flush()
         return code
@@ -56,14 +56,14 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
         logging.error("Stopped by Ctrl-C. What was finished is kept; the same command continues.")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        silence(sys.stdout)  # Whoever read the help has seen enough.
+        silence(sys.stdout)  # The reader, such as `| head`, closed the pipe.
         return ExitCode.DONE
     except Exception as error:
         logging.error("%s", error_message(error))
         if _wants_traceback(arguments):
             print(shown(traceback.format_exc()), file=sys.stderr, end="", flush=True)
         if argv is None and isinstance(error, OutOfMemoryError) and error.continuation:
-            _continue_by([sys.executable, *error.continuation])
+            _replace_process([sys.executable, *error.continuation])
         return exit_code_of(error)
 
 
@@ -95,15 +95,15 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
     return runner(options, sources, hparams) or ExitCode.DONE
 
 
-def _continue_by(command: list[str]) -> None:
-    """Puts another program in the place of this one: only its end gives back all memory of an accelerator."""
-    if os.name == "nt" or not hasattr(os, "execv"):  # Windows starts it beside this one, and the shell goes on.
+def _replace_process(command: list[str]) -> None:
+    """Replaces this process by another program: only then is all accelerator memory released."""
+    if os.name == "nt" or not hasattr(os, "execv"):  # On Windows, execv returns to the shell at once.
         sys.exit(subprocess.run(command, check=False).returncode)
     os.execv(command[0], command)
 
 
 def _with_hparams(sources: Sources, options_class: type, all_options: Any) -> tuple[Sources, Any]:
-    """Returns the sources with one --hparams, merged from all that were given, and what it says."""
+    """Returns the sources with one --hparams, merged from all that were given, and its values."""
     from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams
 
     given = sources.given.get("hparams")
@@ -118,7 +118,7 @@ def _with_hparams(sources: Sources, options_class: type, all_options: Any) -> tu
     if len(given.all) > 1:
         where = ", then ".join(dict.fromkeys(each.source for each in given.all))
         logging.info(
-            "--hparams is merged key by key from %s; the later wins%s.",
+            "--hparams is merged by key from %s; the last value takes precedence%s.",
             where,
             f" ({', '.join(replaced)})" if replaced else "",
         )
@@ -131,7 +131,7 @@ def _reader() -> Reader:
 
 
 def _mode_asked_for(arguments: list[str]) -> str:
-    """Returns the mode to explain; whoever asks for help may have got anything else wrong."""
+    """Returns the mode to explain; other options may be invalid when help is requested."""
     words = [word.removeprefix("--mode=") for word in arguments]
     named = [word for word in words if word in MODES]
     if named:
@@ -143,20 +143,20 @@ def _mode_asked_for(arguments: list[str]) -> str:
 
 
 def _wants_traceback(arguments: list[str]) -> bool:
-    """Returns whether the options ask for tracebacks, whatever else is wrong with them."""
+    """Returns whether the options ask for tracebacks, even if other options are invalid."""
     try:
         reader = _reader()
         return any(reader.asks_for(name, arguments, os.environ) for name in ("traceback", "debug"))
-    except Exception:  # A defect of the reader itself: the first error is what is to be told.
+    except Exception:  # An error in the parser itself: report the first error.
         return False
 
 
 def _with_mode(tokens: list[str], mode: str) -> list[str]:
-    """Returns the tokens of a door for one mode; another mode there is an error."""
+    """Returns the tokens of a script for one mode; another mode is an error."""
     for token in tokens:
         if token.lstrip("-").startswith("mode=") and token.partition("=")[2] != mode:
             raise OptionsError(
-                f"This script is for --mode={mode} alone. Received {token}; try `{command_line(token)}`."
+                f"This script supports only --mode={mode}. Received {token}; try `{command_line(token)}`."
             )
     return [*tokens, f"--mode={mode}"]
 
@@ -170,14 +170,14 @@ def _warn_of_options_without_effect(sources: Sources) -> None:
         logging.warning("No effect in --mode=%s: %s (from %s).", sources.mode, ", ".join(names), source)
     for name in sources.not_taken:
         logging.warning(
-            "The environment variable %s has no effect: --%s is taken from the command line or an @file alone.",
+            "The environment variable %s has no effect: --%s is read only from the command line or an @file.",
             name,
             name,
         )
 
 
 def _warn_of_options_not_read(options: Any, sources: Sources, hparams: Any) -> None:
-    """Names the options that were given and are not read beside the others, each reason once."""
+    """Warns of options that were given and have no effect with the others, grouped by reason."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in options.without_effect().items():
         if name == "hparams":
@@ -192,36 +192,36 @@ def _warn_of_options_not_read(options: Any, sources: Sources, hparams: Any) -> N
 
 
 def _prepare_environment(*, debug: bool) -> None:
-    """Sets what must stand before TensorFlow loads."""
+    """Sets environment variables that TensorFlow reads when it is loaded."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     # Without it the step time of a CPU swings between 0.56 and 1.0 s with page faults of large temporaries.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-    # A batch too large for the memory then ends with a sentence, where the system would kill the process without one.
+    # A batch too large for the memory then raises an error; otherwise the OOM killer would end the process.
     os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(_memory_for_tensors() >> 20))
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("MPLBACKEND", "Agg")
 
 
 def _memory_for_tensors() -> int:
-    """Returns the bytes that tensors may take; a tenth of what is free is left to the loader and to all else."""
+    """Returns the memory limit for tensors in bytes; a tenth of the available memory is left to everything else."""
     return min(free_memory() * 9 // 10, 1 << 45)
 
 
 @contextmanager
-def _answering_sigterm() -> Iterator[None]:
-    """Ends what is done inside by StoppedError at SIGTERM; Python lets the main thread alone answer signals."""
+def _sigterm_handler() -> Iterator[None]:
+    """Raises StoppedError at SIGTERM; Python handles signals only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _stop_softly)
+    before = signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         yield
     finally:
-        # None: something else than Python answered it before, and cannot be put back.
+        # None: the previous handler was not installed from Python and cannot be restored.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
-def _stop_softly(number: int, frame: FrameType | None) -> None:
+def _raise_stopped(number: int, frame: FrameType | None) -> None:
     raise StoppedError(
         "Stopped by SIGTERM. What was finished is kept; the same command continues.", exit_code=ExitCode.TRY_AGAIN
     )

@@ -1,4 +1,4 @@
-"""Logging set-up: plain lines on the console, dated lines in the run's log.txt, and commands to copy."""
+"""Logging set-up (console and log.txt), sanitized output, and commands to copy."""
 
 import contextlib
 import io
@@ -18,8 +18,8 @@ from absl import logging
 from tfrmod.urls import redact_urls
 
 SCRIPT = "efficientdet-pipeline"
-"""The console script that an installation brings."""
-# The packages whose information is for the user; TensorFlow talks through the same logger.
+"""Name of the installed console script."""
+# Only INFO messages of these packages are shown; TensorFlow uses the same logger.
 _OURS = ("efficientdet_pipeline", "efficientdet", "tfrmod")
 
 
@@ -29,11 +29,11 @@ def _is_for_users(record: standard_logging.LogRecord) -> bool:
 
 
 def shown(text: str) -> str:
-    """Returns a text as console and log may show it: URLs without secrets, no control characters.
+    """Returns a text sanitized for console and log: URLs without secrets, no control characters.
 
-    What is not printable (escape sequences that move a terminal's cursor or
-    set its title, letters that turn the direction of writing) becomes its
-    number; names of classes and files come from strangers.
+    Unprintable characters (escape sequences that move a terminal's cursor or
+    set its title, characters that change the writing direction) are replaced by
+    their escape codes; names of classes and files are untrusted input.
     """
     text = redact_urls(text)
     if text.isprintable():
@@ -48,12 +48,12 @@ def _number(letter: str) -> str:
 
 
 def say(text: str) -> None:
-    """Prints a text that is no message of the log, such as a report, as `shown` shows it."""
+    """Prints a text that is not a log message, such as a report, sanitized by `shown`."""
     print(shown(text), flush=True)
 
 
 class _Console(standard_logging.Handler):
-    """Prints what is said; warnings and errors go to stderr and say what they are."""
+    """Prints log messages; warnings and errors go to stderr with a prefix."""
 
     def emit(self, record: standard_logging.LogRecord) -> None:
         text = shown(record.getMessage())
@@ -65,7 +65,7 @@ class _Console(standard_logging.Handler):
         try:
             print(text, file=stream, flush=True)
         except BrokenPipeError:
-            # Whoever read along has gone, as `| head` does; that must not end a training.
+            # The reader of the pipe exited, as `| head` does; that must not end a training.
             silence(stream)
 
 
@@ -76,36 +76,38 @@ class _Dated(standard_logging.Formatter):
 
 
 class _LogFile(standard_logging.FileHandler):
-    """Writes what is said behind what is there, with date and time."""
+    """Appends log messages to a file, with date and time."""
 
     def __init__(self, path: Path):
         super().__init__(path, encoding="utf-8")
         self.setFormatter(_Dated("%(asctime)s %(levelname).1s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
 
     def handleError(self, record: standard_logging.LogRecord) -> None:
-        """Is silent: a full disk is told by what cannot do without it."""
+        """Ignores write errors; a full disk surfaces where it matters."""
 
 
 def set_up_console() -> None:
-    """Sends our log, absl's and the standard one, to the console as plain lines, from INFO up."""
+    """Sends the logs of absl and `logging` to the console as plain lines, from INFO up."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # Closed by whoever started us: the next file opened would be written into.
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - it lives as long as we do
+        if stream is None:  # Closed by the parent process: the next file opened would get its descriptor.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the process ends
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # A console without a letter for it must not end a run.
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # A character that the console cannot encode must not end a run.
     _listen(_Console())
     logging.set_verbosity(logging.INFO)
 
 
 def log_to_file(path: Path) -> None:
-    """Writes everything said from now on into `path` too, behind what is there."""
+    """Appends all further log messages to `path` too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _listen(_LogFile(path))
 
 
 def _listen(handler: standard_logging.Handler) -> None:
-    """Puts a handler where every logger's records pass, in place of the one of its kind."""
+    """Installs a handler on the root logger, replacing one of the same class."""
     root = standard_logging.getLogger()
     for other in [each for each in root.handlers if type(each) is type(handler)]:
         root.removeHandler(other)
@@ -115,13 +117,13 @@ def _listen(handler: standard_logging.Handler) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Sends what is still to come on a stream nowhere."""
+    """Redirects a stream to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
 def silent_native_log(*, unless: bool) -> Iterator[None]:
-    """Keeps TensorFlow's greetings, which it prints while it loads whatever the log level, off the console."""
+    """Suppresses what TensorFlow prints to stderr while it is loaded, whatever the log level."""
     if unless:
         yield
         return
@@ -138,31 +140,31 @@ def silent_native_log(*, unless: bool) -> Iterator[None]:
 
 
 def print_next_command(*arguments: str) -> None:
-    """Says what to type next, so that it can be copied as it stands."""
+    """Logs the next command to run, ready to copy."""
     logging.info("Next: %s", command_line(*arguments))
 
 
 def command_line(*arguments: str) -> str:
-    """Returns what to type for the arguments, quoted, right in the current folder and in this environment."""
+    """Returns the shell command for the arguments, quoted, valid in the current folder and environment."""
     words = [*_program(), *arguments]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def _program() -> list[str]:
-    """Returns how this program is called: by its script, by main.py, or as a module."""
+    """Returns how this program was started: by its script, by main.py, or as a module."""
     script = sys.argv[0] if sys.argv else ""
     if os.path.splitext(os.path.basename(script))[0] == SCRIPT:
         found = shutil.which(SCRIPT)
         is_ours = found is not None and _is_same(os.path.dirname(found), os.path.dirname(os.path.abspath(script)))
         return [SCRIPT if is_ours else _place(script)]
-    # freeze_model.py and others serve one mode; main.py beside them serves all.
+    # freeze_model.py and others run one mode; main.py in the same folder runs all.
     main = Path(__file__).resolve().parents[1] / "main.py"
     return [_python(), *([_place(str(main))] if main.is_file() else ["-m", "efficientdet_pipeline"])]
 
 
 def _python() -> str:
     found = shutil.which("python3")
-    # In an environment that is not activated, python3 is another one.
+    # If the environment is not activated, python3 is another interpreter.
     is_ours = found is not None and _is_same(os.path.dirname(found), os.path.dirname(sys.executable))
     return "python3" if is_ours else _place(sys.executable)
 
@@ -172,7 +174,7 @@ def _is_same(folder: str, other: str) -> bool:
 
 
 def _place(path: str) -> str:
-    """Returns a path relative to the current folder where it lies in there, absolute elsewhere."""
+    """Returns a path relative to the current folder if it is inside it, otherwise absolute."""
     path = os.path.abspath(path)
     try:
         inside = os.path.relpath(path)
@@ -182,5 +184,5 @@ def _place(path: str) -> str:
 
 
 def is_terminal() -> bool:
-    """Returns whether a person watches, so that a moving bar makes sense."""
+    """Returns whether stderr is an interactive terminal that can show a progress bar."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

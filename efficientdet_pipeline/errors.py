@@ -1,7 +1,7 @@
-"""What can go wrong for a user, and the exit code each case ends with.
+"""Exceptions of the pipeline and their exit codes.
 
-Exit codes follow sysexits.h where it has the word, so that a scheduler can
-tell "mend the options" (2) from "mend the data" (65) from "try again" (75).
+Exit codes follow sysexits.h where it defines one, so that a scheduler can
+distinguish "fix the options" (2), "fix the data" (65) and "try again" (75).
 """
 
 import errno
@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How the program ends; the README's table is made from these docstrings."""
+    """Exit codes of the program; EXIT_CODE_MEANING describes them."""
 
     DONE = 0
     OPTIONS = 2
@@ -26,18 +26,18 @@ class ExitCode(IntEnum):
 EXIT_CODE_MEANING: dict[ExitCode, str] = {
     ExitCode.DONE: "done (also `--help`, `--helpfull`)",
     ExitCode.OPTIONS: "wrong, missing or contradictory options; a batch larger than the data",
-    ExitCode.WARNINGS: "`--mode=doctor` found something to mend, though nothing that a training would fail of",
-    ExitCode.DATA: "data or archive bad or without usable photos; hash differs; checkpoint damaged",
+    ExitCode.WARNINGS: "`--mode=doctor` found warnings, but no errors that would make a training fail",
+    ExitCode.DATA: "invalid data or archive, or no usable images; checksum mismatch; damaged checkpoint",
     ExitCode.MISSING: "path missing, or HTTP 404",
-    ExitCode.BUG: "our own bug; please report it with `--traceback`",
+    ExitCode.BUG: "internal error; please report it with `--traceback`",
     ExitCode.CANNOT_WRITE: "cannot write: no permission, or disk full",
-    ExitCode.TRY_AGAIN: "network down, or stopped by SIGTERM after its checkpoint; the same command continues",
-    ExitCode.INTERRUPTED: "Ctrl-C, after its checkpoint; the same command continues",
+    ExitCode.TRY_AGAIN: "no network, or stopped by SIGTERM after saving a checkpoint; the same command continues",
+    ExitCode.INTERRUPTED: "Ctrl-C, after saving a checkpoint; the same command continues",
 }
 
 
 class PipelineError(Exception):
-    """A sentence for the user, with the exit code it ends the program with."""
+    """Base class of errors with a message for the user and an exit code."""
 
     exit_code = ExitCode.BUG
 
@@ -45,8 +45,8 @@ class PipelineError(Exception):
 class OptionsError(PipelineError):
     """Wrong, missing or contradictory options.
 
-    `option` names the option at fault, so that the reader of the options can
-    add where its value came from.
+    `option` is the name of the invalid option, so that the parser can add the
+    source of its value.
     """
 
     exit_code = ExitCode.OPTIONS
@@ -57,10 +57,10 @@ class OptionsError(PipelineError):
 
 
 class OutOfMemoryError(OptionsError):
-    """A batch that does not fit.
+    """A batch that does not fit in memory.
 
-    `continuation` are a Python's arguments: the program that says which batch
-    fits, once this process has given back its memory.
+    `continuation` are arguments of the Python interpreter: the program that finds
+    the batch size that fits, once this process has released its memory.
     """
 
     def __init__(self, message: str, *, continuation: tuple[str, ...] = ()):
@@ -75,27 +75,27 @@ class DataError(PipelineError):
 
 
 class MissingError(PipelineError):
-    """A path that is not there."""
+    """A path that does not exist."""
 
     exit_code = ExitCode.MISSING
 
 
 class CannotWriteError(PipelineError):
-    """A place that cannot be written."""
+    """A path that cannot be written."""
 
     exit_code = ExitCode.CANNOT_WRITE
 
 
 class StoppedError(PipelineError):
-    """The run was asked to stop and left a checkpoint to continue from."""
+    """The run was stopped by a signal after saving a checkpoint to resume from."""
 
     def __init__(self, message: str, *, exit_code: ExitCode):
         super().__init__(message)
         self.exit_code = exit_code
 
 
-# The place is at fault: full, closed to us, or taken by a file where a folder must be. Pages that only read say so
-# themselves.
+# The path is at fault: disk full, no permission, or a file where a folder must be. Modules that only read raise their
+# own errors.
 _CANNOT_WRITE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
     *(errno.EROFS, errno.EACCES, errno.EPERM),
@@ -104,15 +104,15 @@ _CANNOT_WRITE = {
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
-    """Returns the exit code that `error` ends the program with."""
+    """Returns the exit code for `error`."""
     if isinstance(error, PipelineError):
         return error.exit_code
     if isinstance(error, OSError):
         return _exit_code_of_os_error(error)
     if "No space left on device" in str(error):
         return ExitCode.CANNOT_WRITE
-    # The detector and the mill know nothing of exit codes; their errors are told apart by name,
-    # because importing them here would make --help wait for them.
+    # efficientdet and tfrmod define no exit codes; their errors are identified by name, because
+    # importing them here would slow down --help.
     names = {base.__name__ for base in type(error).__mro__}
     if "NetworkError" in names:
         return ExitCode.TRY_AGAIN
@@ -124,10 +124,10 @@ def exit_code_of(error: BaseException) -> ExitCode:
 
 
 def error_message(error: BaseException) -> str:
-    """Returns what the user is told of `error`: one paragraph."""
+    """Returns the message for the user: one paragraph."""
     if exit_code_of(error) is ExitCode.BUG:
         return (
-            f"This is a defect of this program, not of your data: {type(error).__name__}: {error}. "
+            f"Internal error: {type(error).__name__}: {error}. "
             "Please report it with the output of the same command and --traceback."
         )
     if isinstance(error, PipelineError):
@@ -145,7 +145,7 @@ def error_message(error: BaseException) -> str:
 
 
 def _place_and_reason(error: BaseException) -> tuple[str, str]:
-    """Returns the file that cannot be written, with a blank before it, and why; HDF5 has words of its own."""
+    """Returns the file that cannot be written, with a space before it, and the reason; HDF5 phrases it differently."""
     named = re.search(r"filename = '([^']+)'", str(error))
     place = getattr(error, "filename", None) or (named[1] if named else "")
     is_full = "No space left on device" in str(error)
@@ -162,7 +162,7 @@ def _exit_code_of_os_error(error: OSError) -> ExitCode:
 
 
 def check_processor() -> None:
-    """Raises OptionsError on a processor that TensorFlow's wheel would kill the program on, without a word."""
+    """Raises OptionsError on a processor without AVX, where TensorFlow's wheel crashes without a message."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             flags = next((line for line in file if line.startswith("flags")), "")

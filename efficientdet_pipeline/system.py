@@ -1,6 +1,6 @@
-"""How much memory is left, and whether an error says that it ran out.
+"""Available and peak memory, out-of-memory errors and the cache folder.
 
-Nothing heavy is imported: one may ask before TensorFlow loads.
+Imports nothing heavy: it is used before TensorFlow is loaded.
 """
 
 import sys
@@ -9,12 +9,12 @@ from pathlib import Path, PurePath
 
 _PROCESSES = Path("/proc")
 _GROUPS = Path("/sys/fs/cgroup")
-# Files of a control group of the first version and of the second: the most it may take, what it takes, and which line
-# of memory.stat says how much of that are files read, which the system gives up where memory is wanted.
+# Files of cgroup v1 and v2: the limit, the usage, and the line of memory.stat with the part of the usage that is page
+# cache, which the kernel reclaims when memory is needed.
 _FIRST = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _SECOND = ("memory.max", "memory.current", "inactive_file")
 
-# Each engine has words of its own; in lower case, underscores as spaces.
+# Each backend phrases it differently; in lower case, with spaces for underscores.
 _OUT_OF_MEMORY = (
     *("resource exhausted", "resourceexhausted", "out of memory", "oom when allocating", "failed to allocate"),
     *("bad alloc", "memoryerror"),
@@ -22,26 +22,26 @@ _OUT_OF_MEMORY = (
 
 
 def free_memory() -> int:
-    """Returns the bytes that this machine, or a container around this process, has left; without end if unknown."""
-    return max(0, min([_left_by_machine(), *_left_by_groups()]))
+    """Returns the available memory of this machine or container in bytes; `sys.maxsize` if unknown."""
+    return max(0, min([_available_on_machine(), *_available_in_groups()]))
 
 
 def is_out_of_memory(error: BaseException | str) -> bool:
-    """Returns whether an error, or what was printed of it, says that memory ran out."""
+    """Returns whether an error, or its printed text, reports that memory ran out."""
     names = "" if isinstance(error, str) else " ".join(base.__name__ for base in type(error).__mro__)
     text = f"{names} {error}".lower().replace("_", " ")
     return any(words in text for words in _OUT_OF_MEMORY)
 
 
-def _left_by_machine() -> int:
+def _available_on_machine() -> int:
     try:
         lines = (_PROCESSES / "meminfo").read_text(encoding="ascii").splitlines()
     except OSError:  # Other systems than Linux have no such file.
-        return _told_by_psutil()
+        return _available_by_psutil()
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), sys.maxsize)
 
 
-def _told_by_psutil() -> int:
+def _available_by_psutil() -> int:
     import psutil
 
     try:
@@ -51,7 +51,7 @@ def _told_by_psutil() -> int:
 
 
 def peak_memory() -> int:
-    """Returns the most bytes that this process has held at a time; 0 if unknown."""
+    """Returns the peak resident memory of this process in bytes; 0 if unknown."""
     try:
         import resource
     except ImportError:  # Windows.
@@ -66,8 +66,8 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _left_by_groups() -> Iterator[int]:
-    """Yields what containers leave this process, and what Slurm or systemd allot to it."""
+def _available_in_groups() -> Iterator[int]:
+    """Yields the memory in bytes left by each control group: containers, Slurm or systemd."""
     try:
         lines = (_PROCESSES / "self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -80,10 +80,10 @@ def _left_by_groups() -> Iterator[int]:
         group = PurePath(path.lstrip("/"))
         # A limit further up binds as well. In a container the path may be the host's: then the root is the container.
         for folder in (root / group, *(root / above for above in group.parents)):
-            yield _left_by_group(folder, *files)
+            yield _available_in_group(folder, *files)
 
 
-def _left_by_group(folder: Path, limit: str, taken: str, files_read: str) -> int:
+def _available_in_group(folder: Path, limit: str, taken: str, files_read: str) -> int:
     def text(name: str) -> str:
         return (folder / name).read_text(encoding="ascii")
 
@@ -95,5 +95,5 @@ def _left_by_group(folder: Path, limit: str, taken: str, files_read: str) -> int
 
 
 def cache_folder(given: str) -> Path:
-    """Returns where downloads are kept."""
+    """Returns the folder for downloads: `given`, or ~/.cache/efficientdet-pipeline."""
     return Path(given).expanduser() if given else Path.home() / ".cache" / "efficientdet-pipeline"

@@ -1,7 +1,7 @@
-"""The modes: what a user can ask for, and the page that answers.
+"""Table of modes: the options class and the command module of each.
 
-A mode is a line in this table, a dataclass of options and a page beside this
-one with `run(options, sources)`. Both are imported on first use, because
+A mode is a line in this table, a dataclass of options and a module in this
+package with `run(options, sources, hparams)`. Both are imported on first use, because
 TensorFlow alone takes seconds to load and `--help` must not wait for it.
 """
 
@@ -16,15 +16,15 @@ class Mode:
     """One mode of the command line."""
 
     options: str
-    """Page and class of its options, under efficientdet_pipeline.options."""
+    """Module and class of its options, in efficientdet_pipeline.options."""
     command: str
-    """Page under efficientdet_pipeline.commands."""
+    """Module in efficientdet_pipeline.commands."""
     summary: str
 
     def options_class(self) -> type:
         """Returns the dataclass of the mode's options."""
-        page, name = self.options.split(":")
-        return getattr(importlib.import_module(f"efficientdet_pipeline.options.{page}"), name)
+        module, name = self.options.split(":")
+        return getattr(importlib.import_module(f"efficientdet_pipeline.options.{module}"), name)
 
     def runner(self) -> Callable[..., Any]:
         """Returns the mode's `run`, importing what it needs."""
@@ -32,15 +32,21 @@ class Mode:
 
 
 MODES: dict[str, Mode] = {
-    "traineval": Mode("training:TrainOptions", "train", "photos in, trained, evaluated and exported detector out"),
+    "traineval": Mode(
+        "training:TrainOptions",
+        "train",
+        "convert, train, evaluate and export: annotated images to a deployable detector",
+    ),
     "train": Mode("training:TrainOptions", "train", "train only"),
-    "eval": Mode("evaluation:EvalOptions", "evaluate", "COCO metrics of a checkpoint on shards"),
-    "dataset": Mode("convert:ConvertOptions", "dataset", "photos to TFRecord shards only"),
-    "verify": Mode("verify:VerifyOptions", "verify", "read shards to the last byte: are they what was written?"),
-    "doctor": Mode("doctor:DoctorOptions", "doctor", "what is wrong with the data, ranked by harm, and what mends it"),
-    "benchmark": Mode("benchmark:BenchmarkOptions", "benchmark", "how fast a training would be, and what it waits for"),
-    "inspect": Mode("inspect:InspectOptions", "inspect", "draw what is in the shards, or print what a network costs"),
-    "export": Mode("export:ExportOptions", "export", "a checkpoint to a SavedModel and a frozen graph"),
-    "infer": Mode("infer:InferOptions", "infer", "draw detections on photos, from a checkpoint or an export"),
+    "eval": Mode("evaluation:EvalOptions", "evaluate", "evaluate a checkpoint on shards (COCO metrics)"),
+    "dataset": Mode("convert:ConvertOptions", "dataset", "convert annotated images to TFRecord shards"),
+    "verify": Mode("verify:VerifyOptions", "verify", "verify the checksums of all records of shards"),
+    "doctor": Mode("doctor:DoctorOptions", "doctor", "check a dataset, rank its issues by severity and suggest fixes"),
+    "benchmark": Mode("benchmark:BenchmarkOptions", "benchmark", "measure training speed and find the bottleneck"),
+    "inspect": Mode(
+        "inspect:InspectOptions", "inspect", "draw the images of shards, or print parameters and FLOPs of a network"
+    ),
+    "export": Mode("export:ExportOptions", "export", "export a checkpoint to a SavedModel and a frozen graph"),
+    "infer": Mode("infer:InferOptions", "infer", "detect objects in images with a checkpoint or an export"),
 }
 DEFAULT_MODE = "traineval"

@@ -1,4 +1,4 @@
-"""--mode=benchmark: how fast a training would be, and what it waits for."""
+"""--mode=benchmark: measure training speed and find the bottleneck."""
 
 import importlib
 import json

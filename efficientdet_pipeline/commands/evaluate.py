@@ -1,4 +1,4 @@
-"""--mode=eval: COCO metrics of a checkpoint on shards."""
+"""--mode=eval: evaluate a checkpoint on shards (COCO metrics)."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""--mode=export and freeze_model.py: a checkpoint to a SavedModel and a frozen graph."""
+"""--mode=export and freeze_model.py: export a checkpoint to a SavedModel and a frozen graph."""
 
 from pathlib import Path
 from typing import Any

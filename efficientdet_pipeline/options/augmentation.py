@@ -77,14 +77,14 @@ class AugmentationOptions(GeneralOptions):
         """Checks every range, the recipe and the steps."""
         super().__post_init__()
         check_choice("augment_recipe", self.augment_recipe, tuple(RECIPES))
-        check(self.close_mosaic >= 0, "close_mosaic", self.close_mosaic, "0 or more", "0 never closes")
+        check(self.close_mosaic >= 0, "close_mosaic", self.close_mosaic, "0 or more", "0 keeps them enabled")
         read_steps(self.augment_steps)
         check_augmentation(self)
         if not self.augment:
             mixing = ("mosaic", "mixup", "copy_paste", "autoaugment_policy", "grid_mask", "augment_steps")
             asked = [name for name in mixing if getattr(self, name)]
             if asked:
-                logging.warning("No effect beside --noaugment: --%s.", ", --".join(asked))
+                logging.warning("--noaugment disables all augmentation; ignored: --%s.", ", --".join(asked))
 
     @classmethod
     def implied(cls, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -32,10 +32,10 @@ class CheckpointingOptions(HardwareOptions):
     def __post_init__(self) -> None:
         """Checks the counts."""
         super().__post_init__()
-        check(self.map_freq >= 0, "map_freq", self.map_freq, "0 or more", "0 makes about ten evaluations a run")
+        check(self.map_freq >= 0, "map_freq", self.map_freq, "0 or more", "0 is about ten evaluations per run")
         is_known = self.save_freq in {"auto", "epoch"} or (self.save_freq.isdecimal() and int(self.save_freq) > 0)
         check(is_known, "save_freq", self.save_freq, "auto, epoch, or a number of steps", "try 1000")
         check(self.keep >= 1, "keep", self.keep, "at least 1", "try 2")
         for name in ("patience", "max_bad_steps"):
-            check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more", "0 switches it off")
+            check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more", "0 disables it")
         check(self.grace_seconds > 0, "grace_seconds", self.grace_seconds, "above 0", "try 25")

@@ -16,7 +16,7 @@ class ConvertOptions(DatasetOptions, ConverterFlags):
         super().__post_init__()
         if not (self.url_dataset or self.data_dir or self.image_dir):
             raise OptionsError(
-                "No data: url_dataset or data_dir must name annotated photos. Received nothing from the command line, "
+                "No data: url_dataset or data_dir must name annotated images. Received nothing from the command line, "
                 "an @file or the environment; try --url_dataset=photos.zip --output_path=shards.",
                 option="url_dataset",
             )

@@ -57,8 +57,8 @@ class ConverterFlags(GeneralOptions):
         of_coco = [name for name in _OF_COCO if getattr(self, name)]
         if of_voc and of_coco:
             raise OptionsError(
-                f"{of_voc[0]} is of the VOC converter and {of_coco[0]} of the COCO converter. Received both; give the "
-                "flags of one.",
+                f"{of_voc[0]} belongs to the VOC converter and {of_coco[0]} to the COCO converter. "
+                "Received both; give the flags of one.",
                 option=of_coco[0],
             )
         if of_coco:
@@ -69,12 +69,10 @@ class ConverterFlags(GeneralOptions):
             check(False, of_voc[0], getattr(self, of_voc[0]), "given with set or year", "try --set=train")
         is_file = bool(self.prefix) and not self.prefix.endswith("/")
         if self.prefix:
-            check(
-                is_file, "output_file_prefix", self.prefix, "a folder and the beginning of a name", "try shards/train"
-            )
+            check(is_file, "output_file_prefix", self.prefix, "a folder and a file name prefix", "try shards/train")
         if self.output_file_prefix and not (of_coco or self.set or self.year):
             raise OptionsError(
-                "output_file_prefix needs one set to convert. Received it alone; add --set or --year (VOC), or "
+                "output_file_prefix needs a split to convert. Received it alone; add --set or --year (VOC), or "
                 "--image_dir and --object_annotations_file (COCO), or give --output_path, a folder.",
                 option="output_file_prefix",
             )

@@ -68,7 +68,7 @@ class ImageSourceOptions(SeedOptions):
         most = round(1.0 - split, 6)
         check(0.0 <= rest <= most, "test_split", rest, f"between 0 and what training leaves ({most:g})", "try 0.1")
         check_choice("source_format", self.source_format, SOURCE_FORMATS)
-        check(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more", "0 takes one a core")
+        check(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more", "0 uses one per CPU core")
         digits = self.dataset_sha256.lower()
         is_hash = not digits or (len(digits) == 64 and set(digits) <= set("0123456789abcdef"))
         check(

@@ -45,14 +45,14 @@ class DoctorOptions(ImageSourceOptions, ModelOptions):
         received = " and ".join(map(repr, given)) or "nothing"
         if len(given) != 1:
             raise OptionsError(
-                "The doctor looks at photos (url_dataset or data_dir), at shards (train_file_pattern, "
-                f"val_file_pattern) or at a trained run (run_dir). Received {received}; give "
+                "The doctor checks images (url_dataset or data_dir), shards (train_file_pattern, "
+                f"val_file_pattern) or a trained run (run_dir). Received {received}; give "
                 "one of them, for example --url_dataset=photos.zip.",
                 option="url_dataset",
             )
         if self.fix and not photos:
             raise OptionsError(
-                f"fix writes a mended copy of photos and annotations. Received fix={self.fix!r} with {given[0]!r}, "
-                "which are shards; give the photos by --url_dataset or --data_dir.",
+                f"fix writes a fixed copy of images and annotations. Received fix={self.fix!r} with {given[0]!r}, "
+                "which are shards; give the images by --url_dataset or --data_dir.",
                 option="fix",
             )

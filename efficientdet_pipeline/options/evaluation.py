@@ -24,7 +24,7 @@ class EvaluationOptions(RunOptions):
         """Checks the number of photos."""
         super().__post_init__()
         samples = self.eval_samples
-        check(samples is None or samples >= 1, "eval_samples", samples, "at least 1", "leave it out to take all photos")
+        check(samples is None or samples >= 1, "eval_samples", samples, "at least 1", "leave it out to use all images")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,7 +99,7 @@ class RunOptions(GeneralOptions):
 
 
 def check(holds: bool, name: str, received: Any, expected: str, advice: str) -> None:
-    """Raises OptionsError in the house's form where `holds` is false."""
+    """Raises OptionsError unless `holds`, in the form: expected, received, advice."""
     if not holds:
         raise OptionsError(f"{name} must be {expected}. Received {received!r}; {advice}.", option=name)
 

@@ -63,20 +63,20 @@ class HardwareOptions(OptimizerOptions):
             check_choice(name, getattr(self, name), self.__dataclass_fields__[name].metadata["choices"])
         for name in ("steps_per_execution", "accumulate_steps"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1", "try 1")
-        check(self.loss_scale >= 0, "loss_scale", self.loss_scale, "0 or more", "0 leaves the loss alone")
+        check(self.loss_scale >= 0, "loss_scale", self.loss_scale, "0 or more", "0 disables loss scaling")
         is_float16 = self.precision == "mixed_float16" or self.mixed_precision
         if not is_float16 and self.loss_scale != self.__dataclass_fields__["loss_scale"].default:
             logging.warning("loss_scale has no effect without --precision=mixed_float16.")
         for name in ("tpu", "tpu_zone", "gcp_project"):
             if getattr(self, name):
                 logging.warning(
-                    "%s has no effect: start this command on each machine of the TPU, with --backend=jax "
-                    "--strategy=tpu; the machines know each other.",
+                    "%s has no effect: run this command on each machine of the TPU with --backend=jax "
+                    "--strategy=tpu; the machines find each other.",
                     name,
                 )
         if self.precision and self.mixed_precision:
             raise OptionsError(
-                f"precision and mixed_precision say the same. Received precision={self.precision} and mixed_precision; "
-                "leave mixed_precision out.",
+                f"precision and mixed_precision are mutually exclusive. Received precision={self.precision} and "
+                "mixed_precision; leave mixed_precision out.",
                 option="mixed_precision",
             )

@@ -22,7 +22,7 @@ EfficientDet, evaluates it as COCO does and exports it for production.
 Options come from the command line, from @FILE (one --flag=value a line, # for
 comments), or from environment variables of the same name, in this order of
 precedence; then from --hparams, then from the defaults below. Several --hparams
-are merged key by key. `~` in a path is the home folder. `--version` prints the
+are merged by key. `~` in a path is the home folder. `--version` prints the
 version.
 """
 

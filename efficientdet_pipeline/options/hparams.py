@@ -25,22 +25,22 @@ WITHOUT_EFFECT = {
     "dataset_type": "it is internal to Google",
     "use_keras_model": "there is one network",
     "is_training_bn": "batch statistics are used exactly while training",
-    "drop_remainder": "no photo is dropped",
+    "drop_remainder": "no image is dropped",
     "verbose": "the log says what happens",
-    "regenerate_source_id": "photos are numbered by the shards",
+    "regenerate_source_id": "source ids come from the shards",
     "ckpt_var_scope": "variables are found by their names",
     "skip_mismatch": "pretrained weights are loaded as far as they fit, trained ones as a whole",
 }
 # Options that cannot be a default in a file: the reason, for the warning.
 NOT_IN_HPARAMS = {
     "mode": "the mode is chosen before --hparams is read; give --mode",
-    "hparams": "one file of hyper-parameters does not name another; give --hparams",
-    "overwrite": "what deletes a run is given by hand; give --overwrite",
-    "model_dir": "automl's trainer writes down its own folder there; give --model_dir",
-    "workspace": "where runs lie is not a hyper-parameter; give --workspace",
-    "run_name": "where the run lies is not a hyper-parameter; give --run_name",
-    "model_ckpts": "where the run lies is not a hyper-parameter; give --model_ckpts",
-    "num_shards": "automl means the cores of a TPU by it; for the files of a split give --num_shards",
+    "hparams": "a file of hyperparameters cannot include another; give --hparams",
+    "overwrite": "an option that deletes a run must be given explicitly; give --overwrite",
+    "model_dir": "google/automl's trainer records its own folder there; give --model_dir",
+    "workspace": "the location of runs is not a hyperparameter; give --workspace",
+    "run_name": "the location of the run is not a hyperparameter; give --run_name",
+    "model_ckpts": "the location of the run is not a hyperparameter; give --model_ckpts",
+    "num_shards": "in google/automl it is the number of TPU cores; for the number of files per split give --num_shards",
     "steps_per_epoch": "it follows from the data and the batch; give --num_examples_per_epoch",
 }
 

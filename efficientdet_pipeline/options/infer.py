@@ -32,7 +32,7 @@ class DetectorOptions(CheckpointOptions, ModelOptions):
             return super().without_effect()
         describing = [*declarations(CheckpointOptions), *declarations(ModelOptions)]
         general = declarations(GeneralOptions)
-        reason = "saved_model_dir names an export, whose network cannot be changed"
+        reason = "saved_model_dir names an export, whose network is fixed"
         return {name: reason for name in describing if name not in general}
 
     def __post_init__(self) -> None:

@@ -33,7 +33,7 @@ class InspectOptions(RunOptions, AugmentationOptions, ModelOptions, SeedOptions)
             return {name: "--what=model reads no shards" for name in declarations(InspectOptions) if name not in read}
         found = super().without_effect()
         if self.eval:
-            reason = "--eval shows photos as the evaluation sees them"
+            reason = "--eval shows images as preprocessed for evaluation"
             own = declarations(AugmentationOptions).keys() - declarations(SeedOptions).keys()
             found |= dict.fromkeys(own, reason)
         if self.file_pattern:

@@ -30,8 +30,8 @@ class ModelOptions(GeneralOptions):
         check(is_size, "image_size", self.image_size, "a number or WIDTHxHEIGHT", "try 512 or 640x384")
         if self.image_size:
             sides = [int(side) for side in self.image_size.split("x")]
-            check(min(sides) >= 32, "image_size", self.image_size, "at least 32 pixels a side", "try 128")
-            check(max(sides) <= 8192, "image_size", self.image_size, "at most 8192 pixels a side", "try 512")
+            check(min(sides) >= 32, "image_size", self.image_size, "at least 32 pixels per side", "try 128")
+            check(max(sides) <= 8192, "image_size", self.image_size, "at most 8192 pixels per side", "try 512")
         classes = self.num_classes
         check(
             classes is None or classes > 0, "num_classes", classes, "above 0", "leave it out to take it from the data"
@@ -69,7 +69,8 @@ class PretrainedOptions(ModelOptions):
         if len(named) > 1:
             received = " and ".join(f"{name}={getattr(self, name)!r}" for name in named)
             raise OptionsError(
-                f"Only one of {', '.join(named)} can say what to start from. Received {received}.", option=named[0]
+                f"Only one of {', '.join(named)} can be given as the initial weights. Received {received}.",
+                option=named[0],
             )
         try:
             re.compile(self.var_exclude_expr)

@@ -100,11 +100,17 @@ class OptimizerOptions(AugmentationOptions, LoaderOptions, PretrainedOptions):
             check(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1", "0 is off")
         kept = self.batch_norm_momentum
         expected = "at least 0 and below 1"
-        check(kept is None or 0 <= kept < 1, "batch_norm_momentum", kept, expected, "leave it out to fit the run")
+        check(
+            kept is None or 0 <= kept < 1,
+            "batch_norm_momentum",
+            kept,
+            expected,
+            "leave it out to adapt it to the length of the run",
+        )
         momentum = self.positives_momentum
         check(-1 <= momentum < 1, "positives_momentum", momentum, "at least -1 and below 1", "0 is off")
         if momentum < 0:
-            logging.warning("positives_momentum below 0 asks for the mean over devices, which is always taken.")
+            logging.warning("positives_momentum below 0 selects the mean over devices, which is always used.")
         for name in ("optimizer", "lr_decay_method", "iou_loss_type"):
             check_choice(name, getattr(self, name), self.__dataclass_fields__[name].metadata["choices"])
         self._warn_of_idle_options()
@@ -122,7 +128,7 @@ class OptimizerOptions(AugmentationOptions, LoaderOptions, PretrainedOptions):
                 logging.warning("%s has no effect without --%s.", name, needed)
         if method == "stepwise" and self.num_epochs <= self.first_lr_drop_epoch:
             logging.warning(
-                "lr_decay_method=stepwise drops nothing in %d epochs: the first drop is at epoch %g. Set "
+                "lr_decay_method=stepwise has no effect in %d epochs: the first drop is at epoch %g. Set "
                 "--first_lr_drop_epoch and --second_lr_drop_epoch.",
                 self.num_epochs,
                 self.first_lr_drop_epoch,

@@ -232,7 +232,7 @@ class Reader:
         expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[declared.kind]
         expected += "".join(f" or {word}" for word, _ in declared.words)
         example = "true" if declared.kind is bool else declared.default
-        advice = f"try --{flag}={example}." if example not in {None, ""} else f"`--help` tells what --{flag} does."
+        advice = f"try --{flag}={example}." if example not in {None, ""} else f"see `--help` for --{flag}."
         if source.startswith(_ENVIRONMENT):
             example = str(declared.default).lower() if declared.default not in {None, ""} else "VALUE"
             advice = f"unset the variable, or override it by --{flag}={example}."
@@ -305,7 +305,7 @@ def _name_of(token: str) -> str:
 
 def _lines_of(path: str, outer: tuple[str, ...]) -> list[str]:
     if path in outer:
-        raise OptionsError(f"The file of options {path!r} names itself, by way of {' > '.join([*outer, path])}.")
+        raise OptionsError(f"The file of options {path!r} includes itself: {' > '.join([*outer, path])}.")
     try:
         with open(path, encoding="utf-8-sig") as file:
             return file.read().splitlines()

@@ -55,7 +55,7 @@ def batch_sizes(options: SweepOptions) -> tuple[int, ...]:
     given, parts = options.batch_size, options.accumulate_steps
     if not given:
         raise OptionsError(
-            "what=train measures the batch sizes it is given. Received batch_size=auto, which a training finds out; "
+            "what=train needs explicit batch sizes. Received batch_size=auto, which is determined by training; "
             "try --batch_sizes=8,16,32.",
             option="batch_size",
         )

@@ -65,15 +65,15 @@ OPTIONS: dict[str, str] = {
 }
 ALSO = {
     "pretrained_ckpt": "--mode=eval, export and infer take --path_ckpt",
-    "workspace": "--model_dir names the folder of one run",
-    "strategy": "--strategy=gpus takes every GPU of this machine; without it one is used, if there is one",
+    "workspace": "--model_dir is the folder of a single run",
+    "strategy": "--strategy=gpus uses all GPUs of this machine; by default one is used, if available",
 }
 """Said behind a suggestion, where the word may mean something else."""
 SENTENCES: dict[str, str] = {
     **dict.fromkeys(
         ("resume", "continue", "restart", "resume_from", "resume_from_checkpoint", "auto_resume"),
-        "there is none, for none is needed: the same command, or the same --run_name, continues a run from its last "
-        "checkpoint; --overwrite starts anew",
+        "not needed: the same command, or the same --run_name, resumes a run from its last "
+        "checkpoint; --overwrite restarts it",
     ),
     **dict.fromkeys(
         ("iou", "iou_thres", "iou_thresh", "iou_threshold", "nms", "nms_thresh", "nms_threshold"),
@@ -81,7 +81,7 @@ SENTENCES: dict[str, str] = {
     ),
     **dict.fromkeys(
         ("noval", "no_val", "val", "valid", "validate", "evaluate"),
-        "--mode=train trains without an evaluation, --mode=traineval with one, and --mode=eval evaluates alone",
+        "--mode=train trains without evaluation, --mode=traineval with evaluation, and --mode=eval only evaluates",
     ),
     **dict.fromkeys(("predict", "detect", "infer", "inference"), "did you mean --mode=infer?"),
     **dict.fromkeys(("train", "export", "inspect", "benchmark", "verify", "traineval"), "did you mean --mode={}?"),
@@ -132,7 +132,7 @@ def suggest_mode(typed: str, known: Collection[str]) -> str:
     name = typed.strip().lower()
     near = name if name in MODES else _nearest(name, [*known, *MODES], cutoff=0.6) or _nearest(name, known, cutoff=0.4)
     near = MODES.get(near, near)
-    return f"did you mean {near}?" if near else "`--help` says what each does."
+    return f"did you mean {near}?" if near else "`--help` lists them."
 
 
 def _nearest(word: str, words: Iterable[str], *, cutoff: float) -> str:

@@ -43,10 +43,10 @@ class TrainOptions(EvaluationOptions, CheckpointingOptions, DatasetOptions):
                 if name not in kept and name not in ("train_file_pattern", "path_metadata")
             }
         elif self.val_file_pattern:
-            found["val_file_pattern"] = "the images are divided into training and validation (--val_set)"
+            found["val_file_pattern"] = "the images are split into training and validation (--val_set)"
         if self.mode == "train":
             names = [name for name in declarations(EvaluationOptions) if name not in declarations(RunOptions)]
-            found |= dict.fromkeys((*names, "map_freq", "patience", "path_output"), "--mode=train evaluates nothing")
+            found |= dict.fromkeys((*names, "map_freq", "patience", "path_output"), "--mode=train does not evaluate")
         return super().without_effect() | found
 
     def __post_init__(self) -> None:
@@ -60,13 +60,13 @@ class TrainOptions(EvaluationOptions, CheckpointingOptions, DatasetOptions):
     def _check_data(self) -> None:
         if self.train_file_pattern and self.url_dataset:
             raise OptionsError(
-                f"Photos are given twice: url_dataset={self.url_dataset!r} and "
-                f"train_file_pattern={self.train_file_pattern!r}. Give photos or shards, not both.",
+                f"Images are given twice: url_dataset={self.url_dataset!r} and "
+                f"train_file_pattern={self.train_file_pattern!r}. Give images or shards, not both.",
                 option="train_file_pattern",
             )
         if not (self.train_file_pattern or self.url_dataset or self.data_dir):
             raise OptionsError(
-                "No data: url_dataset must be the address of a zip, a local zip or a folder of annotated photos. "
+                "No data: url_dataset must be the address of a zip, a local zip or a folder of annotated images. "
                 "Received nothing from the command line, an @file or the environment; try "
                 "`python3 main.py @params.config`, or --train_file_pattern for shards that exist.",
                 option="url_dataset",

@@ -31,9 +31,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 OF_STEPS = ("compose", "OneOf")
 PROBABILITY = {"RandomScale": 0.5, "HorizontalFlip": 0.5}
 ELSEWHERE = {
-    "Normalize": "every picture is normalised as the network wants it; --hparams=mean_rgb=…,stddev_rgb=… changes that",
+    "Normalize": "every image is normalized as the network requires; --hparams=mean_rgb=…,stddev_rgb=… changes that",
     "InputReadRecordFiles": "--train_file_pattern names the shards",
-    "KeepAndProcessBBox": "a batch holds pictures, boxes and class ids, and nothing else",
+    "KeepAndProcessBBox": "a batch contains only images, boxes and class ids",
 }
 BY_THE_LOADER = ("num_parallel_calls", "deterministic", "dynamic")
 
@@ -97,7 +97,7 @@ def _step(content: Any) -> Step:
 
 def _check_name(name: str) -> None:
     if name in ELSEWHERE:
-        raise _error(f"{name} is no step of augmentation: {ELSEWHERE[name]}. Leave it out of the list.")
+        raise _error(f"{name} is not an augmentation step: {ELSEWHERE[name]}. Leave it out of the list.")
     if name not in ARGUMENTS:
         lower = {known.lower(): known for known in ARGUMENTS}
         longer = [known for known in lower if known.startswith(name.lower())]
@@ -110,7 +110,7 @@ def _arguments(name: str, given: dict[str, Any]) -> dict[str, Any]:
     known = ARGUMENTS[name]
     for key in given:
         if key in BY_THE_LOADER:
-            raise _error(f"{key} of {name} is the loader's to decide, which is parallel and repeatable; leave it out.")
+            raise _error(f"{key} of {name} is set by the input pipeline; leave it out.")
         if key not in known:
             near = difflib.get_close_matches(key, [*known, "p"], n=1, cutoff=0.4)
             advice = f"did you mean {near[0]}?" if near else f"known: {', '.join([*known, 'p'])}."
@@ -131,7 +131,7 @@ def _checked(name: str, key: str, value: Any) -> Any:
         wanted = "a pair of numbers above 0, the smaller first"
         value = tuple(pair)
         if key == "scale" and good and pair[1] > 1:
-            good, wanted = False, "a pair of numbers above 0 and at most 1, parts of the photo's area"
+            good, wanted = False, "a pair of numbers above 0 and at most 1, fractions of the image's area"
     elif key == "interpolation":
         good, wanted = value in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"
     elif key == "scale_limit":

@@ -27,6 +27,6 @@ class VerifyOptions(RunOptions):
     def __post_init__(self) -> None:
         """Checks the number of processes, and that one place is named."""
         super().__post_init__()
-        check(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more", "0 takes one a core")
+        check(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more", "0 uses one per CPU core")
         is_one = not (self.file_pattern and self.output_path)
         check(is_one, "file_pattern", self.file_pattern, "left out where output_path is given", "give one of them")

@@ -108,7 +108,7 @@ def test_full_help_shows_every_mode(capsys: pytest.CaptureFixture[str]) -> None:
     ("error", "code", "sentence"),
     [
         (DataError("The photos are bad."), 65, "error: The photos are bad.\n"),
-        (KeyError("x"), 70, "error: This is a defect of this program, not of your data: KeyError: 'x'."),
+        (KeyError("x"), 70, "error: Internal error: KeyError: 'x'."),
         (KeyboardInterrupt(), 130, "error: Stopped by Ctrl-C. What was finished is kept"),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_door_for_one_mode_refuses_another(ran: list[Any], capsys: pytest.Capt
     assert main(["--path_ckpt=x"], mode="export") == 0
     assert ran[0].mode == "export"
     assert main(["--mode=train"], mode="export") == 2
-    assert "This script is for --mode=export alone. Received --mode=train" in capsys.readouterr().err
+    assert "This script supports only --mode=export. Received --mode=train" in capsys.readouterr().err
     assert main(["--help"], mode="export") == 0
     assert "flags of --mode=export" in capsys.readouterr().out
 
@@ -241,7 +241,7 @@ def test_overwrite_in_the_environment_has_no_effect_and_this_is_said(
     os.environ |= {"overwrite": "1"}
     assert main(["--url_dataset=demo"]) == 0
     assert not ran[0].overwrite
-    assert "environment variable overwrite has no effect: --overwrite is taken from" in capsys.readouterr().err
+    assert "environment variable overwrite has no effect: --overwrite is read only from" in capsys.readouterr().err
     assert main(["--url_dataset=demo", "--overwrite"]) == 0
     assert ran[1].overwrite
     assert capsys.readouterr().err == ""
@@ -253,7 +253,7 @@ def test_hparams_of_several_places_are_merged_key_by_key(ran: list[Any], capsys:
     assert ran[0].num_epochs == 3
     assert ran[0].hparams == "fpn_cell_repeats=2,num_epochs=9,anchor_scale=4,anchor_scale=2,num_epochs=3"
     told = capsys.readouterr().out
-    assert "merged key by key from x.config, line 1, then the command line; the later wins" in told
+    assert "merged by key from x.config, line 1, then the command line; the last value takes precedence" in told
     assert "(anchor_scale, num_epochs)" in told
 
 

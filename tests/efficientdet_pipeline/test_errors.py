@@ -65,7 +65,7 @@ def test_what_is_meant_for_users_is_told_as_it_is(error: Exception) -> None:
 
 def test_our_own_bug_is_called_so() -> None:
     sentence = error_message(KeyError("weights"))
-    assert sentence.startswith("This is a defect of this program, not of your data: KeyError: 'weights'.")
+    assert sentence.startswith("Internal error: KeyError: 'weights'.")
     assert "--traceback" in sentence
 
 

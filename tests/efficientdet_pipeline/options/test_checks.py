@@ -47,8 +47,8 @@ def test_defaults_pass(options_class: type) -> None:
         (EvalOptions, {"image_size": "big"}, "image_size", r"a number or WIDTHxHEIGHT\. Received 'big'"),
         (EvalOptions, {"image_size": "512X512"}, "image_size", r"WIDTHxHEIGHT"),
         (EvalOptions, {"image_size": "-512"}, "image_size", r"WIDTHxHEIGHT"),
-        (EvalOptions, {"image_size": "16"}, "image_size", r"at least 32 pixels a side"),
-        (EvalOptions, {"image_size": "640x9999"}, "image_size", r"at most 8192 pixels a side"),
+        (EvalOptions, {"image_size": "16"}, "image_size", r"at least 32 pixels per side"),
+        (EvalOptions, {"image_size": "640x9999"}, "image_size", r"at most 8192 pixels per side"),
         (EvalOptions, {"num_classes": 0}, "num_classes", r"above 0\. Received 0; leave it out"),
         (
             InspectOptions,
@@ -78,7 +78,7 @@ def test_defaults_pass(options_class: type) -> None:
         (ConvertOptions, {"dataset_sha256": "abc"}, "dataset_sha256", r"64 hexadecimal digits\. Received 'abc'"),
         (ConvertOptions, {"dataset_sha256": "g" * 64}, "dataset_sha256", r"64 hexadecimal digits"),
         (TrainOptions, {"url_dataset": ""}, "url_dataset", r"^No data: .*try `python3 main\.py @params\.config`"),
-        (TrainOptions, {"train_file_pattern": "t*"}, "train_file_pattern", r"Photos are given twice"),
+        (TrainOptions, {"train_file_pattern": "t*"}, "train_file_pattern", r"Images are given twice"),
         (TrainOptions, {"url_dataset": "", "train_file_pattern": "t*"}, "val_file_pattern", r"or try --mode=train"),
         (TrainOptions, {"train_valid_split": 1.0}, "train_valid_split", r"below 1 for traineval.*try 0\.8"),
         (TrainOptions, {"num_epochs": 0}, "num_epochs", r"at least 1"),
@@ -103,7 +103,7 @@ def test_defaults_pass(options_class: type) -> None:
         (TrainOptions, {"iou_loss_type": "eiou"}, "iou_loss_type", r"one of '', iou, giou"),
         (TrainOptions, {"strategy": "gpu"}, "strategy", r"did you mean gpus\?"),
         (TrainOptions, {"precision": "bfloat16"}, "precision", r"did you mean mixed_bfloat16\?"),
-        (TrainOptions, {"precision": "float32", "mixed_precision": True}, "mixed_precision", "say the same"),
+        (TrainOptions, {"precision": "float32", "mixed_precision": True}, "mixed_precision", "are mutually exclusive"),
         (TrainOptions, {"accumulate_steps": 0}, "accumulate_steps", r"at least 1\. Received 0"),
         (TrainOptions, {"positives_momentum": 1.0}, "positives_momentum", r"below 1\. Received 1\.0"),
         (TrainOptions, {"steps_per_execution": 0}, "steps_per_execution", r"at least 1"),
@@ -124,7 +124,7 @@ def test_defaults_pass(options_class: type) -> None:
             TrainOptions,
             {"hub_module_url": "a", "pretrained_ckpt": "b"},
             "hub_module_url",
-            r"can say what to start from\. Received hub_module_url='a' and pretrained_ckpt='b'",
+            r"can be given as the initial weights\. Received hub_module_url='a' and pretrained_ckpt='b'",
         ),
     ],
 )
@@ -181,7 +181,7 @@ def test_paths_epochs_and_display_do_not_name_the_run() -> None:
         ({"first_lr_drop_epoch": 3.0}, "first_lr_drop_epoch has no effect without --lr_decay_method=stepwise."),
         ({"iou_loss_weight": 5.0}, "iou_loss_weight has no effect without --iou_loss_type."),
         ({"loss_scale": 5.0}, "loss_scale has no effect without --precision=mixed_float16."),
-        ({"lr_decay_method": "stepwise"}, "lr_decay_method=stepwise drops nothing in 50 epochs: the first drop is at"),
+        ({"lr_decay_method": "stepwise"}, "lr_decay_method=stepwise has no effect in 50 epochs: the first drop is at"),
     ],
 )
 def test_what_has_nothing_to_act_on_is_told(

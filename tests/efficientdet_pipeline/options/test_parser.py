@@ -88,7 +88,7 @@ def test_the_command_line_takes_what_users_type(reader: Reader, argv: list[str],
         (["--batch_size=http://h: 1"], r"Received 'http://h'"),
         (["--batch_size=http://h"], r"Received 'http://h' from"),
         (["--batch_size", "--num_epochs=3"], r"Received '--num_epochs=3'"),
-        (["--eval_samples=all"], r"eval_samples must be a whole number\. Received 'all' .*`--help` tells"),
+        (["--eval_samples=all"], r"eval_samples must be a whole number\. Received 'all' .*see `--help` for --eval_samples"),
         (["--learning_rate=0,08"], r"learning_rate must be a number\. Received '0,08'"),
         (["--strict=maybe"], r"strict must be true or false\. Received 'maybe' .*try --strict=true"),
         (["--seed=x"], r"tf_random_seed must be a whole number\. Received 'x'"),
@@ -103,7 +103,7 @@ def test_the_command_line_takes_what_users_type(reader: Reader, argv: list[str],
         (["--config="], r"--config must be followed by the path"),
         (["--mode=eva"], r"mode must be one of traineval, .*Received 'eva' from the command line; did you mean eval\?"),
         (["--mode=EVAL"], r"did you mean eval\?"),
-        (["--mode=zzz"], r"Received 'zzz' .*`--help` says what each does"),
+        (["--mode=zzz"], r"Received 'zzz' .*`--help` lists them"),
     ],
 )
 def test_a_typo_is_told_with_what_to_try(reader: Reader, argv: list[str], sentence: str) -> None:
@@ -312,7 +312,7 @@ def test_a_nested_file_of_options_is_told_with_its_own_name_and_line(
     with pytest.raises(OptionsError, match=r"Received 'x' from .*inner\.config, line 2"):
         reader.read([f"@{outer}"], {})
     options_file(f"--config {outer}", name="inner.config")
-    with pytest.raises(OptionsError, match=r"outer\.config' names itself, by way of .*inner\.config"):
+    with pytest.raises(OptionsError, match=r"outer\.config' includes itself: .*inner\.config"):
         reader.read([f"@{outer}"], {})
     (tmp_path / "inner.config").unlink()
     with pytest.raises(MissingError, match=r"no file of options '.*inner\.config' \(--flagfile in .*outer\.config\)"):

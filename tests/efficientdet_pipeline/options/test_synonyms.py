@@ -32,7 +32,7 @@ def test_synonyms_lead_to_options_that_exist(reader: Reader) -> None:
         *((name, "--strategy") for name in ("device", "gpus")),
         *((name, "--url_dataset") for name in ("data", "dataset")),
         ("resume", "the same command"),
-        ("resume_from", "continues a run from its last checkpoint"),
+        ("resume_from", "resumes a run from its last checkpoint"),
         ("source", "--input_image"),
         ("project", "--workspace"),
         ("name", "--run_name"),

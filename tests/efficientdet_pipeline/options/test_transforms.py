@@ -36,7 +36,7 @@ def test_nothing_is_no_steps(text: str) -> None:
         ("[{name: centercrop}]", r"Unknown step 'centercrop'; did you mean CenterCrop\?"),
         ("[RandomResized]", r"Unknown step 'RandomResized'; did you mean RandomResizedCrop\?"),
         ("[xyz]", r"Unknown step 'xyz'; known: CenterCrop, "),
-        ("[Normalize]", r"Normalize is no step of augmentation: every picture is normalised"),
+        ("[Normalize]", r"Normalize is not an augmentation step: every image is normalized"),
         ("[InputReadRecordFiles]", r"--train_file_pattern names the shards"),
         ("[CenterCrop]", r"CenterCrop must have height and width\. Received \{\}"),
         ("[{name: CenterCrop, height: 3, widht: 3}]", r"CenterCrop has no argument 'widht'; did you mean width\?"),
@@ -45,7 +45,7 @@ def test_nothing_is_no_steps(text: str) -> None:
         ("[{name: HorizontalFlip, p: 2}]", r"p of HorizontalFlip must be between 0 and 1\. Received 2"),
         (
             "[{name: HorizontalFlip, deterministic: 'true'}]",
-            r"deterministic of HorizontalFlip is the loader's to decide",
+            r"deterministic of HorizontalFlip is set by the input pipeline",
         ),
         ("[{name: LongestMaxSize, interpolation: cubic}]", r"must be one of bilinear, nearest.*Received 'cubic'"),
         ("[{name: RandomScale, scale_limit: 1}]", r"at least 0 and below 1\. Received 1"),
@@ -55,7 +55,7 @@ def test_nothing_is_no_steps(text: str) -> None:
         ),
         (
             "[{name: RandomResizedCrop, height: 3, width: 3, scale: [0.5, 2]}]",
-            r"scale of RandomResizedCrop .*parts of the photo's area",
+            r"scale of RandomResizedCrop .*fractions of the image's area",
         ),
         ("[{name: OneOf, list_pipeline: []}]", r"OneOf must have steps to choose from"),
     ],
