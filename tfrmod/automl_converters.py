@@ -21,7 +21,7 @@ from tfrmod.sources.json_stream import pieces
 from tfrmod.sources.voc_layout import names_in_list
 from tfrmod.tfrecord_io import read_records, shard_name
 from tfrmod.validate import Progress
-from tfrmod.workers import Engine
+from tfrmod.workers import Executor
 
 
 def convert_to_prefix(
@@ -31,7 +31,7 @@ def convert_to_prefix(
     *,
     writes_truth: bool = False,
     on_progress: Progress | None = None,
-    workers: Engine | None = None,
+    workers: Executor | None = None,
 ) -> Manifest:
     """Returns the manifest of `<prefix>-00000-of-00010.tfrecord` and so on, which are made unless they are there.
 
@@ -58,11 +58,11 @@ def convert_to_prefix(
         photos.mkdir(parents=True)
         try:
             gather(photos)
-            made = publish.finished(manifest_path(prefix), folder_fingerprint(photos), options.shaping())
+            made = publish.finished_manifest(manifest_path(prefix), folder_fingerprint(photos), options.shaping())
             if made is None:
-                _refuse_strangers(prefix)
+                _check_unknown_files(prefix)
                 made = convert(photos, work / "shards", options, on_progress=on_progress, workers=workers)
-                made = _placed(made, prefix, writes_truth=writes_truth)
+                made = _publish_shards(made, prefix, writes_truth=writes_truth)
         except DatasetError:
             shutil.rmtree(work)  # What is of use after a kill is not after this.
             raise
@@ -113,7 +113,7 @@ def coco_truth(images: Iterable[AnnotatedImage], label_map: Mapping[int, str]) -
     return truth
 
 
-def _refuse_strangers(prefix: Path) -> None:
+def _check_unknown_files(prefix: Path) -> None:
     known = _known_files(prefix)
     found = sorted(path.name for path in prefix.parent.glob(f"{glob.escape(prefix.name)}-?????-of-?????.tfrecord"))
     strangers = [name for name in found if name not in known]
@@ -135,7 +135,7 @@ def _known_files(prefix: Path) -> set[str]:
     return {shard.name for split in splits for shard in split.files}
 
 
-def _placed(made: Manifest, prefix: Path, *, writes_truth: bool) -> Manifest:
+def _publish_shards(made: Manifest, prefix: Path, *, writes_truth: bool) -> Manifest:
     """Moves the shards to their places, and returns the manifest with their names there."""
     (split,) = made.splits.values()
     new_names = [shard_name(prefix.name, index, len(split.files)) for index in range(len(split.files))]
@@ -215,13 +215,13 @@ def gather_coco(image_dir: Path, annotations: Path, destination: Path) -> None:
         if not path.exists():
             raise DatasetError(f"{path} ({flag}) is not there. Check the path.", missing=True)
     _link(annotations, destination / "annotations.json")
-    for name in _listed_photos(annotations):
+    for name in _listed_images(annotations):
         photo = image_dir / name
         if photo.is_file():
             _link(photo, destination / "images" / name)
 
 
-def _listed_photos(annotations: Path) -> Iterator[str]:
+def _listed_images(annotations: Path) -> Iterator[str]:
     for piece in pieces(annotations):
         name = piece.value.get("file_name") if piece.key == "images" and isinstance(piece.value, dict) else None
         if isinstance(name, str) and name and not name.startswith("/") and ".." not in name.split("/"):

@@ -42,7 +42,7 @@ class BeamWorkers:
         self._open = contextlib.ExitStack()
         self._folder = shared
         self._maps = 0
-        _refuse_unknown_runner(runner)
+        _check_runner(runner)
 
     def __enter__(self) -> "BeamWorkers":
         self._folder = self._open.enter_context(fileio.staging_folder(self._shared))
@@ -86,7 +86,7 @@ class BeamWorkers:
                 pipeline
                 | "Tasks" >> apache_beam.Create(range(count))
                 | "Spread" >> apache_beam.Reshuffle()
-                | "Work" >> apache_beam.Map(perform, str(folder))
+                | "Work" >> apache_beam.Map(run_task, str(folder))
             )
             state = pipeline.run().wait_until_finish()
         except Exception as error:  # Runners fail each in their own ways.
@@ -106,7 +106,7 @@ class BeamWorkers:
         )
 
 
-def perform(number: int, folder: str) -> None:
+def run_task(number: int, folder: str) -> None:
     """Does one task and leaves its result in the folder; runs on any machine."""
     place = Path(folder)
     work, task = pickle.loads(_task_path(place, number).read_bytes())
@@ -126,7 +126,7 @@ def _result_path(folder: Path, number: int) -> Path:
     return folder / f"{number:08d}.result"
 
 
-def _refuse_unknown_runner(runner: str) -> None:
+def _check_runner(runner: str) -> None:
     try:
         from apache_beam.runners.runner import create_runner
     except ImportError as error:

@@ -20,7 +20,7 @@ from tfrmod import fileio
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.problems import Problem
 from tfrmod.sources import Entry
-from tfrmod.validate_image import Examined
+from tfrmod.validate_image import ValidatedImage
 
 CHUNK = 32
 """Photos in a chunk."""
@@ -70,7 +70,7 @@ class Row(NamedTuple):
     """Each name once, sorted."""
     identity: int
     """The first 64 bits of the sha256 of its bytes."""
-    likeness: int
+    image_hash: int
     """Its difference hash; 0, which resembles nothing, where there is none."""
     has_masks: bool
     """Of its objects."""
@@ -88,7 +88,7 @@ class Chunk(NamedTuple):
     """Names that stood for another class, each once."""
 
 
-def write_chunk(path: Path, first: int, outcomes: Sequence[Examined], stamp: Any) -> Chunk:
+def write_chunk(path: Path, first: int, outcomes: Sequence[ValidatedImage], stamp: Any) -> Chunk:
     """Writes one chunk, whole or not at all, and returns the facts.
 
     Args:
@@ -106,7 +106,7 @@ def write_chunk(path: Path, first: int, outcomes: Sequence[Examined], stamp: Any
     for position, outcome in enumerate(outcomes, start=first):
         image = outcome.image
         if image is not None:
-            rows.append(_row(position, len(lines), image, outcome.likeness))
+            rows.append(_row(position, len(lines), image, outcome.image_hash))
             boxes.update(thing.name for thing in image.objects)
             lines += _image_line(image, path.parent)
     problems = tuple(problem for outcome in outcomes for problem in outcome.problems)
@@ -142,7 +142,7 @@ def read_image(path: Path, offset: int) -> AnnotatedImage:
     return AnnotatedImage(objects=things, path=path.parent / place, **dict(zip(_FIELDS, values, strict=True)))
 
 
-def _row(position: int, offset: int, image: AnnotatedImage, likeness: int | None) -> Row:
+def _row(position: int, offset: int, image: AnnotatedImage, image_hash: int | None) -> Row:
     return Row(
         position=position,
         offset=offset,
@@ -151,7 +151,7 @@ def _row(position: int, offset: int, image: AnnotatedImage, likeness: int | None
         num_objects=len(image.objects),
         classes=tuple(sorted({thing.name for thing in image.objects})),
         identity=int(image.sha256[:16], 16),
-        likeness=likeness or 0,
+        image_hash=image_hash or 0,
         has_masks=any(thing.mask for thing in image.objects),
         has_segmentation=bool(image.segmentation),
     )

@@ -15,17 +15,16 @@ from tfrmod.class_names import spelling_problems
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.errors import DatasetError
 from tfrmod.fileio import waiting_lock
-from tfrmod.limits import MAX_CLASSES
 from tfrmod.manifest import CONVERTER, ImageSizes, Manifest
-from tfrmod.problems import CODES, Problem, ProblemLog
+from tfrmod.problems import CODES, MAX_CLASSES, Problem, ProblemLog
 from tfrmod.publish import PROBLEMS_FILE
 from tfrmod.sources import SOURCES, Listing, find_source
 from tfrmod.sources.own_splits import with_splits
-from tfrmod.split import Photos, split_dataset
-from tfrmod.validate import Examination, Progress, validate_dataset
+from tfrmod.split import ImageTable, split_dataset
+from tfrmod.validate import Progress, ValidatedDataset, validate_dataset
 from tfrmod.validate_image import Settings
-from tfrmod.workers import Engine, Workers, default_workers
-from tfrmod.write_shards import Places, written
+from tfrmod.workers import Executor, Workers, default_workers
+from tfrmod.write_shards import ShardFolders, write_shards
 
 __all__ = ["PROBLEMS_FILE", "ConvertOptions", "convert"]
 
@@ -39,7 +38,7 @@ def convert(
     options: ConvertOptions | None = None,
     *,
     on_progress: Progress | None = None,
-    workers: Engine | None = None,
+    workers: Executor | None = None,
 ) -> Manifest:
     """Returns the manifest of the shards in `output_dir`, which are made unless they are there.
 
@@ -67,10 +66,10 @@ def convert(
         raise DatasetError(f"The shards cannot lie among the photos in {folder}; name a folder within it, or another.")
     with waiting_lock(output_dir):
         fingerprint = folder_fingerprint(folder, leave_out=output_dir)
-        finished = publish.finished(output_dir, fingerprint, options.shaping())
+        finished = publish.finished_manifest(output_dir, fingerprint, options.shaping())
         if finished is not None:
             return finished
-        publish.refuse_strangers(output_dir)
+        publish.check_unknown_files(output_dir)
         with fileio.resumable_folder(output_dir / _STAGING) as staging:
             conversion = _Conversion(folder.resolve(), source, fingerprint, options)
             return conversion.run(staging, output_dir, workers, on_progress or (lambda *_: None))
@@ -117,7 +116,7 @@ class _Conversion:
             skip_difficult=options.skip_difficult,
         )
 
-    def run(self, staging: Path, output_dir: Path, workers: Engine | None, progress: Progress) -> Manifest:
+    def run(self, staging: Path, output_dir: Path, workers: Executor | None, progress: Progress) -> Manifest:
         """Makes the shards in `staging` and moves them into `output_dir`."""
         chunks, shards, notes = self._folders(staging)
         with (staging / PROBLEMS_FILE).open("w", encoding="utf-8") as problems:
@@ -136,7 +135,9 @@ class _Conversion:
             class_ids = self._class_ids(examination, log)
             parts = self._parts(examination, entries, log)
             with engine:  # Anew: meanwhile there were no idle processes beside what the division takes.
-                splits = written(Places(shards, notes), parts, examination, class_ids, self.options, engine, progress)
+                splits = write_shards(
+                    ShardFolders(shards, notes), parts, examination, class_ids, self.options, engine, progress
+                )
         _write_lists(shards, parts, entries)
         (staging / PROBLEMS_FILE).replace(shards / PROBLEMS_FILE)
         rows = examination.rows[np.concatenate(list(parts.values()))]
@@ -151,7 +152,7 @@ class _Conversion:
             has_masks=examination.has_masks or examination.has_segmentation,
             folder=output_dir,
         )
-        publish.place(shards, output_dir, manifest)
+        publish.publish_shards(shards, output_dir, manifest)
         return manifest
 
     def _folders(self, staging: Path) -> tuple[Path, Path, Path]:
@@ -179,7 +180,7 @@ class _Conversion:
                 return num_workers
         return 1
 
-    def _nothing_usable(self, examination: Examination, entries: chunk_store.Entries, log: ProblemLog) -> str:
+    def _nothing_usable(self, examination: ValidatedDataset, entries: chunk_store.Entries, log: ProblemLog) -> str:
         """Returns, in whole sentences, that there is nothing to train on, and why; "" where there is something."""
         num_usable = len(examination.positions)
         if not num_usable:
@@ -189,7 +190,7 @@ class _Conversion:
             return ""
         return f"None of the {num_usable} images has an object that can be used. {_first_problems(log)}"
 
-    def _class_ids(self, examination: Examination, log: ProblemLog) -> dict[str, int]:
+    def _class_ids(self, examination: ValidatedDataset, log: ProblemLog) -> dict[str, int]:
         """Returns {class name: id}, in the order of the ids."""
         counts = examination.boxes_per_class
         if len(counts) > MAX_CLASSES:
@@ -207,13 +208,15 @@ class _Conversion:
             return {name: class_id for class_id, name in sorted(self.label_map.items())}
         return {name: class_id for class_id, name in enumerate(sorted(counts), start=1)}
 
-    def _parts(self, examination: Examination, entries: chunk_store.Entries, log: ProblemLog) -> dict[str, np.ndarray]:
+    def _parts(
+        self, examination: ValidatedDataset, entries: chunk_store.Entries, log: ProblemLog
+    ) -> dict[str, np.ndarray]:
         positions = examination.positions
-        photos = Photos(
+        photos = ImageTable(
             positions=positions,
             classes=examination.classes(positions),
             identities=examination.rows["identity"][positions],
-            likenesses=examination.rows["likeness"][positions],
+            image_hashes=examination.rows["image_hash"][positions],
             filename=lambda position: entries[position].image,
             objects=examination.objects,
             num_objects=examination.rows["num_objects"][positions],

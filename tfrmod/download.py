@@ -19,9 +19,9 @@ from urllib3.exceptions import HTTPError
 from tfrmod import fileio
 from tfrmod.download_errors import (
     READ_SECONDS,
+    error_reason,
     innermost_message,
     printable,
-    reason_of,
     shown_message,
     slow_server_message,
 )
@@ -217,7 +217,7 @@ class _Download:
                 raise self._not_an_address(error) from error
             if (slow := slow_server_message(error)) is not None:
                 raise self._network_error(f"it sends too slowly: {slow}") from error
-            raise _Dropped(reason_of(error)) from error
+            raise _Dropped(error_reason(error)) from error
         except (HTTPError, ValueError) as error:
             # A redirect may lead to anything, and urllib refuses some of it in its own words.
             raise self._not_an_address(error) from error

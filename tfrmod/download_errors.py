@@ -10,7 +10,7 @@ READ_SECONDS = 30.0
 """Between two pieces of an answer."""
 
 
-def reason_of(error: requests.exceptions.RequestException) -> str:
+def error_reason(error: requests.exceptions.RequestException) -> str:
     """Returns why a request failed, as the end of a sentence."""
     if isinstance(error, requests.exceptions.Timeout):
         return f"no answer within {READ_SECONDS:.0f} seconds"

@@ -40,10 +40,10 @@ EXTENSIONS = {
     "WEBP": {"webp"},
     "TIFF": {"tif", "tiff"},
 }
-PHOTO_EXTENSIONS = frozenset().union(*EXTENSIONS.values())
+IMAGE_EXTENSIONS = frozenset().union(*EXTENSIONS.values())
 
 
-def photo_format(data: bytes) -> str | None:
+def image_format(data: bytes) -> str | None:
     """Returns JPEG, PNG, GIF, BMP, WEBP or TIFF; None where the bytes begin like none of them."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
@@ -52,11 +52,11 @@ def photo_format(data: bytes) -> str | None:
 
 def described(data: bytes) -> str:
     """Returns, for a person, what a file with these first bytes is."""
-    photo = photo_format(data)
+    image_type = image_format(data)
     text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     candidates = {
         "an empty file": not data,
-        f"a {photo} picture": photo is not None,
+        f"a {image_type} image": image_type is not None,
         **{name: data.startswith(magic) for magic, name in _OTHERS},
         "a tar archive": data[257:262] == b"ustar",
         f"a HEIF, AVIF or video file ({data[8:12].decode('ascii', 'replace')})": data[4:8] == b"ftyp",

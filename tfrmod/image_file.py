@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
 from tfrmod.exif import TURNS, UPRIGHT, exif_orientation, swaps_sides, upright
-from tfrmod.file_types import described, photo_format
-from tfrmod.image_headers import Header, PhotoError, bmp_header, gif_header, jpeg_header, png_header, webp_header
+from tfrmod.file_types import described, image_format
+from tfrmod.image_headers import Header, ImageError, bmp_header, gif_header, jpeg_header, png_header, webp_header
 from tfrmod.jpeg_truncation import Checked, TruncatedError, checked, holds_its_pixels, structure_of
 from tfrmod.near_duplicates import difference_hash
 
@@ -26,10 +26,10 @@ _SMALL_PIXELS = 512 * 512
 _MAX_JPEG_SIDE = 65_500
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _END_BYTES = 2048
-_LIKENESS_SIDE = 48  # Pixels of a side that suffice for the likeness.
+_HASH_SIDE = 48  # Pixels of a side that suffice for the likeness.
 
 
-class Photo(NamedTuple):
+class CheckedImage(NamedTuple):
     """A checked photo, as it goes into a record."""
 
     encoded: bytes
@@ -45,8 +45,8 @@ class Photo(NamedTuple):
     """What the given file was: JPEG, PNG, GIF, BMP, WEBP, TIFF."""
     given_size: tuple[int, int] | None = None
     """(height, width) of the upright picture before it was made smaller; None where it was not."""
-    likeness: int | None = None
-    """Its `likeness.difference_hash`; None where nothing was decoded."""
+    image_hash: int | None = None
+    """Its `near_duplicates.difference_hash`; None where nothing was decoded."""
     missing: float = 0.0
     """The share of the picture that the given file lacks, up to `jpeg_truncation.MAX_MISSING`."""
 
@@ -62,7 +62,9 @@ class Photo(NamedTuple):
         return (width, height) if swaps_sides(self.orientation) else (height, width)
 
 
-def check_photo(data: bytes, *, max_pixels: int = MAX_PIXELS, longest_side: int = 0, is_trusted: bool = False) -> Photo:
+def check_image(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, longest_side: int = 0, is_trusted: bool = False
+) -> CheckedImage:
     """Returns the photo in `data`, its bytes unchanged wherever they are fine as they are.
 
     A JPEG is checked through all its entropy-coded data, but only an eighth of
@@ -76,33 +78,33 @@ def check_photo(data: bytes, *, max_pixels: int = MAX_PIXELS, longest_side: int 
         within the file is not found, and there is no likeness.
 
     Raises:
-      PhotoError: no photo, damaged, or with more than `max_pixels` pixels.
+      ImageError: no photo, damaged, or with more than `max_pixels` pixels.
     """
     content, header = _header(data, max_pixels)
     is_fine = header.is_plain and header.orientation == UPRIGHT and not 0 < longest_side < max(header[:2])
     size = (header.height, header.width)
     if is_fine and is_trusted and header.is_bare and _has_end(data, content):
-        return Photo(data, content.lower(), *size, UPRIGHT, content)
+        return CheckedImage(data, content.lower(), *size, UPRIGHT, content)
     if is_fine and content == "JPEG":
         whole, rough = _whole_jpeg(data)
         hashed = difference_hash(rough)
-        return Photo(whole.data, "jpeg", *size, UPRIGHT, content, likeness=hashed, missing=whole.missing)
+        return CheckedImage(whole.data, "jpeg", *size, UPRIGHT, content, image_hash=hashed, missing=whole.missing)
     (image, orientation, turn), missing = _loaded_whole(data, content, longest_side)
     if is_fine and orientation == UPRIGHT and _is_solid(image):
-        return Photo(data, "png", *size, UPRIGHT, content, likeness=difference_hash(image))
+        return CheckedImage(data, "png", *size, UPRIGHT, content, image_hash=difference_hash(image))
     image = _shrunk(upright(_rgb(image), turn), longest_side)
     encoded, name = _encoded(image, is_lossless=content not in ("JPEG", "WEBP"))
     given_size = size[::-1] if swaps_sides(orientation) else size
-    return Photo(
+    return CheckedImage(
         encoded, name, image.height, image.width, orientation, content, given_size, difference_hash(image), missing
     )
 
 
-def decode_photo(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Returns the upright picture, uint8 RGB (h, w, 3), of any photo that `check_photo` takes.
+def decode_image(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Returns the upright picture, uint8 RGB (h, w, 3), of any photo that `check_image` takes.
 
     Raises:
-      PhotoError: no photo, damaged, or too large.
+      ImageError: no photo, damaged, or too large.
     """
     if isinstance(data, Path):
         data = data.read_bytes()
@@ -115,7 +117,7 @@ def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int
     """Returns (height, width) of the picture as it is meant to be looked at, without decoding it.
 
     Raises:
-      PhotoError: no photo, or with more than `max_pixels` pixels.
+      ImageError: no photo, or with more than `max_pixels` pixels.
     """
     return image_sizes(data, max_pixels=max_pixels)[0]
 
@@ -124,7 +126,7 @@ def image_sizes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int
     """Returns (height, width) of the upright image and of the stored pixels, without decoding it.
 
     Raises:
-      PhotoError: no image, or with more than `max_pixels` pixels.
+      ImageError: no image, or with more than `max_pixels` pixels.
     """
     content, header = _header(data, max_pixels)
     turn = header.orientation
@@ -138,23 +140,23 @@ def image_sizes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int
 
 def _header(data: bytes, max_pixels: int) -> tuple[str, Header]:
     """Returns what the photo is and its header, once its size has been found harmless."""
-    content = photo_format(data)
+    content = image_format(data)
     if content is None:
-        raise PhotoError(f"expected a JPEG, PNG, BMP, WebP, TIFF or GIF picture; it is {described(data)}")
+        raise ImageError(f"expected a JPEG, PNG, BMP, WebP, TIFF or GIF picture; it is {described(data)}")
     try:
         header = _HEADERS[content](data)
     except (struct.error, IndexError) as error:
-        raise PhotoError(f"its {content} header is broken") from error
+        raise ImageError(f"its {content} header is broken") from error
     if header.height < 1 or header.width < 1:
-        raise PhotoError(f"its {content} header states a size of {header.width}x{header.height} pixels")
+        raise ImageError(f"its {content} header states a size of {header.width}x{header.height} pixels")
     if header.height * header.width > max_pixels:
         size = f"{header.width}x{header.height}"
-        raise PhotoError(f"{size} pixels, where at most {max_pixels:,} are opened", "image_too_large")
+        raise ImageError(f"{size} pixels, where at most {max_pixels:,} are opened", "image_too_large")
     # A file with more bytes than this holds any JPEG of that size.
     is_short = content == "JPEG" and 64 * len(data) < header.height * header.width
     if is_short and not holds_its_pixels(data, structure_of(data)):
         size = f"{header.width}x{header.height}"
-        raise PhotoError(f"it is truncated: its {len(data):,} bytes cannot hold {size} pixels, as its header states")
+        raise ImageError(f"it is truncated: its {len(data):,} bytes cannot hold {size} pixels, as its header states")
     return content, header
 
 
@@ -186,9 +188,9 @@ def _opened(data: bytes, content: str) -> Image.Image:
             warnings.simplefilter("ignore")
             return Image.open(io.BytesIO(data), formats=[content])
     except Image.DecompressionBombError as error:
-        raise PhotoError(str(error), "image_too_large") from error
+        raise ImageError(str(error), "image_too_large") from error
     except Exception as error:  # Decoders fail in more ways than can be listed.
-        raise PhotoError(f"its {content} header cannot be read ({error})") from error
+        raise ImageError(f"its {content} header cannot be read ({error})") from error
 
 
 def _load(image: Image.Image) -> None:
@@ -197,9 +199,9 @@ def _load(image: Image.Image) -> None:
             warnings.simplefilter("ignore")
             image.load()
     except Image.DecompressionBombError as error:
-        raise PhotoError(str(error), "image_too_large") from error
+        raise ImageError(str(error), "image_too_large") from error
     except Exception as error:  # See above.
-        raise PhotoError(f"its pixels cannot be read ({str(error) or type(error).__name__})") from error
+        raise ImageError(f"its pixels cannot be read ({str(error) or type(error).__name__})") from error
 
 
 def _has_end(data: bytes, content: str) -> bool:
@@ -210,7 +212,7 @@ def _has_end(data: bytes, content: str) -> bool:
 def _decoded_roughly(data: bytes) -> Image.Image:
     """Returns a grey picture of an eighth of a JPEG's sides, a tiny one's larger; all of its data are read."""
     image = _opened(data, "JPEG")
-    image.draft("L", (max(_LIKENESS_SIDE, image.width // 8), max(_LIKENESS_SIDE, image.height // 8)))
+    image.draft("L", (max(_HASH_SIDE, image.width // 8), max(_HASH_SIDE, image.height // 8)))
     _load(image)
     return image
 
@@ -225,17 +227,17 @@ def _whole_jpeg(data: bytes) -> tuple[Checked, Image.Image]:
     """Returns a JPEG of which hardly anything is missing, and its rough picture.
 
     Raises:
-      PhotoError: it cannot be decoded, or too much is missing.
+      ImageError: it cannot be decoded, or too much is missing.
     """
     rough, failure = None, None
     try:
         rough = _decoded_roughly(data)
-    except PhotoError as error:
+    except ImageError as error:
         failure = error
     try:
         found = checked(data, rough, _decoded)
     except TruncatedError as error:
-        raise failure or PhotoError(str(error)) from error
+        raise failure or ImageError(str(error)) from error
     return found, rough or _decoded_roughly(found.data)
 
 
@@ -247,7 +249,7 @@ def _loaded_whole(data: bytes, content: str, longest_side: int = 0) -> tuple[tup
         loaded = _loaded(data, content, longest_side)
         if not _ends_mid_grey(loaded[0]):
             return loaded, 0.0
-    except PhotoError:
+    except ImageError:
         """Looked into below."""
     whole, _ = _whole_jpeg(data)
     return _loaded(whole.data, content, longest_side), whole.missing
@@ -305,7 +307,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     half; Pillow's own conversion would clip them instead.
 
     Raises:
-      PhotoError: its colours have no way to RGB.
+      ImageError: its colours have no way to RGB.
     """
     if image.mode.startswith("I"):
         values = np.asarray(image)
@@ -318,7 +320,7 @@ def _rgb(image: Image.Image) -> Image.Image:
             return image.convert("RGB")
         image = image.convert("RGBA")
     except (ValueError, OSError) as error:
-        raise PhotoError(f"its colours (mode {image.mode}) have no way to RGB") from error
+        raise ImageError(f"its colours (mode {image.mode}) have no way to RGB") from error
     if image.getchannel("A").getextrema() == (255, 255):
         return image.convert("RGB")
     ground = Image.new("RGBA", image.size, "white")

@@ -12,7 +12,7 @@ _JPEG_PLAIN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # Baseline, extended, progre
 _PNG_CHUNKS_THAT_MATTER = frozenset({b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 
 
-class PhotoError(DatasetError):
+class ImageError(DatasetError):
     """A file is no photo that can be used; `code` is one of `checks.FAULTS`."""
 
     def __init__(self, message: str, code: str = "image_undecodable") -> None:
@@ -57,7 +57,7 @@ def jpeg_header(data: bytes) -> Header:
         raise IndexError("no frame")
     kind, precision, height, width, channels = frame
     if precision != 8:
-        raise PhotoError(f"a JPEG of {precision} bits a channel, which no decoder here reads; save it with 8 bits")
+        raise ImageError(f"a JPEG of {precision} bits a channel, which no decoder here reads; save it with 8 bits")
     return Header(height, width, orientation, kind in _JPEG_PLAIN_FRAMES and channels in (1, 3))
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with photos and annotations: named, counted, listed."""
+"""Problem codes of images and annotations, the log that counts and lists them, and limits of a dataset."""
 
 import json
 from collections import Counter
@@ -78,6 +78,13 @@ NOTES = {
 }
 CODES = FAULTS | NOTES
 
+MAX_OBJECTS = 10_000
+"""Objects on one image."""
+MAX_CLASSES = 10_000
+MAX_CLASS_ID = 2_000
+"""Ids up to this one are kept, as COCO's 90 and LVIS's 1203 are; the network has an output for each number up to it."""
+MAX_SAME_PROBLEMS = 1_000
+"""Problems of one kind that are listed one by one for each annotation file; the others are counted."""
 _MAX_FILES = 10
 
 

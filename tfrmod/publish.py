@@ -23,7 +23,7 @@ PROBLEMS_FILE = "problems.jsonl"
 _BESIDE = (PROBLEMS_FILE, hparams.HPARAMS_FILE_NAME, FILE_NAME)
 
 
-def finished(output_dir: Path, source: str, options: dict[str, Any]) -> Manifest | None:
+def finished_manifest(output_dir: Path, source: str, options: dict[str, Any]) -> Manifest | None:
     """Returns the manifest of an earlier conversion of the same data with the same options, if its shards are there."""
     try:
         manifest = Manifest.load(output_dir)
@@ -34,7 +34,7 @@ def finished(output_dir: Path, source: str, options: dict[str, Any]) -> Manifest
     return manifest if made_of == (CONVERTER, source, options) else None
 
 
-def refuse_strangers(output_dir: Path) -> None:
+def check_unknown_files(output_dir: Path) -> None:
     """Makes sure that only files of an earlier conversion lie where the new ones will.
 
     Raises:
@@ -50,7 +50,7 @@ def refuse_strangers(output_dir: Path) -> None:
         )
 
 
-def place(finished_files: Path, output_dir: Path, manifest: Manifest) -> None:
+def publish_shards(finished_files: Path, output_dir: Path, manifest: Manifest) -> None:
     """Moves every file of a staging folder on the same disk into `output_dir`, and the manifest last.
 
     Hidden files are half-written ones of dying processes and stay.

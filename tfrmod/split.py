@@ -11,9 +11,8 @@ import numpy as np
 
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.errors import DatasetError
-from tfrmod.near_duplicates import twin_groups
+from tfrmod.near_duplicates import Objects, twin_groups
 from tfrmod.problems import Problem, ProblemLog
-from tfrmod.same_objects import Objects
 from tfrmod.sources import Listing
 
 _FEW = 10
@@ -22,7 +21,7 @@ _SKEWED = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photos:
+class ImageTable:
     """What the division has to know of the photos that can be used; all sequences are parallel."""
 
     positions: np.ndarray
@@ -30,17 +29,19 @@ class Photos:
     classes: Sequence[Collection[str]]
     identities: np.ndarray
     """uint64; equal for photos of equal bytes."""
-    likenesses: np.ndarray
-    """uint64; `likeness.difference_hash`, 0 where there is none."""
+    image_hashes: np.ndarray
+    """uint64; `near_duplicates.difference_hash`, 0 where there is none."""
     filename: Callable[[int], str]
     """Position → name."""
     objects: Callable[[int], Objects] | None = None
-    """Position → what is on the image, by which near-duplicates must agree; None takes their likeness alone."""
+    """Position → what is on the image, by which near-duplicates must agree; None takes their image_hash alone."""
     num_objects: np.ndarray | None = None
     """Objects on each; None where nothing is to be said of them."""
 
 
-def split_dataset(photos: Photos, listing: Listing, options: ConvertOptions, log: ProblemLog) -> dict[str, np.ndarray]:
+def split_dataset(
+    photos: ImageTable, listing: Listing, options: ConvertOptions, log: ProblemLog
+) -> dict[str, np.ndarray]:
     """Returns the positions of each split that has any photo, ascending, by name.
 
     Photos that show the same stay together where fractions divide. Lists of the
@@ -63,7 +64,7 @@ def split_dataset(photos: Photos, listing: Listing, options: ConvertOptions, log
     objects = photos.objects
     twins = twin_groups(
         photos.identities,
-        photos.likenesses,
+        photos.image_hashes,
         objects=None if objects is None else lambda rank: objects(int(photos.positions[rank])),
     )
     if chosen is None:
@@ -83,7 +84,7 @@ def split_dataset(photos: Photos, listing: Listing, options: ConvertOptions, log
 
 
 def _listed(
-    photos: Photos,
+    photos: ImageTable,
     listing: Listing,
     chosen: tuple[str, str],
     twins: Sequence[np.ndarray],
@@ -121,7 +122,7 @@ def _named_in_vain(listing: Listing, chosen: Sequence[str]) -> list[Problem]:
     ]
 
 
-def _left_out(photos: Photos, listing: Listing, chosen: tuple[str, str], is_left: np.ndarray) -> list[Problem]:
+def _left_out(photos: ImageTable, listing: Listing, chosen: tuple[str, str], is_left: np.ndarray) -> list[Problem]:
     """Returns a note for each image of no chosen set: it is in another one, or in none."""
     others = {name: set(members) for name, members in listing.sets.items() if name not in chosen}
     problems = []
@@ -133,7 +134,7 @@ def _left_out(photos: Photos, listing: Listing, chosen: tuple[str, str], is_left
 
 
 def _stratified(
-    photos: Photos,
+    photos: ImageTable,
     order: np.ndarray,
     sizes: Sequence[int],
     twins: Sequence[np.ndarray],
@@ -154,13 +155,13 @@ def _stratified(
     return [order[part] for part in parts]
 
 
-def _equal_groups(photos: Photos) -> list[np.ndarray]:
+def _equal_groups(photos: ImageTable) -> list[np.ndarray]:
     """Returns the groups of images that are equal to the byte."""
     return twin_groups(photos.identities, np.zeros(len(photos.positions), np.uint64))
 
 
 def _skewed(
-    photos: Photos, parts: Sequence[np.ndarray], sizes: Sequence[int], groups: Sequence[np.ndarray]
+    photos: ImageTable, parts: Sequence[np.ndarray], sizes: Sequence[int], groups: Sequence[np.ndarray]
 ) -> list[Problem]:
     """Returns a note for each split that near-duplicates which stay together make another kind of data."""
     if not any(len(group) for group in groups):
@@ -180,7 +181,7 @@ def _skewed(
     return problems
 
 
-def _leaks(photos: Photos, parts: Sequence[np.ndarray], twins: Sequence[np.ndarray]) -> list[Problem]:
+def _leaks(photos: ImageTable, parts: Sequence[np.ndarray], twins: Sequence[np.ndarray]) -> list[Problem]:
     """Returns a note for each photo to validate or test on that shows the same as one to train on."""
     side = np.full(len(photos.positions), -1)
     for number, part in enumerate(parts):

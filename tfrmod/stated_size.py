@@ -6,14 +6,14 @@ from dataclasses import replace
 from tfrmod import masks
 from tfrmod.annotated_image import AnnotatedImage, Box
 from tfrmod.errors import DatasetError
-from tfrmod.image_file import Photo
+from tfrmod.image_file import CheckedImage
 from tfrmod.problems import Problem
 
 # Pixels by which a size may differ, and a box may reach outside: rounding, and counting from 1.
 _ROUNDING = 2
 
 
-def settled(claim: AnnotatedImage, photo: Photo) -> tuple[AnnotatedImage | None, list[Problem]]:
+def resolve_stated_size(claim: AnnotatedImage, photo: CheckedImage) -> tuple[AnnotatedImage | None, list[Problem]]:
     """Returns the claim in pixels of the image, and what was done; None where that cannot be known.
 
     Images are resized after they were annotated, and sizes are stated wrongly.

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from tfrmod import chunk_store
+from tfrmod.near_duplicates import Objects, objects_of
 from tfrmod.problems import ProblemLog
-from tfrmod.same_objects import Objects, objects_of
 from tfrmod.sources import Entry
-from tfrmod.validate_image import Settings, examine_all
-from tfrmod.workers import Engine
+from tfrmod.validate_image import Settings, validate_images
+from tfrmod.workers import Executor
 
 Progress = Callable[[str, int, int], None]
 _ROW = np.dtype(
     [
         ("offset", np.int64),
         ("identity", np.uint64),
-        ("likeness", np.uint64),
+        ("image_hash", np.uint64),
         ("height", np.uint32),
         ("width", np.uint32),
         ("num_objects", np.uint32),
@@ -31,7 +31,7 @@ _ROW = np.dtype(
 
 
 @dataclass
-class Examination:
+class ValidatedDataset:
     """The facts on all photos; about 45 bytes for each."""
 
     folder: Path
@@ -73,14 +73,19 @@ class Examination:
         for row in chunk.rows:
             index = self._class_sets.setdefault(row.classes, len(self._class_sets))
             sides = (row.height, row.width, row.num_objects)
-            self.rows[row.position] = (row.offset, row.identity, row.likeness, *sides, index, True)
+            self.rows[row.position] = (row.offset, row.identity, row.image_hash, *sides, index, True)
             self.has_masks |= row.has_masks
             self.has_segmentation |= row.has_segmentation
 
 
 def validate_dataset(
-    settings: Settings, entries: chunk_store.Entries, folder: Path, log: ProblemLog, workers: Engine, progress: Progress
-) -> Examination:
+    settings: Settings,
+    entries: chunk_store.Entries,
+    folder: Path,
+    log: ProblemLog,
+    workers: Executor,
+    progress: Progress,
+) -> ValidatedDataset:
     """Returns the facts on every photo; what a killed run has left in `folder` is not examined again.
 
     Args:
@@ -95,9 +100,9 @@ def validate_dataset(
       DatasetError: with `log.strict`, at the first fault.
       OSError: the disk is full.
     """
-    found = Examination(folder, np.zeros(len(entries), _ROW))
+    found = ValidatedDataset(folder, np.zeros(len(entries), _ROW))
     done = 0
-    for chunk in workers.map(examine_chunk, _tasks(settings, entries, folder)):
+    for chunk in workers.map(validate_chunk, _tasks(settings, entries, folder)):
         found.take(chunk)
         log.extend(chunk.problems)
         done = min(done + chunk_store.CHUNK, len(entries))
@@ -105,7 +110,7 @@ def validate_dataset(
     return found
 
 
-def examine_chunk(settings: Settings, path: Path, first: int, entries: Sequence[Entry]) -> chunk_store.Chunk:
+def validate_chunk(settings: Settings, path: Path, first: int, entries: Sequence[Entry]) -> chunk_store.Chunk:
     """Returns the facts on some consecutive photos and leaves the rest in a file; runs in a worker process.
 
     It may be called twice for one chunk, also at the same time.
@@ -114,7 +119,7 @@ def examine_chunk(settings: Settings, path: Path, first: int, entries: Sequence[
     chunk = chunk_store.read_chunk(path, stamp)
     if chunk is not None:
         return chunk
-    return chunk_store.write_chunk(path, first, examine_all(settings, first, entries), stamp)
+    return chunk_store.write_chunk(path, first, validate_images(settings, first, entries), stamp)
 
 
 def chunk_path(folder: Path, number: int) -> Path:

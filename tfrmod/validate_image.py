@@ -9,9 +9,8 @@ from typing import NamedTuple
 from tfrmod import exif, fileio, masks, stated_size
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.file_types import EXTENSIONS
-from tfrmod.image_file import MAX_PIXELS, Photo, PhotoError, check_photo
-from tfrmod.limits import MAX_OBJECTS
-from tfrmod.problems import Problem
+from tfrmod.image_file import MAX_PIXELS, CheckedImage, ImageError, check_image
+from tfrmod.problems import MAX_OBJECTS, Problem
 from tfrmod.sources import SOURCES, Entry
 
 _UNREADABLE = ("object_unreadable", "line_unreadable")
@@ -39,18 +38,18 @@ class Settings(NamedTuple):
     """Whether objects marked as difficult are dropped."""
 
 
-class Examined(NamedTuple):
+class ValidatedImage(NamedTuple):
     """The outcome; the image is None where it cannot be used."""
 
     image: AnnotatedImage | None
     problems: tuple[Problem, ...]
-    likeness: int | None = None
-    """The photo's `likeness.difference_hash`; None where it was not decoded."""
+    image_hash: int | None = None
+    """The photo's `near_duplicates.difference_hash`; None where it was not decoded."""
     aliased: tuple[str, ...] = ()
     """Names that stood for another class, each once."""
 
 
-def examine_all(settings: Settings, first: int, entries: Sequence[Entry]) -> list[Examined]:
+def validate_images(settings: Settings, first: int, entries: Sequence[Entry]) -> list[ValidatedImage]:
     """Returns the outcome for each of some consecutive entries.
 
     Args:
@@ -58,10 +57,10 @@ def examine_all(settings: Settings, first: int, entries: Sequence[Entry]) -> lis
       first: position of the first entry among all; names and numbers follow from it.
       entries: the photos.
     """
-    return [examine(settings, first + offset, entry) for offset, entry in enumerate(entries)]
+    return [validate_image(settings, first + offset, entry) for offset, entry in enumerate(entries)]
 
 
-def examine(settings: Settings, index: int, entry: Entry) -> Examined:
+def validate_image(settings: Settings, index: int, entry: Entry) -> ValidatedImage:
     """Returns one photo, checked, with boxes that lie on its upright picture.
 
     Raises:
@@ -69,28 +68,28 @@ def examine(settings: Settings, index: int, entry: Entry) -> Examined:
     """
     claim, problems = SOURCES[settings.source].read(settings.folder, entry, masks=settings.masks)
     if claim is None:
-        return Examined(None, _with_image(problems, entry))
+        return ValidatedImage(None, _with_image(problems, entry))
     if not claim.objects and any(problem.code in _UNREADABLE for problem in problems):
-        return Examined(None, (*problems, Problem("no_object_readable", entry.image)))
+        return ValidatedImage(None, (*problems, Problem("no_object_readable", entry.image)))
     if len(claim.objects) > MAX_OBJECTS:
         message = f"{len(claim.objects):,}, where {MAX_OBJECTS:,} are the most"
-        return Examined(None, (*problems, Problem("too_many_objects", entry.image, message)))
+        return ValidatedImage(None, (*problems, Problem("too_many_objects", entry.image, message)))
     path = settings.folder / entry.image
     try:
         data = path.read_bytes()
-        photo = check_photo(
+        photo = check_image(
             data,
             max_pixels=settings.max_pixels,
             longest_side=settings.longest_side,
             is_trusted=settings.is_trusted,
         )
-    except PhotoError as error:
-        return Examined(None, (*problems, Problem(error.code, entry.image, str(error))))
+    except ImageError as error:
+        return ValidatedImage(None, (*problems, Problem(error.code, entry.image, str(error))))
     except OSError as error:
-        return Examined(None, (*problems, Problem("image_undecodable", entry.image, error.strerror or "")))
-    settled, size_problems = stated_size.settled(claim, photo)
+        return ValidatedImage(None, (*problems, Problem("image_undecodable", entry.image, error.strerror or "")))
+    settled, size_problems = stated_size.resolve_stated_size(claim, photo)
     if settled is None:
-        return Examined(None, (*problems, *size_problems))
+        return ValidatedImage(None, (*problems, *size_problems))
     claim, problems = settled, (*problems, *size_problems)
     placed = placed_objects(claim, photo)
     kept = _kept_objects(placed.objects, settings, entry)
@@ -111,7 +110,7 @@ def examine(settings: Settings, index: int, entry: Entry) -> Examined:
     image = masks.placed(image, turn=placed.turn, stored_size=frame, size=(photo.height, photo.width))
     problems = (*problems, *_photo_problems(entry, photo), *placed.problems, *kept.problems)
     aliased = {thing.name for thing in claim.objects} & (settings.aliases or {}).keys()
-    return Examined(image, problems, photo.likeness, tuple(sorted(aliased)))
+    return ValidatedImage(image, problems, photo.image_hash, tuple(sorted(aliased)))
 
 
 class Placed(NamedTuple):
@@ -123,7 +122,7 @@ class Placed(NamedTuple):
     """The EXIF orientation by which the boxes were turned."""
 
 
-def placed_objects(claim: AnnotatedImage, photo: Photo) -> Placed:
+def placed_objects(claim: AnnotatedImage, photo: CheckedImage) -> Placed:
     """Returns the objects where they are on the final photo: turned and shrunk with it, corners sorted, clipped.
 
     Args:
@@ -155,7 +154,7 @@ def placed_objects(claim: AnnotatedImage, photo: Photo) -> Placed:
     return Placed(tuple(objects), tuple(problems), turn)
 
 
-def _shrunk(thing: AnnotatedObject, photo: Photo) -> AnnotatedObject:
+def _shrunk(thing: AnnotatedObject, photo: CheckedImage) -> AnnotatedObject:
     """Returns an object of the upright photo on the one that was made smaller."""
     if photo.given_size is None:
         return thing
@@ -165,7 +164,7 @@ def _shrunk(thing: AnnotatedObject, photo: Photo) -> AnnotatedObject:
     return thing._replace(box=(y0 * y_scale, x0 * x_scale, y1 * y_scale, x1 * x_scale), mask_area=area)
 
 
-def _size_problems(claim: AnnotatedImage, photo: Photo) -> list[Problem]:
+def _size_problems(claim: AnnotatedImage, photo: CheckedImage) -> list[Problem]:
     """Compares the size that an annotation states with the photo's; exif_turned comes first where it applies."""
     stated, upright, stored = (claim.height, claim.width), photo.upright_size, photo.stored_size
     is_silent = 0 in stated
@@ -211,7 +210,7 @@ def _with_image(problems: Sequence[Problem], entry: Entry) -> tuple[Problem, ...
     return (*others, last._replace(message=message))
 
 
-def _photo_problems(entry: Entry, photo: Photo) -> list[Problem]:
+def _photo_problems(entry: Entry, photo: CheckedImage) -> list[Problem]:
     problems = []
     if photo.missing:
         problems.append(Problem("image_truncated_slightly", entry.image, f"{photo.missing:.2%} of it are missing"))

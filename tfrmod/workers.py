@@ -23,7 +23,7 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """What spreads work: `Workers` here, or something that does it on other machines; may be entered again."""
 
     def __enter__(self) -> Self:
@@ -54,9 +54,9 @@ class Workers:
 
     def __enter__(self) -> "Workers":
         if self.num_workers > 1:
-            _give_memory_back()
+            _release_memory()
             context = multiprocessing.get_context("spawn")
-            self._executor = ProcessPoolExecutor(self.num_workers, context, initializer=_begin)
+            self._executor = ProcessPoolExecutor(self.num_workers, context, initializer=_init_worker)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,7 +89,7 @@ class Workers:
             ) from error
 
 
-def _give_memory_back() -> None:
+def _release_memory() -> None:
     """Hands the system what was freed here, before others need memory too; the C library would keep it."""
     with suppress(AttributeError, OSError, TypeError):  # Only glibc has the function.
         ctypes.CDLL(None).malloc_trim(0)
@@ -108,7 +108,7 @@ def _no_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin() -> None:
+def _init_worker() -> None:
     """Ctrl-C is the parent's to handle, and a worker whose parent was killed must not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

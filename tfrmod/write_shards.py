@@ -18,13 +18,13 @@ from tfrmod.convert_options import ConvertOptions
 from tfrmod.example import encode_example
 from tfrmod.manifest import SplitInfo, shard_fault
 from tfrmod.tfrecord_io import ShardInfo, shard_name, write_records
-from tfrmod.validate import Examination, Progress, chunk_path
-from tfrmod.workers import Engine
+from tfrmod.validate import Progress, ValidatedDataset, chunk_path
+from tfrmod.workers import Executor
 
 _IMAGES_PER_SHARD = 800
 
 
-class Places(NamedTuple):
+class ShardFolders(NamedTuple):
     """The folders of one conversion's writing."""
 
     shards: Path
@@ -44,7 +44,7 @@ class Shard(NamedTuple):
     class_ids: dict[str, int]
 
 
-class Written(NamedTuple):
+class WrittenShard(NamedTuple):
     """One shard that was written."""
 
     info: ShardInfo
@@ -53,13 +53,13 @@ class Written(NamedTuple):
     images_per_class: dict[str, int]
 
 
-def written(
-    places: Places,
+def write_shards(
+    places: ShardFolders,
     parts: Mapping[str, np.ndarray],
-    examination: Examination,
+    examination: ValidatedDataset,
     class_ids: Mapping[str, int],
     options: ConvertOptions,
-    workers: Engine,
+    workers: Executor,
     progress: Progress,
 ) -> dict[str, SplitInfo]:
     """Writes the shards of every split, and returns what is in them.
@@ -78,7 +78,7 @@ def written(
       OSError: the disk is full.
     """
     shards = _shards(parts, examination, dict(class_ids), options)
-    found: dict[str, list[Written]] = {name: [] for name in parts}
+    found: dict[str, list[WrittenShard]] = {name: [] for name in parts}
     done, total = 0, sum(map(len, parts.values()))
     for shard in workers.map(write_shard, ((places, shard) for shard in shards)):
         found[shard.info.name.partition("-")[0]].append(shard)
@@ -87,7 +87,7 @@ def written(
     return {name: _split_info(shards, class_ids) for name, shards in found.items()}
 
 
-def write_shard(places: Places, shard: Shard) -> Written:
+def write_shard(places: ShardFolders, shard: Shard) -> WrittenShard:
     """Writes one file of records unless it is there; runs in a worker process.
 
     It may be called twice for one shard, also at the same time.
@@ -115,7 +115,7 @@ def write_shard(places: Places, shard: Shard) -> Written:
             yield encode_example(image.with_class_ids(shard.class_ids).loaded())
 
     info = write_records(places.shards / shard.name, records())
-    result = Written(info, num_negatives, dict(boxes), dict(images))
+    result = WrittenShard(info, num_negatives, dict(boxes), dict(images))
     content = {"key": key, **result._asdict(), "info": asdict(info)}
     fileio.write_file(note, json.dumps(content))
     return result
@@ -133,7 +133,7 @@ def num_shards(num_images: int, asked: int) -> int:
 
 
 def _shards(
-    parts: Mapping[str, np.ndarray], examination: Examination, class_ids: dict[str, int], options: ConvertOptions
+    parts: Mapping[str, np.ndarray], examination: ValidatedDataset, class_ids: dict[str, int], options: ConvertOptions
 ) -> Iterator[Shard]:
     for name, positions in parts.items():
         order = array("q", positions)
@@ -145,17 +145,17 @@ def _shards(
             yield Shard(shard_name(name, index, count), examination.folder, photos, class_ids)
 
 
-def _read_note(path: Path, key: str) -> Written | None:
+def _read_note(path: Path, key: str) -> WrittenShard | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("key") != key:
             return None
-        return Written(**{**content, "info": ShardInfo(**content["info"])})
+        return WrittenShard(**{**content, "info": ShardInfo(**content["info"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _split_info(shards: Sequence[Written], class_ids: Mapping[str, int]) -> SplitInfo:
+def _split_info(shards: Sequence[WrittenShard], class_ids: Mapping[str, int]) -> SplitInfo:
     boxes = sum((Counter(shard.boxes_per_class) for shard in shards), Counter())
     images = sum((Counter(shard.images_per_class) for shard in shards), Counter())
     return SplitInfo(

@@ -1,23 +1,22 @@
-"""Which members of a stranger's zip archive may be unpacked, and under which names.
+"""Members of an untrusted zip archive: checks of names, sizes and types, and the encoding of names."""
 
-Every member must pass before the first byte is unpacked. What is refused is
-what has been used for attacks: names that lead out of the folder, links,
-devices, bombs, and two things under one name.
-"""
-
+import binascii
+import json
+import logging
 import os
 import posixpath
 import re
 import stat
+import struct
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from tfrmod.errors import DatasetError
 from tfrmod.file_types import is_junk
-from tfrmod.zip_names import decoded_names
 
 _LOCAL_HEADER_BYTES = 30
 _RATIO_MATTERS_BYTES = 64 << 20
@@ -66,25 +65,25 @@ def checked_members(archive: zipfile.ZipFile, limits: ArchiveLimits, *, folds_ca
     """
     infos = archive.infolist()
     if not infos:
-        raise refused(archive, "is empty")
+        raise member_error(archive, "is empty")
     if len(infos) > limits.max_files:
-        raise refused(archive, f"holds {len(infos):,} members, more than the {limits.max_files:,} allowed")
+        raise member_error(archive, f"holds {len(infos):,} members, more than the {limits.max_files:,} allowed")
     for info in infos:
         fault = _name_fault(info.orig_filename, info.filename) or _kind_fault(info)
         if fault:
-            raise refused(archive, f"holds the member {info.orig_filename!r}, which {fault}")
-    _refuse_overlaps(archive, infos)
-    _refuse_bombs(archive, infos, limits)
+            raise member_error(archive, f"holds the member {info.orig_filename!r}, which {fault}")
+    _check_overlaps(archive, infos)
+    _check_ratios(archive, infos, limits)
     names = decoded_names(archive, infos)
     for name in names:
         fault = "mixes slashes and backslashes in its name" if "\\" in name else _name_fault(name)
         if fault:
-            raise refused(archive, f"holds the member {name!r}, which {fault}")
+            raise member_error(archive, f"holds the member {name!r}, which {fault}")
     members = [
         Member(posixpath.normpath(name), info, _is_folder(name, info)) for name, info in zip(names, infos, strict=True)
     ]
     members = [member for member in members if not any(map(is_junk, member.path.split("/")))]
-    _refuse_duplicates(archive, members, folds_case=folds_case)
+    _check_duplicates(archive, members, folds_case=folds_case)
     return [member for member in members if not member.is_folder]
 
 
@@ -92,7 +91,7 @@ def _is_folder(name: str, info: zipfile.ZipInfo) -> bool:
     return name.endswith("/") or (bool(info.external_attr & _DOS_FOLDER) and info.file_size == 0)
 
 
-def refused(archive: zipfile.ZipFile, what: str, kind: type[DatasetError] = DatasetError) -> DatasetError:
+def member_error(archive: zipfile.ZipFile, what: str, kind: type[DatasetError] = DatasetError) -> DatasetError:
     """Returns the error that ends the unpacking."""
     return kind(f"The archive {archive.filename} {what}; nothing was unpacked. Fetch it or pack it again.")
 
@@ -142,31 +141,33 @@ def _kind_fault(info: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def _refuse_overlaps(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> None:
+def _check_overlaps(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> None:
     """Members that share packed bytes are how a small archive unpacks into a large one (Fifield, 2019)."""
     ordered = sorted(infos, key=lambda info: info.header_offset)
     ends = [info.header_offset + _LOCAL_HEADER_BYTES + info.compress_size for info in ordered]
     starts = [info.header_offset for info in ordered[1:]] + [archive.start_dir]
     for info, end, start in zip(ordered, ends, starts, strict=True):
         if end > start:
-            raise refused(archive, f"holds the member {info.filename!r}, whose data overlap with those of another")
+            raise member_error(archive, f"holds the member {info.filename!r}, whose data overlap with those of another")
 
 
-def _refuse_bombs(archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo], limits: ArchiveLimits) -> None:
+def _check_ratios(archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo], limits: ArchiveLimits) -> None:
     unpacked = packed = 0
     for info in infos:
         if info.file_size > max(_RATIO_MATTERS_BYTES, limits.max_ratio * info.compress_size):
             ratio = info.file_size / max(1, info.compress_size)
-            raise refused(archive, f"holds the member {info.filename!r}, which unpacks to {ratio:,.0f} times its size")
+            raise member_error(
+                archive, f"holds the member {info.filename!r}, which unpacks to {ratio:,.0f} times its size"
+            )
         unpacked += info.file_size
         packed += info.compress_size
     if unpacked > limits.max_bytes:
-        raise refused(archive, f"unpacks to {unpacked:,} bytes, more than the {limits.max_bytes:,} allowed")
+        raise member_error(archive, f"unpacks to {unpacked:,} bytes, more than the {limits.max_bytes:,} allowed")
     if unpacked > max(_RATIO_MATTERS_BYTES, limits.max_ratio * packed):
-        raise refused(archive, f"unpacks to {unpacked / max(1, packed):,.0f} times its size")
+        raise member_error(archive, f"unpacks to {unpacked / max(1, packed):,.0f} times its size")
 
 
-def _refuse_duplicates(archive: zipfile.ZipFile, members: Iterable[Member], *, folds_case: bool) -> None:
+def _check_duplicates(archive: zipfile.ZipFile, members: Iterable[Member], *, folds_case: bool) -> None:
     """One name twice, or as a file and as a folder; however it is spelt."""
     files: dict[str, str] = {}
     folders: set[str] = set()
@@ -176,7 +177,7 @@ def _refuse_duplicates(archive: zipfile.ZipFile, members: Iterable[Member], *, f
         if not is_folder:
             if name in files:
                 other = "" if files[name] == path else f" (once as {files[name]!r}: this disk takes both for one)"
-                raise refused(archive, f"holds the member {info.filename!r} twice{other}")
+                raise member_error(archive, f"holds the member {info.filename!r} twice{other}")
             files[name] = path
             name = posixpath.dirname(name)
         while name not in ("", ".") and name not in folders:
@@ -184,4 +185,135 @@ def _refuse_duplicates(archive: zipfile.ZipFile, members: Iterable[Member], *, f
             name = posixpath.dirname(name)
     both = sorted(folders.intersection(files))
     if both:
-        raise refused(archive, f"holds the member {files[both[0]]!r} both as a file and as a folder")
+        raise member_error(archive, f"holds the member {files[both[0]]!r} both as a file and as a folder")
+
+
+_NAME_IS_UTF8 = 0x800
+_UNICODE_PATH = 0x7075
+_STANDARD = "cp437"
+# UTF-8 first: hardly anything else is valid UTF-8. Of code pages, those that make letters of all bytes, in this order.
+_CODE_PAGES = (_STANDARD, "cp850", "cp1252", "gb18030", "cp932", "cp949", "big5", "cp1251", "cp866", "cp1250", "cp852")
+_ANNOTATIONS = (".json", ".xml", ".csv", ".txt")
+_MAX_EVIDENCE_BYTES = 32 << 20
+_MAX_EVIDENCE_NAMES = 50
+
+
+def decoded_names(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Returns the name of each member, with slashes as separators; logs a code page that was guessed.
+
+    Args:
+      archive: opened.
+      infos: its members, already found to be harmless to read.
+
+    Raises:
+      DatasetError: no code page fits.
+    """
+    names = [_stated_name(info) for info in infos]
+    unstated = [_raw(info) for info, name in zip(infos, names, strict=True) if name is None]
+    # One writer, one encoding: a few bytes of another code page may be valid UTF-8 by chance.
+    encoding = _encoding(archive, infos, unstated) if unstated else ""
+    found = (_raw(info).decode(encoding) if name is None else name for info, name in zip(infos, names, strict=True))
+    # PowerShell 5 writes backslashes. A code page's second byte may be one too, so this comes last.
+    return [name if "/" in name else name.replace("\\", "/") for name in found]
+
+
+def _raw(info: zipfile.ZipInfo) -> bytes:
+    """Returns the bytes of a name without the flag of UTF-8; zipfile has decoded them by code page 437."""
+    return info.orig_filename.encode(_STANDARD)
+
+
+def _stated_name(info: zipfile.ZipInfo) -> str | None:
+    """Returns the name where its encoding is stated, or it is ASCII."""
+    if info.flag_bits & _NAME_IS_UTF8 or info.orig_filename.isascii():
+        return info.filename
+    try:
+        return _unicode_path(info.extra, _raw(info))
+    except UnicodeDecodeError:
+        return None
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> str | None:
+    """Returns the name in Info-ZIP's field, if it belongs to this name: another program may have renamed the member."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack("<HH", extra[:4])
+        data, extra = extra[4 : 4 + length], extra[4 + length :]
+        if kind == _UNICODE_PATH and len(data) == length > 5:
+            version, checksum = struct.unpack("<BL", data[:5])
+            if version == 1 and checksum == binascii.crc32(raw):
+                return data[5:].decode("utf-8")
+    return None
+
+
+def _encoding(archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo], raw_names: Sequence[bytes]) -> str:
+    """Returns the encoding of names that say nothing of it."""
+    fitting = {page: names for page in ("utf-8", *_CODE_PAGES) if (names := _decoded(raw_names, page)) is not None}
+    if not fitting:
+        raise DatasetError(
+            f"The archive {archive.filename} holds names in an unknown code page, such as {raw_names[0]!r}; nothing "
+            "was unpacked. Pack it again with names in UTF-8."
+        )
+    counts = _mentions(archive, infos, fitting)
+    mentioned = max(counts, key=lambda page: counts[page])
+    best = mentioned if counts[mentioned] else max(fitting, key=lambda page: _are_letters(fitting[page]))
+    if "utf-8" in fitting and not counts[mentioned] > counts["utf-8"]:
+        return "utf-8"
+    why = (
+        f"{counts[best]} of the first {min(len(raw_names), _MAX_EVIDENCE_NAMES)} stand so in its annotations"
+        if counts[best]
+        else "this is a guess: if files are not found by their names, pack it again with names in UTF-8"
+    )
+    logging.warning(
+        "%s holds %d names that are not in UTF-8, read in the code page %s (for example %r); %s.",
+        archive.filename,
+        len(raw_names),
+        best,
+        fitting[best][0],
+        why,
+    )
+    return best
+
+
+def _decoded(raw_names: Iterable[bytes], page: str) -> list[str] | None:
+    try:
+        return [name.decode(page) for name in raw_names]
+    except UnicodeDecodeError:
+        return None
+
+
+def _are_letters(names: Iterable[str]) -> bool:
+    """Returns whether all that is not ASCII is letters (and their marks) of words, not signs or drawn lines."""
+    return all(letter.isascii() or unicodedata.category(letter)[0] in "LM" for name in names for letter in name)
+
+
+def _mentions(
+    archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo], candidates: dict[str, list[str]]
+) -> dict[str, int]:
+    """Returns how many names, read by each code page, stand in the archive's annotations."""
+    texts = _annotations(archive, infos)
+    counts = {}
+    for page, names in candidates.items():
+        stems = [posixpath.splitext(posixpath.basename(name.replace("\\", "/")))[0] for name in names]
+        stems = [stem for stem in stems[:_MAX_EVIDENCE_NAMES] if not stem.isascii()]
+        counts[page] = sum(any(form in texts for form in _forms(stem)) for stem in stems)
+    return counts
+
+
+def _forms(stem: str) -> set[bytes]:
+    composed = {unicodedata.normalize(form, stem) for form in ("NFC", "NFD")}
+    escaped = {json.dumps(name)[1:-1] for name in composed}
+    return {name.encode("utf-8", "replace") for name in composed | escaped | {name.lower() for name in escaped}}
+
+
+def _annotations(archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo]) -> bytes:
+    pieces, left = [], _MAX_EVIDENCE_BYTES
+    for info in infos:
+        if left <= 0 or not info.filename.lower().endswith(_ANNOTATIONS):
+            continue
+        try:
+            with archive.open(info) as file:
+                piece = file.read(left)
+        except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, zlib.error, struct.error):
+            continue  # Unpacking will say so.
+        pieces.append(piece)
+        left -= len(piece)
+    return b"\n".join(pieces)

@@ -12,10 +12,10 @@ from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.dataset import DEMO
 from efficientdet_pipeline.options.label_map import read_label_aliases
 from efficientdet_pipeline.system import cache_folder
-from tfrmod import archive, download, extraction
+from tfrmod import archive, download
 from tfrmod.errors import DatasetError
 from tfrmod.urls import redact_url
-from tfrmod.workers import Engine
+from tfrmod.workers import Executor
 
 """The word that stands for the embedded data set in --url_dataset."""
 
@@ -24,9 +24,9 @@ def data_identity(options: Any) -> str:
     """Returns what tells these photos from others, as hex digits: a zip's or folder's contents, or an address."""
     place = options.url_dataset or options.data_dir
     _refuse_hash_of_no_file(options.dataset_sha256, place)
-    if options.url_dataset and options.data_dir and extraction.marked_fingerprint(Path(options.data_dir)) is not None:
+    if options.url_dataset and options.data_dir and archive.marked_fingerprint(Path(options.data_dir)) is not None:
         # The shards are made of what the archive holds: edits would be left out, or replaced by a newer archive.
-        extraction.refuse_edited(
+        archive.check_unedited(
             Path(options.data_dir),
             f"To use it as it is now, give --data_dir={options.data_dir} without --url_dataset; to unpack the archive, "
             "name another --data_dir.",
@@ -142,7 +142,7 @@ def image_summary(options: Any) -> dict[str, Any]:
     }
 
 
-def beam_runner(options: Any, shared: Path) -> Engine | None:
+def beam_runner(options: Any, shared: Path) -> Executor | None:
     """Returns what spreads the work over other machines; None where it is done on this one.
 
     Args:

@@ -16,13 +16,13 @@ from tfrmod.convert_options import ConvertOptions
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
 from tfrmod.exif import UPRIGHT
-from tfrmod.image_file import Photo, PhotoError, check_photo
+from tfrmod.image_file import CheckedImage, ImageError, check_image
+from tfrmod.near_duplicates import objects_of
 from tfrmod.problems import Problem, ProblemLog
-from tfrmod.same_objects import objects_of
 from tfrmod.sources import Listing, find_source
-from tfrmod.split import Photos, chosen_sets, split_dataset
+from tfrmod.split import ImageTable, chosen_sets, split_dataset
 from tfrmod.tfrecord_io import read_records
-from tfrmod.validate_image import Examined, Settings, examine_all, placed_objects
+from tfrmod.validate_image import Settings, ValidatedImage, placed_objects, validate_images
 from tfrmod.workers import Workers
 
 _CHUNK = 32
@@ -65,11 +65,11 @@ def photo_facts(
     tasks = [(settings, first, entries[first : first + _CHUNK]) for first in range(0, len(entries), _CHUNK)]
     seen: dict[int, Seen] = {}
     position = 0
-    for chunk in workers.map(examine_all, tasks):
+    for chunk in workers.map(validate_images, tasks):
         for each in chunk:
             log.extend(each.problems)
             if each.image is not None:
-                seen[position] = Seen(each.image, each.likeness)
+                seen[position] = Seen(each.image, each.image_hash)
             position += 1
         progress(position, len(entries))
     log.extend(spelling_problems(Counter(thing.name for each in seen.values() for thing in each.image.objects)))
@@ -90,11 +90,11 @@ def _divided(
     seen: Mapping[int, Seen], listing: Listing, options: ConvertOptions, log: ProblemLog
 ) -> dict[str, np.ndarray]:
     """Returns the positions in each split, as a conversion divides them."""
-    photos = Photos(
+    photos = ImageTable(
         positions=np.array(list(seen)),
         classes=[{thing.name for thing in each.image.objects} for each in seen.values()],
         identities=np.array([int(each.image.sha256[:16], 16) for each in seen.values()], np.uint64),
-        likenesses=np.array([each.likeness or 0 for each in seen.values()], np.uint64),
+        image_hashes=np.array([each.image_hash or 0 for each in seen.values()], np.uint64),
         filename=lambda position: seen[position].image.filename,
         objects=lambda position: objects_of(seen[position].image),
         num_objects=np.array([len(each.image.objects) for each in seen.values()]),
@@ -114,7 +114,7 @@ def record_facts(files: Mapping[str, Sequence[Path]], workers: Workers, progress
       DatasetError: a file is damaged.
     """
     tasks = [(file, True, None) for part in files.values() for file in part]
-    looked: Iterator[list[Examined]] = workers.map(collect, tasks)
+    looked: Iterator[list[ValidatedImage]] = workers.map(collect, tasks)
     return _facts_of_records(files, looked, progress, is_sample=False)
 
 
@@ -132,7 +132,7 @@ def sampled_facts(files: Mapping[str, Sequence[Path]], most: int) -> DatasetStat
     return _facts_of_records(files, iter(looked), lambda *_: None, is_sample=is_sample)
 
 
-def collect(file: Path, decode: bool, limit: int | None) -> list[Examined]:
+def collect(file: Path, decode: bool, limit: int | None) -> list[ValidatedImage]:
     """Returns what is in the records of one file; runs in a worker process.
 
     Args:
@@ -144,20 +144,20 @@ def collect(file: Path, decode: bool, limit: int | None) -> list[Examined]:
     return [_of_record(record, f"{file.name} record {number}", decode) for number, record in enumerate(records)]
 
 
-def _of_record(record: bytes, place: str, decode: bool) -> Examined:
+def _of_record(record: bytes, place: str, decode: bool) -> ValidatedImage:
     """Returns one record's image, named after the photo or else after its place, with boxes inside the photo."""
     try:
         claim = decode_example(record)
     except DatasetError as error:
-        return Examined(None, (Problem("record_unreadable", place, str(error)),))
+        return ValidatedImage(None, (Problem("record_unreadable", place, str(error)),))
     claim = replace(claim, filename=claim.filename or place)
     problems: list[Problem] = []
-    photo = Photo(claim.encoded, claim.format, claim.height, claim.width, UPRIGHT, "")
+    photo = CheckedImage(claim.encoded, claim.format, claim.height, claim.width, UPRIGHT, "")
     if decode or not claim.height:
         try:
-            photo = check_photo(claim.encoded)
-        except PhotoError as error:
-            return Examined(None, (Problem(error.code, claim.filename, str(error)),))
+            photo = check_image(claim.encoded)
+        except ImageError as error:
+            return ValidatedImage(None, (Problem(error.code, claim.filename, str(error)),))
         if photo.orientation != UPRIGHT:
             problems.append(Problem("record_rotated", claim.filename, f"orientation {photo.orientation}"))
             # TensorFlow's decoders pass the rotation over, and so does the training: boxes lie on the stored pixels.
@@ -170,14 +170,14 @@ def _of_record(record: bytes, place: str, decode: bool) -> Examined:
         for value, side in zip(thing.box, sides, strict=True)
     ):
         problems.append(Problem("boxes_not_unit", claim.filename))
-        return Examined(replace(claim, objects=(), encoded=b""), tuple(problems))
+        return ValidatedImage(replace(claim, objects=(), encoded=b""), tuple(problems))
     placed = placed_objects(_in_pixels(claim, photo), photo)
     objects = tuple(thing if thing.name else thing._replace(name=str(thing.class_id)) for thing in placed.objects)
     image = replace(claim, objects=objects, height=photo.height, width=photo.width, encoded=b"")
-    return Examined(image, (*problems, *placed.problems), photo.likeness)
+    return ValidatedImage(image, (*problems, *placed.problems), photo.image_hash)
 
 
-def _in_pixels(claim: AnnotatedImage, photo: Photo) -> AnnotatedImage:
+def _in_pixels(claim: AnnotatedImage, photo: CheckedImage) -> AnnotatedImage:
     """Returns the claim with boxes in pixels where its record does not state the photo's size."""
     if claim.height and claim.width:
         return claim
@@ -190,7 +190,7 @@ def _in_pixels(claim: AnnotatedImage, photo: Photo) -> AnnotatedImage:
 
 
 def _facts_of_records(
-    files: Mapping[str, Sequence[Path]], looked: Iterator[list[Examined]], progress: Progress, *, is_sample: bool
+    files: Mapping[str, Sequence[Path]], looked: Iterator[list[ValidatedImage]], progress: Progress, *, is_sample: bool
 ) -> DatasetStats:
     splits: dict[str, list[Seen]] = {name: [] for name in files}
     problems: list[Problem] = []
@@ -203,7 +203,7 @@ def _facts_of_records(
                 num_records += 1
                 problems += each.problems
                 if each.image is not None:
-                    splits[split].append(Seen(each.image, each.likeness))
+                    splits[split].append(Seen(each.image, each.image_hash))
                     names.update((thing.class_id, thing.name) for thing in each.image.objects)
             done += 1
             progress(done, total)

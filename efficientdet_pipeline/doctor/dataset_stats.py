@@ -9,9 +9,8 @@ import numpy as np
 
 from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
 from tfrmod.annotated_image import AnnotatedImage
-from tfrmod.near_duplicates import twin_groups
+from tfrmod.near_duplicates import objects_of, twin_groups
 from tfrmod.problems import Problem
-from tfrmod.same_objects import objects_of
 
 
 class Seen(NamedTuple):
@@ -19,7 +18,7 @@ class Seen(NamedTuple):
 
     image: AnnotatedImage
     """Height, width and boxes are those of the upright photo."""
-    likeness: int | None = None
+    image_hash: int | None = None
     """From `tfrmod.near_duplicates.difference_hash`; None where the photo was not decoded."""
 
 
@@ -122,7 +121,7 @@ class DatasetStats:
         identities = [int(digest[:16], 16) if digest else 2**64 - 1 - place for place, digest in enumerate(hashes)]
         groups = twin_groups(
             np.array(identities, np.uint64),
-            np.array([seen.likeness or 0 for seen in self.photos], np.uint64),
+            np.array([seen.image_hash or 0 for seen in self.photos], np.uint64),
             objects=lambda index: objects_of(self.photos[index].image),
         )
         return [group.tolist() for group in groups]

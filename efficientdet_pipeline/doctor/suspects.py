@@ -19,7 +19,7 @@ from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.options.infer import MIN_SCORE
 from efficientdet_pipeline.visualize.grid import contact_sheet, draw_comparison
 from tfrmod.example import decode_example
-from tfrmod.image_file import decode_photo
+from tfrmod.image_file import decode_image
 from tfrmod.tfrecord_io import read_records
 
 BATCH = 8
@@ -72,7 +72,7 @@ def draw_label_errors(
         photo = drawn[image.filename]
         found = ImageDetections(photo.detected, photo.scores, photo.detected_ids)
         truth = (photo.truth, photo.truth_ids)
-        pixels = decode_photo(image.encoded)
+        pixels = decode_image(image.encoded)
         sheets.append(draw_comparison(pixels, truth, found, label_map=network.label_map, min_score=MIN_SCORE))
         titles.append(image.filename)
     if sheets:

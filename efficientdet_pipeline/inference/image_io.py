@@ -78,7 +78,7 @@ def read_image(path: str | Path) -> np.ndarray:
     path = Path(path)
     content = path.read_bytes()
     try:
-        return image_file.decode_photo(image_file.check_photo(content, is_trusted=True).encoded)
+        return image_file.decode_image(image_file.check_image(content, is_trusted=True).encoded)
     except DatasetError as error:
         raise DataError(f"{path}: {error}") from error
 

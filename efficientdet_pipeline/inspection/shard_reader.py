@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
-from tfrmod.image_file import PhotoError, check_photo
+from tfrmod.image_file import ImageError, check_image
 from tfrmod.tfrecord_io import scan_records
 
 _HEADER_BYTES = 12
@@ -77,7 +77,7 @@ def serialized_record(place: Place) -> bytes:
 def annotated_image(serialized: bytes) -> AnnotatedImage:
     """Returns the image of a record that was read before; its boxes are in pixels of its photo."""
     image = decode_example(serialized)
-    return _measured(image, check_photo(image.encoded).stored_size)
+    return _measured(image, check_image(image.encoded).stored_size)
 
 
 def _reading(place: Place, data: bytes) -> Reading | Fault:
@@ -87,8 +87,8 @@ def _reading(place: Place, data: bytes) -> Reading | Fault:
         return Fault(place, str(error).rstrip("."))
     photo_name = f"its photo {image.filename}".rstrip()
     try:
-        photo = check_photo(image.encoded)
-    except PhotoError as error:
+        photo = check_image(image.encoded)
+    except ImageError as error:
         return Fault(place, f"{photo_name} is damaged: {error}".rstrip("."))
     if photo.content not in _READ_BY_TENSORFLOW:
         return Fault(place, f"{photo_name} is {photo.content}, which TensorFlow does not read")

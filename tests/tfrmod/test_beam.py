@@ -133,7 +133,7 @@ def test_a_task_leaves_its_result_where_the_driver_looks(tmp_path: Path, work: o
     task = ("a", "b") if work is os.path.join else (str(tmp_path / "none"),)
     (tmp_path / "00000007.task").write_bytes(pickle.dumps((work, task)))
     for _ in range(2):  # A runner may do it twice.
-        beam.perform(7, str(tmp_path))
+        beam.run_task(7, str(tmp_path))
     result, error = pickle.loads((tmp_path / "00000007.result").read_bytes())
     assert (result, error and type(error)) == expected
     assert sorted(os.listdir(tmp_path)) == ["00000007.result", "00000007.task"]

@@ -6,7 +6,7 @@ from tfrmod import chunk_store
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.problems import Problem
 from tfrmod.sources import Entry
-from tfrmod.validate_image import Examined
+from tfrmod.validate_image import ValidatedImage
 
 STAMP = ["a.jpg", 7, 8]
 
@@ -33,14 +33,14 @@ def test_a_chunk_gives_back_what_went_in(tmp_path: Path) -> None:
     images = [image("x\udcff", path=beside), image("y", path=elsewhere)]
     problem = Problem("box_empty", "z.xml", "b")
     outcomes = [
-        Examined(images[0], (), 77, ("bee",)),
-        Examined(None, (problem,)),
-        Examined(images[1], (problem,), None),
+        ValidatedImage(images[0], (), 77, ("bee",)),
+        ValidatedImage(None, (problem,)),
+        ValidatedImage(images[1], (problem,), None),
     ]
     written = chunk_store.write_chunk(tmp_path / "1.chunk", 32, outcomes, STAMP)
     read = chunk_store.read_chunk(tmp_path / "1.chunk", STAMP)
     assert read == written
-    assert [(row.position, row.identity, row.likeness, row.classes) for row in written.rows] == [
+    assert [(row.position, row.identity, row.image_hash, row.classes) for row in written.rows] == [
         (32, 255, 77, ("a", "b")),
         (34, 255, 0, ("a", "b")),
     ]
@@ -50,7 +50,7 @@ def test_a_chunk_gives_back_what_went_in(tmp_path: Path) -> None:
 
 def test_photos_that_lie_beside_a_chunk_may_be_moved_with_it(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
-    outcomes = [Examined(image("x", path=tmp_path / "one" / "0.png"), ())]
+    outcomes = [ValidatedImage(image("x", path=tmp_path / "one" / "0.png"), ())]
     row = chunk_store.write_chunk(tmp_path / "one" / "1.chunk", 0, outcomes, STAMP).rows[0]
     (tmp_path / "one").rename(tmp_path / "two")
     assert chunk_store.read_image(tmp_path / "two" / "1.chunk", row.offset).path == tmp_path / "two" / "0.png"
@@ -60,14 +60,14 @@ def test_photos_that_lie_beside_a_chunk_may_be_moved_with_it(tmp_path: Path) -> 
 def test_a_damaged_chunk_counts_as_absent(tmp_path: Path, change) -> None:
     path = tmp_path / "1.chunk"
     assert chunk_store.read_chunk(path, STAMP) is None
-    chunk_store.write_chunk(path, 0, [Examined(image("x", path=tmp_path / "0.png"), ())], STAMP)
+    chunk_store.write_chunk(path, 0, [ValidatedImage(image("x", path=tmp_path / "0.png"), ())], STAMP)
     assert chunk_store.read_chunk(path, [*STAMP, 1]) is None
     path.write_bytes(change(path.read_bytes()))
     assert chunk_store.read_chunk(path, STAMP) is None
 
 
 def test_a_chunk_may_hold_no_photo(tmp_path: Path) -> None:
-    written = chunk_store.write_chunk(tmp_path / "1.chunk", 0, [Examined(None, ())], STAMP)
+    written = chunk_store.write_chunk(tmp_path / "1.chunk", 0, [ValidatedImage(None, ())], STAMP)
     assert chunk_store.read_chunk(tmp_path / "1.chunk", STAMP) == written
     assert written.rows == ()
 

@@ -93,7 +93,7 @@ def test_a_second_run_finds_what_the_first_one_made(
     folder = voc_folder.add_many(10).root
     first = convert(folder, tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(convert_module, "examined", None)
+        patch.setattr(convert_module, "validate_dataset", None)
         assert convert(folder, tmp_path / "out", ConvertOptions(num_workers=2)) == first
     (tmp_path / "out" / first.splits["val"].files[0].name).unlink()
     convert(folder, tmp_path / "out").verify()

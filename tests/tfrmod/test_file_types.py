@@ -1,6 +1,6 @@
 import pytest
 
-from tfrmod.file_types import described, photo_format
+from tfrmod.file_types import described, image_format
 
 
 @pytest.mark.parametrize(
@@ -8,7 +8,7 @@ from tfrmod.file_types import described, photo_format
     [("JPEG", "JPEG"), ("PNG", "PNG"), ("GIF", "GIF"), ("BMP", "BMP"), ("WEBP", "WEBP"), ("TIFF", "TIFF")],
 )
 def test_a_photo_is_known_by_its_first_bytes(photo, format: str, name: str) -> None:
-    assert photo_format(photo(format)) == name
+    assert image_format(photo(format)) == name
     assert name in described(photo(format))
 
 
@@ -26,5 +26,5 @@ def test_a_photo_is_known_by_its_first_bytes(photo, format: str, name: str) -> N
     ],
 )
 def test_other_files_are_named_for_a_person(data: bytes, words: str) -> None:
-    assert photo_format(data) is None
+    assert image_format(data) is None
     assert words in described(data)

@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfrmod.image_file import PhotoError, check_photo, decode_photo
+from tfrmod.image_file import ImageError, check_image, decode_image
 from tfrmod.jpeg_truncation import MAX_MISSING, structure_of
 from tfrmod.problems import NOTES
 from tfrmod.sources import Entry
-from tfrmod.validate_image import Settings, examine
+from tfrmod.validate_image import Settings, validate_image
 
 END = b"\xff\xd9"
 
@@ -52,39 +52,39 @@ def test_a_jpeg_without_much_of_its_data_is_refused(mode: str, given: dict, end:
         pytest.skip("its first scan is whole: a decoder shows all of the picture, coarsely, and nothing says more")
     data = jpeg(picture(mode), **given)
     for short in (cut(data, int(share * len(data)), end=end), cut(data, int(share * len(data)), end=end + b"junk")):
-        with pytest.raises(PhotoError, match=r"truncated|cannot be read|header is broken"):
-            check_photo(short)
-        with pytest.raises(PhotoError):
-            decode_photo(short)
+        with pytest.raises(ImageError, match=r"truncated|cannot be read|header is broken"):
+            check_image(short)
+        with pytest.raises(ImageError):
+            decode_image(short)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("num_bytes", [0, 1, 20])
 def test_a_jpeg_without_its_last_bytes_is_kept_and_the_share_said(mode: str, num_bytes: int) -> None:
     data = jpeg(picture(mode))
-    photo = check_photo(cut(data, num_bytes))
+    photo = check_image(cut(data, num_bytes))
     assert 0 <= photo.missing <= MAX_MISSING
     assert (photo.missing > 0) == (num_bytes > 0)
     assert photo.encoded == cut(data, num_bytes, end=END)
     seen = tf.io.decode_jpeg(photo.encoded, channels=3).numpy().astype(int)
     expected = tf.io.decode_jpeg(data, channels=3).numpy().astype(int)
     assert (seen != expected).any(axis=2).mean() <= photo.missing + 1e-9
-    assert np.array_equal(decode_photo(cut(data, num_bytes)), decode_photo(photo.encoded))
+    assert np.array_equal(decode_image(cut(data, num_bytes)), decode_image(photo.encoded))
 
 
 def test_a_rotated_jpeg_without_its_last_bytes_is_kept_too() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = jpeg(picture(), exif=exif)
-    photo = check_photo(cut(data, 20))
+    photo = check_image(cut(data, 20))
     assert 0 < photo.missing <= MAX_MISSING
     assert (photo.height, photo.width) == (300, 200)
-    assert check_photo(cut(data, 20), longest_side=100).missing == photo.missing
+    assert check_image(cut(data, 20), longest_side=100).missing == photo.missing
     for end in (b"", END):
-        with pytest.raises(PhotoError):
-            check_photo(cut(data, len(data) // 2, end=end))
-        with pytest.raises(PhotoError):
-            check_photo(cut(data, len(data) // 2, end=end), longest_side=100)
+        with pytest.raises(ImageError):
+            check_image(cut(data, len(data) // 2, end=end))
+        with pytest.raises(ImageError):
+            check_image(cut(data, len(data) // 2, end=end), longest_side=100)
 
 
 @pytest.mark.parametrize("given", [{}, {"progressive": True}, {"optimize": True}])
@@ -96,10 +96,10 @@ def test_bars_of_grey_are_no_missing_data(mode: str, color: tuple[int, int, int]
         if top is not None:
             padded.paste(top)
         data = jpeg(padded.convert(mode), **given)
-        photo = check_photo(data)
+        photo = check_image(data)
         assert photo.missing == 0
         assert (photo.encoded is data) == (mode != "CMYK")
-        decode_photo(data)
+        decode_image(data)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -110,8 +110,8 @@ def test_bytes_that_cannot_hold_the_stated_pixels_are_refused_undecoded(
     data = resized(jpeg(picture(height=16, width=16), progressive=progressive), *size)
     tracemalloc.start()
     try:
-        for reader in (check_photo, decode_photo):
-            with pytest.raises(PhotoError, match=r"it is truncated: its [\d,]+ bytes cannot hold") as caught:
+        for reader in (check_image, decode_image):
+            with pytest.raises(ImageError, match=r"it is truncated: its [\d,]+ bytes cannot hold") as caught:
                 reader(data)
             assert caught.value.code == "image_undecodable"
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
@@ -123,12 +123,12 @@ def test_bytes_that_cannot_hold_the_stated_pixels_are_refused_undecoded(
 def test_the_smallest_jpeg_of_its_size_holds_its_pixels(given: dict) -> None:
     for mode, color in (("RGB", "white"), ("L", "black"), ("RGB", "grey")):
         data = jpeg(Image.new(mode, (4000, 3000), color), **{"quality": 1, **given})
-        assert check_photo(data).missing == 0
+        assert check_image(data).missing == 0
 
 
 def test_examine_notes_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(cut(jpeg(picture()), 20))
-    examined = examine(Settings(tmp_path, "photos", tmp_path), 0, Entry("a.jpg", ""))
+    examined = validate_image(Settings(tmp_path, "photos", tmp_path), 0, Entry("a.jpg", ""))
     assert examined.image is not None
     (problem,) = [problem for problem in examined.problems if problem.code == "image_truncated_slightly"]
     assert re.fullmatch(r"0\.\d\d% of it are missing", problem.message)

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tfrmod.archive import extract
+from tfrmod.archive import MARKER, extract
 from tfrmod.convert import ConvertOptions, convert
 from tfrmod.download import cache_path, fetch
 from tfrmod.errors import DatasetError
-from tfrmod.extraction import MARKER
 from tfrmod.manifest import Manifest
 
 # Dies as if by kill -9 at the n-th change that it makes to the disk.

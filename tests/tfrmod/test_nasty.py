@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tfrmod.convert import ConvertOptions, convert
-from tfrmod.image_file import PhotoError, check_photo
+from tfrmod.image_file import ImageError, check_image
 
 KEPT, ANEW = "kept", "anew"
 TABLE = {
@@ -74,14 +74,14 @@ TURNED = {
 # Sixteen more MiB are all that it may have.
 CRAMPED = """
 import resource, sys
-from tfrmod.image_file import PhotoError, check_photo
+from tfrmod.image_file import ImageError, check_image
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + (16 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for path in sys.argv[1:]:
     try:
-        check_photo(open(path, "rb").read())
-    except PhotoError as error:
+        check_image(open(path, "rb").read())
+    except ImageError as error:
         print(error.code)
 """
 
@@ -91,10 +91,10 @@ def test_what_becomes_of_a_nasty_photo(test_data: Path, name: str) -> None:
     data = (test_data / "nasty" / name).read_bytes()
     expected = TABLE[name]
     if isinstance(expected, str):
-        with pytest.raises(PhotoError, match=expected):
-            check_photo(data)
+        with pytest.raises(ImageError, match=expected):
+            check_image(data)
         return
-    photo = check_photo(data)
+    photo = check_image(data)
     assert (KEPT if photo.encoded is data else ANEW, photo.height, photo.width) == expected
     decoded = tf.io.decode_image(photo.encoded, channels=3, expand_animations=False)
     assert decoded.shape == (photo.height, photo.width, 3)
@@ -106,7 +106,7 @@ def test_the_table_names_every_file(test_data: Path) -> None:
 
 def test_a_hundred_megapixels_are_no_bomb(test_data: Path) -> None:
     data = (test_data / "nasty" / "gen_100Mpx_1bit.png").read_bytes()
-    photo = check_photo(data)
+    photo = check_image(data)
     assert photo.encoded is data
     assert (photo.height, photo.width) == (10_000, 10_000)
 

@@ -50,10 +50,10 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list, list]:
     """Returns two lists, of the chunks that are examined and the shards that are written from now on."""
-    examine, write = stopped(validate.examine_all, 99), stopped(write_shards.write_records, 99)
-    monkeypatch.setattr(validate, "examine_all", examine)
-    monkeypatch.setattr(write_shards, "write_records", write)
-    return examine.calls, write.calls
+    validating, writing = stopped(validate.validate_images, 99), stopped(write_shards.write_records, 99)
+    monkeypatch.setattr(validate, "validate_images", validating)
+    monkeypatch.setattr(write_shards, "write_records", writing)
+    return validating.calls, writing.calls
 
 
 def test_what_was_done_is_not_done_again(interrupted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

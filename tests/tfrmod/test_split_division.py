@@ -6,29 +6,29 @@ import numpy as np
 import pytest
 
 from tfrmod.convert_options import ConvertOptions
+from tfrmod.near_duplicates import Objects
 from tfrmod.problems import Problem, ProblemLog
-from tfrmod.same_objects import Objects
 from tfrmod.sources import Listing
-from tfrmod.split import Photos, split_dataset
+from tfrmod.split import ImageTable, split_dataset
 
 HALVES = ConvertOptions(train_valid_split=0.5)
 LISTING = Listing(entries=())
 
 
-def photos(count: int, twins: dict[int, int] | None = None, equal: dict[int, int] | None = None) -> Photos:
-    """Returns photos at every second position; `twins` and `equal` copy likeness or identity from another rank."""
+def photos(count: int, twins: dict[int, int] | None = None, equal: dict[int, int] | None = None) -> ImageTable:
+    """Returns photos at every second position; `twins` and `equal` copy image_hash or identity from another rank."""
     rng = random.Random(1)
-    likenesses = [rng.getrandbits(64) for _ in range(count)]
+    image_hashes = [rng.getrandbits(64) for _ in range(count)]
     identities = list(range(1, count + 1))
     for rank, other in (twins or {}).items():
-        likenesses[rank] = likenesses[other] ^ 0b101
+        image_hashes[rank] = image_hashes[other] ^ 0b101
     for rank, other in (equal or {}).items():
         identities[rank] = identities[other]
-    return Photos(
+    return ImageTable(
         positions=np.arange(count) * 2,
         classes=[["cat"] if rank % 3 else ["dog", "cat"] for rank in range(count)],
         identities=np.array(identities, np.uint64),
-        likenesses=np.array(likenesses, np.uint64),
+        image_hashes=np.array(image_hashes, np.uint64),
         filename=lambda position: f"{position}.jpg",
     )
 
@@ -79,11 +79,11 @@ def test_photos_without_labels_are_for_a_test(is_unlabelled: bool) -> None:
 def test_a_photo_to_divide_takes_little_memory(num_motifs: int) -> None:
     count = 20_000
     identities = np.arange(count, dtype=np.uint64) % num_motifs
-    many = Photos(
+    many = ImageTable(
         positions=np.arange(count),
         classes=[("cat",), ("cat", "dog"), (), ()] * (count // 4),
         identities=identities,
-        likenesses=np.random.default_rng(0).integers(0, 1 << 63, num_motifs, dtype=np.uint64)[identities],
+        image_hashes=np.random.default_rng(0).integers(0, 1 << 63, num_motifs, dtype=np.uint64)[identities],
         filename=str,
     )
     tracemalloc.start()
@@ -124,7 +124,7 @@ def test_a_set_that_is_named_in_vain_is_reported(sets, code: str) -> None:
     assert (log.problems[0].code, log.problems[0].file) == (code, "data.yaml")
 
 
-def on_one_scene(count: int, num_objects: list[int]) -> Photos:
+def on_one_scene(count: int, num_objects: list[int]) -> ImageTable:
     """Returns images that all look alike; every second shows what the one before shows."""
 
     def objects(position: int) -> Objects:

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from tfrmod import validate_image as examine_module
-from tfrmod.image_file import MAX_PIXELS, check_photo
+from tfrmod import validate_image as validate_image_module
+from tfrmod.image_file import MAX_PIXELS, check_image
 from tfrmod.sources import SOURCES, Entry
-from tfrmod.validate_image import Examined, Settings, examine, examine_all
+from tfrmod.validate_image import Settings, ValidatedImage, validate_image, validate_images
 
 ENTRY = Entry("a.jpg", "a.xml")
 
@@ -17,20 +17,20 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(tmp_path, "voc", tmp_path / "staging", MAX_PIXELS, None)
 
 
-def outcome(settings: Settings, photo: bytes, xml: str) -> Examined:
+def outcome(settings: Settings, photo: bytes, xml: str) -> ValidatedImage:
     (settings.folder / "a.jpg").write_bytes(photo)
     (settings.folder / "a.xml").write_text(xml)
-    return examine(settings, 4, ENTRY)
+    return validate_image(settings, 4, ENTRY)
 
 
-def codes(examined: Examined) -> list[str]:
+def codes(examined: ValidatedImage) -> list[str]:
     return [problem.code for problem in examined.problems]
 
 
 def test_a_fine_photo_stays_where_it_is(settings: Settings, photo, xml) -> None:
-    image, problems, likeness, _ = outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)]))
+    image, problems, image_hash, _ = outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)]))
     assert problems == ()
-    assert likeness == check_photo(photo()).likeness
+    assert image_hash == check_image(photo()).image_hash
     assert image is not None
     assert (image.path, image.format, image.source_id) == (settings.folder / "a.jpg", "jpeg", "5")
     assert (image.height, image.width, image.objects[0].box) == (48, 64, (2, 1, 40, 30))
@@ -42,7 +42,7 @@ def test_a_photo_encoded_anew_waits_in_the_staging_folder(settings: Settings, ph
     assert codes(examined) == ["format_not_as_named"]
     assert examined.image is not None
     assert examined.image.path == settings.staging / "00000004.png"
-    assert check_photo(examined.image.loaded().encoded).content == "PNG"
+    assert check_image(examined.image.loaded().encoded).content == "PNG"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_an_unusable_photo_is_left_out_with_the_reason(settings: Settings, photo
     examined = outcome(settings, photo()[:200], xml())
     assert (examined.image, codes(examined)) == (None, ["image_undecodable"])
     (settings.folder / "a.jpg").unlink()
-    assert codes(examine(settings, 0, ENTRY)) == ["image_undecodable"]
+    assert codes(validate_image(settings, 0, ENTRY)) == ["image_undecodable"]
     assert codes(outcome(settings._replace(max_pixels=100), photo(), xml())) == ["image_too_large"]
     assert codes(outcome(settings, photo(), "<annotation>")) == ["annotation_malformed"]
 
@@ -149,7 +149,7 @@ def test_classes_outside_the_label_map_are_dropped(settings: Settings, photo, xm
 
 def test_numbers_go_on_through_a_chunk(settings: Settings, photo, xml) -> None:
     outcome(settings, photo(), xml())
-    ids = [examined.image.source_id for examined in examine_all(settings, 32, [ENTRY, ENTRY]) if examined.image]
+    ids = [examined.image.source_id for examined in validate_images(settings, 32, [ENTRY, ENTRY]) if examined.image]
     assert ids == ["33", "34"]
 
 
@@ -186,7 +186,7 @@ def test_boxes_shrink_with_their_photo(settings: Settings, photo, xml, size, ori
 def test_an_image_with_more_objects_than_are_supported_is_left_out(
     settings: Settings, photo, xml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(examine_module, "MAX_OBJECTS", 2)
+    monkeypatch.setattr(validate_image_module, "MAX_OBJECTS", 2)
     assert outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)] * 2)).image is not None
     examined = outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)] * 3))
     assert examined.image is None
@@ -204,7 +204,7 @@ def test_a_crowd_is_kept_and_named_as_skipped_by_training(settings: Settings, ph
     (settings.folder / "a.jpg").write_bytes(photo())
     (settings.folder / "x.json").write_text(json.dumps(content))
     [entry] = SOURCES["coco"].listing(settings.folder).entries
-    examined = examine(settings._replace(source="coco"), 0, entry)
+    examined = validate_image(settings._replace(source="coco"), 0, entry)
     assert examined.image is not None
     assert [thing.is_crowd for thing in examined.image.objects] == [True]
     assert [(problem.code, problem.message) for problem in examined.problems] == [("crowd_not_trained", "cat")]

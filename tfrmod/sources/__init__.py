@@ -5,16 +5,16 @@ from pathlib import Path, PurePosixPath
 
 from tfrmod.errors import DatasetError
 from tfrmod.sources import coco, createml, csv_boxes, cvat, labelme, masks, unlabelled, via, voc, yolo
-from tfrmod.sources.files import Files, found_files
+from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.recognition import unread_exports
 from tfrmod.sources.source import Entry, Listing, Reading, Source
 
 __all__ = ["SOURCES", "Entry", "Listing", "Reading", "Source", "find_source"]
 
 SOURCES: dict[str, Source] = {
-    "voc": Source("Pascal VOC (an XML a photo)", voc.is_here, voc.listing, voc.read),
+    "voc": Source("Pascal VOC (one XML per image)", voc.is_here, voc.listing, voc.read),
     "coco": Source("COCO (JSON with images, annotations and categories)", coco.is_here, coco.listing, coco.read),
-    "yolo": Source("YOLO (a text a photo, in shares of its sides)", yolo.is_here, yolo.listing, yolo.read),
+    "yolo": Source("YOLO (one text per image, in fractions of its sides)", yolo.is_here, yolo.listing, yolo.read),
     "cvat": Source("CVAT for images (XML with images, boxes and polygons)", cvat.is_here, cvat.listing, cvat.read),
     "labelme": Source("LabelMe (a JSON an image)", labelme.is_here, labelme.listing, labelme.read),
     "via": Source("VIA 1 and 2 (JSON or CSV with regions)", via.is_here, via.listing, via.read),
@@ -22,8 +22,8 @@ SOURCES: dict[str, Source] = {
         "CreateML (JSON with images and annotations)", createml.is_here, createml.listing, createml.read
     ),
     "csv": Source("CSV (a box a row)", csv_boxes.is_here, csv_boxes.listing, csv_boxes.read),
-    "masks": Source("masks (a PNG a photo)", masks.is_here, masks.listing, masks.read),
-    "photos": Source("photos without labels", unlabelled.is_here, unlabelled.listing, unlabelled.read),
+    "masks": Source("masks (a PNG per image)", masks.is_here, masks.listing, masks.read),
+    "photos": Source("images without labels", unlabelled.is_here, unlabelled.listing, unlabelled.read),
 }
 # Tables and masks are often made from one of the others, or lie beside it; then the other one is meant.
 _FIRST = ("voc", "coco", "yolo", "cvat", "labelme", "via", "createml")
@@ -48,7 +48,7 @@ def find_source(folder: Path, source_format: str | None = None) -> str:
         if source_format not in SOURCES:
             raise ValueError(f"Unknown source_format {source_format!r}. Known: {', '.join(SOURCES)}.")
         return source_format
-    files = found_files(folder)
+    files = list_files(folder)
     for rank in (_FIRST, _SECOND):
         found = [name for name in rank if SOURCES[name].is_here(folder, files)]
         if len(found) == 1:
@@ -63,7 +63,7 @@ def find_source(folder: Path, source_format: str | None = None) -> str:
     exports = unread_exports(folder, files)
     if exports:
         raise DatasetError(f"No annotations that can be read were found in {folder}. {exports} Known formats: {known}.")
-    advice = " For records of photos without labels, say --source_format=photos." if files.photos else ""
+    advice = " For records of photos without labels, say --source_format=photos." if files.images else ""
     raise DatasetError(
         f"No annotations were found in {folder}, which holds {_inventory(files)}. Known formats: {known}.{advice}"
     )

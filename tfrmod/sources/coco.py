@@ -12,14 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tfrmod.errors import DatasetError
-from tfrmod.limits import MAX_OBJECTS
-from tfrmod.problems import Problem
+from tfrmod.problems import MAX_OBJECTS, Problem
 from tfrmod.sources import coco_objects
 from tfrmod.sources.coco_file import CocoFile, ListedImage, label_map, read_file
 from tfrmod.sources.coco_objects import detail, identity
-from tfrmod.sources.files import Files, Names, found_files
+from tfrmod.sources.files import Files, Names, list_files
 from tfrmod.sources.json_stream import Place, num_packed, packed, parsed, read_places, unpacked
-from tfrmod.sources.matching import images_of
+from tfrmod.sources.pairing import images_of
 from tfrmod.sources.recognition import json_files, loose_coco_files, unread_exports
 from tfrmod.sources.source import Entry, Listing
 from tfrmod.sources.split_names import in_order, set_of_path
@@ -68,7 +67,7 @@ def listing(folder: Path) -> Listing:
     Raises:
       DatasetError: no COCO file, none that can be read, or no image of any.
     """
-    files = found_files(folder)
+    files = list_files(folder)
     paths = _chosen(json_files(folder, files, "coco") or loose_coco_files(folder, files))
     if not paths:
         raise DatasetError(
@@ -83,15 +82,15 @@ def listing(folder: Path) -> Listing:
             problems.append(Problem("annotation_malformed", path, str(error)))
     contents = _with_truth(contents)
     problems += [problem for content in contents for problem in content.counted()]
-    names = Names([*files.photos, *files.others])
+    names = Names([*files.images, *files.others])
     found = _images(folder, contents, names, problems)
     if not found.by_path:
         listed = sum(len(images) for content in contents for images in content.images.values())
         raise DatasetError(
-            f"None of the {listed} images that {_some(paths)} list can be used: {len(files.photos)} images lie in "
+            f"None of the {listed} images that {_some(paths)} list can be used: {len(files.images)} images lie in "
             f"{folder}. {_example(problems)}".rstrip()
         )
-    unlisted = [image for image in files.photos if image not in found.by_path and image not in found.left_out]
+    unlisted = [image for image in files.images if image not in found.by_path and image not in found.left_out]
     problems += [Problem("image_without_annotation", image) for image in unlisted]
     entries = {
         image: Entry(

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfrmod.errors import DatasetError
-from tfrmod.limits import MAX_CLASS_ID, MAX_CLASSES, MAX_SAME_PROBLEMS
-from tfrmod.problems import Problem
+from tfrmod.problems import MAX_CLASS_ID, MAX_CLASSES, MAX_SAME_PROBLEMS, Problem
 from tfrmod.sources.coco_objects import Categories, identity, read_categories
 from tfrmod.sources.json_stream import Place, packed, pieces
 

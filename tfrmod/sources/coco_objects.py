@@ -9,10 +9,9 @@ from tfrmod import masks as mask_pictures
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
+from tfrmod.sources.coordinates import canvas_size, unit_of
 from tfrmod.sources.json_stream import Place, packed, parsed, read_places, unpacked
-from tfrmod.sources.mask_canvas import canvas_size
 from tfrmod.sources.source import Entry, Reading
-from tfrmod.sources.units import unit_of
 from tfrmod.stated_size import is_near
 from tfrmod.text import clean_name
 

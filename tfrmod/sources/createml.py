@@ -11,7 +11,7 @@ from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources import drawn
 from tfrmod.sources.drawn import Drawn, Shape
-from tfrmod.sources.files import Files, found_files
+from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.json_stream import elements
 from tfrmod.sources.recognition import json_files
 from tfrmod.sources.source import Listing
@@ -32,7 +32,7 @@ def listing(folder: Path) -> Listing:
     Raises:
       DatasetError: no such file, or no image of any.
     """
-    files = found_files(folder)
+    files = list_files(folder)
     paths = json_files(folder, files, "createml")
     if not paths:
         raise DatasetError(

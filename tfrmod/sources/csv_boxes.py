@@ -9,13 +9,12 @@ from pathlib import Path
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.errors import DatasetError
-from tfrmod.limits import MAX_SAME_PROBLEMS
-from tfrmod.problems import Problem
-from tfrmod.sources.csv_rows import Layout, Row, layout_of, row_at, rows, with_encoding
-from tfrmod.sources.files import Files, Names, found_files
-from tfrmod.sources.image_size import upright_size
+from tfrmod.problems import MAX_SAME_PROBLEMS, Problem
+from tfrmod.sources.coordinates import upright_size
+from tfrmod.sources.csv_table import Layout, Row, layout_of, row_at, rows, with_encoding
+from tfrmod.sources.files import Files, Names, list_files
 from tfrmod.sources.json_stream import packed, read_places, unpacked
-from tfrmod.sources.matching import images_of
+from tfrmod.sources.pairing import images_of
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.split_names import in_order, set_name, set_of_path
 from tfrmod.text import clean_name
@@ -80,8 +79,8 @@ def listing(folder: Path) -> Listing:
     Raises:
       DatasetError: no table of boxes, or no image of any.
     """
-    files = found_files(folder)
-    names = Names([*files.photos, *files.others])
+    files = list_files(folder)
+    names = Names([*files.images, *files.others])
     problems: list[Problem] = []
     tables, is_table = [], False
     for path in files.csv:
@@ -106,10 +105,10 @@ def listing(folder: Path) -> Listing:
         example = f"For example {problems[0].file}: {problems[0].message}." if problems else ""
         raise DatasetError(
             f"None of the {sum(table.num_rows for table in tables)} rows of the CSV tables in {folder} names an image "
-            f"that lies there and can be used; there are {len(files.photos)}. {example}".rstrip()
+            f"that lies there and can be used; there are {len(files.images)}. {example}".rstrip()
         )
     used = {entry.image for entry in entries} | {problem.file for problem in problems}
-    problems += [Problem("image_without_annotation", image) for image in files.photos if image not in used]
+    problems += [Problem("image_without_annotation", image) for image in files.images if image not in used]
     return Listing(entries=entries, problems=tuple(problems), sets=sets)
 
 
@@ -191,7 +190,7 @@ def _table(folder: Path, path: str, names: Names, problems: list[Problem]) -> _T
     for row in rows(folder / path, layout):
         if isinstance(row, Row):
             num_rows += 1
-            named[row.cell(layout, "photo")].add(row, layout)
+            named[row.cell(layout, "image")].add(row, layout)
             continue
         num_unreadable += 1
         if num_unreadable <= MAX_SAME_PROBLEMS:

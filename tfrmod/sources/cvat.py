@@ -14,7 +14,7 @@ from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources import drawn
 from tfrmod.sources.drawn import Drawn, Shape
-from tfrmod.sources.files import Files, found_files
+from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.recognition import UNREAD, has_xml, xml_files
 from tfrmod.sources.source import Listing
 from tfrmod.sources.split_names import set_name
@@ -43,7 +43,7 @@ def listing(folder: Path) -> Listing:
     Raises:
       DatasetError: no such file, one with tracks, or no image of any.
     """
-    files = found_files(folder)
+    files = list_files(folder)
     paths = sorted([*xml_files(folder, files, "cvat"), *xml_files(folder, files, "cvat_video")])
     if not paths:
         raise DatasetError(

@@ -14,16 +14,13 @@ from typing import Any, NamedTuple
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.errors import DatasetError
-from tfrmod.limits import MAX_SAME_PROBLEMS
 from tfrmod.masks import polygons_png
-from tfrmod.problems import Problem
+from tfrmod.problems import MAX_SAME_PROBLEMS, Problem
+from tfrmod.sources.coordinates import canvas_size, unit_of, upright_size
 from tfrmod.sources.files import Files, Names
-from tfrmod.sources.image_size import upright_size
-from tfrmod.sources.mask_canvas import canvas_size
-from tfrmod.sources.matching import images_of
+from tfrmod.sources.pairing import images_of
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.split_names import in_order, set_of_path
-from tfrmod.sources.units import unit_of
 from tfrmod.text import clean_name
 
 RADIANS = math.pi / 180
@@ -138,7 +135,7 @@ def listing_of(
       DatasetError: no image is there.
     """
     found = list(problems)
-    names = Names([*files.photos, *files.others])
+    names = Names([*files.images, *files.others])
     entries: dict[str, Entry] = {}
     members: list[tuple[str | None, str]] = []
     disagreed: set[str] = set()
@@ -158,10 +155,10 @@ def listing_of(
         num_named = sum(map(len, by_file.values()))
         example = f"For example {found[0].file}: {found[0].message or found[0].code}." if found else ""
         raise DatasetError(
-            f"None of the {num_named} images that the annotations in {folder} name can be used: {len(files.photos)} "
+            f"None of the {num_named} images that the annotations in {folder} name can be used: {len(files.images)} "
             f"images lie there. {example}".rstrip()
         )
-    unnamed = [image for image in files.photos if image not in entries and image not in disagreed]
+    unnamed = [image for image in files.images if image not in entries and image not in disagreed]
     found += [Problem("image_without_annotation", image) for image in unnamed]
     ordered, sets = in_order(entries, ((name, image) for name, image in members if image in entries))
     return Listing(entries=ordered, problems=tuple(found), sets=sets)

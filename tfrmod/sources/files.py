@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from tfrmod.file_types import PHOTO_EXTENSIONS, is_junk
+from tfrmod.file_types import IMAGE_EXTENSIONS, is_junk
 from tfrmod.sources.pairing import Names, nearness
 
-__all__ = ["VOC_MASK_FOLDERS", "Files", "Names", "found_files", "nearness"]
+__all__ = ["VOC_MASK_FOLDERS", "Files", "Names", "list_files", "nearness"]
 
 # Pictures whose colours are labels; they bear the photos' names.
 VOC_MASK_FOLDERS = frozenset({"segmentationclass", "segmentationobject"})
@@ -17,7 +17,7 @@ _KINDS = {"xml": "xml", "txt": "txt", "json": "json", "csv": "csv", "yaml": "yam
 class Files(NamedTuple):
     """Paths relative to the folder, with forward slashes, sorted."""
 
-    photos: list[str]
+    images: list[str]
     """Files with a photo's extension, those in VOC's folders of masks apart."""
     masks: list[str]
     """Files with a photo's extension in VOC's folders of masks."""
@@ -34,7 +34,7 @@ class Files(NamedTuple):
         return sum(map(len, self))
 
 
-def found_files(folder: Path) -> Files:
+def list_files(folder: Path) -> Files:
     """Returns every file of a folder and the folders within, but for what operating systems leave there.
 
     Links to folders are not followed, so nothing outside is ever listed that
@@ -49,7 +49,7 @@ def found_files(folder: Path) -> Files:
             if not is_junk(name):
                 extension = name.rpartition(".")[2].lower()
                 kind = _KINDS.get(extension, "others")
-                if extension in PHOTO_EXTENSIONS:
-                    kind = "masks" if is_of_masks else "photos"
+                if extension in IMAGE_EXTENSIONS:
+                    kind = "masks" if is_of_masks else "images"
                 getattr(found, kind).append((relative / name).as_posix())
     return found

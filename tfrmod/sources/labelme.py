@@ -13,7 +13,7 @@ from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources import drawn
 from tfrmod.sources.drawn import Drawn, Shape
-from tfrmod.sources.files import Files, Names, found_files
+from tfrmod.sources.files import Files, Names, list_files
 from tfrmod.sources.json_stream import parsed
 from tfrmod.sources.recognition import json_files
 from tfrmod.sources.source import Entry, Listing, Reading
@@ -34,14 +34,14 @@ def listing(folder: Path) -> Listing:
     Raises:
       DatasetError: no such file, or no image of any.
     """
-    files = found_files(folder)
+    files = list_files(folder)
     paths = json_files(folder, files, "labelme")
     if not paths:
         raise DatasetError(
             f"Expected LabelMe's JSON files in {folder}, an object with shapes and imagePath for each image, and found "
             f"none among {len(files.json)} JSON files."
         )
-    names = Names([*files.photos, *files.others])
+    names = Names([*files.images, *files.others])
     annotations: dict[str, list[str]] = defaultdict(list)
     problems: list[Problem] = []
     for path in paths:
@@ -60,10 +60,10 @@ def listing(folder: Path) -> Listing:
     if not entries:
         example = f"For example {problems[0].file}: {problems[0].message}." if problems else ""
         raise DatasetError(
-            f"None of the {len(paths)} LabelMe files in {folder} belongs to any of the {len(files.photos)} images. "
+            f"None of the {len(paths)} LabelMe files in {folder} belongs to any of the {len(files.images)} images. "
             f"{example}".rstrip()
         )
-    problems += [Problem("image_without_annotation", image) for image in files.photos if image not in annotations]
+    problems += [Problem("image_without_annotation", image) for image in files.images if image not in annotations]
     ordered, sets = in_order(entries, ((set_name_of_folders(image), image) for image in entries))
     return Listing(entries=ordered, problems=tuple(problems), sets=sets if len(sets) > 1 else {})
 

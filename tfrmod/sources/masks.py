@@ -16,12 +16,12 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources import yolo_config
-from tfrmod.sources.files import Files, found_files
-from tfrmod.sources.image_size import upright_size
+from tfrmod.sources.coordinates import upright_size
+from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.pairing import agreement
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.split_names import set_name
-from tfrmod.sources.yolo_config import Papers
+from tfrmod.sources.yolo_config import DatasetDescription
 from tfrmod.text import clean_name, read_text
 
 Color = tuple[int, int, int]
@@ -199,19 +199,19 @@ def listing(folder: Path) -> Listing:
     Raises:
       DatasetError: no photo has one.
     """
-    files = found_files(folder)
+    files = list_files(folder)
     pairs, strangers, doubts = _paired(files)
     if not pairs:
         raise DatasetError(
             f"Expected photos in {folder} and lossless pictures of masks (PNG) that bear their names, in a folder "
-            f"called masks for example, and found {len(files.photos)} pictures, none of which belong together."
+            f"called masks for example, and found {len(files.images)} pictures, none of which belong together."
         )
     semantic = [found["semantic"] for _, found in sorted(pairs.items()) if found["semantic"]]
     sense = meaning(folder, files, semantic)
     problems = [Problem("annotation_without_image", path) for path in strangers]
     problems += [Problem("image_ambiguous", path, f"fits {', '.join(found)}") for path, found in doubts.items()]
     problems += sense.problems
-    photos = [photo for photo in files.photos if photo not in pairs and _kind(photo) is None]
+    photos = [photo for photo in files.images if photo not in pairs and _kind(photo) is None]
     problems += [Problem("image_without_annotation", photo) for photo in photos]
     names = sense.names or {1: _OBJECT}
     entries = []
@@ -224,7 +224,7 @@ def listing(folder: Path) -> Listing:
         name = set_name(PurePosixPath(path).stem)
         if name is not None and PurePosixPath(path).stem.lower() in (name, "valid", "validation", "testing"):
             lists[name].append(path)
-    papers = Papers({}, {name: tuple(paths) for name, paths in lists.items()})
+    papers = DatasetDescription({}, {name: tuple(paths) for name, paths in lists.items()})
     sets, set_problems, in_vain = yolo_config.read_sets(folder, files, {"": papers}, tuple(entries))
     problems += in_vain
     return Listing(
@@ -246,7 +246,7 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
             sizes.add(values.shape[:2])
             if len(sizes) > 1:
                 raise DatasetError(f"{path} has another size than the other masks of this photo")
-            objects += things(values, classes, names, masks=masks)
+            objects += mask_objects(values, classes, names, masks=masks)
     except (DatasetError, OSError) as error:
         return Reading(None, (Problem("annotation_malformed", entry.annotation, str(error)),))
     left_out = [Problem("mask_left_out", entry.image)] if classes is not None and not objects and not masks else []
@@ -264,7 +264,7 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
 
 def _paired(files: Files) -> tuple[dict[str, dict[str, Any]], list[str], dict[str, list[str]]]:
     """Returns {image: its mask of classes and its masks of things}, masks of no image, and {file: those it fits}."""
-    kinds = {path: _kind(path) for path in (*files.photos, *files.masks)}
+    kinds = {path: _kind(path) for path in (*files.images, *files.masks)}
     photos: dict[str, list[str]] = defaultdict(list)
     for path, kind in kinds.items():
         if kind is None:
@@ -276,7 +276,7 @@ def _paired(files: Files) -> tuple[dict[str, dict[str, Any]], list[str], dict[st
     for path, kind in kinds.items():
         if kind is None:
             continue
-        fitting, is_alone = _photos_of(path, photos)
+        fitting, is_alone = _images_of(path, photos)
         if not fitting:
             strangers.append(path)
             continue
@@ -309,7 +309,7 @@ def _kind(path: str) -> str | None:
     return None
 
 
-def _photos_of(mask: str, photos: dict[str, list[str]]) -> tuple[list[str], bool]:
+def _images_of(mask: str, photos: dict[str, list[str]]) -> tuple[list[str], bool]:
     """Returns the image of a mask (several where that is in doubt), and whether the mask is the only one it has.
 
     Its name is that of the image, or that of the image with an ending; or it
@@ -344,7 +344,7 @@ def _classes(folder: Path, note: dict[str, Any], frame: tuple[int, int]) -> np.n
     return mask_pictures.fitted(values, frame)
 
 
-def things(
+def mask_objects(
     values: np.ndarray, classes: np.ndarray | None, names: dict[int, str], *, masks: bool
 ) -> list[AnnotatedObject]:
     """Returns the things of a picture that gives each a value or colour of its own, 0 being none."""

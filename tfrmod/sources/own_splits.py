@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfrmod.problems import Problem
-from tfrmod.sources.files import found_files
+from tfrmod.sources.files import list_files
 from tfrmod.sources.source import Entry, Listing
 from tfrmod.sources.split_lists import Lists, image_sets, other_lists
 from tfrmod.sources.split_names import sets_of_folders
@@ -20,7 +20,7 @@ from tfrmod.split import chosen_sets
 _TRAINED = {"train": True, "trainval": True, "val": False, "test": False}
 
 
-class _Sign(NamedTuple):
+class _SplitEvidence(NamedTuple):
     """One thing that tells how the images are divided."""
 
     title: str
@@ -39,7 +39,7 @@ def with_splits(folder: Path, listing: Listing) -> Listing:
     """
     if listing.is_unlabelled:
         return listing
-    signs, notes = _signs(folder, listing)
+    signs, notes = _split_evidence(folder, listing)
     first = next((sign for sign in signs if chosen_sets(sign.lists.sets, None, None)), None)
     if first is None:
         return _completed(listing, signs, notes)
@@ -53,9 +53,9 @@ def with_splits(folder: Path, listing: Listing) -> Listing:
     return replace(listing, sets=sets, set_problems=problems, set_origins=origins, problems=(*listing.problems, *notes))
 
 
-def _signs(folder: Path, listing: Listing) -> tuple[list[_Sign], list[Problem]]:
+def _split_evidence(folder: Path, listing: Listing) -> tuple[list[_SplitEvidence], list[Problem]]:
     """Returns all that tells how the images are divided, the most explicit first, and a note on what cannot."""
-    texts = found_files(folder).txt
+    texts = list_files(folder).txt
     entries = listing.entries
     others, notes = other_lists(folder, texts, entries), []
     if _is_of_folds(others):
@@ -66,10 +66,10 @@ def _signs(folder: Path, listing: Listing) -> tuple[list[_Sign], list[Problem]]:
     # A format that went by folders alone says no more than they do, and lists come before them.
     own = {} if listing.sets == folders else listing.sets
     signs = [
-        _Sign("the annotations", Lists(own, listing.set_problems, {})),
-        _Sign("ImageSets/Main", image_sets(folder, texts, entries)),
-        _Sign("the lists of images", others),
-        _Sign("the names of folders", Lists(folders, {}, {})),
+        _SplitEvidence("the annotations", Lists(own, listing.set_problems, {})),
+        _SplitEvidence("ImageSets/Main", image_sets(folder, texts, entries)),
+        _SplitEvidence("the lists of images", others),
+        _SplitEvidence("the names of folders", Lists(folders, {}, {})),
     ]
     return [sign for sign in signs if sign.lists.sets or sign.lists.problems], notes
 
@@ -82,7 +82,10 @@ def _is_of_folds(lists: Lists) -> bool:
 
 
 def _add_sets(
-    sign: _Sign, sets: dict[str, tuple[int, ...]], origins: dict[str, str], problems: dict[str, tuple[Problem, ...]]
+    sign: _SplitEvidence,
+    sets: dict[str, tuple[int, ...]],
+    origins: dict[str, str],
+    problems: dict[str, tuple[Problem, ...]],
 ) -> None:
     """Adds the sets that are not there yet, without the images that are in one."""
     taken = {index for members in sets.values() for index in members}
@@ -95,7 +98,7 @@ def _add_sets(
         problems[name] = problems.get(name, ()) + tuple(each for each in found if each not in problems.get(name, ()))
 
 
-def _differing(first: _Sign, other: _Sign, entries: Sequence[Entry]) -> list[Problem]:
+def _differing(first: _SplitEvidence, other: _SplitEvidence, entries: Sequence[Entry]) -> list[Problem]:
     """Returns a note where another sign trains on what the first holds back, or the reverse."""
     followed, ignored = _sides(first.lists.sets), _sides(other.lists.sets)
     differing = [index for index in followed.keys() & ignored.keys() if not followed[index] & ignored[index]]
@@ -116,7 +119,7 @@ def _sides(sets: Mapping[str, Sequence[int]]) -> dict[int, set[bool]]:
     return sides
 
 
-def _completed(listing: Listing, signs: Sequence[_Sign], notes: list[Problem]) -> Listing:
+def _completed(listing: Listing, signs: Sequence[_SplitEvidence], notes: list[Problem]) -> Listing:
     """Returns the listing where no sign names both sides: nothing is trained on that the data set holds back.
 
     One that names all images, a single folder train, says nothing.

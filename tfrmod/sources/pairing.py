@@ -1,11 +1,4 @@
-"""Files found by the names that annotations give them: one set of rules for every format.
-
-The first rule that fits decides: the path as it is written; the file's name as
-it is written; the name with composed accents (NFC); the name decoded from a
-URL; the stem; and last the same with capitals ignored. Several files that fit
-one rule equally well are a doubt, which is left to the caller: it leaves the
-image out and names it, and never takes the first.
-"""
+"""Matching of the file names that annotations state with the files of a dataset: one set of rules for all formats."""
 
 import functools
 import re
@@ -16,7 +9,8 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
-from tfrmod.file_types import PHOTO_EXTENSIONS
+from tfrmod.file_types import IMAGE_EXTENSIONS
+from tfrmod.problems import Problem
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # Two letters or more: C:/ is a drive.
 
@@ -139,7 +133,7 @@ def composed(name: str) -> str:
 def stem_of(name: str) -> str:
     """Returns a file's name without the extension of an image; one of another kind is part of the stem."""
     stem, dot, extension = name.rpartition(".")
-    return stem if dot and extension.lower() in PHOTO_EXTENSIONS else name
+    return stem if dot and extension.lower() in IMAGE_EXTENSIONS else name
 
 
 def folded(name: str) -> str:
@@ -275,3 +269,30 @@ def _joined(folder: str, name: str) -> str:
         elif part not in ("", "."):
             parts.append(part)
     return "/".join(parts)
+
+
+_MOST_NAMED = 3
+
+
+def images_of(
+    stated: Iterable[str], names: Names, *, annotation: str, hint: str, problems: list[Problem]
+) -> dict[str, str]:
+    """Returns {name in the annotation: image}, without names that fit no image, or several equally well.
+
+    Args:
+      stated: the names that one annotation file uses.
+      names: the files.
+      annotation: the path of that file.
+      hint: part of the name of the folder that its images probably lie in, such as train.
+      problems: gets one entry for each name that is left out.
+    """
+    images = {}
+    for name, found in names.find_all(stated, near=annotation, hint=hint).items():
+        if len(found) == 1:
+            images[name] = found[0]
+        elif found:
+            fitting = ", ".join(found[:_MOST_NAMED]) + (" …" if len(found) > _MOST_NAMED else "")
+            problems.append(Problem("image_ambiguous", annotation, f"{name} fits {fitting}"))
+        else:
+            problems.append(Problem("annotation_without_image", name or "(no name)", f"named in {annotation}"))
+    return images

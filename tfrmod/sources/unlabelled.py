@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.errors import DatasetError
-from tfrmod.sources.files import Files, found_files
+from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.source import Entry, Listing, Reading
 
 
@@ -19,10 +19,10 @@ def listing(folder: Path) -> Listing:
     Raises:
       DatasetError: there is none.
     """
-    files = found_files(folder)
-    if not files.photos:
+    files = list_files(folder)
+    if not files.images:
         raise DatasetError(f"Expected photos in {folder}, and found none among {files.total} files.")
-    return Listing(entries=tuple(Entry(photo, "") for photo in files.photos), is_unlabelled=True)
+    return Listing(entries=tuple(Entry(photo, "") for photo in files.images), is_unlabelled=True)
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:

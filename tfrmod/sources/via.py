@@ -16,7 +16,7 @@ from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources import drawn
 from tfrmod.sources.drawn import Drawn, Shape
-from tfrmod.sources.files import Files, found_files
+from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.json_stream import parsed, pieces
 from tfrmod.sources.recognition import json_files
 from tfrmod.sources.source import Listing
@@ -57,7 +57,7 @@ def listing(folder: Path) -> Listing:
       DatasetError: no such file, no image of any, or attributes of which
         several may be the class.
     """
-    files = found_files(folder)
+    files = list_files(folder)
     paths = json_files(folder, files, "via")
     tables = [] if paths else [path for path in files.csv if _is_csv(folder / path)]
     if not paths and not tables:

@@ -11,12 +11,11 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources import voc_layout, voc_xml
-from tfrmod.sources.files import Files, found_files
-from tfrmod.sources.image_size import upright_size
+from tfrmod.sources.coordinates import unit_of, upright_size
+from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.pairing import folded, spellings, stem_of
 from tfrmod.sources.recognition import is_other_xml, xml_kind
 from tfrmod.sources.source import Entry, Listing, Reading
-from tfrmod.sources.units import unit_of
 from tfrmod.sources.voc_xml import children, elements, text_of
 from tfrmod.text import clean_name
 
@@ -35,16 +34,16 @@ def listing(folder: Path) -> Listing:
     Raises:
       DatasetError: no photo, no XML, or none that belong together.
     """
-    files = found_files(folder)
+    files = list_files(folder)
     others = sorted([*files.others, *files.json, *files.csv, *files.yaml])
-    if not files.xml or not files.photos + others:
+    if not files.xml or not files.images + others:
         missing = "annotations (*.xml)" if not files.xml else "photos"
         raise DatasetError(
             f"Expected photos with Pascal VOC annotations in {folder}, and found no {missing} among {files.total} "
             "files. Does the archive hold another data set, or archives within?"
         )
     pairs, problems = voc_layout.pair(
-        files.photos,
+        files.images,
         files.xml,
         others,
         stated=lambda annotation: voc_xml.stated_image(folder / annotation),
@@ -52,10 +51,10 @@ def listing(folder: Path) -> Listing:
     )
     if not pairs:
         raise DatasetError(
-            f"None of the {len(files.xml)} XML files in {folder} belongs to one of the {len(files.photos)} images for "
+            f"None of the {len(files.xml)} XML files in {folder} belongs to one of the {len(files.images)} images for "
             f"certain. {_reason(files, problems)}"
         )
-    pictures, doubtful = voc_layout.mask_pictures_of(pairs, files.masks)
+    pictures, doubtful = voc_layout.mask_images_of(pairs, files.masks)
     entries = tuple(
         Entry(photo, annotation, os.fsencode(pictures.get(photo, ""))) for photo, annotation in sorted(pairs.items())
     )
@@ -111,7 +110,7 @@ def _reason(files: Files, problems: Sequence[Problem]) -> str:
         )
     return (
         f"Neither their names nor their filename tags agree. The first XML is {files.xml[0]}, the first image "
-        f"{files.photos[0] if files.photos else 'missing'}."
+        f"{files.images[0] if files.images else 'missing'}."
     )
 
 

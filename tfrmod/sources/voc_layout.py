@@ -10,7 +10,7 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.errors import DatasetError
 from tfrmod.masks import png_array
 from tfrmod.problems import Problem
-from tfrmod.sources.masks import things
+from tfrmod.sources.masks import mask_objects
 from tfrmod.sources.pairing import Names, folded, nearness, num_trailing, spellings
 from tfrmod.sources.voc_xml import Stated
 from tfrmod.text import read_text
@@ -82,7 +82,7 @@ def pair(
             choices.append(choice)
         else:
             problems.append(choice or Problem("annotation_without_image", annotation))
-    choices, strays = _at_home(choices, images)
+    choices, strays = _in_own_folder(choices, images)
     problems += [Problem("annotation_without_image", choice.annotation) for choice in strays]
     pairs: dict[str, str] = {}
     by_image: dict[str, list[_Choice]] = defaultdict(list)
@@ -131,7 +131,7 @@ def _evidence(image: str, annotation: str, tag: Stated) -> _Evidence:
     )
 
 
-def _at_home(choices: list[_Choice], images: Sequence[str]) -> tuple[list[_Choice], list[_Choice]]:
+def _in_own_folder(choices: list[_Choice], images: Sequence[str]) -> tuple[list[_Choice], list[_Choice]]:
     """Returns the choices, and those that found the image of another folder because their own is missing.
 
     Where names recur from folder to folder (every camera has a 000001), an
@@ -205,7 +205,7 @@ _FOLDER = "segmentationobject"
 _SAME = 0.5  # Intersection over union; the boxes were drawn around the same things, by hand.
 
 
-def mask_pictures_of(pairs: Mapping[str, str], pictures: Iterable[str]) -> tuple[dict[str, str], list[Problem]]:
+def mask_images_of(pairs: Mapping[str, str], pictures: Iterable[str]) -> tuple[dict[str, str], list[Problem]]:
     """Returns {image: the picture of its things}, and the images that several pictures fit equally well.
 
     Where several years have a picture of one name, the nearest is meant.
@@ -233,7 +233,7 @@ def with_masks(image: AnnotatedImage, folder: Path, picture: str) -> tuple[Annot
     challenge did, which says nothing about the ids of these shards.
     """
     try:
-        shown = things(png_array((folder / picture).read_bytes()), None, {1: ""}, masks=True)
+        shown = mask_objects(png_array((folder / picture).read_bytes()), None, {1: ""}, masks=True)
     except (DatasetError, OSError) as error:
         return image, [Problem("mask_unreadable", picture, str(error))]
     return replace(image, objects=tuple(_masked(thing, shown) for thing in image.objects)), []

@@ -13,13 +13,12 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources import yolo_config, yolo_lines
-from tfrmod.sources.files import Files, found_files
-from tfrmod.sources.image_size import upright_size
+from tfrmod.sources.coordinates import upright_size
+from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.source import Entry, Listing, Reading
-from tfrmod.sources.yolo_backgrounds import are_alike, sorted_out
 from tfrmod.sources.yolo_classes import ClassLists, check_blanks
-from tfrmod.sources.yolo_config import Papers, darknet_sets, read_papers
-from tfrmod.sources.yolo_pairing import Pairing, paired
+from tfrmod.sources.yolo_config import DatasetDescription, darknet_sets, read_description
+from tfrmod.sources.yolo_pairing import Pairing, are_alike, paired, split_backgrounds
 from tfrmod.text import decode_text, read_text
 
 _MAX_LABEL_BYTES = 16 << 20
@@ -28,7 +27,7 @@ _PROBED_FILES = 200
 
 def is_here(folder: Path, files: Files) -> bool:
     """Returns whether a text that bears an image's name has lines of a class and four or more numbers."""
-    stems = {_stem(image) for image in files.photos} | {PurePosixPath(image).name.lower() for image in files.photos}
+    stems = {_stem(image) for image in files.images} | {PurePosixPath(image).name.lower() for image in files.images}
     candidates = [path for path in files.txt if _stem(path) in stems]
     return any(_looks_like_labels(folder / path) for path in candidates[:_PROBED_FILES])
 
@@ -40,7 +39,7 @@ def listing(folder: Path) -> Listing:
       DatasetError: no image, no label file that belongs to one, or lists of
         class names of which it is unclear which label file they are meant for.
     """
-    files = found_files(folder)
+    files = list_files(folder)
     lists = ClassLists(folder, files)
     darknet = darknet_sets(folder, files)
     others = {*lists.papers, *lists.failed, *itertools.chain(*darknet.values())}
@@ -53,11 +52,11 @@ def listing(folder: Path) -> Listing:
         example = f" For example, {problems[-1].file} {problems[-1].message}." if problems else ""
         raise DatasetError(
             f"Expected images in {folder} with YOLO labels, a text of the same name beside each or in a sister folder "
-            f"labels, and found {len(files.photos)} images and {len(files.txt)} texts, none of which belong together "
+            f"labels, and found {len(files.images)} images and {len(files.txt)} texts, none of which belong together "
             f"beyond doubt.{example}"
         )
     chosen = lists.assign(sorted(set(pairing.labels.values())))
-    backgrounds, of_images = sorted_out(folder, files.photos, pairing)
+    backgrounds, of_images = split_backgrounds(folder, files.images, pairing)
     problems += of_images
     left = [path for path in pairing.left if _looks_like_labels(folder / path)]
     problems += [Problem("annotation_without_image", path) for path in left]
@@ -65,10 +64,10 @@ def listing(folder: Path) -> Listing:
     details = _details(folder, chosen, lists)
     entries = tuple(
         Entry(image, label, details.get(label, b""))
-        for image in files.photos
+        for image in files.images
         if (label := pairing.labels.get(image, "")) or image in backgrounds
     )
-    described = {path: lists.papers[path] for path in lists.descriptions()} or {"": Papers({}, darknet)}
+    described = {path: lists.papers[path] for path in lists.descriptions()} or {"": DatasetDescription({}, darknet)}
     sets, set_problems, in_vain = yolo_config.read_sets(folder, files, described, entries)
     problems += in_vain
     label_map = lists.label_map(problems) if any(chosen.values()) else _numbered(folder, chosen)
@@ -129,7 +128,7 @@ def _paired(folder: Path, files: Files, texts: Sequence[str]) -> Pairing:
             return ["unreadable"]
 
     return paired(
-        files.photos,
+        files.images,
         texts,
         is_label=lambda path: not (first := lines(path)[:1]) or yolo_lines.LABEL_LINE.fullmatch(first[0]) is not None,
         are_equal=lambda one, other: lines(one) == lines(other),
@@ -214,14 +213,14 @@ def _numbered(folder: Path, labels: Iterable[str]) -> dict[int, str]:
 
 def _names(folder: Path, path: str) -> Mapping[int, str] | None:
     """Returns the class names of a list; None where the classes have numbers alone."""
-    papers = _papers_at(folder / path, (folder / path).stat().st_mtime_ns) if path else None
+    papers = _description_files(folder / path, (folder / path).stat().st_mtime_ns) if path else None
     return papers.names if papers is not None else None
 
 
 @functools.lru_cache(maxsize=64)
-def _papers_at(path: Path, changed: int) -> Papers | None:
+def _description_files(path: Path, changed: int) -> DatasetDescription | None:
     """Reads a list once in each process and for each change."""
-    return read_papers(path)
+    return read_description(path)
 
 
 def _lines_of(folder: Path, paths: Iterable[str]) -> Iterable[str]:

@@ -7,9 +7,9 @@ from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources.files import Files
 from tfrmod.sources.pairing import num_equal
-from tfrmod.sources.yolo_config import Papers, is_name_list, read_papers
+from tfrmod.sources.yolo_config import DatasetDescription, is_name_list, read_description
 
-_NO_PAPERS = Papers({})
+_NO_PAPERS = DatasetDescription({})
 Folders = tuple[str, ...]
 
 
@@ -23,12 +23,12 @@ class ClassLists:
 
     def __init__(self, folder: Path, files: Files) -> None:
         self.folder = folder
-        self.papers: dict[str, Papers] = {}
+        self.papers: dict[str, DatasetDescription] = {}
         self.failed: dict[str, str] = {}
         """{file: why it cannot be read}."""
         for path in [*files.yaml, *filter(is_name_list, (*files.txt, *files.others))]:
             try:
-                papers = read_papers(folder / path)
+                papers = read_description(folder / path)
             except (DatasetError, OSError) as error:
                 self.failed[path] = str(error)
             else:
@@ -149,7 +149,7 @@ class ClassLists:
         )
 
 
-def check_blanks(path: str, papers: Papers, used: Mapping[int, str]) -> None:
+def check_blanks(path: str, papers: DatasetDescription, used: Mapping[int, str]) -> None:
     """Raises DatasetError unless the classes in use show that the blank lines of a list count as classes.
 
     Args:

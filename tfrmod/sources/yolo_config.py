@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from tfrmod.errors import DatasetError
-from tfrmod.file_types import PHOTO_EXTENSIONS
+from tfrmod.file_types import IMAGE_EXTENSIONS
 from tfrmod.problems import Problem
 from tfrmod.sources.files import Files, Names
 from tfrmod.sources.source import Entry
@@ -20,7 +20,7 @@ _MAX_CLASSES = 100_000
 _NAMES_KEY = re.compile(rb"""(^|[\s{,])\0?["']?\0?n\0?a\0?m\0?e\0?s\0?["']?\0?\s*:""")
 
 
-class Papers(NamedTuple):
+class DatasetDescription(NamedTuple):
     """What one file says about the data set."""
 
     names: dict[int, str]
@@ -35,7 +35,7 @@ class Papers(NamedTuple):
     """(code, message) of what is doubtful about the file."""
 
 
-def read_papers(path: Path) -> Papers | None:
+def read_description(path: Path) -> DatasetDescription | None:
     """Returns what a YAML or a list of names says; None where it is about something else.
 
     Raises:
@@ -61,7 +61,7 @@ def read_papers(path: Path) -> Papers | None:
         notes.append(("class_list_doubtful", f"nc is {count!s:.20}, and {len(names)} names are given; took the names"))
     root = content.get("path")
     sets = {name: _places(root, content[key]) for key in content if (name := _set_of_key(key))}
-    return Papers(names, sets, _keypoints(content.get("kpt_shape")), notes=tuple(notes))
+    return DatasetDescription(names, sets, _keypoints(content.get("kpt_shape")), notes=tuple(notes))
 
 
 def list_lines(path: Path) -> tuple[list[str], list[Problem]]:
@@ -91,7 +91,7 @@ def darknet_sets(folder: Path, files: Files) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _name_list(path: Path) -> Papers | None:
+def _name_list(path: Path) -> DatasetDescription | None:
     """Returns the names of a text of one a line; None where it is empty, or the labels of an image labels.jpg.
 
     A blank line is a class without a name, as labelImg counts; those at the end
@@ -115,7 +115,7 @@ def _name_list(path: Path) -> Papers | None:
         message = f"line {blanks[0] + 1} is blank; it counts as a class without a name, as labelImg counts"
         notes.append(("class_list_doubtful", message))
     names = {index: _name(index, line) for index, line in enumerate(lines) if line}
-    return Papers(names, blanks=blanks, notes=tuple(notes))
+    return DatasetDescription(names, blanks=blanks, notes=tuple(notes))
 
 
 def _notes_on_encoding(encoding: str) -> list[tuple[str, str]]:
@@ -175,7 +175,7 @@ def _names_images(path: Path) -> bool:
         lines, _ = list_lines(path)
     except (DatasetError, OSError):
         return False
-    return bool(lines) and PurePosixPath(lines[0]).suffix.lower().removeprefix(".") in PHOTO_EXTENSIONS
+    return bool(lines) and PurePosixPath(lines[0]).suffix.lower().removeprefix(".") in IMAGE_EXTENSIONS
 
 
 def _stripped(text: str) -> list[str]:
@@ -187,7 +187,7 @@ SetProblems = dict[str, tuple[Problem, ...]]
 
 
 def read_sets(
-    folder: Path, files: Files, described: Mapping[str, Papers], entries: tuple[Entry, ...]
+    folder: Path, files: Files, described: Mapping[str, DatasetDescription], entries: tuple[Entry, ...]
 ) -> tuple[Sets, SetProblems, list[Problem]]:
     """Returns each set as positions in `entries`, what its lists name in vain, and why lists are not followed at all.
 
@@ -208,7 +208,7 @@ def read_sets(
     for path, papers in described.items():
         for name, places in papers.sets.items():
             for place in places:
-                named, unknown = _photos_of(place, folder, files, images, path)
+                named, unknown = _images_of(place, folder, files, images, path)
                 members += [(name, positions[image]) for image in named]
                 problems[name] += unknown
     sets = grouped(members)
@@ -224,7 +224,7 @@ def read_sets(
     return sets, {name: tuple(found) for name, found in problems.items()}, []
 
 
-def _photos_of(
+def _images_of(
     place: str, folder: Path, files: Files, photos: Names, papers_path: str
 ) -> tuple[list[str], list[Problem]]:
     """Returns the photos of a folder, of a list, or the one photo, that a place names."""

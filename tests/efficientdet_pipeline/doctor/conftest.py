@@ -30,7 +30,7 @@ def seen_photo(
     *,
     size: tuple[int, int] = (256, 256),
     sha256: str = "",
-    likeness: int | None = None,
+    image_hash: int | None = None,
 ) -> Seen:
     """Returns a photo; a thing is (class, y0, x0, y1, x1), its class an id or a name."""
     objects = tuple(
@@ -40,7 +40,7 @@ def seen_photo(
     image = AnnotatedImage(
         filename=f"{name}.jpg", objects=objects, height=size[0], width=size[1], format="jpeg", sha256=sha256
     )
-    return Seen(image, likeness)
+    return Seen(image, image_hash)
 
 
 @pytest.fixture

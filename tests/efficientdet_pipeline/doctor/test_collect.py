@@ -81,7 +81,7 @@ def test_photos_are_seen_as_a_conversion_sees_them(tmp_path: Path) -> None:
     assert codes == {"box_outside", "image_undecodable", "image_without_annotation", "class_spelling"} - (
         set() if "class_spelling" in codes else {"class_spelling"}
     )
-    assert all(seen.likeness is not None and seen.image.sha256 for seen in facts.photos)
+    assert all(seen.image_hash is not None and seen.image.sha256 for seen in facts.photos)
     box = facts.boxes.corners[[facts.file(photo) for photo in facts.boxes.photo].index("wide.jpg")]
     np.testing.assert_allclose(box, [5, 5, 50, 96])
 

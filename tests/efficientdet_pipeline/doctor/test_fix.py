@@ -218,9 +218,9 @@ def test_a_failure_leaves_nothing(ill: Path, look: Callable[[Path], collect.Data
 def test_look_alikes_stay_where_validation_would_be_left_with_few(
     photo: Callable, facts: Callable, num_alike: int, num_moved: int, num_kept: int
 ) -> None:
-    train = [photo("t", [("cat", 10, 10, 60, 60)], sha256="1", likeness=0x0F0F_0F0F_F0F0_F0F0)]
+    train = [photo("t", [("cat", 10, 10, 60, 60)], sha256="1", image_hash=0x0F0F_0F0F_F0F0_F0F0)]
     val = [
-        photo(f"v{n}", [("cat", 10, 10, 60, 60)], sha256=str(max(1, n + 1)), likeness=0x0F0F_0F0F_F0F0_F0F0 ^ (n % 4))
+        photo(f"v{n}", [("cat", 10, 10, 60, 60)], sha256=str(max(1, n + 1)), image_hash=0x0F0F_0F0F_F0F0_F0F0 ^ (n % 4))
         for n in range(num_alike)
     ] + [photo(f"w{n}", sha256=str(100 + n)) for n in range(10 - num_alike)]
     sides, kept = fix._sides(facts(train, val))

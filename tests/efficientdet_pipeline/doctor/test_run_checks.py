@@ -15,11 +15,11 @@ def by_code(findings: list) -> dict:
 
 def test_copies_within_training(photo: Callable, facts: Callable, plan: Callable) -> None:
     train = [
-        photo("a", [CAT], sha256="1", likeness=A),
-        photo("b", [CAT], sha256="1", likeness=A),
-        photo("c", [DOG], sha256="1", likeness=A),
-        photo("d", [CAT], sha256="2", likeness=NEAR_A),
-        photo("e", [CAT], sha256="3", likeness=OTHER),
+        photo("a", [CAT], sha256="1", image_hash=A),
+        photo("b", [CAT], sha256="1", image_hash=A),
+        photo("c", [DOG], sha256="1", image_hash=A),
+        photo("d", [CAT], sha256="2", image_hash=NEAR_A),
+        photo("e", [CAT], sha256="3", image_hash=OTHER),
     ]
     found = by_code(run_checks.check_images(facts(train), plan()))
     assert found["photo_twice"].files == ("b.jpg (= a.jpg)", "c.jpg (= a.jpg)")
@@ -29,8 +29,8 @@ def test_copies_within_training(photo: Callable, facts: Callable, plan: Callable
 
 
 def test_leaks_into_validation(photo: Callable, facts: Callable, plan: Callable) -> None:
-    train = [photo("a", sha256="1", likeness=A), photo("z", sha256="9", likeness=OTHER)]
-    val = [photo("b", sha256="1", likeness=A), photo("c", sha256="2", likeness=NEAR_A), photo("d", sha256="3")]
+    train = [photo("a", sha256="1", image_hash=A), photo("z", sha256="9", image_hash=OTHER)]
+    val = [photo("b", sha256="1", image_hash=A), photo("c", sha256="2", image_hash=NEAR_A), photo("d", sha256="3")]
     found = by_code(run_checks.check_splits(facts(train, val), plan()))
     assert (found["leak"].count, found["leak"].of, found["leak"].files) == (1, 3, ("b.jpg (= a.jpg)",))
     assert found["leak_alike"].files == ("c.jpg (like a.jpg)",)

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from efficientdet_pipeline.data.tfrecord_reader import decode_photo
 from efficientdet_pipeline.inference.image_io import read_image
 from tfrmod.errors import DatasetError
-from tfrmod.image_file import check_photo
+from tfrmod.image_file import check_image
 
 SAMPLING = {
     name: getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}", None) for name in ("411", "420", "422", "440", "444")
@@ -36,7 +36,7 @@ def jpeg(image: np.ndarray, **options: object) -> bytes:
 
 def in_training(content: bytes) -> np.ndarray:
     """Returns the pixels that training and evaluation decode from the record of a file, inside a pipeline."""
-    stored = tf.data.Dataset.from_tensors(check_photo(content).encoded).map(decode_photo)
+    stored = tf.data.Dataset.from_tensors(check_image(content).encoded).map(decode_photo)
     return next(stored.as_numpy_iterator())
 
 
@@ -98,7 +98,7 @@ def test_decoders_of_strange_files_agree(test_data: Path, tmp_path: Path) -> Non
     for path in sorted((test_data / "nasty").iterdir()):
         content = path.read_bytes()
         try:
-            stored = check_photo(content, max_pixels=MOST_PIXELS)
+            stored = check_image(content, max_pixels=MOST_PIXELS)
         except DatasetError:
             continue
         np.testing.assert_array_equal(in_training(content), in_inference(content, tmp_path), err_msg=path.name)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
-from tfrmod.near_duplicates import near_groups, twin_groups
-from tfrmod.same_objects import Objects, is_same, objects_of, split_by_objects
+from tfrmod.near_duplicates import Objects, is_same, near_groups, objects_of, split_by_objects, twin_groups
 
 HASH = 0x0F1E2D3C4B5A6978
 

@@ -1,17 +1,19 @@
-"""What the columns of a table of boxes mean, found by its header and by the cells of many rows."""
+"""CSV tables of boxes: layout of the columns, and rows with their position in the file."""
 
 import codecs
 import csv
+import io
 import re
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import PurePosixPath
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
 
 from tfrmod.errors import DatasetError
-from tfrmod.file_types import PHOTO_EXTENSIONS
+from tfrmod.file_types import IMAGE_EXTENSIONS
+from tfrmod.sources.json_stream import Place
 from tfrmod.sources.split_names import set_name
-from tfrmod.text import decode_text
+from tfrmod.text import MAX_TEXT_BYTES, decode_text, read_text
 
 HEAD_BYTES = 1 << 17
 _DELIMITERS = ",;\t|"
@@ -41,6 +43,8 @@ _HEADERS = {
 }
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _SIDES = ("left", "top", "box_width", "box_height")
+_MAX_LINE_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 24
 
 
 class Layout(NamedTuple):
@@ -48,7 +52,7 @@ class Layout(NamedTuple):
 
     delimiter: str
     columns: dict[str, int]
-    """{what is in it: position}; see `_HEADERS`, and photo and name."""
+    """{what is in it: position}; see `_HEADERS`, and image and name."""
     corners: tuple[tuple[int, int], ...]
     """Positions of x and y of each corner."""
     start: int = 0
@@ -141,23 +145,23 @@ def _with_header(header: Sequence[str], delimiter: str, below: Sequence[_Line]) 
     if not all(key in columns for key in sides):
         return None
     rows = [cells for line in below[:_MAX_ROWS] if (cells := _cells(line, delimiter))]
-    photo = _photo_column(names, rows)
+    photo = _image_column(names, rows)
     if photo is None:
         return None
     name, doubt = _class_column(header, [None if n == photo else word for n, word in enumerate(names)], rows)
     if name is None:
         return None
-    columns |= {"photo": photo, "name": name}
+    columns |= {"image": photo, "name": name}
     x0, y0, x1, y1 = (columns[key] for key in sides)
     return Layout(delimiter, columns, ((x0, y0), (x1, y1)), is_sized=is_sized, doubt=doubt)
 
 
-def _photo_column(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int | None:
+def _image_column(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int | None:
     """Returns the column of the images' names: one whose cells are such, or else the first that is called so."""
     candidates = [names.index(word) for word in (*_PHOTO, "name") if word in names]
     for position in candidates:
         cells = _column(rows, position)
-        if cells and sum(map(_is_photo, cells)) > len(cells) / 2:
+        if cells and sum(map(_is_image, cells)) > len(cells) / 2:
             return position
     candidates = [position for position in candidates if names[position] != "name"]
     return candidates[0] if candidates else None
@@ -208,25 +212,25 @@ def _without_header(delimiter: str, lines: Sequence[_Line]) -> Layout | None:
     if kind == "retinanet":
         if not any(row[1].strip() for row in rows if _kind_of_row(row) == kind):
             return None  # Names alone.
-        return Layout(delimiter, {"photo": 0, "name": 5}, ((1, 2), (3, 4)))
+        return Layout(delimiter, {"image": 0, "name": 5}, ((1, 2), (3, 4)))
     first = int(kind == "automl")
-    columns = {"photo": first, "name": first + 1} | ({"set": 0} if first else {})
+    columns = {"image": first, "name": first + 1} | ({"set": 0} if first else {})
     return Layout(delimiter, columns, tuple((first + x, first + x + 1) for x in (2, 4, 6, 8)))
 
 
 def _kind_of_row(cells: Sequence[str]) -> str | None:
     if len(cells) >= 10:
-        if _is_photo(cells[0]):
+        if _is_image(cells[0]):
             return "automl without sets"
         is_set = set_name(cells[0]) or cells[0].strip().upper() in ("", "UNASSIGNED")
-        return "automl" if is_set and _is_photo(cells[1]) else None
-    if len(cells) == 6 and _is_photo(cells[0]) and all(not cell.strip() or _is_number(cell) for cell in cells[1:5]):
+        return "automl" if is_set and _is_image(cells[1]) else None
+    if len(cells) == 6 and _is_image(cells[0]) and all(not cell.strip() or _is_number(cell) for cell in cells[1:5]):
         return "retinanet"
     return None
 
 
-def _is_photo(cell: str) -> bool:
-    return PurePosixPath(cell.strip().replace("\\", "/")).suffix.lower().removeprefix(".") in PHOTO_EXTENSIONS
+def _is_image(cell: str) -> bool:
+    return PurePosixPath(cell.strip().replace("\\", "/")).suffix.lower().removeprefix(".") in IMAGE_EXTENSIONS
 
 
 def _is_number(cell: str) -> bool:
@@ -235,3 +239,115 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+class Row(NamedTuple):
+    """One row and where it lies."""
+
+    cells: list[str]
+    place: Place
+
+    def cell(self, layout: Layout, name: str) -> str:
+        """Returns what a column holds, "" where there is no such column or the row is too short."""
+        position = layout.columns.get(name, len(self.cells))
+        return self.cells[position].strip() if position < len(self.cells) else ""
+
+
+def layout_of(path: Path) -> Layout | None:
+    """Returns how a table of boxes is written, None where a file is no such table."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return None
+    return layout_of_head(head)
+
+
+def with_encoding(path: Path, layout: Layout) -> Layout:
+    """Returns the layout with the encoding that the whole file is in.
+
+    Raises:
+      DatasetError: it is no text, or fits several encodings.
+      OSError: the file cannot be opened.
+    """
+    if layout.encoding.startswith("utf-16") or path.stat().st_size <= MAX_TEXT_BYTES:
+        decoded = read_text(path)
+        if decoded.encoding.startswith("utf-16"):
+            return layout
+        return layout._replace(encoding=decoded.encoding, is_guessed=decoded.is_guessed)
+    with path.open("rb") as file:
+        _check_utf8(file)
+    return layout._replace(encoding="utf-8")
+
+
+def rows(path: Path, layout: Layout) -> Iterator[Row | Place]:
+    """Yields the rows below the header; in place of a row that cannot be read, its place.
+
+    Raises:
+      OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        file.seek(layout.start)
+        ends = [layout.start]
+
+        def lines() -> Iterator[str]:
+            for text, num_bytes in _row_lines(file, layout.encoding):
+                ends.append(ends.pop() + num_bytes)
+                yield text
+
+        source = lines()
+        while True:
+            start = ends[-1]
+            try:
+                # A reader a row: what an unreadable one leaves behind does not reach the next.
+                cells = next(csv.reader(source, delimiter=layout.delimiter), None)
+            except csv.Error:
+                yield Place(start, ends[-1] - start)
+                continue
+            if cells is None:
+                return
+            if cells:
+                yield Row(cells, Place(start, ends[-1] - start))
+
+
+def row_at(data: bytes, place: Place, layout: Layout) -> Row | None:
+    """Returns the row that some bytes spell, None where they spell none."""
+    lines = io.StringIO(data.decode(layout.encoding, "surrogateescape"), newline="\n")
+    try:
+        cells = next(csv.reader(lines, delimiter=layout.delimiter), [])
+    except csv.Error:
+        return None
+    return Row(cells, place) if cells else None
+
+
+def _row_lines(file: BinaryIO, encoding: str) -> Iterator[tuple[str, int]]:
+    """Yields each line and its length in bytes.
+
+    The whole file was decoded strictly before; what a cut through an endless
+    line leaves undecodable becomes surrogates, which no name may hold.
+    """
+    if encoding.startswith("utf-16"):
+        for text in io.StringIO(file.read().decode(encoding), newline="\n"):
+            yield text, len(text.encode(encoding))
+        return
+    while line := file.readline(_MAX_LINE_BYTES):
+        yield line.decode(encoding, "surrogateescape"), len(line)
+
+
+def _check_utf8(file: BinaryIO) -> None:
+    """Raises a DatasetError where a file too large to be decoded at once is not UTF-8."""
+    left = b""
+    while chunk := file.read(_CHUNK_BYTES):
+        data = left + chunk
+        # A letter has at most four bytes: the last three may be the beginning of one.
+        cut = max(0, len(data) - 3)
+        cut = next((place for place in range(cut, len(data)) if data[place] & 0xC0 != 0x80), cut)
+        try:
+            data[:cut].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"it is not UTF-8 ({error.reason}); save it as UTF-8") from error
+        left = data[cut:]
+    try:
+        left.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"it is not UTF-8 ({error.reason}); save it as UTF-8") from error

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tfrmod.errors import DatasetError
-from tfrmod.sources.mask_canvas import canvas_size
+from tfrmod.sources.coordinates import canvas_size
 
 INSIDE, OUTSIDE = [(1.0, 2.0, 30.0, 40.0)], [(1.0, 2.0, 80.0, 120.0)]
 
