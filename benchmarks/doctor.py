@@ -67,7 +67,7 @@ def measure(folder: Path, num_workers: int) -> dict[str, object]:
     staging = folder / "staging"
     staging.mkdir()
     with Workers(num_workers) as workers:
-        facts = collect.photo_facts(
+        facts = collect.annotation_stats(
             folder / "photos",
             ConvertOptions(),
             staging,

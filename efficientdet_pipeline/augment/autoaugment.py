@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from efficientdet_pipeline.augment import color, erase, geometry
 from efficientdet_pipeline.augment.autoaugment_policies import POLICIES, RANDAUG_OPERATIONS, RANDAUG_PROBABILITY
-from efficientdet_pipeline.augment.erase import ImageChange, change_contents, moved
+from efficientdet_pipeline.augment.erase import ImageChange, change_contents, random_move
 from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose, random_apply
 
 MAX_LEVEL = 10.0
@@ -45,11 +45,11 @@ CUTOUTS: dict[str, Callable[[float], Augmentation]] = {
 }
 
 CONTENTS: dict[str, Callable[[float], ImageChange]] = {
-    "Rotate_Only_BBoxes": lambda m: moved(geometry.rotation, 30 * m),
-    "ShearX_Only_BBoxes": lambda m: moved(geometry.shear_x, 0.3 * m),
-    "ShearY_Only_BBoxes": lambda m: moved(geometry.shear_y, 0.3 * m),
-    "TranslateX_Only_BBoxes": lambda m: moved(geometry.translation_x, 120 * m),
-    "TranslateY_Only_BBoxes": lambda m: moved(geometry.translation_y, 120 * m),
+    "Rotate_Only_BBoxes": lambda m: random_move(geometry.rotation, 30 * m),
+    "ShearX_Only_BBoxes": lambda m: random_move(geometry.shear_x, 0.3 * m),
+    "ShearY_Only_BBoxes": lambda m: random_move(geometry.shear_y, 0.3 * m),
+    "TranslateX_Only_BBoxes": lambda m: random_move(geometry.translation_x, 120 * m),
+    "TranslateY_Only_BBoxes": lambda m: random_move(geometry.translation_y, 120 * m),
     "Flip_Only_BBoxes": lambda m: lambda image, seed: tf.reverse(image, axis=[1]),
     "Solarize_Only_BBoxes": lambda m: lambda image, seed: color.solarize(image, int(256 * m)),
     "Equalize_Only_BBoxes": lambda m: lambda image, seed: color.equalize(image),

@@ -42,7 +42,7 @@ def change_contents(sample: Sample, seed: tf.Tensor, change: ImageChange, *, pro
     return sample._replace(image=image)
 
 
-def moved(affine_of: AffineOf, amount: float) -> ImageChange:
+def random_move(affine_of: AffineOf, amount: float) -> ImageChange:
     """Returns a change that moves an image by the map for `amount`, of random sign."""
     return lambda image, seed: move_image(image, affine_of(image_size(image), random_sign(seed) * amount))
 
@@ -93,7 +93,7 @@ def cutout(image: tf.Tensor, seed: tf.Tensor, half_side: int) -> tf.Tensor:
       half_side: half the square's side in pixels.
     """
     center = tf.floor(tf.random.stateless_uniform((2,), seed) * image_size(image))
-    return paint(image, center - half_side, center + half_side)
+    return fill_grey(image, center - half_side, center + half_side)
 
 
 def box_cutout(sample: Sample, seed: tf.Tensor, fraction: float) -> Sample:
@@ -110,12 +110,12 @@ def box_cutout(sample: Sample, seed: tf.Tensor, fraction: float) -> Sample:
         box = sample.boxes[chosen]
         extent = box[2:] - box[:2]
         center = box[:2] + amounts[1:] * extent
-        return paint(sample.image, center - extent * (fraction / 2), center + extent * (fraction / 2))
+        return fill_grey(sample.image, center - extent * (fraction / 2), center + extent * (fraction / 2))
 
     return sample._replace(image=tf.cond(num_boxes > 0, painted, lambda: sample.image))
 
 
-def paint(image: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+def fill_grey(image: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
     """Returns the image with pixels from `begin` (y, x) up to `end` set to grey."""
     size = image_size(image)
     begin, end = (tf.cast(tf.clip_by_value(tf.floor(corner), 0.0, size), tf.int32) for corner in (begin, end))

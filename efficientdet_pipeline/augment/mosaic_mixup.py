@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from efficientdet_pipeline.augment.geometry import paste
-from efficientdet_pipeline.augment.resize import Window, show_window
+from efficientdet_pipeline.augment.resize import Window, crop_window
 from efficientdet_pipeline.augment.sample import Sample, box_areas, image_size, in_dtype_of
 
 MOSAIC_SPLIT = (0.25, 0.75)
@@ -42,7 +42,7 @@ def mosaic(
     for number, (sample, place_seed) in enumerate(zip(samples, place_seeds, strict=True)):
         at_end = tf.constant([number >= 2, number % 2 == 1])
         begin, end = tf.where(at_end, split, 0), tf.where(at_end, extent, split)
-        quarter = show_window(sample, covering_window(sample, end - begin, place_seed), min_visibility=min_visibility)
+        quarter = crop_window(sample, covering_window(sample, end - begin, place_seed), min_visibility=min_visibility)
         quarters.append(quarter._replace(boxes=quarter.boxes + tf.tile(tf.cast(begin, tf.float32), [2])))
     top, bottom = (tf.concat([quarters[row].image, quarters[row + 1].image], axis=1) for row in (0, 2))
     return Sample(
@@ -75,7 +75,7 @@ def mixup(sample: Sample, partner: Sample, seed: tf.Tensor, *, alpha: float = 8.
     photo = image_size(partner.image)
     fitted = tf.cast(tf.clip_by_value(tf.floor(photo * tf.reduce_min(size / photo)), 1.0, size), tf.int32)
     whole = Window(tf.concat([[0, 0], tf.shape(partner.image)[:2]], 0), fitted)
-    partner = show_window(partner, whole, min_visibility=0.0)
+    partner = crop_window(partner, whole, min_visibility=0.0)
     below, beside = tf.unstack(tf.shape(sample.image)[:2] - fitted)
     beneath = tf.pad(tf.cast(partner.image, tf.float32), [[0, below], [0, beside], [0, 0]])
     mixed = tf.cast(sample.image, tf.float32) * share + beneath * (1 - share)

@@ -10,7 +10,7 @@ from efficientdet_pipeline.augment.color import hsv_jitter
 from efficientdet_pipeline.augment.erase import PROBABILITY, grid_mask
 from efficientdet_pipeline.augment.geometry import horizontal_flip
 from efficientdet_pipeline.augment.mosaic_mixup import copy_paste, mixup, mosaic
-from efficientdet_pipeline.augment.resize import jitter_window, pad_to_canvas, show_window
+from efficientdet_pipeline.augment.resize import crop_window, jitter_window, pad_to_canvas
 from efficientdet_pipeline.augment.sample import Augmentation, Canvas, Sample, compose, random_apply
 from efficientdet_pipeline.augment.transforms import named_steps
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
@@ -125,7 +125,7 @@ def _jitter(options: AugmentationOptions, canvas_size: tuple[int, int]) -> Augme
             jitter_min=options.jitter_min,
             jitter_max=options.jitter_max,
         )
-        return show_window(sample, window, min_visibility=options.min_visibility)
+        return crop_window(sample, window, min_visibility=options.min_visibility)
 
     return change
 
@@ -134,6 +134,6 @@ def _fitted(canvas_size: tuple[int, int]) -> Augmentation:
     def change(sample: Sample, seed: tf.Tensor) -> Sample:
         photo_size = tf.shape(sample.image)[:2]
         window = jitter_window(photo_size, seed, canvas_size=canvas_size, jitter_min=1.0, jitter_max=1.0)
-        return show_window(sample, window, min_visibility=0.0)
+        return crop_window(sample, window, min_visibility=0.0)
 
     return change

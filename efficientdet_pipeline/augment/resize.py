@@ -59,7 +59,7 @@ def jitter_window(
     return Window(source=tf.cast(tf.concat([begin, end], 0), tf.int32), size=tf.cast(shown, tf.int32))
 
 
-def show_window(sample: Sample, window: Window, *, min_visibility: float, method: str = "bilinear") -> Sample:
+def crop_window(sample: Sample, window: Window, *, min_visibility: float, method: str = "bilinear") -> Sample:
     """Returns what the window shows, at the window's size on the canvas.
 
     Bilinear between pixel centres, without antialiasing, as automl resizes;

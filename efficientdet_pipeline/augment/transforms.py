@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from efficientdet_pipeline.augment.autoaugment import one_of
 from efficientdet_pipeline.augment.geometry import horizontal_flip
-from efficientdet_pipeline.augment.resize import Window, show_window
+from efficientdet_pipeline.augment.resize import Window, crop_window
 from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose, image_size, random_apply
 from efficientdet_pipeline.options.transforms import Step
 
@@ -39,7 +39,7 @@ def _of_step(step: Step, min_visibility: float) -> Augmentation:
 
     def change(sample: Sample, seed: tf.Tensor) -> Sample:
         window = window_of(image_size(sample.image), seed)
-        return show_window(sample, window, min_visibility=min_visibility, method=method)
+        return crop_window(sample, window, min_visibility=min_visibility, method=method)
 
     return change
 

@@ -41,7 +41,7 @@ def best_of(sweep: list[Speeds]) -> Speeds:
     return max(sweep, key=lambda speeds: speeds.together)
 
 
-def sentences(sweep: list[Speeds], options: Any, machine: dict[str, Any]) -> list[str]:
+def advice(sweep: list[Speeds], options: Any, machine: dict[str, Any]) -> list[str]:
     """Returns what the quickest batch size of the sweep waits for, and what moves it.
 
     Args:

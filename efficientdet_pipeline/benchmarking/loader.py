@@ -22,11 +22,11 @@ from efficientdet_pipeline.data.input_pipeline import (
     training_batches,
 )
 from efficientdet_pipeline.data.sampler import Sampler, all_in_order, endless_rows
-from efficientdet_pipeline.data.tfrecord_reader import PhotoReader, RecordReader, index_records
+from efficientdet_pipeline.data.tfrecord_reader import RecordReader, SampleReader, index_records
 from efficientdet_pipeline.models.build import Network
 from tfrmod import example as keys
 
-WHOLE = "batching and normalising"
+FULL_PIPELINE = "batching and normalising"
 """The last stage, which is the whole way."""
 # Batches until the buffers are full.
 _FILLED = 4
@@ -65,7 +65,7 @@ def stages(stream: InputConfig, vary: Augmenter) -> dict[str, tf.data.Dataset]:
     index = index_records(stream.files)
     order = Sampler(index, stream.seed, stream.weights, vary.num_partners)
     read = RecordReader(index)
-    photo = PhotoReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
+    photo = SampleReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
 
     def drawn(number: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
         seed = tf.stack([tf.cast(stream.seed, tf.int64), number])
@@ -84,7 +84,7 @@ def stages(stream: InputConfig, vary: Augmenter) -> dict[str, tf.data.Dataset]:
         name: rows.map(step, num_parallel_calls=parallel, deterministic=True).batch(stream.batch_size).prefetch(2)
         for name, step in steps.items()
     }
-    return {**found, WHOLE: training_batches(stream, vary)}
+    return {**found, FULL_PIPELINE: training_batches(stream, vary)}
 
 
 def _first_value(image: tf.Tensor) -> tf.Tensor:
@@ -146,7 +146,7 @@ def _take(iterator: Iterator, count: int) -> None:
         next(iterator)
 
 
-YARDSTICK = "decoding alone"
+DECODE_BASELINE = "decoding alone"
 BATCHES = 30
 """Of each part and round."""
 
@@ -155,13 +155,13 @@ def measure_loader(options: Any, shards: Shards, network: Network, folder: Path)
     """Returns and prints how fast batches come, in turns with the decoding of the same photos alone."""
     config = network.config
     with open_input_config(options, shards, config.image_size, folder / "cache") as stream:
-        pipelines = {YARDSTICK: decode_only(stream), **stages(stream, build_augmenter(options, config))}
+        pipelines = {DECODE_BASELINE: decode_only(stream), **stages(stream, build_augmenter(options, config))}
         speeds = measure_stages(
-            pipelines, YARDSTICK, batch_size=options.batch_size, batches=BATCHES, rounds=options.rounds
+            pipelines, DECODE_BASELINE, batch_size=options.batch_size, batches=BATCHES, rounds=options.rounds
         )
         skipped = records_skipped_per_second(stream)
     cores = os.cpu_count() or 1
-    whole, alone = speeds[WHOLE], speeds[YARDSTICK]
+    whole, alone = speeds[FULL_PIPELINE], speeds[DECODE_BASELINE]
     height, width = config.image_size
     print(f"{config.name}, {width}x{height} pixels, batches of {options.batch_size}, {shards.num_train} photos:")
     print(f"  {whole.images_per_second:,.0f} photos a second, {whole.images_per_second / cores:,.0f} a core of {cores}")
@@ -181,6 +181,6 @@ def measure_loader(options: Any, shards: Shards, network: Network, folder: Path)
 
 def _costs(speeds: dict[str, Speed]) -> dict[str, float]:
     """Returns what each stage adds to the one before, in milliseconds."""
-    ways = [(name, each.cpu_ms) for name, each in speeds.items() if name != YARDSTICK]
+    ways = [(name, each.cpu_ms) for name, each in speeds.items() if name != DECODE_BASELINE]
     added = {name: max(0.0, cost - before) for (_, before), (name, cost) in pairwise(ways)}
     return {ways[0][0]: ways[0][1], **added}

@@ -28,7 +28,7 @@ def description() -> dict[str, Any]:
     }
 
 
-def forget_peaks() -> None:
+def reset_peak_memory() -> None:
     """Begins to look for the most memory anew, where the system can forget the one so far."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

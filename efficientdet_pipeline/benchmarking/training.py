@@ -54,7 +54,7 @@ def benchmark_training(options: Any, shards: Shards, network: Network, folder: P
     with open_input_config(options, shards, config.image_size, folder / "cache") as stream:
         sweep, ended = _sweep(options, config, stream, weights)
     about = {"machine": machine.description(), "settings": _settings(options, network, shards)}
-    conclusion = bottleneck.sentences(sweep, options, about["machine"])
+    conclusion = bottleneck.advice(sweep, options, about["machine"])
     figures = report.figures(sweep, ended=ended, conclusion=conclusion, about=about)
     height, width = config.image_size
     title = f"{config.name}, {width}x{height}, {about['machine']['backend']}, {about['machine']['devices'][0]}"
@@ -115,7 +115,7 @@ def _speeds(options: Any, config: DetectorConfig, stream: InputConfig, weights: 
     """Returns the three speeds of one batch size."""
     size = options.batch_size
     keras.backend.clear_session()
-    machine.forget_peaks()
+    machine.reset_peak_memory()
     with strategy.build_strategy(options).scope():
         model = build_training_model(
             efficientdet.build_model(config),

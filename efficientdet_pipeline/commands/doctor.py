@@ -8,7 +8,7 @@ from absl import logging
 from efficientdet_pipeline.console import print_next_command, say
 from efficientdet_pipeline.doctor import fix, report
 from efficientdet_pipeline.doctor.check_data import check_data
-from efficientdet_pipeline.doctor.issue import Severity, verdict
+from efficientdet_pipeline.doctor.issue import Severity, worst_severity
 from efficientdet_pipeline.errors import ExitCode
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs.output_files import check_output_json
@@ -21,27 +21,27 @@ def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
     if options.report and not options.json:
         check_output_json(Path(options.report), {"verdict", "findings"}, option="report")
     checked = check_data(options, read, hparams)
-    facts, plan, findings, mended = checked.facts, checked.plan, checked.issues, checked.fixed
+    stats, plan, issues, fixed = checked.stats, checked.plan, checked.issues, checked.fixed
     if options.json:
-        print(report.as_json(facts, plan, findings, title=checked.title, mended=mended), flush=True)
+        print(report.as_json(stats, plan, issues, title=checked.title, fixed=fixed), flush=True)
     else:
-        content = report.as_json(facts, plan, findings, title=checked.title, mended=mended)
-        full = report.write_where_cut(options.report, findings, content)
-        say(report.page(facts, plan, findings, title=checked.title, full=full))
-        if mended is not None:
-            logging.info("\n%s %s", report.mended_in_words(mended), _whereabouts(Path(options.fix)))
-            print_next_command(*_next_look(options))
-    return EXIT_CODES[verdict(findings)]
+        content = report.as_json(stats, plan, issues, title=checked.title, fixed=fixed)
+        full = report.write_full_list(options.report, issues, content)
+        say(report.render_text(stats, plan, issues, title=checked.title, full=full))
+        if fixed is not None:
+            logging.info("\n%s %s", report.describe_fixed_dataset(fixed), _copy_location(Path(options.fix)))
+            print_next_command(*_next_arguments(options))
+    return EXIT_CODES[worst_severity(issues)]
 
 
-def _whereabouts(copy: Path) -> str:
+def _copy_location(copy: Path) -> str:
     """Returns where the copy lies, and what keeps the ids of its classes."""
     label_map = copy / fix.LABEL_MAP
     keeping = f" Its classes keep their ids by --label_map={label_map}." if label_map.exists() else ""
     return f"It lies in {copy}.{keeping}"
 
 
-def _next_look(options: Any) -> list[str]:
+def _next_arguments(options: Any) -> list[str]:
     """Returns the command that looks at the mended copy as its original was looked at."""
     label_map = Path(options.fix) / fix.LABEL_MAP
     given = {

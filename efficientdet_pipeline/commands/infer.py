@@ -8,13 +8,13 @@ from tqdm import tqdm
 
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.errors import DataError, MissingError, OptionsError
-from efficientdet_pipeline.inference.image_io import drawn_names, find_images, output_paths, read_image, write_image
+from efficientdet_pipeline.inference.image_io import find_images, output_names, output_paths, read_image, write_image
 from efficientdet_pipeline.inference.predictor import Predictor, detect_image, load_predictor
 from efficientdet_pipeline.inference.results import (
     ImageDetections,
     class_name,
+    describe_no_detections,
     image_record,
-    nothing_above,
     read_detections_json,
     write_coco_results,
     write_detections_json,
@@ -59,7 +59,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         write_image(
             path, draw_detections(photo, drawn.boxes, drawn.class_ids, drawn.scores, label_map=label_map, min_score=0.0)
         )
-        nothing = nothing_above(detected, options.min_score_thresh, label_map)
+        nothing = describe_no_detections(detected, options.min_score_thresh, label_map)
         logging.info("%s: %s", path, _summary(above, label_map) or nothing)
         num_empty += not len(above.scores)
     write_detections_json(folder / DETECTIONS, found)
@@ -99,7 +99,7 @@ def _drawn_before(folder: Path) -> set[str]:
     records = read_detections_json(folder / DETECTIONS)
     if not records:
         return set()
-    return {DETECTIONS, *drawn_names(Path(record["image"]) for record in records)}
+    return {DETECTIONS, *output_names(Path(record["image"]) for record in records)}
 
 
 def _best(detected: ImageDetections, count: int) -> ImageDetections:

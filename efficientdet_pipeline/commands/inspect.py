@@ -10,9 +10,9 @@ from efficientdet.flops import model_cost
 from efficientdet_pipeline.data.input_pipeline import build_augmenter
 from efficientdet_pipeline.data.prepare import ProgressBar
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.inspection.report import PAGE, ReportWriter, album_files, files_of_album
+from efficientdet_pipeline.inspection.report import PAGE, ReportWriter, files_of_report, report_files
 from efficientdet_pipeline.inspection.samples import augmentation, samples
-from efficientdet_pipeline.inspection.stats import Contents, count_splits, split_names
+from efficientdet_pipeline.inspection.stats import InspectionStats, count_splits, split_names
 from efficientdet_pipeline.models.build import Network, describe_network, model_name
 from efficientdet_pipeline.models.class_names import given_class_names
 from efficientdet_pipeline.options.hparams import merge_hparams, network_overrides
@@ -23,11 +23,11 @@ from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
 from efficientdet_pipeline.runs.run_dir import find_run
+from efficientdet_pipeline.visualize.annotated_figure import Style
 from efficientdet_pipeline.visualize.boxes import class_color, load_font
-from efficientdet_pipeline.visualize.scene import Style
 from tfrmod import manifest
 
-FAULTS_SAID, CLASSES_SAID = 3, 8
+MAX_DAMAGED, MAX_CLASSES = 3, 8
 
 
 def run(options: Any, read: Sources, hparams: Any) -> None:
@@ -36,42 +36,42 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         network = describe_network(model_name(options), network_overrides(options, hparams), {})
         logging.info("%s", model_cost(efficientdet.build_model(network.config)).table())
         return
-    files, shown, used, names = _files(options)
+    files, sampled, used, names = _files(options)
     hparams_of_run = [Given(used.get("hparams") or "", "the run's args.yaml")]
     of_run, _ = merge_hparams(hparams_of_run, InspectOptions, declarations(TrainOptions))
-    folder, names_written = Path(options.save_samples_dir), album_files(options.samples)
-    earlier = check_output_files(folder, names_written, option="save_samples_dir", known=files_of_album(folder))
+    folder, names_written = Path(options.save_samples_dir), report_files(options.samples)
+    earlier = check_output_files(folder, names_written, option="save_samples_dir", known=files_of_report(folder))
     note_output_files(folder, names_written, earlier)  # Now: an hour of reading must not be in vain.
     with ProgressBar("reading", "shard") as show:
         contents = count_splits(files, {**names, **given_class_names(hparams if hparams.label_map else of_run)}, show)
     network = _network(options, {**used, "hparams": of_run.network}, hparams, contents)
-    vary = None
+    augmenter = None
     given = {*read.given, *hparams.options}
     if "close_mosaic" in given and not read.source_of("close_mosaic").startswith("--augment_"):
         logging.warning("--close_mosaic has no effect here: samples are shown as in the first epoch.")
     if not options.eval:
-        vary = build_augmenter(augmentation(options, used, given), network.config)
-    album = ReportWriter(
+        augmenter = build_augmenter(augmentation(options, used, given), network.config)
+    report = ReportWriter(
         folder=folder,
         contents=contents,
         config=network.config,
-        brush=Style(class_color, load_font, contents.label_map),
+        style=Style(class_color, load_font, contents.label_map),
         source=options.file_pattern or str(next(iter(files.values()))[0].parent),
-        is_varied=vary is not None,
+        is_augmented=augmenter is not None,
         earlier=frozenset(earlier),
     )
-    drawn = album.write(
+    num_samples = report.write(
         samples(
-            [place for split in contents.splits if split.name in shown for place in split.places],
+            [location for split in contents.splits if split.name in sampled for location in split.locations],
             options.samples,
             network.config,
-            vary,
+            augmenter,
             seed=options.tf_random_seed,
-            skip_crowd=vary is not None and used.get("skip_crowd_during_training", True),
+            skip_crowd=augmenter is not None and used.get("skip_crowd_during_training", True),
         )
     )
     note_output_files(folder, (), {*names_written, *earlier})
-    _tell(contents, folder, drawn)
+    _log_summary(contents, folder, num_samples)
 
 
 def _files(options: Any) -> tuple[dict[str, list[Path]], set[str], dict[str, Any], dict[int, str]]:
@@ -98,7 +98,7 @@ def _files(options: Any) -> tuple[dict[str, list[Path]], set[str], dict[str, Any
     return {name: paths for name, paths in files.items() if paths}, {wanted}, used, names
 
 
-def _network(options: Any, used: dict[str, Any], hparams: Any, contents: Contents) -> Network:
+def _network(options: Any, used: dict[str, Any], hparams: Any, contents: InspectionStats) -> Network:
     size = {"image_size": used["image_size"]} if used.get("image_size") else {}
     return describe_network(
         options.model_name or used.get("model_name") or model_name(options),
@@ -112,7 +112,7 @@ def _network(options: Any, used: dict[str, Any], hparams: Any, contents: Content
     )
 
 
-def _tell(contents: Contents, folder: Path, drawn: int) -> None:
+def _log_summary(contents: InspectionStats, folder: Path, num_samples: int) -> None:
     """Says in four lines what was found and where it is.
 
     Raises:
@@ -120,27 +120,29 @@ def _tell(contents: Contents, folder: Path, drawn: int) -> None:
     """
     for split in contents.splits:
         boxes = split.boxes_of
-        classes = [f"{contents.label_map[class_id]} {count:,}" for class_id, count in boxes.most_common(CLASSES_SAID)]
+        classes = [f"{contents.label_map[class_id]} {count:,}" for class_id, count in boxes.most_common(MAX_CLASSES)]
         classes += [f"{len(boxes) - len(classes):,} more classes"] if len(boxes) > len(classes) else []
         logging.info(
             "%s: %d photos, %d of them without objects, %d boxes (%s)",
             *(split.name, split.num_images, split.num_negatives, split.num_boxes, ", ".join(classes) or "none"),
         )
-        odd = ", ".join(f"{count:,} boxes {what}" for what, count in split.remarks.items())
+        odd = ", ".join(f"{count:,} boxes {what}" for what, count in split.unusual.items())
         if odd:
             logging.warning("%s: %s.", split.name, odd)
-    logging.info("%d samples, sheets and charts are in %s", drawn, folder)
+    logging.info("%d samples, sheets and charts are in %s", num_samples, folder)
     logging.info("All of it on one page: %s", folder / PAGE)
-    faults = contents.faults
-    if faults:
-        places = [f"{fault.place.file}, record {fault.place.record} at byte {fault.place.offset}" for fault in faults]
-        said = [f"{place} ({fault.what})" for place, fault in zip(places, faults[:FAULTS_SAID], strict=False)]
-        more = f"; and {len(faults) - len(said):,} more, listed on the page" if len(faults) > len(said) else ""
+    damaged = contents.damaged
+    if damaged:
+        texts = [
+            f"{record.location.file}, record {record.location.record} at byte {record.location.offset} ({record.what})"
+            for record in damaged[:MAX_DAMAGED]
+        ]
+        more = f"; and {len(damaged) - len(texts):,} more, listed on the page" if len(damaged) > len(texts) else ""
         raise DataError(
-            f"{len(faults):,} damaged {'record' if len(faults) == 1 else 'records'} (counted from 0): "
-            f"{'; '.join(said)}{more}. Training would stop there. Make the shards again, or copy them again from where "
-            "they came."
+            f"{len(damaged):,} damaged {'record' if len(damaged) == 1 else 'records'} (counted from 0): "
+            f"{'; '.join(texts)}{more}. Training would stop there. Make the shards again, or copy them again from "
+            "where they came."
         )
     if not any(split.num_images for split in contents.splits):
-        names = ", ".join(str(path) for split in contents.splits for path in split.files[:FAULTS_SAID])
+        names = ", ".join(str(path) for split in contents.splits for path in split.files[:MAX_DAMAGED])
         raise DataError(f"The shards must hold records. They hold none: {names}. Check --file_pattern.")

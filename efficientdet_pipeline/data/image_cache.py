@@ -38,7 +38,7 @@ def free_bytes(kind: str, folder: Path) -> int:
 def cache_in_memory(files: tuple[str, ...], sizes: np.ndarray) -> Cache:
     """Returns the photos, decoded and kept in one array."""
     pixels, offsets = np.empty(num_bytes(sizes), np.uint8), _offsets(sizes)
-    for number, photo in enumerate(_photos(files, sizes)):
+    for number, photo in enumerate(_decoded_images(files, sizes)):
         pixels[offsets[number] : offsets[number + 1]] = photo.reshape(-1)
     # An array of this kind is shared with the tensor, not copied.
     everything, begins, shapes = tf.convert_to_tensor(pixels), tf.constant(offsets), tf.constant(sizes)
@@ -61,7 +61,7 @@ def cache_on_disk(files: tuple[str, ...], sizes: np.ndarray, folder: Path) -> Ca
         partial = fileio.partial_path(path)
         try:
             with partial.open("wb") as file:
-                for photo in _photos(files, sizes):
+                for photo in _decoded_images(files, sizes):
                     file.write(photo.data)
             partial.replace(path)
         except BaseException:
@@ -93,7 +93,7 @@ def _offsets(sizes: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(sizes.prod(axis=1) * 3)])
 
 
-def _photos(files: tuple[str, ...], sizes: np.ndarray) -> Iterator[np.ndarray]:
+def _decoded_images(files: tuple[str, ...], sizes: np.ndarray) -> Iterator[np.ndarray]:
     """Yields every photo, decoded.
 
     Raises:

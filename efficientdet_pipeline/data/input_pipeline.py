@@ -21,8 +21,8 @@ from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.dataset_stats import ShardStats, balance_weights, boxes_beyond_limit, read_shard_stats
 from efficientdet_pipeline.data.sampler import Sampler, all_records, endless_rows
 from efficientdet_pipeline.data.tfrecord_reader import (
-    Photo,
-    PhotoReader,
+    DecodedRecord,
+    SampleReader,
     boxes_in_pixels,
     decode_photo,
     index_records,
@@ -40,7 +40,7 @@ PADDING = -1
 class Augmenter(NamedTuple):
     """How photos become pictures of the network's size."""
 
-    draw: Callable[[Photo, Sequence[Callable[[], Photo]], tf.Tensor], tuple[Any, Any, Any, Any]]
+    draw: Callable[[DecodedRecord, Sequence[Callable[[], DecodedRecord]], tf.Tensor], tuple[Any, Any, Any, Any]]
     """Photo, what reads each partner, seed (2,) → canvas (H, W, 3) uint8, (2,) int32 of it shown, boxes, class ids."""
     finish: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     """Canvases (b, H, W, 3) and shown sizes (b, 2) → pictures (b, H, W, 3) float32, normalised."""
@@ -48,7 +48,7 @@ class Augmenter(NamedTuple):
 
     def __call__(self, photo: tf.Tensor, boxes: tf.Tensor, class_ids: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
         """Returns the picture (H, W, 3), boxes and class ids that one photo makes, its own partner."""
-        own = Photo(photo, boxes, class_ids)
+        own = DecodedRecord(photo, boxes, class_ids)
         canvas, shown, boxes, class_ids = self.draw(own, [lambda: own] * self.num_partners, seed)
         return self.finish(canvas[None], shown[None])[0], boxes, class_ids
 
@@ -94,7 +94,7 @@ class InputConfig:
 def training_batches(stream: InputConfig, vary: Augmenter, *, position: int = 0) -> tf.data.Dataset:
     """Yields (images (b, H, W, 3) float32, GroundTruth) for ever, from sample number `position` on."""
     index = index_records(stream.files)
-    read = PhotoReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
+    read = SampleReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
 
     def prepare(number: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, GroundTruth]:
         seed = tf.stack([tf.cast(stream.seed, tf.int64), number])
@@ -199,7 +199,7 @@ def build_augmenter(
     """
     augment = canvas_augmenter(options, config.image_size, mixing_ends=mixing_ends)
 
-    def draw(photo: Photo, partners: Sequence[Callable[[], Photo]], seed: tf.Tensor) -> Any:
+    def draw(photo: DecodedRecord, partners: Sequence[Callable[[], DecodedRecord]], seed: tf.Tensor) -> Any:
         canvas = augment(Sample(*photo), [partial(_sample, read) for read in partners], seed)
         return canvas.image, canvas.valid_size, canvas.boxes, canvas.class_ids
 
@@ -212,7 +212,7 @@ def build_augmenter(
     return Augmenter(draw, finish, num_partners(options))
 
 
-def _sample(read: Callable[[], Photo]) -> Sample:
+def _sample(read: Callable[[], DecodedRecord]) -> Sample:
     return Sample(*read())
 
 
@@ -233,9 +233,9 @@ def open_input_config(
       cache_folder: where decoded photos go.
     """
     _warn_without_effect(options)
-    contents = read_shard_stats(shards.train) if _needs_contents(options) else None
+    contents = read_shard_stats(shards.train) if _needs_stats(options) else None
     if contents is not None and options.max_instances_per_image:
-        _tell_cut_boxes(contents, options.max_instances_per_image)
+        _log_dropped_boxes(contents, options.max_instances_per_image)
     mixed = options.augment and (options.mosaic or options.mixup or options.copy_paste)
     try:
         yield InputConfig(
@@ -259,7 +259,7 @@ def close_mosaic_step(options: Any, *, num_epochs: int, samples_per_epoch: int) 
     return max(0, num_epochs - options.close_mosaic) * samples_per_epoch if options.close_mosaic else None
 
 
-def _needs_contents(options: Any) -> bool:
+def _needs_stats(options: Any) -> bool:
     return bool(options.class_balance or options.cache != "none" or options.max_instances_per_image)
 
 
@@ -276,7 +276,7 @@ def _weights(options: Any, contents: ShardStats | None) -> np.ndarray | None:
     return weights
 
 
-def _tell_cut_boxes(contents: ShardStats, most: int) -> None:
+def _log_dropped_boxes(contents: ShardStats, most: int) -> None:
     num_boxes, num_photos = boxes_beyond_limit(contents, most)
     if num_boxes:
         logging.warning(
@@ -308,13 +308,15 @@ def _cached(
             f"{'memory' if kind == 'memory' else f'space at {folder}'}; try {other}--cache=none.",
             option="cache",
         )
-    logging.info("Decoding %d photos once, %.2f GB, kept %s.", len(contents.sizes), needed / 1e9, _PLACES[kind])
+    logging.info(
+        "Decoding %d photos once, %.2f GB, kept %s.", len(contents.sizes), needed / 1e9, _CACHE_LOCATIONS[kind]
+    )
     if kind == "memory":
         return image_cache.cache_in_memory(files, contents.sizes)
     return image_cache.cache_on_disk(files, contents.sizes, folder)
 
 
-_PLACES = {"memory": "in memory", "disk": "on disk"}
+_CACHE_LOCATIONS = {"memory": "in memory", "disk": "on disk"}
 
 
 def _warn_without_effect(options: Any) -> None:

@@ -18,7 +18,7 @@ from efficientdet_pipeline.data.tfrecord_reader import RecordIndex
 # Records that are shuffled among themselves, and of which a photo's partners are drawn.
 SHUFFLE_WINDOW = 2048
 # Shards read in turns, so that neighbours in a shard do not meet in one batch.
-SHARDS_IN_TURN = 16
+INTERLEAVED_SHARDS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +44,14 @@ def pass_order(order: Sampler, number: int) -> np.ndarray:
     turn = np.argsort(random.permutation(len(order.index.files)))[shards]
     first_of_shard = np.searchsorted(shards, np.arange(len(order.index.files)))
     within = np.arange(count) - first_of_shard[shards]
-    sequence = np.lexsort((turn, within, turn // SHARDS_IN_TURN))
+    sequence = np.lexsort((turn, within, turn // INTERLEAVED_SHARDS))
     if order.weights is not None:
-        sequence = _drawn(sequence, order.weights, random)
+        sequence = _weighted_draw(sequence, order.weights, random)
     sequence = np.roll(sequence, random.randint(count))
     return sequence[np.argsort(np.arange(count) // SHUFFLE_WINDOW + random.random_sample(count))]
 
 
-def _drawn(sequence: np.ndarray, weights: np.ndarray, random: np.random.RandomState) -> np.ndarray:
+def _weighted_draw(sequence: np.ndarray, weights: np.ndarray, random: np.random.RandomState) -> np.ndarray:
     """Returns as many records as before, each as often as its weight says, rounded up or down by chance.
 
     Points at equal distances are laid over the weights, one beside the other in

@@ -41,12 +41,12 @@ def index_records(files: Sequence[str]) -> RecordIndex:
     Raises:
       DataError: a file ends within a record.
     """
-    places = [place for number, name in enumerate(files) for place in _places(number, name)]
+    places = [place for number, name in enumerate(files) for place in _record_locations(number, name)]
     shards, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
     return RecordIndex(tuple(files), shards, offsets, sizes)
 
 
-def _places(number: int, name: str) -> list[tuple[int, int, int]]:
+def _record_locations(number: int, name: str) -> list[tuple[int, int, int]]:
     places: list[tuple[int, int, int]] = []
     offset = 0
     with open(name, "rb", buffering=0) as file:
@@ -89,7 +89,7 @@ class RecordReader:
         return tf.raw_ops.DatasetToSingleElement(dataset=first, **kind)[0]
 
 
-class Photo(NamedTuple):
+class DecodedRecord(NamedTuple):
     """What training takes of a record."""
 
     image: tf.Tensor
@@ -154,7 +154,7 @@ def decode_photo(encoded: tf.Tensor) -> tf.Tensor:
     return decode_image(encoded)
 
 
-class PhotoReader:
+class SampleReader:
     """Reads photos inside a graph: number of a record, a scalar int64 tensor, → Photo."""
 
     def __init__(self, index: RecordIndex, *, skip_crowd: bool, cache: Callable[[tf.Tensor], tf.Tensor] | None = None):
@@ -162,13 +162,13 @@ class PhotoReader:
         self._skip_crowd = skip_crowd
         self._cache = cache
 
-    def __call__(self, number: tf.Tensor) -> Photo:
+    def __call__(self, number: tf.Tensor) -> DecodedRecord:
         """Returns the photo, without boxes that mark a crowd where those are to be skipped."""
         record = parse_record(self._read(number))
         if self._skip_crowd:
             record = without_crowd(record)
         image = self._cache(number) if self._cache else decode_photo(record.encoded)
-        return Photo(image, boxes_in_pixels(record, image), record.class_ids)
+        return DecodedRecord(image, boxes_in_pixels(record, image), record.class_ids)
 
 
 def boxes_in_pixels(record: Record, photo: tf.Tensor) -> tf.Tensor:

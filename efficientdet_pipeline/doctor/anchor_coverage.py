@@ -10,7 +10,7 @@ from efficientdet_pipeline.doctor import anchor_fit
 from efficientdet_pipeline.doctor.boxes import LARGEST_CANVAS, named_boxes, size_text
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.issue import Issue
-from efficientdet_pipeline.doctor.issue_types import issue
+from efficientdet_pipeline.doctor.issue_types import make_issue
 
 _WELL_MATCHED = 0.98
 _CLASS_WELL_MATCHED = 0.9
@@ -27,9 +27,9 @@ class Remedy(NamedTuple):
     recall: float
 
 
-def check(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
+def check(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
     """Returns how many boxes no anchor fits, where that is not just a few."""
-    boxes = facts.boxes
+    boxes = stats.boxes
     on_canvas = boxes.on_canvas(plan.canvas)
     real = np.flatnonzero(np.all(on_canvas[:, 2:] > on_canvas[:, :2], axis=1) & ~boxes.is_crowd)
     if not len(real):
@@ -37,8 +37,8 @@ def check(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
     on_canvas = on_canvas[real]
     best = anchor_fit.best_overlaps(plan.grid, on_canvas)
     is_matched = best >= anchor_fit.MATCHED
-    recall, recalls = float(is_matched.mean()), _per_class(facts, real, is_matched)
-    counts = facts.boxes_per_class()
+    recall, recalls = float(is_matched.mean()), _per_class(stats, real, is_matched)
+    counts = stats.boxes_per_class()
     badly = [name for name, share in recalls.items() if share < _CLASS_WELL_MATCHED and counts[name] >= _FEW_BOXES]
     if recall >= _WELL_MATCHED and not badly:
         return []
@@ -46,15 +46,15 @@ def check(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
     bound = anchor_fit.best_shape_overlaps(plan.grid, on_canvas)
     worst = sorted(recalls.items(), key=lambda item: item[1])
     shares = ", ".join(f"{name} {share:.0%}" for name, share in worst[:5])
-    said = ",".join(f"\n  {remedy.recall:.1%} by {remedy.flags}" for remedy in remedies)
+    text = ",".join(f"\n  {remedy.recall:.1%} by {remedy.flags}" for remedy in remedies)
     return [
-        issue(
+        make_issue(
             "anchors_unmatched",
             count=int(np.sum(~is_matched)),
             of=len(real),
-            files=named_boxes(facts, real[np.argsort(best, kind="stable")][: np.sum(~is_matched)]),
+            files=named_boxes(stats, real[np.argsort(best, kind="stable")][: np.sum(~is_matched)]),
             detail=f"Matched at {size_text(plan.canvas)}: {shares}{' …' if len(worst) > 5 else ''}.",
-            mend=f"{recall:.1%} of the boxes are matched now:{said}" if remedies else None,
+            remedy=f"{recall:.1%} of the boxes are matched now:{text}" if remedies else None,
             recall=round(recall, 4),
             recall_of_shapes=round(float(np.mean(bound >= anchor_fit.MATCHED)), 4),
             mean_overlap=round(float(best.mean()), 4),
@@ -64,11 +64,11 @@ def check(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
     ]
 
 
-def _per_class(facts: DatasetStats, real: np.ndarray, is_matched: np.ndarray) -> dict[str, float]:
-    names = facts.boxes.name[real]
-    counts = np.bincount(names, minlength=len(facts.boxes.names))
-    hits = np.bincount(names, is_matched, minlength=len(facts.boxes.names))
-    shares = zip(facts.boxes.names, hits, counts, strict=True)
+def _per_class(stats: DatasetStats, real: np.ndarray, is_matched: np.ndarray) -> dict[str, float]:
+    names = stats.boxes.name[real]
+    counts = np.bincount(names, minlength=len(stats.boxes.names))
+    hits = np.bincount(names, is_matched, minlength=len(stats.boxes.names))
+    shares = zip(stats.boxes.names, hits, counts, strict=True)
     return {name: round(float(hit / count), 4) for name, hit, count in shares if count}
 
 

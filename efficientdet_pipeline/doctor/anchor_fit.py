@@ -89,14 +89,14 @@ def fit_anchors(grid: AnchorGrid, boxes: np.ndarray, weights: np.ndarray) -> Anc
     step = max(1, -(-len(boxes) // _MOST_BOXES))
     boxes, weights = boxes[::step], weights[::step]
     sides = boxes[:, 2:] - boxes[:, :2]
-    own = _rounded(_centers(np.log(sides[:, 1] / sides[:, 0]), weights, len(grid.aspect_ratios)))
+    fitted = _rounded(_centers(np.log(sides[:, 1] / sides[:, 0]), weights, len(grid.aspect_ratios)))
     best, score = grid, _score(grid, boxes, weights)
-    for ratios in dict.fromkeys((grid.aspect_ratios, own)):
+    for ratios in dict.fromkeys((grid.aspect_ratios, fitted)):
         for scale in _SCALES:
-            found = _with(grid, ratios, float(scale))
-            its_score = _score(found, boxes, weights)
-            if its_score > score + 1e-9:
-                best, score = found, its_score
+            candidate = _with(grid, ratios, float(scale))
+            new_score = _score(candidate, boxes, weights)
+            if new_score > score + 1e-9:
+                best, score = candidate, new_score
     return _refined(best, boxes, weights, score)
 
 
@@ -127,12 +127,12 @@ def _refined(grid: AnchorGrid, boxes: np.ndarray, weights: np.ndarray, score: fl
             ratios, scale = [_ratio(aspect) for aspect in grid.aspect_ratios], grid.anchor_scale[0]
             if index < len(ratios):
                 ratios[index] *= factor
-                found = _with(grid, _rounded(ratios), scale)
+                candidate = _with(grid, _rounded(ratios), scale)
             else:
-                found = _with(grid, grid.aspect_ratios, scale * factor)
-            its_score = _score(found, boxes, weights)
-            if its_score > score + 1e-4:
-                grid, score = found, its_score
+                candidate = _with(grid, grid.aspect_ratios, scale * factor)
+            new_score = _score(candidate, boxes, weights)
+            if new_score > score + 1e-4:
+                grid, score = candidate, new_score
         if score == before:
             break
     return grid
@@ -174,17 +174,17 @@ def _best_overlaps(grid: AnchorGrid, boxes: np.ndarray) -> np.ndarray:
     for level, stride in _strides(grid).items():
         last = np.rint(np.asarray(grid.image_size) / stride) - 1
         cells = np.clip(np.floor(centers / stride), 0, last)
-        apart = np.abs(centers - (cells + 0.5) * stride)
+        distance = np.abs(centers - (cells + 0.5) * stride)
         for shape in _shapes(grid, level):
             anchor = shape * stride
-            common = np.minimum(np.minimum(sides, anchor), np.maximum((sides + anchor) / 2 - apart, 0.0))
-            best = np.maximum(best, _iou(common, sides, anchor))
+            intersection = np.minimum(np.minimum(sides, anchor), np.maximum((sides + anchor) / 2 - distance, 0.0))
+            best = np.maximum(best, _iou(intersection, sides, anchor))
     return best
 
 
-def _iou(common: np.ndarray, sides: np.ndarray, anchor: np.ndarray) -> np.ndarray:
-    shared = common[:, 0] * common[:, 1]
-    return shared / np.maximum(sides[:, 0] * sides[:, 1] + anchor[0] * anchor[1] - shared, 1e-12)
+def _iou(intersection: np.ndarray, sides: np.ndarray, anchor: np.ndarray) -> np.ndarray:
+    area = intersection[:, 0] * intersection[:, 1]
+    return area / np.maximum(sides[:, 0] * sides[:, 1] + anchor[0] * anchor[1] - area, 1e-12)
 
 
 def _strides(grid: AnchorGrid) -> dict[int, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.issue import Issue, Severity
-from efficientdet_pipeline.doctor.issue_types import issue
+from efficientdet_pipeline.doctor.issue_types import make_issue
 
 _GIANT = 0.95
 _SAME = 0.95
@@ -18,24 +18,24 @@ MOST_ENLARGED = 2
 """How many times as large as the network's own a canvas may be that is advised."""
 
 
-def check(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
+def check(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
     """Returns what is wrong with the boxes of a data set, for a network of this plan."""
-    doubled, two_classes = twice(facts)
+    doubled, two_classes = duplicate_boxes(stats)
     return [
-        _tiny(facts, plan),
-        _giant(facts),
-        issue("box_twice", count=len(doubled), of=len(facts.boxes.name), files=named_boxes(facts, doubled)),
-        issue(
-            "box_two_classes", count=len(two_classes), of=len(facts.boxes.name), files=named_boxes(facts, two_classes)
+        _tiny(stats, plan),
+        _giant(stats),
+        make_issue("box_twice", count=len(doubled), of=len(stats.boxes.name), files=named_boxes(stats, doubled)),
+        make_issue(
+            "box_two_classes", count=len(two_classes), of=len(stats.boxes.name), files=named_boxes(stats, two_classes)
         ),
-        *_crowded(facts, plan),
+        *_crowded(stats, plan),
     ]
 
 
-def _tiny(facts: DatasetStats, plan: Plan) -> Issue | None:
-    boxes = facts.boxes
+def _tiny(stats: DatasetStats, plan: Plan) -> Issue | None:
+    boxes = stats.boxes
     cell = 2**plan.grid.min_level
-    sides = np.sqrt(np.prod(boxes.sides * boxes.scales(plan.canvas)[boxes.photo][:, None], axis=1))
+    sides = np.sqrt(np.prod(boxes.sides * boxes.scales(plan.canvas)[boxes.image_index][:, None], axis=1))
     tiny = np.flatnonzero(sides < cell)
     if not len(tiny):
         return None
@@ -49,55 +49,55 @@ def _tiny(facts: DatasetStats, plan: Plan) -> Issue | None:
         if fits
         else f"Cut the images into tiles: only a canvas of {size} px, too large for this network, would do"
     )
-    return issue(
+    return make_issue(
         "box_tiny",
         count=len(tiny),
         of=len(sides),
-        files=named_boxes(facts, tiny[np.argsort(sides[tiny], kind="stable")]),
+        files=named_boxes(stats, tiny[np.argsort(sides[tiny], kind="stable")]),
         detail=f"At {size_text(plan.canvas)} their median side is {np.median(sides[tiny]):.1f} px, a cell's {cell} px. "
-        f"{_shares(facts, tiny)}",
-        mend=advice,
+        f"{_shares(stats, tiny)}",
+        remedy=advice,
         severity=None if len(tiny) >= _FEW_TINY * len(sides) else Severity.NOTE,
         median_side=round(float(np.median(sides[tiny])), 2),
         cell=cell,
     )
 
 
-def _giant(facts: DatasetStats) -> Issue | None:
-    boxes = facts.boxes
-    covered = np.prod(boxes.sides / boxes.sizes[boxes.photo], axis=1)
+def _giant(stats: DatasetStats) -> Issue | None:
+    boxes = stats.boxes
+    covered = np.prod(boxes.sides / boxes.sizes[boxes.image_index], axis=1)
     giant = np.flatnonzero(covered > _GIANT)
-    return issue(
-        "box_giant", count=len(giant), of=len(covered), files=named_boxes(facts, giant), detail=_shares(facts, giant)
+    return make_issue(
+        "box_giant", count=len(giant), of=len(covered), files=named_boxes(stats, giant), detail=_shares(stats, giant)
     )
 
 
-def twice(facts: DatasetStats) -> tuple[list[int], list[int]]:
+def duplicate_boxes(stats: DatasetStats) -> tuple[list[int], list[int]]:
     """Returns the later of two boxes that are all but the same: those of one class, and those of two."""
-    boxes = facts.boxes
+    boxes = stats.boxes
     same: list[int] = []
     other: list[int] = []
-    for later, earlier in _pairs(facts):
+    for later, earlier in _pairs(stats):
         same += [later] if boxes.name[later] == boxes.name[earlier] else []
         other += [later] if boxes.name[later] != boxes.name[earlier] else []
     return sorted(set(same)), sorted(set(other))
 
 
-def _pairs(facts: DatasetStats) -> Iterator[tuple[int, int]]:
+def _pairs(stats: DatasetStats) -> Iterator[tuple[int, int]]:
     """Yields (later, earlier) boxes of one photo whose overlap is `_SAME` or more.
 
     Such boxes have their top sides near each other, so that in the order of the tops few need to be compared.
     """
-    boxes = facts.boxes
+    boxes = stats.boxes
     corners, heights = boxes.corners, boxes.sides[:, 0]
-    order = np.lexsort((corners[:, 0], boxes.photo))
+    order = np.lexsort((corners[:, 0], boxes.image_index))
     step = np.arange(len(order))
     for distance in range(1, len(order)):
         step = step[step + distance < len(order)]
         one, two = order[step], order[step + distance]
         # Heights differ by as much too: with this slack no box between two alike ones ends the search for them.
         reach = (1 - _SAME) / _SAME * np.maximum(heights[one], heights[two])
-        near = (boxes.photo[one] == boxes.photo[two]) & (corners[two, 0] - corners[one, 0] <= reach)
+        near = (boxes.image_index[one] == boxes.image_index[two]) & (corners[two, 0] - corners[one, 0] <= reach)
         step, one, two = step[near], one[near], two[near]
         if not len(step):
             return
@@ -114,49 +114,49 @@ def overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
 
 
-def _crowded(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
-    counts = np.bincount(facts.boxes.photo, minlength=len(facts.photos))
-    findings = []
+def _crowded(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
+    counts = np.bincount(stats.boxes.image_index, minlength=len(stats.images))
+    issues = []
     limits = {"crowded": plan.max_instances, "crowded_detections": plan.max_detections}
     for code, limit in limits.items():
         crowded = np.flatnonzero(counts > limit) if limit else np.zeros(0, int)
         crowded = crowded[np.argsort(-counts[crowded], kind="stable")]
         most = int(counts.max(initial=0))
-        findings.append(
-            issue(
+        issues.append(
+            make_issue(
                 code,
                 count=len(crowded),
                 of=len(counts),
-                files=[f"{facts.file(photo)} ({counts[photo]} boxes)" for photo in crowded.tolist()],
+                files=[f"{stats.file(image_index)} ({counts[image_index]} boxes)" for image_index in crowded.tolist()],
                 detail=f"Up to {most} boxes, where {limit} are kept.",
                 most=most,
                 limit=limit,
             )
         )
-    return findings
+    return issues
 
 
-def _shares(facts: DatasetStats, chosen: np.ndarray) -> str:
+def _shares(stats: DatasetStats, chosen: np.ndarray) -> str:
     """Returns the classes of some boxes, those with most of them first, as words."""
-    counts = np.bincount(facts.boxes.name[chosen], minlength=len(facts.boxes.names))
-    all_counts = facts.boxes_per_class()
+    counts = np.bincount(stats.boxes.name[chosen], minlength=len(stats.boxes.names))
+    all_counts = stats.boxes_per_class()
     first = np.argsort(-counts, kind="stable")[:4]
-    names = [facts.boxes.names[index] for index in first if counts[index]]
-    return ", ".join(f"{name} {counts[facts.boxes.names.index(name)]} of {all_counts[name]}" for name in names)
+    names = [stats.boxes.names[index] for index in first if counts[index]]
+    return ", ".join(f"{name} {counts[stats.boxes.names.index(name)]} of {all_counts[name]}" for name in names)
 
 
-def named_boxes(facts: DatasetStats, chosen: np.ndarray | list[int]) -> list[str]:
+def named_boxes(stats: DatasetStats, chosen: np.ndarray | list[int]) -> list[str]:
     """Returns the photos of some boxes, each with the first of its boxes (x0 y0 x1 y1, as annotations have it)."""
-    boxes = facts.boxes
-    of_photo: dict[int, list[int]] = {}
+    boxes = stats.boxes
+    boxes_of_image: dict[int, list[int]] = {}
     for index in np.asarray(chosen, int).tolist():
-        of_photo.setdefault(int(boxes.photo[index]), []).append(index)
+        boxes_of_image.setdefault(int(boxes.image_index[index]), []).append(index)
     named = []
-    for photo, (first, *others) in of_photo.items():
+    for image_index, (first, *others) in boxes_of_image.items():
         y0, x0, y1, x1 = boxes.corners[first]
         more = f", {len(others)} more" if others else ""
         named.append(
-            f"{facts.file(photo)} ({boxes.names[boxes.name[first]]} {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f}{more})"
+            f"{stats.file(image_index)} ({boxes.names[boxes.name[first]]} {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f}{more})"
         )
     return named
 

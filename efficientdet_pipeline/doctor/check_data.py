@@ -14,7 +14,7 @@ from efficientdet_pipeline.doctor import collect, fix, run_checks
 from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.fix import FixedDataset
-from efficientdet_pipeline.doctor.issue import Issue, ranked
+from efficientdet_pipeline.doctor.issue import Issue, rank_issues
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.hparams import network_overrides
 from efficientdet_pipeline.options.label_map import read_label_map
@@ -30,7 +30,7 @@ class CheckedData:
 
     title: str
     """The data, as the options name it."""
-    facts: DatasetStats
+    stats: DatasetStats
     plan: Plan
     issues: list[Issue]
     """The most harmful first."""
@@ -40,24 +40,24 @@ class CheckedData:
 
 def check_data(options: Any, read: Sources, hparams: Any) -> CheckedData:
     """Returns what is wrong with the data that the options name; writes the corrected copy where one is asked for."""
-    _warn_of_what_is_in_vain(options, read)
+    _warn_without_effect(options, read)
     label_map = _label_map(options, hparams)
     if options.fix:
         fix.check_output_folder(Path(options.fix))
     num_workers = options.num_workers or default_workers()
-    of_training: list[Issue | None] = []
+    training_issues: list[Issue | None] = []
     with tempfile.TemporaryDirectory(prefix="doctor-") as staging, Workers(num_workers) as workers:
         if options.run_dir:
             with silent_native_log(unless=options.debug):
                 from efficientdet_pipeline.doctor import run_analysis
 
-            title, facts, plan, of_training = run_analysis.analyze_run(options, hparams, workers)
+            title, stats, plan, training_issues = run_analysis.analyze_run(options, hparams, workers)
         else:
             plan = _plan(options, hparams, label_map)
-            title, facts = _facts(options, label_map, Path(staging), workers)
-        findings = ranked([*of_training, *run_checks.validate_dataset(facts, plan)])
-        mended = fix.write_fixed_dataset(facts, Path(options.fix)) if options.fix else None
-    return CheckedData(title, facts, plan, findings, mended)
+            title, stats = _dataset_stats(options, label_map, Path(staging), workers)
+        issues = rank_issues([*training_issues, *run_checks.validate_dataset(stats, plan)])
+        fixed = fix.write_fixed_dataset(stats, Path(options.fix)) if options.fix else None
+    return CheckedData(title, stats, plan, issues, fixed)
 
 
 def _label_map(options: Any, hparams: Any) -> dict[int, str]:
@@ -79,18 +79,20 @@ def _plan(options: Any, hparams: Any, label_map: dict[int, str]) -> Plan:
     )
 
 
-def _facts(options: Any, label_map: dict[int, str], staging: Path, workers: Workers) -> tuple[str, DatasetStats]:
+def _dataset_stats(
+    options: Any, label_map: dict[int, str], staging: Path, workers: Workers
+) -> tuple[str, DatasetStats]:
     """Returns what is looked at, in words, and its facts."""
     with prepare.ProgressBar("looking", "photo") as show:
         if options.url_dataset or options.data_dir:
             folder = prepare.prepare_images(options)
             if options.fix:
                 fix.check_output_folder(Path(options.fix), folder)
-            facts = collect.photo_facts(folder, _conversion(options, label_map), staging, workers, show)
-            return options.url_dataset or options.data_dir, facts
+            stats = collect.annotation_stats(folder, _conversion(options, label_map), staging, workers, show)
+            return options.url_dataset or options.data_dir, stats
         patterns = {"train": options.train_file_pattern, "val": options.val_file_pattern}
         files = {name: manifest.shard_files(pattern) for name, pattern in patterns.items() if pattern}
-        return " and ".join(filter(None, patterns.values())), collect.record_facts(files, workers, show)
+        return " and ".join(filter(None, patterns.values())), collect.record_stats(files, workers, show)
 
 
 def _conversion(options: Any, label_map: dict[int, str]) -> ConvertOptions:
@@ -104,11 +106,11 @@ def _conversion(options: Any, label_map: dict[int, str]) -> ConvertOptions:
         raise OptionsError(str(error)) from None
 
 
-def _warn_of_what_is_in_vain(options: Any, read: Sources) -> None:
+def _warn_without_effect(options: Any, read: Sources) -> None:
     """Names the options that are given and say nothing of what is looked at."""
-    in_vain = set() if options.run_dir else {"detect_photos"}
+    without_effect = set() if options.run_dir else {"detect_photos"}
     if not (options.url_dataset or options.data_dir):
-        in_vain |= {
+        without_effect |= {
             "source_format",
             "label_aliases",
             "train_set",
@@ -119,8 +121,8 @@ def _warn_of_what_is_in_vain(options: Any, read: Sources) -> None:
             "tf_random_seed",
         }
     if options.run_dir:
-        in_vain |= {"label_map", "max_instances_per_image"}
-    names = [f"--{name}" for name in read.given if name in in_vain]
+        without_effect |= {"label_map", "max_instances_per_image"}
+    names = [f"--{name}" for name in read.given if name in without_effect]
     if names:
         what = (
             "the shards of a run"

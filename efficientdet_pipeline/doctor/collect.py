@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Seen
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, ImageStats
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.class_names import spelling_problems
 from tfrmod.convert import listing_for
@@ -29,11 +29,11 @@ _CHUNK = 32
 _FAR_OUTSIDE = 2.0
 """Boxes of records are shares, 0 to 1; from here on they are pixels."""
 # What the division tells of leaks and small splits; `splits` tells it with the names and the mends.
-_LOOKED_AT_HERE = {"split_leak", "split_thin"}
+_CHECKED_HERE = {"split_leak", "split_thin"}
 Progress = Callable[[int, int | None], None]
 
 
-def photo_facts(
+def annotation_stats(
     folder: Path, options: ConvertOptions, staging: Path, workers: Workers, progress: Progress
 ) -> DatasetStats:
     """Returns the facts of annotated photos, looked at by the same code that converts them.
@@ -63,21 +63,21 @@ def photo_facts(
     log.extend(listing.problems)
     entries = listing.entries
     tasks = [(settings, first, entries[first : first + _CHUNK]) for first in range(0, len(entries), _CHUNK)]
-    seen: dict[int, Seen] = {}
+    seen: dict[int, ImageStats] = {}
     position = 0
     for chunk in workers.map(validate_images, tasks):
         for each in chunk:
             log.extend(each.problems)
             if each.image is not None:
-                seen[position] = Seen(each.image, each.image_hash)
+                seen[position] = ImageStats(each.image, each.image_hash)
             position += 1
         progress(position, len(entries))
-    log.extend(spelling_problems(Counter(thing.name for each in seen.values() for thing in each.image.objects)))
-    parts = _divided(seen, listing, options, log) if seen else {}
+    log.extend(spelling_problems(Counter(obj.name for each in seen.values() for obj in each.image.objects)))
+    parts = _split(seen, listing, options, log) if seen else {}
     listed = {position for part in parts.values() for position in part.tolist()}
     return DatasetStats(
         splits={name: [seen[position] for position in part] for name, part in parts.items()},
-        problems=[problem for problem in log.problems if problem.code not in _LOOKED_AT_HERE],
+        problems=[problem for problem in log.problems if problem.code not in _CHECKED_HERE],
         num_files=len(entries),
         label_map=label_map or {},
         unlisted=[each for position, each in seen.items() if position not in listed],
@@ -86,23 +86,23 @@ def photo_facts(
     )
 
 
-def _divided(
-    seen: Mapping[int, Seen], listing: Listing, options: ConvertOptions, log: ProblemLog
+def _split(
+    seen: Mapping[int, ImageStats], listing: Listing, options: ConvertOptions, log: ProblemLog
 ) -> dict[str, np.ndarray]:
     """Returns the positions in each split, as a conversion divides them."""
-    photos = ImageTable(
+    images = ImageTable(
         positions=np.array(list(seen)),
-        classes=[{thing.name for thing in each.image.objects} for each in seen.values()],
+        classes=[{obj.name for obj in each.image.objects} for each in seen.values()],
         identities=np.array([int(each.image.sha256[:16], 16) for each in seen.values()], np.uint64),
         image_hashes=np.array([each.image_hash or 0 for each in seen.values()], np.uint64),
         filename=lambda position: seen[position].image.filename,
         objects=lambda position: objects_of(seen[position].image),
         num_objects=np.array([len(each.image.objects) for each in seen.values()]),
     )
-    return split_dataset(photos, listing, options, log)
+    return split_dataset(images, listing, options, log)
 
 
-def record_facts(files: Mapping[str, Sequence[Path]], workers: Workers, progress: Progress) -> DatasetStats:
+def record_stats(files: Mapping[str, Sequence[Path]], workers: Workers, progress: Progress) -> DatasetStats:
     """Returns the facts of records, ours or google/automl's, with every photo decoded.
 
     Args:
@@ -114,11 +114,11 @@ def record_facts(files: Mapping[str, Sequence[Path]], workers: Workers, progress
       DatasetError: a file is damaged.
     """
     tasks = [(file, True, None) for part in files.values() for file in part]
-    looked: Iterator[list[ValidatedImage]] = workers.map(collect, tasks)
-    return _facts_of_records(files, looked, progress, is_sample=False)
+    validated: Iterator[list[ValidatedImage]] = workers.map(validate_shard, tasks)
+    return _stats_of_records(files, validated, progress, is_sample=False)
 
 
-def sampled_facts(files: Mapping[str, Sequence[Path]], most: int) -> DatasetStats:
+def sampled_record_stats(files: Mapping[str, Sequence[Path]], most: int) -> DatasetStats:
     """Returns the facts of the first records of every shard, no photo decoded: what a look in passing can see.
 
     Args:
@@ -127,12 +127,12 @@ def sampled_facts(files: Mapping[str, Sequence[Path]], most: int) -> DatasetStat
     """
     limits = {name: -(-most // max(1, len(part))) for name, part in files.items()}
     tasks = [(file, False, limits[name] + 1) for name, part in files.items() for file in part]
-    looked = [collect(*task) for task in tasks]
-    is_sample = any(len(found) > limit - 1 for found, (_, _, limit) in zip(looked, tasks, strict=True))
-    return _facts_of_records(files, iter(looked), lambda *_: None, is_sample=is_sample)
+    validated = [validate_shard(*task) for task in tasks]
+    is_sample = any(len(found) > limit - 1 for found, (_, _, limit) in zip(validated, tasks, strict=True))
+    return _stats_of_records(files, iter(validated), lambda *_: None, is_sample=is_sample)
 
 
-def collect(file: Path, decode: bool, limit: int | None) -> list[ValidatedImage]:
+def validate_shard(file: Path, decode: bool, limit: int | None) -> list[ValidatedImage]:
     """Returns what is in the records of one file; runs in a worker process.
 
     Args:
@@ -147,64 +147,68 @@ def collect(file: Path, decode: bool, limit: int | None) -> list[ValidatedImage]
 def _of_record(record: bytes, place: str, decode: bool) -> ValidatedImage:
     """Returns one record's image, named after the photo or else after its place, with boxes inside the photo."""
     try:
-        claim = decode_example(record)
+        annotated = decode_example(record)
     except DatasetError as error:
         return ValidatedImage(None, (Problem("record_unreadable", place, str(error)),))
-    claim = replace(claim, filename=claim.filename or place)
+    annotated = replace(annotated, filename=annotated.filename or place)
     problems: list[Problem] = []
-    photo = CheckedImage(claim.encoded, claim.format, claim.height, claim.width, UPRIGHT, "")
-    if decode or not claim.height:
+    stored = CheckedImage(annotated.encoded, annotated.format, annotated.height, annotated.width, UPRIGHT, "")
+    if decode or not annotated.height:
         try:
-            photo = check_image(claim.encoded)
+            stored = check_image(annotated.encoded)
         except ImageError as error:
-            return ValidatedImage(None, (Problem(error.code, claim.filename, str(error)),))
-        if photo.orientation != UPRIGHT:
-            problems.append(Problem("record_rotated", claim.filename, f"orientation {photo.orientation}"))
+            return ValidatedImage(None, (Problem(error.code, annotated.filename, str(error)),))
+        if stored.orientation != UPRIGHT:
+            problems.append(Problem("record_rotated", annotated.filename, f"orientation {stored.orientation}"))
             # TensorFlow's decoders pass the rotation over, and so does the training: boxes lie on the stored pixels.
-            height, width = photo.stored_size
-            photo = photo._replace(height=height, width=width, orientation=UPRIGHT, given_size=None)
-    sides = (claim.height or 1, claim.width or 1) * 2
+            height, width = stored.stored_size
+            stored = stored._replace(height=height, width=width, orientation=UPRIGHT, given_size=None)
+    sides = (annotated.height or 1, annotated.width or 1) * 2
     if any(
         abs(value / side) > _FAR_OUTSIDE
-        for thing in claim.objects
-        for value, side in zip(thing.box, sides, strict=True)
+        for obj in annotated.objects
+        for value, side in zip(obj.box, sides, strict=True)
     ):
-        problems.append(Problem("boxes_not_unit", claim.filename))
-        return ValidatedImage(replace(claim, objects=(), encoded=b""), tuple(problems))
-    placed = placed_objects(_in_pixels(claim, photo), photo)
-    objects = tuple(thing if thing.name else thing._replace(name=str(thing.class_id)) for thing in placed.objects)
-    image = replace(claim, objects=objects, height=photo.height, width=photo.width, encoded=b"")
-    return ValidatedImage(image, (*problems, *placed.problems), photo.image_hash)
+        problems.append(Problem("boxes_not_unit", annotated.filename))
+        return ValidatedImage(replace(annotated, objects=(), encoded=b""), tuple(problems))
+    clipped = placed_objects(_in_pixels(annotated, stored), stored)
+    objects = tuple(obj if obj.name else obj._replace(name=str(obj.class_id)) for obj in clipped.objects)
+    image = replace(annotated, objects=objects, height=stored.height, width=stored.width, encoded=b"")
+    return ValidatedImage(image, (*problems, *clipped.problems), stored.image_hash)
 
 
-def _in_pixels(claim: AnnotatedImage, photo: CheckedImage) -> AnnotatedImage:
+def _in_pixels(annotated: AnnotatedImage, stored: CheckedImage) -> AnnotatedImage:
     """Returns the claim with boxes in pixels where its record does not state the photo's size."""
-    if claim.height and claim.width:
-        return claim
-    sides = (photo.height, photo.width) * 2
+    if annotated.height and annotated.width:
+        return annotated
+    sides = (stored.height, stored.width) * 2
     objects = tuple(
-        thing._replace(box=tuple(value * side for value, side in zip(thing.box, sides, strict=True)))  # type: ignore[arg-type]
-        for thing in claim.objects
+        obj._replace(box=tuple(value * side for value, side in zip(obj.box, sides, strict=True)))  # type: ignore[arg-type]
+        for obj in annotated.objects
     )
-    return replace(claim, objects=objects)
+    return replace(annotated, objects=objects)
 
 
-def _facts_of_records(
-    files: Mapping[str, Sequence[Path]], looked: Iterator[list[ValidatedImage]], progress: Progress, *, is_sample: bool
+def _stats_of_records(
+    files: Mapping[str, Sequence[Path]],
+    validated: Iterator[list[ValidatedImage]],
+    progress: Progress,
+    *,
+    is_sample: bool,
 ) -> DatasetStats:
-    splits: dict[str, list[Seen]] = {name: [] for name in files}
+    splits: dict[str, list[ImageStats]] = {name: [] for name in files}
     problems: list[Problem] = []
     total = sum(map(len, files.values()))
     num_records = done = 0
     names: dict[int, str] = {}
     for split, part in files.items():
         for _ in part:
-            for each in next(looked):
+            for each in next(validated):
                 num_records += 1
                 problems += each.problems
                 if each.image is not None:
-                    splits[split].append(Seen(each.image, each.image_hash))
-                    names.update((thing.class_id, thing.name) for thing in each.image.objects)
+                    splits[split].append(ImageStats(each.image, each.image_hash))
+                    names.update((obj.class_id, obj.name) for obj in each.image.objects)
             done += 1
             progress(done, total)
     return DatasetStats(

@@ -13,7 +13,7 @@ from tfrmod.near_duplicates import objects_of, twin_groups
 from tfrmod.problems import Problem
 
 
-class Seen(NamedTuple):
+class ImageStats(NamedTuple):
     """One photo that can be used, without its bytes."""
 
     image: AnnotatedImage
@@ -27,8 +27,8 @@ class Boxes(NamedTuple):
 
     corners: np.ndarray
     """(n, 4) float64: y0 x0 y1 x1 in pixels of the photo."""
-    photo: np.ndarray
-    """(n,) the position of the box's photo in `Facts.photos`."""
+    image_index: np.ndarray
+    """(n,) the position of the box's photo in `Facts.images`."""
     name: np.ndarray
     """(n,) the position of its class in `names`."""
     is_crowd: np.ndarray
@@ -49,14 +49,14 @@ class Boxes(NamedTuple):
 
     def on_canvas(self, canvas: tuple[int, int]) -> np.ndarray:
         """Returns (n, 4): the boxes in canvas pixels."""
-        return self.corners * self.scales(canvas)[self.photo][:, None]
+        return self.corners * self.scales(canvas)[self.image_index][:, None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetStats:
     """A data set, looked through."""
 
-    splits: Mapping[str, Sequence[Seen]]
+    splits: Mapping[str, Sequence[ImageStats]]
     """The photos that can be used, by train, val and test: as a training would divide them."""
     problems: Sequence[Problem] = ()
     """What the mill found on the way."""
@@ -68,7 +68,7 @@ class DatasetStats:
     """Whether only a part was looked at."""
     label_map: Mapping[int, str] = field(default_factory=dict)
     """{id: name} that was given, or that annotations bring along; empty where they know names only."""
-    unlisted: Sequence[Seen] = ()
+    unlisted: Sequence[ImageStats] = ()
     """Photos that can be used and are in none of the splits, because the chosen lists do not name them."""
     lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The data set's own lists: names of photos."""
@@ -76,35 +76,35 @@ class DatasetStats:
     """Those of the lists that are the splits train and val; None where fractions divided."""
 
     @functools.cached_property
-    def photos(self) -> list[Seen]:
+    def images(self) -> list[ImageStats]:
         """Returns the photos of all splits, one split after the other."""
         return [seen for part in self.splits.values() for seen in part]
 
     @functools.cached_property
     def split_of(self) -> list[str]:
-        """Returns the split of each of `photos`."""
+        """Returns the split of each of `images`."""
         return [name for name, part in self.splits.items() for _ in part]
 
     @functools.cached_property
     def boxes(self) -> Boxes:
-        """Returns the boxes of `photos`."""
-        things = [(number, thing) for number, seen in enumerate(self.photos) for thing in seen.image.objects]
-        names = tuple(sorted({thing.name for _, thing in things}))
+        """Returns the boxes of `images`."""
+        indexed_objects = [(number, obj) for number, seen in enumerate(self.images) for obj in seen.image.objects]
+        names = tuple(sorted({obj.name for _, obj in indexed_objects}))
         index = {name: position for position, name in enumerate(names)}
         return Boxes(
-            corners=np.array([thing.box for _, thing in things], float).reshape(-1, 4),
-            photo=np.array([number for number, _ in things], int),
-            name=np.array([index[thing.name] for _, thing in things], int),
-            is_crowd=np.array([thing.is_crowd for _, thing in things], bool),
+            corners=np.array([obj.box for _, obj in indexed_objects], float).reshape(-1, 4),
+            image_index=np.array([number for number, _ in indexed_objects], int),
+            name=np.array([index[obj.name] for _, obj in indexed_objects], int),
+            is_crowd=np.array([obj.is_crowd for _, obj in indexed_objects], bool),
             names=names,
-            sizes=np.array([(seen.image.height, seen.image.width) for seen in self.photos], float).reshape(-1, 2),
+            sizes=np.array([(seen.image.height, seen.image.width) for seen in self.images], float).reshape(-1, 2),
         )
 
     @functools.cached_property
     def equal_groups(self) -> list[list[int]]:
-        """Returns the positions in `photos` of those that are equal to the byte, two or more in each group."""
+        """Returns the positions in `images` of those that are equal to the byte, two or more in each group."""
         groups: dict[str, list[int]] = {}
-        for position, seen in enumerate(self.photos):
+        for position, seen in enumerate(self.images):
             if seen.image.sha256:
                 groups.setdefault(seen.image.sha256, []).append(position)
         return [group for group in groups.values() if len(group) > 1]
@@ -116,19 +116,19 @@ class DatasetStats:
         Those equal to the byte are among them.
         By the rule of the conversion, so that both count the same leaks.
         """
-        hashes = [seen.image.sha256 for seen in self.photos]
+        hashes = [seen.image.sha256 for seen in self.images]
         # Without a hash, as in some records, a photo is equal to no other: numbers from the end are as good as unique.
-        identities = [int(digest[:16], 16) if digest else 2**64 - 1 - place for place, digest in enumerate(hashes)]
+        identities = [int(digest[:16], 16) if digest else 2**64 - 1 - index for index, digest in enumerate(hashes)]
         groups = twin_groups(
             np.array(identities, np.uint64),
-            np.array([seen.image_hash or 0 for seen in self.photos], np.uint64),
-            objects=lambda index: objects_of(self.photos[index].image),
+            np.array([seen.image_hash or 0 for seen in self.images], np.uint64),
+            objects=lambda index: objects_of(self.images[index].image),
         )
         return [group.tolist() for group in groups]
 
-    def file(self, photo: int) -> str:
-        """Returns the name of one of `photos`."""
-        return self.photos[photo].image.filename
+    def file(self, image_index: int) -> str:
+        """Returns the name of one of `images`."""
+        return self.images[image_index].image.filename
 
     def boxes_per_class(self, split: str | None = None) -> dict[str, int]:
         """Returns {class: boxes} of one split, or of all; every class of the data has its line."""
@@ -137,7 +137,7 @@ class DatasetStats:
             counts = np.bincount(boxes.name, minlength=len(boxes.names))
         else:
             inside = np.array([name == split for name in self.split_of], bool)
-            counts = np.bincount(boxes.name[inside[boxes.photo]], minlength=len(boxes.names))
+            counts = np.bincount(boxes.name[inside[boxes.image_index]], minlength=len(boxes.names))
         return dict(zip(boxes.names, counts.tolist(), strict=True))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from lxml import etree
 
-from efficientdet_pipeline.doctor.boxes import twice
+from efficientdet_pipeline.doctor.boxes import duplicate_boxes
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats
 from efficientdet_pipeline.errors import OptionsError
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
@@ -24,7 +24,7 @@ _EXTENSIONS = {"jpeg": "jpg", "png": "png"}
 class FixedDataset:
     """What the copy holds, and what was done to it."""
 
-    num_photos: int
+    num_images: int
     num_boxes: int
     num_left_out: int
     """Photos that cannot be used."""
@@ -56,7 +56,7 @@ def check_output_folder(target: Path, original: Path | None = None) -> None:
         )
 
 
-def write_fixed_dataset(facts: DatasetStats, target: Path) -> FixedDataset:
+def write_fixed_dataset(stats: DatasetStats, target: Path) -> FixedDataset:
     """Writes the photos that can be used with their mended boxes, whole or not at all.
 
     Photos are upright and of the format that their names say; boxes lie inside
@@ -72,61 +72,61 @@ def write_fixed_dataset(facts: DatasetStats, target: Path) -> FixedDataset:
       OSError: no space or no permission; nothing is left behind.
     """
     check_output_folder(target)
-    everything = replace(facts, splits={**facts.splits, "": facts.unlisted})
-    sides, num_alike_kept = _sides(facts)
-    kept = _kept(everything, set(twice(everything)[0]))
+    with_unlisted = replace(stats, splits={**stats.splits, "": stats.unlisted})
+    sides, num_alike_kept = _sides(stats)
+    kept = _kept(with_unlisted, set(duplicate_boxes(with_unlisted)[0]))
     names = _names(kept)
 
     def write(copy: Path) -> None:
         for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
             (copy / folder).mkdir(parents=True)
         for image, name in zip(kept, names, strict=True):
-            _write_photo(copy, image, name)
-        for split, photos in _lists(facts, sides).items():
+            _write_image(copy, image, name)
+        for split, images in _lists(stats, sides).items():
             members = [
-                f"{Path(name).stem}\n" for image, name in zip(kept, names, strict=True) if image.filename in photos
+                f"{Path(name).stem}\n" for image, name in zip(kept, names, strict=True) if image.filename in images
             ]
             (copy / "ImageSets/Main" / f"{split}.txt").write_text("".join(sorted(members)), encoding="utf-8")
-        if facts.label_map:
-            ids = yaml.safe_dump(dict(facts.label_map), allow_unicode=True)
+        if stats.label_map:
+            ids = yaml.safe_dump(dict(stats.label_map), allow_unicode=True)
             (copy / LABEL_MAP).write_text(ids, encoding="utf-8")
 
     # Not by a rename alone: the empty folder may be a mount point, a link or the current folder.
     replace_files(target, write, earlier=())
     num_boxes = sum(len(image.objects) for image in kept)
     return FixedDataset(
-        num_photos=len(kept),
+        num_images=len(kept),
         num_boxes=num_boxes,
-        num_left_out=facts.num_files - len(kept),
-        num_boxes_dropped=len(everything.boxes.name) - num_boxes,
-        num_moved=sum(new != old for new, old in zip(sides, facts.split_of, strict=True)),
+        num_left_out=stats.num_files - len(kept),
+        num_boxes_dropped=len(with_unlisted.boxes.name) - num_boxes,
+        num_moved=sum(new != old for new, old in zip(sides, stats.split_of, strict=True)),
         num_alike_kept=num_alike_kept,
     )
 
 
-def _kept(facts: DatasetStats, doubled: set[int]) -> list[AnnotatedImage]:
+def _kept(stats: DatasetStats, doubled: set[int]) -> list[AnnotatedImage]:
     """Returns the photos with the objects that the copy gets."""
     kept, number = [], 0
-    for seen in facts.photos:
+    for seen in stats.images:
         objects = []
-        for thing in seen.image.objects:
-            if number not in doubled and not thing.is_crowd:
-                objects.append(thing)
+        for obj in seen.image.objects:
+            if number not in doubled and not obj.is_crowd:
+                objects.append(obj)
             number += 1
         kept.append(replace(seen.image, objects=tuple(objects)))
     return kept
 
 
-def _sides(facts: DatasetStats) -> tuple[list[str], int]:
+def _sides(stats: DatasetStats) -> tuple[list[str], int]:
     """Returns the split of each image, training where a look-alike is there, and how many stay all the same.
 
     Look-alikes stay where moving them would take more than half of what there
     is to validate on: numbers measured on the rest would say little.
     """
-    certain = _moved(facts.split_of, facts.equal_groups)
-    sides = _moved(certain, facts.alike_groups)
+    certain = _moved(stats.split_of, stats.equal_groups)
+    sides = _moved(certain, stats.alike_groups)
     num_left = sum(side != "train" for side in sides)
-    if num_left < _LEAST_LEFT * sum(side != "train" for side in facts.split_of):
+    if num_left < _LEAST_LEFT * sum(side != "train" for side in stats.split_of):
         num_alike = sum(side != "train" for side in certain) - num_left
         if num_alike:
             return certain, num_alike
@@ -137,22 +137,22 @@ def _moved(sides: Sequence[str], groups: Sequence[Sequence[int]]) -> list[str]:
     """Returns the splits with every group that has a photo in training there as a whole."""
     moved = list(sides)
     for group in groups:
-        if any(moved[photo] == "train" for photo in group):
-            for photo in group:
-                moved[photo] = "train"
+        if any(moved[index] == "train" for index in group):
+            for index in group:
+                moved[index] = "train"
     return moved
 
 
-def _lists(facts: DatasetStats, sides: Sequence[str]) -> dict[str, set[str]]:
+def _lists(stats: DatasetStats, sides: Sequence[str]) -> dict[str, set[str]]:
     """Returns the photos of each list of the copy: the data set's own, put right, or else its division."""
     division: dict[str, set[str]] = {side: set() for side in sides}
-    for seen, side in zip(facts.photos, sides, strict=True):
+    for seen, side in zip(stats.images, sides, strict=True):
         division[side].add(seen.image.filename)
-    lists = {name: set(photos) for name, photos in facts.lists.items()}
-    if facts.chosen_lists is None:
+    lists = {name: set(images) for name, images in stats.lists.items()}
+    if stats.chosen_lists is None:
         lists.pop("trainval", None)  # With a test list beside it, it would be taken for the division.
         return {**lists, **division}
-    train, val = facts.chosen_lists
+    train, val = stats.chosen_lists
     learnt = division.get("train", set())
     lists[train] |= learnt
     if val != train:
@@ -175,30 +175,30 @@ def _names(images: Sequence[AnnotatedImage]) -> list[str]:
     return names
 
 
-def _write_photo(copy: Path, image: AnnotatedImage, name: str) -> None:
-    photo = copy / "JPEGImages" / name
-    shutil.copyfile(os.fspath(image.path or ""), photo)
+def _write_image(copy: Path, image: AnnotatedImage, name: str) -> None:
+    target = copy / "JPEGImages" / name
+    shutil.copyfile(os.fspath(image.path or ""), target)
     root = etree.Element("annotation")
     _add(root, "folder", "JPEGImages")
     _add(root, "filename", name)
     size = etree.SubElement(root, "size")
     for key, value in (("width", image.width), ("height", image.height), ("depth", 3)):
         _add(size, key, value)
-    for thing in image.objects:
-        _add_object(root, thing)
+    for obj in image.objects:
+        _add_object(root, obj)
     etree.indent(root)
     annotation = copy / "Annotations" / f"{Path(name).stem}.xml"
     annotation.write_bytes(etree.tostring(root, encoding="utf-8") + b"\n")
 
 
-def _add_object(root: etree._Element, thing: AnnotatedObject) -> None:
+def _add_object(root: etree._Element, obj: AnnotatedObject) -> None:
     node = etree.SubElement(root, "object")
-    _add(node, "name", thing.name)
-    _add(node, "pose", thing.view or "Unspecified")
-    _add(node, "truncated", int(thing.truncated))
-    _add(node, "difficult", int(thing.difficult))
+    _add(node, "name", obj.name)
+    _add(node, "pose", obj.view or "Unspecified")
+    _add(node, "truncated", int(obj.truncated))
+    _add(node, "difficult", int(obj.difficult))
     box = etree.SubElement(node, "bndbox")
-    y0, x0, y1, x1 = thing.box
+    y0, x0, y1, x1 = obj.box
     for key, side in (("xmin", x0), ("ymin", y0), ("xmax", x1), ("ymax", y1)):
         _add(box, key, f"{side:.6g}" if side < 1e5 else f"{side:.2f}")
 

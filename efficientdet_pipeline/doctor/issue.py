@@ -26,7 +26,7 @@ class IssueType(NamedTuple):
     title: str
     """What is counted, in the singular: it stands behind "12 ×"."""
     why: str
-    mend: str
+    remedy: str
     """A flag, a command, or what to do by hand."""
     fatal_share: float = 2.0
     """From this share of all on, a warning is an error; 2 means never."""
@@ -47,7 +47,7 @@ class Issue:
     files: tuple[str, ...] = ()
     """All of them, the worst first, each with what is the matter there in brackets."""
     why: str = ""
-    mend: str = ""
+    remedy: str = ""
     detail: str = ""
     """The numbers of this data set, in a sentence."""
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -56,12 +56,12 @@ class Issue:
     """Harm of the kind times the share that is struck."""
 
 
-def ranked(findings: Iterable[Issue | None]) -> list[Issue]:
+def rank_issues(issues: Iterable[Issue | None]) -> list[Issue]:
     """Returns the findings, the most harmful first: by severity, then by harm times the share that is struck."""
-    made = [each for each in findings if each is not None]
-    return sorted(made, key=lambda each: (-each.severity, -each.harm, each.code))
+    found = [each for each in issues if each is not None]
+    return sorted(found, key=lambda each: (-each.severity, -each.harm, each.code))
 
 
-def verdict(findings: Sequence[Issue]) -> Severity:
+def worst_severity(issues: Sequence[Issue]) -> Severity:
     """Returns the severity of the worst finding; a note where there is none."""
-    return max((each.severity for each in findings), default=Severity.NOTE)
+    return max((each.severity for each in issues), default=Severity.NOTE)

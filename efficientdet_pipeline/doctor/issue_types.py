@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from efficientdet_pipeline.doctor.conversion_issues import MILL_KINDS
+from efficientdet_pipeline.doctor.conversion_issues import CONVERSION_ISSUE_TYPES
 from efficientdet_pipeline.doctor.issue import Issue, IssueType, Severity
 from tfrmod.problems import CODES, FAULTS
 
@@ -151,7 +151,7 @@ _CLASSES = {
         _NOTE, 3, "a photo without objects", "They teach what is background; most need not.", "Fewer of them"
     ),
 }
-_PHOTOS = {
+_IMAGES = {
     "photo_twice": IssueType(
         _NOTE, 3, "a photo that is there twice", "It teaches twice as much as others.", "Delete the copies"
     ),
@@ -229,7 +229,7 @@ _SPLITS = {
         "A smaller --train_valid_split, or a longer list (--val_set) where the data brings lists",
     ),
 }
-_TRAINED = {
+_TRAINING = {
     "step_skipped": IssueType(
         _WARNING,
         8,
@@ -275,13 +275,13 @@ _TRAINED = {
         f"{INSPECT}, and mend what is wrong",
     ),
 }
-KINDS: dict[str, IssueType] = {**MILL_KINDS, **_BOXES, **_CLASSES, **_PHOTOS, **_SPLITS, **_TRAINED}
+ISSUE_TYPES: dict[str, IssueType] = {**CONVERSION_ISSUE_TYPES, **_BOXES, **_CLASSES, **_IMAGES, **_SPLITS, **_TRAINING}
 
 
 def issue_type(code: str) -> IssueType:
     """Returns the kind of a code; one of the mill that has no line here is taken by the mill's own word."""
-    if code in KINDS:
-        return KINDS[code]
+    if code in ISSUE_TYPES:
+        return ISSUE_TYPES[code]
     severity = Severity.WARNING if code in FAULTS else Severity.NOTE
     return IssueType(severity, 4, CODES[code], "What is left out teaches nothing." if code in FAULTS else "", INSPECT)
 
@@ -305,7 +305,7 @@ _UNITS = {
 }
 
 
-def issue(
+def make_issue(
     code: str,
     *,
     count: int,
@@ -324,7 +324,7 @@ def issue(
       files: names, the worst first.
       detail: a sentence with the numbers of this data set.
       severity: in place of the kind's own.
-      values: the same for machines; `mend` stands for the kind's own words, the others fill their blanks.
+      values: the same for machines; `remedy` stands for the kind's own words, the others fill their blanks.
     """
     if count == 0:
         return None
@@ -333,9 +333,9 @@ def issue(
     named = tuple(dict.fromkeys(files))
     severity = kind.severity if severity is None else severity
     is_fatal = severity == Severity.WARNING and share >= kind.fatal_share
-    mend = values.pop("mend", None) or kind.mend.format_map(values)
-    if mend == INSPECT and not named:
-        mend = ""
+    remedy = values.pop("remedy", None) or kind.remedy.format_map(values)
+    if remedy == INSPECT and not named:
+        remedy = ""
     return Issue(
         code=code,
         severity=Severity.ERROR if is_fatal else severity,
@@ -345,7 +345,7 @@ def issue(
         unit=unit_of(code) if of else "",
         files=named,
         why=kind.why,
-        mend=mend,
+        remedy=remedy,
         detail=detail,
         values=values,
         harm=kind.harm * share,

@@ -14,15 +14,15 @@ import numpy as np
 
 from efficientdet_pipeline.doctor.boxes import overlaps
 from efficientdet_pipeline.doctor.issue import Issue
-from efficientdet_pipeline.doctor.issue_types import issue
+from efficientdet_pipeline.doctor.issue_types import make_issue
 
 FOUND = 0.5
 """The overlap from which a detection is of an object."""
-_NOTHING_THERE = 0.1
-_SAME_PLACE = 0.7
+_NO_OVERLAP = 0.1
+_SAME_OBJECT = 0.7
 _LEAST_CONFIDENT = 0.3
 _SEEN_SCORE = 0.05
-_NEXT_TO_NOTHING = 0.1
+_NEVER_FOUND_SHARE = 0.1
 _JUMP = 2.0
 """An epoch jumps where its loss is so many times that of the epoch before."""
 
@@ -47,7 +47,7 @@ class LabelError(NamedTuple):
 
     file: str
     box: tuple[float, float, float, float]
-    said: str
+    description: str
     rank: float
     """Higher is worse."""
 
@@ -65,66 +65,70 @@ class LabelErrors:
     @property
     def never_found(self) -> list[str]:
         """Returns the classes of which next to nothing was found."""
-        return sorted(name for name, share in self.found_shares.items() if share < _NEXT_TO_NOTHING)
+        return sorted(name for name, share in self.found_shares.items() if share < _NEVER_FOUND_SHARE)
 
     def worst(self, code: str) -> list[LabelError]:
         """Returns those of a code, the worst first."""
         return sorted(self.by_code.get(code, ()), key=lambda each: -each.rank)
 
 
-def find_label_errors(photos: Sequence[LabeledPrediction], names: Mapping[int, str]) -> LabelErrors:
+def find_label_errors(predictions: Sequence[LabeledPrediction], names: Mapping[int, str]) -> LabelErrors:
     """Returns the boxes on which annotation and detector disagree for certain.
 
     How sure a score is differs from run to run and class to class: confident is
     what scores as high as the median of the class's right detections.
     """
-    confident = _confident_scores(photos)
+    confident = _confident_scores(predictions)
     by_code: dict[str, list[LabelError]] = defaultdict(list)
     num_confident = 0
-    met: dict[int, int] = defaultdict(int)
+    total: dict[int, int] = defaultdict(int)
     hit: dict[int, int] = defaultdict(int)
-    for photo in photos:
-        table = overlaps(photo.detected[:, None], photo.truth[None])
-        is_confident = photo.scores >= np.array([confident.get(int(each), 1.0) for each in photo.detected_ids])
+    for prediction in predictions:
+        table = overlaps(prediction.detected[:, None], prediction.truth[None])
+        is_confident = prediction.scores >= np.array(
+            [confident.get(int(each), 1.0) for each in prediction.detected_ids]
+        )
         num_confident += int(is_confident.sum())
-        by_code["found_without_truth"] += _without_truth(photo, table, is_confident, names)
-        seen = _seen(photo, table)
-        for index, class_id in enumerate(photo.truth_ids.tolist()):
-            met[class_id] += 1
+        by_code["found_without_truth"] += _false_positives(prediction, table, is_confident, names)
+        seen = _seen(prediction, table)
+        for index, class_id in enumerate(prediction.truth_ids.tolist()):
+            total[class_id] += 1
             hit[class_id] += bool(seen[index])
-        by_code["truth_other_class"] += _other_class(photo, table, is_confident, names)
-        by_code["truth_never_found"] += _never_found(photo, table, names)
-    shares = {names.get(class_id, str(class_id)): hit[class_id] / count for class_id, count in met.items()}
-    judged = LabelErrors(sum(met.values()), num_confident, shares, by_code)
+        by_code["truth_other_class"] += _other_class(prediction, table, is_confident, names)
+        by_code["truth_never_found"] += _missed(prediction, table, names)
+    shares = {names.get(class_id, str(class_id)): hit[class_id] / count for class_id, count in total.items()}
+    errors = LabelErrors(sum(total.values()), num_confident, shares, by_code)
     # A class of which nothing is found is one finding, not one for each of its objects.
-    never = [each for each in by_code["truth_never_found"] if each.said.partition(",")[0] not in judged.never_found]
+    never = [
+        each for each in by_code["truth_never_found"] if each.description.partition(",")[0] not in errors.never_found
+    ]
     by_code["truth_never_found"] = never
-    return judged
+    return errors
 
 
-def label_findings(judged: LabelErrors, *, picture: str = "") -> list[Issue | None]:
+def label_issues(errors: LabelErrors, *, picture: str = "") -> list[Issue | None]:
     """Returns the findings on labels that are likely wrong; `picture` is where the worst are drawn."""
     totals = {
-        "found_without_truth": judged.num_confident,
-        "truth_other_class": judged.num_truths,
-        "truth_never_found": judged.num_truths,
+        "found_without_truth": errors.num_confident,
+        "truth_other_class": errors.num_truths,
+        "truth_never_found": errors.num_truths,
     }
     return [
-        issue(
+        make_issue(
             "class_never_found",
-            count=len(judged.never_found),
-            of=len(judged.found_shares),
+            count=len(errors.never_found),
+            of=len(errors.found_shares),
             detail="Found of "
-            + ", ".join(f"{name} {judged.found_shares[name]:.0%}" for name in judged.never_found)
+            + ", ".join(f"{name} {errors.found_shares[name]:.0%}" for name in errors.never_found)
             + f" (score {_SEEN_SCORE:g} or more, IoU {FOUND:g}).",
-            classes=judged.never_found,
+            classes=errors.never_found,
         ),
         *(
-            issue(
+            make_issue(
                 code,
-                count=len(judged.by_code.get(code, ())),
+                count=len(errors.by_code.get(code, ())),
                 of=total,
-                files=[_named(each) for each in judged.worst(code)],
+                files=[_named(each) for each in errors.worst(code)],
                 detail=f"The worst are drawn in {picture}." if picture and code != "truth_never_found" else "",
             )
             for code, total in totals.items()
@@ -132,10 +136,10 @@ def label_findings(judged: LabelErrors, *, picture: str = "") -> list[Issue | No
     ]
 
 
-def loss_findings(
+def loss_issues(
     rows: Sequence[Mapping[str, Any]],
     incidents: Sequence[Mapping[str, Any]],
-    photos_of: Callable[[int], Iterable[str]],
+    images_of: Callable[[int], Iterable[str]],
 ) -> list[Issue | None]:
     """Returns the findings on a run's losses.
 
@@ -149,79 +153,96 @@ def loss_findings(
         by_kind[each["kind"]].append(each)
     num_steps = max([int(float(row["step"])) for row in rows if row.get("step")], default=0)
     bad, spikes = by_kind["bad"], sorted(by_kind["spike"], key=lambda each: -(each["loss"] or 0) / (each["usual"] or 1))
-    jumps = _jumps(rows)
-    said = "; ".join(f"epoch {epoch}: {before:.3g} → {after:.3g}" for epoch, before, after in jumps[:3])
+    jumps = _loss_jumps(rows)
+    description = "; ".join(f"epoch {epoch}: {before:.3g} → {after:.3g}" for epoch, before, after in jumps[:3])
     return [
-        issue(
-            "step_skipped", count=len(bad), of=num_steps, files=_of_steps(bad, photos_of), detail=_steps_in_words(bad)
+        make_issue(
+            "step_skipped",
+            count=len(bad),
+            of=num_steps,
+            files=_images_of_steps(bad, images_of),
+            detail=_describe_steps(bad),
         ),
-        issue(
+        make_issue(
             "loss_spike",
             count=len(spikes) or len(jumps),
             of=num_steps if spikes else len(rows),
-            files=_of_steps(spikes, photos_of),
-            detail=". ".join(filter(None, (_steps_in_words(spikes), said))),
+            files=_images_of_steps(spikes, images_of),
+            detail=". ".join(filter(None, (_describe_steps(spikes), description))),
         ),
     ]
 
 
-def _confident_scores(photos: Sequence[LabeledPrediction]) -> dict[int, float]:
+def _confident_scores(predictions: Sequence[LabeledPrediction]) -> dict[int, float]:
     """Returns {class id: median score of its right detections}; classes without one are missing."""
     right: dict[int, list[float]] = defaultdict(list)
-    for photo in photos:
-        table = overlaps(photo.detected[:, None], photo.truth[None])
-        same = (table >= FOUND) & (photo.detected_ids[:, None] == photo.truth_ids[None])
+    for prediction in predictions:
+        table = overlaps(prediction.detected[:, None], prediction.truth[None])
+        same = (table >= FOUND) & (prediction.detected_ids[:, None] == prediction.truth_ids[None])
         for index in np.flatnonzero(same.any(axis=1)):
-            right[int(photo.detected_ids[index])].append(float(photo.scores[index]))
+            right[int(prediction.detected_ids[index])].append(float(prediction.scores[index]))
     # Of each object the best detection would do; its weaker doubles only lower the median, which the floor bounds.
     return {class_id: max(_LEAST_CONFIDENT, float(np.median(scores))) for class_id, scores in right.items()}
 
 
-def _seen(photo: LabeledPrediction, table: np.ndarray) -> np.ndarray:
+def _seen(prediction: LabeledPrediction, table: np.ndarray) -> np.ndarray:
     """Returns (t,) whether each truth has a detection of its class on it."""
-    same = (photo.detected_ids[:, None] == photo.truth_ids[None]) & (photo.scores >= _SEEN_SCORE)[:, None]
+    same = (prediction.detected_ids[:, None] == prediction.truth_ids[None]) & (prediction.scores >= _SEEN_SCORE)[
+        :, None
+    ]
     return ((table >= FOUND) & same).any(axis=0)
 
 
-def _without_truth(
-    photo: LabeledPrediction, table: np.ndarray, is_confident: np.ndarray, names: Mapping[int, str]
+def _false_positives(
+    prediction: LabeledPrediction, table: np.ndarray, is_confident: np.ndarray, names: Mapping[int, str]
 ) -> list[LabelError]:
     nearest = table.max(axis=1, initial=0.0)
-    in_crowd = _inside(photo.detected, photo.crowds)
-    alone = np.flatnonzero(is_confident & (nearest < _NOTHING_THERE) & ~in_crowd)
+    in_crowd = _inside(prediction.detected, prediction.crowds)
+    alone = np.flatnonzero(is_confident & (nearest < _NO_OVERLAP) & ~in_crowd)
     return [
-        _suspect(photo, photo.detected[index], f"{_name(names, photo.detected_ids[index])}, score {score:.2f}", score)
-        for index, score in zip(alone.tolist(), photo.scores[alone].tolist(), strict=True)
+        _label_error(
+            prediction,
+            prediction.detected[index],
+            f"{_name(names, prediction.detected_ids[index])}, score {score:.2f}",
+            score,
+        )
+        for index, score in zip(alone.tolist(), prediction.scores[alone].tolist(), strict=True)
     ]
 
 
 def _other_class(
-    photo: LabeledPrediction, table: np.ndarray, is_confident: np.ndarray, names: Mapping[int, str]
+    prediction: LabeledPrediction, table: np.ndarray, is_confident: np.ndarray, names: Mapping[int, str]
 ) -> list[LabelError]:
-    made = []
-    same = photo.detected_ids[:, None] == photo.truth_ids[None]
-    for index in range(len(photo.truth)):
-        own = photo.scores[(table[:, index] >= FOUND) & same[:, index]].max(initial=0.0)
-        rivals = np.flatnonzero(is_confident & (table[:, index] >= _SAME_PLACE) & ~same[:, index])
+    errors_found = []
+    same = prediction.detected_ids[:, None] == prediction.truth_ids[None]
+    for index in range(len(prediction.truth)):
+        own = prediction.scores[(table[:, index] >= FOUND) & same[:, index]].max(initial=0.0)
+        others = np.flatnonzero(is_confident & (table[:, index] >= _SAME_OBJECT) & ~same[:, index])
         # A rival that has an object of its own there is right, and so may be the label.
-        wrong = [rival for rival in rivals.tolist() if not (same[rival] & (table[rival] >= FOUND)).any()]
+        wrong = [other for other in others.tolist() if not (same[other] & (table[other] >= FOUND)).any()]
         if not wrong:
             continue
-        best = max(wrong, key=lambda rival: photo.scores[rival])
-        if photo.scores[best] > 2 * own:
-            said = f"{_name(names, photo.truth_ids[index])}, detected as {_name(names, photo.detected_ids[best])}"
-            score = float(photo.scores[best])
-            made.append(_suspect(photo, photo.truth[index], f"{said} {score:.2f}", score - float(own)))
-    return made
+        best = max(wrong, key=lambda other: prediction.scores[other])
+        if prediction.scores[best] > 2 * own:
+            detected = _name(names, prediction.detected_ids[best])
+            label = f"{_name(names, prediction.truth_ids[index])}, detected as {detected}"
+            score = float(prediction.scores[best])
+            errors_found.append(
+                _label_error(prediction, prediction.truth[index], f"{label} {score:.2f}", score - float(own))
+            )
+    return errors_found
 
 
-def _never_found(photo: LabeledPrediction, table: np.ndarray, names: Mapping[int, str]) -> list[LabelError]:
-    heard = np.where(photo.scores[:, None] >= _SEEN_SCORE, table, 0.0).max(axis=0, initial=0.0)
+def _missed(prediction: LabeledPrediction, table: np.ndarray, names: Mapping[int, str]) -> list[LabelError]:
+    overlap = np.where(prediction.scores[:, None] >= _SEEN_SCORE, table, 0.0).max(axis=0, initial=0.0)
     return [
-        _suspect(
-            photo, photo.truth[index], f"{_name(names, photo.truth_ids[index])}, nearest IoU {heard[index]:.2f}", 1
+        _label_error(
+            prediction,
+            prediction.truth[index],
+            f"{_name(names, prediction.truth_ids[index])}, nearest IoU {overlap[index]:.2f}",
+            1,
         )
-        for index in np.flatnonzero(heard < _NOTHING_THERE)
+        for index in np.flatnonzero(overlap < _NO_OVERLAP)
     ]
 
 
@@ -233,21 +254,21 @@ def _inside(boxes: np.ndarray, crowds: np.ndarray) -> np.ndarray:
     return (np.prod(sides, axis=-1) / areas[:, None]).max(axis=1, initial=0.0) >= FOUND
 
 
-def _suspect(photo: LabeledPrediction, box: np.ndarray, said: str, rank: float) -> LabelError:
+def _label_error(prediction: LabeledPrediction, box: np.ndarray, description: str, rank: float) -> LabelError:
     y0, x0, y1, x1 = (float(side) for side in box)
-    return LabelError(photo.file, (y0, x0, y1, x1), said, rank)
+    return LabelError(prediction.file, (y0, x0, y1, x1), description, rank)
 
 
 def _named(suspect: LabelError) -> str:
     y0, x0, y1, x1 = suspect.box
-    return f"{suspect.file} ({suspect.said} at {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f})"
+    return f"{suspect.file} ({suspect.description} at {x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f})"
 
 
 def _name(names: Mapping[int, str], class_id: Any) -> str:
     return names.get(int(class_id), str(int(class_id)))
 
 
-def _jumps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, float]]:
+def _loss_jumps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, float]]:
     """Returns (epoch, loss before, loss) of the epochs whose loss jumped or ceased to be a number."""
     losses = [(int(float(row["epoch"])), float(row["loss"])) for row in rows if row.get("epoch") and row.get("loss")]
     jumps = []
@@ -257,17 +278,17 @@ def _jumps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, float]]:
     return jumps
 
 
-def _of_steps(steps: Sequence[Mapping[str, Any]], photos_of: Callable[[int], Iterable[str]]) -> list[str]:
+def _images_of_steps(steps: Sequence[Mapping[str, Any]], images_of: Callable[[int], Iterable[str]]) -> list[str]:
     """Returns the photos of the worst steps, those of one step together."""
     named: list[str] = []
     for step in steps:
         if len(named) >= 10:
             break
-        named += [f"{file} (step {step['step']})" for file in photos_of(step["step"])]
+        named += [f"{file} (step {step['step']})" for file in images_of(step["step"])]
     return named
 
 
-def _steps_in_words(steps: Sequence[Mapping[str, Any]]) -> str:
+def _describe_steps(steps: Sequence[Mapping[str, Any]]) -> str:
     def loss(step: Mapping[str, Any]) -> str:
         value, usual = step["loss"], step["usual"]
         return ("not finite" if value is None else f"{value:.3g}") + (f" (usual {usual:.3g})" if usual else "")

@@ -17,8 +17,8 @@ from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.options.doctor import DoctorOptions
 from efficientdet_pipeline.options.schema import declarations
 
-MOST_RECORDS = 1000
-MOST_LINES = 5
+MAX_RECORDS = 1000
+MAX_ISSUES = 5
 _OF_THE_MODE = {"mode", "workspace", "run_name", "model_dir", "model_ckpts", "debug", "traceback"}
 
 
@@ -29,7 +29,7 @@ def quick_check(options: Any, shards: Shards, config: DetectorConfig) -> None:
       DataError: there is nothing to learn from, or it would be learnt wrongly.
     """
     files = {"train": [Path(name) for name in shards.train], "val": [Path(name) for name in shards.val]}
-    facts = collect.sampled_facts(files, MOST_RECORDS)
+    stats = collect.sampled_record_stats(files, MAX_RECORDS)
     plan = Plan(
         grid=AnchorGrid.of(config),
         max_detections=config.nms_configs["max_output_size"],
@@ -37,14 +37,16 @@ def quick_check(options: Any, shards: Shards, config: DetectorConfig) -> None:
         skips_crowds=options.skip_crowd_during_training,
         validates=bool(shards.val),
     )
-    findings = run_checks.validate_dataset(facts, plan)
-    in_vain = [each for each in findings if issue_type(each.code).severity == Severity.ERROR]
-    if in_vain:
-        raise DataError(f"{report.line(in_vain[0])} Look closer by {_command(options)}; --nodoctor trains anyway.")
-    told = [each for each in findings if each.severity > Severity.NOTE][:MOST_LINES]
-    for each in told:
-        logging.warning("%s", report.line(each))
-    if told:
+    issues = run_checks.validate_dataset(stats, plan)
+    errors = [each for each in issues if issue_type(each.code).severity == Severity.ERROR]
+    if errors:
+        raise DataError(
+            f"{report.render_line(errors[0])} Look closer by {_command(options)}; --nodoctor trains anyway."
+        )
+    warnings = [each for each in issues if each.severity > Severity.NOTE][:MAX_ISSUES]
+    for each in warnings:
+        logging.warning("%s", report.render_line(each))
+    if warnings:
         logging.info("More: %s", _command(options))
 
 

@@ -12,7 +12,7 @@ from absl import logging
 
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.fix import FixedDataset
-from efficientdet_pipeline.doctor.issue import Issue, Severity, verdict
+from efficientdet_pipeline.doctor.issue import Issue, Severity, worst_severity
 from tfrmod import fileio
 
 VERSION = 1
@@ -22,30 +22,30 @@ _NAMED = 3
 _VERDICTS = {Severity.NOTE: "clean", Severity.WARNING: "warnings", Severity.ERROR: "errors"}
 
 
-def page(facts: DatasetStats, plan: Plan, findings: Sequence[Issue], *, title: str, full: str = "") -> str:
+def render_text(stats: DatasetStats, plan: Plan, issues: Sequence[Issue], *, title: str, full: str = "") -> str:
     """Returns one page: what was looked at, a table of the findings by rank, each in a paragraph, and their number.
 
     Args:
       full: path of the file that names everything, mentioned where the page does not.
     """
-    lines = [f"{title}: {_inventory(facts)}", f"Seen as a network of {_canvas(plan)} sees it.", ""]
-    if len(findings) > 1:
-        lines += [*_table(findings), ""]
-    for number, each in enumerate(findings, start=1):
+    lines = [f"{title}: {_inventory(stats)}", f"Seen as a network of {_canvas(plan)} sees it.", ""]
+    if len(issues) > 1:
+        lines += [*_table(issues), ""]
+    for number, each in enumerate(issues, start=1):
         lines += [*_paragraph(number, each), ""]
-    if full and is_cut(findings):
+    if full and is_cut(issues):
         lines += [f"Every file by name: {full}", ""]
-    return "\n".join([*lines, _summary(findings)])
+    return "\n".join([*lines, _summary(issues)])
 
 
-def is_cut(findings: Sequence[Issue]) -> bool:
+def is_cut(issues: Sequence[Issue]) -> bool:
     """Returns whether the page leaves files out that a finding names."""
-    return any(len(each.files) > _NAMED for each in findings)
+    return any(len(each.files) > _NAMED for each in issues)
 
 
-def write_where_cut(path: str, findings: Sequence[Issue], content: str) -> str:
+def write_full_list(path: str, issues: Sequence[Issue], content: str) -> str:
     """Writes `as_json`'s text where the page leaves files out; returns the path, or nothing."""
-    if not (path and is_cut(findings)):
+    if not (path and is_cut(issues)):
         return ""
     try:
         fileio.write_file(Path(path), f"{content}\n")
@@ -55,11 +55,11 @@ def write_where_cut(path: str, findings: Sequence[Issue], content: str) -> str:
     return path
 
 
-def _table(findings: Sequence[Issue]) -> list[str]:
+def _table(issues: Sequence[Issue]) -> list[str]:
     """Returns a line for each finding: severity, code, how many, and the flag that helps."""
     rows = [("", "severity", "finding", "count", "flag")]
-    for number, each in enumerate(findings, start=1):
-        flag = re.search(r"--\w+", each.mend)
+    for number, each in enumerate(issues, start=1):
+        flag = re.search(r"--\w+", each.remedy)
         rows.append(
             (
                 f"{number}.",
@@ -78,43 +78,46 @@ def _table(findings: Sequence[Issue]) -> list[str]:
     ]
 
 
-def line(each: Issue) -> str:
+def render_line(each: Issue) -> str:
     """Returns a finding in one line: what, how it shows, what mends it."""
-    told = [_head(each), each.detail or each.why, " ".join(each.mend.split())]
-    return " ".join(_ended(text) for text in told if text)
+    parts = [_head(each), each.detail or each.why, " ".join(each.remedy.split())]
+    return " ".join(_ended(text) for text in parts if text)
 
 
-def as_json(
-    facts: DatasetStats, plan: Plan, findings: Sequence[Issue], *, title: str, mended: FixedDataset | None
-) -> str:
+def as_json(stats: DatasetStats, plan: Plan, issues: Sequence[Issue], *, title: str, fixed: FixedDataset | None) -> str:
     """Returns the same for machines, and what was mended; the keys and codes are stable."""
     content = {
         "version": VERSION,
         "data": title,
-        "verdict": _VERDICTS[verdict(findings)],
-        "photos": len(facts.photos),
-        "photos_met": facts.num_files,
-        "boxes": len(facts.boxes.name),
-        "splits": {name: len(part) for name, part in facts.splits.items()},
-        "boxes_per_class": facts.boxes_per_class(),
+        "verdict": _VERDICTS[worst_severity(issues)],
+        "photos": len(stats.images),
+        "photos_met": stats.num_files,
+        "boxes": len(stats.boxes.name),
+        "splits": {name: len(part) for name, part in stats.splits.items()},
+        "boxes_per_class": stats.boxes_per_class(),
         "image_size": list(plan.canvas),
-        "findings": [_as_object(each) for each in findings],
-        "mended": dataclasses.asdict(mended) if mended is not None else None,
+        "findings": [_as_object(each) for each in issues],
+        "mended": _fixed_as_object(fixed) if fixed is not None else None,
     }
     return json.dumps(content, indent=2, ensure_ascii=False)
 
 
-def mended_in_words(made: FixedDataset) -> str:
+def _fixed_as_object(fixed: FixedDataset) -> dict[str, int]:
+    # The keys of the file are stable: the number of images keeps its first name.
+    return {"num_photos" if key == "num_images" else key: value for key, value in dataclasses.asdict(fixed).items()}
+
+
+def describe_fixed_dataset(fixed: FixedDataset) -> str:
     """Returns what the mended copy holds, and what became of the rest."""
     kept = (
-        f" {made.num_alike_kept:,} more look like training images and stayed, because moving them would leave too few "
+        f" {fixed.num_alike_kept:,} more look like training images and stayed, because moving them would leave too few "
         "to validate on; divide the images by scene, in two lists of your own."
     )
     return (
-        f"The mended copy holds {made.num_photos:,} photos and {made.num_boxes:,} boxes. Left out: "
-        f"{made.num_left_out:,} photos that cannot be used, and "
-        f"{made.num_boxes_dropped:,} boxes that were there twice or mark a crowd. "
-        f"Moved from validation to training: {made.num_moved:,} photos.{kept if made.num_alike_kept else ''}"
+        f"The mended copy holds {fixed.num_images:,} photos and {fixed.num_boxes:,} boxes. Left out: "
+        f"{fixed.num_left_out:,} photos that cannot be used, and "
+        f"{fixed.num_boxes_dropped:,} boxes that were there twice or mark a crowd. "
+        f"Moved from validation to training: {fixed.num_moved:,} photos.{kept if fixed.num_alike_kept else ''}"
     )
 
 
@@ -128,19 +131,19 @@ def _as_object(each: Issue) -> dict[str, Any]:
         "harm": round(each.harm, 4),
         "detail": each.detail,
         "why": each.why,
-        "mend": each.mend,
+        "mend": each.remedy,
         "files": list(each.files),
         "values": dict(each.values),
     }
 
 
-def _inventory(facts: DatasetStats) -> str:
-    parts = ", ".join(f"{len(part):,} {name}" for name, part in facts.splits.items())
-    unusable = facts.num_files - len(facts.photos)
-    left_out = f" of {facts.num_files:,}" if unusable > 0 else ""
-    boxes = facts.boxes
+def _inventory(stats: DatasetStats) -> str:
+    parts = ", ".join(f"{len(part):,} {name}" for name, part in stats.splits.items())
+    unusable = stats.num_files - len(stats.images)
+    left_out = f" of {stats.num_files:,}" if unusable > 0 else ""
+    boxes = stats.boxes
     parts = f" ({parts})" if parts else ""
-    return f"{len(facts.photos):,}{left_out} photos{parts}, {len(boxes.name):,} boxes, {len(boxes.names)} classes."
+    return f"{len(stats.images):,}{left_out} photos{parts}, {len(boxes.name):,} boxes, {len(boxes.names)} classes."
 
 
 def _canvas(plan: Plan) -> str:
@@ -168,7 +171,7 @@ def _paragraph(number: int, each: Issue) -> list[str]:
     lines = textwrap.wrap(head, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     # Not stripped: numbers of one digit stand under those of two.
     lines[0] = head[: len(head) - len(head.lstrip())] + lines[0].lstrip()
-    for word, text in (("", each.detail), ("why: ", each.why), ("mend: ", each.mend)):
+    for word, text in (("", each.detail), ("why: ", each.why), ("mend: ", each.remedy)):
         if text:
             lines += _indented(f"{word}{_ended(text)}")
     return [*lines, *_named(each)]
@@ -194,11 +197,11 @@ def _indented(text: str) -> list[str]:
     return [wrapped for each in text.splitlines() for wrapped in wrap.wrap(each)]
 
 
-def _summary(findings: Sequence[Issue]) -> str:
-    if not findings:
+def _summary(issues: Sequence[Issue]) -> str:
+    if not issues:
         return "Nothing was found wrong."
-    counts = {severity: sum(each.severity == severity for each in findings) for severity in reversed(Severity)}
-    said = [
+    counts = {severity: sum(each.severity == severity for each in issues) for severity in reversed(Severity)}
+    text = [
         f"{count} {severity.name.lower()}{'s' if count != 1 else ''}" for severity, count in counts.items() if count
     ]
-    return f"{', '.join(said)}."
+    return f"{', '.join(text)}."

@@ -15,7 +15,7 @@ from efficientdet_pipeline.data import prepare
 from efficientdet_pipeline.data.batch_images import images_of_step
 from efficientdet_pipeline.data.dataset_stats import balance_weights, read_shard_stats
 from efficientdet_pipeline.data.input_pipeline import InputConfig
-from efficientdet_pipeline.doctor import collect, label_errors, suspects
+from efficientdet_pipeline.doctor import collect, label_errors, label_predictions
 from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.issue import Issue
@@ -44,7 +44,7 @@ def analyze_run(options: Any, hparams: Any, workers: Workers) -> tuple[str, Data
         )
     files = _files(folder, used)
     with prepare.ProgressBar("looking", "file") as show:
-        facts = collect.record_facts(files, workers, show)
+        stats = collect.record_stats(files, workers, show)
     weights, network = _detector(options, hparams, folder, used)
     plan = Plan(
         grid=AnchorGrid.of(network.config),
@@ -53,17 +53,19 @@ def analyze_run(options: Any, hparams: Any, workers: Workers) -> tuple[str, Data
         num_classes=network.config.num_classes if weights else None,
         validates="val" in files,
     )
-    findings = _of_losses(folder, used, files.get("train", ()))
+    issues = _loss_issues(folder, used, files.get("train", ()))
     if options.detect_photos and weights:
-        findings += _of_labels(folder, weights, network, files, facts, options.detect_photos)
-    return str(folder), facts, plan, findings
+        issues += _label_issues(folder, weights, network, files, stats, options.detect_photos)
+    return str(folder), stats, plan, issues
 
 
 def _files(folder: Path, used: dict[str, Any]) -> dict[str, Sequence[Path]]:
     place = Path(used.get("output_path") or folder / "tfrecords")
     if (place / manifest.FILE_NAME).exists():
-        made = manifest.Manifest.load(place)
-        return {name: [made.folder / shard.name for shard in part.files] for name, part in made.splits.items()}
+        converted = manifest.Manifest.load(place)
+        return {
+            name: [converted.folder / shard.name for shard in part.files] for name, part in converted.splits.items()
+        }
     patterns = {"train": used.get("train_file_pattern"), "val": used.get("val_file_pattern")}
     files: dict[str, Sequence[Path]] = {
         name: manifest.shard_files(pattern) for name, pattern in patterns.items() if pattern
@@ -86,7 +88,7 @@ def _detector(options: Any, hparams: Any, folder: Path, used: dict[str, Any]) ->
     return None, describe_network(used.get("model_name") or used.get("backbone_ref") or DEFAULT_MODEL, overrides, {})
 
 
-def _of_losses(folder: Path, used: dict[str, Any], train: Sequence[Path]) -> list[Issue | None]:
+def _loss_issues(folder: Path, used: dict[str, Any], train: Sequence[Path]) -> list[Issue | None]:
     rows: list[dict[str, Any]] = []
     if (folder / "results.csv").exists():
         with open(folder / "results.csv", encoding="utf-8", newline="") as file:
@@ -95,10 +97,10 @@ def _of_losses(folder: Path, used: dict[str, Any], train: Sequence[Path]) -> lis
     if (folder / "incidents.jsonl").exists():
         lines = (folder / "incidents.jsonl").read_text(encoding="utf-8").splitlines()
     incidents = [json.loads(line) for line in lines]
-    return label_errors.loss_findings(rows, incidents, _photos_of_steps(used, [str(path) for path in train]))
+    return label_errors.loss_issues(rows, incidents, _images_of_steps(used, [str(path) for path in train]))
 
 
-def _photos_of_steps(used: dict[str, Any], files: Sequence[str]) -> Callable[[int], list[str]]:
+def _images_of_steps(used: dict[str, Any], files: Sequence[str]) -> Callable[[int], list[str]]:
     """Returns a function from the number of a step to the photos that its batch was made of."""
     if not files:
         return lambda step: []
@@ -115,17 +117,17 @@ def _photos_of_steps(used: dict[str, Any], files: Sequence[str]) -> Callable[[in
     return lambda step: [about["photo"] for about in images_of_step(stream, 0, step)]
 
 
-def _of_labels(
-    folder: Path, weights: Path, network: Network, files: dict[str, Sequence[Path]], facts: DatasetStats, most: int
+def _label_issues(
+    folder: Path, weights: Path, network: Network, files: dict[str, Sequence[Path]], stats: DatasetStats, most: int
 ) -> list[Issue | None]:
     """Returns the findings on labels; draws the worst beside what was detected."""
     try:
-        judged = suspects.predict_images(weights, network, files, facts, most)
+        predictions = label_predictions.predict_images(weights, network, files, stats, most)
     except efficientdet.CheckpointError as error:
         logging.warning("Labels are not looked at: %s", error)
         return []
-    found = label_errors.find_label_errors(judged, network.label_map)
+    found = label_errors.find_label_errors(predictions, network.label_map)
     picture = folder / "pictures" / PICTURE
-    if suspects.draw_label_errors(picture, judged, found, files, network):
-        return label_errors.label_findings(found, picture=str(picture))
-    return label_errors.label_findings(found)
+    if label_predictions.draw_label_errors(picture, predictions, found, files, network):
+        return label_errors.label_issues(found, picture=str(picture))
+    return label_errors.label_issues(found)

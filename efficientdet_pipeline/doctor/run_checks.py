@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from efficientdet_pipeline.doctor import anchor_coverage, boxes, classes
-from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan, Seen
-from efficientdet_pipeline.doctor.issue import Issue, ranked
-from efficientdet_pipeline.doctor.issue_types import issue, unit_of
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, ImageStats, Plan
+from efficientdet_pipeline.doctor.issue import Issue, rank_issues
+from efficientdet_pipeline.doctor.issue_types import make_issue, unit_of
 from tfrmod.problems import Problem
 
 _SMALL = 0.5
@@ -16,50 +16,50 @@ _LARGE = 4.0
 _LONG = 3.0
 
 
-def check_images(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
+def check_images(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
     """Returns what is wrong with the photos of a data set; copies across splits are `splits`'s."""
-    return [*_copies(facts), *_sizes(facts, plan)]
+    return [*_copies(stats), *_sizes(stats, plan)]
 
 
-def _copies(facts: DatasetStats) -> list[Issue | None]:
+def _copies(stats: DatasetStats) -> list[Issue | None]:
     """Returns copies within a split."""
-    equal = _within_splits(facts, facts.equal_groups)
-    alike = _within_splits(facts, facts.alike_groups)
+    equal = _within_splits(stats, stats.equal_groups)
+    alike = _within_splits(stats, stats.alike_groups)
     twice = [(first, copy) for first, *copies in equal for copy in copies]
-    disagreeing = [pair for pair in twice if not _agree(*(facts.photos[photo] for photo in pair))]
+    disagreeing = [pair for pair in twice if not _agree(*(stats.images[index] for index in pair))]
     equal_copies = {copy for _, copy in twice}
-    look = [(first, copy) for first, *copies in alike for copy in copies if copy not in equal_copies]
-    total = len(facts.photos)
+    similar = [(first, copy) for first, *copies in alike for copy in copies if copy not in equal_copies]
+    total = len(stats.images)
 
     def named(pairs: list[tuple[int, int]]) -> list[str]:
-        return [f"{facts.file(copy)} (= {facts.file(first)})" for first, copy in pairs]
+        return [f"{stats.file(copy)} (= {stats.file(first)})" for first, copy in pairs]
 
     return [
-        issue("photo_twice", count=len(twice), of=total, files=named(twice)),
-        issue("twins_disagree", count=len(disagreeing), of=total, files=named(disagreeing)),
-        issue(
+        make_issue("photo_twice", count=len(twice), of=total, files=named(twice)),
+        make_issue("twins_disagree", count=len(disagreeing), of=total, files=named(disagreeing)),
+        make_issue(
             "photo_alike",
-            count=len(look),
+            count=len(similar),
             of=total,
-            files=[f"{facts.file(copy)} (like {facts.file(first)})" for first, copy in look],
+            files=[f"{stats.file(copy)} (like {stats.file(first)})" for first, copy in similar],
         ),
     ]
 
 
-def _within_splits(facts: DatasetStats, groups: list[list[int]]) -> list[list[int]]:
+def _within_splits(stats: DatasetStats, groups: list[list[int]]) -> list[list[int]]:
     parts: list[list[int]] = []
     for group in groups:
         by_split: dict[str, list[int]] = defaultdict(list)
-        for photo in group:
-            by_split[facts.split_of[photo]].append(photo)
+        for index in group:
+            by_split[stats.split_of[index]].append(index)
         parts += [part for part in by_split.values() if len(part) > 1]
     return parts
 
 
-def _agree(one: Seen, other: Seen) -> bool:
+def _agree(one: ImageStats, other: ImageStats) -> bool:
     """Returns whether two photos have the same boxes, to a pixel."""
     first, second = (
-        sorted((thing.name, tuple(round(side) for side in thing.box)) for thing in seen.image.objects)
+        sorted((obj.name, tuple(round(side) for side in obj.box)) for obj in seen.image.objects)
         for seen in (one, other)
     )
     return len(first) == len(second) and all(
@@ -68,42 +68,42 @@ def _agree(one: Seen, other: Seen) -> bool:
     )
 
 
-def _sizes(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
-    sizes = facts.boxes.sizes
+def _sizes(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
+    sizes = stats.boxes.sizes
     if not len(sizes):
         return []
     height, width = plan.canvas
     canvas = f"the canvas is {width}x{height}"
-    scales = facts.boxes.scales(plan.canvas)
+    scales = stats.boxes.scales(plan.canvas)
     long = sizes.max(axis=1) / np.maximum(sizes.min(axis=1), 1)
 
-    def reported(code: str, measure: np.ndarray, limit: float, **said: Any) -> Issue | None:
-        struck = np.flatnonzero(measure > limit)
-        struck = struck[np.argsort(-measure[struck], kind="stable")]
-        files = [f"{facts.file(photo)} ({sizes[photo, 1]:.0f}x{sizes[photo, 0]:.0f})" for photo in struck.tolist()]
-        return issue(code, count=len(struck), of=len(sizes), files=files, **said)
+    def size_issue(code: str, measure: np.ndarray, limit: float, **values: Any) -> Issue | None:
+        indices = np.flatnonzero(measure > limit)
+        indices = indices[np.argsort(-measure[indices], kind="stable")]
+        files = [f"{stats.file(index)} ({sizes[index, 1]:.0f}x{sizes[index, 0]:.0f})" for index in indices.tolist()]
+        return make_issue(code, count=len(indices), of=len(sizes), files=files, **values)
 
     return [
-        reported("photo_small", scales, 1 / _SMALL, detail=f"In pixels; {canvas}."),
-        reported("photo_large", 1 / scales, _LARGE, detail=f"In pixels; {canvas}.", size=str(2 * max(plan.canvas))),
-        reported("photo_long", long, _LONG),
+        size_issue("photo_small", scales, 1 / _SMALL, detail=f"In pixels; {canvas}."),
+        size_issue("photo_large", 1 / scales, _LARGE, detail=f"In pixels; {canvas}.", size=str(2 * max(plan.canvas))),
+        size_issue("photo_long", long, _LONG),
     ]
 
 
 _FEW = 20
 
 
-def check_splits(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
+def check_splits(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
     """Returns what is wrong with the splits of a data set."""
-    num_val = len(facts.splits.get("val", ()))
-    equal, alike = _leaks(facts, facts.equal_groups), _leaks(facts, facts.alike_groups)
-    alike = {photo: twin for photo, twin in alike.items() if photo not in equal}
-    is_small = plan.validates and num_val < _FEW and not facts.is_sample
+    num_val = len(stats.splits.get("val", ()))
+    equal, alike = _leaks(stats, stats.equal_groups), _leaks(stats, stats.alike_groups)
+    alike = {index: duplicate for index, duplicate in alike.items() if index not in equal}
+    is_small = plan.validates and num_val < _FEW and not stats.is_sample
     return [
-        issue("leak", count=len(equal), of=num_val, files=_named(facts, equal, "=")),
-        issue("leak_alike", count=len(alike), of=num_val, files=_named(facts, alike, "like")),
+        make_issue("leak", count=len(equal), of=num_val, files=_named(stats, equal, "=")),
+        make_issue("leak_alike", count=len(alike), of=num_val, files=_named(stats, alike, "like")),
         # Counted is what is there: at least one, for a finding counts something.
-        issue(
+        make_issue(
             "val_small",
             count=max(1, num_val) if is_small else 0,
             detail="" if num_val else "There is none.",
@@ -111,51 +111,51 @@ def check_splits(facts: DatasetStats, plan: Plan) -> list[Issue | None]:
     ]
 
 
-def _leaks(facts: DatasetStats, groups: list[list[int]]) -> dict[int, int]:
+def _leaks(stats: DatasetStats, groups: list[list[int]]) -> dict[int, int]:
     """Returns {validation photo: training photo of the same group}."""
     leaks = {}
     for group in groups:
-        train = [photo for photo in group if facts.split_of[photo] == "train"]
-        for photo in group if train else ():
-            if facts.split_of[photo] in ("val", "test"):
-                leaks[photo] = train[0]
+        train = [index for index in group if stats.split_of[index] == "train"]
+        for index in group if train else ():
+            if stats.split_of[index] in ("val", "test"):
+                leaks[index] = train[0]
     return leaks
 
 
-def _named(facts: DatasetStats, leaks: dict[int, int], word: str) -> list[str]:
-    return [f"{facts.file(photo)} ({word} {facts.file(twin)})" for photo, twin in leaks.items()]
+def _named(stats: DatasetStats, leaks: dict[int, int], word: str) -> list[str]:
+    return [f"{stats.file(index)} ({word} {stats.file(duplicate)})" for index, duplicate in leaks.items()]
 
 
 _DROPPED = ("box_empty", "object_unreadable", "class_not_in_label_map")
 """Boxes with such a problem are no boxes of the data set any more, and are counted beside them."""
 
 
-def validate_dataset(facts: DatasetStats, plan: Plan) -> list[Issue]:
+def validate_dataset(stats: DatasetStats, plan: Plan) -> list[Issue]:
     """Returns everything that is wrong with a data set, for a training of this plan; the most harmful first."""
     checks = (boxes.check, anchor_coverage.check, classes.check, check_images, check_splits)
-    return ranked([*of_problems(facts), *(each for check in checks for each in check(facts, plan))])
+    return rank_issues([*conversion_issues(stats), *(each for check in checks for each in check(stats, plan))])
 
 
-def of_problems(facts: DatasetStats) -> list[Issue | None]:
+def conversion_issues(stats: DatasetStats) -> list[Issue | None]:
     """Returns what the mill found wrong, one finding a code."""
     by_code: dict[str, list[Problem]] = defaultdict(list)
-    for problem in facts.problems:
+    for problem in stats.problems:
         by_code[problem.code].append(problem)
-    return [_of_problem(code, problems, facts) for code, problems in by_code.items()]
+    return [_conversion_issue(code, problems, stats) for code, problems in by_code.items()]
 
 
-def _of_problem(code: str, problems: list[Problem], facts: DatasetStats) -> Issue | None:
-    total = facts.num_files
+def _conversion_issue(code: str, problems: list[Problem], stats: DatasetStats) -> Issue | None:
+    total = stats.num_files
     unit = unit_of(code)
     if unit == "boxes":
-        total = len(facts.boxes.name) + (len(problems) if code in _DROPPED else 0)
+        total = len(stats.boxes.name) + (len(problems) if code in _DROPPED else 0)
     elif unit == "classes" or code == "class_spelling":
-        total = len(facts.boxes.names)
+        total = len(stats.boxes.names)
     files = [f"{problem.file} ({problem.message})" if problem.message else problem.file for problem in problems]
     values: dict[str, Any] = {}
     if code == "class_spelling":
         values["aliases"] = ",".join(_alias(problem) for problem in problems)
-    return issue(code, count=len(problems), of=total, files=files, **values)
+    return make_issue(code, count=len(problems), of=total, files=files, **values)
 
 
 def _alias(problem: Problem) -> str:

@@ -112,10 +112,10 @@ def output_paths(images: Sequence[Path], output_dir: str | Path) -> list[Path]:
                 f"Received {output_dir}, and {image} lies there; try {output_dir / 'detections'}.",
                 option="output_image_dir",
             )
-    return [output_dir / name for name in drawn_names(images)]
+    return [output_dir / name for name in output_names(images)]
 
 
-def drawn_names(images: Iterable[Path]) -> list[str]:
+def output_names(images: Iterable[Path]) -> list[str]:
     """Returns what the drawn copy of each image is called."""
     taken: set[str] = set()
     return [_free_name(image, taken) for image in images]

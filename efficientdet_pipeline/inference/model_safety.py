@@ -13,7 +13,7 @@ from tensorflow.python.framework import op_def_registry
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.allowed_operations import CALCULATING, RESTORING, SAVING
 
-_SHOWN = 8
+_MAX_LISTED = 8
 _SERVE, _RESTORE, _SAVE = "serve", "restore", "save"
 
 
@@ -51,7 +51,9 @@ def check_graph(path: Path, graph_def: graph_pb2.GraphDef) -> None:
 
 def _refuse(path: Path, names: set[str]) -> None:
     if names:
-        few = ", ".join(sorted(names)[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+        few = ", ".join(sorted(names)[:_MAX_LISTED]) + (
+            f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+        )
         raise DataError(
             f"{path} must be a model that only calculates. Received one with operations that can read or write files, "
             f"run code, or are unknown here: {few}. A model from a stranger should not have them; if you trust whoever "

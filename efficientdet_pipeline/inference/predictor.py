@@ -21,7 +21,7 @@ from efficientdet_pipeline.inference.image_io import similar_names
 from efficientdet_pipeline.inference.model_safety import check_graph, check_saved_model
 from efficientdet_pipeline.inference.results import ImageDetections, per_image
 
-PHOTOS = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
+IMAGES_SPEC = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
 FROZEN_INPUT = "images:0"
 FROZEN_OUTPUTS = ("Identity:0", "Identity_1:0", "Identity_2:0", "Identity_3:0")
 SAVED_MODEL = "saved_model.pb"
@@ -110,7 +110,7 @@ def model_predictor(model: keras.Model, config: DetectorConfig, *, mode: str = "
       mode: of suppression, as `efficientdet.postprocess.detections` takes it.
     """
 
-    @tf.function(input_signature=[PHOTOS], jit_compile=False)
+    @tf.function(input_signature=[IMAGES_SPEC], jit_compile=False)
     def serve(images: Tensor) -> Detections:
         return detect(images, partial(model, training=False), config, mode=mode)
 

@@ -94,7 +94,7 @@ def class_name(class_id: int, label_map: Mapping[int, str]) -> str:
     return str(label_map.get(class_id, class_id))
 
 
-def nothing_above(found: ImageDetections, min_score: float, label_map: Mapping[int, str]) -> str:
+def describe_no_detections(found: ImageDetections, min_score: float, label_map: Mapping[int, str]) -> str:
     """Returns the score that no detection reaches and the best one below it, in words.
 
     >>> nothing_above(found, 0.4, {1: "cat"})

@@ -11,8 +11,8 @@ from efficientdet.boxes import pairwise_iou
 from efficientdet.types import GroundTruth
 from PIL import Image, ImageDraw
 
-from efficientdet_pipeline.visualize.grid import Tile, lay_out
-from efficientdet_pipeline.visualize.scene import DARK, PAPER, AnnotatedFigure, Style
+from efficientdet_pipeline.visualize.annotated_figure import BLACK, WHITE, AnnotatedFigure, Style
+from efficientdet_pipeline.visualize.grid import CaptionedImage, captioned_contact_sheet
 
 if TYPE_CHECKING:
     from efficientdet.config import DetectorConfig
@@ -30,7 +30,7 @@ MIN_VIEW = 48
 class Match(NamedTuple):
     """A box and the anchors that have to find it."""
 
-    scene: AnnotatedFigure
+    figure: AnnotatedFigure
     """The canvas."""
     row: int
     """Of the box in the scene."""
@@ -46,7 +46,7 @@ class Match(NamedTuple):
     @property
     def miss(self) -> float:
         """Returns the largest distance of a decoded side from the box's, in pixels."""
-        return float(np.abs(self.decoded - self.scene.boxes[self.row]).max(initial=0.0))
+        return float(np.abs(self.decoded - self.figure.boxes[self.row]).max(initial=0.0))
 
     @property
     def is_forced(self) -> bool:
@@ -54,19 +54,19 @@ class Match(NamedTuple):
         return self.best_overlap < MATCHED
 
 
-def matches(scene: AnnotatedFigure, config: "DetectorConfig") -> list[Match]:
+def matches(figure: AnnotatedFigure, config: "DetectorConfig") -> list[Match]:
     """Returns the match of each box that has an area, smallest box first.
 
     Args:
       scene: the network's canvas and its boxes.
       config: of the network.
     """
-    rows = _by_area(scene.boxes)
+    rows = _by_area(figure.boxes)
     if not rows:
         return []
-    boxes = np.asarray(scene.boxes, np.float32)[rows]
+    boxes = np.asarray(figure.boxes, np.float32)[rows]
     anchors, levels = anchor_boxes(config), anchor_levels(config)
-    truth = GroundTruth(boxes[None], np.asarray(scene.class_ids, np.int32)[rows][None])
+    truth = GroundTruth(boxes[None], np.asarray(figure.class_ids, np.int32)[rows][None])
     targets = efficientdet.assign_targets(anchors, truth, matched_threshold=MATCHED)
     positive = np.flatnonzero(np.asarray(targets.class_index)[0] >= 0)
     deltas = np.asarray(targets.boxes)[0, positive]
@@ -76,7 +76,7 @@ def matches(scene: AnnotatedFigure, config: "DetectorConfig") -> list[Match]:
     overlaps = np.array([float(np.asarray(pairwise_iou(box[None], anchors)).max()) for box in boxes])
     return [
         Match(
-            scene=scene,
+            figure=figure,
             row=row,
             anchors=anchors[positive[owner == index]],
             levels=levels[positive[owner == index]],
@@ -107,7 +107,7 @@ def anchor_sides(config: "DetectorConfig") -> dict[int, tuple[float, float]]:
 
 def spread(found: Sequence[Match], count: int) -> list[Match]:
     """Returns at most `count` matches from the smallest box to the largest, in even steps."""
-    ranked = sorted(found, key=lambda match: _areas(match.scene.boxes[[match.row]])[0])
+    ranked = sorted(found, key=lambda match: _areas(match.figure.boxes[[match.row]])[0])
     if len(ranked) <= count:
         return ranked
     return [ranked[round(step * (len(ranked) - 1) / (count - 1))] for step in range(count)]
@@ -123,31 +123,31 @@ def anchor_report(found: Sequence[Match]) -> str:
     return f"{text}. The largest error after decoding is {miss:.5f} px."
 
 
-def anchor_sheet(shown: Sequence[Match], config: "DetectorConfig", brush: Style, *, text: str) -> np.ndarray:
+def draw_anchor_matches(view: Sequence[Match], config: "DetectorConfig", style: Style, *, text: str) -> np.ndarray:
     """Returns pairs of pictures of each match: the anchors as they stand, and as their targets decode."""
-    tiles = [tile for match in shown for tile in _pair(match, brush, config.min_level)]
+    images = [image for match in view for image in _pair(match, style, config.min_level)]
     legend = [
-        (f"level {level}: anchors of {least:.0f} to {most:.0f} px", _level_color(level, brush, config.min_level))
+        (f"level {level}: anchors of {least:.0f} to {most:.0f} px", _level_color(level, style, config.min_level))
         for level, (least, most) in anchor_sides(config).items()
     ]
-    return lay_out(
-        tiles, brush, title=f"Anchors that answer for a box ({config.name})", text=text, legend=legend, columns=4
+    return captioned_contact_sheet(
+        images, style, title=f"Anchors that answer for a box ({config.name})", text=text, legend=legend, columns=4
     )
 
 
-def _pair(match: Match, brush: Style, min_level: int) -> tuple[Tile, Tile]:
-    y0, x0, y1, x1 = match.scene.boxes[match.row]
-    name = brush.name(int(match.scene.class_ids[match.row]))
+def _pair(match: Match, style: Style, min_level: int) -> tuple[CaptionedImage, CaptionedImage]:
+    y0, x0, y1, x1 = match.figure.boxes[match.row]
+    name = style.name(int(match.figure.class_ids[match.row]))
     levels = ", ".join(f"level {level}: {count}" for level, count in sorted(Counter(match.levels.tolist()).items()))
     how = "forced: best IoU only" if match.is_forced else "best IoU"
-    told = f"decoded: {match.miss:.5f} px off · {how} {match.best_overlap:.2f}"
+    on_progress = f"decoded: {match.miss:.5f} px off · {how} {match.best_overlap:.2f}"
     window = _window(match)
-    colors = [_level_color(int(level), brush, min_level) for level in match.levels]
+    colors = [_level_color(int(level), style, min_level) for level in match.levels]
     raw = _view(match, window, list(zip(match.anchors, colors, strict=True)), shows_centers=True)
     decoded = _view(match, window, list(zip(match.decoded, colors, strict=True)), shows_centers=False)
     return (
-        Tile(raw, f"{name} {x1 - x0:.0f}×{y1 - y0:.0f} px · {levels or 'no anchor left'}"),
-        Tile(decoded, told if len(match.anchors) else "nothing decodes to it: it is not learned"),
+        CaptionedImage(raw, f"{name} {x1 - x0:.0f}×{y1 - y0:.0f} px · {levels or 'no anchor left'}"),
+        CaptionedImage(decoded, on_progress if len(match.anchors) else "nothing decodes to it: it is not learned"),
     )
 
 
@@ -161,43 +161,43 @@ def _view(
     """Returns the part of the canvas in a window (top, left, side), with the true box in white and others in colour."""
     top, left, side = window
     scale = SIDE / side
-    canvas = Image.fromarray(match.scene.image)
-    visible = canvas.transform(
+    canvas = Image.fromarray(match.figure.image)
+    view = canvas.transform(
         (SIDE, SIDE),
         Image.Transform.AFFINE,
         (1 / scale, 0, left, 0, 1 / scale, top),
         Image.Resampling.BILINEAR,
         fillcolor=OUTSIDE,
     )
-    draw = ImageDraw.Draw(visible)
+    draw = ImageDraw.Draw(view)
 
     def corners(box: np.ndarray, grown: float = 0) -> tuple[float, float, float, float]:
         y0, x0, y1, x1 = (np.asarray(box, np.float64) - [top, left, top, left]) * scale
         return x0 - grown, y0 - grown, x1 + grown, y1 + grown
 
-    truth = match.scene.boxes[match.row]
-    draw.rectangle(corners(truth, 3), outline=DARK, width=7)
-    draw.rectangle(corners(truth, 2), outline=PAPER, width=5)
+    truth = match.figure.boxes[match.row]
+    draw.rectangle(corners(truth, 3), outline=BLACK, width=7)
+    draw.rectangle(corners(truth, 2), outline=WHITE, width=5)
     for box, color in boxes:
         draw.rectangle(corners(box), outline=color, width=1 if shows_centers and len(boxes) > 4 else 2)
         if shows_centers:
             x0, y0, x1, y1 = corners(box)
             x, y = (x0 + x1) / 2, (y0 + y1) / 2
-            draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=color, outline=DARK)
-    return np.asarray(visible)
+            draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=color, outline=BLACK)
+    return np.asarray(view)
 
 
 def _window(match: Match) -> tuple[float, float, float]:
     """Returns top, left and side of the square that shows the box and its anchors with a margin."""
-    boxes = np.concatenate([match.scene.boxes[[match.row]], match.anchors])
+    boxes = np.concatenate([match.figure.boxes[[match.row]], match.anchors])
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     side = max(MIN_VIEW, 1.15 * float((high - low).max()))
     top, left = (low + high) / 2 - side / 2
     return float(top), float(left), side
 
 
-def _level_color(level: int, brush: Style, min_level: int) -> tuple[int, int, int]:
-    return brush.color_of(level - min_level + 1)
+def _level_color(level: int, style: Style, min_level: int) -> tuple[int, int, int]:
+    return style.color_of(level - min_level + 1)
 
 
 def _by_area(boxes: np.ndarray) -> list[int]:

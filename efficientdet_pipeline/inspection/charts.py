@@ -14,8 +14,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from efficientdet_pipeline.inspection.stats import Contents, SplitStats, aspect_ratios, side_shares
-from efficientdet_pipeline.visualize.scene import Style
+from efficientdet_pipeline.inspection.stats import InspectionStats, SplitStats, aspect_ratios, side_shares
+from efficientdet_pipeline.visualize.annotated_figure import Style
 
 SIZE = (9.6, 5.4)
 DPI = 120
@@ -27,24 +27,24 @@ GREY = "0.35"
 _SPLIT_COLORS = (7, 1, 3, 2, 5, 6, 4)
 
 
-def boxes_per_image(contents: Contents, brush: Style) -> bytes:
+def boxes_per_image(contents: InspectionStats, style: Style) -> bytes:
     """Returns the picture of how many boxes photos have."""
-    values = {census.name: np.asarray(census.boxes_per_image) for census in contents.splits}
+    values = {split.name: np.asarray(split.boxes_per_image) for split in contents.splits}
     most = max((int(each.max(initial=0)) for each in values.values()), default=0)
     step = max(1, math.ceil((most + 1) / MAX_BARS))
     bins = np.arange(0, most + step + 1, step) - 0.5
-    negatives = sum(census.num_negatives for census in contents.splits)
+    negatives = sum(split.num_negatives for split in contents.splits)
     none = f"{negatives:,} photos have none: they teach what is no object." if negatives else "Every photo has some."
     wide = f"; a bar is {step} numbers wide" if step > 1 else ""
     axes = _axes("How many boxes a photo has", f"{none} The fullest photo has {most:,} boxes{wide}.")
-    _stacked(axes, values, bins, brush)
+    _stacked(axes, values, bins, style)
     axes.set_xlabel("boxes of a photo")
     axes.set_ylabel("photos")
     _count_axis(axes.xaxis)
     return _png(axes)
 
 
-def box_sizes(contents: Contents, brush: Style, *, canvas: tuple[int, int], smallest_anchor: float) -> bytes:
+def box_sizes(contents: InspectionStats, style: Style, *, canvas: tuple[int, int], smallest_anchor: float) -> bytes:
     """Returns the picture of how large boxes are for the network.
 
     Args:
@@ -54,16 +54,16 @@ def box_sizes(contents: Contents, brush: Style, *, canvas: tuple[int, int], smal
       smallest_anchor: side in canvas pixels.
     """
     side = math.sqrt(canvas[0] * canvas[1])
-    values = {census.name: _positive(100 * side_shares(census, canvas)) for census in contents.splits}
-    together = np.concatenate([*values.values(), np.zeros(0)])
-    small = int((together < 100 * smallest_anchor / side).sum())
+    values = {split.name: _positive(100 * side_shares(split, canvas)) for split in contents.splits}
+    pooled = np.concatenate([*values.values(), np.zeros(0)])
+    small = int((pooled < 100 * smallest_anchor / side).sum())
     axes = _axes(
         f"How large boxes are on a canvas of {canvas[1]}×{canvas[0]} px",
-        f"{_share(small, together.size)} smaller than the smallest anchor ({smallest_anchor:.0f} px). Boxes below half "
+        f"{_share(small, pooled.size)} smaller than the smallest anchor ({smallest_anchor:.0f} px). Boxes below half "
         "of it are hard to find: a larger --image_size makes them larger, at the price of time and memory.",
     )
-    low, high = (together.min(), together.max()) if together.size else (1.0, 100.0)
-    _stacked(axes, values, np.geomspace(low * 0.95, high * 1.05, MAX_BARS), brush)
+    low, high = (pooled.min(), pooled.max()) if pooled.size else (1.0, 100.0)
+    _stacked(axes, values, np.geomspace(low * 0.95, high * 1.05, MAX_BARS), style)
     axes.set_xscale("log")
     _mark(axes, 50 * smallest_anchor / side, "half of it", side="right")
     _mark(axes, 100 * smallest_anchor / side, f"smallest anchor, {smallest_anchor:.0f} px", side="left")
@@ -79,7 +79,7 @@ def box_sizes(contents: Contents, brush: Style, *, canvas: tuple[int, int], smal
     return _png(axes)
 
 
-def box_aspects(contents: Contents, brush: Style, *, anchor_aspects: Sequence[float]) -> bytes:
+def box_aspects(contents: InspectionStats, style: Style, *, anchor_aspects: Sequence[float]) -> bytes:
     """Returns the picture of how wide boxes are for their height.
 
     Args:
@@ -87,16 +87,16 @@ def box_aspects(contents: Contents, brush: Style, *, anchor_aspects: Sequence[fl
       brush: colours of the splits.
       anchor_aspects: width / height of the network's anchors.
     """
-    values = {census.name: np.log2(aspect_ratios(census)) for census in contents.splits}
-    together = np.abs(np.concatenate([*values.values(), np.zeros(0)]))
-    reach = max(2.0, math.ceil(together.max(initial=0.0)))
-    long = int((together > np.log2(3.0)).sum())
+    values = {split.name: np.log2(aspect_ratios(split)) for split in contents.splits}
+    pooled = np.abs(np.concatenate([*values.values(), np.zeros(0)]))
+    reach = max(2.0, math.ceil(pooled.max(initial=0.0)))
+    long = int((pooled > np.log2(3.0)).sum())
     axes = _axes(
         "How wide boxes are for their height",
-        f"{_share(long, together.size)} more than three times as long as wide or high. Where that is "
+        f"{_share(long, pooled.size)} more than three times as long as wide or high. Where that is "
         "much, --hparams=aspect_ratios=… gives the network longer anchors. Dashed: the anchors of this network.",
     )
-    _stacked(axes, values, np.linspace(-reach, reach, MAX_BARS + 1), brush)
+    _stacked(axes, values, np.linspace(-reach, reach, MAX_BARS + 1), style)
     for aspect in anchor_aspects:
         _mark(axes, math.log2(aspect), _aspect_name(math.log2(aspect)))
     axes.set_xlabel("width : height of a box (logarithmic)")
@@ -106,25 +106,25 @@ def box_aspects(contents: Contents, brush: Style, *, anchor_aspects: Sequence[fl
     return _png(axes)
 
 
-def boxes_per_class(contents: Contents, brush: Style) -> bytes:
+def boxes_per_class(contents: InspectionStats, style: Style) -> bytes:
     """Returns the picture of how many boxes each class has."""
-    boxes = {census.name: census.boxes_of for census in contents.splits}
+    boxes = {split.name: split.boxes_of for split in contents.splits}
     totals = {class_id: sum(each[class_id] for each in boxes.values()) for class_id in contents.label_map}
     ranked = sorted(totals, key=lambda class_id: (-totals[class_id], class_id))
-    shown = ranked[:MAX_CLASSES]
+    visible = ranked[:MAX_CLASSES]
     note = "Classes with few boxes are learned last; --class_balance or more photos of them help."
-    if len(shown) < len(ranked):
-        note += f" The {len(shown)} largest of {len(ranked)} classes are shown; counts.json has all."
-    axes = _axes("How many boxes each class has", note, height=max(SIZE[1], 1.9 + 0.24 * len(shown)))
-    left = np.zeros(len(shown))
-    for number, census in enumerate(contents.splits):
-        widths = np.array([boxes[census.name][class_id] for class_id in shown], np.float64)
-        axes.barh(range(len(shown)), widths, left=left, color=_split_color(brush, number), label=census.name)
+    if len(visible) < len(ranked):
+        note += f" The {len(visible)} largest of {len(ranked)} classes are shown; counts.json has all."
+    axes = _axes("How many boxes each class has", note, height=max(SIZE[1], 1.9 + 0.24 * len(visible)))
+    left = np.zeros(len(visible))
+    for number, split in enumerate(contents.splits):
+        widths = np.array([boxes[split.name][class_id] for class_id in visible], np.float64)
+        axes.barh(range(len(visible)), widths, left=left, color=_split_color(style, number), label=split.name)
         left += widths
-    for row, class_id in enumerate(shown):
+    for row, class_id in enumerate(visible):
         axes.text(left[row], row, f" {totals[class_id]:,}", va="center", fontsize=9, color=GREY)
-    axes.set_yticks(range(len(shown)), [_tick(brush.name(class_id)) for class_id in shown])
-    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_yticks(range(len(visible)), [_tick(style.name(class_id)) for class_id in visible])
+    axes.set_ylim(len(visible) - 0.4, -0.6)
     axes.margins(x=0.16)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("boxes")
@@ -133,36 +133,36 @@ def boxes_per_class(contents: Contents, brush: Style) -> bytes:
     return _png(axes)
 
 
-def co_occurrence(contents: Contents, brush: Style) -> bytes:
+def co_occurrence(contents: InspectionStats, style: Style) -> bytes:
     """Returns the picture of which classes are seen together."""
-    photos = {class_id: _photos_with(contents.splits, class_id, class_id) for class_id in contents.label_map}
-    shown = sorted(sorted(photos, key=lambda class_id: -photos[class_id])[:MAX_PAIRED])
-    counts = np.array([[_photos_with(contents.splits, one, other) for other in shown] for one in shown], np.float64)
+    photos = {class_id: _images_with(contents.splits, class_id, class_id) for class_id in contents.label_map}
+    visible = sorted(sorted(photos, key=lambda class_id: -photos[class_id])[:MAX_PAIRED])
+    counts = np.array([[_images_with(contents.splits, one, other) for other in visible] for one in visible], np.float64)
     note = "Photos that hold both classes; on the diagonal, those with the class. Colours grow with the square root."
-    if len(shown) < len(photos):
-        note += f" The {len(shown)} classes on the most photos of {len(photos)} are shown."
-    side = max(5.4, 2.4 + 0.33 * len(shown))
+    if len(visible) < len(photos):
+        note += f" The {len(visible)} classes on the most photos of {len(photos)} are shown."
+    side = max(5.4, 2.4 + 0.33 * len(visible))
     axes = _axes("Which classes are seen together", note, height=side, width=max(8.0, side + 2))
     axes.grid(visible=False)
-    if shown:
+    if visible:
         # By the square root, so that one large class does not leave all others in the dark.
         image = axes.imshow(counts, cmap="cividis", norm=PowerNorm(0.5, vmin=0, vmax=max(1.0, counts.max())))
         axes.figure.colorbar(image, ax=axes, label="photos", shrink=0.8)
-    names = [_tick(brush.name(class_id)) for class_id in shown]
-    is_short = len(shown) < 6
-    axes.set_xticks(range(len(shown)), names, rotation=45 if is_short else 90, ha="right" if is_short else "center")
-    axes.set_yticks(range(len(shown)), names)
-    for (row, column), count in np.ndenumerate(counts) if len(shown) <= 20 else ():
+    names = [_tick(style.name(class_id)) for class_id in visible]
+    is_short = len(visible) < 6
+    axes.set_xticks(range(len(visible)), names, rotation=45 if is_short else 90, ha="right" if is_short else "center")
+    axes.set_yticks(range(len(visible)), names)
+    for (row, column), count in np.ndenumerate(counts) if len(visible) <= 20 else ():
         color = "black" if count > 0.25 * counts.max() else "white"
         axes.text(column, row, f"{count:,.0f}", ha="center", va="center", fontsize=8, color=color)
     return _png(axes)
 
 
-def _photos_with(splits: Sequence[SplitStats], one: int, other: int) -> int:
+def _images_with(splits: Sequence[SplitStats], one: int, other: int) -> int:
     """Returns how many photos hold both classes, which may be the same."""
     if one == other:
-        return sum(census.photos_with[one] for census in splits)
-    return sum(census.together[min(one, other), max(one, other)] for census in splits)
+        return sum(split.images_with[one] for split in splits)
+    return sum(split.co_occurrences[min(one, other), max(one, other)] for split in splits)
 
 
 def _axes(title: str, note: str, *, height: float = SIZE[1], width: float = SIZE[0]) -> Axes:
@@ -185,8 +185,8 @@ def _count_axis(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:,.0f}"))
 
 
-def _stacked(axes: Axes, values: Mapping[str, np.ndarray], bins: np.ndarray, brush: Style) -> None:
-    colors = [_split_color(brush, number) for number in range(len(values))]
+def _stacked(axes: Axes, values: Mapping[str, np.ndarray], bins: np.ndarray, style: Style) -> None:
+    colors = [_split_color(style, number) for number in range(len(values))]
     axes.margins(x=0.05, y=0.16)
     if values:
         axes.hist(
@@ -212,16 +212,16 @@ def _splits_legend(axes: Axes) -> None:
         axes.figure.legend(handles, labels, loc="upper right", ncols=len(handles), frameon=False, fontsize=10)
 
 
-def _split_color(brush: Style, number: int) -> tuple[float, float, float]:
-    red, green, blue = brush.color_of(_SPLIT_COLORS[number % len(_SPLIT_COLORS)])
+def _split_color(style: Style, number: int) -> tuple[float, float, float]:
+    red, green, blue = style.color_of(_SPLIT_COLORS[number % len(_SPLIT_COLORS)])
     return red / 255, green / 255, blue / 255
 
 
-def _mark(axes: Axes, place: float, text: str, *, side: str = "center") -> None:
-    """Draws a line at `place` with a text at its upper end; `side` is the text's alignment to the line."""
-    axes.axvline(place, color="black", linestyle="--", linewidth=1)
+def _mark(axes: Axes, location: float, text: str, *, side: str = "center") -> None:
+    """Draws a line at `location` with a text at its upper end; `side` is the text's alignment to the line."""
+    axes.axvline(location, color="black", linestyle="--", linewidth=1)
     axes.text(
-        place,
+        location,
         0.97,
         f" {text} ",
         transform=axes.get_xaxis_transform(),

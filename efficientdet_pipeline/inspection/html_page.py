@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from efficientdet_pipeline.inspection.stats import Contents, SplitStats
+from efficientdet_pipeline.inspection.stats import InspectionStats, SplitStats
 
 MAX_LISTED = 200
 JPEG_QUALITY = 85
@@ -34,7 +34,7 @@ figcaption { color: #555; font-size: .9rem; }
 """
 
 
-class Shown(NamedTuple):
+class ReportFigure(NamedTuple):
     """A picture of the page."""
 
     name: str
@@ -51,7 +51,7 @@ def as_jpeg(image: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def html_page(contents: Contents, pictures: Sequence[Shown], *, title: str, lead: str) -> str:
+def html_page(contents: InspectionStats, pictures: Sequence[ReportFigure], *, title: str, lead: str) -> str:
     """Returns the page.
 
     Args:
@@ -67,31 +67,31 @@ def html_page(contents: Contents, pictures: Sequence[Shown], *, title: str, lead
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
         f"<style>{_STYLE}</style></head>",
         f'<body><h1>{_text(title)}</h1><p class="lead">{_text(lead)}</p>',
-        _damage(contents),
+        _damaged_records(contents),
         "<h2>Counts</h2>",
         _split_table(contents),
         "<h2>Classes</h2>",
         _class_table(contents),
-        *(_picture(shown) for shown in pictures),
+        *(_figure(figure) for figure in pictures),
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _damage(contents: Contents) -> str:
-    faults = contents.faults
-    empty = [path for census in contents.splits for path in census.empty_files]
+def _damaged_records(contents: InspectionStats) -> str:
+    damaged = contents.damaged
+    empty = [path for split in contents.splits for path in split.empty_files]
     notes = "".join(f"<p>The file <code>{_text(path)}</code> is empty.</p>" for path in empty)
-    if not faults:
+    if not damaged:
         return f'<div class="whole"><p>Every record of every file could be read.</p>{notes}</div>'
     rows = "".join(
-        f"<tr><td><code>{_text(fault.place.file)}</code></td>{_cell(fault.place.record)}{_cell(fault.place.offset)}"
-        f"<td>{_text(fault.what)}</td></tr>"
-        for fault in faults[:MAX_LISTED]
+        f"<tr><td><code>{_text(damage.location.file)}</code></td>{_cell(damage.location.record)}{_cell(damage.location.offset)}"
+        f"<td>{_text(damage.what)}</td></tr>"
+        for damage in damaged[:MAX_LISTED]
     )
-    more = f"<p>And {len(faults) - MAX_LISTED:,} more, in counts.json.</p>" if len(faults) > MAX_LISTED else ""
+    more = f"<p>And {len(damaged) - MAX_LISTED:,} more, in counts.json.</p>" if len(damaged) > MAX_LISTED else ""
     return (
-        f'<div class="damaged"><h2>Damaged records: {len(faults):,}</h2>'
+        f'<div class="damaged"><h2>Damaged records: {len(damaged):,}</h2>'
         "<p>Training would stop there. They are left out of everything below. Make the shards again, or copy them "
         'again from where they came.</p><div class="scroll"><table><tr><th scope="col">file</th>'
         '<th scope="col" class="number">record, from 0</th><th scope="col" class="number">at byte</th>'
@@ -99,41 +99,41 @@ def _damage(contents: Contents) -> str:
     )
 
 
-def _split_table(contents: Contents) -> str:
+def _split_table(contents: InspectionStats) -> str:
     rows: list[tuple[str, Callable[[SplitStats], str]]] = [
-        ("files", lambda census: f"{len(census.files):,}"),
-        ("photos", lambda census: f"{census.num_images:,}"),
-        ("photos without boxes", lambda census: f"{census.num_negatives:,}"),
-        ("boxes", lambda census: f"{census.num_boxes:,}"),
-        ("boxes of a photo: median, most", _fullness),
-        ("classes", lambda census: f"{len(census.photos_with):,}"),
-        ("boxes around a crowd", lambda census: f"{census.num_crowd:,}"),
-        ("photos with masks", lambda census: f"{census.num_masked:,}"),
+        ("files", lambda split: f"{len(split.files):,}"),
+        ("photos", lambda split: f"{split.num_images:,}"),
+        ("photos without boxes", lambda split: f"{split.num_negatives:,}"),
+        ("boxes", lambda split: f"{split.num_boxes:,}"),
+        ("boxes of a photo: median, most", _boxes_per_image),
+        ("classes", lambda split: f"{len(split.images_with):,}"),
+        ("boxes around a crowd", lambda split: f"{split.num_crowd:,}"),
+        ("photos with masks", lambda split: f"{split.num_masked:,}"),
         ("photo sizes", _sizes),
-        ("odd boxes", _oddities),
-        ("damaged records", lambda census: f"{len(census.faults):,}"),
+        ("odd boxes", _unusual_boxes),
+        ("damaged records", lambda split: f"{len(split.damaged):,}"),
     ]
-    head = "".join(f'<th scope="col" class="number">{_text(census.name)}</th>' for census in contents.splits)
+    head = "".join(f'<th scope="col" class="number">{_text(split.name)}</th>' for split in contents.splits)
     body = "".join(
         f'<tr><th scope="row">{_text(name)}</th>'
-        + "".join(f'<td class="number">{_text(value(census))}</td>' for census in contents.splits)
+        + "".join(f'<td class="number">{_text(value(split))}</td>' for split in contents.splits)
         + "</tr>"
         for name, value in rows
     )
     return f'<div class="scroll"><table><tr><th scope="col">split</th>{head}</tr>{body}</table></div>'
 
 
-def _class_table(contents: Contents) -> str:
-    boxes = [census.boxes_of for census in contents.splits]
+def _class_table(contents: InspectionStats) -> str:
+    boxes = [split.boxes_of for split in contents.splits]
     head = "".join(
-        f'<th scope="col" class="number">{_text(census.name)}: boxes</th><th scope="col" class="number">photos</th>'
-        for census in contents.splits
+        f'<th scope="col" class="number">{_text(split.name)}: boxes</th><th scope="col" class="number">photos</th>'
+        for split in contents.splits
     )
     body = "".join(
         f'<tr>{_cell(class_id)}<th scope="row">{_text(name)}</th>'
         + "".join(
-            _cell(counts[class_id]) + _cell(census.photos_with[class_id])
-            for counts, census in zip(boxes, contents.splits, strict=True)
+            _cell(counts[class_id]) + _cell(split.images_with[class_id])
+            for counts, split in zip(boxes, contents.splits, strict=True)
         )
         + "</tr>"
         for class_id, name in contents.label_map.items()
@@ -144,29 +144,30 @@ def _class_table(contents: Contents) -> str:
     )
 
 
-def _picture(shown: Shown) -> str:
-    kind = "png" if shown.content.startswith(b"\x89PNG") else "jpeg"
-    data = base64.b64encode(shown.content).decode("ascii")
+def _figure(figure: ReportFigure) -> str:
+    kind = "png" if figure.content.startswith(b"\x89PNG") else "jpeg"
+    data = base64.b64encode(figure.content).decode("ascii")
     return (
-        f'<h2>{_text(shown.title)}</h2><figure><img alt="{_text(shown.title)}" src="data:image/{kind};base64,{data}"/>'
-        f"<figcaption>{_text(shown.name)}</figcaption></figure>"
+        f"<h2>{_text(figure.title)}</h2><figure>"
+        f'<img alt="{_text(figure.title)}" src="data:image/{kind};base64,{data}"/>'
+        f"<figcaption>{_text(figure.name)}</figcaption></figure>"
     )
 
 
-def _fullness(census: SplitStats) -> str:
-    if not census.boxes_per_image:
+def _boxes_per_image(split: SplitStats) -> str:
+    if not split.boxes_per_image:
         return "–"
-    return f"{np.median(census.boxes_per_image):g}, {max(census.boxes_per_image):,}"
+    return f"{np.median(split.boxes_per_image):g}, {max(split.boxes_per_image):,}"
 
 
-def _sizes(census: SplitStats) -> str:
-    common = [f"{width}×{height} ({count:,})" for (height, width), count in census.photo_sizes.most_common(3)]
-    rest = len(census.photo_sizes) - len(common)
+def _sizes(split: SplitStats) -> str:
+    common = [f"{width}×{height} ({count:,})" for (height, width), count in split.image_sizes.most_common(3)]
+    rest = len(split.image_sizes) - len(common)
     return ", ".join([*common, *([f"{rest:,} more"] if rest > 0 else [])]) or "–"
 
 
-def _oddities(census: SplitStats) -> str:
-    return ", ".join(f"{count:,} {what}" for what, count in census.remarks.items()) or "none"
+def _unusual_boxes(split: SplitStats) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in split.unusual.items()) or "none"
 
 
 def _cell(number: int) -> str:

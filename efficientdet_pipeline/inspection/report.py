@@ -13,11 +13,17 @@ import numpy as np
 from PIL import Image
 
 from efficientdet_pipeline.inspection import charts
-from efficientdet_pipeline.inspection.anchor_view import anchor_report, anchor_sheet, anchor_sides, matches, spread
-from efficientdet_pipeline.inspection.html_page import Shown, as_jpeg, html_page
-from efficientdet_pipeline.inspection.stats import Contents, summary
-from efficientdet_pipeline.visualize.grid import MAX_TILES, captioned_sheet
-from efficientdet_pipeline.visualize.scene import AnnotatedFigure, Style, draw_scene
+from efficientdet_pipeline.inspection.anchor_view import (
+    anchor_report,
+    anchor_sides,
+    draw_anchor_matches,
+    matches,
+    spread,
+)
+from efficientdet_pipeline.inspection.html_page import ReportFigure, as_jpeg, html_page
+from efficientdet_pipeline.inspection.stats import InspectionStats, summary
+from efficientdet_pipeline.visualize.annotated_figure import AnnotatedFigure, Style, draw_figure
+from efficientdet_pipeline.visualize.grid import MAX_IMAGES, annotated_contact_sheet
 from tfrmod import fileio
 
 if TYPE_CHECKING:
@@ -25,12 +31,12 @@ if TYPE_CHECKING:
 
 PAGE = "index.html"
 COUNTS = "counts.json"
-RAW, VARIED, EVALUATED, ANCHORS = "raw.png", "augmented.png", "evaluated.png", "anchors.png"
+RAW, AUGMENTED, EVALUATED, ANCHORS = "raw.png", "augmented.png", "evaluated.png", "anchors.png"
 BOXES_PER_IMAGE, BOX_SIZES, ASPECT_RATIOS = "boxes_per_image.png", "box_sizes.png", "aspect_ratios.png"
 CLASSES, CO_OCCURRENCE = "classes.png", "co_occurrence.png"
 TITLES = {
     RAW: "Records as they are",
-    VARIED: "The same as training sees them",
+    AUGMENTED: "The same as training sees them",
     EVALUATED: "The same as the evaluation sees them",
     ANCHORS: "Anchors that answer for a box",
     BOXES_PER_IMAGE: "Boxes per photo",
@@ -49,12 +55,12 @@ class ReportWriter:
     """What is to be shown, and how."""
 
     folder: Path
-    contents: Contents
+    contents: InspectionStats
     config: "DetectorConfig"
-    brush: Style
+    style: Style
     source: str
     """The shards, in words."""
-    is_varied: bool
+    is_augmented: bool
     """Whether the samples are augmented, as training sees them."""
     earlier: frozenset[str] = frozenset()
     """Files that an earlier call wrote, which go where this one does not write them anew."""
@@ -69,8 +75,8 @@ class ReportWriter:
         kept: list[tuple[AnnotatedFigure, AnnotatedFigure]] = []
         count = 0
         for count, (record, sample) in enumerate(pairs, start=1):
-            self._save(f"sample{count - 1}.jpg", _encoded(draw_scene(sample, self.brush), "JPEG"))
-            if len(kept) < MAX_TILES:
+            self._save(f"sample{count - 1}.jpg", _encoded(draw_figure(sample, self.style), "JPEG"))
+            if len(kept) < MAX_IMAGES:
                 kept.append((record, sample))
         self._clear_leftovers(count)
         pictures = [*self._sheets(kept, count), *self._charts()]
@@ -80,25 +86,25 @@ class ReportWriter:
         self._save(PAGE, page)
         return count
 
-    def _sheets(self, pairs: list[tuple[AnnotatedFigure, AnnotatedFigure]], count: int) -> list[Shown]:
+    def _sheets(self, pairs: list[tuple[AnnotatedFigure, AnnotatedFigure]], count: int) -> list[ReportFigure]:
         if not pairs:
             return []
         cut = f" These are the first {len(pairs)} of {count}; the others are sample….jpg." if count > len(pairs) else ""
         records, samples = ([pair[side] for pair in pairs] for side in (0, 1))
         height, width = self.config.image_size
-        second = VARIED if self.is_varied else EVALUATED
-        how = "varied at random" if self.is_varied else "not varied"
+        second = AUGMENTED if self.is_augmented else EVALUATED
+        how = "varied at random" if self.is_augmented else "not varied"
         drawn = {
-            RAW: captioned_sheet(
+            RAW: annotated_contact_sheet(
                 records,
-                self.brush,
+                self.style,
                 title=TITLES[RAW],
                 text="Photos, boxes and masks as the shards hold them. Look for objects without a box, boxes without "
                 f"an object, and wrong names: the detector will learn them.{cut}",
             ),
-            second: captioned_sheet(
+            second: annotated_contact_sheet(
                 samples,
-                self.brush,
+                self.style,
                 title=f"{TITLES[second]} ({width}×{height} px)",
                 text=f"Each photo on the network's canvas, {how}. The normalised pixels are turned back into colours; "
                 "the boxes are those that the network is taught. They must still lie on their objects.",
@@ -111,23 +117,23 @@ class ReportWriter:
                 "level of the pyramid. Right: their targets, decoded; they must fall on the box. Light grey lies "
                 f"outside the canvas. {anchor_report(found)}"
             )
-            drawn[ANCHORS] = anchor_sheet(spread(found, NUM_MATCHES), self.config, self.brush, text=text)
+            drawn[ANCHORS] = draw_anchor_matches(spread(found, NUM_MATCHES), self.config, self.style, text=text)
         for name, picture in drawn.items():
             self._save(name, _encoded(picture, "PNG"))
-        return [Shown(name, TITLES[name], as_jpeg(picture)) for name, picture in drawn.items()]
+        return [ReportFigure(name, TITLES[name], as_jpeg(picture)) for name, picture in drawn.items()]
 
-    def _charts(self) -> list[Shown]:
-        contents, brush = self.contents, self.brush
-        drawn = {BOXES_PER_IMAGE: charts.boxes_per_image(contents, brush)}
+    def _charts(self) -> list[ReportFigure]:
+        contents, style = self.contents, self.style
+        drawn = {BOXES_PER_IMAGE: charts.boxes_per_image(contents, style)}
         if any(split.num_boxes for split in contents.splits):
             canvas, smallest = self.config.image_size, min(low for low, _ in anchor_sides(self.config).values())
-            drawn[BOX_SIZES] = charts.box_sizes(contents, brush, canvas=canvas, smallest_anchor=smallest)
-            drawn[ASPECT_RATIOS] = charts.box_aspects(contents, brush, anchor_aspects=_aspects(self.config))
-            drawn[CLASSES] = charts.boxes_per_class(contents, brush)
-            drawn[CO_OCCURRENCE] = charts.co_occurrence(contents, brush)
+            drawn[BOX_SIZES] = charts.box_sizes(contents, style, canvas=canvas, smallest_anchor=smallest)
+            drawn[ASPECT_RATIOS] = charts.box_aspects(contents, style, anchor_aspects=_aspects(self.config))
+            drawn[CLASSES] = charts.boxes_per_class(contents, style)
+            drawn[CO_OCCURRENCE] = charts.co_occurrence(contents, style)
         for name, content in drawn.items():
             self._save(name, content)
-        return [Shown(name, TITLES[name], content) for name, content in drawn.items()]
+        return [ReportFigure(name, TITLES[name], content) for name, content in drawn.items()]
 
     def _lead(self, num_samples: int) -> str:
         return f"{self.source}. {num_samples} records are drawn. Network: {self.config.name}."
@@ -135,24 +141,24 @@ class ReportWriter:
     def _clear_leftovers(self, count: int) -> None:
         """Removes what an earlier, longer look left, so that nobody takes it for this one's."""
         for name in self.earlier - {f"sample{number}.jpg" for number in range(count)}:
-            if is_album_file(name):
+            if is_report_file(name):
                 (self.folder / name).unlink(missing_ok=True)
 
     def _save(self, name: str, content: bytes | str) -> None:
         fileio.write_file(self.folder / name, content)
 
 
-def album_files(num_samples: int) -> set[str]:
+def report_files(num_samples: int) -> set[str]:
     """Returns the names of all files that an album may have."""
     return {PAGE, COUNTS, *TITLES, *(f"sample{number}.jpg" for number in range(num_samples))}
 
 
-def is_album_file(name: str) -> bool:
+def is_report_file(name: str) -> bool:
     """Returns whether an album may have a file of this name."""
-    return name in album_files(0) or re.fullmatch(r"sample\d+\.jpg", name) is not None
+    return name in report_files(0) or re.fullmatch(r"sample\d+\.jpg", name) is not None
 
 
-def files_of_album(folder: Path) -> set[str]:
+def files_of_report(folder: Path) -> set[str]:
     """Returns the files of the album in a folder by its counts.json; earlier versions noted nothing else."""
     try:
         content = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
@@ -163,7 +169,7 @@ def files_of_album(folder: Path) -> set[str]:
         return set()
     names = {path.name for path in folder.iterdir()}
     count = next(number for number in itertools.count() if f"sample{number}.jpg" not in names)
-    return names & album_files(count)
+    return names & report_files(count)
 
 
 def _aspects(config: "DetectorConfig") -> list[float]:

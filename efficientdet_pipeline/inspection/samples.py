@@ -11,10 +11,16 @@ from efficientdet.config import DetectorConfig
 from efficientdet.preprocess import fit_to_canvas
 
 from efficientdet_pipeline.data.input_pipeline import Augmenter
-from efficientdet_pipeline.data.tfrecord_reader import Photo, boxes_in_pixels, decode_photo, parse_record, without_crowd
-from efficientdet_pipeline.inspection.shard_reader import Place, annotated_image, serialized_record
+from efficientdet_pipeline.data.tfrecord_reader import (
+    DecodedRecord,
+    boxes_in_pixels,
+    decode_photo,
+    parse_record,
+    without_crowd,
+)
+from efficientdet_pipeline.inspection.shard_reader import RecordLocation, annotated_image, serialized_record
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
-from efficientdet_pipeline.visualize.scene import AnnotatedFigure, record_scene, sample_scene
+from efficientdet_pipeline.visualize.annotated_figure import AnnotatedFigure, record_figure, sample_figure
 
 
 def augmentation(options: AugmentationOptions, used: Mapping[str, Any], given: Collection[str]) -> AugmentationOptions:
@@ -34,7 +40,13 @@ def augmentation(options: AugmentationOptions, used: Mapping[str, Any], given: C
 
 
 def samples(
-    places: Sequence[Place], count: int, config: DetectorConfig, vary: Augmenter | None, *, seed: int, skip_crowd: bool
+    locations: Sequence[RecordLocation],
+    count: int,
+    config: DetectorConfig,
+    augmenter: Augmenter | None,
+    *,
+    seed: int,
+    skip_crowd: bool,
 ) -> Iterator[tuple[AnnotatedFigure, AnnotatedFigure]]:
     """Yields records as they are, and as the network sees them.
 
@@ -50,21 +62,21 @@ def samples(
       seed: of the variation.
       skip_crowd: whether training leaves out boxes that mark a crowd.
     """
-    count = min(count, len(places))
+    count = min(count, len(locations))
     for number in range(count):
-        row = number * len(places) // count
-        image = annotated_image(serialized_record(places[row]))
-        record = record_scene(image, decode_photo(image.encoded).numpy())
-        photo = _photo(places[row], skip_crowd)
-        if vary is None:
+        row = number * len(locations) // count
+        image = annotated_image(serialized_record(locations[row]))
+        record = record_figure(image, decode_photo(image.encoded).numpy())
+        photo = _read_sample(locations[row], skip_crowd)
+        if augmenter is None:
             canvas, scale = fit_to_canvas(photo.image, config)
             boxes, class_ids = photo.boxes / scale, photo.class_ids
         else:
-            behind = [places[(row + step) % len(places)] for step in range(1, vary.num_partners + 1)]
-            partners = [partial(_photo, place, skip_crowd) for place in behind]
-            drawn, shown, boxes, class_ids = vary.draw(photo, partners, tf.constant([seed, number], tf.int64))
-            canvas = vary.finish(drawn[None], shown[None])[0]
-        yield record, sample_scene(visible_pixels(canvas, config), boxes.numpy(), class_ids.numpy(), record)
+            behind = [locations[(row + step) % len(locations)] for step in range(1, augmenter.num_partners + 1)]
+            partners = [partial(_read_sample, location, skip_crowd) for location in behind]
+            drawn, visible, boxes, class_ids = augmenter.draw(photo, partners, tf.constant([seed, number], tf.int64))
+            canvas = augmenter.finish(drawn[None], visible[None])[0]
+        yield record, sample_figure(visible_pixels(canvas, config), boxes.numpy(), class_ids.numpy(), record)
 
 
 def visible_pixels(canvas: tf.Tensor, config: DetectorConfig) -> np.ndarray:
@@ -76,9 +88,9 @@ def visible_pixels(canvas: tf.Tensor, config: DetectorConfig) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _photo(place: Place, skip_crowd: bool) -> Photo:
-    record = parse_record(serialized_record(place))
+def _read_sample(location: RecordLocation, skip_crowd: bool) -> DecodedRecord:
+    record = parse_record(serialized_record(location))
     if skip_crowd:
         record = without_crowd(record)
     image = decode_photo(record.encoded)
-    return Photo(image, boxes_in_pixels(record, image), record.class_ids)
+    return DecodedRecord(image, boxes_in_pixels(record, image), record.class_ids)

@@ -20,7 +20,7 @@ _HEADER_BYTES = 12
 _READ_BY_TENSORFLOW = frozenset({"JPEG", "PNG", "GIF", "BMP"})
 
 
-class Place(NamedTuple):
+class RecordLocation(NamedTuple):
     """Where a record stands."""
 
     file: Path
@@ -32,21 +32,21 @@ class Place(NamedTuple):
     """Of its data; 0 where the length is not known."""
 
 
-class Fault(NamedTuple):
+class DamagedRecord(NamedTuple):
     """What is wrong with a record."""
 
-    place: Place
+    location: RecordLocation
     what: str
 
 
-class Reading(NamedTuple):
+class ReadRecord(NamedTuple):
     """A record that could be read."""
 
-    place: Place
+    location: RecordLocation
     image: AnnotatedImage
 
 
-def read_shard(path: Path) -> Iterator[Reading | Fault]:
+def read_shard(path: Path) -> Iterator[ReadRecord | DamagedRecord]:
     """Yields every record of a file, or what is wrong with it, in order.
 
     Reading goes on behind a damaged record as long as its length can be
@@ -56,22 +56,22 @@ def read_shard(path: Path) -> Iterator[Reading | Fault]:
       OSError: the file cannot be opened.
     """
     size = path.stat().st_size
-    for number, (offset, data, fault) in enumerate(scan_records(path)):
-        place = Place(path, number, offset, len(data))
-        if fault and not data:
+    for number, (offset, data, damage) in enumerate(scan_records(path)):
+        location = RecordLocation(path, number, offset, len(data))
+        if damage and not data:
             doubt = "" if offset else "; is this a TFRecord file?"
-            yield Fault(place, f"{fault}; the {size - offset:,} bytes from here on cannot be read{doubt}")
-        elif fault:
-            yield Fault(place, fault)
+            yield DamagedRecord(location, f"{damage}; the {size - offset:,} bytes from here on cannot be read{doubt}")
+        elif damage:
+            yield DamagedRecord(location, damage)
         else:
-            yield _reading(place, data)
+            yield _decode_record(location, data)
 
 
-def serialized_record(place: Place) -> bytes:
+def serialized_record(location: RecordLocation) -> bytes:
     """Returns the data of a record that was read before."""
-    with place.file.open("rb") as file:
-        file.seek(place.offset + _HEADER_BYTES)
-        return file.read(place.num_bytes)
+    with location.file.open("rb") as file:
+        file.seek(location.offset + _HEADER_BYTES)
+        return file.read(location.num_bytes)
 
 
 def annotated_image(serialized: bytes) -> AnnotatedImage:
@@ -80,19 +80,19 @@ def annotated_image(serialized: bytes) -> AnnotatedImage:
     return _measured(image, check_image(image.encoded).stored_size)
 
 
-def _reading(place: Place, data: bytes) -> Reading | Fault:
+def _decode_record(location: RecordLocation, data: bytes) -> ReadRecord | DamagedRecord:
     try:
         image = decode_example(data)
     except DatasetError as error:
-        return Fault(place, str(error).rstrip("."))
+        return DamagedRecord(location, str(error).rstrip("."))
     photo_name = f"its photo {image.filename}".rstrip()
     try:
         photo = check_image(image.encoded)
     except ImageError as error:
-        return Fault(place, f"{photo_name} is damaged: {error}".rstrip("."))
+        return DamagedRecord(location, f"{photo_name} is damaged: {error}".rstrip("."))
     if photo.content not in _READ_BY_TENSORFLOW:
-        return Fault(place, f"{photo_name} is {photo.content}, which TensorFlow does not read")
-    return Reading(place, _measured(image, photo.stored_size))
+        return DamagedRecord(location, f"{photo_name} is {photo.content}, which TensorFlow does not read")
+    return ReadRecord(location, _measured(image, photo.stored_size))
 
 
 def _measured(image: AnnotatedImage, size: tuple[int, int]) -> AnnotatedImage:
@@ -101,8 +101,8 @@ def _measured(image: AnnotatedImage, size: tuple[int, int]) -> AnnotatedImage:
         return image
     down, across = (true / (said or 1) for true, said in zip(size, (image.height, image.width), strict=True))
     objects = tuple(
-        thing._replace(box=(y0 * down, x0 * across, y1 * down, x1 * across))
-        for thing in image.objects
-        for y0, x0, y1, x1 in [thing.box]
+        obj._replace(box=(y0 * down, x0 * across, y1 * down, x1 * across))
+        for obj in image.objects
+        for y0, x0, y1, x1 in [obj.box]
     )
     return replace(image, height=size[0], width=size[1], objects=objects)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from efficientdet_pipeline.inspection.shard_reader import Fault, Place, Reading, read_shard
+from efficientdet_pipeline.inspection.shard_reader import DamagedRecord, ReadRecord, RecordLocation, read_shard
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 
 _SHARD_NUMBER = re.compile(r"[-_.]?\d{5}-of-\d{5}.*$")
@@ -28,28 +28,28 @@ class SplitStats:
     name: str
     files: list[Path] = field(default_factory=list)
     empty_files: list[Path] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
+    locations: list[RecordLocation] = field(default_factory=list)
     """Every record that could be read, in order."""
     boxes_per_image: list[int] = field(default_factory=list)
     shapes: "array[float]" = field(default_factory=lambda: array("d"))
     """Five numbers a box, in a row: class id, height, width, height and width of its photo; pixels."""
-    photos_with: Counter[int] = field(default_factory=Counter)
+    images_with: Counter[int] = field(default_factory=Counter)
     """Photos by class id."""
-    together: Counter[tuple[int, int]] = field(default_factory=Counter)
+    co_occurrences: Counter[tuple[int, int]] = field(default_factory=Counter)
     """Photos by pair of class ids, the smaller one first."""
-    photo_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    image_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     """Photos by (height, width)."""
     num_crowd: int = 0
     num_masked: int = 0
     """Photos with masks, of objects or of classes."""
-    remarks: Counter[str] = field(default_factory=Counter)
+    unusual: Counter[str] = field(default_factory=Counter)
     """Boxes that can be read but are odd, by what is odd about them."""
-    faults: list[Fault] = field(default_factory=list)
+    damaged: list[DamagedRecord] = field(default_factory=list)
 
     @property
     def num_images(self) -> int:
         """Returns how many records could be read."""
-        return len(self.places)
+        return len(self.locations)
 
     @property
     def num_boxes(self) -> int:
@@ -71,7 +71,7 @@ class SplitStats:
         return Counter(map(int, self.shapes[::5]))
 
 
-class Contents(NamedTuple):
+class InspectionStats(NamedTuple):
     """What all the shards hold."""
 
     splits: tuple[SplitStats, ...]
@@ -79,16 +79,16 @@ class Contents(NamedTuple):
     """Every class id met, or known by a name given, in order."""
 
     @property
-    def faults(self) -> list[Fault]:
+    def damaged(self) -> list[DamagedRecord]:
         """Returns every damaged record."""
-        return [fault for split in self.splits for fault in split.faults]
+        return [damage for split in self.splits for damage in split.damaged]
 
 
 def count_splits(
     files: Mapping[str, Sequence[Path]],
     label_map: Mapping[int, str],
-    told: Callable[[int, int | None], None] = lambda done, total: None,
-) -> Contents:
+    on_progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> InspectionStats:
     """Returns what the shards of each split hold, reading every record once.
 
     Args:
@@ -100,15 +100,15 @@ def count_splits(
     splits = []
     done, total = 0, sum(map(len, files.values()))
     for name, paths in files.items():
-        census = SplitStats(name)
+        split = SplitStats(name)
         for path in paths:
-            _count_shard(path, census, names)
+            _count_shard(path, split, names)
             done += 1
-            told(done, total)
-        splits.append(census)
-    met = {class_id for census in splits for class_id in census.boxes_of}
+            on_progress(done, total)
+        splits.append(split)
+    met = {class_id for split in splits for class_id in split.boxes_of}
     named = {class_id: names.get(class_id, str(class_id)) for class_id in met} | dict(label_map)
-    return Contents(tuple(splits), dict(sorted(named.items())))
+    return InspectionStats(tuple(splits), dict(sorted(named.items())))
 
 
 def split_names(files: Iterable[Path]) -> dict[str, list[Path]]:
@@ -125,38 +125,38 @@ def split_names(files: Iterable[Path]) -> dict[str, list[Path]]:
     return found if len(found) <= MAX_SPLITS else {"shards": [path for paths in found.values() for path in paths]}
 
 
-def _count_shard(path: Path, census: SplitStats, names: dict[int, str]) -> None:
-    census.files.append(path)
+def _count_shard(path: Path, split: SplitStats, names: dict[int, str]) -> None:
+    split.files.append(path)
     if not path.stat().st_size:
-        census.empty_files.append(path)
+        split.empty_files.append(path)
     for found in read_shard(path):
-        if isinstance(found, Fault):
-            census.faults.append(found)
+        if isinstance(found, DamagedRecord):
+            split.damaged.append(found)
         else:
-            _count_record(found, census, names)
+            _count_record(found, split, names)
 
 
-def _count_record(reading: Reading, census: SplitStats, names: dict[int, str]) -> None:
+def _count_record(reading: ReadRecord, split: SplitStats, names: dict[int, str]) -> None:
     image = reading.image
-    census.places.append(reading.place)
-    census.boxes_per_image.append(len(image.objects))
-    census.photo_sizes[image.height, image.width] += 1
-    for thing in image.objects:
-        if thing.name:
-            names.setdefault(thing.class_id, thing.name)
-        y0, x0, y1, x1 = thing.box
-        census.shapes.extend((thing.class_id, y1 - y0, x1 - x0, image.height, image.width))
-        census.num_crowd += thing.is_crowd
-        census.remarks.update(_oddities(thing, image))
-    census.num_masked += bool(image.segmentation) or any(thing.mask for thing in image.objects)
-    classes = sorted({thing.class_id for thing in image.objects})
-    census.photos_with.update(classes)
-    census.together.update(itertools.combinations(classes, 2))
+    split.locations.append(reading.location)
+    split.boxes_per_image.append(len(image.objects))
+    split.image_sizes[image.height, image.width] += 1
+    for obj in image.objects:
+        if obj.name:
+            names.setdefault(obj.class_id, obj.name)
+        y0, x0, y1, x1 = obj.box
+        split.shapes.extend((obj.class_id, y1 - y0, x1 - x0, image.height, image.width))
+        split.num_crowd += obj.is_crowd
+        split.unusual.update(_unusual_properties(obj, image))
+    split.num_masked += bool(image.segmentation) or any(obj.mask for obj in image.objects)
+    classes = sorted({obj.class_id for obj in image.objects})
+    split.images_with.update(classes)
+    split.co_occurrences.update(itertools.combinations(classes, 2))
 
 
-def _oddities(thing: AnnotatedObject, image: AnnotatedImage) -> list[str]:
-    y0, x0, y1, x1 = thing.box
-    if not all(map(math.isfinite, thing.box)):
+def _unusual_properties(obj: AnnotatedObject, image: AnnotatedImage) -> list[str]:
+    y0, x0, y1, x1 = obj.box
+    if not all(map(math.isfinite, obj.box)):
         return ["coordinates that are no numbers"]
     odd = []
     if y1 <= y0 or x1 <= x0:
@@ -165,72 +165,72 @@ def _oddities(thing: AnnotatedObject, image: AnnotatedImage) -> list[str]:
     beyond_x = max(-min(x0, x1), max(x0, x1) - image.width) / image.width
     if max(beyond_y, beyond_x) > OUTSIDE:
         odd.append("reaching outside the photo")
-    if thing.class_id < 1:
+    if obj.class_id < 1:
         odd.append("with a class id below 1")
     return odd
 
 
-def side_shares(census: SplitStats, canvas: tuple[int, int]) -> np.ndarray:
+def side_shares(split: SplitStats, canvas: tuple[int, int]) -> np.ndarray:
     """Returns sqrt(area) of each box on the network's canvas, as a share of the canvas' side, (n,).
 
     Args:
       census: what the split holds.
       canvas: height and width in pixels; a photo is scaled until it fits.
     """
-    _, heights, widths, photo_heights, photo_widths = census.table().T
-    scales = np.minimum(canvas[0] / photo_heights, canvas[1] / photo_widths)
+    _, heights, widths, image_heights, image_widths = split.table().T
+    scales = np.minimum(canvas[0] / image_heights, canvas[1] / image_widths)
     return np.sqrt(np.maximum(heights, 0) * np.maximum(widths, 0)) * scales / math.sqrt(canvas[0] * canvas[1])
 
 
-def aspect_ratios(census: SplitStats) -> np.ndarray:
+def aspect_ratios(split: SplitStats) -> np.ndarray:
     """Returns width / height of each box that has an area, (n,)."""
-    _, heights, widths, _, _ = census.table().T
+    _, heights, widths, _, _ = split.table().T
     whole = (heights > 0) & (widths > 0) & np.isfinite(heights * widths)
     return widths[whole] / heights[whole]
 
 
-def summary(contents: Contents, canvas: tuple[int, int]) -> dict[str, Any]:
+def summary(contents: InspectionStats, canvas: tuple[int, int]) -> dict[str, Any]:
     """Returns the counts as counts.json has them."""
     return {
         "classes": {str(class_id): name for class_id, name in contents.label_map.items()},
         "canvas": {"height": canvas[0], "width": canvas[1]},
-        "splits": {census.name: _split_summary(census, contents.label_map, canvas) for census in contents.splits},
+        "splits": {split.name: _split_summary(split, contents.label_map, canvas) for split in contents.splits},
     }
 
 
-def _split_summary(census: SplitStats, label_map: Mapping[int, str], canvas: tuple[int, int]) -> dict[str, Any]:
-    boxes = census.boxes_of
+def _split_summary(split: SplitStats, label_map: Mapping[int, str], canvas: tuple[int, int]) -> dict[str, Any]:
+    boxes = split.boxes_of
     return {
-        "files": len(census.files),
-        "empty_files": [str(path) for path in census.empty_files],
-        "images": census.num_images,
-        "images_without_boxes": census.num_negatives,
-        "boxes": census.num_boxes,
-        "crowd_boxes": census.num_crowd,
-        "images_with_masks": census.num_masked,
-        "boxes_per_image": _quantiles(census.boxes_per_image),
-        "box_side_share": _quantiles(side_shares(census, canvas)),
-        "aspect_ratio": _quantiles(aspect_ratios(census)),
+        "files": len(split.files),
+        "empty_files": [str(path) for path in split.empty_files],
+        "images": split.num_images,
+        "images_without_boxes": split.num_negatives,
+        "boxes": split.num_boxes,
+        "crowd_boxes": split.num_crowd,
+        "images_with_masks": split.num_masked,
+        "boxes_per_image": _quantiles(split.boxes_per_image),
+        "box_side_share": _quantiles(side_shares(split, canvas)),
+        "aspect_ratio": _quantiles(aspect_ratios(split)),
         "image_sizes": [
             {"height": height, "width": width, "images": count}
-            for (height, width), count in census.photo_sizes.most_common(20)
+            for (height, width), count in split.image_sizes.most_common(20)
         ],
         "per_class": {
-            str(class_id): {"name": name, "boxes": boxes[class_id], "images": census.photos_with[class_id]}
+            str(class_id): {"name": name, "boxes": boxes[class_id], "images": split.images_with[class_id]}
             for class_id, name in label_map.items()
         },
         "images_with_both": [
-            {"classes": list(pair), "images": count} for pair, count in sorted(census.together.items())
+            {"classes": list(pair), "images": count} for pair, count in sorted(split.co_occurrences.items())
         ],
-        "odd_boxes": dict(census.remarks),
+        "odd_boxes": dict(split.unusual),
         "damaged": [
             {
-                "file": str(fault.place.file),
-                "record": fault.place.record,
-                "offset": fault.place.offset,
-                "what": fault.what,
+                "file": str(damage.location.file),
+                "record": damage.location.record,
+                "offset": damage.location.offset,
+                "what": damage.what,
             }
-            for fault in census.faults
+            for damage in split.damaged
         ],
     }
 

@@ -36,14 +36,14 @@ PURPLE: Final = 0.45
 """Turns the wheel so that it begins, at the eighth class, with a hue the palette has not."""
 
 
-class _Pen(NamedTuple):
+class _LineStyle(NamedTuple):
     """Sizes that suit a picture, in pixels."""
 
     line: int
     text: int
 
     @classmethod
-    def of_size(cls, height: int, width: int) -> "_Pen":
+    def of_size(cls, height: int, width: int) -> "_LineStyle":
         side = (height * width) ** 0.5
         return cls(line=max(2, round(side / 280)), text=int(np.clip(side / 40, 11, 72)))
 
@@ -96,7 +96,7 @@ def draw_detections(
     """
     height, width = image.shape[:2]
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-    pen = _Pen.of_size(height, width)
+    line_style = _LineStyle.of_size(height, width)
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     ranks = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float64)
@@ -108,10 +108,10 @@ def draw_detections(
     for row in drawn:
         name = class_name(int(class_ids[row]), label_map)
         text = name if scores is None else f"{name} {ranks[row]:.0%}"
-        labels.append(_place_label(text, _corners(boxes[row], (height, width)), labels, pen, (height, width)))
+        labels.append(_place_label(text, _corners(boxes[row], (height, width)), labels, line_style, (height, width)))
     # Best last, so that it lies on top.
     for row in reversed(drawn):
-        _draw_box(draw, _corners(boxes[row], (height, width)), class_color(int(class_ids[row])), pen)
+        _draw_box(draw, _corners(boxes[row], (height, width)), class_color(int(class_ids[row])), line_style)
     for row, label in reversed(list(zip(drawn, labels, strict=True))):
         _draw_label(draw, label, class_color(int(class_ids[row])))
     return np.asarray(canvas)
@@ -124,11 +124,13 @@ def _corners(box: np.ndarray, size: tuple[int, int]) -> Corners:
     return x0, y0, max(x0, x1), max(y0, y1)
 
 
-def _place_label(text: str, box: Corners, others: Sequence[_Label], pen: _Pen, size: tuple[int, int]) -> _Label:
+def _place_label(
+    text: str, box: Corners, others: Sequence[_Label], line_style: _LineStyle, size: tuple[int, int]
+) -> _Label:
     """Returns a label above its box, or inside, or below it: where it is whole and hides no better one."""
     height, width = size
-    font, text = _fitting_font(text, pen.text, width)
-    margin = max(1, pen.text // 8)
+    font, text = _fitting_font(text, line_style.text, width)
+    margin = max(1, line_style.text // 8)
     label_width, label_height = int(font.getlength(text)) + 2 * margin + 1, sum(font.getmetrics()) + margin
     x0, y0, _, y1 = box
     left = max(0, min(x0, width - label_width))
@@ -146,11 +148,11 @@ def _overlap(one: Corners, other: Corners) -> bool:
     return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, box: Corners, color: RGB, pen: _Pen) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, box: Corners, color: RGB, line_style: _LineStyle) -> None:
     x0, y0, x1, y1 = box
     # A dark seam around the line keeps it visible on ground of its own colour.
     draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=(0, 0, 0))
-    draw.rectangle(box, outline=color, width=pen.line)
+    draw.rectangle(box, outline=color, width=line_style.line)
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, label: _Label, color: RGB) -> None:

@@ -9,26 +9,26 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from efficientdet_pipeline.inference.results import ImageDetections, nothing_above
-from efficientdet_pipeline.visualize.boxes import draw_detections, load_font
-from efficientdet_pipeline.visualize.scene import (
-    FAINT,
-    INK,
-    PAPER,
+from efficientdet_pipeline.inference.results import ImageDetections, describe_no_detections
+from efficientdet_pipeline.visualize.annotated_figure import (
+    GREY,
     RGB,
+    TEXT_COLOR,
+    WHITE,
     AnnotatedFigure,
     Style,
-    chip_corners,
-    draw_chip,
-    draw_scene,
+    draw_figure,
+    draw_label,
+    label_corners,
     shortened,
 )
+from efficientdet_pipeline.visualize.boxes import draw_detections, load_font
 
 GAP = 8
 """Pixels between pictures."""
 
 
-def fit_tile(image: np.ndarray, boxes: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.ndarray]:
+def resize_to_fit(image: np.ndarray, boxes: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns a picture and its boxes enlarged or reduced to a tile's size.
 
     Boxes are drawn after this, so that lines and letters of small pictures are as legible as those of large ones.
@@ -60,12 +60,14 @@ def draw_comparison(
       longest_side: of each of the two, in pixels.
     """
     true_boxes, true_ids = truth
-    tile, tile_boxes = fit_tile(image, true_boxes, longest_side)
-    left = draw_detections(tile, tile_boxes, true_ids, label_map=label_map)
-    _, tile_boxes = fit_tile(image, found.boxes, longest_side)
-    right = draw_detections(tile, tile_boxes, found.class_ids, found.scores, label_map=label_map, min_score=min_score)
+    cell_image, cell_boxes = resize_to_fit(image, true_boxes, longest_side)
+    left = draw_detections(cell_image, cell_boxes, true_ids, label_map=label_map)
+    _, cell_boxes = resize_to_fit(image, found.boxes, longest_side)
+    right = draw_detections(
+        cell_image, cell_boxes, found.class_ids, found.scores, label_map=label_map, min_score=min_score
+    )
     is_any = bool(np.any(found.scores >= min_score))
-    title = f"detections above {min_score:g}" if is_any else nothing_above(found, min_score, label_map)
+    title = f"detections above {min_score:g}" if is_any else describe_no_detections(found, min_score, label_map)
     return contact_sheet([left, right], titles=["ground truth", title], columns=2)
 
 
@@ -88,45 +90,45 @@ def contact_sheet(
     font = load_font(max(12, min(cell_width, *row_heights) // 28))
     title_height = sum(font.getmetrics()) + GAP // 2 if titles else 0
     size = (columns * (cell_width + GAP) + GAP, sum(row_heights) + len(rows) * (title_height + GAP) + GAP)
-    sheet = Image.new("RGB", size, PAPER)
-    draw = ImageDraw.Draw(sheet)
+    canvas = Image.new("RGB", size, WHITE)
+    draw = ImageDraw.Draw(canvas)
     for number, image in enumerate(images):
         row, column = divmod(number, columns)
         left = GAP + column * (cell_width + GAP) + (cell_width - image.shape[1]) // 2
         top = GAP + sum(row_heights[:row]) + row * (title_height + GAP)
         if titles:
-            draw.text((left, top), titles[number], font=font, fill=INK)
-        sheet.paste(Image.fromarray(image), (left, top + title_height))
-    return np.asarray(sheet)
+            draw.text((left, top), titles[number], font=font, fill=TEXT_COLOR)
+        canvas.paste(Image.fromarray(image), (left, top + title_height))
+    return np.asarray(canvas)
 
 
 SHEET_WIDTH = 1600
 MARGIN = 24
 SHEET_GAP = 16
-MAX_TILES = 48
+MAX_IMAGES = 48
 TITLE, TEXT, CAPTION = 30, 17, 14
 MAX_LEGEND = 40
 """Classes in a legend; the rest is counted."""
 
 
-Chip = tuple[str, RGB]
+LegendEntry = tuple[str, RGB]
 """A text of a legend, and the colour of its ground."""
 
 
-class Tile(NamedTuple):
+class CaptionedImage(NamedTuple):
     """A finished picture with the line that stands above it."""
 
     image: np.ndarray
     caption: str
 
 
-def tile_side(count: int) -> int:
+def cell_side(count: int) -> int:
     """Returns the longest side in pixels of the pictures of a sheet of `count`."""
     columns = _columns(count)
     return min(620, (SHEET_WIDTH - 2 * MARGIN - (columns - 1) * SHEET_GAP) // columns)
 
 
-def captioned_sheet(scenes: Sequence[AnnotatedFigure], brush: Style, *, title: str, text: str) -> np.ndarray:
+def annotated_contact_sheet(figures: Sequence[AnnotatedFigure], style: Style, *, title: str, text: str) -> np.ndarray:
     """Returns scenes side by side, drawn, with what they are and what the colours mean.
 
     Args:
@@ -135,20 +137,20 @@ def captioned_sheet(scenes: Sequence[AnnotatedFigure], brush: Style, *, title: s
       title: one line.
       text: a sentence or two beneath it.
     """
-    side = tile_side(len(scenes))
-    tiles = [Tile(draw_scene(scene.fitted(side), brush), scene.caption) for scene in scenes]
-    counts = Counter(int(class_id) for scene in scenes for class_id in scene.class_ids)
-    counts.update(dict.fromkeys((class_id for scene in scenes for class_id, _ in scene.tints), 0))
-    return lay_out(tiles, brush, title=title, text=text, legend=_legend(counts, brush))
+    side = cell_side(len(figures))
+    images = [CaptionedImage(draw_figure(figure.fitted(side), style), figure.caption) for figure in figures]
+    counts = Counter(int(class_id) for figure in figures for class_id in figure.class_ids)
+    counts.update(dict.fromkeys((class_id for figure in figures for class_id, _ in figure.tints), 0))
+    return captioned_contact_sheet(images, style, title=title, text=text, legend=_legend(counts, style))
 
 
-def lay_out(
-    tiles: Sequence[Tile],
-    brush: Style,
+def captioned_contact_sheet(
+    images: Sequence[CaptionedImage],
+    style: Style,
     *,
     title: str,
     text: str,
-    legend: Sequence[Chip] = (),
+    legend: Sequence[LegendEntry] = (),
     columns: int | None = None,
 ) -> np.ndarray:
     """Returns finished pictures on one sheet of white paper.
@@ -161,36 +163,38 @@ def lay_out(
       legend: (text, colour) of each chip below the pictures.
       columns: pictures in a row; chosen from their number where None.
     """
-    columns = columns or _columns(len(tiles))
-    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
-    cell = max((tile.image.shape[1] for tile in tiles), default=0)
+    columns = columns or _columns(len(images))
+    rows = [images[start : start + columns] for start in range(0, len(images), columns)]
+    cell = max((cell_image.image.shape[1] for cell_image in images), default=0)
     width = max(900, 2 * MARGIN + columns * cell + (columns - 1) * SHEET_GAP)
     lines = textwrap.wrap(text, int(width / (TEXT * 0.56)))
-    caption_height = sum(brush.font(CAPTION).getmetrics()) + 4
+    caption_height = sum(style.font(CAPTION).getmetrics()) + 4
     top = MARGIN + TITLE + 14 + len(lines) * (TEXT + 7) + SHEET_GAP
-    heights = [max(tile.image.shape[0] for tile in row) + caption_height + SHEET_GAP for row in rows]
-    chips = _placed_chips(legend, brush, width, top + sum(heights))
-    bottom = chips[-1][1] + TEXT + 12 if chips else top + sum(heights)
-    sheet = Image.new("RGB", (width, math.ceil(bottom) + MARGIN), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN - 8), shortened(title, brush.font(TITLE), width - 2 * MARGIN), INK, brush.font(TITLE))
+    heights = [max(cell_image.image.shape[0] for cell_image in row) + caption_height + SHEET_GAP for row in rows]
+    labels = _legend_layout(legend, style, width, top + sum(heights))
+    bottom = labels[-1][1] + TEXT + 12 if labels else top + sum(heights)
+    canvas = Image.new("RGB", (width, math.ceil(bottom) + MARGIN), WHITE)
+    draw = ImageDraw.Draw(canvas)
+    draw.text(
+        (MARGIN, MARGIN - 8), shortened(title, style.font(TITLE), width - 2 * MARGIN), TEXT_COLOR, style.font(TITLE)
+    )
     for number, line in enumerate(lines):
-        draw.text((MARGIN, MARGIN + TITLE + 8 + number * (TEXT + 7)), line, FAINT, brush.font(TEXT))
+        draw.text((MARGIN, MARGIN + TITLE + 8 + number * (TEXT + 7)), line, GREY, style.font(TEXT))
     for row, row_height in zip(rows, heights, strict=True):
-        for column, tile in enumerate(row):
+        for column, cell_image in enumerate(row):
             left = MARGIN + column * (cell + SHEET_GAP)
-            draw.text((left, top), _fitted_caption(tile.caption, brush, cell), INK, brush.font(CAPTION))
-            sheet.paste(Image.fromarray(tile.image), (left, top + caption_height))
+            draw.text((left, top), _fitted_caption(cell_image.caption, style, cell), TEXT_COLOR, style.font(CAPTION))
+            canvas.paste(Image.fromarray(cell_image.image), (left, top + caption_height))
         top += row_height
-    for x, y, words, color in chips:
-        draw_chip(draw, (x, y), words, color, brush.font(TEXT))
-    return np.asarray(sheet)
+    for x, y, words, color in labels:
+        draw_label(draw, (x, y), words, color, style.font(TEXT))
+    return np.asarray(canvas)
 
 
-def _fitted_caption(caption: str, brush: Style, width: int) -> str:
+def _fitted_caption(caption: str, style: Style, width: int) -> str:
     """Returns a caption that fits the width in pixels; its first part, a name, gives way to what follows."""
     name, dot, rest = caption.partition(" · ")
-    font = brush.font(CAPTION)
+    font = style.font(CAPTION)
     name = shortened(name, font, max(width / 4, width - font.getlength(dot + rest)))
     return shortened(f"{name}{dot}{rest}", font, width)
 
@@ -199,23 +203,25 @@ def _columns(count: int) -> int:
     return next((columns for columns, most in ((1, 1), (2, 4), (3, 9), (4, 20), (5, 35)) if count <= most), 6)
 
 
-def _legend(counts: Counter[int], brush: Style) -> list[Chip]:
+def _legend(counts: Counter[int], style: Style) -> list[LegendEntry]:
     ranked = counts.most_common()
     texts = {class_id: f"  {count:,}" if count else "" for class_id, count in ranked}
-    known = [(brush.name(class_id) + text, brush.color_of(class_id)) for class_id, text in texts.items()]
-    rest = [(f"and {len(known) - MAX_LEGEND} more classes", PAPER)] if len(known) > MAX_LEGEND else []
+    known = [(style.name(class_id) + text, style.color_of(class_id)) for class_id, text in texts.items()]
+    rest = [(f"and {len(known) - MAX_LEGEND} more classes", WHITE)] if len(known) > MAX_LEGEND else []
     return known[:MAX_LEGEND] + rest
 
 
-def _placed_chips(legend: Sequence[Chip], brush: Style, width: int, top: float) -> list[tuple[float, float, str, RGB]]:
+def _legend_layout(
+    legend: Sequence[LegendEntry], style: Style, width: int, top: float
+) -> list[tuple[float, float, str, RGB]]:
     """Returns (x, y, text, colour) of each chip, line by line."""
     left: float = MARGIN
     placed = []
     for text, color in legend:
-        words = shortened(text, brush.font(TEXT), width - 2 * MARGIN - 4)
-        _, _, right, _ = chip_corners((left, top), words, brush.font(TEXT))
+        words = shortened(text, style.font(TEXT), width - 2 * MARGIN - 4)
+        _, _, right, _ = label_corners((left, top), words, style.font(TEXT))
         if right > width - MARGIN and left > MARGIN:
             left, top = MARGIN, top + TEXT + 14
         placed.append((left, top, words, color))
-        left = chip_corners((left, top), words, brush.font(TEXT))[2] + 10
+        left = label_corners((left, top), words, style.font(TEXT))[2] + 10
     return placed

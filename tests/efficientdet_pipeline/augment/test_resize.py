@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.augment.resize import Window, jitter_window, normalize, pad_to_canvas, show_window
+from efficientdet_pipeline.augment.resize import Window, crop_window, jitter_window, normalize, pad_to_canvas
 from efficientdet_pipeline.augment.sample import Sample
 
 SEED = tf.constant([1, 2])
@@ -32,7 +32,7 @@ def test_a_whole_photo_is_resized_as_automl_does() -> None:
     image = np.random.RandomState(0).randint(0, 256, (48, 64, 3)).astype(np.uint8)
     sample = Sample(tf.constant(image), tf.constant([[12.0, 16.0, 24.0, 48.0]]), tf.constant([1]))
     window = jitter_window(tf.constant([48, 64]), SEED, canvas_size=(32, 32), jitter_min=1.0, jitter_max=1.0)
-    shown = show_window(sample, window, min_visibility=0.0)
+    shown = crop_window(sample, window, min_visibility=0.0)
     np.testing.assert_allclose(shown.image, tf.image.resize(image, (24, 32)), atol=0.5)
     np.testing.assert_allclose(shown.boxes, [[6, 8, 12, 24]])
 
@@ -68,7 +68,7 @@ def test_boxes_are_clipped_and_slivers_dropped(min_visibility: float, kept: list
         tf.constant([1, 2, 3, 4]),
     )
     window = Window(tf.constant([20, 20, 70, 70]), tf.constant([100, 100]))
-    shown = show_window(sample, window, min_visibility=min_visibility)
+    shown = crop_window(sample, window, min_visibility=min_visibility)
     np.testing.assert_array_equal(shown.class_ids, kept)
     expected = {1: [0, 0, 20, 20], 2: [40, 40, 60, 80], 3: [0, 0, 2, 60]}
     np.testing.assert_allclose(shown.boxes, [expected[class_id] for class_id in kept], atol=1e-4)
@@ -105,5 +105,5 @@ def test_normalize_pads_with_the_mean_color(scale_range: bool, mean: object, std
 
 def test_float_photos_stay_float() -> None:
     sample = Sample(tf.fill((8, 8, 3), 0.25), tf.zeros((0, 4)), tf.zeros((0,), tf.int32))
-    shown = show_window(sample, Window(tf.constant([0, 0, 8, 8]), tf.constant([5, 5])), min_visibility=0.1)
+    shown = crop_window(sample, Window(tf.constant([0, 0, 8, 8]), tf.constant([5, 5])), min_visibility=0.1)
     np.testing.assert_allclose(shown.image, np.full((5, 5, 3), 0.25))

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from efficientdet_pipeline.benchmarking import loader
 from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig
-from efficientdet_pipeline.data.tfrecord_reader import Photo
+from efficientdet_pipeline.data.tfrecord_reader import DecodedRecord
 
 
-def draw(photo: Photo, partners: Sequence[Callable[[], Photo]], seed: tf.Tensor) -> Any:
+def draw(photo: DecodedRecord, partners: Sequence[Callable[[], DecodedRecord]], seed: tf.Tensor) -> Any:
     del partners, seed
     return photo.image, (24, 32), photo.boxes, photo.class_ids
 
@@ -22,7 +22,7 @@ def test_every_stage_is_measured_and_records_are_skipped_without_reading(
     stream = InputConfig(files=files, batch_size=2, max_instances=1, canvas=(24, 32), seed=1)
     vary = Augmenter(draw, lambda canvases, shown: tf.cast(canvases, tf.float32))
     pipelines = {"alone": loader.decode_only(stream), **loader.stages(stream, vary)}
-    assert [*pipelines] == ["alone", "order", "reading", "parsing and decoding", "varying", loader.WHOLE]
+    assert [*pipelines] == ["alone", "order", "reading", "parsing and decoding", "varying", loader.FULL_PIPELINE]
     speeds = loader.measure_stages(pipelines, "alone", batch_size=2, batches=3, rounds=2)
     assert speeds.keys() == pipelines.keys()
     assert speeds["alone"].ratio == speeds["alone"].cpu_ratio == 1.0

@@ -44,11 +44,11 @@ def test_the_picture_shows_three_bars_a_batch_size(sweep: list[Speeds], tmp_path
 
 
 def test_memory_is_measured_anew() -> None:
-    machine.forget_peaks()
+    machine.reset_peak_memory()
     before = machine.peak_bytes()
     assert before is not None
     block = bytearray(300 * 10**6)
     assert machine.peak_bytes() > before + 250 * 10**6
     del block
-    machine.forget_peaks()
+    machine.reset_peak_memory()
     assert machine.peak_bytes() < before + 150 * 10**6

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from efficientdet_pipeline.data.dataset_stats import read_shard_stats
 from efficientdet_pipeline.data.image_cache import cache_in_memory, cache_on_disk, free_bytes, num_bytes
-from efficientdet_pipeline.data.tfrecord_reader import PhotoReader, index_records
+from efficientdet_pipeline.data.tfrecord_reader import SampleReader, index_records
 from efficientdet_pipeline.errors import DataError
 
 COUNT = 5
@@ -27,7 +27,7 @@ def test_kept_photos_are_the_photos(kind: str, files: Any, tmp_path: Path) -> No
     assert num_bytes(sizes) == COUNT * 24 * 32 * 3
     cache = cache_in_memory(files, sizes) if kind == "memory" else cache_on_disk(files, sizes, tmp_path / "cache")
     index = index_records(files)
-    plain, kept = PhotoReader(index, skip_crowd=True), PhotoReader(index, skip_crowd=True, cache=cache)
+    plain, kept = SampleReader(index, skip_crowd=True), SampleReader(index, skip_crowd=True, cache=cache)
     numbers = tf.data.Dataset.from_tensor_slices(tf.constant([4, 0, 2, 2, 1, 3], tf.int64))
     for first, second in zip(numbers.map(plain), numbers.map(kept, num_parallel_calls=2), strict=True):
         for expected, got in zip(first, second, strict=True):

@@ -121,7 +121,7 @@ def test_a_single_photo_is_its_own_partner() -> None:
 
 def test_neighbours_stay_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     # Of 12 shards, 3 in turn and windows of 20: at any time few places on the disk are read.
-    monkeypatch.setattr(page, "SHARDS_IN_TURN", 3)
+    monkeypatch.setattr(page, "INTERLEAVED_SHARDS", 3)
     monkeypatch.setattr(page, "SHUFFLE_WINDOW", 20)
     index = imagined(*[50] * 12)
     order = Sampler(index, 1, num_partners=3)

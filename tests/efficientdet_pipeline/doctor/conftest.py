@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
-from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan, Seen
+from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, ImageStats, Plan
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 
-Thing = tuple[Any, ...]
+Object = tuple[Any, ...]
 
 
 def grid_of(size: int = 256, **changed: Any) -> AnchorGrid:
@@ -24,28 +24,28 @@ def grid_of(size: int = 256, **changed: Any) -> AnchorGrid:
     return AnchorGrid(**{**values, **changed})
 
 
-def seen_photo(
+def image_stats(
     name: str,
-    things: Iterable[Thing] = (),
+    objects: Iterable[Object] = (),
     *,
     size: tuple[int, int] = (256, 256),
     sha256: str = "",
     image_hash: int | None = None,
-) -> Seen:
+) -> ImageStats:
     """Returns a photo; a thing is (class, y0, x0, y1, x1), its class an id or a name."""
     objects = tuple(
-        AnnotatedObject(str(thing[0]), tuple(map(float, thing[1:5])), thing[0] if isinstance(thing[0], int) else 0)
-        for thing in things
+        AnnotatedObject(str(obj[0]), tuple(map(float, obj[1:5])), obj[0] if isinstance(obj[0], int) else 0)
+        for obj in objects
     )
     image = AnnotatedImage(
         filename=f"{name}.jpg", objects=objects, height=size[0], width=size[1], format="jpeg", sha256=sha256
     )
-    return Seen(image, image_hash)
+    return ImageStats(image, image_hash)
 
 
 @pytest.fixture
-def photo() -> Callable[..., Seen]:
-    return seen_photo
+def image() -> Callable[..., ImageStats]:
+    return image_stats
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ def grid() -> Callable[..., AnchorGrid]:
 
 
 @pytest.fixture
-def facts() -> Callable[..., DatasetStats]:
+def stats() -> Callable[..., DatasetStats]:
     """Returns a function: photos of training, photos of validation → facts."""
 
-    def make(train: Iterable[Seen], val: Iterable[Seen] = (), **more: Any) -> DatasetStats:
+    def make(train: Iterable[ImageStats], val: Iterable[ImageStats] = (), **more: Any) -> DatasetStats:
         splits = {"train": list(train), "val": list(val)}
         return DatasetStats(splits=splits, num_files=sum(map(len, splits.values())), **more)
 

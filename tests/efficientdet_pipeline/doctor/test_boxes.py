@@ -10,67 +10,67 @@ from efficientdet_pipeline.doctor import anchor_coverage, boxes
 from efficientdet_pipeline.doctor.issue import Severity
 
 
-def by_code(findings: list) -> dict:
-    return {each.code: each for each in findings if each is not None}
+def by_code(issues: list) -> dict:
+    return {each.code: each for each in issues if each is not None}
 
 
-def test_good_boxes_have_no_findings(photo: Callable, facts: Callable, plan: Callable) -> None:
-    good = facts([photo("a", [("cat", 10, 10, 60, 60), ("dog", 100, 100, 160, 170)])])
+def test_good_boxes_have_no_findings(image: Callable, stats: Callable, plan: Callable) -> None:
+    good = stats([image("a", [("cat", 10, 10, 60, 60), ("dog", 100, 100, 160, 170)])])
     assert by_code(boxes.check(good, plan())) == {}
     assert anchor_coverage.check(good, plan()) == []
 
 
-def test_no_boxes_at_all(photo: Callable, facts: Callable, plan: Callable) -> None:
-    assert by_code(boxes.check(facts([photo("a")]), plan())) == {}
-    assert anchor_coverage.check(facts([]), plan()) == []
+def test_no_boxes_at_all(image: Callable, stats: Callable, plan: Callable) -> None:
+    assert by_code(boxes.check(stats([image("a")]), plan())) == {}
+    assert anchor_coverage.check(stats([]), plan()) == []
 
 
-def test_tiny_is_what_is_tiny_on_the_canvas(photo: Callable, facts: Callable, plan: Callable) -> None:
-    things = [("cat", 0, 0, 20, 20), ("cat", 100, 100, 500, 500)]
-    found = by_code(boxes.check(facts([photo("large", things, size=(1024, 1024))]), plan()))["box_tiny"]
+def test_tiny_is_what_is_tiny_on_the_canvas(image: Callable, stats: Callable, plan: Callable) -> None:
+    objects = [("cat", 0, 0, 20, 20), ("cat", 100, 100, 500, 500)]
+    found = by_code(boxes.check(stats([image("large", objects, size=(1024, 1024))]), plan()))["box_tiny"]
     assert (found.count, found.of, found.values["median_side"]) == (1, 2, 5.0)
     assert found.files == ("large.jpg (cat 0 0 20 20)",)
-    assert found.mend == "--image_size=512 makes nine in ten of them larger than that"
-    assert "box_tiny" not in by_code(boxes.check(facts([photo("small", things, size=(512, 512))]), plan()))
+    assert found.remedy == "--image_size=512 makes nine in ten of them larger than that"
+    assert "box_tiny" not in by_code(boxes.check(stats([image("small", objects, size=(512, 512))]), plan()))
 
 
-def test_a_box_may_fill_its_photo_and_is_told(photo: Callable, facts: Callable, plan: Callable) -> None:
-    found = by_code(boxes.check(facts([photo("a", [("cat", 0, 0, 255, 256)])]), plan()))
+def test_a_box_may_fill_its_photo_and_is_told(image: Callable, stats: Callable, plan: Callable) -> None:
+    found = by_code(boxes.check(stats([image("a", [("cat", 0, 0, 255, 256)])]), plan()))
     assert found["box_giant"].severity == Severity.NOTE
 
 
-def test_boxes_drawn_twice(photo: Callable, facts: Callable, plan: Callable) -> None:
-    first = photo("a", [("cat", 10, 10, 60, 60), ("dog", 11, 10, 60, 60), ("cat", 10, 10, 60, 61)])
-    other = photo("b", [("cat", 10, 10, 60, 60), ("cat", 10, 40, 60, 90)])
-    found = by_code(boxes.check(facts([first, other]), plan()))
+def test_boxes_drawn_twice(image: Callable, stats: Callable, plan: Callable) -> None:
+    first = image("a", [("cat", 10, 10, 60, 60), ("dog", 11, 10, 60, 60), ("cat", 10, 10, 60, 61)])
+    other = image("b", [("cat", 10, 10, 60, 60), ("cat", 10, 40, 60, 90)])
+    found = by_code(boxes.check(stats([first, other]), plan()))
     assert (found["box_twice"].count, found["box_twice"].files) == (1, ("a.jpg (cat 10 10 61 60)",))
     assert found["box_two_classes"].count == 2
-    assert boxes.twice(facts([first, other])) == ([2], [1, 2])
+    assert boxes.duplicate_boxes(stats([first, other])) == ([2], [1, 2])
 
 
-def test_every_double_is_found_among_many(photo: Callable, facts: Callable) -> None:
+def test_every_double_is_found_among_many(image: Callable, stats: Callable) -> None:
     random = np.random.default_rng(0)
     corners = random.uniform(0, 200, (150, 2))
     single = np.concatenate([corners, corners + random.uniform(5, 80, (150, 2))], axis=1)
-    things = [("cat", *box) for box in [*single, *single[::3]]]
+    objects = [("cat", *box) for box in [*single, *single[::3]]]
     table = boxes.overlaps(single[:, None], single[None]) - np.eye(150)
     doubles = set(range(150, 200)) | set(np.flatnonzero((np.triu(table.T).T >= 0.95).any(axis=1)).tolist())
-    assert set(boxes.twice(facts([photo("a", things)]))[0]) == doubles
+    assert set(boxes.duplicate_boxes(stats([image("a", objects)]))[0]) == doubles
 
 
-def test_crowded_photos(photo: Callable, facts: Callable, plan: Callable) -> None:
-    crowd = photo("crowd", [("cat", 10, 2 * x, 40, 2 * x + 30) for x in range(101)])
-    found = by_code(boxes.check(facts([crowd, photo("b")]), plan(max_instances=50)))
+def test_crowded_photos(image: Callable, stats: Callable, plan: Callable) -> None:
+    crowd = image("crowd", [("cat", 10, 2 * x, 40, 2 * x + 30) for x in range(101)])
+    found = by_code(boxes.check(stats([crowd, image("b")]), plan(max_instances=50)))
     assert (found["crowded"].count, found["crowded"].values) == (1, {"most": 101, "limit": 50})
-    assert found["crowded_detections"].mend.startswith("--hparams=nms_configs.max_output_size=101")
+    assert found["crowded_detections"].remedy.startswith("--hparams=nms_configs.max_output_size=101")
     assert found["crowded_detections"].files == ("crowd.jpg (101 boxes)",)
-    assert "crowded" not in by_code(boxes.check(facts([crowd]), plan(max_instances=None)))
+    assert "crowded" not in by_code(boxes.check(stats([crowd]), plan(max_instances=None)))
 
 
-def test_boxes_that_no_anchor_reaches(photo: Callable, facts: Callable, plan: Callable) -> None:
+def test_boxes_that_no_anchor_reaches(image: Callable, stats: Callable, plan: Callable) -> None:
     small = [("platelet", 10 * n, 10 * n, 10 * n + 14, 10 * n + 14) for n in range(12)]
     large = [("cell", 10 * n, 5 * n, 10 * n + 40, 5 * n + 40) for n in range(12)]
-    (found,) = anchor_coverage.check(facts([photo("a", small + large)]), plan())
+    (found,) = anchor_coverage.check(stats([image("a", small + large)]), plan())
     assert (found.count, found.of) == (12, 24)
     assert found.values["recall_per_class"] == {"cell": 1.0, "platelet": 0.0}
     assert "platelet 0%" in found.detail
@@ -80,15 +80,15 @@ def test_boxes_that_no_anchor_reaches(photo: Callable, facts: Callable, plan: Ca
     # No shell takes a bracket for a pattern.
     assert all("'" in flags for flags in remedies if "[" in flags)
     assert "--image_size=512" in remedies
-    assert all(flags in found.mend for flags in remedies)
+    assert all(flags in found.remedy for flags in remedies)
 
 
 @pytest.mark.parametrize(("num_tiny", "severity"), [(1, Severity.NOTE), (2, Severity.WARNING)])
 def test_tiny_boxes_that_are_few_are_a_note(
-    num_tiny: int, severity: Severity, photo: Callable, facts: Callable, plan: Callable
+    num_tiny: int, severity: Severity, image: Callable, stats: Callable, plan: Callable
 ) -> None:
-    things = [("cat", 0, 0, 5, 5)] * num_tiny + [("cat", 100, 100, 160, 160)] * (100 - num_tiny)
-    found = by_code(boxes.check(facts([photo("a", things)]), plan()))["box_tiny"]
+    objects = [("cat", 0, 0, 5, 5)] * num_tiny + [("cat", 100, 100, 160, 160)] * (100 - num_tiny)
+    found = by_code(boxes.check(stats([image("a", objects)]), plan()))["box_tiny"]
     assert (found.count, found.severity) == (num_tiny, severity)
 
 
@@ -101,8 +101,8 @@ def test_tiny_boxes_that_are_few_are_a_note(
     ],
 )
 def test_tiny_boxes_get_no_canvas_that_no_network_takes(
-    side: int, size: int, advice: str, photo: Callable, facts: Callable, plan: Callable, grid: Callable
+    side: int, size: int, advice: str, image: Callable, stats: Callable, plan: Callable, grid: Callable
 ) -> None:
-    seen = photo("a", [("cat", 0, 0, side, side)], size=(size, size))
-    found = by_code(boxes.check(facts([seen]), plan(grid=grid(size))))["box_tiny"]
-    assert found.mend.startswith(advice)
+    seen = image("a", [("cat", 0, 0, side, side)], size=(size, size))
+    found = by_code(boxes.check(stats([seen]), plan(grid=grid(size))))["box_tiny"]
+    assert found.remedy.startswith(advice)

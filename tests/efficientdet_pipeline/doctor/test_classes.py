@@ -11,43 +11,43 @@ from efficientdet_pipeline.doctor.issue import Severity
 BOX = (10, 10, 60, 60)
 
 
-def by_code(findings: list) -> dict:
-    return {each.code: each for each in findings if each is not None}
+def by_code(issues: list) -> dict:
+    return {each.code: each for each in issues if each is not None}
 
 
-def many(photo: Callable, count: int, *names: str | int) -> list:
-    return [photo(f"{'_'.join(map(str, names))}{number}", [(name, *BOX) for name in names]) for number in range(count)]
+def many(image: Callable, count: int, *names: str | int) -> list:
+    return [image(f"{'_'.join(map(str, names))}{number}", [(name, *BOX) for name in names]) for number in range(count)]
 
 
-def test_sound_classes_have_no_findings(photo: Callable, facts: Callable, plan: Callable) -> None:
-    sound = facts(many(photo, 40, "cat", "dog"), many(photo, 20, "cat", "dog"))
+def test_sound_classes_have_no_findings(image: Callable, stats: Callable, plan: Callable) -> None:
+    sound = stats(many(image, 40, "cat", "dog"), many(image, 20, "cat", "dog"))
     assert by_code(classes.check(sound, plan())) == {}
 
 
-def test_rare_and_outnumbered_classes(photo: Callable, facts: Callable, plan: Callable) -> None:
-    train = [*many(photo, 600, "cat"), *many(photo, 50, "dog"), *many(photo, 3, "elk")]
-    found = by_code(classes.check(facts(train), plan()))
+def test_rare_and_outnumbered_classes(image: Callable, stats: Callable, plan: Callable) -> None:
+    train = [*many(image, 600, "cat"), *many(image, 50, "dog"), *many(image, 3, "elk")]
+    found = by_code(classes.check(stats(train), plan()))
     assert found["class_rare"].values == {"classes": {"elk": 3}}
     assert found["class_imbalance"].values == {"classes": {"dog": 50}}
-    assert "--class_balance=0.5" in found["class_imbalance"].mend
+    assert "--class_balance=0.5" in found["class_imbalance"].remedy
 
 
-def test_classes_that_only_one_side_shows(photo: Callable, facts: Callable, plan: Callable) -> None:
-    found = by_code(classes.check(facts(many(photo, 40, "cat", "dog"), many(photo, 20, "cat", "elk")), plan()))
+def test_classes_that_only_one_side_shows(image: Callable, stats: Callable, plan: Callable) -> None:
+    found = by_code(classes.check(stats(many(image, 40, "cat", "dog"), many(image, 20, "cat", "elk")), plan()))
     assert found["class_not_in_train"].values == {"classes": ["elk"]}
     assert found["class_not_in_val"].values == {"classes": ["dog"]}
     assert found["class_not_in_train"].severity == Severity.WARNING
 
 
-def test_a_class_that_was_forgotten_on_a_few_photos(photo: Callable, facts: Callable, plan: Callable) -> None:
-    train = [*many(photo, 58, "cell", "dog"), *many(photo, 2, "dog"), photo("empty")]
-    found = by_code(classes.check(facts(train), plan()))["labels_missing"]
+def test_a_class_that_was_forgotten_on_a_few_photos(image: Callable, stats: Callable, plan: Callable) -> None:
+    train = [*many(image, 58, "cell", "dog"), *many(image, 2, "dog"), image("empty")]
+    found = by_code(classes.check(stats(train), plan()))["labels_missing"]
     assert found.files == ("dog0.jpg (no cell)", "dog1.jpg (no cell)")
     assert "cell is on 95% of all photos" in found.detail
 
 
-def test_nothing_to_learn(photo: Callable, facts: Callable, plan: Callable) -> None:
-    found = by_code(classes.check(facts([photo("a")], many(photo, 2, "cat")), plan()))
+def test_nothing_to_learn(image: Callable, stats: Callable, plan: Callable) -> None:
+    found = by_code(classes.check(stats([image("a")], many(image, 2, "cat")), plan()))
     assert found["no_boxes"].severity == Severity.ERROR
     assert found["class_not_in_train"].count == 1
 
@@ -56,18 +56,18 @@ def test_nothing_to_learn(photo: Callable, facts: Callable, plan: Callable) -> N
     ("num_single", "skips_crowds", "is_found"), [(0, True, True), (1, True, False), (0, False, False)]
 )
 def test_only_crowds_are_nothing_to_learn(
-    photo: Callable, facts: Callable, plan: Callable, num_single: int, skips_crowds: bool, is_found: bool
+    image: Callable, stats: Callable, plan: Callable, num_single: int, skips_crowds: bool, is_found: bool
 ) -> None:
-    seen = photo("a", [("cat", *BOX)] * 3)
-    objects = [thing._replace(is_crowd=True) for thing in seen.image.objects]
+    seen = image("a", [("cat", *BOX)] * 3)
+    objects = [obj._replace(is_crowd=True) for obj in seen.image.objects]
     crowds = seen._replace(image=replace(seen.image, objects=tuple(objects)))
-    found = by_code(classes.check(facts([crowds, *many(photo, num_single, "cat")]), plan(skips_crowds=skips_crowds)))
+    found = by_code(classes.check(stats([crowds, *many(image, num_single, "cat")]), plan(skips_crowds=skips_crowds)))
     assert ("only_crowds" in found) == is_found
     assert not is_found or found["only_crowds"].severity == Severity.ERROR
 
 
-def test_many_photos_of_nothing(photo: Callable, facts: Callable, plan: Callable) -> None:
-    found = by_code(classes.check(facts([*many(photo, 40, "cat"), *(photo(f"n{n}") for n in range(41))]), plan()))
+def test_many_photos_of_nothing(image: Callable, stats: Callable, plan: Callable) -> None:
+    found = by_code(classes.check(stats([*many(image, 40, "cat"), *(image(f"n{n}") for n in range(41))]), plan()))
     assert found["negatives_many"].count == 41
 
 
@@ -81,25 +81,25 @@ def test_many_photos_of_nothing(photo: Callable, facts: Callable, plan: Callable
     ],
 )
 def test_ids_that_are_off(
-    photo: Callable, facts: Callable, plan: Callable, ids: tuple, num_classes: int | None, code: str, count: int
+    image: Callable, stats: Callable, plan: Callable, ids: tuple, num_classes: int | None, code: str, count: int
 ) -> None:
-    given = facts(many(photo, 40, *ids), class_ids={each: str(each) for each in ids})
+    given = stats(many(image, 40, *ids), class_ids={each: str(each) for each in ids})
     found = by_code(classes.check(given, plan(num_classes=num_classes)))
     assert found[code].count == count
     if code == "label_zero":
         assert found[code].detail == "The ids start at 0: every one is one too low."
 
 
-def test_ids_that_are_right(photo: Callable, facts: Callable, plan: Callable) -> None:
-    given = facts(many(photo, 40, 1, 2), class_ids={1: "1", 2: "2"})
+def test_ids_that_are_right(image: Callable, stats: Callable, plan: Callable) -> None:
+    given = stats(many(image, 40, 1, 2), class_ids={1: "1", 2: "2"})
     assert by_code(classes.check(given, plan(num_classes=2))) == {}
 
 
-def test_a_name_in_the_label_map_that_nothing_bears(photo: Callable, facts: Callable, plan: Callable) -> None:
-    found = by_code(classes.check(facts(many(photo, 40, "cat")), plan(label_map={1: "cat", 2: "dgo"})))
+def test_a_name_in_the_label_map_that_nothing_bears(image: Callable, stats: Callable, plan: Callable) -> None:
+    found = by_code(classes.check(stats(many(image, 40, "cat")), plan(label_map={1: "cat", 2: "dgo"})))
     assert found["label_unused"].values == {"classes": ["dgo"]}
 
 
-def test_a_sample_does_not_say_what_is_rare(photo: Callable, facts: Callable, plan: Callable) -> None:
-    part = facts(many(photo, 3, 1, 9), many(photo, 3, 1), class_ids={1: "1", 9: "9"}, is_sample=True)
+def test_a_sample_does_not_say_what_is_rare(image: Callable, stats: Callable, plan: Callable) -> None:
+    part = stats(many(image, 3, 1, 9), many(image, 3, 1), class_ids={1: "1", 9: "9"}, is_sample=True)
     assert by_code(classes.check(part, plan())) == {}

@@ -43,11 +43,11 @@ def write_voc(folder: Path, files: dict[str, bytes | str]) -> Path:
 def look(folder: Path, staging: Path, **options: object) -> collect.DatasetStats:
     staging.mkdir(exist_ok=True)
     with Workers(1) as workers:
-        return collect.photo_facts(folder, ConvertOptions(**options), staging, workers, lambda *_: None)
+        return collect.annotation_stats(folder, ConvertOptions(**options), staging, workers, lambda *_: None)
 
 
-def record(name: str, *things: tuple, encoded: bytes | None = None, size: tuple[int, int] = (64, 96)) -> bytes:
-    objects = tuple(AnnotatedObject(f"class{thing[0]}", thing[1:5], thing[0]) for thing in things)
+def record(name: str, *objects: tuple, encoded: bytes | None = None, size: tuple[int, int] = (64, 96)) -> bytes:
+    objects = tuple(AnnotatedObject(f"class{obj[0]}", obj[1:5], obj[0]) for obj in objects)
     image = AnnotatedImage(
         filename=name, objects=objects, height=size[0], width=size[1], encoded=encoded or jpeg(), format="jpeg"
     )
@@ -56,7 +56,7 @@ def record(name: str, *things: tuple, encoded: bytes | None = None, size: tuple[
 
 def look_at_records(files: dict[str, list[Path]]) -> collect.DatasetStats:
     with Workers(1) as workers:
-        return collect.record_facts(files, workers, lambda *_: None)
+        return collect.record_stats(files, workers, lambda *_: None)
 
 
 @pytest.fixture
@@ -74,15 +74,15 @@ def test_photos_are_seen_as_a_conversion_sees_them(tmp_path: Path) -> None:
         files |= {f"{number}.jpg": jpeg(number), f"{number}.xml": xml("cat", 5, 6, 40, 50)}
     files |= {"wide.jpg": jpeg(20), "wide.xml": xml("cta", 5, 5, 500, 50), "torn.jpg": jpeg()[:300]}
     files |= {"torn.xml": xml("cat", 5, 5, 9, 9), "bare.jpg": jpeg(21)}
-    facts = look(write_voc(tmp_path / "data", files), tmp_path / "staging")
-    assert {name: len(part) for name, part in facts.splits.items()} == {"train": 9, "val": 2}
-    assert (facts.num_files, len(facts.photos), len(facts.boxes.name)) == (12, 11, 11)
-    codes = {problem.code for problem in facts.problems}
+    stats = look(write_voc(tmp_path / "data", files), tmp_path / "staging")
+    assert {name: len(part) for name, part in stats.splits.items()} == {"train": 9, "val": 2}
+    assert (stats.num_files, len(stats.images), len(stats.boxes.name)) == (12, 11, 11)
+    codes = {problem.code for problem in stats.problems}
     assert codes == {"box_outside", "image_undecodable", "image_without_annotation", "class_spelling"} - (
         set() if "class_spelling" in codes else {"class_spelling"}
     )
-    assert all(seen.image_hash is not None and seen.image.sha256 for seen in facts.photos)
-    box = facts.boxes.corners[[facts.file(photo) for photo in facts.boxes.photo].index("wide.jpg")]
+    assert all(seen.image_hash is not None and seen.image.sha256 for seen in stats.images)
+    box = stats.boxes.corners[[stats.file(image) for image in stats.boxes.image_index].index("wide.jpg")]
     np.testing.assert_allclose(box, [5, 5, 50, 96])
 
 
@@ -100,12 +100,12 @@ def test_no_data_set_is_told(tmp_path: Path) -> None:
 
 def test_records_hold_what_photos_hold(shard: Callable[..., Path]) -> None:
     path = shard(record("a.jpg", (1, 5.0, 6.0, 40.0, 50.0)), record("b.jpg"), record("c.jpg", encoded=b"nothing"))
-    facts = look_at_records({"train": [path]})
-    assert [seen.image.filename for seen in facts.photos] == ["a.jpg", "b.jpg"]
-    np.testing.assert_allclose(facts.boxes.corners, [[5, 6, 40, 50]], atol=1e-4)
-    assert (facts.class_ids, facts.num_files) == ({1: "class1"}, 3)
-    assert [problem.code for problem in facts.problems] == ["image_undecodable"]
-    assert facts.photos[0].image.encoded == b""
+    stats = look_at_records({"train": [path]})
+    assert [seen.image.filename for seen in stats.images] == ["a.jpg", "b.jpg"]
+    np.testing.assert_allclose(stats.boxes.corners, [[5, 6, 40, 50]], atol=1e-4)
+    assert (stats.class_ids, stats.num_files) == ({1: "class1"}, 3)
+    assert [problem.code for problem in stats.problems] == ["image_undecodable"]
+    assert stats.images[0].image.encoded == b""
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_records_hold_what_photos_hold(shard: Callable[..., Path]) -> None:
     ],
 )
 def test_what_is_wrong_with_a_record(shard: Callable[..., Path], bad: bytes, code: str) -> None:
-    facts = look_at_records({"train": [shard(record("good.jpg", (1, 5.0, 6.0, 40.0, 50.0)), bad)]})
-    assert [problem.code for problem in facts.problems] == [code]
+    stats = look_at_records({"train": [shard(record("good.jpg", (1, 5.0, 6.0, 40.0, 50.0)), bad)]})
+    assert [problem.code for problem in stats.problems] == [code]
 
 
 def test_records_without_names_go_by_their_place(shard: Callable[..., Path]) -> None:
     path = shard(record("", (3, 5.0, 6.0, 40.0, 50.0)).replace(b"class3", b"      "))
-    (seen,) = look_at_records({"train": [path]}).photos
+    (seen,) = look_at_records({"train": [path]}).images
     assert seen.image.filename == "train-00000-of-00001.tfrecord record 0"
 
 
@@ -134,10 +134,10 @@ def test_a_look_in_passing_reads_a_part_and_decodes_nothing(shard: Callable[...,
     broken = [record(f"{number}.jpg", (1, 5.0, 6.0, 40.0, 50.0), encoded=b"x") for number in range(8)]
     one = shard(*broken[:5], name="train-00000-of-00002.tfrecord")
     two = shard(*broken[5:], name="train-00001-of-00002.tfrecord")
-    part = collect.sampled_facts({"train": [one, two], "val": []}, 4)
+    part = collect.sampled_record_stats({"train": [one, two], "val": []}, 4)
     assert (part.is_sample, part.problems) == (True, [])
-    assert {seen.image.filename for seen in part.photos} >= {"0.jpg", "1.jpg", "5.jpg", "6.jpg"}
-    assert collect.sampled_facts({"train": [one, two]}, 100).is_sample is False
+    assert {seen.image.filename for seen in part.images} >= {"0.jpg", "1.jpg", "5.jpg", "6.jpg"}
+    assert collect.sampled_record_stats({"train": [one, two]}, 100).is_sample is False
 
 
 def test_leaks_are_as_many_as_the_conversion_counts(plan: Callable, tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_leaks_are_as_many_as_the_conversion_counts(plan: Callable, tmp_path: Pa
     for part in ("train", "val"):
         files[f"ImageSets/Main/{part}.txt"] = "".join(f"{name}\n" for name in images if name.startswith(part))
     folder = write_voc(tmp_path / "data", files)
-    facts = look(folder, tmp_path / "staging")
-    by_code = {each.code: each.count for each in run_checks.check_splits(facts, plan()) if each is not None}
+    stats = look(folder, tmp_path / "staging")
+    by_code = {each.code: each.count for each in run_checks.check_splits(stats, plan()) if each is not None}
     converted = convert.convert(folder, tmp_path / "shards", ConvertOptions(num_workers=1))
     assert (by_code["leak"], by_code["leak_alike"]) == (2, 1)
     assert converted.problems["split_leak"].count == 3

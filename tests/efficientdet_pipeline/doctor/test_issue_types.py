@@ -2,16 +2,16 @@
 
 import pytest
 
-from efficientdet_pipeline.doctor.issue import Severity, ranked, verdict
-from efficientdet_pipeline.doctor.issue_types import KINDS, issue, issue_type
+from efficientdet_pipeline.doctor.issue import Severity, rank_issues, worst_severity
+from efficientdet_pipeline.doctor.issue_types import ISSUE_TYPES, issue_type, make_issue
 from tfrmod.problems import CODES, FAULTS
 
 
-@pytest.mark.parametrize("code", [*KINDS, *CODES])
+@pytest.mark.parametrize("code", [*ISSUE_TYPES, *CODES])
 def test_every_kind_says_what_why_and_what_now(code: str) -> None:
     kind = issue_type(code)
     assert kind.title
-    assert kind.mend
+    assert kind.remedy
     assert kind.why or code in CODES
     assert 1 <= kind.harm <= 10
     if code in CODES:
@@ -25,32 +25,32 @@ def test_a_fault_that_the_doctor_has_no_words_for_is_a_warning(monkeypatch: pyte
 
 
 def test_nothing_found_is_no_finding() -> None:
-    assert issue("box_twice", count=0) is None
+    assert make_issue("box_twice", count=0) is None
 
 
 def test_many_make_an_error_of_a_warning() -> None:
-    few, many = (issue("image_undecodable", count=count, of=10) for count in (4, 5))
+    few, many = (make_issue("image_undecodable", count=count, of=10) for count in (4, 5))
     assert (few.severity, many.severity) == (Severity.WARNING, Severity.ERROR)
 
 
 def test_all_files_are_named_each_once() -> None:
-    made = issue("box_twice", count=30, files=[f"{number // 2}.jpg" for number in range(30)])
+    made = make_issue("box_twice", count=30, files=[f"{number // 2}.jpg" for number in range(30)])
     assert made.files == tuple(f"{number}.jpg" for number in range(15))
 
 
 def test_rank_is_severity_then_harm_times_share() -> None:
-    findings = [
-        issue("class_imbalance", count=9, of=10),
-        issue("box_twice", count=10, of=10),
-        issue("anchors_unmatched", count=1, of=10),
+    issues = [
+        make_issue("class_imbalance", count=9, of=10),
+        make_issue("box_twice", count=10, of=10),
+        make_issue("anchors_unmatched", count=1, of=10),
         None,
-        issue("label_zero", count=1, of=1000),
+        make_issue("label_zero", count=1, of=1000),
     ]
-    assert [each.code for each in ranked(findings)] == [
+    assert [each.code for each in rank_issues(issues)] == [
         "label_zero",
         "box_twice",
         "anchors_unmatched",
         "class_imbalance",
     ]
-    assert verdict(ranked(findings)) == Severity.ERROR
-    assert verdict([]) == Severity.NOTE
+    assert worst_severity(rank_issues(issues)) == Severity.ERROR
+    assert worst_severity([]) == Severity.NOTE

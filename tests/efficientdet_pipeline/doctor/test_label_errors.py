@@ -6,15 +6,15 @@ import pytest
 from efficientdet_pipeline.doctor.label_errors import (
     LabeledPrediction,
     find_label_errors,
-    label_findings,
-    loss_findings,
+    label_issues,
+    loss_issues,
 )
 
 NAMES = {1: "cat", 2: "dog", 3: "elk"}
 HERE, THERE, FAR = (10, 10, 50, 50), (60, 60, 90, 90), (10, 100, 40, 140)
 
 
-def judged(file: str, truth: list = (), detected: list = (), crowds: list = ()) -> LabeledPrediction:
+def errors(file: str, truth: list = (), detected: list = (), crowds: list = ()) -> LabeledPrediction:
     """truth: (class id, box); detected: (class id, score, box)."""
 
     def boxes(rows: list) -> np.ndarray:
@@ -34,46 +34,46 @@ def judged(file: str, truth: list = (), detected: list = (), crowds: list = ()) 
 def right(count: int = 5) -> list[LabeledPrediction]:
     """Returns photos on which the detector is right, with scores around .6."""
     truth, found = [(1, HERE), (2, THERE)], [(1, 0.6, HERE), (2, 0.6, THERE)]
-    return [judged(f"right{number}", truth, found) for number in range(count)]
+    return [errors(f"right{number}", truth, found) for number in range(count)]
 
 
-def by_code(photos: list[LabeledPrediction]) -> dict:
-    return {each.code: each for each in label_findings(find_label_errors(photos, NAMES)) if each is not None}
+def by_code(images: list[LabeledPrediction]) -> dict:
+    return {each.code: each for each in label_issues(find_label_errors(images, NAMES)) if each is not None}
 
 
 def test_agreement_is_no_finding() -> None:
     assert by_code(right()) == {}
     assert by_code([]) == {}
-    assert by_code([judged("nothing")]) == {}
+    assert by_code([errors("nothing")]) == {}
 
 
 def test_a_confident_detection_of_nothing() -> None:
-    missed = judged("missed", [(1, HERE)], [(1, 0.7, HERE), (2, 0.8, FAR), (2, 0.5, THERE)])
+    missed = errors("missed", [(1, HERE)], [(1, 0.7, HERE), (2, 0.8, FAR), (2, 0.5, THERE)])
     found = by_code([*right(), missed])["found_without_truth"]
     assert (found.count, found.files) == (1, ("missed (dog, score 0.80 at 100 10 140 40)",))
 
 
 def test_what_lies_in_a_crowd_is_neither_right_nor_wrong() -> None:
-    crowd = judged("crowd", [], [(2, 0.9, FAR)], crowds=[(0, 80, 60, 150)])
+    crowd = errors("crowd", [], [(2, 0.9, FAR)], crowds=[(0, 80, 60, 150)])
     assert by_code([*right(), crowd]) == {}
 
 
 def test_an_object_that_is_taken_for_another_class() -> None:
-    swapped = judged("swapped", [(1, HERE)], [(2, 0.8, HERE), (1, 0.1, HERE)])
+    swapped = errors("swapped", [(1, HERE)], [(2, 0.8, HERE), (1, 0.1, HERE)])
     found = by_code([*right(), swapped])["truth_other_class"]
     assert found.files == ("swapped (cat, detected as dog 0.80 at 10 10 50 50)",)
     # Two things in one place, both annotated, are no swap.
-    both = judged("both", [(1, HERE), (2, HERE)], [(2, 0.8, HERE), (1, 0.1, HERE)])
+    both = errors("both", [(1, HERE), (2, HERE)], [(2, 0.8, HERE), (1, 0.1, HERE)])
     assert "truth_other_class" not in by_code([*right(), both])
 
 
 def test_an_object_that_is_never_found() -> None:
-    found = by_code([*right(), judged("lost", [(1, FAR)], [(1, 0.04, FAR)])])["truth_never_found"]
+    found = by_code([*right(), errors("lost", [(1, FAR)], [(1, 0.04, FAR)])])["truth_never_found"]
     assert found.files == ("lost (cat, nearest IoU 0.00 at 100 10 140 40)",)
 
 
 def test_a_class_that_is_never_found_is_one_finding() -> None:
-    found = by_code([*right(), *(judged(f"elk{number}", [(3, FAR)]) for number in range(4))])
+    found = by_code([*right(), *(errors(f"elk{number}", [(3, FAR)]) for number in range(4))])
     assert found["class_never_found"].values == {"classes": ["elk"]}
     assert "elk 0%" in found["class_never_found"].detail
     assert "truth_never_found" not in found
@@ -90,8 +90,8 @@ def test_steps_are_told_with_the_photos_of_their_batch() -> None:
         {"step": 7, "epoch": 1, "kind": "spike", "loss": 90.0, "usual": 2.0},
         {"step": 8, "epoch": 1, "kind": "bad", "loss": None, "usual": None},
     ]
-    findings = loss_findings(rows(2.0, 1.9), incidents, lambda step: [f"{step}a.jpg", f"{step}b.jpg"])
-    found = {each.code: each for each in findings if each is not None}
+    issues = loss_issues(rows(2.0, 1.9), incidents, lambda step: [f"{step}a.jpg", f"{step}b.jpg"])
+    found = {each.code: each for each in issues if each is not None}
     assert found["loss_spike"].files == ("7a.jpg (step 7)", "7b.jpg (step 7)")
     assert found["loss_spike"].detail == "step 7, epoch 1: 90 (usual 2)"
     assert (found["step_skipped"].count, found["step_skipped"].of) == (1, 20)
@@ -102,5 +102,5 @@ def test_steps_are_told_with_the_photos_of_their_batch() -> None:
     ("losses", "count"), [((3, 2, 1.9), 0), ((3, 2, 5, 2), 1), ((3, float("nan")), 1), ((3,), 0), ((), 0)]
 )
 def test_epochs_that_jump(losses: tuple, count: int) -> None:
-    found = [each for each in loss_findings(rows(*losses), [], lambda *_: []) if each is not None]
+    found = [each for each in loss_issues(rows(*losses), [], lambda *_: []) if each is not None]
     assert sum(each.count for each in found) == count

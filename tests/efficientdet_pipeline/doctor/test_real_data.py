@@ -16,11 +16,13 @@ from tfrmod.workers import Workers
 
 
 def look(archive: Path, folder: Path) -> DatasetStats:
-    with zipfile.ZipFile(archive) as photos:
-        photos.extractall(folder / "photos")
+    with zipfile.ZipFile(archive) as images:
+        images.extractall(folder / "photos")
     (folder / "staging").mkdir()
     with Workers(1) as workers:
-        return collect.photo_facts(folder / "photos", ConvertOptions(), folder / "staging", workers, lambda *_: None)
+        return collect.annotation_stats(
+            folder / "photos", ConvertOptions(), folder / "staging", workers, lambda *_: None
+        )
 
 
 def plan_of(size: int) -> Plan:

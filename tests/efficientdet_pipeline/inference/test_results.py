@@ -10,8 +10,8 @@ from efficientdet.types import Detections
 from efficientdet_pipeline.inference.results import (
     ImageDetections,
     coco_results,
+    describe_no_detections,
     image_record,
-    nothing_above,
     per_image,
     write_coco_results,
     write_detections_json,
@@ -74,7 +74,7 @@ def test_classes_can_be_chosen() -> None:
 def test_nothing_above_the_threshold_has_the_best_score_below(score: float | None, words: str) -> None:
     scores = np.array([score, 0.1] if score else [])
     found = ImageDetections(np.zeros((len(scores), 4)), scores, np.arange(1, len(scores) + 1))
-    assert nothing_above(found, 0.4, {1: "cat"}) == words
+    assert describe_no_detections(found, 0.4, {1: "cat"}) == words
 
 
 def test_coco_results_are_what_pycocotools_reads(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from efficientdet_pipeline.visualize.scene import Style
+from efficientdet_pipeline.visualize.annotated_figure import Style
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
 from tfrmod.tfrecord_io import write_records
@@ -32,7 +32,7 @@ def one_record(
 
 
 @pytest.fixture
-def thing() -> Callable[..., AnnotatedObject]:
+def obj() -> Callable[..., AnnotatedObject]:
     """Returns a function that makes an object of box, class id and name."""
     return one_thing
 
@@ -55,6 +55,6 @@ def shard(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def brush() -> Style:
-    """Returns a brush whose colours tell the class ids."""
+def style() -> Style:
+    """Returns a style whose colours encode the class ids."""
     return Style(lambda class_id: (255, class_id, 0), ImageFont.load_default, {1: "cat", 2: "dog"})

@@ -6,7 +6,7 @@ import pytest
 from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.inspection import anchor_view
-from efficientdet_pipeline.visualize.scene import AnnotatedFigure, Style
+from efficientdet_pipeline.visualize.annotated_figure import AnnotatedFigure, Style
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def config() -> DetectorConfig:
     return efficientdet.get_config("efficientdet-d0", image_size=128, num_classes=2)
 
 
-def scene(*boxes: tuple[float, ...]) -> AnnotatedFigure:
+def figure(*boxes: tuple[float, ...]) -> AnnotatedFigure:
     image = np.zeros((128, 128, 3), np.uint8)
     return AnnotatedFigure(image, np.array(boxes, float).reshape(-1, 4), np.arange(len(boxes)) % 2 + 1)
 
@@ -37,7 +37,7 @@ def test_the_smallest_anchor_is_four_strides(config: DetectorConfig) -> None:
 
 
 def test_decoded_targets_fall_on_their_box(config: DetectorConfig) -> None:
-    found = anchor_view.matches(scene((30, 40, 66, 80), (5, 5, 12, 12), (10, 10, 110, 120)), config)
+    found = anchor_view.matches(figure((30, 40, 66, 80), (5, 5, 12, 12), (10, 10, 110, 120)), config)
     assert [match.row for match in found] == [1, 0, 2]
     for match in found:
         assert len(match.anchors) == len(match.levels) == len(match.decoded) > 0
@@ -45,7 +45,7 @@ def test_decoded_targets_fall_on_their_box(config: DetectorConfig) -> None:
 
 
 def test_a_box_too_small_for_any_anchor_gets_one_by_force(config: DetectorConfig) -> None:
-    small, large = anchor_view.matches(scene((30, 40, 66, 80), (5, 5, 12, 12)), config)
+    small, large = anchor_view.matches(figure((30, 40, 66, 80), (5, 5, 12, 12)), config)
     assert small.is_forced
     assert len(small.anchors) == 1
     assert small.best_overlap < 0.1
@@ -55,7 +55,7 @@ def test_a_box_too_small_for_any_anchor_gets_one_by_force(config: DetectorConfig
 
 
 def test_a_box_whose_anchor_another_has_gets_none(config: DetectorConfig) -> None:
-    first, second = anchor_view.matches(scene((5, 5, 9, 9), (5, 5, 9.5, 9)), config)
+    first, second = anchor_view.matches(figure((5, 5, 9, 9), (5, 5, 9.5, 9)), config)
     assert (len(first.anchors), len(second.anchors)) == (1, 0)
     report = anchor_view.anchor_report([first, second])
     assert "Of 2 boxes, 1 overlap no anchor" in report
@@ -64,19 +64,19 @@ def test_a_box_whose_anchor_another_has_gets_none(config: DetectorConfig) -> Non
 
 @pytest.mark.parametrize("boxes", [[], [(5, 5, 5, 20)], [(float("nan"), 5, 5, 20)]])
 def test_without_a_box_that_has_an_area_nothing_matches(boxes: list[tuple], config: DetectorConfig) -> None:
-    assert anchor_view.matches(scene(*boxes), config) == []
+    assert anchor_view.matches(figure(*boxes), config) == []
 
 
 def test_a_choice_spreads_over_the_sizes(config: DetectorConfig) -> None:
-    found = anchor_view.matches(scene(*[(0, 0, side, side) for side in range(10, 120, 10)]), config)
+    found = anchor_view.matches(figure(*[(0, 0, side, side) for side in range(10, 120, 10)]), config)
     chosen = anchor_view.spread(found, 3)
-    assert [match.scene.boxes[match.row][2] for match in chosen] == [10, 60, 110]
+    assert [match.figure.boxes[match.row][2] for match in chosen] == [10, 60, 110]
     assert anchor_view.spread(found[:2], 3) == found[:2]
 
 
-def test_the_sheet_shows_each_match_twice(config: DetectorConfig, brush: Style) -> None:
-    found = anchor_view.matches(scene((30, 40, 66, 80)), config)
-    sheet = anchor_view.anchor_sheet(found, config, brush, text="Text.")
+def test_the_sheet_shows_each_match_twice(config: DetectorConfig, style: Style) -> None:
+    found = anchor_view.matches(figure((30, 40, 66, 80)), config)
+    sheet = anchor_view.draw_anchor_matches(found, config, style, text="Text.")
     true_box = (sheet == 255).all(axis=-1)
     assert sheet.shape[1] >= 2 * anchor_view.SIDE
     # Level 3 has the colour of class id 1 here; both pictures and the legend show it.

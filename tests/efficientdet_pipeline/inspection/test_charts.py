@@ -9,17 +9,17 @@ import pytest
 from PIL import Image
 
 from efficientdet_pipeline.inspection import charts
-from efficientdet_pipeline.inspection.stats import Contents, SplitStats, count_splits
-from efficientdet_pipeline.visualize.scene import Style
+from efficientdet_pipeline.inspection.stats import InspectionStats, SplitStats, count_splits
+from efficientdet_pipeline.visualize.annotated_figure import Style
 
 
-def all_charts(contents: Contents, brush: Style) -> dict[str, bytes]:
+def all_charts(contents: InspectionStats, style: Style) -> dict[str, bytes]:
     return {
-        "boxes": charts.boxes_per_image(contents, brush),
-        "sizes": charts.box_sizes(contents, brush, canvas=(128, 128), smallest_anchor=32.0),
-        "aspects": charts.box_aspects(contents, brush, anchor_aspects=[0.5, 1.0, 2.0]),
-        "classes": charts.boxes_per_class(contents, brush),
-        "pairs": charts.co_occurrence(contents, brush),
+        "boxes": charts.boxes_per_image(contents, style),
+        "sizes": charts.box_sizes(contents, style, canvas=(128, 128), smallest_anchor=32.0),
+        "aspects": charts.box_aspects(contents, style, anchor_aspects=[0.5, 1.0, 2.0]),
+        "classes": charts.boxes_per_class(contents, style),
+        "pairs": charts.co_occurrence(contents, style),
     }
 
 
@@ -28,50 +28,50 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 @pytest.fixture
-def contents(shard: Callable[..., Path], record: Callable[..., bytes], thing: Callable) -> Contents:
-    things = [thing((0, 0, 10 + n, 20), 1 + n % 2, "猫 $x^2$" if n % 2 else "dog") for n in range(30)]
+def contents(shard: Callable[..., Path], record: Callable[..., bytes], obj: Callable) -> InspectionStats:
+    things = [obj((0, 0, 10 + n, 20), 1 + n % 2, "猫 $x^2$" if n % 2 else "dog") for n in range(30)]
     train = shard("train.tfrecord", record(things), record(things[:1]))
     return count_splits({"train": [train], "val": [shard("val.tfrecord", record(things[:5]))]}, {})
 
 
-def test_the_same_counts_give_the_same_charts(contents: Contents, brush: Style) -> None:
+def test_the_same_counts_give_the_same_charts(contents: InspectionStats, style: Style) -> None:
     # Warnings are errors here: a name in a script that the font has not must pass in silence.
-    brush = brush._replace(label_map=contents.label_map)
-    first = all_charts(contents, brush)
-    assert first == all_charts(contents, brush)
+    style = style._replace(label_map=contents.label_map)
+    first = all_charts(contents, style)
+    assert first == all_charts(contents, style)
     for name, png in first.items():
         height, width, _ = pixels(png).shape
         assert 600 <= height <= 1200, name
         assert 900 <= width <= 1500, name
 
 
-def test_bars_have_the_colours_of_their_splits(contents: Contents, brush: Style) -> None:
-    seen = pixels(charts.boxes_per_image(contents, brush))
-    train, val = ((seen == brush.color_of(class_id)).all(axis=-1).sum() for class_id in (7, 1))
+def test_bars_have_the_colours_of_their_splits(contents: InspectionStats, style: Style) -> None:
+    seen = pixels(charts.boxes_per_image(contents, style))
+    train, val = ((seen == style.color_of(class_id)).all(axis=-1).sum() for class_id in (7, 1))
     # Two photos of train, one of val; the legend adds a little to both.
     assert train / val == pytest.approx(2, rel=0.2)
 
 
 @pytest.mark.parametrize("splits", [(), (SplitStats("train"),), (SplitStats("train"), SplitStats("val"))])
-def test_nothing_to_count_is_drawn_as_such(splits: tuple[SplitStats, ...], brush: Style) -> None:
-    drawn = all_charts(Contents(splits, {}), brush)
+def test_nothing_to_count_is_drawn_as_such(splits: tuple[SplitStats, ...], style: Style) -> None:
+    drawn = all_charts(InspectionStats(splits, {}), style)
     assert all(png.startswith(b"\x89PNG") for png in drawn.values())
 
 
-def test_a_hundred_classes_are_cut_and_told(brush: Style) -> None:
-    census = SplitStats("train")
+def test_a_hundred_classes_are_cut_and_told(style: Style) -> None:
+    split = SplitStats("train")
     for class_id in range(1, 101):
-        census.shapes.extend((class_id, 10, 10, 60, 80))
-        census.photos_with[class_id] = 1
-    contents = Contents((census,), {class_id: f"class {class_id}" for class_id in range(1, 101)})
-    bars, pairs = charts.boxes_per_class(contents, brush), charts.co_occurrence(contents, brush)
+        split.shapes.extend((class_id, 10, 10, 60, 80))
+        split.images_with[class_id] = 1
+    contents = InspectionStats((split,), {class_id: f"class {class_id}" for class_id in range(1, 101)})
+    bars, pairs = charts.boxes_per_class(contents, style), charts.co_occurrence(contents, style)
     assert pixels(bars).shape[0] < 2100
     assert pixels(pairs).shape[0] < 1600
 
 
-def test_boxes_of_no_size_leave_the_charts_whole(brush: Style) -> None:
-    census = SplitStats("train", boxes_per_image=[3])
+def test_boxes_of_no_size_leave_the_charts_whole(style: Style) -> None:
+    split = SplitStats("train", boxes_per_image=[3])
     for height, width in ((0, 10), (float("nan"), 10), (float("inf"), 10)):
-        census.shapes.extend((1, height, width, 60, 80))
-    drawn = all_charts(Contents((census,), {1: "cat"}), brush)
+        split.shapes.extend((1, height, width, 60, 80))
+    drawn = all_charts(InspectionStats((split,), {1: "cat"}), style)
     assert all(png.startswith(b"\x89PNG") for png in drawn.values())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from efficientdet_pipeline.inspection.html_page import MAX_LISTED, Shown, as_jpeg, html_page
-from efficientdet_pipeline.inspection.shard_reader import Fault, Place
-from efficientdet_pipeline.inspection.stats import Contents, SplitStats
+from efficientdet_pipeline.inspection.html_page import MAX_LISTED, ReportFigure, as_jpeg, html_page
+from efficientdet_pipeline.inspection.shard_reader import DamagedRecord, RecordLocation
+from efficientdet_pipeline.inspection.stats import InspectionStats, SplitStats
 
 PNG = b"\x89PNG and so on"
 
@@ -18,12 +18,12 @@ def parsed(page: str) -> ET.Element:
     return ET.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
 
 
-def fault(record: int, file: str = "train.tfrecord") -> Fault:
-    return Fault(Place(Path(file), record, 100 * record, 5), "the checksum of its data is wrong")
+def fault(record: int, file: str = "train.tfrecord") -> DamagedRecord:
+    return DamagedRecord(RecordLocation(Path(file), record, 100 * record, 5), "the checksum of its data is wrong")
 
 
 def test_a_page_of_whole_records_says_so() -> None:
-    contents = Contents((SplitStats("train", boxes_per_image=[1, 3]), SplitStats("val")), {1: "cat"})
+    contents = InspectionStats((SplitStats("train", boxes_per_image=[1, 3]), SplitStats("val")), {1: "cat"})
     root = parsed(html_page(contents, [], title="Title", lead="Lead."))
     text = "".join(root.itertext())
     assert "Every record of every file could be read." in text
@@ -32,7 +32,7 @@ def test_a_page_of_whole_records_says_so() -> None:
 
 
 def test_damaged_records_are_listed_by_their_place() -> None:
-    contents = Contents((SplitStats("train", faults=[fault(3), fault(7)]),), {})
+    contents = InspectionStats((SplitStats("train", damaged=[fault(3), fault(7)]),), {})
     root = parsed(html_page(contents, [], title="Title", lead=""))
     rows = [["".join(cell.itertext()) for cell in row] for row in root.findall(".//div[@class='damaged']//tr")]
     assert rows[1:] == [
@@ -42,13 +42,13 @@ def test_damaged_records_are_listed_by_their_place() -> None:
 
 
 def test_a_long_list_is_cut_and_told() -> None:
-    contents = Contents((SplitStats("train", faults=[fault(n) for n in range(MAX_LISTED + 5)]),), {})
+    contents = InspectionStats((SplitStats("train", damaged=[fault(n) for n in range(MAX_LISTED + 5)]),), {})
     root = parsed(html_page(contents, [], title="Title", lead=""))
     assert "And 5 more, in counts.json." in "".join(root.itertext())
 
 
 def test_empty_files_are_named() -> None:
-    contents = Contents((SplitStats("train", empty_files=[Path("shards/none.tfrecord")]),), {})
+    contents = InspectionStats((SplitStats("train", empty_files=[Path("shards/none.tfrecord")]),), {})
     assert "The file shards/none.tfrecord is empty." in "".join(
         parsed(html_page(contents, [], title="Title", lead="")).itertext()
     )
@@ -56,8 +56,8 @@ def test_empty_files_are_named() -> None:
 
 def test_names_cannot_break_the_page() -> None:
     names = {1: "<script>alert(1)</script>", 2: 'a "quoted" & \x00 name', 3: "猫", 4: "broken \udcff bytes"}
-    faults = [fault(0, "<b>&.tfrecord")]
-    page = html_page(Contents((SplitStats("<train>", faults=faults),), names), [], title="<T>", lead="&")
+    damaged = [fault(0, "<b>&.tfrecord")]
+    page = html_page(InspectionStats((SplitStats("<train>", damaged=damaged),), names), [], title="<T>", lead="&")
     page.encode()
     root = parsed(page)
     assert root.find(".//script") is None
@@ -67,8 +67,8 @@ def test_names_cannot_break_the_page() -> None:
 
 def test_pictures_are_in_the_page() -> None:
     photo = as_jpeg(np.zeros((8, 8, 3), np.uint8))
-    shown = [Shown("a.png", "First", PNG), Shown("b.png", "Second", photo)]
-    root = parsed(html_page(Contents((), {}), shown, title="Title", lead=""))
+    shown = [ReportFigure("a.png", "First", PNG), ReportFigure("b.png", "Second", photo)]
+    root = parsed(html_page(InspectionStats((), {}), shown, title="Title", lead=""))
     first, second = (image.attrib["src"] for image in root.iter("img"))
     assert first == "data:image/png;base64," + base64.b64encode(PNG).decode()
     assert base64.b64decode(second.removeprefix("data:image/jpeg;base64,")) == photo

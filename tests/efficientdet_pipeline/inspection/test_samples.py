@@ -11,7 +11,7 @@ from PIL import Image
 
 from efficientdet_pipeline.data.input_pipeline import build_augmenter
 from efficientdet_pipeline.inspection.samples import augmentation, samples
-from efficientdet_pipeline.inspection.shard_reader import Place
+from efficientdet_pipeline.inspection.shard_reader import RecordLocation
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
@@ -27,7 +27,7 @@ def config() -> DetectorConfig:
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> list[Place]:
+def locations(tmp_path_factory: pytest.TempPathFactory) -> list[RecordLocation]:
     """Returns the places of twelve records: a red box on a green photo of 64x128, and a crowd around it."""
     photo = np.full((64, 128, 3), GREEN, np.uint8)
     photo[20:50, 10:60] = RED
@@ -37,18 +37,22 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> list[Place]:
     path = tmp_path_factory.mktemp("shards") / "train.tfrecord"
     encoded = {"height": 64, "width": 128, "encoded": content.getvalue(), "objects": things}
     write_records(path, [encode_example(AnnotatedImage(filename=f"{n}.png", **encoded)) for n in range(12)])
-    return [Place(path, number, found.offset, len(found.data)) for number, found in enumerate(scan_records(path))]
+    return [
+        RecordLocation(path, number, found.offset, len(found.data)) for number, found in enumerate(scan_records(path))
+    ]
 
 
-def look(places: list[Place], config: DetectorConfig, options: AugmentationOptions | None, **more: Any) -> list:
-    vary = None if options is None else build_augmenter(options, config)
+def look(
+    locations: list[RecordLocation], config: DetectorConfig, options: AugmentationOptions | None, **more: Any
+) -> list:
+    augmenter = None if options is None else build_augmenter(options, config)
     asked = {"seed": 1, "skip_crowd": False, **more}
     count = asked.pop("count", 3)
-    return list(samples(places, count, config, vary, **asked))
+    return list(samples(locations, count, config, augmenter, **asked))
 
 
-def test_the_evaluation_sees_the_photo_as_it_is(places: list[Place], config: DetectorConfig) -> None:
-    record, sample = look(places, config, None, count=1)[0]
+def test_the_evaluation_sees_the_photo_as_it_is(locations: list[RecordLocation], config: DetectorConfig) -> None:
+    record, sample = look(locations, config, None, count=1)[0]
     assert record.boxes[0] == pytest.approx(BOX, abs=1e-4)
     assert record.crowd == {1}
     # 64x128 fits 128x128 as it is; below it the canvas has the mean colour.
@@ -58,16 +62,16 @@ def test_the_evaluation_sees_the_photo_as_it_is(places: list[Place], config: Det
     assert sample.image[100, 100] == pytest.approx(config.mean_rgb, abs=1)
 
 
-def test_inputs_from_minus_one_to_one_are_turned_back_too(places: list[Place]) -> None:
+def test_inputs_from_minus_one_to_one_are_turned_back_too(locations: list[RecordLocation]) -> None:
     config = efficientdet.get_config(
         "efficientdet-d0", image_size=128, num_classes=2, mean_rgb=0.0, stddev_rgb=1.0, scale_range=True
     )
-    _, sample = look(places, config, None, count=1)[0]
+    _, sample = look(locations, config, None, count=1)[0]
     assert sample.image[30, 30].tolist() == list(RED)
 
 
-def test_boxes_stay_on_their_objects_when_photos_vary(places: list[Place], config: DetectorConfig) -> None:
-    for _, sample in look(places, config, AugmentationOptions(), count=6, skip_crowd=True):
+def test_boxes_stay_on_their_objects_when_photos_vary(locations: list[RecordLocation], config: DetectorConfig) -> None:
+    for _, sample in look(locations, config, AugmentationOptions(), count=6, skip_crowd=True):
         ((y0, x0, y1, x1),) = sample.boxes
         inside = sample.image[round(y0) + 2 : round(y1) - 2, round(x0) + 2 : round(x1) - 2]
         assert inside.size
@@ -76,24 +80,26 @@ def test_boxes_stay_on_their_objects_when_photos_vary(places: list[Place], confi
         assert red == pytest.approx((y1 - y0) * (x1 - x0), rel=0.15)
 
 
-def test_crowds_are_left_out_where_training_leaves_them_out(places: list[Place], config: DetectorConfig) -> None:
+def test_crowds_are_left_out_where_training_leaves_them_out(
+    locations: list[RecordLocation], config: DetectorConfig
+) -> None:
     options = AugmentationOptions(augment=False)
-    with_crowd, without = (look(places, config, options, count=1, skip_crowd=skip)[0][1] for skip in (False, True))
+    with_crowd, without = (look(locations, config, options, count=1, skip_crowd=skip)[0][1] for skip in (False, True))
     assert sorted(with_crowd.class_ids) == [1, 2]
     assert list(without.class_ids) == [1]
 
 
-def test_the_same_seed_draws_the_same_samples(places: list[Place], config: DetectorConfig) -> None:
+def test_the_same_seed_draws_the_same_samples(locations: list[RecordLocation], config: DetectorConfig) -> None:
     options = AugmentationOptions(hsv_hue=0.3)
-    first, again, other = (look(places, config, options, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (look(locations, config, options, seed=seed) for seed in (1, 1, 2))
     for (_, one), (_, same), (_, different) in zip(first, again, other, strict=True):
         assert (one.image == same.image).all()
         assert (one.image != different.image).any()
 
 
-def test_a_mosaic_has_the_boxes_of_its_partners(places: list[Place], config: DetectorConfig) -> None:
+def test_a_mosaic_has_the_boxes_of_its_partners(locations: list[RecordLocation], config: DetectorConfig) -> None:
     options = AugmentationOptions(mosaic=1.0, jitter_min=1.0, jitter_max=1.0, input_rand_hflip=False)
-    assert max(len(sample.boxes) for _, sample in look(places, config, options, skip_crowd=True)) > 1
+    assert max(len(sample.boxes) for _, sample in look(locations, config, options, skip_crowd=True)) > 1
 
 
 @pytest.mark.parametrize(
@@ -101,9 +107,9 @@ def test_a_mosaic_has_the_boxes_of_its_partners(places: list[Place], config: Det
     [(1, [0]), (3, [0, 4, 8]), (5, [0, 2, 4, 7, 9]), (12, list(range(12))), (99, list(range(12)))],
 )
 def test_records_are_taken_in_even_steps(
-    count: int, expected: list[int], places: list[Place], config: DetectorConfig
+    count: int, expected: list[int], locations: list[RecordLocation], config: DetectorConfig
 ) -> None:
-    found = look(places, config, None, count=count)
+    found = look(locations, config, None, count=count)
     assert [record.caption.partition(" ")[0] for record, _ in found] == [f"{number}.png" for number in expected]
 
 

@@ -5,16 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from efficientdet_pipeline.inspection.shard_reader import Fault, Reading, annotated_image, read_shard, serialized_record
+from efficientdet_pipeline.inspection.shard_reader import (
+    DamagedRecord,
+    ReadRecord,
+    annotated_image,
+    read_shard,
+    serialized_record,
+)
 from tfrmod.tfrecord_io import scan_records
 
 Make = Callable[..., Path]
 
 
 @pytest.fixture
-def three(shard: Make, record: Callable[..., bytes], thing: Callable) -> tuple[Path, list[int]]:
+def three(shard: Make, record: Callable[..., bytes], obj: Callable) -> tuple[Path, list[int]]:
     """Returns a file of three records, and where they begin."""
-    path = shard("three.tfrecord", *(record([thing((6, 8, 30, 40))], filename=f"{n}.png") for n in range(3)))
+    path = shard("three.tfrecord", *(record([obj((6, 8, 30, 40))], filename=f"{n}.png") for n in range(3)))
     return path, [found.offset for found in scan_records(path)]
 
 
@@ -25,15 +31,15 @@ def flip(path: Path, position: int) -> None:
 
 
 def names(path: Path) -> list[str | None]:
-    return [found.image.filename if isinstance(found, Reading) else None for found in read_shard(path)]
+    return [found.image.filename if isinstance(found, ReadRecord) else None for found in read_shard(path)]
 
 
 def test_whole_records_are_read_in_order(three: tuple[Path, list[int]]) -> None:
     path, offsets = three
     found = list(read_shard(path))
     assert [each.image.filename for each in found] == ["0.png", "1.png", "2.png"]
-    assert [(each.place.record, each.place.offset) for each in found] == list(enumerate(offsets))
-    again = annotated_image(serialized_record(found[1].place))
+    assert [(each.location.record, each.location.offset) for each in found] == list(enumerate(offsets))
+    again = annotated_image(serialized_record(found[1].location))
     assert again == found[1].image
     assert again.objects[0].box == pytest.approx((6, 8, 30, 40), abs=1e-4)
 
@@ -43,7 +49,7 @@ def test_a_flipped_byte_costs_one_record(three: tuple[Path, list[int]]) -> None:
     flip(path, offsets[1] + 40)
     assert names(path) == ["0.png", None, "2.png"]
     fault = list(read_shard(path))[1]
-    assert (fault.place.file, fault.place.record, fault.place.offset) == (path, 1, offsets[1])
+    assert (fault.location.file, fault.location.record, fault.location.offset) == (path, 1, offsets[1])
     assert fault.what == "the checksum of its data is wrong"
 
 
@@ -61,7 +67,7 @@ def test_a_cut_file_is_read_up_to_the_cut(three: tuple[Path, list[int]]) -> None
     path, offsets = three
     path.write_bytes(path.read_bytes()[: offsets[2] + 20])
     assert names(path) == ["0.png", "1.png", None]
-    assert list(read_shard(path))[2].place.offset == offsets[2]
+    assert list(read_shard(path))[2].location.offset == offsets[2]
 
 
 def test_a_file_of_another_kind_is_doubted(tmp_path: Path) -> None:
@@ -89,9 +95,9 @@ def test_a_photo_that_training_could_not_read_is_a_fault(
     fields: dict[str, object], sentence: str, shard: Make, record: Callable[..., bytes]
 ) -> None:
     first, second = read_shard(shard("one.tfrecord", record(**fields), record()))
-    assert isinstance(first, Fault)
+    assert isinstance(first, DamagedRecord)
     assert sentence in first.what
-    assert isinstance(second, Reading)
+    assert isinstance(second, ReadRecord)
 
 
 def test_bytes_that_are_no_example_are_a_fault(shard: Make) -> None:
@@ -100,10 +106,10 @@ def test_bytes_that_are_no_example_are_a_fault(shard: Make) -> None:
 
 
 def test_the_size_of_the_photo_stands_above_that_of_the_record(
-    shard: Make, record: Callable[..., bytes], thing: Callable
+    shard: Make, record: Callable[..., bytes], obj: Callable
 ) -> None:
     # Boxes are parts of height and width: (30, 40) of a stated (60, 80) is (15, 20) of a real (30, 40).
-    path = shard("one.tfrecord", record([thing((0, 0, 30, 40))], size=(30, 40), height=60, width=80))
+    path = shard("one.tfrecord", record([obj((0, 0, 30, 40))], size=(30, 40), height=60, width=80))
     (found,) = read_shard(path)
     assert (found.image.height, found.image.width) == (30, 40)
     assert found.image.objects[0].box == pytest.approx((0, 0, 15, 20), abs=1e-4)

@@ -14,28 +14,28 @@ NO_NUMBER = float("nan")
 
 
 @pytest.fixture
-def contents(shard: Callable[..., Path], record: Callable[..., bytes], thing: Callable) -> stats.Contents:
+def contents(shard: Callable[..., Path], record: Callable[..., bytes], obj: Callable) -> stats.InspectionStats:
     """Returns two splits: three photos with a cat and a dog, a cat, and nothing; one photo with two dogs."""
     train = shard(
         "train.tfrecord",
-        record([thing((0, 0, 30, 40)), thing((0, 0, 15, 60), 2, "dog")]),
-        record([thing((10, 10, 20, 20))], size=(40, 40)),
+        record([obj((0, 0, 30, 40)), obj((0, 0, 15, 60), 2, "dog")]),
+        record([obj((10, 10, 20, 20))], size=(40, 40)),
         record(),
     )
-    val = shard("val.tfrecord", record([thing((0, 0, 30, 40), 2, "dog")] * 2))
+    val = shard("val.tfrecord", record([obj((0, 0, 30, 40), 2, "dog")] * 2))
     return stats.count_splits({"train": [train], "val": [val]}, {})
 
 
-def test_splits_are_counted(contents: stats.Contents) -> None:
+def test_splits_are_counted(contents: stats.InspectionStats) -> None:
     train, val = contents.splits
     assert (train.num_images, train.num_boxes, train.num_negatives) == (3, 3, 1)
     assert (val.num_images, val.num_boxes, val.num_negatives) == (1, 2, 0)
     assert train.boxes_per_image == [2, 1, 0]
     assert train.boxes_of == {1: 2, 2: 1}
-    assert train.photos_with == {1: 2, 2: 1}
-    assert train.together == {(1, 2): 1}
-    assert val.together == {}
-    assert train.photo_sizes == {(60, 80): 2, (40, 40): 1}
+    assert train.images_with == {1: 2, 2: 1}
+    assert train.co_occurrences == {(1, 2): 1}
+    assert val.co_occurrences == {}
+    assert train.image_sizes == {(60, 80): 2, (40, 40): 1}
     assert contents.label_map == {1: "cat", 2: "dog"}
 
 
@@ -46,46 +46,46 @@ def test_a_name_given_stands_above_that_of_the_records(
     assert contents.label_map == {3: "cow"}
 
 
-def test_sides_are_parts_of_the_canvas(contents: stats.Contents) -> None:
+def test_sides_are_parts_of_the_canvas(contents: stats.InspectionStats) -> None:
     # 60x80 on 120x160 is doubled: 30x40 → 60x80; 15x60 → 30x120. 40x40 is tripled: 10x10 → 30x30.
     expected = np.sqrt([60 * 80, 30 * 120, 30 * 30]) / math.sqrt(120 * 160)
     assert stats.side_shares(contents.splits[0], (120, 160)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_aspect_ratios_are_width_by_height(contents: stats.Contents) -> None:
+def test_aspect_ratios_are_width_by_height(contents: stats.InspectionStats) -> None:
     assert stats.aspect_ratios(contents.splits[0]) == pytest.approx([4 / 3, 4, 1], rel=1e-5)
 
 
 def test_an_empty_split_has_no_sides() -> None:
-    census = stats.SplitStats("train")
-    assert stats.side_shares(census, (64, 64)).shape == (0,)
-    assert stats.aspect_ratios(census).shape == (0,)
+    split = stats.SplitStats("train")
+    assert stats.side_shares(split, (64, 64)).shape == (0,)
+    assert stats.aspect_ratios(split).shape == (0,)
 
 
 def test_each_file_read_is_told(shard: Callable[..., Path], record: Callable[..., bytes]) -> None:
-    told: list[tuple[int, int | None]] = []
+    on_progress: list[tuple[int, int | None]] = []
     files = {"train": [shard("a.tfrecord", record()), shard("b.tfrecord")], "val": [shard("c.tfrecord", record())]}
-    stats.count_splits(files, {}, lambda done, total: told.append((done, total)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    stats.count_splits(files, {}, lambda done, total: on_progress.append((done, total)))
+    assert on_progress == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_odd_boxes_are_remarked_on(shard: Callable[..., Path], record: Callable[..., bytes], thing: Callable) -> None:
+def test_odd_boxes_are_remarked_on(shard: Callable[..., Path], record: Callable[..., bytes], obj: Callable) -> None:
     odd = [
-        thing((NO_NUMBER, 0, 5, 5)),
-        thing((20, 20, 20, 40)),
-        thing((-30, 0, 30, 30)),
-        thing((0, 0, 30, 30), 0),
-        thing((-0.1, 0, 30, 80.1)),
+        obj((NO_NUMBER, 0, 5, 5)),
+        obj((20, 20, 20, 40)),
+        obj((-30, 0, 30, 30)),
+        obj((0, 0, 30, 30), 0),
+        obj((-0.1, 0, 30, 80.1)),
     ]
-    census = stats.count_splits({"train": [shard("a.tfrecord", record(odd))]}, {}).splits[0]
-    assert census.remarks == {
+    split = stats.count_splits({"train": [shard("a.tfrecord", record(odd))]}, {}).splits[0]
+    assert split.unusual == {
         "coordinates that are no numbers": 1,
         "without area": 1,
         "reaching outside the photo": 1,
         "with a class id below 1": 1,
     }
-    assert census.num_boxes == 5
-    assert len(stats.aspect_ratios(census)) == 3
+    assert split.num_boxes == 5
+    assert len(stats.aspect_ratios(split)) == 3
 
 
 def test_damage_and_empty_files_are_kept_apart(
@@ -96,7 +96,7 @@ def test_damage_and_empty_files_are_kept_apart(
     damaged = shard("damaged.tfrecord", b"nothing", record())
     contents = stats.count_splits({"train": [empty, damaged]}, {})
     assert contents.splits[0].empty_files == [empty]
-    assert [fault.place.file for fault in contents.faults] == [damaged]
+    assert [fault.location.file for fault in contents.damaged] == [damaged]
     assert contents.splits[0].num_images == 1
 
 
@@ -116,10 +116,10 @@ def test_splits_are_told_by_the_names_of_the_files(files: list[str], expected: d
     assert {name: len(paths) for name, paths in found.items()} == expected
 
 
-def test_the_summary_is_json_and_says_it_all(contents: stats.Contents) -> None:
-    told = json.loads(json.dumps(stats.summary(contents, (120, 160))))
-    assert told["classes"] == {"1": "cat", "2": "dog"}
-    train = told["splits"]["train"]
+def test_the_summary_is_json_and_says_it_all(contents: stats.InspectionStats) -> None:
+    on_progress = json.loads(json.dumps(stats.summary(contents, (120, 160))))
+    assert on_progress["classes"] == {"1": "cat", "2": "dog"}
+    train = on_progress["splits"]["train"]
     assert (train["images"], train["boxes"], train["images_without_boxes"]) == (3, 3, 1)
     assert train["per_class"]["2"] == {"name": "dog", "boxes": 1, "images": 1}
     assert train["images_with_both"] == [{"classes": [1, 2], "images": 1}]

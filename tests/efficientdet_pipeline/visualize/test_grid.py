@@ -6,13 +6,13 @@ import pytest
 from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.visualize import grid
 from efficientdet_pipeline.visualize.boxes import class_color
-from efficientdet_pipeline.visualize.grid import contact_sheet, draw_comparison, fit_tile
+from efficientdet_pipeline.visualize.grid import contact_sheet, draw_comparison, resize_to_fit
 
 
 @pytest.mark.parametrize("size", [(50, 100), (100, 50), (1000, 2000), (1, 400)])
 def test_a_tile_has_the_asked_side_and_its_boxes_follow(size: tuple[int, int]) -> None:
     height, width = size
-    tile, boxes = fit_tile(np.zeros((height, width, 3), np.uint8), np.array([[0, 0, height, width]]), 200)
+    tile, boxes = resize_to_fit(np.zeros((height, width, 3), np.uint8), np.array([[0, 0, height, width]]), 200)
     assert max(tile.shape[:2]) == 200
     np.testing.assert_allclose(boxes, [[0, 0, *tile.shape[:2]]])
 

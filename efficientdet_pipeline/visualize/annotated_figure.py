@@ -14,10 +14,10 @@ RGB = tuple[int, int, int]
 Corners = tuple[float, float, float, float]
 """x0 y0 x1 y1 in pixels, as Pillow takes them."""
 
-PAPER: RGB = (255, 255, 255)
-INK: RGB = (25, 25, 25)
-FAINT: RGB = (105, 105, 105)
-DARK: RGB = (0, 0, 0)
+WHITE: RGB = (255, 255, 255)
+TEXT_COLOR: RGB = (25, 25, 25)
+GREY: RGB = (105, 105, 105)
+BLACK: RGB = (0, 0, 0)
 
 MAX_NAMED = 40
 """Boxes of a picture up to which names are written beside them; beyond, the legend alone tells the colours."""
@@ -73,32 +73,32 @@ class AnnotatedFigure(NamedTuple):
         return self._replace(image=image, boxes=boxes, tints=tints)
 
 
-def draw_scene(scene: AnnotatedFigure, brush: Style) -> np.ndarray:
+def draw_figure(figure: AnnotatedFigure, style: Style) -> np.ndarray:
     """Returns a copy of the picture with its objects: masks as a tint, boxes as lines, names where there is room.
 
     Large boxes are drawn first, so that small ones are not lost beneath them.
     """
-    canvas = Image.fromarray(_tinted(scene, brush))
+    canvas = Image.fromarray(_tinted(figure, style))
     draw = ImageDraw.Draw(canvas)
-    ranked = _large_first(scene.boxes)
+    ranked = _large_first(figure.boxes)
     for row in ranked:
-        _draw_box(draw, _corners(scene.boxes[row], canvas.size), brush.color_of(int(scene.class_ids[row])))
-    if len(scene.boxes) <= MAX_NAMED and min(canvas.size) >= MIN_SIDE_NAMED:
-        _draw_names(draw, scene, brush, ranked)
+        _draw_box(draw, _corners(figure.boxes[row], canvas.size), style.color_of(int(figure.class_ids[row])))
+    if len(figure.boxes) <= MAX_NAMED and min(canvas.size) >= MIN_SIDE_NAMED:
+        _draw_names(draw, figure, style, ranked)
     return np.asarray(canvas)
 
 
-def draw_chip(
+def draw_label(
     draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, color: RGB, font: ImageFont.FreeTypeFont
 ) -> None:
     """Writes a text on a ground of `color`, black or white, whichever is read more easily; `place` is x, y."""
-    draw.rectangle(chip_corners(place, text, font), fill=color)
+    draw.rectangle(label_corners(place, text, font), fill=color)
     red, green, blue = color
     is_bright = 0.299 * red + 0.587 * green + 0.114 * blue > 95
-    draw.text((place[0] + 2, place[1]), text, font=font, fill=DARK if is_bright else PAPER)
+    draw.text((place[0] + 2, place[1]), text, font=font, fill=BLACK if is_bright else WHITE)
 
 
-def chip_corners(place: tuple[float, float], text: str, font: ImageFont.FreeTypeFont) -> Corners:
+def label_corners(place: tuple[float, float], text: str, font: ImageFont.FreeTypeFont) -> Corners:
     """Returns what a chip at x, y covers."""
     return place[0], place[1], place[0] + font.getlength(text) + 4, place[1] + sum(font.getmetrics())
 
@@ -120,30 +120,30 @@ def _draw_box(draw: ImageDraw.ImageDraw, corners: Corners, color: RGB) -> None:
     is_large = min(x1 - x0, y1 - y0) >= LARGE
     if is_large:
         # A dark seam keeps the line visible on ground of its own colour.
-        draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=DARK)
+        draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=BLACK)
     draw.rectangle(corners, outline=color, width=2 if is_large else 1)
 
 
-def _draw_names(draw: ImageDraw.ImageDraw, scene: AnnotatedFigure, brush: Style, ranked: Sequence[int]) -> None:
+def _draw_names(draw: ImageDraw.ImageDraw, figure: AnnotatedFigure, style: Style, ranked: Sequence[int]) -> None:
     """Writes names above their boxes, or inside, or below, largest box first, while there is room."""
-    font = brush.font(LABEL_SIZE)
-    height, width = scene.image.shape[:2]
+    font = style.font(LABEL_SIZE)
+    height, width = figure.image.shape[:2]
     taken: list[Corners] = []
     room = NAMED_PART * height * width
     for row in ranked:
-        x0, y0, _, y1 = _corners(scene.boxes[row], (width, height))
-        name = brush.name(int(scene.class_ids[row])) + (" (crowd)" if row in scene.crowd else "")
+        x0, y0, _, y1 = _corners(figure.boxes[row], (width, height))
+        name = style.name(int(figure.class_ids[row])) + (" (crowd)" if row in figure.crowd else "")
         name = shortened(name, font, 0.7 * width)
-        _, _, chip_width, chip_height = chip_corners((0, 0), name, font)
+        _, _, chip_width, chip_height = label_corners((0, 0), name, font)
         room -= chip_width * chip_height
         if room < 0 and taken:
             return
         left = max(0.0, min(x0, width - chip_width))
         for top in (y0 - chip_height, y0 + 1, y1 + 1):
-            corners = chip_corners((left, top), name, font)
+            corners = label_corners((left, top), name, font)
             if corners[1] >= 0 and corners[3] < height and not any(_overlap(corners, other) for other in taken):
                 taken.append(corners)
-                draw_chip(draw, (left, top), name, brush.color_of(int(scene.class_ids[row])), font)
+                draw_label(draw, (left, top), name, style.color_of(int(figure.class_ids[row])), font)
                 break
 
 
@@ -162,26 +162,26 @@ def _overlap(one: Corners, other: Corners) -> bool:
     return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
-def _tinted(scene: AnnotatedFigure, brush: Style) -> np.ndarray:
+def _tinted(figure: AnnotatedFigure, style: Style) -> np.ndarray:
     """Returns the picture with each area in the colour of its class."""
-    if not scene.tints:
-        return scene.image
-    image = scene.image.astype(np.float32)
-    for class_id, area in scene.tints:
-        image[area] = (1 - TINT) * image[area] + TINT * np.array(brush.color_of(class_id), np.float32)
+    if not figure.tints:
+        return figure.image
+    image = figure.image.astype(np.float32)
+    for class_id, area in figure.tints:
+        image[area] = (1 - TINT) * image[area] + TINT * np.array(style.color_of(class_id), np.float32)
     return np.rint(image).astype(np.uint8)
 
 
 def _resized(area: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    picture = Image.fromarray(area.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(picture) > 127
+    image_file = Image.fromarray(area.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(image_file) > 127
 
 
 UNCOUNTED = 255
 """The value of pixels in a picture of classes that are not to be judged."""
 
 
-def record_scene(image: AnnotatedImage, photo: np.ndarray) -> AnnotatedFigure:
+def record_figure(image: AnnotatedImage, image_pixels: np.ndarray) -> AnnotatedFigure:
     """Returns what a record holds: the photo as it is, its boxes, its masks.
 
     Args:
@@ -189,18 +189,18 @@ def record_scene(image: AnnotatedImage, photo: np.ndarray) -> AnnotatedFigure:
       photo: (h, w, 3) uint8 RGB.
     """
     name = PurePosixPath(image.filename).name or image.source_id or "without a name"
-    height, width = photo.shape[:2]
+    height, width = image_pixels.shape[:2]
     return AnnotatedFigure(
-        image=photo,
-        boxes=np.array([thing.box for thing in image.objects], np.float64).reshape(-1, 4),
-        class_ids=np.array([thing.class_id for thing in image.objects], np.int64),
+        image=image_pixels,
+        boxes=np.array([obj.box for obj in image.objects], np.float64).reshape(-1, 4),
+        class_ids=np.array([obj.class_id for obj in image.objects], np.int64),
         tints=_tints(image),
-        crowd=frozenset(row for row, thing in enumerate(image.objects) if thing.is_crowd),
+        crowd=frozenset(row for row, obj in enumerate(image.objects) if obj.is_crowd),
         caption=f"{name} · {width}×{height} px · {_boxes(len(image.objects))}",
     )
 
 
-def sample_scene(canvas: np.ndarray, boxes: np.ndarray, class_ids: np.ndarray, of: AnnotatedFigure) -> AnnotatedFigure:
+def sample_figure(canvas: np.ndarray, boxes: np.ndarray, class_ids: np.ndarray, of: AnnotatedFigure) -> AnnotatedFigure:
     """Returns what the network sees of a record's scene `of`.
 
     Args:
@@ -228,10 +228,10 @@ def _tints(image: AnnotatedImage) -> list[tuple[int, np.ndarray]]:
         classes = _pixels(image.segmentation)
         tints += [(int(value), classes == value) for value in np.unique(classes) if value not in (0, UNCOUNTED)]
     # Large ones first, so that what lies upon them is seen.
-    masks = [(thing.class_id, _pixels(thing.mask) > 0) for thing in image.objects if thing.mask]
+    masks = [(obj.class_id, _pixels(obj.mask) > 0) for obj in image.objects if obj.mask]
     return tints + sorted(masks, key=lambda mask: -int(mask[1].sum()))
 
 
 def _pixels(png: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(png)) as picture:
-        return np.asarray(picture.convert("L") if picture.mode == "1" else picture)
+    with Image.open(io.BytesIO(png)) as image_file:
+        return np.asarray(image_file.convert("L") if image_file.mode == "1" else image_file)

@@ -22,66 +22,66 @@ from tfrmod.example import decode_example
 from tfrmod.image_file import decode_image
 from tfrmod.tfrecord_io import read_records
 
-BATCH = 8
-PHOTOS_DRAWN = 8
+BATCH_SIZE = 8
+MAX_DRAWN = 8
 _DRAWN_CODES = ("truth_other_class", "found_without_truth")
 
 
 def predict_images(
-    weights: Path, network: Network, files: Mapping[str, Sequence[Path]], facts: DatasetStats, most: int
+    weights: Path, network: Network, files: Mapping[str, Sequence[Path]], stats: DatasetStats, most: int
 ) -> list[LabeledPrediction]:
     """Returns up to `most` photos of each split, with what is annotated and what was detected."""
     detector = efficientdet.build_model(network.config)
     efficientdet.load_checkpoint(detector, weights, skip_mismatch=False)
     detect = detector_function(detector, network.config)
-    judged: list[LabeledPrediction] = []
+    predictions: list[LabeledPrediction] = []
     for split, part in files.items():
-        names = {seen.image.source_id: seen.image.filename for seen in facts.splits[split]}
+        names = {seen.image.source_id: seen.image.filename for seen in stats.splits[split]}
         batches = evaluation_batches(
             [str(path) for path in part],
-            lambda photo: fit_to_canvas(photo, network.config),
-            batch_size=BATCH,
+            lambda prediction: fit_to_canvas(prediction, network.config),
+            batch_size=BATCH_SIZE,
             limit=most,
         )
         with ProgressBar(f"detecting on {split}", "photo") as show:
             for batch in batches:
                 found = per_image(detect(batch.images, batch.scales, batch.sizes))
-                judged += [_judged(batch, row, names, each) for row, each in enumerate(found)]
-                show(len(judged), None)
-    return judged
+                predictions += [_labeled_prediction(batch, row, names, each) for row, each in enumerate(found)]
+                show(len(predictions), None)
+    return predictions
 
 
 def draw_label_errors(
     path: Path,
-    judged: Sequence[LabeledPrediction],
-    suspects: LabelErrors,
+    predictions: Sequence[LabeledPrediction],
+    errors: LabelErrors,
     files: Mapping[str, Sequence[Path]],
     network: Network,
 ) -> bool:
     """Draws the photos of the worst suspects, truth beside detections; returns whether there were any."""
-    wanted = {each.file: None for code in _DRAWN_CODES for each in suspects.worst(code)[:PHOTOS_DRAWN]}
-    drawn = {photo.file: photo for photo in judged if photo.file in list(wanted)[:PHOTOS_DRAWN]}
-    sheets: list[np.ndarray] = []
+    wanted = {each.file: None for code in _DRAWN_CODES for each in errors.worst(code)[:MAX_DRAWN]}
+    drawn = {prediction.file: prediction for prediction in predictions if prediction.file in list(wanted)[:MAX_DRAWN]}
+    comparisons: list[np.ndarray] = []
     titles: list[str] = []
     for record in (record for part in files.values() for file in part for record in read_records(file)):
-        if len(sheets) == len(drawn):
+        if len(comparisons) == len(drawn):
             break
         image = decode_example(record)
         if image.filename not in drawn:
             continue
-        photo = drawn[image.filename]
-        found = ImageDetections(photo.detected, photo.scores, photo.detected_ids)
-        truth = (photo.truth, photo.truth_ids)
+        prediction = drawn[image.filename]
+        found = ImageDetections(prediction.detected, prediction.scores, prediction.detected_ids)
+        truth = (prediction.truth, prediction.truth_ids)
         pixels = decode_image(image.encoded)
-        sheets.append(draw_comparison(pixels, truth, found, label_map=network.label_map, min_score=MIN_SCORE))
+        comparisons.append(draw_comparison(pixels, truth, found, label_map=network.label_map, min_score=MIN_SCORE))
         titles.append(image.filename)
-    if sheets:
+    if comparisons:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, contact_sheet(sheets, titles=titles, columns=2))
-    return bool(sheets)
+        write_image(path, contact_sheet(comparisons, titles=titles, columns=2))
+    return bool(comparisons)
 
 
-def _judged(batch: Any, row: int, names: Mapping[str, str], found: ImageDetections) -> LabeledPrediction:
+def _labeled_prediction(batch: Any, row: int, names: Mapping[str, str], found: ImageDetections) -> LabeledPrediction:
     source_id = batch.source_ids[row].numpy().decode()
     count = int(batch.num_boxes[row])
     boxes, class_ids, is_crowd = (
