@@ -8,9 +8,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import FrameType
-from typing import Any
 
 from absl import logging
 
@@ -28,8 +26,8 @@ from efficientdet_pipeline.errors import (
     exit_code_of,
 )
 from efficientdet_pipeline.options.help import full_help_text, help_text, version_text
-from efficientdet_pipeline.options.parser import Reader, Sources
-from efficientdet_pipeline.system import free_memory
+from efficientdet_pipeline.options.parser import Reader
+from efficientdet_pipeline.options.resolve import resolve_options
 
 _HELP = {"--help", "-h", "-help", "--helpshort"}
 _FULL_HELP = {"--helpfull", "-helpfull"}
@@ -81,11 +79,9 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
         print(help_text(asked, classes[asked], summaries))
         return ExitCode.DONE
     sources = reader.read(_with_mode(arguments, mode) if mode else arguments, os.environ)
-    _warn_of_options_without_effect(sources)
-    sources, hparams = _with_hparams(sources, classes[sources.mode], reader.known)
-    options = reader.build(sources, hparams.options)
-    _warn_of_options_not_read(options, sources, hparams)
-    _prepare_environment(debug=options.debug)
+    options, sources, hparams = resolve_options(reader, sources)
+    backend.prepare_environment(debug=options.debug)
+    os.environ.setdefault("MPLBACKEND", "Agg")
     backend.choose(getattr(options, "backend", None))
     if options.debug:
         logging.set_verbosity(logging.DEBUG)
@@ -100,30 +96,6 @@ def _replace_process(command: list[str]) -> None:
     if os.name == "nt" or not hasattr(os, "execv"):  # On Windows, execv returns to the shell at once.
         sys.exit(subprocess.run(command, check=False).returncode)
     os.execv(command[0], command)
-
-
-def _with_hparams(sources: Sources, options_class: type, all_options: Any) -> tuple[Sources, Any]:
-    """Returns the sources with one --hparams, merged from all that were given, and its values."""
-    from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams
-
-    given = sources.given.get("hparams")
-    if given is None:
-        return sources, HparamsGiven()
-    hparams, replaced = merge_hparams(given.all, options_class, all_options)
-    for key, reason in hparams.ignored.items():
-        logging.warning("--hparams: %s has no effect here: %s.", key, reason)
-    texts: list[str] = []
-    for each in given.all:
-        texts = [*texts, each.value.strip()] if each.value.strip() else []
-    if len(given.all) > 1:
-        where = ", then ".join(dict.fromkeys(each.source for each in given.all))
-        logging.info(
-            "--hparams is merged by key from %s; the last value takes precedence%s.",
-            where,
-            f" ({', '.join(replaced)})" if replaced else "",
-        )
-    merged = replace(given, value=",".join(texts), source=" and ".join(dict.fromkeys(g.source for g in given.all)))
-    return replace(sources, given={**sources.given, "hparams": replace(merged, earlier=())}), hparams
 
 
 def _reader() -> Reader:
@@ -159,52 +131,6 @@ def _with_mode(tokens: list[str], mode: str) -> list[str]:
                 f"This script supports only --mode={mode}. Received {token}; try `{command_line(token)}`."
             )
     return [*tokens, f"--mode={mode}"]
-
-
-def _warn_of_options_without_effect(sources: Sources) -> None:
-    without_effect: dict[str, list[str]] = {}
-    for name, given in sources.without_effect.items():
-        if not given.source.startswith("the environment"):
-            without_effect.setdefault(given.source.partition(", line")[0], []).append(f"--{name}")
-    for source, names in without_effect.items():
-        logging.warning("No effect in --mode=%s: %s (from %s).", sources.mode, ", ".join(names), source)
-    for name in sources.not_taken:
-        logging.warning(
-            "The environment variable %s has no effect: --%s is read only from the command line or an @file.",
-            name,
-            name,
-        )
-
-
-def _warn_of_options_not_read(options: Any, sources: Sources, hparams: Any) -> None:
-    """Warns of options that were given and have no effect with the others, grouped by reason."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in options.without_effect().items():
-        if name == "hparams":
-            by_reason.setdefault(reason, []).extend(f"{key} of --hparams" for key in hparams.network)
-        elif name in sources.given and not sources.given[name].source.startswith("the environment"):
-            by_reason.setdefault(reason, []).append(f"--{name}")
-        elif name in hparams.options:
-            by_reason.setdefault(reason, []).append(f"{name} of --hparams")
-    for reason, names in by_reason.items():
-        if names:
-            logging.warning("No effect here: %s (%s).", ", ".join(names), reason)
-
-
-def _prepare_environment(*, debug: bool) -> None:
-    """Sets environment variables that TensorFlow reads when it is loaded."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
-    # Without it the step time of a CPU swings between 0.56 and 1.0 s with page faults of large temporaries.
-    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-    # A batch too large for the memory then raises an error; otherwise the OOM killer would end the process.
-    os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(_memory_for_tensors() >> 20))
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    os.environ.setdefault("MPLBACKEND", "Agg")
-
-
-def _memory_for_tensors() -> int:
-    """Returns the memory limit for tensors in bytes; a tenth of the available memory is left to everything else."""
-    return min(free_memory() * 9 // 10, 1 << 45)
 
 
 @contextmanager

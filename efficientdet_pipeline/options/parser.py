@@ -16,9 +16,10 @@ from typing import Any
 from absl import flags
 
 from efficientdet_pipeline.errors import MissingError, OptionsError, PipelineError
+from efficientdet_pipeline.options.keywords import OptionValue, keyword_value, source_of_keyword
 from efficientdet_pipeline.options.paths import expand_home, expanded
 from efficientdet_pipeline.options.schema import Declaration, declarations
-from efficientdet_pipeline.options.synonyms import suggest_mode, suggest_option
+from efficientdet_pipeline.options.synonyms import suggest_argument, suggest_mode, suggest_option
 
 DEFAULT = "default"
 MERGED = ("hparams",)
@@ -111,6 +112,22 @@ class Reader:
                 if not declared[name].from_environment and name not in given and environ.get(name, "").strip()
             ),
         )
+
+    def read_keywords(self, mode: str, keywords: Mapping[str, OptionValue]) -> Sources:
+        """Returns what Python keyword arguments give; no environment variable and no file of options is read.
+
+        Raises:
+          OptionsError: a keyword is no option of the mode, or its value is of another type.
+        """
+        declared = declarations(self.classes[mode])
+        given: dict[str, Given] = {}
+        for keyword, value in keywords.items():
+            name = self.alias_of.get(keyword, keyword)
+            if name not in declared:
+                raise OptionsError(f"Unknown argument {keyword}; {suggest_argument(keyword, declared)}")
+            each = Given(keyword_value(declared[name], value), source_of_keyword(keyword))
+            given[name] = expanded(each, declared[name])
+        return Sources(mode=mode, given=self._with_implied(mode, given), without_effect={})
 
     def asks_for(self, name: str, argv: Sequence[str], environ: Mapping[str, str]) -> bool:
         """Returns the value of a switch, also where other options cannot be read."""

@@ -127,6 +127,13 @@ def suggest_option(typed: str, known: Collection[str], modes: Collection[str] = 
     return f"did you mean --{OPTIONS.get(near, near)}?" if near else "`--helpfull` lists every option."
 
 
+def suggest_argument(typed: str, known: Collection[str]) -> str:
+    """Returns what to say to an unknown keyword argument: what it is called here, or the nearest name."""
+    name = typed.lower()
+    near = OPTIONS.get(name, "") if OPTIONS.get(name, "") in known else _nearest(name, known, cutoff=0.5)
+    return f"did you mean {near}?" if near else f"known: {', '.join(sorted(known))}."
+
+
 def suggest_mode(typed: str, known: Collection[str]) -> str:
     """Returns what to say to an unknown mode."""
     name = typed.strip().lower()

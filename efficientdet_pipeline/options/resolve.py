@@ -1,0 +1,76 @@
+"""Options of a mode from what was read: --hparams merged, values checked, options without effect reported."""
+
+from dataclasses import replace
+from typing import Any
+
+from absl import logging
+
+from efficientdet_pipeline.options.parser import Reader, Sources
+
+
+def resolve_options(reader: Reader, sources: Sources) -> tuple[Any, Sources, Any]:
+    """Returns the options of the mode, where each came from, and what --hparams gives; warns of those without effect.
+
+    Raises:
+      OptionsError: a value is wrong, or contradicts another.
+      MissingError: a file that an option names is not there.
+    """
+    _warn_of_options_without_effect(sources)
+    sources, hparams = _with_hparams(sources, reader.classes[sources.mode], reader.known)
+    options = reader.build(sources, hparams.options)
+    _warn_of_options_not_read(options, sources, hparams)
+    return options, sources, hparams
+
+
+def _with_hparams(sources: Sources, options_class: type, all_options: Any) -> tuple[Sources, Any]:
+    """Returns the sources with one --hparams, merged from all that were given, and its values."""
+    from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams
+
+    given = sources.given.get("hparams")
+    if given is None:
+        return sources, HparamsGiven()
+    hparams, replaced = merge_hparams(given.all, options_class, all_options)
+    for key, reason in hparams.ignored.items():
+        logging.warning("--hparams: %s has no effect here: %s.", key, reason)
+    texts: list[str] = []
+    for each in given.all:
+        texts = [*texts, each.value.strip()] if each.value.strip() else []
+    if len(given.all) > 1:
+        where = ", then ".join(dict.fromkeys(each.source for each in given.all))
+        logging.info(
+            "--hparams is merged by key from %s; the last value takes precedence%s.",
+            where,
+            f" ({', '.join(replaced)})" if replaced else "",
+        )
+    merged = replace(given, value=",".join(texts), source=" and ".join(dict.fromkeys(g.source for g in given.all)))
+    return replace(sources, given={**sources.given, "hparams": replace(merged, earlier=())}), hparams
+
+
+def _warn_of_options_without_effect(sources: Sources) -> None:
+    without_effect: dict[str, list[str]] = {}
+    for name, given in sources.without_effect.items():
+        if not given.source.startswith("the environment"):
+            without_effect.setdefault(given.source.partition(", line")[0], []).append(f"--{name}")
+    for source, names in without_effect.items():
+        logging.warning("No effect in --mode=%s: %s (from %s).", sources.mode, ", ".join(names), source)
+    for name in sources.not_taken:
+        logging.warning(
+            "The environment variable %s has no effect: --%s is read only from the command line or an @file.",
+            name,
+            name,
+        )
+
+
+def _warn_of_options_not_read(options: Any, sources: Sources, hparams: Any) -> None:
+    """Warns of options that were given and have no effect with the others, grouped by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in options.without_effect().items():
+        if name == "hparams":
+            by_reason.setdefault(reason, []).extend(f"{key} of --hparams" for key in hparams.network)
+        elif name in sources.given and not sources.given[name].source.startswith("the environment"):
+            by_reason.setdefault(reason, []).append(f"--{name}")
+        elif name in hparams.options:
+            by_reason.setdefault(reason, []).append(f"{name} of --hparams")
+    for reason, names in by_reason.items():
+        if names:
+            logging.warning("No effect here: %s (%s).", ", ".join(names), reason)
