@@ -20,7 +20,7 @@ _MODULE_OF = {
     "normalize": "resize",
     "pad_to_canvas": "resize",
     "jitter_window": "resize",
-    "show_window": "resize",
+    "crop_window": "resize",
     "horizontal_flip": "geometry",
     "autoaugment": "autoaugment",
     "randaugment": "autoaugment",
