@@ -3,7 +3,6 @@
 import platform
 import textwrap
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 
 from efficientdet_pipeline.options.schema import Declaration, declarations
@@ -29,6 +28,8 @@ version.
 
 def version_text() -> str:
     """Returns the line of `--version`: of this program, and of what it computes with."""
+    from importlib import metadata  # on use only: `--help` need not wait for it
+
     words = [f"{PACKAGE} {_version()}", f"Python {platform.python_version()}"]
     for name in ("tensorflow", "keras"):
         try:
@@ -39,6 +40,8 @@ def version_text() -> str:
 
 
 def _version() -> str:
+    from importlib import metadata
+
     try:
         return metadata.version(PACKAGE)
     except metadata.PackageNotFoundError:  # Run from a checkout that is not installed.
