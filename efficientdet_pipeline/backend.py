@@ -50,14 +50,34 @@ def choose(asked: str | None, *, reads_environment: bool = True) -> str:
     return backend
 
 
-def prepare_environment(*, debug: bool) -> None:
-    """Sets environment variables that TensorFlow reads when it is loaded."""
+def prepare_environment(*, debug: bool) -> bool:
+    """Sets environment variables that TensorFlow reads when it is loaded; returns whether it is too late for them."""
+    is_late = _has_devices() and "TF_CPU_BFC_MEM_LIMIT_IN_MB" not in os.environ
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     # Without it the step time of a CPU swings between 0.56 and 1.0 s with page faults of large temporaries.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     # A batch too large for the memory then raises an error; otherwise the OOM killer would end the process.
     os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(_memory_for_tensors() >> 20))
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    return is_late
+
+
+def warn_of_late_settings() -> None:
+    """Warns that a training on the CPU runs without its memory limit, because TensorFlow computed before."""
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        logging.warning(
+            "TensorFlow has already computed in this process, so the memory limit of a training cannot be set: a batch "
+            "that does not fit in memory ends the process. Train first, or set TF_CPU_ALLOCATOR_USE_BFC=1 and "
+            "TF_CPU_BFC_MEM_LIMIT_IN_MB before TensorFlow computes."
+        )
+
+
+def _has_devices() -> bool:
+    """Returns whether TensorFlow has created its devices, with the settings of that moment."""
+    context = getattr(sys.modules.get("tensorflow.python.eager.context"), "_context", None)
+    return getattr(context, "_context_handle", None) is not None
 
 
 def _memory_for_tensors() -> int:

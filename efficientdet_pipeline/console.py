@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,8 @@ class _Console(standard_logging.Handler):
             text = f"warning: {text}"
         try:
             print(text, file=stream, flush=True)
+        except UnicodeEncodeError:
+            print(text.encode("ascii", "backslashreplace").decode("ascii"), file=stream, flush=True)
         except BrokenPipeError:
             # The reader of the pipe exited, as `| head` does; that must not end a training.
             silence(stream)
@@ -98,6 +101,41 @@ def set_up_console() -> None:
             )  # A character that the console cannot encode must not end a run.
     _listen(_Console())
     logging.set_verbosity(logging.INFO)
+
+
+_calls = 0
+_before: tuple[list[standard_logging.Handler], int] = ([], 0)
+_calls_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def console_logging() -> Iterator[None]:
+    """Logs to the console inside, as the command line does; afterwards logging is what the calling program had set.
+
+    Streams stay as they are. Calls may overlap in several threads: the last one to end restores.
+    """
+    global _calls, _before  # noqa: PLW0603 - the root logger is one for the process
+    root = standard_logging.getLogger()
+    with _calls_lock:
+        if not _calls:
+            _before = (list(root.handlers), logging.get_verbosity())
+            _listen(_Console())
+            logging.set_verbosity(logging.INFO)
+        _calls += 1
+    try:
+        yield
+    finally:
+        with _calls_lock:
+            _calls -= 1
+            if not _calls:
+                handlers, verbosity = _before
+                for each in [each for each in root.handlers if isinstance(each, _Console | _LogFile)]:
+                    if each not in handlers:
+                        root.removeHandler(each)
+                        each.close()
+                for handler in [each for each in handlers if each not in root.handlers]:
+                    root.addHandler(handler)
+                logging.set_verbosity(verbosity)
 
 
 def log_to_file(path: Path) -> None:

@@ -86,6 +86,12 @@ class CannotWriteError(PipelineError):
     exit_code = ExitCode.CANNOT_WRITE
 
 
+class DownloadError(PipelineError):
+    """A download that failed for now; the same call continues it."""
+
+    exit_code = ExitCode.TRY_AGAIN
+
+
 class StoppedError(PipelineError):
     """The run was stopped by a signal after saving a checkpoint to resume from."""
 
@@ -142,6 +148,18 @@ def error_message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.strerror}: {error.filename}. Check the path."
     return str(error)
+
+
+def pipeline_error(error: Exception) -> Exception:
+    """Returns `error` as one of this module with the text that the command line prints; a defect as it is."""
+    classes: dict[ExitCode, type[PipelineError]] = {
+        ExitCode.DATA: DataError,
+        ExitCode.MISSING: MissingError,
+        ExitCode.CANNOT_WRITE: CannotWriteError,
+        ExitCode.TRY_AGAIN: DownloadError,
+    }
+    found = classes.get(exit_code_of(error))
+    return error if isinstance(error, PipelineError) or found is None else found(error_message(error))
 
 
 def _place_and_reason(error: BaseException) -> tuple[str, str]:

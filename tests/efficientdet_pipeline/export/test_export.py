@@ -1,5 +1,6 @@
 """An export does, without this package, what the model does with it."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -20,11 +21,11 @@ from efficientdet.model import build_model
 from efficientdet.preprocess import canvas_batch
 from efficientdet.types import Detections
 
-from efficientdet_pipeline import export as exporting
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export import ExportedFiles, ServedDetector, export
 from efficientdet_pipeline.export.frozen_graph import frozen_graph_def
 
+exporting = importlib.import_module("efficientdet_pipeline.export")
 LABELS = {1: "cat", 2: "собака", 3: "no: yes"}
 PHOTO_SIZES = [
     (1, 97, 131),

@@ -1,0 +1,333 @@
+"""Python API: train, evaluate, export and use a detector, convert and check a dataset.
+
+>>> import efficientdet_pipeline as edp
+>>> run = edp.train("images.zip", model_name="efficientdet-lite0", num_epochs=50)
+>>> for detections in edp.Detector(run)(["a.jpg"]):
+...     print(detections.class_names, detections.scores)
+
+Every keyword argument is the command-line option of the same name, with its
+default and its checks (`efficientdet-pipeline --helpfull` lists them). Nothing
+is read from environment variables named as options, nor from a file of options.
+TensorFlow and Keras are imported by the first call, not by the import.
+
+Errors are exceptions of `efficientdet_pipeline.errors`, with the texts that the
+command line prints. The functions may be called from any thread; Ctrl-C and
+SIGTERM save a checkpoint only where `train` runs in the main thread.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from efficientdet_pipeline import backend
+from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
+from efficientdet_pipeline.console import console_logging, silent_native_log
+from efficientdet_pipeline.errors import DataError, OptionsError, check_processor, pipeline_error
+from efficientdet_pipeline.options.infer import DetectorOptions
+from efficientdet_pipeline.options.keywords import OptionValue
+from efficientdet_pipeline.options.parser import Reader, Sources
+from efficientdet_pipeline.options.resolve import resolve_options
+
+if TYPE_CHECKING:
+    from efficientdet_pipeline.doctor.issue import Issue
+    from efficientdet_pipeline.export import ExportedFiles
+    from efficientdet_pipeline.runs.run_dir import RunFolder
+    from tfrmod.manifest import Manifest
+
+PathLike = str | os.PathLike[str]
+Image = PathLike | np.ndarray
+"""Path of an image file, or its pixels: uint8 RGB (h, w, 3)."""
+
+# Options of the command line's own output.
+_COMMAND_LINE_ONLY = {"mode", "traceback", "json", "report"}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A trained run."""
+
+    folder: Path
+    """The run's folder; README.md, "What lands where", lists its files."""
+    best_checkpoint: Path
+    """Folder of the checkpoint with the highest validation AP; of the last one where none was evaluated."""
+    metrics: Mapping[str, Any]
+    """COCO metrics of `best_checkpoint` as metrics.json has them: AP, AP50 …, AP/<class>; -1 where undefined. Empty
+    after mode="train", which evaluates nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The detections of one image, best first; d is their number."""
+
+    boxes: np.ndarray
+    """(d, 4) float32: y0, x0, y1, x1 in pixels of the image, clipped to it."""
+    scores: np.ndarray
+    """(d,) float32, 0 to 1."""
+    class_ids: np.ndarray
+    """(d,) int64, from 1."""
+    class_names: np.ndarray
+    """(d,) str; the id where a class has no name."""
+
+    def __len__(self) -> int:
+        """Returns the number of detections."""
+        return len(self.scores)
+
+
+def train(dataset: PathLike | None = None, /, *, mode: str = DEFAULT_MODE, **options: OptionValue) -> RunResult:
+    """Trains a detector, evaluates it and exports it; continues the run if it exists already.
+
+    Args:
+      dataset: annotated images: a zip, a folder or a URL (`url_dataset`). None
+        if `train_file_pattern` names shards.
+      mode: "traineval", or "train" for training without evaluation and export.
+      **options: options of --mode=traineval, such as `model_name`, `num_epochs`,
+        `batch_size`, `learning_rate`, `hparams`, `run_name`.
+
+    Returns:
+      The run's folder, its best checkpoint and the metrics of that.
+
+    Raises:
+      OptionsError: an option is unknown, of a wrong type, or contradicts another.
+      OutOfMemoryError: the batch does not fit in memory.
+      DataError: the dataset cannot be used.
+      StoppedError: Ctrl-C or SIGTERM; the same call continues.
+    """
+    if mode not in {"traineval", "train"}:
+        raise OptionsError(f"mode must be 'traineval' or 'train'. Received {mode!r}; leave it out.", option="mode")
+    with _prepared(mode, _with(options, url_dataset=dataset)) as (settings, read, hparams):
+        from efficientdet_pipeline.doctor.quick_check import quick_check
+        from efficientdet_pipeline.training.trainer import train_run
+
+        return _run_result(train_run(settings, read, hparams, check_data=quick_check))
+
+
+def evaluate(run: RunResult | PathLike, /, **options: OptionValue) -> dict[str, Any]:
+    """Returns the COCO metrics of a checkpoint on validation shards.
+
+    Args:
+      run: a run, its folder, or a checkpoint.
+      **options: options of --mode=eval, such as `val_file_pattern` (default: the
+        run's own), `batch_size`, `eval_samples`.
+
+    Returns:
+      AP, AP50, AP75, APs, APm, APl, ARmax1 … and AP/<class>, 0 to 1, -1 where
+      undefined. They are also written to metrics_eval.json in the run's folder.
+    """
+    with _prepared("eval", _with(options, path_ckpt=_path_of(run))) as (settings, _, hparams):
+        from efficientdet_pipeline.commands.evaluate import evaluate_checkpoint
+
+        return evaluate_checkpoint(settings, hparams)
+
+
+def export(run: RunResult | PathLike, output: PathLike | None = None, /, **options: OptionValue) -> "ExportedFiles":
+    """Exports a checkpoint to a SavedModel and a frozen graph.
+
+    Args:
+      run: a run, its folder, or a checkpoint.
+      output: folder for the files (`path_output`). Default: export in the run's folder.
+      **options: options of --mode=export.
+
+    Returns:
+      The paths `saved_model`, `frozen_graph`, `label_map` and `hparams`.
+    """
+    with _prepared("export", _with(options, path_ckpt=_path_of(run), path_output=output)) as (settings, _, hparams):
+        from efficientdet_pipeline.commands.export import export_checkpoint
+
+        return export_checkpoint(settings, hparams)
+
+
+def convert(dataset: PathLike | None = None, output: PathLike | None = None, /, **options: OptionValue) -> "Manifest":
+    """Converts annotated images to TFRecord shards; returns at once if they are up to date.
+
+    Args:
+      dataset: a zip, a folder or a URL (`url_dataset`).
+      output: folder for the shards (`output_path`). Default: tfrecords in the run's folder.
+      **options: options of --mode=dataset, such as `label_map`, `num_shards`, `workspace`.
+
+    Returns:
+      The manifest: `folder`, `label_map` {id: name}, and `splits` {name: files and counts}.
+    """
+    with _prepared("dataset", _with(options, url_dataset=dataset, output_path=output)) as (settings, read, hparams):
+        if settings.prefix:
+            raise OptionsError(
+                f"convert writes the shards of a dataset. Received {settings.prefix!r} for google/automl's converters, "
+                "which the command line alone runs; try --mode=dataset."
+            )
+        from efficientdet_pipeline.commands.dataset import convert_images
+
+        return convert_images(settings, read, hparams)
+
+
+def check_dataset(dataset: RunResult | PathLike | None = None, /, **options: OptionValue) -> "list[Issue]":
+    """Returns what is wrong with a dataset, the most harmful first; empty if nothing is.
+
+    Args:
+      dataset: annotated images (a zip, a folder or a URL: `url_dataset`), or a
+        RunResult, whose shards, losses and detections are checked. None if
+        `train_file_pattern` or `run_dir` is given.
+      **options: options of --mode=doctor, such as `image_size`, `label_map`, `fix`.
+
+    Returns:
+      Issues: `code`, `severity` (NOTE, WARNING, ERROR), `title`, `count`, `files`
+      (all of them), `why`, `mend`, `detail`, `values`.
+    """
+    name = "run_dir" if isinstance(dataset, RunResult) else "url_dataset"
+    given = _with(options, **{name: _path_of(dataset) if dataset is not None else None})
+    with _prepared("doctor", given) as (settings, read, hparams):
+        from efficientdet_pipeline.doctor.check_data import check_data
+
+        return check_data(settings, read, hparams).issues
+
+
+class Detector:
+    """Detects objects in images.
+
+    Takes image files, or uint8 RGB arrays of shape (h, w, 3), and yields
+    `Detections` for each: those that --mode=infer draws, of a score of at least
+    `min_score_thresh` (default 0.4). Images are decoded and rotated by EXIF as
+    in training and evaluation.
+
+    Args:
+      model: a run, its folder, a checkpoint, a SavedModel folder, or a frozen graph (.pb).
+      **options: options of --mode=infer, such as `min_score_thresh`, `classes`
+        (names or ids), `trust_model`, `hparams`.
+
+    >>> detector = Detector("runs/x/export/saved_model", min_score_thresh=0.5)
+    >>> for detections in detector(["a.jpg", array]):
+    ...     detections.boxes, detections.class_names
+    """
+
+    def __init__(self, model: RunResult | PathLike, /, **options: OptionValue):
+        path = _path_of(model)
+        name = "saved_model_dir" if _is_export(Path(path).expanduser()) else "path_ckpt"
+        with _prepared("infer", _with(options, **{name: path})) as (settings, _, hparams):
+            from efficientdet_pipeline.commands.infer import chosen_class_ids, load_detector
+
+            self._predictor, self.label_map = load_detector(settings, hparams)
+            self._class_ids = chosen_class_ids(settings.classes, self.label_map)
+            self.min_score = settings.min_score_thresh
+
+    def __call__(self, images: Image | Iterable[Image]) -> Iterator[Detections]:
+        """Yields the detections of each image; an image is read when its turn comes.
+
+        Args:
+          images: paths and arrays, or one of them.
+
+        Raises:
+          MissingError: there is no such file.
+          DataError: a file is no image, or an array is not uint8 of shape (h, w, 3).
+        """
+        is_one = isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim == 3)
+        for image in [images] if is_one else images:  # type: ignore[union-attr]
+            yield self._detect(image)  # type: ignore[arg-type]
+
+    def _detect(self, image: Image) -> Detections:
+        from efficientdet_pipeline.inference.image_io import read_image
+        from efficientdet_pipeline.inference.predictor import detect_image
+        from efficientdet_pipeline.inference.results import class_name
+
+        with _our_errors():
+            pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(Path(image))
+            found = detect_image(self._predictor, pixels, self._class_ids).above(self.min_score)
+        names = [class_name(class_id, self.label_map) for class_id in found.class_ids.tolist()]
+        return Detections(found.boxes, found.scores, found.class_ids, np.array(names, dtype=np.str_))
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise DataError(
+            f"An image must be a uint8 RGB array of shape (h, w, 3). Received {image.dtype} of shape {image.shape}; "
+            "convert it, or give the path of its file."
+        )
+    return image
+
+
+def _path_of(run: RunResult | PathLike) -> str:
+    if isinstance(run, RunResult):
+        return str(run.folder)
+    if not isinstance(run, str | os.PathLike):
+        raise OptionsError(f"A path or a RunResult must be given. Received {type(run).__name__} {str(run)[:100]!r}.")
+    return os.fspath(run)
+
+
+def _is_export(path: Path) -> bool:
+    """Returns whether a path names a SavedModel or a frozen graph."""
+    is_saved_model = any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model"))
+    return path.suffix == ".pb" or is_saved_model
+
+
+def _with(options: Mapping[str, OptionValue], **given: OptionValue) -> dict[str, OptionValue]:
+    """Returns the keyword arguments with those that came by position.
+
+    Raises:
+      OptionsError: one came in both ways, or is one of the command line alone.
+    """
+    for name in _COMMAND_LINE_ONLY & options.keys():
+        raise OptionsError(f"{name} is an option of the command line alone. Received {options[name]!r}; leave it out.")
+    present = {name: value for name, value in given.items() if value is not None}
+    for name in present.keys() & options.keys():
+        raise OptionsError(
+            f"{name} must be given once. Received {present[name]!r} by position and {options[name]!r} by name; leave "
+            "one of them out.",
+            option=name,
+        )
+    return {**present, **options}
+
+
+@contextmanager
+def _prepared(mode: str, keywords: Mapping[str, OptionValue]) -> Iterator[tuple[Any, Sources, Any]]:
+    """Prepares the process for a mode: yields its options, their sources, and what --hparams gives."""
+    with _our_errors(), console_logging():
+        classes = {name: each.options_class() for name, each in MODES.items()} | {"infer": DetectorOptions}
+        reader = Reader(classes, DEFAULT_MODE)
+        options, read, hparams = resolve_options(reader, reader.read_keywords(mode, keywords))
+        if mode == "dataset":
+            yield options, read, hparams
+            return
+        is_late = backend.prepare_environment(debug=options.debug)
+        backend.choose(getattr(options, "backend", None), reads_environment=False)
+        check_processor()
+        with silent_native_log(unless=options.debug or "keras" in sys.modules):
+            import keras  # noqa: F401 - TensorFlow prints while it is loaded
+        with _default_precision():
+            if is_late and mode in {"traineval", "train"}:
+                backend.warn_of_late_settings()
+            yield options, read, hparams
+
+
+@contextmanager
+def _default_precision() -> Iterator[None]:
+    """Sets Keras's precision to float32 inside, and afterwards to what the calling program had chosen."""
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    """Turns errors that a user can correct, whichever package raised them, into ours."""
+    try:
+        yield
+    except Exception as error:
+        ours = pipeline_error(error)
+        if ours is error:
+            raise
+        raise ours from error
+
+
+def _run_result(folder: "RunFolder") -> RunResult:
+    from efficientdet_pipeline.runs.metadata import read_json
+    from efficientdet_pipeline.training.finalize import chosen_checkpoint
+
+    return RunResult(folder.path.absolute(), chosen_checkpoint(folder)[1].absolute(), read_json(folder.metrics))

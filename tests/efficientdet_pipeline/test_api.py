@@ -1,0 +1,52 @@
+"""The Python API: lazy import, checked keyword arguments, our exceptions, any thread, the caller's logging."""
+
+import logging
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import efficientdet_pipeline as edp
+from efficientdet_pipeline.demo_dataset import write_demo_dataset
+
+
+def test_api_import_leaves_tensorflow_and_keras_out() -> None:
+    script = "import sys, efficientdet_pipeline as e; e.train; print({'tensorflow', 'keras'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"num_epoch": 3}, "Unknown argument num_epoch; did you mean num_epochs"),
+        ({"num_epochs": "3"}, "num_epochs must be an int.*the argument num_epochs"),
+        ({"num_epochs": 0}, "num_epochs came from the argument num_epochs"),
+        ({"mode": "eval"}, "mode must be"),
+    ],
+)
+def test_train_refuses_wrong_arguments(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(edp.OptionsError, match=words):
+        edp.train("images.zip", **options)
+
+
+def test_convert_runs_in_a_thread_and_restores_logging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_demo_dataset(tmp_path / "d.zip", num_images=12, image_size=(72, 64))
+    before, made = list(logging.getLogger().handlers), []
+    options: dict[str, Any] = {"num_workers": 1, "cache_dir": tmp_path / "cache"}
+    thread = threading.Thread(target=lambda: made.append(edp.convert(tmp_path / "d.zip", "shards", **options)))
+    thread.start()
+    thread.join()
+    assert made[0].splits["train"].num_images > 0
+    assert (tmp_path / "shards" / "manifest.json").is_file()
+    assert logging.getLogger().handlers == before
+
+
+def test_convert_raises_our_error_for_a_missing_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(edp.MissingError):
+        edp.convert("nothing.zip", "shards")
