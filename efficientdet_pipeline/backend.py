@@ -36,7 +36,7 @@ def choose(asked: str | None, *, reads_environment: bool = True) -> str:
         backend = DEFAULT
     if keras is not None and keras.backend.backend() != backend:
         raise OptionsError(
-            f"backend={backend} must be chosen before Keras is imported. In this process Keras already runs on "
+            f"backend={backend} must be set before Keras is imported. In this process Keras already runs on "
             f"{keras.backend.backend()}; run this command in a separate process.",
             option="backend",
         )

@@ -1,9 +1,9 @@
-"""The embedded data set: drawn pictures of shapes, as a Pascal VOC zip.
+"""The embedded dataset: drawn images of shapes, as a Pascal VOC zip.
 
-Circles, squares, triangles and stars lie on textured grounds, and some pictures
-are empty. Each picture is a function of (seed, index), so the same seed gives
+Circles, squares, triangles and stars lie on textured grounds, and some images
+are empty. Each image is a function of (seed, index), so the same seed gives
 the same bytes (for one version of OpenCV) and a longer set begins with the
-pictures of a shorter one. Shape alone tells the classes apart for certain;
+images of a shorter one. Shape alone tells the classes apart for certain;
 colour helps, because each class prefers a range of hues that overlaps with its
 neighbours'.
 """
@@ -21,12 +21,12 @@ import numpy as np
 
 JPEG_QUALITY = 88
 EMPTY_EVERY = 11
-"""Every so-many-th picture shows no object."""
+"""Every so-many-th image shows no object."""
 TEST_EVERY = 6
-"""Every so-many-th picture is a test picture."""
+"""Every so-many-th image is a test image."""
 MAX_OBJECTS = 4
 OBJECT_SIDE = (0.28, 0.6)
-"""Longer side of an object, as a fraction of the picture's shorter side."""
+"""Longer side of an object, as a fraction of the image's shorter side."""
 MAX_COVERED = 0.15
 """Largest part of the smaller of two boxes that they may share."""
 HUE_SPREAD = 40.0
@@ -49,7 +49,7 @@ SHAPES = {
 
 
 class DrawnObject(NamedTuple):
-    """One shape in a picture; the box (y0, x0, y1, x1) is tight, in whole pixels."""
+    """One shape in a image; the box (y0, x0, y1, x1) is tight, in whole pixels."""
 
     name: str
     box: tuple[int, int, int, int]
@@ -62,7 +62,7 @@ def write_demo_dataset(
     image_size: tuple[int, int] = (160, 160),
     seed: int = 0,
 ) -> Path:
-    """Returns `path`, now a VOC zip of drawn pictures.
+    """Returns `path`, now a VOC zip of drawn images.
 
     The zip holds JPEGImages, Annotations and ImageSets/Main with trainval.txt
     (five sixths) and test.txt (one sixth). It appears under its name only when
@@ -73,18 +73,18 @@ def write_demo_dataset(
       num_images: of both lists together; at least 12, so that both have some.
 
     Raises:
-      ValueError: when pictures would be too few or too small.
+      ValueError: when images would be too few or too small.
     """
     if num_images < EMPTY_EVERY:
-        raise ValueError(f"The demo data set needs at least {EMPTY_EVERY} pictures. Received num_images={num_images}.")
+        raise ValueError(f"The demo dataset needs at least {EMPTY_EVERY} images. Received num_images={num_images}.")
     if min(image_size) < 32:
-        raise ValueError(f"Demo pictures must be at least 32 pixels high and wide. Received image_size={image_size}.")
+        raise ValueError(f"Demo images must be at least 32 pixels high and wide. Received image_size={image_size}.")
     members: dict[str, bytes] = {}
     lists: dict[str, list[str]] = {"trainval": [], "test": []}
     for index in range(num_images):
         name = f"shapes_{index:05d}"
-        picture, objects = draw_picture(index, image_size=image_size, seed=seed)
-        members[f"JPEGImages/{name}.jpg"] = _jpeg(picture)
+        image, objects = draw_image(index, image_size=image_size, seed=seed)
+        members[f"JPEGImages/{name}.jpg"] = _jpeg(image)
         members[f"Annotations/{name}.xml"] = _annotation(f"{name}.jpg", objects, image_size).encode()
         lists["test" if index % TEST_EVERY == TEST_EVERY - 1 else "trainval"].append(name)
     for split, names in lists.items():
@@ -99,16 +99,16 @@ def write_demo_dataset(
     return path
 
 
-def draw_picture(index: int, *, image_size: tuple[int, int], seed: int) -> tuple[np.ndarray, list[DrawnObject]]:
-    """Returns a picture (h, w, 3) uint8 RGB and its objects, lowest first.
+def draw_image(index: int, *, image_size: tuple[int, int], seed: int) -> tuple[np.ndarray, list[DrawnObject]]:
+    """Returns a image (h, w, 3) uint8 RGB and its objects, lowest first.
 
     Args:
-      index: position in the set; fixes whether the picture is empty.
+      index: position in the set; fixes whether the image is empty.
       image_size: (height, width) in pixels.
       seed: of the whole set.
     """
     rng = np.random.default_rng([seed, index])
-    picture = GROUNDS[rng.integers(len(GROUNDS))](rng, *image_size)
+    image = GROUNDS[rng.integers(len(GROUNDS))](rng, *image_size)
     objects: list[DrawnObject] = []
     wanted = 0 if index % EMPTY_EVERY == EMPTY_EVERY // 2 else int(rng.integers(1, MAX_OBJECTS + 1))
     for _ in range(4 * wanted):  # A shape that finds no room is drawn anew elsewhere, a few times.
@@ -119,11 +119,11 @@ def draw_picture(index: int, *, image_size: tuple[int, int], seed: int) -> tuple
         box = _tight_box(mask)
         if all(_covered(box, other.box) <= MAX_COVERED for other in objects):
             rows, columns = slice(box[0] - 1, box[2] + 1), slice(box[1] - 1, box[3] + 1)  # with the soft rim
-            window, mask = picture[rows, columns], mask[rows, columns]
+            window, mask = image[rows, columns], mask[rows, columns]
             window += (_fill(rng, name, mask) - window) * mask[..., None]
             objects.append(DrawnObject(name, box))
-    picture += 0.012 * rng.standard_normal(picture.shape, np.float32)
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8), objects
+    image += 0.012 * rng.standard_normal(image.shape, np.float32)
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8), objects
 
 
 def _plain(rng: np.random.Generator) -> np.ndarray:
@@ -182,7 +182,7 @@ GROUNDS: tuple[Callable[[np.random.Generator, int, int], np.ndarray], ...] = (
 
 
 def _shape_mask(rng: np.random.Generator, outline: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Returns the coverage (h, w) 0…1 of a shape, stretched, turned and placed wholly inside the picture."""
+    """Returns the coverage (h, w) 0…1 of a shape, stretched, turned and placed wholly inside the image."""
     angle, stretch = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1.25)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     corners = outline * [1, stretch] @ rotation.T
@@ -196,7 +196,7 @@ def _shape_mask(rng: np.random.Generator, outline: np.ndarray, image_size: tuple
 
 
 def _fill(rng: np.random.Generator, name: str, mask: np.ndarray) -> np.ndarray:
-    """Returns a lively picture (h, w, 3) to show through a shape: a gradient, at times with a rim."""
+    """Returns a lively image (h, w, 3) to show through a shape: a gradient, at times with a rim."""
     hue = list(SHAPES).index(name) * 360 / len(SHAPES) + rng.uniform(-HUE_SPREAD, HUE_SPREAD)
     value = rng.uniform(0.55, 1)
     light = _rgb(hue, rng.uniform(0.5, 1), value)
@@ -221,10 +221,10 @@ def _covered(first: tuple[int, int, int, int], second: tuple[int, int, int, int]
     return max(height, 0) * max(width, 0) / smaller
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
-    encoded, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+def _jpeg(image: np.ndarray) -> bytes:
+    encoded, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not encoded:
-        raise OSError("OpenCV could not encode a demo picture as JPEG; its build may lack JPEG support.")
+        raise OSError("OpenCV could not encode a demo image as JPEG; its build may lack JPEG support.")
     return jpeg.tobytes()
 
 

@@ -12,7 +12,7 @@ from efficientdet_pipeline.options.schema import declarations, option
 from efficientdet_pipeline.options.transforms import read_steps
 
 POLICIES = ("", "v0", "v1", "v2", "v3", "test", "randaug")
-# Largest value of each; the smallest is 0.
+# Maximum of each; the minimum is 0.
 _LIMITS = {
     "randaug_magnitude": 10,
     "hsv_hue": 0.5,
@@ -74,7 +74,7 @@ class AugmentationOptions(GeneralOptions):
     which keeps slivers."""
 
     def __post_init__(self) -> None:
-        """Checks every range, the recipe and the steps."""
+        """Checks the ranges, the preset and the steps."""
         super().__post_init__()
         check_choice("augment_recipe", self.augment_recipe, tuple(RECIPES))
         check(self.close_mosaic >= 0, "close_mosaic", self.close_mosaic, "0 or more", "0 keeps them enabled")
@@ -88,7 +88,7 @@ class AugmentationOptions(GeneralOptions):
 
     @classmethod
     def implied(cls, given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Returns what the recipe and the file say: {option that says it: {option: value}}, the weaker first."""
+        """Returns the options of preset and file: {implying option: {option: value}}, lowest precedence first."""
         config: dict[str, Any] = {}
         if path := given.get("augment_config"):
             own = {each.name for each in fields(AugmentationOptions)} - {each.name for each in fields(GeneralOptions)}
@@ -100,7 +100,7 @@ class AugmentationOptions(GeneralOptions):
 
 
 def check_augmentation(options: Any) -> None:
-    """Raises OptionsError where a number or the policy of `options` is out of its range."""
+    """Raises OptionsError if a number or the policy of `options` is out of range."""
     low, high = options.jitter_min, options.jitter_max
     check(0.0 < low <= high, "jitter_min", low, f"above 0 and at most jitter_max ({high})", "try 0.7")
     check_choice("autoaugment_policy", options.autoaugment_policy or "", POLICIES)

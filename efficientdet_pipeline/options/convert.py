@@ -12,7 +12,7 @@ class ConvertOptions(DatasetOptions, ConverterFlags):
     """Dataset conversion."""
 
     def __post_init__(self) -> None:
-        """Checks that there are photos to convert."""
+        """Checks that a dataset is given."""
         super().__post_init__()
         if not (self.url_dataset or self.data_dir or self.image_dir):
             raise OptionsError(

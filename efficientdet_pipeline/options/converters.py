@@ -38,17 +38,17 @@ class ConverterFlags(GeneralOptions):
 
     @property
     def prefix(self) -> str:
-        """Returns the prefix of the shards; empty where a whole data set is to be converted into a folder."""
+        """Returns the prefix of the shards; empty if a whole dataset is converted to a folder."""
         of_voc = self.set or self.year
         return self.output_file_prefix or (getattr(self, "output_path", "") if of_voc else "")
 
     @property
     def years(self) -> tuple[str, ...]:
-        """Returns the folders of the VOC challenges that are meant."""
+        """Returns the folders of the selected VOC challenges."""
         return ("VOC2007", "VOC2012") if self.year == "merged" else tuple(filter(None, (self.year,)))
 
     def __post_init__(self) -> None:
-        """Checks that the flags of one converter are given, and enough of them."""
+        """Checks that the flags of exactly one converter are given, and are complete."""
         super().__post_init__()
         check_choice("set", self.set, ("", *SETS))
         is_year = re.fullmatch(r"|VOC\d{4}|merged", self.year) is not None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from efficientdet_pipeline.options.general import RunOptions, SeedOptions, check, check_choice
 from efficientdet_pipeline.options.schema import option
 
-# The names of tfrmod's sources, which are not imported here: --help is to be quick.
+# The names of tfrmod's sources, which are not imported here to keep --help fast.
 SOURCE_FORMATS = ("", "voc", "coco", "yolo", "cvat", "labelme", "via", "createml", "csv", "masks", "photos")
 
 
@@ -55,9 +55,9 @@ class ImageSourceOptions(SeedOptions):
     """Number of worker processes that read images. 0: one per CPU core."""
 
     def without_effect(self) -> dict[str, str]:
-        """Returns data_dir where url_dataset is a folder, of which nothing is unpacked."""
+        """Returns data_dir if url_dataset is a folder, since nothing is extracted then."""
         is_folder = bool(self.url_dataset) and os.path.isdir(self.url_dataset)
-        found = {"data_dir": "url_dataset is a folder, and nothing is unpacked"} if is_folder else {}
+        found = {"data_dir": "url_dataset is a folder, and nothing is extracted"} if is_folder else {}
         return super().without_effect() | found
 
     def __post_init__(self) -> None:
@@ -110,7 +110,7 @@ class DatasetOptions(RunOptions, ImageSourceOptions):
     """Options passed to the Beam runner, as one string: "--project=… --region=…"."""
 
     def __post_init__(self) -> None:
-        """Checks the numbers of shards and photos, and that Beam's flags have a runner."""
+        """Checks the numbers of shards and images, and that Beam's options have a runner."""
         super().__post_init__()
         check(self.prepare_size >= 0, "prepare_size", self.prepare_size, "0 or more pixels", "try 1024, or 0 for none")
         check(self.num_images >= 0, "num_images", self.num_images, "0 or more", "0 takes all")

@@ -34,7 +34,7 @@ class DoctorOptions(ImageSourceOptions, ModelOptions):
     errors."""
 
     def __post_init__(self) -> None:
-        """Checks that there is one thing to look at."""
+        """Checks that exactly one dataset, set of shards or run is given."""
         super().__post_init__()
         check(self.detect_photos >= 0, "detect_photos", self.detect_photos, "0 or more", "try 200")
         most = self.max_instances_per_image

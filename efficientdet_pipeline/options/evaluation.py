@@ -21,7 +21,7 @@ class EvaluationOptions(RunOptions):
     """Name of the evaluation; metrics are written to metrics_<name>.json."""
 
     def __post_init__(self) -> None:
-        """Checks the number of photos."""
+        """Checks the number of images."""
         super().__post_init__()
         samples = self.eval_samples
         check(samples is None or samples >= 1, "eval_samples", samples, "at least 1", "leave it out to use all images")
@@ -39,7 +39,7 @@ class CheckpointOptions(RunOptions):
     folder."""
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options that name a run, where a checkpoint is named."""
+        """Returns the options that name a run, if a checkpoint is given."""
         reason = "path_ckpt names the checkpoint"
         names = ("workspace", "run_name", "model_dir", "model_ckpts") if self.path_ckpt else ()
         return super().without_effect() | dict.fromkeys(names, reason)
@@ -53,6 +53,6 @@ class EvalOptions(EvaluationOptions, CheckpointOptions, ModelOptions):
     """Number of images per batch."""
 
     def __post_init__(self) -> None:
-        """Checks the batch."""
+        """Checks the batch size."""
         super().__post_init__()
         check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1", "try 8")

@@ -53,11 +53,11 @@ class HardwareOptions(OptimizerOptions):
 
     @property
     def recomputed_blocks(self) -> str:
-        """The expression of grad_checkpoint; empty for none."""
+        """Returns the regular expression of grad_checkpoint; empty for none."""
         return {"true": ".", "false": ""}.get(self.grad_checkpoint.lower(), self.grad_checkpoint)
 
     def __post_init__(self) -> None:
-        """Checks the engine and explains where it is not to be had."""
+        """Checks the values and warns of options without effect."""
         super().__post_init__()
         for name in ("backend", "strategy", "precision"):
             check_choice(name, getattr(self, name), self.__dataclass_fields__[name].metadata["choices"])

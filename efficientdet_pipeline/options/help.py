@@ -1,4 +1,4 @@
-"""The text of --help, --helpfull, and the README's table of flags, all from the declarations."""
+"""The text of --help, --helpfull, and the README's table of flags, generated from the declarations."""
 
 import platform
 import textwrap
@@ -27,7 +27,7 @@ version.
 
 
 def version_text() -> str:
-    """Returns the line of `--version`: of this program, and of what it computes with."""
+    """Returns the line of `--version`: the version of this program and of its frameworks."""
     from importlib import metadata  # on use only: `--help` need not wait for it
 
     words = [f"{PACKAGE} {_version()}", f"Python {platform.python_version()}"]
@@ -52,7 +52,7 @@ def _version() -> str:
 
 
 def help_text(mode: str, options_class: type, summaries: Mapping[str, str]) -> str:
-    """Returns the page of `--help` for one mode."""
+    """Returns the text of `--help` for one mode."""
     lines = [USAGE, "modes:"]
     lines += [
         f"  {name:<10} {summary}{' (default)' if not index else ''}"
@@ -64,7 +64,7 @@ def help_text(mode: str, options_class: type, summaries: Mapping[str, str]) -> s
 
 
 def full_help_text(classes: Mapping[str, type], summaries: Mapping[str, str]) -> str:
-    """Returns the page of `--helpfull`: every flag of every mode once."""
+    """Returns the text of `--helpfull`: every flag of every mode once."""
     lines = [USAGE, "modes:"]
     lines += [f"  {name:<10} {summary}" for name, summary in summaries.items()]
     lines += ["", "flags of all modes:"]
@@ -82,7 +82,7 @@ def all_declarations(classes: Mapping[str, type]) -> dict[str, Declaration]:
 
 
 def flags_table(classes: Mapping[str, type]) -> str:
-    """Returns the README's Markdown table of every flag, its default and the modes that take it.
+    """Returns the README's Markdown table of every flag, its default and the modes that have it.
 
     A flag whose default or meaning depends on the mode has a row for each.
     """

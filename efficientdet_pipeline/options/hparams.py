@@ -1,4 +1,4 @@
-"""Hyper-parameters to network and options: automl's 77, and every option that --hparams gives a default of.
+"""Hyperparameters of --hparams: google/automl's 77 keys and the options of this program.
 
 Network keys describe the detector and go to its config. Keys named as an
 option of the mode are the default of that option; every other key is reported
@@ -17,9 +17,9 @@ from efficientdet_pipeline.options.parser import Given
 from efficientdet_pipeline.options.paths import expand_home
 from efficientdet_pipeline.options.schema import Declaration, declarations
 
-# These describe the network but are options too: what a user types most.
+# Network hyperparameters that are options too.
 BOTH = {"image_size", "num_classes", "name"}
-# What a run of ours never needs to be told: the reason, for the warning.
+# Hyperparameters without effect here: the reason, for the warning.
 WITHOUT_EFFECT = {
     "data_format": "the network is always channels_last; the numbers are the same",
     "dataset_type": "it is internal to Google",
@@ -31,9 +31,9 @@ WITHOUT_EFFECT = {
     "ckpt_var_scope": "variables are found by their names",
     "skip_mismatch": "pretrained weights are loaded as far as they fit, trained ones as a whole",
 }
-# Options that cannot be a default in a file: the reason, for the warning.
+# Options that --hparams cannot set: the reason, for the warning.
 NOT_IN_HPARAMS = {
-    "mode": "the mode is chosen before --hparams is read; give --mode",
+    "mode": "the mode is selected before --hparams is read; give --mode",
     "hparams": "a file of hyperparameters cannot include another; give --hparams",
     "overwrite": "an option that deletes a run must be given explicitly; give --overwrite",
     "model_dir": "google/automl's trainer records its own folder there; give --model_dir",
@@ -41,13 +41,13 @@ NOT_IN_HPARAMS = {
     "run_name": "the location of the run is not a hyperparameter; give --run_name",
     "model_ckpts": "the location of the run is not a hyperparameter; give --model_ckpts",
     "num_shards": "in google/automl it is the number of TPU cores; for the number of files per split give --num_shards",
-    "steps_per_epoch": "it follows from the data and the batch; give --num_examples_per_epoch",
+    "steps_per_epoch": "it follows from the dataset and the batch size; give --num_examples_per_epoch",
 }
 
 
 @dataclass(frozen=True)
 class HparamsGiven:
-    """What --hparams gives: to the network, to the options, and in vain."""
+    """The values of --hparams: of the network, of the options, and those ignored."""
 
     network: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Given] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class HparamsGiven:
 
 
 def read_hparams(text: str, source: str, options_class: type, all_options: Collection[str] = ()) -> HparamsGiven:
-    """Returns the hyper-parameters in `text` (`a=1,b.c=2`, or the path of a YAML file), sorted by who takes them.
+    """Returns the hyper-parameters in `text` (`a=1,b.c=2`, or the path of a YAML file), by destination.
 
     Args:
       source: where `text` came from.
@@ -108,7 +108,7 @@ def merge_hparams(
     """Returns the hyper-parameters of several --hparams, merged key by key, and the keys that a later one replaced.
 
     Args:
-      given: in rising precedence; an empty text drops what stands before it.
+      given: in rising precedence; an empty text discards those before it.
       options_class: of the mode.
       all_options: names of the options of all modes.
     """
@@ -132,7 +132,7 @@ def merge_hparams(
 
 
 def hparams_parts(text: str) -> list[str]:
-    """Returns the YAML files and the runs of pairs that a text of hyper-parameters names, in its order.
+    """Returns the YAML files and the sequences of key=value pairs in a text of hyperparameters, in order.
 
     >>> hparams_parts("base.yaml,a=1,b=[2,3]")
     ['base.yaml', 'a=1,b=[2,3]']
@@ -177,7 +177,7 @@ def _as_option(value: Any, declared: Declaration, place: str) -> Any:
     """Returns a hyper-parameter's value as the option of the same name has it.
 
     Raises:
-      OptionsError: it is of another type.
+      OptionsError: it has another type.
     """
     kind = declared.kind
     words = dict(declared.words)

@@ -27,7 +27,7 @@ class DetectorOptions(CheckpointOptions, ModelOptions):
     """Comma-separated names or ids of the classes to detect. Default: all."""
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options that describe a checkpoint, where an export is given."""
+        """Returns the options that describe a checkpoint, if an export is given."""
         if not self.saved_model_dir:
             return super().without_effect()
         describing = [*declarations(CheckpointOptions), *declarations(ModelOptions)]

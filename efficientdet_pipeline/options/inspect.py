@@ -27,7 +27,7 @@ class InspectOptions(RunOptions, AugmentationOptions, ModelOptions, SeedOptions)
     """Draw images as preprocessed for evaluation, without augmentation; of a run, those of the validation split."""
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options of what is not shown."""
+        """Returns the options that the selected view does not use."""
         if self.what == "model":
             read = {*declarations(ModelOptions), "what"}
             return {name: "--what=model reads no shards" for name in declarations(InspectOptions) if name not in read}

@@ -1,4 +1,4 @@
-"""Label maps that google/automl names by a word: COCO, Pascal VOC and Waymo."""
+"""Label maps that google/automl knows by name: COCO, Pascal VOC and Waymo."""
 
 from tfrmod.automl_converters import VOC_CLASSES
 
@@ -21,4 +21,4 @@ KNOWN_LABEL_MAPS: dict[str, dict[int, str]] = {
     "voc": dict(enumerate(VOC_CLASSES, start=1)),
     "waymo": {1: "vehicle", 2: "pedestrian", 3: "cyclist"},
 }
-"""{word: {id: name}}."""
+"""{name of the label map: {class id: class name}}."""

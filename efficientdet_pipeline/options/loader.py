@@ -19,7 +19,7 @@ class LoaderOptions(GeneralOptions):
     frequency, 1: by the inverse class frequency."""
 
     def __post_init__(self) -> None:
-        """Checks the cache and the balance."""
+        """Checks the cache and the class balance."""
         super().__post_init__()
         check_choice("cache", self.cache, CACHES)
         check(0.0 <= self.class_balance <= 1.0, "class_balance", self.class_balance, "between 0 and 1", "try 0.5")

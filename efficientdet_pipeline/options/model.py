@@ -24,7 +24,7 @@ class ModelOptions(GeneralOptions):
     over --hparams."""
 
     def __post_init__(self) -> None:
-        """Checks the picture size; the names are checked where they are looked up."""
+        """Checks the image size; names are checked where they are looked up."""
         super().__post_init__()
         is_size = not self.image_size or re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", self.image_size) is not None
         check(is_size, "image_size", self.image_size, "a number or WIDTHxHEIGHT", "try 512 or 640x384")
@@ -61,7 +61,7 @@ class PretrainedOptions(ModelOptions):
     from the checkpoint."""
 
     def __post_init__(self) -> None:
-        """Checks that at most one place of weights is named, and the expression."""
+        """Checks that at most one source of weights is given, and the regular expression."""
         super().__post_init__()
         named = [name for name in ("backbone_ckpt", "hub_module_url") if getattr(self, name)]
         if self.pretrained_ckpt not in {"auto", "none"}:

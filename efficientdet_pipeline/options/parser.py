@@ -1,7 +1,7 @@
-"""Parser of the options of a run, from everywhere they may come from.
+"""Options parser: command line, option files and environment.
 
 Precedence: command line > @file > environment > --hparams > default. Each
-value keeps the place it came from, for the errors and for the run's record.
+value keeps its source, for errors and for args.yaml.
 A value that is overridden is not validated.
 """
 
@@ -23,12 +23,12 @@ from efficientdet_pipeline.options.synonyms import suggest_argument, suggest_mod
 
 DEFAULT = "default"
 MERGED = ("hparams",)
-"""Options whose values from several places are merged; of every other one the last alone counts."""
+"""Options whose values from several sources are merged; of all others the last value is used."""
 _ENVIRONMENT = "the environment variable"
 _FILE_FLAGS = ("--config", "-config", "--flagfile", "-flagfile")
-# absl would swallow it, and every misspelt option that it names.
+# absl would accept it and ignore every misspelt option that it names.
 _REFUSED_FLAGS = ("undefok",)
-# Lines of a file of options between which settings suit the embedded data set alone.
+# Lines of an option file that enclose settings for the embedded dataset.
 DEMO_BEGIN = "# demo settings: begin"
 DEMO_END = "# demo settings: end"
 _QUOTED_OR_COMMENT = re.compile(r"""([=\s](["']).*?\2(?=\s|$))|(?:^|\s)#.*""")
@@ -36,16 +36,16 @@ _QUOTED_OR_COMMENT = re.compile(r"""([=\s](["']).*?\2(?=\s|$))|(?:^|\s)#.*""")
 
 @dataclass(frozen=True)
 class Given:
-    """A value that a user gave, and where."""
+    """A value that a user gave, and its source."""
 
     value: Any
     source: str
     is_demo: bool = False
-    """Whether it stands in a file's block of demo settings."""
+    """Whether it is in the demo block of an option file."""
     fault: OptionsError | None = field(default=None, compare=False)
-    """Why it is no value of its option; raised only if nothing overrides it."""
+    """Why the value is invalid; raised only if nothing overrides it."""
     earlier: tuple["Given", ...] = field(default=(), compare=False)
-    """Values given below this one, lowest first, of an option whose values are merged."""
+    """Values of lower precedence, lowest first, of an option whose values are merged."""
 
     @property
     def all(self) -> tuple["Given", ...]:
@@ -55,15 +55,15 @@ class Given:
 
 @dataclass(frozen=True)
 class Sources:
-    """What was read: values by option, before the mode's dataclass checks them."""
+    """The parsed values by option, before the mode's dataclass validates them."""
 
     mode: str
     given: dict[str, Given]
     """The options that apply to the mode, where something was given."""
     without_effect: dict[str, Given]
-    """Known options that the mode does not have."""
+    """Options of other modes."""
     not_taken: tuple[str, ...] = ()
-    """Environment variables named as an option that is never taken from there."""
+    """Environment variables with the name of an option that is never read from the environment."""
 
     def source_of(self, name: str) -> str:
         """Returns where an option's value came from."""
@@ -71,7 +71,7 @@ class Sources:
 
 
 class Reader:
-    """Knows every option of every mode; `classes` maps a mode to its dataclass."""
+    """Parser of the options of all modes; `classes` maps a mode to its dataclass."""
 
     def __init__(self, classes: Mapping[str, Any], default_mode: str):
         self.classes = classes
@@ -93,7 +93,7 @@ class Reader:
             else:
                 tokens.append(token)
         typed = _over(from_files, self._parse(tokens, "the command line"))
-        # Variables of other programs: only what the mode asks for is read.
+        # The environment has variables of other programs: only options of the mode are read.
         mode = self._mode(_over(self._read_environment(environ, ["mode"]), typed))
         declared = declarations(self.classes[mode])
         taken = [name for name in declared if declared[name].from_environment]
@@ -130,7 +130,7 @@ class Reader:
         return Sources(mode=mode, given=self._with_implied(mode, given), without_effect={})
 
     def asks_for(self, name: str, argv: Sequence[str], environ: Mapping[str, str]) -> bool:
-        """Returns the value of a switch, also where other options cannot be read."""
+        """Returns the value of a switch, even if other options are invalid."""
         found: dict[str, Given] = {}
         with contextlib.suppress(PipelineError):
             found |= self._read_environment(environ, [name])
@@ -146,7 +146,7 @@ class Reader:
         return name in found and bool(found[name].value)
 
     def _with_implied(self, mode: str, given: dict[str, Given]) -> dict[str, Given]:
-        """Returns `given` above what its options say of others, such as a recipe."""
+        """Returns `given`, with the options that it implies, such as those of an augmentation preset."""
         implied: dict[str, Given] = {}
         for name, values in self.classes[mode].implied({name: each.value for name, each in given.items()}).items():
             where = f"--{name}={given[name].value}" if name in given else f"--{name}"
@@ -166,7 +166,7 @@ class Reader:
         return mode
 
     def build(self, sources: Sources, defaults: Mapping[str, Given] | None = None) -> Any:
-        """Returns the mode's options; `defaults` (from --hparams) stand below what was given.
+        """Returns the mode's options; `defaults` (from --hparams) have lower precedence.
 
         Raises:
           OptionsError: a check failed; the message says where the value came from.
@@ -185,7 +185,7 @@ class Reader:
                 raise
             raise OptionsError(f"{error} ({error.option} came from {place.source}.)", option=error.option) from None
 
-    # absl reads the flags, so that --flag, --noflag, --flag=value and --flag value mean what its users expect.
+    # absl parses the flags, so that --flag, --noflag, --flag=value and --flag value have their usual meaning.
 
     def _define_flags(self) -> flags.FlagValues:
         values = flags.FlagValues()
@@ -212,7 +212,7 @@ class Reader:
         """Returns the options in `tokens`, each with `source`.
 
         Args:
-          is_deferred: one option, whose wrong value is an error only if nothing overrides it.
+          is_deferred: an invalid value is an error only if nothing overrides it.
         """
         for name in self._flags:
             self._flags[name].unparse()
@@ -241,7 +241,7 @@ class Reader:
         return f"Unknown option --{name}, from {source}; {advice}"
 
     def _wrong_type(self, message: str, source: str) -> tuple[str | None, str]:
-        """Returns the option and what is said of its value."""
+        """Returns the option and the message about its value."""
         flag, _, value = message.removeprefix("flag --").partition(": ")[0].partition("=")
         declared = self.known.get(flag)
         if declared is None:
@@ -301,7 +301,7 @@ class Reader:
 
 
 def _over(lower: Mapping[str, Given], upper: Mapping[str, Given]) -> dict[str, Given]:
-    """Returns the options of two places; where both give one, the upper's, above the lower's if it is merged."""
+    """Returns the options of two sources; `upper` takes precedence, or is merged after `lower`."""
     merged = {
         name: replace(upper[name], earlier=(*lower[name].all, *upper[name].earlier))
         for name in MERGED
@@ -311,7 +311,7 @@ def _over(lower: Mapping[str, Given], upper: Mapping[str, Given]) -> dict[str, G
 
 
 def _merging(values: Sequence[str], source: str) -> Given:
-    """Returns the values of an option that may be given several times, the last above the others."""
+    """Returns the values of an option that may be given several times; the last takes precedence."""
     *earlier, last = (Given(value, source) for value in values)
     return replace(last, earlier=tuple(earlier))
 
@@ -335,7 +335,7 @@ def _lines_of(path: str, outer: tuple[str, ...]) -> list[str]:
 
 
 def _define_with_words(declared: Declaration, values: flags.FlagValues) -> None:
-    """Defines a flag for a whole number, or a word that stands for one."""
+    """Defines a flag for an integer with named values."""
     words = dict(declared.words)
 
     class NumberOrWord(flags.IntegerParser):
@@ -377,7 +377,7 @@ def _tidied(token: str) -> str:
 
 
 def _no_option(word: str, before: Sequence[str], source: str) -> str:
-    """Returns what is said of a word that is no option."""
+    """Returns the message about a word that is not an option."""
     flag = before[-1] if before else ""
     if flag.startswith("-") and "=" not in flag:  # A switch; every other option would have taken the word.
         advice = f"{flag}={word} if it is the value of {flag}"

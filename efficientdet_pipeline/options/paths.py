@@ -1,4 +1,4 @@
-"""Paths as users write them: `~` is the home folder, wherever an option names a path."""
+"""Expansion of `~` in options that name a path."""
 
 import glob
 import os
@@ -10,7 +10,7 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.schema import Declaration
 
 KINDS = ("path", "glob", "globs")
-"""What an option of a path may hold: a path (or a place that may be one, such as a URL), a glob, globs."""
+"""Kinds of path options: a path (or a URL), a glob, comma-separated globs."""
 
 
 def expanded(given: Any, declared: Declaration) -> Any:
@@ -42,7 +42,7 @@ def expand_home(text: str, kind: str = "path") -> str:
     from tfrmod.patterns import split_patterns
 
     parts = split_patterns(text)
-    # Left as written where nothing changes: blanks and commas may belong to a name.
+    # Unchanged if nothing is expanded: spaces and commas may belong to a name.
     return ",".join(_expand(part, is_glob=True) for part in parts) if any(p[0] == "~" for p in parts) else text
 
 

@@ -1,7 +1,7 @@
-"""Named recipes of augmentation, and files of it: what they say of the options, for those who do not say it themselves.
+"""Augmentation presets and configuration files.
 
-A recipe is plain data, option by option. Options that a user gives stand above
-those of a file, a file above a recipe, a recipe above the defaults.
+A preset is plain data, option by option. Precedence: explicit options > file >
+preset > defaults.
 """
 
 import difflib
@@ -28,12 +28,12 @@ _OFF = {
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
-    # Photos as the evaluation sees them.
+    # Images as in evaluation.
     "none": _OFF,
     "flip": {**_OFF, "input_rand_hflip": True},
-    # What the published COCO checkpoints were trained with: hundreds of epochs on many photos.
+    # As the published COCO checkpoints were trained: hundreds of epochs on a large dataset.
     "automl": {"jitter_min": 0.1, "jitter_max": 2.0},
-    # Many photos, many epochs.
+    # Many images, many epochs.
     "strong": {
         "jitter_min": 0.3,
         "jitter_max": 1.7,
@@ -64,11 +64,11 @@ def read_augment_config(path: str, kinds: Mapping[str, type]) -> dict[str, Any]:
 
     Args:
       path: a mapping of options to values, and `steps`, a list.
-      kinds: the options that may stand there, with their types.
+      kinds: the options that the file may contain, with their types.
 
     Raises:
       MissingError: there is no such file.
-      OptionsError: it is no YAML mapping, or has an unknown name or a wrong type; the nearest name is told.
+      OptionsError: it is not a YAML mapping, or has an unknown name or a wrong type.
     """
     content = _yaml_of(path)
     steps = content.pop("steps", None)

@@ -1,7 +1,7 @@
-"""How an option is declared, and what can be read off its declaration.
+"""Declaration of options as dataclass fields.
 
 An option is a field of a frozen dataclass: the field's name is the flag, its
-annotation the type, the string under it the help text. Nothing is said twice.
+annotation the type, the string under it the help text.
 """
 
 import ast
@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """One option, as `--help` and the reader of the options need it."""
+    """One option, as `--help` and the parser use it."""
 
     name: str
     kind: type
@@ -29,15 +29,15 @@ class Declaration:
     choices: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     words: tuple[tuple[str, Any], ...] = ()
-    """Words that stand for values, such as auto for 0."""
+    """Named values, such as auto for 0."""
     bare: bool = False
-    """Whether it may stand without a value, which is then true, as a switch does."""
+    """Whether it may be given without a value, which is then true, like a switch."""
     shapes: bool = False
-    """Whether the option changes what a training run learns, so that it names the run."""
+    """Whether the option affects training, so that it is part of the run's id."""
     path: str = ""
-    """How a leading `~` is expanded: as that of a path (also of a place that may be one), a glob, or globs."""
+    """How a leading `~` is expanded: `path`, `glob` or `globs`."""
     from_environment: bool = True
-    """Whether an environment variable of the same name is taken."""
+    """Whether an environment variable of the same name is read."""
     group: str = ""
 
 
@@ -52,7 +52,7 @@ def option(
     path: str = "",
     from_environment: bool = True,
 ) -> Any:
-    """Declares an option with its default; see `Declaration` for the words."""
+    """Declares an option with its default; see `Declaration` for the arguments."""
     spoken = tuple((words or {}).items())
     names = {"choices": tuple(choices), "aliases": tuple(aliases), "words": spoken}
     traits = {"bare": bare, "shapes": shapes, "path": path, "from_environment": from_environment}

@@ -41,7 +41,7 @@ def batch_sizes(options: SweepOptions) -> tuple[int, ...]:
     """Returns the batch sizes to measure, the smallest first.
 
     Raises:
-      OptionsError: they are no list of positive whole numbers.
+      OptionsError: it is not a list of positive integers.
     """
     if options.batch_sizes:
         words = [word.strip() for word in options.batch_sizes.split(",")]
@@ -59,6 +59,6 @@ def batch_sizes(options: SweepOptions) -> tuple[int, ...]:
             "try --batch_sizes=8,16,32.",
             option="batch_size",
         )
-    # What divides among the devices need not do so when halved.
+    # Half of a batch size need not be divisible by the number of devices.
     halves = given % (2 * parts) == 0 and not options.strategy
     return (*((given // 2,) if halves else ()), given, 2 * given)

@@ -1,4 +1,4 @@
-"""What an option or a mode is called elsewhere, for whoever types it here."""
+"""Names of options and modes in other tools, for suggestions."""
 
 import difflib
 from collections.abc import Collection, Iterable
@@ -68,7 +68,7 @@ ALSO = {
     "workspace": "--model_dir is the folder of a single run",
     "strategy": "--strategy=gpus uses all GPUs of this machine; by default one is used, if available",
 }
-"""Said behind a suggestion, where the word may mean something else."""
+"""Added to a suggestion if the word has several meanings."""
 SENTENCES: dict[str, str] = {
     **dict.fromkeys(
         ("resume", "continue", "restart", "resume_from", "resume_from_checkpoint", "auto_resume"),
@@ -104,7 +104,7 @@ MODES: dict[str, str] = {
 
 
 def suggest_option(typed: str, known: Collection[str], modes: Collection[str] = ()) -> str:
-    """Returns what to say to an unknown option: what it is called here, or the nearest name.
+    """Returns the suggestion for an unknown option: its name here, or the nearest name.
 
     Args:
       typed: the option without its dashes.
@@ -135,7 +135,7 @@ def suggest_argument(typed: str, known: Collection[str]) -> str:
 
 
 def suggest_mode(typed: str, known: Collection[str]) -> str:
-    """Returns what to say to an unknown mode."""
+    """Returns the suggestion for an unknown mode."""
     name = typed.strip().lower()
     near = name if name in MODES else _nearest(name, [*known, *MODES], cutoff=0.6) or _nearest(name, known, cutoff=0.4)
     near = MODES.get(near, near)

@@ -33,12 +33,12 @@ class TrainOptions(EvaluationOptions, CheckpointingOptions, DatasetOptions):
     """Accepted for compatibility with google/automl. Ignored, as there."""
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options of a conversion where shards are given, and those of an evaluation where none is done."""
+        """Returns the conversion options if shards are given, and the evaluation options if mode is train."""
         kept = {*declarations(RunOptions), *declarations(SeedOptions), "label_map", "overwrite", "cache_dir"}
         found = {}
         if self.train_file_pattern:
             found = {
-                name: "train_file_pattern names shards, and nothing is converted"
+                name: "train_file_pattern gives shards, and nothing is converted"
                 for name in (*declarations(DatasetOptions), "data_dir")
                 if name not in kept and name not in ("train_file_pattern", "path_metadata")
             }
@@ -50,7 +50,7 @@ class TrainOptions(EvaluationOptions, CheckpointingOptions, DatasetOptions):
         return super().without_effect() | found
 
     def __post_init__(self) -> None:
-        """Checks what contradicts each other."""
+        """Checks for contradictory options."""
         super().__post_init__()
         for name in ("num_examples_per_epoch", "max_instances_per_image"):
             value = getattr(self, name)

@@ -1,6 +1,6 @@
-"""The named steps that a list of augmentation may hold: their names and numbers, as plain data.
+"""Named transforms of --augment_steps: their arguments and defaults, as plain data.
 
-They are those of tfdet's pipelines. What each does is in `augment/steps`.
+Names and arguments are those of tfdet's pipelines; `augment` implements them.
 """
 
 import difflib
@@ -68,7 +68,9 @@ def read_steps(text: str) -> tuple[Step, ...]:
 
 def _steps(content: Any) -> tuple[Step, ...]:
     if not isinstance(content, list):
-        raise _error(f"Steps must be a list, each with a name. Received {content!r}; try [{{name: HorizontalFlip}}].")
+        raise _error(
+            f"Steps must be a list of mappings, each with a name. Received {content!r}; try [{{name: HorizontalFlip}}]."
+        )
     return tuple(_step(each) for each in content)
 
 

@@ -19,13 +19,13 @@ class VerifyOptions(RunOptions):
     """Number of worker processes that read shards. 0: one per CPU core."""
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options that name a run, where the shards are named."""
+        """Returns the options that name a run, if shards are given."""
         place = "file_pattern" if self.file_pattern else "output_path"
         names = NAMES_A_RUN if self.file_pattern or self.output_path else ()
         return super().without_effect() | dict.fromkeys(names, f"{place} names the shards")
 
     def __post_init__(self) -> None:
-        """Checks the number of processes, and that one place is named."""
+        """Checks the number of processes, and that one source is given."""
         super().__post_init__()
         check(self.num_workers >= 0, "num_workers", self.num_workers, "0 or more", "0 uses one per CPU core")
         is_one = not (self.file_pattern and self.output_path)

@@ -1,4 +1,4 @@
-"""The embedded data set: a sound VOC zip, the same bytes for the same seed."""
+"""The embedded dataset: a sound VOC zip, the same bytes for the same seed."""
 
 import zipfile
 from pathlib import Path
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.demo_dataset import MAX_COVERED, SHAPES, draw_picture, write_demo_dataset
+from efficientdet_pipeline.demo_dataset import MAX_COVERED, SHAPES, draw_image, write_demo_dataset
 
 SIZE = (96, 120)
 
@@ -60,7 +60,7 @@ def test_all_classes_and_empty_pictures_occur(archive: zipfile.ZipFile) -> None:
 
 
 def test_the_default_set_has_every_class_and_an_empty_picture_in_both_lists() -> None:
-    names = [[found.name for found in draw_picture(index, image_size=(32, 32), seed=0)[1]] for index in range(240)]
+    names = [[found.name for found in draw_image(index, image_size=(32, 32), seed=0)[1]] for index in range(240)]
     for split in (names[5::6], [found for index, found in enumerate(names) if index % 6 != 5]):
         assert {name for found in split for name in found} == set(SHAPES)
         assert [] in split
@@ -68,7 +68,7 @@ def test_the_default_set_has_every_class_and_an_empty_picture_in_both_lists() ->
 
 def test_boxes_are_tight_and_overlap_little() -> None:
     for index in range(24):
-        picture, objects = draw_picture(index, image_size=SIZE, seed=0)
+        picture, objects = draw_image(index, image_size=SIZE, seed=0)
         assert picture.dtype == np.uint8
         boxes = np.array([found.box for found in objects]).reshape(-1, 4)
         for number, (y0, x0, y1, x1) in enumerate(boxes):
@@ -87,7 +87,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Pa
 
 
 def test_a_picture_does_not_depend_on_the_others(archive: zipfile.ZipFile) -> None:
-    _, objects = draw_picture(7, image_size=SIZE, seed=3)
+    _, objects = draw_image(7, image_size=SIZE, seed=3)
     expected = [(name, [y0 + 1, x0 + 1, y1, x1]) for name, (y0, x0, y1, x1) in objects]
     assert objects_of(archive, "shapes_00007") == expected
 

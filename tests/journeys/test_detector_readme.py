@@ -8,7 +8,7 @@ import efficientdet
 import pytest
 from PIL import Image
 
-from efficientdet_pipeline.demo_dataset import draw_picture
+from efficientdet_pipeline.demo_dataset import draw_image
 
 ROOT = Path(__file__).resolve().parents[2]
 DETECTOR = (ROOT / "third_party/automl/efficientdet/README.md").read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 
 
 def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture, _ = draw_picture(0, image_size=(120, 160), seed=0)
+    picture, _ = draw_image(0, image_size=(120, 160), seed=0)
     Image.fromarray(picture).save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
