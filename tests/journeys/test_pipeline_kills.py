@@ -39,7 +39,7 @@ backbone_config:
 """
 OPTIONS = (
     "--mode=traineval",
-    "--train_valid_split=0.6",
+    "--train_valid_split=0.95",
     "--model_name=efficientdet-lite0",
     "--hparams=kill_network.yaml",
     "--image_size=96",
@@ -91,7 +91,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(home: Path) -> Iterator[SlowServer]:
-    path = write_demo_dataset(home / "kill_images.zip", num_images=30, image_size=(96, 80))
+    path = write_demo_dataset(home / "kill_images.zip", num_images=300, image_size=(96, 80))
     (home / "kill_network.yaml").write_text(NETWORK)
     server = SlowServer(path.read_bytes())
     yield server
@@ -122,8 +122,8 @@ class Killer:
         is_there = self._begins(phase)
         while process.poll() is None and not is_there():
             time.sleep(0.002 if phase == "checkpoint" else 0.02)
-        longest = {"download": 1.0, "conversion": 0.3, "training": 4.0, "checkpoint": 0.05, "evaluation": 3.0}
-        time.sleep(self.chance.random() * longest.get(phase, 4.0))
+        longest = {"download": 1.0, "conversion": 0.5, "training": 9.0, "checkpoint": 0.05}
+        time.sleep(self.chance.random() * longest.get(phase, 3.0))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -136,7 +136,8 @@ class Killer:
         end_of_epoch = min(STEPS_PER_EPOCH * (step // STEPS_PER_EPOCH + 1), STEPS_PER_EPOCH * EPOCHS)
         signs: dict[str, Callable[[], bool]] = {
             "download": lambda: self.server.requests_begun > begun,
-            "conversion": (folder / "tfrecords/.conversion").exists,
+            # What was converted before a kill is not converted again: then the training is killed as it begins.
+            "conversion": lambda: (folder / "tfrecords/.conversion").exists() or lines(folder, "Training 2") > trained,
             "training": lambda: lines(folder, "Training 2 epochs") > trained,
             "checkpoint": lambda: (folder / "checkpoints/.last.new").exists() and step_saved(folder) > step,
             "evaluation": lambda: step_saved(folder) >= end_of_epoch and lines(folder, "Training 2 epochs") > trained,
