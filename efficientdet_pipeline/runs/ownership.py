@@ -26,7 +26,7 @@ _SHARD_FILES = rf"(?:(?:{'|'.join(SPLITS)})(?:-\d{{5}}-of-\d{{5}}\.tfrecord|\.tx
 _EXPORT_FILES = r"(?:saved_model/.*|[^/]*_frozen\.pb|label_map\.yaml|hparams_config\.yaml)"
 _SYSTEM_FILES = {".ds_store", "thumbs.db", "desktop.ini"}
 _NAMES = (
-    r"args\.yaml|metadata\.json|log\.txt|results\.(?:csv|png)|incidents\.jsonl|bad_steps\.json",
+    r"args\.yaml|metadata\.json|log\.txt|results\.(?:csv(?:\.damaged)?|png)|incidents\.jsonl|bad_steps\.json",
     rf"metrics(?:_[^/]*)?\.json|\.lock|{re.escape(MARKER)}|\.(?:tfrecords|export)\.lock",
     rf"checkpoints/(?:last|best)(?:\.previous\d*)?(?:\.damaged\d*)?/{_CHECKPOINT_FILES}",
     r"checkpoints/(?:last|best)(?:\.previous\d*)?/metrics_[^/]*\.json",

@@ -160,6 +160,9 @@ class CheckpointCallback(keras.callbacks.Callback):
                 self._results.forget_from(epoch)
                 # The losses' sums are those of the checkpoint: `fit` has not cleared them yet.
                 self._close_epoch(epoch, {tracker.name: float(tracker.result()) for tracker in self.model.metrics})
+            elif self._is_chief and self.is_done and self._results.rows:
+                # The last thing of a run: a process killed before it had written everything else.
+                draw_curves(self.places.curves, self._results.columns())
             yield
         except BaseException:
             # The failure of the training is the one to tell, not that of the writing behind it.

@@ -14,8 +14,17 @@ from efficientdet_pipeline.runs.run_dir import RunFolder, run_folder
 
 OUR_ARGS = "# Every option of this run.\nmode: traineval\nworkspace: runs\nrun_name: ''\nmodel_dir: ''\n"
 OF_A_RUN = (
-    *("args.yaml", "metadata.json", "log.txt", "results.csv", "results.png", "incidents.jsonl", "bad_steps.json"),
-    *("metrics.json", "metrics_holdout.json", "pictures/doctor.png", "pictures/validation.png"),
+    *(
+        "args.yaml",
+        "metadata.json",
+        "log.txt",
+        "results.csv",
+        "results.csv.damaged",
+        "results.png",
+        "incidents.jsonl",
+        "bad_steps.json",
+    ),
+    *("results.csv.damaged", "metrics.json", "metrics_holdout.json", "pictures/doctor.png", "pictures/validation.png"),
     *(".metadata.json.partial-1234abcd", ".export.partial-99/new/label_map.yaml", ".tfrecords.lock"),
     *("checkpoints/last/model.weights.h5", "checkpoints/last.previous2/state.npz"),
     *("checkpoints/.best.new/checkpoint.json", "checkpoints/last.damaged/hparams_config.yaml"),

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +71,20 @@ def test_it_leaves_everything_in_its_place(whole: Path) -> None:
     assert (marker(whole)["step"], marker(whole)["epoch"]) == (20, 4)
     assert (whole / "best" / checkpoint_io.NETWORK).read_text() == "name: toy\n"
     assert not (whole / "incidents.jsonl").exists()
+
+
+def test_curves_that_a_kill_after_the_last_checkpoint_cut_off_are_drawn_by_the_next_start(
+    whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    for left in (None, b"of an earlier epoch"):
+        (folder / "results.png").unlink()
+        if left:
+            (folder / "results.png").write_bytes(left)
+        toy.Run(folder).go()
+        assert (folder / "results.png").read_bytes() == (whole / "results.png").read_bytes()
+    assert_same_run(folder, whole)
 
 
 def test_weights_are_written_averaged_and_the_model_is_left_alone(tmp_path: Path) -> None:
