@@ -34,7 +34,7 @@ def counted(method):
 
 for name in ("rename", "mkdir", "write_text", "unlink", "touch"):
     setattr(Path, name, counted(getattr(Path, name)))
-replacement.atomic.shutil.rmtree = counted(replacement.atomic.shutil.rmtree)
+replacement.fileio.shutil.rmtree = counted(replacement.fileio.shutil.rmtree)
 
 def write(folder):
     (folder / "model").mkdir()
