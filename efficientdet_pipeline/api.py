@@ -57,8 +57,8 @@ class RunResult:
     best_checkpoint: Path
     """Folder of the checkpoint with the highest validation AP; of the last one where none was evaluated."""
     metrics: Mapping[str, Any]
-    """COCO metrics of `best_checkpoint` as metrics.json has them: AP, AP50 …, AP/<class>; -1 where undefined. Empty
-    after mode="train", which evaluates nothing."""
+    """COCO metrics of `best_checkpoint` as metrics.json has them: AP, AP50 … and per_class {name: AP}; -1 where
+    undefined. Empty after mode="train", which evaluates nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,7 @@ def evaluate(run: RunResult | PathLike, /, **options: OptionValue) -> dict[str, 
         run's own), `batch_size`, `eval_samples`.
 
     Returns:
-      AP, AP50, AP75, APs, APm, APl, ARmax1 … and AP/<class>, 0 to 1, -1 where
+      AP, AP50, AP75, APs, APm, APl, ARmax1 … and per_class {name: AP}, 0 to 1, -1 where
       undefined. They are also written to metrics_eval.json in the run's folder.
     """
     with _prepared("eval", _with(options, path_ckpt=_path_of(run))) as (settings, _, hparams):
@@ -175,7 +175,7 @@ def check_dataset(dataset: RunResult | PathLike | None = None, /, **options: Opt
 
     Returns:
       Issues: `code`, `severity` (NOTE, WARNING, ERROR), `title`, `count`, `files`
-      (all of them), `why`, `mend`, `detail`, `values`.
+      (all of them), `why`, `remedy`, `detail`, `values`.
     """
     name = "run_dir" if isinstance(dataset, RunResult) else "url_dataset"
     given = _with(options, **{name: _path_of(dataset) if dataset is not None else None})

@@ -5,12 +5,14 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from types import ModuleType
 from typing import Any, Protocol, Self
 
 from tfrmod.errors import DatasetError
@@ -75,7 +77,7 @@ class Workers:
         waiting: deque[Future[Any]] = deque()
         try:
             for task in tasks:
-                with _no_interrupt():  # The first task starts the processes.
+                with _no_interrupt(), _main_module_hidden():  # The first task starts the processes.
                     waiting.append(self._executor.submit(work, *task))
                 if len(waiting) == _AHEAD * self.num_workers:
                     yield waiting.popleft().result()
@@ -106,6 +108,20 @@ def _no_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Keeps processes that are spawned inside from importing the calling script, which would run it once more in each.
+
+    The work is a function of an imported module, so that no process needs it.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _init_worker() -> None:

@@ -7,7 +7,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import efficientdet_pipeline as edp
 from efficientdet_pipeline.demo_dataset import write_demo_dataset
@@ -50,3 +52,31 @@ def test_convert_raises_our_error_for_a_missing_dataset(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(edp.MissingError):
         edp.convert("nothing.zip", "shards")
+
+
+@pytest.mark.parametrize("form", ["run", "saved_model", "frozen_graph"])
+def test_detector_finds_the_same_in_a_file_and_an_array(
+    form: str, toy_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = toy_run if form == "run" else getattr(edp.export(toy_run, tmp_path / "out"), form)
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(image).save("a.png")
+    of_file, of_array = edp.Detector(model, min_score_thresh=0.0)(["a.png", image])
+    count = len(of_file)
+    assert count > 0
+    assert of_file.boxes.shape == (count, 4)
+    assert of_file.class_ids.shape == of_file.class_names.shape == of_file.scores.shape == (count,)
+    assert set(of_file.class_names.tolist()) <= {"circle", "square", "star", "triangle"}
+    np.testing.assert_array_equal(of_file.boxes, of_array.boxes)
+    np.testing.assert_array_equal(of_file.scores, of_array.scores)
+
+
+def test_detector_raises_our_errors(toy_run: Path) -> None:
+    detector = edp.Detector(toy_run)
+    with pytest.raises(edp.MissingError, match=r"nothing\.jpg"):
+        list(detector("nothing.jpg"))
+    with pytest.raises(edp.DataError, match="uint8 RGB"):
+        list(detector([np.zeros((4, 4, 3), np.float32)]))
+    with pytest.raises(edp.MissingError):
+        edp.Detector("nothing")

@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -53,3 +54,25 @@ def test_its_commands_are_taken(command: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_there_are_commands_to_test() -> None:
     assert len(COMMANDS) >= 6
+
+
+def test_its_python_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from efficientdet_pipeline import api
+    from efficientdet_pipeline.demo_dataset import write_demo_dataset
+    from tfrmod.archive import extract
+
+    lines = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(lines) == 1
+    monkeypatch.chdir(tmp_path)
+    images = extract(write_demo_dataset(tmp_path / "images.zip", num_images=12, image_size=(72, 64)), tmp_path / "all")
+    next(images.rglob("*.jpg")).rename("a.jpg")
+    train = api.train
+    tiny = {"image_size": 64, "num_epochs": 1, "batch_size": 4, "pretrained_ckpt": "none", "cache_dir": "cache"}
+    network = {"fpn_cell_repeats": 1, "box_class_repeats": 1}
+    monkeypatch.setattr(api, "train", lambda *args, **given: train(*args, **{**given, **tiny, "hparams": network}))
+    names: dict[str, Any] = {}
+    exec(compile(lines[0], "README.md", "exec"), names)
+    assert names["run"].metrics["AP"] >= 0
+    assert names["metrics"]["AP"] == pytest.approx(names["run"].metrics["AP"])
+    assert names["exported"].frozen_graph.is_file()
+    assert names["manifest"].splits["train"].num_images > 0

@@ -62,3 +62,13 @@ def test_interrupted_while_they_start_the_workers_say_nothing(tmp_path: Path, de
 
 def test_there_is_at_least_one_core() -> None:
     assert default_workers() >= 1
+
+
+def test_workers_do_not_run_the_calling_script_again(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from tfrmod.workers import Workers\nprint('begun')\n"
+        "with Workers(2) as workers:\n    print(list(workers.map(pow, [(2, 3), (3, 2)])))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split("\n") == ["begun", "[8, 9]", ""], done.stderr
