@@ -1,1 +1,1 @@
-"""TODO visualize."""
+"""Drawing of boxes, annotated figures and contact sheets."""

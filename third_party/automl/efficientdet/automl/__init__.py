@@ -1,1 +1,1 @@
-"""TODO automl."""
+"""What exists for google/automl's sake alone: its flat hparams, variable names and object paths."""
