@@ -5,7 +5,7 @@ from functools import partial
 
 import tensorflow as tf
 
-from efficientdet_pipeline.augment.autoaugment import autoaugment, randaugment
+from efficientdet_pipeline.augment.auto_augment import autoaugment, randaugment
 from efficientdet_pipeline.augment.color import hsv_jitter
 from efficientdet_pipeline.augment.erase import PROBABILITY, grid_mask
 from efficientdet_pipeline.augment.geometry import horizontal_flip

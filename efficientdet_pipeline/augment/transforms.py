@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from efficientdet_pipeline.augment.autoaugment import one_of
+from efficientdet_pipeline.augment.auto_augment import one_of
 from efficientdet_pipeline.augment.geometry import horizontal_flip
 from efficientdet_pipeline.augment.resize import Window, crop_window
 from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose, image_size, random_apply

@@ -22,8 +22,8 @@ from efficientdet_pipeline.augment import (
     num_partners,
     randaugment,
 )
-from efficientdet_pipeline.augment.autoaugment import autoaugment
-from efficientdet_pipeline.augment.autoaugment_policies import POLICIES
+from efficientdet_pipeline.augment.auto_augment import autoaugment
+from efficientdet_pipeline.augment.auto_augment_policies import POLICIES
 from efficientdet_pipeline.augment.color import hsv_jitter
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.augmentation import AugmentationOptions

@@ -173,7 +173,7 @@ def test_a_place_for_the_copy_that_is_taken(voc: Callable[..., Path], capsys: py
     [
         ([], "Received nothing; give one of them"),
         (["--url_dataset=a.zip", "--run_dir=runs/x"], "Received 'a.zip' and 'runs/x'"),
-        (["--run_dir=runs/x", "--fix=y"], "give the photos by --url_dataset"),
+        (["--run_dir=runs/x", "--fix=y"], "give the images by --url_dataset"),
         (["--url_dataset=a.zip", "--detect_photos=-1"], "detect_photos must be 0 or more"),
         (["--url_dataset=a.zip", "--max_instances_per_image=0"], "max_instances_per_image must be at least 1"),
     ],

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from efficientdet_pipeline.augment import color, erase, geometry
-from efficientdet_pipeline.augment.autoaugment_policies import POLICIES, RANDAUG_OPERATIONS, RANDAUG_PROBABILITY
+from efficientdet_pipeline.augment.auto_augment_policies import POLICIES, RANDAUG_OPERATIONS, RANDAUG_PROBABILITY
 from efficientdet_pipeline.augment.erase import ImageChange, change_contents, random_move
 from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose, random_apply
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.augment.autoaugment import COLORS, CONTENTS, MOVES, OPERATIONS, operation
+from efficientdet_pipeline.augment.auto_augment import COLORS, CONTENTS, MOVES, OPERATIONS, operation
 from efficientdet_pipeline.augment.sample import Sample
 
 
