@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import keras
-
 from efficientdet_pipeline.errors import ExitCode, OptionsError, PipelineError, StoppedError
 
 # TensorFlow's word for it, which Kubeflow and others speak; Vertex AI's own.
@@ -216,28 +214,3 @@ def _leave(what: str, code: ExitCode = ExitCode.TRY_AGAIN) -> NoReturn:
     # The main thread may wait for the dead, and so may JAX's own ending: neither can be relied on.
     os.write(2, f"error: {what} Start all of them again: they continue from the last checkpoint.\n".encode())
     os._exit(int(code))
-
-
-class StopSync(keras.callbacks.Callback):
-    """Follows the leading process, which alone evaluates and so knows when its patience is at an end."""
-
-    def __init__(self, company: ProcessGroup):
-        super().__init__()
-        self.company = company
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Leaves it to the leading process to obey signals: it saves, and then ends all."""
-        if not self.company.is_chief:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self.company.forward)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Waits for the word of the leading process; its evaluation may take a while.
-
-        Raises:
-          TrainingOver: it has ended the training.
-        """
-        stops = self.model.stop_training
-        # What stops all alike, such as going back after bad steps, needs no word.
-        if self.company.agreed(stops) and not stops:
-            raise TrainingOver

@@ -30,11 +30,12 @@ from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.training import auto_batch, finalize, strategy
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback
-from efficientdet_pipeline.training.distributed import ProcessGroup, StopSync
+from efficientdet_pipeline.training.distributed import ProcessGroup
 from efficientdet_pipeline.training.finalize import draw_predictions
 from efficientdet_pipeline.training.loop import train
 from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
 from efficientdet_pipeline.training.session import RunSession, finished_with, start_or_resume_run
+from efficientdet_pipeline.training.stop_sync import StopSync
 
 EVALUATIONS_A_RUN = 10
 PHOTOS_A_BOARD = 4
