@@ -175,15 +175,24 @@ def test_a_truncated_file(model: Any, saved: dict[str, Any], tmp_path: Path, kin
     assert_refused(model, tmp_path, "It is damaged or was copied in part")
 
 
-def test_an_index_that_states_more_parts_than_memory_holds_is_damaged(
-    model: Any, saved: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("block_size", [2**20, 2**30, 2**45])
+def test_load_checkpoint_refuses_an_index_with_a_false_block_size(
+    model: Any, saved: dict[str, Any], tmp_path: Path, block_size: int
 ) -> None:
-    def load(_: str) -> None:
-        raise MemoryError("std::bad_alloc")
-
-    monkeypatch.setattr("tensorflow.train.load_checkpoint", load)
-    with pytest.raises(CheckpointError, match=r"must be a whole checkpoint.*bad_alloc"):
-        load_checkpoint(model, saved["tf1"])
+    for path in saved["tf1"].parent.iterdir():
+        shutil.copy(path, tmp_path)
+    index = tmp_path / f"{saved['tf1'].name}.index"
+    content = bytearray(index.read_bytes())
+    # The last 48 bytes: offset and size of two blocks as varints, padding, and eight bytes that mark the format.
+    start = len(content) - 48
+    for _ in range(3):
+        while content[start] & 0x80:
+            start += 1
+        start += 1
+    size = bytes(block_size >> 7 * place & 0x7F | (0x80 if place < 6 else 0) for place in range(7))
+    content[start : start + 7] = size
+    index.write_bytes(content)
+    assert_refused(model, tmp_path / saved["tf1"].name, "must be a whole checkpoint")
 
 
 def test_a_truncated_or_lonely_index(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def reading(path: Path) -> Iterator[None]:
     except PermissionError:
         raise
     # h5py lets a SystemError out where HDF5 fails within a walk over the file.
-    # TensorFlow takes memory for as many parts as a damaged index states.
+    # TensorFlow allocates a block of whatever size the footer of a damaged index states.
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, SystemError, MemoryError) as error:
         raise damaged(path, str(error)) from error
 
