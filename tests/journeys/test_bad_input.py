@@ -8,7 +8,6 @@ import functools
 import hashlib
 import http.server
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -113,9 +112,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def start(tmp_path: Path, environment: dict[str, str]) -> Callable[..., subprocess.Popen]:
-    def popen(*arguments: object, env: Mapping[str, str] | None = None, **more: object) -> subprocess.Popen:
+    def popen(
+        *arguments: object, env: Mapping[str, str] | None = None, wrapper: Sequence[str] = (), **more: object
+    ) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, MAIN, *map(str, arguments)],
+            [*wrapper, sys.executable, MAIN, *map(str, arguments)],
             cwd=tmp_path,
             env={**environment, **(env or {})},
             stdout=subprocess.PIPE,
@@ -241,11 +242,13 @@ def test_a_disk_that_fills_up_leaves_nothing_half_done(
     convert: Callable[..., Ended], pack: Callable[..., Path], tmp_path: Path
 ) -> None:
     photos = pack(good_members(9))
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
-
-    convert(f"--url_dataset={photos}", preexec_fn=limit).with_error(73, "Cannot write", "the same command continues")
+    # The limit is set in the new process: `preexec_fn` forks, and JAX, when another test has loaded it, warns of that.
+    limited = (
+        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); "
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    failed = convert(f"--url_dataset={photos}", wrapper=[sys.executable, "-c", limited])
+    failed.with_error(73, "Cannot write", "the same command continues")
     assert [path for path in (tmp_path / "shards").rglob("*") if path.is_file()] == []
     convert(f"--url_dataset={photos}").well()
     assert (tmp_path / "shards" / "manifest.json").exists()
