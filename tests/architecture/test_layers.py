@@ -54,6 +54,7 @@ IMPORT_TENSORFLOW = (
     "efficientdet.nms",
     "efficientdet.postprocess",
     "efficientdet.serving",
+    "efficientdet.inference_form",
     "efficientdet.checkpoint",
     "efficientdet.layers",  # the fused batch normalization, where TensorFlow is the backend
     "efficientdet.cpu_kernels",  # faster gradients, likewise
