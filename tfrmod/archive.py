@@ -41,7 +41,7 @@ def extract(
 ) -> Path:
     """Returns `destination`, holding what the archive holds.
 
-    Everything is unpacked beside it and renamed in one step, with a marker
+    Everything is unpacked next to it and renamed in one step, with a marker
     inside; a folder that bears the marker of the same archive is returned as
     it is. What operating systems add (__MACOSX, Thumbs.db, …) is left out.
 
@@ -91,7 +91,7 @@ def folder_fingerprint(folder: Path, *, leave_out: Path | None = None) -> str:
     """Returns a hash of a folder's files: names and sizes, and of texts the content too.
 
     So a corrected annotation is noticed though its length stays, while
-    gigabytes of photos need not be read. Times of change do not count.
+    gigabytes of images need not be read. Times of change do not count.
 
     Args:
       folder: looked through in full, but for hidden files.
@@ -130,7 +130,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 
 def _check_replaceable(destination: Path, zip_path: Path) -> None:
-    """Makes sure that nothing but an unedited extraction is replaced.
+    """Checks that nothing but an unedited extraction is replaced.
 
     Raises:
       DatasetError: the destination holds other files, or was edited since.
@@ -139,7 +139,7 @@ def _check_replaceable(destination: Path, zip_path: Path) -> None:
         check_unedited(
             destination,
             f"Unpacking {zip_path}, which is another archive, would replace that. Name another folder for it, or use "
-            "this folder by itself as the data set.",
+            "this folder by itself as the dataset.",
         )
     elif destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
         raise DatasetError(
@@ -229,7 +229,7 @@ def edited_files(folder: Path) -> list[str] | None:
 
 
 def check_unedited(folder: Path, advice: str) -> None:
-    """Makes sure that a folder holds what was unpacked there, unchanged.
+    """Checks that a folder holds what was unpacked there, unchanged.
 
     Args:
       folder: bears the marker.
@@ -242,7 +242,7 @@ def check_unedited(folder: Path, advice: str) -> None:
     if edited is None:
         raise DatasetError(
             f"{folder} was unpacked from an archive by an earlier version, which did not note its files: whether they "
-            f"were edited since cannot be told. {advice}"
+            f"were edited since cannot be determined. {advice}"
         )
     if edited:
         more = f" and {len(edited) - _SHOWN} more" if len(edited) > _SHOWN else ""

@@ -39,10 +39,10 @@ def convert_to_prefix(
     into their places: they count as finished when all that it names are there.
 
     Args:
-      gather: puts the photos and annotations into an empty folder.
+      gather: puts the images and annotations into an empty folder.
       prefix: folder and beginning of the names.
-      options: of the conversion; all photos go into the one set.
-      writes_truth: write `json_<name>.json` beside, the boxes as COCO has them.
+      options: of the conversion; all images go into the one set.
+      writes_truth: also write `json_<name>.json`, the boxes in COCO's format.
       on_progress: see `convert`.
       workers: see `convert`.
 
@@ -53,15 +53,15 @@ def convert_to_prefix(
     work = prefix.with_name(f".{prefix.name}.conversion")
     options = dataclasses.replace(options, train_valid_split=1.0, test_split=0.0, image_sets=False)
     with waiting_lock(prefix):
-        photos = work / "photos"
-        shutil.rmtree(photos, ignore_errors=True)
-        photos.mkdir(parents=True)
+        images = work / "images"
+        shutil.rmtree(images, ignore_errors=True)
+        images.mkdir(parents=True)
         try:
-            gather(photos)
-            made = publish.finished_manifest(manifest_path(prefix), folder_fingerprint(photos), options.shaping())
+            gather(images)
+            made = publish.finished_manifest(manifest_path(prefix), folder_fingerprint(images), options.shaping())
             if made is None:
                 _check_unknown_files(prefix)
-                made = convert(photos, work / "shards", options, on_progress=on_progress, workers=workers)
+                made = convert(images, work / "shards", options, on_progress=on_progress, workers=workers)
                 made = _publish_shards(made, prefix, writes_truth=writes_truth)
         except DatasetError:
             shutil.rmtree(work)  # What is of use after a kill is not after this.
@@ -71,12 +71,12 @@ def convert_to_prefix(
 
 
 def manifest_path(prefix: Path) -> Path:
-    """Returns where the manifest of a prefix lies."""
+    """Returns where the manifest of a prefix is."""
     return prefix.with_name(f"{prefix.name}-{FILE_NAME}")
 
 
 def problems_path(prefix: Path) -> Path:
-    """Returns where the list of what was wrong with the data lies."""
+    """Returns where the list of what was wrong with the data is."""
     return prefix.with_name(f"{prefix.name}-{publish.PROBLEMS_FILE}")
 
 
@@ -87,7 +87,7 @@ def _truth_path(prefix: Path) -> Path:
 def coco_truth(images: Iterable[AnnotatedImage], label_map: Mapping[int, str]) -> dict[str, Any]:
     """Returns the boxes of some records as a COCO file has them, with automl's fields.
 
-    Photos are numbered as the records are (source_id), because automl's
+    Images are numbered as the records are (source_id), because automl's
     evaluation knows them by that number.
     """
     truth: dict[str, Any] = {"images": [], "type": "instances", "annotations": [], "categories": []}
@@ -95,15 +95,15 @@ def coco_truth(images: Iterable[AnnotatedImage], label_map: Mapping[int, str]) -
         image_id = int(image.source_id) if image.source_id.isdecimal() else image.source_id
         name = Path(image.filename).name
         truth["images"].append({"file_name": name, "height": image.height, "width": image.width, "id": image_id})
-        for thing in image.objects:
-            y0, x0, y1, x1 = (round(side, 3) for side in thing.box)
+        for obj in image.objects:
+            y0, x0, y1, x1 = (round(side, 3) for side in obj.box)
             annotation = {
                 "id": len(truth["annotations"]) + 1,
                 "image_id": image_id,
-                "category_id": thing.class_id,
+                "category_id": obj.class_id,
                 "bbox": [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)],
-                "area": round(thing.area, 3),
-                "iscrowd": int(thing.is_crowd),
+                "area": round(obj.area, 3),
+                "iscrowd": int(obj.is_crowd),
                 "ignore": 0,
                 "segmentation": [],
             }
@@ -116,13 +116,13 @@ def coco_truth(images: Iterable[AnnotatedImage], label_map: Mapping[int, str]) -
 def _check_unknown_files(prefix: Path) -> None:
     known = _known_files(prefix)
     found = sorted(path.name for path in prefix.parent.glob(f"{glob.escape(prefix.name)}-?????-of-?????.tfrecord"))
-    strangers = [name for name in found if name not in known]
+    unknown = [name for name in found if name not in known]
     if not known:
-        beside = (manifest_path(prefix), problems_path(prefix), _truth_path(prefix))
-        strangers += [path.name for path in beside if path.exists()]
-    if strangers:
+        others = (manifest_path(prefix), problems_path(prefix), _truth_path(prefix))
+        unknown += [path.name for path in others if path.exists()]
+    if unknown:
         raise DatasetError(
-            f"{prefix.parent} holds {len(strangers)} files of that prefix that no manifest lists ({strangers[0]} for "
+            f"{prefix.parent} holds {len(unknown)} files of that prefix that no manifest lists ({unknown[0]} for "
             "one), and the new ones would mix with them or replace them. Move them away, or choose another prefix."
         )
 
@@ -145,7 +145,7 @@ def _publish_shards(made: Manifest, prefix: Path, *, writes_truth: bool) -> Mani
     )
     for name in _known_files(prefix):
         (prefix.parent / name).unlink(missing_ok=True)
-    # First, so that a killed call leaves no file that the next takes for somebody else's.
+    # First, so that a killed call leaves no file that the next takes for foreign.
     placed.save(manifest_path(prefix))
     if writes_truth:
         images = _images(made.folder / shard.name for shard in split.files)
@@ -178,14 +178,14 @@ def gather_voc(
     annotations_dir: str = "Annotations",
     max_images: int | None = None,
 ) -> list[str]:
-    """Links the photos of a list and their XML files, and returns the names of which neither is there.
+    """Links the images of a list and their XML files, and returns the names of which neither is there.
 
     Args:
       data_dir: holds a folder for each year; or, without years, ImageSets somewhere.
       destination: an empty folder.
       years: folders below `data_dir`, for example VOC2007 and VOC2012.
       set_name: of the list in ImageSets/Main, or of the second half of its name (aeroplane_train).
-      annotations_dir: folder of the XML files, beside ImageSets.
+      annotations_dir: folder of the XML files, next to ImageSets.
       max_images: so many of each list, from its beginning; None takes all.
 
     Raises:
@@ -193,11 +193,11 @@ def gather_voc(
     """
     missing = []
     for root in _voc_roots(data_dir, years):
-        photos = {path.stem: path for path in sorted((root / "JPEGImages").glob("*"))}
-        for name in names_in_list(_set_list(root, set_name), photos)[:max_images]:
-            stem = PurePosixPath(name).stem if name not in photos else name
+        images = {path.stem: path for path in sorted((root / "JPEGImages").glob("*"))}
+        for name in names_in_list(_set_list(root, set_name), images)[:max_images]:
+            stem = PurePosixPath(name).stem if name not in images else name
             annotation = root / annotations_dir / f"{stem}.xml"
-            found = [path for path in (photos.get(stem), annotation) if path is not None and path.is_file()]
+            found = [path for path in (images.get(stem), annotation) if path is not None and path.is_file()]
             for path in found:
                 _link(path, destination / root.name / path.parent.name / path.name)
             if not found:
@@ -206,7 +206,7 @@ def gather_voc(
 
 
 def gather_coco(image_dir: Path, annotations: Path, destination: Path) -> None:
-    """Links a COCO file and the photos that it lists, where they are there.
+    """Links a COCO file and the images that it lists, where they are there.
 
     Raises:
       DatasetError: no such file or folder, or the file is no JSON object.
@@ -216,9 +216,9 @@ def gather_coco(image_dir: Path, annotations: Path, destination: Path) -> None:
             raise DatasetError(f"{path} ({flag}) is not there. Check the path.", missing=True)
     _link(annotations, destination / "annotations.json")
     for name in _listed_images(annotations):
-        photo = image_dir / name
-        if photo.is_file():
-            _link(photo, destination / "images" / name)
+        image = image_dir / name
+        if image.is_file():
+            _link(image, destination / "images" / name)
 
 
 def _listed_images(annotations: Path) -> Iterator[str]:
@@ -239,7 +239,7 @@ def _voc_roots(data_dir: Path, years: Sequence[str]) -> list[Path]:
         wanted = " and ".join(f"{year}/ImageSets/Main" for year in lacking) or "ImageSets/Main"
         there = ", ".join(path.relative_to(data_dir).as_posix() for path in found) or "none"
         raise DatasetError(
-            f"A list of photos was expected in {wanted} below {data_dir} (--data_dir, --year). Folders with lists "
+            f"A list of images was expected in {wanted} below {data_dir} (--data_dir, --year). Folders with lists "
             f"there: {there}. Without --set and --year, the whole folder is converted.",
             missing=True,
         )
@@ -251,7 +251,7 @@ def _set_list(root: Path, set_name: str) -> Path:
     plain = folder / f"{set_name}.txt"
     if plain.is_file():
         return plain
-    of_classes = sorted(folder.glob(f"*_{set_name}.txt"))  # Each names all photos of the set, with -1, 0 or 1.
+    of_classes = sorted(folder.glob(f"*_{set_name}.txt"))  # Each names all images of the set, with -1, 0 or 1.
     if of_classes:
         return of_classes[0]
     names = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))[:10]) or "none"

@@ -1,9 +1,9 @@
-"""The mill's work on a cluster: what `workers.Workers` does over processes, done by Apache Beam.
+"""Executor that runs the conversion's tasks on a cluster with Apache Beam.
 
 The tasks are the same functions with the same arguments, so the shards are the
-same bytes. Photos do not travel: every machine sees the folder of the photos
+same bytes. Images do not travel: every machine sees the folder of the images
 and that of the shards at the same path (a mounted bucket, a network disk), and
-tasks and results, which are small, lie there too while the work lasts. Beam
+tasks and results, which are small, are there too while the work lasts. Beam
 carries only their numbers.
 """
 
@@ -21,17 +21,17 @@ from tfrmod.errors import DatasetError, NetworkError
 class BeamWorkers:
     """A context in which work is spread over the machines of a Beam runner.
 
-    Beam may do a task twice, after a machine was lost or beside a slow one;
+    Beam may do a task twice, after a machine was lost or in parallel with a slow one;
     tasks must bear that, and the last result to arrive counts.
     """
 
     def __init__(self, runner: str, beam_options: str, shared: Path) -> None:
-        """Makes sure that the runner can be had; nothing is started yet.
+        """Checks that the runner can be had; nothing is started yet.
 
         Args:
           runner: what Beam's own --runner takes: DirectRunner, DataflowRunner, FlinkRunner, ….
           beam_options: Beam's own flags, as on a command line.
-          shared: a place on the disk that all machines share; a folder beside it is used and removed.
+          shared: a place on the disk that all machines share; a folder next to it is used and removed.
 
         Raises:
           ValueError: Beam is missing, or knows no such runner.
@@ -56,7 +56,7 @@ class BeamWorkers:
 
         Args:
           work: a function of a module that every machine has installed.
-          tasks: its arguments; what they name lies on the shared disk.
+          tasks: its arguments; what they name is on the shared disk.
 
         Raises:
           NetworkError: the pipeline failed; what the work itself raised for

@@ -1,8 +1,8 @@
-"""What was listed and what was examined, on disk until it is written: memory does not grow with the photos.
+"""Chunks of listed and validated images on disk, so that memory does not grow with the dataset.
 
-A chunk is the outcome for some consecutive photos: a line for each image, a
+A chunk is the outcome for some consecutive images: a line for each image, a
 line of facts on all of them, and a checksum. A chunk that a killed run left
-behind is taken up again where the checksum holds and the files it speaks of
+after is reused where the checksum holds and the files it names
 have not been touched since.
 """
 
@@ -23,7 +23,7 @@ from tfrmod.sources import Entry
 from tfrmod.validate_image import ValidatedImage
 
 CHUNK = 32
-"""Photos in a chunk."""
+"""Images in a chunk."""
 _FIELDS = tuple(field.name for field in fields(AnnotatedImage) if field.name not in ("objects", "path"))
 _MASK = AnnotatedObject._fields.index("mask")  # The last of them.
 _SEAL_BYTES = 65  # A sha256 in hexadecimal digits and the end of the line.
@@ -57,7 +57,7 @@ class Entries:
 
 
 class Row(NamedTuple):
-    """What the division and the manifest have to know of one usable photo."""
+    """What the split and the manifest have to know of one usable image."""
 
     position: int
     """In the listing."""
@@ -71,14 +71,14 @@ class Row(NamedTuple):
     identity: int
     """The first 64 bits of the sha256 of its bytes."""
     image_hash: int
-    """Its difference hash; 0, which resembles nothing, where there is none."""
+    """Its difference hash; 0, which resembles nothing, if there is none."""
     has_masks: bool
     """Of its objects."""
     has_segmentation: bool
 
 
 class Chunk(NamedTuple):
-    """The facts on some consecutive photos."""
+    """The facts on some consecutive images."""
 
     path: Path
     rows: tuple[Row, ...]
@@ -89,13 +89,13 @@ class Chunk(NamedTuple):
 
 
 def write_chunk(path: Path, first: int, outcomes: Sequence[ValidatedImage], stamp: Any) -> Chunk:
-    """Writes one chunk, whole or not at all, and returns the facts.
+    """Writes one chunk, atomically, and returns the facts.
 
     Args:
       path: of the chunk.
-      first: position of the first photo in the listing.
-      outcomes: one a photo.
-      stamp: what must be equal for the chunk to be taken up again; JSON.
+      first: position of the first image in the listing.
+      outcomes: one an image.
+      stamp: what must be equal for the chunk to be reused; JSON.
 
     Raises:
       OSError: no space or no permission.
@@ -107,7 +107,7 @@ def write_chunk(path: Path, first: int, outcomes: Sequence[ValidatedImage], stam
         image = outcome.image
         if image is not None:
             rows.append(_row(position, len(lines), image, outcome.image_hash))
-            boxes.update(thing.name for thing in image.objects)
+            boxes.update(obj.name for obj in image.objects)
             lines += _image_line(image, path.parent)
     problems = tuple(problem for outcome in outcomes for problem in outcome.problems)
     aliased = tuple(sorted({name for outcome in outcomes for name in outcome.aliased}))
@@ -134,12 +134,12 @@ def read_chunk(path: Path, stamp: Any) -> Chunk | None:
 
 
 def read_image(path: Path, offset: int) -> AnnotatedImage:
-    """Returns one image of a chunk, its photo still where it lies."""
+    """Returns one image of a chunk, its image still where it is."""
     with path.open("rb") as file:
         file.seek(offset)
         place, objects, *values = json.loads(file.readline(), object_hook=_restored)
-    things = tuple(AnnotatedObject(name, tuple(box), *rest) for name, box, *rest in objects)  # No mask: the default.
-    return AnnotatedImage(objects=things, path=path.parent / place, **dict(zip(_FIELDS, values, strict=True)))
+    objects = tuple(AnnotatedObject(name, tuple(box), *rest) for name, box, *rest in objects)  # No mask: the default.
+    return AnnotatedImage(objects=objects, path=path.parent / place, **dict(zip(_FIELDS, values, strict=True)))
 
 
 def _row(position: int, offset: int, image: AnnotatedImage, image_hash: int | None) -> Row:
@@ -149,18 +149,18 @@ def _row(position: int, offset: int, image: AnnotatedImage, image_hash: int | No
         height=image.height,
         width=image.width,
         num_objects=len(image.objects),
-        classes=tuple(sorted({thing.name for thing in image.objects})),
+        classes=tuple(sorted({obj.name for obj in image.objects})),
         identity=int(image.sha256[:16], 16),
         image_hash=image_hash or 0,
-        has_masks=any(thing.mask for thing in image.objects),
+        has_masks=any(obj.mask for obj in image.objects),
         has_segmentation=bool(image.segmentation),
     )
 
 
 def _image_line(image: AnnotatedImage, folder: Path) -> bytes:
-    """Returns one image as JSON; a photo that lies beside the chunk is found there again if both are moved."""
+    """Returns one image as JSON; an image that is next to the chunk is found there again if both are moved."""
     place = image.path.name if image.path and image.path.parent == folder else str(image.path)
-    objects = [thing if thing.mask else thing[:_MASK] for thing in image.objects]
+    objects = [obj if obj.mask else obj[:_MASK] for obj in image.objects]
     values = [place, objects, *(getattr(image, name) for name in _FIELDS)]
     return json.dumps(values, default=_base64).encode() + b"\n"
 

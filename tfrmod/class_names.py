@@ -1,4 +1,4 @@
-"""Class names that look like one name misspelt."""
+"""Spelling check: pairs of class names that probably mean the same class."""
 
 import difflib
 import re

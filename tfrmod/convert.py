@@ -1,4 +1,4 @@
-"""A folder of annotated photos in, verified shards and their manifest out."""
+"""Conversion of a folder of annotated images to verified TFRecord shards and a manifest."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ from tfrmod.write_shards import ShardFolders, write_shards
 __all__ = ["PROBLEMS_FILE", "ConvertOptions", "convert"]
 
 _STAGING = ".conversion"
-_FEW_BYTES = 32 << 20  # Of photos; below this, starting processes costs more than they save.
+_FEW_BYTES = 32 << 20  # Of images; below this, starting processes costs more than they save.
 
 
 def convert(
@@ -42,28 +42,28 @@ def convert(
 ) -> Manifest:
     """Returns the manifest of the shards in `output_dir`, which are made unless they are there.
 
-    The same photos, annotations and options give the same bytes, however many
+    The same images, annotations and options give the same bytes, however many
     processes work; a second call with them finds the manifest and does no more.
-    A call that was killed is continued by the next: photos that were examined
+    A call that was killed is continued by the next: images that were validated
     and shards that were finished are checked and taken over.
 
     Args:
-      folder: the data set, unpacked.
+      folder: the dataset, unpacked.
       output_dir: gets the shards, the split lists, problems.jsonl,
         hparams_config.yaml and, last, manifest.json.
       options: see there.
       on_progress: called with what is being done (checking, writing), and
-        photos done and in all.
+        images done and in all.
       workers: who does it; None starts processes here where there is much to do.
 
     Raises:
-      DatasetError: no data set, no usable photo, or with `strict` any fault.
+      DatasetError: no dataset, no usable image, or with `strict` any fault.
       OSError: the disk is full or may not be written; nothing half-done stays.
     """
     options = options or ConvertOptions()
     source = find_source(folder, options.source_format)
     if output_dir.resolve() == folder.resolve():
-        raise DatasetError(f"The shards cannot lie among the photos in {folder}; name a folder within it, or another.")
+        raise DatasetError(f"The shards cannot be among the images in {folder}; name a folder within it, or another.")
     with waiting_lock(output_dir):
         fingerprint = folder_fingerprint(folder, leave_out=output_dir)
         finished = publish.finished_manifest(output_dir, fingerprint, options.shaping())
@@ -76,7 +76,7 @@ def convert(
 
 
 def listing_for(folder: Path, source: str, options: ConvertOptions) -> Listing:
-    """Returns the listing, cut where only some photos are wanted, and its classes by the names that are meant."""
+    """Returns the listing, cut where only some images are wanted, and its classes by the names that are meant."""
     listing = with_splits(folder, SOURCES[source].listing(folder))
     most = options.max_images
     if most is not None and most < len(listing.entries):
@@ -127,20 +127,20 @@ class _Conversion:
             self.listing = replace(self.listing, entries=())  # A hundred thousand of them would weigh.
             settings = self.settings._replace(staging=chunks)
             with engine:
-                examination = validate_dataset(settings, entries, chunks, log, engine, progress)
-            if nothing := self._nothing_usable(examination, entries, log):
+                validated = validate_dataset(settings, entries, chunks, log, engine, progress)
+            if nothing := self._nothing_usable(validated, entries, log):
                 problems.flush()
                 fileio.write_file(output_dir / PROBLEMS_FILE, (staging / PROBLEMS_FILE).read_bytes())
                 raise DatasetError(f"{nothing} All problems are listed in {output_dir / PROBLEMS_FILE}.")
-            class_ids = self._class_ids(examination, log)
-            parts = self._parts(examination, entries, log)
-            with engine:  # Anew: meanwhile there were no idle processes beside what the division takes.
+            class_ids = self._class_ids(validated, log)
+            parts = self._parts(validated, entries, log)
+            with engine:  # Started again: no idle processes take memory during the split.
                 splits = write_shards(
-                    ShardFolders(shards, notes), parts, examination, class_ids, self.options, engine, progress
+                    ShardFolders(shards, notes), parts, validated, class_ids, self.options, engine, progress
                 )
         _write_lists(shards, parts, entries)
         (staging / PROBLEMS_FILE).replace(shards / PROBLEMS_FILE)
-        rows = examination.rows[np.concatenate(list(parts.values()))]
+        rows = validated.rows[np.concatenate(list(parts.values()))]
         manifest = Manifest(
             source=self.fingerprint,
             options=self.options.shaping(),
@@ -149,18 +149,18 @@ class _Conversion:
             max_instances_per_image=int(rows["num_objects"].max()),
             image_sizes=_sizes(rows),
             problems=log.summary(),
-            has_masks=examination.has_masks or examination.has_segmentation,
+            has_masks=validated.has_masks or validated.has_segmentation,
             folder=output_dir,
         )
         publish.publish_shards(shards, output_dir, manifest)
         return manifest
 
     def _folders(self, staging: Path) -> tuple[Path, Path, Path]:
-        """Returns the folders of chunks, shards and notes; clears away what was left by another conversion."""
+        """Returns the folders of chunks, shards and notes; removes what was left by another conversion."""
         settings = self.settings._replace(class_names=sorted(self.settings.class_names or ()))
-        examining = _digest([CONVERTER, self.fingerprint, *map(repr, settings), self.options.max_images])
-        writing = _digest([examining, self.options.shaping()])
-        folders = (staging / f"chunks-{examining}", staging / f"shards-{writing}", staging / f"notes-{writing}")
+        validation = _digest([CONVERTER, self.fingerprint, *map(repr, settings), self.options.max_images])
+        writing = _digest([validation, self.options.shaping()])
+        folders = (staging / f"chunks-{validation}", staging / f"shards-{writing}", staging / f"notes-{writing}")
         for left in staging.iterdir():
             if left not in folders:
                 fileio.remove(left)
@@ -174,34 +174,34 @@ class _Conversion:
         num_workers = self.options.num_workers or default_workers()
         num_bytes = 0
         for entry in self.listing.entries:
-            photo = self.settings.folder / entry.image
-            num_bytes += photo.stat().st_size if photo.is_file() else 0
+            image = self.settings.folder / entry.image
+            num_bytes += image.stat().st_size if image.is_file() else 0
             if num_bytes >= _FEW_BYTES:
                 return num_workers
         return 1
 
-    def _nothing_usable(self, examination: ValidatedDataset, entries: chunk_store.Entries, log: ProblemLog) -> str:
+    def _nothing_usable(self, validated: ValidatedDataset, entries: chunk_store.Entries, log: ProblemLog) -> str:
         """Returns, in whole sentences, that there is nothing to train on, and why; "" where there is something."""
-        num_usable = len(examination.positions)
+        num_usable = len(validated.positions)
         if not num_usable:
             where = self.settings.folder
             return f"None of the {len(entries)} images in {where} can be used. {_first_problems(log)}"
-        if examination.boxes_per_class or examination.has_segmentation or self.listing.is_unlabelled:
+        if validated.boxes_per_class or validated.has_segmentation or self.listing.is_unlabelled:
             return ""
         return f"None of the {num_usable} images has an object that can be used. {_first_problems(log)}"
 
-    def _class_ids(self, examination: ValidatedDataset, log: ProblemLog) -> dict[str, int]:
+    def _class_ids(self, validated: ValidatedDataset, log: ProblemLog) -> dict[str, int]:
         """Returns {class name: id}, in the order of the ids."""
-        counts = examination.boxes_per_class
+        counts = validated.boxes_per_class
         if len(counts) > MAX_CLASSES:
             raise DatasetError(
                 f"The annotations in {self.settings.folder} name {len(counts):,} classes, where {MAX_CLASSES:,} are "
                 f"the most that are supported; the first are {', '.join(sorted(counts)[:3])}. Are ids or free texts "
                 "taken for class names? --label_map names the classes to keep."
             )
-        unused = [name for name in self.options.label_aliases or {} if name not in examination.aliased]
+        unused = [name for name in self.options.label_aliases or {} if name not in validated.aliased]
         log.extend(Problem("alias_without_object", name) for name in unused)
-        if self.options.include_masks and not (examination.has_masks or examination.has_segmentation):
+        if self.options.include_masks and not (validated.has_masks or validated.has_segmentation):
             log.add(Problem("masks_absent", self.settings.folder.name))
         log.extend(spelling_problems(counts))
         if self.label_map is not None:
@@ -209,23 +209,23 @@ class _Conversion:
         return {name: class_id for class_id, name in enumerate(sorted(counts), start=1)}
 
     def _parts(
-        self, examination: ValidatedDataset, entries: chunk_store.Entries, log: ProblemLog
+        self, validated: ValidatedDataset, entries: chunk_store.Entries, log: ProblemLog
     ) -> dict[str, np.ndarray]:
-        positions = examination.positions
-        photos = ImageTable(
+        positions = validated.positions
+        images = ImageTable(
             positions=positions,
-            classes=examination.classes(positions),
-            identities=examination.rows["identity"][positions],
-            image_hashes=examination.rows["image_hash"][positions],
+            classes=validated.classes(positions),
+            identities=validated.rows["identity"][positions],
+            image_hashes=validated.rows["image_hash"][positions],
             filename=lambda position: entries[position].image,
-            objects=examination.objects,
-            num_objects=examination.rows["num_objects"][positions],
+            objects=validated.objects,
+            num_objects=validated.rows["num_objects"][positions],
         )
-        return split_dataset(photos, self.listing, self.options, log)
+        return split_dataset(images, self.listing, self.options, log)
 
 
 def _write_lists(folder: Path, parts: Mapping[str, np.ndarray], entries: chunk_store.Entries) -> None:
-    """Writes the names of each split's photos, in the order of the listing."""
+    """Writes the names of each split's images, in the order of the listing."""
     for name, positions in parts.items():
         wanted = np.zeros(len(entries), bool)
         wanted[positions] = True

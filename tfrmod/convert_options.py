@@ -1,4 +1,4 @@
-"""What a user decides about one conversion."""
+"""Options of a conversion."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from tfrmod.sources import SOURCES
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """Which photos, which classes, how divided, how written."""
+    """Which images, which classes, how divided, how written."""
 
     label_map: Mapping[int, str] | None = None
-    """{id: class name}, ids from 1; None takes what the data set brings, or numbers its classes alphabetically."""
+    """{id: class name}, ids from 1; None takes the dataset's own, or numbers its classes alphabetically."""
     label_aliases: Mapping[str, str] | None = None
     """{name in an annotation: name of the class that is meant}; applied before anything is counted."""
     train_set: str | None = None
@@ -22,15 +22,15 @@ class ConvertOptions:
     val_set: str | None = None
     """The list of ImageSets/Main to validate on."""
     image_sets: bool = True
-    """Follow the lists that the data set brings; off, it is divided by the fractions below in any case."""
+    """Follow the lists shipped with the dataset; off, it is divided by the fractions below in any case."""
     train_valid_split: float = 0.8
-    """Share of the photos for training; 1.0 means no validation."""
+    """Share of the images for training; 1.0 means no validation."""
     test_split: float = 0.0
-    """Share of the photos for a test; taken from what training leaves over."""
+    """Share of the images for a test; taken from what training leaves over."""
     group_near_duplicates: bool = True
     """Keep images that look alike and show the same objects on one side; off, only those that are equal to the byte."""
     seed: int = 0
-    """Decides the division and the order in the shards."""
+    """Decides the split and the order in the shards."""
     num_shards: int = -1
     """Files for each of train, val and test; -1 finds a good number."""
     strict: bool = False
@@ -38,15 +38,15 @@ class ConvertOptions:
     num_workers: int | None = None
     """Processes; None takes all cores. Of no influence on the result."""
     max_pixels: int = MAX_PIXELS
-    """Photos with more pixels than this are left out, undecoded."""
+    """Images with more pixels than this are left out, undecoded."""
     max_images: int | None = None
-    """Take so many photos only, from the beginning of the list."""
+    """Take so many images only, from the beginning of the list."""
     prepare_size: int = 0
-    """Photos with a longer side than this are made smaller, boxes and masks with them; 0 leaves all as they are."""
+    """Images with a longer side than this are downscaled, boxes and masks with them; 0 leaves all as they are."""
     verify: bool = True
-    """Decode every photo; off, photos that need no change are taken over by their header alone."""
+    """Decode every image; off, images that need no change are taken over by their header alone."""
     include_masks: bool = False
-    """Write the masks that the data set brings."""
+    """Write the masks shipped with the dataset."""
     skip_difficult: bool = False
     """Leave out objects that the annotation calls difficult."""
     image_size: int | str | None = None
@@ -54,24 +54,24 @@ class ConvertOptions:
     source_format: str | None = None
     """A name in `sources.SOURCES`; None looks."""
     dataset: str = ""
-    """What the data set is called in the manifest, a URL for example."""
+    """What the dataset is called in the manifest, a URL for example."""
 
     def __post_init__(self) -> None:
         """Refuses values that cannot be meant."""
         if not 0 < self.train_valid_split <= 1:
             received = self.train_valid_split
-            raise ValueError(f"train_valid_split is a share of the photos, above 0 and up to 1. Received {received}.")
+            raise ValueError(f"train_valid_split is a share of the images, above 0 and up to 1. Received {received}.")
         if not 0 <= self.test_split <= 1 - self.train_valid_split + 1e-9:
             raise ValueError(
                 f"test_split is taken from what training leaves over, here {1 - self.train_valid_split:.3g} of the "
-                f"photos (train_valid_split={self.train_valid_split}). Received {self.test_split}."
+                f"images (train_valid_split={self.train_valid_split}). Received {self.test_split}."
             )
         if self.num_shards == 0 or self.num_shards < -1:
             raise ValueError(f"num_shards is a number of files, or -1 to have it found. Received {self.num_shards}.")
         if self.num_workers is not None and self.num_workers < 1:
             raise ValueError(f"num_workers is a number of processes, at least 1. Received {self.num_workers}.")
         if self.max_images is not None and self.max_images < 1:
-            raise ValueError(f"max_images is a number of photos, at least 1. Received {self.max_images}.")
+            raise ValueError(f"max_images is a number of images, at least 1. Received {self.max_images}.")
         if self.prepare_size < 0:
             raise ValueError(f"prepare_size is a number of pixels, or 0 for none. Received {self.prepare_size}.")
         if self.source_format is not None and self.source_format not in SOURCES:

@@ -1,4 +1,4 @@
-"""Photos to shards: `python3 tfrmod/create_tfrecords.py --data_dir=… --output_path=…`."""
+"""Script that converts a dataset: `python3 tfrmod/create_tfrecords.py --data_dir=… --output_path=…`."""
 
 import sys
 

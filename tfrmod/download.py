@@ -1,4 +1,4 @@
-"""A file from the web: verified, resumed where the line broke, and kept for the next time."""
+"""HTTP download: verified, resumed after an interruption, and cached."""
 
 import errno
 import hashlib
@@ -34,7 +34,7 @@ from tfrmod.urls import redact_url, url_id
 MAX_BYTES = 500 << 30
 _CONNECT_SECONDS = 10.0
 _WAITS = (0.5, 1.0, 2.0)
-_CHUNK_BYTES = 1 << 16  # What is lost, at most, when the line breaks.
+_CHUNK_BYTES = 1 << 16  # What is lost, at most, when the connection is interrupted.
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _OK, _PARTIAL, _UNCHANGED, _NOT_FOUND, _GONE, _BAD_RANGE, _BUSY = 200, 206, 304, 404, 410, 416, 429
 
@@ -43,7 +43,7 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known of a file in the cache, or of the beginning of one; a small JSON beside it."""
+    """What is known of a file in the cache, or of the beginning of one; a small JSON next to it."""
 
     url: str
     """As it may be shown, without passwords and tokens."""
@@ -61,7 +61,7 @@ class Known:
 
 
 class _Dropped(Exception):
-    """The line broke; worth another try."""
+    """The connection was interrupted; worth another try."""
 
 
 def fetch(
@@ -74,20 +74,20 @@ def fetch(
     flag: str = "--url_dataset",
     is_zip: bool = False,
 ) -> Path:
-    """Returns the file behind a URL, from the cache where that still holds.
+    """Returns the file at a URL, from the cache where that still holds.
 
     A file in the cache is used if the server says that it has not changed, if
     its hash is the one asked for, or if there is no network.
 
     Args:
       url: http or https.
-      cache_dir: the file lies there under its own name, after 12 digits that
+      cache_dir: the file is there under its own name, after 12 digits that
         stand for the URL.
       sha256: hex digest that the file must have.
       max_bytes: what a server may send before it is taken for an attack.
       on_progress: called with bytes done and bytes in all, if known.
       flag: who asked, for messages.
-      is_zip: whether anything but a zip archive, such as the page of a log-in,
+      is_zip: whether anything but a zip archive, such as the login page,
         is refused and not kept.
 
     Raises:
@@ -122,7 +122,7 @@ def fetch(
 
 
 def cache_path(url: str, cache_dir: Path) -> Path:
-    """Returns where `fetch` keeps the file behind a URL."""
+    """Returns where `fetch` keeps the file at a URL."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])[-100:].lstrip(".")
     return cache_dir / f"{url_id(url)[:12]}-{name or 'download'}"
 
@@ -168,7 +168,7 @@ class _Download:
         self.part = _part(path)
 
     def run(self, cached: Known | None) -> Known:
-        """Fetches the file, or finds that the cached one still holds; tries again while the line breaks."""
+        """Fetches the file, or finds that the cached one still holds; tries again after interruptions."""
         tries, furthest = 0, 0
         while True:
             try:
@@ -180,7 +180,7 @@ class _Download:
                 if isinstance(error, NetworkError):
                     raise
                 done = self.part.stat().st_size if self.part.exists() else 0
-                # A byte at a time, a server could go on for ever.
+                # A byte at a time, a server could go on forever.
                 is_progress = done >= furthest + _CHUNK_BYTES
                 tries, furthest = (0, done) if is_progress else (tries + 1, furthest)
                 if tries > len(_WAITS):

@@ -1,4 +1,4 @@
-"""What is said of a download that failed: words of the system or the server, without secrets and control signs."""
+"""Error messages of failed downloads, without secrets and control characters."""
 
 import requests
 
@@ -30,7 +30,7 @@ def innermost_message(error: BaseException) -> str:
 
 
 def slow_server_message(error: BaseException | None) -> str | None:
-    """Returns how slow a server was, if that is what lies below an error."""
+    """Returns how slow a server was, if that is what is below an error."""
     while error is not None:
         if isinstance(error, SlowServerError):
             return str(error)

@@ -1,4 +1,4 @@
-"""What the mill says when it cannot go on."""
+"""Exceptions of the converter."""
 
 
 class DatasetError(Exception):
@@ -13,11 +13,11 @@ class DatasetError(Exception):
 
         Args:
           message: whole sentences, shown as they are.
-          missing: the thing named does not exist at all (a path, a URL).
+          missing: the named path or URL does not exist at all (a path, a URL).
         """
         super().__init__(message)
         self.missing = missing
 
 
 class NetworkError(DatasetError):
-    """The other end of the line did not answer; the same call may work later."""
+    """The server did not answer; the same call may work later."""

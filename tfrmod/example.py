@@ -1,4 +1,4 @@
-"""AnnotatedImage to tf.train.Example and back; the only page that knows the feature keys.
+"""Serialization of `AnnotatedImage` as tf.train.Example; the only module that knows the feature keys.
 
 The keys, types and meanings are those that google/automl's reader expects.
 TensorFlow is not needed: the message is described here, field by field, in a
@@ -81,12 +81,12 @@ def encode_example(image: AnnotatedImage) -> bytes:
     """Returns the serialized record of an image, the same bytes for the same image.
 
     Boxes are divided by height and width (0 to 1), VOC's 1-based pixels not
-    shifted, as automl does. Areas are square pixels of the original photo:
+    shifted, as automl does. Areas are square pixels of the original image:
     COCO's size classes are made from them (automl's VOC writer divides them,
     its COCO writer does not).
 
     Masks are written where the image has any, one PNG an object; an object
-    without one gets an empty picture, since readers decode them all.
+    without one gets an empty image, since readers decode them all.
     """
     example = Example()
     feature = example.features.feature
@@ -103,17 +103,17 @@ def encode_example(image: AnnotatedImage) -> bytes:
     feature[WIDTH].int64_list.value.append(image.width)
     sides = (image.height, image.width, image.height, image.width)
     for axis, (key, side) in enumerate(zip(BOX, sides, strict=True)):
-        feature[key].float_list.value.extend([thing.box[axis] / side for thing in objects])
-    feature[AREA].float_list.value.extend([thing.area for thing in objects])
-    feature[LABEL].int64_list.value.extend([thing.class_id for thing in objects])
-    feature[IS_CROWD].int64_list.value.extend([int(thing.is_crowd) for thing in objects])
-    feature[DIFFICULT].int64_list.value.extend([int(thing.difficult) for thing in objects])
-    feature[TRUNCATED].int64_list.value.extend([int(thing.truncated) for thing in objects])
-    feature[TEXT].bytes_list.value.extend([thing.name.encode() for thing in objects])
-    feature[VIEW].bytes_list.value.extend([thing.view.encode() for thing in objects])
-    if any(thing.mask for thing in objects):
+        feature[key].float_list.value.extend([obj.box[axis] / side for obj in objects])
+    feature[AREA].float_list.value.extend([obj.area for obj in objects])
+    feature[LABEL].int64_list.value.extend([obj.class_id for obj in objects])
+    feature[IS_CROWD].int64_list.value.extend([int(obj.is_crowd) for obj in objects])
+    feature[DIFFICULT].int64_list.value.extend([int(obj.difficult) for obj in objects])
+    feature[TRUNCATED].int64_list.value.extend([int(obj.truncated) for obj in objects])
+    feature[TEXT].bytes_list.value.extend([obj.name.encode() for obj in objects])
+    feature[VIEW].bytes_list.value.extend([obj.view.encode() for obj in objects])
+    if any(obj.mask for obj in objects):
         nothing = array_png(np.zeros((image.height, image.width), np.uint8))
-        feature[MASK].bytes_list.value.extend([thing.mask or nothing for thing in objects])
+        feature[MASK].bytes_list.value.extend([obj.mask or nothing for obj in objects])
     if image.segmentation:
         feature[SEGMENTATION].bytes_list.value.append(image.segmentation)
         feature[SEGMENTATION_FORMAT].bytes_list.value.append(b"png")

@@ -1,4 +1,4 @@
-"""EXIF orientation: how a stored picture is turned to stand upright, and its boxes with it.
+"""EXIF orientation: rotation of images and boxes to upright.
 
 The eight values say where the first stored row and column belong (EXIF 2.32,
 tag 0x0112): 1 upright, 2 mirrored, 3 upside down, 4 both, 5 to 8 the same with
@@ -44,23 +44,23 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def swaps_sides(orientation: int) -> bool:
-    """Returns whether the upright picture has the stored one's height as its width."""
+    """Returns whether the upright image has the stored one's height as its width."""
     return orientation >= 5
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Returns the stored picture as it is meant to be looked at."""
+    """Returns the stored image in upright orientation."""
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
 def upright_box(box: Box, orientation: int, *, height: float, width: float) -> Box:
-    """Returns a box of the stored picture on the upright one.
+    """Returns a box of the stored image on the upright one.
 
     Args:
       box: (y0, x0, y1, x1) in stored pixels.
       orientation: 1 to 8.
-      height: of the stored picture.
-      width: of the stored picture.
+      height: of the stored image.
+      width: of the stored image.
     """
     y0, x0, y1, x1 = box
     if orientation in (2, 3, 7, 8):

@@ -1,4 +1,4 @@
-"""File types by content: image formats by their magic bytes, and files that operating systems leave behind."""
+"""File types by content: image formats by their magic bytes, and files that operating systems leave after."""
 
 _NAMES = {"__macosx", ".ds_store", "thumbs.db", "desktop.ini"}
 
@@ -60,7 +60,7 @@ def described(data: bytes) -> str:
         **{name: data.startswith(magic) for magic, name in _OTHERS},
         "a tar archive": data[257:262] == b"ustar",
         f"a HEIF, AVIF or video file ({data[8:12].decode('ascii', 'replace')})": data[4:8] == b"ftyp",
-        "an HTML page, perhaps a log-in or an error page": text.startswith((b"<!doctype html", b"<html")),
+        "an HTML page, perhaps a login or an error page": text.startswith((b"<!doctype html", b"<html")),
         "an XML or HTML text": text.startswith(b"<"),
     }
     return next((name for name, fits in candidates.items() if fits), f"something that begins with {data[:24]!r}")

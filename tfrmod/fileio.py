@@ -50,7 +50,7 @@ def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> N
 
 
 def partial_path(path: Path) -> Path:
-    """Returns a name beside `path` to write under; no other process, on whatever machine, has the same."""
+    """Returns a name next to `path` to write under; no other process, on whatever machine, has the same."""
     return path.with_name(f".{path.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
 
 
@@ -101,7 +101,7 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def resumable_folder(folder: Path) -> Iterator[Path]:
-    """Lends a folder with whatever a killed or stopped process has left in it.
+    """Provides a folder with whatever a killed or stopped process has left in it.
 
     It is removed at the end, and where the work turned out to be impossible
     (DatasetError, OSError); a lock keeps other processes out of it meanwhile.
@@ -117,10 +117,10 @@ def resumable_folder(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def staging_folder(destination: Path) -> Iterator[Path]:
-    """Lends an empty folder beside `destination`, on the same disk, and removes it at the end.
+    """Provides an empty folder next to `destination`, on the same disk, and removes it at the end.
 
     What is finished in it can be renamed into place. Folders that killed
-    processes left behind are cleared away first; those of living ones are not
+    processes left behind are removed first; those of living ones are not
     touched.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -178,9 +178,9 @@ _SECONDS = 0.1
 
 @contextlib.contextmanager
 def waiting_lock(path: Path) -> Iterator[None]:
-    """Keeps two runs from making one thing at the same time; the second waits.
+    """Keeps two runs from creating the same file or folder at the same time; the second waits.
 
-    The lock is a file beside it, which dies with the process and is removed at
+    The lock is a file next to it, which dies with the process and is removed at
     the end. A folder that may only be read has no writers to keep apart.
     """
     try:
@@ -195,7 +195,7 @@ def waiting_lock(path: Path) -> Iterator[None]:
                 raise
             if _is_there(place, descriptor):
                 break
-            os.close(descriptor)  # Whoever held it has removed it; a third may lock a new one.
+            os.close(descriptor)  # The process that held it has removed it; a third may lock a new one.
     except OSError:  # Read-only, or a disk or system that locks nothing.
         yield
         return
@@ -227,7 +227,7 @@ def lock_file(descriptor: int, *, waits: bool) -> bool:
 
     Args:
       descriptor: of the file, open for writing.
-      waits: wait for whoever holds it; without that, False says that it is held.
+      waits: wait for the process that holds it; without that, False says that it is held.
 
     Raises:
       OSError: this system, or this disk, locks no files.

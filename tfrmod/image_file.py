@@ -1,6 +1,6 @@
-"""Photos as they are: told by content, measured before decoding, checked to the last byte, upright, RGB.
+"""Image decoding and validation: type by content, size before decoding, truncation, orientation, RGB.
 
-Every part of the house that opens a photo comes through here, so that
+Every part of the package that opens an image comes through here, so that
 training, evaluation and inference see the same pixels.
 """
 
@@ -20,17 +20,17 @@ from tfrmod.jpeg_truncation import Checked, TruncatedError, checked, holds_its_p
 from tfrmod.near_duplicates import difference_hash
 
 MAX_PIXELS = 178_956_970
-"""Largest photo opened by default: 512 MiB as RGB, the limit Pillow knows too."""
+"""Largest image opened by default: 512 MiB as RGB, the limit Pillow knows too."""
 _ORIENTATION = 0x0112
 _SMALL_PIXELS = 512 * 512
 _MAX_JPEG_SIDE = 65_500
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _END_BYTES = 2048
-_HASH_SIDE = 48  # Pixels of a side that suffice for the likeness.
+_HASH_SIDE = 48  # Pixels of a side that suffice for the image hash.
 
 
 class CheckedImage(NamedTuple):
-    """A checked photo, as it goes into a record."""
+    """A checked image, as it goes into a record."""
 
     encoded: bytes
     """Upright, without transparency, 8 bits a channel: what tf.io.decode_image(channels=3) reads rightly."""
@@ -38,26 +38,26 @@ class CheckedImage(NamedTuple):
     """jpeg or png."""
     height: int
     width: int
-    """Of the upright picture."""
+    """Of the upright image."""
     orientation: int
     """The EXIF value of the file that was given; `encoded` has none but 1."""
     content: str
     """What the given file was: JPEG, PNG, GIF, BMP, WEBP, TIFF."""
     given_size: tuple[int, int] | None = None
-    """(height, width) of the upright picture before it was made smaller; None where it was not."""
+    """(height, width) of the upright image before it was downscaled; None where it was not."""
     image_hash: int | None = None
     """Its `near_duplicates.difference_hash`; None where nothing was decoded."""
     missing: float = 0.0
-    """The share of the picture that the given file lacks, up to `jpeg_truncation.MAX_MISSING`."""
+    """The share of the image that the given file lacks, up to `jpeg_truncation.MAX_MISSING`."""
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Returns (height, width) of the picture in the given file, turned upright but not made smaller."""
+        """Returns (height, width) of the image in the given file, turned upright but not downscaled."""
         return self.given_size or (self.height, self.width)
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """Returns (height, width) of the picture in the given file, before it was turned upright."""
+        """Returns (height, width) of the image in the given file, before it was turned upright."""
         height, width = self.upright_size
         return (width, height) if swaps_sides(self.orientation) else (height, width)
 
@@ -65,20 +65,20 @@ class CheckedImage(NamedTuple):
 def check_image(
     data: bytes, *, max_pixels: int = MAX_PIXELS, longest_side: int = 0, is_trusted: bool = False
 ) -> CheckedImage:
-    """Returns the photo in `data`, its bytes unchanged wherever they are fine as they are.
+    """Returns the image in `data`, its bytes unchanged wherever they are fine as they are.
 
     A JPEG is checked through all its entropy-coded data, but only an eighth of
     each side is reconstructed: the same faults are found in half the time.
 
     Args:
       data: the file.
-      max_pixels: a photo of more is not opened.
-      longest_side: a photo with a longer side is made smaller; 0 leaves all as they are.
-      is_trusted: do not decode what could be handed on unchanged; then damage
-        within the file is not found, and there is no likeness.
+      max_pixels: an image of more is not opened.
+      longest_side: an image with a longer side is downscaled; 0 leaves all as they are.
+      is_trusted: do not decode what could be passed on unchanged; then damage
+        within the file is not found, and there is no image hash.
 
     Raises:
-      ImageError: no photo, damaged, or with more than `max_pixels` pixels.
+      ImageError: no image, damaged, or with more than `max_pixels` pixels.
     """
     content, header = _header(data, max_pixels)
     is_fine = header.is_plain and header.orientation == UPRIGHT and not 0 < longest_side < max(header[:2])
@@ -101,10 +101,10 @@ def check_image(
 
 
 def decode_image(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Returns the upright picture, uint8 RGB (h, w, 3), of any photo that `check_image` takes.
+    """Returns the upright image, uint8 RGB (h, w, 3), of any image that `check_image` takes.
 
     Raises:
-      ImageError: no photo, damaged, or too large.
+      ImageError: no image, damaged, or too large.
     """
     if isinstance(data, Path):
         data = data.read_bytes()
@@ -114,10 +114,10 @@ def decode_image(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndar
 
 
 def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Returns (height, width) of the picture as it is meant to be looked at, without decoding it.
+    """Returns (height, width) of the image in upright orientation, without decoding it.
 
     Raises:
-      ImageError: no photo, or with more than `max_pixels` pixels.
+      ImageError: no image, or with more than `max_pixels` pixels.
     """
     return image_sizes(data, max_pixels=max_pixels)[0]
 
@@ -139,10 +139,10 @@ def image_sizes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int
 
 
 def _header(data: bytes, max_pixels: int) -> tuple[str, Header]:
-    """Returns what the photo is and its header, once its size has been found harmless."""
+    """Returns what the image is and its header, once its size has been found harmless."""
     content = image_format(data)
     if content is None:
-        raise ImageError(f"expected a JPEG, PNG, BMP, WebP, TIFF or GIF picture; it is {described(data)}")
+        raise ImageError(f"expected a JPEG, PNG, BMP, WebP, TIFF or GIF image; it is {described(data)}")
     try:
         header = _HEADERS[content](data)
     except (struct.error, IndexError) as error:
@@ -164,7 +164,7 @@ def _tiff_header(data: bytes) -> Header:
     """Pillow reads no more than the directory of a TIFF before its pixels are asked for."""
     image = _opened(data, "TIFF")
     height, width = image.height, image.width
-    if swaps_sides(_tiff_orientation(image)):  # Pillow tells the sides of the upright picture.
+    if swaps_sides(_tiff_orientation(image)):  # Pillow tells the sides of the upright image.
         height, width = width, height
     return Header(height, width, UPRIGHT, is_plain=False)
 
@@ -182,7 +182,7 @@ _HEADERS = {
 def _opened(data: bytes, content: str) -> Image.Image:
     try:
         if content == "JPEG":
-            # Not Image.open: it hands pictures with an MPF block to another plugin, which reads on past the first.
+            # Not Image.open: it hands images with an MPF block to another plugin, which reads on past the first.
             return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -205,12 +205,12 @@ def _load(image: Image.Image) -> None:
 
 
 def _has_end(data: bytes, content: str) -> bool:
-    """Returns whether the mark that ends a photo stands near the end of its file: quick, and finds what was cut off."""
+    """Returns whether the format's end marker is near the end of the file; finds truncated files quickly."""
     return _ENDS[content] in data[-_END_BYTES:]
 
 
 def _decoded_roughly(data: bytes) -> Image.Image:
-    """Returns a grey picture of an eighth of a JPEG's sides, a tiny one's larger; all of its data are read."""
+    """Returns a grey image of an eighth of a JPEG's sides, a tiny one's larger; all of its data are read."""
     image = _opened(data, "JPEG")
     image.draft("L", (max(_HASH_SIDE, image.width // 8), max(_HASH_SIDE, image.height // 8)))
     _load(image)
@@ -224,7 +224,7 @@ def _decoded(data: bytes) -> Image.Image:
 
 
 def _whole_jpeg(data: bytes) -> tuple[Checked, Image.Image]:
-    """Returns a JPEG of which hardly anything is missing, and its rough picture.
+    """Returns a JPEG of which hardly anything is missing, and its rough image.
 
     Raises:
       ImageError: it cannot be decoded, or too much is missing.
@@ -242,7 +242,7 @@ def _whole_jpeg(data: bytes) -> tuple[Checked, Image.Image]:
 
 
 def _loaded_whole(data: bytes, content: str, longest_side: int = 0) -> tuple[tuple[Image.Image, int, int], float]:
-    """Returns what `_loaded` does, and which share of the picture is missing."""
+    """Returns what `_loaded` does, and which share of the image is missing."""
     if content != "JPEG":
         return _loaded(data, content, longest_side), 0.0
     try:
@@ -256,18 +256,18 @@ def _loaded_whole(data: bytes, content: str, longest_side: int = 0) -> tuple[tup
 
 
 def _ends_mid_grey(image: Image.Image) -> bool:
-    """Returns whether a picture may end in what libjpeg puts in place of missing data."""
+    """Returns whether an image may end in what libjpeg puts in place of missing data."""
     last = image.getpixel((image.width - 1, image.height - 1))
     return image.mode not in ("RGB", "L") or last in (128, (128, 128, 128))
 
 
 def _loaded(data: bytes, content: str, longest_side: int = 0) -> tuple[Image.Image, int, int]:
-    """Returns the stored picture, the EXIF orientation it had, and the one that is still to be applied.
+    """Returns the stored image, the EXIF orientation it had, and the one that is still to be applied.
 
     Args:
       data: the file.
       content: its format.
-      longest_side: where the picture is to be made smaller, a JPEG is decoded no larger than needed for that.
+      longest_side: where the image is to be downscaled, a JPEG is decoded no larger than needed for that.
     """
     image = _opened(data, content)
     if content == "JPEG" and longest_side:
@@ -296,12 +296,12 @@ def _tiff_orientation(image: Image.Image) -> int:
 
 
 def _is_solid(image: Image.Image) -> bool:
-    """Returns whether a picture has no alpha channel and no colour that stands for one."""
+    """Returns whether an image has no alpha channel and no colour that stands for one."""
     return "transparency" not in image.info and not image.mode.upper().endswith("A")
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Returns the picture in RGB.
+    """Returns the image in RGB.
 
     What shines through is white, as in a browser. 16 bits lose their lower
     half; Pillow's own conversion would clip them instead.
@@ -328,7 +328,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _shrunk(image: Image.Image, longest_side: int) -> Image.Image:
-    """Returns the picture with no side longer than that, its shape kept to the pixel."""
+    """Returns the image with no side longer than that, its shape kept to the pixel."""
     longest = max(image.size)
     if not 0 < longest_side < longest:
         return image
@@ -337,7 +337,7 @@ def _shrunk(image: Image.Image, longest_side: int) -> Image.Image:
 
 
 def _encoded(image: Image.Image, *, is_lossless: bool) -> tuple[bytes, str]:
-    """Returns the picture as PNG where that keeps it whole at little cost, else as a fine JPEG."""
+    """Returns the image as PNG where that keeps it whole at little cost, else as a fine JPEG."""
     out = io.BytesIO()
     is_small = image.height * image.width <= _SMALL_PIXELS
     if (is_lossless and is_small) or max(image.size) > _MAX_JPEG_SIDE:

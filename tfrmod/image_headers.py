@@ -1,4 +1,4 @@
-"""What the first bytes of an image file say, nothing being decoded."""
+"""Image headers: size, orientation and type without decoding."""
 
 import struct
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _PNG_CHUNKS_THAT_MATTER = frozenset({b"tRNS", b"eXIf", b"tEXt", b"zTXt", b"iTXt"
 
 
 class ImageError(DatasetError):
-    """A file is no photo that can be used; `code` is one of `checks.FAULTS`."""
+    """A file is no image that can be used; `code` is one of `problems.FAULTS`."""
 
     def __init__(self, message: str, code: str = "image_undecodable") -> None:
         super().__init__(message)
@@ -21,15 +21,15 @@ class ImageError(DatasetError):
 
 
 class Header(NamedTuple):
-    """What the first bytes of a photo say, nothing being decoded."""
+    """What the first bytes of an image say, nothing being decoded."""
 
     height: int
     width: int
     orientation: int
     is_plain: bool
-    """The bytes may be handed on as they are, once they have been seen to decode."""
+    """The bytes may be passed on as they are, once they have been seen to decode."""
     is_bare: bool = True
-    """Nothing behind the header can turn the picture or make it transparent."""
+    """Nothing after the header can turn the image or make it transparent."""
 
 
 def jpeg_header(data: bytes) -> Header:

@@ -1,8 +1,8 @@
-"""JPEGs whose data end too early: how much of the picture is missing.
+"""Truncated JPEGs: the fraction of the image that is missing.
 
 libjpeg fills what is missing with mid-grey, of a file with an end mark even
-without an error. Mid-grey may be meant, as in the bars of a padded picture.
-So the picture is decoded a second time with noise behind its data: where they
+without an error. Mid-grey may be meant, as in the bars of a padded image.
+So the image is decoded a second time with noise after its data: where they
 are whole, a decoder never reads that far; where they are not, the noise becomes
 pixels.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 MAX_MISSING = 0.01
-"""The share of a picture that may be missing; the rest of it still teaches what it shows."""
+"""The share of an image that may be missing; the rest of it still teaches what it shows."""
 
 END_MARK = b"\xff\xd9"
 _MID_GREY = 128
@@ -38,11 +38,11 @@ class Checked(NamedTuple):
     data: bytes
     """With an end mark."""
     missing: float
-    """The share of the picture that is missing, from 0 to `MAX_MISSING`."""
+    """The share of the image that is missing, from 0 to `MAX_MISSING`."""
 
 
 class TruncatedError(ValueError):
-    """More than `MAX_MISSING` of a picture is missing."""
+    """More than `MAX_MISSING` of an image is missing."""
 
 
 class Structure(NamedTuple):
@@ -60,7 +60,7 @@ class Structure(NamedTuple):
 
 
 def structure_of(data: bytes) -> Structure:
-    """Returns what the markers say, up to the end of the first picture in a file."""
+    """Returns what the markers say, up to the end of the first image in a file."""
     frame, num_blocks, components, scanned = 0, 0, b"", b""
     position, end = 2, len(data)
     while (found := _MARKER.search(data, position)) is not None:
@@ -84,7 +84,7 @@ def holds_its_pixels(data: bytes, structure: Structure) -> bool:
     """Returns whether so few bytes can hold so many blocks.
 
     Each has two codes of a bit or more, in the first scan of a progressive
-    picture one.
+    image one.
     """
     if structure.frame not in _HUFFMAN_FRAMES:
         return True  # An arithmetic coder takes less than a bit.
@@ -93,12 +93,12 @@ def holds_its_pixels(data: bytes, structure: Structure) -> bool:
 
 
 def checked(data: bytes, decoded: Image.Image | None, decode: Decode) -> Checked:
-    """Returns a JPEG with an end mark, and how much of its picture is missing.
+    """Returns a JPEG with an end mark, and how much of its image is missing.
 
     Args:
       data: the file.
       decoded: what it decodes to, in any size; None where decoding failed.
-      decode: gives the picture of some data in its full size.
+      decode: gives the image of some data in its full size.
 
     Raises:
       TruncatedError: too much of it is missing, or decoding failed for another reason.
@@ -106,14 +106,14 @@ def checked(data: bytes, decoded: Image.Image | None, decode: Decode) -> Checked
     if decoded is not None and _grey_share(decoded) <= MAX_MISSING:
         return Checked(data, 0.0)
     structure = structure_of(data)
-    # What a progressive picture lacks cannot be measured: its details come in scans that may not even have begun.
+    # What a progressive image lacks cannot be measured: its details come in scans that may not even have begun.
     is_measurable = structure.frame != _PROGRESSIVE and structure.scans_are_all
     if decoded is None and (structure.has_end_mark or not is_measurable):
         raise TruncatedError
     body = data[: structure.end].removesuffix(b"\xff")
     missing = _missing_share(decode(body + END_MARK), decode(body + _NOISE + END_MARK))
     if missing > MAX_MISSING:
-        raise TruncatedError(f"its data are truncated: the lowest {missing:.0%} of the picture is missing")
+        raise TruncatedError(f"its data are truncated: the lowest {missing:.0%} of the image is missing")
     return Checked(data if decoded is not None else body + END_MARK, missing)
 
 
@@ -129,7 +129,7 @@ def _num_blocks(segment: bytes) -> int:
 
 
 def _grey_share(image: Image.Image) -> float:
-    """Returns the share of a picture that is mid-grey from somewhere on to its end; not in L, of one colour."""
+    """Returns the share of an image that is mid-grey from somewhere on to its end; not in L, of one colour."""
     values = np.asarray(image)
     values = values.reshape(*values.shape[:2], -1)
     if image.mode == "L" and values[-1, -1, 0] != _MID_GREY:
@@ -139,7 +139,7 @@ def _grey_share(image: Image.Image) -> float:
 
 
 def _missing_share(filled: Image.Image, noisy: Image.Image) -> float:
-    """Returns the share of a picture from the first pixel on in which two versions of it differ."""
+    """Returns the share of an image from the first pixel on in which two versions of it differ."""
     different = (np.asarray(filled) != np.asarray(noisy)).reshape(filled.height, filled.width, -1).any(axis=2)
     rows = np.flatnonzero(different.any(axis=1))
     if not rows.size:

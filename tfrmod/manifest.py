@@ -21,7 +21,7 @@ from tfrmod.tfrecord_io import ShardInfo, read_records, scan_records
 FILE_NAME = "manifest.json"
 VERSION = 2
 CONVERTER = "4"
-"""Another one where the same photos and options would give other bytes."""
+"""Another one where the same images and options would give other bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class SplitInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSizes:
-    """How large the photos are, in pixels."""
+    """How large the images are, in pixels."""
 
     median_height: int = 0
     median_width: int = 0
@@ -60,7 +60,7 @@ class Manifest:
     """Everything a training has to know of its data without opening a shard."""
 
     source: str
-    """Fingerprint of the photos and annotations that the shards were made of."""
+    """Fingerprint of the images and annotations that the shards were made of."""
     options: dict[str, Any]
     """The options of the conversion that shape the shards."""
     label_map: dict[int, str]
@@ -69,13 +69,13 @@ class Manifest:
     """Objects on the fullest image."""
     image_sizes: ImageSizes = ImageSizes()
     problems: dict[str, ProblemCount] = field(default_factory=dict)
-    """By code (see `checks.CODES`); the full list lies beside, in problems.jsonl."""
+    """By code (see `problems.CODES`); the full list is in problems.jsonl."""
     has_masks: bool = False
     """Whether any record holds masks, of its objects or of classes."""
     converter: str = CONVERTER
     version: int = VERSION
     folder: Path = field(default=Path(), compare=False)
-    """Where the shards lie; not part of the file."""
+    """Where the shards are; not part of the file."""
 
     @property
     def num_classes(self) -> int:
@@ -102,14 +102,14 @@ class Manifest:
             if content["version"] != VERSION:
                 raise DatasetError(
                     f"{path} is a manifest of version {content['version']}, and this program reads version {VERSION}. "
-                    "Convert the data set again."
+                    "Convert the dataset again."
                 )
             return cls(folder=path.parent, **_from_json(content))
         except FileNotFoundError as error:
             raise DatasetError(f"There is no manifest {path}; the conversion writes it last.", missing=True) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DatasetError(
-                f"{path} is not a manifest of this program ({error}). Delete the folder and convert the data set again."
+                f"{path} is not a manifest of this program ({error}). Delete the folder and convert the dataset again."
             ) from error
 
     def save(self, path: Path) -> None:
@@ -119,7 +119,7 @@ class Manifest:
         fileio.write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def verify(self, *, contents: bool = True) -> None:
-        """Makes sure that every shard is there as it was written.
+        """Checks that every shard is there as it was written.
 
         Args:
           contents: compare hashes too, not only sizes; reads every byte.
@@ -132,12 +132,12 @@ class Manifest:
         if bad:
             raise DatasetError(
                 f"The shards in {self.folder} are not those of their manifest: {'; '.join(bad)}. "
-                "Convert the data set again."
+                "Convert the dataset again."
             )
 
 
 class RecordedImage(NamedTuple):
-    """What a record says of its image, beside its objects."""
+    """Metadata of a recorded image, without its objects."""
 
     source_id: str
     filename: str
@@ -199,16 +199,16 @@ def count_files(files: Sequence[Path]) -> ShardCounts:
                 raise DatasetError(f"{file}, record {number}: {error}") from error
             objects = image.objects
             images.append(RecordedImage(image.source_id, image.filename, image.height, image.width))
-            num_crowd += sum(thing.is_crowd for thing in objects)
+            num_crowd += sum(obj.is_crowd for obj in objects)
             num_images += 1
             num_negatives += not objects
             fullest = max(fullest, len(objects))
-            boxes.update(thing.class_id for thing in objects)
-            for thing in objects:
-                if thing.name and names.setdefault(thing.class_id, thing.name) != thing.name:
+            boxes.update(obj.class_id for obj in objects)
+            for obj in objects:
+                if obj.name and names.setdefault(obj.class_id, obj.name) != obj.name:
                     raise DatasetError(
-                        f"The class id {thing.class_id} is {names[thing.class_id]!r} in some records and "
-                        f"{thing.name!r} in record {number} of {file}. Are these shards of two data sets? Convert them "
+                        f"The class id {obj.class_id} is {names[obj.class_id]!r} in some records and "
+                        f"{obj.name!r} in record {number} of {file}. Are these shards of two datasets? Convert them "
                         "together, with one --label_map."
                     )
     label_map = {class_id: names.get(class_id, str(class_id)) for class_id in sorted(boxes)}
@@ -229,7 +229,7 @@ def count_files(files: Sequence[Path]) -> ShardCounts:
 def has_boxes_to_learn(files: Sequence[Path]) -> bool:
     """Returns whether any box marks one object and not a crowd; reads the records up to the first."""
     records = (record for file in files for record in read_records(file))
-    return any(not thing.is_crowd for record in records for thing in decode_example(record).objects)
+    return any(not obj.is_crowd for record in records for obj in decode_example(record).objects)
 
 
 def shard_files(pattern: str) -> tuple[Path, ...]:
@@ -245,7 +245,7 @@ def shard_fault(folder: Path, shard: ShardInfo, *, contents: bool = True) -> str
     """Returns how a shard differs from what its manifest says; empty where it does not.
 
     Args:
-      folder: where it should lie.
+      folder: where it should be.
       shard: what the manifest says.
       contents: compare hashes too; reads every byte.
     """

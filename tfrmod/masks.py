@@ -1,4 +1,4 @@
-"""Masks: the pixels of a thing, or the class of every pixel, as grey PNG pictures of the photo's size.
+"""Masks of objects and of classes, as grayscale PNG images of the image's size.
 
 Records hold masks as PNG, and so do the values that become records; outlines
 and run lengths are drawn as soon as they are read.
@@ -25,17 +25,17 @@ IGNORED = 255
 MAX_PIXELS = 178_956_970
 _MAX_RUNS = 1 << 22
 _FORMATS = ("PNG", "BMP", "GIF", "TIFF")
-_PNG_SIZE = struct.Struct(">II")  # Width and height, behind the signature and the name of the first chunk.
+_PNG_SIZE = struct.Struct(">II")  # Width and height, after the signature and the name of the first chunk.
 _FAST = 1  # Masks are large even areas: more effort saves a few hundred bytes.
 
 
 def polygons_png(polygons: Sequence[Sequence[float]], height: int, width: int) -> bytes:
-    """Returns the mask of what lies in any of some polygons, by COCO's rule for pixels on the edge.
+    """Returns the mask of what is in any of some polygons, by COCO's rule for pixels on the edge.
 
     Args:
       polygons: each (x, y, x, y, …) in pixels.
-      height: of the picture.
-      width: of the picture.
+      height: of the image.
+      width: of the image.
 
     Raises:
       DatasetError: no polygon, one of fewer than three points, or numbers that are none.
@@ -59,7 +59,7 @@ def rle_png(counts: Any, height: int, width: int) -> bytes:
     """Returns the mask of COCO's run lengths, which go down the columns: a list, or its compressed text.
 
     Raises:
-      DatasetError: they are malformed, or do not fill the picture.
+      DatasetError: they are malformed, or do not fill the image.
     """
     counts = _checked_counts(counts, height, width)
     values = np.arange(len(counts), dtype=np.uint8) % 2
@@ -70,7 +70,7 @@ def rle_box(counts: Any, height: int, width: int) -> Box:
     """Returns the bounding box (y0, x0, y1, x1) of what COCO's run lengths cover, without drawing it.
 
     Raises:
-      DatasetError: they are malformed, do not fill the picture, or cover nothing.
+      DatasetError: they are malformed, do not fill the image, or cover nothing.
     """
     ends = np.cumsum(_checked_counts(counts, height, width))
     starts, ends = ends[0:-1:2], ends[1::2]
@@ -104,12 +104,12 @@ def array_png(values: np.ndarray) -> bytes:
 
 
 def png_array(data: bytes) -> np.ndarray:
-    """Returns the values of a picture of a mask, (h, w): grey levels (uint8 or uint16), palette positions, or 0 and 1.
+    """Returns the values of an image of a mask, (h, w): grey levels (uint8 or uint16), palette positions, or 0 and 1.
 
-    A colour picture gives (h, w, 3).
+    A colour image gives (h, w, 3).
 
     Raises:
-      DatasetError: no picture of a kind that keeps its values, or a damaged one.
+      DatasetError: no image of a kind that keeps its values, or a damaged one.
     """
     try:
         with warnings.catch_warnings():
@@ -120,7 +120,7 @@ def png_array(data: bytes) -> np.ndarray:
     except DatasetError:
         raise
     except Exception as error:  # Decoders fail in more ways than can be listed.
-        raise DatasetError(f"a mask must be a PNG, BMP, GIF or TIFF picture that can be read ({error})") from error
+        raise DatasetError(f"a mask must be a PNG, BMP, GIF or TIFF image that can be read ({error})") from error
     if image.mode in ("1", "L", "P", "I", "I;16", "I;16B"):
         values = np.asarray(image)
     elif image.mode == "LA":
@@ -142,7 +142,7 @@ def class_png(data: bytes, numbers: Mapping[int | tuple[int, int, int], int] | N
     """Returns a semantic mask as records hold it: grey, the class id of each pixel.
 
     Args:
-      data: the picture of the mask.
+      data: the image of the mask.
       numbers: {its value or colour: class id}; None takes its values as they are.
 
     Raises:
@@ -163,15 +163,15 @@ def class_png(data: bytes, numbers: Mapping[int | tuple[int, int, int], int] | N
 
 
 def fitted(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns a mask on the pixels of its photo: as it is, or resized by nearest neighbour where it shows the whole.
+    """Returns a mask on the pixels of its image: as it is, or resized by nearest neighbour where it shows the whole.
 
     Args:
       values: (h, w) or (h, w, 3).
-      size: (height, width) of the photo, upright; a mask may lie as its pixels
-        are stored, a quarter turn off. (0, 0) for a photo that cannot be read.
+      size: (height, width) of the image, upright; a mask may be as its pixels
+        are stored, a quarter turn off. (0, 0) for an image that cannot be read.
 
     Raises:
-      DatasetError: its proportions are not the photo's, within a pixel of rounding.
+      DatasetError: its proportions are not the image's, within a pixel of rounding.
     """
     shape = values.shape[:2]
     sizes = (size, size[::-1])
@@ -184,28 +184,27 @@ def fitted(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
             columns = (2 * np.arange(width) + 1) * shape[1] // (2 * width)
             return values[rows[:, None], columns]
     raise DatasetError(
-        f"a mask of {shape[1]}x{shape[0]} pixels on a photo of {size[1]}x{size[0]}, whose proportions are others"
+        f"a mask of {shape[1]}x{shape[0]} pixels on an image of {size[1]}x{size[0]}, whose proportions are others"
     )
 
 
 def placed(image: AnnotatedImage, *, turn: int, stored_size: tuple[int, int], size: tuple[int, int]) -> AnnotatedImage:
-    """Returns the image with each of its masks on the final picture, as its boxes are.
+    """Returns the image with each of its masks on the final image, as its boxes are.
 
-    A mask that was drawn for another size than the photo has is believed pixel
+    A mask that was drawn for another size than the image has is used pixel
     by pixel, like a box: cut, or continued with nothing, and where it tells
     classes with pixels that do not count.
 
     Args:
       image: with masks as its source gave them.
       turn: EXIF orientation that the masks are still to be turned by, 1 for none.
-      stored_size: (height, width) of the picture before that turn.
-      size: (height, width) of the final picture, upright and perhaps shrunk.
+      stored_size: (height, width) of the image before that turn.
+      size: (height, width) of the final image, upright and perhaps shrunk.
     """
-    if not image.segmentation and not any(thing.mask for thing in image.objects):
+    if not image.segmentation and not any(obj.mask for obj in image.objects):
         return image
     objects = tuple(
-        thing._replace(mask=_placed_png(thing.mask, turn, stored_size, size)) if thing.mask else thing
-        for thing in image.objects
+        obj._replace(mask=_placed_png(obj.mask, turn, stored_size, size)) if obj.mask else obj for obj in image.objects
     )
     segmentation = _placed_png(image.segmentation, turn, stored_size, size, IGNORED) if image.segmentation else b""
     return replace(image, objects=objects, segmentation=segmentation)
@@ -241,7 +240,7 @@ def _colors_named(values: np.ndarray, numbers: Mapping[int | tuple[int, int, int
 def _decompressed(text: str | bytes) -> list[int]:
     """Returns the run lengths of COCO's compressed text: 5 bits a letter, differences from the third run on.
 
-    pycocotools would read on behind the end of a malformed text.
+    pycocotools would read on after the end of a malformed text.
     """
     letters = text.encode("latin-1", "replace") if isinstance(text, str) else text
     counts: list[int] = []

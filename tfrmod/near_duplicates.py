@@ -11,18 +11,18 @@ from tfrmod.annotated_image import AnnotatedImage
 
 HASH_BITS = 64
 NEAR = 4
-"""Bits by which photos of one motif may differ: a copy saved anew, made smaller or a little brighter stays below."""
+"""Bits by which images of one motif may differ: a copy saved again, downscaled or a little brighter stays below."""
 _SIDE = 8
 _ENOUGH = 64  # Pixels of the shorter side.
 _REDUCIBLE = ("L", "RGB", "RGBA", "CMYK", "LA")
-# Photos that share a band but lie further apart in its order are not compared; only look-alikes by the hundred are hit.
+# Images that share a band but are further apart in its order are not compared; only look-alikes by the hundred are hit.
 _MOST_NEIGHBOURS = 512
 _ONES = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
 _SAME_PLACE = 0.5
-"""Intersection over union from which two boxes of one class mark the same thing."""
+"""Intersection over union from which two boxes of one class mark the same object."""
 _MOST_OBJECTS = 0.8
 """Share of the objects that must have a counterpart; a second annotator misses some."""
-_FAR = 0.15  # By which the mean box may move, in sides of the image, before a closer look is in vain.
+_FAR = 0.15  # By which the mean box may move, in sides of the image, before a closer look is without a match.
 _CLOSER_LOOKS = 8
 
 
@@ -35,14 +35,14 @@ class Objects(NamedTuple):
 
 
 def difference_hash(picture: Image.Image) -> int:
-    """Returns 64 bits, one for each place of an 8x8 grid: whether the picture gets darker there, from left to right.
+    """Returns 64 bits, one for each place of an 8x8 grid: whether the image gets darker there, from left to right.
 
     Size, quality and brightness change few of them (dHash; Krawetz, 2013).
 
     Args:
-      picture: of any size and mode; a picture decoded at an eighth will do.
+      image: of any size and mode; an image decoded at an eighth will do.
     """
-    # Reduced first by a whole number, as a JPEG decoded roughly is: the quick way through a large picture.
+    # Reduced first by a whole number, as a JPEG decoded roughly is: the quick way through a large image.
     factor = max(1, min(picture.size) // _ENOUGH)
     grey = (picture.reduce(factor) if factor > 1 and picture.mode in _REDUCIBLE else picture).convert("L")
     small = grey.resize((_SIDE + 1, _SIDE), Image.Resampling.BILINEAR)
@@ -56,13 +56,13 @@ def near_groups(
     max_distance: int = NEAR,
     objects: Callable[[int], Objects] | None = None,
 ) -> list[list[int]]:
-    """Returns the groups of positions whose pictures nearly agree, two or more in each.
+    """Returns the groups of positions whose images nearly agree, two or more in each.
 
     Near ones are found by bands: of `max_distance` + 1 runs of bits, two near
     hashes have at least one in common. A group grows along near pairs, but two
     groups are joined only where their first members are not too far from each
-    other: so a long row of pictures, each like the next, does not become one.
-    A picture of next to no structure, grey fog, says nothing and is in no group.
+    other: so a long row of images, each like the next, does not become one.
+    An image with hardly any structure, such as grey fog, is in no group.
 
     Args:
       hashes: from `difference_hash`.
@@ -84,10 +84,10 @@ def twin_groups(
     max_distance: int = NEAR,
     objects: Callable[[int], Objects] | None = None,
 ) -> list[np.ndarray]:
-    """Returns the groups of positions whose photos are equal or nearly so, two or more in each, as arrays.
+    """Returns the groups of positions whose images are equal or nearly so, two or more in each, as arrays.
 
     Args:
-      identities: equal for equal photos only, part of their bytes' hash for example.
+      identities: equal for equal images only, part of their bytes' hash for example.
       hashes: as `near_groups` has them.
       max_distance: as `near_groups` has it.
       objects: position → what is on the image; near ones must show the same.
@@ -97,7 +97,7 @@ def twin_groups(
     if objects is not None:
         near = split_by_objects(near, objects)
     _, equal = np.unique(np.asarray(identities, dtype=np.uint64), return_inverse=True)
-    # Equal photos have one label already; what is left is to join the labels that meet in a near group.
+    # Equal images have one label already; what is left is to join the labels that meet in a near group.
     meeting = np.unique((near * len(equal) + equal)[near >= 0])
     groups, labels = np.divmod(meeting, max(1, len(equal)))
     parents: dict[int, int] = {}
@@ -112,13 +112,13 @@ def _near_labels(hashes: Sequence[int] | np.ndarray, max_distance: int) -> np.nd
         raise ValueError(f"max_distance is a number of bits, from 0 to {HASH_BITS - 1}. Received {max_distance}.")
     values, inverse = np.unique(np.asarray(hashes, dtype=np.uint64), return_inverse=True)
     ones = _num_ones(values)
-    speaks = np.minimum(ones, HASH_BITS - ones) >= 2 * max(1, max_distance)
+    is_distinctive = np.minimum(ones, HASH_BITS - ones) >= 2 * max(1, max_distance)
     parents: dict[int, int] = {}
-    for one, other in _near_pairs(values, np.flatnonzero(speaks), max_distance):
+    for one, other in _near_pairs(values, np.flatnonzero(is_distinctive), max_distance):
         first, second = _root(parents, one), _root(parents, other)
         if (int(values[first]) ^ int(values[second])).bit_count() <= 2 * max_distance:
             _join(parents, first, second)
-    return np.where(speaks, _firsts(parents, len(values)), -1)[inverse]
+    return np.where(is_distinctive, _firsts(parents, len(values)), -1)[inverse]
 
 
 def _groups(labels: np.ndarray) -> list[np.ndarray]:
@@ -130,12 +130,12 @@ def _groups(labels: np.ndarray) -> list[np.ndarray]:
     return sorted(groups, key=lambda group: int(group[0]))
 
 
-def _near_pairs(values: np.ndarray, speaking: np.ndarray, max_distance: int) -> list[tuple[int, int]]:
+def _near_pairs(values: np.ndarray, distinctive: np.ndarray, max_distance: int) -> list[tuple[int, int]]:
     """Returns pairs of indices into `values`, the nearest pairs first."""
     found = [np.empty((0, 3), np.int64)]
-    for band in _bands(values[speaking], max_distance + 1):
+    for band in _bands(values[distinctive], max_distance + 1):
         sorting = np.argsort(band, kind="stable")
-        order, ordered = speaking[sorting], band[sorting]
+        order, ordered = distinctive[sorting], band[sorting]
         here = np.arange(len(order))
         for step in range(1, _MOST_NEIGHBOURS + 1):
             here = here[here + step < len(order)]
@@ -171,7 +171,7 @@ def _join(parents: dict[int, int], one: int, other: int) -> None:
 
 
 def _root(parents: dict[int, int], index: int) -> int:
-    """Returns the first of the group that `index` is in; who has no parent is alone or first."""
+    """Returns the first of the group that `index` is in; an index without a parent is itself the first."""
     while index in parents:
         above = parents[index]
         if above in parents:
@@ -190,9 +190,9 @@ def _firsts(parents: dict[int, int], count: int) -> np.ndarray:
 
 def objects_of(image: AnnotatedImage) -> Objects:
     """Returns the objects of an image in parts of its sides."""
-    boxes = np.array([thing.box for thing in image.objects], float).reshape(-1, 4)
+    boxes = np.array([obj.box for obj in image.objects], float).reshape(-1, 4)
     sides = np.array([image.height, image.width] * 2, float)
-    return Objects(tuple(thing.name for thing in image.objects), boxes / np.maximum(sides, 1.0))
+    return Objects(tuple(obj.name for obj in image.objects), boxes / np.maximum(sides, 1.0))
 
 
 def is_same(one: Objects, other: Objects) -> bool:
@@ -224,14 +224,14 @@ def split_by_objects(labels: np.ndarray, objects: Callable[[int], Objects]) -> n
       labels: the same number for images that look alike, -1 for those that say nothing.
       objects: position → what is on the image; asked for images that look like another only.
     """
-    divided = np.full(len(labels), -1)
+    labels_by_objects = np.full(len(labels), -1)
     order = np.argsort(labels, kind="stable")
     order = order[labels[order] >= 0]
     for group in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
         if len(group) > 1:
             firsts = _first_equal([objects(position) for position in group.tolist()])
-            divided[group] = group[firsts]
-    return divided
+            labels_by_objects[group] = group[firsts]
+    return labels_by_objects
 
 
 def _first_equal(images: Sequence[Objects]) -> list[int]:

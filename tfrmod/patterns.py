@@ -1,4 +1,4 @@
-"""Patterns of files: globs separated by commas, and literal paths written so that they match themselves alone."""
+"""File patterns: comma-separated globs, and escaped literal paths."""
 
 import difflib
 import glob
@@ -13,7 +13,7 @@ _OUTER_BLANKS = re.compile(r"^\s+|\s+$")
 
 
 def escape_path(path: Path | str) -> str:
-    """Returns the pattern that a path alone matches, whatever stands in its name.
+    """Returns the pattern that a path alone matches, whatever its name contains.
 
     >>> escape_path("runs [v2]/a,b")
     'runs [[]v2]/a[,]b'
@@ -55,7 +55,7 @@ def matching_files(text: str) -> tuple[Path, ...]:
 
 
 def glob_files(pattern: str) -> set[Path]:
-    """Returns the files that one glob matches, its folder read as a glob or, where it is there, as it stands.
+    """Returns the files that one glob matches, its folder read as a glob or, where it is there, literally.
 
     Raises:
       DatasetError: both readings match, and not the same files.

@@ -1,4 +1,4 @@
-"""Finished shards come into their folder together, and nobody else's file is touched.
+"""Atomic publication of finished shards in the output folder; unknown files are never replaced.
 
 The order of the steps is what makes a kill harmless: a note of what is to
 come, the old manifest away, the files in, the new manifest. Without a manifest
@@ -35,7 +35,7 @@ def finished_manifest(output_dir: Path, source: str, options: dict[str, Any]) ->
 
 
 def check_unknown_files(output_dir: Path) -> None:
-    """Makes sure that only files of an earlier conversion lie where the new ones will.
+    """Checks that only files of an earlier conversion lie where the new ones will.
 
     Raises:
       DatasetError: others do; a training's pattern would match both.

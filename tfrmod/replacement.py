@@ -1,9 +1,9 @@
-"""Files that belong together replace earlier ones as one: a kill leaves all of the old or all of the new.
+"""Atomic replacement of a group of files: after a crash all of them are old or all are new.
 
 Where the folder holds nothing else, a new folder takes its place, by one
 rename where the system can exchange two. Where it holds other files too, or
 cannot be renamed (a mount point, the current folder), the new files are first
-completed in a folder within it; from then on, whoever comes next finishes the
+completed in a folder within it; from then on, the process that comes next finishes the
 replacement, however often it is killed.
 """
 
@@ -31,7 +31,7 @@ def replace_files(home: Path, write: Callable[[Path], None], *, earlier: Collect
     Args:
       home: the folder; made where missing.
       write: fills an empty folder on the same disk.
-      earlier: names of what lies there from before, and goes.
+      earlier: names of what is there from before, and goes.
 
     Raises:
       OSError: no space or no permission.

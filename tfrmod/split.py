@@ -1,4 +1,4 @@
-"""Division of a dataset into training, validation and test images: lists, split folders, or a ratio."""
+"""Splitting of a dataset into training, validation and test images: by lists, split folders, or a ratio."""
 
 import itertools
 import random
@@ -22,15 +22,15 @@ _SKEWED = 1.5
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTable:
-    """What the division has to know of the photos that can be used; all sequences are parallel."""
+    """What the split has to know of the images that can be used; all sequences are parallel."""
 
     positions: np.ndarray
     """In the listing, ascending."""
     classes: Sequence[Collection[str]]
     identities: np.ndarray
-    """uint64; equal for photos of equal bytes."""
+    """uint64; equal for images of equal bytes."""
     image_hashes: np.ndarray
-    """uint64; `near_duplicates.difference_hash`, 0 where there is none."""
+    """uint64; `near_duplicates.difference_hash`, 0 if there is none."""
     filename: Callable[[int], str]
     """Position → name."""
     objects: Callable[[int], Objects] | None = None
@@ -40,73 +40,73 @@ class ImageTable:
 
 
 def split_dataset(
-    photos: ImageTable, listing: Listing, options: ConvertOptions, log: ProblemLog
+    images: ImageTable, listing: Listing, options: ConvertOptions, log: ProblemLog
 ) -> dict[str, np.ndarray]:
-    """Returns the positions of each split that has any photo, ascending, by name.
+    """Returns the positions of each split that has any image, ascending, by name.
 
-    Photos that show the same stay together where fractions divide. Lists of the
-    data set are followed; there, twins on both sides are told.
+    Images that show the same stay together where fractions divide. Lists of the
+    dataset are followed; there, near-duplicates in both splits are reported.
 
     Args:
-      photos: those that can be used.
+      images: those that can be used.
       listing: its lists decide, and whether anything is labelled; entries are not looked at.
       options: of the conversion.
-      log: takes what is wrong with the lists, and what the division makes doubtful.
+      log: takes what is wrong with the lists, and what the split makes doubtful.
 
     Raises:
-      DatasetError: a list that was asked for is missing, or leaves no photo.
+      DatasetError: a list that was asked for is missing, or leaves no image.
     """
     if listing.is_unlabelled:
-        return {"test": photos.positions}
+        return {"test": images.positions}
     chosen = chosen_sets(listing.sets, options.train_set, options.val_set) if options.image_sets else None
     if options.image_sets:
         log.extend(_named_in_vain(listing, chosen or ()))
-    objects = photos.objects
+    objects = images.objects
     twins = twin_groups(
-        photos.identities,
-        photos.image_hashes,
-        objects=None if objects is None else lambda rank: objects(int(photos.positions[rank])),
+        images.identities,
+        images.image_hashes,
+        objects=None if objects is None else lambda rank: objects(int(images.positions[rank])),
     )
     if chosen is None:
         fractions = Fractions(options.train_valid_split, options.test_split)
-        sizes = fraction_sizes(len(photos.positions), fractions)
-        kept = twins if options.group_near_duplicates else _equal_groups(photos)
-        parts = _stratified(photos, np.arange(len(photos.positions)), sizes, kept, options.seed, log)
-        log.extend(_skewed(photos, parts, sizes, kept))
+        sizes = fraction_sizes(len(images.positions), fractions)
+        kept = twins if options.group_near_duplicates else _equal_groups(images)
+        parts = _stratified(images, np.arange(len(images.positions)), sizes, kept, options.seed, log)
+        log.extend(_skewed(images, parts, sizes, kept))
         if not options.group_near_duplicates:
-            log.extend(_leaks(photos, parts, twins))
+            log.extend(_leaks(images, parts, twins))
     else:
-        parts = _listed(photos, listing, chosen, twins, options, log)
-        log.extend(_leaks(photos, parts, twins))
+        parts = _listed(images, listing, chosen, twins, options, log)
+        log.extend(_leaks(images, parts, twins))
     named = dict(zip(SPLITS, parts, strict=True))
     log.extend(_thin(named, options))
-    return {name: photos.positions[part] for name, part in named.items() if len(part)}
+    return {name: images.positions[part] for name, part in named.items() if len(part)}
 
 
 def _listed(
-    photos: ImageTable,
+    images: ImageTable,
     listing: Listing,
     chosen: tuple[str, str],
     twins: Sequence[np.ndarray],
     options: ConvertOptions,
     log: ProblemLog,
 ) -> list[np.ndarray]:
-    """Returns train, val and test as the lists have them, the test photos taken from val where asked; by rank."""
-    train, val = (np.isin(photos.positions, listing.sets[name]) for name in chosen)
-    in_both = photos.positions[train & val].tolist()
-    log.extend(Problem("image_in_two_sets", photos.filename(position)) for position in in_both)
-    log.extend(_left_out(photos, listing, chosen, ~train & ~val))
+    """Returns train, val and test as the lists have them, the test images taken from val where asked; by rank."""
+    train, val = (np.isin(images.positions, listing.sets[name]) for name in chosen)
+    in_both = images.positions[train & val].tolist()
+    log.extend(Problem("image_in_two_sets", images.filename(position)) for position in in_both)
+    log.extend(_left_out(images, listing, chosen, ~train & ~val))
     is_in_both = (train & val).any()
     val &= ~train
     for flag, name, members in zip(("--train_set", "--val_set"), chosen, (train, val), strict=True):
         if not members.any():
             raise DatasetError(
-                f"The set {name}, from {listing.set_origins.get(name, 'the data set')} ({flag}) leaves no usable photo "
+                f"The set {name}, from {listing.set_origins.get(name, 'the dataset')} ({flag}) leaves no usable image "
                 f"for its side" + (": every one of them is in the training list too." if is_in_both else ".")
             )
     order = np.flatnonzero(val)
-    num_test = min(round(len(photos.positions) * options.test_split), len(order) - 1)
-    parts = _stratified(photos, order, [len(order) - num_test, num_test], twins, options.seed, log)
+    num_test = min(round(len(images.positions) * options.test_split), len(order) - 1)
+    parts = _stratified(images, order, [len(order) - num_test, num_test], twins, options.seed, log)
     return [np.flatnonzero(train), *parts]
 
 
@@ -122,46 +122,46 @@ def _named_in_vain(listing: Listing, chosen: Sequence[str]) -> list[Problem]:
     ]
 
 
-def _left_out(photos: ImageTable, listing: Listing, chosen: tuple[str, str], is_left: np.ndarray) -> list[Problem]:
+def _left_out(images: ImageTable, listing: Listing, chosen: tuple[str, str], is_left: np.ndarray) -> list[Problem]:
     """Returns a note for each image of no chosen set: it is in another one, or in none."""
     others = {name: set(members) for name, members in listing.sets.items() if name not in chosen}
     problems = []
-    for position in photos.positions[is_left].tolist():
+    for position in images.positions[is_left].tolist():
         name = next((name for name, members in others.items() if position in members), None)
         code, message = ("set_not_listed", "") if name is None else ("set_reserved", f"in the set {name}")
-        problems.append(Problem(code, photos.filename(position), message))
+        problems.append(Problem(code, images.filename(position), message))
     return problems
 
 
 def _stratified(
-    photos: ImageTable,
+    images: ImageTable,
     order: np.ndarray,
     sizes: Sequence[int],
     twins: Sequence[np.ndarray],
     seed: int,
     log: ProblemLog,
 ) -> list[np.ndarray]:
-    """Divides some of the photos, given by rank, keeping twins together unless a part would stay empty."""
-    classes = [photos.classes[rank] for rank in order]
-    place = np.full(len(photos.positions), -1)
+    """Divides some of the images, given by rank, keeping twins together unless a part would stay empty."""
+    classes = [images.classes[rank] for rank in order]
+    place = np.full(len(images.positions), -1)
     place[order] = np.arange(len(order))
     groups = [places for group in twins if len(places := place[group][place[group] >= 0]) > 1]
     parts = stratified(classes, sizes, seed, groups)
     if any(size and not len(part) for size, part in zip(sizes, parts, strict=True)):
         largest = max(groups, key=len)
-        name = photos.filename(int(photos.positions[order[largest[0]]]))
-        log.add(Problem("likeness_divided", name, f"{len(largest)} of {len(order)} photos look like this one"))
+        name = images.filename(int(images.positions[order[largest[0]]]))
+        log.add(Problem("likeness_divided", name, f"{len(largest)} of {len(order)} images look like this one"))
         parts = stratified(classes, sizes, seed)
     return [order[part] for part in parts]
 
 
-def _equal_groups(photos: ImageTable) -> list[np.ndarray]:
+def _equal_groups(images: ImageTable) -> list[np.ndarray]:
     """Returns the groups of images that are equal to the byte."""
-    return twin_groups(photos.identities, np.zeros(len(photos.positions), np.uint64))
+    return twin_groups(images.identities, np.zeros(len(images.positions), np.uint64))
 
 
 def _skewed(
-    photos: ImageTable, parts: Sequence[np.ndarray], sizes: Sequence[int], groups: Sequence[np.ndarray]
+    images: ImageTable, parts: Sequence[np.ndarray], sizes: Sequence[int], groups: Sequence[np.ndarray]
 ) -> list[Problem]:
     """Returns a note for each split that near-duplicates which stay together make another kind of data."""
     if not any(len(group) for group in groups):
@@ -171,8 +171,8 @@ def _skewed(
         message = ""
         if size >= _FEW and not size / _SKEWED <= len(part) <= size * _SKEWED:
             message = f"{len(part)} images, where {size} were due"
-        elif name != "train" and photos.num_objects is not None and min(len(part), len(parts[0])) >= _FEW:
-            here, there = (float(photos.num_objects[ranks].mean()) for ranks in (part, parts[0]))
+        elif name != "train" and images.num_objects is not None and min(len(part), len(parts[0])) >= _FEW:
+            here, there = (float(images.num_objects[ranks].mean()) for ranks in (part, parts[0]))
             if max(here, there) > _SKEWED * min(here, there):
                 message = f"{here:.1f} objects an image, where training has {there:.1f}"
         if message:
@@ -181,9 +181,9 @@ def _skewed(
     return problems
 
 
-def _leaks(photos: ImageTable, parts: Sequence[np.ndarray], twins: Sequence[np.ndarray]) -> list[Problem]:
-    """Returns a note for each photo to validate or test on that shows the same as one to train on."""
-    side = np.full(len(photos.positions), -1)
+def _leaks(images: ImageTable, parts: Sequence[np.ndarray], twins: Sequence[np.ndarray]) -> list[Problem]:
+    """Returns a note for each image to validate or test on that shows the same as one to train on."""
+    side = np.full(len(images.positions), -1)
     for number, part in enumerate(parts):
         side[part] = number
     problems = []
@@ -191,18 +191,18 @@ def _leaks(photos: ImageTable, parts: Sequence[np.ndarray], twins: Sequence[np.n
         trained = [rank for rank in group if side[rank] == 0]
         for rank in group:
             if trained and side[rank] > 0:
-                name, twin = (photos.filename(int(photos.positions[index])) for index in (rank, trained[0]))
-                is_equal = any(photos.identities[rank] == photos.identities[index] for index in trained)
+                name, twin = (images.filename(int(images.positions[index])) for index in (rank, trained[0]))
+                is_equal = any(images.identities[rank] == images.identities[index] for index in trained)
                 problems.append(Problem("split_leak", name, f"{'equal to' if is_equal else 'looks like'} {twin}"))
     return problems
 
 
 def _thin(parts: dict[str, np.ndarray], options: ConvertOptions) -> list[Problem]:
-    """Returns a note for each split to measure on that is tiny though there are photos enough."""
+    """Returns a note for each split to measure on that is tiny though there are images enough."""
     total = sum(map(len, parts.values()))
     asked = f"train_valid_split={options.train_valid_split:g}, test_split={options.test_split:g}"
     return [
-        Problem("split_thin", name, f"{len(parts[name])} of {total} photos ({asked})")
+        Problem("split_thin", name, f"{len(parts[name])} of {total} images ({asked})")
         for name in ("val", "test")
         if 0 < len(parts[name]) < _FEW and total >= _MANY
     ]
@@ -210,11 +210,11 @@ def _thin(parts: dict[str, np.ndarray], options: ConvertOptions) -> list[Problem
 
 SPLITS = ("train", "val", "test")
 _PAIRS = (("trainval", "test"), ("train", "val"), ("train", "test"))
-_NEGATIVE = ""  # Photos without objects are a class of their own here: every side should see some.
+_NEGATIVE = ""  # Images without objects are a class of their own here: every side should see some.
 
 
 class Fractions(NamedTuple):
-    """Shares of all photos; what remains is validation."""
+    """Shares of all images; what remains is validation."""
 
     train: float
     test: float
@@ -223,10 +223,10 @@ class Fractions(NamedTuple):
 def chosen_sets(
     sets: Mapping[str, Sequence[int]], train_set: str | None, val_set: str | None
 ) -> tuple[str, str] | None:
-    """Returns the names of the data set's own lists to train and to validate on.
+    """Returns the names of the dataset's own lists to train and to validate on.
 
     Unasked, trainval goes with test, or else train with val, or else with
-    test; None where the data set brings none of these pairs.
+    test; None where the dataset brings none of these pairs.
 
     Raises:
       DatasetError: a list that was asked for is not there.
@@ -239,16 +239,16 @@ def chosen_sets(
         if name not in sets:
             found = f"Lists found: {', '.join(sorted(sets))}." if sets else "It brings no lists; leave the flag out."
             raise DatasetError(
-                f"{flag}={name} needs a set of that name in the data set: a list such as ImageSets/Main/{name}.txt or "
+                f"{flag}={name} needs a set of that name in the dataset: a list such as ImageSets/Main/{name}.txt or "
                 f"{name}.txt, an entry of data.yaml, or a folder {name}, with images that can be used. {found}"
             )
     return train, val
 
 
 def fraction_sizes(num_images: int, fractions: Fractions) -> list[int]:
-    """Returns how many of `num_images` photos go to train, val and test.
+    """Returns how many of `num_images` images go to train, val and test.
 
-    Rounded so that no side that is wanted stays empty while there are photos
+    Rounded so that no side that is wanted stays empty while there are images
     for it.
     """
     test = round(num_images * fractions.test)
@@ -273,13 +273,13 @@ def stratified(
     """Returns the positions of `classes` divided into parts of these sizes, ascending in each.
 
     Iterative stratification (Sechidis et al., 2011): the rarest class is dealt
-    out first, each of its photos to the part that lacks it most; so every part
-    gets its share of every class. A class of fewer photos than a fair share
+    out first, each of its images to the part that lacks it most; so every part
+    gets its share of every class. A class of fewer images than a fair share
     asks for is still given to every part that it suffices for.
 
     Args:
-      classes: the classes on each photo.
-      sizes: photos of each part; their sum is len(classes). Kept exactly
+      classes: the classes on each image.
+      sizes: images of each part; their sum is len(classes). Kept exactly
         unless a group is in the way.
       seed: decides among equals.
       groups: positions that stay together, each in one group at most.
@@ -301,22 +301,22 @@ def stratified(
         name: [_share(count, size / total, sum(map(bool, sizes))) for size in sizes]
         for name, count in remaining.items()
     }
-    room = list(sizes)
+    capacity = list(sizes)
     parts = [array("q") for _ in sizes]
     is_dealt = bytearray(len(classes))
     while remaining:
         rarest = min(remaining, key=lambda name: (remaining[name], name))
         units = members.pop(rarest)
         groups_first = sorted((index for index in units if index in mates), key=lambda index: -len(mates[index]))
-        # The largest groups first, while there is room for them.
+        # The largest groups first, while there is capacity for them.
         for index in itertools.chain(groups_first, units):
             if is_dealt[index]:
                 continue
             unit = mates.get(index, (index,))
-            part = _part_for(len(unit), wanted[rarest], room)
+            part = _part_for(len(unit), wanted[rarest], capacity)
             parts[part].extend(unit)
             is_dealt[index] = 1
-            room[part] -= len(unit)
+            capacity[part] -= len(unit)
             for name in _names(classes, unit):
                 wanted[name][part] -= len(unit)
                 if name in remaining:
@@ -329,12 +329,12 @@ def _names(classes: Sequence[Collection[str]], unit: Sequence[int] | np.ndarray)
     return set().union(*(classes[index] for index in unit)) or {_NEGATIVE}
 
 
-def _part_for(size: int, wanted: Sequence[float], room: Sequence[int]) -> int:
-    """Returns the part that lacks the class most among those with room, or that with the most room."""
-    fits = [part for part in range(len(room)) if room[part] >= size]
+def _part_for(size: int, wanted: Sequence[float], capacity: Sequence[int]) -> int:
+    """Returns the part that lacks the class most among those with capacity, or that with the most capacity."""
+    fits = [part for part in range(len(capacity)) if capacity[part] >= size]
     if not fits:
-        return max(range(len(room)), key=lambda part: (room[part], -part))
-    return max(fits, key=lambda part: (wanted[part], room[part], -part))
+        return max(range(len(capacity)), key=lambda part: (capacity[part], -part))
+    return max(fits, key=lambda part: (wanted[part], capacity[part], -part))
 
 
 def _share(count: int, fraction: float, num_parts: int) -> float:

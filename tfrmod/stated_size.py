@@ -1,4 +1,4 @@
-"""An annotation that states another size than its image has: on which of the two its boxes were drawn."""
+"""Annotations whose stated image size differs from the actual one: which of the two the boxes refer to."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tfrmod.problems import Problem
 _ROUNDING = 2
 
 
-def resolve_stated_size(claim: AnnotatedImage, photo: CheckedImage) -> tuple[AnnotatedImage | None, list[Problem]]:
+def resolve_stated_size(claim: AnnotatedImage, image: CheckedImage) -> tuple[AnnotatedImage | None, list[Problem]]:
     """Returns the claim in pixels of the image, and what was done; None where that cannot be known.
 
     Images are resized after they were annotated, and sizes are stated wrongly.
@@ -23,13 +23,13 @@ def resolve_stated_size(claim: AnnotatedImage, photo: CheckedImage) -> tuple[Ann
 
     Args:
       claim: as the annotation has it.
-      photo: what is true.
+      image: what is true.
     """
-    stated, actual = (claim.height, claim.width), photo.upright_size
-    sizes = (actual, photo.stored_size)
+    stated, actual = (claim.height, claim.width), image.upright_size
+    sizes = (actual, image.stored_size)
     if not claim.objects or 0 in stated or any(is_near(stated, size) for size in sizes):
         return claim, []
-    boxes = [thing.box for thing in claim.objects]
+    boxes = [obj.box for obj in claim.objects]
     fits_actual, fits_stated = fits(boxes, actual), fits(boxes, stated)
     if fits_actual and not fits_stated:
         return claim, []
@@ -56,11 +56,11 @@ def fits(boxes: Iterable[Box], size: tuple[int, int]) -> bool:
 def _scaled(claim: AnnotatedImage, size: tuple[int, int]) -> AnnotatedImage:
     y_scale, x_scale = size[0] / claim.height, size[1] / claim.width
     objects = []
-    for thing in claim.objects:
-        y0, x0, y1, x1 = thing.box
-        area = None if thing.mask_area is None else thing.mask_area * y_scale * x_scale
+    for obj in claim.objects:
+        y0, x0, y1, x1 = obj.box
+        area = None if obj.mask_area is None else obj.mask_area * y_scale * x_scale
         box = (y0 * y_scale, x0 * x_scale, y1 * y_scale, x1 * x_scale)
-        objects.append(thing._replace(box=box, mask_area=area, mask=_resized(thing.mask, size)))
+        objects.append(obj._replace(box=box, mask_area=area, mask=_resized(obj.mask, size)))
     segmentation = _resized(claim.segmentation, size)
     return replace(claim, objects=tuple(objects), height=size[0], width=size[1], segmentation=segmentation)
 

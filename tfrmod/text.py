@@ -83,7 +83,7 @@ def load_yaml(text: str) -> Any:
 
     `no`, `010`, `1e3` and `12:30` stay what they are; YAML 1.1 would make them
     False, 8, 1000.0 and 750. Tags and aliases are refused (a few aliases expand
-    without end), and so is a key that stands twice in one mapping. An empty
+    without end), and so is a key that occurs twice in one mapping. An empty
     document is "".
 
     Raises:
@@ -134,7 +134,7 @@ def is_printable(text: str) -> bool:
 
 
 class _TextLoader(yaml.BaseLoader):
-    """Builds dicts and lists of text; refuses a key that stands twice."""
+    """Builds dicts and lists of text; refuses a key that occurs twice."""
 
 
 def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -144,7 +144,7 @@ def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[Any, Any]:
         if isinstance(key, list | dict):
             raise yaml.constructor.ConstructorError(None, None, "a key must be a plain value", node.start_mark)
         if key in content:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} occurs twice", node.start_mark)
         content[key] = value
     return content
 
@@ -175,7 +175,7 @@ def _utf16_by_zero_bytes(data: bytes) -> str:
 
 
 def _decode_western(data: bytes) -> str:
-    """Returns the text in Windows-1252, where every accented letter stands beside a plain one."""
+    """Returns the text in Windows-1252, where every accented letter is next to a plain one."""
     for run in _HIGH_BYTES.finditer(data):
         neighbours = (data[max(run.start() - 1, 0) : run.start()] + data[run.end() : run.end() + 1]).decode("ascii")
         if not _is_western(run.group(), neighbours):

@@ -1,4 +1,4 @@
-"""TFRecord files, written whole or not at all, and read with their checksums.
+"""TFRecord files, written atomically, and read with their checksums.
 
 A record is its length (8 bytes, little-endian), the masked CRC-32C of those
 bytes, the data, and the masked CRC-32C of the data.
@@ -82,7 +82,7 @@ class Scanned(NamedTuple):
 def scan_records(path: Path) -> Iterator[Scanned]:
     """Yields every record of one file, the damaged ones too.
 
-    It walks on behind a record whose data are damaged, and ends where a length
+    It walks on after a record whose data are damaged, and ends where a length
     is, because nothing then tells where the next one begins.
 
     Raises:
@@ -130,7 +130,7 @@ def _compression(header: bytes) -> str:
     if header[:2] == b"\x1f\x8b":
         return "it is compressed with gzip; unpack it by `gunzip -c FILE > FILE.unpacked`"
     is_zlib = header[0] & 0x0F == 8 and int.from_bytes(header[:2], "big") % 31 == 0
-    return "it is compressed with zlib; write it anew without compression" if is_zlib else ""
+    return "it is compressed with zlib; write it again without compression" if is_zlib else ""
 
 
 def _damaged(path: Path, number: int, offset: int, what: str) -> DatasetError:

@@ -1,4 +1,4 @@
-"""URLs as they may be shown: without passwords, tokens and signatures."""
+"""Redaction of URLs: without passwords, tokens and signatures."""
 
 import hashlib
 import re
@@ -65,7 +65,7 @@ def redact_urls(text: str) -> str:
 
 
 def url_id(url: str) -> str:
-    """Returns a hash of the whole URL, secrets included: two URLs that are shown alike are told apart by it."""
+    """Returns a hash of the whole URL, secrets included: two URLs that are shown alike are distinguished by it."""
     return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
 
 

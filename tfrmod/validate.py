@@ -1,4 +1,4 @@
-"""Every photo of a listing examined, by many processes; what is kept of each is a row of small numbers."""
+"""Parallel validation of every image of a listing; keeps one row of numbers per image."""
 
 import os
 from collections import Counter
@@ -32,7 +32,7 @@ _ROW = np.dtype(
 
 @dataclass
 class ValidatedDataset:
-    """The facts on all photos; about 45 bytes for each."""
+    """The facts on all images; about 45 bytes for each."""
 
     folder: Path
     """Of the chunks."""
@@ -47,16 +47,16 @@ class ValidatedDataset:
 
     @property
     def positions(self) -> np.ndarray:
-        """Returns the positions of the photos that can be used."""
+        """Returns the positions of the images that can be used."""
         return np.flatnonzero(self.rows["is_usable"])
 
     def classes(self, positions: np.ndarray) -> list[tuple[str, ...]]:
-        """Returns the classes on each of some photos."""
+        """Returns the classes on each of some images."""
         known = list(self._class_sets)
         return [known[index] for index in self.rows["classes"][positions].tolist()]
 
     def places(self, positions: np.ndarray) -> np.ndarray:
-        """Returns (n, 3) uint64: number of the chunk, offset within, and identity of each of some photos."""
+        """Returns (n, 3) uint64: number of the chunk, offset within, and identity of each of some images."""
         rows = self.rows[positions]
         columns = (positions // chunk_store.CHUNK, rows["offset"], rows["identity"])
         return np.stack([column.astype(np.uint64) for column in columns], axis=1)
@@ -86,15 +86,15 @@ def validate_dataset(
     workers: Executor,
     progress: Progress,
 ) -> ValidatedDataset:
-    """Returns the facts on every photo; what a killed run has left in `folder` is not examined again.
+    """Returns the facts on every image; what a killed run has left in `folder` is not validated again.
 
     Args:
       settings: of the conversion.
       entries: the listing.
-      folder: gets the chunks; what lies there was made with the same settings.
+      folder: gets the chunks; what is there was made with the same settings.
       log: takes the problems, in the order of the listing.
       workers: who does it.
-      progress: called with "checking", photos done and in all.
+      progress: called with "checking", images done and in all.
 
     Raises:
       DatasetError: with `log.strict`, at the first fault.
@@ -111,7 +111,7 @@ def validate_dataset(
 
 
 def validate_chunk(settings: Settings, path: Path, first: int, entries: Sequence[Entry]) -> chunk_store.Chunk:
-    """Returns the facts on some consecutive photos and leaves the rest in a file; runs in a worker process.
+    """Returns the facts on some consecutive images and leaves the rest in a file; runs in a worker process.
 
     It may be called twice for one chunk, also at the same time.
     """
@@ -123,7 +123,7 @@ def validate_chunk(settings: Settings, path: Path, first: int, entries: Sequence
 
 
 def chunk_path(folder: Path, number: int) -> Path:
-    """Returns where a chunk lies."""
+    """Returns where a chunk is."""
     return folder / f"{number:06d}.chunk"
 
 

@@ -1,4 +1,4 @@
-"""One photo and its annotation, looked at: what is true of the photo decides."""
+"""Validation of one image and its annotation; the actual image takes precedence."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,21 +17,21 @@ _UNREADABLE = ("object_unreadable", "line_unreadable")
 
 
 class Settings(NamedTuple):
-    """What every examination of one conversion shares."""
+    """Settings shared by all images of one conversion."""
 
     folder: Path
     source: str
     staging: Path
-    """Where photos go that had to be encoded anew."""
+    """Where images go that had to be encoded again."""
     max_pixels: int = MAX_PIXELS
     class_names: Collection[str] | None = None
     """The classes to keep; None keeps all."""
     aliases: Mapping[str, str] | None = None
     """{name in an annotation: name of the class that is meant}."""
     longest_side: int = 0
-    """Photos with a longer side are made smaller; 0 leaves all as they are."""
+    """Images with a longer side are downscaled; 0 leaves all as they are."""
     is_trusted: bool = False
-    """Whether photos that need no change are taken over undecoded."""
+    """Whether images that need no change are taken over undecoded."""
     masks: bool = False
     """Whether masks are read."""
     skip_difficult: bool = False
@@ -44,7 +44,7 @@ class ValidatedImage(NamedTuple):
     image: AnnotatedImage | None
     problems: tuple[Problem, ...]
     image_hash: int | None = None
-    """The photo's `near_duplicates.difference_hash`; None where it was not decoded."""
+    """The image's `near_duplicates.difference_hash`; None where it was not decoded."""
     aliased: tuple[str, ...] = ()
     """Names that stood for another class, each once."""
 
@@ -55,16 +55,16 @@ def validate_images(settings: Settings, first: int, entries: Sequence[Entry]) ->
     Args:
       settings: of the conversion.
       first: position of the first entry among all; names and numbers follow from it.
-      entries: the photos.
+      entries: the images.
     """
     return [validate_image(settings, first + offset, entry) for offset, entry in enumerate(entries)]
 
 
 def validate_image(settings: Settings, index: int, entry: Entry) -> ValidatedImage:
-    """Returns one photo, checked, with boxes that lie on its upright picture.
+    """Returns one image, checked, with boxes that are on its upright image.
 
     Raises:
-      OSError: a photo that had to be encoded anew cannot be written.
+      OSError: an image that had to be encoded again cannot be written.
     """
     claim, problems = SOURCES[settings.source].read(settings.folder, entry, masks=settings.masks)
     if claim is None:
@@ -77,7 +77,7 @@ def validate_image(settings: Settings, index: int, entry: Entry) -> ValidatedIma
     path = settings.folder / entry.image
     try:
         data = path.read_bytes()
-        photo = check_image(
+        checked = check_image(
             data,
             max_pixels=settings.max_pixels,
             longest_side=settings.longest_side,
@@ -87,30 +87,30 @@ def validate_image(settings: Settings, index: int, entry: Entry) -> ValidatedIma
         return ValidatedImage(None, (*problems, Problem(error.code, entry.image, str(error))))
     except OSError as error:
         return ValidatedImage(None, (*problems, Problem("image_undecodable", entry.image, error.strerror or "")))
-    settled, size_problems = stated_size.resolve_stated_size(claim, photo)
+    settled, size_problems = stated_size.resolve_stated_size(claim, checked)
     if settled is None:
         return ValidatedImage(None, (*problems, *size_problems))
     claim, problems = settled, (*problems, *size_problems)
-    placed = placed_objects(claim, photo)
+    placed = placed_objects(claim, checked)
     kept = _kept_objects(placed.objects, settings, entry)
-    if photo.encoded is not data:
-        path = settings.staging / f"{index:08d}.{photo.format}"
-        fileio.write_file(path, photo.encoded, is_synced=False)
+    if checked.encoded is not data:
+        path = settings.staging / f"{index:08d}.{checked.format}"
+        fileio.write_file(path, checked.encoded, is_synced=False)
     image = replace(
         claim,
         objects=kept.objects,
-        height=photo.height,
-        width=photo.width,
+        height=checked.height,
+        width=checked.width,
         path=path,
-        format=photo.format,
-        sha256=hashlib.sha256(photo.encoded).hexdigest(),
+        format=checked.format,
+        sha256=hashlib.sha256(checked.encoded).hexdigest(),
         source_id=claim.source_id or str(index + 1),
     )
-    frame = photo.stored_size if placed.turn != exif.UPRIGHT else photo.upright_size
-    image = masks.placed(image, turn=placed.turn, stored_size=frame, size=(photo.height, photo.width))
-    problems = (*problems, *_photo_problems(entry, photo), *placed.problems, *kept.problems)
-    aliased = {thing.name for thing in claim.objects} & (settings.aliases or {}).keys()
-    return ValidatedImage(image, problems, photo.image_hash, tuple(sorted(aliased)))
+    frame = checked.stored_size if placed.turn != exif.UPRIGHT else checked.upright_size
+    image = masks.placed(image, turn=placed.turn, stored_size=frame, size=(checked.height, checked.width))
+    problems = (*problems, *_image_problems(entry, checked), *placed.problems, *kept.problems)
+    aliased = {obj.name for obj in claim.objects} & (settings.aliases or {}).keys()
+    return ValidatedImage(image, problems, checked.image_hash, tuple(sorted(aliased)))
 
 
 class Placed(NamedTuple):
@@ -122,60 +122,60 @@ class Placed(NamedTuple):
     """The EXIF orientation by which the boxes were turned."""
 
 
-def placed_objects(claim: AnnotatedImage, photo: CheckedImage) -> Placed:
-    """Returns the objects where they are on the final photo: turned and shrunk with it, corners sorted, clipped.
+def placed_objects(claim: AnnotatedImage, image: CheckedImage) -> Placed:
+    """Returns the objects where they are on the final image: turned and shrunk with it, corners sorted, clipped.
 
     Args:
-      claim: what the annotation says; its size tells on which side of an EXIF
+      claim: what the annotation says; its size shows on which side of an EXIF
         rotation the boxes were drawn, and is otherwise only compared.
-      photo: what is true.
+      image: what is true.
     """
-    problems = [*_size_problems(claim, photo)]
-    turn = photo.orientation if problems and problems[0].code == "exif_turned" else exif.UPRIGHT
-    stored_height, stored_width = photo.stored_size
-    height, width = photo.upright_size
+    problems = [*_size_problems(claim, image)]
+    turn = image.orientation if problems and problems[0].code == "exif_turned" else exif.UPRIGHT
+    stored_height, stored_width = image.stored_size
+    height, width = image.upright_size
     objects = []
-    for thing in claim.objects:
-        y0, x0, y1, x1 = thing.box
+    for obj in claim.objects:
+        y0, x0, y1, x1 = obj.box
         if y0 > y1 or x0 > x1:
-            problems.append(Problem("corners_swapped", claim.filename, f"{thing.name} {_numbers(thing.box)}"))
+            problems.append(Problem("corners_swapped", claim.filename, f"{obj.name} {_numbers(obj.box)}"))
         box = (min(y0, y1), min(x0, x1), max(y0, y1), max(x0, x1))
         box = exif.upright_box(box, turn, height=stored_height, width=stored_width)
         clipped = _clipped(box, height, width)
         if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
-            problems.append(Problem("box_empty", claim.filename, f"{thing.name} {_numbers(thing.box)}"))
+            problems.append(Problem("box_empty", claim.filename, f"{obj.name} {_numbers(obj.box)}"))
             continue
         if clipped != box and max(abs(new - old) for new, old in zip(clipped, box, strict=True)) > 1e-3:
-            message = f"{thing.name} {_numbers(thing.box)} on {width}x{height}"
+            message = f"{obj.name} {_numbers(obj.box)} on {width}x{height}"
             problems.append(Problem("box_outside", claim.filename, message))
         if min(clipped[2] - clipped[0], clipped[3] - clipped[1]) < 1:
-            problems.append(Problem("box_below_pixel", claim.filename, f"{thing.name} {_numbers(thing.box)}"))
-        objects.append(_shrunk(thing if clipped == thing.box else thing._replace(box=clipped), photo))
+            problems.append(Problem("box_below_pixel", claim.filename, f"{obj.name} {_numbers(obj.box)}"))
+        objects.append(_shrunk(obj if clipped == obj.box else obj._replace(box=clipped), image))
     return Placed(tuple(objects), tuple(problems), turn)
 
 
-def _shrunk(thing: AnnotatedObject, photo: CheckedImage) -> AnnotatedObject:
-    """Returns an object of the upright photo on the one that was made smaller."""
-    if photo.given_size is None:
-        return thing
-    y_scale, x_scale = photo.height / photo.given_size[0], photo.width / photo.given_size[1]
-    y0, x0, y1, x1 = thing.box
-    area = None if thing.mask_area is None else thing.mask_area * y_scale * x_scale
-    return thing._replace(box=(y0 * y_scale, x0 * x_scale, y1 * y_scale, x1 * x_scale), mask_area=area)
+def _shrunk(obj: AnnotatedObject, image: CheckedImage) -> AnnotatedObject:
+    """Returns an object of the upright image on the one that was downscaled."""
+    if image.given_size is None:
+        return obj
+    y_scale, x_scale = image.height / image.given_size[0], image.width / image.given_size[1]
+    y0, x0, y1, x1 = obj.box
+    area = None if obj.mask_area is None else obj.mask_area * y_scale * x_scale
+    return obj._replace(box=(y0 * y_scale, x0 * x_scale, y1 * y_scale, x1 * x_scale), mask_area=area)
 
 
-def _size_problems(claim: AnnotatedImage, photo: CheckedImage) -> list[Problem]:
-    """Compares the size that an annotation states with the photo's; exif_turned comes first where it applies."""
-    stated, upright, stored = (claim.height, claim.width), photo.upright_size, photo.stored_size
+def _size_problems(claim: AnnotatedImage, image: CheckedImage) -> list[Problem]:
+    """Compares the size that an annotation states with the image's; exif_turned comes first where it applies."""
+    stated, upright, stored = (claim.height, claim.width), image.upright_size, image.stored_size
     is_silent = 0 in stated
-    if photo.orientation != exif.UPRIGHT and stated == stored != upright:
-        return [Problem("exif_turned", claim.filename, f"orientation {photo.orientation}")]
+    if image.orientation != exif.UPRIGHT and stated == stored != upright:
+        return [Problem("exif_turned", claim.filename, f"orientation {image.orientation}")]
     problems = []
     if not is_silent and stated != upright:
         message = f"states {claim.width}x{claim.height}, is {upright[1]}x{upright[0]}"
         problems.append(Problem("image_size_differs", claim.filename, message))
-    if photo.orientation != exif.UPRIGHT and claim.objects and (stated != upright or stored == upright):
-        problems.append(Problem("exif_unclear", claim.filename, f"orientation {photo.orientation}"))
+    if image.orientation != exif.UPRIGHT and claim.objects and (stated != upright or stored == upright):
+        problems.append(Problem("exif_unclear", claim.filename, f"orientation {image.orientation}"))
     return problems
 
 
@@ -185,19 +185,19 @@ def _clipped(box: Box, height: int, width: int) -> Box:
 
 
 def _kept_objects(objects: Iterable[AnnotatedObject], settings: Settings, entry: Entry) -> Placed:
-    """Returns the objects under the names of their classes, without those that nobody wants."""
+    """Returns the objects under the names of their classes, without those that are not wanted."""
     aliases, names = settings.aliases or {}, settings.class_names
     kept, problems = [], []
-    for thing in objects:
-        name = aliases.get(thing.name, thing.name)
+    for obj in objects:
+        name = aliases.get(obj.name, obj.name)
         if names is not None and name not in names:
             problems.append(Problem("class_not_in_label_map", entry.image, name))
-        elif settings.skip_difficult and thing.difficult:
+        elif settings.skip_difficult and obj.difficult:
             problems.append(Problem("difficult_left_out", entry.image, name))
         else:
-            if thing.is_crowd:
+            if obj.is_crowd:
                 problems.append(Problem("crowd_not_trained", entry.image, name))
-            kept.append(thing if name == thing.name else thing._replace(name=name))
+            kept.append(obj if name == obj.name else obj._replace(name=name))
     return Placed(tuple(kept), tuple(problems))
 
 
@@ -210,13 +210,13 @@ def _with_image(problems: Sequence[Problem], entry: Entry) -> tuple[Problem, ...
     return (*others, last._replace(message=message))
 
 
-def _photo_problems(entry: Entry, photo: CheckedImage) -> list[Problem]:
+def _image_problems(entry: Entry, image: CheckedImage) -> list[Problem]:
     problems = []
-    if photo.missing:
-        problems.append(Problem("image_truncated_slightly", entry.image, f"{photo.missing:.2%} of it are missing"))
+    if image.missing:
+        problems.append(Problem("image_truncated_slightly", entry.image, f"{image.missing:.2%} of it are missing"))
     extension = entry.image.rpartition(".")[2].lower()
-    if extension not in EXTENSIONS[photo.content]:
-        problems.append(Problem("format_not_as_named", entry.image, f"is {photo.content}"))
+    if extension not in EXTENSIONS[image.content]:
+        problems.append(Problem("format_not_as_named", entry.image, f"is {image.content}"))
     return problems
 
 

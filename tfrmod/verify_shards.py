@@ -1,4 +1,4 @@
-"""Shards, read to the last byte: are they what was written?"""
+"""Verification of shards: every record is read and its checksum compared."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ def shard_report(path: Path, expected: ShardInfo | None) -> ShardReport:
 
     Args:
       path: the file.
-      expected: what its manifest says of it; None where there is none.
+      expected: what its manifest says of it; None if there is none.
     """
     if not path.is_file():
         return ShardReport(path, 0, ("is missing",))
@@ -42,7 +42,7 @@ def shard_report(path: Path, expected: ShardInfo | None) -> ShardReport:
         if fault:
             faults.append(f"record {number} (counted from 0, at byte {offset}): {fault}")
     if expected:
-        # Damaged records account for another hash; another size is worth saying beside them.
+        # Damaged records account for another hash; another size is worth saying next to them.
         stated = shard_fault(path.parent, expected, contents=not faults).removeprefix(f"{path.name} ")
         faults = [stated, *faults] if stated else faults
     return ShardReport(path, num_records, tuple(faults))
@@ -69,7 +69,7 @@ def missing_shards(files: Iterable[Path], pattern: str) -> list[Path]:
 
 
 def known_shards(files: Iterable[Path]) -> dict[Path, ShardInfo]:
-    """Returns what manifests beside the files say of them, where there are any."""
+    """Returns what manifests next to the files say of them, where there are any."""
     files = list(files)
     known: dict[Path, ShardInfo] = {}
     for folder in {path.parent for path in files}:

@@ -1,4 +1,4 @@
-"""The same work on many things, in several processes, with the results in order."""
+"""Process pool that maps a function over tasks and returns the results in order."""
 
 import ctypes
 import itertools

@@ -1,4 +1,4 @@
-"""Examined photos to shards, by many processes; a finished shard that a killed run left behind is kept."""
+"""Parallel writing of shards; finished shards of an interrupted run are reused."""
 
 import hashlib
 import json
@@ -38,9 +38,9 @@ class Shard(NamedTuple):
 
     name: str
     chunks: Path
-    """The folder of the examined photos."""
-    photos: np.ndarray
-    """(n, 3) uint64: number of the chunk, offset within, and identity of each photo, in the order of the records."""
+    """The folder of the validated images."""
+    images: np.ndarray
+    """(n, 3) uint64: number of the chunk, offset within, and identity of each image, in the order of the records."""
     class_ids: dict[str, int]
 
 
@@ -56,7 +56,7 @@ class WrittenShard(NamedTuple):
 def write_shards(
     places: ShardFolders,
     parts: Mapping[str, np.ndarray],
-    examination: ValidatedDataset,
+    validated: ValidatedDataset,
     class_ids: Mapping[str, int],
     options: ConvertOptions,
     workers: Executor,
@@ -66,18 +66,18 @@ def write_shards(
 
     Args:
       places: two folders.
-      parts: positions of the photos by split.
-      examination: of all photos.
+      parts: positions of the images by split.
+      validation: of all images.
       class_ids: {class name: id}, in the order of the ids.
       options: of the conversion.
       workers: who does it.
-      progress: called with "writing", photos done and in all.
+      progress: called with "writing", images done and in all.
 
     Raises:
-      DatasetError: a photo is no longer the one that was examined.
+      DatasetError: an image is no longer the one that was validated.
       OSError: the disk is full.
     """
-    shards = _shards(parts, examination, dict(class_ids), options)
+    shards = _shards(parts, validated, dict(class_ids), options)
     found: dict[str, list[WrittenShard]] = {name: [] for name in parts}
     done, total = 0, sum(map(len, parts.values()))
     for shard in workers.map(write_shard, ((places, shard) for shard in shards)):
@@ -93,10 +93,10 @@ def write_shard(places: ShardFolders, shard: Shard) -> WrittenShard:
     It may be called twice for one shard, also at the same time.
 
     Raises:
-      DatasetError: a photo is no longer the one that was examined.
+      DatasetError: an image is no longer the one that was validated.
     """
     note = places.notes / f"{shard.name}.json"
-    key = hashlib.sha256(shard.photos.tobytes() + json.dumps(shard.class_ids).encode()).hexdigest()
+    key = hashlib.sha256(shard.images.tobytes() + json.dumps(shard.class_ids).encode()).hexdigest()
     earlier = _read_note(note, key)
     if earlier is not None and not shard_fault(places.shards, earlier.info):
         return earlier
@@ -106,9 +106,9 @@ def write_shard(places: ShardFolders, shard: Shard) -> WrittenShard:
 
     def records() -> Iterator[bytes]:
         nonlocal num_negatives
-        for chunk, offset, _ in shard.photos.tolist():
+        for chunk, offset, _ in shard.images.tolist():
             image: AnnotatedImage = chunk_store.read_image(chunk_path(shard.chunks, chunk), offset)
-            names = [thing.name for thing in image.objects]
+            names = [obj.name for obj in image.objects]
             boxes.update(names)
             images.update(set(names))
             num_negatives += not names
@@ -122,10 +122,10 @@ def write_shard(places: ShardFolders, shard: Shard) -> WrittenShard:
 
 
 def num_shards(num_images: int, asked: int) -> int:
-    """Returns how many files hold that many photos.
+    """Returns how many files hold that many images.
 
-    At most 800 photos a file, as the facade before this one had it; up to 8
-    files where that leaves 16 photos in each, because the loader shuffles files
+    At most 800 images a file, as the facade before this one had it; up to 8
+    files where that leaves 16 images in each, because the loader shuffles files
     first and can read several at once.
     """
     wanted = asked if asked > 0 else max(-(-num_images // _IMAGES_PER_SHARD), min(8, num_images // 16))
@@ -133,7 +133,7 @@ def num_shards(num_images: int, asked: int) -> int:
 
 
 def _shards(
-    parts: Mapping[str, np.ndarray], examination: ValidatedDataset, class_ids: dict[str, int], options: ConvertOptions
+    parts: Mapping[str, np.ndarray], validated: ValidatedDataset, class_ids: dict[str, int], options: ConvertOptions
 ) -> Iterator[Shard]:
     for name, positions in parts.items():
         order = array("q", positions)
@@ -141,8 +141,8 @@ def _shards(
         count = num_shards(len(order), options.num_shards)
         bounds = [len(order) * index // count for index in range(count + 1)]
         for index in range(count):
-            photos = examination.places(np.array(order[bounds[index] : bounds[index + 1]]))
-            yield Shard(shard_name(name, index, count), examination.folder, photos, class_ids)
+            images = validated.places(np.array(order[bounds[index] : bounds[index + 1]]))
+            yield Shard(shard_name(name, index, count), validated.folder, images, class_ids)
 
 
 def _read_note(path: Path, key: str) -> WrittenShard | None:

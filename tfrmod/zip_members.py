@@ -41,11 +41,11 @@ class ArchiveLimits:
     """Of all members, unpacked."""
     max_files: int = 5_000_000
     max_ratio: float = 200.0
-    """Unpacked bytes per packed byte, of one member or of all; of no matter below 64 MiB. Photos have 1, XML has 10."""
+    """Unpacked bytes per packed byte, of one member or of all; of no matter below 64 MiB. Images have 1, XML has 10."""
 
 
 class Member(NamedTuple):
-    """A file or folder in the archive, and where it is to lie below the destination."""
+    """A file or folder in the archive, and where it is to be below the destination."""
 
     path: str
     info: zipfile.ZipInfo
@@ -122,7 +122,7 @@ _NAME_FAULTS: dict[str, Callable[[str], bool]] = {
     "has a name that this system cannot write": _is_unwritable,
     "has a name of more than 255 bytes": _parts_fault(lambda part: len(os.fsencode(part)) > _MAX_NAME_BYTES),
     f"has a path of more than {_MAX_PATH_BYTES} bytes": lambda name: len(os.fsencode(name)) > _MAX_PATH_BYTES,
-    f"lies more than {_MAX_DEPTH} folders deep": lambda name: name.count("/") > _MAX_DEPTH,
+    f"is more than {_MAX_DEPTH} folders deep": lambda name: name.count("/") > _MAX_DEPTH,
     "bears the name of a Windows device": lambda name: _IS_WINDOWS and _parts_fault(_WINDOWS_DEVICE.fullmatch)(name),
     "has a name that Windows cannot write": lambda name: _IS_WINDOWS and _parts_fault(_WINDOWS_SIGNS.search)(name),
 }
@@ -258,7 +258,7 @@ def _encoding(archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo], raw_na
     if "utf-8" in fitting and not counts[mentioned] > counts["utf-8"]:
         return "utf-8"
     why = (
-        f"{counts[best]} of the first {min(len(raw_names), _MAX_EVIDENCE_NAMES)} stand so in its annotations"
+        f"{counts[best]} of the first {min(len(raw_names), _MAX_EVIDENCE_NAMES)} occur like this in its annotations"
         if counts[best]
         else "this is a guess: if files are not found by their names, pack it again with names in UTF-8"
     )
@@ -288,7 +288,7 @@ def _are_letters(names: Iterable[str]) -> bool:
 def _mentions(
     archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo], candidates: dict[str, list[str]]
 ) -> dict[str, int]:
-    """Returns how many names, read by each code page, stand in the archive's annotations."""
+    """Returns how many names, read by each code page, occur in the archive's annotations."""
     texts = _annotations(archive, infos)
     counts = {}
     for page, names in candidates.items():

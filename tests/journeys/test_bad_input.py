@@ -58,11 +58,11 @@ FAULTS: dict[str, tuple[dict[str, bytes | str], str]] = {
     ),
     "box outside": (
         {"JPEGImages/far.jpg": photo(), "Annotations/far.xml": annotation("far", (5, 5, 900, 30))},
-        "a box that reaches outside its photo; clipped",
+        "a box that extends beyond its image; clipped",
     ),
     "box without area": (
         {"JPEGImages/flat.jpg": photo(), "Annotations/flat.xml": annotation("flat", (5, 5, 5, 30))},
-        "a box without area inside its photo; dropped",
+        "a box without area inside its image; dropped",
     ),
     "image that does not decode": (
         {"JPEGImages/noise.jpg": b"no photo at all", "Annotations/noise.xml": annotation("noise")},

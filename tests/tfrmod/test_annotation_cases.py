@@ -1,4 +1,4 @@
-"""Small data sets as annotation tools write them: read rightly, left out and named, or refused; never wrong in silence.
+"""Small datasets as annotation tools write them: read rightly, left out and named, or refused; never wrong in silence.
 
 The table gives each case its truth: {image: [[class, [x0, y0, x1, y1]], ...]}.
 """

@@ -11,7 +11,7 @@ from tfrmod.errors import DatasetError
 
 @pytest.fixture
 def years(tmp_path: Path, voc_in) -> Path:
-    """Returns two years of VOC, each with six photos, a list of train and one of val."""
+    """Returns two years of VOC, each with six images, a list of train and one of val."""
     for year in ("VOC2007", "VOC2012"):
         folder = voc_in(tmp_path / "kit" / year).add_many(6)
         folder.write("ImageSets/Main/train.txt", "0003\n0001\n0000\n9999\n")

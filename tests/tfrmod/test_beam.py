@@ -1,4 +1,4 @@
-"""Beam makes the same shards, in an environment that has the mill and no TensorFlow."""
+"""Beam makes the same shards, in an environment that has the converter and no TensorFlow."""
 
 import hashlib
 import os
@@ -86,7 +86,7 @@ def converted(run: Run, photos: Path, out: Path, *options: str) -> dict[str, str
 
 def test_the_same_bytes_as_on_one_machine(run_beam: Run, voc_folder, tmp_path: Path) -> None:
     photos = voc_folder.add_many(30).root
-    voc_folder.write("JPEGImages/broken.jpg", b"no photo")
+    voc_folder.write("JPEGImages/broken.jpg", b"no image")
     voc_folder.write("Annotations/broken.xml", "<annotation/>")
     local = converted(run_beam, photos, tmp_path / "local", "--num_shards=3")
     spread = converted(run_beam, photos, tmp_path / "spread", "--num_shards=3", "--runner=DirectRunner")

@@ -136,7 +136,7 @@ def test_shards_may_lie_within_the_data_set_but_not_among_the_photos(voc_folder)
     folder = voc_folder.add_many(5).root
     first = convert(folder, folder / "tfrecords")
     assert convert(folder, folder / "tfrecords") == first
-    with pytest.raises(DatasetError, match="cannot lie among the photos"):
+    with pytest.raises(DatasetError, match="cannot be among the images"):
         convert(folder, folder)
 
 
@@ -178,7 +178,7 @@ def test_a_photo_in_two_lists_is_trained_on_and_not_validated_on(voc_folder, tmp
     assert (tmp_path / "out" / "val.txt").read_text() == "JPEGImages/0003.jpg\n"
     assert manifest.problems["image_in_two_sets"].files == ("JPEGImages/0002.jpg",)
     assert manifest.problems["set_lists_unknown"].count == 1
-    with pytest.raises(DatasetError, match=r"train\.txt \(--val_set\) leaves no usable photo.*training list too"):
+    with pytest.raises(DatasetError, match=r"train\.txt \(--val_set\) leaves no usable image.*training list too"):
         convert(voc_folder.root, tmp_path / "out2", ConvertOptions(train_set="train", val_set="train"))
 
 
@@ -229,7 +229,7 @@ def test_strict_ends_at_the_first_fault_and_leaves_nothing(voc_folder, tmp_path:
 def test_no_usable_photo_is_an_error_that_says_why(voc_folder, tmp_path: Path, xml) -> None:
     voc_folder.write("a.jpg", "<html>")
     voc_folder.write("a.xml", xml())
-    with pytest.raises(DatasetError, match=r"None of the 1 images .* 1 x a file that does not decode.*a\.jpg"):
+    with pytest.raises(DatasetError, match=r"None of the 1 images .* 1 x a file that cannot be decoded.*a\.jpg"):
         convert(voc_folder.root, tmp_path / "out")
     assert os.listdir(tmp_path / "out") == ["problems.jsonl"]
 
@@ -266,7 +266,7 @@ def test_the_number_of_shards(count: int, asked: int, number: int) -> None:
     [
         ({"train_valid_split": 0.0}, "train_valid_split"),
         ({"train_valid_split": 1.5}, "train_valid_split"),
-        ({"test_split": 0.3}, r"here 0\.2 of the photos"),
+        ({"test_split": 0.3}, r"here 0\.2 of the images"),
         ({"num_shards": 0}, "num_shards"),
         ({"num_workers": 0}, "num_workers"),
         ({"label_map": {0: "cat"}}, "from 1"),

@@ -1,4 +1,4 @@
-"""Data sets of other formats than VOC, through the whole mill, and read back with TensorFlow as google/automl reads."""
+"""Datasets of other formats than VOC, through the whole mill, and read back with TensorFlow as google/automl reads."""
 
 import json
 from pathlib import Path

@@ -321,7 +321,7 @@ def test_a_server_that_drips_is_given_up(
     monkeypatch.setattr(transfer_rate, "WINDOW_SECONDS", 0.2)
     with pytest.raises(NetworkError, match=r"it sends too slowly: \d+ bytes came in \d+ seconds"):
         fetch(server.url, tmp_path)
-    assert len(server.requests) == 1  # To ask again would go on for ever, a few bytes at a time.
+    assert len(server.requests) == 1  # To ask again would go on forever, a few bytes at a time.
 
 
 def test_a_line_that_breaks_after_every_byte_is_given_up(server: Server, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def resized(data: bytes, height: int, width: int) -> bytes:
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_jpeg_without_much_of_its_data_is_refused(mode: str, given: dict, end: bytes, share: float) -> None:
     if end and given.get("progressive"):
-        pytest.skip("its first scan is whole: a decoder shows all of the picture, coarsely, and nothing says more")
+        pytest.skip("its first scan is whole: a decoder shows all of the image, coarsely, and nothing says more")
     data = jpeg(picture(mode), **given)
     for short in (cut(data, int(share * len(data)), end=end), cut(data, int(share * len(data)), end=end + b"junk")):
         with pytest.raises(ImageError, match=r"truncated|cannot be read|header is broken"):

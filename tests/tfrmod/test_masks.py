@@ -70,7 +70,7 @@ def test_a_mask_of_classes_is_not_continued_with_background() -> None:
     ("shape", "size", "expected"),
     [
         ((40, 60), (40, 60), (40, 60)),
-        ((40, 60), (60, 40), (40, 60)),  # As the pixels are stored, the photo being turned.
+        ((40, 60), (60, 40), (40, 60)),  # As the pixels are stored, the image being turned.
         ((40, 60), (0, 0), (40, 60)),
         ((40, 60), (80, 120), (80, 120)),
         ((40, 60), (20, 30), (20, 30)),
@@ -86,7 +86,7 @@ def test_a_mask_of_classes_is_not_continued_with_background() -> None:
 def test_a_mask_fits_a_photo_of_its_proportions(shape, size, expected) -> None:
     values = np.arange(shape[0] * shape[1], dtype=np.uint32).reshape(shape)
     if expected is None:
-        with pytest.raises(DatasetError, match=rf"{shape[1]}x{shape[0]} pixels on a photo of {size[1]}x{size[0]}"):
+        with pytest.raises(DatasetError, match=rf"{shape[1]}x{shape[0]} pixels on an image of {size[1]}x{size[0]}"):
             masks.fitted(values, size)
     else:
         fitted = masks.fitted(values, size)

@@ -1,4 +1,4 @@
-"""Files that break decoders, and what becomes of each: kept as they are, encoded anew, or left out with the reason."""
+"""Files that break decoders, and what becomes of each: kept as they are, encoded again, or left out with the reason."""
 
 import json
 import resource

@@ -25,7 +25,7 @@ def test_without_a_file_the_problems_are_kept_and_names_can_be_printed() -> None
 def test_strict_ends_at_the_first_fault_and_lets_notes_pass() -> None:
     log = ProblemLog(strict=True)
     log.add(Problem("corners_swapped", "a.xml"))
-    with pytest.raises(DatasetError, match=r"b\.jpg: .*does not decode.*\(no JPEG\).*--strict"):
+    with pytest.raises(DatasetError, match=r"b\.jpg: .*cannot be decoded.*\(no JPEG\).*--strict"):
         log.add(Problem("image_undecodable", "b.jpg", "no JPEG"))
 
 

@@ -60,11 +60,11 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture(params=["alone", "beside others"])
+@pytest.fixture(params=["alone", "next to others"])
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     folder = tmp_path / "run" / "export"
     replace_files(folder, write("old", "gone"), earlier=())
-    if request.param == "beside others":
+    if request.param == "next to others":
         (folder / "notes.txt").write_text("mine")
     return folder
 

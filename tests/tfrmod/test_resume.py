@@ -49,7 +49,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list, list]:
-    """Returns two lists, of the chunks that are examined and the shards that are written from now on."""
+    """Returns two lists, of the chunks that are validated and the shards that are written from now on."""
     validating, writing = stopped(validate.validate_images, 99), stopped(write_shards.write_records, 99)
     monkeypatch.setattr(validate, "validate_images", validating)
     monkeypatch.setattr(write_shards, "write_records", writing)

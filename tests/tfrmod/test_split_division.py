@@ -16,7 +16,7 @@ LISTING = Listing(entries=())
 
 
 def photos(count: int, twins: dict[int, int] | None = None, equal: dict[int, int] | None = None) -> ImageTable:
-    """Returns photos at every second position; `twins` and `equal` copy image_hash or identity from another rank."""
+    """Returns images at every second position; `twins` and `equal` copy image_hash or identity from another rank."""
     rng = random.Random(1)
     image_hashes = [rng.getrandbits(64) for _ in range(count)]
     identities = list(range(1, count + 1))
@@ -47,7 +47,7 @@ def test_where_all_look_alike_they_are_divided_all_the_same() -> None:
     log = ProblemLog()
     parts = split_dataset(photos(10, dict.fromkeys(range(1, 10), 0)), LISTING, HALVES, log)
     assert {name: len(part) for name, part in parts.items()} == {"train": 5, "val": 5}
-    assert log.problems == [Problem("likeness_divided", "0.jpg", "10 of 10 photos look like this one")]
+    assert log.problems == [Problem("likeness_divided", "0.jpg", "10 of 10 images look like this one")]
 
 
 def test_twins_in_two_lists_are_told_and_stay_where_they_are() -> None:
@@ -66,7 +66,7 @@ def test_a_split_of_very_few_photos_is_told() -> None:
     log = ProblemLog()
     parts = split_dataset(photos(100), listing, ConvertOptions(test_split=0.2), log)
     assert {name: len(part) for name, part in parts.items()} == {"train": 80, "val": 1, "test": 19}
-    assert log.problems == [Problem("split_thin", "val", "1 of 100 photos (train_valid_split=0.8, test_split=0.2)")]
+    assert log.problems == [Problem("split_thin", "val", "1 of 100 images (train_valid_split=0.8, test_split=0.2)")]
 
 
 @pytest.mark.parametrize("is_unlabelled", [True, False])

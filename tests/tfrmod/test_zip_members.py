@@ -63,7 +63,7 @@ def test_zip_names_are_read_as_the_annotations_write_them(
     out = extract(archive_of(tmp_path / "a.zip", {**members, b"a.json": text}), tmp_path / "out")
     assert files_in(out) == {f"images/{stem}{number}.jpg" for number in range(3)} | {"a.json"}
     assert "3 names that are not in UTF-8" in caplog.text
-    assert "1 of the first 3 stand so in its annotations" in caplog.text
+    assert "1 of the first 3 occur like this in its annotations" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The formats of annotations that the mill takes: a line in the table, and a page beside this one."""
+"""Annotation formats: a table with one entry and one module per format."""
 
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ SOURCES: dict[str, Source] = {
     "masks": Source("masks (a PNG per image)", masks.is_here, masks.listing, masks.read),
     "photos": Source("images without labels", unlabelled.is_here, unlabelled.listing, unlabelled.read),
 }
-# Tables and masks are often made from one of the others, or lie beside it; then the other one is meant.
+# Tables and masks are often made from one of the others, or lie next to it; then the other one is meant.
 _FIRST = ("voc", "coco", "yolo", "cvat", "labelme", "via", "createml")
 _SECOND = ("csv", "masks")
 
@@ -34,7 +34,7 @@ def find_source(folder: Path, source_format: str | None = None) -> str:
     """Returns the name in `SOURCES` of the format that a folder is in.
 
     Args:
-      folder: the unpacked data set.
+      folder: the unpacked dataset.
       source_format: what the user says it is; found by looking where None.
 
     Raises:
@@ -43,7 +43,7 @@ def find_source(folder: Path, source_format: str | None = None) -> str:
       ValueError: `source_format` is not in the table.
     """
     if not folder.is_dir():
-        raise DatasetError(f"The data set must be a folder; {folder} is not there, or is a file.", missing=True)
+        raise DatasetError(f"The dataset must be a folder; {folder} is not there, or is a file.", missing=True)
     if source_format is not None:
         if source_format not in SOURCES:
             raise ValueError(f"Unknown source_format {source_format!r}. Known: {', '.join(SOURCES)}.")
@@ -63,7 +63,7 @@ def find_source(folder: Path, source_format: str | None = None) -> str:
     exports = unread_exports(folder, files)
     if exports:
         raise DatasetError(f"No annotations that can be read were found in {folder}. {exports} Known formats: {known}.")
-    advice = " For records of photos without labels, say --source_format=photos." if files.images else ""
+    advice = " For records of images without labels, say --source_format=photos." if files.images else ""
     raise DatasetError(
         f"No annotations were found in {folder}, which holds {_inventory(files)}. Known formats: {known}.{advice}"
     )

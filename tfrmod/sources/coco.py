@@ -1,7 +1,7 @@
-"""COCO: JSON files that list images, classes and objects for many images at once.
+"""COCO: JSON files that list images, classes and objects of many images.
 
 Such files have hundreds of megabytes. Listing reads them once, piece by piece,
-and keeps of every image only where in the file its objects lie; reading an
+and keeps of every image only where in the file its objects are; reading an
 entry goes back to those places.
 """
 
@@ -62,7 +62,7 @@ def listing(folder: Path) -> Listing:
 
     Several files are several sets (instances_train2017, valid/_annotations).
     An image that several files list belongs to the set of each; where they say
-    different things of it, it is left out.
+    different objects in it, it is left out.
 
     Raises:
       DatasetError: no COCO file, none that can be read, or no image of any.
@@ -87,7 +87,7 @@ def listing(folder: Path) -> Listing:
     if not found.by_path:
         listed = sum(len(images) for content in contents for images in content.images.values())
         raise DatasetError(
-            f"None of the {listed} images that {_some(paths)} list can be used: {len(files.images)} images lie in "
+            f"None of the {listed} images that {_some(paths)} list can be used: {len(files.images)} images are in "
             f"{folder}. {_example(problems)}".rstrip()
         )
     unlisted = [image for image in files.images if image not in found.by_path and image not in found.left_out]
@@ -118,9 +118,9 @@ def _chosen(paths: Sequence[str]) -> list[str]:
 
 
 def _with_truth(contents: list[CocoFile]) -> list[CocoFile]:
-    """Returns the files but for those that list images to test on, or unlabelled ones, beside files with objects.
+    """Returns the files but for those that list images to test on, or unlabelled ones, if other files have objects.
 
-    COCO's image_info_* do not say what is on an image. Mixed with the others,
+    COCO's image_info_* do not say what is in an image. Mixed with the others,
     their images would be taught to be empty.
     """
     if not any(content.objects for content in contents):

@@ -1,4 +1,4 @@
-"""One COCO file, read through once: what it lists, and where in the file each element lies."""
+"""One COCO file, read in a single pass: its contents, and the position of each element in the file."""
 
 import re
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""What a COCO file says of one image, read again from its places in the file."""
+"""Objects of one image of a COCO file, read from their positions in the file."""
 
 import functools
 from collections.abc import Sequence
@@ -69,44 +69,44 @@ def read_categories(elements: Sequence[tuple[Any, Place]]) -> Categories:
 
 
 def detail(categories: Categories, image: Place, objects: bytes, *, is_id_unique: bool) -> bytes:
-    """Returns what `read` must know of one photo, for `Entry.detail`.
+    """Returns what `read` must know of one image, for `Entry.detail`.
 
     Args:
       categories: of the file.
-      image: place of the photo's own element.
+      image: place of the image's own element.
       objects: packed places of its annotations.
-      is_id_unique: no other file of the data set gives the id to another photo.
+      is_id_unique: no other file of the dataset gives the id to another image.
     """
     return bytes([is_id_unique]) + packed([categories.place, image]) + objects
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns what a COCO file says of one photo; boxes as they are written, not yet checked."""
+    """Returns what a COCO file says of one image; boxes as they are written, not yet checked."""
     path = folder / entry.annotation
     try:
         categories_place, *places = unpacked(entry.detail[1:])
         names = _category_names(path, categories_place, path.stat().st_mtime_ns)
         image, *annotations = map(parsed, read_places(path, places))
         if not isinstance(image, dict):
-            raise DatasetError("the photo is not where it was listed")
+            raise DatasetError("the image is not where it was listed")
     except (DatasetError, OSError) as error:
         return Reading(None, (Problem("annotation_malformed", entry.annotation, f"{error}; did the file change?"),))
     size = _pixels(image.get("height")), _pixels(image.get("width"))
     objects, outlined, problems = [], [], []
     for annotation in annotations:
         try:
-            thing, note = _object(annotation, names)
+            obj, note = _object(annotation, names)
         except DatasetError as error:
             problems.append(Problem("object_unreadable", entry.image, str(error)))
             continue
         if note:
             problems.append(Problem("box_from_outline", entry.image, note))
-        objects.append(thing)
+        objects.append(obj)
         outlined.append(annotation)
-    boxes = [thing.box for thing in objects]
+    boxes = [obj.box for obj in objects]
     unit = unit_of(boxes)
     if unit == "fractions" or (unit == "unclear" and all(max(box) <= _LARGEST_FRACTION for box in boxes)):
-        message = f"bbox is x, y, width and height in pixels; those of {entry.image} lie between 0 and 1"
+        message = f"bbox is x, y, width and height in pixels; those of {entry.image} are between 0 and 1"
         return Reading(None, (*problems, Problem("coordinates_unclear", entry.annotation, message)))
     if masks:
         objects, unreadable = _with_masks(objects, outlined, folder / entry.image, size)
@@ -151,13 +151,13 @@ def _object(value: Any, names: dict[str, str]) -> tuple[AnnotatedObject, str]:
         left, top, width, height = map(float, sides)
         box = (top, left, top + height, left + width)
     area: Any = value.get("area")
-    thing = AnnotatedObject(
+    obj = AnnotatedObject(
         name,
         box,
         is_crowd=_is_crowd(value.get("iscrowd")),
         mask_area=float(area) if _is_number(area) and area > 0 else None,
     )
-    return thing, note
+    return obj, note
 
 
 def _is_crowd(value: Any) -> bool:
@@ -201,18 +201,18 @@ def _with_masks(
     """
     unreadable = []
     try:
-        size = canvas_size(path, stated, [thing.box for thing in objects])
+        size = canvas_size(path, stated, [obj.box for obj in objects])
     except DatasetError as error:
         return list(objects), [str(error)]
     if 0 in size:
         return list(objects), []
     drawn = []
-    for thing, annotation in zip(objects, annotations, strict=True):
+    for obj, annotation in zip(objects, annotations, strict=True):
         try:
-            drawn.append(thing._replace(mask=_mask(annotation, size)))
+            drawn.append(obj._replace(mask=_mask(annotation, size)))
         except DatasetError as error:
-            unreadable.append(f"{thing.name}: {error}")
-            drawn.append(thing)
+            unreadable.append(f"{obj.name}: {error}")
+            drawn.append(obj)
     return drawn, unreadable
 
 
@@ -236,7 +236,7 @@ def _mask(value: dict[str, Any], size: tuple[int, int]) -> bytes:
 def _rle_size(outline: dict[str, Any]) -> tuple[int, int]:
     size = outline.get("size")
     if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int for side in size):
-        raise DatasetError(f"run lengths without the size of their picture: {size!s:.60}")
+        raise DatasetError(f"run lengths without the size of their image: {size!s:.60}")
     return size[0], size[1]
 
 
@@ -252,5 +252,5 @@ def _is_number(value: Any) -> bool:
 
 
 def _pixels(value: Any) -> int:
-    """Returns a side of the photo, 0 where the file is silent or talks nonsense."""
+    """Returns a side of the image, 0 where the file is silent or talks nonsense."""
     return int(value) if _is_number(value) and value > 0 else 0

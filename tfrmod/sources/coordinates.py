@@ -19,7 +19,7 @@ def unit_of(boxes: Iterable[Box]) -> Unit:
 
     Fractions never pass for pixels: they would be boxes of less than a pixel in
     the upper left corner. Where some boxes are of the one kind and some of the
-    other, or the numbers are 0 and 1 alone, nobody can know.
+    other, or the numbers are 0 and 1 alone, the unit is unclear.
 
     >>> unit_of([(0.1, 0.2, 0.3, 0.4)]), unit_of([(10, 20, 30, 40)])
     ('fractions', 'pixels')
@@ -43,9 +43,9 @@ def unit_of(boxes: Iterable[Box]) -> Unit:
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Returns (height, width) of the upright picture; (0, 0) where the file is no photo that can be used.
+    """Returns (height, width) of the upright image; (0, 0) where the file is no image that can be used.
 
-    What is the matter with such a file is said by the examination of its
+    What is the matter with such a file is said by the validation of its
     pixels, which comes next and leaves it out.
     """
     return image_sizes(path)[0]

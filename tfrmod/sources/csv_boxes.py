@@ -1,4 +1,4 @@
-"""CSV: a table with one box a row, TensorFlow's with a header or AutoML's without."""
+"""CSV: a table with one box per row, TensorFlow's with a header or AutoML's without."""
 
 import functools
 import math
@@ -105,7 +105,7 @@ def listing(folder: Path) -> Listing:
         example = f"For example {problems[0].file}: {problems[0].message}." if problems else ""
         raise DatasetError(
             f"None of the {sum(table.num_rows for table in tables)} rows of the CSV tables in {folder} names an image "
-            f"that lies there and can be used; there are {len(files.images)}. {example}".rstrip()
+            f"that is there and can be used; there are {len(files.images)}. {example}".rstrip()
         )
     used = {entry.image for entry in entries} | {problem.file for problem in problems}
     problems += [Problem("image_without_annotation", image) for image in files.images if image not in used]
@@ -153,18 +153,18 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
         problems.append(Problem("unit_differs", entry.image, message))
     for row in found:
         try:
-            thing = _object(row, layout, (height, width) if is_of_shares else None)
+            obj = _object(row, layout, (height, width) if is_of_shares else None)
         except DatasetError as error:
             place = row.place.start if row else 0
             problems.append(Problem("object_unreadable", entry.image, f"{entry.annotation}, byte {place}: {error}"))
             continue
-        if thing is not None:
-            objects.append(thing)
+        if obj is not None:
+            objects.append(obj)
     return Reading(replace(image, objects=tuple(objects), height=height, width=width), tuple(problems))
 
 
 def _with_truth(tables: list[_Table]) -> list[_Table]:
-    """Returns the tables but for those of a test that name images and no box, beside tables with boxes.
+    """Returns the tables but for those of a test that name images and no box, if other tables have boxes.
 
     They ask what is on their images, and do not say that nothing is.
     """
@@ -174,7 +174,7 @@ def _with_truth(tables: list[_Table]) -> list[_Table]:
 
 
 def _table(folder: Path, path: str, names: Names, problems: list[Problem]) -> _Table:
-    """Reads one table through, keeping only where its rows lie.
+    """Reads one table through, keeping only where its rows are.
 
     Raises:
       DatasetError: it is in no known encoding, or its columns can be read in two ways.

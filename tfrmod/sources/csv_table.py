@@ -63,7 +63,7 @@ class Layout(NamedTuple):
     is_guessed: bool = False
     """Whether the encoding is a guess."""
     doubt: str = ""
-    """Why it cannot be told which column names the class, "" where it can."""
+    """Why it cannot be determined which column names the class, "" where it can."""
 
 
 class _Line(NamedTuple):
@@ -145,13 +145,13 @@ def _with_header(header: Sequence[str], delimiter: str, below: Sequence[_Line]) 
     if not all(key in columns for key in sides):
         return None
     rows = [cells for line in below[:_MAX_ROWS] if (cells := _cells(line, delimiter))]
-    photo = _image_column(names, rows)
-    if photo is None:
+    image = _image_column(names, rows)
+    if image is None:
         return None
-    name, doubt = _class_column(header, [None if n == photo else word for n, word in enumerate(names)], rows)
+    name, doubt = _class_column(header, [None if n == image else word for n, word in enumerate(names)], rows)
     if name is None:
         return None
-    columns |= {"image": photo, "name": name}
+    columns |= {"image": image, "name": name}
     x0, y0, x1, y1 = (columns[key] for key in sides)
     return Layout(delimiter, columns, ((x0, y0), (x1, y1)), is_sized=is_sized, doubt=doubt)
 
@@ -170,7 +170,7 @@ def _image_column(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int | 
 def _class_column(
     header: Sequence[str], names: Sequence[str | None], rows: Sequence[Sequence[str]]
 ) -> tuple[int | None, str]:
-    """Returns the column of the class names, None where there is none, and why that is in doubt.
+    """Returns the column of the class names, None if there is none, and why that is in doubt.
 
     A column of numbers holds ids, unless there is no other.
     """
@@ -242,7 +242,7 @@ def _is_number(cell: str) -> bool:
 
 
 class Row(NamedTuple):
-    """One row and where it lies."""
+    """One row and where it is."""
 
     cells: list[str]
     place: Place
@@ -299,7 +299,7 @@ def rows(path: Path, layout: Layout) -> Iterator[Row | Place]:
         while True:
             start = ends[-1]
             try:
-                # A reader a row: what an unreadable one leaves behind does not reach the next.
+                # A reader a row: what an unreadable one leaves after does not reach the next.
                 cells = next(csv.reader(source, delimiter=layout.delimiter), None)
             except csv.Error:
                 yield Place(start, ends[-1] - start)

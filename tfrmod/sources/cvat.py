@@ -2,7 +2,7 @@
 
 <annotations><image name width height><box label xtl ytl xbr ybr rotation/>
 <polygon label points="x,y;x,y"/> … </image></annotations>. Tracks of the format
-for videos speak of frames, not of images, and are refused.
+for videos names frames, not of images, and are refused.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """What annotation tools draw on images (rectangles, polygons, ellipses): bounding boxes, masks, and listings of them.
 
-Several formats keep all images of a task in one file. Their pages read that
+Several formats keep all images of a task in one file. Their modules read that
 file into `Drawn` values; how those find their images, and how they are read
-again later, is the same for all and stands here.
+again later, is the same for all and is here.
 """
 
 import json
@@ -126,7 +126,7 @@ def listing_of(
     """Returns the images that annotation files name, with the sets that they or their names state.
 
     Args:
-      folder: the data set.
+      folder: the dataset.
       files: in it.
       by_file: {annotation file: what it says of each image}.
       problems: met while the files were read.
@@ -156,7 +156,7 @@ def listing_of(
         example = f"For example {found[0].file}: {found[0].message or found[0].code}." if found else ""
         raise DatasetError(
             f"None of the {num_named} images that the annotations in {folder} name can be used: {len(files.images)} "
-            f"images lie there. {example}".rstrip()
+            f"images are there. {example}".rstrip()
         )
     unnamed = [image for image in files.images if image not in entries and image not in disagreed]
     found += [Problem("image_without_annotation", image) for image in unnamed]
@@ -207,7 +207,7 @@ def reading_of(folder: Path, entry: Entry, drawn: Drawn, *, masks: bool) -> Read
             canvas = (0, 0)
         if 0 not in canvas:
             drawn_masks = [polygons_png(one.polygons, *canvas) if one.polygons else b"" for one in shapes]
-            objects = [thing._replace(mask=mask) for thing, mask in zip(objects, drawn_masks, strict=True)]
+            objects = [obj._replace(mask=mask) for obj, mask in zip(objects, drawn_masks, strict=True)]
     image = AnnotatedImage(
         filename=entry.image, objects=tuple(objects), height=size[0], width=size[1], path=folder / entry.image
     )

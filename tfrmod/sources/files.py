@@ -1,4 +1,4 @@
-"""The files of a data set, by what their names say they are."""
+"""Inventory of a dataset's files by extension."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from tfrmod.sources.pairing import Names, nearness
 
 __all__ = ["VOC_MASK_FOLDERS", "Files", "Names", "list_files", "nearness"]
 
-# Pictures whose colours are labels; they bear the photos' names.
+# Images whose colours are labels; they bear the images' names.
 VOC_MASK_FOLDERS = frozenset({"segmentationclass", "segmentationobject"})
 _KINDS = {"xml": "xml", "txt": "txt", "json": "json", "csv": "csv", "yaml": "yaml", "yml": "yaml"}
 
@@ -18,9 +18,9 @@ class Files(NamedTuple):
     """Paths relative to the folder, with forward slashes, sorted."""
 
     images: list[str]
-    """Files with a photo's extension, those in VOC's folders of masks apart."""
+    """Files with an image's extension, those in VOC's folders of masks apart."""
     masks: list[str]
-    """Files with a photo's extension in VOC's folders of masks."""
+    """Files with an image's extension in VOC's folders of masks."""
     xml: list[str]
     txt: list[str]
     json: list[str]

@@ -1,4 +1,4 @@
-"""Large JSON files read piece by piece."""
+"""Streaming JSON reader for large files."""
 
 import json
 import struct
@@ -15,13 +15,13 @@ _DECODER = json.JSONDecoder()
 
 
 class Piece(NamedTuple):
-    """An element of a list that lies at the top of a JSON object, or another value there."""
+    """An element of a list that is at the top of a JSON object, or another value there."""
 
     key: str
     """The name of the list or value."""
     value: Any
     start: int
-    """Where its first byte lies in the file."""
+    """Where its first byte is in the file."""
     num_bytes: int
 
 
@@ -140,7 +140,7 @@ class _Text:
         self._at += 1
 
     def separate(self, end: str) -> None:
-        """Passes a comma with something behind it, or stops before the end of the list or object."""
+        """Passes a comma with something after it, or stops before the end of the list or object."""
         if self.peek() != end:
             self.expect(",")
             if self.peek() == end:
@@ -158,7 +158,7 @@ class _Text:
                     raise DatasetError(f"not valid JSON at byte {self.place}: {_reason(error)}") from error
             else:
                 length = end - self._at
-                # A number that ends with the buffer may go on behind it.
+                # A number that ends with the buffer may go on after it.
                 if end < len(self._text) or not self._may_read_on(size):
                     return self._taken(value, length)
             size *= 2

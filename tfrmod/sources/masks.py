@@ -34,7 +34,7 @@ _PROBED = 32
 
 
 class Meaning(NamedTuple):
-    """How to read the masks of one data set."""
+    """How to read the masks of one dataset."""
 
     names: dict[int, str]
     """{class id, from 1: name}."""
@@ -45,15 +45,15 @@ class Meaning(NamedTuple):
 
 
 def meaning(folder: Path, files: Files, pictures: Sequence[str]) -> Meaning:
-    """Returns what a paper of the data set says, or else what the first masks show.
+    """Returns what a description in the dataset says, or else what the first masks show.
 
     Masks of 0 and 255 alone are of two classes, as programs that paint draw
     them; in others 255 is what must not be counted (VOC).
 
     Args:
-      folder: of the data set.
+      folder: of the dataset.
       files: of it.
-      pictures: masks of classes.
+      images: masks of classes.
 
     Raises:
       DatasetError: a list of classes cannot be read for sure, or two of them
@@ -62,8 +62,8 @@ def meaning(folder: Path, files: Files, pictures: Sequence[str]) -> Meaning:
     values = _values(folder, pictures)
     is_binary = values == {masks.IGNORED}
     for name in _PAPERS:
-        papers = [path for path in (*files.txt, *files.csv) if PurePosixPath(path).name.lower() == name]
-        found = _agreed(folder, sorted(papers, key=lambda path: (path.count("/"), path)))
+        descriptions = [path for path in (*files.txt, *files.csv) if PurePosixPath(path).name.lower() == name]
+        found = _agreed(folder, sorted(descriptions, key=lambda path: (path.count("/"), path)))
         if found is not None:
             return found._replace(numbers=((masks.IGNORED, 1),)) if is_binary and not found.numbers else found
     if is_binary or values == {1}:
@@ -84,7 +84,7 @@ def _values(folder: Path, pictures: Iterable[str]) -> set[int]:
     return {value for value in values if 0 < value <= masks.IGNORED}
 
 
-def _agreed(folder: Path, papers: Sequence[str]) -> Meaning | None:
+def _agreed(folder: Path, descriptions: Sequence[str]) -> Meaning | None:
     """Returns what several files of one name say; None where they name no class.
 
     Raises:
@@ -92,13 +92,13 @@ def _agreed(folder: Path, papers: Sequence[str]) -> Meaning | None:
     """
     first: tuple[str, Meaning] | None = None
     problems: list[Problem] = []
-    for path in papers:
+    for path in descriptions:
         try:
             found, encoding = _read(folder / path)
         except (OSError, DatasetError) as error:
             raise DatasetError(
-                f"The list of classes {path} cannot be used: {error}. Mend the file, or remove it if the data set has "
-                "another one."
+                f"The list of classes {path} cannot be used: {error}. Correct the file, or remove it if the dataset "
+                "has another one."
             ) from None
         if encoding:
             problems.append(Problem("encoding_guessed", path, f"it is not UTF-8; read as {encoding}"))
@@ -107,7 +107,7 @@ def _agreed(folder: Path, papers: Sequence[str]) -> Meaning | None:
         if first is not None and found != first[1]:
             raise DatasetError(
                 f"Two lists of classes disagree, {first[0]} and {path}: {_difference(first[1], found)}. Remove the one "
-                "that is wrong, or convert each part of the data set by itself."
+                "that is wrong, or convert each part of the dataset by itself."
             )
         first = first or (path, found)
     return first[1]._replace(problems=tuple(problems)) if first is not None else None
@@ -189,43 +189,43 @@ _OBJECT = "object"
 
 
 def is_here(folder: Path, files: Files) -> bool:
-    """Returns whether photos lie in one folder and pictures of the same names in one of masks."""
+    """Returns whether images are in one folder and images of the same names in one of masks."""
     return bool(_paired(files)[0])
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the photos that have a mask, and the lists of them that lie beside.
+    """Returns the images that have a mask, and the lists of them that the dataset holds.
 
     Raises:
-      DatasetError: no photo has one.
+      DatasetError: no image has one.
     """
     files = list_files(folder)
-    pairs, strangers, doubts = _paired(files)
+    pairs, unmatched, doubts = _paired(files)
     if not pairs:
         raise DatasetError(
-            f"Expected photos in {folder} and lossless pictures of masks (PNG) that bear their names, in a folder "
-            f"called masks for example, and found {len(files.images)} pictures, none of which belong together."
+            f"Expected images in {folder} and lossless images of masks (PNG) that bear their names, in a folder "
+            f"called masks for example, and found {len(files.images)} images, none of which belong together."
         )
     semantic = [found["semantic"] for _, found in sorted(pairs.items()) if found["semantic"]]
     sense = meaning(folder, files, semantic)
-    problems = [Problem("annotation_without_image", path) for path in strangers]
+    problems = [Problem("annotation_without_image", path) for path in unmatched]
     problems += [Problem("image_ambiguous", path, f"fits {', '.join(found)}") for path, found in doubts.items()]
     problems += sense.problems
-    photos = [photo for photo in files.images if photo not in pairs and _kind(photo) is None]
-    problems += [Problem("image_without_annotation", photo) for photo in photos]
+    images = [image for image in files.images if image not in pairs and _kind(image) is None]
+    problems += [Problem("image_without_annotation", image) for image in images]
     names = sense.names or {1: _OBJECT}
     entries = []
-    for photo, found in sorted(pairs.items()):
+    for image, found in sorted(pairs.items()):
         note = {**found, "names": sorted(names.items()), "numbers": sense.numbers}
         annotation = found["semantic"] or found["instances"][0]
-        entries.append(Entry(photo, annotation, json.dumps(note, separators=(",", ":")).encode()))
+        entries.append(Entry(image, annotation, json.dumps(note, separators=(",", ":")).encode()))
     lists: dict[str, list[str]] = defaultdict(list)
     for path in files.txt:
         name = set_name(PurePosixPath(path).stem)
         if name is not None and PurePosixPath(path).stem.lower() in (name, "valid", "validation", "testing"):
             lists[name].append(path)
-    papers = DatasetDescription({}, {name: tuple(paths) for name, paths in lists.items()})
-    sets, set_problems, in_vain = yolo_config.read_sets(folder, files, {"": papers}, tuple(entries))
+    descriptions = DatasetDescription({}, {name: tuple(paths) for name, paths in lists.items()})
+    sets, set_problems, in_vain = yolo_config.read_sets(folder, files, {"": descriptions}, tuple(entries))
     problems += in_vain
     return Listing(
         entries=tuple(entries), problems=tuple(problems), sets=sets, set_problems=set_problems, label_map=names
@@ -233,7 +233,7 @@ def listing(folder: Path) -> Listing:
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns what the masks of one photo show: objects only where they tell one thing from the next."""
+    """Returns what the masks of one image show: objects only where they tell one object from the next."""
     note = json.loads(entry.detail)
     names = dict(note["names"])
     frame = upright_size(folder / entry.image)
@@ -245,7 +245,7 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
             values = mask_pictures.fitted(mask_pictures.png_array((folder / path).read_bytes()), frame)
             sizes.add(values.shape[:2])
             if len(sizes) > 1:
-                raise DatasetError(f"{path} has another size than the other masks of this photo")
+                raise DatasetError(f"{path} has another size than the other masks of this image")
             objects += mask_objects(values, classes, names, masks=masks)
     except (DatasetError, OSError) as error:
         return Reading(None, (Problem("annotation_malformed", entry.annotation, str(error)),))
@@ -263,22 +263,22 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
 
 
 def _paired(files: Files) -> tuple[dict[str, dict[str, Any]], list[str], dict[str, list[str]]]:
-    """Returns {image: its mask of classes and its masks of things}, masks of no image, and {file: those it fits}."""
+    """Returns {image: its mask of classes and its object mask}, masks of no image, and {file: those it fits}."""
     kinds = {path: _kind(path) for path in (*files.images, *files.masks)}
-    photos: dict[str, list[str]] = defaultdict(list)
+    images: dict[str, list[str]] = defaultdict(list)
     for path, kind in kinds.items():
         if kind is None:
-            photos[PurePosixPath(path).stem.lower()].append(path)
+            images[PurePosixPath(path).stem.lower()].append(path)
     pairs: dict[str, dict[str, Any]] = {}
-    strangers = []
+    unmatched = []
     doubts: dict[str, list[str]] = {}
     rivals: dict[str, list[str]] = defaultdict(list)
     for path, kind in kinds.items():
         if kind is None:
             continue
-        fitting, is_alone = _images_of(path, photos)
+        fitting, is_alone = _images_of(path, images)
         if not fitting:
-            strangers.append(path)
+            unmatched.append(path)
             continue
         if len(fitting) > 1:
             doubts[path] = fitting
@@ -289,13 +289,13 @@ def _paired(files: Files) -> tuple[dict[str, dict[str, Any]], list[str], dict[st
             found["semantic"] = path
         else:
             found["instances"].append(path)
-    doubts |= {photo: paths for photo, paths in rivals.items() if len(paths) > 1}
+    doubts |= {image: paths for image, paths in rivals.items() if len(paths) > 1}
     in_doubt = {*doubts, *(path for found in doubts.values() for path in found)}
-    return {photo: found for photo, found in pairs.items() if photo not in in_doubt}, strangers, doubts
+    return {image: found for image, found in pairs.items() if image not in in_doubt}, unmatched, doubts
 
 
 def _kind(path: str) -> str | None:
-    """Returns what a picture is by its name and folder: semantic, instances, or a photo (None)."""
+    """Returns what an image is by its name and folder: semantic, instances, or an image (None)."""
     file = PurePosixPath(path)
     if file.suffix.lower().removeprefix(".") not in _LOSSLESS:
         return None
@@ -309,7 +309,7 @@ def _kind(path: str) -> str | None:
     return None
 
 
-def _images_of(mask: str, photos: dict[str, list[str]]) -> tuple[list[str], bool]:
+def _images_of(mask: str, images: dict[str, list[str]]) -> tuple[list[str], bool]:
     """Returns the image of a mask (several where that is in doubt), and whether the mask is the only one it has.
 
     Its name is that of the image, or that of the image with an ending; or it
@@ -318,22 +318,22 @@ def _images_of(mask: str, photos: dict[str, list[str]]) -> tuple[list[str], bool
     file = PurePosixPath(mask)
     stem = file.stem.lower()
     for name, is_alone in ((stem, True), (_ENDING.sub("", stem), True), (file.parent.name.lower(), False)):
-        if photos.get(name):
-            return _nearest(mask, photos[name]), is_alone
-    if len(file.parts) > 2 and photos.get(file.parts[-3].lower()):
-        return _nearest(mask, photos[file.parts[-3].lower()]), False
+        if images.get(name):
+            return _nearest(mask, images[name]), is_alone
+    if len(file.parts) > 2 and images.get(file.parts[-3].lower()):
+        return _nearest(mask, images[file.parts[-3].lower()]), False
     return [], False
 
 
-def _nearest(mask: str, photos: Sequence[str]) -> list[str]:
+def _nearest(mask: str, images: Sequence[str]) -> list[str]:
     """Returns the image of some whose name has the capitals of the mask's, and whose folders agree best with its."""
     words = {PurePosixPath(mask).stem, _ENDING.sub("", PurePosixPath(mask).stem), *PurePosixPath(mask).parts[-3:-1]}
-    ranks = [(PurePosixPath(photo).stem in words, agreement(mask, photo)) for photo in photos]
-    return [photo for photo, rank in zip(photos, ranks, strict=True) if rank == max(ranks)]
+    ranks = [(PurePosixPath(image).stem in words, agreement(mask, image)) for image in images]
+    return [image for image, rank in zip(images, ranks, strict=True) if rank == max(ranks)]
 
 
 def _classes(folder: Path, note: dict[str, Any], frame: tuple[int, int]) -> np.ndarray | None:
-    """Returns the class id of every pixel of a photo (its height and width: `frame`), None where no mask tells."""
+    """Returns the class id of every pixel of an image (its height and width: `frame`), None where no mask tells."""
     if not note["semantic"]:
         return None
     pairs = note["numbers"]
@@ -347,17 +347,17 @@ def _classes(folder: Path, note: dict[str, Any], frame: tuple[int, int]) -> np.n
 def mask_objects(
     values: np.ndarray, classes: np.ndarray | None, names: dict[int, str], *, masks: bool
 ) -> list[AnnotatedObject]:
-    """Returns the things of a picture that gives each a value or colour of its own, 0 being none."""
+    """Returns the objects of an image that gives each a value or colour of its own, 0 being none."""
     if values.ndim == 3:
         values = (values.astype(np.uint32) * np.array([1 << 16, 1 << 8, 1], np.uint32)).sum(-1)
     numbers, positions = np.unique(values, return_inverse=True)
     if len(numbers) > _MAX_THINGS:
-        raise DatasetError(f"{len(numbers)} things on one photo, which must be colours of something else")
+        raise DatasetError(f"{len(numbers)} objects in one image, which must be colours of something else")
     is_binary = set(numbers.tolist()) <= {0, mask_pictures.IGNORED}
     positions = positions.reshape(values.shape)
     found = []
     for index, number in enumerate(numbers.tolist()):
-        # 255 rings the things of VOC; alone it is one.
+        # 255 rings the objects of VOC; alone it is one.
         if number == 0 or (number == mask_pictures.IGNORED and not is_binary and values.dtype == np.uint8):
             continue
         is_thing = positions == index
@@ -370,7 +370,7 @@ def mask_objects(
 
 
 def _name(classes: np.ndarray | None, names: dict[int, str]) -> str:
-    """Returns the class that most pixels of a thing have, the first where no mask of classes tells."""
+    """Returns the class that most pixels of an object have, the first where no mask of classes tells."""
     counts = np.bincount(classes, minlength=1) if classes is not None else np.zeros(1, int)
     counts[0] = 0
     number = int(counts[: mask_pictures.IGNORED].argmax()) if counts.any() else min(names)

@@ -1,4 +1,4 @@
-"""How a data set divides itself, decided in one place for every format.
+"""Splits shipped with the dataset, resolved in one place for every format.
 
 The precedence: what the format itself says (data.yaml, a column, the names of
 COCO's files); lists of ImageSets/Main; other lists; the names of folders. What
@@ -21,20 +21,20 @@ _TRAINED = {"train": True, "trainval": True, "val": False, "test": False}
 
 
 class _SplitEvidence(NamedTuple):
-    """One thing that tells how the images are divided."""
+    """One source of splits, such as lists or folders."""
 
     title: str
     lists: Lists
 
 
 def with_splits(folder: Path, listing: Listing) -> Listing:
-    """Returns the listing with the sets that the data set is divided into.
+    """Returns the listing with the sets that the dataset is divided into.
 
     The first sign that names a set to train on and one to validate on decides;
     sets that it does not have, such as test, are added from the others.
 
     Args:
-      folder: the data set.
+      folder: the dataset.
       listing: as its format gives it.
     """
     if listing.is_unlabelled:
@@ -120,7 +120,7 @@ def _sides(sets: Mapping[str, Sequence[int]]) -> dict[int, set[bool]]:
 
 
 def _completed(listing: Listing, signs: Sequence[_SplitEvidence], notes: list[Problem]) -> Listing:
-    """Returns the listing where no sign names both sides: nothing is trained on that the data set holds back.
+    """Returns the listing where no sign names both sides: nothing is trained on that the dataset holds back.
 
     One that names all images, a single folder train, says nothing.
     """

@@ -42,7 +42,7 @@ class Names:
         Args:
           name: as the annotation has it; may be a URL or another machine's path.
           near: the annotation that names it.
-          hint: part of the name of the folder that it probably lies in.
+          hint: part of the name of the folder that it probably is in.
         """
         return self._find(name, near, hint).paths
 
@@ -96,7 +96,7 @@ class Names:
         return [], len(_RULES) + 1
 
     def contradicts(self, path: str, forms: Sequence[str]) -> bool:
-        """Returns whether a name says `cam1/0.jpg`, there is a folder cam1, and this file lies outside it.
+        """Returns whether a name says `cam1/0.jpg`, there is a folder cam1, and this file is outside it.
 
         That matters only where names recur from folder to folder; a file with a
         name of its own was moved.
@@ -137,12 +137,12 @@ def stem_of(name: str) -> str:
 
 
 def folded(name: str) -> str:
-    """Returns a name in which accents are composed and capitals are not told apart."""
+    """Returns a name in which accents are composed and capitals are not distinguished."""
     return composed(name).casefold()
 
 
 def nearness(one: str, other: str) -> int:
-    """Returns how many folders from the top two files share, doubled, plus one where they lie side by side."""
+    """Returns how many folders from the top two files share, doubled, plus one where they are in the same folder."""
     here, there = PurePosixPath(one).parent, PurePosixPath(other).parent
     return 2 * num_equal(here.parts, there.parts) + (here == there)
 
@@ -283,7 +283,7 @@ def images_of(
       stated: the names that one annotation file uses.
       names: the files.
       annotation: the path of that file.
-      hint: part of the name of the folder that its images probably lie in, such as train.
+      hint: part of the name of the folder that its images probably are in, such as train.
       problems: gets one entry for each name that is left out.
     """
     images = {}

@@ -1,4 +1,4 @@
-"""Which tool wrote a JSON or XML file, recognised by the structure of its content."""
+"""Detection of the tool that wrote a JSON or XML file, by the structure of its content."""
 
 import functools
 import re
@@ -32,7 +32,7 @@ UNREAD = {
     "supervisely": Export("Supervisely's own JSON", "Export the project from Supervisely as COCO or Pascal VOC."),
     "datumaro": Export("Datumaro's own JSON", "Convert it with Datumaro, or export from CVAT, as COCO or Pascal VOC."),
     "via3": Export("a project of VIA 3", "Annotate with VIA 2, or export the project as COCO."),
-    "darwin": Export("V7 Darwin's JSON", "Export the data set from V7 as COCO or Pascal VOC."),
+    "darwin": Export("V7 Darwin's JSON", "Export the dataset from V7 as COCO or Pascal VOC."),
     "vott": Export("VoTT's own JSON", "Export the project from VoTT as Pascal VOC or CSV."),
     "superannotate": Export("SuperAnnotate's own JSON", "Convert it to COCO with SuperAnnotate's Python SDK."),
     "labelbox": Export("Labelbox's own JSON", "Convert the export to COCO."),
@@ -103,7 +103,7 @@ def has_xml(folder: Path, files: Files, kind: str) -> bool:
 
 
 def unread_exports(folder: Path, files: Files) -> str:
-    """Returns sentences that name the exports that are recognised and not read, "" where there are none."""
+    """Returns sentences that name the exports that are recognised and not read, "" if there are none."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in files.json:
         found[json_kind(folder / path)].append(path)
@@ -219,6 +219,6 @@ def _xml_kind(path: Path, changed: int, size: int) -> str:
 
 
 def _outermost_tag(head: str) -> str:
-    """Returns the first tag without its namespace, "" where there is none."""
+    """Returns the first tag without its namespace, "" if there is none."""
     found = _FIRST_TAG.search(_COMMENT.sub("", head))
     return found.group(1).rpartition(":")[2].lower() if found else ""

@@ -1,4 +1,4 @@
-"""What a format of annotations must offer to be a source."""
+"""Source protocol: what a module for an annotation format provides."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,32 +11,32 @@ from tfrmod.sources.files import Files
 
 
 class Entry(NamedTuple):
-    """A photo and the annotation that speaks of it, both relative to the folder, with forward slashes."""
+    """An image and the annotation of it, both relative to the folder, with forward slashes."""
 
     image: str
     annotation: str
-    """Empty where the photo has no annotation of its own and needs none."""
+    """Empty where the image has no annotation of its own and needs none."""
     detail: bytes = b""
     """What the source wants to be told again when it reads this entry, such as places in a large file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What lies in a folder, before any photo has been opened."""
+    """What is in a folder, before any image has been opened."""
 
     entries: tuple[Entry, ...]
-    """Sorted by photo; each photo once."""
+    """Sorted by image; each image once."""
     problems: tuple[Problem, ...] = ()
     sets: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Lists that the data set brings along (train, val, trainval, test): positions in `entries`."""
+    """Lists that is shipped with the dataset (train, val, trainval, test): positions in `entries`."""
     set_problems: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
-    """What each list names in vain."""
+    """What each list names without a match."""
     set_origins: dict[str, str] = field(default_factory=dict)
     """Where each set comes from: a file, or folders."""
     label_map: dict[int, str] | None = None
-    """{id: class name} that the data set brings along, ids from 1; None: it has names only."""
+    """{id: class name} that is shipped with the dataset, ids from 1; None: it has names only."""
     is_unlabelled: bool = False
-    """Photos alone, to be looked at by a trained detector."""
+    """Images alone, to be looked at by a trained detector."""
 
 
 class Reading(NamedTuple):
@@ -50,12 +50,12 @@ class Reader(Protocol):
     """Reads the annotation of one entry."""
 
     def __call__(self, folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-        """Returns what the annotation says; the photo's pixels are not looked at.
+        """Returns what the annotation says; the image's pixels are not looked at.
 
         Args:
-          folder: the data set.
+          folder: the dataset.
           entry: of this source's listing.
-          masks: read outlines and pictures of masks too.
+          masks: read outlines and images of masks too.
         """
 
 

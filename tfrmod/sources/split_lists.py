@@ -1,4 +1,4 @@
-"""Text files that divide a data set: ImageSets/Main, train.txt at the top or beside the annotations, cat_train.txt."""
+"""Text files that define splits: ImageSets/Main, train.txt at the top or next to the annotations, cat_train.txt."""
 
 import re
 from collections import defaultdict
@@ -16,7 +16,7 @@ from tfrmod.text import read_text
 _IMAGE_SETS, _MAIN = "imagesets", "main"
 # Lists of other tasks on the same images.
 _OTHER_TASKS = ("layout", "action", "segmentation")
-# cat_train, train2017, train_list: a class in front, a year or a word that says it is a list behind.
+# cat_train, train2017, train_list: a class in front, a year or a word that says it is a list after.
 _LIST_NAME = re.compile(
     rf"(?P<class>.+[_-])?(?P<set>{'|'.join(SET_WORDS)})[_-]?(\d{{4}})?([_-]?(lists?|ids?|set|images|files|names))?",
     re.IGNORECASE,
@@ -31,7 +31,7 @@ class Lists(NamedTuple):
     sets: dict[str, tuple[int, ...]]
     """Positions of images, by the name of the set."""
     problems: dict[str, tuple[Problem, ...]]
-    """What each set names in vain."""
+    """What each set names without a match."""
     origins: dict[str, str]
     """The first file of each set."""
 
@@ -51,7 +51,7 @@ class _Finder:
         self._annotations = Names(self._annotated)
 
     def find(self, line: str, near: str) -> list[int]:
-        """Returns the positions of the images that a line may name: the whole of it, or what stands before columns."""
+        """Returns the positions of the images that a line, or the part before further columns, may name."""
         for text in _readings(line):
             found = [self._positions[path] for path in self._images.find(text, near=near)]
             found = found or [self._annotated[path] for path in self._annotations.find(text, near=near)]
@@ -64,7 +64,7 @@ def image_sets(folder: Path, texts: Sequence[str], entries: Sequence[Entry]) -> 
     """Returns the lists of ImageSets/Main, which Pascal VOC has; lists of several years are merged.
 
     Each names images below the folder that holds its ImageSets. Lists of one
-    class (cat_train) count where there is none of all (train).
+    class (cat_train) count if there is none of all (train).
     """
     main = [path for path in map(PurePosixPath, texts) if _is_of_main(path)]
     by_root: dict[PurePosixPath, dict[str, str]] = defaultdict(dict)

@@ -1,4 +1,4 @@
-"""What data sets call their parts for training, validation and test, in file and folder names."""
+"""Split names (training, validation, test) in file and folder names."""
 
 import re
 from collections import Counter, defaultdict
@@ -49,7 +49,7 @@ def sets_by_folder(entries: Sequence[Entry]) -> dict[str, tuple[int, ...]]:
 
 
 def sets_of_folders(entries: Sequence[Entry]) -> dict[str, tuple[int, ...]]:
-    """Returns the positions of the images that lie in folders named as sets, or whose own annotations do."""
+    """Returns the positions of the images that are in folders named as sets, or whose own annotations do."""
     times = Counter(entry.annotation for entry in entries)
     return grouped(
         (
@@ -78,15 +78,15 @@ def grouped(members: Iterable[tuple[str | None, int]]) -> dict[str, tuple[int, .
 def in_order(
     entries: Mapping[str, Entry], members: Iterable[tuple[str | None, str]]
 ) -> tuple[tuple[Entry, ...], dict[str, tuple[int, ...]]]:
-    """Returns the entries sorted by photo, and {set: positions among them}.
+    """Returns the entries sorted by image, and {set: positions among them}.
 
     Args:
-      entries: by photo.
-      members: (set or None, photo).
+      entries: by image.
+      members: (set or None, image).
     """
-    positions = {photo: index for index, photo in enumerate(sorted(entries))}
-    sets = grouped((name, positions[photo]) for name, photo in members)
-    return tuple(entries[photo] for photo in positions), sets
+    positions = {image: index for index, image in enumerate(sorted(entries))}
+    sets = grouped((name, positions[image]) for name, image in members)
+    return tuple(entries[image] for image in positions), sets
 
 
 def _folder_set(folder: str) -> str | None:

@@ -136,7 +136,7 @@ def _read_csv(folder: Path, path: str, problems: list[Problem]) -> _File:
 
 
 def _cell(text: str | None) -> Any:
-    """Returns the JSON in a cell, None where there is none."""
+    """Returns the JSON in a cell, None if there is none."""
     try:
         return parsed((text or "").encode("utf-8", "replace"))
     except DatasetError:
@@ -159,7 +159,7 @@ def _class_attribute(files: Iterable[_File]) -> tuple[str, list[str]]:
     """Returns the attribute that is the class, and the others.
 
     Raises:
-      DatasetError: no region has any, or it cannot be told which it is.
+      DatasetError: no region has any, or it cannot be determined which it is.
     """
     met = Counter(name for file in files for image in file.images for name, _ in _filled(image.regions))
     if not met:
@@ -171,8 +171,8 @@ def _class_attribute(files: Iterable[_File]) -> tuple[str, list[str]]:
     of_words = [name for name in names if "".join(filter(str.isalnum, name)).lower() in _CLASS_WORDS]
     if len(names) > 1 and len(of_words) != 1:
         raise DatasetError(
-            f"The regions in VIA's files have the attributes {', '.join(sorted(names)[:10])}, and it cannot be told "
-            "which is the class. Rename that one to class in VIA (or in the file), or delete the others."
+            f"The regions in VIA's files have the attributes {', '.join(sorted(names)[:10])}, and it cannot be "
+            "determined which is the class. Rename that one to class in VIA (or in the file), or delete the others."
         )
     chosen = of_words[0] if of_words else names[0]
     return chosen, sorted(name for name in names if name != chosen)

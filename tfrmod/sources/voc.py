@@ -1,4 +1,4 @@
-"""Pascal VOC: a photo, and beside it or in a sister folder an XML of the same name."""
+"""Pascal VOC: one XML per image, next to it or in a sibling folder, with the same name."""
 
 import math
 import os
@@ -32,15 +32,15 @@ def listing(folder: Path) -> Listing:
     """Returns the images with an XML, and what has no partner.
 
     Raises:
-      DatasetError: no photo, no XML, or none that belong together.
+      DatasetError: no image, no XML, or none that belong together.
     """
     files = list_files(folder)
     others = sorted([*files.others, *files.json, *files.csv, *files.yaml])
     if not files.xml or not files.images + others:
-        missing = "annotations (*.xml)" if not files.xml else "photos"
+        missing = "annotations (*.xml)" if not files.xml else "images"
         raise DatasetError(
-            f"Expected photos with Pascal VOC annotations in {folder}, and found no {missing} among {files.total} "
-            "files. Does the archive hold another data set, or archives within?"
+            f"Expected images with Pascal VOC annotations in {folder}, and found no {missing} among {files.total} "
+            "files. Does the archive hold another dataset, or archives within?"
         )
     pairs, problems = voc_layout.pair(
         files.images,
@@ -56,7 +56,7 @@ def listing(folder: Path) -> Listing:
         )
     pictures, doubtful = voc_layout.mask_images_of(pairs, files.masks)
     entries = tuple(
-        Entry(photo, annotation, os.fsencode(pictures.get(photo, ""))) for photo, annotation in sorted(pairs.items())
+        Entry(image, annotation, os.fsencode(pictures.get(image, ""))) for image, annotation in sorted(pairs.items())
     )
     problems = [
         problem
@@ -82,13 +82,13 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
         problems.append(Problem("filename_differs", entry.annotation, f"names {stated}"))
     size = children(tags["size"]) if "size" in tags else {}
     height, width = _pixels(size.get("height")), _pixels(size.get("width"))
-    unit = unit_of(thing.box for thing in objects)
+    unit = unit_of(obj.box for obj in objects)
     if unit == "unclear":
         message = "boxes that may be in pixels or in fractions of the image's sides"
         return Reading(None, (*problems, Problem("coordinates_unclear", entry.annotation, message)))
     if unit == "fractions":
         height, width = _frame(folder / entry.image, (height, width))
-        objects = [_scaled(thing, height, width) for thing in objects]
+        objects = [_scaled(obj, height, width) for obj in objects]
         message = f"0 to 1, read as fractions of {width}x{height} pixels"
         problems.append(Problem("coordinates_normalised", entry.annotation, message))
     image = AnnotatedImage(
@@ -129,16 +129,16 @@ def _objects(root: etree._Element) -> tuple[list[AnnotatedObject], list[str]]:
     """
     objects, unreadable = [], []
     for node in elements(root, "object"):
-        thing = _object(node)
-        if isinstance(thing, str):
-            unreadable.append(thing)
+        obj = _object(node)
+        if isinstance(obj, str):
+            unreadable.append(obj)
         else:
-            objects.append(thing)
+            objects.append(obj)
     return objects, unreadable
 
 
 def _object(node: etree._Element) -> AnnotatedObject | str:
-    """Returns one object, or what is the matter with it. Its parts (<part>) are other things and are not read."""
+    """Returns one object, or what is the matter with it. Its parts (<part>) are other objects and are not read."""
     tags = children(node)
     try:
         name = clean_name(text_of(tags.get("name"))) if text_of(tags.get("name")) else ""
@@ -182,13 +182,13 @@ def _frame(path: Path, stated: tuple[int, int]) -> tuple[int, int]:
     return stated if sorted(stated) == sorted(actual) or 0 in actual else actual
 
 
-def _scaled(thing: AnnotatedObject, height: int, width: int) -> AnnotatedObject:
-    y0, x0, y1, x1 = thing.box
-    return thing._replace(box=(y0 * height, x0 * width, y1 * height, x1 * width))
+def _scaled(obj: AnnotatedObject, height: int, width: int) -> AnnotatedObject:
+    y0, x0, y1, x1 = obj.box
+    return obj._replace(box=(y0 * height, x0 * width, y1 * height, x1 * width))
 
 
 def _pixels(node: etree._Element | None) -> int:
-    """Returns a side of the photo, 0 where the XML is silent or talks nonsense."""
+    """Returns a side of the image, 0 where the XML is silent or talks nonsense."""
     try:
         return max(0, int(float(text_of(node))))
     except (ValueError, OverflowError):

@@ -24,12 +24,12 @@ class _Evidence(NamedTuple):
     folders: int
     """Trailing folders that agree with those in the filename or path tag."""
     is_in_folder: bool
-    """Whether the image lies somewhere below the folder of the folder tag."""
+    """Whether the image is somewhere below the folder of the folder tag."""
     trailing: int
     """Trailing folders that image and annotation have in common."""
     near: int
     is_in_image_folder: bool
-    """Whether the image lies in JPEGImages, where Pascal VOC has its images."""
+    """Whether the image is in JPEGImages, where Pascal VOC has its images."""
 
 
 class _Choice(NamedTuple):
@@ -74,10 +74,10 @@ def pair(
     """
     problems: list[Problem] = []
     choices = []
-    rooms = [names for names in (Names(images), Names(others)) if names.paths]
+    name_indices = [names for names in (Names(images), Names(others)) if names.paths]
     for annotation in annotations:
         tag = stated(annotation)
-        choice = next((found for names in rooms if (found := _choice(annotation, tag, names)) is not None), None)
+        choice = next((found for names in name_indices if (found := _choice(annotation, tag, names)) is not None), None)
         if isinstance(choice, _Choice):
             choices.append(choice)
         else:
@@ -96,7 +96,7 @@ def pair(
 
 
 def _choice(annotation: str, tag: Stated, names: Names) -> _Choice | Problem | None:
-    """Returns the image that an annotation is for, a problem where that is in doubt, None where there is none."""
+    """Returns the image that an annotation is for, a problem where that is in doubt, None if there is none."""
     file = spellings(tag.filename or tag.path)[0]
     named, named_rule = names.matches(PurePosixPath(file).name)
     alike, rule = names.matches(PurePosixPath(annotation).stem)
@@ -190,7 +190,7 @@ def names_in_list(path: Path, known: Container[str] = ()) -> list[str]:
 
 
 def _named(line: str, known: Container[str]) -> str:
-    """Returns the photo's name without folders; a name may hold blanks, a second column is -1, 0 or 1."""
+    """Returns the image's name without folders; a name may hold blanks, a second column is -1, 0 or 1."""
     whole = _without_folders(line)
     name, _, last = whole.rpartition(" ")
     has_column = name and last in ("-1", "0", "1") and whole not in known
@@ -202,17 +202,17 @@ def _without_folders(line: str) -> str:
 
 
 _FOLDER = "segmentationobject"
-_SAME = 0.5  # Intersection over union; the boxes were drawn around the same things, by hand.
+_SAME = 0.5  # Intersection over union; the boxes were drawn around the same objects, by hand.
 
 
 def mask_images_of(pairs: Mapping[str, str], pictures: Iterable[str]) -> tuple[dict[str, str], list[Problem]]:
-    """Returns {image: the picture of its things}, and the images that several pictures fit equally well.
+    """Returns {image: the image of its objects}, and the images that several images fit equally well.
 
-    Where several years have a picture of one name, the nearest is meant.
+    Where several years have an image of one name, the nearest is meant.
 
     Args:
       pairs: {image: XML}.
-      pictures: files in VOC's folders of masks.
+      images: files in VOC's folders of masks.
     """
     names = Names(path for path in pictures if PurePosixPath(path).parent.name.lower() == _FOLDER)
     chosen: dict[str, str] = {}
@@ -227,23 +227,23 @@ def mask_images_of(pairs: Mapping[str, str], pictures: Iterable[str]) -> tuple[d
 
 
 def with_masks(image: AnnotatedImage, folder: Path, picture: str) -> tuple[AnnotatedImage, list[Problem]]:
-    """Returns the image with the mask of every object that the picture shows, matched by box.
+    """Returns the image with the mask of every object that the image shows, matched by box.
 
-    Names stay the annotation's: a picture of classes numbers them as the
+    Names stay the annotation's: an image of classes numbers them as the
     challenge did, which says nothing about the ids of these shards.
     """
     try:
         shown = mask_objects(png_array((folder / picture).read_bytes()), None, {1: ""}, masks=True)
     except (DatasetError, OSError) as error:
         return image, [Problem("mask_unreadable", picture, str(error))]
-    return replace(image, objects=tuple(_masked(thing, shown) for thing in image.objects)), []
+    return replace(image, objects=tuple(_masked(obj, shown) for obj in image.objects)), []
 
 
-def _masked(thing: AnnotatedObject, shown: Sequence[AnnotatedObject]) -> AnnotatedObject:
-    best = max(shown, key=lambda other: _overlap(thing.box, other.box), default=None)
-    if best is None or _overlap(thing.box, best.box) < _SAME:
-        return thing
-    return thing._replace(mask=best.mask, mask_area=best.mask_area)
+def _masked(obj: AnnotatedObject, shown: Sequence[AnnotatedObject]) -> AnnotatedObject:
+    best = max(shown, key=lambda other: _overlap(obj.box, other.box), default=None)
+    if best is None or _overlap(obj.box, best.box) < _SAME:
+        return obj
+    return obj._replace(mask=best.mask, mask_area=best.mask_area)
 
 
 def _overlap(one: Box, other: Box) -> float:

@@ -1,4 +1,4 @@
-"""The XML of one Pascal VOC annotation: decoded strictly, parsed without trust, and the image that it names."""
+"""Parser of Pascal VOC XML files: strict decoding, untrusted input, and the image that a file names."""
 
 import codecs
 import functools

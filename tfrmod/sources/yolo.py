@@ -1,4 +1,4 @@
-"""YOLO: a text for each image with one object a line, in fractions of the image's sides."""
+"""YOLO: one text file per image with one object per line, in fractions of the image's sides."""
 
 import functools
 import itertools
@@ -42,7 +42,7 @@ def listing(folder: Path) -> Listing:
     files = list_files(folder)
     lists = ClassLists(folder, files)
     darknet = darknet_sets(folder, files)
-    others = {*lists.papers, *lists.failed, *itertools.chain(*darknet.values())}
+    others = {*lists.lists, *lists.failed, *itertools.chain(*darknet.values())}
     pairing = _paired(folder, files, [path for path in files.txt if path not in others])
     pairing, problems = _without_misfits(folder, pairing)
     problems += [
@@ -51,9 +51,9 @@ def listing(folder: Path) -> Listing:
     if not pairing.labels:
         example = f" For example, {problems[-1].file} {problems[-1].message}." if problems else ""
         raise DatasetError(
-            f"Expected images in {folder} with YOLO labels, a text of the same name beside each or in a sister folder "
-            f"labels, and found {len(files.images)} images and {len(files.txt)} texts, none of which belong together "
-            f"beyond doubt.{example}"
+            f"Expected images in {folder} with YOLO labels, a text of the same name next to each or in a sibling "
+            f"folder labels, and found {len(files.images)} images and {len(files.txt)} texts, none of which belong "
+            f"together beyond doubt.{example}"
         )
     chosen = lists.assign(sorted(set(pairing.labels.values())))
     backgrounds, of_images = split_backgrounds(folder, files.images, pairing)
@@ -67,7 +67,7 @@ def listing(folder: Path) -> Listing:
         for image in files.images
         if (label := pairing.labels.get(image, "")) or image in backgrounds
     )
-    described = {path: lists.papers[path] for path in lists.descriptions()} or {"": DatasetDescription({}, darknet)}
+    described = {path: lists.lists[path] for path in lists.descriptions()} or {"": DatasetDescription({}, darknet)}
     sets, set_problems, in_vain = yolo_config.read_sets(folder, files, described, entries)
     problems += in_vain
     label_map = lists.label_map(problems) if any(chosen.values()) else _numbered(folder, chosen)
@@ -112,10 +112,10 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
             continue
         shares = numbers if is_outline else numbers[:4]
         points = [share * side for share, side in zip(shares, (width, height) * (len(shares) // 2), strict=True)]
-        thing = AnnotatedObject(name, _box(points, is_outline=is_outline))
+        obj = AnnotatedObject(name, _box(points, is_outline=is_outline))
         if masks and is_outline:
-            thing = thing._replace(mask=mask_pictures.polygons_png([points], height, width))
-        objects.append(thing)
+            obj = obj._replace(mask=mask_pictures.polygons_png([points], height, width))
+        objects.append(obj)
     return Reading(replace(claim, objects=tuple(objects)), tuple(problems))
 
 
@@ -170,8 +170,8 @@ def _details(folder: Path, chosen: Mapping[str, str], lists: ClassLists) -> dict
         groups[path, lists.keypoints(label)].append(label)
     details = {}
     for (path, keypoints), labels in groups.items():
-        if path and lists.papers[path].blanks:
-            check_blanks(path, lists.papers[path], _used_classes(folder, labels))
+        if path and lists.lists[path].blanks:
+            check_blanks(path, lists.lists[path], _used_classes(folder, labels))
         step = max(1, len(labels) // _PROBED_FILES)
         survey = yolo_lines.surveyed(_lines_of(folder, labels[::step]))
         if survey.has_corners:
@@ -213,8 +213,8 @@ def _numbered(folder: Path, labels: Iterable[str]) -> dict[int, str]:
 
 def _names(folder: Path, path: str) -> Mapping[int, str] | None:
     """Returns the class names of a list; None where the classes have numbers alone."""
-    papers = _description_files(folder / path, (folder / path).stat().st_mtime_ns) if path else None
-    return papers.names if papers is not None else None
+    description = _description_files(folder / path, (folder / path).stat().st_mtime_ns) if path else None
+    return description.names if description is not None else None
 
 
 @functools.lru_cache(maxsize=64)

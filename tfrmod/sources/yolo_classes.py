@@ -1,4 +1,4 @@
-"""Which list of class names each YOLO label file is read by, and one label map of all."""
+"""Class lists of YOLO datasets: which list applies to each label file, and one common label map."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -9,12 +9,12 @@ from tfrmod.sources.files import Files
 from tfrmod.sources.pairing import num_equal
 from tfrmod.sources.yolo_config import DatasetDescription, is_name_list, read_description
 
-_NO_PAPERS = DatasetDescription({})
+_EMPTY_DESCRIPTION = DatasetDescription({})
 Folders = tuple[str, ...]
 
 
 class ClassLists:
-    """The lists of class names of a data set: data.yaml, classes.txt and the like.
+    """The lists of class names of a dataset: data.yaml, classes.txt and the like.
 
     A label file is read by the nearest list at or above its folder, and where
     there is none by the nearest elsewhere. Lists that are equally near must
@@ -23,22 +23,22 @@ class ClassLists:
 
     def __init__(self, folder: Path, files: Files) -> None:
         self.folder = folder
-        self.papers: dict[str, DatasetDescription] = {}
+        self.lists: dict[str, DatasetDescription] = {}
         self.failed: dict[str, str] = {}
         """{file: why it cannot be read}."""
         for path in [*files.yaml, *filter(is_name_list, (*files.txt, *files.others))]:
             try:
-                papers = read_description(folder / path)
+                description = read_description(folder / path)
             except (DatasetError, OSError) as error:
                 self.failed[path] = str(error)
             else:
-                if papers is not None:
-                    self.papers[path] = papers
+                if description is not None:
+                    self.lists[path] = description
         self._chosen: dict[Folders, str] = {}
         self._labelled: set[Folders] = set()
 
     def assign(self, labels: Iterable[str]) -> dict[str, str]:
-        """Returns {label file: the list that it is read by}; "" where there is none at all.
+        """Returns {label file: the list that it is read by}; "" if there is none at all.
 
         Raises:
           DatasetError: lists that are equally near disagree, or the nearest one
@@ -56,14 +56,14 @@ class ClassLists:
         """Returns how many keypoints follow each box of a label file, and how many numbers each has."""
         for place in _upwards(_folders(label)):
             for path in self._at(place):
-                if self.papers[path].keypoints is not None:
-                    return self.papers[path].keypoints
+                if self.lists[path].keypoints is not None:
+                    return self.lists[path].keypoints
         chosen = self._chosen.get(_folders(label))
-        return self.papers[chosen].keypoints if chosen else None
+        return self.lists[chosen].keypoints if chosen else None
 
     def descriptions(self) -> list[str]:
         """Returns the YAML files that name sets and describe label files, or are all there are."""
-        yamls = [path for path, papers in self.papers.items() if papers.sets]
+        yamls = [path for path, description in self.lists.items() if description.sets]
         near = [path for path in yamls if _folders(path) in self._labelled or path in self._chosen.values()]
         return near or yamls
 
@@ -71,7 +71,7 @@ class ClassLists:
         """Returns what is doubtful about the lists that label files are read by, and those that cannot be read."""
         found = [Problem("annotation_malformed", path, reason) for path, reason in self.failed.items()]
         for path in dict.fromkeys(self._chosen.values()):
-            found += [Problem(code, path, message) for code, message in self.papers.get(path, _NO_PAPERS).notes]
+            found += [Problem(code, path, message) for code, message in self.lists.get(path, _EMPTY_DESCRIPTION).notes]
         for place, path in self._chosen.items():
             for other in [other for above in _upwards(place) for other in self._at(above) if other != path]:
                 if path and (difference := self._difference(path, other)):
@@ -85,7 +85,7 @@ class ClassLists:
         for path in sorted(filter(None, set(self._chosen.values())), key=_depth):
             of_this: dict[str, int] = {}
             is_first, free = not ids, max(ids.values(), default=0) + 1
-            for index, name in sorted(self.papers[path].names.items()):
+            for index, name in sorted(self.lists[path].names.items()):
                 if of_this.setdefault(name, index) != index:
                     message = f"{name!r} is {of_this[name]} and {index}; took the first"
                     problems.append(Problem("label_ids_changed", path, message))
@@ -101,7 +101,7 @@ class ClassLists:
     def _nearest(self, place: Folders, label: str) -> str:
         inner = self._within(place, label)
         for above in _upwards(place):
-            here = [path for path in self._at(above) if self.papers[path].names]
+            here = [path for path in self._at(above) if self.lists[path].names]
             failed = [path for path in self.failed if _folders(path) == above]
             if not here and failed:
                 raise self._unreadable(failed[0], label)
@@ -119,24 +119,28 @@ class ClassLists:
         return ""
 
     def _within(self, place: Folders, label: str) -> list[str]:
-        """Returns the lists that lie neither above a folder nor above any label file, and so may be meant for it."""
-        return [path for path, papers in self.papers.items() if papers.names and _folders(path) not in self._labelled]
+        """Returns the lists that are neither above a folder nor above any label file, and so may be meant for it."""
+        return [
+            path
+            for path, description in self.lists.items()
+            if description.names and _folders(path) not in self._labelled
+        ]
 
     def _at(self, place: Folders) -> list[str]:
-        return [path for path in self.papers if _folders(path) == place]
+        return [path for path in self.lists if _folders(path) == place]
 
     def _agreed(self, paths: Sequence[str], label: str) -> str:
         """Returns the longest of some lists that agree; labelImg's suggestions count only where they are alone."""
         own = [path for path in paths if PurePosixPath(path).name.lower() != "predefined_classes.txt"] or list(paths)
-        chosen = max(own, key=lambda path: len(self.papers[path].names))  # The first of equals is a YAML.
+        chosen = max(own, key=lambda path: len(self.lists[path].names))  # The first of equals is a YAML.
         for other in own:
             if difference := self._difference(chosen, other):
                 raise _disagreement(difference, label)
         return chosen
 
     def _difference(self, one: str, other: str) -> str:
-        """Returns, in words, the first class index that two lists name differently; "" where there is none."""
-        names, others = self.papers[one].names, self.papers[other].names
+        """Returns, in words, the first class index that two lists name differently; "" if there is none."""
+        names, others = self.lists[one].names, self.lists[other].names
         for index in sorted(names.keys() & others.keys()):
             if names[index] != others[index]:
                 return f"class {index} is {names[index]!r} in {one} and {others[index]!r} in {other}"
@@ -145,27 +149,27 @@ class ClassLists:
     def _unreadable(self, path: str, label: str) -> DatasetError:
         return DatasetError(
             f"The list of class names {path}, by which {label} should be read, cannot be used: {self.failed[path]}. "
-            "Mend the file, or remove it if the data set has another one."
+            "Correct the file, or remove it if the dataset has another one."
         )
 
 
-def check_blanks(path: str, papers: DatasetDescription, used: Mapping[int, str]) -> None:
+def check_blanks(path: str, description: DatasetDescription, used: Mapping[int, str]) -> None:
     """Raises DatasetError unless the classes in use show that the blank lines of a list count as classes.
 
     Args:
       path: of the list.
-      papers: what it says.
+      description: what it says.
       used: {class index: a label file that uses it}.
     """
-    blank = papers.blanks[0]
-    is_proven = max(used, default=0) >= len(papers.names) or all(index < blank for index in used)
-    wrong = next((index for index in sorted(used) if index not in papers.names), None)
+    blank = description.blanks[0]
+    is_proven = max(used, default=0) >= len(description.names) or all(index < blank for index in used)
+    wrong = next((index for index in sorted(used) if index not in description.names), None)
     if is_proven and wrong is None:
         return
     example = max(used) if wrong is None else wrong
     raise DatasetError(
         f"{path} has a blank line {blank + 1}, and it is unclear whether it counts as a class: the class {example} in "
-        f"{used[example]} is {papers.names.get(example, 'none')!r} if it does, and another one if not. Remove the "
+        f"{used[example]} is {description.names.get(example, 'none')!r} if it does, and another one if not. Remove the "
         "blank lines if they do not count, or else write a name in them."
     )
 

@@ -21,7 +21,7 @@ _NAMES_KEY = re.compile(rb"""(^|[\s{,])\0?["']?\0?n\0?a\0?m\0?e\0?s\0?["']?\0?\s
 
 
 class DatasetDescription(NamedTuple):
-    """What one file says about the data set."""
+    """What one file says about the dataset."""
 
     names: dict[int, str]
     """{class index, from 0: name}."""
@@ -189,14 +189,14 @@ SetProblems = dict[str, tuple[Problem, ...]]
 def read_sets(
     folder: Path, files: Files, described: Mapping[str, DatasetDescription], entries: tuple[Entry, ...]
 ) -> tuple[Sets, SetProblems, list[Problem]]:
-    """Returns each set as positions in `entries`, what its lists name in vain, and why lists are not followed at all.
+    """Returns each set as positions in `entries`, names without a match, and the reasons why lists are not used.
 
-    The paths in such papers are often those of another machine, or count from
-    another folder; the longest end of each that fits is believed. What is named
+    The paths in such dataset descriptions are often those of another machine, or count from
+    another folder; the longest end of each that fits is used. What is named
     for training and for validation alike divides nothing and is not a set.
 
     Args:
-      folder: of the data set.
+      folder: of the dataset.
       files: of it.
       described: what each file that names sets says, by its path.
       entries: of the listing.
@@ -205,8 +205,8 @@ def read_sets(
     positions = {entry.image: index for index, entry in enumerate(entries)}
     members: list[tuple[str | None, int]] = []
     problems: dict[str, list[Problem]] = defaultdict(list)
-    for path, papers in described.items():
-        for name, places in papers.sets.items():
+    for path, description in described.items():
+        for name, places in description.sets.items():
             for place in places:
                 named, unknown = _images_of(place, folder, files, images, path)
                 members += [(name, positions[image]) for image in named]
@@ -225,31 +225,31 @@ def read_sets(
 
 
 def _images_of(
-    place: str, folder: Path, files: Files, photos: Names, papers_path: str
+    place: str, folder: Path, files: Files, images: Names, description_path: str
 ) -> tuple[list[str], list[Problem]]:
-    """Returns the photos of a folder, of a list, or the one photo, that a place names."""
+    """Returns the images of a folder, of a list, or the one image, that a place names."""
     parts = [part for part in PurePosixPath(place.replace("\\", "/")).parts if part not in ("..", ".", "/")]
     for end in ("/".join(parts[index:]) for index in range(len(parts))):
-        for top in dict.fromkeys((PurePosixPath(papers_path).parent, PurePosixPath())):
+        for top in dict.fromkeys((PurePosixPath(description_path).parent, PurePosixPath())):
             path = str(top / end)
-            within = [photo for photo in photos.paths if photo.startswith(f"{path}/")]
+            within = [image for image in images.paths if image.startswith(f"{path}/")]
             if within:
                 return within, []
             if path in files.txt:
-                return _listed(folder, path, photos)
-            if path in photos.paths:
+                return _listed(folder, path, images)
+            if path in images.paths:
                 return [path], []
-    return [], [Problem("set_lists_unknown", papers_path, place)]
+    return [], [Problem("set_lists_unknown", description_path, place)]
 
 
-def _listed(folder: Path, path: str, photos: Names) -> tuple[list[str], list[Problem]]:
+def _listed(folder: Path, path: str, images: Names) -> tuple[list[str], list[Problem]]:
     try:
         lines, unknown = list_lines(folder / path)
     except (DatasetError, OSError) as error:
         return [], [Problem("annotation_malformed", path, str(error))]
     named = []
     for line in lines:
-        found = photos.find(line, near=path)
+        found = images.find(line, near=path)
         if len(found) == 1:
             named += found
         else:

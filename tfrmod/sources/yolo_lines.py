@@ -1,4 +1,4 @@
-"""The lines of a YOLO label file: what their numbers mean, and whether that can be known."""
+"""Lines of a YOLO label file: what the numbers mean, and whether that is certain."""
 
 import re
 from collections import Counter

@@ -127,7 +127,7 @@ def _only_best(path: str, others: Sequence[str]) -> str:
 
 
 def _places(image: str) -> list[str]:
-    """Returns where the labels of an image may lie, without extension: images/… becomes labels/…, or beside it.
+    """Returns where the labels of an image may be, without extension: images/… becomes labels/…, or next to it.
 
     Some programs keep the image's extension: a.jpg.txt.
     """
@@ -176,13 +176,13 @@ Folders = tuple[str, ...]
 def split_backgrounds(folder: Path, images: Sequence[str], pairing: Pairing) -> tuple[set[str], list[Problem]]:
     """Returns the images without objects, and the problem of every other image without a label file.
 
-    An image without a label file is a background where it lies among images
+    An image without a label file is a background where it is among images
     with one. It is left out where it may be labelled after all: a copy of a
     labelled one, a part of the data without any label file, or one whose label
     file may be among those that belong to no image.
 
     Args:
-      folder: of the data set.
+      folder: of the dataset.
       images: all of them.
       pairing: of them and the label files.
     """
@@ -227,13 +227,13 @@ def are_alike(one: Path, other: Path, *, max_distance: int = NEAR) -> bool:
 
 
 class _LabelFolders:
-    """The folders in which images with label files lie."""
+    """The folders in which images with label files are."""
 
     def __init__(self, labels: dict[str, str]) -> None:
         self._flat: set[Folders] = set()
         """Folders with label files in or below them: what lies deeper may be anything."""
         self._roots: set[Folders] = set()
-        """Folders of images alone, whose label files lie elsewhere."""
+        """Folders of images alone, whose label files are elsewhere."""
         self._sets: set[Folders] = set()
         for image, label in labels.items():
             here, there = _folders(image), _folders(label)
@@ -245,7 +245,7 @@ class _LabelFolders:
             self._sets.update(_set_folders(image))
 
     def why_not(self, image: str) -> str:
-        """Returns why an image does not count as one of the data set; "" where it does."""
+        """Returns why an image does not count as one of the dataset; "" where it does."""
         file, here = PurePosixPath(image), _folders(image)
         if _PLOTS.fullmatch(file.stem):
             return "it has the name of a plot that a training draws"
@@ -255,7 +255,7 @@ class _LabelFolders:
             or any(IMAGE_FOLDER.fullmatch(part) for part in here)
         )
         if not is_home:
-            return "it lies outside of the folders of the images with label files"
+            return "it is outside of the folders of the images with label files"
         without = [place for place in _set_folders(image) if place not in self._sets]
         return f"no image in {'/'.join(without[0])} has a label file" if without else ""
 

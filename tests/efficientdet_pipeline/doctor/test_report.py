@@ -27,7 +27,7 @@ def test_a_page_ranks_and_counts(image: Callable, stats: Callable, plan: Callabl
     assert lines[8] == " 1. warning: 40 × a box drawn twice (40% of 100 boxes) [box_twice]"
     assert "\n    JPEGImages/0.jpg (cat 10 10 60 60)\n    JPEGImages/1.jpg (cat 10 10 61 60)\n" in text
     assert "\n    and 37 more files\n" in text
-    assert "2. warning: 1 × a box without area inside its photo; dropped (1.0% of 101 boxes)" in text
+    assert "2. warning: 1 × a box without area inside its image; dropped (1.0% of 101 boxes)" in text
     assert lines[-1] == "2 warnings, 1 note."
     assert max(map(len, lines)) <= 100
 
@@ -99,6 +99,6 @@ def test_advice_to_look_at_files_names_files() -> None:
 def test_shares_say_of_what(image: Callable, stats: Callable, plan: Callable) -> None:
     given = stats([image("a", [("cat", 10, 10, 60, 60)])], problems=[Problem("label_ids_changed", "a.json", "from 0")])
     text = report.render_text(given, plan(), [each for each in run_checks.conversion_issues(given) if each], title="x")
-    assert "note: 1 × class ids that could not be kept as the data set has them [label_ids_changed]" in text
+    assert "note: 1 × class ids that could not be kept as the dataset has them [label_ids_changed]" in text
     assert "%" not in text
     assert "Look at" not in text

@@ -1,4 +1,4 @@
-"""Data sets of every format, drawn by code."""
+"""Datasets of every format, drawn by code."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def names_and_boxes() -> Callable[[AnnotatedImage], list[tuple[str, tuple[float,
 
 @pytest.fixture
 def put(tmp_path: Path, photo) -> Callable[..., Path]:
-    """Writes files below one folder: bytes, text, something for JSON, an array as PNG; None is a photo of 64x48."""
+    """Writes files below one folder: bytes, text, something for JSON, an array as PNG; None is an image of 64x48."""
 
     def write(files: dict[str, Any]) -> Path:
         root = tmp_path / "data"

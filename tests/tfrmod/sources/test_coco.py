@@ -80,7 +80,7 @@ def test_a_name_in_two_sets_is_looked_for_in_the_folder_of_its_own(put, read_all
     assert [entry.image for entry in listing.entries] == ["train/0.jpg", "val/0.jpg"]
     assert listing.sets == {"train": (0,), "val": (1,)}
     assert problems == []
-    # Both files have a photo of id 1: an id that names two photos names none.
+    # Both files have an image of id 1: an id that names two images names none.
     assert {found.source_id for found in images.values()} == {""}
 
 

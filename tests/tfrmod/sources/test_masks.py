@@ -154,7 +154,7 @@ def test_what_belongs_to_nothing_is_named(put, read_all) -> None:
     ]
 
 
-@pytest.mark.parametrize("content", [b"no picture", np.full((48, 64), 300, np.uint16)])
+@pytest.mark.parametrize("content", [b"no image", np.full((48, 64), 300, np.uint16)])
 def test_a_mask_that_cannot_be_read_is_named(put, read_all, content) -> None:
     folder = put({"images/a.jpg": None, "masks/a.png": content, "images/b.jpg": None, "masks/b.png": classes(cat=1)})
     _, images, problems = read_all("masks", folder, masks=True)
@@ -179,7 +179,7 @@ def test_a_mask_of_other_proportions_is_named(put, read_all) -> None:
     _, images, problems = read_all("masks", put(content), masks=True)
     assert list(images) == ["images/b.jpg"]
     assert [(problem.code, problem.file) for problem in problems] == [("annotation_malformed", "masks/a.png")]
-    assert "48x48 pixels on a photo of 64x48" in problems[0].message
+    assert "48x48 pixels on an image of 64x48" in problems[0].message
 
 
 def test_photos_without_masks_are_refused(put, read_all) -> None:

@@ -59,7 +59,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
     "voc": ("a.xml", _VOC.encode()),
     "coco": ("x.json", json.dumps(_COCO, ensure_ascii=False).encode()),
     "yolo": ("a.txt", b"0 0.5 0.5 0.25 0.25\n1 0.1 0.1 0.5 0.1 0.5 0.5\n"),
-    "yolo papers": (
+    "yolo dataset descriptions": (
         "data.yaml",
         b"path: ../data\ntrain: t.txt\nval: [.]\nkpt_shape: [1, 2]\nnames: {0: cat, 1: 'dog'}\n",
     ),
@@ -106,7 +106,7 @@ BESIDE = {
     "yolo classes": {"a.txt": b"0 0.5 0.5 0.25 0.25\n"},
     "yolo sets": {"a.txt": b"0 0.5 0.5 0.25 0.25\n", "data.yaml": b"train: train.txt\nnames: [a, b]"},
     "yolo": {"data.yaml": b"names: [a, b]"},
-    "yolo papers": {"a.txt": b"0 0.5 0.5 0.25 0.25\n", "t.txt": b"b.png"},
+    "yolo dataset descriptions": {"a.txt": b"0 0.5 0.5 0.25 0.25\n", "t.txt": b"b.png"},
 }
 PHOTO = array_png(np.full((6, 8), 99, np.uint8))
 TOKENS = [
@@ -196,7 +196,7 @@ def replaced(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture(scope="module")
 def check(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Callable[[str, bytes], None]:
-    """Reads a data set of which one file is broken, as a conversion does."""
+    """Reads a dataset of which one file is broken, as a conversion does."""
     root = tmp_path_factory.mktemp("mutations")
     numbers = itertools.count()
 

@@ -1,4 +1,4 @@
-"""Annotations from real data sets that break readers, and what becomes of each."""
+"""Annotations from real datasets that break readers, and what becomes of each."""
 
 import json
 import shutil
@@ -25,9 +25,9 @@ XML = {
     "deepforest_574boxes.xml": (574, {"filename_differs"}),
     "raccoon_depth1.xml": (1, {"filename_differs"}),
 }
-# COCO files that name no photo that is there, and the ids that they give to several.
+# COCO files that name no image that is there, and the ids that they give to several.
 COCO = {"carla_coco_test_defective.json": 1, "carla_coco_val_defective.json": 9}
-# What each data set comes to: source, photos, objects, sets, and what is reported.
+# What each dataset comes to: source, images, objects, sets, and what is reported.
 DATA_SETS = {
     "bccd": ("voc", 364, 4888, {"train": 205, "val": 87, "trainval": 292, "test": 72}, {}),
     "license_plates": ("voc", 46, 64, {"train": 34, "val": 12}, {}),

@@ -1,4 +1,4 @@
-"""Which sign of a division is followed, and what is said of the others."""
+"""Which sign of a split is followed, and what is said of the others."""
 
 from pathlib import Path
 

@@ -127,8 +127,8 @@ def test_numbered_options_stand_for_their_descriptions(put, read_all) -> None:
 @pytest.mark.parametrize(
     ("regions", "words"),
     [
-        ([region(color="red", kind="cat")], "attributes color, kind, and it cannot be told"),
-        ([region(**{"class": "a"}), region(label="b")], "attributes class, label, and it cannot be told"),
+        ([region(color="red", kind="cat")], "attributes color, kind, and it cannot be determined"),
+        ([region(**{"class": "a"}), region(label="b")], "attributes class, label, and it cannot be determined"),
         ([{"shape_attributes": RECT, "region_attributes": {}}], "none has a class"),
         ([], "none has a class"),
     ],

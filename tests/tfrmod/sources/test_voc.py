@@ -283,7 +283,7 @@ def test_masks_and_rubbish_are_no_photos(voc_folder, photo) -> None:
 
 def test_a_folder_without_photos_or_annotations_is_refused(voc_folder, xml, photo) -> None:
     voc_folder.write("a.xml", xml())
-    with pytest.raises(DatasetError, match="found no photos among 1 files"):
+    with pytest.raises(DatasetError, match="found no images among 1 files"):
         voc.listing(voc_folder.root)
     (voc_folder.root / "a.xml").unlink()
     voc_folder.write("a.jpg", photo())

@@ -33,7 +33,7 @@ def test_things_get_the_masks_under_their_boxes(voc_folder, read_all) -> None:
 
 def test_a_broken_picture_is_named_and_the_boxes_stay(voc_folder, read_all) -> None:
     voc_folder.add("a", THINGS)
-    voc_folder.write("SegmentationObject/a.png", b"no picture")
+    voc_folder.write("SegmentationObject/a.png", b"no image")
     _, images, problems = read_all("voc", voc_folder.root, masks=True)
     assert [(problem.code, problem.file) for problem in problems] == [("mask_unreadable", "SegmentationObject/a.png")]
     assert len(images["JPEGImages/a.jpg"].objects) == 2

@@ -32,7 +32,7 @@ def test_shares_become_pixels_and_numbers_become_ids_from_one(put, read_all, nam
         ("images/train/a.jpg", "labels/train/a.txt"),
         ("JPEGImages/A.JPG", "labels/a.txt"),
         ("a.jpg", "labels/a.txt"),
-        ("photos of it/a.jpg", "elsewhere/a.txt"),
+        ("images of it/a.jpg", "elsewhere/a.txt"),
         ("images/b c.mp4#t=1.jpg", "labels/b c.mp4#t=1.txt"),
     ],
 )
@@ -171,7 +171,7 @@ def test_an_image_whose_labels_may_be_those_of_no_image_is_left_out(put, read_al
 
 
 def test_a_damaged_photo_is_left_to_those_who_look_at_pixels(put, read_all) -> None:
-    _, images, problems = read_all("yolo", put({"a.jpg": b"no photo", "a.txt": LINE}))
+    _, images, problems = read_all("yolo", put({"a.jpg": b"no image", "a.txt": LINE}))
     assert (images["a.jpg"].objects, problems) == ((), [])
 
 

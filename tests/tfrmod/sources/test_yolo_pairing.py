@@ -21,7 +21,7 @@ def pair(images: list[str], texts: list[str], different: bool = True):
         ("camA/a.jpg", "camA/txt/a.txt"),
         ("images/A.JPG", "labels/a.txt"),
         ("images/cafe\u0301.jpg", "labels/caf\u00e9.txt"),
-        ("photos of it/my photo.jpg", "elsewhere/my%20photo.txt"),
+        ("images of it/my photo.jpg", "elsewhere/my%20photo.txt"),
     ],
 )
 def test_a_label_file_is_found_beside_others_of_its_name(image: str, label: str) -> None:
