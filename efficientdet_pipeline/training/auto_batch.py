@@ -1,4 +1,4 @@
-"""--batch_size=auto, and what is said of a batch that does not fit."""
+"""Automatic batch size, and the error message for a batch that does not fit in memory."""
 
 import contextlib
 import dataclasses
@@ -18,45 +18,44 @@ from efficientdet_pipeline.training.distributed import ProcessGroup
 from efficientdet_pipeline.training.oom_watchdog import oom_watchdog
 from efficientdet_pipeline.training.session import RunSession
 
-STEPS_AN_EPOCH = 10
-"""A batch that leaves fewer learns too seldom, however much memory there is."""
+MIN_STEPS_PER_EPOCH = 10
+"""Fewer steps per epoch update the weights too rarely, however much memory is free."""
 
 
 def resolve_batch_size(
-    options: Any, run_: RunSession, shards: Shards, config: DetectorConfig, company: ProcessGroup
+    options: Any, run_: RunSession, shards: Shards, config: DetectorConfig, process_group: ProcessGroup
 ) -> Any:
-    """Returns the options with a batch size; where it is auto, the largest that fits, the same for all of a run.
+    """Returns the options with a batch size; `auto` resolves to the largest that fits, fixed for the whole run.
 
     Raises:
-      OptionsError: not even one photo a device fits.
+      OptionsError: not even one image per device fits.
     """
     if options.batch_size:
         return options
-    found = metadata.read_json(run_.folder.metadata).get("train_batch_size") if _is_known(run_, company) else None
+    found = metadata.read_json(run_.folder.metadata).get("train_batch_size") if _is_known(run_, process_group) else None
     if not found:
-        logging.info("batch_size=auto: taking steps to see what fits.")
+        logging.info("batch_size=auto: running training steps to find the largest batch that fits.")
         examples = min(shards.num_train, options.num_examples_per_epoch or shards.num_train)
-        most = max(1, examples // STEPS_AN_EPOCH)
-        found = batch_probe.largest_batch(_probe(options, shards, config, most))
+        max_batch = max(1, examples // MIN_STEPS_PER_EPOCH)
+        found = batch_probe.largest_batch(_probe(options, shards, config, max_batch))
         if not found:
             raise OptionsError(
-                "batch_size=auto found no batch: not one photo a device fits into the memory. "
-                "Received a network that is too large for it; try a smaller --image_size, --grad_checkpoint, or a "
-                "smaller --model_name.",
+                "batch_size=auto found no batch: out of memory at one image per device. "
+                "Reduce --image_size, use --grad_checkpoint, or choose a smaller --model_name.",
                 option="batch_size",
             )
-        limit = f", the most that leave {STEPS_AN_EPOCH} steps an epoch" if found * 2 > most else ""
-        logging.info("batch_size=auto: %d photos a step fit%s.", found, limit)
+        limit = f", the largest with {MIN_STEPS_PER_EPOCH} steps per epoch" if found * 2 > max_batch else ""
+        logging.info("batch_size=auto: %d images per step fit%s.", found, limit)
     return dataclasses.replace(options, batch_size=int(found))
 
 
-def _is_known(run_: RunSession, company: ProcessGroup) -> bool:
-    return run_.begun or not company.is_chief
+def _is_known(run_: RunSession, process_group: ProcessGroup) -> bool:
+    return run_.is_resumed or not process_group.is_chief
 
 
 @contextmanager
-def oom_handler(options: Any, shards: Shards, config: DetectorConfig, company: ProcessGroup) -> Iterator[None]:
-    """Turns the end of the memory into a sentence.
+def oom_handler(options: Any, shards: Shards, config: DetectorConfig, process_group: ProcessGroup) -> Iterator[None]:
+    """Turns an out-of-memory error into an error message with remedies.
 
     Raises:
       OutOfMemoryError: a batch did not fit.
@@ -64,27 +63,27 @@ def oom_handler(options: Any, shards: Shards, config: DetectorConfig, company: P
     half = max(1, options.batch_size // 2)
     message = (
         f"The memory is too small for this batch. Received batch_size={options.batch_size}; try "
-        f"--batch_size={half}, --batch_size=auto for the most that fit, --accumulate_steps=2, which computes the "
+        f"--batch_size={half}, --batch_size=auto for the largest that fits, --accumulate_steps=2, which computes the "
         "batch in two parts, or --grad_checkpoint. The same command continues from the last checkpoint."
     )
     probe: dict[str, Any] = {}
-    if company.count == 1 and options.batch_size > 1:
+    if process_group.count == 1 and options.batch_size > 1:
         probe = dataclasses.asdict(_probe(options, shards, config, options.batch_size - 1))
-    # An accelerator says that its memory has run out; a system that gives all it has to a CPU's tensors kills.
-    may_be_killed = company.count == 1 and strategy.is_on_cpu()
+    # An accelerator raises an error when its memory runs out; for CPU tensors, the system kills the process.
+    may_be_killed = process_group.count == 1 and strategy.is_on_cpu()
     try:
         with oom_watchdog(message, probe) if may_be_killed else contextlib.nullcontext():
             yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise OutOfMemoryError(message, continuation=batch_probe.later(probe) if probe else ()) from error
+        raise OutOfMemoryError(message, continuation=batch_probe.deferred_command(probe) if probe else ()) from error
 
 
-def _probe(options: Any, shards: Shards, config: DetectorConfig, most: int) -> batch_probe.Probe:
+def _probe(options: Any, shards: Shards, config: DetectorConfig, max_batch: int) -> batch_probe.Probe:
     return batch_probe.Probe(
         options=dataclasses.asdict(options),
         hparams=config.to_hparams(),
         max_instances=shards.max_instances,
-        most=most,
+        max_batch=max_batch,
     )

@@ -1,7 +1,7 @@
-"""The largest batch that fits, found by taking steps in a process of its own: if it is killed, no harm is done.
+"""Search for the largest batch that fits, in a subprocess that the system may kill without harm.
 
 python3 -m efficientdet_pipeline.training.batch_probe < what.json    prints `fits 8`, `fits 16`, …
-python3 -m efficientdet_pipeline.training.batch_probe what.json      says which batch fits, and deletes the file
+python3 -m efficientdet_pipeline.training.batch_probe what.json      prints which batch fits, and deletes the file
 """
 
 import dataclasses
@@ -18,31 +18,31 @@ from efficientdet_pipeline.errors import ExitCode, OptionsError
 from efficientdet_pipeline.system import free_memory, is_out_of_memory, peak_memory
 
 _MEMORY_SHARE = 0.85
-"""Of a machine's free memory that a batch may take on a CPU; the loader and the system want some as well."""
-_REFUSED = "refused "
-"""What a line begins with that tells why a training would not begin at all."""
-_MEASURED = (1, 3)
-"""Batches, in shares, that the memory of all others is computed from on a CPU, where a step takes its time."""
+"""Share of the free memory that a batch may take on a CPU; the loader and the system need the rest."""
+_REJECTED = "refused "
+"""Prefix of an output line with an option error."""
+_MEASURED_SHARES = (1, 3)
+"""Batches, in shares, that are measured on a CPU; the memory of others is extrapolated, because CPU steps are slow."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What is trained, and how large its batches might be."""
+    """Training options and network to search for."""
 
     options: dict[str, Any]
-    """Of the training."""
+    """Training options."""
     hparams: dict[str, Any]
-    """Of the network."""
+    """Hyper-parameters of the network."""
     max_instances: int
-    most: int
-    """Photos a step beyond which nothing is tried."""
+    max_batch: int
+    """Largest batch to try, images per step."""
 
 
 def largest_batch(probe: Probe) -> int:
     """Returns the largest batch that fits, or 0 if none does.
 
     Raises:
-      OptionsError: the training refuses an option.
+      OptionsError: an option is invalid.
     """
     done = subprocess.run(
         [sys.executable, "-m", __spec__.name],
@@ -51,25 +51,25 @@ def largest_batch(probe: Probe) -> int:
         text=True,
         check=False,
     )
-    refused = [line.removeprefix(_REFUSED) for line in done.stdout.splitlines() if line.startswith(_REFUSED)]
-    if refused:
-        raise OptionsError(refused[0])
-    # A process that dies of a batch has named those that fitted before.
+    rejected = [line.removeprefix(_REJECTED) for line in done.stdout.splitlines() if line.startswith(_REJECTED)]
+    if rejected:
+        raise OptionsError(rejected[0])
+    # A process that was killed by a batch has printed those that fitted before.
     fitting = [int(line.removeprefix("fits ")) for line in done.stdout.splitlines() if line.startswith("fits ")]
     if not fitting and not is_out_of_memory(done.stderr) and done.returncode >= 0:
         raise RuntimeError(f"The search for the largest batch failed: {done.stderr.strip().splitlines()[-1:]}")
     return max(fitting, default=0)
 
 
-def later(what: dict[str, Any]) -> tuple[str, ...]:
-    """Returns the arguments of a Python that says which batch fits, of a probe as a dictionary; they name a file."""
+def deferred_command(what: dict[str, Any]) -> tuple[str, ...]:
+    """Returns Python arguments that run the search for a probe (as a dictionary) later; it is passed in a file."""
     descriptor, path = tempfile.mkstemp(suffix=".json")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(what, file)
     return "-m", __spec__.name, path
 
 
-def _fitting(probe: Probe) -> Iterator[int]:
+def _fitting_batches(probe: Probe) -> Iterator[int]:
     """Yields batches that fit, each larger than the one before."""
     from efficientdet_pipeline.training import strategy
 
@@ -78,23 +78,23 @@ def _fitting(probe: Probe) -> Iterator[int]:
     if strategy.is_on_cpu():
         limit = _MEMORY_SHARE * free_memory() + peak_memory()
         peaks = []
-        for shares in _MEASURED:
-            step.take(shares * share)
+        for shares in _MEASURED_SHARES:
+            step.run(shares * share)
             peaks.append(peak_memory())
             if shares == 1:
-                # Should the system end this process at the next, one is known to fit.
+                # If the system kills this process at the next batch, one is known to fit.
                 yield share
         # The first batch also pays for the network and the tracing of the step.
-        a_share = max(1.0, (peaks[1] - peaks[0]) / (_MEASURED[1] - _MEASURED[0]))
-        fitting = max(1, int(_MEASURED[1] + (limit - peaks[1]) // a_share))
-        largest = min(_power_of_two(fitting) * share, probe.most // share * share)
+        a_share = max(1.0, (peaks[1] - peaks[0]) / (_MEASURED_SHARES[1] - _MEASURED_SHARES[0]))
+        fitting = max(1, int(_MEASURED_SHARES[1] + (limit - peaks[1]) // a_share))
+        largest = min(_power_of_two(fitting) * share, probe.max_batch // share * share)
         if largest > share:
             yield largest
         return
     batch = share
-    while batch <= max(share, probe.most):
+    while batch <= max(share, probe.max_batch):
         try:
-            step.take(batch)
+            step.run(batch)
         except Exception as error:
             if is_out_of_memory(error):
                 return
@@ -103,12 +103,12 @@ def _fitting(probe: Probe) -> Iterator[int]:
         batch *= 2
 
 
-def _power_of_two(most: int) -> int:
-    return 1 << (most.bit_length() - 1)
+def _power_of_two(max_batch: int) -> int:
+    return 1 << (max_batch.bit_length() - 1)
 
 
 class _Step:
-    """The whole training step on random photos."""
+    """The whole training step on random images."""
 
     def __init__(self, probe: Probe, batch: int):
         import efficientdet
@@ -125,19 +125,19 @@ class _Step:
             detector = efficientdet.build_model(self.config)
             self.model = build_training_model(detector, self.config, options, steps_per_epoch=1)
 
-    def take(self, batch: int) -> None:
+    def run(self, batch: int) -> None:
         import numpy as np
         from efficientdet.types import GroundTruth
 
         images = np.random.default_rng(0).standard_normal((batch, *self.config.image_size, 3), dtype="float32")
         boxes = np.tile(np.array([0.0, 0.0, 32.0, 32.0], "float32"), (batch, self.max_instances, 1))
         truth = GroundTruth(boxes, np.ones((batch, self.max_instances), "int32"))
-        # Twice: the second step has the gradients of none before it, but slots and averages in place.
+        # Twice: in the second step, optimizer slots and averages are allocated.
         self.model.fit(images, truth, batch_size=batch, epochs=2, verbose=0)
 
 
 def main() -> None:
-    """Prints each batch that fits of what standard input describes; or says, of a file's, which one does."""
+    """Prints each batch that fits for the probe on standard input, or the largest for a probe in a file."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
@@ -145,16 +145,18 @@ def main() -> None:
         path = Path(sys.argv[1])
         probe = Probe(**json.loads(path.read_text(encoding="utf-8")))
         path.unlink()
-        print("Taking steps to see what fits.", file=sys.stderr, flush=True)
+        print("Running training steps to find the largest batch that fits.", file=sys.stderr, flush=True)
         fitting = largest_batch(probe)
-        advice = f"try --batch_size={fitting}: it fits" if fitting else "not one photo fits; try a smaller --image_size"
+        advice = (
+            f"try --batch_size={fitting}: it fits" if fitting else "not even one image fits; try a smaller --image_size"
+        )
         print(f"error: {advice}.", file=sys.stderr)
         sys.exit(int(ExitCode.OPTIONS))
     try:
-        for batch in _fitting(Probe(**json.load(sys.stdin))):
+        for batch in _fitting_batches(Probe(**json.load(sys.stdin))):
             print(f"fits {batch}", flush=True)
     except OptionsError as error:
-        print(f"{_REFUSED}{error}")
+        print(f"{_REJECTED}{error}")
 
 
 if __name__ == "__main__":

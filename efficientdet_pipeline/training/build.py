@@ -1,4 +1,4 @@
-"""Builds the training model: parameter freezing, gradient checkpointing, optimizer, averages."""
+"""Training model builder: parameter freezing, gradient checkpointing, optimizer, EMA."""
 
 import importlib
 import re
@@ -23,7 +23,7 @@ def freeze_by_name(detector: keras.Model, expression: str) -> frozenset[str]:
     """Returns the paths of the variables whose automl names begin with a match of `expression`.
 
     Raises:
-      OptionsError: it is no regular expression, or matches none or all of them.
+      OptionsError: it is not a regular expression, or matches none or all of them.
     """
     if not expression:
         return frozenset()
@@ -48,9 +48,9 @@ def freeze_by_name(detector: keras.Model, expression: str) -> frozenset[str]:
 
 
 class FreezeBackbone(keras.callbacks.Callback):
-    """Leaves the backbone as it is for the first epochs; its gradient is not computed then, which is quicker.
+    """Freezes the backbone for the first epochs; its gradient is not computed then, which is faster.
 
-    Its batch statistics follow the data all the same, as with var_freeze_expr.
+    Its batch statistics are still updated, as with var_freeze_expr.
     """
 
     def __init__(self, epochs: int, always: frozenset[str]):
@@ -60,7 +60,7 @@ class FreezeBackbone(keras.callbacks.Callback):
         """Paths of the variables that are never trained."""
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Changes what is trained where the epochs are over, or a run is continued."""
+        """Freezes or unfreezes the backbone, also when a run is resumed."""
         model = self.model
         frozen = self.always
         if epoch < self.epochs:
@@ -71,10 +71,10 @@ class FreezeBackbone(keras.callbacks.Callback):
 
 
 def checkpoint_gradients_by_name(detector: keras.Model, expression: str) -> None:
-    """Lets the blocks in whose automl names `expression` is found be computed again; empty: none of them.
+    """Enables gradient checkpointing for blocks whose automl name matches `expression`; empty: for none.
 
     Raises:
-      OptionsError: it is no regular expression, or is found in no name.
+      OptionsError: it is not a regular expression, or matches no name.
     """
     blocks = block_names(detector)
     try:
@@ -82,12 +82,12 @@ def checkpoint_gradients_by_name(detector: keras.Model, expression: str) -> None
     except re.error as error:
         raise OptionsError(
             f"grad_checkpoint must be true, false or a regular expression. Received {expression!r}: {error}; "
-            "try 'blocks_', which computes the backbone's blocks again.",
+            "try 'blocks_', which recomputes the backbone's blocks.",
             option="grad_checkpoint",
         ) from None
     if expression and not names:
         raise OptionsError(
-            f"grad_checkpoint must be found in the name of a block. Received {expression!r}; "
+            f"grad_checkpoint must match the name of a block. Received {expression!r}; "
             f"the names are {_shortened(list(blocks))}.",
             option="grad_checkpoint",
         )
@@ -97,7 +97,7 @@ def checkpoint_gradients_by_name(detector: keras.Model, expression: str) -> None
 
 
 def _shortened(names: list[str]) -> str:
-    """Returns the first and the last of each row of names, `cell_0 to cell_2`."""
+    """Returns the first and the last name of each numbered series, `cell_0 to cell_2`."""
     rows: dict[str, list[str]] = {}
     for name in names:
         rows.setdefault(name.rstrip("0123456789"), []).append(name)
@@ -112,11 +112,10 @@ def build_training_model(
     steps_per_epoch: int,
     class_weights: tuple[float, ...] = (),
 ) -> TrainStepModel:
-    """Returns the detector ready for `fit.train`, its optimizer and average built.
+    """Returns the detector ready for `loop.train`, with optimizer and EMA built.
 
     Args:
-      class_weights: how much an object of each class counts, by class index;
-        empty: all alike.
+      class_weights: loss weight of each class, by class index; empty: all equal.
     """
     loss = LossOptions(
         alpha=options.alpha,
@@ -143,7 +142,7 @@ def build_training_model(
         positives_momentum=options.positives_momentum,
         loss_scale=options.loss_scale if keras.config.dtype_policy().name == "mixed_float16" else 0.0,
     )
-    model = _learner()(detector, config, loss, step)
+    model = _training_model_class()(detector, config, loss, step)
     model.frozen = freeze_by_name(detector, options.var_freeze_expr)
     model.schedule = learning_rate(options, steps_per_epoch=steps_per_epoch, factor=model.learning_rate_factor)
     optimizer = build_optimizer(options, model.schedule, model.trained_variables())
@@ -151,26 +150,26 @@ def build_training_model(
         model.callbacks.append(FreezeBackbone(options.freeze_backbone_epochs, model.frozen))
     model.compile(
         optimizer=optimizer,
-        # Left on "auto" Keras would compile for the CPU, where XLA is about eight times slower here.
-        jit_compile=options.use_xla or strategy.are_compiled_for(),
+        # With "auto", Keras would use XLA on the CPU, which is about eight times slower here.
+        jit_compile=options.use_xla or strategy.uses_jit(),
         steps_per_execution=steps_that_divide(options.steps_per_execution, steps_per_epoch),
         run_eagerly=options.debug,
     )
     if options.moving_average_decay > 0:
-        model.keep_average(options.moving_average_decay)
+        model.enable_ema(options.moving_average_decay)
     return model
 
 
 def batch_norm_momentum(asked: float | None, num_steps: int) -> float:
     """Returns the momentum of the moving batch statistics, automl's 0.99 or what a short run needs.
 
-    The variance begins at 1, and that of a deep layer may be a thousandth: with 0.99, the start still outweighs the
-    data after 500 steps, and a network that has learned detects nothing. Here it weighs e^-20 at the end.
+    The moving variance starts at 1, and that of a deep layer may be a thousandth: with 0.99, the initial value still
+    dominates after 500 steps, and a trained network detects nothing. Here its weight is e^-20 at the end.
     """
     return asked if asked is not None else min(0.99, max(0.5, 1.0 - 20.0 / num_steps))
 
 
-def _learner() -> type[TrainStepModel]:
-    """Returns the backend's own learner; the other backend may not be there to import."""
+def _training_model_class() -> type[TrainStepModel]:
+    """Returns the backend's training model class; the other backend may not be installed."""
     module = "train_step_jax" if keras.backend.backend() == "jax" else "train_step_tf"
     return importlib.import_module(f"efficientdet_pipeline.training.{module}").TrainingModel

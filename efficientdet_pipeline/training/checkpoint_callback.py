@@ -18,46 +18,45 @@ from efficientdet_pipeline.training.divergence import LossSpikeLog
 from efficientdet_pipeline.training.loggers import CSVLogger, TensorBoardLogger, draw_curves
 from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
 from efficientdet_pipeline.training.signals import StopNow, StopRequest
-from efficientdet_pipeline.training.strategy import is_alone, is_chief
+from efficientdet_pipeline.training.strategy import is_chief, is_single_process
 from efficientdet_pipeline.training.train_step import TrainStepModel
 
 
 @dataclass
 class BestMetric:
-    """The best so far."""
+    """Best average precision so far, and evaluations since."""
 
     best_ap: float | None = None
     best_epoch: float | None = None
     evaluations_since: int = 0
-    """Evaluations after the best one: what patience counts."""
+    """Evaluations after the best one, compared with patience."""
 
     @classmethod
-    def of(cls, marker: Mapping[str, Any], best: Path | None) -> "BestMetric":
-        """Returns how things stood when a checkpoint was written.
+    def from_marker(cls, marker: Mapping[str, Any], best: Path | None) -> "BestMetric":
+        """Returns the best metric at the time a checkpoint was written.
 
         Args:
-          marker: what the checkpoint says of itself.
-          best: the best checkpoint as it is now. It may be of a later time, and
-            comes again then; where it was lost, the next best takes its place.
+          marker: content of the checkpoint's marker file.
+          best: the best checkpoint on disk. It may be newer than the marker and
+            is then found again; if it was lost, the next best replaces it.
         """
         kept = checkpoint_io.read_marker(best) if best is not None else {}
         if "best_ap" not in marker:
             return cls(kept.get("AP"), kept.get("epoch"))
-        if (marker["best_ap"] or 0) < 0:  # Earlier versions took what could not be measured for the best.
+        if (marker["best_ap"] or 0) < 0:  # Earlier versions stored an AP that could not be measured as the best.
             return cls()
-        standing = cls(marker["best_ap"], marker["best_epoch"], marker["evaluations_since"])
-        if standing.best_ap is not None and kept.get("AP", -2.0) < standing.best_ap:
-            standing.best_ap, standing.best_epoch = kept.get("AP"), kept.get("epoch")
-        return standing
+        best_metric = cls(marker["best_ap"], marker["best_epoch"], marker["evaluations_since"])
+        if best_metric.best_ap is not None and kept.get("AP", -2.0) < best_metric.best_ap:
+            best_metric.best_ap, best_metric.best_epoch = kept.get("AP"), kept.get("epoch")
+        return best_metric
 
-    def take(self, ap: float, *, epoch: float) -> bool:
-        """Takes in an evaluation and returns whether it is the best.
+    def update(self, ap: float, *, epoch: float) -> bool:
+        """Records an evaluation and returns whether it is the best.
 
         An AP that could not be measured (COCO's -1) is neither the best nor
         counted by patience. Among equal APs the earlier epoch stays the best, as
-        with Keras's ModelCheckpoint; where all are 0, which tells nothing of the
-        weights, the later one is taken, which has learnt for longer. Neither is
-        progress that patience waits for.
+        with Keras's ModelCheckpoint; if all are 0, the later one, which has been
+        trained for longer, replaces it. Neither resets patience.
         """
         if not ap >= 0:
             return False
@@ -68,60 +67,60 @@ class BestMetric:
             self.best_ap, self.best_epoch = ap, epoch
         return is_best
 
-    def as_facts(self) -> dict[str, Any]:
-        """Returns what a checkpoint says of it."""
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the fields for a checkpoint's marker."""
         return dict(vars(self))
 
 
-# A checkpoint is due after the first of these, later where writing one is slow, so that it takes a twentieth of the
-# time, but after the last in any case: a kill costs what was trained since.
+# A checkpoint is due after SAVE_SECONDS, later if writing is slow (so that it takes at most a twentieth of the time),
+# but after MAX_SAVE_SECONDS at the latest: a kill costs the training since then.
 SAVE_SECONDS = 30.0
 SAVE_SHARE = 20.0
-MOST_SAVE_SECONDS = 300.0
+MAX_SAVE_SECONDS = 300.0
 DRAW_SECONDS = 60.0
-BEGUN_AP = 0.01
-"""Best AP below which patience does not end a run: the first third of a short one stays near 0."""
-# What the logs say of the last step alone.
+MIN_AP_FOR_PATIENCE = 0.01
+"""Early stopping is inactive while the best AP is lower: the first third of a short run stays near 0."""
+# Logs that are values of the last step, not means.
 _OF_A_STEP = {"step_loss", "bad_steps"}
 
 
 class CheckpointCallback(keras.callbacks.Callback):
-    """Saves, evaluates and stops a run.
+    """Saves checkpoints, evaluates, and stops a run early.
 
-    A save copies the state at the end of a step; files are written from the
-    copies beside the training.
+    A save copies the state at the end of a step; a background thread writes the
+    files from the copies.
 
     Args:
-      evaluate: number of the epoch → metrics, of the model with its averaged weights.
+      evaluate: epoch number → metrics of the model with its EMA weights.
       write_network: writes the network's description to a path.
-      draw: → pictures of what the model with its averaged weights finds, uint8 RGB.
-      photos_of: number of a step (1-based) → what is known of its photos, for a report.
+      draw: → images with the detections of the EMA weights, uint8 RGB.
+      images_of: step number (1-based) → descriptions of its images, for a report.
     """
 
     def __init__(
         self,
-        plan: RunConfig,
-        places: RunPaths,
+        config: RunConfig,
+        paths: RunPaths,
         *,
         evaluate: Callable[[int], dict[str, Any]] | None,
         write_network: Callable[[Path], None],
         draw: Callable[[], Sequence[np.ndarray]] | None = None,
-        photos_of: Callable[[int], list[dict[str, Any]]] | None = None,
+        images_of: Callable[[int], list[dict[str, Any]]] | None = None,
     ):
         super().__init__()
-        self.plan, self.places, self.evaluate, self.write_network = plan, places, evaluate, write_network
-        self.draw, self.photos_of = draw, photos_of
+        self.config, self.paths, self.evaluate, self.write_network = config, paths, evaluate, write_network
+        self.draw, self.images_of = draw, images_of
         self.stop = StopRequest()
         self.step = 0
-        self.standing = BestMetric()
+        self.best_metric = BestMetric()
         self.must_rewind = False
-        """Whether steps were bad for so long that the run has to go back."""
+        """Whether too many consecutive steps were bad, so that the run goes back to an earlier checkpoint."""
         self._is_chief = is_chief()
-        self._background = AsyncWriter()
-        self._results = CSVLogger(places.results)
-        self._board = TensorBoardLogger(places.tensorboard)
-        self._incidents = LossSpikeLog(
-            places.incidents, batch_size=plan.batch_size, steps_per_epoch=plan.steps_per_epoch
+        self._writer = AsyncWriter()
+        self._csv_logger = CSVLogger(paths.results)
+        self._tensorboard = TensorBoardLogger(paths.tensorboard)
+        self._spike_log = LossSpikeLog(
+            paths.incidents, batch_size=config.batch_size, steps_per_epoch=config.steps_per_epoch
         )
         self._running_sums: train_state.State = {}
         self._evaluation_due = False
@@ -130,90 +129,90 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     @property
     def is_done(self) -> bool:
-        """Whether there is nothing left to train."""
-        return self.step >= self.plan.num_steps or self.is_out_of_patience
+        """Whether the run has reached its last step or stopped early."""
+        return self.step >= self.config.num_steps or self.is_out_of_patience
 
     @property
     def is_out_of_patience(self) -> bool:
-        """Whether the run ends early: one that has found next to nothing yet has not begun, and goes on."""
-        has_begun = (self.standing.best_ap or 0.0) >= BEGUN_AP
-        return has_begun and 0 < self.plan.patience <= self.standing.evaluations_since
+        """Whether early stopping applies; not while the best AP is below MIN_AP_FOR_PATIENCE."""
+        has_begun = (self.best_metric.best_ap or 0.0) >= MIN_AP_FOR_PATIENCE
+        return has_begun and 0 < self.config.patience <= self.best_metric.evaluations_since
 
     def restore(self, model: TrainStepModel) -> int:
-        """Puts the last checkpoint into the model and returns the step to go on from, 0 without one."""
+        """Loads the last checkpoint into the model; returns the step to resume from, 0 without a checkpoint."""
         self.set_model(model)
-        last = checkpoint_io.find_checkpoint(self.places.last)
+        last = checkpoint_io.find_checkpoint(self.paths.last)
         if last is not None:
-            self._take_up(checkpoint_io.read_arrays(last / checkpoint_io.STATE), checkpoint_io.read_marker(last))
+            self._load_state(checkpoint_io.read_arrays(last / checkpoint_io.STATE), checkpoint_io.read_marker(last))
         return self.step
 
     @contextlib.contextmanager
-    def keeping(self, request: StopRequest) -> Iterator[None]:
-        """Begins with the evaluation that a stop had cut off; ends when everything is written."""
+    def session(self, request: StopRequest) -> Iterator[None]:
+        """Runs an evaluation that a stop interrupted first; waits for pending writes at the end."""
         self.stop = request
         if not self._is_chief:
             request.resumes_from = "The same command continues from the last checkpoint, where one was written."
-        self._say_resumable(self.step)
+        self._set_resume_message(self.step)
         try:
             if self._evaluation_due:
-                epoch = self.step // self.plan.steps_per_epoch
-                self._results.forget_from(epoch)
-                # The losses' sums are those of the checkpoint: `fit` has not cleared them yet.
+                epoch = self.step // self.config.steps_per_epoch
+                self._csv_logger.truncate_from_epoch(epoch)
+                # The running sums are those of the checkpoint: `fit` has not reset them yet.
                 self._close_epoch(epoch, {tracker.name: float(tracker.result()) for tracker in self.model.metrics})
             elif self._is_chief and self.is_done and self._results.rows:
                 # The last thing of a run: a process killed before it had written everything else.
                 draw_curves(self.places.curves, self._results.columns())
             yield
         except BaseException:
-            # The failure of the training is the one to tell, not that of the writing behind it.
+            # Report the error of the training, not a later one of the writer.
             with contextlib.suppress(Exception):
-                self._background.wait()
+                self._writer.wait()
             raise
-        self._background.wait()
+        self._writer.wait()
         if self.is_out_of_patience and not request:
-            self._say_impatient()
+            self._log_early_stopping()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Puts back the losses' sums of an epoch that is continued; `fit` has just cleared them."""
+        """Restores the running sums of a resumed epoch; `fit` has just reset them."""
         self._epoch_began = time.monotonic()
         self._first_step = self.step
-        if self.step % self.plan.steps_per_epoch:
+        if self.step % self.config.steps_per_epoch:
             train_state.restore_running_sums(self.model, self._running_sums)
         self._running_sums = {}
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts the step, saves where it is time, stops where it was asked for."""
+        """Counts the step, saves if due, stops if requested."""
         self._step_before, self.step = self.step, self._first_step + batch + 1
         self.stop.is_building = False
         logs = logs or {}
-        self._background.check()
+        self._writer.check()
         if self._is_chief:
-            self._incidents.look(self.step, logs)
-        if 0 < self.plan.max_bad_steps <= logs.get("bad_steps", 0):
-            self._refuse_or_rewind(int(logs["bad_steps"]))
-        elif self.step % self.plan.steps_per_epoch and (self.stop or self._is_time_to_save()):
+            self._spike_log.update(self.step, logs)
+        if 0 < self.config.max_bad_steps <= logs.get("bad_steps", 0):
+            self._rewind_or_fail(int(logs["bad_steps"]))
+        elif self.step % self.config.steps_per_epoch and (self.stop or self._is_time_to_save()):
             self.save()
             self.model.stop_training = bool(self.stop)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Evaluates, writes the row, saves."""
-        if self.step % self.plan.steps_per_epoch == 0 and not self.must_rewind:
+        """Evaluates, logs the epoch, saves."""
+        if self.step % self.config.steps_per_epoch == 0 and not self.must_rewind:
             self._close_epoch(epoch + 1, logs or {})
 
     def save(self, best: dict[str, Any] | None = None) -> None:
-        """Copies the state and has the last checkpoint written, behind that of the best where `best` says its facts."""
+        """Copies the state and writes the last checkpoint in the background; before it the best, if `best` is given."""
         if not self._is_chief:
             return
-        self._background.wait()
-        # On JAX the way to the model through `self.model` costs a copy; the writing needs only the variables' names.
+        self._writer.wait()
+        # On JAX, access through `self.model` costs a copy; writing needs only the variables' names.
         model, arrays = self.model, train_state.state_arrays(self.model)
         facts = {
             "step": self.step,
-            "epoch": self.step / self.plan.steps_per_epoch,
+            "epoch": self.step / self.config.steps_per_epoch,
             "evaluation_due": self._evaluation_due,
-            **self.standing.as_facts(),
+            **self.best_metric.as_dict(),
         }
-        curves = self._results.columns() if self._is_time_to_draw() else None
+        curves = self._csv_logger.columns() if self._is_time_to_draw() else None
 
         def write() -> None:
             files: dict[str, Callable[[Path], None]] = {
@@ -221,48 +220,48 @@ class CheckpointCallback(keras.callbacks.Callback):
                 checkpoint_io.NETWORK: self.write_network,
             }
             if best is not None:
-                checkpoint_io.write_checkpoint(self.places.best, files, best)
+                checkpoint_io.write_checkpoint(self.paths.best, files, best)
             files[checkpoint_io.STATE] = lambda path: checkpoint_io.write_arrays(path, arrays)
-            checkpoint_io.write_checkpoint(self.places.last, files, facts, keep=self.plan.keep)
-            self._say_resumable(facts["step"])
+            checkpoint_io.write_checkpoint(self.paths.last, files, facts, keep=self.config.keep)
+            self._set_resume_message(facts["step"])
             if curves is not None:
-                draw_curves(self.places.curves, curves)
+                draw_curves(self.paths.curves, curves)
 
-        self._background.begin(write)
+        self._writer.submit(write)
         self._saved_at = time.monotonic()
 
     def rewind(self) -> None:
-        """Goes back to the last checkpoint from before the bad steps, and on from there with half the learning rate."""
+        """Restores the last checkpoint before the bad steps and halves the learning rate."""
         self.must_rewind = False
-        self._background.wait()
+        self._writer.wait()
         bad_step, model = self.step, self.model
-        # Of several processes each has the weights from before the bad steps; not each could read what one writes.
-        good = divergence.last_good(self.places.last) if is_alone() else None
-        arrays, marker = good or (train_state.state_arrays(model), {"step": self.step, **self.standing.as_facts()})
-        self._take_up(arrays, {**marker, "evaluation_due": False})
+        # In a process group each has the weights from before the bad steps; only the chief can read the checkpoint.
+        good = divergence.last_good(self.paths.last) if is_single_process() else None
+        arrays, marker = good or (train_state.state_arrays(model), {"step": self.step, **self.best_metric.as_dict()})
+        self._load_state(arrays, {**marker, "evaluation_due": False})
         divergence.halve_learning_rate(model)
         self.save()
         logging.warning(
-            "%d steps in a row up to step %d had no finite loss or gradient. Going on from step %d with half the "
+            "%d consecutive steps up to step %d had no finite loss or gradient. Continuing from step %d with half the "
             "learning rate.",
-            self.plan.max_bad_steps,
+            self.config.max_bad_steps,
             bad_step,
             self.step,
         )
 
-    def _take_up(self, arrays: train_state.State, marker: dict[str, Any]) -> None:
+    def _load_state(self, arrays: train_state.State, marker: dict[str, Any]) -> None:
         train_state.restore_state(self.model, arrays)
         self.step = marker["step"]
         self._running_sums = arrays
         self._evaluation_due = marker.get("evaluation_due", False)
-        self.standing = BestMetric.of(marker, checkpoint_io.find_checkpoint(self.places.best))
-        self._results.forget_from(self.step // self.plan.steps_per_epoch + 1)
-        self._incidents.forget_after(self.step)
+        self.best_metric = BestMetric.from_marker(marker, checkpoint_io.find_checkpoint(self.paths.best))
+        self._csv_logger.truncate_from_epoch(self.step // self.config.steps_per_epoch + 1)
+        self._spike_log.truncate_after_step(self.step)
 
-    def _refuse_or_rewind(self, in_a_row: int) -> None:
-        if divergence.was_rescued(self.model):
+    def _rewind_or_fail(self, in_a_row: int) -> None:
+        if divergence.has_rewound(self.model):
             steps = range(self.step - in_a_row + 1, self.step + 1)
-            raise divergence.bad_steps_error(self.model, steps, self.photos_of, self.places.bad_steps)
+            raise divergence.bad_steps_error(self.model, steps, self.images_of, self.paths.bad_steps)
         self.must_rewind = True
         self.model.stop_training = True
 
@@ -274,7 +273,9 @@ class CheckpointCallback(keras.callbacks.Callback):
         row |= {name: float(value) for name, value in logs.items() if name not in _OF_A_STEP}
         row["learning_rate"] = self.model.last_learning_rate()
         row["bad_steps_total"] = int(keras.ops.convert_to_numpy(self.model.bad_steps_total))
-        self._board.write({f"train/{name}": value for name, value in row.items() if name != "epoch"}, step=self.step)
+        self._tensorboard.write(
+            {f"train/{name}": value for name, value in row.items() if name != "epoch"}, step=self.step
+        )
         best, is_evaluated = None, self._is_evaluated(epoch)
         if is_evaluated:
             try:
@@ -284,44 +285,46 @@ class CheckpointCallback(keras.callbacks.Callback):
                 self.save()
                 return
             row |= {name: value for name, value in metrics.items() if not isinstance(value, dict)}
-            if self.standing.take(metrics["AP"], epoch=epoch):
+            if self.best_metric.update(metrics["AP"], epoch=epoch):
                 best = {"step": self.step, "epoch": epoch, "AP": metrics["AP"], "metrics": metrics}
                 logging.info("epoch %d is the best so far: AP %.3f.", epoch, metrics["AP"])
-        self._results.add(row)
+        self._csv_logger.add(row)
         self._evaluation_due = False
-        if is_evaluated or epoch == self.plan.num_epochs or self.stop or self._is_time_to_save():
+        if is_evaluated or epoch == self.config.num_epochs or self.stop or self._is_time_to_save():
             self.save(best)
         self.model.stop_training = bool(self.stop) or self.is_out_of_patience
 
     def _measure(self, epoch: int) -> dict[str, Any]:
-        """Returns the metrics of the averaged weights, and shows them."""
-        with self.model.averaged(), self.stop.cutting_short():
-            metrics = self.evaluate(epoch)  # type: ignore[misc] # `_is_evaluated` has looked
+        """Evaluates the EMA weights, logs the metrics to TensorBoard, and returns them."""
+        with self.model.ema_weights(), self.stop.interruptible():
+            metrics = self.evaluate(epoch)  # type: ignore[misc] # checked by `_is_evaluated`
             pictures = self.draw() if self.draw is not None else ()
         numbers = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
         per_class = {f"AP_/{name}": value for name, value in metrics["per_class"].items()}
-        self._board.write({f"eval/{name}": value for name, value in (numbers | per_class).items()}, step=self.step)
-        self._board.draw(pictures, name="truth_and_detections", step=self.step)
+        self._tensorboard.write(
+            {f"eval/{name}": value for name, value in (numbers | per_class).items()}, step=self.step
+        )
+        self._tensorboard.draw(pictures, name="truth_and_detections", step=self.step)
         return metrics
 
-    def _say_resumable(self, step: int) -> None:
-        """Notes for a stop that cannot wait which checkpoint there is."""
+    def _set_resume_message(self, step: int) -> None:
+        """Sets the message that an immediate stop prints about the last checkpoint."""
         if step:
             self.stop.resumes_from = (
-                f"The same command continues after step {step}, the last checkpoint, in {self.places.last}."
+                f"The same command continues after step {step}, the last checkpoint, in {self.paths.last}."
             )
 
-    def _say_impatient(self) -> None:
+    def _log_early_stopping(self) -> None:
         logging.info(
-            "No better AP than %.3f of epoch %s in %d evaluations: the run ends here (--patience=%d).",
-            self.standing.best_ap,
-            self.standing.best_epoch,
-            self.standing.evaluations_since,
-            self.plan.patience,
+            "Early stopping: no AP above %.3f (epoch %s) in %d evaluations (--patience=%d).",
+            self.best_metric.best_ap,
+            self.best_metric.best_epoch,
+            self.best_metric.evaluations_since,
+            self.config.patience,
         )
 
     def _is_evaluated(self, epoch: int) -> bool:
-        is_due = epoch % self.plan.evaluate_every == 0 or epoch == self.plan.num_epochs
+        is_due = epoch % self.config.evaluate_every == 0 or epoch == self.config.num_epochs
         return self.evaluate is not None and is_due
 
     def _is_time_to_draw(self) -> bool:
@@ -331,8 +334,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         return is_time
 
     def _is_time_to_save(self) -> bool:
-        if self.plan.save_every:
-            return self._step_before // self.plan.save_every != self.step // self.plan.save_every
+        if self.config.save_every:
+            return self._step_before // self.config.save_every != self.step // self.config.save_every
         seconds = time.monotonic() - self._saved_at
-        wait = min(MOST_SAVE_SECONDS, max(SAVE_SECONDS, SAVE_SHARE * self._background.seconds))
-        return not self._background.is_busy and seconds > wait
+        wait = min(MAX_SAVE_SECONDS, max(SAVE_SECONDS, SAVE_SHARE * self._writer.seconds))
+        return not self._writer.is_busy and seconds > wait

@@ -25,70 +25,70 @@ MARKER = "checkpoint.json"
 
 
 def write_checkpoint(
-    place: Path, writers: Mapping[str, Callable[[Path], None]], facts: Mapping[str, Any], *, keep: int = 2
+    directory: Path, writers: Mapping[str, Callable[[Path], None]], fields: Mapping[str, Any], *, keep: int = 2
 ) -> None:
-    """Writes a checkpoint folder to `place`; those that were there move back by one.
+    """Writes a checkpoint folder to `directory`; earlier ones are renamed to `.previous`, `.previous2` …
 
     Args:
-      writers: file name to the function that writes the file at the path it is given.
-      facts: what the marker says beside the files, for example the step.
-      keep: how many there are then, this one included.
+      writers: file name → function that writes the file to a given path.
+      fields: content of the marker beside the files, for example the step.
+      keep: number of checkpoints to keep, this one included.
     """
-    fresh = _fresh(place)
+    fresh = _fresh(directory)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
         files = {}
         for name, write in writers.items():
             write(fresh / name)
-            _flush(fresh / name)
+            _fsync(fresh / name)
             files[name] = {"bytes": (fresh / name).stat().st_size, "sha256": _sha256(fresh / name)}
-        (fresh / MARKER).write_text(json.dumps({**facts, "files": files}, indent=1), encoding="utf-8")
-        _flush(fresh / MARKER)
+        (fresh / MARKER).write_text(json.dumps({**fields, "files": files}, indent=1), encoding="utf-8")
+        _fsync(fresh / MARKER)
     except BaseException:
-        # A full disk must not stay full because of our half.
+        # A partial checkpoint must not keep a full disk full.
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     sync_folder(fresh)
-    _take_into_place(place, keep=keep)
+    _rotate(directory, keep=keep)
 
 
-def find_checkpoint(place: Path) -> Path | None:
-    """Returns the newest whole checkpoint of a place, or None; damaged ones are put aside and told."""
-    return next(find_checkpoints(place), None)
+def find_checkpoint(directory: Path) -> Path | None:
+    """Returns the newest complete checkpoint, or None; damaged ones are renamed, with a warning."""
+    return next(find_checkpoints(directory), None)
 
 
-def find_checkpoints(place: Path) -> Iterator[Path]:
-    """Yields the whole checkpoints of a place, the newest first; damaged ones are put aside and told."""
-    # A kill between the renames leaves the fresh one under its working name, whole.
-    fresh = _fresh(place)
+def find_checkpoints(directory: Path) -> Iterator[Path]:
+    """Yields the complete checkpoints, newest first; damaged ones are renamed, with a warning."""
+    # A kill between the renames leaves the new one complete under its temporary name.
+    fresh = _fresh(directory)
     if fresh.exists():
         if checkpoint_fault(fresh) is None:
-            _take_into_place(place, keep=len(_kept(place)) + 1)
+            _rotate(directory, keep=len(_existing(directory)) + 1)
         else:
             shutil.rmtree(fresh, ignore_errors=True)
-    for candidate in _kept(place):
+    for candidate in _existing(directory):
         fault = checkpoint_fault(candidate)
         if fault is None:
             yield candidate
             continue
-        aside = _unused(candidate.with_name(candidate.name + ".damaged"))
-        os.replace(candidate, aside)
-        logging.warning("The checkpoint %s is damaged (%s); it was put aside as %s.", candidate, fault, aside.name)
+        renamed = _unused(candidate.with_name(candidate.name + ".damaged"))
+        os.replace(candidate, renamed)
+        logging.warning("The checkpoint %s is damaged (%s); it was renamed to %s.", candidate, fault, renamed.name)
 
 
 def read_marker(checkpoint: Path) -> dict[str, Any]:
-    """Returns what the marker of a checkpoint says."""
+    """Returns the content of a checkpoint's marker file."""
     return json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
 
 
 def checkpoint_fault(checkpoint: Path) -> str | None:
-    """Returns what is wrong with a checkpoint folder, or None."""
+    """Returns why a checkpoint folder is invalid, or None."""
     try:
         files = read_marker(checkpoint)["files"]
         written = {name: (expected["bytes"], expected["sha256"]) for name, expected in files.items()}
     except (FileNotFoundError, NotADirectoryError):
-        return "it has no marker: its writing was cut short"
+        return "it has no marker: writing was interrupted"
     except (ValueError, KeyError, TypeError, AttributeError):
         return "its marker cannot be read"
     for name, (size, digest) in written.items():
@@ -96,7 +96,7 @@ def checkpoint_fault(checkpoint: Path) -> str | None:
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size or _sha256(path) != digest:
-            return f"{name} is not what was written"
+            return f"{name} differs from what was written"
     return None
 
 
@@ -112,7 +112,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
       CheckpointError: the file is damaged.
     """
     try:
-        # NumPy leaves a damaged file open that it was given by its name.
+        # Given a path, NumPy leaves a damaged file open.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -122,40 +122,40 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _take_into_place(place: Path, *, keep: int) -> None:
-    """Renames the fresh checkpoint into its place; what was there moves back, and beyond `keep` goes."""
-    trash = place.with_name(f".{place.name}.old")
+def _rotate(directory: Path, *, keep: int) -> None:
+    """Renames the new checkpoint to its final name, rotates earlier ones, and deletes those beyond `keep`."""
+    trash = directory.with_name(f".{directory.name}.old")
     shutil.rmtree(trash, ignore_errors=True)
-    for number, path in reversed(list(enumerate(_kept(place), start=1))):
+    for number, path in reversed(list(enumerate(_existing(directory), start=1))):
         if number < keep:
-            os.replace(path, _previous(place, number))
+            os.replace(path, _previous(directory, number))
         else:
-            # By a rename too: what a kill leaves of a deletion must not look like a damaged checkpoint.
+            # Rename before deleting: a partial deletion must not look like a damaged checkpoint.
             shutil.rmtree(trash, ignore_errors=True)
             os.replace(path, trash)
-    os.replace(_fresh(place), place)
-    sync_folder(place.parent)
+    os.replace(_fresh(directory), directory)
+    sync_folder(directory.parent)
     shutil.rmtree(trash, ignore_errors=True)
 
 
-def _kept(place: Path) -> list[Path]:
-    """Returns what is in the place and behind it, the newest first."""
-    if not place.parent.is_dir():
+def _existing(directory: Path) -> list[Path]:
+    """Returns the checkpoint folders, newest first."""
+    if not directory.parent.is_dir():
         return []
-    pattern = re.compile(rf"{re.escape(place.name)}(?:\.previous(\d*))?")
+    pattern = re.compile(rf"{re.escape(directory.name)}(?:\.previous(\d*))?")
     found = {}
-    for path in place.parent.iterdir():
+    for path in directory.parent.iterdir():
         if match := pattern.fullmatch(path.name):
-            found[0 if path.name == place.name else int(match[1] or 1)] = path
+            found[0 if path.name == directory.name else int(match[1] or 1)] = path
     return [found[number] for number in sorted(found)]
 
 
-def _previous(place: Path, number: int) -> Path:
-    return place.with_name(f"{place.name}.previous{number if number > 1 else ''}")
+def _previous(directory: Path, number: int) -> Path:
+    return directory.with_name(f"{directory.name}.previous{number if number > 1 else ''}")
 
 
-def _fresh(place: Path) -> Path:
-    return place.with_name(f".{place.name}.new")
+def _fresh(directory: Path) -> Path:
+    return directory.with_name(f".{directory.name}.new")
 
 
 def _unused(path: Path) -> Path:
@@ -172,47 +172,47 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
-    # Windows flushes no file that is open for reading alone.
+def _fsync(path: Path) -> None:
+    # Windows cannot flush a file that is open for reading only.
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 
 class AsyncWriter:
-    """Does a job in a thread of its own; the next one waits for it."""
+    """Runs one write job at a time in a background thread."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        """How long the last job took."""
+        """Duration of the last job."""
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     @property
     def is_busy(self) -> bool:
-        """Whether a job is being done."""
+        """Whether a job is running."""
         return self._thread is not None and self._thread.is_alive()
 
-    def begin(self, job: Callable[[], None]) -> None:
-        """Begins a job, after the one before it has ended; raises what went wrong there."""
+    def submit(self, job: Callable[[], None]) -> None:
+        """Starts a job after the previous one has finished; raises the previous job's error."""
         self.wait()
-        # A daemon: a process that is told to end at once does not wait for it.
-        self._thread = threading.Thread(target=self._do, args=(job,), name="background", daemon=True)
+        # A daemon thread: an immediate exit does not wait for it.
+        self._thread = threading.Thread(target=self._run, args=(job,), name="checkpoint-writer", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Waits for the job that is being done; raises what went wrong."""
+        """Waits for the running job; raises its error."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         self.check()
 
     def check(self) -> None:
-        """Raises what went wrong in a job that has ended."""
+        """Raises the error of a finished job."""
         error, self._error = self._error, None
         if error is not None:
             raise error
 
-    def _do(self, job: Callable[[], None]) -> None:
+    def _run(self, job: Callable[[], None]) -> None:
         began = time.monotonic()
         try:
             job()

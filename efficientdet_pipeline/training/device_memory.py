@@ -1,4 +1,4 @@
-"""How much memory the training takes."""
+"""Memory use of the training process and its GPU."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ GIGABYTE = 1e9
 
 
 def memory_text() -> str:
-    """Returns what the process holds and the most it held of a GPU, `memory 2.1 GB, GPU 14.3 GB`; empty if unknown."""
+    """Returns resident memory and peak GPU memory, `memory 2.1 GB, GPU 14.3 GB`; empty if unknown."""
     parts = {"memory ": _process_bytes(), "GPU ": gpu_bytes()}
     return ", ".join(f"{name}{size / GIGABYTE:.1f} GB" for name, size in parts.items() if size is not None)
 
@@ -19,12 +19,12 @@ def _process_bytes() -> int | None:
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     except OSError:
-        return None  # Other systems than Linux have no such file.
+        return None  # Only Linux has this file.
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def gpu_bytes() -> int | None:
-    """Returns the most memory of the first GPU or TPU that was held, on JAX since the start; None without one."""
+    """Returns the peak memory of the first GPU or TPU in bytes, on JAX since the start; None without one."""
     if keras.backend.backend() == "jax":
         import jax
 

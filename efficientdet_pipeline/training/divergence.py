@@ -15,24 +15,24 @@ from efficientdet_pipeline.training import checkpoint_io, train_state
 from efficientdet_pipeline.training.train_step import TrainStepModel
 from tfrmod import fileio
 
-SPIKE = 4.0
-"""Times the usual loss."""
+SPIKE_FACTOR = 4.0
+"""A loss above this multiple of the recent median is a spike."""
 _WINDOW = 50
-_FEWEST = 20
-# A run that diverges must not fill the disk.
-_MOST = 200
+_MIN_LOSSES = 20
+# A diverging run must not fill the disk.
+_MAX_LINES = 200
 
 
 class LossSpikeLog:
-    """The run's incidents.jsonl; of several steps in one execution, the last is looked at."""
+    """Log of loss spikes and bad steps, incidents.jsonl; with steps_per_execution, of each execution's last step."""
 
     def __init__(self, path: Path, *, batch_size: int, steps_per_epoch: int):
         self.path, self.batch_size, self.steps_per_epoch = path, batch_size, steps_per_epoch
-        self._usual: deque[float] = deque(maxlen=_WINDOW)
+        self._recent_losses: deque[float] = deque(maxlen=_WINDOW)
         self._written = 0
 
-    def forget_after(self, step: int) -> None:
-        """Takes up an existing file, without what was written of later steps than `step`, which come again."""
+    def truncate_after_step(self, step: int) -> None:
+        """Continues an existing file, removing lines of steps after `step`, which run again."""
         if not self.path.exists():
             return
         lines = self.path.read_text(encoding="utf-8").splitlines()
@@ -41,19 +41,19 @@ class LossSpikeLog:
         if kept != lines:
             fileio.write_file(self.path, "".join(f"{line}\n" for line in kept))
 
-    def look(self, step: int, logs: Mapping[str, float]) -> None:
-        """Looks at the loss of step number `step` (1-based)."""
-        usual = median(self._usual) if self._usual else None
+    def update(self, step: int, logs: Mapping[str, float]) -> None:
+        """Records the loss of step number `step` (1-based)."""
+        usual = median(self._recent_losses) if self._recent_losses else None
         loss = logs.get("step_loss", math.nan)
         if logs.get("bad_steps", 0):
             self._write("bad", step, loss=None, usual=usual)
         elif math.isfinite(loss):
-            if usual is not None and len(self._usual) >= _FEWEST and loss > SPIKE * usual:
+            if usual is not None and len(self._recent_losses) >= _MIN_LOSSES and loss > SPIKE_FACTOR * usual:
                 self._write("spike", step, loss=loss, usual=usual)
-            self._usual.append(loss)
+            self._recent_losses.append(loss)
 
     def _write(self, kind: str, step: int, *, loss: float | None, usual: float | None) -> None:
-        if self._written >= _MOST:
+        if self._written >= _MAX_LINES:
             return
         self._written += 1
         line = {
@@ -73,47 +73,47 @@ def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
-        return math.inf  # Cut short by a kill.
+        return math.inf  # Truncated by a kill.
 
 
-_BATCHES_TOLD = 10
-_PHOTOS_NAMED = 8
+_BATCHES_REPORTED = 10
+_IMAGES_NAMED = 8
 
 
-def last_good(place: Path) -> tuple[train_state.State, dict[str, Any]] | None:
-    """Returns state and marker of the newest checkpoint that was written while all was well, or None.
+def last_good(directory: Path) -> tuple[train_state.State, dict[str, Any]] | None:
+    """Returns state and marker of the newest checkpoint from before the divergence, or None.
 
-    Its numbers are finite, and the step before it was no bad one.
+    Its values are finite, and it does not follow a bad step.
     """
-    for checkpoint in checkpoint_io.find_checkpoints(place):
+    for checkpoint in checkpoint_io.find_checkpoints(directory):
         arrays = checkpoint_io.read_arrays(checkpoint / checkpoint_io.STATE)
         if train_state.is_finite(arrays) and not arrays.get("run/bad_steps", 0):
             return arrays, checkpoint_io.read_marker(checkpoint)
     return None
 
 
-def was_rescued(model: TrainStepModel) -> bool:
-    """Returns whether the run has gone back once already; its learning rate tells, and is part of its state."""
+def has_rewound(model: TrainStepModel) -> bool:
+    """Returns whether the run has rewound before: the reduced learning rate is part of its state."""
     return _learning_rate_factor(model) < 1.0
 
 
 def halve_learning_rate(model: TrainStepModel) -> None:
-    """Sets the learning rate to a half for the rest of the run, and begins to count bad steps anew."""
+    """Halves the learning rate for the rest of the run and resets the count of bad steps."""
     model.learning_rate_factor.assign(_learning_rate_factor(model) / 2)
     model.bad_steps.assign(0)
 
 
 def bad_steps_error(
-    model: TrainStepModel, steps: Sequence[int], photos_of: Callable[[int], list[dict[str, Any]]] | None, path: Path
+    model: TrainStepModel, steps: Sequence[int], images_of: Callable[[int], list[dict[str, Any]]] | None, path: Path
 ) -> DataError:
-    """Writes down which photos the bad steps were given, and returns the error that ends the run.
+    """Writes a report of the images in the bad steps, and returns the error that ends the run.
 
     Args:
-      steps: the bad ones, in a row.
+      steps: consecutive bad steps.
     """
-    told = steps[-_BATCHES_TOLD:]
+    reported = steps[-_BATCHES_REPORTED:]
     batches: list[dict[str, Any]] = [
-        {"step": step, "photos": photos_of(step) if photos_of is not None else []} for step in told
+        {"step": step, "photos": images_of(step) if images_of is not None else []} for step in reported
     ]
     rate = model.last_learning_rate()
     content = {
@@ -125,10 +125,10 @@ def bad_steps_error(
     fileio.write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     photos = batches[-1]["photos"]
     return DataError(
-        f"Every step must have a finite loss and gradient. The last {len(steps)}, up to step {steps[-1]}, had none, "
-        f"with the learning rate halved to {rate:.2g} before. Photos of the last batch: {_names(photos)}"
-        f"{_about_boxes(photos)}. All of them are in {path}. Weights are as they were before these steps; look at "
-        "these photos by --mode=doctor, try a smaller --learning_rate in a new run, or --max_bad_steps=0 to go on."
+        f"The loss or gradient of the last {len(steps)} steps, up to step {steps[-1]}, is not finite, "
+        f"after the learning rate was halved to {rate:.2g}. Images of the last batch: {_names(photos)}"
+        f"{_about_boxes(photos)}. The report is {path}. Weights are those from before these steps. Check "
+        "these images with --mode=doctor, try a smaller --learning_rate in a new run, or --max_bad_steps=0 to continue."
     )
 
 
@@ -138,8 +138,8 @@ def _learning_rate_factor(model: TrainStepModel) -> float:
 
 def _names(photos: Sequence[dict[str, Any]]) -> str:
     names = [photo["photo"] for photo in photos]
-    more = len(names) - _PHOTOS_NAMED
-    return ", ".join(names[:_PHOTOS_NAMED]) + (f" and {more} more" if more > 0 else "") if names else "unknown"
+    more = len(names) - _IMAGES_NAMED
+    return ", ".join(names[:_IMAGES_NAMED]) + (f" and {more} more" if more > 0 else "") if names else "unknown"
 
 
 def _about_boxes(photos: Sequence[dict[str, Any]]) -> str:
@@ -150,5 +150,5 @@ def _about_boxes(photos: Sequence[dict[str, Any]]) -> str:
     outside = sum(each["outside"] for each in boxes)
     return (
         f" ({sum(each['count'] for each in boxes)} boxes with sides of {shortest:.1f} to {longest:.1f} pixels, "
-        f"{outside} reach outside their photo)"
+        f"{outside} extend beyond their image)"
     )

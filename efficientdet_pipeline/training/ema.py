@@ -1,4 +1,4 @@
-"""The moving average of the weights: what is evaluated, saved as the model, and exported."""
+"""Exponential moving average (EMA) of the weights, which is evaluated, saved as the model, and exported."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -10,23 +10,23 @@ from keras import ops
 
 
 class ExponentialMovingAverage:
-    """Keeps an exponential moving average of variables, batch statistics included.
+    """Exponential moving average of variables, batch statistics included.
 
     The decay grows with the steps, min(decay, (1 + t) / (10 + t)), so that the
-    first weights are soon forgotten. (TensorFlow's ExponentialMovingAverage with
+    initial weights soon lose influence. (TensorFlow's ExponentialMovingAverage with
     num_updates, which the published checkpoints were made with.)
     """
 
     def __init__(self, variables: Sequence[keras.Variable], decay: float):
         self.decay = decay
         self.variables = list(variables)
-        # Copies: on TensorFlow, a Keras variable made of another's value is that other.
+        # Copies: on TensorFlow, a Keras variable created from another's value shares it.
         self.shadows = [
             keras.Variable(
                 ops.copy(variable.value),
                 trainable=False,
                 dtype=variable.dtype,
-                # Several devices hold equal weights: what one makes of them is what all would.
+                # All devices hold equal weights, so that their averages are equal.
                 aggregation="only_first_replica",
                 name=f"average_{index}",
             )
@@ -34,16 +34,16 @@ class ExponentialMovingAverage:
         ]
 
     def update(self, step: keras.KerasTensor) -> None:
-        """Takes the variables' values of after step `step` (0-based) into the average."""
+        """Updates the average with the variables' values after step `step` (0-based)."""
         step = ops.cast(step, "float32")
-        rest = 1.0 - ops.minimum(self.decay, (1.0 + step) / (10.0 + step))
+        share = 1.0 - ops.minimum(self.decay, (1.0 + step) / (10.0 + step))
         for shadow, variable in zip(self.shadows, self.variables, strict=True):
-            move_towards(shadow, variable.value, rest)
+            move_towards(shadow, variable.value, share)
 
     @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Puts the averages into the variables for a while, and the raw values back behind it."""
-        raw = [_kept(variable) for variable in self.variables]
+    def swapped_in(self) -> Iterator[None]:
+        """Assigns the averages to the variables inside the context, and the raw values back at its end."""
+        raw = [_copy_of(variable) for variable in self.variables]
         for variable, shadow in zip(self.variables, self.shadows, strict=True):
             variable.assign(shadow.value)
         try:
@@ -53,9 +53,9 @@ class ExponentialMovingAverage:
                 variable.assign(value)
 
 
-def _kept(variable: keras.Variable) -> Any:
-    """Returns a variable's value, out of reach of later assignments."""
+def _copy_of(variable: keras.Variable) -> Any:
+    """Returns a copy of a variable's value that later assignments do not change."""
     if keras.backend.backend() == "jax":
-        # Arrays of JAX do not change; and a copy from the host is a matter for all processes of a training.
+        # JAX arrays are immutable, and a copy from the host would involve all processes of a training.
         return variable.value
     return variable.numpy()

@@ -1,4 +1,4 @@
-"""The end of a run: its numbers, its pictures, its export, and what to type next."""
+"""End of a run: metrics, validation images, export, and the summary with the next command."""
 
 import csv
 import json
@@ -28,35 +28,35 @@ from efficientdet_pipeline.training import checkpoint_io
 from efficientdet_pipeline.training.progress import format_duration
 from efficientdet_pipeline.visualize.grid import contact_sheet, draw_comparison
 
-PHOTOS_DRAWN = 8
+IMAGES_DRAWN = 8
 
 
 def finalize_run(
-    options: Any, folder: RunFolder, network: Network, detector: keras.Model, scorer: Evaluator | None
+    options: Any, folder: RunFolder, network: Network, detector: keras.Model, evaluator: Evaluator | None
 ) -> None:
-    """Leaves the run as a user wants to find it; after --mode=train that is the checkpoint alone."""
-    if scorer is None:
+    """Writes metrics, validation images and exports; after --mode=train, logs the checkpoint only."""
+    if evaluator is None:
         logging.info("\nDone.")
-        _say_where(("checkpoint", folder.last), ("losses", folder.results), ("curves", folder.curves))
+        _log_paths(("checkpoint", folder.last), ("losses", folder.results), ("curves", folder.curves))
         print_next_command("--mode=export", f"--model_dir={folder.path}")
         return
     name, chosen = chosen_checkpoint(folder)
     efficientdet.load_checkpoint(detector, chosen / checkpoint_io.WEIGHTS, skip_mismatch=False)
     marker = checkpoint_io.read_marker(chosen)
     if "metrics" not in marker:
-        marker["metrics"] = scorer()
+        marker["metrics"] = evaluator()
     metrics = {**marker["metrics"], "checkpoint": name, "last": _last_row(folder)}
     write_metrics(folder.metrics, metrics, marker["epoch"])
     if options.eval_name:
         write_metrics(folder.metrics.with_name(f"metrics_{options.eval_name}.json"), metrics, marker["epoch"])
-    picture = draw_validation(folder.pictures, network, scorer)
-    why = "" if name == "best" else ", since no evaluation could tell which is the best"
+    picture = draw_validation(folder.pictures, network, evaluator)
+    why = "" if name == "best" else ", because no evaluation measured an AP"
     logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, marker["epoch"], why)
     exported = in_subprocess.export_in_subprocess(detector, network, chosen, folder.export_path)
     logging.info(
         "\nDone: epoch %d is the %s of this run.\n%s\n", marker["epoch"], name, format_table(marker["metrics"])
     )
-    _say_where(
+    _log_paths(
         ("metrics", folder.metrics),
         ("every epoch", folder.results),
         ("curves", folder.curves),
@@ -67,62 +67,62 @@ def finalize_run(
     )
     seconds = sum(float(row.get("seconds") or 0) for row in _rows(folder))
     logging.info("\n%s, %s of training, %s", format_line(marker["metrics"]), format_duration(seconds), folder.path)
-    _say_next(exported.saved_model)
+    _print_infer_command(exported.saved_model)
 
 
 def chosen_checkpoint(folder: RunFolder) -> tuple[str, Path]:
-    """Returns "best" and its checkpoint; "last" and that where no AP was measured, or the best was damaged.
+    """Returns "best" and its checkpoint, or "last" and its checkpoint if no AP was measured or the best is damaged.
 
     Raises:
-      DataError: there is none.
+      DataError: the run has no complete checkpoint.
     """
     best = checkpoint_io.find_checkpoint(folder.best)
     if best is not None and checkpoint_io.read_marker(best).get("AP", 0.0) >= 0:
         return "best", best
     last = checkpoint_io.find_checkpoint(folder.last)
     if last is None:
-        raise DataError(f"The run {folder.path} has no whole checkpoint left; train it anew with --overwrite.")
+        raise DataError(f"The run {folder.path} has no complete checkpoint left; train it again with --overwrite.")
     return "last", last
 
 
 def log_finished_run(folder: RunFolder, options: Any) -> None:
-    """Tells that there is nothing left to do."""
+    """Logs that the run is finished, and how to extend it."""
     last = checkpoint_io.find_checkpoint(folder.last)
     trained = int(checkpoint_io.read_marker(last)["epoch"]) if last is not None else options.num_epochs
     logging.info(
-        "The run %s is finished with %d epochs. A larger --num_epochs extends it%s, --overwrite begins it anew.",
+        "The run %s is finished after %d epochs. A larger --num_epochs extends it%s, --overwrite restarts it.",
         folder.path,
         trained,
-        ", a larger --patience too" if options.patience else "",
+        ", a larger --patience as well" if options.patience else "",
     )
     if (folder.export_path / "saved_model").exists():
-        _say_next(folder.export_path / "saved_model")
+        _print_infer_command(folder.export_path / "saved_model")
 
 
-def draw_validation(pictures: Path, network: Network, scorer: Evaluator) -> Path:
-    """Draws truth beside detections for the first validation photos; returns the sheet's path."""
+def draw_validation(pictures: Path, network: Network, evaluator: Evaluator) -> Path:
+    """Draws ground truth beside detections for the first validation images; returns the contact sheet's path."""
     pictures.mkdir(parents=True, exist_ok=True)
     sheet = pictures / "validation.png"
-    write_image(sheet, contact_sheet(draw_predictions(network, scorer, count=PHOTOS_DRAWN), columns=2))
+    write_image(sheet, contact_sheet(draw_predictions(network, evaluator, count=IMAGES_DRAWN), columns=2))
     return sheet
 
 
-def draw_predictions(network: Network, scorer: Evaluator, *, count: int) -> list[np.ndarray]:
-    """Returns the first validation photos, each with the truth beside what is detected now."""
+def draw_predictions(network: Network, evaluator: Evaluator, *, count: int) -> list[np.ndarray]:
+    """Returns the first validation images, each with ground truth beside the model's detections."""
     drawn = []
-    for serialized in all_records(scorer.files).take(count):
+    for serialized in all_records(evaluator.files).take(count):
         record = parse_record(serialized)
         photo = decode_photo(record.encoded)
         image, scale = fit_to_canvas(photo, network.config)
-        found = per_image(scorer.detect(image[None], scale[None], np.array([photo.shape[:2]], np.int32)))[0]
-        ids = [scorer.truth.class_ids.get(int(class_id), int(class_id)) for class_id in record.class_ids.numpy()]
+        found = per_image(evaluator.detect(image[None], scale[None], np.array([photo.shape[:2]], np.int32)))[0]
+        ids = [evaluator.truth.class_ids.get(int(class_id), int(class_id)) for class_id in record.class_ids.numpy()]
         truth = (boxes_in_pixels(record, photo).numpy(), np.array(ids, np.int32))
         drawn.append(draw_comparison(np.asarray(photo), truth, found, label_map=network.label_map, min_score=MIN_SCORE))
     return drawn
 
 
 def _last_row(folder: RunFolder) -> dict[str, Any]:
-    """Returns the numbers of the last epoch, as results.csv has them."""
+    """Returns the metrics of the last epoch in results.csv."""
     row = _rows(folder)[-1]
     return {
         name: json.loads(value) for name, value in row.items() if value and (name.startswith("A") or name == "epoch")
@@ -134,13 +134,13 @@ def _rows(folder: RunFolder) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _say_where(*places: tuple[str, Path]) -> None:
-    for what, path in places:
+def _log_paths(*paths: tuple[str, Path]) -> None:
+    for what, path in paths:
         if path.exists():
             logging.info("%-12s  %s", what, path)
 
 
-def _say_next(saved_model: Path) -> None:
+def _print_infer_command(saved_model: Path) -> None:
     print_next_command(
-        "--mode=infer", f"--saved_model_dir={saved_model}", "--input_image=PHOTO.jpg", "--output_image_dir=detections"
+        "--mode=infer", f"--saved_model_dir={saved_model}", "--input_image=IMAGE.jpg", "--output_image_dir=detections"
     )

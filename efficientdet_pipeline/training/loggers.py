@@ -22,27 +22,27 @@ COLUMNS = (
 
 
 class CSVLogger:
-    """The run's results.csv: one row an epoch, empty cells where nothing was measured."""
+    """CSV logger, results.csv: one row per epoch, empty cells where nothing was measured."""
 
     def __init__(self, path: Path):
         self.path = path
         self.rows: list[dict[str, Any]] = []
 
-    def forget_from(self, epoch: int) -> None:
-        """Takes up an existing file, without what was written of epoch number `epoch` (1-based) and later."""
+    def truncate_from_epoch(self, epoch: int) -> None:
+        """Continues an existing file, removing the rows of epoch number `epoch` (1-based) and later."""
         if not self.path.exists():
             return
         try:
             with open(self.path, encoding="utf-8", newline="") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
         except (ValueError, KeyError, TypeError, csv.Error):
-            aside = self.path.with_name(f"{self.path.name}.damaged")
-            self.path.replace(aside)
+            renamed = self.path.with_name(f"{self.path.name}.damaged")
+            self.path.replace(renamed)
             self.rows = []
-            logging.warning("%s is no table of ours any more; it is kept as %s, and begun anew.", self.path, aside.name)
+            logging.warning("%s is damaged; it was renamed to %s, and a new file is started.", self.path, renamed.name)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Adds an epoch's row and writes the file whole."""
+        """Adds the row of an epoch and rewrites the file atomically."""
         self.rows.append({name: _cell(row[name]) for name in COLUMNS if name in row})
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -51,7 +51,7 @@ class CSVLogger:
         fileio.write_file(self.path, text.getvalue())
 
     def columns(self) -> dict[str, list[tuple[int, float]]]:
-        """Returns, for each column, the epochs that have a number there, with it."""
+        """Returns (epoch, value) pairs by column, without empty cells."""
         return {
             name: [(int(row["epoch"]), float(row[name])) for row in self.rows if row.get(name) not in (None, "")]
             for name in COLUMNS
@@ -63,34 +63,34 @@ def _cell(value: Any) -> Any:
 
 
 class TensorBoardLogger:
-    """TensorBoard's scalars and pictures, by step."""
+    """TensorBoard logger: scalars and images by step."""
 
     def __init__(self, folder: Path):
         self._folder = folder
 
     @functools.cached_property
     def _writer(self) -> Any:
-        # Made with the first thing to write: whoever writes nothing leaves no file.
+        # Created on first use: no file without content.
         return tf.summary.create_file_writer(str(self._folder))
 
     def write(self, values: Mapping[str, float], *, step: int) -> None:
-        """Writes the values of a step and sends them to the disk."""
+        """Writes the scalars of a step and flushes."""
         with self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
         self._writer.flush()
 
-    def draw(self, pictures: Sequence[np.ndarray], *, name: str, step: int) -> None:
-        """Writes pictures, each uint8 RGB of any size, under `name` and their number."""
+    def draw(self, images: Sequence[np.ndarray], *, name: str, step: int) -> None:
+        """Writes images, each uint8 RGB of any size, as `name/0`, `name/1` …"""
         with self._writer.as_default(step=step):
-            for number, picture in enumerate(pictures):
-                tf.summary.image(f"{name}/{number}", picture[None])
+            for number, image in enumerate(images):
+                tf.summary.image(f"{name}/{number}", image[None])
         self._writer.flush()
 
 
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
-# The parts of the loss differ by two orders of magnitude: each has a panel of its own.
+# The terms of the loss differ by two orders of magnitude: one panel each.
 _PANELS = {
     "loss": ("loss",),
     "class loss": ("class_loss",),
@@ -104,10 +104,10 @@ _INCHES = (4.2, 2.9)
 
 
 def draw_curves(path: Path, curves: Curves) -> None:
-    """Draws a panel for each kind of numbers that are there.
+    """Draws the training curves, one panel per kind of value.
 
     Args:
-      curves: column of results.csv → (epoch, value); negative values mean that nothing was there to measure.
+      curves: column of results.csv → (epoch, value); negative values mean that nothing could be measured.
     """
     # Not pyplot: it keeps its figures for the whole process, and this may run in any thread.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -123,8 +123,8 @@ def draw_curves(path: Path, curves: Curves) -> None:
     rows = math.ceil(len(panels) / _COLUMNS)
     figure = Figure(figsize=(_INCHES[0] * _COLUMNS, _INCHES[1] * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    places = figure.subplots(rows, _COLUMNS, squeeze=False).flat
-    for (title, lines), axes in zip(panels.items(), places, strict=False):
+    subplots = figure.subplots(rows, _COLUMNS, squeeze=False).flat
+    for (title, lines), axes in zip(panels.items(), subplots, strict=False):
         for name, points in lines.items():
             if points:
                 marker = "o" if len(points) <= 30 else None
@@ -132,7 +132,7 @@ def draw_curves(path: Path, curves: Curves) -> None:
         axes.set_title(title, fontsize="medium", loc="left")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        # One range for all panels: an average precision measured once would otherwise stand on a range of its own.
+        # One range of epochs for all panels, also for an average precision that was measured once.
         axes.set_xlim(first - 0.5, last + 0.5)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
@@ -140,7 +140,7 @@ def draw_curves(path: Path, curves: Curves) -> None:
             axes.legend(fontsize="small", loc="best")
         if lines.get("AP"):
             _mark_best(axes, lines["AP"])
-    for axes in places:
+    for axes in subplots:
         axes.set_axis_off()
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
@@ -148,7 +148,7 @@ def draw_curves(path: Path, curves: Curves) -> None:
 
 
 def _mark_best(axes: Any, points: Sequence[tuple[int, float]]) -> None:
-    """Names the epoch with the highest AP, whose weights the run keeps as its best."""
+    """Marks the epoch with the highest AP, the best checkpoint."""
     epoch, best = max(points, key=lambda point: (point[1], -point[0]))
     axes.axvline(epoch, color="0.6", linestyle=":", linewidth=1)
     axes.set_title(f"best: epoch {epoch}, AP {best:.3f}", fontsize="small", loc="right")

@@ -1,4 +1,4 @@
-"""Takes a run from where it is to its end."""
+"""Training loop: runs `fit` from the resumed step to the last epoch."""
 
 from collections.abc import Callable
 
@@ -17,66 +17,75 @@ from efficientdet_pipeline.training.train_step import TrainStepModel
 def train(
     model: TrainStepModel,
     batches_from: Callable[[int], tf.data.Dataset],
-    plan: RunConfig,
-    keeper: CheckpointCallback,
+    config: RunConfig,
+    callback: CheckpointCallback,
     *,
     bar: bool,
 ) -> None:
-    """Trains from where `keeper` finds the run to its last epoch, or until its patience is at an end.
+    """Trains from the last checkpoint to the last epoch, or until early stopping.
 
     Args:
-      batches_from: running number of the first sample → batches.
+      batches_from: index of the first sample → batches.
 
     Raises:
-      StoppedError: a signal asked to stop; the checkpoint is written.
-      DataError: step after step had no finite loss, also after the run had gone back.
+      StoppedError: a signal requested a stop; the checkpoint is written.
+      DataError: too many consecutive steps had no finite loss, also after a rewind.
     """
-    begin = keeper.restore(model)
-    if begin:
-        epoch, step = divmod(begin, plan.steps_per_epoch)
+    first_step = callback.restore(model)
+    if first_step:
+        epoch, step = divmod(first_step, config.steps_per_epoch)
         logging.info("Continuing after %d epochs%s.", epoch, f" and {step} steps" if step else "")
-    # Several devices fetch ahead of the step: what they wait for says nothing of it.
-    waiting = DataWaitTimer() if model.num_devices == 1 else None
+    # Several devices prefetch, so that their wait is not that of the step.
+    data_wait = DataWaitTimer() if model.num_devices == 1 else None
     progress = Progress(
-        steps=plan.steps_per_epoch, epochs=plan.num_epochs, batch_size=plan.batch_size, waiting=waiting, bar=bar
+        steps=config.steps_per_epoch,
+        epochs=config.num_epochs,
+        batch_size=config.batch_size,
+        data_wait=data_wait,
+        bar=bar,
     )
-    callbacks = [progress, keeper, *model.callbacks]
-    if plan.profile:
-        callbacks.append(Profile(keeper.places.tensorboard))
-    with stop_requests(plan.grace_seconds) as request, keeper.keeping(request):
-        if not keeper.is_done and not request:
+    callbacks = [progress, callback, *model.callbacks]
+    if config.profile:
+        callbacks.append(Profile(callback.paths.tensorboard))
+    with stop_requests(config.grace_seconds) as request, callback.session(request):
+        if not callback.is_done and not request:
             logging.info("Building the training graph; the first step may take minutes.")
             request.is_building = True
-        while not keeper.is_done and not request:
-            epoch, offset = divmod(keeper.step, plan.steps_per_epoch)
+        while not callback.is_done and not request:
+            epoch, offset = divmod(callback.step, config.steps_per_epoch)
             progress.first_step = offset
-            _set_steps_per_execution(model, plan.steps_per_execution, plan.steps_per_epoch - offset)
-            batches = batches_from(keeper.step * plan.batch_size)
+            _set_steps_per_execution(model, config.steps_per_execution, config.steps_per_epoch - offset)
+            batches = batches_from(callback.step * config.batch_size)
             model.fit(
-                batches if waiting is None else waiting.watch(batches),
+                batches if data_wait is None else data_wait.watch(batches),
                 initial_epoch=epoch,
-                # `fit` cannot start inside an epoch: what is left of it makes a fit of its own.
-                epochs=epoch + 1 if offset else plan.num_epochs,
-                steps_per_epoch=plan.steps_per_epoch - offset,
+                # `fit` cannot start inside an epoch: the remaining steps run in their own `fit`.
+                epochs=epoch + 1 if offset else config.num_epochs,
+                steps_per_epoch=config.steps_per_epoch - offset,
                 verbose=0,
                 shuffle=False,
                 callbacks=callbacks,
             )
-            if keeper.must_rewind:
-                keeper.rewind()
+            if callback.must_rewind:
+                callback.rewind()
     if request:
         raise StoppedError(
-            f"Stopped after step {keeper.step} of {plan.num_steps}, saved in {keeper.places.last}. "
-            "The same command continues there.",
+            f"Stopped after step {callback.step} of {config.num_steps}, saved in {callback.paths.last}. "
+            "The same command continues from it.",
             exit_code=request.exit_code,
         )
 
 
-def _set_steps_per_execution(model: TrainStepModel, asked: int, steps: int) -> None:
-    """Lets executions end where the steps do; what is left of an epoch may not divide as the epoch does."""
-    fitting = steps_that_divide(asked, steps)
+def _set_steps_per_execution(model: TrainStepModel, requested: int, steps: int) -> None:
+    """Reduces steps_per_execution to a divisor of the remaining steps of the epoch."""
+    fitting = steps_that_divide(requested, steps)
     if fitting != model.steps_per_execution:
         model.steps_per_execution = fitting
         model.make_train_function(force=True)
-    if fitting != asked:
-        logging.info("steps_per_execution is %d: %d do not divide the %d steps to take.", fitting, asked, steps)
+    if fitting != requested:
+        logging.info(
+            "steps_per_execution is reduced to %d: %d does not divide the %d remaining steps.",
+            fitting,
+            requested,
+            steps,
+        )

@@ -1,9 +1,9 @@
-"""A last word where the training process was killed; out of memory, a system kills without one.
+"""Watchdog that reports when the OOM killer ends a training.
 
     python3 -m efficientdet_pipeline.training.oom_watchdog < what.json
 
-A light process beside the training. Its input is one line of JSON, what to say, and then a farewell; where the input
-ends without that, the training was killed.
+A light process beside the training. Its input is one line of JSON with the message, then an end marker; if the input
+ends without the marker, the training was killed.
 """
 
 import contextlib
@@ -21,48 +21,49 @@ from efficientdet_pipeline.system import free_memory
 from efficientdet_pipeline.training import batch_probe
 from efficientdet_pipeline.training.signals import on_stop_request
 
-_FAREWELL = b"farewell"
+_FINISHED = b"finished"
 _SECONDS = 0.5
-_SCARCE = 0.3
-"""Share of the memory that was free at first; with less than that left, its end is what killed the training."""
+_SCARCE_SHARE = 0.3
+"""Share of the initially free memory; a kill with less left counts as out of memory."""
 
 
 @contextlib.contextmanager
-def oom_watchdog(sentence: str, probe: dict[str, Any] | None = None) -> Iterator[None]:
-    """Has a process look on while the body runs, and speak if this one is killed in it.
+def oom_watchdog(message: str, probe: dict[str, Any] | None = None) -> Iterator[None]:
+    """Watches this process while the body runs; a child process reports if this one is killed.
 
     Args:
-      sentence: what to say then.
-      probe: of `probing`; where memory was scarce, the batch that fits is looked for behind the sentence.
+      message: error message to print.
+      probe: a `batch_probe.Probe` as a dictionary; if memory was scarce, a search for a batch size follows the
+        message.
     """
     inlet, outlet = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-m", __name__],
         stdin=inlet,
-        # Ctrl-C is meant for the training.
+        # Ctrl-C is for the training, not for the watchdog.
         start_new_session=True,
     )
     os.close(inlet)
-    what = {"sentence": sentence, "probe": probe}
+    what = {"message": message, "probe": probe}
     with os.fdopen(outlet, "wb", buffering=0) as pipe:
 
-        def write(words: bytes) -> None:
-            # A witness that died says nothing, and the training goes on.
+        def write(data: bytes) -> None:
+            # The training continues if the watchdog has died.
             with contextlib.suppress(OSError):
-                pipe.write(words)
+                pipe.write(data)
 
         try:
-            # Whoever is asked to stop may end without the lines below, or be killed for being slow: not for memory.
-            with on_stop_request(lambda: write(_FAREWELL)):
+            # After a stop request the process may exit without the lines below, or be killed for being slow.
+            with on_stop_request(lambda: write(_FINISHED)):
                 write(json.dumps(what).encode() + b"\n")
                 yield
         finally:
-            write(_FAREWELL)
+            write(_FINISHED)
             process.wait()
 
 
 def _kills() -> int:
-    """Returns how many processes this system has killed for want of memory."""
+    """Returns how many processes the OOM killer of this system has killed."""
     try:
         lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -71,25 +72,25 @@ def _kills() -> int:
 
 
 def main(descriptor: int = 0) -> None:
-    """Looks on; speaks where the input, an open file, ends without a farewell."""
+    """Watches; prints the message if the input (a file descriptor) ends without the end marker."""
     with io.FileIO(descriptor) as pipe:
         what = json.loads(pipe.readline() or b"{}")
         kills, at_first = _kills(), free_memory()
         least = at_first
-        # A thread reads, since Windows has no `select` for pipes.
-        farewells: list[bytes] = []
-        reader = threading.Thread(target=lambda: farewells.append(pipe.read(len(_FAREWELL)) or b""), daemon=True)
+        # A thread reads, because Windows has no `select` for pipes.
+        finished: list[bytes] = []
+        reader = threading.Thread(target=lambda: finished.append(pipe.read(len(_FINISHED)) or b""), daemon=True)
         reader.start()
         while reader.is_alive():
             least = min(least, free_memory())
             reader.join(_SECONDS)
-        if any(farewells) or not what:
+        if any(finished) or not what:
             return
-    is_scarce = _kills() > kills or least < _SCARCE * at_first
-    doubt = "" if is_scarce else "The training was killed. Unless somebody did so: "
-    print(f"error: {doubt}{what['sentence']}", file=sys.stderr, flush=True)
+    is_scarce = _kills() > kills or least < _SCARCE_SHARE * at_first
+    doubt = "" if is_scarce else "The training was killed. Unless a user did so: "
+    print(f"error: {doubt}{what['message']}", file=sys.stderr, flush=True)
     if is_scarce and what["probe"]:
-        sys.exit(subprocess.run([sys.executable, *batch_probe.later(what["probe"])], check=False).returncode)
+        sys.exit(subprocess.run([sys.executable, *batch_probe.deferred_command(what["probe"])], check=False).returncode)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A look into a few steps, for TensorBoard's profiler."""
+"""Profiler callback: records a few steps for TensorBoard."""
 
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,19 @@ class Profile(keras.callbacks.Callback):
         self._recording = False
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Starts in time."""
+        """Starts recording before the first profiled step."""
         self._steps += 1
         if self._steps == _FIRST:
             self._recording = True
             _profiler().start(str(self.folder))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Stops after the last step."""
+        """Stops after the last profiled step."""
         if self._steps == _LAST:
             self._stop()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Stops where the run is shorter."""
+        """Stops if the run is shorter."""
         self._stop()
 
     def _stop(self) -> None:

@@ -1,37 +1,37 @@
-"""What a run is to be, how it is kept, and where."""
+"""Run configuration: length, evaluation and checkpoint intervals, paths."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 
-def steps_that_divide(asked: int, steps: int) -> int:
-    """Returns the most steps up to `asked` that divide `steps`; Keras would run on beyond their end."""
-    return max(each for each in range(1, min(asked, steps) + 1) if steps % each == 0)
+def steps_that_divide(requested: int, steps: int) -> int:
+    """Returns the largest divisor of `steps` up to `requested`; Keras would run past their end otherwise."""
+    return max(each for each in range(1, min(requested, steps) + 1) if steps % each == 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """The shape of a run, and how it is kept."""
+    """Length of a run, and its evaluation and checkpoint intervals."""
 
     num_epochs: int
     steps_per_epoch: int
     batch_size: int
     evaluate_every: int
-    """Epochs; the last one is evaluated too."""
+    """Epochs between evaluations; the last epoch is always evaluated."""
     save_every: int = 0
-    """Steps; 0: by time, so that saving takes a twentieth of it at most."""
+    """Steps between checkpoints; 0: by time, so that saving takes at most a twentieth of it."""
     keep: int = 2
-    """How many of the last checkpoints are kept."""
+    """Number of last checkpoints to keep."""
     patience: int = 0
-    """Evaluations without a better AP that end the run; 0: none do."""
+    """Early stopping: evaluations without a better AP; 0: never."""
     max_bad_steps: int = 10
-    """Steps in a row without a finite loss that the run does not go on from; 0: it always does."""
+    """Consecutive non-finite steps before a rewind, then an error; 0: skip them indefinitely."""
     grace_seconds: float = 25.0
-    """From the request to stop to the end of the process."""
+    """Seconds between a stop request and the end of the process."""
     steps_per_execution: int = 1
-    """Steps between two looks of the host; fewer where they do not divide what is left of an epoch."""
+    """Steps per compiled execution; fewer if they do not divide the rest of an epoch."""
     profile: bool = False
-    """Whether a few steps are recorded for TensorBoard's profiler."""
+    """Whether to profile a few steps for TensorBoard."""
 
     @property
     def num_steps(self) -> int:
@@ -41,7 +41,7 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPaths:
-    """Where a run keeps what it makes."""
+    """Paths of the files that a run writes."""
 
     last: Path
     best: Path

@@ -1,4 +1,4 @@
-"""The beginning of a run: its folder, whether it may be continued, and what is said of its options."""
+"""Run session: opens a run directory, new or resumed, and checks its options."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,32 +21,32 @@ from efficientdet_pipeline.training import checkpoint_io
 
 @dataclass(frozen=True, kw_only=True)
 class RunSession:
-    """A run that may be worked on."""
+    """An opened run."""
 
     folder: RunFolder
     model_name: str
     identity: str
-    """Of its data."""
+    """Identity of its data."""
     image_size: int | str
     """One number or WIDTHxHEIGHT of the network's canvas."""
     shape: dict[str, Any]
-    begun: bool
-    """Whether there is a checkpoint to go on from."""
-    finished: bool
-    """Whether everything that is asked for is there already."""
+    is_resumed: bool
+    """Whether there is a checkpoint to resume from."""
+    is_finished: bool
+    """Whether the run has already finished with these options."""
 
 
 @contextmanager
 def start_or_resume_run(options: Any, read: Sources, hparams: Any, *, is_chief: bool = True) -> Iterator[RunSession]:
-    """Opens the run that the options name, new or begun, and holds it.
+    """Opens and locks the run of the options, new or resumed.
 
     Args:
-      is_chief: whether this process holds and writes it; the others of a
-        training on many look on.
+      is_chief: whether this process locks and writes it; the others of a
+        process group only read.
     """
     name = model_name(options)
     overrides = network_overrides(options, hparams)
-    # A wrong name is told before anything is written.
+    # Report a wrong model name before anything is written.
     height, width = describe_network(name, overrides, {}).config.image_size
     data = shards_identity(options)
     image_size = width if width == height else f"{width}x{height}"
@@ -64,10 +64,10 @@ def start_or_resume_run(options: Any, read: Sources, hparams: Any, *, is_chief: 
     with held(folder, overwrite=options.overwrite) if is_chief else contextlib.nullcontext():
         before = records.read_json(folder.metadata)
         last = checkpoint_io.find_checkpoint(folder.last)
-        begun_with = before.get("shaping")
-        # Where nothing was trained yet, nothing is lost: a wrong option may be put right.
-        if begun_with is not None and last is not None:
-            run_id.check_same_run(str(folder.path), begun_with, shape)
+        previous_shape = before.get("shaping")
+        # Before the first checkpoint, options may still be corrected.
+        if previous_shape is not None and last is not None:
+            run_id.check_same_run(str(folder.path), previous_shape, shape)
         if is_chief:
             log_to_file(folder.log)
             log_options(folder.path, options, read, hparams)
@@ -78,18 +78,18 @@ def start_or_resume_run(options: Any, read: Sources, hparams: Any, *, is_chief: 
             identity=data,
             image_size=image_size,
             shape=shape,
-            begun=last is not None,
-            finished=last is not None and _is_finished(before, options),
+            is_resumed=last is not None,
+            is_finished=last is not None and _is_finished(before, options),
         )
 
 
 def finished_with(options: Any) -> dict[str, Any]:
-    """Returns the fields of metadata.json that say after how many epochs, and how patiently, a mode came to its end."""
+    """Returns the fields of metadata.json with the number of epochs and the patience that a mode finished with."""
     return {f"epochs_finished_by_{options.mode}": options.num_epochs, "patience_at_the_end": options.patience}
 
 
 def _is_finished(metadata: dict[str, Any], options: Any) -> bool:
     had = metadata.get("patience_at_the_end", 0)
-    # A run that may have ended early goes on where it is given more patience.
+    # A run that may have stopped early continues with more patience.
     is_more_patient = had > 0 and not 0 < options.patience <= had
     return metadata.get(f"epochs_finished_by_{options.mode}", 0) >= options.num_epochs and not is_more_patient

@@ -1,4 +1,4 @@
-"""Asked to stop, a run finishes its step, saves, and ends in time; asked twice, it ends at once."""
+"""Signal handling and preemption: a stop request finishes the step and saves; a second one exits immediately."""
 
 import os
 import signal
@@ -18,10 +18,10 @@ _listeners: list[Callable[[], None]] = []
 
 @contextmanager
 def on_stop_request(listener: Callable[[], None]) -> Iterator[None]:
-    """Has `listener` called when the process is asked to stop inside the body, before anything else is done about it.
+    """Calls `listener` first when a stop request arrives inside the body.
 
-    The process may end at once then, without clean-up. The call may come more
-    than once and from another thread, and must not wait.
+    The process may exit immediately afterwards, without clean-up. The listener
+    may be called more than once and from another thread, and must not block.
     """
     _listeners.append(listener)
     try:
@@ -30,126 +30,128 @@ def on_stop_request(listener: Callable[[], None]) -> Iterator[None]:
         _listeners.remove(listener)
 
 
-def _tell_listeners() -> None:
+def _notify_listeners() -> None:
     for listener in tuple(_listeners):
         with suppress(Exception):
             listener()
 
 
 class StopNow(BaseException):
-    """Ends what may be cut short, such as an evaluation, where a stop is asked for."""
+    """Interrupts what may be interrupted, such as an evaluation, at a stop request."""
 
 
 class StopRequest:
-    """Remembers the signal that asked the run to stop."""
+    """The signal that requested a stop, if any."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self.is_building = False
-        """Whether the training graph is being built, so that the first step may be minutes away."""
+        """Whether the training graph is being built, which may take minutes."""
         self.resumes_from = "No checkpoint was written yet: the same command starts from the beginning."
-        """A sentence: what a process that ends now leaves behind."""
-        self._cuts = False
+        """Message about the checkpoint that an immediate exit leaves."""
+        self._is_interruptible = False
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     @property
     def exit_code(self) -> ExitCode:
-        """Ctrl-C's code, or that of SIGTERM."""
+        """Exit code for Ctrl-C or SIGTERM."""
         return _exit_code(self.signal)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Is the signal handler: notes the first request, obeys the second at once."""
+        """Signal handler: records the first request, exits at the second."""
         if self.signal is not None:
-            _end(number, f"Stopped at once. {self.resumes_from}\n")
+            _exit_process(number, f"Stopped immediately. {self.resumes_from}\n")
         self.signal = number
-        if self._cuts:
+        if self._is_interruptible:
             raise StopNow
 
     @contextmanager
-    def cutting_short(self) -> Iterator[None]:
-        """Lets a request end what is done inside, by StopNow."""
+    def interruptible(self) -> Iterator[None]:
+        """Lets a request interrupt the body with StopNow."""
         if self:
             raise StopNow
-        self._cuts = True
+        self._is_interruptible = True
         try:
             yield
         finally:
-            self._cuts = False
+            self._is_interruptible = False
 
 
 @contextmanager
 def stop_requests(grace_seconds: float = 25.0) -> Iterator[StopRequest]:
-    """Turns SIGINT and SIGTERM into a request; the process ends `grace_seconds` after it, whatever it is doing.
+    """Turns SIGINT and SIGTERM into a request; the process exits `grace_seconds` later at the latest.
 
-    Python calls a signal's handler between two lines of Python, and a step or
-    the compiling of one may take minutes. A thread that the system wakes
-    therefore keeps the time, and obeys whoever asks a second time.
+    Python calls signal handlers only between bytecodes, and a step or its
+    compilation may take minutes. A thread that is woken by the system therefore
+    keeps the time and handles a second request.
 
-    Signals reach the main thread alone: in another one no request ever comes.
+    Outside the main thread no handler is installed, and no request arrives.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    bell, rope = socket.socketpair()
-    rope.setblocking(False)
-    rope_before = signal.set_wakeup_fd(rope.fileno(), warn_on_full_buffer=False)
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    previous_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     before = {number: signal.signal(number, request.receive) for number in _SIGNALS}
-    watch = threading.Thread(target=_keep_time, args=(request, bell, grace_seconds), name="stop-watch", daemon=True)
+    watch = threading.Thread(
+        target=_watch_signals, args=(request, receiver, grace_seconds), name="stop-watch", daemon=True
+    )
     watch.start()
     try:
         yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(rope_before)
-        rope.close()
+        signal.set_wakeup_fd(previous_fd)
+        sender.close()
         watch.join()
-        bell.close()
+        receiver.close()
 
 
-def _keep_time(request: StopRequest, bell: socket.socket, grace_seconds: float) -> None:
-    """Ends the process at the second signal, or where the first one's time is up; returns when the rope is let go."""
+def _watch_signals(request: StopRequest, receiver: socket.socket, grace_seconds: float) -> None:
+    """Exits at the second signal or after the grace period; returns when the sender is closed."""
     first, deadline = None, 0.0
     while True:
-        bell.settimeout(None if first is None else max(0.001, deadline - time.monotonic()))
+        receiver.settimeout(None if first is None else max(0.001, deadline - time.monotonic()))
         try:
-            rung = bell.recv(16)
+            received = receiver.recv(16)
         except TimeoutError:
-            _end(
+            _exit_process(
                 first, f"Stopped: no checkpoint within {grace_seconds:g} s (--grace_seconds). {request.resumes_from}\n"
             )
-        if not rung:
+        if not received:
             return
-        for number in rung:
+        for number in received:
             if number not in _SIGNALS:
                 continue
             if first is not None:
-                # The user insists: no clean-up may keep them waiting.
-                _end(number, f"Stopped at once. {request.resumes_from}\n")
+                # A second request: exit without clean-up.
+                _exit_process(number, f"Stopped immediately. {request.resumes_from}\n")
             first, deadline = number, time.monotonic() + grace_seconds
-            _tell_listeners()
-            # Not by the log: whoever holds it may be the one who hangs.
-            os.write(2, _answer(request, grace_seconds).encode())
+            _notify_listeners()
+            # Not through logging: the blocked code may hold its lock.
+            os.write(2, _acknowledgement(request, grace_seconds).encode())
 
 
-def _answer(request: StopRequest, grace_seconds: float) -> str:
+def _acknowledgement(request: StopRequest, grace_seconds: float) -> str:
     if request.is_building:
         what = (
-            "the training graph is still being built. The run stops after its first step, or without it in "
-            f"{grace_seconds:g} s (--grace_seconds)."
+            "the training graph is still being built. The run stops after its first step, or in "
+            f"{grace_seconds:g} s (--grace_seconds) without it."
         )
     else:
         what = "finishing the step and saving a checkpoint."
-    return f"Asked to stop: {what} Ask again to stop at once.\n"
+    return f"Stop requested: {what} Repeat the request to stop immediately.\n"
 
 
-def _end(number: int | None, last_words: str) -> NoReturn:
-    _tell_listeners()
+def _exit_process(number: int | None, message: str) -> NoReturn:
+    _notify_listeners()
     with suppress(OSError):
-        os.write(2, last_words.encode())
+        os.write(2, message.encode())
     os._exit(int(_exit_code(number)))
 
 

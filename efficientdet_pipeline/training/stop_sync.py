@@ -1,4 +1,4 @@
-"""Callback that makes all processes of a training end after the same epoch."""
+"""Callback that ends all processes of a training after the same epoch."""
 
 import signal
 from typing import Any
@@ -9,25 +9,25 @@ from efficientdet_pipeline.training.distributed import ProcessGroup, TrainingOve
 
 
 class StopSync(keras.callbacks.Callback):
-    """Follows the leading process, which alone evaluates and so knows when its patience is at an end."""
+    """Synchronizes early stopping: only the chief evaluates and decides."""
 
-    def __init__(self, company: ProcessGroup):
+    def __init__(self, process_group: ProcessGroup):
         super().__init__()
-        self.company = company
+        self.process_group = process_group
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Leaves it to the leading process to obey signals: it saves, and then ends all."""
-        if not self.company.is_chief:
+        """Forwards signals to the chief, which saves and then stops all processes."""
+        if not self.process_group.is_chief:
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self.company.forward)
+                signal.signal(number, self.process_group.forward_signal)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Waits for the word of the leading process; its evaluation may take a while.
+        """Waits for the decision of the chief; its evaluation may take a while.
 
         Raises:
-          TrainingOver: it has ended the training.
+          TrainingOver: the chief has ended the training.
         """
         stops = self.model.stop_training
-        # What stops all alike, such as going back after bad steps, needs no word.
-        if self.company.agreed(stops) and not stops:
+        # What stops all processes alike, such as a rewind after bad steps, needs no message.
+        if self.process_group.sync_stop(stops) and not stops:
             raise TrainingOver

@@ -14,25 +14,25 @@ from efficientdet_pipeline.training.distributed import ProcessGroup
 
 @dataclass(frozen=True)
 class Hardware:
-    """What precision depends on."""
+    """Hardware properties that the precision depends on."""
 
     is_cpu: bool
     has_bfloat16: bool
-    """Whether it multiplies matrices of bfloat16 quicker than others."""
+    """Whether it has fast bfloat16 matrix multiplication."""
 
 
-def policy(asked: str, *, mixed: bool, hardware: Hardware) -> str:
-    """Returns the Keras dtype policy: the one asked for, else bfloat16 where the hardware has it.
+def dtype_policy(requested: str, *, mixed: bool, hardware: Hardware) -> str:
+    """Returns the Keras dtype policy: the requested one, else bfloat16 if the hardware supports it.
 
     Args:
-      asked: float32, mixed_bfloat16, mixed_float16, or empty.
-      mixed: automl's mixed_precision: 16 bits of the kind that the hardware has.
-      hardware: to compute on.
+      requested: float32, mixed_bfloat16, mixed_float16, or empty.
+      mixed: automl's mixed_precision: the 16-bit type that the hardware supports.
+      hardware: the device to compute on.
     """
-    if asked:
-        if hardware.is_cpu and asked != "float32":
-            logging.warning("precision=%s on a CPU: 16 bits are slower there; float32 is the default.", asked)
-        return asked
+    if requested:
+        if hardware.is_cpu and requested != "float32":
+            logging.warning("precision=%s on a CPU: 16 bits are slower there; float32 is the default.", requested)
+        return requested
     if hardware.is_cpu:
         if mixed:
             logging.warning("mixed_precision has no effect on a CPU, where 16 bits are slower: computing in float32.")
@@ -42,36 +42,36 @@ def policy(asked: str, *, mixed: bool, hardware: Hardware) -> str:
     return "mixed_float16" if mixed else "float32"
 
 
-# The other engine may not be installed.
+# The other backend may not be installed.
 _MODULE = "strategy_jax" if keras.backend.backend() == "jax" else "strategy_tf"
-engine: Any = importlib.import_module(f"efficientdet_pipeline.training.{_MODULE}")
+backend: Any = importlib.import_module(f"efficientdet_pipeline.training.{_MODULE}")
 
 
 class Devices(Protocol):
-    """Devices; what is built inside their scope lies on all of them."""
+    """Distribution strategy; variables built inside its scope are on all devices."""
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """Returns the context to build in."""
+        """Returns the context to build the model in."""
 
 
 def init_process_group(options: Any) -> ProcessGroup:
-    """Meets the other processes of this training, if there are any, before anything else is done."""
-    return engine.init_process_group(options.strategy)
+    """Connects to the other processes of this training, if any; must be called first."""
+    return backend.init_process_group(options.strategy)
 
 
 def destroy_process_group() -> None:
-    """Takes leave of the other processes; what follows each does alone."""
-    engine.destroy_process_group()
+    """Disconnects from the other processes."""
+    backend.destroy_process_group()
 
 
 def build_strategy(options: Any) -> Devices:
-    """Seeds every generator, sets precision and determinism, and returns the devices to train on."""
-    devices, count = engine.chosen(options.strategy)
+    """Sets random seeds, precision and determinism, and returns the devices to train on."""
+    devices, count = backend.select_devices(options.strategy)
     keras.utils.set_random_seed(options.tf_random_seed)
-    chosen = policy(options.precision, mixed=options.mixed_precision, hardware=engine.hardware())
-    keras.config.set_dtype_policy(chosen)
-    if chosen != "float32":
-        logging.info("Computing in %s; weights, statistics and losses stay float32.", chosen.removeprefix("mixed_"))
+    policy = dtype_policy(options.precision, mixed=options.mixed_precision, hardware=backend.hardware())
+    keras.config.set_dtype_policy(policy)
+    if policy != "float32":
+        logging.info("Computing in %s; weights, statistics and losses stay float32.", policy.removeprefix("mixed_"))
     shares = count * options.accumulate_steps
     if options.batch_size % shares:
         among = [f"{count} devices"] if count > 1 else []
@@ -85,30 +85,30 @@ def build_strategy(options: Any) -> Devices:
 
 
 def count(strategy: str) -> int:
-    """Returns how many devices share a batch."""
-    return engine.count() if strategy else 1
+    """Returns the number of devices that share a batch."""
+    return backend.count() if strategy else 1
 
 
 def is_on_cpu() -> bool:
-    """Returns whether there is nothing better to compute on."""
-    return engine.hardware().is_cpu
+    """Returns whether there is no accelerator."""
+    return backend.hardware().is_cpu
 
 
-def are_compiled_for() -> bool:
-    """Returns whether a step is compiled as a whole; on a CPU TensorFlow is about eight times quicker without."""
-    return engine.is_compiled_for()
+def uses_jit() -> bool:
+    """Returns whether the train step uses XLA; on a CPU, TensorFlow is about eight times faster without."""
+    return backend.is_jit_faster()
 
 
 def share_batch_statistics(detector: keras.Model) -> None:
-    """Makes every batch normalisation see the whole batch where several devices share it."""
-    engine.share_batch_statistics(detector)
+    """Synchronizes batch normalization over all devices that share a batch."""
+    backend.share_batch_statistics(detector)
 
 
-def is_alone() -> bool:
-    """Returns whether this process is the only one."""
-    return engine.process()[1] == 1
+def is_single_process() -> bool:
+    """Returns whether this is the only process of the training."""
+    return backend.process_index_and_count()[1] == 1
 
 
 def is_chief() -> bool:
-    """Returns whether this process is the one that writes; it is, where there is but one."""
-    return engine.process()[0] == 0
+    """Returns whether this process is the chief, which writes; true for a single process."""
+    return backend.process_index_and_count()[0] == 0

@@ -1,4 +1,4 @@
-"""Devices of JAX: this machine's or those of many, by `keras.distribution`."""
+"""Distribution strategy on JAX: devices of one or several machines, by `keras.distribution`."""
 
 import contextlib
 import importlib.util
@@ -16,7 +16,7 @@ from efficientdet_pipeline.training.strategy import Hardware
 
 
 class OneDevice:
-    """The device that JAX chooses."""
+    """The default device of JAX."""
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """Returns a context without effect."""
@@ -24,11 +24,11 @@ class OneDevice:
 
 
 def init_process_group(strategy: str) -> ProcessGroup:
-    """Meets the other processes of this training; must be called before JAX computes anything.
+    """Connects to the other processes of this training; must be called before JAX computes anything.
 
     Raises:
-      OptionsError: the environment does not say where they are.
-      StoppedError: they cannot be reached.
+      OptionsError: the environment does not describe the cluster.
+      StoppedError: the processes cannot be reached.
     """
     _leave_accelerators_to_jax()
     if strategy not in {"multiworker", "tpu"}:
@@ -45,34 +45,34 @@ def init_process_group(strategy: str) -> ProcessGroup:
             processes = cluster_spec(os.environ)
             host = processes.host
             keras.distribution.initialize(",".join(processes.addresses), len(processes.addresses), processes.index)
-        company = ProcessGroup(jax.process_index(), jax.process_count())
-        company.gather(host, _told)
+        process_group = ProcessGroup(jax.process_index(), jax.process_count())
+        process_group.connect(host, _broadcast)
     except (RuntimeError, OSError) as error:
         raise StoppedError(
-            f"The processes of this training must meet at {host or 'the first of them'}. This one could not: {error}. "
-            "Start all of them within five minutes, and let them reach each other's ports.",
+            f"The processes of this training must connect to {host or 'the chief'}. This one could not: {error}. "
+            "Start all of them within five minutes, and allow connections between their ports.",
             exit_code=ExitCode.TRY_AGAIN,
         ) from error
-    return company
+    return process_group
 
 
 def destroy_process_group() -> None:
-    """Takes leave of the other processes; what follows each does alone."""
+    """Disconnects from the other processes."""
     if jax.process_count() > 1:
         jax.distributed.shutdown()
         keras.distribution.set_distribution(None)
 
 
-def _told(numbers: list[int] | None) -> list[int]:
-    told = multihost_utils.broadcast_one_to_all(np.asarray(numbers or [0, 0, 0], "int32"))
-    return [int(number) for number in told]
+def _broadcast(numbers: list[int] | None) -> list[int]:
+    received = multihost_utils.broadcast_one_to_all(np.asarray(numbers or [0, 0, 0], "int32"))
+    return [int(number) for number in received]
 
 
-def chosen(strategy: str) -> tuple[Any, int]:
-    """Returns the devices that `strategy` names, and their number.
+def select_devices(strategy: str) -> tuple[Any, int]:
+    """Returns the devices of `strategy`, and their number.
 
     Raises:
-      OptionsError: this machine has none such.
+      OptionsError: this machine has no such device.
     """
     if not strategy:
         return OneDevice(), 1
@@ -81,18 +81,18 @@ def chosen(strategy: str) -> tuple[Any, int]:
     if kind != wanted:
         raise OptionsError(
             f"strategy={strategy} needs a {wanted.upper()} that JAX can see. Received a machine with {kind.upper()} "
-            f"alone; install JAX for it (`pip install 'jax[{'cuda12' if wanted == 'gpu' else 'tpu'}]'`), or leave "
+            f"only; install JAX for it (`pip install 'jax[{'cuda12' if wanted == 'gpu' else 'tpu'}]'`), or leave "
             "--strategy out.",
             option="strategy",
         )
-    # Each process reads its own share of a batch, so Keras must not divide the data again.
+    # Each process reads its own share of a batch, so Keras must not shard the data again.
     parallel = keras.distribution.DataParallel(devices=keras.distribution.list_devices(), auto_shard_dataset=False)
     keras.distribution.set_distribution(parallel)
     return parallel, jax.device_count()
 
 
 def hardware() -> Hardware:
-    """Returns what the precision depends on."""
+    """Returns the hardware properties that the precision depends on."""
     device = jax.devices()[0]
     if device.platform == "gpu":
         return Hardware(is_cpu=False, has_bfloat16=float(getattr(device, "compute_capability", "0")) >= 8.0)
@@ -100,29 +100,29 @@ def hardware() -> Hardware:
 
 
 def count() -> int:
-    """Returns the number of devices, those of other processes too."""
+    """Returns the number of devices of all processes."""
     return jax.device_count()
 
 
-def is_compiled_for() -> bool:
-    """Returns True: JAX compiles every operation, by itself if not together."""
+def is_jit_faster() -> bool:
+    """Returns True: JAX compiles every operation in any case."""
     return True
 
 
-def process() -> tuple[int, int]:
-    """Returns this process's number, and how many there are."""
+def process_index_and_count() -> tuple[int, int]:
+    """Returns the index of this process, and the number of processes."""
     return jax.process_index(), jax.process_count()
 
 
 def share_batch_statistics(detector: keras.Model) -> None:
-    """Does nothing: a batch is one array over all devices, and so are its statistics."""
+    """Does nothing: a batch is one global array, and so are its statistics."""
 
 
 def _leave_accelerators_to_jax() -> None:
-    """Keeps TensorFlow, which reads the data, from taking the memory of the accelerators."""
+    """Hides accelerators from TensorFlow, which only reads the data here."""
     if importlib.util.find_spec("tensorflow") is not None:
         import tensorflow as tf
 
         for kind in ("GPU", "TPU"):
-            with contextlib.suppress(RuntimeError, ValueError):  # it has begun to use them already
+            with contextlib.suppress(RuntimeError, ValueError):  # TensorFlow has already initialized them
                 tf.config.set_visible_devices([], kind)

@@ -1,4 +1,4 @@
-"""Devices of TensorFlow: this machine's, by `tf.distribute`."""
+"""Distribution strategy on TensorFlow: the devices of one machine, by `tf.distribute`."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ from efficientdet_pipeline.training.strategy import Hardware
 
 
 def init_process_group(strategy: str) -> ProcessGroup:
-    """Returns this process alone.
+    """Returns a process group of this process only.
 
     Raises:
-      OptionsError: more were asked for.
+      OptionsError: the strategy needs several processes.
     """
     if strategy in {"tpu", "multiworker"}:
         reason = {
             "tpu": "TensorFlow has no Cloud TPU support past 2.18",
-            "multiworker": "Keras trains over several machines on JAX alone",
+            "multiworker": "Keras trains over several machines only on JAX",
         }
         raise OptionsError(
             f"strategy={strategy} needs the JAX backend: {reason[strategy]}. Received it on TensorFlow; add "
@@ -36,15 +36,15 @@ def destroy_process_group() -> None:
     """Does nothing: there is no other process."""
 
 
-def chosen(strategy: str) -> tuple[Any, int]:
-    """Returns the devices that `strategy` names, and their number.
+def select_devices(strategy: str) -> tuple[Any, int]:
+    """Returns the devices of `strategy`, and their number.
 
     Raises:
-      OptionsError: this machine has none such.
+      OptionsError: this machine has no such device.
     """
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
     if not gpus:
-        # On a CPU it costs nothing, and the same command gives the same weights, bit for bit.
+        # Free on a CPU; the same command then gives bit-identical weights.
         tf.config.experimental.enable_op_determinism()
         _keep_order_of_sums()
     if strategy != "gpus":
@@ -60,22 +60,22 @@ def chosen(strategy: str) -> tuple[Any, int]:
 
 
 def _keep_order_of_sums() -> None:
-    """Keeps gradients that meet in a weight from being summed in the order in which they come.
+    """Makes gradients of a shared weight sum in a fixed order.
 
-    TensorFlow's memory optimizer makes such sums of additions that do not wait
-    for each other, and determinism does not stop it: a last bit differs now and
-    then. Nothing public switches that optimizer off alone; without all of them
-    a step takes longer and more memory.
+    TensorFlow's memory optimizer splits such sums into unordered additions, even
+    under op determinism, so that the last bit sometimes differs. No public option
+    disables this optimizer alone; disabling all of them makes a step slower and
+    larger.
     """
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.memory_optimization = rewriter_config_pb2.RewriterConfig.NO_MEM_OPT
     context.context()._config = config
-    # Functions that are built from here on ask for their settings anew.
+    # Makes functions that are built from here on read the settings again.
     tf.config.optimizer.set_experimental_options({})
 
 
 def hardware() -> Hardware:
-    """Returns what the precision depends on."""
+    """Returns the hardware properties that the precision depends on."""
     gpus = tf.config.list_physical_devices("GPU")
     generations = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus]
     return Hardware(is_cpu=not gpus, has_bfloat16=bool(gpus) and min(generations) >= (8, 0))
@@ -86,18 +86,18 @@ def count() -> int:
     return max(1, len(tf.config.list_physical_devices("GPU")))
 
 
-def is_compiled_for() -> bool:
-    """Returns whether XLA makes the step quicker here."""
+def is_jit_faster() -> bool:
+    """Returns whether XLA makes the train step faster on this device."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def process() -> tuple[int, int]:
-    """Returns this process's number, and how many there are."""
+def process_index_and_count() -> tuple[int, int]:
+    """Returns the index of this process, and the number of processes."""
     return 0, 1
 
 
 def share_batch_statistics(detector: keras.Model) -> None:
-    """Takes statistics over all replicas of the strategy in whose scope this is called."""
+    """Synchronizes batch normalization over the replicas of the current strategy scope."""
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         for layer in detector._flatten_layers():
             if isinstance(layer, BatchNormalization):

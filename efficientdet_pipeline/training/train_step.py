@@ -1,4 +1,4 @@
-"""What a run adds to the learner, on every backend: how a step is taken, and what it leaves alone when it is bad."""
+"""Train step on every backend: gradient clipping, EMA, loss scaling, and skipping of non-finite steps."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -18,54 +18,54 @@ from efficientdet_pipeline.training.ema import ExponentialMovingAverage
 from efficientdet_pipeline.training.gradient_accumulation import Result, accumulate_gradients
 from efficientdet_pipeline.training.optimizers import clip_gradients, gradient_norms
 
-STEPS_AT_SCALE = 2000
-"""Steps without overflow after which a loss scale is doubled."""
+LOSS_SCALE_GROWTH_STEPS = 2000
+"""Steps without overflow after which the loss scale is doubled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepOptions:
-    """How a step is taken."""
+    """Options of the train step."""
 
     clip_norm: float = 0.0
-    """Largest norm of each gradient, then of all together; 0 does not clip."""
+    """Maximum norm of each gradient, then global maximum norm; 0: no clipping."""
     accumulate_steps: int = 1
-    """Parts that a batch is computed in."""
+    """Gradient accumulation: number of parts of a batch."""
     positives_momentum: float = 0.0
-    """Of the moving average of the number of positives, which losses are divided by; 0 takes the batch's own."""
+    """Momentum of the moving number of positives, the loss normalizer; 0: the number in the batch."""
     loss_scale: float = 0.0
-    """What the loss is first multiplied by, so that small gradients are no zeros in float16; 0 leaves it alone."""
+    """Initial loss scale, so that small gradients do not underflow in float16; 0: no scaling."""
 
 
 class TrainStepModel(DetectorTrainingModel):
-    """A learner that clips twice, averages its weights and takes no bad step.
+    """Training model that clips gradients, maintains an EMA and skips bad steps.
 
-    A step is bad where its loss or the length of its gradient is not finite.
-    Weights, slots, average, batch statistics and running means are then left as
-    they were; `optimizer.iterations` goes on, for it is the place in the data.
-    Where the loss is scaled, gradients that overflow are no bad step yet: the
-    scale is halved, down to 1.
+    A step is bad if its loss or gradient norm is not finite. Weights, slots, EMA,
+    batch statistics and running means then stay unchanged;
+    `optimizer.iterations` advances, because it is the position in the data.
+    With loss scaling, gradients that overflow do not make a bad step: the scale
+    is halved, dpositives to 1.
 
-    A backend's own page says how to differentiate, and how to leave a step:
-    `train_step_tf` and `train_step_jax`.
+    The backend modules `train_step_tf` and `train_step_jax` compute gradients
+    and apply updates conditionally.
     """
 
     def __init__(self, detector: keras.Model, config: DetectorConfig, loss: LossOptions, step: StepOptions):
         super().__init__(detector, config, loss)
         self.step_options = step
-        self.average: ExponentialMovingAverage | None = None
+        self.ema: ExponentialMovingAverage | None = None
         self.frozen: frozenset[str] = frozenset()
-        """Paths of the variables that are not trained."""
+        """Paths of frozen variables."""
         self.schedule: Callable[[Any], Any] | None = None
         """Step → learning rate."""
         self.callbacks: list[keras.callbacks.Callback] = []
-        """What `fit` must be given for this model."""
+        """Callbacks that `fit` needs for this model."""
         self.trackers["gradient_norm"] = keras.metrics.Mean(name="gradient_norm")
         self.run_variables: dict[str, keras.Variable] = {
             "bad_steps": _run_variable("bad_steps", 0, "int32"),
             "bad_steps_total": _run_variable("bad_steps_total", 0, "int32"),
             "learning_rate_factor": _run_variable("learning_rate_factor", 1.0, "float32"),
         }
-        """State of the run beside weights, slots, average and running means."""
+        """State of the run other than weights, slots, EMA and running means."""
         if step.positives_momentum > 0:
             self.run_variables["moving_positives"] = _run_variable("moving_positives", 0.0, "float32")
         if step.loss_scale:
@@ -74,21 +74,21 @@ class TrainStepModel(DetectorTrainingModel):
 
     @property
     def bad_steps(self) -> keras.Variable:
-        """Bad steps in a row, up to now."""
+        """Number of consecutive bad steps."""
         return self.run_variables["bad_steps"]
 
     @property
     def bad_steps_total(self) -> keras.Variable:
-        """Bad steps since the run began."""
+        """Number of bad steps in the run."""
         return self.run_variables["bad_steps_total"]
 
     @property
     def learning_rate_factor(self) -> keras.Variable:
-        """What the schedule's learning rate is multiplied by; 1 unless the run was found to diverge."""
+        """Factor of the schedule's learning rate; below 1 after a divergence."""
         return self.run_variables["learning_rate_factor"]
 
     def last_learning_rate(self) -> float:
-        """Returns the learning rate of the step that was taken last."""
+        """Returns the learning rate of the last step."""
         self.sync()
         if self.schedule is None:
             return float(ops.convert_to_numpy(self.optimizer.learning_rate))
@@ -99,31 +99,31 @@ class TrainStepModel(DetectorTrainingModel):
         """Returns the variables that gradients are applied to."""
         return [variable for variable in self.detector.trainable_variables if variable.path not in self.frozen]
 
-    def keep_average(self, decay: float) -> None:
-        """Begins a moving average of the detector's weights and batch statistics."""
-        averaged = [variable for variable in self.detector.variables if "float" in variable.dtype]
-        self.average = ExponentialMovingAverage(averaged, decay)
-        # Keras looks after the variables that it finds in an attribute.
-        self.average_variables = self.average.shadows
+    def enable_ema(self, decay: float) -> None:
+        """Starts an EMA of the detector's weights and batch statistics."""
+        ema_weights = [variable for variable in self.detector.variables if "float" in variable.dtype]
+        self.ema = ExponentialMovingAverage(ema_weights, decay)
+        # Keras tracks the variables in an attribute.
+        self.ema_variables = self.ema.shadows
 
-    def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """Returns a context in which the detector's variables hold their averages."""
+    def ema_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Returns a context in which the detector's variables hold their EMA values."""
         self.sync()
-        return self.average.in_place() if self.average is not None else contextlib.nullcontext()
+        return self.ema.swapped_in() if self.ema is not None else contextlib.nullcontext()
 
     def sync(self) -> None:
-        """Puts the state into the variables, where a backend keeps it elsewhere during an epoch."""
+        """Copies the state into the variables, if the backend keeps it elsewhere during an epoch."""
 
-    def take_step(self, images: Tensor, truth: GroundTruth) -> dict[str, Tensor]:
-        """Takes one step, or leaves it if it is bad.
+    def run_train_step(self, images: Tensor, truth: GroundTruth) -> dict[str, Tensor]:
+        """Runs one train step; skips the update if the step is bad.
 
         Returns:
-          The running means, bad steps in a row, and the loss of this very step.
+          The running means, the number of consecutive bad steps, and the loss of this step.
         """
         targets = assign_targets(self.anchors, truth)
         normalizer = self.normalizer(targets)
-        gradients, losses, statistics = self._gradients(images, targets, normalizer)
-        # The loss is no gradient, but crosses the devices with them.
+        gradients, losses, statistics = self._batch_gradients(images, targets, normalizer)
+        # The loss is summed over devices together with the gradients.
         *gradients, loss = self.sum_over_devices([*gradients, losses["loss"]])
         scale = self.run_variables.get("loss_scale")
         if scale is not None:
@@ -134,56 +134,56 @@ class TrainStepModel(DetectorTrainingModel):
         if self.step_options.clip_norm > 0:
             gradients = clip_gradients(gradients, self.step_options.clip_norm, norms)
         if self.num_devices > 1:
-            # Keras sums what the devices apply, and each has the whole sum already: it was clipped as one.
+            # Keras sums what the devices apply, but each already has the global sum, which was clipped.
             gradients = [gradient / self.num_devices for gradient in gradients]
-        is_good = ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
-        self.change_if(is_good, lambda: self._change(gradients, losses, statistics, normalizer))
-        bad_steps = self._count(is_good, is_overflow=self._rescale(is_good, loss))
+        is_finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
+        self.apply_if_finite(is_finite, lambda: self._apply_update(gradients, losses, statistics, normalizer))
+        bad_steps = self._count_bad_steps(is_finite, is_overflow=self._update_loss_scale(is_finite, loss))
         return {**self.get_metrics_result(), "bad_steps": bad_steps, "step_loss": loss}
 
     def normalizer(self, targets: Targets) -> Tensor:
-        """Returns what the sums over a batch are divided by."""
-        own = super().normalizer(targets)
+        """Returns the loss normalizer of a batch."""
+        positives = super().normalizer(targets)
         if "moving_positives" not in self.run_variables:
-            return own
+            return positives
         moving = self.run_variables["moving_positives"].value
         momentum = self.step_options.positives_momentum
-        # automl begins at zero, so that the first losses are divided by next to nothing.
-        return 1.0 + ops.where(moving > 0.0, momentum * moving + (1.0 - momentum) * (own - 1.0), own - 1.0)
+        # Initialized with the first batch; automl starts at zero, which inflates the first losses.
+        return 1.0 + ops.where(moving > 0.0, momentum * moving + (1.0 - momentum) * (positives - 1.0), positives - 1.0)
 
-    def _gradients(self, images: Tensor, targets: Targets, normalizer: Tensor) -> Result:
+    def _batch_gradients(self, images: Tensor, targets: Targets, normalizer: Tensor) -> Result:
         seed = self.detector.next_drop_path_seed()
         parts = self.step_options.accumulate_steps
         if parts == 1:
-            return self.differentiate((images, targets), normalizer, seed)
+            return self.compute_gradients((images, targets), normalizer, seed)
 
         def of_part(part: Any, number: Tensor) -> Result:
-            place = ops.stack([ops.cast(value, "uint32") for value in (number, parts)])
-            part_seed = None if seed is None else ops.concatenate([ops.cast(seed, "uint32"), place])
-            return self.differentiate(part, normalizer, part_seed)
+            part_index = ops.stack([ops.cast(value, "uint32") for value in (number, parts)])
+            part_seed = None if seed is None else ops.concatenate([ops.cast(seed, "uint32"), part_index])
+            return self.compute_gradients(part, normalizer, part_seed)
 
         layers = [layer for layer in self.detector._flatten_layers() if isinstance(layer, BatchNormalization)]
         names = [name for name in self.trackers if name != "gradient_norm"]
         like = self.trained_variables(), names, layers
-        return accumulate_gradients(of_part, (images, targets), parts=parts, loop=self.loop, like=like)
+        return accumulate_gradients(of_part, (images, targets), parts=parts, fori_loop=self.fori_loop, like=like)
 
-    def differentiate(self, batch: tuple[Tensor, Targets], normalizer: Tensor, seed: Tensor | None) -> Result:
-        """Returns gradients of `trained_variables`, losses by name, and what the layers saw; changes nothing."""
+    def compute_gradients(self, batch: tuple[Tensor, Targets], normalizer: Tensor, seed: Tensor | None) -> Result:
+        """Returns gradients of `trained_variables`, losses by name, and batch statistics; changes no variable."""
         raise TypeError(_NO_BACKEND)
 
-    def change_if(self, is_good: Tensor, change: Callable[[], None]) -> None:
-        """Lets `change` change variables where the step is good; counts the step in any case."""
+    def apply_if_finite(self, is_finite: Tensor, update: Callable[[], None]) -> None:
+        """Calls `update` if the step is finite; advances the step count in any case."""
         raise TypeError(_NO_BACKEND)
 
-    def loop(self, times: int, body: Callable[[Tensor, Any], Any], start: Any) -> Any:
-        """Returns what `body` (number, values) makes of `start` when it is called again and again."""
+    def fori_loop(self, times: int, body: Callable[[Tensor, Any], Any], start: Any) -> Any:
+        """Returns the result of `times` sequential calls values = body(number, values)."""
         raise TypeError(_NO_BACKEND)
 
-    def _scaled(self, loss: Tensor) -> Tensor:
+    def _scale_loss(self, loss: Tensor) -> Tensor:
         scale = self.run_variables.get("loss_scale")
         return loss if scale is None else loss * scale.value
 
-    def _change(
+    def _apply_update(
         self,
         gradients: Sequence[Tensor],
         losses: dict[str, Tensor],
@@ -193,34 +193,34 @@ class TrainStepModel(DetectorTrainingModel):
         step = ops.copy(self.optimizer.iterations.value)
         move_statistics(statistics)
         self.optimizer.apply(gradients, self.trained_variables())
-        if self.average is not None:
-            self.average.update(step)
+        if self.ema is not None:
+            self.ema.update(step)
         if "moving_positives" in self.run_variables:
             self.run_variables["moving_positives"].assign(normalizer - 1.0)
         self.track(losses)
 
-    def _rescale(self, is_good: Tensor, loss: Tensor) -> Tensor | bool:
-        """Moves the loss scale after a step; returns whether it was bad for being scaled too high."""
+    def _update_loss_scale(self, is_finite: Tensor, loss: Tensor) -> Tensor | bool:
+        """Updates the loss scale after a step; returns whether the gradients overflowed."""
         if "loss_scale" not in self.run_variables:
             return False
         scale, steps = self.run_variables["loss_scale"], self.run_variables["steps_at_scale"]
-        is_overflow = ops.logical_and(ops.isfinite(loss), ops.logical_not(is_good)) & (scale.value > 1.0)
-        is_due = ops.logical_and(is_good, steps.value + 1 >= STEPS_AT_SCALE)
+        is_overflow = ops.logical_and(ops.isfinite(loss), ops.logical_not(is_finite)) & (scale.value > 1.0)
+        is_due = ops.logical_and(is_finite, steps.value + 1 >= LOSS_SCALE_GROWTH_STEPS)
         factor = ops.where(is_overflow, 0.5, ops.where(is_due, 2.0, 1.0))
-        steps.assign(ops.where(ops.logical_or(is_overflow, is_due), 0, steps.value + ops.cast(is_good, "int32")))
+        steps.assign(ops.where(ops.logical_or(is_overflow, is_due), 0, steps.value + ops.cast(is_finite, "int32")))
         scale.assign(ops.maximum(scale.value * factor, 1.0))
         return is_overflow
 
-    def _count(self, is_good: Tensor, *, is_overflow: Tensor | bool) -> Tensor:
-        """Counts bad steps; returns those in a row."""
-        bad = 1 - ops.cast(ops.logical_or(is_good, is_overflow), "int32")
-        in_a_row = (self.bad_steps.value + bad) * bad
-        self.bad_steps.assign(in_a_row)
+    def _count_bad_steps(self, is_finite: Tensor, *, is_overflow: Tensor | bool) -> Tensor:
+        """Counts bad steps; returns the consecutive ones."""
+        bad = 1 - ops.cast(ops.logical_or(is_finite, is_overflow), "int32")
+        consecutive = (self.bad_steps.value + bad) * bad
+        self.bad_steps.assign(consecutive)
         self.bad_steps_total.assign(self.bad_steps_total.value + bad)
-        return ops.cast(in_a_row, "float32")
+        return ops.cast(consecutive, "float32")
 
 
-_NO_BACKEND = "A RunLearner must be one of a backend. Received the class itself; build it by build_training_model."
+_NO_BACKEND = "TrainStepModel must be subclassed by a backend. Received the class itself; use build_training_model."
 
 
 def _run_variable(name: str, value: float, dtype: str) -> keras.Variable:

@@ -1,4 +1,4 @@
-"""The training step on JAX; devices and processes are those of `keras.distribution`, and a batch is all of theirs."""
+"""Train step on JAX, with the devices and processes of `keras.distribution`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,19 +16,19 @@ State = tuple[list[Any], ...]
 
 
 class TrainingModel(TrainStepModel):
-    """A run's learner in Keras's stateless form: a step is a function from state to state.
+    """Training model on JAX, in Keras's stateless form: a step maps state to state.
 
-    Sums over a batch are sums over the batch of all devices, normaliser and
-    batch statistics too: XLA divides the arrays, not the arithmetic.
+    A batch is a global array over all devices, so that sums, the normalizer and
+    batch statistics are global too.
     """
 
     def train_step(self, state: State, data: Any) -> tuple[dict[str, Any], State]:
-        """Takes one step; returns the running means and the new state."""
+        """Runs one step; returns the running means and the new state."""
         images, truth, *_ = data
         groups = self._variables()
         pairs = [pair for group in zip(groups, state, strict=True) for pair in zip(*group, strict=True)]
         with keras.StatelessScope(pairs) as self._scope:
-            logs = self.take_step(images, GroundTruth(*truth))
+            logs = self.run_train_step(images, GroundTruth(*truth))
         values = self._scope.state_mapping
         return logs, tuple([values[id(variable)] for variable in group] for group in groups)
 
@@ -41,7 +41,7 @@ class TrainingModel(TrainStepModel):
             self.metrics_variables,
         )
 
-    def differentiate(self, batch: tuple[Tensor, Targets], normalizer: Tensor, seed: Tensor | None) -> Result:
+    def compute_gradients(self, batch: tuple[Tensor, Targets], normalizer: Tensor, seed: Tensor | None) -> Result:
         """Returns gradients, losses and batch statistics."""
         images, targets = batch
         trained = self.trained_variables()
@@ -54,27 +54,27 @@ class TrainingModel(TrainStepModel):
             with scope, collected_statistics() as statistics:
                 outputs = self(images, training=True, seed=seed)
                 losses = self.loss_terms(outputs, Targets(*targets), normalizer, parts=parts)
-                scaled = self._scaled(losses["loss"])
-            # Layers are no arrays, and may not leave a traced function.
+                scaled = self._scale_loss(losses["loss"])
+            # Layers are not arrays, and cannot be returned from a traced function.
             layers[:] = [layer for layer, *_ in statistics]
             return scaled, (losses, [seen for _, *seen in statistics])
 
         gradients, (losses, seen) = jax.grad(losses_of, has_aux=True)([variable.value for variable in trained])
         return gradients, losses, [Statistics(layer, *each) for layer, each in zip(layers, seen, strict=True)]
 
-    def loop(self, times: int, body: Callable[[Tensor, Any], Any], start: Any) -> Any:
-        """Returns what `body` makes of `start` when it is called again and again."""
+    def fori_loop(self, times: int, body: Callable[[Tensor, Any], Any], start: Any) -> Any:
+        """Returns the result of `times` sequential calls of `body`."""
         return jax.lax.fori_loop(0, times, body, start)
 
-    def change_if(self, is_good: Tensor, change: Callable[[], None]) -> None:
-        """Lets `change` change variables where the step is good."""
+    def apply_if_finite(self, is_finite: Tensor, update: Callable[[], None]) -> None:
+        """Calls `update`; keeps the old values unless the step is finite."""
         values = self._scope.state_mapping
         before = dict(values)
-        change()
+        update()
         for key, old in before.items():
             if values[key] is not old and key != id(self.optimizer.iterations):
-                values[key] = jnp.where(is_good, values[key], old)
+                values[key] = jnp.where(is_finite, values[key], old)
 
     def sync(self) -> None:
-        """Puts the state that Keras carries through an epoch into the variables; Keras takes it up again."""
+        """Copies the state that Keras carries through an epoch into the variables."""
         self.jax_state_sync()

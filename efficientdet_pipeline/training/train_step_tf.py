@@ -1,4 +1,4 @@
-"""The training step on TensorFlow; devices are those of a `tf.distribute` strategy."""
+"""Train step on TensorFlow, with the devices of a `tf.distribute` strategy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,14 +12,16 @@ from efficientdet_pipeline.training.train_step import TrainStepModel
 
 
 class TrainingModel(TrainStepModel):
-    """A run's learner whose gradients come from a tape; on several devices, as if on one."""
+    """Training model on TensorFlow; steps on several devices equal those on one."""
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """Takes one step and returns the running means."""
+        """Runs one step and returns the running means."""
         images, truth = data
-        return self.take_step(images, GroundTruth(*truth))
+        return self.run_train_step(images, GroundTruth(*truth))
 
-    def differentiate(self, batch: tuple[tf.Tensor, Targets], normalizer: tf.Tensor, seed: tf.Tensor | None) -> Result:
+    def compute_gradients(
+        self, batch: tuple[tf.Tensor, Targets], normalizer: tf.Tensor, seed: tf.Tensor | None
+    ) -> Result:
         """Returns gradients, losses and batch statistics."""
         images, targets = batch
         parts = self.step_options.accumulate_steps
@@ -27,50 +29,50 @@ class TrainingModel(TrainStepModel):
         with tf.GradientTape() as tape, collected_statistics() as statistics:
             outputs = self(images, training=True, seed=seed)
             losses = self.loss_terms(outputs, Targets(*targets), normalizer, parts=parts)
-            scaled = self._scaled(losses["loss"])
-        # A network may leave levels of its backbone unused, and keras.optimizers warn of gradients that are None.
+            scaled = self._scale_loss(losses["loss"])
+        # Unused backbone levels would have gradients None, of which keras.optimizers warn.
         return tape.gradient(scaled, variables, unconnected_gradients="zero"), losses, statistics
 
-    def loop(self, times: int, body: Callable[[tf.Tensor, Any], Any], start: Any) -> Any:
-        """Returns what `body` makes of `start` when it is called again and again."""
+    def fori_loop(self, times: int, body: Callable[[tf.Tensor, Any], Any], start: Any) -> Any:
+        """Returns the result of `times` sequential calls of `body`."""
 
         def once(number: tf.Tensor, values: Any) -> tuple[tf.Tensor, Any]:
             return number + 1, body(number, values)
 
-        # Two at a time would take the memory of two.
+        # Parallel iterations would multiply the memory.
         return tf.while_loop(lambda number, _: number < times, once, (tf.constant(0), start), parallel_iterations=1)[1]
 
-    def change_if(self, is_good: tf.Tensor, change: Callable[[], None]) -> None:
-        """Lets `change` change variables where the step is good."""
+    def apply_if_finite(self, is_finite: tf.Tensor, update: Callable[[], None]) -> None:
+        """Calls `update` if the step is finite."""
 
-        def take() -> tf.Tensor:
-            change()
+        def apply() -> tf.Tensor:
+            update()
             return tf.constant(True)
 
-        def leave() -> tf.Tensor:
+        def skip() -> tf.Tensor:
             self.optimizer.iterations.assign_add(1)
             return tf.constant(False)
 
         if self.num_devices == 1:
-            tf.cond(is_good, take, leave)
+            tf.cond(is_finite, apply, skip)
             return
-        # Devices cannot meet inside a branch: the step is taken, and taken back where it was bad.
-        changed = self._changed_by_a_step()
-        before = [tf.identity(variable) for variable in changed]
-        change()
+        # Devices cannot synchronize inside a branch: the update is applied, and reverted if the step is bad.
+        variables = self._variables_to_restore()
+        before = [tf.identity(variable) for variable in variables]
+        update()
 
-        def take_back(strategy: tf.distribute.Strategy, is_good: Any, before: list[Any]) -> None:
-            for variable, value in zip(changed, before, strict=True):
+        def restore(strategy: tf.distribute.Strategy, is_finite: Any, before: list[Any]) -> None:
+            for variable, value in zip(variables, before, strict=True):
                 strategy.extended.update(
-                    variable, lambda v, ok, old: v.assign(tf.where(ok, v, old)), args=(is_good, value), group=False
+                    variable, lambda v, ok, old: v.assign(tf.where(ok, v, old)), args=(is_finite, value), group=False
                 )
 
-        tf.distribute.get_replica_context().merge_call(take_back, args=(is_good, before))
+        tf.distribute.get_replica_context().merge_call(restore, args=(is_finite, before))
 
-    def _changed_by_a_step(self) -> list[tf.Variable]:
+    def _variables_to_restore(self) -> list[tf.Variable]:
         of_optimizer = [variable for variable in self.optimizer.variables if variable is not self.optimizer.iterations]
         statistics = [variable for variable in self.detector.non_trainable_variables if "float" in variable.dtype]
-        average = self.average.shadows if self.average is not None else []
+        average = self.ema.shadows if self.ema is not None else []
         of_trackers = [variable for tracker in self.metrics for variable in tracker.variables]
         variables = [*self.trained_variables(), *of_optimizer, *statistics, *average, *of_trackers]
         return [variable.value for variable in variables]

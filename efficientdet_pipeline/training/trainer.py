@@ -1,4 +1,4 @@
-"""Trains a run from where it is to its end."""
+"""Trainer: prepares data, model and callbacks of a run, and trains it to its end."""
 
 import dataclasses
 from collections.abc import Callable
@@ -37,25 +37,25 @@ from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
 from efficientdet_pipeline.training.session import RunSession, finished_with, start_or_resume_run
 from efficientdet_pipeline.training.stop_sync import StopSync
 
-EVALUATIONS_A_RUN = 10
-PHOTOS_A_BOARD = 4
+EVALUATIONS_PER_RUN = 10
+IMAGES_PER_EVALUATION = 4
 
 
-def run_config(options: Any, shards: Shards) -> RunConfig:
-    """Returns the shape of the run; refuses a batch that the data cannot fill."""
+def build_run_config(options: Any, shards: Shards) -> RunConfig:
+    """Returns the run configuration; raises OptionsError if a batch is larger than the data."""
     examples = options.num_examples_per_epoch or shards.num_train
     if options.batch_size > shards.num_train or options.batch_size > examples:
         raise OptionsError(
             f"batch_size must not be larger than the training data. Received batch_size={options.batch_size} with "
-            f"{min(examples, shards.num_train)} photos an epoch; try --batch_size={min(examples, shards.num_train)}.",
+            f"{min(examples, shards.num_train)} images per epoch; try --batch_size={min(examples, shards.num_train)}.",
             option="batch_size",
         )
     steps = examples // options.batch_size
-    plan = RunConfig(
+    run_config = RunConfig(
         num_epochs=options.num_epochs,
         steps_per_epoch=steps,
         batch_size=options.batch_size,
-        evaluate_every=options.map_freq or max(1, round(options.num_epochs / EVALUATIONS_A_RUN)),
+        evaluate_every=options.map_freq or max(1, round(options.num_epochs / EVALUATIONS_PER_RUN)),
         save_every=_save_every(options.save_freq, steps),
         keep=options.keep,
         patience=options.patience if options.mode == "traineval" else 0,
@@ -65,26 +65,29 @@ def run_config(options: Any, shards: Shards) -> RunConfig:
         profile=options.profile,
     )
     logging.info(
-        "Training %d epochs of %d steps, %d photos a step.", plan.num_epochs, plan.steps_per_epoch, plan.batch_size
+        "Training %d epochs of %d steps, %d images per step.",
+        run_config.num_epochs,
+        run_config.steps_per_epoch,
+        run_config.batch_size,
     )
-    return plan
+    return run_config
 
 
 def _save_every(save_freq: str, steps_per_epoch: int) -> int:
-    """Returns steps, or 0 for a saving by time."""
+    """Returns the steps between checkpoints, or 0 for saving by time."""
     return {"auto": 0, "epoch": steps_per_epoch}[save_freq] if save_freq.isalpha() else int(save_freq)
 
 
-def checkpoint_callback(
-    plan: RunConfig,
+def build_checkpoint_callback(
+    run_config: RunConfig,
     folder: RunFolder,
     network: Network,
-    scorer: Evaluator | None,
+    evaluator: Evaluator | None,
     stream: InputConfig,
     num_partners: int,
 ) -> CheckpointCallback:
-    """Returns the keeper of a run; without a scorer it evaluates nothing."""
-    places = RunPaths(
+    """Returns the checkpoint callback of a run; without an evaluator it does not evaluate."""
+    paths = RunPaths(
         last=folder.last,
         best=folder.best,
         results=folder.results,
@@ -94,44 +97,46 @@ def checkpoint_callback(
         bad_steps=folder.bad_steps,
     )
     return CheckpointCallback(
-        plan,
-        places,
-        evaluate=partial(_evaluated, scorer) if scorer is not None else None,
+        run_config,
+        paths,
+        evaluate=partial(_evaluate, evaluator) if evaluator is not None else None,
         write_network=network.write,
-        draw=partial(draw_predictions, network, scorer, count=PHOTOS_A_BOARD) if scorer is not None else None,
-        photos_of=partial(images_of_step, stream, num_partners),
+        draw=partial(draw_predictions, network, evaluator, count=IMAGES_PER_EVALUATION)
+        if evaluator is not None
+        else None,
+        images_of=partial(images_of_step, stream, num_partners),
     )
 
 
-def _evaluated(scorer: Evaluator, epoch: int) -> dict[str, Any]:
-    metrics = scorer()
+def _evaluate(evaluator: Evaluator, epoch: int) -> dict[str, Any]:
+    metrics = evaluator()
     logging.info("epoch %d, validation:\n%s", epoch, format_table(metrics))
     return metrics
 
 
 CheckData = Callable[[Any, Shards, DetectorConfig], None]
-"""Logs what is wrong with the data of a training: (options, shards, network's config)."""
+"""Logs issues of the training data: (options, shards, network config)."""
 
 
 def train_run(options: Any, read: Sources, hparams: Any, *, check_data: CheckData | None = None) -> RunFolder:
-    """Trains the run that the options describe, from where it is to its end, and returns its folder.
+    """Trains the run of the options to its end, resuming from its last checkpoint, and returns its folder.
 
     Args:
-      options: of the mode.
-      read: where each option came from.
-      hparams: what --hparams gave.
+      options: options of the mode.
+      read: the source of each option.
+      hparams: values of --hparams.
       check_data: called before a new run trains, unless --nodoctor.
     """
-    company = strategy.init_process_group(options)
-    if not company.is_chief:
-        # The leading process prepares what all read.
-        company.ready()
-    with start_or_resume_run(options, read, hparams, is_chief=company.is_chief) as run_:
-        if run_.finished:
-            company.ready()
+    process_group = strategy.init_process_group(options)
+    if not process_group.is_chief:
+        # The chief prepares what all processes read.
+        process_group.barrier()
+    with start_or_resume_run(options, read, hparams, is_chief=process_group.is_chief) as run_:
+        if run_.is_finished:
+            process_group.barrier()
             finalize.log_finished_run(run_.folder, options)
             return run_.folder
-        if company.is_chief and not run_.begun:
+        if process_group.is_chief and not run_.is_resumed:
             check_pretrained(options, run_.model_name)
         shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
         network = describe_network(
@@ -140,23 +145,23 @@ def train_run(options: Any, read: Sources, hparams: Any, *, check_data: CheckDat
             shards.label_map,
         )
         _check_classes(network, shards)
-        options = auto_batch.resolve_batch_size(options, run_, shards, network.config, company)
-        plan = run_config(options, shards)
-        truth = validation_truth(options, network, shards, is_chief=company.is_chief)
-        if company.is_chief:
-            compare_validation(run_.folder, shards, is_begun=run_.begun)
-            if check_data is not None and options.doctor and not run_.begun:
+        options = auto_batch.resolve_batch_size(options, run_, shards, network.config, process_group)
+        run_config = build_run_config(options, shards)
+        truth = validation_truth(options, network, shards, is_chief=process_group.is_chief)
+        if process_group.is_chief:
+            compare_validation(run_.folder, shards, is_begun=run_.is_resumed)
+            if check_data is not None and options.doctor and not run_.is_resumed:
                 check_data(options, shards, network.config)
-            num_examples = plan.steps_per_epoch * plan.batch_size
+            num_examples = run_config.steps_per_epoch * run_config.batch_size
             about = metadata.training_metadata(
                 options, name=run_.model_name, num_examples=num_examples, shape=run_.shape
             )
             metadata.update_json(run_.folder.metadata, {**about, NAMES_IN_SHARDS: shards.recorded_names})
-            company.ready()
-        with auto_batch.oom_handler(options, shards, network.config, company):
-            detector, scorer = _train(options, run_, network, shards, truth, plan, company)
-        if company.is_chief:
-            finalize.finalize_run(options, run_.folder, network, detector, scorer)
+            process_group.barrier()
+        with auto_batch.oom_handler(options, shards, network.config, process_group):
+            detector, evaluator = _train(options, run_, network, shards, truth, run_config, process_group)
+        if process_group.is_chief:
+            finalize.finalize_run(options, run_.folder, network, detector, evaluator)
             metadata.update_json(run_.folder.metadata, finished_with(options))
         return run_.folder
 
@@ -164,7 +169,7 @@ def train_run(options: Any, read: Sources, hparams: Any, *, check_data: CheckDat
 def _check_classes(network: Network, shards: Shards) -> None:
     if list(network.config.heads) != ["object_detection"]:
         raise OptionsError(
-            "heads must be object_detection alone to be trained here: the shards hold no masks for another head. "
+            "heads must be object_detection only: the shards hold no masks to train another head. "
             f"Received {', '.join(network.config.heads)} (--hparams); leave heads out.",
             option="hparams",
         )
@@ -177,10 +182,11 @@ def _check_classes(network: Network, shards: Shards) -> None:
         )
     if given == shards.num_classes + 1:
         logging.warning(
-            "num_classes is %d and the largest label id %d: the background needs no class of its own here, so that one "
-            "class will never be seen.",
+            "num_classes is %d and the largest label id %d. Background is not a class here; class %d will have no "
+            "examples.",
             given,
             shards.num_classes,
+            given,
         )
 
 
@@ -190,44 +196,57 @@ def _train(
     network: Network,
     shards: Shards,
     truth: GroundTruth | None,
-    plan: RunConfig,
-    company: ProcessGroup,
+    run_config: RunConfig,
+    process_group: ProcessGroup,
 ) -> tuple[keras.Model, Evaluator | None]:
     config = network.config
     weights = class_weights(options.class_weights, shards, config.num_classes)
     with strategy.build_strategy(options).scope():
         detector = efficientdet.build_model(config)
-        if not run_.begun:
+        if not run_.is_resumed:
             loaded = load_pretrained(detector, options, run_.model_name)
-            if company.is_chief:
+            if process_group.is_chief:
                 metadata.update_json(run_.folder.metadata, loaded)
                 if loaded["pretrained"] is None:
-                    advise_on_random_weights(options, plan.num_steps)
+                    advise_on_random_weights(options, run_config.num_steps)
         model = build_training_model(
-            detector, config, options, steps_per_epoch=plan.steps_per_epoch, class_weights=weights
+            detector, config, options, steps_per_epoch=run_config.steps_per_epoch, class_weights=weights
         )
-    if company.count > 1:
-        model.callbacks.append(StopSync(company))
-    scorer = _scorer(options, detector, network, truth)
-    ends = input_pipeline.close_mosaic_step(
-        options, num_epochs=plan.num_epochs, samples_per_epoch=plan.steps_per_epoch * plan.batch_size
+    if process_group.count > 1:
+        model.callbacks.append(StopSync(process_group))
+    evaluator = _build_evaluator(options, detector, network, truth)
+    mosaic_end = input_pipeline.close_mosaic_step(
+        options, num_epochs=run_config.num_epochs, samples_per_epoch=run_config.steps_per_epoch * run_config.batch_size
     )
-    vary = build_augmenter(options, config, mixing_ends=ends)
-    cache = run_.folder.path / (f"cache-{company.index}" if company.index else "cache")
-    with input_pipeline.open_input_config(options, shards, config.image_size, cache) as whole, company.training():
-        stream = dataclasses.replace(whole, num_hosts=company.count, host_index=company.index)
-        keeper = checkpoint_callback(plan, run_.folder, network, scorer, whole, vary.num_partners)
-        bar = is_terminal() and company.is_chief
-        train(model, lambda position: training_batches(stream, vary, position=position), plan, keeper, bar=bar)
-    if company.count > 1:
+    augmenter = build_augmenter(options, config, mixing_ends=mosaic_end)
+    cache = run_.folder.path / (f"cache-{process_group.index}" if process_group.index else "cache")
+    with (
+        input_pipeline.open_input_config(options, shards, config.image_size, cache) as input_config,
+        process_group.training(),
+    ):
+        stream = dataclasses.replace(input_config, num_hosts=process_group.count, host_index=process_group.index)
+        checkpoint_callback = build_checkpoint_callback(
+            run_config, run_.folder, network, evaluator, input_config, augmenter.num_partners
+        )
+        bar = is_terminal() and process_group.is_chief
+        train(
+            model,
+            lambda position: training_batches(stream, augmenter, position=position),
+            run_config,
+            checkpoint_callback,
+            bar=bar,
+        )
+    if process_group.count > 1:
         strategy.destroy_process_group()
-        # Variables that lie on all processes can be assigned by all together only; what is left, the chief does alone.
+        # Variables on several processes cannot be assigned by one; the chief continues with its own model.
         detector = efficientdet.build_model(config)
-        scorer = _scorer(options, detector, network, truth)
-    return detector, scorer
+        evaluator = _build_evaluator(options, detector, network, truth)
+    return detector, evaluator
 
 
-def _scorer(options: Any, detector: keras.Model, network: Network, truth: GroundTruth | None) -> Evaluator | None:
+def _build_evaluator(
+    options: Any, detector: keras.Model, network: Network, truth: GroundTruth | None
+) -> Evaluator | None:
     if truth is None:
         return None
     return Evaluator(

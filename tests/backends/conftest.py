@@ -1,4 +1,4 @@
-"""Other processes for other backends: Keras takes its backend once a process."""
+"""Fixtures: subprocesses for other backends, because Keras selects its backend once per process."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ Start = Callable[..., subprocess.CompletedProcess[str]]
 
 WITHOUT_TENSORFLOW = """
 import sys
-sys.modules["tensorflow"] = None  # Python's own way to say: this import fails.
+sys.modules["tensorflow"] = None  # Makes the import fail.
 """
 
 
@@ -28,12 +28,12 @@ def jax_python() -> str:
 
 @pytest.fixture(scope="session")
 def run_on() -> Start:
-    """Returns a function that runs code with arguments on a backend, with a Python; JAX is without TensorFlow."""
+    """Returns a function that runs code on a backend with a given Python; on JAX, TensorFlow is not importable."""
 
     def run(backend: str, python: str, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(ROOT), str(ROOT / "third_party/automl")])
         environment = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
-        # Nearly all the time goes into compiling; the numbers stay the same.
+        # Most of the time is compilation; results do not change.
         environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
         code = WITHOUT_TENSORFLOW + code if backend == "jax" else code
         command = [python, "-c", code, *arguments]

@@ -1,4 +1,4 @@
-"""One `fit` gives the same losses on TensorFlow and on JAX, and JAX gets along without TensorFlow."""
+"""`fit` gives the same losses on TensorFlow and JAX, and JAX does not need TensorFlow."""
 
 import json
 import subprocess
@@ -10,9 +10,9 @@ import pytest
 
 Start = Callable[..., subprocess.CompletedProcess[str]]
 
-# A few hundred numbers a layer, and everything that draws or keeps state: drop path in the heads, batch
+# A few hundred values per layer, and everything with random numbers or state: drop path in the heads, batch
 # statistics, metrics, an image without objects.
-LEARN = """
+TRAIN = """
 import json
 import sys
 import efficientdet
@@ -37,9 +37,9 @@ config = efficientdet.get_config(
 )
 detector = efficientdet.build_model(config)
 detector.set_drop_path(5, 0)
-learner = DetectorTrainingModel(detector, config, LossOptions(iou_loss_type="ciou"))
-# JAX would compile each operation by itself, and TensorFlow on a CPU is quicker without.
-learner.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9), jit_compile=keras.backend.backend() == "jax")
+model = DetectorTrainingModel(detector, config, LossOptions(iou_loss_type="ciou"))
+# Without jit, JAX compiles each operation separately; TensorFlow on a CPU is faster without jit.
+model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9), jit_compile=keras.backend.backend() == "jax")
 
 random = np.random.default_rng(2)
 images = random.standard_normal((8, 64, 64, 3), dtype="float32")
@@ -51,7 +51,7 @@ class_ids[5] = -1
 
 
 truth = GroundTruth(boxes, class_ids)
-history = learner.fit(images, truth, batch_size=4, epochs=3, shuffle=False, verbose=0).history
+history = model.fit(images, truth, batch_size=4, epochs=3, shuffle=False, verbose=0).history
 weights = [keras.ops.convert_to_numpy(weight) for weight in detector.weights]
 answer = {
     "history": history,
@@ -60,7 +60,7 @@ answer = {
 }
 """
 
-KEEP = """
+SAVE = """
 from pathlib import Path
 
 folder = Path(sys.argv[1])
@@ -77,7 +77,7 @@ for way, load in ways.items():
     answer["comes_back"][way] = all(np.array_equal(*pair) for pair in zip(loaded, weights, strict=True))
 """
 
-TELL = "print(json.dumps(answer))"
+PRINT = "print(json.dumps(answer))"
 
 
 def answer_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -87,11 +87,11 @@ def answer_of(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def on_jax(jax_python: str, run_on: Start, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return answer_of(run_on("jax", jax_python, LEARN + KEEP + TELL, str(tmp_path_factory.mktemp("kept"))))
+    return answer_of(run_on("jax", jax_python, TRAIN + SAVE + PRINT, str(tmp_path_factory.mktemp("kept"))))
 
 
 def test_fit_gives_the_same_losses_on_both_backends(on_jax: dict[str, Any], run_on: Start) -> None:
-    on_tensorflow = answer_of(run_on("tensorflow", sys.executable, LEARN + TELL))
+    on_tensorflow = answer_of(run_on("tensorflow", sys.executable, TRAIN + PRINT))
     assert on_jax["history"].keys() == on_tensorflow["history"].keys()
     assert {"loss", "class_loss", "box_loss", "box_iou_loss", "reg_l2_loss"} == on_jax["history"].keys()
     for name, losses in on_tensorflow["history"].items():
@@ -101,5 +101,5 @@ def test_fit_gives_the_same_losses_on_both_backends(on_jax: dict[str, Any], run_
     assert on_jax["drop_path_seed"] == on_tensorflow["drop_path_seed"] == [5, 6]
 
 
-def test_what_was_learned_without_tensorflow_is_kept_and_read_again(on_jax: dict[str, Any]) -> None:
+def test_fit_without_tensorflow_saves_and_loads_checkpoints(on_jax: dict[str, Any]) -> None:
     assert on_jax["comes_back"] == {"save_weights": True, "keras": True, "h5": True}

@@ -102,7 +102,7 @@ def test_a_finished_run_is_said_to_be_finished(run: Run, folder: Path) -> None:
     before = (folder / "checkpoints/last/checkpoint.json").read_text()
     again = run("--url_dataset=photos.zip", "--num_epochs=2", *SMALL)
     assert again.returncode == 0
-    assert "is finished with 2 epochs" in again.stdout
+    assert "is finished after 2 epochs" in again.stdout
     assert (folder / "checkpoints/last/checkpoint.json").read_text() == before
 
 

@@ -1,4 +1,4 @@
-"""--batch_size=auto: found once, kept for the whole run; and the sentence when a batch does not fit."""
+"""--batch_size=auto: searched once, fixed for the whole run; the error message when a batch does not fit."""
 
 import json
 from pathlib import Path
@@ -31,19 +31,19 @@ def folder(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def probes(monkeypatch: pytest.MonkeyPatch) -> list[batch_probe.Probe]:
-    """Returns the list of searches, which cost nothing and find the most that is asked for."""
+    """Returns the list of searches, each faked to find the maximum."""
     done: list[batch_probe.Probe] = []
 
     def find(probe: batch_probe.Probe) -> int:
         done.append(probe)
-        return probe.most
+        return probe.max_batch
 
     monkeypatch.setattr(batch_probe, "largest_batch", find)
     return done
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Any:
+def logged(caplog: pytest.LogCaptureFixture) -> Any:
     caplog.set_level("INFO", logger="absl")
     return lambda: caplog.text
 
@@ -58,94 +58,100 @@ def options(**given: Any) -> TrainOptions:
     return TrainOptions(**{"url_dataset": "demo", "batch_size": 0, **given})
 
 
-def settled(
-    folder: Any, given: TrainOptions, *, num_train: int = 200, begun: bool = False, company: Any = ALONE
+def resolved_batch_size(
+    folder: Any, given: TrainOptions, *, num_train: int = 200, is_resumed: bool = False, process_group: Any = ALONE
 ) -> int:
-    run = SimpleNamespace(folder=folder, begun=begun)
-    return auto_batch.resolve_batch_size(given, run, shards(num_train), CONFIG, company).batch_size
+    run = SimpleNamespace(folder=folder, is_resumed=is_resumed)
+    return auto_batch.resolve_batch_size(given, run, shards(num_train), CONFIG, process_group).batch_size
 
 
-def test_steps_are_taken_until_the_most_that_are_of_use_fit(folder: Any, told: Any) -> None:
-    # The one search that is no play: a tiny network, in a process of its own.
-    assert settled(folder, options(), num_train=60) == 6
-    assert "batch_size=auto: 6 photos a step fit, the most that leave 10 steps an epoch." in told()
+def test_auto_batch_searches_up_to_the_useful_maximum(folder: Any, logged: Any) -> None:
+    # The only real search: a tiny network, in a subprocess.
+    assert resolved_batch_size(folder, options(), num_train=60) == 6
+    assert "batch_size=auto: 6 images per step fit, the largest with 10 steps per epoch." in logged()
 
 
-def test_a_batch_that_is_given_is_not_looked_for(folder: Any, probes: list[batch_probe.Probe]) -> None:
-    assert settled(folder, options(batch_size=5)) == 5
+def test_auto_batch_keeps_a_given_batch_size(folder: Any, probes: list[batch_probe.Probe]) -> None:
+    assert resolved_batch_size(folder, options(batch_size=5)) == 5
     assert not probes
 
 
 @pytest.mark.parametrize(
-    ("num_train", "examples", "most"), [(200, None, 20), (200, 55, 5), (200, 900, 20), (19, None, 1), (3, None, 1)]
+    ("num_train", "examples", "max_batch"), [(200, None, 20), (200, 55, 5), (200, 900, 20), (19, None, 1), (3, None, 1)]
 )
-def test_an_epoch_keeps_ten_steps(
-    num_train: int, examples: int | None, most: int, folder: Any, probes: list[batch_probe.Probe]
+def test_auto_batch_leaves_ten_steps_per_epoch(
+    num_train: int, examples: int | None, max_batch: int, folder: Any, probes: list[batch_probe.Probe]
 ) -> None:
-    assert settled(folder, options(num_examples_per_epoch=examples), num_train=num_train) == most
+    assert resolved_batch_size(folder, options(num_examples_per_epoch=examples), num_train=num_train) == max_batch
     (probe,) = probes
-    assert (probe.most, probe.max_instances) == (most, 3)
+    assert (probe.max_batch, probe.max_instances) == (max_batch, 3)
     assert probe.hparams == CONFIG.to_hparams()
 
 
-def test_only_a_batch_that_the_epoch_limits_is_told_to_be_limited(
-    folder: Any, monkeypatch: pytest.MonkeyPatch, told: Any
+def test_auto_batch_logs_the_limit_only_where_it_applies(
+    folder: Any, monkeypatch: pytest.MonkeyPatch, logged: Any
 ) -> None:
     monkeypatch.setattr(batch_probe, "largest_batch", lambda probe: 4)
-    assert settled(folder, options()) == 4
-    assert "4 photos a step fit." in told()
+    assert resolved_batch_size(folder, options()) == 4
+    assert "4 images per step fit." in logged()
 
 
-def test_a_continued_run_keeps_its_batch(folder: Any, probes: list[batch_probe.Probe]) -> None:
-    found = settled(folder, options())
+def test_auto_batch_of_a_resumed_run_is_unchanged(folder: Any, probes: list[batch_probe.Probe]) -> None:
+    found = resolved_batch_size(folder, options())
     about = metadata.training_metadata(options(batch_size=found), name="efficientdet-d0", num_examples=200, shape={})
     metadata.update_json(folder.metadata, about)
-    # Ten times as many photos would allow for a larger one.
-    assert settled(folder, options(), num_train=2000, begun=True) == found
-    # The other processes of a training take what the leading one found.
-    assert settled(folder, options(), num_train=2000, company=FOLLOWER) == found
+    # Ten times as many images would allow a larger one.
+    assert resolved_batch_size(folder, options(), num_train=2000, is_resumed=True) == found
+    # The other processes use what the chief found.
+    assert resolved_batch_size(folder, options(), num_train=2000, process_group=FOLLOWER) == found
     assert len(probes) == 1
-    # A run without a checkpoint begins anew, and so does its search.
-    assert settled(folder, options(), num_train=2000) == 200
+    # A run without a checkpoint starts again, and so does its search.
+    assert resolved_batch_size(folder, options(), num_train=2000) == 200
 
 
-def test_a_run_that_does_not_know_its_batch_any_more_looks_for_it(folder: Any, probes: list[batch_probe.Probe]) -> None:
-    assert settled(folder, options(), begun=True) == 20
+def test_auto_batch_searches_again_where_the_metadata_is_lost(folder: Any, probes: list[batch_probe.Probe]) -> None:
+    assert resolved_batch_size(folder, options(), is_resumed=True) == 20
     assert len(probes) == 1
 
 
-def test_no_batch_at_all_is_told(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_batch_without_any_fitting_batch_is_an_error(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_probe, "largest_batch", lambda probe: 0)
-    sentence = r"batch_size=auto found no batch: not one photo a device fits.*try a smaller --image_size, --grad_check"
+    sentence = (
+        r"batch_size=auto found no batch: out of memory at one image per device.*Reduce --image_size, use --grad_check"
+    )
     with pytest.raises(OptionsError, match=sentence) as refused:
-        settled(folder, options())
+        resolved_batch_size(folder, options())
     assert refused.value.option == "batch_size"
 
 
-def too_large(error: Exception, given: TrainOptions, company: Any = ALONE) -> None:
-    with auto_batch.oom_handler(given, shards(), CONFIG, company):
+def too_large(error: Exception, given: TrainOptions, process_group: Any = ALONE) -> None:
+    with auto_batch.oom_handler(given, shards(), CONFIG, process_group):
         raise error
 
 
-def test_a_batch_that_does_not_fit_is_told_and_looked_into_once_the_memory_is_free() -> None:
-    with pytest.raises(OutOfMemoryError, match=r"Received batch_size=9; try --batch_size=4, --batch_size=auto") as told:
+def test_oom_handler_suggests_batch_sizes_and_continues_with_a_search() -> None:
+    with pytest.raises(
+        OutOfMemoryError, match=r"Received batch_size=9; try --batch_size=4, --batch_size=auto"
+    ) as logged:
         too_large(MemoryError(), options(batch_size=9))
-    assert told.value.exit_code == ExitCode.OPTIONS
-    switch, module, path = told.value.continuation
+    assert logged.value.exit_code == ExitCode.OPTIONS
+    switch, module, path = logged.value.continuation
     assert (switch, module) == ("-m", "efficientdet_pipeline.training.batch_probe")
     probe = batch_probe.Probe(**json.loads(Path(path).read_text()))
     Path(path).unlink()
-    assert probe.most == 8
+    assert probe.max_batch == 8
     assert TrainOptions(**probe.options) == options(batch_size=9)
 
 
-@pytest.mark.parametrize(("size", "company"), [(1, ALONE), (8, FOLLOWER)])
-def test_nothing_is_looked_for_below_one_photo_or_by_one_of_many(size: int, company: ProcessGroup) -> None:
-    with pytest.raises(OutOfMemoryError) as told:
-        too_large(RuntimeError("RESOURCE_EXHAUSTED"), options(batch_size=size), company)
-    assert told.value.continuation == ()
+@pytest.mark.parametrize(("size", "process_group"), [(1, ALONE), (8, FOLLOWER)])
+def test_oom_handler_does_not_search_for_one_image_or_in_a_process_group(
+    size: int, process_group: ProcessGroup
+) -> None:
+    with pytest.raises(OutOfMemoryError) as logged:
+        too_large(RuntimeError("RESOURCE_EXHAUSTED"), options(batch_size=size), process_group)
+    assert logged.value.continuation == ()
 
 
-def test_other_errors_stay_what_they_are() -> None:
+def test_oom_handler_passes_other_errors_through() -> None:
     with pytest.raises(ValueError, match="no such layer"):
         too_large(ValueError("no such layer"), options(batch_size=8))

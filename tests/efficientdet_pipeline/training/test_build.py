@@ -25,12 +25,12 @@ def recomputed(detector) -> dict[str, list[int]]:
         ("efficientnet-b0/blocks_15|class-2", {"backbone": [15], "class_head": [2]}),
     ],
 )
-def test_automls_names_choose_the_blocks(detector, expression: str, expected: dict[str, list[int]]) -> None:
+def test_checkpoint_gradients_by_name_selects_blocks(detector, expression: str, expected: dict[str, list[int]]) -> None:
     checkpoint_gradients_by_name(detector, expression)
     assert recomputed(detector) == expected
 
 
-def test_a_second_choice_replaces_the_first(detector) -> None:
+def test_checkpoint_gradients_by_name_replaces_the_previous_selection(detector) -> None:
     checkpoint_gradients_by_name(detector, "cell_")
     checkpoint_gradients_by_name(detector, "class-0")
     assert recomputed(detector) == {"class_head": [0]}
@@ -43,7 +43,7 @@ def test_a_second_choice_replaces_the_first(detector) -> None:
         ("blocks_(", "must be true, false or a regular expression"),
     ],
 )
-def test_what_names_no_block_is_refused(detector, expression: str, said: str) -> None:
+def test_checkpoint_gradients_by_name_raises_if_no_block_matches(detector, expression: str, said: str) -> None:
     with pytest.raises(OptionsError, match=said.replace("(", r"\(")) as caught:
         checkpoint_gradients_by_name(detector, expression)
     assert caught.value.option == "grad_checkpoint"

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or not there, wherever the writer is killed and whatever happens to the files."""
+"""Checkpoint files are complete or absent, wherever the writer is killed."""
 
 import errno
 import json
@@ -14,12 +14,12 @@ from efficientdet.errors import CheckpointError
 from efficientdet_pipeline.training import checkpoint_io
 
 
-def write(place: Path, step: int) -> None:
+def write(directory: Path, step: int) -> None:
     writers = {
         checkpoint_io.WEIGHTS: lambda path: path.write_bytes(b"weights %d" % step),
         checkpoint_io.STATE: lambda path: path.write_bytes(b"state %d" % step),
     }
-    checkpoint_io.write_checkpoint(place, writers, {"step": step})
+    checkpoint_io.write_checkpoint(directory, writers, {"step": step})
 
 
 def step_of(checkpoint: Path | None) -> int | None:
@@ -27,74 +27,74 @@ def step_of(checkpoint: Path | None) -> int | None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def directory(tmp_path: Path) -> Path:
     return tmp_path / "checkpoints" / "last"
 
 
-def names(place: Path) -> set[str]:
-    return {path.name for path in place.parent.iterdir()}
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.parent.iterdir()}
 
 
-def test_nothing_is_found_where_nothing_was_written(place: Path) -> None:
-    assert checkpoint_io.find_checkpoint(place) is None
+def test_find_checkpoint_without_any_is_none(directory: Path) -> None:
+    assert checkpoint_io.find_checkpoint(directory) is None
 
 
-def test_what_was_written_is_found_with_its_facts(place: Path) -> None:
-    write(place, 1)
-    assert checkpoint_io.find_checkpoint(place) == place
-    assert (place / checkpoint_io.WEIGHTS).read_bytes() == b"weights 1"
-    assert checkpoint_io.read_marker(place)["step"] == 1
-    assert checkpoint_io.checkpoint_fault(place) is None
+def test_write_checkpoint_is_found_with_its_marker(directory: Path) -> None:
+    write(directory, 1)
+    assert checkpoint_io.find_checkpoint(directory) == directory
+    assert (directory / checkpoint_io.WEIGHTS).read_bytes() == b"weights 1"
+    assert checkpoint_io.read_marker(directory)["step"] == 1
+    assert checkpoint_io.checkpoint_fault(directory) is None
 
 
-def test_the_one_before_is_kept_and_none_older(place: Path) -> None:
+def test_write_checkpoint_keeps_the_previous_one(directory: Path) -> None:
     for step in (1, 2, 3):
-        write(place, step)
-    assert names(place) == {"last", "last.previous"}
-    assert step_of(place) == 3
-    assert step_of(place.with_name("last.previous")) == 2
+        write(directory, step)
+    assert names(directory) == {"last", "last.previous"}
+    assert step_of(directory) == 3
+    assert step_of(directory.with_name("last.previous")) == 2
 
 
-def test_a_kill_while_the_files_are_written_costs_the_new_one_alone(place: Path) -> None:
-    write(place, 1)
-    half = place.with_name(".last.new")
+def test_write_checkpoint_killed_while_writing_keeps_the_previous_one(directory: Path) -> None:
+    write(directory, 1)
+    half = directory.with_name(".last.new")
     half.mkdir()
     (half / checkpoint_io.WEIGHTS).write_bytes(b"wei")
-    assert step_of(checkpoint_io.find_checkpoint(place)) == 1
-    assert names(place) == {"last"}
+    assert step_of(checkpoint_io.find_checkpoint(directory)) == 1
+    assert names(directory) == {"last"}
 
 
-def test_a_kill_before_the_first_rename_costs_nothing(place: Path) -> None:
+def test_write_checkpoint_killed_before_the_first_rename_is_complete(directory: Path) -> None:
     for step in (1, 2, 3):
-        write(place, step)
+        write(directory, step)
     # As it was then: 1 is previous, 2 in place, and 3 whole under its working name.
-    os.replace(place, place.with_name(".last.new"))
-    os.replace(place.with_name("last.previous"), place)
-    assert step_of(checkpoint_io.find_checkpoint(place)) == 3
-    assert names(place) == {"last", "last.previous"}
-    assert step_of(place.with_name("last.previous")) == 2
+    os.replace(directory, directory.with_name(".last.new"))
+    os.replace(directory.with_name("last.previous"), directory)
+    assert step_of(checkpoint_io.find_checkpoint(directory)) == 3
+    assert names(directory) == {"last", "last.previous"}
+    assert step_of(directory.with_name("last.previous")) == 2
 
 
-def test_a_kill_between_the_renames_costs_nothing(place: Path) -> None:
+def test_write_checkpoint_killed_between_renames_is_complete(directory: Path) -> None:
     for step in (1, 2):
-        write(place, step)
-    os.replace(place, place.with_name(".last.new"))
-    assert checkpoint_io.find_checkpoint(place) == place
-    assert step_of(place) == 2
-    assert names(place) == {"last", "last.previous"}
+        write(directory, step)
+    os.replace(directory, directory.with_name(".last.new"))
+    assert checkpoint_io.find_checkpoint(directory) == directory
+    assert step_of(directory) == 2
+    assert names(directory) == {"last", "last.previous"}
 
 
-def test_the_next_write_clears_what_a_kill_left(place: Path) -> None:
-    half = place.with_name(".last.new")
+def test_write_checkpoint_clears_remains_of_a_kill(directory: Path) -> None:
+    half = directory.with_name(".last.new")
     half.mkdir(parents=True)
     (half / "rest").write_bytes(b"")
-    write(place, 1)
-    assert names(place) == {"last"}
-    assert not (place / "rest").exists()
+    write(directory, 1)
+    assert names(directory) == {"last"}
+    assert not (directory / "rest").exists()
 
 
-def damage(place: Path, how: str) -> None:
-    weights, marker = place / checkpoint_io.WEIGHTS, place / checkpoint_io.MARKER
+def damage(directory: Path, how: str) -> None:
+    weights, marker = directory / checkpoint_io.WEIGHTS, directory / checkpoint_io.MARKER
     if how == "cut":
         weights.write_bytes(weights.read_bytes()[:-1])
     elif how == "flipped":
@@ -106,8 +106,8 @@ def damage(place: Path, how: str) -> None:
     elif how == "cut marker":
         marker.write_text(marker.read_text()[:-20])
     elif how == "a file in its place":
-        shutil.rmtree(place)
-        place.write_text("")
+        shutil.rmtree(directory)
+        directory.write_text("")
     else:
         marker.write_text(how)
 
@@ -115,10 +115,10 @@ def damage(place: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("cut", "model.weights.h5 is not what was written"),
-        ("flipped", "model.weights.h5 is not what was written"),
+        ("cut", "model.weights.h5 differs from what was written"),
+        ("flipped", "model.weights.h5 differs from what was written"),
         ("deleted", "model.weights.h5 is missing"),
-        ("no marker", "it has no marker: its writing was cut short"),
+        ("no marker", "it has no marker: writing was interrupted"),
         ("cut marker", "its marker cannot be read"),
         ("[]", "its marker cannot be read"),
         ('{"files": 3}', "its marker cannot be read"),
@@ -126,57 +126,57 @@ def damage(place: Path, how: str) -> None:
         ("a file in its place", "it has no marker"),
     ],
 )
-def test_a_damaged_one_is_put_aside_and_the_one_before_used(
-    place: Path, how: str, said: str, caplog: pytest.LogCaptureFixture
+def test_find_checkpoint_renames_a_damaged_one_and_uses_the_previous(
+    directory: Path, how: str, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for step in (1, 2):
-        write(place, step)
-    damage(place, how)
+        write(directory, step)
+    damage(directory, how)
     with caplog.at_level(logging.WARNING):
-        assert step_of(checkpoint_io.find_checkpoint(place)) == 1
-    assert names(place) == {"last.previous", "last.damaged"}
+        assert step_of(checkpoint_io.find_checkpoint(directory)) == 1
+    assert names(directory) == {"last.previous", "last.damaged"}
     assert said in caplog.text
     assert "last.damaged" in caplog.text
 
 
-def test_nothing_damaged_is_ever_deleted(place: Path) -> None:
+def test_find_checkpoint_never_deletes_damaged_ones(directory: Path) -> None:
     for step in (1, 2):
-        write(place, step)
-        damage(place, "flipped")
-        assert checkpoint_io.find_checkpoint(place) is None
-    assert names(place) == {"last.damaged", "last.damaged2"}
+        write(directory, step)
+        damage(directory, "flipped")
+        assert checkpoint_io.find_checkpoint(directory) is None
+    assert names(directory) == {"last.damaged", "last.damaged2"}
 
 
-def test_two_damaged_ones_leave_none(place: Path) -> None:
+def test_find_checkpoint_with_two_damaged_ones_is_none(directory: Path) -> None:
     for step in (1, 2):
-        write(place, step)
-    damage(place, "flipped")
-    damage(place.with_name("last.previous"), "flipped")
-    assert checkpoint_io.find_checkpoint(place) is None
-    assert names(place) == {"last.damaged", "last.previous.damaged"}
+        write(directory, step)
+    damage(directory, "flipped")
+    damage(directory.with_name("last.previous"), "flipped")
+    assert checkpoint_io.find_checkpoint(directory) is None
+    assert names(directory) == {"last.damaged", "last.previous.damaged"}
 
 
-def test_a_full_disk_leaves_the_old_one_and_no_half(place: Path) -> None:
-    write(place, 1)
+def test_write_checkpoint_on_a_full_disk_keeps_the_previous_one(directory: Path) -> None:
+    write(directory, 1)
 
     def fail(path: Path) -> None:
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with pytest.raises(OSError, match="No space left"):
-        checkpoint_io.write_checkpoint(place, {checkpoint_io.WEIGHTS: fail}, {"step": 2})
-    assert names(place) == {"last"}
-    assert step_of(checkpoint_io.find_checkpoint(place)) == 1
+        checkpoint_io.write_checkpoint(directory, {checkpoint_io.WEIGHTS: fail}, {"step": 2})
+    assert names(directory) == {"last"}
+    assert step_of(checkpoint_io.find_checkpoint(directory)) == 1
 
 
-def test_the_marker_holds_size_and_hash_of_every_file(place: Path) -> None:
-    write(place, 1)
-    files = json.loads((place / checkpoint_io.MARKER).read_text())["files"]
+def test_write_checkpoint_marker_holds_size_and_hash_of_every_file(directory: Path) -> None:
+    write(directory, 1)
+    files = json.loads((directory / checkpoint_io.MARKER).read_text())["files"]
     assert set(files) == {checkpoint_io.WEIGHTS, checkpoint_io.STATE}
     assert files[checkpoint_io.STATE]["bytes"] == len(b"state 1")
 
 
-def test_arrays_come_back_by_name(tmp_path: Path) -> None:
+def test_read_arrays_returns_arrays_by_name(tmp_path: Path) -> None:
     arrays = {"weight/a/kernel": np.arange(6.0).reshape(2, 3), "step": np.array(3)}
     checkpoint_io.write_arrays(tmp_path / "state.npz", arrays)
     read = checkpoint_io.read_arrays(tmp_path / "state.npz")
@@ -186,7 +186,7 @@ def test_arrays_come_back_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 10, -30])
-def test_damaged_arrays_are_told(tmp_path: Path, keep: int) -> None:
+def test_read_arrays_raises_on_a_damaged_file(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "state.npz"
     checkpoint_io.write_arrays(path, {"a": np.zeros(100)})
     path.write_bytes(path.read_bytes()[:keep])

@@ -1,4 +1,4 @@
-"""Which processes share a training, as clusters tell it."""
+"""Cluster specification from the environment."""
 
 import json
 
@@ -29,11 +29,11 @@ def environ(cluster: dict, kind: str, index: int, name: str = "TF_CONFIG") -> di
         (environ({"worker": ["[::1]:2222"]}, "worker", 0), ClusterSpec(("[::1]:2222",), 0)),
     ],
 )
-def test_they_stand_in_the_order_in_which_they_lead(given: dict[str, str], expected: ClusterSpec) -> None:
+def test_cluster_spec_orders_processes_with_the_chief_first(given: dict[str, str], expected: ClusterSpec) -> None:
     assert cluster_spec(given) == expected
 
 
-def test_the_host_is_that_of_the_first() -> None:
+def test_cluster_spec_host_is_that_of_the_chief() -> None:
     assert cluster_spec(environ(WORKERS, "worker", 1)).host == "10.0.0.1"
     assert cluster_spec(environ({"worker": ["[::1]:2222"]}, "worker", 0)).host == "::1"
 
@@ -48,6 +48,6 @@ def test_the_host_is_that_of_the_first() -> None:
         (environ({"worker": ["here"]}, "worker", 0), r"'here' is no host:port"),
     ],
 )
-def test_nonsense_is_told(given: dict[str, str], match: str) -> None:
+def test_cluster_spec_raises_on_invalid_values(given: dict[str, str], match: str) -> None:
     with pytest.raises(OptionsError, match=match):
         cluster_spec(given)

@@ -1,4 +1,4 @@
-"""The moving average of the weights."""
+"""Exponential moving average of the weights."""
 
 import keras
 import numpy as np
@@ -7,13 +7,13 @@ import pytest
 from efficientdet_pipeline.training.ema import ExponentialMovingAverage
 
 
-def test_the_average_begins_at_the_weights() -> None:
+def test_ema_starts_at_the_weights() -> None:
     variable = keras.Variable([1.0, 2.0])
     average = ExponentialMovingAverage([variable], 0.9)
     np.testing.assert_array_equal(average.shadows[0], [1.0, 2.0])
 
 
-def test_the_decay_grows_with_the_steps_up_to_its_limit() -> None:
+def test_ema_decay_grows_with_the_steps_up_to_its_limit() -> None:
     variable = keras.Variable(0.0)
     average = ExponentialMovingAverage([variable], 0.5)
     variable.assign(1.0)
@@ -25,7 +25,7 @@ def test_the_decay_grows_with_the_steps_up_to_its_limit() -> None:
         assert float(average.shadows[0]) == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_variable_that_stands_still_is_its_own_average() -> None:
+def test_ema_of_a_constant_variable_is_its_value() -> None:
     variable = keras.Variable([[3.0, -4.0]])
     average = ExponentialMovingAverage([variable], 0.9998)
     for step in range(5):
@@ -33,20 +33,20 @@ def test_a_variable_that_stands_still_is_its_own_average() -> None:
     np.testing.assert_array_equal(average.shadows[0], [[3.0, -4.0]])
 
 
-def test_averages_stand_in_for_a_while() -> None:
+def test_ema_is_swapped_in_and_out() -> None:
     variable = keras.Variable([1.0])
     average = ExponentialMovingAverage([variable], 0.9)
     variable.assign([5.0])
-    with average.in_place():
+    with average.swapped_in():
         np.testing.assert_array_equal(variable, [1.0])
     np.testing.assert_array_equal(variable, [5.0])
 
 
-def test_raw_weights_come_back_after_an_error() -> None:
+def test_ema_restores_raw_weights_after_an_error() -> None:
     variable = keras.Variable([1.0])
     average = ExponentialMovingAverage([variable], 0.9)
     variable.assign([5.0])
-    with pytest.raises(KeyError), average.in_place():
+    with pytest.raises(KeyError), average.swapped_in():
         raise KeyError
     np.testing.assert_array_equal(variable, [5.0])
     np.testing.assert_array_equal(average.shadows[0], [1.0])

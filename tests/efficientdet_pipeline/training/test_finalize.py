@@ -1,4 +1,4 @@
-"""What a run ends with: the best checkpoint where one was measured, else the last."""
+"""End of a run: it exports the best checkpoint if one was measured, else the last."""
 
 import json
 import logging
@@ -23,27 +23,27 @@ def write(place: Path, **facts: Any) -> None:
     (place / "checkpoint.json").write_text(json.dumps({"files": {}, **facts}))
 
 
-def test_the_best_is_chosen_where_an_ap_was_measured(folder: RunFolder) -> None:
+def test_chosen_checkpoint_is_the_best_if_an_ap_was_measured(folder: RunFolder) -> None:
     write(folder.best, AP=0.0, epoch=1)
     write(folder.last, epoch=2)
     assert chosen_checkpoint(folder) == ("best", folder.best)
 
 
 @pytest.mark.parametrize("best", [None, -1.0])
-def test_the_last_is_chosen_where_none_could_be_measured(folder: RunFolder, best: float | None) -> None:
+def test_chosen_checkpoint_is_the_last_if_no_ap_was_measured(folder: RunFolder, best: float | None) -> None:
     write(folder.last, epoch=2)
     if best is not None:
         write(folder.best, AP=best, epoch=1)
     assert chosen_checkpoint(folder) == ("last", folder.last)
 
 
-def test_without_any_checkpoint_there_is_nothing_to_export(folder: RunFolder) -> None:
-    with pytest.raises(DataError, match="no whole checkpoint left"):
+def test_chosen_checkpoint_without_any_checkpoint_is_an_error(folder: RunFolder) -> None:
+    with pytest.raises(DataError, match="no complete checkpoint left"):
         chosen_checkpoint(folder)
 
 
-def test_a_finished_run_says_how_many_epochs_it_has(folder: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_finished_run_logs_the_number_of_epochs(folder: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
     write(folder.last, epoch=2.0)
     with caplog.at_level(logging.INFO):
         log_finished_run(folder, SimpleNamespace(num_epochs=1, patience=0))
-    assert "is finished with 2 epochs" in caplog.text
+    assert "is finished after 2 epochs" in caplog.text

@@ -1,4 +1,4 @@
-"""results.csv: one row an epoch."""
+"""CSV logger: one row per epoch; TensorBoard logger."""
 
 import csv
 from pathlib import Path
@@ -14,7 +14,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_row_an_epoch_with_empty_cells_where_nothing_was_measured(tmp_path: Path) -> None:
+def test_csv_logger_writes_one_row_per_epoch_with_empty_cells_where_nothing_was_measured(tmp_path: Path) -> None:
     results = CSVLogger(tmp_path / "results.csv")
     results.add({"epoch": 1, "step": 10, "loss": 1.23456789})
     results.add({"epoch": 2, "step": 20, "loss": 1e-9, "AP": -1.0, "stranger": 3})
@@ -25,32 +25,32 @@ def test_a_row_an_epoch_with_empty_cells_where_nothing_was_measured(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
 
 
-def test_a_continued_run_forgets_what_it_will_write_again(tmp_path: Path) -> None:
+def test_csv_logger_is_truncated_on_resume(tmp_path: Path) -> None:
     results = CSVLogger(tmp_path / "results.csv")
     for epoch in (1, 2, 3):
         results.add({"epoch": epoch, "loss": float(epoch)})
     again = CSVLogger(tmp_path / "results.csv")
-    again.forget_from(2)
+    again.truncate_from_epoch(2)
     again.add({"epoch": 2, "loss": 9.0})
     assert [(row["epoch"], row["loss"]) for row in rows(tmp_path / "results.csv")] == [("1", "1"), ("2", "9")]
 
 
-def test_a_new_run_has_nothing_to_forget(tmp_path: Path) -> None:
+def test_csv_logger_truncates_nothing_in_a_new_run(tmp_path: Path) -> None:
     results = CSVLogger(tmp_path / "results.csv")
-    results.forget_from(1)
+    results.truncate_from_epoch(1)
     assert results.rows == []
 
 
-def test_columns_that_another_version_or_a_user_added_do_no_harm(tmp_path: Path) -> None:
+def test_csv_logger_ignores_unknown_columns(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     path.write_text("epoch,loss,remark\r\n1,0.5,good,very\r\n\r\n")
     results = CSVLogger(path)
-    results.forget_from(2)
+    results.truncate_from_epoch(2)
     results.add({"epoch": 2, "loss": 0.25})
     assert [(row["epoch"], row["loss"]) for row in rows(path)] == [("1", "0.5"), ("2", "0.25")]
 
 
-def test_scalars_reach_the_disk_with_their_step(tmp_path: Path) -> None:
+def test_tensorboard_logger_writes_scalars_with_their_step(tmp_path: Path) -> None:
     TensorBoardLogger(tmp_path).write({"train/loss": 0.5, "eval/AP": 0.25}, step=7)
     (file,) = tmp_path.iterdir()
     found = {}
@@ -61,11 +61,11 @@ def test_scalars_reach_the_disk_with_their_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["epoch,step\nxx,1\n", "no table at all", "\x00\xff", "step\n1\n"])
-def test_a_table_that_was_damaged_is_put_aside(tmp_path: Path, content: str) -> None:
+def test_csv_logger_renames_a_damaged_file(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results.csv"
     path.write_bytes(content.encode("latin-1"))
     results = CSVLogger(path)
-    results.forget_from(3)
+    results.truncate_from_epoch(3)
     results.add({"epoch": 3, "loss": 1.0})
     assert [row["epoch"] for row in rows(path)] == ["3"]
     kept = tmp_path / "results.csv.damaged"

@@ -1,4 +1,4 @@
-"""results.png has a panel for what there is."""
+"""Training curves: results.png has a panel per kind of value."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def height_of(path: Path) -> int:
         return image.height
 
 
-def test_every_kind_of_numbers_has_its_panel(tmp_path: Path) -> None:
+def test_draw_curves_has_a_panel_per_kind_of_value(tmp_path: Path) -> None:
     losses = {"loss": [(1, 3.0), (2, 2.0)], "class_loss": [(1, 1.0), (2, 0.5)]}
     draw_curves(tmp_path / "one.png", losses)
     more = {**losses, "box_loss": [(1, 0.1)], "AP": [(2, 0.3)], "AP50": [(2, 0.5)], "learning_rate": [(1, 0.01)]}
@@ -22,13 +22,13 @@ def test_every_kind_of_numbers_has_its_panel(tmp_path: Path) -> None:
     assert height_of(tmp_path / "two.png") == 2 * height_of(tmp_path / "one.png")
 
 
-def test_panels_share_one_range_of_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draw_curves_uses_one_range_of_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[tuple[float, float]] = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: limits.extend(each.get_xlim() for each in self.axes))
     draw_curves(tmp_path / "a.png", {"loss": [(epoch, 1.0) for epoch in range(1, 11)], "AP": [(10, 0.2)]})
     assert limits[:2] == [(0.5, 10.5)] * 2
 
 
-def test_numbers_that_nothing_was_there_to_measure_are_left_out(tmp_path: Path) -> None:
+def test_draw_curves_leaves_out_values_that_could_not_be_measured(tmp_path: Path) -> None:
     draw_curves(tmp_path / "none.png", {"AP": [(1, -1.0)], "loss": []})
     assert not (tmp_path / "none.png").exists()

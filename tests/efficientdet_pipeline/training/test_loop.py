@@ -1,4 +1,4 @@
-"""A run that is stopped and continued is the run that was never stopped, bit for bit."""
+"""Training loop: a run that is stopped and resumed equals an uninterrupted run, bit for bit."""
 
 import csv
 import dataclasses
@@ -60,18 +60,18 @@ def batches_from(position: int) -> tf.data.Dataset:
 class Run:
     """One process's part in a run whose files lie in `folder`."""
 
-    def __init__(self, folder: Path, plan: RunConfig = PLAN, **options: Any):
-        self.options = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=plan.num_epochs, **options)
+    def __init__(self, folder: Path, config: RunConfig = PLAN, **options: Any):
+        self.options = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=config.num_epochs, **options)
         strategy.build_strategy(self.options)
         config = efficientdet.get_config("efficientdet-lite0", **TINY)
         self.evaluated: list[int] = []
-        self.plan = plan
+        self.config = config
         self.folder = folder
         self.model: TrainingModel = build_training_model(
-            efficientdet.build_model(config), config, self.options, steps_per_epoch=plan.steps_per_epoch
+            efficientdet.build_model(config), config, self.options, steps_per_epoch=config.steps_per_epoch
         )
-        self.keeper = CheckpointCallback(
-            plan,
+        self.callback = CheckpointCallback(
+            config,
             RunPaths(
                 last=folder / "last",
                 best=folder / "best",
@@ -89,10 +89,10 @@ class Run:
         self.evaluated.append(epoch)
         return {"AP": 0.1 * epoch, "per_class": {"thing": 0.1 * epoch}}
 
-    def go(self, stop_at: int | None = None) -> None:
+    def run(self, stop_at: int | None = None) -> None:
         if stop_at is not None:
-            self.keeper.on_train_batch_begin = lambda batch, logs=None: self._stop(stop_at)
-        train(self.model, batches_from, self.plan, self.keeper, bar=False)
+            self.callback.on_train_batch_begin = lambda batch, logs=None: self._stop(stop_at)
+        train(self.model, batches_from, self.config, self.callback, bar=False)
 
     def _stop(self, step: int) -> None:
         if int(self.model.optimizer.iterations.numpy()) == step - 1:
@@ -106,7 +106,7 @@ class Run:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = Run(tmp_path_factory.mktemp("whole"))
-    run.go()
+    run.run()
     return run
 
 
@@ -122,50 +122,50 @@ def losses_of(folder: Path) -> list[dict[str, str]]:
     return [{name: row[name] for name in ("epoch", "step", "loss", "class_loss", "AP")} for row in rows]
 
 
-def test_it_trains_averages_and_keeps(whole: Run) -> None:
+def test_train_updates_the_ema_and_saves_checkpoints(whole: Run) -> None:
     assert whole.evaluated == [1, 2]
     assert checkpoint_io.read_marker(whole.folder / "last")["step"] == PLAN.num_steps
     assert checkpoint_io.read_marker(whole.folder / "best")["AP"] == pytest.approx(0.2)
     raw = np.concatenate([np.ravel(v) for v in whole.model.detector.trainable_variables])
-    with whole.model.averaged():
-        averaged = np.concatenate([np.ravel(v) for v in whole.model.detector.trainable_variables])
-    assert 0 < np.abs(raw - averaged).max() < 1
+    with whole.model.ema_weights():
+        ema_weights = np.concatenate([np.ravel(v) for v in whole.model.detector.trainable_variables])
+    assert 0 < np.abs(raw - ema_weights).max() < 1
     assert np.array_equal(raw, np.concatenate([np.ravel(v) for v in whole.model.detector.trainable_variables]))
 
 
-def test_batch_statistics_are_averaged_too(whole: Run) -> None:
-    average = whole.model.average
+def test_train_includes_batch_statistics_in_the_ema(whole: Run) -> None:
+    average = whole.model.ema
     by_path = {variable.path: shadow for variable, shadow in zip(average.variables, average.shadows, strict=True)}
     moving = [variable for variable in whole.model.detector.non_trainable_variables if "moving_" in variable.path]
     assert moving
     for variable in moving:
-        raw, averaged = (keras.ops.convert_to_numpy(each) for each in (variable, by_path[variable.path]))
-        assert (averaged != raw).any(), variable.path
+        raw, ema_weights = (keras.ops.convert_to_numpy(each) for each in (variable, by_path[variable.path]))
+        assert (ema_weights != raw).any(), variable.path
 
 
 @pytest.mark.parametrize("step", [3, 4])
-def test_stopped_at_any_step_it_is_the_same_run(step: int, whole: Run, tmp_path: Path) -> None:
+def test_train_resumed_at_any_step_is_the_same_run(step: int, whole: Run, tmp_path: Path) -> None:
     stopped = Run(tmp_path)
     with pytest.raises(StoppedError, match=f"after step {step} of 8") as stop:
-        stopped.go(stop_at=step)
+        stopped.run(stop_at=step)
     assert stop.value.exit_code is ExitCode.TRY_AGAIN
     continued = Run(tmp_path)
-    continued.go()
+    continued.run()
     assert_same(continued.state(), whole.state())
     assert losses_of(tmp_path) == losses_of(whole.folder)
     assert stopped.evaluated + continued.evaluated == [1, 2]
 
 
-def test_more_epochs_go_on_where_it_ended(whole: Run, tmp_path: Path) -> None:
+def test_train_extends_a_finished_run(whole: Run, tmp_path: Path) -> None:
     shutil.copytree(whole.folder, tmp_path / "run")
-    plan = RunConfig(num_epochs=3, steps_per_epoch=4, batch_size=BATCH, evaluate_every=1)
-    longer = Run(tmp_path / "run", plan, optimizer="sgd")
-    longer.go()
+    config = RunConfig(num_epochs=3, steps_per_epoch=4, batch_size=BATCH, evaluate_every=1)
+    longer = Run(tmp_path / "run", config, optimizer="sgd")
+    longer.run()
     assert longer.evaluated == [3]
     assert [row["epoch"] for row in losses_of(tmp_path / "run")] == ["1", "2", "3"]
 
 
-def test_frozen_variables_get_no_gradient(tmp_path: Path) -> None:
+def test_freeze_by_name_excludes_variables_from_the_gradient(tmp_path: Path) -> None:
     run = Run(tmp_path, var_freeze_expr="(efficientnet|fpn_cells|resample_p6)")
     names = {variable.path: name for name, variable in efficientdet.variable_names(run.model.detector).items()}
     trained = {names[variable.path] for variable in run.model.trained_variables()}
@@ -176,20 +176,20 @@ def test_frozen_variables_get_no_gradient(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("expression", "match"), [("no_such_layer", "match some variables"), ("(", "regular expression")]
 )
-def test_nonsense_to_freeze_is_refused(expression: str, match: str, tmp_path: Path) -> None:
+def test_freeze_by_name_raises_on_invalid_expressions(expression: str, match: str, tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match=match):
         Run(tmp_path, var_freeze_expr=expression)
 
 
-def test_adam_lowers_the_loss(tmp_path: Path) -> None:
+def test_train_with_adamw_lowers_the_loss(tmp_path: Path) -> None:
     run = Run(tmp_path, optimizer="adamw", learning_rate=0.1, lr_warmup_init=0.1)
-    run.go()
+    run.run()
     first, second = (float(row["loss"]) for row in losses_of(tmp_path))
     assert second < first
 
 
-def test_the_step_of_a_seeded_toy_run_is_pinned(whole: Run) -> None:
-    # A change that is not meant to change numbers leaves these alone, but for how a processor rounds.
+def test_train_of_a_seeded_toy_run_has_pinned_losses(whole: Run) -> None:
+    # Refactoring must not change these, except for rounding differences between processors.
     assert [float(row["loss"]) for row in losses_of(whole.folder)] == pytest.approx(PINNED_LOSSES, rel=2e-4)
 
 
@@ -197,13 +197,15 @@ PINNED_LOSSES = [2.26298, 2.33853]
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])
-def test_what_is_left_of_an_epoch_need_not_divide_as_the_epoch_does(tmp_path: Path, whole: Run, stop_at: int) -> None:
+def test_train_resumes_where_steps_per_execution_does_not_divide_the_rest(
+    tmp_path: Path, whole: Run, stop_at: int
+) -> None:
     with pytest.raises(StoppedError):
-        Run(tmp_path).go(stop_at=stop_at)
-    plan = dataclasses.replace(PLAN, steps_per_execution=2)
-    again = Run(tmp_path, plan=plan, steps_per_execution=2)
-    again.go()
-    assert again.keeper.step == plan.num_steps
+        Run(tmp_path).run(stop_at=stop_at)
+    config = dataclasses.replace(PLAN, steps_per_execution=2)
+    again = Run(tmp_path, config=config, steps_per_execution=2)
+    again.run()
+    assert again.callback.step == config.num_steps
     for name, expected in whole.state().items():
         np.testing.assert_array_equal(again.state()[name], expected, err_msg=name)
     with open(tmp_path / "results.csv", encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""Whoever is killed leaves a word behind."""
+"""Out-of-memory watchdog: reports when the training was killed."""
 
 import contextlib
 import json
@@ -14,8 +14,8 @@ from efficientdet_pipeline.training import oom_watchdog
 
 SCRIPT = """
 import os, signal, sys
-from efficientdet_pipeline.training.oom_watchdog import oom_watchdog as witnessed
-with witnessed("The memory is too small."):
+from efficientdet_pipeline.training.oom_watchdog import oom_watchdog
+with oom_watchdog("The memory is too small."):
     match sys.argv[1]:
         case "killed": os.kill(os.getpid(), signal.SIGKILL)
         case "failed": raise ValueError("no such layer")
@@ -25,13 +25,13 @@ with witnessed("The memory is too small."):
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
-        ("killed", "error: The training was killed. Unless somebody did so: The memory is too small.\n"),
+        ("killed", "error: The training was killed. Unless a user did so: The memory is too small.\n"),
         ("failed", ""),
         ("done", ""),
     ],
 )
-def test_only_a_death_is_told(end: str, expected: str) -> None:
-    # The pipes are held by the witness too: `run` waits for its word.
+def test_oom_watchdog_reports_only_kills(end: str, expected: str) -> None:
+    # The watchdog holds the pipes too: `run` waits for its message.
     done = subprocess.run([sys.executable, "-c", SCRIPT, end], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode == 0) == (end == "done")
     if end == "failed":
@@ -43,14 +43,14 @@ def test_only_a_death_is_told(end: str, expected: str) -> None:
 STOPPED = """
 import hashlib, os, signal, sys, threading, time
 from efficientdet_pipeline.training.signals import stop_requests
-from efficientdet_pipeline.training.oom_watchdog import oom_watchdog as witnessed
+from efficientdet_pipeline.training.oom_watchdog import oom_watchdog
 
 def ask():
     for name in sys.argv[1:]:
         time.sleep(0.3)
         os.kill(os.getpid(), getattr(signal, name))
 
-with witnessed("The memory is too small."), stop_requests(0.5):
+with oom_watchdog("The memory is too small."), stop_requests(0.5):
     threading.Thread(target=ask, daemon=True).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
 """
@@ -65,12 +65,12 @@ with witnessed("The memory is too small."), stop_requests(0.5):
         (["SIGTERM", "SIGKILL"], -9),
     ],
 )
-def test_a_stop_that_was_asked_for_is_no_death(signals: list[str], exit_code: int) -> None:
+def test_oom_watchdog_does_not_report_requested_stops(signals: list[str], exit_code: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", STOPPED, *signals], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == exit_code
-    assert "Asked to stop" in done.stderr
+    assert "Stop requested" in done.stderr
     assert "memory" not in done.stderr
     assert "killed" not in done.stderr
 
@@ -78,7 +78,7 @@ def test_a_stop_that_was_asked_for_is_no_death(signals: list[str], exit_code: in
 @pytest.mark.parametrize(
     ("kills", "free", "is_scarce"), [([3, 4], [8, 8], True), ([3, 3], [8, 2], True), ([3, 3], [8, 4], False)]
 )
-def test_where_memory_was_scarce_it_is_looked_into(
+def test_oom_watchdog_searches_a_batch_size_if_memory_was_scarce(
     kills: list[int],
     free: list[int],
     is_scarce: bool,
@@ -103,16 +103,16 @@ def test_where_memory_was_scarce_it_is_looked_into(
     monkeypatch.setattr(oom_watchdog, "free_memory", free_memory)
     monkeypatch.setattr(oom_watchdog, "_SECONDS", 0.01)
     monkeypatch.setattr(oom_watchdog.subprocess, "run", search)
-    os.write(outlet, json.dumps({"sentence": "Too small.", "probe": {"a": 1}}).encode() + b"\n")
+    os.write(outlet, json.dumps({"message": "Too small.", "probe": {"a": 1}}).encode() + b"\n")
     with pytest.raises(SystemExit) if is_scarce else contextlib.nullcontext():
         oom_watchdog.main(inlet)
     assert seen == ([{"a": 1}] if is_scarce else [])
     told = capsys.readouterr().err
     assert told.endswith("Too small.\n")
-    assert ("Unless somebody did so" in told) != is_scarce
+    assert ("Unless a user did so" in told) != is_scarce
 
 
-def test_it_needs_nothing_heavy() -> None:
+def test_oom_watchdog_imports_nothing_heavy() -> None:
     heavy = "{'tensorflow', 'keras', 'numpy'}"
     script = f"import sys, efficientdet_pipeline.training.oom_watchdog; print({heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

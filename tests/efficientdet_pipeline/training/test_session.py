@@ -1,4 +1,4 @@
-"""When a run may be continued with other options."""
+"""Run session: when a run may be resumed with other options."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from efficientdet_pipeline.training import checkpoint_io
 from efficientdet_pipeline.training.session import RunSession, start_or_resume_run
 
 
-def begun(workspace: Path, *argv: str) -> RunSession:
-    """Begins a run as a training does, and leaves it."""
+def opened(workspace: Path, *argv: str) -> RunSession:
+    """Opens a run as a training does, and closes it."""
     reader = Reader({name: mode.options_class() for name, mode in MODES.items()}, DEFAULT_MODE)
     read = reader.read(["--url_dataset=demo", "--run_name=one", f"--workspace={workspace}", *argv], {})
     with start_or_resume_run(reader.build(read), read, HparamsGiven()) as run:
@@ -22,11 +22,11 @@ def begun(workspace: Path, *argv: str) -> RunSession:
         return run
 
 
-def test_before_the_first_checkpoint_a_wrong_option_may_be_put_right(tmp_path: Path) -> None:
-    begun(tmp_path, "--pretrained_ckpt=auto")
-    run = begun(tmp_path, "--pretrained_ckpt=none")
-    assert not run.begun
+def test_start_or_resume_run_accepts_changed_options_before_the_first_checkpoint(tmp_path: Path) -> None:
+    opened(tmp_path, "--pretrained_ckpt=auto")
+    run = opened(tmp_path, "--pretrained_ckpt=none")
+    assert not run.is_resumed
     checkpoint_io.write_checkpoint(run.folder.last, {"state.npz": lambda path: path.write_bytes(b"")}, {"step": 1})
-    assert begun(tmp_path, "--pretrained_ckpt=none").begun
+    assert opened(tmp_path, "--pretrained_ckpt=none").is_resumed
     with pytest.raises(OptionsError, match=r"begun with other options: pretrained_ckpt: 'none' then, 'auto' now"):
-        begun(tmp_path, "--pretrained_ckpt=auto")
+        opened(tmp_path, "--pretrained_ckpt=auto")

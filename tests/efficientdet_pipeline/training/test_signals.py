@@ -1,4 +1,4 @@
-"""Asked once, a run finishes its step in time; asked twice, it ends at once."""
+"""Stop requests: the first finishes the step in time, the second exits immediately."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 from efficientdet_pipeline.errors import ExitCode
 from efficientdet_pipeline.training.signals import StopNow, StopRequest, on_stop_request, stop_requests
 
-INSISTENT = """
+SECOND_REQUEST = """
 import os, signal, sys
 from efficientdet_pipeline.training.signals import stop_requests
 with stop_requests() as request:
@@ -21,7 +21,7 @@ with stop_requests() as request:
     os.kill(os.getpid(), getattr(signal, sys.argv[1]))
     print("not reached")
 """
-# A step that no line of Python can interrupt, as TensorFlow's are.
+# A step without Python bytecode to interrupt, like TensorFlow's.
 BUSY = """
 import hashlib, os, signal, sys, threading, time
 from efficientdet_pipeline.training.signals import stop_requests
@@ -44,21 +44,21 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_nothing_is_asked_at_first() -> None:
+def test_stop_request_is_false_at_first() -> None:
     assert not StopRequest()
 
 
 @pytest.mark.parametrize(
     ("number", "exit_code"), [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TRY_AGAIN)]
 )
-def test_a_signal_becomes_a_request(number: signal.Signals, exit_code: ExitCode) -> None:
+def test_stop_requests_turn_a_signal_into_a_request(number: signal.Signals, exit_code: ExitCode) -> None:
     with stop_requests() as request:
         os.kill(os.getpid(), number)
         assert request
         assert request.exit_code is exit_code
 
 
-def test_the_handlers_of_before_are_put_back() -> None:
+def test_stop_requests_restore_previous_handlers() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.raises(KeyError), stop_requests():
         raise KeyError
@@ -67,19 +67,19 @@ def test_the_handlers_of_before_are_put_back() -> None:
 
 
 @pytest.mark.parametrize(("second", "exit_code"), [("SIGINT", 130), ("SIGTERM", 75)])
-def test_a_second_signal_ends_at_once(second: str, exit_code: int) -> None:
-    ended = run(INSISTENT, second)
+def test_stop_requests_exit_at_the_second_signal(second: str, exit_code: int) -> None:
+    ended = run(SECOND_REQUEST, second)
     assert (ended.returncode, ended.stdout) == (exit_code, "")
     assert "Traceback" not in ended.stderr
 
 
-def test_a_second_signal_ends_a_long_step_too() -> None:
+def test_stop_requests_exit_at_the_second_signal_during_a_long_step() -> None:
     ended = run(BUSY, "100", "SIGTERM", "SIGINT")
     assert (ended.returncode, ended.stdout) == (130, "")
-    assert ended.stderr.count("Ask again to stop at once") == 1
+    assert ended.stderr.count("Repeat the request to stop immediately") == 1
 
 
-def test_a_step_that_takes_too_long_is_not_waited_for() -> None:
+def test_stop_requests_exit_after_the_grace_period() -> None:
     ended = run(BUSY, "0.5", "SIGTERM")
     assert (ended.returncode, ended.stdout) == (75, "")
     assert "Stopped: no checkpoint within 0.5 s (--grace_seconds). No checkpoint was written yet" in ended.stderr
@@ -98,9 +98,12 @@ with stop_requests(0.5) as request:
 
 @pytest.mark.parametrize(
     ("state", "answer"),
-    [("building", "Asked to stop: the training graph is still being built."), ("step", "Asked to stop: finishing the")],
+    [
+        ("building", "Stop requested: the training graph is still being built."),
+        ("step", "Stop requested: finishing the"),
+    ],
 )
-def test_stop_requests_say_what_is_waited_for_and_what_is_kept(state: str, answer: str) -> None:
+def test_stop_requests_log_the_state_and_the_last_checkpoint(state: str, answer: str) -> None:
     ended = run(STATED, state)
     assert ended.returncode == 130
     first, last = ended.stderr.splitlines()
@@ -108,25 +111,25 @@ def test_stop_requests_say_what_is_waited_for_and_what_is_kept(state: str, answe
     assert last == "Stopped: no checkpoint within 0.5 s (--grace_seconds). It continues after step 7."
 
 
-def test_stop_requests_are_told_to_listeners() -> None:
-    told: list[int] = []
-    with on_stop_request(lambda: told.append(1)), stop_requests():
-        assert not told
+def test_stop_requests_are_calls_to_listeners() -> None:
+    calls: list[int] = []
+    with on_stop_request(lambda: calls.append(1)), stop_requests():
+        assert not calls
         signal.raise_signal(signal.SIGTERM)
         deadline = time.monotonic() + 10
-        while not told and time.monotonic() < deadline:
+        while not calls and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert told
+    assert calls
 
 
-def test_what_may_be_cut_short_is_cut_short() -> None:
+def test_stop_requests_interrupt_interruptible_code() -> None:
     with stop_requests() as request:
-        with pytest.raises(StopNow), request.cutting_short():
+        with pytest.raises(StopNow), request.interruptible():
             signal.raise_signal(signal.SIGTERM)
-        with pytest.raises(StopNow), request.cutting_short():
-            pytest.fail("it began")
+        with pytest.raises(StopNow), request.interruptible():
+            pytest.fail("the body ran")
     with stop_requests() as request:
-        with request.cutting_short():
+        with request.interruptible():
             pass
         signal.raise_signal(signal.SIGTERM)
         assert request
@@ -137,7 +140,7 @@ def test_stop_requests_leave_signals_to_the_main_thread() -> None:
     asked: list[bool] = []
 
     def train() -> None:
-        with stop_requests() as request, on_stop_request(lambda: None), request.cutting_short():
+        with stop_requests() as request, on_stop_request(lambda: None), request.interruptible():
             asked.append(bool(request))
 
     thread = threading.Thread(target=train)

@@ -1,4 +1,4 @@
-"""A state goes back into the model it came from, and into no other."""
+"""Training state: it restores its own model, and rejects others."""
 
 import importlib.util
 from pathlib import Path
@@ -20,7 +20,7 @@ def model() -> Any:
     return toy.Toy()
 
 
-def test_everything_that_a_step_changes_is_there(model: Any) -> None:
+def test_state_arrays_holds_everything_that_a_step_changes(model: Any) -> None:
     arrays = state_arrays(model)
     assert arrays.keys() >= {
         *(
@@ -34,10 +34,10 @@ def test_everything_that_a_step_changes_is_there(model: Any) -> None:
     assert any("momentum" in name for name in arrays)
 
 
-def test_arrays_are_copies_and_go_back(model: Any) -> None:
+def test_restore_state_assigns_copied_arrays(model: Any) -> None:
     arrays = state_arrays(model)
     before = {name: array.copy() for name, array in arrays.items()}
-    for variable in (*model.detector.variables, *model.average.shadows, model.bad_steps):
+    for variable in (*model.detector.variables, *model.ema.shadows, model.bad_steps):
         variable.assign(variable.value + 1)
     assert all(np.array_equal(arrays[name], before[name]) for name in before)
     restore_state(model, arrays)
@@ -45,7 +45,7 @@ def test_arrays_are_copies_and_go_back(model: Any) -> None:
     assert all(np.array_equal(after[name], before[name]) for name in before)
 
 
-def test_a_state_from_before_a_counter_was_kept_leaves_it_as_it_is(model: Any) -> None:
+def test_restore_state_keeps_counters_that_an_older_state_lacks(model: Any) -> None:
     arrays = {name: array for name, array in state_arrays(model).items() if not name.startswith("run/")}
     model.bad_steps.assign(3)
     restore_state(model, arrays)
@@ -55,7 +55,7 @@ def test_a_state_from_before_a_counter_was_kept_leaves_it_as_it_is(model: Any) -
 @pytest.mark.parametrize(
     "missing", ["weight/toy/dense/bias", "average/toy/dense/bias", "optimizer/optimizer/iteration"]
 )
-def test_a_state_of_another_model_is_refused(model: Any, missing: str) -> None:
+def test_restore_state_rejects_the_state_of_another_model(model: Any, missing: str) -> None:
     arrays = state_arrays(model)
     with pytest.raises(CheckpointError, match=f"1 are not in both, for example {missing}"):
         restore_state(model, {name: array for name, array in arrays.items() if name != missing})
@@ -63,7 +63,7 @@ def test_a_state_of_another_model_is_refused(model: Any, missing: str) -> None:
         restore_state(model, {**arrays, "weight/other": np.zeros(1)})
 
 
-def test_weights_slots_and_averages_must_be_finite_and_running_means_need_not(model: Any) -> None:
+def test_is_finite_ignores_metrics(model: Any) -> None:
     arrays = state_arrays(model)
     assert is_finite({**arrays, "metric/loss/0": np.array(np.nan)})
     for name in ("weight/toy/dense/bias", "average/toy/dense/bias"):

@@ -1,6 +1,6 @@
-"""A run of a few numbers that keeps itself as a real one does; as a script, one process's part in it.
+"""A run of a tiny model with real checkpoints; as a script, one process of it.
 
-Arguments of the script: folder, number of steps to save after, seconds a step.
+Arguments of the script: folder, steps between checkpoints, seconds per step.
 """
 
 import sys
@@ -21,7 +21,7 @@ BATCH = 2
 
 
 class Toy(keras.Model):
-    """What the keeper sees of a training model: three weights, momentum, an average, a running mean, counters."""
+    """Minimal training model: three weights, momentum, an EMA, a running mean, counters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Toy(keras.Model):
         self.bad_steps = self._counter("bad_steps", 0, "int32")
         self.bad_steps_total = self._counter("bad_steps_total", 0, "int32")
         self.learning_rate_factor = self._counter("learning_rate_factor", 1.0, "float32")
-        self.average = ExponentialMovingAverage(self.detector.variables, 0.9)
+        self.ema = ExponentialMovingAverage(self.detector.variables, 0.9)
         self.callbacks: list[Any] = []
         self.num_devices = 1
         self.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9, name="optimizer"), jit_compile=False)
@@ -47,8 +47,8 @@ class Toy(keras.Model):
     def metrics(self) -> list[Any]:
         return list(self.trackers.values())
 
-    def averaged(self) -> Any:
-        return self.average.in_place()
+    def ema_weights(self) -> Any:
+        return self.ema.swapped_in()
 
     def last_learning_rate(self) -> float:
         return 0.01 * float(self.learning_rate_factor.numpy())
@@ -64,7 +64,7 @@ class Toy(keras.Model):
         def take() -> tf.Tensor:
             step = tf.identity(self.optimizer.iterations.value)
             self.optimizer.apply([gradient * self.learning_rate_factor.value for gradient in gradients], variables)
-            self.average.update(step)
+            self.ema.update(step)
             self.trackers["loss"].update_state(loss)
             return tf.constant(True)
 
@@ -80,7 +80,7 @@ class Toy(keras.Model):
 
 
 def batches_from(position: int, *, bad: frozenset[int] = frozenset(), seconds: float = 0.0) -> tf.data.Dataset:
-    """Yields batches that are functions of their samples' numbers; those of the steps `bad` (1-based) hold a NaN."""
+    """Yields batches that are functions of their sample indices; those of the steps `bad` (1-based) hold a NaN."""
 
     def sample(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         inputs = tf.random.stateless_normal((3,), tf.stack([tf.constant(7, tf.int64), number]))
@@ -97,43 +97,43 @@ def batches_from(position: int, *, bad: frozenset[int] = frozenset(), seconds: f
 
 
 class Run:
-    """One process's part in a run whose files lie in `folder`; epochs have five steps."""
+    """One process of a run with its files in `folder`; epochs have five steps."""
 
-    def __init__(self, folder: Path, *, aps: Any = (), photos_of: Any = None, evaluate: bool = True, **plan: Any):
+    def __init__(self, folder: Path, *, aps: Any = (), images_of: Any = None, evaluate: bool = True, **config: Any):
         self.folder = folder
         self.aps = list(aps)
         self.evaluated: list[int] = []
         self.model = Toy()
         shape = {"num_epochs": 4, "steps_per_epoch": 5, "batch_size": BATCH, "evaluate_every": 1, "save_every": 2}
-        self.plan = RunConfig(**{**shape, **plan})
-        places = {
+        self.config = RunConfig(**{**shape, **config})
+        paths = {
             "results": "results.csv",
             "curves": "results.png",
             "incidents": "incidents.jsonl",
             "bad_steps": "bad_steps.json",
         }
-        self.keeper = CheckpointCallback(
-            self.plan,
+        self.callback = CheckpointCallback(
+            self.config,
             RunPaths(
-                **{name: folder / places.get(name, name) for name in RunPaths.__dataclass_fields__},
+                **{name: folder / paths.get(name, name) for name in RunPaths.__dataclass_fields__},
             ),
             evaluate=self.measure if evaluate else None,
             write_network=lambda path: path.write_text("name: toy\n"),
-            photos_of=photos_of,
+            images_of=images_of,
         )
 
     def measure(self, epoch: int) -> dict[str, Any]:
         self.evaluated.append(epoch)
-        # A function of the weights, unless the test says otherwise.
+        # A function of the weights, unless the test sets the APs.
         ap = self.aps[epoch - 1] if self.aps else float(1 / (1 + np.abs(self.model.detector.get_weights()[0]).sum()))
         return {"AP": ap, "per_class": {"thing": ap}}
 
-    def go(self, **batches: Any) -> None:
+    def run(self, **batches: Any) -> None:
         train(
             self.model,
             lambda position: batches_from(position, **batches),
-            self.plan,
-            self.keeper,
+            self.config,
+            self.callback,
             bar=False,
         )
 
@@ -141,4 +141,4 @@ class Run:
 if __name__ == "__main__":
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(1)
-    Run(Path(sys.argv[1]), save_every=int(sys.argv[2]), num_epochs=6).go(seconds=float(sys.argv[3]))
+    Run(Path(sys.argv[1]), save_every=int(sys.argv[2]), num_epochs=6).run(seconds=float(sys.argv[3]))

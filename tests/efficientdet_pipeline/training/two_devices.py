@@ -1,6 +1,6 @@
-"""Takes steps on one device and on two, good and bad ones, in a process of its own: devices are fixed at the start.
+"""Runs good and bad train steps on one device and on two, in a subprocess because devices are fixed at the start.
 
-Prints, as JSON, what `test_devices` looks at.
+Prints the results for `test_strategy` as JSON.
 """
 
 import json
@@ -29,15 +29,15 @@ TINY = {
 }
 
 
-def batches(*, spoilt: bool = False) -> tf.data.Dataset:
-    """Returns three batches of four photos; in spoilt ones, a pixel of the last photo, the second device's, is NaN."""
+def batches(*, with_nan: bool = False) -> tf.data.Dataset:
+    """Returns three batches of four images; with_nan: a pixel of the last image, on the second device, is NaN."""
     random = np.random.default_rng(0)
     images = random.standard_normal((12, 64, 64, 3)).astype("float32")
-    if spoilt:
+    if with_nan:
         images[3::4, 5, 5] = np.nan
     corners = random.uniform(0, 30, (12, 2, 2))
     boxes = np.concatenate([corners, corners + 24], -1).astype("float32")
-    # The first photos have more objects: a device that normalised by its own share would differ.
+    # The first images have more objects: normalizing by the share of one device would differ.
     class_ids = np.where(np.arange(12)[:, None] % 4 < 2, 1, [[1, -1]]).astype("int32")
     return tf.data.Dataset.from_tensor_slices((images, GroundTruth(boxes, class_ids))).batch(4, drop_remainder=True)
 
@@ -51,7 +51,7 @@ def train(strategy: tf.distribute.Strategy, options: TrainOptions) -> tuple[Trai
 
 
 def averages(model: TrainStepModel) -> list[np.ndarray]:
-    return [keras.ops.convert_to_numpy(weight) for weight in model.average.shadows]
+    return [keras.ops.convert_to_numpy(weight) for weight in model.ema.shadows]
 
 
 def everything(model: TrainStepModel, strategy: tf.distribute.Strategy) -> dict[str, list[np.ndarray]]:
@@ -59,7 +59,7 @@ def everything(model: TrainStepModel, strategy: tf.distribute.Strategy) -> dict[
     kinds = {
         "weight": model.detector.trainable_variables,
         "statistic": [each for each in model.detector.non_trainable_variables if "moving_" in each.path],
-        "average": model.average.shadows,
+        "average": model.ema.shadows,
         "optimizer": model.optimizer.variables,
         "run": model.run_variables.values(),
         "metric": [variable for tracker in model.metrics for variable in tracker.variables],
@@ -74,10 +74,10 @@ def everything(model: TrainStepModel, strategy: tf.distribute.Strategy) -> dict[
 
 
 def changed_by_steps(model: TrainStepModel, strategy: tf.distribute.Strategy) -> list[dict[str, Any]]:
-    """Returns what a good step, a bad one and another good one changed on any device, and how the step was counted."""
+    """Returns which variables a good, a bad and another good step changed on any device, and the step counters."""
     found, before = [], everything(model, strategy)
-    for spoilt in (False, True, False):
-        logs = model.fit(batches(spoilt=spoilt).take(1), verbose=0, shuffle=False).history
+    for with_nan in (False, True, False):
+        logs = model.fit(batches(with_nan=with_nan).take(1), verbose=0, shuffle=False).history
         after = everything(model, strategy)
         counters = (model.bad_steps, model.bad_steps_total, model.optimizer.iterations)
         found.append(
@@ -102,7 +102,7 @@ def main() -> None:
     together, two = train(both, options)
     pairs = zip(averages(alone), averages(together), strict=True)
     difference = max(float(np.abs(a - b).max()) for a, b in pairs)
-    # With the same model, for a step on two devices takes a while to be traced.
+    # With the same model, because tracing a step on two devices takes a while.
     steps = changed_by_steps(together, both)
     print(json.dumps({"one": one, "two": two, "weights": difference, "steps": steps}))
 

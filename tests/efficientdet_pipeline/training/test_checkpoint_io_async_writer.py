@@ -1,4 +1,4 @@
-"""One job at a time, beside the training; what goes wrong is raised in the training's thread."""
+"""Asynchronous writer: one job at a time; errors are raised in the caller's thread."""
 
 import threading
 
@@ -11,14 +11,14 @@ def fail() -> None:
     raise OSError("full")
 
 
-def test_a_job_is_done_beside_and_waited_for() -> None:
+def test_async_writer_runs_a_job_and_waits() -> None:
     background, go, done = AsyncWriter(), threading.Event(), []
 
     def job() -> None:
         go.wait(10)
         done.append(threading.current_thread())
 
-    background.begin(job)
+    background.submit(job)
     assert background.is_busy
     assert not done
     go.set()
@@ -27,20 +27,20 @@ def test_a_job_is_done_beside_and_waited_for() -> None:
     assert not background.is_busy
 
 
-def test_the_next_job_waits_for_the_one_before() -> None:
+def test_async_writer_runs_one_job_at_a_time() -> None:
     background, order = AsyncWriter(), []
-    background.begin(lambda: (threading.Event().wait(0.1), order.append(1)))
-    background.begin(lambda: order.append(2))
+    background.submit(lambda: (threading.Event().wait(0.1), order.append(1)))
+    background.submit(lambda: order.append(2))
     background.wait()
     assert order == [1, 2]
 
 
-def test_an_error_is_raised_once() -> None:
+def test_async_writer_raises_an_error_once() -> None:
     background = AsyncWriter()
-    background.begin(fail)
+    background.submit(fail)
     with pytest.raises(OSError, match="full"):
         background.wait()
     background.wait()
-    background.begin(fail)
+    background.submit(fail)
     with pytest.raises(OSError, match="full"):
-        background.begin(lambda: None)
+        background.submit(lambda: None)

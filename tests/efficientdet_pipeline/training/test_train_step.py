@@ -1,4 +1,4 @@
-"""What a training step changes, and what it leaves alone. `tests/backends` asks the same of JAX."""
+"""Train step: what it changes, and what a bad step does not change. `tests/backends` tests the same on JAX."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -59,17 +59,17 @@ def take(model: TrainStepModel, *batches: tuple[np.ndarray, GroundTruth], epochs
     ).history
 
 
-def spoilt(seed: int = 0) -> tuple[np.ndarray, GroundTruth]:
+def with_nan(seed: int = 0) -> tuple[np.ndarray, GroundTruth]:
     images, truth = batch(seed)
     images[1, 5, 5, 0] = np.nan
     return images, truth
 
 
-def test_a_bad_step_leaves_everything_but_its_place_as_it_was() -> None:
+def test_train_step_that_is_bad_changes_only_counters() -> None:
     model = build()
     take(model, batch(0))
     before = state_arrays(model)
-    history = take(model, spoilt())
+    history = take(model, with_nan())
     after = state_arrays(model)
     changed = {
         name
@@ -80,19 +80,19 @@ def test_a_bad_step_leaves_everything_but_its_place_as_it_was() -> None:
     assert after["optimizer/optimizer/iteration"] == 2
     assert history["bad_steps"] == [1.0]
     assert np.isnan(history["step_loss"][0])
-    assert history["loss"] == [0.0]  # No step was good, so that there is no mean.
+    assert history["loss"] == [0.0]  # No good step, so there is no mean.
 
 
-def test_bad_steps_are_counted_in_a_row_and_in_all() -> None:
+def test_train_step_counts_consecutive_and_all_bad_steps() -> None:
     model = build()
-    assert take(model, spoilt(), spoilt())["bad_steps"] == [2.0]
-    history = take(model, spoilt(), batch(0))
+    assert take(model, with_nan(), with_nan())["bad_steps"] == [2.0]
+    history = take(model, with_nan(), batch(0))
     assert history["bad_steps"] == [0.0]
     assert history["loss"][0] == pytest.approx(history["step_loss"][0])
     assert (int(model.bad_steps), int(model.bad_steps_total)) == (0, 3)
 
 
-def test_the_factor_scales_what_is_learned() -> None:
+def test_train_step_applies_the_learning_rate_factor() -> None:
     moved = []
     for factor in (1.0, 0.5):
         model = build(weight_decay=0.0)
@@ -104,8 +104,8 @@ def test_the_factor_scales_what_is_learned() -> None:
     np.testing.assert_allclose(moved[1], moved[0] / 2, rtol=1e-3, atol=1e-7)
 
 
-def test_a_batch_in_parts_is_the_batch() -> None:
-    # Parts take every other photo; where each photo is there twice, they have the batch statistics of the whole.
+def test_train_step_with_gradient_accumulation_equals_the_whole_batch() -> None:
+    # Parts take every other image; with each image twice, they have the batch statistics of the whole.
     images, truth = batch(0)
     twice = images.repeat(2, axis=0)[:BATCH], GroundTruth(*(part.repeat(2, axis=0)[:BATCH] for part in truth))
     states, losses = [], []
@@ -115,12 +115,12 @@ def test_a_batch_in_parts_is_the_batch() -> None:
         states.append(state_arrays(model))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     for name, expected in states[0].items():
-        if not (name.endswith("moving_variance") or name.startswith("metric/")):  # Of fewer values, so less biased.
+        if not (name.endswith("moving_variance") or name.startswith("metric/")):  # Estimated from fewer values.
             np.testing.assert_allclose(states[1][name], expected, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("blocks", ["true", "cell_|class-0|blocks_[01]$"])
-def test_gradients_computed_again_are_the_same(blocks: str) -> None:
+def test_train_step_with_gradient_checkpointing_is_the_same(blocks: str) -> None:
     states = []
     for again in ("", blocks):
         model = build(grad_checkpoint=again)
@@ -130,7 +130,7 @@ def test_gradients_computed_again_are_the_same(blocks: str) -> None:
         np.testing.assert_allclose(states[1][name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-def test_the_backbone_rests_for_the_first_epochs() -> None:
+def test_freeze_backbone_for_the_first_epochs() -> None:
     model = build(freeze_backbone_epochs=1, weight_decay=0.0)
     backbone = [variable.path for variable in model.detector.backbone.trainable_variables]
 
@@ -145,13 +145,13 @@ def test_the_backbone_rests_for_the_first_epochs() -> None:
     assert not any(np.array_equal(*pair) for pair in zip(seen[1], seen[2], strict=True)), backbone
 
 
-def test_positives_are_averaged_from_the_first_batch_on() -> None:
+def test_train_step_averages_positives_from_the_first_batch() -> None:
     model = build(positives_momentum=0.9)
     moving = model.run_variables["moving_positives"]
     take(model, batch(0))
     first = float(moving)
     assert first > 1
-    take(model, spoilt(1))
+    take(model, with_nan(1))
     assert float(moving) == first
     images, truth = batch(0)
     nothing = GroundTruth(truth.boxes, np.full_like(truth.class_ids, -1))
@@ -159,7 +159,7 @@ def test_positives_are_averaged_from_the_first_batch_on() -> None:
     assert float(moving) == pytest.approx(0.9 * first)
 
 
-def test_the_loss_scale_falls_at_an_overflow_and_is_no_bad_step() -> None:
+def test_train_step_halves_the_loss_scale_at_an_overflow() -> None:
     model = build(precision="mixed_float16", loss_scale=2.0**40)
     scale = model.run_variables["loss_scale"]
     weights = [keras.ops.convert_to_numpy(v) for v in model.trained_variables()]
@@ -171,12 +171,12 @@ def test_the_loss_scale_falls_at_an_overflow_and_is_no_bad_step() -> None:
     assert float(scale) == 256.0
     assert int(model.run_variables["steps_at_scale"]) == 1
     assert not np.array_equal(weights[0], model.trained_variables()[0])
-    take(model, spoilt())
+    take(model, with_nan())
     assert float(scale) == 256.0
     assert int(model.bad_steps) == 1
 
 
-def test_adamw_leaves_biases_and_normalisations_undecayed() -> None:
+def test_train_step_with_adamw_does_not_decay_biases_and_normalization() -> None:
     model = build(optimizer="adamw", weight_decay=0.5)
     decayed = [variable.name for variable in model.trained_variables() if model.optimizer._use_weight_decay(variable)]
     assert decayed

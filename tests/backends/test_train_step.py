@@ -1,4 +1,4 @@
-"""A run's step is the same on TensorFlow and on JAX, in parts, computed again, and over several processes."""
+"""Train step: the same on TensorFlow and JAX, with accumulation and gradient checkpointing, and over processes."""
 
 import json
 import math
@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("take_steps.py")
+SCRIPT = Path(__file__).with_name("run_train_steps.py")
 ROOT = SCRIPT.parents[2]
-# A bad step in the middle of each; the second saves memory in every way there is.
+# Each has a bad step in the middle; the second uses all options that save memory.
 CASES = {
-    "plain": {"spoilt": True},
-    "sparing": {"spoilt": True, "accumulate_steps": 2, "grad_checkpoint": "true", "positives_momentum": 0.5},
+    "plain": {"with_nan": True},
+    "sparing": {"with_nan": True, "accumulate_steps": 2, "grad_checkpoint": "true", "positives_momentum": 0.5},
 }
 
 
@@ -52,7 +52,7 @@ def assert_same(given: dict[str, Any], expected: dict[str, Any], *, rel: float) 
         assert given[name] == pytest.approx(value, rel=rel, nan_ok=True), name
 
 
-def test_steps_are_the_same_on_both_backends(on_jax: dict[str, Any]) -> None:
+def test_train_step_is_the_same_on_both_backends(on_jax: dict[str, Any]) -> None:
     on_tensorflow = answer_of(start(sys.executable, "tensorflow", CASES))
     for case in CASES:
         assert_same(on_jax[case], on_tensorflow[case], rel=1e-3)
@@ -60,7 +60,7 @@ def test_steps_are_the_same_on_both_backends(on_jax: dict[str, Any]) -> None:
         assert on_jax[case]["counted"] == [0, 1]
 
 
-def test_a_bad_step_on_jax_leaves_everything_finite(on_jax: dict[str, Any]) -> None:
+def test_train_step_that_is_bad_leaves_everything_finite_on_jax(on_jax: dict[str, Any]) -> None:
     for case in CASES:
         first, bad, last = on_jax[case]["losses"]
         assert math.isnan(bad)
@@ -68,7 +68,7 @@ def test_a_bad_step_on_jax_leaves_everything_finite(on_jax: dict[str, Any]) -> N
         assert on_jax[case]["means"]["loss"] == pytest.approx((first + last) / 2, rel=1e-5)
 
 
-def test_two_processes_train_as_one(jax_python: str) -> None:
+def test_train_step_of_two_processes_equals_one(jax_python: str) -> None:
     with socket.create_server(("localhost", 0)) as free:
         port = free.getsockname()[1]
     cluster = {"worker": [f"localhost:{port}", f"localhost:{port + 1}"]}

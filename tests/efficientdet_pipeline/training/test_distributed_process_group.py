@@ -1,4 +1,4 @@
-"""Processes that share a training: what becomes of the others when one ends."""
+"""Process group: the other processes exit with an error when one fails."""
 
 import subprocess
 import sys
@@ -10,16 +10,16 @@ from efficientdet_pipeline.training.distributed import ProcessGroup
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# Each process finds the port in a file; JAX, which hands it on in a training, is not needed for this.
+# The port is passed in a file; a training broadcasts it through JAX, which is not needed here.
 MEMBER = """
 import os, signal, sys, time
 from pathlib import Path
 from efficientdet_pipeline.errors import ExitCode, StoppedError
-from efficientdet_pipeline.training.distributed import ProcessGroup as Company, TrainingOver
+from efficientdet_pipeline.training.distributed import ProcessGroup, TrainingOver
 
 index, count, note = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 
-def tell_all(numbers):
+def broadcast(numbers):
     if numbers is not None:
         note.with_suffix(".new").write_text(" ".join(map(str, numbers)))
         note.with_suffix(".new").rename(note)
@@ -27,9 +27,9 @@ def tell_all(numbers):
         time.sleep(0.01)
     return [int(word) for word in note.read_text().split()]
 
-company = Company(index, count)
-company.gather("localhost", tell_all)
-company.ready()
+process_group = ProcessGroup(index, count)
+process_group.connect("localhost", broadcast)
+process_group.barrier()
 """
 
 
@@ -49,40 +49,40 @@ def run(folder: Path, *parts: str) -> list[tuple[int, str]]:
 
 
 WAITS = """
-with company.training():
+with process_group.training():
     time.sleep(50)
 """
 
 
-def test_alone_it_does_nothing() -> None:
-    company = ProcessGroup()
-    company.gather("nowhere", lambda numbers: numbers or [])
-    company.ready()
-    assert company.is_chief
-    assert company.agreed(True)
-    assert not company.agreed(False)
-    with company.training():
+def test_process_group_of_one_does_nothing() -> None:
+    process_group = ProcessGroup()
+    process_group.connect("nowhere", lambda numbers: numbers or [])
+    process_group.barrier()
+    assert process_group.is_chief
+    assert process_group.sync_stop(True)
+    assert not process_group.sync_stop(False)
+    with process_group.training():
         pass
-    with pytest.raises(KeyError), company.training():
+    with pytest.raises(KeyError), process_group.training():
         raise KeyError
 
 
-def test_one_that_dies_ends_the_others_with_a_sentence(tmp_path: Path) -> None:
+def test_process_group_ends_with_an_error_when_one_process_dies(tmp_path: Path) -> None:
     dies = "os.kill(os.getpid(), signal.SIGKILL)"
     leader, dead, other = run(tmp_path, WAITS, dies, WAITS)
-    assert leader == (75, "error: A process of the 3 that share this training is gone. Start all of them again: "
+    assert leader == (75, "error: A process of this 3-process training has exited. Restart all processes: "
                           "they continue from the last checkpoint.\n")  # fmt: skip
     assert dead[0] == -9
     assert other[0] == 75
-    assert "The leading process of the 3" in other[1]
+    assert "The chief process of this 3-process training has exited." in other[1]
 
 
-def test_the_leading_one_ends_all_in_order(tmp_path: Path) -> None:
+def test_process_group_stops_together_when_the_chief_stops(tmp_path: Path) -> None:
     both = """
-with company.training():
+with process_group.training():
     for epoch in range(9):
-        if company.agreed(company.is_chief and epoch == 2):
-            if not company.is_chief:
+        if process_group.sync_stop(process_group.is_chief and epoch == 2):
+            if not process_group.is_chief:
                 raise TrainingOver
             break
 print(epoch, file=sys.stderr)
@@ -90,7 +90,7 @@ print(epoch, file=sys.stderr)
     assert run(tmp_path, both, both) == [(0, "2\n"), (0, "2\n")]
 
 
-def test_a_signal_to_any_is_obeyed_by_the_leading_one(tmp_path: Path) -> None:
+def test_process_group_forwards_signals_to_the_chief(tmp_path: Path) -> None:
     leads = (
         """
 def stop(number, frame):
@@ -101,24 +101,24 @@ signal.signal(signal.SIGTERM, stop)
     )
     signalled = (
         """
-signal.signal(signal.SIGTERM, company.forward)
+signal.signal(signal.SIGTERM, process_group.forward_signal)
 os.kill(os.getpid(), signal.SIGTERM)
 """
         + WAITS
     )
     leader, other = run(tmp_path, leads, signalled)
     assert leader[0] == other[0] == 75
-    assert "Stopped after step 3, saved. Start all of them again" in leader[1]
-    assert "The leading process was asked to stop and has saved." in other[1]
+    assert "Stopped after step 3, saved. Restart all processes" in leader[1]
+    assert "The chief process received a stop request and has saved." in other[1]
 
 
-def test_an_error_of_a_death_elsewhere_waits_for_the_word(tmp_path: Path) -> None:
+def test_process_group_reports_the_failed_process_instead_of_the_error_it_causes(tmp_path: Path) -> None:
     fails = """
-with company.training():
+with process_group.training():
     raise RuntimeError("Connection closed by peer")
 """
     dies = "time.sleep(1); os._exit(1)"
     failed, _ = run(tmp_path, fails, dies)
     assert failed[0] == 75
-    assert "is gone" in failed[1]
+    assert "has exited" in failed[1]
     assert "RuntimeError" not in failed[1]

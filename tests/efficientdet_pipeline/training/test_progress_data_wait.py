@@ -1,4 +1,4 @@
-"""The wait for data is the time between asking for a batch and getting it."""
+"""Data wait: the time between requesting a batch and receiving it."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return clock
 
 
-def test_what_is_made_when_it_is_asked_for_is_waited_for(clock: SimpleNamespace) -> None:
+def test_data_wait_timer_measures_batches_made_on_request(clock: SimpleNamespace) -> None:
     def make(number: int) -> int:
         clock.now += 5.0
         return number
@@ -36,7 +36,7 @@ def test_what_is_made_when_it_is_asked_for_is_waited_for(clock: SimpleNamespace)
     assert meter.seconds == 20.0
 
 
-def test_batches_are_left_as_they_are() -> None:
+def test_data_wait_timer_does_not_change_batches() -> None:
     plain = tf.data.Dataset.range(3).map(lambda number: {"a": number, "b": (tf.zeros((2, 3)), number)})
     watched = DataWaitTimer().watch(plain)
     assert watched.element_spec == plain.element_spec

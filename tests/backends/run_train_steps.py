@@ -1,8 +1,8 @@
-"""Takes a few training steps on the backend that KERAS_BACKEND names, and prints what they gave as JSON.
+"""Runs a few train steps on the backend of KERAS_BACKEND, and prints the results as JSON.
 
-python take_steps.py '{"case": {"option": value}}'
+python run_train_steps.py '{"case": {"option": value}}'
 
-With TF_CONFIG in the environment it is one of several processes, and each reads its share of the batches.
+With TF_CONFIG in the environment it is one of several processes, each of which reads its share of the batches.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import sys
 
 if os.environ.get("KERAS_BACKEND") == "jax":
-    sys.modules["tensorflow"] = None  # type: ignore[assignment] # Python's own way to say: this import fails.
+    sys.modules["tensorflow"] = None  # type: ignore[assignment] # Makes the import fail.
 
 import efficientdet
 import keras
@@ -33,37 +33,37 @@ NETWORK = {
         "blocks": ["r1_k3_s11_e1_i32_o8_se0.25", "r2_k3_s22_e1_i8_o8_se0.25", *["r1_k3_s22_e1_i8_o8_se0.25"] * 3]
     },
 }
-BATCH, STEPS, SPOILT = 4, 3, 1
+BATCH, STEPS, NAN_STEP = 4, 3, 1
 
 
-def batches(spoilt: bool, index: int, count: int) -> tuple[np.ndarray, GroundTruth]:
-    """Returns the photos of all steps that process `index` of `count` reads; step SPOILT may hold one that is NaN."""
+def batches(with_nan: bool, index: int, count: int) -> tuple[np.ndarray, GroundTruth]:
+    """Returns the images of all steps that process `index` of `count` reads; step NAN_STEP may hold a NaN."""
     random = np.random.default_rng(0)
     images = random.standard_normal((STEPS, BATCH, 64, 64, 3), dtype="float32")
-    if spoilt:
-        images[SPOILT, 2, 5, 5] = np.nan
+    if with_nan:
+        images[NAN_STEP, 2, 5, 5] = np.nan
     corners = random.uniform(0, 30, (STEPS, BATCH, 2, 2))
     boxes = np.concatenate([corners, corners + 24], -1).astype("float32")
-    # The first photos have more objects: a share that was normalised by itself would differ.
+    # The first images have more objects: normalizing by the share of one process would differ.
     class_ids = np.tile(np.array([[1, 2], [2, 2], [1, -1], [-1, -1]], "int32"), (STEPS, 1, 1))
     share = slice(index * BATCH // count, (index + 1) * BATCH // count)
     images, boxes, class_ids = (part[:, share].reshape(-1, *part.shape[2:]) for part in (images, boxes, class_ids))
     return images, GroundTruth(boxes, class_ids)
 
 
-def take(options: dict) -> dict:
-    """Takes one epoch with the options and returns what it gave."""
+def train(options: dict) -> dict:
+    """Trains one epoch with the options and returns the results."""
     options = dict(options)
-    spoilt = options.pop("spoilt", False)
+    with_nan = options.pop("with_nan", False)
     run = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=1, **options)
-    company = strategy.init_process_group(run)
+    process_group = strategy.init_process_group(run)
     with strategy.build_strategy(run).scope():
         config = efficientdet.get_config("efficientdet-d0", **NETWORK)
         model = build_training_model(efficientdet.build_model(config), config, run, steps_per_epoch=STEPS)
-    images, truth = batches(spoilt, company.index, company.count)
+    images, truth = batches(with_nan, process_group.index, process_group.count)
     losses: list[float] = []
     note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: losses.append(logs["step_loss"]))
-    size = BATCH // company.count
+    size = BATCH // process_group.count
     means = model.fit(images, truth, batch_size=size, shuffle=False, verbose=0, callbacks=[note]).history
     model.sync()
 
@@ -75,11 +75,11 @@ def take(options: dict) -> dict:
         "means": {name: values[0] for name, values in means.items() if name != "step_loss"},
         "weights": length(model.detector.trainable_variables),
         "statistics": length([each for each in model.detector.variables if "moving_" in each.path]),
-        "average": length(model.average.shadows),
+        "average": length(model.ema.shadows),
         "slots": length(model.optimizer.variables),
         "counted": [int(keras.ops.convert_to_numpy(each)) for each in (model.bad_steps, model.bad_steps_total)],
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps({case: take(options) for case, options in json.loads(sys.argv[1]).items()}))
+    print(json.dumps({case: train(options) for case, options in json.loads(sys.argv[1]).items()}))

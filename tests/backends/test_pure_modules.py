@@ -1,6 +1,6 @@
-"""The pages that speak keras.ops give the same on JAX, where TensorFlow cannot be imported.
+"""Modules on keras.ops give the same results on JAX, where TensorFlow cannot be imported.
 
-The mirror tests of those pages run again in another process.
+Their unit tests run again in another process.
 """
 
 import subprocess
@@ -16,17 +16,17 @@ sys.exit(pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", *sys.argv[1
 """
 
 
-def test_pure_pages_give_the_same_on_jax(
+def test_pure_modules_are_the_same_on_jax(
     jax_python: str, run_on: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    tests = [f"tests/efficientdet/test_{page}.py" for page in PURE]
+    tests = [f"tests/efficientdet/test_{module}.py" for module in PURE]
     result = run_on("jax", jax_python, RUN_TESTS, *tests, "tests/contract/test_ops.py")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]
     assert " passed" in result.stdout
 
 
 @pytest.mark.slow
-def test_a_training_step_gives_automls_gradients_on_jax(
+def test_train_step_gives_automls_gradients_on_jax(
     jax_python: str, run_on: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     result = run_on("jax", jax_python, RUN_TESTS, "tests/contract/test_train_step.py")
