@@ -63,12 +63,12 @@ class Run:
     def __init__(self, folder: Path, config: RunConfig = PLAN, **options: Any):
         self.options = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=config.num_epochs, **options)
         strategy.build_strategy(self.options)
-        config = efficientdet.get_config("efficientdet-lite0", **TINY)
+        network = efficientdet.get_config("efficientdet-lite0", **TINY)
         self.evaluated: list[int] = []
         self.config = config
         self.folder = folder
         self.model: TrainingModel = build_training_model(
-            efficientdet.build_model(config), config, self.options, steps_per_epoch=config.steps_per_epoch
+            efficientdet.build_model(network), network, self.options, steps_per_epoch=config.steps_per_epoch
         )
         self.callback = CheckpointCallback(
             config,
