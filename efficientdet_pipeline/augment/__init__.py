@@ -1,8 +1,8 @@
-"""Varying photos and their boxes: pure TensorFlow, and a function of (sample, seed).
+"""Varying images and their boxes: pure TensorFlow, and a function of (sample, seed).
 
 >>> change = canvas_augmenter(AugmentationOptions(autoaugment_policy="v0"), (512, 512))
 >>> canvas = change(Sample(image, boxes, class_ids), partners, seed=(run_seed, sample_number))
->>> picture = normalize(canvas.image, canvas.valid_size, mean=mean, std=std)
+>>> image = normalize(canvas.image, canvas.valid_size, mean=mean, std=std)
 """
 
 import importlib

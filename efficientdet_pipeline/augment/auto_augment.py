@@ -16,7 +16,7 @@ def _factor(m: float) -> float:
     return 1.8 * m + 0.1
 
 
-# Posterize keeps a bit at least, as automl's shift does: labels on a black picture would teach nothing.
+# Posterize keeps a bit at least, as automl's shift does: labels on a black image would teach nothing.
 COLORS: dict[str, Callable[[float], Callable[[tf.Tensor], tf.Tensor]]] = {
     "AutoContrast": lambda m: color.autocontrast,
     "Equalize": lambda m: color.equalize,
@@ -37,7 +37,7 @@ MOVES: dict[str, tuple[geometry.AffineOf, float]] = {
     "ShearX_BBox": (geometry.shear_x, 0.3),
     "ShearY_BBox": (geometry.shear_y, 0.3),
 }
-"""Of the picture and its boxes: the map, and the amount at level 10 (degrees, pixels or factor)."""
+"""Of the image and its boxes: the map, and the amount at level 10 (degrees, pixels or factor)."""
 
 CUTOUTS: dict[str, Callable[[float], Augmentation]] = {
     "Cutout": lambda m: lambda sample, seed: sample._replace(image=erase.cutout(sample.image, seed, int(100 * m))),

@@ -18,7 +18,7 @@ def change_contents(sample: Sample, seed: tf.Tensor, change: ImageChange, *, pro
     Args:
       sample: later boxes see what was done to earlier ones.
       seed: (2,) integers; every box has its own share.
-      change: of the content, as if it were a picture.
+      change: of the content, as if it were an image.
       probability: for each box on its own.
     """
     num_boxes = tf.shape(sample.boxes)[0]
@@ -52,7 +52,7 @@ KEPT = 0.6
 ROTATION = 10.0
 """Standard deviation of the grid's angle, in degrees."""
 PROBABILITY = 0.5
-"""That a photo gets a grid. automl compares it with a normal variate, which makes about .69 of it."""
+"""That an image gets a grid. automl compares it with a normal variate, which makes about .69 of it."""
 
 
 def grid_mask(sample: Sample, seed: tf.Tensor) -> Sample:
@@ -70,7 +70,7 @@ def grid_mask(sample: Sample, seed: tf.Tensor) -> Sample:
     period = tf.maximum(tf.floor(low + amounts[0] * (high - low)), 2.0)
     kept = tf.clip_by_value(tf.floor(period * KEPT + 0.5), 1.0, period - 1)
 
-    # Each pixel is looked up in the upright grid, so no picture of a grid need be drawn and turned.
+    # Each pixel is looked up in the upright grid, so no image of a grid need be drawn and turned.
     rows, columns = (tf.range(size[axis]) + 0.5 - size[axis] / 2 for axis in (0, 1))
     along_y = rows[:, None] * tf.cos(angle) - columns[None] * tf.sin(angle)
     along_x = rows[:, None] * tf.sin(angle) + columns[None] * tf.cos(angle)

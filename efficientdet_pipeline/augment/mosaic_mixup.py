@@ -9,18 +9,18 @@ from efficientdet_pipeline.augment.resize import Window, crop_window
 from efficientdet_pipeline.augment.sample import Sample, box_areas, image_size, in_dtype_of
 
 MOSAIC_SPLIT = (0.25, 0.75)
-"""Where the four pictures of a mosaic may meet, as parts of either side."""
+"""Where the four images of a mosaic may meet, as parts of either side."""
 
 
 def mosaic(
     samples: Sequence[Sample], seed: tf.Tensor, *, size: tuple[int, int] = (680, 680), min_visibility: float = 0.1
 ) -> Sample:
-    """Returns four samples as the four quarters of one picture.
+    """Returns four samples as the four quarters of one image.
 
     They meet at a random point. Each fills its quarter with a random part of its
     own, as large as the quarter's shape allows, so that objects keep their
     proportions. (Bochkovskiy et al. 2020. automl, which never calls its mosaic,
-    stretches the whole photo instead.)
+    stretches the whole image instead.)
 
     Args:
       samples: top left, top right, bottom left, bottom right.
@@ -53,18 +53,18 @@ def mosaic(
 
 
 def covering_window(sample: Sample, size: tf.Tensor, seed: tf.Tensor) -> Window:
-    """Returns a random part of the photo that fills (height, width), as large as its shape allows."""
-    photo, wanted = image_size(sample.image), tf.cast(size, tf.float32)
-    extent = tf.clip_by_value(tf.round(wanted / tf.reduce_max(wanted / photo)), 1.0, photo)
-    begin = tf.floor(tf.random.stateless_uniform((2,), seed) * (photo - extent + 1))
-    begin = tf.minimum(begin, photo - extent)
+    """Returns a random part of the image that fills (height, width), as large as its shape allows."""
+    source_size, wanted = image_size(sample.image), tf.cast(size, tf.float32)
+    extent = tf.clip_by_value(tf.round(wanted / tf.reduce_max(wanted / source_size)), 1.0, source_size)
+    begin = tf.floor(tf.random.stateless_uniform((2,), seed) * (source_size - extent + 1))
+    begin = tf.minimum(begin, source_size - extent)
     return Window(tf.cast(tf.concat([begin, begin + extent], 0), tf.int32), size)
 
 
 def mixup(sample: Sample, partner: Sample, seed: tf.Tensor, *, alpha: float = 8.0) -> Sample:
     """Returns the sample with a partner shining through, and the objects of both.
 
-    The partner is scaled to just fit the sample's picture and lies at its top
+    The partner is scaled to just fit the sample's image and lies at its top
     left. The sample's share is drawn from Beta(alpha, alpha); 8 keeps it near
     one half, so that both stay visible. (Zhang et al. 2017; for detection Zhang
     et al. 2019.)
@@ -72,8 +72,8 @@ def mixup(sample: Sample, partner: Sample, seed: tf.Tensor, *, alpha: float = 8.
     first, second = tf.unstack(tf.random.stateless_gamma((2,), seed, alpha=alpha))
     share = first / (first + second)
     size = image_size(sample.image)
-    photo = image_size(partner.image)
-    fitted = tf.cast(tf.clip_by_value(tf.floor(photo * tf.reduce_min(size / photo)), 1.0, size), tf.int32)
+    source_size = image_size(partner.image)
+    fitted = tf.cast(tf.clip_by_value(tf.floor(source_size * tf.reduce_min(size / source_size)), 1.0, size), tf.int32)
     whole = Window(tf.concat([[0, 0], tf.shape(partner.image)[:2]], 0), fitted)
     partner = crop_window(partner, whole, min_visibility=0.0)
     below, beside = tf.unstack(tf.shape(sample.image)[:2] - fitted)
@@ -89,7 +89,7 @@ def mixup(sample: Sample, partner: Sample, seed: tf.Tensor, *, alpha: float = 8.
 def copy_paste(sample: Sample, donor: Sample, seed: tf.Tensor, *, max_covered: float = 0.7) -> Sample:
     """Returns the sample with one object of `donor`, cut out by its box, pasted anywhere.
 
-    The object is scaled as if the donor's photo were made to fit the sample's.
+    The object is scaled as if the donor's image were made to fit the sample's.
     Boxes of which it covers more than `max_covered` are dropped. Without an
     object to paste nothing happens. (Ghiasi et al. 2020, with boxes instead of
     masks.)
@@ -108,12 +108,12 @@ def copy_paste(sample: Sample, donor: Sample, seed: tf.Tensor, *, max_covered: f
 
 
 def _cut_out(donor: Sample, chosen: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Returns the content of one box, at the scale at which the donor's photo would fit `size`."""
+    """Returns the content of one box, at the scale at which the donor's image would fit `size`."""
     box = donor.boxes[chosen]
-    photo = tf.shape(donor.image)[:2]
-    begin = tf.clip_by_value(tf.cast(tf.floor(box[:2]), tf.int32), 0, photo - 1)
-    end = tf.clip_by_value(tf.cast(tf.math.ceil(box[2:]), tf.int32), begin + 1, photo)
-    scale = tf.reduce_min(size / tf.cast(photo, tf.float32))
+    source_size = tf.shape(donor.image)[:2]
+    begin = tf.clip_by_value(tf.cast(tf.floor(box[:2]), tf.int32), 0, source_size - 1)
+    end = tf.clip_by_value(tf.cast(tf.math.ceil(box[2:]), tf.int32), begin + 1, source_size)
+    scale = tf.reduce_min(size / tf.cast(source_size, tf.float32))
     wanted = tf.clip_by_value(tf.floor(tf.cast(end - begin, tf.float32) * scale), 1.0, size)
     content = donor.image[begin[0] : end[0], begin[1] : end[1]]
     return in_dtype_of(donor.image, tf.image.resize(content, tf.cast(wanted, tf.int32)))

@@ -17,13 +17,13 @@ from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.transforms import read_steps
 
 Partner = Callable[[], Sample]
-"""Reads another photo; it is called inside the graph's branch that wants it, so that nothing is decoded in vain."""
+"""Reads another image; it is called inside the graph's branch that wants it, so that nothing is decoded in vain."""
 NUM_PARTNERS = 5
 """Of a sample that may be mixed with others: three for a mosaic, one each for mixup and copy-paste."""
 
 
 def num_partners(options: AugmentationOptions) -> int:
-    """Returns how many other photos a sample may need."""
+    """Returns how many other images a sample may need."""
     return NUM_PARTNERS if options.augment and (options.mosaic or options.mixup or options.copy_paste) else 0
 
 
@@ -68,7 +68,7 @@ def augmenter(options: AugmentationOptions) -> Augmentation:
 
     AutoAugment wants uint8 images.
     """
-    return compose([*_on_photo(options), *_anywhere(options)] if options.augment else [])
+    return compose([*_on_image(options), *_anywhere(options)] if options.augment else [])
 
 
 def canvas_augmenter(
@@ -76,7 +76,7 @@ def canvas_augmenter(
 ) -> Callable[[Sample, Sequence[Partner], tf.Tensor], Canvas]:
     """Returns the whole way of a training sample: mixed, augmented, jittered, on the canvas.
 
-    What a picture of any size bears alike (mirroring, colours) is done after the
+    What an image of any size bears alike (mirroring, colours) is done after the
     resize, where there are fewer pixels; the eye sees no difference.
 
     Args:
@@ -85,7 +85,7 @@ def canvas_augmenter(
       mixing_ends: as for `mixer`.
     """
     mix = mixer(options, canvas_size, ends=mixing_ends)
-    varied = [*_on_photo(options), _jitter(options, canvas_size), *_anywhere(options)]
+    varied = [*_on_image(options), _jitter(options, canvas_size), *_anywhere(options)]
     change = compose(varied if options.augment else [_fitted(canvas_size)])
 
     def on_canvas(sample: Sample, partners: Sequence[Partner], seed: tf.Tensor) -> Canvas:
@@ -96,7 +96,7 @@ def canvas_augmenter(
     return on_canvas
 
 
-def _on_photo(options: AugmentationOptions) -> list[Augmentation]:
+def _on_image(options: AugmentationOptions) -> list[Augmentation]:
     seen = options.min_visibility
     changes = named_steps(read_steps(options.augment_steps), min_visibility=seen)
     if options.grid_mask:
@@ -132,8 +132,8 @@ def _jitter(options: AugmentationOptions, canvas_size: tuple[int, int]) -> Augme
 
 def _fitted(canvas_size: tuple[int, int]) -> Augmentation:
     def change(sample: Sample, seed: tf.Tensor) -> Sample:
-        photo_size = tf.shape(sample.image)[:2]
-        window = jitter_window(photo_size, seed, canvas_size=canvas_size, jitter_min=1.0, jitter_max=1.0)
+        source_size = tf.shape(sample.image)[:2]
+        window = jitter_window(source_size, seed, canvas_size=canvas_size, jitter_min=1.0, jitter_max=1.0)
         return crop_window(sample, window, min_visibility=0.0)
 
     return change

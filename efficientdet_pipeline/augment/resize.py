@@ -1,6 +1,6 @@
-"""From a photo of any size to the network's canvas: scale jitter, padding, normalising.
+"""From an image of any size to the network's canvas: scale jitter, padding, normalising.
 
-A random scale stretches the photo (aspect kept), a random window of canvas size
+A random scale stretches the image (aspect kept), a random window of canvas size
 is cut from it, and what is smaller than the canvas lies at its top left. The
 numbers, and where they are truncated, are google/automl's.
 """
@@ -18,25 +18,25 @@ OVERSHOOTING = ("bicubic", "lanczos3", "lanczos5", "mitchellcubic")
 
 
 class Window(NamedTuple):
-    """The part of a photo that the canvas will show, and how large."""
+    """The part of an image that the canvas will show, and how large."""
 
     source: tf.Tensor
-    """(4,) int32, (y0, x0, y1, x1) in whole pixels of the photo."""
+    """(4,) int32, (y0, x0, y1, x1) in whole pixels of the image."""
     size: tf.Tensor
     """(2,) int32, height and width on the canvas, in pixels."""
 
 
 def jitter_window(
-    photo_size: tf.Tensor, seed: tf.Tensor, *, canvas_size: tuple[int, int], jitter_min: float, jitter_max: float
+    source_size: tf.Tensor, seed: tf.Tensor, *, canvas_size: tuple[int, int], jitter_min: float, jitter_max: float
 ) -> Window:
-    """Returns a random window into a photo.
+    """Returns a random window into an image.
 
-    The scale is drawn from [jitter_min, jitter_max), where 1 means a photo that
+    The scale is drawn from [jitter_min, jitter_max), where 1 means an image that
     just fits the canvas, and the window's place along each axis on its own. With
-    both limits 1 the window is the whole photo, as evaluation sees it.
+    both limits 1 the window is the whole image, as evaluation sees it.
 
-    The window is snapped to whole pixels of the photo (it moves by half a pixel
-    at most), so that a crop and one resize of the crop make the picture; boxes
+    The window is snapped to whole pixels of the image (it moves by half a pixel
+    at most), so that a crop and one resize of the crop make the image; boxes
     follow the snapped window exactly.
 
     Args:
@@ -48,14 +48,14 @@ def jitter_window(
     """
     amounts = tf.random.stateless_uniform((3,), seed)
     jitter = jitter_min + amounts[0] * (jitter_max - jitter_min)
-    photo = tf.cast(photo_size, tf.float32)
+    source_size = tf.cast(source_size, tf.float32)
     # In float32 and truncated twice, as automl does: a rounding elsewhere would move 511 to 512.
     target = tf.floor(jitter * tf.constant(canvas_size, tf.float32))
-    scaled = tf.maximum(tf.floor(photo * tf.reduce_min(target / photo)), 1.0)
+    scaled = tf.maximum(tf.floor(source_size * tf.reduce_min(target / source_size)), 1.0)
     offset = tf.floor(tf.maximum(scaled - tf.constant(canvas_size, tf.float32), 0.0) * amounts[1:])
     shown = tf.minimum(scaled, tf.constant(canvas_size, tf.float32))
-    begin = tf.minimum(tf.round(offset * photo / scaled), photo - 1)
-    end = tf.clip_by_value(tf.round((offset + shown) * photo / scaled), begin + 1, photo)
+    begin = tf.minimum(tf.round(offset * source_size / scaled), source_size - 1)
+    end = tf.clip_by_value(tf.round((offset + shown) * source_size / scaled), begin + 1, source_size)
     return Window(source=tf.cast(tf.concat([begin, end], 0), tf.int32), size=tf.cast(shown, tf.int32))
 
 
@@ -94,14 +94,14 @@ def normalize(
     std: float | Sequence[float],
     scale_range: bool = False,
 ) -> tf.Tensor:
-    """Returns float32 pictures as the network takes them, padding as the mean colour.
+    """Returns float32 images as the network takes them, padding as the mean colour.
 
     Works on one canvas (H, W, 3) with (2,), and on a batch (b, H, W, 3) with
     (b, 2).
 
     Args:
       images: uint8 or float32, 0 to 255.
-      valid_sizes: rows and columns that show the photo.
+      valid_sizes: rows and columns that show the image.
       mean: of each channel, 0 to 255; one number serves all.
       std: likewise.
       scale_range: afterwards x·2/255 − 1, padding included; networks trained

@@ -1,6 +1,6 @@
 """The values that augmentations pass on, and what boxes need after a change.
 
-Letters: `h w` height and width of a photo, `H W` of the canvas, `n` objects.
+Letters: `h w` height and width of an image, `H W` of the canvas, `n` objects.
 An augmentation is a function `(sample, seed) -> sample`; `seed` is a (2,)
 integer tensor, and nothing else decides what chance does.
 """
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 class Sample(NamedTuple):
-    """A photo and its objects."""
+    """An image and its objects."""
 
     image: tf.Tensor
     """(h, w, 3), uint8, or float32 of the same range; RGB."""
@@ -28,7 +28,7 @@ class Canvas(NamedTuple):
     image: tf.Tensor
     """(H, W, 3), dtype of the sample's image, not normalised."""
     valid_size: tf.Tensor
-    """(2,) int32, rows and columns of the canvas that show the photo."""
+    """(2,) int32, rows and columns of the canvas that show the image."""
     boxes: tf.Tensor
     """(n, 4) float32, (y0, x0, y1, x1) in pixels of the canvas."""
     class_ids: tf.Tensor

@@ -1,6 +1,6 @@
 """The named steps of tfdet's pipelines: crops and sizes, with boxes that follow.
 
-Boxes are clipped to what a step leaves of the photo, and those hardly left are
+Boxes are clipped to what a step leaves of the image, and those hardly left are
 dropped with their labels. What each step takes is listed in `options/steps`.
 """
 
@@ -16,7 +16,7 @@ from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose, 
 from efficientdet_pipeline.options.transforms import Step
 
 WindowOf = Callable[[tf.Tensor, tf.Tensor], Window]
-"""From a photo's (height, width), float32, and a seed to the part that is shown, and how large."""
+"""From an image's (height, width), float32, and a seed to the part that is shown, and how large."""
 _TRIES = 10
 
 
@@ -45,13 +45,13 @@ def _of_step(step: Step, min_visibility: float) -> Augmentation:
 
 
 def center_crop(height: int, width: int) -> WindowOf:
-    """Returns the middle of the photo, at its own scale; of a smaller photo all there is."""
+    """Returns the middle of the image, at its own scale; of a smaller image all there is."""
     wanted = tf.constant([height, width], tf.float32)
 
-    def window(photo: tf.Tensor, seed: tf.Tensor) -> Window:
+    def window(source_size: tf.Tensor, seed: tf.Tensor) -> Window:
         del seed
-        extent = tf.minimum(wanted, photo)
-        return _window(tf.floor((photo - extent) / 2), extent, extent)
+        extent = tf.minimum(wanted, source_size)
+        return _window(tf.floor((source_size - extent) / 2), extent, extent)
 
     return window
 
@@ -60,12 +60,12 @@ def random_sized(min_max_height: tuple[float, float], height: int, width: int, w
     """Returns a random part, of random height in pixels and fixed shape, at one size."""
     low, high = min_max_height
 
-    def window(photo: tf.Tensor, seed: tf.Tensor) -> Window:
+    def window(source_size: tf.Tensor, seed: tf.Tensor) -> Window:
         size_seed, place_seed = tf.unstack(tf.random.split(seed))
-        tallest = tf.minimum(photo[0], photo[1] / w2h_ratio)
+        tallest = tf.minimum(source_size[0], source_size[1] / w2h_ratio)
         drawn = tf.random.stateless_uniform((), size_seed, low, high + 1e-6)
         extent = tf.minimum(tf.floor(drawn), tallest) * tf.constant([1.0, w2h_ratio])
-        return _placed(photo, extent, place_seed, (height, width))
+        return _random_window(source_size, extent, place_seed, (height, width))
 
     return window
 
@@ -73,46 +73,46 @@ def random_sized(min_max_height: tuple[float, float], height: int, width: int, w
 def random_resized_crop(height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]) -> WindowOf:
     """Returns a part of random area and shape, at one size (Szegedy et al. 2014).
 
-    Of ten draws the first that fits the photo is taken; where none does, the
+    Of ten draws the first that fits the image is taken; where none does, the
     largest middle part whose shape is within the limits.
     """
 
-    def window(photo: tf.Tensor, seed: tf.Tensor) -> Window:
+    def window(source_size: tf.Tensor, seed: tf.Tensor) -> Window:
         area_seed, shape_seed, place_seed = tf.unstack(tf.random.split(seed, 3))
-        areas = tf.random.stateless_uniform((_TRIES,), area_seed, *scale) * tf.reduce_prod(photo)
+        areas = tf.random.stateless_uniform((_TRIES,), area_seed, *scale) * tf.reduce_prod(source_size)
         shapes = tf.exp(tf.random.stateless_uniform((_TRIES,), shape_seed, *(tf.math.log(each) for each in ratio)))
         drawn = tf.round(tf.sqrt(tf.stack([areas / shapes, areas * shapes], axis=1)))
-        fits = tf.reduce_all((drawn >= 1) & (drawn <= photo), axis=1)
+        fits = tf.reduce_all((drawn >= 1) & (drawn <= source_size), axis=1)
         extent = tf.gather(drawn, tf.argmax(tf.cast(fits, tf.int32)))
-        own_shape = tf.clip_by_value(photo[1] / photo[0], *ratio)
-        middle = tf.round(tf.minimum(photo, tf.stack([photo[1] / own_shape, photo[0] * own_shape])))
-        placed = _placed(photo, extent, place_seed, (height, width))
-        centered = _window(tf.floor((photo - middle) / 2), middle, (height, width))
+        own_shape = tf.clip_by_value(source_size[1] / source_size[0], *ratio)
+        middle = tf.round(tf.minimum(source_size, tf.stack([source_size[1] / own_shape, source_size[0] * own_shape])))
+        random_window = _random_window(source_size, extent, place_seed, (height, width))
+        centered = _window(tf.floor((source_size - middle) / 2), middle, (height, width))
         any_fits = tf.reduce_any(fits)
-        return Window(*(tf.where(any_fits, one, other) for one, other in zip(placed, centered, strict=True)))
+        return Window(*(tf.where(any_fits, one, other) for one, other in zip(random_window, centered, strict=True)))
 
     return window
 
 
 def longest_max_size(max_size: int) -> WindowOf:
-    """Returns the whole photo with its longer side at `max_size` pixels."""
-    return _scaled(lambda photo, seed: max_size / tf.reduce_max(photo))
+    """Returns the whole image with its longer side at `max_size` pixels."""
+    return _scaled(lambda source_size, seed: max_size / tf.reduce_max(source_size))
 
 
 def smallest_max_size(max_size: int) -> WindowOf:
-    """Returns the whole photo with its shorter side at `max_size` pixels."""
-    return _scaled(lambda photo, seed: max_size / tf.reduce_min(photo))
+    """Returns the whole image with its shorter side at `max_size` pixels."""
+    return _scaled(lambda source_size, seed: max_size / tf.reduce_min(source_size))
 
 
 def random_scale(scale_limit: float) -> WindowOf:
-    """Returns the whole photo at 1 − scale_limit to 1 + scale_limit times its size."""
+    """Returns the whole image at 1 − scale_limit to 1 + scale_limit times its size."""
     low, high = 1 - scale_limit, 1 + scale_limit
-    return _scaled(lambda photo, seed: low + (high - low) * tf.random.stateless_uniform((), seed))
+    return _scaled(lambda source_size, seed: low + (high - low) * tf.random.stateless_uniform((), seed))
 
 
 def resize(height: int, width: int) -> WindowOf:
-    """Returns the whole photo at one size, its aspect given up."""
-    return lambda photo, seed: _window(tf.zeros(2), photo, (height, width))
+    """Returns the whole image at one size, its aspect given up."""
+    return lambda source_size, seed: _window(tf.zeros(2), source_size, (height, width))
 
 
 WINDOWS: dict[str, Callable[..., WindowOf]] = {
@@ -127,14 +127,16 @@ WINDOWS: dict[str, Callable[..., WindowOf]] = {
 
 
 def _scaled(scale_of: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> WindowOf:
-    return lambda photo, seed: _window(tf.zeros(2), photo, tf.maximum(tf.round(photo * scale_of(photo, seed)), 1.0))
+    return lambda source_size, seed: _window(
+        tf.zeros(2), source_size, tf.maximum(tf.round(source_size * scale_of(source_size, seed)), 1.0)
+    )
 
 
-def _placed(photo: tf.Tensor, extent: tf.Tensor, seed: tf.Tensor, size: tuple[int, int]) -> Window:
+def _random_window(source_size: tf.Tensor, extent: tf.Tensor, seed: tf.Tensor, size: tuple[int, int]) -> Window:
     """Returns a window of `extent` at a random place."""
-    extent = tf.clip_by_value(tf.round(extent), 1.0, photo)
-    begin = tf.floor(tf.random.stateless_uniform((2,), seed) * (photo - extent + 1))
-    return _window(tf.minimum(begin, photo - extent), extent, size)
+    extent = tf.clip_by_value(tf.round(extent), 1.0, source_size)
+    begin = tf.floor(tf.random.stateless_uniform((2,), seed) * (source_size - extent + 1))
+    return _window(tf.minimum(begin, source_size - extent), extent, size)
 
 
 def _window(begin: tf.Tensor, extent: tf.Tensor, size: Any) -> Window:

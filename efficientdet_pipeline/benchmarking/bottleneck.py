@@ -13,7 +13,7 @@ _DISTURBED = 1.15
 
 @dataclass(frozen=True, kw_only=True)
 class Speeds:
-    """Photos a second of one batch size, and the most memory it took."""
+    """Images a second of one batch size, and the most memory it took."""
 
     batch_size: int
     loader: float
@@ -51,16 +51,16 @@ def advice(sweep: list[Speeds], options: Any, machine: dict[str, Any]) -> list[s
     """
     best = best_of(sweep)
     flags = {LOADER: _loader_flags(options, machine["cores"]), STEP: _step_flags(sweep, options, machine)}
-    said = [f"Quickest is batch_size={best.batch_size}, {number(best.together)} photos a second."]
+    said = [f"Quickest is batch_size={best.batch_size}, {number(best.together)} images per second."]
     if best.bottleneck == BALANCED:
         said.append(
-            f"Loader and step are balanced ({number(best.loader)} and {number(best.step)} photos a second alone): "
+            f"Loader and step are balanced ({number(best.loader)} and {number(best.step)} images per second alone): "
             "a flag for one of them alone moves little."
         )
     else:
         alone, other = sorted((best.loader, best.step))
         said.append(
-            f"The bottleneck is the {best.bottleneck}: {number(alone)} photos a second alone, where the other one "
+            f"The bottleneck is the {best.bottleneck}: {number(alone)} images per second alone, where the other one "
             f"could do {number(other)}. Try {', '.join(flags[best.bottleneck])}."
         )
     if best.reached < _SHARED:
@@ -83,7 +83,7 @@ def _loader_flags(options: Any, cores: int) -> list[str]:
     is_mixed = options.mosaic or options.mixup or options.copy_paste
     flags = {
         "--cache=memory (or disk)": options.cache == "none",
-        "--prepare_size=1024 to shrink large photos once": bool(options.url_dataset) and not options.prepare_size,
+        "--prepare_size=1024 to shrink large images once": bool(options.url_dataset) and not options.prepare_size,
         "a lighter --augment_recipe": options.augment and bool(is_mixed or options.autoaugment_policy),
         "--noaugment to see what varying costs": options.augment,
         f"more processor cores (it has {cores})": True,
@@ -108,5 +108,5 @@ def _step_flags(sweep: list[Speeds], options: Any, machine: dict[str, Any]) -> l
 
 
 def number(value: float) -> str:
-    """Returns photos a second as they are printed."""
+    """Returns images per second as they are printed."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"

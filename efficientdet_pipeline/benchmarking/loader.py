@@ -39,43 +39,43 @@ class Speed:
 
     images_per_second: float
     cpu_ms: float
-    """Milliseconds of processor time a photo, of all cores together; other programs do not lengthen it."""
+    """Milliseconds of processor time an image, of all cores together; other programs do not lengthen it."""
     ratio: float
-    """Photos a second relative to those that the yardstick decodes, median of the rounds."""
+    """Images a second relative to those that the yardstick decodes, median of the rounds."""
     cpu_ratio: float
     """Likewise of the processor time: the yardstick's by its own."""
 
 
 def decode_only(stream: InputConfig) -> tf.data.Dataset:
-    """Yields batches of decoded photos and nothing else, the yardstick: no order, no boxes, no canvas."""
+    """Yields batches of decoded images and nothing else, the yardstick: no order, no boxes, no canvas."""
     feature = {keys.ENCODED: tf.io.FixedLenFeature((), tf.string)}
 
     def decoded(record: tf.Tensor) -> tf.Tensor:
         encoded = tf.io.parse_single_example(record, feature)[keys.ENCODED]
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
-    photos = all_in_order(stream.files).repeat().map(decoded, num_parallel_calls=os.cpu_count() or 1)
+    images = all_in_order(stream.files).repeat().map(decoded, num_parallel_calls=os.cpu_count() or 1)
     if len(np.unique(read_shard_stats(stream.files).sizes, axis=0)) > 1:
-        photos = photos.map(_first_value)  # Photos of different sizes make no batch.
-    return photos.batch(stream.batch_size).prefetch(2)
+        images = images.map(_first_value)  # Images of different sizes make no batch.
+    return images.batch(stream.batch_size).prefetch(2)
 
 
-def stages(stream: InputConfig, vary: Augmenter) -> dict[str, tf.data.Dataset]:
-    """Returns the way of a photo as pipelines, each one stage longer than the one before."""
+def stages(stream: InputConfig, augmenter: Augmenter) -> dict[str, tf.data.Dataset]:
+    """Returns the way of an image as pipelines, each one stage longer than the one before."""
     index = index_records(stream.files)
-    order = Sampler(index, stream.seed, stream.weights, vary.num_partners)
+    order = Sampler(index, stream.seed, stream.weights, augmenter.num_partners)
     read = RecordReader(index)
-    photo = SampleReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
+    read_sample = SampleReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
 
     def drawn(number: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
         seed = tf.stack([tf.cast(stream.seed, tf.int64), number])
-        partners = [lambda column=column: photo(row[column]) for column in range(1, 1 + vary.num_partners)]
-        return _first_value(vary.draw(photo(row[0]), partners, seed)[0])
+        partners = [lambda column=column: read_sample(row[column]) for column in range(1, 1 + augmenter.num_partners)]
+        return _first_value(augmenter.draw(read_sample(row[0]), partners, seed)[0])
 
     steps: dict[str, Callable[..., tf.Tensor]] = {
         "order": lambda number, row: number,
         "reading": lambda number, row: tf.strings.length(read(row[0])),
-        "parsing and decoding": lambda number, row: _first_value(photo(row[0]).image),
+        "parsing and decoding": lambda number, row: _first_value(read_sample(row[0]).image),
         "varying": drawn,
     }
     rows = endless_rows(order, position=0)
@@ -84,7 +84,7 @@ def stages(stream: InputConfig, vary: Augmenter) -> dict[str, tf.data.Dataset]:
         name: rows.map(step, num_parallel_calls=parallel, deterministic=True).batch(stream.batch_size).prefetch(2)
         for name, step in steps.items()
     }
-    return {**found, FULL_PIPELINE: training_batches(stream, vary)}
+    return {**found, FULL_PIPELINE: training_batches(stream, augmenter)}
 
 
 def _first_value(image: tf.Tensor) -> tf.Tensor:
@@ -97,9 +97,9 @@ def measure_stages(
     """Returns the speed of each pipeline, taken in turns so that all see the same machine.
 
     Args:
-      pipelines: their elements hold `batch_size` photos each.
+      pipelines: their elements hold `batch_size` images each.
       yardstick: the pipeline that the others are compared with.
-      batch_size: photos.
+      batch_size: images.
       batches: of each pipeline and round.
       rounds: how often.
     """
@@ -152,7 +152,7 @@ BATCHES = 30
 
 
 def measure_loader(options: Any, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
-    """Returns and prints how fast batches come, in turns with the decoding of the same photos alone."""
+    """Returns and prints how fast batches come, in turns with the decoding of the same images alone."""
     config = network.config
     with open_input_config(options, shards, config.image_size, folder / "cache") as stream:
         pipelines = {DECODE_BASELINE: decode_only(stream), **stages(stream, build_augmenter(options, config))}
@@ -163,12 +163,14 @@ def measure_loader(options: Any, shards: Shards, network: Network, folder: Path)
     cores = os.cpu_count() or 1
     whole, alone = speeds[FULL_PIPELINE], speeds[DECODE_BASELINE]
     height, width = config.image_size
-    print(f"{config.name}, {width}x{height} pixels, batches of {options.batch_size}, {shards.num_train} photos:")
-    print(f"  {whole.images_per_second:,.0f} photos a second, {whole.images_per_second / cores:,.0f} a core of {cores}")
+    print(f"{config.name}, {width}x{height} pixels, batches of {options.batch_size}, {shards.num_train} images:")
+    print(
+        f"  {whole.images_per_second:,.0f} images per second, {whole.images_per_second / cores:,.0f} a core of {cores}"
+    )
     print(f"  {whole.ratio:.2f} of decoding alone ({alone.images_per_second:,.0f} a second)")
     print(f"  {whole.cpu_ratio:.2f} of it by processor time, which other programs do not change")
     print(f"  {skipped:,.0f} records a second are skipped to continue a run")
-    print("Where the time goes, in milliseconds of processor time a photo:")
+    print("Where the time goes, in milliseconds of processor time an image:")
     for name, cost in _costs(speeds).items():
         print(f"  {name:26}{cost:6.2f}  {cost / whole.cpu_ms:5.0%}")
     return {

@@ -55,13 +55,13 @@ def time_training(model: keras.Model, batches: tf.data.Dataset) -> Measurement:
 
 
 def rates(parts: Mapping[str, Measurement], *, batch_size: int, rounds: int, seconds: float) -> dict[str, float]:
-    """Returns the photos a second of each part, the median of its rounds.
+    """Returns the images per second of each part, the median of its rounds.
 
     The parts are taken in turns, so that all see the same machine.
 
     Args:
       parts: name → measurement.
-      batch_size: photos in a batch.
+      batch_size: images in a batch.
       rounds: how often each part is measured.
       seconds: about how long a measurement shall take.
     """
@@ -79,7 +79,7 @@ def rates(parts: Mapping[str, Measurement], *, batch_size: int, rounds: int, sec
 def synthetic_batch(
     batch_size: int, canvas: tuple[int, int], *, max_instances: int, num_classes: int
 ) -> tuple[np.ndarray, GroundTruth]:
-    """Returns noise (b, H, W, 3) float32 and up to 15 random boxes a picture, padded as the loader pads them."""
+    """Returns noise (b, H, W, 3) float32 and up to 15 random boxes an image, padded as the loader pads them."""
     random = np.random.default_rng(0)
     images = random.standard_normal((batch_size, *canvas, 3), dtype="float32")
     shape = (batch_size, max_instances, 2)

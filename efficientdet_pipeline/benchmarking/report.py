@@ -1,4 +1,4 @@
-"""The speeds of a sweep as a table, as JSON, and as a picture."""
+"""The speeds of a sweep as a table, as JSON, and as an image."""
 
 import io
 from dataclasses import asdict
@@ -19,7 +19,7 @@ _GIGABYTE = 1e9
 
 
 def table(sweep: list[Speeds]) -> str:
-    """Returns a line a batch size: photos a second of each part, what it waits for, memory."""
+    """Returns a line a batch size: images per second of each part, what it waits for, memory."""
     lines = [f"{'batch':>7} {'loader':>9} {'step':>9} {'together':>9}  {'bottleneck':10}  memory at most"]
     for each in sweep:
         rates = " ".join(f"{number(rate):>9}" for rate in (each.loader, each.step, each.together))
@@ -38,7 +38,7 @@ def figures(sweep: list[Speeds], *, ended: str, conclusion: list[str], about: di
     """
     best = best_of(sweep)
     return {
-        "unit": "photos a second",
+        "unit": "images per second",
         "sweep": [{**asdict(each), "bottleneck": each.bottleneck, "reached": each.reached} for each in sweep],
         "ended": ended,
         "best": {"batch_size": best.batch_size, "together": best.together, "bottleneck": best.bottleneck},
@@ -67,7 +67,7 @@ def draw(path: Path, sweep: list[Speeds], *, title: str, conclusion: str) -> Non
     axes.set_xlabel("batch size, what it waits for, memory at most")
     rates = [getattr(each, part) for each in sweep for part in _LABELS]
     is_wide = max(rates) > _WIDE * min(rates)
-    axes.set_ylabel(f"photos a second{' (logarithmic)' if is_wide else ''}")
+    axes.set_ylabel(f"images per second{' (logarithmic)' if is_wide else ''}")
     if is_wide:
         axes.set_yscale("log")
         axes.set_ylim(min(rates) / 3, max(rates) * 3)

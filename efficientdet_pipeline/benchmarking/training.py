@@ -37,16 +37,16 @@ def benchmark_training(options: Any, shards: Shards, network: Network, folder: P
     path = Path(options.output or Path(options.workspace) / "benchmark-train.json")
     if path.suffix == ".png":
         raise OptionsError(
-            f"output must name the JSON file; the picture lies beside it as .png. Received {options.output}; try "
+            f"output must name the JSON file; the image lies beside it as .png. Received {options.output}; try "
             f"{path.with_suffix('.json')}.",
             option="output",
         )
-    picture = path.with_suffix(".png")
+    plot = path.with_suffix(".png")
     check_output_json(path, {"sweep", "conclusion"}, option="output" if options.output else "workspace")
-    if picture.exists() and not path.exists():
+    if plot.exists() and not path.exists():
         raise OptionsError(
-            f"output must name a JSON file whose picture, of the same name as .png, is not there yet. Received {path}, "
-            f"beside {picture.name}, which no earlier call wrote; try another --output.",
+            f"output must name a JSON file whose image, of the same name as .png, is not there yet. Received {path}, "
+            f"beside {plot.name}, which no earlier call wrote; try another --output.",
             option="output",
         )
     config = network.config
@@ -58,14 +58,14 @@ def benchmark_training(options: Any, shards: Shards, network: Network, folder: P
     figures = report.figures(sweep, ended=ended, conclusion=conclusion, about=about)
     height, width = config.image_size
     title = f"{config.name}, {width}x{height}, {about['machine']['backend']}, {about['machine']['devices'][0]}"
-    print(f"{title}; photos a second:\n{report.table(sweep)}")
+    print(f"{title}; images per second:\n{report.table(sweep)}")
     for line in (ended, *conclusion):
         if line:
             print(line)
     if not options.output:
         fileio.write_file(path, json.dumps(figures, indent=2) + "\n")
-    report.draw(picture, sweep, title=title, conclusion=" ".join(conclusion[:2]))
-    logging.info("Written: %s and %s.", path, picture.name)
+    report.draw(plot, sweep, title=title, conclusion=" ".join(conclusion[:2]))
+    logging.info("Written: %s and %s.", path, plot.name)
     return figures
 
 
@@ -87,7 +87,7 @@ def _sweep(
             logging.debug("%s", error)
             if not sweep:
                 raise OptionsError(
-                    f"The smallest batch must fit into memory. Received {size} photos, which do not; try a smaller "
+                    f"The smallest batch must fit into memory. Received {size} images, which do not; try a smaller "
                     "--batch_sizes, --grad_checkpoint or a smaller --image_size.",
                     option="batch_sizes",
                 ) from None

@@ -123,7 +123,7 @@ def _log_summary(contents: InspectionStats, folder: Path, num_samples: int) -> N
         classes = [f"{contents.label_map[class_id]} {count:,}" for class_id, count in boxes.most_common(MAX_CLASSES)]
         classes += [f"{len(boxes) - len(classes):,} more classes"] if len(boxes) > len(classes) else []
         logging.info(
-            "%s: %d photos, %d of them without objects, %d boxes (%s)",
+            "%s: %d images, %d of them without objects, %d boxes (%s)",
             *(split.name, split.num_images, split.num_negatives, split.num_boxes, ", ".join(classes) or "none"),
         )
         odd = ", ".join(f"{count:,} boxes {what}" for what, count in split.unusual.items())

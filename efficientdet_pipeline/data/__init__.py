@@ -1,1 +1,1 @@
-"""Shards → photos and boxes → padded batches. What is done to a photo in between is handed in."""
+"""Shards → images and boxes → padded batches. What is done to an image in between is handed in."""

@@ -26,9 +26,9 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     gather = _coco(options) if options.image_dir else _voc(options)
     place = options.url_dataset or options.data_dir or options.image_dir
     conversion = conversion_options(options, place, label_map=hparams.label_map)
-    # The list was cut when its photos were gathered.
+    # The list was cut when its images were gathered.
     conversion = replace(conversion, label_map=_label_map(options) or conversion.label_map, max_images=None)
-    with ProgressBar("converting", "photo") as show:
+    with ProgressBar("converting", "image") as show:
         made = automl_converters.convert_to_prefix(
             gather,
             prefix,
@@ -58,7 +58,7 @@ def _gather_voc(folder: Path, options: Any, destination: Path) -> None:
     )
     if missing:
         few = ", ".join(missing[:NAMES_SHOWN]) + (" …" if len(missing) > NAMES_SHOWN else "")
-        logging.warning("%d names of the list have neither a photo nor an XML file: %s", len(missing), few)
+        logging.warning("%d names of the list have neither an image nor an XML file: %s", len(missing), few)
 
 
 def _coco(options: Any) -> Callable[[Path], None]:
@@ -79,7 +79,7 @@ def _warn(options: Any, read: Sources) -> None:
     if options.caption_annotations_file:
         logging.warning("caption_annotations_file has no effect: the detector reads no captions.")
     if options.image_info_file and options.object_annotations_file:
-        logging.warning("image_info_file has no effect beside object_annotations_file, which lists the photos too.")
+        logging.warning("image_info_file has no effect beside object_annotations_file, which lists the images too.")
     without_effect = (
         "train_set",
         "val_set",

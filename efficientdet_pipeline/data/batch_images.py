@@ -1,4 +1,4 @@
-"""The photos that a training step was given, for the report on steps without a finite loss."""
+"""The images that a training step was given, for the report on steps without a finite loss."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,22 +13,22 @@ from tfrmod.example import decode_example
 
 
 def images_of_step(stream: InputConfig, num_partners: int, step: int) -> list[dict[str, Any]]:
-    """Returns what is known of the photos of step number `step` (1-based), those mixed into others included."""
+    """Returns what is known of the images of step number `step` (1-based), those mixed into others included."""
     index = index_records(stream.files)
     order = Sampler(index, stream.seed, stream.weights, num_partners)
     first = 0 if stream.repeat_first_batch else (step - 1) * stream.batch_size
     passes: dict[int, Any] = {}
-    photos = []
+    described = []
     for position in range(first, first + stream.batch_size):
         number, row = divmod(position, len(index))
         if number not in passes:
             passes[number] = pass_rows(order, number)
-        photo, *partners = (_image(RecordReader(index), record) for record in passes[number][row])
-        about = {"photo": _name(photo), "boxes": _about_boxes([thing.box for thing in photo.objects], photo)}
+        image, *partners = (_image(RecordReader(index), record) for record in passes[number][row])
+        description = {"photo": _name(image), "boxes": _about_boxes([obj.box for obj in image.objects], image)}
         if partners:
-            about["may_be_mixed_with"] = [_name(partner) for partner in partners]
-        photos.append(about)
-    return photos
+            description["may_be_mixed_with"] = [_name(partner) for partner in partners]
+        described.append(description)
+    return described
 
 
 def _image(read: RecordReader, record: int) -> AnnotatedImage:
@@ -40,7 +40,7 @@ def _name(image: AnnotatedImage) -> str:
 
 
 def _about_boxes(boxes: Sequence[Sequence[float]], image: AnnotatedImage) -> dict[str, Any]:
-    """Returns how many boxes there are, how long their sides, in pixels, and how many reach outside the photo."""
+    """Returns how many boxes there are, how long their sides, in pixels, and how many reach outside the image."""
     sides = [side for y0, x0, y1, x1 in boxes for side in (y1 - y0, x1 - x0)]
     # Half a pixel is rounding.
     inside = [

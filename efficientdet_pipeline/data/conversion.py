@@ -24,23 +24,23 @@ def make_shards(
     Args:
       options: of the mode.
       records: the folder of the shards.
-      identity: of the photos, from `data_identity`.
+      identity: of the images, from `data_identity`.
       label_map: {id: name} of --hparams, where no option gives one.
       image_size: of the network's canvas, for hparams_config.yaml.
     """
     conversion = conversion_options(options, identity, label_map=label_map, image_size=image_size)
-    made = _made_before(records, conversion)
-    if made is not None:
+    converted = _made_before(records, conversion)
+    if converted is not None:
         logging.info("The shards in %s are up to date.", records)
-        return made
+        return converted
     workers = beam_runner(options, records / "beam")
-    photos = prepare_images(options)
-    with ProgressBar("converting", "photo") as show:
-        made = convert.convert(
-            photos, records, conversion, on_progress=lambda what, done, total: show(done, total), workers=workers
+    images = prepare_images(options)
+    with ProgressBar("converting", "image") as show:
+        converted = convert.convert(
+            images, records, conversion, on_progress=lambda what, done, total: show(done, total), workers=workers
         )
-    log_summary(made, made.folder / convert.PROBLEMS_FILE)
-    return made
+    log_summary(converted, converted.folder / convert.PROBLEMS_FILE)
+    return converted
 
 
 def conversion_options(
@@ -75,24 +75,24 @@ def conversion_options(
 def _made_before(records: Path, conversion: convert.ConvertOptions) -> manifest.Manifest | None:
     """Returns the manifest of whole shards of the same data and options; then nothing needs to be fetched."""
     try:
-        made = manifest.Manifest.load(records)
-        made.verify(contents=False)
+        converted = manifest.Manifest.load(records)
+        converted.verify(contents=False)
     except DatasetError:
         return None
-    return made if made.options == conversion.shaping() else None
+    return converted if converted.options == conversion.shaping() else None
 
 
-def log_summary(made: manifest.Manifest, problems: Path) -> None:
+def log_summary(converted: manifest.Manifest, problems: Path) -> None:
     """Says what the shards hold and what was wrong with the data; all of that is in the file `problems`."""
-    for name, split in made.splits.items():
+    for name, split in converted.splits.items():
         met = [f"{label} {count:,}" for label, count in split.boxes_per_class.items() if count]
         classes = ", ".join(met[:CLASSES_NAMED]) + (f" … {len(met)} classes" if len(met) > CLASSES_NAMED else "")
         empty = f", {split.num_negatives} without objects" if split.num_negatives else ""
-        logging.info("%-5s %d photos%s, %d boxes (%s)", name, split.num_images, empty, split.num_boxes, classes)
-    for code, problem in made.problems.items():
+        logging.info("%-5s %d images%s, %d boxes (%s)", name, split.num_images, empty, split.num_boxes, classes)
+    for code, problem in converted.problems.items():
         level = logging.WARNING if code in FAULTS else logging.INFO
         logging.log(level, "%d × %s: %s", problem.count, CODES[code], _few(problem.files))
-    if made.problems:
+    if converted.problems:
         logging.info("All of it is listed in %s", problems)
 
 

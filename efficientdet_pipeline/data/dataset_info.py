@@ -1,4 +1,4 @@
-"""The shards of a run: those that options name, or those made of its photos."""
+"""The shards of a run: those that options name, or those made of its images."""
 
 import hashlib
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ def _identity_of_files(paths: Iterable[Path]) -> str:
 
 
 def compare_validation(folder: RunFolder, shards: Shards, *, is_begun: bool) -> None:
-    """Warns where a run goes on with other validation photos than it had; writes down which it has."""
+    """Warns where a run goes on with other validation images than it had; writes down which it has."""
     if not shards.val:
         return
     now = _identity_of_files(map(Path, shards.val))
@@ -64,7 +64,7 @@ def compare_validation(folder: RunFolder, shards: Shards, *, is_begun: bool) -> 
 
 
 def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int | str, hparams: Any) -> Shards:
-    """Returns the shards to train on; makes them of the photos where no option names shards."""
+    """Returns the shards to train on; makes them of the images where no option names shards."""
     if options.train_file_pattern:
         return _given_shards(options, hparams)
     made = conversion.make_shards(
@@ -74,7 +74,7 @@ def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int 
     train, val = made.splits["train"], made.splits.get("val")
     if not train.num_images:
         raise DataError(
-            f"The training split must hold photos. It holds none of {sum(s.num_images for s in made.splits.values())}; "
+            f"The training split must hold images. It holds none of {sum(s.num_images for s in made.splits.values())}; "
             "check --train_set and --train_valid_split."
         )
     train_files = [made.folder / shard.name for shard in train.files]
@@ -83,7 +83,7 @@ def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int 
     val_files = val.files if val is not None and val.num_images else ()
     if options.mode == "traineval" and not val_files:
         raise OptionsError(
-            "traineval needs validation photos. The split left none "
+            "traineval needs validation images. The split left none "
             f"(train_valid_split={options.train_valid_split}, test_split={options.test_split}); "
             "try a smaller --train_valid_split, --val_set, or --mode=train."
         )
@@ -106,7 +106,7 @@ def _given_shards(options: Any, hparams: Any) -> Shards:
         _refuse_crowds(options.train_file_pattern)
     label_map = _given_names(options, hparams, train)
     logging.info(
-        "train %d photos, %d boxes (%s)",
+        "train %d images, %d boxes (%s)",
         train.num_images,
         train.num_boxes,
         ", ".join(f"{name} {count:,}" for name, count in train.boxes_per_class.items()),

@@ -1,4 +1,4 @@
-"""What all records hold, without their photos: sizes and classes, and how often each should be shown."""
+"""What all records hold, without their images: sizes and classes, and how often each should be shown."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ class ShardStats(NamedTuple):
     """Of n records, in the order of the files."""
 
     sizes: np.ndarray
-    """(n, 2) int64, height and width of each photo in pixels; zeros where a record does not say."""
+    """(n, 2) int64, height and width of each image in pixels; zeros where a record does not say."""
     class_ids: np.ndarray
     """(boxes,) of all boxes, record after record."""
     owners: np.ndarray
@@ -28,7 +28,7 @@ class ShardStats(NamedTuple):
 
 
 def read_shard_stats(files: tuple[str, ...]) -> ShardStats:
-    """Returns sizes and classes of every record; each is read once, no photo is decoded."""
+    """Returns sizes and classes of every record; each is read once, no image is decoded."""
     features = {
         keys.HEIGHT: tf.io.FixedLenFeature((), tf.int64, 0),
         keys.WIDTH: tf.io.FixedLenFeature((), tf.int64, 0),
@@ -49,26 +49,26 @@ def read_shard_stats(files: tuple[str, ...]) -> ShardStats:
 def balance_weights(contents: ShardStats, strength: float) -> np.ndarray:
     """Returns how often each record is to be shown, 1 on average: (n,).
 
-    A photo counts as its rarest class: (share of photos with the commonest class
-    / share of photos with its own) to the power of `strength`. One half is the
+    An image counts as its rarest class: (share of images with the commonest class
+    / share of images with its own) to the power of `strength`. One half is the
     square root of the repeat factor of LVIS (Gupta et al. 2019), with the
-    commonest class as its threshold. A photo without objects counts as the
+    commonest class as its threshold. An image without objects counts as the
     commonest.
     """
     count = len(contents.sizes)
-    photos_with: dict[int, int] = {}
+    images_with: dict[int, int] = {}
     pairs = np.unique(np.stack([contents.class_ids, contents.owners]), axis=1)
     for class_id, number in zip(*np.unique(pairs[0], return_counts=True), strict=True):
-        photos_with[int(class_id)] = int(number)
+        images_with[int(class_id)] = int(number)
     weights = np.ones(count)
-    most = max(photos_with.values(), default=1)
-    for class_id, number in photos_with.items():
+    most = max(images_with.values(), default=1)
+    for class_id, number in images_with.items():
         owners = pairs[1][pairs[0] == class_id]
         weights[owners] = np.maximum(weights[owners], (most / number) ** strength)
     return weights * (count / weights.sum())
 
 
 def boxes_beyond_limit(contents: ShardStats, max_instances: int) -> tuple[int, int]:
-    """Returns how many boxes of how many photos are more than `max_instances` of their photo."""
+    """Returns how many boxes of how many images are more than `max_instances` of their image."""
     beyond = np.maximum(contents.num_boxes - max_instances, 0)
     return int(beyond.sum()), int((beyond > 0).sum())

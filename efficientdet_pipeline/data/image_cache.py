@@ -1,6 +1,6 @@
-"""Decoded photos, kept: in memory or in a file, so that no photo is decoded twice.
+"""Decoded images, kept: in memory or in a file, so that no image is decoded twice.
 
-All pixels stand one photo after the other; a photo is found by its number.
+All pixels stand one image after the other; an image is found by its number.
 """
 
 import hashlib
@@ -13,17 +13,17 @@ import numpy as np
 import tensorflow as tf
 
 from efficientdet_pipeline.data.sampler import all_in_order
-from efficientdet_pipeline.data.tfrecord_reader import decode_photo, parse_record
+from efficientdet_pipeline.data.tfrecord_reader import decode_record_image, parse_record
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.system import free_memory
 from tfrmod import fileio
 
 Cache = Callable[[tf.Tensor], tf.Tensor]
-"""Number of a record, a scalar int64 tensor, → its photo (h, w, 3) uint8."""
+"""Number of a record, a scalar int64 tensor, → its image (h, w, 3) uint8."""
 
 
 def num_bytes(sizes: np.ndarray) -> int:
-    """Returns how much the decoded photos take, in bytes; `sizes` as in `Contents`."""
+    """Returns how much the decoded images take, in bytes; `sizes` as in `Contents`."""
     return int(sizes.prod(axis=1).sum()) * 3
 
 
@@ -36,10 +36,10 @@ def free_bytes(kind: str, folder: Path) -> int:
 
 
 def cache_in_memory(files: tuple[str, ...], sizes: np.ndarray) -> Cache:
-    """Returns the photos, decoded and kept in one array."""
+    """Returns the images, decoded and kept in one array."""
     pixels, offsets = np.empty(num_bytes(sizes), np.uint8), _offsets(sizes)
-    for number, photo in enumerate(_decoded_images(files, sizes)):
-        pixels[offsets[number] : offsets[number + 1]] = photo.reshape(-1)
+    for number, image in enumerate(_decoded_images(files, sizes)):
+        pixels[offsets[number] : offsets[number + 1]] = image.reshape(-1)
     # An array of this kind is shared with the tensor, not copied.
     everything, begins, shapes = tf.convert_to_tensor(pixels), tf.constant(offsets), tf.constant(sizes)
 
@@ -51,7 +51,7 @@ def cache_in_memory(files: tuple[str, ...], sizes: np.ndarray) -> Cache:
 
 
 def cache_on_disk(files: tuple[str, ...], sizes: np.ndarray, folder: Path) -> Cache:
-    """Returns the photos, decoded into one file of `folder`; one that is there already is used.
+    """Returns the images, decoded into one file of `folder`; one that is there already is used.
 
     The file bears its name only when it is whole.
     """
@@ -61,8 +61,8 @@ def cache_on_disk(files: tuple[str, ...], sizes: np.ndarray, folder: Path) -> Ca
         partial = fileio.partial_path(path)
         try:
             with partial.open("wb") as file:
-                for photo in _decoded_images(files, sizes):
-                    file.write(photo.data)
+                for image in _decoded_images(files, sizes):
+                    file.write(image.data)
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -94,24 +94,24 @@ def _offsets(sizes: np.ndarray) -> np.ndarray:
 
 
 def _decoded_images(files: tuple[str, ...], sizes: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields every photo, decoded.
+    """Yields every image, decoded.
 
     Raises:
-      DataError: a photo has another size than its record says.
+      DataError: an image has another size than its record says.
     """
     decoded = all_in_order(files).map(
-        lambda record: decode_photo(parse_record(record).encoded),
+        lambda record: decode_record_image(parse_record(record).encoded),
         num_parallel_calls=os.cpu_count() or 1,
         deterministic=True,
     )
-    for number, (photo, size) in enumerate(zip(decoded.prefetch(2).as_numpy_iterator(), sizes, strict=True)):
-        if photo.shape[:2] != tuple(size):
+    for number, (image, size) in enumerate(zip(decoded.prefetch(2).as_numpy_iterator(), sizes, strict=True)):
+        if image.shape[:2] != tuple(size):
             raise DataError(
-                f"Photo {number} of the shards must be as large as its record says, to be cached. The record says "
-                f"{size[0]}x{size[1]} (height x width), the photo has {photo.shape[0]}x{photo.shape[1]}; "
+                f"Image {number} of the shards must be as large as its record says, to be cached. The record says "
+                f"{size[0]}x{size[1]} (height x width), the image has {image.shape[0]}x{image.shape[1]}; "
                 "try --cache=none, or make the shards again."
             )
-        yield photo
+        yield image
 
 
 def _key(files: tuple[str, ...]) -> str:

@@ -24,33 +24,33 @@ from efficientdet_pipeline.data.tfrecord_reader import (
     DecodedRecord,
     SampleReader,
     boxes_in_pixels,
-    decode_photo,
+    decode_record_image,
     index_records,
     parse_record,
 )
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 
-# photo (h, w, 3) uint8 → canvas (H, W, 3) float32, original pixels per canvas pixel
+# image (h, w, 3) uint8 → canvas (H, W, 3) float32, original pixels per canvas pixel
 Fit = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 PADDING = -1
 
 
 class Augmenter(NamedTuple):
-    """How photos become pictures of the network's size."""
+    """How images become images of the network's size."""
 
     draw: Callable[[DecodedRecord, Sequence[Callable[[], DecodedRecord]], tf.Tensor], tuple[Any, Any, Any, Any]]
-    """Photo, what reads each partner, seed (2,) → canvas (H, W, 3) uint8, (2,) int32 of it shown, boxes, class ids."""
+    """Image, what reads each partner, seed (2,) → canvas (H, W, 3) uint8, (2,) int32 of it shown, boxes, class ids."""
     finish: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    """Canvases (b, H, W, 3) and shown sizes (b, 2) → pictures (b, H, W, 3) float32, normalised."""
+    """Canvases (b, H, W, 3) and shown sizes (b, 2) → images (b, H, W, 3) float32, normalised."""
     num_partners: int = 0
 
-    def __call__(self, photo: tf.Tensor, boxes: tf.Tensor, class_ids: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
-        """Returns the picture (H, W, 3), boxes and class ids that one photo makes, its own partner."""
-        own = DecodedRecord(photo, boxes, class_ids)
-        canvas, shown, boxes, class_ids = self.draw(own, [lambda: own] * self.num_partners, seed)
-        return self.finish(canvas[None], shown[None])[0], boxes, class_ids
+    def __call__(self, source: tf.Tensor, boxes: tf.Tensor, class_ids: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
+        """Returns the image (H, W, 3), boxes and class ids that one image makes, its own partner."""
+        own = DecodedRecord(source, boxes, class_ids)
+        canvas, valid_size, boxes, class_ids = self.draw(own, [lambda: own] * self.num_partners, seed)
+        return self.finish(canvas[None], valid_size[None])[0], boxes, class_ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class InputConfig:
     batch_size: int
     """Of all hosts together."""
     max_instances: int
-    """Boxes kept of a picture; of more, the largest."""
+    """Boxes kept of an image; of more, the largest."""
     canvas: tuple[int, int]
     """Height and width."""
     seed: int
@@ -74,7 +74,7 @@ class InputConfig:
     weights: np.ndarray | None = field(default=None, compare=False)
     """How often each record is drawn, relative to the others; see `order.Order`."""
     cache: Callable[[tf.Tensor], tf.Tensor] | None = None
-    """Number of a record → its photo, where photos are kept decoded; see `cache`."""
+    """Number of a record → its image, where images are kept decoded; see `cache`."""
 
     def __post_init__(self) -> None:
         """Checks that the batch can be shared."""
@@ -91,27 +91,27 @@ class InputConfig:
         return slice(self.host_index * size, (self.host_index + 1) * size)
 
 
-def training_batches(stream: InputConfig, vary: Augmenter, *, position: int = 0) -> tf.data.Dataset:
+def training_batches(stream: InputConfig, augmenter: Augmenter, *, position: int = 0) -> tf.data.Dataset:
     """Yields (images (b, H, W, 3) float32, GroundTruth) for ever, from sample number `position` on."""
     index = index_records(stream.files)
     read = SampleReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
 
     def prepare(number: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, GroundTruth]:
         seed = tf.stack([tf.cast(stream.seed, tf.int64), number])
-        partners = [lambda column=column: read(row[column]) for column in range(1, 1 + vary.num_partners)]
-        canvas, shown, boxes, class_ids = vary.draw(read(row[0]), partners, seed)
-        return tf.ensure_shape(canvas, (*stream.canvas, 3)), shown, _padded(boxes, class_ids, stream.max_instances)
+        partners = [lambda column=column: read(row[column]) for column in range(1, 1 + augmenter.num_partners)]
+        canvas, valid_size, boxes, class_ids = augmenter.draw(read(row[0]), partners, seed)
+        return tf.ensure_shape(canvas, (*stream.canvas, 3)), valid_size, _padded(boxes, class_ids, stream.max_instances)
 
-    def finish(canvases: tf.Tensor, shown: tf.Tensor, truth: GroundTruth) -> tuple[tf.Tensor, GroundTruth]:
-        return vary.finish(canvases, shown), truth
+    def finish(canvases: tf.Tensor, valid_size: tf.Tensor, truth: GroundTruth) -> tuple[tf.Tensor, GroundTruth]:
+        return augmenter.finish(canvases, valid_size), truth
 
-    order = Sampler(index, stream.seed, stream.weights, vary.num_partners)
+    order = Sampler(index, stream.seed, stream.weights, augmenter.num_partners)
     dataset = endless_rows(order, position=0 if stream.repeat_first_batch else position)
     if stream.num_hosts > 1:
         dataset = dataset.batch(stream.batch_size).map(lambda *all_of_it: [each[stream.share] for each in all_of_it])
         dataset = dataset.unbatch()
     dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
-    # Pictures are batched as bytes, and become numbers of 32 bits in one go.
+    # Images are batched as bytes, and become numbers of 32 bits in one go.
     dataset = dataset.batch(stream.batch_size // stream.num_hosts, drop_remainder=True).map(finish)
     if stream.repeat_first_batch:
         dataset = dataset.take(1).cache().repeat()
@@ -119,17 +119,17 @@ def training_batches(stream: InputConfig, vary: Augmenter, *, position: int = 0)
 
 
 class EvaluationBatch(NamedTuple):
-    """Photos and their truth, padded with zeros to the most boxes that a photo of the batch has."""
+    """Images and their truth, padded with zeros to the most boxes that an image of the batch has."""
 
     images: tf.Tensor
     """(b, H, W, 3) float32, normalised."""
     scales: tf.Tensor
     """(b,) original pixels per canvas pixel."""
     sizes: tf.Tensor
-    """(b, 2) height and width of the photo in pixels."""
+    """(b, 2) height and width of the image in pixels."""
     source_ids: tf.Tensor
     boxes_original: tf.Tensor
-    """(b, n, 4) pixels of the photo."""
+    """(b, n, 4) pixels of the image."""
     class_ids: tf.Tensor
     is_crowd: tf.Tensor
     areas: tf.Tensor
@@ -138,18 +138,18 @@ class EvaluationBatch(NamedTuple):
 
 
 def evaluation_batches(files: Sequence[str], fit: Fit, *, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
-    """Yields `EvaluationBatch` over every photo once, or over the first `limit`; the last batch may be smaller."""
+    """Yields `EvaluationBatch` over every image once, or over the first `limit`; the last batch may be smaller."""
 
     def prepare(serialized: tf.Tensor) -> EvaluationBatch:
         record = parse_record(serialized)
-        photo = decode_photo(record.encoded)
-        image, scale = fit(photo)
+        source = decode_record_image(record.encoded)
+        image, scale = fit(source)
         return EvaluationBatch(
             image,
             scale,
-            tf.shape(photo)[:2],
+            tf.shape(source)[:2],
             record.source_id,
-            boxes_in_pixels(record, photo),
+            boxes_in_pixels(record, source),
             record.class_ids,
             record.is_crowd,
             record.areas,
@@ -190,7 +190,7 @@ def _padded(boxes: tf.Tensor, class_ids: tf.Tensor, count: int) -> GroundTruth:
 def build_augmenter(
     options: AugmentationOptions, config: DetectorConfig, *, mixing_ends: int | None = None
 ) -> Augmenter:
-    """Returns how the options vary photos for a network.
+    """Returns how the options vary images for a network.
 
     Args:
       options: of a run.
@@ -199,15 +199,17 @@ def build_augmenter(
     """
     augment = canvas_augmenter(options, config.image_size, mixing_ends=mixing_ends)
 
-    def draw(photo: DecodedRecord, partners: Sequence[Callable[[], DecodedRecord]], seed: tf.Tensor) -> Any:
-        canvas = augment(Sample(*photo), [partial(_sample, read) for read in partners], seed)
+    def draw(source: DecodedRecord, partners: Sequence[Callable[[], DecodedRecord]], seed: tf.Tensor) -> Any:
+        canvas = augment(Sample(*source), [partial(_sample, read) for read in partners], seed)
         return canvas.image, canvas.valid_size, canvas.boxes, canvas.class_ids
 
     # Compiled, the chain from bytes to numbers is one pass over the batch, in a fifth of the time; the rule that XLA is
     # slow on CPUs is one about convolutions.
     @tf.function(jit_compile=True)
-    def finish(canvases: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
-        return normalize(canvases, shown, mean=config.mean_rgb, std=config.stddev_rgb, scale_range=config.scale_range)
+    def finish(canvases: tf.Tensor, valid_size: tf.Tensor) -> tf.Tensor:
+        return normalize(
+            canvases, valid_size, mean=config.mean_rgb, std=config.stddev_rgb, scale_range=config.scale_range
+        )
 
     return Augmenter(draw, finish, num_partners(options))
 
@@ -217,7 +219,7 @@ def _sample(read: Callable[[], DecodedRecord]) -> Sample:
 
 
 MIXED_BOXES = 2
-"""A picture mixed of several photos may have so many times the boxes of the fullest photo; more are rare."""
+"""An image mixed of several images may have so many times the boxes of the fullest image; more are rare."""
 
 
 @contextmanager
@@ -228,9 +230,9 @@ def open_input_config(
 
     Args:
       options: of the training.
-      shards: their paths and the most boxes of a photo.
+      shards: their paths and the most boxes of an image.
       canvas: height and width of the network's.
-      cache_folder: where decoded photos go.
+      cache_folder: where decoded images go.
     """
     _warn_without_effect(options)
     contents = read_shard_stats(shards.train) if _needs_stats(options) else None
@@ -268,7 +270,7 @@ def _weights(options: Any, contents: ShardStats | None) -> np.ndarray | None:
         return None
     weights = balance_weights(contents, options.class_balance)
     logging.info(
-        "class_balance=%g: the rarest photos are shown %.1f times an epoch, the commonest %.2f times.",
+        "class_balance=%g: the rarest images are shown %.1f times an epoch, the commonest %.2f times.",
         options.class_balance,
         weights.max(),
         weights.min(),
@@ -277,15 +279,15 @@ def _weights(options: Any, contents: ShardStats | None) -> np.ndarray | None:
 
 
 def _log_dropped_boxes(contents: ShardStats, most: int) -> None:
-    num_boxes, num_photos = boxes_beyond_limit(contents, most)
+    num_boxes, num_images = boxes_beyond_limit(contents, most)
     if num_boxes:
         logging.warning(
-            "max_instances_per_image is %d and the fullest photo has %d boxes: the smallest %d boxes of %d photos are "
+            "max_instances_per_image is %d and the fullest image has %d boxes: the smallest %d boxes of %d images are "
             "left out of the training.",
             most,
             contents.num_boxes.max(),
             num_boxes,
-            num_photos,
+            num_images,
         )
 
 
@@ -296,7 +298,7 @@ def _cached(
         return None
     if not contents.sizes.all():
         raise OptionsError(
-            "cache needs records that say how large their photos are (image/height, image/width). "
+            "cache needs records that say how large their images are (image/height, image/width). "
             f"Received cache={kind} with {files[0]}, which does not; leave it out.",
             option="cache",
         )
@@ -304,12 +306,12 @@ def _cached(
     if needed > free:
         other = "--cache=disk, or " if kind == "memory" else ""
         raise OptionsError(
-            f"cache={kind} needs {needed / 1e9:.1f} GB for the decoded photos. Received {free / 1e9:.1f} GB of free "
+            f"cache={kind} needs {needed / 1e9:.1f} GB for the decoded images. Received {free / 1e9:.1f} GB of free "
             f"{'memory' if kind == 'memory' else f'space at {folder}'}; try {other}--cache=none.",
             option="cache",
         )
     logging.info(
-        "Decoding %d photos once, %.2f GB, kept %s.", len(contents.sizes), needed / 1e9, _CACHE_LOCATIONS[kind]
+        "Decoding %d images once, %.2f GB, kept %s.", len(contents.sizes), needed / 1e9, _CACHE_LOCATIONS[kind]
     )
     if kind == "memory":
         return image_cache.cache_in_memory(files, contents.sizes)
@@ -329,7 +331,7 @@ def _warn_without_effect(options: Any) -> None:
         )
     mixing = [name for name in ("mosaic", "mixup", "copy_paste") if getattr(options, name)]
     if not options.augment and (mixing or options.autoaugment_policy or options.grid_mask or options.augment_steps):
-        logging.warning("--noaugment is given: photos are not varied, whatever other options of augmentation say.")
+        logging.warning("--noaugment is given: images are not varied, whatever other options of augmentation say.")
     if options.close_mosaic and not mixing:
         logging.warning("close_mosaic has no effect without mosaic, mixup or copy_paste.")
     elif mixing and options.close_mosaic >= options.num_epochs:

@@ -21,7 +21,7 @@ from tfrmod.workers import Executor
 
 
 def data_identity(options: Any) -> str:
-    """Returns what tells these photos from others, as hex digits: a zip's or folder's contents, or an address."""
+    """Returns what tells these images from others, as hex digits: a zip's or folder's contents, or an address."""
     place = options.url_dataset or options.data_dir
     _refuse_hash_of_no_file(options.dataset_sha256, place)
     if options.url_dataset and options.data_dir and archive.marked_fingerprint(Path(options.data_dir)) is not None:
@@ -37,7 +37,7 @@ def data_identity(options: Any) -> str:
         return hashlib.sha256((options.dataset_sha256 or place).encode()).hexdigest()
     path = Path(place).expanduser()
     if path.is_dir():
-        # The runs may lie among the photos; what they write must not make other data of them.
+        # The runs may lie among the images; what they write must not make other data of them.
         return archive.folder_fingerprint(path, leave_out=Path(options.workspace))
     if not path.exists():
         name = "url_dataset" if options.url_dataset else "data_dir"
@@ -49,7 +49,7 @@ def data_identity(options: Any) -> str:
 
 
 def prepare_images(options: Any) -> Path:
-    """Returns the folder of the photos, fetched and unpacked where they are not yet."""
+    """Returns the folder of the images, fetched and unpacked where they are not yet."""
     place = options.url_dataset or options.data_dir
     _refuse_hash_of_no_file(options.dataset_sha256, place)
     local = Path(place).expanduser()
@@ -125,7 +125,7 @@ class ProgressBar:
 
 
 def image_summary(options: Any) -> dict[str, Any]:
-    """Returns what `PhotoOptions` say of a conversion, in the names of `ConvertOptions`.
+    """Returns what `ImageOptions` say of a conversion, in the names of `ConvertOptions`.
 
     Raises:
       OptionsError, MissingError: the aliases cannot be read.

@@ -1,4 +1,4 @@
-"""The order of the photos, from a formula.
+"""The order of the images, from a formula.
 
 A pass over the data is a list of record numbers, and the list is a function of
 (seed, pass). A place in the data is then one integer, the running number of the
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from efficientdet_pipeline.data.tfrecord_reader import RecordIndex
 
-# Records that are shuffled among themselves, and of which a photo's partners are drawn.
+# Records that are shuffled among themselves, and of which an image's partners are drawn.
 SHUFFLE_WINDOW = 2048
 # Shards read in turns, so that neighbours in a shard do not meet in one batch.
 INTERLEAVED_SHARDS = 16
@@ -30,7 +30,7 @@ class Sampler:
     weights: np.ndarray | None = None
     """(n,) how often a record is drawn, relative to the others; None: once a pass, each."""
     num_partners: int = 0
-    """Other records that go with each sample, for augmentations that make one picture out of several."""
+    """Other records that go with each sample, for augmentations that make one image out of several."""
 
 
 def pass_order(order: Sampler, number: int) -> np.ndarray:

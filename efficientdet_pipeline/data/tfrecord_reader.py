@@ -41,13 +41,13 @@ def index_records(files: Sequence[str]) -> RecordIndex:
     Raises:
       DataError: a file ends within a record.
     """
-    places = [place for number, name in enumerate(files) for place in _record_locations(number, name)]
-    shards, offsets, sizes = np.array(places, np.int64).reshape(-1, 3).T
+    locations = [location for number, name in enumerate(files) for location in _record_locations(number, name)]
+    shards, offsets, sizes = np.array(locations, np.int64).reshape(-1, 3).T
     return RecordIndex(tuple(files), shards, offsets, sizes)
 
 
 def _record_locations(number: int, name: str) -> list[tuple[int, int, int]]:
-    places: list[tuple[int, int, int]] = []
+    locations: list[tuple[int, int, int]] = []
     offset = 0
     with open(name, "rb", buffering=0) as file:
         end = os.fstat(file.fileno()).st_size
@@ -56,18 +56,18 @@ def _record_locations(number: int, name: str) -> list[tuple[int, int, int]]:
             header = file.read(_LENGTH.size)
             size = _LENGTH.unpack(header)[0] + _AROUND if len(header) == _LENGTH.size else end + 1
             if offset + size > end:
-                if not places and header[:2] == b"\x1f\x8b":
+                if not locations and header[:2] == b"\x1f\x8b":
                     raise DataError(
                         f"{name} must be a TFRecord file without compression. It is compressed with gzip; unpack it by "
                         f"`gunzip -c {name} > {name}.unpacked`."
                     )
                 raise DataError(
-                    f"{name} must be a whole TFRecord file. Record {len(places)} (counted from 0, at byte {offset}) "
+                    f"{name} must be a whole TFRecord file. Record {len(locations)} (counted from 0, at byte {offset}) "
                     f"ends beyond its {end} bytes; make the shards again, or copy them again from where they came."
                 )
-            places.append((number, offset, size))
+            locations.append((number, offset, size))
             offset += size
-    return places
+    return locations
 
 
 class RecordReader:
@@ -95,16 +95,16 @@ class DecodedRecord(NamedTuple):
     image: tf.Tensor
     """(h, w, 3) uint8, RGB."""
     boxes: tf.Tensor
-    """(n, 4) float32, y0 x0 y1 x1 in pixels of the photo."""
+    """(n, 4) float32, y0 x0 y1 x1 in pixels of the image."""
     class_ids: tf.Tensor
     """(n,) int32, 1-based."""
 
 
 class Record(NamedTuple):
-    """What a shard holds about one photo."""
+    """What a shard holds about one image."""
 
     encoded: tf.Tensor
-    """The photo's file, a scalar string."""
+    """The image's file, a scalar string."""
     source_id: tf.Tensor
     """Scalar string; records without one go by their hash."""
     boxes_unit: tf.Tensor
@@ -144,18 +144,18 @@ def parse_record(serialized: tf.Tensor) -> Record:
         boxes_unit=boxes,
         class_ids=tf.cast(parsed[keys.LABEL], tf.int32),
         is_crowd=_of_length(parsed[keys.IS_CROWD], count) > 0,
-        # google/automl's VOC writer leaves the area as a share of the photo; the box's own area serves better then.
+        # google/automl's VOC writer leaves the area as a share of the image; the box's own area serves better then.
         areas=tf.where(areas > 1.0, areas, 0.0),
     )
 
 
-def decode_photo(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns a photo as (h, w, 3) uint8, whatever its format."""
+def decode_record_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns an image as (h, w, 3) uint8, whatever its format."""
     return decode_image(encoded)
 
 
 class SampleReader:
-    """Reads photos inside a graph: number of a record, a scalar int64 tensor, → Photo."""
+    """Reads images inside a graph: number of a record, a scalar int64 tensor, → Image."""
 
     def __init__(self, index: RecordIndex, *, skip_crowd: bool, cache: Callable[[tf.Tensor], tf.Tensor] | None = None):
         self._read = RecordReader(index)
@@ -163,17 +163,17 @@ class SampleReader:
         self._cache = cache
 
     def __call__(self, number: tf.Tensor) -> DecodedRecord:
-        """Returns the photo, without boxes that mark a crowd where those are to be skipped."""
+        """Returns the image, without boxes that mark a crowd where those are to be skipped."""
         record = parse_record(self._read(number))
         if self._skip_crowd:
             record = without_crowd(record)
-        image = self._cache(number) if self._cache else decode_photo(record.encoded)
+        image = self._cache(number) if self._cache else decode_record_image(record.encoded)
         return DecodedRecord(image, boxes_in_pixels(record, image), record.class_ids)
 
 
-def boxes_in_pixels(record: Record, photo: tf.Tensor) -> tf.Tensor:
-    """Returns the record's boxes in pixels of its photo, (n, 4)."""
-    height, width = tf.unstack(tf.cast(tf.shape(photo)[:2], tf.float32))
+def boxes_in_pixels(record: Record, image: tf.Tensor) -> tf.Tensor:
+    """Returns the record's boxes in pixels of its image, (n, 4)."""
+    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
     return record.boxes_unit * tf.stack([height, width, height, width])
 
 

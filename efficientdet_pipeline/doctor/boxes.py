@@ -84,7 +84,7 @@ def duplicate_boxes(stats: DatasetStats) -> tuple[list[int], list[int]]:
 
 
 def _pairs(stats: DatasetStats) -> Iterator[tuple[int, int]]:
-    """Yields (later, earlier) boxes of one photo whose overlap is `_SAME` or more.
+    """Yields (later, earlier) boxes of one image whose overlap is `_SAME` or more.
 
     Such boxes have their top sides near each other, so that in the order of the tops few need to be compared.
     """
@@ -146,7 +146,7 @@ def _shares(stats: DatasetStats, chosen: np.ndarray) -> str:
 
 
 def named_boxes(stats: DatasetStats, chosen: np.ndarray | list[int]) -> list[str]:
-    """Returns the photos of some boxes, each with the first of its boxes (x0 y0 x1 y1, as annotations have it)."""
+    """Returns the images of some boxes, each with the first of its boxes (x0 y0 x1 y1, as annotations have it)."""
     boxes = stats.boxes
     boxes_of_image: dict[int, list[int]] = {}
     for index in np.asarray(chosen, int).tolist():

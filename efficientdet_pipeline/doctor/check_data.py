@@ -83,7 +83,7 @@ def _dataset_stats(
     options: Any, label_map: dict[int, str], staging: Path, workers: Workers
 ) -> tuple[str, DatasetStats]:
     """Returns what is looked at, in words, and its facts."""
-    with prepare.ProgressBar("looking", "photo") as show:
+    with prepare.ProgressBar("looking", "image") as show:
         if options.url_dataset or options.data_dir:
             folder = prepare.prepare_images(options)
             if options.fix:
@@ -127,7 +127,7 @@ def _warn_without_effect(options: Any, read: Sources) -> None:
         what = (
             "the shards of a run"
             if options.run_dir
-            else "photos"
+            else "images"
             if options.url_dataset or options.data_dir
             else "shards"
         )

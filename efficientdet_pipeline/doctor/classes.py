@@ -1,4 +1,4 @@
-"""What is wrong with classes: rare, missing on one side, forgotten on a photo, numbered wrongly."""
+"""What is wrong with classes: rare, missing on one side, forgotten on an image, numbered wrongly."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def check(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
 def _no_boxes(stats: DatasetStats) -> Issue | None:
     train = stats.splits.get("train", ())
     has_boxes = stats.is_sample or any(seen.image.objects for seen in train)
-    return make_issue("no_boxes", count=int(not has_boxes), detail=f"It holds {len(train):,} photos.")
+    return make_issue("no_boxes", count=int(not has_boxes), detail=f"It holds {len(train):,} images.")
 
 
 def _only_crowds(stats: DatasetStats, plan: Plan) -> Issue | None:
@@ -91,7 +91,7 @@ def _sides(stats: DatasetStats) -> list[Issue | None]:
 
 
 def _missing_labels(stats: DatasetStats) -> Issue | None:
-    """Returns the photos that lack a class which nine in ten photos show."""
+    """Returns the images that lack a class which nine in ten images show."""
     boxes, count = stats.boxes, len(stats.images)
     if count < _FEW_IMAGES:
         return None
@@ -99,10 +99,10 @@ def _missing_labels(stats: DatasetStats) -> Issue | None:
     is_present[boxes.image_index, boxes.name] = True
     shares = is_present.mean(axis=0)
     usual = [index for index, share in enumerate(shares) if _USUAL <= share < 1]
-    # Photos without any object are negatives, not forgetfulness.
+    # Images without any object are negatives, not forgetfulness.
     is_lacking = ~is_present & is_present.any(axis=1, keepdims=True)
     lacking = [(image_index, index) for index in usual for image_index in np.flatnonzero(is_lacking[:, index]).tolist()]
-    shares_text = ", ".join(f"{boxes.names[index]} is on {shares[index]:.0%} of all photos" for index in usual)
+    shares_text = ", ".join(f"{boxes.names[index]} is on {shares[index]:.0%} of all images" for index in usual)
     return make_issue(
         "labels_missing",
         count=len({image_index for image_index, _ in lacking}),

@@ -1,4 +1,4 @@
-"""Photos and annotations, or records, looked through once: the facts that the doctor judges."""
+"""Images and annotations, or records, looked through once: the facts that the doctor judges."""
 
 import itertools
 from collections import Counter
@@ -36,14 +36,14 @@ Progress = Callable[[int, int | None], None]
 def annotation_stats(
     folder: Path, options: ConvertOptions, staging: Path, workers: Workers, progress: Progress
 ) -> DatasetStats:
-    """Returns the facts of annotated photos, looked at by the same code that converts them.
+    """Returns the facts of annotated images, looked at by the same code that converts them.
 
     Args:
       folder: the data set, unpacked.
       options: of the conversion that a training would make; they decide the splits.
-      staging: an empty folder for photos that had to be encoded anew.
+      staging: an empty folder for images that had to be encoded anew.
       workers: who does it.
-      progress: called with photos done and in all.
+      progress: called with images done and in all.
 
     Raises:
       DatasetError: there is no data set.
@@ -103,7 +103,7 @@ def _split(
 
 
 def record_stats(files: Mapping[str, Sequence[Path]], workers: Workers, progress: Progress) -> DatasetStats:
-    """Returns the facts of records, ours or google/automl's, with every photo decoded.
+    """Returns the facts of records, ours or google/automl's, with every image decoded.
 
     Args:
       files: shards by split.
@@ -119,7 +119,7 @@ def record_stats(files: Mapping[str, Sequence[Path]], workers: Workers, progress
 
 
 def sampled_record_stats(files: Mapping[str, Sequence[Path]], most: int) -> DatasetStats:
-    """Returns the facts of the first records of every shard, no photo decoded: what a look in passing can see.
+    """Returns the facts of the first records of every shard, no image decoded: what a look in passing can see.
 
     Args:
       files: shards by split.
@@ -137,7 +137,7 @@ def validate_shard(file: Path, decode: bool, limit: int | None) -> list[Validate
 
     Args:
       file: a shard.
-      decode: decode the photos too.
+      decode: decode the images too.
       limit: records to read; None means all.
     """
     records = itertools.islice(read_records(file), limit)
@@ -145,7 +145,7 @@ def validate_shard(file: Path, decode: bool, limit: int | None) -> list[Validate
 
 
 def _of_record(record: bytes, place: str, decode: bool) -> ValidatedImage:
-    """Returns one record's image, named after the photo or else after its place, with boxes inside the photo."""
+    """Returns one record's image, named after the image or else after its place, with boxes inside the image."""
     try:
         annotated = decode_example(record)
     except DatasetError as error:
@@ -178,7 +178,7 @@ def _of_record(record: bytes, place: str, decode: bool) -> ValidatedImage:
 
 
 def _in_pixels(annotated: AnnotatedImage, stored: CheckedImage) -> AnnotatedImage:
-    """Returns the claim with boxes in pixels where its record does not state the photo's size."""
+    """Returns the claim with boxes in pixels where its record does not state the image's size."""
     if annotated.height and annotated.width:
         return annotated
     sides = (stored.height, stored.width) * 2

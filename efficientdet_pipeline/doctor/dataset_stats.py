@@ -1,4 +1,4 @@
-"""What the doctor knows of the data: photos by split, and all their boxes as columns. n: boxes."""
+"""What the doctor knows of the data: images by split, and all their boxes as columns. n: boxes."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -14,21 +14,21 @@ from tfrmod.problems import Problem
 
 
 class ImageStats(NamedTuple):
-    """One photo that can be used, without its bytes."""
+    """One image that can be used, without its bytes."""
 
     image: AnnotatedImage
-    """Height, width and boxes are those of the upright photo."""
+    """Height, width and boxes are those of the upright image."""
     image_hash: int | None = None
-    """From `tfrmod.near_duplicates.difference_hash`; None where the photo was not decoded."""
+    """From `tfrmod.near_duplicates.difference_hash`; None where the image was not decoded."""
 
 
 class Boxes(NamedTuple):
     """All boxes of a data set."""
 
     corners: np.ndarray
-    """(n, 4) float64: y0 x0 y1 x1 in pixels of the photo."""
+    """(n, 4) float64: y0 x0 y1 x1 in pixels of the image."""
     image_index: np.ndarray
-    """(n,) the position of the box's photo in `Facts.images`."""
+    """(n,) the position of the box's image in `Facts.images`."""
     name: np.ndarray
     """(n,) the position of its class in `names`."""
     is_crowd: np.ndarray
@@ -36,7 +36,7 @@ class Boxes(NamedTuple):
     names: tuple[str, ...]
     """The classes, sorted."""
     sizes: np.ndarray
-    """(number of photos, 2): height and width."""
+    """(number of images, 2): height and width."""
 
     @property
     def sides(self) -> np.ndarray:
@@ -44,7 +44,7 @@ class Boxes(NamedTuple):
         return self.corners[:, 2:] - self.corners[:, :2]
 
     def scales(self, canvas: tuple[int, int]) -> np.ndarray:
-        """Returns (number of photos,) canvas pixels per photo pixel: a photo is fitted in, proportions kept."""
+        """Returns (number of images,) canvas pixels per image pixel: an image is fitted in, proportions kept."""
         return np.min(np.asarray(canvas, float) / np.maximum(self.sizes, 1.0), axis=1, initial=np.inf)
 
     def on_canvas(self, canvas: tuple[int, int]) -> np.ndarray:
@@ -57,27 +57,27 @@ class DatasetStats:
     """A data set, looked through."""
 
     splits: Mapping[str, Sequence[ImageStats]]
-    """The photos that can be used, by train, val and test: as a training would divide them."""
+    """The images that can be used, by train, val and test: as a training would divide them."""
     problems: Sequence[Problem] = ()
     """What the mill found on the way."""
     num_files: int = 0
-    """Photos met, those that cannot be used too."""
+    """Images met, those that cannot be used too."""
     class_ids: Mapping[int, str] = field(default_factory=dict)
-    """{id: name} that records hold; empty for photos, whose classes are numbered when they are converted."""
+    """{id: name} that records hold; empty for images, whose classes are numbered when they are converted."""
     is_sample: bool = False
     """Whether only a part was looked at."""
     label_map: Mapping[int, str] = field(default_factory=dict)
     """{id: name} that was given, or that annotations bring along; empty where they know names only."""
     unlisted: Sequence[ImageStats] = ()
-    """Photos that can be used and are in none of the splits, because the chosen lists do not name them."""
+    """Images that can be used and are in none of the splits, because the chosen lists do not name them."""
     lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """The data set's own lists: names of photos."""
+    """The data set's own lists: names of images."""
     chosen_lists: tuple[str, str] | None = None
     """Those of the lists that are the splits train and val; None where fractions divided."""
 
     @functools.cached_property
     def images(self) -> list[ImageStats]:
-        """Returns the photos of all splits, one split after the other."""
+        """Returns the images of all splits, one split after the other."""
         return [seen for part in self.splits.values() for seen in part]
 
     @functools.cached_property
@@ -117,7 +117,7 @@ class DatasetStats:
         By the rule of the conversion, so that both count the same leaks.
         """
         hashes = [seen.image.sha256 for seen in self.images]
-        # Without a hash, as in some records, a photo is equal to no other: numbers from the end are as good as unique.
+        # Without a hash, as in some records, an image is equal to no other: numbers from the end are as good as unique.
         identities = [int(digest[:16], 16) if digest else 2**64 - 1 - index for index, digest in enumerate(hashes)]
         groups = twin_groups(
             np.array(identities, np.uint64),
@@ -147,9 +147,9 @@ class Plan:
 
     grid: AnchorGrid
     max_detections: int
-    """Most detections of a photo (nms_configs.max_output_size)."""
+    """Most detections of an image (nms_configs.max_output_size)."""
     max_instances: int | None = None
-    """Most boxes of a photo that training keeps; None means all."""
+    """Most boxes of an image that training keeps; None means all."""
     num_classes: int | None = None
     """As given; None takes it from the data."""
     label_map: Mapping[int, str] = field(default_factory=dict)
@@ -157,7 +157,7 @@ class Plan:
     skips_crowds: bool = True
     """Whether training leaves out boxes that mark a crowd."""
     validates: bool = True
-    """Whether there should be photos to validate on."""
+    """Whether there should be images to validate on."""
 
     @property
     def canvas(self) -> tuple[int, int]:

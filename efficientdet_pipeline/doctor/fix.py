@@ -27,11 +27,11 @@ class FixedDataset:
     num_images: int
     num_boxes: int
     num_left_out: int
-    """Photos that cannot be used."""
+    """Images that cannot be used."""
     num_boxes_dropped: int
     """Boxes drawn twice, and those that mark a crowd, which Pascal VOC has no word for."""
     num_moved: int
-    """Photos that went from validation to training, because their like is there."""
+    """Images that went from validation to training, because their like is there."""
     num_alike_kept: int = 0
     """Images that look like one of training and stayed, because hardly any would be left to validate on."""
 
@@ -50,21 +50,21 @@ def check_output_folder(target: Path, original: Path | None = None) -> None:
         )
     if original is not None and target.resolve().is_relative_to(original.resolve()):
         raise OptionsError(
-            f"fix must lie outside the photos, or the copy would be read with them. Received {str(target)!r} within "
+            f"fix must lie outside the images, or the copy would be read with them. Received {str(target)!r} within "
             f"{original}; try a folder beside it.",
             option="fix",
         )
 
 
 def write_fixed_dataset(stats: DatasetStats, target: Path) -> FixedDataset:
-    """Writes the photos that can be used with their mended boxes, whole or not at all.
+    """Writes the images that can be used with their mended boxes, whole or not at all.
 
-    Photos are upright and of the format that their names say; boxes lie inside
-    them, with corners in order; photos that look alike are on one side. The data
+    Images are upright and of the format that their names say; boxes lie inside
+    them, with corners in order; images that look alike are on one side. The data
     set's own lists are kept, and the ids of its classes, as label_map.yaml.
 
     Args:
-      facts: of photos whose bytes still lie where `AnnotatedImage.path` says.
+      facts: of images whose bytes still lie where `AnnotatedImage.path` says.
       target: a folder that is empty or not there yet.
 
     Raises:
@@ -105,7 +105,7 @@ def write_fixed_dataset(stats: DatasetStats, target: Path) -> FixedDataset:
 
 
 def _kept(stats: DatasetStats, doubled: set[int]) -> list[AnnotatedImage]:
-    """Returns the photos with the objects that the copy gets."""
+    """Returns the images with the objects that the copy gets."""
     kept, number = [], 0
     for seen in stats.images:
         objects = []
@@ -134,7 +134,7 @@ def _sides(stats: DatasetStats) -> tuple[list[str], int]:
 
 
 def _moved(sides: Sequence[str], groups: Sequence[Sequence[int]]) -> list[str]:
-    """Returns the splits with every group that has a photo in training there as a whole."""
+    """Returns the splits with every group that has an image in training there as a whole."""
     moved = list(sides)
     for group in groups:
         if any(moved[index] == "train" for index in group):
@@ -144,7 +144,7 @@ def _moved(sides: Sequence[str], groups: Sequence[Sequence[int]]) -> list[str]:
 
 
 def _lists(stats: DatasetStats, sides: Sequence[str]) -> dict[str, set[str]]:
-    """Returns the photos of each list of the copy: the data set's own, put right, or else its division."""
+    """Returns the images of each list of the copy: the data set's own, put right, or else its division."""
     division: dict[str, set[str]] = {side: set() for side in sides}
     for seen, side in zip(stats.images, sides, strict=True):
         division[side].add(seen.image.filename)
@@ -161,7 +161,7 @@ def _lists(stats: DatasetStats, sides: Sequence[str]) -> dict[str, set[str]]:
 
 
 def _names(images: Sequence[AnnotatedImage]) -> list[str]:
-    """Returns a file name for each photo: its own with a true extension, and a number where another has its stem."""
+    """Returns a file name for each image: its own with a true extension, and a number where another has its stem."""
     taken: set[str] = set()
     names = []
     for image in images:

@@ -22,8 +22,8 @@ _BOXES = {
     "box_giant": IssueType(
         _NOTE,
         2,
-        "a box that fills its photo",
-        "It says what the photo is, not where something is.",
+        "a box that fills its image",
+        "It says what the image is, not where something is.",
         f"{INSPECT}: if the box stands for 'somewhere here', draw it anew",
     ),
     "box_twice": IssueType(
@@ -44,22 +44,22 @@ _BOXES = {
         _ERROR,
         10,
         "a record whose boxes are not between 0 and 1",
-        "Records hold boxes as shares of height and width; in pixels they lie far outside the photo.",
-        "Write the records anew: --mode=dataset does so from photos and annotations",
+        "Records hold boxes as shares of height and width; in pixels they lie far outside the image.",
+        "Write the records anew: --mode=dataset does so from images and annotations",
     ),
     "crowded": IssueType(
         _WARNING,
         6,
-        "a photo with more boxes than max_instances_per_image",
+        "an image with more boxes than max_instances_per_image",
         "The boxes beyond it are cut off, and taught to be background.",
-        "Leave --max_instances_per_image out: the most that a photo has is then taken",
+        "Leave --max_instances_per_image out: the most that an image has is then taken",
     ),
     "crowded_detections": IssueType(
         _WARNING,
         5,
-        "a photo with more boxes than the detector gives detections",
+        "an image with more boxes than the detector gives detections",
         "Whatever is learnt, the rest is never found, and AP suffers.",
-        "--hparams=nms_configs.max_output_size={most}; or cut such photos into tiles",
+        "--hparams=nms_configs.max_output_size={most}; or cut such images into tiles",
     ),
     "anchors_unmatched": IssueType(
         _WARNING,
@@ -117,7 +117,7 @@ _CLASSES = {
         6,
         "a class with few boxes to learn from",
         "Below some dozens a class is hardly learnt.",
-        "More photos of it; --class_balance=1 shows those there are more often",
+        "More images of it; --class_balance=1 shows those there are more often",
     ),
     "class_imbalance": IssueType(
         _NOTE,
@@ -129,87 +129,87 @@ _CLASSES = {
     "class_not_in_train": IssueType(
         _WARNING,
         8,
-        "a class that only validation photos show",
+        "a class that only validation images show",
         "It is never taught, and counts in AP with 0.",
-        "Another --train_set and --val_set, or more photos of it",
+        "Another --train_set and --val_set, or more images of it",
     ),
     "class_not_in_val": IssueType(
         _WARNING,
         3,
-        "a class that no validation photo shows",
+        "a class that no validation image shows",
         "Whether it was learnt cannot be measured.",
-        "Another --train_set and --val_set, or more photos of it",
+        "Another --train_set and --val_set, or more images of it",
     ),
     "labels_missing": IssueType(
         _WARNING,
         7,
-        "a photo without a class that nearly all others show",
-        "If it was forgotten, the photo teaches that it is background.",
+        "an image without a class that nearly all others show",
+        "If it was forgotten, the image teaches that it is background.",
         f"{INSPECT}, and annotate what was forgotten",
     ),
     "negatives_many": IssueType(
-        _NOTE, 3, "a photo without objects", "They teach what is background; most need not.", "Fewer of them"
+        _NOTE, 3, "an image without objects", "They teach what is background; most need not.", "Fewer of them"
     ),
 }
 _IMAGES = {
     "photo_twice": IssueType(
-        _NOTE, 3, "a photo that is there twice", "It teaches twice as much as others.", "Delete the copies"
+        _NOTE, 3, "an image that is there twice", "It teaches twice as much as others.", "Delete the copies"
     ),
     "photo_alike": IssueType(
         _NOTE,
         2,
-        "a photo that looks like another",
+        "an image that looks like another",
         "Frames of a film and copies saved anew teach little that is new.",
         "Fewer frames a second",
     ),
     "twins_disagree": IssueType(
         _WARNING,
         7,
-        "a photo that is there twice, with other boxes each time",
+        "an image that is there twice, with other boxes each time",
         "What is an object on the one is background on the other.",
         "Delete the worse one",
     ),
     "photo_small": IssueType(
         _NOTE,
         3,
-        "a photo less than half as large as the network's canvas",
+        "an image less than half as large as the network's canvas",
         "Enlarged pixels cost time and show nothing new.",
         "A smaller --image_size",
     ),
     "photo_large": IssueType(
         _NOTE,
         2,
-        "a photo more than four times as large as the network's canvas",
+        "an image more than four times as large as the network's canvas",
         "Decoding it costs more than training on it.",
-        "--prepare_size={size} makes such photos smaller once",
+        "--prepare_size={size} makes such images smaller once",
     ),
     "photo_long": IssueType(
         _NOTE,
         4,
-        "a photo more than three times as long as wide, or wide as long",
+        "an image more than three times as long as wide, or wide as long",
         "Most of the canvas stays empty, and the objects become small.",
-        "An --image_size of its shape, WIDTHxHEIGHT, or tiles of the photo",
+        "An --image_size of its shape, WIDTHxHEIGHT, or tiles of the image",
     ),
     "record_unreadable": IssueType(
         _ERROR,
         9,
-        "a record that is no tf.train.Example of a photo",
+        "a record that is no tf.train.Example of an image",
         "A training ends at the first of them.",
         "Write the records anew; --mode=verify names every damaged file",
     ),
     "record_rotated": IssueType(
         _WARNING,
         5,
-        "a record whose photo has an EXIF rotation",
+        "a record whose image has an EXIF rotation",
         "Training sees it lying on its side; other programs show it upright, beside its boxes.",
-        "Write the records anew: --mode=dataset turns photos and boxes upright",
+        "Write the records anew: --mode=dataset turns images and boxes upright",
     ),
 }
 _SPLITS = {
     "leak": IssueType(
         _WARNING,
         8,
-        "a validation photo that is a training photo too",
+        "a validation image that is a training image too",
         "The detector has learnt it by heart; AP says more than is true.",
         "--fix=DIR writes a copy in which both are for training",
         0.5,
@@ -217,14 +217,14 @@ _SPLITS = {
     "leak_alike": IssueType(
         _WARNING,
         6,
-        "a validation photo that looks like a training photo",
+        "a validation image that looks like a training image",
         "A neighbouring frame or a copy saved anew; AP says more than is true.",
         "--fix=DIR writes a copy in which look-alikes are on one side",
     ),
     "val_small": IssueType(
         _NOTE,
         5,
-        "a photo to validate on; fewer than 20 say little",
+        "an image to validate on; fewer than 20 say little",
         "AP then swings by chance, and picks the best checkpoint by chance.",
         "A smaller --train_valid_split, or a longer list (--val_set) where the data brings lists",
     ),
@@ -235,7 +235,7 @@ _TRAINING = {
         8,
         "a training step that was skipped: loss or gradient was not finite",
         "One now and then is harmless; many mean that the run diverges.",
-        "A smaller --learning_rate, --precision=float32; look at the photos named",
+        "A smaller --learning_rate, --precision=float32; look at the images named",
         0.2,
     ),
     "loss_spike": IssueType(
@@ -251,7 +251,7 @@ _TRAINING = {
         9,
         "a class of which the detector finds next to nothing",
         "Its boxes may be too small for the anchors, too few, or the training too short.",
-        "More epochs; then the findings on its anchors, boxes and photos",
+        "More epochs; then the findings on its anchors, boxes and images",
     ),
     "found_without_truth": IssueType(
         _WARNING,
@@ -288,18 +288,15 @@ def issue_type(code: str) -> IssueType:
 
 def unit_of(code: str) -> str:
     """Returns what a kind counts, in the plural, by its title; empty where it counts something else."""
-    counted = re.match(
-        r"an? (?:annotated )?(validation photo|box|object|class|photo|image|record)\b", issue_type(code).title
-    )
+    counted = re.match(r"an? (?:annotated )?(validation image|box|object|class|image|record)\b", issue_type(code).title)
     return _UNITS[counted[1]] if counted else ""
 
 
 _UNITS = {
-    "validation photo": "validation images",
+    "validation image": "validation images",
     "box": "boxes",
     "object": "boxes",
     "class": "classes",
-    "photo": "images",
     "image": "images",
     "record": "records",
 }

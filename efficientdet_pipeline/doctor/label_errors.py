@@ -1,6 +1,6 @@
 """What a trained run tells of its data: jumps of the loss, classes never found, labels that are likely wrong.
 
-t: truths of a photo, d: its detections.
+t: truths of an image, d: its detections.
 """
 
 import itertools
@@ -28,7 +28,7 @@ _JUMP = 2.0
 
 
 class LabeledPrediction(NamedTuple):
-    """One photo with what is annotated and what was detected; boxes y0 x0 y1 x1 in its pixels."""
+    """One image with what is annotated and what was detected; boxes y0 x0 y1 x1 in its pixels."""
 
     file: str
     truth: np.ndarray
@@ -106,8 +106,8 @@ def find_label_errors(predictions: Sequence[LabeledPrediction], names: Mapping[i
     return errors
 
 
-def label_issues(errors: LabelErrors, *, picture: str = "") -> list[Issue | None]:
-    """Returns the findings on labels that are likely wrong; `picture` is where the worst are drawn."""
+def label_issues(errors: LabelErrors, *, drawing: str = "") -> list[Issue | None]:
+    """Returns the findings on labels that are likely wrong; `drawing` is where the worst are drawn."""
     totals = {
         "found_without_truth": errors.num_confident,
         "truth_other_class": errors.num_truths,
@@ -129,7 +129,7 @@ def label_issues(errors: LabelErrors, *, picture: str = "") -> list[Issue | None
                 count=len(errors.by_code.get(code, ())),
                 of=total,
                 files=[_named(each) for each in errors.worst(code)],
-                detail=f"The worst are drawn in {picture}." if picture and code != "truth_never_found" else "",
+                detail=f"The worst are drawn in {drawing}." if drawing and code != "truth_never_found" else "",
             )
             for code, total in totals.items()
         ),
@@ -279,7 +279,7 @@ def _loss_jumps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, flo
 
 
 def _images_of_steps(steps: Sequence[Mapping[str, Any]], images_of: Callable[[int], Iterable[str]]) -> list[str]:
-    """Returns the photos of the worst steps, those of one step together."""
+    """Returns the images of the worst steps, those of one step together."""
     named: list[str] = []
     for step in steps:
         if len(named) >= 10:

@@ -30,7 +30,7 @@ _DRAWN_CODES = ("truth_other_class", "found_without_truth")
 def predict_images(
     weights: Path, network: Network, files: Mapping[str, Sequence[Path]], stats: DatasetStats, most: int
 ) -> list[LabeledPrediction]:
-    """Returns up to `most` photos of each split, with what is annotated and what was detected."""
+    """Returns up to `most` images of each split, with what is annotated and what was detected."""
     detector = efficientdet.build_model(network.config)
     efficientdet.load_checkpoint(detector, weights, skip_mismatch=False)
     detect = detector_function(detector, network.config)
@@ -43,7 +43,7 @@ def predict_images(
             batch_size=BATCH_SIZE,
             limit=most,
         )
-        with ProgressBar(f"detecting on {split}", "photo") as show:
+        with ProgressBar(f"detecting on {split}", "image") as show:
             for batch in batches:
                 found = per_image(detect(batch.images, batch.scales, batch.sizes))
                 predictions += [_labeled_prediction(batch, row, names, each) for row, each in enumerate(found)]
@@ -58,7 +58,7 @@ def draw_label_errors(
     files: Mapping[str, Sequence[Path]],
     network: Network,
 ) -> bool:
-    """Draws the photos of the worst suspects, truth beside detections; returns whether there were any."""
+    """Draws the images of the worst suspects, truth beside detections; returns whether there were any."""
     wanted = {each.file: None for code in _DRAWN_CODES for each in errors.worst(code)[:MAX_DRAWN]}
     drawn = {prediction.file: prediction for prediction in predictions if prediction.file in list(wanted)[:MAX_DRAWN]}
     comparisons: list[np.ndarray] = []

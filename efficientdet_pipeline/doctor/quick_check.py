@@ -23,7 +23,7 @@ _OF_THE_MODE = {"mode", "workspace", "run_name", "model_dir", "model_ckpts", "de
 
 
 def quick_check(options: Any, shards: Shards, config: DetectorConfig) -> None:
-    """Says what is wrong with the boxes and classes of the first records of all shards; no photo is decoded.
+    """Says what is wrong with the boxes and classes of the first records of all shards; no image is decoded.
 
     Raises:
       DataError: there is nothing to learn from, or it would be learnt wrongly.
@@ -51,7 +51,7 @@ def quick_check(options: Any, shards: Shards, config: DetectorConfig) -> None:
 
 
 def _command(options: Any) -> str:
-    """Returns how to ask the doctor for all of it: with what the training was told of its photos and its network."""
+    """Returns how to ask the doctor for all of it: with what the training was told of its images and its network."""
     given = []
     for name, declared in declarations(DoctorOptions).items():
         value = getattr(options, name, declared.default)

@@ -114,10 +114,10 @@ def describe_fixed_dataset(fixed: FixedDataset) -> str:
         "to validate on; divide the images by scene, in two lists of your own."
     )
     return (
-        f"The mended copy holds {fixed.num_images:,} photos and {fixed.num_boxes:,} boxes. Left out: "
-        f"{fixed.num_left_out:,} photos that cannot be used, and "
+        f"The mended copy holds {fixed.num_images:,} images and {fixed.num_boxes:,} boxes. Left out: "
+        f"{fixed.num_left_out:,} images that cannot be used, and "
         f"{fixed.num_boxes_dropped:,} boxes that were there twice or mark a crowd. "
-        f"Moved from validation to training: {fixed.num_moved:,} photos.{kept if fixed.num_alike_kept else ''}"
+        f"Moved from validation to training: {fixed.num_moved:,} images.{kept if fixed.num_alike_kept else ''}"
     )
 
 
@@ -143,7 +143,7 @@ def _inventory(stats: DatasetStats) -> str:
     left_out = f" of {stats.num_files:,}" if unusable > 0 else ""
     boxes = stats.boxes
     parts = f" ({parts})" if parts else ""
-    return f"{len(stats.images):,}{left_out} photos{parts}, {len(boxes.name):,} boxes, {len(boxes.names)} classes."
+    return f"{len(stats.images):,}{left_out} images{parts}, {len(boxes.name):,} boxes, {len(boxes.names)} classes."
 
 
 def _canvas(plan: Plan) -> str:

@@ -1,4 +1,4 @@
-"""What the doctor sees of a trained run: its records, its losses, and what its detector makes of the photos."""
+"""What the doctor sees of a trained run: its records, its losses, and what its detector makes of the images."""
 
 import contextlib
 import csv
@@ -26,7 +26,7 @@ from efficientdet_pipeline.runs import metadata
 from tfrmod import manifest
 from tfrmod.workers import Workers
 
-PICTURE = "doctor.png"
+DRAWING_NAME = "doctor.png"
 
 
 def analyze_run(options: Any, hparams: Any, workers: Workers) -> tuple[str, DatasetStats, Plan, list[Issue | None]]:
@@ -101,7 +101,7 @@ def _loss_issues(folder: Path, used: dict[str, Any], train: Sequence[Path]) -> l
 
 
 def _images_of_steps(used: dict[str, Any], files: Sequence[str]) -> Callable[[int], list[str]]:
-    """Returns a function from the number of a step to the photos that its batch was made of."""
+    """Returns a function from the number of a step to the images that its batch was made of."""
     if not files:
         return lambda step: []
     balance = used.get("class_balance")
@@ -127,7 +127,7 @@ def _label_issues(
         logging.warning("Labels are not looked at: %s", error)
         return []
     found = label_errors.find_label_errors(predictions, network.label_map)
-    picture = folder / "pictures" / PICTURE
-    if label_predictions.draw_label_errors(picture, predictions, found, files, network):
-        return label_errors.label_issues(found, picture=str(picture))
+    drawing = folder / "pictures" / DRAWING_NAME
+    if label_predictions.draw_label_errors(drawing, predictions, found, files, network):
+        return label_errors.label_issues(found, drawing=str(drawing))
     return label_errors.label_issues(found)

@@ -17,7 +17,7 @@ _LONG = 3.0
 
 
 def check_images(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
-    """Returns what is wrong with the photos of a data set; copies across splits are `splits`'s."""
+    """Returns what is wrong with the images of a data set; copies across splits are `splits`'s."""
     return [*_copies(stats), *_sizes(stats, plan)]
 
 
@@ -57,7 +57,7 @@ def _within_splits(stats: DatasetStats, groups: list[list[int]]) -> list[list[in
 
 
 def _agree(one: ImageStats, other: ImageStats) -> bool:
-    """Returns whether two photos have the same boxes, to a pixel."""
+    """Returns whether two images have the same boxes, to a pixel."""
     first, second = (
         sorted((obj.name, tuple(round(side) for side in obj.box)) for obj in seen.image.objects)
         for seen in (one, other)
@@ -112,7 +112,7 @@ def check_splits(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
 
 
 def _leaks(stats: DatasetStats, groups: list[list[int]]) -> dict[int, int]:
-    """Returns {validation photo: training photo of the same group}."""
+    """Returns {validation image: training image of the same group}."""
     leaks = {}
     for group in groups:
         train = [index for index in group if stats.split_of[index] == "train"]

@@ -1,1 +1,1 @@
-"""From pictures to drawn, listed detections, by a checkpoint, a SavedModel or a frozen graph."""
+"""From images to drawn, listed detections, by a checkpoint, a SavedModel or a frozen graph."""

@@ -1,4 +1,4 @@
-"""Pictures from disk and back: which ones are meant, their pixels, and where results go."""
+"""Images from disk and back: which ones are meant, their pixels, and where results go."""
 
 import difflib
 import glob
@@ -21,37 +21,37 @@ WRITABLE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp",
 
 
 def find_images(pattern: str | Path) -> list[Path]:
-    """Returns the pictures that a path, a folder or a glob means, sorted by name.
+    """Returns the images that a path, a folder or a glob means, sorted by name.
 
-    A folder means the pictures right in it, not those of its sub-folders
+    A folder means the images right in it, not those of its sub-folders
     (`photos/**/*.jpg` does). A file that exists is taken as it is called, also
     where its name looks like a glob.
 
     Raises:
       FileNotFoundError: nothing is there; the message has names that are similar.
-      DataError: the folder holds no pictures.
+      DataError: the folder holds no images.
     """
     path = Path(pattern).expanduser()
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = [entry for entry in sorted(path.iterdir()) if is_image_name(entry)]
-        if not found:
+        paths = [entry for entry in sorted(path.iterdir()) if is_image_name(entry)]
+        if not paths:
             raise DataError(
-                f"The folder {path} must hold pictures. Right in it, no file ends with one of "
-                f"{' '.join(sorted(IMAGE_SUFFIXES))}. For pictures in sub-folders give a glob: '{path}/**/*.jpg'."
+                f"The folder {path} must hold images. Right in it, no file ends with one of "
+                f"{' '.join(sorted(IMAGE_SUFFIXES))}. For images in sub-folders give a glob: '{path}/**/*.jpg'."
             )
-        return found
+        return paths
     matches = sorted(glob_files(str(path)))
-    found = [match for match in matches if is_image_name(match)] or matches
-    if not found:
+    paths = [match for match in matches if is_image_name(match)] or matches
+    if not paths:
         what = "No file matches" if glob.has_magic(str(path)) else "There is no file or folder"
         raise FileNotFoundError(f"{what} {path} (looked for in {Path.cwd()}).{similar_names(path)}")
-    return found
+    return paths
 
 
 def is_image_name(path: Path) -> bool:
-    """Tells whether a file is called like a picture; hidden files are not meant."""
+    """Tells whether a file is called like an image; hidden files are not meant."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
@@ -73,7 +73,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Raises:
       FileNotFoundError: there is no such file.
-      DataError: the content is not a picture that can be read, or is larger than 178 million pixels.
+      DataError: the content is not an image that can be read, or is larger than 178 million pixels.
     """
     path = Path(path)
     content = path.read_bytes()
@@ -89,26 +89,26 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     Raises:
       OSError: the file cannot be written.
     """
-    picture_format = Image.registered_extensions()[Path(path).suffix.lower()]
+    image_format = Image.registered_extensions()[Path(path).suffix.lower()]
     content = io.BytesIO()
-    Image.fromarray(image).save(content, picture_format, **({"quality": 95} if picture_format == "JPEG" else {}))
+    Image.fromarray(image).save(content, image_format, **({"quality": 95} if image_format == "JPEG" else {}))
     fileio.write_file(Path(path), content.getvalue())
 
 
 def output_paths(images: Sequence[Path], output_dir: str | Path) -> list[Path]:
-    """Returns where the drawn copy of each picture goes: its own name, in `output_dir`.
+    """Returns where the drawn copy of each image goes: its own name, in `output_dir`.
 
-    Pictures of one name from several folders are numbered (photo.jpg,
+    Images of one name from several folders are numbered (photo.jpg,
     photo-2.jpg …); a format that is rarely written becomes PNG.
 
     Raises:
-      OptionsError: a picture lies in `output_dir` and could be overwritten.
+      OptionsError: an image lies in `output_dir` and could be overwritten.
     """
     output_dir = Path(output_dir).expanduser()
     for image in images:
         if image.parent.resolve() == output_dir.resolve():
             raise OptionsError(
-                f"--output_image_dir must be another folder than that of the pictures, which would be overwritten. "
+                f"--output_image_dir must be another folder than that of the images, which would be overwritten. "
                 f"Received {output_dir}, and {image} lies there; try {output_dir / 'detections'}.",
                 option="output_image_dir",
             )

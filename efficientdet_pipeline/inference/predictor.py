@@ -28,10 +28,10 @@ SAVED_MODEL = "saved_model.pb"
 
 
 class Predictor(Protocol):
-    """Detects objects in photos of one size."""
+    """Detects objects in images of one size."""
 
     def detect(self, images: np.ndarray) -> Detections:
-        """Returns numpy arrays: boxes in pixels of the photos, best first, padded.
+        """Returns numpy arrays: boxes in pixels of the images, best first, padded.
 
         Args:
           images: uint8 RGB (b, h, w, 3).
@@ -50,7 +50,7 @@ def detect_image(predictor: Predictor, image: np.ndarray, class_ids: Collection[
 
 
 class GraphPredictor:
-    """A runner on a TensorFlow function from photos to boxes, scores, class ids and their number."""
+    """A runner on a TensorFlow function from images to boxes, scores, class ids and their number."""
 
     def __init__(self, serve: Callable[[Tensor], Mapping[str, Tensor] | tuple[Tensor, ...] | list[Tensor]]):
         self._serve = serve
@@ -157,7 +157,7 @@ def frozen_graph_predictor(path: str | Path, *, is_trusted: bool = False) -> Pre
 
 def _not_a_detector(path: str | Path, error: Exception) -> DataError:
     return DataError(
-        f"{path} must be an exported detector: photos in by the name 'images', boxes, scores, classes and their number "
+        f"{path} must be an exported detector: images in by the name 'images', boxes, scores, classes and their number "
         f"out. Opening it failed with {type(error).__name__}: {' '.join(str(error).split())[:500]}. "
         "Export the checkpoint anew with --mode=export."
     )

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 MATCHED = 0.5
 """Overlap (IoU) from which an anchor answers for a box; training's."""
 SIDE = 376
-"""Of a picture, in pixels."""
+"""Of an image, in pixels."""
 OUTSIDE = (200, 200, 200)
 """What lies beyond the canvas: anchors reach over its edge."""
 MIN_VIEW = 48
-"""Canvas pixels that a picture shows at least."""
+"""Canvas pixels that an image shows at least."""
 
 
 class Match(NamedTuple):
@@ -124,7 +124,7 @@ def anchor_report(found: Sequence[Match]) -> str:
 
 
 def draw_anchor_matches(view: Sequence[Match], config: "DetectorConfig", style: Style, *, text: str) -> np.ndarray:
-    """Returns pairs of pictures of each match: the anchors as they stand, and as their targets decode."""
+    """Returns pairs of images of each match: the anchors as they stand, and as their targets decode."""
     images = [image for match in view for image in _pair(match, style, config.min_level)]
     legend = [
         (f"level {level}: anchors of {least:.0f} to {most:.0f} px", _level_color(level, style, config.min_level))

@@ -28,24 +28,24 @@ _SPLIT_COLORS = (7, 1, 3, 2, 5, 6, 4)
 
 
 def boxes_per_image(contents: InspectionStats, style: Style) -> bytes:
-    """Returns the picture of how many boxes photos have."""
+    """Returns the image of how many boxes images have."""
     values = {split.name: np.asarray(split.boxes_per_image) for split in contents.splits}
     most = max((int(each.max(initial=0)) for each in values.values()), default=0)
     step = max(1, math.ceil((most + 1) / MAX_BARS))
     bins = np.arange(0, most + step + 1, step) - 0.5
     negatives = sum(split.num_negatives for split in contents.splits)
-    none = f"{negatives:,} photos have none: they teach what is no object." if negatives else "Every photo has some."
+    none = f"{negatives:,} images have none: they teach what is no object." if negatives else "Every image has some."
     wide = f"; a bar is {step} numbers wide" if step > 1 else ""
-    axes = _axes("How many boxes a photo has", f"{none} The fullest photo has {most:,} boxes{wide}.")
+    axes = _axes("How many boxes an image has", f"{none} The fullest image has {most:,} boxes{wide}.")
     _stacked(axes, values, bins, style)
-    axes.set_xlabel("boxes of a photo")
-    axes.set_ylabel("photos")
+    axes.set_xlabel("boxes of an image")
+    axes.set_ylabel("images")
     _count_axis(axes.xaxis)
     return _png(axes)
 
 
 def box_sizes(contents: InspectionStats, style: Style, *, canvas: tuple[int, int], smallest_anchor: float) -> bytes:
-    """Returns the picture of how large boxes are for the network.
+    """Returns the image of how large boxes are for the network.
 
     Args:
       contents: what the shards hold.
@@ -80,7 +80,7 @@ def box_sizes(contents: InspectionStats, style: Style, *, canvas: tuple[int, int
 
 
 def box_aspects(contents: InspectionStats, style: Style, *, anchor_aspects: Sequence[float]) -> bytes:
-    """Returns the picture of how wide boxes are for their height.
+    """Returns the image of how wide boxes are for their height.
 
     Args:
       contents: what the shards hold.
@@ -107,12 +107,12 @@ def box_aspects(contents: InspectionStats, style: Style, *, anchor_aspects: Sequ
 
 
 def boxes_per_class(contents: InspectionStats, style: Style) -> bytes:
-    """Returns the picture of how many boxes each class has."""
+    """Returns the image of how many boxes each class has."""
     boxes = {split.name: split.boxes_of for split in contents.splits}
     totals = {class_id: sum(each[class_id] for each in boxes.values()) for class_id in contents.label_map}
     ranked = sorted(totals, key=lambda class_id: (-totals[class_id], class_id))
     visible = ranked[:MAX_CLASSES]
-    note = "Classes with few boxes are learned last; --class_balance or more photos of them help."
+    note = "Classes with few boxes are learned last; --class_balance or more images of them help."
     if len(visible) < len(ranked):
         note += f" The {len(visible)} largest of {len(ranked)} classes are shown; counts.json has all."
     axes = _axes("How many boxes each class has", note, height=max(SIZE[1], 1.9 + 0.24 * len(visible)))
@@ -134,20 +134,20 @@ def boxes_per_class(contents: InspectionStats, style: Style) -> bytes:
 
 
 def co_occurrence(contents: InspectionStats, style: Style) -> bytes:
-    """Returns the picture of which classes are seen together."""
-    photos = {class_id: _images_with(contents.splits, class_id, class_id) for class_id in contents.label_map}
-    visible = sorted(sorted(photos, key=lambda class_id: -photos[class_id])[:MAX_PAIRED])
+    """Returns the image of which classes are seen together."""
+    image_counts = {class_id: _images_with(contents.splits, class_id, class_id) for class_id in contents.label_map}
+    visible = sorted(sorted(image_counts, key=lambda class_id: -image_counts[class_id])[:MAX_PAIRED])
     counts = np.array([[_images_with(contents.splits, one, other) for other in visible] for one in visible], np.float64)
-    note = "Photos that hold both classes; on the diagonal, those with the class. Colours grow with the square root."
-    if len(visible) < len(photos):
-        note += f" The {len(visible)} classes on the most photos of {len(photos)} are shown."
+    note = "Images that hold both classes; on the diagonal, those with the class. Colours grow with the square root."
+    if len(visible) < len(image_counts):
+        note += f" The {len(visible)} classes on the most images of {len(image_counts)} are shown."
     side = max(5.4, 2.4 + 0.33 * len(visible))
     axes = _axes("Which classes are seen together", note, height=side, width=max(8.0, side + 2))
     axes.grid(visible=False)
     if visible:
         # By the square root, so that one large class does not leave all others in the dark.
         image = axes.imshow(counts, cmap="cividis", norm=PowerNorm(0.5, vmin=0, vmax=max(1.0, counts.max())))
-        axes.figure.colorbar(image, ax=axes, label="photos", shrink=0.8)
+        axes.figure.colorbar(image, ax=axes, label="images", shrink=0.8)
     names = [_tick(style.name(class_id)) for class_id in visible]
     is_short = len(visible) < 6
     axes.set_xticks(range(len(visible)), names, rotation=45 if is_short else 90, ha="right" if is_short else "center")
@@ -159,14 +159,14 @@ def co_occurrence(contents: InspectionStats, style: Style) -> bytes:
 
 
 def _images_with(splits: Sequence[SplitStats], one: int, other: int) -> int:
-    """Returns how many photos hold both classes, which may be the same."""
+    """Returns how many images hold both classes, which may be the same."""
     if one == other:
         return sum(split.images_with[one] for split in splits)
     return sum(split.co_occurrences[min(one, other), max(one, other)] for split in splits)
 
 
 def _axes(title: str, note: str, *, height: float = SIZE[1], width: float = SIZE[0]) -> Axes:
-    """Returns the axes of a new picture; sizes are in inches."""
+    """Returns the axes of a new image; sizes are in inches."""
     lines = textwrap.wrap(note, int(width * 11.5))
     figure = Figure(figsize=(width, height), dpi=DPI)
     band = 0.62 + 0.2 * len(lines)  # Inches for the title and the note.

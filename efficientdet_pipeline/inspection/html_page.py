@@ -35,28 +35,28 @@ figcaption { color: #555; font-size: .9rem; }
 
 
 class ReportFigure(NamedTuple):
-    """A picture of the page."""
+    """An image of the page."""
 
     name: str
-    """Of the file that holds the same picture beside the page."""
+    """Of the file that holds the same image beside the page."""
     title: str
     content: bytes
     """PNG or JPEG."""
 
 
 def as_jpeg(image: np.ndarray) -> bytes:
-    """Returns a picture of photos small enough to be mailed; uint8 RGB (h, w, 3)."""
+    """Returns an image of images small enough to be mailed; uint8 RGB (h, w, 3)."""
     content = io.BytesIO()
     Image.fromarray(image).save(content, "JPEG", quality=JPEG_QUALITY)
     return content.getvalue()
 
 
-def html_page(contents: InspectionStats, pictures: Sequence[ReportFigure], *, title: str, lead: str) -> str:
+def html_page(contents: InspectionStats, figures: Sequence[ReportFigure], *, title: str, lead: str) -> str:
     """Returns the page.
 
     Args:
       contents: what the shards hold.
-      pictures: in the order of the page; they are put into it.
+      images: in the order of the page; they are put into it.
       title: one line.
       lead: a sentence on what was looked at, and how.
     """
@@ -72,7 +72,7 @@ def html_page(contents: InspectionStats, pictures: Sequence[ReportFigure], *, ti
         _split_table(contents),
         "<h2>Classes</h2>",
         _class_table(contents),
-        *(_figure(figure) for figure in pictures),
+        *(_figure(figure) for figure in figures),
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"
@@ -102,14 +102,14 @@ def _damaged_records(contents: InspectionStats) -> str:
 def _split_table(contents: InspectionStats) -> str:
     rows: list[tuple[str, Callable[[SplitStats], str]]] = [
         ("files", lambda split: f"{len(split.files):,}"),
-        ("photos", lambda split: f"{split.num_images:,}"),
-        ("photos without boxes", lambda split: f"{split.num_negatives:,}"),
+        ("images", lambda split: f"{split.num_images:,}"),
+        ("images without boxes", lambda split: f"{split.num_negatives:,}"),
         ("boxes", lambda split: f"{split.num_boxes:,}"),
-        ("boxes of a photo: median, most", _boxes_per_image),
+        ("boxes of an image: median, most", _boxes_per_image),
         ("classes", lambda split: f"{len(split.images_with):,}"),
         ("boxes around a crowd", lambda split: f"{split.num_crowd:,}"),
-        ("photos with masks", lambda split: f"{split.num_masked:,}"),
-        ("photo sizes", _sizes),
+        ("images with masks", lambda split: f"{split.num_masked:,}"),
+        ("image sizes", _sizes),
         ("odd boxes", _unusual_boxes),
         ("damaged records", lambda split: f"{len(split.damaged):,}"),
     ]
@@ -126,7 +126,7 @@ def _split_table(contents: InspectionStats) -> str:
 def _class_table(contents: InspectionStats) -> str:
     boxes = [split.boxes_of for split in contents.splits]
     head = "".join(
-        f'<th scope="col" class="number">{_text(split.name)}: boxes</th><th scope="col" class="number">photos</th>'
+        f'<th scope="col" class="number">{_text(split.name)}: boxes</th><th scope="col" class="number">images</th>'
         for split in contents.splits
     )
     body = "".join(

@@ -39,13 +39,13 @@ TITLES = {
     AUGMENTED: "The same as training sees them",
     EVALUATED: "The same as the evaluation sees them",
     ANCHORS: "Anchors that answer for a box",
-    BOXES_PER_IMAGE: "Boxes per photo",
+    BOXES_PER_IMAGE: "Boxes per image",
     BOX_SIZES: "Box sizes",
     ASPECT_RATIOS: "Aspect ratios",
     CLASSES: "Boxes per class",
     CO_OCCURRENCE: "Classes seen together",
 }
-"""Every picture of an album but the samples."""
+"""Every image of an album but the samples."""
 NUM_MATCHES = 6
 JPEG_QUALITY = 95
 
@@ -79,10 +79,10 @@ class ReportWriter:
             if len(kept) < MAX_IMAGES:
                 kept.append((record, sample))
         self._clear_leftovers(count)
-        pictures = [*self._sheets(kept, count), *self._charts()]
+        figures = [*self._sheets(kept, count), *self._charts()]
         counts = summary(self.contents, self.config.image_size)
         self._save(COUNTS, json.dumps(counts, indent=1, ensure_ascii=False) + "\n")
-        page = html_page(self.contents, pictures, title="What is in the shards", lead=self._lead(count))
+        page = html_page(self.contents, figures, title="What is in the shards", lead=self._lead(count))
         self._save(PAGE, page)
         return count
 
@@ -99,14 +99,14 @@ class ReportWriter:
                 records,
                 self.style,
                 title=TITLES[RAW],
-                text="Photos, boxes and masks as the shards hold them. Look for objects without a box, boxes without "
+                text="Images, boxes and masks as the shards hold them. Look for objects without a box, boxes without "
                 f"an object, and wrong names: the detector will learn them.{cut}",
             ),
             second: annotated_contact_sheet(
                 samples,
                 self.style,
                 title=f"{TITLES[second]} ({width}×{height} px)",
-                text=f"Each photo on the network's canvas, {how}. The normalised pixels are turned back into colours; "
+                text=f"Each image on the network's canvas, {how}. The normalised pixels are turned back into colours; "
                 "the boxes are those that the network is taught. They must still lie on their objects.",
             ),
         }
@@ -118,9 +118,9 @@ class ReportWriter:
                 f"outside the canvas. {anchor_report(found)}"
             )
             drawn[ANCHORS] = draw_anchor_matches(spread(found, NUM_MATCHES), self.config, self.style, text=text)
-        for name, picture in drawn.items():
-            self._save(name, _encoded(picture, "PNG"))
-        return [ReportFigure(name, TITLES[name], as_jpeg(picture)) for name, picture in drawn.items()]
+        for name, image in drawn.items():
+            self._save(name, _encoded(image, "PNG"))
+        return [ReportFigure(name, TITLES[name], as_jpeg(image)) for name, image in drawn.items()]
 
     def _charts(self) -> list[ReportFigure]:
         contents, style = self.contents, self.style

@@ -14,7 +14,7 @@ from efficientdet_pipeline.data.input_pipeline import Augmenter
 from efficientdet_pipeline.data.tfrecord_reader import (
     DecodedRecord,
     boxes_in_pixels,
-    decode_photo,
+    decode_record_image,
     parse_record,
     without_crowd,
 )
@@ -24,7 +24,7 @@ from efficientdet_pipeline.visualize.annotated_figure import AnnotatedFigure, re
 
 
 def augmentation(options: AugmentationOptions, used: Mapping[str, Any], given: Collection[str]) -> AugmentationOptions:
-    """Returns how photos are varied: as the run does, but for what was asked otherwise.
+    """Returns how images are varied: as the run does, but for what was asked otherwise.
 
     Args:
       options: those of the mode.
@@ -58,7 +58,7 @@ def samples(
         in training, and is whoever stands behind it here.
       count: at most so many.
       config: of the network.
-      vary: what training does to photos; None for the evaluation.
+      vary: what training does to images; None for the evaluation.
       seed: of the variation.
       skip_crowd: whether training leaves out boxes that mark a crowd.
     """
@@ -66,15 +66,15 @@ def samples(
     for number in range(count):
         row = number * len(locations) // count
         image = annotated_image(serialized_record(locations[row]))
-        record = record_figure(image, decode_photo(image.encoded).numpy())
-        photo = _read_sample(locations[row], skip_crowd)
+        record = record_figure(image, decode_record_image(image.encoded).numpy())
+        sample = _read_sample(locations[row], skip_crowd)
         if augmenter is None:
-            canvas, scale = fit_to_canvas(photo.image, config)
-            boxes, class_ids = photo.boxes / scale, photo.class_ids
+            canvas, scale = fit_to_canvas(sample.image, config)
+            boxes, class_ids = sample.boxes / scale, sample.class_ids
         else:
             behind = [locations[(row + step) % len(locations)] for step in range(1, augmenter.num_partners + 1)]
             partners = [partial(_read_sample, location, skip_crowd) for location in behind]
-            drawn, visible, boxes, class_ids = augmenter.draw(photo, partners, tf.constant([seed, number], tf.int64))
+            drawn, visible, boxes, class_ids = augmenter.draw(sample, partners, tf.constant([seed, number], tf.int64))
             canvas = augmenter.finish(drawn[None], visible[None])[0]
         yield record, sample_figure(visible_pixels(canvas, config), boxes.numpy(), class_ids.numpy(), record)
 
@@ -92,5 +92,5 @@ def _read_sample(location: RecordLocation, skip_crowd: bool) -> DecodedRecord:
     record = parse_record(serialized_record(location))
     if skip_crowd:
         record = without_crowd(record)
-    image = decode_photo(record.encoded)
+    image = decode_record_image(record.encoded)
     return DecodedRecord(image, boxes_in_pixels(record, image), record.class_ids)

@@ -75,7 +75,7 @@ def serialized_record(location: RecordLocation) -> bytes:
 
 
 def annotated_image(serialized: bytes) -> AnnotatedImage:
-    """Returns the image of a record that was read before; its boxes are in pixels of its photo."""
+    """Returns the image of a record that was read before; its boxes are in pixels of its image."""
     image = decode_example(serialized)
     return _measured(image, check_image(image.encoded).stored_size)
 
@@ -85,18 +85,18 @@ def _decode_record(location: RecordLocation, data: bytes) -> ReadRecord | Damage
         image = decode_example(data)
     except DatasetError as error:
         return DamagedRecord(location, str(error).rstrip("."))
-    photo_name = f"its photo {image.filename}".rstrip()
+    image_name = f"its image {image.filename}".rstrip()
     try:
-        photo = check_image(image.encoded)
+        checked = check_image(image.encoded)
     except ImageError as error:
-        return DamagedRecord(location, f"{photo_name} is damaged: {error}".rstrip("."))
-    if photo.content not in _READ_BY_TENSORFLOW:
-        return DamagedRecord(location, f"{photo_name} is {photo.content}, which TensorFlow does not read")
-    return ReadRecord(location, _measured(image, photo.stored_size))
+        return DamagedRecord(location, f"{image_name} is damaged: {error}".rstrip("."))
+    if checked.content not in _READ_BY_TENSORFLOW:
+        return DamagedRecord(location, f"{image_name} is {checked.content}, which TensorFlow does not read")
+    return ReadRecord(location, _measured(image, checked.stored_size))
 
 
 def _measured(image: AnnotatedImage, size: tuple[int, int]) -> AnnotatedImage:
-    """Returns an image with the (height, width) that its photo has; records may say another size, or none."""
+    """Returns an image with the (height, width) that its image has; records may say another size, or none."""
     if (image.height, image.width) == size:
         return image
     down, across = (true / (said or 1) for true, said in zip(size, (image.height, image.width), strict=True))

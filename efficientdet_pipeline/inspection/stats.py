@@ -18,7 +18,7 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 _SHARD_NUMBER = re.compile(r"[-_.]?\d{5}-of-\d{5}.*$")
 MAX_SPLITS = 6
 OUTSIDE = 0.01
-"""Part of a photo's side by which a box may reach over the edge before it is remarked on: annotators draw freely."""
+"""Part of an image's side by which a box may reach over the edge before it is remarked on: annotators draw freely."""
 
 
 @dataclass
@@ -32,16 +32,16 @@ class SplitStats:
     """Every record that could be read, in order."""
     boxes_per_image: list[int] = field(default_factory=list)
     shapes: "array[float]" = field(default_factory=lambda: array("d"))
-    """Five numbers a box, in a row: class id, height, width, height and width of its photo; pixels."""
+    """Five numbers a box, in a row: class id, height, width, height and width of its image; pixels."""
     images_with: Counter[int] = field(default_factory=Counter)
-    """Photos by class id."""
+    """Images by class id."""
     co_occurrences: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """Photos by pair of class ids, the smaller one first."""
+    """Images by pair of class ids, the smaller one first."""
     image_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """Photos by (height, width)."""
+    """Images by (height, width)."""
     num_crowd: int = 0
     num_masked: int = 0
-    """Photos with masks, of objects or of classes."""
+    """Images with masks, of objects or of classes."""
     unusual: Counter[str] = field(default_factory=Counter)
     """Boxes that can be read but are odd, by what is odd about them."""
     damaged: list[DamagedRecord] = field(default_factory=list)
@@ -62,7 +62,7 @@ class SplitStats:
 
     @property
     def num_negatives(self) -> int:
-        """Returns how many photos hold no box."""
+        """Returns how many images hold no box."""
         return self.boxes_per_image.count(0)
 
     @property
@@ -121,7 +121,7 @@ def split_names(files: Iterable[Path]) -> dict[str, list[Path]]:
     for path in files:
         name = _SHARD_NUMBER.sub("", path.name) or path.name
         found.setdefault(name if name != path.name else path.stem, []).append(path)
-    # More than a picture can tell apart are not splits but files with names of their own.
+    # More than an image can tell apart are not splits but files with names of their own.
     return found if len(found) <= MAX_SPLITS else {"shards": [path for paths in found.values() for path in paths]}
 
 
@@ -164,7 +164,7 @@ def _unusual_properties(obj: AnnotatedObject, image: AnnotatedImage) -> list[str
     beyond_y = max(-min(y0, y1), max(y0, y1) - image.height) / image.height
     beyond_x = max(-min(x0, x1), max(x0, x1) - image.width) / image.width
     if max(beyond_y, beyond_x) > OUTSIDE:
-        odd.append("reaching outside the photo")
+        odd.append("reaching outside the image")
     if obj.class_id < 1:
         odd.append("with a class id below 1")
     return odd
@@ -175,7 +175,7 @@ def side_shares(split: SplitStats, canvas: tuple[int, int]) -> np.ndarray:
 
     Args:
       census: what the split holds.
-      canvas: height and width in pixels; a photo is scaled until it fits.
+      canvas: height and width in pixels; an image is scaled until it fits.
     """
     _, heights, widths, image_heights, image_widths = split.table().T
     scales = np.minimum(canvas[0] / image_heights, canvas[1] / image_widths)

@@ -14,7 +14,7 @@ from efficientdet.preprocess import fit_to_canvas
 from efficientdet_pipeline.console import print_next_command
 from efficientdet_pipeline.data.input_pipeline import boxes_in_pixels
 from efficientdet_pipeline.data.sampler import all_records
-from efficientdet_pipeline.data.tfrecord_reader import decode_photo, parse_record
+from efficientdet_pipeline.data.tfrecord_reader import decode_record_image, parse_record
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation import format_line, format_table, write_metrics
 from efficientdet_pipeline.evaluation.evaluator import Evaluator
@@ -112,7 +112,7 @@ def draw_predictions(network: Network, evaluator: Evaluator, *, count: int) -> l
     drawn = []
     for serialized in all_records(evaluator.files).take(count):
         record = parse_record(serialized)
-        photo = decode_photo(record.encoded)
+        photo = decode_record_image(record.encoded)
         image, scale = fit_to_canvas(photo, network.config)
         found = per_image(evaluator.detect(image[None], scale[None], np.array([photo.shape[:2]], np.int32)))[0]
         ids = [evaluator.truth.class_ids.get(int(class_id), int(class_id)) for class_id in record.class_ids.numpy()]

@@ -20,20 +20,20 @@ GREY: RGB = (105, 105, 105)
 BLACK: RGB = (0, 0, 0)
 
 MAX_NAMED = 40
-"""Boxes of a picture up to which names are written beside them; beyond, the legend alone tells the colours."""
+"""Boxes of an image up to which names are written beside them; beyond, the legend alone tells the colours."""
 LARGE = 24
 """Side in pixels from which a box gets a thick line with a dark seam; around smaller ones it would hide the object."""
 MIN_SIDE_NAMED = 80
-"""Of a picture in pixels; on a narrower one names would hide everything."""
+"""Of an image in pixels; on a narrower one names would hide everything."""
 NAMED_PART = 0.12
-"""Largest part of a picture that names may cover."""
+"""Largest part of an image that names may cover."""
 LABEL_SIZE = 12
 TINT = 0.45
-"""How strongly masks are coloured; the photo keeps the rest."""
+"""How strongly masks are coloured; the image keeps the rest."""
 
 
 class Style(NamedTuple):
-    """Colours, letters and names, the same on every picture of a page."""
+    """Colours, letters and names, the same on every image of a page."""
 
     color_of: Callable[[int], RGB]
     """Class id → colour."""
@@ -47,7 +47,7 @@ class Style(NamedTuple):
 
 
 class AnnotatedFigure(NamedTuple):
-    """A picture and what is on it."""
+    """An image and what is on it."""
 
     image: np.ndarray
     """(h, w, 3) uint8 RGB."""
@@ -74,7 +74,7 @@ class AnnotatedFigure(NamedTuple):
 
 
 def draw_figure(figure: AnnotatedFigure, style: Style) -> np.ndarray:
-    """Returns a copy of the picture with its objects: masks as a tint, boxes as lines, names where there is room.
+    """Returns a copy of the image with its objects: masks as a tint, boxes as lines, names where there is room.
 
     Large boxes are drawn first, so that small ones are not lost beneath them.
     """
@@ -163,7 +163,7 @@ def _overlap(one: Corners, other: Corners) -> bool:
 
 
 def _tinted(figure: AnnotatedFigure, style: Style) -> np.ndarray:
-    """Returns the picture with each area in the colour of its class."""
+    """Returns the image with each area in the colour of its class."""
     if not figure.tints:
         return figure.image
     image = figure.image.astype(np.float32)
@@ -178,15 +178,15 @@ def _resized(area: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 UNCOUNTED = 255
-"""The value of pixels in a picture of classes that are not to be judged."""
+"""The value of pixels in an image of classes that are not to be judged."""
 
 
 def record_figure(image: AnnotatedImage, image_pixels: np.ndarray) -> AnnotatedFigure:
-    """Returns what a record holds: the photo as it is, its boxes, its masks.
+    """Returns what a record holds: the image as it is, its boxes, its masks.
 
     Args:
-      image: boxes in pixels of the photo.
-      photo: (h, w, 3) uint8 RGB.
+      image: boxes in pixels of the image.
+      image: (h, w, 3) uint8 RGB.
     """
     name = PurePosixPath(image.filename).name or image.source_id or "without a name"
     height, width = image_pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""Boxes and their names, drawn on a picture.
+"""Boxes and their names, drawn on an image.
 
 Pillow draws: OpenCV's text is ASCII only, and class names are not.
 """
@@ -37,7 +37,7 @@ PURPLE: Final = 0.45
 
 
 class _LineStyle(NamedTuple):
-    """Sizes that suit a picture, in pixels."""
+    """Sizes that suit an image, in pixels."""
 
     line: int
     text: int
@@ -49,7 +49,7 @@ class _LineStyle(NamedTuple):
 
 
 class _Label(NamedTuple):
-    """A name with its place in the picture."""
+    """A name with its place in the image."""
 
     text: str
     font: ImageFont.FreeTypeFont
@@ -58,7 +58,7 @@ class _Label(NamedTuple):
 
 
 def class_color(class_id: int) -> RGB:
-    """Returns the colour of a class: the same in every picture.
+    """Returns the colour of a class: the same in every image.
 
     The first seven can be told apart by everybody. Those behind go round the
     colour wheel in golden sections and alternate in brightness, so that
@@ -81,10 +81,10 @@ def draw_detections(
     label_map: Mapping[int, str],
     min_score: float = 0.0,
 ) -> np.ndarray:
-    """Returns a copy of the picture with its boxes and their names.
+    """Returns a copy of the image with its boxes and their names.
 
-    Lines and letters grow with the picture. A label stands on its box where
-    there is room, else inside it, and never leaves the picture.
+    Lines and letters grow with the image. A label stands on its box where
+    there is room, else inside it, and never leaves the image.
 
     Args:
       image: uint8 RGB (h, w, 3).
@@ -118,7 +118,7 @@ def draw_detections(
 
 
 def _corners(box: np.ndarray, size: tuple[int, int]) -> Corners:
-    """Returns a box as whole pixels x0 y0 x1 y1 inside the picture; without area it is one pixel."""
+    """Returns a box as whole pixels x0 y0 x1 y1 inside the image; without area it is one pixel."""
     height, width = size
     y0, x0, y1, x1 = np.rint(np.clip(box, 0, [height - 1, width - 1] * 2)).astype(int).tolist()
     return x0, y0, max(x0, x1), max(y0, y1)
@@ -164,7 +164,7 @@ def _draw_label(draw: ImageDraw.ImageDraw, label: _Label, color: RGB) -> None:
 
 
 def _fitting_font(label: str, size: int, width: int) -> tuple[ImageFont.FreeTypeFont, str]:
-    """Returns letters small enough for the picture; a name too long even then loses its middle."""
+    """Returns letters small enough for the image; a name too long even then loses its middle."""
     label = " ".join(label.split())
     font = load_font(size)
     while size > 9 and font.getlength(label) > width - 4:

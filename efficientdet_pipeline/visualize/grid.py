@@ -25,13 +25,13 @@ from efficientdet_pipeline.visualize.annotated_figure import (
 from efficientdet_pipeline.visualize.boxes import draw_detections, load_font
 
 GAP = 8
-"""Pixels between pictures."""
+"""Pixels between images."""
 
 
 def resize_to_fit(image: np.ndarray, boxes: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a picture and its boxes enlarged or reduced to a tile's size.
+    """Returns an image and its boxes enlarged or reduced to a tile's size.
 
-    Boxes are drawn after this, so that lines and letters of small pictures are as legible as those of large ones.
+    Boxes are drawn after this, so that lines and letters of small images are as legible as those of large ones.
     """
     height, width = image.shape[:2]
     scale = longest_side / max(height, width)
@@ -50,7 +50,7 @@ def draw_comparison(
     min_score: float,
     longest_side: int = 480,
 ) -> np.ndarray:
-    """Returns a picture twice, side by side: what is there, and what was found.
+    """Returns an image twice, side by side: what is there, and what was found.
 
     Args:
       image: uint8 RGB (h, w, 3).
@@ -74,7 +74,7 @@ def draw_comparison(
 def contact_sheet(
     images: Sequence[np.ndarray], *, titles: Sequence[str] = (), columns: int | None = None
 ) -> np.ndarray:
-    """Returns several pictures as one, row by row on white.
+    """Returns several images as one, row by row on white.
 
     Args:
       images: uint8 RGB, drawn already; of any sizes.
@@ -82,7 +82,7 @@ def contact_sheet(
       columns: about as many as rows where None.
     """
     if not images:
-        raise ValueError("A contact sheet needs at least one picture. Received none.")
+        raise ValueError("A contact sheet needs at least one image. Received none.")
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
     row_heights = [max(image.shape[0] for image in row) for row in rows]
@@ -116,14 +116,14 @@ LegendEntry = tuple[str, RGB]
 
 
 class CaptionedImage(NamedTuple):
-    """A finished picture with the line that stands above it."""
+    """A finished image with the line that stands above it."""
 
     image: np.ndarray
     caption: str
 
 
 def cell_side(count: int) -> int:
-    """Returns the longest side in pixels of the pictures of a sheet of `count`."""
+    """Returns the longest side in pixels of the images of a sheet of `count`."""
     columns = _columns(count)
     return min(620, (SHEET_WIDTH - 2 * MARGIN - (columns - 1) * SHEET_GAP) // columns)
 
@@ -153,15 +153,15 @@ def captioned_contact_sheet(
     legend: Sequence[LegendEntry] = (),
     columns: int | None = None,
 ) -> np.ndarray:
-    """Returns finished pictures on one sheet of white paper.
+    """Returns finished images on one sheet of white paper.
 
     Args:
       tiles: of any sizes.
       brush: its letters are used.
       title: one line.
       text: wrapped to the sheet.
-      legend: (text, colour) of each chip below the pictures.
-      columns: pictures in a row; chosen from their number where None.
+      legend: (text, colour) of each chip below the images.
+      columns: images in a row; chosen from their number where None.
     """
     columns = columns or _columns(len(images))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]

@@ -22,7 +22,7 @@ def color_of(class_id: int) -> int:
 
 @pytest.fixture(scope="session")
 def marked() -> Sample:
-    """Returns a black picture with five boxes; blue tells the class, red and green are texture."""
+    """Returns a black image with five boxes; blue tells the class, red and green are texture."""
     image = np.random.RandomState(0).randint(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     image[..., 2] = 0
     boxes = []
@@ -34,7 +34,7 @@ def marked() -> Sample:
 
 @pytest.fixture(scope="session")
 def unmarked(marked: Sample) -> Sample:
-    """Returns a picture without objects."""
+    """Returns an image without objects."""
     return Sample(marked.image, tf.zeros((0, 4)), tf.zeros((0,), tf.int32))
 
 
@@ -61,7 +61,7 @@ def run() -> Callable[..., list[Any]]:
 
 
 def check_boxes(result: Any) -> None:
-    """Boxes lie on the picture, have an area and a class each."""
+    """Boxes lie on the image, have an area and a class each."""
     assert result.boxes.dtype == np.float32
     assert result.class_ids.dtype == np.int32
     assert result.boxes.shape == (len(result.class_ids), 4)

@@ -47,21 +47,21 @@ def test_colors_are_those_of_pil(name: str, ours: Callable, theirs: Callable, to
     np.testing.assert_allclose(result.numpy().astype(int), expected.astype(int), atol=tolerance)
 
 
-def test_the_last_level_of_solarize_does_not_wrap_around() -> None:
+def test_color_last_level_of_solarize_does_not_wrap_around() -> None:
     picture = tf.constant(PICTURES["noise"])
     np.testing.assert_array_equal(color.solarize(picture, 256), picture)
 
 
-def test_solarize_add_lifts_dark_values_and_stops_at_255() -> None:
+def test_color_solarize_add_lifts_dark_values_and_stops_at_255() -> None:
     values = tf.constant([[[0, 127, 128]], [[200, 255, 30]]], tf.uint8)
     np.testing.assert_array_equal(color.solarize_add(values, 110), [[[110, 237, 128]], [[200, 255, 140]]])
     np.testing.assert_array_equal(color.solarize_add(values, 200)[0, 0], [200, 255, 128])
 
 
-def test_no_bits_are_black() -> None:
+def test_color_no_bits_are_black() -> None:
     assert not color.posterize(tf.constant(PICTURES["noise"]), 0).numpy().any()
 
 
-def test_blend_stops_at_the_ends() -> None:
+def test_color_blend_stops_at_the_ends() -> None:
     result = color.blend(tf.constant([[[0, 0, 0]]]), tf.constant([[[10, 100, 200]]]), 1.8)
     np.testing.assert_array_equal(result, [[[18, 180, 255]]])

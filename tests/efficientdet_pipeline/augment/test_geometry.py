@@ -1,4 +1,4 @@
-"""Maps: known points go to known places, and what leaves the picture is dropped."""
+"""Maps: known points go to known places, and what leaves the image is dropped."""
 
 import numpy as np
 import pytest
@@ -22,18 +22,18 @@ SIZE = tf.constant([100.0, 200.0])
         (geometry.rotation(SIZE, 90.0), [90, 60, 130, 80]),
     ],
 )
-def test_boxes_go_where_the_map_says(affine: geometry.Affine, expected: list[float]) -> None:
+def test_geometry_boxes_go_where_the_map_says(affine: geometry.Affine, expected: list[float]) -> None:
     moved = move_boxes(tf.constant([[10.0, 20.0, 30.0, 60.0]]), affine)
     np.testing.assert_allclose(moved, [expected], atol=1e-3)
 
 
-def test_a_half_turn_is_two_mirrors() -> None:
+def test_geometry_half_turn_is_two_mirrors() -> None:
     image = tf.constant(np.random.RandomState(0).randint(0, 256, (7, 10, 3)).astype(np.uint8))
     turned = move_image(image, geometry.rotation(tf.constant([7.0, 10.0]), 180.0))
     np.testing.assert_array_equal(turned, image[::-1, ::-1])
 
 
-def test_a_shift_leaves_grey_behind() -> None:
+def test_geometry_shift_leaves_grey_behind() -> None:
     image = tf.constant(np.random.RandomState(0).randint(0, 100, (6, 8, 3)).astype(np.uint8))
     shifted = move_image(image, geometry.translation_x(SIZE, 3.0)).numpy()
     np.testing.assert_array_equal(shifted[:, 3:], image[:, :-3])
@@ -41,7 +41,7 @@ def test_a_shift_leaves_grey_behind() -> None:
 
 
 @pytest.mark.parametrize(("min_visibility", "kept"), [(0.0, [1, 2]), (0.3, [2])])
-def test_hardly_visible_boxes_are_dropped_with_their_labels(min_visibility: float, kept: list[int]) -> None:
+def test_geometry_hardly_visible_boxes_are_dropped_with_their_labels(min_visibility: float, kept: list[int]) -> None:
     sample = Sample(
         tf.zeros((20, 40, 3), tf.uint8),
         tf.constant([[0.0, 28.0, 10.0, 38.0], [5.0, 5.0, 9.0, 9.0], [0.0, 35.0, 4.0, 40.0]]),

@@ -37,13 +37,13 @@ def alone(change: Any) -> Callable[[Sample, tf.Tensor], Any]:
 STILL = {"input_rand_hflip": False, "jitter_min": 1.0, "jitter_max": 1.0}
 
 
-def test_no_wishes_no_change(marked: Sample) -> None:
+def test_pipeline_no_options_no_change(marked: Sample) -> None:
     result = augmenter(AugmentationOptions(**STILL))(marked, tf.constant([1, 2]))
     for ours, given in zip(result, marked, strict=True):
         np.testing.assert_array_equal(ours, given)
 
 
-def test_half_of_the_photos_are_mirrored(marked: Sample, run, check) -> None:
+def test_pipeline_half_of_the_images_are_mirrored(marked: Sample, run, check) -> None:
     mirrored = horizontal_flip(marked, tf.constant([0, 0]))
     results = run(augmenter(AugmentationOptions()), marked, list(range(100)))
     turned = []
@@ -56,7 +56,7 @@ def test_half_of_the_photos_are_mirrored(marked: Sample, run, check) -> None:
     assert 0.38 < np.mean(turned) < 0.62
 
 
-def test_jittered_canvases_keep_boxes_on_their_pixels(marked: Sample, run, check) -> None:
+def test_pipeline_jittered_canvases_keep_boxes_on_their_pixels(marked: Sample, run, check) -> None:
     change = canvas_augmenter(AugmentationOptions(jitter_min=0.5, jitter_max=2.0), (128, 96))
     results = run(alone(change), marked, list(range(60)))
     num_whole = 0
@@ -78,7 +78,7 @@ def test_jittered_canvases_keep_boxes_on_their_pixels(marked: Sample, run, check
     assert min(len(result.class_ids) for result in results) < 5
 
 
-def test_an_empty_photo_goes_all_the_way(unmarked: Sample, run, check) -> None:
+def test_pipeline_empty_image_goes_all_the_way(unmarked: Sample, run, check) -> None:
     options = AugmentationOptions(
         autoaugment_policy="randaug", grid_mask=True, hsv_hue=0.1, hsv_saturation=0.5, hsv_value=0.4
     )
@@ -88,7 +88,7 @@ def test_an_empty_photo_goes_all_the_way(unmarked: Sample, run, check) -> None:
 
 
 @pytest.mark.parametrize("policy", [*POLICIES, "randaug"])
-def test_policies_keep_boxes_and_labels_together(policy: str, marked: Sample, run, check) -> None:
+def test_pipeline_policies_keep_boxes_and_labels_together(policy: str, marked: Sample, run, check) -> None:
     options = AugmentationOptions(**STILL, autoaugment_policy=policy)
     results = run(augmenter(options), marked, list(range(40)), eagerly=4)
     for result in results:
@@ -99,7 +99,7 @@ def test_policies_keep_boxes_and_labels_together(policy: str, marked: Sample, ru
     assert len({result.image.tobytes() for result in results}) > 5 or policy == "test"
 
 
-def test_the_policies_are_whole() -> None:
+def test_pipeline_policies_are_whole() -> None:
     assert {name: len(steps) for name, steps in POLICIES.items()} == {"v0": 5, "v1": 20, "v2": 15, "v3": 15, "test": 1}
     steps = [step for policy in POLICIES.values() for subpolicy in policy for step in subpolicy]
     assert {step.name for step in steps} < set(OPERATIONS)
@@ -107,13 +107,13 @@ def test_the_policies_are_whole() -> None:
     assert POLICIES["v1"][:5] == POLICIES["v0"]
 
 
-def test_randaugment_uses_its_probability(marked: Sample, run) -> None:
+def test_pipeline_randaugment_uses_its_probability(marked: Sample, run) -> None:
     results = run(randaugment(magnitude=4.0), marked, list(range(200)), eagerly=1)
     changed = [(result.image != marked.image.numpy()).any() for result in results]
     assert 0.4 < np.mean(changed) < 0.6
 
 
-def test_every_other_photo_gets_a_grid(marked: Sample, run) -> None:
+def test_pipeline_every_other_image_gets_a_grid(marked: Sample, run) -> None:
     options = AugmentationOptions(**STILL, grid_mask=True)
     results = run(augmenter(options), marked._replace(image=marked.image | 1), list(range(200)), eagerly=1)
     masked = [(result.image == 0).any() for result in results]
@@ -124,13 +124,13 @@ def test_every_other_photo_gets_a_grid(marked: Sample, run) -> None:
         np.testing.assert_array_equal(result.boxes, marked.boxes)
 
 
-def test_the_grid_follows_its_seed(marked: Sample) -> None:
+def test_pipeline_grid_follows_its_seed(marked: Sample) -> None:
     first, again, other = (grid_mask(marked, tf.constant(seed)).image.numpy() for seed in ([1, 2], [1, 2], [1, 3]))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
 
-def test_hsv_leaves_grey_without_color_and_boxes_where_they_are(marked: Sample, run) -> None:
+def test_pipeline_hsv_leaves_grey_without_color_and_boxes_where_they_are(marked: Sample, run) -> None:
     grey = marked._replace(image=tf.fill((8, 8, 3), tf.constant(100, tf.uint8)))
     values = set()
     for result in run(lambda *both: hsv_jitter(*both, hue=0.1, saturation=0.7, value=0.4), grey, list(range(20))):
@@ -143,7 +143,7 @@ def test_hsv_leaves_grey_without_color_and_boxes_where_they_are(marked: Sample, 
     np.testing.assert_array_equal(unchanged.image, marked.image)
 
 
-def test_the_whole_way_is_a_function_of_the_seed(marked: Sample) -> None:
+def test_pipeline_whole_way_is_a_function_of_the_seed(marked: Sample) -> None:
     options = AugmentationOptions(autoaugment_policy="v0", grid_mask=True, hsv_value=0.4)
     change = alone(canvas_augmenter(options, (96, 96)))
     first, again, other = (change(marked, tf.constant(seed, tf.int64)) for seed in ([3, 8], [3, 8], [3, 9]))
@@ -165,25 +165,25 @@ def test_the_whole_way_is_a_function_of_the_seed(marked: Sample) -> None:
         ({"min_visibility": -0.1}, "min_visibility must be between 0 and 1"),
     ],
 )
-def test_impossible_options_are_refused(wish: dict[str, object], complaint: str) -> None:
+def test_pipeline_impossible_options_are_refused(wish: dict[str, object], complaint: str) -> None:
     with pytest.raises(OptionsError, match=re.escape(complaint)) as caught:
         AugmentationOptions(**wish)
     assert caught.value.option in wish
 
 
-def test_an_unknown_policy_is_refused() -> None:
+def test_pipeline_unknown_policy_is_refused() -> None:
     with pytest.raises(ValueError, match="Known: v0, v1, v2, v3, test"):
         autoaugment("v9")
 
 
-def test_public_names_are_what_they_say() -> None:
+def test_pipeline_public_names_are_what_they_say() -> None:
     for name in augment.__all__:
         assert not isinstance(getattr(augment, name), ModuleType), name
     with pytest.raises(AttributeError, match="no attribute 'rotate'"):
         _ = augment.rotate
 
 
-def test_options_load_no_tensorflow() -> None:
+def test_pipeline_options_load_no_tensorflow() -> None:
     code = (
         "import sys, efficientdet_pipeline.options.augmentation as o;"
         "o.AugmentationOptions(augment_steps='[HorizontalFlip]'); print('tensorflow' in sys.modules)"
@@ -192,7 +192,7 @@ def test_options_load_no_tensorflow() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_photos_that_are_not_varied_are_as_evaluation_sees_them(marked: Sample) -> None:
+def test_pipeline_images_that_are_not_varied_are_as_evaluation_sees_them(marked: Sample) -> None:
     options = AugmentationOptions(augment=False, mosaic=1.0, hsv_value=0.4, augment_steps="[{name: RandomScale}]")
     assert num_partners(options) == 0
     canvas = canvas_augmenter(options, (60, 90))(marked, [], tf.constant([1, 2]))
@@ -215,7 +215,7 @@ def mixing(marked: Sample, options: AugmentationOptions, *, ends: int | None = N
 
 
 @pytest.mark.parametrize(("name", "wanted"), [("mosaic", {0, 1, 2}), ("mixup", {3}), ("copy_paste", {4})])
-def test_partners_are_read_when_they_are_drawn_and_only_then(
+def test_pipeline_partners_are_read_when_they_are_drawn_and_only_then(
     name: str, wanted: set[int], marked: Sample, run, check
 ) -> None:
     options = AugmentationOptions(**STILL, **{name: 0.5})
@@ -230,7 +230,9 @@ def test_partners_are_read_when_they_are_drawn_and_only_then(
         check(result, markers=False)
 
 
-def test_everything_at_once_eagerly_and_inside_a_pipeline(marked: Sample, unmarked: Sample, run, check) -> None:
+def test_pipeline_everything_at_once_eagerly_and_inside_a_pipeline(
+    marked: Sample, unmarked: Sample, run, check
+) -> None:
     options = AugmentationOptions(
         mosaic=0.7, mixup=0.5, copy_paste=0.5, hsv_hue=0.1, grid_mask=True,
         augment_steps="[{name: RandomResizedCrop, height: 100, width: 100, p: 0.5}]",
@@ -245,7 +247,7 @@ def test_everything_at_once_eagerly_and_inside_a_pipeline(marked: Sample, unmark
         assert result.boxes.shape == (0, 4)
 
 
-def test_mixing_ends_at_a_sample(marked: Sample, run) -> None:
+def test_pipeline_mixing_ends_at_a_sample(marked: Sample, run) -> None:
     change, _ = mixing(marked, AugmentationOptions(**STILL, mosaic=1.0), ends=5)
     plain = canvas_augmenter(AugmentationOptions(**STILL), (96, 128))(marked, [], tf.constant([17, 0]))
     results = run(change, marked, list(range(10)), eagerly=0)

@@ -1,4 +1,4 @@
-"""From a photo to the canvas: automl's numbers, boxes that follow, padding as the mean colour."""
+"""From an image to the canvas: automl's numbers, boxes that follow, padding as the mean colour."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ SEED = tf.constant([1, 2])
         ((2000, 3), (64, 96), (64, 1)),
     ],
 )
-def test_scale_one_is_the_evaluation_letterbox(
+def test_resize_scale_one_is_the_evaluation_letterbox(
     photo: tuple[int, int], canvas: tuple[int, int], shown: tuple[int, int]
 ) -> None:
     window = jitter_window(tf.constant(photo), SEED, canvas_size=canvas, jitter_min=1.0, jitter_max=1.0)
@@ -28,7 +28,7 @@ def test_scale_one_is_the_evaluation_letterbox(
     np.testing.assert_array_equal(window.size, shown)
 
 
-def test_a_whole_photo_is_resized_as_automl_does() -> None:
+def test_resize_whole_image_is_resized_as_automl_does() -> None:
     image = np.random.RandomState(0).randint(0, 256, (48, 64, 3)).astype(np.uint8)
     sample = Sample(tf.constant(image), tf.constant([[12.0, 16.0, 24.0, 48.0]]), tf.constant([1]))
     window = jitter_window(tf.constant([48, 64]), SEED, canvas_size=(32, 32), jitter_min=1.0, jitter_max=1.0)
@@ -37,7 +37,7 @@ def test_a_whole_photo_is_resized_as_automl_does() -> None:
     np.testing.assert_allclose(shown.boxes, [[6, 8, 12, 24]])
 
 
-def test_windows_stay_inside_the_photo_and_the_canvas() -> None:
+def test_resize_windows_stay_inside_the_image_and_the_canvas() -> None:
     seeds = tf.stack([tf.fill((200,), 3), tf.range(200)], axis=1)
     photos = tf.constant([[120, 160], [31, 500], [700, 20], [64, 64]])
 
@@ -61,7 +61,7 @@ def test_windows_stay_inside_the_photo_and_the_canvas() -> None:
 
 
 @pytest.mark.parametrize(("min_visibility", "kept"), [(0.0, [1, 2, 3]), (0.1, [1, 2]), (0.6, [2])])
-def test_boxes_are_clipped_and_slivers_dropped(min_visibility: float, kept: list[int]) -> None:
+def test_resize_boxes_are_clipped_and_slivers_dropped(min_visibility: float, kept: list[int]) -> None:
     sample = Sample(
         tf.zeros((100, 100, 3), tf.uint8),
         tf.constant([[10.0, 10.0, 30.0, 30.0], [40.0, 40.0, 50.0, 60.0], [0.0, 0.0, 21.0, 50.0], [0.0, 0.0, 9.0, 9.0]]),
@@ -74,7 +74,7 @@ def test_boxes_are_clipped_and_slivers_dropped(min_visibility: float, kept: list
     np.testing.assert_allclose(shown.boxes, [expected[class_id] for class_id in kept], atol=1e-4)
 
 
-def test_padding_lies_right_and_below() -> None:
+def test_resize_padding_lies_right_and_below() -> None:
     sample = Sample(tf.fill((3, 4, 3), tf.constant(9, tf.uint8)), tf.zeros((0, 4)), tf.zeros((0,), tf.int32))
     canvas = pad_to_canvas(sample, (5, 6))
     assert canvas.image.shape == (5, 6, 3)
@@ -88,7 +88,7 @@ def test_padding_lies_right_and_below() -> None:
     ("mean", "std"), [((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)), (127.0, 128.0), (0, 1)]
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_normalize_pads_with_the_mean_color(scale_range: bool, mean: object, std: object, dtype: type) -> None:
+def test_resize_normalize_pads_with_the_mean_color(scale_range: bool, mean: object, std: object, dtype: type) -> None:
     images = np.random.RandomState(0).randint(0, 256, (2, 5, 6, 3)).astype(dtype)
     sizes = np.array([[3, 6], [5, 2]], np.int32)
     expected = np.zeros(images.shape)
@@ -103,7 +103,7 @@ def test_normalize_pads_with_the_mean_color(scale_range: bool, mean: object, std
     np.testing.assert_allclose(single, expected[1], atol=1e-5)
 
 
-def test_float_photos_stay_float() -> None:
+def test_resize_float_images_stay_float() -> None:
     sample = Sample(tf.fill((8, 8, 3), 0.25), tf.zeros((0, 4)), tf.zeros((0,), tf.int32))
     shown = crop_window(sample, Window(tf.constant([0, 0, 8, 8]), tf.constant([5, 5])), min_visibility=0.1)
     np.testing.assert_allclose(shown.image, np.full((5, 5, 3), 0.25))

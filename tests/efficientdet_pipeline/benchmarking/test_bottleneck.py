@@ -23,19 +23,19 @@ def said(sweep: list[Speeds], machine: dict[str, Any] = GPU, **options: Any) -> 
     ("loader", "step", "expected"),
     [(100.0, 300.0, LOADER), (300.0, 100.0, STEP), (100.0, 105.0, BALANCED), (105.0, 100.0, BALANCED)],
 )
-def test_the_slower_part_is_the_bottleneck(loader: float, step: float, expected: str) -> None:
+def test_bottleneck_slower_part_is_the_bottleneck(loader: float, step: float, expected: str) -> None:
     assert speeds(loader, step, 95.0).bottleneck == expected
 
 
-def test_the_best_batch_size_is_that_of_the_quickest_training() -> None:
+def test_bottleneck_best_batch_size_is_that_of_the_quickest_training() -> None:
     sweep = [speeds(100.0, 50.0, 48.0, 4), speeds(100.0, 80.0, 76.0, 8), speeds(100.0, 90.0, 70.0, 16)]
     assert best_of(sweep).batch_size == 8
-    assert "Quickest is batch_size=8, 76.0 photos a second" in said(sweep)
+    assert "Quickest is batch_size=8, 76.0 images per second" in said(sweep)
 
 
-def test_a_slow_loader_is_told_with_the_flags_that_help() -> None:
+def test_bottleneck_slow_loader_is_logged_with_the_flags_that_help() -> None:
     text = said([speeds(100.0, 300.0, 95.0)], mosaic=1.0)
-    assert "The bottleneck is the loader: 100 photos a second alone, where the other one could do 300." in text
+    assert "The bottleneck is the loader: 100 images per second alone, where the other one could do 300." in text
     assert "--cache=memory" in text
     assert "a lighter --augment_recipe" in text
     assert "more processor cores (it has 8)" in text
@@ -43,7 +43,7 @@ def test_a_slow_loader_is_told_with_the_flags_that_help() -> None:
     assert "Try more processor cores (it has 8)." in done
 
 
-def test_a_slow_step_is_told_with_the_flags_that_help() -> None:
+def test_bottleneck_slow_step_is_logged_with_the_flags_that_help() -> None:
     sweep = [speeds(900.0, 200.0, 190.0, 8), speeds(900.0, 300.0, 290.0, 16)]
     text = said(sweep)
     assert "The bottleneck is the step" in text
@@ -55,13 +55,13 @@ def test_a_slow_step_is_told_with_the_flags_that_help() -> None:
     assert "Try a GPU, a smaller --image_size, a smaller --model_name." in said(sweep, CPU)
 
 
-def test_balanced_parts_and_parts_that_disturb_each_other_are_told() -> None:
+def test_bottleneck_balanced_parts_and_parts_that_disturb_each_other_are_logged() -> None:
     text = said([speeds(100.0, 102.0, 55.0)], CPU)
     assert "balanced" in text
     assert "reach 55% of the slower one alone: both compute on the same processor cores" in text
     assert "copying to the device" in said([speeds(100.0, 300.0, 55.0)])
 
 
-def test_figures_that_cannot_be_are_not_left_without_a_word() -> None:
+def test_bottleneck_figures_that_cannot_be_are_not_left_without_a_word() -> None:
     assert "150% of the slower one alone, which cannot be" in said([speeds(900.0, 100.0, 150.0)])
     assert "cannot be" not in said([speeds(900.0, 100.0, 105.0)])

@@ -15,13 +15,13 @@ def draw(photo: DecodedRecord, partners: Sequence[Callable[[], DecodedRecord]], 
     return photo.image, (24, 32), photo.boxes, photo.class_ids
 
 
-def test_every_stage_is_measured_and_records_are_skipped_without_reading(
+def test_loader_every_stage_is_measured_and_records_are_skipped_without_reading(
     write_shards: Callable, image: Callable, box_of: Callable
 ) -> None:
     files = write_shards([image(number, [box_of(1)]) for number in range(5)])
     stream = InputConfig(files=files, batch_size=2, max_instances=1, canvas=(24, 32), seed=1)
-    vary = Augmenter(draw, lambda canvases, shown: tf.cast(canvases, tf.float32))
-    pipelines = {"alone": loader.decode_only(stream), **loader.stages(stream, vary)}
+    augmenter = Augmenter(draw, lambda canvases, shown: tf.cast(canvases, tf.float32))
+    pipelines = {"alone": loader.decode_only(stream), **loader.stages(stream, augmenter)}
     assert [*pipelines] == ["alone", "order", "reading", "parsing and decoding", "varying", loader.FULL_PIPELINE]
     speeds = loader.measure_stages(pipelines, "alone", batch_size=2, batches=3, rounds=2)
     assert speeds.keys() == pipelines.keys()
@@ -30,7 +30,7 @@ def test_every_stage_is_measured_and_records_are_skipped_without_reading(
     assert loader.records_skipped_per_second(stream) > 20_000
 
 
-def test_photos_of_many_sizes_are_decoded_too(write_shards: Callable, image: Callable) -> None:
+def test_loader_images_of_many_sizes_are_decoded_too(write_shards: Callable, image: Callable) -> None:
     import dataclasses
 
     import cv2

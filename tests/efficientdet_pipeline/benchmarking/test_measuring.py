@@ -6,7 +6,7 @@ import tensorflow as tf
 from efficientdet_pipeline.benchmarking import measuring
 
 
-def test_rates_are_medians_taken_in_turns() -> None:
+def test_measuring_rates_are_medians_taken_in_turns() -> None:
     calls: list[tuple[str, int]] = []
     # The first two calls of each part warm it up and find out how long it takes.
     seconds = {"loader": iter([9.0, 0.5, 0.25, 9.0, 0.5]), "step": iter([9.0, 4.0, 1.0, 2.0, 8.0])}
@@ -24,7 +24,7 @@ def test_rates_are_medians_taken_in_turns() -> None:
     assert calls[4:] == [("loader", 10), ("step", 3)] * 3
 
 
-def test_the_loader_begins_anew_with_each_measurement() -> None:
+def test_measuring_loader_begins_anew_with_each_measurement() -> None:
     taken = []
 
     def note(number: np.int64) -> np.int64:
@@ -40,7 +40,7 @@ def test_the_loader_begins_anew_with_each_measurement() -> None:
     assert taken.count(0) == 2
 
 
-def test_a_synthetic_batch_is_padded_like_a_real_one() -> None:
+def test_measuring_synthetic_batch_is_padded_like_a_real_one() -> None:
     images, truth = measuring.synthetic_batch(2, (64, 96), max_instances=20, num_classes=3)
     assert images.shape == (2, 64, 96, 3)
     assert images.dtype == np.float32

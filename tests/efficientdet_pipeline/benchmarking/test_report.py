@@ -1,4 +1,4 @@
-"""The report says the same in its table, its JSON and its picture."""
+"""The report says the same in its table, its JSON and its image."""
 
 import json
 from pathlib import Path
@@ -15,13 +15,13 @@ SWEEP = [
 ]
 
 
-def test_the_table_has_a_line_a_batch_size() -> None:
+def test_report_table_has_a_line_a_batch_size() -> None:
     _, small, large = report.table(SWEEP).splitlines()
     assert small.split() == ["8", "1,234", "61.2", "60.0", "step", "host", "2.0", "GB"]
     assert large.split() == ["16", "50.0", "80.0", "45.0", "loader", "GPU", "3.1", "GB,", "host", "2.0", "GB"]
 
 
-def test_the_figures_are_json_with_machine_and_best() -> None:
+def test_report_figures_are_json_with_machine_and_best() -> None:
     about = {"machine": machine.description(), "settings": {"image_size": "64x64"}}
     figures = json.loads(json.dumps(report.figures(SWEEP, ended="", conclusion=["So."], about=about)))
     assert figures["best"] == {"batch_size": 8, "together": 60.0, "bottleneck": "step"}
@@ -33,7 +33,7 @@ def test_the_figures_are_json_with_machine_and_best() -> None:
 
 
 @pytest.mark.parametrize("sweep", [SWEEP, SWEEP[1:]])
-def test_the_picture_shows_three_bars_a_batch_size(sweep: list[Speeds], tmp_path: Path) -> None:
+def test_report_image_shows_three_bars_a_batch_size(sweep: list[Speeds], tmp_path: Path) -> None:
     path = tmp_path / "new" / "speeds.png"
     report.draw(path, sweep, title="efficientdet-d0, 64x64", conclusion="Quickest is batch_size=8.")
     picture = cv2.imread(str(path))
@@ -43,7 +43,7 @@ def test_the_picture_shows_three_bars_a_batch_size(sweep: list[Speeds], tmp_path
         assert (picture == (blue, green, red)).all(axis=-1).sum() > 500
 
 
-def test_memory_is_measured_anew() -> None:
+def test_report_memory_is_measured_anew() -> None:
     machine.reset_peak_memory()
     before = machine.peak_bytes()
     assert before is not None

@@ -57,7 +57,7 @@ def options(tmp_path: Path) -> BenchmarkOptions:
 
 
 def fits_up_to(largest: int, host_bytes: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes measurements cost nothing, and those of more than `largest` photos fail for want of memory."""
+    """Makes measurements cost nothing, and those of more than `largest` images fail for want of memory."""
 
     def speeds(options: BenchmarkOptions, *rest: Any) -> Speeds:
         size = options.batch_size
@@ -68,7 +68,7 @@ def fits_up_to(largest: int, host_bytes: int | None, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(training, "_speeds", speeds)
 
 
-def test_three_speeds_are_measured_told_and_drawn(
+def test_training_three_speeds_are_measured_logged_and_drawn(
     options: BenchmarkOptions, shards: Shards, network: Network, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     options = dataclasses.replace(options, batch_sizes="2", steps_per_execution=2)
@@ -86,7 +86,7 @@ def test_three_speeds_are_measured_told_and_drawn(
     assert "The bottleneck is the step" in printed
 
 
-def test_a_batch_that_does_not_fit_ends_the_sweep(
+def test_training_batch_that_does_not_fit_ends_the_sweep(
     options: BenchmarkOptions, shards: Shards, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
@@ -97,7 +97,7 @@ def test_a_batch_that_does_not_fit_ends_the_sweep(
     assert figures["ended"] in capsys.readouterr().out
 
 
-def test_a_first_batch_that_does_not_fit_is_an_error(
+def test_training_first_batch_that_does_not_fit_is_an_error(
     options: BenchmarkOptions, shards: Shards, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits_up_to(0, None, monkeypatch)
@@ -105,7 +105,7 @@ def test_a_first_batch_that_does_not_fit_is_an_error(
         training.benchmark_training(options, shards, network, tmp_path)
 
 
-def test_a_batch_that_the_system_would_end_us_for_is_not_tried(
+def test_training_batch_that_the_system_would_end_us_for_is_not_tried(
     options: BenchmarkOptions, shards: Shards, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits_up_to(2, 10**15, monkeypatch)
@@ -122,7 +122,7 @@ def test_a_batch_that_the_system_would_end_us_for_is_not_tried(
         ({"output": "figures.png"}, r"output must name the JSON file.*try figures\.json"),
     ],
 )
-def test_what_it_cannot_do_is_told_before_anything_is_measured(
+def test_training_what_it_cannot_do_is_logged_before_anything_is_measured(
     options: BenchmarkOptions, shards: Shards, network: Network, tmp_path: Path, given: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(OptionsError, match=expected):

@@ -20,7 +20,7 @@ from tfrmod.tfrecord_io import write_records
 
 @pytest.fixture
 def pattern(tmp_path: Path) -> str:
-    """Returns the glob of a shard of six photos."""
+    """Returns the glob of a shard of six images."""
     pixels = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
     thing = AnnotatedObject(name="thing", box=(3.0, 4.0, 20.0, 30.0), class_id=1)
     photos = [
@@ -43,8 +43,8 @@ def test_the_loader_is_measured(
     )  # fmt: skip
     benchmark.run(options, Sources("benchmark", {}, {}), HparamsGiven())
     printed = capsys.readouterr().out
-    assert "efficientdet-d0, 64x64 pixels, batches of 2, 6 photos:" in printed
-    assert "photos a second" in printed
+    assert "efficientdet-d0, 64x64 pixels, batches of 2, 6 images:" in printed
+    assert "images per second" in printed
     assert "parsing and decoding" in printed
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["speeds"]["decoding alone"]["ratio"] == 1.0
@@ -56,6 +56,6 @@ def test_every_subject_has_its_page() -> None:
     assert set(benchmark.WHAT) == set(SUBJECTS)
 
 
-def test_an_unknown_subject_is_told() -> None:
+def test_an_unknown_subject_is_logged() -> None:
     with pytest.raises(OptionsError, match=r"what must be one of loader.*Received 'loadr'; did you mean loader"):
         BenchmarkOptions(mode="benchmark", url_dataset="demo", what="loadr")

@@ -43,7 +43,7 @@ def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def voc(tmp_path: Path) -> Callable[..., Path]:
-    """Returns a function that writes 40 training and 20 validation photos of two classes."""
+    """Returns a function that writes 40 training and 20 validation images of two classes."""
 
     def write(*, faulty: bool = False) -> Path:
         folder = tmp_path / "photos"
@@ -73,7 +73,7 @@ def doctor(*arguments: str) -> int:
 def test_clean_data_ends_with_0(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor(f"--url_dataset={voc()}") == 0
     told = capsys.readouterr()
-    assert "60 photos (40 train, 20 val), 120 boxes, 2 classes." in told.out
+    assert "60 images (40 train, 20 val), 120 boxes, 2 classes." in told.out
     assert told.out.endswith("Nothing was found wrong.\n")
     assert told.err == ""
 
@@ -82,7 +82,7 @@ def test_warnings_end_with_3(voc: Callable[..., Path], capsys: pytest.CaptureFix
     assert doctor(f"--data_dir={voc(faulty=True)}", "--detect_photos=3") == 3
     told = capsys.readouterr()
     assert " 1. warning: 3 × a box drawn twice (2.4% of 123 boxes) [box_twice]" in told.out
-    assert told.err == "warning: No effect where photos are looked at: --detect_photos.\n"
+    assert told.err == "warning: No effect where images are looked at: --detect_photos.\n"
 
 
 def test_a_report_does_not_replace_a_file_of_the_users_own(
@@ -136,14 +136,14 @@ def test_json_is_all_that_is_printed(voc: Callable[..., Path], capsys: pytest.Ca
     }
 
 
-def test_a_mended_zip_is_clean(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fixed_zip_is_clean(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     with zipfile.ZipFile("photos.zip", "w") as archive:
         folder = voc(faulty=True)
         for path in sorted(folder.rglob("*.*")):
             archive.write(path, path.relative_to(folder))
     assert doctor("--url_dataset=photos.zip", "--fix=mended", "--cache_dir=cache") == 3
     told = capsys.readouterr().out
-    assert "The mended copy holds 60 photos and 120 boxes." in told
+    assert "The mended copy holds 60 images and 120 boxes." in told
     assert "--mode=doctor --url_dataset=mended" in told
     assert doctor("--url_dataset=mended") == 0
 
@@ -164,7 +164,7 @@ def test_a_place_for_the_copy_that_is_taken(voc: Callable[..., Path], capsys: py
     folder = voc()
     assert doctor(f"--url_dataset={folder}", f"--fix={folder}") == 2
     assert doctor(f"--url_dataset={folder}", f"--fix={folder / 'mended'}") == 2
-    assert "outside the photos" in capsys.readouterr().err
+    assert "outside the images" in capsys.readouterr().err
     assert not (folder / "mended").exists()
 
 
@@ -223,7 +223,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, shard: str) -> list[str]:
     return said
 
 
-def test_before_a_training_the_worst_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_a_training_the_worst_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shard = write_shard(tmp_path / "train.tfrecord", 1, 2)
     said = quick(monkeypatch, shard)
     assert any("a box with two classes" in line for line in said)

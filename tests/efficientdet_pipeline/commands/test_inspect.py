@@ -42,7 +42,7 @@ def door() -> Iterator[None]:
 
 @pytest.fixture
 def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns a folder of two splits, three photos and one; it is the working folder."""
+    """Returns a folder of two splits, three images and one; it is the working folder."""
     cat, dog = AnnotatedObject("cat", (4, 4, 40, 40), 1), AnnotatedObject("dog", (10, 20, 44, 60), 2)
     write_records(tmp_path / "train-00000-of-00001.tfrecord", [record("a", cat), record("b", cat, dog), record("c")])
     write_records(tmp_path / "val-00000-of-00001.tfrecord", [record("d", dog)])
@@ -54,7 +54,7 @@ def inspect(pattern: str, *more: str) -> int:
     return main(["--mode=inspect", f"--file_pattern={pattern}", "--save_samples_dir=seen", "--image_size=64", *more])
 
 
-def test_whole_shards_give_pictures_counts_and_a_page(shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_whole_shards_give_images_counts_and_a_page(shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert inspect("*.tfrecord", "--samples=3") == 0
     samples = {f"sample{number}.jpg" for number in range(3)}
     found = {path.name for path in (shards / "seen").iterdir()}
@@ -65,7 +65,7 @@ def test_whole_shards_give_pictures_counts_and_a_page(shards: Path, capfd: pytes
         "val": (1, 1),
     }
     said = capfd.readouterr().out
-    assert "train: 3 photos, 1 of them without objects, 3 boxes (cat 2, dog 1)" in said
+    assert "train: 3 images, 1 of them without objects, 3 boxes (cat 2, dog 1)" in said
     assert "seen/index.html" in said
 
 
@@ -75,7 +75,7 @@ def test_the_evaluation_is_shown_under_a_name_of_its_own(shards: Path) -> None:
     assert not (shards / "seen/augmented.png").exists()
 
 
-def test_damage_is_told_after_everything_else_is_written(shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_damage_is_logged_after_everything_else_is_written(shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = shards / "train-00000-of-00001.tfrecord"
     offset = list(scan_records(path))[1].offset
     content = bytearray(path.read_bytes())
@@ -106,13 +106,13 @@ def test_an_empty_file_holds_nothing_to_look_at(shards: Path, capfd: pytest.Capt
     assert "is empty" in (shards / "seen/index.html").read_text()
 
 
-def test_a_pattern_without_files_is_told(shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_pattern_without_files_is_logged(shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert inspect("trian*") == 66
     assert "No shards match trian*." in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["file", "file/folder"])
-def test_pictures_need_a_folder(place: str, shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_images_need_a_folder(place: str, shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (shards / "file").touch()
     assert inspect("train*", f"--save_samples_dir={place}") == 2
     assert f"save_samples_dir must be a folder, or a name that is free. Received '{place}'" in capfd.readouterr().err
@@ -143,7 +143,7 @@ def test_hparams_vary_the_samples_as_options_do(shards: Path) -> None:
     assert (shards / "seen/augmented.png").read_bytes() == by_option
 
 
-def test_what_an_option_cannot_do_here_is_told(shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_an_option_cannot_do_here_is_logged(shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert inspect("train*", "--samples=1", "--close_mosaic=3") == 0
     assert "--close_mosaic has no effect here" in capfd.readouterr().err
     assert inspect("train*", "--samples=1", "--augment_recipe=strong") == 0

@@ -28,7 +28,7 @@ def xml(name: str, *, difficult: int) -> str:
 
 @pytest.fixture
 def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns two years of VOC: six photos each, one object on each, every third a difficult one."""
+    """Returns two years of VOC: six images each, one object on each, every third a difficult one."""
     monkeypatch.chdir(tmp_path)
     for year in ("VOC2007", "VOC2012"):
         folder = tmp_path / "kit" / year
@@ -51,7 +51,7 @@ def shards_in(folder: Path) -> list[str]:
     return sorted(name for name in os.listdir(folder) if name.endswith(".tfrecord"))
 
 
-def test_the_pascal_converters_own_command(kit: Path) -> None:
+def test_automl_converters_pascal_converters_own_command(kit: Path) -> None:
     flags = [f"--data_dir={kit}", "--year=VOC2012", "--set=train", "--num_shards=2", "--annotations_dir=Annotations"]
     assert dataset(*flags, "--output_path=out/pascal") == 0
     assert shards_in(Path("out")) == ["pascal-00000-of-00002.tfrecord", "pascal-00001-of-00002.tfrecord"]
@@ -67,14 +67,14 @@ def test_the_pascal_converters_own_command(kit: Path) -> None:
     assert sorted(annotation["category_id"] for annotation in truth["annotations"]) == [8, 12, 15, 15]
 
 
-def test_both_years_the_first_photos_and_no_difficult_objects(kit: Path) -> None:
+def test_automl_converters_both_years_the_first_images_and_no_difficult_objects(kit: Path) -> None:
     flags = [f"--data_dir={kit}", "--year=merged", "--num_images=3", "--ignore_difficult_instances"]
     assert dataset(*flags, "--output_path=out/p") == 0
     split = Manifest.load(Path("out/p-manifest.json")).splits["p"]
     assert (split.num_images, split.num_boxes, split.num_negatives) == (6, 4, 2)
 
 
-def test_a_label_map_in_json_decides_the_ids(kit: Path) -> None:
+def test_automl_converters_label_map_in_json_decides_the_ids(kit: Path) -> None:
     Path("map.json").write_text(json.dumps({"background": 0, "dog": 1, "cat": 2}))
     assert dataset(f"--data_dir={kit}", "--set=val", "--label_map_json_path=map.json", "--output_path=out/p") == 0
     made = Manifest.load(Path("out/p-manifest.json"))
@@ -82,14 +82,14 @@ def test_a_label_map_in_json_decides_the_ids(kit: Path) -> None:
     assert made.splits["p"].num_images == 4
 
 
-def test_a_name_without_files_is_told(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_automl_converters_name_without_files_is_logged(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dataset(f"--data_dir={kit}", "--year=VOC2007", "--set=val", "--output_path=out/p", "--val_set=val") == 0
     said = capsys.readouterr().err
-    assert "warning: 1 names of the list have neither a photo nor an XML file: 6" in said
+    assert "warning: 1 names of the list have neither an image nor an XML file: 6" in said
     assert "warning: No effect where one set goes to one prefix: --val_set." in said
 
 
-def test_the_coco_converters_own_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_automl_converters_coco_converters_own_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "val2017").mkdir()
     for number in range(3):
         (tmp_path / "val2017" / f"{number}.jpg").write_bytes(photo())
@@ -127,7 +127,7 @@ def test_the_coco_converters_own_command(tmp_path: Path, capsys: pytest.CaptureF
         ("--year=VOC2010 --output_path=out/p", None),
     ],
 )
-def test_what_cannot_be_meant_ends_with_a_sentence(
+def test_automl_converters_what_cannot_be_meant_ends_with_a_sentence(
     kit: Path, flags: str, words: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dataset(f"--data_dir={kit}", *flags.split()) == (66 if words is None else 2)
@@ -135,7 +135,7 @@ def test_what_cannot_be_meant_ends_with_a_sentence(
     assert [name for name in os.listdir() if name not in ("kit", "out")] == []
 
 
-def test_a_label_map_that_is_none(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_automl_converters_label_map_that_is_none(kit: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("map.json").write_text('{"dog": 0}')
     assert dataset(f"--data_dir={kit}", "--set=val", "--label_map_json_path=map.json", "--output_path=out/p") == 2
     assert "label_map_json_path must be a label map" in capsys.readouterr().err

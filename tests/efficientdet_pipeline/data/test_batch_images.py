@@ -1,4 +1,4 @@
-"""The photos of a training step are those that the training was given."""
+"""The images of a training step are those that the training was given."""
 
 import pytest
 import tensorflow as tf
@@ -20,7 +20,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
         names.append(str(path))
         with tf.io.TFRecordWriter(str(path)) as writer:
             for number in range(shard * 4, shard * 4 + 4):
-                # The photo's colour is its number.
+                # The image's colour is its number.
                 photo = tf.io.encode_png(tf.fill((*SIZE, 3), tf.cast(number * 10, tf.uint8))).numpy()
                 things = (
                     AnnotatedObject("x", (1.0, 2.0, 5.0, 12.0), 1),
@@ -51,7 +51,7 @@ def as_it_is() -> Augmenter:
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-def test_they_are_the_photos_of_the_batch(files: tuple[str, ...], repeats: bool) -> None:
+def test_batch_images_they_are_the_images_of_the_batch(files: tuple[str, ...], repeats: bool) -> None:
     batches = iter(training_batches(stream(files, repeat_first_batch=repeats), as_it_is()))
     for step in range(1, 5):
         images, _ = next(batches)
@@ -60,14 +60,14 @@ def test_they_are_the_photos_of_the_batch(files: tuple[str, ...], repeats: bool)
         assert [photo["photo"] for photo in told] == given
 
 
-def test_boxes_are_counted_and_measured(files: tuple[str, ...]) -> None:
+def test_batch_images_boxes_are_counted_and_measured(files: tuple[str, ...]) -> None:
     told = {photo["photo"]: photo["boxes"] for step in (1, 2, 3) for photo in images_of_step(stream(files), 0, step)}
     assert told["0.png"] == {"count": 0, "shortest_side": 0.0, "longest_side": 0.0, "outside": 0}
     assert told["1.png"] == {"count": 1, "shortest_side": 4.0, "longest_side": 10.0, "outside": 0}
     assert told["5.png"] == {"count": 2, "shortest_side": 4.0, "longest_side": 40.0, "outside": 1}
 
 
-def test_partners_are_named(files: tuple[str, ...]) -> None:
+def test_batch_images_partners_are_named(files: tuple[str, ...]) -> None:
     (first, *_) = images_of_step(stream(files), 3, 1)
     assert len(first["may_be_mixed_with"]) == 3
     assert first["photo"] not in first["may_be_mixed_with"]

@@ -52,15 +52,17 @@ def from_command_line(*arguments: str) -> str:
         ("--class_weights=", ()),
     ],
 )
-def test_weights_are_read_by_name_and_ordered_by_class(argument: str, expected: tuple[float, ...]) -> None:
+def test_class_weights_weights_are_read_by_name_and_ordered_by_class(
+    argument: str, expected: tuple[float, ...]
+) -> None:
     assert class_weights(from_command_line(argument), shards(), 3) == expected
 
 
-def test_names_may_hold_what_parts_them_from_their_weight() -> None:
+def test_class_weights_names_may_hold_what_parts_them_from_their_weight() -> None:
     assert class_weights("a=b=2", shards(labels={1: "a=b"}), 1) == (2.0,)
 
 
-def test_classes_that_the_network_has_beyond_the_labels_weigh_one() -> None:
+def test_class_weights_classes_that_the_network_has_beyond_the_labels_weigh_one() -> None:
     assert class_weights("RBC=2", shards(), 5) == (1.0, 2.0, 1.0, 1.0, 1.0)
 
 
@@ -81,13 +83,13 @@ def test_classes_that_the_network_has_beyond_the_labels_weigh_one() -> None:
         ("RBC=", r"Received 'RBC='"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(text: str, sentence: str) -> None:
+def test_class_weights_what_cannot_be_meant_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(OptionsError, match=sentence) as refused:
         class_weights(text, shards(), 3)
     assert refused.value.option == "class_weights"
 
 
-def test_auto_weighs_rare_classes_by_the_root_of_their_rarity(tmp_path: Path) -> None:
+def test_class_weights_auto_weighs_rare_classes_by_the_root_of_their_rarity(tmp_path: Path) -> None:
     encoded = cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
     objects = tuple(
         AnnotatedObject(name=LABELS[class_id], box=(1.0, 1.0, 20.0, 20.0), class_id=class_id)
@@ -132,7 +134,7 @@ def gradients(weights: tuple[float, ...], targets: Targets) -> dict[str, np.ndar
 
 
 @pytest.mark.parametrize("weight", [0.0, 2.0])
-def test_a_class_s_objects_move_the_network_by_its_weight(weight: float) -> None:
+def test_class_weights_class_s_objects_move_the_network_by_its_weight(weight: float) -> None:
     truth = GroundTruth(tf.constant([[CLASS_1, CLASS_2]]), tf.constant([[1, 2]], tf.int32))
     targets = assign_targets(anchor_boxes(CONFIG), truth)
     own = [targets.class_index.numpy()[0] == index for index in range(2)]

@@ -24,7 +24,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_other_validation_photos_are_told(tmp_path: Path, said: list[str]) -> None:
+def test_dataset_info_other_validation_images_are_logged(tmp_path: Path, said: list[str]) -> None:
     one, other = tmp_path / "val-0", tmp_path / "val-1"
     one.write_bytes(b"1")
     other.write_bytes(b"22")
@@ -39,7 +39,7 @@ def test_other_validation_photos_are_told(tmp_path: Path, said: list[str]) -> No
     assert "their APs do not compare" in said[0]
 
 
-def test_the_first_validation_photos_of_a_run_are_no_others(tmp_path: Path, said: list[str]) -> None:
+def test_dataset_info_first_validation_images_of_a_run_are_no_others(tmp_path: Path, said: list[str]) -> None:
     val = tmp_path / "val-0"
     val.write_bytes(b"1")
     compare_validation(folder_in(tmp_path), shards(), is_begun=False)

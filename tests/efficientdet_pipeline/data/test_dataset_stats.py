@@ -1,4 +1,4 @@
-"""Sizes and classes of records, without their photos; and who is shown how often."""
+"""Sizes and classes of records, without their images; and who is shown how often."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import pytest
 from efficientdet_pipeline.data.dataset_stats import ShardStats, balance_weights, boxes_beyond_limit, read_shard_stats
 
 
-def test_every_record_is_read(write_shards: Callable, image: Callable, box_of: Callable) -> None:
+def test_dataset_stats_every_record_is_read(write_shards: Callable, image: Callable, box_of: Callable) -> None:
     files = write_shards([image(0, [box_of(3), box_of(1)]), image(1)], [image(2, [box_of(2)])])
     contents = read_shard_stats(files)
     np.testing.assert_array_equal(contents.sizes, [[24, 32]] * 3)
@@ -27,12 +27,12 @@ def of(*photos: list[int]) -> ShardStats:
 
 
 @pytest.mark.parametrize(("strength", "rare"), [(0.0, 1.0), (0.5, 2.0), (1.0, 4.0)])
-def test_photos_of_rare_classes_weigh_more(strength: float, rare: float) -> None:
-    # Class 1 on four photos, twice on one of them; class 2 on one of those; one photo is empty.
+def test_dataset_stats_images_of_rare_classes_weigh_more(strength: float, rare: float) -> None:
+    # Class 1 on four images, twice on one of them; class 2 on one of those; one image is empty.
     weights = balance_weights(of([1], [1, 1], [1], [1, 2], []), strength)
     assert weights.sum() == pytest.approx(5)
     np.testing.assert_allclose(weights / weights[0], [1, 1, 1, rare, 1])
 
 
-def test_photos_without_any_object_weigh_alike() -> None:
+def test_dataset_stats_images_without_any_object_weigh_alike() -> None:
     np.testing.assert_array_equal(balance_weights(of([], []), 1.0), [1, 1])

@@ -1,4 +1,4 @@
-"""Photos that are kept decoded are the photos of the records."""
+"""Images that are kept decoded are the images of the records."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def files(write_shards: Callable, image: Callable, box_of: Callable) -> tuple[st
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
-def test_kept_photos_are_the_photos(kind: str, files: Any, tmp_path: Path) -> None:
+def test_image_cache_kept_images_are_the_images(kind: str, files: Any, tmp_path: Path) -> None:
     sizes = read_shard_stats(files).sizes
     assert num_bytes(sizes) == COUNT * 24 * 32 * 3
     cache = cache_in_memory(files, sizes) if kind == "memory" else cache_on_disk(files, sizes, tmp_path / "cache")
@@ -34,7 +34,7 @@ def test_kept_photos_are_the_photos(kind: str, files: Any, tmp_path: Path) -> No
             np.testing.assert_array_equal(got, expected)
 
 
-def test_a_whole_file_is_used_again_and_a_broken_one_is_not(files: Any, tmp_path: Path) -> None:
+def test_image_cache_whole_file_is_used_again_and_a_broken_one_is_not(files: Any, tmp_path: Path) -> None:
     sizes = read_shard_stats(files).sizes
     cache_on_disk(files, sizes, tmp_path / "cache")
     (path,) = (tmp_path / "cache").iterdir()
@@ -47,13 +47,13 @@ def test_a_whole_file_is_used_again_and_a_broken_one_is_not(files: Any, tmp_path
     assert path.read_bytes() == whole
 
 
-def test_a_record_that_lies_of_its_size_is_told_and_leaves_nothing(files: Any, tmp_path: Path) -> None:
+def test_image_cache_record_that_lies_of_its_size_is_logged_and_leaves_nothing(files: Any, tmp_path: Path) -> None:
     sizes = read_shard_stats(files).sizes + 1
-    with pytest.raises(DataError, match=r"Photo 0 of the shards.*says 25x33 .*has 24x32; try --cache=none"):
+    with pytest.raises(DataError, match=r"Image 0 of the shards.*says 25x33 .*has 24x32; try --cache=none"):
         cache_on_disk(files, sizes, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
-def test_there_is_room_here(kind: str, tmp_path: Path) -> None:
+def test_image_cache_there_is_room_here(kind: str, tmp_path: Path) -> None:
     assert free_bytes(kind, tmp_path / "not" / "there") > 0

@@ -14,7 +14,7 @@ CANVAS = (24, 32)
 
 
 def draw(photo: DecodedRecord, partners: Sequence[Callable[[], DecodedRecord]], seed: tf.Tensor) -> Any:
-    """Varies nothing; the canvas shows the photo's number, its seed's number and its partner's number."""
+    """Varies nothing; the canvas shows the image's number, its seed's number and its partner's number."""
     others = [tf.cast(partner().image[..., :1], tf.int64) for partner in partners] or [tf.zeros((*CANVAS, 1), tf.int64)]
     number = tf.cast(photo.image[..., :1], tf.int64)
     return tf.concat([number, tf.zeros_like(number) + seed[1], others[0]], -1), CANVAS, photo.boxes, photo.class_ids
@@ -34,7 +34,7 @@ def stream(files: tuple[str, ...], **given: Any) -> InputConfig:
 
 @pytest.fixture
 def files(write_shards: Callable, image: Callable, box_of: Callable) -> tuple[str, ...]:
-    """Photo n has n boxes of class n, and photo 4 a crowd besides."""
+    """Image n has n boxes of class n, and image 4 a crowd besides."""
     images = [image(n, [box_of(n) for _ in range(n)] + [box_of(9, is_crowd=True)] * (n == 4)) for n in range(5)]
     return write_shards(images[:3], images[3:])
 
@@ -47,7 +47,7 @@ def by_number(dataset: tf.data.Dataset, batches: int) -> dict[int, tuple[np.ndar
     return found
 
 
-def test_batches_have_fixed_shapes_and_never_end(files: Any) -> None:
+def test_input_pipeline_batches_have_fixed_shapes_and_never_end(files: Any) -> None:
     dataset = training_batches(stream(files), VARY)
     images, truth = dataset.element_spec
     assert (images.shape, images.dtype) == ((2, *CANVAS, 3), tf.float32)
@@ -56,35 +56,35 @@ def test_batches_have_fixed_shapes_and_never_end(files: Any) -> None:
     assert len(list(dataset.take(7))) == 7
 
 
-def test_boxes_are_in_pixels_and_padded_with_minus_one(files: Any) -> None:
+def test_input_pipeline_boxes_are_in_pixels_and_padded_with_minus_one(files: Any) -> None:
     boxes, class_ids = by_number(training_batches(stream(files), VARY), 5)[2]
     np.testing.assert_array_equal(class_ids, [2, 2, -1])
     np.testing.assert_allclose(boxes, [[6, 8, 18, 24], [6, 8, 18, 24], [-1, -1, -1, -1]])
 
 
-def test_a_photo_without_objects_is_all_padding(files: Any) -> None:
+def test_input_pipeline_image_without_objects_is_all_padding(files: Any) -> None:
     boxes, class_ids = by_number(training_batches(stream(files), VARY), 5)[0]
     assert (boxes == -1).all()
     assert (class_ids == -1).all()
 
 
-def test_more_boxes_than_fit_are_cut(files: Any) -> None:
+def test_input_pipeline_more_boxes_than_fit_are_cut(files: Any) -> None:
     _, class_ids = by_number(training_batches(stream(files, max_instances=2), VARY), 5)[4]
     np.testing.assert_array_equal(class_ids, [4, 4])
 
 
 @pytest.mark.parametrize(("skip_crowd", "expected"), [(True, [4] * 4 + [-1]), (False, [4] * 4 + [9])])
-def test_crowds_are_left_out_unless_wanted(files: Any, skip_crowd: bool, expected: list[int]) -> None:
+def test_input_pipeline_crowds_are_left_out_unless_wanted(files: Any, skip_crowd: bool, expected: list[int]) -> None:
     dataset = training_batches(stream(files, skip_crowd=skip_crowd, max_instances=5), VARY)
     np.testing.assert_array_equal(by_number(dataset, 5)[4][1], expected)
 
 
-def test_each_sample_is_varied_by_its_own_seed(files: Any) -> None:
+def test_input_pipeline_each_sample_is_varied_by_its_own_seed(files: Any) -> None:
     numbers = [int(row[0, 0, 1]) for images, _ in training_batches(stream(files), VARY).take(3) for row in images]
     assert numbers == list(range(6))
 
 
-def test_a_continued_stream_gives_the_batches_that_would_have_come(files: Any) -> None:
+def test_input_pipeline_continued_stream_gives_the_batches_that_would_have_come(files: Any) -> None:
     whole = list(training_batches(stream(files), VARY).take(6))
     rest = list(training_batches(stream(files), VARY, position=6).take(3))
     for (images, truth), (expected_images, expected) in zip(rest, whole[3:], strict=True):
@@ -92,21 +92,23 @@ def test_a_continued_stream_gives_the_batches_that_would_have_come(files: Any) -
         np.testing.assert_array_equal(truth.boxes, expected.boxes)
 
 
-def test_partners_are_other_photos_of_the_data_and_follow_the_position(files: Any) -> None:
-    vary = VARY._replace(num_partners=1)
-    whole = np.concatenate([images for images, _ in training_batches(stream(files), vary).take(5)])[:, 0, 0]
+def test_input_pipeline_partners_are_other_images_of_the_data_and_follow_the_position(files: Any) -> None:
+    augmenter = VARY._replace(num_partners=1)
+    whole = np.concatenate([images for images, _ in training_batches(stream(files), augmenter).take(5)])[:, 0, 0]
     assert (whole[:, 0] != whole[:, 2]).all()
     assert set(whole[:, 2]) == set(range(5))
-    rest = np.concatenate([images for images, _ in training_batches(stream(files), vary, position=4).take(3)])
+    rest = np.concatenate([images for images, _ in training_batches(stream(files), augmenter, position=4).take(3)])
     np.testing.assert_array_equal(rest[:, 0, 0], whole[4:])
 
 
 @pytest.mark.parametrize("num_hosts", [2, 4])
-def test_hosts_share_the_batches_of_one(files: Any, num_hosts: int) -> None:
-    vary = VARY._replace(num_partners=1)
-    whole = list(training_batches(stream(files, batch_size=4), vary, position=8).take(4))
+def test_input_pipeline_hosts_share_the_batches_of_one(files: Any, num_hosts: int) -> None:
+    augmenter = VARY._replace(num_partners=1)
+    whole = list(training_batches(stream(files, batch_size=4), augmenter, position=8).take(4))
     shares = [
-        training_batches(stream(files, batch_size=4, num_hosts=num_hosts, host_index=host), vary, position=8).take(4)
+        training_batches(stream(files, batch_size=4, num_hosts=num_hosts, host_index=host), augmenter, position=8).take(
+            4
+        )
         for host in range(num_hosts)
     ]
     for (images, truth), *parts in zip(whole, *shares, strict=True):
@@ -115,19 +117,21 @@ def test_hosts_share_the_batches_of_one(files: Any, num_hosts: int) -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "host"), [(3, 0), (4, 2), (4, -1)])
-def test_a_batch_that_hosts_cannot_share_is_refused(files: Any, batch_size: int, host: int) -> None:
+def test_input_pipeline_batch_that_hosts_cannot_share_is_refused(files: Any, batch_size: int, host: int) -> None:
     with pytest.raises(ValueError, match=f"batch_size={batch_size}, num_hosts=2, host_index={host}"):
         stream(files, batch_size=batch_size, num_hosts=2, host_index=host)
 
 
-def test_of_too_many_boxes_the_largest_stay(write_shards: Callable, image: Callable, box_of: Callable) -> None:
+def test_input_pipeline_of_too_many_boxes_the_largest_stay(
+    write_shards: Callable, image: Callable, box_of: Callable
+) -> None:
     sizes = {1: (0, 0, 4, 4), 2: (0, 0, 20, 30), 3: (0, 0, 2, 2), 4: (0, 0, 10, 9)}
     files = write_shards([image(7, [box_of(class_id, box=box) for class_id, box in sizes.items()])])
     _, truth = next(iter(training_batches(stream(files, batch_size=1, max_instances=2), VARY)))
     np.testing.assert_array_equal(truth.class_ids, [[2, 4]])
 
 
-def test_the_first_batch_may_be_repeated_for_ever(files: Any) -> None:
+def test_input_pipeline_first_batch_may_be_repeated_for_ever(files: Any) -> None:
     dataset = training_batches(stream(files, repeat_first_batch=True), VARY, position=6)
     first, second, third = (images.numpy() for images, _ in dataset.take(3))
     np.testing.assert_array_equal(first, second)
@@ -135,7 +139,7 @@ def test_the_first_batch_may_be_repeated_for_ever(files: Any) -> None:
     np.testing.assert_array_equal(first[:, 0, 0, 1], [0, 1])
 
 
-def test_evaluation_sees_every_photo_once_with_its_truth(files: Any) -> None:
+def test_input_pipeline_evaluation_sees_every_image_once_with_its_truth(files: Any) -> None:
     batches = list(evaluation_batches(files, fit, batch_size=2))
     assert [len(batch.images) for batch in batches] == [2, 2, 1]
     assert [name for batch in batches for name in batch.source_ids.numpy()] == [b"0", b"1", b"2", b"3", b"4"]
@@ -148,7 +152,7 @@ def test_evaluation_sees_every_photo_once_with_its_truth(files: Any) -> None:
     np.testing.assert_array_equal(last.scales, [2.0])
 
 
-def test_photos_without_boxes_are_padded_beside_those_with(files: Any) -> None:
+def test_input_pipeline_images_without_boxes_are_padded_beside_those_with(files: Any) -> None:
     first = next(iter(evaluation_batches(files, fit, batch_size=4)))
     assert first.boxes_original.shape == (4, 3, 4)
     assert first.num_boxes.numpy().tolist() == [0, 1, 2, 3]
@@ -156,12 +160,12 @@ def test_photos_without_boxes_are_padded_beside_those_with(files: Any) -> None:
     np.testing.assert_array_equal(first.class_ids[2], [2, 2, 0])
 
 
-def test_a_batch_of_photos_without_boxes_has_no_rows(write_shards: Callable, image: Callable) -> None:
+def test_input_pipeline_batch_of_images_without_boxes_has_no_rows(write_shards: Callable, image: Callable) -> None:
     (batch,) = evaluation_batches(write_shards([image(1), image(2)]), fit, batch_size=8)
     assert batch.boxes_original.shape == (2, 0, 4)
     assert batch.num_boxes.numpy().tolist() == [0, 0]
 
 
-def test_evaluation_may_stop_after_some_photos(files: Any) -> None:
+def test_input_pipeline_evaluation_may_stop_after_some_images(files: Any) -> None:
     batches = list(evaluation_batches(files, fit, batch_size=2, limit=3))
     assert [len(batch.images) for batch in batches] == [2, 1]

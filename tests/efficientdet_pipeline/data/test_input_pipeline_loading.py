@@ -1,4 +1,4 @@
-"""From options to batches: a continued run sees the same pictures, balance and cache keep the order, all is told."""
+"""From options to batches: a continued run sees the same images, balance and cache keep the order, all is told."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ COUNT = 7
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    """Returns seven photos of different sizes, photo n with n boxes; class 2 on the last alone."""
+    """Returns seven images of different sizes, image n with n boxes; class 2 on the last alone."""
     random = np.random.RandomState(0)
 
     def photo(number: int) -> AnnotatedImage:
@@ -71,7 +71,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
 MIXED = {"mosaic": 0.6, "mixup": 0.3, "copy_paste": 0.5, "class_balance": 0.5}
 
 
-def test_a_continued_run_sees_the_pictures_that_would_have_come(shards: Shards, tmp_path: Path) -> None:
+def test_input_pipeline_continued_run_sees_the_images_that_would_have_come(shards: Shards, tmp_path: Path) -> None:
     whole = batches(shards, tmp_path, 8, **MIXED)
     rest = batches(shards, tmp_path, 3, position=10, **MIXED)
     for batch, expected in zip(rest, whole[5:], strict=True):
@@ -80,7 +80,7 @@ def test_a_continued_run_sees_the_pictures_that_would_have_come(shards: Shards, 
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
-def test_kept_photos_make_the_same_pictures(cache: str, shards: Shards, tmp_path: Path) -> None:
+def test_input_pipeline_kept_images_make_the_same_images(cache: str, shards: Shards, tmp_path: Path) -> None:
     for batch, expected in zip(
         batches(shards, tmp_path / "c", 4, cache=cache, **MIXED), batches(shards, tmp_path, 4, **MIXED), strict=True
     ):
@@ -88,7 +88,7 @@ def test_kept_photos_make_the_same_pictures(cache: str, shards: Shards, tmp_path
     assert not (tmp_path / "c").exists()
 
 
-def test_pictures_are_normalised_and_boxes_padded(shards: Shards, tmp_path: Path) -> None:
+def test_input_pipeline_images_are_normalised_and_boxes_padded(shards: Shards, tmp_path: Path) -> None:
     images, boxes, class_ids = batches(shards, tmp_path, 1, augment=False)[0]
     assert (images.shape, boxes.shape, class_ids.shape) == ((2, 64, 64, 3), (2, 6, 4), (2, 6))
     assert images.dtype == np.float32
@@ -97,29 +97,29 @@ def test_pictures_are_normalised_and_boxes_padded(shards: Shards, tmp_path: Path
     assert set(class_ids.reshape(-1)) <= {-1, 1, 2}
 
 
-def test_mixed_pictures_may_have_more_boxes(shards: Shards, tmp_path: Path) -> None:
+def test_input_pipeline_mixed_images_may_have_more_boxes(shards: Shards, tmp_path: Path) -> None:
     assert batches(shards, tmp_path, 1, mosaic=0.5)[0][1].shape == (2, 12, 4)
 
 
-def test_rare_classes_come_more_often(shards: Shards, tmp_path: Path, told: Any) -> None:
+def test_input_pipeline_rare_classes_come_more_often(shards: Shards, tmp_path: Path, told: Any) -> None:
     def share(**given: Any) -> float:
         found = [ids for _, _, ids in batches(shards, tmp_path, 14, augment=False, **given)]
         return float(np.mean([(ids == 2).any(axis=1) for ids in found]))
 
     assert share(class_balance=1.0) > 1.5 * share()
-    assert "class_balance=1: the rarest photos are shown" in told()
+    assert "class_balance=1: the rarest images are shown" in told()
 
 
-def test_boxes_that_are_cut_are_told_once(shards: Shards, tmp_path: Path, told: Any) -> None:
+def test_input_pipeline_boxes_that_are_cut_are_logged_once(shards: Shards, tmp_path: Path, told: Any) -> None:
     batches(shards, tmp_path, 1, max_instances_per_image=4)
-    # Photos 5 and 6 have one and two more.
+    # Images 5 and 6 have one and two more.
     expected = (
-        "max_instances_per_image is 4 and the fullest photo has 6 boxes: the smallest 3 boxes of 2 photos are left"
+        "max_instances_per_image is 4 and the fullest image has 6 boxes: the smallest 3 boxes of 2 images are left"
     )
     assert told().count(expected) == 1
 
 
-def test_more_than_there_is_room_for_is_refused(
+def test_input_pipeline_more_than_there_is_room_for_is_refused(
     shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("efficientdet_pipeline.data.image_cache.free_bytes", lambda kind, folder: 1000)
@@ -136,7 +136,7 @@ def test_more_than_there_is_room_for_is_refused(
         ({"randaug_magnitude": 3.0}, "randaug_magnitude has no effect"),
     ],
 )
-def test_options_in_vain_are_told(
+def test_input_pipeline_options_in_vain_are_logged(
     given: dict[str, Any], sentence: str, shards: Shards, tmp_path: Path, told: Any
 ) -> None:
     with open_input_config(options(**given), shards, CONFIG.image_size, tmp_path):
@@ -153,7 +153,7 @@ def test_options_in_vain_are_told(
         ({"pretrained_ckpt": "none"}, False),
     ],
 )
-def test_augment_recipe_that_costs_ap_from_random_weights_is_told(
+def test_input_pipeline_augment_recipe_that_costs_ap_from_random_weights_is_logged(
     given: dict[str, Any], is_told: bool, shards: Shards, tmp_path: Path, told: Any
 ) -> None:
     with open_input_config(options(**given), shards, (32, 32), tmp_path):
@@ -161,7 +161,7 @@ def test_augment_recipe_that_costs_ap_from_random_weights_is_told(
     assert ("AP .208 where the default recipe gave .390" in told()) == is_told
 
 
-def test_mixing_ends_before_the_last_epochs() -> None:
+def test_input_pipeline_mixing_ends_before_the_last_epochs() -> None:
     assert close_mosaic_step(options(mosaic=0.5), num_epochs=10, samples_per_epoch=6) is None
     assert close_mosaic_step(options(mosaic=0.5, close_mosaic=3), num_epochs=10, samples_per_epoch=6) == 42
     assert close_mosaic_step(options(mosaic=0.5, close_mosaic=30), num_epochs=10, samples_per_epoch=6) == 0

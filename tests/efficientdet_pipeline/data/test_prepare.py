@@ -1,4 +1,4 @@
-"""Where the photos are, and what tells them from others."""
+"""Where the images are, and what tells them from others."""
 
 import tarfile
 import zipfile
@@ -22,7 +22,7 @@ def write_zip(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_zip_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
+def test_prepare_zip_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     here = write_zip(tmp_path / "a.zip", "one")
     there = write_zip(tmp_path / "elsewhere" / "b.zip", "one")
@@ -30,12 +30,12 @@ def test_a_zip_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
     assert data_identity(options(here)) == data_identity(options(there)) != data_identity(options(other))
 
 
-def test_an_address_is_known_without_a_network() -> None:
+def test_prepare_address_is_known_without_a_network() -> None:
     first, second = (data_identity(options(f"http://127.0.0.1:9/{name}.zip")) for name in "ab")
     assert first != second
 
 
-def test_runs_among_the_photos_do_not_make_other_data_of_them(tmp_path: Path) -> None:
+def test_prepare_runs_among_the_images_do_not_make_other_data_of_them(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("one")
     before = data_identity(options(tmp_path, workspace=str(tmp_path / "runs")))
     (tmp_path / "runs").mkdir()
@@ -43,17 +43,17 @@ def test_runs_among_the_photos_do_not_make_other_data_of_them(tmp_path: Path) ->
     assert data_identity(options(tmp_path, workspace=str(tmp_path / "runs"))) == before
 
 
-def test_nothing_there_is_told(tmp_path: Path) -> None:
+def test_prepare_nothing_there_is_logged(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="url_dataset must be an address, a zip or a folder"):
         data_identity(options(tmp_path / "no.zip"))
 
 
-def test_the_demo_is_made_and_unpacked(tmp_path: Path) -> None:
+def test_prepare_demo_is_made_and_unpacked(tmp_path: Path) -> None:
     folder = prepare_images(options(DEMO, cache_dir=str(tmp_path)))
     assert len(list((folder / "JPEGImages").iterdir())) == 240
 
 
-def test_a_damaged_download_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_damaged_download_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "cache" / "downloads"
     cache.mkdir(parents=True)
     zip_path = write_zip(cache / "a.zip", "one" * 99)
@@ -64,7 +64,7 @@ def test_a_damaged_download_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.
     assert not zip_path.exists()
 
 
-def test_a_damaged_zip_of_the_users_own_stays(tmp_path: Path) -> None:
+def test_prepare_damaged_zip_of_the_users_own_stays(tmp_path: Path) -> None:
     zip_path = write_zip(tmp_path / "a.zip", "one")
     zip_path.write_bytes(zip_path.read_bytes()[:-9])
     with pytest.raises(DatasetError, match="cut off or damaged"):
@@ -73,7 +73,7 @@ def test_a_damaged_zip_of_the_users_own_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_a_tar_ends_with_a_sentence(tmp_path: Path, mode: str) -> None:
+def test_prepare_tar_ends_with_a_sentence(tmp_path: Path, mode: str) -> None:
     with tarfile.open(tmp_path / "photos.tar", mode) as archive:
         archive.addfile(tarfile.TarInfo("a.xml"))
     with pytest.raises(DatasetError, match=r"must be a zip archive; it is a (tar|gzip) archive.*pack it again\.$"):
@@ -81,7 +81,7 @@ def test_a_tar_ends_with_a_sentence(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("edit", ["change", "add", "remove", "same length"])
-def test_a_data_dir_that_was_edited_is_refused_until_it_is_named_alone(tmp_path: Path, edit: str) -> None:
+def test_prepare_data_dir_that_was_edited_is_refused_until_it_is_named_alone(tmp_path: Path, edit: str) -> None:
     zip_path, folder = write_zip(tmp_path / "a.zip", "one"), tmp_path / "data"
     given = options(zip_path, data_dir=str(folder))
     data_identity(given)
@@ -99,7 +99,7 @@ def test_a_data_dir_that_was_edited_is_refused_until_it_is_named_alone(tmp_path:
     assert prepare_images(alone) == folder
 
 
-def test_a_hash_that_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+def test_prepare_hash_that_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     for place in (tmp_path, "demo"):
         for look in (data_identity, prepare_images):
             with pytest.raises(OptionsError, match=r"dataset_sha256 is the hash of one file, a zip"):

@@ -1,4 +1,4 @@
-"""The order of the photos is a function of seed and position."""
+"""The order of the images is a function of seed and position."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,14 +36,14 @@ def rows(files: Sequence[str], count: int, *, seed: int = 1, position: int = 0) 
     return [(int(number), row.numpy().tolist()) for number, row in endless_rows(order, position=position).take(count)]
 
 
-def test_any_record_is_read_by_its_number(files: Any) -> None:
+def test_sampler_any_record_is_read_by_its_number(files: Any) -> None:
     read = RecordReader(index_records(files))
     numbers = tf.data.Dataset.from_tensor_slices(tf.constant([12, 0, 5, 5, 6], tf.int64))
     ids = [decode_example(record.numpy()).source_id for record in numbers.map(read)]
     assert ids == ["12", "0", "5", "5", "6"]
 
 
-def test_a_file_that_ends_too_early_is_told(files: Any, tmp_path: Any) -> None:
+def test_sampler_file_that_ends_too_early_is_logged(files: Any, tmp_path: Any) -> None:
     content = Path(files[0]).read_bytes()
     short = tmp_path / "short.tfrecord"
     for length in (len(content) - 1, 3):
@@ -52,7 +52,7 @@ def test_a_file_that_ends_too_early_is_told(files: Any, tmp_path: Any) -> None:
             index_records([str(short)])
 
 
-def test_a_damaged_record_is_not_taken_for_a_photo(files: Any, tmp_path: Any) -> None:
+def test_sampler_damaged_record_is_not_taken_for_an_image(files: Any, tmp_path: Any) -> None:
     content = bytearray(Path(files[1]).read_bytes())
     content[40] ^= 255
     damaged = tmp_path / "damaged.tfrecord"
@@ -61,34 +61,34 @@ def test_a_damaged_record_is_not_taken_for_a_photo(files: Any, tmp_path: Any) ->
         RecordReader(index_records([str(damaged)]))(tf.constant(0, tf.int64))
 
 
-def test_the_running_number_counts_samples(files: Any) -> None:
+def test_sampler_running_number_counts_samples(files: Any) -> None:
     assert [number for number, _ in rows(files, 30)] == list(range(30))
     assert [number for number, _ in rows(files, 3, position=40)] == [40, 41, 42]
 
 
-def test_each_pass_holds_every_record_once(files: Any) -> None:
+def test_sampler_each_pass_holds_every_record_once(files: Any) -> None:
     records = [row[0] for _, row in rows(files, 3 * TOTAL)]
     for first in range(0, 3 * TOTAL, TOTAL):
         assert sorted(records[first : first + TOTAL]) == list(range(TOTAL))
 
 
-def test_no_two_passes_and_no_two_seeds_are_alike() -> None:
+def test_sampler_no_two_passes_and_no_two_seeds_are_alike() -> None:
     index = imagined(*SIZES)
     passes = [pass_order(Sampler(index, seed), number).tolist() for seed in range(4) for number in range(6)]
     assert len({tuple(each) for each in passes}) == len(passes)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
-def test_the_same_seed_gives_the_same_order(files: Any, seed: int) -> None:
+def test_sampler_same_seed_gives_the_same_order(files: Any, seed: int) -> None:
     assert rows(files, 2 * TOTAL, seed=seed) == rows(files, 2 * TOTAL, seed=seed)
 
 
 @pytest.mark.parametrize("position", [1, TOTAL - 1, TOTAL, TOTAL + 1, 2 * TOTAL + 5])
-def test_starting_at_a_position_is_skipping_up_to_it(files: Any, position: int) -> None:
+def test_sampler_starting_at_a_position_is_skipping_up_to_it(files: Any, position: int) -> None:
     assert rows(files, TOTAL, position=position) == rows(files, position + TOTAL)[position:]
 
 
-def test_the_order_of_a_run_is_that_of_its_continuation_in_a_seeded_process(files: Any) -> None:
+def test_sampler_order_of_a_run_is_that_of_its_continuation_in_a_seeded_process(files: Any) -> None:
     # Training seeds every generator before it reads.
     keras.utils.set_random_seed(5)
     whole = rows(files, 2 * TOTAL)
@@ -96,7 +96,7 @@ def test_the_order_of_a_run_is_that_of_its_continuation_in_a_seeded_process(file
     assert rows(files, TOTAL, position=TOTAL) == whole[TOTAL:]
 
 
-def test_the_order_stays_the_same_from_version_to_version() -> None:
+def test_sampler_order_stays_the_same_from_version_to_version() -> None:
     # A run may be continued by a later version of the program or of NumPy.
     assert pass_rows(Sampler(imagined(*SIZES), 7, num_partners=1), 3).tolist() == RECORDED
 
@@ -107,7 +107,7 @@ RECORDED = [
 ]
 
 
-def test_partners_are_others_of_the_same_pass() -> None:
+def test_sampler_partners_are_others_of_the_same_pass() -> None:
     order = Sampler(imagined(40), 1, num_partners=5)
     table = pass_rows(order, 2)
     assert table.shape == (40, 6)
@@ -115,11 +115,11 @@ def test_partners_are_others_of_the_same_pass() -> None:
     assert len(np.unique(table[:, 1:])) > 35
 
 
-def test_a_single_photo_is_its_own_partner() -> None:
+def test_sampler_single_image_is_its_own_partner() -> None:
     assert pass_rows(Sampler(imagined(1), 1, num_partners=2), 0).tolist() == [[0, 0, 0]]
 
 
-def test_neighbours_stay_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampler_neighbours_stay_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     # Of 12 shards, 3 in turn and windows of 20: at any time few places on the disk are read.
     monkeypatch.setattr(page, "INTERLEAVED_SHARDS", 3)
     monkeypatch.setattr(page, "SHUFFLE_WINDOW", 20)
@@ -136,14 +136,14 @@ def test_neighbours_stay_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (np.abs(np.diff(table[:, 0])) > 1).mean() > 0.9
 
 
-def test_a_single_shard_is_shuffled_too() -> None:
+def test_sampler_single_shard_is_shuffled_too() -> None:
     first = pass_order(Sampler(imagined(TOTAL), 1), 0).tolist()
     assert first != sorted(first)
     assert sorted(first) == list(range(TOTAL))
 
 
 @pytest.mark.parametrize("weights", [[1.0] * 10, [0.5] * 8 + [3.0, 3.0], [0.1] * 9 + [9.1]])
-def test_records_come_as_often_as_they_weigh(weights: list[float]) -> None:
+def test_sampler_records_come_as_often_as_they_weigh(weights: list[float]) -> None:
     order = Sampler(imagined(6, 4), 1, np.array(weights))
     counts = np.stack([np.bincount(pass_order(order, number), minlength=10) for number in range(400)])
     assert (counts.sum(axis=1) == 10).all()
@@ -155,6 +155,6 @@ def test_records_come_as_often_as_they_weigh(weights: list[float]) -> None:
         assert np.abs(together[~np.eye(8, dtype=bool)]).max() < 0.4
 
 
-def test_evaluation_reads_every_record_in_the_order_of_the_files(files: Any) -> None:
+def test_sampler_evaluation_reads_every_record_in_the_order_of_the_files(files: Any) -> None:
     ids = [decode_example(record.numpy()).source_id for record in all_records(tuple(reversed(files)))]
     assert ids == list(map(str, range(TOTAL)))

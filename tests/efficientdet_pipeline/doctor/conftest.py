@@ -1,4 +1,4 @@
-"""Facts made up in a line: photos with boxes, and the plan of a D0 at 256 px."""
+"""Facts made up in a line: images with boxes, and the plan of a D0 at 256 px."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -32,7 +32,7 @@ def image_stats(
     sha256: str = "",
     image_hash: int | None = None,
 ) -> ImageStats:
-    """Returns a photo; a thing is (class, y0, x0, y1, x1), its class an id or a name."""
+    """Returns an image; a thing is (class, y0, x0, y1, x1), its class an id or a name."""
     objects = tuple(
         AnnotatedObject(str(obj[0]), tuple(map(float, obj[1:5])), obj[0] if isinstance(obj[0], int) else 0)
         for obj in objects
@@ -55,7 +55,7 @@ def grid() -> Callable[..., AnchorGrid]:
 
 @pytest.fixture
 def stats() -> Callable[..., DatasetStats]:
-    """Returns a function: photos of training, photos of validation → facts."""
+    """Returns a function: images of training, images of validation → facts."""
 
     def make(train: Iterable[ImageStats], val: Iterable[ImageStats] = (), **more: Any) -> DatasetStats:
         splits = {"train": list(train), "val": list(val)}

@@ -37,7 +37,7 @@ def random_boxes(count: int, height: int, width: int, seed: int = 0) -> np.ndarr
     ],
     ids=str,
 )
-def test_overlaps_are_those_of_the_real_anchors(changed: dict) -> None:
+def test_anchor_fit_overlaps_are_those_of_the_real_anchors(changed: dict) -> None:
     config = efficientdet.get_config("efficientdet-d0", **changed)
     boxes = random_boxes(200, *config.image_size)
     anchors = efficientdet.anchor_boxes(config).astype(float)
@@ -45,20 +45,20 @@ def test_overlaps_are_those_of_the_real_anchors(changed: dict) -> None:
     np.testing.assert_allclose(best_overlaps(AnchorGrid.of(config), boxes), expected, atol=1e-5)
 
 
-def test_no_grid_exceeds_the_bound_of_its_shapes(grid: Callable[..., AnchorGrid]) -> None:
+def test_anchor_fit_no_grid_exceeds_the_bound_of_its_shapes(grid: Callable[..., AnchorGrid]) -> None:
     boxes = random_boxes(300, 256, 256)
     assert np.all(best_shape_overlaps(grid(), boxes) >= best_overlaps(grid(), boxes) - 1e-12)
 
 
-def test_a_box_that_is_an_anchor_is_met_wholly(grid: Callable[..., AnchorGrid]) -> None:
+def test_anchor_fit_box_that_is_an_anchor_is_met_wholly(grid: Callable[..., AnchorGrid]) -> None:
     assert best_overlaps(grid(), np.array([[12.0, 20.0, 44.0, 52.0]])) == pytest.approx([1.0])
 
 
-def test_no_boxes_have_no_overlaps(grid: Callable[..., AnchorGrid]) -> None:
+def test_anchor_fit_no_boxes_have_no_overlaps(grid: Callable[..., AnchorGrid]) -> None:
     assert best_overlaps(grid(), np.zeros((0, 4))).shape == (0,)
 
 
-def test_small_long_boxes_get_anchors_of_their_own(grid: Callable[..., AnchorGrid]) -> None:
+def test_anchor_fit_small_long_boxes_get_anchors_of_their_own(grid: Callable[..., AnchorGrid]) -> None:
     random = np.random.default_rng(1)
     corners = random.uniform(0, 200, (300, 2))
     boxes = np.concatenate([corners, corners + np.exp(random.normal(np.log([9, 30]), 0.15, (300, 2)))], axis=1)
@@ -70,7 +70,7 @@ def test_small_long_boxes_get_anchors_of_their_own(grid: Callable[..., AnchorGri
     assert fit_anchors(grid(), boxes, class_weights(np.zeros(300, int))) == fit
 
 
-def test_what_is_fitted_can_be_typed(grid: Callable[..., AnchorGrid]) -> None:
+def test_anchor_fit_what_is_fitted_can_be_typed(grid: Callable[..., AnchorGrid]) -> None:
     new = grid(anchor_scale=(2.0,) * 5, aspect_ratios=(0.8, 1.1, 1.4))
     assert as_hparams(new, grid()) == "anchor_scale=2,aspect_ratios=[0.8,1.1,1.4]"
     parsed = parse_hparams(as_hparams(new, grid()))
@@ -79,11 +79,11 @@ def test_what_is_fitted_can_be_typed(grid: Callable[..., AnchorGrid]) -> None:
     assert as_hparams(grid(anchor_scale=(2.0,) * 5), grid()) == "anchor_scale=2"
 
 
-def test_rare_classes_are_not_drowned() -> None:
+def test_anchor_fit_rare_classes_are_not_drowned() -> None:
     weights = class_weights(np.array([0] * 100 + [1]))
     assert weights[:100].sum() == pytest.approx(10)
     assert weights[100] == 1
 
 
-def test_what_fits_is_left_alone(grid: Callable[..., AnchorGrid]) -> None:
+def test_anchor_fit_what_fits_is_left_alone(grid: Callable[..., AnchorGrid]) -> None:
     assert as_hparams(grid(), grid()) == ""

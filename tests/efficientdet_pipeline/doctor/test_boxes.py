@@ -14,18 +14,18 @@ def by_code(issues: list) -> dict:
     return {each.code: each for each in issues if each is not None}
 
 
-def test_good_boxes_have_no_findings(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_boxes_good_boxes_have_no_issues(image: Callable, stats: Callable, plan: Callable) -> None:
     good = stats([image("a", [("cat", 10, 10, 60, 60), ("dog", 100, 100, 160, 170)])])
     assert by_code(boxes.check(good, plan())) == {}
     assert anchor_coverage.check(good, plan()) == []
 
 
-def test_no_boxes_at_all(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_boxes_no_boxes_at_all(image: Callable, stats: Callable, plan: Callable) -> None:
     assert by_code(boxes.check(stats([image("a")]), plan())) == {}
     assert anchor_coverage.check(stats([]), plan()) == []
 
 
-def test_tiny_is_what_is_tiny_on_the_canvas(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_boxes_tiny_is_what_is_tiny_on_the_canvas(image: Callable, stats: Callable, plan: Callable) -> None:
     objects = [("cat", 0, 0, 20, 20), ("cat", 100, 100, 500, 500)]
     found = by_code(boxes.check(stats([image("large", objects, size=(1024, 1024))]), plan()))["box_tiny"]
     assert (found.count, found.of, found.values["median_side"]) == (1, 2, 5.0)
@@ -34,7 +34,7 @@ def test_tiny_is_what_is_tiny_on_the_canvas(image: Callable, stats: Callable, pl
     assert "box_tiny" not in by_code(boxes.check(stats([image("small", objects, size=(512, 512))]), plan()))
 
 
-def test_a_box_may_fill_its_photo_and_is_told(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_boxes_box_may_fill_its_image_and_is_logged(image: Callable, stats: Callable, plan: Callable) -> None:
     found = by_code(boxes.check(stats([image("a", [("cat", 0, 0, 255, 256)])]), plan()))
     assert found["box_giant"].severity == Severity.NOTE
 
@@ -48,7 +48,7 @@ def test_boxes_drawn_twice(image: Callable, stats: Callable, plan: Callable) -> 
     assert boxes.duplicate_boxes(stats([first, other])) == ([2], [1, 2])
 
 
-def test_every_double_is_found_among_many(image: Callable, stats: Callable) -> None:
+def test_boxes_every_double_is_found_among_many(image: Callable, stats: Callable) -> None:
     random = np.random.default_rng(0)
     corners = random.uniform(0, 200, (150, 2))
     single = np.concatenate([corners, corners + random.uniform(5, 80, (150, 2))], axis=1)
@@ -58,7 +58,7 @@ def test_every_double_is_found_among_many(image: Callable, stats: Callable) -> N
     assert set(boxes.duplicate_boxes(stats([image("a", objects)]))[0]) == doubles
 
 
-def test_crowded_photos(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_boxes_crowded_images(image: Callable, stats: Callable, plan: Callable) -> None:
     crowd = image("crowd", [("cat", 10, 2 * x, 40, 2 * x + 30) for x in range(101)])
     found = by_code(boxes.check(stats([crowd, image("b")]), plan(max_instances=50)))
     assert (found["crowded"].count, found["crowded"].values) == (1, {"most": 101, "limit": 50})
@@ -84,7 +84,7 @@ def test_boxes_that_no_anchor_reaches(image: Callable, stats: Callable, plan: Ca
 
 
 @pytest.mark.parametrize(("num_tiny", "severity"), [(1, Severity.NOTE), (2, Severity.WARNING)])
-def test_tiny_boxes_that_are_few_are_a_note(
+def test_boxes_tiny_boxes_that_are_few_are_a_note(
     num_tiny: int, severity: Severity, image: Callable, stats: Callable, plan: Callable
 ) -> None:
     objects = [("cat", 0, 0, 5, 5)] * num_tiny + [("cat", 100, 100, 160, 160)] * (100 - num_tiny)
@@ -100,7 +100,7 @@ def test_tiny_boxes_that_are_few_are_a_note(
         (5, 1024, "Cut the images into tiles: only a canvas of 1664 px, too large for this network"),
     ],
 )
-def test_tiny_boxes_get_no_canvas_that_no_network_takes(
+def test_boxes_tiny_boxes_get_no_canvas_that_no_network_takes(
     side: int, size: int, advice: str, image: Callable, stats: Callable, plan: Callable, grid: Callable
 ) -> None:
     seen = image("a", [("cat", 0, 0, side, side)], size=(size, size))

@@ -1,4 +1,4 @@
-"""The facts of photos and of records: what the mill sees, and what a look in passing can see."""
+"""The facts of images and of records: what the mill sees, and what a look in passing can see."""
 
 import io
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def shard(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_photos_are_seen_as_a_conversion_sees_them(tmp_path: Path) -> None:
+def test_collect_images_are_seen_as_a_conversion_sees_them(tmp_path: Path) -> None:
     files: dict[str, bytes | str] = {}
     for number in range(10):
         files |= {f"{number}.jpg": jpeg(number), f"{number}.xml": xml("cat", 5, 6, 40, 50)}
@@ -86,19 +86,19 @@ def test_photos_are_seen_as_a_conversion_sees_them(tmp_path: Path) -> None:
     np.testing.assert_allclose(box, [5, 5, 50, 96])
 
 
-def test_aliases_are_applied_before_anything_is_counted(tmp_path: Path) -> None:
+def test_collect_aliases_are_applied_before_anything_is_counted(tmp_path: Path) -> None:
     files: dict[str, bytes | str] = {"a.jpg": jpeg(1), "a.xml": xml("Cat", 5, 6, 40, 50), "b.jpg": jpeg(2)}
     folder = write_voc(tmp_path / "data", files | {"b.xml": xml("cat", 5, 6, 40, 50)})
     assert look(folder, tmp_path / "one").boxes_per_class() == {"Cat": 1, "cat": 1}
     assert look(folder, tmp_path / "two", label_aliases={"Cat": "cat"}).boxes_per_class() == {"cat": 2}
 
 
-def test_no_data_set_is_told(tmp_path: Path) -> None:
+def test_collect_no_data_set_is_logged(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is not there"):
         look(tmp_path / "none", tmp_path / "staging")
 
 
-def test_records_hold_what_photos_hold(shard: Callable[..., Path]) -> None:
+def test_collect_records_hold_what_images_hold(shard: Callable[..., Path]) -> None:
     path = shard(record("a.jpg", (1, 5.0, 6.0, 40.0, 50.0)), record("b.jpg"), record("c.jpg", encoded=b"nothing"))
     stats = look_at_records({"train": [path]})
     assert [seen.image.filename for seen in stats.images] == ["a.jpg", "b.jpg"]
@@ -119,18 +119,18 @@ def test_records_hold_what_photos_hold(shard: Callable[..., Path]) -> None:
         (b"no example", "record_unreadable"),
     ],
 )
-def test_what_is_wrong_with_a_record(shard: Callable[..., Path], bad: bytes, code: str) -> None:
+def test_collect_what_is_wrong_with_a_record(shard: Callable[..., Path], bad: bytes, code: str) -> None:
     stats = look_at_records({"train": [shard(record("good.jpg", (1, 5.0, 6.0, 40.0, 50.0)), bad)]})
     assert [problem.code for problem in stats.problems] == [code]
 
 
-def test_records_without_names_go_by_their_place(shard: Callable[..., Path]) -> None:
+def test_collect_records_without_names_go_by_their_place(shard: Callable[..., Path]) -> None:
     path = shard(record("", (3, 5.0, 6.0, 40.0, 50.0)).replace(b"class3", b"      "))
     (seen,) = look_at_records({"train": [path]}).images
     assert seen.image.filename == "train-00000-of-00001.tfrecord record 0"
 
 
-def test_a_look_in_passing_reads_a_part_and_decodes_nothing(shard: Callable[..., Path]) -> None:
+def test_collect_look_in_passing_reads_a_part_and_decodes_nothing(shard: Callable[..., Path]) -> None:
     broken = [record(f"{number}.jpg", (1, 5.0, 6.0, 40.0, 50.0), encoded=b"x") for number in range(8)]
     one = shard(*broken[:5], name="train-00000-of-00002.tfrecord")
     two = shard(*broken[5:], name="train-00001-of-00002.tfrecord")
@@ -140,7 +140,7 @@ def test_a_look_in_passing_reads_a_part_and_decodes_nothing(shard: Callable[...,
     assert collect.sampled_record_stats({"train": [one, two]}, 100).is_sample is False
 
 
-def test_leaks_are_as_many_as_the_conversion_counts(plan: Callable, tmp_path: Path) -> None:
+def test_collect_leaks_are_as_many_as_the_conversion_counts(plan: Callable, tmp_path: Path) -> None:
     plain = io.BytesIO()
     Image.new("RGB", (96, 64), "gray").save(plain, "PNG")  # Looks like nothing, yet equals its copy.
     images = {f"train{number}": jpeg(number) for number in range(6)} | {"train6": plain.getvalue()}

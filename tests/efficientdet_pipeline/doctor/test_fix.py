@@ -76,7 +76,7 @@ def fingerprints(folder: Path) -> dict[Path, str]:
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_copy_is_mended_and_the_original_untouched(
+def test_fix_copy_is_fixed_and_the_original_untouched(
     ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path
 ) -> None:
     before, stats = fingerprints(ill), look(ill)
@@ -103,7 +103,7 @@ def test_the_copy_is_mended_and_the_original_untouched(
     ]
 
 
-def test_lists_are_kept_and_photos_of_no_chosen_list_too(
+def test_fix_lists_are_kept_and_images_of_no_chosen_list_too(
     ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path
 ) -> None:
     (ill / "ImageSets" / "Main" / "later.txt").write_text("8\n3\n")
@@ -123,7 +123,7 @@ def test_lists_are_kept_and_photos_of_no_chosen_list_too(
     assert not (tmp_path / "mended" / fix.LABEL_MAP).exists()
 
 
-def test_a_division_by_fractions_is_written_down(
+def test_fix_division_by_fractions_is_written_down(
     ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path
 ) -> None:
     lists = ill / "ImageSets" / "Main"
@@ -138,7 +138,7 @@ def test_a_division_by_fractions_is_written_down(
     }
 
 
-def test_the_ids_of_classes_are_kept(look: Callable[[Path], collect.DatasetStats], tmp_path: Path) -> None:
+def test_fix_ids_of_classes_are_kept(look: Callable[[Path], collect.DatasetStats], tmp_path: Path) -> None:
     folder = tmp_path / "coco"
     for number in range(4):
         write_image(folder / f"{number}.jpg", number)
@@ -153,7 +153,7 @@ def test_the_ids_of_classes_are_kept(look: Callable[[Path], collect.DatasetStats
     assert len(look(tmp_path / "mended").images) == 4
 
 
-def test_photos_are_what_their_names_say_and_upright(
+def test_fix_images_are_what_their_names_say_and_upright(
     ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path
 ) -> None:
     stats = look(ill)
@@ -171,25 +171,25 @@ def test_photos_are_what_their_names_say_and_upright(
     assert boxes["JPEGImages/0.jpg"] == [("cat", 6.0, 5.0, 50.0, 40.0, True), ("dog", 0.0, 50.0, 60.0, 90.0, True)]
 
 
-def test_photos_of_one_name_get_names_of_their_own(image: Callable) -> None:
+def test_fix_images_of_one_name_get_names_of_their_own(image: Callable) -> None:
     images = [image(name).image for name in ("a/x", "b/x", "b/X", "c/y.2")]
     assert fix._names(images) == ["x.jpg", "x_2.jpg", "X_3.jpg", "y.2.jpg"]
 
 
-def test_a_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
+def test_fix_folder_that_is_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OptionsError, match="empty or not there yet"):
         fix.check_output_folder(tmp_path)
     with pytest.raises(OptionsError, match="empty or not there yet"):
         fix.check_output_folder(tmp_path / "file")
-    with pytest.raises(OptionsError, match="outside the photos"):
+    with pytest.raises(OptionsError, match="outside the images"):
         fix.check_output_folder(tmp_path / "mended", tmp_path)
     (tmp_path / "empty").mkdir()
     fix.check_output_folder(tmp_path / "empty", tmp_path / "photos")
 
 
 @pytest.mark.parametrize("kind", ["link", "current folder"])
-def test_an_empty_folder_that_cannot_be_renamed_is_filled(
+def test_fix_empty_folder_that_cannot_be_renamed_is_filled(
     ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     target, place = tmp_path / "target", tmp_path / "place"
@@ -206,7 +206,7 @@ def test_an_empty_folder_that_cannot_be_renamed_is_filled(
     assert not [path.name for path in place.iterdir() if path.name.startswith(".")]
 
 
-def test_a_failure_leaves_nothing(ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path) -> None:
+def test_fix_failure_leaves_nothing(ill: Path, look: Callable[[Path], collect.DatasetStats], tmp_path: Path) -> None:
     stats = look(ill)
     (ill / "1.jpg").unlink()
     with pytest.raises(FileNotFoundError):
@@ -215,7 +215,7 @@ def test_a_failure_leaves_nothing(ill: Path, look: Callable[[Path], collect.Data
 
 
 @pytest.mark.parametrize(("num_alike", "num_moved", "num_kept"), [(3, 3, 0), (8, 1, 7)])
-def test_look_alikes_stay_where_validation_would_be_left_with_few(
+def test_fix_look_alikes_stay_where_validation_would_be_left_with_few(
     image: Callable, stats: Callable, num_alike: int, num_moved: int, num_kept: int
 ) -> None:
     train = [image("t", [("cat", 10, 10, 60, 60)], sha256="1", image_hash=0x0F0F_0F0F_F0F0_F0F0)]

@@ -8,7 +8,7 @@ from tfrmod.problems import CODES, FAULTS
 
 
 @pytest.mark.parametrize("code", [*ISSUE_TYPES, *CODES])
-def test_every_kind_says_what_why_and_what_now(code: str) -> None:
+def test_issue_types_every_kind_says_what_why_and_what_now(code: str) -> None:
     kind = issue_type(code)
     assert kind.title
     assert kind.remedy
@@ -18,27 +18,27 @@ def test_every_kind_says_what_why_and_what_now(code: str) -> None:
         assert kind.title == CODES[code]
 
 
-def test_a_fault_that_the_doctor_has_no_words_for_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_issue_types_fault_that_the_doctor_has_no_words_for_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CODES, "new_fault", "a new fault")
     monkeypatch.setitem(FAULTS, "new_fault", "a new fault")
     assert issue_type("new_fault").severity == Severity.WARNING
 
 
-def test_nothing_found_is_no_finding() -> None:
+def test_issue_types_nothing_found_is_no_issue() -> None:
     assert make_issue("box_twice", count=0) is None
 
 
-def test_many_make_an_error_of_a_warning() -> None:
+def test_issue_types_many_make_an_error_of_a_warning() -> None:
     few, many = (make_issue("image_undecodable", count=count, of=10) for count in (4, 5))
     assert (few.severity, many.severity) == (Severity.WARNING, Severity.ERROR)
 
 
-def test_all_files_are_named_each_once() -> None:
+def test_issue_types_all_files_are_named_each_once() -> None:
     made = make_issue("box_twice", count=30, files=[f"{number // 2}.jpg" for number in range(30)])
     assert made.files == tuple(f"{number}.jpg" for number in range(15))
 
 
-def test_rank_is_severity_then_harm_times_share() -> None:
+def test_issue_types_rank_is_severity_then_harm_times_share() -> None:
     issues = [
         make_issue("class_imbalance", count=9, of=10),
         make_issue("box_twice", count=10, of=10),

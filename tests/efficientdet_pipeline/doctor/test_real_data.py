@@ -34,7 +34,7 @@ def bccd(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> DatasetSt
     return look(test_data / "bccd.zip", tmp_path_factory.mktemp("bccd"))
 
 
-def test_why_platelets_stay_at_0_and_what_mends_it(bccd: DatasetStats) -> None:
+def test_doctor_why_platelets_stay_at_0_and_what_fixes_it(bccd: DatasetStats) -> None:
     found = {each.code: each for each in run_checks.validate_dataset(bccd, plan_of(256))}["anchors_unmatched"]
     recalls = found.values["recall_per_class"]
     assert recalls["Platelets"] < 0.1
@@ -51,15 +51,15 @@ def test_why_platelets_stay_at_0_and_what_mends_it(bccd: DatasetStats) -> None:
     assert anchor_fit.recall(AnchorGrid.of(config), platelets) > 0.85
 
 
-def test_labels_that_were_forgotten_are_named(bccd: DatasetStats) -> None:
+def test_doctor_labels_that_were_forgotten_are_named(bccd: DatasetStats) -> None:
     found = {each.code: each for each in run_checks.validate_dataset(bccd, plan_of(512))}
-    assert found["labels_missing"].count == 20  # 15 photos without a red cell, and 5 without a white one.
+    assert found["labels_missing"].count == 20  # 15 images without a red cell, and 5 without a white one.
     assert "JPEGImages/BloodImage_00134.jpg (no RBC)" in found["labels_missing"].files
     assert found["box_empty"].count == 2
     assert "anchors_unmatched" not in found
 
 
-def test_plates_are_png_in_disguise_and_leak(test_data: Path, tmp_path: Path) -> None:
+def test_doctor_plates_are_png_in_disguise_and_leak(test_data: Path, tmp_path: Path) -> None:
     found = {
         each.code: each
         for each in run_checks.validate_dataset(look(test_data / "license_plates.zip", tmp_path), plan_of(512))

@@ -1,4 +1,4 @@
-"""Copies, leaks and sizes of photos."""
+"""Copies, leaks and sizes of images."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ def by_code(issues: list) -> dict:
     return {each.code: each for each in issues if each is not None}
 
 
-def test_copies_within_training(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_run_checks_copies_within_training(image: Callable, stats: Callable, plan: Callable) -> None:
     train = [
         image("a", [CAT], sha256="1", image_hash=A),
         image("b", [CAT], sha256="1", image_hash=A),
@@ -28,7 +28,7 @@ def test_copies_within_training(image: Callable, stats: Callable, plan: Callable
     assert by_code(run_checks.check_splits(stats(train), plan(validates=False))) == {}
 
 
-def test_leaks_into_validation(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_run_checks_leaks_into_validation(image: Callable, stats: Callable, plan: Callable) -> None:
     train = [image("a", sha256="1", image_hash=A), image("z", sha256="9", image_hash=OTHER)]
     val = [image("b", sha256="1", image_hash=A), image("c", sha256="2", image_hash=NEAR_A), image("d", sha256="3")]
     found = by_code(run_checks.check_splits(stats(train, val), plan()))
@@ -39,17 +39,19 @@ def test_leaks_into_validation(image: Callable, stats: Callable, plan: Callable)
     assert by_code(run_checks.check_images(stats(train, val), plan())).keys() == {"photo_alike"}  # Within validation.
 
 
-def test_a_validation_that_was_learnt_by_heart_is_an_error(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_run_checks_validation_that_was_learnt_by_heart_is_an_error(
+    image: Callable, stats: Callable, plan: Callable
+) -> None:
     train = [image(f"t{n}", sha256=f"{n}") for n in range(20)]
     val = [image(f"v{n}", sha256=f"{n}") for n in range(20)]
     assert by_code(run_checks.check_splits(stats(train, val), plan()))["leak"].severity == Severity.ERROR
 
 
-def test_no_photo_to_validate_on(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_run_checks_no_image_to_validate_on(image: Callable, stats: Callable, plan: Callable) -> None:
     assert by_code(run_checks.check_splits(stats([image("a")]), plan()))["val_small"].detail == "There is none."
 
 
-def test_sizes_against_the_canvas(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_run_checks_sizes_against_the_canvas(image: Callable, stats: Callable, plan: Callable) -> None:
     sizes = {"small": (100, 100), "large": (1100, 1500), "long": (200, 700), "good": (300, 400)}
     found = by_code(run_checks.check_images(stats([image(name, size=size) for name, size in sizes.items()]), plan()))
     assert found["photo_small"].files == ("small.jpg (100x100)",)

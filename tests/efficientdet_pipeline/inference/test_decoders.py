@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from efficientdet_pipeline.data.tfrecord_reader import decode_photo
+from efficientdet_pipeline.data.tfrecord_reader import decode_record_image
 from efficientdet_pipeline.inference.image_io import read_image
 from tfrmod.errors import DatasetError
 from tfrmod.image_file import check_image
@@ -36,7 +36,7 @@ def jpeg(image: np.ndarray, **options: object) -> bytes:
 
 def in_training(content: bytes) -> np.ndarray:
     """Returns the pixels that training and evaluation decode from the record of a file, inside a pipeline."""
-    stored = tf.data.Dataset.from_tensors(check_image(content).encoded).map(decode_photo)
+    stored = tf.data.Dataset.from_tensors(check_image(content).encoded).map(decode_record_image)
     return next(stored.as_numpy_iterator())
 
 
@@ -56,7 +56,9 @@ def in_inference(content: bytes, folder: Path) -> np.ndarray:
         {"quality": 20, "subsampling": 2, "progressive": True},
     ],
 )
-def test_decoders_of_drawn_jpegs_agree(tmp_path: Path, size: tuple[int, int], options: dict[str, object]) -> None:
+def test_image_io_decoders_of_drawn_jpegs_agree(
+    tmp_path: Path, size: tuple[int, int], options: dict[str, object]
+) -> None:
     content = jpeg(drawn_image(*size), **options)
     trained = in_training(content)
     np.testing.assert_array_equal(trained, in_inference(content, tmp_path))
@@ -64,7 +66,7 @@ def test_decoders_of_drawn_jpegs_agree(tmp_path: Path, size: tuple[int, int], op
 
 
 @pytest.mark.parametrize("name", [name for name, value in SAMPLING.items() if value is not None])
-def test_decoders_agree_with_opencv_at_every_sampling(tmp_path: Path, name: str) -> None:
+def test_image_io_decoders_agree_with_opencv_at_every_sampling(tmp_path: Path, name: str) -> None:
     options = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLING[name], cv2.IMWRITE_JPEG_RST_INTERVAL, 3]
     content = cv2.imencode(".jpg", drawn_image(61, 83)[..., ::-1], options)[1].tobytes()
     trained = in_training(content)
@@ -74,14 +76,14 @@ def test_decoders_agree_with_opencv_at_every_sampling(tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "WEBP", "TIFF"])
-def test_decoders_of_other_formats_agree(tmp_path: Path, kind: str) -> None:
+def test_image_io_decoders_of_other_formats_agree(tmp_path: Path, kind: str) -> None:
     out = io.BytesIO()
     Image.fromarray(drawn_image(40, 56)).save(out, kind)
     np.testing.assert_array_equal(in_training(out.getvalue()), in_inference(out.getvalue(), tmp_path))
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_decoders_of_a_rotated_jpeg_agree(tmp_path: Path, orientation: int) -> None:
+def test_image_io_decoders_of_a_rotated_jpeg_agree(tmp_path: Path, orientation: int) -> None:
     """The record of a rotated JPEG holds it turned and encoded anew; inference sees those pixels, not the file's."""
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -93,7 +95,7 @@ def test_decoders_of_a_rotated_jpeg_agree(tmp_path: Path, orientation: int) -> N
     assert np.abs(trained.astype(int) - upright).max() <= (0 if orientation == 1 else 16)
 
 
-def test_decoders_of_strange_files_agree(test_data: Path, tmp_path: Path) -> None:
+def test_image_io_decoders_of_strange_files_agree(test_data: Path, tmp_path: Path) -> None:
     compared = []
     for path in sorted((test_data / "nasty").iterdir()):
         content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Which pictures are meant, their pixels, and where results go."""
+"""Which images are meant, their pixels, and where results go."""
 
 from pathlib import Path
 
@@ -42,11 +42,11 @@ def photos(tmp_path: Path) -> Path:
         ("**/*.jpg", ["inner/c.jpg", "odd[1].jpg"]),
     ],
 )
-def test_a_path_a_folder_and_a_glob(photos: Path, pattern: str, names: list[str]) -> None:
+def test_image_io_path_a_folder_and_a_glob(photos: Path, pattern: str, names: list[str]) -> None:
     assert find_images(photos / pattern) == [photos / name for name in names]
 
 
-def test_a_wrong_name_is_answered_with_similar_ones(photos: Path) -> None:
+def test_image_io_wrong_name_is_answered_with_similar_ones(photos: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no file or folder .*a\.pgn .*Similar names: .*a\.png"):
         find_images(photos / "a.pgn")
     with pytest.raises(FileNotFoundError, match=r"No file matches .*\*\.webp"):
@@ -55,7 +55,7 @@ def test_a_wrong_name_is_answered_with_similar_ones(photos: Path) -> None:
         find_images(photos / "nowhere" / "a.png")
 
 
-def test_a_folder_without_pictures_is_named(photos: Path) -> None:
+def test_image_io_folder_without_images_is_named(photos: Path) -> None:
     empty = photos / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match=r"The folder .*empty must hold pictures"):
@@ -63,7 +63,7 @@ def test_a_folder_without_pictures_is_named(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.bmp", "photo.TIF", "photo.webp", "photo.jpg"])
-def test_pixels_come_back_in_rgb(tmp_path: Path, name: str) -> None:
+def test_image_io_pixels_come_back_in_rgb(tmp_path: Path, name: str) -> None:
     write_image(tmp_path / name, two_colors())
     image = read_image(tmp_path / name)
     assert (image.shape, image.dtype) == ((20, 30, 3), np.uint8)
@@ -82,7 +82,9 @@ def test_pixels_come_back_in_rgb(tmp_path: Path, name: str) -> None:
     ],
     ids=["grey", "16-bit grey", "opaque", "transparent shows white, as in training", "16-bit alpha"],
 )
-def test_every_kind_of_pixel_becomes_rgb(tmp_path: Path, pixels: np.ndarray, expected: tuple[int, ...]) -> None:
+def test_image_io_every_kind_of_pixel_becomes_rgb(
+    tmp_path: Path, pixels: np.ndarray, expected: tuple[int, ...]
+) -> None:
     # The name lies about the format: the content decides.
     path = tmp_path / "photo.jpg"
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
@@ -90,7 +92,7 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path: Path, pixels: np.ndarray, exp
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_cameras_rotation_is_carried_out_once(tmp_path: Path, orientation: int) -> None:
+def test_image_io_cameras_rotation_is_carried_out_once(tmp_path: Path, orientation: int) -> None:
     upright = two_colors()
     turned = {
         1: upright,
@@ -115,14 +117,14 @@ def test_the_cameras_rotation_is_carried_out_once(tmp_path: Path, orientation: i
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\x89PNG\r\n\x1a\n" + b"\0" * 30])
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
+def test_image_io_file_that_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"photo\.jpg: "):
         read_image(path)
 
 
-def test_real_photos_that_break_decoders(test_data: Path) -> None:
+def test_image_io_real_images_that_break_decoders(test_data: Path) -> None:
     folder = test_data / "nasty"
     assert read_image(folder / "exif_landscape_6.jpg").shape == (1200, 1800, 3)
     assert read_image(folder / "exif_portrait_8.jpg").shape == (1800, 1200, 3)
@@ -136,12 +138,12 @@ def test_real_photos_that_break_decoders(test_data: Path) -> None:
             read_image(folder / name)
 
 
-def test_results_keep_the_names_of_the_pictures() -> None:
+def test_image_io_results_keep_the_names_of_the_images() -> None:
     images = [Path(name) for name in ("x/a.jpg", "x/a.png", "y/a.jpg", "z/A.JPG", "x/clip.gif", "x/clip.mp4#t=1")]
     names = [path.name for path in output_paths(images, "out")]
     assert names == ["a.jpg", "a.png", "a-2.jpg", "A-3.JPG", "clip.png", "clip.mp4#t=1.png"]
 
 
-def test_the_pictures_themselves_are_never_overwritten(photos: Path) -> None:
+def test_image_io_images_themselves_are_never_overwritten(photos: Path) -> None:
     with pytest.raises(OptionsError, match=r"--output_image_dir must be another folder .*a\.png lies there; try"):
         output_paths([photos / "a.png"], photos / "inner" / "..")

@@ -139,7 +139,7 @@ def frozen(module: tf.Module, folder: Path) -> Path:
 
 @pytest.mark.parametrize("pack", [saved, frozen])
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_model_that_does_more_than_calculate_is_refused(
+def test_model_safety_model_that_does_more_than_calculate_is_refused(
     tmp_path: Path, attack: Callable[[Path], tf.Tensor], pack: Callable[[tf.Module, Path], Path]
 ) -> None:
     (tmp_path / SECRET).write_text("secret")
@@ -150,19 +150,19 @@ def test_a_model_that_does_more_than_calculate_is_refused(
     assert sorted(each.name for each in tmp_path.iterdir()) == before
 
 
-def test_a_trusted_model_is_loaded(tmp_path: Path) -> None:
+def test_model_safety_trusted_model_is_loaded(tmp_path: Path) -> None:
     (tmp_path / SECRET).write_text("secret")
     for path in (saved(Evil(read_file, tmp_path), tmp_path), frozen(Evil(read_file, tmp_path), tmp_path)):
         found = load_predictor(path, is_trusted=True).detect(IMAGES)
         assert found.scores.tolist() == [[0.5]]
 
 
-def test_our_own_exports_need_no_trust(exported: ExportedFiles) -> None:
+def test_model_safety_our_own_exports_need_no_trust(exported: ExportedFiles) -> None:
     for path in (exported.saved_model, exported.frozen_graph):
         assert load_predictor(path).detect(IMAGES).boxes.shape[-1] == 4
 
 
-def test_an_export_that_decodes_encoded_images_needs_no_trust(tmp_path: Path) -> None:
+def test_model_safety_export_that_decodes_encoded_images_needs_no_trust(tmp_path: Path) -> None:
     module = Evil(lambda _: tf.constant(0), tmp_path)
     text = tf.TensorSpec((None,), tf.string)
 
@@ -176,7 +176,9 @@ def test_an_export_that_decodes_encoded_images_needs_no_trust(tmp_path: Path) ->
     assert load_predictor(tmp_path / "model").detect(IMAGES).scores.tolist() == [[0.5]]
 
 
-def test_a_signature_may_not_call_the_functions_that_save_variables(exported: ExportedFiles, tmp_path: Path) -> None:
+def test_model_safety_signature_may_not_call_the_functions_that_save_variables(
+    exported: ExportedFiles, tmp_path: Path
+) -> None:
     folder = shutil.copytree(exported.saved_model, tmp_path / "model")
     model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     library = model.meta_graphs[0].graph_def.library
@@ -189,7 +191,9 @@ def test_a_signature_may_not_call_the_functions_that_save_variables(exported: Ex
         load_predictor(folder)
 
 
-def test_functions_that_tensorflow_may_exchange_may_not_save(exported: ExportedFiles, tmp_path: Path) -> None:
+def test_model_safety_functions_that_tensorflow_may_exchange_may_not_save(
+    exported: ExportedFiles, tmp_path: Path
+) -> None:
     folder = shutil.copytree(exported.saved_model, tmp_path / "model")
     model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     for function in model.meta_graphs[0].graph_def.library.function:
@@ -201,7 +205,7 @@ def test_functions_that_tensorflow_may_exchange_may_not_save(exported: ExportedF
 
 
 @pytest.mark.parametrize("end", ["restore", "output", "initial"])
-def test_a_graph_of_tensorflow_1_may_not_save_while_it_loads_or_detects(tmp_path: Path, end: str) -> None:
+def test_model_safety_graph_of_tensorflow_1_may_not_save_while_it_loads_or_detects(tmp_path: Path, end: str) -> None:
     def build(*, is_evil: bool) -> Path:
         path = tmp_path / f"{is_evil}"
         with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -242,7 +246,7 @@ def test_a_graph_of_tensorflow_1_may_not_save_while_it_loads_or_detects(tmp_path
 
 
 @pytest.mark.parametrize("name", ["saved_model.cpb", "saved_model.pbtxt"])
-def test_a_second_description_is_refused(exported: ExportedFiles, tmp_path: Path, name: str) -> None:
+def test_model_safety_second_description_is_refused(exported: ExportedFiles, tmp_path: Path, name: str) -> None:
     folder = shutil.copytree(exported.saved_model, tmp_path / "model")
     (folder / name).write_bytes(b"")
     with pytest.raises(DataError, match=rf"It holds {name.replace('.', '[.]')} too, which TensorFlow may load instead"):
@@ -250,14 +254,14 @@ def test_a_second_description_is_refused(exported: ExportedFiles, tmp_path: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 40, b"\x0a\xff\xff\xff\xff\x0f"])
-def test_a_damaged_description_is_no_detector(tmp_path: Path, content: bytes) -> None:
+def test_model_safety_damaged_description_is_no_detector(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "saved_model.pb").write_bytes(content)
     with pytest.raises(DataError, match="must be an exported detector"):
         load_predictor(tmp_path / "model")
 
 
-def test_the_list_holds_no_operation_on_files() -> None:
+def test_model_safety_list_holds_no_operation_on_files() -> None:
     words = ("File", "Save", "Restore", "Print", "PyFunc", "Dataset", "Reader", "Debug", "Abort", "Remote", "Immutable")
     make_names = {"ShardedFilename", "ShardedFilespec"}  # And open nothing.
     assert not [name for name in CALCULATING - make_names if any(word in name for word in words)]

@@ -19,7 +19,7 @@ PHOTO = np.arange(2 * 6 * 8 * 3, dtype=np.uint8).reshape(2, 6, 8, 3)
 
 
 class Stub(tf.Module):
-    """Answers every photo with one box of the photo's size and its mean as score, as automl's exports would."""
+    """Answers every image with one box of the image's size and its mean as score, as automl's exports would."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("path", ["saved_model", "saved_model/saved_model.pb", ".", "stub_frozen.pb"])
-def test_an_export_is_found_by_any_of_its_paths(exports: Path, path: str) -> None:
+def test_predictor_export_is_found_by_any_of_its_paths(exports: Path, path: str) -> None:
     runner = load_predictor(exports / path)
     for photos in (PHOTO, PHOTO[:1, :4]):
         found = runner.detect(photos)
@@ -67,12 +67,12 @@ def test_an_export_is_found_by_any_of_its_paths(exports: Path, path: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["silent", "broken.pb", "other.pb"])
-def test_what_does_not_detect_is_named(exports: Path, name: str) -> None:
+def test_predictor_what_does_not_detect_is_named(exports: Path, name: str) -> None:
     with pytest.raises(DataError, match=rf"{name} must be an exported detector"):
         load_predictor(exports / name)
 
 
-def test_a_missing_model_is_answered_with_similar_names(exports: Path) -> None:
+def test_predictor_missing_model_is_answered_with_similar_names(exports: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no frozen graph .*Similar names: .*stub_frozen\.pb"):
         load_predictor(exports / "stub_frozn.pb")
     with pytest.raises(FileNotFoundError, match=r"There is no model at .*savd_model.*Similar names: .*saved_model"):
@@ -80,7 +80,7 @@ def test_a_missing_model_is_answered_with_similar_names(exports: Path) -> None:
     assert label_map_beside(exports.parent / "elsewhere" / "x.pb") is None
 
 
-def test_a_checkpoint_needs_its_network(tmp_path: Path) -> None:
+def test_predictor_checkpoint_needs_its_network(tmp_path: Path) -> None:
     path = tmp_path / "model.weights.h5"
     path.touch()
     with pytest.raises(OptionsError, match="needs to know its network"):
@@ -88,7 +88,7 @@ def test_a_checkpoint_needs_its_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:keras")
-def test_a_checkpoint_detects_with_its_weights(tmp_path: Path) -> None:
+def test_predictor_checkpoint_detects_with_its_weights(tmp_path: Path) -> None:
     config = get_config("efficientdet-d0", num_classes=2, image_size=64, fpn_cell_repeats=1, box_class_repeats=1)
     model = build_model(config)
     for variable in model.trainable_variables:
@@ -114,7 +114,7 @@ def test_a_checkpoint_detects_with_its_weights(tmp_path: Path) -> None:
     assert (in_memory.detect(PHOTO).scores != expected.scores).any()
 
 
-def test_a_damaged_checkpoint_is_the_detectors_to_refuse(tmp_path: Path) -> None:
+def test_predictor_damaged_checkpoint_is_the_detectors_to_refuse(tmp_path: Path) -> None:
     path = tmp_path / "model.weights.h5"
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError):
@@ -133,7 +133,7 @@ def test_a_damaged_checkpoint_is_the_detectors_to_refuse(tmp_path: Path) -> None
     ],
     ids=["alias bomb", "list", "no id", "no mapping", "tag", "lossy"],
 )
-def test_a_label_map_of_a_stranger_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+def test_predictor_label_map_of_a_stranger_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "label_map.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"label_map\.yaml must be the label map of an export"):
         label_map_beside(tmp_path)

@@ -22,7 +22,7 @@ FOUND = ImageDetections(
 )
 
 
-def test_padding_is_cut_off() -> None:
+def test_results_padding_is_cut_off() -> None:
     batch = Detections(
         np.zeros((2, 3, 4), np.float32),
         np.zeros((2, 3), np.float32),
@@ -35,12 +35,12 @@ def test_padding_is_cut_off() -> None:
     assert two.class_ids.dtype == np.int64
 
 
-def test_low_scores_can_be_left_out() -> None:
+def test_results_low_scores_can_be_left_out() -> None:
     assert FOUND.above(0.3).class_ids.tolist() == [2, 7]
     assert FOUND.above(0.31).class_ids.tolist() == [2]
 
 
-def test_the_file_lists_images_and_their_detections(tmp_path: Path) -> None:
+def test_results_file_lists_images_and_their_detections(tmp_path: Path) -> None:
     path = tmp_path / "out" / "detections.json"
     records = [
         image_record("foto ü.jpg", (480, 640), FOUND, {2: "Kätzchen"}),
@@ -58,7 +58,7 @@ def test_the_file_lists_images_and_their_detections(tmp_path: Path) -> None:
     assert second == {"image": "empty.jpg", "width": 1, "height": 1, "detections": []}
 
 
-def test_classes_can_be_chosen() -> None:
+def test_results_classes_can_be_chosen() -> None:
     assert FOUND.of_classes({7}).scores.tolist() == [0.3]
     assert FOUND.of_classes({1}).scores.tolist() == []
 
@@ -71,13 +71,13 @@ def test_classes_can_be_chosen() -> None:
         (None, "nothing found at any score"),
     ],
 )
-def test_nothing_above_the_threshold_has_the_best_score_below(score: float | None, words: str) -> None:
+def test_results_nothing_above_the_threshold_has_the_best_score_below(score: float | None, words: str) -> None:
     scores = np.array([score, 0.1] if score else [])
     found = ImageDetections(np.zeros((len(scores), 4)), scores, np.arange(1, len(scores) + 1))
     assert describe_no_detections(found, 0.4, {1: "cat"}) == words
 
 
-def test_coco_results_are_what_pycocotools_reads(tmp_path: Path) -> None:
+def test_results_coco_results_are_what_pycocotools_reads(tmp_path: Path) -> None:
     records = [
         image_record("val/000000397133.jpg", (480, 640), FOUND, {}),
         image_record("val/cat_1.jpg", (480, 640), FOUND.above(0.5), {}),
@@ -95,6 +95,6 @@ def test_coco_results_are_what_pycocotools_reads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("a/7.jpg", "b/7.jpg"), ("7.jpg", "007.png")])
-def test_coco_results_never_give_two_images_one_id(names: tuple[str, str]) -> None:
+def test_results_coco_results_never_give_two_images_one_id(names: tuple[str, str]) -> None:
     records = [image_record(name, (9, 9), FOUND.above(0.5), {}) for name in (*names, "8.jpg")]
     assert [each["image_id"] for each in coco_results(records)] == [*names, 8]

@@ -39,7 +39,7 @@ def obj() -> Callable[..., AnnotatedObject]:
 
 @pytest.fixture
 def record() -> Callable[..., bytes]:
-    """Returns a function that makes the record of a grey photo; size is (height, width)."""
+    """Returns a function that makes the record of a grey image; size is (height, width)."""
     return one_record
 
 

@@ -34,7 +34,7 @@ def contents(shard: Callable[..., Path], record: Callable[..., bytes], obj: Call
     return count_splits({"train": [train], "val": [shard("val.tfrecord", record(things[:5]))]}, {})
 
 
-def test_the_same_counts_give_the_same_charts(contents: InspectionStats, style: Style) -> None:
+def test_charts_same_counts_give_the_same_charts(contents: InspectionStats, style: Style) -> None:
     # Warnings are errors here: a name in a script that the font has not must pass in silence.
     style = style._replace(label_map=contents.label_map)
     first = all_charts(contents, style)
@@ -45,20 +45,20 @@ def test_the_same_counts_give_the_same_charts(contents: InspectionStats, style: 
         assert 900 <= width <= 1500, name
 
 
-def test_bars_have_the_colours_of_their_splits(contents: InspectionStats, style: Style) -> None:
+def test_charts_bars_have_the_colours_of_their_splits(contents: InspectionStats, style: Style) -> None:
     seen = pixels(charts.boxes_per_image(contents, style))
     train, val = ((seen == style.color_of(class_id)).all(axis=-1).sum() for class_id in (7, 1))
-    # Two photos of train, one of val; the legend adds a little to both.
+    # Two images of train, one of val; the legend adds a little to both.
     assert train / val == pytest.approx(2, rel=0.2)
 
 
 @pytest.mark.parametrize("splits", [(), (SplitStats("train"),), (SplitStats("train"), SplitStats("val"))])
-def test_nothing_to_count_is_drawn_as_such(splits: tuple[SplitStats, ...], style: Style) -> None:
+def test_charts_nothing_to_count_is_drawn_as_such(splits: tuple[SplitStats, ...], style: Style) -> None:
     drawn = all_charts(InspectionStats(splits, {}), style)
     assert all(png.startswith(b"\x89PNG") for png in drawn.values())
 
 
-def test_a_hundred_classes_are_cut_and_told(style: Style) -> None:
+def test_charts_hundred_classes_are_cut_and_logged(style: Style) -> None:
     split = SplitStats("train")
     for class_id in range(1, 101):
         split.shapes.extend((class_id, 10, 10, 60, 80))
@@ -69,7 +69,7 @@ def test_a_hundred_classes_are_cut_and_told(style: Style) -> None:
     assert pixels(pairs).shape[0] < 1600
 
 
-def test_boxes_of_no_size_leave_the_charts_whole(style: Style) -> None:
+def test_charts_boxes_of_no_size_leave_the_charts_whole(style: Style) -> None:
     split = SplitStats("train", boxes_per_image=[3])
     for height, width in ((0, 10), (float("nan"), 10), (float("inf"), 10)):
         split.shapes.extend((1, height, width, 60, 80))

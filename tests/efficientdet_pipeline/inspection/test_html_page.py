@@ -22,7 +22,7 @@ def fault(record: int, file: str = "train.tfrecord") -> DamagedRecord:
     return DamagedRecord(RecordLocation(Path(file), record, 100 * record, 5), "the checksum of its data is wrong")
 
 
-def test_a_page_of_whole_records_says_so() -> None:
+def test_html_page_page_of_whole_records_says_so() -> None:
     contents = InspectionStats((SplitStats("train", boxes_per_image=[1, 3]), SplitStats("val")), {1: "cat"})
     root = parsed(html_page(contents, [], title="Title", lead="Lead."))
     text = "".join(root.itertext())
@@ -31,7 +31,7 @@ def test_a_page_of_whole_records_says_so() -> None:
     assert "2, 3" in text
 
 
-def test_damaged_records_are_listed_by_their_place() -> None:
+def test_html_page_damaged_records_are_listed_by_their_place() -> None:
     contents = InspectionStats((SplitStats("train", damaged=[fault(3), fault(7)]),), {})
     root = parsed(html_page(contents, [], title="Title", lead=""))
     rows = [["".join(cell.itertext()) for cell in row] for row in root.findall(".//div[@class='damaged']//tr")]
@@ -41,20 +41,20 @@ def test_damaged_records_are_listed_by_their_place() -> None:
     ]
 
 
-def test_a_long_list_is_cut_and_told() -> None:
+def test_html_page_long_list_is_cut_and_logged() -> None:
     contents = InspectionStats((SplitStats("train", damaged=[fault(n) for n in range(MAX_LISTED + 5)]),), {})
     root = parsed(html_page(contents, [], title="Title", lead=""))
     assert "And 5 more, in counts.json." in "".join(root.itertext())
 
 
-def test_empty_files_are_named() -> None:
+def test_html_page_empty_files_are_named() -> None:
     contents = InspectionStats((SplitStats("train", empty_files=[Path("shards/none.tfrecord")]),), {})
     assert "The file shards/none.tfrecord is empty." in "".join(
         parsed(html_page(contents, [], title="Title", lead="")).itertext()
     )
 
 
-def test_names_cannot_break_the_page() -> None:
+def test_html_page_names_cannot_break_the_page() -> None:
     names = {1: "<script>alert(1)</script>", 2: 'a "quoted" & \x00 name', 3: "猫", 4: "broken \udcff bytes"}
     damaged = [fault(0, "<b>&.tfrecord")]
     page = html_page(InspectionStats((SplitStats("<train>", damaged=damaged),), names), [], title="<T>", lead="&")
@@ -65,7 +65,7 @@ def test_names_cannot_break_the_page() -> None:
     assert "猫" in page
 
 
-def test_pictures_are_in_the_page() -> None:
+def test_html_page_images_are_in_the_page() -> None:
     photo = as_jpeg(np.zeros((8, 8, 3), np.uint8))
     shown = [ReportFigure("a.png", "First", PNG), ReportFigure("b.png", "Second", photo)]
     root = parsed(html_page(InspectionStats((), {}), shown, title="Title", lead=""))

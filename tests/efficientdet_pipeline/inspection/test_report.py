@@ -43,7 +43,7 @@ def files(report: ReportWriter) -> set[str]:
     return {path.name for path in report.folder.iterdir()}
 
 
-def test_everything_is_written(report: ReportWriter) -> None:
+def test_report_everything_is_written(report: ReportWriter) -> None:
     assert report.write(scenes(2)) == 2
     sheets = {"raw.png", "augmented.png", "anchors.png"}
     assert files(report) == {"sample0.jpg", "sample1.jpg", *sheets, *CHARTS, "counts.json", "index.html"}
@@ -51,7 +51,7 @@ def test_everything_is_written(report: ReportWriter) -> None:
     assert (report.folder / "index.html").read_text().count("<img") == len(sheets | CHARTS)
 
 
-def test_the_same_look_leaves_the_same_bytes_and_nothing_of_a_longer_one(report: ReportWriter) -> None:
+def test_report_same_look_leaves_the_same_bytes_and_nothing_of_a_longer_one(report: ReportWriter) -> None:
     report.write(scenes(1))
     first = {path.name: path.read_bytes() for path in report.folder.iterdir()}
     (report.folder / "notes.txt").write_text("mine")
@@ -62,12 +62,12 @@ def test_the_same_look_leaves_the_same_bytes_and_nothing_of_a_longer_one(report:
     assert {name: (report.folder / name).read_bytes() for name in first} == first
 
 
-def test_without_records_the_page_is_written_all_the_same(report: ReportWriter) -> None:
+def test_report_without_records_the_page_is_written_all_the_same(report: ReportWriter) -> None:
     assert report.write([]) == 0
     assert files(report) == {*CHARTS, "counts.json", "index.html"}
 
 
-def test_files_of_an_album_without_a_note_are_known_by_its_counts(report: ReportWriter) -> None:
+def test_report_files_of_an_report_without_a_note_are_known_by_its_counts(report: ReportWriter) -> None:
     (report.folder).mkdir(parents=True, exist_ok=True)
     (report.folder / "sample0.jpg").write_text("mine")
     assert files_of_report(report.folder) == set()

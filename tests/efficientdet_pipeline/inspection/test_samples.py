@@ -28,7 +28,7 @@ def config() -> DetectorConfig:
 
 @pytest.fixture(scope="module")
 def locations(tmp_path_factory: pytest.TempPathFactory) -> list[RecordLocation]:
-    """Returns the places of twelve records: a red box on a green photo of 64x128, and a crowd around it."""
+    """Returns the places of twelve records: a red box on a green image of 64x128, and a crowd around it."""
     photo = np.full((64, 128, 3), GREEN, np.uint8)
     photo[20:50, 10:60] = RED
     content = io.BytesIO()
@@ -51,7 +51,7 @@ def look(
     return list(samples(locations, count, config, augmenter, **asked))
 
 
-def test_the_evaluation_sees_the_photo_as_it_is(locations: list[RecordLocation], config: DetectorConfig) -> None:
+def test_samples_evaluation_sees_the_image_as_it_is(locations: list[RecordLocation], config: DetectorConfig) -> None:
     record, sample = look(locations, config, None, count=1)[0]
     assert record.boxes[0] == pytest.approx(BOX, abs=1e-4)
     assert record.crowd == {1}
@@ -62,7 +62,7 @@ def test_the_evaluation_sees_the_photo_as_it_is(locations: list[RecordLocation],
     assert sample.image[100, 100] == pytest.approx(config.mean_rgb, abs=1)
 
 
-def test_inputs_from_minus_one_to_one_are_turned_back_too(locations: list[RecordLocation]) -> None:
+def test_samples_inputs_from_minus_one_to_one_are_turned_back_too(locations: list[RecordLocation]) -> None:
     config = efficientdet.get_config(
         "efficientdet-d0", image_size=128, num_classes=2, mean_rgb=0.0, stddev_rgb=1.0, scale_range=True
     )
@@ -70,7 +70,9 @@ def test_inputs_from_minus_one_to_one_are_turned_back_too(locations: list[Record
     assert sample.image[30, 30].tolist() == list(RED)
 
 
-def test_boxes_stay_on_their_objects_when_photos_vary(locations: list[RecordLocation], config: DetectorConfig) -> None:
+def test_samples_boxes_stay_on_their_objects_when_images_vary(
+    locations: list[RecordLocation], config: DetectorConfig
+) -> None:
     for _, sample in look(locations, config, AugmentationOptions(), count=6, skip_crowd=True):
         ((y0, x0, y1, x1),) = sample.boxes
         inside = sample.image[round(y0) + 2 : round(y1) - 2, round(x0) + 2 : round(x1) - 2]
@@ -80,7 +82,7 @@ def test_boxes_stay_on_their_objects_when_photos_vary(locations: list[RecordLoca
         assert red == pytest.approx((y1 - y0) * (x1 - x0), rel=0.15)
 
 
-def test_crowds_are_left_out_where_training_leaves_them_out(
+def test_samples_crowds_are_left_out_where_training_leaves_them_out(
     locations: list[RecordLocation], config: DetectorConfig
 ) -> None:
     options = AugmentationOptions(augment=False)
@@ -89,7 +91,7 @@ def test_crowds_are_left_out_where_training_leaves_them_out(
     assert list(without.class_ids) == [1]
 
 
-def test_the_same_seed_draws_the_same_samples(locations: list[RecordLocation], config: DetectorConfig) -> None:
+def test_samples_same_seed_draws_the_same_samples(locations: list[RecordLocation], config: DetectorConfig) -> None:
     options = AugmentationOptions(hsv_hue=0.3)
     first, again, other = (look(locations, config, options, seed=seed) for seed in (1, 1, 2))
     for (_, one), (_, same), (_, different) in zip(first, again, other, strict=True):
@@ -97,7 +99,7 @@ def test_the_same_seed_draws_the_same_samples(locations: list[RecordLocation], c
         assert (one.image != different.image).any()
 
 
-def test_a_mosaic_has_the_boxes_of_its_partners(locations: list[RecordLocation], config: DetectorConfig) -> None:
+def test_samples_mosaic_has_the_boxes_of_its_partners(locations: list[RecordLocation], config: DetectorConfig) -> None:
     options = AugmentationOptions(mosaic=1.0, jitter_min=1.0, jitter_max=1.0, input_rand_hflip=False)
     assert max(len(sample.boxes) for _, sample in look(locations, config, options, skip_crowd=True)) > 1
 
@@ -106,14 +108,14 @@ def test_a_mosaic_has_the_boxes_of_its_partners(locations: list[RecordLocation],
     ("count", "expected"),
     [(1, [0]), (3, [0, 4, 8]), (5, [0, 2, 4, 7, 9]), (12, list(range(12))), (99, list(range(12)))],
 )
-def test_records_are_taken_in_even_steps(
+def test_samples_records_are_taken_in_even_steps(
     count: int, expected: list[int], locations: list[RecordLocation], config: DetectorConfig
 ) -> None:
     found = look(locations, config, None, count=count)
     assert [record.caption.partition(" ")[0] for record, _ in found] == [f"{number}.png" for number in expected]
 
 
-def test_of_no_records_nothing_is_drawn(config: DetectorConfig) -> None:
+def test_samples_of_no_records_nothing_is_drawn(config: DetectorConfig) -> None:
     assert look([], config, AugmentationOptions()) == []
 
 
@@ -126,7 +128,7 @@ def test_of_no_records_nothing_is_drawn(config: DetectorConfig) -> None:
         ({"augment_recipe": "flip"}, {"mosaic": 0.5}, {"mosaic": 0.0}),
     ],
 )
-def test_what_is_given_stands_above_what_the_run_does(
+def test_samples_what_is_given_stands_above_what_the_run_does(
     given: dict[str, Any], used: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     options = augmentation(AugmentationOptions(**given), used, given.keys())

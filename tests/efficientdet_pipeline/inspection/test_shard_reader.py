@@ -34,7 +34,7 @@ def names(path: Path) -> list[str | None]:
     return [found.image.filename if isinstance(found, ReadRecord) else None for found in read_shard(path)]
 
 
-def test_whole_records_are_read_in_order(three: tuple[Path, list[int]]) -> None:
+def test_shard_reader_whole_records_are_read_in_order(three: tuple[Path, list[int]]) -> None:
     path, offsets = three
     found = list(read_shard(path))
     assert [each.image.filename for each in found] == ["0.png", "1.png", "2.png"]
@@ -44,7 +44,7 @@ def test_whole_records_are_read_in_order(three: tuple[Path, list[int]]) -> None:
     assert again.objects[0].box == pytest.approx((6, 8, 30, 40), abs=1e-4)
 
 
-def test_a_flipped_byte_costs_one_record(three: tuple[Path, list[int]]) -> None:
+def test_shard_reader_flipped_byte_costs_one_record(three: tuple[Path, list[int]]) -> None:
     path, offsets = three
     flip(path, offsets[1] + 40)
     assert names(path) == ["0.png", None, "2.png"]
@@ -53,7 +53,7 @@ def test_a_flipped_byte_costs_one_record(three: tuple[Path, list[int]]) -> None:
     assert fault.what == "the checksum of its data is wrong"
 
 
-def test_a_flipped_length_costs_the_rest(three: tuple[Path, list[int]]) -> None:
+def test_shard_reader_flipped_length_costs_the_rest(three: tuple[Path, list[int]]) -> None:
     path, offsets = three
     flip(path, offsets[1] + 1)
     assert names(path) == ["0.png", None]
@@ -63,21 +63,21 @@ def test_a_flipped_length_costs_the_rest(three: tuple[Path, list[int]]) -> None:
     ].what == f"the checksum of its length is wrong; the {rest:,} bytes from here on " + ("cannot be read")
 
 
-def test_a_cut_file_is_read_up_to_the_cut(three: tuple[Path, list[int]]) -> None:
+def test_shard_reader_cut_file_is_read_up_to_the_cut(three: tuple[Path, list[int]]) -> None:
     path, offsets = three
     path.write_bytes(path.read_bytes()[: offsets[2] + 20])
     assert names(path) == ["0.png", "1.png", None]
     assert list(read_shard(path))[2].location.offset == offsets[2]
 
 
-def test_a_file_of_another_kind_is_doubted(tmp_path: Path) -> None:
+def test_shard_reader_file_of_another_kind_is_doubted(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"\xff\xd8" * 30)
     (fault,) = read_shard(path)
     assert fault.what.endswith("the 60 bytes from here on cannot be read; is this a TFRecord file?")
 
 
-def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
+def test_shard_reader_empty_file_has_no_records(tmp_path: Path) -> None:
     path = tmp_path / "empty.tfrecord"
     path.touch()
     assert list(read_shard(path)) == []
@@ -86,12 +86,12 @@ def test_an_empty_file_has_no_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"encoded": b"\xff\xd8\xff no photo"}, "its photo a.png is damaged"),
-        ({"encoded": b""}, "its photo a.png is damaged"),
-        ({"kind": "TIFF"}, "its photo a.png is TIFF, which TensorFlow does not read"),
+        ({"encoded": b"\xff\xd8\xff no photo"}, "its image a.png is damaged"),
+        ({"encoded": b""}, "its image a.png is damaged"),
+        ({"kind": "TIFF"}, "its image a.png is TIFF, which TensorFlow does not read"),
     ],
 )
-def test_a_photo_that_training_could_not_read_is_a_fault(
+def test_shard_reader_image_that_training_could_not_read_is_a_fault(
     fields: dict[str, object], sentence: str, shard: Make, record: Callable[..., bytes]
 ) -> None:
     first, second = read_shard(shard("one.tfrecord", record(**fields), record()))
@@ -100,12 +100,12 @@ def test_a_photo_that_training_could_not_read_is_a_fault(
     assert isinstance(second, ReadRecord)
 
 
-def test_bytes_that_are_no_example_are_a_fault(shard: Make) -> None:
+def test_shard_reader_bytes_that_are_no_example_are_a_fault(shard: Make) -> None:
     (fault,) = read_shard(shard("one.tfrecord", b"no example at all"))
     assert fault.what == "A record of 17 bytes is not a tf.train.Example"
 
 
-def test_the_size_of_the_photo_stands_above_that_of_the_record(
+def test_shard_reader_size_of_the_image_stands_above_that_of_the_record(
     shard: Make, record: Callable[..., bytes], obj: Callable
 ) -> None:
     # Boxes are parts of height and width: (30, 40) of a stated (60, 80) is (15, 20) of a real (30, 40).

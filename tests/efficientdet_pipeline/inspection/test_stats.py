@@ -15,7 +15,7 @@ NO_NUMBER = float("nan")
 
 @pytest.fixture
 def contents(shard: Callable[..., Path], record: Callable[..., bytes], obj: Callable) -> stats.InspectionStats:
-    """Returns two splits: three photos with a cat and a dog, a cat, and nothing; one photo with two dogs."""
+    """Returns two splits: three images with a cat and a dog, a cat, and nothing; one image with two dogs."""
     train = shard(
         "train.tfrecord",
         record([obj((0, 0, 30, 40)), obj((0, 0, 15, 60), 2, "dog")]),
@@ -26,7 +26,7 @@ def contents(shard: Callable[..., Path], record: Callable[..., bytes], obj: Call
     return stats.count_splits({"train": [train], "val": [val]}, {})
 
 
-def test_splits_are_counted(contents: stats.InspectionStats) -> None:
+def test_stats_splits_are_counted(contents: stats.InspectionStats) -> None:
     train, val = contents.splits
     assert (train.num_images, train.num_boxes, train.num_negatives) == (3, 3, 1)
     assert (val.num_images, val.num_boxes, val.num_negatives) == (1, 2, 0)
@@ -39,37 +39,39 @@ def test_splits_are_counted(contents: stats.InspectionStats) -> None:
     assert contents.label_map == {1: "cat", 2: "dog"}
 
 
-def test_a_name_given_stands_above_that_of_the_records(
+def test_stats_name_given_stands_above_that_of_the_records(
     shard: Callable[..., Path], record: Callable[..., bytes]
 ) -> None:
     contents = stats.count_splits({"train": [shard("a.tfrecord", record())]}, {3: "cow"})
     assert contents.label_map == {3: "cow"}
 
 
-def test_sides_are_parts_of_the_canvas(contents: stats.InspectionStats) -> None:
+def test_stats_sides_are_parts_of_the_canvas(contents: stats.InspectionStats) -> None:
     # 60x80 on 120x160 is doubled: 30x40 → 60x80; 15x60 → 30x120. 40x40 is tripled: 10x10 → 30x30.
     expected = np.sqrt([60 * 80, 30 * 120, 30 * 30]) / math.sqrt(120 * 160)
     assert stats.side_shares(contents.splits[0], (120, 160)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_aspect_ratios_are_width_by_height(contents: stats.InspectionStats) -> None:
+def test_stats_aspect_ratios_are_width_by_height(contents: stats.InspectionStats) -> None:
     assert stats.aspect_ratios(contents.splits[0]) == pytest.approx([4 / 3, 4, 1], rel=1e-5)
 
 
-def test_an_empty_split_has_no_sides() -> None:
+def test_stats_empty_split_has_no_sides() -> None:
     split = stats.SplitStats("train")
     assert stats.side_shares(split, (64, 64)).shape == (0,)
     assert stats.aspect_ratios(split).shape == (0,)
 
 
-def test_each_file_read_is_told(shard: Callable[..., Path], record: Callable[..., bytes]) -> None:
+def test_stats_each_file_read_is_logged(shard: Callable[..., Path], record: Callable[..., bytes]) -> None:
     on_progress: list[tuple[int, int | None]] = []
     files = {"train": [shard("a.tfrecord", record()), shard("b.tfrecord")], "val": [shard("c.tfrecord", record())]}
     stats.count_splits(files, {}, lambda done, total: on_progress.append((done, total)))
     assert on_progress == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_odd_boxes_are_remarked_on(shard: Callable[..., Path], record: Callable[..., bytes], obj: Callable) -> None:
+def test_stats_odd_boxes_are_remarked_on(
+    shard: Callable[..., Path], record: Callable[..., bytes], obj: Callable
+) -> None:
     odd = [
         obj((NO_NUMBER, 0, 5, 5)),
         obj((20, 20, 20, 40)),
@@ -81,14 +83,14 @@ def test_odd_boxes_are_remarked_on(shard: Callable[..., Path], record: Callable[
     assert split.unusual == {
         "coordinates that are no numbers": 1,
         "without area": 1,
-        "reaching outside the photo": 1,
+        "reaching outside the image": 1,
         "with a class id below 1": 1,
     }
     assert split.num_boxes == 5
     assert len(stats.aspect_ratios(split)) == 3
 
 
-def test_damage_and_empty_files_are_kept_apart(
+def test_stats_damage_and_empty_files_are_kept_apart(
     tmp_path: Path, shard: Callable[..., Path], record: Callable[..., bytes]
 ) -> None:
     empty = tmp_path / "empty.tfrecord"
@@ -111,12 +113,12 @@ def test_damage_and_empty_files_are_kept_apart(
         ([f"{letter}.record" for letter in "abcdefg"], {"shards": 7}),
     ],
 )
-def test_splits_are_told_by_the_names_of_the_files(files: list[str], expected: dict[str, int]) -> None:
+def test_stats_splits_are_logged_by_the_names_of_the_files(files: list[str], expected: dict[str, int]) -> None:
     found = stats.split_names(Path(name) for name in files)
     assert {name: len(paths) for name, paths in found.items()} == expected
 
 
-def test_the_summary_is_json_and_says_it_all(contents: stats.InspectionStats) -> None:
+def test_stats_summary_is_json_and_says_it_all(contents: stats.InspectionStats) -> None:
     on_progress = json.loads(json.dumps(stats.summary(contents, (120, 160))))
     assert on_progress["classes"] == {"1": "cat", "2": "dog"}
     train = on_progress["splits"]["train"]

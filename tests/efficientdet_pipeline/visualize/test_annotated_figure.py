@@ -17,7 +17,7 @@ def changed(drawn: np.ndarray) -> np.ndarray:
     return np.argwhere((drawn != GREY).any(axis=-1))
 
 
-def test_a_small_box_is_one_pixel_thin(style: Style) -> None:
+def test_annotated_figure_small_box_is_one_pixel_thin(style: Style) -> None:
     drawn = draw_figure(figure((10, 20, 20, 30), size=(60, 60)), style)
     assert drawn[10, 20:31].tolist() == [[255, 1, 0]] * 11
     assert drawn[12, 22].tolist() == [GREY] * 3
@@ -25,30 +25,30 @@ def test_a_small_box_is_one_pixel_thin(style: Style) -> None:
     assert changed(drawn).max(axis=0).tolist() == [20, 30]
 
 
-def test_a_large_box_has_a_dark_seam(style: Style) -> None:
+def test_annotated_figure_large_box_has_a_dark_outline(style: Style) -> None:
     drawn = draw_figure(figure((10, 10, 50, 50), size=(60, 60)), style)
     assert drawn[9, 30].tolist() == [0, 0, 0]
     assert drawn[10, 30].tolist() == drawn[11, 30].tolist() == [255, 1, 0]
     assert drawn[12, 30].tolist() == [GREY] * 3
 
 
-def test_names_are_written_only_while_they_hide_nothing(style: Style) -> None:
+def test_annotated_figure_names_are_written_only_while_they_hide_nothing(style: Style) -> None:
     few, many = [(40, 40, 44, 44)], [(40, 40, 44, 44)] * (MAX_NAMED + 1)
     assert len(changed(draw_figure(figure(*few), style))) > len(changed(draw_figure(figure(*many), style))) == 16
     assert len(changed(draw_figure(figure(*few, size=(70, 200)), style))) == 16
 
 
-def test_boxes_that_cannot_be_drawn_are_left_out(style: Style) -> None:
+def test_annotated_figure_boxes_that_cannot_be_drawn_are_left_out(style: Style) -> None:
     nowhere = figure((float("nan"), 0, 5, 5), (float("inf"), 0, 5, 5), size=(60, 60))
     assert not changed(draw_figure(nowhere, style)).size
 
 
-def test_a_box_beyond_the_picture_is_drawn_at_its_edge(style: Style) -> None:
+def test_annotated_figure_box_beyond_the_image_is_drawn_at_its_edge(style: Style) -> None:
     drawn = draw_figure(figure((-50, -50, 500, 500), size=(60, 60)), style)
     assert drawn[0, 30].tolist() == drawn[59, 30].tolist() == [255, 1, 0]
 
 
-def test_a_mask_takes_the_colour_of_its_class(style: Style) -> None:
+def test_annotated_figure_mask_takes_the_colour_of_its_class(style: Style) -> None:
     area = np.zeros((60, 60), bool)
     area[10:20, 10:20] = True
     drawn = draw_figure(figure(size=(60, 60), tints=[(2, area)]), style)
@@ -56,13 +56,13 @@ def test_a_mask_takes_the_colour_of_its_class(style: Style) -> None:
     assert drawn[15, 15, 0] > GREY > drawn[15, 15, 1]
 
 
-def test_the_picture_given_stays_as_it_was(style: Style) -> None:
+def test_annotated_figure_image_given_stays_as_it_was(style: Style) -> None:
     given = figure((10, 10, 50, 50))
     draw_figure(given, style)
     assert (given.image == GREY).all()
 
 
-def test_a_fitted_scene_keeps_its_proportions() -> None:
+def test_annotated_figure_fitted_figure_keeps_its_proportions() -> None:
     area = np.zeros((100, 50), bool)
     area[:50] = True
     fitted = figure((10, 10, 30, 20), size=(100, 50), tints=[(1, area)]).fitted(200)
@@ -73,7 +73,7 @@ def test_a_fitted_scene_keeps_its_proportions() -> None:
 
 
 @pytest.mark.parametrize(("text", "width"), [("a name that is far too long to fit", 60), ("abc", 1), ("", 0)])
-def test_a_text_too_long_loses_its_middle(text: str, width: int, style: Style) -> None:
+def test_annotated_figure_text_too_long_loses_its_middle(text: str, width: int, style: Style) -> None:
     font = style.font(12)
     short = shortened(text, font, width)
     assert short in {text, "…"} or (short[0] == text[0] and short[-1] == text[-1] and "…" in short)

@@ -1,4 +1,4 @@
-"""Several pictures on one sheet."""
+"""Several images on one sheet."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ from efficientdet_pipeline.visualize.grid import contact_sheet, draw_comparison,
 
 
 @pytest.mark.parametrize("size", [(50, 100), (100, 50), (1000, 2000), (1, 400)])
-def test_a_tile_has_the_asked_side_and_its_boxes_follow(size: tuple[int, int]) -> None:
+def test_grid_tile_has_the_asked_side_and_its_boxes_follow(size: tuple[int, int]) -> None:
     height, width = size
     tile, boxes = resize_to_fit(np.zeros((height, width, 3), np.uint8), np.array([[0, 0, height, width]]), 200)
     assert max(tile.shape[:2]) == 200
     np.testing.assert_allclose(boxes, [[0, 0, *tile.shape[:2]]])
 
 
-def test_a_sheet_holds_every_picture_unchanged() -> None:
+def test_grid_sheet_holds_every_image_unchanged() -> None:
     images = [np.full((20 + 5 * number, 30, 3), 10 * number, np.uint8) for number in range(5)]
     sheet = contact_sheet(images, columns=3)
     for image in images:
@@ -25,12 +25,12 @@ def test_a_sheet_holds_every_picture_unchanged() -> None:
     assert contact_sheet(images, titles=list("abcde")).shape[0] > contact_sheet(images).shape[0]
 
 
-def test_a_sheet_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one picture"):
+def test_grid_sheet_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one image"):
         contact_sheet([])
 
 
-def test_truth_stands_left_and_detections_right() -> None:
+def test_grid_truth_stands_left_and_detections_right() -> None:
     image = np.zeros((60, 80, 3), np.uint8)
     truth = np.array([[10, 10, 50, 70]]), np.array([1])
     found = ImageDetections(np.array([[12, 12, 50, 70]]), np.array([0.9]), np.array([2]))
@@ -41,7 +41,7 @@ def test_truth_stands_left_and_detections_right() -> None:
         assert not (half == class_color(not_there)).all(axis=-1).any()
 
 
-def test_a_comparison_without_a_drawn_detection_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grid_comparison_without_a_drawn_detection_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     titles: list[list[str]] = []
     real = grid.contact_sheet
     monkeypatch.setattr(

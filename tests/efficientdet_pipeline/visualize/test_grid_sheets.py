@@ -24,7 +24,7 @@ def blue_scenes(count: int, *, names: str = "a · 1 box") -> list[AnnotatedFigur
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 10, 21, 48])
-def test_every_scene_is_on_the_sheet(count: int, style: Style) -> None:
+def test_grid_every_figure_is_on_the_sheet(count: int, style: Style) -> None:
     sheet = annotated_contact_sheet(blue_scenes(count), style, title="Title", text="Text.")
     assert 900 <= sheet.shape[1] <= SHEET_WIDTH
     side = cell_side(count)
@@ -32,7 +32,7 @@ def test_every_scene_is_on_the_sheet(count: int, style: Style) -> None:
     assert (sheet == BLUE).all(axis=-1).sum() == pytest.approx(count * one, rel=0.25)
 
 
-def test_the_legend_counts_boxes_by_class(style: Style) -> None:
+def test_grid_legend_counts_boxes_by_class(style: Style) -> None:
     without = annotated_contact_sheet(blue_scenes(0), style, title="", text="")
     sheet = annotated_contact_sheet(blue_scenes(3), style, title="", text="")
     legend = sheet[-60:]
@@ -41,7 +41,7 @@ def test_the_legend_counts_boxes_by_class(style: Style) -> None:
     assert not (without == (255, 1, 0)).all(axis=-1).any()
 
 
-def test_a_class_known_by_masks_alone_is_in_the_legend(style: Style) -> None:
+def test_grid_class_known_by_masks_alone_is_in_the_legend(style: Style) -> None:
     figure = AnnotatedFigure(
         np.zeros((40, 60, 3), np.uint8), np.zeros((0, 4)), np.zeros(0, int), tints=[(7, np.zeros((40, 60), bool))]
     )
@@ -49,7 +49,7 @@ def test_a_class_known_by_masks_alone_is_in_the_legend(style: Style) -> None:
     assert (sheet[-60:] == (255, 7, 0)).all(axis=-1).any()
 
 
-def test_a_caption_too_long_shortens_its_name_first(style: Style) -> None:
+def test_grid_caption_too_long_shortens_its_name_first(style: Style) -> None:
     # The end of both captions is the same, so that the same ink must stand at the right.
     long = annotated_contact_sheet(blue_scenes(20, names="n" * 300 + " · 60×40 px"), style, title="", text="")
     short = annotated_contact_sheet(blue_scenes(20, names="n · 60×40 px"), style, title="", text="")
@@ -58,7 +58,7 @@ def test_a_caption_too_long_shortens_its_name_first(style: Style) -> None:
     assert (margin_right == 255).all()
 
 
-def test_many_chips_go_on_in_the_next_line(style: Style) -> None:
+def test_grid_many_chips_go_on_in_the_next_line(style: Style) -> None:
     tile = CaptionedImage(np.zeros((10, 10, 3), np.uint8), "")
     one = captioned_contact_sheet([tile], style, title="", text="", legend=[("class", BLUE)])
     many = captioned_contact_sheet([tile], style, title="", text="", legend=[("a class with a name", BLUE)] * 30)

@@ -22,7 +22,7 @@ def image(*objects: AnnotatedObject, **more: object) -> AnnotatedImage:
 PHOTO = np.zeros((4, 6, 3), np.uint8)
 
 
-def test_a_record_shows_its_boxes_and_its_name() -> None:
+def test_scene_scenes_record_shows_its_boxes_and_its_name() -> None:
     things = AnnotatedObject("cat", (0, 1, 2, 3), 2), AnnotatedObject("cat", (1, 1, 2, 2), 1, is_crowd=True)
     figure = record_figure(image(*things), PHOTO)
     assert figure.boxes.tolist() == [[0, 1, 2, 3], [1, 1, 2, 2]]
@@ -32,7 +32,7 @@ def test_a_record_shows_its_boxes_and_its_name() -> None:
     assert figure.tints == []
 
 
-def test_masks_of_objects_lie_large_ones_first() -> None:
+def test_scene_scenes_masks_of_objects_lie_large_ones_first() -> None:
     small, large = np.zeros((4, 6)), np.ones((4, 6))
     small[0, 0] = 1
     things = (
@@ -43,7 +43,7 @@ def test_masks_of_objects_lie_large_ones_first() -> None:
     assert [(class_id, int(area.sum())) for class_id, area in figure.tints] == [(2, 24), (1, 1)]
 
 
-def test_a_picture_of_classes_leaves_out_background_and_what_does_not_count() -> None:
+def test_scene_scenes_image_of_classes_leaves_out_background_and_what_does_not_count() -> None:
     classes = np.zeros((4, 6))
     classes[0], classes[1], classes[2, :2] = 1, 255, 3
     figure = record_figure(image(segmentation=png(classes)), PHOTO)
@@ -51,7 +51,7 @@ def test_a_picture_of_classes_leaves_out_background_and_what_does_not_count() ->
     assert figure.caption.endswith("0 boxes")
 
 
-def test_a_sample_tells_how_many_boxes_are_left() -> None:
+def test_scene_scenes_sample_tells_how_many_boxes_are_left() -> None:
     of = record_figure(image(*[AnnotatedObject("cat", (0, 0, 1, 1), 1)] * 3), PHOTO)
     sample = sample_figure(PHOTO, np.zeros((1, 4)), np.ones(1), of)
     assert sample.caption == "a photo.jpg · 1 box (before: 3)"
