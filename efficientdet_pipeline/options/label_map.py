@@ -194,7 +194,7 @@ def _checked(pairs: Pairs) -> dict[int, str]:
 
     Raises:
       DatasetError: a name is none.
-      ValueError: an id is none, or an id or a name stands twice.
+      ValueError: an id is none, or an id or a name occurs twice.
     """
     label_map: dict[int, str] = {}
     ids: dict[str, int] = {}
@@ -298,7 +298,7 @@ def _parsed_json(text: str) -> Any:
         content = dict(pairs)
         if len(content) < len(pairs):
             keys = [key for key, _ in pairs]
-            raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice")
+            raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
         return content
 
     return json.loads(text, object_pairs_hook=unique, parse_int=str, parse_float=str)

@@ -159,9 +159,9 @@ class CheckpointCallback(keras.callbacks.Callback):
                 self._csv_logger.truncate_from_epoch(epoch)
                 # The running sums are those of the checkpoint: `fit` has not reset them yet.
                 self._close_epoch(epoch, {tracker.name: float(tracker.result()) for tracker in self.model.metrics})
-            elif self._is_chief and self.is_done and self._results.rows:
+            elif self._is_chief and self.is_done and self._csv_logger.rows:
                 # The last thing of a run: a process killed before it had written everything else.
-                draw_curves(self.places.curves, self._results.columns())
+                draw_curves(self.paths.curves, self._csv_logger.columns())
             yield
         except BaseException:
             # Report the error of the training, not a later one of the writer.

@@ -205,7 +205,7 @@ def test_no_network_asks_for_a_batch_larger_than_the_data(
 ) -> None:
     asked = [f"--url_dataset={pack(good_members())}", "--batch_size=8", "--pretrained_ckpt=none", "--image_size=128"]
     ended = run("--mode=train", *asked, "--run_name=small")
-    ended.with_error(2, "batch_size must not be larger", "Received batch_size=8 with 4 photos", "try --batch_size=4")
+    ended.with_error(2, "batch_size must not be larger", "Received batch_size=8 with 4 images", "try --batch_size=4")
     assert (tmp_path / "runs" / "small" / "tfrecords" / "manifest.json").exists()
 
 

@@ -47,7 +47,7 @@ def folder(home: Path, trained: subprocess.CompletedProcess[str]) -> Path:
 def test_says_what_it_does_and_what_is_next(trained: subprocess.CompletedProcess[str]) -> None:
     assert trained.returncode == 0, trained.stderr
     assert "url_dataset = photos.zip  (the command line)" in trained.stdout
-    assert "train 15 photos" in trained.stdout
+    assert "train 15 images" in trained.stdout
     assert "main.py --mode=infer" in trained.stdout
     assert "Building the training graph" in trained.stdout
     assert re.search(r"^AP \S+, AP50 \S+, .* of training, .*runs/small$", trained.stdout, re.MULTILINE)
@@ -174,7 +174,7 @@ def test_inspect_draws_samples(run: Run, folder: Path, home: Path) -> None:
     assert done.returncode == 0, done.stderr
     seen = {path.name for path in (home / "seen").iterdir()}
     assert {"sample0.jpg", "sample1.jpg", "sample2.jpg", "raw.png", "augmented.png", "index.html"} <= seen
-    assert "train: 15 photos" in done.stdout
+    assert "train: 15 images" in done.stdout
     assert "val: 3 photos" in done.stdout
 
 
@@ -198,7 +198,7 @@ def test_asked_to_stop_it_saves_and_goes_on_later(
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
-    assert "The same command continues there" in errors
+    assert "The same command continues from it" in errors
     marker = json.loads((home / "runs" / name / "checkpoints/last/checkpoint.json").read_text())
     assert 3 <= marker["step"] < 120
     if number is signal.SIGTERM:

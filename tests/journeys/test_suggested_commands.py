@@ -40,4 +40,4 @@ def test_next_names_the_shards_of_the_run_and_no_others(
         check=False,
     )
     assert asked.returncode in (0, 3), asked.stderr
-    assert "12 photos" in asked.stdout
+    assert "12 images" in asked.stdout

@@ -101,7 +101,7 @@ def test_training_first_batch_that_does_not_fit_is_an_error(
     options: BenchmarkOptions, shards: Shards, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits_up_to(0, None, monkeypatch)
-    with pytest.raises(OptionsError, match=r"smallest batch must fit into memory\. Received 1 photos"):
+    with pytest.raises(OptionsError, match=r"smallest batch must fit into memory\. Received 1 images"):
         training.benchmark_training(options, shards, network, tmp_path)
 
 

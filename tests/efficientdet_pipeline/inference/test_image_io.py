@@ -58,7 +58,7 @@ def test_image_io_wrong_name_is_answered_with_similar_ones(photos: Path) -> None
 def test_image_io_folder_without_images_is_named(photos: Path) -> None:
     empty = photos / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match=r"The folder .*empty must hold pictures"):
+    with pytest.raises(DataError, match=r"The folder .*empty must hold images"):
         find_images(empty)
 
 

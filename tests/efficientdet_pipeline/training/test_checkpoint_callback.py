@@ -80,7 +80,7 @@ def test_checkpoint_callback_redraws_curves_missing_after_a_kill(whole: Path, tm
         (folder / "results.png").unlink()
         if left:
             (folder / "results.png").write_bytes(left)
-        toy.Run(folder).go()
+        toy.Run(folder).run()
         assert (folder / "results.png").read_bytes() == (whole / "results.png").read_bytes()
     assert_same_run(folder, whole)
 

@@ -44,8 +44,8 @@ def test_cluster_spec_host_is_that_of_the_chief() -> None:
         ({}, r"needs TF_CONFIG or CLUSTER_SPEC in the environment.*Received neither"),
         ({"TF_CONFIG": "{"}, r"TF_CONFIG must be JSON with cluster and task"),
         ({"CLUSTER_SPEC": "[]"}, r"CLUSTER_SPEC must be JSON"),
-        (environ(WORKERS, "worker", 2), r"the task worker 2 is none of the cluster's"),
-        (environ({"worker": ["here"]}, "worker", 0), r"'here' is no host:port"),
+        (environ(WORKERS, "worker", 2), r"the task worker 2 is not among the cluster's"),
+        (environ({"worker": ["here"]}, "worker", 0), r"'here' is not host:port"),
     ],
 )
 def test_cluster_spec_raises_on_invalid_values(given: dict[str, str], match: str) -> None:
