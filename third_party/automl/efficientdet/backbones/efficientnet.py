@@ -132,6 +132,11 @@ class MBConv(keras.layers.Layer):
         )
 
     def call(self, inputs: Tensor, seed: Tensor | None = None, training: bool = False) -> Tensor:
+        x = self.residual_branch(inputs, seed=seed, training=training)
+        return x + inputs if self.spec.is_residual else x
+
+    def residual_branch(self, inputs: Tensor, seed: Tensor | None = None, training: bool = False) -> Tensor:
+        """Returns what a residual block adds to its input, and another block's whole output."""
         activation = ACTIVATIONS[self.act_type]
         x = inputs
         if self.expand_conv is not None:
@@ -141,11 +146,9 @@ class MBConv(keras.layers.Layer):
         if self.squeeze_excite is not None:
             x = self.squeeze_excite(x)
         x = self.project_norm(self.project_conv(x), training=training)
-        if not self.spec.is_residual:
-            return x
         if self.drop_path is not None:
             x = self.drop_path(x, seed=seed, training=training)
-        return x + inputs
+        return x
 
 
 class EfficientNet(keras.layers.Layer):
@@ -186,15 +189,20 @@ class EfficientNet(keras.layers.Layer):
     @property
     def channels(self) -> dict[int, int]:
         """Channels of each level's map."""
-        return {level + 1: self.blocks[index].spec.filters_out for level, index in enumerate(self._last_of_levels())}
+        return {level + 1: self.blocks[index].spec.filters_out for level, index in enumerate(self.last_blocks())}
 
-    def _last_of_levels(self) -> list[int]:
+    def last_blocks(self) -> list[int]:
+        """Returns the index of the last block of each level, from level 1 on."""
         return last_of_levels([block.spec for block in self.blocks])
 
+    def stem(self, images: Tensor, training: bool = False) -> Tensor:
+        """Returns what the first block takes, at half the size of the images."""
+        return ACTIVATIONS[self.act_type](self.stem_norm(self.stem_conv(images), training=training))
+
     def call(self, images: Tensor, seed: Tensor | None = None, training: bool = False) -> Pyramid:
-        x = ACTIVATIONS[self.act_type](self.stem_norm(self.stem_conv(images), training=training))
+        x = self.stem(images, training=training)
         pyramid: Pyramid = {}
-        last_of_levels = self._last_of_levels()
+        last_of_levels = self.last_blocks()
         for index, block in enumerate(self.blocks):
             block_call = functools.partial(block, seed=seed, training=training)
             x = recomputed(block_call, x) if training and index in self.recomputed else block_call(x)
