@@ -6,14 +6,17 @@
 """
 
 from efficientdet_pipeline.evaluation.coco import coco_metrics
+from efficientdet_pipeline.evaluation.metrics import Metrics, detection_metrics
 from efficientdet_pipeline.evaluation.report import format_line, format_table, write_metrics
 from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage, detected_images, read_truth
 
 __all__ = [
     "DetectedImage",
+    "Metrics",
     "TruthImage",
     "coco_metrics",
     "detected_images",
+    "detection_metrics",
     "format_line",
     "format_table",
     "read_truth",

@@ -36,6 +36,8 @@ class TruthImage(NamedTuple):
     """As a COCO file has it; empty where it does not say."""
     size: tuple[int, int] = (0, 0)
     """Height and width in pixels that a COCO file states; zeros where it does not say."""
+    is_difficult: np.ndarray | None = None
+    """(n,), true where the object is marked as hard to recognize: Pascal VOC's numbers leave it out, COCO's do not."""
 
 
 class TruthFile(NamedTuple):

@@ -1,0 +1,72 @@
+"""Average precision from matches, as COCO interpolates it.
+
+t: IoU thresholds, n: ground-truth boxes, d: detections, r: the 101 recalls.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from efficientdet_pipeline.evaluation.instances import Instances
+from efficientdet_pipeline.evaluation.matching import NOTHING, Matches
+
+RECALLS: Final = np.linspace(0.0, 1.0, 101)
+UNDEFINED = -1.0
+"""COCO's value of a number nothing was there to measure, for example APl without large objects."""
+
+
+class RankedClass(NamedTuple):
+    """Detections of one class over all images, best first."""
+
+    rows: np.ndarray
+    """(d,) of `Instances.found`."""
+    is_right: np.ndarray
+    """(t, d): matched with an object that counts."""
+    is_wrong: np.ndarray
+    """(t, d): neither matched nor ignored."""
+    truth_rows: np.ndarray
+    """(n,) of `Instances.truth`: the objects that count."""
+
+
+def ranked_class(instances: Instances, matches: Matches, class_id: int) -> RankedClass:
+    """Returns the detections of a class by descending score; among equals the earlier image comes first."""
+    found = instances.found
+    rows = np.flatnonzero(found.class_ids == class_id)
+    # Within an image COCO looks at them by score already, so that equal scores keep that order.
+    rows = rows[np.lexsort((-found.scores[rows], found.images[rows]))]
+    rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+    counts = ~matches.found_ignored[:, rows]
+    is_matched = matches.truth_rows[:, rows] != NOTHING
+    truth_rows = np.flatnonzero((instances.truth.class_ids == class_id) & ~matches.truth_ignored)
+    return RankedClass(rows, is_matched & counts, ~is_matched & counts, truth_rows)
+
+
+def interpolated_precision(is_right: np.ndarray, is_wrong: np.ndarray, num_truths: int) -> np.ndarray:
+    """Returns (t, r): the best precision at each recall or a higher one; 0 at recalls that are not reached.
+
+    Args:
+      is_right: (t, d), detections by descending score.
+      is_wrong: (t, d).
+      num_truths: objects to be found, 1 or more.
+    """
+    right, wrong = (np.cumsum(each, axis=1, dtype=np.float64) for each in (is_right, is_wrong))
+    recall, precision = right / num_truths, right / (right + wrong + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    padded = np.concatenate([envelope, np.zeros((len(envelope), 1))], axis=1)
+    places = np.stack([np.searchsorted(row, RECALLS, side="left") for row in recall])
+    return np.take_along_axis(padded, places, axis=1)
+
+
+def class_precision(instances: Instances, matches: Matches, class_id: int) -> np.ndarray | None:
+    """Returns (t,) average precision of a class at each threshold; None where no object of it counts."""
+    ranked = ranked_class(instances, matches, class_id)
+    if not len(ranked.truth_rows):
+        return None
+    return interpolated_precision(ranked.is_right, ranked.is_wrong, len(ranked.truth_rows)).mean(axis=1)
+
+
+def average_precision(instances: Instances, matches: Matches) -> np.ndarray:
+    """Returns (t,) mean average precision of the classes that are there; -1 where none is."""
+    each = [class_precision(instances, matches, class_id) for class_id in instances.class_ids]
+    measured = [values for values in each if values is not None]
+    return np.mean(measured, axis=0) if measured else np.full(len(matches.thresholds), UNDEFINED)

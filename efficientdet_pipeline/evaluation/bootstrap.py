@@ -1,0 +1,118 @@
+"""Confidence intervals of average precision: images drawn again with replacement.
+
+b: draws, t: IoU thresholds, d: detections of a class.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from efficientdet_pipeline.evaluation.average_precision import RECALLS, UNDEFINED, RankedClass, ranked_class
+from efficientdet_pipeline.evaluation.instances import Instances
+from efficientdet_pipeline.evaluation.matching import Matches
+
+NUM_DRAWS = 200
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """A range that holds the number with the confidence asked for; both -1 where nothing was there to measure."""
+
+    low: float
+    high: float
+
+
+class Intervals(NamedTuple):
+    """Of AP and AP50."""
+
+    overall: Mapping[str, Interval]
+    """{"AP": …, "AP50": …}."""
+    per_class: Mapping[int, Mapping[str, Interval]]
+    """{class id: {"AP": …, "AP50": …}}."""
+
+
+def confidence_intervals(
+    instances: Instances,
+    matches: Matches,
+    *,
+    num_draws: int = NUM_DRAWS,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Intervals:
+    """Returns percentile intervals of AP and AP50, over all classes and per class.
+
+    Each draw takes as many images as there are, with replacement (Efron, 1979). An image drawn twice counts twice.
+
+    Args:
+      instances: both sides.
+      matches: at COCO's ten thresholds.
+      num_draws: 200 settle the second digit of an interval's width.
+      confidence: share of the draws that lie within.
+      seed: the same seed gives the same intervals.
+    """
+    num_images = len(instances.source_ids)
+    draws = np.random.default_rng(seed).integers(0, num_images, (num_draws, num_images)) if num_images else None
+    if draws is None:
+        nothing = {name: Interval(UNDEFINED, UNDEFINED) for name in ("AP", "AP50")}
+        return Intervals(nothing, {})
+    counts = np.stack([np.bincount(row, minlength=num_images) for row in draws])
+    precision = {
+        class_id: _drawn_precision(instances, ranked_class(instances, matches, class_id), counts)
+        for class_id in instances.class_ids
+    }
+    measured = [each for each in precision.values() if not np.isnan(each).all()]
+    return Intervals(
+        _named(_mean_of_classes(np.stack(measured)) if measured else np.full((num_draws, 1), np.nan), confidence),
+        {class_id: _named(each, confidence) for class_id, each in precision.items()},
+    )
+
+
+def _drawn_precision(instances: Instances, ranked: RankedClass, counts: np.ndarray) -> np.ndarray:
+    """Returns (b, t) average precision of a class in each draw; NaN where a draw has no object of it."""
+    num_truths = counts[:, instances.truth.images[ranked.truth_rows]].sum(axis=1)
+    result = np.full((len(counts), len(ranked.is_right)), np.nan)
+    drawn = np.flatnonzero(num_truths)
+    if not len(drawn):
+        return result
+    weights = counts[drawn][:, instances.found.images[ranked.rows]]
+    for level, (is_right, is_wrong) in enumerate(zip(ranked.is_right, ranked.is_wrong, strict=True)):
+        # Precision is highest at right detections; between them it only falls.
+        right = np.cumsum(weights[:, is_right], axis=1)
+        seen = np.maximum(np.cumsum(weights * (is_right | is_wrong), axis=1)[:, is_right], 1)
+        envelope = np.maximum.accumulate((right / seen)[:, ::-1], axis=1)[:, ::-1]
+        padded = np.concatenate([envelope, np.zeros((len(drawn), 1))], axis=1)
+        places = _first_reaching(right / num_truths[drawn, None])
+        result[drawn, level] = np.take_along_axis(padded, places, axis=1).mean(axis=1)
+    return result
+
+
+def _first_reaching(recall: np.ndarray) -> np.ndarray:
+    """Returns (b, 101) the first column of each row of `recall` (b, d) that reaches each of COCO's recalls."""
+    # Rows lie in a range of their own each, so that one search serves all of them.
+    num_rows, num_columns = recall.shape
+    offsets = 2.0 * np.arange(num_rows)[:, None]
+    # The sum rounds away digits that recalls of exactly k/100 need; so do the recalls looked for, in the same way.
+    places = np.searchsorted((recall + offsets).ravel(), (RECALLS[None] - 1e-9 + offsets).ravel(), side="left")
+    columns = places.reshape(num_rows, -1) - num_columns * np.arange(num_rows)[:, None]
+    return np.clip(columns, 0, num_columns)
+
+
+def _mean_of_classes(precision: np.ndarray) -> np.ndarray:
+    """Returns (b, t) means over the classes (k, b, t) that a draw has; NaN where it has none."""
+    is_there = ~np.isnan(precision)
+    number = is_there.sum(axis=0)
+    total = np.where(is_there, precision, 0.0).sum(axis=0)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def _named(precision: np.ndarray, confidence: float) -> dict[str, Interval]:
+    return {"AP": _interval(precision.mean(axis=1), confidence), "AP50": _interval(precision[:, 0], confidence)}
+
+
+def _interval(values: np.ndarray, confidence: float) -> Interval:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Interval(UNDEFINED, UNDEFINED)
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
