@@ -56,6 +56,10 @@ def test_image_size_is_height_and_width(size: object, expected: tuple[int, int])
         ({"backbone_config": {"blocks": ["r1_k3_s22_e1_i32_o16"]}}, "must give levels up to 5"),
         ({"fpn_config": {"nodes": [{"feat_level": 6, "inputs_offsets": [5]}]}}, "must join maps 0 to 4"),
         ({"fpn_config": {"nodes": [{"level": 6}]}}, "Each node of fpn_config must be like"),
+        ({"fpn_name": "vfpn", "fpn_config": {"path": 3}}, "Unknown key of fpn_config 'path'. Did you mean paths"),
+        ({"fpn_name": "vfpn", "fpn_config": {"paths": 0}}, "fpn_config.paths must be a whole number from 1 on"),
+        ({"fpn_name": "vfpn", "fpn_config": {"input_edge": 1}}, "fpn_config.input_edge must be true or false"),
+        ({"fpn_name": "bifpn_sum", "fpn_config": {"weight_method": "attn"}}, "fpn_name=bifpn_sum takes depth"),
         ({"num_clases": 3}, "Did you mean num_classes"),
     ],
 )

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from efficientdet.config import get_config
-from efficientdet.necks.fpn_graphs import GRAPHS, WEIGHT_METHODS, bifpn, custom_graph, qufpn
+from efficientdet.necks.fpn_designs import DESIGNS
+from efficientdet.necks.fpn_graphs import WEIGHT_METHODS, bifpn, custom_graph, fpn, pan, qufpn
 from efficientdet.necks.fusion import Fusion
 from efficientdet.necks.neck import Neck
 from keras import ops
@@ -32,13 +33,16 @@ def drawn(graph: tuple) -> str:
         ("bifpn", 3, 4, "3:0,1 4:1,2"),
         ("qufpn", 3, 7, QUFPN_3_TO_7),
         ("qufpn", 3, 4, "3:0,1 4:1,2 4:1,0 3:0,4 4:3,4 3:2,5"),
+        ("qufpn_sum", 3, 7, QUFPN_3_TO_7),
+        ("fpn", 3, 7, "7:4 6:3,5 5:2,6 4:1,7 3:0,8"),
+        ("pan", 3, 7, "6:3,4 5:2,5 4:1,6 3:0,7 4:7,8 5:6,9 6:5,10 7:4,11"),
     ],
 )
 def test_edges(name: str, min_level: int, max_level: int, edges: str) -> None:
-    assert drawn(GRAPHS[name](min_level, max_level)) == edges
+    assert drawn(DESIGNS[name].build(min_level, max_level)) == edges
 
 
-@pytest.mark.parametrize("graph", [bifpn, qufpn])
+@pytest.mark.parametrize("graph", [bifpn, fpn, pan, qufpn])
 @pytest.mark.parametrize(("min_level", "max_level"), [(1, 9), (2, 5), (4, 8), (5, 6)])
 def test_a_graph_can_be_cooked(graph: object, min_level: int, max_level: int) -> None:
     nodes = graph(min_level, max_level)

@@ -14,7 +14,8 @@ from efficientdet.automl.hparams import HPARAMS, NETWORK, NMS_HPARAMS, model_hpa
 from efficientdet.backbones import BACKBONES
 from efficientdet.backbones.stages import STAGES, block_specs, last_of_levels
 from efficientdet.heads import HEADS
-from efficientdet.necks.fpn_graphs import GRAPHS, WEIGHT_METHODS, Graph, custom_graph
+from efficientdet.necks.fpn_designs import DESIGNS, check_fpn_config, design_graph, num_cells, weight_method
+from efficientdet.necks.fpn_graphs import WEIGHT_METHODS, Graph
 
 ACT_TYPES = ("swish", "silu", "swish_native", "hswish", "relu", "relu6", "mish", "srelu")
 """Names of activations; `activations.ACTIVATIONS` has the formulas."""
@@ -64,11 +65,12 @@ class DetectorConfig:
     """Whether the neck goes convolution, normalisation, activation; else activation first."""
     nms_configs: dict[str, Any] = field(hash=False)
     fpn_name: str | None
-    """One of `necks.graphs.GRAPHS`; None is bifpn."""
+    """One of `necks.fpn_designs.DESIGNS`; None is bifpn."""
     fpn_weight_method: str | None
-    """One of `necks.graphs.WEIGHT_METHODS`; None is fastattn."""
+    """One of `necks.fpn_graphs.WEIGHT_METHODS`; None is fastattn."""
     fpn_config: dict[str, Any] | None = field(hash=False)
-    """A graph of one's own, as `necks.graphs.custom_graph` reads it."""
+    """A graph of its own, as `necks.fpn_graphs.custom_graph` reads it; without nodes, options of `fpn_name`:
+    weight_method, depth, and for parallel paths (vfpn…) paths and input_edge."""
     survival_prob: float | None
     """How often a layer of a head is kept while training; None keeps all and has no residuals."""
     backbone_name: str
@@ -103,14 +105,23 @@ class DetectorConfig:
     @property
     def weight_method(self) -> str:
         """How a node of the neck weighs its inputs, defaults filled in."""
-        return (self.fpn_config or {}).get("weight_method") or self.fpn_weight_method or "fastattn"
+        return weight_method(self.fpn_name or "bifpn", self.fpn_config or {}, self.fpn_weight_method)
 
     @property
     def graph(self) -> Graph:
         """The nodes of one cell of the neck."""
-        if self.fpn_config is not None:
-            return custom_graph(self.fpn_config, min_level=self.min_level, max_level=self.max_level)
-        return GRAPHS[self.fpn_name or "bifpn"](self.min_level, self.max_level)
+        return design_graph(
+            self.fpn_name or "bifpn",
+            self.fpn_config or {},
+            self.fpn_cell_repeats,
+            min_level=self.min_level,
+            max_level=self.max_level,
+        )
+
+    @property
+    def num_fpn_cells(self) -> int:
+        """Cells of the neck in series."""
+        return num_cells(self.fpn_name or "bifpn", self.fpn_config or {}, self.fpn_cell_repeats)
 
     def override(self, source: str | os.PathLike[str] | Mapping[str, Any] | None) -> "DetectorConfig":
         """Returns a config in which some values are others.
@@ -185,10 +196,12 @@ def _refuse(key: str, expected: str, received: Any) -> None:
 
 
 def _check_names(config: DetectorConfig) -> None:
+    # First, because the weight method depends on it.
+    if (config.fpn_name or "bifpn") not in DESIGNS:
+        raise ValueError(unknown_name("fpn_name", config.fpn_name, DESIGNS))
     tables: list[tuple[str, Any, Any]] = [
         ("act_type", config.act_type, ACT_TYPES),
         ("backbone", config.backbone_name, BACKBONES),
-        ("fpn_name", config.fpn_name or "bifpn", GRAPHS),
         ("fpn_weight_method", config.weight_method, WEIGHT_METHODS),
         ("nms_configs.method", config.nms_configs.get("method"), NMS_METHODS),
         *(("head", head, HEADS) for head in config.heads),
@@ -215,6 +228,7 @@ def _check_pyramid(config: DetectorConfig) -> None:
         _refuse("min_level", "1 to 5, the levels that a backbone has", config.min_level)
     if not config.min_level < config.max_level <= 12:
         _refuse("max_level", f"above min_level={config.min_level} and at most 12", config.max_level)
+    check_fpn_config(config.fpn_name or "bifpn", config.fpn_config or {})
     _ = config.graph
     if "segmentation" not in config.heads:
         return

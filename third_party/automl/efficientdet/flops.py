@@ -8,8 +8,9 @@ window and a mean its input; normalisation, reshaping and relu nothing.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import keras
 
@@ -18,7 +19,8 @@ from efficientdet.heads.mask_head import MaskHead
 from efficientdet.heads.prediction_head import PredictionTower
 from efficientdet.layers import Resample
 from efficientdet.model import Detector
-from efficientdet.necks.neck import Cell, Neck
+from efficientdet.necks.neck import Cell, FusionNode, Neck
+from efficientdet.necks.parallel_cell import ParallelCell, PathRow
 
 Size = tuple[int, int]
 
@@ -199,62 +201,110 @@ def _block(meter: _Meter, block: MBConv, size: Size) -> Size:
     return size
 
 
-def _resample(meter: _Meter, resample: Resample, size: Size, target: Size) -> None:
+def _resample(meter: _Meter, resample: Resample, size: Size, target: Size, *, channels: int) -> None:
     shrinks = size[0] > target[0] or size[1] > target[1]
     if resample.conv is not None:
         at = target if shrinks and resample.conv_after_downsample else size
         meter.conv(resample.conv, at)
-        meter.norm(at, resample.filters)
+        meter.norm(at, channels)
     if shrinks:
         windows = [(have - 1) // want + 2 for have, want in zip(size, target, strict=True)]
-        meter.elementwise(target, resample.filters, times=math.prod(windows))
+        meter.elementwise(target, channels, times=math.prod(windows))
     elif size != target:
-        meter.elementwise(target, resample.filters)
+        meter.elementwise(target, channels)
 
 
 def _extra_levels(neck: Neck, sizes: dict[int, Size]) -> _Meter:
     meter = _Meter(neck.config.act_type)
     for level, resample in neck.extra_levels.items():
-        _resample(meter, resample, sizes[int(level) - 1], sizes[int(level)])
+        _resample(meter, resample, sizes[int(level) - 1], sizes[int(level)], channels=resample.filters)
     return meter
 
 
 def _cells(neck: Neck, sizes: dict[int, Size]) -> _Meter:
     meter = _Meter(neck.config.act_type)
     for cell in neck.cells:
-        _cell(meter, cell, sizes)
+        for node in cell_nodes(cell):
+            _node(meter, node, sizes)
     return meter
 
 
-def _cell(meter: _Meter, cell: Cell, sizes: dict[int, Size]) -> None:
-    filters = cell.config.fpn_num_filters
+class CellNode(NamedTuple):
+    """A node of a cell, or those of all parallel paths, with what it is made of."""
+
+    layer: FusionNode | PathRow
+    level: int
+    lanes: int
+    """Parallel paths that the layer computes at once."""
+    edges: tuple[tuple[Resample, int], ...]
+    """Of each input: its resampling and the level it comes from."""
+    num_inputs: int
+    weight_method: str
+
+
+def cell_nodes(cell: Cell | ParallelCell) -> Iterator[CellNode]:
+    """Yields the nodes of a cell in order."""
     levels = list(cell.config.levels)
-    for node in cell.nodes:
-        size = sizes[node.node.level]
-        for resample, number in zip(node.resamples, node.node.inputs, strict=True):
-            _resample(meter, resample, sizes[levels[number]], size)
-        num_inputs = len(node.resamples)
-        # automl multiplies each map by its weight, and fastattn then divides it by the sum.
-        per_input = {"sum": 0, "fastattn": 2, "channel_fastattn": 2}.get(cell.config.weight_method, 1)
-        meter.elementwise(size, filters, times=num_inputs * per_input + num_inputs - 1)
-        meter.activation(size, filters)
-        meter.conv(node.conv, size)
-        meter.norm(size, filters)
-        levels.append(node.node.level)
+    if isinstance(cell, Cell):
+        for node in cell.nodes:
+            sources = [levels[number] for number in node.node.inputs]
+            edges = tuple(zip(node.resamples, sources, strict=True))
+            yield CellNode(node, node.node.level, 1, edges, len(edges), node.fusion.weight_method)
+            levels.append(node.node.level)
+        return
+    for row in cell.rows:
+        sources = [levels[edge.source] for edge in row.row.edges]
+        # A joining node takes as many maps of its own level as there are paths; nothing is resampled there.
+        edges = tuple(zip(row.resamples, sources, strict=True))
+        yield CellNode(row, row.row.level, row.lanes, edges, row.row.num_inputs, row.weight_method)
+        levels.append(row.row.level)
+
+
+def _node(meter: _Meter, node: CellNode, sizes: dict[int, Size]) -> None:
+    filters, size = node.layer.config.fpn_num_filters * node.lanes, sizes[node.level]
+    for resample, source in node.edges:
+        _resample(meter, resample, sizes[source], size, channels=filters)
+    # automl multiplies each map by its weight, and fastattn then divides it by the sum.
+    per_input = {"sum": 0, "fastattn": 2, "channel_fastattn": 2}.get(node.weight_method, 1)
+    meter.elementwise(size, filters, times=node.num_inputs * per_input + node.num_inputs - 1)
+    meter.activation(size, filters)
+    meter.conv(node.layer.conv, size)
+    meter.norm(size, filters)
+
+
+def node_operations(act_type: str, node: CellNode, sizes: dict[int, Size]) -> int:
+    """Returns the float operations of one node, twice its multiply-adds."""
+    meter = _Meter(act_type)
+    _node(meter, node, sizes)
+    return meter.float_operations
+
+
+def tower_operations(tower: PredictionTower, sizes: dict[int, Size]) -> dict[int, int]:
+    """Returns the float operations of a head on each level, twice its multiply-adds."""
+    operations = {}
+    for level in tower.config.levels:
+        meter = _Meter(tower.config.act_type)
+        _tower_level(meter, tower, level, sizes[level])
+        operations[level] = meter.float_operations
+    return operations
 
 
 def _tower(tower: PredictionTower, sizes: dict[int, Size]) -> _Meter:
     meter = _Meter(tower.config.act_type)
-    filters = tower.config.fpn_num_filters
     for level in tower.config.levels:
-        for repeat, conv in enumerate(tower.convs):
-            meter.conv(conv, sizes[level])
-            meter.norm(sizes[level], filters)
-            meter.activation(sizes[level], filters)
-            if (repeat, level) in tower.drop_paths:
-                meter.elementwise(sizes[level], filters)
-        meter.conv(tower.predict, sizes[level])
+        _tower_level(meter, tower, level, sizes[level])
     return meter
+
+
+def _tower_level(meter: _Meter, tower: PredictionTower, level: int, size: Size) -> None:
+    filters = tower.config.fpn_num_filters
+    for repeat, conv in enumerate(tower.convs):
+        meter.conv(conv, size)
+        meter.norm(size, filters)
+        meter.activation(size, filters)
+        if (repeat, level) in tower.drop_paths:
+            meter.elementwise(size, filters)
+    meter.conv(tower.predict, size)
 
 
 def _mask_head(head: MaskHead, sizes: dict[int, Size]) -> _Meter:

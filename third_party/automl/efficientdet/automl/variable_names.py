@@ -15,6 +15,7 @@ from efficientdet.heads.prediction_head import PredictionTower
 from efficientdet.layers import Resample
 from efficientdet.model import Detector
 from efficientdet.necks.neck import Neck
+from efficientdet.necks.parallel_cell import ParallelCell
 
 Named = Iterator[tuple[str, keras.Variable]]
 Block = tuple[EfficientNet | Neck | PredictionTower, int]
@@ -86,6 +87,9 @@ def _neck(neck: Neck) -> Named:
     for level, resample in neck.extra_levels.items():
         yield from _resample(resample, f"resample_p{level}")
     for cell_index, cell in enumerate(neck.cells):
+        if isinstance(cell, ParallelCell):
+            yield from _parallel_cell(cell, f"fpn_cells/cell_{cell_index}")
+            continue
         for node_index, node in enumerate(cell.nodes):
             scope = f"fpn_cells/cell_{cell_index}/fnode{node_index}"
             num_maps = len(neck.config.levels) + node_index
@@ -95,6 +99,18 @@ def _neck(neck: Neck) -> Named:
                 yield f"{scope}/{_numbered('WSM', edge)}", weight
             yield from _layer(node.conv, f"{scope}/op_after_combine{num_maps}/conv")
             yield from _layer(node.norm, f"{scope}/op_after_combine{num_maps}/bn")
+
+
+def _parallel_cell(cell: ParallelCell, scope: str) -> Named:
+    """Yields the weights of all paths joined; these names are our own, since automl has no such network."""
+    for index, row in enumerate(cell.rows):
+        row_scope = f"{scope}/row{index}"
+        for edge, resample in enumerate(row.resamples):
+            yield from _resample(resample, f"{row_scope}/resample_{edge}")
+        if row.edge_weights is not None:
+            yield f"{row_scope}/WSM", row.edge_weights
+        yield from _layer(row.conv, f"{row_scope}/op_after_combine/conv")
+        yield from _layer(row.norm, f"{row_scope}/op_after_combine/bn")
 
 
 def _resample(resample: Resample, scope: str) -> Named:

@@ -1,12 +1,12 @@
-"""Feature pyramid networks as data: which maps flow into which.
+"""Feature pyramid networks as data: which feature maps each node joins.
 
-A graph is read like a recipe. Every feature map has a number: first the
-backbone's maps, lowest level first, then one more for each node as it is made.
-A node names its level and the numbers of the maps it joins; it may join any
-map made before it.
+Every feature map has a number: first the inputs, lowest level first, then one
+more for each node in the order of the graph. A node names its level and the
+numbers of the maps that it joins; it may join any map with a lower number. The
+last node of a level is that level's output.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -15,21 +15,26 @@ class Node(NamedTuple):
 
     level: int
     inputs: tuple[int, ...]
+    weight_method: str | None = None
+    """One of `WEIGHT_METHODS`; None is the network's."""
+    path: int | None = None
+    """Which of several parallel paths the node belongs to; None for a node outside of them."""
 
 
 Graph = tuple[Node, ...]
 
 
 class _Drawing:
-    """A graph being drawn, and what has been made so far of each level."""
+    """A graph under construction, and the numbers of the maps of each level."""
 
-    def __init__(self, min_level: int, max_level: int) -> None:
-        self.nodes: list[Node] = []
+    def __init__(self, min_level: int, max_level: int, nodes: Sequence[Node] = (), path: int | None = None) -> None:
+        self.nodes: list[Node] = list(nodes)
+        self.path = path
         self.made = {level: [number] for number, level in enumerate(range(min_level, max_level + 1))}
 
-    def add(self, level: int, *inputs: int) -> None:
+    def add(self, level: int, *inputs: int, weight_method: str | None = None) -> None:
         self.made[level].append(len(self.made) + len(self.nodes))
-        self.nodes.append(Node(level, inputs))
+        self.nodes.append(Node(level, inputs, weight_method, self.path))
 
     def first(self, level: int) -> int:
         return self.made[level][0]
@@ -55,29 +60,106 @@ def _draw_bifpn(drawing: _Drawing, min_level: int, max_level: int) -> None:
         drawing.add(level, *drawing.made[level], drawing.last(level - 1))
 
 
-def qufpn(min_level: int, max_level: int) -> Graph:
-    """Returns QuadFPN: a BiFPN and its mirror image on the same inputs, joined level by level."""
+def _draw_inverted_bifpn(drawing: _Drawing, min_level: int, max_level: int) -> None:
+    """Adds the mirror image of a BiFPN: up the pyramid first, then down."""
+    for level in range(min_level + 1, max_level + 1):
+        drawing.add(level, drawing.first(level), drawing.last(level - 1))
+    # The top map of the way up is already final, as the lowest map of the way down is in a BiFPN.
+    for level in range(max_level - 1, min_level, -1):
+        drawing.add(level, *drawing.made[level], drawing.last(level + 1))
+    drawing.add(min_level, drawing.first(min_level), drawing.last(min_level + 1))
+
+
+def _draw_top_down(drawing: _Drawing, min_level: int, max_level: int) -> None:
+    for level in range(max_level - 1, min_level - 1, -1):
+        drawing.add(level, drawing.first(level), drawing.last(level + 1))
+
+
+def _draw_bottom_up(drawing: _Drawing, min_level: int, max_level: int) -> None:
+    for level in range(min_level + 1, max_level + 1):
+        drawing.add(level, drawing.first(level), drawing.last(level - 1))
+
+
+def fpn(min_level: int, max_level: int) -> Graph:
+    """Returns the top-down pyramid of Lin et al., 2017, "Feature Pyramid Networks for Object Detection"."""
+    drawing = _Drawing(min_level, max_level)
+    drawing.add(max_level, drawing.first(max_level))
+    _draw_top_down(drawing, min_level, max_level)
+    return tuple(drawing.nodes)
+
+
+def pan(min_level: int, max_level: int) -> Graph:
+    """Returns the path aggregation network of Liu et al., 2018: down the pyramid, then up, no skip connections."""
+    drawing = _Drawing(min_level, max_level)
+    _draw_top_down(drawing, min_level, max_level)
+    for level in range(min_level + 1, max_level + 1):
+        drawing.add(level, drawing.last(level), drawing.last(level - 1))
+    return tuple(drawing.nodes)
+
+
+def qufpn(min_level: int, max_level: int, *, joiner_weight_method: str | None = None) -> Graph:
+    """Returns QuadFPN: a BiFPN and its mirror image on the same inputs, joined level by level.
+
+    21 nodes between levels 3 and 7.
+
+    Args:
+      min_level: lowest level of the pyramid.
+      max_level: highest level of the pyramid.
+      joiner_weight_method: of the nodes that join both halves; None: the network's.
+    """
     down_up = _Drawing(min_level, max_level)
     _draw_bifpn(down_up, min_level, max_level)
-
-    up_down = _Drawing(min_level, max_level)
-    up_down.nodes = list(down_up.nodes)
-    for level in range(min_level + 1, max_level + 1):
-        up_down.add(level, up_down.first(level), up_down.last(level - 1))
-    # The top map of the way up is already final, as the lowest map of the way down was.
-    for level in range(max_level - 1, min_level, -1):
-        up_down.add(level, *up_down.made[level], up_down.last(level + 1))
-    up_down.add(min_level, up_down.first(min_level), up_down.last(min_level + 1))
-
-    joined = _Drawing(min_level, max_level)
-    joined.nodes = up_down.nodes
+    up_down = _Drawing(min_level, max_level, down_up.nodes)
+    _draw_inverted_bifpn(up_down, min_level, max_level)
+    joined = _Drawing(min_level, max_level, up_down.nodes)
     for level in range(max_level, min_level - 1, -1):
-        joined.add(level, down_up.last(level), up_down.last(level))
+        joined.add(level, down_up.last(level), up_down.last(level), weight_method=joiner_weight_method)
     return tuple(joined.nodes)
 
 
-GRAPHS: dict[str, Callable[[int, int], Graph]] = {"bifpn": bifpn, "bifpn_dyn": bifpn, "qufpn": qufpn}
-"""fpn_name → its graph between two levels."""
+_PATHS = {
+    "bifpn": (_draw_bifpn,),
+    "inverted": (_draw_inverted_bifpn,),
+    "top_down": (_draw_top_down,),
+    "split": (_draw_top_down, _draw_bottom_up),
+}
+"""Kind of a path → the chains of nodes that it is made of; each ends in outputs of its own."""
+
+PATH_KINDS = tuple(_PATHS)
+
+
+def parallel(
+    min_level: int, max_level: int, kinds: Sequence[str], *, input_edge: bool = False, chained: bool = False
+) -> Graph:
+    """Returns paths side by side on the same inputs, joined by one node per level.
+
+    VFPN (google/automl pull request 580) with "bifpn" for each path. The nodes
+    of path 0 come first, those that join last, in level order.
+
+    Args:
+      min_level: lowest level of the pyramid.
+      max_level: highest level of the pyramid.
+      kinds: of each path, of `PATH_KINDS`.
+      input_edge: whether each joining node takes its level's input too, as its
+        first input.
+      chained: whether each joining node takes the joined map of the level below, as its last input.
+    """
+    nodes: list[Node] = []
+    outputs: dict[int, list[int]] = {level: [] for level in range(min_level, max_level + 1)}
+    for path, kind in enumerate(kinds):
+        for draw in _PATHS[kind]:
+            drawing = _Drawing(min_level, max_level, nodes, path)
+            draw(drawing, min_level, max_level)
+            nodes = drawing.nodes
+            for level, numbers in drawing.made.items():
+                outputs[level] += numbers[-1:] if len(numbers) > 1 else []
+    joined = _Drawing(min_level, max_level, nodes)
+    for level in range(min_level, max_level + 1):
+        first = [joined.first(level)] if input_edge or not outputs[level] else []
+        below = [joined.last(level - 1)] if chained and level > min_level else []
+        joined.add(level, *first, *outputs[level], *below)
+    return tuple(joined.nodes)
+
 
 WEIGHT_METHODS = ("fastattn", "attn", "channel_fastattn", "channel_attn", "sum")
 """How a node weighs its inputs; `necks.fusion` has the formulas."""
@@ -88,10 +170,13 @@ def custom_graph(fpn_config: Mapping[str, Any], *, min_level: int, max_level: in
 
     Args:
       fpn_config: `{"nodes": [{"feat_level": 6, "inputs_offsets": [3, 4]}, …]}`,
-        and `weight_method` where it is not the config's.
+        and `weight_method` where it is not the config's, of all nodes or of one.
+      min_level: lowest level of the pyramid.
+      max_level: highest level of the pyramid.
 
     Raises:
-      ValueError: a node joins a map not yet made, or a level has no node.
+      ValueError: a node joins a map not yet made, a level has no node, or a
+        weight method is unknown.
     """
     num_levels = max_level - min_level + 1
     graph = []
@@ -99,13 +184,7 @@ def custom_graph(fpn_config: Mapping[str, Any], *, min_level: int, max_level: in
     if not isinstance(nodes, (list, tuple)):
         raise ValueError(f"fpn_config.nodes must be a list of nodes. Received {nodes!r}.")
     for position, entry in enumerate(nodes):
-        try:
-            node = Node(int(entry["feat_level"]), tuple(int(number) for number in entry["inputs_offsets"]))
-        except (TypeError, KeyError, ValueError):
-            raise ValueError(
-                f"Each node of fpn_config must be like {{'feat_level': 6, 'inputs_offsets': [3, 4]}}. "
-                f"Received {entry!r}."
-            ) from None
+        node = _custom_node(entry)
         if not node.inputs or not all(0 <= number < num_levels + position for number in node.inputs):
             raise ValueError(
                 f"Node {position} of fpn_config must join maps 0 to {num_levels + position - 1}, those made before it. "
@@ -119,3 +198,82 @@ def custom_graph(fpn_config: Mapping[str, Any], *, min_level: int, max_level: in
             f"Received nodes of levels {sorted({node.level for node in graph})}."
         )
     return tuple(graph)
+
+
+def _custom_node(entry: Any) -> Node:
+    try:
+        inputs = tuple(int(number) for number in entry["inputs_offsets"])
+        node = Node(int(entry["feat_level"]), inputs, entry.get("weight_method"))
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise ValueError(
+            f"Each node of fpn_config must be like {{'feat_level': 6, 'inputs_offsets': [3, 4]}}. Received {entry!r}."
+        ) from None
+    if node.weight_method is not None and node.weight_method not in WEIGHT_METHODS:
+        raise ValueError(
+            f"weight_method of a node of fpn_config must be one of {', '.join(WEIGHT_METHODS)}. Received {entry!r}."
+        )
+    return node
+
+
+class Edge(NamedTuple):
+    """An input of a `Row`."""
+
+    source: int
+    """Number of an input map, or of a row; rows are numbered after the input maps."""
+    positions: tuple[int, ...]
+    """Where the nodes of the row have this input: one position, or, where a node joins several lanes of the source,
+    the position of each lane."""
+
+
+class Row(NamedTuple):
+    """Nodes of parallel paths that differ in their weights alone, to be computed as one."""
+
+    level: int
+    nodes: tuple[int, ...]
+    """Index of each node in the graph: one a lane."""
+    edges: tuple[Edge, ...]
+    weight_method: str | None
+
+    @property
+    def num_inputs(self) -> int:
+        """Returns how many maps each node joins."""
+        return sum(len(edge.positions) for edge in self.edges)
+
+
+def parallel_rows(graph: Graph, num_inputs: int) -> tuple[Row, ...]:
+    """Returns the graph with the nodes of like paths stacked.
+
+    Args:
+      graph: in which no path reads another, as `parallel` makes it.
+      num_inputs: levels of the pyramid.
+    """
+    paths: dict[int, list[int]] = {}
+    for index, node in enumerate(graph):
+        if node.path is not None:
+            paths.setdefault(node.path, []).append(index)
+    alike: dict[tuple[Any, ...], list[list[int]]] = {}
+    for indices in paths.values():
+        place = {num_inputs + index: num_inputs + position for position, index in enumerate(indices)}
+        shape = tuple(
+            (graph[index].level, tuple(place.get(number, number) for number in graph[index].inputs))
+            for index in indices
+        )
+        alike.setdefault(shape, []).append(indices)
+
+    rows: list[Row] = []
+    lane_of = {number: (number, 0) for number in range(num_inputs)}
+    for lanes in alike.values():
+        for nodes in zip(*lanes, strict=True):
+            first = graph[nodes[0]]
+            edges = [Edge(lane_of[number][0], (position,)) for position, number in enumerate(first.inputs)]
+            rows.append(Row(first.level, nodes, tuple(edges), first.weight_method))
+            lane_of |= {num_inputs + node: (num_inputs + len(rows) - 1, lane) for lane, node in enumerate(nodes)}
+    for index, node in enumerate(graph):
+        if node.path is None:
+            sources: dict[int, list[int]] = {}
+            for position, number in enumerate(node.inputs):
+                sources.setdefault(lane_of[number][0], []).append(position)
+            edges = [Edge(source, tuple(positions)) for source, positions in sources.items()]
+            rows.append(Row(node.level, (index,), tuple(edges), node.weight_method))
+            lane_of[num_inputs + index] = (num_inputs + len(rows) - 1, 0)
+    return tuple(rows)

@@ -6,16 +6,17 @@ from typing import Any
 import keras
 
 from efficientdet.activations import ACTIVATIONS
-from efficientdet.config import DetectorConfig
 from efficientdet.layers import BatchNormalization, Resample, conv3x3, recomputed
 from efficientdet.necks.fpn_graphs import Node
 from efficientdet.necks.fusion import Fusion
+from efficientdet.necks.neck_config import NeckConfig
+from efficientdet.necks.parallel_cell import ParallelCell
 from efficientdet.types import Pyramid, Tensor
 
 Shape = Sequence[int | None]
 
 
-def _resample(config: DetectorConfig, name: str) -> Resample:
+def _resample(config: NeckConfig, name: str) -> Resample:
     return Resample(
         config.fpn_num_filters,
         normalize=config.apply_bn_for_resampling,
@@ -34,12 +35,12 @@ class FusionNode(keras.layers.Layer):
     gives one map `(b, height, width, filters)`.
     """
 
-    def __init__(self, config: DetectorConfig, node: Node, **options: Any) -> None:
+    def __init__(self, config: NeckConfig, node: Node, **options: Any) -> None:
         super().__init__(**options)
         self.config = config
         self.node = node
         self.resamples = [_resample(config, f"resample_{edge}") for edge in range(len(node.inputs))]
-        self.fusion = Fusion(config.weight_method, name="fusion")
+        self.fusion = Fusion(node.weight_method or config.weight_method, name="fusion")
         self.conv = conv3x3(
             config.fpn_num_filters,
             separable=config.separable_conv,
@@ -71,7 +72,7 @@ class Cell(keras.layers.Layer):
     Takes and gives `{level: (b, h, w, c)}`.
     """
 
-    def __init__(self, config: DetectorConfig, **options: Any) -> None:
+    def __init__(self, config: NeckConfig, **options: Any) -> None:
         super().__init__(**options)
         self.config = config
         self.nodes = [FusionNode(config, node, name=f"node_{index}") for index, node in enumerate(config.graph)]
@@ -101,12 +102,13 @@ class Neck(keras.layers.Layer):
     each with `fpn_num_filters` channels.
     """
 
-    def __init__(self, config: DetectorConfig, **options: Any) -> None:
+    def __init__(self, config: NeckConfig, **options: Any) -> None:
         super().__init__(**options)
         self.config = config
         self.recomputed: frozenset[int] = frozenset()
         self.extra_levels: dict[str, Resample] = {}
-        self.cells = [Cell(config, name=f"cell_{index}") for index in range(config.fpn_cell_repeats)]
+        cell_class = ParallelCell if any(node.path is not None for node in config.graph) else Cell
+        self.cells = [cell_class(config, name=f"cell_{index}") for index in range(config.num_fpn_cells)]
 
     def build(self, input_shapes: dict[int, Shape]) -> None:
         channels = {level: shape[-1] for level, shape in input_shapes.items()}
@@ -134,6 +136,6 @@ class Neck(keras.layers.Layer):
         return pyramid
 
 
-def _computed_again(cell: Cell, pyramid: Pyramid) -> Pyramid:
+def _computed_again(cell: Cell | ParallelCell, pyramid: Pyramid) -> Pyramid:
     levels = list(pyramid)
     return recomputed(lambda *maps: cell(dict(zip(levels, maps, strict=True)), training=True), *pyramid.values())
