@@ -79,7 +79,7 @@ def test_check_pretrained_without_a_network_gives_advice_that_works(
 def test_check_pretrained_refuses_what_is_no_checkpoint(tmp_path: Path) -> None:
     torch = tmp_path / "b0.pth"
     torch.write_bytes(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
-    with pytest.raises(CheckpointError, match=r"a PyTorch file.*\(--backbone_ckpt\)") as caught:
+    with pytest.raises(CheckpointError, match=r"copied in part.*\(--backbone_ckpt\)") as caught:
         check_pretrained(options(backbone_ckpt=str(torch)), "efficientdet-d0")
     assert exit_code_of(caught.value) == 65
     with pytest.raises(MissingError, match=r"nothing at .* Check --pretrained_ckpt\.") as missing:

@@ -104,7 +104,8 @@ def fetch(url: str, path: Path, *, sha256: str | None = None) -> Path:
             is_readable = formats.is_readable(file.read(formats.HEAD_BYTES))
         if not is_readable:
             raise CheckpointError(
-                f"{shown_url(url)} must be an HDF5 file (.h5) or a tar archive of a checkpoint. "
+                f"{shown_url(url)} must be a checkpoint: an HDF5 file (.h5), a tar archive, a PyTorch or a safetensors "
+                f"file. "
                 f"{formats.refusal(part)} Nothing was kept."
             )
         os.replace(part, path)

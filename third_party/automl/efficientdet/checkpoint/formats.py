@@ -5,9 +5,7 @@ from pathlib import Path
 
 HEAD_BYTES = 512
 HDF5, GZIP, ZIP = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"PK\x03\x04"
-_LEGACY_PYTORCH = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 _PICKLE_PROTOCOLS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_PUBLISHED = "take the TensorFlow checkpoint of that network, for example by its published name (efficientnet-lite0)"
 
 
 def is_tar(head: bytes) -> bool:
@@ -16,8 +14,18 @@ def is_tar(head: bytes) -> bool:
 
 
 def is_readable(head: bytes) -> bool:
-    """Returns whether a single file that begins so may be a checkpoint: an HDF5 file or a tar archive."""
-    return head.startswith(HDF5) or is_tar(head)
+    """Returns whether a single file that begins so may be a checkpoint, or weights of another library."""
+    return head.startswith((HDF5, ZIP)) or is_tar(head) or is_pickle(head) or is_safetensors(head)
+
+
+def is_pickle(head: bytes) -> bool:
+    """Returns whether a file that begins so is a pickle, as PyTorch wrote them before version 1.6."""
+    return head.startswith(_PICKLE_PROTOCOLS)
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Returns whether a file begins with the length of a JSON header, then the header."""
+    return 2 <= int.from_bytes(head[:8], "little") <= 100_000_000 and head[8:9] == b"{"
 
 
 def refusal(path: Path) -> str:
@@ -29,11 +37,6 @@ def refusal(path: Path) -> str:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     kinds = {
         "It is empty; fetch or copy it again.": not head,
-        f"It is a PyTorch file, which is not read; {_PUBLISHED}.": head.startswith(_LEGACY_PYTORCH),
-        f"It is a Python pickle, as PyTorch writes them, which is not read; {_PUBLISHED}.": head.startswith(
-            _PICKLE_PROTOCOLS
-        ),
-        f"It is a safetensors file, which is not read; {_PUBLISHED}.": _is_safetensors(head),
         "It is an HTML page, perhaps a log-in or an error page; check the address in a browser.": text.startswith(
             (b"<!doctype html", b"<html")
         ),
@@ -50,27 +53,15 @@ def refusal(path: Path) -> str:
     return found or "It is none of them; check that it is the file that was meant."
 
 
-def _is_safetensors(head: bytes) -> bool:
-    # The length of a JSON header, then the header.
-    return 2 <= int.from_bytes(head[:8], "little") <= 100_000_000 and head[8:9] == b"{"
-
-
 def _zip_refusal(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as file:
             names = file.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return "It is a zip archive that is cut off or damaged; fetch or copy it again."
-    if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
-        return f"It is a PyTorch file, which is not read; {_PUBLISHED}."
     inner = next((name for name in names if name.endswith((".index", ".h5"))), None)
     if "config.json" in names and "model.weights.h5" in names:
         return "It is a .keras file, a network with its weights: save the weights alone (model.save_weights)."
-    if any(".dist-info/" in name for name in names):
-        torch = next((name for name in names if name.endswith((".pth", ".pt", ".bin", ".safetensors"))), None)
-        held = f" Its weights ({torch}) are a PyTorch file, which is not read; {_PUBLISHED}." if torch else ""
-        unpack = f" Unpack it and name {inner}." if inner else ""
-        return f"It is a Python wheel.{held or unpack or ' It holds no checkpoint.'}"
     if inner:
         return f"It is a zip archive: unpack it and name {inner}."
     if names and all(name.endswith(".npy") for name in names):

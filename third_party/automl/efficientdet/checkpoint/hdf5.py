@@ -1,9 +1,10 @@
-"""HDF5 files of weights: automl's, written by Keras 2, and our own, written by Keras 3.
+"""HDF5 files of weights: automl's, written by Keras 2, our own, written by Keras 3, and conversions (`convert`).
 
 Neither needs TensorFlow.
 """
 
 import contextlib
+import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -14,9 +15,12 @@ import h5py
 import numpy as np
 
 from efficientdet.automl.variable_names import variable_names
-from efficientdet.checkpoint.reader import Contents, reading
+from efficientdet.checkpoint.reader import Contents, Origin, reading
 from efficientdet.errors import CheckpointError
 from efficientdet.model import Detector
+
+ORIGIN = "converted_from"
+"""Attribute of a converted file: a JSON object with the fields of `Origin`, and the converter's version."""
 
 _OURS = re.compile(r"(?:^|/)vars/\d+$")
 _AUTOMLS = re.compile(r"^[^/]+/(.+):0$")
@@ -33,11 +37,22 @@ def open_hdf5(path: Path, model: Detector) -> Iterator[Contents]:
         file = h5py.File(path, "r")
     with file:
         with reading(path):
-            datasets = {key: dataset for key, dataset in _datasets(file, path).items() if not _is_optimizers(key)}
-        yield _automls(datasets, model, path) or _ours(datasets, model, path)
+            datasets = {key: dataset for key, dataset in datasets_of(file, path).items() if not _is_optimizers(key)}
+            origin = _origin(file)
+        yield _automls(datasets, model, path, origin) or _ours(datasets, model, path)
 
 
-def _automls(datasets: Mapping[str, h5py.Dataset], model: Detector, path: Path) -> Contents | None:
+def _origin(file: h5py.File) -> Origin | None:
+    if ORIGIN not in file.attrs:
+        return None
+    stated = json.loads(str(file.attrs[ORIGIN]))
+    texts = {key: str(stated[key]) for key in ("file", "sha256", "layout", "backbone", "licence")}
+    return Origin(**texts, notes=tuple(str(note) for note in stated["notes"]))
+
+
+def _automls(
+    datasets: Mapping[str, h5py.Dataset], model: Detector, path: Path, origin: Origin | None
+) -> Contents | None:
     # By name: the order of fpn_cells differs between automl's releases.
     by_name = {match[1]: dataset for key, dataset in datasets.items() if (match := _AUTOMLS.match(key))}
     if not by_name:
@@ -47,6 +62,7 @@ def _automls(datasets: Mapping[str, h5py.Dataset], model: Detector, path: Path) 
         shapes={name: dataset.shape for name, dataset in by_name.items()},
         keys={name: name for name in variable_names(model) if name in by_name},
         read=lambda name: _values(by_name[name], path),
+        origin=origin,
     )
 
 
@@ -99,7 +115,7 @@ def dataset_keys(model: Detector) -> dict[str, str]:
             path = Path(folder) / "map.weights.h5"
             model.save_weights(path)
             with h5py.File(path, "r") as file:
-                written = _datasets(file, path).items()
+                written = datasets_of(file, path).items()
                 return {numbered[int(dataset[()])]: key for key, dataset in written if not _is_optimizers(key)}
     finally:
         for layer in layers:
@@ -114,7 +130,7 @@ def _writer(numbers: Mapping[str, int]) -> Callable[[MutableMapping[str, Any]], 
     return save_own_variables
 
 
-def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
+def datasets_of(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
     """Returns every dataset by its path; refuses what would make HDF5 open another file."""
     links: dict[str, Any] = {}
     file.visititems_links(lambda name, link: links.update({name: link}))

