@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from efficientdet.backbones.stages import block_specs, last_of_levels
@@ -73,8 +74,11 @@ def test_unet_takes_any_size_and_gives_it_back() -> None:
 
 
 def test_pad_to_stride_and_unknown_sizes() -> None:
-    tf = pytest.importorskip("tensorflow")
     assert pad_to_stride(np.ones((1, 33, 64, 3))).shape == (1, 64, 64, 3)
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("JAX knows every size while it traces")
+    import tensorflow as tf
+
     model = build_unet(UNetConfig(num_classes=3))
     images = np.random.default_rng(0).normal(size=(1, 45, 70, 3)).astype("float32")
     function = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3))])
