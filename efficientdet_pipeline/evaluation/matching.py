@@ -37,7 +37,7 @@ class Matches:
 
 
 class OverlapPairs(NamedTuple):
-    """Detections and objects of one class in one image that overlap, p pairs of all images."""
+    """Detections and objects in one image that overlap, p pairs of all images."""
 
     found: np.ndarray
     """(p,) rows of detections."""
@@ -49,11 +49,13 @@ class OverlapPairs(NamedTuple):
     """(d,) place of a detection, from 0, among those of its class in its image by descending score."""
 
 
-def overlap_pairs(instances: Instances) -> OverlapPairs:
-    """Returns all pairs of one class in one image with an overlap above 0."""
+def overlap_pairs(instances: Instances, *, across_classes: bool = False) -> OverlapPairs:
+    """Returns all pairs in one image with an overlap above 0, those of different classes only `across_classes`."""
     truth, found = instances.truth, instances.found
     num = int(max(truth.class_ids.max(initial=0), found.class_ids.max(initial=0))) + 1
-    truth_keys, found_keys = truth.images * num + truth.class_ids, found.images * num + found.class_ids
+    truth_keys, found_keys = (
+        side.images if across_classes else side.images * num + side.class_ids for side in (truth, found)
+    )
     order, objects = np.lexsort((-found.scores, found_keys)), np.argsort(truth_keys, kind="stable")
     sorted_keys = found_keys[order]
     ranks = np.empty(len(found), np.int64)

@@ -1,0 +1,77 @@
+"""Test-time augmentation: an image detected in several views, mirrored and reduced, and the results fused."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.evaluation.fusion import fuse_detections
+from efficientdet_pipeline.evaluation.truth import DetectedImage
+
+Detect = Callable[[np.ndarray], DetectedImage]
+"""uint8 RGB (h, w, 3) → the detections in its pixels."""
+_PADDING = 114
+"""Grey of the ground around a reduced image: close to the mean of natural images."""
+
+
+class View(NamedTuple):
+    """How an image is shown to the detector."""
+
+    is_mirrored: bool = False
+    """Left and right are exchanged."""
+    scale: float = 1.0
+    """Side of the image as a share of the detector's canvas, above 0 and at most 1; the rest is grey."""
+
+
+def views(*, mirror: bool, scales: Sequence[float] = (1.0,)) -> list[View]:
+    """Returns all views: each scale as it is and, with `mirror`, mirrored.
+
+    Raises:
+      OptionsError: a scale is not above 0 and at most 1. (An image is fitted to the canvas, so that a larger one is
+        the work of a network with a larger canvas.)
+    """
+    wrong = [scale for scale in scales if not 0 < scale <= 1]
+    if wrong or not scales:
+        raise OptionsError(
+            f"Scales of test-time augmentation must be above 0 and at most 1. Received {list(scales)}; to see images "
+            "larger, fuse with a network of a larger image_size."
+        )
+    return [View(is_mirrored, scale) for scale in scales for is_mirrored in ((False, True) if mirror else (False,))]
+
+
+def show(image: np.ndarray, view: View) -> np.ndarray:
+    """Returns the image as a view of it; uint8 RGB (h, w, 3)."""
+    shown = image[:, ::-1] if view.is_mirrored else image
+    if view.scale == 1:
+        return np.ascontiguousarray(shown)
+    height, width = (round(side / view.scale) for side in image.shape[:2])
+    canvas = np.full((height, width, 3), _PADDING, np.uint8)
+    canvas[: image.shape[0], : image.shape[1]] = shown
+    return canvas
+
+
+def in_image(found: DetectedImage, view: View, size: tuple[int, int]) -> DetectedImage:
+    """Returns the detections of a view in the pixels of the image, without those beside it; `size` is height, width."""
+    height, width = size
+    boxes = np.clip(np.asarray(found.boxes, np.float64).reshape(-1, 4), 0, [height, width, height, width])
+    if view.is_mirrored:
+        y0, x0, y1, x1 = boxes.T
+        boxes = np.stack([y0, width - x1, y1, width - x0], axis=1)
+    is_inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return DetectedImage(
+        found.source_id,
+        boxes[is_inside],
+        np.asarray(found.scores)[is_inside],
+        np.asarray(found.class_ids)[is_inside],
+    )
+
+
+def detect_in_views(image: np.ndarray, detectors: Sequence[Detect], shown: Sequence[View]) -> DetectedImage:
+    """Returns what several detectors find in several views of an image, fused."""
+    each = [
+        in_image(detect(show(image, view)), view, (image.shape[0], image.shape[1]))
+        for detect in detectors
+        for view in shown
+    ]
+    return fuse_detections(each)
