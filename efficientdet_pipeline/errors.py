@@ -17,9 +17,11 @@ class ExitCode(IntEnum):
     WARNINGS = 3
     DATA = 65
     MISSING = 66
+    NOT_INSTALLED = 69
     BUG = 70
     CANNOT_WRITE = 73
     TRY_AGAIN = 75
+    ACCURACY_LOST = 79
     INTERRUPTED = 130
 
 
@@ -29,9 +31,11 @@ EXIT_CODE_MEANING: dict[ExitCode, str] = {
     ExitCode.WARNINGS: "`--mode=doctor` found warnings, but no errors that would make a training fail",
     ExitCode.DATA: "invalid data or archive, or no usable images; checksum mismatch; damaged checkpoint",
     ExitCode.MISSING: "path missing, or HTTP 404",
+    ExitCode.NOT_INSTALLED: "an optional package is not installed; the message has the pip command",
     ExitCode.BUG: "internal error; please report it with `--traceback`",
     ExitCode.CANNOT_WRITE: "cannot write: no permission, or disk full",
     ExitCode.TRY_AGAIN: "no network, or stopped by SIGTERM after saving a checkpoint; the same command continues",
+    ExitCode.ACCURACY_LOST: "an exported artifact detects worse than the checkpoint by more than `--max_ap_drop`",
     ExitCode.INTERRUPTED: "Ctrl-C, after saving a checkpoint; the same command continues",
 }
 
@@ -78,6 +82,18 @@ class MissingError(PipelineError):
     """A path that does not exist."""
 
     exit_code = ExitCode.MISSING
+
+
+class MissingExtraError(PipelineError):
+    """An optional package that is not installed."""
+
+    exit_code = ExitCode.NOT_INSTALLED
+
+
+class AccuracyError(PipelineError):
+    """An exported artifact whose average precision is too far below the checkpoint's."""
+
+    exit_code = ExitCode.ACCURACY_LOST
 
 
 class CannotWriteError(PipelineError):

@@ -85,4 +85,4 @@ def test_a_missing_file_is_named() -> None:
 
 def test_every_exit_code_is_explained() -> None:
     assert set(EXIT_CODE_MEANING) == set(ExitCode)
-    assert {int(code) for code in ExitCode} == {0, 2, 3, 65, 66, 70, 73, 75, 130}
+    assert {int(code) for code in ExitCode} == {0, 2, 3, 65, 66, 69, 70, 73, 75, 79, 130}

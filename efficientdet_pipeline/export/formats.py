@@ -1,0 +1,150 @@
+"""The formats of an export: one table for writing, loading, messages and help."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from efficientdet.config import DetectorConfig
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.export.frozen_graph import write_frozen_graph
+from efficientdet_pipeline.export.onnx_model import write_onnx, write_onnx_with_nms
+from efficientdet_pipeline.export.openvino_ir import write_openvino
+from efficientdet_pipeline.export.saved_model import write_saved_model
+from efficientdet_pipeline.export.tflite import write_tflite
+from efficientdet_pipeline.export.tflite_postprocess import write_post_processed
+from efficientdet_pipeline.export.trained_detector import TrainedDetector
+from efficientdet_pipeline.inference.onnx_loader import onnx_predictor
+from efficientdet_pipeline.inference.openvino_loader import openvino_predictor
+from efficientdet_pipeline.inference.predictor import Predictor, frozen_graph_predictor, saved_model_predictor
+from efficientdet_pipeline.inference.tflite_loader import tflite_predictor
+
+Write = Callable[[TrainedDetector, Path], object]
+Load = Callable[[Path, DetectorConfig], Predictor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportFormat:
+    """One format: what its file is called, how it is written, and how it is read again."""
+
+    name: str
+    """As --formats has it."""
+    file: str
+    """Name of the file or folder; {model} is the network's name."""
+    extra: str = ""
+    """The extra of this distribution that writing and loading need; empty where there is none."""
+    write: Write
+    """Writes a detector to a path."""
+    load: Load | None
+    """Returns a predictor in the format's own runtime; None for a form that only other programs run."""
+    is_quantized: bool = False
+    """Whether calibration images are needed."""
+
+    def path(self, folder: Path, config: DetectorConfig) -> Path:
+        """Returns where the format's file of a network is in a folder."""
+        return folder / self.file.format(model=config.name)
+
+    def files(self, config: DetectorConfig) -> list[str]:
+        """Returns the names of all files of the format."""
+        name = self.file.format(model=config.name)
+        return [name, Path(name).with_suffix(".bin").name] if name.endswith(".xml") else [name]
+
+
+def _write_saved_model(detector: TrainedDetector, path: Path) -> None:
+    write_saved_model(detector.served, path)
+
+
+def _write_frozen_graph(detector: TrainedDetector, path: Path) -> None:
+    write_frozen_graph(detector.served, path)
+
+
+def _write_tflite_with_nms(detector: TrainedDetector, path: Path, *, precision: str) -> None:
+    raw = TFLITE[precision].path(path.parent, detector.config)
+    is_there = raw.is_file()
+    if not is_there:
+        write_tflite(detector, raw, precision=precision)
+    write_post_processed(detector, raw, path)
+    if not is_there:
+        raw.unlink()
+
+
+def _load_saved_model(path: Path, config: DetectorConfig) -> Predictor:
+    del config  # The graph holds everything.
+    return saved_model_predictor(path)
+
+
+def _load_frozen_graph(path: Path, config: DetectorConfig) -> Predictor:
+    del config
+    return frozen_graph_predictor(path)
+
+
+def _tflite(name: str, suffix: str, precision: str) -> ExportFormat:
+    return ExportFormat(
+        name=name,
+        file=f"{{model}}{suffix}.tflite",
+        write=partial(write_tflite, precision=precision),
+        load=tflite_predictor,
+        is_quantized=precision.startswith("int"),
+    )
+
+
+TFLITE = {
+    "float32": _tflite("tflite", "", "float32"),
+    "float16": _tflite("tflite_fp16", "_fp16", "float16"),
+    "int8": _tflite("tflite_int8", "_int8", "int8"),
+    "int16x8": _tflite("tflite_int16x8", "_int16x8", "int16x8"),
+}
+"""Precision → the format of raw heads."""
+
+
+def _tflite_with_nms(precision: str) -> ExportFormat:
+    raw = TFLITE[precision]
+    return ExportFormat(
+        name=raw.name.replace("tflite", "tflite_nms"),
+        file=raw.file.replace(".tflite", "_nms.tflite"),
+        write=partial(_write_tflite_with_nms, precision=precision),
+        load=tflite_predictor,
+        is_quantized=raw.is_quantized,
+    )
+
+
+def _openvino(name: str, precision: str) -> ExportFormat:
+    return ExportFormat(
+        name=name,
+        file=f"{{model}}_{name}.xml",
+        extra="openvino",
+        write=partial(write_openvino, precision=precision),
+        load=openvino_predictor,
+        is_quantized=precision == "int8",
+    )
+
+
+_ALL = (
+    ExportFormat(name="saved_model", file="saved_model", write=_write_saved_model, load=_load_saved_model),
+    ExportFormat(name="frozen", file="{model}_frozen.pb", write=_write_frozen_graph, load=_load_frozen_graph),
+    *TFLITE.values(),
+    *map(_tflite_with_nms, ("float32", "float16", "int8")),
+    ExportFormat(name="onnx", file="{model}.onnx", extra="onnx", write=write_onnx, load=onnx_predictor),
+    ExportFormat(name="onnx_nms", file="{model}_nms.onnx", extra="onnx", write=write_onnx_with_nms, load=None),
+    _openvino("openvino", "float32"),
+    _openvino("openvino_fp16", "float16"),
+    _openvino("openvino_int8", "int8"),
+)
+FORMATS: dict[str, ExportFormat] = {each.name: each for each in _ALL}
+"""Name → format, in the order in which they are written."""
+
+
+def formats_of(names: Sequence[str]) -> list[ExportFormat]:
+    """Returns the formats of these names, in the table's order.
+
+    Raises:
+      OptionsError: an unknown name, or none.
+    """
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        received = repr(unknown[0]) if unknown else "none"
+        raise OptionsError(
+            f"formats must be one or more of {', '.join(FORMATS)}. Received {received}.", option="formats"
+        )
+    return [each for name, each in FORMATS.items() if name in names]

@@ -1,0 +1,148 @@
+"""A detector as TensorFlow Lite files: raw heads in float32, float16 and int8, builtin operations only."""
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.export.tflite_file import name_ends, operations, read_model, serialized
+from efficientdet_pipeline.export.trained_detector import RawHeads, TrainedDetector, check_raw_heads
+from efficientdet_pipeline.inference.tflite_loader import TfliteRunner
+from tfrmod import fileio
+
+BYTES_PER_WEIGHT = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "int16x8": 1.0}
+"""Precision → size of a weight in the file. int8: weights per output channel; int16x8: with 16-bit activations."""
+
+_MIN_DECIBELS = {"float32": 60.0, "float16": 20.0, "int8": 3.0, "int16x8": 3.0}
+"""Below, a file is broken rather than inexact: a file of zeros has 0 or less; how much an exact one has depends on the
+network. What accuracy is left, the gate measures."""
+
+
+def write_tflite(
+    detector: TrainedDetector, path: Path, *, precision: str = "float32", float_layers: Sequence[str] = ()
+) -> dict[str, float]:
+    """Writes raw heads: `images` uint8 (1, H, W, 3) → `logits` (1, a, k) and `deltas` (1, a, 4), float32.
+
+    Args:
+      precision: one of `BYTES_PER_WEIGHT`.
+      float_layers: names of operations that int8 leaves in float32.
+
+    Returns:
+      Signal to noise in decibels of logits and deltas, on one image.
+
+    Raises:
+      DataError: no calibration images for int8, or a file that does not compute
+        what the network computes.
+    """
+    heads = detector.raw_heads(batch_size=1, dtype="uint8")
+    samples = detector.calibration_canvases() if precision in ("int8", "int16x8") else []
+    content = converted(heads, precision=precision, samples=samples, float_layers=float_layers)
+    model = read_model(content)
+    _put_outputs_in_order(model)
+    name_ends(model, inputs=["images"], outputs=["logits", "deltas"])
+    content = serialized(model)
+    check_content(content, detector, precision)
+    decibels = check_raw_heads(
+        detector, TfliteRunner(content).run_heads, min_decibels=_MIN_DECIBELS[precision], what=path.name
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fileio.write_file(path, content)
+    return decibels
+
+
+def _put_outputs_in_order(model: Any) -> None:
+    """Sorts the outputs as the traced function has them; the converter numbers their names, and mixes the order."""
+    graph = model.subgraphs[0]
+    names = [graph.tensors[index].name.decode() for index in graph.outputs]
+    numbers = [int(found[1]) if (found := re.search(r"[_:](\d+)$", name)) else 0 for name in names]
+    if sorted(numbers) != [0, 1]:
+        raise DataError(
+            f"TensorFlow's converter must number the names of two outputs from 0. Received {names}; this version of "
+            "TensorFlow cannot be used for TFLite."
+        )
+    graph.outputs = [int(graph.outputs[numbers.index(number)]) for number in range(2)]
+
+
+def converted(
+    heads: RawHeads, *, precision: str, samples: Sequence[np.ndarray] = (), float_layers: Sequence[str] = ()
+) -> bytes:
+    """Returns the flatbuffer that TensorFlow's converter makes of traced heads.
+
+    Args:
+      samples: canvases (1, H, W, 3), 0 to 255, for int8.
+      float_layers: as for `write_tflite`.
+
+    Raises:
+      OptionsError: an unknown precision, or `float_layers` without int8.
+    """
+    converter = _converter(heads, precision, samples)
+    with warnings.catch_warnings():
+        # The converter warns that ranges of quantized inputs are not given; they are calibrated.
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
+        warnings.filterwarnings("ignore", r"[\s\S]*tf\.lite\.Interpreter is deprecated", UserWarning)
+        if not float_layers:
+            return bytes(converter.convert())
+        if precision != "int8":
+            raise OptionsError(f"Layers can be kept in float in int8 files alone. Received precision={precision!r}.")
+        return bytes(debugger_of(converter, samples, float_layers).get_nondebug_quantized_model())
+
+
+def debugger_of(converter: Any, samples: Sequence[np.ndarray], float_layers: Sequence[str] = ()) -> Any:
+    """Returns TensorFlow's quantization debugger: it calibrates once and quantizes with layers left out."""
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=list(float_layers) or None)
+    return tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=_dataset(samples), debug_options=options
+    )
+
+
+def int8_converter(heads: RawHeads, samples: Sequence[np.ndarray]) -> Any:
+    """Returns a converter to int8 that has not run."""
+    return _converter(heads, "int8", samples)
+
+
+def _converter(heads: RawHeads, precision: str, samples: Sequence[np.ndarray]) -> Any:
+    if precision not in BYTES_PER_WEIGHT:
+        raise OptionsError(f"precision must be one of {', '.join(BYTES_PER_WEIGHT)}. Received {precision!r}.")
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([heads.function], heads.owner)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision in ("int8", "int16x8"):
+        converter.representative_dataset = _dataset(samples)
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+            if precision == "int8"
+            else tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS,
+        ]
+    return converter
+
+
+def _dataset(samples: Sequence[np.ndarray]) -> Callable[[], Iterator[list[np.ndarray]]]:
+    pixels = [np.rint(sample).astype(np.uint8) for sample in samples]
+    return lambda: ([each] for each in pixels)
+
+
+def check_content(content: bytes, detector: TrainedDetector, precision: str) -> None:
+    """Makes sure that a file holds the weights, and builtin operations alone.
+
+    Raises:
+      DataError: it does not.
+    """
+    # Of the weights, batch norms vanish and shared kernels multiply; half is far below any whole file.
+    fewest = 0.5 * detector.model.count_params() * BYTES_PER_WEIGHT[precision]
+    if len(content) < fewest:
+        raise DataError(
+            f"A TFLite file of this network must have {fewest:,.0f} bytes or more. Received {len(content):,}: the "
+            "converter dropped the weights, and the file would find nothing in any image."
+        )
+    foreign = sorted(name for name in operations(content) if name.startswith(("Flex", "CUSTOM")))
+    if foreign:
+        raise DataError(f"A TFLite file must have builtin operations alone. Received {', '.join(foreign)}.")

@@ -1,0 +1,97 @@
+"""Reading and changing TensorFlow Lite flatbuffers: names of their ends, tensors, operations, metadata."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+
+_IDENTIFIER = b"TFL3"
+_BUILTIN_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+
+
+def read_model(content: bytes) -> Any:
+    """Returns a flatbuffer as a `schema.ModelT`, all buffers inside."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    for buffer in model.buffers:
+        # Large files keep buffers behind the flatbuffer, where a changed one would no longer find them.
+        if getattr(buffer, "offset", 0):
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def serialized(model: Any) -> bytes:
+    """Returns the flatbuffer of a `schema.ModelT`."""
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def operations(content: bytes) -> set[str]:
+    """Returns the names of the operations of a file; custom ones as `CUSTOM name`."""
+    model = schema.Model.GetRootAsModel(content, 0)
+    codes = [model.OperatorCodes(number) for number in range(model.OperatorCodesLength())]
+    names = set()
+    for code in codes:
+        name = _BUILTIN_NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        names.add(f"CUSTOM {code.CustomCode().decode()}" if name == "CUSTOM" else name)
+    return names
+
+
+def name_ends(model: Any, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Names the input and output tensors, and describes them as the signature serving_default."""
+    graph = model.subgraphs[0]
+    maps = []
+    for names, indices in ((inputs, graph.inputs), (outputs, graph.outputs)):
+        ends = []
+        for name, index in zip(names, indices, strict=True):
+            graph.tensors[index].name = name.encode()
+            end = schema.TensorMapT()
+            end.name, end.tensorIndex = name.encode(), int(index)
+            ends.append(end)
+        maps.append(ends)
+    signature = schema.SignatureDefT()
+    signature.inputs, signature.outputs = maps
+    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+    model.signatureDefs = [signature]
+
+
+def add_tensor(model: Any, name: str, shape: Sequence[int], value: np.ndarray | None = None) -> int:
+    """Adds a float32 tensor, constant where a value is given; returns its number."""
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type = name.encode(), list(shape), schema.TensorType.FLOAT32
+    tensor.buffer = 0
+    if value is not None:
+        tensor.buffer = add_buffer(model, np.ascontiguousarray(value, np.float32).tobytes())
+    model.subgraphs[0].tensors.append(tensor)
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def add_buffer(model: Any, content: bytes) -> int:
+    """Adds a buffer; returns its number."""
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(content, np.uint8)
+    model.buffers.append(buffer)
+    return len(model.buffers) - 1
+
+
+def add_operation(model: Any, code: int, inputs: Sequence[int], outputs: Sequence[int], custom: str = "") -> Any:
+    """Adds an operation at the end of the graph; returns it, for its options."""
+    operator_code = schema.OperatorCodeT()
+    operator_code.builtinCode, operator_code.deprecatedBuiltinCode, operator_code.version = code, min(code, 127), 1
+    operator_code.customCode = custom.encode() if custom else None
+    model.operatorCodes.append(operator_code)
+    operation = schema.OperatorT()
+    operation.opcodeIndex = len(model.operatorCodes) - 1
+    operation.inputs, operation.outputs = list(inputs), list(outputs)
+    model.subgraphs[0].operators.append(operation)
+    return operation
+
+
+def add_metadata(model: Any, name: str, content: bytes) -> None:
+    """Adds a metadata buffer of a name, in place of one of that name."""
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = name.encode(), add_buffer(model, content)
+    model.metadata = [each for each in model.metadata or [] if each.name != entry.name] + [entry]

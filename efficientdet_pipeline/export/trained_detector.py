@@ -1,0 +1,155 @@
+"""A trained detector as the writers of all formats take it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from efficientdet.anchors import anchor_boxes
+from efficientdet.config import DetectorConfig
+from efficientdet.inference_form import InferenceNetwork, inference_network
+from efficientdet.types import Tensor
+
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.export.serving import ServedDetector
+from efficientdet_pipeline.inference.canvas import normalized, pixel_canvases
+
+_DTYPES = {"uint8": tf.uint8, "float32": tf.float32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedDetector:
+    """A network with its weights, and what an export of it needs to know."""
+
+    model: keras.Model
+    config: DetectorConfig
+    label_map: Mapping[int, str]
+    """Class id, from 1 on, to name."""
+    hparams: Mapping[str, Any] = field(default_factory=dict)
+    """Of the run, written beside the artifacts."""
+    mode: str = "per_class"
+    """Of suppression in SavedModel and frozen graph, as `postprocess.detections` takes it."""
+    resize: str = "letterbox"
+    """How the artifact's runtime brings an image to the canvas: letterbox or stretch."""
+    calibration: Sequence[np.ndarray] = ()
+    """Images (h, w, 3), uint8 RGB, that quantization takes its ranges from; about 32 of the training set."""
+
+    @cached_property
+    def network(self) -> InferenceNetwork:
+        """The inference form, made once for all formats."""
+        return inference_network(self.model, self.config)
+
+    @cached_property
+    def served(self) -> ServedDetector:
+        """The network between its pre- and post-processing."""
+        return ServedDetector(self.model, self.config, mode=self.mode)
+
+    def raw_heads(self, *, batch_size: int | None, dtype: str) -> "RawHeads":
+        """Returns the network with its normalization, traced from pixels to the outputs of all anchors.
+
+        Args:
+          batch_size: number of images; None for any.
+          dtype: of the pixels, 0 to 255: uint8 or float32.
+        """
+        network = self.network
+        spec = tf.TensorSpec((batch_size, *self.config.image_size, 3), _DTYPES[dtype], name="images")
+
+        @tf.function(input_signature=[spec], autograph=False)
+        def heads(images: Tensor) -> tuple[Tensor, Tensor]:
+            outputs = network(normalized(tf.cast(images, tf.float32), self.config))
+            class_levels = [outputs["class"][level] for level in self.config.levels]
+            box_levels = [outputs["box"][level] for level in self.config.levels]
+            rows = -1 if batch_size is None else batch_size
+            return (
+                _all_anchors(class_levels, rows, self.config.num_classes, "logits"),
+                _all_anchors(box_levels, rows, 4, "deltas"),
+            )
+
+        return RawHeads(heads.get_concrete_function(), network)
+
+    def calibration_canvases(self) -> list[np.ndarray]:
+        """Returns the calibration images on the canvas, each (1, H, W, 3), float32, 0 to 255.
+
+        Raises:
+          DataError: there are none.
+        """
+        if not self.calibration:
+            raise DataError(
+                "Quantization to int8 needs images to take its ranges from, about 32 of the training set. Received "
+                "none; give calibration images, or export tflite or tflite_fp16, which need none."
+            )
+        return [np.asarray(pixel_canvases(image[None], self.config, self.resize)[0]) for image in self.calibration]
+
+
+class RawHeads(NamedTuple):
+    """A traced network, from pixels to logits (b, a, k) and deltas (b, a, 4)."""
+
+    function: Any
+    """A concrete function without variables."""
+    owner: InferenceNetwork
+    """What must live as long as the function."""
+
+
+def _all_anchors(levels: Sequence[Tensor], rows: int, depth: int, name: str) -> Tensor:
+    flat = [tf.reshape(level, [rows, int(np.prod(level.shape[1:])) // depth, depth]) for level in levels]
+    return tf.concat(flat, axis=1, name=name)
+
+
+RunHeads = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Canvases (b, H, W, 3), float32 pixels 0 to 255 → logits (b, a, k) and deltas (b, a, 4)."""
+
+
+def signal_to_noise(expected: np.ndarray, received: np.ndarray) -> float:
+    """Returns the ratio of signal to noise in decibels: 10 log10(sum e^2 / sum (e - r)^2), the mean taken off."""
+    signal = float(np.square(expected - expected.mean()).sum())
+    noise = float(np.square(expected.astype(np.float64) - received).sum())
+    if not np.isfinite(noise):
+        return float("-inf")
+    return float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
+
+
+def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: float, what: str) -> dict[str, float]:
+    """Makes sure that a written artifact computes what the network computes; returns its signal-to-noise ratios.
+
+    Some converters write, without an error, a file that gives zeros for every
+    image. So the artifact is run, on a calibration image or on noise, before
+    anybody gets it.
+
+    Args:
+      run: the artifact in its own runtime.
+      min_decibels: signal to noise that logits and deltas must reach.
+      what: of which file the message speaks.
+
+    Raises:
+      DataError: it does not.
+    """
+    if detector.calibration:
+        canvas = detector.calibration_canvases()[0]
+    else:
+        random = np.random.default_rng(0)
+        canvas = random.uniform(0, 255, (1, *detector.config.image_size, 3)).round().astype(np.float32)
+    heads = detector.raw_heads(batch_size=1, dtype="float32")
+    expected = [np.asarray(each) for each in heads.function(tf.constant(canvas))]
+    received = run(canvas)
+    ratios = {}
+    for name, wanted, found in zip(("logits", "deltas"), expected, received, strict=True):
+        is_alike = wanted.shape == found.shape
+        ratios[name] = signal_to_noise(wanted, found) if is_alike else float("-inf")
+        if ratios[name] < min_decibels:
+            raise DataError(
+                f"{what} must give what the trained network gives, to {min_decibels:g} dB signal to noise. Received "
+                f"{name} of shape {found.shape} with {ratios[name]:.1f} dB, largest value "
+                f"{float(np.abs(found).max(initial=0.0)):.3g} where {float(np.abs(wanted).max()):.3g} is expected. "
+                "The file is not kept; for int8 give more calibration images, or keep layers in float."
+            )
+    return ratios
+
+
+def anchors_unit(config: DetectorConfig) -> np.ndarray:
+    """Returns the anchors as (center y, center x, height, width) in fractions of the canvas, float32 (a, 4)."""
+    boxes = np.asarray(anchor_boxes(config), np.float64) / np.array([*config.image_size, *config.image_size])
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    return np.concatenate([boxes[:, :2] + sizes / 2, sizes], axis=1).astype(np.float32)

@@ -1,0 +1,89 @@
+"""Predictors for whatever detects: checkpoints, SavedModels, frozen graphs, TFLite, ONNX and OpenVINO files."""
+
+import dataclasses
+from pathlib import Path
+
+from efficientdet.config import DetectorConfig, get_config
+from efficientdet.hparams_yaml import read_hparams_yaml
+
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.inference.image_io import similar_names
+from efficientdet_pipeline.inference.onnx_loader import onnx_predictor
+from efficientdet_pipeline.inference.openvino_loader import openvino_predictor
+from efficientdet_pipeline.inference.predictor import Predictor, load_predictor
+from efficientdet_pipeline.inference.tflite_loader import tflite_predictor
+
+HPARAMS = "hparams_config.yaml"
+SUFFIXES = (".tflite", ".onnx", ".xml")
+"""Of artifacts that hold the network alone, or TFLite's own post-processing."""
+
+
+def load_artifact(
+    path: str | Path,
+    config: DetectorConfig | None = None,
+    *,
+    mode: str = "per_class",
+    resize: str = "letterbox",
+    num_threads: int | None = None,
+    is_trusted: bool = False,
+) -> Predictor:
+    """Returns a predictor for whatever lies at a path, with the pixels and the post-processing of evaluation.
+
+    A file ending in .tflite, .onnx or .xml is such an artifact; its network is
+    described by the hparams_config.yaml beside it, unless `config` is given. All
+    else is loaded by `predictor.load_predictor`.
+
+    Args:
+      config: of the network.
+      mode: of suppression; a SavedModel, a frozen graph and a post-processed
+        TFLite file have theirs inside.
+      resize: how images are brought to the canvas of an artifact: letterbox, or
+        stretch as MediaPipe does.
+      num_threads: of the artifact's runtime.
+      is_trusted: as for `load_predictor`.
+
+    Raises:
+      FileNotFoundError: nothing is there.
+      OptionsError: a checkpoint without a `config`.
+      MissingExtraError: the artifact's runtime is not installed.
+      DataError: a file that is empty, damaged, of another model, or not described.
+    """
+    place = Path(path).expanduser()
+    suffix = place.suffix.lower()
+    if suffix not in SUFFIXES:
+        return load_predictor(path, config, mode=mode, is_trusted=is_trusted)
+    if not place.is_file():
+        raise FileNotFoundError(f"There is no model at {place}.{similar_names(place)}")
+    if not place.stat().st_size:
+        raise DataError(f"{place} must be an exported detector. Received an empty file; export the checkpoint anew.")
+    described = config or config_beside(place)
+    if suffix == ".tflite":
+        return tflite_predictor(place, described, mode=mode, resize=resize, num_threads=num_threads)
+    if described is None:
+        raise DataError(
+            f"{place} holds the network alone, whose description must lie beside it as {HPARAMS}. Received none; copy "
+            "it from the folder of the export."
+        )
+    load = onnx_predictor if suffix == ".onnx" else openvino_predictor
+    return load(place, described, mode=mode, resize=resize, num_threads=num_threads)
+
+
+def config_beside(path: Path) -> DetectorConfig | None:
+    """Returns the network that the hparams_config.yaml beside a file describes; None where there is no such file.
+
+    Raises:
+      DataError: it describes no network.
+    """
+    place = path.parent / HPARAMS
+    if not place.is_file():
+        return None
+    names = {field.name for field in dataclasses.fields(DetectorConfig)}
+    try:
+        content = read_hparams_yaml(place)
+        values = {key: value for key, value in content.items() if key in names and key != "name"}
+        return get_config(str(content.get("name")), **values)
+    except ValueError as error:
+        raise DataError(
+            f"{place} must describe the network of {path.name}. Reading it failed: {error}. Copy it from the folder of "
+            "the export."
+        ) from error

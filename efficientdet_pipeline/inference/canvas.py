@@ -1,0 +1,58 @@
+"""Images on the canvas of a network as pixels, for artifacts that hold the normalization themselves."""
+
+import dataclasses
+
+import tensorflow as tf
+from efficientdet.config import DetectorConfig
+from efficientdet.preprocess import canvas_batch
+from efficientdet.types import Tensor
+
+from efficientdet_pipeline.errors import OptionsError
+
+RESIZES = ("letterbox", "stretch")
+"""letterbox: proportions are kept, as in training. stretch: both sides fill the canvas, as MediaPipe does."""
+
+
+def pixel_canvases(images: Tensor, config: DetectorConfig, resize: str = "letterbox") -> tuple[Tensor, Tensor]:
+    """Returns images on the canvas before normalization, and their scales.
+
+    Args:
+      images: RGB (b, h, w, 3), 0 to 255, of one size.
+      config: image_size, mean_rgb, stddev_rgb and scale_range are read.
+      resize: one of `RESIZES`.
+
+    Returns:
+      Canvases (b, H, W, 3), float32, 0 to 255, padded with the mean color, and
+      the number of original pixels per canvas pixel, (2,): down and across.
+
+    Raises:
+      OptionsError: an unknown `resize`.
+    """
+    if resize not in RESIZES:
+        raise OptionsError(f"resize must be one of {', '.join(RESIZES)}. Received {resize!r}.", option="resize")
+    if resize == "stretch":
+        canvases = tf.image.resize(images, config.image_size, method="bilinear")
+        size = tf.cast(tf.shape(images)[1:3], tf.float32)
+        return canvases, size / tf.constant(config.image_size, tf.float32)
+    # Less the mean, what is added as padding is zero; with the mean put back it is the mean color.
+    pixels = dataclasses.replace(config, stddev_rgb=1.0, scale_range=False)
+    canvases, scales = canvas_batch(images, pixels)
+    return canvases + _per_channel(config.mean_rgb), tf.stack([scales[0], scales[0]])
+
+
+def normalized(pixels: Tensor, config: DetectorConfig) -> Tensor:
+    """Returns the network's inputs of pixel canvases, in one product and one sum.
+
+    Args:
+      pixels: from `pixel_canvases`.
+      config: mean_rgb, stddev_rgb and scale_range are read.
+    """
+    scale = 1.0 / _per_channel(config.stddev_rgb)
+    offset = -_per_channel(config.mean_rgb) * scale
+    if config.scale_range:
+        scale, offset = scale * (2.0 / 255.0), offset * (2.0 / 255.0) - 1.0
+    return pixels * scale + offset
+
+
+def _per_channel(value: float | tuple[float, ...]) -> Tensor:
+    return tf.broadcast_to(tf.constant(value, tf.float32), (3,))

@@ -1,0 +1,77 @@
+"""ONNX files of raw heads as predictors, by onnxruntime."""
+
+from pathlib import Path
+
+import numpy as np
+from efficientdet.config import DetectorConfig
+
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.inference.extras import import_extra
+from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
+
+
+class OnnxRunner:
+    """An ONNX file in onnxruntime, on the CPU.
+
+    Args:
+      content: of the file.
+      num_threads: of one operation; None for onnxruntime's choice.
+      path: of the file, for messages.
+
+    Raises:
+      MissingExtraError: onnxruntime is not installed.
+      DataError: the file is damaged, or has other inputs or outputs.
+    """
+
+    def __init__(self, content: bytes, *, num_threads: int | None = None, path: Path | None = None) -> None:
+        runtime = import_extra("onnxruntime", purpose="Running an ONNX file")
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3
+        if num_threads:
+            options.intra_op_num_threads = num_threads
+        place = path or Path("the ONNX file")
+        try:
+            self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no class but this.
+            raise DataError(
+                f"{place} must be an ONNX file. Opening it failed with {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:500]}. Export the checkpoint anew with --mode=export."
+            ) from error
+        names = [each.name for each in self._session.get_outputs()]
+        inputs = [each.name for each in self._session.get_inputs()]
+        if set(names) != {"logits", "deltas"} or inputs != ["images"]:
+            raise DataError(
+                f"{place} must take `images` and give `logits` and `deltas`, as an export has them. Received inputs "
+                f"{', '.join(inputs)} and outputs {', '.join(names)}; it is another model."
+            )
+
+    def run_heads(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns logits (b, a, k) and deltas (b, a, 4) for canvases (b, H, W, 3) of pixels, 0 to 255."""
+        logits, deltas = self._session.run(["logits", "deltas"], {"images": canvases.astype(np.float32)})
+        return logits, deltas
+
+
+def onnx_predictor(
+    path: str | Path,
+    config: DetectorConfig,
+    *,
+    mode: str = "per_class",
+    resize: str = "letterbox",
+    num_threads: int | None = None,
+) -> RawHeadsPredictor:
+    """Returns a predictor on an ONNX file of raw heads.
+
+    Args:
+      config: of the network.
+      mode: of suppression, as `postprocess.detections` takes it.
+      resize: how images are brought to the canvas.
+      num_threads: of onnxruntime.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      MissingExtraError: onnxruntime is not installed.
+      DataError: the file is damaged, or another model.
+    """
+    path = Path(path)
+    runner = OnnxRunner(path.read_bytes(), num_threads=num_threads, path=path)
+    return RawHeadsPredictor(runner.run_heads, config, path=path, mode=mode, resize=resize)

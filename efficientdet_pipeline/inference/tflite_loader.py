@@ -1,0 +1,211 @@
+"""TensorFlow Lite files as predictors, with raw heads or with TFLite_Detection_PostProcess."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from efficientdet.config import DetectorConfig
+from efficientdet.types import Detections
+
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.inference.canvas import pixel_canvases
+from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
+
+_POST_PROCESSED_OUTPUTS = 4
+
+
+class TfliteRunner:
+    """A TFLite file in LiteRT where that is installed, else in TensorFlow's own interpreter.
+
+    Args:
+      content: of the file.
+      num_threads: of the interpreter; None for its default.
+      path: of the file, for messages.
+
+    Raises:
+      DataError: it is damaged, or has operations that no interpreter here has.
+    """
+
+    def __init__(self, content: bytes, *, num_threads: int | None = None, path: Path | None = None) -> None:
+        self._path = path or Path("the TFLite file")
+        try:
+            self._interpreter = _interpreter(content, num_threads)
+            self._interpreter.allocate_tensors()
+            self._inputs = self._interpreter.get_input_details()
+            self._outputs = self._interpreter.get_output_details()
+        except (ValueError, RuntimeError) as error:
+            raise DataError(
+                f"{self._path} must be a TensorFlow Lite file of builtin operations. Opening it failed: "
+                f"{' '.join(str(error).split())[:500]}. Export the checkpoint anew with --mode=export."
+            ) from error
+        if len(self._inputs) != 1 or len(self._inputs[0]["shape"]) != 4 or self._inputs[0]["shape"][-1] != 3:
+            raise DataError(
+                f"{self._path} must take one image (1, H, W, 3). Received inputs of shapes "
+                f"{[list(each['shape']) for each in self._inputs]}; it is no detector."
+            )
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return int(self._inputs[0]["shape"][1]), int(self._inputs[0]["shape"][2])
+
+    @property
+    def is_post_processed(self) -> bool:
+        """Whether it gives detections in place of raw heads."""
+        return len(self._outputs) == _POST_PROCESSED_OUTPUTS
+
+    def run(self, canvas: np.ndarray) -> list[np.ndarray]:
+        """Returns the outputs for one canvas (1, H, W, 3) of pixels, 0 to 255."""
+        self._interpreter.set_tensor(self._inputs[0]["index"], _as_input(canvas, self._inputs[0]))
+        self._interpreter.invoke()
+        return [_dequantized(self._interpreter.get_tensor(each["index"]), each) for each in self._outputs]
+
+    def run_heads(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns logits (b, a, k) and deltas (b, a, 4), of one canvas after the other.
+
+        Raises:
+          DataError: the file has other outputs.
+        """
+        rows = [self.run(canvas[np.newaxis]) for canvas in canvases]
+        names = [str(each["name"]) for each in self._outputs]
+        if len(rows[0]) != 2 or any(array.ndim != 3 for array in rows[0]):
+            raise DataError(
+                f"{self._path} must give logits and deltas (1, a, k) and (1, a, 4), or the four outputs of "
+                f"TFLite_Detection_PostProcess. Received {names} of shapes {[array.shape for array in rows[0]]}."
+            )
+        order = [names.index("logits"), names.index("deltas")] if set(names) == {"logits", "deltas"} else [0, 1]
+        logits, deltas = (np.concatenate([row[place] for row in rows]) for place in order)
+        return logits, deltas
+
+
+class PostProcessedPredictor:
+    """Detects by a TFLite file that ends in TFLite_Detection_PostProcess, such as automl's published ones.
+
+    Args:
+      runner: of the file.
+      resize: letterbox, or stretch as MediaPipe brings images to the canvas.
+      fill: color of the letterbox's padding, RGB.
+    """
+
+    def __init__(self, runner: TfliteRunner, *, resize: str = "letterbox", fill: Any = (123.675, 116.28, 103.53)):
+        self._runner = runner
+        self._resize = resize
+        self._config = _CanvasConfig(runner.canvas, fill)
+
+    def detect(self, images: np.ndarray) -> Detections:
+        """Returns numpy arrays: boxes in pixels of the images, best first, padded.
+
+        Args:
+          images: uint8 RGB (b, h, w, 3).
+        """
+        canvases, scales = pixel_canvases(tf.constant(images, tf.uint8), self._config.detector_config, self._resize)
+        height, width = self._runner.canvas
+        to_pixels = np.tile(np.asarray(scales) * [height, width], 2)
+        rows = [self._one(canvas[np.newaxis], to_pixels, images.shape[1:3]) for canvas in np.asarray(canvases)]
+        return Detections(*(np.stack(part) for part in zip(*rows, strict=True)))
+
+    def _one(self, canvas: np.ndarray, to_pixels: np.ndarray, size: Any) -> tuple[Any, ...]:
+        boxes, class_index, scores, count = _by_meaning(self._runner.run(canvas))
+        num_valid = int(count.reshape(-1)[0])
+        is_valid = np.arange(len(scores)) < num_valid
+        boxes = np.clip(boxes * to_pixels, 0.0, [*size, *size]) * is_valid[:, np.newaxis]
+        class_ids = (class_index + 1.0) * is_valid
+        return boxes.astype(np.float32), scores * is_valid, class_ids.astype(np.float32), np.int32(num_valid)
+
+
+class _CanvasConfig:
+    """What `pixel_canvases` reads of a config, for a file that has none beside it."""
+
+    def __init__(self, canvas: tuple[int, int], fill: Any) -> None:
+        from efficientdet.config import get_config
+
+        height, width = canvas
+        self.detector_config = get_config("efficientdet-d0", image_size=f"{width}x{height}", mean_rgb=tuple(fill))
+
+
+def _by_meaning(outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns boxes, classes, scores and count, told apart by shape and, classes from scores, by their place."""
+    boxes = next(each for each in outputs if each.ndim == 3)
+    count = next(each for each in outputs if each.size == 1 and each.ndim == 1)
+    class_index, scores = (each for each in outputs if each is not boxes and each is not count)
+    # Some converters sort outputs by name: scores are between 0 and 1 and fall, class indices are whole.
+    if _looks_like_classes(scores) and not _looks_like_classes(class_index):
+        class_index, scores = scores, class_index
+    return boxes[0], class_index[0], scores[0], count
+
+
+def _looks_like_classes(values: np.ndarray) -> bool:
+    return bool(np.all(values == np.rint(values)))
+
+
+def _as_input(canvas: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
+    dtype = details["dtype"]
+    scale, zero_point = details["quantization"]
+    if dtype == np.uint8:
+        return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
+    if dtype == np.int8:
+        pixels = canvas / scale + zero_point if scale else canvas - 128.0
+        return np.clip(np.rint(pixels), -128, 127).astype(np.int8)
+    return canvas.astype(dtype)
+
+
+def _dequantized(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
+    scale, zero_point = details["quantization"]
+    if values.dtype == np.float32 or not scale:
+        return np.asarray(values, np.float32)
+    return ((values.astype(np.float32) - zero_point) * scale).astype(np.float32)
+
+
+def _interpreter(content: bytes, num_threads: int | None) -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        with warnings.catch_warnings():
+            # TensorFlow names its successor, which is used where it is installed.
+            warnings.filterwarnings("ignore", r"[\s\S]*tf\.lite\.Interpreter is deprecated", UserWarning)
+            return tf.lite.Interpreter(model_content=content, num_threads=num_threads)
+    return Interpreter(model_content=content, num_threads=num_threads)
+
+
+def tflite_predictor(
+    path: str | Path,
+    config: DetectorConfig | None,
+    *,
+    mode: str = "per_class",
+    resize: str = "letterbox",
+    num_threads: int | None = None,
+) -> RawHeadsPredictor | PostProcessedPredictor:
+    """Returns a predictor on a TFLite file.
+
+    Args:
+      config: of the network, for raw heads; a post-processed file needs none.
+      mode: of suppression, for raw heads.
+      resize: how images are brought to the canvas.
+      num_threads: of the interpreter.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      DataError: it is damaged or detects nothing, or raw heads have no config.
+    """
+    path = Path(path)
+    runner = TfliteRunner(path.read_bytes(), num_threads=num_threads, path=path)
+    if runner.is_post_processed:
+        if config is None:
+            return PostProcessedPredictor(runner, resize=resize)
+        mean = config.mean_rgb
+        fill = mean if isinstance(mean, tuple) else (mean, mean, mean)
+        return PostProcessedPredictor(runner, resize=resize, fill=fill)
+    if config is None:
+        raise DataError(
+            f"{path} holds the network alone, whose description must lie beside it as hparams_config.yaml. Received "
+            "none; copy it from the folder of the export."
+        )
+    if config.image_size != runner.canvas:
+        raise DataError(
+            f"{path} must take the canvas {config.image_size} (height, width) that the description beside it has. "
+            f"Received one for {runner.canvas}: it is an artifact of another network."
+        )
+    return RawHeadsPredictor(runner.run_heads, config, path=path, mode=mode, resize=resize)
