@@ -1,0 +1,96 @@
+"""HTML from text that may hold anything: every name is escaped here and nowhere else."""
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+
+from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
+
+NO_VALUE = "–"
+
+
+def text(value: object) -> str:
+    """Returns a value as text of a page or of an attribute in double quotes; control characters become U+FFFD."""
+    # Names of files may hold bytes that are no text, and HTML has no notation for control characters.
+    plain = str(value).encode("utf-8", "replace").decode("utf-8")
+    return html.escape("".join(sign if sign.isprintable() or sign == " " else "\ufffd" for sign in plain))
+
+
+def tag(name: str, content: str = "", **attributes: object) -> str:
+    """Returns an element with markup as its content.
+
+    Attributes are escaped; `class_` and `data_x` stand for class and data-x, True for an attribute without a value,
+    None and False for none.
+    """
+    listed = "".join(
+        f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{text(value)}"')
+        for key, value in attributes.items()
+        if value is not None and value is not False
+    )
+    return f"<{name}{listed}>{content}</{name}>"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Returns a number of an evaluation; a dash where nothing was there to measure."""
+    if value is None or not math.isfinite(value) or value == UNDEFINED:
+        return NO_VALUE
+    return f"{value:.{digits}f}"
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    caption: str,
+    numeric: Iterable[int] = (),
+    is_sortable: bool = False,
+) -> str:
+    """Returns a table that scrolls sideways where it is wider than the screen.
+
+    Args:
+      head: text of each column.
+      rows: markup of each cell; the first cell of a row names it.
+      caption: what the table shows, for screen readers.
+      numeric: columns that are aligned to the right.
+      is_sortable: whether the script of the page may offer to sort it.
+    """
+    right = set(numeric)
+    heads = "".join(
+        tag("th", text(name), scope="col", class_="number" if place in right else None)
+        for place, name in enumerate(head)
+    )
+    body = "".join(
+        tag(
+            "tr",
+            "".join(
+                tag("th", cell, scope="row")
+                if place == 0
+                else tag("td", cell, class_="number" if place in right else None)
+                for place, cell in enumerate(row)
+            ),
+        )
+        for row in rows
+    )
+    content = tag("caption", text(caption), class_="hidden") + tag("thead", tag("tr", heads)) + tag("tbody", body)
+    return tag(
+        "div",
+        tag("table", content, class_="sortable" if is_sortable else None),
+        class_="scroll",
+        role="region",
+        aria_label=f"Table: {caption}",
+        tabindex="0",
+    )
+
+
+def section(identifier: str, title: str, *content: str) -> str:
+    """Returns a section of the page; nothing where it has no content."""
+    inner = "".join(content)
+    if not inner:
+        return ""
+    heading = tag("h2", text(title), id=f"{identifier}-title")
+    return tag("section", heading + inner, id=identifier, aria_labelledby=f"{identifier}-title")
+
+
+def paragraph(*sentences: str, class_: str | None = None) -> str:
+    """Returns a paragraph of plain text."""
+    return tag("p", text(" ".join(sentences)), class_=class_)

@@ -1,0 +1,174 @@
+"""The page: every part of a report in one HTML file that needs no other."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from efficientdet_pipeline.report.contents import ReportContents
+from efficientdet_pipeline.report.evaluation_sections import evaluation_sections, headline
+from efficientdet_pipeline.report.gallery_section import gallery_section
+from efficientdet_pipeline.report.markup import number, paragraph, section, table, tag, text
+from efficientdet_pipeline.report.svg_charts import line_chart
+from tfrmod import fileio
+
+FILE_NAME = "index.html"
+_ANNOUNCED = {"error": "Error", "warning": "Warning", "note": "Note"}
+
+
+def write_report(folder: Path, contents: ReportContents) -> Path:
+    """Writes index.html into a folder, whole or not at all, and returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE_NAME
+    fileio.write_file(path, report_page(contents))
+    return path
+
+
+def report_page(contents: ReportContents) -> str:
+    """Returns the page of a run; parts without content are left out."""
+    analysis = contents.analysis
+    parts = [
+        ("facts", "The run", _facts_section(contents)),
+        *(evaluation_sections(analysis)[:1] if analysis else ()),
+        ("training", "Training", _training_section(contents)),
+        *(evaluation_sections(analysis)[1:] if analysis else ()),
+        ("gallery", "Gallery", gallery_section(contents.gallery, analysis.threshold if analysis else 0.0)),
+        ("labels", "Labels", _labels_section(contents)),
+        ("data", "Data", _findings_section(contents)),
+        ("exports", "Exports", _exports_section(contents)),
+        ("commands", "Commands", _commands_section(contents)),
+    ]
+    top = "".join(tag("p", text(warning), class_="warning") for warning in contents.warnings)
+    if analysis:
+        top = headline(analysis) + top
+    return html_document(contents.title, contents.subtitle, parts, top=top)
+
+
+def html_document(title: str, subtitle: str, parts: Sequence[tuple[str, str, str]], *, top: str = "") -> str:
+    """Returns a page with the style, the script and the list of contents of all pages here.
+
+    Args:
+      title: plain text.
+      subtitle: plain text.
+      parts: (identifier, entry in the list of contents, markup); those without markup are left out.
+      top: markup above them.
+    """
+    style, script = _asset("page.css"), _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    # Nothing may be loaded, and no script runs but that of the page, whatever names hold.
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    shown = [part for part in parts if part[2]]
+    entries = "".join(tag("li", tag("a", text(entry), href=f"#{identifier}")) for identifier, entry, _ in shown)
+    theme = tag("button", "Light or dark", type="button", id="theme", class_="scripted")
+    lead = tag("p", text(subtitle), class_="lead") if subtitle else ""
+    return "\n".join(
+        (
+            "<!DOCTYPE html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8"/>',
+            f'<meta http-equiv="Content-Security-Policy" content="{text(policy)}"/>',
+            '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
+            '<meta name="color-scheme" content="light dark"/>',
+            '<link rel="icon" href="data:,"/>',
+            tag("title", text(title)),
+            f"<style>{style}</style>",
+            "</head>",
+            "<body>",
+            tag("a", "Skip to content", href="#content", class_="skip"),
+            tag("header", tag("div", tag("h1", text(title)) + lead) + theme),
+            tag("nav", tag("ul", entries), aria_label="Contents") if entries else "",
+            tag("main", top + "\n".join(markup for _, _, markup in shown), id="content"),
+            f"<script>{script}</script>",
+            "</body>",
+            "</html>",
+            "",
+        )
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    return resources.files("efficientdet_pipeline.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _facts_section(contents: ReportContents) -> str:
+    rows = "".join(tag("div", tag("dt", text(label)) + tag("dd", text(value))) for label, value in contents.facts)
+    links = "".join(tag("li", tag("a", text(label), href=file)) for label, file in contents.links.items())
+    return section(
+        "facts",
+        "What was trained on what",
+        tag("dl", rows, class_="facts") if rows else "",
+        tag("ul", links, class_="links") if links else "",
+    )
+
+
+def _training_section(contents: ReportContents) -> str:
+    drawn = "".join(line_chart(chart) for chart in contents.charts if chart.series)
+    return section("training", "Training and validation", tag("div", drawn, class_="charts") if drawn else "")
+
+
+def _labels_section(contents: ReportContents) -> str:
+    if not contents.label_errors:
+        return ""
+    rows = [(text(row.file), text(row.kind.replace("_", " ")), text(row.description)) for row in contents.label_errors]
+    total = max(contents.num_label_errors, len(rows))
+    cut = f"The worst {len(rows):,} of {total:,}; all are in label_errors.csv." if total > len(rows) else ""
+    return section(
+        "labels",
+        "Likely label errors",
+        paragraph(
+            "Boxes on which annotation and detector disagree for certain. Look at them before training again.", cut
+        ),
+        table(["Image", "Kind", "What"], rows, caption="Likely label errors", is_sortable=True),
+    )
+
+
+def _findings_section(contents: ReportContents) -> str:
+    items = "".join(
+        tag(
+            "li",
+            tag("strong", f"{_ANNOUNCED[finding.severity]}: " + text(finding.title))
+            + (paragraph(finding.detail) if finding.detail else "")
+            + (paragraph(finding.remedy, class_="remedy") if finding.remedy else ""),
+            class_=finding.severity,
+        )
+        for finding in contents.findings
+    )
+    return section("data", "What the data checks found", tag("ul", items, class_="findings") if items else "")
+
+
+def _exports_section(contents: ReportContents) -> str:
+    rows = [
+        (
+            text(row.name),
+            tag("code", text(row.file)),
+            f"{row.num_bytes / 1e6:.1f} MB",
+            number(row.ap),
+            "–" if row.milliseconds is None else f"{row.milliseconds:.1f} ms",
+            tag("span", text(row.check or "not checked"), class_=None if row.is_ok else "failed"),
+        )
+        for row in contents.exports
+    ]
+    if not rows:
+        return ""
+    head = ["Format", "File", "Size", "AP", "Latency", "Check"]
+    return section(
+        "exports",
+        "Exported models",
+        paragraph("AP and latency are measured on the exported file itself; a dash stands where they were not."),
+        table(head, rows, caption="Exported models", numeric=(2, 3, 4)),
+    )
+
+
+def _commands_section(contents: ReportContents) -> str:
+    items = "".join(
+        tag("li", tag("p", text(command.purpose)) + tag("pre", tag("code", text(command.line)), tabindex="0"))
+        for command in contents.commands
+    )
+    return section("commands", "Commands to reproduce it", tag("ul", items, class_="commands") if items else "")
