@@ -38,17 +38,25 @@ def _is_head(variables: Any, key: str) -> bool:
     return any(each.key == key and "/head/" in each.name for each in variables)
 
 
-def test_recognize_names_the_variables_that_a_detector_has() -> None:
+@pytest.mark.parametrize(
+    ("number", "backbone"),
+    [
+        ("d0", "efficientnet-b0"),
+        ("d3", "efficientnet-b3"),
+        ("lite0", "efficientnet-lite0"),
+        ("lite4", "efficientnet-lite4"),
+    ],
+)
+def test_recognize_names_the_variables_that_a_detector_has(number: str, backbone: str) -> None:
     import efficientdet
 
     small = {"fpn_num_filters": 8, "fpn_cell_repeats": 1, "box_class_repeats": 1}
-    for number, backbone in (("d0", "efficientnet-b0"), ("lite0", "efficientnet-lite0")):
-        model = efficientdet.build_model(efficientdet.get_config(f"efficientdet-{number}", **small))
-        names = efficientdet.checkpoint.variable_names(model)
-        wanted = {name: tuple(each.shape) for name, each in names.items() if name.startswith("efficientnet-")}
-        keras = next(layout for layout in LAYOUTS if not layout.is_torch)
-        found = {each.name: each.shape for each in _variables(keras, backbone) if "/head/" not in each.name}
-        assert found == wanted
+    model = efficientdet.build_model(efficientdet.get_config(f"efficientdet-{number}", **small))
+    names = efficientdet.checkpoint.variable_names(model)
+    wanted = {name: tuple(each.shape) for name, each in names.items() if name.startswith("efficientnet-")}
+    keras = next(layout for layout in LAYOUTS if not layout.is_torch)
+    found = {each.name: each.shape for each in _variables(keras, backbone) if "/head/" not in each.name}
+    assert found == wanted
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ axes differ.
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -79,7 +79,8 @@ def _layers(backbone: str) -> Iterator[Layer]:
     yield Layer("stem/tpu_batch_normalization", None, "stem_norm", "norm", (stem,))
     specs = block_specs(backbone)
     for number, spec in enumerate(specs):
-        yield from _block_layers(number, spec)
+        # The stem of a lite network does not grow with it, whatever its first stage states.
+        yield from _block_layers(number, replace(spec, filters_in=stem) if number == 0 else spec)
     last = specs[-1].filters_out
     head = HEAD_FILTERS if is_lite else round_filters(HEAD_FILTERS, width)
     yield Layer("head/conv2d", None, "head_conv", "conv", (1, 1, last, head))
@@ -200,8 +201,8 @@ def recognize(shapes: Mapping[str, Shape], path: object) -> Recognized:
             return match
     stem = next(shapes[key] for key in layout.markers if "stem_conv" in key or "conv_stem" in key)
     raise CheckpointError(
-        f"{path} must hold all weights of one of {', '.join(SCALES)}. Its names are those of {layout.name}, but its "
-        f"{len(shapes)} shapes, the first of them {stem}, are of none of these."
+        f"{path} must hold all weights of an EfficientNet, b0 to b8, l2 or lite0 to lite4. Its names are those of "
+        f"{layout.name}, but its {len(shapes)} shapes, the first of them {stem}, are of none of these."
     )
 
 

@@ -1,0 +1,237 @@
+"""Training recipe for a data set: optimizer, schedule, augmentation, anchors and canvas, each with its reason.
+
+A pure function of a few facts, so that the same data give the same recipe. The
+rules for small data rest on the experiments in docs/scratch-recipe.md.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+MANY_IMAGES = 5_000
+"""From so many training images on, google/automl's defaults are kept: they are made for long runs."""
+
+BATCH_SIZE = 8
+CANVASES = (256, 320, 384, 512, 640)
+"""Sides in pixels; 256 is the smallest at which the recipes were measured."""
+
+LARGEST_CANVAS_WITHOUT_ACCELERATOR = 320
+SMALLEST_SIDE = 12.0
+"""Pixels on the canvas that the median box of the smallest class should have."""
+
+STEPS, STEPS_WITH_ACCELERATOR = 800, 3_000
+EPOCHS = (15, 100)
+"""Least and most."""
+
+ALIKE = 0.3
+"""Standard deviation of log sizes within a class up to which sizes count as alike; 0.3 is a factor of 1.35."""
+
+POORLY_MATCHED = 0.9
+"""Share of matched boxes under which other anchors are looked for."""
+
+GAIN_OF_ANCHORS = 0.05
+"""Share of boxes that fitted anchors must match in addition, where heads start from random weights."""
+
+GAIN_WITH_DETECTOR = 0.25
+"""The same where pretrained heads know the model's own anchors."""
+
+FROZEN_SHARE = 2 / 3
+NUM_EVALUATIONS = 5
+
+
+class Start(StrEnum):
+    """What a training starts from."""
+
+    DETECTOR = "detector"
+    BACKBONE = "backbone"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorFacts:
+    """How the anchors of a network match the boxes, on the canvas of the recipe."""
+
+    recall: float
+    """Share of boxes that an anchor of the model overlaps by half or more."""
+    fitted_recall: float
+    """The same with `hparams`."""
+    hparams: Mapping[str, float | tuple[float, ...]]
+    """The fitted anchors: anchor_scale and aspect_ratios."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """What the recipe depends on."""
+
+    num_images: int
+    """To train on."""
+    num_boxes: int
+    start: Start
+    smallest_side: float
+    """Median box side (the root of its area) of the class with the smallest boxes, as a share of the image side."""
+    size_spread: float
+    """Standard deviation of the natural logarithm of box sides within a class, averaged over boxes."""
+    has_accelerator: bool = False
+    anchors: AnchorFacts | None = None
+    """None where they were not compared."""
+
+    def __post_init__(self) -> None:
+        """Checks that there is something to train on."""
+        if self.num_images < 1:
+            raise ValueError(
+                f"num_images must be at least 1. Received {self.num_images}; a recipe needs training images."
+            )
+        for name in ("num_boxes", "smallest_side", "size_spread"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} must be a finite number of at least 0. Received {value}.")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One decision of a recipe."""
+
+    option: str
+    """Name of the flag."""
+    value: int | float | str | bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Decisions in the order in which they are printed."""
+
+    choices: tuple[Choice, ...] = field(default_factory=tuple)
+
+    def options(self) -> dict[str, int | float | str | bool]:
+        """Returns {option: value}."""
+        return {choice.option: choice.value for choice in self.choices}
+
+    def without(self, given: Collection[str]) -> "Recipe":
+        """Returns the recipe without the options that a user gave, which always win."""
+        return Recipe(tuple(choice for choice in self.choices if choice.option not in given))
+
+    def lines(self) -> list[str]:
+        """Returns a table: option, value and reason, a line each."""
+        width = max((len(f"{choice.option}={choice.value}") for choice in self.choices), default=0)
+        return [f"  {f'{choice.option}={choice.value}':<{width}}  {choice.reason}" for choice in self.choices]
+
+
+def box_facts(boxes: np.ndarray, class_ids: np.ndarray, image_sides: np.ndarray) -> tuple[float, float]:
+    """Returns `smallest_side` and `size_spread` of `DatasetFacts`; 0 for both without boxes.
+
+    Args:
+      boxes: (n, 4), (y0, x0, y1, x1) in pixels of the source image.
+      class_ids: (n,).
+      image_sides: (n,), the longer side of each box's image in pixels.
+    """
+    heights, widths = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    is_used = (heights > 0) & (widths > 0) & (image_sides > 0)
+    if not is_used.any():
+        return 0.0, 0.0
+    sides = (np.sqrt(heights * widths, where=is_used, out=np.zeros(len(boxes))) / np.maximum(image_sides, 1e-9))[
+        is_used
+    ]
+    ids = class_ids[is_used]
+    of_class = [sides[ids == class_id] for class_id in np.unique(ids)]
+    spread = sum(len(each) * float(np.log(each).std()) for each in of_class) / len(sides)
+    return min(float(np.median(each)) for each in of_class), spread
+
+
+def choose_recipe(facts: DatasetFacts) -> Recipe:
+    """Returns the recipe for a data set; empty where google/automl's defaults are the better ones.
+
+    Every choice names what it rests on. `Recipe.without` takes out what a user decided.
+    """
+    if facts.num_images >= MANY_IMAGES:
+        return Recipe()
+    epochs = _num_epochs(facts)
+    choices = [_image_size(facts), Choice("batch_size", BATCH_SIZE, "many steps from few images"), epochs]
+    choices += _optimizer(facts)
+    choices += _frozen(facts, int(epochs.value))
+    choices += _augmentation(facts)
+    choices += _anchors(facts)
+    choices += _evaluation(facts, int(epochs.value))
+    return Recipe(tuple(choices))
+
+
+def _image_size(facts: DatasetFacts) -> Choice:
+    limit = CANVASES[-1] if facts.has_accelerator else LARGEST_CANVAS_WITHOUT_ACCELERATOR
+    allowed = [side for side in CANVASES if side <= limit]
+    if not facts.smallest_side:
+        return Choice("image_size", str(allowed[0]), "no boxes to be measured")
+    fits = [side for side in allowed if side * facts.smallest_side >= SMALLEST_SIDE]
+    side = fits[0] if fits else allowed[-1]
+    pixels = f"the smallest class's boxes take {side * facts.smallest_side:.0f} px at the median"
+    if fits:
+        return Choice("image_size", str(side), f"{pixels}, and {SMALLEST_SIDE:.0f} are enough")
+    where = "is the largest offered" if facts.has_accelerator else "is the largest for a CPU"
+    return Choice("image_size", str(side), f"{pixels}, fewer than {SMALLEST_SIDE:.0f}, but {side} {where}")
+
+
+def _num_epochs(facts: DatasetFacts) -> Choice:
+    steps = STEPS_WITH_ACCELERATOR if facts.has_accelerator else STEPS
+    a_epoch = max(1, facts.num_images // BATCH_SIZE)
+    epochs = min(max(round(steps / a_epoch), EPOCHS[0]), EPOCHS[1])
+    return Choice(
+        "num_epochs", epochs, f"{epochs * a_epoch:,} steps of {facts.num_images:,} images; about {steps:,} are meant"
+    )
+
+
+def _optimizer(facts: DatasetFacts) -> list[Choice]:
+    if facts.start is Start.DETECTOR:
+        return [
+            Choice("optimizer", "sgd", "neck and heads are trained already"),
+            Choice("learning_rate", 0.04, "half of google/automl's, for fine-tuning; not measured here"),
+            Choice("lr_warmup_epoch", 2.0, "the new class head settles first"),
+        ]
+    return [
+        Choice(
+            "optimizer", "adam", "neck and heads start from random weights, which SGD does not train in a short run"
+        ),
+        Choice("learning_rate", 0.032, "half and twice of it give less in a short run"),
+        Choice("lr_warmup_init", 0.0016, "a twentieth of the rate"),
+    ]
+
+
+def _frozen(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
+    if facts.start is not Start.BACKBONE:
+        return []
+    epochs = round(num_epochs * FROZEN_SHARE)
+    return [Choice("freeze_backbone_epochs", epochs, "the same AP, and a step takes less than half the time")]
+
+
+def _augmentation(facts: DatasetFacts) -> list[Choice]:
+    if facts.size_spread <= ALIKE:
+        reason = f"sizes within a class are alike (a factor of {np.exp(facts.size_spread):.2f})"
+        low, high = 0.9, 1.1
+    else:
+        reason = f"sizes within a class differ (by a factor of {np.exp(facts.size_spread):.2f})"
+        low, high = 0.7, 1.4
+    return [
+        Choice("jitter_min", low, reason),
+        Choice("jitter_max", high, reason),
+        Choice("mosaic", 0.0, "mixed images cost more steps than a short run has"),
+    ]
+
+
+def _anchors(facts: DatasetFacts) -> list[Choice]:
+    if facts.anchors is None:
+        return []
+    recall, fitted = facts.anchors.recall, facts.anchors.fitted_recall
+    needed = GAIN_WITH_DETECTOR if facts.start is Start.DETECTOR else GAIN_OF_ANCHORS
+    if recall >= POORLY_MATCHED or fitted - recall < needed:
+        return []
+    text = ",".join(f"{key}={_shown(value)}" for key, value in facts.anchors.hparams.items())
+    return [Choice("hparams", text, f"anchors match {fitted:.0%} of the boxes; the model's own {recall:.0%}")]
+
+
+def _shown(value: float | tuple[float, ...]) -> str:
+    return f"[{','.join(f'{each:g}' for each in value)}]" if isinstance(value, tuple) else f"{value:g}"
+
+
+def _evaluation(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
+    every = max(1, num_epochs // NUM_EVALUATIONS)
+    return [Choice("map_freq", every, f"about {NUM_EVALUATIONS} evaluations, of which the best is kept")]

@@ -1,0 +1,148 @@
+"""The recipe follows from facts alone, every choice has a reason, and its options exist."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from efficientdet_pipeline.models.recipe import (
+    CANVASES,
+    EPOCHS,
+    MANY_IMAGES,
+    STEPS,
+    AnchorFacts,
+    DatasetFacts,
+    Recipe,
+    Start,
+    box_facts,
+    choose_recipe,
+)
+from efficientdet_pipeline.options.training import TrainOptions
+
+# Blood cells: 292 images of 640 pixels, platelets of 38.
+BCCD = DatasetFacts(
+    num_images=292, num_boxes=4_000, start=Start.BACKBONE, smallest_side=0.06, size_spread=0.13, has_accelerator=False
+)
+FITTED = AnchorFacts(recall=0.5, fitted_recall=0.9, hparams={"anchor_scale": 1.5, "aspect_ratios": (0.5, 1.0, 2.0)})
+
+
+def options_of(**changes: Any) -> dict[str, Any]:
+    return choose_recipe(replace(BCCD, **changes)).options()
+
+
+def test_choose_recipe_for_blood_cells() -> None:
+    options = options_of()
+    assert options["image_size"] == "256"
+    assert options["optimizer"] == "adam"
+    assert (options["jitter_min"], options["jitter_max"]) == (0.9, 1.1)
+    assert options["num_epochs"] == round(STEPS / 36)
+    assert options["freeze_backbone_epochs"] == round(options["num_epochs"] * 2 / 3)
+    assert "hparams" not in options
+
+
+def test_choose_recipe_is_a_function_of_the_facts() -> None:
+    assert choose_recipe(BCCD) == choose_recipe(replace(BCCD))
+
+
+@pytest.mark.parametrize("start", Start)
+@pytest.mark.parametrize("has_accelerator", [False, True])
+@pytest.mark.parametrize("num_images", [1, 7, 50, 300, MANY_IMAGES - 1])
+def test_choose_recipe_gives_options_that_exist_and_reasons(
+    start: Start, has_accelerator: bool, num_images: int
+) -> None:
+    facts = replace(
+        BCCD, start=start, has_accelerator=has_accelerator, num_images=num_images, size_spread=0.5, anchors=FITTED
+    )
+    recipe = choose_recipe(facts)
+    known = {field.name for field in fields(TrainOptions)}
+    assert recipe.options().keys() <= known
+    assert len(recipe.options()) == len(recipe.choices)
+    assert all(choice.reason for choice in recipe.choices)
+    options = recipe.options()
+    assert EPOCHS[0] <= options["num_epochs"] <= EPOCHS[1]
+    assert options.get("freeze_backbone_epochs", 0) < options["num_epochs"]
+    assert TrainOptions(url_dataset="demo", **options).num_epochs == options["num_epochs"]
+
+
+@pytest.mark.parametrize(
+    ("side", "has_accelerator", "canvas", "words"),
+    [
+        (0.5, False, 256, "are enough"),
+        (0.047, False, 256, "take 12 px"),
+        (0.04, False, 320, "are enough"),
+        (0.02, False, 320, "largest for a CPU"),
+        (0.02, True, 640, "take 13 px"),
+        (0.001, True, 640, "largest offered"),
+        (0.0, True, 256, "no boxes"),
+    ],
+)
+def test_choose_recipe_takes_the_smallest_canvas_that_shows_the_smallest_class(
+    side: float, has_accelerator: bool, canvas: int, words: str
+) -> None:
+    recipe = choose_recipe(replace(BCCD, smallest_side=side, has_accelerator=has_accelerator))
+    choice = next(choice for choice in recipe.choices if choice.option == "image_size")
+    assert choice.value == str(canvas)
+    assert canvas in CANVASES
+    assert words in choice.reason
+
+
+def test_choose_recipe_lets_sizes_decide_on_the_jitter() -> None:
+    assert options_of(size_spread=0.13)["jitter_min"] == 0.9
+    assert options_of(size_spread=0.7)["jitter_min"] == 0.7
+
+
+def test_choose_recipe_follows_the_initial_weights() -> None:
+    assert options_of(start=Start.RANDOM)["optimizer"] == "adam"
+    assert "freeze_backbone_epochs" not in options_of(start=Start.RANDOM)
+    assert options_of(start=Start.DETECTOR)["optimizer"] == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("start", "recall", "fitted", "is_fitted"),
+    [
+        (Start.BACKBONE, 0.5, 0.9, True),
+        (Start.BACKBONE, 0.5, 0.52, False),
+        (Start.RANDOM, 0.95, 1.0, False),
+        (Start.DETECTOR, 0.7, 0.9, False),
+        (Start.DETECTOR, 0.1, 0.6, True),
+    ],
+)
+def test_choose_recipe_fits_anchors_only_where_it_pays(
+    start: Start, recall: float, fitted: float, is_fitted: bool
+) -> None:
+    anchors = replace(FITTED, recall=recall, fitted_recall=fitted)
+    options = options_of(start=start, anchors=anchors)
+    assert options.get("hparams") == ("anchor_scale=1.5,aspect_ratios=[0.5,1,2]" if is_fitted else None)
+
+
+def test_choose_recipe_keeps_the_defaults_for_many_images() -> None:
+    assert choose_recipe(replace(BCCD, num_images=MANY_IMAGES)) == Recipe()
+    assert Recipe().lines() == []
+
+
+def test_recipe_without_leaves_to_the_user_what_was_given() -> None:
+    recipe = choose_recipe(BCCD)
+    rest = recipe.without({"optimizer", "image_size"})
+    assert recipe.options().keys() - rest.options().keys() == {"optimizer", "image_size"}
+    assert len(rest.lines()) == len(rest.choices)
+    assert rest.lines()[0].split()[0] == "batch_size=8"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_images": 0}, {"smallest_side": float("nan")}, {"size_spread": -1.0}, {"num_boxes": -1}]
+)
+def test_dataset_facts_refuses_impossible_numbers(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        replace(BCCD, **changes)
+
+
+def test_box_facts_measures_the_smallest_class_and_the_spread_within_classes() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 40, 40], [0, 0, 90, 40], [5, 5, 5, 9]], float)
+    sides = np.full(5, 200.0)
+    smallest, spread = box_facts(boxes, np.array([1, 1, 2, 2, 3]), sides)
+    assert smallest == pytest.approx(0.05)
+    logs = np.log([40, 60])
+    assert spread == pytest.approx(float(logs.std()) / 2)
+    assert box_facts(boxes[:0], np.zeros(0), np.zeros(0)) == (0.0, 0.0)
+    assert box_facts(boxes[4:], np.array([3]), sides[:1]) == (0.0, 0.0)
