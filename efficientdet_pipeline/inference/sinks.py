@@ -1,0 +1,334 @@
+"""Where detections go: JSON, COCO results, YOLO txt, VOC XML, CSV, crops and drawn images, in one folder.
+
+Each sink names its files before the first image is detected, and the writer
+refuses a folder that holds other files of these names.
+"""
+
+import csv
+import io
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.inference.image_io import output_names, write_image
+from efficientdet_pipeline.inference.results import (
+    ImageDetections,
+    class_name,
+    image_record,
+    write_coco_results,
+    write_detections_json,
+)
+from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
+from tfrmod import fileio
+
+
+class Detected(NamedTuple):
+    """An image and what was found in it."""
+
+    path: Path
+    """As the user gave it."""
+    name: str
+    """Of its drawn copy: its own name, made unique in the folder."""
+    image: np.ndarray
+    """uint8 RGB (h, w, 3)."""
+    found: ImageDetections
+    stem: str
+    """Of its texts: its name without the suffix, numbered where images share it."""
+
+
+class Sink(Protocol):
+    """One form of output."""
+
+    def names(self, images: Sequence[Detected]) -> list[str]:
+        """Returns the files that the images will have, relative to the folder; `image` and `found` are not read."""
+
+    def write(self, folder: Path, detected: Detected) -> None:
+        """Takes the detections of one image."""
+
+    def close(self, folder: Path) -> None:
+        """Writes what is written once for all images."""
+
+
+class SinkWriter:
+    """Writes the detections of images into a folder, in several forms.
+
+    Args:
+      folder: of the results; made where missing.
+      sinks: from `SINKS`, or of one's own.
+      images: all that will be written.
+      option: that names the folder, for messages.
+      known: files of an earlier call that noted nothing.
+
+    Raises:
+      OptionsError: the folder holds another file of a result's name, or one of the images.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        sinks: Sequence[Sink],
+        images: Sequence[Path],
+        *,
+        option: str = "output_image_dir",
+        known: Sequence[str] = (),
+    ) -> None:
+        self._folder, self._sinks = folder, sinks
+        nothing = ImageDetections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+        unread = np.zeros((0, 0, 3), np.uint8)
+        names, stems = output_names(images), _unique_stems(images)
+        planned = [
+            Detected(path, name, unread, nothing, stem) for path, name, stem in zip(images, names, stems, strict=True)
+        ]
+        self._planned = {each.path: each for each in planned}
+        own = [each for each in images if each.parent.resolve() == folder.resolve()]
+        if own:
+            raise OptionsError(
+                f"{option} must be another folder than that of the images, which could be overwritten. Received "
+                f"{folder}, and {own[0]} lies there; try {folder / 'detections'}.",
+                option=option,
+            )
+        files = [name for sink in sinks for name in sink.names(planned)]
+        self._earlier = check_output_files(folder, files, option=option, known=known)
+        self._files = files
+        note_output_files(folder, files, self._earlier)
+
+    def write(self, path: Path, image: np.ndarray, found: ImageDetections) -> None:
+        """Takes the detections of one of the images.
+
+        Args:
+          image: uint8 RGB (h, w, 3).
+          found: boxes in its pixels, those without area left out.
+        """
+        detected = self._planned[path]._replace(image=image, found=found.within(*image.shape[:2]))
+        for sink in self._sinks:
+            sink.write(self._folder, detected)
+
+    def close(self) -> None:
+        """Completes all files."""
+        for sink in self._sinks:
+            sink.close(self._folder)
+        note_output_files(self._folder, (), {*self._files, *self._earlier})
+
+
+def _unique_stems(images: Sequence[Path]) -> list[str]:
+    taken: set[str] = set()
+    stems = []
+    for image in images:
+        stem, number = image.stem, 2
+        while stem.lower() in taken:
+            stem, number = f"{image.stem}-{number}", number + 1
+        taken.add(stem.lower())
+        stems.append(stem)
+    return stems
+
+
+class JsonSink:
+    """detections.json: one record per image, `results.image_record`; and COCO's result list."""
+
+    def __init__(self, label_map: Mapping[int, str], *, is_coco: bool = False) -> None:
+        self._label_map, self._is_coco = label_map, is_coco
+        self._records: list[dict[str, Any]] = []
+
+    def names(self, images: Sequence[Detected]) -> list[str]:
+        """Returns the one file."""
+        del images
+        return ["detections_coco.json" if self._is_coco else "detections.json"]
+
+    def write(self, folder: Path, detected: Detected) -> None:
+        """Keeps the record."""
+        del folder
+        size = (detected.image.shape[0], detected.image.shape[1])
+        self._records.append(image_record(detected.path, size, detected.found, self._label_map))
+
+    def close(self, folder: Path) -> None:
+        """Writes all records."""
+        write = write_coco_results if self._is_coco else write_detections_json
+        write(folder / self.names([])[0], self._records)
+
+
+class YoloSink:
+    """labels/<image>.txt: class index from 0, center x, center y, width, height as fractions, and the score."""
+
+    def __init__(self, label_map: Mapping[int, str], *, has_scores: bool = True) -> None:
+        self._label_map, self._has_scores = label_map, has_scores
+
+    def names(self, images: Sequence[Detected]) -> list[str]:
+        """Returns a text per image, and the names of the classes."""
+        return ["labels/classes.txt", *(f"labels/{each.stem}.txt" for each in images)]
+
+    def write(self, folder: Path, detected: Detected) -> None:
+        """Writes one text."""
+        height, width = detected.image.shape[:2]
+        lines = []
+        for (y0, x0, y1, x1), score, class_id in zip(*detected.found, strict=True):
+            numbers = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
+            numbers += [float(score)] if self._has_scores else []
+            lines.append(" ".join([str(int(class_id) - 1), *(f"{number:.6f}" for number in numbers)]))
+        (folder / "labels").mkdir(exist_ok=True)
+        fileio.write_file(folder / "labels" / f"{detected.stem}.txt", "".join(f"{line}\n" for line in lines))
+
+    def close(self, folder: Path) -> None:
+        """Writes the names of the classes, line i for index i."""
+        ids = range(1, max(self._label_map, default=0) + 1)
+        (folder / "labels").mkdir(exist_ok=True)
+        names = "".join(f"{class_name(class_id, self._label_map)}\n" for class_id in ids)
+        fileio.write_file(folder / "labels" / "classes.txt", names)
+
+
+class VocSink:
+    """annotations/<image>.xml in the form of Pascal VOC, to begin an annotation with."""
+
+    def __init__(self, label_map: Mapping[int, str]) -> None:
+        self._label_map = label_map
+
+    def names(self, images: Sequence[Detected]) -> list[str]:
+        """Returns a file per image."""
+        return [f"annotations/{each.stem}.xml" for each in images]
+
+    def write(self, folder: Path, detected: Detected) -> None:
+        """Writes one annotation; pixels are counted from 1, as in VOC."""
+        height, width = detected.image.shape[:2]
+        root = ET.Element("annotation")
+        _children(root, filename=detected.path.name)
+        _children(ET.SubElement(root, "size"), width=width, height=height, depth=3)
+        for box, score, class_id in zip(*detected.found, strict=True):
+            name = class_name(int(class_id), self._label_map)
+            # A name may hold what XML cannot, such as control characters.
+            name = re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", name)
+            element = ET.SubElement(root, "object")
+            _children(element, name=name, truncated=0, difficult=0, score=f"{float(score):.6f}")
+            y0, x0, y1, x1 = (round(float(side), 3) for side in box)
+            _children(ET.SubElement(element, "bndbox"), xmin=x0 + 1, ymin=y0 + 1, xmax=x1, ymax=y1)
+        ET.indent(root)
+        (folder / "annotations").mkdir(exist_ok=True)
+        text = ET.tostring(root, encoding="unicode")
+        fileio.write_file(folder / "annotations" / f"{detected.stem}.xml", f"{text}\n")
+
+    def close(self, folder: Path) -> None:
+        """Has nothing to do."""
+
+
+def _children(element: ET.Element, **values: object) -> None:
+    for name, value in values.items():
+        ET.SubElement(element, name).text = str(value)
+
+
+class CsvSink:
+    """detections.csv: one line per detection, boxes in pixels of the image."""
+
+    FIELDS = ("image", "width", "height", "class_id", "class_name", "score", "x0", "y0", "x1", "y1")
+
+    def __init__(self, label_map: Mapping[int, str]) -> None:
+        self._label_map = label_map
+        self._lines: list[list[Any]] = []
+
+    def names(self, images: Sequence[Detected]) -> list[str]:
+        """Returns the one file."""
+        del images
+        return ["detections.csv"]
+
+    def write(self, folder: Path, detected: Detected) -> None:
+        """Keeps the lines of an image."""
+        del folder
+        height, width = detected.image.shape[:2]
+        for box, score, class_id in zip(*detected.found, strict=True):
+            y0, x0, y1, x1 = (round(float(side), 3) for side in box)
+            name = class_name(int(class_id), self._label_map)
+            start = [str(detected.path), width, height, int(class_id), name, round(float(score), 6)]
+            self._lines.append([*start, x0, y0, x1, y1])
+
+    def close(self, folder: Path) -> None:
+        """Writes all lines below the names of the fields."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([self.FIELDS, *self._lines])
+        fileio.write_file(folder / "detections.csv", text.getvalue())
+
+
+class DrawnSink:
+    """The images with their detections drawn, by their own names.
+
+    Args:
+      draw: from an image and its detections to what is written.
+    """
+
+    def __init__(self, draw: Callable[[np.ndarray, ImageDetections], np.ndarray]) -> None:
+        self._draw = draw
+
+    def names(self, images: Sequence[Detected]) -> list[str]:
+        """Returns the drawn copies."""
+        return [each.name for each in images]
+
+    def write(self, folder: Path, detected: Detected) -> None:
+        """Draws one image."""
+        write_image(folder / detected.name, self._draw(detected.image, detected.found))
+
+    def close(self, folder: Path) -> None:
+        """Has nothing to do."""
+
+
+class CropSink:
+    """crops/<image>_<number>_<class>.jpg: each detection cut out, best first.
+
+    How many there are is known only after detection, so the folder crops/ keeps
+    its own list of files; crops of an earlier call that are not made again go.
+
+    Args:
+      margin: added on each side, as a fraction of the box's side.
+      option: that names the folder, for messages.
+    """
+
+    _EVERY = 50
+
+    def __init__(self, label_map: Mapping[int, str], *, margin: float = 0.0, option: str = "output_image_dir") -> None:
+        self._label_map, self._margin, self._option = label_map, margin, option
+        self._earlier: set[str] | None = None
+        self._made: list[str] = []
+        self._num_images = 0
+
+    def names(self, images: Sequence[Detected]) -> list[str]:
+        """Returns nothing: names are checked as crops are made."""
+        del images
+        return []
+
+    def write(self, folder: Path, detected: Detected) -> None:
+        """Writes the crops of one image."""
+        crops = folder / "crops"
+        names = [
+            f"{detected.stem}_{number:03d}_{_safe(class_name(int(class_id), self._label_map))}.jpg"
+            for number, class_id in enumerate(detected.found.class_ids)
+        ]
+        earlier = check_output_files(crops, names, option=self._option, known=self._made)
+        self._earlier = earlier if self._earlier is None else self._earlier
+        self._made += names
+        if self._num_images % self._EVERY == 0:
+            note_output_files(crops, self._made, self._earlier)
+        self._num_images += 1
+        for name, box in zip(names, detected.found.boxes, strict=True):
+            write_image(crops / name, _cropped(detected.image, box, self._margin))
+
+    def close(self, folder: Path) -> None:
+        """Removes crops of an earlier call, and completes the list."""
+        crops = folder / "crops"
+        for name in (self._earlier or set()) - set(self._made):
+            (crops / name).unlink(missing_ok=True)
+        note_output_files(crops, self._made, ())
+
+
+def _cropped(image: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    more = np.tile((box[2:] - box[:2]) * margin, 2) * [-1, -1, 1, 1]
+    y0, x0, y1, x1 = (box + more).tolist()
+    top, left = max(0, int(np.floor(y0))), max(0, int(np.floor(x0)))
+    bottom, right = min(height, int(np.ceil(y1))), min(width, int(np.ceil(x1)))
+    return image[top:bottom, left:right]
+
+
+def _safe(name: str) -> str:
+    """Returns a class name as a part of a file name."""
+    return re.sub(r"[^\w-]+", "-", name).strip("-")[:40] or "class"

@@ -1,0 +1,173 @@
+"""Videos, cameras and streams as frames, and detections drawn into a video of the same frame rate."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from efficientdet_pipeline.errors import CannotWriteError, DataError
+from efficientdet_pipeline.inference.extras import import_extra
+from efficientdet_pipeline.inference.image_io import similar_names
+from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
+from tfrmod.urls import redact_url
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"})
+_STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://")
+_DEFAULT_RATE = 25.0
+_CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
+
+
+class Frame(NamedTuple):
+    """One picture of a video."""
+
+    number: int
+    """From 0 on."""
+    seconds: float
+    """Since the beginning, by the frame rate."""
+    image: np.ndarray
+    """uint8 RGB (h, w, 3)."""
+
+
+def is_video(source: str) -> bool:
+    """Tells whether a source means a video file, a camera (a number) or the address of a stream."""
+    return source.isdecimal() or source.startswith(_STREAMS) or Path(source).suffix.lower() in VIDEO_SUFFIXES
+
+
+class VideoSource:
+    """A video file, a camera by its number, or a stream by its address, opened.
+
+    Args:
+      source: path, number or address.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      DataError: it cannot be opened, or has no frames.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        self.name = redact_url(str(source)) if str(source).startswith(_STREAMS) else str(source)
+        self._cv2 = import_extra("cv2", purpose="Reading a video")
+        self._is_live = str(source).isdecimal() or str(source).startswith(_STREAMS)
+        if not self._is_live and not Path(source).is_file():
+            raise FileNotFoundError(f"There is no video {source}.{similar_names(Path(source))}")
+        self._capture = self._cv2.VideoCapture(int(str(source)) if str(source).isdecimal() else str(source))
+        is_read, first = self._capture.read() if self._capture.isOpened() else (False, None)
+        if not is_read or first is None:
+            self._capture.release()
+            raise DataError(
+                f"{self.name} must be a video, a camera or a stream that OpenCV opens. Received one without a readable "
+                "frame; check it with a player, or convert it to MP4 (H.264)."
+            )
+        self._first = first
+        rate = float(self._capture.get(self._cv2.CAP_PROP_FPS))
+        self.has_rate = bool(np.isfinite(rate)) and 0.0 < rate < 1000.0
+        self.rate = rate if self.has_rate else _DEFAULT_RATE
+        """Frames per second; 25 where the source does not say."""
+        self.num_frames = 0 if self._is_live else max(0, int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)))
+        """What the header claims; 0 where it claims nothing."""
+        self.size: tuple[int, int] = (int(first.shape[0]), int(first.shape[1]))
+        """Height and width in pixels."""
+        self.num_read = 0
+        """Frames that were read."""
+
+    def frames(self) -> Iterator[Frame]:
+        """Yields the frames, and logs where a file ends before its header says so."""
+        image = self._first
+        try:
+            while image is not None:
+                pixels = self._cv2.cvtColor(image, self._cv2.COLOR_BGR2RGB)
+                yield Frame(self.num_read, self.num_read / self.rate, pixels)
+                self.num_read += 1
+                is_read, image = self._capture.read()
+                image = image if is_read else None
+        finally:
+            self._capture.release()
+        if self.num_read < self.num_frames - 1:
+            logging.warning(
+                "%s ends early: %d of %d frames could be read; it may be damaged or cut.",
+                self.name,
+                self.num_read,
+                self.num_frames,
+            )
+
+
+class VideoSink:
+    """Writes frames as a video, whole or not at all; replaces only a video of an earlier call.
+
+    Args:
+      path: of the video; its folder takes note of it.
+      rate: frames per second.
+      size: height and width in pixels.
+      option: that names the path, for messages.
+
+    Raises:
+      OptionsError: another file has the name.
+      CannotWriteError: OpenCV cannot write such a video.
+    """
+
+    def __init__(self, path: Path, *, rate: float, size: tuple[int, int], option: str = "output_video") -> None:
+        codec = _CODECS.get(path.suffix.lower())
+        if codec is None:
+            raise CannotWriteError(
+                f"{option} must end in one of {' '.join(_CODECS)}. Received {path}; try {path.with_suffix('.mp4')}."
+            )
+        cv2 = import_extra("cv2", purpose="Writing a video")
+        self._cv2: Any = cv2
+        self._path, self._size = path, size
+        earlier = check_output_files(path.parent, [path.name], option=option)
+        note_output_files(path.parent, [path.name], earlier)
+        self._partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+        self._writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter_fourcc(*codec), rate, (size[1], size[0]))
+        if not self._writer.isOpened():
+            raise CannotWriteError(
+                f"{path} cannot be written as a video of {size[1]}x{size[0]} px at {rate:g} frames per second; choose "
+                "a name that ends in .mp4 or .avi, in a folder that can be written."
+            )
+
+    def write(self, image: np.ndarray) -> None:
+        """Writes one frame, uint8 RGB (h, w, 3); another size than the first is brought to it."""
+        if image.shape[:2] != self._size:
+            image = self._cv2.resize(image, (self._size[1], self._size[0]))
+        self._writer.write(self._cv2.cvtColor(np.ascontiguousarray(image), self._cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        """Completes the video and gives it its name."""
+        self._writer.release()
+        self._partial.replace(self._path)
+
+    def discard(self) -> None:
+        """Removes what was written."""
+        self._writer.release()
+        self._partial.unlink(missing_ok=True)
+
+
+def detect_video(
+    source: VideoSource, draw: Callable[[Frame], np.ndarray], sink: VideoSink | None, *, max_frames: int | None = None
+) -> int:
+    """Draws the frames of a source, writes them, and returns their number.
+
+    Args:
+      draw: from a frame to what is written in its place.
+      sink: where frames go; None for nowhere. It is complete also where the
+        source ends early, and removed where drawing fails.
+      max_frames: of a source that does not end by itself.
+    """
+    count = 0
+    try:
+        for frame in source.frames():
+            drawn = draw(frame)
+            if sink is not None:
+                sink.write(drawn)
+            count += 1
+            if count == max_frames:
+                break
+    except BaseException:
+        if sink is not None:
+            sink.discard()
+        raise
+    if sink is not None:
+        sink.close()
+    return count

@@ -1,0 +1,63 @@
+"""One function loads every artifact, by the description beside it."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.export.formats import FORMATS
+from efficientdet_pipeline.export.trained_detector import TrainedDetector
+from efficientdet_pipeline.inference.artifacts import config_beside, load_artifact
+from efficientdet_pipeline.inference.predictor import detect_image, model_predictor
+
+
+@pytest.fixture(scope="module")
+def folder(detector: TrainedDetector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("export")
+    FORMATS["tflite"].write(detector, FORMATS["tflite"].path(place, detector.config))
+    (place / "hparams_config.yaml").write_text(yaml.safe_dump(detector.config.to_hparams()))
+    return place
+
+
+def test_load_artifact_reads_the_description_beside_it(
+    folder: Path, detector: TrainedDetector, images: list[np.ndarray]
+) -> None:
+    path = folder / "efficientdet-lite0.tflite"
+    assert config_beside(path) == detector.config
+    found = detect_image(load_artifact(path, num_threads=1), images[0])
+    expected = detect_image(model_predictor(detector.model, detector.config), images[0])
+    np.testing.assert_allclose(found.boxes[0], expected.boxes[0], atol=0.05)
+    stretched = detect_image(load_artifact(path, resize="stretch"), images[1])
+    assert len(stretched.scores)
+    assert (stretched.boxes[:, 2:] <= images[1].shape[:2]).all()
+
+
+def test_load_artifact_refuses_what_it_cannot_know(folder: Path, tmp_path: Path, detector: TrainedDetector) -> None:
+    with pytest.raises(FileNotFoundError, match="There is no model"):
+        load_artifact(tmp_path / "x.onnx")
+    empty = tmp_path / "empty.tflite"
+    empty.write_bytes(b"")
+    with pytest.raises(DataError, match="empty file"):
+        load_artifact(empty)
+    alone = tmp_path / "alone.onnx"
+    alone.write_bytes(b"something")
+    with pytest.raises(DataError, match="description must lie beside it"):
+        load_artifact(alone)
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "hparams_config.yaml").write_text(yaml.safe_dump(detector.config.to_hparams()))
+    with pytest.raises(DataError, match="must be an ONNX file"):
+        load_artifact(alone)
+    other = dataclasses.replace(detector.config, num_classes=5)
+    with pytest.raises(DataError, match="artifact of another"):
+        detect_image(load_artifact(folder / "efficientdet-lite0.tflite", other), np.zeros((9, 9, 3), np.uint8))
+
+
+def test_load_artifact_of_openvino_refuses_damage(tmp_path: Path, detector: TrainedDetector) -> None:
+    pytest.importorskip("openvino")
+    for suffix in (".xml", ".bin"):
+        (tmp_path / f"x{suffix}").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="must be OpenVINO IR"):
+        load_artifact(tmp_path / "x.xml", detector.config)

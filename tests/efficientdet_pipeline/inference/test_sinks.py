@@ -1,0 +1,109 @@
+"""Detections in every form, and no foreign file replaced."""
+
+import csv
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.inference.image_io import read_image, write_image
+from efficientdet_pipeline.inference.results import ImageDetections
+from efficientdet_pipeline.inference.sinks import (
+    CropSink,
+    CsvSink,
+    DrawnSink,
+    JsonSink,
+    Sink,
+    SinkWriter,
+    VocSink,
+    YoloSink,
+)
+
+LABELS = {1: "cat", 2: "so/ba\x07ka"}
+FOUND = ImageDetections(
+    np.array([[10.0, 20.0, 30.0, 60.0], [0.0, 0.0, 8.0, 8.0], [5.0, 7.0, 5.0, 9.0]]),
+    np.array([0.9, 0.5, 0.4]),
+    np.array([2, 1, 1]),
+)
+"""The last one has no area."""
+
+
+def images_in(folder: Path) -> list[Path]:
+    folder.mkdir()
+    paths = [folder / "a.png", folder / "a.jpg"]
+    for path in paths:
+        write_image(path, np.full((40, 80, 3), 90, np.uint8))
+    return paths
+
+
+def every_sink() -> list[Sink]:
+    def draw(image: np.ndarray, found: ImageDetections) -> np.ndarray:
+        return np.full_like(image, len(found.scores))
+
+    texts = [JsonSink(LABELS), JsonSink(LABELS, is_coco=True), CsvSink(LABELS)]
+    return [*texts, YoloSink(LABELS), VocSink(LABELS), CropSink(LABELS), DrawnSink(draw)]
+
+
+def write_all(folder: Path, images: list[Path], found: ImageDetections = FOUND) -> None:
+    writer = SinkWriter(folder, every_sink(), images)
+    for image in images:
+        writer.write(image, read_image(image), found)
+    writer.close()
+
+
+def test_sink_writer_writes_every_form(tmp_path: Path) -> None:
+    images, out = images_in(tmp_path / "in"), tmp_path / "out"
+    write_all(out, images)
+    records = json.loads((out / "detections.json").read_text())
+    assert [len(record["detections"]) for record in records] == [2, 2]
+    assert len(json.loads((out / "detections_coco.json").read_text())) == 4
+    assert (out / "labels/a.txt").read_text().splitlines() == [
+        "1 0.500000 0.500000 0.500000 0.500000 0.900000",
+        "0 0.050000 0.100000 0.100000 0.200000 0.500000",
+    ]
+    assert (out / "labels/a-2.txt").is_file()
+    assert (out / "labels/classes.txt").read_text().splitlines()[0] == "cat"
+    rows = list(csv.DictReader((out / "detections.csv").read_text(encoding="utf-8").splitlines()))
+    assert [rows[0][side] for side in ("x0", "y0", "x1", "y1")] == ["20.0", "10.0", "60.0", "30.0"]
+    root = ET.parse(out / "annotations/a.xml").getroot()
+    assert [root.findtext(f"object/bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")] == [
+        *("21.0", "11.0", "60.0", "30.0")
+    ]
+    assert root.findtext("object/name") == "so/baka"
+    assert read_image(out / "crops/a_000_so-ba-ka.jpg").shape == (20, 40, 3)
+    assert len([path for path in (out / "crops").iterdir() if path.suffix == ".jpg"]) == 4
+    assert read_image(out / "a.png").max() == 2
+
+
+def test_sink_writer_replaces_its_own_files_and_no_others(tmp_path: Path) -> None:
+    images, out = images_in(tmp_path / "in"), tmp_path / "out"
+    write_all(out, images)
+    write_all(out, images, FOUND.above(0.8))
+    assert len([path for path in (out / "crops").iterdir() if path.suffix == ".jpg"]) == 2
+    for name in ("labels/b.txt", "detections.csv", "annotations/b.xml", "crops/b_000_so-ba-ka.jpg"):
+        other = tmp_path / name.replace("/", "_")
+        (other / name).parent.mkdir(parents=True)
+        (other / name).write_text("mine")
+        image = images[0].with_name("b.png")
+        write_image(image, np.full((40, 80, 3), 90, np.uint8))
+        with pytest.raises(OptionsError, match="not written by an earlier call"):
+            write_all(other, [image])
+        assert (other / name).read_text() == "mine"
+
+
+def test_sink_writer_refuses_the_folder_of_the_images(tmp_path: Path) -> None:
+    images = images_in(tmp_path / "in")
+    with pytest.raises(OptionsError, match="another folder than that of the images"):
+        SinkWriter(tmp_path / "in", every_sink(), images)
+
+
+def test_crop_sink_adds_a_margin_within_the_image(tmp_path: Path) -> None:
+    images, out = images_in(tmp_path / "in"), tmp_path / "out"
+    writer = SinkWriter(out, [CropSink(LABELS, margin=0.5)], images[:1])
+    writer.write(images[0], read_image(images[0]), FOUND)
+    writer.close()
+    assert read_image(out / "crops/a_000_so-ba-ka.jpg").shape == (40, 80, 3)
+    assert read_image(out / "crops/a_001_cat.jpg").shape == (12, 12, 3)

@@ -1,0 +1,93 @@
+"""Videos in and out, with their frame rate."""
+
+import logging as standard_logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from efficientdet_pipeline.errors import CannotWriteError, DataError, OptionsError
+from efficientdet_pipeline.inference.video import Frame, VideoSink, VideoSource, detect_video, is_video
+
+RATE = 12.5
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "a.avi"
+    path.parent.mkdir()
+    sink = VideoSink(path, rate=RATE, size=(48, 64))
+    for number in range(10):
+        sink.write(np.full((48, 64, 3), 20 * number, np.uint8))
+    sink.close()
+    return path
+
+
+def test_is_video_by_name() -> None:
+    assert [is_video(name) for name in ("0", "rtsp://host/1", "a.MP4", "a.jpg", "folder")] == [True] * 3 + [False] * 2
+
+
+def test_detect_video_keeps_rate_size_and_order(video: Path, tmp_path: Path) -> None:
+    source = VideoSource(video)
+    assert (source.rate, source.size, source.num_frames) == (RATE, (48, 64), 10)
+    out = tmp_path / "out" / "drawn.mp4"
+    out.parent.mkdir()
+
+    def draw(frame: Frame) -> np.ndarray:
+        assert frame.seconds == pytest.approx(frame.number / RATE)
+        assert abs(float(frame.image.mean()) - 20 * frame.number) < 3
+        return 255 - frame.image
+
+    assert detect_video(source, draw, VideoSink(out, rate=source.rate, size=source.size)) == 10
+    drawn = VideoSource(out)
+    assert (drawn.rate, drawn.size) == (RATE, (48, 64))
+    first = next(iter(drawn.frames()))
+    assert first.image.mean() > 245
+    assert sorted(path.suffix for path in out.parent.iterdir() if not path.name.startswith(".")) == [".mp4"]
+
+
+def test_video_source_says_where_a_file_ends_early(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole, cut = tmp_path / "whole.avi", tmp_path / "cut.avi"
+    sink = VideoSink(whole, rate=RATE, size=(96, 128))
+    random = np.random.default_rng(0)
+    for _ in range(10):
+        sink.write(random.integers(0, 255, (96, 128, 3), np.uint8))
+    sink.close()
+    content = whole.read_bytes()
+    cut.write_bytes(content[: len(content) * 2 // 3])
+    source = VideoSource(cut)
+    source.num_frames = 10  # As a header says that is still whole.
+    with caplog.at_level(standard_logging.WARNING):
+        count = detect_video(source, lambda frame: frame.image, None)
+    assert 0 < count < 9
+    assert f"ends early: {count} of 10 frames" in caplog.text
+
+
+def test_video_source_refuses(tmp_path: Path, video: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"Similar names: .*a\.avi"):
+        VideoSource(video.with_name("b.avi"))
+    fake = tmp_path / "fake.mp4"
+    fake.write_bytes(b"no video")
+    with pytest.raises(DataError, match="must be a video"):
+        VideoSource(fake)
+
+
+def test_video_sink_refuses_foreign_files_and_unknown_forms(tmp_path: Path) -> None:
+    (tmp_path / "mine.mp4").write_bytes(b"mine")
+    with pytest.raises(OptionsError, match="not written by an earlier call"):
+        VideoSink(tmp_path / "mine.mp4", rate=5, size=(8, 8))
+    with pytest.raises(CannotWriteError, match="must end in one of"):
+        VideoSink(tmp_path / "x.txt", rate=5, size=(8, 8))
+    assert (tmp_path / "mine.mp4").read_bytes() == b"mine"
+
+
+def test_detect_video_leaves_nothing_where_drawing_fails(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "x.mp4"
+    out.parent.mkdir()
+
+    def fails(frame: Frame) -> np.ndarray:
+        raise DataError(f"frame {frame.number}")
+
+    with pytest.raises(DataError, match="frame 0"):
+        detect_video(VideoSource(video), fails, VideoSink(out, rate=5, size=(48, 64)))
+    assert not [path for path in out.parent.iterdir() if path.suffix == ".mp4"]
