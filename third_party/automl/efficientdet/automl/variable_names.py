@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import keras
 
 from efficientdet.backbones.efficientnet import EfficientNet, MBConv
+from efficientdet.classifier import ClassifierHead
 from efficientdet.heads.mask_head import MaskHead
 from efficientdet.heads.prediction_head import PredictionTower
 from efficientdet.layers import Resample
@@ -26,9 +27,12 @@ def variable_names(model: Detector) -> dict[str, keras.Variable]:
     """Returns every weight of the model by automl's name for it.
 
     Names are as in automl's TF1 checkpoints: no `:0`, no prefix for the model,
-    for example `efficientnet-b0/stem/conv2d/kernel`.
+    for example `efficientnet-b0/stem/conv2d/kernel`. A classifier has a
+    backbone and the head that ImageNet checkpoints have.
     """
     names = dict(_backbone(model.backbone, model.config.backbone_name))
+    if not isinstance(model, Detector):
+        return names | dict(_imagenet_head(model.head, f"{model.config.backbone_name}/head"))
     names |= dict(_neck(model.neck))
     if model.class_head is not None:
         names |= dict(_tower(model.class_head, "class_net", "class"))
@@ -67,6 +71,13 @@ def _backbone(backbone: EfficientNet, scope: str) -> Named:
     yield from _layer(backbone.stem_norm, f"{scope}/stem/tpu_batch_normalization")
     for index, block in enumerate(backbone.blocks):
         yield from _block(block, f"{scope}/blocks_{index}")
+
+
+def _imagenet_head(head: ClassifierHead | None, scope: str) -> Named:
+    if head is not None:
+        yield from _layer(head.conv, f"{scope}/conv2d")
+        yield from _layer(head.norm, f"{scope}/tpu_batch_normalization")
+        yield from _layer(head.predict, f"{scope}/dense")
 
 
 def _block(block: MBConv, scope: str) -> Named:

@@ -120,7 +120,7 @@ def load_checkpoint(
     pattern = _compiled(exclude)
     variables = variable_names(model)
     found = find(path, cache_dir)
-    with _opened(found, model, use_average) as contents:
+    with opened_checkpoint(found, model, use_average) as contents:
         matched = match(contents, variables, model.config, pattern)
         refuse_stranger(contents, matched, model.config, found.path)
         if not skip_mismatch:
@@ -141,7 +141,8 @@ def load_checkpoint(
 
 
 @contextlib.contextmanager
-def _opened(found: Found, model: Detector, use_average: bool) -> Iterator[Contents]:
+def opened_checkpoint(found: Found, model: Detector, use_average: bool) -> Iterator[Contents]:
+    """Yields what a checkpoint holds, of any format."""
     if found.is_bundle:
         yield read_bundle(found.path, model, use_average=use_average)
         return

@@ -1,0 +1,179 @@
+"""Classification sets: a folder per class, or a CSV of image and class; each image has one class.
+
+An image's class becomes an object that covers the whole image, so that
+conversion, splits and checks for duplicates are those of every other source.
+"""
+
+import csv
+import io
+import json
+from collections import Counter, defaultdict
+from pathlib import Path, PurePosixPath
+
+from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
+from tfrmod.errors import DatasetError
+from tfrmod.problems import Problem
+from tfrmod.sources.coordinates import upright_size
+from tfrmod.sources.files import Files, Names, list_files
+from tfrmod.sources.pairing import images_of
+from tfrmod.sources.source import Entry, Listing, Reading
+from tfrmod.sources.split_names import SET_WORDS, set_name
+from tfrmod.text import clean_name, read_text
+
+_FILE_COLUMNS = ("filename", "file", "image", "image_path", "path", "image_id", "id")
+_CLASS_COLUMNS = ("label", "class", "class_name", "category", "target")
+_MAX_CSV_BYTES = 1 << 28
+
+
+def is_class_folders(folder: Path, files: Files) -> bool:
+    """Returns whether at least two folders, of a split or of the data set, hold all the images."""
+    del folder
+    classes = {name for _, name in _places(files.images).values()}
+    return "" not in classes and len(classes) >= 2
+
+
+def list_class_folders(folder: Path) -> Listing:
+    """Returns the images of `<class>/…` or `<split>/<class>/…`; the split is train, val or test.
+
+    Raises:
+      DatasetError: images that lie in no folder of a class, or fewer than two classes.
+    """
+    files = list_files(folder)
+    places = _places(files.images)
+    loose = [path for path, (_, name) in places.items() if not name]
+    if loose:
+        raise DatasetError(
+            f"Every image must lie in the folder of its class, such as {folder.name}/cat/1.jpg or "
+            f"{folder.name}/train/cat/1.jpg. {len(loose)} do not, for example {loose[0]}."
+        )
+    return _listing(
+        folder,
+        {path: name for path, (_, name) in places.items()},
+        {path: split for path, (split, _) in places.items() if split},
+        [],
+        "a folder for each class",
+    )
+
+
+def _places(images: list[str]) -> dict[str, tuple[str, str]]:
+    """Returns the split and the class of each image, "" for none; a folder around all the others is neither."""
+    folders = {path: PurePosixPath(path).parts[:-1] for path in sorted(images)}
+    while folders and all(len(parts) > 1 for parts in folders.values()):
+        if len({parts[0] for parts in folders.values()}) > 1 or next(iter(folders.values()))[0].lower() in SET_WORDS:
+            break
+        folders = {path: parts[1:] for path, parts in folders.items()}
+    places = {}
+    for path, parts in folders.items():
+        split = SET_WORDS.get(parts[0].lower(), "") if len(parts) > 1 else ""
+        names = parts[1:] if split else parts
+        places[path] = (split, names[0] if names else "")
+    return places
+
+
+def is_class_csv(folder: Path, files: Files) -> bool:
+    """Returns whether a CSV has a column of images and one of classes, and none of boxes."""
+    return any(_columns(folder / path) is not None for path in files.csv)
+
+
+def list_class_csv(folder: Path) -> Listing:
+    """Returns the images that CSV files list with a class; a file called train, val or test is that set.
+
+    Raises:
+      DatasetError: no such CSV, one that cannot be read, or fewer than two classes.
+    """
+    files = list_files(folder)
+    tables = {path: columns for path in sorted(files.csv) if (columns := _columns(folder / path)) is not None}
+    if not tables:
+        raise DatasetError(
+            f"Expected a CSV in {folder} with a header that names the image ({', '.join(_FILE_COLUMNS[:4])}) and its "
+            f"class ({', '.join(_CLASS_COLUMNS[:3])}). Found {len(files.csv)} CSV files, none of which has both."
+        )
+    problems: list[Problem] = []
+    classes: dict[str, str] = {}
+    splits: dict[str, str] = {}
+    in_doubt: set[str] = set()
+    names = Names([*files.images, *files.others])
+    for table, columns in tables.items():
+        rows = _rows(folder / table, table, columns, problems)
+        found = images_of((name for name, _ in rows), names, annotation=table, hint="", problems=problems)
+        split = set_name(PurePosixPath(table).stem)
+        for name, class_name in rows:
+            image = found.get(name)
+            if image is None:
+                continue
+            if classes.setdefault(image, class_name) != class_name:
+                problems.append(Problem("annotations_disagree", image, f"{classes[image]} and {class_name} in {table}"))
+                in_doubt.add(image)
+            if split:
+                splits[image] = split
+    kept = {image: class_name for image, class_name in classes.items() if image not in in_doubt}
+    problems += [Problem("image_without_annotation", image) for image in files.images if image not in classes]
+    return _listing(folder, kept, splits, problems, "a row for each image")
+
+
+def _columns(path: Path) -> tuple[str, str] | None:
+    """Returns the names of the columns of images and of classes, None where a CSV lacks either or has boxes."""
+    try:
+        first = next(csv.reader(io.StringIO(read_text(path, max_bytes=_MAX_CSV_BYTES).text)), [])
+    except (DatasetError, OSError, csv.Error):
+        return None
+    header = {cell.strip().lower(): cell for cell in first}
+    if header.keys() & {"xmin", "xmax", "x1", "x_min", "bbox", "width_box"}:
+        return None
+    image = next((header[name] for name in _FILE_COLUMNS if name in header), None)
+    label = next((header[name] for name in _CLASS_COLUMNS if name in header), None)
+    return (image, label) if image is not None and label is not None else None
+
+
+def _rows(path: Path, table: str, columns: tuple[str, str], problems: list[Problem]) -> list[tuple[str, str]]:
+    rows = []
+    for number, row in enumerate(csv.DictReader(io.StringIO(read_text(path, max_bytes=_MAX_CSV_BYTES).text)), start=2):
+        image, label = ((row.get(column) or "").strip() for column in columns)
+        if image and label:
+            rows.append((image, label))
+        else:
+            problems.append(Problem("line_unreadable", table, f"row {number} lacks the image or the class"))
+    return rows
+
+
+def _listing(
+    folder: Path, classes: dict[str, str], splits: dict[str, str], problems: list[Problem], expected: str
+) -> Listing:
+    cleaned = {path: clean_name(name) for path, name in classes.items()}
+    names = sorted(set(cleaned.values()))
+    if len(names) < 2:
+        raise DatasetError(
+            f"A classifier needs images of two classes or more in {folder}, {expected}. Found {len(names)}"
+            f"{f', {names[0]}' if names else ''}, with {len(cleaned)} images."
+        )
+    if len(set(map(str.casefold, names))) < len(names):
+        folded = Counter(name.casefold() for name in names)
+        alike = [name for name in names if folded[name.casefold()] > 1]
+        problems.append(Problem("class_spelling", alike[0], f"differs from {alike[1]} in capitals alone"))
+    entries = tuple(
+        Entry(path, path, json.dumps({"class": name}, ensure_ascii=False).encode())
+        for path, name in sorted(cleaned.items())
+    )
+    sets: dict[str, list[int]] = defaultdict(list)
+    for position, entry in enumerate(entries):
+        if entry.image in splits:
+            sets[splits[entry.image]].append(position)
+    return Listing(
+        entries=entries,
+        problems=tuple(problems),
+        sets={name: tuple(positions) for name, positions in sets.items()},
+        label_map=dict(enumerate(names, start=1)),
+    )
+
+
+def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
+    """Returns the image with one object, its class, that covers it."""
+    del masks
+    height, width = upright_size(folder / entry.image)
+    name = json.loads(entry.detail)["class"]
+    if not height or not width:
+        return Reading(None, (Problem("image_undecodable", entry.image),))
+    whole = AnnotatedObject(name, (0.0, 0.0, float(height), float(width)))
+    return Reading(
+        AnnotatedImage(filename=entry.image, objects=(whole,), height=height, width=width, path=folder / entry.image)
+    )
