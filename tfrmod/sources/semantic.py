@@ -163,7 +163,9 @@ def read(folder: Path, entry: Entry, *, masks: bool = True) -> Reading:
 def _voc_classes(values: np.ndarray, path: str) -> np.ndarray:
     del path
     if values.ndim == 3:
-        palette: dict[int | tuple[int, int, int], int] = {**voc_colors(len(VOC) + 1)}
+        palette: dict[int | tuple[int, int, int], int] = {}
+        for color, value in voc_colors(len(VOC) + 1).items():
+            palette[color] = value
         # VOC's rim is drawn in a colour of its own.
         palette[224, 224, 192] = mask_pictures.IGNORED
         values = mask_pictures.png_array(mask_pictures.class_png(mask_pictures.array_png(values), palette))
