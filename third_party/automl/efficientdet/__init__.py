@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from efficientdet.boxes import decode_boxes
     from efficientdet.checkpoint import load_checkpoint, save_checkpoint, variable_names
     from efficientdet.config import DetectorConfig, get_config
+    from efficientdet.detectors.build import build_detector
     from efficientdet.errors import CheckpointError
     from efficientdet.model import build_model
     from efficientdet.postprocess import detections
@@ -22,6 +23,7 @@ __all__ = [
     "DetectorConfig",
     "anchor_boxes",
     "assign_targets",
+    "build_detector",
     "build_model",
     "decode_boxes",
     "detections",
@@ -36,6 +38,7 @@ _HOME = {
     "DetectorConfig": "config",
     "anchor_boxes": "anchors",
     "assign_targets": "assigners",
+    "build_detector": "detectors.build",
     "build_model": "model",
     "decode_boxes": "boxes",
     "detections": "postprocess",

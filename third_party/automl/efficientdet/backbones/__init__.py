@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
-    from efficientdet.config import DetectorConfig
+    from efficientdet.backbones.efficientnet import EfficientNetConfig
 
 BACKBONES: dict[str, str] = {
     **{f"efficientnet-b{number}": "efficientnet" for number in range(9)},
@@ -20,7 +20,7 @@ BACKBONES: dict[str, str] = {
 """Backbone's name → the page of this folder that builds it."""
 
 
-def build_backbone(config: "DetectorConfig") -> "keras.layers.Layer":
+def build_backbone(config: "EfficientNetConfig") -> "keras.layers.Layer":
     """Returns the backbone that the config names, not yet built.
 
     Called on images `(b, h, w, 3)` it gives `{level: (b, h, w, c)}` from level

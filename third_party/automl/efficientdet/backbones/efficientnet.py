@@ -4,15 +4,14 @@ EfficientNet (Tan and Le, 2019), table 1 and equation 3.
 """
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import keras
 from keras import ops
 
 from efficientdet.activations import ACTIVATIONS
 from efficientdet.backbones.stages import SCALES, STAGES, BlockSpec, block_specs, last_of_levels, round_filters
-from efficientdet.config import DetectorConfig
 from efficientdet.cpu_kernels import DepthwiseConv2D
 from efficientdet.layers import BatchNormalization, DropPath, NumpyInitializer, recomputed
 from efficientdet.types import Pyramid, Tensor
@@ -220,7 +219,18 @@ def _build_in_row(input_shape: Sequence[int | None], *layers: keras.layers.Layer
     return shape
 
 
-def build_backbone(config: DetectorConfig) -> EfficientNet:
+class EfficientNetConfig(Protocol):
+    """The fields of `config.DetectorConfig` that this backbone reads."""
+
+    @property
+    def backbone_name(self) -> str: ...
+    @property
+    def backbone_config(self) -> Mapping[str, Any] | None: ...
+    @property
+    def act_type(self) -> str: ...
+
+
+def build_backbone(config: EfficientNetConfig) -> EfficientNet:
     """Returns the EfficientNet that the config names, not yet built.
 
     Args:

@@ -1,0 +1,159 @@
+"""A one-stage detector: backbone, neck and head, with one interface whatever they are."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+from keras import ops
+
+from efficientdet.heads.head_interface import Candidates, Outputs, Size
+from efficientdet.layers import DropPath
+from efficientdet.losses import l2_regularization
+from efficientdet.types import GroundTruth, Tensor
+
+if TYPE_CHECKING:
+    from efficientdet.detectors.config import DetectorParts
+
+
+@keras.saving.register_keras_serializable("efficientdet")
+class OneStageDetector(keras.Model):
+    """A backbone, a neck and a head.
+
+    Takes images `(b, h, w, 3)`, normalized with `normalization`, and gives the
+    head's raw outputs, float32. `losses(outputs, truth)` are what training
+    minimizes; `decode(outputs)` are boxes and scores before suppression, which
+    `nms_configs` configures. Height and width must be known while tracing, and
+    need not be the config's.
+
+    It trains as it is: `compile(optimizer)`, then `fit` with batches
+    (images, GroundTruth), or dicts of image, bboxes (canvas pixels), labels
+    (0-based) and mask, as `tfdet` has them. Where the backbone drops paths, what
+    it drops is a function of (seed, step), see `set_drop_path`.
+    """
+
+    def __init__(self, parts: "DetectorParts", **options: Any) -> None:
+        super().__init__(**options)
+        self.parts = parts
+        self.image_size: Size = parts.image_size
+        self.num_classes: int = parts.head.num_classes
+        self.nms_configs: dict[str, Any] = dict(parts.head.nms_configs)
+        self.normalization = parts.backbone.normalization
+        """Mean and deviation of RGB pixels, 0 to 255, that images are normalized with."""
+        self.backbone = parts.backbone.build()
+        self.levels: range = parts.levels(list(self.backbone.channels))
+        self.neck = parts.neck.build(self.levels)
+        self.head = parts.head.build(self.levels)
+        self.backbone.build((None, *self.image_size, 3))
+        channels = self.backbone.channels
+        self.feature_levels = [level for level in channels if self.levels[0] <= level]
+        self.feature_levels = [level for level in self.feature_levels if level <= self.levels[-1]]
+        self.neck.build({level: (None, None, None, channels[level]) for level in self.feature_levels})
+        self.head.build(dict.fromkeys(self.levels, (None, None, None, parts.neck.filters)))
+        self.built = True
+        self.drop_path_seed: keras.random.SeedGenerator | None = None
+        if any(isinstance(layer, DropPath) for layer in self._flatten_layers()):
+            self.drop_path_seed = keras.random.SeedGenerator(0, name="drop_path_seed")
+        names = ("loss", *self.head.loss_names, "reg_l2_loss")
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
+
+    def build(self, input_shape: Any) -> None:
+        """Nothing to make: all parts are built already."""
+
+    def compile(self, *arguments: Any, jit_compile: bool = False, **options: Any) -> None:
+        """Configures training as Keras does; XLA only where asked for: on a CPU it is many times slower."""
+        super().compile(*arguments, jit_compile=jit_compile, **options)
+
+    def call(self, images: Tensor, training: bool = False, seed: Tensor | None = None) -> Outputs:
+        if isinstance(images, Mapping):
+            images = images["image"]
+        training = bool(training)
+        if training and seed is None and self.drop_path_seed is not None:
+            seed = self.drop_path_seed.next()
+        features = self.backbone(images, seed=seed, training=training)
+        features = {level: features[level] for level in self.feature_levels}
+        pyramid = self.neck(features, training=training)
+        return self.head({level: pyramid[level] for level in self.levels}, training=training)
+
+    def set_drop_path(self, seed: int, step: int) -> None:
+        """Sets what the next training call drops; later calls follow from it."""
+        if self.drop_path_seed is not None:
+            self.drop_path_seed.state.assign([seed, step])
+
+    def losses(self, outputs: Outputs, truth: GroundTruth) -> dict[str, Tensor]:
+        """Returns "loss" and the parts that it is the sum of: those of the head and "reg_l2_loss"."""
+        terms = dict(self.head.losses(outputs, truth, self._canvas_of(outputs)))
+        terms["reg_l2_loss"] = ops.cast(l2_regularization(self.trainable_variables, self.parts.weight_decay), "float32")
+        return {"loss": sum(terms.values(), start=ops.zeros((), "float32")), **terms}
+
+    def decode(self, outputs: Outputs) -> Candidates:
+        """Returns the boxes (canvas pixels) and class scores (0 to 1) of every prior, before suppression."""
+        return self.head.decode(outputs, self._canvas_of(outputs))
+
+    def _canvas_of(self, outputs: Outputs) -> Size:
+        """Returns (height, width) of the images that gave these outputs: the config's, if its maps have that size."""
+        level = self.levels[0]
+        height, width = next(iter(outputs.values()))[level].shape[1:3]
+        expected = tuple(-(-side // 2**level) for side in self.image_size)
+        return self.image_size if (height, width) == expected else (height * 2**level, width * 2**level)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Returns the sum of all losses, a scalar, and takes all into their running means."""
+        truth = ground_truth_of(x) if y is None else GroundTruth(*y)
+        terms = self.losses(y_pred, truth)
+        for name, value in terms.items():
+            self.trackers[name].update_state(ops.stop_gradient(value))
+        return terms["loss"]
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The running means that `fit` shows and resets each epoch."""
+        return list(self.trackers.values())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"config": copy.deepcopy(self.parts.source), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "OneStageDetector":
+        from efficientdet.detectors.build import build_detector
+
+        return build_detector(config["config"])
+
+
+def ground_truth_of(batch: Mapping[str, Tensor]) -> GroundTruth:
+    """Returns the objects of a batch of dicts: bboxes in canvas pixels, labels from 0 on, mask 1 where one is.
+
+    Labels and masks may have a last axis of 1. What the mask leaves out may
+    hold anything.
+
+    Raises:
+      ValueError: a key is missing.
+    """
+    missing = {"bboxes", "labels", "mask"} - set(batch)
+    if missing:
+        raise ValueError(
+            f"A batch must have image, bboxes, labels and mask. It lacks {', '.join(sorted(missing))}; it has "
+            f"{', '.join(sorted(batch))}."
+        )
+    boxes = ops.cast(batch["bboxes"], "float32")
+    shape = (ops.shape(boxes)[0], ops.shape(boxes)[1])
+    labels = ops.reshape(ops.cast(batch["labels"], "int32"), shape)
+    is_object = ops.reshape(ops.cast(batch["mask"], "float32"), shape) > 0
+    return GroundTruth(boxes, ops.where(is_object, labels + 1, 0))
+
+
+def level_of_stride(stride: int) -> int:
+    """Returns the level of a power of 2."""
+    return stride.bit_length() - 1
+
+
+def as_sequence(levels: Sequence[int]) -> str:
+    """Returns levels as text, for example P3 to P7."""
+    return f"P{levels[0]} to P{levels[-1]}"
