@@ -51,21 +51,69 @@ def confidence_intervals(
       confidence: share of the draws that lie within.
       seed: the same seed gives the same intervals.
     """
-    num_images = len(instances.source_ids)
-    draws = np.random.default_rng(seed).integers(0, num_images, (num_draws, num_images)) if num_images else None
-    if draws is None:
-        nothing = {name: Interval(UNDEFINED, UNDEFINED) for name in ("AP", "AP50")}
-        return Intervals(nothing, {})
-    counts = np.stack([np.bincount(row, minlength=num_images) for row in draws])
+    overall, per_class = _all_drawn(instances, matches, _draws(len(instances.source_ids), num_draws, seed))
+    return Intervals(
+        _named(overall, confidence), {class_id: _named(each, confidence) for class_id, each in per_class.items()}
+    )
+
+
+def difference_intervals(
+    baseline: tuple[Instances, Matches],
+    other: tuple[Instances, Matches],
+    *,
+    num_draws: int = NUM_DRAWS,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Intervals:
+    """Returns percentile intervals of the differences of AP and AP50, the other's minus the baseline's.
+
+    Both are evaluated on the same drawn images, so that what is hard for both does not widen the interval. A class
+    that one of them lacks is missing.
+
+    Args:
+      baseline: both sides of an evaluation, and their matches at COCO's ten thresholds.
+      other: the same of another detector on the same images.
+      num_draws: as in `confidence_intervals`.
+      confidence: as in `confidence_intervals`.
+      seed: as in `confidence_intervals`.
+
+    Raises:
+      ValueError: the two are of different images.
+    """
+    if baseline[0].source_ids != other[0].source_ids:
+        raise ValueError(
+            f"Differences are drawn from the same images. Received {len(baseline[0].source_ids)} and "
+            f"{len(other[0].source_ids)} images, not the same ones."
+        )
+    draws = _draws(len(baseline[0].source_ids), num_draws, seed)
+    (overall, per_class), (other_overall, other_per_class) = (_all_drawn(*each, draws) for each in (baseline, other))
+    return Intervals(
+        _named(other_overall - overall, confidence),
+        {
+            class_id: _named(other_per_class[class_id] - per_class[class_id], confidence)
+            for class_id in per_class
+            if class_id in other_per_class
+        },
+    )
+
+
+def _draws(num_images: int, num_draws: int, seed: int) -> np.ndarray:
+    """Returns (b, images) how often each image is in each draw."""
+    if not num_images:
+        return np.zeros((num_draws, 0), np.int64)
+    draws = np.random.default_rng(seed).integers(0, num_images, (num_draws, num_images))
+    return np.stack([np.bincount(row, minlength=num_images) for row in draws])
+
+
+def _all_drawn(instances: Instances, matches: Matches, counts: np.ndarray) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Returns (b, t) mean average precision of each draw, and the same of each class."""
     precision = {
         class_id: _drawn_precision(instances, ranked_class(instances, matches, class_id), counts)
         for class_id in instances.class_ids
     }
     measured = [each for each in precision.values() if not np.isnan(each).all()]
-    return Intervals(
-        _named(_mean_of_classes(np.stack(measured)) if measured else np.full((num_draws, 1), np.nan), confidence),
-        {class_id: _named(each, confidence) for class_id, each in precision.items()},
-    )
+    nothing = np.full((len(counts), len(matches.thresholds)), np.nan)
+    return (_mean_of_classes(np.stack(measured)) if measured else nothing), precision
 
 
 def _drawn_precision(instances: Instances, ranked: RankedClass, counts: np.ndarray) -> np.ndarray:

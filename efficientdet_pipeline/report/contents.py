@@ -60,6 +60,15 @@ class GalleryImage:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A finished picture, for example the latest predictions of a training."""
+
+    title: str
+    content: bytes
+    """PNG or JPEG."""
+
+
+@dataclass(frozen=True)
 class LabelErrorRow:
     """One box that is likely labelled wrongly."""
 
@@ -115,6 +124,7 @@ class ReportContents:
     """Training and validation curves."""
     analysis: Analysis | None = None
     gallery: Sequence[GalleryImage] = ()
+    pictures: Sequence[Picture] = ()
     label_errors: Sequence[LabelErrorRow] = ()
     """The worst first."""
     num_label_errors: int = 0

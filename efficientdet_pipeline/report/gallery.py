@@ -54,7 +54,6 @@ def gallery(
       max_bytes: of all JPEG files together; images are reduced to meet it.
       seed: of the random group.
     """
-    outcome = _outcome(analysis)
     chosen = select_images(analysis, per_group=per_group, seed=seed)
     each = max_bytes // max(1, len(chosen))
     images = []
@@ -68,7 +67,7 @@ def gallery(
                     jpeg=small_jpeg(pixels, each),
                     height=pixels.shape[0],
                     width=pixels.shape[1],
-                    boxes=_boxes(analysis, outcome, row),
+                    boxes=image_boxes(analysis, row),
                     groups=groups,
                 )
             )
@@ -117,6 +116,11 @@ def small_jpeg(pixels: np.ndarray, max_bytes: int) -> bytes:
     return content
 
 
+def found_objects(analysis: Analysis) -> np.ndarray:
+    """Returns (n,) which objects are found by detections from the threshold of the analysis on, or need not be."""
+    return ~_outcome(analysis).is_missed
+
+
 def _outcome(analysis: Analysis) -> _Outcome:
     found, matches = analysis.instances.found, analysis.matches
     known = np.isin(found.class_ids, np.array(analysis.instances.class_ids, np.int64))
@@ -126,9 +130,9 @@ def _outcome(analysis: Analysis) -> _Outcome:
     return _Outcome(is_shown, is_shown & (matches.truth_rows[0] != NOTHING), ~is_found & ~matches.truth_ignored)
 
 
-def _boxes(analysis: Analysis, outcome: _Outcome, row: int) -> list[DrawnBox]:
+def image_boxes(analysis: Analysis, row: int) -> list[DrawnBox]:
     """Returns the boxes of an image: objects first, then detections by descending score."""
-    instances = analysis.instances
+    instances, outcome = analysis.instances, _outcome(analysis)
     truth, found, names = instances.truth, instances.found, analysis.names
     drawn = []
     for number in np.flatnonzero(truth.images == row).tolist():

@@ -5,6 +5,11 @@
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const one = (selector) => document.querySelector(selector);
 
+  const seconds = Number(root.dataset.refresh);
+  if (seconds) {
+    setInterval(() => { if (!document.hidden && !one("dialog[open]")) location.reload(); }, 1000 * seconds);
+  }
+
   const theme = one("#theme");
   theme.addEventListener("click", () => {
     const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;

@@ -26,14 +26,20 @@ def write_report(folder: Path, contents: ReportContents) -> Path:
     return path
 
 
-def report_page(contents: ReportContents) -> str:
-    """Returns the page of a run; parts without content are left out."""
+def report_page(contents: ReportContents, *, refresh_seconds: int = 0) -> str:
+    """Returns the page of a run; parts without content are left out.
+
+    Args:
+      contents: what it shows.
+      refresh_seconds: after which a browser loads it again, for a run that is under way; 0 for never.
+    """
     analysis = contents.analysis
     parts = [
         ("facts", "The run", _facts_section(contents)),
         *(evaluation_sections(analysis)[:1] if analysis else ()),
         ("training", "Training", _training_section(contents)),
         *(evaluation_sections(analysis)[1:] if analysis else ()),
+        ("pictures", "Pictures", _pictures_section(contents)),
         ("gallery", "Gallery", gallery_section(contents.gallery, analysis.threshold if analysis else 0.0)),
         ("labels", "Labels", _labels_section(contents)),
         ("data", "Data", _findings_section(contents)),
@@ -43,10 +49,17 @@ def report_page(contents: ReportContents) -> str:
     top = "".join(tag("p", text(warning), class_="warning") for warning in contents.warnings)
     if analysis:
         top = headline(analysis) + top
-    return html_document(contents.title, contents.subtitle, parts, top=top)
+    return html_document(contents.title, contents.subtitle, parts, top=top, refresh_seconds=refresh_seconds)
 
 
-def html_document(title: str, subtitle: str, parts: Sequence[tuple[str, str, str]], *, top: str = "") -> str:
+def html_document(
+    title: str,
+    subtitle: str,
+    parts: Sequence[tuple[str, str, str]],
+    *,
+    top: str = "",
+    refresh_seconds: int = 0,
+) -> str:
     """Returns a page with the style, the script and the list of contents of all pages here.
 
     Args:
@@ -54,6 +67,7 @@ def html_document(title: str, subtitle: str, parts: Sequence[tuple[str, str, str
       subtitle: plain text.
       parts: (identifier, entry in the list of contents, markup); those without markup are left out.
       top: markup above them.
+      refresh_seconds: after which a browser loads the page again; 0 for never.
     """
     style, script = _asset("page.css"), _asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
@@ -69,12 +83,13 @@ def html_document(title: str, subtitle: str, parts: Sequence[tuple[str, str, str
     return "\n".join(
         (
             "<!DOCTYPE html>",
-            '<html lang="en">',
+            f'<html lang="en" data-refresh="{refresh_seconds}">' if refresh_seconds else '<html lang="en">',
             "<head>",
             '<meta charset="utf-8"/>',
             f'<meta http-equiv="Content-Security-Policy" content="{text(policy)}"/>',
             '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
             '<meta name="color-scheme" content="light dark"/>',
+            tag("noscript", f'<meta http-equiv="refresh" content="{refresh_seconds}"/>') if refresh_seconds else "",
             '<link rel="icon" href="data:,"/>',
             tag("title", text(title)),
             f"<style>{style}</style>",
@@ -111,6 +126,16 @@ def _facts_section(contents: ReportContents) -> str:
 def _training_section(contents: ReportContents) -> str:
     drawn = "".join(line_chart(chart) for chart in contents.charts if chart.series)
     return section("training", "Training and validation", tag("div", drawn, class_="charts") if drawn else "")
+
+
+def _pictures_section(contents: ReportContents) -> str:
+    figures = []
+    for picture in contents.pictures:
+        kind = "png" if picture.content.startswith(b"\x89PNG") else "jpeg"
+        data = base64.b64encode(picture.content).decode("ascii")
+        image = f'<img alt="{text(picture.title)}" src="data:image/{kind};base64,{data}" loading="lazy"/>'
+        figures.append(tag("figure", image + tag("figcaption", text(picture.title)), class_="picture"))
+    return section("pictures", "Pictures", "".join(figures))
 
 
 def _labels_section(contents: ReportContents) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.evaluation.average_precision import average_precision
-from efficientdet_pipeline.evaluation.bootstrap import confidence_intervals
+from efficientdet_pipeline.evaluation.bootstrap import confidence_intervals, difference_intervals
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
 from efficientdet_pipeline.evaluation.matching import match
 from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
@@ -60,3 +60,15 @@ def test_confidence_intervals_widen_with_confidence(confidence: float) -> None:
     low, high = confidence_intervals(instances, match(instances), confidence=confidence).overall["AP50"]
     wider = confidence_intervals(instances, match(instances), confidence=0.99).overall["AP50"]
     assert wider.low <= low < high <= wider.high
+
+
+def test_difference_intervals_draw_the_same_images_for_both() -> None:
+    same = drawn(list(range(6)), [True, False] * 3)
+    sides = (same, match(same))
+    assert difference_intervals(sides, sides).overall["AP"] == (0, 0)
+    better = drawn(list(range(6)), [True] * 6)
+    low, high = difference_intervals(sides, (better, match(better))).overall["AP50"]
+    assert 0 < low < high
+    fewer = drawn(list(range(5)), [True] * 5)
+    with pytest.raises(ValueError, match="Received 6 and 5 images"):
+        difference_intervals(sides, (fewer, match(fewer)))

@@ -1,0 +1,98 @@
+"""Curves and progress of a run, from its results.csv; also while it is written."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from efficientdet_pipeline.report.contents import Chart, Series
+
+_CHARTS = (
+    ("Loss", "loss", {"loss": "training", "val_loss": "validation"}),
+    ("Parts of the loss", "loss", {"class_loss": "class", "box_loss": "box", "box_iou_loss": "overlap"}),
+    ("Average precision", "AP", {"AP": "AP", "AP50": "AP50", "AP75": "AP75"}),
+    ("AP by size", "AP", {"APs": "small", "APm": "medium", "APl": "large"}),
+    ("Learning rate", "learning rate", {"learning_rate": "learning rate"}),
+    ("Norm of the gradient", "norm", {"gradient_norm": "gradient norm"}),
+    ("Speed", "images per second", {"photos_per_second": "training", "images_per_second": "training"}),
+)
+_UNDEFINED_BELOW = {"AP", "AP50", "AP75", "APs", "APm", "APl"}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is."""
+
+    epoch: int
+    num_epochs: int
+    """0 where it is not known."""
+    seconds_per_epoch: float
+    """0 where it is not known."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Returns the time to the last epoch; None where it is not known."""
+        if not self.num_epochs or not self.seconds_per_epoch:
+            return None
+        return max(0, self.num_epochs - self.epoch) * self.seconds_per_epoch
+
+    def __str__(self) -> str:
+        """Returns the progress in words.
+
+        >>> str(Progress(3, 10, 61))
+        'epoch 3 of 10, about 7 min left'
+        """
+        total = f" of {self.num_epochs}" if self.num_epochs else ""
+        left = self.seconds_left
+        if left is None:
+            return f"epoch {self.epoch}{total}"
+        return f"epoch {self.epoch}{total}, " + (f"about {_duration(left)} left" if left else "finished")
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of results.csv; none where the file is missing or no table."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return [row for row in csv.DictReader(file) if _number(row.get("epoch")) is not None]
+    except (OSError, csv.Error, UnicodeDecodeError):
+        return []
+
+
+def training_charts(rows: Sequence[Mapping[str, str]]) -> list[Chart]:
+    """Returns the curves of a run over its epochs; columns without values are left out."""
+    charts = []
+    for title, y_label, columns in _CHARTS:
+        series = []
+        for column, name in columns.items():
+            points = [(_number(row["epoch"]), _number(row.get(column))) for row in rows]
+            known = [
+                (x, y)
+                for x, y in points
+                if x is not None and y is not None and not (column in _UNDEFINED_BELOW and y < 0)
+            ]
+            if known:
+                series.append(Series(name, [x for x, _ in known], [y for _, y in known]))
+        if series:
+            charts.append(Chart(title, "epoch", y_label, series))
+    return charts
+
+
+def progress(rows: Sequence[Mapping[str, str]], *, num_epochs: int = 0) -> Progress:
+    """Returns how far a run is; the time is that of its last five epochs."""
+    seconds = [value for row in rows[-5:] if (value := _number(row.get("seconds")))]
+    last = _number(rows[-1]["epoch"]) if rows else None
+    return Progress(int(last or 0), num_epochs, sum(seconds) / len(seconds) if seconds else 0.0)
+
+
+def _number(cell: str | None) -> float | None:
+    """Returns a cell as a number; a loss that is not finite stays one, so that its line has a gap."""
+    try:
+        return float(cell) if cell not in (None, "") else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _duration(seconds: float) -> str:
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
