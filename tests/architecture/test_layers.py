@@ -43,6 +43,7 @@ LAYER = {
     "compression": 8,
     "commands": 9,
     "cli": 10,
+    "notebook": 9,
     "api": 10,
     "__main__": 11,
 }

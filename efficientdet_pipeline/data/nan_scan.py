@@ -1,0 +1,86 @@
+"""A scan of training batches for numbers that are not finite, and for boxes that cannot be."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from efficientdet.anchors import anchor_boxes
+from efficientdet.assigners import assign_targets
+from efficientdet.config import DetectorConfig
+from efficientdet.types import GroundTruth
+
+MAX_LISTED = 100
+
+
+class NanFinding(NamedTuple):
+    """One image of one batch that has something wrong."""
+
+    batch: int
+    row: int
+    what: str
+
+
+@dataclass
+class NanScan:
+    """What a scan saw. Its `str` is a sentence or a few."""
+
+    num_images: int = 0
+    num_boxes: int = 0
+    num_without_boxes: int = 0
+    """Images without any box: their targets are background alone."""
+    num_findings: int = 0
+    findings: list[NanFinding] = field(default_factory=list)
+    """The first hundred."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was found."""
+        return not self.num_findings
+
+    def __str__(self) -> str:
+        seen = f"{self.num_images} images, {self.num_boxes} boxes, {self.num_without_boxes} images without a box"
+        if self.is_clean:
+            return f"{seen}: every number is finite."
+        first = "; ".join(f"batch {batch}, image {row}: {what}" for batch, row, what in self.findings[:5])
+        return f"{seen}: {self.num_findings} findings, {first}."
+
+    def add(self, batch: int, row: int, what: str) -> None:
+        """Takes a finding down."""
+        self.num_findings += 1
+        if len(self.findings) < MAX_LISTED:
+            self.findings.append(NanFinding(batch, row, what))
+
+
+def scan_for_nan(batches: Iterable[Any], config: DetectorConfig, *, max_batches: int | None = None) -> NanScan:
+    """Returns what is not finite in images, boxes, and the targets that the loss makes of them.
+
+    Args:
+      batches: (images, GroundTruth), as training takes them; endless ones need `max_batches`.
+      config: of the network whose anchors the boxes are matched to.
+      max_batches: how many are looked at; None: all.
+    """
+    scan, anchors = NanScan(), anchor_boxes(config)
+    for number, (images, given) in enumerate(batches):
+        if max_batches is not None and number >= max_batches:
+            break
+        truth = GroundTruth(*map(np.asarray, given))
+        targets = assign_targets(anchors, truth)
+        target_boxes = np.asarray(targets.boxes)
+        for row, image in enumerate(np.asarray(images)):
+            is_box = truth.class_ids[row] > 0
+            boxes = truth.boxes[row][is_box]
+            scan.num_images += 1
+            scan.num_boxes += len(boxes)
+            scan.num_without_boxes += not len(boxes)
+            checks = {
+                "the image holds NaN or infinity": not np.isfinite(image).all(),
+                "a box holds NaN or infinity": not np.isfinite(boxes).all(),
+                "a box has no area": bool((boxes[:, 2:] <= boxes[:, :2]).any()),
+                f"a class id is above {config.num_classes}": bool((truth.class_ids[row] > config.num_classes).any()),
+                "a target holds NaN or infinity": not np.isfinite(target_boxes[row]).all(),
+            }
+            for what, is_wrong in checks.items():
+                if is_wrong:
+                    scan.add(number, row, what)
+    return scan
