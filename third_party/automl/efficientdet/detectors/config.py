@@ -13,7 +13,12 @@ from efficientdet.necks.fpn_designs import DESIGNS
 
 Size = tuple[int, int]
 
-HEADS: dict[str, str] = {"anchorhead": "anchor_head.AnchorHeadPart"}
+HEADS: dict[str, str] = {
+    "anchorhead": "anchor_head.AnchorHeadPart",
+    "anchor_free": "anchor_free_head.AnchorFreePart",
+    "yolor": "yolor_head.YolorPart",
+    "yolov8": "yolov8_head.Yolov8Part",
+}
 """Lower-case name → module of `heads` and the dataclass there."""
 
 KEYS = ("backbone", "neck", "head", "image_size", "weight_decay", "class_names")
