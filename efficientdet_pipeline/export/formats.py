@@ -40,6 +40,8 @@ class ExportFormat:
     """Returns a predictor in the format's own runtime; None for a form that only other programs run."""
     is_quantized: bool = False
     """Whether calibration images are needed."""
+    suppresses_like: str = ""
+    """For a form that suppresses boxes itself: the format of the same network that does not."""
 
     def path(self, folder: Path, config: DetectorConfig) -> Path:
         """Returns where the format's file of a network is in a folder."""
@@ -106,6 +108,7 @@ def _tflite_with_nms(precision: str) -> ExportFormat:
         write=partial(_write_tflite_with_nms, precision=precision),
         load=tflite_predictor,
         is_quantized=raw.is_quantized,
+        suppresses_like=raw.name,
     )
 
 

@@ -42,10 +42,7 @@ def write_tflite(
     heads = detector.raw_heads(batch_size=1, dtype="uint8")
     samples = detector.calibration_canvases() if precision in ("int8", "int16x8") else []
     content = converted(heads, precision=precision, samples=samples, float_layers=float_layers)
-    model = read_model(content)
-    _put_outputs_in_order(model)
-    name_ends(model, inputs=["images"], outputs=["logits", "deltas"])
-    content = serialized(model)
+    content = put_ends_in_order(content)
     check_content(content, detector, precision)
     decibels = check_raw_heads(
         detector, TfliteRunner(content).run_heads, min_decibels=_MIN_DECIBELS[precision], what=path.name
@@ -55,8 +52,16 @@ def write_tflite(
     return decibels
 
 
-def _put_outputs_in_order(model: Any) -> None:
-    """Sorts the outputs as the traced function has them; the converter numbers their names, and mixes the order."""
+def put_ends_in_order(content: bytes) -> bytes:
+    """Returns the file with its ends named `images`, `logits` and `deltas`, in this order.
+
+    The converter numbers the outputs of the traced function by their names, and
+    mixes their order.
+
+    Raises:
+      DataError: the names have no such numbers.
+    """
+    model = read_model(content)
     graph = model.subgraphs[0]
     names = [graph.tensors[index].name.decode() for index in graph.outputs]
     numbers = [int(found[1]) if (found := re.search(r"[_:](\d+)$", name)) else 0 for name in names]
@@ -66,6 +71,8 @@ def _put_outputs_in_order(model: Any) -> None:
             "TensorFlow cannot be used for TFLite."
         )
     graph.outputs = [int(graph.outputs[numbers.index(number)]) for number in range(2)]
+    name_ends(model, inputs=["images"], outputs=["logits", "deltas"])
+    return serialized(model)
 
 
 def converted(

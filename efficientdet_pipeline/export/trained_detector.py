@@ -127,7 +127,8 @@ def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: f
       DataError: it does not.
     """
     if detector.calibration:
-        canvas = detector.calibration_canvases()[0]
+        # Whole pixels, as uint8 inputs have them: their rounding is no fault of the file.
+        canvas = np.rint(detector.calibration_canvases()[0])
     else:
         random = np.random.default_rng(0)
         canvas = random.uniform(0, 255, (1, *detector.config.image_size, 3)).round().astype(np.float32)

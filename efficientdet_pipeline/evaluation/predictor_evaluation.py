@@ -1,0 +1,63 @@
+"""COCO metrics of any predictor on images in memory or on disk, and a stratified part of a data set for it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from efficientdet_pipeline.evaluation.coco import coco_metrics
+from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.inference.predictor import Predictor, detect_image
+
+
+def evaluate_predictor(
+    predictor: Predictor,
+    samples: Iterable[tuple[TruthImage, Callable[[], np.ndarray]]],
+    label_map: Mapping[int, str],
+) -> dict[str, Any]:
+    """Returns `coco_metrics` of a predictor.
+
+    Args:
+      samples: truth of each image, and a function that reads its pixels: uint8 RGB (h, w, 3).
+      label_map: class id to name.
+    """
+    truth, detected = [], []
+    for each, read in samples:
+        found = detect_image(predictor, read())
+        truth.append(each)
+        detected.append(DetectedImage(each.source_id, found.boxes, found.scores, found.class_ids))
+    return coco_metrics(truth, detected, label_map)
+
+
+def stratified_subset(images: Sequence[TruthImage], count: int) -> list[int]:
+    """Returns the places of about `count` images that hold all classes, rare ones first, the same each time.
+
+    In turn, the class that has the fewest objects among the chosen gets one more
+    image that holds it; images without objects are taken in their share.
+
+    Args:
+      images: of the data set, in its order.
+      count: of images; all where there are fewer.
+    """
+    if count >= len(images):
+        return list(range(len(images)))
+    classes = [Counter(np.asarray(each.class_ids).tolist()) for each in images]
+    empty = [place for place, each in enumerate(classes) if not each]
+    chosen = set(_spread(empty, round(count * len(empty) / len(images))))
+    waiting = {name: [place for place, each in enumerate(classes) if name in each] for name in set().union(*classes)}
+    waiting = {name: _spread(places, len(places)) for name, places in waiting.items()}
+    seen: Counter[int] = Counter()
+    while len(chosen) < count and any(waiting.values()):
+        name = min((name for name, places in waiting.items() if places), key=lambda name: (seen[name], name))
+        place = waiting[name].pop(0)
+        if place not in chosen:
+            chosen.add(place)
+            seen.update(classes[place])
+    return sorted(chosen)
+
+
+def _spread(places: Sequence[int], count: int) -> list[int]:
+    """Returns some of the places, from all over; the order is fixed and neighbors are far apart."""
+    order = np.random.default_rng(0).permutation(len(places))
+    return [places[number] for number in order[:count]]
