@@ -16,7 +16,7 @@ from tfrmod.problems import Problem
 from tfrmod.sources.coordinates import upright_size
 from tfrmod.sources.files import Files, Names, list_files
 from tfrmod.sources.pairing import images_of
-from tfrmod.sources.source import Entry, Listing, Reading
+from tfrmod.sources.source import Entry, Listing, Reading, Source
 from tfrmod.sources.split_names import SET_WORDS, set_name
 from tfrmod.text import clean_name, read_text
 
@@ -177,3 +177,10 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
     return Reading(
         AnnotatedImage(filename=entry.image, objects=(whole,), height=height, width=width, path=folder / entry.image)
     )
+
+
+CLASS_SOURCES: dict[str, Source] = {
+    "class_folders": Source("images in a folder for each class", is_class_folders, list_class_folders, read),
+    "class_csv": Source("CSV (a class for each image)", is_class_csv, list_class_csv, read),
+}
+"""Sources of classification; each image has one object, which covers it and bears its class."""

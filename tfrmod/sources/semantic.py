@@ -20,9 +20,9 @@ from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources import coco, masks
 from tfrmod.sources.coordinates import image_sizes
-from tfrmod.sources.files import list_files
+from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.semantic_names import ADE20K, CITYSCAPES, CITYSCAPES_MAX_ID, VOC, voc_colors
-from tfrmod.sources.source import Entry, Listing, Reading
+from tfrmod.sources.source import Entry, Listing, Reading, Source
 from tfrmod.sources.split_names import SET_WORDS
 from tfrmod.text import read_text
 
@@ -282,3 +282,25 @@ def _stem(path: str) -> str:
 
 def _has_folder(path: str, name: str) -> bool:
     return name in (part.lower() for part in PurePosixPath(path).parts[:-1])
+
+
+def _finds(listing: Callable[[Path], Listing]) -> Callable[[Path, Files], bool]:
+    def is_here(folder: Path, files: Files) -> bool:
+        del files
+        try:
+            listing(folder)
+        except DatasetError:
+            return False
+        return True
+
+    return is_here
+
+
+SEMANTIC_SOURCES: dict[str, Source] = {
+    "semantic_masks": Source("semantic maps (a PNG per image)", _finds(masks.listing), masks.listing, read_masks),
+    "semantic_voc": Source("Pascal VOC (SegmentationClass)", _finds(list_voc), list_voc, read),
+    "semantic_coco": Source("COCO, outlines as one map", _finds(list_coco), list_coco, read_coco),
+    "ade20k": Source("ADE20K scene parsing", _finds(list_ade20k), list_ade20k, read),
+    "cityscapes": Source("Cityscapes (gtFine)", _finds(list_cityscapes), list_cityscapes, read),
+}
+"""Sources of semantic segmentation. Their folders look like those of other sources too: which one is meant is said."""
