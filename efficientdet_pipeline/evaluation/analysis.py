@@ -14,7 +14,7 @@ from efficientdet_pipeline.evaluation.instances import Instances
 from efficientdet_pipeline.evaluation.matching import Matches, match
 from efficientdet_pipeline.evaluation.metrics import Metrics, metrics_of
 from efficientdet_pipeline.evaluation.slices import SliceMetrics, slice_metrics
-from efficientdet_pipeline.evaluation.thresholds import Thresholds, best_thresholds
+from efficientdet_pipeline.evaluation.thresholds import BestThresholds, best_thresholds
 
 DEFAULT_THRESHOLD = 0.3
 """Where no detection is right, so that there is no best one."""
@@ -32,7 +32,7 @@ class Analysis:
     matches: Matches
     curves: Mapping[int, ScoreCurve]
     """Of the classes that have objects."""
-    thresholds: Thresholds
+    thresholds: BestThresholds
     threshold: float
     """From which detections are shown in what follows: that of the best F1 over all classes, or the one asked for."""
     confusion: ConfusionMatrix

@@ -30,15 +30,11 @@ class RankedClass(NamedTuple):
 
 def ranked_class(instances: Instances, matches: Matches, class_id: int) -> RankedClass:
     """Returns the detections of a class by descending score; among equals the earlier image comes first."""
-    found = instances.found
-    rows = np.flatnonzero(found.class_ids == class_id)
-    # Within an image COCO looks at them by score already, so that equal scores keep that order.
-    rows = rows[np.lexsort((-found.scores[rows], found.images[rows]))]
-    rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+    rows = instances.found_rows(class_id)
     counts = ~matches.found_ignored[:, rows]
     is_matched = matches.truth_rows[:, rows] != NOTHING
-    truth_rows = np.flatnonzero((instances.truth.class_ids == class_id) & ~matches.truth_ignored)
-    return RankedClass(rows, is_matched & counts, ~is_matched & counts, truth_rows)
+    objects = instances.truth_rows(class_id)
+    return RankedClass(rows, is_matched & counts, ~is_matched & counts, objects[~matches.truth_ignored[objects]])
 
 
 def interpolated_precision(is_right: np.ndarray, is_wrong: np.ndarray, num_truths: int) -> np.ndarray:

@@ -123,11 +123,16 @@ def _drawn_precision(instances: Instances, ranked: RankedClass, counts: np.ndarr
     drawn = np.flatnonzero(num_truths)
     if not len(drawn):
         return result
-    weights = counts[drawn][:, instances.found.images[ranked.rows]]
+    weights = counts[drawn][:, instances.found.images[ranked.rows]].astype(np.int32)
+    counted, seen_all = np.zeros(0, bool), weights
     for level, (is_right, is_wrong) in enumerate(zip(ranked.is_right, ranked.is_wrong, strict=True)):
+        # Where there is no crowd, the same detections count at every threshold.
+        if level == 0 or not np.array_equal(counted, is_right | is_wrong):
+            counted = is_right | is_wrong
+            seen_all = np.cumsum(weights * counted, axis=1, dtype=np.int32)
         # Precision is highest at right detections; between them it only falls.
         right = np.cumsum(weights[:, is_right], axis=1)
-        seen = np.maximum(np.cumsum(weights * (is_right | is_wrong), axis=1)[:, is_right], 1)
+        seen = np.maximum(seen_all[:, is_right], 1)
         envelope = np.maximum.accumulate((right / seen)[:, ::-1], axis=1)[:, ::-1]
         padded = np.concatenate([envelope, np.zeros((len(drawn), 1))], axis=1)
         places = _first_reaching(right / num_truths[drawn, None])

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -67,6 +68,26 @@ class Instances:
     """Of the label map and of the ground truth, ascending."""
     truth: TruthBoxes
     found: FoundBoxes
+
+    @cached_property
+    def _by_class(self) -> tuple[np.ndarray, np.ndarray]:
+        return (
+            np.argsort(self.truth.class_ids, kind="stable"),
+            np.lexsort((self.found.images, -self.found.scores, self.found.class_ids)),
+        )
+
+    def truth_rows(self, class_id: int) -> np.ndarray:
+        """Returns the rows of the objects of a class, ascending."""
+        return _of_class(self._by_class[0], self.truth.class_ids, class_id)
+
+    def found_rows(self, class_id: int) -> np.ndarray:
+        """Returns the rows of the detections of a class by descending score; among equals the earlier image first."""
+        return _of_class(self._by_class[1], self.found.class_ids, class_id)
+
+
+def _of_class(order: np.ndarray, class_ids: np.ndarray, class_id: int) -> np.ndarray:
+    low, high = (np.searchsorted(class_ids, class_id, side=side, sorter=order) for side in ("left", "right"))  # type: ignore[call-overload]
+    return order[low:high]
 
 
 def flatten(truth: Sequence[TruthImage], detected: Sequence[DetectedImage], label_map: Mapping[int, str]) -> Instances:

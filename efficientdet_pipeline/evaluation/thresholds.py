@@ -1,4 +1,4 @@
-"""`thresholds.yaml`: the score thresholds of the best F1, per class and for all classes."""
+"""`thresholds.yaml` of a run: the score thresholds of the best F1, and how they were measured."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,78 +9,88 @@ import yaml
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation.curves import OperatingPoint, ScoreCurve, best_overall
+from efficientdet_pipeline.inference.thresholds import THRESHOLDS, Thresholds
 from tfrmod import fileio
 
-FILE_NAME = "thresholds.yaml"
+FILE_NAME = THRESHOLDS
 _HEADER = """\
-# Score thresholds of the best F1, measured at IoU {iou:g} on the evaluated images.
-# overall: one threshold for all classes, best on their average; classes: each class by itself.
+# Score thresholds of the best F1 at IoU {iou:g}. Inference reads `default` and `by_class`, which may be edited;
+# `measured` says what they gave on the evaluated images. default: best for the average of all classes.
 """
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """From which score detections are shown."""
+class BestThresholds:
+    """From which score detections are shown at best."""
 
     overall: OperatingPoint | None
-    """None where no detection is right."""
+    """One threshold for all classes; None where no detection is right."""
     per_class: Mapping[str, OperatingPoint] = field(default_factory=dict)
     """By class name; a class of which nothing is right is missing."""
+    class_ids: Mapping[str, int] = field(default_factory=dict)
+    """By class name, of the same classes."""
     iou: float = 0.5
 
-    def of(self, name: str, default: float) -> float:
-        """Returns the threshold of a class, else that of all classes, else `default`."""
-        point = self.per_class.get(name, self.overall)
-        return default if point is None else point.threshold
+    def scores(self, default: float) -> Thresholds:
+        """Returns the thresholds as inference takes them; `default` stands in where nothing is right."""
+        return Thresholds(
+            self.overall.threshold if self.overall else default,
+            {self.class_ids[name]: point.threshold for name, point in self.per_class.items()},
+        )
 
 
-def best_thresholds(curves: Mapping[int, ScoreCurve], names: Mapping[int, str], *, iou: float = 0.5) -> Thresholds:
+def best_thresholds(curves: Mapping[int, ScoreCurve], names: Mapping[int, str], *, iou: float = 0.5) -> BestThresholds:
     """Returns the thresholds of the best F1 from the curves of `score_curves`; `names` is class id to name."""
-    best = {names.get(class_id, str(class_id)): curve.best for class_id, curve in curves.items()}
-    return Thresholds(best_overall(curves), {name: point for name, point in best.items() if point is not None}, iou)
+    best = {class_id: curve.best for class_id, curve in curves.items()}
+    named = {names.get(class_id, str(class_id)): class_id for class_id, point in best.items() if point is not None}
+    points = {name: point for name, class_id in named.items() if (point := best[class_id]) is not None}
+    return BestThresholds(best_overall(curves), points, named, iou)
 
 
-def write_thresholds(path: Path, thresholds: Thresholds) -> None:
-    """Writes thresholds.yaml, whole or not at all."""
+def write_best_thresholds(path: Path, best: BestThresholds, *, default: float) -> None:
+    """Writes thresholds.yaml, whole or not at all; inference reads it with `read_thresholds`.
+
+    Args:
+      path: of the file.
+      best: what was measured.
+      default: threshold of all classes where no detection is right.
+    """
+    scores = best.scores(default)
     content: dict[str, Any] = {
-        "iou": thresholds.iou,
-        "overall": None if thresholds.overall is None else asdict(thresholds.overall),
-        "classes": {name: asdict(point) for name, point in thresholds.per_class.items()},
+        "default": scores.default,
+        "by_class": dict(sorted(scores.by_class.items())),
+        "measured": {
+            "iou": best.iou,
+            "overall": None if best.overall is None else asdict(best.overall),
+            "classes": {name: {"id": best.class_ids[name], **asdict(point)} for name, point in best.per_class.items()},
+        },
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    fileio.write_file(path, _HEADER.format(iou=thresholds.iou) + text)
+    fileio.write_file(path, _HEADER.format(iou=best.iou) + text)
 
 
-def read_thresholds(path: Path) -> Thresholds:
-    """Returns what `write_thresholds` wrote, or a user edited.
+def read_best_thresholds(path: Path) -> BestThresholds:
+    """Returns what was measured, from a file of `write_best_thresholds`.
 
     Raises:
-      DataError: it is not YAML, or a threshold is not a number from 0 to 1.
+      DataError: it holds no measurement.
       FileNotFoundError: there is no such file.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise TypeError("it has no entries")
-        overall = content.get("overall")
-        return Thresholds(
-            None if overall is None else _point(overall),
-            {str(name): _point(entry) for name, entry in (content.get("classes") or {}).items()},
-            float(content.get("iou", 0.5)),
+        measured = yaml.safe_load(path.read_text(encoding="utf-8"))["measured"]
+        overall, classes = measured["overall"], measured["classes"]
+        return BestThresholds(
+            None if overall is None else OperatingPoint(**overall),
+            {name: _point(entry) for name, entry in classes.items()},
+            {name: int(entry["id"]) for name, entry in classes.items()},
+            float(measured["iou"]),
         )
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
-            f"{path} must hold 'overall' and 'classes', each with a threshold from 0 to 1. Reading it failed with "
-            f"{type(error).__name__}: {error}. Correct it, or delete it and evaluate again."
+            f"{path} must hold what was measured at its thresholds, under `measured`. Reading it failed with "
+            f"{type(error).__name__}: {error}. Evaluate again to have it written."
         ) from error
 
 
-def _point(entry: Any) -> OperatingPoint:
-    """Returns a point; a bare number is a threshold whose precision and recall are not known."""
-    if isinstance(entry, int | float):
-        entry = {"threshold": entry}
-    values = {name: float(entry.get(name, float("nan"))) for name in ("precision", "recall", "f1")}
-    threshold = float(entry["threshold"])
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"a threshold must be 0 to 1, received {threshold}")
-    return OperatingPoint(threshold, **values)
+def _point(entry: Mapping[str, Any]) -> OperatingPoint:
+    return OperatingPoint(**{name: float(value) for name, value in entry.items() if name != "id"})

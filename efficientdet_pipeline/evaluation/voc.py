@@ -83,9 +83,8 @@ def _precision(is_right: np.ndarray, is_wrong: np.ndarray) -> tuple[np.ndarray, 
 
 def _outcomes(instances: Instances, class_id: int, min_iou: float, extent: float) -> tuple[np.ndarray, np.ndarray, int]:
     """Returns (d,) right and (d,) wrong detections of a class by descending score, and the number of its objects."""
-    truth, found = instances.truth, instances.found
-    objects, rows = np.flatnonzero(truth.class_ids == class_id), np.flatnonzero(found.class_ids == class_id)
-    rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+    truth = instances.truth
+    objects, rows = instances.truth_rows(class_id), instances.found_rows(class_id)
     is_optional = truth.is_difficult | truth.is_crowd
     nearest, overlap = _nearest(instances, objects, rows, extent)
     is_right, is_wrong = np.zeros(len(rows), bool), np.zeros(len(rows), bool)

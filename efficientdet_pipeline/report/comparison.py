@@ -149,7 +149,7 @@ def _facts_section(runs: Sequence[ComparedRun]) -> str:
     rows = [(text(label), *(text(run.facts.get(label, NO_VALUE)) for run in runs)) for label in labels]
     if not rows:
         return ""
-    return section("facts", "The runs", table(["", *(run.name for run in runs)], rows, caption="The runs"))
+    return section("facts", "The runs", table(["Setting", *(run.name for run in runs)], rows, caption="The runs"))
 
 
 def _numbers_section(runs: Sequence[ComparedRun], differences: Sequence[Intervals | None]) -> str:

@@ -1,6 +1,7 @@
 """Images worth looking at: the worst misses, the worst false alarms, the best, and some at random."""
 
 import io
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,7 +21,8 @@ PER_GROUP = 20
 MAX_BYTES = 9_000_000
 """Of all JPEG files together, so that the page stays below 15 MB."""
 MAX_BOXES = 300
-_SIDES = (1024, 800, 640, 480, 320)
+MAX_SIDE, MIN_SIDE = 1024, 320
+"""Longest side in pixels of an image on the page."""
 _QUALITY = 82
 
 
@@ -102,18 +104,17 @@ def select_images(analysis: Analysis, *, per_group: int = PER_GROUP, seed: int =
 def small_jpeg(pixels: np.ndarray, max_bytes: int) -> bytes:
     """Returns the image as JPEG of at most about `max_bytes`, reduced where needed; uint8 RGB (h, w, 3)."""
     image = Image.fromarray(pixels)
-    content = b""
-    for side in _SIDES:
-        if content and side >= max(image.size):
-            continue
+    side = min(MAX_SIDE, max(image.size))
+    while True:
         reduced = image.copy()
         reduced.thumbnail((side, side), Image.Resampling.LANCZOS)
         file = io.BytesIO()
-        reduced.save(file, "JPEG", quality=_QUALITY, optimize=True)
+        reduced.save(file, "JPEG", quality=_QUALITY)
         content = file.getvalue()
-        if len(content) <= max_bytes:
-            break
-    return content
+        if len(content) <= max_bytes or side <= MIN_SIDE:
+            return content
+        # The size of a JPEG grows with its pixels.
+        side = max(MIN_SIDE, int(0.95 * side * math.sqrt(max_bytes / len(content))))
 
 
 def found_objects(analysis: Analysis) -> np.ndarray:

@@ -38,10 +38,11 @@ def test_report_page_of_many_images_is_small_and_soon_there(
     # Noise is the worst case for JPEG.
     pixels = random.integers(0, 255, (side, side, 3), np.uint8)
     names = {class_id: f"class {class_id}" for class_id in range(1, 81)}
-    began = time.perf_counter()
+    # Not of the clock on the wall: other programs may run beside it.
+    began = time.process_time()
     analysis = analyse(flatten(truth, detected, names), names)
     images = gallery(analysis, lambda source_id: pixels)
     page = report_page(ReportContents("Large", analysis=analysis, gallery=images))
-    assert time.perf_counter() - began < seconds
+    assert time.process_time() - began < seconds
     assert len(page.encode()) < megabytes * 1e6
     assert len(images) >= 60
