@@ -87,7 +87,7 @@ def _tflite(name: str, suffix: str, precision: str) -> ExportFormat:
         file=f"{{model}}{suffix}.tflite",
         write=partial(write_tflite, precision=precision),
         load=tflite_predictor,
-        is_quantized=precision.startswith("int"),
+        is_quantized=precision == "int8",
     )
 
 
@@ -95,7 +95,6 @@ TFLITE = {
     "float32": _tflite("tflite", "", "float32"),
     "float16": _tflite("tflite_fp16", "_fp16", "float16"),
     "int8": _tflite("tflite_int8", "_int8", "int8"),
-    "int16x8": _tflite("tflite_int16x8", "_int16x8", "int16x8"),
 }
 """Precision → the format of raw heads."""
 

@@ -15,10 +15,10 @@ from efficientdet_pipeline.export.trained_detector import RawHeads, TrainedDetec
 from efficientdet_pipeline.inference.tflite_loader import TfliteRunner
 from tfrmod import fileio
 
-BYTES_PER_WEIGHT = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "int16x8": 1.0}
-"""Precision → size of a weight in the file. int8: weights per output channel; int16x8: with 16-bit activations."""
+BYTES_PER_WEIGHT = {"float32": 4.0, "float16": 2.0, "int8": 1.0}
+"""Precision → size of a weight in the file. int8: weights per output channel, and activations."""
 
-_MIN_DECIBELS = {"float32": 60.0, "float16": 20.0, "int8": 3.0, "int16x8": 3.0}
+_MIN_DECIBELS = {"float32": 60.0, "float16": 20.0, "int8": 3.0}
 """Below, a file is broken rather than inexact: a file of zeros has 0 or less; how much an exact one has depends on the
 network. What accuracy is left, the gate measures."""
 
@@ -40,7 +40,7 @@ def write_tflite(
         what the network computes.
     """
     heads = detector.raw_heads(batch_size=1, dtype="uint8")
-    samples = detector.calibration_canvases() if precision in ("int8", "int16x8") else []
+    samples = detector.calibration_canvases() if precision == "int8" else []
     content = converted(heads, precision=precision, samples=samples, float_layers=float_layers)
     content = put_ends_in_order(content)
     check_content(content, detector, precision)
@@ -121,12 +121,10 @@ def _converter(heads: RawHeads, precision: str, samples: Sequence[np.ndarray]) -
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if precision in ("int8", "int16x8"):
+    if precision == "int8":
         converter.representative_dataset = _dataset(samples)
         converter.target_spec.supported_ops = [
-            tf.lite.OpsSet.TFLITE_BUILTINS_INT8
-            if precision == "int8"
-            else tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
             tf.lite.OpsSet.TFLITE_BUILTINS,
         ]
     return converter
