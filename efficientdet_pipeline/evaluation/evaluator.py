@@ -41,6 +41,10 @@ class Evaluator:
 
     def __call__(self) -> dict[str, Any]:
         """Returns the metrics of the detector as it is now."""
+        return coco_metrics(*self.collect(), self.label_map)
+
+    def collect(self) -> tuple[list[TruthImage], list[DetectedImage]]:
+        """Returns what is there and what the detector as it is now finds, of every evaluated image."""
         truth: list[TruthImage] = []
         detected: list[DetectedImage] = []
         for batch in tqdm(self._batches, desc="evaluating", unit="batch", leave=False, disable=not is_terminal()):
@@ -49,7 +53,7 @@ class Evaluator:
             truth += _truth_of(batch, self.truth.class_ids)
         if self.truth.images is not None:
             truth = [self.truth.images[image.source_id] for image in truth]
-        return coco_metrics(truth, detected, self.label_map)
+        return truth, detected
 
 
 def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:

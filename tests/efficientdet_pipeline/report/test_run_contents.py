@@ -1,0 +1,62 @@
+"""What a run's folder tells of itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from efficientdet_pipeline.report.page import report_page
+from efficientdet_pipeline.report.run_contents import run_contents
+from efficientdet_pipeline.runs.run_dir import RunFolder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = tmp_path / "<toy>"
+    (folder / "pictures").mkdir(parents=True)
+    return RunFolder(folder, folder / "export", folder / "tfrecords", folder)
+
+
+def test_run_contents_of_a_folder_that_is_just_begun(run: RunFolder) -> None:
+    contents = run_contents(run)
+    assert (contents.title, contents.subtitle) == ("Run <toy>", "no epoch is finished yet")
+    assert [*contents.facts, *contents.charts, *contents.pictures, *contents.exports] == []
+    assert "<h1>Run &lt;toy&gt;</h1>" in report_page(contents)
+
+
+def test_run_contents_of_a_run_under_way(run: RunFolder) -> None:
+    described = {
+        "model_name": "efficientdet-d0",
+        "url": "x.zip",
+        "epochs": 4,
+        "train_batch_size": 8,
+        "number_of_images": {"total": 12, "train": 10, "val": 2, "test": 0},
+        "label_map": {"1": "cat", "2": "<b>"},
+    }
+    run.metadata.write_text(json.dumps(described))
+    run.args.write_text("seed: 3\noptimizer: sgd\n")
+    (run.path / "results.csv").write_text("epoch,seconds,loss,AP\n1,60,2.5,0.1\n2,60,1.5,0.2\n")
+    (run.path / "pictures" / "validation.png").write_bytes(b"\x89PNG")
+    (run.export_path / "saved_model").mkdir(parents=True)
+    (run.export_path / "saved_model" / "saved_model.pb").write_bytes(b"12345")
+    (run.export_path / "model.tflite").write_bytes(b"123")
+    (run.export_path / "notes.txt").write_text("no model")
+    contents = run_contents(run)
+    facts = dict(contents.facts)
+    assert facts["Network"] == "efficientdet-d0"
+    assert facts["Images"] == "12 total, 10 train, 2 val"
+    assert (facts["Classes"], facts["Seed"], facts["Optimizer"]) == ("cat, <b>", "3", "sgd")
+    assert contents.subtitle == "epoch 2 of 4, about 2 min left"
+    assert [chart.title for chart in contents.charts] == ["Loss", "Average precision"]
+    assert [picture.title for picture in contents.pictures] == ["Ground truth and detections of validation images"]
+    assert [(row.file, row.num_bytes) for row in contents.exports] == [("model.tflite", 3), ("saved_model", 5)]
+    page = report_page(contents, refresh_seconds=5)
+    assert "not checked" in page
+    assert "cat, &lt;b&gt;" in page
+
+
+def test_run_contents_of_files_that_are_half_written(run: RunFolder) -> None:
+    run.metadata.write_text('{"model_name": "effic')
+    run.args.write_text("seed: [")
+    (run.path / "results.csv").write_text('epoch,loss\n1,"2')
+    assert run_contents(run).facts == []
