@@ -177,7 +177,7 @@ def main() -> None:
     """Prints and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("EFFICIENTDET_TEST_DATA", ""))
-    parser.add_argument("--steps", type=int, default=990)
+    parser.add_argument("--steps", type=int, default=693)
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--learning_rate", type=float, default=2e-3)
     parser.add_argument("--loss", default="bce+dice")
