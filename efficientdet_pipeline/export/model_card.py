@@ -1,0 +1,88 @@
+"""The model card of an export: what the detector is for, how it was trained and measured, and what to know of it.
+
+Mitchell et al. 2019, "Model Cards for Model Reporting".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from efficientdet.config import DetectorConfig
+
+from efficientdet_pipeline.export.gate import GateReport
+
+UNSTATED = "Not stated by whoever exported the model."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What only the user or the run knows."""
+
+    data: str = ""
+    """Where the images come from, how many they are and how they were split."""
+    intended_use: str = ""
+    """What the detector is made for, and what not."""
+    license: str = ""
+    """Of the weights; it depends on the data as well."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Name to value, on images that were not trained on."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Class name to recommended minimum score."""
+    start: str = ""
+    """What training began from: random weights, or which published ones."""
+
+
+def model_card(
+    config: DetectorConfig, label_map: Mapping[int, str], facts: ModelFacts, report: GateReport | None = None
+) -> str:
+    """Returns the card as Markdown.
+
+    Args:
+      label_map: class id to name.
+      report: of the gate, where artifacts were measured.
+    """
+    height, width = config.image_size
+    names = ", ".join(f"{class_id} {_escaped(name)}" for class_id, name in sorted(label_map.items()))
+    lines = [f"# {config.name}", "", "## Model", ""]
+    lines += [
+        f"Object detector, {config.name} with the backbone {config.backbone_name}, for {config.num_classes} classes.",
+        f"Images are brought to {width}x{height} px (width x height).",
+        "",
+        f"Classes: {names or 'without names'}.",
+        "",
+        f"Trained from: {facts.start or UNSTATED}",
+    ]
+    sections = {"Data": facts.data, "Intended use": facts.intended_use, "License": facts.license}
+    for title, text in sections.items():
+        lines += ["", f"## {title}", "", text or UNSTATED]
+    lines += ["", "## Accuracy", ""]
+    lines += _table(("metric", "value"), [(name, f"{value:.4f}") for name, value in facts.metrics.items()])
+    if report is not None:
+        lines += ["", f"Exported artifacts on {report.num_images} validation images:", ""]
+        rows = [("checkpoint", f"{report.ap:.4f}", "", "")]
+        rows += [
+            (each.name, f"{each.ap:.4f}", f"{each.drop:+.4f}", f"{each.bytes / 1e6:.1f}") for each in report.artifacts
+        ]
+        lines += _table(("artifact", "AP", "AP lost", "MB"), rows)
+        lines += ["", "Of each class:", ""]
+        lines += _table(("class", "AP"), [(name, f"{value:.4f}") for name, value in report.per_class.items()])
+    if facts.thresholds:
+        lines += ["", "## Recommended thresholds", ""]
+        lines += _table(("class", "score"), [(name, f"{value:.3f}") for name, value in facts.thresholds.items()])
+    lines += ["", "## Limitations", ""]
+    lines += [
+        "The detector knows only what its training images show. Measure it on images of the place where it will be",
+        "used before relying on it; scores are not probabilities.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    if not rows:
+        return [UNSTATED]
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return lines + ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
+
+
+def _escaped(text: str) -> str:
+    """Returns a text that breaks no table: class names come from data sets."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

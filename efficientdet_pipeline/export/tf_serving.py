@@ -1,0 +1,158 @@
+"""A SavedModel for TensorFlow Serving: images or encoded bytes in, a version folder, and requests to warm up with."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from efficientdet.inference_form import output_keys
+from efficientdet.preprocess import decode_image
+from efficientdet.serving import detect
+from efficientdet.types import Detections, Tensor
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.export.trained_detector import TrainedDetector
+from tfrmod.tfrecord_io import write_records
+
+WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
+_MAX_WARMUP = 1000
+"""TensorFlow Serving refuses more."""
+
+
+class ServingDetector(tf.Module):
+    """The inference form between its pre- and post-processing, with one function per signature.
+
+    serve: `images` uint8 (b, h, w, 3) → boxes, scores, class ids and their
+    number. serve_bytes: `image_bytes` string (b,), encoded images of any sizes →
+    the same. predict: `images` float32, normalized canvases → the raw outputs.
+
+    Args:
+      batch_size: number of images, where it is fixed.
+    """
+
+    def __init__(self, detector: TrainedDetector, *, batch_size: int | None = None) -> None:
+        super().__init__(name="detector")
+        config, mode, network = detector.config, detector.mode, detector.network
+        self.network = network
+
+        @tf.function(
+            input_signature=[tf.TensorSpec((batch_size, None, None, 3), tf.uint8, name="images")], autograph=False
+        )
+        def serve(images: Tensor) -> tuple[Tensor, ...]:
+            return tuple(detect(images, network, config, mode=mode))
+
+        def one(encoded: Tensor) -> Detections:
+            found = detect(decode_image(encoded)[tf.newaxis], network, config, mode=mode)
+            return Detections(*(part[0] for part in found))
+
+        @tf.function(input_signature=[tf.TensorSpec((batch_size,), tf.string, name="image_bytes")], autograph=False)
+        def serve_bytes(image_bytes: Tensor) -> tuple[Tensor, ...]:
+            # One after the other: images of different sizes make no batch.
+            types = Detections(tf.float32, tf.float32, tf.float32, tf.int32)
+            return tuple(tf.map_fn(one, image_bytes, fn_output_signature=types))
+
+        canvas = tf.TensorSpec((batch_size, *config.image_size, 3), tf.float32, name="images")
+
+        @tf.function(input_signature=[canvas], autograph=False)
+        def predict(images: Tensor) -> tuple[Tensor, ...]:
+            outputs = network(images)
+            return tuple(
+                outputs[head] if level is None else outputs[head][level] for head, level in output_keys(config)
+            )
+
+        self.serve, self.serve_bytes, self.predict = serve, serve_bytes, predict
+
+
+def write_serving_model(detector: TrainedDetector, folder: Path, *, batch_size: int | None = None) -> None:
+    """Writes a SavedModel with the signatures serving_default, serving_bytes and predict.
+
+    Args:
+      folder: made; must not be there.
+      batch_size: number of images, where it is fixed.
+    """
+    served = ServingDetector(detector, batch_size=batch_size)
+    signatures = {
+        "serving_default": served.serve.get_concrete_function(),
+        "serving_bytes": served.serve_bytes.get_concrete_function(),
+        "predict": served.predict.get_concrete_function(),
+    }
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(served, str(folder), signatures=signatures, options=options)
+
+
+def write_version_folder(
+    detector: TrainedDetector,
+    model_folder: Path,
+    *,
+    version: int,
+    warmup: Sequence[bytes] = (),
+    batch_size: int | None = None,
+) -> Path:
+    """Writes `<model_folder>/<version>`, as TensorFlow Serving finds models, and returns it.
+
+    Args:
+      model_folder: named as the model is served, for example serving/cells.
+      version: a whole number; the server loads the largest one.
+      warmup: encoded images; the server detects in them before it says that the model is ready.
+      batch_size: number of images, where it is fixed.
+
+    Raises:
+      OptionsError: the version is there already, is no positive number, or too many images.
+    """
+    folder = model_folder / str(version)
+    if version < 1 or folder.exists():
+        raise OptionsError(
+            f"The version of a served model must be a whole number above 0 that is free in {model_folder}. Received "
+            f"{version}; try {next_version(model_folder)}."
+        )
+    if len(warmup) > _MAX_WARMUP:
+        raise OptionsError(f"TensorFlow Serving takes {_MAX_WARMUP} warm-up requests. Received {len(warmup)}.")
+    staged = model_folder / f".{version}.partial"
+    write_serving_model(detector, staged, batch_size=batch_size)
+    if warmup:
+        (staged / WARMUP).parent.mkdir()
+        requests = [prediction_log(model_folder.name, "serving_bytes", {"image_bytes": [image]}) for image in warmup]
+        write_records(staged / WARMUP, requests)
+    # A server that watches the folder loads what has a number for a name: it gets one when it is whole.
+    staged.rename(folder)
+    return folder
+
+
+def next_version(model_folder: Path) -> int:
+    """Returns the number after the largest version in a folder, 1 where there is none."""
+    versions = [int(each.name) for each in model_folder.glob("*") if each.name.isdecimal()]
+    return max(versions, default=0) + 1
+
+
+def prediction_log(model: str, signature: str, inputs: Mapping[str, Sequence[bytes]]) -> bytes:
+    """Returns a serialized PredictionLog with one Predict request of TensorFlow Serving.
+
+    Its few fields are written here, because the package of its messages brings a
+    whole server's interface: PredictionLog.predict_log = 6, PredictLog.request =
+    1, PredictRequest.model_spec = 1 and inputs = 2, ModelSpec.name = 1 and
+    signature_name = 3, and a map entry's key = 1 and value = 2.
+
+    Args:
+      model: name that it is served by.
+      signature: of the SavedModel.
+      inputs: name to encoded images.
+    """
+    spec = _message(1, model.encode()) + _message(3, signature.encode())
+    request = _message(1, spec)
+    for name, values in inputs.items():
+        tensor = tf.make_tensor_proto(np.array(list(values), dtype=object), dtype=tf.string, shape=[len(values)])
+        request += _message(2, _message(1, name.encode()) + _message(2, tensor.SerializeToString()))
+    return _message(6, _message(1, request))
+
+
+def _message(number: int, content: bytes) -> bytes:
+    """Returns a field of protocol buffers that has a length: text, bytes or a message."""
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*encoded, value])
