@@ -88,7 +88,11 @@ def _item(image: GalleryImage, number: int, total: int) -> str:
         preserveAspectRatio="none",
     )
     opener = tag(
-        "a", picture + overlay, href=f"#{identifier}", class_="open", style=f"aspect-ratio:{image.width}/{image.height}"
+        "a",
+        picture + overlay,
+        href=f"#{identifier}",
+        class_="open",
+        style=f"aspect-ratio:{image.width}/{image.height};--ratio:{image.width / image.height:.4f}",
     )
     caption = tag("figcaption", tag("b", text(image.name)) + tag("span", text(summary)))
     steps = (

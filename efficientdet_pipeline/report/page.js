@@ -103,7 +103,6 @@
     frame.style.cssText = link.style.cssText;
     const picture = link.querySelector("img");
     picture.loading = "eager";
-    frame.style.setProperty("--ratio", String(picture.getAttribute("width") / picture.getAttribute("height")));
     frame.append(...link.childNodes);
     link.replaceWith(frame);
     place.replaceChildren(copy);

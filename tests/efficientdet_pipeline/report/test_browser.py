@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from efficientdet_pipeline.evaluation.analysis import Analysis
+from efficientdet_pipeline.report.comparison import ComparedRun, write_comparison
+from efficientdet_pipeline.report.contents import ReportContents
+
 selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install -r requirements-dev.txt")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -35,10 +39,10 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def shown(browser: Any, page: Path) -> Callable[[str], Any]:
-    """Returns a function that opens the page as a view and returns the browser."""
+def shown(browser: Any, page: Path) -> Callable[..., Any]:
+    """Returns a function that opens a page, the report where none is named, as a view and returns the browser."""
 
-    def open_page(view: str = "light") -> Any:
+    def open_page(view: str = "light", page: Path = page) -> Any:
         width, height, scheme = VIEWS[view]
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -78,20 +82,34 @@ def choose(browser: Any, selector: str, value: str) -> None:
     )
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_page_is_accessible_and_silent(view: str, shown: Callable[[str], Any]) -> None:
-    browser = shown(view)
+def violations(browser: Any) -> list[str]:
+    """Returns what axe finds on the page that is open."""
     # The script comes from the debugger, as the policy of the page allows no other.
     browser.execute_cdp_cmd("Runtime.evaluate", {"expression": axe_source()})
-    violations = browser.execute_async_script(
+    found: list[str] = browser.execute_async_script(
         "const done = arguments[0]; axe.run().then(result => done(result.violations.map("
         "each => each.id + ': ' + each.nodes.map(node => node.html.slice(0, 120)).join(' | '))))"
     )
-    assert violations == []
+    return found
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_page_is_accessible_and_silent(view: str, shown: Callable[..., Any]) -> None:
+    browser = shown(view)
+    assert violations(browser) == []
     assert browser.get_log("browser") == []
     assert browser.execute_script("return window.broken") is None
     # Nothing but tables and the list of contents scrolls sideways.
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_comparison_is_accessible_and_silent(
+    shown: Callable[..., Any], contents: ReportContents, analysis: Analysis, tmp_path: Path
+) -> None:
+    runs = [ComparedRun(name, analysis, {"Network": name}, contents.charts) for name in ("a", "<b>")]
+    browser = shown("dark", write_comparison(tmp_path, runs, gallery=contents.gallery))
+    assert violations(browser) == []
+    assert browser.get_log("browser") == []
 
 
 def test_page_shows_every_image(shown: Callable[[str], Any]) -> None:
