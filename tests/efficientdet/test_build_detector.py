@@ -1,6 +1,9 @@
 """Detectors from configs: the published config trains as it stands, and what does not fit is named."""
 
 import copy
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import efficientdet
@@ -207,6 +210,7 @@ def test_detector_without_objects_learns_background() -> None:
         ({"image_size": 96}, r"image_size=96 and backbone.input_size=\(64, 64\) differ"),
         ({"weight_decay": -1}, "weight_decay must be a number from 0 on"),
         ({"class_names": ["a"]}, "class_names must have head.num_classes=20 entries"),
+        ({"class_names": ["a", "b"] * 10}, "class_names must differ. Received a, b more than once"),
         ({"backbone": {"nb_blocks": [1, 1]}}, "backbone.nb_blocks must be a list of 4 items, each a whole number"),
         ({"backbone": "vgg"}, "Unknown name of backbone 'vgg'"),
     ],
@@ -218,6 +222,15 @@ def test_build_detector_refuses(changes: dict, message: str) -> None:
             if "head" not in changes and "neck" not in changes and not isinstance(changes.get("backbone"), dict)
             else small(**changes)
         )
+
+
+def test_importing_detectors_does_nothing_else(tmp_path: Path) -> None:
+    modules = "efficientdet.detectors.build, efficientdet.heads.yolor_head, efficientdet.backbones.keras_application"
+    code = f"import sys, {modules}; sys.exit('turtle' in sys.modules)"
+    paths = os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path)
+    # The current folder stays empty: no folder of plots, no font.
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": paths})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_build_detector_needs_all_parts() -> None:

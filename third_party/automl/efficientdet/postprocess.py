@@ -197,3 +197,44 @@ def _combined(
     )
     is_valid = tf.sequence_mask(num_valid, max_outputs, dtype=tf.float32)
     return Detections(boxes, scores, (class_index + 1.0) * is_valid, num_valid)
+
+
+def candidate_detections(
+    boxes: Float[Tensor, "b a 4"],
+    scores: Float[Tensor, "b a k"],
+    *,
+    image_size: tuple[int, int],
+    nms_configs: Mapping[str, Any],
+) -> Detections:
+    """Returns what a detector built from parts saw, best first, in canvas pixels.
+
+    Args:
+      boxes: decoded, of every prior, as `OneStageDetector.decode` gives them.
+      scores: 0 to 1, of every class.
+      image_size: (height, width) of the canvas, to which boxes are clipped.
+      nms_configs: the detector's: mode (global or per_class), method, iou_thresh,
+        score_thresh, sigma, max_nms_inputs and max_output_size.
+    """
+    num_priors, num_classes = scores.shape[1:]
+    max_inputs = int(nms_configs.get("max_nms_inputs") or 0)
+    if max_inputs:
+        best, prior, class_index = _top_pairs(scores, max_inputs, num_anchors=num_priors)
+        candidates = Candidates(tf.gather(boxes, prior, batch_dims=1), best, class_index)
+    else:
+        class_index = tf.argmax(scores, axis=-1, output_type=tf.int32)
+        candidates = Candidates(boxes, tf.reduce_max(scores, axis=-1), class_index)
+    is_gaussian = nms_configs.get("method") == "gaussian"
+    lowest = 0.001 if is_gaussian else float("-inf")
+    suppression = nms.Suppression(
+        # tfdet: soft suppression lowers scores only, however much boxes overlap.
+        iou_threshold=1.0 if is_gaussian else nms_configs.get("iou_thresh") or 0.5,
+        score_threshold=nms_configs.get("score_thresh") or lowest,
+        sigma=(nms_configs.get("sigma") or 0.5) if is_gaussian else 0.0,
+        max_outputs=int(nms_configs.get("max_output_size") or 100),
+    )
+    if nms_configs.get("mode") == "per_class":
+        kept = nms.suppress_per_class(*candidates, num_classes, suppression)
+    else:
+        kept = nms.suppress(candidates.boxes, candidates.scores, suppression)
+    found = _chosen(candidates, kept)
+    return found._replace(boxes=_clipped(found.boxes, *map(float, image_size)))

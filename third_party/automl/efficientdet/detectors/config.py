@@ -88,6 +88,9 @@ def read_parts(config: Mapping[str, Any]) -> DetectorParts:
     names = config.get("class_names", ())
     if names and len(names) != head.num_classes:
         raise ValueError(f"class_names must have head.num_classes={head.num_classes} entries. Received {len(names)}.")
+    twice = sorted({str(name) for name in names if list(names).count(name) > 1})
+    if twice:
+        raise ValueError(f"class_names must differ. Received {', '.join(twice)} more than once.")
     decay = config.get("weight_decay", 4e-5)
     if isinstance(decay, bool) or not isinstance(decay, (int, float)) or decay < 0:
         raise ValueError(f"weight_decay must be a number from 0 on. Received {decay!r}.")
