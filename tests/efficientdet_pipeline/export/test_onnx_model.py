@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.errors import DataError, MissingExtraError
+from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.export.onnx_model import write_onnx, write_onnx_with_nms
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
-from efficientdet_pipeline.inference import extras
 from efficientdet_pipeline.inference.canvas import pixel_canvases
 from efficientdet_pipeline.inference.onnx_loader import OnnxRunner
 from efficientdet_pipeline.inference.predictor import detect_image, model_predictor
@@ -53,10 +52,3 @@ def test_write_onnx_with_nms_suppresses_per_class(
 def test_onnx_runner_refuses_what_is_no_detector(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must be an ONNX file"):
         OnnxRunner(b"no model", path=tmp_path / "bad.onnx")
-
-
-def test_import_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(extras.EXTRAS, "absent_package", "onnx")
-    with pytest.raises(MissingExtraError, match=r"pip install 'efficientdet-pipeline\[onnx\]'") as caught:
-        extras.import_extra("absent_package", purpose="Writing an ONNX file")
-    assert int(caught.value.exit_code) == 69
