@@ -1,7 +1,8 @@
 """Training recipe for a data set: optimizer, schedule, augmentation, anchors and canvas, each with its reason.
 
 A pure function of a few facts, so that the same data give the same recipe. The
-rules for small data rest on the experiments in docs/scratch-recipe.md.
+rules for small data rest on the experiments in docs/recipes.md and
+docs/scratch-recipe.md.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,6 +25,9 @@ SMALLEST_SIDE = 12.0
 STEPS, STEPS_WITH_ACCELERATOR = 800, 3_000
 EPOCHS = (15, 100)
 """Least and most."""
+
+SHORT_RUN = 400
+"""Steps up to which the higher rate was the better one from an ImageNet backbone."""
 
 ALIKE = 0.3
 """Standard deviation of log sizes within a class up to which sizes count as alike; 0.3 is a factor of 1.35."""
@@ -149,7 +153,7 @@ def choose_recipe(facts: DatasetFacts) -> Recipe:
         return Recipe()
     epochs = _num_epochs(facts)
     choices = [_image_size(facts), Choice("batch_size", BATCH_SIZE, "many steps from few images"), epochs]
-    choices += _optimizer(facts)
+    choices += _optimizer(facts, int(epochs.value) * _steps_an_epoch(facts))
     choices += _frozen(facts, int(epochs.value))
     choices += _augmentation(facts)
     choices += _anchors(facts)
@@ -173,26 +177,31 @@ def _image_size(facts: DatasetFacts) -> Choice:
 
 def _num_epochs(facts: DatasetFacts) -> Choice:
     steps = STEPS_WITH_ACCELERATOR if facts.has_accelerator else STEPS
-    a_epoch = max(1, facts.num_images // BATCH_SIZE)
+    a_epoch = _steps_an_epoch(facts)
     epochs = min(max(round(steps / a_epoch), EPOCHS[0]), EPOCHS[1])
     return Choice(
         "num_epochs", epochs, f"{epochs * a_epoch:,} steps of {facts.num_images:,} images; about {steps:,} are meant"
     )
 
 
-def _optimizer(facts: DatasetFacts) -> list[Choice]:
+def _steps_an_epoch(facts: DatasetFacts) -> int:
+    return max(1, facts.num_images // BATCH_SIZE)
+
+
+def _optimizer(facts: DatasetFacts, num_steps: int) -> list[Choice]:
     if facts.start is Start.DETECTOR:
         return [
             Choice("optimizer", "sgd", "neck and heads are trained already"),
             Choice("learning_rate", 0.04, "half of google/automl's, for fine-tuning; not measured here"),
             Choice("lr_warmup_epoch", 2.0, "the new class head settles first"),
         ]
+    rate, reason = 0.032, "half of it learns less in as many steps"
+    if facts.start is Start.BACKBONE and num_steps <= SHORT_RUN:
+        rate, reason = 0.064, f"in as few as {num_steps} steps from an ImageNet backbone half of it learns less"
     return [
-        Choice(
-            "optimizer", "adam", "neck and heads start from random weights, which SGD does not train in a short run"
-        ),
-        Choice("learning_rate", 0.032, "half and twice of it give less in a short run"),
-        Choice("lr_warmup_init", 0.0016, "a twentieth of the rate"),
+        Choice("optimizer", "adam", "neck and heads start random, which SGD does not train in a short run"),
+        Choice("learning_rate", rate, reason),
+        Choice("lr_warmup_init", 0.0016, "a low start, since Adam's first steps are large"),
     ]
 
 

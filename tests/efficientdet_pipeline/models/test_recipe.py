@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.models.recipe import (
+    BATCH_SIZE,
     CANVASES,
     EPOCHS,
     MANY_IMAGES,
+    SHORT_RUN,
     STEPS,
     AnchorFacts,
     DatasetFacts,
@@ -90,6 +92,19 @@ def test_choose_recipe_takes_the_smallest_canvas_that_shows_the_smallest_class(
 def test_choose_recipe_lets_sizes_decide_on_the_jitter() -> None:
     assert options_of(size_spread=0.13)["jitter_min"] == 0.9
     assert options_of(size_spread=0.7)["jitter_min"] == 0.7
+
+
+@pytest.mark.parametrize(
+    ("start", "num_images", "rate"),
+    [(Start.BACKBONE, 292, 0.032), (Start.BACKBONE, 32, 0.064), (Start.RANDOM, 32, 0.032), (Start.BACKBONE, 40, 0.032)],
+)
+def test_choose_recipe_takes_a_higher_rate_for_few_steps_from_a_backbone(
+    start: Start, num_images: int, rate: float
+) -> None:
+    options = options_of(start=start, num_images=num_images)
+    assert options["learning_rate"] == rate
+    num_steps = options["num_epochs"] * (num_images // BATCH_SIZE)
+    assert (num_steps <= SHORT_RUN) == (num_images == 32)
 
 
 def test_choose_recipe_follows_the_initial_weights() -> None:
