@@ -143,8 +143,12 @@ class SpatialChannelExcite(keras.layers.Layer):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         channels = int(input_shape[-1] or 0)
-        self.reduce = keras.layers.Dense(max(1, channels // SCSE_RATIO), activation="relu", name="reduce")
-        self.expand = keras.layers.Dense(channels, activation="sigmoid", name="expand")
+        self.reduce = keras.layers.Dense(
+            max(1, channels // SCSE_RATIO), activation="relu", kernel_initializer=GLOROT_UNIFORM, name="reduce"
+        )
+        self.expand = keras.layers.Dense(
+            channels, activation="sigmoid", kernel_initializer=GLOROT_UNIFORM, name="expand"
+        )
         self.spatial = keras.layers.Conv2D(
             1, 1, activation="sigmoid", kernel_initializer=GLOROT_UNIFORM, name="spatial"
         )
