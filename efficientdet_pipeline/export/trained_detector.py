@@ -102,10 +102,18 @@ RunHeads = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Canvases (b, H, W, 3), float32 pixels 0 to 255 → logits (b, a, k) and deltas (b, a, 4)."""
 
 
+_LEAST_SIGNAL = 0.01
+
+
 def signal_to_noise(expected: np.ndarray, received: np.ndarray) -> float:
-    """Returns the ratio of signal to noise in decibels: 10 log10(sum e^2 / sum (e - r)^2), the mean taken off."""
-    signal = float(np.square(expected - expected.mean()).sum())
-    noise = float(np.square(expected.astype(np.float64) - received).sum())
+    """Returns the ratio of signal to noise in decibels: 10 log10(signal / mean squared error).
+
+    The signal is the variance of `expected`, or 1 % of its largest value squared
+    where that is more: an untrained network gives nearly the same everywhere.
+    """
+    exact = expected.astype(np.float64)
+    signal = max(float(exact.var()), (_LEAST_SIGNAL * float(np.abs(exact).max(initial=0.0))) ** 2)
+    noise = float(np.square(exact - received).mean())
     if not np.isfinite(noise):
         return float("-inf")
     return float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30)))

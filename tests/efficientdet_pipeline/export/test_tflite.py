@@ -141,6 +141,10 @@ def test_signal_to_noise_in_decibels() -> None:
     signal = np.sin(np.arange(1000.0))
     assert signal_to_noise(signal, signal + 0.01 * signal) == pytest.approx(40, abs=0.1)
     assert signal_to_noise(signal, np.full(1000, np.nan)) == float("-inf")
+    # Of an untrained network, rounding is no noise, and zeros are.
+    constant = np.full(1000, -4.6)
+    assert signal_to_noise(constant, constant + 1e-6) > 60
+    assert signal_to_noise(constant, np.zeros(1000)) < 0
 
 
 def test_pixel_canvases_pad_with_the_mean_color_or_stretch(detector: TrainedDetector) -> None:
