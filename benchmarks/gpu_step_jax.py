@@ -25,6 +25,7 @@ import keras
 from efficientdet.types import GroundTruth
 from gpu_given import Given, finite_or_none, images_a_second, process_gigabytes, synthetic_batch
 
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training.build import build_training_model
 
@@ -36,7 +37,7 @@ def measured(given: Given) -> dict[str, Any]:
     """Returns rate, seconds of compiling, memory and losses of one batch size."""
     keras.config.set_dtype_policy(given.precision)
     config = efficientdet.get_config(given.model_name, image_size=given.image_size, num_classes=given.num_classes)
-    options = TrainOptions(url_dataset="none", batch_size=given.batch_size)
+    options = compose(TrainOptions, url_dataset="none", batch_size=given.batch_size)
     detector = efficientdet.build_model(config)
     model = build_training_model(detector, config, options, steps_per_epoch=STEPS_PER_EPOCH)
     images, boxes, class_ids = jax.block_until_ready(jax.device_put(synthetic_batch(given)))

@@ -23,6 +23,7 @@ import tensorflow as tf
 from efficientdet.types import GroundTruth
 from timing import median_seconds
 
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.build import build_training_model
@@ -40,7 +41,7 @@ def yardstick(size: int, batch: int) -> Callable[[], None]:
 def detector_step(name: str, size: int, batch: int, num_classes: int) -> Callable[[], None]:
     """Returns one whole training step of a detector: matching, losses, clipping, momentum and average."""
     config = efficientdet.get_config(name, image_size=size, num_classes=num_classes)
-    options = TrainOptions(url_dataset="none", batch_size=batch)
+    options = compose(TrainOptions, url_dataset="none", batch_size=batch)
     strategy.build_strategy(options)
     model = build_training_model(efficientdet.build_model(config), config, options, steps_per_epoch=100)
     random = np.random.default_rng(0)

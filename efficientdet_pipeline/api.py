@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -29,10 +29,17 @@ from efficientdet_pipeline import backend
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
 from efficientdet_pipeline.console import console_logging, silent_native_log
 from efficientdet_pipeline.errors import DataError, OptionsError, check_processor, pipeline_error
+from efficientdet_pipeline.options.convert import ConvertOptions
+from efficientdet_pipeline.options.doctor import DoctorOptions
+from efficientdet_pipeline.options.evaluation import EvalOptions
+from efficientdet_pipeline.options.export import ExportOptions
+from efficientdet_pipeline.options.general import ModeOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.infer import DetectorOptions
 from efficientdet_pipeline.options.keywords import OptionValue
 from efficientdet_pipeline.options.parser import Reader, Sources
 from efficientdet_pipeline.options.resolve import resolve_options
+from efficientdet_pipeline.options.training import TrainOptions
 
 if TYPE_CHECKING:
     from efficientdet_pipeline.doctor.issue import Issue
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
     from efficientdet_pipeline.runs.run_dir import RunFolder
     from tfrmod.manifest import Manifest
 
+ModeT = TypeVar("ModeT", bound=ModeOptions)
 PathLike = str | os.PathLike[str]
 Image = PathLike | np.ndarray
 """Path of an image file, or its pixels: uint8 RGB (h, w, 3)."""
@@ -100,7 +108,7 @@ def train(dataset: PathLike | None = None, /, *, mode: str = DEFAULT_MODE, **opt
     """
     if mode not in {"traineval", "train"}:
         raise OptionsError(f"mode must be 'traineval' or 'train'. Received {mode!r}; leave it out.", option="mode")
-    with _prepared(mode, _with(options, url_dataset=dataset)) as (settings, read, hparams):
+    with _prepared(TrainOptions, mode, _with(options, url_dataset=dataset)) as (settings, read, hparams):
         from efficientdet_pipeline.doctor.quick_check import quick_check
         from efficientdet_pipeline.training.trainer import train_run
 
@@ -119,7 +127,7 @@ def evaluate(run: RunResult | PathLike, /, **options: OptionValue) -> dict[str, 
       AP, AP50, AP75, APs, APm, APl, ARmax1 … and per_class {name: AP}, 0 to 1, -1 where
       undefined. They are also written to metrics_eval.json in the run's folder.
     """
-    with _prepared("eval", _with(options, path_ckpt=_path_of(run))) as (settings, _, hparams):
+    with _prepared(EvalOptions, "eval", _with(options, path_ckpt=_path_of(run))) as (settings, _, hparams):
         from efficientdet_pipeline.commands.evaluate import evaluate_checkpoint
 
         return evaluate_checkpoint(settings, hparams)
@@ -136,7 +144,8 @@ def export(run: RunResult | PathLike, output: PathLike | None = None, /, **optio
     Returns:
       The paths `saved_model`, `frozen_graph`, `label_map` and `hparams`.
     """
-    with _prepared("export", _with(options, path_ckpt=_path_of(run), path_output=output)) as (settings, _, hparams):
+    given = _with(options, path_ckpt=_path_of(run), path_output=output)
+    with _prepared(ExportOptions, "export", given) as (settings, _, hparams):
         from efficientdet_pipeline.commands.export import export_checkpoint
 
         return export_checkpoint(settings, hparams)
@@ -153,7 +162,8 @@ def convert(dataset: PathLike | None = None, output: PathLike | None = None, /, 
     Returns:
       The manifest: `folder`, `label_map` {id: name}, and `splits` {name: files and counts}.
     """
-    with _prepared("dataset", _with(options, url_dataset=dataset, output_path=output)) as (settings, read, hparams):
+    given = _with(options, url_dataset=dataset, output_path=output)
+    with _prepared(ConvertOptions, "dataset", given) as (settings, read, hparams):
         if settings.prefix:
             raise OptionsError(
                 f"convert writes the shards of a dataset. Received {settings.prefix!r} for google/automl's converters, "
@@ -179,7 +189,7 @@ def check_dataset(dataset: RunResult | PathLike | None = None, /, **options: Opt
     """
     name = "run_dir" if isinstance(dataset, RunResult) else "url_dataset"
     given = _with(options, **{name: _path_of(dataset) if dataset is not None else None})
-    with _prepared("doctor", given) as (settings, read, hparams):
+    with _prepared(DoctorOptions, "doctor", given) as (settings, read, hparams):
         from efficientdet_pipeline.doctor.check_data import check_data
 
         return check_data(settings, read, hparams).issues
@@ -206,12 +216,12 @@ class Detector:
     def __init__(self, model: RunResult | PathLike, /, **options: OptionValue):
         path = _path_of(model)
         name = "saved_model_dir" if _is_export(Path(path).expanduser()) else "path_ckpt"
-        with _prepared("infer", _with(options, **{name: path})) as (settings, _, hparams):
+        with _prepared(DetectorOptions, "infer", _with(options, **{name: path})) as (settings, _, hparams):
             from efficientdet_pipeline.commands.infer import chosen_class_ids, load_detector
 
             self._predictor, self.label_map = load_detector(settings, hparams)
-            self._class_ids = chosen_class_ids(settings.classes, self.label_map)
-            self.min_score = settings.min_score_thresh
+            self._class_ids = chosen_class_ids(settings.detection.classes, self.label_map)
+            self.min_score = settings.detection.min_score_thresh
 
     def __call__(self, images: Image | Iterable[Image]) -> Iterator[Detections]:
         """Yields the detections of each image; an image is read when its turn comes.
@@ -281,19 +291,21 @@ def _with(options: Mapping[str, OptionValue], **given: OptionValue) -> dict[str,
 
 
 @contextmanager
-def _prepared(mode: str, keywords: Mapping[str, OptionValue]) -> Iterator[tuple[Any, Sources, Any]]:
+def _prepared(
+    options_class: type[ModeT], mode: str, keywords: Mapping[str, OptionValue]
+) -> Iterator[tuple[ModeT, Sources, HparamsGiven]]:
     """Prepares the process for a mode: yields its options, their sources, and what --hparams gives."""
     with _our_errors(), console_logging():
-        classes = {name: each.options_class() for name, each in MODES.items()} | {"infer": DetectorOptions}
-        reader = Reader(classes, DEFAULT_MODE)
-        options, read, hparams = resolve_options(reader, reader.read_keywords(mode, keywords))
+        classes = {name: each.options_class() for name, each in MODES.items()}
+        reader = Reader({**classes, mode: options_class}, DEFAULT_MODE)
+        options, read, hparams = resolve_options(reader, reader.read_keywords(mode, keywords), options_class)
         if mode == "dataset":
             yield options, read, hparams
             return
-        is_late = backend.prepare_environment(debug=options.debug)
-        backend.choose(getattr(options, "backend", None), reads_environment=False)
+        is_late = backend.prepare_environment(debug=options.general.debug)
+        backend.choose(options.keras_backend, reads_environment=False)
         check_processor()
-        with silent_native_log(unless=options.debug or "keras" in sys.modules):
+        with silent_native_log(unless=options.general.debug or "keras" in sys.modules):
             import keras  # noqa: F401 - TensorFlow prints while it is loaded
         with _default_precision():
             if is_late and mode in {"traineval", "train"}:

@@ -79,14 +79,14 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
         print(help_text(asked, classes[asked], summaries))
         return ExitCode.DONE
     sources = reader.read(_with_mode(arguments, mode) if mode else arguments, os.environ)
-    options, sources, hparams = resolve_options(reader, sources)
-    backend.prepare_environment(debug=options.debug)
+    options, sources, hparams = resolve_options(reader, sources, MODES[sources.mode].options_class())
+    backend.prepare_environment(debug=options.general.debug)
     os.environ.setdefault("MPLBACKEND", "Agg")
-    backend.choose(getattr(options, "backend", None))
-    if options.debug:
+    backend.choose(options.keras_backend)
+    if options.general.debug:
         logging.set_verbosity(logging.DEBUG)
     check_processor()
-    with silent_native_log(unless=options.debug):
+    with silent_native_log(unless=options.general.debug):
         runner = MODES[sources.mode].runner()
     return runner(options, sources, hparams) or ExitCode.DONE
 

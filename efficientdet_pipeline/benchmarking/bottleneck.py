@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from efficientdet_pipeline.options.training import TrainOptions
+
 LOADER, STEP, TOGETHER = "loader", "step", "together"
 BALANCED = "balanced"
 # By how much two speeds must differ to be worth a word.
@@ -41,7 +43,7 @@ def best_of(sweep: list[Speeds]) -> Speeds:
     return max(sweep, key=lambda speeds: speeds.together)
 
 
-def advice(sweep: list[Speeds], options: Any, machine: dict[str, Any]) -> list[str]:
+def advice(sweep: list[Speeds], options: TrainOptions, machine: dict[str, Any]) -> list[str]:
     """Returns what the quickest batch size of the sweep waits for, and what moves it.
 
     Args:
@@ -78,28 +80,30 @@ def advice(sweep: list[Speeds], options: Any, machine: dict[str, Any]) -> list[s
     return said
 
 
-def _loader_flags(options: Any, cores: int) -> list[str]:
+def _loader_flags(options: TrainOptions, cores: int) -> list[str]:
     """Returns what makes the loader quicker, the strongest first, and nothing that is done already."""
-    is_mixed = options.mosaic or options.mixup or options.copy_paste
+    augmentation = options.augmentation
+    is_mixed = augmentation.mosaic or augmentation.mixup or augmentation.copy_paste
+    shrinks = bool(options.data.images.url_dataset) and not options.data.conversion.prepare_size
     flags = {
-        "--cache=memory (or disk)": options.cache == "none",
-        "--prepare_size=1024 to shrink large images once": bool(options.url_dataset) and not options.prepare_size,
-        "a lighter --augment_recipe": options.augment and bool(is_mixed or options.autoaugment_policy),
-        "--noaugment to see what varying costs": options.augment,
+        "--cache=memory (or disk)": options.loader.cache == "none",
+        "--prepare_size=1024 to shrink large images once": shrinks,
+        "a lighter --augment_recipe": augmentation.augment and bool(is_mixed or augmentation.autoaugment_policy),
+        "--noaugment to see what varying costs": augmentation.augment,
         f"more processor cores (it has {cores})": True,
     }
     return [flag for flag, helps in flags.items() if helps]
 
 
-def _step_flags(sweep: list[Speeds], options: Any, machine: dict[str, Any]) -> list[str]:
+def _step_flags(sweep: list[Speeds], options: TrainOptions, machine: dict[str, Any]) -> list[str]:
     """Returns what makes the step quicker, the strongest first, and nothing that is done already."""
     grows = len(sweep) > 1 and best_of(sweep) is sweep[-1]
     larger = f"a larger --batch_size than {sweep[-1].batch_size}"
-    larger += ", with --grad_checkpoint where memory ends" if not options.recomputed_blocks else ""
+    larger += ", with --grad_checkpoint where memory ends" if not options.hardware.recomputed_blocks else ""
     flags = {
         "a GPU": machine["is_cpu"],
         "--precision=mixed_bfloat16": not machine["is_cpu"] and machine["precision"] == "float32",
-        "no --grad_checkpoint, where memory allows": bool(options.recomputed_blocks),
+        "no --grad_checkpoint, where memory allows": bool(options.hardware.recomputed_blocks),
         larger: grows and not machine["is_cpu"],
         "a smaller --image_size": True,
         "a smaller --model_name": True,

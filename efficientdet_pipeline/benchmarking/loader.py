@@ -24,6 +24,7 @@ from efficientdet_pipeline.data.input_pipeline import (
 from efficientdet_pipeline.data.sampler import Sampler, all_in_order, endless_rows
 from efficientdet_pipeline.data.tfrecord_reader import RecordReader, SampleReader, index_records
 from efficientdet_pipeline.models.build import Network
+from efficientdet_pipeline.options.benchmark import BenchmarkOptions
 from tfrmod import example as keys
 
 FULL_PIPELINE = "batching and normalising"
@@ -151,19 +152,25 @@ BATCHES = 30
 """Of each part and round."""
 
 
-def measure_loader(options: Any, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
+def measure_loader(options: BenchmarkOptions, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
     """Returns and prints how fast batches come, in turns with the decoding of the same images alone."""
-    config = network.config
-    with open_input_config(options, shards, config.image_size, folder / "cache") as stream:
-        pipelines = {DECODE_BASELINE: decode_only(stream), **stages(stream, build_augmenter(options, config))}
+    config, training = network.config, options.training
+    batch_size = training.optimizer.batch_size
+    with open_input_config(training, shards, config.image_size, folder / "cache") as stream:
+        augmenter = build_augmenter(training.augmentation, config)
+        pipelines = {DECODE_BASELINE: decode_only(stream), **stages(stream, augmenter)}
         speeds = measure_stages(
-            pipelines, DECODE_BASELINE, batch_size=options.batch_size, batches=BATCHES, rounds=options.rounds
+            pipelines,
+            DECODE_BASELINE,
+            batch_size=batch_size,
+            batches=BATCHES,
+            rounds=options.rounds,
         )
         skipped = records_skipped_per_second(stream)
     cores = os.cpu_count() or 1
     whole, alone = speeds[FULL_PIPELINE], speeds[DECODE_BASELINE]
     height, width = config.image_size
-    print(f"{config.name}, {width}x{height} pixels, batches of {options.batch_size}, {shards.num_train} images:")
+    print(f"{config.name}, {width}x{height} pixels, batches of {batch_size}, {shards.num_train} images:")
     print(
         f"  {whole.images_per_second:,.0f} images per second, {whole.images_per_second / cores:,.0f} a core of {cores}"
     )

@@ -18,7 +18,9 @@ from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.input_pipeline import InputConfig, build_augmenter, open_input_config, training_batches
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.build import Network
-from efficientdet_pipeline.options.sweep import batch_sizes
+from efficientdet_pipeline.options.benchmark import BenchmarkOptions
+from efficientdet_pipeline.options.schema import flatten
+from efficientdet_pipeline.options.schema import replace as replace_options
 from efficientdet_pipeline.runs.output_files import check_output_json
 from efficientdet_pipeline.system import free_memory, is_out_of_memory
 from efficientdet_pipeline.training import device_memory, strategy
@@ -26,15 +28,15 @@ from efficientdet_pipeline.training.build import build_training_model
 from tfrmod import fileio
 
 
-def benchmark_training(options: Any, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
+def benchmark_training(options: BenchmarkOptions, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
     """Returns, prints and draws the three speeds of each batch size, what a training waits for, and what moves it."""
-    if options.strategy in {"tpu", "multiworker"}:
+    if options.training.hardware.strategy in {"tpu", "multiworker"}:
         raise OptionsError(
-            f"what=train measures one process alone. Received strategy={options.strategy}; leave it out, or try "
-            "--strategy=gpus.",
+            f"what=train measures one process alone. Received "
+            f"strategy={options.training.hardware.strategy}; leave it out, or try --strategy=gpus.",
             option="strategy",
         )
-    path = Path(options.output or Path(options.workspace) / "benchmark-train.json")
+    path = Path(options.output or Path(options.training.run.workspace) / "benchmark-train.json")
     if path.suffix == ".png":
         raise OptionsError(
             f"output must name the JSON file; the image lies beside it as .png. Received {options.output}; try "
@@ -50,11 +52,11 @@ def benchmark_training(options: Any, shards: Shards, network: Network, folder: P
             option="output",
         )
     config = network.config
-    weights = class_weights(options.class_weights, shards, config.num_classes)
-    with open_input_config(options, shards, config.image_size, folder / "cache") as stream:
+    weights = class_weights(options.training.optimizer.class_weights, shards, config.num_classes)
+    with open_input_config(options.training, shards, config.image_size, folder / "cache") as stream:
         sweep, ended = _sweep(options, config, stream, weights)
     about = {"machine": machine.description(), "settings": _settings(options, network, shards)}
-    conclusion = bottleneck.advice(sweep, options, about["machine"])
+    conclusion = bottleneck.advice(sweep, options.training, about["machine"])
     figures = report.figures(sweep, ended=ended, conclusion=conclusion, about=about)
     height, width = config.image_size
     title = f"{config.name}, {width}x{height}, {about['machine']['backend']}, {about['machine']['devices'][0]}"
@@ -70,17 +72,17 @@ def benchmark_training(options: Any, shards: Shards, network: Network, folder: P
 
 
 def _sweep(
-    options: Any, config: DetectorConfig, stream: InputConfig, weights: tuple[float, ...]
+    options: BenchmarkOptions, config: DetectorConfig, stream: InputConfig, weights: tuple[float, ...]
 ) -> tuple[list[Speeds], str]:
     """Returns the speeds of the batch sizes that fit, and why it ended before the last size."""
     sweep: list[Speeds] = []
     base = machine.host_bytes() or 0
-    for size in batch_sizes(options):
+    for size in options.measured_batch_sizes():
         if ended := _foreseen(sweep, size, base):
             return sweep, ended
         logging.info("Measuring batches of %d.", size)
         try:
-            sweep.append(_speeds(dataclasses.replace(options, batch_size=size), config, stream, weights))
+            sweep.append(_speeds(replace_options(options, batch_size=size), config, stream, weights))
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -111,20 +113,24 @@ def _foreseen(sweep: list[Speeds], size: int, base: int) -> str:
     )
 
 
-def _speeds(options: Any, config: DetectorConfig, stream: InputConfig, weights: tuple[float, ...]) -> Speeds:
+def _speeds(
+    options: BenchmarkOptions, config: DetectorConfig, stream: InputConfig, weights: tuple[float, ...]
+) -> Speeds:
     """Returns the three speeds of one batch size."""
-    size = options.batch_size
+    training = options.training
+    size = training.optimizer.batch_size
     keras.backend.clear_session()
     machine.reset_peak_memory()
-    with strategy.build_strategy(options).scope():
+    with strategy.build_strategy(training).scope():
         model = build_training_model(
             efficientdet.build_model(config),
             config,
-            options,
-            steps_per_epoch=options.steps_per_execution,
+            training,
+            steps_per_epoch=training.hardware.steps_per_execution,
             class_weights=weights,
         )
-    batches = training_batches(dataclasses.replace(stream, batch_size=size), build_augmenter(options, config))
+    augmenter = build_augmenter(training.augmentation, config)
+    batches = training_batches(dataclasses.replace(stream, batch_size=size), augmenter)
     batch = measuring.synthetic_batch(
         size, config.image_size, max_instances=stream.max_instances, num_classes=config.num_classes
     )
@@ -137,7 +143,7 @@ def _speeds(options: Any, config: DetectorConfig, stream: InputConfig, weights: 
     return Speeds(batch_size=size, **rates, host_bytes=machine.peak_bytes(), device_bytes=device_memory.gpu_bytes())
 
 
-def _settings(options: Any, network: Network, shards: Shards) -> dict[str, Any]:
-    settings = {name: value for name, value in dataclasses.asdict(options).items() if name not in {"output"}}
+def _settings(options: BenchmarkOptions, network: Network, shards: Shards) -> dict[str, Any]:
+    settings = {name: value for name, value in flatten(options).items() if name not in {"output"}}
     canvas = "{1}x{0}".format(*network.config.image_size)
     return {**settings, "model_name": network.config.name, "image_size": canvas, "num_photos": shards.num_train}

@@ -8,7 +8,12 @@ TensorFlow alone takes seconds to load and `--help` must not wait for it.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+from efficientdet_pipeline.options.general import ModeOptions
+
+if TYPE_CHECKING:
+    from efficientdet_pipeline.errors import ExitCode
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,12 @@ class Mode:
     """Module in efficientdet_pipeline.commands."""
     summary: str
 
-    def options_class(self) -> type:
+    def options_class(self) -> type[ModeOptions]:
         """Returns the dataclass of the mode's options."""
         module, name = self.options.split(":")
         return getattr(importlib.import_module(f"efficientdet_pipeline.options.{module}"), name)
 
-    def runner(self) -> Callable[..., Any]:
+    def runner(self) -> "Callable[..., ExitCode | None]":
         """Returns the mode's `run`, importing what it needs."""
         return importlib.import_module(f"efficientdet_pipeline.commands.{self.command}").run
 

@@ -4,11 +4,11 @@ import importlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from efficientdet_pipeline.data.dataset_info import find_shards, shards_identity
 from efficientdet_pipeline.models.build import describe_network, model_name
-from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.options.benchmark import BenchmarkOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs.output_files import check_output_json
 from efficientdet_pipeline.runs.run_dir import RunFolder
@@ -22,13 +22,14 @@ FIELDS = {"loader": {"speeds", "cpu_ms"}, "train": {"sweep", "conclusion"}}
 """Subject → fields that its figures have in JSON."""
 
 
-def run(options: Any, read: Sources, hparams: Any) -> None:
+def run(options: BenchmarkOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Measures what the options ask for, prints it, and writes it where they say."""
     del read
     if options.output:
         check_output_json(Path(options.output), FIELDS[options.what], option="output")
-    name = model_name(options)
-    overrides = network_overrides(options, hparams)
+    training = options.training
+    name = model_name(training.model, training.pretrained.backbone_ref)
+    overrides = network_overrides(training.model, hparams)
     height, width = describe_network(name, overrides, {}).config.image_size
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch)
@@ -36,7 +37,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             path=path, export_path=path / "export", records_path=path / "tfrecords", metadata_folder=path
         )
         size = width if width == height else f"{width}x{height}"
-        shards = find_shards(options, folder, shards_identity(options), size, hparams)
+        shards = find_shards(training, folder, shards_identity(training), size, hparams)
         network = describe_network(name, {"num_classes": shards.num_classes, **overrides}, shards.label_map)
         module, function = WHAT[options.what].split(":")
         measure = getattr(importlib.import_module(f"efficientdet_pipeline.benchmarking.{module}"), function)

@@ -1,12 +1,12 @@
 """--mode=dataset: images to shards. Training begins with the same steps."""
 
-from typing import Any
-
 from absl import logging
 
 from efficientdet_pipeline.console import log_to_file, print_next_command
 from efficientdet_pipeline.data.conversion import make_shards
 from efficientdet_pipeline.data.prepare import data_identity
+from efficientdet_pipeline.options.convert import ConvertOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.metadata import log_options, sources_of, update_json, write_args
@@ -15,7 +15,7 @@ from efficientdet_pipeline.runs.run_dir import run_folder
 from tfrmod.manifest import Manifest
 
 
-def run(options: Any, read: Sources, hparams: Any) -> None:
+def run(options: ConvertOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Converts the images that the options name."""
     if options.prefix:
         from efficientdet_pipeline.data import automl_converters
@@ -29,15 +29,26 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         print_next_command(*shards)
 
 
-def convert_images(options: Any, read: Sources, hparams: Any) -> Manifest:
+def convert_images(options: ConvertOptions, read: Sources, hparams: HparamsGiven) -> Manifest:
     """Converts the images that the options name to shards, and returns their manifest."""
-    identity = data_identity(options)
-    folder = run_folder(options, f"dataset-{identity[:8]}")
-    with held(folder, overwrite=options.overwrite):
+    identity = data_identity(options.data.images, options.run.workspace)
+    folder = run_folder(
+        options.run,
+        f"dataset-{identity[:8]}",
+        output_path=options.data.conversion.output_path,
+        path_metadata=options.data.conversion.path_metadata,
+    )
+    with held(folder, overwrite=options.data.conversion.overwrite):
         log_to_file(folder.log)
         log_options(folder.path, options, read, hparams)
         write_args(folder.args, options, sources_of(read, hparams))
-        made = make_shards(options, folder.records_path, identity, label_map=hparams.label_map)
+        made = make_shards(
+            options.data,
+            folder.records_path,
+            identity,
+            seed=options.seed.tf_random_seed,
+            label_map=hparams.label_map,
+        )
         logging.info("Shards and manifest are in %s", folder.records_path)
-        update_json(folder.metadata, metadata.dataset_metadata(options, made))
+        update_json(folder.metadata, metadata.dataset_metadata(options.data.images, made, mode=options.general.mode))
     return made

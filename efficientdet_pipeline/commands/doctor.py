@@ -1,7 +1,6 @@
 """--mode=doctor: one look at the data, one page of what is wrong with it, and a mended copy where asked for."""
 
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 
@@ -10,13 +9,15 @@ from efficientdet_pipeline.doctor import fix, report
 from efficientdet_pipeline.doctor.check_data import check_data
 from efficientdet_pipeline.doctor.issue import Severity, worst_severity
 from efficientdet_pipeline.errors import ExitCode
+from efficientdet_pipeline.options.doctor import DoctorOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs.output_files import check_output_json
 
 EXIT_CODES = {Severity.NOTE: ExitCode.DONE, Severity.WARNING: ExitCode.WARNINGS, Severity.ERROR: ExitCode.DATA}
 
 
-def run(options: Any, read: Sources, hparams: Any) -> ExitCode:
+def run(options: DoctorOptions, read: Sources, hparams: HparamsGiven) -> ExitCode:
     """Looks at what the options name; the exit code tells clean, warnings, errors."""
     if options.report and not options.json:
         check_output_json(Path(options.report), {"verdict", "findings"}, option="report")
@@ -41,13 +42,13 @@ def _copy_location(copy: Path) -> str:
     return f"It lies in {copy}.{keeping}"
 
 
-def _next_arguments(options: Any) -> list[str]:
+def _next_arguments(options: DoctorOptions) -> list[str]:
     """Returns the command that looks at the mended copy as its original was looked at."""
     label_map = Path(options.fix) / fix.LABEL_MAP
     given = {
         "label_map": label_map if label_map.exists() else "",
-        "train_set": options.train_set,
-        "val_set": options.val_set,
+        "train_set": options.images.train_set,
+        "val_set": options.images.val_set,
     }
     words = [f"--{name}={value}" for name, value in given.items() if value]
     return ["--mode=doctor", f"--url_dataset={options.fix}", *words]

@@ -14,6 +14,8 @@ from efficientdet_pipeline.evaluation.evaluator import Evaluator
 from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, ground_truth
 from efficientdet_pipeline.models.build import Network, read_network
 from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
+from efficientdet_pipeline.options.evaluation import EvalOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.output_files import check_output_json
@@ -21,18 +23,18 @@ from efficientdet_pipeline.runs.run_dir import RunFolder
 from tfrmod import manifest
 
 
-def run(options: Any, read: Sources, hparams: Any) -> None:
+def run(options: EvalOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Evaluates the checkpoint that the options name."""
     del read
     evaluate_checkpoint(options, hparams)
 
 
-def evaluate_checkpoint(options: Any, hparams: Any) -> dict[str, Any]:
+def evaluate_checkpoint(options: EvalOptions, hparams: HparamsGiven) -> dict[str, Any]:
     """Returns the COCO metrics of the checkpoint that the options name; prints them and writes them to its folder."""
-    trained = trained_weights(options)
-    network = read_network(trained.description, options, hparams)
+    trained = trained_weights(options.checkpoint, options.run)
+    network = read_network(trained.description, options.model, hparams)
     files, made = _files(options, trained)
-    name = f"metrics_{options.eval_name or 'eval'}.json"
+    name = f"metrics_{options.evaluation.eval_name or 'eval'}.json"
     weights = trained.path
     beside = weights if weights.is_dir() else weights.parent
     place = (trained.run.path if trained.run is not None and trained.names_run else beside) / name
@@ -40,8 +42,8 @@ def evaluate_checkpoint(options: Any, hparams: Any) -> dict[str, Any]:
     truth = ground_truth(
         files,
         _classes(network, trained),
-        json_file=options.val_json_file,
-        limit=options.eval_samples,
+        json_file=options.evaluation.val_json_file,
+        limit=options.evaluation.eval_samples,
         made=made,
     )
     detector = efficientdet.build_model(network.config)
@@ -52,7 +54,7 @@ def evaluate_checkpoint(options: Any, hparams: Any) -> dict[str, Any]:
         truth,
         label_map=network.label_map,
         batch_size=options.batch_size,
-        limit=options.eval_samples,
+        limit=options.evaluation.eval_samples,
     )
     metrics = scorer()
     logging.info("%s\n%s", network.config.name, format_table(metrics))
@@ -79,10 +81,10 @@ def _classes(network: Network, trained: TrainedWeights) -> DetectorClasses:
     )
 
 
-def _files(options: Any, trained: TrainedWeights) -> tuple[Sequence[Path], manifest.Manifest | None]:
+def _files(options: EvalOptions, trained: TrainedWeights) -> tuple[Sequence[Path], manifest.Manifest | None]:
     """Returns the shards to evaluate on, and their manifest where they are the run's own."""
-    if options.val_file_pattern:
-        return manifest.shard_files(options.val_file_pattern), None
+    if options.evaluation.val_file_pattern:
+        return manifest.shard_files(options.evaluation.val_file_pattern), None
     looked_at = f"{trained.path} lies in no run's folder, which would hold some"
     if trained.run is not None:
         files, made = _of_run(trained.run)

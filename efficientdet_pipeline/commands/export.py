@@ -1,7 +1,6 @@
 """--mode=export and freeze_model.py: export a checkpoint to a SavedModel and a frozen graph."""
 
 from pathlib import Path
-from typing import Any
 
 import efficientdet
 from absl import logging
@@ -11,10 +10,13 @@ from efficientdet_pipeline.errors import CannotWriteError
 from efficientdet_pipeline.export import ExportedFiles, export
 from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.models.weights import load_trained, trained_weights
+from efficientdet_pipeline.options.export import ExportOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.options.schema import replace
 
 
-def run(options: Any, read: Sources, hparams: Any) -> None:
+def run(options: ExportOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Exports the checkpoint that the options name."""
     del read
     exported = export_checkpoint(options, hparams)
@@ -26,10 +28,13 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     )
 
 
-def export_checkpoint(options: Any, hparams: Any) -> ExportedFiles:
+def export_checkpoint(options: ExportOptions, hparams: HparamsGiven) -> ExportedFiles:
     """Exports the checkpoint that the options name, and returns where the files are."""
-    trained = trained_weights(options)
-    network = read_network(trained.description, options, hparams)
+    model = options.model
+    if options.model_name_ and not model.model_name:
+        model = replace(model, model_name=options.model_name_)
+    trained = trained_weights(options.checkpoint, options.run, path_output=options.path_output)
+    network = read_network(trained.description, model, hparams)
     detector = efficientdet.build_model(network.config)
     load_trained(detector, trained.path)
     of_run = trained.run.export_path if trained.run is not None and trained.names_run else Path("export")

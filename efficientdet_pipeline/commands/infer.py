@@ -1,7 +1,6 @@
 """--mode=infer: detections drawn on photos, and written as JSON."""
 
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 from tqdm import tqdm
@@ -22,6 +21,8 @@ from efficientdet_pipeline.inference.results import (
 from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.models.class_names import chosen_class_names, described_beside
 from efficientdet_pipeline.models.weights import trained_weights
+from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.infer import DetectorOptions, InferOptions
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
 from efficientdet_pipeline.visualize.boxes import draw_detections
@@ -31,7 +32,7 @@ DETECTIONS = "detections.json"
 COCO_RESULTS = "detections_coco.json"
 
 
-def run(options: Any, read: Sources, hparams: Any) -> None:
+def run(options: InferOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Detects objects in the photos that the options name."""
     images = find_images(options.input_image)
     folder = Path(options.output_image_dir).expanduser()
@@ -40,7 +41,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     earlier = check_output_files(folder, names, option="output_image_dir", known=_drawn_before(folder))
     runner, label_map = load_detector(options, hparams)
     note_output_files(folder, names, earlier)
-    classes = chosen_class_ids(options.classes, label_map)
+    classes = chosen_class_ids(options.detection.classes, label_map)
     found, faults, num_empty = [], [], 0
     for image, path in zip(tqdm(images, unit="photo", leave=False, disable=not is_terminal()), paths, strict=True):
         try:
@@ -54,12 +55,12 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             continue
         detected = detect_image(runner, photo, classes)
         found.append(image_record(image, photo.shape[:2], detected, label_map))
-        above = detected.above(options.min_score_thresh)
+        above = detected.above(options.detection.min_score_thresh)
         drawn = _best(above, options.max_boxes_to_draw)
         write_image(
             path, draw_detections(photo, drawn.boxes, drawn.class_ids, drawn.scores, label_map=label_map, min_score=0.0)
         )
-        nothing = describe_no_detections(detected, options.min_score_thresh, label_map)
+        nothing = describe_no_detections(detected, options.detection.min_score_thresh, label_map)
         logging.info("%s: %s", path, _summary(above, label_map) or nothing)
         num_empty += not len(above.scores)
     write_detections_json(folder / DETECTIONS, found)
@@ -77,21 +78,21 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         raise DataError(f"None of the {len(faults)} photos that {options.input_image!r} names could be read.")
 
 
-def load_detector(options: Any, hparams: Any) -> tuple[Predictor, dict[int, str]]:
+def load_detector(options: DetectorOptions, hparams: HparamsGiven) -> tuple[Predictor, dict[int, str]]:
     """Returns the detector that the options name, a checkpoint or an export, and its class names by id."""
-    if options.saved_model_dir:
-        path = Path(options.saved_model_dir).expanduser()
+    if options.detection.saved_model_dir:
+        path = Path(options.detection.saved_model_dir).expanduser()
         for folder in (path, path.parent):
             finish_replacement(folder)  # Of an export that was killed.
         if not path.exists():
-            raise MissingError(f"There is no export {options.saved_model_dir!r}. Check --saved_model_dir.")
+            raise MissingError(f"There is no export {options.detection.saved_model_dir!r}. Check --saved_model_dir.")
         own, num_classes, place = described_beside(path)
         names = chosen_class_names(hparams, own, num_classes=num_classes, described_by=place)
-        return load_predictor(path, is_trusted=options.trust_model), names
-    trained = trained_weights(options)
-    network = read_network(trained.description, options, hparams)
+        return load_predictor(path, is_trusted=options.detection.trust_model), names
+    trained = trained_weights(options.checkpoint, options.run)
+    network = read_network(trained.description, options.model, hparams)
     logging.info("Detecting with %s", trained.path)
-    return load_predictor(trained.path, network.config, is_trusted=options.trust_model), network.label_map
+    return load_predictor(trained.path, network.config, is_trusted=options.detection.trust_model), network.label_map
 
 
 def _drawn_before(folder: Path) -> set[str]:

@@ -15,7 +15,7 @@ from efficientdet_pipeline.inspection.samples import augmentation, samples
 from efficientdet_pipeline.inspection.stats import InspectionStats, count_splits, split_names
 from efficientdet_pipeline.models.build import Network, describe_network, model_name
 from efficientdet_pipeline.models.class_names import given_class_names
-from efficientdet_pipeline.options.hparams import merge_hparams, network_overrides
+from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams, network_overrides
 from efficientdet_pipeline.options.inspect import InspectOptions
 from efficientdet_pipeline.options.parser import Given, Sources
 from efficientdet_pipeline.options.schema import declarations
@@ -30,10 +30,10 @@ from tfrmod import manifest
 MAX_DAMAGED, MAX_CLASSES = 3, 8
 
 
-def run(options: Any, read: Sources, hparams: Any) -> None:
+def run(options: InspectOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Shows the records or the model."""
     if options.what == "model":
-        network = describe_network(model_name(options), network_overrides(options, hparams), {})
+        network = describe_network(model_name(options.model), network_overrides(options.model, hparams), {})
         logging.info("%s", model_cost(efficientdet.build_model(network.config)).table())
         return
     files, sampled, used, names = _files(options)
@@ -50,7 +50,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     if "close_mosaic" in given and not read.source_of("close_mosaic").startswith("--augment_"):
         logging.warning("--close_mosaic has no effect here: samples are shown as in the first epoch.")
     if not options.eval:
-        augmenter = build_augmenter(augmentation(options, used, given), network.config)
+        augmenter = build_augmenter(augmentation(options.augmentation, used, given), network.config)
     report = ReportWriter(
         folder=folder,
         contents=contents,
@@ -66,7 +66,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
             options.samples,
             network.config,
             augmenter,
-            seed=options.tf_random_seed,
+            seed=options.seed.tf_random_seed,
             skip_crowd=augmenter is not None and used.get("skip_crowd_during_training", True),
         )
     )
@@ -74,12 +74,12 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
     _log_summary(contents, folder, num_samples)
 
 
-def _files(options: Any) -> tuple[dict[str, list[Path]], set[str], dict[str, Any], dict[int, str]]:
+def _files(options: InspectOptions) -> tuple[dict[str, list[Path]], set[str], dict[str, Any], dict[int, str]]:
     """Returns shards by split, the splits that samples are taken of, and the run's options and names of classes."""
     if options.file_pattern:
         files = split_names(manifest.shard_files(options.file_pattern))
         return files, set(files), {}, {}
-    folder = find_run(options)
+    folder = find_run(options.run)
     used, names = metadata.read_args(folder.args), {}
     wanted = "val" if options.eval else "train"
     if folder.manifest.exists():
@@ -98,15 +98,17 @@ def _files(options: Any) -> tuple[dict[str, list[Path]], set[str], dict[str, Any
     return {name: paths for name, paths in files.items() if paths}, {wanted}, used, names
 
 
-def _network(options: Any, used: dict[str, Any], hparams: Any, contents: InspectionStats) -> Network:
+def _network(
+    options: InspectOptions, used: dict[str, Any], hparams: HparamsGiven, contents: InspectionStats
+) -> Network:
     size = {"image_size": used["image_size"]} if used.get("image_size") else {}
     return describe_network(
-        options.model_name or used.get("model_name") or model_name(options),
+        options.model.model_name or used.get("model_name") or model_name(options.model),
         {
             "num_classes": max([1, *contents.label_map]),
             **used["hparams"],
             **size,
-            **network_overrides(options, hparams),
+            **network_overrides(options.model, hparams),
         },
         contents.label_map,
     )

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 
 from efficientdet_pipeline.data.prepare import ProgressBar
 from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.options.verify import VerifyOptions
 from efficientdet_pipeline.runs.run_dir import find_run
 from tfrmod import verify_shards
 from tfrmod.manifest import FILE_NAME, Manifest, shard_files
@@ -23,7 +24,7 @@ _FEW_BYTES = 256 << 20  # Below this, starting processes takes longer than readi
 Tasks = list[tuple[Path, ShardInfo | None]]
 
 
-def run(options: Any, read: Sources, hparams: Any) -> None:
+def run(options: VerifyOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Says of each split whether its shards are whole, and ends with an error where one is not."""
     del read, hparams
     splits = shards_to_verify(options)
@@ -43,7 +44,7 @@ def run(options: Any, read: Sources, hparams: Any) -> None:
         )
 
 
-def shards_to_verify(options: Any) -> Mapping[str, Tasks]:
+def shards_to_verify(options: VerifyOptions) -> Mapping[str, Tasks]:
     """Returns the files of each split, with what their manifest says of them.
 
     Raises:
@@ -52,7 +53,7 @@ def shards_to_verify(options: Any) -> Mapping[str, Tasks]:
     given = options.file_pattern or options.output_path
     if given and not Path(given).is_dir():
         return _by_pattern(given)
-    folder = Path(given) if given else find_run(options).records_path
+    folder = Path(given) if given else find_run(options.run).records_path
     if not (folder / FILE_NAME).exists() and any(folder.glob("*.tfrecord")):
         return _by_pattern(str(Path(escape_path(folder)) / "*.tfrecord"))
     splits = Manifest.load(folder).splits

@@ -1,13 +1,14 @@
 """Conversion of the images that the options name to shards, where it is not done yet."""
 
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 
 from efficientdet_pipeline.data.prepare import ProgressBar, beam_runner, image_summary, prepare_images
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.label_map import read_label_map
+from efficientdet_pipeline.options.dataset import DatasetOptions
+from efficientdet_pipeline.options.label_map import LabelMapValue, read_label_map
+from efficientdet_pipeline.options.schema import declarations
 from tfrmod import convert, manifest
 from tfrmod.errors import DatasetError
 from tfrmod.problems import CODES, FAULTS
@@ -17,24 +18,31 @@ CLASSES_NAMED = 20
 
 
 def make_shards(
-    options: Any, records: Path, identity: str, *, label_map: Any = None, image_size: int | str | None = None
+    options: DatasetOptions,
+    records: Path,
+    identity: str,
+    *,
+    seed: int,
+    label_map: LabelMapValue = None,
+    image_size: int | str | None = None,
 ) -> manifest.Manifest:
     """Returns the manifest of the shards in `records`; makes them where they are not there yet.
 
     Args:
-      options: of the mode.
+      options: images, splits and conversion.
       records: the folder of the shards.
       identity: of the images, from `data_identity`.
+      seed: of the split.
       label_map: {id: name} of --hparams, where no option gives one.
       image_size: of the network's canvas, for hparams_config.yaml.
     """
-    conversion = conversion_options(options, identity, label_map=label_map, image_size=image_size)
+    conversion = conversion_options(options, identity, seed=seed, label_map=label_map, image_size=image_size)
     converted = _made_before(records, conversion)
     if converted is not None:
         logging.info("The shards in %s are up to date.", records)
         return converted
-    workers = beam_runner(options, records / "beam")
-    images = prepare_images(options)
+    workers = beam_runner(options.conversion, records / "beam")
+    images = prepare_images(options.images)
     with ProgressBar("converting", "image") as show:
         converted = convert.convert(
             images, records, conversion, on_progress=lambda what, done, total: show(done, total), workers=workers
@@ -44,7 +52,12 @@ def make_shards(
 
 
 def conversion_options(
-    options: Any, identity: str, *, label_map: Any = None, image_size: int | str | None = None
+    options: DatasetOptions,
+    identity: str,
+    *,
+    seed: int,
+    label_map: LabelMapValue = None,
+    image_size: int | str | None = None,
 ) -> convert.ConvertOptions:
     """Returns what the options say of the conversion; see `make_shards` for the arguments.
 
@@ -53,22 +66,22 @@ def conversion_options(
     """
     try:
         return convert.ConvertOptions(
-            label_map=read_label_map(options.label_map, source="--label_map")
+            label_map=read_label_map(options.images.label_map, source="--label_map")
             or read_label_map(label_map, source="label_map of --hparams"),
-            **image_summary(options),
-            num_shards=options.num_shards,
-            strict=options.strict,
-            num_workers=options.num_workers or None,
-            max_images=options.num_images or None,
-            skip_difficult=options.ignore_difficult_instances,
-            prepare_size=options.prepare_size,
-            verify=not options.no_verify,
-            include_masks=options.include_masks,
+            **image_summary(options.images, seed),
+            num_shards=options.conversion.num_shards,
+            strict=options.conversion.strict,
+            num_workers=options.images.num_workers or None,
+            max_images=options.conversion.num_images or None,
+            skip_difficult=options.conversion.ignore_difficult_instances,
+            prepare_size=options.conversion.prepare_size,
+            verify=not options.conversion.no_verify,
+            include_masks=options.conversion.include_masks,
             image_size=image_size,
             dataset=identity,
         )
     except ValueError as error:
-        named = [word for word in str(error).split() if hasattr(options, word)]
+        named = [word for word in str(error).split() if word in declarations(DatasetOptions)]
         raise OptionsError(str(error), option=next(iter(named), None)) from None
 
 

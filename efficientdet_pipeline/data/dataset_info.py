@@ -4,14 +4,15 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 
 from efficientdet_pipeline.data import conversion, prepare
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.models.class_names import HPARAMS_SOURCE, check_class_ids, given_class_names
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.label_map import read_label_map
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from tfrmod import manifest
@@ -38,10 +39,10 @@ class Shards:
     """Of shards that the run made."""
 
 
-def shards_identity(options: Any) -> str:
+def shards_identity(options: TrainOptions) -> str:
     """Returns what tells the data of a run from other data, as hex digits."""
     if not options.train_file_pattern:
-        return prepare.data_identity(options)
+        return prepare.data_identity(options.data.images, options.run.workspace)
     return _identity_of_files(manifest.shard_files(options.train_file_pattern))
 
 
@@ -63,14 +64,23 @@ def compare_validation(folder: RunFolder, shards: Shards, *, is_begun: bool) -> 
     metadata.update_json(folder.metadata, {"validation_shards": now})
 
 
-def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int | str, hparams: Any) -> Shards:
+def find_shards(
+    options: TrainOptions, folder: RunFolder, identity: str, image_size: int | str, hparams: HparamsGiven
+) -> Shards:
     """Returns the shards to train on; makes them of the images where no option names shards."""
     if options.train_file_pattern:
         return _given_shards(options, hparams)
+    images = options.data.images
     made = conversion.make_shards(
-        options, folder.records_path, identity, label_map=hparams.label_map, image_size=image_size
+        options.data,
+        folder.records_path,
+        identity,
+        seed=options.seed.tf_random_seed,
+        label_map=hparams.label_map,
+        image_size=image_size,
     )
-    metadata.update_json(folder.metadata, metadata.dataset_metadata(options, made))
+    about = metadata.dataset_metadata(images, made, mode=options.general.mode)
+    metadata.update_json(folder.metadata, about)
     train, val = made.splits["train"], made.splits.get("val")
     if not train.num_images:
         raise DataError(
@@ -81,10 +91,10 @@ def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int 
     if options.skip_crowd_during_training and train.num_boxes and not manifest.has_boxes_to_learn(train_files):
         _refuse_crowds(str(made.folder))
     val_files = val.files if val is not None and val.num_images else ()
-    if options.mode == "traineval" and not val_files:
+    if options.general.mode == "traineval" and not val_files:
         raise OptionsError(
             "traineval needs validation images. The split left none "
-            f"(train_valid_split={options.train_valid_split}, test_split={options.test_split}); "
+            f"(train_valid_split={images.train_valid_split}, test_split={images.test_split}); "
             "try a smaller --train_valid_split, --val_set, or --mode=train."
         )
     return Shards(
@@ -98,10 +108,10 @@ def find_shards(options: Any, folder: RunFolder, identity: str, image_size: int 
     )
 
 
-def _given_shards(options: Any, hparams: Any) -> Shards:
+def _given_shards(options: TrainOptions, hparams: HparamsGiven) -> Shards:
     logging.info("Counting the records of %s.", options.train_file_pattern)
     train = _counts(options.train_file_pattern)
-    val = manifest.shard_files(options.val_file_pattern) if options.val_file_pattern else ()
+    val = manifest.shard_files(options.evaluation.val_file_pattern) if options.evaluation.val_file_pattern else ()
     if options.skip_crowd_during_training and train.num_boxes == train.num_crowd > 0:
         _refuse_crowds(options.train_file_pattern)
     label_map = _given_names(options, hparams, train)
@@ -122,13 +132,13 @@ def _given_shards(options: Any, hparams: Any) -> Shards:
     )
 
 
-def _given_names(options: Any, hparams: Any, train: manifest.ShardCounts) -> dict[int, str]:
+def _given_names(options: TrainOptions, hparams: HparamsGiven, train: manifest.ShardCounts) -> dict[int, str]:
     """Returns the class names of given shards: those of an option above those of the records.
 
     Raises:
       OptionsError: a class of the records is named under another id.
     """
-    given, source = read_label_map(options.label_map, source="--label_map"), "--label_map"
+    given, source = read_label_map(options.data.images.label_map, source="--label_map"), "--label_map"
     if not given:
         given, source = given_class_names(hparams), HPARAMS_SOURCE
     check_class_ids(given, train.recorded_names, source=source, described_by=options.train_file_pattern)

@@ -30,6 +30,8 @@ from efficientdet_pipeline.data.tfrecord_reader import (
 )
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
+from efficientdet_pipeline.options.loader import LoaderOptions
+from efficientdet_pipeline.options.training import TrainOptions
 
 # image (h, w, 3) uint8 → canvas (H, W, 3) float32, original pixels per canvas pixel
 Fit = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -224,7 +226,7 @@ MIXED_BOXES = 2
 
 @contextmanager
 def open_input_config(
-    options: Any, shards: Shards, canvas: tuple[int, int], cache_folder: Path
+    options: TrainOptions, shards: Shards, canvas: tuple[int, int], cache_folder: Path
 ) -> Iterator[InputConfig]:
     """Yields what the options make of the training shards; what is kept on disk is deleted at the end.
 
@@ -238,34 +240,36 @@ def open_input_config(
     contents = read_shard_stats(shards.train) if _needs_stats(options) else None
     if contents is not None and options.max_instances_per_image:
         _log_dropped_boxes(contents, options.max_instances_per_image)
-    mixed = options.augment and (options.mosaic or options.mixup or options.copy_paste)
+    mixed = options.augmentation.augment and (
+        options.augmentation.mosaic or options.augmentation.mixup or options.augmentation.copy_paste
+    )
     try:
         yield InputConfig(
             files=shards.train,
-            batch_size=options.batch_size,
+            batch_size=options.optimizer.batch_size,
             max_instances=shards.max_instances * (MIXED_BOXES if mixed else 1),
             canvas=canvas,
-            seed=options.tf_random_seed,
+            seed=options.seed.tf_random_seed,
             skip_crowd=options.skip_crowd_during_training,
             repeat_first_batch=options.use_fake_data,
-            weights=_weights(options, contents),
-            cache=_cached(options.cache, shards.train, contents, cache_folder) if contents is not None else None,
+            weights=_weights(options.loader, contents),
+            cache=_cached(options.loader.cache, shards.train, contents, cache_folder) if contents is not None else None,
         )
     finally:
-        if options.cache == "disk":
+        if options.loader.cache == "disk":
             shutil.rmtree(cache_folder, ignore_errors=True)
 
 
-def close_mosaic_step(options: Any, *, num_epochs: int, samples_per_epoch: int) -> int | None:
+def close_mosaic_step(options: AugmentationOptions, *, num_epochs: int, samples_per_epoch: int) -> int | None:
     """Returns the number of the first sample that is not mixed with others any more; None: all may be."""
     return max(0, num_epochs - options.close_mosaic) * samples_per_epoch if options.close_mosaic else None
 
 
-def _needs_stats(options: Any) -> bool:
-    return bool(options.class_balance or options.cache != "none" or options.max_instances_per_image)
+def _needs_stats(options: TrainOptions) -> bool:
+    return bool(options.loader.class_balance or options.loader.cache != "none" or options.max_instances_per_image)
 
 
-def _weights(options: Any, contents: ShardStats | None) -> np.ndarray | None:
+def _weights(options: LoaderOptions, contents: ShardStats | None) -> np.ndarray | None:
     if contents is None or not options.class_balance:
         return None
     weights = balance_weights(contents, options.class_balance)
@@ -321,25 +325,27 @@ def _cached(
 _CACHE_LOCATIONS = {"memory": "in memory", "disk": "on disk"}
 
 
-def _warn_without_effect(options: Any) -> None:
-    named = [options.backbone_ckpt, options.hub_module_url, options.pretrained_ckpt != "none"]
-    if options.augment and options.augment_recipe == "small-data" and not any(named):
+def _warn_without_effect(options: TrainOptions) -> None:
+    given, augmentation = options.pretrained, options.augmentation
+    named = [given.backbone_ckpt, given.hub_module_url, given.pretrained_ckpt != "none"]
+    if augmentation.augment and augmentation.augment_recipe == "small-data" and not any(named):
         logging.warning(
             "augment_recipe=small-data mixes images, which from random weights needs more steps than a few hundred "
             "images give: AP .208 where the default recipe gave .390 (docs/scratch-recipe.md); "
             "try --augment_recipe=default."
         )
-    mixing = [name for name in ("mosaic", "mixup", "copy_paste") if getattr(options, name)]
-    if not options.augment and (mixing or options.autoaugment_policy or options.grid_mask or options.augment_steps):
+    mixing = [name for name in ("mosaic", "mixup", "copy_paste") if getattr(augmentation, name)]
+    others = augmentation.autoaugment_policy or augmentation.grid_mask or augmentation.augment_steps
+    if not augmentation.augment and (mixing or others):
         logging.warning("--noaugment is given: images are not varied, whatever other options of augmentation say.")
-    if options.close_mosaic and not mixing:
+    if augmentation.close_mosaic and not mixing:
         logging.warning("close_mosaic has no effect without mosaic, mixup or copy_paste.")
-    elif mixing and options.close_mosaic >= options.num_epochs:
+    elif mixing and augmentation.close_mosaic >= options.optimizer.num_epochs:
         logging.warning(
             "close_mosaic=%d is not below num_epochs=%d: %s never happen.",
-            options.close_mosaic,
-            options.num_epochs,
+            augmentation.close_mosaic,
+            options.optimizer.num_epochs,
             ", ".join(mixing),
         )
-    if options.randaug_magnitude != 10.0 and options.autoaugment_policy != "randaug":
+    if augmentation.randaug_magnitude != 10.0 and augmentation.autoaugment_policy != "randaug":
         logging.warning("randaug_magnitude has no effect without --autoaugment_policy=randaug.")

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.errors import MissingError, OptionsError
-from efficientdet_pipeline.options.dataset import DEMO
+from efficientdet_pipeline.options.dataset import DEMO, ConversionOptions, ImageOptions
 from efficientdet_pipeline.options.label_map import read_label_aliases
 from efficientdet_pipeline.system import cache_folder
 from tfrmod import archive, download
@@ -20,7 +20,7 @@ from tfrmod.workers import Executor
 """The word that stands for the embedded data set in --url_dataset."""
 
 
-def data_identity(options: Any) -> str:
+def data_identity(options: ImageOptions, workspace: str) -> str:
     """Returns what tells these images from others, as hex digits: a zip's or folder's contents, or an address."""
     place = options.url_dataset or options.data_dir
     _refuse_hash_of_no_file(options.dataset_sha256, place)
@@ -38,7 +38,7 @@ def data_identity(options: Any) -> str:
     path = Path(place).expanduser()
     if path.is_dir():
         # The runs may lie among the images; what they write must not make other data of them.
-        return archive.folder_fingerprint(path, leave_out=Path(options.workspace))
+        return archive.folder_fingerprint(path, leave_out=Path(workspace))
     if not path.exists():
         name = "url_dataset" if options.url_dataset else "data_dir"
         raise MissingError(
@@ -48,7 +48,7 @@ def data_identity(options: Any) -> str:
     return archive.zip_fingerprint(path)
 
 
-def prepare_images(options: Any) -> Path:
+def prepare_images(options: ImageOptions) -> Path:
     """Returns the folder of the images, fetched and unpacked where they are not yet."""
     place = options.url_dataset or options.data_dir
     _refuse_hash_of_no_file(options.dataset_sha256, place)
@@ -124,8 +124,8 @@ class ProgressBar:
         self._shown.update(done - self._shown.n)
 
 
-def image_summary(options: Any) -> dict[str, Any]:
-    """Returns what `ImageOptions` say of a conversion, in the names of `ConvertOptions`.
+def image_summary(options: ImageOptions, seed: int) -> dict[str, Any]:
+    """Returns the arguments of `tfrmod.convert_options.ConvertOptions` that images and splits give.
 
     Raises:
       OptionsError, MissingError: the aliases cannot be read.
@@ -138,15 +138,15 @@ def image_summary(options: Any) -> dict[str, Any]:
         "train_valid_split": options.train_valid_split,
         "test_split": options.test_split,
         "group_near_duplicates": options.group_near_duplicates,
-        "seed": options.tf_random_seed,
+        "seed": seed,
     }
 
 
-def beam_runner(options: Any, shared: Path) -> Executor | None:
+def beam_runner(options: ConversionOptions, shared: Path) -> Executor | None:
     """Returns what spreads the work over other machines; None where it is done on this one.
 
     Args:
-      options: with `runner` and `beam_options`.
+      options: of the conversion.
       shared: a place near the shards, which all machines see.
 
     Raises:

@@ -3,7 +3,6 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import efficientdet
 from absl import logging
@@ -16,7 +15,9 @@ from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.fix import FixedDataset
 from efficientdet_pipeline.doctor.issue import Issue, rank_issues
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.models.build import model_name
+from efficientdet_pipeline.options.doctor import DoctorOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.label_map import read_label_map
 from efficientdet_pipeline.options.parser import Sources
 from tfrmod import manifest
@@ -38,17 +39,17 @@ class CheckedData:
     """The corrected copy, where one was asked for."""
 
 
-def check_data(options: Any, read: Sources, hparams: Any) -> CheckedData:
+def check_data(options: DoctorOptions, read: Sources, hparams: HparamsGiven) -> CheckedData:
     """Returns what is wrong with the data that the options name; writes the corrected copy where one is asked for."""
     _warn_without_effect(options, read)
     label_map = _label_map(options, hparams)
     if options.fix:
         fix.check_output_folder(Path(options.fix))
-    num_workers = options.num_workers or default_workers()
+    num_workers = options.images.num_workers or default_workers()
     training_issues: list[Issue | None] = []
     with tempfile.TemporaryDirectory(prefix="doctor-") as staging, Workers(num_workers) as workers:
         if options.run_dir:
-            with silent_native_log(unless=options.debug):
+            with silent_native_log(unless=options.general.debug):
                 from efficientdet_pipeline.doctor import run_analysis
 
             title, stats, plan, training_issues = run_analysis.analyze_run(options, hparams, workers)
@@ -60,56 +61,57 @@ def check_data(options: Any, read: Sources, hparams: Any) -> CheckedData:
     return CheckedData(title, stats, plan, issues, fixed)
 
 
-def _label_map(options: Any, hparams: Any) -> dict[int, str]:
-    given = read_label_map(options.label_map, source="--label_map")
+def _label_map(options: DoctorOptions, hparams: HparamsGiven) -> dict[int, str]:
+    given = read_label_map(options.images.label_map, source="--label_map")
     return given or read_label_map(hparams.label_map, source="label_map of --hparams") or {}
 
 
-def _plan(options: Any, hparams: Any, label_map: dict[int, str]) -> Plan:
+def _plan(options: DoctorOptions, hparams: HparamsGiven, label_map: dict[int, str]) -> Plan:
+    overrides = network_overrides(options.model, hparams)
     try:
-        config = efficientdet.get_config(options.model_name or "efficientdet-d0", **network_overrides(options, hparams))
+        config = efficientdet.get_config(model_name(options.model), **overrides)
     except ValueError as error:
         raise OptionsError(str(error)) from None
     return Plan(
         grid=AnchorGrid.of(config),
         max_detections=config.nms_configs["max_output_size"],
         max_instances=options.max_instances_per_image,
-        num_classes=options.num_classes,
+        num_classes=options.model.num_classes,
         label_map=label_map,
     )
 
 
 def _dataset_stats(
-    options: Any, label_map: dict[int, str], staging: Path, workers: Workers
+    options: DoctorOptions, label_map: dict[int, str], staging: Path, workers: Workers
 ) -> tuple[str, DatasetStats]:
     """Returns what is looked at, in words, and its facts."""
     with prepare.ProgressBar("looking", "image") as show:
-        if options.url_dataset or options.data_dir:
-            folder = prepare.prepare_images(options)
+        if options.images.url_dataset or options.images.data_dir:
+            folder = prepare.prepare_images(options.images)
             if options.fix:
                 fix.check_output_folder(Path(options.fix), folder)
             stats = collect.annotation_stats(folder, _conversion(options, label_map), staging, workers, show)
-            return options.url_dataset or options.data_dir, stats
+            return options.images.url_dataset or options.images.data_dir, stats
         patterns = {"train": options.train_file_pattern, "val": options.val_file_pattern}
         files = {name: manifest.shard_files(pattern) for name, pattern in patterns.items() if pattern}
         return " and ".join(filter(None, patterns.values())), collect.record_stats(files, workers, show)
 
 
-def _conversion(options: Any, label_map: dict[int, str]) -> ConvertOptions:
+def _conversion(options: DoctorOptions, label_map: dict[int, str]) -> ConvertOptions:
     """Returns the conversion that a training with these options would make."""
     try:
         return ConvertOptions(
             label_map=label_map or None,
-            **prepare.image_summary(options),
+            **prepare.image_summary(options.images, options.seed.tf_random_seed),
         )
     except ValueError as error:
         raise OptionsError(str(error)) from None
 
 
-def _warn_without_effect(options: Any, read: Sources) -> None:
+def _warn_without_effect(options: DoctorOptions, read: Sources) -> None:
     """Names the options that are given and say nothing of what is looked at."""
     without_effect = set() if options.run_dir else {"detect_photos"}
-    if not (options.url_dataset or options.data_dir):
+    if not (options.images.url_dataset or options.images.data_dir):
         without_effect |= {
             "source_format",
             "label_aliases",
@@ -128,7 +130,7 @@ def _warn_without_effect(options: Any, read: Sources) -> None:
             "the shards of a run"
             if options.run_dir
             else "images"
-            if options.url_dataset or options.data_dir
+            if options.images.url_dataset or options.images.data_dir
             else "shards"
         )
         logging.warning("No effect where %s are looked at: %s.", what, ", ".join(names))

@@ -1,7 +1,6 @@
 """The doctor's look in passing, before a training: seconds, a few lines, and a stop where nothing could be learnt."""
 
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 from efficientdet.config import DetectorConfig
@@ -15,14 +14,15 @@ from efficientdet_pipeline.doctor.issue import Severity
 from efficientdet_pipeline.doctor.issue_types import issue_type
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.options.doctor import DoctorOptions
-from efficientdet_pipeline.options.schema import declarations
+from efficientdet_pipeline.options.schema import declarations, flatten
+from efficientdet_pipeline.options.training import TrainOptions
 
 MAX_RECORDS = 1000
 MAX_ISSUES = 5
 _OF_THE_MODE = {"mode", "workspace", "run_name", "model_dir", "model_ckpts", "debug", "traceback"}
 
 
-def quick_check(options: Any, shards: Shards, config: DetectorConfig) -> None:
+def quick_check(options: TrainOptions, shards: Shards, config: DetectorConfig) -> None:
     """Says what is wrong with the boxes and classes of the first records of all shards; no image is decoded.
 
     Raises:
@@ -50,11 +50,11 @@ def quick_check(options: Any, shards: Shards, config: DetectorConfig) -> None:
         logging.info("More: %s", _command(options))
 
 
-def _command(options: Any) -> str:
+def _command(options: TrainOptions) -> str:
     """Returns how to ask the doctor for all of it: with what the training was told of its images and its network."""
-    given = []
+    values, given = flatten(options), []
     for name, declared in declarations(DoctorOptions).items():
-        value = getattr(options, name, declared.default)
+        value = values.get(name, declared.default)
         if name not in _OF_THE_MODE and value != declared.default:
             given.append(f"--{'' if value else 'no'}{name}" if isinstance(value, bool) else f"--{name}={value}")
     return command_line("--mode=doctor", *given)

@@ -5,7 +5,6 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import efficientdet
@@ -22,6 +21,10 @@ from efficientdet_pipeline.doctor.issue import Issue
 from efficientdet_pipeline.errors import MissingError
 from efficientdet_pipeline.models.build import DEFAULT_MODEL, Network, describe_network, read_network
 from efficientdet_pipeline.models.weights import trained_weights
+from efficientdet_pipeline.options.doctor import DoctorOptions
+from efficientdet_pipeline.options.evaluation import CheckpointOptions
+from efficientdet_pipeline.options.general import RunOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.runs import metadata
 from tfrmod import manifest
 from tfrmod.workers import Workers
@@ -29,7 +32,9 @@ from tfrmod.workers import Workers
 DRAWING_NAME = "doctor.png"
 
 
-def analyze_run(options: Any, hparams: Any, workers: Workers) -> tuple[str, DatasetStats, Plan, list[Issue | None]]:
+def analyze_run(
+    options: DoctorOptions, hparams: HparamsGiven, workers: Workers
+) -> tuple[str, DatasetStats, Plan, list[Issue | None]]:
     """Returns the run in words, the facts of its records, its plan, and what the training tells.
 
     Raises:
@@ -75,14 +80,15 @@ def _files(folder: Path, used: dict[str, Any]) -> dict[str, Sequence[Path]]:
     return files
 
 
-def _detector(options: Any, hparams: Any, folder: Path, used: dict[str, Any]) -> tuple[Path | None, Network]:
+def _detector(
+    options: DoctorOptions, hparams: HparamsGiven, folder: Path, used: dict[str, Any]
+) -> tuple[Path | None, Network]:
     """Returns the best weights of a run, None where it left none, and its network."""
-    asked = SimpleNamespace(**{**vars(options), "path_ckpt": str(folder), "path_yaml": ""})
     trained = None
     with contextlib.suppress(MissingError):
-        trained = trained_weights(asked)
+        trained = trained_weights(CheckpointOptions(path_ckpt=str(folder)), RunOptions())
     if trained is not None and trained.path.is_file():
-        return trained.path, read_network(trained.description, asked, hparams)
+        return trained.path, read_network(trained.description, options.model, hparams)
     logging.warning("The run %s has no checkpoint: only its shards and losses are looked at.", folder)
     overrides = {"image_size": used["image_size"]} if used.get("image_size") else {}
     return None, describe_network(used.get("model_name") or used.get("backbone_ref") or DEFAULT_MODEL, overrides, {})

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import logging
@@ -13,6 +12,7 @@ from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation.joining import check_source_ids, join_classes, join_images, with_classes
 from efficientdet_pipeline.evaluation.truth import TruthImage, read_truth_file
 from efficientdet_pipeline.models.build import Network
+from efficientdet_pipeline.options.training import TrainOptions
 from tfrmod import manifest
 
 
@@ -116,21 +116,21 @@ def _of_json(
     )
 
 
-def validation_truth(options: Any, network: Network, shards: Shards, *, is_chief: bool) -> GroundTruth | None:
+def validation_truth(options: TrainOptions, network: Network, shards: Shards, *, is_chief: bool) -> GroundTruth | None:
     """Returns what the evaluations of a training compare with, looked at before it; None where it has none."""
-    if options.mode != "traineval":
+    if options.general.mode != "traineval":
         return None
     if not is_chief:  # It evaluates nothing.
         return GroundTruth(files=shards.val)
     classes = DetectorClasses(
         num_classes=network.config.num_classes, label_map=network.label_map, other_names=shards.recorded_names
     )
-    json_file, limit = options.val_json_file, options.eval_samples
+    json_file, limit = options.evaluation.val_json_file, options.evaluation.eval_samples
     truth = ground_truth(shards.val, classes, json_file=json_file, limit=limit, made=shards.made)
     if not truth.is_measurable:
         logging.warning(
             "The validation images hold no boxes to find, so AP cannot be measured: the last checkpoint is exported%s. "
             "Choose other validation images by --val_set, --train_valid_split or --val_file_pattern.",
-            ", and patience never ends the run" if options.patience else "",
+            ", and patience never ends the run" if options.checkpointing.patience else "",
         )
     return truth

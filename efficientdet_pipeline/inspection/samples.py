@@ -1,6 +1,5 @@
 """Records as the network sees them, for looking at: with the options of a run, in training or in evaluation."""
 
-import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from efficientdet_pipeline.data.tfrecord_reader import (
 )
 from efficientdet_pipeline.inspection.shard_reader import RecordLocation, annotated_image, serialized_record
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
+from efficientdet_pipeline.options.schema import flatten, replace
 from efficientdet_pipeline.visualize.annotated_figure import AnnotatedFigure, record_figure, sample_figure
 
 
@@ -32,11 +32,9 @@ def augmentation(options: AugmentationOptions, used: Mapping[str, Any], given: C
       given: names of the options that somebody gave. A recipe or a file of
         them says everything, so that nothing of the run is left.
     """
-    names = [field.name for field in dataclasses.fields(AugmentationOptions)]
     kept = {} if {"augment_recipe", "augment_config"} & set(given) else used
-    return AugmentationOptions(
-        **{name: kept[name] if name in kept and name not in given else getattr(options, name) for name in names}
-    )
+    taken = {name: kept[name] for name in flatten(options) if name in kept and name not in given}
+    return replace(options, **taken)
 
 
 def samples(

@@ -13,8 +13,9 @@ from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.models.class_names import chosen_class_names
-from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.label_map import read_label_map
+from efficientdet_pipeline.options.model import ModelOptions
 from tfrmod import fileio
 
 DEFAULT_MODEL = "efficientdet-d0"
@@ -37,9 +38,9 @@ class Network:
         fileio.write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def model_name(options: Any) -> str:
-    """Returns the network's name; each of model_name and backbone_ref defaults to the other."""
-    return options.model_name or getattr(options, "backbone_ref", "") or DEFAULT_MODEL
+def model_name(options: ModelOptions, backbone_ref: str = "") -> str:
+    """Returns the network's name: model_name, otherwise `backbone_ref`."""
+    return options.model_name or backbone_ref or DEFAULT_MODEL
 
 
 def describe_network(name: str, overrides: Mapping[str, Any], label_map: Mapping[int, str]) -> Network:
@@ -58,7 +59,7 @@ def describe_network(name: str, overrides: Mapping[str, Any], label_map: Mapping
 _FREE = {"image_size", "nms_configs", "survival_prob", "data_format"}
 
 
-def read_network(path: Path, options: Any, hparams: Any) -> Network:
+def read_network(path: Path, options: ModelOptions, hparams: HparamsGiven) -> Network:
     """Returns the network of trained weights, described in the YAML file beside them.
 
     Options and --hparams stand above the file where the weights allow it, as for
@@ -83,7 +84,7 @@ def read_network(path: Path, options: Any, hparams: Any) -> Network:
     unknown = content.keys() - HPARAMS.keys() - TF2_RECORD_KEYS
     if unknown:
         logging.warning("Not known as hyper-parameters, and ignored: %s (%s).", ", ".join(sorted(unknown)), path)
-    asked = options.model_name or getattr(options, "model_name_", "")
+    asked = options.model_name
     described = content.pop("name", asked or DEFAULT_MODEL)
     _refuse_another("model_name", described, asked or described, path)
     trained = {key: value for key, value in content.items() if key in HPARAMS and HPARAMS[key].owner == "network"}

@@ -19,11 +19,12 @@ from efficientdet.errors import CheckpointError, CheckpointMismatchError, Checkp
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.models.weights_catalog import InitialWeights, choose_weights, is_model
+from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.system import cache_folder
 from tfrmod.urls import redact_url
 
 
-def check_pretrained(options: Any, model_name: str) -> None:
+def check_pretrained(options: PretrainedOptions, model_name: str, *, cache_dir: str) -> None:
     """Fetches the pretrained weights where they are not here, and looks at what kind of file they are.
 
     It costs what loading would cost anyway, and a wrong path need not wait for
@@ -37,14 +38,14 @@ def check_pretrained(options: Any, model_name: str) -> None:
     """
     # What was installed or fetched since the last run of this process counts.
     _choice.cache_clear()
-    option, place, _, choice = _start(options, model_name)
+    option, place, _, choice = _start(options, model_name, cache_dir)
     if choice is not None:
         (logging.info if choice.entry else logging.warning)("%s", choice)
     if not place:
         return
     with _in_terms_of_options(options, option):
         try:
-            found = find(place, _cache_dir(options))
+            found = find(place, _cache_dir(cache_dir))
         except ValueError as error:
             raise OptionsError(f"{error} (--{option})", option=option) from error
     logging.info("Pretrained weights: %s (--%s).", found.path, option)
@@ -53,9 +54,11 @@ def check_pretrained(options: Any, model_name: str) -> None:
         logging.info("%s from --%s; --pretrained_ckpt=none has no effect beside it.", what, option)
 
 
-def load_pretrained(detector: keras.Model, options: Any, model_name: str) -> dict[str, Any]:
+def load_pretrained(
+    detector: keras.Model, options: PretrainedOptions, model_name: str, *, cache_dir: str
+) -> dict[str, Any]:
     """Puts pretrained weights into a new detector, logs what was loaded, and returns the fields for metadata.json."""
-    option, place, is_backbone, choice = _start(options, model_name)
+    option, place, is_backbone, choice = _start(options, model_name, cache_dir)
     reason = {"choice": str(choice)} if choice else {}
     if not place:
         logging.info("Starting from random weights (--pretrained_ckpt=%s).", options.pretrained_ckpt)
@@ -66,7 +69,7 @@ def load_pretrained(detector: keras.Model, options: Any, model_name: str) -> dic
         # Everything but the backbone is left as it is, whatever the checkpoint holds.
         exclude = f"(?!{re.escape(backbone)})" + (f"|(?:{exclude})" if exclude else "")
     with _in_terms_of_options(options, option):
-        report = efficientdet.load_checkpoint(detector, place, exclude=exclude, cache_dir=_cache_dir(options))
+        report = efficientdet.load_checkpoint(detector, place, exclude=exclude, cache_dir=_cache_dir(cache_dir))
     logging.info("%s", _backbone_sentence(report, backbone) if is_backbone else report)
     return {"pretrained": {"option": option, "place": redact_url(place), **reason, **_record(report)}}
 
@@ -84,7 +87,7 @@ class _Start(NamedTuple):
     """Set where --pretrained_ckpt=auto chose."""
 
 
-def _start(options: Any, model_name: str) -> _Start:
+def _start(options: PretrainedOptions, model_name: str, cache_dir: str) -> _Start:
     for option in ("hub_module_url", "backbone_ckpt"):
         if place := getattr(options, option):
             return _Start(option, _checkpoint_of_run(place), option == "backbone_ckpt", None)
@@ -92,7 +95,7 @@ def _start(options: Any, model_name: str) -> _Start:
     if place == "auto":
         place = options.backbone_ref or model_name
     if options.pretrained_ckpt == "auto" and is_model(place):
-        choice = _choice(place, _cache_dir(options))
+        choice = _choice(place, _cache_dir(cache_dir))
         return _Start("pretrained_ckpt", choice.place, choice.is_backbone, choice)
     return _Start("pretrained_ckpt", "" if place == "none" else _checkpoint_of_run(place), False, None)
 
@@ -112,13 +115,13 @@ def _checkpoint_of_run(place: str) -> str:
     return place
 
 
-def _cache_dir(options: Any) -> Path | None:
+def _cache_dir(folder: str) -> Path | None:
     """Returns the folder of checkpoints; None stands for the library's own, so that both have one."""
-    return cache_folder(options.cache_dir) / "checkpoints" if options.cache_dir else None
+    return cache_folder(folder) / "checkpoints" if folder else None
 
 
 @contextlib.contextmanager
-def _in_terms_of_options(options: Any, option: str) -> Iterator[None]:
+def _in_terms_of_options(options: PretrainedOptions, option: str) -> Iterator[None]:
     """Adds to an error of the library which option it comes from, and which options help."""
     try:
         yield
@@ -134,7 +137,7 @@ def _in_terms_of_options(options: Any, option: str) -> Iterator[None]:
         raise type(error)(f"{error} (--{option})") from error
 
 
-def _random_weights_advice(options: Any, option: str) -> str:
+def _random_weights_advice(options: PretrainedOptions, option: str) -> str:
     if option == "pretrained_ckpt":
         ways = "with --pretrained_ckpt=none"
     else:

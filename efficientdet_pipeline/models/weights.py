@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import efficientdet
 import keras
 from absl import logging
 
 from efficientdet_pipeline.errors import DataError, MissingError
+from efficientdet_pipeline.options.evaluation import CheckpointOptions
+from efficientdet_pipeline.options.general import RunOptions
 from efficientdet_pipeline.runs.run_dir import RunFolder, containing_run, find_run
 
 WEIGHTS = "model.weights.h5"
@@ -28,19 +29,22 @@ class TrainedWeights:
     """Whether the options name the run as a whole, so that results go to its folder."""
 
 
-def trained_weights(options: Any) -> TrainedWeights:
+def trained_weights(options: CheckpointOptions, run_options: RunOptions, *, path_output: str = "") -> TrainedWeights:
     """Returns the weights that path_ckpt or the run's options name.
+
+    Args:
+      path_output: folder of the run's export, if it is not that in the run's folder.
 
     Raises:
       MissingError: there are none.
     """
     if not options.path_ckpt:
-        run = find_run(options, trained=True)
+        run = find_run(run_options, trained=True, path_output=path_output)
         return TrainedWeights(*_in_folder(run.path, options), run, True)
     path = Path(options.path_ckpt).expanduser()
     if not path.exists():
         raise MissingError(f"There is no checkpoint {options.path_ckpt!r}. Check --path_ckpt.")
-    found = containing_run(path, path_output=getattr(options, "path_output", ""))
+    found = containing_run(path, path_output=path_output)
     if path.is_dir():
         return TrainedWeights(*_in_folder(path, options), found, found is not None and found.path == path)
     return TrainedWeights(path, _description(path.parent, options), found, False)
@@ -64,7 +68,7 @@ def load_trained(detector: keras.Model, weights: Path) -> None:
     logging.info("%s", report)
 
 
-def _in_folder(folder: Path, options: Any) -> tuple[Path, Path]:
+def _in_folder(folder: Path, options: CheckpointOptions) -> tuple[Path, Path]:
     for candidate in (
         folder,
         folder / "checkpoints" / "best",
@@ -82,5 +86,5 @@ def _in_folder(folder: Path, options: Any) -> tuple[Path, Path]:
     return folder, _description(folder, options)
 
 
-def _description(folder: Path, options: Any) -> Path:
+def _description(folder: Path, options: CheckpointOptions) -> Path:
     return Path(options.path_yaml).expanduser() if options.path_yaml else folder / DESCRIPTION

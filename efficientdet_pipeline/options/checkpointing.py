@@ -2,32 +2,36 @@
 
 from dataclasses import dataclass
 
-from efficientdet_pipeline.options.general import check
-from efficientdet_pipeline.options.hardware import HardwareOptions
-from efficientdet_pipeline.options.schema import option
+from efficientdet_pipeline.options.schema import Options, check, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointingOptions(HardwareOptions):
+class CheckpointingOptions(Options):
     """Checkpointing and early stopping."""
 
-    map_freq: int = option(0)
-    """Number of epochs between evaluations. 0: about ten evaluations per run."""
-    save_freq: str = option("auto")
-    """Number of steps between checkpoints, or `epoch`. `auto`: every 30 seconds, or up to 5 minutes apart where
-    writing a checkpoint is slow. A checkpoint is also saved after each evaluation and at the end. An interrupted run
-    loses the steps since its last checkpoint."""
-    keep: int = option(2)
-    """Number of most recent checkpoints to keep, in addition to the best."""
-    patience: int = option(0)
-    """Early stopping: number of evaluations without improvement of AP after which training stops. Inactive while the
-    best AP is below 0.01. 0: disabled."""
-    max_bad_steps: int = option(10)
-    """Number of consecutive non-finite steps (loss or gradients) before rolling back to the last good checkpoint at
-    half the learning rate; a second such streak aborts. 0: skip such steps indefinitely."""
-    grace_seconds: float = option(25.0)
-    """Time limit in seconds for saving a checkpoint and exiting after SIGTERM or Ctrl-C. Preemptible cloud machines
-    allow 30 seconds."""
+    map_freq: int = option(0, "Number of epochs between evaluations. 0: about ten evaluations per run.")
+    save_freq: str = option(
+        "auto",
+        "Number of steps between checkpoints, or `epoch`. `auto`: every 30 seconds, or up to 5 minutes apart "
+        "where writing a checkpoint is slow. A checkpoint is also saved after each evaluation and at the end. "
+        "An interrupted run loses the steps since its last checkpoint.",
+    )
+    keep: int = option(2, "Number of most recent checkpoints to keep, in addition to the best.")
+    patience: int = option(
+        0,
+        "Early stopping: number of evaluations without improvement of AP after which training stops. Inactive "
+        "while the best AP is below 0.01. 0: disabled.",
+    )
+    max_bad_steps: int = option(
+        10,
+        "Number of consecutive non-finite steps (loss or gradients) before rolling back to the last good "
+        "checkpoint at half the learning rate; a second such streak aborts. 0: skip such steps indefinitely.",
+    )
+    grace_seconds: float = option(
+        25.0,
+        "Time limit in seconds for saving a checkpoint and exiting after SIGTERM or Ctrl-C. Preemptible cloud "
+        "machines allow 30 seconds.",
+    )
 
     def __post_init__(self) -> None:
         """Checks the counts."""

@@ -3,8 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from efficientdet_pipeline.options.general import RunOptions, SeedOptions, check, check_choice
-from efficientdet_pipeline.options.schema import option
+from efficientdet_pipeline.options.schema import Options, check, check_choice, option
 
 # The names of tfrmod's sources, which are not imported here to keep --help fast.
 SOURCE_FORMATS = ("", "voc", "coco", "yolo", "cvat", "labelme", "via", "createml", "csv", "masks", "photos")
@@ -15,44 +14,83 @@ DEMO = "demo"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSourceOptions(SeedOptions):
+class ImageOptions(Options):
     """Dataset and splits."""
 
-    url_dataset: str = option("", path="path")
-    """The annotated images: URL of a zip (http or https), a local zip, a folder, or `demo` for the embedded dataset."""
-    dataset_sha256: str = option("")
-    """Expected SHA-256 of the zip; a download with another checksum is rejected."""
-    cache_dir: str = option("", path="path")
-    """Folder for downloads; checkpoints are cached in its subfolder checkpoints. Default:
-    `~/.cache/efficientdet-pipeline`, and `~/.cache/efficientdet` for checkpoints."""
-    data_dir: str = option("", path="path")
-    """Folder of the images and annotations. With url_dataset: folder to extract the zip to. Default: a subfolder of
-    the cache."""
-    source_format: str = option("", choices=SOURCE_FORMATS, shapes=True)
-    """Annotation format. Default: detected from the files."""
-    label_map: str = option("", shapes=True, path="path")
-    """Label map: a YAML or JSON file {id: name}, a TensorFlow .pbtxt, a text file with one name per line,
-    comma-separated names, or coco, voc or waymo. Default: the ids of the dataset, otherwise all class names found,
-    sorted."""
-    label_aliases: str = option("", shapes=True, path="path")
-    """Alternative spellings of class names: comma-separated variant=name pairs (`redcell=RBC,rbc=RBC`), or a YAML file
-    of them."""
-    train_set: str = option("", shapes=True)
-    """Name of the dataset's own split to train on (ImageSets, COCO files). Default: trainval if there is a test split,
-    otherwise train."""
-    val_set: str = option("", shapes=True)
-    """Name of the dataset's own split to evaluate on. Default: test if there is trainval, otherwise val, otherwise
-    test."""
-    train_valid_split: float = option(0.8, shapes=True)
-    """Fraction of the images used for training, above 0 and at most 1, if the dataset has no splits of its own; the
-    remainder is used for validation."""
-    test_split: float = option(0.0, shapes=True)
-    """Fraction of the images held out as a test split, taken from those not used for training."""
-    group_near_duplicates: bool = option(True, shapes=True)
-    """Keep near-duplicate images (similar appearance and the same objects) in the same split. false: only identical
-    files are kept together."""
-    num_workers: int = option(0, aliases=("num_threads",))
-    """Number of worker processes that read images. 0: one per CPU core."""
+    url_dataset: str = option(
+        "",
+        "The annotated images: URL of a zip (http or https), a local zip, a folder, or `demo` for the "
+        "embedded dataset.",
+        path="path",
+    )
+    dataset_sha256: str = option("", "Expected SHA-256 of the zip; a download with another checksum is rejected.")
+    cache_dir: str = option(
+        "",
+        "Folder for downloads; checkpoints are cached in its subfolder checkpoints. Default: "
+        "`~/.cache/efficientdet-pipeline`, and `~/.cache/efficientdet` for checkpoints.",
+        path="path",
+    )
+    data_dir: str = option(
+        "",
+        "Folder of the images and annotations. With url_dataset: folder to extract the zip to. Default: a "
+        "subfolder of the cache.",
+        path="path",
+    )
+    source_format: str = option(
+        "",
+        "Annotation format. Default: detected from the files.",
+        choices=SOURCE_FORMATS,
+        shapes=True,
+    )
+    label_map: str = option(
+        "",
+        "Label map: a YAML or JSON file {id: name}, a TensorFlow .pbtxt, a text file with one name per line, "
+        "comma-separated names, or coco, voc or waymo. Default: the ids of the dataset, otherwise all class "
+        "names found, sorted.",
+        shapes=True,
+        path="path",
+    )
+    label_aliases: str = option(
+        "",
+        "Alternative spellings of class names: comma-separated variant=name pairs (`redcell=RBC,rbc=RBC`), or "
+        "a YAML file of them.",
+        shapes=True,
+        path="path",
+    )
+    train_set: str = option(
+        "",
+        "Name of the dataset's own split to train on (ImageSets, COCO files). Default: trainval if there is a "
+        "test split, otherwise train.",
+        shapes=True,
+    )
+    val_set: str = option(
+        "",
+        "Name of the dataset's own split to evaluate on. Default: test if there is trainval, otherwise val, "
+        "otherwise test.",
+        shapes=True,
+    )
+    train_valid_split: float = option(
+        0.8,
+        "Fraction of the images used for training, above 0 and at most 1, if the dataset has no splits of its "
+        "own; the remainder is used for validation.",
+        shapes=True,
+    )
+    test_split: float = option(
+        0.0,
+        "Fraction of the images held out as a test split, taken from those not used for training.",
+        shapes=True,
+    )
+    group_near_duplicates: bool = option(
+        True,
+        "Keep near-duplicate images (similar appearance and the same objects) in the same split. false: only "
+        "identical files are kept together.",
+        shapes=True,
+    )
+    num_workers: int = option(
+        0,
+        "Number of worker processes that read images. 0: one per CPU core.",
+        aliases=("num_threads",),
+    )
 
     def without_effect(self) -> dict[str, str]:
         """Returns data_dir if url_dataset is a folder, since nothing is extracted then."""
@@ -77,37 +115,43 @@ class ImageSourceOptions(SeedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetOptions(RunOptions, ImageSourceOptions):
+class ConversionOptions(Options):
     """Conversion to TFRecord shards."""
 
-    overwrite: bool = option(False, from_environment=False)
-    """Restart the run: delete its previous outputs from its folder first. Rejected if the folder contains other files.
-    Never read from the environment."""
-    output_path: str = option("", path="path")
-    """Folder for the shards. Default: tfrecords in the run's folder."""
-    path_metadata: str = option("", path="path")
-    """Folder for metadata.json. Default: the run's folder."""
-    num_shards: int = option(-1)
-    """Number of shards per split. -1: chosen by the number of images."""
-    prepare_size: int = option(0, shapes=True)
-    """Maximum length in pixels of an image's longer side; larger images are downscaled once, at conversion, with their
-    boxes and masks. 0: no downscaling."""
-    no_verify: bool = option(False, shapes=True)
-    """Do not decode images that need no change; read only their headers. Faster, but damaged images are found only
-    during training."""
-    include_masks: bool = option(False, shapes=True)
-    """Write the instance masks of the dataset to the records."""
-    strict: bool = option(False)
-    """Treat any problem in the dataset as an error instead of skipping the image or box and listing it."""
-    num_images: int = option(0, shapes=True)
-    """Convert only the first num_images images. 0: all."""
-    ignore_difficult_instances: bool = option(False, shapes=True)
-    """Exclude objects annotated as difficult."""
-    runner: str = option("")
-    """Apache Beam runner for a distributed conversion, such as DirectRunner or FlinkRunner. Default: convert on this
-    machine without Beam."""
-    beam_options: str = option("")
-    """Options passed to the Beam runner, as one string: "--project=… --region=…"."""
+    overwrite: bool = option(
+        False,
+        "Restart the run: delete its previous outputs from its folder first. Rejected if the folder contains "
+        "other files. Never read from the environment.",
+        from_environment=False,
+    )
+    output_path: str = option("", "Folder for the shards. Default: tfrecords in the run's folder.", path="path")
+    path_metadata: str = option("", "Folder for metadata.json. Default: the run's folder.", path="path")
+    num_shards: int = option(-1, "Number of shards per split. -1: chosen by the number of images.")
+    prepare_size: int = option(
+        0,
+        "Maximum length in pixels of an image's longer side; larger images are downscaled once, at "
+        "conversion, with their boxes and masks. 0: no downscaling.",
+        shapes=True,
+    )
+    no_verify: bool = option(
+        False,
+        "Do not decode images that need no change; read only their headers. Faster, but damaged images are "
+        "found only during training.",
+        shapes=True,
+    )
+    include_masks: bool = option(False, "Write the instance masks of the dataset to the records.", shapes=True)
+    strict: bool = option(
+        False,
+        "Treat any problem in the dataset as an error instead of skipping the image or box and listing it.",
+    )
+    num_images: int = option(0, "Convert only the first num_images images. 0: all.", shapes=True)
+    ignore_difficult_instances: bool = option(False, "Exclude objects annotated as difficult.", shapes=True)
+    runner: str = option(
+        "",
+        "Apache Beam runner for a distributed conversion, such as DirectRunner or FlinkRunner. Default: "
+        "convert on this machine without Beam.",
+    )
+    beam_options: str = option("", 'Options passed to the Beam runner, as one string: "--project=… --region=…".')
 
     def __post_init__(self) -> None:
         """Checks the numbers of shards and images, and that Beam's options have a runner."""
@@ -117,3 +161,11 @@ class DatasetOptions(RunOptions, ImageSourceOptions):
         has_runner = bool(self.runner) or not self.beam_options
         check(has_runner, "beam_options", self.beam_options, "given with runner", "try --runner=DirectRunner")
         check(self.num_shards == -1 or self.num_shards > 0, "num_shards", self.num_shards, "-1 or above 0", "try -1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions(Options):
+    """Images and their conversion."""
+
+    images: ImageOptions
+    conversion: ConversionOptions

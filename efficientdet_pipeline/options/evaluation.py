@@ -2,23 +2,23 @@
 
 from dataclasses import dataclass
 
-from efficientdet_pipeline.options.general import RunOptions, check
+from efficientdet_pipeline.options.general import NAMES_A_RUN, ModeOptions, RunOptions
 from efficientdet_pipeline.options.model import ModelOptions
-from efficientdet_pipeline.options.schema import option
+from efficientdet_pipeline.options.schema import Options, check, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions(RunOptions):
+class EvaluationOptions(Options):
     """Evaluation."""
 
-    val_file_pattern: str = option("", path="globs")
-    """Glob of shards to evaluate on, or several separated by commas."""
-    val_json_file: str = option("", path="path")
-    """COCO JSON file with the ground truth, used instead of the annotations in the shards."""
-    eval_samples: int | None = option(None)
-    """Number of images to evaluate on. Default: all."""
-    eval_name: str = option("")
-    """Name of the evaluation; metrics are written to metrics_<name>.json."""
+    val_file_pattern: str = option("", "Glob of shards to evaluate on, or several separated by commas.", path="globs")
+    val_json_file: str = option(
+        "",
+        "COCO JSON file with the ground truth, used instead of the annotations in the shards.",
+        path="path",
+    )
+    eval_samples: int | None = option(None, "Number of images to evaluate on. Default: all.")
+    eval_name: str = option("", "Name of the evaluation; metrics are written to metrics_<name>.json.")
 
     def __post_init__(self) -> None:
         """Checks the number of images."""
@@ -28,29 +28,39 @@ class EvaluationOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointOptions(RunOptions):
+class CheckpointOptions(Options):
     """Checkpoint to load."""
 
-    path_ckpt: str = option("", path="path")
-    """Checkpoint: folder of a run, or a checkpoint's folder or file. Default: the best checkpoint of the run given by
-    name, otherwise of the latest run."""
-    path_yaml: str = option("", path="path")
-    """hparams_config.yaml with the configuration of the network and its classes. Default: the one in the checkpoint's
-    folder."""
+    path_ckpt: str = option(
+        "",
+        "Checkpoint: folder of a run, or a checkpoint's folder or file. Default: the best checkpoint of the "
+        "run given by name, otherwise of the latest run.",
+        path="path",
+    )
+    path_yaml: str = option(
+        "",
+        "hparams_config.yaml with the configuration of the network and its classes. Default: the one in the "
+        "checkpoint's folder.",
+        path="path",
+    )
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options that name a run, if a checkpoint is given."""
         reason = "path_ckpt names the checkpoint"
-        names = ("workspace", "run_name", "model_dir", "model_ckpts") if self.path_ckpt else ()
+        names = NAMES_A_RUN if self.path_ckpt else ()
         return super().without_effect() | dict.fromkeys(names, reason)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalOptions(EvaluationOptions, CheckpointOptions, ModelOptions):
+class EvalOptions(ModeOptions):
     """Evaluation of a checkpoint."""
 
-    batch_size: int = option(8)
-    """Number of images per batch."""
+    run: RunOptions
+    evaluation: EvaluationOptions
+    checkpoint: CheckpointOptions
+    model: ModelOptions
+
+    batch_size: int = option(8, "Number of images per batch.")
 
     def __post_init__(self) -> None:
         """Checks the batch size."""

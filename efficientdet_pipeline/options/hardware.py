@@ -5,51 +5,70 @@ from dataclasses import dataclass
 from absl import logging
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.general import check, check_choice
-from efficientdet_pipeline.options.optimizer import OptimizerOptions
-from efficientdet_pipeline.options.schema import option
+from efficientdet_pipeline.options.schema import Options, check, check_choice, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class HardwareOptions(OptimizerOptions):
+class HardwareOptions(Options):
     """Hardware and performance."""
 
-    backend: str = option("", choices=("", "tensorflow", "jax"))
-    """Keras backend: tensorflow or jax. Default: the environment variable KERAS_BACKEND, otherwise tensorflow."""
-    strategy: str = option("", choices=("", "gpus", "tpu", "multiworker"))
-    """Distribution strategy. Empty: one device. gpus: all GPUs of this machine. tpu, multiworker: all TPUs or all
-    machines (backend jax)."""
-    precision: str = option("", choices=("", "float32", "mixed_bfloat16", "mixed_float16"), shapes=True)
-    """Compute dtype policy; variables stay float32. Default: mixed_bfloat16 if the hardware supports it, otherwise
-    float32."""
-    mixed_precision: bool = option(False, shapes=True)
-    """google/automl's flag for mixed precision: selects the 16-bit dtype that the hardware supports; float32 on a CPU,
-    where 16-bit computation is slower."""
-    loss_scale: float = option(32768.0, shapes=True)
-    """Initial loss scale with mixed_float16. Dynamic: halved when gradients overflow, doubled after a streak of finite
-    steps. 0: no loss scaling."""
-    accumulate_steps: int = option(1, shapes=True)
-    """Gradient accumulation: number of micro-batches per batch, computed one after the other to save memory; their
-    gradients are summed."""
-    grad_checkpoint: str = option("false", bare=True)
-    """Gradient checkpointing: recompute activations in the backward pass to save memory. true: all MBConv blocks, FPN
-    cells and head layers. Otherwise a regular expression that selects them by google/automl's names:
-    efficientnet-b0/blocks_3, fpn_cells/cell_0, class_net/class-1, box_net/box-2. Steps take about a third longer;
-    results do not change."""
-    use_xla: bool = option(False)
-    """Compile the training step with XLA; several times slower on a CPU."""
-    steps_per_execution: int = option(1)
-    """Number of steps per call of the compiled training function. Larger values are faster for small networks."""
-    tpu: str = option("")
-    """Name of a Cloud TPU. Ignored: JAX runs on the TPU's own machines and detects the devices there."""
-    tpu_zone: str = option("")
-    """Zone of the Cloud TPU. Ignored, as `tpu`."""
-    gcp_project: str = option("")
-    """Google Cloud project of the Cloud TPU. Ignored, as `tpu`."""
-    num_cores: int | None = option(None)
-    """Number of TPU cores. Ignored: the devices are counted."""
-    profile: bool = option(False)
-    """Profile steps 10 to 12 for TensorBoard."""
+    backend: str = option(
+        "",
+        "Keras backend: tensorflow or jax. Default: the environment variable KERAS_BACKEND, otherwise tensorflow.",
+        choices=("", "tensorflow", "jax"),
+    )
+    strategy: str = option(
+        "",
+        "Distribution strategy. Empty: one device. gpus: all GPUs of this machine. tpu, multiworker: all TPUs "
+        "or all machines (backend jax).",
+        choices=("", "gpus", "tpu", "multiworker"),
+    )
+    precision: str = option(
+        "",
+        "Compute dtype policy; variables stay float32. Default: mixed_bfloat16 if the hardware supports it, "
+        "otherwise float32.",
+        choices=("", "float32", "mixed_bfloat16", "mixed_float16"),
+        shapes=True,
+    )
+    mixed_precision: bool = option(
+        False,
+        "google/automl's flag for mixed precision: selects the 16-bit dtype that the hardware supports; "
+        "float32 on a CPU, where 16-bit computation is slower.",
+        shapes=True,
+    )
+    loss_scale: float = option(
+        32768.0,
+        "Initial loss scale with mixed_float16. Dynamic: halved when gradients overflow, doubled after a "
+        "streak of finite steps. 0: no loss scaling.",
+        shapes=True,
+    )
+    accumulate_steps: int = option(
+        1,
+        "Gradient accumulation: number of micro-batches per batch, computed one after the other to save "
+        "memory; their gradients are summed.",
+        shapes=True,
+    )
+    grad_checkpoint: str = option(
+        "false",
+        "Gradient checkpointing: recompute activations in the backward pass to save memory. true: all MBConv "
+        "blocks, FPN cells and head layers. Otherwise a regular expression that selects them by "
+        "google/automl's names: efficientnet-b0/blocks_3, fpn_cells/cell_0, class_net/class-1, box_net/box-2. "
+        "Steps take about a third longer; results do not change.",
+        bare=True,
+    )
+    use_xla: bool = option(False, "Compile the training step with XLA; several times slower on a CPU.")
+    steps_per_execution: int = option(
+        1,
+        "Number of steps per call of the compiled training function. Larger values are faster for small networks.",
+    )
+    tpu: str = option(
+        "",
+        "Name of a Cloud TPU. Ignored: JAX runs on the TPU's own machines and detects the devices there.",
+    )
+    tpu_zone: str = option("", "Zone of the Cloud TPU. Ignored, as `tpu`.")
+    gcp_project: str = option("", "Google Cloud project of the Cloud TPU. Ignored, as `tpu`.")
+    num_cores: int | None = option(None, "Number of TPU cores. Ignored: the devices are counted.")
+    profile: bool = option(False, "Profile steps 10 to 12 for TensorBoard.")
 
     @property
     def recomputed_blocks(self) -> str:

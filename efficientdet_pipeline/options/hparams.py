@@ -10,12 +10,16 @@ import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.parser import Given
 from efficientdet_pipeline.options.paths import expand_home
 from efficientdet_pipeline.options.schema import Declaration, declarations
+
+if TYPE_CHECKING:
+    from efficientdet_pipeline.options.label_map import LabelMapValue
 
 # Network hyperparameters that are options too.
 BOTH = {"image_size", "num_classes", "name"}
@@ -51,7 +55,7 @@ class HparamsGiven:
 
     network: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Given] = field(default_factory=dict)
-    label_map: Any = None
+    label_map: "LabelMapValue" = None
     ignored: dict[str, str] = field(default_factory=dict)
     """Keys without effect, each with the reason."""
 
@@ -114,10 +118,10 @@ def merge_hparams(
     """
     merged, replaced = HparamsGiven(), set[str]()
     for each in given:
-        if not each.value.strip():
+        if not str(each.value).strip():
             merged, replaced = HparamsGiven(), set()
             continue
-        for part in hparams_parts(each.value):
+        for part in hparams_parts(str(each.value)):
             found = read_hparams(part, each.source, options_class, all_options)
             replaced |= _leaves(merged.network) & _leaves(found.network) | merged.options.keys() & found.options.keys()
             if found.label_map is not None and merged.label_map is not None:
@@ -207,7 +211,7 @@ def _as_option(value: Any, declared: Declaration, place: str) -> Any:
     )
 
 
-def network_overrides(options: Any, hparams: HparamsGiven) -> Mapping[str, Any]:
+def network_overrides(options: ModelOptions, hparams: HparamsGiven) -> Mapping[str, Any]:
     """Returns the network's hyper-parameters that options and --hparams give together."""
     overrides = dict(hparams.network)
     if options.image_size:

@@ -4,36 +4,30 @@ from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.evaluation import CheckpointOptions
-from efficientdet_pipeline.options.general import GeneralOptions, check
+from efficientdet_pipeline.options.general import ModeOptions, RunOptions
 from efficientdet_pipeline.options.model import ModelOptions
-from efficientdet_pipeline.options.schema import declarations, option
+from efficientdet_pipeline.options.schema import Options, check, flatten, option
 
 MIN_SCORE = 0.4
 """Default score threshold for drawn detections, here and in the images drawn during training."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorOptions(CheckpointOptions, ModelOptions):
+class DetectionOptions(Options):
     """Inference."""
 
-    saved_model_dir: str = option("", path="path")
-    """SavedModel folder or frozen graph (.pb), instead of a checkpoint."""
-    trust_model: bool = option(False, from_environment=False)
-    """Load a SavedModel or frozen graph even if it contains operations that read or write files. Use only for models
-    from a trusted source."""
-    min_score_thresh: float = option(MIN_SCORE)
-    """Minimum score of a drawn detection, 0 to 1; detections.json contains all detections."""
-    classes: str = option("")
-    """Comma-separated names or ids of the classes to detect. Default: all."""
-
-    def without_effect(self) -> dict[str, str]:
-        """Returns the options that describe a checkpoint, if an export is given."""
-        if not self.saved_model_dir:
-            return super().without_effect()
-        describing = [*declarations(CheckpointOptions), *declarations(ModelOptions)]
-        general = declarations(GeneralOptions)
-        reason = "saved_model_dir names an export, whose network is fixed"
-        return {name: reason for name in describing if name not in general}
+    saved_model_dir: str = option("", "SavedModel folder or frozen graph (.pb), instead of a checkpoint.", path="path")
+    trust_model: bool = option(
+        False,
+        "Load a SavedModel or frozen graph even if it contains operations that read or write files. Use only "
+        "for models from a trusted source.",
+        from_environment=False,
+    )
+    min_score_thresh: float = option(
+        MIN_SCORE,
+        "Minimum score of a drawn detection, 0 to 1; detections.json contains all detections.",
+    )
+    classes: str = option("", "Comma-separated names or ids of the classes to detect. Default: all.")
 
     def __post_init__(self) -> None:
         """Checks the score threshold."""
@@ -43,15 +37,33 @@ class DetectorOptions(CheckpointOptions, ModelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DetectorOptions(ModeOptions):
+    """Detector of the Python API."""
+
+    run: RunOptions
+    checkpoint: CheckpointOptions
+    model: ModelOptions
+    detection: DetectionOptions
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options that describe a checkpoint, if an export is given."""
+        if not self.detection.saved_model_dir:
+            return {}
+        reason = "saved_model_dir names an export, whose network is fixed"
+        return {name: reason for group in (self.run, self.checkpoint, self.model) for name in flatten(group)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class InferOptions(DetectorOptions):
     """Inference."""
 
-    input_image: str = option("", path="glob")
-    """One image, a glob, or a folder of images."""
-    output_image_dir: str = option("", path="path")
-    """Folder for the images with drawn detections, detections.json and detections_coco.json (COCO results format)."""
-    max_boxes_to_draw: int = option(100)
-    """Maximum number of boxes drawn per image."""
+    input_image: str = option("", "One image, a glob, or a folder of images.", path="glob")
+    output_image_dir: str = option(
+        "",
+        "Folder for the images with drawn detections, detections.json and detections_coco.json (COCO results format).",
+        path="path",
+    )
+    max_boxes_to_draw: int = option(100, "Maximum number of boxes drawn per image.")
 
     def __post_init__(self) -> None:
         """Checks that there is an image to read and a folder to write to."""

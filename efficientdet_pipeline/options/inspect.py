@@ -3,39 +3,53 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
-from efficientdet_pipeline.options.general import NAMES_A_RUN, RunOptions, SeedOptions, check, check_choice
+from efficientdet_pipeline.options.general import NAMES_A_RUN, ModeOptions, RunOptions, SeedOptions
 from efficientdet_pipeline.options.model import ModelOptions
-from efficientdet_pipeline.options.schema import declarations, option
+from efficientdet_pipeline.options.schema import check, check_choice, declarations, flatten, option
 
 SUBJECTS = ("records", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectOptions(RunOptions, AugmentationOptions, ModelOptions, SeedOptions):
+class InspectOptions(ModeOptions):
     """Inspection of shards and networks."""
 
-    what: str = option("records", choices=SUBJECTS)
-    """records: images, statistics and damaged records of shards. model: parameters, FLOPs and output shapes."""
-    file_pattern: str = option("", path="globs")
-    """Glob of shards, or several separated by commas. Default: the shards of the run given by name, otherwise of the
-    latest run."""
-    save_samples_dir: str = option("tfrecord_samples", path="path")
-    """Folder for the report (index.html), its images and its statistics."""
-    samples: int = option(10)
-    """Number of images to draw, evenly spaced over all shards."""
-    eval: bool = option(False)
-    """Draw images as preprocessed for evaluation, without augmentation; of a run, those of the validation split."""
+    seed: SeedOptions
+    model: ModelOptions
+    augmentation: AugmentationOptions
+    run: RunOptions
+
+    what: str = option(
+        "records",
+        "records: images, statistics and damaged records of shards. model: parameters, FLOPs and output shapes.",
+        choices=SUBJECTS,
+    )
+    file_pattern: str = option(
+        "",
+        "Glob of shards, or several separated by commas. Default: the shards of the run given by name, "
+        "otherwise of the latest run.",
+        path="globs",
+    )
+    save_samples_dir: str = option(
+        "tfrecord_samples",
+        "Folder for the report (index.html), its images and its statistics.",
+        path="path",
+    )
+    samples: int = option(10, "Number of images to draw, evenly spaced over all shards.")
+    eval: bool = option(
+        False,
+        "Draw images as preprocessed for evaluation, without augmentation; of a run, those of the validation split.",
+    )
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options that the selected view does not use."""
         if self.what == "model":
-            read = {*declarations(ModelOptions), "what"}
+            read = {*flatten(self.general), *flatten(self.model), "what"}
             return {name: "--what=model reads no shards" for name in declarations(InspectOptions) if name not in read}
-        found = super().without_effect()
+        found: dict[str, str] = {}
         if self.eval:
             reason = "--eval shows images as preprocessed for evaluation"
-            own = declarations(AugmentationOptions).keys() - declarations(SeedOptions).keys()
-            found |= dict.fromkeys(own, reason)
+            found |= dict.fromkeys(flatten(self.augmentation), reason)
         if self.file_pattern:
             found |= dict.fromkeys(NAMES_A_RUN, "file_pattern names the shards")
         return found

@@ -34,7 +34,11 @@ _TIGHT = re.compile(r"""('[^']*'|"[^"]*")|([{,]\s*[0-9]+\s*:)(?=\S)|(:)(?=[0-9]+
 Pairs = Iterable[tuple[Any, Any]]
 
 
-def read_label_map(given: str | Mapping[Any, Any] | Sequence[Any] | None, *, source: str) -> dict[int, str] | None:
+LabelMapValue = str | Mapping[object, object] | Sequence[object] | None
+"""A label map as an option or a hyperparameter gives it."""
+
+
+def read_label_map(given: LabelMapValue, *, source: str) -> dict[int, str] | None:
     """Returns {class id: name}, ids from 1; None where nothing is given.
 
     Args:

@@ -2,21 +2,26 @@
 
 from dataclasses import dataclass
 
-from efficientdet_pipeline.options.general import GeneralOptions, check, check_choice
-from efficientdet_pipeline.options.schema import option
+from efficientdet_pipeline.options.schema import Options, check, check_choice, option
 
 CACHES = ("none", "memory", "disk")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoaderOptions(GeneralOptions):
+class LoaderOptions(Options):
     """Input pipeline."""
 
-    cache: str = option("none", choices=CACHES)
-    """Cache decoded training images: in memory, or on disk in the run's folder until the run ends."""
-    class_balance: float = option(0.0, shapes=True)
-    """Oversampling of images with rare classes, 0 to 1. 0: none, 0.5: by the square root of the inverse class
-    frequency, 1: by the inverse class frequency."""
+    cache: str = option(
+        "none",
+        "Cache decoded training images: in memory, or on disk in the run's folder until the run ends.",
+        choices=CACHES,
+    )
+    class_balance: float = option(
+        0.0,
+        "Oversampling of images with rare classes, 0 to 1. 0: none, 0.5: by the square root of the inverse "
+        "class frequency, 1: by the inverse class frequency.",
+        shapes=True,
+    )
 
     def __post_init__(self) -> None:
         """Checks the cache and the class balance."""

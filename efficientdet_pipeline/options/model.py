@@ -4,24 +4,35 @@ import re
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.general import GeneralOptions, check
-from efficientdet_pipeline.options.schema import option
+from efficientdet_pipeline.options.schema import Options, check, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(GeneralOptions):
+class ModelOptions(Options):
     """Network."""
 
-    model_name: str = option("", shapes=True)
-    """Network to build: efficientdet-d0 … d7, d7x, lite0 … lite4. Default: backbone_ref, otherwise efficientdet-d0."""
-    image_size: str = option("", shapes=True)
-    """Input size of the network in pixels: one number, or WIDTHxHEIGHT. Default: the model's own."""
-    num_classes: int | None = option(None, shapes=True)
-    """Number of classes. Default: the largest class id of the dataset."""
-    hparams: str = option("", path="path")
-    """google/automl's hyperparameters: `a=1,b.c=2`, a YAML file, or both (`base.yaml,a=1`). Several --hparams, in
-    files and on the command line, are merged by key; the last one takes precedence. All other options take precedence
-    over --hparams."""
+    model_name: str = option(
+        "",
+        "Network to build: efficientdet-d0 … d7, d7x, lite0 … lite4. Default: backbone_ref, otherwise efficientdet-d0.",
+        shapes=True,
+    )
+    image_size: str = option(
+        "",
+        "Input size of the network in pixels: one number, or WIDTHxHEIGHT. Default: the model's own.",
+        shapes=True,
+    )
+    num_classes: int | None = option(
+        None,
+        "Number of classes. Default: the largest class id of the dataset.",
+        shapes=True,
+    )
+    hparams: str = option(
+        "",
+        "google/automl's hyperparameters: `a=1,b.c=2`, a YAML file, or both (`base.yaml,a=1`). Several "
+        "--hparams, in files and on the command line, are merged by key; the last one takes precedence. All "
+        "other options take precedence over --hparams.",
+        path="path",
+    )
 
     def __post_init__(self) -> None:
         """Checks the image size; names are checked where they are looked up."""
@@ -39,26 +50,40 @@ class ModelOptions(GeneralOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainedOptions(ModelOptions):
+class PretrainedOptions(Options):
     """Pretrained weights."""
 
-    backbone_ref: str = option("", shapes=True)
-    """Model whose pretrained weights to start from. Default: model_name."""
-    pretrained_ckpt: str = option("auto", shapes=True, path="path")
-    """Initial weights: auto (google/automl's published COCO checkpoint of backbone_ref, cached), none, or a
-    checkpoint: a path, a run's folder, a URL, or a published name such as efficientdet-d0 … d7x, efficientdet-lite0 …
-    lite4."""
-    backbone_ckpt: str = option("", shapes=True, path="path")
-    """EfficientNet checkpoint for the backbone only: a path, a run's folder, a URL or a published name.
-    efficientnet-b0 … b5 fit efficientdet-d0 … d5, b6 fits d6 and d7, b7 fits d7x, efficientnet-lite0 … lite4 fit
-    efficientdet-lite0 … lite4 (lite3 also lite3x). Neck and heads are initialized randomly. Mutually exclusive with
-    pretrained_ckpt and hub_module_url."""
-    hub_module_url: str = option("", shapes=True, path="path")
-    """Feature-vector SavedModel to start from: a folder, a .tar.gz or a URL. Mutually exclusive with
-    pretrained_ckpt."""
-    var_exclude_expr: str = option("", shapes=True)
-    """Regular expression, matched at the start of google/automl's variable names; matching variables are not loaded
-    from the checkpoint."""
+    backbone_ref: str = option("", "Model whose pretrained weights to start from. Default: model_name.", shapes=True)
+    pretrained_ckpt: str = option(
+        "auto",
+        "Initial weights: auto (google/automl's published COCO checkpoint of backbone_ref, cached), none, or "
+        "a checkpoint: a path, a run's folder, a URL, or a published name such as efficientdet-d0 … d7x, "
+        "efficientdet-lite0 … lite4.",
+        shapes=True,
+        path="path",
+    )
+    backbone_ckpt: str = option(
+        "",
+        "EfficientNet checkpoint for the backbone only: a path, a run's folder, a URL or a published name. "
+        "efficientnet-b0 … b5 fit efficientdet-d0 … d5, b6 fits d6 and d7, b7 fits d7x, efficientnet-lite0 … "
+        "lite4 fit efficientdet-lite0 … lite4 (lite3 also lite3x). Neck and heads are initialized randomly. "
+        "Mutually exclusive with pretrained_ckpt and hub_module_url.",
+        shapes=True,
+        path="path",
+    )
+    hub_module_url: str = option(
+        "",
+        "Feature-vector SavedModel to start from: a folder, a .tar.gz or a URL. Mutually exclusive with "
+        "pretrained_ckpt.",
+        shapes=True,
+        path="path",
+    )
+    var_exclude_expr: str = option(
+        "",
+        "Regular expression, matched at the start of google/automl's variable names; matching variables are "
+        "not loaded from the checkpoint.",
+        shapes=True,
+    )
 
     def __post_init__(self) -> None:
         """Checks that at most one source of weights is given, and the regular expression."""

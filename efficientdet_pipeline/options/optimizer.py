@@ -4,11 +4,7 @@ from dataclasses import dataclass
 
 from absl import logging
 
-from efficientdet_pipeline.options.augmentation import AugmentationOptions
-from efficientdet_pipeline.options.general import check, check_choice
-from efficientdet_pipeline.options.loader import LoaderOptions
-from efficientdet_pipeline.options.model import PretrainedOptions
-from efficientdet_pipeline.options.schema import option
+from efficientdet_pipeline.options.schema import Options, check, check_choice, option
 
 NOT_NEGATIVE = (
     "lr_warmup_init",
@@ -26,65 +22,111 @@ NOT_NEGATIVE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerOptions(AugmentationOptions, LoaderOptions, PretrainedOptions):
+class OptimizerOptions(Options):
     """Optimizer and losses."""
 
-    num_epochs: int = option(50)
-    """Number of training epochs. A larger number extends a finished run."""
-    batch_size: int = option(8, words={"auto": 0}, shapes=True)
-    """Global batch size (images per step over all devices). `auto`: the largest that fits in memory."""
-    optimizer: str = option("sgd", choices=("sgd", "adam", "adamw"), shapes=True)
-    """Optimizer: sgd (with momentum), adam or adamw."""
-    learning_rate: float = option(0.08, shapes=True)
-    """Base learning rate for a batch size of 64; multiplied by batch_size / 64."""
-    lr_warmup_init: float = option(0.008, shapes=True)
-    """Initial learning rate of the warmup for a batch size of 64; multiplied by batch_size / 64."""
-    lr_warmup_epoch: float = option(1.0, shapes=True)
-    """Length of the linear warmup in epochs."""
-    lr_decay_method: str = option("cosine", choices=("cosine", "stepwise", "polynomial", "constant"), shapes=True)
-    """Learning-rate schedule after the warmup. cosine and polynomial decay to zero."""
-    first_lr_drop_epoch: float = option(200.0, shapes=True)
-    """Epoch of the first reduction of the learning rate by a factor of 10 (stepwise)."""
-    second_lr_drop_epoch: float = option(250.0, shapes=True)
-    """Epoch of the second reduction of the learning rate by a factor of 10 (stepwise)."""
-    poly_lr_power: float = option(0.9, shapes=True)
-    """Exponent of the polynomial decay."""
-    momentum: float = option(0.9, shapes=True)
-    """Momentum of sgd, beta_1 of adam and adamw."""
-    clip_gradients_norm: float = option(10.0, shapes=True)
-    """Gradient clipping: maximum L2 norm of each gradient, then of all gradients together. 0: disabled."""
-    moving_average_decay: float = option(0.9998, shapes=True)
-    """Decay of the exponential moving average (EMA) of the weights, which is used for evaluation and export. 0:
-    disabled."""
-    batch_norm_momentum: float | None = option(None, shapes=True)
-    """Momentum of the moving statistics of batch normalization. Default: google/automl's 0.99; smaller in runs of
-    fewer than 2,000 steps, so that the statistics converge within the run."""
-    weight_decay: float = option(4e-5, shapes=True)
-    """L2 regularization factor of the kernels."""
-    label_smoothing: float = option(0.0, shapes=True)
-    """Label smoothing of the class targets, at least 0 and below 1; targets become (1 - x) * target + x / 2."""
-    alpha: float = option(0.25, shapes=True)
-    """Weight of the positive class in the focal loss, 0 to 1; negatives are weighted by 1 - alpha."""
-    gamma: float = option(1.5, shapes=True)
-    """Focusing exponent of the focal loss."""
-    delta: float = option(0.1, shapes=True)
-    """Threshold of the Huber loss of the boxes between its quadratic and its linear part."""
-    box_loss_weight: float = option(50.0, shapes=True)
-    """Weight of the Huber loss of the boxes. 0: disabled."""
-    iou_loss_type: str = option("", choices=("", "iou", "giou", "diou", "ciou"), shapes=True)
-    """Additional IoU loss of the boxes: iou, giou, diou or ciou. Empty: none."""
-    iou_loss_weight: float = option(1.0, shapes=True)
-    """Weight of the IoU loss."""
-    positives_momentum: float = option(0.0, shapes=True)
-    """Momentum of the moving average of the number of positive anchors that normalizes the losses. 0: the number in
-    each batch."""
-    class_weights: str = option("", shapes=True)
-    """Weights of the classes in the loss, for example Platelets=4,RBC=0.5; classes not listed have weight 1. `auto`:
-    rare classes are weighted higher."""
-    freeze_backbone_epochs: int = option(0, shapes=True)
-    """Number of initial epochs in which the backbone is frozen."""
-    var_freeze_expr: str = option("", shapes=True)
-    """Regular expression, matched at the start of google/automl's variable names; matching variables are frozen."""
+    num_epochs: int = option(50, "Number of training epochs. A larger number extends a finished run.")
+    batch_size: int = option(
+        8,
+        "Global batch size (images per step over all devices). `auto`: the largest that fits in memory.",
+        words={"auto": 0},
+        shapes=True,
+    )
+    optimizer: str = option(
+        "sgd",
+        "Optimizer: sgd (with momentum), adam or adamw.",
+        choices=("sgd", "adam", "adamw"),
+        shapes=True,
+    )
+    learning_rate: float = option(
+        0.08,
+        "Base learning rate for a batch size of 64; multiplied by batch_size / 64.",
+        shapes=True,
+    )
+    lr_warmup_init: float = option(
+        0.008,
+        "Initial learning rate of the warmup for a batch size of 64; multiplied by batch_size / 64.",
+        shapes=True,
+    )
+    lr_warmup_epoch: float = option(1.0, "Length of the linear warmup in epochs.", shapes=True)
+    lr_decay_method: str = option(
+        "cosine",
+        "Learning-rate schedule after the warmup. cosine and polynomial decay to zero.",
+        choices=("cosine", "stepwise", "polynomial", "constant"),
+        shapes=True,
+    )
+    first_lr_drop_epoch: float = option(
+        200.0,
+        "Epoch of the first reduction of the learning rate by a factor of 10 (stepwise).",
+        shapes=True,
+    )
+    second_lr_drop_epoch: float = option(
+        250.0,
+        "Epoch of the second reduction of the learning rate by a factor of 10 (stepwise).",
+        shapes=True,
+    )
+    poly_lr_power: float = option(0.9, "Exponent of the polynomial decay.", shapes=True)
+    momentum: float = option(0.9, "Momentum of sgd, beta_1 of adam and adamw.", shapes=True)
+    clip_gradients_norm: float = option(
+        10.0,
+        "Gradient clipping: maximum L2 norm of each gradient, then of all gradients together. 0: disabled.",
+        shapes=True,
+    )
+    moving_average_decay: float = option(
+        0.9998,
+        "Decay of the exponential moving average (EMA) of the weights, which is used for evaluation and "
+        "export. 0: disabled.",
+        shapes=True,
+    )
+    batch_norm_momentum: float | None = option(
+        None,
+        "Momentum of the moving statistics of batch normalization. Default: google/automl's 0.99; smaller in "
+        "runs of fewer than 2,000 steps, so that the statistics converge within the run.",
+        shapes=True,
+    )
+    weight_decay: float = option(4e-5, "L2 regularization factor of the kernels.", shapes=True)
+    label_smoothing: float = option(
+        0.0,
+        "Label smoothing of the class targets, at least 0 and below 1; targets become (1 - x) * target + x / 2.",
+        shapes=True,
+    )
+    alpha: float = option(
+        0.25,
+        "Weight of the positive class in the focal loss, 0 to 1; negatives are weighted by 1 - alpha.",
+        shapes=True,
+    )
+    gamma: float = option(1.5, "Focusing exponent of the focal loss.", shapes=True)
+    delta: float = option(
+        0.1,
+        "Threshold of the Huber loss of the boxes between its quadratic and its linear part.",
+        shapes=True,
+    )
+    box_loss_weight: float = option(50.0, "Weight of the Huber loss of the boxes. 0: disabled.", shapes=True)
+    iou_loss_type: str = option(
+        "",
+        "Additional IoU loss of the boxes: iou, giou, diou or ciou. Empty: none.",
+        choices=("", "iou", "giou", "diou", "ciou"),
+        shapes=True,
+    )
+    iou_loss_weight: float = option(1.0, "Weight of the IoU loss.", shapes=True)
+    positives_momentum: float = option(
+        0.0,
+        "Momentum of the moving average of the number of positive anchors that normalizes the losses. 0: the "
+        "number in each batch.",
+        shapes=True,
+    )
+    class_weights: str = option(
+        "",
+        "Weights of the classes in the loss, for example Platelets=4,RBC=0.5; classes not listed have weight "
+        "1. `auto`: rare classes are weighted higher.",
+        shapes=True,
+    )
+    freeze_backbone_epochs: int = option(0, "Number of initial epochs in which the backbone is frozen.", shapes=True)
+    var_freeze_expr: str = option(
+        "",
+        "Regular expression, matched at the start of google/automl's variable names; matching variables are frozen.",
+        shapes=True,
+    )
 
     def __post_init__(self) -> None:
         """Checks every number's range."""

@@ -6,21 +6,27 @@ A value that is overridden is not validated.
 """
 
 import contextlib
-import difflib
-import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypeVar
 
 from absl import flags
 
-from efficientdet_pipeline.errors import MissingError, OptionsError, PipelineError
+from efficientdet_pipeline.errors import OptionsError, PipelineError
 from efficientdet_pipeline.options.keywords import OptionValue, keyword_value, source_of_keyword
+from efficientdet_pipeline.options.option_file import normalize_token, read_lines, strip_comment
 from efficientdet_pipeline.options.paths import expand_home, expanded
-from efficientdet_pipeline.options.schema import Declaration, declarations
+from efficientdet_pipeline.options.schema import (
+    Declaration,
+    Options,
+    Value,
+    compose,
+    declarations,
+    implied_options,
+)
 from efficientdet_pipeline.options.synonyms import suggest_argument, suggest_mode, suggest_option
 
+OptionsT = TypeVar("OptionsT", bound=Options)
 DEFAULT = "default"
 MERGED = ("hparams",)
 """Options whose values from several sources are merged; of all others the last value is used."""
@@ -31,14 +37,13 @@ _REFUSED_FLAGS = ("undefok",)
 # Lines of an option file that enclose settings for the embedded dataset.
 DEMO_BEGIN = "# demo settings: begin"
 DEMO_END = "# demo settings: end"
-_QUOTED_OR_COMMENT = re.compile(r"""([=\s](["']).*?\2(?=\s|$))|(?:^|\s)#.*""")
 
 
 @dataclass(frozen=True)
 class Given:
     """A value that a user gave, and its source."""
 
-    value: Any
+    value: Value
     source: str
     is_demo: bool = False
     """Whether it is in the demo block of an option file."""
@@ -73,7 +78,7 @@ class Sources:
 class Reader:
     """Parser of the options of all modes; `classes` maps a mode to its dataclass."""
 
-    def __init__(self, classes: Mapping[str, Any], default_mode: str):
+    def __init__(self, classes: Mapping[str, type[Options]], default_mode: str):
         self.classes = classes
         self.default_mode = default_mode
         self.known: dict[str, Declaration] = {}
@@ -148,7 +153,8 @@ class Reader:
     def _with_implied(self, mode: str, given: dict[str, Given]) -> dict[str, Given]:
         """Returns `given`, with the options that it implies, such as those of an augmentation preset."""
         implied: dict[str, Given] = {}
-        for name, values in self.classes[mode].implied({name: each.value for name, each in given.items()}).items():
+        values_given = {name: each.value for name, each in given.items()}
+        for name, values in implied_options(self.classes[mode], values_given).items():
             where = f"--{name}={given[name].value}" if name in given else f"--{name}"
             implied |= {each: Given(value, where) for each, value in values.items()}
         return {**implied, **given}
@@ -156,7 +162,7 @@ class Reader:
     def _mode(self, given: Mapping[str, Given]) -> str:
         if "mode" not in given:
             return self.default_mode
-        mode, source = given["mode"].value, given["mode"].source
+        mode, source = str(given["mode"].value), given["mode"].source
         if mode not in self.classes:
             raise OptionsError(
                 f"mode must be one of {', '.join(self.classes)}. Received {mode!r} from {source}; "
@@ -165,19 +171,21 @@ class Reader:
             )
         return mode
 
-    def build(self, sources: Sources, defaults: Mapping[str, Given] | None = None) -> Any:
-        """Returns the mode's options; `defaults` (from --hparams) have lower precedence.
+    def build(
+        self, sources: Sources, options_class: type[OptionsT], defaults: Mapping[str, Given] | None = None
+    ) -> OptionsT:
+        """Returns the options of a mode; `defaults` (from --hparams) have lower precedence.
 
         Raises:
           OptionsError: a check failed; the message says where the value came from.
         """
-        declared = declarations(self.classes[sources.mode])
+        declared = declarations(options_class)
         used = {name: each for name, each in (defaults or {}).items() if name not in sources.given}
         values = {name: expanded(each, declared[name]).value for name, each in used.items()}
         values |= {name: each.value for name, each in sources.given.items()}
         values["mode"] = sources.mode
         try:
-            return self.classes[sources.mode](**values)
+            return compose(options_class, values)
         except OptionsError as error:
             place = used.get(error.option or "")
             place = sources.given.get(error.option or "", place)
@@ -275,10 +283,10 @@ class Reader:
         path = expand_home(path)
         found: dict[str, Given] = {}
         in_demo = False
-        for number, line in enumerate(_lines_of(path, outer), start=1):
+        for number, line in enumerate(read_lines(path, outer), start=1):
             if line.strip().lower() in {DEMO_BEGIN, DEMO_END}:
                 in_demo = line.strip().lower() == DEMO_BEGIN
-            token = _tidied(_strip_comment(line))
+            token = normalize_token(strip_comment(line))
             if not token:
                 continue
             source = f"{path}, line {number}"
@@ -320,26 +328,12 @@ def _name_of(token: str) -> str:
     return token.lstrip("-").partition("=")[0] if token.startswith("-") else ""
 
 
-def _lines_of(path: str, outer: tuple[str, ...]) -> list[str]:
-    if path in outer:
-        raise OptionsError(f"The file of options {path!r} includes itself: {' > '.join([*outer, path])}.")
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        raise MissingError(_no_options_file(path, outer)) from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise OptionsError(
-            f"A file of options must be UTF-8 text, one --flag=value a line. Received {path!r}: {error}."
-        ) from None
-
-
 def _define_with_words(declared: Declaration, values: flags.FlagValues) -> None:
     """Defines a flag for an integer with named values."""
     words = dict(declared.words)
 
     class NumberOrWord(flags.IntegerParser):
-        def convert(self, argument: Any) -> int:
+        def convert(self, argument: str | float) -> int:
             if argument in words:
                 return words[argument]
             number = super().convert(argument)
@@ -364,18 +358,6 @@ def _join_config(argv: Sequence[str]) -> Iterator[str]:
         yield "@" + path
 
 
-def _strip_comment(line: str) -> str:
-    """Returns the line without a comment: `#` at its start or after a space, outside quotes."""
-    return _QUOTED_OR_COMMENT.sub(lambda found: found[1] or "", line.strip()).rstrip()
-
-
-def _tidied(token: str) -> str:
-    """Returns a line's `--flag = "value"` or `--flag value` as --flag=value."""
-    flag, separator, value = re.split(r"(\s*=\s*|\s+|$)", token, maxsplit=1)
-    is_quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
-    return flag + ("=" if separator else "") + (value[1:-1] if is_quoted else value)
-
-
 def _no_option(word: str, before: Sequence[str], source: str) -> str:
     """Returns the message about a word that is not an option."""
     flag = before[-1] if before else ""
@@ -386,12 +368,3 @@ def _no_option(word: str, before: Sequence[str], source: str) -> str:
     else:
         advice = f"@{word} if it is a file of options"
     return f"Options must read --flag=value. Received {word!r} from {source}; try {advice}."
-
-
-def _no_options_file(path: str, outer: tuple[str, ...]) -> str:
-    folder = os.path.dirname(path) or "."
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    near = difflib.get_close_matches(os.path.basename(path), names, n=1, cutoff=0.6)
-    advice = f"Did you mean @{os.path.join(os.path.dirname(path), near[0])}?" if near else "Give the path of the file."
-    where = f"--flagfile in {outer[-1]}" if outer else f"@{path} on the command line"
-    return f"There is no file of options {path!r} ({where}). {advice}"

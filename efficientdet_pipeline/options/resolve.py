@@ -1,31 +1,41 @@
 """Options of a mode from what was read: --hparams merged, values checked, options without effect reported."""
 
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 from absl import logging
 
+from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams
 from efficientdet_pipeline.options.parser import Reader, Sources
+from efficientdet_pipeline.options.schema import Options, options_without_effect
+
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-def resolve_options(reader: Reader, sources: Sources) -> tuple[Any, Sources, Any]:
+def resolve_options(
+    reader: Reader, sources: Sources, options_class: type[OptionsT]
+) -> tuple[OptionsT, Sources, HparamsGiven]:
     """Returns the options of the mode, where each came from, and what --hparams gives; warns of those without effect.
+
+    Args:
+      options_class: of the mode of `sources`.
 
     Raises:
       OptionsError: a value is wrong, or contradicts another.
       MissingError: a file that an option names is not there.
     """
     _warn_of_options_without_effect(sources)
-    sources, hparams = _with_hparams(sources, reader.classes[sources.mode], reader.known)
-    options = reader.build(sources, hparams.options)
+    sources, hparams = _with_hparams(sources, options_class, reader.known)
+    options = reader.build(sources, options_class, hparams.options)
     _warn_of_options_not_read(options, sources, hparams)
     return options, sources, hparams
 
 
-def _with_hparams(sources: Sources, options_class: type, all_options: Any) -> tuple[Sources, Any]:
+def _with_hparams(
+    sources: Sources, options_class: type[Options], all_options: Collection[str]
+) -> tuple[Sources, HparamsGiven]:
     """Returns the sources with one --hparams, merged from all that were given, and its values."""
-    from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams
-
     given = sources.given.get("hparams")
     if given is None:
         return sources, HparamsGiven()
@@ -34,7 +44,8 @@ def _with_hparams(sources: Sources, options_class: type, all_options: Any) -> tu
         logging.warning("--hparams: %s has no effect here: %s.", key, reason)
     texts: list[str] = []
     for each in given.all:
-        texts = [*texts, each.value.strip()] if each.value.strip() else []
+        text = str(each.value).strip()
+        texts = [*texts, text] if text else []
     if len(given.all) > 1:
         where = ", then ".join(dict.fromkeys(each.source for each in given.all))
         logging.info(
@@ -61,10 +72,10 @@ def _warn_of_options_without_effect(sources: Sources) -> None:
         )
 
 
-def _warn_of_options_not_read(options: Any, sources: Sources, hparams: Any) -> None:
+def _warn_of_options_not_read(options: Options, sources: Sources, hparams: HparamsGiven) -> None:
     """Warns of options that were given and have no effect with the others, grouped by reason."""
     by_reason: dict[str, list[str]] = {}
-    for name, reason in options.without_effect().items():
+    for name, reason in options_without_effect(options).items():
         if name == "hparams":
             by_reason.setdefault(reason, []).extend(f"{key} of --hparams" for key in hparams.network)
         elif name in sources.given and not sources.given[name].source.startswith("the environment"):

@@ -3,51 +3,86 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.checkpointing import CheckpointingOptions
 from efficientdet_pipeline.options.dataset import DatasetOptions
 from efficientdet_pipeline.options.evaluation import EvaluationOptions
-from efficientdet_pipeline.options.general import RunOptions, SeedOptions, check
-from efficientdet_pipeline.options.schema import declarations, option
+from efficientdet_pipeline.options.general import ModeOptions, RunOptions, SeedOptions
+from efficientdet_pipeline.options.hardware import HardwareOptions
+from efficientdet_pipeline.options.loader import LoaderOptions
+from efficientdet_pipeline.options.model import ModelOptions, PretrainedOptions
+from efficientdet_pipeline.options.optimizer import OptimizerOptions
+from efficientdet_pipeline.options.schema import check, flatten, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(EvaluationOptions, CheckpointingOptions, DatasetOptions):
+class TrainOptions(ModeOptions):
     """Training."""
 
-    train_file_pattern: str = option("", path="globs")
-    """Glob of training shards, for example shards/train-*, or several separated by commas. No dataset is downloaded or
-    converted then."""
-    num_examples_per_epoch: int | None = option(None, shapes=True)
-    """Number of images per epoch. Default: the number of training images."""
-    max_instances_per_image: int | None = option(None, shapes=True)
-    """Maximum number of boxes per image; of more, the largest are kept. Default: the largest number in the dataset."""
-    skip_crowd_during_training: bool = option(True, shapes=True)
-    """Exclude crowd annotations from training."""
-    doctor: bool = option(True)
-    """Check boxes and classes before training (takes seconds) and report problems."""
-    use_fake_data: bool = option(False, shapes=True)
-    """Overfit the first batch: sanity-checks that the loss decreases and times the step without the input pipeline."""
-    path_output: str = option("", path="path")
-    """Folder for the export. Default: export in the run's folder, or model_ckpts/freeze_model."""
-    eval_master: str = option("")
-    """Accepted for compatibility with google/automl. Ignored, as there."""
+    run: RunOptions
+    seed: SeedOptions
+    data: DatasetOptions
+    model: ModelOptions
+    pretrained: PretrainedOptions
+    loader: LoaderOptions
+    augmentation: AugmentationOptions
+    optimizer: OptimizerOptions
+    hardware: HardwareOptions
+    checkpointing: CheckpointingOptions
+    evaluation: EvaluationOptions
+    train_file_pattern: str = option(
+        "",
+        "Glob of training shards, for example shards/train-*, or several separated by commas. No dataset is "
+        "downloaded or converted then.",
+        path="globs",
+    )
+    num_examples_per_epoch: int | None = option(
+        None,
+        "Number of images per epoch. Default: the number of training images.",
+        shapes=True,
+    )
+    max_instances_per_image: int | None = option(
+        None,
+        "Maximum number of boxes per image; of more, the largest are kept. Default: the largest number in the dataset.",
+        shapes=True,
+    )
+    skip_crowd_during_training: bool = option(True, "Exclude crowd annotations from training.", shapes=True)
+    doctor: bool = option(True, "Check boxes and classes before training (takes seconds) and report problems.")
+    use_fake_data: bool = option(
+        False,
+        "Overfit the first batch: sanity-checks that the loss decreases and times the step without the input pipeline.",
+        shapes=True,
+    )
+    path_output: str = option(
+        "",
+        "Folder for the export. Default: export in the run's folder, or model_ckpts/freeze_model.",
+        path="path",
+    )
+    eval_master: str = option("", "Accepted for compatibility with google/automl. Ignored, as there.")
 
     def without_effect(self) -> dict[str, str]:
         """Returns the conversion options if shards are given, and the evaluation options if mode is train."""
-        kept = {*declarations(RunOptions), *declarations(SeedOptions), "label_map", "overwrite", "cache_dir"}
-        found = {}
+        found: dict[str, str] = {}
         if self.train_file_pattern:
-            found = {
-                name: "train_file_pattern gives shards, and nothing is converted"
-                for name in (*declarations(DatasetOptions), "data_dir")
-                if name not in kept and name not in ("train_file_pattern", "path_metadata")
-            }
-        elif self.val_file_pattern:
+            reason = "train_file_pattern gives shards, and nothing is converted"
+            kept = {"label_map", "overwrite", "cache_dir", "path_metadata"}
+            found = {name: reason for name in flatten(self.data) if name not in kept}
+        elif self.evaluation.val_file_pattern:
             found["val_file_pattern"] = "the images are split into training and validation (--val_set)"
-        if self.mode == "train":
-            names = [name for name in declarations(EvaluationOptions) if name not in declarations(RunOptions)]
-            found |= dict.fromkeys((*names, "map_freq", "patience", "path_output"), "--mode=train does not evaluate")
-        return super().without_effect() | found
+        if not self.evaluates:
+            names = (*flatten(self.evaluation), "map_freq", "patience", "path_output")
+            found |= dict.fromkeys(names, "--mode=train does not evaluate")
+        return found
+
+    @property
+    def evaluates(self) -> bool:
+        """Returns whether the detector is evaluated and exported."""
+        return self.general.mode != "train"
+
+    @property
+    def keras_backend(self) -> str | None:
+        """Returns --backend; empty: that of the environment."""
+        return self.hardware.backend
 
     def __post_init__(self) -> None:
         """Checks for contradictory options."""
@@ -58,28 +93,28 @@ class TrainOptions(EvaluationOptions, CheckpointingOptions, DatasetOptions):
         self._check_data()
 
     def _check_data(self) -> None:
-        if self.train_file_pattern and self.url_dataset:
+        if self.train_file_pattern and self.data.images.url_dataset:
             raise OptionsError(
-                f"Images are given twice: url_dataset={self.url_dataset!r} and "
+                f"Images are given twice: url_dataset={self.data.images.url_dataset!r} and "
                 f"train_file_pattern={self.train_file_pattern!r}. Give images or shards, not both.",
                 option="train_file_pattern",
             )
-        if not (self.train_file_pattern or self.url_dataset or self.data_dir):
+        if not (self.train_file_pattern or self.data.images.url_dataset or self.data.images.data_dir):
             raise OptionsError(
                 "No data: url_dataset must be the address of a zip, a local zip or a folder of annotated images. "
                 "Received nothing from the command line, an @file or the environment; try "
                 "`python3 main.py @params.config`, or --train_file_pattern for shards that exist.",
                 option="url_dataset",
             )
-        if self.mode != "traineval":
+        if self.general.mode != "traineval":
             return
-        if self.train_file_pattern and not self.val_file_pattern:
+        if self.train_file_pattern and not self.evaluation.val_file_pattern:
             raise OptionsError(
                 "traineval needs shards to evaluate on: val_file_pattern must be a glob. Received none beside "
                 f"train_file_pattern={self.train_file_pattern!r}; give it, or try --mode=train.",
                 option="val_file_pattern",
             )
-        if not self.train_file_pattern and self.train_valid_split == 1.0 and not self.val_set:
+        if not self.train_file_pattern and self.data.images.train_valid_split == 1.0 and not self.data.images.val_set:
             raise OptionsError(
                 "train_valid_split must be below 1 for traineval, which evaluates on the rest. Received 1.0; "
                 "try 0.8, or --mode=train.",

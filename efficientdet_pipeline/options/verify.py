@@ -2,27 +2,30 @@
 
 from dataclasses import dataclass
 
-from efficientdet_pipeline.options.general import NAMES_A_RUN, RunOptions, check
-from efficientdet_pipeline.options.schema import option
+from efficientdet_pipeline.options.general import NAMES_A_RUN, ModeOptions, RunOptions
+from efficientdet_pipeline.options.schema import check, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions(RunOptions):
+class VerifyOptions(ModeOptions):
     """Verification of shards."""
 
-    file_pattern: str = option("", path="globs")
-    """Glob of shards, or the folder of a manifest. Default: the shards of the run given by name, otherwise of the
-    latest run."""
-    output_path: str = option("", path="path")
-    """Folder of the shards, as given to --mode=dataset."""
-    num_workers: int = option(0)
-    """Number of worker processes that read shards. 0: one per CPU core."""
+    run: RunOptions
+
+    file_pattern: str = option(
+        "",
+        "Glob of shards, or the folder of a manifest. Default: the shards of the run given by name, otherwise "
+        "of the latest run.",
+        path="globs",
+    )
+    output_path: str = option("", "Folder of the shards, as given to --mode=dataset.", path="path")
+    num_workers: int = option(0, "Number of worker processes that read shards. 0: one per CPU core.")
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options that name a run, if shards are given."""
         place = "file_pattern" if self.file_pattern else "output_path"
         names = NAMES_A_RUN if self.file_pattern or self.output_path else ()
-        return super().without_effect() | dict.fromkeys(names, f"{place} names the shards")
+        return dict.fromkeys(names, f"{place} names the shards")
 
     def __post_init__(self) -> None:
         """Checks the number of processes, and that one source is given."""

@@ -1,6 +1,5 @@
 """Records of a run: options, metadata, environment."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,17 +9,20 @@ from typing import Any
 import yaml
 from absl import logging
 
-from efficientdet_pipeline.options.dataset import DEMO
+from efficientdet_pipeline.options.dataset import DEMO, ImageOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.options.schema import Options, flatten
+from efficientdet_pipeline.options.training import TrainOptions
 from tfrmod import fileio
 from tfrmod.manifest import Manifest
 from tfrmod.urls import redact_url, redact_urls
 
 
-def write_args(path: Path, options: Any, source_of: Mapping[str, str]) -> None:
+def write_args(path: Path, options: Options, source_of: Mapping[str, str]) -> None:
     """Writes every option with its value, URLs without secrets; a comment says where the value came from."""
     lines = ["# Every option of this run; without a remark it is the default."]
-    for name, given in dataclasses.asdict(options).items():
+    for name, given in flatten(options).items():
         value = redact_urls(redact_url(given)) if isinstance(given, str) else given
         text = yaml.safe_dump({name: value}, default_flow_style=False, allow_unicode=True, width=10**6).strip()
         remark = " ".join(redact_urls(source_of.get(name, "")).split())
@@ -49,7 +51,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def dataset_metadata(options: Any, made: Manifest) -> dict[str, Any]:
+def dataset_metadata(options: ImageOptions, made: Manifest, *, mode: str) -> dict[str, Any]:
     """Returns the fields on the photos and shards."""
     split = options.train_valid_split
     counts = {name: split.num_images for name, split in made.splits.items()}
@@ -64,22 +66,24 @@ def dataset_metadata(options: Any, made: Manifest) -> dict[str, Any]:
             name: max((shard.num_images for shard in split.files), default=0) for name, split in made.splits.items()
         },
         "date": datetime.now().strftime("%d/%m/%Y %H:%M:%S"),
-        "mode": options.mode,
+        "mode": mode,
     }
 
 
-def training_metadata(options: Any, *, name: str, num_examples: int, shape: dict[str, Any]) -> dict[str, Any]:
+def training_metadata(options: TrainOptions, *, name: str, num_examples: int, shape: dict[str, Any]) -> dict[str, Any]:
     """Returns the fields on the training; `shape` tells one run from another."""
     return {
-        "url": redact_url(options.url_dataset or options.data_dir or options.train_file_pattern),
-        "backbone_reference": options.backbone_ref or name,
+        "url": redact_url(
+            options.data.images.url_dataset or options.data.images.data_dir or options.train_file_pattern
+        ),
+        "backbone_reference": options.pretrained.backbone_ref or name,
         "model_name": name,
-        "epochs": options.num_epochs,
-        "train_batch_size": options.batch_size,
+        "epochs": options.optimizer.num_epochs,
+        "train_batch_size": options.optimizer.batch_size,
         "num_examples_per_epoch": num_examples,
-        "autoaugment_policy": options.autoaugment_policy,
+        "autoaugment_policy": options.augmentation.autoaugment_policy,
         "date": datetime.now().strftime("%d/%m/%Y %H:%M:%S"),
-        "mode": options.mode,
+        "mode": options.general.mode,
         "shaping": shape,
     }
 
@@ -88,27 +92,28 @@ SHORT_STEPS = 5_000
 """Training steps below which random weights call for other options than the defaults (docs/scratch-recipe.md)."""
 
 
-def sources_of(read: Sources, hparams: Any) -> dict[str, str]:
+def sources_of(read: Sources, hparams: HparamsGiven) -> dict[str, str]:
     """Returns where each option that was given came from."""
     return {name: given.source for name, given in {**hparams.options, **read.given}.items()}
 
 
-def log_options(path: Path, options: Any, read: Sources, hparams: Any) -> None:
+def log_options(path: Path, options: Options, read: Sources, hparams: HparamsGiven) -> None:
     """Says where the run lies, and what differs from the defaults, with where it came from."""
     logging.info("Run %s", path)
+    values = flatten(options)
     for name, source in sources_of(read, hparams).items():
-        logging.info("  %s = %s  (%s)", name, getattr(options, name), source)
+        logging.info("  %s = %s  (%s)", name, values[name], source)
     for name, value in hparams.network.items():
         logging.info("  network: %s = %s  (--hparams)", name, value)
-    if getattr(options, "eval_master", ""):
+    if values.get("eval_master"):
         logging.warning("eval_master has no effect; it had none in google/automl either.")
-    if getattr(options, "num_cores", None) is not None:
+    if values.get("num_cores") is not None:
         logging.warning("num_cores has no effect: the devices are counted.")
     for name in ("tpu_zone", "gcp_project"):
-        if getattr(options, name, ""):
+        if values.get(name):
             logging.warning("%s has no effect without a TPU.", name)
     demo = [name for name, given in read.given.items() if given.is_demo and name != "url_dataset"]
-    if demo and getattr(options, "url_dataset", DEMO) != DEMO:
+    if demo and values.get("url_dataset", DEMO) != DEMO:
         logging.warning(
             "Demo settings are in force on your own photos: %s. Delete the file's demo block, or set them by hand.",
             ", ".join(f"{name}={read.given[name].value}" for name in demo),
@@ -116,15 +121,15 @@ def log_options(path: Path, options: Any, read: Sources, hparams: Any) -> None:
     _warn_of_long_path(path)
 
 
-def advise_on_random_weights(options: Any, num_steps: int) -> None:
+def advise_on_random_weights(options: TrainOptions, num_steps: int) -> None:
     """Names the configuration for short trainings from random weights, where the options are not of its kind."""
-    is_demo = getattr(options, "url_dataset", "") == DEMO
-    if options.optimizer != "adam" and num_steps < SHORT_STEPS and not is_demo:
+    is_demo = options.data.images.url_dataset == DEMO
+    if options.optimizer.optimizer != "adam" and num_steps < SHORT_STEPS and not is_demo:
         logging.info(
             "In as few as %d steps optimizer=%s learns little from random weights: on 292 images AP .321, and .534 "
             "with python3 main.py @configs/small-data-scratch.config --url_dataset=…",
             num_steps,
-            options.optimizer,
+            options.optimizer.optimizer,
         )
 
 

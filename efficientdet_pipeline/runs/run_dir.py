@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.options.general import RunOptions
 from tfrmod.fileio import lock_file
 
 
@@ -114,29 +114,47 @@ class RunFolder:
         return self.path / "log.txt"
 
 
-def run_folder(options: Any, automatic_name: str) -> RunFolder:
-    """Returns the folder that the options name, or that of the automatic name in the workspace."""
+def run_folder(
+    options: RunOptions, automatic_name: str, *, path_output: str = "", output_path: str = "", path_metadata: str = ""
+) -> RunFolder:
+    """Returns the folder that the options name, or that of the automatic name in the workspace.
+
+    Args:
+      path_output: folder of the export; empty: in the run's folder.
+      output_path: folder of the shards; likewise.
+      path_metadata: folder of metadata.json; likewise.
+    """
     if options.model_dir:
         path = Path(options.model_dir)
     elif options.model_ckpts:
         path = Path(options.model_ckpts) / "model"
     else:
         path = Path(options.workspace) / (options.run_name or automatic_name)
-    return _folder_at(path, options)
+    return RunFolder(
+        path=path,
+        export_path=Path(path_output) if path_output else _export_path(path, options),
+        records_path=Path(output_path or path / "tfrecords"),
+        metadata_folder=Path(path_metadata or path),
+    )
 
 
-def find_run(options: Any, *, trained: bool = False) -> RunFolder:
+def _export_path(path: Path, options: RunOptions) -> Path:
+    return Path(options.model_ckpts) / "freeze_model" if options.model_ckpts else path / "export"
+
+
+def find_run(options: RunOptions, *, trained: bool = False, path_output: str = "") -> RunFolder:
     """Returns the run that the options name, else the latest in the workspace.
 
     Args:
       trained: whether the latest is meant that has a checkpoint; one that holds
         shards alone does not count then.
+      path_output: folder of the export; empty: in the run's folder.
 
     Raises:
       MissingError: there is no such run.
     """
     if options.model_dir or options.run_name or options.model_ckpts:
-        folder = run_folder(options, "")
+        folder = run_folder(options, "", path_output=path_output)
         if not folder.path.is_dir():
             known = (
                 ", ".join(sorted(path.parent.name for path in Path(options.workspace).glob("*/args.yaml"))) or "none"
@@ -156,12 +174,13 @@ def find_run(options: Any, *, trained: bool = False) -> RunFolder:
                 "`python3 main.py @params.config`, or name a checkpoint by --path_ckpt."
             )
     if not runs:
-        other = "a checkpoint by --path_ckpt" if hasattr(options, "path_ckpt") else "shards by --file_pattern"
+        other = "a checkpoint by --path_ckpt" if trained else "shards by --file_pattern"
         raise MissingError(
             f"There is no run in {options.workspace} (workspace). Train one by `python3 main.py @params.config`, "
             f"or name {other} or a run's folder by --model_dir."
         )
-    return _folder_at(runs[-1].parent, options)
+    path = runs[-1].parent
+    return RunFolder(path, Path(path_output) if path_output else _export_path(path, options), path / "tfrecords", path)
 
 
 def containing_run(path: Path, *, path_output: str = "") -> RunFolder | None:
@@ -174,13 +193,3 @@ def containing_run(path: Path, *, path_output: str = "") -> RunFolder | None:
 
 def _has_checkpoint(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("*/model.weights.h5"))
-
-
-def _folder_at(path: Path, options: Any) -> RunFolder:
-    root = Path(options.model_ckpts) / "freeze_model" if options.model_ckpts else path / "export"
-    return RunFolder(
-        path=path,
-        export_path=Path(getattr(options, "path_output", "") or root),
-        records_path=Path(getattr(options, "output_path", "") or path / "tfrecords"),
-        metadata_folder=Path(getattr(options, "path_metadata", "") or path),
-    )

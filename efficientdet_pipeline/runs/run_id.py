@@ -1,17 +1,16 @@
 """What makes two runs the same: the options that shape the training, the network, and the data."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.schema import declarations
+from efficientdet_pipeline.options.schema import Options, declarations, flatten
 from tfrmod.urls import redact_url, url_id
 
 
-def shaping(options: Any, network: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
+def shaping(options: Options, network: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
     """Returns everything that shapes the training, by name.
 
     Args:
@@ -19,8 +18,8 @@ def shaping(options: Any, network: Mapping[str, Any], resolved: Mapping[str, Any
       resolved: values that stand for what was typed, so that a default left out
         and the same value given are one run; and what identifies the photos.
     """
-    declared = declarations(options.__class__)
-    values = {name: value for name, value in dataclasses.asdict(options).items() if declared[name].shapes}
+    declared = declarations(type(options))
+    values = {name: value for name, value in flatten(options).items() if declared[name].shapes}
     values |= {f"hparams.{name}": value for name, value in network.items()}
     values |= resolved
     values = {name: _without_secrets(value) if isinstance(value, str) else value for name, value in values.items()}

@@ -11,6 +11,8 @@ from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import OptionsError, OutOfMemoryError
+from efficientdet_pipeline.options.schema import flatten, replace
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.system import is_out_of_memory
 from efficientdet_pipeline.training import batch_probe, strategy
@@ -23,14 +25,14 @@ MIN_STEPS_PER_EPOCH = 10
 
 
 def resolve_batch_size(
-    options: Any, run_: RunSession, shards: Shards, config: DetectorConfig, process_group: ProcessGroup
-) -> Any:
+    options: TrainOptions, run_: RunSession, shards: Shards, config: DetectorConfig, process_group: ProcessGroup
+) -> TrainOptions:
     """Returns the options with a batch size; `auto` resolves to the largest that fits, fixed for the whole run.
 
     Raises:
       OptionsError: not even one image per device fits.
     """
-    if options.batch_size:
+    if options.optimizer.batch_size:
         return options
     found = metadata.read_json(run_.folder.metadata).get("train_batch_size") if _is_known(run_, process_group) else None
     if not found:
@@ -46,7 +48,7 @@ def resolve_batch_size(
             )
         limit = f", the largest with {MIN_STEPS_PER_EPOCH} steps per epoch" if found * 2 > max_batch else ""
         logging.info("batch_size=auto: %d images per step fit%s.", found, limit)
-    return dataclasses.replace(options, batch_size=int(found))
+    return replace(options, batch_size=int(found))
 
 
 def _is_known(run_: RunSession, process_group: ProcessGroup) -> bool:
@@ -54,21 +56,23 @@ def _is_known(run_: RunSession, process_group: ProcessGroup) -> bool:
 
 
 @contextmanager
-def oom_handler(options: Any, shards: Shards, config: DetectorConfig, process_group: ProcessGroup) -> Iterator[None]:
+def oom_handler(
+    options: TrainOptions, shards: Shards, config: DetectorConfig, process_group: ProcessGroup
+) -> Iterator[None]:
     """Turns an out-of-memory error into an error message with remedies.
 
     Raises:
       OutOfMemoryError: a batch did not fit.
     """
-    half = max(1, options.batch_size // 2)
+    half = max(1, options.optimizer.batch_size // 2)
     message = (
-        f"The memory is too small for this batch. Received batch_size={options.batch_size}; try "
+        f"The memory is too small for this batch. Received batch_size={options.optimizer.batch_size}; try "
         f"--batch_size={half}, --batch_size=auto for the largest that fits, --accumulate_steps=2, which computes the "
         "batch in two parts, or --grad_checkpoint. The same command continues from the last checkpoint."
     )
     probe: dict[str, Any] = {}
-    if process_group.count == 1 and options.batch_size > 1:
-        probe = dataclasses.asdict(_probe(options, shards, config, options.batch_size - 1))
+    if process_group.count == 1 and options.optimizer.batch_size > 1:
+        probe = dataclasses.asdict(_probe(options, shards, config, options.optimizer.batch_size - 1))
     # An accelerator raises an error when its memory runs out; for CPU tensors, the system kills the process.
     may_be_killed = process_group.count == 1 and strategy.is_on_cpu()
     try:
@@ -80,9 +84,9 @@ def oom_handler(options: Any, shards: Shards, config: DetectorConfig, process_gr
         raise OutOfMemoryError(message, continuation=batch_probe.deferred_command(probe) if probe else ()) from error
 
 
-def _probe(options: Any, shards: Shards, config: DetectorConfig, max_batch: int) -> batch_probe.Probe:
+def _probe(options: TrainOptions, shards: Shards, config: DetectorConfig, max_batch: int) -> batch_probe.Probe:
     return batch_probe.Probe(
-        options=dataclasses.asdict(options),
+        options=flatten(options),
         hparams=config.to_hparams(),
         max_instances=shards.max_instances,
         max_batch=max_batch,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from efficientdet_pipeline.errors import ExitCode, OptionsError
+from efficientdet_pipeline.options.schema import Value, compose
 from efficientdet_pipeline.system import free_memory, is_out_of_memory, peak_memory
 
 _MEMORY_SHARE = 0.85
@@ -29,7 +30,7 @@ _MEASURED_SHARES = (1, 3)
 class Probe:
     """Training options and network to search for."""
 
-    options: dict[str, Any]
+    options: dict[str, Value]
     """Training options."""
     hparams: dict[str, Any]
     """Hyper-parameters of the network."""
@@ -73,7 +74,7 @@ def _fitting_batches(probe: Probe) -> Iterator[int]:
     """Yields batches that fit, each larger than the one before."""
     from efficientdet_pipeline.training import strategy
 
-    share = strategy.count(probe.options["strategy"]) * probe.options["accumulate_steps"]
+    share = strategy.count(str(probe.options["strategy"])) * int(probe.options["accumulate_steps"] or 1)
     step = _Step(probe, share)
     if strategy.is_on_cpu():
         limit = _MEMORY_SHARE * free_memory() + peak_memory()
@@ -118,7 +119,7 @@ class _Step:
         from efficientdet_pipeline.training import strategy
         from efficientdet_pipeline.training.build import build_training_model
 
-        options = TrainOptions(**{**probe.options, "batch_size": batch, "steps_per_execution": 1})
+        options = compose(TrainOptions, probe.options, batch_size=batch, steps_per_execution=1)
         self.config = DetectorConfig(**probe.hparams)
         self.max_instances = probe.max_instances
         with strategy.build_strategy(options).scope():

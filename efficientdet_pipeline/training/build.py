@@ -12,6 +12,7 @@ from efficientdet.layers import BatchNormalization
 from efficientdet.losses import LossOptions
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.lr_schedule import learning_rate
 from efficientdet_pipeline.training.optimizers import build_optimizer
@@ -107,7 +108,7 @@ def _shortened(names: list[str]) -> str:
 def build_training_model(
     detector: keras.Model,
     config: DetectorConfig,
-    options: Any,
+    options: TrainOptions,
     *,
     steps_per_epoch: int,
     class_weights: tuple[float, ...] = (),
@@ -117,46 +118,47 @@ def build_training_model(
     Args:
       class_weights: loss weight of each class, by class index; empty: all equal.
     """
+    given = options.optimizer
     loss = LossOptions(
-        alpha=options.alpha,
-        gamma=options.gamma,
-        label_smoothing=options.label_smoothing,
-        delta=options.delta,
-        box_loss_weight=options.box_loss_weight,
-        iou_loss_type=options.iou_loss_type or None,
-        iou_loss_weight=options.iou_loss_weight,
+        alpha=given.alpha,
+        gamma=given.gamma,
+        label_smoothing=given.label_smoothing,
+        delta=given.delta,
+        box_loss_weight=given.box_loss_weight,
+        iou_loss_type=given.iou_loss_type or None,
+        iou_loss_weight=given.iou_loss_weight,
         class_weights=class_weights,
         # AdamW decays the weights itself.
-        weight_decay=0.0 if options.optimizer == "adamw" else options.weight_decay,
+        weight_decay=0.0 if given.optimizer == "adamw" else given.weight_decay,
     )
-    detector.set_drop_path(options.tf_random_seed, 0)
-    checkpoint_gradients_by_name(detector, options.recomputed_blocks)
+    detector.set_drop_path(options.seed.tf_random_seed, 0)
+    checkpoint_gradients_by_name(detector, options.hardware.recomputed_blocks)
     strategy.share_batch_statistics(detector)
-    momentum = batch_norm_momentum(options.batch_norm_momentum, options.num_epochs * steps_per_epoch)
+    momentum = batch_norm_momentum(given.batch_norm_momentum, given.num_epochs * steps_per_epoch)
     for layer in detector._flatten_layers():
         if isinstance(layer, BatchNormalization):
             layer.momentum = momentum
     step = StepOptions(
-        clip_norm=options.clip_gradients_norm,
-        accumulate_steps=options.accumulate_steps,
-        positives_momentum=options.positives_momentum,
-        loss_scale=options.loss_scale if keras.config.dtype_policy().name == "mixed_float16" else 0.0,
+        clip_norm=given.clip_gradients_norm,
+        accumulate_steps=options.hardware.accumulate_steps,
+        positives_momentum=given.positives_momentum,
+        loss_scale=options.hardware.loss_scale if keras.config.dtype_policy().name == "mixed_float16" else 0.0,
     )
     model = _training_model_class()(detector, config, loss, step)
-    model.frozen = freeze_by_name(detector, options.var_freeze_expr)
-    model.schedule = learning_rate(options, steps_per_epoch=steps_per_epoch, factor=model.learning_rate_factor)
-    optimizer = build_optimizer(options, model.schedule, model.trained_variables())
-    if options.freeze_backbone_epochs:
-        model.callbacks.append(FreezeBackbone(options.freeze_backbone_epochs, model.frozen))
+    model.frozen = freeze_by_name(detector, given.var_freeze_expr)
+    model.schedule = learning_rate(given, steps_per_epoch=steps_per_epoch, factor=model.learning_rate_factor)
+    optimizer = build_optimizer(given, model.schedule, model.trained_variables())
+    if given.freeze_backbone_epochs:
+        model.callbacks.append(FreezeBackbone(given.freeze_backbone_epochs, model.frozen))
     model.compile(
         optimizer=optimizer,
         # With "auto", Keras would use XLA on the CPU, which is about eight times slower here.
-        jit_compile=options.use_xla or strategy.uses_jit(),
-        steps_per_execution=steps_that_divide(options.steps_per_execution, steps_per_epoch),
-        run_eagerly=options.debug,
+        jit_compile=options.hardware.use_xla or strategy.uses_jit(),
+        steps_per_execution=steps_that_divide(options.hardware.steps_per_execution, steps_per_epoch),
+        run_eagerly=options.general.debug,
     )
-    if options.moving_average_decay > 0:
-        model.enable_ema(options.moving_average_decay)
+    if given.moving_average_decay > 0:
+        model.enable_ema(given.moving_average_decay)
     return model
 
 

@@ -23,6 +23,7 @@ from efficientdet_pipeline.inference.image_io import write_image
 from efficientdet_pipeline.inference.results import per_image
 from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.options.infer import MIN_SCORE
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.training import checkpoint_io
 from efficientdet_pipeline.training.progress import format_duration
@@ -32,7 +33,7 @@ IMAGES_DRAWN = 8
 
 
 def finalize_run(
-    options: Any, folder: RunFolder, network: Network, detector: keras.Model, evaluator: Evaluator | None
+    options: TrainOptions, folder: RunFolder, network: Network, detector: keras.Model, evaluator: Evaluator | None
 ) -> None:
     """Writes metrics, validation images and exports; after --mode=train, logs the checkpoint only."""
     if evaluator is None:
@@ -47,8 +48,10 @@ def finalize_run(
         marker["metrics"] = evaluator()
     metrics = {**marker["metrics"], "checkpoint": name, "last": _last_row(folder)}
     write_metrics(folder.metrics, metrics, marker["epoch"])
-    if options.eval_name:
-        write_metrics(folder.metrics.with_name(f"metrics_{options.eval_name}.json"), metrics, marker["epoch"])
+    if options.evaluation.eval_name:
+        write_metrics(
+            folder.metrics.with_name(f"metrics_{options.evaluation.eval_name}.json"), metrics, marker["epoch"]
+        )
     picture = draw_validation(folder.pictures, network, evaluator)
     why = "" if name == "best" else ", because no evaluation measured an AP"
     logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, marker["epoch"], why)
@@ -85,15 +88,15 @@ def chosen_checkpoint(folder: RunFolder) -> tuple[str, Path]:
     return "last", last
 
 
-def log_finished_run(folder: RunFolder, options: Any) -> None:
+def log_finished_run(folder: RunFolder, options: TrainOptions) -> None:
     """Logs that the run is finished, and how to extend it."""
     last = checkpoint_io.find_checkpoint(folder.last)
-    trained = int(checkpoint_io.read_marker(last)["epoch"]) if last is not None else options.num_epochs
+    trained = int(checkpoint_io.read_marker(last)["epoch"]) if last is not None else options.optimizer.num_epochs
     logging.info(
         "The run %s is finished after %d epochs. A larger --num_epochs extends it%s, --overwrite restarts it.",
         folder.path,
         trained,
-        ", a larger --patience as well" if options.patience else "",
+        ", a larger --patience as well" if options.checkpointing.patience else "",
     )
     if (folder.export_path / "saved_model").exists():
         _print_infer_command(folder.export_path / "saved_model")

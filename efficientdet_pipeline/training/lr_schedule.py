@@ -1,10 +1,11 @@
 """Learning-rate schedule: the learning rate as a function of the step."""
 
-import dataclasses
 from typing import Any
 
 import keras
 from efficientdet.schedules import Schedule, learning_rate_at
+
+from efficientdet_pipeline.options.optimizer import OptimizerOptions
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
@@ -24,8 +25,18 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         return {}
 
 
-def learning_rate(options: Any, *, steps_per_epoch: int, factor: Any = 1.0) -> LearningRate:
+def learning_rate(options: OptimizerOptions, *, steps_per_epoch: int, factor: Any = 1.0) -> LearningRate:
     """Returns the run's schedule: linear warm-up, then the curve of the options, times `factor`."""
-    names = [field.name for field in dataclasses.fields(Schedule) if hasattr(options, field.name)]
-    given = {name: getattr(options, name) for name in names}
-    return LearningRate(Schedule(steps_per_epoch=steps_per_epoch, **given), factor)
+    schedule = Schedule(
+        batch_size=options.batch_size,
+        steps_per_epoch=steps_per_epoch,
+        num_epochs=options.num_epochs,
+        lr_decay_method=options.lr_decay_method,
+        learning_rate=options.learning_rate,
+        lr_warmup_init=options.lr_warmup_init,
+        lr_warmup_epoch=options.lr_warmup_epoch,
+        first_lr_drop_epoch=options.first_lr_drop_epoch,
+        second_lr_drop_epoch=options.second_lr_drop_epoch,
+        poly_lr_power=options.poly_lr_power,
+    )
+    return LearningRate(schedule, factor)

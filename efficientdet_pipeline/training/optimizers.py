@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from efficientdet_pipeline.options.optimizer import OptimizerOptions
+
 # Slots are saved by name; Keras would number the optimizers of a process.
 NAME = "optimizer"
 
@@ -36,7 +38,7 @@ def clip_gradients(gradients: Sequence[Any], norm: float, norms: Any = None) -> 
     ]
 
 
-def build_optimizer(options: Any, learning_rate: Any, variables: Sequence[keras.Variable]) -> Any:
+def build_optimizer(options: OptimizerOptions, learning_rate: Any, variables: Sequence[keras.Variable]) -> Any:
     """Returns the optimizer of the options, built for the variables; the train step clips gradients itself."""
     if options.optimizer == "sgd":
         optimizer = _sgd()(learning_rate, momentum=options.momentum, name=NAME)

@@ -9,8 +9,9 @@ from typing import Any
 from efficientdet_pipeline.console import log_to_file
 from efficientdet_pipeline.data.dataset_info import shards_identity
 from efficientdet_pipeline.models.build import describe_network, model_name
-from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata as records
 from efficientdet_pipeline.runs import run_id
 from efficientdet_pipeline.runs.metadata import log_options, sources_of
@@ -37,15 +38,17 @@ class RunSession:
 
 
 @contextmanager
-def start_or_resume_run(options: Any, read: Sources, hparams: Any, *, is_chief: bool = True) -> Iterator[RunSession]:
+def start_or_resume_run(
+    options: TrainOptions, read: Sources, hparams: HparamsGiven, *, is_chief: bool = True
+) -> Iterator[RunSession]:
     """Opens and locks the run of the options, new or resumed.
 
     Args:
       is_chief: whether this process locks and writes it; the others of a
         process group only read.
     """
-    name = model_name(options)
-    overrides = network_overrides(options, hparams)
+    name = model_name(options.model, options.pretrained.backbone_ref)
+    overrides = network_overrides(options.model, hparams)
     # Report a wrong model name before anything is written.
     height, width = describe_network(name, overrides, {}).config.image_size
     data = shards_identity(options)
@@ -55,13 +58,19 @@ def start_or_resume_run(options: Any, read: Sources, hparams: Any, *, is_chief: 
         hparams.network,
         {
             "model_name": name,
-            "backbone_ref": options.backbone_ref or name,
+            "backbone_ref": options.pretrained.backbone_ref or name,
             "image_size": str(image_size),
             "data": data,
         },
     )
-    folder = run_folder(options, run_id.run_name(name, shape))
-    with held(folder, overwrite=options.overwrite) if is_chief else contextlib.nullcontext():
+    folder = run_folder(
+        options.run,
+        run_id.run_name(name, shape),
+        path_output=options.path_output,
+        output_path=options.data.conversion.output_path,
+        path_metadata=options.data.conversion.path_metadata,
+    )
+    with held(folder, overwrite=options.data.conversion.overwrite) if is_chief else contextlib.nullcontext():
         before = records.read_json(folder.metadata)
         last = checkpoint_io.find_checkpoint(folder.last)
         previous_shape = before.get("shaping")
@@ -83,13 +92,19 @@ def start_or_resume_run(options: Any, read: Sources, hparams: Any, *, is_chief: 
         )
 
 
-def finished_with(options: Any) -> dict[str, Any]:
+def finished_with(options: TrainOptions) -> dict[str, Any]:
     """Returns the fields of metadata.json with the number of epochs and the patience that a mode finished with."""
-    return {f"epochs_finished_by_{options.mode}": options.num_epochs, "patience_at_the_end": options.patience}
+    return {
+        f"epochs_finished_by_{options.general.mode}": options.optimizer.num_epochs,
+        "patience_at_the_end": options.checkpointing.patience,
+    }
 
 
-def _is_finished(metadata: dict[str, Any], options: Any) -> bool:
+def _is_finished(metadata: dict[str, Any], options: TrainOptions) -> bool:
     had = metadata.get("patience_at_the_end", 0)
     # A run that may have stopped early continues with more patience.
-    is_more_patient = had > 0 and not 0 < options.patience <= had
-    return metadata.get(f"epochs_finished_by_{options.mode}", 0) >= options.num_epochs and not is_more_patient
+    is_more_patient = had > 0 and not 0 < options.checkpointing.patience <= had
+    return (
+        metadata.get(f"epochs_finished_by_{options.general.mode}", 0) >= options.optimizer.num_epochs
+        and not is_more_patient
+    )

@@ -9,6 +9,7 @@ import keras
 from absl import logging
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training.distributed import ProcessGroup
 
 
@@ -54,9 +55,9 @@ class Devices(Protocol):
         """Returns the context to build the model in."""
 
 
-def init_process_group(options: Any) -> ProcessGroup:
+def init_process_group(strategy: str) -> ProcessGroup:
     """Connects to the other processes of this training, if any; must be called first."""
-    return backend.init_process_group(options.strategy)
+    return backend.init_process_group(strategy)
 
 
 def destroy_process_group() -> None:
@@ -64,21 +65,22 @@ def destroy_process_group() -> None:
     backend.destroy_process_group()
 
 
-def build_strategy(options: Any) -> Devices:
+def build_strategy(options: TrainOptions) -> Devices:
     """Sets random seeds, precision and determinism, and returns the devices to train on."""
-    devices, count = backend.select_devices(options.strategy)
-    keras.utils.set_random_seed(options.tf_random_seed)
-    policy = dtype_policy(options.precision, mixed=options.mixed_precision, hardware=backend.hardware())
+    hardware, batch_size = options.hardware, options.optimizer.batch_size
+    devices, count = backend.select_devices(hardware.strategy)
+    keras.utils.set_random_seed(options.seed.tf_random_seed)
+    policy = dtype_policy(hardware.precision, mixed=hardware.mixed_precision, hardware=backend.hardware())
     keras.config.set_dtype_policy(policy)
     if policy != "float32":
         logging.info("Computing in %s; weights, statistics and losses stay float32.", policy.removeprefix("mixed_"))
-    shares = count * options.accumulate_steps
-    if options.batch_size % shares:
+    shares = count * hardware.accumulate_steps
+    if batch_size % shares:
         among = [f"{count} devices"] if count > 1 else []
-        among += [f"{options.accumulate_steps} parts (accumulate_steps)"] if options.accumulate_steps > 1 else []
+        among += [f"{hardware.accumulate_steps} parts (accumulate_steps)"] if hardware.accumulate_steps > 1 else []
         raise OptionsError(
-            f"batch_size must divide evenly. Received batch_size={options.batch_size} for {' times '.join(among)}; "
-            f"try {max(shares, options.batch_size // shares * shares)}.",
+            f"batch_size must divide evenly. Received batch_size={batch_size} for {' times '.join(among)}; "
+            f"try {max(shares, batch_size // shares * shares)}.",
             option="batch_size",
         )
     return devices

@@ -22,8 +22,9 @@ from efficientdet_pipeline.evaluation.evaluator import Evaluator
 from efficientdet_pipeline.evaluation.ground_truth import GroundTruth, validation_truth
 from efficientdet_pipeline.models.build import Network, describe_network
 from efficientdet_pipeline.models.pretrained import check_pretrained, load_pretrained
-from efficientdet_pipeline.options.hparams import network_overrides
+from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.metadata import advise_on_random_weights
 from efficientdet_pipeline.runs.run_dir import RunFolder
@@ -41,28 +42,30 @@ EVALUATIONS_PER_RUN = 10
 IMAGES_PER_EVALUATION = 4
 
 
-def build_run_config(options: Any, shards: Shards) -> RunConfig:
+def build_run_config(options: TrainOptions, shards: Shards) -> RunConfig:
     """Returns the run configuration; raises OptionsError if a batch is larger than the data."""
+    batch_size, num_epochs = options.optimizer.batch_size, options.optimizer.num_epochs
+    checkpointing = options.checkpointing
     examples = options.num_examples_per_epoch or shards.num_train
-    if options.batch_size > shards.num_train or options.batch_size > examples:
+    if batch_size > shards.num_train or batch_size > examples:
         raise OptionsError(
-            f"batch_size must not be larger than the training data. Received batch_size={options.batch_size} with "
+            f"batch_size must not be larger than the training data. Received batch_size={batch_size} with "
             f"{min(examples, shards.num_train)} images per epoch; try --batch_size={min(examples, shards.num_train)}.",
             option="batch_size",
         )
-    steps = examples // options.batch_size
+    steps = examples // batch_size
     run_config = RunConfig(
-        num_epochs=options.num_epochs,
+        num_epochs=num_epochs,
         steps_per_epoch=steps,
-        batch_size=options.batch_size,
-        evaluate_every=options.map_freq or max(1, round(options.num_epochs / EVALUATIONS_PER_RUN)),
-        save_every=_save_every(options.save_freq, steps),
-        keep=options.keep,
-        patience=options.patience if options.mode == "traineval" else 0,
-        max_bad_steps=options.max_bad_steps,
-        grace_seconds=options.grace_seconds,
-        steps_per_execution=options.steps_per_execution,
-        profile=options.profile,
+        batch_size=batch_size,
+        evaluate_every=checkpointing.map_freq or max(1, round(num_epochs / EVALUATIONS_PER_RUN)),
+        save_every=_save_every(checkpointing.save_freq, steps),
+        keep=checkpointing.keep,
+        patience=checkpointing.patience if options.evaluates else 0,
+        max_bad_steps=checkpointing.max_bad_steps,
+        grace_seconds=checkpointing.grace_seconds,
+        steps_per_execution=options.hardware.steps_per_execution,
+        profile=options.hardware.profile,
     )
     logging.info(
         "Training %d epochs of %d steps, %d images per step.",
@@ -114,11 +117,13 @@ def _evaluate(evaluator: Evaluator, epoch: int) -> dict[str, Any]:
     return metrics
 
 
-CheckData = Callable[[Any, Shards, DetectorConfig], None]
+CheckData = Callable[[TrainOptions, Shards, DetectorConfig], None]
 """Logs issues of the training data: (options, shards, network config)."""
 
 
-def train_run(options: Any, read: Sources, hparams: Any, *, check_data: CheckData | None = None) -> RunFolder:
+def train_run(
+    options: TrainOptions, read: Sources, hparams: HparamsGiven, *, check_data: CheckData | None = None
+) -> RunFolder:
     """Trains the run of the options to its end, resuming from its last checkpoint, and returns its folder.
 
     Args:
@@ -127,7 +132,7 @@ def train_run(options: Any, read: Sources, hparams: Any, *, check_data: CheckDat
       hparams: values of --hparams.
       check_data: called before a new run trains, unless --nodoctor.
     """
-    process_group = strategy.init_process_group(options)
+    process_group = strategy.init_process_group(options.hardware.strategy)
     if not process_group.is_chief:
         # The chief prepares what all processes read.
         process_group.barrier()
@@ -137,11 +142,11 @@ def train_run(options: Any, read: Sources, hparams: Any, *, check_data: CheckDat
             finalize.log_finished_run(run_.folder, options)
             return run_.folder
         if process_group.is_chief and not run_.is_resumed:
-            check_pretrained(options, run_.model_name)
+            check_pretrained(options.pretrained, run_.model_name, cache_dir=options.data.images.cache_dir)
         shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
         network = describe_network(
             run_.model_name,
-            {"num_classes": shards.num_classes, **network_overrides(options, hparams)},
+            {"num_classes": shards.num_classes, **network_overrides(options.model, hparams)},
             shards.label_map,
         )
         _check_classes(network, shards)
@@ -191,7 +196,7 @@ def _check_classes(network: Network, shards: Shards) -> None:
 
 
 def _train(
-    options: Any,
+    options: TrainOptions,
     run_: RunSession,
     network: Network,
     shards: Shards,
@@ -200,11 +205,13 @@ def _train(
     process_group: ProcessGroup,
 ) -> tuple[keras.Model, Evaluator | None]:
     config = network.config
-    weights = class_weights(options.class_weights, shards, config.num_classes)
+    weights = class_weights(options.optimizer.class_weights, shards, config.num_classes)
     with strategy.build_strategy(options).scope():
         detector = efficientdet.build_model(config)
         if not run_.is_resumed:
-            loaded = load_pretrained(detector, options, run_.model_name)
+            loaded = load_pretrained(
+                detector, options.pretrained, run_.model_name, cache_dir=options.data.images.cache_dir
+            )
             if process_group.is_chief:
                 metadata.update_json(run_.folder.metadata, loaded)
                 if loaded["pretrained"] is None:
@@ -216,9 +223,11 @@ def _train(
         model.callbacks.append(StopSync(process_group))
     evaluator = _build_evaluator(options, detector, network, truth)
     mosaic_end = input_pipeline.close_mosaic_step(
-        options, num_epochs=run_config.num_epochs, samples_per_epoch=run_config.steps_per_epoch * run_config.batch_size
+        options.augmentation,
+        num_epochs=run_config.num_epochs,
+        samples_per_epoch=run_config.steps_per_epoch * run_config.batch_size,
     )
-    augmenter = build_augmenter(options, config, mixing_ends=mosaic_end)
+    augmenter = build_augmenter(options.augmentation, config, mixing_ends=mosaic_end)
     cache = run_.folder.path / (f"cache-{process_group.index}" if process_group.index else "cache")
     with (
         input_pipeline.open_input_config(options, shards, config.image_size, cache) as input_config,
@@ -245,7 +254,7 @@ def _train(
 
 
 def _build_evaluator(
-    options: Any, detector: keras.Model, network: Network, truth: GroundTruth | None
+    options: TrainOptions, detector: keras.Model, network: Network, truth: GroundTruth | None
 ) -> Evaluator | None:
     if truth is None:
         return None
@@ -254,6 +263,6 @@ def _build_evaluator(
         network.config,
         truth,
         label_map=network.label_map,
-        batch_size=options.batch_size,
-        limit=options.eval_samples,
+        batch_size=options.optimizer.batch_size,
+        limit=options.evaluation.eval_samples,
     )

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 from efficientdet.types import GroundTruth
 
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.build import build_training_model
@@ -55,8 +56,8 @@ def train(options: dict) -> dict:
     """Trains one epoch with the options and returns the results."""
     options = dict(options)
     with_nan = options.pop("with_nan", False)
-    run = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=1, **options)
-    process_group = strategy.init_process_group(run)
+    run = compose(TrainOptions, url_dataset="none", batch_size=BATCH, num_epochs=1, **options)
+    process_group = strategy.init_process_group(run.hardware.strategy)
     with strategy.build_strategy(run).scope():
         config = efficientdet.get_config("efficientdet-d0", **NETWORK)
         model = build_training_model(efficientdet.build_model(config), config, run, steps_per_epoch=STEPS)

@@ -47,6 +47,7 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from efficientdet_pipeline.demo_dataset import write_demo_dataset
     from efficientdet_pipeline.models.build import describe_network
+    from efficientdet_pipeline.options.schema import compose
     from efficientdet_pipeline.options.training import TrainOptions
     from efficientdet_pipeline.runs import metadata
     from tfrmod import archive, convert
@@ -64,7 +65,7 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         detector.save_weights(checkpoint / "model.weights.h5")
         network.write(checkpoint / "hparams_config.yaml")
         (checkpoint / "checkpoint.json").write_text(json.dumps({"epoch": 1, "step": 1, "files": {}}))
-    metadata.write_args(folder / "args.yaml", TrainOptions(url_dataset="images"), {})
+    metadata.write_args(folder / "args.yaml", compose(TrainOptions, url_dataset="images"), {})
     metadata.update_json(folder / "metadata.json", {"mode": "traineval", "date": "now"})
     return folder
 

@@ -1,5 +1,6 @@
 """The door: which mode runs with which options, and how the program ends."""
 
+import inspect
 import logging as standard_logging
 import os
 import signal
@@ -16,7 +17,11 @@ from absl import logging
 from efficientdet_pipeline.cli import main
 from efficientdet_pipeline.commands import MODES, Mode
 from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.options.parser import Reader
+from efficientdet_pipeline.options.evaluation import EvalOptions
+from efficientdet_pipeline.options.general import ModeOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.parser import Reader, Sources
+from efficientdet_pipeline.options.training import TrainOptions
 
 Run = Callable[..., None]
 
@@ -58,23 +63,27 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
 
 def test_the_options_reach_the_mode_s_command(ran: list[Any]) -> None:
     assert main(["--url_dataset=demo", "--batch_size=4"]) == 0
-    assert (type(ran[0]).__name__, ran[0].mode, ran[0].batch_size) == ("TrainOptions", "traineval", 4)
+    assert (type(ran[0]), ran[0].general.mode, ran[0].optimizer.batch_size) == (TrainOptions, "traineval", 4)
     assert main(["--mode=eval", "--hparams=num_classes=3"]) == 0
-    assert (type(ran[1]).__name__, ran[1].num_classes) == ("EvalOptions", 3)
+    assert (type(ran[1]), ran[1].model.num_classes) == (EvalOptions, 3)
 
 
 def test_hparams_stand_below_every_option(ran: list[Any]) -> None:
     Path("x.config").write_text("--hparams=learning_rate=0.5,num_epochs=2,momentum=0.5\n--momentum=0.7\n")
     os.environ |= {"num_epochs": "3"}
     assert main(["@x.config", "--url_dataset=demo"]) == 0
-    assert (ran[0].learning_rate, ran[0].num_epochs, ran[0].momentum) == (0.5, 3, 0.7)
+    optimizer = ran[0].optimizer
+    assert (optimizer.learning_rate, optimizer.num_epochs, optimizer.momentum) == (0.5, 3, 0.7)
 
 
 def test_environment_alone_is_enough(ran: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     os.environ |= {"url_dataset": "http://host/photos.zip", "backbone_ref": "efficientdet-d0", "batch_size": "8"}
     monkeypatch.setattr(sys, "argv", ["main.py"])
     assert main() == 0
-    assert (ran[0].url_dataset, ran[0].backbone_ref) == ("http://host/photos.zip", "efficientdet-d0")
+    assert (ran[0].data.images.url_dataset, ran[0].pretrained.backbone_ref) == (
+        "http://host/photos.zip",
+        "efficientdet-d0",
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,7 +182,7 @@ def test_hparams_without_effect_are_told(ran: list[Any], capsys: pytest.CaptureF
 
 def test_a_door_for_one_mode_refuses_another(ran: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--path_ckpt=x"], mode="export") == 0
-    assert ran[0].mode == "export"
+    assert ran[0].general.mode == "export"
     assert main(["--mode=train"], mode="export") == 2
     assert "This script supports only --mode=export. Received --mode=train" in capsys.readouterr().err
     assert main(["--help"], mode="export") == 0
@@ -206,10 +215,11 @@ def test_a_reader_of_the_help_may_leave() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_has_options_and_a_page(mode: str) -> None:
-    assert MODES[mode].options_class().__dataclass_fields__["mode"]
-    pages = Path(sys.modules["efficientdet_pipeline.commands"].__file__ or "").parent
-    assert "def run(options: Any, read: Sources, hparams: Any)" in (pages / f"{MODES[mode].command}.py").read_text()
+def test_every_mode_has_a_command_that_takes_its_options(mode: str) -> None:
+    options_class = MODES[mode].options_class()
+    assert issubclass(options_class, ModeOptions)
+    parameters = inspect.signature(MODES[mode].runner()).parameters
+    assert [each.annotation for each in parameters.values()] == [options_class, Sources, HparamsGiven]
 
 
 def test_main_runs_in_a_thread_and_leaves_the_signal_handlers_alone(ran: list[Any]) -> None:
@@ -240,18 +250,18 @@ def test_overwrite_in_the_environment_has_no_effect_and_this_is_said(
 ) -> None:
     os.environ |= {"overwrite": "1"}
     assert main(["--url_dataset=demo"]) == 0
-    assert not ran[0].overwrite
+    assert not ran[0].data.conversion.overwrite
     assert "environment variable overwrite has no effect: --overwrite is read only from" in capsys.readouterr().err
     assert main(["--url_dataset=demo", "--overwrite"]) == 0
-    assert ran[1].overwrite
+    assert ran[1].data.conversion.overwrite
     assert capsys.readouterr().err == ""
 
 
 def test_hparams_of_several_places_are_merged_key_by_key(ran: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     Path("x.config").write_text("--hparams=fpn_cell_repeats=2,num_epochs=9,anchor_scale=4\n")
     assert main(["@x.config", "--url_dataset=demo", "--hparams=anchor_scale=2", "--hparams=num_epochs=3"]) == 0
-    assert ran[0].num_epochs == 3
-    assert ran[0].hparams == "fpn_cell_repeats=2,num_epochs=9,anchor_scale=4,anchor_scale=2,num_epochs=3"
+    assert ran[0].optimizer.num_epochs == 3
+    assert ran[0].model.hparams == "fpn_cell_repeats=2,num_epochs=9,anchor_scale=4,anchor_scale=2,num_epochs=3"
     told = capsys.readouterr().out
     assert "merged by key from x.config, line 1, then the command line; the last value takes precedence" in told
     assert "(anchor_scale, num_epochs)" in told

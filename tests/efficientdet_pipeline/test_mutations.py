@@ -19,6 +19,7 @@ from efficientdet_pipeline.errors import PipelineError
 from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams
 from efficientdet_pipeline.options.label_map import read_label_aliases, read_label_map
+from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.parser import Given
 from efficientdet_pipeline.options.training import TrainOptions
 
@@ -57,7 +58,7 @@ def read_inline_hparams(path: Path) -> None:
 
 
 def read_description(path: Path) -> None:
-    read_network(path, TrainOptions(url_dataset="demo"), HparamsGiven())
+    read_network(path, ModelOptions(), HparamsGiven())
 
 
 # {kind: (file, what it holds, what reads it)}.

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from efficientdet_pipeline.benchmarking.bottleneck import BALANCED, LOADER, STEP, Speeds, advice, best_of
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 
 GPU = {"is_cpu": False, "cores": 8, "precision": "float32"}
@@ -16,7 +17,7 @@ def speeds(loader: float, step: float, together: float, batch_size: int = 8) -> 
 
 
 def said(sweep: list[Speeds], machine: dict[str, Any] = GPU, **options: Any) -> str:
-    return " ".join(advice(sweep, TrainOptions(url_dataset="demo", **options), machine))
+    return " ".join(advice(sweep, compose(TrainOptions, url_dataset="demo", **options), machine))
 
 
 @pytest.mark.parametrize(

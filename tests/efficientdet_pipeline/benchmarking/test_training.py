@@ -1,6 +1,5 @@
 """--mode=benchmark --what=train: three speeds a batch size, and an end before the first that does not fit."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.options.benchmark import BenchmarkOptions
+from efficientdet_pipeline.options.schema import compose, replace
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
 from tfrmod.tfrecord_io import write_records
@@ -50,7 +50,7 @@ def shards(tmp_path: Path) -> Shards:
 
 @pytest.fixture
 def options(tmp_path: Path) -> BenchmarkOptions:
-    return BenchmarkOptions(
+    return compose(BenchmarkOptions,
         mode="benchmark", what="train", url_dataset="none", workspace=str(tmp_path / "runs"), batch_sizes="1,2",
         rounds=1, benchmark_seconds=0.01,
     )  # fmt: skip
@@ -60,7 +60,7 @@ def fits_up_to(largest: int, host_bytes: int | None, monkeypatch: pytest.MonkeyP
     """Makes measurements cost nothing, and those of more than `largest` images fail for want of memory."""
 
     def speeds(options: BenchmarkOptions, *rest: Any) -> Speeds:
-        size = options.batch_size
+        size = options.training.optimizer.batch_size
         if size > largest:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
         return Speeds(batch_size=size, loader=30.0, step=10.0, together=9.0, host_bytes=host_bytes)
@@ -71,7 +71,7 @@ def fits_up_to(largest: int, host_bytes: int | None, monkeypatch: pytest.MonkeyP
 def test_training_three_speeds_are_measured_logged_and_drawn(
     options: BenchmarkOptions, shards: Shards, network: Network, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    options = dataclasses.replace(options, batch_sizes="2", steps_per_execution=2)
+    options = replace(options, batch_sizes="2", steps_per_execution=2)
     figures = training.benchmark_training(options, shards, network, tmp_path)
     assert json.loads((tmp_path / "runs/benchmark-train.json").read_text()) == figures
     assert cv2.imread(str(tmp_path / "runs/benchmark-train.png")) is not None
@@ -126,4 +126,4 @@ def test_training_what_it_cannot_do_is_logged_before_anything_is_measured(
     options: BenchmarkOptions, shards: Shards, network: Network, tmp_path: Path, given: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(OptionsError, match=expected):
-        training.benchmark_training(dataclasses.replace(options, **given), shards, network, tmp_path)
+        training.benchmark_training(replace(options, **given), shards, network, tmp_path)

@@ -13,6 +13,7 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.benchmark import SUBJECTS, BenchmarkOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.options.schema import compose
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
 from tfrmod.tfrecord_io import write_records
@@ -37,7 +38,7 @@ def test_the_loader_is_measured(
     pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(loader, "BATCHES", 2)
-    options = BenchmarkOptions(
+    options = compose(BenchmarkOptions,
         mode="benchmark", train_file_pattern=pattern, image_size="64", batch_size=2, rounds=1,
         output=str(tmp_path / "figures.json"), mosaic=0.5,
     )  # fmt: skip
@@ -58,4 +59,4 @@ def test_every_subject_has_its_page() -> None:
 
 def test_an_unknown_subject_is_logged() -> None:
     with pytest.raises(OptionsError, match=r"what must be one of loader.*Received 'loadr'; did you mean loader"):
-        BenchmarkOptions(mode="benchmark", url_dataset="demo", what="loadr")
+        compose(BenchmarkOptions, mode="benchmark", url_dataset="demo", what="loadr")

@@ -8,7 +8,6 @@ import signal
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import efficientdet
 import numpy as np
@@ -17,8 +16,11 @@ from absl import logging
 from PIL import Image
 
 from efficientdet_pipeline.cli import main
+from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.doctor import quick_check
 from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.options.schema import compose
+from efficientdet_pipeline.options.training import TrainOptions
 from tfrmod import convert
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
@@ -213,12 +215,15 @@ def quick(monkeypatch: pytest.MonkeyPatch, shard: str) -> list[str]:
     said: list[str] = []
     for name in ("info", "warning"):
         monkeypatch.setattr(logging, name, lambda text, *values: said.append(text % values))
-    options = SimpleNamespace(
-        **{"max_instances_per_image": None, "train_file_pattern": shard, "val_file_pattern": "", "url_dataset": ""},
-        **{"data_dir": "", "image_size": "96", "model_name": "", "hparams": "anchor_scale=9", "run_name": "mine"},
-        skip_crowd_during_training=True,
+    options = compose(
+        TrainOptions,
+        mode="train",
+        train_file_pattern=shard,
+        image_size="96",
+        hparams="anchor_scale=9",
+        run_name="mine",
     )
-    shards = SimpleNamespace(train=(shard,), val=())
+    shards = Shards(train=(shard,), val=(), num_train=1, num_classes=1, label_map={}, max_instances=1)
     quick_check.quick_check(options, shards, efficientdet.get_config("efficientdet-d0", image_size=96))
     return said
 

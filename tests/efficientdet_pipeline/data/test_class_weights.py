@@ -17,6 +17,7 @@ from efficientdet_pipeline.data.class_weights import MOST, class_weights
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.parser import Reader
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.train_step import TrainStepModel
@@ -41,7 +42,7 @@ def shards(*files: Path, labels: dict[int, str] = LABELS) -> Shards:
 
 def from_command_line(*arguments: str) -> str:
     reader = Reader({"train": MODES["train"].options_class()}, "train")
-    return reader.build(reader.read(["--url_dataset=demo", *arguments], {})).class_weights
+    return reader.build(reader.read(["--url_dataset=demo", *arguments], {}), TrainOptions).optimizer.class_weights
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_class_weights_auto_weighs_rare_classes_by_the_root_of_their_rarity(tmp_
 
 
 def learner(weights: tuple[float, ...]) -> TrainStepModel:
-    options = TrainOptions(url_dataset="none", batch_size=1, num_epochs=1, iou_loss_type="ciou")
+    options = compose(TrainOptions, url_dataset="none", batch_size=1, num_epochs=1, iou_loss_type="ciou")
     detector = efficientdet.build_model(CONFIG)
     return build_training_model(detector, CONFIG, options, steps_per_epoch=1, class_weights=weights)
 

@@ -17,6 +17,7 @@ from efficientdet_pipeline.data.input_pipeline import (
     training_batches,
 )
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
@@ -51,13 +52,13 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 
 def options(**given: Any) -> TrainOptions:
-    return TrainOptions(**{"url_dataset": "demo", "batch_size": 2, "tf_random_seed": 3, **given})
+    return compose(TrainOptions, **{"url_dataset": "demo", "batch_size": 2, "tf_random_seed": 3, **given})
 
 
 def batches(shards: Shards, folder: Path, count: int, *, position: int = 0, **given: Any) -> list[Any]:
     chosen = options(**given)
     with open_input_config(chosen, shards, CONFIG.image_size, folder) as stream:
-        dataset = training_batches(stream, build_augmenter(chosen, CONFIG), position=position)
+        dataset = training_batches(stream, build_augmenter(chosen.augmentation, CONFIG), position=position)
         return [(images.numpy(), truth.boxes.numpy(), truth.class_ids.numpy()) for images, truth in dataset.take(count)]
 
 
@@ -162,6 +163,6 @@ def test_input_pipeline_augment_recipe_that_costs_ap_from_random_weights_is_logg
 
 
 def test_input_pipeline_mixing_ends_before_the_last_epochs() -> None:
-    assert close_mosaic_step(options(mosaic=0.5), num_epochs=10, samples_per_epoch=6) is None
-    assert close_mosaic_step(options(mosaic=0.5, close_mosaic=3), num_epochs=10, samples_per_epoch=6) == 42
-    assert close_mosaic_step(options(mosaic=0.5, close_mosaic=30), num_epochs=10, samples_per_epoch=6) == 0
+    assert close_mosaic_step(options(mosaic=0.5).augmentation, num_epochs=10, samples_per_epoch=6) is None
+    assert close_mosaic_step(options(mosaic=0.5, close_mosaic=3).augmentation, num_epochs=10, samples_per_epoch=6) == 42
+    assert close_mosaic_step(options(mosaic=0.5, close_mosaic=30).augmentation, num_epochs=10, samples_per_epoch=6) == 0

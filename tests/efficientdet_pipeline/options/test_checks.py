@@ -8,10 +8,9 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.convert import ConvertOptions
 from efficientdet_pipeline.options.evaluation import EvalOptions
 from efficientdet_pipeline.options.export import ExportOptions
-from efficientdet_pipeline.options.general import check_choice
 from efficientdet_pipeline.options.infer import InferOptions
 from efficientdet_pipeline.options.inspect import InspectOptions
-from efficientdet_pipeline.options.schema import declarations
+from efficientdet_pipeline.options.schema import check_choice, compose, declarations, flatten
 from efficientdet_pipeline.options.training import TrainOptions
 
 NEEDED: dict[type, dict[str, Any]] = {
@@ -28,8 +27,8 @@ NO_NUMBER = float("nan")
 
 @pytest.mark.parametrize("options_class", NEEDED)
 def test_defaults_pass(options_class: type) -> None:
-    options = options_class(**NEEDED[options_class])
-    assert options.traceback is False
+    options = compose(options_class, NEEDED[options_class])
+    assert flatten(options)["traceback"] is False
 
 
 @pytest.mark.parametrize(
@@ -130,7 +129,7 @@ def test_defaults_pass(options_class: type) -> None:
 )
 def test_a_wrong_value_is_told(options_class: type, given: dict[str, Any], option: str, sentence: str) -> None:
     with pytest.raises(OptionsError, match=sentence) as told:
-        options_class(**{**NEEDED[options_class], **given})
+        compose(options_class, {**NEEDED[options_class], **given})
     assert told.value.option == option
 
 
@@ -154,8 +153,8 @@ def test_a_wrong_value_is_told(options_class: type, given: dict[str, Any], optio
     ],
 )
 def test_what_can_be_meant_passes(options_class: type, given: dict[str, Any]) -> None:
-    options = options_class(**{**NEEDED[options_class], **given})
-    assert {name: getattr(options, name) for name in given} == given
+    options = compose(options_class, {**NEEDED[options_class], **given})
+    assert {name: flatten(options)[name] for name in given} == given
 
 
 def test_a_choice_that_resembles_none_is_told_without_a_guess() -> None:
@@ -189,9 +188,9 @@ def test_what_has_nothing_to_act_on_is_told(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr("absl.logging.warning", lambda text, *values: said.append(text % values))
-    TrainOptions(**NEEDED[TrainOptions])
+    compose(TrainOptions, **NEEDED[TrainOptions])
     assert not said
-    TrainOptions(**NEEDED[TrainOptions], **given)
+    compose(TrainOptions, **NEEDED[TrainOptions], **given)
     assert len(said) == 1
     assert said[0].startswith(sentence)
 
@@ -199,7 +198,7 @@ def test_what_has_nothing_to_act_on_is_told(
 def test_what_has_something_to_act_on_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("absl.logging.warning", lambda text, *values: pytest.fail(text))
     needed = NEEDED[TrainOptions]
-    TrainOptions(**needed, lr_decay_method="polynomial", poly_lr_power=2.0)
-    TrainOptions(**needed, lr_decay_method="stepwise", first_lr_drop_epoch=20.0, second_lr_drop_epoch=40.0)
-    TrainOptions(**needed, iou_loss_type="ciou", iou_loss_weight=2.0)
-    TrainOptions(**needed, precision="mixed_float16", loss_scale=8.0)
+    compose(TrainOptions, **needed, lr_decay_method="polynomial", poly_lr_power=2.0)
+    compose(TrainOptions, **needed, lr_decay_method="stepwise", first_lr_drop_epoch=20.0, second_lr_drop_epoch=40.0)
+    compose(TrainOptions, **needed, iou_loss_type="ciou", iou_loss_weight=2.0)
+    compose(TrainOptions, **needed, precision="mixed_float16", loss_scale=8.0)

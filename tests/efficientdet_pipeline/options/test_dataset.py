@@ -2,6 +2,7 @@ import pytest
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.dataset import SOURCE_FORMATS, DatasetOptions
+from efficientdet_pipeline.options.schema import compose
 from tfrmod.sources import SOURCES
 
 
@@ -18,4 +19,4 @@ def test_the_formats_are_those_of_the_sources() -> None:
 )
 def test_what_cannot_be_meant_is_refused(given: dict[str, object], words: str) -> None:
     with pytest.raises(OptionsError, match=words):
-        DatasetOptions(mode="dataset", url_dataset="photos", **given)
+        compose(DatasetOptions, url_dataset="photos", **given)

@@ -15,6 +15,7 @@ from efficientdet_pipeline.options.hparams import (
     network_overrides,
     read_hparams,
 )
+from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.parser import Given
 from efficientdet_pipeline.options.training import TrainOptions
 
@@ -121,10 +122,10 @@ def test_a_broken_yaml_file_is_told(tmp_path: Path) -> None:
 
 def test_an_option_stands_over_the_same_hparam() -> None:
     given = read("survival_prob=0.8")
-    options = TrainOptions(url_dataset="demo", image_size="640x384", num_classes=3)
+    options = ModelOptions(image_size="640x384", num_classes=3)
     assert network_overrides(options, given) == {"survival_prob": 0.8, "image_size": "640x384", "num_classes": 3}
-    assert network_overrides(TrainOptions(url_dataset="demo", image_size="128"), given)["image_size"] == 128
-    assert network_overrides(TrainOptions(url_dataset="demo"), given) == {"survival_prob": 0.8}
+    assert network_overrides(ModelOptions(image_size="128"), given)["image_size"] == 128
+    assert network_overrides(ModelOptions(), given) == {"survival_prob": 0.8}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.parser import DEFAULT, Given, Reader, Sources
+from efficientdet_pipeline.options.training import TrainOptions
 
 
 @pytest.fixture(scope="module")
@@ -234,8 +235,9 @@ def test_the_demo_block_of_a_file_is_marked(reader: Reader, options_file: Any) -
 def test_built_options_take_defaults_of_hparams_below_everything(reader: Reader) -> None:
     sources = reader.read(["--url_dataset=demo", "--batch_size=3"], {})
     defaults = {"batch_size": Given(1, "--hparams (x)"), "num_epochs": Given(7, "--hparams (x)")}
-    options = reader.build(sources, defaults)
-    assert (options.mode, options.batch_size, options.num_epochs) == ("traineval", 3, 7)
+    options = reader.build(sources, TrainOptions, defaults)
+    optimizer = options.optimizer
+    assert (options.general.mode, optimizer.batch_size, optimizer.num_epochs) == ("traineval", 3, 7)
 
 
 def test_a_failed_check_is_told_with_where_the_value_came_from(reader: Reader) -> None:
@@ -243,9 +245,9 @@ def test_a_failed_check_is_told_with_where_the_value_came_from(reader: Reader) -
     with pytest.raises(
         OptionsError, match=r"Received -3; .*\(batch_size came from the environment variable batch_size"
     ):
-        reader.build(sources)
+        reader.build(sources, reader.classes[sources.mode])
     with pytest.raises(OptionsError, match=r"\(num_epochs came from --hparams \(x\)"):
-        reader.build(reader.read(["--url_dataset=demo"], {}), {"num_epochs": Given(0, "--hparams (x)")})
+        reader.build(reader.read(["--url_dataset=demo"], {}), TrainOptions, {"num_epochs": Given(0, "--hparams (x)")})
 
 
 def test_reading_loads_neither_tensorflow_nor_keras_nor_numpy() -> None:

@@ -11,6 +11,7 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.parser import Given, Reader
 from efficientdet_pipeline.options.paths import KINDS, expand_home
 from efficientdet_pipeline.options.schema import declarations
+from efficientdet_pipeline.options.training import TrainOptions
 from tfrmod.manifest import shard_files
 
 # Their help names a file or folder, and they name none.
@@ -79,8 +80,8 @@ def test_home_is_expanded_in_every_path_of_every_mode_wherever_it_is_given(
 
 def test_home_is_expanded_in_what_hparams_give(reader: Reader, home: Path) -> None:
     sources = reader.read(["--url_dataset=demo"], {})
-    options = reader.build(sources, {"backbone_ckpt": Given("~/b.h5", "--hparams (x)")})
-    assert options.backbone_ckpt == f"{home}/b.h5"
+    options = reader.build(sources, TrainOptions, {"backbone_ckpt": Given("~/b.h5", "--hparams (x)")})
+    assert options.pretrained.backbone_ckpt == f"{home}/b.h5"
 
 
 @pytest.mark.parametrize(

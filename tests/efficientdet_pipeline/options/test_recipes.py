@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.parser import Reader
 from efficientdet_pipeline.options.recipes import RECIPES
 from efficientdet_pipeline.options.schema import declarations
@@ -16,7 +17,7 @@ READER = Reader({"train": TrainOptions}, "train")
 
 
 def options(*arguments: str) -> Any:
-    return READER.build(READER.read(["--url_dataset=demo", *arguments], {}))
+    return READER.build(READER.read(["--url_dataset=demo", *arguments], {}), TrainOptions).augmentation
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def config(tmp_path: Path) -> Any:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_sets_what_it_says_and_nothing_else(name: str) -> None:
     chosen, plain = options(f"--augment_recipe={name}"), options()
-    for option in declarations(TrainOptions):
+    for option in declarations(AugmentationOptions):
         if option != "augment_recipe":
             assert getattr(chosen, option) == RECIPES[name].get(option, getattr(plain, option)), option
 

@@ -2,24 +2,30 @@
 
 from pathlib import Path
 
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.metadata import read_args, read_json, update_json, write_args
 from tfrmod.fileio import write_file
 
 
 def test_args_hold_every_option_as_it_was(tmp_path: Path) -> None:
-    options = TrainOptions(
-        url_dataset="a b: #c.zip", image_size="512", label_map="猫,yes,null", learning_rate=1e-5, run_name="0x10"
+    options = compose(
+        TrainOptions,
+        url_dataset="a b: #c.zip",
+        image_size="512",
+        label_map="猫,yes,null",
+        learning_rate=1e-5,
+        run_name="0x10",
     )
     write_args(tmp_path / "args.yaml", options, {"learning_rate": "the command line"})
     read = read_args(tmp_path / "args.yaml")
-    assert TrainOptions(**read) == options
+    assert compose(TrainOptions, **read) == options
     assert type(read["image_size"]) is str
 
 
 def test_args_say_where_a_value_came_from(tmp_path: Path) -> None:
     sources = {"batch_size": "params.config,\nline 3"}
-    write_args(tmp_path / "args.yaml", TrainOptions(url_dataset="demo", batch_size=2), sources)
+    write_args(tmp_path / "args.yaml", compose(TrainOptions, url_dataset="demo", batch_size=2), sources)
     lines = (tmp_path / "args.yaml").read_text().splitlines()
     assert "batch_size: 2  # params.config, line 3" in lines
     assert "num_epochs: 50" in lines
@@ -56,7 +62,7 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) 
 def test_args_hold_no_secrets_of_urls(tmp_path: Path) -> None:
     url = "https://me:s3cret@host/a b.zip?token=s3cret"
     hparams = f"backbone_ckpt={url}"
-    options = TrainOptions(url_dataset=url, hparams=hparams, pretrained_ckpt=url)
+    options = compose(TrainOptions, url_dataset=url, hparams=hparams, pretrained_ckpt=url)
     write_args(tmp_path / "args.yaml", options, {"url_dataset": f"--hparams ({hparams})"})
     text = (tmp_path / "args.yaml").read_text(encoding="utf-8")
     assert "s3cret" not in text

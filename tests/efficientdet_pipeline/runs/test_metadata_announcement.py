@@ -23,7 +23,7 @@ def said(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
     read = reader.read(arguments, {})
     given = read.given.get("hparams")
     hparams = read_hparams(given.value if given else "", "a test", MODES[read.mode].options_class())
-    log_options(Path("runs/x"), reader.build(read, hparams.options), read, hparams)
+    log_options(Path("runs/x"), reader.build(read, reader.classes[read.mode], hparams.options), read, hparams)
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.options.general import RunOptions
 from efficientdet_pipeline.runs import ownership
 from efficientdet_pipeline.runs.ownership import MARKER, held, is_run
 from efficientdet_pipeline.runs.run_dir import RunFolder, run_folder
@@ -48,7 +48,7 @@ FOREIGN = (
 
 
 def folder_at(path: Path, **options: str) -> RunFolder:
-    return run_folder(TrainOptions(url_dataset="demo", model_dir=str(path), **options), "")
+    return run_folder(RunOptions(model_dir=str(path)), "", **options)
 
 
 def put(folder: Path, *names: str, text: str = "x") -> None:

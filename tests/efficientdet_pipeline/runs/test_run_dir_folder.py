@@ -6,10 +6,7 @@ from pathlib import Path
 import pytest
 
 from efficientdet_pipeline.errors import MissingError
-from efficientdet_pipeline.options.convert import ConvertOptions
-from efficientdet_pipeline.options.evaluation import EvalOptions
-from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.options.verify import VerifyOptions
+from efficientdet_pipeline.options.general import RunOptions
 from efficientdet_pipeline.runs.run_dir import find_run, run_folder
 
 
@@ -33,11 +30,11 @@ def begun(workspace: Path, name: str, *, seconds: int = 0) -> Path:
     ],
 )
 def test_options_name_the_folder(given: dict[str, str], path: str) -> None:
-    assert run_folder(EvalOptions(**given), "automatic").path == Path(path)
+    assert run_folder(RunOptions(**given), "automatic").path == Path(path)
 
 
 def test_everything_of_a_run_lies_in_its_folder() -> None:
-    folder = run_folder(TrainOptions(url_dataset="demo", run_name="mine"), "")
+    folder = run_folder(RunOptions(run_name="mine"), "")
     places = [folder.args, folder.metadata, folder.best, folder.last, folder.tensorboard, folder.results]
     places += [folder.metrics, folder.pictures, folder.log, folder.manifest, folder.export_path]
     assert [place.relative_to("runs/mine").as_posix() for place in places] == [
@@ -47,18 +44,18 @@ def test_everything_of_a_run_lies_in_its_folder() -> None:
 
 
 def test_old_options_lead_parts_of_it_elsewhere() -> None:
-    folder = run_folder(TrainOptions(url_dataset="demo", model_ckpts="root", path_metadata="meta"), "")
+    folder = run_folder(RunOptions(model_ckpts="root"), "", path_metadata="meta")
     assert (folder.path, folder.export_path) == (Path("root/model"), Path("root/freeze_model"))
     assert folder.metadata == Path("meta/metadata.json")
-    folder = run_folder(TrainOptions(url_dataset="demo", model_ckpts="root", path_output="out"), "")
+    folder = run_folder(RunOptions(model_ckpts="root"), "", path_output="out")
     assert folder.export_path == Path("out")
-    assert run_folder(ConvertOptions(url_dataset="demo", output_path="shards"), "").records_path == Path("shards")
+    assert run_folder(RunOptions(), "", output_path="shards").records_path == Path("shards")
 
 
 def test_the_run_named_is_found(tmp_path: Path) -> None:
     folder = begun(tmp_path, "mine")
-    assert find_run(EvalOptions(workspace=str(tmp_path), run_name="mine")).path == folder
-    assert find_run(EvalOptions(model_dir=str(folder))).path == folder
+    assert find_run(RunOptions(workspace=str(tmp_path), run_name="mine")).path == folder
+    assert find_run(RunOptions(model_dir=str(folder))).path == folder
 
 
 def test_the_latest_run_is_found(tmp_path: Path) -> None:
@@ -66,17 +63,17 @@ def test_the_latest_run_is_found(tmp_path: Path) -> None:
     latest = begun(tmp_path, "b", seconds=30)
     begun(tmp_path, "c", seconds=10)
     (tmp_path / "no run").mkdir()
-    assert find_run(EvalOptions(workspace=str(tmp_path))).path == latest
+    assert find_run(RunOptions(workspace=str(tmp_path))).path == latest
 
 
 def test_a_missing_run_is_told_with_those_that_are_there(tmp_path: Path) -> None:
     begun(tmp_path, "b")
     begun(tmp_path, "a")
     with pytest.raises(MissingError, match=r"There is no run .*mine\. Runs in .*: a, b\. Check --model_dir"):
-        find_run(EvalOptions(workspace=str(tmp_path), run_name="mine"))
+        find_run(RunOptions(workspace=str(tmp_path), run_name="mine"))
     with pytest.raises(MissingError, match=r"Runs in .*: none\."):
-        find_run(EvalOptions(workspace=str(tmp_path / "empty"), run_name="mine"))
-    for kind, other in ((EvalOptions, "a checkpoint by --path_ckpt"), (VerifyOptions, "shards by --file_pattern")):
+        find_run(RunOptions(workspace=str(tmp_path / "empty"), run_name="mine"))
+    for trained, other in ((True, "a checkpoint by --path_ckpt"), (False, "shards by --file_pattern")):
         words = rf"There is no run in .*empty.*python3 main\.py @params\.config`, or name {other} or"
         with pytest.raises(MissingError, match=words):
-            find_run(kind(workspace=str(tmp_path / "empty")))
+            find_run(RunOptions(workspace=str(tmp_path / "empty")), trained=trained)

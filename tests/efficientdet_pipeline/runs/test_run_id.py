@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.run_id import check_same_run, run_name, shaping
 
 
 def name_of(network: dict[str, Any] | None = None, data: str = "photos", **given: Any) -> str:
-    return run_name("d0", shaping(TrainOptions(**{"url_dataset": "demo", **given}), network or {}, {"data": data}))
+    return run_name(
+        "d0", shaping(compose(TrainOptions, **{"url_dataset": "demo", **given}), network or {}, {"data": data})
+    )
 
 
 def test_a_name_is_the_model_and_eight_hex_digits() -> None:
@@ -41,7 +44,7 @@ def test_what_shapes_the_training_changes_the_name(given: dict[str, Any]) -> Non
 
 
 def test_the_same_shape_is_not_refused() -> None:
-    shape = shaping(TrainOptions(url_dataset="demo"), {"anchor_scale": [1.0, 2.0]}, {"data": "photos"})
+    shape = shaping(compose(TrainOptions, url_dataset="demo"), {"anchor_scale": [1.0, 2.0]}, {"data": "photos"})
     check_same_run("runs/x", shape, dict(shape))
     assert shape["hparams.anchor_scale"] == [1.0, 2.0]
 
@@ -61,7 +64,7 @@ def test_another_shape_is_refused_with_every_difference() -> None:
 
 def test_urls_are_told_apart_by_their_secrets_and_shown_without_them() -> None:
     one, other = (f"https://me:{secret}@host/a.h5?token={secret}" for secret in ("s3cret", "s4cret"))
-    shape = shaping(TrainOptions(url_dataset="demo", pretrained_ckpt=one), {}, {"data": "photos"})
+    shape = shaping(compose(TrainOptions, url_dataset="demo", pretrained_ckpt=one), {}, {"data": "photos"})
     assert shape["pretrained_ckpt"].startswith("https://***@host/a.h5?token=*** (")
     assert name_of(pretrained_ckpt=one) != name_of(pretrained_ckpt=other)
     assert name_of(pretrained_ckpt=one) == name_of(pretrained_ckpt=one)

@@ -10,6 +10,7 @@ import pytest
 
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import ExitCode, OptionsError, OutOfMemoryError
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.training import auto_batch, batch_probe
@@ -55,14 +56,14 @@ def shards(num_train: int = 200) -> Shards:
 
 
 def options(**given: Any) -> TrainOptions:
-    return TrainOptions(**{"url_dataset": "demo", "batch_size": 0, **given})
+    return compose(TrainOptions, **{"url_dataset": "demo", "batch_size": 0, **given})
 
 
 def resolved_batch_size(
     folder: Any, given: TrainOptions, *, num_train: int = 200, is_resumed: bool = False, process_group: Any = ALONE
 ) -> int:
     run = SimpleNamespace(folder=folder, is_resumed=is_resumed)
-    return auto_batch.resolve_batch_size(given, run, shards(num_train), CONFIG, process_group).batch_size
+    return auto_batch.resolve_batch_size(given, run, shards(num_train), CONFIG, process_group).optimizer.batch_size
 
 
 def test_auto_batch_searches_up_to_the_useful_maximum(folder: Any, logged: Any) -> None:
@@ -140,7 +141,7 @@ def test_oom_handler_suggests_batch_sizes_and_continues_with_a_search() -> None:
     probe = batch_probe.Probe(**json.loads(Path(path).read_text()))
     Path(path).unlink()
     assert probe.max_batch == 8
-    assert TrainOptions(**probe.options) == options(batch_size=9)
+    assert compose(TrainOptions, **probe.options) == options(batch_size=9)
 
 
 @pytest.mark.parametrize(("size", "process_group"), [(1, ALONE), (8, FOLLOWER)])

@@ -3,12 +3,13 @@
 import json
 import logging
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.options.schema import compose
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.training.finalize import chosen_checkpoint, log_finished_run
 
@@ -45,5 +46,5 @@ def test_chosen_checkpoint_without_any_checkpoint_is_an_error(folder: RunFolder)
 def test_log_finished_run_logs_the_number_of_epochs(folder: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
     write(folder.last, epoch=2.0)
     with caplog.at_level(logging.INFO):
-        log_finished_run(folder, SimpleNamespace(num_epochs=1, patience=0))
+        log_finished_run(folder, compose(TrainOptions, url_dataset="demo", num_epochs=1))
     assert "is finished after 2 epochs" in caplog.text

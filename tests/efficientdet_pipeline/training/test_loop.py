@@ -15,6 +15,7 @@ import tensorflow as tf
 from efficientdet.types import GroundTruth
 
 from efficientdet_pipeline.errors import ExitCode, OptionsError, StoppedError
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import checkpoint_io, strategy
 from efficientdet_pipeline.training.build import build_training_model
@@ -61,7 +62,9 @@ class Run:
     """One process's part in a run whose files lie in `folder`."""
 
     def __init__(self, folder: Path, config: RunConfig = PLAN, **options: Any):
-        self.options = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=config.num_epochs, **options)
+        self.options = compose(
+            TrainOptions, url_dataset="none", batch_size=BATCH, num_epochs=config.num_epochs, **options
+        )
         strategy.build_strategy(self.options)
         network = efficientdet.get_config("efficientdet-lite0", **TINY)
         self.evaluated: list[int] = []

@@ -3,13 +3,14 @@
 import keras
 import pytest
 
-from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.options.optimizer import OptimizerOptions
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.training.lr_schedule import LearningRate, learning_rate
 
 
 def rate_of(**given: object) -> LearningRate:
-    defaults = {"url_dataset": "demo", "num_epochs": 10, "batch_size": 32, "learning_rate": 0.08}
-    return learning_rate(TrainOptions(**{**defaults, **given}), steps_per_epoch=100)
+    defaults = {"num_epochs": 10, "batch_size": 32, "learning_rate": 0.08}
+    return learning_rate(compose(OptimizerOptions, **{**defaults, **given}), steps_per_epoch=100)
 
 
 def test_learning_rate_scales_with_the_batch_and_warms_up_over_an_epoch() -> None:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.options.optimizer import OptimizerOptions
 from efficientdet_pipeline.training.optimizers import build_optimizer, clip_gradients
 
 
@@ -38,11 +38,11 @@ def test_clip_gradients_keeps_zero_gradients() -> None:
     [("sgd", keras.optimizers.SGD), ("adam", keras.optimizers.Adam), ("adamw", keras.optimizers.AdamW)],
 )
 def test_build_optimizer_follows_the_option(name: str, kind: type) -> None:
-    optimizer = build_optimizer(TrainOptions(url_dataset="demo", optimizer=name, momentum=0.8), 0.1, [])
+    optimizer = build_optimizer(OptimizerOptions(optimizer=name, momentum=0.8), 0.1, [])
     assert isinstance(optimizer, kind)
     assert getattr(optimizer, "momentum", None) == 0.8 or optimizer.beta_1 == 0.8
 
 
 def test_build_optimizer_adamw_decouples_weight_decay() -> None:
-    optimizer = build_optimizer(TrainOptions(url_dataset="demo", optimizer="adamw", weight_decay=0.01), 0.1, [])
+    optimizer = build_optimizer(OptimizerOptions(optimizer="adamw", weight_decay=0.01), 0.1, [])
     assert optimizer.weight_decay == 0.01

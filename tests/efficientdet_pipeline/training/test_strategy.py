@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import strategy as devices
 
@@ -57,19 +58,19 @@ def test_strategy_of_two_devices_skips_a_bad_step_of_one_on_both(given: dict[str
 def test_strategy_names_the_backend_that_supports_it(strategy: str, reason: str) -> None:
     sentence = rf"strategy={strategy} needs the JAX backend: {reason}\. Received it on TensorFlow; add --backend=jax\."
     with pytest.raises(OptionsError, match=sentence) as refused:
-        devices.init_process_group(TrainOptions(url_dataset="none", strategy=strategy))
+        devices.init_process_group(strategy)
     assert refused.value.option == "strategy"
 
 
 @pytest.mark.parametrize("strategy", ["", "gpus"])
 def test_strategy_on_tensorflow_has_one_process(strategy: str) -> None:
-    process_group = devices.init_process_group(TrainOptions(url_dataset="none", strategy=strategy))
+    process_group = devices.init_process_group(strategy)
     assert (process_group.index, process_group.count, process_group.is_chief) == (0, 1, True)
 
 
 def test_strategy_sums_gradients_in_a_fixed_order() -> None:
     # Otherwise the memory optimizer sums them in any order, and a resumed run differs in the last bit.
-    devices.build_strategy(TrainOptions(url_dataset="none"))
+    devices.build_strategy(compose(TrainOptions, url_dataset="none"))
     settings = context.context().function_call_options.config_proto_serialized
     rewriting = tf.compat.v1.ConfigProto.FromString(settings).graph_options.rewrite_options
     assert rewriting.memory_optimization == rewriting.NO_MEM_OPT

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from efficientdet.types import GroundTruth
 
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.build import build_training_model
@@ -37,7 +38,7 @@ def _float32_again() -> Iterator[None]:
 
 
 def build(model: str = "efficientdet-lite0", **options: Any) -> TrainStepModel:
-    run = TrainOptions(url_dataset="none", batch_size=BATCH, num_epochs=2, **options)
+    run = compose(TrainOptions, url_dataset="none", batch_size=BATCH, num_epochs=2, **options)
     strategy.build_strategy(run)
     config = efficientdet.get_config(model, **TINY)
     return build_training_model(efficientdet.build_model(config), config, run, steps_per_epoch=2)

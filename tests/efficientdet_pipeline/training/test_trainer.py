@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training.trainer import _check_classes, build_run_config
 
@@ -42,14 +43,14 @@ def test_check_classes_rejects_heads_without_training_data() -> None:
 def test_build_run_config_rejects_a_batch_larger_than_the_data(
     batch_size: int, examples: int | None, match: str
 ) -> None:
-    options = TrainOptions(url_dataset="demo", batch_size=batch_size, num_examples_per_epoch=examples)
+    options = compose(TrainOptions, url_dataset="demo", batch_size=batch_size, num_examples_per_epoch=examples)
     with pytest.raises(OptionsError, match=match):
         build_run_config(options, SimpleNamespace(num_train=8))
 
 
 def test_build_run_config_plans_about_ten_evaluations() -> None:
     def every(epochs: int, map_freq: int = 0) -> int:
-        options = TrainOptions(url_dataset="demo", num_epochs=epochs, map_freq=map_freq)
+        options = compose(TrainOptions, url_dataset="demo", num_epochs=epochs, map_freq=map_freq)
         return build_run_config(options, SimpleNamespace(num_train=80)).evaluate_every
 
     assert [every(1), every(10), every(50), every(300), every(50, 7)] == [1, 1, 5, 30, 7]
@@ -57,7 +58,7 @@ def test_build_run_config_plans_about_ten_evaluations() -> None:
 
 def test_build_run_config_saves_by_time_by_epochs_or_by_steps() -> None:
     def every(**options: str) -> int:
-        given = TrainOptions(url_dataset="demo", batch_size=8, **options)
+        given = compose(TrainOptions, url_dataset="demo", batch_size=8, **options)
         return build_run_config(given, SimpleNamespace(num_train=80)).save_every
 
     assert [every(), every(save_freq="epoch"), every(save_freq="7")] == [0, 10, 7]

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from efficientdet.types import GroundTruth
 
+from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import strategy as devices
 from efficientdet_pipeline.training.build import build_training_model
@@ -95,7 +96,7 @@ def main() -> None:
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
-    options = TrainOptions(url_dataset="none", batch_size=4, num_epochs=2)
+    options = compose(TrainOptions, url_dataset="none", batch_size=4, num_epochs=2)
     devices.build_strategy(options)
     alone, one = train(tf.distribute.get_strategy(), options)
     both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
