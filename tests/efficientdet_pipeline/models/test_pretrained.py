@@ -130,9 +130,8 @@ def test_load_pretrained_says_what_was_excluded_from_the_backbone(saved: Path, s
 
 
 def test_load_pretrained_records_random_weights_too(said: list[str]) -> None:
-    assert load_pretrained(detector(), options(pretrained_ckpt="none"), "efficientdet-d0", cache_dir="") == {
-        "pretrained": None
-    }
+    record = load_pretrained(detector(), options(pretrained_ckpt="none"), "efficientdet-d0", cache_dir="")
+    assert record == {"pretrained": None}
     assert said == ["Starting from random weights (--pretrained_ckpt=none)."]
 
 
