@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-PURE = ("types", "boxes", "anchors", "assigners", "losses", "schedules")
+PURE = ("types", "boxes", "anchors", "assigners", "losses", "schedules", "segmentation_losses")
 
 RUN_TESTS = """
 import pytest
