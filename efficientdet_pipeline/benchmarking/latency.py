@@ -98,7 +98,8 @@ def measure_latency(candidates: Sequence[Candidate], plan: Plan) -> list[Latency
             calls = {
                 each: call for each in candidates if (call := _call(each, part, batch_size, plan, seed=0)) is not None
             }
-            found += _measured(calls, part, batch_size, plan)
+            if calls:
+                found += _measured(calls, part, batch_size, plan)
     return found
 
 

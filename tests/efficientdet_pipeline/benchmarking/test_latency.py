@@ -67,6 +67,12 @@ def test_measure_latency_takes_turns_and_tells_parts_apart(tmp_path: Path) -> No
         assert image.width > 400
 
 
+def test_measure_latency_of_what_has_no_network_alone() -> None:
+    plan = Plan(image_size=(8, 8), warmup=1, rounds=1)
+    found = measure_latency([Candidate(name="a", predictor=Sleeper("a", 0.0, []))], plan)
+    assert [each.part for each in found] == ["end_to_end"]
+
+
 def test_measure_latency_refuses(tmp_path: Path) -> None:
     twice = [Candidate(name="a", predictor=Sleeper("a", 0.0, []))] * 2
     with pytest.raises(OptionsError, match="one or more different artifacts"):
