@@ -35,7 +35,7 @@ EXIT_CODE_MEANING: dict[ExitCode, str] = {
     ExitCode.BUG: "internal error; please report it with `--traceback`",
     ExitCode.CANNOT_WRITE: "cannot write: no permission, or disk full",
     ExitCode.TRY_AGAIN: "no network, or stopped by SIGTERM after saving a checkpoint; the same command continues",
-    ExitCode.ACCURACY_LOST: "an exported artifact detects worse than the checkpoint by more than `--max_ap_drop`",
+    ExitCode.ACCURACY_LOST: "an exported artifact loses more AP against the checkpoint than allowed",
     ExitCode.INTERRUPTED: "Ctrl-C, after saving a checkpoint; the same command continues",
 }
 

@@ -1,4 +1,4 @@
-"""Input pipelines from lists of dicts, as tfdet writes them: TFRecords to samples of `augment.named_steps`."""
+"""Input pipelines from lists of dicts, as tfdet writes them: TFRecords to samples of `augment.pipeline_steps`."""
 
 import glob
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import tensorflow as tf
 from efficientdet.detectors.part_reader import read_part
 from efficientdet.preprocess import decode_image
 
-from efficientdet_pipeline.augment.named_steps import Sample, Step, read_step
+from efficientdet_pipeline.augment.pipeline_steps import Sample, Step, read_step
 from efficientdet_pipeline.errors import MissingError, OptionsError
 
 

@@ -29,7 +29,7 @@ class ExportFormat:
     """One format: what its file is called, how it is written, and how it is read again."""
 
     name: str
-    """As --formats has it."""
+    """Name of the format."""
     file: str
     """Name of the file or folder; {model} is the network's name."""
     extra: str = ""

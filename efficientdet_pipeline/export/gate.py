@@ -170,9 +170,9 @@ def check_accuracy(
             named = ", ".join(f"{name} ({decibels:.0f} dB)" for name, decibels in lowest)
             layers.append(f" Lowest signal to noise in {each.name}: {named}.")
     raise AccuracyError(
-        f"An exported artifact must detect as well as the checkpoint, within --max_ap_drop. On {report.num_images} "
+        f"An exported artifact must detect as well as the checkpoint, within the allowed drop. On {report.num_images} "
         f"images, {'; '.join(sentences)}.{''.join(layers)} For int8, calibrate on more images, or find the layers to "
-        "keep in float by --quant_debug; else export again, and report it if the loss stays."
+        "keep in float by QuantizationSearch; else export again, and report it if the loss stays."
     )
 
 

@@ -63,7 +63,7 @@ def read_recipe(path: Path) -> Recipe:
         return Recipe(float_layers=names, score=float(content["score"]), num_layers=int(content["num_layers"]))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} must be a recipe that --quant_debug wrote, with float_layers, score and num_layers. Reading it "
+            f"{path} must be a recipe that QuantizationSearch wrote: float_layers, score, num_layers. Reading it "
             f"failed: {error}."
         ) from error
 

@@ -79,7 +79,7 @@ def post_processed(content: bytes, detector: TrainedDetector, settings: PostProc
     if shapes != expected or any(tensor.type != schema.TensorType.FLOAT32 for tensor in ends):
         raise DataError(
             f"Post-processing is added to float logits and deltas of shapes {expected}. Received a file with outputs "
-            f"of shapes {shapes} and types {[tensor.type for tensor in ends]}; write it by --formats=tflite."
+            f"of shapes {shapes} and types {[tensor.type for tensor in ends]}; write it as format tflite."
         )
     logits, deltas = (int(index) for index in graph.outputs)
     scores = add_tensor(model, "scores", expected[0])

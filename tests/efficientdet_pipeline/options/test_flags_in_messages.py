@@ -33,6 +33,8 @@ def flags_in(page: Path) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
     ]
+    # CSS properties of our own begin with two dashes as well: `--v:0.5`.
+    texts = [re.sub(r"--[a-z]+:(?=$|\S)", "", text) for text in texts]
     return {flag for text in texts for flag in FLAG.findall(text) if not flag.endswith("_")}
 
 

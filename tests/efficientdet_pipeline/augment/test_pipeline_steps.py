@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.augment.named_steps import STEPS, read_step
+from efficientdet_pipeline.augment.pipeline_steps import STEPS, read_step
 
 SEED = tf.constant([3, 5])
 

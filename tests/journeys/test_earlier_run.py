@@ -1,0 +1,72 @@
+"""A run that version 0.1 began is evaluated and continued as that version would have."""
+
+import csv
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+ARCHIVE = Path(__file__).with_name("run_of_version_0_1.tar.xz")
+"""A tiny network after one epoch of five steps, with its shards: written by version 0.1."""
+OPTIONS = (
+    "--mode=traineval",
+    "--train_file_pattern=shards/train-*",
+    "--val_file_pattern=shards/val-*",
+    "--model_name=efficientdet-lite0",
+    "--hparams=network.yaml",
+    "--image_size=64",
+    "--pretrained_ckpt=none",
+    "--batch_size=2",
+    "--map_freq=1",
+    "--mosaic=0.5",
+    "--model_dir=run",
+    "--nodoctor",
+)
+AP_OF_EPOCH_1 = 0.00697674
+EPOCH_2 = {
+    "step": 10,
+    "learning_rate": 0.000238729,
+    "loss": 2.3983,
+    "class_loss": 1.10008,
+    "box_loss": 0.0257771,
+    "reg_l2_loss": 0.0093651,
+    "gradient_norm": 15.4906,
+    "AP": 0.0,
+}
+"""The second row of results.csv, where version 0.1 itself continued the run."""
+
+
+@pytest.fixture
+def earlier_run(home: Path) -> Path:
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(home, filter="data")
+    for path in (home / "pack").iterdir():
+        shutil.move(path, home / path.name)
+    return home / "run"
+
+
+def test_run_of_an_earlier_version_is_evaluated_and_continued(earlier_run: Path, run: Run) -> None:
+    evaluated = run("--mode=eval", "--model_dir=run")
+    assert evaluated.returncode == 0, evaluated.stderr
+    metrics = json.loads((earlier_run / "metrics_eval.json").read_text(encoding="utf-8"))
+    assert metrics["AP"] == pytest.approx(AP_OF_EPOCH_1, rel=1e-3)
+    continued = run(*OPTIONS, "--num_epochs=2")
+    assert continued.returncode == 0, continued.stderr
+    assert "Continuing after 1 epochs" in continued.stdout
+    with (earlier_run / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    # Another processor rounds differently.
+    assert {name: float(rows[1][name]) for name in EPOCH_2} == pytest.approx(EPOCH_2, rel=1e-3)
+
+
+def test_run_of_an_earlier_version_refuses_other_options(earlier_run: Path, run: Run) -> None:
+    refused = run(*OPTIONS, "--num_epochs=2", "--learning_rate=0.01")
+    assert refused.returncode == 2
+    assert "learning_rate: 0.08 then, 0.01 now" in refused.stderr
