@@ -1,6 +1,7 @@
 """Optional packages, imported where they are needed; nothing is ever installed by the program itself."""
 
 import importlib
+import sys
 from types import ModuleType
 
 from efficientdet_pipeline.errors import MissingExtraError
@@ -14,6 +15,8 @@ EXTRAS = {
     "cv2": "",
 }
 """Module → the extra of this distribution that brings it; empty for a requirement."""
+_TELEMETRY = "openvino_telemetry"
+"""Sends statistics of use over the network, from a forked process, unless it cannot be imported."""
 
 
 def import_extra(module: str, *, purpose: str) -> ModuleType:
@@ -26,6 +29,7 @@ def import_extra(module: str, *, purpose: str) -> ModuleType:
     Raises:
       MissingExtraError: it is not installed; the message has the pip command.
     """
+    sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type]
     try:
         return importlib.import_module(module)
     except ImportError as error:

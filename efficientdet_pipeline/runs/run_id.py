@@ -38,8 +38,15 @@ def run_name(model_name: str, shape: Mapping[str, Any]) -> str:
     return f"{model_name}-{digest[:8]}"
 
 
-def check_same_run(folder: str, begun_with: Mapping[str, Any], asked_for: Mapping[str, Any]) -> None:
-    """Raises OptionsError where a folder's run was begun with other shaping options, and lists them."""
+def check_same_run(
+    folder: str, begun_with: Mapping[str, Any], asked_for: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> None:
+    """Raises OptionsError where a folder's run was begun with other shaping options, and lists them.
+
+    Args:
+      defaults: of the options; an option that the run did not know yet had its default.
+    """
+    begun_with = {**{name: defaults[name] for name in asked_for if name in defaults}, **begun_with}
     names = [*asked_for, *(name for name in begun_with if name not in asked_for)]
     differences = [
         f"{name}: {begun_with.get(name, 'not set')!r} then, {asked_for.get(name, 'not set')!r} now"

@@ -11,6 +11,7 @@ from efficientdet_pipeline.data.dataset_info import shards_identity
 from efficientdet_pipeline.models.build import describe_network, model_name
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.options.schema import declarations
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata as records
 from efficientdet_pipeline.runs import run_id
@@ -76,7 +77,8 @@ def start_or_resume_run(
         previous_shape = before.get("shaping")
         # Before the first checkpoint, options may still be corrected.
         if previous_shape is not None and last is not None:
-            run_id.check_same_run(str(folder.path), previous_shape, shape)
+            defaults = {name: each.default for name, each in declarations(type(options)).items()}
+            run_id.check_same_run(str(folder.path), previous_shape, shape, defaults)
         if is_chief:
             log_to_file(folder.log)
             log_options(folder.path, options, read, hparams)

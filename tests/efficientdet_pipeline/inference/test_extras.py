@@ -1,5 +1,7 @@
 """A missing optional package ends in one sentence with the command that installs it."""
 
+import importlib
+
 import pytest
 
 from efficientdet_pipeline.errors import MissingExtraError
@@ -15,3 +17,9 @@ def test_import_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(MissingExtraError, match=r"pip install 'efficientdet-pipeline\[onnx\]'") as caught:
         extras.import_extra("absent_package", purpose="Writing an ONNX file")
     assert int(caught.value.exit_code) == 69
+
+
+def test_import_extra_keeps_telemetry_from_being_sent() -> None:
+    extras.import_extra("cv2", purpose="Reading a video")
+    with pytest.raises(ImportError):
+        importlib.import_module("openvino_telemetry")

@@ -45,7 +45,7 @@ def test_what_shapes_the_training_changes_the_name(given: dict[str, Any]) -> Non
 
 def test_the_same_shape_is_not_refused() -> None:
     shape = shaping(compose(TrainOptions, url_dataset="demo"), {"anchor_scale": [1.0, 2.0]}, {"data": "photos"})
-    check_same_run("runs/x", shape, dict(shape))
+    check_same_run("runs/x", shape, dict(shape), {})
     assert shape["hparams.anchor_scale"] == [1.0, 2.0]
 
 
@@ -53,7 +53,7 @@ def test_another_shape_is_refused_with_every_difference() -> None:
     begun = {"batch_size": 8, "learning_rate": 0.08, "hparams.survival_prob": 0.8}
     asked = {"batch_size": 4, "learning_rate": 0.08, "grid_mask": True}
     with pytest.raises(OptionsError) as told:
-        check_same_run("runs/x", begun, asked)
+        check_same_run("runs/x", begun, asked, {})
     sentence = str(told.value)
     assert "batch_size: 8 then, 4 now" in sentence
     assert "grid_mask: 'not set' then, True now" in sentence
@@ -68,3 +68,9 @@ def test_urls_are_told_apart_by_their_secrets_and_shown_without_them() -> None:
     assert shape["pretrained_ckpt"].startswith("https://***@host/a.h5?token=*** (")
     assert name_of(pretrained_ckpt=one) != name_of(pretrained_ckpt=other)
     assert name_of(pretrained_ckpt=one) == name_of(pretrained_ckpt=one)
+
+
+def test_check_same_run_takes_an_option_that_the_run_did_not_know_as_its_default() -> None:
+    check_same_run("runs/x", {"seed": 1}, {"seed": 1, "added": True}, {"added": True})
+    with pytest.raises(OptionsError, match="added: True then, False now"):
+        check_same_run("runs/x", {"seed": 1}, {"seed": 1, "added": False}, {"added": True})
