@@ -31,11 +31,8 @@ OPTIONS = (
 EPOCH_2 = {
     "step": 10,
     "learning_rate": 0.000238729,
-    "loss": 2.3983,
     "class_loss": 1.10008,
-    "box_loss": 0.0257771,
     "reg_l2_loss": 0.0093651,
-    "gradient_norm": 15.4906,
 }
 """The second row of results.csv, where version 0.1 itself continued the run."""
 
