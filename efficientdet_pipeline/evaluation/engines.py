@@ -112,31 +112,30 @@ def _images_and_categories(instances: Instances) -> dict[str, Any]:
 
 def _truth_annotations(instances: Instances) -> Iterator[dict[str, Any]]:
     truth = instances.truth
-    columns = (truth.images + 1, truth.class_ids, truth.boxes_xywh, truth.areas, truth.is_crowd.astype(int))
-    # pycocotools takes an annotation id of 0 for "not matched": ids begin at 1.
-    for number, values in enumerate(zip(*(column.tolist() for column in columns), strict=True), start=1):
-        image_id, class_id, box, area, is_crowd = values
-        yield {
-            "id": number,
-            "image_id": image_id,
-            "category_id": class_id,
-            "bbox": box,
-            "area": area,
-            "iscrowd": is_crowd,
-        }
+    crowd = truth.is_crowd.astype(int)
+    return _annotations(truth.images, truth.class_ids, truth.boxes_xywh, truth.areas, is_crowd=crowd)
 
 
 def _found_annotations(instances: Instances) -> Iterator[dict[str, Any]]:
     found = instances.found
-    columns = (found.images + 1, found.class_ids, found.boxes_xywh, found.areas, found.scores)
+    none = np.zeros(len(found.scores), int)
+    annotations = _annotations(found.images, found.class_ids, found.boxes_xywh, found.areas, is_crowd=none)
+    for annotation, score in zip(annotations, found.scores.tolist(), strict=True):
+        yield {**annotation, "score": score}
+
+
+def _annotations(
+    images: np.ndarray, class_ids: np.ndarray, boxes: np.ndarray, areas: np.ndarray, *, is_crowd: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    columns = (images + 1, class_ids, boxes, areas, is_crowd)
+    # pycocotools takes an annotation id of 0 for "not matched": ids begin at 1.
     for number, values in enumerate(zip(*(column.tolist() for column in columns), strict=True), start=1):
-        image_id, class_id, box, area, score = values
+        image_id, class_id, box, area, crowd = values
         yield {
             "id": number,
             "image_id": image_id,
             "category_id": class_id,
             "bbox": box,
             "area": area,
-            "iscrowd": 0,
-            "score": score,
+            "iscrowd": crowd,
         }

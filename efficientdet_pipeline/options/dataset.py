@@ -95,8 +95,7 @@ class ImageOptions(Options):
     def without_effect(self) -> dict[str, str]:
         """Returns data_dir if url_dataset is a folder, since nothing is extracted then."""
         is_folder = bool(self.url_dataset) and os.path.isdir(self.url_dataset)
-        found = {"data_dir": "url_dataset is a folder, and nothing is extracted"} if is_folder else {}
-        return super().without_effect() | found
+        return {"data_dir": "url_dataset is a folder, and nothing is extracted"} if is_folder else {}
 
     def __post_init__(self) -> None:
         """Checks the shares and counts."""

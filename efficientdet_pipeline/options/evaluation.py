@@ -48,7 +48,7 @@ class CheckpointOptions(Options):
         """Returns the options that name a run, if a checkpoint is given."""
         reason = "path_ckpt names the checkpoint"
         names = NAMES_A_RUN if self.path_ckpt else ()
-        return super().without_effect() | dict.fromkeys(names, reason)
+        return dict.fromkeys(names, reason)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,9 +68,9 @@ class RunOptions(Options):
     def without_effect(self) -> dict[str, str]:
         """Returns the options that name the run's folder in another way than the one given."""
         if self.model_dir:
-            return super().without_effect() | {"workspace": "model_dir names the run's folder"}
+            return {"workspace": "model_dir names the run's folder"}
         names = ("workspace", "run_name") if self.model_ckpts else ()
-        return super().without_effect() | dict.fromkeys(names, "model_ckpts names the run's folder")
+        return dict.fromkeys(names, "model_ckpts names the run's folder")
 
     def __post_init__(self) -> None:
         """Checks the run's name."""

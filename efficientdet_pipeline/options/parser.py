@@ -8,7 +8,6 @@ A value that is overridden is not validated.
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from absl import flags
 
@@ -19,6 +18,7 @@ from efficientdet_pipeline.options.paths import expand_home, expanded
 from efficientdet_pipeline.options.schema import (
     Declaration,
     Options,
+    OptionsT,
     Value,
     compose,
     declarations,
@@ -26,7 +26,6 @@ from efficientdet_pipeline.options.schema import (
 )
 from efficientdet_pipeline.options.synonyms import suggest_argument, suggest_mode, suggest_option
 
-OptionsT = TypeVar("OptionsT", bound=Options)
 DEFAULT = "default"
 MERGED = ("hparams",)
 """Options whose values from several sources are merged; of all others the last value is used."""

@@ -2,15 +2,12 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import TypeVar
 
 from absl import logging
 
 from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams
 from efficientdet_pipeline.options.parser import Reader, Sources
-from efficientdet_pipeline.options.schema import Options, options_without_effect
-
-OptionsT = TypeVar("OptionsT", bound=Options)
+from efficientdet_pipeline.options.schema import Options, OptionsT, options_without_effect
 
 
 def resolve_options(

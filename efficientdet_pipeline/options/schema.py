@@ -11,7 +11,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from efficientdet_pipeline.errors import OptionsError
@@ -180,14 +180,9 @@ def implied_options(options_class: type[Options], given: Mapping[str, Value]) ->
 def options_without_effect(options: Options) -> dict[str, str]:
     """Returns the options that have no effect with the others, each with the reason."""
     found: dict[str, str] = {}
-    for group in _groups_of(options):
-        found |= options_without_effect(group)
-    return found | options.without_effect()
-
-
-def _groups_of(options: Options) -> Iterator[Options]:
     for name in groups(type(options)):
-        yield getattr(options, name)
+        found |= options_without_effect(getattr(options, name))
+    return found | options.without_effect()
 
 
 def check(holds: bool, name: str, received: object, expected: str, advice: str) -> None:

@@ -130,16 +130,13 @@ def run_folder(
         path = Path(options.model_ckpts) / "model"
     else:
         path = Path(options.workspace) / (options.run_name or automatic_name)
+    export_path = Path(options.model_ckpts) / "freeze_model" if options.model_ckpts else path / "export"
     return RunFolder(
         path=path,
-        export_path=Path(path_output) if path_output else _export_path(path, options),
+        export_path=Path(path_output or export_path),
         records_path=Path(output_path or path / "tfrecords"),
         metadata_folder=Path(path_metadata or path),
     )
-
-
-def _export_path(path: Path, options: RunOptions) -> Path:
-    return Path(options.model_ckpts) / "freeze_model" if options.model_ckpts else path / "export"
 
 
 def find_run(options: RunOptions, *, trained: bool = False, path_output: str = "") -> RunFolder:
@@ -179,8 +176,7 @@ def find_run(options: RunOptions, *, trained: bool = False, path_output: str = "
             f"There is no run in {options.workspace} (workspace). Train one by `python3 main.py @params.config`, "
             f"or name {other} or a run's folder by --model_dir."
         )
-    path = runs[-1].parent
-    return RunFolder(path, Path(path_output) if path_output else _export_path(path, options), path / "tfrecords", path)
+    return run_folder(options, runs[-1].parent.name, path_output=path_output)
 
 
 def containing_run(path: Path, *, path_output: str = "") -> RunFolder | None:
