@@ -1,7 +1,6 @@
 """HTTP download: verified, resumed after an interruption, and cached."""
 
 import errno
-import hashlib
 import json
 import logging
 import re
@@ -281,8 +280,7 @@ class _Download:
     def _keep(self, known: Known, size: int) -> Known:
         if self.is_zip and not zipfile.is_zipfile(self.part):
             raise self._not_a_zip()
-        with self.part.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = fileio.sha256_of(self.part)
         whole = Known(**{**asdict(known), "size": size, "sha256": digest})
         # A file without its sidecar counts as absent, so a kill between these steps costs a download and no more.
         _sidecar(self.path).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import glob
+import hashlib
 import os
 import re
 import secrets
@@ -17,6 +18,12 @@ from tfrmod.errors import DatasetError
 _LONG = 3600.0  # Seconds; no file is written for so long.
 _PARTIAL = re.compile(r"\..*\.partial-(?:(\d+)-)?[0-9a-f]{8}")
 _STAGING = re.compile(r"\..*\.partial-(\d+)")
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file's content, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> None:

@@ -1,7 +1,6 @@
 """Shard manifest: contents, checksums, and the hyper-parameters that fit the shards."""
 
 import dataclasses
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -254,7 +253,7 @@ def shard_fault(folder: Path, shard: ShardInfo, *, contents: bool = True) -> str
         return f"{shard.name} is missing"
     if path.stat().st_size != shard.num_bytes:
         return f"{shard.name} has {path.stat().st_size} bytes instead of {shard.num_bytes}"
-    if not contents or _sha256(path) == shard.sha256:
+    if not contents or fileio.sha256_of(path) == shard.sha256:
         return ""
     for number, record in enumerate(scan_records(path)):
         if record.fault:
@@ -277,11 +276,6 @@ def _from_json(content: dict[str, Any]) -> dict[str, Any]:
             for code, problem in content["problems"].items()
         },
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 HPARAMS_FILE_NAME = "hparams_config.yaml"

@@ -12,7 +12,7 @@ from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.dataset import DEMO, ConversionOptions, ImageOptions
 from efficientdet_pipeline.options.label_map import read_label_aliases
 from efficientdet_pipeline.system import cache_folder
-from tfrmod import archive, download
+from tfrmod import archive, download, fileio
 from tfrmod.errors import DatasetError
 from tfrmod.urls import redact_url
 from tfrmod.workers import Executor
@@ -93,8 +93,7 @@ def _refuse_hash_of_no_file(sha256: str, place: str) -> None:
 
 
 def _verify(path: Path, expected: str) -> None:
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = fileio.sha256_of(path)
     if found != expected.lower():
         raise DatasetError(
             f"{path} must have the sha256 {expected} (--dataset_sha256). Its own is {found}: "

@@ -1,6 +1,5 @@
 """An export as one folder: artifacts, description, labels, thresholds, model card and checksums, replaced as one."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ LABEL_MAP = "label_map.yaml"
 HPARAMS = "hparams_config.yaml"
 CARD = "MODEL_CARD.md"
 CHECKSUMS = "sha256sums.txt"
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +93,7 @@ def bundle_names(config: DetectorConfig, formats: Sequence[ExportFormat]) -> lis
 def write_checksums(folder: Path) -> None:
     """Writes the SHA-256 of every file below a folder, as `sha256sum --check` reads it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (CHECKSUMS, NOTE))
-    lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    lines = [f"{fileio.sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     fileio.write_file(folder / CHECKSUMS, "".join(lines))
 
 
@@ -112,21 +110,13 @@ def check_checksums(folder: Path) -> int:
     for line in lines:
         expected, _, name = line.partition("  ")
         path = folder / name
-        if not path.is_file() or _sha256(path) != expected:
+        if not path.is_file() or fileio.sha256_of(path) != expected:
             state = "another content" if path.is_file() else "nothing"
             raise DataError(
                 f"{path} must be as it was exported, with the SHA-256 {expected[:12]}… of {CHECKSUMS}. Received "
                 f"{state}; export again, or copy the export again."
             )
     return len(lines)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _write_yaml(path: Path, content: Mapping[Any, object]) -> None:

@@ -1,6 +1,5 @@
 """Checkpoints on disk: whole or absent, written by a background thread."""
 
-import hashlib
 import json
 import os
 import re
@@ -16,7 +15,7 @@ import numpy as np
 from absl import logging
 from efficientdet.errors import CheckpointError
 
-from tfrmod.fileio import sync_folder
+from tfrmod.fileio import sha256_of, sync_folder
 
 WEIGHTS = "model.weights.h5"
 NETWORK = "hparams_config.yaml"
@@ -42,7 +41,7 @@ def write_checkpoint(
         for name, write in writers.items():
             write(fresh / name)
             _fsync(fresh / name)
-            files[name] = {"bytes": (fresh / name).stat().st_size, "sha256": _sha256(fresh / name)}
+            files[name] = {"bytes": (fresh / name).stat().st_size, "sha256": sha256_of(fresh / name)}
         (fresh / MARKER).write_text(json.dumps({**fields, "files": files}, indent=1), encoding="utf-8")
         _fsync(fresh / MARKER)
     except BaseException:
@@ -95,7 +94,7 @@ def checkpoint_fault(checkpoint: Path) -> str | None:
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != size or _sha256(path) != digest:
+        if path.stat().st_size != size or sha256_of(path) != digest:
             return f"{name} differs from what was written"
     return None
 
@@ -165,11 +164,6 @@ def _unused(path: Path) -> Path:
         number += 1
         candidate = path.with_name(f"{path.name}{number}")
     return candidate
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fsync(path: Path) -> None:

@@ -41,3 +41,8 @@ def test_left_overs_of_the_dead_are_cleared_and_of_the_living_kept(tmp_path: Pat
         assert not dead.exists()
     assert living.exists()
     assert strange.exists()
+
+
+def test_sha256_of_is_that_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert fileio.sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
