@@ -2,16 +2,14 @@
 
 import contextlib
 import itertools
-import os
 import resource
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from audit_watch import Watch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -96,26 +94,6 @@ TOKENS = [
     b"\xe2\x80\xae",
     BOMB, b"item {" * 500, b"item { id: 99999999999 }", b"=", b" = ", b"a" * 9000, "ä".encode("cp1252"), b"\xb0\xa1",
 ]  # fmt: skip
-WRITES = {"os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "os.truncate", "os.chmod"}
-ELSEWHERE = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "urllib.")
-
-
-class Watch:
-    """What the interpreter was asked to do while watched; a hook stays for good, so there is one."""
-
-    def __init__(self) -> None:
-        self.is_on = False
-        self.found: list[str] = []
-        sys.addaudithook(self._see)
-
-    def _see(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.is_on:
-            return
-        is_writing = (
-            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        )
-        if is_writing or event in WRITES or event.startswith(ELSEWHERE):
-            self.found.append(f"{event} {arguments!r:.200}")
 
 
 @pytest.fixture(scope="module")

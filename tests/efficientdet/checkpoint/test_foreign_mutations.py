@@ -15,6 +15,7 @@ import h5py
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
+PYTHONPATH = os.pathsep.join(map(str, (ROOT / "third_party/automl", ROOT / "tests/support")))
 # Of each: 300 mutations in all always, and 10,000 where the slow tests run.
 KINDS = ["legacy.pth", "zipped.pth", "a.safetensors", "w.whl", "k.h5"]
 NUM_QUICK, NUM_SLOW = 60, 2_000
@@ -27,28 +28,17 @@ from efficientdet.backbones import stages
 from efficientdet.checkpoint import layouts
 from efficientdet.checkpoint.locate import find
 from efficientdet.errors import CheckpointError
+from audit_watch import ELSEWHERE, Watch
+from byte_mutations import mutated_bytes
 
 saved, kinds, first, count = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 specs = {name: stages.block_specs(name, json.loads(sys.argv[5])) for name in stages.SCALES}
 layouts.block_specs, layouts.HEAD_FILTERS = specs.get, 8
-watched, found, results = False, [], {}
+results, not_finite = {}, []
 root = saved / f"run{os.getpid()}"
-WRITES = {"os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "os.truncate", "os.chmod"}
-ELSEWHERE = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "urllib.", "compile",
-             "exec", "pickle.find_class", "marshal.", "ctypes.")
+EXECUTES = ("compile", "exec", "pickle.find_class", "marshal.", "ctypes.")
 
-def see(event, arguments):
-    if not watched:
-        return
-    for_writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-    is_writing = event == "open" and isinstance(arguments[2], int) and arguments[2] & for_writing
-    if is_writing or event in WRITES:
-        if not isinstance(arguments[0], int) and not os.path.abspath(os.fsdecode(arguments[0])).startswith(str(root)):
-            found.append(f"{event} {arguments!r:.200}")
-    elif event.startswith(ELSEWHERE):
-        found.append(f"{event} {arguments!r:.200}")
-
-sys.addaudithook(see)
+watch = Watch(root, elsewhere=(*ELSEWHERE, *EXECUTES))
 NASTY = [
     b"\xff" * 8, b"\x7f\xff\xff\xff", b"\0" * 8, b"\x80\x80\x80\x80", b"cos\nsystem\n(X\x02\0\0\0id\x85R",
     b"ios\nsystem\n",
@@ -59,27 +49,8 @@ NASTY = [
     b"TREE", b"SNOD", b"HEAP", b"OHDR",
 ]
 
-def mutated(whole, rng):
-    data = bytearray(whole)
-    for _ in range(rng.randint(1, 5)):
-        near = rng.choice([len(data), min(len(data), 8192), min(len(data), 512)])
-        at = rng.randrange(near + 1) if rng.random() < 0.7 else max(0, len(data) - rng.randrange(near + 1))
-        what = rng.random()
-        if what < 0.4 and at < len(data):
-            data[at] ^= 1 << rng.randrange(8)
-        elif what < 0.6:
-            piece = rng.choice(NASTY); data[at : at + len(piece)] = piece
-        elif what < 0.7:
-            data[at:at] = rng.choice(NASTY)
-        elif what < 0.8:
-            del data[at : at + rng.randint(1, 64)]
-        elif what < 0.9:
-            start = rng.randrange(len(data) + 1); data[at : at + 64] = data[start : start + 64]
-        elif what < 0.95:
-            del data[at:]
-        else:
-            data[at : at + 8] = rng.randbytes(8)
-    return bytes(data)
+def mutated(whole, chance):
+    return mutated_bytes(whole, chance, NASTY, near=(8192, 512), from_start=0.7)
 
 os.makedirs(root)
 for kind in kinds:
@@ -92,7 +63,7 @@ for kind in kinds:
         (root / kind).write_bytes(mutated(whole, random.Random(number)))
         shutil.rmtree(root / "cache", ignore_errors=True)
         start = time.process_time()
-        watched = True
+        watch.is_on = True
         try:
             path = find(root / kind, root / "cache").path
             converted += 1
@@ -100,14 +71,14 @@ for kind in kinds:
             path, refused = None, refused + 1
             assert "\n" not in str(error) and len(str(error)) < 1500, (kind, number, str(error))
         finally:
-            watched = False
+            watch.is_on = False
         slowest = max(slowest, time.process_time() - start)
         if path is not None and path != root / kind:
             with h5py.File(path) as file:
                 assert file.attrs["converted_from"]
                 file.visititems(lambda name, item: None if isinstance(item, h5py.Group) else (
-                    None if np.isfinite(item[()]).all() else found.append(name)))
-        assert not found, (kind, number, found)
+                    None if np.isfinite(item[()]).all() else not_finite.append(name)))
+        assert not watch.found and not not_finite, (kind, number, watch.found, not_finite)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) * 1024
     results[kind] = {"converted": converted, "refused": refused, "slowest": slowest, "grown": grown}
 print(json.dumps(results))
@@ -132,7 +103,7 @@ def saved(tmp_path: Path, writer: Any, state_of: Any) -> Path:
 
 
 def run(saved: Path, kinds: list[str], first: int, count: int) -> dict[str, dict[str, float]]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "third_party/automl"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", SCRIPT, str(saved), json.dumps(kinds), str(first), str(count), json.dumps(STAGES)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, f"ended with {done.returncode} at {done.stdout[-200:]} {done.stderr[-3000:]}"

@@ -14,6 +14,7 @@ import pytest
 from efficientdet.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
+PYTHONPATH = os.pathsep.join(map(str, (ROOT / "third_party/automl", ROOT / "tests/support")))
 # {kind: (format, what is loaded, the files to break)}.
 KINDS = {
     "bundle tf1 index": ("tf1", "model.ckpt", "model.ckpt.index"),
@@ -34,6 +35,8 @@ saved, kinds, first, count = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys
 import efficientdet
 from efficientdet.checkpoint import tf_bundle as bundles, hdf5, load, load_checkpoint
 from efficientdet.errors import CheckpointError
+from audit_watch import Watch
+from byte_mutations import mutated_bytes
 
 model = efficientdet.build_model(efficientdet.get_config("efficientdet-d0").override(json.loads(sys.argv[5])))
 # These depend on the model alone.
@@ -53,53 +56,18 @@ class Variable:
 
 variables = {name: Variable(name, tuple(each.shape)) for name, each in hdf5.variable_names(model).items()}
 load.variable_names = lambda _: variables
-watched, found, results = False, [], {}
-WRITES = {"os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "os.truncate", "os.chmod"}
-ELSEWHERE = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "urllib.")
+results = {}
 root = saved / f"run{os.getpid()}"
 
-def see(event, arguments):
-    if not watched:
-        return
-    for_writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-    is_writing = event == "open" and isinstance(arguments[2], int) and arguments[2] & for_writing
-    # shutil.rmtree names what it removes by a folder that is open.
-    is_relative = event == "os.remove" and arguments[1] != -1
-    if (is_writing or event in WRITES) and not is_relative:
-        if not isinstance(arguments[0], int) and not os.path.abspath(os.fsdecode(arguments[0])).startswith(str(root)):
-            found.append(f"{event} {arguments!r:.200}")
-    elif event.startswith(ELSEWHERE):
-        found.append(f"{event} {arguments!r:.200}")
-
-sys.addaudithook(see)
+watch = Watch(root, ignores_relative_removal=True)
 NASTY = [
     b"\xff" * 8, b"\x7f\xff\xff\xff", b"\0" * 8, b"\xff\xff\xff\xff\x0f", b"\x80" * 9 + b"\x01", b"\0",
     b"../../../etc/passwd", b"/etc/passwd", b"TREE", b"SNOD", b"HEAP", b"OHDR", b"GCOL",
     b"\x89HDF\r\n\x1a\n", b"\x1f\x8b",
 ]
 
-def mutated(whole, rng):
-    data = bytearray(whole)
-    for _ in range(rng.randint(1, 5)):
-        # Near the beginning and the end stand the structures, in the midst the values.
-        near = rng.choice([len(data), min(len(data), 4096), min(len(data), 256)])
-        at = rng.randrange(near + 1) if rng.random() < 0.5 else max(0, len(data) - rng.randrange(near + 1))
-        what = rng.random()
-        if what < 0.4 and at < len(data):
-            data[at] ^= 1 << rng.randrange(8)
-        elif what < 0.6:
-            piece = rng.choice(NASTY); data[at : at + len(piece)] = piece
-        elif what < 0.7:
-            data[at:at] = rng.choice(NASTY)
-        elif what < 0.8:
-            del data[at : at + rng.randint(1, 64)]
-        elif what < 0.9:
-            start = rng.randrange(len(data) + 1); data[at : at + 64] = data[start : start + 64]
-        elif what < 0.95:
-            del data[at:]
-        else:
-            data[at : at + 8] = rng.randbytes(8)
-    return bytes(data)
+def mutated(whole, chance):
+    return mutated_bytes(whole, chance, NASTY, near=(4096, 256), from_start=0.5)
 
 os.makedirs(root, exist_ok=True)
 for kind, (format, place, name) in kinds.items():
@@ -115,7 +83,7 @@ for kind, (format, place, name) in kinds.items():
         (folder / name).write_bytes(mutated(whole, random.Random(number)))
         assigned.clear()
         start = time.process_time()
-        watched = True
+        watch.is_on = True
         try:
             load_checkpoint(model, folder / place if place else folder, cache_dir=folder / "cache")
             loaded += 1
@@ -123,10 +91,10 @@ for kind, (format, place, name) in kinds.items():
             refused += 1
             assert not assigned, (kind, number)
         finally:
-            watched = False
+            watch.is_on = False
         slowest = max(slowest, time.process_time() - start)
         shutil.rmtree(folder)
-        assert not found, (kind, number, found)
+        assert not watch.found, (kind, number, watch.found)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) * 1024
     results[kind] = {"loaded": loaded, "refused": refused, "slowest": slowest, "grown": grown}
 print(json.dumps(results))
@@ -161,7 +129,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, small_hparams: str) -> Path:
 
 def run(saved: Path, kinds: list[str], small_hparams: str, first: int, count: int) -> dict[str, dict[str, float]]:
     chosen = json.dumps({kind: KINDS[kind] for kind in kinds})
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "third_party/automl"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", SCRIPT, str(saved), chosen, str(first), str(count), small_hparams]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, f"ended with {done.returncode} at {done.stdout[-200:]} {done.stderr[-3000:]}"

@@ -4,10 +4,8 @@ import contextlib
 import itertools
 import json
 import math
-import os
 import resource
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from audit_watch import Watch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -119,26 +118,6 @@ TOKENS = [
     b"&#x9b;", b"\xef\xbf\xbd", b"1e308", b"99999999", b"sep=;\n", b"\xe2\x80\xae", b"- " * 2000, b"<a>" * 2000,
     b"C:\\x", b"%2e%2e/",
 ]  # fmt: skip
-WRITES = {"os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "os.truncate", "os.chmod"}
-ELSEWHERE = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "urllib.")
-
-
-class Watch:
-    """What the interpreter was asked to do while watched; a hook stays for good, so there is one."""
-
-    def __init__(self) -> None:
-        self.is_on = False
-        self.found: list[str] = []
-        sys.addaudithook(self._see)
-
-    def _see(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.is_on:
-            return
-        is_writing = (
-            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        )
-        if is_writing or event in WRITES or event.startswith(ELSEWHERE):
-            self.found.append(f"{event} {arguments!r:.200}")
 
 
 @pytest.fixture(scope="module")
