@@ -105,4 +105,4 @@ RANDAUG_OPERATIONS = (
     "Rotate_BBox",
 )
 RANDAUG_PROBABILITY = (0.2, 0.8)
-"""Least and largest probability that the chosen operation happens; it is drawn anew for every image."""
+"""Range of the probability of the chosen operation; the probability is sampled per image."""

@@ -17,7 +17,7 @@ from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.transforms import read_steps
 
 Partner = Callable[[], Sample]
-"""Reads another image; it is called inside the graph's branch that wants it, so that nothing is decoded in vain."""
+"""Reads another image; called inside the branch of the graph that uses it, so that no unused image is decoded."""
 NUM_PARTNERS = 5
 """Of a sample that may be mixed with others: three for a mosaic, one each for mixup and copy-paste."""
 

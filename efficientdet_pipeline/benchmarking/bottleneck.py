@@ -15,7 +15,7 @@ _DISTURBED = 1.15
 
 @dataclass(frozen=True, kw_only=True)
 class Speeds:
-    """Images a second of one batch size, and the most memory it took."""
+    """Images per second of one batch size, and its peak memory."""
 
     batch_size: int
     loader: float

@@ -42,13 +42,13 @@ class Speed:
     cpu_ms: float
     """Milliseconds of processor time an image, of all cores together; other programs do not lengthen it."""
     ratio: float
-    """Images a second relative to those that the yardstick decodes, median of the rounds."""
+    """Images per second relative to those of the baseline, median of the rounds."""
     cpu_ratio: float
-    """Likewise of the processor time: the yardstick's by its own."""
+    """Processor time of the baseline relative to its own, likewise."""
 
 
 def decode_only(stream: InputConfig) -> tf.data.Dataset:
-    """Yields batches of decoded images and nothing else, the yardstick: no order, no boxes, no canvas."""
+    """Yields batches of decoded images and nothing else: the baseline, without order, boxes and canvas."""
     feature = {keys.ENCODED: tf.io.FixedLenFeature((), tf.string)}
 
     def decoded(record: tf.Tensor) -> tf.Tensor:
@@ -93,13 +93,13 @@ def _first_value(image: tf.Tensor) -> tf.Tensor:
 
 
 def measure_stages(
-    pipelines: dict[str, tf.data.Dataset], yardstick: str, *, batch_size: int, batches: int, rounds: int
+    pipelines: dict[str, tf.data.Dataset], baseline: str, *, batch_size: int, batches: int, rounds: int
 ) -> dict[str, Speed]:
     """Returns the speed of each pipeline, taken in turns so that all see the same machine.
 
     Args:
       pipelines: their elements hold `batch_size` images each.
-      yardstick: the pipeline that the others are compared with.
+      baseline: the pipeline that the others are compared with.
       batch_size: images.
       batches: of each pipeline and round.
       rounds: how often.
@@ -122,8 +122,8 @@ def measure_stages(
         name: Speed(
             images_per_second=1 / statistics.median(wall[name]),
             cpu_ms=1000 * statistics.median(processor[name]),
-            ratio=_ratio(wall[yardstick], wall[name]),
-            cpu_ratio=_ratio(processor[yardstick], processor[name]),
+            ratio=_ratio(wall[baseline], wall[name]),
+            cpu_ratio=_ratio(processor[baseline], processor[name]),
         )
         for name in pipelines
     }
@@ -138,8 +138,8 @@ def records_skipped_per_second(stream: InputConfig) -> float:
     return _FAR / (time.perf_counter() - began)
 
 
-def _ratio(yardstick: list[float], own: list[float]) -> float:
-    return statistics.median(one / other for one, other in zip(yardstick, own, strict=True))
+def _ratio(baseline: list[float], own: list[float]) -> float:
+    return statistics.median(one / other for one, other in zip(baseline, own, strict=True))
 
 
 def _take(iterator: Iterator, count: int) -> None:

@@ -39,7 +39,7 @@ def benchmark_training(options: BenchmarkOptions, shards: Shards, network: Netwo
     path = Path(options.output or Path(options.training.run.workspace) / "benchmark-train.json")
     if path.suffix == ".png":
         raise OptionsError(
-            f"output must name the JSON file; the image lies beside it as .png. Received {options.output}; try "
+            f"output must name the JSON file; the plot is written next to it as .png. Received {options.output}; try "
             f"{path.with_suffix('.json')}.",
             option="output",
         )

@@ -88,7 +88,7 @@ def training_semantic_batches(
     seed: int,
     position: int = 0,
 ) -> tf.data.Dataset:
-    """Yields (images (b, H, W, 3) float32, maps (b, H, W) int32) for ever, from sample number `position` on.
+    """Yields (images (b, H, W, 3) float32, maps (b, H, W) int32) endlessly, from sample number `position` on.
 
     Order and augmentation are functions of (seed, running number of the sample).
 

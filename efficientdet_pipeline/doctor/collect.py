@@ -41,7 +41,7 @@ def annotation_stats(
     Args:
       folder: the data set, unpacked.
       options: of the conversion that a training would make; they decide the splits.
-      staging: an empty folder for images that had to be encoded anew.
+      staging: an empty folder for images that have to be re-encoded.
       workers: who does it.
       progress: called with images done and in all.
 

@@ -17,7 +17,7 @@ class OpenvinoRunner:
     """OpenVINO IR on the CPU.
 
     Args:
-      path: of the .xml; the .bin lies beside it.
+      path: of the .xml; the .bin is in the same folder.
       num_threads: None for OpenVINO's choice.
       precision: of the calculation: f32, or bf16 where the processor has it.
 

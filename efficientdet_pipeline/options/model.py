@@ -56,9 +56,10 @@ class PretrainedOptions(Options):
     backbone_ref: str = option("", "Model whose pretrained weights to start from. Default: model_name.", shapes=True)
     pretrained_ckpt: str = option(
         "auto",
-        "Initial weights: auto (google/automl's published COCO checkpoint of backbone_ref, cached), none, or "
-        "a checkpoint: a path, a run's folder, a URL, or a published name such as efficientdet-d0 … d7x, "
-        "efficientdet-lite0 … lite4.",
+        "Initial weights: auto (for backbone_ref, the first that can be had: google/automl's published COCO "
+        "checkpoint, an ImageNet backbone from the cache or an installed package, random weights; the log says which "
+        "and why), none, or a checkpoint: a path, a run's folder, a URL, or a published name such as "
+        "efficientdet-d0 … d7x, efficientdet-lite0 … lite4.",
         shapes=True,
         path="path",
     )

@@ -1,4 +1,4 @@
-"""Live view of a run: its report served on this machine alone, drawn anew for each visit, without any way to write.
+"""Live view of a run: its report served on this machine alone, rendered on each request, read-only.
 
 >>> with LiveView(lambda: report_page(contents_of(run), refresh_seconds=10)) as view:
 ...     print(view.url)
