@@ -14,6 +14,10 @@ _FEW_TINY = 0.02
 """Share of the boxes below which tiny ones are worth a note alone."""
 LARGEST_CANVAS = 1536
 """Largest side of a canvas that is advised: that of D7, the largest network that was published for one."""
+_PERCENT_BOXES = 20
+"""Fewest boxes of which the unit is judged."""
+_PERCENT_SIDE = 300
+"""Shortest side in px of the median image whose boxes would not all end before pixel 100 by chance."""
 MOST_ENLARGED = 2
 """How many times as large as the network's own a canvas may be that is advised."""
 
@@ -29,6 +33,7 @@ def check(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
             "box_two_classes", count=len(two_classes), of=len(stats.boxes.name), files=named_boxes(stats, two_classes)
         ),
         *_crowded(stats, plan),
+        _percent(stats),
     ]
 
 
@@ -134,6 +139,25 @@ def _crowded(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
             )
         )
     return issues
+
+
+def _percent(stats: DatasetStats) -> Issue | None:
+    """Returns an issue where boxes seem to be percentages that were read as pixels.
+
+    No single file shows it: a box of 20 to 80 is possible in any image. All boxes together do.
+    """
+    boxes = stats.boxes
+    count, furthest = len(boxes.name), float(boxes.corners.max(initial=0.0))
+    if count < _PERCENT_BOXES or not 50 < furthest <= 100 or np.median(boxes.sizes.min(axis=1)) < _PERCENT_SIDE:
+        return None
+    height, width = np.median(boxes.sizes, axis=0).astype(int).tolist()
+    return make_issue(
+        "boxes_percent",
+        count=count,
+        of=count,
+        files=named_boxes(stats, np.arange(count)),
+        detail=f"No box ends beyond pixel {furthest:g}, where the median image is {width}x{height} px.",
+    )
 
 
 def _shares(stats: DatasetStats, chosen: np.ndarray) -> str:

@@ -47,6 +47,14 @@ _BOXES = {
         "Records hold boxes as shares of height and width; in pixels they lie far outside the image.",
         "Write the records anew: --mode=dataset does so from images and annotations",
     ),
+    "boxes_percent": IssueType(
+        _WARNING,
+        10,
+        "a box within the first 100 pixels of far larger images, as all boxes are",
+        "The annotations may give percentages of width and height, which are read as pixels: no object is then where its "
+        "box is.",
+        "Look at the boxes by --mode=inspect; if they are percentages, export the annotations in pixels",
+    ),
     "crowded": IssueType(
         _WARNING,
         6,

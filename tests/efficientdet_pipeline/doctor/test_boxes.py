@@ -106,3 +106,17 @@ def test_boxes_tiny_boxes_get_no_canvas_that_no_network_takes(
     seen = image("a", [("cat", 0, 0, side, side)], size=(size, size))
     found = by_code(boxes.check(stats([seen]), plan(grid=grid(size))))["box_tiny"]
     assert found.remedy.startswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("size", "end", "count", "expected"),
+    [((480, 640), 99, 20, 1), ((100, 120), 99, 20, 0), ((480, 640), 130, 20, 0), ((480, 640), 99, 19, 0)],
+)
+def test_boxes_percentages_read_as_pixels_are_named(
+    image: Callable, stats: Callable, plan: Callable, size: tuple[int, int], end: int, count: int, expected: int
+) -> None:
+    objects = [("cat", number, 2 * number, number + 40, 2 * number + 40) for number in range(count - 1)]
+    found = by_code(boxes.check(stats([image("a", [*objects, ("dog", 5, 5, end, end)], size=size)]), plan()))
+    assert ("boxes_percent" in found) == bool(expected)
+    if expected:
+        assert found["boxes_percent"].detail == "No box ends beyond pixel 99, where the median image is 640x480 px."
