@@ -33,7 +33,7 @@ RECIPE_OF = {
     "not varied": {"augment": False},
     "default": {},
     "randaug": {"autoaugment_policy": "randaug"},
-    "small-data": RECIPES["small-data"],
+    "mixing": RECIPES["mixing"],
     "strong": RECIPES["strong"],
 }
 

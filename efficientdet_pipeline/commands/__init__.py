@@ -46,6 +46,9 @@ MODES: dict[str, Mode] = {
     "eval": Mode("evaluation:EvalOptions", "evaluate", "evaluate a checkpoint on shards (COCO metrics)"),
     "dataset": Mode("convert:ConvertOptions", "dataset", "convert annotated images to TFRecord shards"),
     "verify": Mode("verify:VerifyOptions", "verify", "verify the checksums of all records of shards"),
+    "weights": Mode(
+        "weights:WeightsOptions", "weights", "list pretrained weights, fetch and verify them, or say how to get them"
+    ),
     "doctor": Mode("doctor:DoctorOptions", "doctor", "check a dataset, rank its issues by severity and suggest fixes"),
     "benchmark": Mode("benchmark:BenchmarkOptions", "benchmark", "measure training speed and find the bottleneck"),
     "inspect": Mode(

@@ -326,14 +326,7 @@ _CACHE_LOCATIONS = {"memory": "in memory", "disk": "on disk"}
 
 
 def _warn_without_effect(options: TrainOptions) -> None:
-    given, augmentation = options.pretrained, options.augmentation
-    named = [given.backbone_ckpt, given.hub_module_url, given.pretrained_ckpt != "none"]
-    if augmentation.augment and augmentation.augment_recipe == "small-data" and not any(named):
-        logging.warning(
-            "augment_recipe=small-data mixes images, which from random weights needs more steps than a few hundred "
-            "images give: AP .208 where the default recipe gave .390 (docs/scratch-recipe.md); "
-            "try --augment_recipe=default."
-        )
+    augmentation = options.augmentation
     mixing = [name for name in ("mosaic", "mixup", "copy_paste") if getattr(augmentation, name)]
     others = augmentation.autoaugment_policy or augmentation.grid_mask or augmentation.augment_steps
     if not augmentation.augment and (mixing or others):

@@ -51,8 +51,8 @@ _BOXES = {
         _WARNING,
         10,
         "a box within the first 100 pixels of far larger images, as all boxes are",
-        "The annotations may give percentages of width and height, which are read as pixels: no object is then where its "
-        "box is.",
+        "The annotations may give percentages of width and height, which are read as pixels: no object is then where "
+        "its box is.",
         "Look at the boxes by --mode=inspect; if they are percentages, export the annotations in pixels",
     ),
     "crowded": IssueType(

@@ -2,10 +2,9 @@
 
 import contextlib
 import dataclasses
-import functools
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,17 +14,35 @@ from absl import logging
 from efficientdet.checkpoint import LoadReport
 from efficientdet.checkpoint.archives import sha256_of
 from efficientdet.checkpoint.locate import find
+from efficientdet.checkpoint.summary import summarize_checkpoint
 from efficientdet.errors import CheckpointError, CheckpointMismatchError, CheckpointUnavailableError
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
-from efficientdet_pipeline.models.weights_catalog import InitialWeights, choose_weights, is_model
+from efficientdet_pipeline.models.weights_catalog import choose_weights, is_model
 from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.system import cache_folder
 from tfrmod.urls import redact_url
 
 
-def check_pretrained(options: PretrainedOptions, model_name: str, *, cache_dir: str) -> None:
-    """Fetches the pretrained weights where they are not here, and looks at what kind of file they are.
+class StartWeights(NamedTuple):
+    """What a training starts from."""
+
+    option: str
+    """Which option says so."""
+    place: str
+    """What `load_checkpoint` takes; empty for random weights."""
+    is_backbone: bool
+    """Whether neck and heads are left as they are."""
+    choice: str = ""
+    """What --pretrained_ckpt=auto chose and why, in a sentence; empty where nothing was left to it."""
+
+
+CHOICE = "initial_weights_choice"
+"""Field of metadata.json: the chief's choice, which the other processes of a training follow."""
+
+
+def check_pretrained(options: PretrainedOptions, model_name: str, *, cache_dir: str) -> StartWeights:
+    """Returns the initial weights, fetched where they are not here, after a look at what kind of file they are.
 
     It costs what loading would cost anyway, and a wrong path need not wait for
     the conversion of all images.
@@ -36,74 +53,94 @@ def check_pretrained(options: PretrainedOptions, model_name: str, *, cache_dir: 
     Raises:
       MissingError, CheckpointError, OptionsError: there are none, or of another kind.
     """
-    # What was installed or fetched since the last run of this process counts.
-    _choice.cache_clear()
-    option, place, _, choice = _start(options, model_name, cache_dir)
-    if choice is not None:
-        (logging.info if choice.entry else logging.warning)("%s", choice)
-    if not place:
-        return
-    with _in_terms_of_options(options, option):
+    start = _start(options, model_name, cache_dir)
+    if start.choice:
+        (logging.info if start.place else logging.warning)("%s", start.choice)
+    if not start.place:
+        return start
+    with _in_terms_of_options(options, start.option):
         try:
-            found = find(place, _cache_dir(cache_dir))
+            found = find(start.place, checkpoint_cache(cache_dir))
         except ValueError as error:
-            raise OptionsError(f"{error} (--{option})", option=option) from error
-    logging.info("Pretrained weights: %s (--%s).", found.path, option)
-    if option != "pretrained_ckpt" and options.pretrained_ckpt == "none":
-        what = "The backbone starts" if option == "backbone_ckpt" else "Training starts"
-        logging.info("%s from --%s; --pretrained_ckpt=none has no effect beside it.", what, option)
+            raise OptionsError(f"{error} (--{start.option})", option=start.option) from error
+    logging.info("Pretrained weights: %s (--%s).", found.path, start.option)
+    if start.option != "pretrained_ckpt" and options.pretrained_ckpt == "none":
+        what = "The backbone starts" if start.option == "backbone_ckpt" else "Training starts"
+        logging.info("%s from --%s; --pretrained_ckpt=none has no effect beside it.", what, start.option)
+    return start
+
+
+def chosen_by_chief(
+    options: PretrainedOptions, model_name: str, metadata: Mapping[str, Any], *, cache_dir: str
+) -> StartWeights:
+    """Returns the initial weights for a process that is not the chief: the same that the chief chose.
+
+    What is in the cache of one machine need not be in another's: only the
+    chief chooses, and the others load what it chose, or end with an error.
+
+    Args:
+      options: of the run.
+      model_name: of the network.
+      metadata: of the run, as the chief wrote it.
+      cache_dir: folder of the cache, or empty.
+    """
+    recorded = metadata.get(CHOICE)
+    return StartWeights(**recorded) if recorded else _start(options, model_name, cache_dir)
+
+
+def choice_metadata(start: StartWeights) -> dict[str, Any]:
+    """Returns the field for metadata.json from which `chosen_by_chief` reads; None where options say it all."""
+    return {CHOICE: start._asdict() if start.choice else None}
 
 
 def load_pretrained(
-    detector: keras.Model, options: PretrainedOptions, model_name: str, *, cache_dir: str
+    detector: keras.Model, options: PretrainedOptions, start: StartWeights, *, cache_dir: str
 ) -> dict[str, Any]:
-    """Puts pretrained weights into a new detector, logs what was loaded, and returns the fields for metadata.json."""
-    option, place, is_backbone, choice = _start(options, model_name, cache_dir)
-    reason = {"choice": str(choice)} if choice else {}
-    if not place:
+    """Puts pretrained weights into a new detector, logs what was loaded, and returns the fields for metadata.json.
+
+    Args:
+      detector: built.
+      options: of the run.
+      start: from `check_pretrained`, or `chosen_by_chief`.
+      cache_dir: folder of the cache, or empty.
+    """
+    if not start.place:
         logging.info("Starting from random weights (--pretrained_ckpt=%s).", options.pretrained_ckpt)
-        return {"pretrained": None, **({"initial_weights": str(choice)} if choice else {})}
+        return {"pretrained": None, **({"initial_weights": start.choice} if start.choice else {})}
+    reason = {"choice": start.choice} if start.choice else {}
     exclude = options.var_exclude_expr or None
     backbone = f"{detector.config.backbone_name}/"
-    if is_backbone:
+    if start.is_backbone:
         # Everything but the backbone is left as it is, whatever the checkpoint holds.
         exclude = f"(?!{re.escape(backbone)})" + (f"|(?:{exclude})" if exclude else "")
-    with _in_terms_of_options(options, option):
-        report = efficientdet.load_checkpoint(detector, place, exclude=exclude, cache_dir=_cache_dir(cache_dir))
-    logging.info("%s", _backbone_sentence(report, backbone) if is_backbone else report)
-    return {"pretrained": {"option": option, "place": redact_url(place), **reason, **_record(report)}}
+    with _in_terms_of_options(options, start.option):
+        report = efficientdet.load_checkpoint(
+            detector, start.place, exclude=exclude, cache_dir=checkpoint_cache(cache_dir)
+        )
+    logging.info("%s", _backbone_sentence(report, backbone) if start.is_backbone else report)
+    return {
+        "pretrained": {"option": start.option, "place": redact_url(start.place), **reason, **weights_record(report)}
+    }
 
 
-class _Start(NamedTuple):
-    """What a training starts from."""
-
-    option: str
-    """Which option says so."""
-    place: str
-    """What `load_checkpoint` takes; empty for random weights."""
-    is_backbone: bool
-    """Whether neck and heads are left as they are."""
-    choice: InitialWeights | None
-    """Set where --pretrained_ckpt=auto chose."""
+def has_heads(start: StartWeights, *, cache_dir: str) -> bool:
+    """Returns whether initial weights bring a trained neck and heads with them, not the backbone alone."""
+    if not start.place or start.is_backbone or start.option == "hub_module_url":
+        return False
+    return not summarize_checkpoint(start.place, checkpoint_cache(cache_dir)).is_backbone
 
 
-def _start(options: PretrainedOptions, model_name: str, cache_dir: str) -> _Start:
+def _start(options: PretrainedOptions, model_name: str, cache_dir: str) -> StartWeights:
     for option in ("hub_module_url", "backbone_ckpt"):
         if place := getattr(options, option):
-            return _Start(option, _checkpoint_of_run(place), option == "backbone_ckpt", None)
+            return StartWeights(option, _checkpoint_of_run(place), option == "backbone_ckpt")
     place = options.pretrained_ckpt
     if place == "auto":
         place = options.backbone_ref or model_name
     if options.pretrained_ckpt == "auto" and is_model(place):
-        choice = _choice(place, _cache_dir(cache_dir))
-        return _Start("pretrained_ckpt", choice.place, choice.is_backbone, choice)
-    return _Start("pretrained_ckpt", "" if place == "none" else _checkpoint_of_run(place), False, None)
-
-
-@functools.lru_cache(maxsize=1)
-def _choice(model_name: str, cache_dir: Path | None) -> InitialWeights:
-    """Returns the choice of a run: made before its data are looked at, the same one when the network is built."""
-    return choose_weights(model_name, cache_dir=cache_dir)
+        chosen = choose_weights(place, cache_dir=checkpoint_cache(cache_dir))
+        return StartWeights("pretrained_ckpt", chosen.place, chosen.is_backbone, str(chosen))
+    return StartWeights("pretrained_ckpt", "" if place == "none" else _checkpoint_of_run(place), False)
 
 
 def _checkpoint_of_run(place: str) -> str:
@@ -115,7 +152,7 @@ def _checkpoint_of_run(place: str) -> str:
     return place
 
 
-def _cache_dir(folder: str) -> Path | None:
+def checkpoint_cache(folder: str) -> Path | None:
     """Returns the folder of checkpoints; None stands for the library's own, so that both have one."""
     return cache_folder(folder) / "checkpoints" if folder else None
 
@@ -163,7 +200,7 @@ def _backbone_sentence(report: LoadReport, backbone: str) -> str:
     )
 
 
-def _record(report: LoadReport) -> dict[str, Any]:
+def weights_record(report: LoadReport) -> dict[str, Any]:
     """Returns what tells these weights from others, and how many of them were loaded."""
     files = sorted(report.path.parent.glob(f"{glob.escape(report.path.name)}.*")) if not report.path.is_file() else []
     files = [path for path in files if re.search(r"\.(index|data-\d+-of-\d+)$", path.name)] or [report.path]

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import efficientdet
 from efficientdet.automl.hparams import MODELS
-from efficientdet.checkpoint.download import cached_path
+from efficientdet.checkpoint.convert import CONVERTED
+from efficientdet.checkpoint.download import cache_folder, cached_path
+from efficientdet.checkpoint.hdf5 import read_origin
 from efficientdet.checkpoint.locate import PUBLISHED, find
 from efficientdet.checkpoint.wheels import PACKAGES, installed_weights
-from efficientdet.errors import CheckpointUnavailableError
+from efficientdet.errors import CheckpointError, CheckpointUnavailableError
 
 PUBLISHED_LICENCE = "Apache-2.0"
 """Of google/automl, whose checkpoints the published ones are."""
@@ -218,12 +220,25 @@ def _better(wanted: Iterable[WeightsEntry], chosen: WeightsEntry | None) -> str:
     return missing[0].ways
 
 
+def cached_conversions(cache_dir: str | os.PathLike[str] | None = None) -> list[str]:
+    """Returns a line for each file of another library in the cache: network, source, licence, and where it is."""
+    lines = []
+    for path in sorted((cache_folder(cache_dir) / CONVERTED).glob("*.h5")):
+        try:
+            origin = read_origin(path)
+        except CheckpointError:
+            continue  # A conversion that was cut short; the next one replaces it.
+        if origin is not None:
+            lines.append(f"{origin.backbone}  {origin.layout}: {origin.file}  {origin.licence}  {path}")
+    return lines
+
+
 def catalog_lines(entries: Iterable[WeightsEntry]) -> list[str]:
-    """Returns a line for each entry: name, kind, state, licence, and where it is or how to get it."""
+    """Returns a line for each entry: name, kind, state, licence, and where it is: a path, or the published address."""
     entries = list(entries)
     width = max((len(entry.name) for entry in entries), default=0)
     return [
         f"{entry.name:<{width}}  {entry.kind:<17}  {entry.state:<9}  {entry.licence:<10}  "
-        f"{entry.path if entry.is_local else entry.ways}"
+        f"{entry.path if entry.is_local else entry.url}"
         for entry in entries
     ]

