@@ -109,10 +109,10 @@ def train(dataset: PathLike | None = None, /, *, mode: str = DEFAULT_MODE, **opt
     if mode not in {"traineval", "train"}:
         raise OptionsError(f"mode must be 'traineval' or 'train'. Received {mode!r}; leave it out.", option="mode")
     with _prepared(TrainOptions, mode, _with(options, url_dataset=dataset)) as (settings, read, hparams):
-        from efficientdet_pipeline.doctor.quick_check import quick_check
+        from efficientdet_pipeline.report.run_report import RunReport
         from efficientdet_pipeline.training.trainer import train_run
 
-        return _run_result(train_run(settings, read, hparams, check_data=quick_check))
+        return _run_result(train_run(settings, read, hparams, report=RunReport()))
 
 
 def evaluate(run: RunResult | PathLike, /, **options: OptionValue) -> dict[str, Any]:

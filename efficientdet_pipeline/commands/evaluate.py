@@ -54,7 +54,6 @@ def evaluate_checkpoint(options: EvalOptions, hparams: HparamsGiven) -> dict[str
         truth,
         label_map=network.label_map,
         batch_size=options.batch_size,
-        limit=options.evaluation.eval_samples,
     )
     metrics = scorer()
     logging.info("%s\n%s", network.config.name, format_table(metrics))

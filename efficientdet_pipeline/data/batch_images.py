@@ -1,15 +1,43 @@
-"""The images that a training step was given, for the report on steps without a finite loss."""
+"""The images that a training step was given: for the report on steps without a finite loss, and for pictures."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from efficientdet_pipeline.data.input_pipeline import InputConfig
+from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig
 from efficientdet_pipeline.data.sampler import Sampler, pass_rows
-from efficientdet_pipeline.data.tfrecord_reader import RecordReader, index_records
+from efficientdet_pipeline.data.tfrecord_reader import RecordReader, SampleReader, index_records
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.example import decode_example
+
+
+class AugmentedImage(NamedTuple):
+    """What the network is shown of a sample, before normalization."""
+
+    pixels: np.ndarray
+    """uint8 RGB (h, w, 3), the part of the canvas that is not padding."""
+    boxes: np.ndarray
+    """(n, 4) y0 x0 y1 x1 in canvas pixels."""
+    class_ids: np.ndarray
+    """(n,)."""
+
+
+def first_images(stream: InputConfig, augmenter: Augmenter, count: int) -> list[AugmentedImage]:
+    """Returns the first samples of a training, `count` of them or the whole first batch if that is smaller."""
+    index = index_records(stream.files)
+    order = Sampler(index, stream.seed, stream.weights, augmenter.num_partners)
+    read = SampleReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
+    images = []
+    for number, row in enumerate(pass_rows(order, 0)[: min(count, stream.batch_size)].tolist()):
+        seed = tf.constant([stream.seed, number], tf.int64)
+        image, *partners = (tf.constant(each, tf.int64) for each in row)
+        draws = [lambda partner=partner: read(partner) for partner in partners]
+        canvas, valid_size, boxes, class_ids = augmenter.draw(read(image), draws, seed)
+        height, width = (int(side) for side in valid_size)
+        images.append(AugmentedImage(canvas.numpy()[:height, :width], boxes.numpy(), class_ids.numpy()))
+    return images
 
 
 def images_of_step(stream: InputConfig, num_partners: int, step: int) -> list[dict[str, Any]]:

@@ -22,10 +22,12 @@ from efficientdet_pipeline.data.dataset_stats import ShardStats, balance_weights
 from efficientdet_pipeline.data.sampler import Sampler, all_records, endless_rows
 from efficientdet_pipeline.data.tfrecord_reader import (
     DecodedRecord,
+    RecordReader,
     SampleReader,
     boxes_in_pixels,
     decode_record_image,
     index_records,
+    parse_evaluation_fields,
     parse_record,
 )
 from efficientdet_pipeline.errors import OptionsError
@@ -137,13 +139,26 @@ class EvaluationBatch(NamedTuple):
     areas: tf.Tensor
     num_boxes: tf.Tensor
     """(b,) boxes that are no padding."""
+    is_difficult: tf.Tensor
+    file_names: tf.Tensor
 
 
-def evaluation_batches(files: Sequence[str], fit: Fit, *, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
-    """Yields `EvaluationBatch` over every image once, or over the first `limit`; the last batch may be smaller."""
+def evaluation_batches(
+    files: Sequence[str], fit: Fit, *, batch_size: int, limit: int | None = None, numbers: Sequence[int] | None = None
+) -> tf.data.Dataset:
+    """Yields `EvaluationBatch` over every image once; the last batch may be smaller.
+
+    Args:
+      files: the shards; their records are numbered in the order of the sorted names.
+      fit: brings an image to the network's canvas.
+      batch_size: images of a batch.
+      limit: take the first images only.
+      numbers: ascending numbers of the records to take; all where None.
+    """
 
     def prepare(serialized: tf.Tensor) -> EvaluationBatch:
         record = parse_record(serialized)
+        fields = parse_evaluation_fields(serialized)
         source = decode_record_image(record.encoded)
         image, scale = fit(source)
         return EvaluationBatch(
@@ -156,9 +171,14 @@ def evaluation_batches(files: Sequence[str], fit: Fit, *, batch_size: int, limit
             record.is_crowd,
             record.areas,
             tf.shape(record.class_ids)[0],
+            fields.is_difficult,
+            fields.file_name,
         )
 
     dataset = all_records(files)
+    if numbers is not None:
+        read = RecordReader(index_records(sorted(files)))
+        dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, np.int64)).map(read)
     if limit is not None:
         dataset = dataset.take(limit)
     dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)

@@ -70,6 +70,13 @@ def _record_locations(number: int, name: str) -> list[tuple[int, int, int]]:
     return locations
 
 
+def read_record(index: RecordIndex, number: int) -> bytes:
+    """Returns a serialized record without TensorFlow; its checksums are not verified."""
+    with open(index.files[index.shards[number]], "rb") as file:
+        file.seek(int(index.offsets[number]) + _LENGTH.size + 4)
+        return file.read(int(index.sizes[number]) - _AROUND)
+
+
 class RecordReader:
     """Reads single records inside a graph: number, a scalar int64 tensor, → serialized record."""
 
@@ -147,6 +154,30 @@ def parse_record(serialized: tf.Tensor) -> Record:
         # google/automl's VOC writer leaves the area as a share of the image; the box's own area serves better then.
         areas=tf.where(areas > 1.0, areas, 0.0),
     )
+
+
+class EvaluationFields(NamedTuple):
+    """What an evaluation takes of a record beyond `Record`."""
+
+    file_name: tf.Tensor
+    """Scalar string; empty where the record does not say."""
+    is_difficult: tf.Tensor
+    """(n,) bool; false where the record does not say."""
+
+
+_EVALUATION_FEATURES = {
+    keys.FILENAME: tf.io.FixedLenFeature((), tf.string, ""),
+    keys.DIFFICULT: tf.io.VarLenFeature(tf.int64),
+    keys.LABEL: tf.io.VarLenFeature(tf.int64),
+}
+
+
+def parse_evaluation_fields(serialized: tf.Tensor) -> EvaluationFields:
+    """Returns what `parse_record` leaves out, since training has no use for it."""
+    parsed = tf.io.parse_single_example(serialized, _EVALUATION_FEATURES)
+    marks = tf.sparse.to_dense(parsed[keys.DIFFICULT])
+    count = tf.size(parsed[keys.LABEL].values)
+    return EvaluationFields(parsed[keys.FILENAME], _of_length(marks, count) > 0)
 
 
 def decode_record_image(encoded: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.doctor import collect, report, run_checks
 from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
 from efficientdet_pipeline.doctor.dataset_stats import Plan
-from efficientdet_pipeline.doctor.issue import Severity
+from efficientdet_pipeline.doctor.issue import Issue, Severity
 from efficientdet_pipeline.doctor.issue_types import issue_type
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.options.doctor import DoctorOptions
@@ -22,8 +22,10 @@ MAX_ISSUES = 5
 _OF_THE_MODE = {"mode", "workspace", "run_name", "model_dir", "model_ckpts", "debug", "traceback"}
 
 
-def quick_check(options: TrainOptions, shards: Shards, config: DetectorConfig) -> None:
-    """Says what is wrong with the boxes and classes of the first records of all shards; no image is decoded.
+def quick_check(options: TrainOptions, shards: Shards, config: DetectorConfig) -> list[Issue]:
+    """Says what is wrong with the boxes and classes of the first records of all shards, and returns all of it.
+
+    No image is decoded.
 
     Raises:
       DataError: there is nothing to learn from, or it would be learnt wrongly.
@@ -48,6 +50,7 @@ def quick_check(options: TrainOptions, shards: Shards, config: DetectorConfig) -
         logging.warning("%s", report.render_line(each))
     if warnings:
         logging.info("More: %s", _command(options))
+    return issues
 
 
 def _command(options: TrainOptions) -> str:

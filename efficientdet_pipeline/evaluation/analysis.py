@@ -8,13 +8,13 @@ from efficientdet_pipeline.evaluation.calibration import Calibration, Histograms
 from efficientdet_pipeline.evaluation.coco import class_names
 from efficientdet_pipeline.evaluation.confusion import ConfusionMatrix, confusion_matrix
 from efficientdet_pipeline.evaluation.curves import OperatingPoint, ScoreCurve, score_curves
-from efficientdet_pipeline.evaluation.engines import Engine
 from efficientdet_pipeline.evaluation.error_split import ErrorSplit, error_split
 from efficientdet_pipeline.evaluation.instances import Instances
 from efficientdet_pipeline.evaluation.matching import Matches, match
 from efficientdet_pipeline.evaluation.metrics import Metrics, metrics_of
 from efficientdet_pipeline.evaluation.slices import SliceMetrics, slice_metrics
 from efficientdet_pipeline.evaluation.thresholds import BestThresholds, best_thresholds
+from efficientdet_pipeline.options.evaluation import Engine
 
 DEFAULT_THRESHOLD = 0.3
 """Where no detection is right, so that there is no best one."""

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
-from efficientdet_pipeline.evaluation.engines import CocoArrays, Engine, coco_arrays
+from efficientdet_pipeline.evaluation.engines import CocoArrays, coco_arrays
 from efficientdet_pipeline.evaluation.instances import flatten
 from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.options.evaluation import Engine
 
 METRIC_NAMES = (
     "AP",

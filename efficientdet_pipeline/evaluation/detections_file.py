@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.evaluation.engines import Engine
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
 from efficientdet_pipeline.evaluation.metrics import Metrics, metrics_of
 from efficientdet_pipeline.evaluation.truth import (
@@ -22,6 +21,7 @@ from efficientdet_pipeline.evaluation.truth import (
     image_key,
     read_truth_file,
 )
+from efficientdet_pipeline.options.evaluation import Engine
 from tfrmod import fileio
 from tfrmod.errors import DatasetError
 from tfrmod.text import read_text

@@ -8,15 +8,13 @@ import contextlib
 import importlib.util
 import io
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.instances import Instances
-
-Engine = Literal["auto", "hotcoco", "pycocotools"]
-"""`auto` is hotcoco where it is installed, else pycocotools."""
+from efficientdet_pipeline.options.evaluation import Engine
 
 
 class CocoArrays(NamedTuple):

@@ -1,5 +1,7 @@
 """Evaluator: runs a detector over shards and measures it."""
 
+import statistics
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +19,7 @@ from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.input_pipeline import EvaluationBatch, evaluation_batches
 from efficientdet_pipeline.evaluation import DetectedImage, TruthImage, coco_metrics, detected_images
 from efficientdet_pipeline.evaluation.ground_truth import GroundTruth
+from efficientdet_pipeline.evaluation.kept_detections import Detected, KeptDetections
 from efficientdet_pipeline.evaluation.truth import image_key
 
 
@@ -31,29 +34,35 @@ class Evaluator:
         *,
         label_map: dict[int, str],
         batch_size: int,
-        limit: int | None = None,
     ):
         self.label_map, self.files, self.truth = label_map, truth.files, truth
         self.detect = detector_function(detector, config)
+        self.kept = KeptDetections()
+        self.milliseconds = 0.0
+        """Median time of the last evaluation to detect in one image, in a batch; without reading it."""
         self._batches = evaluation_batches(
-            truth.files, lambda photo: fit_to_canvas(photo, config), batch_size=batch_size, limit=limit
+            truth.files, lambda photo: fit_to_canvas(photo, config), batch_size=batch_size, numbers=truth.numbers
         )
 
     def __call__(self) -> dict[str, Any]:
         """Returns the metrics of the detector as it is now."""
-        return coco_metrics(*self.collect(), self.label_map)
+        self.kept.latest = self.collect()
+        return coco_metrics(*self.kept.latest, self.label_map)
 
-    def collect(self) -> tuple[list[TruthImage], list[DetectedImage]]:
+    def collect(self) -> Detected:
         """Returns what is there and what the detector as it is now finds, of every evaluated image."""
         truth: list[TruthImage] = []
         detected: list[DetectedImage] = []
+        seconds: list[float] = []
         for batch in tqdm(self._batches, desc="evaluating", unit="batch", leave=False, disable=not is_terminal()):
             source_ids = batch.source_ids.numpy()
+            began = time.perf_counter()
             detected += detected_images(source_ids, self.detect(batch.images, batch.scales, batch.sizes))
+            seconds.append((time.perf_counter() - began) / len(source_ids))
             truth += _truth_of(batch, self.truth.class_ids)
-        if self.truth.images is not None:
-            truth = [self.truth.images[image.source_id] for image in truth]
-        return truth, detected
+        # The first batch traces the graph.
+        self.milliseconds = 1000 * statistics.median(seconds[1:] or seconds or [0.0])
+        return (self.truth.truth_of(truth), detected)
 
 
 def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
@@ -95,5 +104,17 @@ def _truth_of(batch: EvaluationBatch, other_ids: Mapping[int, int]) -> list[Trut
             for part in (batch.boxes_original, batch.class_ids, batch.is_crowd, batch.areas)
         )
         class_ids = np.array([other_ids.get(int(class_id), int(class_id)) for class_id in class_ids], np.int64)
-        truth.append(TruthImage(image_key(source_id), boxes, class_ids, is_crowd, areas))
+        height, width = (int(side) for side in batch.sizes[row])
+        truth.append(
+            TruthImage(
+                image_key(source_id),
+                boxes,
+                class_ids,
+                is_crowd,
+                areas,
+                file_name=bytes(batch.file_names[row].numpy()).decode("utf-8", "replace"),
+                size=(height, width),
+                is_difficult=np.asarray(batch.is_difficult[row][:count]),
+            )
+        )
     return truth

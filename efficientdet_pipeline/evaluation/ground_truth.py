@@ -1,5 +1,6 @@
 """Ground truth of an evaluation: what the shards hold, joined to the detector's classes before anything is measured."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,8 +9,10 @@ import numpy as np
 from absl import logging
 
 from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.data.dataset_stats import read_shard_stats
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation.joining import check_source_ids, join_classes, join_images, with_classes
+from efficientdet_pipeline.evaluation.predictor_evaluation import stratified_subset
 from efficientdet_pipeline.evaluation.truth import TruthImage, read_truth_file
 from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.options.training import TrainOptions
@@ -27,6 +30,12 @@ class GroundTruth:
     """By source id, where a COCO file holds the truth instead of the shards."""
     is_measurable: bool = True
     """Whether there is any box to find."""
+    numbers: tuple[int, ...] | None = None
+    """Ascending numbers of the evaluated records, counted over the files; all where None."""
+
+    def truth_of(self, recorded: Sequence[TruthImage]) -> list[TruthImage]:
+        """Returns the truth of images: that of the COCO file where there is one, else that of their records."""
+        return list(recorded) if self.images is None else [self.images[image.source_id] for image in recorded]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +67,7 @@ def ground_truth(
     Args:
       files: the shards.
       json_file: COCO file that holds the truth instead.
-      limit: how many images are evaluated.
+      limit: how many images are evaluated: a fixed part of them that holds all classes, rare ones first.
       made: the manifest of the shards, where they are a run's own; then they
         need not be read for it.
 
@@ -69,31 +78,49 @@ def ground_truth(
     """
     paths = tuple(sorted(str(path) for path in files))
     source = str(Path(paths[0]).parent)
+    numbers = _chosen_numbers(paths, limit)
     if made is not None and not json_file:
         split = made.splits["val"]
         names = {class_id: name for class_id, name in made.label_map.items() if split.boxes_per_class.get(name)}
         measurable = manifest.has_boxes_to_learn([Path(path) for path in paths])
-        return GroundTruth(files=paths, class_ids=classes.join(names, source), is_measurable=measurable)
+        class_ids = classes.join(names, source)
+        return GroundTruth(files=paths, class_ids=class_ids, is_measurable=measurable, numbers=numbers)
     counts = manifest.count_files([Path(path) for path in paths])
     if not counts.num_images:
         raise DataError(f"The shards in {source} must hold records to evaluate on. They hold none; check the pattern.")
-    check_source_ids((image.source_id for image in counts.images[:limit]), source=source)
+    recorded = counts.images if numbers is None else [counts.images[number] for number in numbers]
+    check_source_ids((image.source_id for image in recorded), source=source)
     names = {class_id: counts.recorded_names.get(class_id, "") for class_id in counts.label_map}
     if json_file:
-        return _of_json(Path(json_file).expanduser(), paths, counts, names, classes, limit)
+        joined = _of_json(Path(json_file).expanduser(), paths, recorded, names, classes)
+        return dataclasses.replace(joined, numbers=numbers)
     is_measurable = counts.num_boxes > counts.num_crowd
-    return GroundTruth(files=paths, class_ids=classes.join(names, source), is_measurable=is_measurable)
+    class_ids = classes.join(names, source)
+    return GroundTruth(files=paths, class_ids=class_ids, is_measurable=is_measurable, numbers=numbers)
+
+
+def _chosen_numbers(paths: tuple[str, ...], limit: int | None) -> tuple[int, ...] | None:
+    """Returns the numbers of `limit` records that hold all classes; None for all records."""
+    if limit is None:
+        return None
+    stats = read_shard_stats(paths)
+    ends = np.cumsum(stats.num_boxes)
+    if limit >= len(ends):
+        return None
+    nothing = np.zeros((0, 4))
+    images = [TruthImage("", nothing, class_ids) for class_ids in np.split(stats.class_ids, ends[:-1])]
+    chosen = stratified_subset(images, limit)
+    logging.info("Evaluating on %d of %d images, the same each time, in which each class is met.", limit, len(ends))
+    return tuple(chosen)
 
 
 def _of_json(
     path: Path,
     paths: tuple[str, ...],
-    counts: manifest.ShardCounts,
+    recorded: Sequence[manifest.RecordedImage],
     names: Mapping[int, str],
     classes: DetectorClasses,
-    limit: int | None,
 ) -> GroundTruth:
-    recorded = counts.images[:limit]
     if not all(image.source_id for image in recorded):
         raise DataError(
             f"The records in {Path(paths[0]).parent} must have an image/source_id each to be compared with {path}. "

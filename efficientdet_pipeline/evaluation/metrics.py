@@ -6,10 +6,11 @@ from typing import Any
 
 from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
 from efficientdet_pipeline.evaluation.coco import METRIC_NAMES, class_names, coco_summary
-from efficientdet_pipeline.evaluation.engines import Engine, coco_arrays
+from efficientdet_pipeline.evaluation.engines import coco_arrays
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
 from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
 from efficientdet_pipeline.evaluation.voc import voc_precision
+from efficientdet_pipeline.options.evaluation import Engine
 
 PER_CLASS = "per_class"
 VOC_NAMES = ("VOC07_AP50", "VOC12_AP50")

@@ -1,10 +1,14 @@
 """Options of --mode=eval, shared with training."""
 
 from dataclasses import dataclass
+from typing import Literal, cast, get_args
 
 from efficientdet_pipeline.options.general import NAMES_A_RUN, ModeOptions, RunOptions
 from efficientdet_pipeline.options.model import ModelOptions
-from efficientdet_pipeline.options.schema import Options, check, option
+from efficientdet_pipeline.options.schema import Options, check, check_choice, option
+
+Engine = Literal["auto", "hotcoco", "pycocotools"]
+"""What computes COCO's numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +21,35 @@ class EvaluationOptions(Options):
         "COCO JSON file with the ground truth, used instead of the annotations in the shards.",
         path="path",
     )
-    eval_samples: int | None = option(None, "Number of images to evaluate on. Default: all.")
+    eval_samples: int | None = option(
+        None,
+        "Number of images to evaluate on: a fixed part that holds all classes, rare ones first, the same each time. "
+        "Default: all.",
+    )
     eval_name: str = option("", "Name of the evaluation; metrics are written to metrics_<name>.json.")
+    eval_engine: str = option(
+        "auto",
+        "What computes COCO's numbers: hotcoco, pycocotools (the reference, slower), or auto, which is hotcoco where "
+        "it is installed. The numbers are the same, to the last bit.",
+        choices=get_args(Engine),
+    )
+    analysis: bool = option(
+        True,
+        "Explain the evaluation: thresholds.yaml (score thresholds of the best F1, which inference reads), "
+        "label_errors.csv, confusion matrix, curves and report/index.html.",
+    )
 
     def __post_init__(self) -> None:
         """Checks the number of images."""
         super().__post_init__()
         samples = self.eval_samples
         check(samples is None or samples >= 1, "eval_samples", samples, "at least 1", "leave it out to use all images")
+        check_choice("eval_engine", self.eval_engine, get_args(Engine))
+
+    @property
+    def engine(self) -> Engine:
+        """Returns --eval_engine."""
+        return cast(Engine, self.eval_engine)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,7 +123,7 @@ def labels_picture(boxes_unit: np.ndarray, class_ids: np.ndarray, names: Mapping
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
     places.invert_yaxis()
-    return _jpeg(np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB")))
+    return jpeg(np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB")))
 
 
 def batch_picture(
@@ -154,7 +154,7 @@ def batch_picture(
         tiles.append(
             draw_detections(tile, tile_boxes, class_ids[number], own_scores, label_map=label_map, min_score=min_score)
         )
-    return _jpeg(contact_sheet(tiles, titles=list(titles)[: len(tiles)]))
+    return jpeg(contact_sheet(tiles, titles=list(titles)[: len(tiles)]))
 
 
 def write_batch_pictures(folder: Path, pictures: Mapping[str, bytes]) -> list[Path]:
@@ -213,7 +213,8 @@ def _png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def _jpeg(image: np.ndarray) -> bytes:
+def jpeg(image: np.ndarray) -> bytes:
+    """Returns an image as JPEG; uint8 RGB (h, w, 3)."""
     content = io.BytesIO()
     Image.fromarray(image).save(content, "JPEG", quality=88)
     return content.getvalue()

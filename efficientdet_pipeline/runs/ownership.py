@@ -24,6 +24,11 @@ _SHOWN = 5
 _CHECKPOINT_FILES = r"(?:model\.weights\.h5|hparams_config\.yaml|state\.npz|checkpoint\.json)"
 _SHARD_FILES = rf"(?:(?:{'|'.join(SPLITS)})(?:-\d{{5}}-of-\d{{5}}\.tfrecord|\.txt)|manifest\.json|problems\.jsonl)"
 _EXPORT_FILES = r"(?:saved_model/.*|[^/]*_frozen\.pb|label_map\.yaml|hparams_config\.yaml)"
+_REPORT_FILES = r"(?:index\.html|evaluation\.npz|findings\.json)"
+_PICTURES = r"confusion_matrix|pr_curve|f1_curve|labels|train_batch0|val_batch0_(?:labels|pred)|label_errors"
+_EVALUATION_FILES = (
+    rf"(?:metrics\.json|thresholds\.yaml|label_errors\.csv|(?:{_PICTURES})\.(?:png|jpg)|report/{_REPORT_FILES})"
+)
 _SYSTEM_FILES = {".ds_store", "thumbs.db", "desktop.ini"}
 _NAMES = (
     r"args\.yaml|metadata\.json|log\.txt|results\.(?:csv(?:\.damaged)?|png)|incidents\.jsonl|bad_steps\.json",
@@ -33,13 +38,16 @@ _NAMES = (
     rf"checkpoints/\.(?:last|best)\.(?:new|old)/{_CHECKPOINT_FILES}",
     r"tensorboard/(?:[^/]*/)*[^/]*tfevents[^/]*|tensorboard/plugins/profile/.*",
     r"pictures/(?:validation|doctor)\.png",
+    rf"(?:evaluations/[^/]+/)?{_EVALUATION_FILES}",
     rf"export/{_EXPORT_FILES}|\.export\.previous/{_EXPORT_FILES}|export/\.export[^/]*(?:/.*)?",
     rf"tfrecords/(?:{_SHARD_FILES}|hparams_config\.yaml|\.placing\.json|\.conversion/.*|beam/.*)",
     r"cache(?:-\d+)?/(?:photos-[0-9a-f]{12}\.raw|\.photos-[0-9a-f]{12}\.raw\.partial)",
     r"(?:[^/]*/)*\.[^/]*\.partial-(?:\d+|\d+-[0-9a-f]{8}|[0-9a-f]{8})(?:/.*)?",
 )
 _OWN = re.compile("|".join(_NAMES))
-_OWN_FOLDERS = re.compile(r"checkpoints|tensorboard|pictures|\.export\.previous|export|tfrecords|cache(?:-\d+)?")
+_OWN_FOLDERS = re.compile(
+    r"checkpoints|tensorboard|pictures|report|evaluations|\.export\.previous|export|tfrecords|cache(?:-\d+)?"
+)
 _FROM_OUR_LOG = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z] ")
 
 

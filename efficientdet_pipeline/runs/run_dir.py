@@ -104,6 +104,16 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def thresholds(self) -> Path:
+        """Score thresholds of the best F1 on the validation images, which inference reads."""
+        return self.path / "thresholds.yaml"
+
+    @property
+    def report(self) -> Path:
+        """Folder of the page that explains the run."""
+        return self.path / "report"
+
+    @property
     def pictures(self) -> Path:
         """Validation photos with detections drawn."""
         return self.path / "pictures"

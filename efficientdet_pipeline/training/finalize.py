@@ -27,13 +27,20 @@ from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.training import checkpoint_io
 from efficientdet_pipeline.training.progress import format_duration
+from efficientdet_pipeline.training.reporting import Report, analyse_run
 from efficientdet_pipeline.visualize.grid import contact_sheet, draw_comparison
 
 IMAGES_DRAWN = 8
 
 
 def finalize_run(
-    options: TrainOptions, folder: RunFolder, network: Network, detector: keras.Model, evaluator: Evaluator | None
+    options: TrainOptions,
+    folder: RunFolder,
+    network: Network,
+    detector: keras.Model,
+    evaluator: Evaluator | None,
+    *,
+    report: Report | None = None,
 ) -> None:
     """Writes metrics, validation images and exports; after --mode=train, logs the checkpoint only."""
     if evaluator is None:
@@ -53,9 +60,12 @@ def finalize_run(
             folder.metrics.with_name(f"metrics_{options.evaluation.eval_name}.json"), metrics, marker["epoch"]
         )
     picture = draw_validation(folder.pictures, network, evaluator)
+    facts = {"checkpoint": f"the {name} checkpoint", "epoch": marker["epoch"]}
+    write_page = analyse_run(report, folder, evaluator, facts, options.evaluation.engine)
     why = "" if name == "best" else ", because no evaluation measured an AP"
     logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, marker["epoch"], why)
     exported = in_subprocess.export_in_subprocess(detector, network, chosen, folder.export_path)
+    page = write_page()
     logging.info(
         "\nDone: epoch %d is the %s of this run.\n%s\n", marker["epoch"], name, format_table(marker["metrics"])
     )
@@ -64,6 +74,7 @@ def finalize_run(
         ("every epoch", folder.results),
         ("curves", folder.curves),
         ("picture", picture),
+        *([("report", page)] if page is not None else []),
         ("checkpoint", chosen),
         ("saved model", exported.saved_model),
         ("frozen graph", exported.frozen_graph),

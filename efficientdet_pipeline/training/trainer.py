@@ -1,14 +1,12 @@
 """Trainer: prepares data, model and callbacks of a run, and trains it to its end."""
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import efficientdet
 import keras
 from absl import logging
-from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data import input_pipeline
@@ -40,6 +38,7 @@ from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallbac
 from efficientdet_pipeline.training.distributed import ProcessGroup
 from efficientdet_pipeline.training.finalize import draw_predictions
 from efficientdet_pipeline.training.loop import train
+from efficientdet_pipeline.training.reporting import Report, draw_training_data
 from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
 from efficientdet_pipeline.training.session import RunSession, finished_with, start_or_resume_run
 from efficientdet_pipeline.training.stop_sync import StopSync
@@ -119,16 +118,13 @@ def build_checkpoint_callback(
 
 def _evaluate(evaluator: Evaluator, epoch: int) -> dict[str, Any]:
     metrics = evaluator()
+    evaluator.kept.keep(epoch, metrics["AP"])
     logging.info("epoch %d, validation:\n%s", epoch, format_table(metrics))
     return metrics
 
 
-CheckData = Callable[[TrainOptions, Shards, DetectorConfig], None]
-"""Logs issues of the training data: (options, shards, network config)."""
-
-
 def train_run(
-    options: TrainOptions, read: Sources, hparams: HparamsGiven, *, check_data: CheckData | None = None
+    options: TrainOptions, read: Sources, hparams: HparamsGiven, *, report: Report | None = None
 ) -> RunFolder:
     """Trains the run of the options to its end, resuming from its last checkpoint, and returns its folder.
 
@@ -136,7 +132,7 @@ def train_run(
       options: options of the mode.
       read: the source of each option.
       hparams: values of --hparams.
-      check_data: called before a new run trains, unless --nodoctor.
+      report: checks the data before a new run trains, unless --nodoctor; draws and explains, unless --noanalysis.
     """
     process_group = strategy.init_process_group(options.hardware.strategy)
     if not process_group.is_chief:
@@ -160,18 +156,20 @@ def train_run(
         truth = validation_truth(options, network, shards, is_chief=process_group.is_chief)
         if process_group.is_chief:
             compare_validation(run_.folder, shards, is_begun=run_.is_resumed)
-            if check_data is not None and options.doctor and not run_.is_resumed:
-                check_data(options, shards, network.config)
+            if report is not None and options.doctor and not run_.is_resumed:
+                report.check_data(options, shards, network.config)
             num_examples = run_config.steps_per_epoch * run_config.batch_size
             about = metadata.training_metadata(
                 options, name=run_.model_name, num_examples=num_examples, shape=run_.shape
             )
             metadata.update_json(run_.folder.metadata, {**about, NAMES_IN_SHARDS: shards.recorded_names})
             process_group.barrier()
+        report = report if options.evaluation.analysis and process_group.is_chief else None
         with auto_batch.oom_handler(options, shards, network.config, process_group):
-            detector, evaluator = _train(options, run_, start, network, shards, truth, run_config, process_group)
+            data = _RunData(shards, truth)
+            detector, evaluator = _train(options, run_, start, network, data, run_config, process_group, report)
         if process_group.is_chief:
-            finalize.finalize_run(options, run_.folder, network, detector, evaluator)
+            finalize.finalize_run(options, run_.folder, network, detector, evaluator, report=report)
             metadata.update_json(run_.folder.metadata, finished_with(options))
         return run_.folder
 
@@ -213,17 +211,24 @@ def _check_classes(network: Network, shards: Shards) -> None:
         )
 
 
+class _RunData(NamedTuple):
+    """What a training learns from, and what its evaluations compare with."""
+
+    shards: Shards
+    truth: GroundTruth | None
+
+
 def _train(
     options: TrainOptions,
     run_: RunSession,
     start: StartWeights | None,
     network: Network,
-    shards: Shards,
-    truth: GroundTruth | None,
+    data: _RunData,
     run_config: RunConfig,
     process_group: ProcessGroup,
+    report: Report | None,
 ) -> tuple[keras.Model, Evaluator | None]:
-    config = network.config
+    config, (shards, truth) = network.config, data
     weights = class_weights(options.optimizer.class_weights, shards, config.num_classes)
     with strategy.build_strategy(options).scope():
         detector = efficientdet.build_model(config)
@@ -255,6 +260,8 @@ def _train(
             run_config, run_.folder, network, evaluator, input_config, augmenter.num_partners
         )
         bar = is_terminal() and process_group.is_chief
+        if not run_.is_resumed:
+            draw_training_data(report, run_.folder, input_config, augmenter, network.label_map)
         train(
             model,
             lambda position: training_batches(stream, augmenter, position=position),
@@ -281,5 +288,4 @@ def _build_evaluator(
         truth,
         label_map=network.label_map,
         batch_size=options.optimizer.batch_size,
-        limit=options.evaluation.eval_samples,
     )

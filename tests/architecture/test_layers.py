@@ -39,13 +39,13 @@ LAYER = {
     "benchmarking": 8,
     "doctor": 8,
     "inspection": 8,
-    "report": 8,
     "compression": 8,
-    "commands": 9,
-    "cli": 10,
-    "notebook": 9,
-    "api": 10,
-    "__main__": 11,
+    "report": 9,
+    "commands": 10,
+    "cli": 11,
+    "notebook": 10,
+    "api": 11,
+    "__main__": 12,
 }
 # Scripts of a few lines that call the command line.
 ENTRY_POINTS = {"tfrmod.create_tfrecords", "tfrmod.inspect_tfrecords"}

@@ -1,10 +1,14 @@
 """The images of a training step are those that the training was given."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from efficientdet.config import get_config
 
-from efficientdet_pipeline.data.batch_images import images_of_step
-from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig, training_batches
+from efficientdet_pipeline.data.batch_images import first_images, images_of_step
+from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig, build_augmenter, training_batches
+from efficientdet_pipeline.options.augmentation import AugmentationOptions
+from efficientdet_pipeline.options.schema import compose
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.example import encode_example
 
@@ -71,3 +75,20 @@ def test_batch_images_partners_are_named(files: tuple[str, ...]) -> None:
     (first, *_) = images_of_step(stream(files), 3, 1)
     assert len(first["may_be_mixed_with"]) == 3
     assert first["photo"] not in first["may_be_mixed_with"]
+
+
+def test_first_images_are_those_of_the_first_batch(files: tuple[str, ...]) -> None:
+    config = get_config("efficientdet-lite0", image_size=64, num_classes=2)
+    stream = InputConfig(files=files, batch_size=4, max_instances=3, canvas=(64, 64), seed=7)
+    augmenter = build_augmenter(compose(AugmentationOptions), config)
+    drawn = first_images(stream, augmenter, 16)
+    assert len(drawn) == 4
+    assert len(first_images(stream, augmenter, 2)) == 2
+    batch, truth = next(iter(training_batches(stream, augmenter)))
+    for row, each in enumerate(drawn):
+        height, width = each.pixels.shape[:2]
+        shown = batch[row, :height, :width].numpy() * config.stddev_rgb + config.mean_rgb
+        np.testing.assert_allclose(shown, each.pixels, atol=0.51)
+        count = len(each.boxes)
+        np.testing.assert_array_equal(truth.boxes[row, :count], each.boxes)
+        assert (truth.boxes[row, count:].numpy() == -1).all()

@@ -37,12 +37,16 @@ OF_A_RUN = (
         "tfrecords/train-00000-of-00002.tfrecord",
     ),
     *("tfrecords/val.txt", "tfrecords/manifest.json", "tfrecords/problems.jsonl", "tfrecords/hparams_config.yaml"),
+    *("thresholds.yaml", "label_errors.csv", "label_errors.jpg", "labels.jpg", "train_batch0.jpg", "pr_curve.png"),
+    *("report/index.html", "report/evaluation.npz", "report/findings.json", "evaluations/test/confusion_matrix.png"),
+    *("evaluations/test/report/index.html", "evaluations/test/metrics.json", "evaluations/test/thresholds.yaml"),
     *("tfrecords/.conversion/entries/x", "cache/photos-0123456789ab.raw"),
     *("cache-1/.photos-0123456789ab.raw.partial", "cache/.photos-0123456789ab.raw.partial-12-0123abcd"),
 )
 FOREIGN = (
     *("thesis.txt", "weights/best.pt", "sub/", ".hidden", "checkpoints/notes.txt", "checkpoints/last/mine.h5"),
     *("checkpoints/last_copy/model.weights.h5", "tfrecords/hand_made.tfrecord", "tfrecords/.notes"),
+    *("report/mine.html", "evaluations/notes.txt", "evaluations/test/notes.txt"),
     *("export/README.md", "pictures/holiday.jpg", "tensorboard/notes.md", "cache/precious.bin"),
 )
 

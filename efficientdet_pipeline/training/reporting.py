@@ -1,0 +1,99 @@
+"""Pictures and report of a training: never its end. A fault in them is a warning, and the run stays whole."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from absl import logging
+from efficientdet.config import DetectorConfig
+
+from efficientdet_pipeline.console import command_line
+from efficientdet_pipeline.data.batch_images import AugmentedImage, first_images
+from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig
+from efficientdet_pipeline.errors import error_message
+from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, saved_evaluation
+from efficientdet_pipeline.evaluation.evaluator import Evaluator
+from efficientdet_pipeline.options.evaluation import Engine
+from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.runs.run_dir import RunFolder
+
+T = TypeVar("T")
+BATCH_IMAGES = 16
+"""Of the first training batch that are drawn."""
+
+
+class Report(Protocol):
+    """What writes pictures and the page of a run; it lies above the training, which only says when."""
+
+    def check_data(self, options: TrainOptions, shards: Shards, config: DetectorConfig) -> None:
+        """Logs what is wrong with the training data; raises DataError where nothing could be learnt."""
+
+    def begin(
+        self, run: RunFolder, files: Sequence[str], batch: Sequence[AugmentedImage], label_map: Mapping[int, str]
+    ) -> None:
+        """Draws what is annotated in the training shards, and the first batch."""
+
+    def analyse(self, run: RunFolder, saved: SavedEvaluation, engine: Engine) -> Callable[[], Path]:
+        """Writes the thresholds of an evaluation, and returns what writes its pictures and the page."""
+
+
+def draw_training_data(
+    report: Report | None, run: RunFolder, stream: InputConfig, augmenter: Augmenter, label_map: Mapping[int, str]
+) -> None:
+    """Draws labels and the first batch before the first step of a run."""
+    if report is None:
+        return
+    with_warning(
+        "The pictures of the training data",
+        lambda: report.begin(run, stream.files, first_images(stream, augmenter, BATCH_IMAGES), label_map),
+    )
+
+
+def analyse_run(
+    report: Report | None, run: RunFolder, evaluator: Evaluator, facts: Mapping[str, Any], engine: Engine
+) -> Callable[[], Path | None]:
+    """Writes the thresholds of the evaluated checkpoint, for the export; returns what writes the page after it.
+
+    Args:
+      report: None for no report.
+      run: folder of the run.
+      evaluator: holds the evaluated weights.
+      facts: "checkpoint" and "epoch" of them.
+      engine: what computes COCO's numbers.
+    """
+    if report is None:
+        return lambda: None
+
+    def begin() -> Callable[[], Path]:
+        saved = saved_evaluation(
+            evaluator.kept.of_epoch(facts["epoch"]) or evaluator.collect(),
+            evaluator.label_map,
+            shards=evaluator.files,
+            numbers=evaluator.truth.numbers,
+            facts={**facts, "data": "its validation images"},
+        )
+        return report.analyse(run, saved, engine)
+
+    write = with_warning("The analysis of the evaluation", begin)
+    if write is None:
+        return lambda: None
+    return lambda: with_warning("The report", write)
+
+
+def with_warning(what: str, work: Callable[[], T]) -> T | None:
+    """Returns the result of some work on the report; where it fails, warns and returns None."""
+    began = time.monotonic()
+    try:
+        return work()
+    except Exception as error:
+        logging.warning(
+            "%s could not be written: %s The run is whole without; `%s` writes its page again.",
+            what,
+            error_message(error),
+            command_line("--mode=report"),
+        )
+        return None
+    finally:
+        logging.debug("%s: %.2f s", what, time.monotonic() - began)
