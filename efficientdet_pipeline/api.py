@@ -43,7 +43,7 @@ from efficientdet_pipeline.options.training import TrainOptions
 
 if TYPE_CHECKING:
     from efficientdet_pipeline.doctor.issue import Issue
-    from efficientdet_pipeline.export import ExportedFiles
+    from efficientdet_pipeline.export.bundle import ExportedFiles
     from efficientdet_pipeline.runs.run_dir import RunFolder
     from tfrmod.manifest import Manifest
 
@@ -134,15 +134,20 @@ def evaluate(run: RunResult | PathLike, /, **options: OptionValue) -> dict[str, 
 
 
 def export(run: RunResult | PathLike, output: PathLike | None = None, /, **options: OptionValue) -> "ExportedFiles":
-    """Exports a checkpoint to a SavedModel and a frozen graph.
+    """Exports a checkpoint, by default to a SavedModel and a frozen graph, and measures the artifacts.
 
     Args:
       run: a run, its folder, or a checkpoint.
       output: folder for the files (`path_output`). Default: export in the run's folder.
-      **options: options of --mode=export.
+      **options: options of --mode=export, such as `formats` ("tflite_int8,onnx"), `max_ap_drop`, `gate=False`.
 
     Returns:
-      The paths `saved_model`, `frozen_graph`, `label_map` and `hparams`.
+      `folder`, `artifacts` {format: path}, the `report` of their accuracy (None if it was not measured), and the
+      paths `saved_model`, `frozen_graph`, `label_map` and `hparams`.
+
+    Raises:
+      AccuracyError: an artifact lost more AP than it may; it is not kept, and the others are in place.
+      MissingExtraError: a format's package is not installed.
     """
     given = _with(options, path_ckpt=_path_of(run), path_output=output)
     with _prepared(ExportOptions, "export", given) as (settings, _, hparams):

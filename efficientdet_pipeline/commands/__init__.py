@@ -54,7 +54,7 @@ MODES: dict[str, Mode] = {
     "inspect": Mode(
         "inspect:InspectOptions", "inspect", "draw the images of shards, or print parameters and FLOPs of a network"
     ),
-    "export": Mode("export:ExportOptions", "export", "export a checkpoint to a SavedModel and a frozen graph"),
+    "export": Mode("export:ExportOptions", "export", "export a checkpoint (SavedModel, frozen graph, TFLite, ONNX, OpenVINO) and measure it"),
     "infer": Mode("infer:InferOptions", "infer", "detect objects in images with a checkpoint or an export"),
 }
 DEFAULT_MODE = "traineval"

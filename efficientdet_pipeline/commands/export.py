@@ -1,50 +1,62 @@
-"""--mode=export and freeze_model.py: export a checkpoint to a SavedModel and a frozen graph."""
+"""--mode=export and freeze_model.py: export a checkpoint in several formats, measured against it."""
 
+import dataclasses
 from pathlib import Path
 
-import efficientdet
 from absl import logging
 
-from efficientdet_pipeline.console import print_next_command
+from efficientdet_pipeline.benchmarking.export_gate import require_compared, validation_gate
+from efficientdet_pipeline.console import print_next_command, say
 from efficientdet_pipeline.errors import CannotWriteError
-from efficientdet_pipeline.export import ExportedFiles, export
-from efficientdet_pipeline.models.build import read_network
-from efficientdet_pipeline.models.weights import load_trained, trained_weights
+from efficientdet_pipeline.export.bundle import ExportedFiles, write_bundle
+from efficientdet_pipeline.export.formats import formats_of
+from efficientdet_pipeline.export.from_run import describe, export_place, given_recipe, load_trained_detector
+from efficientdet_pipeline.export.tf_serving import write_next_version
 from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
-from efficientdet_pipeline.options.schema import replace
 
 
 def run(options: ExportOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Exports the checkpoint that the options name."""
     del read
     exported = export_checkpoint(options, hparams)
+    for name, path in exported.artifacts.items():
+        logging.info("%-16s  %s", name, path)
+    place = next(iter(exported.artifacts.values()))
     print_next_command(
-        "--mode=infer",
-        f"--saved_model_dir={exported.saved_model}",
-        "--input_image=PHOTO.jpg",
-        "--output_image_dir=detections",
+        "--mode=infer", f"--saved_model_dir={place}", "--input_image=IMAGE.jpg", "--output_image_dir=detections"
     )
 
 
 def export_checkpoint(options: ExportOptions, hparams: HparamsGiven) -> ExportedFiles:
-    """Exports the checkpoint that the options name, and returns where the files are."""
-    model = options.model
-    if options.model_name_ and not model.model_name:
-        model = replace(model, model_name=options.model_name_)
-    trained = trained_weights(options.checkpoint, options.run, path_output=options.path_output)
-    network = read_network(trained.description, model, hparams)
-    detector = efficientdet.build_model(network.config)
-    load_trained(detector, trained.path)
-    of_run = trained.run.export_path if trained.run is not None and trained.names_run else Path("export")
-    place = options.path_output or of_run
+    """Exports the checkpoint that the options name, and returns where the files are.
+
+    Raises:
+      AccuracyError: an artifact lost more AP than it may; the others are in place.
+    """
+    trained, detector = load_trained_detector(options, hparams)
+    formats = formats_of(options.formats.names())
+    recipe = given_recipe(options)
+    gate = validation_gate(options.accuracy, trained, detector)
+    if gate is not None:
+        formats = require_compared(formats)
+        recipe = gate.search_recipe() if options.accuracy.quant_debug else recipe
+    if recipe is not None:
+        detector = dataclasses.replace(detector, float_layers=recipe.float_layers)
+    place = export_place(options, trained)
+    description = describe(options, trained, detector, recipe)
     try:
-        exported = export(detector, network.config, place, label_map=network.label_map, hparams=network.hparams)
+        measure = gate.measure if gate is not None else None
+        exported = write_bundle(detector, place, formats, description=description, measure=measure)
+        if options.serving_dir:
+            write_next_version(detector, Path(options.serving_dir), batch_size=options.serving_batch_size or None)
     except OSError as error:
         raise CannotWriteError(
             f"The export could not be written to {place}: {error.strerror or error}. Name another place by "
             "--path_output, or free some space there."
         ) from error
-    logging.info("saved model   %s\nfrozen graph  %s", exported.saved_model, exported.frozen_graph)
+    if gate is not None and exported.report is not None:
+        say(exported.report.table())
+        gate.check(exported.report)
     return exported

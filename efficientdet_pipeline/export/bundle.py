@@ -1,20 +1,23 @@
 """An export as one folder: artifacts, description, labels, thresholds, model card and checksums, replaced as one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from absl import logging
 from efficientdet.config import DetectorConfig
 
-from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.export.earlier import earlier_files
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.export.earlier import check_replaceable
 from efficientdet_pipeline.export.formats import ExportFormat
+from efficientdet_pipeline.export.gate import REPORT, GateReport
 from efficientdet_pipeline.export.model_card import ModelFacts, model_card
+from efficientdet_pipeline.export.quantization_search import Recipe
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.inference.thresholds import THRESHOLDS, Thresholds
-from efficientdet_pipeline.runs.output_files import NOTE, check_output_files, note_output_files
+from efficientdet_pipeline.runs.output_files import NOTE, note_output_files
 from tfrmod import fileio
 from tfrmod.replacement import finish_replacement, replace_files
 
@@ -22,17 +25,65 @@ LABEL_MAP = "label_map.yaml"
 HPARAMS = "hparams_config.yaml"
 CARD = "MODEL_CARD.md"
 CHECKSUMS = "sha256sums.txt"
+RECIPE = "quantization.yaml"
+
+Decibels = Mapping[str, Mapping[str, float]]
+"""Signal to noise of logits and deltas, by name of format, where the writer measured it."""
+Measure = Callable[[Path, Sequence[ExportFormat], Decibels], GateReport]
+"""From a folder of artifacts and their formats to the gate's report."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bundle:
+class ExportedFiles:
     """Where the files of an export are."""
 
     folder: Path
     artifacts: Mapping[str, Path]
     """By name of format."""
-    decibels: Mapping[str, Mapping[str, float]]
-    """Signal to noise of logits and deltas, by name of format, where the writer measured it."""
+    decibels: Decibels
+    report: GateReport | None = None
+    """Of the gate, where artifacts were measured; those that lost too much are not among `artifacts`."""
+
+    @property
+    def saved_model(self) -> Path:
+        """Folder for TensorFlow Serving and tf.saved_model.load."""
+        return self._artifact("saved_model")
+
+    @property
+    def frozen_graph(self) -> Path:
+        """One file: the graph with its weights as constants."""
+        return self._artifact("frozen")
+
+    @property
+    def label_map(self) -> Path:
+        """YAML, class id to name."""
+        return self.folder / LABEL_MAP
+
+    @property
+    def hparams(self) -> Path:
+        """YAML that --hparams reads: the network, its canvas and its labels."""
+        return self.folder / HPARAMS
+
+    def _artifact(self, name: str) -> Path:
+        if name not in self.artifacts:
+            raise OptionsError(
+                f"The export must have the format {name}. Received {', '.join(self.artifacts) or 'none'}; add {name} "
+                "to --formats.",
+                option="formats",
+            )
+        return self.artifacts[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What lies beside the artifacts of an export, of what only the run or the user knows."""
+
+    thresholds: Thresholds | None = None
+    """Recommended minimum scores."""
+    facts: ModelFacts | None = None
+    """For the model card."""
+    recipe: Recipe | None = None
+    """Layers that int8 keeps in float."""
 
 
 def write_bundle(
@@ -40,19 +91,20 @@ def write_bundle(
     folder: Path,
     formats: Sequence[ExportFormat],
     *,
-    thresholds: Thresholds | None = None,
-    facts: ModelFacts | None = None,
-) -> Bundle:
+    description: Description | None = None,
+    measure: Measure | None = None,
+) -> ExportedFiles:
     """Writes a detector in several formats with everything beside it.
 
     An earlier export is replaced as one when the new one is whole; a process that
-    is killed leaves one of them. Other files in `folder` stay.
+    is killed leaves one of them. Other files in `folder` stay. Artifacts that
+    lose more accuracy than they may are not kept; the report names them.
 
     Args:
       folder: made where missing.
       formats: from `formats.formats_of`.
-      thresholds: recommended minimum scores.
-      facts: for the model card.
+      description: of the detector.
+      measure: the accuracy of the artifacts, before they are put in place.
 
     Raises:
       OptionsError: another file has the name of one of the export's.
@@ -60,34 +112,59 @@ def write_bundle(
       DataError: a format needs calibration images, or its file does not compute what the network computes.
       OSError: the files cannot be written.
     """
+    about = description or Description()
     names = bundle_names(detector.config, formats)
     finish_replacement(folder)
-    earlier = check_output_files(folder, names, option="path_output", known=earlier_files(folder))
+    earlier = check_replaceable(folder, names)
     decibels: dict[str, Mapping[str, float]] = {}
+    kept, report = list(formats), None
 
     def write_all(staging: Path) -> None:
+        nonlocal kept, report
         for each in formats:
+            logging.info("Writing %s.", each.name)
             ratios = each.write(detector, each.path(staging, detector.config))
             if isinstance(ratios, Mapping):
                 decibels[each.name] = ratios
-        _write_yaml(staging / LABEL_MAP, {int(key): str(name) for key, name in detector.label_map.items()})
-        settings = {**detector.hparams, **detector.config.to_hparams(), "label_map": dict(detector.label_map)}
-        _write_yaml(staging / HPARAMS, settings)
-        (thresholds or Thresholds(0.4)).write(staging / THRESHOLDS)
-        card = model_card(detector.config, detector.label_map, facts or ModelFacts())
+        _write_beside(staging, detector, about)
+        if measure is not None:
+            report = measure(staging, formats, decibels)
+            kept = _keep_measured(staging, detector.config, formats, report)
+        card = model_card(detector.config, detector.label_map, about.facts or ModelFacts(), report)
         fileio.write_file(staging / CARD, card)
         write_checksums(staging)
         note_output_files(staging, names, ())
 
     replace_files(folder, write_all, earlier={*names, *earlier, NOTE})
-    artifacts = {each.name: each.path(folder, detector.config) for each in formats}
-    return Bundle(folder=folder, artifacts=artifacts, decibels=decibels)
+    artifacts = {each.name: each.path(folder, detector.config) for each in kept}
+    return ExportedFiles(folder=folder, artifacts=artifacts, decibels=decibels, report=report)
+
+
+def _write_beside(staging: Path, detector: TrainedDetector, about: Description) -> None:
+    _write_yaml(staging / LABEL_MAP, {int(key): str(name) for key, name in detector.label_map.items()})
+    settings = {**detector.hparams, **detector.config.to_hparams(), "label_map": dict(detector.label_map)}
+    _write_yaml(staging / HPARAMS, settings)
+    (about.thresholds or Thresholds(0.4)).write(staging / THRESHOLDS)
+    if about.recipe is not None:
+        about.recipe.write(staging / RECIPE)
+
+
+def _keep_measured(
+    staging: Path, config: DetectorConfig, formats: Sequence[ExportFormat], report: GateReport
+) -> list[ExportFormat]:
+    """Writes the report, removes what lost too much, and returns the formats that stay."""
+    report.write(staging / REPORT)
+    lost = {each.name for each in report.artifacts if not each.is_within}
+    for each in formats:
+        for name in each.files(config) if each.name in lost else ():
+            fileio.remove(staging / name)
+    return [each for each in formats if each.name not in lost]
 
 
 def bundle_names(config: DetectorConfig, formats: Sequence[ExportFormat]) -> list[str]:
     """Returns the names of all files and folders of an export."""
     artifacts = [name for each in formats for name in each.files(config)]
-    return [*artifacts, LABEL_MAP, HPARAMS, THRESHOLDS, CARD, CHECKSUMS]
+    return [*artifacts, LABEL_MAP, HPARAMS, THRESHOLDS, CARD, CHECKSUMS, REPORT, RECIPE]
 
 
 def write_checksums(folder: Path) -> None:

@@ -65,7 +65,7 @@ def _write_tflite_with_nms(detector: TrainedDetector, path: Path, *, precision: 
     raw = TFLITE[precision].path(path.parent, detector.config)
     is_there = raw.is_file()
     if not is_there:
-        write_tflite(detector, raw, precision=precision)
+        _write_tflite(detector, raw, precision=precision)
     write_post_processed(detector, raw, path)
     if not is_there:
         raw.unlink()
@@ -81,11 +81,16 @@ def _load_frozen_graph(path: Path, config: DetectorConfig) -> Predictor:
     return frozen_graph_predictor(path)
 
 
+def _write_tflite(detector: TrainedDetector, path: Path, *, precision: str) -> dict[str, float]:
+    layers = detector.float_layers if precision == "int8" else ()
+    return write_tflite(detector, path, precision=precision, float_layers=layers)
+
+
 def _tflite(name: str, suffix: str, precision: str) -> ExportFormat:
     return ExportFormat(
         name=name,
         file=f"{{model}}{suffix}.tflite",
-        write=partial(write_tflite, precision=precision),
+        write=partial(_write_tflite, precision=precision),
         load=tflite_predictor,
         is_quantized=precision == "int8",
     )

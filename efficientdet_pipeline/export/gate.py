@@ -34,6 +34,8 @@ class Artifact:
     against that one is reported apart, and its own limit is that one's."""
     decibels: Mapping[str, float] = field(default_factory=dict)
     """Signal to noise of logits and deltas, from its writer."""
+    max_drop: float | None = None
+    """AP that it may lose, where that is not the limit of its precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +129,7 @@ def measure_artifacts(
                 ap=float(own["AP"]),
                 per_class=_plain(own["per_class"]),
                 drop=float(reference["AP"]) - float(own["AP"]),
-                max_drop=max_drop_quantized if each.is_quantized else max_drop,
+                max_drop=_limit(each, max_drop, max_drop_quantized),
                 suppression_drop=None if raw is None else float(raw["AP"]) - float(own["AP"]),
                 milliseconds=latency.get(each.name),
                 decibels=_plain(each.decibels),
@@ -140,6 +142,12 @@ def measure_artifacts(
         artifacts=tuple(measured),
         num_images=num_images,
     )
+
+
+def _limit(artifact: Artifact, max_drop: float, max_drop_quantized: float) -> float:
+    if artifact.max_drop is not None:
+        return artifact.max_drop
+    return max_drop_quantized if artifact.is_quantized else max_drop
 
 
 def check_accuracy(
@@ -171,8 +179,8 @@ def check_accuracy(
             layers.append(f" Lowest signal to noise in {each.name}: {named}.")
     raise AccuracyError(
         f"An exported artifact must detect as well as the checkpoint, within the allowed drop. On {report.num_images} "
-        f"images, {'; '.join(sentences)}.{''.join(layers)} For int8, calibrate on more images, or find the layers to "
-        "keep in float by QuantizationSearch; else export again, and report it if the loss stays."
+        f"images, {'; '.join(sentences)}; not kept.{''.join(layers)} For int8, try --quant_debug, which keeps layers "
+        "in float, or a larger --calibration_images; --max_ap_drop sets the limit."
     )
 
 

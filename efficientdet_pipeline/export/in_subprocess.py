@@ -10,32 +10,51 @@ from absl import logging
 
 from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.export import HPARAMS, LABEL_MAP, ExportedFiles, export
+from efficientdet_pipeline.export.bundle import Description, ExportedFiles, write_bundle
+from efficientdet_pipeline.export.formats import formats_of
+from efficientdet_pipeline.export.from_run import calibration_images, model_facts, run_thresholds
+from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.models.build import Network
+from efficientdet_pipeline.models.weights import TrainedWeights
+from efficientdet_pipeline.options.export import FormatOptions
 
 _COMMAND = "import sys; from efficientdet_pipeline.cli import main; sys.exit(main())"
 
 
-def export_in_subprocess(detector: keras.Model, network: Network, checkpoint: Path, place: Path) -> ExportedFiles:
-    """Exports a detector that holds the weights of a checkpoint; returns where the files lie.
+def export_in_subprocess(
+    detector: keras.Model, network: Network, trained: TrainedWeights, place: Path, options: FormatOptions
+) -> ExportedFiles:
+    """Exports a detector that holds the weights of a run's checkpoint; returns where the files are.
 
     Raises:
       DataError: the other process failed.
     """
+    formats = formats_of(options.names())
     if keras.backend.backend() == "tensorflow":
-        return export(detector, network.config, place, label_map=network.label_map, hparams=network.hparams)
+        count = options.calibration_images
+        exported = TrainedDetector(
+            model=detector,
+            config=network.config,
+            label_map=network.label_map,
+            hparams=network.hparams,
+            calibration=calibration_images(trained.run, count) if options.is_quantized else (),
+        )
+        thresholds = run_thresholds(trained.run, trained.path)
+        description = Description(thresholds=thresholds, facts=model_facts(trained, network.label_map, thresholds))
+        return write_bundle(exported, place, formats, description=description)
     logging.info("Exporting through TensorFlow.")
     # JAX holds the accelerators, and an export needs none.
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
-    arguments = ["--mode=export", f"--path_ckpt={checkpoint}", f"--path_output={place}"]
+    arguments = ["--mode=export", f"--path_ckpt={trained.path}", f"--path_output={place}", "--nogate"]
+    arguments += [f"--formats={','.join(options.names())}", f"--calibration_images={options.calibration_images}"]
     done = subprocess.run(
         [sys.executable, "-c", _COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise DataError(
-            f"The training is done and kept in {checkpoint}, but its export failed: "
+            f"The training is done and kept in {trained.path}, but its export failed: "
             f"{done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'without a word'}. "
             f"Try `{command_line(*arguments)}`."
         )
-    frozen_graph = place / f"{network.config.name}_frozen.pb"
-    return ExportedFiles(place / "saved_model", frozen_graph, place / LABEL_MAP, place / HPARAMS)
+    artifacts = {each.name: each.path(place, network.config) for each in formats}
+    return ExportedFiles(folder=place, artifacts=artifacts, decibels={})

@@ -55,7 +55,8 @@ def model_card(
     for title, text in sections.items():
         lines += ["", f"## {title}", "", text or UNSTATED]
     lines += ["", "## Accuracy", ""]
-    lines += _table(("metric", "value"), [(name, f"{value:.4f}") for name, value in facts.metrics.items()])
+    if facts.metrics or report is None:
+        lines += _table(("metric", "value"), [(name, f"{value:.4f}") for name, value in facts.metrics.items()])
     if report is not None:
         lines += ["", f"Exported artifacts on {report.num_images} validation images:", ""]
         rows = [("checkpoint", f"{report.ap:.4f}", "", "")]

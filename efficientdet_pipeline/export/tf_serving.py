@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from efficientdet.inference_form import output_keys
 from efficientdet.preprocess import decode_image
 from efficientdet.serving import detect
@@ -15,6 +16,7 @@ from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from tfrmod.tfrecord_io import write_records
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
+_NUM_WARMUP = 4
 _MAX_WARMUP = 1000
 """TensorFlow Serving refuses more."""
 
@@ -115,6 +117,19 @@ def write_version_folder(
         write_records(staged / WARMUP, requests)
     # A server that watches the folder loads what has a number for a name: it gets one when it is whole.
     staged.rename(folder)
+    return folder
+
+
+def write_next_version(detector: TrainedDetector, model_folder: Path, *, batch_size: int | None = None) -> Path:
+    """Writes the version after those that are there, and returns its folder; calibration images are the warm-up."""
+    warmup = [tf.io.encode_jpeg(image).numpy() for image in detector.calibration[:_NUM_WARMUP]]
+    if not warmup:
+        height, width = detector.config.image_size
+        warmup = [tf.io.encode_jpeg(tf.zeros((height, width, 3), tf.uint8)).numpy()]
+    model_folder.mkdir(parents=True, exist_ok=True)
+    version = next_version(model_folder)
+    folder = write_version_folder(detector, model_folder, version=version, warmup=warmup, batch_size=batch_size)
+    logging.info("%-16s  %s", "TF Serving", folder)
     return folder
 
 

@@ -28,6 +28,8 @@ class TrainedDetector:
     config: DetectorConfig
     label_map: Mapping[int, str]
     """Class id, from 1 on, to name."""
+    trained_names: Mapping[int, str] = field(default_factory=dict)
+    """What the classes are called in the data that it learned from, where that is something else."""
     hparams: Mapping[str, Any] = field(default_factory=dict)
     """Of the run, written beside the artifacts."""
     mode: str = "per_class"
@@ -36,6 +38,8 @@ class TrainedDetector:
     """How the artifact's runtime brings an image to the canvas: letterbox or stretch."""
     calibration: Sequence[np.ndarray] = ()
     """Images (h, w, 3), uint8 RGB, that quantization takes its ranges from; about 32 of the training set."""
+    float_layers: Sequence[str] = ()
+    """Operations that int8 TFLite files leave in float32, as `quantization_search` names them."""
 
     @cached_property
     def network(self) -> InferenceNetwork:

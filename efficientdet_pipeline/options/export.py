@@ -1,11 +1,134 @@
-"""Options of --mode=export and freeze_model.py."""
+"""Options of --mode=export and freeze_model.py, and of the export at the end of a training."""
 
 from dataclasses import dataclass
 
+from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.evaluation import CheckpointOptions
 from efficientdet_pipeline.options.general import ModeOptions, RunOptions
 from efficientdet_pipeline.options.model import ModelOptions
-from efficientdet_pipeline.options.schema import option
+from efficientdet_pipeline.options.schema import Options, check, check_choice, flatten, option
+
+EXPORT_FORMATS: dict[str, str] = {
+    "saved_model": "TensorFlow SavedModel with pre- and post-processing",
+    "frozen": "the same as a frozen graph",
+    "tflite": "TFLite float32, raw heads",
+    "tflite_fp16": "float16",
+    "tflite_int8": "int8",
+    "tflite_nms": "TFLite float32 with suppression and MediaPipe's metadata inside",
+    "tflite_nms_fp16": "float16",
+    "tflite_nms_int8": "int8",
+    "onnx": "ONNX, raw heads",
+    "onnx_nms": "ONNX with suppression inside",
+    "openvino": "OpenVINO IR float32, raw heads",
+    "openvino_fp16": "float16",
+    "openvino_int8": "int8",
+}
+"""Name → what it is, for the help; `export/formats.py` has a writer and a loader for each."""
+DEFAULT_FORMATS = "saved_model,frozen"
+ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatOptions(Options):
+    """Export formats."""
+
+    formats: str = option(
+        DEFAULT_FORMATS,
+        "Comma-separated export formats, or all. "
+        + "; ".join(f"{name}: {text}" for name, text in EXPORT_FORMATS.items())
+        + ". docs/exports.md describes them.",
+    )
+    calibration_images: int = option(
+        32, "Number of training images that int8 formats take the ranges of their activations from."
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the names and the number of images."""
+        super().__post_init__()
+        for name in self.names():
+            check_choice("formats", name, tuple(EXPORT_FORMATS))
+        count = self.calibration_images
+        check(count >= 1, "calibration_images", count, "at least 1", "try 32")
+
+    def names(self) -> list[str]:
+        """Returns the names of the formats in the order of the table.
+
+        Raises:
+          OptionsError: there are none.
+        """
+        given = [word.strip() for word in self.formats.split(",") if word.strip()]
+        if not given:
+            raise OptionsError(
+                f"formats must name one or more of {', '.join(EXPORT_FORMATS)}. Received {self.formats!r}; try "
+                f"{DEFAULT_FORMATS}.",
+                option="formats",
+            )
+        if ALL in given:
+            return list(EXPORT_FORMATS)
+        return sorted(set(given), key=lambda name: [*EXPORT_FORMATS, name].index(name))
+
+    @property
+    def is_quantized(self) -> bool:
+        """Returns whether one of the formats is in int8, so that calibration images are read."""
+        return any(name.endswith("int8") for name in self.names())
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the number of calibration images if nothing is quantized."""
+        return {} if self.is_quantized else {"calibration_images": "no format of --formats is quantized to int8"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions(Options):
+    """Accuracy of exported artifacts."""
+
+    gate: bool = option(
+        True,
+        "Measure the AP of every artifact in its own runtime on validation images, beside the checkpoint's, and fail "
+        "with exit code 79 where one loses more than max_ap_drop. Artifacts that fail are not kept.",
+    )
+    max_ap_drop: float | None = option(
+        None, "AP (0 to 1) that an artifact may lose against the checkpoint. Default: 0.005, and 0.01 for int8."
+    )
+    gate_images: int = option(
+        100, "Number of validation images to measure artifacts on, chosen so that rare classes occur. 0: all."
+    )
+    val_file_pattern: str = option(
+        "",
+        "Glob of validation shards, or several separated by commas. Default: those of the checkpoint's run.",
+        path="globs",
+    )
+    calibration_file_pattern: str = option(
+        "",
+        "Glob of shards to take calibration images from, or several separated by commas. Default: the training "
+        "shards of the checkpoint's run.",
+        path="globs",
+    )
+    quant_debug: bool = option(
+        False,
+        "If tflite_int8 loses more AP than allowed, find the smallest set of layers to keep in float, and write it to "
+        "quantization.yaml beside the artifacts.",
+    )
+    quant_recipe: str = option(
+        "", "quantization.yaml of an earlier --quant_debug: the layers that int8 TFLite keeps in float.", path="path"
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the limit and the number of images."""
+        super().__post_init__()
+        drop, count = self.max_ap_drop, self.gate_images
+        check(drop is None or 0.0 <= drop <= 1.0, "max_ap_drop", drop, "between 0 and 1", "try 0.01")
+        check(count >= 0, "gate_images", count, "0 or more", "0 measures on all validation images")
+        if self.quant_debug and not self.gate:
+            raise OptionsError(
+                "quant_debug searches for layers by the AP that the gate measures. Received --quant_debug with "
+                "--nogate; leave one of them out.",
+                option="quant_debug",
+            )
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options of the gate if it is off."""
+        names = () if self.gate else ("max_ap_drop", "gate_images", "val_file_pattern")
+        return dict.fromkeys(names, "--nogate measures nothing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,10 +138,39 @@ class ExportOptions(ModeOptions):
     run: RunOptions
     checkpoint: CheckpointOptions
     model: ModelOptions
+    formats: FormatOptions
+    accuracy: GateOptions
 
     path_output: str = option(
         "",
-        "Folder for saved_model and <model>_frozen.pb. Default: export in the run's folder.",
+        "Folder for the export. Default: export in the run's folder.",
         path="path",
     )
+    serving_dir: str = option(
+        "",
+        "Also write a SavedModel for TensorFlow Serving into a new version folder below this one, with requests to "
+        "warm up. Its name is the model's name on the server.",
+        path="path",
+    )
+    serving_batch_size: int = option(0, "Fixed number of images per request of serving_dir. 0: any.")
+    intended_use: str = option("", "What the detector is meant for, for the model card.")
+    model_license: str = option("", "License of the weights, for the model card.")
     model_name_: str = option("", "Alias of model_name, as in the former freeze script.")
+
+    def __post_init__(self) -> None:
+        """Checks the batch size of the served model."""
+        super().__post_init__()
+        size = self.serving_batch_size
+        check(size >= 0, "serving_batch_size", size, "0 or more", "0 takes any number of images")
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options of what is not written."""
+        found: dict[str, str] = {}
+        if not self.serving_dir and self.serving_batch_size:
+            found["serving_batch_size"] = "it belongs to --serving_dir"
+        if "tflite_int8" not in self.formats.names() and "tflite_nms_int8" not in self.formats.names():
+            reason = "no int8 TFLite file is written"
+            found |= {name: reason for name in ("quant_debug", "quant_recipe") if flatten(self.accuracy)[name]}
+        if not self.formats.is_quantized and self.accuracy.calibration_file_pattern:
+            found["calibration_file_pattern"] = "no format of --formats is quantized to int8"
+        return found

@@ -7,6 +7,7 @@ from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.checkpointing import CheckpointingOptions
 from efficientdet_pipeline.options.dataset import DatasetOptions
 from efficientdet_pipeline.options.evaluation import EvaluationOptions
+from efficientdet_pipeline.options.export import FormatOptions
 from efficientdet_pipeline.options.general import ModeOptions, RunOptions, SeedOptions
 from efficientdet_pipeline.options.hardware import HardwareOptions
 from efficientdet_pipeline.options.loader import LoaderOptions
@@ -30,6 +31,7 @@ class TrainOptions(ModeOptions):
     hardware: HardwareOptions
     checkpointing: CheckpointingOptions
     evaluation: EvaluationOptions
+    export: FormatOptions
     train_file_pattern: str = option(
         "",
         "Glob of training shards, for example shards/train-*, or several separated by commas. No dataset is "
@@ -70,7 +72,7 @@ class TrainOptions(ModeOptions):
         elif self.evaluation.val_file_pattern:
             found["val_file_pattern"] = "the images are split into training and validation (--val_set)"
         if not self.evaluates:
-            names = (*flatten(self.evaluation), "map_freq", "patience", "path_output")
+            names = (*flatten(self.evaluation), *flatten(self.export), "map_freq", "patience", "path_output")
             found |= dict.fromkeys(names, "--mode=train does not evaluate")
         return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from efficientdet_pipeline.errors import ExitCode, OptionsError, exit_code_of
 from efficientdet_pipeline.runs.metadata import read_json
+from efficientdet_pipeline.runs.output_files import NOTE
 from efficientdet_pipeline.runs.run_dir import RunFolder, locked
 from tfrmod import fileio
 from tfrmod.fileio import remove_stale_lock
@@ -23,7 +24,11 @@ _RECORDS = {".lock", MARKER, "args.yaml", "log.txt", "metadata.json"}
 _SHOWN = 5
 _CHECKPOINT_FILES = r"(?:model\.weights\.h5|hparams_config\.yaml|state\.npz|checkpoint\.json)"
 _SHARD_FILES = rf"(?:(?:{'|'.join(SPLITS)})(?:-\d{{5}}-of-\d{{5}}\.tfrecord|\.txt)|manifest\.json|problems\.jsonl)"
-_EXPORT_FILES = r"(?:saved_model/.*|[^/]*_frozen\.pb|label_map\.yaml|hparams_config\.yaml)"
+_EXPORT_FILES = (
+    r"(?:saved_model/.*|[^/]*_frozen\.pb|efficientdet-[^/]*\.(?:tflite|onnx|xml|bin)|label_map\.yaml"
+    r"|hparams_config\.yaml|thresholds\.yaml|quantization\.yaml|report\.json|MODEL_CARD\.md|sha256sums\.txt"
+    rf"|{re.escape(NOTE)})"
+)
 _REPORT_FILES = r"(?:index\.html|evaluation\.npz|findings\.json)"
 _PICTURES = r"confusion_matrix|pr_curve|f1_curve|labels|train_batch0|val_batch0_(?:labels|pred)|label_errors"
 _EVALUATION_FILES = (

@@ -22,6 +22,7 @@ from efficientdet_pipeline.export import in_subprocess
 from efficientdet_pipeline.inference.image_io import write_image
 from efficientdet_pipeline.inference.results import per_image
 from efficientdet_pipeline.models.build import Network
+from efficientdet_pipeline.models.weights import DESCRIPTION, TrainedWeights
 from efficientdet_pipeline.options.infer import MIN_SCORE
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.run_dir import RunFolder
@@ -64,7 +65,10 @@ def finalize_run(
     write_page = analyse_run(report, folder, evaluator, facts, options.evaluation.engine)
     why = "" if name == "best" else ", because no evaluation measured an AP"
     logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, marker["epoch"], why)
-    exported = in_subprocess.export_in_subprocess(detector, network, chosen, folder.export_path)
+    trained = TrainedWeights(
+        path=chosen / checkpoint_io.WEIGHTS, description=chosen / DESCRIPTION, run=folder, names_run=True
+    )
+    exported = in_subprocess.export_in_subprocess(detector, network, trained, folder.export_path, options.export)
     page = write_page()
     logging.info(
         "\nDone: epoch %d is the %s of this run.\n%s\n", marker["epoch"], name, format_table(marker["metrics"])
@@ -76,12 +80,11 @@ def finalize_run(
         ("picture", picture),
         *([("report", page)] if page is not None else []),
         ("checkpoint", chosen),
-        ("saved model", exported.saved_model),
-        ("frozen graph", exported.frozen_graph),
+        *exported.artifacts.items(),
     )
     seconds = sum(float(row.get("seconds") or 0) for row in _rows(folder))
     logging.info("\n%s, %s of training, %s", format_line(marker["metrics"]), format_duration(seconds), folder.path)
-    _print_infer_command(exported.saved_model)
+    _print_infer_command(next(iter(exported.artifacts.values())))
 
 
 def chosen_checkpoint(folder: RunFolder) -> tuple[str, Path]:

@@ -1,6 +1,8 @@
 """An export is one folder, whole or not at all, with checksums and a card."""
 
+import json
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,9 @@ import pytest
 import yaml
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.export.bundle import check_checksums, write_bundle
+from efficientdet_pipeline.export.bundle import Description, check_checksums, write_bundle
 from efficientdet_pipeline.export.formats import ExportFormat
+from efficientdet_pipeline.export.gate import GateReport, Measured
 from efficientdet_pipeline.export.model_card import ModelFacts
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.inference.artifacts import config_beside
@@ -31,7 +34,8 @@ def test_write_bundle_describes_the_artifacts(detector: TrainedDetector, tmp_pat
     folder = tmp_path / "export"
     facts = ModelFacts(data="Nine drawn images.", metrics={"AP": 0.5})
     thresholds = Thresholds(0.4, {2: 0.6})
-    bundle = write_bundle(detector, folder, [text_format("a")], thresholds=thresholds, facts=facts)
+    description = Description(thresholds=thresholds, facts=facts)
+    bundle = write_bundle(detector, folder, [text_format("a")], description=description)
     assert bundle.artifacts["text"].read_text() == "a"
     assert bundle.decibels == {"text": {"logits": 80.0}}
     assert yaml.safe_load((folder / "label_map.yaml").read_text(encoding="utf-8")) == dict(detector.label_map)
@@ -60,8 +64,37 @@ def test_write_bundle_replaces_an_earlier_one_alone(detector: TrainedDetector, t
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "MODEL_CARD.md").write_text("mine")
-    with pytest.raises(OptionsError, match="not written by an earlier call"):
+    with pytest.raises(OptionsError, match="must be free, or hold an earlier export"):
         write_bundle(detector, foreign, [text_format("a")])
+
+
+def test_write_bundle_keeps_what_the_gate_allows(detector: TrainedDetector, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    formats = [text_format("a", "good"), text_format("b", "bad")]
+
+    def measure(staging: Path, written: Sequence[ExportFormat], decibels: Mapping[str, object]) -> GateReport:
+        assert decibels.keys() == {"good", "bad"}
+        assert (staging / "hparams_config.yaml").is_file()
+        drops = {"good": 0.001, "bad": 0.2}
+        measured = [
+            Measured(name=each.name, bytes=1, ap=0.5 - drops[each.name], per_class={}, drop=drops[each.name],
+                     max_drop=0.005, suppression_drop=None, milliseconds=None, decibels={})
+            for each in written
+        ]  # fmt: skip
+        return GateReport(ap=0.5, per_class={}, milliseconds=None, artifacts=tuple(measured), num_images=9)
+
+    files = write_bundle(detector, folder, formats, measure=measure)
+    assert files.artifacts.keys() == {"good"}
+    assert not (folder / "efficientdet-lite0.bad").exists()
+    verdicts = {
+        each["name"]: each["is_within"] for each in json.loads((folder / "report.json").read_text())["artifacts"]
+    }
+    assert verdicts == {"good": True, "bad": False}
+    assert "| bad | 0.3000 |" in (folder / "MODEL_CARD.md").read_text()
+    with pytest.raises(OptionsError, match=r"must have the format saved_model. Received good"):
+        _ = files.saved_model
+    write_bundle(detector, folder, formats[:1])
+    assert not (folder / "report.json").exists()
 
 
 def test_check_checksums_finds_what_changed(detector: TrainedDetector, tmp_path: Path) -> None:

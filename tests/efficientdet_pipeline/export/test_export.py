@@ -1,6 +1,5 @@
 """An export does, without this package, what the model does with it."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -21,11 +20,12 @@ from efficientdet.model import build_model
 from efficientdet.preprocess import canvas_batch
 from efficientdet.types import Detections
 
-from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.export import ExportedFiles, ServedDetector, export
+from efficientdet_pipeline.export.bundle import ExportedFiles, write_bundle
+from efficientdet_pipeline.export.formats import formats_of
 from efficientdet_pipeline.export.frozen_graph import frozen_graph_def
+from efficientdet_pipeline.export.serving import ServedDetector
+from efficientdet_pipeline.export.trained_detector import TrainedDetector
 
-exporting = importlib.import_module("efficientdet_pipeline.export")
 LABELS = {1: "cat", 2: "собака", 3: "no: yes"}
 PHOTO_SIZES = [
     (1, 97, 131),
@@ -96,7 +96,8 @@ def detect(model: keras.Model, config: DetectorConfig, batches: list[np.ndarray]
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     model, config = tiny_model()
     folder = tmp_path_factory.mktemp("run") / "export"
-    return Exported(model, config, export(model, config, folder, label_map=LABELS, hparams={"learning_rate": 0.1}))
+    detector = TrainedDetector(model=model, config=config, label_map=LABELS, hparams={"learning_rate": 0.1})
+    return Exported(model, config, write_bundle(detector, folder, formats_of(["saved_model", "frozen"])))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def answers(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("answers")
     np.savez(folder / "photos.npz", *photos())
     np.save(folder / "canvases.npy", canvas_batch(photos()[-1], exported.config)[0])
-    command = [sys.executable, "-I", str(STRANGER), *map(str, (*exported.files[:2], folder))]
+    command = [sys.executable, "-I", str(STRANGER), *map(str, (*exported.files.artifacts.values(), folder))]
     stranger = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, timeout=300)
     assert stranger.returncode == 0, stranger.stderr
     return folder
@@ -170,7 +171,9 @@ def test_labels_and_network_lie_beside(exported: Exported) -> None:
     settings = yaml.safe_load(files.hparams.read_text(encoding="utf-8"))
     assert (settings["label_map"], settings["learning_rate"]) == (LABELS, 0.1)
     assert get_config("efficientdet-d7").override(files.hparams) == exported.config
-    assert {path.name for path in files.hparams.parent.iterdir()} == {path.name for path in files}
+    beside = {"thresholds.yaml", "MODEL_CARD.md", "sha256sums.txt", ".efficientdet-files.json"}
+    named = {*files.artifacts.values(), files.label_map, files.hparams}
+    assert {path.name for path in files.folder.iterdir()} == {path.name for path in named} | beside
 
 
 @pytest.fixture
@@ -193,73 +196,6 @@ def test_a_network_of_half_precision_can_be_frozen() -> None:
         )
     assert (boxes.dtype, boxes.shape) == (np.float32, (1, 100, 4))
     assert num_valid[0] > 10
-
-
-class Fake(NamedTuple):
-    name: str = "efficientdet-d0"
-
-    def to_hparams(self) -> dict[str, str]:
-        return {"name": self.name}
-
-
-@pytest.fixture
-def quick_writers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Puts writers in place that write what this dict says, or fail where it says so."""
-    content = {"text": "new"}
-
-    def write_folder(served: object, path: Path) -> None:
-        path.mkdir(parents=True)
-        (path / "saved_model.pb").write_text(content["text"])
-
-    def write_file(served: object, path: Path) -> None:
-        if content["text"] == "fail":
-            raise OSError(28, "No space left on device")
-        path.write_text(content["text"])
-
-    monkeypatch.setattr(exporting, "ServedDetector", lambda *args, **kwargs: None)
-    monkeypatch.setattr(
-        exporting,
-        "EXPORTS",
-        {"saved_model": ("saved_model", write_folder), "{model}_frozen.pb": ("frozen_graph", write_file)},
-    )
-    return content
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def test_an_export_replaces_an_earlier_one_and_nothing_else(tmp_path: Path, quick_writers: dict[str, str]) -> None:
-    export(None, Fake(), tmp_path, label_map=LABELS)
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "saved_model" / "stale.txt").write_text("old")
-    quick_writers["text"] = "newer"
-    export(None, Fake(), tmp_path, label_map={1: "cat"})
-    assert contents(tmp_path) == {
-        "saved_model/saved_model.pb": "newer",
-        "efficientdet-d0_frozen.pb": "newer",
-        "label_map.yaml": "1: cat\n",
-        "hparams_config.yaml": "label_map:\n  1: cat\nname: efficientdet-d0\n",
-        "notes.txt": "mine",
-    }
-
-
-def test_a_failed_export_leaves_the_earlier_one(tmp_path: Path, quick_writers: dict[str, str]) -> None:
-    export(None, Fake(), tmp_path, label_map=LABELS)
-    before = contents(tmp_path)
-    quick_writers["text"] = "fail"
-    with pytest.raises(OSError, match="No space left"):
-        export(None, Fake(), tmp_path, label_map={1: "cat"})
-    assert contents(tmp_path) == before
-
-
-@pytest.mark.usefixtures("quick_writers")
-def test_a_folder_that_is_no_export_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "saved_model").mkdir()
-    (tmp_path / "saved_model" / "thesis.txt").write_text("mine")
-    with pytest.raises(OptionsError, match="must be free, or hold an earlier export"):
-        export(None, Fake(), tmp_path, label_map=LABELS)
-    assert contents(tmp_path) == {"saved_model/thesis.txt": "mine"}
 
 
 def test_an_export_holds_the_suppression_of_the_config() -> None:

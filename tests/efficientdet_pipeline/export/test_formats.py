@@ -12,9 +12,20 @@ from efficientdet_pipeline.export.formats import FORMATS, formats_of
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.inference.predictor import detect_image, model_predictor
 from efficientdet_pipeline.inference.results import ImageDetections
+from efficientdet_pipeline.options.export import EXPORT_FORMATS, FormatOptions
+from efficientdet_pipeline.options.schema import compose
 
 NEEDS = {"onnx": ("tf2onnx", "onnxruntime"), "openvino": ("openvino",), "openvino_int8": ("openvino", "nncf")}
 SCORE = 0.3
+
+
+def test_formats_are_those_of_the_help() -> None:
+    assert list(FORMATS) == list(EXPORT_FORMATS)
+    assert FORMATS.keys() >= set(compose(FormatOptions).names())
+    assert compose(FormatOptions, formats="onnx, frozen,onnx").names() == ["frozen", "onnx"]
+    assert compose(FormatOptions, formats="all").is_quantized
+    with pytest.raises(OptionsError, match=r"formats must be one of .*Received 'tflit'; did you mean tflite"):
+        compose(FormatOptions, formats="tflit")
 
 
 def missing(name: str) -> list[str]:
@@ -88,5 +99,5 @@ def test_formats_of_fewer_bits_are_small_and_near(
 def test_formats_of_names() -> None:
     assert [each.name for each in formats_of(["onnx", "frozen"])] == ["frozen", "onnx"]
     for names in (["savedmodel"], []):
-        with pytest.raises(OptionsError, match="formats must be one or more of saved_model, frozen, tflite"):
+        with pytest.raises(OptionsError, match=r"formats must be one or more of saved_model, frozen, tflite"):
             formats_of(names)

@@ -10,7 +10,13 @@ from PIL import Image
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.export.tf_serving import WARMUP, next_version, prediction_log, write_version_folder
+from efficientdet_pipeline.export.tf_serving import (
+    WARMUP,
+    next_version,
+    prediction_log,
+    write_next_version,
+    write_version_folder,
+)
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.inference.predictor import detect_image, model_predictor, saved_model_predictor
 from tfrmod.tfrecord_io import read_records
@@ -26,14 +32,15 @@ def test_write_version_folder_serves_images_and_bytes(
     detector: TrainedDetector, images: list[np.ndarray], tmp_path: Path
 ) -> None:
     model = tmp_path / "serving" / "cells"
-    model.mkdir(parents=True)
     encoded = [png(image) for image in images[:2]]
-    folder = write_version_folder(detector, model, version=next_version(model), warmup=encoded[:1])
+    folder = write_next_version(detector, model)
     assert folder == model / "1"
+    assert next_version(model) == 2
     assert [path.name for path in model.iterdir()] == ["1"]
-    assert list(read_records(folder / WARMUP)) == [
-        prediction_log("cells", "serving_bytes", {"image_bytes": encoded[:1]})
-    ]
+    requests = list(read_records(folder / WARMUP))
+    assert len(requests) == 4
+    jpeg = tf.io.encode_jpeg(detector.calibration[0]).numpy()
+    assert requests[0] == prediction_log("cells", "serving_bytes", {"image_bytes": [jpeg]})
 
     expected = detect_image(model_predictor(detector.model, detector.config), images[0])
     found = detect_image(saved_model_predictor(folder), images[0])

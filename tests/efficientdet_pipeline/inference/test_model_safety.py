@@ -14,7 +14,9 @@ from tensorflow.python.framework import op_def_registry
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.export import ExportedFiles, export
+from efficientdet_pipeline.export.bundle import ExportedFiles, write_bundle
+from efficientdet_pipeline.export.formats import formats_of
+from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.inference.allowed_operations import CALCULATING, RESTORING, SAVING
 from efficientdet_pipeline.inference.predictor import load_predictor
 
@@ -27,7 +29,8 @@ SECRET = "secret.txt"
 def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedFiles:
     small = {"image_size": 64, "num_classes": 2, "fpn_cell_repeats": 1, "fpn_num_filters": 8, "box_class_repeats": 1}
     config = get_config("efficientdet-lite0", **small)
-    return export(build_model(config), config, tmp_path_factory.mktemp("export"), label_map={1: "cat"})
+    detector = TrainedDetector(model=build_model(config), config=config, label_map={1: "cat"})
+    return write_bundle(detector, tmp_path_factory.mktemp("export"), formats_of(["saved_model", "frozen"]))
 
 
 def read_file(folder: Path) -> tf.Tensor:

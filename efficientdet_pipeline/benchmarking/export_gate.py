@@ -1,0 +1,204 @@
+"""The measurements of an export: accuracy and latency of its artifacts, and the layers that int8 must keep in float."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from efficientdet_pipeline.benchmarking.latency import Candidate, Plan, measure_latency
+from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS
+from efficientdet_pipeline.data.run_shards import run_shards
+from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, ground_truth
+from efficientdet_pipeline.evaluation.predictor_evaluation import Sample, evaluate_predictor, validation_samples
+from efficientdet_pipeline.export.bundle import Decibels
+from efficientdet_pipeline.export.formats import ExportFormat, formats_of
+from efficientdet_pipeline.export.gate import (
+    MAX_DROP,
+    MAX_DROP_QUANTIZED,
+    Artifact,
+    GateReport,
+    check_accuracy,
+    measure_artifacts,
+)
+from efficientdet_pipeline.export.quantization_search import QuantizationSearch, Recipe
+from efficientdet_pipeline.export.trained_detector import TrainedDetector
+from efficientdet_pipeline.inference.predictor import Predictor, model_predictor
+from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
+from efficientdet_pipeline.inference.tflite_loader import TfliteRunner, tflite_predictor
+from efficientdet_pipeline.models.weights import TrainedWeights
+from efficientdet_pipeline.options.export import GateOptions
+from efficientdet_pipeline.runs import metadata
+from tfrmod import manifest
+
+STRETCHED = " (stretched)"
+"""Added to the name of an artifact that is fed as MediaPipe feeds it, where the network was trained otherwise."""
+_ROUNDS = 5
+_NUM_LAYERS = 5
+_RAW_INT8 = "tflite_int8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportGate:
+    """Measures artifacts on validation images."""
+
+    detector: TrainedDetector
+    samples: Sequence[Sample]
+    """Validation images and their truth."""
+    max_drop: float | None = None
+    """AP that an artifact may lose; None for the defaults of floating point and int8."""
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """AP that an artifact in floating point may lose, and one in int8."""
+        return (MAX_DROP, MAX_DROP_QUANTIZED) if self.max_drop is None else (self.max_drop, self.max_drop)
+
+    def evaluate(self, predictor: Predictor) -> dict[str, Any]:
+        """Returns the COCO metrics of a predictor on the images."""
+        return evaluate_predictor(predictor, self.samples, self.detector.label_map)
+
+    @property
+    def checkpoint(self) -> Predictor:
+        """The trained network itself."""
+        return model_predictor(self.detector.model, self.detector.config, mode=self.detector.mode)
+
+    def measure(self, folder: Path, formats: Sequence[ExportFormat], decibels: Decibels) -> GateReport:
+        """Returns AP, size and latency of the artifacts in a folder beside those of the checkpoint."""
+        logging.info("Measuring the artifacts on %d validation images.", len(self.samples))
+        checkpoint = self.checkpoint
+        artifacts: list[Artifact] = []
+        for each in formats:
+            artifacts += self._artifacts(each, each.path(folder, self.detector.config), decibels.get(each.name, {}))
+        max_drop, max_drop_quantized = self.limits
+        predictors = {"checkpoint": checkpoint, **{each.name: each.predictor for each in artifacts}}
+        report = measure_artifacts(
+            checkpoint,
+            artifacts,
+            self.evaluate,
+            num_images=len(self.samples),
+            max_drop=max_drop,
+            max_drop_quantized=max_drop_quantized,
+            milliseconds=_milliseconds(predictors, self.samples[0][1]()),
+        )
+        _warn_of_stretching(report)
+        return report
+
+    def _artifacts(self, each: ExportFormat, path: Path, decibels: Mapping[str, float]) -> list[Artifact]:
+        """Returns the artifact of a format as this program feeds it, and as MediaPipe does where that differs."""
+        config = self.detector.config
+        if each.load is None:
+            logging.warning("%s is not measured: this program does not run it.", each.name)
+            return []
+        artifact = Artifact(
+            name=each.name,
+            path=path,
+            predictor=each.load(path, config),
+            is_quantized=each.is_quantized,
+            suppresses_like=each.suppresses_like,
+            decibels=decibels,
+        )
+        if not each.suppresses_like:
+            return [artifact]
+        stretched = replace(
+            artifact,
+            name=each.name + STRETCHED,
+            predictor=tflite_predictor(path, config, resize="stretch"),
+            max_drop=1.0,
+        )
+        return [artifact, stretched]
+
+    def check(self, report: GateReport) -> None:
+        """Makes sure that no artifact lost more than it may, and names the layers that int8 represents worst.
+
+        Raises:
+          AccuracyError: one did.
+        """
+        noisy: dict[str, list[tuple[str, float]]] = {}
+        if any(each.name == _RAW_INT8 and not each.is_within for each in report.artifacts):
+            ratios = QuantizationSearch(self.detector).layer_ratios()[:_NUM_LAYERS]
+            noisy[_RAW_INT8] = [(each.short_name, each.decibels) for each in ratios]
+        check_accuracy(report, noisy_layers=noisy)
+
+    def search_recipe(self) -> Recipe:
+        """Returns the fewest layers of int8 TFLite to keep in float so that it loses no more AP than it may.
+
+        Raises:
+          AccuracyError: not even with all of them.
+        """
+        logging.info("Searching for the layers that int8 must keep in float; this takes minutes.")
+        config, mode = self.detector.config, self.detector.mode
+        search = QuantizationSearch(self.detector)
+
+        def score_of(content: bytes) -> float:
+            run = TfliteRunner(content).run_heads
+            predictor = RawHeadsPredictor(run, config, path=Path("int8"), mode=mode)
+            score = float(self.evaluate(predictor)["AP"])
+            logging.info("AP %.4f with a file of %.1f MB.", score, len(content) / 1e6)
+            return score
+
+        lowest = float(self.evaluate(self.checkpoint)["AP"]) - self.limits[1]
+        recipe = search.smallest_recipe(score_of, min_score=lowest)
+        logging.info(
+            "%d of %d layers stay in float, for AP %.4f.", len(recipe.float_layers), recipe.num_layers, recipe.score
+        )
+        return recipe
+
+
+def validation_gate(options: GateOptions, trained: TrainedWeights, detector: TrainedDetector) -> ExportGate | None:
+    """Returns the gate on the validation shards that the options or the run name; None where it is off or has none."""
+    if not options.gate:
+        return None
+    files: Sequence[Path] = manifest.shard_files(options.val_file_pattern) if options.val_file_pattern else ()
+    made = None
+    if trained.run is not None and not files:
+        files, made = run_shards(trained.run, "val")
+    if not files:
+        logging.warning(
+            "The accuracy of the artifacts is not measured: no validation shards are known for %s. Name them by "
+            "--val_file_pattern, or --nogate.",
+            trained.path,
+        )
+        return None
+    renamed = metadata.read_json(trained.run.metadata).get(NAMES_IN_SHARDS, {}) if trained.run is not None else {}
+    classes = DetectorClasses(
+        num_classes=detector.config.num_classes,
+        label_map=detector.label_map,
+        other_names={**{int(class_id): name for class_id, name in renamed.items()}, **detector.trained_names},
+    )
+    samples = validation_samples(ground_truth(files, classes, made=made), options.gate_images or None)
+    if not any(len(truth.boxes) for truth, _ in samples):
+        logging.warning("The accuracy of the artifacts is not measured: the validation images hold no boxes to find.")
+        return None
+    return ExportGate(detector=detector, samples=samples, max_drop=options.max_ap_drop)
+
+
+def _milliseconds(predictors: Mapping[str, Predictor], image: np.ndarray) -> dict[str, float]:
+    """Returns the median latency of one image, end to end, by name."""
+    candidates = [Candidate(name=name, predictor=predictor) for name, predictor in predictors.items()]
+    plan = Plan(image_size=(image.shape[0], image.shape[1]), rounds=_ROUNDS, warmup=2)
+    return {each.name: each.wall["p50"] for each in measure_latency(candidates, plan)}
+
+
+def _warn_of_stretching(report: GateReport) -> None:
+    by_name = {each.name: each for each in report.artifacts}
+    for name, each in by_name.items():
+        own = by_name.get(name.removesuffix(STRETCHED))
+        if own is not None and own is not each and each.drop - own.drop > own.max_drop:
+            logging.warning(
+                "MediaPipe stretches an image to the network's canvas, where this detector was trained on images that "
+                "keep their proportions: fed so, %s has AP %.4f in place of %.4f. Bring images "
+                "to the canvas as this program does.",
+                own.name,
+                each.ap,
+                own.ap,
+            )
+
+
+def require_compared(formats: Sequence[ExportFormat]) -> list[ExportFormat]:
+    """Returns the formats with those that they are compared with, in the table's order."""
+    needed = {each.suppresses_like for each in formats} - {each.name for each in formats} - {""}
+    if needed:
+        logging.info("Also writing %s, to tell losses of suppression from losses of the network.", ", ".join(needed))
+    return formats_of([*(each.name for each in formats), *needed])

@@ -1,0 +1,154 @@
+"""What an export takes from a trained run: the network, calibration images, thresholds, facts for the model card."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import numpy as np
+from absl import logging
+
+from efficientdet_pipeline.data.run_shards import run_shards, spread_images
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.export.bundle import Description
+from efficientdet_pipeline.export.model_card import ModelFacts
+from efficientdet_pipeline.export.quantization_search import Recipe, read_recipe
+from efficientdet_pipeline.export.trained_detector import TrainedDetector
+from efficientdet_pipeline.inference.thresholds import THRESHOLDS, Thresholds, read_thresholds
+from efficientdet_pipeline.models.build import read_network
+from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
+from efficientdet_pipeline.options.export import ExportOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.schema import replace
+from efficientdet_pipeline.runs import metadata
+from efficientdet_pipeline.runs.run_dir import RunFolder
+from tfrmod import manifest
+
+_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+def load_trained_detector(options: ExportOptions, hparams: HparamsGiven) -> tuple[TrainedWeights, TrainedDetector]:
+    """Returns the weights that the options name, and the detector with them and with what int8 is calibrated on."""
+    model = options.model
+    if options.model_name_ and not model.model_name:
+        model = replace(model, model_name=options.model_name_)
+    trained = trained_weights(options.checkpoint, options.run, path_output=options.path_output)
+    network = read_network(trained.description, model, hparams)
+    images: Sequence[np.ndarray] = ()
+    if options.formats.is_quantized:
+        pattern = options.accuracy.calibration_file_pattern
+        images = calibration_images(trained.run, options.formats.calibration_images, pattern=pattern)
+    detector = efficientdet.build_model(network.config)
+    load_trained(detector, trained.path)
+    return trained, TrainedDetector(
+        model=detector,
+        config=network.config,
+        label_map=network.label_map,
+        trained_names=network.trained_names,
+        hparams=network.hparams,
+        calibration=images,
+    )
+
+
+def export_place(options: ExportOptions, trained: TrainedWeights) -> Path:
+    """Returns the folder of the export: path_output, otherwise export in the run's folder or the current one."""
+    if options.path_output:
+        return Path(options.path_output).expanduser()
+    return trained.run.export_path if trained.run is not None and trained.names_run else Path("export")
+
+
+def given_recipe(options: ExportOptions) -> Recipe | None:
+    """Returns the recipe of quant_recipe; None where none is named."""
+    return read_recipe(Path(options.accuracy.quant_recipe)) if options.accuracy.quant_recipe else None
+
+
+def describe(
+    options: ExportOptions, trained: TrainedWeights, detector: TrainedDetector, recipe: Recipe | None
+) -> Description:
+    """Returns what is written beside the artifacts."""
+    thresholds = run_thresholds(trained.run, trained.path)
+    facts = model_facts(trained, detector.label_map, thresholds)
+    facts = dataclasses.replace(facts, intended_use=options.intended_use, license=options.model_license)
+    return Description(thresholds=thresholds, facts=facts, recipe=recipe)
+
+
+def calibration_images(run: RunFolder | None, count: int, *, pattern: str = "") -> list[np.ndarray]:
+    """Returns training images to quantize with: uint8 RGB (h, w, 3).
+
+    Args:
+      run: whose training shards are read.
+      count: of images, evenly spaced over the shards.
+      pattern: of other shards.
+
+    Raises:
+      OptionsError: there are no shards.
+    """
+    files: Sequence[Path] = manifest.shard_files(pattern) if pattern else ()
+    if run is not None and not files:
+        files, _ = run_shards(run, "train")
+    if not files:
+        where = f"the run {run.path} holds none" if run is not None else "the checkpoint lies in no run's folder"
+        raise OptionsError(
+            "calibration_file_pattern must name shards of images like those of training, from which int8 takes the "
+            f"ranges of its activations. Received nothing, and {where}; try "
+            "--calibration_file_pattern='shards/train-*', or leave the int8 formats out.",
+            option="calibration_file_pattern",
+        )
+    images = spread_images(files, count)
+    if len(images) < count:
+        logging.warning(
+            "Calibrating on %d images: the shards hold no more (calibration_images=%d).", len(images), count
+        )
+    return images
+
+
+def run_thresholds(run: RunFolder | None, weights: Path) -> Thresholds | None:
+    """Returns the thresholds that an evaluation found best; None where none were written.
+
+    Args:
+      run: of the weights.
+      weights: the checkpoint, whose folder is looked in first.
+    """
+    folder = weights if weights.is_dir() else weights.parent
+    for place in (folder, *([run.path] if run is not None else [])):
+        if (place / THRESHOLDS).is_file():
+            return read_thresholds(place / THRESHOLDS)
+    return None
+
+
+def model_facts(trained: TrainedWeights, label_map: Mapping[int, str], thresholds: Thresholds | None) -> ModelFacts:
+    """Returns what the model card says of the data, the accuracy and the beginning of the training.
+
+    Args:
+      trained: the weights and their run.
+      label_map: class id to name.
+      thresholds: recommended ones.
+    """
+    about = metadata.read_json(trained.run.metadata) if trained.run is not None else {}
+    measured = metadata.read_json(trained.run.metrics) if trained.run is not None else {}
+    by_class = thresholds.by_class if thresholds is not None else {}
+    return ModelFacts(
+        data=_data(about),
+        metrics={name: float(measured[name]) for name in _METRICS if isinstance(measured.get(name), int | float)},
+        thresholds={label_map.get(class_id, str(class_id)): score for class_id, score in by_class.items()},
+        start=_start(about),
+    )
+
+
+def _data(about: Mapping[str, Any]) -> str:
+    counts = about.get("number_of_images")
+    if not isinstance(counts, dict) or not counts.get("total"):
+        return str(about.get("url") or "")
+    splits = ", ".join(f"{name} {counts[name]:,}" for name in ("train", "val", "test") if counts.get(name))
+    source = about.get("url") or "a source that the run does not name"
+    return f"{counts['total']:,} images from {source} ({splits})."
+
+
+def _start(about: Mapping[str, Any]) -> str:
+    if "pretrained" not in about:
+        return ""
+    source = about["pretrained"]
+    if not isinstance(source, dict):
+        return "random weights"
+    return f"{source.get('place', 'unknown weights')} (--{source.get('option', 'pretrained_ckpt')})"
