@@ -12,7 +12,8 @@ from efficientdet_pipeline.benchmarking.latency import Candidate, Plan, measure_
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS
 from efficientdet_pipeline.data.run_shards import run_shards
 from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, ground_truth
-from efficientdet_pipeline.evaluation.predictor_evaluation import Sample, evaluate_predictor, validation_samples
+from efficientdet_pipeline.evaluation.predictor_evaluation import Sample, evaluate_predictor
+from efficientdet_pipeline.evaluation.shard_samples import validation_samples
 from efficientdet_pipeline.export.bundle import Decibels
 from efficientdet_pipeline.export.formats import ExportFormat, formats_of
 from efficientdet_pipeline.export.gate import (

@@ -54,7 +54,11 @@ MODES: dict[str, Mode] = {
     "inspect": Mode(
         "inspect:InspectOptions", "inspect", "draw the images of shards, or print parameters and FLOPs of a network"
     ),
-    "export": Mode("export:ExportOptions", "export", "export a checkpoint (SavedModel, frozen graph, TFLite, ONNX, OpenVINO) and measure it"),
+    "export": Mode(
+        "export:ExportOptions",
+        "export",
+        "export a checkpoint: SavedModel, frozen graph, TFLite, ONNX, OpenVINO",
+    ),
     "infer": Mode("infer:InferOptions", "infer", "detect objects in images with a checkpoint or an export"),
 }
 DEFAULT_MODE = "traineval"

@@ -1,24 +1,13 @@
 """COCO metrics of any predictor on images in memory or on disk, and a stratified part of a data set for it."""
 
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from PIL import Image
 
-from efficientdet_pipeline.data.tfrecord_reader import (
-    Record,
-    RecordReader,
-    decode_record_image,
-    index_records,
-    parse_record,
-)
 from efficientdet_pipeline.evaluation.coco import coco_metrics
-from efficientdet_pipeline.evaluation.ground_truth import GroundTruth
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage, image_key
+from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
 from efficientdet_pipeline.inference.predictor import Predictor, detect_image
 
 Sample = tuple[TruthImage, Callable[[], np.ndarray]]
@@ -33,7 +22,7 @@ def evaluate_predictor(
     """Returns `coco_metrics` of a predictor.
 
     Args:
-      samples: of the images to measure on, as `validation_samples` gives them.
+      samples: of the images to measure on, as `shard_samples.validation_samples` gives them.
       label_map: class id to name.
     """
     truth, detected = [], []
@@ -42,43 +31,6 @@ def evaluate_predictor(
         truth.append(each)
         detected.append(DetectedImage(each.source_id, found.boxes, found.scores, found.class_ids))
     return coco_metrics(truth, detected, label_map)
-
-
-def validation_samples(truth: GroundTruth, count: int | None = None) -> list[Sample]:
-    """Returns images of shards with their truth, in the classes of the detector.
-
-    Args:
-      truth: of the shards, from `ground_truth`.
-      count: of images, chosen by `stratified_subset`; None for all.
-    """
-    index = index_records(truth.files)
-    read = RecordReader(index)
-    kept: list[TruthImage] = []
-    for number in range(len(index)):
-        record = parse_record(read(tf.constant(number, tf.int64)))
-        kept.append(_truth_of(record, truth))
-    chosen = range(len(kept)) if count is None else stratified_subset(kept, count)
-    return [_sample(kept[number], read, number) for number in chosen]
-
-
-def _sample(truth: TruthImage, read: RecordReader, number: int) -> Sample:
-    def pixels() -> np.ndarray:
-        return decode_record_image(parse_record(read(tf.constant(number, tf.int64))).encoded).numpy()
-
-    return truth, pixels
-
-
-def _truth_of(record: Record, truth: GroundTruth) -> TruthImage:
-    key = image_key(record.source_id.numpy())
-    if truth.images is not None:
-        return truth.images[key]
-    with Image.open(io.BytesIO(record.encoded.numpy())) as header:
-        width, height = header.size
-    boxes = record.boxes_unit.numpy() * np.array([height, width, height, width], np.float32)
-    class_ids = [truth.class_ids.get(int(class_id), int(class_id)) for class_id in record.class_ids.numpy()]
-    return TruthImage(
-        key, boxes, np.array(class_ids, np.int64), record.is_crowd.numpy(), record.areas.numpy(), size=(height, width)
-    )
 
 
 def stratified_subset(images: Sequence[TruthImage], count: int) -> list[int]:
