@@ -21,8 +21,8 @@ from pathlib import Path, PurePosixPath
 import efficientdet
 
 from efficientdet_pipeline.doctor import collect, run_checks
-from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
 from efficientdet_pipeline.doctor.dataset_stats import Plan
+from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.workers import Workers
 

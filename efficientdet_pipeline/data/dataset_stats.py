@@ -1,6 +1,6 @@
 """What all records hold, without their images: sizes and classes, and how often each should be shown."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -44,6 +44,47 @@ def read_shard_stats(files: tuple[str, ...]) -> ShardStats:
     return ShardStats(
         np.concatenate(sizes), np.concatenate(class_ids), np.repeat(np.arange(len(every_count)), every_count)
     )
+
+
+class ShardBoxes(NamedTuple):
+    """The boxes of all records, in the order of the files."""
+
+    boxes: np.ndarray
+    """(n, 4) float64, (y0, x0, y1, x1) in pixels of their images."""
+    class_ids: np.ndarray
+    """(n,) int64."""
+    image_sizes: np.ndarray
+    """(n, 2) int64, height and width of each box's image in pixels."""
+
+
+def read_boxes(files: tuple[str, ...], *, skip_crowd: bool = True) -> ShardBoxes:
+    """Returns the boxes that training learns from; no image is decoded.
+
+    Boxes of records that do not state the size of their image are left out,
+    as are those without area.
+
+    Args:
+      files: shards.
+      skip_crowd: whether boxes that mark a crowd are left out.
+    """
+    features: dict[str, Any] = {name: tf.io.FixedLenFeature((), tf.int64, 0) for name in (keys.HEIGHT, keys.WIDTH)}
+    features |= {name: tf.io.RaggedFeature(tf.float32) for name in keys.BOX}
+    features |= {name: tf.io.RaggedFeature(tf.int64) for name in (keys.LABEL, keys.IS_CROWD)}
+    rows = [np.zeros((0, 8))]
+    records = all_in_order(files).batch(_AT_ONCE)
+    for parsed in records.map(lambda batch: tf.io.parse_example(batch, features)):
+        lengths = parsed[keys.LABEL].row_lengths().numpy()
+        size = np.stack([parsed[keys.HEIGHT], parsed[keys.WIDTH]], axis=1)
+        crowd = parsed[keys.IS_CROWD].values.numpy()
+        # A record of other tools may say nothing of crowds.
+        crowd = crowd if len(crowd) == lengths.sum() else np.zeros(lengths.sum())
+        columns = [parsed[name].values.numpy() for name in (*keys.BOX, keys.LABEL)]
+        rows.append(np.column_stack([*columns, crowd, np.repeat(size, lengths, axis=0)]))
+    found = np.concatenate(rows)
+    sizes = found[:, 6:]
+    boxes = found[:, :4] * np.tile(sizes, 2)
+    is_used = np.all(boxes[:, 2:] > boxes[:, :2], axis=1) & ~(skip_crowd & (found[:, 5] > 0))
+    return ShardBoxes(boxes[is_used], found[is_used, 4].astype(np.int64), sizes[is_used].astype(np.int64))
 
 
 def balance_weights(contents: ShardStats, strength: float) -> np.ndarray:

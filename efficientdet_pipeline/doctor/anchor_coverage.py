@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientdet_pipeline.doctor import anchor_fit
 from efficientdet_pipeline.doctor.boxes import LARGEST_CANVAS, named_boxes, size_text
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.issue import Issue
 from efficientdet_pipeline.doctor.issue_types import make_issue
+from efficientdet_pipeline.models import anchor_fit
 
 _WELL_MATCHED = 0.98
 _CLASS_WELL_MATCHED = 0.9

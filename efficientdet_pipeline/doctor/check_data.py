@@ -10,11 +10,11 @@ from absl import logging
 from efficientdet_pipeline.console import silent_native_log
 from efficientdet_pipeline.data import prepare
 from efficientdet_pipeline.doctor import collect, fix, run_checks
-from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.fix import FixedDataset
 from efficientdet_pipeline.doctor.issue import Issue, rank_issues
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from efficientdet_pipeline.models.build import model_name
 from efficientdet_pipeline.options.doctor import DoctorOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
+from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.near_duplicates import objects_of, twin_groups
 from tfrmod.problems import Problem

@@ -8,11 +8,11 @@ from efficientdet.config import DetectorConfig
 from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.doctor import collect, report, run_checks
-from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
 from efficientdet_pipeline.doctor.dataset_stats import Plan
 from efficientdet_pipeline.doctor.issue import Issue, Severity
 from efficientdet_pipeline.doctor.issue_types import issue_type
 from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from efficientdet_pipeline.options.doctor import DoctorOptions
 from efficientdet_pipeline.options.schema import declarations, flatten
 from efficientdet_pipeline.options.training import TrainOptions

@@ -15,10 +15,10 @@ from efficientdet_pipeline.data.batch_images import images_of_step
 from efficientdet_pipeline.data.dataset_stats import balance_weights, read_shard_stats
 from efficientdet_pipeline.data.input_pipeline import InputConfig
 from efficientdet_pipeline.doctor import collect, label_errors, label_predictions
-from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.issue import Issue
 from efficientdet_pipeline.errors import MissingError
+from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from efficientdet_pipeline.models.build import DEFAULT_MODEL, Network, describe_network, read_network
 from efficientdet_pipeline.models.weights import trained_weights
 from efficientdet_pipeline.options.doctor import DoctorOptions

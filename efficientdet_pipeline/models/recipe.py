@@ -33,7 +33,7 @@ ALIKE = 0.3
 """Standard deviation of log sizes within a class up to which sizes count as alike; 0.3 is a factor of 1.35."""
 
 POORLY_MATCHED = 0.9
-"""Share of matched boxes under which other anchors are looked for."""
+"""Share of matched boxes of a class under which other anchors are looked for."""
 
 GAIN_OF_ANCHORS = 0.05
 """Share of boxes that fitted anchors must match in addition, where heads start from random weights."""
@@ -42,6 +42,19 @@ GAIN_WITH_DETECTOR = 0.25
 """The same where pretrained heads know the model's own anchors."""
 
 FROZEN_SHARE = 2 / 3
+_JITTER = ("jitter_min", "jitter_max")
+TOGETHER: dict[str, tuple[str, ...]] = {
+    # A rate suits one optimizer, a warmup one rate, and one end of a range the other.
+    "optimizer": ("learning_rate", "lr_warmup_init", "lr_warmup_epoch"),
+    "learning_rate": ("lr_warmup_init",),
+    "jitter_min": _JITTER,
+    "jitter_max": _JITTER,
+    "augment": (*_JITTER, "mosaic"),
+    "augment_recipe": (*_JITTER, "mosaic"),
+    "augment_config": (*_JITTER, "mosaic"),
+    "var_freeze_expr": ("freeze_backbone_epochs",),
+}
+"""Option → options whose recommended values do not fit it where a user gives it."""
 NUM_EVALUATIONS = 5
 
 
@@ -58,7 +71,7 @@ class AnchorFacts:
     """How the anchors of a network match the boxes, on the canvas of the recipe."""
 
     recall: float
-    """Share of boxes that an anchor of the model overlaps by half or more."""
+    """Share of boxes that an anchor of the model overlaps by half or more, in the class where it is smallest."""
     fitted_recall: float
     """The same with `hparams`."""
     hparams: Mapping[str, float | tuple[float, ...]]
@@ -80,6 +93,10 @@ class DatasetFacts:
     has_accelerator: bool = False
     anchors: AnchorFacts | None = None
     """None where they were not compared."""
+    num_epochs: int | None = None
+    """As a user gave it, whom the rest of the recipe follows; None: the recipe decides."""
+    batch_size: int | None = None
+    """Likewise."""
 
     def __post_init__(self) -> None:
         """Checks that there is something to train on."""
@@ -87,6 +104,10 @@ class DatasetFacts:
             raise ValueError(
                 f"num_images must be at least 1. Received {self.num_images}; a recipe needs training images."
             )
+        for name in ("num_epochs", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, or None. Received {value}.")
         for name in ("num_boxes", "smallest_side", "size_spread"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
@@ -114,8 +135,9 @@ class Recipe:
         return {choice.option: choice.value for choice in self.choices}
 
     def without(self, given: Collection[str]) -> "Recipe":
-        """Returns the recipe without the options that a user gave, which always win."""
-        return Recipe(tuple(choice for choice in self.choices if choice.option not in given))
+        """Returns the recipe without the options that a user gave, which always win, and those that depend on them."""
+        left_out = {*given, *(name for each in given for name in TOGETHER.get(each, ()))}
+        return Recipe(tuple(choice for choice in self.choices if choice.option not in left_out))
 
     def lines(self) -> list[str]:
         """Returns a table: option, value and reason, a line each."""
@@ -152,8 +174,8 @@ def choose_recipe(facts: DatasetFacts) -> Recipe:
     if facts.num_images >= MANY_IMAGES:
         return Recipe()
     epochs = _num_epochs(facts)
-    choices = [_image_size(facts), Choice("batch_size", BATCH_SIZE, "many steps from few images"), epochs]
-    choices += _optimizer(facts, int(epochs.value) * _steps_an_epoch(facts))
+    choices = [_image_size(facts), Choice("batch_size", _batch_size(facts), "many steps from few images"), epochs]
+    choices += _optimizer(facts, int(epochs.value))
     choices += _frozen(facts, int(epochs.value))
     choices += _augmentation(facts)
     choices += _anchors(facts)
@@ -178,22 +200,27 @@ def _image_size(facts: DatasetFacts) -> Choice:
 def _num_epochs(facts: DatasetFacts) -> Choice:
     steps = STEPS_WITH_ACCELERATOR if facts.has_accelerator else STEPS
     a_epoch = _steps_an_epoch(facts)
-    epochs = min(max(round(steps / a_epoch), EPOCHS[0]), EPOCHS[1])
+    epochs = facts.num_epochs or min(max(round(steps / a_epoch), EPOCHS[0]), EPOCHS[1])
     return Choice(
         "num_epochs", epochs, f"{epochs * a_epoch:,} steps of {facts.num_images:,} images; about {steps:,} are meant"
     )
 
 
 def _steps_an_epoch(facts: DatasetFacts) -> int:
-    return max(1, facts.num_images // BATCH_SIZE)
+    return max(1, facts.num_images // _batch_size(facts))
 
 
-def _optimizer(facts: DatasetFacts, num_steps: int) -> list[Choice]:
+def _batch_size(facts: DatasetFacts) -> int:
+    return facts.batch_size or min(BATCH_SIZE, facts.num_images)
+
+
+def _optimizer(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
+    num_steps = num_epochs * _steps_an_epoch(facts)
     if facts.start is Start.DETECTOR:
         return [
             Choice("optimizer", "sgd", "neck and heads are trained already"),
             Choice("learning_rate", 0.04, "half of google/automl's, for fine-tuning; not measured here"),
-            Choice("lr_warmup_epoch", 2.0, "the new class head settles first"),
+            Choice("lr_warmup_epoch", min(2.0, num_epochs / 4), "the new class head settles first"),
         ]
     rate, reason = 0.032, "half of it learns less in as many steps"
     if facts.start is Start.BACKBONE and num_steps <= SHORT_RUN:
@@ -208,7 +235,9 @@ def _optimizer(facts: DatasetFacts, num_steps: int) -> list[Choice]:
 def _frozen(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
     if facts.start is not Start.BACKBONE:
         return []
-    epochs = round(num_epochs * FROZEN_SHARE)
+    epochs = min(round(num_epochs * FROZEN_SHARE), num_epochs - 1)
+    if not epochs:
+        return []
     return [Choice("freeze_backbone_epochs", epochs, "the same AP, and a step takes less than half the time")]
 
 
@@ -234,7 +263,11 @@ def _anchors(facts: DatasetFacts) -> list[Choice]:
     if recall >= POORLY_MATCHED or fitted - recall < needed:
         return []
     text = ",".join(f"{key}={_shown(value)}" for key, value in facts.anchors.hparams.items())
-    return [Choice("hparams", text, f"anchors match {fitted:.0%} of the boxes; the model's own {recall:.0%}")]
+    return [
+        Choice(
+            "hparams", text, f"anchors match {fitted:.0%} of the boxes of the worst class; the model's own {recall:.0%}"
+        )
+    ]
 
 
 def _shown(value: float | tuple[float, ...]) -> str:
@@ -242,5 +275,5 @@ def _shown(value: float | tuple[float, ...]) -> str:
 
 
 def _evaluation(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
-    every = max(1, num_epochs // NUM_EVALUATIONS)
+    every = max(1, round(num_epochs / NUM_EVALUATIONS))
     return [Choice("map_freq", every, f"about {NUM_EVALUATIONS} evaluations, of which the best is kept")]

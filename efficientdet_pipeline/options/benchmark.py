@@ -11,7 +11,7 @@ from efficientdet_pipeline.options.training import TrainOptions
 
 SUBJECTS = ("loader", "train")
 DEFAULT_SECONDS = 5.0
-_OF_A_RUN = ("run_name", "overwrite", "path_output", "save_freq", "keep", "patience", "formats")
+_OF_A_RUN = ("recipe", "run_name", "overwrite", "path_output", "save_freq", "keep", "patience", "formats")
 
 
 @dataclass(frozen=True, kw_only=True)

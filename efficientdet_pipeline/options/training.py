@@ -13,7 +13,7 @@ from efficientdet_pipeline.options.hardware import HardwareOptions
 from efficientdet_pipeline.options.loader import LoaderOptions
 from efficientdet_pipeline.options.model import ModelOptions, PretrainedOptions
 from efficientdet_pipeline.options.optimizer import OptimizerOptions
-from efficientdet_pipeline.options.schema import check, flatten, option
+from efficientdet_pipeline.options.schema import check, check_choice, flatten, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,14 @@ class TrainOptions(ModeOptions):
     checkpointing: CheckpointingOptions
     evaluation: EvaluationOptions
     export: FormatOptions
+    recipe: str = option(
+        "",
+        "auto: image size, batch size, epochs, optimizer, learning rate, frozen epochs, jitter, anchors and "
+        "evaluations are chosen from the dataset, the initial weights and the device; a given option takes precedence. "
+        "none: the defaults of each option. Default: auto if image_size, hparams and the options of optimizer and "
+        "augmentation that it decides are all left out, otherwise none.",
+        choices=("", "auto", "none"),
+    )
     train_file_pattern: str = option(
         "",
         "Glob of training shards, for example shards/train-*, or several separated by commas. No dataset is "
@@ -92,6 +100,7 @@ class TrainOptions(ModeOptions):
         for name in ("num_examples_per_epoch", "max_instances_per_image"):
             value = getattr(self, name)
             check(value is None or value >= 1, name, value, "at least 1", "leave it out to take it from the data")
+        check_choice("recipe", self.recipe, ("", "auto", "none"))
         self._check_data()
 
     def _check_data(self) -> None:

@@ -1,14 +1,17 @@
 """Run session: opens a run directory, new or resumed, and checks its options."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from absl import logging
 
 from efficientdet_pipeline.console import log_to_file
 from efficientdet_pipeline.data.dataset_info import shards_identity
 from efficientdet_pipeline.models.build import describe_network, model_name
+from efficientdet_pipeline.models.recipe import Recipe
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.options.schema import declarations
@@ -18,7 +21,7 @@ from efficientdet_pipeline.runs import run_id
 from efficientdet_pipeline.runs.metadata import log_options, sources_of
 from efficientdet_pipeline.runs.ownership import held
 from efficientdet_pipeline.runs.run_dir import RunFolder, run_folder
-from efficientdet_pipeline.training import checkpoint_io
+from efficientdet_pipeline.training import checkpoint_io, run_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,21 @@ class RunSession:
     """Whether there is a checkpoint to resume from."""
     is_finished: bool
     """Whether the run has already finished with these options."""
+    options: TrainOptions
+    """Of the run, those of its recipe included where that is known already."""
+    hparams: HparamsGiven
+    """Likewise."""
+    chooses_recipe: bool
+    """Whether a recipe has still to be chosen from the data."""
+
+    def with_recipe(self, recipe: Recipe, read: Sources) -> "RunSession":
+        """Records the recipe of a new run, prints it, and returns the session with its options."""
+        given = sources_of(read, self.hparams)
+        run_recipe.log_recipe(recipe, given, is_resumed=False)
+        found = run_recipe.apply_recipe(recipe, self.options, self.hparams, given)
+        records.update_json(self.folder.metadata, run_recipe.recipe_metadata(recipe))
+        records.write_args(self.folder.args, found.options, {**found.sources, **given})
+        return replace(self, options=found.options, hparams=found.hparams, chooses_recipe=False)
 
 
 @contextmanager
@@ -54,6 +72,7 @@ def start_or_resume_run(
     height, width = describe_network(name, overrides, {}).config.image_size
     data = shards_identity(options)
     image_size = width if width == height else f"{width}x{height}"
+    given = sources_of(read, hparams)
     shape = run_id.shaping(
         options,
         hparams.network,
@@ -64,13 +83,7 @@ def start_or_resume_run(
             "data": data,
         },
     )
-    folder = run_folder(
-        options.run,
-        run_id.run_name(name, shape),
-        path_output=options.path_output,
-        output_path=options.data.conversion.output_path,
-        path_metadata=options.data.conversion.path_metadata,
-    )
+    shape, folder = _find_folder(options, name, shape, given)
     with held(folder, overwrite=options.data.conversion.overwrite) if is_chief else contextlib.nullcontext():
         before = records.read_json(folder.metadata)
         last = checkpoint_io.find_checkpoint(folder.last)
@@ -78,11 +91,22 @@ def start_or_resume_run(
         # Before the first checkpoint, options may still be corrected.
         if previous_shape is not None and last is not None:
             defaults = {name: each.default for name, each in declarations(type(options)).items()}
-            run_id.check_same_run(str(folder.path), previous_shape, shape, defaults)
+            defaults[run_recipe.RECIPE] = run_recipe.NONE
+            asked_for = {run_recipe.RECIPE: run_recipe.NONE, **shape}
+            run_id.check_same_run(str(folder.path), previous_shape, asked_for, defaults)
+        has_recipe = shape.get(run_recipe.RECIPE) == "auto"
+        # The chief has recorded what the other processes follow.
+        recipe = run_recipe.recorded_recipe(before) if has_recipe and (last is not None or not is_chief) else None
+        found = run_recipe.apply_recipe(recipe or Recipe(), options, hparams, given)
+        own = found if recipe is not None else run_recipe.RecipeRun(options, hparams, {})
         if is_chief:
             log_to_file(folder.log)
             log_options(folder.path, options, read, hparams)
-            records.write_args(folder.args, options, sources_of(read, hparams))
+            if recipe is not None:
+                run_recipe.log_recipe(recipe, given, is_resumed=True)
+            elif not has_recipe:
+                run_recipe.log_unused(options, given)
+            records.write_args(folder.args, own.options, {**own.sources, **given})
         yield RunSession(
             folder=folder,
             model_name=name,
@@ -90,8 +114,45 @@ def start_or_resume_run(
             image_size=image_size,
             shape=shape,
             is_resumed=last is not None,
-            is_finished=last is not None and _is_finished(before, options),
+            is_finished=last is not None and _is_finished(before, own.options),
+            options=own.options,
+            hparams=own.hparams,
+            chooses_recipe=has_recipe and recipe is None,
         )
+
+
+def _find_folder(
+    options: TrainOptions, name: str, shape: dict[str, Any], given: Collection[str]
+) -> tuple[dict[str, Any], RunFolder]:
+    """Returns what shapes the run, its recipe included, and its folder.
+
+    A run that was begun without a recipe, such as one of an earlier version,
+    goes on without one, under the name that it had then.
+    """
+
+    def folder_of(shape: dict[str, Any]) -> RunFolder:
+        return run_folder(
+            options.run,
+            run_id.run_name(name, shape),
+            path_output=options.path_output,
+            output_path=options.data.conversion.output_path,
+            path_metadata=options.data.conversion.path_metadata,
+        )
+
+    if not run_recipe.is_wanted(options.recipe, given):
+        # Where a recipe is the default, a run without one is another run.
+        shape = {**shape, run_recipe.RECIPE: run_recipe.NONE} if run_recipe.is_wanted("", given) else shape
+        return shape, folder_of(shape)
+    earlier = folder_of(shape)
+    begun_with = records.read_json(earlier.metadata).get("shaping")
+    if not options.recipe and begun_with is not None and checkpoint_io.find_checkpoint(earlier.last) is not None:
+        had = begun_with.get(run_recipe.RECIPE, run_recipe.NONE)
+        if had == run_recipe.NONE:
+            logging.info("The run %s was begun without a recipe, and goes on without one.", earlier.path)
+            return shape, earlier
+    own_size = {} if "image_size" in given else {"image_size": "auto"}
+    shape = {**shape, **own_size, run_recipe.RECIPE: "auto"}
+    return shape, folder_of(shape)
 
 
 def finished_with(options: TrainOptions) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from efficientdet_pipeline.training.finalize import draw_predictions
 from efficientdet_pipeline.training.loop import train
 from efficientdet_pipeline.training.reporting import Report, draw_training_data
 from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
+from efficientdet_pipeline.training.run_recipe import choose_for_run
 from efficientdet_pipeline.training.session import RunSession, finished_with, start_or_resume_run
 from efficientdet_pipeline.training.stop_sync import StopSync
 
@@ -139,12 +140,15 @@ def train_run(
         # The chief prepares what all processes read.
         process_group.barrier()
     with start_or_resume_run(options, read, hparams, is_chief=process_group.is_chief) as run_:
+        options, hparams = run_.options, run_.hparams
         if run_.is_finished:
             process_group.barrier()
             finalize.log_finished_run(run_.folder, options)
             return run_.folder
         start = _initial_weights(options, run_, process_group)
         shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
+        own = _with_recipe(run_, read, start, shards)
+        options, hparams = own.options, own.hparams
         network = describe_network(
             run_.model_name,
             {"num_classes": shards.num_classes, **network_overrides(options.model, hparams)},
@@ -185,6 +189,22 @@ def _initial_weights(options: TrainOptions, run_: RunSession, process_group: Pro
     start = check_pretrained(options.pretrained, run_.model_name, cache_dir=cache_dir)
     metadata.update_json(run_.folder.metadata, choice_metadata(start))
     return start
+
+
+def _with_recipe(run_: RunSession, read: Sources, start: StartWeights | None, shards: Shards) -> RunSession:
+    """Returns the run with the options of its recipe, which is chosen here where the run is new."""
+    if start is None or not run_.chooses_recipe:
+        return run_
+    recipe = choose_for_run(
+        run_.options,
+        run_.hparams,
+        shards,
+        start,
+        model_name=run_.model_name,
+        given=metadata.sources_of(read, run_.hparams),
+        has_accelerator=not strategy.is_on_cpu(),
+    )
+    return run_.with_recipe(recipe, read)
 
 
 def _check_classes(network: Network, shards: Shards) -> None:

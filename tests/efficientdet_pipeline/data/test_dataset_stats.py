@@ -5,7 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.data.dataset_stats import ShardStats, balance_weights, boxes_beyond_limit, read_shard_stats
+from efficientdet_pipeline.data.dataset_stats import (
+    ShardStats,
+    balance_weights,
+    boxes_beyond_limit,
+    read_boxes,
+    read_shard_stats,
+)
+from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 
 
 def test_dataset_stats_every_record_is_read(write_shards: Callable, image: Callable, box_of: Callable) -> None:
@@ -36,3 +43,18 @@ def test_dataset_stats_images_of_rare_classes_weigh_more(strength: float, rare: 
 
 def test_dataset_stats_images_without_any_object_weigh_alike() -> None:
     np.testing.assert_array_equal(balance_weights(of([], []), 1.0), [1, 1])
+
+
+def test_read_boxes_in_pixels_without_crowds(
+    write_shards: Callable[..., tuple[str, ...]],
+    image: Callable[..., AnnotatedImage],
+    box_of: Callable[..., AnnotatedObject],
+) -> None:
+    files = write_shards(
+        [image(1, [box_of(2), box_of(3, is_crowd=True)]), image(2)], [image(3, [box_of(1, box=(0, 0, 24, 32))])]
+    )
+    found = read_boxes(files)
+    np.testing.assert_allclose(found.boxes, [(6, 8, 18, 24), (0, 0, 24, 32)], atol=1e-4)
+    assert found.class_ids.tolist() == [2, 1]
+    assert found.image_sizes.tolist() == [[24, 32], [24, 32]]
+    assert read_boxes(files, skip_crowd=False).class_ids.tolist() == [2, 3, 1]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, ImageStats, Plan
+from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 
 Object = tuple[Any, ...]

@@ -8,9 +8,10 @@ import efficientdet
 import pytest
 from efficientdet.automl.hparams import parse_hparams
 
-from efficientdet_pipeline.doctor import anchor_fit, collect, run_checks
-from efficientdet_pipeline.doctor.anchor_fit import AnchorGrid
+from efficientdet_pipeline.doctor import collect, run_checks
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
+from efficientdet_pipeline.models import anchor_fit
+from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.workers import Workers
 

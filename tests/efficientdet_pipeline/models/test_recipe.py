@@ -139,8 +139,8 @@ def test_choose_recipe_keeps_the_defaults_for_many_images() -> None:
 
 def test_recipe_without_leaves_to_the_user_what_was_given() -> None:
     recipe = choose_recipe(BCCD)
-    rest = recipe.without({"optimizer", "image_size"})
-    assert recipe.options().keys() - rest.options().keys() == {"optimizer", "image_size"}
+    rest = recipe.without({"map_freq", "image_size"})
+    assert recipe.options().keys() - rest.options().keys() == {"map_freq", "image_size"}
     assert len(rest.lines()) == len(rest.choices)
     assert rest.lines()[0].split()[0] == "batch_size=8"
 
@@ -162,3 +162,34 @@ def test_box_facts_measures_the_smallest_class_and_the_spread_within_classes() -
     assert spread == pytest.approx(float(logs.std()) / 2)
     assert box_facts(boxes[:0], np.zeros(0), np.zeros(0)) == (0.0, 0.0)
     assert box_facts(boxes[4:], np.array([3]), sides[:1]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "others"),
+    [
+        ("optimizer", {"learning_rate", "lr_warmup_init"}),
+        ("learning_rate", {"lr_warmup_init"}),
+        ("jitter_min", {"jitter_max"}),
+        ("augment_recipe", {"jitter_min", "jitter_max", "mosaic"}),
+        ("var_freeze_expr", {"freeze_backbone_epochs"}),
+    ],
+)
+def test_recipe_without_leaves_out_what_depends_on_a_given_option(given: str, others: set[str]) -> None:
+    recipe = choose_recipe(BCCD)
+    assert recipe.options().keys() - recipe.without([given]).options().keys() == others | (
+        {given} & recipe.options().keys()
+    )
+
+
+@pytest.mark.parametrize(("num_epochs", "frozen", "every"), [(1, 0, 1), (2, 1, 1), (3, 2, 1), (15, 10, 3)])
+def test_choose_recipe_follows_the_length_that_was_given(num_epochs: int, frozen: int, every: int) -> None:
+    options = options_of(num_epochs=num_epochs, batch_size=4)
+    assert (options["num_epochs"], options["batch_size"]) == (num_epochs, 4)
+    assert (options.get("freeze_backbone_epochs", 0), options["map_freq"]) == (frozen, every)
+    assert options_of(start=Start.DETECTOR, num_epochs=1)["lr_warmup_epoch"] == 0.25
+    assert options_of(num_images=3)["batch_size"] == 3
+
+
+def test_facts_refuse_a_length_of_nothing() -> None:
+    with pytest.raises(ValueError, match="num_epochs must be at least 1, or None"):
+        replace(BCCD, num_epochs=0)

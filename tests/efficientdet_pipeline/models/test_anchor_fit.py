@@ -1,13 +1,15 @@
 """Overlaps without a grid equal those with one; fitted anchors match more."""
 
 from collections.abc import Callable
+from typing import Any
 
 import efficientdet
 import numpy as np
 import pytest
 from efficientdet.automl.hparams import parse_hparams
 
-from efficientdet_pipeline.doctor.anchor_fit import (
+from efficientdet_pipeline.doctor.boxes import overlaps
+from efficientdet_pipeline.models.anchor_fit import (
     MATCHED,
     AnchorGrid,
     as_hparams,
@@ -17,7 +19,23 @@ from efficientdet_pipeline.doctor.anchor_fit import (
     fit_anchors,
     recall,
 )
-from efficientdet_pipeline.doctor.boxes import overlaps
+
+
+def grid_of(size: int = 256, **changed: Any) -> AnchorGrid:
+    values: dict[str, Any] = {
+        "image_size": (size, size),
+        "min_level": 3,
+        "max_level": 7,
+        "num_scales": 3,
+        "aspect_ratios": (1.0, 2.0, 0.5),
+        "anchor_scale": (4.0,) * 5,
+    }
+    return AnchorGrid(**{**values, **changed})
+
+
+@pytest.fixture
+def grid() -> Callable[..., AnchorGrid]:
+    return grid_of
 
 
 def random_boxes(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
