@@ -35,7 +35,7 @@ from efficientdet_pipeline.options.evaluation import EvalOptions
 from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.general import ModeOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
-from efficientdet_pipeline.options.infer import DetectorOptions
+from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, DetectorOptions
 from efficientdet_pipeline.options.keywords import OptionValue
 from efficientdet_pipeline.options.parser import Reader, Sources
 from efficientdet_pipeline.options.resolve import resolve_options
@@ -205,13 +205,14 @@ class Detector:
 
     Takes image files, or uint8 RGB arrays of shape (h, w, 3), and yields
     `Detections` for each: those that --mode=infer draws, of a score of at least
-    `min_score_thresh` (default 0.4). Images are decoded and rotated by EXIF as
-    in training and evaluation.
+    `min_score_thresh` (default: the thresholds.yaml of the detector, otherwise
+    0.4). Images are decoded and rotated by EXIF as in training and evaluation.
 
     Args:
-      model: a run, its folder, a checkpoint, a SavedModel folder, or a frozen graph (.pb).
+      model: a run, its folder, a checkpoint, or an export: a SavedModel folder, a
+        frozen graph (.pb), a TFLite, ONNX or OpenVINO (.xml) file.
       **options: options of --mode=infer, such as `min_score_thresh`, `classes`
-        (names or ids), `trust_model`, `hparams`.
+        (names or ids), `threads`, `tile` ("640x640"), `trust_model`, `hparams`.
 
     >>> detector = Detector("runs/x/export/saved_model", min_score_thresh=0.5)
     >>> for detections in detector(["a.jpg", array]):
@@ -222,34 +223,42 @@ class Detector:
         path = _path_of(model)
         name = "saved_model_dir" if _is_export(Path(path).expanduser()) else "path_ckpt"
         with _prepared(DetectorOptions, "infer", _with(options, **{name: path})) as (settings, _, hparams):
-            from efficientdet_pipeline.commands.infer import chosen_class_ids, load_detector
+            from efficientdet_pipeline.inference.detector import load_detector
 
-            self._predictor, self.label_map = load_detector(settings, hparams)
-            self._class_ids = chosen_class_ids(settings.detection.classes, self.label_map)
-            self.min_score = settings.detection.min_score_thresh
+            self._detector = load_detector(settings, hparams)
+            self.label_map = dict(self._detector.label_map)
 
     def __call__(self, images: Image | Iterable[Image]) -> Iterator[Detections]:
-        """Yields the detections of each image; an image is read when its turn comes.
+        """Yields the detections of each image, and of each frame of a video; an image is read when its turn comes.
 
         Args:
-          images: paths and arrays, or one of them.
+          images: paths and arrays, or one of them. A path may also name a video, the
+            number of a camera ("0"), or the address of a stream.
 
         Raises:
           MissingError: there is no such file.
-          DataError: a file is no image, or an array is not uint8 of shape (h, w, 3).
+          DataError: a file is no image or video, or an array is not uint8 of shape (h, w, 3).
         """
+        from efficientdet_pipeline.inference.video import VideoSource, is_video
+
         is_one = isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim == 3)
-        for image in [images] if is_one else images:  # type: ignore[union-attr]
-            yield self._detect(image)  # type: ignore[arg-type]
+        given: Iterable[Image] = [images] if is_one else images  # type: ignore[assignment, list-item]
+        for image in given:
+            if not isinstance(image, np.ndarray) and is_video(os.fspath(image)):
+                with _our_errors():
+                    source = VideoSource(os.fspath(image))
+                for frame in source.frames():
+                    yield self._detect(frame.image)
+            else:
+                yield self._detect(image)
 
     def _detect(self, image: Image) -> Detections:
         from efficientdet_pipeline.inference.image_io import read_image
-        from efficientdet_pipeline.inference.predictor import detect_image
         from efficientdet_pipeline.inference.results import class_name
 
         with _our_errors():
             pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(Path(image))
-            found = detect_image(self._predictor, pixels, self._class_ids).above(self.min_score)
+            found = self._detector.thresholds.above(self._detector.detect(pixels))
         names = [class_name(class_id, self.label_map) for class_id in found.class_ids.tolist()]
         return Detections(found.boxes, found.scores, found.class_ids, np.array(names, dtype=np.str_))
 
@@ -272,9 +281,9 @@ def _path_of(run: RunResult | PathLike) -> str:
 
 
 def _is_export(path: Path) -> bool:
-    """Returns whether a path names a SavedModel or a frozen graph."""
+    """Returns whether a path names a SavedModel, or a file of another format of an export."""
     is_saved_model = any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model"))
-    return path.suffix == ".pb" or is_saved_model
+    return path.suffix.lower() in EXPORT_SUFFIXES or path.name == "saved_model.pb" or is_saved_model
 
 
 def _with(options: Mapping[str, OptionValue], **given: OptionValue) -> dict[str, OptionValue]:

@@ -59,6 +59,7 @@ MODES: dict[str, Mode] = {
         "export",
         "export a checkpoint: SavedModel, frozen graph, TFLite, ONNX, OpenVINO",
     ),
-    "infer": Mode("infer:InferOptions", "infer", "detect objects in images with a checkpoint or an export"),
+    "infer": Mode("infer:InferOptions", "infer", "detect objects in images or a video with a checkpoint or an export"),
+    "video": Mode("infer:VideoOptions", "video", "draw the detections of a video, camera or stream into a video"),
 }
 DEFAULT_MODE = "traineval"

@@ -15,7 +15,7 @@ from efficientdet_pipeline.export.bundle import Description
 from efficientdet_pipeline.export.model_card import ModelFacts
 from efficientdet_pipeline.export.quantization_search import Recipe, read_recipe
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
-from efficientdet_pipeline.inference.thresholds import THRESHOLDS, Thresholds, read_thresholds
+from efficientdet_pipeline.inference.thresholds import Thresholds, find_thresholds
 from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
 from efficientdet_pipeline.options.export import ExportOptions
@@ -111,10 +111,8 @@ def run_thresholds(run: RunFolder | None, weights: Path) -> Thresholds | None:
       weights: the checkpoint, whose folder is looked in first.
     """
     folder = weights if weights.is_dir() else weights.parent
-    for place in (folder, *([run.path] if run is not None else [])):
-        if (place / THRESHOLDS).is_file():
-            return read_thresholds(place / THRESHOLDS)
-    return None
+    found = find_thresholds((folder, *([run.path] if run is not None else [])))
+    return None if found is None else found[1]
 
 
 def model_facts(trained: TrainedWeights, label_map: Mapping[int, str], thresholds: Thresholds | None) -> ModelFacts:

@@ -12,10 +12,9 @@ from efficientdet_pipeline.inference.onnx_loader import onnx_predictor
 from efficientdet_pipeline.inference.openvino_loader import openvino_predictor
 from efficientdet_pipeline.inference.predictor import Predictor, load_predictor
 from efficientdet_pipeline.inference.tflite_loader import tflite_predictor
+from efficientdet_pipeline.options.infer import NETWORK_SUFFIXES
 
 HPARAMS = "hparams_config.yaml"
-SUFFIXES = (".tflite", ".onnx", ".xml")
-"""Of artifacts that hold the network alone, or TFLite's own post-processing."""
 
 
 def load_artifact(
@@ -50,7 +49,7 @@ def load_artifact(
     """
     place = Path(path).expanduser()
     suffix = place.suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in NETWORK_SUFFIXES:
         return load_predictor(path, config, mode=mode, is_trusted=is_trusted)
     if not place.is_file():
         raise FileNotFoundError(f"There is no model at {place}.{similar_names(place)}")

@@ -95,7 +95,7 @@ def load_predictor(
             raise FileNotFoundError(f"There is no model at {path}.{similar_names(path)}")
         raise OptionsError(
             f"A checkpoint needs to know its network. {path} is neither a SavedModel (a folder with saved_model.pb) "
-            "nor a frozen graph (a file ending in .pb); for a checkpoint give --model_name, and its --hparams if any."
+            "nor an exported file (.pb, .tflite, .onnx or .xml); for a checkpoint give --path_ckpt and --model_name."
         )
     model = build_model(config)
     # As given: a checkpoint may be an address too. Whole: a network that is random in part detects nonsense.

@@ -94,8 +94,21 @@ def class_name(class_id: int, label_map: Mapping[int, str]) -> str:
     return str(label_map.get(class_id, class_id))
 
 
-def describe_no_detections(found: ImageDetections, min_score: float, label_map: Mapping[int, str]) -> str:
+def count_classes(found: ImageDetections, label_map: Mapping[int, str]) -> str:
+    """Returns how many of each class there are, in words; empty where there are none.
+
+    >>> count_classes(found, {1: "cat"})
+    '2 cat'
+    """
+    counts = Counter(class_name(class_id, label_map) for class_id in found.class_ids.tolist())
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def describe_no_detections(found: ImageDetections, min_score: float | None, label_map: Mapping[int, str]) -> str:
     """Returns the score that no detection reaches and the best one below it, in words.
+
+    Args:
+      min_score: None where each class has its own.
 
     >>> nothing_above(found, 0.4, {1: "cat"})
     'nothing found above 0.4 (best: cat 0.33)'
@@ -105,7 +118,8 @@ def describe_no_detections(found: ImageDetections, min_score: float, label_map: 
     best = int(np.argmax(found.scores))
     name = class_name(int(found.class_ids[best]), label_map)
     # Rounded down: 0.398 must not be told as 0.40, which the threshold lets pass.
-    return f"nothing found above {min_score:g} (best: {name} {np.floor(found.scores[best] * 100) / 100:.2f})"
+    limit = "the thresholds of the classes" if min_score is None else f"{min_score:g}"
+    return f"nothing found above {limit} (best: {name} {np.floor(found.scores[best] * 100) / 100:.2f})"
 
 
 def coco_results(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

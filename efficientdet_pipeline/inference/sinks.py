@@ -8,7 +8,7 @@ import csv
 import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -23,8 +23,13 @@ from efficientdet_pipeline.inference.results import (
     write_coco_results,
     write_detections_json,
 )
+from efficientdet_pipeline.inference.thresholds import Thresholds
+from efficientdet_pipeline.options.infer import RESULTS
 from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
 from tfrmod import fileio
+
+Draw = Callable[[np.ndarray, ImageDetections], np.ndarray]
+"""From an image and its detections to what is written."""
 
 
 class Detected(NamedTuple):
@@ -37,6 +42,9 @@ class Detected(NamedTuple):
     image: np.ndarray
     """uint8 RGB (h, w, 3)."""
     found: ImageDetections
+    """Of any score."""
+    shown: ImageDetections
+    """Those above the thresholds."""
     stem: str
     """Of its texts: its name without the suffix, numbered where images share it."""
 
@@ -59,8 +67,9 @@ class SinkWriter:
 
     Args:
       folder: of the results; made where missing.
-      sinks: from `SINKS`, or of one's own.
-      images: all that will be written.
+      sinks: from `build_sinks`, or of one's own.
+      images: all that will be written by `write`.
+      thresholds: minimum scores of what is drawn, cropped, or written to begin an annotation with; None for all.
       option: that names the folder, for messages.
       known: files of an earlier call that noted nothing.
 
@@ -72,18 +81,15 @@ class SinkWriter:
         self,
         folder: Path,
         sinks: Sequence[Sink],
-        images: Sequence[Path],
+        images: Sequence[Path] = (),
         *,
+        thresholds: Thresholds | None = None,
         option: str = "output_image_dir",
-        known: Sequence[str] = (),
+        known: Collection[str] = (),
     ) -> None:
-        self._folder, self._sinks = folder, sinks
-        nothing = ImageDetections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
-        unread = np.zeros((0, 0, 3), np.uint8)
+        self._folder, self._sinks, self._thresholds = folder, sinks, thresholds or Thresholds(0.0)
         names, stems = output_names(images), _unique_stems(images)
-        planned = [
-            Detected(path, name, unread, nothing, stem) for path, name, stem in zip(images, names, stems, strict=True)
-        ]
+        planned = [_planned(path, name, stem) for path, name, stem in zip(images, names, stems, strict=True)]
         self._planned = {each.path: each for each in planned}
         own = [each for each in images if each.parent.resolve() == folder.resolve()]
         if own:
@@ -104,7 +110,24 @@ class SinkWriter:
           image: uint8 RGB (h, w, 3).
           found: boxes in its pixels, those without area left out.
         """
-        detected = self._planned[path]._replace(image=image, found=found.within(*image.shape[:2]))
+        self._write(self._planned[path], image, found)
+
+    def write_frame(self, video: str, number: int, image: np.ndarray, found: ImageDetections) -> None:
+        """Takes the detections of a frame of a video; it goes by the name video#number.
+
+        Args:
+          video: name of the file, camera or stream.
+          number: of the frame, from 0.
+          image: uint8 RGB (h, w, 3).
+          found: boxes in its pixels, those without area left out.
+        """
+        name = Path(video).name
+        stem = f"{_safe(Path(name).stem)}_{number:06d}"
+        self._write(_planned(Path(f"{name}#{number}"), f"{stem}.jpg", stem), image, found)
+
+    def _write(self, planned: Detected, image: np.ndarray, found: ImageDetections) -> None:
+        inside = found.within(*image.shape[:2])
+        detected = planned._replace(image=image, found=inside, shown=self._thresholds.above(inside))
         for sink in self._sinks:
             sink.write(self._folder, detected)
 
@@ -113,6 +136,11 @@ class SinkWriter:
         for sink in self._sinks:
             sink.close(self._folder)
         note_output_files(self._folder, (), {*self._files, *self._earlier})
+
+
+def _planned(path: Path, name: str, stem: str) -> Detected:
+    nothing = ImageDetections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+    return Detected(path, name, np.zeros((0, 0, 3), np.uint8), nothing, nothing, stem)
 
 
 def _unique_stems(images: Sequence[Path]) -> list[str]:
@@ -165,7 +193,7 @@ class YoloSink:
         """Writes one text."""
         height, width = detected.image.shape[:2]
         lines = []
-        for (y0, x0, y1, x1), score, class_id in zip(*detected.found, strict=True):
+        for (y0, x0, y1, x1), score, class_id in zip(*detected.shown, strict=True):
             numbers = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
             numbers += [float(score)] if self._has_scores else []
             lines.append(" ".join([str(int(class_id) - 1), *(f"{number:.6f}" for number in numbers)]))
@@ -196,7 +224,7 @@ class VocSink:
         root = ET.Element("annotation")
         _children(root, filename=detected.path.name)
         _children(ET.SubElement(root, "size"), width=width, height=height, depth=3)
-        for box, score, class_id in zip(*detected.found, strict=True):
+        for box, score, class_id in zip(*detected.shown, strict=True):
             name = class_name(int(class_id), self._label_map)
             # A name may hold what XML cannot, such as control characters.
             name = re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", name)
@@ -236,7 +264,7 @@ class CsvSink:
         """Keeps the lines of an image."""
         del folder
         height, width = detected.image.shape[:2]
-        for box, score, class_id in zip(*detected.found, strict=True):
+        for box, score, class_id in zip(*detected.shown, strict=True):
             y0, x0, y1, x1 = (round(float(side), 3) for side in box)
             name = class_name(int(class_id), self._label_map)
             start = [str(detected.path), width, height, int(class_id), name, round(float(score), 6)]
@@ -257,7 +285,7 @@ class DrawnSink:
       draw: from an image and its detections to what is written.
     """
 
-    def __init__(self, draw: Callable[[np.ndarray, ImageDetections], np.ndarray]) -> None:
+    def __init__(self, draw: Draw) -> None:
         self._draw = draw
 
     def names(self, images: Sequence[Detected]) -> list[str]:
@@ -266,7 +294,7 @@ class DrawnSink:
 
     def write(self, folder: Path, detected: Detected) -> None:
         """Draws one image."""
-        write_image(folder / detected.name, self._draw(detected.image, detected.found))
+        write_image(folder / detected.name, self._draw(detected.image, detected.shown))
 
     def close(self, folder: Path) -> None:
         """Has nothing to do."""
@@ -301,7 +329,7 @@ class CropSink:
         crops = folder / "crops"
         names = [
             f"{detected.stem}_{number:03d}_{_safe(class_name(int(class_id), self._label_map))}.jpg"
-            for number, class_id in enumerate(detected.found.class_ids)
+            for number, class_id in enumerate(detected.shown.class_ids)
         ]
         earlier = check_output_files(crops, names, option=self._option, known=self._made)
         self._earlier = earlier if self._earlier is None else self._earlier
@@ -309,7 +337,7 @@ class CropSink:
         if self._num_images % self._EVERY == 0:
             note_output_files(crops, self._made, self._earlier)
         self._num_images += 1
-        for name, box in zip(names, detected.found.boxes, strict=True):
+        for name, box in zip(names, detected.shown.boxes, strict=True):
             write_image(crops / name, _cropped(detected.image, box, self._margin))
 
     def close(self, folder: Path) -> None:
@@ -332,3 +360,40 @@ def _cropped(image: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
 def _safe(name: str) -> str:
     """Returns a class name as a part of a file name."""
     return re.sub(r"[^\w-]+", "-", name).strip("-")[:40] or "class"
+
+
+FRAME_RESULTS = ("images", "json", "coco", "csv", "crops")
+"""Forms of results that frames of a video have, whose number is not known beforehand; images: one drawn video."""
+
+
+def build_sinks(
+    names: Sequence[str], label_map: Mapping[int, str], draw: Draw, *, is_video: bool = False
+) -> list[Sink]:
+    """Returns the sinks of some forms of results.
+
+    Args:
+      names: of `options.infer.RESULTS`.
+      label_map: class id to name.
+      draw: from an image and its detections to the drawn image.
+      is_video: whether frames are written, of which drawn images become a video elsewhere.
+
+    Raises:
+      OptionsError: a form that frames of a video cannot have.
+    """
+    wrong = [name for name in names if is_video and name not in FRAME_RESULTS]
+    if wrong:
+        raise OptionsError(
+            f"results of a video must be one or more of {', '.join(FRAME_RESULTS)}. Received {wrong[0]!r}, which needs "
+            "image files; leave it out, or give the frames as images.",
+            option="results",
+        )
+    builders: dict[str, Callable[[], Sink]] = {
+        "images": lambda: DrawnSink(draw),
+        "json": lambda: JsonSink(label_map),
+        "coco": lambda: JsonSink(label_map, is_coco=True),
+        "yolo": lambda: YoloSink(label_map),
+        "voc": lambda: VocSink(label_map),
+        "csv": lambda: CsvSink(label_map),
+        "crops": lambda: CropSink(label_map),
+    }
+    return [builders[name]() for name in RESULTS if name in names and not (is_video and name == "images")]

@@ -1,6 +1,6 @@
 """Score thresholds, one for all classes or one per class, and the file that keeps them beside an export."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,18 @@ class Thresholds:
         by_class = {int(class_id): float(value) for class_id, value in sorted(self.by_class.items())}
         content = {"default": float(self.default), "by_class": by_class}
         fileio.write_file(path, yaml.safe_dump(content, sort_keys=False))
+
+
+def find_thresholds(folders: Iterable[Path]) -> tuple[Path, Thresholds] | None:
+    """Returns the first thresholds.yaml in some folders, with its path; None where there is none.
+
+    Raises:
+      DataError: it holds no thresholds.
+    """
+    for folder in folders:
+        if (folder / THRESHOLDS).is_file():
+            return folder / THRESHOLDS, read_thresholds(folder / THRESHOLDS)
+    return None
 
 
 def read_thresholds(path: Path) -> Thresholds:

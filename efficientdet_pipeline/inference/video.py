@@ -1,6 +1,7 @@
 """Videos, cameras and streams as frames, and detections drawn into a video of the same frame rate."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +50,9 @@ class VideoSource:
 
     def __init__(self, source: str | Path) -> None:
         self.name = redact_url(str(source)) if str(source).startswith(_STREAMS) else str(source)
+        stem = re.sub(r"[^\w.-]+", "-", Path(self.name).stem) or "stream"
+        self.stem = f"camera{stem}" if self.name.isdecimal() else stem
+        """Of the files of its results."""
         self._cv2 = import_extra("cv2", purpose="Reading a video")
         self._is_live = str(source).isdecimal() or str(source).startswith(_STREAMS)
         if not self._is_live and not Path(source).is_file():
@@ -117,6 +121,8 @@ class VideoSink:
         cv2 = import_extra("cv2", purpose="Writing a video")
         self._cv2: Any = cv2
         self._path, self._size = path, size
+        if path.is_dir():
+            raise CannotWriteError(f"{option} must be a file. Received the folder {path}; try {path / 'video.mp4'}.")
         earlier = check_output_files(path.parent, [path.name], option=option)
         note_output_files(path.parent, [path.name], earlier)
         self._partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")

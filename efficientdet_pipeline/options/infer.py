@@ -1,39 +1,97 @@
-"""Options of --mode=infer."""
+"""Options of --mode=infer and --mode=video, and of the detector of the Python API."""
 
+import re
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.evaluation import CheckpointOptions
 from efficientdet_pipeline.options.general import ModeOptions, RunOptions
 from efficientdet_pipeline.options.model import ModelOptions
-from efficientdet_pipeline.options.schema import Options, check, flatten, option
+from efficientdet_pipeline.options.schema import Options, check, check_choice, flatten, option
 
 MIN_SCORE = 0.4
 """Default score threshold for drawn detections, here and in the images drawn during training."""
+NETWORK_SUFFIXES = (".tflite", ".onnx", ".xml")
+"""Of exported files that hold the network alone, or TFLite's own post-processing."""
+EXPORT_SUFFIXES = (".pb", *NETWORK_SUFFIXES)
+RESULTS: dict[str, str] = {
+    "images": "drawn images, or the drawn video",
+    "json": "detections.json, all detections of any score",
+    "coco": "detections_coco.json, the same in COCO's results format",
+    "yolo": "labels/*.txt",
+    "voc": "annotations/*.xml",
+    "csv": "detections.csv",
+    "crops": "crops/*.jpg",
+}
+"""Name of a form of results → what it writes."""
+DEFAULT_RESULTS = "images,json,coco"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionOptions(Options):
     """Inference."""
 
-    saved_model_dir: str = option("", "SavedModel folder or frozen graph (.pb), instead of a checkpoint.", path="path")
+    saved_model_dir: str = option(
+        "",
+        "Export, instead of a checkpoint: SavedModel folder, frozen graph (.pb), TFLite, ONNX or OpenVINO (.xml) file.",
+        path="path",
+    )
     trust_model: bool = option(
         False,
         "Load a SavedModel or frozen graph even if it contains operations that read or write files. Use only "
         "for models from a trusted source.",
         from_environment=False,
     )
-    min_score_thresh: float = option(
-        MIN_SCORE,
-        "Minimum score of a drawn detection, 0 to 1; detections.json contains all detections.",
+    min_score_thresh: float | None = option(
+        None,
+        "Minimum score of a detection, 0 to 1; detections.json contains all. Default: the thresholds of each class in "
+        "thresholds.yaml beside the export or in the run's folder, otherwise 0.4.",
     )
     classes: str = option("", "Comma-separated names or ids of the classes to detect. Default: all.")
+    threads: int = option(0, "Number of threads of the detector's runtime. 0: chosen by the runtime.")
+    tile: str = option(
+        "",
+        "Detect on overlapping tiles of WIDTHxHEIGHT pixels, for small objects in large images. Default: the whole "
+        "image at once.",
+    )
+    tile_overlap: float = option(0.2, "Overlap of neighboring tiles, as a fraction of their side, 0 to 0.9.")
 
     def __post_init__(self) -> None:
-        """Checks the score threshold."""
+        """Checks the score threshold, the threads and the tiles."""
         super().__post_init__()
         score = self.min_score_thresh
-        check(0.0 <= score <= 1.0, "min_score_thresh", score, "between 0 and 1", "try 0.4")
+        check(score is None or 0.0 <= score <= 1.0, "min_score_thresh", score, "between 0 and 1", "try 0.4")
+        check(self.threads >= 0, "threads", self.threads, "0 or more", "0 leaves it to the runtime")
+        is_size = not self.tile or re.fullmatch(r"[1-9]\d*x[1-9]\d*", self.tile) is not None
+        check(is_size, "tile", self.tile, "WIDTHxHEIGHT in pixels", "try 640x640")
+        overlap = self.tile_overlap
+        check(0.0 <= overlap <= 0.9, "tile_overlap", overlap, "between 0 and 0.9", "try 0.2")
+
+    @property
+    def tile_size(self) -> tuple[int, int] | None:
+        """Returns height and width of a tile; None for the whole image."""
+        if not self.tile:
+            return None
+        width, height = map(int, self.tile.split("x"))
+        return height, width
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the overlap if there are no tiles."""
+        return {} if self.tile else {"tile_overlap": "--tile gives no tiles"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawingOptions(Options):
+    """Drawn detections."""
+
+    max_boxes_to_draw: int = option(100, "Maximum number of boxes drawn per image.")
+    line_thickness: int = option(0, "Thickness of drawn lines in pixels. 0: it grows with the image.")
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        super().__post_init__()
+        check(self.max_boxes_to_draw >= 0, "max_boxes_to_draw", self.max_boxes_to_draw, "0 or more", "try 100")
+        check(self.line_thickness >= 0, "line_thickness", self.line_thickness, "0 or more", "try 2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +115,67 @@ class DetectorOptions(ModeOptions):
 class InferOptions(DetectorOptions):
     """Inference."""
 
-    input_image: str = option("", "One image, a glob, or a folder of images.", path="glob")
-    output_image_dir: str = option(
+    drawing: DrawingOptions
+    input_image: str = option(
         "",
-        "Folder for the images with drawn detections, detections.json and detections_coco.json (COCO results format).",
-        path="path",
+        "One image, a glob, or a folder of images; also a video, the number of a camera, or the address of a stream "
+        "(rtsp://…).",
+        path="glob",
     )
-    max_boxes_to_draw: int = option(100, "Maximum number of boxes drawn per image.")
+    output_image_dir: str = option("", "Folder for the results.", path="path")
+    results: str = option(
+        DEFAULT_RESULTS,
+        "Comma-separated forms of the results. "
+        + "; ".join(f"{name}: {text}" for name, text in RESULTS.items())
+        + ". All but json and coco hold the detections above min_score_thresh only.",
+    )
+    batch_size: int = option(1, "Number of images of one size, in a row, that are detected at once.")
+    max_frames: int = option(0, "Number of frames of a video, camera or stream to read. 0: all.")
 
     def __post_init__(self) -> None:
         """Checks that there is an image to read and a folder to write to."""
         super().__post_init__()
-        check(self.max_boxes_to_draw >= 0, "max_boxes_to_draw", self.max_boxes_to_draw, "0 or more", "try 100")
         for name, example in (("input_image", "photo.jpg, 'photos/*.jpg' or photos"), ("output_image_dir", "out")):
-            if not getattr(self, name):
-                raise OptionsError(
-                    f"{name} must be given for --mode=infer. Received nothing from the command line, an @file or the "
-                    f"environment; try --{name}={example}.",
-                    option=name,
-                )
+            _check_given(self, name, example, mode="infer")
+        for name in self.result_names():
+            check_choice("results", name, tuple(RESULTS))
+        check(bool(self.result_names()), "results", self.results, "one or more forms", f"try {DEFAULT_RESULTS}")
+        check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1", "try 8")
+        check(self.max_frames >= 0, "max_frames", self.max_frames, "0 or more", "0 reads all")
+
+    def result_names(self) -> list[str]:
+        """Returns the forms of the results, each once."""
+        return list(dict.fromkeys(word.strip() for word in self.results.split(",") if word.strip()))
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options of drawing if nothing is drawn, and those of the detector."""
+        names = () if "images" in self.result_names() else tuple(flatten(self.drawing))
+        return super().without_effect() | dict.fromkeys(names, "--results names no images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions(DetectorOptions):
+    """Video."""
+
+    drawing: DrawingOptions
+    input_video: str = option(
+        "", "A video, the number of a camera, or the address of a stream (rtsp://…).", path="path"
+    )
+    output_video: str = option("", "Video to write, with detections drawn and the frame rate kept.", path="path")
+    max_frames: int = option(0, "Number of frames of a video, camera or stream to read. 0: all.")
+
+    def __post_init__(self) -> None:
+        """Checks that there is a video to read and one to write."""
+        super().__post_init__()
+        for name, example in (("input_video", "cars.mp4"), ("output_video", "out/cars.mp4")):
+            _check_given(self, name, example, mode="video")
+        check(self.max_frames >= 0, "max_frames", self.max_frames, "0 or more", "0 reads all")
+
+
+def _check_given(options: Options, name: str, example: str, *, mode: str) -> None:
+    if not getattr(options, name):
+        raise OptionsError(
+            f"{name} must be given for --mode={mode}. Received nothing from the command line, an @file or the "
+            f"environment; try --{name}={example}.",
+            option=name,
+        )

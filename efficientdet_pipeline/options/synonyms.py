@@ -90,9 +90,8 @@ SENTENCES: dict[str, str] = {
     "task": "did you mean --mode?",
 }
 MODES: dict[str, str] = {
-    **dict.fromkeys(
-        "predict prediction detect detection inference saved_model_infer saved_model_video".split(), "infer"
-    ),
+    **dict.fromkeys("predict prediction detect detection inference saved_model_infer".split(), "infer"),
+    **dict.fromkeys("saved_model_video camera webcam stream rtsp".split(), "video"),
     **dict.fromkeys("val valid validate validation evaluate evaluation test metrics".split(), "eval"),
     **dict.fromkeys("fit training".split(), "train"),
     **dict.fromkeys("train_and_eval trainval train_eval train-eval".split(), "traineval"),

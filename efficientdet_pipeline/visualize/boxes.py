@@ -80,6 +80,7 @@ def draw_detections(
     *,
     label_map: Mapping[int, str],
     min_score: float = 0.0,
+    line_thickness: int = 0,
 ) -> np.ndarray:
     """Returns a copy of the image with its boxes and their names.
 
@@ -93,10 +94,13 @@ def draw_detections(
       scores: (d,), 0 to 1; None for ground truth, which is drawn whole and without percentages.
       label_map: class id to name, in any script; a class without a name goes by its id.
       min_score: what scores less is not drawn.
+      line_thickness: in pixels; 0 for one that suits the image.
     """
     height, width = image.shape[:2]
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     line_style = _LineStyle.of_size(height, width)
+    if line_thickness:
+        line_style = line_style._replace(line=line_thickness)
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     ranks = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float64)

@@ -20,7 +20,10 @@ from efficientdet_pipeline.inference.sinks import (
     SinkWriter,
     VocSink,
     YoloSink,
+    build_sinks,
 )
+from efficientdet_pipeline.inference.thresholds import Thresholds
+from efficientdet_pipeline.options.infer import RESULTS
 
 LABELS = {1: "cat", 2: "so/ba\x07ka"}
 FOUND = ImageDetections(
@@ -52,6 +55,44 @@ def write_all(folder: Path, images: list[Path], found: ImageDetections = FOUND) 
     for image in images:
         writer.write(image, read_image(image), found)
     writer.close()
+
+
+def test_sink_writer_shows_what_reaches_the_thresholds(tmp_path: Path) -> None:
+    (image, _), out = images_in(tmp_path / "in"), tmp_path / "out"
+    writer = SinkWriter(out, every_sink(), [image], thresholds=Thresholds(0.95, {1: 0.5}))
+    writer.write(image, read_image(image), FOUND)
+    writer.close()
+    (record,) = json.loads((out / "detections.json").read_text())
+    assert len(record["detections"]) == 2
+    assert len(json.loads((out / "detections_coco.json").read_text())) == 2
+    assert len((out / "labels/a.txt").read_text().splitlines()) == 1
+    assert len((out / "detections.csv").read_text().splitlines()) == 2
+    assert len(list((out / "crops").glob("*.jpg"))) == 1
+    assert read_image(out / "a.png")[0, 0, 0] == 1
+
+
+def test_sink_writer_writes_frames(tmp_path: Path) -> None:
+    def draw(image: np.ndarray, found: ImageDetections) -> np.ndarray:
+        return image
+
+    sinks = build_sinks(["images", "json", "coco", "csv", "crops"], LABELS, draw, is_video=True)
+    writer = SinkWriter(tmp_path, sinks)
+    for number in range(2):
+        writer.write_frame("in/car.mp4", number, np.zeros((40, 80, 3), np.uint8), FOUND)
+    writer.close()
+    assert [each["image"] for each in json.loads((tmp_path / "detections.json").read_text())] == [
+        "car.mp4#0",
+        "car.mp4#1",
+    ]
+    assert {each["image_id"] for each in json.loads((tmp_path / "detections_coco.json").read_text())} == {
+        "car.mp4#0",
+        "car.mp4#1",
+    }
+    assert (tmp_path / "crops" / "car_000001_000_so-ba-ka.jpg").is_file()
+    assert not list(tmp_path.glob("*.jpg"))
+    with pytest.raises(OptionsError, match=r"Received 'yolo', which needs image files"):
+        build_sinks(["yolo"], LABELS, draw, is_video=True)
+    assert len(build_sinks(list(RESULTS), LABELS, draw)) == len(RESULTS)
 
 
 def test_sink_writer_writes_every_form(tmp_path: Path) -> None:

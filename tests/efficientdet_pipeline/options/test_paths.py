@@ -16,6 +16,7 @@ from tfrmod.manifest import shard_files
 
 # Their help names a file or folder, and they name none.
 NO_PATHS = {
+    "results",
     "run_name",
     "year",
     "eval_name",

@@ -1,0 +1,204 @@
+"""The detector that options name, with its classes and thresholds, and detection in one image after the other."""
+
+import zipfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.inference.artifacts import load_artifact
+from efficientdet_pipeline.inference.predictor import Predictor
+from efficientdet_pipeline.inference.results import ImageDetections, class_name, per_image
+from efficientdet_pipeline.inference.thresholds import Thresholds, find_thresholds
+from efficientdet_pipeline.inference.tiling import detect_tiled
+from efficientdet_pipeline.models.build import read_network
+from efficientdet_pipeline.models.class_names import chosen_class_names, described_beside
+from efficientdet_pipeline.models.weights import trained_weights
+from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, MIN_SCORE, DetectionOptions, DetectorOptions
+from tfrmod.replacement import finish_replacement
+
+Key = TypeVar("Key")
+_LABELS_INSIDE = "labels.txt"
+_MAX_LABELS = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedDetector:
+    """A predictor and what its user asked for."""
+
+    predictor: Predictor
+    label_map: Mapping[int, str]
+    thresholds: Thresholds
+    """Minimum scores of detections that are shown."""
+    class_ids: Collection[int] = field(default_factory=frozenset)
+    """Of the classes to detect; none means all."""
+    tile: tuple[int, int] | None = None
+    """Height and width of the tiles that images are cut into; None for the whole image at once."""
+    tile_overlap: float = 0.2
+
+    def detect(self, image: np.ndarray) -> ImageDetections:
+        """Returns the detections of an image, uint8 RGB (h, w, 3): all scores, clipped to it, best first."""
+        return next(self.detect_each([(0, image)]))[2]
+
+    def detect_each(
+        self, images: Iterable[tuple[Key, np.ndarray]], batch_size: int = 1
+    ) -> Iterator[tuple[Key, np.ndarray, ImageDetections]]:
+        """Yields (key, image, detections) of each (key, image), in their order.
+
+        Args:
+          images: uint8 RGB (h, w, 3).
+          batch_size: images of one size, in a row, that are detected at once; tiles of one image, where it is tiled.
+        """
+        if self.tile is not None:
+            for key, image in images:
+                found = detect_tiled(
+                    self.predictor, image, tile=self.tile, overlap=self.tile_overlap, batch_size=batch_size
+                )
+                yield key, image, self._asked_for(found)
+            return
+        for batch in _batches(images, batch_size):
+            found_in_batch = per_image(self.predictor.detect(np.stack([image for _, image in batch])))
+            for (key, image), found in zip(batch, found_in_batch, strict=True):
+                yield key, image, self._asked_for(found.within(*image.shape[:2]))
+
+    def _asked_for(self, found: ImageDetections) -> ImageDetections:
+        return found.of_classes(self.class_ids) if self.class_ids else found
+
+
+def _batches(images: Iterable[tuple[Key, np.ndarray]], batch_size: int) -> Iterator[list[tuple[Key, np.ndarray]]]:
+    batch: list[tuple[Key, np.ndarray]] = []
+    for key, image in images:
+        if batch and image.shape != batch[0][1].shape:
+            yield batch
+            batch = []
+        batch.append((key, image))
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def load_detector(options: DetectorOptions, hparams: HparamsGiven) -> LoadedDetector:
+    """Returns the detector that the options name: a checkpoint, a run, or an export.
+
+    Raises:
+      MissingError: there is no such detector.
+      OptionsError: it cannot be told which, or an option does not fit it.
+      MissingExtraError: the export's runtime is not installed.
+      DataError: it is damaged, or not trusted and can do more than calculate.
+    """
+    chosen = options.detection
+    _limit_threads(chosen.threads)
+    if chosen.saved_model_dir:
+        predictor, label_map, folders = _exported(chosen, hparams)
+    else:
+        trained = trained_weights(options.checkpoint, options.run)
+        network = read_network(trained.description, options.model, hparams)
+        logging.info("Detecting with %s", trained.path)
+        predictor = load_artifact(trained.path, network.config, is_trusted=chosen.trust_model)
+        label_map = network.label_map
+        folders = [trained.path.parent, *([trained.run.path] if trained.run is not None else [])]
+    return LoadedDetector(
+        predictor=predictor,
+        label_map=label_map,
+        thresholds=_thresholds(chosen.min_score_thresh, folders, label_map),
+        class_ids=chosen_class_ids(chosen.classes, label_map),
+        tile=chosen.tile_size,
+        tile_overlap=chosen.tile_overlap,
+    )
+
+
+def _exported(options: DetectionOptions, hparams: HparamsGiven) -> tuple[Predictor, dict[int, str], list[Path]]:
+    path = Path(options.saved_model_dir).expanduser()
+    for folder in (path, path.parent):
+        finish_replacement(folder)  # Of an export that was killed.
+    if not path.exists():
+        raise MissingError(f"There is no export {options.saved_model_dir!r}. Check --saved_model_dir.")
+    _check_one_artifact(path)
+    own, num_classes, place = described_beside(path)
+    own = own or _labels_inside(path)
+    names = chosen_class_names(hparams, own, num_classes=num_classes, described_by=place)
+    predictor = load_artifact(path, num_threads=options.threads or None, is_trusted=options.trust_model)
+    return predictor, names, [path, path.parent]
+
+
+def _check_one_artifact(path: Path) -> None:
+    """Raises OptionsError where a folder holds artifacts but no SavedModel."""
+    if not path.is_dir() or any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model")):
+        return
+    found = sorted(each.name for each in path.iterdir() if each.suffix in EXPORT_SUFFIXES)
+    if found:
+        raise OptionsError(
+            f"saved_model_dir must name one artifact. Received the folder {path}, which holds no SavedModel; try "
+            f"{path / found[0]}" + (f", or one of {', '.join(found[1:])}." if found[1:] else "."),
+            option="saved_model_dir",
+        )
+
+
+def _labels_inside(path: Path) -> dict[int, str]:
+    """Returns the class names that a TFLite file with MediaPipe's metadata carries; none elsewhere."""
+    if path.suffix.lower() != ".tflite" or not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        named = [each for each in archive.infolist() if each.filename == _LABELS_INSIDE]
+        if not named or named[0].file_size > _MAX_LABELS:
+            return {}
+        lines = archive.read(named[0]).decode("utf-8", "replace").splitlines()
+    return {number: line.strip() for number, line in enumerate(lines, start=1) if line.strip()}
+
+
+def _thresholds(given: float | None, folders: Iterable[Path], label_map: Mapping[int, str]) -> Thresholds:
+    """Returns the given threshold, otherwise those of thresholds.yaml, otherwise the default."""
+    if given is not None:
+        return Thresholds(given)
+    found = find_thresholds(folders)
+    if found is None:
+        return Thresholds(MIN_SCORE)
+    place, thresholds = found
+    if thresholds != Thresholds(MIN_SCORE):
+        by_class = [f"{class_name(key, label_map)} {value:.2f}" for key, value in thresholds.by_class.items()]
+        logging.info(
+            "Score thresholds of %s: %s. --min_score_thresh sets one for all.",
+            place,
+            ", ".join([*by_class, f"else {thresholds.default:.2f}" if by_class else f"{thresholds.default:.2f}"]),
+        )
+    return thresholds
+
+
+def _limit_threads(count: int) -> None:
+    if not count:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        if tf.config.threading.get_intra_op_parallelism_threads() != count:
+            logging.warning(
+                "threads=%d limits TFLite, ONNX and OpenVINO only: TensorFlow has started already in this process.",
+                count,
+            )
+
+
+def chosen_class_ids(given: str, label_map: Mapping[int, str]) -> set[int]:
+    """Returns the ids of the classes that are asked for by name or id; none where all are."""
+    by_name = {name: class_id for class_id, name in label_map.items()}
+    wanted = [word for word in map(str.strip, given.split(",")) if word]
+    known = {word: by_name.get(word, int(word) if word.isdecimal() else 0) for word in wanted}
+    unknown = [word for word, class_id in known.items() if class_id < 1 or (label_map and class_id not in label_map)]
+    names = [f"{class_id} {name}" for class_id, name in sorted(label_map.items())]
+    if unknown:
+        listed = f"{', '.join(names[:20])}{' …' if len(names) > 20 else ''}" or "ids from 1 on, for it has no names"
+        raise OptionsError(
+            f"classes must name classes of the detector. Received {unknown[0]!r}; known: {listed}.", option="classes"
+        )
+    if known:
+        shown = ", ".join(f"{class_id} {class_name(class_id, label_map)}" for class_id in sorted(known.values()))
+        logging.info("Detecting these classes only: %s", shown)
+    return set(known.values())
