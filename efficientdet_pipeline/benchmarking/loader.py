@@ -164,7 +164,7 @@ def measure_loader(options: BenchmarkOptions, shards: Shards, network: Network, 
             DECODE_BASELINE,
             batch_size=batch_size,
             batches=BATCHES,
-            rounds=options.rounds,
+            rounds=options.num_rounds,
         )
         skipped = records_skipped_per_second(stream)
     cores = os.cpu_count() or 1

@@ -139,7 +139,7 @@ def _speeds(
         STEP: measuring.time_step(model, batch),
         TOGETHER: measuring.time_training(model, batches),
     }
-    rates = measuring.rates(parts, batch_size=size, rounds=options.rounds, seconds=options.benchmark_seconds)
+    rates = measuring.rates(parts, batch_size=size, rounds=options.num_rounds, seconds=options.benchmark_seconds)
     return Speeds(batch_size=size, **rates, host_bytes=machine.peak_bytes(), device_bytes=device_memory.gpu_bytes())
 
 

@@ -50,7 +50,11 @@ MODES: dict[str, Mode] = {
         "weights:WeightsOptions", "weights", "list pretrained weights, fetch and verify them, or say how to get them"
     ),
     "doctor": Mode("doctor:DoctorOptions", "doctor", "check a dataset, rank its issues by severity and suggest fixes"),
-    "benchmark": Mode("benchmark:BenchmarkOptions", "benchmark", "measure training speed and find the bottleneck"),
+    "benchmark": Mode(
+        "benchmark:BenchmarkOptions",
+        "benchmark",
+        "measure the speed of training, or of a detector",
+    ),
     "inspect": Mode(
         "inspect:InspectOptions", "inspect", "draw the images of shards, or print parameters and FLOPs of a network"
     ),

@@ -1,11 +1,14 @@
-"""--mode=benchmark: measure training speed and find the bottleneck."""
+"""--mode=benchmark: measure training speed and find the bottleneck, or the latency of a trained detector."""
 
 import importlib
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from efficientdet_pipeline.console import silent_native_log
 from efficientdet_pipeline.data.dataset_info import find_shards, shards_identity
+from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.build import describe_network, model_name
 from efficientdet_pipeline.options.benchmark import BenchmarkOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
@@ -14,11 +17,16 @@ from efficientdet_pipeline.runs.output_files import check_output_json
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from tfrmod import fileio
 
-WHAT = {"loader": "loader:measure_loader", "train": "training:benchmark_training"}
-"""Subject → module and function of benchmarking: (options, shards, network, folder) → figures, which it prints."""
+WHAT = {
+    "loader": "loader:measure_loader",
+    "train": "training:benchmark_training",
+    "latency": "artifact_latency:benchmark_latency",
+}
+"""Subject → module and function of benchmarking: (options, shards, network, folder) → figures, which it prints; of a
+trained detector (options, hparams) → figures."""
 
 
-FIELDS = {"loader": {"speeds", "cpu_ms"}, "train": {"sweep", "conclusion"}}
+FIELDS = {"loader": {"speeds", "cpu_ms"}, "train": {"sweep", "conclusion"}, "latency": {"latencies", "plan"}}
 """Subject → fields that its figures have in JSON."""
 
 
@@ -27,6 +35,30 @@ def run(options: BenchmarkOptions, read: Sources, hparams: HparamsGiven) -> None
     del read
     if options.output:
         check_output_json(Path(options.output), FIELDS[options.what], option="output")
+        _check_picture(options)
+    figures = _measured(options, hparams)
+    if options.output:
+        fileio.write_file(Path(options.output), json.dumps(figures, indent=2) + "\n")
+
+
+def _check_picture(options: BenchmarkOptions) -> None:
+    """Raises OptionsError where the picture would replace one that no earlier call wrote beside its JSON file."""
+    output = Path(options.output)
+    picture = output.with_suffix(".png")
+    if options.what == "latency" and (output == picture or (picture.exists() and not output.exists())):
+        raise OptionsError(
+            f"output must name a JSON file beside which {picture.name} is free. Received {options.output!r}; try "
+            "latency.json in another folder.",
+            option="output",
+        )
+
+
+def _measured(options: BenchmarkOptions, hparams: HparamsGiven) -> dict[str, Any]:
+    module, function = WHAT[options.what].split(":")
+    with silent_native_log(unless=options.general.debug):
+        measure = getattr(importlib.import_module(f"efficientdet_pipeline.benchmarking.{module}"), function)
+    if options.what == "latency":
+        return measure(options, hparams)
     training = options.training
     name = model_name(training.model, training.pretrained.backbone_ref)
     overrides = network_overrides(training.model, hparams)
@@ -39,8 +71,4 @@ def run(options: BenchmarkOptions, read: Sources, hparams: HparamsGiven) -> None
         size = width if width == height else f"{width}x{height}"
         shards = find_shards(training, folder, shards_identity(training), size, hparams)
         network = describe_network(name, {"num_classes": shards.num_classes, **overrides}, shards.label_map)
-        module, function = WHAT[options.what].split(":")
-        measure = getattr(importlib.import_module(f"efficientdet_pipeline.benchmarking.{module}"), function)
-        figures = measure(options, shards, network, path)
-    if options.output:
-        fileio.write_file(Path(options.output), json.dumps(figures, indent=2) + "\n")
+        return measure(options, shards, network, path)

@@ -95,7 +95,7 @@ def load_detector(options: DetectorOptions, hparams: HparamsGiven) -> LoadedDete
       DataError: it is damaged, or not trusted and can do more than calculate.
     """
     chosen = options.detection
-    _limit_threads(chosen.threads)
+    limit_threads(chosen.threads)
     if chosen.saved_model_dir:
         predictor, label_map, folders = _exported(chosen, hparams)
     else:
@@ -172,7 +172,8 @@ def _thresholds(given: float | None, folders: Iterable[Path], label_map: Mapping
     return thresholds
 
 
-def _limit_threads(count: int) -> None:
+def limit_threads(count: int) -> None:
+    """Sets the number of threads of TensorFlow for this process; 0 leaves it as it is."""
     if not count:
         return
     try:

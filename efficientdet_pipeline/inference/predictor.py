@@ -52,8 +52,14 @@ def detect_image(predictor: Predictor, image: np.ndarray, class_ids: Collection[
 class GraphPredictor:
     """A runner on a TensorFlow function from images to boxes, scores, class ids and their number."""
 
-    def __init__(self, serve: Callable[[Tensor], Mapping[str, Tensor] | tuple[Tensor, ...] | list[Tensor]]):
+    def __init__(
+        self,
+        serve: Callable[[Tensor], Mapping[str, Tensor] | tuple[Tensor, ...] | list[Tensor]],
+        network: Callable[[Tensor], object] | None = None,
+    ):
         self._serve = serve
+        self.network = network
+        """From normalized canvases (b, H, W, 3) to raw outputs; None where it cannot run alone."""
 
     def detect(self, images: np.ndarray) -> Detections:
         """Returns what `Runner.detect` says."""
@@ -135,7 +141,9 @@ def saved_model_predictor(folder: str | Path, *, is_trusted: bool = False) -> Pr
         outputs = loaded.signatures["serving_default"](images=images)
         return [outputs[name] for name in names]
 
-    return GraphPredictor(serve)
+    if "predict" not in loaded.signatures:
+        return GraphPredictor(serve)
+    return GraphPredictor(serve, lambda canvases: loaded.signatures["predict"](images=canvases))
 
 
 def frozen_graph_predictor(path: str | Path, *, is_trusted: bool = False) -> Predictor:

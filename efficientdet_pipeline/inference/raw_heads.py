@@ -37,7 +37,7 @@ class RawHeadsPredictor:
         mode: str = "per_class",
         resize: str = "letterbox",
     ) -> None:
-        self._run_heads = run_heads
+        self.run_network = run_heads
         self._path = path
         self._shapes = {"logits": (len(anchor_boxes(config)), config.num_classes)}
         self._shapes["deltas"] = (self._shapes["logits"][0], 4)
@@ -67,7 +67,7 @@ class RawHeadsPredictor:
           DataError: the artifact's outputs are not those of this network.
         """
         canvases, scales = self._before(tf.constant(images, tf.uint8))
-        logits, deltas = self._run_heads(np.asarray(canvases))
+        logits, deltas = self.run_network(np.asarray(canvases))
         for name, array in (("logits", logits), ("deltas", deltas)):
             if array.shape[1:] != self._shapes[name]:
                 raise DataError(

@@ -92,6 +92,7 @@ class PostProcessedPredictor:
 
     def __init__(self, runner: TfliteRunner, *, resize: str = "letterbox", fill: Any = (123.675, 116.28, 103.53)):
         self._runner = runner
+        self.run_network = self._run_each
         self._resize = resize
         self._config = _CanvasConfig(runner.canvas, fill)
 
@@ -106,6 +107,9 @@ class PostProcessedPredictor:
         to_pixels = np.tile(np.asarray(scales) * [height, width], 2)
         rows = [self._one(canvas[np.newaxis], to_pixels, images.shape[1:3]) for canvas in np.asarray(canvases)]
         return Detections(*(np.stack(part) for part in zip(*rows, strict=True)))
+
+    def _run_each(self, canvases: np.ndarray) -> list[list[np.ndarray]]:
+        return [self._runner.run(canvas[np.newaxis]) for canvas in canvases]
 
     def _one(self, canvas: np.ndarray, to_pixels: np.ndarray, size: Any) -> tuple[Any, ...]:
         boxes, class_index, scores, count = _by_meaning(self._runner.run(canvas))

@@ -101,9 +101,15 @@ class TrainOptions(ModeOptions):
             value = getattr(self, name)
             check(value is None or value >= 1, name, value, "at least 1", "leave it out to take it from the data")
         check_choice("recipe", self.recipe, ("", "auto", "none"))
-        self._check_data()
+        if self.general.mode != "benchmark":  # It may measure what needs no data.
+            self.check_data()
 
-    def _check_data(self) -> None:
+    def check_data(self) -> None:
+        """Checks that there is data, given once.
+
+        Raises:
+          OptionsError: there is none, or more than one.
+        """
         if self.train_file_pattern and self.data.images.url_dataset:
             raise OptionsError(
                 f"Images are given twice: url_dataset={self.data.images.url_dataset!r} and "

@@ -48,4 +48,4 @@ def test_benchmark_seconds_must_be_positive() -> None:
 def test_batch_sizes_without_train_have_no_effect(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         sweep(what="loader", batch_sizes="8")
-    assert "have no effect without --what=train" in caplog.text
+    assert "batch_sizes has no effect with --what=loader" in caplog.text

@@ -1,0 +1,149 @@
+"""Latency of a trained detector: its checkpoint and every artifact of its export, in one process and in turns."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from efficientdet.config import DetectorConfig
+
+from efficientdet_pipeline.benchmarking import machine
+from efficientdet_pipeline.benchmarking.latency import Candidate, Plan, draw, measure_latency, table
+from efficientdet_pipeline.console import say
+from efficientdet_pipeline.errors import MissingError, MissingExtraError
+from efficientdet_pipeline.export.formats import FORMATS, ExportFormat
+from efficientdet_pipeline.inference.artifacts import HPARAMS, config_beside, load_artifact
+from efficientdet_pipeline.inference.canvas import normalized
+from efficientdet_pipeline.inference.detector import limit_threads
+from efficientdet_pipeline.inference.predictor import GraphPredictor, Predictor, model_predictor
+from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
+from efficientdet_pipeline.inference.tflite_loader import PostProcessedPredictor
+from efficientdet_pipeline.models.build import read_network
+from efficientdet_pipeline.models.weights import load_trained, trained_weights
+from efficientdet_pipeline.options.benchmark import BenchmarkOptions
+from efficientdet_pipeline.options.hparams import HparamsGiven
+
+_TENSORFLOW = ("saved_model", "frozen")
+"""Formats whose threads are those of the process."""
+
+
+def benchmark_latency(options: BenchmarkOptions, hparams: HparamsGiven) -> dict[str, Any]:
+    """Returns the latency of what the options name, with plan and machine, as JSON has it; prints the table.
+
+    Raises:
+      MissingError: there is no checkpoint or artifact.
+    """
+    threads = options.latency.threads()
+    if len(threads) == 1:
+        limit_threads(threads[0])
+    config, candidates = _candidates(options, hparams, threads)
+    plan = Plan(
+        image_size=options.latency.image_size,
+        canvas=config.image_size,
+        batch_sizes=options.measured_batch_sizes(),
+        warmup=options.latency.warmup,
+        rounds=options.num_rounds,
+    )
+    logging.info(
+        "%s, canvas %dx%d, images %s, %d rounds in turns; milliseconds of a batch:",
+        config.name,
+        *reversed(config.image_size),
+        options.latency.latency_image,
+        plan.rounds,
+    )
+    found = measure_latency(candidates, plan)
+    say(table(found))
+    if options.output:
+        picture = Path(options.output).with_suffix(".png")
+        draw(picture, found, title=f"{config.name}, {options.latency.latency_image} px images, on {_device()}")
+        logging.info("Written to %s and %s", options.output, picture)
+    return {
+        "unit": "milliseconds per batch",
+        "latencies": [asdict(each) for each in found],
+        "plan": asdict(plan),
+        "machine": machine.description(),
+    }
+
+
+def _device() -> str:
+    return ", ".join(map(str, machine.description()["devices"]))
+
+
+def _candidates(
+    options: BenchmarkOptions, hparams: HparamsGiven, threads: Sequence[int]
+) -> tuple[DetectorConfig, list[Candidate]]:
+    """Returns the network, and what is measured of it."""
+    if options.latency.artifacts:
+        folder = Path(options.latency.artifacts)
+        config = config_beside(folder / HPARAMS)
+        if config is None:
+            raise MissingError(f"There is no export in {folder}: it has no {HPARAMS}. Check --artifacts.")
+        candidates = list(_of_folder(folder, config, threads))
+        if not candidates:
+            raise MissingError(f"There is no artifact of {config.name} in {folder}. Check --artifacts.")
+        return config, candidates
+    trained = trained_weights(options.latency.checkpoint, options.training.run)
+    network = read_network(trained.description, options.training.model, hparams)
+    detector = efficientdet.build_model(network.config)
+    load_trained(detector, trained.path)
+    own = _only(threads)
+    checkpoint = Candidate(
+        name="checkpoint",
+        predictor=model_predictor(detector, network.config),
+        run_network=_network_of(detector, network.config),
+        threads=own,
+    )
+    if trained.run is None or not trained.run.export_path.is_dir():
+        return network.config, [checkpoint]
+    return network.config, [checkpoint, *_of_folder(trained.run.export_path, network.config, threads)]
+
+
+def _of_folder(folder: Path, config: DetectorConfig, threads: Sequence[int]) -> Iterable[Candidate]:
+    """Yields each artifact of an export, once for each number of threads that its runtime can have."""
+    for each in FORMATS.values():
+        path = each.path(folder, config)
+        if each.load is None or not path.exists():
+            continue
+        counts: Sequence[int | None] = [_only(threads)] if each.name in _TENSORFLOW else (threads or [None])
+        if each.name in _TENSORFLOW and len(threads) > 1:
+            logging.info("%s is measured with TensorFlow's own choice of threads, one for the process.", each.name)
+        for count in counts:
+            try:
+                yield _candidate(each, path, config, count)
+            except MissingExtraError as error:
+                logging.warning("%s is not measured. %s", each.name, error)
+                break
+
+
+def _candidate(each: ExportFormat, path: Path, config: DetectorConfig, threads: int | None) -> Candidate:
+    predictor = load_artifact(path, config, num_threads=threads)
+    return Candidate(name=each.name, predictor=predictor, run_network=_network_in(predictor, config), threads=threads)
+
+
+def _network_in(predictor: Predictor, config: DetectorConfig) -> Callable[[np.ndarray], object] | None:
+    """Returns the network of a predictor from pixel canvases to raw outputs; None where it cannot run alone."""
+    if isinstance(predictor, RawHeadsPredictor | PostProcessedPredictor):
+        return predictor.run_network
+    if isinstance(predictor, GraphPredictor) and predictor.network is not None:
+        return _with_pixels(predictor.network, config)
+    return None
+
+
+def _with_pixels(network: Callable[[tf.Tensor], object], config: DetectorConfig) -> Callable[[np.ndarray], object]:
+    spec = tf.TensorSpec((None, *config.image_size, 3), tf.float32)
+    function = tf.function(lambda canvases: network(normalized(canvases, config)), input_signature=[spec])
+    return lambda canvases: tf.nest.map_structure(np.asarray, function(tf.constant(canvases)))
+
+
+def _network_of(model: keras.Model, config: DetectorConfig) -> Callable[[np.ndarray], object]:
+    return _with_pixels(partial(model, training=False), config)
+
+
+def _only(threads: Sequence[int]) -> int | None:
+    return threads[0] if len(threads) == 1 else None
