@@ -27,6 +27,7 @@ from gpu_given import Given, finite_or_none, images_a_second, process_gigabytes,
 
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training.build import build_training_model
 
 # Longer than any measurement: the learning rate must not reach the end of its schedule.
@@ -39,7 +40,9 @@ def measured(given: Given) -> dict[str, Any]:
     config = efficientdet.get_config(given.model_name, image_size=given.image_size, num_classes=given.num_classes)
     options = compose(TrainOptions, url_dataset="none", batch_size=given.batch_size)
     detector = efficientdet.build_model(config)
-    model = build_training_model(detector, config, options, steps_per_epoch=STEPS_PER_EPOCH)
+    model = build_training_model(
+        detector, detection_objective(config, options.optimizer), options, steps_per_epoch=STEPS_PER_EPOCH
+    )
     images, boxes, class_ids = jax.block_until_ready(jax.device_put(synthetic_batch(given)))
     data = images, GroundTruth(boxes, class_ids)
     # Copies: what is donated may not be the variables' own.

@@ -25,6 +25,7 @@ from timing import median_seconds
 
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.build import build_training_model
 
@@ -43,7 +44,9 @@ def detector_step(name: str, size: int, batch: int, num_classes: int) -> Callabl
     config = efficientdet.get_config(name, image_size=size, num_classes=num_classes)
     options = compose(TrainOptions, url_dataset="none", batch_size=batch)
     strategy.build_strategy(options)
-    model = build_training_model(efficientdet.build_model(config), config, options, steps_per_epoch=100)
+    model = build_training_model(
+        efficientdet.build_model(config), detection_objective(config, options.optimizer), options, steps_per_epoch=100
+    )
     random = np.random.default_rng(0)
     images = random.standard_normal((batch, size, size, 3)).astype("float32")
     corners = random.uniform(0, size * 0.7, (batch, 100, 2))

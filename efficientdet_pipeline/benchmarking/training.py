@@ -23,6 +23,7 @@ from efficientdet_pipeline.options.schema import flatten
 from efficientdet_pipeline.options.schema import replace as replace_options
 from efficientdet_pipeline.runs.output_files import check_output_json
 from efficientdet_pipeline.system import free_memory, is_out_of_memory
+from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training import device_memory, strategy
 from efficientdet_pipeline.training.build import build_training_model
 from tfrmod import fileio
@@ -124,10 +125,9 @@ def _speeds(
     with strategy.build_strategy(training).scope():
         model = build_training_model(
             efficientdet.build_model(config),
-            config,
+            detection_objective(config, training.optimizer, class_weights=weights),
             training,
             steps_per_epoch=training.hardware.steps_per_execution,
-            class_weights=weights,
         )
     augmenter = build_augmenter(training.augmentation, config)
     batches = training_batches(dataclasses.replace(stream, batch_size=size), augmenter)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from absl import logging
-from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.data.dataset_info import Shards
@@ -13,23 +12,28 @@ from efficientdet_pipeline.doctor.issue import Issue, Severity
 from efficientdet_pipeline.doctor.issue_types import issue_type
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.models.anchor_fit import AnchorGrid
+from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.options.doctor import DoctorOptions
 from efficientdet_pipeline.options.schema import declarations, flatten
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.task import NetworkDescription
 
 MAX_RECORDS = 1000
 MAX_ISSUES = 5
 _OF_THE_MODE = {"mode", "workspace", "run_name", "model_dir", "model_ckpts", "debug", "traceback"}
 
 
-def quick_check(options: TrainOptions, shards: Shards, config: DetectorConfig) -> list[Issue]:
+def quick_check(options: TrainOptions, shards: Shards, network: NetworkDescription) -> list[Issue]:
     """Says what is wrong with the boxes and classes of the first records of all shards, and returns all of it.
 
-    No image is decoded.
+    No image is decoded. Only a detector's data are checked so.
 
     Raises:
       DataError: there is nothing to learn from, or it would be learnt wrongly.
     """
+    if not isinstance(network, Network):
+        return []
+    config = network.config
     files = {"train": [Path(name) for name in shards.train], "val": [Path(name) for name in shards.val]}
     stats = collect.sampled_record_stats(files, MAX_RECORDS)
     plan = Plan(

@@ -32,6 +32,20 @@ class Network:
     trained_names: dict[int, str] = field(default_factory=dict)
     """The label map beside the weights, where --hparams gives the classes other names."""
 
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.config.name
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the canvas."""
+        return self.config.image_size
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the hyper-parameters of the network."""
+        return self.config.to_hparams()
+
     def write(self, path: Path) -> None:
         """Writes the description as hyper-parameters, which --hparams reads too."""
         content = {**self.config.to_hparams(), "label_map": self.label_map}

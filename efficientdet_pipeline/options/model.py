@@ -34,6 +34,11 @@ class ModelOptions(Options):
         path="path",
     )
 
+    @property
+    def task_name(self) -> str:
+        """Returns the name of the task."""
+        return "detection"
+
     def __post_init__(self) -> None:
         """Checks the image size; names are checked where they are looked up."""
         super().__post_init__()

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.data.batch_images import AugmentedImage
 from efficientdet_pipeline.data.dataset_info import Shards
@@ -31,6 +30,7 @@ from efficientdet_pipeline.report.pictures import (
 )
 from efficientdet_pipeline.report.run_page import write_recorded_findings, write_run_page
 from efficientdet_pipeline.runs.run_dir import RunFolder
+from efficientdet_pipeline.tasks.task import NetworkDescription
 from tfrmod.example import decode_example
 
 MAX_RECORDS = 2000
@@ -44,9 +44,9 @@ class RunReport:
     def __init__(self) -> None:
         self._issues: list[Issue] = []
 
-    def check_data(self, options: TrainOptions, shards: Shards, config: DetectorConfig) -> None:
+    def check_data(self, options: TrainOptions, shards: Shards, network: NetworkDescription) -> None:
         """Checks the data as `quick_check` does, and keeps what it found for the page."""
-        self._issues = quick_check(options, shards, config)
+        self._issues = quick_check(options, shards, network)
 
     def begin(
         self, run: RunFolder, files: Sequence[str], batch: Sequence[AugmentedImage], label_map: Mapping[int, str]

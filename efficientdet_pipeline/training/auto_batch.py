@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from absl import logging
-from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import OptionsError, OutOfMemoryError
@@ -15,6 +14,7 @@ from efficientdet_pipeline.options.schema import flatten, replace
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.system import is_out_of_memory
+from efficientdet_pipeline.tasks.task import NetworkDescription
 from efficientdet_pipeline.training import batch_probe, strategy
 from efficientdet_pipeline.training.distributed import ProcessGroup
 from efficientdet_pipeline.training.oom_watchdog import oom_watchdog
@@ -25,7 +25,7 @@ MIN_STEPS_PER_EPOCH = 10
 
 
 def resolve_batch_size(
-    options: TrainOptions, run_: RunSession, shards: Shards, config: DetectorConfig, process_group: ProcessGroup
+    options: TrainOptions, run_: RunSession, shards: Shards, network: NetworkDescription, process_group: ProcessGroup
 ) -> TrainOptions:
     """Returns the options with a batch size; `auto` resolves to the largest that fits, fixed for the whole run.
 
@@ -39,7 +39,7 @@ def resolve_batch_size(
         logging.info("batch_size=auto: running training steps to find the largest batch that fits.")
         examples = min(shards.num_train, options.num_examples_per_epoch or shards.num_train)
         max_batch = max(1, examples // MIN_STEPS_PER_EPOCH)
-        found = batch_probe.largest_batch(_probe(options, shards, config, max_batch))
+        found = batch_probe.largest_batch(_probe(options, shards, network, max_batch))
         if not found:
             raise OptionsError(
                 "batch_size=auto found no batch: out of memory at one image per device. "
@@ -57,7 +57,7 @@ def _is_known(run_: RunSession, process_group: ProcessGroup) -> bool:
 
 @contextmanager
 def oom_handler(
-    options: TrainOptions, shards: Shards, config: DetectorConfig, process_group: ProcessGroup
+    options: TrainOptions, shards: Shards, network: NetworkDescription, process_group: ProcessGroup
 ) -> Iterator[None]:
     """Turns an out-of-memory error into an error message with remedies.
 
@@ -72,7 +72,7 @@ def oom_handler(
     )
     probe: dict[str, Any] = {}
     if process_group.count == 1 and options.optimizer.batch_size > 1:
-        probe = dataclasses.asdict(_probe(options, shards, config, options.optimizer.batch_size - 1))
+        probe = dataclasses.asdict(_probe(options, shards, network, options.optimizer.batch_size - 1))
     # An accelerator raises an error when its memory runs out; for CPU tensors, the system kills the process.
     may_be_killed = process_group.count == 1 and strategy.is_on_cpu()
     try:
@@ -84,10 +84,11 @@ def oom_handler(
         raise OutOfMemoryError(message, continuation=batch_probe.deferred_command(probe) if probe else ()) from error
 
 
-def _probe(options: TrainOptions, shards: Shards, config: DetectorConfig, max_batch: int) -> batch_probe.Probe:
+def _probe(options: TrainOptions, shards: Shards, network: NetworkDescription, max_batch: int) -> batch_probe.Probe:
     return batch_probe.Probe(
         options=flatten(options),
-        hparams=config.to_hparams(),
+        task=options.model.task_name,
+        network=network.as_dict(),
         max_instances=shards.max_instances,
         max_batch=max_batch,
     )

@@ -32,8 +32,9 @@ class Probe:
 
     options: dict[str, Value]
     """Training options."""
-    hparams: dict[str, Any]
-    """Hyper-parameters of the network."""
+    task: str
+    network: dict[str, Any]
+    """Description of the network; see `tasks.task.NetworkDescription.as_dict`."""
     max_instances: int
     max_batch: int
     """Largest batch to try, images per step."""
@@ -112,27 +113,20 @@ class _Step:
     """The whole training step on random images."""
 
     def __init__(self, probe: Probe, batch: int):
-        import efficientdet
-        from efficientdet.config import DetectorConfig
-
         from efficientdet_pipeline.options.training import TrainOptions
+        from efficientdet_pipeline.tasks import task_named
         from efficientdet_pipeline.training import strategy
         from efficientdet_pipeline.training.build import build_training_model
 
         options = compose(TrainOptions, probe.options, batch_size=batch, steps_per_execution=1)
-        self.config = DetectorConfig(**probe.hparams)
-        self.max_instances = probe.max_instances
+        task = task_named(probe.task)
+        self.setup = task.setup_of_description(probe.network, options, max_instances=probe.max_instances)
         with strategy.build_strategy(options).scope():
-            detector = efficientdet.build_model(self.config)
-            self.model = build_training_model(detector, self.config, options, steps_per_epoch=1)
+            network = self.setup.build_model()
+            self.model = build_training_model(network, self.setup.objective(), options, steps_per_epoch=1)
 
     def run(self, batch: int) -> None:
-        import numpy as np
-        from efficientdet.types import GroundTruth
-
-        images = np.random.default_rng(0).standard_normal((batch, *self.config.image_size, 3), dtype="float32")
-        boxes = np.tile(np.array([0.0, 0.0, 32.0, 32.0], "float32"), (batch, self.max_instances, 1))
-        truth = GroundTruth(boxes, np.ones((batch, self.max_instances), "int32"))
+        images, truth = self.setup.random_batch(batch)
         # Twice: in the second step, optimizer slots and averages are allocated.
         self.model.fit(images, truth, batch_size=batch, epochs=2, verbose=0)
 

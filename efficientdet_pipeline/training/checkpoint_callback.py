@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from absl import logging
 
+from efficientdet_pipeline.evaluation.metrics import Metrics
+from efficientdet_pipeline.tasks.task import LogLayout
 from efficientdet_pipeline.training import checkpoint_io, divergence, train_state
 from efficientdet_pipeline.training.checkpoint_io import AsyncWriter
 from efficientdet_pipeline.training.divergence import LossSpikeLog
@@ -24,47 +26,49 @@ from efficientdet_pipeline.training.train_step import TrainStepModel
 
 @dataclass
 class BestMetric:
-    """Best average precision so far, and evaluations since."""
+    """Best value of the primary metric so far, and evaluations since."""
 
-    best_ap: float | None = None
+    best_value: float | None = None
     best_epoch: float | None = None
     evaluations_since: int = 0
     """Evaluations after the best one, compared with patience."""
 
     @classmethod
-    def from_marker(cls, marker: Mapping[str, Any], best: Path | None) -> "BestMetric":
+    def from_marker(cls, marker: Mapping[str, Any], best: Path | None, primary: str) -> "BestMetric":
         """Returns the best metric at the time a checkpoint was written.
 
         Args:
           marker: content of the checkpoint's marker file.
           best: the best checkpoint on disk. It may be newer than the marker and
             is then found again; if it was lost, the next best replaces it.
+          primary: name of the metric.
         """
         kept = checkpoint_io.read_marker(best) if best is not None else {}
-        if "best_ap" not in marker:
-            return cls(kept.get("AP"), kept.get("epoch"))
-        if (marker["best_ap"] or 0) < 0:  # Earlier versions stored an AP that could not be measured as the best.
+        value = marker.get("best_value", marker.get("best_ap"))  # Earlier versions called it best_ap.
+        if not {"best_value", "best_ap"} & marker.keys():
+            return cls(kept.get(primary), kept.get("epoch"))
+        if (value or 0) < 0:  # Earlier versions stored an AP that could not be measured as the best.
             return cls()
-        best_metric = cls(marker["best_ap"], marker["best_epoch"], marker["evaluations_since"])
-        if best_metric.best_ap is not None and kept.get("AP", -2.0) < best_metric.best_ap:
-            best_metric.best_ap, best_metric.best_epoch = kept.get("AP"), kept.get("epoch")
+        best_metric = cls(value, marker["best_epoch"], marker["evaluations_since"])
+        if best_metric.best_value is not None and kept.get(primary, -2.0) < best_metric.best_value:
+            best_metric.best_value, best_metric.best_epoch = kept.get(primary), kept.get("epoch")
         return best_metric
 
-    def update(self, ap: float, *, epoch: float) -> bool:
+    def update(self, value: float, *, epoch: float) -> bool:
         """Records an evaluation and returns whether it is the best.
 
-        An AP that could not be measured (COCO's -1) is neither the best nor
-        counted by patience. Among equal APs the earlier epoch stays the best, as
-        with Keras's ModelCheckpoint; if all are 0, the later one, which has been
-        trained for longer, replaces it. Neither resets patience.
+        A value that could not be measured (-1, as COCO has it) is neither the best
+        nor counted by patience. Among equal values the earlier epoch stays the
+        best, as with Keras's ModelCheckpoint; if all are 0, the later one, which
+        has been trained for longer, replaces it. Neither resets patience.
         """
-        if not ap >= 0:
+        if not value >= 0:
             return False
-        is_better = self.best_ap is None or ap > self.best_ap
+        is_better = self.best_value is None or value > self.best_value
         self.evaluations_since = 0 if is_better else self.evaluations_since + 1
-        is_best = is_better or ap == self.best_ap == 0
+        is_best = is_better or value == self.best_value == 0
         if is_best:
-            self.best_ap, self.best_epoch = ap, epoch
+            self.best_value, self.best_epoch = value, epoch
         return is_best
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,8 +82,8 @@ SAVE_SECONDS = 30.0
 SAVE_SHARE = 20.0
 MAX_SAVE_SECONDS = 300.0
 DRAW_SECONDS = 60.0
-MIN_AP_FOR_PATIENCE = 0.01
-"""Early stopping is inactive while the best AP is lower: the first third of a short run stays near 0."""
+MIN_VALUE_FOR_PATIENCE = 0.01
+"""Early stopping is inactive while the best value is lower: the first third of a short run stays near 0."""
 # Logs that are values of the last step, not means.
 _OF_A_STEP = {"step_loss", "bad_steps"}
 
@@ -91,6 +95,7 @@ class CheckpointCallback(keras.callbacks.Callback):
     files from the copies.
 
     Args:
+      layout: how the numbers are logged.
       evaluate: epoch number → metrics of the model with its EMA weights.
       write_network: writes the network's description to a path.
       draw: → images with the detections of the EMA weights, uint8 RGB.
@@ -102,14 +107,15 @@ class CheckpointCallback(keras.callbacks.Callback):
         config: RunConfig,
         paths: RunPaths,
         *,
-        evaluate: Callable[[int], dict[str, Any]] | None,
+        layout: LogLayout,
+        evaluate: Callable[[int], Metrics] | None,
         write_network: Callable[[Path], None],
         draw: Callable[[], Sequence[np.ndarray]] | None = None,
         images_of: Callable[[int], list[dict[str, Any]]] | None = None,
     ):
         super().__init__()
         self.config, self.paths, self.evaluate, self.write_network = config, paths, evaluate, write_network
-        self.draw, self.images_of = draw, images_of
+        self.draw, self.images_of, self.layout = draw, images_of, layout
         self.stop = StopRequest()
         self.step = 0
         self.best_metric = BestMetric()
@@ -117,7 +123,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Whether too many consecutive steps were bad, so that the run goes back to an earlier checkpoint."""
         self._is_chief = is_chief()
         self._writer = AsyncWriter()
-        self._csv_logger = CSVLogger(paths.results)
+        self._csv_logger = CSVLogger(paths.results, layout.columns)
         self._tensorboard = TensorBoardLogger(paths.tensorboard)
         self._spike_log = LossSpikeLog(
             paths.incidents, batch_size=config.batch_size, steps_per_epoch=config.steps_per_epoch
@@ -134,8 +140,8 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     @property
     def is_out_of_patience(self) -> bool:
-        """Whether early stopping applies; not while the best AP is below MIN_AP_FOR_PATIENCE."""
-        has_begun = (self.best_metric.best_ap or 0.0) >= MIN_AP_FOR_PATIENCE
+        """Whether early stopping applies; not while the best value is below MIN_VALUE_FOR_PATIENCE."""
+        has_begun = (self.best_metric.best_value or 0.0) >= MIN_VALUE_FOR_PATIENCE
         return has_begun and 0 < self.config.patience <= self.best_metric.evaluations_since
 
     def restore(self, model: TrainStepModel) -> int:
@@ -161,7 +167,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                 self._close_epoch(epoch, {tracker.name: float(tracker.result()) for tracker in self.model.metrics})
             elif self._is_chief and self.is_done and self._csv_logger.rows:
                 # The last thing of a run: a process killed before it had written everything else.
-                draw_curves(self.paths.curves, self._csv_logger.columns())
+                draw_curves(self.paths.curves, self._csv_logger.columns(), self.layout)
             yield
         except BaseException:
             # Report the error of the training, not a later one of the writer.
@@ -225,7 +231,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             checkpoint_io.write_checkpoint(self.paths.last, files, facts, keep=self.config.keep)
             self._set_resume_message(facts["step"])
             if curves is not None:
-                draw_curves(self.paths.curves, curves)
+                draw_curves(self.paths.curves, curves, self.layout)
 
         self._writer.submit(write)
         self._saved_at = time.monotonic()
@@ -254,7 +260,9 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.step = marker["step"]
         self._running_sums = arrays
         self._evaluation_due = marker.get("evaluation_due", False)
-        self.best_metric = BestMetric.from_marker(marker, checkpoint_io.find_checkpoint(self.paths.best))
+        self.best_metric = BestMetric.from_marker(
+            marker, checkpoint_io.find_checkpoint(self.paths.best), self.layout.primary
+        )
         self._csv_logger.truncate_from_epoch(self.step // self.config.steps_per_epoch + 1)
         self._spike_log.truncate_after_step(self.step)
 
@@ -284,26 +292,25 @@ class CheckpointCallback(keras.callbacks.Callback):
                 self._evaluation_due = self.model.stop_training = True
                 self.save()
                 return
-            row |= {name: value for name, value in metrics.items() if not isinstance(value, dict)}
-            if self.best_metric.update(metrics["AP"], epoch=epoch):
-                best = {"step": self.step, "epoch": epoch, "AP": metrics["AP"], "metrics": metrics}
-                logging.info("epoch %d is the best so far: AP %.3f.", epoch, metrics["AP"])
+            row |= metrics.values
+            value = metrics.primary_value
+            if self.best_metric.update(value, epoch=epoch):
+                best = {"step": self.step, "epoch": epoch, metrics.primary: value, "metrics": metrics.as_dict()}
+                logging.info("epoch %d is the best so far: %s %.3f.", epoch, metrics.primary, value)
         self._csv_logger.add(row)
         self._evaluation_due = False
         if is_evaluated or epoch == self.config.num_epochs or self.stop or self._is_time_to_save():
             self.save(best)
         self.model.stop_training = bool(self.stop) or self.is_out_of_patience
 
-    def _measure(self, epoch: int) -> dict[str, Any]:
+    def _measure(self, epoch: int) -> Metrics:
         """Evaluates the EMA weights, logs the metrics to TensorBoard, and returns them."""
         with self.model.ema_weights(), self.stop.interruptible():
             metrics = self.evaluate(epoch)  # type: ignore[misc] # checked by `_is_evaluated`
             pictures = self.draw() if self.draw is not None else ()
-        numbers = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
-        per_class = {f"AP_/{name}": value for name, value in metrics["per_class"].items()}
-        self._tensorboard.write(
-            {f"eval/{name}": value for name, value in (numbers | per_class).items()}, step=self.step
-        )
+        of_classes = metrics.per_class.get(metrics.primary, {})
+        numbers = {**metrics.values, **{f"{metrics.primary}_/{name}": value for name, value in of_classes.items()}}
+        self._tensorboard.write({f"eval/{name}": value for name, value in numbers.items()}, step=self.step)
         self._tensorboard.draw(pictures, name="truth_and_detections", step=self.step)
         return metrics
 
@@ -316,8 +323,9 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def _log_early_stopping(self) -> None:
         logging.info(
-            "Early stopping: no AP above %.3f (epoch %s) in %d evaluations (--patience=%d).",
-            self.best_metric.best_ap,
+            "Early stopping: no %s above %.3f (epoch %s) in %d evaluations (--patience=%d).",
+            self.layout.primary,
+            self.best_metric.best_value,
             self.best_metric.best_epoch,
             self.best_metric.evaluations_since,
             self.config.patience,

@@ -33,6 +33,11 @@ class ExponentialMovingAverage:
             for index, variable in enumerate(self.variables)
         ]
 
+    @property
+    def state(self) -> Sequence[keras.Variable]:
+        """The averages."""
+        return self.shadows
+
     def update(self, step: keras.KerasTensor) -> None:
         """Updates the average with the variables' values after step `step` (0-based)."""
         step = ops.cast(step, "float32")

@@ -7,29 +7,20 @@ from typing import Any
 
 import efficientdet
 import keras
-import numpy as np
 from absl import logging
-from efficientdet.preprocess import fit_to_canvas
 
 from efficientdet_pipeline.console import print_next_command
-from efficientdet_pipeline.data.input_pipeline import boxes_in_pixels
-from efficientdet_pipeline.data.sampler import all_records
-from efficientdet_pipeline.data.tfrecord_reader import decode_record_image, parse_record
 from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.evaluation import format_line, format_table, write_metrics
-from efficientdet_pipeline.evaluation.evaluator import Evaluator
-from efficientdet_pipeline.export import in_subprocess
+from efficientdet_pipeline.evaluation import write_metrics
 from efficientdet_pipeline.inference.image_io import write_image
-from efficientdet_pipeline.inference.results import per_image
-from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.models.weights import DESCRIPTION, TrainedWeights
-from efficientdet_pipeline.options.infer import MIN_SCORE
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.run_dir import RunFolder
+from efficientdet_pipeline.tasks.task import LogLayout, TaskEvaluator, TaskSetup
 from efficientdet_pipeline.training import checkpoint_io
 from efficientdet_pipeline.training.progress import format_duration
 from efficientdet_pipeline.training.reporting import Report, analyse_run
-from efficientdet_pipeline.visualize.grid import contact_sheet, draw_comparison
+from efficientdet_pipeline.visualize.grid import contact_sheet
 
 IMAGES_DRAWN = 8
 
@@ -37,9 +28,9 @@ IMAGES_DRAWN = 8
 def finalize_run(
     options: TrainOptions,
     folder: RunFolder,
-    network: Network,
-    detector: keras.Model,
-    evaluator: Evaluator | None,
+    setup: TaskSetup,
+    network: keras.Model,
+    evaluator: TaskEvaluator | None,
     *,
     report: Report | None = None,
 ) -> None:
@@ -49,29 +40,30 @@ def finalize_run(
         _log_paths(("checkpoint", folder.last), ("losses", folder.results), ("curves", folder.curves))
         print_next_command("--mode=export", f"--model_dir={folder.path}")
         return
-    name, chosen = chosen_checkpoint(folder)
-    efficientdet.load_checkpoint(detector, chosen / checkpoint_io.WEIGHTS, skip_mismatch=False)
+    primary = setup.layout.primary
+    name, chosen = chosen_checkpoint(folder, primary)
+    efficientdet.load_checkpoint(network, chosen / checkpoint_io.WEIGHTS, skip_mismatch=False)
     marker = checkpoint_io.read_marker(chosen)
     if "metrics" not in marker:
-        marker["metrics"] = evaluator()
-    metrics = {**marker["metrics"], "checkpoint": name, "last": _last_row(folder)}
+        marker["metrics"] = evaluator().as_dict()
+    metrics = {**marker["metrics"], "checkpoint": name, "last": _last_row(folder, setup.layout)}
     write_metrics(folder.metrics, metrics, marker["epoch"])
     if options.evaluation.eval_name:
         write_metrics(
             folder.metrics.with_name(f"metrics_{options.evaluation.eval_name}.json"), metrics, marker["epoch"]
         )
-    picture = draw_validation(folder.pictures, network, evaluator)
+    picture = draw_validation(folder.pictures, evaluator)
     facts = {"checkpoint": f"the {name} checkpoint", "epoch": marker["epoch"]}
     write_page = analyse_run(report, folder, evaluator, facts, options.evaluation.engine)
-    why = "" if name == "best" else ", because no evaluation measured an AP"
+    why = "" if name == "best" else f", because no evaluation measured {'an AP' if primary == 'AP' else primary}"
     logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, marker["epoch"], why)
     trained = TrainedWeights(
         path=chosen / checkpoint_io.WEIGHTS, description=chosen / DESCRIPTION, run=folder, names_run=True
     )
-    exported = in_subprocess.export_in_subprocess(detector, network, trained, folder.export_path, options.export)
+    exported = setup.export(network, trained, folder.export_path)
     page = write_page()
     logging.info(
-        "\nDone: epoch %d is the %s of this run.\n%s\n", marker["epoch"], name, format_table(marker["metrics"])
+        "\nDone: epoch %d is the %s of this run.\n%s\n", marker["epoch"], name, setup.format_table(marker["metrics"])
     )
     _log_paths(
         ("metrics", folder.metrics),
@@ -80,21 +72,22 @@ def finalize_run(
         ("picture", picture),
         *([("report", page)] if page is not None else []),
         ("checkpoint", chosen),
-        *exported.artifacts.items(),
+        *exported.items(),
     )
     seconds = sum(float(row.get("seconds") or 0) for row in _rows(folder))
-    logging.info("\n%s, %s of training, %s", format_line(marker["metrics"]), format_duration(seconds), folder.path)
-    _print_infer_command(next(iter(exported.artifacts.values())))
+    line = setup.format_line(marker["metrics"])
+    logging.info("\n%s, %s of training, %s", line, format_duration(seconds), folder.path)
+    _print_infer_command(next(iter(exported.values())))
 
 
-def chosen_checkpoint(folder: RunFolder) -> tuple[str, Path]:
-    """Returns "best" and its checkpoint, or "last" and its checkpoint if no AP was measured or the best is damaged.
+def chosen_checkpoint(folder: RunFolder, primary: str = "AP") -> tuple[str, Path]:
+    """Returns "best" and its checkpoint, or "last" and its checkpoint if nothing was measured or the best is damaged.
 
     Raises:
       DataError: the run has no complete checkpoint.
     """
     best = checkpoint_io.find_checkpoint(folder.best)
-    if best is not None and checkpoint_io.read_marker(best).get("AP", 0.0) >= 0:
+    if best is not None and checkpoint_io.read_marker(best).get(primary, 0.0) >= 0:
         return "best", best
     last = checkpoint_io.find_checkpoint(folder.last)
     if last is None:
@@ -116,34 +109,18 @@ def log_finished_run(folder: RunFolder, options: TrainOptions) -> None:
         _print_infer_command(folder.export_path / "saved_model")
 
 
-def draw_validation(pictures: Path, network: Network, evaluator: Evaluator) -> Path:
-    """Draws ground truth beside detections for the first validation images; returns the contact sheet's path."""
+def draw_validation(pictures: Path, evaluator: TaskEvaluator) -> Path:
+    """Draws truth beside predictions for the first validation images; returns the contact sheet's path."""
     pictures.mkdir(parents=True, exist_ok=True)
     sheet = pictures / "validation.png"
-    write_image(sheet, contact_sheet(draw_predictions(network, evaluator, count=IMAGES_DRAWN), columns=2))
+    write_image(sheet, contact_sheet(evaluator.draw(IMAGES_DRAWN), columns=2))
     return sheet
 
 
-def draw_predictions(network: Network, evaluator: Evaluator, *, count: int) -> list[np.ndarray]:
-    """Returns the first validation images, each with ground truth beside the model's detections."""
-    drawn = []
-    for serialized in all_records(evaluator.files).take(count):
-        record = parse_record(serialized)
-        photo = decode_record_image(record.encoded)
-        image, scale = fit_to_canvas(photo, network.config)
-        found = per_image(evaluator.detect(image[None], scale[None], np.array([photo.shape[:2]], np.int32)))[0]
-        ids = [evaluator.truth.class_ids.get(int(class_id), int(class_id)) for class_id in record.class_ids.numpy()]
-        truth = (boxes_in_pixels(record, photo).numpy(), np.array(ids, np.int32))
-        drawn.append(draw_comparison(np.asarray(photo), truth, found, label_map=network.label_map, min_score=MIN_SCORE))
-    return drawn
-
-
-def _last_row(folder: RunFolder) -> dict[str, Any]:
+def _last_row(folder: RunFolder, layout: LogLayout) -> dict[str, Any]:
     """Returns the metrics of the last epoch in results.csv."""
     row = _rows(folder)[-1]
-    return {
-        name: json.loads(value) for name, value in row.items() if value and (name.startswith("A") or name == "epoch")
-    }
+    return {name: json.loads(value) for name, value in row.items() if value and name in ("epoch", *layout.metrics)}
 
 
 def _rows(folder: RunFolder) -> list[dict[str, str]]:

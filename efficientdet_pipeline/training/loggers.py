@@ -12,20 +12,15 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from efficientdet_pipeline.tasks.task import LogLayout
 from tfrmod import fileio
-
-COLUMNS = (
-    "epoch step seconds learning_rate loss class_loss box_loss box_iou_loss reg_l2_loss "
-    "AP AP50 AP75 APs APm APl ARmax1 ARmax10 ARmax100 ARs ARm ARl "
-    "gradient_norm bad_steps_total photos_per_second data_wait"
-).split()
 
 
 class CSVLogger:
     """CSV logger, results.csv: one row per epoch, empty cells where nothing was measured."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, names: Sequence[str]):
+        self.path, self.names = path, tuple(names)
         self.rows: list[dict[str, Any]] = []
 
     def truncate_from_epoch(self, epoch: int) -> None:
@@ -43,9 +38,9 @@ class CSVLogger:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Adds the row of an epoch and rewrites the file atomically."""
-        self.rows.append({name: _cell(row[name]) for name in COLUMNS if name in row})
+        self.rows.append({name: _cell(row[name]) for name in self.names if name in row})
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(text, self.names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         fileio.write_file(self.path, text.getvalue())
@@ -54,7 +49,7 @@ class CSVLogger:
         """Returns (epoch, value) pairs by column, without empty cells."""
         return {
             name: [(int(row["epoch"]), float(row[name])) for row in self.rows if row.get(name) not in (None, "")]
-            for name in COLUMNS
+            for name in self.names
         }
 
 
@@ -90,31 +85,24 @@ class TensorBoardLogger:
 
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
-# The terms of the loss differ by two orders of magnitude: one panel each.
-_PANELS = {
-    "loss": ("loss",),
-    "class loss": ("class_loss",),
-    "box loss": ("box_loss",),
-    "overlap loss": ("box_iou_loss",),
-    "average precision": ("AP", "AP50", "AP75"),
-    "learning rate": ("learning_rate",),
-}
 _COLUMNS = 3
 _INCHES = (4.2, 2.9)
 
 
-def draw_curves(path: Path, curves: Curves) -> None:
+def draw_curves(path: Path, curves: Curves, layout: LogLayout) -> None:
     """Draws the training curves, one panel per kind of value.
 
     Args:
+      path: of the picture.
       curves: column of results.csv → (epoch, value); negative values mean that nothing could be measured.
+      layout: panels, and the metric whose best epoch is marked.
     """
     # Not pyplot: it keeps its figures for the whole process, and this may run in any thread.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    panels = {title: {name: _points(curves, name) for name in names} for title, names in _PANELS.items()}
+    panels = {title: {name: _points(curves, name) for name in names} for title, names in layout.panels.items()}
     panels = {title: lines for title, lines in panels.items() if any(lines.values())}
     if not panels:
         return
@@ -138,8 +126,8 @@ def draw_curves(path: Path, curves: Curves) -> None:
         axes.grid(alpha=0.3)
         if len(lines) > 1:
             axes.legend(fontsize="small", loc="best")
-        if lines.get("AP"):
-            _mark_best(axes, lines["AP"])
+        if lines.get(layout.primary):
+            _mark_best(axes, lines[layout.primary], layout.primary)
     for axes in subplots:
         axes.set_axis_off()
     image = io.BytesIO()
@@ -147,11 +135,11 @@ def draw_curves(path: Path, curves: Curves) -> None:
     fileio.write_file(path, image.getvalue())
 
 
-def _mark_best(axes: Any, points: Sequence[tuple[int, float]]) -> None:
-    """Marks the epoch with the highest AP, the best checkpoint."""
+def _mark_best(axes: Any, points: Sequence[tuple[int, float]], name: str) -> None:
+    """Marks the epoch with the highest value, the best checkpoint."""
     epoch, best = max(points, key=lambda point: (point[1], -point[0]))
     axes.axvline(epoch, color="0.6", linestyle=":", linewidth=1)
-    axes.set_title(f"best: epoch {epoch}, AP {best:.3f}", fontsize="small", loc="right")
+    axes.set_title(f"best: epoch {epoch}, {name} {best:.3f}", fontsize="small", loc="right")
 
 
 def _points(curves: Curves, name: str) -> list[tuple[int, float]]:

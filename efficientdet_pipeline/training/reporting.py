@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from absl import logging
-from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.console import command_line
-from efficientdet_pipeline.data.batch_images import AugmentedImage, first_images
+from efficientdet_pipeline.data.batch_images import AugmentedImage
 from efficientdet_pipeline.data.dataset_info import Shards
-from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig
 from efficientdet_pipeline.errors import error_message
-from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, saved_evaluation
-from efficientdet_pipeline.evaluation.evaluator import Evaluator
+from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
 from efficientdet_pipeline.options.evaluation import Engine
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.run_dir import RunFolder
+from efficientdet_pipeline.tasks.task import NetworkDescription, TaskEvaluator, TrainingInput
 
 T = TypeVar("T")
 BATCH_IMAGES = 16
@@ -27,7 +25,7 @@ BATCH_IMAGES = 16
 class Report(Protocol):
     """What writes pictures and the page of a run; it lies above the training, which only says when."""
 
-    def check_data(self, options: TrainOptions, shards: Shards, config: DetectorConfig) -> None:
+    def check_data(self, options: TrainOptions, shards: Shards, network: NetworkDescription) -> object:
         """Logs what is wrong with the training data; raises DataError where nothing could be learnt."""
 
     def begin(
@@ -40,19 +38,20 @@ class Report(Protocol):
 
 
 def draw_training_data(
-    report: Report | None, run: RunFolder, stream: InputConfig, augmenter: Augmenter, label_map: Mapping[int, str]
+    report: Report | None, run: RunFolder, batches: TrainingInput, label_map: Mapping[int, str]
 ) -> None:
     """Draws labels and the first batch before the first step of a run."""
-    if report is None:
+    first_images = batches.first_images
+    if report is None or first_images is None:
         return
     with_warning(
         "The pictures of the training data",
-        lambda: report.begin(run, stream.files, first_images(stream, augmenter, BATCH_IMAGES), label_map),
+        lambda: report.begin(run, batches.files, first_images(BATCH_IMAGES), label_map),
     )
 
 
 def analyse_run(
-    report: Report | None, run: RunFolder, evaluator: Evaluator, facts: Mapping[str, Any], engine: Engine
+    report: Report | None, run: RunFolder, evaluator: TaskEvaluator, facts: Mapping[str, Any], engine: Engine
 ) -> Callable[[], Path | None]:
     """Writes the thresholds of the evaluated checkpoint, for the export; returns what writes the page after it.
 
@@ -66,15 +65,9 @@ def analyse_run(
     if report is None:
         return lambda: None
 
-    def begin() -> Callable[[], Path]:
-        saved = saved_evaluation(
-            evaluator.kept.of_epoch(facts["epoch"]) or evaluator.collect(),
-            evaluator.label_map,
-            shards=evaluator.files,
-            numbers=evaluator.truth.numbers,
-            facts={**facts, "data": "its validation images"},
-        )
-        return report.analyse(run, saved, engine)
+    def begin() -> Callable[[], Path | None]:
+        saved = evaluator.saved({**facts, "data": "its validation images"})
+        return (lambda: None) if saved is None else report.analyse(run, saved, engine)
 
     write = with_warning("The analysis of the evaluation", begin)
     if write is None:

@@ -10,9 +10,9 @@ from absl import logging
 
 from efficientdet_pipeline.console import log_to_file
 from efficientdet_pipeline.data.dataset_info import shards_identity
-from efficientdet_pipeline.models.build import describe_network, model_name
+from efficientdet_pipeline.models.build import model_name
 from efficientdet_pipeline.models.recipe import Recipe
-from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.options.schema import declarations
 from efficientdet_pipeline.options.training import TrainOptions
@@ -21,6 +21,7 @@ from efficientdet_pipeline.runs import run_id
 from efficientdet_pipeline.runs.metadata import log_options, sources_of
 from efficientdet_pipeline.runs.ownership import held
 from efficientdet_pipeline.runs.run_dir import RunFolder, run_folder
+from efficientdet_pipeline.tasks.task import Task
 from efficientdet_pipeline.training import checkpoint_io, run_recipe
 
 
@@ -58,18 +59,26 @@ class RunSession:
 
 @contextmanager
 def start_or_resume_run(
-    options: TrainOptions, read: Sources, hparams: HparamsGiven, *, is_chief: bool = True
+    task: Task,
+    options: TrainOptions,
+    read: Sources,
+    hparams: HparamsGiven,
+    *,
+    is_chief: bool = True,
 ) -> Iterator[RunSession]:
     """Opens and locks the run of the options, new or resumed.
 
     Args:
+      task: of the run.
+      options: of the mode.
+      read: the source of each option.
+      hparams: values of --hparams.
       is_chief: whether this process locks and writes it; the others of a
         process group only read.
     """
     name = model_name(options.model, options.pretrained.backbone_ref)
-    overrides = network_overrides(options.model, hparams)
     # Report a wrong model name before anything is written.
-    height, width = describe_network(name, overrides, {}).config.image_size
+    height, width = task.image_size(name, options, hparams)
     data = shards_identity(options)
     image_size = width if width == height else f"{width}x{height}"
     given = sources_of(read, hparams)
@@ -83,7 +92,7 @@ def start_or_resume_run(
             "data": data,
         },
     )
-    shape, folder = _find_folder(options, name, shape, given)
+    shape, folder = _find_folder(task, options, name, shape, given)
     with held(folder, overwrite=options.data.conversion.overwrite) if is_chief else contextlib.nullcontext():
         before = records.read_json(folder.metadata)
         last = checkpoint_io.find_checkpoint(folder.last)
@@ -122,7 +131,7 @@ def start_or_resume_run(
 
 
 def _find_folder(
-    options: TrainOptions, name: str, shape: dict[str, Any], given: Collection[str]
+    task: Task, options: TrainOptions, name: str, shape: dict[str, Any], given: Collection[str]
 ) -> tuple[dict[str, Any], RunFolder]:
     """Returns what shapes the run, its recipe included, and its folder.
 
@@ -139,6 +148,10 @@ def _find_folder(
             path_metadata=options.data.conversion.path_metadata,
         )
 
+    if not task.has_recipe:
+        if options.recipe == "auto":
+            logging.warning("--recipe=auto has no effect: there is no recipe for the task %s.", task.name)
+        return shape, folder_of(shape)
     if not run_recipe.is_wanted(options.recipe, given):
         # Where a recipe is the default, a run without one is another run.
         shape = {**shape, run_recipe.RECIPE: run_recipe.NONE} if run_recipe.is_wanted("", given) else shape

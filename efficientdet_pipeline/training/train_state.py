@@ -58,15 +58,15 @@ def write_weights(model: Any, arrays: State, path: Path) -> None:
     thread; a stateless scope substitutes the state's values here.
     """
     values = []
-    for variable in model.detector.variables:
+    for variable in model.network.variables:
         raw = arrays[f"weight/{variable.path}"]
         values.append((variable, arrays.get(f"average/{variable.path}", raw)))
     with keras.device("cpu:0"), keras.StatelessScope(values):
-        model.detector.save_weights(path)
+        model.network.save_weights(path)
 
 
 def _variables(model: Any) -> dict[str, Any]:
-    found = {f"weight/{variable.path}": variable for variable in model.detector.variables}
+    found = {f"weight/{variable.path}": variable for variable in model.network.variables}
     if model.ema is not None:
         paths = (variable.path for variable in model.ema.variables)
         found |= {f"average/{path}": shadow for path, shadow in zip(paths, model.ema.shadows, strict=True)}

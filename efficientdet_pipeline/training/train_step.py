@@ -3,15 +3,12 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import keras
-from efficientdet.assigners import assign_targets
-from efficientdet.config import DetectorConfig
 from efficientdet.layers import BatchNormalization, Statistics, move_statistics
-from efficientdet.losses import LossOptions
-from efficientdet.training_model import DetectorTrainingModel
-from efficientdet.types import GroundTruth, Targets, Tensor
+from efficientdet.training_model import Objective, TrainingModel
+from efficientdet.types import Tensor
 from keras import ops
 
 from efficientdet_pipeline.training.ema import ExponentialMovingAverage
@@ -36,7 +33,18 @@ class StepOptions:
     """Initial loss scale, so that small gradients do not underflow in float16; 0: no scaling."""
 
 
-class TrainStepModel(DetectorTrainingModel):
+class StepHook(Protocol):
+    """What happens with the weights after each finite step, such as averaging or masking them."""
+
+    @property
+    def state(self) -> Sequence[keras.Variable]:
+        """Its own variables: saved with the run, and unchanged by a bad step."""
+
+    def update(self, step: Tensor) -> None:
+        """Called after the update of step number `step` (0-based)."""
+
+
+class TrainStepModel(TrainingModel):
     """Training model that clips gradients, maintains an EMA and skips bad steps.
 
     A step is bad if its loss or gradient norm is not finite. Weights, slots, EMA,
@@ -49,10 +57,12 @@ class TrainStepModel(DetectorTrainingModel):
     and apply updates conditionally.
     """
 
-    def __init__(self, detector: keras.Model, config: DetectorConfig, loss: LossOptions, step: StepOptions):
-        super().__init__(detector, config, loss)
+    def __init__(self, network: keras.Model, objective: Objective, step: StepOptions, *, weight_decay: float = 0.0):
+        super().__init__(network, objective, weight_decay=weight_decay)
         self.step_options = step
         self.ema: ExponentialMovingAverage | None = None
+        self.step_hooks: list[StepHook] = []
+        """Called in this order after each finite step."""
         self.frozen: frozenset[str] = frozenset()
         """Paths of frozen variables."""
         self.schedule: Callable[[Any], Any] | None = None
@@ -97,30 +107,35 @@ class TrainStepModel(DetectorTrainingModel):
 
     def trained_variables(self) -> list[keras.Variable]:
         """Returns the variables that gradients are applied to."""
-        return [variable for variable in self.detector.trainable_variables if variable.path not in self.frozen]
+        return [variable for variable in self.network.trainable_variables if variable.path not in self.frozen]
 
     def enable_ema(self, decay: float) -> None:
-        """Starts an EMA of the detector's weights and batch statistics."""
-        ema_weights = [variable for variable in self.detector.variables if "float" in variable.dtype]
+        """Starts an EMA of the network's weights and batch statistics."""
+        ema_weights = [variable for variable in self.network.variables if "float" in variable.dtype]
         self.ema = ExponentialMovingAverage(ema_weights, decay)
-        # Keras tracks the variables in an attribute.
-        self.ema_variables = self.ema.shadows
+        self.add_step_hook(self.ema)
+
+    def add_step_hook(self, hook: StepHook) -> None:
+        """Calls a hook after each finite step, after those that were added before."""
+        self.step_hooks.append(hook)
+        # Keras tracks variables in an attribute.
+        setattr(self, f"hook_variables_{len(self.step_hooks)}", list(hook.state))
 
     def ema_weights(self) -> contextlib.AbstractContextManager[None]:
-        """Returns a context in which the detector's variables hold their EMA values."""
+        """Returns a context in which the network's variables hold their EMA values."""
         self.sync()
         return self.ema.swapped_in() if self.ema is not None else contextlib.nullcontext()
 
     def sync(self) -> None:
         """Copies the state into the variables, if the backend keeps it elsewhere during an epoch."""
 
-    def run_train_step(self, images: Tensor, truth: GroundTruth) -> dict[str, Tensor]:
+    def run_train_step(self, images: Tensor, truth: Any) -> dict[str, Tensor]:
         """Runs one train step; skips the update if the step is bad.
 
         Returns:
           The running means, the number of consecutive bad steps, and the loss of this step.
         """
-        targets = assign_targets(self.anchors, truth)
+        targets = self.objective.targets(truth)
         normalizer = self.normalizer(targets)
         gradients, losses, statistics = self._batch_gradients(images, targets, normalizer)
         # The loss is summed over devices together with the gradients.
@@ -141,7 +156,7 @@ class TrainStepModel(DetectorTrainingModel):
         bad_steps = self._count_bad_steps(is_finite, is_overflow=self._update_loss_scale(is_finite, loss))
         return {**self.get_metrics_result(), "bad_steps": bad_steps, "step_loss": loss}
 
-    def normalizer(self, targets: Targets) -> Tensor:
+    def normalizer(self, targets: Any) -> Tensor:
         """Returns the loss normalizer of a batch."""
         positives = super().normalizer(targets)
         if "moving_positives" not in self.run_variables:
@@ -151,8 +166,8 @@ class TrainStepModel(DetectorTrainingModel):
         # Initialized with the first batch; automl starts at zero, which inflates the first losses.
         return 1.0 + ops.where(moving > 0.0, momentum * moving + (1.0 - momentum) * (positives - 1.0), positives - 1.0)
 
-    def _batch_gradients(self, images: Tensor, targets: Targets, normalizer: Tensor) -> Result:
-        seed = self.detector.next_drop_path_seed()
+    def _batch_gradients(self, images: Tensor, targets: Any, normalizer: Tensor) -> Result:
+        seed = self.network.next_drop_path_seed()
         parts = self.step_options.accumulate_steps
         if parts == 1:
             return self.compute_gradients((images, targets), normalizer, seed)
@@ -162,12 +177,12 @@ class TrainStepModel(DetectorTrainingModel):
             part_seed = None if seed is None else ops.concatenate([ops.cast(seed, "uint32"), part_index])
             return self.compute_gradients(part, normalizer, part_seed)
 
-        layers = [layer for layer in self.detector._flatten_layers() if isinstance(layer, BatchNormalization)]
+        layers = [layer for layer in self.network._flatten_layers() if isinstance(layer, BatchNormalization)]
         names = [name for name in self.trackers if name != "gradient_norm"]
         like = self.trained_variables(), names, layers
         return accumulate_gradients(of_part, (images, targets), parts=parts, fori_loop=self.fori_loop, like=like)
 
-    def compute_gradients(self, batch: tuple[Tensor, Targets], normalizer: Tensor, seed: Tensor | None) -> Result:
+    def compute_gradients(self, batch: tuple[Tensor, Any], normalizer: Tensor, seed: Tensor | None) -> Result:
         """Returns gradients of `trained_variables`, losses by name, and batch statistics; changes no variable."""
         raise TypeError(_NO_BACKEND)
 
@@ -193,8 +208,8 @@ class TrainStepModel(DetectorTrainingModel):
         step = ops.copy(self.optimizer.iterations.value)
         move_statistics(statistics)
         self.optimizer.apply(gradients, self.trained_variables())
-        if self.ema is not None:
-            self.ema.update(step)
+        for hook in self.step_hooks:
+            hook.update(step)
         if "moving_positives" in self.run_variables:
             self.run_variables["moving_positives"].assign(normalizer - 1.0)
         self.track(losses)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import keras
 from efficientdet.layers import Statistics, collected_statistics
-from efficientdet.types import GroundTruth, Targets, Tensor
+from efficientdet.types import Tensor
 from jax import numpy as jnp
 
 from efficientdet_pipeline.training.gradient_accumulation import Result
@@ -28,7 +28,7 @@ class TrainingModel(TrainStepModel):
         groups = self._variables()
         pairs = [pair for group in zip(groups, state, strict=True) for pair in zip(*group, strict=True)]
         with keras.StatelessScope(pairs) as self._scope:
-            logs = self.run_train_step(images, GroundTruth(*truth))
+            logs = self.run_train_step(images, truth)
         values = self._scope.state_mapping
         return logs, tuple([values[id(variable)] for variable in group] for group in groups)
 
@@ -41,7 +41,7 @@ class TrainingModel(TrainStepModel):
             self.metrics_variables,
         )
 
-    def compute_gradients(self, batch: tuple[Tensor, Targets], normalizer: Tensor, seed: Tensor | None) -> Result:
+    def compute_gradients(self, batch: tuple[Tensor, Any], normalizer: Tensor, seed: Tensor | None) -> Result:
         """Returns gradients, losses and batch statistics."""
         images, targets = batch
         trained = self.trained_variables()
@@ -53,7 +53,7 @@ class TrainingModel(TrainStepModel):
             scope.state_mapping = self._scope.state_mapping | dict(zip(map(id, trained), values, strict=True))
             with scope, collected_statistics() as statistics:
                 outputs = self(images, training=True, seed=seed)
-                losses = self.loss_terms(outputs, Targets(*targets), normalizer, parts=parts)
+                losses = self.loss_terms(outputs, targets, normalizer, parts=parts)
                 scaled = self._scale_loss(losses["loss"])
             # Layers are not arrays, and cannot be returned from a traced function.
             layers[:] = [layer for layer, *_ in statistics]

@@ -5,7 +5,6 @@ from typing import Any
 
 import tensorflow as tf
 from efficientdet.layers import collected_statistics
-from efficientdet.types import GroundTruth, Targets
 
 from efficientdet_pipeline.training.gradient_accumulation import Result
 from efficientdet_pipeline.training.train_step import TrainStepModel
@@ -17,18 +16,16 @@ class TrainingModel(TrainStepModel):
     def train_step(self, data: Any) -> dict[str, Any]:
         """Runs one step and returns the running means."""
         images, truth = data
-        return self.run_train_step(images, GroundTruth(*truth))
+        return self.run_train_step(images, truth)
 
-    def compute_gradients(
-        self, batch: tuple[tf.Tensor, Targets], normalizer: tf.Tensor, seed: tf.Tensor | None
-    ) -> Result:
+    def compute_gradients(self, batch: tuple[tf.Tensor, Any], normalizer: tf.Tensor, seed: tf.Tensor | None) -> Result:
         """Returns gradients, losses and batch statistics."""
         images, targets = batch
         parts = self.step_options.accumulate_steps
         variables = [variable.value for variable in self.trained_variables()]
         with tf.GradientTape() as tape, collected_statistics() as statistics:
             outputs = self(images, training=True, seed=seed)
-            losses = self.loss_terms(outputs, Targets(*targets), normalizer, parts=parts)
+            losses = self.loss_terms(outputs, targets, normalizer, parts=parts)
             scaled = self._scale_loss(losses["loss"])
         # Unused backbone levels would have gradients None, of which keras.optimizers warn.
         return tape.gradient(scaled, variables, unconnected_gradients="zero"), losses, statistics
@@ -71,10 +68,10 @@ class TrainingModel(TrainStepModel):
 
     def _variables_to_restore(self) -> list[tf.Variable]:
         of_optimizer = [variable for variable in self.optimizer.variables if variable is not self.optimizer.iterations]
-        statistics = [variable for variable in self.detector.non_trainable_variables if "float" in variable.dtype]
-        average = self.ema.shadows if self.ema is not None else []
+        statistics = [variable for variable in self.network.non_trainable_variables if "float" in variable.dtype]
+        of_hooks = [variable for hook in self.step_hooks for variable in hook.state]
         of_trackers = [variable for tracker in self.metrics for variable in tracker.variables]
-        variables = [*self.trained_variables(), *of_optimizer, *statistics, *average, *of_trackers]
+        variables = [*self.trained_variables(), *of_optimizer, *statistics, *of_hooks, *of_trackers]
         return [variable.value for variable in variables]
 
     @property

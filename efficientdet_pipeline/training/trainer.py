@@ -1,42 +1,27 @@
-"""Trainer: prepares data, model and callbacks of a run, and trains it to its end."""
+"""Trainer: prepares data, model and callbacks of a run, and trains it to its end, whatever its task."""
 
-import dataclasses
 from functools import partial
-from typing import Any, NamedTuple
 
-import efficientdet
 import keras
 from absl import logging
 
 from efficientdet_pipeline.console import is_terminal
-from efficientdet_pipeline.data import input_pipeline
-from efficientdet_pipeline.data.batch_images import images_of_step
-from efficientdet_pipeline.data.class_weights import class_weights
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS, Shards, compare_validation, find_shards
-from efficientdet_pipeline.data.input_pipeline import InputConfig, build_augmenter, training_batches
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.evaluation import format_table
-from efficientdet_pipeline.evaluation.evaluator import Evaluator
-from efficientdet_pipeline.evaluation.ground_truth import GroundTruth, validation_truth
-from efficientdet_pipeline.models.build import Network, describe_network
-from efficientdet_pipeline.models.pretrained import (
-    StartWeights,
-    check_pretrained,
-    choice_metadata,
-    chosen_by_chief,
-    load_pretrained,
-)
-from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
+from efficientdet_pipeline.evaluation.metrics import Metrics
+from efficientdet_pipeline.models.pretrained import StartWeights, choice_metadata
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.metadata import advise_on_random_weights
 from efficientdet_pipeline.runs.run_dir import RunFolder
+from efficientdet_pipeline.tasks import task_named
+from efficientdet_pipeline.tasks.task import Task, TaskEvaluator, TaskSetup, TrainingInput
 from efficientdet_pipeline.training import auto_batch, finalize, strategy
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback
 from efficientdet_pipeline.training.distributed import ProcessGroup
-from efficientdet_pipeline.training.finalize import draw_predictions
 from efficientdet_pipeline.training.loop import train
 from efficientdet_pipeline.training.reporting import Report, draw_training_data
 from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
@@ -90,10 +75,9 @@ def _save_every(save_freq: str, steps_per_epoch: int) -> int:
 def build_checkpoint_callback(
     run_config: RunConfig,
     folder: RunFolder,
-    network: Network,
-    evaluator: Evaluator | None,
-    stream: InputConfig,
-    num_partners: int,
+    setup: TaskSetup,
+    evaluator: TaskEvaluator | None,
+    batches: TrainingInput,
 ) -> CheckpointCallback:
     """Returns the checkpoint callback of a run; without an evaluator it does not evaluate."""
     paths = RunPaths(
@@ -108,19 +92,17 @@ def build_checkpoint_callback(
     return CheckpointCallback(
         run_config,
         paths,
-        evaluate=partial(_evaluate, evaluator) if evaluator is not None else None,
-        write_network=network.write,
-        draw=partial(draw_predictions, network, evaluator, count=IMAGES_PER_EVALUATION)
-        if evaluator is not None
-        else None,
-        images_of=partial(images_of_step, stream, num_partners),
+        layout=setup.layout,
+        evaluate=partial(_evaluate, setup, evaluator) if evaluator is not None else None,
+        write_network=setup.network.write,
+        draw=partial(evaluator.draw, IMAGES_PER_EVALUATION) if evaluator is not None else None,
+        images_of=batches.images_of,
     )
 
 
-def _evaluate(evaluator: Evaluator, epoch: int) -> dict[str, Any]:
-    metrics = evaluator()
-    evaluator.kept.keep(epoch, metrics["AP"])
-    logging.info("epoch %d, validation:\n%s", epoch, format_table(metrics))
+def _evaluate(setup: TaskSetup, evaluator: TaskEvaluator, epoch: int) -> Metrics:
+    metrics = evaluator(epoch)
+    logging.info("epoch %d, validation:\n%s", epoch, setup.format_table(metrics.as_dict()))
     return metrics
 
 
@@ -135,33 +117,30 @@ def train_run(
       hparams: values of --hparams.
       report: checks the data before a new run trains, unless --nodoctor; draws and explains, unless --noanalysis.
     """
+    task = task_named(options.model.task_name)
     process_group = strategy.init_process_group(options.hardware.strategy)
     if not process_group.is_chief:
         # The chief prepares what all processes read.
         process_group.barrier()
-    with start_or_resume_run(options, read, hparams, is_chief=process_group.is_chief) as run_:
+    with start_or_resume_run(task, options, read, hparams, is_chief=process_group.is_chief) as run_:
         options, hparams = run_.options, run_.hparams
         if run_.is_finished:
             process_group.barrier()
             finalize.log_finished_run(run_.folder, options)
             return run_.folder
-        start = _initial_weights(options, run_, process_group)
+        start = _initial_weights(task, options, run_, process_group)
         shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
         own = _with_recipe(run_, read, start, shards)
         options, hparams = own.options, own.hparams
-        network = describe_network(
-            run_.model_name,
-            {"num_classes": shards.num_classes, **network_overrides(options.model, hparams)},
-            shards.label_map,
-        )
-        _check_classes(network, shards)
-        options = auto_batch.resolve_batch_size(options, run_, shards, network.config, process_group)
+        setup = task.setup(run_.model_name, options, hparams, shards)
+        options = auto_batch.resolve_batch_size(options, run_, shards, setup.network, process_group)
+        setup = task.setup(run_.model_name, options, hparams, shards)
         run_config = build_run_config(options, shards)
-        truth = validation_truth(options, network, shards, is_chief=process_group.is_chief)
+        setup.prepare_evaluation(is_chief=process_group.is_chief)
         if process_group.is_chief:
             compare_validation(run_.folder, shards, is_begun=run_.is_resumed)
             if report is not None and options.doctor and not run_.is_resumed:
-                report.check_data(options, shards, network.config)
+                report.check_data(options, shards, setup.network)
             num_examples = run_config.steps_per_epoch * run_config.batch_size
             about = metadata.training_metadata(
                 options, name=run_.model_name, num_examples=num_examples, shape=run_.shape
@@ -169,24 +148,23 @@ def train_run(
             metadata.update_json(run_.folder.metadata, {**about, NAMES_IN_SHARDS: shards.recorded_names})
             process_group.barrier()
         report = report if options.evaluation.analysis and process_group.is_chief else None
-        with auto_batch.oom_handler(options, shards, network.config, process_group):
-            data = _RunData(shards, truth)
-            detector, evaluator = _train(options, run_, start, network, data, run_config, process_group, report)
+        with auto_batch.oom_handler(options, shards, setup.network, process_group):
+            network, evaluator = _train(options, run_, start, setup, run_config, process_group, report)
         if process_group.is_chief:
-            finalize.finalize_run(options, run_.folder, network, detector, evaluator, report=report)
+            finalize.finalize_run(options, run_.folder, setup, network, evaluator, report=report)
             metadata.update_json(run_.folder.metadata, finished_with(options))
         return run_.folder
 
 
-def _initial_weights(options: TrainOptions, run_: RunSession, process_group: ProcessGroup) -> StartWeights | None:
-    """Returns what a new run starts from, as the chief chose it; None for one that goes on from its checkpoint."""
+def _initial_weights(
+    task: Task, options: TrainOptions, run_: RunSession, process_group: ProcessGroup
+) -> StartWeights | None:
+    """Returns what a new run starts from, as the chief chose it; None for one that continues from its checkpoint."""
     if run_.is_resumed:
         return None
-    cache_dir = options.data.images.cache_dir
     if not process_group.is_chief:
-        about = metadata.read_json(run_.folder.metadata)
-        return chosen_by_chief(options.pretrained, run_.model_name, about, cache_dir=cache_dir)
-    start = check_pretrained(options.pretrained, run_.model_name, cache_dir=cache_dir)
+        return task.chosen_by_chief(options, run_.model_name, metadata.read_json(run_.folder.metadata))
+    start = task.check_pretrained(options, run_.model_name)
     metadata.update_json(run_.folder.metadata, choice_metadata(start))
     return start
 
@@ -207,105 +185,46 @@ def _with_recipe(run_: RunSession, read: Sources, start: StartWeights | None, sh
     return run_.with_recipe(recipe, read)
 
 
-def _check_classes(network: Network, shards: Shards) -> None:
-    if list(network.config.heads) != ["object_detection"]:
-        raise OptionsError(
-            "heads must be object_detection only: the shards hold no masks to train another head. "
-            f"Received {', '.join(network.config.heads)} (--hparams); leave heads out.",
-            option="hparams",
-        )
-    given = network.config.num_classes
-    if given < shards.num_classes:
-        raise OptionsError(
-            f"num_classes must be at least the largest label id of the data, {shards.num_classes}. Received {given}; "
-            "leave it out to take it from the data.",
-            option="num_classes",
-        )
-    if given == shards.num_classes + 1:
-        logging.warning(
-            "num_classes is %d and the largest label id %d. Background is not a class here; class %d will have no "
-            "examples.",
-            given,
-            shards.num_classes,
-            given,
-        )
-
-
-class _RunData(NamedTuple):
-    """What a training learns from, and what its evaluations compare with."""
-
-    shards: Shards
-    truth: GroundTruth | None
-
-
 def _train(
     options: TrainOptions,
     run_: RunSession,
     start: StartWeights | None,
-    network: Network,
-    data: _RunData,
+    setup: TaskSetup,
     run_config: RunConfig,
     process_group: ProcessGroup,
     report: Report | None,
-) -> tuple[keras.Model, Evaluator | None]:
-    config, (shards, truth) = network.config, data
-    weights = class_weights(options.optimizer.class_weights, shards, config.num_classes)
+) -> tuple[keras.Model, TaskEvaluator | None]:
+    objective = setup.objective()
     with strategy.build_strategy(options).scope():
-        detector = efficientdet.build_model(config)
+        network = setup.build_model()
         if start is not None:
-            loaded = load_pretrained(detector, options.pretrained, start, cache_dir=options.data.images.cache_dir)
+            loaded = setup.load_pretrained(network, start)
             if process_group.is_chief:
                 metadata.update_json(run_.folder.metadata, loaded)
                 if loaded["pretrained"] is None:
                     advise_on_random_weights(options, run_config.num_steps)
-        model = build_training_model(
-            detector, config, options, steps_per_epoch=run_config.steps_per_epoch, class_weights=weights
-        )
+        model = build_training_model(network, objective, options, steps_per_epoch=run_config.steps_per_epoch)
     if process_group.count > 1:
         model.callbacks.append(StopSync(process_group))
-    evaluator = _build_evaluator(options, detector, network, truth)
-    mosaic_end = input_pipeline.close_mosaic_step(
-        options.augmentation,
-        num_epochs=run_config.num_epochs,
-        samples_per_epoch=run_config.steps_per_epoch * run_config.batch_size,
-    )
-    augmenter = build_augmenter(options.augmentation, config, mixing_ends=mosaic_end)
+    evaluator = setup.evaluator(network)
     cache = run_.folder.path / (f"cache-{process_group.index}" if process_group.index else "cache")
     with (
-        input_pipeline.open_input_config(options, shards, config.image_size, cache) as input_config,
+        setup.open_input(
+            num_epochs=run_config.num_epochs,
+            steps_per_epoch=run_config.steps_per_epoch,
+            cache=cache,
+            host=(process_group.index, process_group.count),
+        ) as batches,
         process_group.training(),
     ):
-        stream = dataclasses.replace(input_config, num_hosts=process_group.count, host_index=process_group.index)
-        checkpoint_callback = build_checkpoint_callback(
-            run_config, run_.folder, network, evaluator, input_config, augmenter.num_partners
-        )
+        checkpoint_callback = build_checkpoint_callback(run_config, run_.folder, setup, evaluator, batches)
         bar = is_terminal() and process_group.is_chief
         if not run_.is_resumed:
-            draw_training_data(report, run_.folder, input_config, augmenter, network.label_map)
-        train(
-            model,
-            lambda position: training_batches(stream, augmenter, position=position),
-            run_config,
-            checkpoint_callback,
-            bar=bar,
-        )
+            draw_training_data(report, run_.folder, batches, setup.network.label_map)
+        train(model, batches.batches_from, run_config, checkpoint_callback, bar=bar)
     if process_group.count > 1:
         strategy.destroy_process_group()
         # Variables on several processes cannot be assigned by one; the chief continues with its own model.
-        detector = efficientdet.build_model(config)
-        evaluator = _build_evaluator(options, detector, network, truth)
-    return detector, evaluator
-
-
-def _build_evaluator(
-    options: TrainOptions, detector: keras.Model, network: Network, truth: GroundTruth | None
-) -> Evaluator | None:
-    if truth is None:
-        return None
-    return Evaluator(
-        detector,
-        network.config,
-        truth,
-        label_map=network.label_map,
-        batch_size=options.optimizer.batch_size,
-    )
+        network = setup.build_model()
+        evaluator = setup.evaluator(network)
+    return network, evaluator

@@ -19,6 +19,7 @@ from efficientdet.types import GroundTruth
 
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.build import build_training_model
 
@@ -60,7 +61,9 @@ def train(options: dict) -> dict:
     process_group = strategy.init_process_group(run.hardware.strategy)
     with strategy.build_strategy(run).scope():
         config = efficientdet.get_config("efficientdet-d0", **NETWORK)
-        model = build_training_model(efficientdet.build_model(config), config, run, steps_per_epoch=STEPS)
+        model = build_training_model(
+            efficientdet.build_model(config), detection_objective(config, run.optimizer), run, steps_per_epoch=STEPS
+        )
     images, truth = batches(with_nan, process_group.index, process_group.count)
     losses: list[float] = []
     note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: losses.append(logs["step_loss"]))
@@ -74,8 +77,8 @@ def train(options: dict) -> dict:
     return {
         "losses": losses,
         "means": {name: values[0] for name, values in means.items() if name != "step_loss"},
-        "weights": length(model.detector.trainable_variables),
-        "statistics": length([each for each in model.detector.variables if "moving_" in each.path]),
+        "weights": length(model.network.trainable_variables),
+        "statistics": length([each for each in model.network.variables if "moving_" in each.path]),
         "average": length(model.ema.shadows),
         "slots": length(model.optimizer.variables),
         "counted": [int(keras.ops.convert_to_numpy(each)) for each in (model.bad_steps, model.bad_steps_total)],

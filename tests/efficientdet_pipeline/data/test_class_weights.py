@@ -19,6 +19,7 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.parser import Reader
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.train_step import TrainStepModel
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
@@ -108,7 +109,8 @@ def test_class_weights_auto_weighs_rare_classes_by_the_root_of_their_rarity(tmp_
 def learner(weights: tuple[float, ...]) -> TrainStepModel:
     options = compose(TrainOptions, url_dataset="none", batch_size=1, num_epochs=1, iou_loss_type="ciou")
     detector = efficientdet.build_model(CONFIG)
-    return build_training_model(detector, CONFIG, options, steps_per_epoch=1, class_weights=weights)
+    objective = detection_objective(CONFIG, options.optimizer, class_weights=weights)
+    return build_training_model(detector, objective, options, steps_per_epoch=1)
 
 
 def gradients(weights: tuple[float, ...], targets: Targets) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import pytest
 
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import ExitCode, OptionsError, OutOfMemoryError
+from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
@@ -21,6 +22,7 @@ CONFIG = efficientdet.get_config(
     box_class_repeats=1,
     backbone_config={"blocks": ["r1_k3_s11_e1_i32_o8_se0.25", *["r1_k3_s22_e1_i8_o8_se0.25"] * 4]},
 )  # fmt: skip
+NETWORK = Network(CONFIG, {}, {})
 ALONE = ProcessGroup()
 FOLLOWER = ProcessGroup(1, 2)
 
@@ -63,7 +65,7 @@ def resolved_batch_size(
     folder: Any, given: TrainOptions, *, num_train: int = 200, is_resumed: bool = False, process_group: Any = ALONE
 ) -> int:
     run = SimpleNamespace(folder=folder, is_resumed=is_resumed)
-    return auto_batch.resolve_batch_size(given, run, shards(num_train), CONFIG, process_group).optimizer.batch_size
+    return auto_batch.resolve_batch_size(given, run, shards(num_train), NETWORK, process_group).optimizer.batch_size
 
 
 def test_auto_batch_searches_up_to_the_useful_maximum(folder: Any, logged: Any) -> None:
@@ -86,7 +88,7 @@ def test_auto_batch_leaves_ten_steps_per_epoch(
     assert resolved_batch_size(folder, options(num_examples_per_epoch=examples), num_train=num_train) == max_batch
     (probe,) = probes
     assert (probe.max_batch, probe.max_instances) == (max_batch, 3)
-    assert probe.hparams == CONFIG.to_hparams()
+    assert (probe.task, probe.network) == ("detection", CONFIG.to_hparams())
 
 
 def test_auto_batch_logs_the_limit_only_where_it_applies(
@@ -126,7 +128,7 @@ def test_auto_batch_without_any_fitting_batch_is_an_error(folder: Any, monkeypat
 
 
 def too_large(error: Exception, given: TrainOptions, process_group: Any = ALONE) -> None:
-    with auto_batch.oom_handler(given, shards(), CONFIG, process_group):
+    with auto_batch.oom_handler(given, shards(), NETWORK, process_group):
         raise error
 
 

@@ -16,7 +16,7 @@ MB = 1 << 20
 
 def probe(max_batch: int = 1000, *, accumulate_steps: int = 1) -> Probe:
     options = {"strategy": "", "accumulate_steps": accumulate_steps}
-    return Probe(options=options, hparams={}, max_instances=1, max_batch=max_batch)
+    return Probe(options=options, task="detection", network={}, max_instances=1, max_batch=max_batch)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_batch_probe_main_suggests_a_batch_size(
     found: int, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "what.json"
-    path.write_text(json.dumps({"options": {}, "hparams": {}, "max_instances": 3, "max_batch": 7}))
+    path.write_text(json.dumps({"options": {}, "task": "detection", "network": {}, "max_instances": 3, "max_batch": 7}))
     asked: list[Probe] = []
 
     def find(probe: Probe) -> int:
@@ -152,7 +152,7 @@ def test_batch_probe_main_suggests_a_batch_size(
         batch_probe.main()
     assert ended.value.code == 2
     assert sentence in capsys.readouterr().err
-    assert asked == [Probe(options={}, hparams={}, max_instances=3, max_batch=7)]
+    assert asked == [Probe(options={}, task="detection", network={}, max_instances=3, max_batch=7)]
     assert not path.exists()
 
 

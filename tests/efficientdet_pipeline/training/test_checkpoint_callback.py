@@ -90,8 +90,8 @@ def test_checkpoint_callback_writes_ema_weights_and_keeps_the_model(tmp_path: Pa
     run.run()
     arrays = state_arrays(run.model)
     fresh = toy.Toy()
-    fresh.detector.load_weights(tmp_path / "last" / checkpoint_io.WEIGHTS)
-    for variable, shadow in zip(fresh.detector.variables, run.model.ema.shadows, strict=True):
+    fresh.network.load_weights(tmp_path / "last" / checkpoint_io.WEIGHTS)
+    for variable, shadow in zip(fresh.network.variables, run.model.ema.shadows, strict=True):
         np.testing.assert_array_equal(variable, shadow)
     assert (arrays["weight/toy/dense/kernel"] != arrays["average/toy/dense/kernel"]).any()
 

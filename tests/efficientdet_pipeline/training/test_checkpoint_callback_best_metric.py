@@ -24,7 +24,7 @@ def test_best_metric_is_replaced_only_by_a_better_one() -> None:
         *(True, True),
         *(False, False),
     ]
-    assert best_metric.as_dict() == {"best_ap": 0.3, "best_epoch": 2, "evaluations_since": 2}
+    assert best_metric.as_dict() == {"best_value": 0.3, "best_epoch": 2, "evaluations_since": 2}
 
 
 @pytest.mark.parametrize("undefined", [-1.0, float("nan")])
@@ -45,24 +45,29 @@ def test_best_metric_among_zeros_is_the_latest_and_counts_for_patience() -> None
 
 def test_best_metric_from_an_old_marker_without_a_measured_best_is_reset(best: Any) -> None:
     facts = {"best_ap": -1.0, "best_epoch": 1, "evaluations_since": 7}
-    assert BestMetric.from_marker(facts, best(AP=-1.0, epoch=1)) == BestMetric()
+    assert BestMetric.from_marker(facts, best(AP=-1.0, epoch=1), "AP") == BestMetric()
 
 
 def test_best_metric_is_restored_from_the_marker(best: Any) -> None:
-    facts = {"best_ap": 0.3, "best_epoch": 2, "evaluations_since": 2}
-    assert BestMetric.from_marker(facts, best(AP=0.3, epoch=2)).as_dict() == facts
+    facts = {"best_value": 0.3, "best_epoch": 2, "evaluations_since": 2}
+    assert BestMetric.from_marker(facts, best(AP=0.3, epoch=2), "AP").as_dict() == facts
     # The best on disk is newer: its evaluation runs again.
-    assert BestMetric.from_marker(facts, best(AP=0.5, epoch=9)).as_dict() == facts
+    assert BestMetric.from_marker(facts, best(AP=0.5, epoch=9), "AP").as_dict() == facts
 
 
-@pytest.mark.parametrize(("left", "best_ap", "best_epoch"), [({"AP": 0.1, "epoch": 1}, 0.1, 1), (None, None, None)])
+@pytest.mark.parametrize(("left", "best_value", "best_epoch"), [({"AP": 0.1, "epoch": 1}, 0.1, 1), (None, None, None)])
 def test_best_metric_falls_back_if_the_best_checkpoint_was_lost(
-    best: Any, left: Any, best_ap: Any, best_epoch: Any
+    best: Any, left: Any, best_value: Any, best_epoch: Any
 ) -> None:
-    facts = {"best_ap": 0.3, "best_epoch": 2, "evaluations_since": 2}
-    best_metric = BestMetric.from_marker(facts, best(**left) if left else None)
-    assert (best_metric.best_ap, best_metric.best_epoch, best_metric.evaluations_since) == (best_ap, best_epoch, 2)
+    facts = {"best_value": 0.3, "best_epoch": 2, "evaluations_since": 2}
+    best_metric = BestMetric.from_marker(facts, best(**left) if left else None, "AP")
+    assert best_metric == BestMetric(best_value, best_epoch, 2)
 
 
 def test_best_metric_from_an_old_marker_is_that_of_the_best_checkpoint(best: Any) -> None:
-    assert BestMetric.from_marker({"step": 3}, best(AP=0.4, epoch=1)) == BestMetric(0.4, 1, 0)
+    assert BestMetric.from_marker({"step": 3}, best(AP=0.4, epoch=1), "AP") == BestMetric(0.4, 1, 0)
+
+
+def test_best_metric_reads_the_markers_of_earlier_versions(best: Any) -> None:
+    facts = {"best_ap": 0.3, "best_epoch": 2, "evaluations_since": 2}
+    assert BestMetric.from_marker(facts, best(AP=0.3, epoch=2), "AP") == BestMetric(0.3, 2, 2)

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.training.loggers import COLUMNS, CSVLogger, TensorBoardLogger
+from efficientdet_pipeline.tasks.detection import LAYOUT
+from efficientdet_pipeline.training.loggers import CSVLogger, TensorBoardLogger
+
+COLUMNS = LAYOUT.columns
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -15,7 +18,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_csv_logger_writes_one_row_per_epoch_with_empty_cells_where_nothing_was_measured(tmp_path: Path) -> None:
-    results = CSVLogger(tmp_path / "results.csv")
+    results = CSVLogger(tmp_path / "results.csv", COLUMNS)
     results.add({"epoch": 1, "step": 10, "loss": 1.23456789})
     results.add({"epoch": 2, "step": 20, "loss": 1e-9, "AP": -1.0, "stranger": 3})
     assert (tmp_path / "results.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
@@ -26,17 +29,17 @@ def test_csv_logger_writes_one_row_per_epoch_with_empty_cells_where_nothing_was_
 
 
 def test_csv_logger_is_truncated_on_resume(tmp_path: Path) -> None:
-    results = CSVLogger(tmp_path / "results.csv")
+    results = CSVLogger(tmp_path / "results.csv", COLUMNS)
     for epoch in (1, 2, 3):
         results.add({"epoch": epoch, "loss": float(epoch)})
-    again = CSVLogger(tmp_path / "results.csv")
+    again = CSVLogger(tmp_path / "results.csv", COLUMNS)
     again.truncate_from_epoch(2)
     again.add({"epoch": 2, "loss": 9.0})
     assert [(row["epoch"], row["loss"]) for row in rows(tmp_path / "results.csv")] == [("1", "1"), ("2", "9")]
 
 
 def test_csv_logger_truncates_nothing_in_a_new_run(tmp_path: Path) -> None:
-    results = CSVLogger(tmp_path / "results.csv")
+    results = CSVLogger(tmp_path / "results.csv", COLUMNS)
     results.truncate_from_epoch(1)
     assert results.rows == []
 
@@ -44,7 +47,7 @@ def test_csv_logger_truncates_nothing_in_a_new_run(tmp_path: Path) -> None:
 def test_csv_logger_ignores_unknown_columns(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     path.write_text("epoch,loss,remark\r\n1,0.5,good,very\r\n\r\n")
-    results = CSVLogger(path)
+    results = CSVLogger(path, COLUMNS)
     results.truncate_from_epoch(2)
     results.add({"epoch": 2, "loss": 0.25})
     assert [(row["epoch"], row["loss"]) for row in rows(path)] == [("1", "0.5"), ("2", "0.25")]
@@ -64,7 +67,7 @@ def test_tensorboard_logger_writes_scalars_with_their_step(tmp_path: Path) -> No
 def test_csv_logger_renames_a_damaged_file(tmp_path: Path, content: str) -> None:
     path = tmp_path / "results.csv"
     path.write_bytes(content.encode("latin-1"))
-    results = CSVLogger(path)
+    results = CSVLogger(path, COLUMNS)
     results.truncate_from_epoch(3)
     results.add({"epoch": 3, "loss": 1.0})
     assert [row["epoch"] for row in rows(path)] == ["3"]

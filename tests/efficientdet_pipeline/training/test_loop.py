@@ -15,8 +15,10 @@ import tensorflow as tf
 from efficientdet.types import GroundTruth
 
 from efficientdet_pipeline.errors import ExitCode, OptionsError, StoppedError
+from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.detection import LAYOUT, detection_objective
 from efficientdet_pipeline.training import checkpoint_io, strategy
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback
@@ -71,7 +73,10 @@ class Run:
         self.config = config
         self.folder = folder
         self.model: TrainingModel = build_training_model(
-            efficientdet.build_model(network), network, self.options, steps_per_epoch=config.steps_per_epoch
+            efficientdet.build_model(network),
+            detection_objective(network, self.options.optimizer),
+            self.options,
+            steps_per_epoch=config.steps_per_epoch,
         )
         self.callback = CheckpointCallback(
             config,
@@ -84,13 +89,14 @@ class Run:
                 incidents=folder / "incidents.jsonl",
                 bad_steps=folder / "bad_steps.json",
             ),
+            layout=LAYOUT,
             evaluate=self._evaluate,
             write_network=lambda path: path.write_text("name: tiny\n"),
         )
 
-    def _evaluate(self, epoch: int) -> dict[str, Any]:
+    def _evaluate(self, epoch: int) -> Metrics:
         self.evaluated.append(epoch)
-        return {"AP": 0.1 * epoch, "per_class": {"thing": 0.1 * epoch}}
+        return Metrics({"AP": 0.1 * epoch}, "AP", {"AP": {"thing": 0.1 * epoch}})
 
     def run(self, stop_at: int | None = None) -> None:
         if stop_at is not None:
@@ -129,17 +135,17 @@ def test_train_updates_the_ema_and_saves_checkpoints(whole: Run) -> None:
     assert whole.evaluated == [1, 2]
     assert checkpoint_io.read_marker(whole.folder / "last")["step"] == PLAN.num_steps
     assert checkpoint_io.read_marker(whole.folder / "best")["AP"] == pytest.approx(0.2)
-    raw = np.concatenate([np.ravel(v) for v in whole.model.detector.trainable_variables])
+    raw = np.concatenate([np.ravel(v) for v in whole.model.network.trainable_variables])
     with whole.model.ema_weights():
-        ema_weights = np.concatenate([np.ravel(v) for v in whole.model.detector.trainable_variables])
+        ema_weights = np.concatenate([np.ravel(v) for v in whole.model.network.trainable_variables])
     assert 0 < np.abs(raw - ema_weights).max() < 1
-    assert np.array_equal(raw, np.concatenate([np.ravel(v) for v in whole.model.detector.trainable_variables]))
+    assert np.array_equal(raw, np.concatenate([np.ravel(v) for v in whole.model.network.trainable_variables]))
 
 
 def test_train_includes_batch_statistics_in_the_ema(whole: Run) -> None:
     average = whole.model.ema
     by_path = {variable.path: shadow for variable, shadow in zip(average.variables, average.shadows, strict=True)}
-    moving = [variable for variable in whole.model.detector.non_trainable_variables if "moving_" in variable.path]
+    moving = [variable for variable in whole.model.network.non_trainable_variables if "moving_" in variable.path]
     assert moving
     for variable in moving:
         raw, ema_weights = (keras.ops.convert_to_numpy(each) for each in (variable, by_path[variable.path]))
@@ -170,7 +176,7 @@ def test_train_extends_a_finished_run(whole: Run, tmp_path: Path) -> None:
 
 def test_freeze_by_name_excludes_variables_from_the_gradient(tmp_path: Path) -> None:
     run = Run(tmp_path, var_freeze_expr="(efficientnet|fpn_cells|resample_p6)")
-    names = {variable.path: name for name, variable in efficientdet.variable_names(run.model.detector).items()}
+    names = {variable.path: name for name, variable in efficientdet.variable_names(run.model.network).items()}
     trained = {names[variable.path] for variable in run.model.trained_variables()}
     assert trained
     assert all(name.startswith(("class_net", "box_net")) for name in trained)

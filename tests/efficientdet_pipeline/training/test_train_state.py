@@ -37,7 +37,7 @@ def test_state_arrays_holds_everything_that_a_step_changes(model: Any) -> None:
 def test_restore_state_assigns_copied_arrays(model: Any) -> None:
     arrays = state_arrays(model)
     before = {name: array.copy() for name, array in arrays.items()}
-    for variable in (*model.detector.variables, *model.ema.shadows, model.bad_steps):
+    for variable in (*model.network.variables, *model.ema.shadows, model.bad_steps):
         variable.assign(variable.value + 1)
     assert all(np.array_equal(arrays[name], before[name]) for name in before)
     restore_state(model, arrays)

@@ -11,6 +11,7 @@ from efficientdet.types import GroundTruth
 
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.train_state import state_arrays
@@ -41,7 +42,9 @@ def build(model: str = "efficientdet-lite0", **options: Any) -> TrainStepModel:
     run = compose(TrainOptions, url_dataset="none", batch_size=BATCH, num_epochs=2, **options)
     strategy.build_strategy(run)
     config = efficientdet.get_config(model, **TINY)
-    return build_training_model(efficientdet.build_model(config), config, run, steps_per_epoch=2)
+    return build_training_model(
+        efficientdet.build_model(config), detection_objective(config, run.optimizer), run, steps_per_epoch=2
+    )
 
 
 def batch(seed: int = 0) -> tuple[np.ndarray, GroundTruth]:
@@ -133,10 +136,10 @@ def test_train_step_with_gradient_checkpointing_is_the_same(blocks: str) -> None
 
 def test_freeze_backbone_for_the_first_epochs() -> None:
     model = build(freeze_backbone_epochs=1, weight_decay=0.0)
-    backbone = [variable.path for variable in model.detector.backbone.trainable_variables]
+    backbone = [variable.path for variable in model.network.backbone.trainable_variables]
 
     def of_backbone() -> list[np.ndarray]:
-        return [keras.ops.convert_to_numpy(v) for v in model.detector.backbone.trainable_variables]
+        return [keras.ops.convert_to_numpy(v) for v in model.network.backbone.trainable_variables]
 
     seen = [of_backbone()]
     look = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(of_backbone()))

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from efficientdet_pipeline.evaluation.metrics import Metrics
+from efficientdet_pipeline.tasks.detection import LAYOUT
 from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback
 from efficientdet_pipeline.training.ema import ExponentialMovingAverage
 from efficientdet_pipeline.training.loop import train
@@ -25,23 +27,23 @@ class Toy(keras.Model):
 
     def __init__(self) -> None:
         super().__init__()
-        self.detector = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, name="dense")], name="toy")
-        self.detector.layers[0].kernel.assign([[1.0], [2.0], [3.0]])
+        self.network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, name="dense")], name="toy")
+        self.network.layers[0].kernel.assign([[1.0], [2.0], [3.0]])
         self.trackers = {"loss": keras.metrics.Mean(name="loss")}
         self.bad_steps = self._counter("bad_steps", 0, "int32")
         self.bad_steps_total = self._counter("bad_steps_total", 0, "int32")
         self.learning_rate_factor = self._counter("learning_rate_factor", 1.0, "float32")
-        self.ema = ExponentialMovingAverage(self.detector.variables, 0.9)
+        self.ema = ExponentialMovingAverage(self.network.variables, 0.9)
         self.callbacks: list[Any] = []
         self.num_devices = 1
         self.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9, name="optimizer"), jit_compile=False)
-        self.optimizer.build(self.detector.trainable_variables)
+        self.optimizer.build(self.network.trainable_variables)
 
     def _counter(self, name: str, value: float, dtype: str) -> keras.Variable:
         return keras.Variable(value, trainable=False, dtype=dtype, name=name)
 
     def call(self, inputs: Any) -> Any:
-        return self.detector(inputs)
+        return self.network(inputs)
 
     @property
     def metrics(self) -> list[Any]:
@@ -55,7 +57,7 @@ class Toy(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         inputs, truth = data
-        variables = self.detector.trainable_variables
+        variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(self(inputs) - truth))
         gradients = tape.gradient(loss, [variable.value for variable in variables])
@@ -117,16 +119,17 @@ class Run:
             RunPaths(
                 **{name: folder / paths.get(name, name) for name in RunPaths.__dataclass_fields__},
             ),
+            layout=LAYOUT,
             evaluate=self.measure if evaluate else None,
             write_network=lambda path: path.write_text("name: toy\n"),
             images_of=images_of,
         )
 
-    def measure(self, epoch: int) -> dict[str, Any]:
+    def measure(self, epoch: int) -> Metrics:
         self.evaluated.append(epoch)
         # A function of the weights, unless the test sets the APs.
-        ap = self.aps[epoch - 1] if self.aps else float(1 / (1 + np.abs(self.model.detector.get_weights()[0]).sum()))
-        return {"AP": ap, "per_class": {"thing": ap}}
+        ap = self.aps[epoch - 1] if self.aps else float(1 / (1 + np.abs(self.model.network.get_weights()[0]).sum()))
+        return Metrics({"AP": ap}, "AP", {"AP": {"thing": ap}})
 
     def run(self, **batches: Any) -> None:
         train(

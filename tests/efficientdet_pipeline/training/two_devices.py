@@ -14,6 +14,7 @@ from efficientdet.types import GroundTruth
 
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training import strategy as devices
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.train_step import TrainStepModel
@@ -47,7 +48,9 @@ def train(strategy: tf.distribute.Strategy, options: TrainOptions) -> tuple[Trai
     keras.utils.set_random_seed(1)
     with strategy.scope():
         config = efficientdet.get_config("efficientdet-lite0", **TINY)
-        model = build_training_model(efficientdet.build_model(config), config, options, steps_per_epoch=3)
+        model = build_training_model(
+            efficientdet.build_model(config), detection_objective(config, options.optimizer), options, steps_per_epoch=3
+        )
     return model, model.fit(batches(), epochs=2, verbose=0, shuffle=False).history["loss"]
 
 
@@ -58,8 +61,8 @@ def averages(model: TrainStepModel) -> list[np.ndarray]:
 def everything(model: TrainStepModel, strategy: tf.distribute.Strategy) -> dict[str, list[np.ndarray]]:
     """Returns, by kind and name, the values that each device holds of a variable."""
     kinds = {
-        "weight": model.detector.trainable_variables,
-        "statistic": [each for each in model.detector.non_trainable_variables if "moving_" in each.path],
+        "weight": model.network.trainable_variables,
+        "statistic": [each for each in model.network.non_trainable_variables if "moving_" in each.path],
         "average": model.ema.shadows,
         "optimizer": model.optimizer.variables,
         "run": model.run_variables.values(),

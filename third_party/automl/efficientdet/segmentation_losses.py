@@ -184,6 +184,14 @@ def _one_hot(labels: Tensor, num_columns: int) -> Tensor:
     return ops.one_hot(labels, num_columns, dtype="float32")
 
 
+def pixel_weights(labels: Int[Tensor, "b h w"], options: SegmentationLossOptions) -> Float[Tensor, "b h w"]:
+    """Returns how much each pixel counts: 0 where the label is `ignore_id`, else the weight of its class."""
+    counted = ops.not_equal(labels, options.ignore_id)
+    num_classes = len(options.class_weights) or 256
+    is_class = ops.logical_and(labels >= 0, labels < num_classes)
+    return _pixel_weights(ops.where(ops.logical_and(counted, is_class), labels, 0), counted, options)
+
+
 def _pixel_weights(labels: Tensor, counted: Tensor, options: SegmentationLossOptions) -> Tensor:
     weights = ops.cast(counted, "float32")
     if not options.class_weights:

@@ -5,12 +5,43 @@ from typing import Any
 import keras
 from keras import ops
 
-from efficientdet.losses import l2_regularization
-from efficientdet.segmentation_losses import SegmentationLossOptions, segmentation_loss
+from efficientdet.segmentation_losses import SegmentationLossOptions, pixel_weights, segmentation_loss
+from efficientdet.training_model import TrainingModel
 from efficientdet.types import Tensor
 
 
-class SegmentationTrainingModel(keras.Model):
+class SegmentationObjective:
+    """The losses of a semantic map, as means over the pixels that count.
+
+    Cross-entropies and focal losses of the shares of a batch add up to those of
+    the batch. Dice, a ratio of sums, is that of each share, weighed by its
+    pixels.
+    """
+
+    def __init__(self, loss: SegmentationLossOptions) -> None:
+        self.loss_options = loss
+        self.loss_names = tuple(f"{name}_loss" for name, _ in loss.terms)
+
+    def targets(self, truth: Any) -> Tensor:
+        """Returns the maps (b, h, w), int32: class ids, and `ignore_id` where a pixel does not count."""
+        return ops.cast(truth, "int32")
+
+    def count(self, targets: Tensor) -> Tensor:
+        """Returns the weights of the pixels that count, added up."""
+        return ops.sum(pixel_weights(targets, self.loss_options))
+
+    def normalizer(self, count: Tensor) -> Tensor:
+        """Returns the count, 1 in place of 0."""
+        return ops.where(count > 0, count, 1.0)
+
+    def terms(self, outputs: Tensor, targets: Tensor, normalizer: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the weighted sum of the losses, and each of them."""
+        losses = segmentation_loss(outputs, targets, self.loss_options)
+        share = self.count(targets) / normalizer
+        return losses.pop("loss") * share, {f"{name}_loss": value * share for name, value in losses.items()}
+
+
+class SegmentationTrainingModel(TrainingModel):
     """A network with its loss: `fit` takes (images, maps) batches.
 
     Images are (b, h, w, 3), normalized; maps (b, h, w) hold columns of the
@@ -29,42 +60,4 @@ class SegmentationTrainingModel(keras.Model):
           weight_decay: of the L2 penalty on kernels, as the detectors have it.
           **options: of Keras.
         """
-        super().__init__(**options)
-        self.network = network
-        self.loss_options = loss
-        self.weight_decay = weight_decay
-        terms = [f"{name}_loss" for name, _ in loss.terms]
-        names = ["loss", *terms, *(["reg_l2_loss"] if weight_decay else [])]
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
-
-    def build(self, input_shape: Any) -> None:
-        """Nothing to make: the network brings its variables."""
-        self.built = True
-
-    def call(self, images: Tensor, training: bool | None = None, seed: Tensor | None = None) -> Tensor:
-        """Returns the network's logits; `seed` is what the network drops by."""
-        return self.network(images, training=bool(training), seed=seed)
-
-    def compute_loss(
-        self,
-        x: Tensor = None,
-        y: Tensor = None,
-        y_pred: Tensor = None,
-        sample_weight: Tensor = None,
-        training: bool = True,
-    ) -> Tensor:
-        """Returns the weighted sum of all losses, a scalar, and takes all into their running means."""
-        losses = segmentation_loss(y_pred, y, self.loss_options)
-        total = losses.pop("loss")
-        values = {f"{name}_loss": value for name, value in losses.items()}
-        if self.weight_decay:
-            values["reg_l2_loss"] = l2_regularization(self.network.trainable_variables, self.weight_decay)
-            total = total + values["reg_l2_loss"]
-        for name, value in {**values, "loss": total}.items():
-            self.trackers[name].update_state(ops.stop_gradient(value))
-        return total
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """The running means that `fit` shows and resets each epoch."""
-        return list(self.trackers.values())
+        super().__init__(network, SegmentationObjective(loss), weight_decay=weight_decay, **options)

@@ -1,7 +1,7 @@
-"""The detector, able to learn: what Keras's `fit` needs beyond the network."""
+"""A network with what it is trained to minimize: what Keras's `fit` needs beyond the network."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 from keras import ops
@@ -13,34 +13,95 @@ from efficientdet.losses import LossOptions, detection_losses, l2_regularization
 from efficientdet.types import GroundTruth, Targets, Tensor
 
 
-class DetectorTrainingModel(keras.Model):
-    """A detector with its loss: `fit` takes (images, GroundTruth) batches.
+class Objective(Protocol):
+    """What a network is trained to minimize, whatever it predicts.
+
+    A batch's loss may be computed in shares, by several devices or one after
+    the other. Terms of all shares add up to those of the batch: each is a sum
+    over the share, divided by the normalizer of the whole batch.
+    """
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Names of the terms, such as class_loss."""
+
+    def targets(self, truth: Any) -> Any:
+        """Returns what the outputs are compared with, from the truth of a batch as the input pipeline gives it."""
+
+    def count(self, targets: Any) -> Tensor:
+        """Returns what the normalizer counts in a share of a batch: a float32 scalar."""
+
+    def normalizer(self, count: Tensor) -> Tensor:
+        """Returns what sums over a batch are divided by, from the count of the whole batch."""
+
+    def terms(self, outputs: Any, targets: Any, normalizer: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the weighted sum of the terms, and each term by its name in `loss_names`."""
+
+
+class DetectionObjective:
+    """Focal loss of the classes, Huber and IoU losses of the boxes, normalized by the positive anchors.
 
     Labels are matched to anchors here, on the device: tens of thousands of
     anchors are cheap there, and a batch stays three tensors.
-
-    Takes images (b, h, w, 3), normalised; gives the detector's raw outputs.
     """
 
-    def __init__(self, detector: keras.Model, config: DetectorConfig, loss: LossOptions, **kwargs: Any):
+    def __init__(self, config: DetectorConfig, loss: LossOptions) -> None:
+        self.config, self.loss_options, self.anchors = config, loss, anchor_boxes(config)
+        self.loss_names = ("class_loss", "box_loss", *(["box_iou_loss"] if loss.iou_loss_type else []))
+
+    def targets(self, truth: Any) -> Targets:
+        """Returns the anchors' targets, from a `GroundTruth` or its fields."""
+        return assign_targets(self.anchors, GroundTruth(*truth))
+
+    def count(self, targets: Any) -> Tensor:
+        """Returns the number of positive anchors."""
+        return ops.sum(Targets(*targets).num_positives)
+
+    def normalizer(self, count: Tensor) -> Tensor:
+        """Returns one more than there are, as automl has it: a batch without objects must not divide by zero."""
+        return count + 1.0
+
+    def terms(self, outputs: Any, targets: Any, normalizer: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the weighted sum of the losses of the classes and boxes, and each of them."""
+        options = self.loss_options
+        losses = detection_losses(
+            self.config, outputs, Targets(*targets), anchors=self.anchors, options=options, normalizer=normalizer
+        )
+        total = losses["class"] + options.box_loss_weight * losses["box"]
+        if "box_iou" in losses:
+            total = total + options.iou_loss_weight * losses["box_iou"]
+        return total, {f"{name}_loss": value for name, value in losses.items()}
+
+
+class TrainingModel(keras.Model):
+    """A network with its loss: `fit` takes (images, truth) batches.
+
+    Takes images (b, h, w, 3), normalized; gives the network's raw outputs.
+    """
+
+    def __init__(self, network: keras.Model, objective: Objective, *, weight_decay: float = 0.0, **kwargs: Any):
+        """Wraps a network.
+
+        Args:
+          network: takes images; its call takes `training` and `seed`, what it drops by.
+          objective: what is minimized.
+          weight_decay: of the L2 penalty on the kernels.
+          **kwargs: of Keras.
+        """
         super().__init__(**kwargs)
-        self.detector = detector
-        self.config = config
-        self.loss_options = loss
-        self.anchors = anchor_boxes(config)
-        self.trackers = {
-            name: keras.metrics.Mean(name=name) for name in ("loss", "class_loss", "box_loss", "reg_l2_loss")
-        }
-        if loss.iou_loss_type:
-            self.trackers["box_iou_loss"] = keras.metrics.Mean(name="box_iou_loss")
+        self.network = network
+        self.objective = objective
+        self.weight_decay = weight_decay
+        names = ("loss", *objective.loss_names, "reg_l2_loss")
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def build(self, input_shape: Any) -> None:
-        """Nothing to make: the detector brings its variables."""
+        """Nothing to make: the network brings its variables."""
         self.built = True
 
-    def call(self, images: Tensor, training: bool | None = None, seed: Tensor | None = None) -> dict[str, Any]:
-        """Returns the detector's raw outputs; `seed` is what the detector drops by."""
-        return self.detector(images, training=training, seed=seed)
+    def call(self, images: Tensor, training: bool | None = None, seed: Tensor | None = None) -> Any:
+        """Returns the network's raw outputs; `seed` is what the network drops by."""
+        return self.network(images, training=bool(training), seed=seed)
 
     def compute_loss(
         self,
@@ -51,35 +112,28 @@ class DetectorTrainingModel(keras.Model):
         training: bool = True,
     ) -> Tensor:
         """Returns the weighted sum of all losses, a scalar, and takes all into their running means."""
-        targets = assign_targets(self.anchors, GroundTruth(*y))
+        targets = self.objective.targets(y)
         losses = self.loss_terms(y_pred, targets, self.normalizer(targets))
         self.track(losses)
         return losses["loss"]
 
-    def normalizer(self, targets: Targets) -> Tensor:
-        """Returns what the sums over a batch are divided by: positives of all devices, plus one."""
-        # One more than there are, as automl has it: a batch without objects must not divide by zero.
-        return self.sum_over_devices(ops.sum(targets.num_positives)) + 1.0
+    def normalizer(self, targets: Any) -> Tensor:
+        """Returns what the sums over a batch are divided by, from the counts of all devices."""
+        return self.objective.normalizer(self.sum_over_devices(self.objective.count(targets)))
 
-    def loss_terms(self, outputs: dict[str, Any], targets: Targets, normalizer: Tensor, *, parts: int = 1) -> dict:
+    def loss_terms(self, outputs: Any, targets: Any, normalizer: Tensor, *, parts: int = 1) -> dict[str, Tensor]:
         """Returns the weighted sum of all losses as "loss", and what it is made of.
 
         Args:
           outputs: of the network.
-          targets: of the same photos.
+          targets: of the same images.
           normalizer: what sums are divided by.
           parts: that the batch is computed in; the losses of all parts add up to the batch's.
         """
-        options = self.loss_options
-        losses = detection_losses(
-            self.config, outputs, targets, anchors=self.anchors, options=options, normalizer=normalizer
-        )
+        total, terms = self.objective.terms(outputs, targets, normalizer)
         # What devices and parts give is summed, and the penalty on the weights must count once.
-        l2 = l2_regularization(self.trained_variables(), options.weight_decay) / (self.num_devices * parts)
-        total = losses["class"] + options.box_loss_weight * losses["box"] + l2
-        if "box_iou" in losses:
-            total = total + options.iou_loss_weight * losses["box_iou"]
-        return {"loss": total, "reg_l2_loss": l2, **{f"{name}_loss": value for name, value in losses.items()}}
+        l2 = l2_regularization(self.trained_variables(), self.weight_decay) / (self.num_devices * parts)
+        return {"loss": total + l2, "reg_l2_loss": l2, **terms}
 
     def track(self, values: dict[str, Tensor]) -> None:
         """Takes a batch's values into the running means of the same names."""
@@ -88,7 +142,7 @@ class DetectorTrainingModel(keras.Model):
 
     def trained_variables(self) -> Sequence[keras.Variable]:
         """Returns the variables that gradients are applied to."""
-        return self.detector.trainable_variables
+        return self.network.trainable_variables
 
     @property
     def num_devices(self) -> int:
@@ -103,3 +157,18 @@ class DetectorTrainingModel(keras.Model):
     def metrics(self) -> list[keras.metrics.Metric]:
         """The running means that `fit` shows and resets each epoch."""
         return list(self.trackers.values())
+
+
+class DetectorTrainingModel(TrainingModel):
+    """A detector with its loss: `fit` takes (images, GroundTruth) batches."""
+
+    def __init__(self, detector: keras.Model, config: DetectorConfig, loss: LossOptions, **kwargs: Any):
+        """Wraps a detector.
+
+        Args:
+          detector: from `build_model`.
+          config: its description.
+          loss: weights and numbers of the losses.
+          **kwargs: of Keras.
+        """
+        super().__init__(detector, DetectionObjective(config, loss), weight_decay=loss.weight_decay, **kwargs)

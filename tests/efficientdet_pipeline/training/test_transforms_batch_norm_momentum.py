@@ -1,6 +1,6 @@
 import pytest
 
-from efficientdet_pipeline.training.build import batch_norm_momentum
+from efficientdet_pipeline.training.transforms import batch_norm_momentum
 
 
 @pytest.mark.parametrize(("asked", "num_steps", "expected"), [(None, 100_000, 0.99), (None, 400, 0.95), (0.9, 7, 0.9)])

@@ -1,0 +1,273 @@
+"""Detection: boxes and classes of objects, measured by COCO's average precision."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import efficientdet
+import keras
+import numpy as np
+from absl import logging
+from efficientdet.config import DetectorConfig
+from efficientdet.losses import LossOptions
+from efficientdet.preprocess import fit_to_canvas
+from efficientdet.training_model import DetectionObjective
+from efficientdet.types import GroundTruth as BatchTruth
+
+from efficientdet_pipeline.data import input_pipeline
+from efficientdet_pipeline.data.batch_images import first_images, images_of_step
+from efficientdet_pipeline.data.class_weights import class_weights
+from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.data.input_pipeline import boxes_in_pixels, build_augmenter, training_batches
+from efficientdet_pipeline.data.sampler import all_records
+from efficientdet_pipeline.data.tfrecord_reader import decode_record_image, parse_record
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.evaluation import format_line, format_table
+from efficientdet_pipeline.evaluation.coco import METRIC_NAMES
+from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, saved_evaluation
+from efficientdet_pipeline.evaluation.evaluator import Evaluator
+from efficientdet_pipeline.evaluation.ground_truth import GroundTruth, validation_truth
+from efficientdet_pipeline.evaluation.metrics import Metrics
+from efficientdet_pipeline.export import in_subprocess
+from efficientdet_pipeline.inference.results import per_image
+from efficientdet_pipeline.models.build import Network, describe_network
+from efficientdet_pipeline.models.pretrained import StartWeights, check_pretrained, chosen_by_chief, load_pretrained
+from efficientdet_pipeline.models.weights import TrainedWeights
+from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
+from efficientdet_pipeline.options.infer import MIN_SCORE
+from efficientdet_pipeline.options.optimizer import OptimizerOptions
+from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
+from efficientdet_pipeline.visualize.grid import draw_comparison
+
+LOSSES = ("class_loss", "box_loss", "box_iou_loss")
+LAYOUT = LogLayout(
+    losses=LOSSES,
+    metrics=METRIC_NAMES,
+    primary="AP",
+    panels=panels(LOSSES, {"average precision": ("AP", "AP50", "AP75")}),
+)
+
+
+class DetectionTask:
+    """Detection of objects by boxes."""
+
+    name = "detection"
+    has_recipe = True
+
+    def image_size(self, name: str, options: TrainOptions, hparams: HparamsGiven) -> tuple[int, int]:
+        """Returns height and width of a model's canvas."""
+        return describe_network(name, network_overrides(options.model, hparams), {}).image_size
+
+    def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
+        """Chooses, fetches and checks the initial weights."""
+        return check_pretrained(options.pretrained, model_name, cache_dir=options.data.images.cache_dir)
+
+    def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, Any]) -> StartWeights:
+        """Returns the weights that the chief of several processes chose."""
+        return chosen_by_chief(options.pretrained, model_name, about, cache_dir=options.data.images.cache_dir)
+
+    def setup(self, name: str, options: TrainOptions, hparams: HparamsGiven, shards: Shards) -> "DetectionSetup":
+        """Returns the setup of a run."""
+        overrides = {"num_classes": shards.num_classes, **network_overrides(options.model, hparams)}
+        network = describe_network(name, overrides, shards.label_map)
+        check_classes(network, shards)
+        return DetectionSetup(options=options, network=network, shards=shards, max_instances=shards.max_instances)
+
+    def setup_of_description(
+        self, description: Mapping[str, Any], options: TrainOptions, *, max_instances: int
+    ) -> "DetectionSetup":
+        """Returns a setup without data."""
+        network = Network(DetectorConfig(**description), {}, {})
+        return DetectionSetup(options=options, network=network, shards=None, max_instances=max_instances)
+
+
+def check_classes(network: Network, shards: Shards) -> None:
+    """Checks that a network has an output for every class of the data.
+
+    Raises:
+      OptionsError: it has fewer classes, or heads that the data cannot train.
+    """
+    if list(network.config.heads) != ["object_detection"]:
+        raise OptionsError(
+            "heads must be object_detection only: the shards hold no masks to train another head. "
+            f"Received {', '.join(network.config.heads)} (--hparams); leave heads out.",
+            option="hparams",
+        )
+    given = network.config.num_classes
+    if given < shards.num_classes:
+        raise OptionsError(
+            f"num_classes must be at least the largest label id of the data, {shards.num_classes}. Received {given}; "
+            "leave it out to take it from the data.",
+            option="num_classes",
+        )
+    if given == shards.num_classes + 1:
+        logging.warning(
+            "num_classes is %d and the largest label id %d. Background is not a class here; class %d will have no "
+            "examples.",
+            given,
+            shards.num_classes,
+            given,
+        )
+
+
+def detection_objective(
+    config: DetectorConfig, options: OptimizerOptions, *, class_weights: tuple[float, ...] = ()
+) -> DetectionObjective:
+    """Returns the losses that the options describe.
+
+    Args:
+      config: of the network.
+      options: of the training.
+      class_weights: loss weight of each class, by class index; empty: all equal.
+    """
+    loss = LossOptions(
+        alpha=options.alpha,
+        gamma=options.gamma,
+        label_smoothing=options.label_smoothing,
+        delta=options.delta,
+        box_loss_weight=options.box_loss_weight,
+        iou_loss_type=options.iou_loss_type or None,
+        iou_loss_weight=options.iou_loss_weight,
+        class_weights=class_weights,
+    )
+    return DetectionObjective(config, loss)
+
+
+@dataclass(kw_only=True)
+class DetectionSetup:
+    """Detection with the network and the data of one run."""
+
+    options: TrainOptions
+    network: Network
+    shards: Shards | None
+    """None where only random batches are tried."""
+    max_instances: int
+    layout: LogLayout = LAYOUT
+    _truth: GroundTruth | None = None
+
+    def build_model(self) -> keras.Model:
+        """Returns the detector with random weights."""
+        return efficientdet.build_model(self.network.config)
+
+    def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, Any]:
+        """Loads the initial weights."""
+        return load_pretrained(model, self.options.pretrained, start, cache_dir=self.options.data.images.cache_dir)
+
+    def objective(self) -> DetectionObjective:
+        """Returns the losses of the options, classes weighed as they say."""
+        given, config = self.options.optimizer, self.network.config
+        weights = () if self.shards is None else class_weights(given.class_weights, self.shards, config.num_classes)
+        return detection_objective(config, given, class_weights=weights)
+
+    @contextlib.contextmanager
+    def open_input(
+        self, *, num_epochs: int, steps_per_epoch: int, cache: Path, host: tuple[int, int]
+    ) -> Iterator[TrainingInput]:
+        """Opens the training batches, augmented as the options say."""
+        options, config = self.options, self.network.config
+        mosaic_end = input_pipeline.close_mosaic_step(
+            options.augmentation,
+            num_epochs=num_epochs,
+            samples_per_epoch=steps_per_epoch * options.optimizer.batch_size,
+        )
+        augmenter = build_augmenter(options.augmentation, config, mixing_ends=mosaic_end)
+        with input_pipeline.open_input_config(options, self._data, config.image_size, cache) as whole:
+            stream = dataclasses.replace(whole, host_index=host[0], num_hosts=host[1])
+            yield TrainingInput(
+                lambda position: training_batches(stream, augmenter, position=position),
+                files=whole.files,
+                images_of=partial(images_of_step, whole, augmenter.num_partners),
+                first_images=partial(first_images, whole, augmenter),
+            )
+
+    def random_batch(self, batch_size: int) -> tuple[np.ndarray, BatchTruth]:
+        """Returns images of noise, each with one box as often as an image may have boxes."""
+        shape = (batch_size, *self.network.image_size, 3)
+        images = np.random.default_rng(0).standard_normal(shape, dtype="float32")
+        boxes = np.tile(np.array([0.0, 0.0, 32.0, 32.0], "float32"), (batch_size, self.max_instances, 1))
+        return images, BatchTruth(boxes, np.ones((batch_size, self.max_instances), "int32"))
+
+    def prepare_evaluation(self, *, is_chief: bool) -> None:
+        """Reads the truth of the validation images."""
+        self._truth = validation_truth(self.options, self.network, self._data, is_chief=is_chief)
+
+    def evaluator(self, model: keras.Model) -> "DetectionEvaluator | None":
+        """Returns what evaluates a detector."""
+        if self._truth is None:
+            return None
+        evaluator = Evaluator(
+            model,
+            self.network.config,
+            self._truth,
+            label_map=self.network.label_map,
+            batch_size=self.options.optimizer.batch_size,
+        )
+        return DetectionEvaluator(evaluator, self.network)
+
+    def format_table(self, metrics: Mapping[str, Any]) -> str:
+        """Returns COCO's metrics as a table."""
+        return format_table(metrics)
+
+    def format_line(self, metrics: Mapping[str, Any]) -> str:
+        """Returns AP and AP50."""
+        return format_line(metrics)
+
+    def export(self, model: keras.Model, trained: TrainedWeights, folder: Path) -> Mapping[str, Path]:
+        """Writes the formats of the options."""
+        return in_subprocess.export_in_subprocess(model, self.network, trained, folder, self.options.export).artifacts
+
+    @property
+    def _data(self) -> Shards:
+        if self.shards is None:
+            raise ValueError("A setup of a description has no data. Received a call that needs shards; use `setup`.")
+        return self.shards
+
+
+class DetectionEvaluator:
+    """Average precision on the validation images, and pictures of them."""
+
+    def __init__(self, evaluator: Evaluator, network: Network) -> None:
+        self.evaluator, self.network = evaluator, network
+
+    def __call__(self, epoch: int | None = None) -> Metrics:
+        """Returns COCO's metrics of the detector as it is now; those of the best epoch keep their detections."""
+        metrics = Metrics.from_dict(self.evaluator())
+        if epoch is not None:
+            self.evaluator.kept.keep(epoch, metrics.primary_value)
+        return metrics
+
+    def draw(self, count: int) -> list[np.ndarray]:
+        """Returns the first validation images, each with ground truth beside the model's detections."""
+        return draw_predictions(self.evaluator, self.network, count=count)
+
+    def saved(self, facts: Mapping[str, Any]) -> SavedEvaluation:
+        """Returns the detections of an epoch and their truth, detected anew where they were not kept."""
+        evaluator = self.evaluator
+        return saved_evaluation(
+            evaluator.kept.of_epoch(facts["epoch"]) or evaluator.collect(),
+            evaluator.label_map,
+            shards=evaluator.files,
+            numbers=evaluator.truth.numbers,
+            facts=facts,
+        )
+
+
+def draw_predictions(evaluator: Evaluator, network: Network, *, count: int) -> list[np.ndarray]:
+    """Returns the first evaluated images, each with ground truth beside the detections, uint8 RGB."""
+    drawn = []
+    for serialized in all_records(evaluator.files).take(count):
+        record = parse_record(serialized)
+        source = decode_record_image(record.encoded)
+        image, scale = fit_to_canvas(source, network.config)
+        found = per_image(evaluator.detect(image[None], scale[None], np.array([source.shape[:2]], np.int32)))[0]
+        ids = [evaluator.truth.class_ids.get(int(class_id), int(class_id)) for class_id in record.class_ids.numpy()]
+        truth = (boxes_in_pixels(record, source).numpy(), np.array(ids, np.int32))
+        drawn.append(
+            draw_comparison(np.asarray(source), truth, found, label_map=network.label_map, min_score=MIN_SCORE)
+        )
+    return drawn

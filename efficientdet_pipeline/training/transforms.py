@@ -1,0 +1,218 @@
+"""Model transforms: changes of a network or of its training step, made where the training model is built.
+
+To add one, write a subclass of `ModelTransform` and a line in `TRANSFORMS`.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import efficientdet
+import keras
+from efficientdet.checkpoint import block_names
+from efficientdet.layers import BatchNormalization
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.training.train_step import TrainStepModel
+
+
+class ModelTransform:
+    """One change; a subclass overrides the methods of the moments that it needs."""
+
+    def on_network(self, network: keras.Model) -> None:
+        """Called with the network before there is a training model."""
+
+    def on_model(self, model: TrainStepModel) -> None:
+        """Called with the training model before its optimizer is built: the place to freeze variables."""
+
+    def on_compiled(self, model: TrainStepModel) -> None:
+        """Called with the compiled training model: the place for step hooks and callbacks."""
+
+
+class GradientCheckpointing(ModelTransform):
+    """Recomputes the activations of some blocks in the backward pass, which saves memory and costs time."""
+
+    def __init__(self, expression: str) -> None:
+        self.expression = expression
+
+    def on_network(self, network: keras.Model) -> None:
+        """Enables it for blocks whose automl name matches the expression.
+
+        Raises:
+          OptionsError: it is not a regular expression, or matches no name.
+        """
+        blocks = block_names(network)
+        try:
+            names = [name for name in blocks if re.search(self.expression, name)]
+        except re.error as error:
+            raise OptionsError(
+                f"grad_checkpoint must be true, false or a regular expression. Received {self.expression!r}: {error}; "
+                "try 'blocks_', which recomputes the backbone's blocks.",
+                option="grad_checkpoint",
+            ) from None
+        if not names:
+            raise OptionsError(
+                f"grad_checkpoint must match the name of a block. Received {self.expression!r}; "
+                f"the names are {_shortened(list(blocks))}.",
+                option="grad_checkpoint",
+            )
+        for part in {id(home): home for home, _ in blocks.values()}.values():
+            part.recomputed = frozenset(number for name in names for home, number in [blocks[name]] if home is part)
+
+
+def _shortened(names: list[str]) -> str:
+    """Returns the first and the last name of each numbered series, `cell_0 to cell_2`."""
+    rows: dict[str, list[str]] = {}
+    for name in names:
+        rows.setdefault(name.rstrip("0123456789"), []).append(name)
+    return ", ".join(row[0] if len(row) == 1 else f"{row[0]} to {row[-1]}" for row in rows.values())
+
+
+class BatchNormMomentum(ModelTransform):
+    """Sets the momentum of the moving batch statistics."""
+
+    def __init__(self, momentum: float) -> None:
+        self.momentum = momentum
+
+    def on_network(self, network: keras.Model) -> None:
+        """Sets it in every layer."""
+        for layer in network._flatten_layers():
+            if isinstance(layer, BatchNormalization):
+                layer.momentum = self.momentum
+
+
+def batch_norm_momentum(asked: float | None, num_steps: int) -> float:
+    """Returns the momentum of the moving batch statistics, automl's 0.99 or what a short run needs.
+
+    The moving variance starts at 1, and that of a deep layer may be a thousandth: with 0.99, the initial value still
+    dominates after 500 steps, and a trained network detects nothing. Here its weight is e^-20 at the end.
+    """
+    return asked if asked is not None else min(0.99, max(0.5, 1.0 - 20.0 / num_steps))
+
+
+class FreezeVariables(ModelTransform):
+    """Keeps variables at their initial values for the whole training."""
+
+    def __init__(self, expression: str) -> None:
+        self.expression = expression
+
+    def on_model(self, model: TrainStepModel) -> None:
+        """Freezes the variables whose automl names begin with a match of the expression."""
+        model.frozen = freeze_by_name(model.network, self.expression)
+
+
+def freeze_by_name(network: keras.Model, expression: str) -> frozenset[str]:
+    """Returns the paths of the variables whose automl names begin with a match of `expression`.
+
+    Raises:
+      OptionsError: it is not a regular expression, or matches none or all of them.
+    """
+    if not expression:
+        return frozenset()
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise OptionsError(
+            f"var_freeze_expr must be a regular expression. Received {expression!r}: {error}; "
+            "try '(efficientnet|fpn_cells|resample_p6)', which trains the heads alone.",
+            option="var_freeze_expr",
+        ) from None
+    named = efficientdet.variable_names(network)
+    frozen = frozenset(variable.path for name, variable in named.items() if pattern.match(name))
+    trained = {variable.path for variable in network.trainable_variables} - frozen
+    if not frozen or not trained:
+        raise OptionsError(
+            f"var_freeze_expr must match some variables and leave some to train. Received {expression!r}, which "
+            f"matches {len(frozen)} of {len(named)}; names look like {next(iter(named))}.",
+            option="var_freeze_expr",
+        )
+    return frozen
+
+
+class FreezeBackbone(keras.callbacks.Callback):
+    """Freezes the backbone for the first epochs; its gradient is not computed then, which is faster.
+
+    Its batch statistics are still updated, as with var_freeze_expr.
+    """
+
+    def __init__(self, epochs: int, always: frozenset[str]):
+        super().__init__()
+        self.epochs = epochs
+        self.always = always
+        """Paths of the variables that are never trained."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Freezes or unfreezes the backbone, also when a run is resumed."""
+        model = self.model
+        frozen = self.always
+        if epoch < self.epochs:
+            frozen |= {variable.path for variable in model.network.backbone.trainable_variables}
+        if frozen != model.frozen:
+            model.frozen = frozen
+            model.make_train_function(force=True)
+
+
+class FreezeBackboneFirst(ModelTransform):
+    """Trains all but the backbone in the first epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_compiled(self, model: TrainStepModel) -> None:
+        """Adds the callback that freezes it and lets it go."""
+        model.callbacks.append(FreezeBackbone(self.epochs, model.frozen))
+
+
+class MovingAverage(ModelTransform):
+    """Averages the weights over the training; the average is evaluated, saved as the model, and exported."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+
+    def on_compiled(self, model: TrainStepModel) -> None:
+        """Starts the average."""
+        model.enable_ema(self.decay)
+
+
+MakeTransform = Callable[[TrainOptions, int], ModelTransform | None]
+"""(options, steps of the whole training) → the transform, or None where the options ask for none."""
+
+
+def _gradient_checkpointing(options: TrainOptions, num_steps: int) -> ModelTransform | None:
+    del num_steps
+    blocks = options.hardware.recomputed_blocks
+    return GradientCheckpointing(blocks) if blocks else None
+
+
+def _batch_norm_momentum(options: TrainOptions, num_steps: int) -> ModelTransform:
+    return BatchNormMomentum(batch_norm_momentum(options.optimizer.batch_norm_momentum, num_steps))
+
+
+def _freeze_variables(options: TrainOptions, num_steps: int) -> ModelTransform | None:
+    del num_steps
+    expression = options.optimizer.var_freeze_expr
+    return FreezeVariables(expression) if expression else None
+
+
+def _freeze_backbone(options: TrainOptions, num_steps: int) -> ModelTransform | None:
+    del num_steps
+    epochs = options.optimizer.freeze_backbone_epochs
+    return FreezeBackboneFirst(epochs) if epochs else None
+
+
+def _moving_average(options: TrainOptions, num_steps: int) -> ModelTransform | None:
+    del num_steps
+    decay = options.optimizer.moving_average_decay
+    return MovingAverage(decay) if decay > 0 else None
+
+
+TRANSFORMS: tuple[MakeTransform, ...] = (
+    _gradient_checkpointing,
+    _batch_norm_momentum,
+    _freeze_variables,
+    _freeze_backbone,
+    # Last: it averages what the others have made of the weights.
+    _moving_average,
+)
+"""What makes the transforms of a training from its options, in the order in which they are applied."""

@@ -1,0 +1,65 @@
+"""Model transforms: gradient checkpointing, and which transforms the options ask for."""
+
+import efficientdet
+import pytest
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.schema import compose
+from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.training.transforms import TRANSFORMS, GradientCheckpointing
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return efficientdet.build_model(efficientdet.get_config("efficientdet-d0", image_size=64, num_classes=2))
+
+
+def recomputed(detector) -> dict[str, list[int]]:
+    parts = ("backbone", "neck", "class_head", "box_head")
+    return {name: sorted(getattr(detector, name).recomputed) for name in parts if getattr(detector, name).recomputed}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        (".", {"backbone": list(range(16)), "neck": [0, 1, 2], "class_head": [0, 1, 2], "box_head": [0, 1, 2]}),
+        ("blocks_[0-3]$", {"backbone": [0, 1, 2, 3]}),
+        ("^fpn_cells/cell_1|box_net", {"neck": [1], "box_head": [0, 1, 2]}),
+        ("efficientnet-b0/blocks_15|class-2", {"backbone": [15], "class_head": [2]}),
+    ],
+)
+def test_gradient_checkpointing_selects_blocks(detector, expression: str, expected: dict[str, list[int]]) -> None:
+    GradientCheckpointing(expression).on_network(detector)
+    assert recomputed(detector) == expected
+
+
+def test_gradient_checkpointing_replaces_the_previous_selection(detector) -> None:
+    GradientCheckpointing("cell_").on_network(detector)
+    GradientCheckpointing("class-0").on_network(detector)
+    assert recomputed(detector) == {"class_head": [0]}
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("Add", "the names are efficientnet-b0/blocks_0 to efficientnet-b0/blocks_15, fpn_cells/cell_0 to"),
+        ("blocks_(", "must be true, false or a regular expression"),
+    ],
+)
+def test_gradient_checkpointing_raises_if_no_block_matches(detector, expression: str, said: str) -> None:
+    with pytest.raises(OptionsError, match=said.replace("(", r"\(")) as caught:
+        GradientCheckpointing(expression).on_network(detector)
+    assert caught.value.option == "grad_checkpoint"
+
+
+def names(**given: object) -> list[str]:
+    options = compose(TrainOptions, url_dataset="demo", **given)
+    return [type(each).__name__ for make in TRANSFORMS if (each := make(options, 100)) is not None]
+
+
+def test_transforms_follow_the_options() -> None:
+    assert names() == ["BatchNormMomentum", "MovingAverage"]
+    assert names(moving_average_decay=0.0) == ["BatchNormMomentum"]
+    assert names(grad_checkpoint="true", var_freeze_expr="efficientnet", freeze_backbone_epochs=2) == [
+        *("GradientCheckpointing", "BatchNormMomentum", "FreezeVariables", "FreezeBackboneFirst", "MovingAverage"),
+    ]
