@@ -25,9 +25,9 @@ import keras
 from efficientdet.types import GroundTruth
 from gpu_given import Given, finite_or_none, images_a_second, process_gigabytes, synthetic_batch
 
+from efficientdet_pipeline.models.objective import detection_objective
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training.build import build_training_model
 
 # Longer than any measurement: the learning rate must not reach the end of its schedule.

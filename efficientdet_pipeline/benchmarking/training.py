@@ -18,12 +18,12 @@ from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.input_pipeline import InputConfig, build_augmenter, open_input_config, training_batches
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.build import Network
+from efficientdet_pipeline.models.objective import detection_objective
 from efficientdet_pipeline.options.benchmark import BenchmarkOptions
 from efficientdet_pipeline.options.schema import flatten
 from efficientdet_pipeline.options.schema import replace as replace_options
 from efficientdet_pipeline.runs.output_files import check_output_json
 from efficientdet_pipeline.system import free_memory, is_out_of_memory
-from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training import device_memory, strategy
 from efficientdet_pipeline.training.build import build_training_model
 from tfrmod import fileio

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 from absl import logging
 from efficientdet.config import DetectorConfig
-from efficientdet.losses import LossOptions
 from efficientdet.preprocess import fit_to_canvas
 from efficientdet.training_model import DetectionObjective
 from efficientdet.types import GroundTruth as BatchTruth
@@ -35,11 +34,11 @@ from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.export import in_subprocess
 from efficientdet_pipeline.inference.results import per_image
 from efficientdet_pipeline.models.build import Network, describe_network
+from efficientdet_pipeline.models.objective import detection_objective
 from efficientdet_pipeline.models.pretrained import StartWeights, check_pretrained, chosen_by_chief, load_pretrained
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.infer import MIN_SCORE
-from efficientdet_pipeline.options.optimizer import OptimizerOptions
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
 from efficientdet_pipeline.visualize.grid import draw_comparison
@@ -113,29 +112,6 @@ def check_classes(network: Network, shards: Shards) -> None:
             shards.num_classes,
             given,
         )
-
-
-def detection_objective(
-    config: DetectorConfig, options: OptimizerOptions, *, class_weights: tuple[float, ...] = ()
-) -> DetectionObjective:
-    """Returns the losses that the options describe.
-
-    Args:
-      config: of the network.
-      options: of the training.
-      class_weights: loss weight of each class, by class index; empty: all equal.
-    """
-    loss = LossOptions(
-        alpha=options.alpha,
-        gamma=options.gamma,
-        label_smoothing=options.label_smoothing,
-        delta=options.delta,
-        box_loss_weight=options.box_loss_weight,
-        iou_loss_type=options.iou_loss_type or None,
-        iou_loss_weight=options.iou_loss_weight,
-        class_weights=class_weights,
-    )
-    return DetectionObjective(config, loss)
 
 
 @dataclass(kw_only=True)

@@ -31,7 +31,6 @@ LAYER = {
     "models": 3,
     "data": 4,
     "inference": 4,
-    "tasks": 5,
     "visualize": 5,
     "evaluation": 6,
     "export": 6,

@@ -17,9 +17,9 @@ import keras
 import numpy as np
 from efficientdet.types import GroundTruth
 
+from efficientdet_pipeline.models.objective import detection_objective
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.build import build_training_model
 

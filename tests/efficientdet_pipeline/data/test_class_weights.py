@@ -16,10 +16,10 @@ from efficientdet_pipeline.commands import MODES
 from efficientdet_pipeline.data.class_weights import MOST, class_weights
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.models.objective import detection_objective
 from efficientdet_pipeline.options.parser import Reader
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.train_step import TrainStepModel
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject

@@ -16,9 +16,10 @@ from efficientdet.types import GroundTruth
 
 from efficientdet_pipeline.errors import ExitCode, OptionsError, StoppedError
 from efficientdet_pipeline.evaluation.metrics import Metrics
+from efficientdet_pipeline.models.objective import detection_objective
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.tasks.detection import LAYOUT, detection_objective
+from efficientdet_pipeline.tasks.detection import LAYOUT
 from efficientdet_pipeline.training import checkpoint_io, strategy
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback

@@ -19,6 +19,7 @@ from efficientdet_pipeline.options.parser import Reader
 from efficientdet_pipeline.options.resolve import resolve_options
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
+from efficientdet_pipeline.tasks import task_named
 from efficientdet_pipeline.training import checkpoint_io
 from efficientdet_pipeline.training.run_recipe import TURNS_IT_OFF, _least_recall, choose_for_run, is_wanted
 from efficientdet_pipeline.training.session import RunSession, start_or_resume_run
@@ -55,7 +56,7 @@ def recipe_for(shards: Any, *argv: str, start: StartWeights = RANDOM, has_accele
 @contextmanager
 def opened(workspace: Path, *argv: str, is_chief: bool = True) -> Iterator[tuple[RunSession, Any]]:
     options, read, hparams = read_options(f"--workspace={workspace}", *argv)
-    with start_or_resume_run(options, read, hparams, is_chief=is_chief) as run:
+    with start_or_resume_run(task_named("detection"), options, read, hparams, is_chief=is_chief) as run:
         yield run, read
 
 

@@ -10,6 +10,7 @@ from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Reader
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
+from efficientdet_pipeline.tasks import task_named
 from efficientdet_pipeline.training import checkpoint_io
 from efficientdet_pipeline.training.session import RunSession, start_or_resume_run
 
@@ -18,7 +19,7 @@ def opened(workspace: Path, *argv: str) -> RunSession:
     """Opens a run as a training does, and closes it."""
     reader = Reader({name: mode.options_class() for name, mode in MODES.items()}, DEFAULT_MODE)
     read = reader.read(["--url_dataset=demo", "--run_name=one", f"--workspace={workspace}", *argv], {})
-    with start_or_resume_run(reader.build(read, TrainOptions), read, HparamsGiven()) as run:
+    with start_or_resume_run(task_named("detection"), reader.build(read, TrainOptions), read, HparamsGiven()) as run:
         metadata.update_json(run.folder.metadata, {"shaping": run.shape})
         return run
 

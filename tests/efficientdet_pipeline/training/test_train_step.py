@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from efficientdet.types import GroundTruth
 
+from efficientdet_pipeline.models.objective import detection_objective
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.train_state import state_arrays

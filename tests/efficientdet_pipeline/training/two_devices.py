@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from efficientdet.types import GroundTruth
 
+from efficientdet_pipeline.models.objective import detection_objective
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.tasks.detection import detection_objective
 from efficientdet_pipeline.training import strategy as devices
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.train_step import TrainStepModel
