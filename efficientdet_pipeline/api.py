@@ -116,21 +116,23 @@ def train(dataset: PathLike | None = None, /, *, mode: str = DEFAULT_MODE, **opt
 
 
 def evaluate(run: RunResult | PathLike, /, **options: OptionValue) -> dict[str, Any]:
-    """Returns the COCO metrics of a checkpoint on validation shards.
+    """Returns the metrics of a detector as COCO and Pascal VOC define them.
 
     Args:
-      run: a run, its folder, or a checkpoint.
-      **options: options of --mode=eval, such as `val_file_pattern` (default: the
-        run's own), `batch_size`, `eval_samples`.
+      run: a run, its folder, a checkpoint, or an export.
+      **options: options of --mode=eval, such as `val_file_pattern` or `val_dataset`
+        (default: the run's own images), `batch_size`, `eval_samples`, `tta`.
 
     Returns:
-      AP, AP50, AP75, APs, APm, APl, ARmax1 … and per_class {name: AP}, 0 to 1, -1 where
-      undefined. They are also written to metrics_eval.json in the run's folder.
+      AP, AP50, AP75, APs, APm, APl, ARmax1 …, VOC07_AP50, VOC12_AP50 and per_class {name: AP}, 0 to 1,
+      -1 where undefined. They are also written to metrics_eval.json in the run's folder.
     """
-    with _prepared(EvalOptions, "eval", _with(options, path_ckpt=_path_of(run))) as (settings, _, hparams):
-        from efficientdet_pipeline.commands.evaluate import evaluate_checkpoint
+    path = _path_of(run)
+    name = "saved_model_dir" if _is_export(Path(path).expanduser()) else "path_ckpt"
+    with _prepared(EvalOptions, "eval", _with(options, **{name: path})) as (settings, _, hparams):
+        from efficientdet_pipeline.commands.evaluate import evaluate as evaluate_options
 
-        return evaluate_checkpoint(settings, hparams)
+        return evaluate_options(settings, hparams)
 
 
 def export(run: RunResult | PathLike, output: PathLike | None = None, /, **options: OptionValue) -> "ExportedFiles":

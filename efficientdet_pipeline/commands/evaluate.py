@@ -1,118 +1,150 @@
-"""--mode=eval: evaluate a checkpoint on shards (COCO metrics)."""
+"""--mode=eval: evaluate a checkpoint, an export or a detections file as COCO and Pascal VOC do, and say why."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import efficientdet
 from absl import logging
 
-from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS
-from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.evaluation import format_table, write_metrics
-from efficientdet_pipeline.evaluation.evaluator import Evaluator
-from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, ground_truth
-from efficientdet_pipeline.models.build import Network, read_network
-from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
+from efficientdet_pipeline.evaluation.detections_evaluation import evaluate_detections
+from efficientdet_pipeline.evaluation.evaluated_detector import (
+    EvaluatedDetector,
+    find_detector,
+    find_members,
+    find_views,
+)
+from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, saved_evaluation
+from efficientdet_pipeline.evaluation.evaluation_shards import evaluation_shards
+from efficientdet_pipeline.evaluation.ground_truth import ground_truth
+from efficientdet_pipeline.evaluation.metrics import metrics_of
+from efficientdet_pipeline.evaluation.submission import write_test_dev
 from efficientdet_pipeline.options.evaluation import EvalOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
-from efficientdet_pipeline.runs import metadata
+from efficientdet_pipeline.report.contents import Command
+from efficientdet_pipeline.report.evaluation_report import (
+    EvaluationPlace,
+    evaluation_place,
+    find_evaluation,
+    is_finite,
+    log_details,
+    write_evaluation_report,
+)
 from efficientdet_pipeline.runs.output_files import check_output_json
-from efficientdet_pipeline.runs.run_dir import RunFolder
-from tfrmod import manifest
+from efficientdet_pipeline.training import checkpoint_io
 
 
 def run(options: EvalOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Evaluates the checkpoint that the options name."""
+    """Evaluates what the options name."""
     del read
-    evaluate_checkpoint(options, hparams)
+    evaluate(options, hparams)
 
 
-def evaluate_checkpoint(options: EvalOptions, hparams: HparamsGiven) -> dict[str, Any]:
-    """Returns the COCO metrics of the checkpoint that the options name; prints them and writes them to its folder."""
-    trained = trained_weights(options.checkpoint, options.run)
-    network = read_network(trained.description, options.model, hparams)
-    files, made = _files(options, trained)
-    name = f"metrics_{options.evaluation.eval_name or 'eval'}.json"
-    weights = trained.path
-    beside = weights if weights.is_dir() else weights.parent
-    place = (trained.run.path if trained.run is not None and trained.names_run else beside) / name
-    check_output_json(place, {"epoch", "AP"}, option="eval_name")
+def evaluate(options: EvalOptions, hparams: HparamsGiven) -> dict[str, Any]:
+    """Returns the metrics of what the options name; prints them and writes them to a file."""
+    if options.subject.detections_json:
+        return _evaluate_file(options)
+    detector = find_detector(options, hparams)
+    members, shown = find_members(options, hparams), find_views(options.subject.tta)
+    shards = evaluation_shards(options, detector.run, detector.path)
+    place, metrics_path = _places(options, detector, is_own=shards.are_own and not members and len(shown) == 1)
+    given = options.evaluation
     truth = ground_truth(
-        files,
-        _classes(network, trained),
-        json_file=options.evaluation.val_json_file,
-        limit=options.evaluation.eval_samples,
-        made=made,
+        shards.files,
+        detector.classes,
+        json_file="" if options.subject.testdev_dir else given.val_json_file,
+        limit=given.eval_samples,
+        made=shards.made,
     )
-    detector = efficientdet.build_model(network.config)
-    load_trained(detector, trained.path)
-    scorer = Evaluator(
-        detector,
-        network.config,
-        truth,
-        label_map=network.label_map,
-        batch_size=options.batch_size,
-    )
-    metrics = scorer()
-    logging.info("%s\n%s", network.config.name, format_table(metrics))
+    evaluator = detector.evaluator(truth, batch_size=options.batch_size, members=members, shown=shown)
+    detected = evaluator.collect()
+    if options.subject.testdev_dir:
+        write_test_dev(options.subject.testdev_dir, detected[1], name=detector.name, label_map=detector.label_map)
+        return {}
+    what = " + ".join([str(detector.path), *(str(member.path) for member in members)])
+    facts: dict[str, str | float] = {"checkpoint": what, "data": shards.about, "milliseconds": evaluator.milliseconds}
+    if len(shown) > 1:
+        facts["views"] = f"{len(shown)} (--tta={options.subject.tta})"
+    epoch = checkpoint_io.epoch_of(detector.path)
+    facts |= {"epoch": epoch} if epoch >= 0 else {}
+    saved = saved_evaluation(detected, detector.label_map, shards=truth.files, numbers=truth.numbers, facts=facts)
+    return _finish(options, saved, detector.name, place, metrics_path, epoch=epoch)
+
+
+def _evaluate_file(options: EvalOptions) -> dict[str, Any]:
+    path, json_file = Path(options.subject.detections_json), options.evaluation.val_json_file
+    shards = () if json_file else evaluation_shards(options, None, path).files
+    found = evaluate_detections(path, json_file=json_file, shards=shards)
+    for warning in found.warnings:
+        logging.warning("%s", warning)
+    facts: dict[str, str | float] = {"checkpoint": str(path), "data": json_file or str(shards[0].parent)}
+    files = [str(file) for file in shards]
+    saved = saved_evaluation(found.detected, found.label_map, shards=files, facts=facts)
+    place = evaluation_place(None, path.absolute().parent, options.evaluation.eval_name or path.stem, is_own=False)
+    return _finish(options, saved, path.name, place, place.folder.path / "metrics.json", warnings=found.warnings)
+
+
+def _places(options: EvalOptions, detector: EvaluatedDetector, *, is_own: bool) -> tuple[EvaluationPlace, Path]:
+    """Returns where the files go, and the one of the metrics."""
+    given = options.evaluation.eval_name
+    beside = detector.path if detector.path.is_dir() else detector.path.parent
+    if detector.network is None:
+        beside = detector.path.absolute().parent
+        place = evaluation_place(detector.run, beside, given or detector.path.stem, is_own=False)
+        return place, place.folder.path / "metrics.json"
+    name = given or "eval"
+    place = evaluation_place(detector.run, beside, name, is_own=is_own and detector.names_run and not given)
+    in_run = detector.run is not None and detector.names_run
+    path = (detector.run.path if in_run and detector.run else beside) / f"metrics_{name}.json"
+    check_output_json(path, {"epoch", "AP"}, option="eval_name")
+    return place, path
+
+
+def _finish(
+    options: EvalOptions,
+    saved: SavedEvaluation,
+    name: str,
+    place: EvaluationPlace,
+    path: Path,
+    *,
+    epoch: float = -1,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Prints and writes the metrics, and what explains them; returns the metrics."""
+    findings = None
+    if options.evaluation.analysis and is_finite(saved.instances):
+        findings = find_evaluation(saved, options.evaluation, options.subject.class_groups)
+        measured = findings.analysis.metrics
+    else:
+        measured = metrics_of(saved.instances, saved.label_map, engine=options.evaluation.engine)
+    metrics = measured.as_dict()
+    logging.info("%s\n%s", name, format_table(metrics))
+    content = {**metrics, **saved.facts}
+    if findings is not None:
+        content["intervals"] = findings.analysis.intervals.overall
+        log_details(findings, intervals=options.subject.ap_interval, groups=bool(options.subject.class_groups))
+    if "milliseconds" in saved.facts:
+        logging.info("Detecting takes %.1f ms per image, without reading it.", saved.facts["milliseconds"])
     try:
-        write_metrics(place, {**metrics, "checkpoint": str(weights)}, _epoch(weights))
+        if findings is not None or path.parent == place.folder.path:
+            place.begin()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_metrics(path, content, epoch)
+        logging.info("Written to %s", path)
+        if findings is not None:
+            again = Command("Evaluate again:", command_line(*sys.argv[1:]))
+            page = write_evaluation_report(
+                place, findings, title=f"Evaluation of {name}", commands=[again], warnings=warnings
+            )
+            logging.info("Explained in %s", page)
     except OSError as error:
         # The numbers are there, and minutes of work; that a folder is closed to us must not take them away.
         logging.warning(
             "The metrics are those printed above, and no file holds them: %s cannot be written (%s). To have the file, "
             "copy the checkpoint to a folder of yours and name it by --path_ckpt.",
-            *(place, error.strerror or error),
+            *(path, error.strerror or error),
         )
-    else:
-        logging.info("Written to %s", place)
     return metrics
-
-
-def _classes(network: Network, trained: TrainedWeights) -> DetectorClasses:
-    renamed = metadata.read_json(trained.run.metadata).get(NAMES_IN_SHARDS, {}) if trained.run is not None else {}
-    return DetectorClasses(
-        num_classes=network.config.num_classes,
-        label_map=network.label_map,
-        other_names={**{int(class_id): name for class_id, name in renamed.items()}, **network.trained_names},
-    )
-
-
-def _files(options: EvalOptions, trained: TrainedWeights) -> tuple[Sequence[Path], manifest.Manifest | None]:
-    """Returns the shards to evaluate on, and their manifest where they are the run's own."""
-    if options.evaluation.val_file_pattern:
-        return manifest.shard_files(options.evaluation.val_file_pattern), None
-    looked_at = f"{trained.path} lies in no run's folder, which would hold some"
-    if trained.run is not None:
-        files, made = _of_run(trained.run)
-        if files:
-            return files, made
-        looked_at = f"the run {trained.run.path} holds none (looked at {trained.run.manifest} and its args.yaml)"
-    raise OptionsError(
-        f"val_file_pattern must name shards to evaluate on. Received nothing, and {looked_at}; try "
-        "--val_file_pattern='shards/val-*', or name a run that was trained on images by --model_dir.",
-        option="val_file_pattern",
-    )
-
-
-def _of_run(run_: RunFolder) -> tuple[Sequence[Path], manifest.Manifest | None]:
-    """Returns the validation shards that a run made, or those that it was given."""
-    used = metadata.read_args(run_.args)
-    places = [run_.manifest, Path(used.get("output_path") or run_.records_path) / manifest.FILE_NAME]
-    for place in places:
-        if not place.exists():
-            continue
-        made = manifest.Manifest.load(place)
-        if "val" in made.splits and made.splits["val"].num_images:
-            return [made.folder / shard.name for shard in made.splits["val"].files], made
-    pattern = used.get("val_file_pattern")
-    return (manifest.shard_files(pattern) if pattern else ()), None
-
-
-def _epoch(weights: Path) -> float:
-    from efficientdet_pipeline.training import checkpoint_io
-
-    folder = weights if weights.is_dir() else weights.parent
-    return checkpoint_io.read_marker(folder)["epoch"] if (folder / checkpoint_io.MARKER).exists() else -1

@@ -59,7 +59,7 @@ class Evaluator:
             began = time.perf_counter()
             detected += detected_images(source_ids, self.detect(batch.images, batch.scales, batch.sizes))
             seconds.append((time.perf_counter() - began) / len(source_ids))
-            truth += _truth_of(batch, self.truth.class_ids)
+            truth += truth_images(batch, self.truth.class_ids)
         # The first batch traces the graph.
         self.milliseconds = 1000 * statistics.median(seconds[1:] or seconds or [0.0])
         return (self.truth.truth_of(truth), detected)
@@ -96,7 +96,8 @@ def _detector_function_on_jax(detector: keras.Model, config: DetectorConfig) -> 
     return lambda images, scales, sizes: detections_of(network(images), scales, sizes)
 
 
-def _truth_of(batch: EvaluationBatch, other_ids: Mapping[int, int]) -> list[TruthImage]:
+def truth_images(batch: EvaluationBatch, other_ids: Mapping[int, int]) -> list[TruthImage]:
+    """Returns the ground truth of a batch; `other_ids` gives classes that have another id in the detector."""
     truth = []
     for row, (source_id, count) in enumerate(zip(batch.source_ids.numpy(), batch.num_boxes.numpy(), strict=True)):
         boxes, class_ids, is_crowd, areas = (

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from efficientdet_pipeline.evaluation.metrics import VOC_NAMES
 from tfrmod import fileio
 
 ROWS = (
@@ -40,6 +41,8 @@ def format_table(metrics: Mapping[str, Any]) -> str:
     RBC         0.412  0.690
     """
     lines = ["   ".join(f"{name:<8} {_number(metrics[name])}" for name in row) for row in ROWS]
+    if all(name in metrics for name in VOC_NAMES):
+        lines.append("   ".join(f"{name} {_number(metrics[name])}" for name in VOC_NAMES))
     per_class = metrics["per_class"]
     if per_class:
         width = max(len("class"), *map(len, per_class))

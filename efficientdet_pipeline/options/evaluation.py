@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.dataset import SOURCE_FORMATS
 from efficientdet_pipeline.options.general import NAMES_A_RUN, ModeOptions, RunOptions
 from efficientdet_pipeline.options.model import ModelOptions
-from efficientdet_pipeline.options.schema import Options, check, check_choice, option
+from efficientdet_pipeline.options.schema import Options, check, check_choice, flatten, option
 
 Engine = Literal["auto", "hotcoco", "pycocotools"]
 """What computes COCO's numbers."""
@@ -77,17 +79,125 @@ class CheckpointOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SubjectOptions(Options):
+    """What is evaluated, and on what."""
+
+    saved_model_dir: str = option(
+        "",
+        "Export to evaluate instead of a checkpoint: SavedModel folder, frozen graph (.pb), .tflite, .onnx or "
+        "OpenVINO .xml, with its hparams_config.yaml and label_map.yaml beside it.",
+        path="path",
+    )
+    trust_model: bool = option(
+        False,
+        "Load a SavedModel or frozen graph even if it contains operations that read or write files. Use only "
+        "for models from a trusted source.",
+        from_environment=False,
+    )
+    ensemble: str = option(
+        "",
+        "Further checkpoints, runs or exports, separated by commas, whose detections are fused with those of the first "
+        "(weighted boxes fusion).",
+    )
+    tta: str = option(
+        "",
+        "Test-time augmentation: `flip`, `scale` (0.8 of the size), scales from 0 to 1, or several separated by "
+        "commas; the detections of all views are fused.",
+    )
+    detections_json: str = option(
+        "",
+        "Detections in COCO's result format to evaluate instead of a detector; the ground truth is val_json_file, or "
+        "that of the images.",
+        path="path",
+    )
+    val_dataset: str = option(
+        "",
+        "Annotated images to evaluate on, instead of shards: URL of a zip, a local zip or a folder in any format that "
+        "training reads. Its validation or test split if it has splits, otherwise all of it.",
+        path="path",
+    )
+    val_set: str = option("", "With val_dataset: name of the dataset's own split to evaluate on.")
+    source_format: str = option("", "With val_dataset: annotation format. Default: detected from the files.")
+    label_aliases: str = option(
+        "", "With val_dataset: alternative spellings of class names, as for training.", path="path"
+    )
+    cache_dir: str = option(
+        "",
+        "Folder for downloads and for the shards made of val_dataset. Default: `~/.cache/efficientdet-pipeline`.",
+        path="path",
+    )
+    testdev_dir: str = option(
+        "",
+        "Folder for the detections as a submission to COCO's test-dev server; no ground truth is used then.",
+        path="path",
+    )
+    ap_interval: bool = option(False, "Print 95 % confidence intervals of AP and AP50, by bootstrap over the images.")
+    class_groups: str = option("", "Groups of classes to report AP of: `cells=RBC,WBC;other=Platelets`, by name or id.")
+
+    def __post_init__(self) -> None:
+        """Checks that one thing is evaluated, and that views can be made."""
+        super().__post_init__()
+        check_choice("source_format", self.source_format, SOURCE_FORMATS)
+        if self.detections_json:
+            others = [name for name in ("saved_model_dir", "ensemble", "tta", "testdev_dir") if getattr(self, name)]
+            check(not others, "detections_json", self.detections_json, f"given without {' and '.join(others)}",
+                  "detections were made already")  # fmt: skip
+        words = [word.strip() for word in self.tta.split(",") if word.strip()]
+        known = all(word in {"flip", "scale"} or _is_scale(word) for word in words)
+        check(known, "tta", self.tta, "flip, scale and scales above 0 and at most 1", "try flip,0.8")
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options of val_dataset where it is not given."""
+        names = () if self.val_dataset else ("val_set", "source_format", "label_aliases")
+        return dict.fromkeys(names, "val_dataset is not given")
+
+
+def _is_scale(word: str) -> bool:
+    try:
+        return 0.0 < float(word) <= 1.0
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvalOptions(ModeOptions):
-    """Evaluation of a checkpoint."""
+    """Evaluation of a checkpoint, an export or a detections file."""
 
     run: RunOptions
     evaluation: EvaluationOptions
     checkpoint: CheckpointOptions
     model: ModelOptions
+    subject: SubjectOptions
 
     batch_size: int = option(8, "Number of images per batch.")
 
     def __post_init__(self) -> None:
-        """Checks the batch size."""
+        """Checks the batch size, and that the images are named once."""
         super().__post_init__()
         check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1", "try 8")
+        if self.subject.val_dataset and self.evaluation.val_file_pattern:
+            raise OptionsError(
+                f"Images to evaluate on are given twice: val_dataset={self.subject.val_dataset!r} and "
+                f"val_file_pattern={self.evaluation.val_file_pattern!r}. Give one of them.",
+                option="val_dataset",
+            )
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the options that describe what is not evaluated."""
+        found: dict[str, str] = {}
+        groups_of_checkpoint = (self.checkpoint, self.model)
+        if self.subject.detections_json:
+            reason = "detections_json holds what was detected"
+            found = {name: reason for group in (*groups_of_checkpoint, self.run) for name in flatten(group)}
+            found |= dict.fromkeys(("batch_size", "eval_samples", "hparams", "trust_model"), reason)
+        elif self.subject.saved_model_dir:
+            reason = "saved_model_dir names an export, whose network is fixed"
+            kept = {"hparams"}
+            found = {name: reason for group in groups_of_checkpoint for name in flatten(group) if name not in kept}
+            found["batch_size"] = "an export is given one image at a time"
+        if not self.evaluation.analysis:
+            found |= dict.fromkeys(("ap_interval", "class_groups"), "--noanalysis is given")
+        if self.subject.testdev_dir:
+            reason = "a submission to test-dev has no ground truth"
+            found |= dict.fromkeys(("val_json_file", "ap_interval", "class_groups", "analysis", "eval_engine"), reason)
+        return found

@@ -124,7 +124,10 @@ def _facts_section(contents: ReportContents) -> str:
 
 
 def _training_section(contents: ReportContents) -> str:
-    drawn = "".join(line_chart(chart) for chart in contents.charts if chart.series)
+    epochs = [x for chart in contents.charts for series in chart.series for x in series.x]
+    # One range of epochs for all, also for an average precision that was measured once.
+    x_range = (min(epochs), max(epochs)) if epochs else None
+    drawn = "".join(line_chart(chart, x_range=x_range) for chart in contents.charts if chart.series)
     return section("training", "Training and validation", tag("div", drawn, class_="charts") if drawn else "")
 
 

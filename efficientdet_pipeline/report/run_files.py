@@ -10,7 +10,8 @@ from efficientdet_pipeline.report.contents import Chart, Series
 
 _CHARTS = (
     ("Loss", "loss", {"loss": "training", "val_loss": "validation"}),
-    ("Parts of the loss", "loss", {"class_loss": "class", "box_loss": "box", "box_iou_loss": "overlap"}),
+    ("Class loss", "loss", {"class_loss": "class", "val_class_loss": "class, validation"}),
+    ("Box loss", "loss", {"box_loss": "box", "val_box_loss": "box, validation", "box_iou_loss": "overlap"}),
     ("Average precision", "AP", {"AP": "AP", "AP50": "AP50", "AP75": "AP75"}),
     ("AP by size", "AP", {"APs": "small", "APm": "medium", "APl": "large"}),
     ("Learning rate", "learning rate", {"learning_rate": "learning rate"}),

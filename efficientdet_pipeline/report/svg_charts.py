@@ -142,7 +142,8 @@ def _line(series: Series, frame: _Frame, place: int, *, is_bold: bool) -> str:
     color = _color(place, is_bold=is_bold)
     lone = sum(part.startswith("M") for part in parts) == len(parts)
     d = "".join(part + ("h.01" if lone else "") for part in parts)
-    return tag("path", tag("title", text(series.name)), class_=f"line {color}", d=d, data_name=series.name)
+    kind = f"line {color} points" if lone else f"line {color}"
+    return tag("path", tag("title", text(series.name)), class_=kind, d=d, data_name=series.name)
 
 
 def _color(place: int, *, is_bold: bool) -> str:

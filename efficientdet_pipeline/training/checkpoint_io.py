@@ -213,3 +213,9 @@ class AsyncWriter:
         except BaseException as error:
             self._error = error
         self.seconds = time.monotonic() - began
+
+
+def epoch_of(weights: Path) -> float:
+    """Returns the number of finished epochs of a checkpoint, its folder or its weights; -1 where nothing says it."""
+    folder = weights if weights.is_dir() else weights.parent
+    return read_marker(folder)["epoch"] if (folder / MARKER).exists() else -1

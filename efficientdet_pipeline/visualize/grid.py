@@ -67,7 +67,7 @@ def draw_comparison(
         cell_image, cell_boxes, found.class_ids, found.scores, label_map=label_map, min_score=min_score
     )
     is_any = bool(np.any(found.scores >= min_score))
-    title = f"detections above {min_score:g}" if is_any else describe_no_detections(found, min_score, label_map)
+    title = f"detections above {min_score:.2g}" if is_any else describe_no_detections(found, min_score, label_map)
     return contact_sheet([left, right], titles=["ground truth", title], columns=2)
 
 

@@ -1,0 +1,104 @@
+"""The shards that an evaluation reads: those named, those made of a data set, or the run's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import logging
+
+from efficientdet_pipeline.data.conversion import make_shards
+from efficientdet_pipeline.data.prepare import data_identity
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.options.dataset import DatasetOptions
+from efficientdet_pipeline.options.evaluation import EvalOptions
+from efficientdet_pipeline.options.schema import compose
+from efficientdet_pipeline.runs import metadata
+from efficientdet_pipeline.runs.run_dir import RunFolder
+from efficientdet_pipeline.system import cache_folder
+from tfrmod import manifest
+from tfrmod.urls import redact_url
+
+
+class EvaluationShards(NamedTuple):
+    """Shards with the images to evaluate on."""
+
+    files: Sequence[Path]
+    made: manifest.Manifest | None
+    """Their manifest where they are a run's own, so that they need not be counted."""
+    about: str
+    """What they are, in words."""
+    are_own: bool = False
+    """Whether they are the run's validation images."""
+
+
+def evaluation_shards(options: EvalOptions, run: RunFolder | None, place: Path) -> EvaluationShards:
+    """Returns the shards that the options name, or the validation shards of the run.
+
+    Args:
+      options: of the mode.
+      run: that the detector is of; None where it is of none.
+      place: of the detector, for the message.
+
+    Raises:
+      OptionsError: none are named, and there is no run that has some.
+      DatasetError: the data set cannot be used.
+    """
+    if options.evaluation.val_file_pattern:
+        pattern = options.evaluation.val_file_pattern
+        return EvaluationShards(manifest.shard_files(pattern), None, pattern)
+    if options.subject.val_dataset:
+        return _converted(options)
+    looked_at = f"{place} lies in no run's folder, which would hold some"
+    if run is not None:
+        files, made = _of_run(run)
+        if files:
+            return EvaluationShards(files, made, "its validation images", True)
+        looked_at = f"the run {run.path} holds none (looked at {run.manifest} and its args.yaml)"
+    raise OptionsError(
+        f"val_file_pattern must name shards to evaluate on. Received nothing, and {looked_at}; try "
+        "--val_file_pattern='shards/val-*', --val_dataset=images.zip, or name a run that was trained on images by "
+        "--model_dir.",
+        option="val_file_pattern",
+    )
+
+
+def _converted(options: EvalOptions) -> EvaluationShards:
+    """Returns shards of a data set; they are made once and kept in the cache."""
+    given = options.subject
+    data = compose(
+        DatasetOptions,
+        url_dataset=given.val_dataset,
+        val_set=given.val_set,
+        source_format=given.source_format,
+        label_aliases=given.label_aliases,
+        cache_dir=given.cache_dir,
+        # Without splits of its own, all of it is evaluated.
+        train_valid_split=1.0,
+    )
+    identity = data_identity(data.images, options.run.workspace)
+    kind = "-".join(filter(None, (given.source_format, given.val_set.replace("/", "_"))))
+    folder = cache_folder(given.cache_dir) / "evaluations" / "-".join(filter(None, (identity[:16], kind)))
+    made = make_shards(data, folder, identity, seed=0)
+    has_own = {name for name in ("train", "val", "test") if name in made.splits and made.splits[name].num_images}
+    if not has_own:
+        raise DataError(f"{redact_url(given.val_dataset)} must hold images to evaluate on. It holds none.")
+    name = next(name for name in ("val", "test", "train") if name in has_own)
+    split = made.splits[name]
+    which = "all" if has_own == {"train"} else f"the {name} split with"
+    about = f"{which} {split.num_images} images of {redact_url(given.val_dataset)}"
+    logging.info("Evaluating on %s.", about)
+    return EvaluationShards([made.folder / shard.name for shard in split.files], None, about)
+
+
+def _of_run(run: RunFolder) -> tuple[Sequence[Path], manifest.Manifest | None]:
+    """Returns the validation shards that a run made, or those that it was given."""
+    used = metadata.read_args(run.args)
+    places = [run.manifest, Path(used.get("output_path") or run.records_path) / manifest.FILE_NAME]
+    for place in places:
+        if not place.exists():
+            continue
+        made = manifest.Manifest.load(place)
+        if "val" in made.splits and made.splits["val"].num_images:
+            return [made.folder / shard.name for shard in made.splits["val"].files], made
+    pattern = used.get("val_file_pattern")
+    return (manifest.shard_files(pattern) if pattern else ()), None

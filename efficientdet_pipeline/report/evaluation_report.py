@@ -1,0 +1,142 @@
+"""What --mode=eval writes: to the run where it is its own evaluation, else to a folder of the evaluation's name."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from efficientdet_pipeline.data.record_images import RecordImages
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
+from efficientdet_pipeline.evaluation.instances import Instances
+from efficientdet_pipeline.options.evaluation import EvaluationOptions
+from efficientdet_pipeline.report.contents import Command, ReportContents
+from efficientdet_pipeline.report.evaluation_folder import (
+    EvaluationFolder,
+    Findings,
+    analyse_evaluation,
+    write_findings,
+    write_pictures,
+)
+from efficientdet_pipeline.report.page import write_report
+from efficientdet_pipeline.report.run_page import with_evaluation, write_run_page
+from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
+from efficientdet_pipeline.runs.run_dir import RunFolder
+
+_FILES = (
+    *("metrics.json", "thresholds.yaml", "label_errors.csv", "label_errors.jpg", "confusion_matrix.png"),
+    *("pr_curve.png", "f1_curve.png", "val_batch0_labels.jpg", "val_batch0_pred.jpg", "report"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlace:
+    """Where the files of an evaluation go."""
+
+    folder: EvaluationFolder
+    run: RunFolder | None
+    """That the folder lies in, or is."""
+    is_run: bool
+    """Whether the folder is that of the run, whose page is written then."""
+
+    def begin(self) -> None:
+        """Makes sure that no file of another program has a name of ours, and notes ours before they are written.
+
+        Raises:
+          OptionsError: one has.
+        """
+        if self.run is None:  # A run knows its files.
+            note_output_files(
+                self.folder.path, _FILES, check_output_files(self.folder.path, _FILES, option="eval_name")
+            )
+
+
+def evaluation_place(run: RunFolder | None, beside: Path, name: str, *, is_own: bool) -> EvaluationPlace:
+    """Returns where an evaluation goes.
+
+    Args:
+      run: that the evaluated detector is of.
+      beside: folder of the detector or detections, where it is of no run.
+      name: of the evaluation.
+      is_own: whether the whole run is evaluated on its own validation images, so that its page tells of it.
+    """
+    if run is not None and is_own:
+        return EvaluationPlace(folder=EvaluationFolder(run.path), run=run, is_run=True)
+    base = run.path if run is not None else beside
+    return EvaluationPlace(folder=EvaluationFolder(base / "evaluations" / name), run=run, is_run=False)
+
+
+def write_evaluation_report(
+    place: EvaluationPlace, findings: Findings, *, title: str, commands: Sequence[Command], warnings: Sequence[str] = ()
+) -> Path:
+    """Writes thresholds, label errors, pictures and the page of an evaluation; returns the page."""
+    write_findings(place.folder, findings)
+    write_pictures(place.folder, findings, RecordImages(findings.saved.shards, findings.saved.numbers))
+    if place.is_run and place.run is not None:
+        return write_run_page(place.run, findings)
+    names = ("metrics.json", "thresholds.yaml", "label_errors.csv")
+    contents = ReportContents(
+        title=title,
+        commands=commands,
+        warnings=list(warnings),
+        links={name: f"../{name}" for name in names if (place.folder.path / name).is_file()},
+    )
+    return write_report(place.folder.report, with_evaluation(contents, findings))
+
+
+def find_evaluation(saved: SavedEvaluation, options: EvaluationOptions, class_groups: str) -> Findings:
+    """Returns the analysis of an evaluation as the options ask for it."""
+    groups = parse_class_groups(class_groups, saved.label_map, saved.instances)
+    return analyse_evaluation(saved, engine=options.engine, class_groups=groups)
+
+
+def is_finite(instances: Instances) -> bool:
+    """Returns whether all detections are numbers; warns where some are not, for they cannot be analysed."""
+    found = instances.found
+    if np.isfinite(found.boxes_xywh).all() and np.isfinite(found.scores).all():
+        return True
+    logging.warning("Some detections are not finite: the network has diverged, and its errors are not analysed.")
+    return False
+
+
+def log_details(findings: Findings, *, intervals: bool, groups: bool) -> None:
+    """Logs the confidence intervals, and the AP of the groups of classes."""
+    analysis = findings.analysis
+    if intervals:
+        lines = [f"{name:<6} {low:.3f} to {high:.3f}" for name, (low, high) in analysis.intervals.overall.items()]
+        for class_id, each in analysis.intervals.per_class.items():
+            low, high = each["AP"]
+            lines.append(f"AP of {analysis.names[class_id]}: {low:.3f} to {high:.3f}")
+        logging.info("95 %% confidence intervals, by bootstrap over the images:\n%s", "\n".join(lines))
+    if groups:
+        for part in (part for part in analysis.slices if part.kind == "classes"):
+            logging.info("%s: AP %.3f, AP50 %.3f, %d objects", part.name, part.ap, part.ap50, part.num_objects)
+
+
+def parse_class_groups(text: str, label_map: Mapping[int, str], instances: Instances) -> dict[str, list[int]]:
+    """Returns {group: class ids} of `name=class,class;name=…`.
+
+    Raises:
+      OptionsError: it is not of that form, or names a class that is not evaluated.
+
+    >>> parse_class_groups("cells=RBC,2", {1: "RBC", 2: "WBC"}, instances)
+    {"cells": [1, 2]}
+    """
+    ids = {name: class_id for class_id, name in label_map.items()}
+    known = {**{str(class_id): class_id for class_id in instances.class_ids}, **ids}
+    groups: dict[str, list[int]] = {}
+    for part in filter(None, map(str.strip, text.split(";"))):
+        name, equals, classes = part.partition("=")
+        words = [word for word in map(str.strip, classes.split(",")) if word]
+        unknown = [word for word in words if word not in known]
+        if not equals or not name.strip() or not words or unknown:
+            listed = ", ".join(ids) or ", ".join(known)
+            raise OptionsError(
+                f"class_groups must be groups of evaluated classes, name=class,class;name=class. Received {part!r}"
+                f"{f', where {unknown[0]!r} is none' if unknown else ''}; the classes are {listed}.",
+                option="class_groups",
+            )
+        groups[name.strip()] = [known[word] for word in words]
+    return groups
