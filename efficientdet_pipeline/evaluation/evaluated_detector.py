@@ -12,13 +12,14 @@ from efficientdet_pipeline.evaluation.artifact_evaluator import ArtifactEvaluato
 from efficientdet_pipeline.evaluation.evaluator import Evaluator
 from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, GroundTruth
 from efficientdet_pipeline.evaluation.views import Detect, View, views
-from efficientdet_pipeline.inference.artifacts import SUFFIXES, config_beside, load_artifact
+from efficientdet_pipeline.inference.artifacts import config_beside, load_artifact
 from efficientdet_pipeline.models.build import Network, read_network
 from efficientdet_pipeline.models.class_names import chosen_class_names, described_beside
 from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
 from efficientdet_pipeline.options.evaluation import CheckpointOptions, EvalOptions
 from efficientdet_pipeline.options.general import RunOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, NETWORK_SUFFIXES
 from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.run_dir import RunFolder, containing_run
@@ -66,7 +67,7 @@ class EvaluatedDetector:
 
     @property
     def _needs_config(self) -> bool:
-        return self.network is not None or self.path.suffix.lower() in SUFFIXES
+        return self.network is not None or self.path.suffix.lower() in NETWORK_SUFFIXES
 
 
 def find_detector(options: EvalOptions, hparams: HparamsGiven) -> EvaluatedDetector:
@@ -106,7 +107,7 @@ def find_views(tta: str) -> list[View]:
 def is_export(path: Path) -> bool:
     """Returns whether a path names a SavedModel, a frozen graph or another exported file."""
     is_saved_model = any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model"))
-    return path.suffix.lower() in {".pb", *SUFFIXES} or is_saved_model
+    return path.suffix.lower() in EXPORT_SUFFIXES or is_saved_model
 
 
 def _checkpoint(trained: TrainedWeights, model: ModelOptions, hparams: HparamsGiven) -> EvaluatedDetector:
