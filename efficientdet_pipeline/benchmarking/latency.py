@@ -228,5 +228,5 @@ def draw(path: Path, latencies: Sequence[Latency], *, title: str) -> None:
 
 
 def _label(each: Latency) -> str:
-    threads = "" if each.threads is None else f", {each.threads} threads"
+    threads = "" if each.threads is None else f", {each.threads} thread" + "s" * (each.threads > 1)
     return f"{each.name}, {each.part.replace('_', ' ')}, batch {each.batch_size}{threads}"

@@ -1,44 +1,69 @@
-"""The detector as a graph: photos in, boxes in photo pixels out."""
+"""The detector as a graph: images or encoded bytes in, boxes in pixels of the images out."""
 
-import keras
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 from efficientdet.config import DetectorConfig
+from efficientdet.inference_form import output_keys
+from efficientdet.preprocess import decode_image
 from efficientdet.serving import detect
-from efficientdet.types import Tensor
+from efficientdet.types import Detections, Tensor
 
 
 class ServedDetector(tf.Module):
-    """A network between its pre- and post-processing, traced for any batch and any photo size.
+    """A network between its pre- and post-processing, with one function per signature.
 
     The same functions serve evaluation, so an export gives what was measured.
     (automl's serving suppresses boxes by another algorithm than its evaluation.)
 
-    `serve` takes `images` (b, h, w, 3) uint8 RGB and gives boxes (b, d, 4) as
-    y0 x0 y1 x1 in pixels of the images, scores (b, d), class ids (b, d), 1-based
-    floats, and num_valid (b,) int32. `predict` is the network alone: normalised
-    float32 canvases in, class logits and box deltas out, level by level.
+    serve: `images` uint8 RGB (b, h, w, 3) of any size → boxes (b, d, 4) as y0 x0
+    y1 x1 in pixels of the images, scores (b, d), class ids (b, d), 1-based
+    floats, and num_valid (b,) int32. serve_bytes: `image_bytes` string (b,),
+    encoded images of any sizes → the same. predict: `images` float32, normalized
+    canvases → class logits and box deltas, level by level.
+
+    Args:
+      network: from canvases to raw outputs, such as the inference form.
+      config: of the network.
+      mode: of suppression, as `postprocess.detections` takes it.
+      batch_size: number of images, where it is fixed.
     """
 
-    def __init__(self, model: keras.Model, config: DetectorConfig, *, mode: str = "per_class"):
+    def __init__(
+        self,
+        network: Callable[[Tensor], dict[str, Any]],
+        config: DetectorConfig,
+        *,
+        mode: str = "per_class",
+        batch_size: int | None = None,
+    ) -> None:
         super().__init__(name="detector")
-        # The plain variables are what is saved: tracking the Keras model itself would write its Python structure too.
-        self.weights = [variable.value for variable in model.variables]
-        heads = [(head, level) for head in ("class", "box") for level in config.levels]
+        self.network = network
 
-        @tf.function(input_signature=[tf.TensorSpec((None, *config.image_size, 3), tf.float32, name="images")])
-        def predict(images: Tensor) -> tuple[Tensor, ...]:
-            outputs = model(images, training=False)
-            return tuple(outputs[head][level] for head, level in heads)
-
-        def by_head(canvases: Tensor) -> dict[str, dict[int, Tensor]]:
-            # Through `predict`, so that the network is traced and stored once for both.
-            outputs: dict[str, dict[int, Tensor]] = {"class": {}, "box": {}}
-            for (head, level), output in zip(heads, predict(canvases), strict=True):
-                outputs[head][level] = output
-            return outputs
-
-        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")])
+        @tf.function(
+            input_signature=[tf.TensorSpec((batch_size, None, None, 3), tf.uint8, name="images")], autograph=False
+        )
         def serve(images: Tensor) -> tuple[Tensor, ...]:
-            return tuple(detect(images, by_head, config, mode=mode))
+            return tuple(detect(images, network, config, mode=mode))
 
-        self.predict, self.serve = predict, serve
+        def one(encoded: Tensor) -> Detections:
+            found = detect(decode_image(encoded)[tf.newaxis], network, config, mode=mode)
+            return Detections(*(part[0] for part in found))
+
+        @tf.function(input_signature=[tf.TensorSpec((batch_size,), tf.string, name="image_bytes")], autograph=False)
+        def serve_bytes(image_bytes: Tensor) -> tuple[Tensor, ...]:
+            # One after the other: images of different sizes make no batch.
+            types = Detections(tf.float32, tf.float32, tf.float32, tf.int32)
+            return tuple(tf.map_fn(one, image_bytes, fn_output_signature=types))
+
+        canvas = tf.TensorSpec((batch_size, *config.image_size, 3), tf.float32, name="images")
+
+        @tf.function(input_signature=[canvas], autograph=False)
+        def predict(images: Tensor) -> tuple[Tensor, ...]:
+            outputs = network(images)
+            return tuple(
+                outputs[head] if level is None else outputs[head][level] for head, level in output_keys(config)
+            )
+
+        self.serve, self.serve_bytes, self.predict = serve, serve_bytes, predict

@@ -1,4 +1,4 @@
-"""A SavedModel for TensorFlow Serving: images or encoded bytes in, a version folder, and requests to warm up with."""
+"""A SavedModel in a version folder for TensorFlow Serving, with requests to warm up with."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from efficientdet.inference_form import output_keys
-from efficientdet.preprocess import decode_image
-from efficientdet.serving import detect
-from efficientdet.types import Detections, Tensor
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.export.saved_model import write_saved_model
+from efficientdet_pipeline.export.serving import ServedDetector
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from tfrmod.tfrecord_io import write_records
 
@@ -19,67 +17,6 @@ WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 _NUM_WARMUP = 4
 _MAX_WARMUP = 1000
 """TensorFlow Serving refuses more."""
-
-
-class ServingDetector(tf.Module):
-    """The inference form between its pre- and post-processing, with one function per signature.
-
-    serve: `images` uint8 (b, h, w, 3) → boxes, scores, class ids and their
-    number. serve_bytes: `image_bytes` string (b,), encoded images of any sizes →
-    the same. predict: `images` float32, normalized canvases → the raw outputs.
-
-    Args:
-      batch_size: number of images, where it is fixed.
-    """
-
-    def __init__(self, detector: TrainedDetector, *, batch_size: int | None = None) -> None:
-        super().__init__(name="detector")
-        config, mode, network = detector.config, detector.mode, detector.network
-        self.network = network
-
-        @tf.function(
-            input_signature=[tf.TensorSpec((batch_size, None, None, 3), tf.uint8, name="images")], autograph=False
-        )
-        def serve(images: Tensor) -> tuple[Tensor, ...]:
-            return tuple(detect(images, network, config, mode=mode))
-
-        def one(encoded: Tensor) -> Detections:
-            found = detect(decode_image(encoded)[tf.newaxis], network, config, mode=mode)
-            return Detections(*(part[0] for part in found))
-
-        @tf.function(input_signature=[tf.TensorSpec((batch_size,), tf.string, name="image_bytes")], autograph=False)
-        def serve_bytes(image_bytes: Tensor) -> tuple[Tensor, ...]:
-            # One after the other: images of different sizes make no batch.
-            types = Detections(tf.float32, tf.float32, tf.float32, tf.int32)
-            return tuple(tf.map_fn(one, image_bytes, fn_output_signature=types))
-
-        canvas = tf.TensorSpec((batch_size, *config.image_size, 3), tf.float32, name="images")
-
-        @tf.function(input_signature=[canvas], autograph=False)
-        def predict(images: Tensor) -> tuple[Tensor, ...]:
-            outputs = network(images)
-            return tuple(
-                outputs[head] if level is None else outputs[head][level] for head, level in output_keys(config)
-            )
-
-        self.serve, self.serve_bytes, self.predict = serve, serve_bytes, predict
-
-
-def write_serving_model(detector: TrainedDetector, folder: Path, *, batch_size: int | None = None) -> None:
-    """Writes a SavedModel with the signatures serving_default, serving_bytes and predict.
-
-    Args:
-      folder: made; must not be there.
-      batch_size: number of images, where it is fixed.
-    """
-    served = ServingDetector(detector, batch_size=batch_size)
-    signatures = {
-        "serving_default": served.serve.get_concrete_function(),
-        "serving_bytes": served.serve_bytes.get_concrete_function(),
-        "predict": served.predict.get_concrete_function(),
-    }
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(served, str(folder), signatures=signatures, options=options)
 
 
 def write_version_folder(
@@ -110,7 +47,8 @@ def write_version_folder(
     if len(warmup) > _MAX_WARMUP:
         raise OptionsError(f"TensorFlow Serving takes {_MAX_WARMUP} warm-up requests. Received {len(warmup)}.")
     staged = model_folder / f".{version}.partial"
-    write_serving_model(detector, staged, batch_size=batch_size)
+    served = ServedDetector(detector.network, detector.config, mode=detector.mode, batch_size=batch_size)
+    write_saved_model(served, staged)
     if warmup:
         (staged / WARMUP).parent.mkdir()
         requests = [prediction_log(model_folder.name, "serving_bytes", {"image_bytes": [image]}) for image in warmup]

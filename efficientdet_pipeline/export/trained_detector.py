@@ -49,7 +49,7 @@ class TrainedDetector:
     @cached_property
     def served(self) -> ServedDetector:
         """The network between its pre- and post-processing."""
-        return ServedDetector(self.model, self.config, mode=self.mode)
+        return ServedDetector(self.network, self.config, mode=self.mode)
 
     def raw_heads(self, *, batch_size: int | None, dtype: str) -> "RawHeads":
         """Returns the network with its normalization, traced from pixels to the outputs of all anchors.

@@ -16,6 +16,7 @@ import yaml
 from efficientdet import serving
 from efficientdet.automl.variable_names import variable_names
 from efficientdet.config import DetectorConfig, get_config
+from efficientdet.inference_form import inference_network
 from efficientdet.model import build_model
 from efficientdet.preprocess import canvas_batch
 from efficientdet.types import Detections
@@ -186,7 +187,7 @@ def half_precision() -> Iterator[None]:
 @pytest.mark.usefixtures("half_precision")
 def test_a_network_of_half_precision_can_be_frozen() -> None:
     model, config = tiny_model()
-    graph_def = frozen_graph_def(ServedDetector(model, config, mode="global"))
+    graph_def = frozen_graph_def(ServedDetector(inference_network(model, config), config, mode="global"))
     assert [node.name for node in graph_def.node if node.op == "Placeholder"] == ["images"]
     images = photos()[0]
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:

@@ -98,9 +98,7 @@ def inference_graph(model: "keras.Model", config: "DetectorConfig", *, batch_siz
     frozen = convert_variables_to_constants_v2(network.get_concrete_function())
     graph_def = frozen.graph.as_graph_def()
     names = tuple(_OUTPUT_NAME.format(head=head, level=level or 0) for head, level in keys)
-    _rename_ends(
-        graph_def, frozen.inputs[0].name, dict(zip(names, [each.name for each in frozen.outputs], strict=True))
-    )
+    _rename_ends(graph_def, frozen.inputs[0].name, dict(zip(names, frozen.outputs, strict=True)))
     graph_def = folded(graph_def, names)
     return InferenceGraph(graph_def, names, keys)
 
@@ -128,7 +126,7 @@ def _by_head(keys: Sequence[tuple[str, int | None]], tensors: Sequence[Tensor]) 
     return outputs
 
 
-def _rename_ends(graph_def: tf.compat.v1.GraphDef, input_tensor: str, outputs: Mapping[str, str]) -> None:
+def _rename_ends(graph_def: tf.compat.v1.GraphDef, input_tensor: str, outputs: Mapping[str, Tensor]) -> None:
     """Gives the placeholder the name `INPUT`, and adds an identity of each output's name."""
     old = _node_of(input_tensor)
     for node in graph_def.node:
@@ -138,7 +136,8 @@ def _rename_ends(graph_def: tf.compat.v1.GraphDef, input_tensor: str, outputs: M
             if _node_of(name) == old:
                 node.input[place] = INPUT
     for name, tensor in outputs.items():
-        graph_def.node.add(name=name, op="Identity", input=[tensor]).attr["T"].type = tf.float32.as_datatype_enum
+        node = graph_def.node.add(name=name, op="Identity", input=[tensor.name])
+        node.attr["T"].type = tensor.dtype.as_datatype_enum
 
 
 def folded(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> tf.compat.v1.GraphDef:
@@ -245,7 +244,9 @@ class _Folding:
         parameters = [_with_number(name) in self._constants for name in node.input[1:]]
         only_first = not any(self._num_readers.get(f"{node.name}:{number}") for number in range(1, 6))
         is_last = node.attr["data_format"].s in (b"", b"NHWC")
-        return all(parameters) and only_first and is_last and not node.attr["is_training"].b
+        # In half precision, rounded kernels would give other numbers than rounded products.
+        is_exact = node.attr["T"].type == tf.float32.as_datatype_enum
+        return all(parameters) and only_first and is_last and is_exact and not node.attr["is_training"].b
 
     def _fold(self, node: Any) -> None:
         gamma, beta, mean, variance = (np.asarray(self._constants[_with_number(name)]) for name in node.input[1:])
