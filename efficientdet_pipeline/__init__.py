@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         convert,
         evaluate,
         export,
+        report,
         train,
     )
     from efficientdet_pipeline.errors import (
@@ -49,6 +50,7 @@ __all__ = [
     "convert",
     "evaluate",
     "export",
+    "report",
     "train",
 ]
 

@@ -38,6 +38,7 @@ from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, DetectorOptions
 from efficientdet_pipeline.options.keywords import OptionValue
 from efficientdet_pipeline.options.parser import Reader, Sources
+from efficientdet_pipeline.options.report import ReportOptions
 from efficientdet_pipeline.options.resolve import resolve_options
 from efficientdet_pipeline.options.training import TrainOptions
 
@@ -133,6 +134,21 @@ def evaluate(run: RunResult | PathLike, /, **options: OptionValue) -> dict[str, 
         from efficientdet_pipeline.commands.evaluate import evaluate as evaluate_options
 
         return evaluate_options(settings, hparams)
+
+
+def report(run: RunResult | PathLike, /) -> Path:
+    """Writes the page that explains a run, and returns it: report/index.html in the run's folder.
+
+    Args:
+      run: a run, or its folder.
+
+    Raises:
+      MissingError: there is no such run.
+    """
+    with _prepared(ReportOptions, "report", {"model_dir": _path_of(run)}) as (settings, _, _):
+        from efficientdet_pipeline.commands.report import report_run
+
+        return report_run(settings)
 
 
 def export(run: RunResult | PathLike, output: PathLike | None = None, /, **options: OptionValue) -> "ExportedFiles":

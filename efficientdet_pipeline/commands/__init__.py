@@ -43,7 +43,11 @@ MODES: dict[str, Mode] = {
         "convert, train, evaluate and export: annotated images to a deployable detector",
     ),
     "train": Mode("training:TrainOptions", "train", "train only"),
-    "eval": Mode("evaluation:EvalOptions", "evaluate", "evaluate a checkpoint on shards (COCO metrics)"),
+    "eval": Mode(
+        "evaluation:EvalOptions", "evaluate", "evaluate a checkpoint, an export or detections (COCO and VOC metrics)"
+    ),
+    "report": Mode("report:ReportOptions", "report", "write the page of a run, or show it while the run trains"),
+    "compare": Mode("report:CompareOptions", "compare", "set runs side by side: numbers, errors, curves, images"),
     "dataset": Mode("convert:ConvertOptions", "dataset", "convert annotated images to TFRecord shards"),
     "verify": Mode("verify:VerifyOptions", "verify", "verify the checksums of all records of shards"),
     "weights": Mode(

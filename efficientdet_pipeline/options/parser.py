@@ -236,12 +236,20 @@ class Reader:
             raise OptionsError(message, option=name) from None
         except (flags.Error, ValueError) as error:  # absl leaves --noflag=value a ValueError.
             raise OptionsError(f"Options must read --flag=value. Received, from {source}: {error}.") from None
-        if rest:
+        positional = self._positional(self._flags["mode"].value)
+        if rest and (positional is None or any(word.startswith("-") for word in rest)):
             raise OptionsError(_no_option(rest[0], tokens[: -len(rest)], source))
         found = {name: self._flags[name].value for name in self.known if self._flags[name].present}
+        if rest and positional is not None:
+            found[positional] = ",".join(filter(None, (found.get(positional), *rest)))
         return {
             name: _merging(value, source) if name in MERGED else Given(value, source) for name, value in found.items()
         }
+
+    def _positional(self, mode: str | None) -> str | None:
+        """Returns the option of a mode that words without a flag are the value of."""
+        declared = declarations(self.classes[mode]) if mode is not None and mode in self.classes else {}
+        return next((name for name, each in declared.items() if each.positional), None)
 
     def _unknown(self, name: str, source: str) -> str:
         advice = suggest_option(name, [*self.known, *self.alias_of], self.classes)

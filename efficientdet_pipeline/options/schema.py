@@ -45,6 +45,8 @@ class Declaration:
     """How a leading `~` is expanded: `path`, `glob` or `globs`."""
     from_environment: bool = True
     """Whether an environment variable of the same name is read."""
+    positional: bool = False
+    """Whether words without a flag, after all flags, are its value, separated by commas."""
     group: str = ""
 
 
@@ -59,11 +61,13 @@ def option(  # noqa: PLR0913 - one argument per trait
     shapes: bool = False,
     path: str = "",
     from_environment: bool = True,
+    positional: bool = False,
 ) -> T:
     """Declares an option with its default and its help text; see `Declaration` for the other arguments."""
     named = tuple((words or {}).items())
     traits = {"choices": tuple(choices), "aliases": tuple(aliases), "words": named, "bare": bare}
-    metadata = {"help": text, **traits, "shapes": shapes, "path": path, "from_environment": from_environment}
+    traits |= {"shapes": shapes, "path": path, "from_environment": from_environment, "positional": positional}
+    metadata = {"help": text, **traits}
     return typing.cast(T, dataclasses.field(default=default, metadata=metadata))
 
 

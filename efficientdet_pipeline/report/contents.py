@@ -1,7 +1,7 @@
 """What a report shows, as plain data; whoever has a run fills it in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from efficientdet_pipeline.evaluation.analysis import Analysis
@@ -136,3 +136,15 @@ class ReportContents:
     """About the evaluation itself, for example of its input."""
     links: Mapping[str, str] = field(default_factory=dict)
     """{text: file beside the page}."""
+
+    def joined(self, evaluation: "ReportContents") -> "ReportContents":
+        """Returns this page with what another one shows of an evaluation."""
+        return replace(
+            self,
+            facts=[*self.facts, *evaluation.facts],
+            analysis=evaluation.analysis,
+            gallery=evaluation.gallery,
+            label_errors=evaluation.label_errors,
+            num_label_errors=evaluation.num_label_errors,
+            warnings=[*self.warnings, *evaluation.warnings],
+        )

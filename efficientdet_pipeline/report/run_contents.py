@@ -1,9 +1,13 @@
 """What a run's folder tells of itself: its facts, curves, progress, exports and pictures, also while it trains."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from efficientdet_pipeline.export.formats import FORMATS
+from efficientdet_pipeline.export.gate import REPORT
+from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES
 from efficientdet_pipeline.report.contents import ExportRow, Picture, ReportContents
 from efficientdet_pipeline.report.run_files import progress, read_rows, training_charts
 from efficientdet_pipeline.runs.metadata import read_args, read_json
@@ -43,7 +47,7 @@ def run_contents(run: RunFolder, *, title: str = "") -> ReportContents:
         facts=_facts(described, args),
         charts=training_charts(rows),
         pictures=_pictures(run.path),
-        exports=_exports(run.export_path),
+        exports=_exports(run.export_path, str(described.get("model_name") or "")),
     )
 
 
@@ -80,17 +84,37 @@ def _pictures(folder: Path) -> list[Picture]:
     return pictures
 
 
-def _exports(folder: Path) -> list[ExportRow]:
-    """Returns the exported models; what was measured of them is not in their folder."""
+def _exports(folder: Path, model: str) -> list[ExportRow]:
+    """Returns the exported models, with what the accuracy gate measured of them."""
     if not folder.is_dir():
         return []
+    measured = _measured(folder, model)
     rows = []
     for path in sorted(folder.iterdir()):
-        is_model = path.suffix in {".pb", ".tflite", ".onnx"} or (path / "saved_model.pb").is_file()
+        is_model = path.suffix in EXPORT_SUFFIXES or (path / "saved_model.pb").is_file()
         if is_model:
             files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
-            rows.append(ExportRow(path.stem, path.name, sum(each.stat().st_size for each in files), ""))
+            row = ExportRow(path.stem, path.name, sum(each.stat().st_size for each in files), "")
+            rows.append(_with_measurement(row, measured[path.name]) if path.name in measured else row)
     return rows
+
+
+def _measured(folder: Path, model: str) -> dict[str, Mapping[str, Any]]:
+    """Returns {file name: its entry in the report of the accuracy gate}."""
+    files = {each.name: each.file.format(model=model) for each in FORMATS.values()}
+    artifacts = read_json(folder / REPORT).get("artifacts")
+    entries = [each for each in artifacts or () if isinstance(each, dict)] if isinstance(artifacts, list) else []
+    return {files[each["name"]]: each for each in entries if each.get("name") in files}
+
+
+def _with_measurement(row: ExportRow, entry: Mapping[str, Any]) -> ExportRow:
+    numbers = {name: entry.get(name) for name in ("ap", "drop", "max_drop", "milliseconds")}
+    ap, drop, limit, milliseconds = (value if isinstance(value, int | float) else None for value in numbers.values())
+    is_ok = entry.get("is_within") is not False
+    check = "" if drop is None else f"AP {-drop:+.4f} against the checkpoint"
+    if check and limit is not None:
+        check += f", {'within' if is_ok else 'beyond'} the limit of {limit:g}"
+    return replace(row, check=check, is_ok=is_ok, ap=ap, milliseconds=milliseconds)
 
 
 def _args(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ _FACTS = {
     "views": "Views of each image",
     "milliseconds": "Detecting in one image",
 }
-_LINKS = ("metrics.json", "thresholds.yaml", "label_errors.csv", "results.csv", "args.yaml", "log.txt")
+LINKS = ("metrics.json", "thresholds.yaml", "label_errors.csv", "results.csv", "args.yaml", "log.txt")
 
 
 def write_run_page(run: RunFolder, findings: Findings | None = None) -> Path:
@@ -42,16 +42,22 @@ def write_run_page(run: RunFolder, findings: Findings | None = None) -> Path:
     return write_report(EvaluationFolder(run.path).report, run_page_contents(run, findings))
 
 
-def run_page_contents(run: RunFolder, findings: Findings | None = None) -> ReportContents:
-    """Returns all that the page of a run shows."""
+def run_page_contents(run: RunFolder, findings: Findings | None = None, *, with_saved: bool = True) -> ReportContents:
+    """Returns all that the page of a run shows.
+
+    Args:
+      run: its folder.
+      findings: of its evaluation.
+      with_saved: whether they are read from the folder where None.
+    """
     folder = EvaluationFolder(run.path)
-    if findings is None and folder.saved.is_file():
+    if findings is None and with_saved and folder.saved.is_file():
         findings = analyse_evaluation(read_evaluation(folder.saved))
     contents = dataclasses.replace(
         run_contents(run),
         findings=[*_recorded_findings(folder.report / FINDINGS), *_conversion_findings(run.manifest)],
         commands=run_commands(run),
-        links={name: f"../{name}" for name in _LINKS if (run.path / name).is_file()},
+        links={name: f"../{name}" for name in LINKS if (run.path / name).is_file()},
     )
     return contents if findings is None else with_evaluation(contents, findings)
 
@@ -60,18 +66,17 @@ def with_evaluation(contents: ReportContents, findings: Findings) -> ReportConte
     """Returns the contents of a page with an evaluation: its sections, gallery, label errors and facts."""
     saved = findings.saved
     images = RecordImages(saved.shards, saved.numbers)
-    warnings = list(contents.warnings)
-    if not images.are_there:
-        warnings.append("The evaluated images are no longer where they were, so that the gallery has none.")
-    return dataclasses.replace(
-        contents,
-        facts=[*contents.facts, *evaluation_facts(saved)],
+    gone = "The evaluated images are no longer where they were, so that the gallery has none."
+    evaluation = ReportContents(
+        "",
+        facts=evaluation_facts(saved),
         analysis=findings.analysis,
         gallery=gallery(findings.analysis, images, file_names=saved.file_names),
         label_errors=findings.rows,
         num_label_errors=findings.num_label_errors,
-        warnings=warnings,
+        warnings=[] if images.are_there else [gone],
     )
+    return contents.joined(evaluation)
 
 
 def evaluation_facts(saved: SavedEvaluation) -> list[tuple[str, str]]:

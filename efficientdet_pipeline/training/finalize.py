@@ -1,5 +1,6 @@
 """End of a run: metrics, validation images, export, and the summary with the next command."""
 
+import contextlib
 import csv
 import json
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import efficientdet
 import keras
+import numpy as np
 from absl import logging
 
 from efficientdet_pipeline.console import print_next_command
@@ -107,6 +109,15 @@ def log_finished_run(folder: RunFolder, options: TrainOptions) -> None:
     )
     if (folder.export_path / "saved_model").exists():
         _print_infer_command(folder.export_path / "saved_model")
+
+
+def draw_latest(pictures: Path, evaluator: TaskEvaluator, count: int) -> list[np.ndarray]:
+    """Returns the first validation images as `TaskEvaluator.draw` does; the run's folder keeps the latest ones."""
+    drawn = evaluator.draw(count)
+    with contextlib.suppress(OSError):  # A full disk must not end a training here.
+        pictures.mkdir(parents=True, exist_ok=True)
+        write_image(pictures / "validation.png", contact_sheet(drawn, columns=2))
+    return drawn
 
 
 def draw_validation(pictures: Path, evaluator: TaskEvaluator) -> Path:

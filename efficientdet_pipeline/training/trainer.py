@@ -95,7 +95,9 @@ def build_checkpoint_callback(
         layout=setup.layout,
         evaluate=partial(_evaluate, setup, evaluator) if evaluator is not None else None,
         write_network=setup.network.write,
-        draw=partial(evaluator.draw, IMAGES_PER_EVALUATION) if evaluator is not None else None,
+        draw=partial(finalize.draw_latest, folder.pictures, evaluator, IMAGES_PER_EVALUATION)
+        if evaluator is not None
+        else None,
         images_of=batches.images_of,
     )
 

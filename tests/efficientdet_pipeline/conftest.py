@@ -31,10 +31,12 @@ def main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Main]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", os.environ.copy())
     handler, root, verbosity = signal.getsignal(signal.SIGTERM), standard_logging.getLogger(), logging.get_verbosity()
+    level = logging.get_absl_logger().level
     listeners = list(root.handlers)
     yield lambda *arguments: int(run_program([str(argument) for argument in arguments]))
     signal.signal(signal.SIGTERM, handler)
     logging.set_verbosity(verbosity)
+    logging.get_absl_logger().setLevel(level)
     for each in [each for each in root.handlers if each not in listeners]:
         root.removeHandler(each)
         each.close()

@@ -360,3 +360,13 @@ def test_asks_for_follows_the_value_in_effect(
     reader: Reader, argv: list[str], environment: dict[str, str], expected: bool
 ) -> None:
     assert reader.asks_for("debug", argv, environment) is expected
+
+
+def test_words_without_a_flag_are_the_runs_of_a_comparison(reader: Reader) -> None:
+    def runs(*words: str) -> str:
+        return str(reader.read(words, {}).given["runs"].value)
+
+    assert runs("--mode=compare", "runs/a", "runs/b") == "runs/a,runs/b"
+    assert runs("--mode=compare", "--runs=a", "--compare_dir", "out", "b", "c") == "a,b,c"
+    with pytest.raises(OptionsError, match="runs/a"):
+        reader.read(["--mode=eval", "runs/a"], {})

@@ -1,0 +1,42 @@
+"""--mode=report: the page of a run, written into its folder, or shown while the run trains."""
+
+from pathlib import Path
+
+from absl import logging
+
+from efficientdet_pipeline.console import command_line
+from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.options.report import ReportOptions
+from efficientdet_pipeline.report.evaluation_folder import EvaluationFolder
+from efficientdet_pipeline.report.live_page import LivePage
+from efficientdet_pipeline.report.run_page import LINKS, write_run_page
+from efficientdet_pipeline.report.serve import LiveView
+from efficientdet_pipeline.runs.run_dir import find_run
+
+
+def run(options: ReportOptions, read: Sources, hparams: HparamsGiven) -> None:
+    """Writes the page of the run that the options name, or serves it until Ctrl-C."""
+    del read, hparams
+    if not options.serve:
+        report_run(options)
+        return
+    folder = find_run(options.run)
+    page = LivePage(folder, refresh_seconds=options.refresh_seconds)
+    files = {name: folder.path / name for name in LINKS}
+    with LiveView(page, files=files, port=options.port) as view:
+        logging.info("%s shows the run %s, on this machine alone. Ctrl-C ends it.", view.url, folder.path)
+        view.wait()
+
+
+def report_run(options: ReportOptions) -> Path:
+    """Writes the page of the run that the options name, and returns it."""
+    folder = find_run(options.run)
+    page = write_run_page(folder)
+    logging.info("%s", page)
+    if not EvaluationFolder(folder.path).saved.is_file():
+        logging.info(
+            "It tells nothing of errors yet, for no evaluation was kept: `%s` makes one.",
+            command_line("--mode=eval", f"--model_dir={folder.path}"),
+        )
+    return page
