@@ -72,7 +72,11 @@ def augmenter(options: AugmentationOptions) -> Augmentation:
 
 
 def canvas_augmenter(
-    options: AugmentationOptions, canvas_size: tuple[int, int], *, mixing_ends: int | None = None
+    options: AugmentationOptions,
+    canvas_size: tuple[int, int],
+    *,
+    mixing_ends: int | None = None,
+    keeps_proportions: bool = True,
 ) -> Callable[[Sample, Sequence[Partner], tf.Tensor], Canvas]:
     """Returns the whole way of a training sample: mixed, augmented, jittered, on the canvas.
 
@@ -83,10 +87,11 @@ def canvas_augmenter(
       options: what happens.
       canvas_size: (height, width) in pixels.
       mixing_ends: as for `mixer`.
+      keeps_proportions: as for `jitter_window`.
     """
     mix = mixer(options, canvas_size, ends=mixing_ends)
-    varied = [*_on_image(options), _jitter(options, canvas_size), *_anywhere(options)]
-    change = compose(varied if options.augment else [_fitted(canvas_size)])
+    varied = [*_on_image(options), _jitter(options, canvas_size, keeps_proportions), *_anywhere(options)]
+    change = compose(varied if options.augment else [_fitted(canvas_size, keeps_proportions)])
 
     def on_canvas(sample: Sample, partners: Sequence[Partner], seed: tf.Tensor) -> Canvas:
         # The sample's number must stay readable, so the mixer gets the seed itself and the rest a part of it.
@@ -116,7 +121,7 @@ def _anywhere(options: AugmentationOptions) -> list[Augmentation]:
     return changes
 
 
-def _jitter(options: AugmentationOptions, canvas_size: tuple[int, int]) -> Augmentation:
+def _jitter(options: AugmentationOptions, canvas_size: tuple[int, int], keeps_proportions: bool) -> Augmentation:
     def change(sample: Sample, seed: tf.Tensor) -> Sample:
         window = jitter_window(
             tf.shape(sample.image)[:2],
@@ -124,16 +129,24 @@ def _jitter(options: AugmentationOptions, canvas_size: tuple[int, int]) -> Augme
             canvas_size=canvas_size,
             jitter_min=options.jitter_min,
             jitter_max=options.jitter_max,
+            keeps_proportions=keeps_proportions,
         )
         return crop_window(sample, window, min_visibility=options.min_visibility)
 
     return change
 
 
-def _fitted(canvas_size: tuple[int, int]) -> Augmentation:
+def _fitted(canvas_size: tuple[int, int], keeps_proportions: bool) -> Augmentation:
     def change(sample: Sample, seed: tf.Tensor) -> Sample:
         source_size = tf.shape(sample.image)[:2]
-        window = jitter_window(source_size, seed, canvas_size=canvas_size, jitter_min=1.0, jitter_max=1.0)
+        window = jitter_window(
+            source_size,
+            seed,
+            canvas_size=canvas_size,
+            jitter_min=1.0,
+            jitter_max=1.0,
+            keeps_proportions=keeps_proportions,
+        )
         return crop_window(sample, window, min_visibility=0.0)
 
     return change

@@ -27,7 +27,13 @@ class Window(NamedTuple):
 
 
 def jitter_window(
-    source_size: tf.Tensor, seed: tf.Tensor, *, canvas_size: tuple[int, int], jitter_min: float, jitter_max: float
+    source_size: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    canvas_size: tuple[int, int],
+    jitter_min: float,
+    jitter_max: float,
+    keeps_proportions: bool = True,
 ) -> Window:
     """Returns a random window into an image.
 
@@ -45,13 +51,16 @@ def jitter_window(
       canvas_size: (height, width) in pixels.
       jitter_min: smallest scale.
       jitter_max: largest scale.
+      keeps_proportions: whether both sides have one scale; otherwise 1 means that both fill the canvas.
     """
     amounts = tf.random.stateless_uniform((3,), seed)
     jitter = jitter_min + amounts[0] * (jitter_max - jitter_min)
     source_size = tf.cast(source_size, tf.float32)
     # In float32 and truncated twice, as automl does: a rounding elsewhere would move 511 to 512.
     target = tf.floor(jitter * tf.constant(canvas_size, tf.float32))
-    scaled = tf.maximum(tf.floor(source_size * tf.reduce_min(target / source_size)), 1.0)
+    scale = target / source_size
+    scaled = tf.floor(source_size * tf.reduce_min(scale)) if keeps_proportions else target
+    scaled = tf.maximum(scaled, 1.0)
     offset = tf.floor(tf.maximum(scaled - tf.constant(canvas_size, tf.float32), 0.0) * amounts[1:])
     shown = tf.minimum(scaled, tf.constant(canvas_size, tf.float32))
     begin = tf.minimum(tf.round(offset * source_size / scaled), source_size - 1)

@@ -100,7 +100,7 @@ class ExportGate:
             suppresses_like=each.suppresses_like,
             decibels=decibels,
         )
-        if not each.suppresses_like:
+        if not each.suppresses_like or config.resize == "stretch":
             return [artifact]
         stretched = replace(
             artifact,
@@ -189,8 +189,8 @@ def _warn_of_stretching(report: GateReport) -> None:
         if own is not None and own is not each and each.drop - own.drop > own.max_drop:
             logging.warning(
                 "MediaPipe stretches an image to the network's canvas, where this detector was trained on images that "
-                "keep their proportions: fed so, %s has AP %.4f in place of %.4f. Bring images "
-                "to the canvas as this program does.",
+                "keep their proportions: fed so, %s has AP %.4f in place of %.4f. Train "
+                "with --resize=stretch for MediaPipe, or bring images to the canvas as this program does.",
                 own.name,
                 each.ap,
                 own.ap,

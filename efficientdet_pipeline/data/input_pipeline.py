@@ -219,7 +219,9 @@ def build_augmenter(
       config: canvas, mean and standard deviation are read.
       mixing_ends: running number of the first sample that is not mixed with others any more; None: never.
     """
-    augment = canvas_augmenter(options, config.image_size, mixing_ends=mixing_ends)
+    augment = canvas_augmenter(
+        options, config.image_size, mixing_ends=mixing_ends, keeps_proportions=config.resize == "letterbox"
+    )
 
     def draw(source: DecodedRecord, partners: Sequence[Callable[[], DecodedRecord]], seed: tf.Tensor) -> Any:
         canvas = augment(Sample(*source), [partial(_sample, read) for read in partners], seed)

@@ -34,6 +34,8 @@ def quick_check(options: TrainOptions, shards: Shards, network: NetworkDescripti
     if not isinstance(network, Network):
         return []
     config = network.config
+    if config.resize == "stretch":
+        logging.info("The checks of boxes and anchors take images as they are with --resize=letterbox.")
     files = {"train": [Path(name) for name in shards.train], "val": [Path(name) for name in shards.val]}
     stats = collect.sampled_record_stats(files, MAX_RECORDS)
     plan = Plan(

@@ -73,7 +73,7 @@ def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable
     @tf.function(
         input_signature=(
             tf.TensorSpec((None, *config.image_size, 3), tf.float32),
-            tf.TensorSpec((None,), tf.float32),
+            tf.TensorSpec((None, 2) if config.resize == "stretch" else (None,), tf.float32),
             tf.TensorSpec((None, 2), tf.int32),
         )
     )

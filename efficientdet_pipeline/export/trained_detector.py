@@ -34,8 +34,6 @@ class TrainedDetector:
     """Of the run, written beside the artifacts."""
     mode: str = "per_class"
     """Of suppression in SavedModel and frozen graph, as `postprocess.detections` takes it."""
-    resize: str = "letterbox"
-    """How the artifact's runtime brings an image to the canvas: letterbox or stretch."""
     calibration: Sequence[np.ndarray] = ()
     """Images (h, w, 3), uint8 RGB, that quantization takes its ranges from; about 32 of the training set."""
     float_layers: Sequence[str] = ()
@@ -85,7 +83,7 @@ class TrainedDetector:
                 "Quantization to int8 needs images to take its ranges from, about 32 of the training set. Received "
                 "none; give calibration images, or export tflite or tflite_fp16, which need none."
             )
-        return [np.asarray(pixel_canvases(image[None], self.config, self.resize)[0]) for image in self.calibration]
+        return [np.asarray(pixel_canvases(image[None], self.config)[0]) for image in self.calibration]
 
 
 class RawHeads(NamedTuple):

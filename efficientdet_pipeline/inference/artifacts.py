@@ -22,7 +22,7 @@ def load_artifact(
     config: DetectorConfig | None = None,
     *,
     mode: str = "per_class",
-    resize: str = "letterbox",
+    resize: str | None = None,
     num_threads: int | None = None,
     is_trusted: bool = False,
 ) -> Predictor:
@@ -36,8 +36,8 @@ def load_artifact(
       config: of the network.
       mode: of suppression; a SavedModel, a frozen graph and a post-processed
         TFLite file have theirs inside.
-      resize: how images are brought to the canvas of an artifact: letterbox, or
-        stretch as MediaPipe does.
+      resize: how images are brought to the canvas of an artifact of the network
+        alone: letterbox, or stretch as MediaPipe does; None for the network's own.
       num_threads: of the artifact's runtime.
       is_trusted: as for `load_predictor`.
 

@@ -3,23 +3,20 @@
 import dataclasses
 
 import tensorflow as tf
-from efficientdet.config import DetectorConfig
+from efficientdet.config import RESIZES, DetectorConfig
 from efficientdet.preprocess import canvas_batch
 from efficientdet.types import Tensor
 
 from efficientdet_pipeline.errors import OptionsError
 
-RESIZES = ("letterbox", "stretch")
-"""letterbox: proportions are kept, as in training. stretch: both sides fill the canvas, as MediaPipe does."""
 
-
-def pixel_canvases(images: Tensor, config: DetectorConfig, resize: str = "letterbox") -> tuple[Tensor, Tensor]:
+def pixel_canvases(images: Tensor, config: DetectorConfig, resize: str | None = None) -> tuple[Tensor, Tensor]:
     """Returns images on the canvas before normalization, and their scales.
 
     Args:
       images: RGB (b, h, w, 3), 0 to 255, of one size.
       config: image_size, mean_rgb, stddev_rgb and scale_range are read.
-      resize: one of `RESIZES`.
+      resize: one of `RESIZES`; None for the network's own.
 
     Returns:
       Canvases (b, H, W, 3), float32, 0 to 255, padded with the mean color, and
@@ -28,6 +25,7 @@ def pixel_canvases(images: Tensor, config: DetectorConfig, resize: str = "letter
     Raises:
       OptionsError: an unknown `resize`.
     """
+    resize = resize or config.resize
     if resize not in RESIZES:
         raise OptionsError(f"resize must be one of {', '.join(RESIZES)}. Received {resize!r}.", option="resize")
     if resize == "stretch":
@@ -35,7 +33,7 @@ def pixel_canvases(images: Tensor, config: DetectorConfig, resize: str = "letter
         size = tf.cast(tf.shape(images)[1:3], tf.float32)
         return canvases, size / tf.constant(config.image_size, tf.float32)
     # Less the mean, what is added as padding is zero; with the mean put back it is the mean color.
-    pixels = dataclasses.replace(config, stddev_rgb=1.0, scale_range=False)
+    pixels = dataclasses.replace(config, stddev_rgb=1.0, scale_range=False, resize="letterbox")
     canvases, scales = canvas_batch(images, pixels)
     return canvases + _per_channel(config.mean_rgb), tf.stack([scales[0], scales[0]])
 

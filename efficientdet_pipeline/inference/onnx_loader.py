@@ -56,7 +56,7 @@ def onnx_predictor(
     config: DetectorConfig,
     *,
     mode: str = "per_class",
-    resize: str = "letterbox",
+    resize: str | None = None,
     num_threads: int | None = None,
 ) -> RawHeadsPredictor:
     """Returns a predictor on an ONNX file of raw heads.

@@ -59,7 +59,7 @@ def openvino_predictor(
     config: DetectorConfig,
     *,
     mode: str = "per_class",
-    resize: str = "letterbox",
+    resize: str | None = None,
     num_threads: int | None = None,
 ) -> RawHeadsPredictor:
     """Returns a predictor on OpenVINO IR of raw heads.

@@ -25,7 +25,7 @@ class RawHeadsPredictor:
       config: of the network; its pre- and post-processing are done here.
       path: of the artifact, for messages.
       mode: of suppression, as `postprocess.detections` takes it.
-      resize: letterbox or stretch, as the network was trained.
+      resize: letterbox or stretch; None for what the network was trained with.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class RawHeadsPredictor:
         *,
         path: Path,
         mode: str = "per_class",
-        resize: str = "letterbox",
+        resize: str | None = None,
     ) -> None:
         self.run_network = run_heads
         self._path = path

@@ -86,11 +86,11 @@ class PostProcessedPredictor:
 
     Args:
       runner: of the file.
-      resize: letterbox, or stretch as MediaPipe brings images to the canvas.
+      resize: letterbox, or stretch as MediaPipe brings images to the canvas; None for letterbox.
       fill: color of the letterbox's padding, RGB.
     """
 
-    def __init__(self, runner: TfliteRunner, *, resize: str = "letterbox", fill: Any = (123.675, 116.28, 103.53)):
+    def __init__(self, runner: TfliteRunner, *, resize: str | None = None, fill: Any = (123.675, 116.28, 103.53)):
         self._runner = runner
         self.run_network = self._run_each
         self._resize = resize
@@ -179,7 +179,7 @@ def tflite_predictor(
     config: DetectorConfig | None,
     *,
     mode: str = "per_class",
-    resize: str = "letterbox",
+    resize: str | None = None,
     num_threads: int | None = None,
 ) -> RawHeadsPredictor | PostProcessedPredictor:
     """Returns a predictor on a TFLite file.
@@ -201,7 +201,7 @@ def tflite_predictor(
             return PostProcessedPredictor(runner, resize=resize)
         mean = config.mean_rgb
         fill = mean if isinstance(mean, tuple) else (mean, mean, mean)
-        return PostProcessedPredictor(runner, resize=resize, fill=fill)
+        return PostProcessedPredictor(runner, resize=resize or config.resize, fill=fill)
     if config is None:
         raise DataError(
             f"{path} holds the network alone, whose description must lie beside it as hparams_config.yaml. Received "

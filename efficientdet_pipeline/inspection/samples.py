@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from efficientdet.config import DetectorConfig
-from efficientdet.preprocess import fit_to_canvas
+from efficientdet.preprocess import fit_to_canvas, per_corner
 
 from efficientdet_pipeline.data.input_pipeline import Augmenter
 from efficientdet_pipeline.data.tfrecord_reader import (
@@ -68,7 +68,7 @@ def samples(
         sample = _read_sample(locations[row], skip_crowd)
         if augmenter is None:
             canvas, scale = fit_to_canvas(sample.image, config)
-            boxes, class_ids = sample.boxes / scale, sample.class_ids
+            boxes, class_ids = sample.boxes / per_corner(scale), sample.class_ids
         else:
             behind = [locations[(row + step) % len(locations)] for step in range(1, augmenter.num_partners + 1)]
             partners = [partial(_read_sample, location, skip_crowd) for location in behind]

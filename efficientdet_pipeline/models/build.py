@@ -70,7 +70,7 @@ def describe_network(name: str, overrides: Mapping[str, Any], label_map: Mapping
 
 
 # What may be other than in training: the canvas, and what is done with the detections.
-_FREE = {"image_size", "nms_configs", "survival_prob", "data_format"}
+_FREE = {"image_size", "resize", "nms_configs", "survival_prob", "data_format"}
 
 
 def read_network(path: Path, options: ModelOptions, hparams: HparamsGiven) -> Network:
@@ -105,6 +105,12 @@ def read_network(path: Path, options: ModelOptions, hparams: HparamsGiven) -> Ne
     overrides = network_overrides(options, hparams)
     before = describe_network(described, trained, {}).config
     network = describe_network(described, {**trained, **overrides}, {})
+    if network.config.resize != before.resize:
+        logging.warning(
+            "The network was trained with --resize=%s, and is used with %s; expect a lower AP.",
+            before.resize,
+            network.config.resize,
+        )
     for key in overrides.keys() & trained.keys() - _FREE:
         _refuse_another(key, getattr(before, key), getattr(network.config, key), path)
     own = read_label_map(content.get("label_map"), source=str(path)) or {}

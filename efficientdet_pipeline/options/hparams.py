@@ -216,6 +216,8 @@ def network_overrides(options: ModelOptions, hparams: HparamsGiven) -> Mapping[s
     overrides = dict(hparams.network)
     if options.image_size:
         overrides["image_size"] = options.image_size if "x" in options.image_size else int(options.image_size)
+    if options.resize:
+        overrides["resize"] = options.resize
     if options.num_classes is not None:
         overrides["num_classes"] = options.num_classes
     return overrides

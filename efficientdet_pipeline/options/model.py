@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.schema import Options, check, option
+from efficientdet_pipeline.options.schema import Options, check, check_choice, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,13 @@ class ModelOptions(Options):
         "",
         "Input size of the network in pixels: one number, or WIDTHxHEIGHT. Default: the model's own.",
         shapes=True,
+    )
+    resize: str = option(
+        "",
+        "How an image is brought to the network's input size. letterbox: it keeps its proportions, and the rest is "
+        "padding. stretch: it is stretched to fill the input, as MediaPipe does on phones. Default: letterbox for a "
+        "new training, otherwise what the network was trained with.",
+        choices=("", "letterbox", "stretch"),
     )
     num_classes: int | None = option(
         None,
@@ -48,6 +55,7 @@ class ModelOptions(Options):
             sides = [int(side) for side in self.image_size.split("x")]
             check(min(sides) >= 32, "image_size", self.image_size, "at least 32 pixels per side", "try 128")
             check(max(sides) <= 8192, "image_size", self.image_size, "at most 8192 pixels per side", "try 512")
+        check_choice("resize", self.resize, ("", "letterbox", "stretch"))
         classes = self.num_classes
         check(
             classes is None or classes > 0, "num_classes", classes, "above 0", "leave it out to take it from the data"

@@ -90,6 +90,8 @@ def start_or_resume_run(
             "backbone_ref": options.pretrained.backbone_ref or name,
             "image_size": str(image_size),
             "data": data,
+            # Only where it is not the default, so that runs of earlier versions keep their names.
+            **({"resize": options.model.resize} if options.model.resize == "stretch" else {}),
         },
     )
     shape, folder = _find_folder(task, options, name, shape, given)

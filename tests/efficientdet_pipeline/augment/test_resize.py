@@ -107,3 +107,15 @@ def test_resize_float_images_stay_float() -> None:
     sample = Sample(tf.fill((8, 8, 3), 0.25), tf.zeros((0, 4)), tf.zeros((0,), tf.int32))
     shown = crop_window(sample, Window(tf.constant([0, 0, 8, 8]), tf.constant([5, 5])), min_visibility=0.1)
     np.testing.assert_allclose(shown.image, np.full((5, 5, 3), 0.25))
+
+
+def test_jitter_window_stretches_to_the_canvas() -> None:
+    window = jitter_window(
+        tf.constant([48, 200]), SEED, canvas_size=(32, 64), jitter_min=1.0, jitter_max=1.0, keeps_proportions=False
+    )
+    assert window.source.numpy().tolist() == [0, 0, 48, 200]
+    assert window.size.numpy().tolist() == [32, 64]
+    smaller = jitter_window(
+        tf.constant([48, 200]), SEED, canvas_size=(32, 64), jitter_min=0.5, jitter_max=0.5, keeps_proportions=False
+    )
+    assert smaller.size.numpy().tolist() == [16, 32]

@@ -35,6 +35,19 @@ def test_load_artifact_reads_the_description_beside_it(
     assert (stretched.boxes[:, 2:] <= images[1].shape[:2]).all()
 
 
+def test_load_artifact_stretches_where_the_network_was_trained_so(
+    folder: Path, detector: TrainedDetector, images: list[np.ndarray], tmp_path: Path
+) -> None:
+    config = dataclasses.replace(detector.config, resize="stretch")
+    expected = detect_image(model_predictor(detector.model, config), images[1])
+    found = detect_image(load_artifact(folder / "efficientdet-lite0.tflite", config), images[1])
+    letterboxed = detect_image(load_artifact(folder / "efficientdet-lite0.tflite"), images[1])
+    np.testing.assert_allclose(found.boxes[0], expected.boxes[0], atol=0.6)  # The file takes whole pixels.
+    assert np.abs(letterboxed.boxes[0] - expected.boxes[0]).max() > 2
+    (tmp_path / "hparams_config.yaml").write_text(yaml.safe_dump(config.to_hparams()))
+    assert config_beside(tmp_path / "x.tflite") == config
+
+
 def test_load_artifact_refuses_what_it_cannot_know(folder: Path, tmp_path: Path, detector: TrainedDetector) -> None:
     with pytest.raises(FileNotFoundError, match="There is no model"):
         load_artifact(tmp_path / "x.onnx")

@@ -20,6 +20,10 @@ from efficientdet.necks.fpn_graphs import WEIGHT_METHODS, Graph
 ACT_TYPES = ("swish", "silu", "swish_native", "hswish", "relu", "relu6", "mish", "srelu")
 """Names of activations; `activations.ACTIVATIONS` has the formulas."""
 
+RESIZES = ("letterbox", "stretch")
+"""How an image comes to the canvas. letterbox: it keeps its proportions, at the top left. stretch: both of its sides
+fill the canvas, as MediaPipe has it on phones."""
+
 NMS_METHODS = ("gaussian", "hard", "")
 """Suppression that a graph can hold; automl's diou and linear exist in its numpy code alone. Empty means hard."""
 
@@ -38,6 +42,8 @@ class DetectorConfig:
     """One of `ACT_TYPES`; in backbone, neck and heads alike."""
     image_size: tuple[int, int]
     """(height, width) of the canvas in pixels. Also taken: a side, or "WIDTHxHEIGHT"."""
+    resize: str = "letterbox"
+    """One of `RESIZES`; automl has the first alone."""
     num_classes: int
     """The largest label id. There is no column for the background."""
     seg_num_classes: int
@@ -137,6 +143,8 @@ class DetectorConfig:
     def to_hparams(self) -> dict[str, Any]:
         """Returns the config as plain values that YAML, JSON and `override` take."""
         values = {key: _lists(value) for key, value in dataclasses.asdict(self).items()}
+        if self.resize == "letterbox":
+            del values["resize"]  # automl does not know the key.
         height, width = self.image_size
         return values | {"image_size": f"{width}x{height}"}
 
@@ -203,6 +211,7 @@ def _check_names(config: DetectorConfig) -> None:
         ("act_type", config.act_type, ACT_TYPES),
         ("backbone", config.backbone_name, BACKBONES),
         ("fpn_weight_method", config.weight_method, WEIGHT_METHODS),
+        ("resize", config.resize, RESIZES),
         ("nms_configs.method", config.nms_configs.get("method"), NMS_METHODS),
         *(("head", head, HEADS) for head in config.heads),
     ]

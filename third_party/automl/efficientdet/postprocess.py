@@ -36,7 +36,7 @@ class Candidates(NamedTuple):
 def detections(
     config: "DetectorConfig",
     outputs: dict[str, Pyramid],
-    image_scales: Float[Tensor, " b"] | None = None,
+    image_scales: Float[Tensor, "b ..."] | None = None,
     *,
     mode: str = "per_class",
     nms_configs: Mapping[str, Any] | None = None,
@@ -49,8 +49,9 @@ def detections(
     Args:
       config: of the network.
       outputs: {"class": {level: logits}, "box": {level: deltas}}.
-      image_scales: original pixels per canvas pixel of each image, as
-        `inputs.canvas_batch` gives them. None: boxes stay on the canvas.
+      image_scales: original pixels per canvas pixel of each image, (b,) or, down
+        and across, (b, 2), as `preprocess.canvas_batch` gives them. None: boxes
+        stay on the canvas.
       mode: "per_class": only boxes of one class suppress each other. "global":
         all do, as in automl's serving. "combined": one operation of
         TensorFlow, hard suppression per class.
@@ -92,7 +93,9 @@ def detections(
     if not (mode == "per_class" and compat == "automl"):
         found = found._replace(boxes=_clipped(found.boxes, *map(float, config.image_size)))
     if image_scales is not None:
-        found = found._replace(boxes=found.boxes * tf.cast(image_scales, tf.float32)[:, tf.newaxis, tf.newaxis])
+        scales = tf.cast(image_scales, tf.float32)
+        factors = scales[:, tf.newaxis] if scales.shape.rank == 1 else tf.tile(scales, [1, 2])
+        found = found._replace(boxes=found.boxes * factors[:, tf.newaxis])
     return found
 
 

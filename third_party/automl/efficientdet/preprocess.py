@@ -1,8 +1,9 @@
 """From a photo to the network's canvas: fit, normalise, pad. In TensorFlow.
 
 A photo keeps its proportions, stands in the top left corner of the canvas, and
-the rest is filled with the mean colour. Evaluation, export and inference all
-come through here, so that a detector sees the same pixels everywhere.
+the rest is filled with the mean colour; with resize=stretch it fills the canvas.
+Evaluation, export and inference all come through here, so that a detector sees
+the same pixels everywhere.
 """
 
 from typing import TYPE_CHECKING
@@ -42,12 +43,13 @@ def fit_to_canvas(
 
     Args:
       image: RGB, 0 to 255.
-      config: image_size, mean_rgb, stddev_rgb and scale_range are read.
+      config: image_size, resize, mean_rgb, stddev_rgb and scale_range are read.
 
     Returns:
       The normalised canvas, float32, and the number of original pixels per
-      canvas pixel, float32: boxes on the canvas times this are boxes on the
-      photo.
+      canvas pixel, float32: boxes on the canvas times `per_corner` of this are
+      boxes on the photo. A scalar, or (2,), down and across, with
+      resize=stretch.
     """
     canvas, scales = canvas_batch(image[tf.newaxis], config)
     return canvas[0], scales[0]
@@ -55,7 +57,7 @@ def fit_to_canvas(
 
 def canvas_batch(
     images: UInt8[Tensor, "b h w 3"] | Float[Tensor, "b h w 3"], config: "DetectorConfig"
-) -> tuple[Float[Tensor, "b H W 3"], Float[Tensor, " b"]]:
+) -> tuple[Float[Tensor, "b H W 3"], Float[Tensor, "b ..."]]:
     """Returns the network's inputs of photos of one size, and their scales.
 
     Made for serving: the number of photos and their size may be unknown while
@@ -70,7 +72,10 @@ def canvas_batch(
     """
     canvas_height, canvas_width = config.image_size
     shape = tf.shape(images)
-    scale, height, width = scaled_size(shape[1], shape[2], config.image_size)
+    if config.resize == "stretch":
+        height, width = canvas_height, canvas_width
+    else:
+        scale, height, width = scaled_size(shape[1], shape[2], config.image_size)
     resized = tf.image.resize(images, (height, width), method="bilinear")
     # After resizing, for there are fewer pixels then; both are linear, so the order is free.
     normalized = (resized - _per_channel(config.mean_rgb)) / _per_channel(config.stddev_rgb)
@@ -79,7 +84,15 @@ def canvas_batch(
         # automl: AdvProp checkpoints saw -1 as padding, so this follows the padding.
         canvas = canvas * (2.0 / 255.0) - 1.0
     canvas = tf.ensure_shape(canvas, (None, canvas_height, canvas_width, 3))
+    if config.resize == "stretch":
+        scales = tf.cast(shape[1:3], tf.float32) / tf.constant(config.image_size, tf.float32)
+        return canvas, tf.tile(scales[tf.newaxis], [shape[0], 1])
     return canvas, tf.fill(shape[:1], 1.0 / scale)
+
+
+def per_corner(scale: Tensor) -> Tensor:
+    """Returns a photo's scale as a factor of boxes (n, 4): a scalar as it is, (down, across) for both corners."""
+    return tf.tile(scale, [2]) if scale.shape.rank else scale
 
 
 def fit_boxes_to_canvas(
@@ -94,9 +107,11 @@ def fit_boxes_to_canvas(
       boxes_unit: fractions, 0 to 1, of the photo's height and width.
       image_shape: height and width of the photo in pixels (more entries are
         passed over, so that a whole shape will do).
-      config: image_size is read.
+      config: image_size and resize are read.
     """
-    _, height, width = scaled_size(image_shape[0], image_shape[1], config.image_size)
+    height, width = config.image_size
+    if config.resize == "letterbox":
+        _, height, width = scaled_size(image_shape[0], image_shape[1], config.image_size)
     boxes = boxes_unit * tf.cast(tf.stack([height, width, height, width]), tf.float32)
     last = tf.constant([side - 1 for side in config.image_size] * 2, tf.float32)
     return tf.clip_by_value(boxes, 0.0, last)

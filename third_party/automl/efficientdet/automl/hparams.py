@@ -1,4 +1,4 @@
-"""automl's 77 hyper-parameters: what each is, and how users write them.
+"""automl's 77 hyper-parameters, and one more: what each is, and how users write them.
 
 A hyper-parameter is of the *network* (it changes what a checkpoint computes,
 and becomes a field of `DetectorConfig`) or of a *run* (it changes how one
@@ -69,6 +69,7 @@ HPARAMS: dict[str, Hparam] = {
     "name": _network("efficientdet-d1", str),
     "act_type": _network("swish", str),
     "image_size": _network(640, Size),
+    "resize": _network("letterbox", str),  # automl has no other way.
     "target_size": _run(None, Size | None),
     "input_rand_hflip": _run(True, bool),
     "jitter_min": _run(0.1, float),
