@@ -72,7 +72,7 @@ def canvas_batch(
     """
     canvas_height, canvas_width = config.image_size
     shape = tf.shape(images)
-    if config.resize == "stretch":
+    if _stretches(config):
         height, width = canvas_height, canvas_width
     else:
         scale, height, width = scaled_size(shape[1], shape[2], config.image_size)
@@ -84,7 +84,7 @@ def canvas_batch(
         # automl: AdvProp checkpoints saw -1 as padding, so this follows the padding.
         canvas = canvas * (2.0 / 255.0) - 1.0
     canvas = tf.ensure_shape(canvas, (None, canvas_height, canvas_width, 3))
-    if config.resize == "stretch":
+    if _stretches(config):
         scales = tf.cast(shape[1:3], tf.float32) / tf.constant(config.image_size, tf.float32)
         return canvas, tf.tile(scales[tf.newaxis], [shape[0], 1])
     return canvas, tf.fill(shape[:1], 1.0 / scale)
@@ -110,7 +110,7 @@ def fit_boxes_to_canvas(
       config: image_size and resize are read.
     """
     height, width = config.image_size
-    if config.resize == "letterbox":
+    if not _stretches(config):
         _, height, width = scaled_size(image_shape[0], image_shape[1], config.image_size)
     boxes = boxes_unit * tf.cast(tf.stack([height, width, height, width]), tf.float32)
     last = tf.constant([side - 1 for side in config.image_size] * 2, tf.float32)
@@ -135,3 +135,8 @@ def scaled_size(height: Tensor, width: Tensor, canvas: tuple[int, int]) -> tuple
 
 def _per_channel(value: float | tuple[float, ...]) -> Tensor:
     return tf.broadcast_to(tf.constant(value, tf.float32), (3,))
+
+
+def _stretches(config: "DetectorConfig") -> bool:
+    # Any object with a canvas and a normalization will do as a config; those from before this field letterbox.
+    return getattr(config, "resize", "letterbox") == "stretch"
