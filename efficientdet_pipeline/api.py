@@ -28,13 +28,14 @@ import numpy as np
 from efficientdet_pipeline import backend
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
 from efficientdet_pipeline.console import console_logging, silent_native_log
-from efficientdet_pipeline.errors import DataError, OptionsError, check_processor, pipeline_error
+from efficientdet_pipeline.errors import OptionsError, check_processor, pipeline_error
 from efficientdet_pipeline.options.convert import ConvertOptions
 from efficientdet_pipeline.options.doctor import DoctorOptions
 from efficientdet_pipeline.options.evaluation import EvalOptions
 from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.general import ModeOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.imagenet import ClassifierOptions, EncoderOptions
 from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, DetectorOptions
 from efficientdet_pipeline.options.keywords import OptionValue
 from efficientdet_pipeline.options.parser import Reader, Sources
@@ -45,6 +46,7 @@ from efficientdet_pipeline.options.training import TrainOptions
 if TYPE_CHECKING:
     from efficientdet_pipeline.doctor.issue import Issue
     from efficientdet_pipeline.export.bundle import ExportedFiles
+    from efficientdet_pipeline.inference.classification import ClassScore
     from efficientdet_pipeline.runs.run_dir import RunFolder
     from tfrmod.manifest import Manifest
 
@@ -257,11 +259,10 @@ class Detector:
           MissingError: there is no such file.
           DataError: a file is no image or video, or an array is not uint8 of shape (h, w, 3).
         """
+        from efficientdet_pipeline.inference.image_io import one_or_several
         from efficientdet_pipeline.inference.video import VideoSource, is_video
 
-        is_one = isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim == 3)
-        given: Iterable[Image] = [images] if is_one else images  # type: ignore[assignment, list-item]
-        for image in given:
+        for image in one_or_several(images):
             if not isinstance(image, np.ndarray) and is_video(os.fspath(image)):
                 with _our_errors():
                     source = VideoSource(os.fspath(image))
@@ -271,23 +272,63 @@ class Detector:
                 yield self._detect(image)
 
     def _detect(self, image: Image) -> Detections:
-        from efficientdet_pipeline.inference.image_io import read_image
+        from efficientdet_pipeline.inference.image_io import pixels_of
         from efficientdet_pipeline.inference.results import class_name
 
         with _our_errors():
-            pixels = _checked(image) if isinstance(image, np.ndarray) else read_image(Path(image))
-            found = self._detector.thresholds.above(self._detector.detect(pixels))
+            found = self._detector.thresholds.above(self._detector.detect(pixels_of(image)))
         names = [class_name(class_id, self.label_map) for class_id in found.class_ids.tolist()]
         return Detections(found.boxes, found.scores, found.class_ids, np.array(names, dtype=np.str_))
 
 
-def _checked(image: np.ndarray) -> np.ndarray:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise DataError(
-            f"An image must be a uint8 RGB array of shape (h, w, 3). Received {image.dtype} of shape {image.shape}; "
-            "convert it, or give the path of its file."
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What an EfficientNet sees in one image."""
+
+    reductions: Mapping[int, np.ndarray]
+    """Level, 1 to 5 → (h, w, c) float32 with 1 / 2^level of the image's sides, rounded up."""
+    looks_trained: bool
+    """Whether the weights differ from random ones; `statistic` explains it."""
+    statistic: str
+
+
+def classify(images: Image | Iterable[Image], /, **options: OptionValue) -> "list[list[ClassScore]]":
+    """Returns the best classes of each image, best first: `column`, `name` and `score` (a probability).
+
+    Args:
+      images: paths and arrays, or one of them.
+      **options: options of --mode=classify, such as `model_name`, `path_ckpt`, `labels_map_file`, `top`.
+    """
+    with _prepared(ClassifierOptions, "classify", _with(options)) as (settings, _, _):
+        from efficientdet_pipeline.inference.classification import classify_images
+        from efficientdet_pipeline.inference.image_io import one_or_several, pixels_of
+        from efficientdet_pipeline.inference.imagenet_weights import load_classifier
+
+        loaded, size = load_classifier(settings), settings.crop_size or None
+        pixels, advprop = map(pixels_of, one_or_several(images)), settings.network.advprop
+        return list(
+            classify_images(loaded.model, pixels, loaded.names, count=settings.top, image_size=size, advprop=advprop)
         )
-    return image
+
+
+def features(images: Image | Iterable[Image], /, **options: OptionValue) -> list[Features]:
+    """Returns the reductions of each image at its own size, by an EfficientNet without its head.
+
+    Args:
+      images: paths and arrays, or one of them.
+      **options: options of --mode=features: `model_name`, `path_ckpt`, `cache_dir`, `advprop`.
+    """
+    with _prepared(EncoderOptions, "features", _with(options)) as (settings, _, _):
+        from efficientdet_pipeline.inference import features as encoding
+        from efficientdet_pipeline.inference.image_io import one_or_several, pixels_of
+        from efficientdet_pipeline.inference.imagenet_weights import load_encoder
+
+        encoder, advprop = load_encoder(settings.network), settings.network.advprop
+        found = encoding.trained_statistic(encoder.model)
+        pixels = map(pixels_of, one_or_several(images))
+        inputs = (encoding.network_input(each, encoder.name, advprop=advprop) for each in pixels)
+        reductions = (encoding.extract_reductions(encoder.model, each) for each in inputs)
+        return [Features(each, found.is_trained, str(found)) for each in reductions]
 
 
 def _path_of(run: RunResult | PathLike) -> str:

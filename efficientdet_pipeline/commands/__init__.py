@@ -69,5 +69,9 @@ MODES: dict[str, Mode] = {
     ),
     "infer": Mode("infer:InferOptions", "infer", "detect objects in images or a video with a checkpoint or an export"),
     "video": Mode("infer:VideoOptions", "video", "draw the detections of a video, camera or stream into a video"),
+    "classify": Mode(
+        "imagenet:ClassifyOptions", "classify", "print the best classes of images, by an ImageNet checkpoint"
+    ),
+    "features": Mode("imagenet:FeaturesOptions", "features", "write the features that an EfficientNet sees in images"),
 }
 DEFAULT_MODE = "traineval"

@@ -53,12 +53,17 @@ def extract_reductions(encoder: keras.layers.Layer, inputs: np.ndarray) -> dict[
 
 def write_reductions(path: str | Path, reductions: Mapping[int, np.ndarray]) -> Path:
     """Writes reductions as npz, reduction_1 to reduction_5, whole or not at all; returns the path."""
+    return write_arrays(path, {f"reduction_{level}": x for level, x in reductions.items()})
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Writes arrays as npz by their names, whole or not at all; returns the path."""
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with part.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{f"reduction_{level}": x for level, x in reductions.items()})
+            np.savez(file, allow_pickle=False, **arrays)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

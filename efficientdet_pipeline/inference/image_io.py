@@ -3,6 +3,7 @@
 import difflib
 import glob
 import io
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def similar_names(path: Path) -> str:
     return f" Similar names: {', '.join(str(path.parent / name) for name in similar)}." if similar else ""
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Returns an image's pixels as people see it: uint8 RGB (h, w, 3), upright.
 
     These are, bit for bit, the pixels that training and evaluation decode from a
@@ -81,6 +82,34 @@ def read_image(path: str | Path) -> np.ndarray:
         return image_file.decode_image(image_file.check_image(content, is_trusted=True).encoded)
     except DatasetError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+Readable = str | os.PathLike[str] | np.ndarray
+"""Path of an image file, or its pixels: uint8 RGB (h, w, 3)."""
+
+
+def one_or_several(images: Readable | Iterable[Readable]) -> Iterable[Readable]:
+    """Returns images as a sequence, also where one stands alone."""
+    if isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim == 3):
+        return [images]
+    return images
+
+
+def pixels_of(image: Readable) -> np.ndarray:
+    """Returns the pixels of a file, or an array as it is.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      DataError: it is no image, or the array is not uint8 of shape (h, w, 3).
+    """
+    if not isinstance(image, np.ndarray):
+        return read_image(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise DataError(
+            f"An image must be a uint8 RGB array of shape (h, w, 3). Received {image.dtype} of shape {image.shape}; "
+            "convert it, or give the path of its file."
+        )
+    return image
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:

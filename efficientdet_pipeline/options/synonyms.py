@@ -100,6 +100,8 @@ MODES: dict[str, str] = {
     **dict.fromkeys("check lint diagnose diagnosis analyze analyse".split(), "doctor"),
     **dict.fromkeys("bench speed profile".split(), "benchmark"),
     **dict.fromkeys("pretrained checkpoints zoo fetch download list_weights".split(), "weights"),
+    **dict.fromkeys("classification class predict_class".split(), "classify"),
+    **dict.fromkeys("embed embedding embeddings feature extract".split(), "features"),
     **dict.fromkeys("view show visualize visualise summary info stats".split(), "inspect"),
 }
 

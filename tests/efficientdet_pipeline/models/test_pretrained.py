@@ -260,7 +260,10 @@ def test_has_heads_tells_a_detector_from_a_backbone(saved: Path) -> None:
     def heads(**given: str) -> bool:
         return has_heads(chosen_by_chief(options(**given), "efficientdet-d0", {}, cache_dir=""), cache_dir="")
 
+    own = saved.with_name("own.weights.h5")
+    detector().save_weights(own)
     assert heads(pretrained_ckpt=str(saved))
+    assert heads(pretrained_ckpt=str(own))
     assert not heads(backbone_ckpt=str(saved))
     assert not heads(hub_module_url=str(saved))
     assert not heads(pretrained_ckpt="none")

@@ -48,6 +48,11 @@ def detectors_of(backbones: Collection[str]) -> list[str]:
     return [name for name in MODELS if model_hparams(name)["backbone_name"] in backbones]
 
 
+def backbone_of(model: str) -> str:
+    """Returns the name of the backbone that one of automl's models has."""
+    return str(model_hparams(model)["backbone_name"])
+
+
 def traits_of(shapes: Mapping[str, Shape]) -> Traits:
     """Returns what a checkpoint's keys and shapes tell."""
     num_blocks = _count(_BLOCK, shapes)

@@ -1,16 +1,20 @@
 """Summary of a checkpoint: which network it seems to be of, and whether it holds a detector or a backbone alone."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 
-from efficientdet.automl.identify import detectors_of, likely_models, traits_of
+from efficientdet.automl.identify import backbone_of, detectors_of, likely_models
 from efficientdet.checkpoint.hdf5 import datasets_of, read_origin
 from efficientdet.checkpoint.locate import Found, find
 from efficientdet.checkpoint.reader import Origin, Shape, reading
 from efficientdet.checkpoint.tf_bundle import tensorflow_for
+
+_HEADS = re.compile(r"(?:^|/)(?:class|box)_(?:net|head)/")
+_LAST_LAYER = re.compile(r"/head/dense/kernel(?::0)?$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,13 @@ class CheckpointSummary:
     is_backbone: bool
     """Whether it has no neck and heads."""
     origin: Origin | None
+    num_classes: int | None
+    """Of an ImageNet classifier's last layer; None where there is none."""
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Returns the names of the backbones that it may hold."""
+        return self.networks if self.is_backbone else tuple(dict.fromkeys(map(backbone_of, self.networks)))
 
     @property
     def detectors(self) -> tuple[str, ...]:
@@ -48,7 +59,11 @@ def summarize_checkpoint(
     origin = None if found.is_bundle else read_origin(found.path)
     networks = (origin.backbone,) if origin else tuple(likely_models(shapes))
     return CheckpointSummary(
-        path=found.path, networks=networks, is_backbone=traits_of(shapes).num_cells is None, origin=origin
+        path=found.path,
+        networks=networks,
+        is_backbone=not any(_HEADS.search(key) for key in shapes),
+        origin=origin,
+        num_classes=next((shape[-1] for key, shape in shapes.items() if _LAST_LAYER.search(key)), None),
     )
 
 

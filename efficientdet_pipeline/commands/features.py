@@ -1,0 +1,74 @@
+"""--mode=features: the reductions of images, pictures of their channels, and whether the weights are trained."""
+
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from efficientdet_pipeline.console import say
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.inference.features import (
+    channel_grid,
+    extract_reductions,
+    layer_map,
+    named_layers,
+    network_input,
+    trained_statistic,
+    write_arrays,
+    write_reductions,
+)
+from efficientdet_pipeline.inference.image_io import find_images, output_names, read_image, write_image
+from efficientdet_pipeline.inference.imagenet_weights import LoadedEncoder, load_encoder
+from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.imagenet import FeaturesOptions
+from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
+
+
+def run(options: FeaturesOptions, read: Sources, hparams: HparamsGiven) -> None:
+    """Writes the features of each image."""
+    del read, hparams
+    if options.layer == "list":
+        say("\n".join(named_layers(load_encoder(options.network).model)))
+        return
+    images = find_images(options.input_image)
+    folder = Path(options.output_dir).expanduser()
+    names = output_names(images)
+    endings = [".npz", ".channels.png", *((".layer.npz", ".layer.png") if options.layer else ())]
+    files = [f"{name}{ending}" for name in names for ending in endings]
+    earlier = check_output_files(folder, files, option="output_dir")
+    encoder = load_encoder(options.network)
+    say(str(trained_statistic(encoder.model)))
+    note_output_files(folder, files, earlier)
+    num_written = 0
+    for path, name in zip(images, names, strict=True):
+        try:
+            pixels = read_image(path)
+        except DataError as error:
+            if len(images) == 1:
+                raise
+            logging.warning("%s", error)
+            continue
+        _write(encoder, pixels, folder / name, options)
+        num_written += 1
+    note_output_files(folder, (), {*files, *earlier})
+    if not num_written:
+        raise DataError(f"None of the {len(images)} images that {options.input_image!r} names could be read.")
+    logging.info("Features written to %s, images: %d", folder, num_written)
+
+
+def _write(encoder: LoadedEncoder, pixels: np.ndarray, path: Path, options: FeaturesOptions) -> None:
+    """Writes the files of one image, whose names begin with `path`."""
+    inputs = network_input(pixels, encoder.name, advprop=options.network.advprop)
+    reductions = extract_reductions(encoder.model, inputs)
+    write_reductions(f"{path}.npz", reductions)
+    write_image(f"{path}.channels.png", channel_grid(reductions[options.level], count=options.channels))
+    shapes = ", ".join("x".join(map(str, each.shape)) for each in reductions.values())
+    logging.info("%s.npz: reductions 1 to 5 of %dx%d px: %s", path, *pixels.shape[:2], shapes)
+    if options.layer:
+        found = layer_map(encoder.model, inputs, options.layer)
+        write_arrays(f"{path}.layer.npz", {"map": found})
+        # Within squeeze-excite a layer gives one number for each channel.
+        picture = found if found.ndim == 3 else found.reshape(1, 1, -1)
+        write_image(f"{path}.layer.png", channel_grid(picture, count=options.channels))
+        logging.info("%s.layer.npz: %s, %s", path, options.layer, "x".join(map(str, found.shape)))

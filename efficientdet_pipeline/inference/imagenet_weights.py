@@ -1,0 +1,124 @@
+"""EfficientNets with their weights, for classification and for features."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from absl import logging
+
+from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.inference.classification import imagenet_names, read_class_names
+from efficientdet_pipeline.models.pretrained import checkpoint_cache
+from efficientdet_pipeline.options.imagenet import ClassifierOptions, EfficientNetOptions
+
+if TYPE_CHECKING:
+    from efficientdet.backbones.efficientnet import EfficientNet
+    from efficientdet.classifier import Classifier
+
+DEFAULT_NETWORK = "efficientnet-lite0"
+RANDOM = "none"
+_IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class LoadedClassifier:
+    """A classifier with its weights, and the names of its classes."""
+
+    model: "Classifier"
+    names: tuple[str, ...]
+    """By column."""
+    weights: str
+    """What was loaded, in a sentence."""
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """An EfficientNet without its head, with its weights."""
+
+    model: "EfficientNet"
+    name: str
+    weights: str
+    """What was loaded, in a sentence."""
+
+
+def load_classifier(options: ClassifierOptions) -> LoadedClassifier:
+    """Returns the classifier that the options name.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, it is damaged, of another network, or has no head.
+      DataError: its classes have no names, or the file of names has another number of them.
+      FileNotFoundError: nothing is at its place.
+      OptionsError: an unknown network.
+    """
+    from efficientdet.checkpoint.imagenet import load_classifier as load_weights
+    from efficientdet.checkpoint.summary import summarize_checkpoint
+    from efficientdet.classifier import ClassifierConfig, build_classifier
+
+    if options.network.path_ckpt == RANDOM:
+        raise OptionsError(
+            "path_ckpt must name trained weights: random ones classify nothing. Received 'none'; leave it out for the "
+            "published weights.",
+            option="path_ckpt",
+        )
+    cache = checkpoint_cache(options.network.cache_dir)
+    place = options.network.path_ckpt or network_name(options.network)
+    summary = summarize_checkpoint(place, cache)
+    if not summary.is_backbone or (summary.networks and summary.num_classes is None):
+        what = "a detector" if not summary.is_backbone else "a backbone without its classification head"
+        raise DataError(
+            f"{summary.path} must be an ImageNet classifier. It is {what}; leave --path_ckpt out for the published "
+            "weights, or see --mode=infer for detectors and --mode=features for backbones."
+        )
+    name = network_name(options.network, summary.networks)
+    num_classes = summary.num_classes or _IMAGENET_CLASSES
+    if options.labels_map_file:
+        names = read_class_names(options.labels_map_file, num_classes)
+    elif num_classes == _IMAGENET_CLASSES:
+        names = imagenet_names()
+    else:
+        raise DataError(
+            f"{summary.path} is for {num_classes} classes, and only ImageNet's {_IMAGENET_CLASSES} have names here. "
+            "Name its classes by --labels_map_file."
+        )
+    model = build_classifier(ClassifierConfig(backbone_name=name, num_classes=num_classes))
+    report = load_weights(model, place, cache_dir=cache)
+    logging.info("%s", report)
+    return LoadedClassifier(model, names, str(report))
+
+
+def load_encoder(options: EfficientNetOptions) -> LoadedEncoder:
+    """Returns the encoder that the options name.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, it is damaged, or of another network.
+      FileNotFoundError: nothing is at its place.
+      OptionsError: an unknown network.
+    """
+    from efficientdet.checkpoint.imagenet import load_encoder as load_weights
+    from efficientdet.checkpoint.summary import summarize_checkpoint
+    from efficientdet.imagenet import build_encoder
+
+    cache = checkpoint_cache(options.cache_dir)
+    place = options.path_ckpt or network_name(options)
+    found = () if place == RANDOM else summarize_checkpoint(place, cache).backbones
+    name = network_name(options, found)
+    model = build_encoder(name)
+    model.build((None, None, None, 3))
+    report = "random weights" if place == RANDOM else str(load_weights(model, name, place, cache_dir=cache))
+    logging.info("%s: %s", name, report)
+    return LoadedEncoder(model, name, report)
+
+
+def network_name(options: EfficientNetOptions, found: tuple[str, ...] = ()) -> str:
+    """Returns the network that the options name, otherwise the one that a checkpoint says it is of.
+
+    Raises:
+      OptionsError: an unknown network.
+    """
+    from efficientdet.imagenet import imagenet_config
+
+    name = options.model_name or next(iter(found), DEFAULT_NETWORK)
+    try:
+        return imagenet_config(name, advprop=options.advprop).name
+    except ValueError as error:
+        option = "advprop" if options.advprop and "AdvProp" in str(error) else "model_name"
+        raise OptionsError(f"{error} (--{option})", option=option) from None
