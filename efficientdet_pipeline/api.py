@@ -286,10 +286,10 @@ class Features:
     """What an EfficientNet sees in one image."""
 
     reductions: Mapping[int, np.ndarray]
-    """Level, 1 to 5 → (h, w, c) float32 with 1 / 2^level of the image's sides, rounded up."""
+    """Level, 1 to 5 → (h, w, c) float32 of 1 / 2^level of the image's sides, rounded up."""
     looks_trained: bool
-    """Whether the weights differ from random ones; `statistic` explains it."""
     statistic: str
+    """Why the weights look trained, or random."""
 
 
 def classify(images: Image | Iterable[Image], /, **options: OptionValue) -> "list[list[ClassScore]]":
@@ -304,11 +304,9 @@ def classify(images: Image | Iterable[Image], /, **options: OptionValue) -> "lis
         from efficientdet_pipeline.inference.image_io import one_or_several, pixels_of
         from efficientdet_pipeline.inference.imagenet_weights import load_classifier
 
-        loaded, size = load_classifier(settings), settings.crop_size or None
-        pixels, advprop = map(pixels_of, one_or_several(images)), settings.network.advprop
-        return list(
-            classify_images(loaded.model, pixels, loaded.names, count=settings.top, image_size=size, advprop=advprop)
-        )
+        loaded, pixels = load_classifier(settings), map(pixels_of, one_or_several(images))
+        size, advprop = settings.crop_size or None, settings.network.advprop
+        return list(classify_images(loaded.model, pixels, loaded.names, settings.top, image_size=size, advprop=advprop))
 
 
 def features(images: Image | Iterable[Image], /, **options: OptionValue) -> list[Features]:

@@ -112,8 +112,8 @@ def classify_images(
     classifier: Any,
     images: Iterable[np.ndarray],
     names: Sequence[str],
-    *,
     count: int = 5,
+    *,
     image_size: int | None = None,
     advprop: bool = False,
 ) -> Iterator[list[ClassScore]]:
