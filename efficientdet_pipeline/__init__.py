@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from efficientdet_pipeline.api import (
         Detections,
         Detector,
-        Features,
         RunResult,
         check_dataset,
         classify,
@@ -43,7 +42,6 @@ __all__ = [
     "Detections",
     "Detector",
     "DownloadError",
-    "Features",
     "MissingError",
     "OptionsError",
     "OutOfMemoryError",

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from efficientdet_pipeline.doctor.issue import Issue
     from efficientdet_pipeline.export.bundle import ExportedFiles
     from efficientdet_pipeline.inference.classification import ClassScore
+    from efficientdet_pipeline.inference.imagenet_weights import Features
     from efficientdet_pipeline.runs.run_dir import RunFolder
     from tfrmod.manifest import Manifest
 
@@ -281,17 +282,6 @@ class Detector:
         return Detections(found.boxes, found.scores, found.class_ids, np.array(names, dtype=np.str_))
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
-    """What an EfficientNet sees in one image."""
-
-    reductions: Mapping[int, np.ndarray]
-    """Level, 1 to 5 → (h, w, c) float32 of 1 / 2^level of the image's sides, rounded up."""
-    looks_trained: bool
-    statistic: str
-    """Why the weights look trained, or random."""
-
-
 def classify(images: Image | Iterable[Image], /, **options: OptionValue) -> "list[list[ClassScore]]":
     """Returns the best classes of each image, best first: `column`, `name` and `score` (a probability).
 
@@ -300,33 +290,22 @@ def classify(images: Image | Iterable[Image], /, **options: OptionValue) -> "lis
       **options: options of --mode=classify, such as `model_name`, `path_ckpt`, `labels_map_file`, `top`.
     """
     with _prepared(ClassifierOptions, "classify", _with(options)) as (settings, _, _):
-        from efficientdet_pipeline.inference.classification import classify_images
-        from efficientdet_pipeline.inference.image_io import one_or_several, pixels_of
-        from efficientdet_pipeline.inference.imagenet_weights import load_classifier
+        from efficientdet_pipeline.inference.imagenet_weights import classify as classify_by
 
-        loaded, pixels = load_classifier(settings), map(pixels_of, one_or_several(images))
-        size, advprop = settings.crop_size or None, settings.network.advprop
-        return list(classify_images(loaded.model, pixels, loaded.names, settings.top, image_size=size, advprop=advprop))
+        return classify_by(settings, images)
 
 
-def features(images: Image | Iterable[Image], /, **options: OptionValue) -> list[Features]:
-    """Returns the reductions of each image at its own size, by an EfficientNet without its head.
+def features(images: Image | Iterable[Image], /, **options: OptionValue) -> "list[Features]":
+    """Returns what an EfficientNet sees in each image: `reductions` by level, and whether it `looks_trained`.
 
     Args:
       images: paths and arrays, or one of them.
       **options: options of --mode=features: `model_name`, `path_ckpt`, `cache_dir`, `advprop`.
     """
     with _prepared(EncoderOptions, "features", _with(options)) as (settings, _, _):
-        from efficientdet_pipeline.inference import features as encoding
-        from efficientdet_pipeline.inference.image_io import one_or_several, pixels_of
-        from efficientdet_pipeline.inference.imagenet_weights import load_encoder
+        from efficientdet_pipeline.inference.imagenet_weights import extract_features
 
-        encoder, advprop = load_encoder(settings.network), settings.network.advprop
-        found = encoding.trained_statistic(encoder.model)
-        pixels = map(pixels_of, one_or_several(images))
-        inputs = (encoding.network_input(each, encoder.name, advprop=advprop) for each in pixels)
-        reductions = (encoding.extract_reductions(encoder.model, each) for each in inputs)
-        return [Features(each, found.is_trained, str(found)) for each in reductions]
+        return extract_features(settings.network, images)
 
 
 def _path_of(run: RunResult | PathLike) -> str:

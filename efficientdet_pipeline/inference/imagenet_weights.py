@@ -1,12 +1,21 @@
 """EfficientNets with their weights, for classification and for features."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from absl import logging
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.inference.classification import imagenet_names, read_class_names
+from efficientdet_pipeline.inference.classification import (
+    ClassScore,
+    classify_images,
+    imagenet_names,
+    read_class_names,
+)
+from efficientdet_pipeline.inference.features import extract_reductions, network_input, trained_statistic
+from efficientdet_pipeline.inference.image_io import Readable, one_or_several, pixels_of
 from efficientdet_pipeline.models.pretrained import checkpoint_cache
 from efficientdet_pipeline.options.imagenet import ClassifierOptions, EfficientNetOptions
 
@@ -38,6 +47,33 @@ class LoadedEncoder:
     name: str
     weights: str
     """What was loaded, in a sentence."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What an EfficientNet sees in one image."""
+
+    reductions: Mapping[int, np.ndarray]
+    """Level, 1 to 5 → (h, w, c) float32 of 1 / 2^level of the image's sides, rounded up."""
+    looks_trained: bool
+    statistic: str
+    """Why the weights look trained, or random."""
+
+
+def classify(options: ClassifierOptions, images: Readable | Iterable[Readable]) -> list[list[ClassScore]]:
+    """Returns the best classes of each image, by the classifier that the options name; see `load_classifier`."""
+    loaded, pixels = load_classifier(options), map(pixels_of, one_or_several(images))
+    size, advprop = options.crop_size or None, options.network.advprop
+    return list(classify_images(loaded.model, pixels, loaded.names, options.top, image_size=size, advprop=advprop))
+
+
+def extract_features(options: EfficientNetOptions, images: Readable | Iterable[Readable]) -> list[Features]:
+    """Returns the features of each image at its own size, by the encoder that the options name."""
+    encoder = load_encoder(options)
+    found = trained_statistic(encoder.model)
+    inputs = (network_input(pixels_of(each), encoder.name, advprop=options.advprop) for each in one_or_several(images))
+    reductions = (extract_reductions(encoder.model, each) for each in inputs)
+    return [Features(each, found.is_trained, str(found)) for each in reductions]
 
 
 def load_classifier(options: ClassifierOptions) -> LoadedClassifier:
