@@ -27,7 +27,7 @@ class ExitCode(IntEnum):
 
 EXIT_CODE_MEANING: dict[ExitCode, str] = {
     ExitCode.DONE: "done (also `--help`, `--helpfull`)",
-    ExitCode.OPTIONS: "wrong, missing or contradictory options; a batch larger than the data",
+    ExitCode.OPTIONS: "wrong, missing or contradictory options; a batch larger than the data; too little memory",
     ExitCode.WARNINGS: "`--mode=doctor` found warnings, but no errors that would make a training fail",
     ExitCode.DATA: "invalid data or archive, or no usable images; checksum mismatch; damaged checkpoint",
     ExitCode.MISSING: "path missing, or HTTP 404",
@@ -125,6 +125,10 @@ _CANNOT_WRITE = {
 }
 
 
+# Python's and NumPy's, and TensorFlow's.
+_OUT_OF_MEMORY = {"MemoryError", "ResourceExhaustedError"}
+
+
 def exit_code_of(error: BaseException) -> ExitCode:
     """Returns the exit code for `error`."""
     if isinstance(error, PipelineError):
@@ -142,6 +146,8 @@ def exit_code_of(error: BaseException) -> ExitCode:
         return ExitCode.MISSING if getattr(error, "missing", False) else ExitCode.DATA
     if "CheckpointError" in names:
         return ExitCode.DATA
+    if names & _OUT_OF_MEMORY:
+        return ExitCode.OPTIONS
     return ExitCode.BUG
 
 
@@ -161,6 +167,11 @@ def error_message(error: BaseException) -> str:
             f"Cannot {verb}{place}: {reason}. The run's folder must be writable with room to spare; "
             "try --workspace on another disk, or free some space: the same command continues."
         )
+    if exit_code_of(error) is ExitCode.OPTIONS:
+        return (
+            f"The memory is too small: {str(error).strip() or type(error).__name__}. "
+            "Choose a smaller network, --image_size or --batch_size, or a machine with more memory."
+        )
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.strerror}: {error.filename}. Check the path."
     return str(error)
@@ -169,6 +180,7 @@ def error_message(error: BaseException) -> str:
 def pipeline_error(error: Exception) -> Exception:
     """Returns `error` as one of this module with the text that the command line prints; a defect as it is."""
     classes: dict[ExitCode, type[PipelineError]] = {
+        ExitCode.OPTIONS: OptionsError,
         ExitCode.DATA: DataError,
         ExitCode.MISSING: MissingError,
         ExitCode.CANNOT_WRITE: CannotWriteError,

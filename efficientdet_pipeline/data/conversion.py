@@ -101,7 +101,8 @@ def log_summary(converted: manifest.Manifest, problems: Path) -> None:
         met = [f"{label} {count:,}" for label, count in split.boxes_per_class.items() if count]
         classes = ", ".join(met[:CLASSES_NAMED]) + (f" … {len(met)} classes" if len(met) > CLASSES_NAMED else "")
         empty = f", {split.num_negatives} without objects" if split.num_negatives else ""
-        logging.info("%-5s %d images%s, %d boxes (%s)", name, split.num_images, empty, split.num_boxes, classes)
+        by_class = f" ({classes})" if classes else ""
+        logging.info("%-5s %d images%s, %d boxes%s", name, split.num_images, empty, split.num_boxes, by_class)
     for code, problem in converted.problems.items():
         level = logging.WARNING if code in FAULTS else logging.INFO
         logging.log(level, "%d × %s: %s", problem.count, CODES[code], _few(problem.files))

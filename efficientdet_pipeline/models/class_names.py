@@ -56,12 +56,18 @@ def chosen_class_names(
 
 
 def described_beside(path: Path) -> tuple[dict[int, str], int | None, Path]:
-    """Returns an export's own class names, its number of classes (None where unknown), and the file that says so."""
+    """Returns an export's own class names, its number of classes (None where unknown), and the file that says so.
+
+    Raises:
+      DataError: a file beside the export cannot be read.
+    """
     own = label_map_beside(path) or {}
     for folder in (path, path.parent, path.parent.parent):
         if (folder / "hparams_config.yaml").is_file() and (folder / LABEL_MAP).is_file():
-            content = read_hparams_yaml(folder / "hparams_config.yaml")
-            count = content.get("num_classes")
+            try:
+                count = read_hparams_yaml(folder / "hparams_config.yaml").get("num_classes")
+            except ValueError as error:
+                raise DataError(f"{error} It describes the export; write it anew with --mode=export.") from error
             return own, count if isinstance(count, int) else None, folder / LABEL_MAP
     return own, None, path
 

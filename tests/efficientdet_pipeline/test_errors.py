@@ -15,6 +15,7 @@ from efficientdet_pipeline.errors import (
     StoppedError,
     error_message,
     exit_code_of,
+    pipeline_error,
 )
 from tfrmod.errors import DatasetError, NetworkError
 
@@ -27,6 +28,7 @@ def os_error(number: int, path: str | None = "runs/x") -> OSError:
     ("error", "code"),
     [
         (OptionsError("x"), 2),
+        (MemoryError("x"), 2),
         (DataError("x"), 65),
         (DatasetError("x"), 65),
         (CheckpointError("x"), 65),
@@ -67,6 +69,11 @@ def test_our_own_bug_is_called_so() -> None:
     sentence = error_message(KeyError("weights"))
     assert sentence.startswith("Internal error: KeyError: 'weights'.")
     assert "--traceback" in sentence
+
+
+def test_too_little_memory_is_told_with_what_to_try() -> None:
+    assert error_message(MemoryError()).startswith("The memory is too small: MemoryError. Choose a smaller network")
+    assert "Unable to allocate 1 TiB. Choose" in str(pipeline_error(MemoryError("Unable to allocate 1 TiB")))
 
 
 def test_a_place_that_cannot_be_written_is_named() -> None:

@@ -67,6 +67,14 @@ def test_a_label_map_beside_an_export_that_is_none_is_refused(text: str, tmp_pat
         described_beside(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["a: 1\na: 2\n", "- x\n", "\tx: 1\n"])
+def test_described_beside_refuses_a_damaged_description(text: str, tmp_path: Path) -> None:
+    (tmp_path / "label_map.yaml").write_text("1: a\n")
+    (tmp_path / "hparams_config.yaml").write_text(text)
+    with pytest.raises(DataError, match=r"hparams_config\.yaml must .*--mode=export"):
+        described_beside(tmp_path)
+
+
 def test_a_checkpoint_takes_the_names_of_hparams(
     main: Callable[..., int], copied_run: Path, said: Said, tmp_path: Path
 ) -> None:

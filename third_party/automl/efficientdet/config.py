@@ -264,7 +264,14 @@ def _check_backbone(config: DetectorConfig) -> None:
         )
 
 
+def _is_finite(value: float | tuple[Any, ...]) -> bool:
+    return all(map(_is_finite, value)) if isinstance(value, tuple) else math.isfinite(value)
+
+
 def _check_numbers(config: DetectorConfig) -> None:
+    for key in ("aspect_ratios", "anchor_scale", "mean_rgb", "stddev_rgb"):
+        if not _is_finite(getattr(config, key)):
+            _refuse(key, "finite numbers", getattr(config, key))
     counts = "num_classes seg_num_classes num_scales fpn_cell_repeats fpn_num_filters"
     for key in counts.split():
         if getattr(config, key) < 1:
