@@ -12,6 +12,7 @@ from efficientdet_pipeline.export.bundle import ExportedFiles, write_bundle
 from efficientdet_pipeline.export.formats import formats_of
 from efficientdet_pipeline.export.from_run import describe, export_place, given_recipe, load_trained_detector
 from efficientdet_pipeline.export.tf_serving import write_next_version
+from efficientdet_pipeline.inference.extras import check_installed
 from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
@@ -35,6 +36,7 @@ def export_checkpoint(options: ExportOptions, hparams: HparamsGiven) -> Exported
     Raises:
       AccuracyError: an artifact lost more AP than it may; the others are in place.
     """
+    check_installed(options.formats.packages())
     trained, detector = load_trained_detector(options, hparams)
     formats = formats_of(options.formats.names())
     recipe = given_recipe(options)

@@ -1,7 +1,9 @@
 """Optional packages, imported where they are needed; nothing is ever installed by the program itself."""
 
 import importlib
+import importlib.util
 import sys
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from efficientdet_pipeline.errors import MissingExtraError
@@ -33,10 +35,27 @@ def import_extra(module: str, *, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
-        extra = EXTRAS.get(package, "")
-        wanted = f"'efficientdet-pipeline[{extra}]'" if extra else package
-        raise MissingExtraError(
-            f"{purpose} needs the package {package}, which cannot be imported ({error}); install it with "
-            f"`pip install {wanted}`."
-        ) from error
+        raise _missing(module.partition(".")[0], purpose, f"cannot be imported ({error})") from error
+
+
+def check_installed(formats: Mapping[str, Sequence[str]]) -> None:
+    """Makes sure, without importing them, that the packages of export formats are there.
+
+    Args:
+      formats: name of a format → packages.
+
+    Raises:
+      MissingExtraError: one is not installed; the message has the pip command.
+    """
+    for name, packages in formats.items():
+        for package in packages:
+            if importlib.util.find_spec(package) is None:
+                raise _missing(package, f"The format {name}", "is not installed")
+
+
+def _missing(package: str, purpose: str, state: str) -> MissingExtraError:
+    extra = EXTRAS.get(package, "")
+    wanted = f"'efficientdet-pipeline[{extra}]'" if extra else package
+    return MissingExtraError(
+        f"{purpose} needs the package {package}, which {state}; install it with `pip install {wanted}`."
+    )

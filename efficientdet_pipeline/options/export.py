@@ -24,6 +24,14 @@ EXPORT_FORMATS: dict[str, str] = {
     "openvino_int8": "int8",
 }
 """Name → what it is, for the help; `export/formats.py` has a writer and a loader for each."""
+FORMAT_PACKAGES: dict[str, tuple[str, ...]] = {
+    "onnx": ("tf2onnx", "onnxruntime"),
+    "onnx_nms": ("tf2onnx", "onnx"),
+    "openvino": ("openvino",),
+    "openvino_fp16": ("openvino",),
+    "openvino_int8": ("openvino", "nncf"),
+}
+"""Name of a format → optional packages that writing it needs."""
 DEFAULT_FORMATS = "saved_model,frozen"
 ALL = "all"
 
@@ -66,6 +74,10 @@ class FormatOptions(Options):
         if ALL in given:
             return list(EXPORT_FORMATS)
         return sorted(set(given), key=lambda name: [*EXPORT_FORMATS, name].index(name))
+
+    def packages(self) -> dict[str, tuple[str, ...]]:
+        """Returns the optional packages that the formats need, by name of format."""
+        return {name: FORMAT_PACKAGES[name] for name in self.names() if name in FORMAT_PACKAGES}
 
     @property
     def is_quantized(self) -> bool:

@@ -9,6 +9,7 @@ from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS, Shards, compare_validation, find_shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.metrics import Metrics
+from efficientdet_pipeline.inference.extras import check_installed
 from efficientdet_pipeline.models.pretrained import StartWeights, choice_metadata
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
@@ -119,6 +120,8 @@ def train_run(
       hparams: values of --hparams.
       report: checks the data before a new run trains, unless --nodoctor; draws and explains, unless --noanalysis.
     """
+    if options.evaluates:
+        check_installed(options.export.packages())
     task = task_named(options.model.task_name)
     process_group = strategy.init_process_group(options.hardware.strategy)
     if not process_group.is_chief:

@@ -12,7 +12,7 @@ from efficientdet_pipeline.export.formats import FORMATS, formats_of
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.inference.predictor import detect_image, model_predictor
 from efficientdet_pipeline.inference.results import ImageDetections
-from efficientdet_pipeline.options.export import EXPORT_FORMATS, FormatOptions
+from efficientdet_pipeline.options.export import EXPORT_FORMATS, FORMAT_PACKAGES, FormatOptions
 from efficientdet_pipeline.options.schema import compose
 
 NEEDS = {"onnx": ("tf2onnx", "onnxruntime"), "openvino": ("openvino",), "openvino_int8": ("openvino", "nncf")}
@@ -21,6 +21,7 @@ SCORE = 0.3
 
 def test_formats_are_those_of_the_help() -> None:
     assert list(FORMATS) == list(EXPORT_FORMATS)
+    assert set(FORMAT_PACKAGES) == {name for name, each in FORMATS.items() if each.extra}
     assert FORMATS.keys() >= set(compose(FormatOptions).names())
     assert compose(FormatOptions, formats="onnx, frozen,onnx").names() == ["frozen", "onnx"]
     assert compose(FormatOptions, formats="all").is_quantized

@@ -23,3 +23,10 @@ def test_import_extra_keeps_telemetry_from_being_sent() -> None:
     extras.import_extra("cv2", purpose="Reading a video")
     with pytest.raises(ImportError):
         importlib.import_module("openvino_telemetry")
+
+
+def test_check_installed_names_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    extras.check_installed({"onnx": ("cv2",)})
+    monkeypatch.setitem(extras.EXTRAS, "absent_package", "openvino")
+    with pytest.raises(MissingExtraError, match="The format openvino needs the package absent_package, which is not"):
+        extras.check_installed({"openvino": ("cv2", "absent_package")})
