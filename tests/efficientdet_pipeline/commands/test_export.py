@@ -1,13 +1,19 @@
 """--mode=export: what it writes, measures and refuses."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from efficientdet.types import Detections
 
+from efficientdet_pipeline.benchmarking.export_gate import ExportGate
 from efficientdet_pipeline.errors import ExitCode
 from efficientdet_pipeline.export.bundle import check_checksums
+from efficientdet_pipeline.export.formats import FORMATS, ExportFormat
+from efficientdet_pipeline.export.quantization_search import LayerRatio
 
 
 @pytest.fixture
@@ -52,3 +58,46 @@ def test_export_refuses_before_it_writes(
     assert main(*common, f"--path_ckpt={toy_run}", "--nogate") == ExitCode.OPTIONS
     assert "MODEL_CARD.md must be free, or hold an earlier export" in said().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["MODEL_CARD.md"]
+
+
+def test_export_fails_where_an_artifact_lost_accuracy(
+    main: Callable[..., int], toy_run: Path, tmp_path: Path, said: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Blind:
+        def detect(self, images: np.ndarray) -> Detections:
+            none = np.zeros((len(images), 0))
+            return Detections(np.zeros((len(images), 0, 4)), none, none, np.zeros(len(images), int))
+
+    seen = Blind()
+    blind = ExportFormat(
+        name="tflite_int8",
+        file="{model}_blind.tflite",
+        write=lambda detector, path: path.write_text("x"),
+        load=lambda path, config: Blind(),
+        is_quantized=True,
+    )
+    good = dataclasses.replace(
+        blind, name="frozen", file="{model}_frozen.pb", load=lambda path, config: seen, is_quantized=False
+    )
+    monkeypatch.setitem(FORMATS, "tflite_int8", blind)
+    monkeypatch.setitem(FORMATS, "frozen", good)
+    monkeypatch.setattr(ExportGate, "checkpoint", seen)
+    monkeypatch.setattr(
+        ExportGate, "evaluate", lambda self, predictor: {"AP": 0.5 if predictor is seen else 0.2, "per_class": {}}
+    )
+    ratios = [LayerRatio("head/predict;head/bias", "CONV_2D", 12.0)]
+    search = type("Search", (), {"__init__": lambda self, detector: None, "layer_ratios": lambda self: ratios})
+    monkeypatch.setattr("efficientdet_pipeline.benchmarking.export_gate.QuantizationSearch", search)
+    code = main(
+        "--mode=export",
+        f"--path_ckpt={toy_run}",
+        "--path_output=out",
+        "--formats=frozen,tflite_int8",
+        "--gate_images=2",
+    )
+    assert code == ExitCode.ACCURACY_LOST
+    message = said().err
+    assert "tflite_int8 has AP 0.2000, 0.3000 below the checkpoint's 0.5000, where 0.01 is allowed" in message
+    assert "Lowest signal to noise in tflite_int8: head/predict (12 dB)" in message
+    assert (tmp_path / "out" / "efficientdet-lite0_frozen.pb").is_file()
+    assert not (tmp_path / "out" / "efficientdet-lite0_blind.tflite").exists()
