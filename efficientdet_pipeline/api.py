@@ -57,7 +57,7 @@ Image = PathLike | np.ndarray
 """Path of an image file, or its pixels: uint8 RGB (h, w, 3)."""
 
 # Options of the command line's own output.
-_COMMAND_LINE_ONLY = {"mode", "traceback", "json", "report"}
+_COMMAND_LINE_ONLY = {"mode", "traceback", "json", "report", "log_format"}
 
 
 @dataclass(frozen=True)

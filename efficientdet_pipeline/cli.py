@@ -14,7 +14,7 @@ from absl import logging
 
 from efficientdet_pipeline import backend
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
-from efficientdet_pipeline.console import command_line, set_up_console, shown, silence, silent_native_log
+from efficientdet_pipeline.console import command_line, set_up_console, shown, silence, silent_native_log, use_json
 from efficientdet_pipeline.errors import (
     ExitCode,
     OptionsError,
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     set_up_console()
+    use_json(False)
     try:
         with _sigterm_handler():
             code = _run(arguments, mode)
@@ -83,6 +84,7 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
     backend.prepare_environment(debug=options.general.debug)
     os.environ.setdefault("MPLBACKEND", "Agg")
     backend.choose(options.keras_backend)
+    use_json(options.general.log_format == "json")
     if options.general.debug:
         logging.set_verbosity(logging.DEBUG)
     check_processor()

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import json
 import logging as standard_logging
+import math
 import os
 import shlex
 import shutil
@@ -10,7 +12,8 @@ import subprocess
 import sys
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -48,9 +51,40 @@ def _number(letter: str) -> str:
     return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+_is_json = False
+
+
+def use_json(chosen: bool) -> None:
+    """Prints log messages as JSON lines on stdout from now on, or as text."""
+    global _is_json  # noqa: PLW0603 - the console is one for the process
+    _is_json = chosen
+
+
 def say(text: str) -> None:
     """Prints a text that is not a log message, such as a report, sanitized by `shown`."""
-    print(shown(text), flush=True)
+    if _is_json:
+        _print_json("info", message=shown(text))
+    else:
+        print(shown(text), flush=True)
+
+
+def print_event(event: str, values: Mapping[str, float | int | str]) -> None:
+    """Prints an event with its values where the console has JSON lines; text has them in messages."""
+    if _is_json:
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
+        _print_json("info", event=event, **finite)
+
+
+def _print_json(level: str, **fields: float | int | str | None) -> None:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = json.dumps({"time": now, "level": level, **fields}, ensure_ascii=True)
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        silence(sys.stdout)
 
 
 class _Console(standard_logging.Handler):
@@ -58,6 +92,9 @@ class _Console(standard_logging.Handler):
 
     def emit(self, record: standard_logging.LogRecord) -> None:
         text = shown(record.getMessage())
+        if _is_json:
+            _print_json(record.levelname.lower(), message=text)
+            return
         stream = sys.stderr if record.levelno >= standard_logging.WARNING else sys.stdout
         if record.levelno >= standard_logging.ERROR:
             text = f"error: {text}"

@@ -14,6 +14,8 @@ EXTRAS = {
     "tf2onnx": "onnx",
     "openvino": "openvino",
     "nncf": "openvino",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
     "cv2": "",
 }
 """Module → the extra of this distribution that brings it; empty for a requirement."""

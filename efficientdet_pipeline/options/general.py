@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.schema import Options, check, option
+from efficientdet_pipeline.options.schema import Options, check, check_choice, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +13,17 @@ class GeneralOptions(Options):
     mode: str = option("traineval", "Mode to run; `--help` lists the modes.")
     debug: bool = option(False, "Log at debug level, show tracebacks, and run the model eagerly (slow).")
     traceback: bool = option(False, "Show the traceback of an error below its message.")
+    log_format: str = option(
+        "text",
+        "Form of what is printed: text, or json, where stdout has one JSON object per line (time, level, message; for "
+        "an epoch, event and its values).",
+        choices=("text", "json"),
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the form."""
+        super().__post_init__()
+        check_choice("log_format", self.log_format, ("text", "json"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from efficientdet_pipeline.options.loader import LoaderOptions
 from efficientdet_pipeline.options.model import ModelOptions, PretrainedOptions
 from efficientdet_pipeline.options.optimizer import OptimizerOptions
 from efficientdet_pipeline.options.schema import check, check_choice, flatten, option
+from efficientdet_pipeline.options.tracking import TrackingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class TrainOptions(ModeOptions):
     hardware: HardwareOptions
     checkpointing: CheckpointingOptions
     evaluation: EvaluationOptions
+    tracking: TrackingOptions
     export: FormatOptions
     recipe: str = option(
         "",

@@ -41,6 +41,7 @@ _NAMES = (
     rf"checkpoints/(?:last|best)(?:\.previous\d*)?(?:\.damaged\d*)?/{_CHECKPOINT_FILES}",
     r"checkpoints/(?:last|best)(?:\.previous\d*)?/metrics_[^/]*\.json",
     rf"checkpoints/\.(?:last|best)\.(?:new|old)/{_CHECKPOINT_FILES}",
+    r"wandb/.*",
     r"tensorboard/(?:[^/]*/)*[^/]*tfevents[^/]*|tensorboard/plugins/profile/.*",
     r"pictures/(?:validation|doctor)\.png",
     rf"(?:evaluations/[^/]+/)?{_EVALUATION_FILES}",
@@ -51,7 +52,7 @@ _NAMES = (
 )
 _OWN = re.compile("|".join(_NAMES))
 _OWN_FOLDERS = re.compile(
-    r"checkpoints|tensorboard|pictures|report|evaluations|\.export\.previous|export|tfrecords|cache(?:-\d+)?"
+    r"checkpoints|tensorboard|wandb|pictures|report|evaluations|\.export\.previous|export|tfrecords|cache(?:-\d+)?"
 )
 _FROM_OUR_LOG = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z] ")
 

@@ -11,6 +11,7 @@ from typing import Any
 import efficientdet
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import logging
 from efficientdet.config import DetectorConfig
 from efficientdet.preprocess import fit_to_canvas
@@ -24,6 +25,7 @@ from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.input_pipeline import boxes_in_pixels, build_augmenter, training_batches
 from efficientdet_pipeline.data.sampler import all_records
 from efficientdet_pipeline.data.tfrecord_reader import decode_record_image, parse_record
+from efficientdet_pipeline.data.validation_batches import validation_batches
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import format_line, format_table
 from efficientdet_pipeline.evaluation.coco import METRIC_NAMES
@@ -159,7 +161,18 @@ class DetectionSetup:
                 files=whole.files,
                 images_of=partial(images_of_step, whole, augmenter.num_partners),
                 first_images=partial(first_images, whole, augmenter),
+                validation=self._validation_batches if self._truth is not None else None,
             )
+
+    def _validation_batches(self) -> tf.data.Dataset:
+        truth = self._truth or GroundTruth(files=())
+        return validation_batches(
+            truth.files,
+            self.network.config,
+            batch_size=self.options.optimizer.batch_size,
+            class_ids=truth.class_ids,
+            numbers=truth.numbers,
+        )
 
     def random_batch(self, batch_size: int) -> tuple[np.ndarray, BatchTruth]:
         """Returns images of noise, each with one box as often as an image may have boxes."""

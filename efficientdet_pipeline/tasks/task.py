@@ -59,6 +59,8 @@ class TrainingInput(NamedTuple):
     """Number of a step (1-based) → descriptions of its images, for a report."""
     first_images: Callable[[int], Sequence[AugmentedImage]] | None = None
     """Number of images → the first images of the training with their boxes, to be drawn."""
+    validation: Callable[[], tf.data.Dataset] | None = None
+    """→ (images, truth) batches of the validation images, once, for the loss on them; None where there are none."""
 
 
 class TaskEvaluator(Protocol):

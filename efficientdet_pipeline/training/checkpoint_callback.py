@@ -121,6 +121,10 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.best_metric = BestMetric()
         self.must_rewind = False
         """Whether too many consecutive steps were bad, so that the run goes back to an earlier checkpoint."""
+        self.validation_loss: Callable[[], dict[str, float]] | None = None
+        """→ the losses of the EMA weights on validation images, by column; computed at each evaluation."""
+        self.track: Callable[[Mapping[str, Any]], None] | None = None
+        """Takes each row of results.csv, for experiment trackers."""
         self._is_chief = is_chief()
         self._writer = AsyncWriter()
         self._csv_logger = CSVLogger(paths.results, layout.columns)
@@ -287,32 +291,39 @@ class CheckpointCallback(keras.callbacks.Callback):
         best, is_evaluated = None, self._is_evaluated(epoch)
         if is_evaluated:
             try:
-                metrics = self._measure(epoch)
+                metrics, losses = self._measure(epoch)
             except StopNow:
                 self._evaluation_due = self.model.stop_training = True
                 self.save()
                 return
-            row |= metrics.values
+            row |= {**metrics.values, **losses}
             value = metrics.primary_value
             if self.best_metric.update(value, epoch=epoch):
                 best = {"step": self.step, "epoch": epoch, metrics.primary: value, "metrics": metrics.as_dict()}
                 logging.info("epoch %d is the best so far: %s %.3f.", epoch, metrics.primary, value)
         self._csv_logger.add(row)
+        if self.track is not None:
+            self.track(row)
         self._evaluation_due = False
         if is_evaluated or epoch == self.config.num_epochs or self.stop or self._is_time_to_save():
             self.save(best)
         self.model.stop_training = bool(self.stop) or self.is_out_of_patience
 
-    def _measure(self, epoch: int) -> Metrics:
-        """Evaluates the EMA weights, logs the metrics to TensorBoard, and returns them."""
+    def _measure(self, epoch: int) -> tuple[Metrics, dict[str, float]]:
+        """Evaluates the EMA weights, logs metrics and losses to TensorBoard, and returns them."""
         with self.model.ema_weights(), self.stop.interruptible():
             metrics = self.evaluate(epoch)  # type: ignore[misc] # checked by `_is_evaluated`
+            losses = self.validation_loss() if self.validation_loss is not None else {}
             pictures = self.draw() if self.draw is not None else ()
         of_classes = metrics.per_class.get(metrics.primary, {})
-        numbers = {**metrics.values, **{f"{metrics.primary}_/{name}": value for name, value in of_classes.items()}}
+        numbers = {
+            **metrics.values,
+            **losses,
+            **{f"{metrics.primary}_/{name}": value for name, value in of_classes.items()},
+        }
         self._tensorboard.write({f"eval/{name}": value for name, value in numbers.items()}, step=self.step)
         self._tensorboard.draw(pictures, name="truth_and_detections", step=self.step)
-        return metrics
+        return metrics, losses
 
     def _set_resume_message(self, step: int) -> None:
         """Sets the message that an immediate stop prints about the last checkpoint."""

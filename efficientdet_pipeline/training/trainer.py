@@ -4,6 +4,7 @@ from functools import partial
 
 import keras
 from absl import logging
+from efficientdet.training_model import Objective
 
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS, Shards, compare_validation, find_shards
@@ -18,7 +19,7 @@ from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.metadata import advise_on_random_weights
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.tasks import task_named
-from efficientdet_pipeline.tasks.task import Task, TaskEvaluator, TaskSetup, TrainingInput
+from efficientdet_pipeline.tasks.task import LogLayout, Task, TaskEvaluator, TaskSetup, TrainingInput
 from efficientdet_pipeline.training import auto_batch, finalize, strategy
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback
@@ -29,6 +30,8 @@ from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
 from efficientdet_pipeline.training.run_recipe import choose_for_run
 from efficientdet_pipeline.training.session import RunSession, finished_with, start_or_resume_run
 from efficientdet_pipeline.training.stop_sync import StopSync
+from efficientdet_pipeline.training.trackers import Trackers, check_trackers
+from efficientdet_pipeline.training.validation_loss import ValidationLoss, with_validation_loss
 
 EVALUATIONS_PER_RUN = 10
 IMAGES_PER_EVALUATION = 4
@@ -79,6 +82,7 @@ def build_checkpoint_callback(
     setup: TaskSetup,
     evaluator: TaskEvaluator | None,
     batches: TrainingInput,
+    layout: LogLayout,
 ) -> CheckpointCallback:
     """Returns the checkpoint callback of a run; without an evaluator it does not evaluate."""
     paths = RunPaths(
@@ -93,7 +97,7 @@ def build_checkpoint_callback(
     return CheckpointCallback(
         run_config,
         paths,
-        layout=setup.layout,
+        layout=layout,
         evaluate=partial(_evaluate, setup, evaluator) if evaluator is not None else None,
         write_network=setup.network.write,
         draw=partial(finalize.draw_latest, folder.pictures, evaluator, IMAGES_PER_EVALUATION)
@@ -101,6 +105,17 @@ def build_checkpoint_callback(
         else None,
         images_of=batches.images_of,
     )
+
+
+def _validation_loss(
+    options: TrainOptions, network: keras.Model, objective: Objective, batches: TrainingInput
+) -> ValidationLoss | None:
+    if not options.tracking.val_loss:
+        return None
+    if batches.validation is None:
+        logging.warning("val_loss has no effect: this task gives no batches of validation images.")
+        return None
+    return ValidationLoss(network, objective, batches.validation)
 
 
 def _evaluate(setup: TaskSetup, evaluator: TaskEvaluator, epoch: int) -> Metrics:
@@ -123,6 +138,7 @@ def train_run(
     if options.evaluates:
         check_installed(options.export.packages())
     task = task_named(options.model.task_name)
+    check_trackers(options.tracking)
     process_group = strategy.init_process_group(options.hardware.strategy)
     if not process_group.is_chief:
         # The chief prepares what all processes read.
@@ -222,11 +238,22 @@ def _train(
         ) as batches,
         process_group.training(),
     ):
-        checkpoint_callback = build_checkpoint_callback(run_config, run_.folder, setup, evaluator, batches)
+        trackers = Trackers(options.tracking, run_.folder) if process_group.is_chief else None
+        validation_loss = _validation_loss(options, network, objective, batches) if evaluator is not None else None
+        layout = setup.layout
+        if validation_loss is not None:
+            layout = with_validation_loss(layout, objective.loss_names)
+        checkpoint_callback = build_checkpoint_callback(run_config, run_.folder, setup, evaluator, batches, layout)
+        checkpoint_callback.validation_loss = validation_loss
+        checkpoint_callback.track = trackers.log if trackers is not None else None
         bar = is_terminal() and process_group.is_chief
         if not run_.is_resumed:
             draw_training_data(report, run_.folder, batches, setup.network.label_map)
-        train(model, batches.batches_from, run_config, checkpoint_callback, bar=bar)
+        try:
+            train(model, batches.batches_from, run_config, checkpoint_callback, bar=bar)
+        finally:
+            if trackers is not None:
+                trackers.close()
     if process_group.count > 1:
         strategy.destroy_process_group()
         # Variables on several processes cannot be assigned by one; the chief continues with its own model.

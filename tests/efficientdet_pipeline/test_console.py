@@ -233,3 +233,27 @@ def test_the_suggested_command_really_runs(monkeypatch: pytest.MonkeyPatch, tmp_
     assert (done.returncode, done.stdout.split()[0]) == (0, "efficientdet-pipeline")
     module = [sys.executable, "-m", "efficientdet_pipeline", "--version"]
     assert subprocess.run(module, capture_output=True, text=True, check=False).stdout == done.stdout
+
+
+def test_json_lines_hold_messages_and_events(capsys: pytest.CaptureFixture[str]) -> None:
+    import json
+
+    with console.console_logging():
+        console.use_json(True)
+        try:
+            logging.warning("%d images, \x1b[2J", 3)
+            console.say("said")
+            console.print_event("epoch", {"epoch": 1, "loss": float("nan")})
+        finally:
+            console.use_json(False)
+        console.print_event("epoch", {"epoch": 2})
+    printed = capsys.readouterr()
+    lines = [json.loads(line) for line in printed.out.splitlines()]
+    assert [line.pop("level") for line in lines] == ["warning", "info", "info"]
+    assert all(line.pop("time") for line in lines)
+    assert lines == [
+        {"message": "3 images, \\x1b[2J"},
+        {"message": "said"},
+        {"event": "epoch", "epoch": 1, "loss": None},
+    ]
+    assert printed.err == ""

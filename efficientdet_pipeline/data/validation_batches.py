@@ -1,0 +1,59 @@
+"""Batches of validation images with their boxes on the canvas, for the loss on them."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from efficientdet.config import DetectorConfig
+from efficientdet.preprocess import fit_boxes_to_canvas, fit_to_canvas
+from efficientdet.types import GroundTruth
+
+from efficientdet_pipeline.data.input_pipeline import PADDING
+from efficientdet_pipeline.data.sampler import all_records
+from efficientdet_pipeline.data.tfrecord_reader import (
+    RecordReader,
+    decode_record_image,
+    index_records,
+    parse_record,
+    without_crowd,
+)
+
+
+def validation_batches(
+    files: Sequence[str],
+    config: DetectorConfig,
+    *,
+    batch_size: int,
+    class_ids: Mapping[int, int] | None = None,
+    numbers: Sequence[int] | None = None,
+) -> tf.data.Dataset:
+    """Yields (images (b, H, W, 3) float32, GroundTruth) over every image once, as training has them but not augmented.
+
+    Args:
+      files: the shards; their records are numbered in the order of the sorted names.
+      config: of the detector.
+      batch_size: images of a batch; the last one may be smaller.
+      class_ids: class ids in the shards that have another id in the detector.
+      numbers: ascending numbers of the records to take; all where None.
+    """
+    table = np.arange(1 + max([config.num_classes, *(class_ids or {})]))
+    for class_id, other in (class_ids or {}).items():
+        table[class_id] = other
+    other_ids = tf.constant(table, tf.int32)
+
+    def prepare(serialized: tf.Tensor) -> tuple[tf.Tensor, GroundTruth]:
+        record = without_crowd(parse_record(serialized))
+        source = decode_record_image(record.encoded)
+        image, _ = fit_to_canvas(source, config)
+        boxes = fit_boxes_to_canvas(record.boxes_unit, tf.shape(source), config)
+        return image, GroundTruth(boxes, tf.gather(other_ids, record.class_ids))
+
+    dataset = all_records(files)
+    if numbers is not None:
+        read = RecordReader(index_records(sorted(files)))
+        dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, np.int64)).map(read)
+    dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
+    shapes = ((*config.image_size, 3), GroundTruth((None, 4), (None,)))
+    padding = (0.0, GroundTruth(float(PADDING), PADDING))
+    return dataset.padded_batch(batch_size, padded_shapes=shapes, padding_values=padding).prefetch(2)

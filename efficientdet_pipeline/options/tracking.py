@@ -1,0 +1,33 @@
+"""Options of what a training logs beyond results.csv and TensorBoard."""
+
+from dataclasses import dataclass
+
+from efficientdet_pipeline.options.schema import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingOptions(Options):
+    """Validation loss and experiment trackers."""
+
+    val_loss: bool = option(
+        False,
+        "Also compute the loss on the validation images at each evaluation: columns val_… of results.csv, TensorBoard, "
+        "and curves of the report.",
+    )
+    mlflow: str = option(
+        "",
+        "Log options and metrics to MLflow: a folder or the address of a tracking server. Needs the extra `mlflow`.",
+        path="path",
+    )
+    wandb: str = option(
+        "",
+        "Log options and metrics to Weights & Biases: name of the project. Needs the extra `wandb`.",
+    )
+    wandb_online: bool = option(
+        False,
+        "Send what wandb logs over the network. Default: keep it in the run's folder wandb, which `wandb sync` sends.",
+    )
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns wandb_online where wandb is not given."""
+        return {} if self.wandb else {"wandb_online": "wandb is not given"}

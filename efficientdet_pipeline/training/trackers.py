@@ -1,0 +1,135 @@
+"""Experiment trackers, MLflow and Weights & Biases: off unless asked for, imported on first use.
+
+A tracker that fails while a training runs is named once and left alone; the training goes on.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+from absl import logging
+
+from efficientdet_pipeline.console import print_event
+from efficientdet_pipeline.inference.extras import import_extra
+from efficientdet_pipeline.options.tracking import TrackingOptions
+from efficientdet_pipeline.runs import metadata
+from efficientdet_pipeline.runs.run_dir import RunFolder
+
+MLFLOW_ID = "mlflow_run_id"
+"""Field of metadata.json: the run of MLflow that a continued training goes on with."""
+_EXPERIMENT = "efficientdet-pipeline"
+
+
+class Tracker(Protocol):
+    """Takes the numbers of a run."""
+
+    def log(self, values: Mapping[str, float], *, epoch: int) -> None:
+        """Takes the numbers of an epoch (1-based)."""
+
+    def close(self) -> None:
+        """Writes what is left; the run may be continued later."""
+
+
+def check_trackers(options: TrackingOptions) -> None:
+    """Raises MissingExtraError where a tracker that is asked for is not installed."""
+    # Neither package is to report its use over the network.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    # MLflow asks for this where its files are a folder, and no data base.
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    for name in ("mlflow", "wandb"):
+        if getattr(options, name):
+            import_extra(name, purpose=f"--{name}")
+
+
+class Trackers:
+    """The trackers of a run, those of the options; and events on a console of JSON lines."""
+
+    def __init__(self, options: TrackingOptions, run: RunFolder):
+        self._trackers: list[Tracker] = []
+        for asked, build in ((options.mlflow, MlflowTracker), (options.wandb, WandbTracker)):
+            if asked:
+                try:
+                    self._trackers.append(build(options, run))
+                except Exception as error:
+                    self._warn(build.__name__, error)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Takes a row of results.csv."""
+        values = {name: value for name, value in row.items() if isinstance(value, int | float)}
+        print_event("epoch", values)
+        for tracker in list(self._trackers):
+            try:
+                tracker.log({name: float(value) for name, value in values.items()}, epoch=int(values["epoch"]))
+            except Exception as error:
+                self._trackers.remove(tracker)
+                self._warn(type(tracker).__name__, error)
+
+    def close(self) -> None:
+        """Closes all trackers."""
+        for tracker in self._trackers:
+            try:
+                tracker.close()
+            except Exception as error:
+                self._warn(type(tracker).__name__, error)
+        self._trackers = []
+
+    def _warn(self, name: str, error: Exception) -> None:
+        logging.warning(
+            "%s logs no more of this run, after %s: %s. The training goes on, and results.csv has all.",
+            *(name.removesuffix("Tracker"), type(error).__name__, " ".join(str(error).split())[:500]),
+        )
+
+
+class MlflowTracker:
+    """MLflow: options as parameters, numbers of each epoch as metrics."""
+
+    def __init__(self, options: TrackingOptions, run: RunFolder):
+        mlflow = import_extra("mlflow", purpose="--mlflow")
+        place = options.mlflow if "://" in options.mlflow else Path(options.mlflow).absolute().as_uri()
+        self._client: Any = mlflow.MlflowClient(tracking_uri=place)
+        known = metadata.read_json(run.metadata).get(MLFLOW_ID)
+        if isinstance(known, str):
+            self._run_id = known
+            self._client.set_terminated(known, "RUNNING")
+        else:
+            experiment = self._client.get_experiment_by_name(_EXPERIMENT)
+            number = experiment.experiment_id if experiment else self._client.create_experiment(_EXPERIMENT)
+            self._run_id = self._client.create_run(number, run_name=run.path.name).info.run_id
+            for name, value in metadata.read_args(run.args).items():
+                self._client.log_param(self._run_id, name, str(value)[:500])
+            metadata.update_json(run.metadata, {MLFLOW_ID: self._run_id})
+
+    def log(self, values: Mapping[str, float], *, epoch: int) -> None:
+        """Takes the numbers of an epoch."""
+        for name, value in values.items():
+            self._client.log_metric(self._run_id, name, value, step=epoch)
+
+    def close(self) -> None:
+        """Marks the run as finished."""
+        self._client.set_terminated(self._run_id)
+
+
+class WandbTracker:
+    """Weights & Biases: offline in the run's folder, unless --wandb_online is given."""
+
+    def __init__(self, options: TrackingOptions, run: RunFolder):
+        wandb: ModuleType = import_extra("wandb", purpose="--wandb")
+        self._run: Any = wandb.init(
+            project=options.wandb,
+            name=run.path.name,
+            dir=str(run.path),
+            mode="online" if options.wandb_online else "offline",
+            config=metadata.read_args(run.args),
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+        )
+
+    def log(self, values: Mapping[str, float], *, epoch: int) -> None:
+        """Takes the numbers of an epoch."""
+        self._run.log(dict(values), step=epoch)
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._run.finish()
