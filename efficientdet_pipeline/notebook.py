@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from efficientdet_pipeline.data.augmented_batches import load_batches
 from efficientdet_pipeline.data.nan_scan import NanScan, scan_for_nan
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.models.run_model import load_model
 from efficientdet_pipeline.models.summary import level_table, list_weights, summarize_levels, weight_table
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ __all__ = [
     "get_anchors",
     "level_table",
     "list_weights",
+    "load_batches",
+    "load_model",
     "scan_for_nan",
     "show_anchor_assignment",
     "show_batch_sample",

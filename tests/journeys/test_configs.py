@@ -17,7 +17,7 @@ PAGES = sorted((ROOT / "configs").glob("*.config"))
 SITUATIONS = {
     "tiny-data",
     "small-data-finetune",
-    "small-data-from-imagenet",
+    "small-data-backbone",
     "small-data-scratch",
     "voc2012-from-backbone",
     "voc2012-finetune",
