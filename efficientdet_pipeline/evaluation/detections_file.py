@@ -1,4 +1,4 @@
-"""Detections in COCO's result format: read with every check, evaluated against a COCO file, written for test-dev."""
+"""Detections in COCO's result format: read with every check, and written for test-dev."""
 
 import json
 import re
@@ -11,17 +11,13 @@ from typing import Any
 import numpy as np
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.evaluation.instances import Instances, flatten
-from efficientdet_pipeline.evaluation.metrics import Metrics, metrics_of
 from efficientdet_pipeline.evaluation.truth import (
     MAX_BYTES,
     DetectedImage,
     TruthFile,
     TruthImage,
     image_key,
-    read_truth_file,
 )
-from efficientdet_pipeline.options.evaluation import Engine
 from tfrmod import fileio
 from tfrmod.errors import DatasetError
 from tfrmod.text import read_text
@@ -39,31 +35,6 @@ class DetectionsFile:
     """In the order in which the file names them first."""
     warnings: list[str]
     """Each a sentence with a number and an example."""
-
-
-@dataclass(frozen=True)
-class FileEvaluation:
-    """What a detections file is worth."""
-
-    metrics: Metrics
-    instances: Instances
-    class_names: Mapping[int, str]
-    warnings: list[str]
-
-
-def evaluate_file(detections: Path, truth: Path, *, engine: Engine = "auto") -> FileEvaluation:
-    """Returns the numbers of a detections JSON against a COCO file of instances.
-
-    Raises:
-      DataError: a file that cannot be read or evaluated; the message names the row.
-      FileNotFoundError: there is no such file.
-    """
-    described = read_truth_file(truth)
-    check_truth(described.images, source=str(truth))
-    read = read_detections(detections, described)
-    instances = flatten(described.images, read.images, described.class_names)
-    metrics = metrics_of(instances, described.class_names, engine=engine)
-    return FileEvaluation(metrics, instances, described.class_names, read.warnings)
 
 
 def check_truth(images: Sequence[TruthImage], *, source: str) -> None:

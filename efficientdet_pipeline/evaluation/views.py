@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.evaluation.fusion import fuse_detections
+from efficientdet_pipeline.evaluation.fusion import MIN_IOU, fuse_detections
 from efficientdet_pipeline.evaluation.truth import DetectedImage
 
 Detect = Callable[[np.ndarray], DetectedImage]
@@ -68,10 +68,28 @@ def in_image(found: DetectedImage, view: View, size: tuple[int, int]) -> Detecte
 
 
 def detect_in_views(image: np.ndarray, detectors: Sequence[Detect], shown: Sequence[View]) -> DetectedImage:
-    """Returns what several detectors find in several views of an image, fused."""
+    """Returns what several detectors find in several views of an image, fused.
+
+    Fusion takes one box of an object from each: what soft suppression left beside a better box would count against it.
+    """
     each = [
-        in_image(detect(show(image, view)), view, (image.shape[0], image.shape[1]))
+        without_doubles(in_image(detect(show(image, view)), view, (image.shape[0], image.shape[1])))
         for detect in detectors
         for view in shown
     ]
     return fuse_detections(each)
+
+
+def without_doubles(found: DetectedImage, *, min_iou: float = MIN_IOU) -> DetectedImage:
+    """Returns the detections, best first, without those that a better one of their class overlaps by `min_iou`."""
+    order = np.argsort(-np.asarray(found.scores), kind="stable")
+    boxes, class_ids = np.asarray(found.boxes, np.float64).reshape(-1, 4)[order], np.asarray(found.class_ids)[order]
+    low, high = np.maximum(boxes[:, None, :2], boxes[None, :, :2]), np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    shared, areas = np.clip(high - low, 0, None).prod(axis=-1), (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
+    union = areas[:, None] + areas[None] - shared
+    is_double = (shared >= min_iou * union) & (class_ids[:, None] == class_ids[None]) & (union > 0)
+    kept: list[int] = []
+    for row in range(len(boxes)):
+        if not is_double[row, kept].any():
+            kept.append(row)
+    return DetectedImage(found.source_id, boxes[kept], np.asarray(found.scores)[order][kept], class_ids[kept])

@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.evaluation.detections_file import evaluate_file, submission_name, write_submission
+from efficientdet_pipeline.evaluation.detections_evaluation import evaluate_detections
+from efficientdet_pipeline.evaluation.detections_file import submission_name, write_submission
+from efficientdet_pipeline.evaluation.metrics import detection_metrics
 from efficientdet_pipeline.evaluation.truth import DetectedImage
 
 TRUTH = {
@@ -17,6 +20,11 @@ TRUTH = {
     "annotations": [{"id": 1, "image_id": 1, "category_id": 5, "bbox": [10, 20, 30, 40], "area": 1200}],
 }
 ROW = {"image_id": 1, "category_id": 5, "bbox": [10, 20, 30, 40], "score": 0.9}
+
+
+def evaluate_file(detections: Path, truth: Path) -> SimpleNamespace:
+    found = evaluate_detections(detections, json_file=str(truth))
+    return SimpleNamespace(metrics=detection_metrics(*found.detected, found.label_map), warnings=found.warnings)
 
 
 @pytest.fixture

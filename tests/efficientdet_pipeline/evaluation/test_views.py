@@ -5,7 +5,7 @@ import pytest
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.truth import DetectedImage
-from efficientdet_pipeline.evaluation.views import View, detect_in_views, in_image, show, views
+from efficientdet_pipeline.evaluation.views import View, detect_in_views, in_image, show, views, without_doubles
 
 
 def bright_box(image: np.ndarray) -> DetectedImage:
@@ -38,3 +38,21 @@ def test_in_image_drops_what_lies_on_the_ground_around() -> None:
 def test_views_of_other_scales_are_refused(scales: tuple[float, ...]) -> None:
     with pytest.raises(OptionsError, match="must be above 0 and at most 1"):
         views(mirror=False, scales=scales)
+
+
+def test_without_doubles_keeps_the_best_box_of_an_object() -> None:
+    boxes = np.array([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 9], [50, 50, 60, 60], [5, 5, 5, 5]])
+    found = DetectedImage("7", boxes, np.array([0.3, 0.9, 0.5, 0.2, 0.1]), np.array([1, 1, 2, 1, 1]))
+    kept = without_doubles(found)
+    assert kept.source_id == "7"
+    assert kept.scores.tolist() == [0.9, 0.5, 0.2, 0.1]
+    assert kept.class_ids.tolist() == [1, 2, 1, 1]
+    assert len(without_doubles(DetectedImage("7", np.zeros((0, 4)), np.zeros(0), np.zeros(0, int))).scores) == 0
+
+
+def test_equal_detectors_agree_with_one_of_them() -> None:
+    boxes = np.array([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 40, 40]])
+    found = DetectedImage("", boxes, np.array([0.9, 0.3, 0.5]), np.array([1, 1, 1]))
+    fused = detect_in_views(np.zeros((50, 50, 3), np.uint8), [lambda image: found] * 2, [View()])
+    np.testing.assert_allclose(fused.boxes, boxes[[0, 2]])
+    np.testing.assert_allclose(fused.scores, [0.9, 0.5])
