@@ -61,7 +61,7 @@ def convert(
       OSError: the disk is full or may not be written; nothing half-done stays.
     """
     options = options or ConvertOptions()
-    source = find_source(folder, options.source_format)
+    source = find_source(folder, options.source_format, semantic=options.semantic)
     if output_dir.resolve() == folder.resolve():
         raise DatasetError(f"The shards cannot be among the images in {folder}; name a folder within it, or another.")
     with waiting_lock(output_dir):
@@ -112,7 +112,7 @@ class _Conversion:
             aliases=dict(options.label_aliases or {}),
             longest_side=options.prepare_size,
             is_trusted=not options.verify,
-            masks=options.include_masks,
+            masks=options.include_masks or options.semantic,
             skip_difficult=options.skip_difficult,
         )
 

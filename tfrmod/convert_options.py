@@ -47,6 +47,8 @@ class ConvertOptions:
     """Decode every image; off, images that need no change are taken over by their header alone."""
     include_masks: bool = False
     """Write the masks shipped with the dataset."""
+    semantic: bool = False
+    """Write the class of each pixel (see `sources.semantic`), and no boxes."""
     skip_difficult: bool = False
     """Leave out objects that the annotation calls difficult."""
     image_size: int | str | None = None
@@ -84,6 +86,9 @@ class ConvertOptions:
         """Returns the options that the shards depend on, as JSON gives them back."""
         options = asdict(self)
         del options["num_workers"]
+        # Shards of earlier versions do not know it.
+        if not self.semantic:
+            del options["semantic"]
         if self.label_map is not None:
             options["label_map"] = {str(class_id): name for class_id, name in sorted(self.label_map.items())}
         return options

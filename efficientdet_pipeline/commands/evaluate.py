@@ -7,11 +7,11 @@ from typing import Any
 
 from absl import logging
 
+from efficientdet_pipeline.commands.segmentation import evaluate_segmentation
 from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.evaluation import format_table, write_metrics
 from efficientdet_pipeline.evaluation.detections_evaluation import evaluate_detections
 from efficientdet_pipeline.evaluation.evaluated_detector import (
-    EvaluatedDetector,
     find_detector,
     find_members,
     find_views,
@@ -21,6 +21,7 @@ from efficientdet_pipeline.evaluation.evaluation_shards import evaluation_shards
 from efficientdet_pipeline.evaluation.ground_truth import ground_truth
 from efficientdet_pipeline.evaluation.metrics import metrics_of
 from efficientdet_pipeline.evaluation.submission import write_test_dev
+from efficientdet_pipeline.inference.segmentation_predictor import segmentation_weights
 from efficientdet_pipeline.options.evaluation import EvalOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
@@ -28,12 +29,12 @@ from efficientdet_pipeline.report.contents import Command
 from efficientdet_pipeline.report.evaluation_report import (
     EvaluationPlace,
     evaluation_place,
+    evaluation_places,
     find_evaluation,
     is_finite,
     log_details,
     write_evaluation_report,
 )
-from efficientdet_pipeline.runs.output_files import check_output_json
 from efficientdet_pipeline.training import checkpoint_io
 
 
@@ -47,10 +48,15 @@ def evaluate(options: EvalOptions, hparams: HparamsGiven) -> dict[str, Any]:
     """Returns the metrics of what the options name; prints them and writes them to a file."""
     if options.subject.detections_json:
         return _evaluate_file(options)
+    trained = None if options.subject.saved_model_dir else segmentation_weights(options.checkpoint, options.run)
+    if trained is not None:
+        return evaluate_segmentation(options, trained)
     detector = find_detector(options, hparams)
     members, shown = find_members(options, hparams), find_views(options.subject.tta)
     shards = evaluation_shards(options, detector.run, detector.path)
-    place, metrics_path = _places(options, detector, is_own=shards.are_own and not members and len(shown) == 1)
+    place, metrics_path = evaluation_places(
+        options, detector, is_own=shards.are_own and not members and len(shown) == 1
+    )
     given = options.evaluation
     truth = ground_truth(
         shards.files,
@@ -85,22 +91,6 @@ def _evaluate_file(options: EvalOptions) -> dict[str, Any]:
     saved = saved_evaluation(found.detected, found.label_map, shards=files, facts=facts)
     place = evaluation_place(None, path.absolute().parent, options.evaluation.eval_name or path.stem, is_own=False)
     return _finish(options, saved, path.name, place, place.folder.path / "metrics.json", warnings=found.warnings)
-
-
-def _places(options: EvalOptions, detector: EvaluatedDetector, *, is_own: bool) -> tuple[EvaluationPlace, Path]:
-    """Returns where the files go, and the one of the metrics."""
-    given = options.evaluation.eval_name
-    beside = detector.path if detector.path.is_dir() else detector.path.parent
-    if detector.network is None:
-        beside = detector.path.absolute().parent
-        place = evaluation_place(detector.run, beside, given or detector.path.stem, is_own=False)
-        return place, place.folder.path / "metrics.json"
-    name = given or "eval"
-    place = evaluation_place(detector.run, beside, name, is_own=is_own and detector.names_run and not given)
-    in_run = detector.run is not None and detector.names_run
-    path = (detector.run.path if in_run and detector.run else beside) / f"metrics_{name}.json"
-    check_output_json(path, {"epoch", "AP"}, option="eval_name")
-    return place, path
 
 
 def _finish(

@@ -7,6 +7,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
+from efficientdet_pipeline.commands.segmentation import infer_segmentation
 from efficientdet_pipeline.commands.video import drawing, infer_video
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.errors import DataError
@@ -17,6 +18,12 @@ from efficientdet_pipeline.inference.results import (
     count_classes,
     describe_no_detections,
     read_detections_json,
+)
+from efficientdet_pipeline.inference.segmentation_predictor import (
+    SegmentationPredictor,
+    checkpoint_predictor,
+    exported_predictor,
+    segmentation_weights,
 )
 from efficientdet_pipeline.inference.sinks import SinkWriter, build_sinks
 from efficientdet_pipeline.inference.video import is_video
@@ -30,10 +37,22 @@ DETECTIONS = "detections.json"
 def run(options: InferOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Detects objects in the images or the video that the options name."""
     del read
-    if is_video(options.input_image):
+    segmentation = _segmentation(options)
+    if segmentation is not None:
+        infer_segmentation(options, segmentation)
+    elif is_video(options.input_image):
         infer_video(options, hparams)
     else:
         infer_images(options, hparams)
+
+
+def _segmentation(options: InferOptions) -> SegmentationPredictor | None:
+    """Returns the segmentation network that the options name; None where they name a detector."""
+    chosen = options.detection
+    if chosen.saved_model_dir:
+        return exported_predictor(Path(chosen.saved_model_dir).expanduser(), is_trusted=chosen.trust_model)
+    trained = segmentation_weights(options.checkpoint, options.run)
+    return checkpoint_predictor(trained) if trained is not None else None
 
 
 def infer_images(options: InferOptions, hparams: HparamsGiven) -> None:

@@ -25,6 +25,7 @@ def make_shards(
     seed: int,
     label_map: LabelMapValue = None,
     image_size: int | str | None = None,
+    semantic: bool = False,
 ) -> manifest.Manifest:
     """Returns the manifest of the shards in `records`; makes them where they are not there yet.
 
@@ -35,8 +36,11 @@ def make_shards(
       seed: of the split.
       label_map: {id: name} of --hparams, where no option gives one.
       image_size: of the network's canvas, for hparams_config.yaml.
+      semantic: whether to write the class of each pixel instead of boxes.
     """
-    conversion = conversion_options(options, identity, seed=seed, label_map=label_map, image_size=image_size)
+    conversion = conversion_options(
+        options, identity, seed=seed, label_map=label_map, image_size=image_size, semantic=semantic
+    )
     converted = _made_before(records, conversion)
     if converted is not None:
         logging.info("The shards in %s are up to date.", records)
@@ -58,6 +62,7 @@ def conversion_options(
     seed: int,
     label_map: LabelMapValue = None,
     image_size: int | str | None = None,
+    semantic: bool = False,
 ) -> convert.ConvertOptions:
     """Returns what the options say of the conversion; see `make_shards` for the arguments.
 
@@ -78,6 +83,7 @@ def conversion_options(
             verify=not options.conversion.no_verify,
             include_masks=options.conversion.include_masks,
             image_size=image_size,
+            semantic=semantic,
             dataset=identity,
         )
     except ValueError as error:
@@ -100,6 +106,9 @@ def log_summary(converted: manifest.Manifest, problems: Path) -> None:
     for name, split in converted.splits.items():
         met = [f"{label} {count:,}" for label, count in split.boxes_per_class.items() if count]
         classes = ", ".join(met[:CLASSES_NAMED]) + (f" … {len(met)} classes" if len(met) > CLASSES_NAMED else "")
+        if converted.options.get("semantic"):
+            logging.info("%-5s %d images with semantic maps", name, split.num_images)
+            continue
         empty = f", {split.num_negatives} without objects" if split.num_negatives else ""
         by_class = f" ({classes})" if classes else ""
         logging.info("%-5s %d images%s, %d boxes%s", name, split.num_images, empty, split.num_boxes, by_class)

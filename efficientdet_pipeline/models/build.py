@@ -19,6 +19,7 @@ from efficientdet_pipeline.options.model import ModelOptions
 from tfrmod import fileio
 
 DEFAULT_MODEL = "efficientdet-d0"
+DEFAULT_UNET = "unet-efficientnet-b0"
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ class Network:
 
 
 def model_name(options: ModelOptions, backbone_ref: str = "") -> str:
-    """Returns the network's name: model_name, otherwise `backbone_ref`."""
-    return options.model_name or backbone_ref or DEFAULT_MODEL
+    """Returns the network's name: model_name, otherwise `backbone_ref`, otherwise the default of the task."""
+    return (
+        options.model_name or backbone_ref or (DEFAULT_UNET if options.task_name == "segmentation" else DEFAULT_MODEL)
+    )
 
 
 def describe_network(name: str, overrides: Mapping[str, Any], label_map: Mapping[int, str]) -> Network:

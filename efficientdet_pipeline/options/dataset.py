@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from efficientdet_pipeline.options.schema import Options, check, check_choice, option
 
 # The names of tfrmod's sources, which are not imported here to keep --help fast.
-SOURCE_FORMATS = ("", "voc", "coco", "yolo", "cvat", "labelme", "via", "createml", "csv", "masks", "photos")
+SOURCE_FORMATS = (
+    *("", "voc", "coco", "yolo", "cvat", "labelme", "via", "createml", "csv", "masks", "photos"),
+    *("semantic_masks", "semantic_voc", "semantic_coco", "ade20k", "cityscapes"),
+)
 
 
 DEMO = "demo"

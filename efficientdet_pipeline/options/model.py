@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.schema import Options, check, check_choice, option
 
+TASKS = ("", "detection", "segmentation")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(Options):
@@ -13,8 +15,14 @@ class ModelOptions(Options):
 
     model_name: str = option(
         "",
-        "Network to build: efficientdet-d0 … d7, d7x, lite0 … lite4. Default: backbone_ref, otherwise efficientdet-d0.",
+        "Network to build: efficientdet-d0 … d7, d7x, lite0 … lite4; for segmentation unet-efficientnet-b0 … b7, lite0 "
+        "… lite4, and unet++-… for U-Net++. Default: backbone_ref, otherwise efficientdet-d0 or unet-efficientnet-b0.",
         shapes=True,
+    )
+    task: str = option(
+        "",
+        "What to predict: detection (boxes) or segmentation (the class of each pixel). Default: that of model_name.",
+        choices=TASKS,
     )
     image_size: str = option(
         "",
@@ -43,12 +51,13 @@ class ModelOptions(Options):
 
     @property
     def task_name(self) -> str:
-        """Returns the name of the task."""
-        return "detection"
+        """Returns the name of the task: as given, otherwise that of the model."""
+        return self.task or ("segmentation" if self.model_name.startswith(("unet-", "unet++-")) else "detection")
 
     def __post_init__(self) -> None:
         """Checks the image size; names are checked where they are looked up."""
         super().__post_init__()
+        check_choice("task", self.task, TASKS)
         is_size = not self.image_size or re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", self.image_size) is not None
         check(is_size, "image_size", self.image_size, "a number or WIDTHxHEIGHT", "try 512 or 640x384")
         if self.image_size:

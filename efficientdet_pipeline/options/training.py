@@ -14,6 +14,7 @@ from efficientdet_pipeline.options.loader import LoaderOptions
 from efficientdet_pipeline.options.model import ModelOptions, PretrainedOptions
 from efficientdet_pipeline.options.optimizer import OptimizerOptions
 from efficientdet_pipeline.options.schema import check, check_choice, flatten, option
+from efficientdet_pipeline.options.segmentation import SegmentationOptions
 from efficientdet_pipeline.options.tracking import TrackingOptions
 
 
@@ -33,6 +34,7 @@ class TrainOptions(ModeOptions):
     checkpointing: CheckpointingOptions
     evaluation: EvaluationOptions
     tracking: TrackingOptions
+    segmentation: SegmentationOptions
     export: FormatOptions
     recipe: str = option(
         "",

@@ -9,9 +9,10 @@ from absl import logging
 
 from efficientdet_pipeline.data.record_images import RecordImages
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.evaluation.evaluated_detector import EvaluatedDetector
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
 from efficientdet_pipeline.evaluation.instances import Instances
-from efficientdet_pipeline.options.evaluation import EvaluationOptions
+from efficientdet_pipeline.options.evaluation import EvalOptions, EvaluationOptions
 from efficientdet_pipeline.report.contents import Command, ReportContents
 from efficientdet_pipeline.report.evaluation_folder import (
     EvaluationFolder,
@@ -22,7 +23,7 @@ from efficientdet_pipeline.report.evaluation_folder import (
 )
 from efficientdet_pipeline.report.page import write_report
 from efficientdet_pipeline.report.run_page import with_evaluation, write_run_page
-from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
+from efficientdet_pipeline.runs.output_files import check_output_files, check_output_json, note_output_files
 from efficientdet_pipeline.runs.run_dir import RunFolder
 
 _FILES = (
@@ -140,3 +141,21 @@ def parse_class_groups(text: str, label_map: Mapping[int, str], instances: Insta
             )
         groups[name.strip()] = [known[word] for word in words]
     return groups
+
+
+def evaluation_places(
+    options: EvalOptions, detector: EvaluatedDetector, *, is_own: bool
+) -> tuple[EvaluationPlace, Path]:
+    """Returns where the files go, and the one of the metrics."""
+    given = options.evaluation.eval_name
+    beside = detector.path if detector.path.is_dir() else detector.path.parent
+    if detector.network is None:
+        beside = detector.path.absolute().parent
+        place = evaluation_place(detector.run, beside, given or detector.path.stem, is_own=False)
+        return place, place.folder.path / "metrics.json"
+    name = given or "eval"
+    place = evaluation_place(detector.run, beside, name, is_own=is_own and detector.names_run and not given)
+    in_run = detector.run is not None and detector.names_run
+    path = (detector.run.path if in_run and detector.run else beside) / f"metrics_{name}.json"
+    check_output_json(path, {"epoch", "AP"}, option="eval_name")
+    return place, path

@@ -1,14 +1,25 @@
 """Tasks: what a network learns to predict, and how the trainer handles it."""
 
-import importlib
+from collections.abc import Callable
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.tasks.task import Task
 
-TASKS = {
-    "detection": "efficientdet_pipeline.tasks.detection:DetectionTask",
-}
-"""Name → module and class; a module is imported when its task is asked for."""
+
+def _detection() -> Task:
+    from efficientdet_pipeline.tasks.detection import DetectionTask
+
+    return DetectionTask()
+
+
+def _segmentation() -> Task:
+    from efficientdet_pipeline.tasks.segmentation import SegmentationTask
+
+    return SegmentationTask()
+
+
+TASKS: dict[str, Callable[[], Task]] = {"detection": _detection, "segmentation": _segmentation}
+"""Name → what returns the task; its module is imported when it is asked for."""
 
 
 def task_named(name: str) -> Task:
@@ -19,6 +30,4 @@ def task_named(name: str) -> Task:
     """
     if name not in TASKS:
         raise OptionsError(f"task must be one of {', '.join(TASKS)}. Received {name!r}.", option="task")
-    module, _, kind = TASKS[name].partition(":")
-    task: Task = getattr(importlib.import_module(module), kind)()
-    return task
+    return TASKS[name]()

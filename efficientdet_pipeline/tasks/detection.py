@@ -42,6 +42,7 @@ from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.infer import MIN_SCORE
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.runs.metadata import advise_on_random_weights
 from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
 from efficientdet_pipeline.visualize.grid import draw_comparison
 
@@ -134,7 +135,16 @@ class DetectionSetup:
 
     def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, Any]:
         """Loads the initial weights."""
-        return load_pretrained(model, self.options.pretrained, start, cache_dir=self.options.data.images.cache_dir)
+        options = self.options
+        if not start.place:
+            num_images = options.num_examples_per_epoch or self._data.num_train
+            num_steps = options.optimizer.num_epochs * (num_images // options.optimizer.batch_size)
+            advise_on_random_weights(options, num_steps)
+        return load_pretrained(model, options.pretrained, start, cache_dir=options.data.images.cache_dir)
+
+    def load_weights(self, model: keras.Model, path: Path) -> None:
+        """Loads the weights of a checkpoint of this run."""
+        efficientdet.load_checkpoint(model, path, skip_mismatch=False)
 
     def objective(self) -> DetectionObjective:
         """Returns the losses of the options, classes weighed as they say."""

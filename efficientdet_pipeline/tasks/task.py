@@ -119,6 +119,9 @@ class TaskSetup(Protocol):
     def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, Any]:
         """Loads the initial weights; returns fields for metadata.json, "pretrained" among them."""
 
+    def load_weights(self, model: keras.Model, path: Path) -> None:
+        """Loads the weights of a checkpoint of this run."""
+
     def objective(self) -> Objective:
         """Returns what is minimized."""
 

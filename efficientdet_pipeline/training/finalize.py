@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import efficientdet
 import keras
 import numpy as np
 from absl import logging
@@ -44,7 +43,7 @@ def finalize_run(
         return
     primary = setup.layout.primary
     name, chosen = chosen_checkpoint(folder, primary)
-    efficientdet.load_checkpoint(network, chosen / checkpoint_io.WEIGHTS, skip_mismatch=False)
+    setup.load_weights(network, chosen / checkpoint_io.WEIGHTS)
     marker = checkpoint_io.read_marker(chosen)
     if "metrics" not in marker:
         marker["metrics"] = evaluator().as_dict()

@@ -115,7 +115,7 @@ def start_or_resume_run(
             log_options(folder.path, options, read, hparams)
             if recipe is not None:
                 run_recipe.log_recipe(recipe, given, is_resumed=True)
-            elif not has_recipe:
+            elif not has_recipe and task.has_recipe:
                 run_recipe.log_unused(options, given)
             records.write_args(folder.args, own.options, {**own.sources, **given})
         yield RunSession(

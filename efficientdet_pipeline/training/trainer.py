@@ -16,7 +16,6 @@ from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
-from efficientdet_pipeline.runs.metadata import advise_on_random_weights
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.tasks import task_named
 from efficientdet_pipeline.tasks.task import LogLayout, Task, TaskEvaluator, TaskSetup, TrainingInput
@@ -222,8 +221,6 @@ def _train(
             loaded = setup.load_pretrained(network, start)
             if process_group.is_chief:
                 metadata.update_json(run_.folder.metadata, loaded)
-                if loaded["pretrained"] is None:
-                    advise_on_random_weights(options, run_config.num_steps)
         model = build_training_model(network, objective, options, steps_per_epoch=run_config.steps_per_epoch)
     if process_group.count > 1:
         model.callbacks.append(StopSync(process_group))

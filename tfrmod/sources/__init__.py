@@ -7,6 +7,7 @@ from tfrmod.errors import DatasetError
 from tfrmod.sources import coco, createml, csv_boxes, cvat, labelme, masks, unlabelled, via, voc, yolo
 from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.recognition import unread_exports
+from tfrmod.sources.semantic import SEMANTIC_SOURCES
 from tfrmod.sources.source import Entry, Listing, Reading, Source
 
 __all__ = ["SOURCES", "Entry", "Listing", "Reading", "Source", "find_source"]
@@ -24,18 +25,24 @@ SOURCES: dict[str, Source] = {
     "csv": Source("CSV (a box a row)", csv_boxes.is_here, csv_boxes.listing, csv_boxes.read),
     "masks": Source("masks (a PNG per image)", masks.is_here, masks.listing, masks.read),
     "photos": Source("images without labels", unlabelled.is_here, unlabelled.listing, unlabelled.read),
+    **SEMANTIC_SOURCES,
 }
 # Tables and masks are often made from one of the others, or lie next to it; then the other one is meant.
 _FIRST = ("voc", "coco", "yolo", "cvat", "labelme", "via", "createml")
 _SECOND = ("csv", "masks")
+# Mask images lie in the folders of the others too.
+_SEMANTIC = (("semantic_voc", "ade20k", "cityscapes", "semantic_coco"), ("semantic_masks",))
+# What a format of boxes is called where its semantic maps are wanted.
+_SEMANTIC_NAMES = {"voc": "semantic_voc", "coco": "semantic_coco", "masks": "semantic_masks"}
 
 
-def find_source(folder: Path, source_format: str | None = None) -> str:
+def find_source(folder: Path, source_format: str | None = None, *, semantic: bool = False) -> str:
     """Returns the name in `SOURCES` of the format that a folder is in.
 
     Args:
       folder: the unpacked dataset.
       source_format: what the user says it is; found by looking where None.
+      semantic: whether the classes of pixels are wanted, and not boxes.
 
     Raises:
       DatasetError: no such folder, nothing in it that a source knows, or two
@@ -47,9 +54,17 @@ def find_source(folder: Path, source_format: str | None = None) -> str:
     if source_format is not None:
         if source_format not in SOURCES:
             raise ValueError(f"Unknown source_format {source_format!r}. Known: {', '.join(SOURCES)}.")
-        return source_format
+        if not semantic:
+            return source_format
+        name = _SEMANTIC_NAMES.get(source_format, source_format)
+        if name not in SEMANTIC_SOURCES:
+            raise DatasetError(
+                f"source_format must be one of semantic maps, {', '.join(SEMANTIC_SOURCES)}. Received {source_format}, "
+                "which has boxes alone."
+            )
+        return name
     files = list_files(folder)
-    for rank in (_FIRST, _SECOND):
+    for rank in _SEMANTIC if semantic else (_FIRST, _SECOND):
         found = [name for name in rank if SOURCES[name].is_here(folder, files)]
         if len(found) == 1:
             return found[0]
@@ -59,7 +74,12 @@ def find_source(folder: Path, source_format: str | None = None) -> str:
             raise DatasetError(
                 f"{folder} holds annotations of {len(found)} kinds, {kinds}, and either may be meant: say {flags}."
             )
-    known = "; ".join(source.title for name, source in SOURCES.items() if name != "photos")
+    if semantic:
+        known = "; ".join(source.title for source in SEMANTIC_SOURCES.values())
+        raise DatasetError(
+            f"No semantic maps were found in {folder}, which holds {_inventory(files)}. Known formats: {known}."
+        )
+    known = "; ".join(SOURCES[name].title for name in (*_FIRST, *_SECOND))
     exports = unread_exports(folder, files)
     if exports:
         raise DatasetError(f"No annotations that can be read were found in {folder}. {exports} Known formats: {known}.")

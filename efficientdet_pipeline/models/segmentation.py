@@ -1,0 +1,129 @@
+"""A segmentation network and its description: the U-Net of a run or checkpoint."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from efficientdet.hparams_yaml import read_hparams_yaml
+from efficientdet.unet import GRAPHS, UNetConfig
+
+from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.options.label_map import read_label_map
+from efficientdet_pipeline.options.segmentation import SegmentationOptions
+from tfrmod import fileio
+
+TASK = "segmentation"
+BACKBONES = (
+    *(f"efficientnet-b{number}" for number in range(8)),
+    *(f"efficientnet-lite{number}" for number in range(5)),
+)
+MODELS = tuple(f"{graph}-{backbone}" for graph in GRAPHS for backbone in BACKBONES)
+IMAGE_SIZE = (256, 256)
+"""Height and width of the canvas where no option says another."""
+
+
+@dataclass(frozen=True)
+class SegmentationNetwork:
+    """A U-Net's description as it lies beside its weights."""
+
+    config: UNetConfig
+    label_map: dict[int, str]
+    """Column of the network → class name; 0 is the background where there is one."""
+    image_size: tuple[int, int] = IMAGE_SIZE
+    """Height and width of the training canvas; images of any size are predicted."""
+    has_background: bool = True
+    """Whether value 0 of the data's maps is column 0; if not, value 1 is, and 0 does not count."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.config.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the description as plain data, without the label map."""
+        return {
+            "task": TASK,
+            "name": self.name,
+            "image_size": "{1}x{0}".format(*self.image_size),
+            "has_background": self.has_background,
+            **dataclasses.asdict(self.config),
+        }
+
+    def write(self, path: Path) -> None:
+        """Writes the description as YAML."""
+        content = {**self.as_dict(), "label_map": self.label_map}
+        fileio.write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def unet_config(name: str, options: SegmentationOptions, *, num_classes: int) -> UNetConfig:
+    """Returns the U-Net of a name with the decoder of the options.
+
+    Raises:
+      OptionsError: there is no such model.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        raise OptionsError(
+            f"model_name of a segmentation must be one of {MODELS[0]} … {MODELS[-1]}. Received {name!r}"
+            + (f"; did you mean {near[0]}?" if near else "."),
+            option="model_name",
+        )
+    graph, _, backbone = name.partition("-")
+    return UNetConfig(
+        backbone_name=backbone,
+        num_classes=num_classes,
+        upsample=options.upsample,
+        skip=options.skip,
+        concat_input=options.concat_input,
+        scse=options.scse,
+        hypercolumn=options.hypercolumn,
+        graph=graph,
+    )
+
+
+def is_segmentation(description: Path) -> bool:
+    """Returns whether a description beside weights is that of a segmentation network."""
+    try:
+        return read_hparams_yaml(description).get("task") == TASK
+    except (OSError, ValueError):
+        # Whoever reads it for its network says what is wrong.
+        return False
+
+
+def network_of(content: Mapping[str, Any], source: str) -> SegmentationNetwork:
+    """Returns the network of a description, as `SegmentationNetwork.as_dict` gives it and `write` writes it.
+
+    Raises:
+      OptionsError: it is none.
+    """
+    fields = {field.name for field in dataclasses.fields(UNetConfig)}
+    try:
+        width, height = (int(side) for side in str(content["image_size"]).split("x"))
+        config = UNetConfig(**{key: value for key, value in content.items() if key in fields})
+    except (KeyError, TypeError, ValueError) as error:
+        raise OptionsError(
+            f"{source} must describe a U-Net. Received one that cannot be read: {error}.", option="path_yaml"
+        ) from error
+    names = content.get("label_map") or {}
+    own = {0: str(names[0])} if 0 in names else {}
+    others = read_label_map({key: value for key, value in names.items() if key != 0}, source=source) or {}
+    return SegmentationNetwork(config, {**own, **others}, (height, width), bool(content.get("has_background", True)))
+
+
+def read_segmentation_network(path: Path) -> SegmentationNetwork:
+    """Returns the network of trained weights, described in the YAML file beside them.
+
+    Raises:
+      MissingError: there is no such file.
+      OptionsError: it is no description.
+    """
+    try:
+        return network_of(read_hparams_yaml(path), str(path))
+    except FileNotFoundError:
+        raise MissingError(f"There is no description of the network at {path}; name it by --path_yaml.") from None
+    except ValueError as error:
+        raise OptionsError(f"{error} It describes the network (--path_yaml).", option="path_yaml") from None

@@ -1,0 +1,270 @@
+"""Segmentation: the class of each pixel, measured by mean intersection over union."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+from efficientdet.checkpoint.imagenet import load_encoder
+from efficientdet.imagenet import ImageNetConfig, imagenet_config
+from efficientdet.segmentation_losses import SegmentationLossOptions, parse_loss
+from efficientdet.segmentation_training import SegmentationObjective
+from efficientdet.unet import build_unet
+
+from efficientdet_pipeline.augment.semantic_map import IGNORE_ID, SemanticAugmentConfig
+from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.data.semantic_batches import SemanticClasses, training_semantic_batches
+from efficientdet_pipeline.data.semantic_facts import uses_background
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.evaluation.segmentation_evaluator import NUMBERS, PRIMARY, SegmentationScorer, format_metrics
+from efficientdet_pipeline.export.segmentation import export_segmentation
+from efficientdet_pipeline.models.pretrained import (
+    StartWeights,
+    check_pretrained,
+    checkpoint_cache,
+    chosen_by_chief,
+    weights_record,
+)
+from efficientdet_pipeline.models.segmentation import IMAGE_SIZE, SegmentationNetwork, network_of, unet_config
+from efficientdet_pipeline.models.weights import TrainedWeights
+from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.model import PretrainedOptions
+from efficientdet_pipeline.options.schema import declarations, flatten
+from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
+from tfrmod.urls import redact_url
+
+BACKGROUND = "background"
+_WITHOUT_EFFECT = (
+    *("augment_recipe", "augment_config", "augment_steps", "autoaugment_policy", "grid_mask", "mosaic", "mixup"),
+    *("copy_paste", "close_mosaic", "min_visibility", "alpha", "delta", "box_loss_weight", "iou_loss_type"),
+    *("iou_loss_weight", "positives_momentum", "class_weights", "class_balance", "cache", "num_classes"),
+    *("skip_crowd_during_training", "max_instances_per_image", "val_json_file", "formats", "val_loss"),
+    *("var_freeze_expr", "grad_checkpoint", "use_fake_data", "resize", "var_exclude_expr"),
+)
+"""Options of detectors alone."""
+
+
+class SegmentationTask:
+    """Semantic segmentation by a U-Net."""
+
+    name = "segmentation"
+    has_recipe = False
+
+    def image_size(self, name: str, options: TrainOptions, hparams: HparamsGiven) -> tuple[int, int]:
+        """Returns height and width of the training canvas."""
+        unet_config(name, options.segmentation, num_classes=2)
+        _loss(options)
+        if hparams.network:
+            raise OptionsError(
+                f"--hparams describe detectors. Received {', '.join(hparams.network)} with the task segmentation; "
+                "leave them out.",
+                option="hparams",
+            )
+        if not options.model.image_size:
+            return IMAGE_SIZE
+        sides = [int(side) for side in options.model.image_size.split("x")]
+        return sides[-1], sides[0]
+
+    def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
+        """Chooses, fetches and checks the weights of the encoder."""
+        _log_without_effect(options)
+        return check_pretrained(*_encoder(options, model_name), cache_dir=options.data.images.cache_dir)
+
+    def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, Any]) -> StartWeights:
+        """Returns the weights that the chief of several processes chose."""
+        return chosen_by_chief(*_encoder(options, model_name), about, cache_dir=options.data.images.cache_dir)
+
+    def setup(self, name: str, options: TrainOptions, hparams: HparamsGiven, shards: Shards) -> "SegmentationSetup":
+        """Returns the setup of a run."""
+        del hparams
+        has_background = uses_background(shards.train)
+        shift = 0 if has_background else -1
+        names = {class_id + shift: label for class_id, label in shards.label_map.items()}
+        label_map = {0: BACKGROUND, **names} if has_background else names
+        num_classes = max(label_map) + 1
+        config = unet_config(name, options.segmentation, num_classes=max(2, num_classes))
+        network = SegmentationNetwork(config, label_map, self.image_size(name, options, HparamsGiven()), has_background)
+        return SegmentationSetup(options=options, network=network, shards=shards)
+
+    def setup_of_description(
+        self, description: Mapping[str, Any], options: TrainOptions, *, max_instances: int
+    ) -> "SegmentationSetup":
+        """Returns a setup without data."""
+        del max_instances
+        return SegmentationSetup(options=options, network=network_of(description, "The description"), shards=None)
+
+
+def _encoder(options: TrainOptions, model_name: str) -> tuple[PretrainedOptions, str]:
+    """Returns the options of the initial weights and the name of the encoder."""
+    return options.pretrained, options.pretrained.backbone_ref or model_name.partition("-")[2]
+
+
+def _loss(options: TrainOptions) -> SegmentationLossOptions:
+    """Returns the loss of the options.
+
+    Raises:
+      OptionsError: an unknown loss.
+    """
+    try:
+        terms = parse_loss(options.segmentation.segmentation_loss)
+    except ValueError as error:
+        raise OptionsError(f"segmentation_loss: {error}", option="segmentation_loss") from None
+    given = options.optimizer
+    return SegmentationLossOptions(
+        terms=terms, ignore_id=IGNORE_ID, label_smoothing=given.label_smoothing, focal_gamma=given.gamma
+    )
+
+
+def _log_without_effect(options: TrainOptions) -> None:
+    values, declared = flatten(options), declarations(TrainOptions)
+    idle = [name for name in _WITHOUT_EFFECT if name in values and values[name] != declared[name].default]
+    if idle:
+        logging.warning("Without effect on a segmentation: %s.", ", ".join(f"--{name}" for name in idle))
+
+
+def augment_config(options: TrainOptions, canvas_size: tuple[int, int]) -> SemanticAugmentConfig:
+    """Returns the augmentation of the options; without --augment the image is fitted to the canvas unchanged."""
+    given = options.augmentation
+    if not given.augment:
+        return SemanticAugmentConfig(canvas_size=canvas_size, jitter_min=1.0, jitter_max=1.0, horizontal_flip=0.0)
+    return SemanticAugmentConfig(
+        canvas_size=canvas_size,
+        jitter_min=given.jitter_min,
+        jitter_max=given.jitter_max,
+        horizontal_flip=0.5 if given.input_rand_hflip else 0.0,
+        hsv_hue=given.hsv_hue,
+        hsv_saturation=given.hsv_saturation,
+        hsv_value=given.hsv_value,
+    )
+
+
+@dataclass(kw_only=True)
+class SegmentationSetup:
+    """Segmentation with the network and the data of one run."""
+
+    options: TrainOptions
+    network: SegmentationNetwork
+    shards: Shards | None
+    """None where only random batches are tried."""
+
+    @property
+    def layout(self) -> LogLayout:
+        """How the numbers are logged: a column for each term of the loss, and the metrics over all classes."""
+        losses = self.objective().loss_names
+        return LogLayout(
+            losses=losses,
+            metrics=NUMBERS,
+            primary=PRIMARY,
+            panels=panels(losses, {"mean IoU and Dice": ("mIoU", "Dice"), "boundary F1": ("boundary_F1",)}),
+        )
+
+    @property
+    def classes(self) -> SemanticClasses:
+        """Returns how values of the records become columns of the network."""
+        return SemanticClasses(num_classes=self.network.config.num_classes, has_background=self.network.has_background)
+
+    @property
+    def imagenet(self) -> ImageNetConfig:
+        """Returns the normalization of the encoder."""
+        return imagenet_config(self.network.config.backbone_name)
+
+    def build_model(self) -> keras.Model:
+        """Returns the U-Net with random weights."""
+        return build_unet(self.network.config)
+
+    def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, Any]:
+        """Loads the encoder's weights."""
+        reason = {"choice": start.choice} if start.choice else {}
+        if not start.place:
+            logging.info(
+                "Starting from random weights (--pretrained_ckpt=%s).", self.options.pretrained.pretrained_ckpt
+            )
+            return {"pretrained": None, **({"initial_weights": start.choice} if start.choice else {})}
+        report = load_encoder(
+            model.backbone,
+            self.network.config.backbone_name,
+            start.place,
+            cache_dir=checkpoint_cache(self.options.data.images.cache_dir),
+        )
+        logging.info("The encoder starts from trained weights, the decoder from random ones. %s", report)
+        return {
+            "pretrained": {"option": start.option, "place": redact_url(start.place), **reason, **weights_record(report)}
+        }
+
+    def load_weights(self, model: keras.Model, path: Path) -> None:
+        """Loads the weights of a checkpoint of this run."""
+        model.load_weights(path)
+
+    def objective(self) -> SegmentationObjective:
+        """Returns the loss of the options."""
+        return SegmentationObjective(_loss(self.options))
+
+    @contextlib.contextmanager
+    def open_input(
+        self, *, num_epochs: int, steps_per_epoch: int, cache: Path, host: tuple[int, int]
+    ) -> Iterator[TrainingInput]:
+        """Opens the training batches.
+
+        Raises:
+          OptionsError: several processes share them.
+        """
+        del num_epochs, steps_per_epoch, cache
+        if host[1] > 1:
+            raise OptionsError(
+                f"A segmentation is trained by one process. Received {host[1]}; start one, which takes all devices of "
+                "its machine.",
+                option="strategy",
+            )
+        files = self._data.train
+        augment = augment_config(self.options, self.network.image_size)
+        yield TrainingInput(
+            lambda position: training_semantic_batches(
+                files,
+                augment,
+                self.classes,
+                self.imagenet,
+                batch_size=self.options.optimizer.batch_size,
+                seed=self.options.seed.tf_random_seed,
+                position=position,
+            ),
+            files=files,
+        )
+
+    def random_batch(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns images of noise and maps of class 0."""
+        images = np.random.default_rng(0).standard_normal((batch_size, *self.network.image_size, 3), dtype="float32")
+        return images, np.zeros((batch_size, *self.network.image_size), np.int32)
+
+    def prepare_evaluation(self, *, is_chief: bool) -> None:
+        """Does nothing: maps are checked while they are read."""
+
+    def evaluator(self, model: keras.Model) -> SegmentationScorer | None:
+        """Returns what evaluates a U-Net on whole images."""
+        if not self.options.evaluates:
+            return None
+        limit = self.options.evaluation.eval_samples
+        return SegmentationScorer(model, self.network, self.classes, self._data.val, limit=limit)
+
+    def format_table(self, metrics: Mapping[str, Any]) -> str:
+        """Returns the metrics as a table."""
+        return format_metrics(metrics)
+
+    def format_line(self, metrics: Mapping[str, Any]) -> str:
+        """Returns mean IoU and Dice."""
+        return ", ".join(f"{name} {metrics[name]:.3f}" for name in (PRIMARY, "Dice"))
+
+    def export(self, model: keras.Model, trained: TrainedWeights, folder: Path) -> dict[str, Path]:
+        """Writes a SavedModel."""
+        del trained
+        return export_segmentation(model, self.network, folder)
+
+    @property
+    def _data(self) -> Shards:
+        if self.shards is None:
+            raise ValueError("A setup of a description has no data. Received a call that needs shards; use `setup`.")
+        return self.shards

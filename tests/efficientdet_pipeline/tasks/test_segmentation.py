@@ -1,0 +1,133 @@
+"""Segmentation task: options, names of columns, and a whole run from mask images to infer."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientdet_pipeline.cli import main
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.models.segmentation import SegmentationNetwork, unet_config
+from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.schema import compose
+from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks import task_named
+from efficientdet_pipeline.tasks.segmentation import SegmentationSetup, augment_config
+
+
+def options(**given: object) -> TrainOptions:
+    return compose(TrainOptions, **{"url_dataset": "demo", "model_name": "unet-efficientnet-lite0", **given})
+
+
+def test_segmentation_task_follows_the_model_name_or_the_option() -> None:
+    assert [options(**given).model.task_name for given in ({}, {"model_name": ""}, {"task": "detection"})] == [
+        *("segmentation", "detection", "detection"),
+    ]
+    assert options(model_name="", task="segmentation").model.task_name == "segmentation"
+
+
+def test_segmentation_image_size_is_that_of_the_option_or_256() -> None:
+    task, name = task_named("segmentation"), "unet-efficientnet-lite0"
+    assert task.image_size(name, options(), HparamsGiven()) == (256, 256)
+    assert task.image_size(name, options(image_size="96x64"), HparamsGiven()) == (64, 96)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "message"),
+    [
+        ({}, "unet-efficientnet-b9", r"model_name of a segmentation must be .*did you mean unet-efficientnet-b\d"),
+        ({"segmentation_loss": "dice+hinge"}, "unet-efficientnet-b0", "segmentation_loss: .*'hinge' is none of them"),
+    ],
+)
+def test_segmentation_image_size_refuses_what_cannot_be_built(given: dict, name: str, message: str) -> None:
+    with pytest.raises(OptionsError, match=message):
+        task_named("segmentation").image_size(name, options(**given), HparamsGiven())
+
+
+def test_segmentation_setup_of_a_description_is_that_network_again() -> None:
+    network = SegmentationNetwork(
+        unet_config("unet++-efficientnet-lite0", options(scse=True).segmentation, num_classes=3), {}, (64, 96)
+    )
+    setup = task_named("segmentation").setup_of_description(network.as_dict(), options(), max_instances=1)
+    assert setup.network == network
+    images, maps = setup.random_batch(2)
+    assert (images.shape, maps.shape) == ((2, 64, 96, 3), (2, 64, 96))
+
+
+def test_segmentation_layout_has_a_column_for_each_term_of_the_loss() -> None:
+    network = SegmentationNetwork(unet_config("unet-efficientnet-lite0", options().segmentation, num_classes=2), {})
+    given = options(segmentation_loss="bce+0.5*dice")
+    layout = SegmentationSetup(options=given, network=network, shards=None).layout
+    assert (layout.losses, layout.primary) == (("bce_loss", "dice_loss"), "mIoU")
+    assert {"mIoU", "Dice", "boundary_F1"} <= set(layout.columns)
+
+
+def test_augment_config_takes_the_options_and_nothing_without_augment() -> None:
+    config = augment_config(options(jitter_min=0.8, hsv_hue=0.1, input_rand_hflip=False), (64, 64))
+    assert (config.jitter_min, config.hsv_hue, config.horizontal_flip) == (0.8, 0.1, 0.0)
+    plain = augment_config(options(augment=False, hsv_hue=0.1), (64, 64))
+    assert (plain.jitter_min, plain.jitter_max, plain.horizontal_flip, plain.hsv_hue) == (1.0, 1.0, 0.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a run of one epoch on discs of two classes."""
+    folder = tmp_path_factory.mktemp("segmentation")
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:48, :40]
+    for kind in ("images", "masks"):
+        (folder / "data" / kind).mkdir(parents=True)
+    for number in range(8):
+        mask = np.zeros((48, 40), np.uint8)
+        for class_id in (1, 2):
+            y, x = random.integers(8, 32, 2)
+            mask[(rows - y) ** 2 + (columns - x) ** 2 < 60] = class_id
+        image = np.stack([60 * mask, 200 - 90 * mask, random.integers(0, 60, mask.shape)], -1).astype(np.uint8)
+        Image.fromarray(image).save(folder / "data/images" / f"{number}.png")
+        Image.fromarray(mask).save(folder / "data/masks" / f"{number}.png")
+    arguments = [
+        *("--task=segmentation", f"--data_dir={folder / 'data'}", f"--model_dir={folder / 'run'}", "--batch_size=2"),
+        *("--model_name=unet-efficientnet-lite0", "--image_size=64", "--num_epochs=1", "--pretrained_ckpt=none"),
+        *("--optimizer=adam", "--learning_rate=0.03", "--source_format=semantic_masks"),
+    ]
+    assert main(arguments) == 0
+    return folder / "run"
+
+
+def test_segmentation_run_writes_metrics_pictures_and_export(run_folder: Path) -> None:
+    metrics = json.loads((run_folder / "metrics.json").read_text(encoding="utf-8"))
+    assert list(metrics["per_class"]) == ["background", "1", "2"]
+    assert metrics["mIoU"] == pytest.approx(np.mean(list(metrics["per_class"].values())))
+    assert (run_folder / "pictures/validation.png").is_file()
+    header = (run_folder / "results.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert {"cross_entropy_loss", "mIoU"} <= set(header.split(","))
+
+
+def test_segmentation_is_predicted_alike_by_checkpoint_and_saved_model(run_folder: Path, tmp_path: Path) -> None:
+    image = run_folder.parent / "data/images/0.png"
+    for name, source in (("a", f"--model_dir={run_folder}"), ("b", f"--saved_model_dir={run_folder}/export")):
+        out = tmp_path / name
+        assert main(["--mode=infer", source, f"--input_image={image}", f"--output_image_dir={out}"]) == 0
+    masks = [np.asarray(Image.open(tmp_path / name / "masks/0.png")) for name in "ab"]
+    assert masks[0].shape == (48, 40)
+    np.testing.assert_array_equal(*masks)
+    entries = json.loads((tmp_path / "a/segments.json").read_text(encoding="utf-8"))
+    assert sum(entry["area"] for entry in entries) == np.count_nonzero(masks[0])
+    assert (tmp_path / "a/0.png").is_file()
+
+
+def test_segmentation_is_evaluated_as_at_the_end_of_training(run_folder: Path) -> None:
+    assert main(["--mode=eval", f"--model_dir={run_folder}"]) == 0
+    again = json.loads((run_folder / "metrics_eval.json").read_text(encoding="utf-8"))
+    metrics = json.loads((run_folder / "metrics.json").read_text(encoding="utf-8"))
+    assert again["mIoU"] == pytest.approx(metrics["mIoU"], abs=1e-6)
+
+
+def test_segmentation_checkpoint_that_does_not_fit_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    best = run_folder / "checkpoints/best"
+    (tmp_path / "hparams_config.yaml").write_text((best / "hparams_config.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "model.weights.h5").write_bytes((best / "model.weights.h5").read_bytes()[:5000])
+    assert main(["--mode=export", f"--path_ckpt={tmp_path}", f"--path_output={tmp_path / 'out'}"]) == 65
+    assert not (tmp_path / "out").exists()
