@@ -13,6 +13,8 @@ from efficientdet_pipeline.errors import MissingError
 from efficientdet_pipeline.evaluation.analysis import analyse
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, read_evaluation, saved_evaluation
 from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.options.schema import declarations
+from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.report.comparison import ComparedRun, disagreements, write_comparison
 from efficientdet_pipeline.report.evaluation_folder import EvaluationFolder
 from efficientdet_pipeline.report.run_files import read_rows, training_charts
@@ -130,4 +132,7 @@ def _facts(saved: SavedEvaluation) -> dict[str, str]:
 
 
 def _args(folder: Path) -> dict[str, Any]:
-    return {name: value for name, value in read_args(folder / "args.yaml").items() if name not in _NOT_COMPARED}
+    """Returns the options of a run; those that its version did not have are at their defaults."""
+    given = read_args(folder / "args.yaml")
+    defaults = {name: each.default for name, each in declarations(TrainOptions).items()} if given else {}
+    return {name: value for name, value in {**defaults, **given}.items() if name not in _NOT_COMPARED}
