@@ -162,13 +162,6 @@ def _images(paths: Iterable[Path]) -> Iterator[AnnotatedImage]:
             yield dataclasses.replace(decode_example(record), encoded=b"")
 
 
-VOC_CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-)
-"""Of the Pascal VOC challenges from 2007 on; ids from 1 follow their order."""
-
-
 def gather_voc(
     data_dir: Path,
     destination: Path,

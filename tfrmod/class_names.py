@@ -1,4 +1,4 @@
-"""Spelling check: pairs of class names that probably mean the same class."""
+"""Class names: those of Pascal VOC, and pairs of names that probably mean the same class."""
 
 import difflib
 import re
@@ -9,6 +9,12 @@ from tfrmod.problems import Problem
 
 _ALIKE = 0.88
 _MAX_COMPARED = 500
+
+VOC_CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+"""Of the Pascal VOC challenges from 2007 on; ids from 1 follow their order."""
 
 
 def spelling_problems(boxes_per_class: Mapping[str, int]) -> list[Problem]:

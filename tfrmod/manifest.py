@@ -17,6 +17,8 @@ from tfrmod.patterns import escape_path, matching_files
 from tfrmod.problems import ProblemCount
 from tfrmod.tfrecord_io import ShardInfo, read_records, scan_records
 
+SPLITS = ("train", "val", "test")
+
 FILE_NAME = "manifest.json"
 VERSION = 2
 CONVERTER = "4"

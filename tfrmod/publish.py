@@ -14,8 +14,7 @@ from typing import Any
 from tfrmod import fileio
 from tfrmod import manifest as hparams
 from tfrmod.errors import DatasetError
-from tfrmod.manifest import CONVERTER, FILE_NAME, Manifest
-from tfrmod.split import SPLITS
+from tfrmod.manifest import CONVERTER, FILE_NAME, SPLITS, Manifest
 
 _NOTE = ".placing.json"
 _PATTERNS = tuple(f"{name}{ending}" for name in SPLITS for ending in ("-?????-of-?????.tfrecord", ".txt"))

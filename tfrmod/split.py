@@ -11,6 +11,7 @@ import numpy as np
 
 from tfrmod.convert_options import ConvertOptions
 from tfrmod.errors import DatasetError
+from tfrmod.manifest import SPLITS
 from tfrmod.near_duplicates import Objects, twin_groups
 from tfrmod.problems import Problem, ProblemLog
 from tfrmod.sources import Listing
@@ -208,7 +209,6 @@ def _thin(parts: dict[str, np.ndarray], options: ConvertOptions) -> list[Problem
     ]
 
 
-SPLITS = ("train", "val", "test")
 _PAIRS = (("trainval", "test"), ("train", "val"), ("train", "test"))
 _NEGATIVE = ""  # Images without objects are a class of their own here: every side should see some.
 

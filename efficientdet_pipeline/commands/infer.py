@@ -7,7 +7,6 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from efficientdet_pipeline.commands.segmentation import infer_segmentation
 from efficientdet_pipeline.commands.video import drawing, infer_video
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.errors import DataError
@@ -39,6 +38,8 @@ def run(options: InferOptions, read: Sources, hparams: HparamsGiven) -> None:
     del read
     segmentation = _segmentation(options)
     if segmentation is not None:
+        from efficientdet_pipeline.commands.segmentation import infer_segmentation
+
         infer_segmentation(options, segmentation)
     elif is_video(options.input_image):
         infer_video(options, hparams)

@@ -15,6 +15,7 @@ from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.label_map import read_label_map
 from efficientdet_pipeline.options.parser import Sources
 from tfrmod import automl_converters
+from tfrmod.class_names import VOC_CLASSES
 
 NAMES_SHOWN = 5
 
@@ -72,7 +73,7 @@ def _label_map(options: ConvertOptions) -> dict[int, str] | None:
     path = options.converter.label_map_json_path
     if not path:
         is_challenge = bool(options.converter.year) and not options.data.images.label_map
-        return dict(enumerate(automl_converters.VOC_CLASSES, start=1)) if is_challenge else None
+        return dict(enumerate(VOC_CLASSES, start=1)) if is_challenge else None
     return read_label_map(path, source="--label_map_json_path")
 
 

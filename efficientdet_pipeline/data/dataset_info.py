@@ -7,7 +7,6 @@ from pathlib import Path
 
 from absl import logging
 
-from efficientdet_pipeline.data import conversion, prepare
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.models.class_names import HPARAMS_SOURCE, check_class_ids, given_class_names
 from efficientdet_pipeline.options.hparams import HparamsGiven
@@ -42,6 +41,8 @@ class Shards:
 def shards_identity(options: TrainOptions) -> str:
     """Returns what tells the data of a run from other data, as hex digits."""
     if not options.train_file_pattern:
+        from efficientdet_pipeline.data import prepare  # With it come all annotation formats.
+
         return prepare.data_identity(options.data.images, options.run.workspace)
     return _identity_of_files(manifest.shard_files(options.train_file_pattern))
 
@@ -71,6 +72,8 @@ def find_shards(
     if options.train_file_pattern:
         return _given_shards(options, hparams)
     images = options.data.images
+    from efficientdet_pipeline.data import conversion  # Likewise.
+
     made = conversion.make_shards(
         options.data,
         folder.records_path,

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from absl import logging
 
-from efficientdet_pipeline.data.conversion import make_shards
-from efficientdet_pipeline.data.prepare import data_identity
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.options.dataset import DatasetOptions
 from efficientdet_pipeline.options.evaluation import EvalOptions
@@ -64,6 +62,10 @@ def evaluation_shards(options: EvalOptions, run: RunFolder | None, place: Path) 
 
 def _converted(options: EvalOptions) -> EvaluationShards:
     """Returns shards of a data set; they are made once and kept in the cache."""
+    # With them come all annotation formats, which shards do not need.
+    from efficientdet_pipeline.data.conversion import make_shards
+    from efficientdet_pipeline.data.prepare import data_identity
+
     given = options.subject
     data = compose(
         DatasetOptions,

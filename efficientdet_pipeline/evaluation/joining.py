@@ -14,7 +14,7 @@ from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation.truth import TruthImage
 from tfrmod.errors import DatasetError
 from tfrmod.manifest import RecordedImage
-from tfrmod.sources.pairing import Names
+from tfrmod.pairing import Names
 from tfrmod.text import clean_name
 
 _SHOWN = 5

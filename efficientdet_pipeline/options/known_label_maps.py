@@ -1,6 +1,6 @@
 """Label maps that google/automl knows by name: COCO, Pascal VOC and Waymo."""
 
-from tfrmod.automl_converters import VOC_CLASSES
+from tfrmod.class_names import VOC_CLASSES
 
 _COCO_NAMES = (
     *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light"),

@@ -15,7 +15,7 @@ from efficientdet_pipeline.runs.output_files import NOTE
 from efficientdet_pipeline.runs.run_dir import RunFolder, locked
 from tfrmod import fileio
 from tfrmod.fileio import remove_stale_lock
-from tfrmod.split import SPLITS
+from tfrmod.manifest import SPLITS
 
 MARKER = ".efficientdet-run"
 """File that makes a folder a run's: it was written where no file had a run's name yet."""

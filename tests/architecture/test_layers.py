@@ -220,3 +220,33 @@ def test_repository_names_no_machine() -> None:
         if path.suffix in {".py", ".md", ".toml", ".txt", ".yaml", ".config", ""} and path.is_file():
             found = pattern.search(path.read_text(encoding="utf-8", errors="replace"))
             assert not found, f"{name} names a machine's path or a registry: {found.group()}"
+
+
+# Lines that are read by importing what a mode runs on; a budget keeps a mode from growing by what it does not need.
+CLOSURE_BUDGETS = {
+    "efficientdet_pipeline.commands.infer": 16_500,
+    "efficientdet_pipeline.commands.export": 23_500,
+    "efficientdet_pipeline.commands.evaluate": 29_000,
+    "efficientdet_pipeline.training.trainer": 25_000,
+}
+
+
+def import_closure(module: str) -> set[str]:
+    """Returns the modules of ours that importing a module imports, itself and the packages on the way included."""
+    found: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name in MODULES and name not in found:
+            found.add(name)
+            todo += [*imports_at_the_top(name), name.rpartition(".")[0]]
+    return found
+
+
+@pytest.mark.parametrize("module", CLOSURE_BUDGETS)
+def test_import_closures_stay_within_their_budgets(module: str) -> None:
+    closure = import_closure(module)
+    lines = sum(len(MODULES[name].read_text(encoding="utf-8").splitlines()) for name in closure)
+    assert lines <= CLOSURE_BUDGETS[module], f"importing {module} reads {lines} lines in {len(closure)} modules"
+    # Shards need no reader of annotations.
+    assert not {name for name in closure if name == "tfrmod.convert" or name.startswith("tfrmod.sources")}

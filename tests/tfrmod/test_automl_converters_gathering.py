@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tfrmod.automl_converters import VOC_CLASSES, gather_coco, gather_voc
+from tfrmod.automl_converters import gather_coco, gather_voc
+from tfrmod.class_names import VOC_CLASSES
 from tfrmod.errors import DatasetError
 
 

@@ -12,13 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tfrmod.errors import DatasetError
+from tfrmod.pairing import images_of
 from tfrmod.problems import MAX_OBJECTS, Problem
 from tfrmod.sources import coco_objects
 from tfrmod.sources.coco_file import CocoFile, ListedImage, label_map, read_file
 from tfrmod.sources.coco_objects import detail, identity
 from tfrmod.sources.files import Files, Names, list_files
 from tfrmod.sources.json_stream import Place, num_packed, packed, parsed, read_places, unpacked
-from tfrmod.sources.pairing import images_of
 from tfrmod.sources.recognition import json_files, loose_coco_files, unread_exports
 from tfrmod.sources.source import Entry, Listing
 from tfrmod.sources.split_names import in_order, set_of_path

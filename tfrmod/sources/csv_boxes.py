@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.errors import DatasetError
+from tfrmod.pairing import images_of
 from tfrmod.problems import MAX_SAME_PROBLEMS, Problem
 from tfrmod.sources.coordinates import upright_size
 from tfrmod.sources.csv_table import Layout, Row, layout_of, row_at, rows, with_encoding
 from tfrmod.sources.files import Files, Names, list_files
 from tfrmod.sources.json_stream import packed, read_places, unpacked
-from tfrmod.sources.pairing import images_of
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.split_names import in_order, set_name, set_of_path
 from tfrmod.text import clean_name

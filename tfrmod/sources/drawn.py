@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.errors import DatasetError
 from tfrmod.masks import polygons_png
+from tfrmod.pairing import images_of
 from tfrmod.problems import MAX_SAME_PROBLEMS, Problem
 from tfrmod.sources.coordinates import canvas_size, unit_of, upright_size
 from tfrmod.sources.files import Files, Names
-from tfrmod.sources.pairing import images_of
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.split_names import in_order, set_of_path
 from tfrmod.text import clean_name

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfrmod.file_types import IMAGE_EXTENSIONS, is_junk
-from tfrmod.sources.pairing import Names, nearness
+from tfrmod.pairing import Names, nearness
 
 __all__ = ["VOC_MASK_FOLDERS", "Files", "Names", "list_files", "nearness"]
 

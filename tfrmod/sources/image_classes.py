@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.errors import DatasetError
+from tfrmod.pairing import images_of
 from tfrmod.problems import Problem
 from tfrmod.sources.coordinates import upright_size
 from tfrmod.sources.files import Files, Names, list_files
-from tfrmod.sources.pairing import images_of
 from tfrmod.sources.source import Entry, Listing, Reading, Source
 from tfrmod.sources.split_names import SET_WORDS, set_name
 from tfrmod.text import clean_name, read_text

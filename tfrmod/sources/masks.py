@@ -14,11 +14,11 @@ from tfrmod import masks
 from tfrmod import masks as mask_pictures
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.errors import DatasetError
+from tfrmod.pairing import agreement
 from tfrmod.problems import Problem
 from tfrmod.sources import yolo_config
 from tfrmod.sources.coordinates import upright_size
 from tfrmod.sources.files import Files, list_files
-from tfrmod.sources.pairing import agreement
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.split_names import set_name
 from tfrmod.sources.yolo_config import DatasetDescription

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from tfrmod.errors import DatasetError
+from tfrmod.pairing import Names
 from tfrmod.problems import Problem
-from tfrmod.sources.pairing import Names
 from tfrmod.sources.source import Entry
 from tfrmod.sources.split_names import SET_WORDS, grouped
 from tfrmod.text import read_text

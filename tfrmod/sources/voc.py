@@ -9,11 +9,11 @@ from lxml import etree
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.errors import DatasetError
+from tfrmod.pairing import folded, spellings, stem_of
 from tfrmod.problems import Problem
 from tfrmod.sources import voc_layout, voc_xml
 from tfrmod.sources.coordinates import unit_of, upright_size
 from tfrmod.sources.files import Files, list_files
-from tfrmod.sources.pairing import folded, spellings, stem_of
 from tfrmod.sources.recognition import is_other_xml, xml_kind
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.voc_xml import children, elements, text_of

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.errors import DatasetError
 from tfrmod.masks import png_array
+from tfrmod.pairing import Names, folded, nearness, num_trailing, spellings
 from tfrmod.problems import Problem
 from tfrmod.sources.masks import mask_objects
-from tfrmod.sources.pairing import Names, folded, nearness, num_trailing, spellings
 from tfrmod.sources.voc_xml import Stated
 from tfrmod.text import read_text
 

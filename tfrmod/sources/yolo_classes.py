@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from tfrmod.errors import DatasetError
+from tfrmod.pairing import num_equal
 from tfrmod.problems import Problem
 from tfrmod.sources.files import Files
-from tfrmod.sources.pairing import num_equal
 from tfrmod.sources.yolo_config import DatasetDescription, is_name_list, read_description
 
 _EMPTY_DESCRIPTION = DatasetDescription({})

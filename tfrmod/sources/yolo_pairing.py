@@ -9,8 +9,8 @@ from typing import NamedTuple
 from tfrmod.errors import DatasetError
 from tfrmod.image_file import check_image
 from tfrmod.near_duplicates import NEAR
+from tfrmod.pairing import agreement, folded, num_trailing, spellings
 from tfrmod.problems import Problem
-from tfrmod.sources.pairing import agreement, folded, num_trailing, spellings
 from tfrmod.sources.split_names import set_name_of_folders
 
 IMAGE_FOLDER = re.compile(r"(jpeg)?images?|imgs?|photos", re.IGNORECASE)

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from tfrmod.sources.pairing import Names, spellings
+from tfrmod.pairing import Names, spellings
 
 ACCENTED = "café_0.jpg"
 DECOMPOSED = unicodedata.normalize("NFD", ACCENTED)
