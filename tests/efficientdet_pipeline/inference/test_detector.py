@@ -54,7 +54,7 @@ def test_load_detector_takes_the_thresholds_of_the_run(copied_run: Path, caplog:
 
     assert load().thresholds == Thresholds(0.4)
     Thresholds(0.3, {2: 0.6}).write(copied_run / "thresholds.yaml")
-    with caplog.at_level(standard_logging.INFO):
+    with caplog.at_level(standard_logging.INFO, logger="absl"):
         detector = load(tile="64x32", threads=1)
     assert detector.thresholds == Thresholds(0.3, {2: 0.6})
     assert detector.tile == (32, 64)
