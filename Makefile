@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python main.py @params.config --mode=traineval
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup tests
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder tests
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

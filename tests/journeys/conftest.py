@@ -9,12 +9,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# So small that a step takes a few hundredths of a second, and its building little more.
+SMALL_NETWORK = """
+fpn_num_filters: 8
+fpn_cell_repeats: 1
+box_class_repeats: 1
+survival_prob: 0.8
+backbone_config:
+  blocks:
+    - r1_k3_s11_e1_i32_o8_se0.25
+    - r1_k3_s22_e1_i8_o8_se0.25
+    - r2_k3_s22_e1_i8_o8_se0.25
+    - r1_k3_s22_e1_i8_o8_se0.25
+    - r1_k3_s22_e1_i8_o8_se0.25
+"""
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def small_network(home: Path) -> str:
+    """Returns the option that makes the network small, by a file in the folder `home`."""
+    (home / "small_network.yaml").write_text(SMALL_NETWORK)
+    return "--hparams=small_network.yaml"
 
 
 def _environment(home: Path, more: dict[str, str]) -> dict[str, str]:

@@ -17,8 +17,6 @@ from efficientdet_pipeline.demo_dataset import write_demo_dataset
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., "subprocess.Popen[str]"]
 
-pytestmark = pytest.mark.xdist_group("main_job")
-
 SMALL = (
     "--model_name=efficientdet-lite0",
     "--image_size=64",
@@ -188,10 +186,11 @@ def test_more_epochs_extend_the_run_from_shards(run: Run, folder: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_asked_to_stop_it_saves_and_goes_on_later(
-    number: signal.Signals, code: int, start: Start, run: Run, photos: Path, home: Path
+    number: signal.Signals, code: int, start: Start, run: Run, photos: Path, home: Path, small_network: str
 ) -> None:
     name = f"stopped_{number.name}"
     options = ["--url_dataset=photos.zip", "--num_epochs=40", *SMALL[:-1], f"--run_name={name}", "--mode=train"]
+    options.append(small_network)
     process = start(*options)
     for line in process.stdout:
         if line.startswith("epoch 1/40:"):  # Its end; a line within an epoch goes on with its step.

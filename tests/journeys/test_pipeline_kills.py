@@ -20,28 +20,16 @@ from efficientdet_pipeline.demo_dataset import write_demo_dataset
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., "subprocess.Popen[str]"]
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 STEPS_PER_EPOCH, EPOCHS = 6, 2
 PHASES = ("download", "conversion", "training", "checkpoint", "evaluation", "export")
 """In the order of a run: a later phase cannot be killed in an earlier one."""
-# So small that a step takes a few hundredths of a second.
-NETWORK = """
-fpn_num_filters: 8
-fpn_cell_repeats: 1
-box_class_repeats: 1
-survival_prob: 0.8
-backbone_config:
-  blocks:
-    - r1_k3_s11_e1_i32_o8_se0.25
-    - r1_k3_s22_e1_i8_o8_se0.25
-    - r2_k3_s22_e1_i8_o8_se0.25
-    - r1_k3_s22_e1_i8_o8_se0.25
-    - r1_k3_s22_e1_i8_o8_se0.25
-"""
 OPTIONS = (
     "--mode=traineval",
     "--train_valid_split=0.95",
     "--model_name=efficientdet-lite0",
-    "--hparams=kill_network.yaml",
+    "--hparams=small_network.yaml",
     "--image_size=96",
     "--pretrained_ckpt=none",
     "--batch_size=2",
@@ -92,7 +80,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(home: Path) -> Iterator[SlowServer]:
     path = write_demo_dataset(home / "kill_images.zip", num_images=300, image_size=(96, 80))
-    (home / "kill_network.yaml").write_text(NETWORK)
     server = SlowServer(path.read_bytes())
     yield server
     server.shutdown()

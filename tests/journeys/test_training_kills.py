@@ -17,28 +17,16 @@ from efficientdet_pipeline.demo_dataset import write_demo_dataset
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., "subprocess.Popen[str]"]
 
+pytestmark = pytest.mark.usefixtures("small_network")
+
 KILLS = 20
 STEPS = 200
-# So small that a step takes a few hundredths of a second, and its building little more.
-NETWORK = """
-fpn_num_filters: 8
-fpn_cell_repeats: 1
-box_class_repeats: 1
-survival_prob: 0.8
-backbone_config:
-  blocks:
-    - r1_k3_s11_e1_i32_o8_se0.25
-    - r1_k3_s22_e1_i8_o8_se0.25
-    - r2_k3_s22_e1_i8_o8_se0.25
-    - r1_k3_s22_e1_i8_o8_se0.25
-    - r1_k3_s22_e1_i8_o8_se0.25
-"""
 # Everything that draws by chance is on.
 OPTIONS = (
     "--url_dataset=kill_photos.zip",
     "--train_valid_split=0.8",
     "--model_name=efficientdet-lite0",
-    "--hparams=kill_network.yaml",
+    "--hparams=small_network.yaml",
     "--image_size=64",
     "--pretrained_ckpt=none",
     "--batch_size=2",
@@ -74,7 +62,6 @@ def step_saved(folder: Path) -> int:
 @pytest.mark.slow
 def test_killed_twenty_times_it_is_the_same_run(run: Run, start: Start, home: Path) -> None:
     write_demo_dataset(home / "kill_photos.zip", num_images=50, image_size=(72, 64))
-    (home / "kill_network.yaml").write_text(NETWORK)
     whole = run(*OPTIONS, "--run_name=whole")
     assert whole.returncode == 0, whole.stderr
     killed, chance = home / "runs" / "killed", random.Random(7)

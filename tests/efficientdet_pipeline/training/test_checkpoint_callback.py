@@ -307,11 +307,12 @@ def kill_at_random(folder: Path, expected_step: int, chance: random.Random, *arg
     assert process.returncode == -signal.SIGKILL
 
 
-def test_checkpoint_callback_repeatedly_killed_run_is_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [(12,), pytest.param((3, 12, 21), marks=pytest.mark.slow)])
+def test_checkpoint_callback_repeatedly_killed_run_is_the_same(steps: tuple[int, ...], tmp_path: Path) -> None:
     chance = random.Random(1)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([sys.executable, TOY, whole, "3", "0"], check=True, capture_output=True)
-    for step in (3, 12, 21):
+    for step in steps:
         kill_at_random(killed, step, chance, "3", "0.05")
     subprocess.run([sys.executable, TOY, killed, "3", "0"], check=True, capture_output=True)
     assert marker(killed)["step"] == 30

@@ -153,7 +153,7 @@ def test_train_includes_batch_statistics_in_the_ema(whole: Run) -> None:
         assert (ema_weights != raw).any(), variable.path
 
 
-@pytest.mark.parametrize("step", [3, 4])
+@pytest.mark.parametrize("step", [3, pytest.param(4, marks=pytest.mark.slow)])
 def test_train_resumed_at_any_step_is_the_same_run(step: int, whole: Run, tmp_path: Path) -> None:
     stopped = Run(tmp_path)
     with pytest.raises(StoppedError, match=f"after step {step} of 8") as stop:

@@ -18,9 +18,6 @@ from efficientdet_pipeline.training import strategy as devices
 
 SCRIPT = Path(__file__).parent / "two_devices.py"
 
-# One worker checks the results of the script, so that it runs once.
-pytestmark = pytest.mark.xdist_group("two_devices")
-
 
 @pytest.fixture(scope="module")
 def given() -> dict[str, Any]:
