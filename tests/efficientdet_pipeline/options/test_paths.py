@@ -27,6 +27,7 @@ NO_PATHS = {
     "cache",
     "mode",
     "augment_steps",
+    "log_format",
 }
 
 
