@@ -15,7 +15,7 @@ from efficientdet_pipeline.inference.video import VideoSink, VideoSource
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("exports")]
+pytestmark = pytest.mark.slow
 SMALL = (
     "--model_name=efficientdet-lite0",
     "--image_size=64",
