@@ -70,8 +70,8 @@ def resolved_batch_size(
 
 def test_auto_batch_searches_up_to_the_useful_maximum(folder: Any, logged: Any) -> None:
     # The only real search: a tiny network, in a subprocess.
-    assert resolved_batch_size(folder, options(), num_train=30) == 3
-    assert "batch_size=auto: 3 images per step fit, the largest with 10 steps per epoch." in logged()
+    assert resolved_batch_size(folder, options(), num_train=60) == 6
+    assert "batch_size=auto: 6 images per step fit, the largest with 10 steps per epoch." in logged()
 
 
 def test_auto_batch_keeps_a_given_batch_size(folder: Any, probes: list[batch_probe.Probe]) -> None:
