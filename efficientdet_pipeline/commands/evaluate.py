@@ -1,39 +1,29 @@
 """--mode=eval: evaluate a checkpoint, an export or a detections file as COCO and Pascal VOC do, and say why."""
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
 from efficientdet_pipeline.commands.segmentation import evaluate_segmentation
-from efficientdet_pipeline.console import command_line
-from efficientdet_pipeline.evaluation import format_table, write_metrics
 from efficientdet_pipeline.evaluation.detections_evaluation import evaluate_detections
 from efficientdet_pipeline.evaluation.evaluated_detector import (
     find_detector,
     find_members,
     find_views,
 )
-from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, saved_evaluation
+from efficientdet_pipeline.evaluation.evaluation_file import saved_evaluation
 from efficientdet_pipeline.evaluation.evaluation_shards import evaluation_shards
 from efficientdet_pipeline.evaluation.ground_truth import ground_truth
-from efficientdet_pipeline.evaluation.metrics import metrics_of
 from efficientdet_pipeline.evaluation.submission import write_test_dev
 from efficientdet_pipeline.inference.segmentation_predictor import segmentation_weights
 from efficientdet_pipeline.options.evaluation import EvalOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
-from efficientdet_pipeline.report.contents import Command
 from efficientdet_pipeline.report.evaluation_report import (
-    EvaluationPlace,
     evaluation_place,
     evaluation_places,
-    find_evaluation,
-    is_finite,
-    log_details,
-    write_evaluation_report,
+    finish_evaluation,
 )
 from efficientdet_pipeline.training import checkpoint_io
 
@@ -77,7 +67,7 @@ def evaluate(options: EvalOptions, hparams: HparamsGiven) -> dict[str, Any]:
     epoch = checkpoint_io.epoch_of(detector.path)
     facts |= {"epoch": epoch} if epoch >= 0 else {}
     saved = saved_evaluation(detected, detector.label_map, shards=truth.files, numbers=truth.numbers, facts=facts)
-    return _finish(options, saved, detector.name, place, metrics_path, epoch=epoch)
+    return finish_evaluation(options, saved, detector.name, place, metrics_path, epoch=epoch)
 
 
 def _evaluate_file(options: EvalOptions) -> dict[str, Any]:
@@ -90,51 +80,6 @@ def _evaluate_file(options: EvalOptions) -> dict[str, Any]:
     files = [str(file) for file in shards]
     saved = saved_evaluation(found.detected, found.label_map, shards=files, facts=facts)
     place = evaluation_place(None, path.absolute().parent, options.evaluation.eval_name or path.stem, is_own=False)
-    return _finish(options, saved, path.name, place, place.folder.path / "metrics.json", warnings=found.warnings)
-
-
-def _finish(
-    options: EvalOptions,
-    saved: SavedEvaluation,
-    name: str,
-    place: EvaluationPlace,
-    path: Path,
-    *,
-    epoch: float = -1,
-    warnings: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Prints and writes the metrics, and what explains them; returns the metrics."""
-    findings = None
-    if options.evaluation.analysis and is_finite(saved.instances):
-        findings = find_evaluation(saved, options.evaluation, options.subject.class_groups)
-        measured = findings.analysis.metrics
-    else:
-        measured = metrics_of(saved.instances, saved.label_map, engine=options.evaluation.engine)
-    metrics = measured.as_dict()
-    logging.info("%s\n%s", name, format_table(metrics))
-    content = {**metrics, **saved.facts}
-    if findings is not None:
-        content["intervals"] = findings.analysis.intervals.overall
-        log_details(findings, intervals=options.subject.ap_interval, groups=bool(options.subject.class_groups))
-    if "milliseconds" in saved.facts:
-        logging.info("Detecting takes %.1f ms per image, without reading it.", saved.facts["milliseconds"])
-    try:
-        if findings is not None or path.parent == place.folder.path:
-            place.begin()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_metrics(path, content, epoch)
-        logging.info("Written to %s", path)
-        if findings is not None:
-            again = Command("Evaluate again:", command_line(*sys.argv[1:]))
-            page = write_evaluation_report(
-                place, findings, title=f"Evaluation of {name}", commands=[again], warnings=warnings
-            )
-            logging.info("Explained in %s", page)
-    except OSError as error:
-        # The numbers are there, and minutes of work; that a folder is closed to us must not take them away.
-        logging.warning(
-            "The metrics are those printed above, and no file holds them: %s cannot be written (%s). To have the file, "
-            "copy the checkpoint to a folder of yours and name it by --path_ckpt.",
-            *(path, error.strerror or error),
-        )
-    return metrics
+    return finish_evaluation(
+        options, saved, path.name, place, place.folder.path / "metrics.json", warnings=found.warnings
+    )

@@ -1,17 +1,22 @@
 """What --mode=eval writes: to the run where it is its own evaluation, else to a folder of the evaluation's name."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
 
+from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.data.record_images import RecordImages
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.evaluation import format_table, write_metrics
 from efficientdet_pipeline.evaluation.evaluated_detector import EvaluatedDetector
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
 from efficientdet_pipeline.evaluation.instances import Instances
+from efficientdet_pipeline.evaluation.metrics import metrics_of
 from efficientdet_pipeline.options.evaluation import EvalOptions, EvaluationOptions
 from efficientdet_pipeline.report.contents import Command, ReportContents
 from efficientdet_pipeline.report.evaluation_folder import (
@@ -159,3 +164,50 @@ def evaluation_places(
     path = (detector.run.path if in_run and detector.run else beside) / f"metrics_{name}.json"
     check_output_json(path, {"epoch", "AP"}, option="eval_name")
     return place, path
+
+
+def finish_evaluation(
+    options: EvalOptions,
+    saved: SavedEvaluation,
+    name: str,
+    place: EvaluationPlace,
+    path: Path,
+    *,
+    epoch: float = -1,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Prints and writes the metrics, and what explains them; returns the metrics."""
+    findings = None
+    if options.evaluation.analysis and is_finite(saved.instances):
+        findings = find_evaluation(saved, options.evaluation, options.subject.class_groups)
+        measured = findings.analysis.metrics
+    else:
+        measured = metrics_of(saved.instances, saved.label_map, engine=options.evaluation.engine)
+    metrics = measured.as_dict()
+    logging.info("%s\n%s", name, format_table(metrics))
+    content = {**metrics, **saved.facts}
+    if findings is not None:
+        content["intervals"] = findings.analysis.intervals.overall
+        log_details(findings, intervals=options.subject.ap_interval, groups=bool(options.subject.class_groups))
+    if "milliseconds" in saved.facts:
+        logging.info("Detecting takes %.1f ms per image, without reading it.", saved.facts["milliseconds"])
+    try:
+        if findings is not None or path.parent == place.folder.path:
+            place.begin()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_metrics(path, content, epoch)
+        logging.info("Written to %s", path)
+        if findings is not None:
+            again = Command("Evaluate again:", command_line(*sys.argv[1:]))
+            page = write_evaluation_report(
+                place, findings, title=f"Evaluation of {name}", commands=[again], warnings=warnings
+            )
+            logging.info("Explained in %s", page)
+    except OSError as error:
+        # The numbers are there, and minutes of work; that a folder is closed to us must not take them away.
+        logging.warning(
+            "The metrics are those printed above, and no file holds them: %s cannot be written (%s). To have the file, "
+            "copy the checkpoint to a folder of yours and name it by --path_ckpt.",
+            *(path, error.strerror or error),
+        )
+    return metrics

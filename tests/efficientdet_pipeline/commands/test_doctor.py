@@ -19,6 +19,7 @@ from efficientdet_pipeline.cli import main
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.doctor import quick_check
 from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.models.build import describe_network
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from tfrmod import convert
@@ -224,7 +225,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, shard: str) -> list[str]:
         run_name="mine",
     )
     shards = Shards(train=(shard,), val=(), num_train=1, num_classes=1, label_map={}, max_instances=1)
-    quick_check.quick_check(options, shards, efficientdet.get_config("efficientdet-d0", image_size=96))
+    network = describe_network("efficientdet-d0", {"image_size": 96}, {})
+    quick_check.quick_check(options, shards, network)
     return said
 
 

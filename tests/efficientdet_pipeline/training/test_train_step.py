@@ -16,6 +16,7 @@ from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.train_state import state_arrays
 from efficientdet_pipeline.training.train_step import TrainStepModel
+from efficientdet_pipeline.training.transforms import TRANSFORMS, ModelTransform
 
 TINY = {
     "image_size": 64,
@@ -185,3 +186,47 @@ def test_train_step_with_adamw_does_not_decay_biases_and_normalization() -> None
     decayed = [variable.name for variable in model.trained_variables() if model.optimizer._use_weight_decay(variable)]
     assert decayed
     assert all(name.endswith("kernel") for name in decayed)
+
+
+class Clamp(ModelTransform):
+    """A transform from outside the package: its hook keeps the class head's bias within a limit."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def on_compiled(self, model: TrainStepModel) -> None:
+        bias = next(each for each in model.network.class_head.trainable_variables if each.path.endswith("bias"))
+        model.add_step_hook(ClampHook(bias, self.limit))
+
+
+class ClampHook:
+    def __init__(self, variable: keras.Variable, limit: float) -> None:
+        self.variable, self.limit = variable, limit
+        self.count = keras.Variable(0, trainable=False, dtype="int32", name="clamped")
+
+    @property
+    def state(self) -> list[keras.Variable]:
+        return [self.count]
+
+    def update(self, step: Any) -> None:
+        del step
+        self.variable.assign(keras.ops.clip(self.variable.value, -self.limit, self.limit))
+        self.count.assign(self.count.value + 1)
+
+
+def test_train_step_calls_the_hooks_of_transforms_after_finite_steps_alone() -> None:
+    run = compose(TrainOptions, url_dataset="none", batch_size=BATCH, num_epochs=2)
+    strategy.build_strategy(run)
+    config = efficientdet.get_config("efficientdet-lite0", **TINY)
+    model = build_training_model(
+        efficientdet.build_model(config),
+        detection_objective(config, run.optimizer),
+        run,
+        steps_per_epoch=2,
+        transforms=[*TRANSFORMS, lambda options, num_steps: Clamp(1e-6)],
+    )
+    take(model, batch(0), with_nan(1))
+    hook = model.step_hooks[-1]
+    assert int(hook.count.numpy()) == 1
+    assert np.abs(keras.ops.convert_to_numpy(hook.variable)).max() <= 1e-6
+    assert any(name.startswith("run/") and name.endswith("clamped") for name in state_arrays(model))

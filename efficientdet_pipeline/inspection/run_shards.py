@@ -1,0 +1,56 @@
+"""The shards and the network that an inspection shows: those named, or those of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.inspection.stats import InspectionStats, split_names
+from efficientdet_pipeline.models.build import Network, describe_network, model_name
+from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
+from efficientdet_pipeline.options.inspect import InspectOptions
+from efficientdet_pipeline.runs import metadata
+from efficientdet_pipeline.runs.run_dir import find_run
+from tfrmod import manifest
+
+
+def shards_to_inspect(
+    options: InspectOptions,
+) -> tuple[dict[str, list[Path]], set[str], dict[str, Any], dict[int, str]]:
+    """Returns shards by split, the splits that samples are taken of, and the run's options and names of classes."""
+    if options.file_pattern:
+        files = split_names(manifest.shard_files(options.file_pattern))
+        return files, set(files), {}, {}
+    folder = find_run(options.run)
+    used, names = metadata.read_args(folder.args), {}
+    wanted = "val" if options.eval else "train"
+    if folder.manifest.exists():
+        made = manifest.Manifest.load(folder.manifest)
+        names = made.label_map
+        files = {name: [made.folder / shard.name for shard in split.files] for name, split in made.splits.items()}
+    else:
+        patterns = {name: used.get(f"{name}_file_pattern") for name in ("train", "val")}
+        files = {name: list(manifest.shard_files(glob)) for name, glob in patterns.items() if glob}
+    if not files.get(wanted):
+        raise OptionsError(
+            f"file_pattern must name shards. Received nothing, and the run {folder.path} has no {wanted} shards; "
+            "try --file_pattern='shards/train-*'.",
+            option="file_pattern",
+        )
+    return {name: paths for name, paths in files.items() if paths}, {wanted}, used, names
+
+
+def network_to_inspect(
+    options: InspectOptions, used: dict[str, Any], hparams: HparamsGiven, contents: InspectionStats
+) -> Network:
+    """Returns the network that samples are fitted to: as the options say, else that of the run."""
+    size = {"image_size": used["image_size"]} if used.get("image_size") else {}
+    return describe_network(
+        options.model.model_name or used.get("model_name") or model_name(options.model),
+        {
+            "num_classes": max([1, *contents.label_map]),
+            **used["hparams"],
+            **size,
+            **network_overrides(options.model, hparams),
+        },
+        contents.label_map,
+    )

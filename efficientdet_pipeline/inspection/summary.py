@@ -1,0 +1,47 @@
+"""The summary of an inspection in the log."""
+
+from pathlib import Path
+
+from absl import logging
+
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.inspection.report import PAGE
+from efficientdet_pipeline.inspection.stats import InspectionStats
+
+MAX_DAMAGED, MAX_CLASSES = 3, 8
+
+
+def log_summary(contents: InspectionStats, folder: Path, num_samples: int) -> None:
+    """Says in four lines what was found and where it is.
+
+    Raises:
+      DataError: records are damaged, or there are none.
+    """
+    for split in contents.splits:
+        boxes = split.boxes_of
+        classes = [f"{contents.label_map[class_id]} {count:,}" for class_id, count in boxes.most_common(MAX_CLASSES)]
+        classes += [f"{len(boxes) - len(classes):,} more classes"] if len(boxes) > len(classes) else []
+        logging.info(
+            "%s: %d images, %d of them without objects, %d boxes (%s)",
+            *(split.name, split.num_images, split.num_negatives, split.num_boxes, ", ".join(classes) or "none"),
+        )
+        odd = ", ".join(f"{count:,} boxes {what}" for what, count in split.unusual.items())
+        if odd:
+            logging.warning("%s: %s.", split.name, odd)
+    logging.info("%d samples, sheets and charts are in %s", num_samples, folder)
+    logging.info("All of it on one page: %s", folder / PAGE)
+    damaged = contents.damaged
+    if damaged:
+        texts = [
+            f"{record.location.file}, record {record.location.record} at byte {record.location.offset} ({record.what})"
+            for record in damaged[:MAX_DAMAGED]
+        ]
+        more = f"; and {len(damaged) - len(texts):,} more, listed on the page" if len(damaged) > len(texts) else ""
+        raise DataError(
+            f"{len(damaged):,} damaged {'record' if len(damaged) == 1 else 'records'} (counted from 0): "
+            f"{'; '.join(texts)}{more}. Training would stop there. Make the shards again, or copy them again from "
+            "where they came."
+        )
+    if not any(split.num_images for split in contents.splits):
+        names = ", ".join(str(path) for split in contents.splits for path in split.files[:MAX_DAMAGED])
+        raise DataError(f"The shards must hold records. They hold none: {names}. Check --file_pattern.")
