@@ -66,7 +66,7 @@ class Evaluator:
 
 
 def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
-    """Returns a function of normalised canvases (b, H, W, 3), scales (b,) and photo sizes (b, 2), traced once."""
+    """Returns a function of normalised canvases (b, H, W, 3), scales (b,) and image sizes (b, 2), traced once."""
     if keras.backend.backend() == "jax":
         return _detector_function_on_jax(detector, config)
 

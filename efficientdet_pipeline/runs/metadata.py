@@ -52,7 +52,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def dataset_metadata(options: ImageOptions, made: Manifest, *, mode: str) -> dict[str, Any]:
-    """Returns the fields on the photos and shards."""
+    """Returns the fields on the images and shards."""
     split = options.train_valid_split
     counts = {name: split.num_images for name, split in made.splits.items()}
     return {

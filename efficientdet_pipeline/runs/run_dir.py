@@ -95,7 +95,7 @@ class RunFolder:
 
     @property
     def bad_steps(self) -> Path:
-        """The photos of the steps that ended a run."""
+        """The images of the steps that ended a run."""
         return self.path / "bad_steps.json"
 
     @property
@@ -115,7 +115,7 @@ class RunFolder:
 
     @property
     def pictures(self) -> Path:
-        """Validation photos with detections drawn."""
+        """Validation images with detections drawn."""
         return self.path / "pictures"
 
     @property

@@ -15,7 +15,7 @@ else:
 _QUICK_WIDTH = 3
 """The widest kernel that oneDNN has a quick gradient of."""
 _LARGE = 500_000
-"""Numbers a photo from which a chain of sums and products is worth compiling; below, the call costs what it saves."""
+"""Numbers an image from which a chain of sums and products is worth compiling; below, the call costs what it saves."""
 
 
 def is_at_work() -> bool:

@@ -106,7 +106,7 @@ def clip_to_images(found: Detections, image_sizes: Int[Tensor, "b 2"]) -> Detect
 
     Args:
       found: in original pixels.
-      image_sizes: height and width of each photo in pixels.
+      image_sizes: height and width of each image in pixels.
     """
     sizes = tf.cast(image_sizes, tf.float32)
     return found._replace(boxes=_clipped(found.boxes, sizes[:, :1], sizes[:, 1:]))

@@ -1,6 +1,6 @@
-"""From a photo to the network's canvas: fit, normalise, pad. In TensorFlow.
+"""From an image to the network's canvas: fit, normalise, pad. In TensorFlow.
 
-A photo keeps its proportions, stands in the top left corner of the canvas, and
+An image keeps its proportions, stands in the top left corner of the canvas, and
 the rest is filled with the mean colour; with resize=stretch it fills the canvas.
 Evaluation, export and inference all come through here, so that a detector sees
 the same pixels everywhere.
@@ -39,7 +39,7 @@ def decode_image(encoded: Tensor) -> UInt8[Tensor, "h w 3"]:
 def fit_to_canvas(
     image: UInt8[Tensor, "h w 3"] | Float[Tensor, "h w 3"], config: "DetectorConfig"
 ) -> tuple[Float[Tensor, "H W 3"], Tensor]:
-    """Returns the network's input of one photo, and its scale.
+    """Returns the network's input of one image, and its scale.
 
     Args:
       image: RGB, 0 to 255.
@@ -58,9 +58,9 @@ def fit_to_canvas(
 def canvas_batch(
     images: UInt8[Tensor, "b h w 3"] | Float[Tensor, "b h w 3"], config: "DetectorConfig"
 ) -> tuple[Float[Tensor, "b H W 3"], Float[Tensor, "b ..."]]:
-    """Returns the network's inputs of photos of one size, and their scales.
+    """Returns the network's inputs of images of one size, and their scales.
 
-    Made for serving: the number of photos and their size may be unknown while
+    Made for serving: the number of images and their size may be unknown while
     the function is traced.
 
     Args:
@@ -98,14 +98,14 @@ def per_corner(scale: Tensor) -> Tensor:
 def fit_boxes_to_canvas(
     boxes_unit: Float[Tensor, "n 4"], image_shape: Tensor, config: "DetectorConfig"
 ) -> Float[Tensor, "n 4"]:
-    """Returns where the boxes of a photo are on its canvas, in canvas pixels.
+    """Returns where the boxes of an image are on its canvas, in canvas pixels.
 
     Boxes are clipped to the last pixel of the canvas. That may leave some
     without area; dropping them is the caller's.
 
     Args:
       boxes_unit: fractions, 0 to 1, of the photo's height and width.
-      image_shape: height and width of the photo in pixels (more entries are
+      image_shape: height and width of the image in pixels (more entries are
         passed over, so that a whole shape will do).
       config: image_size and resize are read.
     """
@@ -118,10 +118,10 @@ def fit_boxes_to_canvas(
 
 
 def scaled_size(height: Tensor, width: Tensor, canvas: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the scale, height and width at which a photo fits the canvas.
+    """Returns the scale, height and width at which an image fits the canvas.
 
     Args:
-      height: of the photo in pixels.
+      height: of the image in pixels.
       width: likewise.
       canvas: height and width of the canvas in pixels.
     """
@@ -129,7 +129,7 @@ def scaled_size(height: Tensor, width: Tensor, canvas: tuple[int, int]) -> tuple
     # automl: all of it in float32, down to the rounding. 165x100 on 512 px becomes 511x310 because of that.
     scale = tf.minimum(canvas[0] / height, canvas[1] / width)
     scaled_height, scaled_width = (tf.cast(side * scale, tf.int32) for side in (height, width))
-    # A photo a thousand times as long as wide still gets one row of pixels.
+    # An image a thousand times as long as wide still gets one row of pixels.
     return scale, tf.maximum(scaled_height, 1), tf.maximum(scaled_width, 1)
 
 

@@ -1,4 +1,4 @@
-"""Photos in, detections out: what is exported, and what runs in a process, in one function."""
+"""Images in, detections out: what is exported, and what runs in a process, in one function."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,9 +19,9 @@ def detect(
     *,
     mode: str = "per_class",
 ) -> Detections:
-    """Returns the detections on photos of one size, in their pixels and within their edges.
+    """Returns the detections on images of one size, in their pixels and within their edges.
 
-    Evaluation takes the same steps, photo by photo, so that what is served is
+    Evaluation takes the same steps, image by image, so that what is served is
     what was measured.
 
     Args:
