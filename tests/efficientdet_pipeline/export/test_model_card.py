@@ -27,4 +27,4 @@ def test_model_card_has_artifacts_and_classes_and_escapes_names() -> None:
     assert "| a\\|b | 0.5000 |" in card
     assert "&lt;b>" in card
     assert "| cat | 0.350 |" in card
-    assert card.count(UNSTATED) == 4  # start, data, intended use, metrics
+    assert card.count(UNSTATED) == 3  # start, data, intended use

@@ -81,9 +81,9 @@ def closed(*arguments: object, **more: object) -> None:
 def test_eval_prints_what_it_cannot_write(
     main: Main, toy_run: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from efficientdet_pipeline.commands import evaluate
+    from efficientdet_pipeline.report import evaluation_report
 
-    monkeypatch.setattr(evaluate, "write_metrics", closed)
+    monkeypatch.setattr(evaluation_report, "write_metrics", closed)
     assert main("--mode=eval", f"--model_dir={toy_run}") == 0
     printed = said()
     assert "ARmax100" in printed.out
@@ -96,7 +96,7 @@ def test_export_that_cannot_be_written_names_the_option(
 ) -> None:
     from efficientdet_pipeline.commands import export
 
-    monkeypatch.setattr(export, "export", closed)
+    monkeypatch.setattr(export, "write_bundle", closed)
     assert main("--mode=export", f"--model_dir={toy_run}") == 73
     assert "--path_output" in said().err
 

@@ -201,7 +201,8 @@ def model_hparams(name: str) -> dict[str, Any]:
     """
     if name not in MODELS:
         raise ValueError(unknown_name("model", name, MODELS))
-    defaults = {key: hparam.default for key, hparam in HPARAMS.items()}
+    # The way to the canvas is a key of our own.
+    defaults = {key: hparam.default for key, hparam in HPARAMS.items() if key != "resize"}
     return copy.deepcopy({**defaults, **MODELS[name]})
 
 
