@@ -6,7 +6,6 @@ import numpy as np
 from absl import logging
 
 from efficientdet_pipeline.console import say
-from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.features import (
     channel_grid,
     extract_reductions,
@@ -17,7 +16,7 @@ from efficientdet_pipeline.inference.features import (
     write_arrays,
     write_reductions,
 )
-from efficientdet_pipeline.inference.image_io import find_images, output_names, read_image, write_image
+from efficientdet_pipeline.inference.image_io import find_images, output_names, read_images, write_image
 from efficientdet_pipeline.inference.imagenet_weights import LoadedEncoder, load_encoder
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.imagenet import FeaturesOptions
@@ -40,20 +39,14 @@ def run(options: FeaturesOptions, read: Sources, hparams: HparamsGiven) -> None:
     encoder = load_encoder(options.network)
     say(str(trained_statistic(encoder.model)))
     note_output_files(folder, files, earlier)
-    num_written = 0
-    for path, name in zip(images, names, strict=True):
-        try:
-            pixels = read_image(path)
-        except DataError as error:
-            if len(images) == 1:
-                raise
-            logging.warning("%s", error)
-            continue
-        _write(encoder, pixels, folder / name, options)
-        num_written += 1
-    note_output_files(folder, (), {*files, *earlier})
-    if not num_written:
-        raise DataError(f"None of the {len(images)} images that {options.input_image!r} names could be read.")
+    num_written, name_of = 0, dict(zip(images, names, strict=True))
+    try:
+        for path, pixels in read_images(images, options.input_image):
+            _write(encoder, pixels, folder / name_of[path], options)
+            num_written += 1
+    finally:
+        # What was not written is not ours.
+        note_output_files(folder, (), {*files, *earlier})
     logging.info("Features written to %s, images: %d", folder, num_written)
 
 

@@ -1,17 +1,14 @@
 """--mode=infer: detections of images or a video, drawn and written in several forms."""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 from absl import logging
 from tqdm import tqdm
 
 from efficientdet_pipeline.commands.video import drawing, infer_video
 from efficientdet_pipeline.console import is_terminal
-from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.detector import LoadedDetector, load_detector
-from efficientdet_pipeline.inference.image_io import find_images, output_names, read_image
+from efficientdet_pipeline.inference.image_io import find_images, output_names, read_images
 from efficientdet_pipeline.inference.results import (
     ImageDetections,
     count_classes,
@@ -64,37 +61,29 @@ def infer_images(options: InferOptions, hparams: HparamsGiven) -> None:
     draw = drawing(options.drawing, detector.label_map)
     sinks = build_sinks(options.result_names(), detector.label_map, draw)
     writer = SinkWriter(folder, sinks, images, thresholds=detector.thresholds, known=_written_before(folder))
-    faults: list[Path] = []
-    num_empty = 0
-    pixels = _readable(tqdm(images, unit="image", leave=False, disable=not is_terminal()), faults, len(images))
+    num_read = num_empty = 0
+    pixels = tqdm(
+        read_images(images, options.input_image),
+        total=len(images),
+        unit="image",
+        leave=False,
+        disable=not is_terminal(),
+    )
     for path, image, found in detector.detect_each(pixels, options.batch_size):
         writer.write(path, image, found)
         shown = detector.thresholds.above(found)
         logging.info("%s: %s", path, count_classes(shown, detector.label_map) or _nothing(found, detector))
+        num_read += 1
         num_empty += not len(shown.scores)
-    if len(faults) == len(images):
-        raise DataError(f"None of the {len(faults)} images that {options.input_image!r} names could be read.")
     writer.close()
     if num_empty:
         logging.info("A lower --min_score_thresh draws more: nothing was drawn on %d images.", num_empty)
-    logging.info("%d images: %s in %s", len(images) - len(faults), ", ".join(options.result_names()), folder)
+    logging.info("%d images: %s in %s", num_read, ", ".join(options.result_names()), folder)
 
 
 def _nothing(found: ImageDetections, detector: LoadedDetector) -> str:
     limit = None if detector.thresholds.by_class else detector.thresholds.default
     return describe_no_detections(found, limit, detector.label_map)
-
-
-def _readable(images: Iterable[Path], faults: list[Path], count: int) -> Iterator[tuple[Path, np.ndarray]]:
-    """Yields the images that can be read, and notes the others: one among many must not cost the rest."""
-    for path in images:
-        try:
-            yield path, read_image(path)
-        except DataError as error:
-            if count == 1:
-                raise
-            logging.warning("%s", error)
-            faults.append(path)
 
 
 def _written_before(folder: Path) -> set[str]:

@@ -9,12 +9,11 @@ from tqdm import tqdm
 
 from efficientdet_pipeline.console import is_terminal, print_next_command
 from efficientdet_pipeline.data.semantic_batches import SemanticClasses
-from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation import write_metrics
 from efficientdet_pipeline.evaluation.evaluation_shards import evaluation_shards
 from efficientdet_pipeline.evaluation.segmentation_evaluator import PRIMARY, SegmentationScorer, format_metrics
 from efficientdet_pipeline.export.segmentation import export_segmentation
-from efficientdet_pipeline.inference.image_io import find_images, output_names, read_image, write_image
+from efficientdet_pipeline.inference.image_io import find_images, output_names, read_images, write_image
 from efficientdet_pipeline.inference.segmentation import coco_segments, write_class_map
 from efficientdet_pipeline.inference.segmentation_predictor import SegmentationPredictor, load_segmentation
 from efficientdet_pipeline.models.weights import TrainedWeights
@@ -34,22 +33,23 @@ def infer_segmentation(options: InferOptions, predictor: SegmentationPredictor) 
     images = find_images(options.input_image)
     folder = Path(options.output_image_dir).expanduser()
     pictures = output_names(images)
-    masks = [f"{MASKS}/{Path(name).stem}.png" for name in pictures]
+    # a.jpg and a.png have a mask each.
+    masks = [f"{MASKS}/{name}" for name in output_names(Path(name).with_suffix(".png") for name in pictures)]
     names = [*pictures, *masks, SEGMENTS]
     earlier = check_output_files(folder, names, option="output_image_dir")
     note_output_files(folder, names, earlier)
     (folder / MASKS).mkdir(exist_ok=True)
     label_map, segments, num_read = predictor.network.label_map, [], 0
-    for path, picture, mask in zip(
-        tqdm(images, unit="image", leave=False, disable=not is_terminal()), pictures, masks, strict=True
-    ):
-        try:
-            image = read_image(path)
-        except DataError as error:
-            if len(images) == 1:
-                raise
-            logging.warning("%s", error)
-            continue
+    place_of = dict(zip(images, zip(pictures, masks, strict=True), strict=True))
+    progress = tqdm(
+        read_images(images, options.input_image),
+        total=len(images),
+        unit="image",
+        leave=False,
+        disable=not is_terminal(),
+    )
+    for path, image in progress:
+        picture, mask = place_of[path]
         num_read += 1
         class_map, chances = predictor.class_map(image)
         write_class_map(folder / mask, class_map)
@@ -60,8 +60,6 @@ def infer_segmentation(options: InferOptions, predictor: SegmentationPredictor) 
         segments += found
         shares = (f"{each['category_name']} {each['area'] / class_map.size:.1%}" for each in found)
         logging.info("%s: %s", path, ", ".join(shares) or "background alone")
-    if not num_read:
-        raise DataError(f"None of the {len(images)} images that {options.input_image!r} names could be read.")
     fileio.write_file(folder / SEGMENTS, json.dumps(segments, ensure_ascii=False) + "\n")
     logging.info("%d images: overlays, %s/ and %s in %s", num_read, MASKS, SEGMENTS, folder)
 

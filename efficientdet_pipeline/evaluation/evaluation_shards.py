@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from absl import logging
 
+from efficientdet_pipeline.data.run_shards import run_shards
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.options.dataset import DatasetOptions
 from efficientdet_pipeline.options.evaluation import EvalOptions
 from efficientdet_pipeline.options.schema import compose
-from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.system import cache_folder
 from tfrmod import manifest
@@ -48,7 +48,7 @@ def evaluation_shards(options: EvalOptions, run: RunFolder | None, place: Path) 
         return _converted(options)
     looked_at = f"{place} lies in no run's folder, which would hold some"
     if run is not None:
-        files, made = _of_run(run)
+        files, made = run_shards(run, "val")
         if files:
             return EvaluationShards(files, made, "its validation images", True)
         looked_at = f"the run {run.path} holds none (looked at {run.manifest} and its args.yaml)"
@@ -90,17 +90,3 @@ def _converted(options: EvalOptions) -> EvaluationShards:
     about = f"{which} {split.num_images} images of {redact_url(given.val_dataset)}"
     logging.info("Evaluating on %s.", about)
     return EvaluationShards([made.folder / shard.name for shard in split.files], None, about)
-
-
-def _of_run(run: RunFolder) -> tuple[Sequence[Path], manifest.Manifest | None]:
-    """Returns the validation shards that a run made, or those that it was given."""
-    used = metadata.read_args(run.args)
-    places = [run.manifest, Path(used.get("output_path") or run.records_path) / manifest.FILE_NAME]
-    for place in places:
-        if not place.exists():
-            continue
-        made = manifest.Manifest.load(place)
-        if "val" in made.splits and made.splits["val"].num_images:
-            return [made.folder / shard.name for shard in made.splits["val"].files], made
-    pattern = used.get("val_file_pattern")
-    return (manifest.shard_files(pattern) if pattern else ()), None

@@ -4,10 +4,11 @@ import difflib
 import glob
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 from PIL import Image
 
 from efficientdet_pipeline.errors import DataError, OptionsError
@@ -142,6 +143,31 @@ def output_paths(images: Sequence[Path], output_dir: str | Path) -> list[Path]:
                 option="output_image_dir",
             )
     return [output_dir / name for name in output_names(images)]
+
+
+def read_images(images: Sequence[Path], source: str) -> Iterator[tuple[Path, np.ndarray]]:
+    """Yields path and pixels of each image that can be read; names the others: one among many must not cost the rest.
+
+    Args:
+      images: from `find_images`.
+      source: what the user named them by.
+
+    Raises:
+      DataError: none of them can be read.
+    """
+    num_faults = 0
+    for path in images:
+        try:
+            pixels = read_image(path)
+        except DataError as error:
+            if len(images) == 1:
+                raise
+            logging.warning("%s", error)
+            num_faults += 1
+            continue
+        yield path, pixels
+    if num_faults == len(images):
+        raise DataError(f"None of the {num_faults} images that {source!r} names could be read.")
 
 
 def output_names(images: Iterable[Path]) -> list[str]:

@@ -129,6 +129,10 @@ class DetectionSetup:
     layout: LogLayout = LAYOUT
     _truth: GroundTruth | None = None
 
+    def with_options(self, options: TrainOptions) -> "DetectionSetup":
+        """Returns the same setup with other options."""
+        return dataclasses.replace(self, options=options)
+
     def build_model(self) -> keras.Model:
         """Returns the detector with random weights."""
         return efficientdet.build_model(self.network.config)

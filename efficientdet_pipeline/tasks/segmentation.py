@@ -1,6 +1,7 @@
 """Segmentation: the class of each pixel, measured by mean intersection over union."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,10 @@ class SegmentationSetup:
     def imagenet(self) -> ImageNetConfig:
         """Returns the normalization of the encoder."""
         return imagenet_config(self.network.config.backbone_name)
+
+    def with_options(self, options: TrainOptions) -> "SegmentationSetup":
+        """Returns the same setup with other options."""
+        return dataclasses.replace(self, options=options)
 
     def build_model(self) -> keras.Model:
         """Returns the U-Net with random weights."""

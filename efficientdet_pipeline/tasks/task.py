@@ -113,6 +113,9 @@ class TaskSetup(Protocol):
     def layout(self) -> LogLayout:
         """How the numbers of the run are logged."""
 
+    def with_options(self, options: TrainOptions) -> "TaskSetup":
+        """Returns the same setup with other options, such as those with a batch size that was searched for."""
+
     def build_model(self) -> keras.Model:
         """Returns the network with random weights, in the present strategy's scope."""
 

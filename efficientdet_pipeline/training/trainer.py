@@ -154,7 +154,7 @@ def train_run(
         options, hparams = own.options, own.hparams
         setup = task.setup(run_.model_name, options, hparams, shards)
         options = auto_batch.resolve_batch_size(options, run_, shards, setup.network, process_group)
-        setup = task.setup(run_.model_name, options, hparams, shards)
+        setup = setup.with_options(options)
         run_config = build_run_config(options, shards)
         setup.prepare_evaluation(is_chief=process_group.is_chief)
         if process_group.is_chief:

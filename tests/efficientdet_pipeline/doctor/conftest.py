@@ -4,24 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from anchor_grids import grid_of
 
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, ImageStats, Plan
 from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 
 Object = tuple[Any, ...]
-
-
-def grid_of(size: int = 256, **changed: Any) -> AnchorGrid:
-    values: dict[str, Any] = {
-        "image_size": (size, size),
-        "min_level": 3,
-        "max_level": 7,
-        "num_scales": 3,
-        "aspect_ratios": (1.0, 2.0, 0.5),
-        "anchor_scale": (4.0,) * 5,
-    }
-    return AnchorGrid(**{**values, **changed})
 
 
 def image_stats(

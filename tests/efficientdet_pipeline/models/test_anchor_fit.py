@@ -1,11 +1,11 @@
 """Overlaps without a grid equal those with one; fitted anchors match more."""
 
 from collections.abc import Callable
-from typing import Any
 
 import efficientdet
 import numpy as np
 import pytest
+from anchor_grids import grid_of
 from efficientdet.automl.hparams import parse_hparams
 
 from efficientdet_pipeline.doctor.boxes import overlaps
@@ -19,18 +19,6 @@ from efficientdet_pipeline.models.anchor_fit import (
     fit_anchors,
     recall,
 )
-
-
-def grid_of(size: int = 256, **changed: Any) -> AnchorGrid:
-    values: dict[str, Any] = {
-        "image_size": (size, size),
-        "min_level": 3,
-        "max_level": 7,
-        "num_scales": 3,
-        "aspect_ratios": (1.0, 2.0, 0.5),
-        "anchor_scale": (4.0,) * 5,
-    }
-    return AnchorGrid(**{**values, **changed})
 
 
 @pytest.fixture

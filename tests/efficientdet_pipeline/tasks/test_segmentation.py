@@ -118,6 +118,15 @@ def test_segmentation_is_predicted_alike_by_checkpoint_and_saved_model(run_folde
     assert (tmp_path / "a/0.png").is_file()
 
 
+def test_segmentation_masks_of_equal_stems_do_not_replace_each_other(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, number in (("a.png", 0), ("a.bmp", 1)):
+        Image.open(run_folder.parent / f"data/images/{number}.png").save(tmp_path / "in" / name)
+    arguments = [f"--input_image={tmp_path / 'in'}", f"--output_image_dir={tmp_path / 'out'}"]
+    assert main(["--mode=infer", f"--model_dir={run_folder}", *arguments]) == 0
+    assert sorted(path.name for path in (tmp_path / "out/masks").iterdir()) == ["a-2.png", "a.png"]
+
+
 def test_segmentation_is_evaluated_as_at_the_end_of_training(run_folder: Path) -> None:
     assert main(["--mode=eval", f"--model_dir={run_folder}"]) == 0
     again = json.loads((run_folder / "metrics_eval.json").read_text(encoding="utf-8"))
