@@ -65,7 +65,7 @@ class RunResult:
     """A trained run."""
 
     folder: Path
-    """The run's folder; README.md, "What lands where", lists its files."""
+    """The run's folder; docs/run-folder.md lists its files."""
     best_checkpoint: Path
     """Folder of the checkpoint with the highest validation AP; of the last one where none was evaluated."""
     metrics: Mapping[str, Any]

@@ -1,11 +1,11 @@
-"""The text of --help, --helpfull, and the README's table of flags, generated from the declarations."""
+"""The text of --help, --helpfull, and the flag tables of the documentation, generated from the declarations."""
 
 import platform
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from efficientdet_pipeline.options.schema import Declaration, declarations
+from efficientdet_pipeline.options.schema import Declaration, Options, declarations
 
 PACKAGE = "efficientdet-pipeline"
 USAGE = """\
@@ -81,31 +81,34 @@ def all_declarations(classes: Mapping[str, type]) -> dict[str, Declaration]:
     return known
 
 
-def flags_table(classes: Mapping[str, type]) -> str:
-    """Returns the README's Markdown table of every flag, its default and the modes that have it.
-
-    A flag whose default or meaning depends on the mode has a row for each.
-    """
-    modes_of: dict[str, dict[tuple[str, str], list[str]]] = {}
-    for mode, options_class in classes.items():
-        for name, declared in declarations(options_class).items():
-            modes_of.setdefault(name, {}).setdefault((_default(declared), declared.help), []).append(mode)
-    lines = ["| flag | default | modes | meaning |", "|---|---|---|---|"]
-    for name, declared in all_declarations(classes).items():
-        aliases = "".join(f", `--{alias}`" for alias in declared.aliases)
-        for (default, text), taken_by in modes_of[name].items():
-            modes = "all" if len(taken_by) == len(classes) else ", ".join(taken_by)
-            meaning = text.replace("|", "\\|").replace("<", "&lt;")
-            lines.append(f"| `--{name}`{aliases} | {default or ' '} | {modes} | {meaning} |")
-    return "\n".join(lines)
+def flags_tables(options_class: type[Options]) -> str:
+    """Returns Markdown tables of the flags of a mode, with their defaults and meanings: one for each group."""
+    lines: list[str] = []
+    for group, members in _by_group(declarations(options_class).values()).items():
+        lines += ["", f"### {group}", "", "| flag | default | meaning |", "|---|---|---|"]
+        for each in members:
+            names = ", ".join(f"`--{name}`" for name in (each.name, *each.aliases))
+            default = f"`{_default(each)}`" if _default(each) else " "
+            lines.append(f"| {names} | {default} | {_in_table(each.help)} |")
+    return "\n".join(lines[1:])
 
 
-def _groups(declared: Iterable[Declaration]) -> list[str]:
+def _in_table(text: str) -> str:
+    """Returns a text as a Markdown table shows it: `<` is escaped outside of code, `|` everywhere."""
+    parts = text.replace("|", "\\|").split("`")
+    return "`".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
+
+
+def _by_group(declared: Iterable[Declaration]) -> dict[str, list[Declaration]]:
     by_group: dict[str, list[Declaration]] = {}
     for each in declared:
         by_group.setdefault(each.group, []).append(each)
+    return by_group
+
+
+def _groups(declared: Iterable[Declaration]) -> list[str]:
     lines = []
-    for group, members in by_group.items():
+    for group, members in _by_group(declared).items():
         lines += ["", f"{group}:"]
         for each in members:
             default = _default(each)

@@ -39,7 +39,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder; the README's list "what lands where" is this page."""
+    """A run's folder; docs/run-folder.md lists its files."""
 
     path: Path
     export_path: Path

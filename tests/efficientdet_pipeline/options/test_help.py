@@ -1,9 +1,11 @@
-"""--help, --helpfull and the README's table are made from the declarations."""
+"""--help, --helpfull and the tables of the documentation are made from the declarations."""
+
+import re
 
 import pytest
 
 from efficientdet_pipeline.commands import MODES
-from efficientdet_pipeline.options.help import all_declarations, flags_table, full_help_text, help_text
+from efficientdet_pipeline.options.help import all_declarations, flags_tables, full_help_text, help_text
 from efficientdet_pipeline.options.schema import declarations
 
 CLASSES = {name: mode.options_class() for name, mode in MODES.items()}
@@ -56,21 +58,29 @@ def test_help_fits_a_narrow_terminal() -> None:
     assert too_long == []
 
 
-def test_the_table_of_flags_says_default_modes_and_meaning() -> None:
-    # A flag that means something else in another mode has a row for each meaning.
-    rows: dict[str, str] = {}
-    for row in flags_table(CLASSES).splitlines()[2:]:
-        name = row.split("|")[1].strip()
-        rows[name] = rows.get(name, "") + row
-    assert len(rows) == len(all_declarations(CLASSES))
-    assert "| all |" in rows["`--mode`"]
-    assert "| traineval |" in rows["`--mode`"]
-    assert "| infer |" in rows["`--input_image`"]
-    assert "| classify, features |" in rows["`--input_image`"]
+def rows_of(mode: str) -> dict[str, list[str]]:
+    lines = flags_tables(CLASSES[mode]).splitlines()
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line.startswith("| `--")]
+    assert all(len(row) == 3 for row in rows)
+    return {row[0]: row for row in rows}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_flags_tables_have_a_row_for_each_flag_of_the_mode(mode: str) -> None:
+    shown = {name.split(",")[0].strip("`-") for name in rows_of(mode)}
+    assert shown == set(declarations(CLASSES[mode]))
+
+
+def test_flags_tables_say_default_aliases_and_meaning() -> None:
+    rows = rows_of("traineval")
+    assert rows["`--mode`"][1] == "`traineval`"
     assert "`--tf_random_seed`, `--seed`" in rows
+    assert rows["`--hparams`"][1] == ""
+    assert "`<model>-<hash>`" in rows["`--run_name`"][2]
+    assert "&lt;" not in rows["`--run_name`"][2]
 
 
-def test_flags_table_has_a_row_for_each_meaning_of_a_flag() -> None:
-    rows = [row for row in flags_table(CLASSES).splitlines() if row.startswith("| `--what` |")]
-    assert [row.split("|")[2:4] for row in rows] == [[" loader ", " benchmark "], [" records ", " inspect "]]
-    assert "records: images" in rows[1]
+def test_flags_tables_give_the_meaning_of_the_mode() -> None:
+    assert rows_of("benchmark")["`--what`"][1] == "`loader`"
+    assert rows_of("inspect")["`--what`"][1] == "`records`"
+    assert "records: images" in rows_of("inspect")["`--what`"][2]
