@@ -1,110 +1,146 @@
-"""What a setting gives a detector trained from scratch on a few hundred photos: the rows of docs/scratch-recipe.md.
+"""What a training's options give on small data: the rows of docs/recipes.md, one training after the other.
 
-Two data sets, D0 at 256 px, batch 8, random weights, the last checkpoint; the test photos take no part:
-    bccd    blood cells: its lists train (205 photos) and val (87)
-    nuclei  cell nuclei: its list train (266 photos), a fifth of it held out; boxes around the masks' connected areas
+A plan is a list of rows in JSON, {"data": "chess", "name": "auto", "seed": 1, "options": ["--recipe=auto"]}; the result
+is the same list with AP, time and recipe. A row that has a result is not run again, and the plan is read again before
+each row.
 
-    EFFICIENTDET_TEST_DATA=data python3 benchmarks/recipes.py bccd --name=balanced --output=recipes.json
-        --num_epochs=15 --optimizer=adam --learning_rate=0.016 --lr_warmup_init=0.0016 --class_balance=0.5
+    EFFICIENTDET_TEST_DATA=data python3 benchmarks/recipes.py plan.json --output=rows.json --work=/tmp/rows --clones=git
 
-Each call adds its row to the output.
+benchmarks/recipe_data.py makes the data. Every row trains EfficientDet-lite0 for 15 epochs with --mode=traineval unless
+its options say otherwise; nothing is exported. The AP of a row is that of its best evaluation.
 """
 
 import argparse
+import csv
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-import zipfile
 from pathlib import Path
 
-import cv2
-import numpy as np
+from recipe_data import write_zip
 
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
-SMALLEST_SIDE = 4
-"""Pixels; smaller areas of a mask are crumbs."""
-
-
-def bccd(data: Path, folder: Path) -> list[str]:
-    """Returns the options that name the photos of blood cells."""
-    return [f"--url_dataset={data / 'bccd.zip'}", "--train_set=train", "--val_set=val"]
-
-
-def nuclei(data: Path, folder: Path) -> list[str]:
-    """Writes the training photos of nuclei with boxes, as a zip of Pascal VOC; returns the options that name it."""
-    source = zipfile.ZipFile(data / "nuclei_seg.zip")
-    path = folder / "nuclei.zip"
-    with zipfile.ZipFile(path, "w") as written:
-        for stem in source.read("splits/train.txt").decode().split():
-            photo = source.read(f"images/{stem}.png")
-            mask = cv2.imdecode(np.frombuffer(source.read(f"masks/{stem}.png"), np.uint8), cv2.IMREAD_GRAYSCALE)
-            written.writestr(f"JPEGImages/{stem}.png", photo)
-            written.writestr(f"Annotations/{stem}.xml", _annotation(f"{stem}.png", mask))
-    return [f"--url_dataset={path}", "--train_valid_split=0.8"]
-
-
-def _annotation(name: str, mask: np.ndarray) -> str:
-    height, width = mask.shape
-    boxes = cv2.connectedComponentsWithStats(mask)[2][1:, :4]
-    objects = "".join(
-        f"<object><name>nucleus</name><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin>"
-        f"<xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>"
-        for x, y, w, h in boxes
-        if min(w, h) >= SMALLEST_SIDE
-    )
-    size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
-    return f"<annotation><filename>{name}</filename>{size}{objects}</annotation>"
-
-
-DATA = {"bccd": bccd, "nuclei": nuclei}
+WITHOUT_EXPORT = """
+import sys
+from efficientdet_pipeline.training import finalize
+finalize.finalize_run = lambda *_, **__: None
+from efficientdet_pipeline.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+KEPT = ("data", "name", "seed", "options")
 
 
 def main() -> int:
-    """Trains once, prints the row and adds it to the output."""
+    """Runs the rows of the plan that have no result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=DATA)
-    parser.add_argument("--name", required=True, help="of the row")
-    parser.add_argument("--num_epochs", type=int, default=15)
-    parser.add_argument("--output", default="")
-    args, more = parser.parse_known_args()
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder for shards and runs")
+    parser.add_argument("--clones", type=Path, default=Path("clones"))
+    args = parser.parse_args()
     data = os.environ.get("EFFICIENTDET_TEST_DATA")
     if not data:
         sys.exit("EFFICIENTDET_TEST_DATA must name the folder that holds the zips.")
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            str(MAIN),
-            "--mode=traineval",
-            *DATA[args.data](Path(data).resolve(), Path(folder)),
-            "--model_name=efficientdet-d0",
-            "--image_size=256",
-            "--pretrained_ckpt=none",
-            "--batch_size=8",
-            f"--num_epochs={args.num_epochs}",
-            f"--map_freq={args.num_epochs}",
-            "--run_name=row",
-            f"--workspace={folder}/runs",
-            f"--cache_dir={folder}/cache",
-            *more,
-        ]
-        began = time.monotonic()
-        code = subprocess.run(command, check=False).returncode
-        if code:
-            return code
-        metrics = json.loads((Path(folder) / "runs" / "row" / "metrics.json").read_text(encoding="utf-8"))
-    # There is one evaluation, at the end: the best checkpoint is the last.
-    row = {"data": args.data, "name": args.name, "epochs": args.num_epochs, "options": more, "last": metrics["last"]}
-    row["per_class"] = metrics["per_class"]
-    row["wall_seconds"] = round(time.monotonic() - began)
-    print(json.dumps(row, indent=2))
-    if args.output:
-        path = Path(args.output)
-        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        path.write_text(json.dumps([*rows, row], indent=2) + "\n", encoding="utf-8")
+    args.work.mkdir(parents=True, exist_ok=True)
+    while (row := _next(args.plan, args.output)) is not None:
+        shards = _shards(row["data"], Path(data).resolve(), args.clones.resolve(), args.work.resolve())
+        row |= _train(row, shards, args.work.resolve())
+        print(json.dumps(row), flush=True)
+        rows = [*_read(args.output), row]
+        written = args.output.with_suffix(".part")
+        written.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        written.replace(args.output)
     return 0
+
+
+def _read(path: Path) -> list[dict[str, object]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def _next(plan: Path, output: Path) -> dict | None:
+    done = [tuple(row[name] for name in KEPT[:3]) for row in _read(output)]
+    for planned in _read(plan):
+        row = {"seed": 1, **planned}
+        if tuple(row[name] for name in KEPT[:3]) not in done:
+            return row
+    return None
+
+
+def _shards(name: str, data: Path, clones: Path, work: Path) -> Path:
+    """Returns the folder of the shards of a set, converted once."""
+    folder = work / "shards" / name
+    if not (folder / "DONE").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.zip"
+        write_zip(name, data, clones, path)
+        subprocess.run(
+            [
+                sys.executable,
+                str(MAIN),
+                "--mode=dataset",
+                f"--url_dataset={path}",
+                "--train_set=train",
+                "--val_set=val",
+                f"--output_path={folder / 'tfrecords'}",
+                f"--workspace={work / 'runs'}",
+                f"--run_name=shards-{name}",
+                f"--cache_dir={work / 'cache'}",
+            ],
+            check=True,
+        )
+        (folder / "DONE").touch()
+    return folder / "tfrecords"
+
+
+def _train(row: dict, shards: Path, work: Path) -> dict[str, object]:
+    """Returns what a training gave: AP of the last evaluation, its best and all of them, and its time."""
+    run = f"{row['data']}-{row['name']}-{row['seed']}"
+    options = [
+        "--mode=traineval",
+        f"--train_file_pattern={shards}/train-*",
+        f"--val_file_pattern={shards}/val-*",
+        "--model_name=efficientdet-lite0",
+        "--cache=memory",
+        "--num_epochs=15",
+        f"--seed={row['seed']}",
+        f"--workspace={work / 'runs'}",
+        f"--run_name={run}",
+        f"--cache_dir={work / 'cache'}",
+        "--overwrite",
+        "--nodoctor",
+        "--noanalysis",
+    ]
+    began, cpu = time.monotonic(), os.times()
+    with open(work / "runs" / f"{run}.log", "w", encoding="utf-8") as log:
+        code = subprocess.run(
+            [sys.executable, "-c", WITHOUT_EXPORT, *options, *row["options"]],
+            check=False,
+            cwd=MAIN.parent,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        ).returncode
+    after = os.times()
+    found: dict[str, object] = {
+        "code": code,
+        "minutes": round((time.monotonic() - began) / 60, 2),
+        "cpu_minutes": round(
+            (after.children_user + after.children_system - cpu.children_user - cpu.children_system) / 60, 2
+        ),
+    }
+    results = work / "runs" / run / "results.csv"
+    if code or not results.exists():
+        return found
+    with open(results, encoding="utf-8") as opened:
+        evaluated = [each for each in csv.DictReader(opened) if each.get("AP") not in ("", None)]
+    curve = [(int(each["epoch"]), round(float(each["AP"]), 4), round(float(each["AP50"]), 4)) for each in evaluated]
+    recipe = json.loads((work / "runs" / run / "metadata.json").read_text(encoding="utf-8")).get("recipe")
+    best = max(curve, key=lambda each: each[1])
+    found |= {"AP": best[1], "AP50": best[2], "best_epoch": best[0], "curve": curve}
+    if recipe:
+        found["recipe"] = {each["option"]: each["value"] for each in recipe}
+    return found
 
 
 if __name__ == "__main__":

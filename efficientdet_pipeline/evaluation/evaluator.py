@@ -18,9 +18,16 @@ from tqdm import tqdm
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.input_pipeline import EvaluationBatch, evaluation_batches
 from efficientdet_pipeline.evaluation import DetectedImage, TruthImage, coco_metrics, detected_images
+from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
+from efficientdet_pipeline.evaluation.bootstrap import confidence_intervals
 from efficientdet_pipeline.evaluation.ground_truth import GroundTruth
+from efficientdet_pipeline.evaluation.instances import flatten
 from efficientdet_pipeline.evaluation.kept_detections import Detected, KeptDetections
+from efficientdet_pipeline.evaluation.matching import match
 from efficientdet_pipeline.evaluation.truth import image_key
+
+MOST_DRAWN = 1_000
+"""Images up to which an evaluation during a training gives a confidence interval."""
 
 
 class Evaluator:
@@ -48,6 +55,17 @@ class Evaluator:
         """Returns the metrics of the detector as it is now."""
         self.kept.latest = self.collect()
         return coco_metrics(*self.kept.latest, self.label_map)
+
+    def interval(self) -> tuple[float, float] | None:
+        """Returns the 95 % confidence interval of AP of the latest evaluation; None of many images, or of none.
+
+        Of more images than `MOST_DRAWN` it takes long to draw, and is narrow.
+        """
+        if self.kept.latest is None or not 0 < len(self.kept.latest[0]) <= MOST_DRAWN:
+            return None
+        instances = flatten(*self.kept.latest, self.label_map)
+        low, high = confidence_intervals(instances, match(instances)).overall["AP"]
+        return None if low == UNDEFINED else (low, high)
 
     def collect(self) -> Detected:
         """Returns what is there and what the detector as it is now finds, of every evaluated image."""

@@ -13,6 +13,8 @@ from efficientdet_pipeline.evaluation.voc import voc_precision
 from efficientdet_pipeline.options.evaluation import Engine
 
 PER_CLASS = "per_class"
+INTERVAL = "_interval"
+"""Ending of the name under which a file has the interval of a number."""
 VOC_NAMES = ("VOC07_AP50", "VOC12_AP50")
 
 
@@ -26,6 +28,8 @@ class Metrics:
     """Name of the number that best checkpoint, patience and curves follow."""
     per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """{number: {class name: value}}."""
+    interval: tuple[float, float] | None = None
+    """95 % confidence interval of the primary number; None where it was not computed."""
 
     def __post_init__(self) -> None:
         if self.primary not in self.values:
@@ -47,7 +51,8 @@ class Metrics:
             PER_CLASS if name == self.primary else f"{PER_CLASS}_{name}": dict(values)
             for name, values in self.per_class.items()
         }
-        return {**self.values, **by_class}
+        interval = {} if self.interval is None else {f"{self.primary}{INTERVAL}": list(self.interval)}
+        return {**self.values, **interval, **by_class}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, primary: str = "AP") -> "Metrics":
@@ -59,7 +64,8 @@ class Metrics:
             if name == PER_CLASS or name.startswith(prefix)
         }
         values = {name: float(content[name]) for name in (*METRIC_NAMES, *VOC_NAMES) if name in content}
-        return cls(values, primary, per_class)
+        low_and_high = content.get(f"{primary}{INTERVAL}")
+        return cls(values, primary, per_class, None if low_and_high is None else (low_and_high[0], low_and_high[1]))
 
 
 def detection_metrics(

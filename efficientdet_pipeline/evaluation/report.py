@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from efficientdet_pipeline.evaluation.metrics import VOC_NAMES
+from efficientdet_pipeline.evaluation.metrics import INTERVAL, VOC_NAMES
 from tfrmod import fileio
 
 ROWS = (
@@ -43,6 +43,9 @@ def format_table(metrics: Mapping[str, Any]) -> str:
     lines = ["   ".join(f"{name:<8} {_number(metrics[name])}" for name in row) for row in ROWS]
     if all(name in metrics for name in VOC_NAMES):
         lines.append("   ".join(f"{name} {_number(metrics[name])}" for name in VOC_NAMES))
+    low, high = metrics.get(f"AP{INTERVAL}") or (-1.0, -1.0)
+    if low >= 0:
+        lines.append(f"AP {low:.3f} to {high:.3f} with 95 % confidence (bootstrap over the images)")
     per_class = metrics["per_class"]
     if per_class:
         width = max(len("class"), *map(len, per_class))

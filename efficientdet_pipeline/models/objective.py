@@ -21,6 +21,7 @@ def detection_objective(
         alpha=options.alpha,
         gamma=options.gamma,
         label_smoothing=options.label_smoothing,
+        class_loss=options.class_loss,
         delta=options.delta,
         box_loss_weight=options.box_loss_weight,
         iou_loss_type=options.iou_loss_type or None,

@@ -9,6 +9,7 @@ from efficientdet_pipeline.options.schema import Options, check, check_choice, o
 NOT_NEGATIVE = (
     "lr_warmup_init",
     "lr_warmup_epoch",
+    "lr_hold_epoch",
     "clip_gradients_norm",
     "weight_decay",
     "gamma",
@@ -49,6 +50,17 @@ class OptimizerOptions(Options):
         shapes=True,
     )
     lr_warmup_epoch: float = option(1.0, "Length of the linear warmup in epochs.", shapes=True)
+    lr_hold_epoch: float = option(
+        0.0,
+        "Epochs after the warmup in which the learning rate stays at its peak, before cosine and polynomial decay it.",
+        shapes=True,
+    )
+    lr_layer_decay: float = option(
+        1.0,
+        "Factor of the learning rate from each block of the backbone to the block below it, above 0 and up to 1: the "
+        "last block has it once, the stem most often. 1: all layers have the same rate.",
+        shapes=True,
+    )
     lr_decay_method: str = option(
         "cosine",
         "Learning-rate schedule after the warmup. cosine and polynomial decay to zero.",
@@ -88,6 +100,13 @@ class OptimizerOptions(Options):
     label_smoothing: float = option(
         0.0,
         "Label smoothing of the class targets, at least 0 and below 1; targets become (1 - x) * target + x / 2.",
+        shapes=True,
+    )
+    class_loss: str = option(
+        "focal",
+        "Loss of the classes. focal; quality_focal: the label of an object's own class is the overlap of the predicted "
+        "box with it, so that scores rank boxes by their position too; alpha has no effect then.",
+        choices=("focal", "quality_focal"),
         shapes=True,
     )
     alpha: float = option(
@@ -153,7 +172,17 @@ class OptimizerOptions(Options):
         check(-1 <= momentum < 1, "positives_momentum", momentum, "at least -1 and below 1", "0 is off")
         if momentum < 0:
             logging.warning("positives_momentum below 0 selects the mean over devices, which is always used.")
-        for name in ("optimizer", "lr_decay_method", "iou_loss_type"):
+        decay = self.lr_layer_decay
+        check(0 < decay <= 1, "lr_layer_decay", decay, "above 0 and at most 1", "1 is off")
+        smoothing = self.label_smoothing
+        check(
+            not smoothing or self.class_loss == "focal",
+            "label_smoothing",
+            smoothing,
+            "0 with class_loss=quality_focal, whose labels are overlaps",
+            "leave one of the two out",
+        )
+        for name in ("optimizer", "lr_decay_method", "iou_loss_type", "class_loss"):
             check_choice(name, getattr(self, name), self.__dataclass_fields__[name].metadata["choices"])
         self._warn_of_idle_options()
 
@@ -163,7 +192,9 @@ class OptimizerOptions(Options):
             "poly_lr_power": ("lr_decay_method=polynomial", method == "polynomial"),
             "first_lr_drop_epoch": ("lr_decay_method=stepwise", method == "stepwise"),
             "second_lr_drop_epoch": ("lr_decay_method=stepwise", method == "stepwise"),
+            "lr_hold_epoch": ("lr_decay_method=cosine or polynomial", method in ("cosine", "polynomial")),
             "iou_loss_weight": ("iou_loss_type", bool(self.iou_loss_type)),
+            "alpha": ("class_loss=focal", self.class_loss == "focal"),
         }
         for name, (needed, is_given) in needs.items():
             if not is_given and getattr(self, name) != self.__dataclass_fields__[name].default:

@@ -239,7 +239,7 @@ class DetectionEvaluator:
 
     def __call__(self, epoch: int | None = None) -> Metrics:
         """Returns COCO's metrics of the detector as it is now; those of the best epoch keep their detections."""
-        metrics = Metrics.from_dict(self.evaluator())
+        metrics = dataclasses.replace(Metrics.from_dict(self.evaluator()), interval=self.evaluator.interval())
         if epoch is not None:
             self.evaluator.kept.keep(epoch, metrics.primary_value)
         return metrics

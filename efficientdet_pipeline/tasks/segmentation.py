@@ -42,7 +42,16 @@ from tfrmod.urls import redact_url
 BACKGROUND = "background"
 _WITHOUT_EFFECT = (
     *("augment_recipe", "augment_config", "augment_steps", "autoaugment_policy", "grid_mask", "mosaic", "mixup"),
-    *("copy_paste", "close_mosaic", "min_visibility", "alpha", "delta", "box_loss_weight", "iou_loss_type"),
+    *(
+        "copy_paste",
+        "close_mosaic",
+        "min_visibility",
+        "alpha",
+        "class_loss",
+        "delta",
+        "box_loss_weight",
+        "iou_loss_type",
+    ),
     *("iou_loss_weight", "positives_momentum", "class_weights", "class_balance", "cache", "num_classes"),
     *("skip_crowd_during_training", "max_instances_per_image", "val_json_file", "formats", "val_loss"),
     *("var_freeze_expr", "grad_checkpoint", "use_fake_data", "resize", "var_exclude_expr"),

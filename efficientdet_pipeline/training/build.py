@@ -12,7 +12,7 @@ from efficientdet_pipeline.training.lr_schedule import learning_rate
 from efficientdet_pipeline.training.optimizers import build_optimizer
 from efficientdet_pipeline.training.run_config import steps_that_divide
 from efficientdet_pipeline.training.train_step import StepOptions, TrainStepModel
-from efficientdet_pipeline.training.transforms import TRANSFORMS, MakeTransform
+from efficientdet_pipeline.training.transforms import TRANSFORMS, MakeTransform, layer_rate_factors
 
 
 def build_training_model(
@@ -51,7 +51,8 @@ def build_training_model(
     for each in chosen:
         each.on_model(model)
     model.schedule = learning_rate(given, steps_per_epoch=steps_per_epoch, factor=model.learning_rate_factor)
-    optimizer = build_optimizer(given, model.schedule, model.trained_variables())
+    factors = layer_rate_factors(network, given.lr_layer_decay)
+    optimizer = build_optimizer(given, model.schedule, model.trained_variables(), rate_factors=factors)
     model.compile(
         optimizer=optimizer,
         # With "auto", Keras would use XLA on the CPU, which is about eight times slower here.

@@ -314,6 +314,11 @@ class CheckpointCallback(keras.callbacks.Callback):
         with self.model.ema_weights(), self.stop.interruptible():
             metrics = self.evaluate(epoch)  # type: ignore[misc] # checked by `_is_evaluated`
             losses = self.validation_loss() if self.validation_loss is not None else {}
+            if losses:
+                shown = ", ".join(
+                    f"{name.removeprefix('val_').replace('_', ' ')} {value:.4g}" for name, value in losses.items()
+                )
+                logging.info("epoch %d, on the validation images: %s", epoch, shown)
             pictures = self.draw() if self.draw is not None else ()
         of_classes = metrics.per_class.get(metrics.primary, {})
         numbers = {

@@ -26,7 +26,7 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def learning_rate(options: OptimizerOptions, *, steps_per_epoch: int, factor: Any = 1.0) -> LearningRate:
-    """Returns the run's schedule: linear warm-up, then the curve of the options, times `factor`."""
+    """Returns the run's schedule: linear warm-up, hold, then the curve of the options, times `factor`."""
     schedule = Schedule(
         batch_size=options.batch_size,
         steps_per_epoch=steps_per_epoch,
@@ -35,6 +35,7 @@ def learning_rate(options: OptimizerOptions, *, steps_per_epoch: int, factor: An
         learning_rate=options.learning_rate,
         lr_warmup_init=options.lr_warmup_init,
         lr_warmup_epoch=options.lr_warmup_epoch,
+        lr_hold_epoch=options.lr_hold_epoch,
         first_lr_drop_epoch=options.first_lr_drop_epoch,
         second_lr_drop_epoch=options.second_lr_drop_epoch,
         poly_lr_power=options.poly_lr_power,

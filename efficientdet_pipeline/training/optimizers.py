@@ -1,6 +1,6 @@
 """Optimizers, and google/automl's double gradient clipping, which Keras's own arguments exclude."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -38,19 +38,51 @@ def clip_gradients(gradients: Sequence[Any], norm: float, norms: Any = None) -> 
     ]
 
 
-def build_optimizer(options: OptimizerOptions, learning_rate: Any, variables: Sequence[keras.Variable]) -> Any:
-    """Returns the optimizer of the options, built for the variables; the train step clips gradients itself."""
+def build_optimizer(
+    options: OptimizerOptions,
+    learning_rate: Any,
+    variables: Sequence[keras.Variable],
+    *,
+    rate_factors: Mapping[str, float] | None = None,
+) -> Any:
+    """Returns the optimizer of the options, built for the variables; the train step clips gradients itself.
+
+    Args:
+      options: of the training.
+      learning_rate: a number or a schedule.
+      variables: that it changes.
+      rate_factors: path of a variable → factor of its learning rate; 1 where it is missing.
+    """
     if options.optimizer == "sgd":
-        optimizer = _sgd()(learning_rate, momentum=options.momentum, name=NAME)
+        optimizer = _scaled(_sgd(), rate_factors)(learning_rate, momentum=options.momentum, name=NAME)
     elif options.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(learning_rate, beta_1=options.momentum, name=NAME)
+        adam = _scaled(keras.optimizers.Adam, rate_factors)
+        optimizer = adam(learning_rate, beta_1=options.momentum, name=NAME)
     else:
         # The L2 penalty of the loss would be scaled by Adam's second moment; here weight decay is decoupled.
         decay = options.weight_decay
-        optimizer = keras.optimizers.AdamW(learning_rate, beta_1=options.momentum, weight_decay=decay, name=NAME)
+        adamw = _scaled(keras.optimizers.AdamW, rate_factors)
+        optimizer = adamw(learning_rate, beta_1=options.momentum, weight_decay=decay, name=NAME)
         optimizer.exclude_from_weight_decay([each for each in variables if not each.name.endswith("kernel")])
     optimizer.build(variables)
     return optimizer
+
+
+def _scaled(
+    optimizer: type[keras.optimizers.Optimizer], factors: Mapping[str, float] | None
+) -> type[keras.optimizers.Optimizer]:
+    """Returns the class with a learning rate of its own for each variable; the class itself without factors."""
+    if not factors:
+        return optimizer
+    factor_of = dict(factors)
+
+    class Scaled(optimizer):  # type: ignore[misc, valid-type] # a class known at run time
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            # On TensorFlow, `variable` is the backend's own, which does not know its path.
+            factor = factor_of.get(self._trainable_variables[self._get_variable_index(variable)].path, 1.0)
+            super().update_step(gradient, variable, learning_rate if factor == 1.0 else learning_rate * factor)
+
+    return Scaled
 
 
 def _sgd() -> type[keras.optimizers.SGD]:

@@ -130,6 +130,34 @@ def freeze_by_name(network: keras.Model, expression: str) -> frozenset[str]:
     return frozen
 
 
+def layer_rate_factors(network: keras.Model, decay: float) -> dict[str, float]:
+    """Returns the factor of the learning rate of each variable of the backbone, by its path.
+
+    The last block has `decay`, each block below it `decay` times its factor, and what lies below all blocks the least.
+    (Clark et al. 2020, "ELECTRA", for layers of a transformer.)
+
+    Args:
+      network: has a backbone with blocks.
+      decay: 1 gives no factors: all variables have the same rate.
+
+    Raises:
+      OptionsError: the backbone is not made of blocks.
+    """
+    if decay == 1.0:
+        return {}
+    blocks = getattr(network.backbone, "blocks", None)
+    if not blocks:
+        raise OptionsError(
+            f"lr_layer_decay needs a backbone made of blocks. Received {decay} with {network.backbone.name}, which has "
+            "none; leave it out, or freeze the backbone for the first epochs with --freeze_backbone_epochs.",
+            option="lr_layer_decay",
+        )
+    factors = {variable.path: decay ** (len(blocks) + 1) for variable in network.backbone.trainable_variables}
+    for number, block in enumerate(blocks):
+        factors |= {variable.path: decay ** (len(blocks) - number) for variable in block.trainable_variables}
+    return factors
+
+
 class FreezeBackbone(keras.callbacks.Callback):
     """Freezes the backbone for the first epochs; its gradient is not computed then, which is faster.
 

@@ -10,7 +10,14 @@ from efficientdet import boxes, losses
 from efficientdet.anchors import anchor_boxes, feature_sizes
 from efficientdet.assigners import assign_targets
 from efficientdet.config import get_config
-from efficientdet.losses import LossOptions, detection_losses, focal_loss, huber_box_loss, iou_box_loss
+from efficientdet.losses import (
+    LossOptions,
+    detection_losses,
+    focal_loss,
+    huber_box_loss,
+    iou_box_loss,
+    quality_focal_loss,
+)
 from efficientdet.types import BACKGROUND, IGNORED, GroundTruth, Targets
 from keras import ops
 
@@ -341,3 +348,68 @@ def test_a_label_beyond_the_classes_teaches_no_box() -> None:
     }
     found = detection_losses(CONFIG, outputs, targets, anchors=ANCHORS, options=LossOptions())
     assert float(found["box"]) == 0.0
+
+
+def quality_focal_by_formula(logits: np.ndarray, index: np.ndarray, quality: np.ndarray, gamma: float) -> float:
+    """Eq. 2 of "Generalized Focal Loss", entry by entry, in float64."""
+    total = 0.0
+    for anchor, class_index in np.ndenumerate(index):
+        if class_index == IGNORED:
+            continue
+        for column, logit in enumerate(logits[anchor].astype(np.float64)):
+            label = float(quality[anchor]) if column == class_index else 0.0
+            score = 1 / (1 + np.exp(-logit))
+            cross_entropy = -(1 - label) * np.log(1 - score) - label * np.log(score)
+            total += abs(label - score) ** gamma * cross_entropy
+    return total
+
+
+@pytest.mark.parametrize("gamma", [1.5, 2.0])
+def test_quality_focal_loss_is_the_paper_s_formula(gamma: float) -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(2, 5, 3)).astype(np.float32)
+    index = np.int32([[0, 2, BACKGROUND, IGNORED, 1], [BACKGROUND, 7, 1, 1, IGNORED]])
+    quality = random.uniform(size=(2, 5)).astype(np.float32)
+    value, gradient = value_and_gradient(
+        lambda at: quality_focal_loss(at, ops.convert_to_tensor(index), ops.convert_to_tensor(quality), gamma=gamma),
+        logits,
+    )
+    np.testing.assert_allclose(value, quality_focal_by_formula(logits, index, quality, gamma), rtol=1e-5)
+    assert np.isfinite(gradient).all()
+    assert (gradient[index == IGNORED] == 0).all()
+
+
+def test_quality_focal_loss_wants_the_score_to_be_the_overlap() -> None:
+    quality = np.float32([0.7])
+    at_label = np.float32([[np.log(0.7 / 0.3)]])
+    value, gradient = value_and_gradient(
+        lambda at: quality_focal_loss(
+            at, ops.convert_to_tensor(np.int32([0])), ops.convert_to_tensor(quality), gamma=2.0
+        ),
+        at_label,
+    )
+    np.testing.assert_allclose([value, gradient[0, 0]], [0, 0], atol=1e-6)
+
+
+def test_detection_losses_quality_focal_labels_objects_with_their_overlap() -> None:
+    targets = assign_targets(ANCHORS, OBJECTS)
+    outputs = random_outputs(scale=0.1)
+    options = LossOptions(class_loss="quality_focal", gamma=2.0)
+
+    def parts(box: float) -> dict[str, float]:
+        moved = {**outputs, "box": {level: values + np.float32(box) for level, values in outputs["box"].items()}}
+        found = detection_losses(CONFIG, moved, targets, anchors=ANCHORS, options=options)
+        return {name: float(ops.convert_to_numpy(value)) for name, value in found.items()}
+
+    # Boxes that lie elsewhere ask for lower scores, and scores near one half then cost another sum.
+    assert parts(0.0)["class"] != parts(3.0)["class"]
+    same = detection_losses(CONFIG, outputs, targets, anchors=ANCHORS, options=LossOptions())
+    assert parts(0.0)["box"] == float(ops.convert_to_numpy(same["box"]))
+
+
+@pytest.mark.parametrize(
+    "given", [{"class_loss": "varifocal"}, {"class_loss": "quality_focal", "label_smoothing": 0.1}]
+)
+def test_loss_options_refuse_a_class_loss_that_cannot_be(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="class_loss"):
+        LossOptions(**given)

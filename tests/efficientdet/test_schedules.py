@@ -79,3 +79,15 @@ def test_a_rate_may_be_asked_for_a_number_a_tensor_or_many() -> None:
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(ValueError, match=r"cosine, stepwise, polynomial, constant. Received 'linear'"):
         Schedule(**SMALL, lr_decay_method="linear")
+
+
+@pytest.mark.parametrize("method", ["cosine", "polynomial"])
+def test_hold_keeps_the_peak_and_then_ends_as_low(method: str) -> None:
+    held = Schedule(**SMALL, lr_decay_method=method, lr_hold_epoch=4.0)
+    curve = rates(held)
+    assert (curve[100:501] == curve[100]).all()
+    assert (np.diff(curve[500:]) < 0).all()
+    assert curve[-1] < 0.005 * held.peak
+    # What is left of the curve is that of a run without a hold whose decay begins there.
+    short = rates(Schedule(batch_size=8, steps_per_epoch=100, num_epochs=6, lr_decay_method=method))
+    np.testing.assert_allclose(curve[500:], short[100:], rtol=1e-6, atol=1e-9)

@@ -43,3 +43,11 @@ def test_metrics_come_back_from_a_file() -> None:
     content = json.loads(json.dumps({"epoch": 3, **metrics.as_dict(), "checkpoint": "x"}))
     assert content["per_class"] == {"cat": pytest.approx(1)}
     assert Metrics.from_dict(content) == metrics
+
+
+def test_metrics_keep_their_interval_in_a_file() -> None:
+    metrics = Metrics({"AP": 0.25}, "AP", interval=(0.125, 0.5))
+    content = json.loads(json.dumps(metrics.as_dict()))
+    assert content == {"AP": 0.25, "AP_interval": [0.125, 0.5]}
+    assert Metrics.from_dict(content).interval == (0.125, 0.5)
+    assert "AP_interval" not in Metrics({"AP": 0.25}, "AP").as_dict()

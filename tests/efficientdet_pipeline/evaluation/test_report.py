@@ -45,3 +45,8 @@ def test_the_table_names_all_numbers_and_classes() -> None:
 
 def test_without_classes_there_is_no_second_table() -> None:
     assert "class" not in format_table({**METRICS, "per_class": {}, "per_class_AP50": {}})
+
+
+def test_the_table_shows_an_interval_where_there_is_one() -> None:
+    assert "confidence" not in format_table(METRICS)
+    assert "\nAP 0.438 to 0.562 with 95 % confidence" in format_table({**METRICS, "AP_interval": [0.4375, 0.5625]})

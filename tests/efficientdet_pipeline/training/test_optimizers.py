@@ -46,3 +46,21 @@ def test_build_optimizer_follows_the_option(name: str, kind: type) -> None:
 def test_build_optimizer_adamw_decouples_weight_decay() -> None:
     optimizer = build_optimizer(OptimizerOptions(optimizer="adamw", weight_decay=0.01), 0.1, [])
     assert optimizer.weight_decay == 0.01
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_build_optimizer_scales_the_rate_of_single_variables(name: str) -> None:
+    def moved(factors: dict[str, float]) -> list[float]:
+        layer = keras.layers.Dense(1, name="layer")
+        layer.build((None, 1))
+        layer.set_weights([np.ones((1, 1)), np.ones(1)])
+        variables = layer.trainable_variables
+        options = OptimizerOptions(optimizer=name, weight_decay=0.0)
+        named = {variable.path: factors[variable.name] for variable in variables if variable.name in factors}
+        optimizer = build_optimizer(options, 0.1, variables, rate_factors=named)
+        optimizer.apply([keras.ops.ones((1, 1)), keras.ops.ones(1)])
+        return [float(1 - keras.ops.convert_to_numpy(variable).item()) for variable in variables]
+
+    kernel, bias = moved({})
+    np.testing.assert_allclose(moved({"kernel": 0.25}), [kernel / 4, bias], rtol=1e-4)
+    assert moved({"kernel": 1.0}) == [kernel, bias]

@@ -1,12 +1,13 @@
 """Model transforms: gradient checkpointing, and which transforms the options ask for."""
 
 import efficientdet
+import keras
 import pytest
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.training.transforms import TRANSFORMS, GradientCheckpointing
+from efficientdet_pipeline.training.transforms import TRANSFORMS, GradientCheckpointing, layer_rate_factors
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +64,23 @@ def test_transforms_follow_the_options() -> None:
     assert names(grad_checkpoint="true", var_freeze_expr="efficientnet", freeze_backbone_epochs=2) == [
         *("GradientCheckpointing", "BatchNormMomentum", "FreezeVariables", "FreezeBackboneFirst", "MovingAverage"),
     ]
+
+
+def test_layer_rate_factors_fall_from_the_last_block_to_the_stem(detector) -> None:
+    factors = layer_rate_factors(detector, 0.5)
+    blocks = detector.backbone.blocks
+    trained = {variable.path for variable in detector.backbone.trainable_variables}
+    assert factors.keys() == trained
+    assert {factors[variable.path] for variable in blocks[-1].trainable_variables} == {0.5}
+    assert {factors[variable.path] for variable in blocks[0].trainable_variables} == {0.5 ** len(blocks)}
+    below = trained - {variable.path for block in blocks for variable in block.trainable_variables}
+    assert below
+    assert {factors[path] for path in below} == {0.5 ** (len(blocks) + 1)}
+    assert layer_rate_factors(detector, 1.0) == {}
+
+
+def test_layer_rate_factors_refuse_a_backbone_without_blocks() -> None:
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    network.backbone = keras.layers.Dense(1, name="other")
+    with pytest.raises(OptionsError, match="lr_layer_decay needs a backbone made of blocks"):
+        layer_rate_factors(network, 0.5)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 AUTOML = "automl"
 
+CLASS_LOSSES = ("focal", "quality_focal")
 IOU_LOSSES = {"iou": box_math.iou, "giou": box_math.giou, "diou": box_math.diou, "ciou": box_math.ciou}
 
 
@@ -32,6 +33,8 @@ class LossOptions:
     gamma: float = 1.5
     """How much the focal loss forgives entries that are nearly right."""
     label_smoothing: float = 0.0
+    class_loss: str = "focal"
+    """One of `CLASS_LOSSES`. "quality_focal" asks a score for how well the box lies; it has no alpha. Not automl's."""
     delta: float = 0.1
     """Error, in encoded units, from which the box loss grows linearly."""
     box_loss_weight: float = 50.0
@@ -51,6 +54,13 @@ class LossOptions:
             raise ValueError(
                 f"iou_loss_type must be one of {', '.join(IOU_LOSSES)}, or None for no IoU loss. "
                 f"Received {self.iou_loss_type!r}."
+            )
+        if self.class_loss not in CLASS_LOSSES:
+            raise ValueError(f"class_loss must be one of {', '.join(CLASS_LOSSES)}. Received {self.class_loss!r}.")
+        if self.class_loss == "quality_focal" and self.label_smoothing:
+            raise ValueError(
+                "label_smoothing must be 0 with class_loss='quality_focal', whose labels are overlaps. Received "
+                f"{self.label_smoothing}."
             )
         if self.compat not in (None, "", AUTOML):
             raise ValueError(f"compat must be {AUTOML!r} or None. Received {self.compat!r}.")
@@ -93,20 +103,10 @@ def detection_losses(
         normalizer = ops.sum(targets.num_positives) + 1.0
 
     weights = _object_weights(targets.class_index, options.class_weights)
-    class_loss, start = 0.0, 0
-    # Level by level, because joining the levels would copy the largest tensor of the whole step.
-    for level_logits in logits.values():
-        end = start + ops.shape(level_logits)[1]
-        class_loss += focal_loss(
-            level_logits,
-            targets.class_index[:, start:end],
-            alpha=options.alpha,
-            gamma=options.gamma,
-            label_smoothing=options.label_smoothing,
-            weights=None if weights is None else weights[:, start:end],
-        )
-        start = end
-
+    quality = None
+    if options.class_loss == "quality_focal":
+        quality = _overlaps(deltas, targets.boxes, _has_own_class(targets, config.num_classes), anchors=anchors)
+    class_loss = _class_loss(logits, targets.class_index, quality, options=options, weights=weights)
     learned = _is_nonzero(targets.boxes) if options.compat == AUTOML else _has_own_class(targets, config.num_classes)
     losses = {
         "class": class_loss / normalizer,
@@ -125,6 +125,80 @@ def detection_losses(
         # automl divides by four here too, though there is one number a box; iou_loss_weight is meant for that.
         losses["box_iou"] = overlap_loss / (4.0 * normalizer)
     return losses
+
+
+def _class_loss(
+    logits: dict[int, Float[Tensor, "b _ k"]],
+    class_index: Int[Tensor, "b a"],
+    quality: Float[Tensor, "b a"] | None,
+    *,
+    options: LossOptions,
+    weights: Float[Tensor, "b a"] | None,
+) -> Tensor:
+    """Returns the sum of the class loss over all levels; `quality` is there for "quality_focal" alone."""
+    total, start = 0.0, 0
+    # Level by level, because joining the levels would copy the largest tensor of the whole step.
+    for level_logits in logits.values():
+        end = start + ops.shape(level_logits)[1]
+        level_weights = None if weights is None else weights[:, start:end]
+        level_index = class_index[:, start:end]
+        if quality is None:
+            total += focal_loss(
+                level_logits,
+                level_index,
+                alpha=options.alpha,
+                gamma=options.gamma,
+                label_smoothing=options.label_smoothing,
+                weights=level_weights,
+            )
+        else:
+            total += quality_focal_loss(
+                level_logits, level_index, quality[:, start:end], gamma=options.gamma, weights=level_weights
+            )
+        start = end
+    return total
+
+
+def quality_focal_loss(
+    logits: Float[Tensor, "*b a k"],
+    class_index: Int[Tensor, "*b a"],
+    quality: Float[Tensor, "*b a"],
+    *,
+    gamma: float,
+    weights: Float[Tensor, "*b a"] | None = None,
+) -> Tensor:
+    """Returns the quality focal loss, summed over anchors and classes.
+
+    Li et al. 2020, "Generalized Focal Loss", eq. 2, on sigmoids: the label of
+    an anchor's own class is how well its box lies, not 1, and the modulator is
+    the distance from it. Scores then rank boxes by their overlap too.
+
+    Args:
+      logits: one column a class, none for the background.
+      class_index: 0-based. Anchors that are BACKGROUND or out of range are
+        negative for all classes, IGNORED ones do not count.
+      quality: label of the own class, 0 to 1; no gradient goes through it.
+        It is not looked at where an anchor has no class.
+      gamma: exponent of the modulator; the paper has 2.
+      weights: of the own entry of each anchor that has one; None: all are 1.
+    """
+    logits = ops.cast(logits, "float32")
+    quality = ops.stop_gradient(ops.cast(quality, "float32"))
+
+    def loss(logit: Tensor, label: Tensor | float) -> Tensor:
+        return ops.power(ops.abs(label - ops.sigmoid(logit)), gamma) * (ops.softplus(logit) - label * logit)
+
+    # As in `focal_loss`: all entries are taken for negative, then the few positive ones are put right.
+    as_negative = ops.where(ops.equal(class_index, IGNORED), 0.0, ops.sum(loss(logits, 0.0), axis=-1))
+    num_classes = logits.shape[-1]
+    is_own_class = ops.equal(class_index[..., None], ops.arange(num_classes, dtype="int32"))
+    own_logit = ops.sum(ops.where(is_own_class, logits, 0.0), axis=-1)
+    is_positive = ops.logical_and(class_index >= 0, class_index < num_classes)
+    as_positive = loss(own_logit, quality)
+    if weights is not None:
+        as_positive = as_positive * weights
+    correction = as_positive - loss(own_logit, 0.0)
+    return ops.sum(as_negative) + ops.sum(ops.where(is_positive, correction, 0.0))
 
 
 def focal_loss(
@@ -231,6 +305,15 @@ def _encoded_iou_loss(
     kind, weight_learns = options.iou_loss_type or "", options.compat == AUTOML
     loss = iou_box_loss(predicted, target, kind=kind, weight_learns=weight_learns)
     return ops.sum(loss if weights is None else loss * weights)
+
+
+def _overlaps(deltas: Tensor, targets: Tensor, learned: Tensor, *, anchors: Tensor) -> Float[Tensor, "b a"]:
+    """Returns the overlap of each predicted box with its target; 0 where an anchor has none."""
+    anchors = ops.convert_to_tensor(anchors, "float32")
+    keep = ops.cast(learned, "float32")
+    target = box_math.decode_boxes(targets, anchors) * keep
+    overlap = box_math.iou(box_math.decode_boxes(ops.stop_gradient(deltas), anchors) * keep, target)
+    return ops.where(box_math.area(target) > 0.0, overlap, 0.0)
 
 
 def _object_weights(class_index: Int[Tensor, "b a"], class_weights: tuple[float, ...]) -> Tensor | None:

@@ -1,6 +1,6 @@
 """How fast to learn at each step: learning-rate curves as plain functions.
 
-Every curve warms up linearly and then falls. Rates are written for 64 images a
+Every curve warms up linearly, may stay at its peak, and then falls. Rates are written for 64 images a
 step and grow in proportion with the batch, the warm-up's start too.
 """
 
@@ -36,6 +36,8 @@ class Schedule:
     lr_warmup_init: float = 0.008
     """Where the warm-up starts, for 64 images a step."""
     lr_warmup_epoch: float = 1.0
+    lr_hold_epoch: float = 0.0
+    """Epochs at the peak behind the warm-up, before "cosine" and "polynomial" fall. Not automl's."""
     first_lr_drop_epoch: float = 200.0
     """Where "stepwise" falls to a tenth."""
     second_lr_drop_epoch: float = 250.0
@@ -69,6 +71,11 @@ class Schedule:
         return int(self.lr_warmup_epoch * self.steps_per_epoch)
 
     @property
+    def decay_start(self) -> int:
+        """The first step of the decay: behind the warm-up and what is held at the peak."""
+        return self.warmup_steps + int(self.lr_hold_epoch * self.steps_per_epoch)
+
+    @property
     def total_steps(self) -> int:
         """The first step behind the run."""
         return int(self.num_epochs * self.steps_per_epoch)
@@ -97,13 +104,13 @@ def _share_of_peak(step: Tensor, schedule: Schedule) -> Tensor:
         )
         return ops.where(step < first, 1.0, ops.where(step < second, 0.1, 0.01))
     is_cosine = schedule.lr_decay_method == "cosine"
-    num_steps = max(schedule.total_steps - schedule.warmup_steps, 1)
+    num_steps = max(schedule.total_steps - schedule.decay_start, 1)
     # What is left rather than what is done: one minus a share near one would be mostly rounding.
     if schedule.compat == "automl":
         num_steps = num_steps if is_cosine else max(schedule.total_steps, 1)
         left = (num_steps - step) / num_steps
     else:
-        left = ops.clip((schedule.warmup_steps + num_steps - step) / num_steps, 0.0, 1.0)
+        left = ops.clip((schedule.decay_start + num_steps - step) / num_steps, 0.0, 1.0)
     if is_cosine:
         return 0.5 * (1.0 - ops.cos(math.pi * left))
     return ops.power(ops.maximum(left, 0.0), schedule.poly_lr_power)
