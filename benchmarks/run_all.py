@@ -16,6 +16,7 @@ BENCHMARKS = {
     "bccd_defaults.json": ["bccd.py", "--config="],
     "mill.json": ["mill.py"],
     "help.json": ["help.py"],
+    "serving.json": ["serving.py"],
 }
 
 
@@ -24,7 +25,9 @@ def main() -> int:
     (HERE / "results").mkdir(exist_ok=True)
     failed = 0
     for name, (script, *options) in BENCHMARKS.items():
-        if script in {"bccd.py", "doctor.py", "loader.py", "mill.py"} and not os.environ.get("EFFICIENTDET_TEST_DATA"):
+        if script in {"bccd.py", "doctor.py", "loader.py", "mill.py", "serving.py"} and not os.environ.get(
+            "EFFICIENTDET_TEST_DATA"
+        ):
             print(f"{script} is left out: EFFICIENTDET_TEST_DATA is not set.")
             continue
         print(f"== {script}", flush=True)

@@ -69,6 +69,7 @@ MODES: dict[str, Mode] = {
     ),
     "infer": Mode("infer:InferOptions", "infer", "detect objects in images or a video with a checkpoint or an export"),
     "video": Mode("infer:VideoOptions", "video", "draw the detections of a video, camera or stream into a video"),
+    "serve": Mode("serve:ServeOptions", "serve", "answer HTTP requests with detections, with a page to try them"),
     "classify": Mode(
         "imagenet:ClassifyOptions", "classify", "print the best classes of images, by an ImageNet checkpoint"
     ),

@@ -16,6 +16,8 @@ EXTRAS = {
     "nncf": "openvino",
     "mlflow": "mlflow",
     "wandb": "wandb",
+    "starlette": "serve",
+    "uvicorn": "serve",
     "cv2": "",
 }
 """Module → the extra of this distribution that brings it; empty for a requirement."""

@@ -78,11 +78,23 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
       DataError: the content is not an image that can be read, or is larger than 178 million pixels.
     """
     path = Path(path)
-    content = path.read_bytes()
     try:
-        return image_file.decode_image(image_file.check_image(content, is_trusted=True).encoded)
-    except DatasetError as error:
+        return decode_content(path.read_bytes())
+    except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def decode_content(content: bytes, *, max_pixels: int = image_file.MAX_PIXELS) -> np.ndarray:
+    """Returns the pixels of an encoded image as `read_image` does: uint8 RGB (h, w, 3), upright.
+
+    Raises:
+      DataError: it is not an image that can be read, or has more than `max_pixels` pixels.
+    """
+    try:
+        checked = image_file.check_image(content, max_pixels=max_pixels, is_trusted=True)
+        return image_file.decode_image(checked.encoded, max_pixels=max_pixels)
+    except DatasetError as error:
+        raise DataError(str(error)) from error
 
 
 Readable = str | os.PathLike[str] | np.ndarray

@@ -40,6 +40,7 @@ LAYER = {
     "doctor": 9,
     "inspection": 9,
     "compression": 9,
+    "serving": 9,
     "report": 10,
     "commands": 11,
     "cli": 12,

@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -219,3 +220,20 @@ def _write_noise(path: Path) -> None:
     import cv2
 
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
+
+
+def test_serve_answers_until_sigterm(start: Start, folder: Path) -> None:
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'efficientdet-pipeline[serve]'")
+    process = start("--mode=serve", f"--saved_model_dir={folder}/export", "--port=0", "--min_score_thresh=0")
+    try:
+        lines = iter(process.stdout.readline, "")
+        url = next(found[0] for line in lines if (found := re.search(r"http://127\.0\.0\.1:\d+/", line)))
+        image = (folder / "pictures" / "validation.png").read_bytes()
+        with urllib.request.urlopen(urllib.request.Request(f"{url}predict", image), timeout=60) as answer:
+            assert json.load(answer)["detections"]
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (0, "")
+    assert "Stopped by SIGTERM, after the requests in progress." in out

@@ -1,41 +1,24 @@
 """The page in a browser: no error on the console, filters filter, images show, keys walk, and axe finds nothing."""
 
-import importlib.util
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import NEEDED, chromium, violations
 
 from efficientdet_pipeline.evaluation.analysis import Analysis
 from efficientdet_pipeline.report.comparison import ComparedRun, write_comparison
 from efficientdet_pipeline.report.contents import ReportContents
 
-selenium = pytest.importorskip("selenium", reason="selenium is not installed: pip install -r requirements-dev.txt")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER),
-    reason="no Chromium and chromedriver on the PATH: apt-get install chromium chromium-driver",
-)
+pytestmark = NEEDED
 VIEWS = {"light": (1280, 900, "light"), "dark": (1280, 900, "dark"), "phone": (390, 844, "light")}
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=str(DRIVER))
-    started = webdriver.Chrome(options=options, service=service)
-    yield started
-    started.quit()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
@@ -56,19 +39,6 @@ def shown(browser: Any, page: Path) -> Callable[..., Any]:
     return open_page
 
 
-def axe_source() -> str:
-    """Returns axe-core's script: npm's where it is installed, else the one in axe-core-python."""
-    if npm := shutil.which("npm"):
-        root = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, check=False).stdout.strip()
-        script = Path(root, "axe-core", "axe.min.js")
-        if root and script.exists():
-            return script.read_text(encoding="utf-8")
-    found = importlib.util.find_spec("axe_core_python")
-    if found is None or not found.origin:
-        pytest.skip("axe-core is not installed: npm install -g axe-core, or pip install axe-core-python")
-    return Path(found.origin).with_name("axe.min.js").read_text(encoding="utf-8")
-
-
 def visible(browser: Any) -> int:
     return int(browser.execute_script("return document.querySelectorAll('.shots > li:not([hidden])').length"))
 
@@ -80,17 +50,6 @@ def choose(browser: Any, selector: str, value: str) -> None:
         selector,
         value,
     )
-
-
-def violations(browser: Any) -> list[str]:
-    """Returns what axe finds on the page that is open."""
-    # The script comes from the debugger, as the policy of the page allows no other.
-    browser.execute_cdp_cmd("Runtime.evaluate", {"expression": axe_source()})
-    found: list[str] = browser.execute_async_script(
-        "const done = arguments[0]; axe.run().then(result => done(result.violations.map("
-        "each => each.id + ': ' + each.nodes.map(node => node.html.slice(0, 120)).join(' | '))))"
-    )
-    return found
 
 
 @pytest.mark.parametrize("view", VIEWS)
