@@ -28,6 +28,7 @@ from efficientdet_pipeline.errors import (
 from efficientdet_pipeline.options.help import full_help_text, help_text, version_text
 from efficientdet_pipeline.options.parser import Reader
 from efficientdet_pipeline.options.resolve import resolve_options
+from efficientdet_pipeline.options.services import report_failure, service_options, without_service_word
 
 _HELP = {"--help", "-h", "-help", "--helpshort"}
 _FULL_HELP = {"--helpfull", "-helpfull"}
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None, *, mode: str | None = None) -> int:
         return ExitCode.DONE
     except Exception as error:
         logging.error("%s", error_message(error))
+        report_failure(error_message(error), os.environ)
         if _wants_traceback(arguments):
             print(shown(traceback.format_exc()), file=sys.stderr, end="", flush=True)
         if argv is None and isinstance(error, OutOfMemoryError) and error.continuation:
@@ -79,7 +81,9 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
         asked = mode or _mode_asked_for(arguments)
         print(help_text(asked, classes[asked], summaries))
         return ExitCode.DONE
-    sources = reader.read(_with_mode(arguments, mode) if mode else arguments, os.environ)
+    arguments = without_service_word(arguments, os.environ)
+    offers = service_options(os.environ)
+    sources = reader.read(_with_mode(arguments, mode) if mode else arguments, os.environ, offers)
     options, sources, hparams = resolve_options(reader, sources, MODES[sources.mode].options_class())
     backend.prepare_environment(debug=options.general.debug)
     os.environ.setdefault("MPLBACKEND", "Agg")

@@ -1,7 +1,7 @@
 """Options parser: command line, option files and environment.
 
-Precedence: command line > @file > environment > --hparams > default. Each
-value keeps its source, for errors and for args.yaml.
+Precedence: command line > @file > environment > training service (`services`)
+> --hparams > default. Each value keeps its source, for errors and for args.yaml.
 A value that is overridden is not validated.
 """
 
@@ -24,6 +24,7 @@ from efficientdet_pipeline.options.schema import (
     declarations,
     implied_options,
 )
+from efficientdet_pipeline.options.services import Offer, offers_in_effect
 from efficientdet_pipeline.options.synonyms import suggest_argument, suggest_mode, suggest_option
 
 DEFAULT = "default"
@@ -87,8 +88,10 @@ class Reader:
         self.alias_of = {alias: name for name, declared in self.known.items() for alias in declared.aliases}
         self._flags = self._define_flags()
 
-    def read(self, argv: Sequence[str], environ: Mapping[str, str]) -> Sources:
-        """Returns what `argv` (without the program's name), its @files and `environ` give."""
+    def read(
+        self, argv: Sequence[str], environ: Mapping[str, str], offers: Mapping[str, Offer] | None = None
+    ) -> Sources:
+        """Returns what `argv` (without the program's name), its @files, `environ` and a training service give."""
         from_files: dict[str, Given] = {}
         tokens: list[str] = []
         for token in _join_config(argv):
@@ -98,10 +101,14 @@ class Reader:
                 tokens.append(token)
         typed = _over(from_files, self._parse(tokens, "the command line"))
         # The environment has variables of other programs: only options of the mode are read.
-        mode = self._mode(_over(self._read_environment(environ, ["mode"]), typed))
+        offers = dict(offers or {})
+        offered_mode = self._parse_offers({"mode": offers.pop("mode")} if "mode" in offers else {})
+        mode = self._mode(_over(_over(offered_mode, self._read_environment(environ, ["mode"])), typed))
         declared = declarations(self.classes[mode])
         taken = [name for name in declared if declared[name].from_environment]
         given = _over(self._read_environment(environ, taken), typed)
+        in_effect = offers_in_effect(offers, mode, {name: each.source for name, each in given.items()})
+        given = _over(self._parse_offers(in_effect), given)
         for each in given.values():
             if each.fault is not None:
                 raise each.fault
@@ -278,6 +285,12 @@ class Reader:
             value = environ.get(name, "").strip()
             if value:
                 found |= self._parse([f"--{name}={value}"], f"{_ENVIRONMENT} {name}", is_deferred=True)
+        return found
+
+    def _parse_offers(self, offers: Mapping[str, Offer]) -> dict[str, Given]:
+        found: dict[str, Given] = {}
+        for name, offer in offers.items():
+            found |= self._parse([f"--{name}={offer.value}"], offer.source)
         return found
 
     def _read_file(self, path: str, outer: tuple[str, ...] = ()) -> dict[str, Given]:

@@ -14,6 +14,12 @@ class TrackingOptions(Options):
         "Also compute the loss on the validation images at each evaluation: columns val_… of results.csv, TensorBoard, "
         "and curves of the report.",
     )
+    tensorboard_dir: str = option(
+        "",
+        "Folder for TensorBoard's files. Default: AIP_TENSORBOARD_LOG_DIR on Vertex AI, otherwise tensorboard in the "
+        "run's folder.",
+        path="path",
+    )
     mlflow: str = option(
         "",
         "Log options and metrics to MLflow: a folder or the address of a tracking server. Needs the extra `mlflow`.",

@@ -72,6 +72,12 @@ class TrainOptions(ModeOptions):
         "Folder for the export. Default: export in the run's folder, or model_ckpts/freeze_model.",
         path="path",
     )
+    publish_dir: str = option(
+        "",
+        "Also copy the finished export to this folder, with the SavedModel's files at its root, as Vertex AI and "
+        "TensorFlow Serving read them. Default: AIP_MODEL_DIR on Vertex AI, the model folder on SageMaker.",
+        path="path",
+    )
     eval_master: str = option("", "Accepted for compatibility with google/automl. Ignored, as there.")
 
     def without_effect(self) -> dict[str, str]:
@@ -84,7 +90,14 @@ class TrainOptions(ModeOptions):
         elif self.evaluation.val_file_pattern:
             found["val_file_pattern"] = "the images are split into training and validation (--val_set)"
         if not self.evaluates:
-            names = (*flatten(self.evaluation), *flatten(self.export), "map_freq", "patience", "path_output")
+            names = (
+                *flatten(self.evaluation),
+                *flatten(self.export),
+                "map_freq",
+                "patience",
+                "path_output",
+                "publish_dir",
+            )
             found |= dict.fromkeys(names, "--mode=train does not evaluate")
         return found
 

@@ -3,7 +3,10 @@
 A tracker that fails while a training runs is named once and left alone; the training goes on.
 """
 
+import collections
+import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -45,10 +48,16 @@ def check_trackers(options: TrackingOptions) -> None:
 
 
 class Trackers:
-    """The trackers of a run, those of the options; and events on a console of JSON lines."""
+    """The trackers of a run: those of the options, a tuning service's, and events on a console of JSON lines.
 
-    def __init__(self, options: TrackingOptions, run: RunFolder):
+    Args:
+      primary: name of the metric that a tuning service optimizes.
+    """
+
+    def __init__(self, options: TrackingOptions, run: RunFolder, *, primary: str = "AP"):
         self._trackers: list[Tracker] = []
+        if "CLOUD_ML_HP_METRIC_FILE" in os.environ or "CLOUD_ML_TRIAL_ID" in os.environ:
+            self._trackers.append(TuningMetric(primary, os.environ))
         for asked, build in ((options.mlflow, MlflowTracker), (options.wandb, WandbTracker)):
             if asked:
                 try:
@@ -81,6 +90,32 @@ class Trackers:
             "%s logs no more of this run, after %s: %s. The training goes on, and results.csv has all.",
             *(name.removesuffix("Tracker"), type(error).__name__, " ".join(str(error).split())[:500]),
         )
+
+
+class TuningMetric:
+    """Metric of a hyperparameter tuning trial on Vertex AI: the file that the service reads, one JSON object per line.
+
+    The form is that of google's package cloudml-hypertune: the last 100 values, each a text.
+    """
+
+    def __init__(self, name: str, environ: Mapping[str, str]):
+        self._name = name
+        self._trial = environ.get("CLOUD_ML_TRIAL_ID", "0")
+        self._path = Path(environ.get("CLOUD_ML_HP_METRIC_FILE") or "/tmp/hypertune/output.metrics")
+        self._lines: collections.deque[str] = collections.deque(maxlen=100)
+
+    def log(self, values: Mapping[str, float], *, epoch: int) -> None:
+        """Writes the metric of an epoch that was evaluated."""
+        if values.get(self._name, -1.0) < 0:
+            return
+        entry: dict[str, str | float] = {self._name: str(values[self._name]), "checkpoint_path": ""}
+        entry |= {"global_step": str(epoch), "timestamp": time.time(), "trial": self._trial}
+        self._lines.append(json.dumps(entry, sort_keys=True) + "\n")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text("".join(self._lines), encoding="utf-8")
+
+    def close(self) -> None:
+        """Does nothing: the file is whole after each epoch."""
 
 
 class MlflowTracker:

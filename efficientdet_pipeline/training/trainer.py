@@ -1,6 +1,7 @@
 """Trainer: prepares data, model and callbacks of a run, and trains it to its end, whatever its task."""
 
 from functools import partial
+from pathlib import Path
 
 import keras
 from absl import logging
@@ -10,6 +11,7 @@ from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS, Shards, compare_validation, find_shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.metrics import Metrics
+from efficientdet_pipeline.export.publish import publish_export
 from efficientdet_pipeline.inference.extras import check_installed
 from efficientdet_pipeline.models.pretrained import StartWeights, choice_metadata
 from efficientdet_pipeline.options.hparams import HparamsGiven
@@ -82,14 +84,20 @@ def build_checkpoint_callback(
     evaluator: TaskEvaluator | None,
     batches: TrainingInput,
     layout: LogLayout,
+    *,
+    tensorboard: Path | None = None,
 ) -> CheckpointCallback:
-    """Returns the checkpoint callback of a run; without an evaluator it does not evaluate."""
+    """Returns the checkpoint callback of a run; without an evaluator it does not evaluate.
+
+    Args:
+      tensorboard: folder for TensorBoard; None: in the run's folder.
+    """
     paths = RunPaths(
         last=folder.last,
         best=folder.best,
         results=folder.results,
         curves=folder.curves,
-        tensorboard=folder.tensorboard,
+        tensorboard=tensorboard or folder.tensorboard,
         incidents=folder.incidents,
         bad_steps=folder.bad_steps,
     )
@@ -147,6 +155,8 @@ def train_run(
         if run_.is_finished:
             process_group.barrier()
             finalize.log_finished_run(run_.folder, options)
+            if process_group.is_chief:
+                _publish(options, run_.folder)
             return run_.folder
         start = _initial_weights(task, options, run_, process_group)
         shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
@@ -173,7 +183,13 @@ def train_run(
         if process_group.is_chief:
             finalize.finalize_run(options, run_.folder, setup, network, evaluator, report=report)
             metadata.update_json(run_.folder.metadata, finished_with(options))
+            _publish(options, run_.folder)
         return run_.folder
+
+
+def _publish(options: TrainOptions, folder: RunFolder) -> None:
+    if options.publish_dir and options.evaluates and folder.export_path.is_dir():
+        publish_export(folder.export_path, Path(options.publish_dir))
 
 
 def _initial_weights(
@@ -235,12 +251,17 @@ def _train(
         ) as batches,
         process_group.training(),
     ):
-        trackers = Trackers(options.tracking, run_.folder) if process_group.is_chief else None
+        trackers = (
+            Trackers(options.tracking, run_.folder, primary=setup.layout.primary) if process_group.is_chief else None
+        )
         validation_loss = _validation_loss(options, network, objective, batches) if evaluator is not None else None
         layout = setup.layout
         if validation_loss is not None:
             layout = with_validation_loss(layout, objective.loss_names)
-        checkpoint_callback = build_checkpoint_callback(run_config, run_.folder, setup, evaluator, batches, layout)
+        tensorboard = Path(options.tracking.tensorboard_dir) if options.tracking.tensorboard_dir else None
+        checkpoint_callback = build_checkpoint_callback(
+            run_config, run_.folder, setup, evaluator, batches, layout, tensorboard=tensorboard
+        )
         checkpoint_callback.validation_loss = validation_loss
         checkpoint_callback.track = trackers.log if trackers is not None else None
         bar = is_terminal() and process_group.is_chief

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
 from efficientdet_pipeline.options.parser import Reader
@@ -134,3 +135,28 @@ def test_readme_python_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert names["metrics"]["AP"] == pytest.approx(names["run"].metrics["AP"])
     assert names["exported"].frozen_graph.is_file()
     assert names["manifest"].splits["train"].num_images > 0
+
+
+def test_jobs_of_cloud_services_have_options_that_are_accepted(reader: Reader) -> None:
+    """The arguments and hyperparameters in YAML and JSON blocks; an evaluated job needs no other file."""
+    text = (ROOT / "docs" / "vertex.md").read_text(encoding="utf-8")
+    jobs = [yaml.safe_load(block) for block in re.findall(r"```(?:yaml|json)\n(.*?)```", text, re.DOTALL)]
+    given: list[list[str]] = []
+
+    def visit(node: Any) -> None:
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node if isinstance(node, list) else []):
+            if key == "args":
+                given.append(value)
+            elif key == "HyperParameters":
+                given.append(
+                    [f"--{name}={text}" for name, text in value.items()] + ["--url_dataset=/opt/ml/input/data"]
+                )
+            else:
+                visit(value)
+
+    visit(jobs)
+    assert len(given) == 4
+    for arguments in given:
+        sources = reader.read(arguments, {})
+        assert sources.without_effect == {}
+        reader.build(sources, MODES[sources.mode].options_class())

@@ -1,5 +1,6 @@
 """Experiment trackers: off by default, missing ones named, failing ones left alone."""
 
+import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -89,3 +90,22 @@ def test_a_tracker_that_fails_is_named_once(
         trackers.close()
     (message,) = caplog.messages
     assert message.startswith("Wandb logs no more of this run, after ConnectionError: no route. The training goes on")
+
+
+def test_tuning_metric_is_written_as_cloudml_hypertune_writes_it(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hypertune" / "output.metrics"
+    monkeypatch.setenv("CLOUD_ML_HP_METRIC_FILE", str(path))
+    monkeypatch.setenv("CLOUD_ML_TRIAL_ID", "3")
+    trackers = Trackers(compose(TrackingOptions), run)
+    trackers.log({"epoch": 1, "loss": 1.5})
+    assert not path.exists()
+    for epoch, value in ((2, 0.25), (4, 0.5)):
+        trackers.log({**ROW, "epoch": epoch, "AP": value})
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line.pop("timestamp") > 1e9 for line in lines] == [True, True]
+    assert lines == [
+        {"AP": value, "checkpoint_path": "", "global_step": step, "trial": "3"}
+        for step, value in (("2", "0.25"), ("4", "0.5"))
+    ]
