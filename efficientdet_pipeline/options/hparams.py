@@ -35,6 +35,8 @@ WITHOUT_EFFECT = {
     "ckpt_var_scope": "variables are found by their names",
     "skip_mismatch": "pretrained weights are loaded as far as they fit, trained ones as a whole",
 }
+OPTIMIZATIONS = "model_optimizations"
+"""Hyperparameter of google/automl's trainer until 2021: {prune: {…}, quantize: {…}, cluster: {…}}."""
 # Options that --hparams cannot set: the reason, for the warning.
 NOT_IN_HPARAMS = {
     "mode": "the mode is selected before --hparams is read; give --mode",
@@ -78,7 +80,7 @@ def read_hparams(text: str, source: str, options_class: type, all_options: Colle
         return HparamsGiven()
     known = declarations(options_class)
     try:
-        parsed = parse_hparams(text, more={*known, *all_options, *TF2_RECORD_KEYS})
+        parsed = parse_hparams(text, more={*known, *all_options, *TF2_RECORD_KEYS, OPTIMIZATIONS})
     except FileNotFoundError as error:
         raise MissingError(f"{error} (hparams came from {source}.)") from None
     except ValueError as error:
@@ -90,7 +92,9 @@ def read_hparams(text: str, source: str, options_class: type, all_options: Colle
             option="hparams",
         )
     place = f"--hparams ({text if len(text) <= 60 else text[:57] + '…'})"
-    network, options, ignored = {}, {}, {}
+    network: dict[str, Any] = {}
+    options: dict[str, Given] = {}
+    ignored: dict[str, str] = {}
     for key, value in parsed.items():
         option = "model_name" if key == "name" else key
         is_option = option in known and option not in NOT_IN_HPARAMS and option not in WITHOUT_EFFECT
@@ -99,6 +103,10 @@ def read_hparams(text: str, source: str, options_class: type, all_options: Colle
             network[key] = value
         elif key == "label_map":
             continue
+        elif key == OPTIMIZATIONS and "prune" in known:
+            from efficientdet_pipeline.options.compression import optimizations_as_options
+
+            options |= {name: Given(text, place) for name, text in optimizations_as_options(value).items()}
         elif is_option:
             options[option] = Given(_as_option(value, known[option], place), place)
         elif not is_default:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.checkpointing import CheckpointingOptions
+from efficientdet_pipeline.options.compression import CompressionOptions
 from efficientdet_pipeline.options.dataset import DatasetOptions
 from efficientdet_pipeline.options.evaluation import EvaluationOptions
 from efficientdet_pipeline.options.export import FormatOptions
@@ -30,6 +31,7 @@ class TrainOptions(ModeOptions):
     loader: LoaderOptions
     augmentation: AugmentationOptions
     optimizer: OptimizerOptions
+    compression: CompressionOptions
     hardware: HardwareOptions
     checkpointing: CheckpointingOptions
     evaluation: EvaluationOptions

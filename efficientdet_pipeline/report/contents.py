@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from efficientdet_pipeline.compression.summary import CompressionSummary
 from efficientdet_pipeline.evaluation.analysis import Analysis
 
 BoxState = Literal["found", "missed", "crowd", "right", "wrong"]
@@ -131,6 +132,8 @@ class ReportContents:
     """Of all, also those that are not in `label_errors`."""
     findings: Sequence[Finding] = ()
     exports: Sequence[ExportRow] = ()
+    compression: CompressionSummary | None = None
+    """Of the kernels, where the training compressed them."""
     commands: Sequence[Command] = ()
     warnings: Sequence[str] = ()
     """About the evaluation itself, for example of its input."""

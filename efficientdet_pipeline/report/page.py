@@ -44,6 +44,7 @@ def report_page(contents: ReportContents, *, refresh_seconds: int = 0) -> str:
         ("labels", "Labels", _labels_section(contents)),
         ("data", "Data", _findings_section(contents)),
         ("exports", "Exports", _exports_section(contents)),
+        ("compression", "Compression", _compression_section(contents)),
         ("commands", "Commands", _commands_section(contents)),
     ]
     top = "".join(tag("p", text(warning), class_="warning") for warning in contents.warnings)
@@ -191,6 +192,34 @@ def _exports_section(contents: ReportContents) -> str:
         "Exported models",
         paragraph("AP and latency are measured on the exported file itself; a dash stands where they were not."),
         table(head, rows, caption="Exported models", numeric=(2, 3, 4)),
+    )
+
+
+def _compression_section(contents: ReportContents) -> str:
+    summary = contents.compression
+    if summary is None:
+        return ""
+    options = " ".join(f"--{name}={value}" for name, value in summary.options.items())
+    rows = [
+        (
+            tag("code", text(kernel.name)),
+            f"{kernel.weights:,}",
+            f"{100 * kernel.zeros / max(1, kernel.weights):.1f} %",
+            f"{kernel.values:,}",
+        )
+        for kernel in summary.kernels
+    ]
+    return section(
+        "compression",
+        "Compression",
+        paragraph(f"Trained with {options}. {summary.sentence()}."),
+        table(
+            ["Kernel", "Weights", "Zeros", "Different values"],
+            rows,
+            caption="Zeros and different values of each kernel",
+            numeric=(1, 2, 3),
+            is_sortable=True,
+        ),
     )
 
 

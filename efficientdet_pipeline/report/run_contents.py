@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from efficientdet_pipeline.compression.summary import read_summary
 from efficientdet_pipeline.export.formats import FORMATS
 from efficientdet_pipeline.export.gate import REPORT
 from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES
@@ -48,6 +49,7 @@ def run_contents(run: RunFolder, *, title: str = "") -> ReportContents:
         charts=training_charts(rows),
         pictures=_pictures(run.path),
         exports=_exports(run.export_path, str(described.get("model_name") or "")),
+        compression=read_summary(run.compression),
     )
 
 

@@ -36,7 +36,7 @@ _EVALUATION_FILES = (
 )
 _SYSTEM_FILES = {".ds_store", "thumbs.db", "desktop.ini"}
 _NAMES = (
-    r"args\.yaml|metadata\.json|log\.txt|results\.(?:csv(?:\.damaged)?|png)|incidents\.jsonl|bad_steps\.json",
+    r"args\.yaml|metadata\.json|log\.txt|results\.(?:csv(?:\.damaged)?|png)|incidents\.jsonl|(?:bad_steps|compression)\.json",
     rf"metrics(?:_[^/]*)?\.json|\.lock|{re.escape(MARKER)}|\.(?:tfrecords|export)\.lock",
     rf"checkpoints/(?:last|best)(?:\.previous\d*)?(?:\.damaged\d*)?/{_CHECKPOINT_FILES}",
     r"checkpoints/(?:last|best)(?:\.previous\d*)?/metrics_[^/]*\.json",

@@ -99,6 +99,11 @@ class RunFolder:
         return self.path / "bad_steps.json"
 
     @property
+    def compression(self) -> Path:
+        """Zeros and different values of each kernel, of a training that compresses."""
+        return self.path / "compression.json"
+
+    @property
     def metrics(self) -> Path:
         """COCO's numbers of the best checkpoint, and of the last."""
         return self.path / "metrics.json"

@@ -288,6 +288,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._tensorboard.write(
             {f"train/{name}": value for name, value in row.items() if name != "epoch"}, step=self.step
         )
+        for values in self.model.epoch_values:
+            self._tensorboard.write({f"compression/{name}": value for name, value in values().items()}, step=self.step)
         best, is_evaluated = None, self._is_evaluated(epoch)
         if is_evaluated:
             try:

@@ -53,6 +53,12 @@ def finalize_run(
         write_metrics(
             folder.metrics.with_name(f"metrics_{options.evaluation.eval_name}.json"), metrics, marker["epoch"]
         )
+    if options.compression.asked_for:
+        from efficientdet_pipeline.compression.summary import summarize, write_summary
+
+        summary = summarize(network, options.compression.asked_for)
+        write_summary(folder.compression, summary)
+        logging.info("Compression: %s; each is in %s.", summary.sentence(), folder.compression)
     picture = draw_validation(folder.pictures, evaluator)
     facts = {"checkpoint": f"the {name} checkpoint", "epoch": marker["epoch"]}
     write_page = analyse_run(report, folder, evaluator, facts, options.evaluation.engine)

@@ -92,6 +92,7 @@ def start_or_resume_run(
             "data": data,
             # Only where it is not the default, so that runs of earlier versions keep their names.
             **({"resize": options.model.resize} if options.model.resize == "stretch" else {}),
+            **options.compression.asked_for,
         },
     )
     shape, folder = _find_folder(task, options, name, shape, given)

@@ -1,7 +1,7 @@
 """Train step on every backend: gradient clipping, EMA, loss scaling, and skipping of non-finite steps."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -69,6 +69,8 @@ class TrainStepModel(TrainingModel):
         """Step → learning rate."""
         self.callbacks: list[keras.callbacks.Callback] = []
         """Callbacks that `fit` needs for this model."""
+        self.epoch_values: list[Callable[[], Mapping[str, float]]] = []
+        """→ numbers that TensorBoard shows after each epoch, by name."""
         self.trackers["gradient_norm"] = keras.metrics.Mean(name="gradient_norm")
         self.run_variables: dict[str, keras.Variable] = {
             "bad_steps": _run_variable("bad_steps", 0, "int32"),

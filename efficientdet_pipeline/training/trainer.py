@@ -7,6 +7,7 @@ import keras
 from absl import logging
 from efficientdet.training_model import Objective
 
+from efficientdet_pipeline.compression.support import check_compression
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS, Shards, compare_validation, find_shards
 from efficientdet_pipeline.errors import OptionsError
@@ -144,6 +145,7 @@ def train_run(
     """
     if options.evaluates:
         check_installed(options.export.packages())
+    check_compression(options.compression)
     task = task_named(options.model.task_name)
     check_trackers(options.tracking)
     process_group = strategy.init_process_group(options.hardware.strategy)

@@ -4,7 +4,8 @@ To add one, write a subclass of `ModelTransform` and a line in `TRANSFORMS`.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import efficientdet
@@ -13,6 +14,7 @@ from efficientdet.checkpoint import block_names
 from efficientdet.layers import BatchNormalization
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.compression import PruneSpec
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training.train_step import TrainStepModel
 
@@ -192,6 +194,31 @@ class FreezeBackboneFirst(ModelTransform):
         model.callbacks.append(FreezeBackbone(self.epochs, model.frozen))
 
 
+class Pruning(ModelTransform):
+    """Sets more and more of the smallest weights to zero."""
+
+    def __init__(self, spec: PruneSpec, num_steps: int) -> None:
+        self.spec, self.num_steps = spec, num_steps
+
+    def on_compiled(self, model: TrainStepModel) -> None:
+        """Adds the step hook that masks the weights, and logs the sparsity after each epoch."""
+        from efficientdet_pipeline.compression.kernels import sparsity_by_layer
+        from efficientdet_pipeline.compression.pruning import MagnitudePruning
+
+        pruning = MagnitudePruning(
+            model.network, self.spec, num_steps=self.num_steps, averages=partial(_averages, model)
+        )
+        model.add_step_hook(pruning)
+        model.epoch_values.append(partial(sparsity_by_layer, pruning.kernels))
+
+
+def _averages(model: TrainStepModel) -> Mapping[str, keras.Variable]:
+    """Returns the averages of a model's variables by path; empty without an EMA."""
+    if model.ema is None:
+        return {}
+    return {variable.path: shadow for variable, shadow in zip(model.ema.variables, model.ema.shadows, strict=True)}
+
+
 class MovingAverage(ModelTransform):
     """Averages the weights over the training; the average is evaluated, saved as the model, and exported."""
 
@@ -229,6 +256,11 @@ def _freeze_backbone(options: TrainOptions, num_steps: int) -> ModelTransform | 
     return FreezeBackboneFirst(epochs) if epochs else None
 
 
+def _pruning(options: TrainOptions, num_steps: int) -> ModelTransform | None:
+    spec = options.compression.prune_spec()
+    return Pruning(spec, num_steps) if spec is not None else None
+
+
 def _moving_average(options: TrainOptions, num_steps: int) -> ModelTransform | None:
     del num_steps
     decay = options.optimizer.moving_average_decay
@@ -240,6 +272,7 @@ TRANSFORMS: tuple[MakeTransform, ...] = (
     _batch_norm_momentum,
     _freeze_variables,
     _freeze_backbone,
+    _pruning,
     # Last: it averages what the others have made of the weights.
     _moving_average,
 )

@@ -29,6 +29,7 @@ LAYER = {
     "augment": 2,
     "runs": 2,
     "models": 3,
+    "compression": 4,
     "data": 4,
     "inference": 4,
     "visualize": 5,
@@ -39,7 +40,6 @@ LAYER = {
     "benchmarking": 9,
     "doctor": 9,
     "inspection": 9,
-    "compression": 9,
     "serving": 9,
     "report": 10,
     "commands": 11,
@@ -228,7 +228,7 @@ CLOSURE_BUDGETS = {
     "efficientdet_pipeline.commands.infer": 16_500,
     "efficientdet_pipeline.commands.export": 23_500,
     "efficientdet_pipeline.commands.evaluate": 29_000,
-    "efficientdet_pipeline.training.trainer": 25_000,
+    "efficientdet_pipeline.training.trainer": 25_500,
 }
 
 

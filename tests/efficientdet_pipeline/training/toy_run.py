@@ -35,6 +35,7 @@ class Toy(keras.Model):
         self.learning_rate_factor = self._counter("learning_rate_factor", 1.0, "float32")
         self.ema = ExponentialMovingAverage(self.network.variables, 0.9)
         self.callbacks: list[Any] = []
+        self.epoch_values: list[Any] = []
         self.num_devices = 1
         self.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9, name="optimizer"), jit_compile=False)
         self.optimizer.build(self.network.trainable_variables)

@@ -1,0 +1,213 @@
+"""Model compression options: pruning.
+
+Each option is written briefly (`0.5`, `2:4`), as pairs
+(`sparsity=0.5,schedule=constant`) or as a JSON object; the hyperparameter
+`model_optimizations` holds the same keys.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.schema import Options, option
+
+METHODS = ("prune",)
+"""Options of this group, and keys of the hyperparameter model_optimizations."""
+SCHEDULES = ("polynomial", "constant")
+SpecT = TypeVar("SpecT")
+Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
+"""A value as JSON has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneSpec:
+    """Magnitude pruning, with the names of tensorflow-model-optimization."""
+
+    sparsity: float = 0.5
+    """Final share of zeros in each kernel."""
+    schedule: str = "polynomial"
+    initial_sparsity: float = 0.0
+    begin_step: int = 0
+    end_step: int | None = None
+    """None: half of the training."""
+    frequency: int | None = None
+    """Steps between updates of the masks. None: at most 100, and 20 updates or more."""
+    power: float = 3.0
+    block_size: tuple[int, int] = (1, 1)
+    block_pooling_type: str = "AVG"
+    sparsity_m_by_n: tuple[int, int] | None = None
+    """(m, n): m zeros of n consecutive input channels, from begin_step on."""
+    pattern: str = ""
+    """Regular expression, searched for in the paths of the kernels. Empty: all."""
+
+    def __post_init__(self) -> None:
+        _check("prune", 0 <= self.sparsity < 1, "sparsity", self.sparsity, "at least 0 and below 1", "0.5")
+        _check("prune", self.schedule in SCHEDULES, "schedule", self.schedule, " or ".join(SCHEDULES), "polynomial")
+        _check("prune", 0 <= self.initial_sparsity <= self.sparsity, "initial_sparsity", self.initial_sparsity,
+               f"from 0 to sparsity={self.sparsity}", "0")  # fmt: skip
+        _check("prune", self.begin_step >= 0, "begin_step", self.begin_step, "0 or more", "0")
+        is_after = self.end_step is None or self.end_step > self.begin_step
+        _check("prune", is_after, "end_step", self.end_step, f"above begin_step={self.begin_step}", "leave it out")
+        _check("prune", self.frequency is None or self.frequency > 0, "frequency", self.frequency, "1 or more", "100")
+        _check("prune", min(self.block_size) > 0, "block_size", self.block_size, "two numbers, 1 or more", "1x4")
+        kinds = ("AVG", "MAX")
+        _check("prune", self.block_pooling_type in kinds, "block_pooling_type", self.block_pooling_type,
+               "AVG or MAX", "AVG")  # fmt: skip
+        m_by_n = self.sparsity_m_by_n
+        is_part = m_by_n is None or 0 < m_by_n[0] < m_by_n[1]
+        _check("prune", is_part, "sparsity_m_by_n", m_by_n, "two numbers m:n with m below n", "2:4")
+        _check_pattern("prune", self.pattern)
+
+
+def _check(method: str, holds: bool, key: str, received: object, expected: str, advice: str) -> None:
+    if not holds:
+        raise OptionsError(
+            f"{key} must be {expected}. Received {received!r} (--{method}); try {advice}.", option=method
+        )
+
+
+def _check_pattern(method: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise OptionsError(
+            f"pattern must be a regular expression. Received {pattern!r} (--{method}): {error}; try 'neck/', which "
+            "matches the kernels of the neck.",
+            option=method,
+        ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressionOptions(Options):
+    """Model compression."""
+
+    prune: str = option(
+        "",
+        "Prune weights by magnitude while training: 0.5 for half of each kernel, 2:4 for two zeros in four input "
+        "channels, or pairs such as sparsity=0.7,schedule=constant,begin_step=100,pattern=neck/. docs/compression.md "
+        "lists the keys. Start from trained weights. TensorFlow only.",
+        bare=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Checks keys and values."""
+        super().__post_init__()
+        self.prune_spec()
+
+    def prune_spec(self) -> PruneSpec | None:
+        """Returns what --prune asks for; None for nothing."""
+        return _spec("prune", self.prune, PruneSpec, _brief_prune)
+
+    @property
+    def asked_for(self) -> dict[str, str]:
+        """Returns the options that ask for something, as they shape a run."""
+        values = {"prune": self.prune}
+        return {name: value for name, value in values.items() if value not in ("", "false")}
+
+
+def optimizations_as_options(value: object) -> dict[str, str]:
+    """Returns the hyperparameter model_optimizations as values of the options.
+
+    >>> optimizations_as_options({"prune": {"sparsity": 0.7}})
+    {'prune': '{"sparsity": 0.7}'}
+
+    Raises:
+      OptionsError: it is no mapping from methods to their keys.
+    """
+    known = ", ".join(METHODS)
+    if not isinstance(value, Mapping) or not all(isinstance(keys, Mapping | None) for keys in value.values()):
+        raise OptionsError(
+            f"model_optimizations must map {known} to their keys. Received {value!r}; try "
+            "model_optimizations.prune.sparsity=0.5.",
+            option="hparams",
+        )
+    unknown = [name for name in value if name not in METHODS]
+    if unknown:
+        raise OptionsError(f"model_optimizations must be of {known}. Received {unknown[0]!r}.", option="hparams")
+    return {name: json.dumps(dict(keys)) if keys else "true" for name, keys in value.items()}
+
+
+def _spec(method: str, text: str, kind: type[SpecT], brief: Callable[[str], dict[str, Plain] | None]) -> SpecT | None:
+    text = text.strip()
+    if text in ("", "false"):
+        return None
+    given = {} if text == "true" else brief(text)
+    if given is None:
+        given = _pairs(method, text)
+    given = _in_our_words(method, given)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = [key for key in given if key not in fields]
+    if unknown:
+        raise OptionsError(
+            f"{method} must have the keys {', '.join(fields)}. Received {unknown[0]!r} in {text!r}.", option=method
+        )
+    values = {key: _converted(method, key, value, fields[key].type) for key, value in given.items()}
+    return kind(**values)
+
+
+def _brief_prune(text: str) -> dict[str, Plain] | None:
+    if re.fullmatch(r"\d+:\d+", text):
+        return {"sparsity_m_by_n": text}
+    return {"sparsity": text} if re.fullmatch(r"[\d.]+", text) else None
+
+
+def _pairs(method: str, text: str) -> dict[str, Plain]:
+    if text.startswith("{"):
+        try:
+            return dict(json.loads(text))
+        except ValueError as error:
+            raise OptionsError(f"{method} must be JSON where it begins with a brace: {error}.", option=method) from None
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not all(separator for _, separator, _ in pairs):
+        raise OptionsError(
+            f"{method} must be pairs such as key=value,key=value, or a JSON object. Received {text!r}.", option=method
+        )
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+_SAME = {"target_sparsity": "sparsity", "final_sparsity": "sparsity"}
+_CLASSES = {"PolynomialDecay": "polynomial", "ConstantSparsity": "constant"}
+
+
+def _in_our_words(method: str, given: Mapping[str, Plain]) -> dict[str, Plain]:
+    """Returns the keys of a schedule beside the others; tensorflow-model-optimization nests them in a config."""
+    flat = dict(given)
+    nested = flat.pop("pruning_schedule", None)
+    if nested is not None:
+        if not isinstance(nested, dict) or nested.get("class_name") not in _CLASSES:
+            raise OptionsError(
+                f"pruning_schedule must have a class_name of {', '.join(_CLASSES)}, and its config. Received "
+                f"{nested!r} (--{method}).",
+                option=method,
+            )
+        config = nested.get("config")
+        flat |= {"schedule": _CLASSES[str(nested["class_name"])], **(config if isinstance(config, dict) else {})}
+        if flat.get("end_step") == -1:
+            flat.pop("end_step")
+    return {_SAME.get(key, key): value for key, value in flat.items() if value is not None}
+
+
+def _converted(method: str, key: str, value: Plain, kind: object) -> object:
+    """Returns a value as its field has it.
+
+    Raises:
+      OptionsError: it cannot be one.
+    """
+    name = str(kind)
+    try:
+        if "tuple" in name:
+            parts = value if isinstance(value, list) else re.split(r"[x:*]", str(value))
+            first, second = (int(str(part)) for part in parts)
+            return first, second
+        if "bool" in name:
+            return {"true": True, "false": False}[str(value).lower()]
+        if "int" in name:
+            return int(str(value))
+        return float(str(value)) if "float" in name else str(value)
+    except (ValueError, KeyError):
+        expected = "two whole numbers such as 2:4" if "tuple" in name else name.partition("'")[2].rstrip("'>") or name
+        raise OptionsError(f"{key} must be {expected}. Received {value!r} (--{method}).", option=method) from None
