@@ -1,1 +1,1 @@
-"""The doctor: what is wrong with the data of a training, ranked by harm, and how it is mended."""
+"""Dataset checks: issues in the data of a training, ranked by their effect on accuracy, with remedies."""

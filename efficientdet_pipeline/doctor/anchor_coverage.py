@@ -1,4 +1,4 @@
-"""Boxes that no anchor reaches, and what would reach them: other anchors, or a larger canvas. n: boxes."""
+"""Anchor coverage: boxes that match no anchor, and the anchors or canvas that would match them. n: boxes."""
 
 import shlex
 from dataclasses import replace
@@ -17,18 +17,18 @@ _CLASS_WELL_MATCHED = 0.9
 _FEW_BOXES = 10
 _GOOD_ENOUGH = 0.9
 _WORTH = 0.005
-"""By how much recall must rise for a remedy to be named."""
+"""Increase of recall from which a remedy is suggested."""
 
 
 class Remedy(NamedTuple):
-    """Flags that would help, and how much."""
+    """Flags that raise the recall of the anchors, and the recall with them."""
 
     flags: str
     recall: float
 
 
 def check(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
-    """Returns how many boxes no anchor fits, where that is not just a few."""
+    """Returns an issue with the boxes that match no anchor, unless they are few."""
     boxes = stats.boxes
     on_canvas = boxes.on_canvas(plan.canvas)
     real = np.flatnonzero(np.all(on_canvas[:, 2:] > on_canvas[:, :2], axis=1) & ~boxes.is_crowd)
@@ -73,7 +73,7 @@ def _per_class(stats: DatasetStats, real: np.ndarray, is_matched: np.ndarray) ->
 
 
 def _remedies(grid: anchor_fit.AnchorGrid, boxes: np.ndarray, weights: np.ndarray, recall: float) -> list[Remedy]:
-    """Returns what would help, the least costly first."""
+    """Returns the remedies, the cheapest first."""
     fit = anchor_fit.fit_anchors(grid, boxes, weights)
     remedies = [Remedy(_flags(fit, grid), anchor_fit.recall(fit, boxes))]
     height, width = (2 * side for side in grid.image_size)
@@ -87,7 +87,7 @@ def _remedies(grid: anchor_fit.AnchorGrid, boxes: np.ndarray, weights: np.ndarra
 
 
 def _flags(new: anchor_fit.AnchorGrid, old: anchor_fit.AnchorGrid) -> str:
-    """Returns what to type for a grid, quoted for a shell; --hparams given elsewhere are merged with it."""
+    """Returns the flags that select a grid, quoted for a shell; they merge with other --hparams."""
     flags = []
     if new.image_size != old.image_size:
         height, width = new.image_size

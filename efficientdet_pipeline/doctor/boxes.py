@@ -1,4 +1,4 @@
-"""What is wrong with boxes: too small, too large, drawn twice, too many."""
+"""Checks of bounding boxes: too small, too large, duplicated, too many per image."""
 
 from collections.abc import Iterator
 
@@ -11,19 +11,19 @@ from efficientdet_pipeline.doctor.issue_types import make_issue
 _GIANT = 0.95
 _SAME = 0.95
 _FEW_TINY = 0.02
-"""Share of the boxes below which tiny ones are worth a note alone."""
+"""Share of tiny boxes below which they are only a note."""
 LARGEST_CANVAS = 1536
-"""Largest side of a canvas that is advised: that of D7, the largest network that was published for one."""
+"""Largest canvas side in px that a remedy suggests: that of D7, the largest published network."""
 _PERCENT_BOXES = 20
-"""Fewest boxes of which the unit is judged."""
+"""Fewest boxes from which the unit of the coordinates is judged."""
 _PERCENT_SIDE = 300
-"""Shortest side in px of the median image whose boxes would not all end before pixel 100 by chance."""
+"""Shortest side of the median image in px for which boxes that all end before pixel 100 are not chance."""
 MOST_ENLARGED = 2
-"""How many times as large as the network's own a canvas may be that is advised."""
+"""Largest suggested canvas, as a multiple of the network's own."""
 
 
 def check(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
-    """Returns what is wrong with the boxes of a data set, for a network of this plan."""
+    """Returns the issues with the boxes of a data set, for a network of this plan."""
     doubled, two_classes = duplicate_boxes(stats)
     return [
         _tiny(stats, plan),
@@ -47,19 +47,19 @@ def _tiny(stats: DatasetStats, plan: Plan) -> Issue | None:
     factor = cell / max(float(np.quantile(sides[tiny], 0.1)), 1e-3)
     height, width = (int(np.ceil(side * factor / 128) * 128) for side in plan.canvas)
     size = f"{width}" if width == height else f"{width}x{height}"
-    # A network is made for canvases of its kind: far beyond, memory and anchors no longer fit.
+    # Each network is designed for a range of canvas sizes: far beyond it, memory and anchors no longer fit.
     fits = max(height, width) <= min(LARGEST_CANVAS, MOST_ENLARGED * max(plan.canvas))
     advice = (
         f"--image_size={size} makes nine in ten of them larger than that"
         if fits
-        else f"Cut the images into tiles: only a canvas of {size} px, too large for this network, would do"
+        else f"Cut the images into tiles: they would need a canvas of {size} px, too large for this network"
     )
     return make_issue(
         "box_tiny",
         count=len(tiny),
         of=len(sides),
         files=named_boxes(stats, tiny[np.argsort(sides[tiny], kind="stable")]),
-        detail=f"At {size_text(plan.canvas)} their median side is {np.median(sides[tiny]):.1f} px, a cell's {cell} px. "
+        detail=f"At {size_text(plan.canvas)} their median side is {np.median(sides[tiny]):.1f} px, a cell {cell} px.  "
         f"{_shares(stats, tiny)}",
         remedy=advice,
         severity=None if len(tiny) >= _FEW_TINY * len(sides) else Severity.NOTE,
@@ -78,7 +78,7 @@ def _giant(stats: DatasetStats) -> Issue | None:
 
 
 def duplicate_boxes(stats: DatasetStats) -> tuple[list[int], list[int]]:
-    """Returns the later of two boxes that are all but the same: those of one class, and those of two."""
+    """Returns the later box of each nearly equal pair: of pairs of one class, and of pairs of two classes."""
     boxes = stats.boxes
     same: list[int] = []
     other: list[int] = []
@@ -91,7 +91,7 @@ def duplicate_boxes(stats: DatasetStats) -> tuple[list[int], list[int]]:
 def _pairs(stats: DatasetStats) -> Iterator[tuple[int, int]]:
     """Yields (later, earlier) boxes of one image whose overlap is `_SAME` or more.
 
-    Such boxes have their top sides near each other, so that in the order of the tops few need to be compared.
+    Such boxes have nearly equal top edges, so after sorting by top edge only neighbours are compared.
     """
     boxes = stats.boxes
     corners, heights = boxes.corners, boxes.sides[:, 0]
@@ -100,7 +100,7 @@ def _pairs(stats: DatasetStats) -> Iterator[tuple[int, int]]:
     for distance in range(1, len(order)):
         step = step[step + distance < len(order)]
         one, two = order[step], order[step + distance]
-        # Heights differ by as much too: with this slack no box between two alike ones ends the search for them.
+        # Heights may differ by as much: this tolerance keeps a box between two equal ones from ending the search.
         reach = (1 - _SAME) / _SAME * np.maximum(heights[one], heights[two])
         near = (boxes.image_index[one] == boxes.image_index[two]) & (corners[two, 0] - corners[one, 0] <= reach)
         step, one, two = step[near], one[near], two[near]
@@ -142,9 +142,9 @@ def _crowded(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
 
 
 def _percent(stats: DatasetStats) -> Issue | None:
-    """Returns an issue where boxes seem to be percentages that were read as pixels.
+    """Returns an issue where boxes appear to be percentages that were read as pixels.
 
-    No single file shows it: a box of 20 to 80 is possible in any image. All boxes together do.
+    A single image does not show it, since a box of 20 to 80 is possible in any image; all boxes together do.
     """
     boxes = stats.boxes
     count, furthest = len(boxes.name), float(boxes.corners.max(initial=0.0))
@@ -161,7 +161,7 @@ def _percent(stats: DatasetStats) -> Issue | None:
 
 
 def _shares(stats: DatasetStats, chosen: np.ndarray) -> str:
-    """Returns the classes of some boxes, those with most of them first, as words."""
+    """Returns the classes of the chosen boxes with counts, the most frequent first, as text."""
     counts = np.bincount(stats.boxes.name[chosen], minlength=len(stats.boxes.names))
     all_counts = stats.boxes_per_class()
     first = np.argsort(-counts, kind="stable")[:4]
@@ -170,7 +170,7 @@ def _shares(stats: DatasetStats, chosen: np.ndarray) -> str:
 
 
 def named_boxes(stats: DatasetStats, chosen: np.ndarray | list[int]) -> list[str]:
-    """Returns the images of some boxes, each with the first of its boxes (x0 y0 x1 y1, as annotations have it)."""
+    """Returns the images of the chosen boxes, each with its first box (x0 y0 x1 y1, as in annotations)."""
     boxes = stats.boxes
     boxes_of_image: dict[int, list[int]] = {}
     for index in np.asarray(chosen, int).tolist():
@@ -186,6 +186,6 @@ def named_boxes(stats: DatasetStats, chosen: np.ndarray | list[int]) -> list[str
 
 
 def size_text(canvas: tuple[int, int]) -> str:
-    """Returns width x height in words."""
+    """Returns width x height as text."""
     height, width = canvas
     return f"{width} px" if height == width else f"{width} x {height} px"

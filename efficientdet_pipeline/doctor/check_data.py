@@ -1,4 +1,4 @@
-"""Checks images, shards or a trained run, and writes the corrected copy of images where one is asked for."""
+"""Dataset check of images, shards or a trained run; writes a corrected copy on request."""
 
 import tempfile
 from dataclasses import dataclass
@@ -27,20 +27,20 @@ from tfrmod.workers import Workers, default_workers
 
 @dataclass(frozen=True)
 class CheckedData:
-    """What the doctor found."""
+    """Result of a dataset check."""
 
     title: str
-    """The data, as the options name it."""
+    """The checked data, as the options name it."""
     stats: DatasetStats
     plan: Plan
     issues: list[Issue]
-    """The most harmful first."""
+    """The most harmful issue first."""
     fixed: FixedDataset | None
-    """The corrected copy, where one was asked for."""
+    """The corrected copy, if requested."""
 
 
 def check_data(options: DoctorOptions, read: Sources, hparams: HparamsGiven) -> CheckedData:
-    """Returns what is wrong with the data that the options name; writes the corrected copy where one is asked for."""
+    """Returns the issues of the data that the options name; writes a corrected copy if requested."""
     _warn_without_effect(options, read)
     label_map = _label_map(options, hparams)
     if options.fix:
@@ -84,7 +84,7 @@ def _plan(options: DoctorOptions, hparams: HparamsGiven, label_map: dict[int, st
 def _dataset_stats(
     options: DoctorOptions, label_map: dict[int, str], staging: Path, workers: Workers
 ) -> tuple[str, DatasetStats]:
-    """Returns what is looked at, in words, and its facts."""
+    """Returns a description of the checked data, and its statistics."""
     with prepare.ProgressBar("looking", "image") as show:
         if options.images.url_dataset or options.images.data_dir:
             folder = prepare.prepare_images(options.images)
@@ -98,7 +98,7 @@ def _dataset_stats(
 
 
 def _conversion(options: DoctorOptions, label_map: dict[int, str]) -> ConvertOptions:
-    """Returns the conversion that a training with these options would make."""
+    """Returns the conversion options that a training with these options would use."""
     try:
         return ConvertOptions(
             label_map=label_map or None,
@@ -109,7 +109,7 @@ def _conversion(options: DoctorOptions, label_map: dict[int, str]) -> ConvertOpt
 
 
 def _warn_without_effect(options: DoctorOptions, read: Sources) -> None:
-    """Names the options that are given and say nothing of what is looked at."""
+    """Warns of options that are given but have no effect on the checked data."""
     without_effect = set() if options.run_dir else {"detect_photos"}
     if not (options.images.url_dataset or options.images.data_dir):
         without_effect |= {
@@ -133,4 +133,4 @@ def _warn_without_effect(options: DoctorOptions, read: Sources) -> None:
             if options.images.url_dataset or options.images.data_dir
             else "shards"
         )
-        logging.warning("No effect where %s are looked at: %s.", what, ", ".join(names))
+        logging.warning("No effect when checking %s: %s.", what, ", ".join(names))

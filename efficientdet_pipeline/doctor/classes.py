@@ -1,4 +1,4 @@
-"""What is wrong with classes: rare, missing on one side, forgotten on an image, numbered wrongly."""
+"""Checks of classes: rare, in one split only, missing from an image, wrong class ids."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ _MANY_NEGATIVES = 0.5
 
 
 def check(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
-    """Returns what is wrong with the classes of a data set, for a training of this plan."""
+    """Returns the issues with the classes of a data set, for a training of this plan."""
     return [
         _no_boxes(stats),
         _only_crowds(stats, plan),
@@ -36,7 +36,7 @@ def _no_boxes(stats: DatasetStats) -> Issue | None:
 def _only_crowds(stats: DatasetStats, plan: Plan) -> Issue | None:
     is_crowd = [obj.is_crowd for seen in stats.splits.get("train", ()) for obj in seen.image.objects]
     has_none = plan.skips_crowds and bool(is_crowd) and all(is_crowd)
-    return make_issue("only_crowds", count=int(has_none), detail=f"Of {len(is_crowd):,} boxes, all mark a crowd.")
+    return make_issue("only_crowds", count=int(has_none), detail=f"All {len(is_crowd):,} boxes mark a crowd.")
 
 
 def _frequencies(stats: DatasetStats) -> list[Issue | None]:
@@ -66,7 +66,7 @@ def _frequencies(stats: DatasetStats) -> list[Issue | None]:
 
 
 def _sides(stats: DatasetStats) -> list[Issue | None]:
-    """Returns the classes that only one of training and validation shows."""
+    """Returns the classes that occur in only one of training and validation."""
     if stats.is_sample or not stats.splits.get("val"):
         return []
     train, val = stats.boxes_per_class("train"), stats.boxes_per_class("val")
@@ -91,7 +91,7 @@ def _sides(stats: DatasetStats) -> list[Issue | None]:
 
 
 def _missing_labels(stats: DatasetStats) -> Issue | None:
-    """Returns the images that lack a class which nine in ten images show."""
+    """Returns the images that lack a class which at least nine in ten images contain."""
     boxes, count = stats.boxes, len(stats.images)
     if count < _FEW_IMAGES:
         return None
@@ -99,7 +99,7 @@ def _missing_labels(stats: DatasetStats) -> Issue | None:
     is_present[boxes.image_index, boxes.name] = True
     shares = is_present.mean(axis=0)
     usual = [index for index, share in enumerate(shares) if _USUAL <= share < 1]
-    # Images without any object are negatives, not forgetfulness.
+    # Images without objects are negatives, not annotation errors.
     is_lacking = ~is_present & is_present.any(axis=1, keepdims=True)
     lacking = [(image_index, index) for index in usual for image_index in np.flatnonzero(is_lacking[:, index]).tolist()]
     shares_text = ", ".join(f"{boxes.names[index]} is on {shares[index]:.0%} of all images" for index in usual)
@@ -119,7 +119,7 @@ def _negatives(stats: DatasetStats) -> Issue | None:
 
 
 def _numbers(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
-    """Returns what is wrong with the class ids that records hold, and with num_classes."""
+    """Returns the issues with the class ids of records, and with num_classes."""
     largest = max(stats.class_ids, default=0) if stats.class_ids else len(plan.label_map or stats.boxes.names)
     if plan.label_map:
         largest = max(largest, *plan.label_map)
@@ -139,7 +139,7 @@ def _numbers(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
     limit = plan.num_classes or max(stats.class_ids)
     beyond = [f"{file} (id {obj.class_id})" for file, obj in named_objects if obj.class_id > limit]
     gaps = sorted(set(range(1, max(stats.class_ids) + 1)) - stats.class_ids.keys())
-    starts_at_zero = "The ids start at 0: every one is one too low. " if min(stats.class_ids) == 0 else ""
+    starts_at_zero = "The ids start at 0: each is one too low. " if min(stats.class_ids) == 0 else ""
     return [
         *issues,
         make_issue("label_zero", count=len(below), of=len(named_objects), files=below, detail=starts_at_zero.strip()),
@@ -149,7 +149,7 @@ def _numbers(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
         None
         if stats.is_sample
         else make_issue(
-            "label_gaps", count=len(gaps), of=max(stats.class_ids), detail=f"Not met: {_first_names(gaps)}.", ids=gaps
+            "label_gaps", count=len(gaps), of=max(stats.class_ids), detail=f"Unused:  {_first_names(gaps)}.", ids=gaps
         ),
     ]
 

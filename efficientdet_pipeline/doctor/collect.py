@@ -1,4 +1,4 @@
-"""Images and annotations, or records, looked through once: the facts that the doctor judges."""
+"""Dataset statistics, collected in one pass over images and annotations, or over records."""
 
 import itertools
 from collections import Counter
@@ -27,8 +27,8 @@ from tfrmod.workers import Workers
 
 _CHUNK = 32
 _FAR_OUTSIDE = 2.0
-"""Boxes of records are shares, 0 to 1; from here on they are pixels."""
-# What the division tells of leaks and small splits; `splits` tells it with the names and the mends.
+"""Records store boxes as fractions, 0 to 1; from here on they are pixels."""
+# Leaks and small splits, as the division reports them; `check_splits` reports them with names and remedies.
 _CHECKED_HERE = {"split_leak", "split_thin"}
 Progress = Callable[[int, int | None], None]
 
@@ -36,17 +36,17 @@ Progress = Callable[[int, int | None], None]
 def annotation_stats(
     folder: Path, options: ConvertOptions, staging: Path, workers: Workers, progress: Progress
 ) -> DatasetStats:
-    """Returns the facts of annotated images, looked at by the same code that converts them.
+    """Returns the statistics of annotated images, validated by the code that converts them.
 
     Args:
       folder: the data set, unpacked.
-      options: of the conversion that a training would make; they decide the splits.
+      options: conversion options of a training; they decide the splits.
       staging: an empty folder for images that have to be re-encoded.
-      workers: who does it.
-      progress: called with images done and in all.
+      workers: the workers that validate.
+      progress: called with the number of images done and in total.
 
     Raises:
-      DatasetError: there is no data set.
+      DatasetError: the folder has no data set.
     """
     source = find_source(folder, options.source_format)
     listing = listing_for(folder, source, options)
@@ -89,7 +89,7 @@ def annotation_stats(
 def _split(
     seen: Mapping[int, ImageStats], listing: Listing, options: ConvertOptions, log: ProblemLog
 ) -> dict[str, np.ndarray]:
-    """Returns the positions in each split, as a conversion divides them."""
+    """Returns the indices of the images in each split, as the conversion divides them."""
     images = ImageTable(
         positions=np.array(list(seen)),
         classes=[{obj.name for obj in each.image.objects} for each in seen.values()],
@@ -103,12 +103,12 @@ def _split(
 
 
 def record_stats(files: Mapping[str, Sequence[Path]], workers: Workers, progress: Progress) -> DatasetStats:
-    """Returns the facts of records, ours or google/automl's, with every image decoded.
+    """Returns the statistics of records, ours or google/automl's, with every image decoded.
 
     Args:
       files: shards by split.
-      workers: who does it.
-      progress: called with files done and in all.
+      workers: the workers that read.
+      progress: called with the number of files done and in total.
 
     Raises:
       DatasetError: a file is damaged.
@@ -119,11 +119,11 @@ def record_stats(files: Mapping[str, Sequence[Path]], workers: Workers, progress
 
 
 def sampled_record_stats(files: Mapping[str, Sequence[Path]], most: int) -> DatasetStats:
-    """Returns the facts of the first records of every shard, no image decoded: what a look in passing can see.
+    """Returns the statistics of the first records of every shard, without decoding images, for a quick check.
 
     Args:
       files: shards by split.
-      most: records of each split.
+      most: records per split.
     """
     limits = {name: -(-most // max(1, len(part))) for name, part in files.items()}
     tasks = [(file, False, limits[name] + 1) for name, part in files.items() for file in part]
@@ -133,7 +133,7 @@ def sampled_record_stats(files: Mapping[str, Sequence[Path]], most: int) -> Data
 
 
 def validate_shard(file: Path, decode: bool, limit: int | None) -> list[ValidatedImage]:
-    """Returns what is in the records of one file; runs in a worker process.
+    """Returns the validated images of the records in one file; runs in a worker process.
 
     Args:
       file: a shard.
@@ -145,7 +145,7 @@ def validate_shard(file: Path, decode: bool, limit: int | None) -> list[Validate
 
 
 def _of_record(record: bytes, place: str, decode: bool) -> ValidatedImage:
-    """Returns one record's image, named after the image or else after its place, with boxes inside the image."""
+    """Returns the image of one record, named by its file name or else its place, with boxes clipped to the image."""
     try:
         annotated = decode_example(record)
     except DatasetError as error:
@@ -160,7 +160,7 @@ def _of_record(record: bytes, place: str, decode: bool) -> ValidatedImage:
             return ValidatedImage(None, (Problem(error.code, annotated.filename, str(error)),))
         if stored.orientation != UPRIGHT:
             problems.append(Problem("record_rotated", annotated.filename, f"orientation {stored.orientation}"))
-            # TensorFlow's decoders pass the rotation over, and so does the training: boxes lie on the stored pixels.
+            # TensorFlow's decoders ignore the rotation, and so does the training: boxes refer to the stored pixels.
             height, width = stored.stored_size
             stored = stored._replace(height=height, width=width, orientation=UPRIGHT, given_size=None)
     sides = (annotated.height or 1, annotated.width or 1) * 2
@@ -178,7 +178,7 @@ def _of_record(record: bytes, place: str, decode: bool) -> ValidatedImage:
 
 
 def _in_pixels(annotated: AnnotatedImage, stored: CheckedImage) -> AnnotatedImage:
-    """Returns the claim with boxes in pixels where its record does not state the image's size."""
+    """Returns the image with boxes in pixels where its record does not state the image's size."""
     if annotated.height and annotated.width:
         return annotated
     sides = (stored.height, stored.width) * 2

@@ -1,4 +1,4 @@
-"""What the doctor knows of the data: images by split, and all their boxes as columns. n: boxes."""
+"""Dataset statistics: images by split, and all their boxes as columns. n: boxes."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -14,29 +14,29 @@ from tfrmod.problems import Problem
 
 
 class ImageStats(NamedTuple):
-    """One image that can be used, without its bytes."""
+    """One usable image, without its pixels."""
 
     image: AnnotatedImage
-    """Height, width and boxes are those of the upright image."""
+    """Height, width and boxes refer to the upright image."""
     image_hash: int | None = None
     """From `tfrmod.near_duplicates.difference_hash`; None where the image was not decoded."""
 
 
 class Boxes(NamedTuple):
-    """All boxes of a data set."""
+    """All boxes of a data set, as columns."""
 
     corners: np.ndarray
     """(n, 4) float64: y0 x0 y1 x1 in pixels of the image."""
     image_index: np.ndarray
-    """(n,) the position of the box's image in `Facts.images`."""
+    """(n,) index of the box's image in `DatasetStats.images`."""
     name: np.ndarray
-    """(n,) the position of its class in `names`."""
+    """(n,) index of the box's class in `names`."""
     is_crowd: np.ndarray
     """(n,) bool."""
     names: tuple[str, ...]
     """The classes, sorted."""
     sizes: np.ndarray
-    """(number of images, 2): height and width."""
+    """(number of images, 2): height and width in pixels."""
 
     @property
     def sides(self) -> np.ndarray:
@@ -44,7 +44,7 @@ class Boxes(NamedTuple):
         return self.corners[:, 2:] - self.corners[:, :2]
 
     def scales(self, canvas: tuple[int, int]) -> np.ndarray:
-        """Returns (number of images,) canvas pixels per image pixel: an image is fitted in, proportions kept."""
+        """Returns (number of images,): canvas pixels per image pixel, images scaled to fit."""
         return np.min(np.asarray(canvas, float) / np.maximum(self.sizes, 1.0), axis=1, initial=np.inf)
 
     def on_canvas(self, canvas: tuple[int, int]) -> np.ndarray:
@@ -54,30 +54,30 @@ class Boxes(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetStats:
-    """A data set, looked through."""
+    """Statistics of a data set."""
 
     splits: Mapping[str, Sequence[ImageStats]]
-    """The images that can be used, by train, val and test: as a training would divide them."""
+    """The usable images by split (train, val, test), as a training would divide them."""
     problems: Sequence[Problem] = ()
-    """What the mill found on the way."""
+    """Problems that the conversion found."""
     num_files: int = 0
-    """Images met, those that cannot be used too."""
+    """Number of image files, including those that cannot be used."""
     class_ids: Mapping[int, str] = field(default_factory=dict)
-    """{id: name} that records hold; empty for images, whose classes are numbered when they are converted."""
+    """{id: name} in the records; empty for images, whose classes get ids when they are converted."""
     is_sample: bool = False
-    """Whether only a part was looked at."""
+    """Whether only a part of the data was read."""
     label_map: Mapping[int, str] = field(default_factory=dict)
-    """{id: name} that was given, or that annotations bring along; empty where they know names only."""
+    """{id: name} as given, or as the annotations state; empty if these have names only."""
     unlisted: Sequence[ImageStats] = ()
-    """Images that can be used and are in none of the splits, because the chosen lists do not name them."""
+    """Usable images in none of the splits, because the chosen lists do not name them."""
     lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """The data set's own lists: names of images."""
+    """The data set's own lists: image names by list."""
     chosen_lists: tuple[str, str] | None = None
-    """Those of the lists that are the splits train and val; None where fractions divided."""
+    """The lists used as train and val; None if the images are divided by fractions."""
 
     @functools.cached_property
     def images(self) -> list[ImageStats]:
-        """Returns the images of all splits, one split after the other."""
+        """Returns the images of all splits, split after split."""
         return [seen for part in self.splits.values() for seen in part]
 
     @functools.cached_property
@@ -102,7 +102,7 @@ class DatasetStats:
 
     @functools.cached_property
     def equal_groups(self) -> list[list[int]]:
-        """Returns the positions in `images` of those that are equal to the byte, two or more in each group."""
+        """Returns the indices in `images` of byte-identical images, two or more in each group."""
         groups: dict[str, list[int]] = {}
         for position, seen in enumerate(self.images):
             if seen.image.sha256:
@@ -111,13 +111,12 @@ class DatasetStats:
 
     @functools.cached_property
     def alike_groups(self) -> list[list[int]]:
-        """Returns the positions of images that look alike and show the same objects, two or more in each group.
+        """Returns the indices of images that look alike and have the same objects, two or more in each group.
 
-        Those equal to the byte are among them.
-        By the rule of the conversion, so that both count the same leaks.
+        Byte-identical images are included. The rule is that of the conversion, so both count the same leaks.
         """
         hashes = [seen.image.sha256 for seen in self.images]
-        # Without a hash, as in some records, an image is equal to no other: numbers from the end are as good as unique.
+        # Without a hash, as in some records, an image equals no other: counting from the end gives unique values.
         identities = [int(digest[:16], 16) if digest else 2**64 - 1 - index for index, digest in enumerate(hashes)]
         groups = twin_groups(
             np.array(identities, np.uint64),
@@ -131,7 +130,7 @@ class DatasetStats:
         return self.images[image_index].image.filename
 
     def boxes_per_class(self, split: str | None = None) -> dict[str, int]:
-        """Returns {class: boxes} of one split, or of all; every class of the data has its line."""
+        """Returns {class: number of boxes} of one split, or of all; includes classes without boxes."""
         boxes = self.boxes
         if split is None:
             counts = np.bincount(boxes.name, minlength=len(boxes.names))
@@ -143,21 +142,21 @@ class DatasetStats:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The training that the data is meant for."""
+    """The training that the data is checked for."""
 
     grid: AnchorGrid
     max_detections: int
-    """Most detections of an image (nms_configs.max_output_size)."""
+    """Maximum detections per image (nms_configs.max_output_size)."""
     max_instances: int | None = None
-    """Most boxes of an image that training keeps; None means all."""
+    """Maximum boxes per image in training; None means all."""
     num_classes: int | None = None
     """As given; None takes it from the data."""
     label_map: Mapping[int, str] = field(default_factory=dict)
-    """As given; empty where the data's own classes are taken."""
+    """As given; empty if the data's own classes are used."""
     skips_crowds: bool = True
-    """Whether training leaves out boxes that mark a crowd."""
+    """Whether training leaves out crowd boxes."""
     validates: bool = True
-    """Whether there should be images to validate on."""
+    """Whether validation images are needed."""
 
     @property
     def canvas(self) -> tuple[int, int]:

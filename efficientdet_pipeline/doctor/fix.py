@@ -1,4 +1,4 @@
-"""A mended copy of a data set, as Pascal VOC; the original is only read."""
+"""Corrected copy of a data set, as Pascal VOC; the original is only read."""
 
 import os
 import shutil
@@ -16,31 +16,31 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.replacement import replace_files
 
 LABEL_MAP = "label_map.yaml"
-_LEAST_LEFT = 0.5  # Of the images to validate and test on.
+_LEAST_LEFT = 0.5  # Of the validation and test images.
 _EXTENSIONS = {"jpeg": "jpg", "png": "png"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixedDataset:
-    """What the copy holds, and what was done to it."""
+    """Contents of a corrected copy, and the corrections."""
 
     num_images: int
     num_boxes: int
     num_left_out: int
     """Images that cannot be used."""
     num_boxes_dropped: int
-    """Boxes drawn twice, and those that mark a crowd, which Pascal VOC has no word for."""
+    """Duplicated boxes, and crowd boxes, which Pascal VOC cannot express."""
     num_moved: int
-    """Images that went from validation to training, because their like is there."""
+    """Images moved from validation to training, because a near-duplicate is there."""
     num_alike_kept: int = 0
-    """Images that look like one of training and stayed, because hardly any would be left to validate on."""
+    """Near-duplicates of training images that stayed, because too few validation images would be left."""
 
 
 def check_output_folder(target: Path, original: Path | None = None) -> None:
-    """Makes sure that a mended copy may be written to `target`.
+    """Checks that a corrected copy may be written to `target`.
 
     Raises:
-      OptionsError: it is not empty, or lies within the original.
+      OptionsError: `target` is not empty, or lies within the original.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise OptionsError(
@@ -57,15 +57,15 @@ def check_output_folder(target: Path, original: Path | None = None) -> None:
 
 
 def write_fixed_dataset(stats: DatasetStats, target: Path) -> FixedDataset:
-    """Writes the images that can be used with their mended boxes, whole or not at all.
+    """Writes the usable images with their corrected boxes, atomically.
 
-    Images are upright and of the format that their names say; boxes lie inside
-    them, with corners in order; images that look alike are on one side. The data
-    set's own lists are kept, and the ids of its classes, as label_map.yaml.
+    Images are upright and in the format of their file extension; boxes are clipped
+    to the image, with corners in order; near-duplicates are in the same split. The
+    data set's own lists are kept, and its class ids, as label_map.yaml.
 
     Args:
-      facts: of images whose bytes still lie where `AnnotatedImage.path` says.
-      target: a folder that is empty or not there yet.
+      stats: of images whose files still lie at `AnnotatedImage.path`.
+      target: a folder that is empty or does not exist yet.
 
     Raises:
       OptionsError: the folder is neither.
@@ -91,7 +91,7 @@ def write_fixed_dataset(stats: DatasetStats, target: Path) -> FixedDataset:
             ids = yaml.safe_dump(dict(stats.label_map), allow_unicode=True)
             (copy / LABEL_MAP).write_text(ids, encoding="utf-8")
 
-    # Not by a rename alone: the empty folder may be a mount point, a link or the current folder.
+    # A rename is not enough: the empty folder may be a mount point, a link or the current folder.
     replace_files(target, write, earlier=())
     num_boxes = sum(len(image.objects) for image in kept)
     return FixedDataset(
@@ -105,7 +105,7 @@ def write_fixed_dataset(stats: DatasetStats, target: Path) -> FixedDataset:
 
 
 def _kept(stats: DatasetStats, doubled: set[int]) -> list[AnnotatedImage]:
-    """Returns the images with the objects that the copy gets."""
+    """Returns the images with the objects that the copy keeps."""
     kept, number = [], 0
     for seen in stats.images:
         objects = []
@@ -118,10 +118,10 @@ def _kept(stats: DatasetStats, doubled: set[int]) -> list[AnnotatedImage]:
 
 
 def _sides(stats: DatasetStats) -> tuple[list[str], int]:
-    """Returns the split of each image, training where a look-alike is there, and how many stay all the same.
+    """Returns the split of each image, training if a near-duplicate is there, and how many stay nevertheless.
 
-    Look-alikes stay where moving them would take more than half of what there
-    is to validate on: numbers measured on the rest would say little.
+    Near-duplicates stay if moving them would take more than half of the
+    validation images: metrics of the rest would mean little.
     """
     certain = _moved(stats.split_of, stats.equal_groups)
     sides = _moved(certain, stats.alike_groups)
@@ -134,7 +134,7 @@ def _sides(stats: DatasetStats) -> tuple[list[str], int]:
 
 
 def _moved(sides: Sequence[str], groups: Sequence[Sequence[int]]) -> list[str]:
-    """Returns the splits with every group that has an image in training there as a whole."""
+    """Returns the splits; every group with an image in training is moved there as a whole."""
     moved = list(sides)
     for group in groups:
         if any(moved[index] == "train" for index in group):
@@ -144,13 +144,13 @@ def _moved(sides: Sequence[str], groups: Sequence[Sequence[int]]) -> list[str]:
 
 
 def _lists(stats: DatasetStats, sides: Sequence[str]) -> dict[str, set[str]]:
-    """Returns the images of each list of the copy: the data set's own, put right, or else its division."""
+    """Returns the image names of each list of the copy: the data set's own, corrected, or else the division."""
     division: dict[str, set[str]] = {side: set() for side in sides}
     for seen, side in zip(stats.images, sides, strict=True):
         division[side].add(seen.image.filename)
     lists = {name: set(images) for name, images in stats.lists.items()}
     if stats.chosen_lists is None:
-        lists.pop("trainval", None)  # With a test list beside it, it would be taken for the division.
+        lists.pop("trainval", None)  # Beside a test list it would be read as the division.
         return {**lists, **division}
     train, val = stats.chosen_lists
     learnt = division.get("train", set())
@@ -161,13 +161,13 @@ def _lists(stats: DatasetStats, sides: Sequence[str]) -> dict[str, set[str]]:
 
 
 def _names(images: Sequence[AnnotatedImage]) -> list[str]:
-    """Returns a file name for each image: its own with a true extension, and a number where another has its stem."""
+    """Returns a file name for each image: its own with the right extension, numbered if the stem is taken."""
     taken: set[str] = set()
     names = []
     for image in images:
         stem = Path(image.filename).name.rpartition(".")[0] or Path(image.filename).name
         unique, number = stem, 1
-        while unique.lower() in taken:  # Some systems know no capitals.
+        while unique.lower() in taken:  # Some file systems ignore case.
             number += 1
             unique = f"{stem}_{number}"
         taken.add(unique.lower())

@@ -1,4 +1,4 @@
-"""What the doctor says: a finding, and which of several comes first."""
+"""Issues of a data set, and their ranking."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,61 +7,61 @@ from typing import Any, NamedTuple
 
 
 class Severity(IntEnum):
-    """How a finding bears on a training."""
+    """Effect of an issue on a training."""
 
     NOTE = 0
     """Worth knowing; nothing is lost."""
     WARNING = 1
-    """The detector will be worse for it, or its numbers better than it is."""
+    """The detector will be worse, or its metrics better than they should be."""
     ERROR = 2
-    """A training would fail, or learn nothing of use."""
+    """A training would fail, or learn nothing useful."""
 
 
 class IssueType(NamedTuple):
-    """What all findings of one code have in common."""
+    """Properties of all issues of one code."""
 
     severity: Severity
     harm: int
-    """1 to 10: how much a training suffers where everything is like this."""
+    """1 to 10: effect on a training if everything is affected."""
     title: str
-    """What is counted, in the singular: it stands behind "12 ×"."""
+    """What is counted, in the singular: it follows "12 ×"."""
     why: str
     remedy: str
     """A flag, a command, or what to do by hand."""
     fatal_share: float = 2.0
-    """From this share of all on, a warning is an error; 2 means never."""
+    """Share from which a warning is an error; 2 means never."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Issue:
-    """One line of the page."""
+    """One issue of a data set."""
 
     code: str
     severity: Severity
     title: str
     count: int
     of: int = 0
-    """How many there are in all of what is counted; 0 where that says nothing."""
+    """Total of what is counted; 0 where a share means nothing."""
     unit: str = ""
-    """What `of` counts: boxes, classes, images; empty where a share would say nothing."""
+    """Unit of `of`: boxes, classes, images; empty where a share means nothing."""
     files: tuple[str, ...] = ()
-    """All of them, the worst first, each with what is the matter there in brackets."""
+    """All affected files, the worst first, each with the cause in brackets."""
     why: str = ""
     remedy: str = ""
     detail: str = ""
-    """The numbers of this data set, in a sentence."""
+    """The figures of this data set, in a sentence."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """The same numbers for machines."""
+    """The same figures, machine-readable."""
     harm: float = 0.0
-    """Harm of the kind times the share that is struck."""
+    """Harm of the issue type times the affected share."""
 
 
 def rank_issues(issues: Iterable[Issue | None]) -> list[Issue]:
-    """Returns the findings, the most harmful first: by severity, then by harm times the share that is struck."""
+    """Returns the issues, the most harmful first: by severity, then by harm times the affected share."""
     found = [each for each in issues if each is not None]
     return sorted(found, key=lambda each: (-each.severity, -each.harm, each.code))
 
 
 def worst_severity(issues: Sequence[Issue]) -> Severity:
-    """Returns the severity of the worst finding; a note where there is none."""
+    """Returns the severity of the worst issue; a note if there is none."""
     return max((each.severity for each in issues), default=Severity.NOTE)

@@ -1,4 +1,4 @@
-"""What the doctor knows: every kind of finding, why it hurts, and what mends it."""
+"""Issue types: title, severity, harm, cause and remedy of each."""
 
 import re
 from collections.abc import Iterable
@@ -10,70 +10,70 @@ from tfrmod.problems import CODES, FAULTS
 
 _NOTE, _WARNING, _ERROR = Severity
 INSPECT = "Look at the files named"
-_FIX = "--fix=DIR writes a copy in which it is put right"
+_FIX = "--fix=DIR writes a copy with this corrected"
 _BOXES = {
     "box_tiny": IssueType(
         _WARNING,
         7,
-        "a box smaller than a cell of the network's finest map",
-        "There is next to nothing left of the object at the network's image size.",
+        "a box smaller than a cell of the network's finest feature map",
+        "At the network's image size almost nothing is left of the object.",
         "A larger --image_size",
     ),
     "box_giant": IssueType(
         _NOTE,
         2,
         "a box that fills its image",
-        "It says what the image is, not where something is.",
-        f"{INSPECT}: if the box stands for 'somewhere here', draw it anew",
+        "It classifies the image instead of locating an object.",
+        f"{INSPECT}: if the box only means 'somewhere here', draw it again",
     ),
     "box_twice": IssueType(
         _WARNING,
         4,
-        "a box drawn twice",
-        "The detector is taught to find one thing twice, and its AP counts the second as missed.",
+        "a box annotated twice",
+        "The detector is trained to detect one object twice, and AP counts the second box as missed.",
         _FIX,
     ),
     "box_two_classes": IssueType(
         _WARNING,
         7,
         "a box with two classes",
-        "One of the two labels is wrong, or the classes overlap; both are taught.",
-        "Delete the wrong one; rename a class that means the same by --label_aliases",
+        "One of the two labels is wrong, or the classes overlap; both are trained.",
+        "Delete the wrong one; merge classes of one meaning by --label_aliases",
     ),
     "boxes_not_unit": IssueType(
         _ERROR,
         10,
         "a record whose boxes are not between 0 and 1",
-        "Records hold boxes as shares of height and width; in pixels they lie far outside the image.",
-        "Write the records anew: --mode=dataset does so from images and annotations",
+        "Records store boxes as fractions of height and width; pixel values lie far outside the image.",
+        "Write the records again:  --mode=dataset does so from images and annotations",
     ),
     "boxes_percent": IssueType(
         _WARNING,
         10,
-        "a box within the first 100 pixels of far larger images, as all boxes are",
-        "The annotations may give percentages of width and height, which are read as pixels: no object is then where "
-        "its box is.",
+        "a box within the first 100 pixels of a far larger image, as all boxes are",
+        "The annotations may be percentages of width and height that are read as pixels: no box is then where "
+        "its object is.",
         "Look at the boxes by --mode=inspect; if they are percentages, export the annotations in pixels",
     ),
     "crowded": IssueType(
         _WARNING,
         6,
         "an image with more boxes than max_instances_per_image",
-        "The boxes beyond it are cut off, and taught to be background.",
-        "Leave --max_instances_per_image out: the most that an image has is then taken",
+        "Boxes beyond this number are dropped, and the objects are trained as background.",
+        "Leave --max_instances_per_image out: the maximum of the data is then used",
     ),
     "crowded_detections": IssueType(
         _WARNING,
         5,
-        "an image with more boxes than the detector gives detections",
-        "Whatever is learnt, the rest is never found, and AP suffers.",
+        "an image with more boxes than the detector returns detections",
+        "The remaining objects are never detected, which lowers AP.",
         "--hparams=nms_configs.max_output_size={most}; or cut such images into tiles",
     ),
     "anchors_unmatched": IssueType(
         _WARNING,
         9,
         "a box that no anchor matches (IoU .5)",
-        "Only its one nearest anchor learns it, and badly: such classes stay near AP 0.",
+        "Only its single best anchor is trained on it, and badly: such classes stay near AP 0.",
         "A larger --image_size",
     ),
 }
@@ -85,7 +85,7 @@ _CLASSES = {
         _ERROR,
         10,
         "a training split whose boxes all mark a crowd (iscrowd)",
-        "Training skips such boxes, so that there is nothing to learn. Some tools (CVAT, for masks made with the "
+        "Training skips such boxes, so there is nothing to learn. Some tools (CVAT, for masks made with the "
         "brush) mark single objects so.",
         "Set iscrowd to 0 in the annotations, or train with --skip_crowd_during_training=false",
     ),
@@ -93,209 +93,217 @@ _CLASSES = {
         _ERROR,
         10,
         "a box whose class id is below 1",
-        "Ids start at 1; below, a box is padding and is passed over without a word.",
-        "Write the records anew with ids from 1",
+        "Ids start at 1; a box with a lower id counts as padding and is ignored.",
+        "Write the records again with ids from 1",
     ),
     "label_beyond": IssueType(
         _ERROR,
         10,
         "a box whose class id is above num_classes",
         "The network has no output for it.",
-        "Leave --num_classes out: the largest id of the data is then taken",
+        "Leave --num_classes out: the largest id of the data is then used",
     ),
     "num_classes_over": IssueType(
         _WARNING,
         2,
-        "a class more in num_classes than in the data",
-        "The background needs no class of its own here; that output is never taught.",
+        "a class in num_classes that the data does not have",
+        "The background is not a class here; that output is never trained.",
         "Leave --num_classes out",
     ),
     "label_gaps": IssueType(
-        _NOTE, 1, "a class id that nothing has", "Each costs an output that learns nothing.", "Number without gaps"
+        _NOTE,
+        1,
+        "a class id without boxes",
+        "Each adds an output that is never trained.",
+        "Number the classes without gaps",
     ),
     "label_unused": IssueType(
         _WARNING,
         4,
         "a class of the label map without any box",
-        "Spelt otherwise in the annotations, all its boxes are missing.",
-        "Check the spelling; --label_aliases joins spellings",
+        "If the annotations spell it differently, all its boxes are missing.",
+        "Check the spelling; --label_aliases merges spellings",
     ),
     "class_rare": IssueType(
         _WARNING,
         6,
-        "a class with few boxes to learn from",
-        "Below some dozens a class is hardly learnt.",
-        "More images of it; --class_balance=1 shows those there are more often",
+        "a class with few training boxes",
+        "A class needs some dozens of boxes to be learnt.",
+        "Add images of it; --class_balance=1 repeats the existing ones more often",
     ),
     "class_imbalance": IssueType(
         _NOTE,
         4,
-        "a class ten times rarer than another",
-        "The frequent class teaches most of the time.",
-        "--class_balance=0.5 shows the rare ones more often",
+        "a class at least ten times rarer than another",
+        "The frequent class dominates training.",
+        "--class_balance=0.5 repeats images of rare classes more often",
     ),
     "class_not_in_train": IssueType(
         _WARNING,
         8,
-        "a class that only validation images show",
-        "It is never taught, and counts in AP with 0.",
-        "Another --train_set and --val_set, or more images of it",
+        "a class that occurs in validation images only",
+        "It is never trained, and counts in AP with 0.",
+        "Choose another --train_set and --val_set, or add images of it",
     ),
     "class_not_in_val": IssueType(
         _WARNING,
         3,
-        "a class that no validation image shows",
-        "Whether it was learnt cannot be measured.",
-        "Another --train_set and --val_set, or more images of it",
+        "a class that occurs in no validation image",
+        "Its AP cannot be measured.",
+        "Choose another --train_set and --val_set, or add images of it",
     ),
     "labels_missing": IssueType(
         _WARNING,
         7,
-        "an image without a class that nearly all others show",
-        "If it was forgotten, the image teaches that it is background.",
-        f"{INSPECT}, and annotate what was forgotten",
+        "an image without a class that nearly all others have",
+        "If its annotation is missing, the object is trained as background.",
+        f"{INSPECT}, and annotate what is missing",
     ),
     "negatives_many": IssueType(
-        _NOTE, 3, "an image without objects", "They teach what is background; most need not.", "Fewer of them"
+        _NOTE,
+        3,
+        "an image without objects",
+        "They are trained as background; a minority is enough.",
+        "Use fewer of them",
     ),
 }
 _IMAGES = {
     "photo_twice": IssueType(
-        _NOTE, 3, "an image that is there twice", "It teaches twice as much as others.", "Delete the copies"
+        _NOTE, 3, "an image that occurs twice", "It counts twice in training.", "Delete the copies"
     ),
     "photo_alike": IssueType(
         _NOTE,
         2,
         "an image that looks like another",
-        "Frames of a film and copies saved anew teach little that is new.",
-        "Fewer frames a second",
+        "Frames of a video and re-encoded copies add little information.",
+        "Use fewer frames per second",
     ),
     "twins_disagree": IssueType(
         _WARNING,
         7,
-        "an image that is there twice, with other boxes each time",
-        "What is an object on the one is background on the other.",
-        "Delete the worse one",
+        "an image that occurs twice, with different boxes",
+        "An object in one copy is background in the other.",
+        "Delete the wrong one",
     ),
     "photo_small": IssueType(
         _NOTE,
         3,
         "an image less than half as large as the network's canvas",
-        "Enlarged pixels cost time and show nothing new.",
-        "A smaller --image_size",
+        "Upscaled images cost time and add no information.",
+        "Use a smaller --image_size",
     ),
     "photo_large": IssueType(
         _NOTE,
         2,
         "an image more than four times as large as the network's canvas",
         "Decoding it costs more than training on it.",
-        "--prepare_size={size} makes such images smaller once",
+        "--prepare_size={size} downscales such images once",
     ),
     "photo_long": IssueType(
         _NOTE,
         4,
-        "an image more than three times as long as wide, or wide as long",
-        "Most of the canvas stays empty, and the objects become small.",
-        "An --image_size of its shape, WIDTHxHEIGHT, or tiles of the image",
+        "an image with an aspect ratio above 3:1",
+        "Most of the canvas is padding, and the objects become small.",
+        "Use an --image_size of its aspect ratio, WIDTHxHEIGHT, or cut the image into tiles",
     ),
     "record_unreadable": IssueType(
         _ERROR,
         9,
-        "a record that is no tf.train.Example of an image",
-        "A training ends at the first of them.",
-        "Write the records anew; --mode=verify names every damaged file",
+        "a record that is not a tf.train.Example of an image",
+        "A training stops with an error at the first one.",
+        "Write the records again; --mode=verify lists every damaged file",
     ),
     "record_rotated": IssueType(
         _WARNING,
         5,
         "a record whose image has an EXIF rotation",
-        "Training sees it lying on its side; other programs show it upright, beside its boxes.",
-        "Write the records anew: --mode=dataset turns images and boxes upright",
+        "Training reads it unrotated; other programs rotate it, so that the boxes do not fit.",
+        "Write the records again: --mode=dataset rotates images and boxes upright",
     ),
 }
 _SPLITS = {
     "leak": IssueType(
         _WARNING,
         8,
-        "a validation image that is a training image too",
-        "The detector has learnt it by heart; AP says more than is true.",
-        "--fix=DIR writes a copy in which both are for training",
+        "a validation image that is also a training image",
+        "The detector was trained on it, so AP is too high.",
+        "--fix=DIR writes a copy with both in training",
         0.5,
     ),
     "leak_alike": IssueType(
         _WARNING,
         6,
         "a validation image that looks like a training image",
-        "A neighbouring frame or a copy saved anew; AP says more than is true.",
-        "--fix=DIR writes a copy in which look-alikes are on one side",
+        "It is a neighbouring frame or a re-encoded copy, so AP is too high.",
+        "--fix=DIR writes a copy with near-duplicates in one split",
     ),
     "val_small": IssueType(
         _NOTE,
         5,
-        "an image to validate on; fewer than 20 say little",
-        "AP then swings by chance, and picks the best checkpoint by chance.",
-        "A smaller --train_valid_split, or a longer list (--val_set) where the data brings lists",
+        "an image for validation; fewer than 20 give no reliable AP",
+        "AP varies by chance, and so does the choice of the best checkpoint.",
+        "Use a smaller --train_valid_split, or a longer list (--val_set) if the data set has lists",
     ),
 }
 _TRAINING = {
     "step_skipped": IssueType(
         _WARNING,
         8,
-        "a training step that was skipped: loss or gradient was not finite",
-        "One now and then is harmless; many mean that the run diverges.",
-        "A smaller --learning_rate, --precision=float32; look at the images named",
+        "a training step that was skipped, with a non-finite loss or gradient",
+        "Single steps are harmless; many mean that the run diverges.",
+        "Use a smaller --learning_rate or --precision=float32; look at the images named",
         0.2,
     ),
     "loss_spike": IssueType(
         _WARNING,
         6,
         "a step or epoch whose loss jumped",
-        "Wrong boxes do that, and a learning rate that is too high.",
-        f"{INSPECT}; if they are fine, a smaller --learning_rate",
+        "Causes are wrong boxes, or a learning rate that is too high.",
+        f"{INSPECT}; if they are fine, use a smaller --learning_rate",
         0.2,
     ),
     "class_never_found": IssueType(
         _WARNING,
         9,
-        "a class of which the detector finds next to nothing",
-        "Its boxes may be too small for the anchors, too few, or the training too short.",
-        "More epochs; then the findings on its anchors, boxes and images",
+        "a class of which the detector finds almost nothing",
+        "Its boxes may be too few or too small for the anchors, or the training too short.",
+        "Train for more epochs; then see the issues of its anchors, boxes and images",
     ),
     "found_without_truth": IssueType(
         _WARNING,
         7,
         "a confident detection where nothing is annotated",
-        "Often the detector is right, and an object was forgotten.",
-        f"{INSPECT}, and annotate what was forgotten",
+        "Often the detector is right, and an annotation is missing.",
+        f"{INSPECT}, and annotate what is missing",
     ),
     "truth_never_found": IssueType(
         _NOTE,
         6,
-        "an annotated object that the detector does not see at all",
-        "Some are hard; others have the wrong class, or a box that is off.",
-        f"{INSPECT}, and mend what is wrong",
+        "an annotated object that the detector does not find at all",
+        "Some are difficult; others have the wrong class or a wrong box.",
+        f"{INSPECT}, and correct what is wrong",
     ),
     "truth_other_class": IssueType(
         _WARNING,
         7,
-        "an annotated object that the detector takes for another class, confidently",
+        "an annotated object that the detector confidently assigns to another class",
         "Often the label is wrong.",
-        f"{INSPECT}, and mend what is wrong",
+        f"{INSPECT}, and correct what is wrong",
     ),
 }
 ISSUE_TYPES: dict[str, IssueType] = {**CONVERSION_ISSUE_TYPES, **_BOXES, **_CLASSES, **_IMAGES, **_SPLITS, **_TRAINING}
 
 
 def issue_type(code: str) -> IssueType:
-    """Returns the kind of a code; one of the mill that has no line here is taken by the mill's own word."""
+    """Returns the issue type of a code; for a conversion code without an entry here, with the conversion's title."""
     if code in ISSUE_TYPES:
         return ISSUE_TYPES[code]
     severity = Severity.WARNING if code in FAULTS else Severity.NOTE
-    return IssueType(severity, 4, CODES[code], "What is left out teaches nothing." if code in FAULTS else "", INSPECT)
+    return IssueType(severity, 4, CODES[code], "What is left out is not trained on." if code in FAULTS else "", INSPECT)
 
 
 def unit_of(code: str) -> str:
-    """Returns what a kind counts, in the plural, by its title; empty where it counts something else."""
+    """Returns what an issue type counts, in the plural, from its title; empty if it counts something else."""
     counted = re.match(r"an? (?:annotated )?(validation image|box|object|class|image|record)\b", issue_type(code).title)
     return _UNITS[counted[1]] if counted else ""
 
@@ -320,16 +328,16 @@ def make_issue(
     severity: Severity | None = None,
     **values: Any,
 ) -> Issue | None:
-    """Returns a finding; None where nothing was found.
+    """Returns an issue; None if `count` is 0.
 
     Args:
-      code: one of `KINDS`, or of the mill's codes.
-      count: how many were found.
-      of: how many there are in all; 0 where that says nothing.
+      code: one of `ISSUE_TYPES`, or a problem code of the conversion.
+      count: number of occurrences.
+      of: the total; 0 where a share means nothing.
       files: names, the worst first.
-      detail: a sentence with the numbers of this data set.
-      severity: in place of the kind's own.
-      values: the same for machines; `remedy` stands for the kind's own words, the others fill their blanks.
+      detail: a sentence with the figures of this data set.
+      severity: replaces that of the issue type.
+      values: the same figures, machine-readable; `remedy` replaces that of the issue type, others fill its blanks.
     """
     if count == 0:
         return None

@@ -1,4 +1,4 @@
-"""Likely label errors of an evaluation: found from its flat arrays, and written as a CSV file."""
+"""Likely label errors of an evaluation, as a CSV file."""
 
 import csv
 import io
@@ -17,18 +17,18 @@ COLUMNS = ("kind", "file", "x0", "y0", "x1", "y1", "what", "rank")
 def label_errors_of(
     instances: Instances, class_names: Mapping[int, str], file_names: Mapping[str, str] | None = None
 ) -> LabelErrors:
-    """Returns the boxes on which annotation and detector disagree for certain; see `find_label_errors`.
+    """Returns the boxes on which annotation and detector confidently disagree; see `find_label_errors`.
 
     Args:
-      instances: both sides of an evaluation.
+      instances: ground truth and detections of an evaluation.
       class_names: by class id.
-      file_names: by source id; images without one go by their source id.
+      file_names: by source id; images without one are named by their source id.
     """
     return find_label_errors(labeled_predictions(instances, file_names or {}), class_names)
 
 
 def labeled_predictions(instances: Instances, file_names: Mapping[str, str]) -> list[LabeledPrediction]:
-    """Returns the images of an evaluation one by one, with what is annotated and what was detected."""
+    """Returns ground truth and detections of an evaluation, image by image."""
     truth, found = instances.truth, instances.found
     numbers = np.arange(len(instances.source_ids) + 1)
     truth_starts, found_starts = (np.searchsorted(side.images, numbers) for side in (truth, found))
@@ -53,7 +53,7 @@ def labeled_predictions(instances: Instances, file_names: Mapping[str, str]) -> 
 
 
 def write_label_errors(path: Path, errors: LabelErrors) -> int:
-    """Writes the likely label errors, the worst of each kind first, and returns their number."""
+    """Writes the likely label errors, the worst of each type first, and returns their number."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -69,7 +69,7 @@ def write_label_errors(path: Path, errors: LabelErrors) -> int:
 
 
 def _cell(text: str) -> str:
-    """Returns a text that a spreadsheet does not take for a formula."""
+    """Returns the text, protected from being read as a spreadsheet formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 

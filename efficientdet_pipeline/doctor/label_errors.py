@@ -1,6 +1,6 @@
-"""What a trained run tells of its data: jumps of the loss, classes never found, labels that are likely wrong.
+"""Issues from a trained run: loss spikes, classes that are never found, likely label errors.
 
-t: truths of an image, d: its detections.
+t: ground-truth boxes of an image, d: its detections.
 """
 
 import itertools
@@ -17,25 +17,25 @@ from efficientdet_pipeline.doctor.issue import Issue
 from efficientdet_pipeline.doctor.issue_types import make_issue
 
 FOUND = 0.5
-"""The overlap from which a detection is of an object."""
+"""IoU from which a detection matches an object."""
 _NO_OVERLAP = 0.1
 _SAME_OBJECT = 0.7
 _LEAST_CONFIDENT = 0.3
 _SEEN_SCORE = 0.05
 _NEVER_FOUND_SHARE = 0.1
 _JUMP = 2.0
-"""An epoch jumps where its loss is so many times that of the epoch before."""
+"""Ratio of an epoch's loss to that of the epoch before, from which the loss counts as a spike."""
 
 
 class LabeledPrediction(NamedTuple):
-    """One image with what is annotated and what was detected; boxes y0 x0 y1 x1 in its pixels."""
+    """Ground truth and detections of one image; boxes y0 x0 y1 x1 in image pixels."""
 
     file: str
     truth: np.ndarray
-    """(t, 4), crowds left out."""
+    """(t, 4), without crowds."""
     truth_ids: np.ndarray
     crowds: np.ndarray
-    """(c, 4): there, detections are neither right nor wrong."""
+    """(c, 4): detections in a crowd are neither right nor wrong."""
     detected: np.ndarray
     """(d, 4)."""
     scores: np.ndarray
@@ -54,7 +54,7 @@ class LabelError(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """All of them, by the code of their finding."""
+    """Likely label errors by issue code."""
 
     num_truths: int
     num_confident: int
@@ -64,19 +64,19 @@ class LabelErrors:
 
     @property
     def never_found(self) -> list[str]:
-        """Returns the classes of which next to nothing was found."""
+        """Returns the classes of which almost nothing was found."""
         return sorted(name for name, share in self.found_shares.items() if share < _NEVER_FOUND_SHARE)
 
     def worst(self, code: str) -> list[LabelError]:
-        """Returns those of a code, the worst first."""
+        """Returns the errors of one code, the worst first."""
         return sorted(self.by_code.get(code, ()), key=lambda each: -each.rank)
 
 
 def find_label_errors(predictions: Sequence[LabeledPrediction], names: Mapping[int, str]) -> LabelErrors:
-    """Returns the boxes on which annotation and detector disagree for certain.
+    """Returns the boxes on which annotation and detector confidently disagree.
 
-    How sure a score is differs from run to run and class to class: confident is
-    what scores as high as the median of the class's right detections.
+    Scores differ between runs and classes: a detection is confident if its score
+    reaches the median of the class's correct detections.
     """
     confident = _confident_scores(predictions)
     by_code: dict[str, list[LabelError]] = defaultdict(list)
@@ -98,7 +98,7 @@ def find_label_errors(predictions: Sequence[LabeledPrediction], names: Mapping[i
         by_code["truth_never_found"] += _missed(prediction, table, names)
     shares = {names.get(class_id, str(class_id)): hit[class_id] / count for class_id, count in total.items()}
     errors = LabelErrors(sum(total.values()), num_confident, shares, by_code)
-    # A class of which nothing is found is one finding, not one for each of its objects.
+    # A class of which nothing is found is one issue, not one for each of its objects.
     never = [
         each for each in by_code["truth_never_found"] if each.description.partition(",")[0] not in errors.never_found
     ]
@@ -107,7 +107,7 @@ def find_label_errors(predictions: Sequence[LabeledPrediction], names: Mapping[i
 
 
 def label_issues(errors: LabelErrors, *, drawing: str = "") -> list[Issue | None]:
-    """Returns the findings on labels that are likely wrong; `drawing` is where the worst are drawn."""
+    """Returns the issues of likely label errors; `drawing` is the file in which the worst are drawn."""
     totals = {
         "found_without_truth": errors.num_confident,
         "truth_other_class": errors.num_truths,
@@ -141,12 +141,12 @@ def loss_issues(
     incidents: Sequence[Mapping[str, Any]],
     images_of: Callable[[int], Iterable[str]],
 ) -> list[Issue | None]:
-    """Returns the findings on a run's losses.
+    """Returns the issues of a run's losses.
 
     Args:
-      rows: of results.csv, one an epoch.
+      rows: of results.csv, one per epoch.
       incidents: of incidents.jsonl: step, epoch, kind, loss, usual.
-      photos_of: number of a step → the files of its batch.
+      images_of: step number → files of its batch.
     """
     by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for each in incidents:
@@ -174,19 +174,19 @@ def loss_issues(
 
 
 def _confident_scores(predictions: Sequence[LabeledPrediction]) -> dict[int, float]:
-    """Returns {class id: median score of its right detections}; classes without one are missing."""
+    """Returns {class id: median score of its correct detections}; classes without one are missing."""
     right: dict[int, list[float]] = defaultdict(list)
     for prediction in predictions:
         table = overlaps(prediction.detected[:, None], prediction.truth[None])
         same = (table >= FOUND) & (prediction.detected_ids[:, None] == prediction.truth_ids[None])
         for index in np.flatnonzero(same.any(axis=1)):
             right[int(prediction.detected_ids[index])].append(float(prediction.scores[index]))
-    # Of each object the best detection would do; its weaker doubles only lower the median, which the floor bounds.
+    # The best detection of each object would do; weaker duplicates only lower the median, which has a lower bound.
     return {class_id: max(_LEAST_CONFIDENT, float(np.median(scores))) for class_id, scores in right.items()}
 
 
 def _seen(prediction: LabeledPrediction, table: np.ndarray) -> np.ndarray:
-    """Returns (t,) whether each truth has a detection of its class on it."""
+    """Returns (t,): whether each object has a detection of its class."""
     same = (prediction.detected_ids[:, None] == prediction.truth_ids[None]) & (prediction.scores >= _SEEN_SCORE)[
         :, None
     ]
@@ -218,7 +218,7 @@ def _other_class(
     for index in range(len(prediction.truth)):
         own = prediction.scores[(table[:, index] >= FOUND) & same[:, index]].max(initial=0.0)
         others = np.flatnonzero(is_confident & (table[:, index] >= _SAME_OBJECT) & ~same[:, index])
-        # A rival that has an object of its own there is right, and so may be the label.
+        # A competing class with an object of its own there is right, and the label may be as well.
         wrong = [other for other in others.tolist() if not (same[other] & (table[other] >= FOUND)).any()]
         if not wrong:
             continue
@@ -247,7 +247,7 @@ def _missed(prediction: LabeledPrediction, table: np.ndarray, names: Mapping[int
 
 
 def _inside(boxes: np.ndarray, crowds: np.ndarray) -> np.ndarray:
-    """Returns (d,) whether half of a box or more lies in a crowd."""
+    """Returns (d,): whether at least half of a box lies in a crowd."""
     corner = np.maximum(boxes[:, None, :2], crowds[None, :, :2])
     sides = np.maximum(np.minimum(boxes[:, None, 2:], crowds[None, :, 2:]) - corner, 0.0)
     areas = np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1e-12)
@@ -269,7 +269,7 @@ def _name(names: Mapping[int, str], class_id: Any) -> str:
 
 
 def _loss_jumps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, float]]:
-    """Returns (epoch, loss before, loss) of the epochs whose loss jumped or ceased to be a number."""
+    """Returns (epoch, loss before, loss) of the epochs whose loss jumped or became non-finite."""
     losses = [(int(float(row["epoch"])), float(row["loss"])) for row in rows if row.get("epoch") and row.get("loss")]
     jumps = []
     for (_, before), (epoch, loss) in itertools.pairwise(losses):
@@ -279,7 +279,7 @@ def _loss_jumps(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, flo
 
 
 def _images_of_steps(steps: Sequence[Mapping[str, Any]], images_of: Callable[[int], Iterable[str]]) -> list[str]:
-    """Returns the images of the worst steps, those of one step together."""
+    """Returns the images of the worst steps, grouped by step."""
     named: list[str] = []
     for step in steps:
         if len(named) >= 10:

@@ -1,4 +1,4 @@
-"""Labels that are likely wrong: a run's own detector against the annotations it learnt from."""
+"""Detections of a run on its own images, compared with the annotations it was trained on."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ _DRAWN_CODES = ("truth_other_class", "found_without_truth")
 def predict_images(
     weights: Path, network: Network, files: Mapping[str, Sequence[Path]], stats: DatasetStats, most: int
 ) -> list[LabeledPrediction]:
-    """Returns up to `most` images of each split, with what is annotated and what was detected."""
+    """Returns up to `most` images of each split with ground truth and detections."""
     detector = efficientdet.build_model(network.config)
     efficientdet.load_checkpoint(detector, weights, skip_mismatch=False)
     detect = detector_function(detector, network.config)
@@ -58,7 +58,7 @@ def draw_label_errors(
     files: Mapping[str, Sequence[Path]],
     network: Network,
 ) -> bool:
-    """Draws the images of the worst suspects, truth beside detections; returns whether there were any."""
+    """Draws the images of the worst label errors, ground truth beside detections; returns whether there were any."""
     wanted = {each.file: None for code in _DRAWN_CODES for each in errors.worst(code)[:MAX_DRAWN]}
     drawn = {prediction.file: prediction for prediction in predictions if prediction.file in list(wanted)[:MAX_DRAWN]}
     comparisons: list[np.ndarray] = []

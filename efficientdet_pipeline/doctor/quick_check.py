@@ -1,4 +1,4 @@
-"""The doctor's look in passing, before a training: seconds, a few lines, and a stop where nothing could be learnt."""
+"""Quick dataset check before a training: a few seconds; stops a training that could not learn."""
 
 from pathlib import Path
 
@@ -24,18 +24,18 @@ _OF_THE_MODE = {"mode", "workspace", "run_name", "model_dir", "model_ckpts", "de
 
 
 def quick_check(options: TrainOptions, shards: Shards, network: NetworkDescription) -> list[Issue]:
-    """Says what is wrong with the boxes and classes of the first records of all shards, and returns all of it.
+    """Logs issues with the boxes and classes of the first records of all shards, and returns all issues.
 
-    No image is decoded. Only a detector's data are checked so.
+    Images are not decoded. Only data of detectors are checked.
 
     Raises:
-      DataError: there is nothing to learn from, or it would be learnt wrongly.
+      DataError: there is nothing to learn, or it would be learnt wrongly.
     """
     if not isinstance(network, Network):
         return []
     config = network.config
     if config.resize == "stretch":
-        logging.info("The checks of boxes and anchors take images as they are with --resize=letterbox.")
+        logging.info("The checks of boxes and anchors assume --resize=letterbox.")
     files = {"train": [Path(name) for name in shards.train], "val": [Path(name) for name in shards.val]}
     stats = collect.sampled_record_stats(files, MAX_RECORDS)
     plan = Plan(
@@ -49,7 +49,7 @@ def quick_check(options: TrainOptions, shards: Shards, network: NetworkDescripti
     errors = [each for each in issues if issue_type(each.code).severity == Severity.ERROR]
     if errors:
         raise DataError(
-            f"{report.render_line(errors[0])} Look closer by {_command(options)}; --nodoctor trains anyway."
+            f"{report.render_line(errors[0])} For details run {_command(options)}; --nodoctor trains anyway."
         )
     warnings = [each for each in issues if each.severity > Severity.NOTE][:MAX_ISSUES]
     for each in warnings:
@@ -60,7 +60,7 @@ def quick_check(options: TrainOptions, shards: Shards, network: NetworkDescripti
 
 
 def _command(options: TrainOptions) -> str:
-    """Returns how to ask the doctor for all of it: with what the training was told of its images and its network."""
+    """Returns the command of the full check, with the options of the training that bear on images and network."""
     values, given = flatten(options), []
     for name, declared in declarations(DoctorOptions).items():
         value = values.get(name, declared.default)

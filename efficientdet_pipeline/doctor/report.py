@@ -1,4 +1,4 @@
-"""The page that the doctor writes: for people, and for machines."""
+"""Report of a dataset check, as text and as JSON."""
 
 import dataclasses
 import json
@@ -18,17 +18,17 @@ from tfrmod import fileio
 VERSION = 1
 _WIDTH = 100
 _NAMED = 3
-"""Files that the page names of each finding."""
+"""Files that the text report lists per issue."""
 _VERDICTS = {Severity.NOTE: "clean", Severity.WARNING: "warnings", Severity.ERROR: "errors"}
 
 
 def render_text(stats: DatasetStats, plan: Plan, issues: Sequence[Issue], *, title: str, full: str = "") -> str:
-    """Returns one page: what was looked at, a table of the findings by rank, each in a paragraph, and their number.
+    """Returns the text report: what was checked, a table of issues by rank, a paragraph for each, and their number.
 
     Args:
-      full: path of the file that names everything, mentioned where the page does not.
+      full: path of the file that lists every file, mentioned if the report does not.
     """
-    lines = [f"{title}: {_inventory(stats)}", f"Seen as a network of {_canvas(plan)} sees it.", ""]
+    lines = [f"{title}: {_inventory(stats)}", f"Checked for a network canvas of {_canvas(plan)}.", ""]
     if len(issues) > 1:
         lines += [*_table(issues), ""]
     for number, each in enumerate(issues, start=1):
@@ -39,12 +39,12 @@ def render_text(stats: DatasetStats, plan: Plan, issues: Sequence[Issue], *, tit
 
 
 def is_cut(issues: Sequence[Issue]) -> bool:
-    """Returns whether the page leaves files out that a finding names."""
+    """Returns whether the text report leaves out files of an issue."""
     return any(len(each.files) > _NAMED for each in issues)
 
 
 def write_full_list(path: str, issues: Sequence[Issue], content: str) -> str:
-    """Writes `as_json`'s text where the page leaves files out; returns the path, or nothing."""
+    """Writes the JSON report if the text report leaves files out; returns its path, or an empty string."""
     if not (path and is_cut(issues)):
         return ""
     try:
@@ -56,7 +56,7 @@ def write_full_list(path: str, issues: Sequence[Issue], content: str) -> str:
 
 
 def _table(issues: Sequence[Issue]) -> list[str]:
-    """Returns a line for each finding: severity, code, how many, and the flag that helps."""
+    """Returns a line per issue: severity, code, count, and the flag that helps."""
     rows = [("", "severity", "finding", "count", "flag")]
     for number, each in enumerate(issues, start=1):
         flag = re.search(r"--\w+", each.remedy)
@@ -79,13 +79,13 @@ def _table(issues: Sequence[Issue]) -> list[str]:
 
 
 def render_line(each: Issue) -> str:
-    """Returns a finding in one line: what, how it shows, what mends it."""
+    """Returns an issue in one line: what, cause, remedy."""
     parts = [_head(each), each.detail or each.why, " ".join(each.remedy.split())]
     return " ".join(_ended(text) for text in parts if text)
 
 
 def as_json(stats: DatasetStats, plan: Plan, issues: Sequence[Issue], *, title: str, fixed: FixedDataset | None) -> str:
-    """Returns the same for machines, and what was mended; the keys and codes are stable."""
+    """Returns the report as JSON, with the corrections; keys and codes are stable."""
     content = {
         "version": VERSION,
         "data": title,
@@ -103,20 +103,20 @@ def as_json(stats: DatasetStats, plan: Plan, issues: Sequence[Issue], *, title: 
 
 
 def _fixed_as_object(fixed: FixedDataset) -> dict[str, int]:
-    # The keys of the file are stable: the number of images keeps its first name.
+    # The keys of the file are stable: the number of images keeps its original name.
     return {"num_photos" if key == "num_images" else key: value for key, value in dataclasses.asdict(fixed).items()}
 
 
 def describe_fixed_dataset(fixed: FixedDataset) -> str:
-    """Returns what the mended copy holds, and what became of the rest."""
+    """Returns a summary of the corrected copy."""
     kept = (
         f" {fixed.num_alike_kept:,} more look like training images and stayed, because moving them would leave too few "
-        "to validate on; divide the images by scene, in two lists of your own."
+        "for validation; divide the images by scene, in two lists of your own."
     )
     return (
-        f"The mended copy holds {fixed.num_images:,} images and {fixed.num_boxes:,} boxes. Left out: "
+        f"The corrected copy holds {fixed.num_images:,} images and {fixed.num_boxes:,} boxes. Left out: "
         f"{fixed.num_left_out:,} images that cannot be used, and "
-        f"{fixed.num_boxes_dropped:,} boxes that were there twice or mark a crowd. "
+        f"{fixed.num_boxes_dropped:,} boxes that are duplicates or mark a crowd. "
         f"Moved from validation to training: {fixed.num_moved:,} images.{kept if fixed.num_alike_kept else ''}"
     )
 
@@ -156,7 +156,7 @@ def _head(each: Issue) -> str:
 
 
 def _share(each: Issue) -> str:
-    """Returns how many there are of how many, where that says something."""
+    """Returns the share of the total, where it means something."""
     if not each.unit or each.count > each.of:
         return ""
     return f" ({_percent(each.count / each.of)} of {each.of:,} {each.unit})"
@@ -169,16 +169,16 @@ def _percent(share: float) -> str:
 def _paragraph(number: int, each: Issue) -> list[str]:
     head = f"{number:>2}. {each.severity.name.lower()}: {_head(each)} [{each.code}]"
     lines = textwrap.wrap(head, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-    # Not stripped: numbers of one digit stand under those of two.
+    # Not stripped: one-digit numbers are aligned with two-digit numbers.
     lines[0] = head[: len(head) - len(head.lstrip())] + lines[0].lstrip()
-    for word, text in (("", each.detail), ("why: ", each.why), ("mend: ", each.remedy)):
+    for word, text in (("", each.detail), ("why: ", each.why), ("fix: ", each.remedy)):
         if text:
             lines += _indented(f"{word}{_ended(text)}")
     return [*lines, *_named(each)]
 
 
 def _named(each: Issue) -> list[str]:
-    """Returns the first files, whole, so that they can be copied, and how many more there are."""
+    """Returns the first files, never wrapped, so that they can be copied, and the number of the others."""
     more = len(each.files) - _NAMED
     return [
         *(f"    {file}" for file in each.files[:_NAMED]),
@@ -199,7 +199,7 @@ def _indented(text: str) -> list[str]:
 
 def _summary(issues: Sequence[Issue]) -> str:
     if not issues:
-        return "Nothing was found wrong."
+        return "No issues found."
     counts = {severity: sum(each.severity == severity for each in issues) for severity in reversed(Severity)}
     text = [
         f"{count} {severity.name.lower()}{'s' if count != 1 else ''}" for severity, count in counts.items() if count

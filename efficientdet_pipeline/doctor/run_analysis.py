@@ -1,4 +1,4 @@
-"""What the doctor sees of a trained run: its records, its losses, and what its detector makes of the images."""
+"""Dataset check of a trained run: its records, its losses, and the detections of its best weights."""
 
 import contextlib
 import csv
@@ -35,17 +35,17 @@ DRAWING_NAME = "doctor.png"
 def analyze_run(
     options: DoctorOptions, hparams: HparamsGiven, workers: Workers
 ) -> tuple[str, DatasetStats, Plan, list[Issue | None]]:
-    """Returns the run in words, the facts of its records, its plan, and what the training tells.
+    """Returns a description of the run, the statistics of its records, its plan, and the issues of its training.
 
     Raises:
-      MissingError: the folder is no run's.
+      MissingError: the folder is not that of a run.
     """
     folder = Path(options.run_dir)
     used = metadata.read_args(folder / "args.yaml")
     if not used:
         raise MissingError(
             f"run_dir must be the folder of a trained run, which holds args.yaml. Received {options.run_dir!r}; "
-            "runs lie in the workspace, `runs` unless told otherwise."
+            "runs are in the workspace, by default `runs`."
         )
     files = _files(folder, used)
     with prepare.ProgressBar("looking", "file") as show:
@@ -83,13 +83,13 @@ def _files(folder: Path, used: dict[str, Any]) -> dict[str, Sequence[Path]]:
 def _detector(
     options: DoctorOptions, hparams: HparamsGiven, folder: Path, used: dict[str, Any]
 ) -> tuple[Path | None, Network]:
-    """Returns the best weights of a run, None where it left none, and its network."""
+    """Returns the best weights of a run, None if it has none, and its network."""
     trained = None
     with contextlib.suppress(MissingError):
         trained = trained_weights(CheckpointOptions(path_ckpt=str(folder)), RunOptions())
     if trained is not None and trained.path.is_file():
         return trained.path, read_network(trained.description, options.model, hparams)
-    logging.warning("The run %s has no checkpoint: only its shards and losses are looked at.", folder)
+    logging.warning("The run %s has no checkpoint: only its shards and losses are checked.", folder)
     overrides = {"image_size": used["image_size"]} if used.get("image_size") else {}
     return None, describe_network(used.get("model_name") or used.get("backbone_ref") or DEFAULT_MODEL, overrides, {})
 
@@ -107,7 +107,7 @@ def _loss_issues(folder: Path, used: dict[str, Any], train: Sequence[Path]) -> l
 
 
 def _images_of_steps(used: dict[str, Any], files: Sequence[str]) -> Callable[[int], list[str]]:
-    """Returns a function from the number of a step to the images that its batch was made of."""
+    """Returns a function from a step number to the images of its batch."""
     if not files:
         return lambda step: []
     balance = used.get("class_balance")
@@ -126,11 +126,11 @@ def _images_of_steps(used: dict[str, Any], files: Sequence[str]) -> Callable[[in
 def _label_issues(
     folder: Path, weights: Path, network: Network, files: dict[str, Sequence[Path]], stats: DatasetStats, most: int
 ) -> list[Issue | None]:
-    """Returns the findings on labels; draws the worst beside what was detected."""
+    """Returns the issues of labels; draws the worst beside the detections."""
     try:
         predictions = label_predictions.predict_images(weights, network, files, stats, most)
     except efficientdet.CheckpointError as error:
-        logging.warning("Labels are not looked at: %s", error)
+        logging.warning("Labels are not checked: %s", error)
         return []
     found = label_errors.find_label_errors(predictions, network.label_map)
     drawing = folder / "pictures" / DRAWING_NAME

@@ -17,7 +17,7 @@ _LONG = 3.0
 
 
 def check_images(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
-    """Returns what is wrong with the images of a data set; copies across splits are `splits`'s."""
+    """Returns the issues with the images of a data set; for copies across splits see `check_splits`."""
     return [*_copies(stats), *_sizes(stats, plan)]
 
 
@@ -84,8 +84,10 @@ def _sizes(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
         return make_issue(code, count=len(indices), of=len(sizes), files=files, **values)
 
     return [
-        size_issue("photo_small", scales, 1 / _SMALL, detail=f"In pixels; {canvas}."),
-        size_issue("photo_large", 1 / scales, _LARGE, detail=f"In pixels; {canvas}.", size=str(2 * max(plan.canvas))),
+        size_issue("photo_small", scales, 1 / _SMALL, detail=f"By sides in pixels; {canvas}."),
+        size_issue(
+            "photo_large", 1 / scales, _LARGE, detail=f"By sides in pixels; {canvas}.", size=str(2 * max(plan.canvas))
+        ),
         size_issue("photo_long", long, _LONG),
     ]
 
@@ -94,7 +96,7 @@ _FEW = 20
 
 
 def check_splits(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
-    """Returns what is wrong with the splits of a data set."""
+    """Returns the issues with the splits of a data set."""
     num_val = len(stats.splits.get("val", ()))
     equal, alike = _leaks(stats, stats.equal_groups), _leaks(stats, stats.alike_groups)
     alike = {index: duplicate for index, duplicate in alike.items() if index not in equal}
@@ -102,7 +104,7 @@ def check_splits(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
     return [
         make_issue("leak", count=len(equal), of=num_val, files=_named(stats, equal, "=")),
         make_issue("leak_alike", count=len(alike), of=num_val, files=_named(stats, alike, "like")),
-        # Counted is what is there: at least one, for a finding counts something.
+        # At least one is counted, because an issue always counts something.
         make_issue(
             "val_small",
             count=max(1, num_val) if is_small else 0,
@@ -127,17 +129,17 @@ def _named(stats: DatasetStats, leaks: dict[int, int], word: str) -> list[str]:
 
 
 _DROPPED = ("box_empty", "object_unreadable", "class_not_in_label_map")
-"""Boxes with such a problem are no boxes of the data set any more, and are counted beside them."""
+"""Boxes with such a problem are not among the boxes of the data set, and are counted in addition."""
 
 
 def validate_dataset(stats: DatasetStats, plan: Plan) -> list[Issue]:
-    """Returns everything that is wrong with a data set, for a training of this plan; the most harmful first."""
+    """Returns all issues of a data set, for a training of this plan; the most harmful first."""
     checks = (boxes.check, anchor_coverage.check, classes.check, check_images, check_splits)
     return rank_issues([*conversion_issues(stats), *(each for check in checks for each in check(stats, plan))])
 
 
 def conversion_issues(stats: DatasetStats) -> list[Issue | None]:
-    """Returns what the mill found wrong, one finding a code."""
+    """Returns the issues that the conversion found, one per code."""
     by_code: dict[str, list[Problem]] = defaultdict(list)
     for problem in stats.problems:
         by_code[problem.code].append(problem)
@@ -159,6 +161,6 @@ def _conversion_issue(code: str, problems: list[Problem], stats: DatasetStats) -
 
 
 def _alias(problem: Problem) -> str:
-    """Returns wrong=right from the mill's sentence "3 objects, 300 of 'cat': one class?"."""
+    """Returns wrong=right from the conversion's message "3 objects, 300 of 'cat': one class?"."""
     right = problem.message.partition(" of '")[2].partition("'")[0]
     return f"{problem.file}={right}"

@@ -1,1 +1,1 @@
-"""Looking at shards: read to the end, counted, drawn, and laid out on one page."""
+"""Inspection of shards: statistics, sample images, charts, and an HTML page with all of them."""

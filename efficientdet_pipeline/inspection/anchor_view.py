@@ -1,4 +1,4 @@
-"""Which anchors answer for a box: as they stand, and as their targets decode. n: boxes, a: anchors, m: matched."""
+"""Pictures of label assignment: the anchors of a box, and their decoded targets. n: boxes, a: anchors, m: matched."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,47 +18,47 @@ if TYPE_CHECKING:
     from efficientdet.config import DetectorConfig
 
 MATCHED = 0.5
-"""Overlap (IoU) from which an anchor answers for a box; training's."""
+"""IoU from which an anchor is assigned to a box, as in training."""
 SIDE = 376
-"""Of an image, in pixels."""
+"""Side of a picture in pixels."""
 OUTSIDE = (200, 200, 200)
-"""What lies beyond the canvas: anchors reach over its edge."""
+"""Colour outside the canvas, where anchors may extend."""
 MIN_VIEW = 48
-"""Canvas pixels that an image shows at least."""
+"""Smallest side in canvas pixels that a picture shows."""
 
 
 class Match(NamedTuple):
-    """A box and the anchors that have to find it."""
+    """A box and the anchors assigned to it."""
 
     figure: AnnotatedFigure
-    """The canvas."""
+    """The network's canvas."""
     row: int
-    """Of the box in the scene."""
+    """Index of the box in the figure."""
     anchors: np.ndarray
     """(m, 4), canvas pixels."""
     levels: np.ndarray
-    """(m,) of the pyramid."""
+    """(m,) pyramid levels."""
     decoded: np.ndarray
-    """(m, 4): the targets of these anchors, decoded; each should be the box."""
+    """(m, 4): the decoded targets of these anchors; each should equal the box."""
     best_overlap: float
     """Largest IoU of the box with any anchor."""
 
     @property
     def miss(self) -> float:
-        """Returns the largest distance of a decoded side from the box's, in pixels."""
+        """Returns the largest distance between decoded and true sides, in pixels."""
         return float(np.abs(self.decoded - self.figure.boxes[self.row]).max(initial=0.0))
 
     @property
     def is_forced(self) -> bool:
-        """Returns whether no anchor overlaps enough, so that the best one answers for the box all the same."""
+        """Returns whether no anchor reaches the IoU threshold, so that the best one is assigned."""
         return self.best_overlap < MATCHED
 
 
 def matches(figure: AnnotatedFigure, config: "DetectorConfig") -> list[Match]:
-    """Returns the match of each box that has an area, smallest box first.
+    """Returns the match of each box with an area, smallest box first.
 
     Args:
-      scene: the network's canvas and its boxes.
+      figure: the network's canvas and its boxes.
       config: of the network.
     """
     rows = _by_area(figure.boxes)
@@ -71,7 +71,7 @@ def matches(figure: AnnotatedFigure, config: "DetectorConfig") -> list[Match]:
     positive = np.flatnonzero(np.asarray(targets.class_index)[0] >= 0)
     deltas = np.asarray(targets.boxes)[0, positive]
     decoded = np.asarray(efficientdet.decode_boxes(deltas, anchors[positive]))
-    # Targets do not say whose they are: an anchor belongs to the box that its target decodes to.
+    # Targets do not name their box: an anchor belongs to the box that its target decodes to.
     owner = np.array([int(np.abs(boxes - box).max(axis=1).argmin()) for box in decoded])
     overlaps = np.array([float(np.asarray(pairwise_iou(box[None], anchors)).max()) for box in boxes])
     return [
@@ -106,7 +106,7 @@ def anchor_sides(config: "DetectorConfig") -> dict[int, tuple[float, float]]:
 
 
 def spread(found: Sequence[Match], count: int) -> list[Match]:
-    """Returns at most `count` matches from the smallest box to the largest, in even steps."""
+    """Returns at most `count` matches, evenly spaced from the smallest box to the largest."""
     ranked = sorted(found, key=lambda match: _areas(match.figure.boxes[[match.row]])[0])
     if len(ranked) <= count:
         return ranked
@@ -114,24 +114,24 @@ def spread(found: Sequence[Match], count: int) -> list[Match]:
 
 
 def anchor_report(found: Sequence[Match]) -> str:
-    """Returns in sentences how well anchors suit the boxes."""
+    """Returns sentences on how well the anchors fit the boxes."""
     forced = sum(match.is_forced and len(match.anchors) > 0 for match in found)
     left = sum(not len(match.anchors) for match in found)
     miss = max((match.miss for match in found), default=0.0)
-    text = f"Of {len(found):,} boxes, {forced:,} overlap no anchor by {MATCHED:g} (IoU) and get the best one still"
-    text += f"; {left:,} get none, because another box has it" if left else ""
+    text = f"Of {len(found):,} boxes, {forced:,} overlap no anchor by {MATCHED:g} (IoU) and are assigned the best one"
+    text += f"; {left:,} have no anchor, because another box has it" if left else ""
     return f"{text}. The largest error after decoding is {miss:.5f} px."
 
 
 def draw_anchor_matches(view: Sequence[Match], config: "DetectorConfig", style: Style, *, text: str) -> np.ndarray:
-    """Returns pairs of images of each match: the anchors as they stand, and as their targets decode."""
+    """Returns a contact sheet with two pictures per match: the anchors, and their decoded targets."""
     images = [image for match in view for image in _pair(match, style, config.min_level)]
     legend = [
         (f"level {level}: anchors of {least:.0f} to {most:.0f} px", _level_color(level, style, config.min_level))
         for level, (least, most) in anchor_sides(config).items()
     ]
     return captioned_contact_sheet(
-        images, style, title=f"Anchors that answer for a box ({config.name})", text=text, legend=legend, columns=4
+        images, style, title=f"Anchors assigned to a box ({config.name})", text=text, legend=legend, columns=4
     )
 
 
@@ -147,7 +147,7 @@ def _pair(match: Match, style: Style, min_level: int) -> tuple[CaptionedImage, C
     decoded = _view(match, window, list(zip(match.decoded, colors, strict=True)), shows_centers=False)
     return (
         CaptionedImage(raw, f"{name} {x1 - x0:.0f}×{y1 - y0:.0f} px · {levels or 'no anchor left'}"),
-        CaptionedImage(decoded, on_progress if len(match.anchors) else "nothing decodes to it: it is not learned"),
+        CaptionedImage(decoded, on_progress if len(match.anchors) else "no anchor: the box is not trained on"),
     )
 
 
@@ -158,7 +158,7 @@ def _view(
     *,
     shows_centers: bool,
 ) -> np.ndarray:
-    """Returns the part of the canvas in a window (top, left, side), with the true box in white and others in colour."""
+    """Returns a window (top, left, side) of the canvas, with the true box in white and other boxes in colour."""
     top, left, side = window
     scale = SIDE / side
     canvas = Image.fromarray(match.figure.image)
@@ -188,7 +188,7 @@ def _view(
 
 
 def _window(match: Match) -> tuple[float, float, float]:
-    """Returns top, left and side of the square that shows the box and its anchors with a margin."""
+    """Returns top, left and side of the square around the box and its anchors, with a margin."""
     boxes = np.concatenate([match.figure.boxes[[match.row]], match.anchors])
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     side = max(MIN_VIEW, 1.15 * float((high - low).max()))

@@ -1,4 +1,4 @@
-"""Histograms of what shards hold, as PNG. Each says in its title what it counts, and under it what to make of it."""
+"""Histograms of shards, as PNG. The title says what is counted, the line below how to read it."""
 
 import io
 import math
@@ -23,33 +23,33 @@ MAX_BARS = 50
 MAX_CLASSES = 60
 MAX_PAIRED = 30
 GREY = "0.35"
-# Class ids whose colours the splits take: blue, orange and green are told apart by everybody, also in grey.
+# Class ids whose colours mark the splits: blue, orange and green are distinct with colour blindness and in grey.
 _SPLIT_COLORS = (7, 1, 3, 2, 5, 6, 4)
 
 
 def boxes_per_image(contents: InspectionStats, style: Style) -> bytes:
-    """Returns the image of how many boxes images have."""
+    """Returns the chart of the number of boxes per image."""
     values = {split.name: np.asarray(split.boxes_per_image) for split in contents.splits}
     most = max((int(each.max(initial=0)) for each in values.values()), default=0)
     step = max(1, math.ceil((most + 1) / MAX_BARS))
     bins = np.arange(0, most + step + 1, step) - 0.5
     negatives = sum(split.num_negatives for split in contents.splits)
-    none = f"{negatives:,} images have none: they teach what is no object." if negatives else "Every image has some."
-    wide = f"; a bar is {step} numbers wide" if step > 1 else ""
-    axes = _axes("How many boxes an image has", f"{none} The fullest image has {most:,} boxes{wide}.")
+    none = f"{negatives:,} images have none: they train the background." if negatives else "Every image has boxes."
+    wide = f"; each bar covers {step} counts" if step > 1 else ""
+    axes = _axes("Boxes per image", f"{none} Maximum: {most:,} boxes{wide}.")
     _stacked(axes, values, bins, style)
-    axes.set_xlabel("boxes of an image")
+    axes.set_xlabel("boxes per image")
     axes.set_ylabel("images")
     _count_axis(axes.xaxis)
     return _png(axes)
 
 
 def box_sizes(contents: InspectionStats, style: Style, *, canvas: tuple[int, int], smallest_anchor: float) -> bytes:
-    """Returns the image of how large boxes are for the network.
+    """Returns the chart of box sizes on the network's canvas.
 
     Args:
-      contents: what the shards hold.
-      brush: colours of the splits.
+      contents: statistics of the shards.
+      style: colours of the splits.
       canvas: height and width in pixels.
       smallest_anchor: side in canvas pixels.
     """
@@ -58,9 +58,9 @@ def box_sizes(contents: InspectionStats, style: Style, *, canvas: tuple[int, int
     pooled = np.concatenate([*values.values(), np.zeros(0)])
     small = int((pooled < 100 * smallest_anchor / side).sum())
     axes = _axes(
-        f"How large boxes are on a canvas of {canvas[1]}×{canvas[0]} px",
+        f"Box sizes on a canvas of {canvas[1]}×{canvas[0]} px",
         f"{_share(small, pooled.size)} smaller than the smallest anchor ({smallest_anchor:.0f} px). Boxes below half "
-        "of it are hard to find: a larger --image_size makes them larger, at the price of time and memory.",
+        "of it are hard to detect: a larger --image_size enlarges them, at a cost in time and memory.",
     )
     low, high = (pooled.min(), pooled.max()) if pooled.size else (1.0, 100.0)
     _stacked(axes, values, np.geomspace(low * 0.95, high * 1.05, MAX_BARS), style)
@@ -80,11 +80,11 @@ def box_sizes(contents: InspectionStats, style: Style, *, canvas: tuple[int, int
 
 
 def box_aspects(contents: InspectionStats, style: Style, *, anchor_aspects: Sequence[float]) -> bytes:
-    """Returns the image of how wide boxes are for their height.
+    """Returns the chart of aspect ratios.
 
     Args:
-      contents: what the shards hold.
-      brush: colours of the splits.
+      contents: statistics of the shards.
+      style: colours of the splits.
       anchor_aspects: width / height of the network's anchors.
     """
     values = {split.name: np.log2(aspect_ratios(split)) for split in contents.splits}
@@ -92,9 +92,9 @@ def box_aspects(contents: InspectionStats, style: Style, *, anchor_aspects: Sequ
     reach = max(2.0, math.ceil(pooled.max(initial=0.0)))
     long = int((pooled > np.log2(3.0)).sum())
     axes = _axes(
-        "How wide boxes are for their height",
-        f"{_share(long, pooled.size)} more than three times as long as wide or high. Where that is "
-        "much, --hparams=aspect_ratios=… gives the network longer anchors. Dashed: the anchors of this network.",
+        "Aspect ratios of boxes",
+        f"{_share(long, pooled.size)} above 3:1 or below 1:3. If these are  "
+        "many, --hparams=aspect_ratios=… sets longer anchors. Dashed: the anchors of this network.",
     )
     _stacked(axes, values, np.linspace(-reach, reach, MAX_BARS + 1), style)
     for aspect in anchor_aspects:
@@ -107,15 +107,15 @@ def box_aspects(contents: InspectionStats, style: Style, *, anchor_aspects: Sequ
 
 
 def boxes_per_class(contents: InspectionStats, style: Style) -> bytes:
-    """Returns the image of how many boxes each class has."""
+    """Returns the chart of the number of boxes per class."""
     boxes = {split.name: split.boxes_of for split in contents.splits}
     totals = {class_id: sum(each[class_id] for each in boxes.values()) for class_id in contents.label_map}
     ranked = sorted(totals, key=lambda class_id: (-totals[class_id], class_id))
     visible = ranked[:MAX_CLASSES]
-    note = "Classes with few boxes are learned last; --class_balance or more images of them help."
+    note = "Classes with few boxes are learnt last; --class_balance or more images of them help."
     if len(visible) < len(ranked):
         note += f" The {len(visible)} largest of {len(ranked)} classes are shown; counts.json has all."
-    axes = _axes("How many boxes each class has", note, height=max(SIZE[1], 1.9 + 0.24 * len(visible)))
+    axes = _axes("Boxes per class", note, height=max(SIZE[1], 1.9 + 0.24 * len(visible)))
     left = np.zeros(len(visible))
     for number, split in enumerate(contents.splits):
         widths = np.array([boxes[split.name][class_id] for class_id in visible], np.float64)
@@ -134,7 +134,7 @@ def boxes_per_class(contents: InspectionStats, style: Style) -> bytes:
 
 
 def co_occurrence(contents: InspectionStats, style: Style) -> bytes:
-    """Returns the image of which classes are seen together."""
+    """Returns the chart of classes that occur in the same images."""
     image_counts = {class_id: _images_with(contents.splits, class_id, class_id) for class_id in contents.label_map}
     visible = sorted(sorted(image_counts, key=lambda class_id: -image_counts[class_id])[:MAX_PAIRED])
     counts = np.array([[_images_with(contents.splits, one, other) for other in visible] for one in visible], np.float64)
@@ -142,10 +142,10 @@ def co_occurrence(contents: InspectionStats, style: Style) -> bytes:
     if len(visible) < len(image_counts):
         note += f" The {len(visible)} classes on the most images of {len(image_counts)} are shown."
     side = max(5.4, 2.4 + 0.33 * len(visible))
-    axes = _axes("Which classes are seen together", note, height=side, width=max(8.0, side + 2))
+    axes = _axes("Classes in the same image", note, height=side, width=max(8.0, side + 2))
     axes.grid(visible=False)
     if visible:
-        # By the square root, so that one large class does not leave all others in the dark.
+        # Square root, so that one large class does not darken all others.
         image = axes.imshow(counts, cmap="cividis", norm=PowerNorm(0.5, vmin=0, vmax=max(1.0, counts.max())))
         axes.figure.colorbar(image, ax=axes, label="images", shrink=0.8)
     names = [_tick(style.name(class_id)) for class_id in visible]
@@ -159,14 +159,14 @@ def co_occurrence(contents: InspectionStats, style: Style) -> bytes:
 
 
 def _images_with(splits: Sequence[SplitStats], one: int, other: int) -> int:
-    """Returns how many images hold both classes, which may be the same."""
+    """Returns the number of images with both classes, which may be the same class."""
     if one == other:
         return sum(split.images_with[one] for split in splits)
     return sum(split.co_occurrences[min(one, other), max(one, other)] for split in splits)
 
 
 def _axes(title: str, note: str, *, height: float = SIZE[1], width: float = SIZE[0]) -> Axes:
-    """Returns the axes of a new image; sizes are in inches."""
+    """Returns the axes of a new figure; sizes are in inches."""
     lines = textwrap.wrap(note, int(width * 11.5))
     figure = Figure(figsize=(width, height), dpi=DPI)
     band = 0.62 + 0.2 * len(lines)  # Inches for the title and the note.
@@ -206,7 +206,7 @@ def _stacked(axes: Axes, values: Mapping[str, np.ndarray], bins: np.ndarray, sty
 
 
 def _splits_legend(axes: Axes) -> None:
-    """Names the splits in the corner above the axes, where no bar can be."""
+    """Adds the legend of the splits in the corner above the axes, where no bar is."""
     handles, labels = axes.get_legend_handles_labels()
     if len(handles) > 1:
         axes.figure.legend(handles, labels, loc="upper right", ncols=len(handles), frameon=False, fontsize=10)
@@ -218,7 +218,7 @@ def _split_color(style: Style, number: int) -> tuple[float, float, float]:
 
 
 def _mark(axes: Axes, location: float, text: str, *, side: str = "center") -> None:
-    """Draws a line at `location` with a text at its upper end; `side` is the text's alignment to the line."""
+    """Draws a line at `location` with a text at its upper end; `side` aligns the text to the line."""
     axes.axvline(location, color="black", linestyle="--", linewidth=1)
     axes.text(
         location,
@@ -241,7 +241,7 @@ def _plain_ticks(axes: Axes, text_of: Callable[[float, int], str]) -> None:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{max(0.1, 100 * part / whole):.3g}% of the boxes are" if part else "No box is"
+    return f"{max(0.1, 100 * part / whole):.3g}% of the boxes are" if part else "No boxes are"
 
 
 def _aspect_name(power: float) -> str:
@@ -254,14 +254,14 @@ def _positive(values: np.ndarray) -> np.ndarray:
 
 
 def _tick(name: str) -> str:
-    # A dollar would begin a formula.
+    # A dollar sign would start a formula.
     return (name if len(name) <= 28 else f"{name[:16]}…{name[-11:]}").replace("$", r"\$")
 
 
 def _png(axes: Axes) -> bytes:
     content = io.BytesIO()
     with warnings.catch_warnings():
-        # Names in scripts that the font has no letters for are shown as boxes; the page beside has them as text.
+        # Names in scripts that the font lacks are drawn as boxes; the HTML page has them as text.
         warnings.filterwarnings("ignore", message="Glyph")
         cast(Figure, axes.figure).savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""One HTML page with everything that was seen: it needs no other file, so that it can be mailed."""
+"""HTML page of an inspection; it embeds its images, so that it is a single file."""
 
 import base64
 import html
@@ -35,30 +35,30 @@ figcaption { color: #555; font-size: .9rem; }
 
 
 class ReportFigure(NamedTuple):
-    """An image of the page."""
+    """A figure of the page."""
 
     name: str
-    """Of the file that holds the same image beside the page."""
+    """Name of the image file beside the page."""
     title: str
     content: bytes
     """PNG or JPEG."""
 
 
 def as_jpeg(image: np.ndarray) -> bytes:
-    """Returns an image of images small enough to be mailed; uint8 RGB (h, w, 3)."""
+    """Returns a contact sheet as a small JPEG; uint8 RGB (h, w, 3)."""
     content = io.BytesIO()
     Image.fromarray(image).save(content, "JPEG", quality=JPEG_QUALITY)
     return content.getvalue()
 
 
 def html_page(contents: InspectionStats, figures: Sequence[ReportFigure], *, title: str, lead: str) -> str:
-    """Returns the page.
+    """Returns the HTML page.
 
     Args:
-      contents: what the shards hold.
-      images: in the order of the page; they are put into it.
+      contents: statistics of the shards.
+      figures: in the order of the page; they are embedded.
       title: one line.
-      lead: a sentence on what was looked at, and how.
+      lead: a sentence on the data and the network.
     """
     parts = [
         "<!DOCTYPE html>",
@@ -83,7 +83,7 @@ def _damaged_records(contents: InspectionStats) -> str:
     empty = [path for split in contents.splits for path in split.empty_files]
     notes = "".join(f"<p>The file <code>{_text(path)}</code> is empty.</p>" for path in empty)
     if not damaged:
-        return f'<div class="whole"><p>Every record of every file could be read.</p>{notes}</div>'
+        return f'<div class="whole"><p>All records of all files are readable.</p>{notes}</div>'
     rows = "".join(
         f"<tr><td><code>{_text(damage.location.file)}</code></td>{_cell(damage.location.record)}{_cell(damage.location.offset)}"
         f"<td>{_text(damage.what)}</td></tr>"
@@ -92,10 +92,10 @@ def _damaged_records(contents: InspectionStats) -> str:
     more = f"<p>And {len(damaged) - MAX_LISTED:,} more, in counts.json.</p>" if len(damaged) > MAX_LISTED else ""
     return (
         f'<div class="damaged"><h2>Damaged records: {len(damaged):,}</h2>'
-        "<p>Training would stop there. They are left out of everything below. Make the shards again, or copy them "
-        'again from where they came.</p><div class="scroll"><table><tr><th scope="col">file</th>'
+        "<p>Training stops with an error at such a record. They are left out below. Write the shards again, or copy "
+        'them again from their source.</p><div class="scroll"><table><tr><th scope="col">file</th>'
         '<th scope="col" class="number">record, from 0</th><th scope="col" class="number">at byte</th>'
-        f'<th scope="col">what is wrong</th></tr>{rows}</table></div>{more}{notes}</div>'
+        f'<th scope="col">problem</th></tr>{rows}</table></div>{more}{notes}</div>'
     )
 
 
@@ -105,12 +105,12 @@ def _split_table(contents: InspectionStats) -> str:
         ("images", lambda split: f"{split.num_images:,}"),
         ("images without boxes", lambda split: f"{split.num_negatives:,}"),
         ("boxes", lambda split: f"{split.num_boxes:,}"),
-        ("boxes of an image: median, most", _boxes_per_image),
+        ("boxes per image: median, maximum", _boxes_per_image),
         ("classes", lambda split: f"{len(split.images_with):,}"),
-        ("boxes around a crowd", lambda split: f"{split.num_crowd:,}"),
+        ("crowd boxes", lambda split: f"{split.num_crowd:,}"),
         ("images with masks", lambda split: f"{split.num_masked:,}"),
         ("image sizes", _sizes),
-        ("odd boxes", _unusual_boxes),
+        ("unusual boxes", _unusual_boxes),
         ("damaged records", lambda split: f"{len(split.damaged):,}"),
     ]
     head = "".join(f'<th scope="col" class="number">{_text(split.name)}</th>' for split in contents.splits)
@@ -175,6 +175,6 @@ def _cell(number: int) -> str:
 
 
 def _text(value: object) -> str:
-    # Names of files may hold bytes that are no text, and XML has no words for control characters.
+    # File names may hold bytes that are not text, and XML forbids control characters.
     plain = str(value).encode("utf-8", "replace").decode("utf-8")
     return html.escape("".join(sign if sign.isprintable() or sign == " " else "\ufffd" for sign in plain))

@@ -1,4 +1,4 @@
-"""Everything that was seen, written into one folder: samples, sheets, charts, counts, and the page with all of them."""
+"""Output folder of an inspection: samples, contact sheets, charts, counts.json, and the HTML page."""
 
 import io
 import itertools
@@ -35,41 +35,41 @@ RAW, AUGMENTED, EVALUATED, ANCHORS = "raw.png", "augmented.png", "evaluated.png"
 BOXES_PER_IMAGE, BOX_SIZES, ASPECT_RATIOS = "boxes_per_image.png", "box_sizes.png", "aspect_ratios.png"
 CLASSES, CO_OCCURRENCE = "classes.png", "co_occurrence.png"
 TITLES = {
-    RAW: "Records as they are",
-    AUGMENTED: "The same as training sees them",
-    EVALUATED: "The same as the evaluation sees them",
-    ANCHORS: "Anchors that answer for a box",
+    RAW: "Records",
+    AUGMENTED: "The same records as training inputs",
+    EVALUATED: "The same records as evaluation inputs",
+    ANCHORS: "Anchors assigned to a box",
     BOXES_PER_IMAGE: "Boxes per image",
     BOX_SIZES: "Box sizes",
     ASPECT_RATIOS: "Aspect ratios",
     CLASSES: "Boxes per class",
-    CO_OCCURRENCE: "Classes seen together",
+    CO_OCCURRENCE: "Classes in the same image",
 }
-"""Every image of an album but the samples."""
+"""Titles of all figures except the samples, by name."""
 NUM_MATCHES = 6
 JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportWriter:
-    """What is to be shown, and how."""
+    """Writes the output folder of an inspection."""
 
     folder: Path
     contents: InspectionStats
     config: "DetectorConfig"
     style: Style
     source: str
-    """The shards, in words."""
+    """Description of the shards."""
     is_augmented: bool
-    """Whether the samples are augmented, as training sees them."""
+    """Whether the samples are augmented, as in training."""
     earlier: frozenset[str] = frozenset()
-    """Files that an earlier call wrote, which go where this one does not write them anew."""
+    """Files of an earlier call; those that this call does not write are deleted."""
 
     def write(self, pairs: Iterable[tuple[AnnotatedFigure, AnnotatedFigure]]) -> int:
-        """Writes the album and returns the number of samples in it.
+        """Writes all files and returns the number of samples.
 
         Args:
-          pairs: of each record shown, what it holds and what the network sees of it.
+          pairs: for each sample the record and the network's input.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         kept: list[tuple[AnnotatedFigure, AnnotatedFigure]] = []
@@ -82,39 +82,43 @@ class ReportWriter:
         figures = [*self._sheets(kept, count), *self._charts()]
         counts = summary(self.contents, self.config.image_size)
         self._save(COUNTS, json.dumps(counts, indent=1, ensure_ascii=False) + "\n")
-        page = html_page(self.contents, figures, title="What is in the shards", lead=self._lead(count))
+        page = html_page(self.contents, figures, title="Contents of the shards", lead=self._lead(count))
         self._save(PAGE, page)
         return count
 
     def _sheets(self, pairs: list[tuple[AnnotatedFigure, AnnotatedFigure]], count: int) -> list[ReportFigure]:
         if not pairs:
             return []
-        cut = f" These are the first {len(pairs)} of {count}; the others are sample….jpg." if count > len(pairs) else ""
+        cut = (
+            f" These are the first {len(pairs)} of {count}; for the others see sample….jpg."
+            if count > len(pairs)
+            else ""
+        )
         records, samples = ([pair[side] for pair in pairs] for side in (0, 1))
         height, width = self.config.image_size
         second = AUGMENTED if self.is_augmented else EVALUATED
-        how = "varied at random" if self.is_augmented else "not varied"
+        how = "augmented at random" if self.is_augmented else "not augmented"
         drawn = {
             RAW: annotated_contact_sheet(
                 records,
                 self.style,
                 title=TITLES[RAW],
-                text="Images, boxes and masks as the shards hold them. Look for objects without a box, boxes without "
-                f"an object, and wrong names: the detector will learn them.{cut}",
+                text="Images, boxes and masks as stored in the shards. Check for objects without a box, boxes without "
+                f"an object, and wrong names: the detector is trained on them.{cut}",
             ),
             second: annotated_contact_sheet(
                 samples,
                 self.style,
                 title=f"{TITLES[second]} ({width}×{height} px)",
-                text=f"Each image on the network's canvas, {how}. The normalised pixels are turned back into colours; "
-                "the boxes are those that the network is taught. They must still lie on their objects.",
+                text=f"Each image on the network's canvas, {how}. The colours are restored from normalised pixels; "
+                "the boxes are those used in training. They must still lie on their objects.",
             ),
         }
         found = [match for sample in samples for match in matches(sample, self.config)]
         if found:
             text = (
-                "White: the true box. Left: the anchors that have to find it, a dot at each one's centre, coloured by "
-                "level of the pyramid. Right: their targets, decoded; they must fall on the box. Light grey lies "
+                "White: the true box. Left: the anchors assigned to it, with a dot at each centre, coloured by pyramid "
+                "level. Right: their decoded targets; they must coincide with the box. Light grey lies "
                 f"outside the canvas. {anchor_report(found)}"
             )
             drawn[ANCHORS] = draw_anchor_matches(spread(found, NUM_MATCHES), self.config, self.style, text=text)
@@ -139,7 +143,7 @@ class ReportWriter:
         return f"{self.source}. {num_samples} records are drawn. Network: {self.config.name}."
 
     def _clear_leftovers(self, count: int) -> None:
-        """Removes what an earlier, longer look left, so that nobody takes it for this one's."""
+        """Removes the files that an earlier, longer inspection left, so that they are not read as part of this one."""
         for name in self.earlier - {f"sample{number}.jpg" for number in range(count)}:
             if is_report_file(name):
                 (self.folder / name).unlink(missing_ok=True)
@@ -149,17 +153,17 @@ class ReportWriter:
 
 
 def report_files(num_samples: int) -> set[str]:
-    """Returns the names of all files that an album may have."""
+    """Returns the names of all files that an output folder may have."""
     return {PAGE, COUNTS, *TITLES, *(f"sample{number}.jpg" for number in range(num_samples))}
 
 
 def is_report_file(name: str) -> bool:
-    """Returns whether an album may have a file of this name."""
+    """Returns whether an output folder may have a file of this name."""
     return name in report_files(0) or re.fullmatch(r"sample\d+\.jpg", name) is not None
 
 
 def files_of_report(folder: Path) -> set[str]:
-    """Returns the files of the album in a folder by its counts.json; earlier versions noted nothing else."""
+    """Returns the files of an output folder from its counts.json; earlier versions recorded nothing else."""
     try:
         content = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The shards and the network that an inspection shows: those named, or those of a run."""
+"""Shards and network of an inspection: those that options name, or those of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tfrmod import manifest
 def shards_to_inspect(
     options: InspectOptions,
 ) -> tuple[dict[str, list[Path]], set[str], dict[str, Any], dict[int, str]]:
-    """Returns shards by split, the splits that samples are taken of, and the run's options and names of classes."""
+    """Returns shards by split, the splits to draw samples from, and the run's options and class names."""
     if options.file_pattern:
         files = split_names(manifest.shard_files(options.file_pattern))
         return files, set(files), {}, {}
@@ -42,7 +42,7 @@ def shards_to_inspect(
 def network_to_inspect(
     options: InspectOptions, used: dict[str, Any], hparams: HparamsGiven, contents: InspectionStats
 ) -> Network:
-    """Returns the network that samples are fitted to: as the options say, else that of the run."""
+    """Returns the network whose input the samples show: as the options say, else that of the run."""
     size = {"image_size": used["image_size"]} if used.get("image_size") else {}
     return describe_network(
         options.model.model_name or used.get("model_name") or model_name(options.model),

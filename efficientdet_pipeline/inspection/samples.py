@@ -1,4 +1,4 @@
-"""Records as the network sees them, for looking at: with the options of a run, in training or in evaluation."""
+"""Sample records as network inputs, with the options of a run, as in training or in evaluation."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -24,13 +24,13 @@ from efficientdet_pipeline.visualize.annotated_figure import AnnotatedFigure, re
 
 
 def augmentation(options: AugmentationOptions, used: Mapping[str, Any], given: Collection[str]) -> AugmentationOptions:
-    """Returns how images are varied: as the run does, but for what was asked otherwise.
+    """Returns the augmentation options: those of the run, except for options given explicitly.
 
     Args:
       options: those of the mode.
-      used: the options of the run; empty where there is none.
-      given: names of the options that somebody gave. A recipe or a file of
-        them says everything, so that nothing of the run is left.
+      used: the options of the run; empty without a run.
+      given: names of the options given explicitly. A recipe or an options
+        file sets all options, so that nothing of the run is kept.
     """
     kept = {} if {"augment_recipe", "augment_config"} & set(given) else used
     taken = {name: kept[name] for name in flatten(options) if name in kept and name not in given}
@@ -46,19 +46,19 @@ def samples(
     seed: int,
     skip_crowd: bool,
 ) -> Iterator[tuple[AnnotatedFigure, AnnotatedFigure]]:
-    """Yields records as they are, and as the network sees them.
+    """Yields each record as stored, and as the network's input.
 
-    They are taken in even steps over all, for neighbours in a shard may be
-    alike.
+    Records are evenly spaced over all shards, because neighbours in a shard may
+    be alike.
 
     Args:
-      places: of all records; who is mixed into a sample is drawn from a stream
-        in training, and is whoever stands behind it here.
-      count: at most so many.
+      locations: of all records; training draws the partners of mosaic and mixup
+        from a stream, here they are the records that follow.
+      count: maximum number of samples.
       config: of the network.
-      vary: what training does to images; None for the evaluation.
-      seed: of the variation.
-      skip_crowd: whether training leaves out boxes that mark a crowd.
+      augmenter: the augmentation of training; None for evaluation.
+      seed: of the augmentation.
+      skip_crowd: whether training leaves out crowd boxes.
     """
     count = min(count, len(locations))
     for number in range(count):
@@ -78,7 +78,7 @@ def samples(
 
 
 def visible_pixels(canvas: tf.Tensor, config: DetectorConfig) -> np.ndarray:
-    """Returns a normalised canvas (H, W, 3) as the colours it shows, uint8."""
+    """Returns a normalised canvas (H, W, 3) as RGB pixels, uint8."""
     values = np.asarray(canvas)
     if config.scale_range:
         values = (values + 1.0) * (255.0 / 2.0)

@@ -1,7 +1,7 @@
-"""Shards read to the end, damaged records and all: what stands where, and what is wrong with it.
+"""Reader of shards that reports damaged records and continues.
 
-Training stops at the first damaged record, as it must. Whoever looks at data
-wants to know of all of them, and to see what is whole.
+Training stops at the first damaged record. An inspection lists all of them,
+and shows the intact ones.
 """
 
 from collections.abc import Iterator
@@ -16,41 +16,41 @@ from tfrmod.image_file import ImageError, check_image
 from tfrmod.tfrecord_io import scan_records
 
 _HEADER_BYTES = 12
-"""The length of a record and its checksum, which stand before its data."""
+"""Length of a record and its checksum, which precede its data."""
 _READ_BY_TENSORFLOW = frozenset({"JPEG", "PNG", "GIF", "BMP"})
 
 
 class RecordLocation(NamedTuple):
-    """Where a record stands."""
+    """Location of a record."""
 
     file: Path
     record: int
     """Counted from 0."""
     offset: int
-    """Of its header, in bytes from the beginning of the file."""
+    """Byte offset of its header in the file."""
     num_bytes: int
-    """Of its data; 0 where the length is not known."""
+    """Size of its data in bytes; 0 if the length is unknown."""
 
 
 class DamagedRecord(NamedTuple):
-    """What is wrong with a record."""
+    """A damaged record and its problem."""
 
     location: RecordLocation
     what: str
 
 
 class ReadRecord(NamedTuple):
-    """A record that could be read."""
+    """A readable record."""
 
     location: RecordLocation
     image: AnnotatedImage
 
 
 def read_shard(path: Path) -> Iterator[ReadRecord | DamagedRecord]:
-    """Yields every record of a file, or what is wrong with it, in order.
+    """Yields every record of a file, or its problem, in order.
 
-    Reading goes on behind a damaged record as long as its length can be
-    believed; where it cannot, the rest of the file is one fault.
+    Reading continues after a damaged record while its length is plausible;
+    otherwise the rest of the file counts as one damaged record.
 
     Raises:
       OSError: the file cannot be opened.
@@ -60,7 +60,7 @@ def read_shard(path: Path) -> Iterator[ReadRecord | DamagedRecord]:
         location = RecordLocation(path, number, offset, len(data))
         if damage and not data:
             doubt = "" if offset else "; is this a TFRecord file?"
-            yield DamagedRecord(location, f"{damage}; the {size - offset:,} bytes from here on cannot be read{doubt}")
+            yield DamagedRecord(location, f"{damage}; the remaining {size - offset:,} bytes cannot be read{doubt}")
         elif damage:
             yield DamagedRecord(location, damage)
         else:
@@ -75,7 +75,7 @@ def serialized_record(location: RecordLocation) -> bytes:
 
 
 def annotated_image(serialized: bytes) -> AnnotatedImage:
-    """Returns the image of a record that was read before; its boxes are in pixels of its image."""
+    """Returns the image of a record that was read before; its boxes are in image pixels."""
     image = decode_example(serialized)
     return _measured(image, check_image(image.encoded).stored_size)
 
@@ -96,7 +96,7 @@ def _decode_record(location: RecordLocation, data: bytes) -> ReadRecord | Damage
 
 
 def _measured(image: AnnotatedImage, size: tuple[int, int]) -> AnnotatedImage:
-    """Returns an image with the (height, width) that its image has; records may say another size, or none."""
+    """Returns the annotated image with the (height, width) of its pixels; records may state another size, or none."""
     if (image.height, image.width) == size:
         return image
     down, across = (true / (said or 1) for true, said in zip(size, (image.height, image.width), strict=True))

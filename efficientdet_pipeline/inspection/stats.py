@@ -1,4 +1,4 @@
-"""What shards hold, counted. n: boxes of a split."""
+"""Statistics of shards. n: boxes of a split."""
 
 import itertools
 import math
@@ -18,21 +18,21 @@ from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 _SHARD_NUMBER = re.compile(r"[-_.]?\d{5}-of-\d{5}.*$")
 MAX_SPLITS = 6
 OUTSIDE = 0.01
-"""Part of an image's side by which a box may reach over the edge before it is remarked on: annotators draw freely."""
+"""Share of an image's side by which a box may exceed the edge before it counts as unusual."""
 
 
 @dataclass
 class SplitStats:
-    """What one split holds."""
+    """Statistics of one split."""
 
     name: str
     files: list[Path] = field(default_factory=list)
     empty_files: list[Path] = field(default_factory=list)
     locations: list[RecordLocation] = field(default_factory=list)
-    """Every record that could be read, in order."""
+    """Every readable record, in order."""
     boxes_per_image: list[int] = field(default_factory=list)
     shapes: "array[float]" = field(default_factory=lambda: array("d"))
-    """Five numbers a box, in a row: class id, height, width, height and width of its image; pixels."""
+    """Five numbers per box, flat: class id, height, width, height and width of its image, in pixels."""
     images_with: Counter[int] = field(default_factory=Counter)
     """Images by class id."""
     co_occurrences: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -41,42 +41,42 @@ class SplitStats:
     """Images by (height, width)."""
     num_crowd: int = 0
     num_masked: int = 0
-    """Images with masks, of objects or of classes."""
+    """Images with instance or semantic masks."""
     unusual: Counter[str] = field(default_factory=Counter)
-    """Boxes that can be read but are odd, by what is odd about them."""
+    """Readable but unusual boxes, by what is unusual."""
     damaged: list[DamagedRecord] = field(default_factory=list)
 
     @property
     def num_images(self) -> int:
-        """Returns how many records could be read."""
+        """Returns the number of readable records."""
         return len(self.locations)
 
     @property
     def num_boxes(self) -> int:
-        """Returns how many boxes they hold."""
+        """Returns the number of boxes in these records."""
         return len(self.shapes) // 5
 
     def table(self) -> np.ndarray:
-        """Returns the numbers of `shapes`, a row for each box (n, 5)."""
+        """Returns the numbers of `shapes`, one row per box (n, 5)."""
         return np.array(self.shapes, np.float64).reshape(-1, 5)
 
     @property
     def num_negatives(self) -> int:
-        """Returns how many images hold no box."""
+        """Returns the number of images without boxes."""
         return self.boxes_per_image.count(0)
 
     @property
     def boxes_of(self) -> Counter[int]:
-        """Returns boxes by class id."""
+        """Returns the number of boxes by class id."""
         return Counter(map(int, self.shapes[::5]))
 
 
 class InspectionStats(NamedTuple):
-    """What all the shards hold."""
+    """Statistics of all shards."""
 
     splits: tuple[SplitStats, ...]
     label_map: dict[int, str]
-    """Every class id met, or known by a name given, in order."""
+    """Every class id in the records or with a given name, in order."""
 
     @property
     def damaged(self) -> list[DamagedRecord]:
@@ -89,12 +89,12 @@ def count_splits(
     label_map: Mapping[int, str],
     on_progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> InspectionStats:
-    """Returns what the shards of each split hold, reading every record once.
+    """Returns the statistics of each split, reading every record once.
 
     Args:
-      files: shards by the name of their split.
-      label_map: names that stand above those in the records.
-      told: hears after each file how many are read, of how many.
+      files: shards by split.
+      label_map: names that take precedence over those in the records.
+      on_progress: called after each file with the number of files read, and of all.
     """
     names: dict[int, str] = {}
     splits = []
@@ -112,7 +112,7 @@ def count_splits(
 
 
 def split_names(files: Iterable[Path]) -> dict[str, list[Path]]:
-    """Returns shards by split: what their names have in common before the number.
+    """Returns shards by split, which is the part of their names before the number.
 
     >>> split_names([Path("train-00000-of-00002.tfrecord"), Path("a.record")])
     {"train": [Path("train-00000-of-00002.tfrecord")], "a": [Path("a.record")]}
@@ -121,7 +121,7 @@ def split_names(files: Iterable[Path]) -> dict[str, list[Path]]:
     for path in files:
         name = _SHARD_NUMBER.sub("", path.name) or path.name
         found.setdefault(name if name != path.name else path.stem, []).append(path)
-    # More than an image can tell apart are not splits but files with names of their own.
+    # More groups than a chart can distinguish are not splits but files with unrelated names.
     return found if len(found) <= MAX_SPLITS else {"shards": [path for paths in found.values() for path in paths]}
 
 
@@ -157,25 +157,25 @@ def _count_record(reading: ReadRecord, split: SplitStats, names: dict[int, str])
 def _unusual_properties(obj: AnnotatedObject, image: AnnotatedImage) -> list[str]:
     y0, x0, y1, x1 = obj.box
     if not all(map(math.isfinite, obj.box)):
-        return ["coordinates that are no numbers"]
+        return ["with coordinates that are not numbers"]
     odd = []
     if y1 <= y0 or x1 <= x0:
         odd.append("without area")
     beyond_y = max(-min(y0, y1), max(y0, y1) - image.height) / image.height
     beyond_x = max(-min(x0, x1), max(x0, x1) - image.width) / image.width
     if max(beyond_y, beyond_x) > OUTSIDE:
-        odd.append("reaching outside the image")
+        odd.append("extending beyond the image")
     if obj.class_id < 1:
         odd.append("with a class id below 1")
     return odd
 
 
 def side_shares(split: SplitStats, canvas: tuple[int, int]) -> np.ndarray:
-    """Returns sqrt(area) of each box on the network's canvas, as a share of the canvas' side, (n,).
+    """Returns sqrt(area) of each box on the network's canvas, as a share of the canvas side, (n,).
 
     Args:
-      census: what the split holds.
-      canvas: height and width in pixels; an image is scaled until it fits.
+      split: statistics of the split.
+      canvas: height and width in pixels; an image is scaled to fit.
     """
     _, heights, widths, image_heights, image_widths = split.table().T
     scales = np.minimum(canvas[0] / image_heights, canvas[1] / image_widths)
@@ -183,14 +183,14 @@ def side_shares(split: SplitStats, canvas: tuple[int, int]) -> np.ndarray:
 
 
 def aspect_ratios(split: SplitStats) -> np.ndarray:
-    """Returns width / height of each box that has an area, (n,)."""
+    """Returns width / height of each box with an area, (n,)."""
     _, heights, widths, _, _ = split.table().T
     whole = (heights > 0) & (widths > 0) & np.isfinite(heights * widths)
     return widths[whole] / heights[whole]
 
 
 def summary(contents: InspectionStats, canvas: tuple[int, int]) -> dict[str, Any]:
-    """Returns the counts as counts.json has them."""
+    """Returns the content of counts.json."""
     return {
         "classes": {str(class_id): name for class_id, name in contents.label_map.items()},
         "canvas": {"height": canvas[0], "width": canvas[1]},

@@ -12,7 +12,7 @@ MAX_DAMAGED, MAX_CLASSES = 3, 8
 
 
 def log_summary(contents: InspectionStats, folder: Path, num_samples: int) -> None:
-    """Says in four lines what was found and where it is.
+    """Logs a summary of the statistics, and where the files are.
 
     Raises:
       DataError: records are damaged, or there are none.
@@ -29,7 +29,7 @@ def log_summary(contents: InspectionStats, folder: Path, num_samples: int) -> No
         if odd:
             logging.warning("%s: %s.", split.name, odd)
     logging.info("%d samples, sheets and charts are in %s", num_samples, folder)
-    logging.info("All of it on one page: %s", folder / PAGE)
+    logging.info("HTML page:  %s", folder / PAGE)
     damaged = contents.damaged
     if damaged:
         texts = [
@@ -39,8 +39,8 @@ def log_summary(contents: InspectionStats, folder: Path, num_samples: int) -> No
         more = f"; and {len(damaged) - len(texts):,} more, listed on the page" if len(damaged) > len(texts) else ""
         raise DataError(
             f"{len(damaged):,} damaged {'record' if len(damaged) == 1 else 'records'} (counted from 0): "
-            f"{'; '.join(texts)}{more}. Training would stop there. Make the shards again, or copy them again from "
-            "where they came."
+            f"{'; '.join(texts)}{more}. Training stops at such a record. Write the shards again, or copy "
+            "them again from their source."
         )
     if not any(split.num_images for split in contents.splits):
         names = ", ".join(str(path) for split in contents.splits for path in split.files[:MAX_DAMAGED])

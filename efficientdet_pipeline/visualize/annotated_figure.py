@@ -1,4 +1,4 @@
-"""Annotated figures of one image."""
+"""Annotated figures: an image with its boxes, class names and masks."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -20,34 +20,34 @@ GREY: RGB = (105, 105, 105)
 BLACK: RGB = (0, 0, 0)
 
 MAX_NAMED = 40
-"""Boxes of an image up to which names are written beside them; beyond, the legend alone tells the colours."""
+"""Boxes per image up to which class names are drawn; beyond, the legend explains the colours."""
 LARGE = 24
-"""Side in pixels from which a box gets a thick line with a dark seam; around smaller ones it would hide the object."""
+"""Side in px from which a box gets a thick line with a dark outline, which would hide a smaller object."""
 MIN_SIDE_NAMED = 80
-"""Of an image in pixels; on a narrower one names would hide everything."""
+"""Smallest side of an image in px on which names are drawn."""
 NAMED_PART = 0.12
-"""Largest part of an image that names may cover."""
+"""Largest share of an image that names may cover."""
 LABEL_SIZE = 12
 TINT = 0.45
-"""How strongly masks are coloured; the image keeps the rest."""
+"""Opacity of masks."""
 
 
 class Style(NamedTuple):
-    """Colours, letters and names, the same on every image of a page."""
+    """Colours, font and class names, the same for all images of a page."""
 
     color_of: Callable[[int], RGB]
     """Class id → colour."""
     font: Callable[[int], ImageFont.FreeTypeFont]
-    """Size in pixels → letters."""
+    """Font by size in pixels."""
     label_map: Mapping[int, str]
 
     def name(self, class_id: int) -> str:
-        """Returns the name of a class in one line, or its number."""
+        """Returns the name of a class in one line, or its id."""
         return " ".join(str(self.label_map.get(class_id, class_id)).split())
 
 
 class AnnotatedFigure(NamedTuple):
-    """An image and what is on it."""
+    """An image and its annotations."""
 
     image: np.ndarray
     """(h, w, 3) uint8 RGB."""
@@ -56,13 +56,13 @@ class AnnotatedFigure(NamedTuple):
     class_ids: np.ndarray
     """(n,), 1-based."""
     tints: Sequence[tuple[int, np.ndarray]] = ()
-    """(class id, (h, w) bool) of each area that takes the colour of its class."""
+    """(class id, (h, w) bool) of each tinted area."""
     crowd: frozenset[int] = frozenset()
-    """Rows of boxes that surround a group."""
+    """Indices of crowd boxes."""
     caption: str = ""
 
     def fitted(self, longest_side: int) -> "AnnotatedFigure":
-        """Returns the scene enlarged or reduced; it is drawn after this, so that lines stay lines."""
+        """Returns the resized figure; boxes are drawn afterwards, so that line widths do not change."""
         height, width = self.image.shape[:2]
         scale = longest_side / max(height, width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -74,9 +74,9 @@ class AnnotatedFigure(NamedTuple):
 
 
 def draw_figure(figure: AnnotatedFigure, style: Style) -> np.ndarray:
-    """Returns a copy of the image with its objects: masks as a tint, boxes as lines, names where there is room.
+    """Returns a copy of the image with masks as a tint, boxes as lines, and names where there is room.
 
-    Large boxes are drawn first, so that small ones are not lost beneath them.
+    Large boxes are drawn first, so that small ones stay visible.
     """
     canvas = Image.fromarray(_tinted(figure, style))
     draw = ImageDraw.Draw(canvas)
@@ -91,7 +91,7 @@ def draw_figure(figure: AnnotatedFigure, style: Style) -> np.ndarray:
 def draw_label(
     draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, color: RGB, font: ImageFont.FreeTypeFont
 ) -> None:
-    """Writes a text on a ground of `color`, black or white, whichever is read more easily; `place` is x, y."""
+    """Writes a text on a background of `color`, in black or white by contrast; `place` is x, y."""
     draw.rectangle(label_corners(place, text, font), fill=color)
     red, green, blue = color
     is_bright = 0.299 * red + 0.587 * green + 0.114 * blue > 95
@@ -99,12 +99,12 @@ def draw_label(
 
 
 def label_corners(place: tuple[float, float], text: str, font: ImageFont.FreeTypeFont) -> Corners:
-    """Returns what a chip at x, y covers."""
+    """Returns the corners of a label at x, y."""
     return place[0], place[1], place[0] + font.getlength(text) + 4, place[1] + sum(font.getmetrics())
 
 
 def _large_first(boxes: np.ndarray) -> list[int]:
-    """Returns the rows of boxes that can be drawn at all."""
+    """Returns the indices of the boxes that can be drawn, large ones first."""
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return [int(row) for row in np.argsort(-areas, kind="stable") if np.isfinite(boxes[row]).all()]
 
@@ -119,13 +119,13 @@ def _draw_box(draw: ImageDraw.ImageDraw, corners: Corners, color: RGB) -> None:
     x0, y0, x1, y1 = corners
     is_large = min(x1 - x0, y1 - y0) >= LARGE
     if is_large:
-        # A dark seam keeps the line visible on ground of its own colour.
+        # A dark outline keeps the line visible on a background of the same colour.
         draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=BLACK)
     draw.rectangle(corners, outline=color, width=2 if is_large else 1)
 
 
 def _draw_names(draw: ImageDraw.ImageDraw, figure: AnnotatedFigure, style: Style, ranked: Sequence[int]) -> None:
-    """Writes names above their boxes, or inside, or below, largest box first, while there is room."""
+    """Writes names above their boxes, inside or below, largest box first, while there is room."""
     font = style.font(LABEL_SIZE)
     height, width = figure.image.shape[:2]
     taken: list[Corners] = []
@@ -148,7 +148,7 @@ def _draw_names(draw: ImageDraw.ImageDraw, figure: AnnotatedFigure, style: Style
 
 
 def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Returns a text that fits the width in pixels; one too long loses its middle, for names differ at their ends."""
+    """Returns the text shortened in the middle to a width in pixels; names differ at their ends."""
     if font.getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 1, -1):
@@ -163,7 +163,7 @@ def _overlap(one: Corners, other: Corners) -> bool:
 
 
 def _tinted(figure: AnnotatedFigure, style: Style) -> np.ndarray:
-    """Returns the image with each area in the colour of its class."""
+    """Returns the image with each area tinted in the colour of its class."""
     if not figure.tints:
         return figure.image
     image = figure.image.astype(np.float32)
@@ -178,15 +178,15 @@ def _resized(area: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 UNCOUNTED = 255
-"""The value of pixels in an image of classes that are not to be judged."""
+"""Value of pixels in a semantic map that are not evaluated."""
 
 
 def record_figure(image: AnnotatedImage, image_pixels: np.ndarray) -> AnnotatedFigure:
-    """Returns what a record holds: the image as it is, its boxes, its masks.
+    """Returns the figure of a record: its image, boxes and masks.
 
     Args:
-      image: boxes in pixels of the image.
-      image: (h, w, 3) uint8 RGB.
+      image: boxes in image pixels.
+      image_pixels: (h, w, 3) uint8 RGB.
     """
     name = PurePosixPath(image.filename).name or image.source_id or "without a name"
     height, width = image_pixels.shape[:2]
@@ -201,13 +201,13 @@ def record_figure(image: AnnotatedImage, image_pixels: np.ndarray) -> AnnotatedF
 
 
 def sample_figure(canvas: np.ndarray, boxes: np.ndarray, class_ids: np.ndarray, of: AnnotatedFigure) -> AnnotatedFigure:
-    """Returns what the network sees of a record's scene `of`.
+    """Returns the figure of a network input made from the record of figure `of`.
 
     Args:
       canvas: (H, W, 3) uint8 RGB.
-      boxes: (n, 4) in its pixels.
+      boxes: (n, 4) in canvas pixels.
       class_ids: (n,), 1-based.
-      of: the scene of the record that it was made of.
+      of: the figure of the source record.
     """
     name = of.caption.partition(" · ")[0]
     return AnnotatedFigure(
@@ -227,7 +227,7 @@ def _tints(image: AnnotatedImage) -> list[tuple[int, np.ndarray]]:
     if image.segmentation:
         classes = _pixels(image.segmentation)
         tints += [(int(value), classes == value) for value in np.unique(classes) if value not in (0, UNCOUNTED)]
-    # Large ones first, so that what lies upon them is seen.
+    # Large areas first, so that smaller ones on top stay visible.
     masks = [(obj.class_id, _pixels(obj.mask) > 0) for obj in image.objects if obj.mask]
     return tints + sorted(masks, key=lambda mask: -int(mask[1].sum()))
 

@@ -1,6 +1,6 @@
-"""Boxes and their names, drawn on an image.
+"""Drawing of boxes and class names on an image.
 
-Pillow draws: OpenCV's text is ASCII only, and class names are not.
+Text is drawn with Pillow, because OpenCV's is ASCII only and class names are not.
 """
 
 import colorsys
@@ -17,10 +17,10 @@ from efficientdet_pipeline.inference.results import class_name
 
 RGB = tuple[int, int, int]
 Corners = tuple[int, int, int, int]
-"""x0 y0 x1 y1, whole pixels, the last ones included: as Pillow draws a rectangle."""
+"""x0 y0 x1 y1, integer pixels, the last ones included, as in Pillow's rectangles."""
 
-# Okabe and Ito's palette, told apart with every kind of colour blindness ("Color Universal Design", 2008), without
-# its black; brightest contrasts first.
+# Palette of Okabe and Ito, distinct with all forms of colour blindness ("Color Universal Design", 2008), without
+# its black; highest contrast first.
 DISTINCT_COLORS: Final[tuple[RGB, ...]] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -33,11 +33,11 @@ DISTINCT_COLORS: Final[tuple[RGB, ...]] = (
 
 GOLDEN_RATIO: Final = 0.618034
 PURPLE: Final = 0.45
-"""Turns the wheel so that it begins, at the eighth class, with a hue the palette has not."""
+"""Offset of the hue, so that the eighth class gets a hue that the palette does not have."""
 
 
 class _LineStyle(NamedTuple):
-    """Sizes that suit an image, in pixels."""
+    """Line and font sizes for an image, in pixels."""
 
     line: int
     text: int
@@ -49,7 +49,7 @@ class _LineStyle(NamedTuple):
 
 
 class _Label(NamedTuple):
-    """A name with its place in the image."""
+    """A name and its place in the image."""
 
     text: str
     font: ImageFont.FreeTypeFont
@@ -58,11 +58,11 @@ class _Label(NamedTuple):
 
 
 def class_color(class_id: int) -> RGB:
-    """Returns the colour of a class: the same in every image.
+    """Returns the colour of a class, the same in every image.
 
-    The first seven can be told apart by everybody. Those behind go round the
-    colour wheel in golden sections and alternate in brightness, so that
-    neighbouring ids never look alike.
+    The first seven colours are distinct with colour blindness. Later ones step
+    around the colour wheel by the golden ratio and alternate in brightness, so
+    that neighbouring ids differ.
     """
     index = (class_id - 1) if class_id > 0 else 0
     if index < len(DISTINCT_COLORS):
@@ -84,17 +84,17 @@ def draw_detections(
 ) -> np.ndarray:
     """Returns a copy of the image with its boxes and their names.
 
-    Lines and letters grow with the image. A label stands on its box where
+    Line widths and letters scale with the image. A label is above its box if
     there is room, else inside it, and never leaves the image.
 
     Args:
       image: uint8 RGB (h, w, 3).
       boxes: (d, 4): y0 x0 y1 x1 in pixels of `image`.
-      class_ids: (d,), 1-based label ids.
-      scores: (d,), 0 to 1; None for ground truth, which is drawn whole and without percentages.
-      label_map: class id to name, in any script; a class without a name goes by its id.
-      min_score: what scores less is not drawn.
-      line_thickness: in pixels; 0 for one that suits the image.
+      class_ids: (d,), 1-based.
+      scores: (d,), 0 to 1; None for ground truth, which is drawn completely and without percentages.
+      label_map: class id to name, in any script; a class without a name is labelled by its id.
+      min_score: boxes with a lower score are not drawn.
+      line_thickness: in pixels; 0 chooses one by image size.
     """
     height, width = image.shape[:2]
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
@@ -104,7 +104,7 @@ def draw_detections(
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     ranks = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float64)
-    # Rows that are not finite (a diverged network) have no place to be drawn.
+    # Rows that are not finite (a diverged network) have no coordinates to draw.
     drawn = [
         row for row in np.argsort(-ranks, kind="stable") if ranks[row] >= min_score and np.isfinite(boxes[row]).all()
     ]
@@ -113,7 +113,7 @@ def draw_detections(
         name = class_name(int(class_ids[row]), label_map)
         text = name if scores is None else f"{name} {ranks[row]:.0%}"
         labels.append(_place_label(text, _corners(boxes[row], (height, width)), labels, line_style, (height, width)))
-    # Best last, so that it lies on top.
+    # Best score last, so that it is on top.
     for row in reversed(drawn):
         _draw_box(draw, _corners(boxes[row], (height, width)), class_color(int(class_ids[row])), line_style)
     for row, label in reversed(list(zip(drawn, labels, strict=True))):
@@ -122,7 +122,7 @@ def draw_detections(
 
 
 def _corners(box: np.ndarray, size: tuple[int, int]) -> Corners:
-    """Returns a box as whole pixels x0 y0 x1 y1 inside the image; without area it is one pixel."""
+    """Returns a box as integer pixels x0 y0 x1 y1 inside the image; an empty box is one pixel."""
     height, width = size
     y0, x0, y1, x1 = np.rint(np.clip(box, 0, [height - 1, width - 1] * 2)).astype(int).tolist()
     return x0, y0, max(x0, x1), max(y0, y1)
@@ -131,7 +131,7 @@ def _corners(box: np.ndarray, size: tuple[int, int]) -> Corners:
 def _place_label(
     text: str, box: Corners, others: Sequence[_Label], line_style: _LineStyle, size: tuple[int, int]
 ) -> _Label:
-    """Returns a label above its box, or inside, or below it: where it is whole and hides no better one."""
+    """Returns a label above its box, inside or below it: where it fits and hides no better one."""
     height, width = size
     font, text = _fitting_font(text, line_style.text, width)
     margin = max(1, line_style.text // 8)
@@ -154,7 +154,7 @@ def _overlap(one: Corners, other: Corners) -> bool:
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: Corners, color: RGB, line_style: _LineStyle) -> None:
     x0, y0, x1, y1 = box
-    # A dark seam around the line keeps it visible on ground of its own colour.
+    # A dark outline keeps the line visible on a background of the same colour.
     draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=(0, 0, 0))
     draw.rectangle(box, outline=color, width=line_style.line)
 
@@ -168,7 +168,7 @@ def _draw_label(draw: ImageDraw.ImageDraw, label: _Label, color: RGB) -> None:
 
 
 def _fitting_font(label: str, size: int, width: int) -> tuple[ImageFont.FreeTypeFont, str]:
-    """Returns letters small enough for the image; a name too long even then loses its middle."""
+    """Returns a font size small enough for the image; a name still too long is shortened in the middle."""
     label = " ".join(label.split())
     font = load_font(size)
     while size > 9 and font.getlength(label) > width - 4:
@@ -183,5 +183,5 @@ def _fitting_font(label: str, size: int, width: int) -> tuple[ImageFont.FreeType
 
 @functools.cache
 def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """Returns DejaVu Sans, which matplotlib carries along, in letters of `size` pixels."""
+    """Returns DejaVu Sans, which matplotlib ships, at `size` pixels."""
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)

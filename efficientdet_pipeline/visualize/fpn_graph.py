@@ -14,16 +14,16 @@ from efficientdet_pipeline.visualize.boxes import class_color
 
 _RADIUS: Final = 0.28
 _INCHES: Final = 0.55
-"""Of one step between nodes."""
+"""Horizontal distance of nodes."""
 _MAX_INCHES: Final = 60.0
 """Width beyond which a drawing is compressed."""
 
 
 def node_positions(graph: Graph, levels: Sequence[int]) -> list[tuple[float, float]]:
-    """Returns (x, y) of every map of the graph, the inputs first.
+    """Returns (x, y) of every feature map of the graph, the inputs first.
 
-    A node stands to the right of all maps that it joins, and of the maps of its
-    level; so does the first node of each parallel path of the path before it.
+    A node is right of all feature maps that it fuses, and of those of its level;
+    the first node of each parallel path is right of the path before it.
     """
     positions: list[tuple[float, float]] = [(0.0, float(level)) for level in levels]
     last_of_level = dict.fromkeys(levels, 0.0)
@@ -40,11 +40,11 @@ def node_positions(graph: Graph, levels: Sequence[int]) -> list[tuple[float, flo
 def graph_figure(graph: Graph, levels: Sequence[int], *, title: str = "") -> Figure:
     """Returns the drawing of one cell of a neck.
 
-    Inputs stand left, the outputs of the levels have a bold rim, and the nodes
-    of one parallel path share a color.
+    Inputs are on the left, the outputs of the levels have a bold outline, and
+    the nodes of one parallel path share a colour.
 
     Args:
-      graph: as `DetectorConfig.graph` has it.
+      graph: as in `DetectorConfig.graph`.
       levels: of the pyramid, lowest first.
       title: above the drawing.
     """
@@ -78,10 +78,10 @@ def graph_figure(graph: Graph, levels: Sequence[int], *, title: str = "") -> Fig
 
 
 def save_graph(path: Path, graph: Graph, levels: Sequence[int], *, title: str = "") -> Path:
-    """Writes the drawing as PNG, SVG or PDF, by the ending of the path, and returns the path.
+    """Writes the drawing as PNG, SVG or PDF, by file extension, and returns the path.
 
     Raises:
-      ValueError: the ending is none of these.
+      ValueError: the extension is none of these.
     """
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise ValueError(f"A drawing of a graph must end in .png, .svg or .pdf. Received {str(path)!r}.")
@@ -91,7 +91,7 @@ def save_graph(path: Path, graph: Graph, levels: Sequence[int], *, title: str = 
 
 
 def _arrow(axes: object, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """Draws an edge; along a level it is bent around the nodes between."""
+    """Draws an edge; along a level it is curved around the nodes in between."""
     is_level = start[1] == end[1] and end[0] - start[0] > 1.0
     bend = -min(0.35, 1.2 / math.sqrt(end[0] - start[0] + 1)) if is_level else 0.0
     patch = FancyArrowPatch(

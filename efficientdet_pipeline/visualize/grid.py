@@ -1,4 +1,4 @@
-"""Contact sheets: several images on one."""
+"""Contact sheets: several images in one."""
 
 import math
 import textwrap
@@ -25,13 +25,13 @@ from efficientdet_pipeline.visualize.annotated_figure import (
 from efficientdet_pipeline.visualize.boxes import draw_detections, load_font
 
 GAP = 8
-"""Pixels between images."""
+"""Space between images in pixels."""
 
 
 def resize_to_fit(image: np.ndarray, boxes: np.ndarray, longest_side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns an image and its boxes enlarged or reduced to a tile's size.
+    """Returns an image and its boxes, resized to the longest side of a cell.
 
-    Boxes are drawn after this, so that lines and letters of small images are as legible as those of large ones.
+    Boxes are drawn afterwards, so that lines and letters are legible on small images too.
     """
     height, width = image.shape[:2]
     scale = longest_side / max(height, width)
@@ -50,13 +50,13 @@ def draw_comparison(
     min_score: float,
     longest_side: int = 480,
 ) -> np.ndarray:
-    """Returns an image twice, side by side: what is there, and what was found.
+    """Returns an image twice, side by side: ground truth, and detections.
 
     Args:
       image: uint8 RGB (h, w, 3).
-      truth: boxes (n, 4) and class ids (n,) that are really there, in pixels of `image`.
+      truth: ground-truth boxes (n, 4) and class ids (n,), in pixels of `image`.
       found: the detections, in pixels of `image`.
-      min_score: what scores less is not drawn; where that is all, the title has the best score.
+      min_score: detections with a lower score are not drawn; if none remains, the title states the best score.
       longest_side: of each of the two, in pixels.
     """
     true_boxes, true_ids = truth
@@ -77,9 +77,9 @@ def contact_sheet(
     """Returns several images as one, row by row on white.
 
     Args:
-      images: uint8 RGB, drawn already; of any sizes.
+      images: uint8 RGB, already drawn; of any size.
       titles: one line of text above each, or none.
-      columns: about as many as rows where None.
+      columns: None makes about as many columns as rows.
     """
     if not images:
         raise ValueError("A contact sheet needs at least one image. Received none.")
@@ -108,34 +108,34 @@ SHEET_GAP = 16
 MAX_IMAGES = 48
 TITLE, TEXT, CAPTION = 30, 17, 14
 MAX_LEGEND = 40
-"""Classes in a legend; the rest is counted."""
+"""Classes in a legend; the others are counted."""
 
 
 LegendEntry = tuple[str, RGB]
-"""A text of a legend, and the colour of its ground."""
+"""Text and background colour of a legend entry."""
 
 
 class CaptionedImage(NamedTuple):
-    """A finished image with the line that stands above it."""
+    """An image with its caption."""
 
     image: np.ndarray
     caption: str
 
 
 def cell_side(count: int) -> int:
-    """Returns the longest side in pixels of the images of a sheet of `count`."""
+    """Returns the longest side in pixels of the images on a sheet of `count`."""
     columns = _columns(count)
     return min(620, (SHEET_WIDTH - 2 * MARGIN - (columns - 1) * SHEET_GAP) // columns)
 
 
 def annotated_contact_sheet(figures: Sequence[AnnotatedFigure], style: Style, *, title: str, text: str) -> np.ndarray:
-    """Returns scenes side by side, drawn, with what they are and what the colours mean.
+    """Returns figures side by side, with title, text and a legend of the class colours.
 
     Args:
-      scenes: at most `MAX_TILES` are readable.
-      brush: colours, letters and names.
+      figures: at most `MAX_IMAGES` are readable.
+      style: colours, font and names.
       title: one line.
-      text: a sentence or two beneath it.
+      text: a sentence or two below it.
     """
     side = cell_side(len(figures))
     images = [CaptionedImage(draw_figure(figure.fitted(side), style), figure.caption) for figure in figures]
@@ -153,15 +153,15 @@ def captioned_contact_sheet(
     legend: Sequence[LegendEntry] = (),
     columns: int | None = None,
 ) -> np.ndarray:
-    """Returns finished images on one sheet of white paper.
+    """Returns captioned images on one white sheet.
 
     Args:
-      tiles: of any sizes.
-      brush: its letters are used.
+      images: of any size.
+      style: its font is used.
       title: one line.
-      text: wrapped to the sheet.
-      legend: (text, colour) of each chip below the images.
-      columns: images in a row; chosen from their number where None.
+      text: wrapped to the width of the sheet.
+      legend: (text, colour) of each entry below the images.
+      columns: images per row; None chooses by their number.
     """
     columns = columns or _columns(len(images))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
@@ -192,7 +192,7 @@ def captioned_contact_sheet(
 
 
 def _fitted_caption(caption: str, style: Style, width: int) -> str:
-    """Returns a caption that fits the width in pixels; its first part, a name, gives way to what follows."""
+    """Returns a caption shortened to a width in pixels; its first part, a name, is cut first."""
     name, dot, rest = caption.partition(" · ")
     font = style.font(CAPTION)
     name = shortened(name, font, max(width / 4, width - font.getlength(dot + rest)))
@@ -214,7 +214,7 @@ def _legend(counts: Counter[int], style: Style) -> list[LegendEntry]:
 def _legend_layout(
     legend: Sequence[LegendEntry], style: Style, width: int, top: float
 ) -> list[tuple[float, float, str, RGB]]:
-    """Returns (x, y, text, colour) of each chip, line by line."""
+    """Returns (x, y, text, colour) of each entry, line by line."""
     left: float = MARGIN
     placed = []
     for text, color in legend:

@@ -1,4 +1,4 @@
-"""Semantic maps drawn over images, and side by side with their truth."""
+"""Semantic maps as overlays, and side by side with the ground truth."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,11 @@ IGNORE_ID = 255
 
 
 def color_map(class_map: np.ndarray, *, background: int | None = 0) -> np.ndarray:
-    """Returns each class in its colour, uint8 (h, w, 3); background and pixels that do not count are black.
+    """Returns each class in its colour, uint8 (h, w, 3); background and ignored pixels are black.
 
     Args:
       class_map: (h, w) class ids.
-      background: an id without a colour; None where every id is a class.
+      background: an id without a colour; None if every id is a class.
     """
     table = np.zeros((256, 3), np.uint8)
     for class_id in np.unique(class_map).tolist():
@@ -27,7 +27,7 @@ def color_map(class_map: np.ndarray, *, background: int | None = 0) -> np.ndarra
 def overlay_classes(
     image: np.ndarray, class_map: np.ndarray, *, background: int | None = 0, opacity: float = 0.5
 ) -> np.ndarray:
-    """Returns the image tinted by the classes of its pixels, with a line of full colour around each area.
+    """Returns the image tinted by the classes of its pixels, with an outline in full colour around each area.
 
     Args:
       image: uint8 RGB (h, w, 3).
@@ -61,11 +61,11 @@ def _edges(class_map: np.ndarray) -> np.ndarray:
 def compare_maps(
     image: np.ndarray, truth: np.ndarray, predicted: np.ndarray, *, background: int | None = 0
 ) -> np.ndarray:
-    """Returns image, truth, prediction and mistakes (white) on one sheet, uint8; pixels that do not count are grey.
+    """Returns image, ground truth, prediction and errors (white) on one sheet, uint8; ignored pixels are grey.
 
     Args:
       image: uint8 RGB (h, w, 3).
-      truth: (h, w) class ids, 255 where a pixel does not count.
+      truth: (h, w) class ids, 255 for ignored pixels.
       predicted: (h, w) class ids.
       background: an id that is not tinted.
     """
@@ -74,12 +74,12 @@ def compare_maps(
     counted = truth != IGNORE_ID
     wrong = float((truth != predicted)[counted].mean()) if counted.any() else 0.0
     pictures = [image, *(overlay_classes(image, each, background=background) for each in (truth, predicted)), mistakes]
-    titles = ["image", "truth", "prediction", f"mistakes, {wrong:.1%}"]
+    titles = ["image", "ground truth", "prediction", f"errors, {wrong:.1%}"]
     return contact_sheet(pictures, titles=titles, columns=4)
 
 
 def legend_entries(class_map: np.ndarray, label_map: Mapping[int, str]) -> list[tuple[str, float]]:
-    """Returns (name, share of the pixels that count) of each class of a map, largest first."""
+    """Returns (name, share of the pixels that are not ignored) of each class of a map, largest first."""
     counts = np.bincount(class_map[class_map != IGNORE_ID].ravel(), minlength=1)
     total = max(int(counts.sum()), 1)
     rows = [

@@ -77,15 +77,15 @@ def test_clean_data_ends_with_0(voc: Callable[..., Path], capsys: pytest.Capture
     assert doctor(f"--url_dataset={voc()}") == 0
     told = capsys.readouterr()
     assert "60 images (40 train, 20 val), 120 boxes, 2 classes." in told.out
-    assert told.out.endswith("Nothing was found wrong.\n")
+    assert told.out.endswith("No issues found.\n")
     assert told.err == ""
 
 
 def test_warnings_end_with_3(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor(f"--data_dir={voc(faulty=True)}", "--detect_photos=3") == 3
     told = capsys.readouterr()
-    assert " 1. warning: 3 × a box drawn twice (2.4% of 123 boxes) [box_twice]" in told.out
-    assert told.err == "warning: No effect where images are looked at: --detect_photos.\n"
+    assert " 1. warning: 3 × a box annotated twice (2.4% of 123 boxes) [box_twice]" in told.out
+    assert told.err == "warning: No effect when checking images: --detect_photos.\n"
 
 
 def test_a_report_does_not_replace_a_file_of_the_users_own(
@@ -146,7 +146,7 @@ def test_a_fixed_zip_is_clean(voc: Callable[..., Path], capsys: pytest.CaptureFi
             archive.write(path, path.relative_to(folder))
     assert doctor("--url_dataset=photos.zip", "--fix=mended", "--cache_dir=cache") == 3
     told = capsys.readouterr().out
-    assert "The mended copy holds 60 images and 120 boxes." in told
+    assert "The corrected copy holds 60 images and 120 boxes." in told
     assert "--mode=doctor --url_dataset=mended" in told
     assert doctor("--url_dataset=mended") == 0
 
@@ -207,8 +207,8 @@ def test_shards_with_ids_from_0(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert doctor(f"--train_file_pattern={shard}", "--train_set=x") == 65
     told = capsys.readouterr()
     assert "1. error: 1 × a box whose class id is below 1 (50% of 2 boxes) [label_zero]" in told.out
-    assert "The ids start at 0: every one is one too low." in told.out
-    assert "No effect where shards are looked at: --train_set." in told.err
+    assert "The ids start at 0: each is one too low." in told.out
+    assert "No effect when checking shards: --train_set." in told.err
 
 
 def quick(monkeypatch: pytest.MonkeyPatch, shard: str) -> list[str]:
@@ -258,7 +258,7 @@ def test_a_trained_run(voc: Callable[..., Path], tmp_path: Path, capsys: pytest.
     (run / "incidents.jsonl").write_text(json.dumps(incident) + "\n")
     assert doctor(f"--run_dir={run}", "--json", "--max_instances_per_image=3") == 3
     told = capsys.readouterr()
-    assert "has no checkpoint: only its shards and losses are looked at" in told.err
+    assert "has no checkpoint: only its shards and losses are checked" in told.err
     spike = {each["code"]: each for each in json.loads(told.out)["findings"]}["loss_spike"]
     assert spike["detail"] == "step 3, epoch 1: 80 (usual 2). epoch 2: 2 → 9"
     assert len(spike["files"]) == 8

@@ -96,8 +96,8 @@ def test_boxes_tiny_boxes_that_are_few_are_a_note(
     ("side", "size", "advice"),
     [
         (5, 256, "--image_size=512 makes"),
-        (2, 256, "Cut the images into tiles: only a canvas of 1024 px, too large for this network"),
-        (5, 1024, "Cut the images into tiles: only a canvas of 1664 px, too large for this network"),
+        (2, 256, "Cut the images into tiles: they would need a canvas of 1024 px, too large for this network"),
+        (5, 1024, "Cut the images into tiles: they would need a canvas of 1664 px, too large for this network"),
     ],
 )
 def test_boxes_tiny_boxes_get_no_canvas_that_no_network_takes(

@@ -87,7 +87,7 @@ def test_classes_ids_that_are_off(
     found = by_code(classes.check(given, plan(num_classes=num_classes)))
     assert found[code].count == count
     if code == "label_zero":
-        assert found[code].detail == "The ids start at 0: every one is one too low."
+        assert found[code].detail == "The ids start at 0: each is one too low."
 
 
 def test_classes_ids_that_are_right(image: Callable, stats: Callable, plan: Callable) -> None:

@@ -24,7 +24,7 @@ def test_report_page_ranks_and_counts(image: Callable, stats: Callable, plan: Ca
         "2.  warning   box_empty         1 (1.0% of 101 boxes)  --fix",
         "3.  note      encoding_guessed  1                      --fix",
     ]
-    assert lines[8] == " 1. warning: 40 × a box drawn twice (40% of 100 boxes) [box_twice]"
+    assert lines[8] == " 1. warning: 40 × a box annotated twice (40% of 100 boxes) [box_twice]"
     assert "\n    JPEGImages/0.jpg (cat 10 10 60 60)\n    JPEGImages/1.jpg (cat 10 10 61 60)\n" in text
     assert "\n    and 37 more files\n" in text
     assert "2. warning: 1 × a box without area inside its image; dropped (1.0% of 101 boxes)" in text
@@ -33,7 +33,7 @@ def test_report_page_ranks_and_counts(image: Callable, stats: Callable, plan: Ca
 
 
 def test_report_nothing_wrong_is_said(image: Callable, stats: Callable, plan: Callable) -> None:
-    assert report.render_text(stats([image("a")]), plan(), [], title="x").endswith("Nothing was found wrong.")
+    assert report.render_text(stats([image("a")]), plan(), [], title="x").endswith("No issues found.")
 
 
 def test_report_machines_get_stable_keys(image: Callable, stats: Callable, plan: Callable) -> None:
@@ -53,7 +53,7 @@ def test_report_line_says_what_and_what_now() -> None:
     one = make_issue("crowded", count=2, of=40, detail="Up to 12 boxes, where 10 are kept.")
     assert report.render_line(one) == (
         "2 × an image with more boxes than max_instances_per_image (5.0% of 40 images). Up to 12 boxes, where 10 are "
-        "kept. Leave --max_instances_per_image out: the most that an image has is then taken."
+        "kept. Leave --max_instances_per_image out: the maximum of the data is then used."
     )
 
 

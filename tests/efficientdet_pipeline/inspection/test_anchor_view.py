@@ -59,7 +59,7 @@ def test_anchor_view_box_whose_anchor_another_has_gets_none(config: DetectorConf
     assert (len(first.anchors), len(second.anchors)) == (1, 0)
     report = anchor_view.anchor_report([first, second])
     assert "Of 2 boxes, 1 overlap no anchor" in report
-    assert "1 get none" in report
+    assert "1 have no anchor" in report
 
 
 @pytest.mark.parametrize("boxes", [[], [(5, 5, 5, 20)], [(float("nan"), 5, 5, 20)]])

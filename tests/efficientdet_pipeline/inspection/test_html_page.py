@@ -26,7 +26,7 @@ def test_html_page_page_of_whole_records_says_so() -> None:
     contents = InspectionStats((SplitStats("train", boxes_per_image=[1, 3]), SplitStats("val")), {1: "cat"})
     root = parsed(html_page(contents, [], title="Title", lead="Lead."))
     text = "".join(root.itertext())
-    assert "Every record of every file could be read." in text
+    assert "All records of all files are readable." in text
     assert [head.text for head in root.findall(".//table[1]/tr[1]/th")][:3] == ["split", "train", "val"]
     assert "2, 3" in text
 

@@ -58,9 +58,8 @@ def test_shard_reader_flipped_length_costs_the_rest(three: tuple[Path, list[int]
     flip(path, offsets[1] + 1)
     assert names(path) == ["0.png", None]
     rest = path.stat().st_size - offsets[1]
-    assert list(read_shard(path))[
-        1
-    ].what == f"the checksum of its length is wrong; the {rest:,} bytes from here on " + ("cannot be read")
+    expected = f"the checksum of its length is wrong; the remaining {rest:,} bytes cannot be read"
+    assert list(read_shard(path))[1].what == expected
 
 
 def test_shard_reader_cut_file_is_read_up_to_the_cut(three: tuple[Path, list[int]]) -> None:
@@ -74,7 +73,7 @@ def test_shard_reader_file_of_another_kind_is_doubted(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"\xff\xd8" * 30)
     (fault,) = read_shard(path)
-    assert fault.what.endswith("the 60 bytes from here on cannot be read; is this a TFRecord file?")
+    assert fault.what.endswith("the remaining 60 bytes cannot be read; is this a TFRecord file?")
 
 
 def test_shard_reader_empty_file_has_no_records(tmp_path: Path) -> None:

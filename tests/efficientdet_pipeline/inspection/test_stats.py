@@ -81,9 +81,9 @@ def test_stats_odd_boxes_are_remarked_on(
     ]
     split = stats.count_splits({"train": [shard("a.tfrecord", record(odd))]}, {}).splits[0]
     assert split.unusual == {
-        "coordinates that are no numbers": 1,
+        "with coordinates that are not numbers": 1,
         "without area": 1,
-        "reaching outside the image": 1,
+        "extending beyond the image": 1,
         "with a class id below 1": 1,
     }
     assert split.num_boxes == 5
