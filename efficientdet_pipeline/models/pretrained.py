@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import efficientdet
 import keras
 from absl import logging
+from efficientdet.automl.identify import backbone_of
 from efficientdet.checkpoint import LoadReport
 from efficientdet.checkpoint.archives import sha256_of
 from efficientdet.checkpoint.locate import find
@@ -41,14 +42,22 @@ CHOICE = "initial_weights_choice"
 """Field of metadata.json: the chief's choice, which the other processes of a training follow."""
 
 
-def check_pretrained(options: PretrainedOptions, model_name: str, *, cache_dir: str) -> StartWeights:
-    """Returns the initial weights, fetched where they are not here, after a look at what kind of file they are.
+def check_pretrained(
+    options: PretrainedOptions, model_name: str, *, cache_dir: str, is_published_model: bool = True
+) -> StartWeights:
+    """Returns the initial weights, fetched where they are not here, after a look at what network they are of.
 
     It costs what loading would cost anyway, and a wrong path need not wait for
     the conversion of all images.
 
     With --pretrained_ckpt=auto it logs what was chosen and why, and random
     weights are what is left where nothing can be fetched.
+
+    Args:
+      options: of the run.
+      model_name: of the network.
+      cache_dir: folder of the cache, or empty.
+      is_published_model: whether the network is the one that the name stands for, not one changed by --hparams.
 
     Raises:
       MissingError, CheckpointError, OptionsError: there are none, or of another kind.
@@ -63,11 +72,30 @@ def check_pretrained(options: PretrainedOptions, model_name: str, *, cache_dir: 
             found = find(start.place, checkpoint_cache(cache_dir))
         except ValueError as error:
             raise OptionsError(f"{error} (--{start.option})", option=start.option) from error
+        _check_backbone(start.place, found.path, model_name if is_published_model else "", cache_dir)
     logging.info("Pretrained weights: %s (--%s).", found.path, start.option)
     if start.option != "pretrained_ckpt" and options.pretrained_ckpt == "none":
         what = "The backbone starts" if start.option == "backbone_ckpt" else "Training starts"
         logging.info("%s from --%s; --pretrained_ckpt=none has no effect beside it.", what, start.option)
     return start
+
+
+def _check_backbone(place: str, path: Path, model_name: str, cache_dir: str) -> None:
+    """Checks that weights can be read, and are of the model's backbone where a model is named.
+
+    Raises:
+      CheckpointMismatchError: they are of another backbone.
+    """
+    held = summarize_checkpoint(path, checkpoint_cache(cache_dir))
+    if not is_model(model_name):
+        return
+    needed = backbone_of(model_name)
+    if held.backbones and needed not in held.backbones:
+        raise CheckpointMismatchError(
+            f"{redact_url(place)} must hold the backbone of {model_name}, which is {needed}. It looks like "
+            f"{' or '.join(held.backbones)}.",
+            held.detectors,
+        )
 
 
 def chosen_by_chief(

@@ -67,7 +67,12 @@ class DetectionTask:
 
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
         """Chooses, fetches and checks the initial weights."""
-        return check_pretrained(options.pretrained, model_name, cache_dir=options.data.images.cache_dir)
+        return check_pretrained(
+            options.pretrained,
+            model_name,
+            cache_dir=options.data.images.cache_dir,
+            is_published_model=not options.model.hparams,
+        )
 
     def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, Any]) -> StartWeights:
         """Returns the weights that the chief of several processes chose."""

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import efficientdet
+import h5py
 import pytest
 import requests
 from efficientdet.checkpoint import locate
+from efficientdet.checkpoint.summary import CheckpointSummary
 from efficientdet.checkpoint.wheels import PackagedWeights
 from efficientdet.errors import CheckpointError, CheckpointMismatchError, CheckpointUnavailableError
 
@@ -111,6 +113,31 @@ def test_check_pretrained_refuses_what_is_no_checkpoint(tmp_path: Path) -> None:
     assert exit_code_of(missing.value) == 66
     with pytest.raises(OptionsError, match=r"64 hexadecimal digits.*\(--pretrained_ckpt\)"):
         check_pretrained(options(pretrained_ckpt="http://host/a#md5=1"), "efficientdet-d0", cache_dir="")
+
+
+def test_check_pretrained_refuses_another_network_before_the_images_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["layer/kernel"] = [1.0]
+    with pytest.raises(CheckpointError, match=r"something else: layer/kernel\. \(--backbone_ckpt\)"):
+        check_pretrained(options(backbone_ckpt=str(other)), "efficientdet-d0", cache_dir="")
+
+    held = CheckpointSummary(
+        path=other, networks=("efficientnet-lite0",), is_backbone=True, origin=None, num_classes=None
+    )
+    monkeypatch.setattr("efficientdet_pipeline.models.pretrained.summarize_checkpoint", lambda *_: held)
+    given = options(backbone_ckpt=str(other))
+    with pytest.raises(
+        CheckpointMismatchError,
+        match=r"backbone of efficientdet-d0, which is efficientnet-b0\. It looks like efficientnet-lite0\. "
+        r"\(--backbone_ckpt\) Try --model_name=efficientdet-lite0",
+    ):
+        check_pretrained(given, "efficientdet-d0", cache_dir="")
+    assert check_pretrained(given, "efficientdet-lite0", cache_dir="").place == str(other)
+    # --hparams may give the network another backbone than its name says.
+    assert check_pretrained(given, "efficientdet-d0", cache_dir="", is_published_model=False).place == str(other)
 
 
 def test_check_pretrained_says_which_of_two_options_counts(saved: Path, said: list[str]) -> None:

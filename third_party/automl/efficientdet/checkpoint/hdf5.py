@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,21 @@ def _automls(
     )
 
 
-def _ours(datasets: Mapping[str, h5py.Dataset], model: Detector, path: Path) -> Contents:
-    if not any(_OURS.search(key) for key in datasets):
+def check_is_ours(keys: Collection[str], path: Path) -> None:
+    """Checks that an HDF5 file holds weights as automl or Keras 3 name them.
+
+    Raises:
+      CheckpointError: it holds something else.
+    """
+    if not any(_AUTOMLS.match(key) or _OURS.search(key) for key in keys):
         raise CheckpointError(
             f"{path} must hold weights as automl or Keras 3 write them (.h5, .weights.h5). "
-            f"It is an HDF5 file of something else: {', '.join(sorted(datasets)[:5]) or 'nothing'}."
+            f"It is an HDF5 file of something else: {', '.join(sorted(keys)[:5]) or 'nothing'}."
         )
+
+
+def _ours(datasets: Mapping[str, h5py.Dataset], model: Detector, path: Path) -> Contents:
+    check_is_ours(datasets, path)
     return Contents(
         format="keras",
         shapes={key: dataset.shape for key, dataset in datasets.items()},

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 
 from efficientdet.automl.identify import backbone_of, detectors_of, likely_models
-from efficientdet.checkpoint.hdf5 import datasets_of, read_origin
+from efficientdet.checkpoint.hdf5 import check_is_ours, datasets_of, read_origin
 from efficientdet.checkpoint.locate import Found, find
 from efficientdet.checkpoint.reader import Origin, Shape, reading
 from efficientdet.checkpoint.tf_bundle import tensorflow_for
@@ -70,7 +70,9 @@ def summarize_checkpoint(
 def _shapes(found: Found) -> dict[str, Shape]:
     if not found.is_bundle:
         with reading(found.path), h5py.File(found.path, "r") as file:
-            return {key: tuple(dataset.shape) for key, dataset in datasets_of(file, found.path).items()}
+            shapes = {key: tuple(dataset.shape) for key, dataset in datasets_of(file, found.path).items()}
+        check_is_ours(shapes, found.path)
+        return shapes
     tf = tensorflow_for(found.path)
     with reading(found.path):
         try:

