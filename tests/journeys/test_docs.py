@@ -101,6 +101,20 @@ def test_commands_of_a_page_are_accepted(name: str, reader: Reader, monkeypatch:
         assert options.general.mode in MODES, shlex.join(words)
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/cloud.md"])
+def test_commands_of_containers_are_accepted(name: str, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    lines = PAGES[name].read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    runs = [shlex.split(line) for line in lines if line.startswith("docker run") and ":serve" not in line]
+    assert runs
+    for words in runs:
+        [place] = [index for index, word in enumerate(words) if re.fullmatch(r"efficientdet(:\w+)?", word)]
+        environment = dict(words[index + 1].split("=", 1) for index, word in enumerate(words) if word == "-e")
+        arguments = ["--config=params.config" if word == "@mine.config" else word for word in words[place + 1 :]]
+        sources = reader.read(arguments, environment)
+        reader.build(sources, MODES[sources.mode].options_class())
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_page_of_a_mode_has_an_example_of_it(mode: str, reader: Reader) -> None:
     modes = []
