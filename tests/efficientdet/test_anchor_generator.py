@@ -57,5 +57,5 @@ def test_anchor_generator_refuses(fields: dict, message: str) -> None:
 
 
 def test_grid_priors_refuse_other_levels() -> None:
-    with pytest.raises(ValueError, match="one map for each of 1 strides"):
+    with pytest.raises(ValueError, match="one feature map for each of 1 strides"):
         AnchorGenerator(strides=(8,), ratios=(1.0,), scales=(1.0,)).grid_priors([(2, 2), (1, 1)])

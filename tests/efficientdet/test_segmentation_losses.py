@@ -150,7 +150,7 @@ def test_segmentation_loss_options_refuse(options: dict, words: str) -> None:
 
 
 def test_class_weights_need_a_number_a_class() -> None:
-    with pytest.raises(ValueError, match=r"one number a class, 2\. Received 3"):
+    with pytest.raises(ValueError, match=r"one number per class, 2\. Received 3"):
         segmentation_loss(
             np.zeros((1, 1, 1, 1), "float32"),
             np.zeros((1, 1, 1), "int32"),

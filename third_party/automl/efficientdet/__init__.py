@@ -1,7 +1,7 @@
-"""EfficientDet on Keras 3, number for number compatible with google/automl.
+"""EfficientDet on Keras 3, numerically compatible with google/automl.
 
-The names below are the public door. They are imported on first use, so that
-`import efficientdet` costs nothing and works where TensorFlow is missing.
+The names below are the public API. They are imported on first use, so that
+`import efficientdet` is fast and works where TensorFlow is not installed.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The activations that act_type can name."""
+"""Activation functions that `act_type` names."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,9 @@ from efficientdet.types import Tensor
 def _silu(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
     """Returns x * sigmoid(x).
 
-    The gradient is made of the output, which the next layer keeps anyway, and
-    of the sigmoid in place of the input: as much memory as TensorFlow's own
-    takes, and no sigmoid a second time.
+    The gradient is computed from the output, which the next layer keeps
+    anyway, and from the sigmoid in place of the input: as much memory as
+    TensorFlow's own gradient, without a second sigmoid.
     """
     gate = ops.sigmoid(x)
     y = x * gate
@@ -28,7 +28,7 @@ def _silu_gradient(upstream: Tensor, gate: Tensor, y: Tensor) -> Tensor:
 
 
 def _srelu(x: Tensor) -> Tensor:
-    """Returns a relu whose corner is rounded; automl's smoothness, 20 to the fourth power."""
+    """Returns a ReLU with a smooth corner; smoothness 20^4, as in automl."""
     smoothness = 20.0**4
     positive = ops.relu(x)
     return positive - ops.log1p(smoothness * positive) / smoothness
@@ -44,4 +44,4 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mish": lambda x: x * ops.tanh(ops.softplus(x)),
     "srelu": _srelu,
 }
-"""act_type → its formula."""
+"""act_type → activation function."""

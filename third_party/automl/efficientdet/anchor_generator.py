@@ -1,4 +1,4 @@
-"""Anchors by strides, scales and ratios: mmdet's rules, with y first. In numpy."""
+"""Anchor generator by strides, scales and aspect ratios: the rules of mmdet with y first, in numpy."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,28 +12,28 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorGenerator:
-    """The anchors of a head; field names are mmdet's.
+    """Generates the anchors of a head; field names are mmdet's.
 
-    Sides of the base anchors of a level are s * scale * sqrt(ratio) high and
-    s * scale / sqrt(ratio) wide, with s the base size.
+    The base anchors of a level are s * scale * sqrt(ratio) pixels high and
+    s * scale / sqrt(ratio) pixels wide, with s the base size.
     """
 
     strides: tuple[int | tuple[int, int], ...]
-    """Pixels between anchors, of each level; pairs are (width, height)."""
+    """Pixels between anchors, per level; pairs are (width, height)."""
     ratios: tuple[float, ...]
-    """Height over width."""
+    """Height divided by width."""
     scales: tuple[float, ...] | None = None
     octave_base_scale: float | None = None
     scales_per_octave: int | None = None
-    """In place of `scales`: octave_base_scale * 2^(i / scales_per_octave)."""
+    """Instead of `scales`: octave_base_scale * 2^(i / scales_per_octave)."""
     base_sizes: tuple[float, ...] | None = None
-    """Of each level; null: the smaller stride."""
+    """Per level; None: the smaller stride."""
     scale_major: bool = True
-    """Order of the anchors of a place: all scales of the first ratio first; else all ratios of the first scale."""
+    """Order of the anchors of a location: all scales of the first ratio first; else all ratios of the first scale."""
     centers: tuple[tuple[float, float], ...] | None = None
     """(x, y) of the base anchors of each level."""
     center_offset: float = 0.0
-    """Center of the base anchors in base sizes, 0 to 1."""
+    """Center of the base anchors in multiples of the base size, 0 to 1."""
 
     def __post_init__(self) -> None:
         has_octaves = self.octave_base_scale is not None and self.scales_per_octave is not None
@@ -47,7 +47,7 @@ class AnchorGenerator:
             raise ValueError(f"strides and ratios must be above 0. Received {self.strides} and {self.ratios}.")
         if not 0 <= self.center_offset <= 1 or (self.centers and self.center_offset):
             raise ValueError(
-                "center_offset must be 0 to 1, and 0 beside centers. "
+                "center_offset must be 0 to 1, and 0 if centers are given. "
                 f"Received center_offset={self.center_offset}, centers={self.centers}."
             )
         for key in ("base_sizes", "centers"):
@@ -61,16 +61,16 @@ class AnchorGenerator:
 
     @property
     def num_levels(self) -> int:
-        """Levels of the pyramid."""
+        """Number of levels of the pyramid."""
         return len(self.strides)
 
     @property
     def num_base_anchors(self) -> tuple[int, ...]:
-        """Anchors at each place, of each level."""
+        """Number of anchors per location, for each level."""
         return tuple(len(self.base_anchors(level)) for level in range(self.num_levels))
 
     def base_anchors(self, level: int) -> Float[np.ndarray, "s 4"]:
-        """Returns the anchors of the first place of a level, y0 x0 y1 x1 in pixels."""
+        """Returns the anchors of the first location of a level, y0 x0 y1 x1 in pixels."""
         base = self.base_sizes[level] if self.base_sizes else min(self._strides[level])
         scales = self.scales or tuple(
             float(self.octave_base_scale or 0) * 2 ** (index / (self.scales_per_octave or 1))
@@ -85,10 +85,10 @@ class AnchorGenerator:
         return np.stack([y - half_height, x - half_width, y + half_height, x + half_width], axis=-1).astype(np.float32)
 
     def grid_priors(self, sizes: Sequence[Size]) -> list[Float[np.ndarray, "a 4"]]:
-        """Returns the anchors of each level: row by row, all anchors of a place together.
+        """Returns the anchors of each level in row-major order, all anchors of a location together.
 
         Args:
-          sizes: (height, width) of each level's map.
+          sizes: (height, width) of each level's feature map.
         """
         self._check(sizes)
         return [
@@ -97,13 +97,13 @@ class AnchorGenerator:
         ]
 
     def sparse_priors(self, ids: Int[np.ndarray, " n"], size: Size, level: int) -> Float[np.ndarray, "n 4"]:
-        """Returns some anchors of a level, by their place in `grid_priors`."""
+        """Returns the anchors of a level at the given indices into `grid_priors`."""
         place, anchor = np.divmod(np.asarray(ids), self.num_base_anchors[level])
         anchors = self._at(level, *np.divmod(place, size[1]))
         return anchors[np.arange(len(anchor)), anchor]
 
     def valid_flags(self, sizes: Sequence[Size], image_size: Size) -> list[Bool[np.ndarray, " a"]]:
-        """Returns, for each anchor of `grid_priors`, whether its place lies on an image of (height, width)."""
+        """Returns, for each anchor of `grid_priors`, whether its location lies inside an image of (height, width)."""
         self._check(sizes)
         flags = []
         for level, (height, width) in enumerate(sizes):
@@ -121,6 +121,6 @@ class AnchorGenerator:
     def _check(self, sizes: Sequence[Size]) -> None:
         if len(sizes) != self.num_levels:
             raise ValueError(
-                f"There must be one map for each of {self.num_levels} strides {self.strides}. Received {len(sizes)} "
-                f"maps of {list(sizes)}; compare the neck's levels."
+                f"There must be one feature map for each of {self.num_levels} strides {self.strides}. Received "
+                f"{len(sizes)} maps of {list(sizes)}; compare the neck's levels."
             )

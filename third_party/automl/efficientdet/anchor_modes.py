@@ -1,8 +1,8 @@
-"""Anchor modes of detectors: priors of each, their number, and the mode that a number of priors belongs to.
+"""Anchor modes of detectors: the priors of each mode and their number.
 
-efficientdet: nine anchors per cell. anchor_free (YOLOX): one, at the cell's
-corner. yolor (YOLOR, YOLOv7): three per cell, of preset sizes. yolov8: one, at
-the cell's center. In numpy.
+efficientdet: nine anchors per cell. anchor_free (YOLOX): one prior, at the
+corner of the cell. yolor (YOLOR, YOLOv7): three anchors of preset sizes per
+cell. yolov8: one prior, at the center of the cell. In numpy.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ Size = tuple[int, int]
 
 
 class AnchorMode(NamedTuple):
-    """What a head of this mode predicts at each cell."""
+    """Predictions per cell of one mode."""
 
     per_cell: int
-    """Priors."""
+    """Number of priors."""
     has_object_score: bool
 
 
@@ -32,7 +32,7 @@ MODES: dict[str, AnchorMode] = {
     "yolov8": AnchorMode(1, has_object_score=False),
 }
 
-# (height, width) in pixels: three anchors of each level.
+# (height, width) in pixels of the three anchors of each level.
 YOLOR_ANCHORS: dict[tuple[int, int], tuple[tuple[Size, Size, Size], ...]] = {
     (3, 5): (
         ((16, 12), (36, 19), (28, 40)),
@@ -53,7 +53,7 @@ YOLOR_ANCHORS: dict[tuple[int, int], tuple[tuple[Size, Size, Size], ...]] = {
         ((393, 812), (808, 477), (908, 1070)),
     ),
 }
-"""(lowest, highest level) → YOLOR's anchors."""
+"""(lowest level, highest level) → YOLOR's anchors."""
 
 
 def mode_priors(
@@ -65,19 +65,20 @@ def mode_priors(
     aspect_ratios: Sequence[float | tuple[float, float]] = (1.0, 2.0, 0.5),
     num_scales: int = 3,
 ) -> Float[np.ndarray, "a 4"]:
-    """Returns the priors of all levels, y0 x0 y1 x1 in pixels: level, row, column, anchor.
+    """Returns the priors of all levels, y0 x0 y1 x1 in pixels, in the order level, row, column, anchor.
 
     Args:
       mode: one of `MODES`.
-      image_size: (height, width) in pixels; strides are image over map, not
-        powers of 2, where it does not divide evenly.
-      levels: of the pyramid.
-      anchor_scale: of mode efficientdet, as are the following.
-      aspect_ratios: width over height, or (width, height) factors.
+      image_size: (height, width) in pixels. Where it is not divisible by 2^level,
+        strides are image size divided by map size, not powers of 2.
+      levels: levels of the pyramid.
+      anchor_scale: side of a square anchor in strides. Only mode efficientdet
+        reads this and the following arguments.
+      aspect_ratios: width divided by height, or (width, height) factors.
       num_scales: anchor sizes per octave.
 
     Raises:
-      ValueError: an unknown mode, or levels without preset anchors.
+      ValueError: the mode is unknown, or yolor has no preset anchors for these levels.
 
     >>> len(mode_priors("efficientdet", (512, 512), range(3, 8)))
     49104
@@ -109,10 +110,10 @@ def cell_boxes(
     """Returns boxes of the given heights and widths at every cell.
 
     Args:
-      size: (height, width) of the map.
-      stride: pixels between cells, down and across.
+      size: (height, width) of the feature map.
+      stride: pixels between cells, vertically and horizontally.
       shapes: height and width of each box of a cell, in pixels.
-      offset: of a box's center from its cell's corner, in strides.
+      offset: distance of a box's center from the corner of its cell, in strides.
     """
     rows, columns = ((np.arange(count) + offset) * step for count, step in zip(size, stride, strict=True))
     centers = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 1, 2)
@@ -121,10 +122,10 @@ def cell_boxes(
 
 
 def yolor_anchors(levels: Sequence[int]) -> tuple[tuple[Size, Size, Size], ...]:
-    """Returns YOLOR's (height, width) of the three anchors of each level.
+    """Returns (height, width) of YOLOR's three anchors of each level.
 
     Raises:
-      ValueError: there are none for these levels.
+      ValueError: there are no preset anchors for these levels.
     """
     key = (levels[0], levels[-1])
     if key not in YOLOR_ANCHORS:
@@ -136,16 +137,16 @@ def yolor_anchors(levels: Sequence[int]) -> tuple[tuple[Size, Size, Size], ...]:
 def mode_of_number(
     num_priors: int, image_size: Size, *, min_level: int = 3, regression_len: int = 4
 ) -> tuple[str, int]:
-    """Returns the mode and the highest level that give this many priors.
+    """Returns the mode and the highest level that give this number of priors.
 
     Args:
-      num_priors: in all, of one image.
+      num_priors: total number of priors of one image.
       image_size: (height, width) in pixels.
       min_level: lowest level.
-      regression_len: numbers that a prior's box is read from; 4, or 64 for yolov8.
+      regression_len: numbers that encode one box: 4, or 64 for yolov8.
 
     Raises:
-      ValueError: no mode gives that many.
+      ValueError: no mode gives this number of priors.
     """
     for per_cell, mode in ((9, "efficientdet"), (3, "yolor"), (1, "anchor_free" if regression_len == 4 else "yolov8")):
         total = 0
@@ -155,5 +156,5 @@ def mode_of_number(
             if total == num_priors and level > min_level:
                 return mode, level
     raise ValueError(
-        f"No anchor mode gives {num_priors} priors at {image_size[0]}x{image_size[1]} pixels from level {min_level} on."
+        f"No anchor mode gives {num_priors} priors at {image_size[0]}x{image_size[1]} pixels from level {min_level} up."
     )

@@ -1,6 +1,6 @@
-"""Where the network looks: anchor boxes of all levels, in numpy.
+"""Anchor boxes of all pyramid levels, in numpy.
 
-Anchors are constants of a network, so no backend is needed to compute them.
+Anchors are constants of a network, so computing them needs no backend.
 """
 
 import itertools
@@ -21,14 +21,14 @@ def feature_sizes(config: "DetectorConfig") -> dict[int, tuple[int, int]]:
 
 
 def anchor_boxes(config: "DetectorConfig") -> Float[np.ndarray, "a 4"]:
-    """Returns every anchor of the network, in canvas pixels, float32.
+    """Returns all anchors of the network in canvas pixels, float32.
 
-    Order, as the heads' outputs have it: level, row, column, octave, aspect
-    ratio. Anchors reach over the canvas' edge; they are not clipped.
+    Order, as in the heads' outputs: level, row, column, octave, aspect ratio.
+    Anchors may extend beyond the canvas; they are not clipped.
 
     Raises:
-      ValueError: if `config.anchor_scale` is a list with another number of
-        values than there are levels.
+      ValueError: `config.anchor_scale` is a list whose length differs from the
+        number of levels.
     """
     return anchor_grid(
         feature_sizes(config),
@@ -40,7 +40,7 @@ def anchor_boxes(config: "DetectorConfig") -> Float[np.ndarray, "a 4"]:
 
 
 def pyramid_sizes(image_size: tuple[int, int], min_level: int, max_level: int) -> dict[int, tuple[int, int]]:
-    """Returns {level: (height, width)}: each level halves the one below, rounding up.
+    """Returns {level: (height, width)}; each level has half the size of the level below, rounded up.
 
     >>> pyramid_sizes((320, 512), 3, 7)
     {3: (40, 64), 4: (20, 32), 5: (10, 16), 6: (5, 8), 7: (3, 4)}
@@ -62,14 +62,14 @@ def anchor_grid(
     aspect_ratios: Sequence[float | Sequence[float]],
     anchor_scale: float | Sequence[float],
 ) -> Float[np.ndarray, "a 4"]:
-    """Returns the anchors over feature maps of the given sizes.
+    """Returns the anchors of feature maps of the given sizes.
 
     Args:
       sizes: {level: (height, width)}, from `pyramid_sizes`.
       image_size: height and width of the canvas in pixels.
       num_scales: anchor sizes per octave.
-      aspect_ratios: width over height, or (width, height) factors.
-      anchor_scale: side of a square anchor in strides; one for all levels, or
+      aspect_ratios: width divided by height, or (width, height) factors.
+      anchor_scale: side of a square anchor in strides: one for all levels, or
         one for each.
     """
     scales = [anchor_scale] * len(sizes) if isinstance(anchor_scale, int | float) else list(anchor_scale)
@@ -100,7 +100,7 @@ def _level_anchors(
     size: tuple[int, int], image_size: tuple[int, int], shapes: Float[np.ndarray, "s 2"]
 ) -> Float[np.ndarray, "a 4"]:
     """Returns the anchors of one level; `shapes` are heights and widths in strides."""
-    # A float: 320 px have 3 cells on level 7, 106.67 px apart, not 2^7.
+    # Not rounded: an input of 320 px has 3 cells on level 7, which are 106.67 px apart, not 2^7.
     stride = np.divide(image_size, size)
     rows, columns = ((np.arange(count) + 0.5) * step for count, step in zip(size, stride, strict=True))
     centers = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)[:, :, None, :]

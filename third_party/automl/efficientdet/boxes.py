@@ -1,8 +1,8 @@
-"""Arithmetic on boxes: overlap, encoding against anchors, clipping.
+"""Box arithmetic: IoU and its variants, encoding relative to anchors, clipping.
 
-All boxes are (y0, x0, y1, x1) in pixels of the canvas; areas are plain
-height times width, without the "+1" of integer pixel grids. Letters of shapes
-stand in `types`.
+All boxes are (y0, x0, y1, x1) in pixels of the canvas; areas are height times
+width, without the "+1" of integer pixel grids. `types` lists the letters of
+shapes.
 """
 
 import math
@@ -13,11 +13,11 @@ from keras import ops
 from efficientdet.types import Tensor
 
 EPSILON = 1e-8
-"""Added to sizes before they are divided by or their logarithm is taken (automl)."""
+"""Added to sizes before a division or a logarithm (automl)."""
 
 MAX_LOG_STRETCH = 12.0
-"""A box may be e^12, about 163,000 times as high as its anchor: far beyond any
-canvas, and near enough that areas and their squares stay finite in float32."""
+"""Upper bound of log dh and log dw: a box is at most e^12, about 163,000 times as high as its anchor. That is far
+beyond any canvas, while areas and their squares stay finite in float32."""
 
 
 def _corners(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -25,7 +25,7 @@ def _corners(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def area(boxes: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b"]:
-    """Returns height times width; boxes turned inside out have no area."""
+    """Returns height times width; boxes with y1 < y0 or x1 < x0 have area 0."""
     top, left, bottom, right = _corners(boxes)
     return ops.maximum(bottom - top, 0.0) * ops.maximum(right - left, 0.0)
 
@@ -39,7 +39,7 @@ def _intersection(first: Tensor, second: Tensor) -> Tensor:
 
 
 def iou(first: Float[Tensor, "*#b 4"], second: Float[Tensor, "*#b 4"]) -> Float[Tensor, "*b"]:
-    """Returns the overlap of each pair, 0 to 1; shapes broadcast.
+    """Returns the intersection over union (IoU) of each pair, 0 to 1; shapes broadcast.
 
     >>> iou([[0., 0., 2., 2.]], [[0., 1., 2., 3.]])
     [0.3333]
@@ -49,19 +49,19 @@ def iou(first: Float[Tensor, "*#b 4"], second: Float[Tensor, "*#b 4"]) -> Float[
 
 
 def pairwise_iou(boxes: Float[Tensor, "*b n 4"], anchors: Float[Tensor, "a 4"]) -> Float[Tensor, "*b n a"]:
-    """Returns the overlap of every box with every anchor, 0 to 1."""
+    """Returns the IoU of each box with each anchor, 0 to 1."""
     return iou(boxes[..., :, None, :], anchors)
 
 
 def _hull(first: Tensor, second: Tensor) -> Tensor:
-    """Returns the smallest boxes that hold both."""
+    """Returns the smallest boxes that enclose both."""
     return ops.concatenate(
         [ops.minimum(first[..., :2], second[..., :2]), ops.maximum(first[..., 2:], second[..., 2:])], axis=-1
     )
 
 
 def giou(first: Float[Tensor, "*#b 4"], second: Float[Tensor, "*#b 4"]) -> Float[Tensor, "*b"]:
-    """Returns the overlap less the empty share of the common hull, -1 to 1.
+    """Returns the generalized IoU of each pair: IoU minus the empty share of the enclosing box, -1 to 1.
 
     Rezatofighi et al. 2019, "Generalized Intersection over Union".
     """
@@ -72,10 +72,10 @@ def giou(first: Float[Tensor, "*#b 4"], second: Float[Tensor, "*#b 4"]) -> Float
 
 
 def diou(first: Float[Tensor, "*#b 4"], second: Float[Tensor, "*#b 4"]) -> Float[Tensor, "*b"]:
-    """Returns the overlap less the squared distance of the centres.
+    """Returns the distance IoU of each pair: IoU minus the squared distance of the centers.
 
-    The distance is counted in diagonals of the common hull. Zheng et al. 2020,
-    "Distance-IoU Loss", eq. 6.
+    The distance is relative to the diagonal of the enclosing box. Zheng et al.
+    2020, "Distance-IoU Loss", eq. 6.
     """
     apart = (first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]) / 2.0
     hull = _hull(first, second)
@@ -93,15 +93,15 @@ def _aspect_angle(boxes: Tensor) -> Tensor:
 def ciou(
     first: Float[Tensor, "*#b 4"], second: Float[Tensor, "*#b 4"], *, weight_learns: bool = False
 ) -> Float[Tensor, "*b"]:
-    """Returns `diou` less a term for unlike aspect ratios.
+    """Returns the complete IoU of each pair: `diou` minus a penalty for different aspect ratios.
 
     Zheng et al. 2020, "Distance-IoU Loss", eq. 8 to 11.
 
     Args:
-      first: boxes, the predicted ones in a loss.
-      second: as many boxes.
+      first: boxes; the predictions in a loss.
+      second: boxes of the same number.
       weight_learns: whether gradients flow through the weight of the aspect
-        term, as in automl; the paper takes that weight as a constant.
+        term, as in automl; the paper treats the weight as a constant.
     """
     overlap = iou(first, second)
     unlike = (4.0 / math.pi**2) * ops.square(_aspect_angle(first) - _aspect_angle(second))
@@ -114,7 +114,7 @@ def ciou(
 def log_centers(boxes: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 4"]:
     """Returns (center y, center x, log height, log width) of each box.
 
-    A box without a size gets the logarithm of `EPSILON`, which is finite.
+    The logarithm of a side of length 0 is that of `EPSILON`, which is finite.
     """
     center = (boxes[..., :2] + boxes[..., 2:]) / 2.0
     size = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0.0) + EPSILON
@@ -122,14 +122,14 @@ def log_centers(boxes: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 4"]:
 
 
 def relative_to_anchors(centers: Float[Tensor, "*b a 4"], anchors: Float[Tensor, "a 4"]) -> Float[Tensor, "*b a 4"]:
-    """Returns the second half of `encode_boxes`, for boxes in the form of `log_centers`."""
+    """Returns the encoded boxes, for boxes in the form that `log_centers` returns."""
     anchor_size = anchors[..., 2:] - anchors[..., :2] + EPSILON
     unit = ops.concatenate([anchor_size, ops.ones_like(anchor_size)], axis=-1)
     return (centers - log_centers(anchors)) / unit
 
 
 def encode_boxes(boxes: Float[Tensor, "*b a 4"], anchors: Float[Tensor, "a 4"]) -> Float[Tensor, "*b a 4"]:
-    """Returns what the network should say at each anchor to mean its box.
+    """Returns boxes encoded relative to anchors, the regression targets of the box head.
 
     The inverse of `decode_boxes`: (dy, dx, log dh, log dw). Faster R-CNN, eq. 2,
     without variances.
@@ -138,22 +138,22 @@ def encode_boxes(boxes: Float[Tensor, "*b a 4"], anchors: Float[Tensor, "a 4"]) 
 
 
 def decode_boxes(deltas: Float[Tensor, "*b a 4"], anchors: Float[Tensor, "*#b a 4"]) -> Float[Tensor, "*b a 4"]:
-    """Returns the boxes that the network meant, in canvas pixels.
+    """Returns predicted boxes in canvas pixels.
 
-    The network speaks relative to an anchor: how far to move its centre, in
-    anchor heights and widths, and by which factor (as a logarithm) to stretch
-    it. Faster R-CNN, eq. 2, without variances. Boxes are not clipped.
+    Deltas are relative to an anchor: the shift of the center in anchor heights
+    and widths, and the logarithm of the scale factors of height and width.
+    Faster R-CNN, eq. 2, without variances. Boxes are not clipped.
 
     Args:
-      deltas: (dy, dx, log dh, log dw), as the box head emits them.
-      anchors: from `anchors.anchor_boxes`, or those that belong to `deltas`.
+      deltas: (dy, dx, log dh, log dw), the outputs of the box head.
+      anchors: from `anchors.anchor_boxes`, or the anchors of `deltas`.
 
-    >>> decode_boxes(zeros((1, 4)), [[0., 0., 2., 4.]])   # no wish: the anchor itself
+    >>> decode_boxes(zeros((1, 4)), [[0., 0., 2., 4.]])   # zero deltas give the anchor itself
     [[0., 0., 2., 4.]]
     """
     anchor_size = anchors[..., 2:] - anchors[..., :2]
     center = (anchors[..., :2] + anchors[..., 2:]) / 2.0 + deltas[..., :2] * anchor_size
-    # A diverging network asks for e^90: without a bound the first infinite box turns every weight into NaN.
+    # A diverging network predicts values such as e^90; without a bound the first infinite box makes every weight NaN.
     half_size = ops.exp(ops.minimum(deltas[..., 2:], MAX_LOG_STRETCH)) * anchor_size / 2.0
     return ops.concatenate([center - half_size, center + half_size], axis=-1)
 
@@ -162,9 +162,9 @@ def clip_boxes(boxes: Float[Tensor, "*b 4"], height: Tensor, width: Tensor) -> F
     """Returns the part of each box inside (0, 0, height, width).
 
     Args:
-      boxes: any boxes, in the unit of height and width.
-      height: a number, or a tensor that broadcasts against `boxes[..., 0]`.
-      width: likewise.
+      boxes: in the unit of height and width.
+      height: a number, or a tensor that broadcasts with `boxes[..., 0]`.
+      width: like `height`.
     """
     top, left, bottom, right = _corners(boxes)
     return ops.stack(

@@ -1,4 +1,4 @@
-"""EfficientNet with its classification head, as it was trained on ImageNet.
+"""EfficientNet image classifier with the head of the ImageNet checkpoints.
 
 Tan and Le, 2019. `b` batch, `h w` height and width, `k` classes.
 """
@@ -19,12 +19,12 @@ from efficientdet.types import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
-    """What defines a classifier."""
+    """Configuration of a classifier."""
 
     backbone_name: str = "efficientnet-b0"
     num_classes: int = 1000
     dropout: float | None = None
-    """Rate before the last layer while training; None is the rate of the published network."""
+    """Dropout rate before the last layer in training; None: the rate of the published network."""
 
     def __post_init__(self) -> None:
         imagenet_config(self.backbone_name)
@@ -40,18 +40,18 @@ class ClassifierConfig:
 
 
 class ClassifierHead(keras.layers.Layer):
-    """A 1x1 convolution, the average over the image, dropout, and one linear layer.
+    """A 1x1 convolution, global average pooling, dropout and a dense layer.
 
-    Takes the backbone's last map `(b, h, w, c)` and gives logits `(b, k)`.
+    Takes the backbone's last feature map `(b, h, w, c)`; returns logits `(b, k)`.
     """
 
     def __init__(self, config: ClassifierConfig, *, index: int, **options: Any) -> None:
-        """Makes the layers.
+        """Creates the layers.
 
         Args:
           config: of the classifier.
-          index: tells the head's dropout from the blocks' that draw with the same seed.
-          **options: of Keras.
+          index: distinguishes the dropout of the head from that of the blocks, which use the same seed.
+          **options: keyword arguments of the Keras layer.
         """
         super().__init__(**options)
         trained = imagenet_config(config.backbone_name)
@@ -80,13 +80,13 @@ class ClassifierHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("efficientdet")
 class Classifier(keras.Model):
-    """An EfficientNet for classification.
+    """EfficientNet for image classification.
 
-    Takes images `(b, h, w, 3)` of any size, float32 and normalized as
-    `imagenet_config` says, and gives float32 logits `(b, k)`.
+    Takes images `(b, h, w, 3)` of any size, float32 and normalized as in
+    `imagenet_config`; returns float32 logits `(b, k)`.
 
-    While training, blocks and features are dropped by `drop_path_seed`, which
-    is (seed, step), as `model.Detector` does: a resumed run is the same run.
+    In training, dropout and stochastic depth depend on `drop_path_seed`,
+    which is (seed, step), as in `model.Detector`: a resumed run is identical.
     """
 
     def __init__(self, config: ClassifierConfig, **options: Any) -> None:
@@ -97,7 +97,7 @@ class Classifier(keras.Model):
         self.drop_path_seed = keras.random.SeedGenerator(0, name="drop_path_seed")
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Makes every weight; `build_classifier` has called it already."""
+        """Creates all weights; `build_classifier` has called it already."""
         self.backbone.build((None, None, None, 3))
         self.head.build((None, None, None, self.backbone.channels[max(self.backbone.channels)]))
 
@@ -109,11 +109,11 @@ class Classifier(keras.Model):
         return ops.cast(self.head(pyramid[max(pyramid)], seed=seed, training=training), "float32")
 
     def next_drop_path_seed(self) -> Tensor:
-        """Returns what a training call drops by, and moves on; `call` does it where it is given no seed."""
+        """Returns the dropout seed of a training call and advances it; `call` uses it if no seed is given."""
         return self.drop_path_seed.next()
 
     def set_drop_path(self, seed: int, step: int) -> None:
-        """Sets what the next training call drops; later calls follow from it."""
+        """Sets the dropout seed of the next training call; the seeds of later calls follow from it."""
         self.drop_path_seed.state.assign([seed, step])
 
     def get_config(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class Classifier(keras.Model):
 
 
 def build_classifier(config: ClassifierConfig) -> Classifier:
-    """Returns the network that the config defines, every weight made and random.
+    """Returns the network of a config, with all weights created and randomly initialized.
 
     >>> build_classifier(ClassifierConfig(backbone_name="efficientnet-b0")).count_params()
     5330564

@@ -1,4 +1,4 @@
-"""What defines a network: the hyper-parameters that change what a checkpoint computes."""
+"""Configuration of a network: the hyper-parameters that change what a checkpoint computes."""
 
 import dataclasses
 import itertools
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from efficientdet.automl import hparams as hparams_page
+from efficientdet.automl import hparams as hparams_module
 from efficientdet.automl.hparams import HPARAMS, NETWORK, NMS_HPARAMS, model_hparams, parse_hparams, unknown_name
 from efficientdet.backbones import BACKBONES
 from efficientdet.backbones.stages import STAGES, block_specs, last_of_levels
@@ -21,46 +21,46 @@ ACT_TYPES = ("swish", "silu", "swish_native", "hswish", "relu", "relu6", "mish",
 """Names of activations; `activations.ACTIVATIONS` has the formulas."""
 
 RESIZES = ("letterbox", "stretch")
-"""How an image comes to the canvas. letterbox: it keeps its proportions, at the top left. stretch: both of its sides
-fill the canvas, as MediaPipe has it on phones."""
+"""How an image is resized to the canvas. letterbox: it keeps its aspect ratio and lies at the top left. stretch: it
+fills the canvas, as in MediaPipe."""
 
 NMS_METHODS = ("gaussian", "hard", "")
-"""Suppression that a graph can hold; automl's diou and linear exist in its numpy code alone. Empty means hard."""
+"""NMS methods that a graph can hold; automl's diou and linear exist in its numpy code only. Empty means hard."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorConfig:
-    """A network, defined. Names and values are automl's; `get_config` makes one.
+    """Configuration of a network. Names and values are automl's; `get_config` creates one.
 
     Raises:
-      ValueError: a value is outside what a network can have; the sentence
-        names the key, what is expected and what was received.
+      ValueError: a value is invalid; the message names the key, the expected
+        and the received value.
     """
 
     name: str
     act_type: str
-    """One of `ACT_TYPES`; in backbone, neck and heads alike."""
+    """One of `ACT_TYPES`; the same in backbone, neck and heads."""
     image_size: tuple[int, int]
-    """(height, width) of the canvas in pixels. Also taken: a side, or "WIDTHxHEIGHT"."""
+    """(height, width) of the canvas in pixels. A side or "WIDTHxHEIGHT" is accepted too."""
     resize: str = "letterbox"
-    """One of `RESIZES`; automl has the first alone."""
+    """One of `RESIZES`; automl has only the first."""
     num_classes: int
-    """The largest label id. There is no column for the background."""
+    """The largest label id. The background has no output column."""
     seg_num_classes: int
     heads: tuple[str, ...]
     min_level: int
     max_level: int
     num_scales: int
     aspect_ratios: tuple[float | tuple[float, float], ...]
-    """Width / height, or (width, height) in anchor sides."""
+    """Width divided by height, or (width, height) as factors of the anchor side."""
     anchor_scale: float | tuple[float, ...]
-    """Anchor side in strides of its level; one for all levels, or one a level."""
+    """Anchor side in strides of its level; one for all levels, or one per level."""
     data_format: str
     mean_rgb: float | tuple[float, float, float]
-    """Subtracted from 0…255."""
+    """Subtracted from pixel values 0 to 255."""
     stddev_rgb: float | tuple[float, float, float]
     scale_range: bool
-    """Whether inputs are -1…1 as AdvProp checkpoints want, in place of mean_rgb and stddev_rgb."""
+    """Whether inputs are scaled to -1…1, as AdvProp checkpoints expect, instead of by mean_rgb and stddev_rgb."""
     box_class_repeats: int
     fpn_cell_repeats: int
     fpn_num_filters: int
@@ -68,20 +68,20 @@ class DetectorConfig:
     apply_bn_for_resampling: bool
     conv_after_downsample: bool
     conv_bn_act_pattern: bool
-    """Whether the neck goes convolution, normalisation, activation; else activation first."""
+    """Whether the order in the neck is convolution, normalization, activation; else the activation comes first."""
     nms_configs: dict[str, Any] = field(hash=False)
     fpn_name: str | None
     """One of `necks.fpn_designs.DESIGNS`; None is bifpn."""
     fpn_weight_method: str | None
     """One of `necks.fpn_graphs.WEIGHT_METHODS`; None is fastattn."""
     fpn_config: dict[str, Any] | None = field(hash=False)
-    """A graph of its own, as `necks.fpn_graphs.custom_graph` reads it; without nodes, options of `fpn_name`:
+    """A custom graph, as `necks.fpn_graphs.custom_graph` reads it; without nodes, options of `fpn_name`:
     weight_method, depth, and for parallel paths (vfpn…) paths and input_edge."""
     survival_prob: float | None
-    """How often a layer of a head is kept while training; None keeps all and has no residuals."""
+    """Probability that a layer of a head is kept in training; None keeps all layers, without residual connections."""
     backbone_name: str
     backbone_config: dict[str, Any] | None = field(hash=False)
-    """Stages of one's own, as `backbones.efficientnet` reads them."""
+    """Custom stages, as `backbones.efficientnet` reads them."""
 
     def __post_init__(self) -> None:
         for key, value in (
@@ -100,17 +100,17 @@ class DetectorConfig:
 
     @property
     def levels(self) -> range:
-        """Levels of the pyramid; a map of level l has 2^l pixels of the canvas a step."""
+        """Levels of the pyramid; a feature map of level l has a stride of 2^l canvas pixels."""
         return range(self.min_level, self.max_level + 1)
 
     @property
     def num_anchors(self) -> int:
-        """Anchors at each place of a feature map."""
+        """Number of anchors per location of a feature map."""
         return self.num_scales * len(self.aspect_ratios)
 
     @property
     def weight_method(self) -> str:
-        """How a node of the neck weighs its inputs, defaults filled in."""
+        """Fusion method of the neck's nodes, defaults filled in."""
         return weight_method(self.fpn_name or "bifpn", self.fpn_config or {}, self.fpn_weight_method)
 
     @property
@@ -130,34 +130,34 @@ class DetectorConfig:
         return num_cells(self.fpn_name or "bifpn", self.fpn_config or {}, self.fpn_cell_repeats)
 
     def override(self, source: str | os.PathLike[str] | Mapping[str, Any] | None) -> "DetectorConfig":
-        """Returns a config in which some values are others.
+        """Returns a copy of the config with some values replaced.
 
         Args:
-          source: hparams as `hparams.parse_hparams` reads them. Those of a run
-            are checked and otherwise ignored.
+          source: hparams in a form that `hparams.parse_hparams` reads. Those of
+            a run are checked and otherwise ignored.
         """
         written = _network_values(parse_hparams(source))
         written["nms_configs"] = self.nms_configs | written.get("nms_configs", {})
         return dataclasses.replace(self, **written)
 
     def to_hparams(self) -> dict[str, Any]:
-        """Returns the config as plain values that YAML, JSON and `override` take."""
+        """Returns the config as plain values that YAML, JSON and `override` accept."""
         values = {key: _lists(value) for key, value in dataclasses.asdict(self).items()}
         if self.resize == "letterbox":
-            del values["resize"]  # automl does not know the key.
+            del values["resize"]  # automl does not have this key.
         height, width = self.image_size
         return values | {"image_size": f"{width}x{height}"}
 
 
 def get_config(name: str = "efficientdet-d0", **hparams: Any) -> DetectorConfig:
-    """Returns the config of a published model, with other values where given.
+    """Returns the config of a published model, with some values replaced.
 
     Args:
       name: one of `hparams.MODELS`.
       **hparams: automl's hyper-parameters by name, for example num_classes=20.
 
     Raises:
-      ValueError: an unknown name, or a value that a network cannot have.
+      ValueError: an unknown name, or an invalid value.
 
     >>> get_config("efficientdet-d0", image_size="320x256").image_size
     (256, 320)
@@ -172,7 +172,7 @@ def _network_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if HPARAMS[key].owner == NETWORK}
 
 
-def _height_and_width(size: hparams_page.Size) -> tuple[int, int]:
+def _height_and_width(size: hparams_module.Size) -> tuple[int, int]:
     if isinstance(size, int):
         height = width = size
     elif isinstance(size, str) and (sides := re.fullmatch(r"(\d+)(?:x(\d+))?", size.strip())):
@@ -183,7 +183,7 @@ def _height_and_width(size: hparams_page.Size) -> tuple[int, int]:
         height = width = 0
     if min(height, width) < 1:
         raise ValueError(
-            f"image_size must be a whole number above 0, a text WIDTHxHEIGHT such as 640x384, "
+            f"image_size must be a whole number above 0, a string WIDTHxHEIGHT such as 640x384, "
             f"or (height, width). Received image_size={size!r}."
         )
     return height, width
@@ -204,7 +204,7 @@ def _refuse(key: str, expected: str, received: Any) -> None:
 
 
 def _check_names(config: DetectorConfig) -> None:
-    # First, because the weight method depends on it.
+    # Checked first, because the weight method depends on it.
     if (config.fpn_name or "bifpn") not in DESIGNS:
         raise ValueError(unknown_name("fpn_name", config.fpn_name, DESIGNS))
     tables: list[tuple[str, Any, Any]] = [
@@ -222,7 +222,7 @@ def _check_names(config: DetectorConfig) -> None:
         _refuse("heads", f"one or more of {', '.join(HEADS)}, each once", config.heads)
     if config.data_format == "channels_first":
         raise ValueError(
-            "data_format=channels_first is not offered, and is not needed: checkpoints are the same and "
+            "data_format=channels_first is not supported and not needed: checkpoints are the same and "
             "channels_last gives the same numbers; leave data_format out."
         )
     if config.data_format != "channels_last":
@@ -245,7 +245,7 @@ def _check_pyramid(config: DetectorConfig) -> None:
         sides = [math.ceil(side / 2**level) for level in config.levels]
         if any(finer != 2 * coarser for finer, coarser in itertools.pairwise(sides)):
             raise ValueError(
-                f"heads=segmentation needs an image_size that halves evenly down to level {config.max_level}, "
+                f"heads=segmentation needs an image_size that is divisible by 2^{config.max_level}, "
                 f"that is multiples of {2**config.max_level}. "
                 f"Received image_size={config.image_size} (height, width)."
             )
@@ -260,7 +260,7 @@ def _check_backbone(config: DetectorConfig) -> None:
     if num_levels < wanted:
         raise ValueError(
             f"backbone_config must give levels up to {wanted}. Received stages that give {num_levels}; each stage "
-            "with stride 2 begins one more."
+            "with stride 2 starts another level."
         )
 
 
@@ -287,7 +287,7 @@ def _check_numbers(config: DetectorConfig) -> None:
     is_list = isinstance(config.anchor_scale, tuple)
     scales: tuple[Any, ...] = config.anchor_scale if isinstance(config.anchor_scale, tuple) else (config.anchor_scale,)
     if (is_list and len(scales) != len(config.levels)) or min(scales) <= 0:
-        expected = f"a number above 0, or {len(config.levels)} of them, one a level"
+        expected = f"a number above 0, or {len(config.levels)} of them, one per level"
         _refuse("anchor_scale", expected, config.anchor_scale)
     for key in ("mean_rgb", "stddev_rgb"):
         value = getattr(config, key)

@@ -1,4 +1,4 @@
-"""What a CPU computes quicker another way than TensorFlow's usual one; everywhere else it is the usual one."""
+"""Faster CPU implementations of TensorFlow operations; other devices and backends use the usual ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,25 +13,25 @@ else:
     tf = None
 
 _QUICK_WIDTH = 3
-"""The widest kernel that oneDNN has a quick gradient of."""
+"""The widest kernel whose gradient is fast in oneDNN."""
 _LARGE = 500_000
-"""Numbers an image from which a chain of sums and products is worth compiling; below, the call costs what it saves."""
+"""Elements per image from which compiling an element-wise chain pays off; below, the call costs more than it saves."""
 
 
 def is_at_work() -> bool:
-    """Returns whether TensorFlow computes, on a CPU."""
+    """Returns whether TensorFlow is the backend and runs on a CPU."""
     return tf is not None and not tf.config.list_logical_devices("GPU")
 
 
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Keras's layer, whose gradient takes another way to the same numbers.
+    """Keras's depthwise convolution with a faster gradient on CPUs.
 
-    oneDNN, which TensorFlow's CPU kernels are made of, computes the gradient of
-    a kernel wider than three some six times slower than that of a narrower one:
-    a sixth of D0's whole training step. It leaves convolutions with padding
-    given in numbers to TensorFlow's own kernel, which takes a third of that.
+    oneDNN, which implements TensorFlow's CPU kernels, computes the gradient of
+    a kernel wider than three about six times slower than that of a narrower
+    one: a sixth of D0's training step. For convolutions with explicit padding
+    TensorFlow uses its own kernel, which takes a third of that time.
 
-    Takes `(b, h, w, c)` and gives `(b, height, width, c)`.
+    Takes `(b, h, w, c)`; returns `(b, height, width, c)`.
     """
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
@@ -68,24 +68,24 @@ def _convolved(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
 
 
 def _same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
-    """Returns what SAME lays before and behind an axis."""
+    """Returns the padding of SAME before and after an axis."""
     total = max((-(-size // stride) - 1) * stride + window - size, 0)
     return total // 2, total - total // 2
 
 
 def fused(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Returns a function of tensors of one shape, `(b, h, w, c)`, that goes over large ones once.
+    """Returns an element-wise function of tensors of one shape, `(b, h, w, c)`, compiled by XLA for large inputs.
 
-    TensorFlow would go over them for each sum and product of `function`; XLA
-    makes one pass of all.
+    TensorFlow passes over memory once for each operation of `function`; XLA
+    fuses them into one pass.
     """
     if tf is None:
         return function
     compiled = tf.function(function, jit_compile=True, autograph=False)
 
     def called(*inputs: Tensor) -> Tensor:
-        a_photo = tf.TensorShape(inputs[0].shape[1:]).num_elements()
-        is_large = len(inputs[0].shape) == 4 and a_photo is not None and a_photo >= _LARGE
+        num_elements = tf.TensorShape(inputs[0].shape[1:]).num_elements()
+        is_large = len(inputs[0].shape) == 4 and num_elements is not None and num_elements >= _LARGE
         return compiled(*inputs) if is_large and is_at_work() else function(*inputs)
 
     return called

@@ -1,4 +1,4 @@
-"""The losses that a detector's head can name: of classes and of boxes, each summed over the priors of a batch."""
+"""Classification and box losses of detector heads, each summed over the priors of a batch."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -12,19 +12,19 @@ from efficientdet.types import IGNORED, Tensor
 
 
 class ClassLoss(Protocol):
-    """A loss of class logits."""
+    """A classification loss of logits."""
 
     loss_weight: float
 
     def __call__(
         self, logits: Float[Tensor, "b a k"], class_index: Int[Tensor, "b a"], quality: Float[Tensor, "b a"]
     ) -> Tensor:
-        """Returns the sum over priors and classes, not yet weighed."""
+        """Returns the sum over priors and classes, without `loss_weight`."""
         ...
 
 
 class BoxPair(NamedTuple):
-    """What was predicted at each prior, and what should have been."""
+    """Predictions and targets of the box regression at each prior."""
 
     deltas: Float[Tensor, "b a 4"]
     target_deltas: Float[Tensor, "b a 4"]
@@ -33,23 +33,23 @@ class BoxPair(NamedTuple):
 
 
 class BoxLoss(Protocol):
-    """A loss of boxes."""
+    """A box regression loss."""
 
     loss_weight: float
 
     def __call__(self, pair: BoxPair, is_positive: Bool[Tensor, "b a"]) -> Tensor:
-        """Returns the sum over priors with an object, not yet weighed."""
+        """Returns the sum over positive priors, without `loss_weight`."""
         ...
 
 
 def _check_sigmoid(use_sigmoid: bool) -> None:
     if not use_sigmoid:
-        raise ValueError("use_sigmoid must be true; a softmax over classes and background is not offered.")
+        raise ValueError("use_sigmoid must be true; a softmax over classes and background is not supported.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FocalLoss:
-    """Lin et al. 2017, "Focal Loss for Dense Object Detection", on sigmoids."""
+    """Focal loss on sigmoids (Lin et al. 2017, "Focal Loss for Dense Object Detection")."""
 
     gamma: float = 2.0
     alpha: float = 0.25
@@ -66,7 +66,7 @@ class FocalLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class QualityFocalLoss:
-    """Li et al. 2020, "Generalized Focal Loss": the target of an object's class is its prior's quality."""
+    """Quality focal loss (Li et al. 2020, "Generalized Focal Loss"): the class target is the quality of the prior."""
 
     beta: float = 2.0
     use_sigmoid: bool = True
@@ -86,7 +86,7 @@ class QualityFocalLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class BinaryCrossEntropyLoss:
-    """Binary cross-entropy whose target of an object's class is its prior's quality, as in YOLOX."""
+    """Binary cross-entropy whose class target is the quality of the prior, as in YOLOX."""
 
     loss_weight: float = 1.0
 
@@ -104,7 +104,7 @@ def binary_cross_entropy(logits: Float[Tensor, "*b"], target: Float[Tensor, "*b"
 
 @dataclass(frozen=True, kw_only=True)
 class SmoothL1Loss:
-    """Girshick 2015, "Fast R-CNN": quadratic below an error of `beta` in encoded units, linear above."""
+    """Smooth L1 loss (Girshick 2015, "Fast R-CNN"): quadratic below an error `beta` in encoded units, else linear."""
 
     beta: float = 1.0
     loss_weight: float = 1.0
@@ -123,12 +123,12 @@ class SmoothL1Loss:
 
 @dataclass(frozen=True, kw_only=True)
 class IouLoss:
-    """One minus the overlap of decoded boxes; see `boxes` for the kinds."""
+    """IoU loss: one minus the IoU of decoded boxes; `boxes` has the variants."""
 
     kind: str = "iou"
     loss_weight: float = 1.0
     squared: bool = False
-    """1 - overlap^2, as in YOLOX; the sign of a negative overlap is kept."""
+    """Whether the loss is 1 - IoU^2, as in YOLOX; the sign of a negative value is kept."""
 
     def __post_init__(self) -> None:
         if self.kind not in IOU_LOSSES:
@@ -136,7 +136,7 @@ class IouLoss:
 
     def __call__(self, pair: BoxPair, is_positive: Tensor) -> Tensor:
         """Returns the sum over boxes."""
-        # Where no object is, both boxes are one: gradients through them are then finite, and not learned.
+        # At negative priors both boxes are set to the same box, so that gradients stay finite; the result is masked.
         target = ops.where(is_positive[..., None], pair.target_boxes, ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]))
         boxes = ops.where(is_positive[..., None], pair.boxes, target)
         overlap = IOU_LOSSES[self.kind](boxes, target)

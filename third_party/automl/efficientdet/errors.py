@@ -1,31 +1,31 @@
-"""The detector's own errors."""
+"""Exceptions of the detector."""
 
 from collections.abc import Sequence
 
 
 class CheckpointError(Exception):
-    """A checkpoint cannot be read, or is not one of this model; the model is unchanged."""
+    """A checkpoint is unreadable or belongs to another model; the model's weights are unchanged."""
 
 
 class CheckpointMismatchError(CheckpointError):
-    """A checkpoint is one of another model."""
+    """A checkpoint belongs to another model."""
 
     def __init__(self, message: str, likely_models: Sequence[str] = ()) -> None:
-        """Keeps the message, and the names of the models that the checkpoint may be of."""
+        """Stores the message and the names of the models to which the checkpoint may belong."""
         super().__init__(message)
         self.likely_models = tuple(likely_models)
 
 
 class NetworkError(CheckpointError):
-    """A checkpoint lies on the web, and the web does not answer."""
+    """A checkpoint could not be downloaded because of the network or the server."""
 
 
 class CheckpointUnavailableError(NetworkError):
-    """A checkpoint is not in the cache and cannot be fetched; the sentence says where to put it by hand."""
+    """A checkpoint is not in the cache and cannot be downloaded; the message says where to place it manually."""
 
     missing = True
 
     def __init__(self, message: str, reason: str = "") -> None:
-        """Keeps the message, and why nothing could be fetched: a few words of the system."""
+        """Stores the message and the reason of the failed download, as the system reports it."""
         super().__init__(message)
         self.reason = reason

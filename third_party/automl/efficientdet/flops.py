@@ -1,10 +1,10 @@
-"""What a network costs: parameters, operations and memory, part by part.
+"""Cost of a network: parameters, operations and memory of each part.
 
-Operations are counted by automl's rules, so that the figures can be laid
-beside its tables: multiply-adds, that is half of what TensorFlow's profiler
-calls float operations. A convolution counts 2 for each product and 1 for each
-bias added; an element-wise product, quotient or sum 1 an element; pooling its
-window and a mean its input; normalisation, reshaping and relu nothing.
+Operations follow automl's rules, so that the figures are comparable with its
+tables: multiply-adds, that is half of the float operations of TensorFlow's
+profiler. A convolution counts 2 per product and 1 per added bias; an
+element-wise product, quotient or sum counts 1 per element; pooling counts its
+window, a mean its input; normalization, reshaping and ReLU count nothing.
 """
 
 import math
@@ -28,41 +28,41 @@ ACTIVATION_OPERATIONS = dict.fromkeys(("relu", "relu6"), 0) | dict.fromkeys(
     ("swish", "silu", "swish_native", "mish"), 1
 )
 ACTIVATION_OPERATIONS |= {"hswish": 3, "srelu": 5}
-"""Counted operations an element; a sigmoid, a tanh and a logarithm count nothing in TensorFlow's profiler."""
+"""Counted operations per element; TensorFlow's profiler counts nothing for a sigmoid, a tanh and a logarithm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartCost:
-    """One part of the network, for one image."""
+    """Cost of one part of the network, for one image."""
 
     name: str
     trainable: int
-    """Numbers that training changes."""
+    """Number of trainable parameters."""
     weights: int
-    """All numbers, moving statistics included."""
+    """Number of all parameters, moving statistics included."""
     flops: int
     """Multiply-adds by automl's rules."""
     kept: int
-    """Elements that a training step keeps for the gradient: what convolutions, normalisations and activations give."""
+    """Elements stored for the gradient in a training step: outputs of convolutions, normalizations and activations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCost:
-    """A network's parts and their sums."""
+    """Cost of a network by part, and in total."""
 
     image_size: Size
     parts: tuple[PartCost, ...]
     outputs: dict[str, tuple[int, ...]]
-    """Name of each output, for example class/3, and its shape without the batch."""
+    """Name of each output, for example class/3, and its shape without the batch axis."""
 
     @property
     def trainable(self) -> int:
-        """Trainable parameters."""
+        """Number of trainable parameters."""
         return sum(part.trainable for part in self.parts)
 
     @property
     def weights(self) -> int:
-        """All weights, moving statistics included."""
+        """Number of all parameters, moving statistics included."""
         return sum(part.weights for part in self.parts)
 
     @property
@@ -77,11 +77,11 @@ class ModelCost:
 
     @property
     def training_bytes(self) -> int:
-        """About what a training step keeps for one image in float32, weights not included."""
+        """Approximate memory of a training step for one image in float32, weights excluded."""
         return 4 * sum(part.kept for part in self.parts)
 
     def table(self) -> str:
-        """Returns the parts, sums and output shapes as text for a terminal."""
+        """Returns parts, totals and output shapes as text for a terminal."""
         rows = [f"{'part':<12}{'trainable':>14}{'all weights':>14}{'multiply-adds':>20}{'kept, MB/image':>16}"]
         everything: tuple[Any, ...] = (*self.parts, self)
         for part in everything:
@@ -95,7 +95,7 @@ class ModelCost:
 
 
 def model_cost(model: Detector) -> ModelCost:
-    """Returns what the network costs for one image of its config's size."""
+    """Returns the cost of the network for one image of the config's size."""
     config = model.config
     sizes = {level: tuple(math.ceil(side / 2**level) for side in config.image_size) for level in range(13)}
     meters: dict[str, tuple[_Meter, Iterable[keras.layers.Layer]]] = {
@@ -135,7 +135,7 @@ def _outputs(model: Detector, sizes: dict[int, Size]) -> dict[str, tuple[int, ..
 
 
 class _Meter:
-    """Counts the float operations of layers, and what they leave in memory."""
+    """Counts the float operations of layers, and the elements they store for the gradient."""
 
     def __init__(self, act_type: str) -> None:
         self.act_type = act_type
@@ -143,7 +143,7 @@ class _Meter:
         self.kept = 0
 
     def conv(self, layer: keras.layers.Layer, size: Size) -> Size:
-        """Counts a convolution on a map of that size; returns the size of its output."""
+        """Counts a convolution on a feature map of this size; returns the size of its output."""
         strides = getattr(layer, "strides", (1, 1))
         if isinstance(layer, keras.layers.Conv2DTranspose):
             places, size = math.prod(size), (size[0] * strides[0], size[1] * strides[1])
@@ -158,16 +158,16 @@ class _Meter:
         return size
 
     def norm(self, size: Size, channels: int) -> None:
-        """Counts a normalisation: nothing, but it keeps its input."""
+        """Counts a normalization: no operations, but it stores its input."""
         self.kept += math.prod(size) * channels
 
     def activation(self, size: Size, channels: int) -> None:
-        """Counts an activation, which keeps its output, and its gate where it has one."""
+        """Counts an activation, which stores its output, and its gate if it has one."""
         self.float_operations += ACTIVATION_OPERATIONS[self.act_type] * math.prod(size) * channels
         self.kept += (1 if self.act_type.startswith("relu") else 2) * math.prod(size) * channels
 
     def elementwise(self, size: Size, channels: int, times: int = 1) -> None:
-        """Counts products, quotients or sums of whole maps, each of which keeps its result."""
+        """Counts products, quotients or sums of whole feature maps, each of which stores its result."""
         self.float_operations += times * math.prod(size) * channels
         self.kept += math.prod(size) * channels
 
@@ -230,14 +230,14 @@ def _cells(neck: Neck, sizes: dict[int, Size]) -> _Meter:
 
 
 class CellNode(NamedTuple):
-    """A node of a cell, or those of all parallel paths, with what it is made of."""
+    """A node of a cell, or the nodes of all parallel paths, with its layers."""
 
     layer: FusionNode | PathRow
     level: int
     lanes: int
     """Parallel paths that the layer computes at once."""
     edges: tuple[tuple[Resample, int], ...]
-    """Of each input: its resampling and the level it comes from."""
+    """Resampling layer and source level of each input."""
     num_inputs: int
     weight_method: str
 
@@ -254,7 +254,7 @@ def cell_nodes(cell: Cell | ParallelCell) -> Iterator[CellNode]:
         return
     for row in cell.rows:
         sources = [levels[edge.source] for edge in row.row.edges]
-        # A joining node takes as many maps of its own level as there are paths; nothing is resampled there.
+        # A joining node takes one map of its own level per path, so nothing is resampled.
         edges = tuple(zip(row.resamples, sources, strict=True))
         yield CellNode(row, row.row.level, row.lanes, edges, row.row.num_inputs, row.weight_method)
         levels.append(row.row.level)
@@ -264,7 +264,7 @@ def _node(meter: _Meter, node: CellNode, sizes: dict[int, Size]) -> None:
     filters, size = node.layer.config.fpn_num_filters * node.lanes, sizes[node.level]
     for resample, source in node.edges:
         _resample(meter, resample, sizes[source], size, channels=filters)
-    # automl multiplies each map by its weight, and fastattn then divides it by the sum.
+    # automl multiplies each map by its weight; fastattn then divides it by the sum of the weights.
     per_input = {"sum": 0, "fastattn": 2, "channel_fastattn": 2}.get(node.weight_method, 1)
     meter.elementwise(size, filters, times=node.num_inputs * per_input + node.num_inputs - 1)
     meter.activation(size, filters)

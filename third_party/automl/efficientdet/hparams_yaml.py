@@ -1,4 +1,4 @@
-"""Hyper-parameter files: YAML as users and automl's own trainers write it."""
+"""Reader of hyper-parameter files: YAML as written by users and by automl's trainers."""
 
 import re
 from pathlib import Path
@@ -8,19 +8,19 @@ import yaml
 
 MAX_BYTES = 1 << 20
 _TUPLE = "tag:yaml.org,2002:python/tuple"
-# YAML 1.1 reads 12:30 as 750 and 010 as 8, which nobody means.
+# YAML 1.1 reads 12:30 as 750 and 010 as 8, which no user intends.
 _ODD_NUMBER = re.compile(r".*:.*|[-+]?0[0-9_]+", re.DOTALL)
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain YAML and the tuples of automl's config.yaml; nothing that could run code."""
+    """Loads plain YAML and the tuples of automl's config.yaml; cannot execute code."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key, _ in node.value:
         if key.value in seen and isinstance(key, yaml.ScalarNode):
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} occurs twice", key.start_mark)
         seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
@@ -44,16 +44,16 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
 def read_hparams_yaml(path: Path) -> dict[str, Any]:
-    """Returns the keys and values of a YAML file; what `label_map` holds is text as it was written, its ids aside.
+    """Returns the keys and values of a YAML file; values inside `label_map` are returned as text, its ids excepted.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is no YAML of `key: value` lines.
+      FileNotFoundError: the file does not exist.
+      ValueError: the file is not YAML of `key: value` lines.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No hparams file {path}. Give the path of a .yaml file, or pairs such as a=1,b=2.")
     if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path} must be a file of hyper-parameters. It has more than {MAX_BYTES >> 20} MiB.")
+        raise ValueError(f"{path} must be a file of hyper-parameters of at most {MAX_BYTES >> 20} MiB. It is larger.")
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = yaml.load(text, _Loader)
@@ -70,14 +70,14 @@ def read_hparams_yaml(path: Path) -> dict[str, Any]:
 
 
 def _as_text(text: str, key: str) -> Any:
-    """Returns the value of a key with every scalar as text: `no` is a class's name, not False."""
+    """Returns the value of a key with all scalars as text: `no` is a class name, not False."""
     node: Any = yaml.compose(text, _Loader)
     value = next(value for name, value in node.value if name.value == key)
     return _text_of(value, set())
 
 
 def _text_of(node: yaml.Node, above: set[int]) -> Any:
-    # A few aliases of lists expand without end, and no label map needs them.
+    # A few nested aliases expand exponentially, and label maps do not need them.
     if id(node) in above:
         raise ValueError("label_map must hold plain values; it uses aliases (*name)")
     if isinstance(node, yaml.ScalarNode):

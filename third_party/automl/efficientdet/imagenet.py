@@ -1,4 +1,4 @@
-"""EfficientNets as they were trained on ImageNet: sizes, dropout, input normalization, and the encoder of each."""
+"""ImageNet configurations of EfficientNets: input size, dropout, normalization, and an encoder for each."""
 
 import difflib
 from dataclasses import dataclass
@@ -41,33 +41,33 @@ _HEAD_FILTERS = 1280
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNetConfig:
-    """How one EfficientNet was trained on ImageNet."""
+    """ImageNet configuration of one EfficientNet."""
 
     name: str
     image_size: int
     """Height and width of its input in pixels."""
     dropout: float
-    """Rate before the last layer."""
+    """Dropout rate before the last layer."""
     act_type: str
     head_filters: int
-    """Channels of the 1x1 convolution before the average over the image."""
+    """Channels of the 1x1 convolution before global average pooling."""
     mean_rgb: RGB
-    """Subtracted from 0…255."""
+    """Subtracted from pixel values 0 to 255."""
     stddev_rgb: RGB
     resize_method: str
-    """bicubic or bilinear: how evaluation resizes the central crop."""
+    """bicubic or bilinear: interpolation of the central crop in evaluation."""
 
 
 def imagenet_config(name: str, *, advprop: bool = False) -> ImageNetConfig:
-    """Returns how a network was trained on ImageNet.
+    """Returns the ImageNet configuration of a network.
 
     Args:
       name: efficientnet-b0 … b7, efficientnet-lite0 … lite4.
-      advprop: whether its checkpoint is one of AdvProp's or NoisyStudent's AdvProp variants, whose
+      advprop: whether the checkpoint is one of AdvProp's or NoisyStudent's AdvProp variants, whose
         input is in -1…1.
 
     Raises:
-      ValueError: an unknown name, or AdvProp for a Lite network, of which none was published.
+      ValueError: an unknown name, or AdvProp for a Lite network, for which no checkpoint was published.
     """
     if name not in _TRAINED:
         near = difflib.get_close_matches(name, _TRAINED, n=3)
@@ -96,7 +96,7 @@ def imagenet_config(name: str, *, advprop: bool = False) -> ImageNetConfig:
 
 
 def build_encoder(name: str) -> "EfficientNet":
-    """Returns the network without its head, not yet built: images `(b, h, w, 3)` to `{level: (b, h, w, c)}`."""
+    """Returns the backbone of a network, not yet built: images `(b, h, w, 3)` to `{level: (b, h, w, c)}`."""
     from efficientdet.backbones.efficientnet import BACKBONE_SURVIVAL_PROB, STEM_FILTERS, EfficientNet
 
     config = imagenet_config(name)
@@ -105,7 +105,7 @@ def build_encoder(name: str) -> "EfficientNet":
         block_specs(name),
         STEM_FILTERS if is_lite else round_filters(STEM_FILTERS, SCALES[name][0]),
         config.act_type,
-        # As in automl's detectors: no block of B0 is dropped.
+        # As in automl's detectors: B0 has no stochastic depth.
         survival_prob=None if name == "efficientnet-b0" else BACKBONE_SURVIVAL_PROB,
         name="backbone",
     )

@@ -1,12 +1,13 @@
-"""The inference form of a network: a graph without what only training needs.
+"""Inference graph of a network, without the operations that only training needs.
 
-Batch normalization is folded into the convolution before it, swish keeps no
-custom gradient, and whatever depends on weights alone (the shares of the
-neck's fusion, for example) is a constant. Convolutions that the levels of a
-head share become one per level, since each level has its own normalization.
+Batch normalization is folded into the preceding convolution, swish has no
+custom gradient, and values that depend on weights alone (for example the
+normalized fusion weights of the neck) become constants. Convolutions that a
+head shares between levels become one per level, since each level has its own
+normalization.
 
-It works on the frozen graph and not on layers, so that any network is served
-that consists of these operations; what cannot be folded is left as it is.
+It transforms the frozen graph, not the layers, so it applies to every network
+of these operations; what cannot be folded is left unchanged.
 """
 
 import math
@@ -29,7 +30,7 @@ INPUT = "images"
 
 _NORMALIZATIONS = ("FusedBatchNormV3", "FusedBatchNormV2", "FusedBatchNorm")
 _OUTPUT_AXIS = {"Conv2D": 3, "Conv2DBackpropInput": 2}
-"""Axis of the kernel that counts the output channels; a depthwise kernel has two of them."""
+"""Axis of the kernel with the output channels; a depthwise kernel has two of them."""
 
 
 class InferenceGraph(NamedTuple):
@@ -37,18 +38,18 @@ class InferenceGraph(NamedTuple):
 
     graph_def: tf.compat.v1.GraphDef
     outputs: tuple[str, ...]
-    """Names of the outputs' nodes, in the order of `output_keys`."""
+    """Names of the output nodes, in the order of `output_keys`."""
     output_keys: tuple[tuple[str, int | None], ...]
     """(head, level) of each output: "class" and "box" of each level, or ("segmentation", None)."""
 
 
 class InferenceNetwork(tf.Module):
-    """The inference form as a function, for use in place of the model.
+    """Inference graph as a callable, for use in place of the model.
 
-    Takes normalized canvases `(b, H, W, 3)` and gives what the model gives:
-    `{"class": {level: logits}, "box": {level: deltas}}`, and "segmentation"
-    where the network has that head. It keeps the weights of the moment at which
-    it was made, as constants.
+    Takes normalized canvases `(b, H, W, 3)` and returns the outputs of the
+    model: `{"class": {level: logits}, "box": {level: deltas}}`, and
+    "segmentation" if the network has that head. Weights are constants, copied
+    when it is created.
     """
 
     def __init__(self, graph: InferenceGraph) -> None:
@@ -58,16 +59,16 @@ class InferenceNetwork(tf.Module):
         self._run = wrapped.prune(f"{INPUT}:0", [f"{name}:0" for name in graph.outputs])
 
     def __call__(self, images: Tensor) -> dict[str, Any]:
-        """Returns the outputs for normalized canvases."""
+        """Returns the outputs of the network for normalized canvases."""
         return _by_head(self._keys, self._run(images))
 
 
 def inference_network(model: "keras.Model", config: "DetectorConfig") -> InferenceNetwork:
-    """Returns the inference form of a network as a function.
+    """Returns the inference graph of a network as a callable.
 
     Args:
       model: from `build_model(config)`, with its weights.
-      config: its heads, levels and canvas are read.
+      config: of the model; its heads, levels and canvas are used.
 
     >>> network = inference_network(model, config)
     >>> network(zeros((1, 512, 512, 3)))["class"][3].shape
@@ -77,15 +78,15 @@ def inference_network(model: "keras.Model", config: "DetectorConfig") -> Inferen
 
 
 def inference_graph(model: "keras.Model", config: "DetectorConfig", *, batch_size: int | None = None) -> InferenceGraph:
-    """Returns the inference form of a network as a graph.
+    """Returns the inference graph of a network.
 
     Its outputs differ from the model's by rounding only: less than 1e-4 of the
     largest value of a level.
 
     Args:
       model: from `build_model(config)`, with its weights.
-      config: its heads, levels and canvas are read.
-      batch_size: number of images, where it is fixed.
+      config: of the model; its heads, levels and canvas are used.
+      batch_size: number of images, if it is fixed.
     """
     keys = output_keys(config)
     spec = tf.TensorSpec((batch_size, *config.image_size, 3), tf.float32, name=INPUT)
@@ -107,7 +108,7 @@ _OUTPUT_NAME = "{head}_{level}"
 
 
 def output_keys(config: "DetectorConfig") -> tuple[tuple[str, int | None], ...]:
-    """Returns (head, level) of each output of a network, in the order of all graphs made of it."""
+    """Returns (head, level) of each output of a network, in the order of all graphs made from it."""
     keys: list[tuple[str, int | None]] = []
     if "object_detection" in config.heads:
         keys += [(head, level) for head in ("class", "box") for level in config.levels]
@@ -127,7 +128,7 @@ def _by_head(keys: Sequence[tuple[str, int | None]], tensors: Sequence[Tensor]) 
 
 
 def _rename_ends(graph_def: tf.compat.v1.GraphDef, input_tensor: str, outputs: Mapping[str, Tensor]) -> None:
-    """Gives the placeholder the name `INPUT`, and adds an identity of each output's name."""
+    """Renames the placeholder to `INPUT`, and adds an identity with the name of each output."""
     old = _node_of(input_tensor)
     for node in graph_def.node:
         if node.name == old:
@@ -141,11 +142,11 @@ def _rename_ends(graph_def: tf.compat.v1.GraphDef, input_tensor: str, outputs: M
 
 
 def folded(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> tf.compat.v1.GraphDef:
-    """Returns a graph in inference form: nothing but what the outputs need, constants evaluated, norms folded.
+    """Returns an optimized graph: nodes without effect on the outputs removed, constants evaluated, norms folded.
 
     Args:
       graph_def: without variables and functions; batch norms in inference mode.
-      outputs: names of nodes, which stay.
+      outputs: names of nodes, which are kept.
     """
     graph_def = tf.compat.v1.graph_util.extract_sub_graph(graph_def, [*outputs])
     _skip_identities(graph_def, outputs)
@@ -155,7 +156,7 @@ def folded(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> tf.compa
 
 
 def _skip_identities(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> None:
-    """Connects the consumers of identities to what these repeat; custom gradients are kept in such."""
+    """Connects the consumers of identities to their inputs; custom gradients are stored in identities."""
     source: dict[str, str] = {}
     for node in graph_def.node:
         if node.op in ("Identity", "IdentityN", "StopGradient") and node.name not in outputs:
@@ -168,14 +169,14 @@ def _skip_identities(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]) -
         return name
 
     for node in graph_def.node:
-        # Control dependencies order side effects, and a network that only calculates has none.
+        # Control dependencies order side effects; a network has none.
         data = [resolved(name) for name in node.input if not name.startswith("^")]
         del node.input[:]
         node.input.extend(data)
 
 
 def _evaluated_constants(graph_def: tf.compat.v1.GraphDef) -> dict[str, np.ndarray]:
-    """Returns the values of all tensors that depend on constants alone and are read, by `node:number`."""
+    """Returns the values of all tensors that depend only on constants and have a consumer, by `node:number`."""
     is_constant: dict[str, bool] = {}
     for node in _in_order(graph_def):
         inputs = [is_constant[_node_of(name)] for name in node.input]
@@ -192,7 +193,7 @@ def _evaluated_constants(graph_def: tf.compat.v1.GraphDef) -> dict[str, np.ndarr
 
 
 def _in_order(graph_def: tf.compat.v1.GraphDef) -> list[Any]:
-    """Returns the nodes so that each stands after its inputs."""
+    """Returns the nodes in topological order."""
     nodes = {node.name: node for node in graph_def.node}
     done: dict[str, Any] = {}
     for start in graph_def.node:
@@ -208,7 +209,7 @@ def _in_order(graph_def: tf.compat.v1.GraphDef) -> list[Any]:
 
 
 class _Folding:
-    """Rewrites a graph node by node, each after its inputs."""
+    """Rewrites a graph node by node in topological order."""
 
     def __init__(self, graph_def: tf.compat.v1.GraphDef, constants: Mapping[str, np.ndarray]) -> None:
         self._constants = constants
@@ -244,13 +245,13 @@ class _Folding:
         parameters = [_with_number(name) in self._constants for name in node.input[1:]]
         only_first = not any(self._num_readers.get(f"{node.name}:{number}") for number in range(1, 6))
         is_last = node.attr["data_format"].s in (b"", b"NHWC")
-        # In half precision, rounded kernels would give other numbers than rounded products.
+        # In half precision, rounding folded kernels gives other results than rounding products.
         is_exact = node.attr["T"].type == tf.float32.as_datatype_enum
         return all(parameters) and only_first and is_last and is_exact and not node.attr["is_training"].b
 
     def _fold(self, node: Any) -> None:
         gamma, beta, mean, variance = (np.asarray(self._constants[_with_number(name)]) for name in node.input[1:])
-        # In float64, so that folding costs no accuracy.
+        # In float64, so that folding loses no accuracy.
         scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + node.attr["epsilon"].f)
         offset = beta - mean * scale
         before, bias = self._convolution_before(node)
@@ -267,7 +268,7 @@ class _Folding:
         self._add_binary("BiasAdd", node.name, convolution.name, offset + bias * scale)
 
     def _convolution_before(self, node: Any) -> tuple[Any, np.ndarray | float]:
-        """Returns the convolution that a normalization is folded into, and the bias in between; None where none is."""
+        """Returns the convolution before a normalization and the bias in between; None if it cannot be folded."""
         producer = self._only_producer(node.input[0])
         bias: np.ndarray | float = 0.0
         if producer is not None and producer.op in ("BiasAdd", "Add", "AddV2"):
@@ -284,7 +285,7 @@ class _Folding:
         return producer, bias
 
     def _only_producer(self, name: str) -> Any:
-        """Returns the node of a tensor that one node alone reads."""
+        """Returns the node that produces a tensor with a single consumer."""
         return self._nodes[_node_of(name)] if self._num_readers[_with_number(name)] == 1 else None
 
     def _add_constant(self, name: str, value: np.ndarray) -> None:

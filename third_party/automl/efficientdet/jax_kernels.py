@@ -1,4 +1,4 @@
-"""Batch normalization on JAX in as few passes over memory as it takes, with its gradient written out.
+"""Batch normalization on JAX with few passes over memory and a hand-written gradient.
 
 `b` batch, `h w` height and width, `c` channels.
 """
@@ -17,11 +17,11 @@ def batch_normalize(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns `x` normalized by the moments of its batch, and these moments.
 
-    The moments are sums of (x - s) and (x - s)², taken in float32 in one pass;
-    the shift s, the first pixel of the batch, keeps the difference of large
-    numbers out of the variance. The gradient keeps `x` in its own precision
-    and nothing else of its size. No gradient flows through the moments that
-    are returned: they feed moving statistics only.
+    The moments are computed from sums of (x - s) and (x - s)², in float32 and in
+    one pass; the shift s, the first pixel of the batch, avoids cancellation in
+    the variance. The gradient stores `x` in its own precision and no other
+    tensor of its size. No gradient flows through the returned moments: they
+    update moving statistics only.
 
     Args:
       x: `(b, h, w, c)`.

@@ -1,4 +1,4 @@
-"""The layers that the whole network shares.
+"""Layers that backbone, neck and heads share.
 
 `b` batch, `h w` height and width, `c` channels.
 """
@@ -23,15 +23,15 @@ if keras.backend.backend() == "jax":
 
 
 class NumpyInitializer(keras.initializers.Initializer):
-    """Random kernels, drawn by numpy.
+    """Initializer of kernels that draws random numbers with numpy.
 
-    They are the same on every backend after `keras.utils.set_random_seed`, and
-    quick: JAX compiles a program for each shape it draws, half a minute for D0.
+    Values are the same on every backend after `keras.utils.set_random_seed`, and
+    drawing is fast: JAX compiles a program for each shape, half a minute for D0.
 
     Args:
       distribution: normal, truncated_normal (at two deviations) or uniform.
-      variance: of the numbers, times the fan.
-      fan: in, out or average, the connections that share the variance; one for none.
+      variance: of the values, times the fan.
+      fan: in, out or average: the connections by which the variance is divided; one: no division.
     """
 
     def __init__(self, distribution: str, *, variance: float = 1.0, fan: str = "one") -> None:
@@ -47,7 +47,7 @@ class NumpyInitializer(keras.initializers.Initializer):
         return ops.convert_to_tensor(numbers, dtype=dtype or "float32")
 
     def _unit_numbers(self, shape: tuple[int, ...]) -> np.ndarray:
-        # Keras seeds numpy's global generator with the others; this one is of its own and quicker.
+        # Keras seeds numpy's global generator too; a generator of its own is faster.
         generator = np.random.default_rng(np.random.randint(2**31))
         if self.distribution == "uniform":
             return (generator.random(shape, dtype="float32") * 2 - 1) * np.float32(np.sqrt(3))
@@ -55,7 +55,7 @@ class NumpyInitializer(keras.initializers.Initializer):
         if self.distribution == "truncated_normal":
             while (outside := np.abs(numbers) > 2).any():
                 numbers[outside] = generator.standard_normal(int(outside.sum()), dtype="float32")
-            # What cutting off the tails takes from the deviation.
+            # Factor by which truncation reduces the standard deviation.
             numbers /= np.float32(0.87962566)
         return numbers
 
@@ -64,11 +64,11 @@ class NumpyInitializer(keras.initializers.Initializer):
 
 
 GLOROT_UNIFORM = NumpyInitializer("uniform", fan="average")
-"""Glorot and Bengio, 2010: for kernels of which automl asks nothing else."""
+"""Glorot and Bengio, 2010: the default of automl's kernels."""
 
 
 class Statistics(NamedTuple):
-    """What one normalisation saw in a batch."""
+    """Batch statistics of one normalization layer."""
 
     layer: "BatchNormalization"
     mean: Tensor
@@ -77,7 +77,7 @@ class Statistics(NamedTuple):
 
 
 class _Collectors(threading.local):
-    """The lists that are being filled, innermost last; each replica of a strategy traces in a thread of its own."""
+    """The lists being filled, innermost last; each replica of a strategy traces in its own thread."""
 
     def __init__(self) -> None:
         self.open: list[list[Statistics]] = []
@@ -88,10 +88,10 @@ _collectors = _Collectors()
 
 @contextlib.contextmanager
 def collected_statistics() -> Iterator[list[Statistics]]:
-    """Yields a list that takes the batch statistics seen inside; the moving ones stay as they are.
+    """Yields a list that receives the batch statistics computed inside the context; moving statistics do not change.
 
-    Only at its end does a step know whether it was a good one. `move_statistics`
-    then does what the layers have left undone.
+    A step knows only at its end whether its loss is finite. It then calls
+    `move_statistics` to update the moving statistics.
     """
     collected: list[Statistics] = []
     _collectors.open.append(collected)
@@ -102,7 +102,7 @@ def collected_statistics() -> Iterator[list[Statistics]]:
 
 
 def move_statistics(collected: Sequence[Statistics]) -> None:
-    """Takes batch statistics into the moving ones, or hands them to the collector around."""
+    """Updates moving statistics with batch statistics, or passes them to the enclosing collector."""
     if _collectors.open:
         _collectors.open[-1].extend(collected)
         return
@@ -112,10 +112,10 @@ def move_statistics(collected: Sequence[Statistics]) -> None:
 
 
 def move_towards(variable: keras.Variable, target: Tensor, share: Tensor | float) -> None:
-    """Moves a variable a share of the way to a tensor.
+    """Moves a variable by a fraction `share` towards a tensor.
 
-    On TensorFlow in place, in two operations of its many: a step moves over a
-    thousand averages. Each replica of a strategy moves its own.
+    On TensorFlow in place and in two operations: a step updates over a
+    thousand moving averages. Each replica of a strategy updates its own.
     """
     difference = variable - target
     if tf is not None:
@@ -125,22 +125,22 @@ def move_towards(variable: keras.Variable, target: Tensor, share: Tensor | float
 
 
 def recomputed(function: Callable[..., Any], *inputs: Tensor) -> Any:
-    """Returns `function(*inputs)`, whose gradient computes it once more in place of keeping what is inside.
+    """Returns `function(*inputs)` with gradient checkpointing: activations are recomputed for the gradient, not stored.
 
     Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". Batch
-    statistics leave it as outputs, and are so seen once.
+    statistics are returned as outputs, so that they are collected only once.
 
     Args:
-      function: from tensors to a structure of tensors; it changes no variable
-        but by `move_statistics`.
-      *inputs: what it is differentiated by, beside its variables.
+      function: from tensors to a structure of tensors; it changes variables
+        only through `move_statistics`.
+      *inputs: tensors that receive gradients, besides the variables.
     """
     around: list[Any] = []
 
     def computed(*inputs: Tensor) -> tuple[Tensor, ...]:
         with collected_statistics() as collected:
             outputs = function(*inputs)
-        # What is no tensor goes past the engine.
+        # `custom_gradient` returns tensors only; everything else is kept in this list.
         around[:] = keras.tree.map_structure(lambda _: 0, outputs), [layer for layer, *_ in collected]
         return (*keras.tree.flatten(outputs), *(ops.stop_gradient(value) for _, *pair in collected for value in pair))
 
@@ -152,15 +152,15 @@ def recomputed(function: Callable[..., Any], *inputs: Tensor) -> Any:
 
 
 class BatchNormalization(keras.layers.Layer):
-    """Batch normalisation with automl's numbers: momentum 0.99, epsilon 0.001.
+    """Batch normalization with automl's defaults: momentum 0.99, epsilon 0.001.
 
-    The moving variance takes the *unbiased* variance of a batch, as
-    TensorFlow's fused kernel gives it, and the normalisation the biased one.
-    On TensorFlow that kernel does the work: a training step on a CPU takes
-    three quarters of the time that separate operations need.
+    As in TensorFlow's fused kernel, the moving variance is updated with the
+    *unbiased* variance of a batch, and the normalization uses the biased one.
+    TensorFlow uses that kernel: a training step on a CPU takes three quarters
+    of the time of separate operations.
 
-    Takes and gives `(b, h, w, c)`. Set `synchronized` before the first step to
-    take statistics over all replicas of a `tf.distribute` strategy; on JAX
+    Takes and returns `(b, h, w, c)`. Set `synchronized` before the first step to
+    compute statistics over all replicas of a `tf.distribute` strategy; on JAX
     they always are.
     """
 
@@ -172,7 +172,7 @@ class BatchNormalization(keras.layers.Layer):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         def weight(name: str, initializer: str, trainable: bool) -> keras.Variable:
-            # Statistics are means over replicas wherever they are read as one.
+            # Outside of replicas, the value of a statistic is the mean over replicas.
             aggregation = "none" if trainable else "mean"
             return self.add_weight(
                 name=name,
@@ -225,7 +225,7 @@ class BatchNormalization(keras.layers.Layer):
         return ops.cast(wide * scale + (self.beta - mean * scale), x.dtype), mean, unbiased
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns mean, biased variance, and the number of values behind each."""
+        """Returns mean, biased variance, and the number of values that they are computed from."""
         count = ops.cast(ops.prod(ops.shape(x)[:3]), "float32")
         mean = ops.mean(x, axis=(0, 1, 2))
         variance = ops.mean(ops.square(x - mean), axis=(0, 1, 2))
@@ -246,14 +246,14 @@ class BatchNormalization(keras.layers.Layer):
 
 
 class DropPath(keras.layers.Layer):
-    """Stochastic depth: while training, a sample skips the layer before this one now and then.
+    """Stochastic depth: in training, the preceding layer is skipped for a random subset of samples.
 
-    What is dropped is a function of (seed, step, `index`, sample) and of
-    nothing else: no state is kept here, so a resumed run drops what the
-    uninterrupted one would have dropped, on either backend. Kept samples are
-    divided by the survival probability. Huang et al., 2016.
+    The selection is a function of (seed, step, `index`, sample) only. The layer
+    has no state, so a resumed run drops the same samples as an uninterrupted
+    one, on either backend. Kept samples are divided by the survival
+    probability. Huang et al., 2016.
 
-    Takes `(b, h, w, c)` and the model's `drop_path_seed` of this step.
+    Takes `(b, h, w, c)` and the model's `drop_path_seed` of the step.
     """
 
     def __init__(self, survival_prob: float, index: int, **options: Any) -> None:
@@ -262,7 +262,7 @@ class DropPath(keras.layers.Layer):
         self.index = index
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Nothing to make: there are no weights."""
+        """Creates nothing: the layer has no weights."""
 
     def call(self, x: Tensor, seed: Tensor | None = None, training: bool = False) -> Tensor:
         if not training or seed is None or self.survival_prob >= 1.0:
@@ -276,17 +276,17 @@ class DropPath(keras.layers.Layer):
 
 
 def uniform_of(seed: Tensor, index: int, size: int | Tensor) -> Tensor:
-    """Returns numbers in [0, 1) that depend on the arguments alone, the same on every backend.
+    """Returns random numbers in [0, 1) that depend only on the arguments, the same on every backend.
 
     Args:
-      seed: two uint32, seed and step; two more where the numbers are a part of
-        more: which part, and of how many that take turns.
-      index: tells apart the places that draw with the same seed.
+      seed: two uint32, seed and step; four for a part of a batch, with the
+        index of the part and the number of interleaved parts.
+      index: distinguishes layers that use the same seed.
       size: how many numbers.
     """
 
     def mixed(bits: Tensor) -> Tensor:
-        # The finisher of MurmurHash3 (Appleby): every bit of the input reaches every bit of the output.
+        # Finalizer of MurmurHash3 (Appleby): every input bit affects every output bit.
         bits = ops.bitwise_xor(bits, ops.right_shift(bits, ops.cast(16, "uint32")))
         bits = bits * ops.cast(0x85EBCA6B, "uint32")
         bits = ops.bitwise_xor(bits, ops.right_shift(bits, ops.cast(13, "uint32")))
@@ -304,12 +304,12 @@ def uniform_of(seed: Tensor, index: int, size: int | Tensor) -> Tensor:
 
 
 def conv3x3(filters: int, *, separable: bool, initializer: Any = GLOROT_UNIFORM, **options: Any) -> keras.layers.Layer:
-    """Returns a 3x3 convolution that keeps height and width.
+    """Returns a 3x3 convolution that preserves height and width.
 
     Args:
-      filters: channels of its output.
+      filters: number of output channels.
       separable: whether it is a depthwise and a 1x1 convolution; else a full one.
-      initializer: of all its kernels.
+      initializer: of all kernels.
       **options: further arguments of the Keras layer, such as use_bias.
     """
     if not separable:
@@ -319,14 +319,15 @@ def conv3x3(filters: int, *, separable: bool, initializer: Any = GLOROT_UNIFORM,
 
 
 class Resample(keras.layers.Layer):
-    """Brings a feature map to the size and the channels of another level.
+    """Resizes a feature map to the size and channels of another level.
 
-    Channels by a 1x1 convolution and a normalisation, only where they differ.
-    Down by max pooling; up by repeating neighbours, where row i of the output
-    is row floor(i * input height / output height) of the input: no half
-    pixels, or checkpoints see shifted maps.
+    Channels change by a 1x1 convolution and a normalization, only if they
+    differ. Downsampling is max pooling. Upsampling is nearest neighbor: row i of
+    the output is row floor(i * input height / output height) of the input,
+    without half-pixel centers, which would shift feature maps relative to
+    checkpoints.
 
-    Takes `(b, h, w, c)` and gives `(b, height, width, filters)`.
+    Takes `(b, h, w, c)`; returns `(b, height, width, filters)`.
     """
 
     def __init__(self, filters: int, *, normalize: bool, conv_after_downsample: bool, **options: Any) -> None:
@@ -362,10 +363,10 @@ class Resample(keras.layers.Layer):
 
 
 def max_pooled(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Returns the map shrunk to (height, width) by maxima of overlapping windows.
+    """Returns the feature map reduced to (height, width) by max pooling with overlapping windows.
 
-    A window is one larger than the stride. What lies behind the edge counts
-    as minus infinity; for an odd sum of padding the end gets more of it.
+    The window is one larger than the stride. Padding is minus infinity; if the
+    total padding is odd, the end gets one more.
     """
     strides = tuple((have - 1) // want + 1 for have, want in zip(x.shape[1:3], size, strict=True))
     windows = tuple(stride + 1 for stride in strides)
@@ -373,12 +374,12 @@ def max_pooled(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def nearest_upsampled(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Returns the map grown to (height, width) by repeating rows and columns."""
+    """Returns the feature map enlarged to (height, width) by repeating rows and columns."""
     (height, width), channels = x.shape[1:3], x.shape[3]
     for axis, have, want in ((1, height, size[0]), (2, width, size[1])):
         if want % have:
             x = ops.take(x, [index * have // want for index in range(want)], axis=axis)
-    # Copies laid side by side in memory are repeated rows, or columns: quicker than a resize, and so is its gradient.
+    # Concatenating copies gives repeated rows or columns: faster than a resize, and so is its gradient.
     down, across = (want // have if want % have == 0 else 1 for have, want in ((height, size[0]), (width, size[1])))
     if across > 1:
         x = ops.reshape(ops.concatenate([x] * across, axis=-1), (-1, x.shape[1], size[1], channels))

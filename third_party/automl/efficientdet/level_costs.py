@@ -1,4 +1,4 @@
-"""What each level of the pyramid costs: parameters and operations of neck and heads, by the rules of `flops`."""
+"""Cost of each pyramid level: parameters and operations of neck and heads, by the rules of `flops`."""
 
 import math
 from collections import defaultdict
@@ -11,26 +11,26 @@ from efficientdet.model import Detector
 
 @dataclass(frozen=True, kw_only=True)
 class LevelCost:
-    """One level of the pyramid, for one image."""
+    """Cost of one pyramid level, for one image."""
 
     level: int
     size: Size
     """(height, width) of its feature maps."""
     nodes: int
-    """Nodes of the neck at this level, parallel paths and cells in series counted one by one."""
+    """Number of the neck's nodes on this level, in all parallel paths and all cells."""
     parameters: int
-    """Trainable numbers of these nodes and of their resampling. The heads' convolutions are shared by all levels."""
+    """Trainable parameters of these nodes and of their resampling. The heads' convolutions are shared by all levels."""
     neck_flops: int
     """Multiply-adds of these nodes."""
     head_flops: int
-    """Multiply-adds of class and box head on this level."""
+    """Multiply-adds of class head and box head on this level."""
 
 
 def level_costs(model: Detector) -> tuple[LevelCost, ...]:
     """Returns the cost of each level, lowest first.
 
-    Levels that the neck adds to the backbone's (P6, P7) are a part of their own
-    in `flops.model_cost`.
+    The levels that the neck adds to the backbone's (P6, P7) are a separate
+    part in `flops.model_cost`.
     """
     config = model.config
     sizes: dict[int, Size] = {level: _size(config.image_size, level) for level in range(13)}
@@ -61,7 +61,7 @@ def level_costs(model: Detector) -> tuple[LevelCost, ...]:
 
 
 def level_table(costs: Iterable[LevelCost]) -> str:
-    """Returns the levels as text for a terminal."""
+    """Returns the costs as a text table for a terminal."""
     rows = [f"{'level':<7}{'size':>11}{'nodes':>7}{'parameters':>13}{'neck, multiply-adds':>21}{'heads':>18}"]
     for cost in costs:
         size = f"{cost.size[0]}x{cost.size[1]}"

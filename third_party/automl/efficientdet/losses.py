@@ -1,8 +1,8 @@
-"""What training minimises: focal, Huber and IoU losses, and their sum.
+"""Detection losses: focal loss, Huber loss, IoU losses, and their weighted sum.
 
 Losses are sums over anchors, divided by the number of positive anchors of the
-batch plus one; so an image full of objects weighs more than an empty one, and
-a batch without objects divides by one. Letters of shapes stand in `types`.
+batch plus one; so an image with many objects weighs more than an empty one, and
+a batch without objects divides by one. `types` lists the letters of shapes.
 """
 
 from collections.abc import Iterable
@@ -26,28 +26,27 @@ IOU_LOSSES = {"iou": box_math.iou, "giou": box_math.giou, "diou": box_math.diou,
 
 @dataclass(frozen=True, kw_only=True)
 class LossOptions:
-    """How the parts of the loss are computed and weighed; names and defaults are automl's."""
+    """Parameters and weights of the loss terms; names and defaults are automl's."""
 
     alpha: float = 0.25
-    """Weight of a positive entry in the focal loss; a negative one weighs 1 - alpha."""
+    """Weight of positive entries in the focal loss; negative ones have weight 1 - alpha."""
     gamma: float = 1.5
-    """How much the focal loss forgives entries that are nearly right."""
+    """Exponent of the focal loss: the larger, the smaller the loss of well-classified entries."""
     label_smoothing: float = 0.0
     class_loss: str = "focal"
-    """One of `CLASS_LOSSES`. "quality_focal" asks a score for how well the box lies; it has no alpha. Not automl's."""
+    """One of `CLASS_LOSSES`. "quality_focal" trains scores to predict the IoU of the box; no alpha. Not in automl."""
     delta: float = 0.1
-    """Error, in encoded units, from which the box loss grows linearly."""
+    """Error, in encoded units, above which the box loss is linear."""
     box_loss_weight: float = 50.0
     iou_loss_type: str | None = None
     """iou, giou, diou, ciou, or None for no such loss."""
     iou_loss_weight: float = 1.0
     weight_decay: float = 4e-5
     class_weights: tuple[float, ...] = ()
-    """How much an object of each class counts, by class index: its own entry of the class loss, and its box. Empty:
-    all alike."""
+    """Weight of an object of each class, by class index, in the classification and box losses. Empty: all 1."""
     compat: str | None = None
-    """"automl" for the original's arithmetic to the letter: coordinates that should be exactly 0 are not learned,
-    and the weight of CIoU's aspect term takes part in the gradient."""
+    """"automl" for the arithmetic of the original: coordinates whose target is exactly 0 are not learned, and
+    gradients flow through the weight of CIoU's aspect term."""
 
     def __post_init__(self) -> None:
         if self.iou_loss_type not in (None, "", *IOU_LOSSES):
@@ -75,20 +74,20 @@ def detection_losses(
     options: LossOptions,
     normalizer: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Returns the parts of the loss, not yet weighed: "class", "box", "box_iou".
+    """Returns the loss terms without their weights: "class", "box", "box_iou".
 
     Args:
-      config: of the network; num_classes is read.
+      config: of the network; num_classes is used.
       outputs: of the network, raw logits and deltas.
-      targets: from `assign.assign_targets`, batched.
+      targets: from `assigners.assign_targets`, batched.
       anchors: from `anchors.anchor_boxes`.
-      options: which losses, and their numbers. "box_iou" is there only with
-        `options.iou_loss_type`.
-      normalizer: what sums are divided by. None: positive anchors of this
-        batch plus one.
+      options: parameters of the losses. "box_iou" is only returned if
+        `options.iou_loss_type` is set.
+      normalizer: divisor of the sums. None: positive anchors of this batch plus
+        one.
 
     Raises:
-      ValueError: the outputs have another number of anchors than the targets.
+      ValueError: outputs and targets differ in their number of anchors.
     """
     logits = _per_anchor(outputs["class"], config.num_classes)
     deltas = ops.concatenate(list(_per_anchor(outputs["box"], 4).values()), axis=1)
@@ -96,7 +95,7 @@ def detection_losses(
     if None not in (num_outputs, num_targets) and num_outputs != num_targets:
         raise ValueError(
             f"The network's outputs must belong to the anchors of the targets. Received outputs at {num_outputs} "
-            f"anchors and targets for {num_targets}: was the network given images of another size than "
+            f"anchors and targets for {num_targets}. Does the size of the images differ from "
             f"{config.image_size} (height, width)?"
         )
     if normalizer is None:
@@ -122,7 +121,7 @@ def detection_losses(
             options=options,
             weights=weights,
         )
-        # automl divides by four here too, though there is one number a box; iou_loss_weight is meant for that.
+        # automl divides by four here too, though there is one value per box; iou_loss_weight accounts for that.
         losses["box_iou"] = overlap_loss / (4.0 * normalizer)
     return losses
 
@@ -135,9 +134,9 @@ def _class_loss(
     options: LossOptions,
     weights: Float[Tensor, "b a"] | None,
 ) -> Tensor:
-    """Returns the sum of the class loss over all levels; `quality` is there for "quality_focal" alone."""
+    """Returns the class loss summed over all levels; only "quality_focal" uses `quality`."""
     total, start = 0.0, 0
-    # Level by level, because joining the levels would copy the largest tensor of the whole step.
+    # Level by level, because concatenating the levels would copy the largest tensor of the training step.
     for level_logits in logits.values():
         end = start + ops.shape(level_logits)[1]
         level_weights = None if weights is None else weights[:, start:end]
@@ -169,18 +168,18 @@ def quality_focal_loss(
 ) -> Tensor:
     """Returns the quality focal loss, summed over anchors and classes.
 
-    Li et al. 2020, "Generalized Focal Loss", eq. 2, on sigmoids: the label of
-    an anchor's own class is how well its box lies, not 1, and the modulator is
-    the distance from it. Scores then rank boxes by their overlap too.
+    Li et al. 2020, "Generalized Focal Loss", eq. 2, on sigmoids: the label of an
+    anchor's class is the quality of its box instead of 1, and the modulating
+    factor depends on the distance from it. Scores then also rank boxes by IoU.
 
     Args:
-      logits: one column a class, none for the background.
+      logits: one column per class, none for the background.
       class_index: 0-based. Anchors that are BACKGROUND or out of range are
-        negative for all classes, IGNORED ones do not count.
-      quality: label of the own class, 0 to 1; no gradient goes through it.
-        It is not looked at where an anchor has no class.
-      gamma: exponent of the modulator; the paper has 2.
-      weights: of the own entry of each anchor that has one; None: all are 1.
+        negative for all classes; IGNORED anchors have no loss.
+      quality: label of the anchor's class, 0 to 1, without gradient; arbitrary
+        at anchors without a class.
+      gamma: exponent of the modulating factor; 2 in the paper.
+      weights: of the positive entry of each anchor; None: all are 1.
     """
     logits = ops.cast(logits, "float32")
     quality = ops.stop_gradient(ops.cast(quality, "float32"))
@@ -188,7 +187,7 @@ def quality_focal_loss(
     def loss(logit: Tensor, label: Tensor | float) -> Tensor:
         return ops.power(ops.abs(label - ops.sigmoid(logit)), gamma) * (ops.softplus(logit) - label * logit)
 
-    # As in `focal_loss`: all entries are taken for negative, then the few positive ones are put right.
+    # As in `focal_loss`: all entries are first treated as negative, then the few positive ones are corrected.
     as_negative = ops.where(ops.equal(class_index, IGNORED), 0.0, ops.sum(loss(logits, 0.0), axis=-1))
     num_classes = logits.shape[-1]
     is_own_class = ops.equal(class_index[..., None], ops.arange(num_classes, dtype="int32"))
@@ -213,39 +212,39 @@ def focal_loss(
     """Returns the focal loss, summed over anchors and classes.
 
     Lin et al. 2017, "Focal Loss for Dense Object Detection", eq. 5, on
-    sigmoids: alpha and gamma look at the true label, cross-entropy at the
-    smoothed one.
+    sigmoids: alpha and gamma depend on the true label, the cross-entropy on
+    the smoothed one.
 
     Args:
-      logits: one column a class, none for the background.
+      logits: one column per class, none for the background.
       class_index: 0-based. Anchors that are BACKGROUND or out of range are
-        negative for all classes, IGNORED ones do not count.
-      alpha: weight of the one positive entry of an anchor that has one.
-      gamma: 0 leaves plain weighted cross-entropy.
-      label_smoothing: how far labels are drawn towards one half.
-      weights: of the one positive entry of each anchor; None: all are 1.
+        negative for all classes; IGNORED anchors have no loss.
+      alpha: weight of the positive entry of an anchor.
+      gamma: exponent of the modulating factor; 0 gives weighted cross-entropy.
+      label_smoothing: moves labels by this fraction towards one half.
+      weights: of the positive entry of each anchor; None: all are 1.
     """
 
-    def wrongness(wrong: Tensor) -> Tensor:
-        # `wrong` is the logit of being wrong: x where the label is 0, -x where it is 1. Then the modulator is
-        # sigmoid(wrong)^gamma, as a power of e because `pow` costs ten times as much.
+    def entry_loss(wrong: Tensor) -> Tensor:
+        # `wrong` is the logit of the wrong label: x where the label is 0, -x where it is 1. The modulating factor is
+        # sigmoid(wrong)^gamma, computed with `exp` because `pow` costs ten times as much.
         cross_entropy = ops.softplus(wrong)
         modulator = ops.exp(gamma * (wrong - cross_entropy))
         return modulator * (cross_entropy - 0.5 * label_smoothing * wrong if label_smoothing else cross_entropy)
 
-    # All entries are taken for negative, then the few positive ones are put right: the tensor of all classes is the
-    # largest of a training step, and a one-hot twin of it would cost as much as the loss.
+    # All entries are first treated as negative, then the few positive ones are corrected: the logits are the largest
+    # tensor of a training step, and one-hot targets of the same size would cost as much as the loss.
     logits = ops.cast(logits, "float32")
     is_ignored = ops.equal(class_index, IGNORED)
-    as_negative = ops.where(is_ignored, 0.0, ops.sum(wrongness(logits), axis=-1))
+    as_negative = ops.where(is_ignored, 0.0, ops.sum(entry_loss(logits), axis=-1))
     num_classes = logits.shape[-1]
     is_own_class = ops.equal(class_index[..., None], ops.arange(num_classes, dtype="int32"))
     own_logit = ops.sum(ops.where(is_own_class, logits, 0.0), axis=-1)
     is_positive = ops.logical_and(class_index >= 0, class_index < num_classes)
-    as_positive = alpha * wrongness(-own_logit)
+    as_positive = alpha * entry_loss(-own_logit)
     if weights is not None:
         as_positive = as_positive * weights
-    correction = as_positive - (1.0 - alpha) * wrongness(own_logit)
+    correction = as_positive - (1.0 - alpha) * entry_loss(own_logit)
     return (1.0 - alpha) * ops.sum(as_negative) + ops.sum(ops.where(is_positive, correction, 0.0))
 
 
@@ -260,14 +259,14 @@ def huber_box_loss(
     """Returns the Huber loss of encoded boxes, summed over all coordinates.
 
     Args:
-      deltas: as the box head emits them.
-      targets: as `boxes.encode_boxes` writes them.
-      learned: which entries count; the last axis is 4, or 1 for whole boxes.
-      delta: error from which the loss grows linearly.
+      deltas: outputs of the box head.
+      targets: from `boxes.encode_boxes`.
+      learned: entries with a loss; the last axis is 4, or 1 for whole boxes.
+      delta: error above which the loss is linear.
       weights: of each box; None: all are 1.
     """
     error = ops.abs(deltas - targets)
-    # Equal to 0.5 e^2 up to delta and delta * (e - delta / 2) beyond, without a choice.
+    # Equal to 0.5 e^2 up to delta and delta * (e - delta / 2) above, without a conditional.
     quadratic = ops.minimum(error, delta)
     loss = quadratic * (error - 0.5 * quadratic)
     if weights is not None:
@@ -278,15 +277,15 @@ def huber_box_loss(
 def iou_box_loss(
     predicted: Float[Tensor, "*#b 4"], target: Float[Tensor, "*#b 4"], *, kind: str, weight_learns: bool = False
 ) -> Float[Tensor, "*b"]:
-    """Returns one minus the overlap of each pair of boxes.
+    """Returns the IoU loss of each pair of boxes: one minus their IoU.
 
-    Pairs whose target has no size have no loss.
+    The loss is 0 for targets without area.
 
     Args:
       predicted: decoded boxes, in pixels.
       target: decoded boxes.
       kind: iou, giou, diou or ciou; see `boxes`.
-      weight_learns: see `boxes.ciou`; of no meaning to the others.
+      weight_learns: see `boxes.ciou`; the other kinds ignore it.
     """
     if kind == "ciou":
         overlap = box_math.ciou(predicted, target, weight_learns=weight_learns)
@@ -299,7 +298,7 @@ def _encoded_iou_loss(
     deltas: Tensor, targets: Tensor, learned: Tensor, *, anchors: Tensor, options: LossOptions, weights: Tensor | None
 ) -> Tensor:
     anchors = ops.convert_to_tensor(anchors, "float32")
-    # Zeros have no size and so no loss: that is how anchors without an object are left out.
+    # Boxes of zeros have no area and so no loss: this excludes anchors without an object.
     keep = ops.cast(learned, "float32")
     predicted, target = box_math.decode_boxes(deltas, anchors) * keep, box_math.decode_boxes(targets, anchors) * keep
     kind, weight_learns = options.iou_loss_type or "", options.compat == AUTOML
@@ -308,7 +307,7 @@ def _encoded_iou_loss(
 
 
 def _overlaps(deltas: Tensor, targets: Tensor, learned: Tensor, *, anchors: Tensor) -> Float[Tensor, "b a"]:
-    """Returns the overlap of each predicted box with its target; 0 where an anchor has none."""
+    """Returns the IoU of each predicted box with its target; 0 for anchors without an object."""
     anchors = ops.convert_to_tensor(anchors, "float32")
     keep = ops.cast(learned, "float32")
     target = box_math.decode_boxes(targets, anchors) * keep
@@ -317,7 +316,7 @@ def _overlaps(deltas: Tensor, targets: Tensor, learned: Tensor, *, anchors: Tens
 
 
 def _object_weights(class_index: Int[Tensor, "b a"], class_weights: tuple[float, ...]) -> Tensor | None:
-    """Returns how much the object of each anchor counts; what stands at anchors without one is not looked at."""
+    """Returns the weight of each anchor's object; values at anchors without an object are arbitrary."""
     if not class_weights:
         return None
     last = len(class_weights) - 1
@@ -325,32 +324,32 @@ def _object_weights(class_index: Int[Tensor, "b a"], class_weights: tuple[float,
 
 
 def l2_regularization(variables: Iterable[Any], weight_decay: float) -> Tensor:
-    """Returns weight_decay times half the squared length of all kernels.
+    """Returns the L2 penalty: weight_decay times half the sum of squares of all kernels.
 
     Args:
-      variables: of Keras, those that learn. Only kernels are decayed, depthwise
-        and pointwise ones too; biases and normalisations are passed over.
-      weight_decay: as of `LossOptions`.
+      variables: trainable Keras variables. Only kernels are decayed, including
+        depthwise and pointwise ones; biases and normalizations are not.
+      weight_decay: as in `LossOptions`.
     """
     kernels = [ops.cast(variable, "float32") for variable in variables if variable.name.endswith("kernel")]
     return 0.5 * weight_decay * sum((ops.sum(ops.square(kernel)) for kernel in kernels), start=0.0)
 
 
 def _is_nonzero(deltas: Float[Tensor, "*b a 4"]) -> Bool[Tensor, "*b a 4"]:
-    """Returns which coordinates automl learns: those whose target is not 0.
+    """Returns the coordinates that automl learns: those whose target is not 0.
 
-    There log(h / h) is exactly 0; here log(h) - log(h) may be off by a rounding.
+    There log(h / h) is exactly 0; here log(h) - log(h) may have a rounding error.
     """
     return ops.abs(deltas) > 1e-6
 
 
 def _has_own_class(targets: Targets, num_classes: int) -> Bool[Tensor, "b a 1"]:
-    """Returns where a box is learned: with a label that the network has no column for, neither half is."""
+    """Returns which boxes are learned: not those with a label that has no output column."""
     return ops.logical_and(targets.class_index >= 0, targets.class_index < num_classes)[..., None]
 
 
 def _per_anchor(pyramid: Pyramid, depth: int) -> dict[int, Float[Tensor, "b a c"]]:
-    """Returns each level as a list of anchors, in the order of `anchor_boxes`."""
+    """Returns each level reshaped to a list of anchors, in the order of `anchor_boxes`."""
     flat = {}
     for level in sorted(pyramid):
         feature_map = ops.cast(pyramid[level], "float32")

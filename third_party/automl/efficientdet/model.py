@@ -1,4 +1,4 @@
-"""The detector: backbone, neck, heads, and nothing else."""
+"""EfficientDet: backbone, neck and heads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,19 +18,20 @@ from efficientdet.types import Pyramid, Tensor
 
 @keras.saving.register_keras_serializable("efficientdet")
 class Detector(keras.Model):
-    """An EfficientDet.
+    """EfficientDet.
 
-    Takes images `(b, h, w, 3)`, float32 and normalised, and gives float32
-    logits and deltas, whatever the precision inside:
+    Takes images `(b, h, w, 3)`, float32 and normalized; returns float32 logits
+    and deltas, whatever the precision inside:
     `{"class": {level: (b, h, w, anchors * k)}, "box": {level: (b, h, w, anchors * 4)}}`,
-    and `"segmentation": (b, h, w, k)` where the config has that head.
+    and `"segmentation": (b, h, w, k)` if the config has that head.
 
-    Height and width must be known while tracing, and need not be the config's.
+    Height and width must be static while tracing; they may differ from the
+    config's.
 
-    While training, layers are dropped by `drop_path_seed`, which is
-    (seed, step): it moves on by one with each training call and is no weight.
-    Set it with `set_drop_path` and a resumed run is the same run. It is None
-    for a network that drops nothing, such as D0.
+    In training, stochastic depth depends on `drop_path_seed`, which is
+    (seed, step): each training call increments the step, and it is not a weight.
+    With `set_drop_path` a resumed run is identical to an uninterrupted one. It
+    is None for a network without stochastic depth, such as D0.
     """
 
     def __init__(self, config: DetectorConfig, **options: Any) -> None:
@@ -49,7 +50,7 @@ class Detector(keras.Model):
             self.drop_path_seed = keras.random.SeedGenerator(0, name="drop_path_seed")
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Makes every weight; `build_model` has called it already."""
+        """Creates all weights; `build_model` has called it already."""
         self.backbone.build(input_shape)
         channels = self.backbone.channels
         wanted = [level for level in self.config.levels if level <= 5]
@@ -75,11 +76,11 @@ class Detector(keras.Model):
         return outputs
 
     def next_drop_path_seed(self) -> Tensor | None:
-        """Returns what a training call drops by, and moves on; `call` does it where it is given no seed."""
+        """Returns the drop-path seed of a training call and advances it; `call` uses it if no seed is given."""
         return self.drop_path_seed.next() if self.drop_path_seed is not None else None
 
     def set_drop_path(self, seed: int, step: int) -> None:
-        """Sets what the next training call drops; later calls follow from it."""
+        """Sets the drop-path seed of the next training call; the seeds of later calls follow from it."""
         if self.drop_path_seed is not None:
             self.drop_path_seed.state.assign([seed, step])
 
@@ -96,10 +97,10 @@ def _float32(pyramid: Pyramid) -> Pyramid:
 
 
 def build_model(config: DetectorConfig) -> Detector:
-    """Returns the network that the config defines, every weight made and random.
+    """Returns the network of a config, with all weights created and randomly initialized.
 
-    Precision is the global Keras dtype policy; weights are float32 under
-    mixed_bfloat16 and mixed_float16 as well.
+    The compute dtype follows the global Keras dtype policy; weights are float32
+    also under mixed_bfloat16 and mixed_float16.
 
     >>> model = build_model(get_config("efficientdet-d0", num_classes=3))
     >>> model(zeros((1, 512, 512, 3)))["class"][3].shape

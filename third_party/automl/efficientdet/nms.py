@@ -1,10 +1,10 @@
-"""Of many boxes on one object, one: non-maximum suppression, in TensorFlow.
+"""Non-maximum suppression, in TensorFlow.
 
-Hard suppression drops what overlaps a better box too much; gaussian (soft)
-suppression only lowers its score, by how much they overlap (Bodla et al. 2017,
-"Soft-NMS"). Both are TensorFlow's NonMaxSuppressionV5, so graphs that hold
-them load wherever TensorFlow does. Here `c` is the number of candidates of an
-image, `d` that of detections.
+Hard suppression removes boxes whose IoU with a better box is too large; gaussian
+suppression (Bodla et al. 2017, "Soft-NMS") only lowers their scores, depending
+on the IoU. Both use TensorFlow's NonMaxSuppressionV5, so graphs with them load
+in any TensorFlow. Here `c` is the number of candidates of an image, `d` that of
+detections.
 """
 
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ from efficientdet.types import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Suppression:
-    """What suppression does, every default filled in."""
+    """Settings of non-maximum suppression, every default filled in."""
 
     iou_threshold: float
-    """Overlap above which the hard method drops the weaker box."""
+    """IoU above which the hard method removes the box with the lower score."""
     score_threshold: float
-    """Boxes are kept whose score, lowered or not, is greater."""
+    """Boxes are kept if their score, after it was lowered, is greater."""
     sigma: float
-    """Of the gaussian method: scores are multiplied by exp(-iou^2 / sigma). 0: the hard method."""
+    """Of the gaussian method: scores are multiplied by exp(-IoU^2 / sigma). 0: the hard method."""
     max_outputs: int
-    """Detections an image."""
+    """Detections per image."""
 
 
 class Kept(NamedTuple):
-    """Which candidates of each image stay, best first; rows from num_valid on are padding."""
+    """Kept candidates of each image, best first; rows from num_valid on are padding."""
 
     index: Int[Tensor, "b d"]
     scores: Float[Tensor, "b d"]
@@ -40,13 +40,13 @@ class Kept(NamedTuple):
 
 
 def suppression_from(nms_configs: Mapping[str, Any]) -> Suppression:
-    """Returns what automl makes of its hyper-parameters `nms_configs`.
+    """Returns the settings for automl's hyper-parameter `nms_configs`.
 
-    A threshold of None or 0 is the method's default: no threshold for "hard",
-    0.001 for "gaussian". The gaussian method has no use for iou_thresh.
+    A threshold of None or 0 means the method's default: no threshold for
+    "hard", 0.001 for "gaussian". The gaussian method ignores iou_thresh.
 
     Raises:
-      ValueError: if method is neither "hard" nor "gaussian".
+      ValueError: the method is neither "hard" nor "gaussian".
     """
     method = nms_configs.get("method") or "hard"
     score_threshold = nms_configs.get("score_thresh")
@@ -66,13 +66,13 @@ def suppression_from(nms_configs: Mapping[str, Any]) -> Suppression:
             max_outputs=max_outputs,
         )
     raise ValueError(
-        f"nms_configs.method must be hard or gaussian. Received {method!r}; automl knows diou and linear only in its "
+        f"nms_configs.method must be hard or gaussian. Received {method!r}; automl has diou and linear only in its "
         "numpy version (pyfunc). Try nms_configs.method=gaussian."
     )
 
 
 def suppress(boxes: Float[Tensor, "b c 4"], scores: Float[Tensor, "b c"], settings: Suppression) -> Kept:
-    """Returns the boxes to keep, whatever their class."""
+    """Returns the boxes to keep; boxes of different classes suppress each other."""
     index, kept_scores, num_valid = tf.map_fn(
         lambda image: _suppress_one(image[0], image[1], settings),
         (boxes, scores),
@@ -88,21 +88,21 @@ def suppress_per_class(
     num_classes: int,
     settings: Suppression,
 ) -> Kept:
-    """Returns the boxes to keep, when only boxes of one class suppress each other.
+    """Returns the boxes to keep; only boxes of the same class suppress each other.
 
     Args:
       boxes: of all classes, in any order.
       scores: of the boxes.
       class_index: 0-based class of each box.
-      num_classes: as many as there can be.
-      settings: `max_outputs` is for all classes of an image together.
+      num_classes: number of classes.
+      settings: `max_outputs` applies to all classes of an image together.
     """
     if num_classes == 1:
         return suppress(boxes, scores, settings)
     num_images, max_outputs = tf.shape(scores)[0], settings.max_outputs
     num_candidates = tf.shape(scores)[1]
 
-    # The candidates of a class become neighbours, so that each (image, class) is one slice of a flat list.
+    # Sorted by class, so that each (image, class) is one slice of a flat list.
     order = tf.argsort(class_index, axis=-1, stable=True)
     position = tf.reshape(order + tf.range(num_images)[:, tf.newaxis] * num_candidates, [-1])
     flat_boxes, flat_scores = (
@@ -123,7 +123,7 @@ def suppress_per_class(
     kept_scores = tf.reshape(kept_scores, [num_images, num_classes * max_outputs])
     kept_scores, best = tf.math.top_k(kept_scores, max_outputs)
     index = tf.gather(tf.reshape(index, [num_images, num_classes * max_outputs]), best, batch_dims=1)
-    # A padding row may point one behind the last candidate.
+    # The index of a padding row may be one past the last candidate.
     index = tf.gather(position, tf.minimum(index, tf.size(position) - 1)) % num_candidates
     num_valid = tf.minimum(tf.reduce_sum(tf.reshape(num_valid, [num_images, num_classes]), axis=-1), max_outputs)
     return _shaped(Kept(index, kept_scores, num_valid), max_outputs)
@@ -145,7 +145,7 @@ def _suppress_one(boxes: Tensor, scores: Tensor, settings: Suppression) -> tuple
 
 
 def _shaped(kept: Kept, max_outputs: int) -> Kept:
-    """Returns the same with shapes that graphs and converters can read."""
+    """Returns the same values with static shapes, which graphs and converters need."""
     return Kept(
         tf.ensure_shape(kept.index, (None, max_outputs)),
         tf.ensure_shape(kept.scores, (None, max_outputs)),

@@ -1,8 +1,8 @@
-"""From the network's outputs to detections: choose, decode, suppress. In TensorFlow.
+"""Postprocessing: decodes the network's outputs, applies NMS and returns detections. In TensorFlow.
 
 Evaluation, export and inference share one default, that of automl's published
 average precision: the 5000 best (anchor, class) pairs, gaussian suppression
-within each class, 100 detections an image.
+within each class, 100 detections per image.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 MODES = ("per_class", "global", "combined")
 
 EVALUATION_NMS_INPUTS = 5000
-"""Pairs of anchor and class that automl's evaluation hands to suppression."""
+"""Number of (anchor, class) pairs that automl's evaluation passes to NMS."""
 
 
 class Candidates(NamedTuple):
-    """What suppression chooses from; `c` of them an image."""
+    """Inputs of NMS; `c` candidates per image."""
 
     boxes: Float[Tensor, "b c 4"]
     scores: Float[Tensor, "b c"]
@@ -42,30 +42,30 @@ def detections(
     nms_configs: Mapping[str, Any] | None = None,
     compat: str | None = None,
 ) -> Detections:
-    """Returns what the network saw, best first, in pixels of the original images.
+    """Returns the detections, best first, in pixels of the original images.
 
-    May be traced with an unknown number of images, and the graph frozen.
+    It can be traced with an unknown number of images, and the graph frozen.
 
     Args:
       config: of the network.
       outputs: {"class": {level: logits}, "box": {level: deltas}}.
-      image_scales: original pixels per canvas pixel of each image, (b,) or, down
-        and across, (b, 2), as `preprocess.canvas_batch` gives them. None: boxes
-        stay on the canvas.
+      image_scales: original pixels per canvas pixel of each image, (b,), or
+        vertically and horizontally, (b, 2), from `preprocess.canvas_batch`.
+        None: boxes are in canvas pixels.
       mode: "per_class": only boxes of one class suppress each other. "global":
         all do, as in automl's serving. "combined": one operation of
         TensorFlow, hard suppression per class.
-      nms_configs: automl's keys, before those of `config.nms_configs`:
-        method, iou_thresh, score_thresh, sigma, max_nms_inputs (how many
-        (anchor, class) pairs are looked at; 0: each anchor's best class) and
-        max_output_size. In mode "per_class" max_nms_inputs is 5000 where this
-        argument does not name it and config has 0.
-      compat: "automl" leaves boxes of mode "per_class" unclipped, and gives
-        mode "combined" a fixed iou_thresh of 0.5. Else all boxes are clipped
-        to the canvas and iou_thresh is heeded.
+      nms_configs: automl's keys; they override those of `config.nms_configs`:
+        method, iou_thresh, score_thresh, sigma, max_nms_inputs (number of
+        (anchor, class) pairs; 0: the best class of each anchor) and
+        max_output_size. In mode "per_class" max_nms_inputs is 5000 if this
+        argument does not set it and the config has 0.
+      compat: "automl" does not clip boxes in mode "per_class", and uses a fixed
+        iou_thresh of 0.5 in mode "combined". None: all boxes are clipped to the
+        canvas and iou_thresh applies.
 
     Raises:
-      ValueError: an unknown mode, or an unknown method of suppression.
+      ValueError: an unknown mode, or an unknown NMS method.
 
     >>> detections(config, model(canvas), scales).boxes.shape
     (8, 100, 4)
@@ -100,7 +100,7 @@ def detections(
 
 
 def clip_to_images(found: Detections, image_sizes: Int[Tensor, "b 2"]) -> Detections:
-    """Returns the same detections with no box reaching over its photo's edge.
+    """Returns the detections with boxes clipped to their images.
 
     `detections` knows only the canvas, part of which may be padding.
 
@@ -112,7 +112,7 @@ def clip_to_images(found: Detections, image_sizes: Int[Tensor, "b 2"]) -> Detect
     return found._replace(boxes=_clipped(found.boxes, sizes[:, :1], sizes[:, 1:]))
 
 
-# Two formulas of `boxes` once more: `keras.ops` are JAX's where the network runs on JAX, and this page is TensorFlow's.
+# Two formulas of `boxes` again: with the JAX backend `keras.ops` are JAX's, while this module needs TensorFlow.
 
 
 def _decoded(deltas: Float[Tensor, "*b a 4"], anchors: Float[Tensor, "*#b a 4"]) -> Float[Tensor, "*b a 4"]:
@@ -134,7 +134,7 @@ def _clipped(boxes: Float[Tensor, "*b 4"], height: Tensor, width: Tensor) -> Flo
 
 
 def _all_levels(pyramid: Pyramid, depth: int) -> Float[Tensor, "b a c"]:
-    """Returns the outputs of all levels as one list of anchors, in the order of `anchor_boxes`."""
+    """Returns the outputs of all levels concatenated, in the order of `anchor_boxes`."""
     maps = [tf.cast(pyramid[level], tf.float32) for level in sorted(pyramid)]
     return tf.concat([tf.reshape(level, [tf.shape(level)[0], -1, depth]) for level in maps], axis=1)
 
@@ -142,12 +142,12 @@ def _all_levels(pyramid: Pyramid, depth: int) -> Float[Tensor, "b a c"]:
 def _candidates(
     logits: Float[Tensor, "b a k"], deltas: Float[Tensor, "b a 4"], anchors: Float[Tensor, "a 4"], max_inputs: int
 ) -> Candidates:
-    """Returns the best `max_inputs` (anchor, class) pairs, or each anchor with its best class for 0."""
+    """Returns the best `max_inputs` (anchor, class) pairs, or for 0 each anchor with its best class."""
     if max_inputs == 0:
         class_index = tf.argmax(logits, axis=-1, output_type=tf.int32)
         return Candidates(_decoded(deltas, anchors), tf.sigmoid(tf.reduce_max(logits, axis=-1)), class_index)
     best, anchor, class_index = _top_pairs(logits, max_inputs, num_anchors=anchors.shape[0])
-    # Sigmoids and boxes are needed of the chosen few only.
+    # Sigmoids and boxes are computed for the selected candidates only.
     boxes = _decoded(tf.gather(deltas, anchor, batch_dims=1), tf.gather(anchors, anchor))
     return Candidates(boxes, tf.sigmoid(best), class_index)
 
@@ -155,15 +155,15 @@ def _candidates(
 def _top_pairs(
     logits: Float[Tensor, "b a k"], max_pairs: int, *, num_anchors: int
 ) -> tuple[Float[Tensor, "b c"], Int[Tensor, "b c"], Int[Tensor, "b c"]]:
-    """Returns logit, anchor and class of the best pairs of each image, in no order.
+    """Returns logit, anchor and class of the best pairs of each image, unsorted.
 
-    All of them, where there are fewer. Among equals the lower anchor and the
-    lower class stand first.
+    If there are fewer pairs, all of them. Ties go to the lower anchor and the
+    lower class.
     """
     num_classes = logits.shape[-1]
     anchor = tf.broadcast_to(tf.range(num_anchors), tf.shape(logits)[:2])
     if max_pairs < num_anchors and num_classes > 1:
-        # The best c pairs stand at the best c anchors. Finding those first halves the time at 90 classes.
+        # The c best pairs belong to the c best anchors. Selecting those first halves the time at 90 classes.
         _, anchor = tf.math.top_k(tf.reduce_max(logits, axis=-1), max_pairs, sorted=False)
         anchor = tf.sort(anchor, axis=-1)
         logits = tf.gather(logits, anchor, batch_dims=1)
@@ -173,7 +173,7 @@ def _top_pairs(
 
 
 def _chosen(candidates: Candidates, kept: nms.Kept) -> Detections:
-    """Returns the kept candidates; what lies behind num_valid is zero."""
+    """Returns the kept candidates; rows from num_valid on are zero."""
     is_valid = tf.sequence_mask(kept.num_valid, kept.index.shape[1], dtype=tf.float32)
     class_ids = tf.cast(tf.gather(candidates.class_index, kept.index, batch_dims=1) + 1, tf.float32)
     return Detections(
@@ -209,13 +209,13 @@ def candidate_detections(
     image_size: tuple[int, int],
     nms_configs: Mapping[str, Any],
 ) -> Detections:
-    """Returns what a detector built from parts saw, best first, in canvas pixels.
+    """Returns the detections of a detector built from parts, best first, in canvas pixels.
 
     Args:
-      boxes: decoded, of every prior, as `OneStageDetector.decode` gives them.
-      scores: 0 to 1, of every class.
+      boxes: decoded boxes of all priors, from `OneStageDetector.decode`.
+      scores: 0 to 1, of each class.
       image_size: (height, width) of the canvas, to which boxes are clipped.
-      nms_configs: the detector's: mode (global or per_class), method, iou_thresh,
+      nms_configs: of the detector: mode (global or per_class), method, iou_thresh,
         score_thresh, sigma, max_nms_inputs and max_output_size.
     """
     num_priors, num_classes = scores.shape[1:]
@@ -229,7 +229,7 @@ def candidate_detections(
     is_gaussian = nms_configs.get("method") == "gaussian"
     lowest = 0.001 if is_gaussian else float("-inf")
     suppression = nms.Suppression(
-        # tfdet: soft suppression lowers scores only, however much boxes overlap.
+        # tfdet: soft suppression only lowers scores, whatever the IoU.
         iou_threshold=1.0 if is_gaussian else nms_configs.get("iou_thresh") or 0.5,
         score_threshold=nms_configs.get("score_thresh") or lowest,
         sigma=(nms_configs.get("sigma") or 0.5) if is_gaussian else 0.0,

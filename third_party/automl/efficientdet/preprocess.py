@@ -1,9 +1,9 @@
-"""From an image to the network's canvas: fit, normalise, pad. In TensorFlow.
+"""Image preprocessing: decodes, resizes, normalizes and pads images to the network's canvas. In TensorFlow.
 
-An image keeps its proportions, stands in the top left corner of the canvas, and
-the rest is filled with the mean colour; with resize=stretch it fills the canvas.
-Evaluation, export and inference all come through here, so that a detector sees
-the same pixels everywhere.
+An image keeps its aspect ratio and lies in the top left corner of the canvas; the
+rest has the mean color. With resize=stretch it fills the canvas. Evaluation,
+export and inference use these functions, so that a detector always gets the same
+pixels.
 """
 
 from typing import TYPE_CHECKING
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def decode_image(encoded: Tensor) -> UInt8[Tensor, "h w 3"]:
     """Returns the RGB pixels of an encoded image: JPEG, PNG, BMP, GIF (its first frame) or WebP.
 
-    Training, evaluation and whatever serves encoded images decode here. JPEGs
-    take the accurate integer DCT, as Pillow, OpenCV and libjpeg-turbo do by
-    default; TensorFlow's default is a faster one, whose pixels differ in every
-    file, so that a detector would be trained on other pixels than it is given.
+    Training, evaluation and serving of encoded images use it. JPEGs are decoded
+    with the accurate integer DCT, the default of Pillow, OpenCV and
+    libjpeg-turbo; TensorFlow's default is a faster one whose pixels differ in
+    every file, so that a detector would be trained and used on different pixels.
 
     Args:
       encoded: the file's bytes, a scalar string.
@@ -39,17 +39,17 @@ def decode_image(encoded: Tensor) -> UInt8[Tensor, "h w 3"]:
 def fit_to_canvas(
     image: UInt8[Tensor, "h w 3"] | Float[Tensor, "h w 3"], config: "DetectorConfig"
 ) -> tuple[Float[Tensor, "H W 3"], Tensor]:
-    """Returns the network's input of one image, and its scale.
+    """Returns the network's input for one image, and its scale.
 
     Args:
       image: RGB, 0 to 255.
-      config: image_size, resize, mean_rgb, stddev_rgb and scale_range are read.
+      config: image_size, resize, mean_rgb, stddev_rgb and scale_range are used.
 
     Returns:
-      The normalised canvas, float32, and the number of original pixels per
-      canvas pixel, float32: boxes on the canvas times `per_corner` of this are
-      boxes on the photo. A scalar, or (2,), down and across, with
-      resize=stretch.
+      The normalized canvas, float32, and the number of original pixels per
+      canvas pixel, float32: boxes on the canvas times `per_corner(scale)` are
+      boxes on the image. A scalar, or with resize=stretch (2,), vertically and
+      horizontally.
     """
     canvas, scales = canvas_batch(image[tf.newaxis], config)
     return canvas[0], scales[0]
@@ -58,10 +58,10 @@ def fit_to_canvas(
 def canvas_batch(
     images: UInt8[Tensor, "b h w 3"] | Float[Tensor, "b h w 3"], config: "DetectorConfig"
 ) -> tuple[Float[Tensor, "b H W 3"], Float[Tensor, "b ..."]]:
-    """Returns the network's inputs of images of one size, and their scales.
+    """Returns the network's inputs for images of one size, and their scales.
 
-    Made for serving: the number of images and their size may be unknown while
-    the function is traced.
+    For serving: the number of images and their size may be unknown while
+    tracing.
 
     Args:
       images: RGB, 0 to 255.
@@ -77,11 +77,11 @@ def canvas_batch(
     else:
         scale, height, width = scaled_size(shape[1], shape[2], config.image_size)
     resized = tf.image.resize(images, (height, width), method="bilinear")
-    # After resizing, for there are fewer pixels then; both are linear, so the order is free.
+    # After resizing, on fewer pixels; both are linear, so the order does not change the result.
     normalized = (resized - _per_channel(config.mean_rgb)) / _per_channel(config.stddev_rgb)
     canvas = tf.pad(normalized, [[0, 0], [0, canvas_height - height], [0, canvas_width - width], [0, 0]])
     if config.scale_range:
-        # automl: AdvProp checkpoints saw -1 as padding, so this follows the padding.
+        # automl: the padding of AdvProp checkpoints is -1, so padding comes before this.
         canvas = canvas * (2.0 / 255.0) - 1.0
     canvas = tf.ensure_shape(canvas, (None, canvas_height, canvas_width, 3))
     if _stretches(config):
@@ -91,23 +91,23 @@ def canvas_batch(
 
 
 def per_corner(scale: Tensor) -> Tensor:
-    """Returns a photo's scale as a factor of boxes (n, 4): a scalar as it is, (down, across) for both corners."""
+    """Returns the scale of an image as a factor of boxes (n, 4): a scalar as it is, (2,) repeated for both corners."""
     return tf.tile(scale, [2]) if scale.shape.rank else scale
 
 
 def fit_boxes_to_canvas(
     boxes_unit: Float[Tensor, "n 4"], image_shape: Tensor, config: "DetectorConfig"
 ) -> Float[Tensor, "n 4"]:
-    """Returns where the boxes of an image are on its canvas, in canvas pixels.
+    """Returns the boxes of an image in canvas pixels.
 
-    Boxes are clipped to the last pixel of the canvas. That may leave some
-    without area; dropping them is the caller's.
+    Boxes are clipped to the last pixel of the canvas. Some may then have no
+    area; the caller drops them.
 
     Args:
-      boxes_unit: fractions, 0 to 1, of the photo's height and width.
-      image_shape: height and width of the image in pixels (more entries are
-        passed over, so that a whole shape will do).
-      config: image_size and resize are read.
+      boxes_unit: as fractions, 0 to 1, of the image's height and width.
+      image_shape: height and width of the image in pixels; further entries are
+        ignored, so that the shape of the image can be given.
+      config: image_size and resize are used.
     """
     height, width = config.image_size
     if not _stretches(config):
@@ -118,18 +118,18 @@ def fit_boxes_to_canvas(
 
 
 def scaled_size(height: Tensor, width: Tensor, canvas: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the scale, height and width at which an image fits the canvas.
+    """Returns the scale, height and width with which an image fits the canvas.
 
     Args:
       height: of the image in pixels.
-      width: likewise.
+      width: of the image in pixels.
       canvas: height and width of the canvas in pixels.
     """
     height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
-    # automl: all of it in float32, down to the rounding. 165x100 on 512 px becomes 511x310 because of that.
+    # automl: all in float32, including the rounding. 165x100 on 512 px becomes 511x310 for that reason.
     scale = tf.minimum(canvas[0] / height, canvas[1] / width)
     scaled_height, scaled_width = (tf.cast(side * scale, tf.int32) for side in (height, width))
-    # An image a thousand times as long as wide still gets one row of pixels.
+    # An image a thousand times as wide as high still has one row of pixels.
     return scale, tf.maximum(scaled_height, 1), tf.maximum(scaled_width, 1)
 
 
@@ -138,5 +138,5 @@ def _per_channel(value: float | tuple[float, ...]) -> Tensor:
 
 
 def _stretches(config: "DetectorConfig") -> bool:
-    # Any object with a canvas and a normalization will do as a config; those from before this field letterbox.
+    # `config` may be any object with a canvas and a normalization; without the field `resize` it means letterbox.
     return getattr(config, "resize", "letterbox") == "stretch"

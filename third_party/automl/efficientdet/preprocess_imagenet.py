@@ -1,7 +1,7 @@
-"""From an image to a classifier's input, as EfficientNets were evaluated on ImageNet. In TensorFlow.
+"""Preprocessing of a classifier's input, as in the evaluation of EfficientNets on ImageNet. In TensorFlow.
 
 The central square with a margin of 32 in 256, resized by TensorFlow 1's kernel
-(corners of pixels at integers, no antialiasing) and normalized: tensorflow/tpu,
+(pixel corners at integers, no antialiasing) and normalized: tensorflow/tpu,
 efficientnet/preprocessing.
 """
 
@@ -21,12 +21,12 @@ CROP_PADDING = 32
 def imagenet_input(
     image: UInt8[Tensor, "h w 3"], config: "ImageNetConfig", image_size: int | None = None
 ) -> Float[Tensor, "s s 3"]:
-    """Returns the network's input of an image.
+    """Returns the network's input for an image.
 
     Args:
       image: RGB, 0 to 255.
-      config: from `imagenet_config`: image_size, resize_method, mean_rgb and stddev_rgb are read.
-      image_size: another side than the config's, in pixels.
+      config: from `imagenet_config`: image_size, resize_method, mean_rgb and stddev_rgb are used.
+      image_size: side in pixels; None: the config's.
     """
     side = image_size or config.image_size
     crop = central_crop(image, side)[tf.newaxis]
@@ -39,7 +39,7 @@ def central_crop(image: Tensor, side: int) -> Tensor:
     """Returns the central square of an image whose side is side / (side + 32) of the shorter one."""
     shape = tf.shape(image)
     shorter = tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)
-    # In float32 and truncated, as the original does; an image of one pixel keeps it.
+    # In float32 and truncated, as in the original; at least one pixel.
     crop = tf.maximum(tf.cast((side / (side + CROP_PADDING)) * shorter, tf.int32), 1)
     top, left = (shape[0] - crop + 1) // 2, (shape[1] - crop + 1) // 2
     top, left = tf.minimum(top, shape[0] - crop), tf.minimum(left, shape[1] - crop)

@@ -1,7 +1,8 @@
-"""How fast to learn at each step: learning-rate curves as plain functions.
+"""Learning-rate schedules as plain functions.
 
-Every curve warms up linearly, may stay at its peak, and then falls. Rates are written for 64 images a
-step and grow in proportion with the batch, the warm-up's start too.
+Every schedule has a linear warm-up, may stay at its peak, and then decays.
+Rates are given for a batch of 64 images and scale linearly with the batch size,
+the start of the warm-up too.
 """
 
 import math
@@ -14,40 +15,40 @@ from efficientdet.types import Tensor
 METHODS = ("cosine", "stepwise", "polynomial", "constant")
 
 IMAGES_PER_RATE = 64
-"""Learning rates are written for steps of so many images."""
+"""Batch size for which learning rates are given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A learning-rate curve; names and defaults are automl's.
+    """A learning-rate schedule; names and defaults are automl's.
 
     Raises:
       ValueError: an unknown lr_decay_method.
     """
 
     batch_size: int
-    """Images a step, summed over all devices."""
+    """Images per step, over all devices."""
     steps_per_epoch: int
     num_epochs: float
     lr_decay_method: str = "cosine"
     """One of `METHODS`."""
     learning_rate: float = 0.08
-    """Where the warm-up ends, for 64 images a step."""
+    """Peak rate at the end of the warm-up, for 64 images per step."""
     lr_warmup_init: float = 0.008
-    """Where the warm-up starts, for 64 images a step."""
+    """Rate at the start of the warm-up, for 64 images per step."""
     lr_warmup_epoch: float = 1.0
     lr_hold_epoch: float = 0.0
-    """Epochs at the peak behind the warm-up, before "cosine" and "polynomial" fall. Not automl's."""
+    """Epochs at the peak after the warm-up, before "cosine" and "polynomial" decay. Not in automl."""
     first_lr_drop_epoch: float = 200.0
-    """Where "stepwise" falls to a tenth."""
+    """Epoch at which "stepwise" drops to a tenth."""
     second_lr_drop_epoch: float = 250.0
-    """Where "stepwise" falls to a hundredth."""
+    """Epoch at which "stepwise" drops to a hundredth."""
     poly_lr_power: float = 0.9
-    """Of "polynomial"; 1 is a straight line."""
+    """Exponent of "polynomial"; 1 is a straight line."""
     compat: str | None = None
-    """"automl": the warm-up starts at lr_warmup_init whatever the batch, so that small batches start above their peak;
-    and the curve behind it begins as if there had been none, so that it jumps down there, and the cosine is at its
-    lowest before the end and rises again."""
+    """"automl": the warm-up starts at lr_warmup_init whatever the batch size, so that small batches start above their
+    peak; the decay is computed as if there were no warm-up, so that the rate drops where the warm-up ends, and the
+    cosine reaches its minimum before the end and rises again."""
 
     def __post_init__(self) -> None:
         if self.lr_decay_method not in METHODS:
@@ -57,7 +58,7 @@ class Schedule:
 
     @property
     def peak(self) -> float:
-        """The rate when the warm-up is over."""
+        """The rate at the end of the warm-up."""
         return self.learning_rate * self.batch_size / IMAGES_PER_RATE
 
     @property
@@ -67,22 +68,22 @@ class Schedule:
 
     @property
     def warmup_steps(self) -> int:
-        """The first step behind the warm-up."""
+        """Number of warm-up steps."""
         return int(self.lr_warmup_epoch * self.steps_per_epoch)
 
     @property
     def decay_start(self) -> int:
-        """The first step of the decay: behind the warm-up and what is held at the peak."""
+        """The first step of the decay, after the warm-up and the epochs at the peak."""
         return self.warmup_steps + int(self.lr_hold_epoch * self.steps_per_epoch)
 
     @property
     def total_steps(self) -> int:
-        """The first step behind the run."""
+        """Number of steps of the run."""
         return int(self.num_epochs * self.steps_per_epoch)
 
 
 def learning_rate_at(step: Tensor, schedule: Schedule) -> Tensor:
-    """Returns the learning rate of a step, or of many, float32.
+    """Returns the learning rate of a step, or of an array of steps, float32.
 
     >>> learning_rate_at(0, Schedule(batch_size=64, steps_per_epoch=100, num_epochs=30))
     0.008
@@ -94,7 +95,7 @@ def learning_rate_at(step: Tensor, schedule: Schedule) -> Tensor:
 
 
 def _share_of_peak(step: Tensor, schedule: Schedule) -> Tensor:
-    """Returns the share of the peak, 1 to 0, at a step behind the warm-up."""
+    """Returns the fraction of the peak rate, 1 to 0, at a step after the warm-up."""
     if schedule.lr_decay_method == "constant":
         return ops.ones_like(step)
     if schedule.lr_decay_method == "stepwise":
@@ -105,7 +106,7 @@ def _share_of_peak(step: Tensor, schedule: Schedule) -> Tensor:
         return ops.where(step < first, 1.0, ops.where(step < second, 0.1, 0.01))
     is_cosine = schedule.lr_decay_method == "cosine"
     num_steps = max(schedule.total_steps - schedule.decay_start, 1)
-    # What is left rather than what is done: one minus a share near one would be mostly rounding.
+    # Computed from the remaining steps: one minus a fraction near one would lose precision.
     if schedule.compat == "automl":
         num_steps = num_steps if is_cosine else max(schedule.total_steps, 1)
         left = (num_steps - step) / num_steps

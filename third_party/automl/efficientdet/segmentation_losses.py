@@ -1,8 +1,8 @@
-"""Losses of semantic segmentation: cross-entropy, binary cross-entropy, Dice, focal, and sums of them.
+"""Losses of semantic segmentation: cross-entropy, binary cross-entropy, Dice, focal, and weighted sums of them.
 
 `b` batch, `h w` height and width, `k` classes. Logits have k columns, or one
-for two classes: the logit of class 1. Labels are class ids from 0; pixels of
-`ignore_id` do not count. All is float32.
+column for two classes: the logit of class 1. Labels are class ids from 0; pixels
+with `ignore_id` have no loss. All computations are float32.
 """
 
 import re
@@ -15,26 +15,26 @@ from keras import ops
 from efficientdet.types import Tensor
 
 IGNORE_ID = 255
-"""The value of pixels that do not count, as VOC, Cityscapes and the masks of our records have it."""
+"""Value of ignored pixels, as in VOC, Cityscapes and the masks of our records."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationLossOptions:
-    """Which losses, how they are weighed, and their numbers."""
+    """Terms of the loss, their weights and parameters."""
 
     terms: tuple[tuple[str, float], ...] = (("cross_entropy", 1.0),)
-    """Names of `LOSSES` and their weights; `parse_loss` reads them from a text."""
+    """Names in `LOSSES` and their weights; `parse_loss` reads them from a string."""
     ignore_id: int = IGNORE_ID
     class_weights: tuple[float, ...] = ()
-    """How much a pixel of each class counts in cross_entropy, bce and focal, by class id. Empty: all alike."""
+    """Weight of a pixel of each class in cross_entropy, bce and focal, by class id. Empty: all 1."""
     label_smoothing: float = 0.0
-    """How far cross_entropy and bce draw labels towards the uniform distribution."""
+    """Fraction by which cross_entropy and bce move labels towards the uniform distribution."""
     focal_alpha: float = 0.25
-    """Weight of class 1 in the focal loss of one column; class 0 weighs 1 - alpha."""
+    """Weight of class 1 in the focal loss with one column; class 0 has weight 1 - alpha."""
     focal_gamma: float = 2.0
-    """How much the focal loss forgives pixels that are nearly right."""
+    """Exponent of the focal loss: the larger, the smaller the loss of well-classified pixels."""
     dice_smooth: float = 1.0
-    """Pixels that are added to numerator and denominator of Dice, so that absent classes are no division by zero."""
+    """Added to numerator and denominator of Dice, so that absent classes cause no division by zero."""
 
     def __post_init__(self) -> None:
         if not self.terms:
@@ -56,10 +56,10 @@ class SegmentationLossOptions:
 
 
 def parse_loss(text: str) -> tuple[tuple[str, float], ...]:
-    """Returns the terms that a text names, such as "bce+0.5*dice".
+    """Returns the terms of a string such as "bce+0.5*dice".
 
     Raises:
-      ValueError: not of that form, or an unknown loss.
+      ValueError: the string does not have this form, or names an unknown loss.
     """
     terms = []
     for part in text.replace(" ", "").split("+"):
@@ -76,31 +76,31 @@ def parse_loss(text: str) -> tuple[tuple[str, float], ...]:
 def segmentation_loss(
     logits: Float[Tensor, "b h w c"], labels: Int[Tensor, "b h w"], options: SegmentationLossOptions
 ) -> dict[str, Tensor]:
-    """Returns each term, not yet weighed, by name, and their weighted sum as "loss".
+    """Returns each term by name, without its weight, and their weighted sum as "loss".
 
-    A batch without a pixel that counts has loss 0. A label that is neither a
-    class nor `ignore_id` makes the loss NaN: nothing else can be said of it
-    inside a compiled step.
+    The loss of a batch in which all pixels are ignored is 0. A label that is
+    neither a class nor `ignore_id` makes the loss NaN, because a compiled step
+    cannot raise an error.
 
     Args:
       logits: k columns; one column for two classes.
       labels: class ids.
-      options: which losses, and their numbers.
+      options: terms of the loss and their parameters.
     """
     logits = ops.cast(logits, "float32")
     labels = ops.cast(labels, "int32")
     num_classes = max(2, logits.shape[-1])
     if options.class_weights and len(options.class_weights) != num_classes:
         raise ValueError(
-            f"class_weights must hold one number a class, {num_classes}. Received {len(options.class_weights)}."
+            f"class_weights must have one number per class, {num_classes}. Received {len(options.class_weights)}."
         )
     counted = ops.not_equal(labels, options.ignore_id)
     is_class = ops.logical_and(labels >= 0, labels < num_classes)
     safe = ops.where(ops.logical_and(counted, is_class), labels, 0)
     terms = {name: LOSSES[name](logits, safe, counted, options) for name, _ in options.terms}
     total = sum(weight * terms[name] for name, weight in options.terms)
-    has_stranger = ops.any(ops.logical_and(counted, ops.logical_not(is_class)))
-    return {**terms, "loss": ops.where(has_stranger, float("nan"), total)}
+    has_unknown_label = ops.any(ops.logical_and(counted, ops.logical_not(is_class)))
+    return {**terms, "loss": ops.where(has_unknown_label, float("nan"), total)}
 
 
 def cross_entropy(
@@ -109,7 +109,7 @@ def cross_entropy(
     counted: Bool[Tensor, "b h w"],
     options: SegmentationLossOptions,
 ) -> Tensor:
-    """Returns the mean cross-entropy of softmaxes, or of the sigmoid of one column, weighed by class_weights."""
+    """Returns the mean cross-entropy of the softmax, or of the sigmoid of one column, weighted by class_weights."""
     if logits.shape[-1] == 1:
         return bce(logits, labels, counted, options)
     values = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
@@ -138,18 +138,18 @@ def dice(
     counted: Bool[Tensor, "b h w"],
     options: SegmentationLossOptions,
 ) -> Tensor:
-    """Returns one minus the soft Dice coefficient over the batch, of class 1, or the mean of all classes.
+    """Returns one minus the soft Dice coefficient over the batch: of class 1, or averaged over all classes.
 
     Milletari et al. 2016, with plain sums in the denominator:
     (2 * sum(p * t) + s) / (sum(p) + sum(t) + s).
     """
     is_binary = logits.shape[-1] == 1
-    chances = ops.sigmoid(logits) if is_binary else ops.softmax(logits, axis=-1)
+    probabilities = ops.sigmoid(logits) if is_binary else ops.softmax(logits, axis=-1)
     counts = ops.cast(counted, "float32")[..., None]
     truth = _one_hot(labels, logits.shape[-1]) * counts
-    chances = chances * counts
-    common = ops.sum(chances * truth, axis=(0, 1, 2))
-    both = ops.sum(chances, axis=(0, 1, 2)) + ops.sum(truth, axis=(0, 1, 2))
+    probabilities = probabilities * counts
+    common = ops.sum(probabilities * truth, axis=(0, 1, 2))
+    both = ops.sum(probabilities, axis=(0, 1, 2)) + ops.sum(truth, axis=(0, 1, 2))
     denominator = ops.maximum(both + options.dice_smooth, 1e-7)
     losses = 1.0 - (2.0 * common + options.dice_smooth) / denominator
     return ops.where(ops.any(counted), ops.mean(losses), 0.0)
@@ -163,19 +163,19 @@ def focal(
 ) -> Tensor:
     """Returns the mean focal loss, (1 - p)^gamma * -log p of the true class (Lin et al. 2017).
 
-    One column has alpha and 1 - alpha in front, as weights that the mean is
-    not divided by.
+    With one column the weights alpha and 1 - alpha do not change the divisor of
+    the mean.
     """
     if logits.shape[-1] == 1:
         sign = 2.0 * ops.cast(labels, "float32") - 1.0
-        log_chance = -ops.softplus(-sign * logits[..., 0])
+        log_probability = -ops.softplus(-sign * logits[..., 0])
         alpha = ops.where(ops.equal(labels, 1), options.focal_alpha, 1.0 - options.focal_alpha)
     else:
-        log_chance = -ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        log_probability = -ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         alpha = 1.0
-    # 1 - p as a difference would lose what is left of it where p is near 1.
-    wrongness = ops.exp(options.focal_gamma * ops.log(-ops.expm1(ops.minimum(log_chance, -1e-12))))
-    return _weighted_mean(-alpha * wrongness * log_chance, _pixel_weights(labels, counted, options))
+    # 1 - p by subtraction would lose precision where p is near 1.
+    modulator = ops.exp(options.focal_gamma * ops.log(-ops.expm1(ops.minimum(log_probability, -1e-12))))
+    return _weighted_mean(-alpha * modulator * log_probability, _pixel_weights(labels, counted, options))
 
 
 def _one_hot(labels: Tensor, num_columns: int) -> Tensor:
@@ -185,7 +185,7 @@ def _one_hot(labels: Tensor, num_columns: int) -> Tensor:
 
 
 def pixel_weights(labels: Int[Tensor, "b h w"], options: SegmentationLossOptions) -> Float[Tensor, "b h w"]:
-    """Returns how much each pixel counts: 0 where the label is `ignore_id`, else the weight of its class."""
+    """Returns the weight of each pixel: 0 where the label is `ignore_id`, else the weight of its class."""
     counted = ops.not_equal(labels, options.ignore_id)
     num_classes = len(options.class_weights) or 256
     is_class = ops.logical_and(labels >= 0, labels < num_classes)
@@ -210,4 +210,4 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, SegmentationLossOptions], Te
     "dice": dice,
     "focal": focal,
 }
-"""Name → loss."""
+"""Name → loss function."""

@@ -1,4 +1,4 @@
-"""A segmentation network with its loss: what Keras's `fit` needs beyond the network."""
+"""Training model of semantic segmentation: network and loss for Keras's `fit`."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from efficientdet.types import Tensor
 
 
 class SegmentationObjective:
-    """The losses of a semantic map, as means over the pixels that count.
+    """Segmentation losses, as means over the pixels that are not ignored.
 
-    Cross-entropies and focal losses of the shares of a batch add up to those of
-    the batch. Dice, a ratio of sums, is that of each share, weighed by its
-    pixels.
+    When a batch is split into shares, cross-entropies and focal losses of the
+    shares add up to those of the batch. Dice, a ratio of sums, is computed per
+    share and weighted by its pixels.
     """
 
     def __init__(self, loss: SegmentationLossOptions) -> None:
@@ -23,15 +23,15 @@ class SegmentationObjective:
         self.loss_names = tuple(f"{name}_loss" for name, _ in loss.terms)
 
     def targets(self, truth: Any) -> Tensor:
-        """Returns the maps (b, h, w), int32: class ids, and `ignore_id` where a pixel does not count."""
+        """Returns the label maps (b, h, w), int32: class ids, and `ignore_id` for ignored pixels."""
         return ops.cast(truth, "int32")
 
     def count(self, targets: Tensor) -> Tensor:
-        """Returns the weights of the pixels that count, added up."""
+        """Returns the sum of the weights of all pixels."""
         return ops.sum(pixel_weights(targets, self.loss_options))
 
     def normalizer(self, count: Tensor) -> Tensor:
-        """Returns the count, 1 in place of 0."""
+        """Returns the count; 1 instead of 0."""
         return ops.where(count > 0, count, 1.0)
 
     def terms(self, outputs: Tensor, targets: Tensor, normalizer: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -44,9 +44,8 @@ class SegmentationObjective:
 class SegmentationTrainingModel(TrainingModel):
     """A network with its loss: `fit` takes (images, maps) batches.
 
-    Images are (b, h, w, 3), normalized; maps (b, h, w) hold columns of the
-    network, and `ignore_id` where a pixel does not count. Gives the network's
-    logits.
+    Images are (b, h, w, 3), normalized; maps (b, h, w) hold class ids, and
+    `ignore_id` for ignored pixels. Returns the network's logits.
     """
 
     def __init__(
@@ -56,8 +55,8 @@ class SegmentationTrainingModel(TrainingModel):
 
         Args:
           network: from `build_unet`.
-          loss: which losses, and their numbers.
-          weight_decay: of the L2 penalty on kernels, as the detectors have it.
-          **options: of Keras.
+          loss: terms of the loss and their parameters.
+          weight_decay: of the L2 penalty on kernels, as in the detectors.
+          **options: keyword arguments of `keras.Model`.
         """
         super().__init__(network, SegmentationObjective(loss), weight_decay=weight_decay, **options)

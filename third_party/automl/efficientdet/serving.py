@@ -1,4 +1,4 @@
-"""Images in, detections out: what is exported, and what runs in a process, in one function."""
+"""Detection from images, shared by export and in-process inference."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,15 +19,16 @@ def detect(
     *,
     mode: str = "per_class",
 ) -> Detections:
-    """Returns the detections on images of one size, in their pixels and within their edges.
+    """Returns the detections on images of one size, in their pixels and clipped to them.
 
-    Evaluation takes the same steps, image by image, so that what is served is
-    what was measured.
+    Evaluation takes the same steps image by image, so that a served model gives
+    the evaluated results.
 
     Args:
-      images: RGB; the batch and the sizes may be unknown while tracing.
-      network: canvases (b, H, W, 3), normalised → the detector's raw outputs.
-      mode: of suppression, as `postprocess.detections` takes it.
+      images: RGB; batch size, height and width may be unknown while tracing.
+      network: from canvases (b, H, W, 3), normalized, to the detector's raw outputs.
+      config: of the network.
+      mode: of NMS, as in `postprocess.detections`.
     """
     canvases, scales = canvas_batch(images, config)
     found = detections(config, network(canvases), scales, mode=mode)

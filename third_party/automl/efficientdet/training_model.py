@@ -1,4 +1,4 @@
-"""A network with what it is trained to minimize: what Keras's `fit` needs beyond the network."""
+"""Training models: a network and its objective for Keras's `fit`."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -14,35 +14,35 @@ from efficientdet.types import GroundTruth, Targets, Tensor
 
 
 class Objective(Protocol):
-    """What a network is trained to minimize, whatever it predicts.
+    """The loss of a network, whatever it predicts.
 
-    A batch's loss may be computed in shares, by several devices or one after
-    the other. Terms of all shares add up to those of the batch: each is a sum
-    over the share, divided by the normalizer of the whole batch.
+    The loss of a batch may be computed in shares, by several devices or one
+    after the other. The terms of all shares add up to those of the batch: each
+    is a sum over the share, divided by the normalizer of the whole batch.
     """
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """Names of the terms, such as class_loss."""
+        """Names of the loss terms, such as class_loss."""
 
     def targets(self, truth: Any) -> Any:
-        """Returns what the outputs are compared with, from the truth of a batch as the input pipeline gives it."""
+        """Returns the training targets, from the ground truth of a batch as the input pipeline yields it."""
 
     def count(self, targets: Any) -> Tensor:
-        """Returns what the normalizer counts in a share of a batch: a float32 scalar."""
+        """Returns the count of a share of a batch from which the normalizer is computed: a float32 scalar."""
 
     def normalizer(self, count: Tensor) -> Tensor:
-        """Returns what sums over a batch are divided by, from the count of the whole batch."""
+        """Returns the divisor of sums over a batch, from the count of the whole batch."""
 
     def terms(self, outputs: Any, targets: Any, normalizer: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the weighted sum of the terms, and each term by its name in `loss_names`."""
+        """Returns the weighted sum of the loss terms, and each term by its name in `loss_names`."""
 
 
 class DetectionObjective:
-    """Focal loss of the classes, Huber and IoU losses of the boxes, normalized by the positive anchors.
+    """Focal loss of the classes, Huber and IoU losses of the boxes, normalized by the number of positive anchors.
 
-    Labels are matched to anchors here, on the device: tens of thousands of
-    anchors are cheap there, and a batch stays three tensors.
+    Anchors are matched here, on the device: tens of thousands of anchors are
+    cheap there, and a batch has only three tensors.
     """
 
     def __init__(self, config: DetectorConfig, loss: LossOptions) -> None:
@@ -50,7 +50,7 @@ class DetectionObjective:
         self.loss_names = ("class_loss", "box_loss", *(["box_iou_loss"] if loss.iou_loss_type else []))
 
     def targets(self, truth: Any) -> Targets:
-        """Returns the anchors' targets, from a `GroundTruth` or its fields."""
+        """Returns the targets of the anchors, from a `GroundTruth` or its fields."""
         return assign_targets(self.anchors, GroundTruth(*truth))
 
     def count(self, targets: Any) -> Tensor:
@@ -58,11 +58,11 @@ class DetectionObjective:
         return ops.sum(Targets(*targets).num_positives)
 
     def normalizer(self, count: Tensor) -> Tensor:
-        """Returns one more than there are, as automl has it: a batch without objects must not divide by zero."""
+        """Returns the count plus one, as in automl: a batch without objects must not divide by zero."""
         return count + 1.0
 
     def terms(self, outputs: Any, targets: Any, normalizer: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the weighted sum of the losses of the classes and boxes, and each of them."""
+        """Returns the weighted sum of the class and box losses, and each of them."""
         options = self.loss_options
         losses = detection_losses(
             self.config, outputs, Targets(*targets), anchors=self.anchors, options=options, normalizer=normalizer
@@ -76,17 +76,17 @@ class DetectionObjective:
 class TrainingModel(keras.Model):
     """A network with its loss: `fit` takes (images, truth) batches.
 
-    Takes images (b, h, w, 3), normalized; gives the network's raw outputs.
+    Takes images (b, h, w, 3), normalized; returns the network's raw outputs.
     """
 
     def __init__(self, network: keras.Model, objective: Objective, *, weight_decay: float = 0.0, **kwargs: Any):
         """Wraps a network.
 
         Args:
-          network: takes images; its call takes `training` and `seed`, what it drops by.
-          objective: what is minimized.
+          network: takes images; its call takes `training` and `seed`, the drop-path seed.
+          objective: the loss.
           weight_decay: of the L2 penalty on the kernels.
-          **kwargs: of Keras.
+          **kwargs: keyword arguments of `keras.Model`.
         """
         super().__init__(**kwargs)
         self.network = network
@@ -96,11 +96,11 @@ class TrainingModel(keras.Model):
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def build(self, input_shape: Any) -> None:
-        """Nothing to make: the network brings its variables."""
+        """Creates nothing: the network has all variables."""
         self.built = True
 
     def call(self, images: Tensor, training: bool | None = None, seed: Tensor | None = None) -> Any:
-        """Returns the network's raw outputs; `seed` is what the network drops by."""
+        """Returns the network's raw outputs; `seed` is the drop-path seed."""
         return self.network(images, training=bool(training), seed=seed)
 
     def compute_loss(
@@ -111,51 +111,51 @@ class TrainingModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """Returns the weighted sum of all losses, a scalar, and takes all into their running means."""
+        """Returns the weighted sum of all losses, a scalar, and updates the running means of all losses."""
         targets = self.objective.targets(y)
         losses = self.loss_terms(y_pred, targets, self.normalizer(targets))
         self.track(losses)
         return losses["loss"]
 
     def normalizer(self, targets: Any) -> Tensor:
-        """Returns what the sums over a batch are divided by, from the counts of all devices."""
+        """Returns the divisor of sums over a batch, from the counts of all devices."""
         return self.objective.normalizer(self.sum_over_devices(self.objective.count(targets)))
 
     def loss_terms(self, outputs: Any, targets: Any, normalizer: Tensor, *, parts: int = 1) -> dict[str, Tensor]:
-        """Returns the weighted sum of all losses as "loss", and what it is made of.
+        """Returns the weighted sum of all losses as "loss", and its terms.
 
         Args:
           outputs: of the network.
           targets: of the same images.
-          normalizer: what sums are divided by.
-          parts: that the batch is computed in; the losses of all parts add up to the batch's.
+          normalizer: divisor of sums.
+          parts: number of parts in which the batch is computed; the losses of all parts add up to the batch's.
         """
         total, terms = self.objective.terms(outputs, targets, normalizer)
-        # What devices and parts give is summed, and the penalty on the weights must count once.
+        # The losses of devices and parts are summed, and the L2 penalty must count once.
         l2 = l2_regularization(self.trained_variables(), self.weight_decay) / (self.num_devices * parts)
         return {"loss": total + l2, "reg_l2_loss": l2, **terms}
 
     def track(self, values: dict[str, Tensor]) -> None:
-        """Takes a batch's values into the running means of the same names."""
+        """Updates the running means with the values of a batch."""
         for name, value in values.items():
             self.trackers[name].update_state(ops.stop_gradient(value) * self.num_devices)
 
     def trained_variables(self) -> Sequence[keras.Variable]:
-        """Returns the variables that gradients are applied to."""
+        """Returns the variables to which gradients are applied."""
         return self.network.trainable_variables
 
     @property
     def num_devices(self) -> int:
-        """Devices that share a batch; a backend's own step says more."""
+        """Number of devices that share a batch; the train step of a backend overrides it."""
         return 1
 
     def sum_over_devices(self, values: Tensor) -> Tensor:
-        """Returns the sum of each device's values; on one device the values themselves."""
+        """Returns the sum of the values of all devices; on one device the values themselves."""
         return values
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The running means that `fit` shows and resets each epoch."""
+        """The running means that `fit` reports and resets each epoch."""
         return list(self.trackers.values())
 
 
@@ -167,8 +167,8 @@ class DetectorTrainingModel(TrainingModel):
 
         Args:
           detector: from `build_model`.
-          config: its description.
-          loss: weights and numbers of the losses.
-          **kwargs: of Keras.
+          config: of the detector.
+          loss: weights and parameters of the losses.
+          **kwargs: keyword arguments of `keras.Model`.
         """
         super().__init__(detector, DetectionObjective(config, loss), weight_decay=loss.weight_decay, **kwargs)

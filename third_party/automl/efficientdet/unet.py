@@ -20,9 +20,9 @@ from efficientdet.layers import GLOROT_UNIFORM, BatchNormalization, DropPath, ne
 from efficientdet.types import Tensor
 
 STRIDE = 32
-"""Height and width are padded to multiples of it inside the network, and the output is cropped back."""
+"""Height and width are padded to multiples of this inside the network, and the output is cropped."""
 COARSEST = 5
-"""Level of the encoder's last map; level 0 is the image."""
+"""Level of the encoder's last feature map; level 0 is the image."""
 SCSE_RATIO = 16
 
 UPSAMPLINGS = ("nearest", "bilinear", "transpose")
@@ -32,21 +32,21 @@ GRAPHS = ("unet", "unet++")
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """What defines a U-Net."""
+    """Configuration of a U-Net."""
 
     backbone_name: str = "efficientnet-b0"
     num_classes: int = 2
-    """Values that a pixel can have, background included. 1 and 2 make one output column, the logit of class 1."""
+    """Number of classes, background included. 1 and 2 give one output column, the logit of class 1."""
     upsample: str = "nearest"
     """nearest, bilinear, or transpose: a learned 2x2 transposed convolution to the filters of its level."""
     skip: str = "output"
-    """What of the last block of a level the decoder sees: its output, or the residual branch alone."""
+    """What the decoder gets from the last block of a level: its output, or only the residual branch."""
     concat_input: bool = True
-    """Whether the last decoder block sees the image."""
+    """Whether the last decoder block takes the image too."""
     scse: bool = False
-    """Whether each decoder block ends with spatial and channel squeeze and excitation."""
+    """Whether each decoder block ends with spatial and channel squeeze-and-excitation."""
     hypercolumn: bool = False
-    """Whether the last convolution sees the output of every decoder level, not of the finest alone."""
+    """Whether the last convolution takes the outputs of all decoder levels, instead of the finest only."""
     graph: str = "unet"
     """unet, or unet++: nested dense skip connections."""
 
@@ -57,8 +57,8 @@ class UNetConfig:
                 raise ValueError(f"{key} must be one of {', '.join(known)}. Received {key}={getattr(self, key)!r}.")
         if not 1 <= self.num_classes <= 255:
             raise ValueError(
-                "num_classes must be from 1 to 255, since masks hold a byte a pixel and 255 marks pixels that do not "
-                f"count. Received num_classes={self.num_classes!r}."
+                "num_classes must be from 1 to 255, since masks have one byte per pixel and 255 marks ignored "
+                f"pixels. Received num_classes={self.num_classes!r}."
             )
 
     @property
@@ -68,12 +68,12 @@ class UNetConfig:
 
     @property
     def is_binary(self) -> bool:
-        """Whether the one output column is the logit of class 1."""
+        """Whether the output is one column, the logit of class 1."""
         return self.num_classes <= 2
 
     @property
     def num_columns(self) -> int:
-        """Columns of the output."""
+        """Number of output columns."""
         return 1 if self.is_binary else self.num_classes
 
 
@@ -82,7 +82,7 @@ class Node(NamedTuple):
 
     level: int
     coarser: int | None
-    """Feature of the next coarser level, which is doubled; None for the block at the bottom."""
+    """Feature of the next coarser level, which is upsampled; None for the coarsest block."""
     same_level: tuple[int, ...]
     """Features of the node's own level."""
 
@@ -92,7 +92,7 @@ def decoder_graph(graph: str, *, concat_input: bool) -> tuple[Node, ...]:
 
     Args:
       graph: unet or unet++.
-      concat_input: whether nodes of level 0 see the image.
+      concat_input: whether nodes of level 0 take the image too.
     """
     nodes = [Node(COARSEST, None, (COARSEST,))]
     if graph == "unet":
@@ -100,7 +100,7 @@ def decoder_graph(graph: str, *, concat_input: bool) -> tuple[Node, ...]:
             skips = (level,) if level or concat_input else ()
             nodes.append(Node(level, COARSEST + len(nodes), skips))
         return tuple(nodes)
-    # Columns of U-Net++; the newest feature of each level is what the next column doubles.
+    # Columns of U-Net++; the next column upsamples the newest feature of each level.
     newest = {level: level for level in range(1, COARSEST)} | {COARSEST: COARSEST + 1}
     same = {level: [level] if level or concat_input else [] for level in range(COARSEST)}
     for column in range(1, COARSEST + 1):
@@ -115,7 +115,7 @@ def decoder_graph(graph: str, *, concat_input: bool) -> tuple[Node, ...]:
 
 
 def bilinear_doubled(x: Tensor) -> Tensor:
-    """Returns the map (b, h, w, c) with twice the rows and columns, bilinear between pixel centres."""
+    """Returns the feature map (b, h, w, c) with twice the rows and columns, bilinear between pixel centers."""
     for axis in (1, 2):
         first, last = (x[:, :1], x[:, -1:]) if axis == 1 else (x[:, :, :1], x[:, :, -1:])
         inner, outer = (x[:, :-1], x[:, 1:]) if axis == 1 else (x[:, :, :-1], x[:, :, 1:])
@@ -129,16 +129,16 @@ def bilinear_doubled(x: Tensor) -> Tensor:
 
 
 def nearest_doubled(x: Tensor) -> Tensor:
-    """Returns the map (b, h, w, c) with every pixel four times."""
+    """Returns the feature map (b, h, w, c) with each pixel repeated in a 2x2 block."""
     if x.shape[1] is not None and x.shape[2] is not None:
         return nearest_upsampled(x, (2 * x.shape[1], 2 * x.shape[2]))
     return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
 
 
 class SpatialChannelExcite(keras.layers.Layer):
-    """Scales each place by what it holds, and each channel by what the map holds, and adds both (Roy et al., 2018).
+    """Spatial and channel squeeze-and-excitation: the sum of both scaled maps (Roy et al., 2018).
 
-    Takes and gives `(b, h, w, c)`.
+    Takes and returns `(b, h, w, c)`.
     """
 
     def build(self, input_shape: Sequence[int | None]) -> None:
@@ -164,7 +164,7 @@ class SpatialChannelExcite(keras.layers.Layer):
 class DecoderBlock(keras.layers.Layer):
     """Two 3x3 convolutions with normalization and ReLU, added to a 1x1 convolution of the input.
 
-    Takes `(b, h, w, c)` and gives `(b, h, w, filters)`.
+    Takes `(b, h, w, c)`; returns `(b, h, w, filters)`.
     """
 
     def __init__(self, filters: int, *, scse: bool, **options: Any) -> None:
@@ -200,12 +200,12 @@ class DecoderBlock(keras.layers.Layer):
 class UNet(keras.Model):
     """A U-Net.
 
-    Takes images `(b, h, w, 3)` of any size, float32 and normalized as
-    `imagenet_config` of the backbone says, and gives float32 logits
-    `(b, h, w, k)`; `probabilities` turns them into numbers from 0 to 1.
+    Takes images `(b, h, w, 3)` of any size, float32 and normalized as in
+    `imagenet_config` of the backbone; returns float32 logits `(b, h, w, k)`,
+    which `probabilities` turns into probabilities.
 
-    The encoder drops blocks while training by `drop_path_seed`, as
-    `model.Detector` does; it is None for efficientnet-b0.
+    In training, the encoder's stochastic depth depends on `drop_path_seed`, as
+    in `model.Detector`; it is None for efficientnet-b0.
     """
 
     def __init__(self, config: UNetConfig, **options: Any) -> None:
@@ -232,7 +232,7 @@ class UNet(keras.Model):
         return {0: channels[1], **channels}
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Makes every weight; `build_unet` has called it already."""
+        """Creates all weights; `build_unet` has called it already."""
         self.backbone.build((None, None, None, 3))
         channels = {0: 3, **self.backbone.channels}
         for number, (node, block, upsample) in enumerate(zip(self.nodes, self.blocks, self.upsamples, strict=True)):
@@ -248,7 +248,7 @@ class UNet(keras.Model):
         self.predict.build((None, None, None, sum(channels[feature] for feature in self._predicted())))
 
     def _predicted(self) -> list[int]:
-        """Returns the features that the last convolution sees: of each level the last node, finest first."""
+        """Returns the inputs of the last convolution: the last node of each level, finest first."""
         last = {node.level: COARSEST + 1 + number for number, node in enumerate(self.nodes)}
         return [last[level] for level in sorted(last)] if self.config.hypercolumn else [last[0]]
 
@@ -283,8 +283,8 @@ class UNet(keras.Model):
     def _logits(self, maps: Sequence[Tensor]) -> Tensor:
         if len(maps) == 1:
             return self.predict(maps[0])
-        # A 1x1 convolution of doubled maps, laid side by side, is the sum of doubled 1x1 convolutions: the same
-        # numbers without hundreds of channels at the size of the image.
+        # A 1x1 convolution of concatenated upsampled maps is the sum of upsampled 1x1 convolutions: the same numbers
+        # without hundreds of channels at the size of the image.
         ends = list(itertools.accumulate(x.shape[-1] for x in maps))
         kernel = ops.cast(self.predict.kernel, maps[0].dtype)
         logits = None
@@ -294,11 +294,11 @@ class UNet(keras.Model):
         return logits + ops.cast(self.predict.bias, maps[0].dtype)
 
     def next_drop_path_seed(self) -> Tensor | None:
-        """Returns what a training call drops by, and moves on; `call` does it where it is given no seed."""
+        """Returns the drop-path seed of a training call and advances it; `call` uses it if no seed is given."""
         return self.drop_path_seed.next() if self.drop_path_seed is not None else None
 
     def set_drop_path(self, seed: int, step: int) -> None:
-        """Sets what the next training call drops; later calls follow from it."""
+        """Sets the drop-path seed of the next training call; the seeds of later calls follow from it."""
         if self.drop_path_seed is not None:
             self.drop_path_seed.state.assign([seed, step])
 
@@ -311,7 +311,7 @@ class UNet(keras.Model):
 
 
 def build_unet(config: UNetConfig) -> UNet:
-    """Returns the network that the config defines, every weight made and random.
+    """Returns the network of a config, with all weights created and randomly initialized.
 
     >>> model = build_unet(UNetConfig(num_classes=2))
     >>> model.count_params()
@@ -325,19 +325,19 @@ def build_unet(config: UNetConfig) -> UNet:
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Returns a sigmoid of one column, and a softmax over several."""
+    """Returns the sigmoid of one column, or the softmax over several."""
     return ops.sigmoid(logits) if logits.shape[-1] == 1 else ops.softmax(logits, axis=-1)
 
 
 def class_map(logits: Tensor) -> Tensor:
-    """Returns the class of each pixel, int32 (b, h, w); of one column 1 where its probability is at least one half."""
+    """Returns the class of each pixel, int32 (b, h, w); with one column 1 where its probability is at least 0.5."""
     if logits.shape[-1] == 1:
         return ops.cast(logits[..., 0] >= 0, "int32")
     return ops.cast(ops.argmax(logits, axis=-1), "int32")
 
 
 def pad_to_stride(images: Tensor) -> Tensor:
-    """Returns images with zeros to the right and below, up to multiples of 32; zero is the mean colour."""
+    """Returns images padded with zeros at the right and bottom to multiples of 32; zero is the mean color."""
     down, across = ((-_side(images, axis)) % STRIDE for axis in (1, 2))
     if isinstance(down, int) and isinstance(across, int) and not (down or across):
         return images
@@ -349,9 +349,9 @@ def _side(images: Tensor, axis: int) -> Any:
 
 
 def _residual_maps(backbone: EfficientNet, images: Tensor, seed: Tensor | None, training: bool) -> list[Tensor]:
-    """Returns the maps of levels 1 to 5, those of skips without what their last block adds them to.
+    """Returns the feature maps of levels 1 to 5; skips have only the residual branch of their last block.
 
-    The block at the bottom sees the encoder's output, as in a U-Net of whole outputs.
+    The coarsest decoder block takes the encoder's output, as in a U-Net with skip=output.
     """
     pyramid: dict[int, Tensor] = {}
     branches: dict[int, Tensor] = {}
