@@ -87,7 +87,7 @@ def test_fpn_part_levels(fields: dict, lowest: int | None, expected: range) -> N
     ("fields", "message"),
     [
         ({"num_nb_outs": 2}, "num_nb_outs must be 3, the levels from 3 to 5, or more. Received num_nb_outs=2"),
-        ({"num_nb_ins": 5}, "num_nb_ins=5 maps of the backbone are wanted"),
+        ({"num_nb_ins": 5}, "num_nb_ins=5 maps of the backbone are needed"),
         ({"end_level": 3}, "num_nb_outs must be 2, the levels from 3 to 4, because end_level is set"),
         ({"start_level": 4}, "start_level must be 0 to 3"),
         ({"end_level": 0}, "end_level must be 1 to num_nb_ins=4, or -1"),

@@ -108,9 +108,9 @@ def test_load_timm_resnetv2_refuses_other_networks(tmp_path: Path) -> None:
     wide["stem.conv.weight"] = np.zeros((64, 3, 7, 7), np.float32)
     broken = state | {"norm.bias": np.full(128, np.nan, np.float32)}
     for name, content, message in (
-        ("lacking", lacking, "It lacks norm.bias and has besides nothing"),
+        ("lacking", lacking, "It lacks norm.bias and also has nothing"),
         ("wide", wide, r"stem.conv.weight must have the shape \(7, 7, 3, 32\)"),
-        ("broken", broken, "must hold finite numbers. norm.bias has others"),
+        ("broken", broken, "must contain only finite numbers. norm.bias has non-finite values"),
     ):
         save(tmp_path / f"{name}.npz", content)
         with pytest.raises(CheckpointError, match=message):
@@ -161,7 +161,7 @@ def test_resnetv2_with_every_norm_learns(norm_layer: str) -> None:
         ({"norm_layer": "group"}, "Unknown norm_layer 'group'. Did you mean group_norm"),
         ({"act_layer": "swich"}, "Unknown act_layer 'swich'"),
         ({"stem_type": "big"}, "Unknown stem_type 'big'"),
-        ({"url": "timm"}, "url='timm' is not offered; download the weights"),
+        ({"url": "timm"}, "url='timm' is not supported; download the weights"),
         ({"nb_blocks": (0, 1, 1, 1)}, "must be 1 or more"),
         ({"drop_path_rate": 1.0}, "drop_path_rate must be from 0 to below 1"),
     ],

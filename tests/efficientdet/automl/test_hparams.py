@@ -58,12 +58,12 @@ def test_a_string_of_pairs(text: str, expected: dict) -> None:
         ("num_classes=2.5", "num_classes must be a whole number"),
         ("num_classes=None", "num_classes must be a whole number"),
         ("mixed_precision=1", "mixed_precision must be true or false"),
-        ("heads=[1]", "heads must be a list of which each is a text"),
+        ("heads=[1]", "heads must be a list, each item a string"),
         ("target_size=[1,2,3]", "target_size must be a whole number, WIDTHxHEIGHT, or .height, width. or None"),
-        ("num_classes=1,b", "put a text that contains a comma in quotes"),
+        ("num_classes=1,b", "put a string that contains a comma in quotes"),
         ("aspect_ratios=[1,2", "Brackets and quotes must be closed"),
         ("nms_configs=3", "nms_configs must be a mapping"),
-        ("nms_configs=3,nms_configs.method=hard", "both whole and in parts"),
+        ("nms_configs=3,nms_configs.method=hard", "both as a whole and by key"),
         ("d0", "pairs such as num_classes=20"),
         (3, "pairs such as num_classes=20"),
         ({"learning_rate": float("nan")}, "learning_rate must be a number"),
@@ -157,7 +157,7 @@ def test_text_is_read_as_python_writes_it(text: str, expected: str) -> None:
 
 def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "h.yaml").write_text("num_classes: 3\nnum_classes: 4\n")
-    with pytest.raises(ValueError, match=r"the key 'num_classes' stands twice"):
+    with pytest.raises(ValueError, match=r"the key 'num_classes' occurs twice"):
         parse_hparams(tmp_path / "h.yaml")
     with pytest.raises(ValueError, match=r"num_classes is given twice"):
         parse_hparams("num_classes=3,num_classes=4")

@@ -1,1 +1,1 @@
-"""What exists for google/automl's sake alone: its flat hparams, variable names and object paths."""
+"""Compatibility with google/automl: its flat hparams, variable names and object paths."""

@@ -1,8 +1,8 @@
-"""automl's 77 hyper-parameters, and one more: what each is, and how users write them.
+"""Hyper-parameters of automl: their 77 names, defaults and types, one addition, and a parser of the written forms.
 
-A hyper-parameter is of the *network* (it changes what a checkpoint computes,
-and becomes a field of `DetectorConfig`) or of a *run* (it changes how one
-trains or evaluates, and becomes the default of a pipeline option).
+A hyper-parameter belongs to the *network* (it changes what a checkpoint
+computes, and is a field of `DetectorConfig`) or to a *run* (it changes training
+or evaluation, and is the default of a pipeline option).
 
 Written forms, all read by `parse_hparams`:
 
@@ -27,7 +27,7 @@ from typing import Any, Literal
 NETWORK: Literal["network"] = "network"
 RUN: Literal["run"] = "run"
 
-# A Python string, raw or not: automl's users write r'...' for regular expressions.
+# A Python string, raw or not: users of automl write r'...' for regular expressions.
 _QUOTE = re.compile(r"[rRuU]?['\"]")
 _PREFIX = re.compile(r"(?:^|[^\w])[rRuU]\Z")
 
@@ -37,11 +37,11 @@ Size = int | str | tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Hparam:
-    """What one hyper-parameter is."""
+    """Default, type and owner of a hyper-parameter."""
 
     default: Any
     kind: Any
-    """A Python type, or a union of them, that values must fit."""
+    """A Python type, or a union of types, of valid values."""
     owner: Literal["network", "run"]
     """Whether it is a field of the network's config or an option of a run."""
 
@@ -63,13 +63,13 @@ NMS_HPARAMS: dict[str, Hparam] = {
     "max_nms_inputs": _network(0, int),
     "max_output_size": _network(100, int),
 }
-"""The keys inside `nms_configs`."""
+"""Keys inside `nms_configs`."""
 
 HPARAMS: dict[str, Hparam] = {
     "name": _network("efficientdet-d1", str),
     "act_type": _network("swish", str),
     "image_size": _network(640, Size),
-    "resize": _network("letterbox", str),  # automl has no other way.
+    "resize": _network("letterbox", str),  # Not in automl, which always letterboxes.
     "target_size": _run(None, Size | None),
     "input_rand_hflip": _run(True, bool),
     "jitter_min": _run(0.1, float),
@@ -150,7 +150,7 @@ TF2_RECORD_KEYS = frozenset(
     "profile model_name steps_per_execution model_dir steps_per_epoch batch_size tf_random_seed debug val_json_file"
     " eval_samples num_shards".split()
 )
-"""Keys of a run, not hyper-parameters, that automl's tf2 trainer adds to the config.yaml it writes."""
+"""Keys of a run, not hyper-parameters, which automl's TF2 trainer adds to the config.yaml it writes."""
 
 
 def _detector(number: int | str, backbone: str, image_size: int, filters: int, **more: Any) -> tuple[str, dict]:
@@ -187,7 +187,7 @@ MODELS: dict[str, dict[str, Any]] = dict(
         _lite("lite4", "lite4", 640, 224, **_depth(7, 4)),
     ]
 )
-"""What each published model changes of the defaults."""
+"""Defaults that each published model overrides."""
 
 
 def model_hparams(name: str) -> dict[str, Any]:
@@ -197,17 +197,17 @@ def model_hparams(name: str) -> dict[str, Any]:
       name: one of `MODELS`, for example efficientdet-d0.
 
     Raises:
-      ValueError: the name is not in the table.
+      ValueError: the name is not in `MODELS`.
     """
     if name not in MODELS:
         raise ValueError(unknown_name("model", name, MODELS))
-    # The way to the canvas is a key of our own.
+    # The resize method is a key of our own.
     defaults = {key: hparam.default for key, hparam in HPARAMS.items() if key != "resize"}
     return copy.deepcopy({**defaults, **MODELS[name]})
 
 
 def unknown_name(what: str, name: Any, known: Iterable[str]) -> str:
-    """Returns the sentence that refuses a name and offers the nearest ones."""
+    """Returns the error message for an unknown name, with the nearest known names."""
     names = list(known)
     nearest = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.6)
     advice = f"Did you mean {' or '.join(nearest)}?" if nearest else f"Known: {', '.join(names)}."
@@ -217,24 +217,24 @@ def unknown_name(what: str, name: Any, known: Iterable[str]) -> str:
 def parse_hparams(
     source: str | os.PathLike[str] | Mapping[str, Any] | None, *, more: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Returns the hyper-parameters that a user wrote, names and types checked.
+    """Returns the hyper-parameters in a source, with names and types checked.
 
-    Only what was written is returned; `nms_configs` may thus be partial.
+    Only the given keys are returned; `nms_configs` may thus be partial.
 
-    In a string, pairs are parted by commas outside brackets and quotes, a
+    In a string, pairs are separated by commas outside brackets and quotes, a
     value is a Python literal (`true` and `false` too) or else text, `1*2*3` is
-    a list, and `nms_configs.method=hard` reaches inside a key.
+    a list, and `nms_configs.method=hard` sets a nested key.
 
     Args:
-      source: a string of pairs, the path of a .yaml file, a mapping, or nothing.
-      more: further keys that may be written, such as the options of a program;
-        their values are returned as they are. Without it the keys of
-        `TF2_RECORD_KEYS` are left out of a YAML file.
+      source: a string of pairs, the path of a .yaml file, a mapping, or None.
+      more: further valid keys, such as the options of a program; their values
+        are returned unchanged. If empty, the keys of `TF2_RECORD_KEYS` in a
+        YAML file are ignored.
 
     Raises:
-      ValueError: an unknown key or a value of the wrong type; the sentence
-        names the key, the value, where it came from, and the nearest key.
-      FileNotFoundError: the YAML file is not there.
+      ValueError: an unknown key or a value of the wrong type; the message
+        names the key, the value, its origin, and the nearest known key.
+      FileNotFoundError: the YAML file does not exist.
 
     >>> parse_hparams("num_classes=20,anchor_scale=1*2*4,nms_configs.sigma=0.3")
     {'num_classes': 20, 'anchor_scale': [1.0, 2.0, 4.0], 'nms_configs': {'sigma': 0.3}}
@@ -244,10 +244,10 @@ def parse_hparams(
     if isinstance(source, Mapping):
         return _checked(source, "the mapping of hparams")
     if isinstance(source, os.PathLike) or _is_yaml_path(source):
-        from efficientdet.hparams_yaml import read_hparams_yaml  # on use only: `--help` must not wait for PyYAML
+        from efficientdet.hparams_yaml import read_hparams_yaml  # lazy, so that `--help` does not import PyYAML
 
         written = read_hparams_yaml(Path(source))
-        # automl's tf2 trainer adds keys of the run to the config.yaml that it writes.
+        # automl's TF2 trainer adds keys of the run to the config.yaml it writes.
         dropped = TF2_RECORD_KEYS.difference(more)
         return _checked({key: written[key] for key in written if key not in dropped}, str(source), more=more)
     if isinstance(source, str) and ("=" in source or not source.strip(" ,")):
@@ -270,7 +270,7 @@ def _checked(
     scope: str = "",
     more: Collection[str] = (),
 ) -> dict:
-    """Returns what was written with every name known and every value of its kind."""
+    """Returns the given values, all keys known and all values converted to their type."""
     values = {}
     for key, value in written.items():
         if key in more and key not in table:
@@ -293,7 +293,7 @@ def _checked(
 
 
 def _fitted(value: Any, kind: Any) -> Any:
-    """Returns the value as its kind; TypeError when it is of no such kind."""
+    """Returns the value converted to its type; raises TypeError if it has another type."""
     kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     for one in kinds:
         try:
@@ -301,7 +301,7 @@ def _fitted(value: Any, kind: Any) -> Any:
         except TypeError:
             continue
     for one in kinds:
-        # automl: heads=segmentation was understood, though the value is a list.
+        # As in automl, heads=segmentation is valid, though the type is a list.
         if typing.get_origin(one) is list and not isinstance(value, (list, tuple, Mapping)):
             return [_fitted(value, typing.get_args(one)[0])]
     if isinstance(value, str) and (literal := _literal(value)) is not value and not isinstance(literal, str):
@@ -316,7 +316,7 @@ def _fitted_to_one(value: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)) and len(value) == 2:
         return tuple(_fitted_to_one(item, part) for item, part in zip(value, typing.get_args(kind), strict=True))
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    # Beyond 64 bits there is no number that a network or a run could have.
+    # No network or run has values beyond 64 bits.
     if is_number and isinstance(value, int) and abs(value) >= 2**63:
         raise TypeError
     if kind is int and is_number and math.isfinite(value) and value == int(value):
@@ -335,7 +335,7 @@ def _kind_in_words(kind: Any) -> str:
         int: "a whole number",
         float: "a number",
         bool: "true or false",
-        str: "a text",
+        str: "a string",
         dict: "a mapping",
         types.NoneType: "None",
     }
@@ -344,26 +344,26 @@ def _kind_in_words(kind: Any) -> str:
     if isinstance(kind, types.UnionType):
         return " or ".join(_kind_in_words(one) for one in typing.get_args(kind))
     if typing.get_origin(kind) is list:
-        return f"a list of which each is {_kind_in_words(typing.get_args(kind)[0])}"
+        return f"a list, each item {_kind_in_words(typing.get_args(kind)[0])}"
     return words[kind]
 
 
 def _parse_pairs(text: str) -> dict[str, Any]:
-    """Returns what `a=1,b.c=2` says, nested."""
+    """Returns `a=1,b.c=2` as a nested dict."""
     values: dict[str, Any] = {}
     for item in split_outside_brackets(text):
         key, equals, value = item.partition("=")
         if not equals:
             raise ValueError(
                 f"Each hparam must be written key=value. Received {item!r} in hparams {_shown(text)}; "
-                f"put a text that contains a comma in quotes."
+                f"put a string that contains a comma in quotes."
             )
         *outer, leaf = (part.strip() for part in key.split("."))
         inner = values
         for part in outer:
             inner = inner.setdefault(part, {})
             if not isinstance(inner, dict):
-                raise ValueError(f"{part} is given both whole and in parts in hparams {_shown(text)}.")
+                raise ValueError(f"{part} is given both as a whole and by key in hparams {_shown(text)}.")
         if leaf in inner:
             raise ValueError(f"{key.strip()} is given twice in hparams {_shown(text)}; leave one of them out.")
         inner[leaf] = _value(value.strip(), is_text=not outer and _is_text(leaf))
@@ -371,18 +371,18 @@ def _parse_pairs(text: str) -> dict[str, Any]:
 
 
 def _is_text(key: str) -> bool:
-    """Returns whether a key's value is text, in which `*` parts nothing."""
+    """Returns whether a key's value is a string, in which `*` does not separate items."""
     kind = HPARAMS[key].kind if key in HPARAMS else None
     return kind in (str, str | None)
 
 
 def split_outside_brackets(text: str) -> list[str]:
-    """Returns the parts between commas that no bracket and no quote encloses."""
+    """Returns the parts between commas that are outside brackets and quotes."""
     parts, part, depth, quote = [], "", 0, ""
     for position, letter in enumerate(text):
         if quote:
             quote = "" if letter == quote else quote
-        # An apostrophe inside a word opens nothing; the r of r'...' is no word.
+        # An apostrophe inside a word is not a quote; the r of r'...' is not a word.
         elif letter in "'\"" and (not text[position - 1 : position].isalnum() or _PREFIX.search(text[:position])):
             quote = letter
         elif letter in "([{":
@@ -412,14 +412,14 @@ def _shown(value: Any) -> str:
 
 
 class _LowerCaseBooleans(ast.NodeTransformer):
-    """Reads true and false as YAML writes them, inside brackets too."""
+    """Replaces the names true and false, as YAML writes them, by Python's constants, inside brackets too."""
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.Constant(node.id == "true") if node.id in ("true", "false") else node
 
 
 def _literal(text: str) -> Any:
-    """Returns the Python value that the text spells, or the text itself."""
+    """Returns the Python value of a literal, or the text itself."""
     try:
         return ast.literal_eval(_LowerCaseBooleans().visit(ast.parse(text, mode="eval")))
     except (ValueError, SyntaxError, MemoryError, RecursionError):

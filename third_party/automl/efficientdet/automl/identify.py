@@ -1,4 +1,4 @@
-"""Which of automl's models a checkpoint seems to be of, for the sentence that refuses it."""
+"""Identification of automl's models from the names and shapes in a checkpoint, for error messages."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -11,7 +11,7 @@ from efficientdet.checkpoint.reader import Shape
 
 
 class Traits(NamedTuple):
-    """What tells models apart; None where a checkpoint says nothing of it."""
+    """Properties that distinguish models; None if the checkpoint does not determine them."""
 
     num_blocks: int | None
     has_squeeze_excite: bool | None
@@ -20,7 +20,7 @@ class Traits(NamedTuple):
     num_repeats: int | None
 
 
-# Each in the notations of TF1 and h5, of TF2, and of our own files.
+# Each pattern matches the notations of TF1 and h5, of TF2, and of our own files.
 _BLOCK = re.compile(r"blocks[_/](?:mb_conv_)?(\d+)")
 _SQUEEZE_EXCITE = re.compile(r"/_?se/|/squeeze_excite/")
 _CELL = re.compile(r"cells/(?:cell_)?(\d+)/")
@@ -31,7 +31,7 @@ _FIRST_REPEAT = re.compile(
 
 
 def likely_models(shapes: Mapping[str, Shape]) -> list[str]:
-    """Returns the names of automl's models, or of backbones, that have the checkpoint's traits."""
+    """Returns the names of automl's models, or of backbones, whose traits match the checkpoint."""
     found = traits_of(shapes)
     if found.num_cells is None:
         return sorted({match[1] for key in shapes if (match := re.match(r"(efficientnet-[^/]+)/", key))})
@@ -49,12 +49,12 @@ def detectors_of(backbones: Collection[str]) -> list[str]:
 
 
 def backbone_of(model: str) -> str:
-    """Returns the name of the backbone that one of automl's models has."""
+    """Returns the backbone name of one of automl's models."""
     return str(model_hparams(model)["backbone_name"])
 
 
 def traits_of(shapes: Mapping[str, Shape]) -> Traits:
-    """Returns what a checkpoint's keys and shapes tell."""
+    """Returns the traits that a checkpoint's keys and shapes determine."""
     num_blocks = _count(_BLOCK, shapes)
     filters = [shape[-1] for key, shape in shapes.items() if shape and _FIRST_REPEAT.fullmatch(key)]
     return Traits(

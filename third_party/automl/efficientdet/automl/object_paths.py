@@ -1,22 +1,22 @@
-"""Where automl's TensorFlow 2 checkpoints keep a variable: a path from object to object.
+"""Object paths of variables in automl's TensorFlow 2 checkpoints.
 
-An object is addressed by the attribute that holds it, so these paths know no
-name of a backbone and no number that Keras appended.
+An object is addressed by the attribute that holds it, so the paths contain
+neither the name of the backbone nor the numbers that Keras appends.
 """
 
 import re
 from collections.abc import Collection
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
-"""Ends every key; what stands before it is the path."""
+"""Suffix of every key; the path comes before it."""
 
 
 def object_paths(names: Collection[str], *, backbone_name: str, min_level: int) -> dict[str, str]:
-    """Returns the path of every variable that has one, by automl's name.
+    """Returns the path of each variable that has one, by automl's name.
 
     Args:
       names: of all variables of one model.
-      backbone_name: the first word of names in the backbone.
+      backbone_name: the first component of names in the backbone.
       min_level: lowest level of the pyramid; heads count their levels from it.
 
     >>> object_paths(["class_net/class-0-bn-4/beta"], backbone_name="efficientnet-b0", min_level=3)
@@ -39,7 +39,7 @@ def object_paths(names: Collection[str], *, backbone_name: str, min_level: int) 
 
 
 def hub_path(name: str) -> str:
-    """Returns where a detector trained around one of automl's hub modules keeps a variable."""
+    """Returns the object path of a variable in a detector trained on one of automl's hub modules."""
     for head, layer in (("class_net/class-predict/", "classes/"), ("box_net/box-predict/", "boxes/")):
         if name.startswith(head):
             return layer + name.removeprefix(head)
@@ -47,7 +47,7 @@ def hub_path(name: str) -> str:
 
 
 def _block_layers(names: Collection[str], scope: str) -> dict[str, dict[str, str]]:
-    """Returns, for each block, what is called conv2d, conv2d_1 … there, by what it does."""
+    """Returns, for each block, its layers conv2d, conv2d_1 … mapped to the attribute of their role."""
     layers: dict[str, set[str]] = {}
     for name in names:
         if match := re.match(rf"{re.escape(scope)}(blocks_\d+)/([^/]+)/", name):
@@ -57,7 +57,7 @@ def _block_layers(names: Collection[str], scope: str) -> dict[str, dict[str, str
         norms = sorted(layer for layer in present if layer.startswith("tpu_batch_normalization"))
         convs = sorted(layer for layer in present if layer.startswith("conv2d"))
         first = "_expand_conv" if "depthwise_conv2d" in present else "_fused_conv"
-        # A block that does not widen lacks the first normalisation, not the last.
+        # A block without expansion lacks the first normalization, not the last.
         roles[block] = {layer: f"_bn{3 - len(norms) + number}" for number, layer in enumerate(norms)}
         roles[block] |= dict(zip(convs, [first, "_project_conv"][-len(convs) :], strict=False))
     return roles

@@ -1,8 +1,8 @@
-"""automl's name of every variable; no other page knows them.
+"""Variable names of automl; no other module defines them.
 
-automl's names are those of a TensorFlow 1 graph, numbers that Keras appended
-within a scope included (`conv2d`, `conv2d_1`), and are spelled out here rather
-than counted in a process, so that a second model has the same ones.
+automl's names are those of a TensorFlow 1 graph, including the numbers that
+Keras appends within a scope (`conv2d`, `conv2d_1`). They are written out here
+and not counted per process, so that a second model has the same names.
 """
 
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ from efficientdet.necks.parallel_cell import ParallelCell
 
 Named = Iterator[tuple[str, keras.Variable]]
 Block = tuple[EfficientNet | Neck | PredictionTower, int]
-"""A part of the network, and the number of one of its blocks, cells or layers."""
+"""A part of the network and the index of one of its blocks, cells or layers."""
 
 
 def variable_names(model: Detector) -> dict[str, keras.Variable]:
-    """Returns every weight of the model by automl's name for it.
+    """Returns all weights of the model by their names in automl.
 
     Names are as in automl's TF1 checkpoints: no `:0`, no prefix for the model,
-    for example `efficientnet-b0/stem/conv2d/kernel`. A classifier has a
-    backbone and the head that ImageNet checkpoints have.
+    for example `efficientnet-b0/stem/conv2d/kernel`. A classifier has the names
+    of a backbone and the head of ImageNet checkpoints.
     """
     names = dict(_backbone(model.backbone, model.config.backbone_name))
     if not isinstance(model, Detector):
@@ -43,7 +43,7 @@ def variable_names(model: Detector) -> dict[str, keras.Variable]:
 
 
 def block_names(model: Detector) -> dict[str, Block]:
-    """Returns what automl's grad_checkpoint computes again for its gradient, by the scope of its variables.
+    """Returns the blocks that automl's grad_checkpoint recomputes, by the scope of their variables.
 
     That is each block of the backbone, `efficientnet-b0/blocks_3`, each cell of
     the neck, `fpn_cells/cell_0`, and each layer of the heads, `class_net/class-1`.
@@ -57,7 +57,7 @@ def block_names(model: Detector) -> dict[str, Block]:
 
 
 def _layer(layer: keras.layers.Layer | None, scope: str) -> Named:
-    """Yields a layer's weights; Keras calls kernels, biases and statistics as automl does."""
+    """Yields a layer's weights; Keras names kernels, biases and statistics as automl does."""
     for weight in layer.weights if layer is not None else ():
         yield f"{scope}/{weight.name}", weight
 
@@ -113,7 +113,7 @@ def _neck(neck: Neck) -> Named:
 
 
 def _parallel_cell(cell: ParallelCell, scope: str) -> Named:
-    """Yields the weights of all paths joined; these names are our own, since automl has no such network."""
+    """Yields the weights of all paths joined; the names are our own, since automl has no such network."""
     for index, row in enumerate(cell.rows):
         row_scope = f"{scope}/row{index}"
         for edge, resample in enumerate(row.resamples):

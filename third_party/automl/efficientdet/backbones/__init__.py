@@ -1,7 +1,7 @@
-"""Backbones: an image in, one feature map per halving of its size out.
+"""Backbones: networks from an image to one feature map per level.
 
-To add one, write its page with a `build_backbone(config)` and give it a line
-in `BACKBONES`. Nothing here imports Keras before a backbone is built.
+To add one, write a module with `build_backbone(config)` and list it in
+`BACKBONES`. Keras is only imported when a backbone is built.
 """
 
 import importlib
@@ -17,14 +17,14 @@ BACKBONES: dict[str, str] = {
     "efficientnet-l2": "efficientnet",
     **{f"efficientnet-lite{number}": "efficientnet" for number in range(5)},
 }
-"""Backbone's name → the page of this folder that builds it."""
+"""Name of the backbone → module of this package that builds it."""
 
 
 def build_backbone(config: "EfficientNetConfig") -> "keras.layers.Layer":
-    """Returns the backbone that the config names, not yet built.
+    """Returns the backbone of a config, not yet built.
 
-    Called on images `(b, h, w, 3)` it gives `{level: (b, h, w, c)}` from level
-    1 (half the size) on.
+    Called on images `(b, h, w, 3)` it returns `{level: (b, h, w, c)}` from level
+    1 (half the size) up.
     """
     page = importlib.import_module(f"{__name__}.{BACKBONES[config.backbone_name]}")
     return page.build_backbone(config)

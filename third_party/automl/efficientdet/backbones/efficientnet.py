@@ -1,4 +1,4 @@
-"""EfficientNet and EfficientNet-Lite, without their classification heads.
+"""EfficientNet and EfficientNet-Lite backbones, without classification head.
 
 EfficientNet (Tan and Le, 2019), table 1 and equation 3.
 """
@@ -19,7 +19,7 @@ from efficientdet.types import Pyramid, Tensor
 STEM_FILTERS = 32
 KERNELS = NumpyInitializer("normal", variance=2.0, fan="out")
 BACKBONE_SURVIVAL_PROB = 0.8
-"""How often the last block is kept while training; the first always is, those between in proportion."""
+"""Survival probability of the last block in training; 1 for the first block, linear in between."""
 
 
 def _conv(filters: int, kernel: int, name: str, *, strides: Any = 1) -> keras.layers.Layer:
@@ -35,13 +35,13 @@ def _conv(filters: int, kernel: int, name: str, *, strides: Any = 1) -> keras.la
 
 
 class ChannelMix(keras.layers.Layer):
-    """A 1x1 convolution for a map of one place, computed as a matrix product.
+    """A 1x1 convolution of a map of one pixel, computed as a matrix product.
 
     On a CPU the product and its gradient take a fraction of the convolution's
-    time. The kernel keeps a convolution's shape, (1, 1, c, filters), as
-    checkpoints have it.
+    time. The kernel has the shape of a convolution's, (1, 1, c, filters), as in
+    checkpoints.
 
-    Takes `(b, c)` and gives `(b, filters)`.
+    Takes `(b, c)`; returns `(b, filters)`.
     """
 
     def __init__(self, filters: int, **options: Any) -> None:
@@ -57,9 +57,9 @@ class ChannelMix(keras.layers.Layer):
 
 
 class SqueezeExcite(keras.layers.Layer):
-    """Scales each channel by what the whole map holds. Hu et al., 2018.
+    """Squeeze-and-excitation: scales each channel depending on the mean of the map. Hu et al., 2018.
 
-    Takes and gives `(b, h, w, c)`.
+    Takes and returns `(b, h, w, c)`.
     """
 
     def __init__(self, reduced: int, act_type: str, **options: Any) -> None:
@@ -80,12 +80,12 @@ class SqueezeExcite(keras.layers.Layer):
 
 
 class MBConv(keras.layers.Layer):
-    """An inverted residual block: widen, look around, weigh, narrow, add.
+    """Inverted residual block: expansion, depthwise convolution, squeeze-and-excitation, projection.
 
     Convolutions have no bias and SAME padding, which for stride 2 on an even
-    size pads the end only.
+    size pads only the end.
 
-    Takes `(b, h, w, c)` and gives `(b, ceil(h / stride), ceil(w / stride), filters_out)`.
+    Takes `(b, h, w, c)`; returns `(b, ceil(h / stride), ceil(w / stride), filters_out)`.
     """
 
     def __init__(self, spec: BlockSpec, act_type: str, drop_path: DropPath | None, **options: Any) -> None:
@@ -135,7 +135,7 @@ class MBConv(keras.layers.Layer):
         return x + inputs if self.spec.is_residual else x
 
     def residual_branch(self, inputs: Tensor, seed: Tensor | None = None, training: bool = False) -> Tensor:
-        """Returns what a residual block adds to its input, and another block's whole output."""
+        """Returns the residual branch of a residual block, or the whole output of another block."""
         activation = ACTIVATIONS[self.act_type]
         x = inputs
         if self.expand_conv is not None:
@@ -151,11 +151,11 @@ class MBConv(keras.layers.Layer):
 
 
 class EfficientNet(keras.layers.Layer):
-    """A stem and a row of blocks; each map that is about to be halved is kept.
+    """A stem and a sequence of blocks; the output is the last map of each level.
 
-    Blocks whose numbers stand in `recomputed` are computed again for their gradient.
+    Blocks whose indices are in `recomputed` are recomputed for their gradient.
 
-    Takes `(b, h, w, 3)` and gives `{level: (b, h, w, c)}` from level 1 on.
+    Takes `(b, h, w, 3)`; returns `{level: (b, h, w, c)}` from level 1 up.
     """
 
     def __init__(
@@ -187,15 +187,15 @@ class EfficientNet(keras.layers.Layer):
 
     @property
     def channels(self) -> dict[int, int]:
-        """Channels of each level's map."""
+        """Channels of the map of each level."""
         return {level + 1: self.blocks[index].spec.filters_out for level, index in enumerate(self.last_blocks())}
 
     def last_blocks(self) -> list[int]:
-        """Returns the index of the last block of each level, from level 1 on."""
+        """Returns the index of the last block of each level, from level 1 up."""
         return last_of_levels([block.spec for block in self.blocks])
 
     def stem(self, images: Tensor, training: bool = False) -> Tensor:
-        """Returns what the first block takes, at half the size of the images."""
+        """Returns the input of the first block, at half the size of the images."""
         return ACTIVATIONS[self.act_type](self.stem_norm(self.stem_conv(images), training=training))
 
     def call(self, images: Tensor, seed: Tensor | None = None, training: bool = False) -> Pyramid:
@@ -211,7 +211,7 @@ class EfficientNet(keras.layers.Layer):
 
 
 def _build_in_row(input_shape: Sequence[int | None], *layers: keras.layers.Layer) -> tuple[int | None, ...]:
-    """Builds layers that feed one another; returns the shape behind the last."""
+    """Builds layers in sequence; returns the output shape of the last."""
     shape = tuple(input_shape)
     for layer in layers:
         layer.build(shape)
@@ -220,7 +220,7 @@ def _build_in_row(input_shape: Sequence[int | None], *layers: keras.layers.Layer
 
 
 class EfficientNetConfig(Protocol):
-    """The fields of `config.DetectorConfig` that this backbone reads."""
+    """Fields of `config.DetectorConfig` that this backbone reads."""
 
     @property
     def backbone_name(self) -> str: ...
@@ -231,16 +231,16 @@ class EfficientNetConfig(Protocol):
 
 
 def build_backbone(config: EfficientNetConfig) -> EfficientNet:
-    """Returns the EfficientNet that the config names, not yet built.
+    """Returns the EfficientNet of a config, not yet built.
 
     Args:
-      config: `backbone_config` may hold stages of one's own, as
+      config: `backbone_config` may have custom stages,
         `{"blocks": ["r1_k3_s11_e1_i32_o16_se0.25", …]}`.
     """
     stages = STAGES if config.backbone_config is None else config.backbone_config.get("blocks", STAGES)
     name = config.backbone_name
     stem_filters = STEM_FILTERS if "lite" in name else round_filters(STEM_FILTERS, SCALES[name][0])
-    # automl drops no block of a backbone with b0 in its name; lite0 is no such.
+    # automl drops no block of a backbone with b0 in its name; lite0 is not among them.
     survival_prob = None if "b0" in name else BACKBONE_SURVIVAL_PROB
     return EfficientNet(
         block_specs(name, stages), stem_filters, config.act_type, survival_prob=survival_prob, name="backbone"

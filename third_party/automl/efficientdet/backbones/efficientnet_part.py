@@ -1,4 +1,4 @@
-"""EfficientNets as the backbone of a detector built from parts."""
+"""EfficientNet backbones of detectors built from parts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +12,16 @@ _LITE = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 
 @dataclass(frozen=True, kw_only=True)
 class EfficientNetPart:
-    """The config of an EfficientNet or EfficientNet-Lite."""
+    """Configuration of an EfficientNet or EfficientNet-Lite."""
 
     backbone_name: str
-    """One of `backbones.BACKBONES`; it is the name of the part."""
+    """One of `backbones.BACKBONES`; the name of the part."""
     input_size: tuple[int, int] = (512, 512)
     """(height, width) of images."""
     act_type: str | None = None
-    """Null: swish, and relu6 for the Lite networks."""
+    """None: swish, or relu6 for the Lite networks."""
     blocks: tuple[str, ...] | None = None
-    """Stages of its own, as `backbones.stages` reads them."""
+    """Custom stages, as `backbones.stages` reads them."""
 
     def __post_init__(self) -> None:
         from efficientdet.config import ACT_TYPES
@@ -34,17 +34,17 @@ class EfficientNetPart:
 
     @property
     def backbone_config(self) -> dict[str, Any] | None:
-        """Returns the stages as automl's config has them."""
+        """Returns the stages in the form of automl's config."""
         return {"blocks": list(self.blocks)} if self.blocks else None
 
     @property
     def without_effect(self) -> list[str]:
-        """Returns the given keys that a detector does not read."""
+        """Returns the given keys that have no effect in a detector."""
         return []
 
     @property
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Returns mean and deviation of the pixels, 0 to 255, that the backbone expects."""
+        """Returns mean and standard deviation of the pixels, 0 to 255, that the backbone expects."""
         return _LITE if "lite" in self.backbone_name else _IMAGENET
 
     def build(self) -> Any:

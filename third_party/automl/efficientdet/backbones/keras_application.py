@@ -1,4 +1,4 @@
-"""The networks of `keras.applications` as backbones: the last map of each resolution."""
+"""Networks of `keras.applications` as backbones: the last map of each resolution."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _IMAGENET_MEAN, _IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.37
 
 
 class _Inputs(NamedTuple):
-    """What pixels a family of networks expects."""
+    """Normalization and channel order of the inputs of a family of networks."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -33,7 +33,7 @@ def application_names() -> list[str]:
 
 
 def _inputs_of(name: str) -> _Inputs:
-    # Networks of these families contain their own rescaling.
+    # Networks of these families include their own rescaling.
     if name.startswith(("EfficientNet", "ConvNeXt", "MobileNetV3")):
         return _RAW
     if name.startswith("DenseNet"):
@@ -51,7 +51,7 @@ class KerasApplicationPart:
     input_size: tuple[int, int] = (512, 512)
     """(height, width) of images."""
     weights: str | None = None
-    """imagenet: those that Keras publishes, downloaded on first use; a local file; or null for random ones."""
+    """imagenet: the weights published by Keras, downloaded on first use; a local file; or None for random weights."""
 
     def __post_init__(self) -> None:
         if self.application not in application_names():
@@ -61,12 +61,12 @@ class KerasApplicationPart:
 
     @property
     def without_effect(self) -> list[str]:
-        """Returns the given keys that a detector does not read."""
+        """Returns the given keys that have no effect in a detector."""
         return []
 
     @property
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Returns mean and deviation of the RGB pixels, 0 to 255, that the backbone expects."""
+        """Returns mean and standard deviation of the RGB pixels, 0 to 255, that the backbone expects."""
         return _inputs_of(self.application)[:2]
 
     def build(self) -> "KerasApplication":
@@ -81,8 +81,8 @@ class KerasApplicationPart:
 class KerasApplication(keras.layers.Layer):
     """A network of `keras.applications` up to the last map of each resolution.
 
-    Takes images `(b, h, w, 3)` of the config's size, RGB and normalized, and
-    gives `{level: (b, h, w, c)}`, from the first halving on.
+    Takes images `(b, h, w, 3)` of the config's size, RGB and normalized;
+    returns `{level: (b, h, w, c)}` from level 1 up.
     """
 
     def __init__(self, part: KerasApplicationPart, **options: Any) -> None:
@@ -96,7 +96,7 @@ class KerasApplication(keras.layers.Layer):
         self.channels = {level: int(tensor.shape[-1]) for level, tensor in maps.items()}
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Nothing to make: the network is whole."""
+        """Creates nothing: the network is built already."""
 
     def call(self, images: Tensor, seed: Tensor | None = None, training: bool = False) -> Pyramid:
         maps = self.network(images[..., ::-1] if self.is_bgr else images, training=training)
@@ -108,14 +108,14 @@ def _network(part: KerasApplicationPart) -> keras.Model:
     try:
         return build(include_top=False, weights=part.weights, input_shape=(*part.input_size, 3))
     except Exception as error:
-        # Downloads fail in more ways than can be listed; without weights nothing is downloaded.
+        # A download may raise many exceptions; without weights nothing is downloaded.
         if part.weights is None:
             raise
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"The weights {part.weights!r} of {part.application} cannot be loaded ({reason}). Without network, "
             "download the file without top from the Keras documentation on another machine and give its path as "
-            "backbone.weights, or leave weights out to train from random ones."
+            "backbone.weights, or omit weights to train from random initialization."
         ) from error
 
 
@@ -127,7 +127,7 @@ def _last_maps(network: keras.Model, image_size: tuple[int, int]) -> dict[int, T
         if isinstance(output, list) or len(output.shape) != 4 or not output.shape[1] or not output.shape[2]:
             continue
         level = round(math.log2(image_size[0] / output.shape[1]))
-        # Squeeze-and-excitation branches shrink to one pixel.
+        # Outputs of squeeze-and-excitation branches have one pixel.
         is_gate = output.shape[1] == 1 and output.shape[2] == 1
         if level >= 1 and not is_gate and abs(image_size[1] / output.shape[2] / 2**level - 1) < 0.5:
             maps[level] = output

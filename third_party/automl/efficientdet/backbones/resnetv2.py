@@ -1,4 +1,4 @@
-"""ResNetV2 as BiT publishes it: pre-activation bottlenecks, group norm, weight-standardized convolutions.
+"""ResNetV2 backbones as published by BiT: pre-activation bottlenecks, group norm, weight-standardized convolutions.
 
 Kolesnikov et al. 2020, "Big Transfer (BiT)"; He et al. 2016, "Identity Mappings
 in Deep Residual Networks".
@@ -21,7 +21,7 @@ BOTTLENECK_RATIO = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetV2Part:
-    """The config of a ResNetV2; field names are those of timm and of tfdet."""
+    """Configuration of a ResNetV2; field names are those of timm and of tfdet."""
 
     in_channels: int = 3
     input_size: tuple[int, int] = (224, 224)
@@ -32,22 +32,22 @@ class ResNetV2Part:
     preact: bool = True
     stem_width: int = 64
     stem_type: str = "fixed"
-    """fixed: zero padding of the stem's pooling, as BiT; same: TensorFlow's SAME."""
+    """fixed: zero padding before the stem's pooling, as in BiT; same: TensorFlow's SAME."""
     conv_padding: str = "symmetric"
-    """symmetric, as PyTorch, or same."""
+    """symmetric, as in PyTorch, or same."""
     act_layer: str = "relu"
     norm_layer: str = "group_norm"
     drop_path_rate: float = 0.0
-    """Share of samples that skip the last block while training; earlier blocks in proportion."""
+    """Probability that the last block is skipped in training; linear from 0 at the first block."""
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    """Of the images that the weights expect, 0 to 1."""
+    """Mean of the images that the weights expect, 0 to 1."""
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     weights: str = ""
     """A local file of timm's weights (.npz, .safetensors, .pth), or empty."""
     url: str = ""
-    """Not offered; weights are read from a local file, see `weights`."""
+    """Not supported; weights are read from a local file, see `weights`."""
     pool_size: int | None = None
-    """Of the classifier: without effect in a detector, as are the following fields."""
+    """Of the classifier: no effect in a detector, as the following fields."""
     crop_pct: float | None = None
     interpolation: str | None = None
     global_pool: str | None = None
@@ -57,7 +57,7 @@ class ResNetV2Part:
 
     def __post_init__(self) -> None:
         if self.url:
-            raise ValueError(f"url={self.url!r} is not offered; download the weights and give the file as `weights`.")
+            raise ValueError(f"url={self.url!r} is not supported; download the weights and give the file as `weights`.")
         for key, known in (("stem_type", ("fixed", "same")), ("conv_padding", ("symmetric", "same"))):
             if getattr(self, key) not in known:
                 raise ValueError(unknown_name(key, getattr(self, key), known))
@@ -75,17 +75,17 @@ class ResNetV2Part:
 
     @property
     def without_effect(self) -> list[str]:
-        """Returns the given keys that a detector does not read."""
+        """Returns the given keys that have no effect in a detector."""
         keys = ("pool_size", "crop_pct", "interpolation", "global_pool", "drop_rate", "first_conv", "classifier")
         return [key for key in keys if getattr(self, key) is not None]
 
     @property
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Returns mean and deviation of the pixels, 0 to 255, that the backbone expects."""
+        """Returns mean and standard deviation of the pixels, 0 to 255, that the backbone expects."""
         return tuple(255 * value for value in self.mean), tuple(255 * value for value in self.std)
 
     def build(self) -> "ResNetV2":
-        """Returns the network, its weights read from `weights` once it is built."""
+        """Returns the network; its weights are read from `weights` when it is built."""
         return ResNetV2(self, name="backbone")
 
 
@@ -107,19 +107,19 @@ def _variants() -> dict[str, ResNetV2Part]:
 
 
 VARIANTS = _variants()
-"""Name → its config: the 15 networks that BiT publishes weights of."""
+"""Name → configuration: the 15 networks for which BiT published weights."""
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:
-    """Returns the nearest multiple of `divisor` that loses no tenth of the channels."""
+    """Returns the nearest multiple of `divisor` that is at least 90 % of `channels`."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
 class Bottleneck(keras.layers.Layer):
-    """Three convolutions around a shortcut; activated before each of them, or, without `preact`, after.
+    """Bottleneck block: three convolutions and a shortcut; pre-activation, or post-activation without `preact`.
 
-    Takes `(b, h, w, c)` and gives `(b, ceil(h / strides), ceil(w / strides), filters)`.
+    Takes `(b, h, w, c)`; returns `(b, ceil(h / strides), ceil(w / strides), filters)`.
     """
 
     def __init__(self, part: ResNetV2Part, filters: int, *, strides: int, is_first: bool, index: int, name: str):
@@ -185,9 +185,9 @@ class Bottleneck(keras.layers.Layer):
 
 
 class ResNetV2(keras.layers.Layer):
-    """A stem and four stages, of which each gives its last map; the last one is normalized and activated.
+    """A stem and four stages; the output is the last map of each stage, the last one normalized and activated.
 
-    Takes `(b, h, w, 3)` and gives `{level: (b, h, w, c)}` of levels 2 to 5.
+    Takes `(b, h, w, 3)`; returns `{level: (b, h, w, c)}` of levels 2 to 5.
     """
 
     def __init__(self, part: ResNetV2Part, **options: Any) -> None:
@@ -209,13 +209,13 @@ class ResNetV2(keras.layers.Layer):
 
     @property
     def stages(self) -> list[list[Bottleneck]]:
-        """The blocks, stage by stage."""
+        """The blocks by stage."""
         rest = iter(self.blocks)
         return [[next(rest) for _ in range(count)] for count in self.part.nb_blocks]
 
     @property
     def channels(self) -> dict[int, int]:
-        """Channels of each level's map."""
+        """Channels of the map of each level."""
         return {level: stage[-1].filters for level, stage in enumerate(self.stages, start=2)}
 
     def build(self, input_shape: Sequence[int | None]) -> None:

@@ -1,6 +1,6 @@
-"""EfficientNet's stages and blocks as plain data: how they are written, and how they grow with the network.
+"""EfficientNet stages and blocks as plain data: their notation, and compound scaling.
 
-Nothing here imports Keras, so that a config can check the stages it is given.
+This module does not import Keras, so that a config can check its stages without it.
 """
 
 import math
@@ -26,7 +26,7 @@ SCALES: dict[str, tuple[float, float]] = {
     "efficientnet-lite3": (1.2, 1.4),
     "efficientnet-lite4": (1.4, 1.8),
 }
-"""Name → (how much wider, how much deeper) than the stages below."""
+"""Name → (width, depth) multipliers of the stages below."""
 
 STAGES = (
     "r1_k3_s11_e1_i32_o16_se0.25",
@@ -37,12 +37,12 @@ STAGES = (
     "r4_k5_s22_e6_i112_o192_se0.25",
     "r1_k3_s11_e6_i192_o320_se0.25",
 )
-"""automl's notation: r blocks, kernel, strides, expansion, input and output filters, squeeze-excite ratio."""
+"""automl's notation: r repeats, kernel, strides, expansion, input and output filters, squeeze-excite ratio."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockSpec:
-    """One block, or a stage of `repeats` of them."""
+    """One block, or a stage of `repeats` blocks."""
 
     repeats: int
     kernel: int
@@ -53,9 +53,9 @@ class BlockSpec:
     se_ratio: float = 0.0
     has_skip: bool = True
     fused: bool = False
-    """Whether one full convolution replaces expansion and depthwise."""
+    """Whether one full convolution replaces the expansion and the depthwise convolution."""
     is_plain: bool = False
-    """Whether the expansion is a 3x3 convolution, and no depthwise follows (automl's conv_type 1)."""
+    """Whether the expansion is a 3x3 convolution without a depthwise convolution after it (automl's conv_type 1)."""
 
     @property
     def filters_inside(self) -> int:
@@ -69,14 +69,14 @@ class BlockSpec:
 
 
 def parse_stage(stage: str | Mapping[str, Any]) -> BlockSpec:
-    """Returns the stage that automl's notation describes.
+    """Returns the stage of a string or mapping in automl's notation.
 
     Args:
       stage: a string such as r2_k5_s22_e6_i24_o40_se0.25_noskip, or a mapping
         with the names of automl's BlockArgs.
 
     Raises:
-      ValueError: not that notation, or a kind of block that no detector uses.
+      ValueError: the notation is invalid, or describes a block that no detector uses.
     """
     written = _stage_in_notation(stage) if isinstance(stage, Mapping) else str(stage)
     values: dict[str, str] = {}
@@ -88,8 +88,8 @@ def parse_stage(stage: str | Mapping[str, Any]) -> BlockSpec:
     unknown = values.keys() - set("rkseiocf") - {"se", "p"}
     if unknown or not set("rkseio") <= values.keys() or values.get("p", "0") != "0":
         raise ValueError(
-            f"A stage of backbone_config must be written like {STAGES[2]}, with c1, f1 or noskip where wanted. "
-            f"Received {stage!r}; conditional convolutions and super pixels are not offered."
+            f"A stage of backbone_config must be written like {STAGES[2]}, optionally with c1, f1 or noskip. "
+            f"Received {stage!r}; conditional convolutions and super pixels are not supported."
         )
     strides = values["s"] * 2 if len(values["s"]) == 1 else values["s"]
     return BlockSpec(
@@ -132,17 +132,17 @@ def _stage_in_notation(stage: Mapping[str, Any]) -> str:
 
 
 def round_filters(filters: int, width: float) -> int:
-    """Returns filters scaled by the width and rounded to a multiple of 8, never losing a tenth."""
+    """Returns filters times width, rounded to a multiple of 8 that is at least 90 % of the product."""
     scaled = filters * width
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
 def block_specs(name: str, stages: Sequence[str | Mapping[str, Any]] = STAGES) -> list[BlockSpec]:
-    """Returns every block of a backbone, first to last.
+    """Returns all blocks of a backbone in order.
 
-    Lite backbones have no squeeze-excite and do not deepen their first and
-    last stage.
+    Lite backbones have no squeeze-excite and do not scale the depth of their
+    first and last stage.
     """
     width, depth = SCALES[name]
     is_lite = "lite" in name
@@ -162,6 +162,6 @@ def block_specs(name: str, stages: Sequence[str | Mapping[str, Any]] = STAGES) -
 
 
 def last_of_levels(specs: Sequence[BlockSpec]) -> list[int]:
-    """Returns the index of the last block of each level, from level 1 on."""
+    """Returns the index of the last block of each level, from level 1 up."""
     strides = [spec.strides[0] for spec in specs] + [2]
     return [index for index in range(len(specs)) if strides[index + 1] > 1]

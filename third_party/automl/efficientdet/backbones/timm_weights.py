@@ -1,4 +1,4 @@
-"""timm's weights of ResNetV2, from a local file into our network."""
+"""Loader of timm's ResNetV2 weights from a local file."""
 
 import json
 import struct
@@ -19,15 +19,15 @@ _MAX_HEADER_BYTES = 100 << 20
 def load_timm_resnetv2(backbone: ResNetV2, path: str) -> None:
     """Loads all weights of a built ResNetV2 from a state dict of timm's `resnetv2` models.
 
-    The classifier (`head.`) is left out; everything else must fit.
+    The classifier (`head.`) is ignored; everything else must match.
 
     Args:
       backbone: the network.
       path: .npz with the names of the state dict, .safetensors, or .pth (which needs PyTorch).
 
     Raises:
-      FileNotFoundError: there is no such file.
-      CheckpointError: the file cannot be read, or is of another network; no weight has changed.
+      FileNotFoundError: the file does not exist.
+      CheckpointError: the file is unreadable or belongs to another network; the weights are unchanged.
     """
     state = read_state_dict(Path(path))
     targets = timm_names(backbone)
@@ -36,26 +36,26 @@ def load_timm_resnetv2(backbone: ResNetV2, path: str) -> None:
     if missing or unknown:
         raise CheckpointError(
             f"{path} must hold the weights of this ResNetV2 (nb_blocks={backbone.part.nb_blocks}, "
-            f"width_factor={backbone.part.width_factor}). It lacks {_few(missing)} and has besides {_few(unknown)}."
+            f"width_factor={backbone.part.width_factor}). It lacks {_few(missing)} and also has {_few(unknown)}."
         )
     values = {}
     for name, variable in targets.items():
         array = np.asarray(given[name], np.float32)
-        # PyTorch keeps (out, in, height, width).
+        # The axes of a PyTorch kernel are (out, in, height, width).
         values[name] = array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
         if array.shape != tuple(variable.shape):
             raise CheckpointError(
-                f"{path} is of another network: {name} must have the shape {tuple(variable.shape)} (height, width, in, "
-                f"out). Received {array.shape}; compare nb_blocks, nb_channels and width_factor."
+                f"{path} belongs to another network: {name} must have the shape {tuple(variable.shape)} (height, "
+                f"width, in, out). Received {array.shape}; compare nb_blocks, nb_channels and width_factor."
             )
         if not np.isfinite(array).all():
-            raise CheckpointError(f"{path} must hold finite numbers. {name} has others.")
+            raise CheckpointError(f"{path} must contain only finite numbers. {name} has non-finite values.")
     for name, variable in targets.items():
         variable.assign(values[name])
 
 
 def timm_names(backbone: ResNetV2) -> dict[str, keras.Variable]:
-    """Returns every weight of the network by its name in timm's state dict."""
+    """Returns all weights of the network by their names in timm's state dict."""
     names: dict[str, keras.Variable] = {"stem.conv.weight": backbone.stem_conv.kernel}
 
     def add_norm(scope: str, norm: keras.layers.Layer | None) -> None:
@@ -78,11 +78,11 @@ def timm_names(backbone: ResNetV2) -> dict[str, keras.Variable]:
 
 
 def read_state_dict(path: Path) -> Mapping[str, np.ndarray]:
-    """Returns the arrays of a file of PyTorch weights by name.
+    """Returns the arrays in a file of PyTorch weights by name.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      CheckpointError: it is none of the formats, is damaged, or needs PyTorch, which is not installed.
+      FileNotFoundError: the file does not exist.
+      CheckpointError: the format is unknown, the file is damaged, or it needs PyTorch, which is not installed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No weights file {path} (backbone.weights).")

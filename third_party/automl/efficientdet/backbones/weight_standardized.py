@@ -1,4 +1,4 @@
-"""Convolutions and normalizations of BiT's ResNetV2: weight-standardized kernels, group norm and its alternatives."""
+"""Convolution and normalization layers of BiT's ResNetV2: weight-standardized kernels, group norm and alternatives."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,12 +13,12 @@ KERNELS = NumpyInitializer("truncated_normal", variance=2.0, fan="in")
 
 
 class WeightStandardizedConv2D(keras.layers.Layer):
-    """A convolution whose kernel has mean 0 and variance 1 for each output channel.
+    """A convolution whose kernel has mean 0 and variance 1 per output channel.
 
     Qiao et al. 2019, "Weight Standardization". Padding is symmetric, as in
     PyTorch, or TensorFlow's SAME. There is no bias.
 
-    Takes `(b, h, w, c)` and gives `(b, height, width, filters)`.
+    Takes `(b, h, w, c)`; returns `(b, height, width, filters)`.
     """
 
     EPSILON = 1e-8
@@ -52,7 +52,7 @@ class WeightStandardizedConv2D(keras.layers.Layer):
 
 
 class Affine(keras.layers.Layer):
-    """A scale and an offset for each channel. Takes and gives `(b, h, w, c)`."""
+    """A scale and an offset per channel. Takes and returns `(b, h, w, c)`."""
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         self.gamma = self.add_weight(name="gamma", shape=(input_shape[-1],), initializer="ones")
@@ -63,7 +63,7 @@ class Affine(keras.layers.Layer):
 
 
 class GroupNorm(keras.layers.GroupNormalization):
-    """Keras's group normalization, with the call of the other normalizations. Takes and gives `(b, h, w, c)`."""
+    """Keras's group normalization, called like the other normalizations. Takes and returns `(b, h, w, c)`."""
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if self.groups > 1 and (input_shape[-1] or 0) % self.groups:
@@ -78,17 +78,17 @@ class GroupNorm(keras.layers.GroupNormalization):
 
 
 class LayerNorm(keras.layers.LayerNormalization):
-    """Keras's layer normalization over channels, with the call of the other normalizations."""
+    """Keras's layer normalization over channels, called like the other normalizations."""
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         return super().call(x)
 
 
 class Identity(keras.layers.Layer):
-    """No normalization. Takes and gives `(b, h, w, c)`."""
+    """No normalization. Takes and returns `(b, h, w, c)`."""
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Nothing to make: there are no weights."""
+        """Creates nothing: the layer has no weights."""
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         return x
@@ -103,7 +103,7 @@ NORMS: dict[str, Callable[[str], keras.layers.Layer]] = {
     "group_norm": lambda name: GroupNorm(groups=32, epsilon=1e-5, name=name),
     "group_norm_1grp": lambda name: GroupNorm(groups=1, epsilon=1e-5, name=name),
 }
-"""norm_layer → the normalization with the given name."""
+"""norm_layer → a function from a name to the normalization layer."""
 
 LAYER_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     **ACTIVATIONS,
@@ -112,4 +112,4 @@ LAYER_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": lambda x: ops.gelu(x, approximate=False),
     "sigmoid": ops.sigmoid,
 }
-"""act_layer → its formula."""
+"""act_layer → activation function."""

@@ -1,1 +1,1 @@
-"""Necks: they mix the backbone's feature maps into the pyramid that the heads read."""
+"""Necks: feature pyramid networks between backbone and heads."""

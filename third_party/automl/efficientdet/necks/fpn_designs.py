@@ -1,4 +1,4 @@
-"""The designs that `fpn_name` can name: a graph, and how many of its cells are run in series.
+"""FPN designs that `fpn_name` selects: a graph and the number of its cells in series.
 
 `repeats` is the config's `fpn_cell_repeats`: 3 for D0, 4 for D1, 5 for D2.
 """
@@ -13,26 +13,26 @@ from efficientdet.necks.fpn_graphs import Graph, bifpn, custom_graph, fpn, pan, 
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """One entry of `DESIGNS`: a graph of its own, or parallel paths with joining nodes."""
+    """One entry of `DESIGNS`: a single graph, or parallel paths with joining nodes."""
 
     build: Callable[[int, int], Graph] | None = None
-    """Graph between two levels; None for parallel paths."""
+    """Builds the graph between two levels; None for parallel paths."""
     weight_method: str | None = None
-    """Fixed by the name; None: the config's."""
+    """Weight method that the design prescribes; None: the config's."""
     kinds: tuple[str, ...] = ()
-    """Kinds of parallel paths, in turn; see `fpn_graphs.PATH_KINDS`."""
+    """Kinds of the parallel paths, repeated cyclically; see `fpn_graphs.PATH_KINDS`."""
     paths: Callable[[int], int] = lambda repeats: repeats
-    """Repeats → number of parallel paths, unless `fpn_config.paths` says otherwise."""
+    """Number of parallel paths as a function of `repeats`; `fpn_config.paths` overrides it."""
     input_edge: bool = False
-    """Whether joining nodes take the inputs too, unless `fpn_config.input_edge` says otherwise."""
+    """Whether joining nodes also take the input maps; `fpn_config.input_edge` overrides it."""
     chained: bool = False
-    """Whether each joining node takes the joined map of the level below."""
+    """Whether each joining node also takes the joined map of the level below."""
     cells: Callable[[int], int] = lambda repeats: repeats
-    """Repeats → number of cells in series, unless `fpn_config.depth` says otherwise."""
+    """Number of cells in series as a function of `repeats`; `fpn_config.depth` overrides it."""
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Returns the keys that `fpn_config` may have beside this name."""
+        """Returns the valid keys of `fpn_config` for this design."""
         weight_method = () if self.weight_method else ("weight_method",)
         return (*weight_method, "depth", *(("paths", "input_edge") if self.kinds else ()))
 
@@ -76,15 +76,15 @@ DESIGNS: dict[str, Design] = {
     "vfpn_split": _parallel("split", paths=_doubled, input_edge=True),
     "vfpn_topdown": _parallel("top_down", paths=_doubled, input_edge=True, chained=True),
 }
-"""fpn_name → its design. The vfpn family follows the published sizes of D0, D1 and D2; for larger networks none exist,
-and the same rule goes on."""
+"""fpn_name → design. The vfpn family follows the published sizes of D0, D1 and D2; larger networks were not published
+and follow the same rule."""
 
 
 def check_fpn_config(fpn_name: str, fpn_config: Mapping[str, Any]) -> None:
-    """Checks the options of a design, where `fpn_config` has no nodes of its own.
+    """Checks the options of a design, for an `fpn_config` without nodes.
 
     Raises:
-      ValueError: an option that the design does not have, or a value out of range.
+      ValueError: the design does not have the option, or a value is out of range.
     """
     if "nodes" in fpn_config:
         return
@@ -93,11 +93,11 @@ def check_fpn_config(fpn_name: str, fpn_config: Mapping[str, Any]) -> None:
         if key not in design.options:
             raise ValueError(
                 f"{unknown_name('key of fpn_config', key, (*design.options, 'nodes'))} fpn_name={fpn_name} takes "
-                f"{', '.join(design.options)}; a graph of your own takes nodes."
+                f"{', '.join(design.options)}; a custom graph takes nodes."
             )
         is_whole = isinstance(value, int) and not isinstance(value, bool)
         if key in ("paths", "depth") and not (is_whole and value >= 1):
-            raise ValueError(f"fpn_config.{key} must be a whole number from 1 on. Received {value!r}.")
+            raise ValueError(f"fpn_config.{key} must be a whole number above 0. Received {value!r}.")
         if key == "input_edge" and not isinstance(value, bool):
             raise ValueError(f"fpn_config.input_edge must be true or false. Received {value!r}.")
 
@@ -118,13 +118,13 @@ def design_graph(
 
 
 def num_cells(fpn_name: str, fpn_config: Mapping[str, Any], repeats: int) -> int:
-    """Returns how many cells are run in series."""
+    """Returns the number of cells in series."""
     if "nodes" in fpn_config:
         return repeats
     return int(fpn_config.get("depth", DESIGNS[fpn_name].cells(repeats)))
 
 
 def weight_method(fpn_name: str, fpn_config: Mapping[str, Any], fpn_weight_method: str | None) -> str:
-    """Returns how nodes weigh their inputs where the graph does not say it of a node."""
+    """Returns the weight method of nodes for which the graph does not set one."""
     fixed = None if "nodes" in fpn_config else DESIGNS[fpn_name].weight_method
     return fixed or fpn_config.get("weight_method") or fpn_weight_method or "fastattn"

@@ -1,9 +1,9 @@
-"""Feature pyramid networks as data: which feature maps each node joins.
+"""Feature pyramid networks as graphs: the input maps of each node.
 
-Every feature map has a number: first the inputs, lowest level first, then one
-more for each node in the order of the graph. A node names its level and the
-numbers of the maps that it joins; it may join any map with a lower number. The
-last node of a level is that level's output.
+Feature maps are numbered: first the inputs, lowest level first, then the output
+of each node in the order of the graph. A node has a level and the numbers of its
+input maps; any map with a lower number is valid. The last node of a level is
+that level's output.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,21 +11,21 @@ from typing import Any, NamedTuple
 
 
 class Node(NamedTuple):
-    """A feature map made of earlier ones."""
+    """A feature map computed from earlier ones."""
 
     level: int
     inputs: tuple[int, ...]
     weight_method: str | None = None
-    """One of `WEIGHT_METHODS`; None is the network's."""
+    """One of `WEIGHT_METHODS`; None: the network's."""
     path: int | None = None
-    """Which of several parallel paths the node belongs to; None for a node outside of them."""
+    """Index of the parallel path of the node; None for a node outside of them."""
 
 
 Graph = tuple[Node, ...]
 
 
 class _Drawing:
-    """A graph under construction, and the numbers of the maps of each level."""
+    """A graph under construction, with the numbers of the maps of each level."""
 
     def __init__(self, min_level: int, max_level: int, nodes: Sequence[Node] = (), path: int | None = None) -> None:
         self.nodes: list[Node] = list(nodes)
@@ -44,7 +44,7 @@ class _Drawing:
 
 
 def bifpn(min_level: int, max_level: int) -> Graph:
-    """Returns EfficientDet's neck: down the pyramid, then up, all maps of a level joined.
+    """Returns the BiFPN, EfficientDet's neck: a top-down and a bottom-up pathway with skip connections.
 
     EfficientDet (Tan et al., 2020), figure 3.
     """
@@ -61,10 +61,10 @@ def _draw_bifpn(drawing: _Drawing, min_level: int, max_level: int) -> None:
 
 
 def _draw_inverted_bifpn(drawing: _Drawing, min_level: int, max_level: int) -> None:
-    """Adds the mirror image of a BiFPN: up the pyramid first, then down."""
+    """Adds a reversed BiFPN: first the bottom-up, then the top-down pathway."""
     for level in range(min_level + 1, max_level + 1):
         drawing.add(level, drawing.first(level), drawing.last(level - 1))
-    # The top map of the way up is already final, as the lowest map of the way down is in a BiFPN.
+    # The top map of the bottom-up pathway is final, like the lowest map of the top-down pathway in a BiFPN.
     for level in range(max_level - 1, min_level, -1):
         drawing.add(level, *drawing.made[level], drawing.last(level + 1))
     drawing.add(min_level, drawing.first(min_level), drawing.last(min_level + 1))
@@ -89,7 +89,7 @@ def fpn(min_level: int, max_level: int) -> Graph:
 
 
 def pan(min_level: int, max_level: int) -> Graph:
-    """Returns the path aggregation network of Liu et al., 2018: down the pyramid, then up, no skip connections."""
+    """Returns the path aggregation network of Liu et al., 2018: top-down, then bottom-up, without skip connections."""
     drawing = _Drawing(min_level, max_level)
     _draw_top_down(drawing, min_level, max_level)
     for level in range(min_level + 1, max_level + 1):
@@ -98,14 +98,14 @@ def pan(min_level: int, max_level: int) -> Graph:
 
 
 def qufpn(min_level: int, max_level: int, *, joiner_weight_method: str | None = None) -> Graph:
-    """Returns QuadFPN: a BiFPN and its mirror image on the same inputs, joined level by level.
+    """Returns QuadFPN: a BiFPN and a reversed BiFPN on the same inputs, joined level by level.
 
     21 nodes between levels 3 and 7.
 
     Args:
       min_level: lowest level of the pyramid.
       max_level: highest level of the pyramid.
-      joiner_weight_method: of the nodes that join both halves; None: the network's.
+      joiner_weight_method: of the nodes that join both; None: the network's.
     """
     down_up = _Drawing(min_level, max_level)
     _draw_bifpn(down_up, min_level, max_level)
@@ -123,7 +123,7 @@ _PATHS = {
     "top_down": (_draw_top_down,),
     "split": (_draw_top_down, _draw_bottom_up),
 }
-"""Kind of a path → the chains of nodes that it is made of; each ends in outputs of its own."""
+"""Kind of a path → the chains of nodes that it consists of; each chain has outputs of its own."""
 
 PATH_KINDS = tuple(_PATHS)
 
@@ -131,18 +131,18 @@ PATH_KINDS = tuple(_PATHS)
 def parallel(
     min_level: int, max_level: int, kinds: Sequence[str], *, input_edge: bool = False, chained: bool = False
 ) -> Graph:
-    """Returns paths side by side on the same inputs, joined by one node per level.
+    """Returns parallel paths on the same inputs, joined by one node per level.
 
     VFPN (google/automl pull request 580) with "bifpn" for each path. The nodes
-    of path 0 come first, those that join last, in level order.
+    of path 0 come first, the joining nodes last, in level order.
 
     Args:
       min_level: lowest level of the pyramid.
       max_level: highest level of the pyramid.
-      kinds: of each path, of `PATH_KINDS`.
-      input_edge: whether each joining node takes its level's input too, as its
-        first input.
-      chained: whether each joining node takes the joined map of the level below, as its last input.
+      kinds: of each path, from `PATH_KINDS`.
+      input_edge: whether each joining node also takes its level's input map, as
+        its first input.
+      chained: whether each joining node also takes the joined map of the level below, as its last input.
     """
     nodes: list[Node] = []
     outputs: dict[int, list[int]] = {level: [] for level in range(min_level, max_level + 1)}
@@ -162,21 +162,21 @@ def parallel(
 
 
 WEIGHT_METHODS = ("fastattn", "attn", "channel_fastattn", "channel_attn", "sum")
-"""How a node weighs its inputs; `necks.fusion` has the formulas."""
+"""Fusion methods of a node's inputs; `necks.fusion` has the formulas."""
 
 
 def custom_graph(fpn_config: Mapping[str, Any], *, min_level: int, max_level: int) -> Graph:
-    """Returns the graph that a user wrote as automl's `fpn_config`.
+    """Returns the custom graph of automl's `fpn_config`.
 
     Args:
       fpn_config: `{"nodes": [{"feat_level": 6, "inputs_offsets": [3, 4]}, …]}`,
-        and `weight_method` where it is not the config's, of all nodes or of one.
+        and `weight_method`, of all nodes or of one, to override the config's.
       min_level: lowest level of the pyramid.
       max_level: highest level of the pyramid.
 
     Raises:
-      ValueError: a node joins a map not yet made, a level has no node, or a
-        weight method is unknown.
+      ValueError: a node takes a map that does not exist yet, a level has no
+        node, or a weight method is unknown.
     """
     num_levels = max_level - min_level + 1
     graph = []
@@ -187,14 +187,14 @@ def custom_graph(fpn_config: Mapping[str, Any], *, min_level: int, max_level: in
         node = _custom_node(entry)
         if not node.inputs or not all(0 <= number < num_levels + position for number in node.inputs):
             raise ValueError(
-                f"Node {position} of fpn_config must join maps 0 to {num_levels + position - 1}, those made before it. "
+                f"Node {position} of fpn_config must take maps 0 to {num_levels + position - 1}, the earlier ones. "
                 f"Received inputs_offsets={list(node.inputs)}."
             )
         graph.append(node)
     levels = set(range(min_level, max_level + 1))
     if {node.level for node in graph} != levels:
         raise ValueError(
-            f"fpn_config must make a map of each level {min_level} to {max_level}, and of no other. "
+            f"fpn_config must have a node for each level {min_level} to {max_level}, and for no other. "
             f"Received nodes of levels {sorted({node.level for node in graph})}."
         )
     return tuple(graph)
@@ -219,32 +219,32 @@ class Edge(NamedTuple):
     """An input of a `Row`."""
 
     source: int
-    """Number of an input map, or of a row; rows are numbered after the input maps."""
+    """Number of the input map or row; rows are numbered after the input maps."""
     positions: tuple[int, ...]
-    """Where the nodes of the row have this input: one position, or, where a node joins several lanes of the source,
-    the position of each lane."""
+    """Positions of this input among the inputs of the row's nodes: one position, or, if a node takes several lanes of
+    the source, the position of each lane."""
 
 
 class Row(NamedTuple):
-    """Nodes of parallel paths that differ in their weights alone, to be computed as one."""
+    """Nodes of parallel paths that differ only in their weights and are computed together."""
 
     level: int
     nodes: tuple[int, ...]
-    """Index of each node in the graph: one a lane."""
+    """Index of each node in the graph, one per lane (path)."""
     edges: tuple[Edge, ...]
     weight_method: str | None
 
     @property
     def num_inputs(self) -> int:
-        """Returns how many maps each node joins."""
+        """Returns the number of input maps of each node."""
         return sum(len(edge.positions) for edge in self.edges)
 
 
 def parallel_rows(graph: Graph, num_inputs: int) -> tuple[Row, ...]:
-    """Returns the graph with the nodes of like paths stacked.
+    """Returns the graph with the corresponding nodes of equal paths grouped.
 
     Args:
-      graph: in which no path reads another, as `parallel` makes it.
+      graph: no path has inputs from another path, as in the result of `parallel`.
       num_inputs: levels of the pyramid.
     """
     paths: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""The feature pyramid network with extra levels, as RetinaNet and its successors use it.
+"""Feature pyramid network (FPN) with extra levels, as in RetinaNet and its successors.
 
 Lin et al. 2017, "Feature Pyramid Networks for Object Detection"; the extra
 levels follow Lin et al. 2017, "Focal Loss for Dense Object Detection".
@@ -21,10 +21,10 @@ ORDERS = (("conv", "norm", "act"), ("norm", "act", "conv"), ("act", "conv", "nor
 
 
 class ConvNormAct(keras.layers.Layer):
-    """A convolution, its normalization and its activation, each once, in any of `ORDERS`.
+    """A convolution, a normalization and an activation, in any of `ORDERS`.
 
-    The convolution has a bias where there is no normalization. Takes
-    `(b, h, w, c)` and gives `(b, ceil(h / strides), ceil(w / strides), filters)`.
+    The convolution has a bias if there is no normalization. Takes
+    `(b, h, w, c)`; returns `(b, ceil(h / strides), ceil(w / strides), filters)`.
     """
 
     def __init__(
@@ -73,28 +73,28 @@ class ConvNormAct(keras.layers.Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class FpnPart:
-    """The config of an FPN; field names are those of mmdet and tfdet."""
+    """Configuration of an FPN; field names are those of mmdet and tfdet."""
 
     num_nb_outs: int
-    """Levels of the pyramid that it gives."""
+    """Number of pyramid levels of the output."""
     filters: int = 256
     num_nb_ins: int = 4
-    """Maps of the backbone that it is given: the highest ones."""
+    """Number of input maps: the highest levels of the backbone."""
     start_level: int | None = None
-    """Index, among these, of the lowest that is used. Null: the one that fits the head's lowest stride."""
+    """Index of the lowest input map that is used. None: the one with the head's lowest stride."""
     end_level: int = -1
-    """Index after the highest that is used; -1 uses all, and only then extra levels follow."""
+    """Index after the highest input map that is used; -1 uses all, and only then extra levels follow."""
     add_extra_convs: bool = False
     """Whether extra levels are convolutions with stride 2; else every second pixel of the level below."""
     extra_convs_on: str = "on_input"
-    """What the first extra convolution reads: the backbone's highest map, its lateral, or the highest output."""
+    """Input of the first extra convolution: the backbone's highest map, its lateral, or the highest output."""
     relu_before_extra_convs: bool = False
-    """Whether a ReLU precedes each extra convolution but the first."""
+    """Whether a ReLU precedes each extra convolution except the first."""
     no_norm_on_lateral: bool = False
     act_layer: str = ""
     norm_layer: str = ""
     upsample_cfg: Mapping[str, Any] = field(default_factory=dict)
-    """interpolation: nearest, the only one; size: 2."""
+    """interpolation: only nearest; size: 2."""
 
     def __post_init__(self) -> None:
         for key, known in (("norm_layer", NORMS), ("act_layer", LAYER_ACTIVATIONS)):
@@ -120,18 +120,18 @@ class FpnPart:
             )
 
     def levels(self, backbone_levels: Sequence[int], lowest: int | None) -> range:
-        """Returns the levels of the pyramid that it gives.
+        """Returns the pyramid levels of the output.
 
         Args:
-          backbone_levels: of the backbone's maps.
-          lowest: level of the head's lowest stride; None where the head has none.
+          backbone_levels: levels of the backbone's maps.
+          lowest: level of the head's lowest stride; None if the head has no strides.
 
         Raises:
-          ValueError: the backbone has fewer maps, or none of the level asked for.
+          ValueError: the backbone has fewer maps, or lacks the requested level.
         """
         if len(backbone_levels) < self.num_nb_ins:
             raise ValueError(
-                f"neck.num_nb_ins={self.num_nb_ins} maps of the backbone are wanted. It has those of levels "
+                f"neck.num_nb_ins={self.num_nb_ins} maps of the backbone are needed. It has those of levels "
                 f"{', '.join(map(str, sorted(backbone_levels)))}."
             )
         given = sorted(backbone_levels)[-self.num_nb_ins :]
@@ -152,14 +152,14 @@ class FpnPart:
         return range(start, start + self.num_nb_outs)
 
     def build(self, levels: range) -> "FpnNeck":
-        """Returns the neck that gives these levels, from `levels`."""
+        """Returns the neck with the output levels of `levels`."""
         return FpnNeck(self, levels, name="neck")
 
 
 class FpnNeck(keras.layers.Layer):
-    """Laterals, the way down, one convolution per level, and extra levels.
+    """Lateral convolutions, top-down pathway, one output convolution per level, and extra levels.
 
-    Takes the backbone's `{level: (b, h, w, c)}` and gives `{level: (b, h, w, filters)}`.
+    Takes the backbone's `{level: (b, h, w, c)}`; returns `{level: (b, h, w, filters)}`.
     """
 
     def __init__(self, part: FpnPart, levels: range, **options: Any) -> None:

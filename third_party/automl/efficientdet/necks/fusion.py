@@ -1,4 +1,4 @@
-"""How a node of the neck makes one feature map of several."""
+"""Feature fusion: a weighted sum of the inputs of a neck's node."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from efficientdet.types import Tensor
 class Fusion(keras.layers.Layer):
     """A weighted sum of feature maps. EfficientDet (Tan et al., 2020), section 3.3.
 
-    * sum: all weights are one, and nothing is learnt;
-    * fastattn: relu(w) / (sum of relu(w) + 0.0001), one weight a map;
-    * attn: softmax over the maps, one weight a map;
-    * channel_fastattn, channel_attn: the same, one weight a map and channel.
+    * sum: all weights are one, and nothing is learned;
+    * fastattn: relu(w) / (sum of relu(w) + 0.0001), one weight per map;
+    * attn: softmax over the maps, one weight per map;
+    * channel_fastattn, channel_attn: the same, one weight per map and channel.
 
-    Takes a list of `(b, h, w, c)` and gives one.
+    Takes a list of `(b, h, w, c)`; returns one.
     """
 
     EPSILON = 1e-4
@@ -39,11 +39,11 @@ class Fusion(keras.layers.Layer):
     def call(self, maps: list[Tensor]) -> Tensor:
         if not self.edge_weights:
             return _sum(maps)
-        # Weights are few: they are normalised first, so that each big map is touched once.
+        # Weights are normalized before the sum: they are few, and each large map is then read only once.
         return _sum([x * ops.cast(weight, x.dtype) for x, weight in zip(maps, self._shares(), strict=True)])
 
     def _shares(self) -> list[Tensor]:
-        """Returns the normalised weight of each map."""
+        """Returns the normalized weight of each map."""
         if self.weight_method.endswith("fastattn"):
             positive = [ops.relu(weight) for weight in self.edge_weights]
             total = _sum(positive) + self.EPSILON

@@ -1,4 +1,4 @@
-"""Every graph of `fpn_designs` as the neck of a detector built from parts."""
+"""Graph necks: each design of `fpn_designs` as the neck of a detector built from parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ from efficientdet.necks.neck import Neck
 
 @dataclass(frozen=True, kw_only=True)
 class GraphNeckPart:
-    """The config of a neck made of cells of a graph."""
+    """Configuration of a neck that consists of cells of a graph."""
 
     design: str = "bifpn"
-    """One of `fpn_designs.DESIGNS`; it is the name of the part."""
+    """One of `fpn_designs.DESIGNS`; the name of the part."""
     filters: int = 64
     repeats: int = 3
-    """Cells in series; the vfpn family derives the number of its paths from it."""
+    """Cells in series; the vfpn family derives its number of paths from it."""
     min_level: int = 3
     max_level: int = 7
     act_type: str = "swish"
@@ -28,7 +28,7 @@ class GraphNeckPart:
     conv_after_downsample: bool = False
     conv_bn_act_pattern: bool = False
     nodes: tuple[dict[str, Any], ...] | None = None
-    """A graph of its own, as `fpn_graphs.custom_graph` reads it."""
+    """A custom graph, as `fpn_graphs.custom_graph` reads it."""
     paths: int | None = None
     depth: int | None = None
     input_edge: bool | None = None
@@ -54,7 +54,7 @@ class GraphNeckPart:
 
     @property
     def num_fpn_cells(self) -> int:
-        """Cells in series."""
+        """Number of cells in series."""
         return num_cells(self.design, self.fpn_config, self.repeats)
 
     @property
@@ -66,14 +66,14 @@ class GraphNeckPart:
 
     @property
     def weight_method(self) -> str:
-        """How a node weighs its inputs."""
+        """Fusion method of the nodes."""
         return weight_method(self.design, self.fpn_config, self.fpn_weight_method)
 
     def levels(self, backbone_levels: Sequence[int], lowest: int | None) -> range:
         """Returns the levels of the pyramid.
 
         Raises:
-          ValueError: the backbone lacks the lowest one, or one between that it should have.
+          ValueError: the backbone lacks the lowest level, or one above it that it should have.
         """
         wanted = [level for level in range(self.min_level, self.max_level + 1) if level <= max(backbone_levels)]
         if not wanted or not set(wanted) <= set(backbone_levels):
@@ -84,12 +84,12 @@ class GraphNeckPart:
         return range(self.min_level, self.max_level + 1)
 
     def build(self, levels: range) -> Neck:
-        """Returns the neck; it has given `levels` already."""
+        """Returns the neck; its levels are those of the part, as `levels` returned them."""
         return Neck(_BuiltNeckConfig(self, levels), name="neck")
 
 
 class _BuiltNeckConfig:
-    """The part, with its levels as a range: what `Neck` reads."""
+    """Fields of the part that `Neck` reads, with the levels as a range."""
 
     def __init__(self, part: GraphNeckPart, levels: range) -> None:
         self.levels = levels

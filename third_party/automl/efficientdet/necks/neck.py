@@ -1,4 +1,4 @@
-"""The neck: coarser levels are added, then cells of a graph are run one after the other."""
+"""Neck of EfficientDet: extra levels above the backbone's, then cells of a graph in series."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,13 +26,14 @@ def _resample(config: NeckConfig, name: str) -> Resample:
 
 
 class FusionNode(keras.layers.Layer):
-    """One node of a graph: its inputs brought to its level, joined and smoothed.
+    """One node of a graph: resamples its inputs to its level, fuses them and applies a convolution.
 
-    automl activates *before* the convolution and not after the normalisation,
-    unless `conv_bn_act_pattern`, which also takes the convolution's bias.
+    As in automl the activation comes *before* the convolution and not after the
+    normalization, unless `conv_bn_act_pattern`, with which the convolution has
+    no bias.
 
-    Takes the list of all maps made so far and (height, width) of its level;
-    gives one map `(b, height, width, filters)`.
+    Takes the list of all maps computed so far and (height, width) of its level;
+    returns one map `(b, height, width, filters)`.
     """
 
     def __init__(self, config: NeckConfig, node: Node, **options: Any) -> None:
@@ -67,9 +68,9 @@ class FusionNode(keras.layers.Layer):
 
 
 class Cell(keras.layers.Layer):
-    """All nodes of a graph, once. The last node of a level is that level's output.
+    """All nodes of a graph. The last node of a level is that level's output.
 
-    Takes and gives `{level: (b, h, w, c)}`.
+    Takes and returns `{level: (b, h, w, c)}`.
     """
 
     def __init__(self, config: NeckConfig, **options: Any) -> None:
@@ -96,9 +97,9 @@ class Cell(keras.layers.Layer):
 class Neck(keras.layers.Layer):
     """Levels that the backbone lacks, then the cells.
 
-    Cells whose numbers stand in `recomputed` are computed again for their gradient.
+    Cells whose indices are in `recomputed` are recomputed for their gradient.
 
-    Takes the backbone's `{level: (b, h, w, c)}` and gives the config's levels,
+    Takes the backbone's `{level: (b, h, w, c)}`; returns the config's levels,
     each with `fpn_num_filters` channels.
     """
 

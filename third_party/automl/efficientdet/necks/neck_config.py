@@ -1,4 +1,4 @@
-"""What a neck reads of a network's config."""
+"""Protocol of the configuration of a neck."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from efficientdet.necks.fpn_graphs import Graph
 
 
 class NeckConfig(Protocol):
-    """The fields that `config.DetectorConfig` documents, of a neck's part."""
+    """Fields that a neck reads; `config.DetectorConfig` documents them."""
 
     @property
     def levels(self) -> range: ...

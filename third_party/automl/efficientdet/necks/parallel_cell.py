@@ -1,6 +1,6 @@
-"""Parallel paths of a neck, computed as one: the nodes of like paths share a tensor, path by path along its channels.
+"""Parallel paths of a neck computed together: corresponding nodes share a tensor with the paths along its channels.
 
-The nodes of VFPN's eight to fourteen paths differ in their weights alone. One
+The nodes of VFPN's eight to fourteen paths differ only in their weights. One
 depthwise convolution over the channels of all paths, one batched matrix product
 for the pointwise convolutions and one normalization replace those of each path.
 """
@@ -22,15 +22,15 @@ from efficientdet.types import Pyramid, Tensor
 Shape = Sequence[int | None]
 
 EPSILON = 1e-4
-"""Added to the sum of weights that a fast attention divides by, as `necks.fusion.Fusion` does."""
+"""Added to the sum of the weights in fast attention, as in `necks.fusion.Fusion`."""
 
 
 class PathInitializer(keras.initializers.Initializer):
-    """Draws the kernel of each path by itself, so that fans are those of one path.
+    """Initializes the kernel of each path separately, with the fans of one path.
 
     Args:
       lanes: number of paths.
-      axis: along which their kernels are joined; None: a new first axis.
+      axis: axis along which the kernels are concatenated; None: stacked on a new first axis.
     """
 
     def __init__(self, lanes: int, axis: int | None) -> None:
@@ -49,10 +49,10 @@ class PathInitializer(keras.initializers.Initializer):
 
 
 class PathResample(Resample):
-    """Brings a map to the size of another level, and a map that all paths share to the channels of each path.
+    """Resamples a map to the size of another level, and a map shared by all paths to the channels of each path.
 
-    Takes `(b, h, w, c)`; gives `(b, height, width, lanes * filters)` where it
-    has a convolution, else as many channels as it takes.
+    Takes `(b, h, w, c)`; returns `(b, height, width, lanes * filters)` with a
+    convolution, else the number of channels of the input.
     """
 
     def __init__(self, config: NeckConfig, lanes: int, is_shared: bool, **options: Any) -> None:
@@ -77,9 +77,9 @@ class PathResample(Resample):
 
 
 class PathConv(keras.layers.Layer):
-    """The 3x3 convolution of each path: separable, or full where `separable_conv` is false.
+    """The 3x3 convolutions of all paths: separable, or full if `separable_conv` is false.
 
-    Takes and gives `(b, h, w, lanes * filters)`.
+    Takes and returns `(b, h, w, lanes * filters)`.
     """
 
     def __init__(self, config: NeckConfig, lanes: int, **options: Any) -> None:
@@ -114,7 +114,7 @@ class PathConv(keras.layers.Layer):
             x = ops.einsum("bpnc,ncd->bpnd", x, ops.cast(self.pointwise_kernel, x.dtype))
             x = ops.reshape(x, (-1, height, width, lanes * x.shape[3]))
         else:
-            # On a CPU the transpositions of a batched product cost more than the products.
+            # On a CPU the transpositions of a batched matrix product cost more than the product.
             kernel = self.pointwise_kernel[:, None, None] if self.config.separable_conv else self.kernel
             kernels = ops.unstack(ops.cast(kernel, x.dtype), lanes)
             parts = ops.split(x, lanes, axis=-1)
@@ -124,7 +124,7 @@ class PathConv(keras.layers.Layer):
 
 
 class _PointwiseInitializer(PathInitializer):
-    """Kernels of 1x1 convolutions, without their axes of one pixel."""
+    """Initializes kernels of 1x1 convolutions without the two spatial axes."""
 
     def __init__(self, lanes: int, axis: int | None = None) -> None:
         super().__init__(lanes, axis)
@@ -134,10 +134,10 @@ class _PointwiseInitializer(PathInitializer):
 
 
 class PathRow(keras.layers.Layer):
-    """A `Row`: one node of each path, as `necks.neck.FusionNode` defines it.
+    """A `Row`: one node of each path; `necks.neck.FusionNode` describes the computation.
 
-    Takes the list of all maps made so far and (height, width) of its level;
-    gives `(b, height, width, lanes * filters)`.
+    Takes the list of all maps computed so far and (height, width) of its level;
+    returns `(b, height, width, lanes * filters)`.
     """
 
     def __init__(self, config: NeckConfig, row: Row, **options: Any) -> None:
@@ -178,7 +178,7 @@ class PathRow(keras.layers.Layer):
         for resample, edge in zip(self.resamples, self.row.edges, strict=True):
             term = maps[edge.source]
             grows = resample.conv is None and math.prod(term.shape[1:3]) < math.prod(size)
-            # Weighing commutes with repeating pixels, and costs least on the smaller map.
+            # Weighting commutes with repeating pixels, and costs less on the smaller map.
             if grows:
                 term = resample(self._weighed(term, edge, shares), size=size, training=training)
             else:
@@ -202,7 +202,7 @@ class PathRow(keras.layers.Layer):
         return ops.softmax(weights, axis=0)
 
     def _weighed(self, x: Tensor, edge: Edge, shares: Tensor | None) -> Tensor:
-        """Returns what one edge adds to the node of each path."""
+        """Returns the contribution of one edge to the node of each path."""
         filters = self.config.fpn_num_filters
         if len(edge.positions) > 1:
             maps = ops.split(x, len(edge.positions), axis=-1)
@@ -220,11 +220,11 @@ class PathRow(keras.layers.Layer):
 
 
 class ParallelCell(keras.layers.Layer):
-    """All nodes of a graph with parallel paths, once. The last node of a level is that level's output.
+    """All nodes of a graph with parallel paths. The last node of a level is that level's output.
 
-    Gives the numbers of `necks.neck.Cell` with the same graph and weights.
+    Returns the same numbers as `necks.neck.Cell` with the same graph and weights.
 
-    Takes and gives `{level: (b, h, w, c)}`.
+    Takes and returns `{level: (b, h, w, c)}`.
     """
 
     def __init__(self, config: NeckConfig, **options: Any) -> None:
@@ -249,7 +249,7 @@ class ParallelCell(keras.layers.Layer):
         return {level: outputs[level] for level in self.config.levels}
 
     def take_weights_of_nodes(self, nodes: Sequence[Any]) -> None:
-        """Takes over the weights of a path-by-path cell, such as one with a checkpoint of such a network.
+        """Copies the weights of a cell with separate paths, for example one loaded from a checkpoint.
 
         Args:
           nodes: `necks.neck.FusionNode` of the same graph, built.
@@ -270,7 +270,7 @@ class ParallelCell(keras.layers.Layer):
 
 
 def _take(targets: Sequence[keras.Variable], lanes: Sequence[Sequence[keras.Variable]]) -> None:
-    """Assigns to each variable the values of all paths, joined as its name asks."""
+    """Assigns to each variable the concatenated values of all paths, along the axis that its name implies."""
     for target, *variables in zip(targets, *lanes, strict=True):
         values = [variable.value for variable in variables]
         if target.name == "depthwise_kernel":
