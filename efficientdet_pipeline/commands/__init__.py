@@ -43,6 +43,7 @@ MODES: dict[str, Mode] = {
         "convert, train, evaluate and export: annotated images to a deployable detector",
     ),
     "train": Mode("training:TrainOptions", "train", "train only"),
+    "tune": Mode("tune:TuneOptions", "tune", "search for the options of the highest AP, by trainings with early ends"),
     "eval": Mode(
         "evaluation:EvalOptions", "evaluate", "evaluate a checkpoint, an export or detections (COCO and VOC metrics)"
     ),

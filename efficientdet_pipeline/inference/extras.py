@@ -18,6 +18,7 @@ EXTRAS = {
     "wandb": "wandb",
     "starlette": "serve",
     "uvicorn": "serve",
+    "optuna": "tune",
     "cv2": "",
 }
 """Module → the extra of this distribution that brings it; empty for a requirement."""

@@ -34,6 +34,7 @@ FORMAT_PACKAGES: dict[str, tuple[str, ...]] = {
 """Name of a format → optional packages that writing it needs."""
 DEFAULT_FORMATS = "saved_model,frozen"
 ALL = "all"
+NONE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class FormatOptions(Options):
 
     formats: str = option(
         DEFAULT_FORMATS,
-        "Comma-separated export formats, or all. "
+        "Comma-separated export formats, or all; after a training also none. "
         + "; ".join(f"{name}: {text}" for name, text in EXPORT_FORMATS.items())
         + ". docs/exports.md describes them.",
     )
@@ -59,7 +60,7 @@ class FormatOptions(Options):
         check(count >= 1, "calibration_images", count, "at least 1", "try 32")
 
     def names(self) -> list[str]:
-        """Returns the names of the formats in the order of the table.
+        """Returns the names of the formats in the order of the table; none of them for "none".
 
         Raises:
           OptionsError: there are none.
@@ -71,6 +72,8 @@ class FormatOptions(Options):
                 f"{DEFAULT_FORMATS}.",
                 option="formats",
             )
+        if given == [NONE]:
+            return []
         if ALL in given:
             return list(EXPORT_FORMATS)
         return sorted(set(given), key=lambda name: [*EXPORT_FORMATS, name].index(name))
@@ -174,6 +177,8 @@ class ExportOptions(ModeOptions):
         super().__post_init__()
         size = self.serving_batch_size
         check(size >= 0, "serving_batch_size", size, "0 or more", "0 takes any number of images")
+        names = self.formats.names()
+        check(bool(names), "formats", self.formats.formats, "one format or more", f"try {DEFAULT_FORMATS}")
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options of what is not written."""

@@ -142,7 +142,7 @@ class TrainOptions(ModeOptions):
                 "`python3 main.py @params.config`, or --train_file_pattern for shards that exist.",
                 option="url_dataset",
             )
-        if self.general.mode != "traineval":
+        if self.general.mode not in {"traineval", "tune"}:
             return
         if self.train_file_pattern and not self.evaluation.val_file_pattern:
             raise OptionsError(

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,14 @@ def finalize_run(
     picture = draw_validation(folder.pictures, evaluator)
     facts = {"checkpoint": f"the {name} checkpoint", "epoch": marker["epoch"]}
     write_page = analyse_run(report, folder, evaluator, facts, options.evaluation.engine)
-    why = "" if name == "best" else f", because no evaluation measured {'an AP' if primary == 'AP' else primary}"
-    logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, marker["epoch"], why)
-    trained = TrainedWeights(
-        path=chosen / checkpoint_io.WEIGHTS, description=chosen / DESCRIPTION, run=folder, names_run=True
-    )
-    exported = setup.export(network, trained, folder.export_path)
+    exported: Mapping[str, Path] = {}
+    if options.export.names():
+        why = "" if name == "best" else f", because no evaluation measured {'an AP' if primary == 'AP' else primary}"
+        logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, marker["epoch"], why)
+        trained = TrainedWeights(
+            path=chosen / checkpoint_io.WEIGHTS, description=chosen / DESCRIPTION, run=folder, names_run=True
+        )
+        exported = setup.export(network, trained, folder.export_path)
     page = write_page()
     logging.info(
         "\nDone: epoch %d is the %s of this run.\n%s\n", marker["epoch"], name, setup.format_table(marker["metrics"])
@@ -84,7 +87,10 @@ def finalize_run(
     seconds = sum(float(row.get("seconds") or 0) for row in _rows(folder))
     line = setup.format_line(marker["metrics"])
     logging.info("\n%s, %s of training, %s", line, format_duration(seconds), folder.path)
-    _print_infer_command(next(iter(exported.values())))
+    if exported:
+        _print_infer_command(next(iter(exported.values())))
+    else:
+        print_next_command("--mode=export", f"--model_dir={folder.path}")
 
 
 def chosen_checkpoint(folder: RunFolder, primary: str = "AP") -> tuple[str, Path]:

@@ -41,6 +41,7 @@ LAYER = {
     "doctor": 9,
     "inspection": 9,
     "serving": 9,
+    "tuning": 9,
     "report": 10,
     "commands": 11,
     "cli": 12,

@@ -1,0 +1,30 @@
+"""--mode=tune: a search for the options of the highest AP."""
+
+from absl import logging
+
+from efficientdet_pipeline.console import print_next_command, say
+from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.options.tune import TuneOptions
+from efficientdet_pipeline.tuning.search_space import read_space
+from efficientdet_pipeline.tuning.study import StudyResult, common_arguments, run_study
+from efficientdet_pipeline.tuning.study_report import BEST, PICTURE, TABLE, format_table, write_report
+
+
+def run(options: TuneOptions, read: Sources, hparams: HparamsGiven) -> None:
+    """Runs the trials that the study still lacks, and says which was the best."""
+    del hparams
+    result = tune(options, read)
+    say(format_table(result))
+    logging.info("%s", result.folder / TABLE)
+    logging.info("%s", result.folder / PICTURE)
+    best = result.best
+    logging.info("Trial %d is the best, with %.4f on the validation images.", best.number, best.value)
+    print_next_command(f"@{result.folder / BEST}", "--mode=traineval")
+
+
+def tune(options: TuneOptions, read: Sources) -> StudyResult:
+    """Returns the trials of the study that the options describe, after running those that it still lacks."""
+    parameters = read_space(options.study.space)
+    common = common_arguments(read.given, parameters)
+    return run_study(options.study, parameters, common, seed=options.seed.tf_random_seed, on_trial=write_report)
