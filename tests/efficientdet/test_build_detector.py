@@ -208,7 +208,7 @@ def test_detector_without_objects_learns_background() -> None:
         ({"neck": {"name": "vfpn", "path": 3}}, "Unknown key of neck 'path'. Did you mean paths"),
         ({"neck": {"name": "bifpn", "paths": 3}}, "fpn_name=bifpn takes"),
         ({"image_size": 96}, r"image_size=96 and backbone.input_size=\(64, 64\) differ"),
-        ({"weight_decay": -1}, "weight_decay must be a number from 0 on"),
+        ({"weight_decay": -1}, "weight_decay must be a number of at least 0"),
         ({"class_names": ["a"]}, "class_names must have head.num_classes=20 entries"),
         ({"class_names": ["a", "b"] * 10}, "class_names must differ. Received a, b more than once"),
         ({"backbone": {"nb_blocks": [1, 1]}}, "backbone.nb_blocks must be a list of 4 items, each a whole number"),
@@ -234,6 +234,6 @@ def test_importing_detectors_does_nothing_else(tmp_path: Path) -> None:
 
 
 def test_build_detector_needs_all_parts() -> None:
-    with pytest.raises(ValueError, match=r"must have backbone, neck and head. It lacks head"):
+    with pytest.raises(ValueError, match=r"must have backbone, neck and head. It has no head"):
         read_parts({"backbone": "resnetv2", "neck": {"name": "bifpn"}})
     assert {"fpn", "fpn_graph", "bifpn", "vfpn", "pan", "qufpn"} <= set(list_necks())

@@ -1,4 +1,4 @@
-"""Builds a detector from a config: a dict or a YAML file."""
+"""Construction of a detector from a config: a dict or a YAML file."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from efficientdet.detectors.detector import OneStageDetector
 
 
 def build_detector(config: Mapping[str, Any] | str | os.PathLike[str]) -> OneStageDetector:
-    """Returns the detector that a config describes, every weight made.
+    """Returns the detector of a config, with all weights created.
 
     Args:
       config: a dict, or the path of a YAML file of the same content, with
@@ -23,13 +23,13 @@ def build_detector(config: Mapping[str, Any] | str | os.PathLike[str]) -> OneSta
           `input_size`;
         * weight_decay (4e-5) and class_names.
 
-        It is not changed.
+        It is not modified.
 
     Raises:
-      ValueError: an unknown name or key (the nearest one is named), a wrong
-        value, or parts whose levels do not fit.
-      FileNotFoundError: the YAML file is not there.
-      CheckpointError: weights that the config names are of another network.
+      ValueError: an unknown name or key (the message names the nearest one), an
+        invalid value, or parts whose levels do not match.
+      FileNotFoundError: the YAML file does not exist.
+      CheckpointError: weights named by the config belong to another network.
 
     >>> detector = build_detector({
     ...     "image_size": 256, "backbone": {"name": "efficientnet-b0"}, "neck": {"name": "bifpn"},

@@ -1,4 +1,4 @@
-"""The config of a detector built from parts: tables of names, and the checks between parts."""
+"""Configuration of a detector built from parts: tables of names, and checks across parts."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,33 +19,33 @@ HEADS: dict[str, str] = {
     "yolor": "yolor_head.YolorPart",
     "yolov8": "yolov8_head.Yolov8Part",
 }
-"""Lower-case name → module of `heads` and the dataclass there."""
+"""Lower-case name → module of `heads` and its dataclass."""
 
 KEYS = ("backbone", "neck", "head", "image_size", "weight_decay", "class_names")
-"""Of a detector's config; class_names is for the reader alone and must fit num_classes."""
+"""Keys of a detector's config; class_names is informative and must match num_classes."""
 
 _OF_A_RUN = {"clip_gradients_norm": "the optimizer (clipnorm)", "class_cfg": "class_names"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorParts:
-    """A detector's config, read and checked."""
+    """Parsed and checked config of a detector."""
 
     backbone: Any
     neck: Any
     head: Any
     image_size: Size
     weight_decay: float = 4e-5
-    """Half of it times the squared length of all kernels is added to the loss."""
+    """Weight of the L2 penalty: half of it times the sum of squares of all kernels is added to the loss."""
     class_names: tuple[str, ...] = ()
     source: dict[str, Any] = field(default_factory=dict, repr=False)
-    """The config as it was given."""
+    """The original config."""
 
     def levels(self, backbone_levels: Sequence[int]) -> range:
         """Returns the levels of the pyramid.
 
         Raises:
-          ValueError: backbone, neck and head do not fit.
+          ValueError: backbone, neck and head do not match.
         """
         strides = self.head.strides
         lowest = level_of_stride(strides[0]) if strides else None
@@ -61,13 +61,13 @@ class DetectorParts:
 
 
 def read_parts(config: Mapping[str, Any]) -> DetectorParts:
-    """Returns the parts that a config names.
+    """Returns the parts of a config.
 
     Args:
-      config: see `build.build_detector`; it is not changed.
+      config: see `build.build_detector`; it is not modified.
 
     Raises:
-      ValueError: an unknown name or key, a wrong value, or parts that do not fit.
+      ValueError: an unknown name or key, an invalid value, or parts that do not match.
     """
     for key in config:
         if key in _OF_A_RUN:
@@ -76,7 +76,7 @@ def read_parts(config: Mapping[str, Any]) -> DetectorParts:
             raise ValueError(unknown_name("key of the detector's config", key, KEYS))
     for key in ("backbone", "neck", "head"):
         if key not in config:
-            raise ValueError(f"A detector's config must have backbone, neck and head. It lacks {key}.")
+            raise ValueError(f"A detector's config must have backbone, neck and head. It has no {key}.")
     backbone, head = read_backbone(config["backbone"]), _read_head(config["head"])
     neck = read_neck(config["neck"])
     if backbone.without_effect:
@@ -93,7 +93,7 @@ def read_parts(config: Mapping[str, Any]) -> DetectorParts:
         raise ValueError(f"class_names must differ. Received {', '.join(twice)} more than once.")
     decay = config.get("weight_decay", 4e-5)
     if isinstance(decay, bool) or not isinstance(decay, (int, float)) or decay < 0:
-        raise ValueError(f"weight_decay must be a number from 0 on. Received {decay!r}.")
+        raise ValueError(f"weight_decay must be a number of at least 0. Received {decay!r}.")
     return DetectorParts(
         backbone=backbone,
         neck=neck,
@@ -126,7 +126,7 @@ def read_backbone(given: Mapping[str, Any] | str) -> Any:
 
 
 def list_backbones() -> list[str]:
-    """Returns every name that `backbone.name` may have."""
+    """Returns all valid values of `backbone.name`."""
     from efficientdet.backbones.keras_application import application_names
     from efficientdet.backbones.resnetv2 import VARIANTS
 
@@ -148,7 +148,7 @@ def read_neck(given: Mapping[str, Any] | str) -> Any:
 
 
 def list_necks() -> list[str]:
-    """Returns every name that `neck.name` may have."""
+    """Returns all valid values of `neck.name`."""
     return ["fpn", "fpn_graph", *(name for name in DESIGNS if name != "fpn")]
 
 
@@ -170,7 +170,7 @@ def _name_and_rest(what: str, given: Mapping[str, Any] | str) -> tuple[str, dict
     rest = {key: value for key, value in given.items() if key != "name"}
     for key in ("design", "application", "backbone_name"):
         if key in rest:
-            raise ValueError(f"{what}.{key} is set by {what}.name; leave it out.")
+            raise ValueError(f"{what}.{key} is set by {what}.name; omit it.")
     return given["name"].lower(), rest
 
 
@@ -188,12 +188,12 @@ def _image_size(config: Mapping[str, Any], backbone: Any) -> Size:
         raise ValueError(f"image_size must be 32 or more. Received {given!r}.")
     is_named = isinstance(config["backbone"], Mapping) and "input_size" in config["backbone"]
     if is_named and tuple(own) != (height, width):
-        raise ValueError(f"image_size={given!r} and backbone.input_size={own} differ; leave one of them out.")
+        raise ValueError(f"image_size={given!r} and backbone.input_size={own} differ; omit one of them.")
     return height, width
 
 
 def plain(value: Any) -> Any:
-    """Returns a copy of a config in the types that YAML and JSON have."""
+    """Returns a copy of a config with the types of YAML and JSON."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

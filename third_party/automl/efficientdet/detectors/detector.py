@@ -1,4 +1,4 @@
-"""A one-stage detector: backbone, neck and head, with one interface whatever they are."""
+"""One-stage detector: backbone, neck and head with a common interface."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @keras.saving.register_keras_serializable("efficientdet")
 class OneStageDetector(keras.Model):
-    """A backbone, a neck and a head.
+    """A detector that consists of a backbone, a neck and a head.
 
-    Takes images `(b, h, w, 3)`, normalized with `normalization`, and gives the
-    head's raw outputs, float32. `losses(outputs, truth)` are what training
-    minimizes; `decode(outputs)` are boxes and scores before suppression, which
-    `nms_configs` configures. Height and width must be known while tracing, and
-    need not be the config's.
+    Takes images `(b, h, w, 3)`, normalized with `normalization`; returns the
+    head's raw outputs, float32. `losses(outputs, truth)` returns the training
+    losses; `decode(outputs)` returns boxes and scores before NMS, which
+    `nms_configs` configures. Height and width must be static while tracing; they
+    may differ from the config's.
 
-    It trains as it is: `compile(optimizer)`, then `fit` with batches
+    It can be trained directly: `compile(optimizer)`, then `fit` with batches
     (images, GroundTruth), or dicts of image, bboxes (canvas pixels), labels
-    (0-based) and mask, as `tfdet` has them. Where the backbone drops paths, what
-    it drops is a function of (seed, step), see `set_drop_path`.
+    (0-based) and mask, as in `tfdet`. If the backbone has stochastic depth, the
+    dropped samples are a function of (seed, step), see `set_drop_path`.
     """
 
     def __init__(self, parts: "DetectorParts", **options: Any) -> None:
@@ -39,7 +39,7 @@ class OneStageDetector(keras.Model):
         self.num_classes: int = parts.head.num_classes
         self.nms_configs: dict[str, Any] = dict(parts.head.nms_configs)
         self.normalization = parts.backbone.normalization
-        """Mean and deviation of RGB pixels, 0 to 255, that images are normalized with."""
+        """Mean and standard deviation of RGB pixels, 0 to 255, with which images are normalized."""
         self.backbone = parts.backbone.build()
         self.levels: range = parts.levels(list(self.backbone.channels))
         self.neck = parts.neck.build(self.levels)
@@ -58,10 +58,10 @@ class OneStageDetector(keras.Model):
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def build(self, input_shape: Any) -> None:
-        """Nothing to make: all parts are built already."""
+        """Creates nothing: all parts are built already."""
 
     def compile(self, *arguments: Any, jit_compile: bool = False, **options: Any) -> None:
-        """Configures training as Keras does; XLA only where asked for: on a CPU it is many times slower."""
+        """Configures training as in Keras, with XLA only on request: on a CPU it is many times slower."""
         super().compile(*arguments, jit_compile=jit_compile, **options)
 
     def call(self, images: Tensor, training: bool = False, seed: Tensor | None = None) -> Outputs:
@@ -76,22 +76,22 @@ class OneStageDetector(keras.Model):
         return self.head({level: pyramid[level] for level in self.levels}, training=training)
 
     def set_drop_path(self, seed: int, step: int) -> None:
-        """Sets what the next training call drops; later calls follow from it."""
+        """Sets the drop-path seed of the next training call; the seeds of later calls follow from it."""
         if self.drop_path_seed is not None:
             self.drop_path_seed.state.assign([seed, step])
 
     def losses(self, outputs: Outputs, truth: GroundTruth) -> dict[str, Tensor]:
-        """Returns "loss" and the parts that it is the sum of: those of the head and "reg_l2_loss"."""
+        """Returns "loss" and its terms: those of the head and "reg_l2_loss"."""
         terms = dict(self.head.losses(outputs, truth, self._canvas_of(outputs)))
         terms["reg_l2_loss"] = ops.cast(l2_regularization(self.trainable_variables, self.parts.weight_decay), "float32")
         return {"loss": sum(terms.values(), start=ops.zeros((), "float32")), **terms}
 
     def decode(self, outputs: Outputs) -> Candidates:
-        """Returns the boxes (canvas pixels) and class scores (0 to 1) of every prior, before suppression."""
+        """Returns the boxes (canvas pixels) and class scores (0 to 1) of all priors, before NMS."""
         return self.head.decode(outputs, self._canvas_of(outputs))
 
     def _canvas_of(self, outputs: Outputs) -> Size:
-        """Returns (height, width) of the images that gave these outputs: the config's, if its maps have that size."""
+        """Returns (height, width) of the images of these outputs: the config's, if its maps have their size."""
         level = self.levels[0]
         height, width = next(iter(outputs.values()))[level].shape[1:3]
         expected = tuple(-(-side // 2**level) for side in self.image_size)
@@ -105,7 +105,7 @@ class OneStageDetector(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """Returns the sum of all losses, a scalar, and takes all into their running means."""
+        """Returns the sum of all losses, a scalar, and updates the running means of all losses."""
         truth = ground_truth_of(x) if y is None else GroundTruth(*y)
         terms = self.losses(y_pred, truth)
         for name, value in terms.items():
@@ -114,7 +114,7 @@ class OneStageDetector(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The running means that `fit` shows and resets each epoch."""
+        """The running means that `fit` reports and resets each epoch."""
         return list(self.trackers.values())
 
     def get_config(self) -> dict[str, Any]:
@@ -128,10 +128,10 @@ class OneStageDetector(keras.Model):
 
 
 def ground_truth_of(batch: Mapping[str, Tensor]) -> GroundTruth:
-    """Returns the objects of a batch of dicts: bboxes in canvas pixels, labels from 0 on, mask 1 where one is.
+    """Returns the ground truth of a batch of dicts: bboxes in canvas pixels, 0-based labels, mask 1 for objects.
 
-    Labels and masks may have a last axis of 1. What the mask leaves out may
-    hold anything.
+    Labels and masks may have a last axis of 1. Rows with mask 0 may have any
+    values.
 
     Raises:
       ValueError: a key is missing.
@@ -150,10 +150,10 @@ def ground_truth_of(batch: Mapping[str, Tensor]) -> GroundTruth:
 
 
 def level_of_stride(stride: int) -> int:
-    """Returns the level of a power of 2."""
+    """Returns the level of a stride that is a power of 2."""
     return stride.bit_length() - 1
 
 
 def as_sequence(levels: Sequence[int]) -> str:
-    """Returns levels as text, for example P3 to P7."""
+    """Returns levels as text, for example "P3 to P7"."""
     return f"P{levels[0]} to P{levels[-1]}"

@@ -1,7 +1,7 @@
-"""Dataclasses from plain dicts: names checked against a table, keys and types against the fields.
+"""Reader of dataclasses from plain dicts: checks names against a table, keys and types against the fields.
 
-Used for every part of a detector's config, so that a misspelt key is refused
-with the nearest name wherever it stands. Nothing is taken out of the dicts.
+Used for each part of a detector's config, so that the error for a misspelled key
+names the nearest valid one at every level. The dicts are not modified.
 """
 
 import dataclasses
@@ -16,15 +16,15 @@ Part = TypeVar("Part")
 
 
 def read_part(what: str, given: Mapping[str, Any] | str, table: Mapping[str, type[Part]]) -> Part:
-    """Returns the part that a dict with a `name` describes.
+    """Returns the dataclass of a dict with a `name`.
 
     Args:
-      what: key of the config where the dict stands, for messages; for example head.assigner.
-      given: the dict, or the name alone.
+      what: key of the dict in the config, for messages; for example head.assigner.
+      given: the dict, or only the name.
       table: {lower-case name: dataclass}.
 
     Raises:
-      ValueError: no name, an unknown name or key, or a value of another type.
+      ValueError: the name is missing, a name or key is unknown, or a value has the wrong type.
     """
     if isinstance(given, str):
         given = {"name": given}
@@ -67,7 +67,7 @@ def read_fields(what: str, given: Mapping[str, Any], part: type[Part]) -> Part:
 
 
 def fitted(value: Any, hint: Any) -> Any:
-    """Returns a value as its type, lists as tuples; TypeError where it is none."""
+    """Returns a value converted to its type, lists as tuples; raises TypeError if it has another type."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         for one in typing.get_args(hint):
             try:
@@ -99,10 +99,10 @@ def fitted(value: Any, hint: Any) -> Any:
 
 
 def described(hint: Any) -> str:
-    """Returns a type in words, for messages."""
+    """Returns the description of a type, for messages."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return " or ".join(described(one) for one in typing.get_args(hint))
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "null"}
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", types.NoneType: "null"}
     if typing.get_origin(hint) is tuple:
         arguments = [argument for argument in typing.get_args(hint) if argument is not Ellipsis]
         count = "" if Ellipsis in typing.get_args(hint) else f"{len(arguments)} "

@@ -1,4 +1,4 @@
-"""Heads: what the detector says of each place of the pyramid."""
+"""Detector heads: predictions at each location of the pyramid."""
 
 HEADS = ("object_detection", "segmentation")
-"""Names that the hparam `heads` may hold."""
+"""Valid names in the hparam `heads`."""

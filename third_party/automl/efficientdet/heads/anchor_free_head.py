@@ -1,4 +1,4 @@
-"""The anchor-free head of YOLOX. Ge et al. 2021, "YOLOX: Exceeding YOLO Series in 2021"."""
+"""Anchor-free head of YOLOX. Ge et al. 2021, "YOLOX: Exceeding YOLO Series in 2021"."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,26 +21,26 @@ from efficientdet.types import IGNORED, GroundTruth, Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorFreePart(CellHeadPart):
-    """The config of an anchor-free head."""
+    """Configuration of an anchor-free head."""
 
     assigner: dict[str, Any] = field(default_factory=lambda: {"name": "sim_ota_assigner"})
     box_loss_weight: float = 5.0
     use_l1_loss: bool = False
-    """Whether the absolute error of the four encoded numbers is added, as in YOLOX's last epochs."""
+    """Whether an L1 loss of the four encoded numbers is added, as in YOLOX's last epochs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = read_part("assigner", self.assigner, ASSIGNERS)
 
     def build(self, levels: range) -> "AnchorFreeHead":
-        """Returns the head for a pyramid of these levels."""
+        """Returns the head for the given pyramid levels."""
         return AnchorFreeHead(self, levels, name="head")
 
 
 class AnchorFreeHead(CellHead):
-    """One prediction per cell: class, object and box, encoded against the cell's corner in strides.
+    """One prediction per cell: class, object and box, encoded relative to the cell's corner in strides.
 
-    A class's score is sigmoid(class) * sigmoid(object).
+    The score of a class is sigmoid(class) * sigmoid(object).
     """
 
     def __init__(self, part: AnchorFreePart, levels: range, **options: Any) -> None:
@@ -55,7 +55,7 @@ class AnchorFreeHead(CellHead):
         self.assigner: Assigner = read_part("assigner", part.assigner, ASSIGNERS)
 
     def cells(self, sizes: Mapping[int, Size], image_size: Size, *, offset: float) -> Priors:
-        """Returns one box per cell, of one stride; boxes are encoded with offset 0, and matched with 0.5."""
+        """Returns one box per cell with a side of one stride; offset 0 for encoding, 0.5 for label assignment."""
         strides = [np.divide(image_size, size) for size in sizes.values()]
         boxes = [
             cell_boxes(size, stride, stride[None], offset=offset)
@@ -64,14 +64,14 @@ class AnchorFreeHead(CellHead):
         return priors_of(boxes, [float(stride.max()) for stride in strides])
 
     def decode(self, outputs: Outputs, image_size: Size) -> Candidates:
-        """Returns the boxes and scores of every cell."""
+        """Returns the boxes and scores of all cells."""
         cells = self.cells(map_sizes(outputs["class"]), image_size, offset=0.0)
         boxes = decode_boxes(flat_levels(outputs["box"], 4), ops.convert_to_tensor(cells.boxes))
         scores = ops.sigmoid(flat_levels(outputs["class"], self.part.num_classes))
         return Candidates(boxes, scores * ops.sigmoid(flat_levels(outputs["object"], 1)))
 
     def losses(self, outputs: Outputs, truth: GroundTruth, image_size: Size) -> dict[str, Tensor]:
-        """Returns "class_loss", "box_loss", "object_loss" and, if asked for, "l1_loss"; sums over positives."""
+        """Returns "class_loss", "box_loss", "object_loss" and optionally "l1_loss"; sums divided by the positives."""
         sizes = map_sizes(outputs["class"])
         corner, middle = (self.cells(sizes, image_size, offset=offset) for offset in (0.0, 0.5))
         anchors = ops.convert_to_tensor(corner.boxes)
@@ -79,7 +79,7 @@ class AnchorFreeHead(CellHead):
         deltas = flat_levels(outputs["box"], 4)
         boxes = decode_boxes(deltas, anchors)
         objects = padded_objects(truth)
-        # The cost of an assignment is that of the geometric mean of both scores.
+        # The cost of an assignment uses the geometric mean of both scores.
         scores = ops.sqrt(ops.sigmoid(logits) * ops.sigmoid(object_logits) + 1e-12)
         assignment = assign_batch(self.assigner, middle, objects, Predicted(scores, boxes))
         target = matched(assignment, objects, self.part.num_classes)

@@ -1,4 +1,4 @@
-"""The head with anchors of a detector built from parts: RetinaNet's towers, any assigner, coder and losses."""
+"""Anchor head of a detector built from parts: RetinaNet's towers with configurable assigner, box coder and losses."""
 
 import itertools
 import math
@@ -47,21 +47,21 @@ CODERS: dict[str, type] = {"deltaxywh": DeltaCoder}
 """Lower-case name → dataclass; the keys of a part are its fields."""
 
 PRIOR = 0.01
-"""Share of positives that an untrained head claims."""
+"""Initial score of all anchors, for the bias of the last convolution."""
 SMALL = NumpyInitializer("normal", variance=0.01**2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorHeadPart:
-    """The config of a head with anchors; field names are tfdet's."""
+    """Configuration of an anchor head; field names are tfdet's."""
 
     anchor_config: dict[str, Any]
-    """The fields of `anchor_generator.AnchorGenerator`."""
+    """Fields of `anchor_generator.AnchorGenerator`."""
     assigner: dict[str, Any] = field(default_factory=lambda: {"name": "max_iou_assigner"})
     sampler: dict[str, Any] = field(default_factory=lambda: {"name": "pseudo"})
     bbox_encode: dict[str, Any] = field(default_factory=lambda: {"name": "deltaxywh"})
     num_heads: int = 4
-    """Convolutions of each tower."""
+    """Number of convolutions of each tower."""
     filters: int = 256
     separable_conv: bool = False
     act_cfg: str = "relu"
@@ -99,25 +99,25 @@ class AnchorHeadPart:
             )
         counts = self.anchors.num_base_anchors
         if len(set(counts)) > 1:
-            raise ValueError(f"All levels must have as many anchors. Received {counts}.")
+            raise ValueError(f"All levels must have the same number of anchors. Received {counts}.")
         _ = self.matching, self.sampling, self.coder, self.class_loss, self.box_loss, self.nms_configs
 
     @property
     def anchors(self) -> AnchorGenerator:
-        """Returns the anchors."""
+        """Returns the anchor generator."""
         return read_fields("anchor_config", self.anchor_config, AnchorGenerator)
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Returns the strides of the levels that the head reads.
+        """Returns the strides of the head's levels.
 
         Raises:
-          ValueError: strides that no pyramid has.
+          ValueError: the strides are not those of a pyramid.
         """
         strides = [max(stride) if isinstance(stride, tuple) else stride for stride in self.anchors.strides]
         powers = [2 ** round(math.log2(stride)) for stride in strides]
         if strides != powers or any(2 * finer != coarser for finer, coarser in itertools.pairwise(strides)):
-            raise ValueError(f"anchor_config.strides must be powers of 2, each twice the one before: {strides}.")
+            raise ValueError(f"anchor_config.strides must be powers of 2, each twice the previous one: {strides}.")
         return tuple(strides)
 
     @property
@@ -132,31 +132,31 @@ class AnchorHeadPart:
 
     @property
     def coder(self) -> DeltaCoder:
-        """Returns the coder of boxes."""
+        """Returns the box coder."""
         return read_part("bbox_encode", self.bbox_encode, CODERS)
 
     @property
     def class_loss(self) -> ClassLoss:
-        """Returns the loss of classes."""
+        """Returns the classification loss."""
         return read_part("loss_cls", self.loss_cls, CLASS_LOSSES)
 
     @property
     def box_loss(self) -> BoxLoss:
-        """Returns the loss of boxes."""
+        """Returns the box loss."""
         return read_part("loss_bbox", self.loss_bbox, BOX_LOSSES)
 
     @property
     def nms_configs(self) -> dict[str, Any]:
-        """Returns how detections are chosen: automl's keys, and `mode`."""
+        """Returns the NMS settings: automl's keys, and `mode`."""
         return nms_configs_of(self.test_cfg)
 
     def build(self, levels: range) -> "AnchorHead":
-        """Returns the head for a pyramid of these levels."""
+        """Returns the head for the given pyramid levels."""
         return AnchorHead(self, levels, name="head")
 
 
 def nms_configs_of(test_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns tfdet's `test_cfg` in automl's keys, with the `mode` of suppression."""
+    """Returns tfdet's `test_cfg` in automl's keys, with the `mode` of NMS."""
     unknown = [key for key in test_cfg if key != "post_processing"]
     if unknown:
         raise ValueError(unknown_name("key of test_cfg", unknown[0], ("post_processing",)))
@@ -170,9 +170,9 @@ def nms_configs_of(test_cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class AnchorHead(keras.layers.Layer):
-    """Two towers over shared levels: class logits and box deltas of each anchor.
+    """Two towers shared by all levels: class logits and box deltas of each anchor.
 
-    Takes `{level: (b, h, w, c)}` and gives
+    Takes `{level: (b, h, w, c)}`; returns
     `{"class": {level: (b, h, w, anchors * k)}, "box": {level: (b, h, w, anchors * 4)}}`.
     """
 
@@ -209,7 +209,7 @@ class AnchorHead(keras.layers.Layer):
             3,
             padding="same",
             kernel_initializer=SMALL,
-            # Of one axis, which has no fan.
+            # A bias has one axis and so no fan.
             bias_initializer=bias if bias is not SMALL else keras.initializers.RandomNormal(stddev=0.01, seed=0),
             name=name,
         )
@@ -231,17 +231,17 @@ class AnchorHead(keras.layers.Layer):
         return outputs
 
     def priors(self, sizes: Mapping[int, Size]) -> Priors:
-        """Returns the anchors of maps of these sizes."""
+        """Returns the anchors of feature maps of the given sizes."""
         return priors_of(self.anchors.grid_priors(list(sizes.values())), self.part.strides)
 
     def decode(self, outputs: Outputs, image_size: Size) -> Candidates:
-        """Returns the boxes and scores of every anchor."""
+        """Returns the boxes and scores of all anchors."""
         priors = self.priors(map_sizes(outputs["class"]))
         logits, deltas = flat_levels(outputs["class"], self.part.num_classes), flat_levels(outputs["box"], 4)
         return Candidates(self.part.coder.decode(deltas, ops.convert_to_tensor(priors.boxes)), ops.sigmoid(logits))
 
     def losses(self, outputs: Outputs, truth: GroundTruth, image_size: Size) -> dict[str, Tensor]:
-        """Returns "class_loss" and "box_loss": sums divided by the positives of the batch, at least 2 an image."""
+        """Returns "class_loss" and "box_loss": sums divided by the positives of the batch, at least 2 per image."""
         part, priors = self.part, self.priors(map_sizes(outputs["class"]))
         anchors = ops.convert_to_tensor(priors.boxes)
         logits, deltas = flat_levels(outputs["class"], part.num_classes), flat_levels(outputs["box"], 4)
@@ -254,7 +254,7 @@ class AnchorHead(keras.layers.Layer):
         own = ops.maximum(row, 0)
         class_index = ops.where(is_positive, ops.take_along_axis(objects.class_index, own, axis=1), row)
         target_boxes = ops.take_along_axis(objects.boxes, own[..., None], axis=1)
-        # A label that the head has no column for is learned by neither half.
+        # Neither loss learns labels that have no output column.
         is_positive = ops.logical_and(is_positive, class_index < part.num_classes)
         normalizer = ops.sum(ops.maximum(ops.sum(ops.cast(is_positive, "float32"), axis=1), 2.0))
         pair = BoxPair(deltas, part.coder.encode(target_boxes, anchors), boxes, target_boxes)

@@ -1,4 +1,4 @@
-"""What the heads without anchors and the YOLO-style heads share: fields of their configs, and matched targets."""
+"""Base of the anchor-free and YOLO-style heads: shared configuration fields, and matched targets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ from efficientdet.types import BACKGROUND, Pyramid, Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class CellHeadPart:
-    """Fields of every such head."""
+    """Configuration fields of all heads with `TwinTowers`."""
 
     num_classes: int = 80
     filters: int = 64
     num_heads: int = 2
-    """Convolutions of each tower."""
+    """Number of convolutions of each tower."""
     separable_conv: bool = True
     act_cfg: str = "swish"
     norm_cfg: str = "batch_norm"
@@ -47,19 +47,19 @@ class CellHeadPart:
 
     @property
     def strides(self) -> None:
-        """These heads read whatever levels the neck gives."""
+        """None: these heads accept all levels of the neck."""
         return
 
     @property
     def nms_configs(self) -> dict[str, Any]:
-        """Returns how detections are chosen; see `anchor_head.nms_configs_of`."""
+        """Returns the NMS settings; see `anchor_head.nms_configs_of`."""
         return nms_configs_of(self.test_cfg)
 
 
 class CellHead(keras.layers.Layer):
-    """A head made of `TwinTowers`; subclasses say what it predicts, and what that means.
+    """A head with `TwinTowers`; subclasses define its predictions and their meaning.
 
-    Takes `{level: (b, h, w, c)}` and gives `{name: {level: (b, h, w, channels)}}`.
+    Takes `{level: (b, h, w, c)}`; returns `{name: {level: (b, h, w, channels)}}`.
     """
 
     def __init__(self, part: CellHeadPart, levels: range, predictions: Mapping[str, Prediction], **options: Any):
@@ -85,18 +85,18 @@ class CellHead(keras.layers.Layer):
 
 
 class Matched(NamedTuple):
-    """What each prior should answer."""
+    """Training targets of priors."""
 
     is_positive: Bool[Tensor, "b a"]
     class_index: Int[Tensor, "b a"]
-    """Of its object; BACKGROUND without one."""
+    """Class of the matched object; BACKGROUND without one."""
     boxes: Float[Tensor, "b a 4"]
     num_positives: Tensor
-    """Of the batch, at least 1."""
+    """Number of positives of the batch, at least 1."""
 
 
 def matched(assignment: Assignment, objects: Objects, num_classes: int) -> Matched:
-    """Returns the objects of an assignment; labels that the head has no column for are left out."""
+    """Returns the targets of an assignment; priors whose label has no output column are not positive."""
     own = ops.maximum(assignment.row, 0)
     class_index = ops.take_along_axis(objects.class_index, own, axis=1)
     is_positive = ops.logical_and(assignment.row >= 0, class_index < num_classes)

@@ -1,4 +1,4 @@
-"""The class head: what is at each anchor."""
+"""Class head: class logits of each anchor."""
 
 import math
 
@@ -8,13 +8,13 @@ from efficientdet.config import DetectorConfig
 from efficientdet.heads.prediction_head import PredictionTower
 
 PRIOR = 0.01
-"""Share of positives that an untrained head claims; without it the many negatives swamp the first steps (RetinaNet)."""
+"""Initial score of all anchors; without it, the loss of the many negatives dominates the first steps (RetinaNet)."""
 
 
 def build_class_head(config: DetectorConfig) -> PredictionTower:
-    """Returns the head whose outputs are logits, `anchors * num_classes` a place.
+    """Returns the head whose outputs are logits, `anchors * num_classes` per location.
 
-    Output `anchor * num_classes + class_index` belongs to that anchor and class.
+    Output `anchor * num_classes + class_index` is the logit of that anchor and class.
     """
     return PredictionTower(
         config,

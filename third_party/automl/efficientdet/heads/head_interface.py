@@ -1,4 +1,4 @@
-"""What every head of a detector built from parts offers, and what such heads share."""
+"""Interface of the heads of detectors built from parts, and layers and functions that they share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,41 +17,41 @@ from efficientdet.types import GroundTruth, Pyramid, Tensor
 
 Size = tuple[int, int]
 Outputs = dict[str, Pyramid]
-"""{"class": {level: (b, h, w, …)}, "box": …}: a head's raw outputs, float32."""
+"""A head's raw outputs, float32: {"class": {level: (b, h, w, …)}, "box": …}."""
 
 
 class Candidates(NamedTuple):
-    """Decoded outputs, before suppression."""
+    """Decoded predictions, before NMS."""
 
     boxes: Float[Tensor, "b a 4"]
-    """Pixels of the canvas, not clipped."""
+    """Canvas pixels, not clipped."""
     scores: Float[Tensor, "b a k"]
-    """0 to 1, of each class."""
+    """0 to 1, for each class."""
 
 
 class Head(Protocol):
     """A head: a Keras layer with its loss and its decoder."""
 
     loss_names: tuple[str, ...]
-    """Names of the parts of the loss."""
+    """Names of the loss terms."""
     nms_configs: Mapping[str, Any]
-    """Suppression of its candidates, in the keys of `postprocess.detections`."""
+    """NMS settings, in the keys of `postprocess.detections`."""
 
     def losses(self, outputs: Outputs, truth: GroundTruth, image_size: Size) -> dict[str, Tensor]:
-        """Returns the parts of the loss by name, weighed; their sum is the head's loss."""
+        """Returns the weighted loss terms by name; their sum is the head's loss."""
         ...
 
     def decode(self, outputs: Outputs, image_size: Size) -> Candidates:
-        """Returns the boxes and scores of every prior."""
+        """Returns the boxes and scores of all priors."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class NmsPart:
-    """Suppression; field names are tfdet's."""
+    """NMS settings; field names are tfdet's."""
 
     max_nms_inputs: int = 0
-    """Best (prior, class) pairs that are looked at; 0: each prior's best class."""
+    """Number of best (prior, class) pairs; 0: the best class of each prior."""
     method: str = "gaussian"
     """gaussian or hard."""
     max_output_size: int = 100
@@ -66,12 +66,12 @@ class NmsPart:
 
 @dataclass(frozen=True, kw_only=True)
 class PostProcessingPart:
-    """What becomes of the decoded outputs; field names are tfdet's."""
+    """Postprocessing of decoded predictions; field names are tfdet's."""
 
     name: str = "global_postprocessing"
     """global_postprocessing: boxes of all classes suppress each other; per_class_postprocessing: those of one class."""
     top_k: bool = True
-    """Whether `nms_configs.max_nms_inputs` best pairs are taken; else each prior's best class."""
+    """Whether the `nms_configs.max_nms_inputs` best pairs are taken; else the best class of each prior."""
     nms_configs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,18 +81,18 @@ class PostProcessingPart:
 
     @property
     def mode(self) -> str:
-        """Returns the mode of `postprocess`."""
+        """Returns the mode for `postprocess`."""
         return self.name.removesuffix("_postprocessing")
 
 
 def flat_levels(pyramid: Pyramid, depth: int) -> Float[Tensor, "b a c"]:
-    """Returns the outputs of all levels as one list of priors, lowest level first."""
+    """Returns the outputs of all levels concatenated, lowest level first."""
     maps = [ops.cast(pyramid[level], "float32") for level in sorted(pyramid)]
     return ops.concatenate([ops.reshape(x, (ops.shape(x)[0], -1, depth)) for x in maps], axis=1)
 
 
 def map_sizes(pyramid: Pyramid) -> dict[int, Size]:
-    """Returns (height, width) of each level's map."""
+    """Returns (height, width) of the feature map of each level."""
     return {level: (int(pyramid[level].shape[1]), int(pyramid[level].shape[2])) for level in sorted(pyramid)}
 
 
@@ -100,8 +100,8 @@ def priors_of(boxes: Sequence[Any], strides: Sequence[float]) -> Priors:
     """Returns the priors of all levels.
 
     Args:
-      boxes: (a, 4) of each level, numpy.
-      strides: of each level.
+      boxes: (a, 4) per level, numpy.
+      strides: one per level.
     """
     per_level = tuple(len(level) for level in boxes)
     return Priors(
@@ -110,9 +110,9 @@ def priors_of(boxes: Sequence[Any], strides: Sequence[float]) -> Priors:
 
 
 class Tower(keras.layers.Layer):
-    """Convolutions shared by all levels, each followed by a normalization of its own per level and an activation.
+    """Convolutions shared by all levels, each followed by a normalization per level and an activation.
 
-    Takes and gives `{level: (b, h, w, c)}`.
+    Takes and returns `{level: (b, h, w, c)}`.
     """
 
     def __init__(self, filters: int, repeats: int, *, act: str, norm: str, separable: bool, levels: range, name: str):

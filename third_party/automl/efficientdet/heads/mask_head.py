@@ -1,4 +1,4 @@
-"""The segmentation head: which class each place of the canvas is."""
+"""Segmentation head: class logits of each pixel, at half the resolution of the finest feature map's stride."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from efficientdet.types import Pyramid, Tensor
 
 
 class MaskHead(keras.layers.Layer):
-    """From the coarsest level up: double, normalise, activate, put beside the next level.
+    """Upsamples from the coarsest level and concatenates each finer level, with normalization and activation.
 
-    Takes the neck's `{level: (b, h, w, c)}`, whose sizes double exactly, and
-    gives logits `(b, 2 h, 2 w, seg_num_classes)`, h and w of the finest level.
+    Takes the neck's `{level: (b, h, w, c)}`, whose sizes double exactly; returns
+    logits `(b, 2 h, 2 w, seg_num_classes)`, h and w of the finest level.
     """
 
     def __init__(self, config: DetectorConfig, **options: Any) -> None:

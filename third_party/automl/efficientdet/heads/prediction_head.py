@@ -1,4 +1,4 @@
-"""What the class head and the box head have in common: all but the number of outputs."""
+"""Prediction tower: the network of the class head and the box head, which differ in the number of outputs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,18 +12,18 @@ from efficientdet.types import Pyramid, Tensor
 
 
 class PredictionTower(keras.layers.Layer):
-    """A stack of convolutions, shared by all levels, and one more that predicts.
+    """Convolutions shared by all levels, and a last convolution that predicts.
 
-    Convolutions are shared, batch statistics are not: a map of level 3 and one
-    of level 7 are distributed differently, so each level has its own
-    normalisation (and each checkpoint one per level).
+    Convolutions are shared, batch statistics are not: feature maps of level 3
+    and of level 7 have different distributions, so each level has its own
+    normalization (and each checkpoint one per level).
 
-    With `survival_prob` all layers but the first are residual, and are dropped
-    for a sample now and then while training. Layers whose numbers stand in
-    `recomputed` are computed again for their gradient.
+    With `survival_prob` all layers but the first are residual and have
+    stochastic depth in training. Layers whose indices are in `recomputed` are
+    recomputed for their gradient.
 
-    Takes `{level: (b, h, w, c)}` and gives `{level: (b, h, w, num_outputs)}`,
-    raw, anchor by anchor.
+    Takes `{level: (b, h, w, c)}`; returns `{level: (b, h, w, num_outputs)}`,
+    raw, grouped by anchor.
     """
 
     def __init__(

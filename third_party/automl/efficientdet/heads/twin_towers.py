@@ -1,4 +1,4 @@
-"""Two towers, of classes and of boxes, and the predictions read from them."""
+"""Twin towers: one for classes, one for boxes, with prediction layers on top."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from efficientdet.layers import NumpyInitializer
 from efficientdet.types import Pyramid
 
 PRIOR = 0.01
-"""Share of positives that an untrained head claims."""
+"""Initial score of all priors, for the bias of score predictions."""
 _SMALL = NumpyInitializer("normal", variance=0.01**2)
 
 
@@ -20,16 +20,16 @@ class Prediction(NamedTuple):
     """One output of a head."""
 
     tower: str
-    """class or box."""
+    """"class" or "box"."""
     channels: int
     is_score: bool
-    """Whether it is a logit that begins near the prior of 1 %."""
+    """Whether it is the logit of a score, initialized to a score of 1 %."""
 
 
 class TwinTowers(keras.layers.Layer):
-    """Convolutions of two towers and a 1x1 convolution for each prediction; all levels share them.
+    """Two towers of convolutions and a 1x1 convolution for each prediction, shared by all levels.
 
-    Takes `{level: (b, h, w, c)}` and gives `{name: {level: (b, h, w, channels)}}`, float32.
+    Takes `{level: (b, h, w, c)}`; returns `{name: {level: (b, h, w, channels)}}`, float32.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The head of YOLOR and YOLOv7: three preset anchors per cell, sides and centers through squared sigmoids.
+"""YOLOR and YOLOv7 head: three preset anchors per cell; sides and centers are decoded from squared sigmoids.
 
 Wang et al. 2021, "You Only Learn One Representation".
 """
@@ -21,16 +21,16 @@ from efficientdet.label_assignment.assignment import Priors, assign_batch, padde
 from efficientdet.types import IGNORED, GroundTruth, Tensor
 
 LEVEL_WEIGHTS = {3: (4.0, 1.0, 0.4), 4: (4.0, 1.0, 0.4, 0.1), 5: (4.0, 1.0, 0.5, 0.4, 0.1)}
-"""Number of levels → how much the object loss of each counts, lowest first."""
+"""Number of levels → weight of the object loss of each level, lowest first."""
 PER_CELL = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class YolorPart(CellHeadPart):
-    """The config of a YOLOR-style head; levels must be 3 to 5, 6 or 7, which have preset anchors."""
+    """Configuration of a YOLOR-style head; levels must be 3 to 5, 6 or 7, which have preset anchors."""
 
     max_ratio: float = 4.0
-    """Most that an anchor's side may differ from an object's, as a factor."""
+    """Largest ratio between an anchor's side and an object's side of a match."""
     class_loss_weight: float = 0.3
     box_loss_weight: float = 0.05
     object_loss_weight: float = 0.7
@@ -41,7 +41,7 @@ class YolorPart(CellHeadPart):
             raise ValueError(f"max_ratio must be above 1. Received {self.max_ratio}.")
 
     def build(self, levels: range) -> "YolorHead":
-        """Returns the head for a pyramid of these levels."""
+        """Returns the head for the given pyramid levels."""
         return YolorHead(self, levels, name="head")
 
 
@@ -63,7 +63,7 @@ class YolorHead(CellHead):
         }
 
     def _geometry(self, sizes: Mapping[int, Size], image_size: Size) -> tuple[Priors, np.ndarray]:
-        """Returns the anchors, centered in their cells, and the stride of each, (a, 2) down and across."""
+        """Returns the anchors, centered in their cells, and the stride of each, (a, 2) vertical and horizontal."""
         strides = {level: np.divide(image_size, size) for level, size in sizes.items()}
         boxes = [cell_boxes(size, strides[level], self.shapes[level], offset=0.5) for level, size in sizes.items()]
         steps = [
@@ -74,14 +74,14 @@ class YolorHead(CellHead):
 
     def _boxes(self, raw: Tensor, priors: Priors, steps: np.ndarray) -> Tensor:
         ratio = 2.0 * ops.sigmoid(raw)
-        # An anchor's center is its cell's center: half a stride behind the grid, half of the 2p range.
+        # The center of an anchor is the center of its cell, half a stride from the grid: the middle of the 2p range.
         center = ops.convert_to_tensor(priors.centers) + (ratio[..., :2] - 1.0) * ops.convert_to_tensor(steps)
         size = ops.convert_to_tensor(priors.boxes[:, 2:] - priors.boxes[:, :2])
         half = ops.square(ratio[..., 2:]) * size / 2.0
         return ops.concatenate([center - half, center + half], axis=-1)
 
     def decode(self, outputs: Outputs, image_size: Size) -> Candidates:
-        """Returns the boxes and scores of every anchor."""
+        """Returns the boxes and scores of all anchors."""
         priors, steps = self._geometry(map_sizes(outputs["class"]), image_size)
         scores = ops.sigmoid(flat_levels(outputs["class"], self.part.num_classes))
         boxes = self._boxes(flat_levels(outputs["box"], 4), priors, steps)

@@ -1,4 +1,4 @@
-"""The head of YOLOv8: distances to the four sides as distributions over bins.
+"""YOLOv8 head: distances to the four sides of the box as distributions over bins.
 
 Li et al. 2020, "Generalized Focal Loss" (distribution focal loss).
 """
@@ -24,11 +24,11 @@ from efficientdet.types import GroundTruth, Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Yolov8Part(CellHeadPart):
-    """The config of a YOLOv8-style head."""
+    """Configuration of a YOLOv8-style head."""
 
     assigner: dict[str, Any] = field(default_factory=lambda: {"name": "task_aligned_assigner"})
     num_bins: int = 16
-    """Of each distance: 0 to num_bins - 1 strides."""
+    """Bins of each distance: 0 to num_bins - 1 strides."""
     class_loss_weight: float = 1.0 / 3.0
     box_loss_weight: float = 5.0
     dfl_loss_weight: float = 1.0
@@ -40,7 +40,7 @@ class Yolov8Part(CellHeadPart):
         _ = read_part("assigner", self.assigner, ASSIGNERS)
 
     def build(self, levels: range) -> "Yolov8Head":
-        """Returns the head for a pyramid of these levels."""
+        """Returns the head for the given pyramid levels."""
         return Yolov8Head(self, levels, name="head")
 
 
@@ -59,7 +59,7 @@ class Yolov8Head(CellHead):
         self.assigner: Assigner = read_part("assigner", part.assigner, ASSIGNERS)
 
     def cells(self, sizes: Mapping[int, Size], image_size: Size) -> tuple[Priors, Float[np.ndarray, "a 1"]]:
-        """Returns one box of one stride at each cell's center, and half of its height and width, (a, 2)."""
+        """Returns one box per cell with a side of one stride, and half of its height and width, (a, 2)."""
         strides = [np.divide(image_size, size) for size in sizes.values()]
         boxes = [
             cell_boxes(size, stride, stride[None], offset=0.5)
@@ -79,7 +79,7 @@ class Yolov8Head(CellHead):
         return ops.reshape(flat, (-1, flat.shape[1], 4, self.part.num_bins))
 
     def decode(self, outputs: Outputs, image_size: Size) -> Candidates:
-        """Returns the boxes and scores of every cell."""
+        """Returns the boxes and scores of all cells."""
         priors, strides = self.cells(map_sizes(outputs["class"]), image_size)
         boxes = self._boxes(self._side_logits(outputs), priors, strides)
         return Candidates(boxes, ops.sigmoid(flat_levels(outputs["class"], self.part.num_classes)))
@@ -108,7 +108,7 @@ class Yolov8Head(CellHead):
 
 
 def _distribution_focal_loss(logits: Float[Tensor, "*b n"], distance: Float[Tensor, "*b"], num_bins: int) -> Tensor:
-    """Returns the cross-entropy with the two bins around a distance, in proportion to its nearness to each."""
+    """Returns the cross-entropy with the two bins next to a distance, weighted by how near it is to each."""
     distance = ops.clip(distance, 0.0, num_bins - 1.01)
     left = ops.floor(distance)
     share = (distance - left)[..., None]

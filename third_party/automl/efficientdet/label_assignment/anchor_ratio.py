@@ -1,4 +1,4 @@
-"""Assignment by the shape of anchors and the cells around an object, as YOLOR and YOLOv7 do it."""
+"""Anchor ratio assignment of YOLOR and YOLOv7: by the shape of anchors, in the cells around an object's center."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,23 +10,25 @@ from keras import ops
 from efficientdet.label_assignment.assignment import Assignment, Objects, Predicted, Priors, best_claims
 from efficientdet.types import Tensor
 
-# Of the cells beside an object's own: (down, right).
+# Cells next to that of the object: (down, right).
 _NEIGHBOURS = ((0, 0), (-1, 0), (0, -1), (1, 0), (0, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorRatioAssigner:
-    """An object takes each anchor whose sides are within a factor of its own, at its cell and up to two neighbours.
+    """Matches an object to the anchors with a similar shape, in its cell and up to two neighboring cells.
 
-    The neighbours are those whose border is within half a cell of the object's
-    center. Where several objects claim a prior, the one of the most similar
-    shape gets it (YOLOR counts the prior once for each). The quality is that similarity.
+    An anchor has a similar shape if its sides differ from the object's by at
+    most a factor `max_ratio`. Neighbors are the cells whose border is within
+    half a cell of the object's center. If several objects match a prior, the
+    one with the most similar shape gets it (YOLOR counts the prior once for
+    each). The quality is that similarity.
     """
 
     sizes: Mapping[int, tuple[int, int]]
-    """(height, width) of each level's map."""
+    """(height, width) of the feature map of each level."""
     strides: Mapping[int, tuple[float, float]]
-    """Pixels between cells, down and across."""
+    """Pixels between cells, vertically and horizontally."""
     shapes: Mapping[int, np.ndarray]
     """(s, 2): heights and widths of the anchors of each level, in pixels."""
     max_ratio: float = 4.0
@@ -46,7 +48,7 @@ class AnchorRatioAssigner:
     def _of_level(
         self, level: int, start: int, center: Tensor, size: Tensor, is_object: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns priors, similarities and whether they are claimed, each (n, 5 * s)."""
+        """Returns indices of priors, similarities and whether they match, each (n, 5 * s)."""
         height, width = self.sizes[level]
         shapes = ops.convert_to_tensor(np.asarray(self.shapes[level], np.float32))
         ratio = size[:, None] / shapes

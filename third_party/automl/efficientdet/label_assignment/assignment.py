@@ -1,4 +1,4 @@
-"""What an assigner is given and gives, and the batch around it."""
+"""Interface of label assigners: inputs, outputs, and assignment of a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ from efficientdet.types import BACKGROUND, GroundTruth, Tensor
 
 @dataclass(frozen=True)
 class Priors:
-    """The priors of a head for one size of image, level by level."""
+    """Priors of a head for one image size, level by level."""
 
     boxes: np.ndarray
-    """(a, 4) float32: y0 x0 y1 x1 in pixels of the canvas."""
+    """(a, 4) float32: y0 x0 y1 x1 in canvas pixels."""
     strides: np.ndarray
-    """(a,) float32: pixels between cells, of each prior's level."""
+    """(a,) float32: pixels between cells, for each prior."""
     per_level: tuple[int, ...]
-    """Priors of each level, lowest first."""
+    """Number of priors of each level, lowest first."""
 
     @property
     def centers(self) -> np.ndarray:
-        """(a, 2) float32: y and x of the middle of each prior."""
+        """(a, 2) float32: y and x of the center of each prior."""
         return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
 
 
 class Objects(NamedTuple):
-    """The objects of one image, padded."""
+    """Ground-truth objects of one image, padded."""
 
     boxes: Float[Tensor, "n 4"]
-    """Pixels of the canvas; zeros for padding."""
+    """Canvas pixels; zeros for padding."""
     class_index: Int[Tensor, " n"]
     """0-based; 0 for padding."""
     is_object: Bool[Tensor, " n"]
 
 
 class Predicted(NamedTuple):
-    """What the head says of one image."""
+    """Predictions of the head for one image."""
 
     scores: Float[Tensor, "a k"]
     """0 to 1."""
@@ -47,19 +47,19 @@ class Predicted(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """What each prior should answer."""
+    """Assigned object of each prior."""
 
     row: Int[Tensor, "*b a"]
-    """Row of its object, or BACKGROUND, or IGNORED."""
+    """Row of the object, or BACKGROUND, or IGNORED."""
     quality: Float[Tensor, "*b a"]
-    """How well it fits, 0 to 1: its overlap with its object, or what the method says; 0 without an object."""
+    """Quality of the match, 0 to 1: IoU with the object, or as the method defines it; 0 without an object."""
 
 
 class Assigner(Protocol):
-    """One method of label assignment."""
+    """A method of label assignment."""
 
     needs_predictions: ClassVar[bool]
-    """Whether `predicted` is read."""
+    """Whether `predicted` is used."""
 
     def __call__(self, priors: Priors, objects: Objects, predicted: Predicted | None) -> Assignment:
         """Returns the assignment of one image."""
@@ -67,7 +67,7 @@ class Assigner(Protocol):
 
 
 def padded_objects(truth: GroundTruth) -> Objects:
-    """Returns the batch's objects with one row of padding more, so that there is a row to gather from."""
+    """Returns the objects of a batch with one extra padding row, so that a gather from it is always valid."""
     class_ids = ops.pad(ops.cast(truth.class_ids, "int32"), ((0, 0), (0, 1)))
     is_object = class_ids > 0
     boxes = ops.pad(ops.cast(truth.boxes, "float32"), ((0, 0), (0, 1), (0, 0)))
@@ -79,13 +79,14 @@ def assign_batch(
 ) -> Assignment:
     """Returns the assignment of every image of a batch; no gradient flows through it.
 
-    One image after the other: a table of all pairs of one image is large enough.
+    Images are processed one after the other, because the table of all pairs of
+    one image is large.
 
     Args:
       assigner: the method.
       priors: of the head.
       objects: from `padded_objects`.
-      predicted: with a leading axis of images; read by some methods only.
+      predicted: with a leading batch axis; only some methods use it.
     """
     inputs: Sequence[Tensor] = (*objects, *(predicted or ()))
     inputs = [ops.stop_gradient(value) for value in inputs]
@@ -103,14 +104,13 @@ def best_claims(
 ) -> tuple[Int[Tensor, " a"], Float[Tensor, " a"]]:
     """Returns for each prior the object that claims it with the highest score, and that score.
 
-    Equal scores go to the lower row. Priors that nobody claims are BACKGROUND
-    with score 0.
+    Ties go to the lower row. Priors without a claim are BACKGROUND with score 0.
 
     Args:
-      prior: index of each claimed prior, `c` claims of each of `n` objects.
+      prior: index of each claimed prior, `c` claims for each of `n` objects.
       score: above 0.
-      is_claimed: which claims count.
-      num_priors: in all.
+      is_claimed: mask of valid claims.
+      num_priors: total number of priors.
     """
     num_rows, num_claims = prior.shape[0], prior.shape[1]
     rows = ops.repeat(ops.arange(num_rows if num_rows is not None else ops.shape(prior)[0], dtype="int32"), num_claims)
@@ -119,7 +119,7 @@ def best_claims(
     scores = ops.where(claimed, ops.reshape(score, (-1,)), 0.0)
     best = ops.maximum(ops.segment_max(scores, flat, num_segments=num_priors), 0.0)
     is_best = ops.logical_and(claimed, scores >= ops.take(best, flat))
-    # The maximum of negated rows is the lowest row.
+    # The maximum of negated rows gives the lowest row.
     negated = ops.where(is_best, -rows, -(2**30))
     lowest = -ops.segment_max(negated, flat, num_segments=num_priors)
     is_taken = ops.logical_and(lowest >= 0, lowest < 2**30)

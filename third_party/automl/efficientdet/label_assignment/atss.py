@@ -1,4 +1,4 @@
-"""Adaptive training sample selection. Zhang et al. 2020, "Bridging the Gap Between Anchor-based and Anchor-free"."""
+"""ATSS assignment. Zhang et al. 2020, "Bridging the Gap Between Anchor-based and Anchor-free"."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,14 +13,14 @@ from efficientdet.types import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class AtssAssigner:
-    """Of the priors nearest to an object on each level, those that overlap it by more than mean plus deviation.
+    """Matches an object to those of its nearest priors on each level whose IoU exceeds their mean plus deviation.
 
-    Their centers must lie inside the object; a prior of several objects goes to
-    the one that it overlaps most.
+    The centers of matched priors lie inside the object. A prior that matches
+    several objects gets the one with the largest IoU.
     """
 
     topk: int = 9
-    """Candidates of each object on each level."""
+    """Candidates per object and level."""
     needs_predictions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ def _squared_distance(points: Tensor, others: np.ndarray) -> Tensor:
 
 
 def _sample_deviation(values: Tensor) -> Tensor:
-    """Returns the deviation of each row, divided by one less than its length as in the original."""
+    """Returns the sample standard deviation of each row (divisor n - 1, as in the original)."""
     count = values.shape[1]
     spread = ops.sum(ops.square(values - ops.mean(values, axis=1, keepdims=True)), axis=1)
     return ops.sqrt(spread / max(count - 1, 1))

@@ -1,4 +1,4 @@
-"""Assignment by overlap with two thresholds, as RetinaNet does it.
+"""Max IoU assignment with two thresholds, as in RetinaNet.
 
 Lin et al. 2017, "Focal Loss for Dense Object Detection"; rules and names are mmdet's.
 """
@@ -16,24 +16,24 @@ from efficientdet.types import BACKGROUND, IGNORED, Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class MaxIouAssigner:
-    """Each prior belongs to the object that it overlaps most, if by enough; each object gets its best prior besides."""
+    """Matches each prior to the object of largest IoU, if above a threshold, and each object to its best prior."""
 
     pos_iou_thr: float = 0.5
-    """Overlap from which a prior belongs to an object."""
+    """Lowest IoU of a positive prior."""
     neg_iou_thr: float = 0.4
-    """Below it a prior is background; between the two it is ignored."""
+    """Priors with a lower IoU are background; priors between the thresholds are ignored."""
     min_pos_iou: float = 0.0
-    """Overlap from which an object gets its best prior."""
+    """Lowest IoU of the match between an object and its best prior."""
     force_match_for_each_row: bool = True
-    """Whether each object gets its best prior."""
+    """Whether each object is matched to its best prior."""
     iou_calculator: str = "iousimilarity"
-    """The only one."""
+    """Only iousimilarity."""
     needs_predictions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.neg_iou_thr <= self.pos_iou_thr <= 1:
             raise ValueError(
-                "neg_iou_thr must be 0 to pos_iou_thr, and that at most 1. "
+                "neg_iou_thr must be 0 to pos_iou_thr, and pos_iou_thr at most 1. "
                 f"Received neg_iou_thr={self.neg_iou_thr} and pos_iou_thr={self.pos_iou_thr}."
             )
         if self.iou_calculator.lower() != "iousimilarity":
@@ -63,17 +63,17 @@ def match_similarity(
     min_pos: float = 0.0,
     force: bool = True,
 ) -> Int[Tensor, " a"]:
-    """Returns the row that each column is matched to, BACKGROUND or IGNORED.
+    """Returns for each column the row that it is matched to, BACKGROUND or IGNORED.
 
-    Ties go to the lower row, and of a row to the lower column.
+    Ties go to the lower row, and within a row to the lower column.
 
     Args:
       similarity: of each object with each prior.
-      is_object: which rows count.
-      pos_thr: similarity from which a column is matched to its best row.
-      neg_thr: similarity below which it is BACKGROUND.
-      min_pos: similarity from which a row takes its best column.
-      force: whether rows take their best columns.
+      is_object: mask of the valid rows.
+      pos_thr: lowest similarity with which a column is matched to its best row.
+      neg_thr: columns with a lower similarity are BACKGROUND.
+      min_pos: lowest similarity with which a row is matched to its best column.
+      force: whether rows are matched to their best columns.
     """
     similarity = ops.where(is_object[:, None], similarity, -float("inf"))
     best, row = ops.max(similarity, axis=0), ops.cast(ops.argmax(similarity, axis=0), "int32")

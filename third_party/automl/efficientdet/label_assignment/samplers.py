@@ -1,4 +1,4 @@
-"""Which of the assigned priors a loss looks at."""
+"""Samplers of assigned priors for the loss."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from efficientdet.types import BACKGROUND, IGNORED, Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class PseudoSampler:
-    """All of them."""
+    """Keeps all priors."""
 
     def __call__(self, row: Int[Tensor, "b a"], signal: Float[Tensor, " b"]) -> Int[Tensor, "b a"]:
         """Returns the assignment unchanged."""
@@ -20,16 +20,16 @@ class PseudoSampler:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSampler:
-    """At most `num` of an image, at most `pos_fraction` of them positive; the others become IGNORED.
+    """Samples at most `num` priors per image, at most `pos_fraction` of them positive; the others become IGNORED.
 
-    What is drawn is a function of the batch alone, so that a resumed run draws
-    the same: `signal` is a number of each image that changes from step to step.
+    The sample is a function of the batch only, so that a resumed run draws the
+    same: `signal` is a number per image that changes from step to step.
     """
 
     num: int = 256
     pos_fraction: float = 0.5
     neg_pos_ub: float = -1.0
-    """Most negatives per positive; -1 for no bound."""
+    """Largest number of negatives per positive; -1: no limit."""
 
     def __post_init__(self) -> None:
         if self.num < 1 or not 0 < self.pos_fraction <= 1:
@@ -39,10 +39,10 @@ class RandomSampler:
             )
 
     def __call__(self, row: Int[Tensor, "b a"], signal: Float[Tensor, " b"]) -> Int[Tensor, "b a"]:
-        """Returns the assignment with what was not drawn as IGNORED.
+        """Returns the assignment, with IGNORED for all priors outside of the sample.
 
         Args:
-          row: of the assigner.
+          row: from the assigner.
           signal: see the class.
         """
         rank = self._random_numbers(row, signal)
@@ -66,6 +66,6 @@ class RandomSampler:
 
 
 def _place(rank: Float[Tensor, "b a"], among: Tensor) -> Int[Tensor, "b a"]:
-    """Returns the place of each number among those of its image that count."""
+    """Returns the rank of each number among the selected numbers of its image."""
     order = ops.argsort(ops.where(among, rank, 2.0), axis=1)
     return ops.cast(ops.argsort(order, axis=1), "int32")

@@ -1,4 +1,4 @@
-"""Assignment by the cheapest predictions. Ge et al. 2021, "YOLOX: Exceeding YOLO Series in 2021" (SimOTA)."""
+"""SimOTA: assignment by the cost of predictions. Ge et al. 2021, "YOLOX: Exceeding YOLO Series in 2021"."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,18 +11,18 @@ from efficientdet.label_assignment.assignment import Assignment, Objects, Predic
 from efficientdet.types import Tensor
 
 _OUTSIDE = 1e5
-"""Cost of a prior that lies in the box or near its center, but not in both."""
+"""Added cost of a prior that is not both in the box and near its center."""
 _NEVER = 1e9
 _EPSILON = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimOtaAssigner:
-    """Each object takes the priors whose predictions cost least, as many as its best overlaps add up to.
+    """Matches each object to the priors of lowest cost; their number is the sum of its largest IoUs.
 
-    Cost: binary cross-entropy of the scores + `iou_weight` * -ln(overlap), plus
-    100,000 where the prior's center is not both in the box and within
-    `center_radius` strides of its center. The quality is the overlap.
+    Cost: binary cross-entropy of the scores + `iou_weight` * -ln(IoU), plus
+    100,000 if the prior's center is not both in the box and within
+    `center_radius` strides of its center. The quality is the IoU.
     """
 
     center_radius: float = 2.5
@@ -60,7 +60,7 @@ class SimOtaAssigner:
         return Assignment(row, ops.where(row >= 0, own, 0.0))
 
     def _places(self, priors: Priors, objects: Objects) -> tuple[Bool[Tensor, "n a"], Bool[Tensor, "n a"]]:
-        """Returns which centers of priors lie in each box, and which near its center."""
+        """Returns which prior centers are inside each box, and which are near its center."""
         centers = ops.convert_to_tensor(priors.centers)[None]
         boxes = objects.boxes[:, None]
         in_box = ops.logical_and(ops.all(centers > boxes[..., :2], axis=-1), ops.all(centers < boxes[..., 2:], axis=-1))

@@ -1,4 +1,4 @@
-"""Assignment by score and overlap together. Feng et al. 2021, "TOOD: Task-aligned One-stage Object Detection"."""
+"""Task-aligned assignment by score and IoU. Feng et al. 2021, "TOOD: Task-aligned One-stage Object Detection"."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,10 +13,11 @@ _EPSILON = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class TaskAlignedAssigner:
-    """Each object takes the `topk` priors inside it of the highest score^alpha * overlap^beta.
+    """Matches each object to the `topk` priors inside it with the highest score^alpha * IoU^beta.
 
-    A prior of several objects goes to the one that it overlaps most. The quality
-    is the metric, scaled so that each object's best one equals its best overlap.
+    A prior that matches several objects gets the one with the largest IoU. The
+    quality is the metric, scaled so that its maximum per object is the object's
+    largest IoU.
     """
 
     topk: int = 10
@@ -44,7 +45,7 @@ class TaskAlignedAssigner:
         best, prior = ops.top_k(ops.where(is_inside, metric, -1.0), count)
         prior = ops.cast(prior, "int32")
         claimed_overlap = ops.take_along_axis(overlap, prior, axis=1)
-        # Above 0, so that priors inside without overlap can be claimed in the first steps.
+        # Above 0, so that priors inside an object but without overlap can match in the first steps.
         row, _ = best_claims(prior, claimed_overlap + _EPSILON, best >= 0.0, len(priors.boxes))
 
         is_own = ops.equal(ops.arange(ops.shape(overlap)[0], dtype="int32")[:, None], row[None])
