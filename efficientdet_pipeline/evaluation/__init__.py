@@ -1,4 +1,4 @@
-"""How good the detections are: COCO's numbers, as a table and as a file.
+"""Evaluation of detections: COCO and Pascal VOC metrics, analysis of errors, segmentation and classification metrics.
 
 >>> metrics = coco_metrics(truth, detected, label_map)
 >>> write_metrics(run_folder / "metrics.json", metrics, epoch=20)

@@ -1,4 +1,4 @@
-"""Everything that an evaluation tells beyond its numbers, computed once for the report and the pictures."""
+"""Analysis of an evaluation: all results beyond the metrics, computed once for the report and its figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ from efficientdet_pipeline.evaluation.thresholds import BestThresholds, best_thr
 from efficientdet_pipeline.options.evaluation import Engine
 
 DEFAULT_THRESHOLD = 0.3
-"""Where no detection is right, so that there is no best one."""
+"""Threshold if no detection is correct, so that none is best."""
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """One evaluation, looked at from every side."""
+    """Results of one evaluation."""
 
     instances: Instances
     names: Mapping[int, str]
-    """Class id to name, no name twice."""
+    """Class id to name; names are unique."""
     metrics: Metrics
     intervals: Intervals
     matches: Matches
     curves: Mapping[int, ScoreCurve]
-    """Of the classes that have objects."""
+    """Curves of the classes that have objects."""
     thresholds: BestThresholds
     threshold: float
-    """From which detections are shown in what follows: that of the best F1 over all classes, or the one asked for."""
+    """Score threshold of the shown detections: that of the best F1 over all classes, or the one given."""
     confusion: ConfusionMatrix
     errors: ErrorSplit
     calibration: Calibration
@@ -43,7 +43,7 @@ class Analysis:
 
     @property
     def point(self) -> OperatingPoint | None:
-        """Returns the point of the best F1 over all classes."""
+        """Returns the operating point of the best F1 over all classes."""
         return self.thresholds.overall
 
 
@@ -59,12 +59,12 @@ def analyse(
     """Returns the analysis of an evaluation.
 
     Args:
-      instances: both sides.
+      instances: ground truth and detections.
       label_map: class id to name.
-      engine: what computes COCO's numbers.
-      threshold: from which detections are shown; that of the best F1 where None.
-      class_groups: name of a group to its class ids.
-      num_draws: of the confidence intervals.
+      engine: the engine that computes the COCO metrics.
+      threshold: score threshold of the shown detections; None takes that of the best F1.
+      class_groups: group name to class ids.
+      num_draws: bootstrap samples of the confidence intervals.
     """
     names = dict(zip(instances.class_ids, class_names(instances.class_ids, label_map), strict=True))
     matches = match(instances)

@@ -1,4 +1,4 @@
-"""Evaluator of anything that detects: exports, ensembles of several detectors, images seen in several views."""
+"""Evaluator of exported models, ensembles of detectors, and test-time augmentation."""
 
 import statistics
 import time
@@ -19,24 +19,24 @@ from efficientdet_pipeline.inference.predictor import Predictor, detect_image
 
 
 class ArtifactEvaluator:
-    """Detections of one or more detectors on shards, each image as its file holds it.
+    """Detections of one or more detectors on shards, one original image at a time.
 
     Args:
-      detectors: their detections are fused where there are several, or several views.
-      truth: what they are compared with.
+      detectors: detections of several detectors or views are fused.
+      truth: the ground truth.
       views: of each image.
     """
 
     def __init__(self, detectors: Sequence[Detect], truth: GroundTruth, *, views: Sequence[View] = (View(),)):
         self.detectors, self.truth, self.views = list(detectors), truth, list(views)
         self.milliseconds = 0.0
-        """Median time of the last evaluation to detect in one image, all detectors and views together."""
+        """Median seconds per image in the last evaluation, over all detectors and views."""
         self._batches = evaluation_batches(
             truth.files, lambda image: (image, tf.constant(1.0)), batch_size=1, numbers=truth.numbers
         )
 
     def collect(self) -> Detected:
-        """Returns what is there and what is found, of every evaluated image."""
+        """Returns ground truth and detections of every evaluated image."""
         truth: list[TruthImage] = []
         detected: list[DetectedImage] = []
         seconds: list[float] = []
@@ -48,7 +48,7 @@ class ArtifactEvaluator:
             seconds.append(time.perf_counter() - began)
             truth.append(image)
             detected.append(found._replace(source_id=image.source_id))
-        # The first image traces the graph.
+        # The first image includes tracing.
         self.milliseconds = 1000 * statistics.median(seconds[1:] or seconds or [0.0])
         return self.truth.truth_of(truth), detected
 
@@ -59,7 +59,7 @@ class ArtifactEvaluator:
 
 
 def detect_function(predictor: Predictor, class_ids: Mapping[int, int] | None = None) -> Detect:
-    """Returns a function of an image; `class_ids` gives classes that have another id elsewhere."""
+    """Returns a detection function of an image; `class_ids` maps class ids of the predictor to other ids."""
     other = class_ids or {}
 
     def detect(pixels: np.ndarray) -> DetectedImage:

@@ -1,4 +1,4 @@
-"""Average precision from matches, as COCO interpolates it.
+"""Average precision from matches, with the interpolation of COCO.
 
 t: IoU thresholds, n: ground-truth boxes, d: detections, r: the 101 recalls.
 """
@@ -12,24 +12,24 @@ from efficientdet_pipeline.evaluation.matching import NOTHING, Matches
 
 RECALLS: Final = np.linspace(0.0, 1.0, 101)
 UNDEFINED = -1.0
-"""COCO's value of a number nothing was there to measure, for example APl without large objects."""
+"""COCO's value of an undefined metric, for example APl without large objects."""
 
 
 class RankedClass(NamedTuple):
     """Detections of one class over all images, best first."""
 
     rows: np.ndarray
-    """(d,) of `Instances.found`."""
+    """(d,) indices in `Instances.found`."""
     is_right: np.ndarray
-    """(t, d): matched with an object that counts."""
+    """(t, d): matched with an object that is not ignored."""
     is_wrong: np.ndarray
     """(t, d): neither matched nor ignored."""
     truth_rows: np.ndarray
-    """(n,) of `Instances.truth`: the objects that count."""
+    """(n,) indices in `Instances.truth` of the objects that are not ignored."""
 
 
 def ranked_class(instances: Instances, matches: Matches, class_id: int) -> RankedClass:
-    """Returns the detections of a class by descending score; among equals the earlier image comes first."""
+    """Returns the detections of a class by descending score; on ties the earlier image comes first."""
     rows = instances.found_rows(class_id)
     counts = ~matches.found_ignored[:, rows]
     is_matched = matches.truth_rows[:, rows] != NOTHING
@@ -38,12 +38,12 @@ def ranked_class(instances: Instances, matches: Matches, class_id: int) -> Ranke
 
 
 def interpolated_precision(is_right: np.ndarray, is_wrong: np.ndarray, num_truths: int) -> np.ndarray:
-    """Returns (t, r): the best precision at each recall or a higher one; 0 at recalls that are not reached.
+    """Returns (t, r): the maximum precision at each recall or a higher one; 0 at recalls that are not reached.
 
     Args:
       is_right: (t, d), detections by descending score.
       is_wrong: (t, d).
-      num_truths: objects to be found, 1 or more.
+      num_truths: number of objects, 1 or more.
     """
     right, wrong = (np.cumsum(each, axis=1, dtype=np.float64) for each in (is_right, is_wrong))
     recall, precision = right / num_truths, right / (right + wrong + np.spacing(1))
@@ -54,7 +54,7 @@ def interpolated_precision(is_right: np.ndarray, is_wrong: np.ndarray, num_truth
 
 
 def class_precision(instances: Instances, matches: Matches, class_id: int) -> np.ndarray | None:
-    """Returns (t,) average precision of a class at each threshold; None where no object of it counts."""
+    """Returns (t,) average precision of a class at each threshold; None without objects that count."""
     ranked = ranked_class(instances, matches, class_id)
     if not len(ranked.truth_rows):
         return None
@@ -62,7 +62,7 @@ def class_precision(instances: Instances, matches: Matches, class_id: int) -> np
 
 
 def average_precision(instances: Instances, matches: Matches) -> np.ndarray:
-    """Returns (t,) mean average precision of the classes that are there; -1 where none is."""
+    """Returns (t,) mean average precision over the classes with objects; -1 without any."""
     each = [class_precision(instances, matches, class_id) for class_id in instances.class_ids]
     measured = [values for values in each if values is not None]
     return np.mean(measured, axis=0) if measured else np.full(len(matches.thresholds), UNDEFINED)

@@ -1,6 +1,6 @@
-"""Confidence intervals of average precision: images drawn again with replacement.
+"""Confidence intervals of average precision by bootstrap over images.
 
-b: draws, t: IoU thresholds, d: detections of a class.
+b: bootstrap samples, t: IoU thresholds, d: detections of a class.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """A range that holds the number with the confidence asked for; both -1 where nothing was there to measure."""
+    """A confidence interval; both bounds -1 for an undefined metric."""
 
     low: float
     high: float
 
 
 class Intervals(NamedTuple):
-    """Of AP and AP50."""
+    """Intervals of AP and AP50."""
 
     overall: Mapping[str, Interval]
     """{"AP": …, "AP50": …}."""
@@ -42,13 +42,13 @@ def confidence_intervals(
 ) -> Intervals:
     """Returns percentile intervals of AP and AP50, over all classes and per class.
 
-    Each draw takes as many images as there are, with replacement (Efron, 1979). An image drawn twice counts twice.
+    Each sample has as many images as the data, drawn with replacement (Efron, 1979). An image drawn twice counts twice.
 
     Args:
-      instances: both sides.
+      instances: ground truth and detections.
       matches: at COCO's ten thresholds.
-      num_draws: 200 settle the second digit of an interval's width.
-      confidence: share of the draws that lie within.
+      num_draws: number of samples; 200 determine the width of an interval to two digits.
+      confidence: share of the samples inside the interval.
       seed: the same seed gives the same intervals.
     """
     overall, per_class = _all_drawn(instances, matches, _draws(len(instances.source_ids), num_draws, seed))
@@ -65,25 +65,25 @@ def difference_intervals(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Intervals:
-    """Returns percentile intervals of the differences of AP and AP50, the other's minus the baseline's.
+    """Returns percentile intervals of the differences of AP and AP50, other minus baseline.
 
-    Both are evaluated on the same drawn images, so that what is hard for both does not widen the interval. A class
-    that one of them lacks is missing.
+    Both are evaluated on the same samples, so that images difficult for both do not widen the interval. A class that
+    one of them lacks is missing.
 
     Args:
-      baseline: both sides of an evaluation, and their matches at COCO's ten thresholds.
+      baseline: ground truth and detections of an evaluation, and their matches at COCO's ten thresholds.
       other: the same of another detector on the same images.
       num_draws: as in `confidence_intervals`.
       confidence: as in `confidence_intervals`.
       seed: as in `confidence_intervals`.
 
     Raises:
-      ValueError: the two are of different images.
+      ValueError: the two have different images.
     """
     if baseline[0].source_ids != other[0].source_ids:
         raise ValueError(
-            f"Differences are drawn from the same images. Received {len(baseline[0].source_ids)} and "
-            f"{len(other[0].source_ids)} images, not the same ones."
+            f"Both evaluations must have the same images. Received {len(baseline[0].source_ids)} and "
+            f"{len(other[0].source_ids)} images, which differ."
         )
     draws = _draws(len(baseline[0].source_ids), num_draws, seed)
     (overall, per_class), (other_overall, other_per_class) = (_all_drawn(*each, draws) for each in (baseline, other))
@@ -98,7 +98,7 @@ def difference_intervals(
 
 
 def _draws(num_images: int, num_draws: int, seed: int) -> np.ndarray:
-    """Returns (b, images) how often each image is in each draw."""
+    """Returns (b, images): how often each image occurs in each sample."""
     if not num_images:
         return np.zeros((num_draws, 0), np.int64)
     draws = np.random.default_rng(seed).integers(0, num_images, (num_draws, num_images))
@@ -106,7 +106,7 @@ def _draws(num_images: int, num_draws: int, seed: int) -> np.ndarray:
 
 
 def _all_drawn(instances: Instances, matches: Matches, counts: np.ndarray) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Returns (b, t) mean average precision of each draw, and the same of each class."""
+    """Returns (b, t) mean average precision of each sample, and the same per class."""
     precision = {
         class_id: _drawn_precision(instances, ranked_class(instances, matches, class_id), counts)
         for class_id in instances.class_ids
@@ -117,7 +117,7 @@ def _all_drawn(instances: Instances, matches: Matches, counts: np.ndarray) -> tu
 
 
 def _drawn_precision(instances: Instances, ranked: RankedClass, counts: np.ndarray) -> np.ndarray:
-    """Returns (b, t) average precision of a class in each draw; NaN where a draw has no object of it."""
+    """Returns (b, t) average precision of a class in each sample; NaN in a sample without its objects."""
     num_truths = counts[:, instances.truth.images[ranked.truth_rows]].sum(axis=1)
     result = np.full((len(counts), len(ranked.is_right)), np.nan)
     drawn = np.flatnonzero(num_truths)
@@ -126,11 +126,11 @@ def _drawn_precision(instances: Instances, ranked: RankedClass, counts: np.ndarr
     weights = counts[drawn][:, instances.found.images[ranked.rows]].astype(np.int32)
     counted, seen_all = np.zeros(0, bool), weights
     for level, (is_right, is_wrong) in enumerate(zip(ranked.is_right, ranked.is_wrong, strict=True)):
-        # Where there is no crowd, the same detections count at every threshold.
+        # Without crowds the same detections count at every threshold.
         if level == 0 or not np.array_equal(counted, is_right | is_wrong):
             counted = is_right | is_wrong
             seen_all = np.cumsum(weights * counted, axis=1, dtype=np.int32)
-        # Precision is highest at right detections; between them it only falls.
+        # Precision peaks at correct detections; between them it only decreases.
         right = np.cumsum(weights[:, is_right], axis=1)
         seen = np.maximum(seen_all[:, is_right], 1)
         envelope = np.maximum.accumulate((right / seen)[:, ::-1], axis=1)[:, ::-1]
@@ -141,18 +141,18 @@ def _drawn_precision(instances: Instances, ranked: RankedClass, counts: np.ndarr
 
 
 def _first_reaching(recall: np.ndarray) -> np.ndarray:
-    """Returns (b, 101) the first column of each row of `recall` (b, d) that reaches each of COCO's recalls."""
-    # Rows lie in a range of their own each, so that one search serves all of them.
+    """Returns (b, 101): the first column in each row of `recall` (b, d) that reaches each of COCO's recalls."""
+    # An offset per row makes the rows disjoint ranges, so that one search serves all.
     num_rows, num_columns = recall.shape
     offsets = 2.0 * np.arange(num_rows)[:, None]
-    # The sum rounds away digits that recalls of exactly k/100 need; so do the recalls looked for, in the same way.
+    # The sum drops digits that recalls of exactly k/100 need; the searched recalls are rounded in the same way.
     places = np.searchsorted((recall + offsets).ravel(), (RECALLS[None] - 1e-9 + offsets).ravel(), side="left")
     columns = places.reshape(num_rows, -1) - num_columns * np.arange(num_rows)[:, None]
     return np.clip(columns, 0, num_columns)
 
 
 def _mean_of_classes(precision: np.ndarray) -> np.ndarray:
-    """Returns (b, t) means over the classes (k, b, t) that a draw has; NaN where it has none."""
+    """Returns (b, t) means over the classes (k, b, t) present in a sample; NaN without any."""
     is_there = ~np.isnan(precision)
     number = is_there.sum(axis=0)
     total = np.where(is_there, precision, 0.0).sum(axis=0)

@@ -1,4 +1,4 @@
-"""How far scores are probabilities, and how scores and overlaps are distributed.
+"""Calibration of scores, and histograms of scores and overlaps.
 
 u: bins.
 """
@@ -20,17 +20,17 @@ class Calibration:
     """Reliability of scores, in bins of equal width from 0 to 1."""
 
     edges: np.ndarray
-    """(u + 1,) scores."""
+    """(u + 1,) bin edges."""
     counts: np.ndarray
-    """(u,) detections."""
+    """(u,) number of detections."""
     confidence: np.ndarray
     """(u,) mean score; NaN in an empty bin."""
     precision: np.ndarray
-    """(u,) share of right detections; NaN in an empty bin."""
+    """(u,) share of correct detections; NaN in an empty bin."""
     ece: float
-    """Expected calibration error (Naeini et al., 2015): mean distance of score and precision; -1 without detections."""
+    """Expected calibration error (Naeini et al., 2015): mean of |score - precision|; -1 without detections."""
     max_error: float
-    """Of any bin; -1 without detections."""
+    """Maximum over the bins; -1 without detections."""
 
 
 def calibration(
@@ -41,13 +41,13 @@ def calibration(
     min_score: float = MIN_SCORE,
     level: int = 0,
 ) -> Calibration:
-    """Returns how the precision of detections follows their score.
+    """Returns the calibration of detections: precision by score.
 
     Args:
-      instances: both sides.
-      matches: of all of them.
+      instances: ground truth and detections.
+      matches: of all detections.
       num_bins: 15 in the literature on calibration.
-      min_score: what scores less is left out: a detector returns hundreds of such boxes, which would hide the others.
+      min_score: detections with a lower score are left out: a detector returns hundreds of them, which dominate.
       level: index of the IoU threshold; the first is 0.5.
     """
     counts = ~matches.found_ignored[level] & (instances.found.scores >= min_score)
@@ -69,22 +69,22 @@ def calibration(
 
 @dataclass(frozen=True)
 class Histograms:
-    """Distributions of scores and overlaps in bins of equal width from 0 to 1."""
+    """Histograms of scores and overlaps in bins of equal width from 0 to 1."""
 
     edges: np.ndarray
-    """(u + 1,)."""
+    """(u + 1,) bin edges."""
     scores_right: np.ndarray
-    """(u,) right detections by score."""
+    """(u,) correct detections by score."""
     scores_wrong: np.ndarray
     """(u,) wrong detections by score."""
     overlaps: np.ndarray
-    """(u,) detections from the threshold on, by their overlap with the nearest object of their class."""
+    """(u,) detections above the threshold, by largest IoU with an object of their class."""
 
 
 def histograms(
     instances: Instances, matches: Matches, *, threshold: float, num_bins: int = 20, level: int = 0
 ) -> Histograms:
-    """Returns the distributions of scores, and of overlaps of the detections from the score `threshold` on."""
+    """Returns the histograms of scores, and of overlaps of the detections with a score of at least `threshold`."""
     edges = np.linspace(0, 1, num_bins + 1)
     counts = ~matches.found_ignored[level]
     counts &= np.isin(instances.found.class_ids, np.array(instances.class_ids, np.int64))

@@ -1,4 +1,4 @@
-"""Metrics of classification: accuracy, top-5 accuracy, confusion matrix, precision and recall. Plain numpy."""
+"""Classification metrics: accuracy, top-5 accuracy, confusion matrix, precision and recall, in NumPy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from efficientdet_pipeline.evaluation.segmentation_metrics import confusion_matr
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationMetrics:
-    """Metrics over a data set of k classes; NaN where nothing was counted."""
+    """Metrics over a data set of k classes; NaN where undefined."""
 
     accuracy: float
-    """Share of the images whose best class is the true one."""
+    """Share of the images whose top class is correct."""
     top5: float
-    """Share of the images whose true class is among the best five. With five classes or fewer it is always 1."""
+    """Share of the images whose true class is among the top five. With five classes or fewer it is always 1."""
     confusion: np.ndarray
-    """(k, k) int64, rows truth, columns prediction, in images."""
+    """(k, k) int64, number of images; rows are true classes, columns predicted ones."""
     precision: np.ndarray
     """(k,); NaN for a class that was never predicted."""
     recall: np.ndarray
     """(k,); NaN for a class without images."""
 
     def values(self, names: Mapping[int, str] = MappingProxyType({})) -> dict[str, float]:
-        """Returns all metrics as numbers by name; the mean recall is called balanced_accuracy.
+        """Returns all metrics by name; mean recall is called balanced_accuracy.
 
         Args:
-          names: class index → name; a class without a name goes by its index.
+          names: class index → name; a class without a name is named by its index.
         """
         present = self.recall[~np.isnan(self.recall)]
         found = {
@@ -42,14 +42,14 @@ class ClassificationMetrics:
 
 
 def classification_metrics(truth: np.ndarray, logits: np.ndarray) -> ClassificationMetrics:
-    """Returns the metrics of predictions. Of equal logits the class of the lower index is the better one.
+    """Returns the metrics of predictions. Of equal logits the lower class index wins.
 
     Args:
       truth: (n,) class indices.
       logits: (n, k), or probabilities.
 
     Raises:
-      ValueError: the numbers of rows differ, an index is no column, or a logit is NaN.
+      ValueError: the numbers of rows differ, an index is out of range, or a logit is NaN.
     """
     truth, logits = np.asarray(truth), np.asarray(logits)
     if logits.ndim != 2 or truth.shape != logits.shape[:1]:

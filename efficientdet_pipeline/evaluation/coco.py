@@ -26,7 +26,7 @@ METRIC_NAMES = (
     "ARm",
     "ARl",
 )
-"""In the order of COCOeval.stats, by the names automl gives them."""
+"""In the order of COCOeval.stats, with the names of google/automl."""
 
 
 def coco_metrics(
@@ -36,24 +36,24 @@ def coco_metrics(
     *,
     engine: Engine = "auto",
 ) -> dict[str, Any]:
-    """Returns COCO's twelve numbers and the average precision of each class.
+    """Returns COCO's twelve metrics and the average precision per class.
 
-    Every image of `truth` counts, also one without objects and one in which
-    nothing was found. (automl counts only images with detections.) To evaluate
-    part of a file, pass that part of its images.
+    Every image of `truth` counts, also one without objects or without
+    detections. (automl counts only images with detections.) To evaluate part of
+    a data set, pass that part of its images.
 
     Args:
       truth: all images of the evaluation, each once.
-      detected: at most one for each image of `truth`; the best 100 boxes of each are looked at.
-      label_map: class id to name. A class that is only in the data goes by its id.
-      engine: what computes them; the numbers are the same, to the last bit.
+      detected: at most one for each image of `truth`; the best 100 boxes of each are evaluated.
+      label_map: class id to name. A class without a name is named by its id.
+      engine: the engine that computes them; all engines give bit-identical metrics.
 
     Returns:
       The twelve `METRIC_NAMES`, and under "per_class" and "per_class_AP50" the
-      numbers by class name. All are 0 to 1, or -1 where nothing was there to measure.
+      metrics by class name. All are 0 to 1, or -1 where undefined.
 
     Raises:
-      DataError: an image comes twice, or was detected in but is not in the truth.
+      DataError: an image occurs twice, or has detections but no ground truth.
 
     >>> metrics = coco_metrics([TruthImage("7", [[0, 0, 9, 9]], [1])], [], {1: "cat"})
     >>> metrics["AP"], metrics["APl"], metrics["per_class"]
@@ -64,7 +64,7 @@ def coco_metrics(
 
 
 def coco_summary(arrays: CocoArrays, names: Sequence[str]) -> dict[str, Any]:
-    """Returns the numbers of `coco_metrics` from precision and recall of the classes of these names."""
+    """Returns the metrics of `coco_metrics` from precision and recall arrays; `names` are the class names."""
     stats = (
         *(_mean(arrays.precision[level, :, :, 0, -1]) for level in (slice(None), 0, 5)),
         *(_mean(arrays.precision[:, :, :, area, -1]) for area in (1, 2, 3)),
@@ -79,7 +79,7 @@ def coco_summary(arrays: CocoArrays, names: Sequence[str]) -> dict[str, Any]:
 
 
 def class_names(class_ids: Sequence[int], label_map: Mapping[int, str]) -> list[str]:
-    """Returns one name for each class, no name twice.
+    """Returns a unique name for each class.
 
     >>> class_names([1, 2, 5], {1: "cat", 2: "cat"})
     ["cat (1)", "cat (2)", "5"]

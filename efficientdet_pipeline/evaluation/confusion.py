@@ -1,4 +1,4 @@
-"""Confusion matrix of a detector, with background as a class of its own."""
+"""Confusion matrix of a detector, with background as an additional class."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from efficientdet_pipeline.evaluation.matching import NOTHING, Matches, OverlapP
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """How often an object of one class was detected as another; k classes and background, which comes last."""
+    """Counts of (true class, detected class); k classes and the background, which is last."""
 
     counts: np.ndarray
-    """(k + 1, k + 1): rows are what is there, columns what was detected; the last row holds false alarms, the last
+    """(k + 1, k + 1): rows are true classes, columns detected ones; the last row holds false positives, the last
     column missed objects, and the corner is 0."""
     class_ids: tuple[int, ...]
-    """(k,), of the rows and columns but the last."""
+    """(k,) class ids of the rows and columns, without the background."""
 
     @property
     def shares(self) -> np.ndarray:
-        """Returns the counts divided by their row: what became of the objects of a class."""
+        """Returns the counts normalised by row: the share of a class's objects detected as each class."""
         return self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
 
     def most_confused(self, limit: int = 10) -> list[tuple[int, int, int]]:
-        """Returns (class id that is there, class id detected, times) of the most frequent confusions of classes."""
+        """Returns (true class id, detected class id, count) of the most frequent confusions between classes."""
         between = self.counts[:-1, :-1] * ~np.eye(len(self.class_ids), dtype=bool)
         order = np.argsort(-between.ravel(), kind="stable")[:limit]
         rows, columns = np.unravel_index(order, between.shape) if len(order) else (order, order)
@@ -45,18 +45,18 @@ def confusion_matrix(
     level: int = 0,
     pairs: OverlapPairs | None = None,
 ) -> ConfusionMatrix:
-    """Returns the confusion matrix of the detections from a score on.
+    """Returns the confusion matrix of the detections above a score threshold.
 
-    First, detections find objects of their own class, as in the precision and recall at that score; so the diagonal
-    holds the right detections. Then what is left is paired across classes, the largest overlap first.
+    Detections are first matched within their class, as for precision and recall at that score, so the diagonal holds
+    the correct detections. The rest is matched across classes, largest IoU first.
 
     Args:
-      instances: both sides.
-      matches: of all of them, by class.
-      threshold: least score.
-      class_thresholds: class id to the least score of its detections, where it has one of its own.
-      level: index of the IoU threshold in `matches`, which both steps use; the first is 0.5.
-      pairs: across classes, where they are known already.
+      instances: ground truth and detections.
+      matches: of all detections, by class.
+      threshold: minimum score.
+      class_thresholds: class id to a minimum score that replaces `threshold`.
+      level: index of the IoU threshold in `matches`, used by both steps; the first is 0.5.
+      pairs: overlaps across classes, if they are computed already.
     """
     truth, found, class_ids = instances.truth, instances.found, instances.class_ids
     known = np.array(class_ids, np.int64)

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 over the score threshold, and the threshold of the best F1.
+"""Precision, recall and F1 by score threshold, and the threshold of the best F1.
 
 s: thresholds of a curve, g: points of a grid.
 """
@@ -15,7 +15,7 @@ from efficientdet_pipeline.evaluation.matching import Matches
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a detector does where detections from `threshold` on are shown."""
+    """Precision, recall and F1 at a score threshold."""
 
     threshold: float
     precision: float
@@ -25,10 +25,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class ScoreCurve:
-    """Precision and recall of one class at every threshold that changes them."""
+    """Precision and recall of one class at every threshold where they change."""
 
     thresholds: np.ndarray
-    """(s,) scores, descending: detections that score as much or more are shown."""
+    """(s,) scores, descending: detections with at least this score count."""
     precision: np.ndarray
     """(s,)."""
     recall: np.ndarray
@@ -37,13 +37,13 @@ class ScoreCurve:
 
     @property
     def f1(self) -> np.ndarray:
-        """Returns (s,) harmonic means of precision and recall; 0 where both are."""
+        """Returns (s,) F1 scores; 0 where precision and recall are 0."""
         total = self.precision + self.recall
         return np.where(total > 0, 2 * self.precision * self.recall / np.maximum(total, 1e-12), 0.0)
 
     def at(self, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns (g,) precision, recall and F1 at other thresholds; precision is NaN where nothing is shown."""
-        # The last threshold that is as high or higher.
+        """Returns (g,) precision, recall and F1 at other thresholds; precision is NaN without detections."""
+        # The last threshold that is at least as high.
         place = np.searchsorted(-self.thresholds, -np.asarray(thresholds), side="right") - 1
         is_shown = place >= 0
         if not len(self.thresholds):
@@ -56,7 +56,7 @@ class ScoreCurve:
 
     @property
     def best(self) -> OperatingPoint | None:
-        """Returns the point of the highest F1, the highest threshold among equals; None where it is 0."""
+        """Returns the point of the highest F1, on ties the highest threshold; None if F1 is 0 everywhere."""
         f1 = self.f1
         if not len(f1) or f1.max() <= 0:
             return None
@@ -70,8 +70,8 @@ def score_curves(instances: Instances, matches: Matches, *, level: int = 0) -> d
     """Returns the curve of each class that has objects.
 
     Args:
-      instances: both sides.
-      matches: of all of them.
+      instances: ground truth and detections.
+      matches: of all detections.
       level: index of the IoU threshold; the first is 0.5.
     """
     curves = {}
@@ -82,7 +82,7 @@ def score_curves(instances: Instances, matches: Matches, *, level: int = 0) -> d
         counts = ranked.is_right[level] | ranked.is_wrong[level]
         scores = instances.found.scores[ranked.rows][counts]
         right = np.cumsum(ranked.is_right[level][counts])
-        # Equal scores are shown together.
+        # Detections of equal score share a threshold.
         last = np.flatnonzero(np.diff(scores, append=-np.inf))
         curves[class_id] = ScoreCurve(
             scores[last], right[last] / (last + 1), right[last] / len(ranked.truth_rows), len(ranked.truth_rows)
@@ -91,9 +91,9 @@ def score_curves(instances: Instances, matches: Matches, *, level: int = 0) -> d
 
 
 def best_overall(curves: Mapping[int, ScoreCurve]) -> OperatingPoint | None:
-    """Returns the point of the highest F1 averaged over classes, one threshold for all; None where nothing is right.
+    """Returns the point of the highest mean F1 over classes, one threshold for all; None without correct detections.
 
-    Precision is averaged over the classes of which something is shown.
+    Precision is averaged over the classes with detections above the threshold.
     """
     measured = list(curves.values())
     if not measured:
@@ -112,7 +112,7 @@ def best_overall(curves: Mapping[int, ScoreCurve]) -> OperatingPoint | None:
 
 
 def mean_f1(curves: Sequence[ScoreCurve], thresholds: np.ndarray) -> np.ndarray:
-    """Returns (g,) F1 averaged over classes at each threshold."""
+    """Returns (g,) mean F1 over classes at each threshold."""
     total = np.zeros(len(thresholds))
     for curve in curves:
         total += curve.at(thresholds)[2]

@@ -1,4 +1,4 @@
-"""Evaluation of a detections JSON alone: against a COCO file, or against the truth of shards."""
+"""Evaluation of a detections file against a COCO file, or against the ground truth of shards."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tfrmod.tfrecord_io import read_records
 
 @dataclass(frozen=True)
 class EvaluatedFile:
-    """Both sides of the evaluation of a detections file."""
+    """Detections of a file, and their ground truth."""
 
     detected: Detected
     label_map: dict[int, str]
@@ -26,14 +26,14 @@ class EvaluatedFile:
 
 
 def evaluate_detections(path: Path, *, json_file: str = "", shards: Sequence[Path] = ()) -> EvaluatedFile:
-    """Returns a detections file with the truth of a COCO file, or of shards where none is named.
+    """Returns the detections of a file with the ground truth of a COCO file, or of shards if none is named.
 
-    An image is found by its id; where the ids are the names of the image files without suffix, as
-    `--mode=infer` writes them, by its name.
+    Images are joined by id; if the ids are file names of images without suffix, as `--mode=infer` writes them, by
+    file name.
 
     Raises:
       DataError: a file that cannot be read or evaluated; the message names the row.
-      FileNotFoundError: there is no such file.
+      FileNotFoundError: the file does not exist.
     """
     source = Path(json_file).expanduser() if json_file else Path(shards[0]).parent
     truth = read_truth_file(source) if json_file else _truth_of_shards(shards)
@@ -67,22 +67,22 @@ def _truth_of_shards(shards: Sequence[Path]) -> TruthFile:
 
 
 def _pairs(path: Path, truth: TruthFile) -> list[tuple[TruthImage, TruthImage]]:
-    """Returns each image of the truth under the id that the detections file gives it, and as it is."""
+    """Returns each ground-truth image under the id of the detections file, and under its own."""
     ids, known = _image_ids(path), {image.source_id for image in truth.images}
     stems = [Path(image.file_name).stem for image in truth.images]
     if ids <= known or not ids <= set(stems) or not all(stems):
         return [(image, image) for image in truth.images]
     if len(set(stems)) < len(stems):
         raise DataError(
-            f"The image_id of {path} are names of image files, which must differ to be told apart. Two images of the "
-            "ground truth have one name; write the ids of the ground truth instead."
+            f"The image_id of {path} are names of image files, which must be unique. Two images of the "
+            "ground truth have the same name; write the ids of the ground truth instead."
         )
     logging.info("The image_id of %s are names of image files: images are joined by them.", path)
     return [(image._replace(source_id=stem), image) for image, stem in zip(truth.images, stems, strict=True)]
 
 
 def _image_ids(path: Path) -> set[str]:
-    """Returns the image ids of a detections file; none where it is no such file, which reading it says."""
+    """Returns the image ids of a detections file; none if it is not such a file, which reading it reports."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         return {image_key(row["image_id"]) for row in rows}

@@ -1,4 +1,4 @@
-"""Detections in COCO's result format: read with every check, and written for test-dev."""
+"""Detections in COCO's result format: validated reading, and writing for test-dev."""
 
 import json
 import re
@@ -24,27 +24,27 @@ from tfrmod.text import read_text
 
 TEST_DEV = "test-dev2017"
 _OUT_OF_FRAME = 1.0
-"""Pixels by which a box may leave its image before it is named."""
+"""Pixels by which a box may exceed its image without a warning."""
 
 
 @dataclass(frozen=True)
 class DetectionsFile:
-    """Detections that could be evaluated, and what is odd about them."""
+    """Detections of a file, and warnings about them."""
 
     images: list[DetectedImage]
-    """In the order in which the file names them first."""
+    """In order of first occurrence in the file."""
     warnings: list[str]
-    """Each a sentence with a number and an example."""
+    """Each a sentence with a count and an example."""
 
 
 def check_truth(images: Sequence[TruthImage], *, source: str) -> None:
-    """Raises DataError where there is nothing to measure, or a box of the ground truth is no box."""
+    """Raises DataError if there are no images or boxes, or a ground-truth box is invalid."""
     if not images:
         raise DataError(f"{source} must describe the evaluated images. It lists none.")
     if not any(len(image.boxes) for image in images):
         raise DataError(
-            f"{source} must hold boxes to find. Its {len(images)} images have none, so that no number could be given; "
-            "name the file of instances, not that of image descriptions."
+            f"{source} must hold boxes. Its {len(images)} images have none, so that AP is undefined; "
+            "use the instances file, not the image_info file."
         )
     for image in images:
         boxes = np.asarray(image.boxes, np.float64).reshape(-1, 4)
@@ -57,34 +57,34 @@ def check_truth(images: Sequence[TruthImage], *, source: str) -> None:
 
 
 def read_detections(path: Path, truth: TruthFile) -> DetectionsFile:
-    """Returns the detections of a file in COCO's result format, each row checked.
+    """Returns the detections of a file in COCO's result format, with each row validated.
 
     Args:
       path: JSON list of objects with image_id, category_id, bbox (x, y, width, height) and score.
       truth: the images and classes that they are compared with.
 
     Raises:
-      DataError: not such a list; an image or class that the ground truth has not; a number that is not finite; a
-        score outside 0 to 1; a negative side; boxes in another unit.
-      FileNotFoundError: there is no such file.
+      DataError: not such a list; an image or class that is not in the ground truth; a non-finite number; a score
+        outside 0 to 1; a negative side; boxes in another unit.
+      FileNotFoundError: the file does not exist.
     """
     rows = _rows(path)
     known = {image.source_id: image for image in truth.images}
-    # Classes that a file does not name are those of its boxes.
+    # If the file names no classes, they are those of its boxes.
     ids = set(truth.class_names) or {int(each) for image in truth.images for each in image.class_ids}
     by_image: dict[str, list[tuple[list[float], float, int]]] = defaultdict(list)
     for number, row in enumerate(rows):
         source_id, box, score, class_id = _checked(row, number, path)
         if source_id not in known:
             raise DataError(
-                f"Every image of {path} must be in the ground truth. Row {number} has image_id {source_id!r}, which "
-                f"is none of its {len(known)} images ({', '.join(list(known)[:3])} …); are both of one data set?"
+                f"Every image of {path} must be in the ground truth. Row {number} has image_id {source_id!r}, which is "
+                f"not among its {len(known)} images ({', '.join(list(known)[:3])} …); are both of one data set?"
             )
         if class_id not in ids:
             names = ", ".join(f"{each} {truth.class_names.get(each, '')}".strip() for each in sorted(ids)[:5])
             raise DataError(
                 f"Every class of {path} must be in the ground truth. Row {number} has category_id {class_id}, which is "
-                f"none of its {len(ids)} classes ({names} …); do the class ids of the model begin at another number?"
+                f"not among its {len(ids)} classes ({names} …); do the model's class ids start at another number?"
             )
         by_image[source_id].append((box, score, class_id))
     images = [_detected_image(source_id, own) for source_id, own in by_image.items()]
@@ -93,17 +93,17 @@ def read_detections(path: Path, truth: TruthFile) -> DetectionsFile:
 
 
 def submission_name(algorithm: str, *, dataset: str = TEST_DEV) -> str:
-    """Returns the file name that COCO's server asks for.
+    """Returns the file name that COCO's server requires.
 
     >>> submission_name("efficientdet-d0")
     'detections_test-dev2017_efficientdet-d0_results.json'
 
     Raises:
-      OptionsError: the name holds more than letters, digits, hyphens and dots.
+      OptionsError: the name contains characters other than letters, digits, hyphens and dots.
     """
     if not re.fullmatch(r"[A-Za-z0-9.-]+", algorithm):
         raise OptionsError(
-            "The name of a submission must be of letters, digits, hyphens and dots, since COCO's server splits the "
+            "The name of a submission may have letters, digits, hyphens and dots only: COCO's server splits the "
             f"file name at underscores. Received {algorithm!r}."
         )
     return f"detections_{dataset}_{algorithm}_results.json"
@@ -112,7 +112,7 @@ def submission_name(algorithm: str, *, dataset: str = TEST_DEV) -> str:
 def write_submission(folder: Path, detected: Sequence[DetectedImage], *, algorithm: str) -> Path:
     """Writes detections for COCO's test-dev server and returns the file.
 
-    Corners are rounded to hundredths of a pixel, as COCO asks.
+    Box coordinates are rounded to hundredths of a pixel, as COCO recommends.
 
     Raises:
       DataError: an image has no COCO id.
@@ -141,9 +141,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         rows = json.loads(read_text(path, max_bytes=MAX_BYTES).text)
     except (DatasetError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} must be JSON. Reading it failed with {type(error).__name__}: {error}.") from error
+        raise DataError(f"{path} must be JSON. It cannot be read:  {type(error).__name__}: {error}.") from error
     if isinstance(rows, dict) and {"images", "annotations"} <= rows.keys():
-        raise DataError(f"{path} must hold detections. It is a COCO file of ground truth; are the two exchanged?")
+        raise DataError(f"{path} must hold detections. It is a COCO file of ground truth; are the two files swapped?")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(
             f"{path} must be a list of detections, each with image_id, category_id, bbox and score. It is a "
@@ -157,7 +157,7 @@ def _checked(row: Mapping[str, Any], number: int, path: Path) -> tuple[str, list
         source_id, box, score = image_key(row["image_id"]), [float(side) for side in row["bbox"]], float(row["score"])
         class_id = int(row["category_id"])
         if len(box) != 4:
-            raise ValueError("bbox has not four numbers")
+            raise ValueError("bbox does not have four numbers")
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"Row {number} of {path} must have image_id, category_id, bbox of four numbers and score. Reading it "
@@ -165,8 +165,8 @@ def _checked(row: Mapping[str, Any], number: int, path: Path) -> tuple[str, list
         ) from error
     if not np.isfinite([*box, score]).all():
         raise DataError(
-            f"Numbers in {path} must be finite. Row {number} has bbox {box} and score {score}; the network that gave "
-            "them has diverged."
+            f"Numbers in {path} must be finite. Row {number} has bbox {box} and score {score}; the network "
+            "has diverged."
         )
     if not 0 <= score <= 1:
         raise DataError(
@@ -192,13 +192,13 @@ def _detected_image(source_id: str, rows: Sequence[tuple[list[float], float, int
 
 
 def _check_units(images: Sequence[DetectedImage], known: Mapping[str, TruthImage], path: Path) -> None:
-    """Raises DataError where all boxes lie within the first pixels, or most of them outside their image."""
+    """Raises DataError if all boxes lie within the first pixels, or most of them outside their image."""
     largest = max((float(image.boxes.max(initial=0.0)) for image in images), default=0.0)
     truth = max((float(np.asarray(known[image.source_id].boxes).max(initial=0.0)) for image in images), default=0.0)
     if images and largest <= 2 < truth / 4:
         raise DataError(
             f"Boxes in {path} must be in pixels of the image. All lie within {largest:g} pixels while the ground truth "
-            f"reaches {truth:g}: they are shares of the image's size; multiply them by it."
+            f"extends to {truth:g}: they are fractions of the image size; multiply them by it."
         )
     outside = sum(int(_out_of_frame(image, known, wholly=True).sum()) for image in images)
     total = sum(len(image.boxes) for image in images)
@@ -210,7 +210,7 @@ def _check_units(images: Sequence[DetectedImage], known: Mapping[str, TruthImage
 
 
 def _out_of_frame(image: DetectedImage, known: Mapping[str, TruthImage], *, wholly: bool = False) -> np.ndarray:
-    """Returns (d,) which boxes leave the image; none where its size is not known."""
+    """Returns (d,): whether boxes exceed the image; False if its size is unknown."""
     height, width = known[image.source_id].size
     if not height or not width:
         return np.zeros(len(image.boxes), bool)
@@ -235,22 +235,22 @@ def _warnings(
         image, mask = outside[0]
         box = [round(float(side), 1) for side in image.boxes[mask][0]]
         warnings.append(
-            f"{sum(int(mask.sum()) for _, mask in outside):,} of {len(rows):,} boxes leave their image, for example "
-            f"{box} (y0 x0 y1 x1) in {image.source_id!r}; they are evaluated as they are, as COCO does."
+            f"{sum(int(mask.sum()) for _, mask in outside):,} of {len(rows):,} boxes exceed their image, for example "
+            f"{box} (y0 x0 y1 x1) in {image.source_id!r}; they are evaluated unchanged, as in COCO."
         )
     count = Counter((str(row["image_id"]), row["category_id"], tuple(row["bbox"]), row["score"]) for row in rows)
     twice = sum(times - 1 for times in count.values())
     if twice:
         (source_id, *_), times = count.most_common(1)[0]
         warnings.append(
-            f"{twice:,} of {len(rows):,} detections repeat another one, for example {times} times in image "
-            f"{source_id!r}; each repetition counts as a false alarm, as in COCO."
+            f"{twice:,} of {len(rows):,} detections are duplicates, for example {times} times in image "
+            f"{source_id!r}; each duplicate counts as a false positive, as in COCO."
         )
     limits = Counter((image.source_id, int(each)) for image in images for each in image.class_ids)
     full = sum(number > 100 for number in limits.values())
     if full:
         warnings.append(
-            f"{full:,} times an image has more than 100 detections of a class; COCO evaluates the best 100 of them."
+            f"More than 100 detections of a class in one image, {full:,} times; COCO evaluates the best 100."
         )
     silent = len(known) - len(images)
     if silent:

@@ -1,7 +1,7 @@
 """Engines that compute COCO's precision and recall: hotcoco, and pycocotools as the reference.
 
-Both give the same numbers to the last bit; on 5,000 images with 36,000 detections hotcoco takes a sixtieth of the
-time. (faster-coco-eval 1.8 differs from pycocotools in the sixteenth digit and takes a seventh.)
+Both give bit-identical metrics; on 5,000 images with 36,000 detections hotcoco takes a sixtieth of the time.
+(faster-coco-eval 1.8 differs from pycocotools in the sixteenth digit and takes a seventh.)
 """
 
 import contextlib
@@ -18,10 +18,10 @@ from efficientdet_pipeline.options.evaluation import Engine
 
 
 class CocoArrays(NamedTuple):
-    """Precision and recall by COCO's protocol; -1 where nothing was there to measure.
+    """Precision and recall by COCO's protocol; -1 where undefined.
 
-    The axes: 10 IoU thresholds from .5 to .95, 101 recalls, k classes, 4 areas
-    (all, small, medium, large), limits of 1, 10 and 100 detections in an image.
+    Axes: 10 IoU thresholds from .5 to .95, 101 recalls, k classes, 4 areas
+    (all, small, medium, large), limits of 1, 10 and 100 detections per image.
     """
 
     precision: np.ndarray
@@ -34,7 +34,7 @@ def coco_arrays(instances: Instances, engine: Engine = "auto") -> CocoArrays:
     """Returns precision and recall of all classes of `instances`, in their order.
 
     Raises:
-      OptionsError: there is no such engine, or it is not installed.
+      OptionsError: the engine is unknown or not installed.
     """
     if engine not in get_args(Engine):
         raise OptionsError(
@@ -56,7 +56,7 @@ def _chosen(engine: Engine, instances: Instances) -> Engine:
         )
     if engine != "auto":
         return engine
-    # What a diverged network returns is left to the reference.
+    # Non-finite values of a diverged network are left to the reference.
     found = instances.found
     is_finite = bool(np.isfinite(found.boxes_xywh).all() and np.isfinite(found.scores).all())
     return "hotcoco" if is_installed and is_finite else "pycocotools"
@@ -72,7 +72,7 @@ def _with_pycocotools(instances: Instances) -> CocoArrays:
         coco.createIndex()
         return coco
 
-    # pycocotools reports on stdout; the context manager gives stdout back whatever happens in between.
+    # pycocotools prints to stdout; the context manager restores stdout in any case.
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(indexed(_truth_annotations(instances)), indexed(_found_annotations(instances)), "bbox")
         evaluation.evaluate()
@@ -126,7 +126,7 @@ def _annotations(
     images: np.ndarray, class_ids: np.ndarray, boxes: np.ndarray, areas: np.ndarray, *, is_crowd: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     columns = (images + 1, class_ids, boxes, areas, is_crowd)
-    # pycocotools takes an annotation id of 0 for "not matched": ids begin at 1.
+    # pycocotools reads an annotation id of 0 as "not matched": ids start at 1.
     for number, values in enumerate(zip(*(column.tolist() for column in columns), strict=True), start=1):
         image_id, class_id, box, area, crowd = values
         yield {

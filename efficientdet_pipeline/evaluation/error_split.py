@@ -1,7 +1,7 @@
-"""What each kind of error costs in points of AP50, as TIDE defines it (Bolya et al., ECCV 2020).
+"""Error analysis by TIDE: the loss of AP50 due to each error type (Bolya et al., ECCV 2020).
 
-The cost of a kind is how much the AP would rise if its errors were corrected and no others. TIDE's AP counts a class
-that is detected but not there as 0, so its value may lie below COCO's.
+The cost of an error type is the increase of AP50 if only its errors were corrected. TIDE counts a class that is
+detected but not in the ground truth with AP 0, so its AP50 may be below COCO's.
 
 n: ground-truth boxes, d: detections, e: errors, of one image or of all.
 """
@@ -21,7 +21,7 @@ BACKGROUND_IOU: Final = 0.1
 
 
 class ErrorKind(StrEnum):
-    """Why a detection is wrong, or an object not found."""
+    """Reason why a detection is wrong, or an object not found."""
 
     CLASSIFICATION = "classification"
     LOCALIZATION = "localization"
@@ -34,49 +34,49 @@ class ErrorKind(StrEnum):
 KINDS: Final = tuple(ErrorKind)
 DESCRIPTIONS: Final[Mapping[ErrorKind, str]] = {
     ErrorKind.CLASSIFICATION: "on an object (IoU 0.5 or more), but of another class",
-    ErrorKind.LOCALIZATION: "right class, but the box fits badly (IoU 0.1 to 0.5)",
-    ErrorKind.BOTH: "another class, and the box fits badly",
-    ErrorKind.DUPLICATE: "on an object that a better detection has found already",
+    ErrorKind.LOCALIZATION: "correct class, but inaccurate box (IoU 0.1 to 0.5)",
+    ErrorKind.BOTH: "another class, and inaccurate box",
+    ErrorKind.DUPLICATE: "on an object that a better detection already matches",
     ErrorKind.BACKGROUND: "on no object (IoU 0.1 or less)",
-    ErrorKind.MISSED: "an object that no detection is near to",
+    ErrorKind.MISSED: "an object without a nearby detection",
 }
 
 
 class Errors(NamedTuple):
-    """All errors: of each image first its wrong detections, best first, then its missed objects."""
+    """All errors: for each image its wrong detections, best first, then its missed objects."""
 
     kinds: np.ndarray
-    """(e,) places in `KINDS`."""
+    """(e,) indices in `KINDS`."""
     found: np.ndarray
-    """(e,) rows of detections; -1 of a missed object."""
+    """(e,) indices of detections; -1 for a missed object."""
     truth: np.ndarray
-    """(e,) rows of the objects that they are near to, or that were missed; -1 on background."""
+    """(e,) indices of the nearest or missed objects; -1 for background."""
     is_ignored: np.ndarray
-    """(e,) whether the detection lies in a crowd, and does not count as it is."""
+    """(e,) whether the detection lies in a crowd, and is ignored unless corrected."""
 
 
 @dataclass(frozen=True)
 class ErrorSplit:
-    """AP50 and what the kinds of error cost, in points (0 to 100)."""
+    """AP50 and the cost of each error type, in points (0 to 100)."""
 
     ap50: float
-    """As TIDE computes it, over all classes that are there or were detected."""
+    """As TIDE computes it, over all classes in the ground truth or the detections."""
     costs: Mapping[ErrorKind, float]
     false_positives: float
-    """Rise of AP50 if all wrong detections scored below all right ones."""
+    """Increase of AP50 without false positives: all wrong detections ranked below all correct ones."""
     false_negatives: float
-    """Rise of AP50 if no object counted that was not found."""
+    """Increase of AP50 without false negatives: objects that were not found do not count."""
     errors: Errors
 
     @property
     def counts(self) -> dict[ErrorKind, int]:
-        """Returns how many errors there are of each kind."""
+        """Returns the number of errors of each type."""
         numbers = np.bincount(self.errors.kinds, minlength=len(KINDS))
         return dict(zip(KINDS, numbers.tolist(), strict=True))
 
 
 class _Points(NamedTuple):
-    """Detections that count, in TIDE's order, which decides among equal scores."""
+    """Detections that count, in TIDE's order, which breaks ties of scores."""
 
     class_ids: np.ndarray
     scores: np.ndarray
@@ -84,11 +84,11 @@ class _Points(NamedTuple):
 
 
 def error_split(instances: Instances, *, max_detections: int = MAX_DETECTIONS) -> ErrorSplit:
-    """Returns the errors of all detections and what each kind costs.
+    """Returns the errors of all detections and the cost of each type.
 
     Args:
-      instances: both sides.
-      max_detections: of an image, whatever their class, that are looked at.
+      instances: ground truth and detections.
+      max_detections: evaluated detections per image, over all classes.
     """
     truth = instances.truth
     is_free = ~truth.is_crowd
@@ -117,7 +117,7 @@ def error_split(instances: Instances, *, max_detections: int = MAX_DETECTIONS) -
 
 
 def _images(instances: Instances, max_detections: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields the rows of detections, best first, of objects and of crowds of each image."""
+    """Yields the indices of detections (best first), of objects, and of crowds of each image."""
     truth, found = instances.truth, instances.found
     numbers = np.arange(len(instances.source_ids) + 1)
     truth_starts, found_starts = (np.searchsorted(side.images, numbers).tolist() for side in (truth, found))
@@ -131,7 +131,7 @@ def _images(instances: Instances, max_detections: int) -> Iterator[tuple[np.ndar
 def _matched(
     instances: Instances, rows: np.ndarray, objects: np.ndarray, crowds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns (d,) places of the objects found or -1, (d,) whether a detection lies in a crowd, (d, n) overlaps."""
+    """Returns (d,) indices of the matched objects or -1, (d,) whether a detection lies in a crowd, (d, n) IoUs."""
     truth, found = instances.truth, instances.found
     boxes, class_ids = found.boxes_xywh[rows], found.class_ids[rows]
     overlaps = iou_xywh(boxes, truth.boxes_xywh[objects])
@@ -150,7 +150,7 @@ def _matched(
 def _errors(
     instances: Instances, rows: np.ndarray, objects: np.ndarray, matched: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> Errors:
-    """Returns the errors of an image: its wrong detections, best first, then the objects that nothing is near to."""
+    """Returns the errors of an image: its wrong detections, best first, then the objects without a nearby detection."""
     partner, ignored, overlaps = matched
     is_found = np.zeros(len(objects), bool)
     is_found[partner[partner != NOTHING]] = True
@@ -172,9 +172,9 @@ _CORRECTABLE: Final = (KINDS.index(ErrorKind.CLASSIFICATION), KINDS.index(ErrorK
 
 
 def _kinds(overlaps: np.ndarray, same: np.ndarray, is_found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (d,) why detections are wrong and (d,) places of the objects that they are near to.
+    """Returns (d,) error types of the detections and (d,) indices of the nearest objects.
 
-    The first kind that fits is taken, in the order of TIDE.
+    The first matching type is used, in the order of TIDE.
     """
     kinds = np.full(len(overlaps), KINDS.index(ErrorKind.BOTH))
     if not overlaps.shape[1]:
@@ -195,7 +195,7 @@ def _kinds(overlaps: np.ndarray, same: np.ndarray, is_found: np.ndarray) -> tupl
 
 
 class _Corrector:
-    """AP50 as it would be with the errors of one kind corrected."""
+    """Computes AP50 with the errors of one type corrected."""
 
     def __init__(self, instances: Instances, errors: Errors, right: _Points, is_free: np.ndarray):
         truth = instances.truth
@@ -207,7 +207,7 @@ class _Corrector:
         self._becomes_right = self._best_rivals(is_free)
 
     def _best_rivals(self, is_free: np.ndarray) -> np.ndarray:
-        """Returns (e,) whether an error, corrected, would find its object: the best score of those near to it."""
+        """Returns (e,): whether a corrected error would match its object, which the best score near the object does."""
         errors, scores = self._errors, self._instances.found.scores
         rivals = np.flatnonzero(np.isin(errors.kinds, _CORRECTABLE))
         rivals = rivals[is_free[errors.truth[rivals]]]
@@ -218,16 +218,16 @@ class _Corrector:
         return result
 
     def together(self, wrong: _Points, keep: np.ndarray | None = None) -> _Points:
-        """Returns the errors that count, and the right detections after them."""
+        """Returns the errors that count, followed by the correct detections."""
         keep = self._is_counted if keep is None else keep
         parts = zip(wrong, self._right, strict=True)
         return _Points(*(np.concatenate([one[keep], other]) for one, other in parts))
 
     def ap(self, kind: ErrorKind) -> float:
-        """Returns AP50 with the errors of a kind corrected.
+        """Returns AP50 with the errors of one type corrected.
 
-        A detection near to an object that was not found becomes right, the best one of each object; the other errors
-        of the kind vanish, and missed objects no longer count.
+        The best detection near each unmatched object becomes correct; the other errors of the type are removed, and
+        missed objects no longer count.
         """
         errors, truth = self._errors, self._instances.truth
         is_kind = errors.kinds == KINDS.index(kind)
@@ -243,7 +243,7 @@ class _Corrector:
 
 
 def _mean_ap(points: _Points, objects_of: np.ndarray) -> float:
-    """Returns the mean AP in points of the classes that have objects or detections; a class without objects has 0."""
+    """Returns the mean AP in points over the classes with objects or detections; 0 for a class without objects."""
     number_of = np.bincount(points.class_ids, minlength=len(objects_of))
     each = []
     for class_id in np.flatnonzero((objects_of > 0) | (number_of > 0)).tolist():
@@ -253,7 +253,7 @@ def _mean_ap(points: _Points, objects_of: np.ndarray) -> float:
 
 
 def _ap(scores: np.ndarray, is_right: np.ndarray, num_objects: int) -> float:
-    """Returns the mean of the precision at 101 recalls."""
+    """Returns the mean precision at 101 recalls."""
     if not num_objects:
         return 0.0
     right = np.cumsum(is_right[np.argsort(-scores, kind="stable")])
@@ -263,7 +263,7 @@ def _ap(scores: np.ndarray, is_right: np.ndarray, num_objects: int) -> float:
 
 
 def _points(instances: Instances, rows: np.ndarray, is_right: np.ndarray) -> _Points:
-    """Returns detections by row; a row of -1 stands for none and is left out later."""
+    """Returns detections by index; index -1 is a placeholder that is dropped later."""
     found = instances.found
     if not len(found):
         return _Points(np.zeros(len(rows), np.int64), np.zeros(len(rows)), is_right)

@@ -1,4 +1,4 @@
-"""What an evaluation evaluates: a checkpoint, an export, or several detectors as one."""
+"""Detector of an evaluation: a checkpoint, an exported model, or an ensemble."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,29 +28,29 @@ from tfrmod.replacement import finish_replacement
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedDetector:
-    """A detector and its classes; its weights are loaded by `evaluator`."""
+    """A detector and its classes; `evaluator` loads its weights."""
 
     name: str
-    """Of the network, else of the file."""
+    """Name of the network, else of the file."""
     path: Path
-    """Of the checkpoint's weights or of the export."""
+    """Path of the checkpoint's weights or of the export."""
     label_map: dict[int, str]
     classes: DetectorClasses
     run: RunFolder | None
-    """That it is of, where it lies in a run's folder."""
+    """Run whose folder contains the detector."""
     names_run: bool = False
-    """Whether the options name the run as a whole."""
+    """Whether the options name the run, not one of its checkpoints."""
     network: Network | None = None
-    """Of a checkpoint; an export has its own inside."""
+    """Network of a checkpoint; an export contains its own."""
     is_trusted: bool = False
 
     def evaluator(
         self, truth: GroundTruth, *, batch_size: int, members: "list[EvaluatedDetector]", shown: list[View]
     ) -> Evaluator | ArtifactEvaluator:
-        """Returns what evaluates it, alone or fused with further detectors and views.
+        """Returns the evaluator of this detector, alone or fused with further detectors and views.
 
         Raises:
-          DataError: weights that do not fit, or a member of other classes.
+          DataError: the weights do not fit, or an ensemble member has other classes.
         """
         if self.network is not None and not members and shown == [View()]:
             detector = efficientdet.build_model(self.network.config)
@@ -60,7 +60,7 @@ class EvaluatedDetector:
         return ArtifactEvaluator(detectors, truth, views=shown)
 
     def _detect(self, classes: DetectorClasses | None = None) -> Detect:
-        """Returns a function of an image, with the class ids of `classes` where they are given."""
+        """Returns the detection function of an image, with the class ids of `classes` if given."""
         config = self.network.config if self.network is not None else config_beside(self.path)
         predictor = load_artifact(self.path, config if self._needs_config else None, is_trusted=self.is_trusted)
         return detect_function(predictor, classes.join(self.label_map, str(self.path)) if classes is not None else None)
@@ -74,8 +74,8 @@ def find_detector(options: EvalOptions, hparams: HparamsGiven) -> EvaluatedDetec
     """Returns the detector that the options name: an export, else a checkpoint.
 
     Raises:
-      MissingError: there is none.
-      DataError: an export that names no classes.
+      MissingError: there is no such detector.
+      DataError: the export has no class names.
     """
     if options.subject.saved_model_dir:
         path = Path(options.subject.saved_model_dir).expanduser()
@@ -84,7 +84,7 @@ def find_detector(options: EvalOptions, hparams: HparamsGiven) -> EvaluatedDetec
 
 
 def find_members(options: EvalOptions, hparams: HparamsGiven) -> list[EvaluatedDetector]:
-    """Returns the further detectors of --ensemble, each a checkpoint, a run or an export."""
+    """Returns the other detectors of --ensemble: checkpoints, runs or exports."""
     members = []
     for word in filter(None, map(str.strip, options.subject.ensemble.split(","))):
         path = Path(word).expanduser()
@@ -97,7 +97,7 @@ def find_members(options: EvalOptions, hparams: HparamsGiven) -> list[EvaluatedD
 
 
 def find_views(tta: str) -> list[View]:
-    """Returns the views of --tta: `flip` and scales, separated by commas."""
+    """Returns the views of --tta: `flip` and scales, comma-separated."""
     words = [word for word in map(str.strip, tta.split(",")) if word]
     scales = [float(word) for word in words if word not in {"flip", "scale"}]
     scales += [0.8] if "scale" in words else []
@@ -105,7 +105,7 @@ def find_views(tta: str) -> list[View]:
 
 
 def is_export(path: Path) -> bool:
-    """Returns whether a path names a SavedModel, a frozen graph or another exported file."""
+    """Returns whether a path is a SavedModel, a frozen graph or another exported file."""
     is_saved_model = any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model"))
     return path.suffix.lower() in EXPORT_SUFFIXES or is_saved_model
 
@@ -130,16 +130,16 @@ def _checkpoint(trained: TrainedWeights, model: ModelOptions, hparams: HparamsGi
 
 def _export(path: Path, hparams: HparamsGiven, *, is_trusted: bool) -> EvaluatedDetector:
     for folder in (path, path.parent):
-        finish_replacement(folder)  # Of an export that was killed.
+        finish_replacement(folder)  # Left by an interrupted export.
     if not path.exists():
-        raise MissingError(f"There is no export {str(path)!r}. Check --saved_model_dir.")
+        raise MissingError(f"The export {str(path)!r} does not exist. Check --saved_model_dir.")
     own, num_classes, place = described_beside(path)
     names = chosen_class_names(hparams, own, num_classes=num_classes, described_by=place)
     if num_classes is None:
         if not names:
             raise DataError(
-                f"The classes of {path} must be known, to be compared with the ground truth. Neither label_map.yaml "
-                "nor hparams_config.yaml lies beside it; copy them from the folder of the export, or give "
+                f"The classes of {path} must be known for the evaluation. Neither label_map.yaml "
+                "nor hparams_config.yaml is beside it; copy them from the folder of the export, or set "
                 "--hparams=label_map={1: name, …}."
             )
         num_classes = max(names)

@@ -1,4 +1,4 @@
-"""evaluation.npz: both sides of an evaluation, from which its report is made again and runs are compared."""
+"""evaluation.npz: ground truth and detections of an evaluation, for reports and comparisons."""
 
 import io
 import json
@@ -20,18 +20,18 @@ _ABOUT = "about"
 
 @dataclass(frozen=True, kw_only=True)
 class SavedEvaluation:
-    """One evaluation, and where its images are."""
+    """One evaluation, and the location of its images."""
 
     instances: Instances
     label_map: Mapping[int, str]
     file_names: Mapping[str, str] = field(default_factory=dict)
-    """Source id to the name of the image's file; images without one are missing."""
+    """Source id to file name of the image; images without a file name are missing."""
     shards: tuple[str, ...] = ()
-    """Files that hold the images; empty where none does."""
+    """Shards that hold the images; may be empty."""
     numbers: Mapping[str, int] = field(default_factory=dict)
-    """Source id to the number of its record, counted over the sorted shards."""
+    """Source id to record number, counted over the sorted shards."""
     facts: Mapping[str, str | float] = field(default_factory=dict)
-    """What was evaluated on what: checkpoint, epoch, data, milliseconds of an image."""
+    """Description of the evaluation: checkpoint, epoch, data, milliseconds per image."""
 
 
 def saved_evaluation(
@@ -42,17 +42,17 @@ def saved_evaluation(
     numbers: Sequence[int] | None = None,
     facts: Mapping[str, str | float] | None = None,
 ) -> SavedEvaluation:
-    """Returns an evaluation as it is kept.
+    """Returns the content of an evaluation file.
 
     Args:
-      detected: what is there, in the order of the records, and what was found.
+      detected: ground truth, in the order of the records, and detections.
       label_map: class id to name.
-      shards: that hold the images.
-      numbers: of the evaluated records, ascending; all where None.
-      facts: what was evaluated on what.
+      shards: the shards with the images.
+      numbers: of the evaluated records, ascending; None means all.
+      facts: description of the evaluation.
 
     Raises:
-      DataError: an image comes twice, or was detected in but is not in the truth.
+      DataError: an image occurs twice, or has detections but no ground truth.
     """
     truth, found = detected
     order = range(len(truth)) if numbers is None else numbers
@@ -67,9 +67,9 @@ def saved_evaluation(
 
 
 def write_evaluation(path: Path, saved: SavedEvaluation) -> None:
-    """Writes an evaluation, whole or not at all.
+    """Writes an evaluation file atomically.
 
-    Boxes are kept in 32 bits where that loses nothing, as it is with those of a detector.
+    Boxes are stored in 32 bits if that is lossless, which it is for those of a detector.
     """
     truth, found = saved.instances.truth, saved.instances.found
     about = {
@@ -95,17 +95,17 @@ def write_evaluation(path: Path, saved: SavedEvaluation) -> None:
         **_boxes("found", found.boxes_xywh),
     }
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type] # the stub takes the names for its own options
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type] # the stub reads the names as its own options
     path.parent.mkdir(parents=True, exist_ok=True)
     fileio.write_file(path, content.getvalue())
 
 
 def read_evaluation(path: Path) -> SavedEvaluation:
-    """Returns an evaluation that `write_evaluation` wrote.
+    """Returns an evaluation written by `write_evaluation`.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      DataError: it is damaged, or something else.
+      FileNotFoundError: the file does not exist.
+      DataError: it is damaged, or not an evaluation file.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -114,8 +114,8 @@ def read_evaluation(path: Path) -> SavedEvaluation:
         raise
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(
-            f"{path} must hold an evaluation. Reading it failed with {type(error).__name__}: {error}. Evaluate again: "
-            "--mode=eval writes it anew."
+            f"{path} must hold an evaluation. It cannot be read: {type(error).__name__}: {error}. Evaluate again:  "
+            "--mode=eval writes it."
         ) from error
 
 
@@ -146,7 +146,7 @@ def _read(arrays: Mapping[str, np.ndarray]) -> SavedEvaluation:
 
 
 def _boxes(side: str, boxes_xywh: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the boxes as corners in 32 bits if they can be had back exactly, else as they are."""
+    """Returns the boxes as corners in 32 bits if that is lossless, else unchanged."""
     corners = np.concatenate([boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]], axis=1).astype(np.float32)
     if np.array_equal(_from_corners(corners), boxes_xywh):
         return {f"{side}_corners": corners}

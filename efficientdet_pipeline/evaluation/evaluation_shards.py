@@ -1,4 +1,4 @@
-"""The shards that an evaluation reads: those named, those made of a data set, or the run's own."""
+"""Shards of an evaluation: named ones, those of a converted data set, or the run's own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +18,13 @@ from tfrmod.urls import redact_url
 
 
 class EvaluationShards(NamedTuple):
-    """Shards with the images to evaluate on."""
+    """Shards with the evaluated images."""
 
     files: Sequence[Path]
     made: manifest.Manifest | None
-    """Their manifest where they are a run's own, so that they need not be counted."""
+    """Manifest of a run's own shards, which makes counting records unnecessary."""
     about: str
-    """What they are, in words."""
+    """Description of the shards."""
     are_own: bool = False
     """Whether they are the run's validation images."""
 
@@ -34,11 +34,11 @@ def evaluation_shards(options: EvalOptions, run: RunFolder | None, place: Path) 
 
     Args:
       options: of the mode.
-      run: that the detector is of; None where it is of none.
-      place: of the detector, for the message.
+      run: the run of the detector, if any.
+      place: path of the detector, for the message.
 
     Raises:
-      OptionsError: none are named, and there is no run that has some.
+      OptionsError: no shards are named, and there is no run with shards.
       DatasetError: the data set cannot be used.
     """
     if options.evaluation.val_file_pattern:
@@ -46,14 +46,14 @@ def evaluation_shards(options: EvalOptions, run: RunFolder | None, place: Path) 
         return EvaluationShards(manifest.shard_files(pattern), None, pattern)
     if options.subject.val_dataset:
         return _converted(options)
-    looked_at = f"{place} lies in no run's folder, which would hold some"
+    looked_at = f"{place} is not in the folder of a run"
     if run is not None:
         files, made = run_shards(run, "val")
         if files:
             return EvaluationShards(files, made, "its validation images", True)
-        looked_at = f"the run {run.path} holds none (looked at {run.manifest} and its args.yaml)"
+        looked_at = f"the run {run.path} has no validation shards (checked {run.manifest} and its args.yaml)"
     raise OptionsError(
-        f"val_file_pattern must name shards to evaluate on. Received nothing, and {looked_at}; try "
+        f"val_file_pattern must name the shards to evaluate. Received nothing, and {looked_at}; try "
         "--val_file_pattern='shards/val-*', --val_dataset=images.zip, or name a run that was trained on images by "
         "--model_dir.",
         option="val_file_pattern",
@@ -61,8 +61,8 @@ def evaluation_shards(options: EvalOptions, run: RunFolder | None, place: Path) 
 
 
 def _converted(options: EvalOptions) -> EvaluationShards:
-    """Returns shards of a data set; they are made once and kept in the cache."""
-    # With them come all annotation formats, which shards do not need.
+    """Returns the shards of a data set; they are converted once and cached."""
+    # The import loads all annotation formats, which shards do not need.
     from efficientdet_pipeline.data.conversion import make_shards
     from efficientdet_pipeline.data.prepare import data_identity
 
@@ -74,7 +74,7 @@ def _converted(options: EvalOptions) -> EvaluationShards:
         source_format=given.source_format,
         label_aliases=given.label_aliases,
         cache_dir=given.cache_dir,
-        # Without splits of its own, all of it is evaluated.
+        # A data set without splits is evaluated completely.
         train_valid_split=1.0,
     )
     identity = data_identity(data.images, options.run.workspace)
@@ -83,7 +83,7 @@ def _converted(options: EvalOptions) -> EvaluationShards:
     made = make_shards(data, folder, identity, seed=0)
     has_own = {name for name in ("train", "val", "test") if name in made.splits and made.splits[name].num_images}
     if not has_own:
-        raise DataError(f"{redact_url(given.val_dataset)} must hold images to evaluate on. It holds none.")
+        raise DataError(f"{redact_url(given.val_dataset)} must contain images. It contains none.")
     name = next(name for name in ("val", "test", "train") if name in has_own)
     split = made.splits[name]
     which = "all" if has_own == {"train"} else f"the {name} split with"

@@ -1,4 +1,4 @@
-"""Evaluator: runs a detector over shards and measures it."""
+"""Evaluator: runs a detector over shards and computes its metrics."""
 
 import statistics
 import time
@@ -27,11 +27,11 @@ from efficientdet_pipeline.evaluation.matching import match
 from efficientdet_pipeline.evaluation.truth import image_key
 
 MOST_DRAWN = 1_000
-"""Images up to which an evaluation during a training gives a confidence interval."""
+"""Maximum number of images for which an evaluation during training computes a confidence interval."""
 
 
 class Evaluator:
-    """COCO metrics of a detector on shards; built once a run, used after every few epochs."""
+    """COCO metrics of a detector on shards; built once per run, called at each evaluation."""
 
     def __init__(
         self,
@@ -46,20 +46,20 @@ class Evaluator:
         self.detect = detector_function(detector, config)
         self.kept = KeptDetections()
         self.milliseconds = 0.0
-        """Median time of the last evaluation to detect in one image, in a batch; without reading it."""
+        """Median inference time per image in seconds in the last evaluation, batched, without input loading."""
         self._batches = evaluation_batches(
-            truth.files, lambda photo: fit_to_canvas(photo, config), batch_size=batch_size, numbers=truth.numbers
+            truth.files, lambda image: fit_to_canvas(image, config), batch_size=batch_size, numbers=truth.numbers
         )
 
     def __call__(self) -> dict[str, Any]:
-        """Returns the metrics of the detector as it is now."""
+        """Returns the metrics of the detector with its current weights."""
         self.kept.latest = self.collect()
         return coco_metrics(*self.kept.latest, self.label_map)
 
     def interval(self) -> tuple[float, float] | None:
-        """Returns the 95 % confidence interval of AP of the latest evaluation; None of many images, or of none.
+        """Returns the 95 % confidence interval of AP of the last evaluation; None for too many images, or for none.
 
-        Of more images than `MOST_DRAWN` it takes long to draw, and is narrow.
+        With more images than `MOST_DRAWN` it is slow to compute, and narrow.
         """
         if self.kept.latest is None or not 0 < len(self.kept.latest[0]) <= MOST_DRAWN:
             return None
@@ -68,7 +68,7 @@ class Evaluator:
         return None if low == UNDEFINED else (low, high)
 
     def collect(self) -> Detected:
-        """Returns what is there and what the detector as it is now finds, of every evaluated image."""
+        """Returns ground truth and detections of every evaluated image, with the current weights."""
         truth: list[TruthImage] = []
         detected: list[DetectedImage] = []
         seconds: list[float] = []
@@ -78,13 +78,13 @@ class Evaluator:
             detected += detected_images(source_ids, self.detect(batch.images, batch.scales, batch.sizes))
             seconds.append((time.perf_counter() - began) / len(source_ids))
             truth += truth_images(batch, self.truth.class_ids)
-        # The first batch traces the graph.
+        # The first batch includes tracing.
         self.milliseconds = 1000 * statistics.median(seconds[1:] or seconds or [0.0])
         return (self.truth.truth_of(truth), detected)
 
 
 def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
-    """Returns a function of normalised canvases (b, H, W, 3), scales (b,) and image sizes (b, 2), traced once."""
+    """Returns a traced function of normalised canvases (b, H, W, 3), scales (b,) and image sizes (b, 2)."""
     if keras.backend.backend() == "jax":
         return _detector_function_on_jax(detector, config)
 
@@ -115,7 +115,7 @@ def _detector_function_on_jax(detector: keras.Model, config: DetectorConfig) -> 
 
 
 def truth_images(batch: EvaluationBatch, other_ids: Mapping[int, int]) -> list[TruthImage]:
-    """Returns the ground truth of a batch; `other_ids` gives classes that have another id in the detector."""
+    """Returns the ground truth of a batch; `other_ids` maps its class ids to those of the detector."""
     truth = []
     for row, (source_id, count) in enumerate(zip(batch.source_ids.numpy(), batch.num_boxes.numpy(), strict=True)):
         boxes, class_ids, is_crowd, areas = (

@@ -1,7 +1,7 @@
-"""Weighted boxes fusion: detections of several models or views of an image as one set (Solovyev et al., 2021).
+"""Weighted boxes fusion of detections from several models or views (Solovyev et al., 2021).
 
-The algorithm of google/automl's `tf2/wbf.py`: boxes are taken in the order given, a cluster's box is the mean of its
-boxes weighted by score, its score the mean score times the share of models that agree.
+The algorithm of google/automl's `tf2/wbf.py`: boxes are processed in the given order, a cluster's box is the mean of
+its boxes weighted by score, its score the mean score times the share of models in the cluster.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ MIN_IOU = 0.55
 def fuse_boxes(
     boxes: np.ndarray, scores: np.ndarray, *, num_models: int, min_iou: float = MIN_IOU
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns boxes (m, 4) and scores (m,) of the clusters of one class, in the order in which they were opened.
+    """Returns boxes (m, 4) and scores (m,) of the clusters of one class, in order of creation.
 
     Args:
-      boxes: (d, 4) y0 x0 y1 x1 of all models, one after the other.
+      boxes: (d, 4) y0 x0 y1 x1 of all models, concatenated.
       scores: (d,).
-      num_models: how many gave boxes; a cluster of fewer scores less in proportion.
-      min_iou: overlap with a cluster's box from which a box joins it.
+      num_models: number of models; a cluster of fewer has a proportionally lower score.
+      min_iou: IoU with a cluster's box from which a box joins it.
     """
     boxes, scores = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(scores, np.float64)
     fused, totals = np.zeros((len(boxes), 4)), np.zeros(len(boxes))
@@ -43,19 +43,19 @@ def fuse_boxes(
 def fuse_detections(
     detections: Sequence[DetectedImage], *, num_models: int | None = None, min_iou: float = MIN_IOU
 ) -> DetectedImage:
-    """Returns the detections of several models or views in one image as one, best first.
+    """Returns the fused detections of several models or views in one image, best first.
 
     Args:
-      detections: one a model, all of the same image and in its pixels.
-      num_models: as in `fuse_boxes`; as many as there are detections where None.
+      detections: one per model, all of the same image and in its pixels.
+      num_models: as in `fuse_boxes`; None means the number of `detections`.
       min_iou: as in `fuse_boxes`.
 
     Raises:
-      ValueError: there is none, or they are of different images.
+      ValueError: there are no detections, or they are of different images.
     """
     source_ids = {each.source_id for each in detections}
     if len(source_ids) != 1:
-        raise ValueError(f"Detections of one image can be fused. Received those of {len(source_ids)} images.")
+        raise ValueError(f"Detections to fuse must be of one image. Received those of {len(source_ids)} images.")
     boxes = np.concatenate([np.asarray(each.boxes, np.float64).reshape(-1, 4) for each in detections])
     scores = np.concatenate([np.asarray(each.scores, np.float64).reshape(-1) for each in detections])
     class_ids = np.concatenate([np.asarray(each.class_ids, np.int64).reshape(-1) for each in detections])

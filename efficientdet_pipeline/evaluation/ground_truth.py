@@ -1,4 +1,4 @@
-"""Ground truth of an evaluation: what the shards hold, joined to the detector's classes before anything is measured."""
+"""Ground truth of an evaluation, mapped to the detector's classes before any inference."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,31 +21,31 @@ from tfrmod import manifest
 
 @dataclass(frozen=True, kw_only=True)
 class GroundTruth:
-    """What detections on some shards are compared with."""
+    """Ground truth of shards."""
 
     files: tuple[str, ...]
     class_ids: Mapping[int, int] = field(default_factory=dict)
-    """Class id in the shards → that of the detector; ids that are not there stay."""
+    """Class id in the shards → class id of the detector; other ids are unchanged."""
     images: Mapping[str, TruthImage] | None = None
-    """By source id, where a COCO file holds the truth instead of the shards."""
+    """By source id, if a COCO file replaces the ground truth of the shards."""
     is_measurable: bool = True
-    """Whether there is any box to find."""
+    """Whether there are any boxes."""
     numbers: tuple[int, ...] | None = None
-    """Ascending numbers of the evaluated records, counted over the files; all where None."""
+    """Numbers of the evaluated records, ascending, counted over the files; None means all."""
 
     def truth_of(self, recorded: Sequence[TruthImage]) -> list[TruthImage]:
-        """Returns the truth of images: that of the COCO file where there is one, else that of their records."""
+        """Returns the ground truth of images: from the COCO file if there is one, else from their records."""
         return list(recorded) if self.images is None else [self.images[image.source_id] for image in recorded]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorClasses:
-    """The classes that a detector tells apart."""
+    """The classes of a detector."""
 
     num_classes: int
     label_map: Mapping[int, str]
     other_names: Mapping[int, str] = field(default_factory=dict)
-    """What they are called in the data that it learnt from, where that is something else."""
+    """Class names in its training data, if they differ."""
 
     def join(self, names: Mapping[int, str], source: str) -> dict[int, int]:
         """Returns {class id in `source`: class id of the detector}; see `join_classes`."""
@@ -66,15 +66,14 @@ def ground_truth(
 
     Args:
       files: the shards.
-      json_file: COCO file that holds the truth instead.
-      limit: how many images are evaluated: a fixed part of them that holds all classes, rare ones first.
-      made: the manifest of the shards, where they are a run's own; then they
-        need not be read for it.
+      json_file: COCO file that replaces the ground truth of the shards.
+      limit: number of images to evaluate: a fixed subset that contains all classes, rare ones first.
+      made: the manifest of a run's own shards, with which they need not be
+        read here.
 
     Raises:
-      DataError: classes or images that cannot be joined, or images that could
-        not be told apart.
-      DatasetError: a damaged shard.
+      DataError: classes or images cannot be joined, or images share an id.
+      DatasetError: a shard is damaged.
     """
     paths = tuple(sorted(str(path) for path in files))
     source = str(Path(paths[0]).parent)
@@ -87,7 +86,7 @@ def ground_truth(
         return GroundTruth(files=paths, class_ids=class_ids, is_measurable=measurable, numbers=numbers)
     counts = manifest.count_files([Path(path) for path in paths])
     if not counts.num_images:
-        raise DataError(f"The shards in {source} must hold records to evaluate on. They hold none; check the pattern.")
+        raise DataError(f"The shards in {source} must contain records. They contain none; check the pattern.")
     recorded = counts.images if numbers is None else [counts.images[number] for number in numbers]
     check_source_ids((image.source_id for image in recorded), source=source)
     names = {class_id: counts.recorded_names.get(class_id, "") for class_id in counts.label_map}
@@ -100,7 +99,7 @@ def ground_truth(
 
 
 def _chosen_numbers(paths: tuple[str, ...], limit: int | None) -> tuple[int, ...] | None:
-    """Returns the numbers of `limit` records that hold all classes; None for all records."""
+    """Returns the numbers of `limit` records that contain all classes; None for all records."""
     if limit is None:
         return None
     stats = read_shard_stats(paths)
@@ -110,7 +109,7 @@ def _chosen_numbers(paths: tuple[str, ...], limit: int | None) -> tuple[int, ...
     nothing = np.zeros((0, 4))
     images = [TruthImage("", nothing, class_ids) for class_ids in np.split(stats.class_ids, ends[:-1])]
     chosen = stratified_subset(images, limit)
-    logging.info("Evaluating on %d of %d images, the same each time, in which each class is met.", limit, len(ends))
+    logging.info("Evaluating on a fixed subset of %d of %d images that contains all classes.", limit, len(ends))
     return tuple(chosen)
 
 
@@ -123,8 +122,8 @@ def _of_json(
 ) -> GroundTruth:
     if not all(image.source_id for image in recorded):
         raise DataError(
-            f"The records in {Path(paths[0]).parent} must have an image/source_id each to be compared with {path}. "
-            "Some have none; leave --val_json_file out: the truth is then taken from the shards."
+            f"The records in {Path(paths[0]).parent} must each have an image/source_id to be joined with {path}. "
+            "Some have none; leave --val_json_file out: the ground truth is then read from the shards."
         )
     truth = read_truth_file(path)
     joined = join_images(truth.images, recorded, source=str(path))
@@ -133,7 +132,7 @@ def _of_json(
     try:
         shown = classes.join(names, "the shards")
     except DataError as error:
-        logging.warning("The pictures draw the boxes of the shards, perhaps under other names: %s", error)
+        logging.warning("The drawings show the boxes of the shards, perhaps with other class names: %s", error)
         shown = {}
     return GroundTruth(
         files=paths,
@@ -144,10 +143,10 @@ def _of_json(
 
 
 def validation_truth(options: TrainOptions, network: Network, shards: Shards, *, is_chief: bool) -> GroundTruth | None:
-    """Returns what the evaluations of a training compare with, looked at before it; None where it has none."""
+    """Returns the ground truth for the evaluations of a training, checked before it starts; None without evaluation."""
     if options.general.mode != "traineval":
         return None
-    if not is_chief:  # It evaluates nothing.
+    if not is_chief:  # Only the chief evaluates.
         return GroundTruth(files=shards.val)
     classes = DetectorClasses(
         num_classes=network.config.num_classes, label_map=network.label_map, other_names=shards.recorded_names
@@ -156,8 +155,8 @@ def validation_truth(options: TrainOptions, network: Network, shards: Shards, *,
     truth = ground_truth(shards.val, classes, json_file=json_file, limit=limit, made=shards.made)
     if not truth.is_measurable:
         logging.warning(
-            "The validation images hold no boxes to find, so AP cannot be measured: the last checkpoint is exported%s. "
+            "The validation images contain no boxes, so AP is undefined: the last checkpoint is exported%s. "
             "Choose other validation images by --val_set, --train_valid_split or --val_file_pattern.",
-            ", and patience never ends the run" if options.checkpointing.patience else "",
+            ", and --patience has no effect" if options.checkpointing.patience else "",
         )
     return truth

@@ -1,4 +1,4 @@
-"""All boxes of an evaluation as flat arrays, in the order in which COCO looks at them.
+"""All boxes of an evaluation as flat arrays, in the order of COCO's evaluation.
 
 n: ground-truth boxes, d: detections, of all images together.
 """
@@ -20,17 +20,17 @@ class TruthBoxes:
     """Ground truth of all images."""
 
     images: np.ndarray
-    """(n,) rows of `Instances.source_ids`, ascending."""
+    """(n,) indices in `Instances.source_ids`, ascending."""
     class_ids: np.ndarray
     """(n,) int64."""
     boxes_xywh: np.ndarray
     """(n, 4) float64, pixels of the source image."""
     areas: np.ndarray
-    """(n,) square pixels of the object: of its outline where the data state it, else of its box."""
+    """(n,) area in square pixels: of the outline if the data state it, else of the box."""
     is_crowd: np.ndarray
     """(n,) bool."""
     is_difficult: np.ndarray
-    """(n,) bool: Pascal VOC's mark of an object that need not be found."""
+    """(n,) bool: Pascal VOC's flag for objects that are excluded from evaluation."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -41,7 +41,7 @@ class FoundBoxes:
     """Detections of all images."""
 
     images: np.ndarray
-    """(d,) rows of `Instances.source_ids`, ascending."""
+    """(d,) indices in `Instances.source_ids`, ascending."""
     class_ids: np.ndarray
     """(d,) int64."""
     boxes_xywh: np.ndarray
@@ -51,7 +51,7 @@ class FoundBoxes:
 
     @property
     def areas(self) -> np.ndarray:
-        """Returns (d,) square pixels."""
+        """Returns (d,) areas in square pixels."""
         return self.boxes_xywh[:, 2] * self.boxes_xywh[:, 3]
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class FoundBoxes:
 
 @dataclass(frozen=True)
 class Instances:
-    """Both sides of an evaluation."""
+    """Ground truth and detections of an evaluation."""
 
     source_ids: tuple[str, ...]
     """Of all evaluated images."""
@@ -77,11 +77,11 @@ class Instances:
         )
 
     def truth_rows(self, class_id: int) -> np.ndarray:
-        """Returns the rows of the objects of a class, ascending."""
+        """Returns the indices of the objects of a class, ascending."""
         return _of_class(self._by_class[0], self.truth.class_ids, class_id)
 
     def found_rows(self, class_id: int) -> np.ndarray:
-        """Returns the rows of the detections of a class by descending score; among equals the earlier image first."""
+        """Returns the indices of the detections of a class by descending score; on ties the earlier image first."""
         return _of_class(self._by_class[1], self.found.class_ids, class_id)
 
 
@@ -91,16 +91,16 @@ def _of_class(order: np.ndarray, class_ids: np.ndarray, class_id: int) -> np.nda
 
 
 def flatten(truth: Sequence[TruthImage], detected: Sequence[DetectedImage], label_map: Mapping[int, str]) -> Instances:
-    """Returns both sides as flat arrays, images in the order of COCO's ids.
+    """Returns ground truth and detections as flat arrays, images in the order of COCO's ids.
 
     Args:
       truth: all images of the evaluation, each once.
       detected: at most one for each image of `truth`.
-      label_map: class id to name; its classes are evaluated even where no image has one.
+      label_map: class id to name; its classes are evaluated even without objects.
 
     Raises:
-      DataError: an image comes twice, or was detected in but is not in the truth.
-      ValueError: an image has not as many class ids or scores as boxes.
+      DataError: an image occurs twice, or has detections but no ground truth.
+      ValueError: the number of class ids or scores differs from the number of boxes.
     """
     rows = image_rows(truth, detected)
     truth = sorted(truth, key=lambda image: rows[image.source_id])
@@ -110,13 +110,13 @@ def flatten(truth: Sequence[TruthImage], detected: Sequence[DetectedImage], labe
 
 
 def image_rows(truth: Sequence[TruthImage], detected: Sequence[DetectedImage]) -> dict[str, int]:
-    """Returns a row number for each source id, ascending.
+    """Returns an index for each source id, ascending.
 
-    Among equal scores the detection in the image of the lower number comes first, so the numbers keep the order of
-    COCO's ids: the result is the official one, in whatever order the images come.
+    On ties of scores the detection in the image of the lower index comes first, so the order of COCO's ids gives the
+    official result for any order of images.
 
     Raises:
-      DataError: an image comes twice, or was detected in but is not in the truth.
+      DataError: an image occurs twice, or has detections but no ground truth.
     """
     in_order = sorted({image.source_id for image in truth}, key=_coco_order)
     rows = {source_id: number for number, source_id in enumerate(in_order)}
@@ -124,31 +124,31 @@ def image_rows(truth: Sequence[TruthImage], detected: Sequence[DetectedImage]) -
         twice = [source_id for source_id, times in Counter(i.source_id for i in images).items() if times > 1]
         if twice:
             raise DataError(
-                f"Each image must come once in an evaluation. In the {side}, {len(twice)} source ids come more often, "
-                f"for example {twice[0]!r}. Are two shards of different data sets read together?"
+                f"Each image must occur once. In the {side}, {len(twice)} source ids occur more often, "
+                f"for example {twice[0]!r}. Are shards of different data sets mixed?"
             )
     unknown = [image.source_id for image in detected if image.source_id not in rows]
     if unknown:
         raise DataError(
             f"Every evaluated image must be in the ground truth. {len(unknown)} of {len(detected)} are not, for "
-            f"example source_id {unknown[0]!r}; the truth has {', '.join(map(repr, in_order[:3])) or 'no images'} … "
+            f"example source_id {unknown[0]!r}; known are {', '.join(map(repr, in_order[:3])) or 'no images'} … "
             "Check that --val_json_file and the validation shards are of one data set."
         )
     return rows
 
 
 def iou_xywh(boxes: np.ndarray, truths: np.ndarray, is_crowd: np.ndarray | None = None) -> np.ndarray:
-    """Returns (d, n) overlaps of boxes (d, 4) with truths (n, 4); see `pairwise_iou`."""
+    """Returns (d, n) IoUs of boxes (d, 4) with objects (n, 4); see `pairwise_iou`."""
     return pairwise_iou(boxes[:, None], truths[None], None if is_crowd is None else is_crowd[None])
 
 
 def pairwise_iou(boxes: np.ndarray, truths: np.ndarray, is_crowd: np.ndarray | None = None) -> np.ndarray:
-    """Returns the overlap of each box with the truth beside it, in the arithmetic of pycocotools, to the last bit.
+    """Returns the IoU of each box with the ground-truth box at the same index, bit-identical to pycocotools.
 
     Args:
       boxes: (..., 4) x, y, width, height of detections.
       truths: (..., 4), the same of ground-truth boxes.
-      is_crowd: (...,), true where the overlap is the share of the detection that lies in the box.
+      is_crowd: (...,), true where the result is the share of the detection inside the ground-truth box.
     """
     width, height = (
         np.minimum(boxes[..., i] + boxes[..., i + 2], truths[..., i] + truths[..., i + 2])
@@ -164,7 +164,7 @@ def pairwise_iou(boxes: np.ndarray, truths: np.ndarray, is_crowd: np.ndarray | N
 
 
 def _coco_order(source_id: str) -> tuple[int, str]:
-    """Sorts numbers as numbers, and names after them."""
+    """Sort key: numbers as numbers, and names after them."""
     return (int(source_id), source_id) if source_id.isdecimal() else (sys.maxsize, source_id)
 
 
@@ -173,7 +173,7 @@ def _truth_boxes(images: Sequence[TruthImage], rows: Mapping[str, int]) -> Truth
     counts = [len(each) for each in boxes]
     boxes_xywh = np.concatenate([np.zeros((0, 4)), *boxes])
     box_areas = boxes_xywh[:, 2] * boxes_xywh[:, 3]
-    # An area of 0 stands for one that is not stated; -1 gives the same below.
+    # An area of 0 means that it is not stated; -1 has the same effect below.
     areas = _joined("areas", [image.areas for image in images], counts, np.float64, fill=-1.0)
     return TruthBoxes(
         images=np.repeat([rows[image.source_id] for image in images], counts).astype(np.int64),

@@ -1,7 +1,7 @@
-"""Joins ground truth and detector: classes by their names, images by their files' names.
+"""Joins ground truth and detector: classes by name, images by file name.
 
-Two data sets may give one number to different things. Numbers decide only where
-one side has no names at all, and then that is said.
+Two data sets may use one number for different things. Numbers are used only
+where one of the two has no names at all, and a warning says so.
 """
 
 from collections import Counter, defaultdict
@@ -31,15 +31,15 @@ def join_classes(
     """Returns {class id of the ground truth: class id of the detector}.
 
     Args:
-      truth: the classes that have boxes; an empty name where the data gives none.
+      truth: the classes that have boxes; an empty name if the data has none.
       label_map: of the detector; a class named by its own number may have no name.
       num_classes: of the detector.
       source: where the ground truth comes from, for messages.
-      other_names: what the detector's classes are called elsewhere, such as in
-        the data that it learnt from.
+      other_names: other names of the detector's classes, such as those in its
+        training data.
 
     Raises:
-      DataError: a class of the ground truth is none of the detector's.
+      DataError: a class of the ground truth is not a class of the detector.
     """
     by_name: dict[str, set[int]] = defaultdict(set)
     by_folded: dict[str, set[int]] = defaultdict(set)
@@ -60,8 +60,8 @@ def join_classes(
     if unknown:
         raise DataError(
             f"The classes of {source} must be those of the detector: {_few(_named(label_map), 10) or num_classes}. It "
-            f"has boxes of {len(unknown)} that are not: {_few(unknown, 10)}. Evaluate on data of the same classes, or "
-            "give the detector's classes the names of the data by --hparams=label_map={1: name, …}."
+            f"has boxes of {len(unknown)} other classes: {_few(unknown, 10)}. Evaluate on data of the same classes, or "
+            "rename the detector's classes by --hparams=label_map={1: name, …}."
         )
     if by_number:
         side = "the detector's" if any(truth[class_id] for class_id in by_number) else f"those of {source}"
@@ -72,22 +72,28 @@ def join_classes(
         logging.info(
             "Classes are matched by name; other numbers in %s: %s.",
             source,
-            _few((f"{truth[class_id]} {class_id} there, {other} here" for class_id, other in moved.items()), 10),
+            _few(
+                (
+                    f"{truth[class_id]} {class_id} in the data, {other} in the detector"
+                    for class_id, other in moved.items()
+                ),
+                10,
+            ),
         )
     return joined
 
 
 def join_images(truth: Sequence[TruthImage], recorded: Sequence[RecordedImage], *, source: str) -> list[TruthImage]:
-    """Returns the ground truth of each recorded image, in their order, under their source ids and in their pixels.
+    """Returns the ground truth of each recorded image, in their order, with their source ids and in their pixels.
 
     Args:
       truth: of a COCO file.
-      recorded: the images that are evaluated.
+      recorded: the evaluated images.
       source: the COCO file, for messages.
 
     Raises:
-      DataError: an image of the records is not in the ground truth, more than
-        one may be meant, or the two have other proportions.
+      DataError: an image of the records is not in the ground truth, several match
+        it, or the aspect ratios differ.
     """
     named = any(image.file_name for image in truth) and any(image.filename for image in recorded)
     if not named:
@@ -97,14 +103,14 @@ def join_images(truth: Sequence[TruthImage], recorded: Sequence[RecordedImage], 
     if missing:
         known = [image.file_name or image.source_id for image in truth]
         raise DataError(
-            f"Every evaluated image must be in {source}. {len(missing)} of {len(recorded)} are not there, or more than "
-            f"one may be meant, for example {missing[0].filename or missing[0].source_id!r}; it has "
+            f"Every evaluated image must be in {source}. {len(missing)} of {len(recorded)} are missing or ambiguous, "
+            f"for example {missing[0].filename or missing[0].source_id!r}; it has "
             f"{_few(map(repr, known), 3) or 'no images'}. Check that val_json_file and the validation shards are of "
-            "one data set, or leave val_json_file out: the truth is then taken from the shards."
+            "one data set, or leave val_json_file out: the ground truth is then read from the shards."
         )
     unused = len(truth) - len({id(match) for match in found})
     if unused:
-        logging.info("%d of %d images of %s are in no evaluated shard and do not count.", unused, len(truth), source)
+        logging.info("%d of %d images of %s are in no evaluated shard and are ignored.", unused, len(truth), source)
     return [_fitted(match, image, source) for match, image in zip(found, recorded, strict=True) if match is not None]
 
 
@@ -130,17 +136,17 @@ def _by_number(truth: Sequence[TruthImage], recorded: Sequence[RecordedImage]) -
 
 
 def _fitted(truth: TruthImage, recorded: RecordedImage, source: str) -> TruthImage:
-    """Returns the ground truth under the record's source id and in the record's pixels."""
+    """Returns the ground truth with the record's source id and in the record's pixels."""
     height, width = truth.size
     if not (height and width and recorded.height and recorded.width):
         return truth._replace(source_id=recorded.source_id)
     scale_y, scale_x = recorded.height / height, recorded.width / width
-    # A shrunk image is rounded to whole pixels.
+    # The size of a downscaled image is rounded to integers.
     if abs(scale_y * width - recorded.width) > 1 and abs(scale_x * height - recorded.height) > 1:
         raise DataError(
-            f"{recorded.filename or recorded.source_id} must have the proportions that {source} says. It has "
+            f"{recorded.filename or recorded.source_id} must have the aspect ratio stated in {source}. It has "
             f"{recorded.width}x{recorded.height} pixels in the shards and {width}x{height} there; correct the sizes, "
-            "or leave val_json_file out: the truth is then taken from the shards."
+            "or leave val_json_file out: the ground truth is then read from the shards."
         )
     boxes = np.asarray(truth.boxes) * np.array([scale_y, scale_x, scale_y, scale_x])
     areas = None if truth.areas is None else np.asarray(truth.areas) * scale_y * scale_x
@@ -155,14 +161,14 @@ def with_classes(image: TruthImage, class_ids: Mapping[int, int]) -> TruthImage:
 
 
 def check_source_ids(source_ids: Iterable[str], *, source: str) -> None:
-    """Raises DataError where images of an evaluation have one source id: their detections could not be told apart."""
+    """Raises DataError if images of an evaluation share a source id, which makes their detections ambiguous."""
     count = Counter(each for each in source_ids if each)
     twice = [source_id for source_id, times in count.items() if times > 1]
     if twice:
         raise DataError(
-            f"Each image of {source} must have an image/source_id of its own. {sum(count[each] for each in twice)} "
-            f"records share {len(twice)} ids, for example {twice[0]!r} ({count[twice[0]]} times). Are shards given "
-            "twice, or of two data sets? Otherwise write them anew with other ids, or without any."
+            f"Each image of {source} must have a unique image/source_id. {sum(count[each] for each in twice)} "
+            f"records share {len(twice)} ids, for example {twice[0]!r} ({count[twice[0]]} times). Are shards named "
+            "twice, or of two data sets? Otherwise write them again with other ids, or without ids."
         )
 
 

@@ -1,25 +1,25 @@
-"""Detections of a training's evaluations that its end needs again: those of the best one and of the latest."""
+"""Detections of the best and of the latest evaluation of a training, for reuse at its end."""
 
 from dataclasses import dataclass
 
 from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
 
 Detected = tuple[list[TruthImage], list[DetectedImage]]
-"""What is there and what was found, of every evaluated image."""
+"""Ground truth and detections of every evaluated image."""
 
 
 @dataclass
 class KeptDetections:
-    """Two evaluations at most, so that memory does not grow with the epochs."""
+    """Keeps two evaluations at most, so that memory does not grow with the epochs."""
 
     latest: Detected | None = None
-    """Of the evaluation that was made last."""
+    """The latest evaluation."""
     _last: tuple[float, Detected] | None = None
     _best: tuple[float, Detected] | None = None
     _best_ap: float = -1.0
 
     def keep(self, epoch: float, ap: float) -> None:
-        """Notes that the latest evaluation is that of an epoch, and whether it is the best, as checkpoints are."""
+        """Records the epoch of the latest evaluation, and whether it is the best, by the rule of the checkpoints."""
         if self.latest is None:
             return
         self._last = (epoch, self.latest)
@@ -27,5 +27,5 @@ class KeptDetections:
             self._best_ap, self._best = ap, self._last
 
     def of_epoch(self, epoch: float) -> Detected | None:
-        """Returns the evaluation of an epoch; None where another process made it, or it is neither best nor last."""
+        """Returns the evaluation of an epoch; None if another process made it, or it is neither best nor latest."""
         return next((each for kept in (self._best, self._last) if kept for of, each in [kept] if of == epoch), None)

@@ -1,4 +1,4 @@
-"""Greedy matching of detections with ground truth, as COCO defines it.
+"""Greedy IoU matching of detections with ground truth, as in COCO.
 
 t: IoU thresholds, n: ground-truth boxes, d: detections, of all images.
 """
@@ -13,44 +13,44 @@ from efficientdet_pipeline.evaluation.instances import Instances, pairwise_iou
 
 IOU_THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
 MAX_DETECTIONS = 100
-"""Of a class in an image that COCO looks at."""
+"""Maximum detections per class and image in COCO's evaluation."""
 NOTHING = -1
 _MAX_PAIRS = 2_000_000
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Which detection found which object."""
+    """Matches of detections with objects."""
 
     thresholds: np.ndarray
     """(t,)."""
     truth_rows: np.ndarray
-    """(t, d): row of the ground truth that a detection is matched with; `NOTHING` (-1) where none."""
+    """(t, d): index of the object that a detection is matched with; `NOTHING` (-1) if unmatched."""
     found_rows: np.ndarray
-    """(t, n): row of the detection that found an object; `NOTHING` where none did."""
+    """(t, n): index of the detection that matches an object; `NOTHING` if unmatched."""
     found_ignored: np.ndarray
-    """(t, d): the detection is neither right nor wrong, for it found an ignored object or is out of the question."""
+    """(t, d): the detection counts neither as correct nor as wrong: it matches an ignored object or is excluded."""
     truth_ignored: np.ndarray
-    """(n,): the object need not be found."""
+    """(n,): the object is ignored."""
     best_iou: np.ndarray
-    """(d,): overlap with the nearest object of the class, crowds and ignored ones included; 0 without one."""
+    """(d,): largest IoU with an object of the class, crowds and ignored ones included; 0 without one."""
 
 
 class OverlapPairs(NamedTuple):
-    """Detections and objects in one image that overlap, p pairs of all images."""
+    """Overlapping detections and objects of one image; p pairs over all images."""
 
     found: np.ndarray
-    """(p,) rows of detections."""
+    """(p,) indices of detections."""
     truth: np.ndarray
-    """(p,) rows of objects."""
+    """(p,) indices of objects."""
     iou: np.ndarray
-    """(p,); with a crowd, the share of the detection that lies in it."""
+    """(p,) IoU; with a crowd, the share of the detection inside it."""
     ranks: np.ndarray
-    """(d,) place of a detection, from 0, among those of its class in its image by descending score."""
+    """(d,) rank of a detection, from 0, by descending score within its class and image."""
 
 
 def overlap_pairs(instances: Instances, *, across_classes: bool = False) -> OverlapPairs:
-    """Returns all pairs in one image with an overlap above 0, those of different classes only `across_classes`."""
+    """Returns all pairs in one image with an IoU above 0; pairs of different classes only if `across_classes`."""
     truth, found = instances.truth, instances.found
     num = int(max(truth.class_ids.max(initial=0), found.class_ids.max(initial=0))) + 1
     truth_keys, found_keys = (
@@ -83,19 +83,19 @@ def match(
     limit: int = MAX_DETECTIONS,
     pairs: OverlapPairs | None = None,
 ) -> Matches:
-    """Returns the matches of each class in each image; the best score chooses first.
+    """Returns the matches of each class in each image, by descending score.
 
-    A detection takes the object that it overlaps most, the last one among equals, and an ignored object only where
-    no other is left. A crowd may be taken by many.
+    A detection is matched with the object of largest IoU, on ties the last one, and with an ignored object only if no
+    other is left. A crowd may be matched by several detections.
 
     Args:
-      instances: both sides.
-      thresholds: (t,) least overlaps of a match.
-      truth_ignored: (n,), objects that need not be found, beside crowds.
-      found_outside: (d,), detections that are ignored where they match nothing, as those of another size are in
-        COCO's numbers by size.
-      limit: detections of a class in an image that are looked at; the others are ignored.
-      pairs: of `overlap_pairs`, where they are known already.
+      instances: ground truth and detections.
+      thresholds: (t,) IoU thresholds.
+      truth_ignored: (n,), ignored objects, in addition to crowds.
+      found_outside: (d,), detections that are ignored if unmatched, such as those of another size in COCO's metrics
+        by size.
+      limit: evaluated detections per class and image; the others are ignored.
+      pairs: from `overlap_pairs`, if they are computed already.
     """
     truth, found = instances.truth, instances.found
     pairs = overlap_pairs(instances) if pairs is None else pairs
@@ -106,7 +106,7 @@ def match(
     for rows, columns, iou in _rounds(pairs, ignored, float(limits.min(initial=1.0)), limit):
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
         usable = is_free[:, columns] & (iou >= limits[:, None])
-        # The pairs of a detection are sorted, the one that it prefers last.
+        # The pairs of a detection are sorted, the preferred one last.
         last = np.maximum.reduceat(np.where(usable, np.arange(len(rows)), NOTHING), starts, axis=1)
         levels, which = np.nonzero(last != NOTHING)
         taken = columns[last[levels, which]]
@@ -126,9 +126,9 @@ def match(
 def _rounds(
     pairs: OverlapPairs, ignored: np.ndarray, least: float, limit: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields (found, truth, iou) of the pairs of every best detection of a class in an image, every second one …
+    """Yields (found, truth, iou) for the pairs of the best detections per class and image, then of the second best, ….
 
-    Within a round no two detections compete, so that all images take it together.
+    In one round no two detections compete, so that all images are processed together.
     """
     is_near = (pairs.iou >= least) & (pairs.ranks[pairs.found] < limit)
     rows, columns, iou = pairs.found[is_near], pairs.truth[is_near], pairs.iou[is_near]
@@ -140,7 +140,7 @@ def _rounds(
 
 
 def _chunks(numbers: np.ndarray) -> Iterator[slice]:
-    """Yields slices of detections with about `_MAX_PAIRS` objects to compare with; `numbers` is per detection."""
+    """Yields slices of detections with about `_MAX_PAIRS` candidate objects; `numbers` is the count per detection."""
     totals = np.cumsum(numbers)
     start = 0
     while start < len(numbers):

@@ -1,4 +1,4 @@
-"""The numbers of an evaluation, whatever the task: `Metrics`, and its computation for detections."""
+"""Metrics of an evaluation for any task, and their computation for detections."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,22 +14,22 @@ from efficientdet_pipeline.options.evaluation import Engine
 
 PER_CLASS = "per_class"
 INTERVAL = "_interval"
-"""Ending of the name under which a file has the interval of a number."""
+"""Suffix of the key of a metric's confidence interval."""
 VOC_NAMES = ("VOC07_AP50", "VOC12_AP50")
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Numbers by name, and the one by which checkpoints are compared."""
+    """Metrics by name, and the primary one, by which checkpoints are compared."""
 
     values: Mapping[str, float]
-    """0 to 1, higher is better; -1 where nothing was there to measure."""
+    """0 to 1, higher is better; -1 where undefined."""
     primary: str
-    """Name of the number that best checkpoint, patience and curves follow."""
+    """Name of the metric for the best checkpoint, patience and curves."""
     per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """{number: {class name: value}}."""
+    """{metric: {class name: value}}."""
     interval: tuple[float, float] | None = None
-    """95 % confidence interval of the primary number; None where it was not computed."""
+    """95 % confidence interval of the primary metric; None if it was not computed."""
 
     def __post_init__(self) -> None:
         if self.primary not in self.values:
@@ -37,16 +37,16 @@ class Metrics:
 
     @property
     def primary_value(self) -> float:
-        """Returns the number that checkpoints are compared by."""
+        """Returns the metric by which checkpoints are compared."""
         return self.values[self.primary]
 
     @property
     def is_measured(self) -> bool:
-        """Returns whether there was anything to measure."""
+        """Returns whether the primary metric is defined."""
         return self.primary_value > UNDEFINED
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the content of metrics.json: the numbers, and "per_class" and "per_class_AP50" by class name."""
+        """Returns the content of metrics.json: the metrics, and "per_class" and "per_class_AP50" by class name."""
         by_class = {
             PER_CLASS if name == self.primary else f"{PER_CLASS}_{name}": dict(values)
             for name, values in self.per_class.items()
@@ -56,7 +56,7 @@ class Metrics:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, primary: str = "AP") -> "Metrics":
-        """Returns what `as_dict` wrote; entries that are no numbers of an evaluation, such as "epoch", stay out."""
+        """Returns the metrics that `as_dict` wrote; other entries, such as "epoch", are left out."""
         prefix = f"{PER_CLASS}_"
         per_class = {
             primary if name == PER_CLASS else name.removeprefix(prefix): dict(values)
@@ -75,24 +75,24 @@ def detection_metrics(
     *,
     engine: Engine = "auto",
 ) -> Metrics:
-    """Returns COCO's twelve numbers and Pascal VOC's two of detections, over all classes and per class.
+    """Returns COCO's twelve and Pascal VOC's two metrics of detections, over all classes and per class.
 
-    Crowds and objects marked as difficult count as each standard has it: COCO leaves crowds out, VOC both.
+    Crowds and difficult objects are handled as in each standard: COCO excludes crowds, VOC both.
 
     Args:
       truth: all images of the evaluation, each once.
       detected: at most one for each image of `truth`.
-      label_map: class id to name. A class that is only in the data goes by its id.
-      engine: what computes COCO's numbers.
+      label_map: class id to name. A class without a name is named by its id.
+      engine: the engine that computes the COCO metrics.
 
     Raises:
-      DataError: an image comes twice, or was detected in but is not in the truth.
+      DataError: an image occurs twice, or has detections but no ground truth.
     """
     return metrics_of(flatten(truth, detected, label_map), label_map, engine=engine)
 
 
 def metrics_of(instances: Instances, label_map: Mapping[int, str], *, engine: Engine = "auto") -> Metrics:
-    """Returns the numbers of `detection_metrics` from both sides as flat arrays."""
+    """Returns the metrics of `detection_metrics` from flat arrays."""
     names = class_names(instances.class_ids, label_map)
     coco = coco_summary(coco_arrays(instances, engine), names)
     voc = voc_precision(instances)

@@ -1,4 +1,4 @@
-"""The network's outputs on JAX as NumPy arrays, for post-processing in TensorFlow."""
+"""Network outputs on JAX as NumPy arrays, for post-processing in TensorFlow."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,10 @@ from efficientdet.types import Pyramid
 
 
 def network_function(detector: keras.Model) -> Callable[[Any], dict[str, Pyramid]]:
-    """Returns a function of canvases (b, H, W, 3) that gives the detector's raw outputs as it is now.
+    """Returns a function of canvases (b, H, W, 3) that returns the raw outputs with the detector's current weights.
 
-    It computes on one device of this process, with the values that lie there,
-    so that no other process need take part.
+    It runs on one device of this process, with that device's weights, so that
+    other processes need not take part.
     """
 
     @jax.jit
@@ -26,7 +26,7 @@ def network_function(detector: keras.Model) -> Callable[[Any], dict[str, Pyramid
         nonlocal most
         images = np.asarray(images)
         number, most = len(images), max(most, len(images))
-        # A smaller batch would be compiled anew: it is filled up.
+        # A smaller batch would compile again, so it is padded.
         padded = np.pad(images, ((0, most - number), (0, 0), (0, 0), (0, 0)))
         groups = (detector.trainable_variables, detector.non_trainable_variables)
         values = [[variable.value.addressable_data(0) for variable in group] for group in groups]

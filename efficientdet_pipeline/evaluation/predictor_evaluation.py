@@ -1,4 +1,4 @@
-"""COCO metrics of any predictor on images in memory or on disk, and a stratified part of a data set for it."""
+"""COCO metrics of any predictor on images in memory or on disk, and stratified subsets of a data set."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
 from efficientdet_pipeline.inference.predictor import Predictor, detect_image
 
 Sample = tuple[TruthImage, Callable[[], np.ndarray]]
-"""Truth of an image, and a function that reads its pixels: uint8 RGB (h, w, 3)."""
+"""Ground truth of an image, and a function that reads its pixels: uint8 RGB (h, w, 3)."""
 
 
 def evaluate_predictor(
@@ -22,7 +22,7 @@ def evaluate_predictor(
     """Returns `coco_metrics` of a predictor.
 
     Args:
-      samples: of the images to measure on, as `shard_samples.validation_samples` gives them.
+      samples: the evaluated images, from `shard_samples.validation_samples`.
       label_map: class id to name.
     """
     truth, detected = [], []
@@ -34,14 +34,14 @@ def evaluate_predictor(
 
 
 def stratified_subset(images: Sequence[TruthImage], count: int) -> list[int]:
-    """Returns the places of about `count` images that hold all classes, rare ones first, the same each time.
+    """Returns the indices of about `count` images that contain all classes, rare ones first; deterministic.
 
-    In turn, the class that has the fewest objects among the chosen gets one more
-    image that holds it; images without objects are taken in their share.
+    Repeatedly, the class with the fewest objects among the chosen images gets one
+    more image; images without objects are chosen in proportion.
 
     Args:
       images: of the data set, in its order.
-      count: of images; all where there are fewer.
+      count: number of images; all if there are fewer.
     """
     if count >= len(images):
         return list(range(len(images)))
@@ -61,6 +61,6 @@ def stratified_subset(images: Sequence[TruthImage], count: int) -> list[int]:
 
 
 def _spread(places: Sequence[int], count: int) -> list[int]:
-    """Returns some of the places, from all over; the order is fixed and neighbors are far apart."""
+    """Returns indices spread over all of them; the order is fixed and neighbours are far apart."""
     order = np.random.default_rng(0).permutation(len(places))
     return [places[number] for number in order[:count]]

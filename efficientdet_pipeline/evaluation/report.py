@@ -1,4 +1,4 @@
-"""The numbers of an evaluation, for the eye and for the next program."""
+"""Metrics of an evaluation as a table and as metrics.json."""
 
 import json
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ ROWS = (
 
 
 def write_metrics(path: str | Path, metrics: Mapping[str, Any], epoch: float) -> None:
-    """Writes metrics.json, whole or not at all.
+    """Writes metrics.json atomically.
 
     Args:
-      metrics: from `coco_metrics`; -1 stays -1, COCO's word for "nothing there to measure".
-      epoch: the number of finished epochs of the weights that were evaluated.
+      metrics: from `coco_metrics`; -1 means undefined, as in COCO.
+      epoch: finished epochs of the evaluated weights.
     """
     text = json.dumps({"epoch": epoch, **metrics}, indent=2, ensure_ascii=False)
     fileio.write_file(Path(path), f"{text}\n")
 
 
 def format_table(metrics: Mapping[str, Any]) -> str:
-    """Returns the numbers as lines of text; a dash where nothing was there to measure.
+    """Returns the metrics as lines of text; undefined ones as a dash.
 
     >>> print(format_table(metrics))
     AP       0.279   AP50     0.562   AP75     0.241
@@ -58,7 +58,7 @@ def format_table(metrics: Mapping[str, Any]) -> str:
 
 
 def format_line(metrics: Mapping[str, Any]) -> str:
-    """Returns the two numbers that runs are compared by.
+    """Returns the two main metrics.
 
     >>> format_line(metrics)
     'AP 0.279, AP50 0.562'

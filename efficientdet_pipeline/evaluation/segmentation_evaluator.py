@@ -1,4 +1,4 @@
-"""Evaluator of segmentation: runs a network over whole images of shards and measures it."""
+"""Evaluator of segmentation: runs a network over whole images of shards and computes its metrics."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,12 +26,12 @@ from efficientdet_pipeline.visualize.semantic_map import compare_maps
 
 PRIMARY = "mIoU"
 NUMBERS = ("mIoU", "pixel_accuracy", "mean_accuracy", "Dice", "boundary_F1")
-"""Numbers over all classes."""
+"""Metrics over all classes."""
 PER_CLASS = ("IoU", "Dice", "boundary_F1")
 
 
 class SegmentationScorer:
-    """Metrics of a U-Net on shards; every image is predicted at its own size."""
+    """Metrics of a U-Net on shards; every image is predicted at its original size."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class SegmentationScorer:
         )
 
     def __call__(self, epoch: int | None = None) -> Metrics:
-        """Returns the metrics of the network as it is now."""
+        """Returns the metrics of the network with its current weights."""
         del epoch
         evaluator = SegmentationEvaluator(self.network.config.num_classes)
         progress = tqdm(self._images, desc="evaluating", unit="image", leave=False, disable=not is_terminal())
@@ -58,7 +58,7 @@ class SegmentationScorer:
         return metrics_of(evaluator.metrics(), self.network.label_map)
 
     def draw(self, count: int) -> list[np.ndarray]:
-        """Returns image, truth, prediction and mistakes of the first images."""
+        """Returns image, ground truth, prediction and errors of the first images."""
         background = 0 if self.network.has_background else None
         return [
             compare_maps(image.source.numpy(), image.semantic_map.numpy(), predicted, background=background)
@@ -66,7 +66,7 @@ class SegmentationScorer:
         ]
 
     def saved(self, facts: Mapping[str, Any]) -> SavedEvaluation | None:
-        """Returns None: the report of detections does not fit."""
+        """Returns None: the report is for detections."""
         del facts
         return None
 
@@ -84,7 +84,7 @@ def _class_map_function(model: keras.Model) -> Any:
 
 
 def metrics_of(measured: SegmentationMetrics, label_map: Mapping[int, str]) -> Metrics:
-    """Returns the numbers of a segmentation; -1 where nothing was there to measure."""
+    """Returns the metrics of a segmentation; -1 where undefined."""
     values = {name: _number(value) for name, value in measured.values(label_map).items()}
     per_class: dict[str, dict[str, float]] = {title: {} for title in PER_CLASS}
     for name, value in values.items():
@@ -103,7 +103,7 @@ def _number(value: float) -> float:
 
 
 def format_metrics(metrics: Mapping[str, Any]) -> str:
-    """Returns the content of metrics.json as lines of text; a dash where nothing was there to measure."""
+    """Returns the content of metrics.json as lines of text; undefined metrics as a dash."""
     lines = ["   ".join(f"{name} {_text(metrics[name])}" for name in NUMBERS)]
     of_classes = metrics["per_class"]
     width = max(len("class"), *map(len, of_classes))

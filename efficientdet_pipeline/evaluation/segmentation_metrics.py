@@ -1,7 +1,7 @@
-"""Metrics of semantic segmentation: confusion matrix, IoU, accuracy, Dice and boundary F1. Plain numpy.
+"""Metrics of semantic segmentation in NumPy: confusion matrix, IoU, accuracy, Dice and boundary F1.
 
-`h w` height and width, `k` classes, class 0 included. Pixels whose truth is
-`ignore_id` count nowhere.
+`h w` height and width, `k` classes, class 0 included. Pixels whose ground
+truth is `ignore_id` are ignored.
 """
 
 from collections.abc import Mapping
@@ -13,23 +13,23 @@ import numpy as np
 
 IGNORE_ID = 255
 BOUNDARY_TOLERANCE = 0.0075
-"""Distance at which boundaries still match, as a part of the image's diagonal (Csurka et al. 2013)."""
+"""Distance up to which boundaries match, as a fraction of the image's diagonal (Csurka et al. 2013)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationMetrics:
-    """Metrics over a data set. A class that neither truth nor prediction has is NaN, and in no mean."""
+    """Metrics over a data set. A class in neither ground truth nor prediction is NaN, and excluded from means."""
 
     confusion: np.ndarray
-    """(k, k) int64, rows truth, columns prediction, in pixels."""
+    """(k, k) int64, number of pixels; rows are true classes, columns predicted ones."""
     iou: np.ndarray
     """(k,) intersection over union."""
     dice: np.ndarray
-    """(k,) Dice coefficient, which is the F1 score of pixels."""
+    """(k,) Dice coefficient, equal to the F1 score over pixels."""
     accuracy: np.ndarray
     """(k,) recall of each class; NaN for a class without true pixels."""
     boundary_f1: np.ndarray
-    """(k,) boundary F1, the mean over images whose truth or prediction has a boundary of the class; NaN for none."""
+    """(k,) boundary F1, averaged over images in which the class has a boundary; NaN without such images."""
 
     @property
     def mean_iou(self) -> float:
@@ -38,7 +38,7 @@ class SegmentationMetrics:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of the pixels whose class is right; NaN without pixels."""
+        """Share of correctly classified pixels; NaN without pixels."""
         total = int(self.confusion.sum())
         return float(np.trace(self.confusion) / total) if total else float("nan")
 
@@ -58,10 +58,10 @@ class SegmentationMetrics:
         return _mean(self.boundary_f1)
 
     def values(self, names: Mapping[int, str] = MappingProxyType({})) -> dict[str, float]:
-        """Returns all metrics as numbers by name, such as mIoU and IoU/person; the order is that of a report.
+        """Returns all metrics by name, such as mIoU and IoU/person, in the order of a report.
 
         Args:
-          names: class id → name; a class without a name goes by its id.
+          names: class id → name; a class without a name is named by its id.
         """
         found = {
             "mIoU": self.mean_iou,
@@ -76,7 +76,7 @@ class SegmentationMetrics:
 
 
 class SegmentationEvaluator:
-    """Counts pixels image by image; `metrics` says what came of it.
+    """Accumulates pixel counts image by image; `metrics` returns the result.
 
     >>> evaluator = SegmentationEvaluator(num_classes=2)
     >>> evaluator.add(truth=[[0, 1], [1, 255]], predicted=[[0, 1], [0, 1]])
@@ -87,12 +87,12 @@ class SegmentationEvaluator:
     def __init__(
         self, num_classes: int, *, ignore_id: int = IGNORE_ID, boundary_tolerance: float = BOUNDARY_TOLERANCE
     ) -> None:
-        """Starts with no pixels.
+        """Starts without pixels.
 
         Args:
           num_classes: k, class 0 included.
-          ignore_id: value of truth that does not count.
-          boundary_tolerance: part of an image's diagonal; 0 leaves boundary F1 out, which is then NaN.
+          ignore_id: ground-truth value of ignored pixels.
+          boundary_tolerance: fraction of an image's diagonal; 0 skips boundary F1, which is then NaN.
         """
         if num_classes < 1:
             raise ValueError(f"num_classes must be 1 or more. Received {num_classes}.")
@@ -104,14 +104,14 @@ class SegmentationEvaluator:
         self._boundary_counts = np.zeros(num_classes, np.int64)
 
     def add(self, truth: np.ndarray, predicted: np.ndarray) -> float:
-        """Takes one image in and returns its own mean IoU, by which the worst images of a report are found.
+        """Adds one image and returns its mean IoU, by which a report ranks the worst images.
 
         Args:
           truth: (h, w) class ids, or `ignore_id`.
           predicted: (h, w) class ids.
 
         Raises:
-          ValueError: the sizes differ, or an id is no class.
+          ValueError: the sizes differ, or an id is out of range.
         """
         truth, predicted = np.asarray(truth), np.asarray(predicted)
         if truth.shape != predicted.shape or truth.ndim != 2:
@@ -123,7 +123,7 @@ class SegmentationEvaluator:
             if values.size and not 0 <= values.min() <= values.max() < self.num_classes:
                 raise ValueError(
                     f"Class ids of {name} must be from 0 to {self.num_classes - 1}. Received {values.min()} to "
-                    f"{values.max()}; is num_classes={self.num_classes} that of the data?"
+                    f"{values.max()}; check num_classes={self.num_classes}."
                 )
         own = confusion_matrix(truth[counted], predicted[counted], self.num_classes)
         self.confusion += own
@@ -137,7 +137,7 @@ class SegmentationEvaluator:
         return _mean(_ratios(own)[0])
 
     def metrics(self) -> SegmentationMetrics:
-        """Returns the metrics of all images so far."""
+        """Returns the metrics of all images added so far."""
         iou, dice, accuracy = _ratios(self.confusion)
         boundary = _divided(self._boundary_sums, self._boundary_counts)
         return SegmentationMetrics(
@@ -146,11 +146,11 @@ class SegmentationEvaluator:
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Returns how often each (true, predicted) pair of ids occurs: (k, k) int64, rows truth.
+    """Returns the number of occurrences of each (true, predicted) pair of ids: (k, k) int64, rows are true ids.
 
     Args:
       truth: ids from 0 to k - 1, any shape.
-      predicted: likewise, of the same shape.
+      predicted: ids from 0 to k - 1, of the same shape.
       num_classes: k.
     """
     pairs = truth.astype(np.int64).ravel() * num_classes + predicted.astype(np.int64).ravel()
@@ -165,13 +165,12 @@ def boundary_scores(
     ignore_id: int = IGNORE_ID,
     tolerance: float = BOUNDARY_TOLERANCE,
 ) -> np.ndarray:
-    """Returns the boundary F1 of each class on one image, (k,); NaN where neither has a boundary of the class.
+    """Returns the boundary F1 of each class on one image, (k,); NaN if the class has no boundary in either.
 
-    The boundary of a class is its pixels that have one of another class above,
-    below or beside them; pixels that do not count are none. A boundary pixel
-    matches where one of the other boundary is at most `tolerance` diagonals
-    away. F1 is that of precision and recall of these pixels (Csurka et al.
-    2013).
+    Boundary pixels of a class have a pixel of another class above, below or
+    beside them; ignored pixels are not boundary pixels. A boundary pixel matches
+    if one of the other boundary is within `tolerance` diagonals. F1 is that of
+    precision and recall of these pixels (Csurka et al. 2013).
     """
     radius = max(tolerance * float(np.hypot(*truth.shape)), 0.0)
     counted = truth != ignore_id
@@ -197,11 +196,11 @@ def _boundary(is_class: np.ndarray, counted: np.ndarray) -> np.ndarray:
 
 
 def _matched(boundary: np.ndarray, other: np.ndarray, radius: float) -> float:
-    """Returns the share of boundary pixels that have one of the other boundary within the radius."""
+    """Returns the share of boundary pixels with a pixel of the other boundary within the radius."""
     if not boundary.any() or not other.any():
         return 0.0
     distances = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # The square of a distance between pixels is a whole number, and rounding makes it exact again.
+    # Squared distances between pixels are integers; rounding restores the exact value.
     squares = np.rint(distances[boundary].astype(np.float64) ** 2)
     return float((squares <= radius**2).mean())
 

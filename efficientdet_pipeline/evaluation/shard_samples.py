@@ -1,4 +1,4 @@
-"""Images of shards with their truth, read when they are used, for the evaluation of any predictor."""
+"""Images of shards with their ground truth, read lazily, for the evaluation of any predictor."""
 
 import io
 
@@ -19,11 +19,11 @@ from efficientdet_pipeline.evaluation.truth import TruthImage, image_key
 
 
 def validation_samples(truth: GroundTruth, count: int | None = None) -> list[Sample]:
-    """Returns images of shards with their truth, in the classes of the detector.
+    """Returns images of shards with their ground truth, in the classes of the detector.
 
     Args:
       truth: of the shards, from `ground_truth`.
-      count: of images, chosen by `stratified_subset`; None for all.
+      count: number of images, chosen by `stratified_subset`; None means all.
     """
     index = index_records(truth.files)
     read = RecordReader(index)

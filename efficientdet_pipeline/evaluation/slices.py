@@ -1,4 +1,4 @@
-"""Average precision on parts of the data: by size, by aspect ratio, by group of classes."""
+"""Average precision on slices of the data: by size, by aspect ratio, by group of classes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ SIZES: Final = {
     "large (96² to 288² px)": (96.0**2, 288.0**2),
     "huge (above 288² px)": (288.0**2, 1e10),
 }
-"""Square pixels of the object; COCO's small is the first two together, its large the last two."""
+"""Object area in square pixels; COCO's small is the first two together, its large the last two."""
 ASPECTS: Final = {
     "tall (height above 2 × width)": (0.0, 0.5),
     "balanced": (0.5, 2.0),
     "wide (width above 2 × height)": (2.0, np.inf),
 }
-"""Width / height of the box."""
+"""Aspect ratio of the box, width / height."""
 
 
 @dataclass(frozen=True)
 class SliceMetrics:
-    """Numbers of one part of the data; -1 where it has no object."""
+    """Metrics of one slice; -1 without objects."""
 
     kind: str
     """"size", "aspect" or "classes"."""
@@ -42,18 +42,17 @@ class SliceMetrics:
 def slice_metrics(
     instances: Instances, matches: Matches, *, class_groups: Mapping[str, Sequence[int]] | None = None
 ) -> list[SliceMetrics]:
-    """Returns the numbers by size, by aspect ratio and by group of classes.
+    """Returns the metrics by size, by aspect ratio and by group of classes.
 
-    As in COCO's numbers by size, objects outside a slice need not be found, and detections outside it that match
-    nothing are ignored.
+    As in COCO's metrics by size, objects outside a slice are ignored, and so are unmatched detections outside it.
 
     Args:
-      instances: both sides.
-      matches: of all of them, at COCO's ten thresholds.
-      class_groups: name to class ids.
+      instances: ground truth and detections.
+      matches: of all detections, at COCO's ten thresholds.
+      class_groups: group name to class ids.
 
     Raises:
-      OptionsError: a group has a class that the evaluation has not.
+      OptionsError: a group contains a class that is not evaluated.
     """
     truth, found = instances.truth, instances.found
     groups = class_groups or {}
@@ -86,7 +85,7 @@ def _of_range(
     values: tuple[np.ndarray, np.ndarray],
     bounds: tuple[float, float],
 ) -> SliceMetrics:
-    """Returns the numbers of objects of a value from the lower bound, inclusive, to the upper one, exclusive."""
+    """Returns the metrics of objects with a value from the lower bound, inclusive, to the upper one, exclusive."""
     truth_outside, found_outside = ((each < bounds[0]) | (each >= bounds[1]) for each in values)
     matches = match(instances, truth_ignored=truth_outside, found_outside=found_outside, pairs=pairs)
     ap = average_precision(instances, matches)

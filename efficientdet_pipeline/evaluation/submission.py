@@ -1,4 +1,4 @@
-"""Submission to COCO's test-dev server: the detections under its file name, with its class ids."""
+"""Submission to COCO's test-dev server: detections with COCO's class ids and file name."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +11,13 @@ from efficientdet_pipeline.options.known_label_maps import KNOWN_LABEL_MAPS
 
 
 def write_test_dev(folder: str, detected: Sequence[DetectedImage], *, name: str, label_map: Mapping[int, str]) -> Path:
-    """Writes the submission and returns it; warns of classes that are not COCO's.
+    """Writes the submission and returns its path; warns of classes that are not COCO's.
 
     Args:
-      folder: made where missing.
-      detected: of all images of test-dev.
+      folder: created if missing.
+      detected: detections in all images of test-dev.
       name: of the detector, for the file name.
-      label_map: its class names by id.
+      label_map: class id of the detector to name.
 
     Raises:
       DataError: an image has no COCO id.
@@ -26,9 +26,13 @@ def write_test_dev(folder: str, detected: Sequence[DetectedImage], *, name: str,
     wrong = [class_name for class_id, class_name in label_map.items() if coco.get(class_id) != class_name]
     if wrong or not label_map:
         logging.warning(
-            "The classes are not all COCO's, whose ids the server expects: %s. The submission has the detector's ids.",
+            "Not all classes are COCO's, whose ids the server expects: %s. The submission uses the detector's ids.",
             ", ".join(wrong[:5]) or "the detector has no names",
         )
     path = write_submission(Path(folder).expanduser(), detected, algorithm=name)
-    logging.info("Detections in %d images are in %s. Nothing is measured: the truth is COCO's.", len(detected), path)
+    logging.info(
+        "Detections in %d images are in %s. Metrics are not computed: COCO does not publish the ground truth.",
+        len(detected),
+        path,
+    )
     return path

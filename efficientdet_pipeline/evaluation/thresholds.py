@@ -1,4 +1,4 @@
-"""`thresholds.yaml` of a run: the score thresholds of the best F1, and how they were measured."""
+"""`thresholds.yaml` of a run: score thresholds of the best F1, and the metrics at them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,24 +15,24 @@ from tfrmod import fileio
 FILE_NAME = THRESHOLDS
 _HEADER = """\
 # Score thresholds of the best F1 at IoU {iou:g}. Inference reads `default` and `by_class`, which may be edited;
-# `measured` says what they gave on the evaluated images. default: best for the average of all classes.
+# `measured` has the metrics on the evaluated images. default: best mean F1 over all classes.
 """
 
 
 @dataclass(frozen=True)
 class BestThresholds:
-    """From which score detections are shown at best."""
+    """Score thresholds of the best F1."""
 
     overall: OperatingPoint | None
-    """One threshold for all classes; None where no detection is right."""
+    """One threshold for all classes; None without correct detections."""
     per_class: Mapping[str, OperatingPoint] = field(default_factory=dict)
-    """By class name; a class of which nothing is right is missing."""
+    """By class name; classes without correct detections are missing."""
     class_ids: Mapping[str, int] = field(default_factory=dict)
-    """By class name, of the same classes."""
+    """By class name, for the same classes."""
     iou: float = 0.5
 
     def scores(self, default: float) -> Thresholds:
-        """Returns the thresholds as inference takes them; `default` stands in where nothing is right."""
+        """Returns the thresholds for inference; `default` is used without correct detections."""
         return Thresholds(
             self.overall.threshold if self.overall else default,
             {self.class_ids[name]: point.threshold for name, point in self.per_class.items()},
@@ -48,12 +48,12 @@ def best_thresholds(curves: Mapping[int, ScoreCurve], names: Mapping[int, str], 
 
 
 def write_best_thresholds(path: Path, best: BestThresholds, *, default: float) -> None:
-    """Writes thresholds.yaml, whole or not at all; inference reads it with `read_thresholds`.
+    """Writes thresholds.yaml atomically; inference reads it with `read_thresholds`.
 
     Args:
       path: of the file.
-      best: what was measured.
-      default: threshold of all classes where no detection is right.
+      best: the thresholds and their metrics.
+      default: threshold of all classes if no detection is correct.
     """
     scores = best.scores(default)
     content: dict[str, Any] = {
@@ -70,11 +70,11 @@ def write_best_thresholds(path: Path, best: BestThresholds, *, default: float) -
 
 
 def read_best_thresholds(path: Path) -> BestThresholds:
-    """Returns what was measured, from a file of `write_best_thresholds`.
+    """Returns the thresholds and their metrics from a file of `write_best_thresholds`.
 
     Raises:
-      DataError: it holds no measurement.
-      FileNotFoundError: there is no such file.
+      DataError: it has no metrics.
+      FileNotFoundError: the file does not exist.
     """
     try:
         measured = yaml.safe_load(path.read_text(encoding="utf-8"))["measured"]
@@ -87,8 +87,8 @@ def read_best_thresholds(path: Path) -> BestThresholds:
         )
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
-            f"{path} must hold what was measured at its thresholds, under `measured`. Reading it failed with "
-            f"{type(error).__name__}: {error}. Evaluate again to have it written."
+            f"{path} must have the metrics at its thresholds under `measured`. It cannot be read: "
+            f"{type(error).__name__}: {error}. Evaluate again to write it."
         ) from error
 
 

@@ -1,8 +1,8 @@
-"""What is compared in an evaluation: the boxes that are there, and those found.
+"""Ground truth and detections of an image, and COCO files of ground truth.
 
-Both sides name an image by its source id, a string: the `image/source_id` of
-its record, or the id in a COCO file. Boxes are (y0, x0, y1, x1) in pixels of
-the source image on both sides. n: ground-truth boxes, d: detections.
+Images are identified by their source id, a string: the `image/source_id` of
+the record, or the id in a COCO file. All boxes are (y0, x0, y1, x1) in pixels
+of the source image. n: ground-truth boxes, d: detections.
 """
 
 import json
@@ -21,7 +21,7 @@ MAX_BYTES = 2 << 30
 
 
 class TruthImage(NamedTuple):
-    """The ground truth of one image; an image without objects has n = 0."""
+    """Ground truth of one image; n = 0 without objects."""
 
     source_id: str
     boxes: np.ndarray
@@ -29,27 +29,27 @@ class TruthImage(NamedTuple):
     class_ids: np.ndarray
     """(n,), 1-based label ids."""
     is_crowd: np.ndarray | None = None
-    """(n,), true where the box surrounds a group: it is neither to be found nor wrong to find."""
+    """(n,), true for crowd boxes, which count neither as found nor as missed."""
     areas: np.ndarray | None = None
-    """(n,), square pixels of the object's outline; the box's own area where None, zero or less."""
+    """(n,), area of the object's outline in square pixels; the box's area if None, zero or less."""
     file_name: str = ""
-    """As a COCO file has it; empty where it does not say."""
+    """File name as in a COCO file; empty if not stated."""
     size: tuple[int, int] = (0, 0)
-    """Height and width in pixels that a COCO file states; zeros where it does not say."""
+    """Height and width in pixels as in a COCO file; zeros if not stated."""
     is_difficult: np.ndarray | None = None
-    """(n,), true where the object is marked as hard to recognize: Pascal VOC's numbers leave it out, COCO's do not."""
+    """(n,), true for objects marked as difficult: Pascal VOC's metrics exclude them, COCO's do not."""
 
 
 class TruthFile(NamedTuple):
-    """What a COCO file of instances holds."""
+    """Content of a COCO file of instances."""
 
     images: list[TruthImage]
     class_names: dict[int, str]
-    """Of its categories; empty where it lists none."""
+    """Names of its categories; empty if it has none."""
 
 
 class DetectedImage(NamedTuple):
-    """What the detector found in one image; nothing found is d = 0."""
+    """Detections in one image; d = 0 without any."""
 
     source_id: str
     boxes: np.ndarray
@@ -61,18 +61,18 @@ class DetectedImage(NamedTuple):
 
 
 def image_key(source_id: object) -> str:
-    """Returns a source id as the string by which both sides meet.
+    """Returns a source id as the string by which ground truth and detections are joined.
 
-    Records hold bytes and COCO files hold numbers: b"42", 42 and "42" are one image.
+    Records hold bytes and COCO files hold numbers: b"42", 42 and "42" are the same image.
     """
     return source_id.decode("utf-8") if isinstance(source_id, bytes) else str(source_id)
 
 
 def detected_images(source_ids: Iterable[object], detections: Detections) -> list[DetectedImage]:
-    """Returns a batch of detections image by image, without the padding rows.
+    """Returns a batch of detections image by image, without padding rows.
 
     Args:
-      source_ids: one a row of the batch; where there are fewer of them, the rows behind pad the batch and are left out.
+      source_ids: one per row of the batch; further rows are padding and are dropped.
     """
     boxes, scores, class_ids, num_valid = (np.asarray(part) for part in detections)
     return [
@@ -82,7 +82,7 @@ def detected_images(source_ids: Iterable[object], detections: Detections) -> lis
 
 
 def read_truth(path: str | Path) -> list[TruthImage]:
-    """Returns the ground truth of every image in a COCO file of instances; see `read_truth_file`."""
+    """Returns the ground truth of all images in a COCO file of instances; see `read_truth_file`."""
     return read_truth_file(path).images
 
 
@@ -90,26 +90,26 @@ def read_truth_file(path: str | Path) -> TruthFile:
     """Returns the images and class names of a COCO file of instances.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      DataError: it is not JSON, or not COCO's instances.
+      FileNotFoundError: the file does not exist.
+      DataError: it is not JSON, or not a COCO file of instances.
     """
     try:
         content = json.loads(read_text(Path(path), max_bytes=MAX_BYTES).text)
         listed = content["images"]
         annotations_of: dict[str, list[dict[str, Any]]] = {image_key(image["id"]): [] for image in listed}
         if len(annotations_of) < len(listed):
-            raise ValueError("two images have one id")
+            raise ValueError("two images share an id")
         names = {int(category["id"]): str(category["name"]) for category in content.get("categories") or ()}
         for annotation in content["annotations"]:
             annotations_of[image_key(annotation["image_id"])].append(annotation)
             if names and int(annotation["category_id"]) not in names:
-                raise ValueError(f"category_id {annotation['category_id']!r} is none of its categories")
+                raise ValueError(f"category_id {annotation['category_id']!r} is not one of its categories")
         return TruthFile([_truth_image(image, annotations_of[image_key(image["id"])]) for image in listed], names)
     except (DatasetError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} must be a COCO file of instances: 'images' with an id each, and 'annotations' with image_id, "
-            f"category_id and bbox each. Reading it failed with {type(error).__name__}: {error}. "
-            "Check --val_json_file, or leave it out: the truth is then taken from the validation shards."
+            f"category_id and bbox each. It cannot be read:  {type(error).__name__}: {error}. "
+            "Check --val_json_file, or leave it out: the ground truth is then read from the validation shards."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Test-time augmentation: an image detected in several views, mirrored and reduced, and the results fused."""
+"""Test-time augmentation: detections of flipped and downscaled views of an image, fused."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,38 +10,38 @@ from efficientdet_pipeline.evaluation.fusion import MIN_IOU, fuse_detections
 from efficientdet_pipeline.evaluation.truth import DetectedImage
 
 Detect = Callable[[np.ndarray], DetectedImage]
-"""uint8 RGB (h, w, 3) → the detections in its pixels."""
+"""uint8 RGB (h, w, 3) → detections in image pixels."""
 _PADDING = 114
-"""Grey of the ground around a reduced image: close to the mean of natural images."""
+"""Grey level around a downscaled image: close to the mean of natural images."""
 
 
 class View(NamedTuple):
-    """How an image is shown to the detector."""
+    """A transformed input of the detector."""
 
     is_mirrored: bool = False
-    """Left and right are exchanged."""
+    """Whether it is flipped horizontally."""
     scale: float = 1.0
-    """Side of the image as a share of the detector's canvas, above 0 and at most 1; the rest is grey."""
+    """Side of the image as a share of the detector's canvas, above 0 and at most 1; the rest is padding."""
 
 
 def views(*, mirror: bool, scales: Sequence[float] = (1.0,)) -> list[View]:
-    """Returns all views: each scale as it is and, with `mirror`, mirrored.
+    """Returns all views: each scale, and with `mirror` each scale flipped.
 
     Raises:
-      OptionsError: a scale is not above 0 and at most 1. (An image is fitted to the canvas, so that a larger one is
-        the work of a network with a larger canvas.)
+      OptionsError: a scale is not above 0 and at most 1. (An image is fitted to the canvas; enlarging it needs a
+        network with a larger canvas.)
     """
     wrong = [scale for scale in scales if not 0 < scale <= 1]
     if wrong or not scales:
         raise OptionsError(
-            f"Scales of test-time augmentation must be above 0 and at most 1. Received {list(scales)}; to see images "
-            "larger, fuse with a network of a larger image_size."
+            f"Scales of test-time augmentation must be above 0 and at most 1. Received {list(scales)}; for"
+            " larger images fuse with a network of a larger image_size."
         )
     return [View(is_mirrored, scale) for scale in scales for is_mirrored in ((False, True) if mirror else (False,))]
 
 
 def show(image: np.ndarray, view: View) -> np.ndarray:
-    """Returns the image as a view of it; uint8 RGB (h, w, 3)."""
+    """Returns the view of an image; uint8 RGB (h, w, 3)."""
     shown = image[:, ::-1] if view.is_mirrored else image
     if view.scale == 1:
         return np.ascontiguousarray(shown)
@@ -52,7 +52,7 @@ def show(image: np.ndarray, view: View) -> np.ndarray:
 
 
 def in_image(found: DetectedImage, view: View, size: tuple[int, int]) -> DetectedImage:
-    """Returns the detections of a view in the pixels of the image, without those beside it; `size` is height, width."""
+    """Returns the detections of a view in image pixels, without those in the padding; `size` is height, width."""
     height, width = size
     boxes = np.clip(np.asarray(found.boxes, np.float64).reshape(-1, 4), 0, [height, width, height, width])
     if view.is_mirrored:
@@ -68,9 +68,9 @@ def in_image(found: DetectedImage, view: View, size: tuple[int, int]) -> Detecte
 
 
 def detect_in_views(image: np.ndarray, detectors: Sequence[Detect], shown: Sequence[View]) -> DetectedImage:
-    """Returns what several detectors find in several views of an image, fused.
+    """Returns the fused detections of several detectors in several views of an image.
 
-    Fusion takes one box of an object from each: what soft suppression left beside a better box would count against it.
+    Fusion takes one box per object from each: boxes that soft-NMS keeps beside a better one would lower its score.
     """
     each = [
         without_doubles(in_image(detect(show(image, view)), view, (image.shape[0], image.shape[1])))
@@ -81,7 +81,7 @@ def detect_in_views(image: np.ndarray, detectors: Sequence[Detect], shown: Seque
 
 
 def without_doubles(found: DetectedImage, *, min_iou: float = MIN_IOU) -> DetectedImage:
-    """Returns the detections, best first, without those that a better one of their class overlaps by `min_iou`."""
+    """Returns the detections, best first, without those that overlap a better one of their class by `min_iou`."""
     order = np.argsort(-np.asarray(found.scores), kind="stable")
     boxes, class_ids = np.asarray(found.boxes, np.float64).reshape(-1, 4)[order], np.asarray(found.class_ids)[order]
     low, high = np.maximum(boxes[:, None, :2], boxes[None, :, :2]), np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])

@@ -1,7 +1,7 @@
-"""Average precision as Pascal VOC defines it: 11 points in 2007, the area under the curve from 2010 on.
+"""Average precision of Pascal VOC: 11 points in 2007, area under the curve since 2010.
 
-Source: VOCevaldet.m and VOCap.m of the development kits. Unlike COCO's, a detection is compared with the object that
-it overlaps most, and is wrong where another detection has found that object before.
+Source: VOCevaldet.m and VOCap.m of the development kits. Unlike in COCO, a detection is compared only with the object
+of largest IoU, and is wrong if another detection already matches that object.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ MIN_IOU = 0.5
 
 
 class VocPrecision(NamedTuple):
-    """AP at IoU 0.5 by both definitions; -1 where a class has no object that counts."""
+    """AP at IoU 0.5 by both definitions; -1 for a class without objects that count."""
 
     per_class_2007: np.ndarray
     """(k,), classes of `Instances.class_ids`."""
@@ -24,23 +24,23 @@ class VocPrecision(NamedTuple):
 
     @property
     def mean_2007(self) -> float:
-        """Returns the mean over the classes that are there."""
+        """Returns the mean over the classes with objects."""
         return _mean(self.per_class_2007)
 
     @property
     def mean_2012(self) -> float:
-        """Returns the mean over the classes that are there."""
+        """Returns the mean over the classes with objects."""
         return _mean(self.per_class_2012)
 
 
 def voc_precision(instances: Instances, *, min_iou: float = MIN_IOU, inclusive_corners: bool = True) -> VocPrecision:
     """Returns Pascal VOC's AP of every class.
 
-    Objects marked as difficult, and COCO's crowds, need not be found, and finding them is not wrong.
+    Objects marked as difficult, and COCO's crowds, are ignored: detections of them are not wrong.
 
     Args:
-      instances: both sides.
-      min_iou: least overlap of a right detection.
+      instances: ground truth and detections.
+      min_iou: IoU threshold of a correct detection.
       inclusive_corners: as in the development kit, a box from pixel 1 to pixel 3 is three pixels wide.
     """
     outcomes = [_outcomes(instances, class_id, min_iou, 1.0 * inclusive_corners) for class_id in instances.class_ids]
@@ -51,14 +51,14 @@ def voc_precision(instances: Instances, *, min_iou: float = MIN_IOU, inclusive_c
 
 
 def eleven_points(is_right: np.ndarray, is_wrong: np.ndarray, num_truths: int) -> float:
-    """Returns the mean of the best precision at recalls of 0, 0.1 … 1 or higher; -1 without objects.
+    """Returns the mean of the maximum precision at recalls of at least 0, 0.1 … 1; -1 without objects.
 
     Recalls are compared as integers, so that 3 of 10 objects are a recall of 0.3.
 
     Args:
       is_right: (d,), detections by descending score.
       is_wrong: (d,).
-      num_truths: objects to be found.
+      num_truths: number of objects.
     """
     if not num_truths:
         return UNDEFINED
@@ -67,7 +67,7 @@ def eleven_points(is_right: np.ndarray, is_wrong: np.ndarray, num_truths: int) -
 
 
 def area_under_curve(is_right: np.ndarray, is_wrong: np.ndarray, num_truths: int) -> float:
-    """Returns the area under the monotone curve of precision over recall; -1 without objects."""
+    """Returns the area under the monotone precision-recall curve; -1 without objects."""
     if not num_truths:
         return UNDEFINED
     right, precision = _precision(is_right, is_wrong)
@@ -76,13 +76,13 @@ def area_under_curve(is_right: np.ndarray, is_wrong: np.ndarray, num_truths: int
 
 
 def _precision(is_right: np.ndarray, is_wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the number of right detections so far, and their share of those that count."""
+    """Returns the cumulative number of correct detections, and their share of those that count."""
     right, wrong = np.cumsum(is_right, dtype=np.int64), np.cumsum(is_wrong, dtype=np.int64)
     return right, right / np.maximum(right + wrong, 1)
 
 
 def _outcomes(instances: Instances, class_id: int, min_iou: float, extent: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """Returns (d,) right and (d,) wrong detections of a class by descending score, and the number of its objects."""
+    """Returns (d,) correct and (d,) wrong detections of a class by descending score, and the number of its objects."""
     truth = instances.truth
     objects, rows = instances.truth_rows(class_id), instances.found_rows(class_id)
     is_optional = truth.is_difficult | truth.is_crowd
@@ -101,7 +101,7 @@ def _outcomes(instances: Instances, class_id: int, min_iou: float, extent: float
 def _nearest(
     instances: Instances, objects: np.ndarray, rows: np.ndarray, extent: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the object in the same image that each detection overlaps most, the first among equals, and how much."""
+    """Returns the object of largest IoU for each detection in the same image, on ties the first, and the IoU."""
     truth, found = instances.truth, instances.found
     nearest, overlap = np.full(len(rows), -1), np.full(len(rows), -1.0)
     longer = np.array([0.0, 0.0, extent, extent])

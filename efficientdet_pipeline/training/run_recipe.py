@@ -25,6 +25,7 @@ from efficientdet_pipeline.models.recipe import (
     Start,
     box_facts,
     choose_recipe,
+    judged_classes,
 )
 from efficientdet_pipeline.options import schema
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides, read_hparams
@@ -51,7 +52,6 @@ TURNS_IT_OFF = (
     "use_fake_data",
 )
 """Who gives one of these has a recipe of their own; length, batch size and evaluations leave room for this one."""
-_ENOUGH_BOXES = 10
 _ANCHORS = ("anchor_scale", "aspect_ratios", "num_scales")
 
 
@@ -203,6 +203,4 @@ def _least_recall(grid: AnchorGrid, boxes: np.ndarray, class_ids: np.ndarray) ->
 
     Over all boxes, a class of small things would be drowned by the others.
     """
-    names, counts = np.unique(class_ids, return_counts=True)
-    judged = names[counts >= min(_ENOUGH_BOXES, counts.max())]
-    return min(recall(grid, boxes[class_ids == name]) for name in judged)
+    return min(recall(grid, boxes[class_ids == class_id]) for class_id in judged_classes(class_ids))

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("small_network")
 
 KILLS = 20
 STEPS = 200
-# Everything that draws by chance is on.
+# Everything that draws by chance is on, and what changes the loss or the rate of a step.
 OPTIONS = (
     "--url_dataset=kill_photos.zip",
     "--train_valid_split=0.8",
@@ -38,6 +38,12 @@ OPTIONS = (
     "--mixup=0.2",
     "--copy_paste=0.3",
     "--hsv_hue=0.02",
+    "--class_balance=0.5",
+    "--close_mosaic=2",
+    "--class_loss=quality_focal",
+    "--lr_hold_epoch=2",
+    "--lr_layer_decay=0.8",
+    "--val_loss",
 )
 CLOCKS = {"seconds", "photos_per_second", "data_wait"}
 

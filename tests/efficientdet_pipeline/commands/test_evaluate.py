@@ -100,7 +100,7 @@ def test_testdev_dir_writes_a_submission(main: Main, copied_run: Path, said: Sai
     path = tmp_path / "out" / "detections_test-dev2017_efficientdet-lite0_results.json"
     rows = json.loads(path.read_text())
     assert {row["image_id"] for row in rows} <= {int(image.source_id) for image in val_images(copied_run)}
-    assert "not all COCO's" in said().err
+    assert "Not all classes are COCO's" in said().err
     assert not (copied_run / "metrics_eval.json").exists()
 
 

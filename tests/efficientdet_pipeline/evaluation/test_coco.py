@@ -108,7 +108,7 @@ def test_stdout_is_silent_and_given_back(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_an_image_outside_the_truth_is_refused() -> None:
-    with pytest.raises(DataError, match="1 of 1 are not, for example source_id 'b'; the truth has 'a'"):
+    with pytest.raises(DataError, match="1 of 1 are not, for example source_id 'b'; known are 'a'"):
         coco_metrics([truth("a", [], [])], [found("b", [], [], [])], LABELS)
 
 
@@ -116,7 +116,7 @@ def test_an_image_outside_the_truth_is_refused() -> None:
 def test_an_image_that_comes_twice_is_refused(twice: str) -> None:
     images = [truth("a", [], [])] * (1 + (twice == "ground truth"))
     detected = [found("a", [], [], [])] * (1 + (twice == "detections"))
-    with pytest.raises(DataError, match=f"In the {twice}, 1 source ids come more often, for example 'a'"):
+    with pytest.raises(DataError, match=f"In the {twice}, 1 source ids occur more often, for example 'a'"):
         coco_metrics(images, detected, LABELS)
 
 

@@ -57,18 +57,18 @@ def test_evaluate_file_reproduces_the_oracle(test_data: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{**ROW, "image_id": 7}], "image_id '7', which is none of its 2 images"),
-        ([{**ROW, "category_id": 2}], "category_id 2, which is none of its 2 classes"),
+        ([{**ROW, "image_id": 7}], "image_id '7', which is not among its 2 images"),
+        ([{**ROW, "category_id": 2}], "category_id 2, which is not among its 2 classes"),
         ([{**ROW, "score": 1.5}], "Scores .* must be 0 to 1. Row 0 has 1.5"),
         ([{**ROW, "score": -0.1}], "Row 0 has -0.1"),
         ([ROW, {**ROW, "score": float("nan")}], "must be finite. Row 1 has"),
         ([{**ROW, "bbox": [0, 0, float("inf"), 1]}], "must be finite"),
         ([{**ROW, "bbox": [10, 20, -30, 40]}], "negative side; are they corners"),
-        ([{**ROW, "bbox": [0.1, 0.2, 0.3, 0.4]}], "shares of the image's size"),
+        ([{**ROW, "bbox": [0.1, 0.2, 0.3, 0.4]}], "fractions of the image size"),
         ([{**ROW, "bbox": [300, 20, 3, 4]}], "1 of 1 lie outside"),
-        ([{**ROW, "bbox": [1, 2, 3]}], "bbox has not four numbers"),
+        ([{**ROW, "bbox": [1, 2, 3]}], "bbox does not have four numbers"),
         ([{"image_id": 1}], "must have image_id, category_id, bbox"),
-        (TRUTH, "is a COCO file of ground truth; are the two exchanged"),
+        (TRUTH, "is a COCO file of ground truth; are the two files swapped"),
         ({"a": 1}, "must be a list of detections"),
         ([3], "must be a list of detections"),
         ("{", "must be JSON"),
@@ -81,10 +81,10 @@ def test_evaluate_file_names_what_is_wrong(rows: Any, message: str, evaluate: An
 
 def test_evaluate_file_names_what_is_odd(evaluate: Any) -> None:
     result = evaluate([ROW, ROW, {**ROW, "bbox": [-9, 20, 30, 40]}])
-    assert "1 of 3 boxes leave their image" in result.warnings[0]
-    assert "1 of 3 detections repeat another one" in result.warnings[1]
+    assert "1 of 3 boxes exceed their image" in result.warnings[0]
+    assert "1 of 3 detections are duplicates" in result.warnings[1]
     many = evaluate([{**ROW, "score": number / 200} for number in range(101)])
-    assert "more than 100 detections of a class" in many.warnings[0]
+    assert "More than 100 detections of a class" in many.warnings[0]
     nothing = evaluate([])
     assert "holds no detections" in nothing.warnings[0]
     assert nothing.metrics.values["AP"] == 0
@@ -96,7 +96,7 @@ def test_evaluate_file_names_what_is_odd(evaluate: Any) -> None:
         ({"annotations": []}, "2 images have none"),
         ({"images": [], "annotations": []}, "It lists none"),
         ({"annotations": [{"image_id": 1, "category_id": 1, "bbox": [5, 5, -1, 1]}]}, "width and height of 0 or more"),
-        ({"images": [{"id": 1}, {"id": 1}]}, "two images have one id"),
+        ({"images": [{"id": 1}, {"id": 1}]}, "two images share an id"),
     ],
 )
 def test_evaluate_file_refuses_no_ground_truth(change: dict, message: str, evaluate: Any) -> None:

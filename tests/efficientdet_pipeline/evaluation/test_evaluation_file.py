@@ -54,5 +54,5 @@ def test_read_evaluation_names_a_damaged_file(content: bytes | None, tmp_path: P
     path = tmp_path / "evaluation.npz"
     write_evaluation(path, evaluation(exact=True))
     path.write_bytes(path.read_bytes()[:400] if content is None else content)
-    with pytest.raises(DataError, match=r"must hold an evaluation\. .*--mode=eval writes it anew"):
+    with pytest.raises(DataError, match=r"must hold an evaluation\. .*--mode=eval writes it"):
         read_evaluation(path)

@@ -152,7 +152,7 @@ def test_one_source_id_for_all_is_found_before_a_training(
     given = [f"--train_file_pattern={train[0]}", f"--val_file_pattern={shard}", "--batch_size=2", "--image_size=64"]
     assert main(*given, "--model_name=efficientdet-lite0", "--pretrained_ckpt=none", "--run_name=x") == 65
     printed = said()
-    assert "image/source_id of its own" in printed.err
+    assert "unique image/source_id" in printed.err
     assert "epoch 1" not in printed.out
     assert not Path("runs/x").exists()
 

@@ -47,7 +47,7 @@ def test_classes_are_joined_by_name(truth: dict[int, str], expected: dict[int, i
     ],
 )
 def test_unknown_classes_are_refused(truth: dict[int, str], named: str) -> None:
-    with pytest.raises(DataError, match=rf"must be those of the detector: circle, square, .*not: {named}\."):
+    with pytest.raises(DataError, match=rf"must be those of the detector: circle, square, .*other classes: {named}\."):
         joined(truth)
 
 

@@ -47,5 +47,5 @@ def test_best_thresholds_of_nothing_right_are_the_default(tmp_path: Path) -> Non
 def test_thresholds_without_a_measurement_are_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "thresholds.yaml"
     path.write_text(text)
-    with pytest.raises(DataError, match=r"thresholds\.yaml must hold what was measured"):
+    with pytest.raises(DataError, match=r"thresholds\.yaml must have the metrics"):
         read_best_thresholds(path)

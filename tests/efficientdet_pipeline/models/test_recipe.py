@@ -9,6 +9,7 @@ import pytest
 from efficientdet_pipeline.models.recipe import (
     BATCH_SIZE,
     CANVASES,
+    ENOUGH_BOXES,
     EPOCHS,
     MANY_IMAGES,
     SHORT_RUN,
@@ -19,6 +20,7 @@ from efficientdet_pipeline.models.recipe import (
     Start,
     box_facts,
     choose_recipe,
+    judged_classes,
 )
 from efficientdet_pipeline.options.schema import compose, declarations
 from efficientdet_pipeline.options.training import TrainOptions
@@ -72,10 +74,10 @@ def test_choose_recipe_gives_options_that_exist_and_reasons(
     ("side", "has_accelerator", "canvas", "words"),
     [
         (0.5, False, 256, "are enough"),
-        (0.047, False, 256, "take 12 px"),
-        (0.04, False, 320, "are enough"),
+        (0.0586, False, 256, "take 15 px"),
+        (0.05, False, 320, "are enough"),
         (0.02, False, 320, "largest for a CPU"),
-        (0.02, True, 640, "take 13 px"),
+        (0.024, True, 640, "take 15 px"),
         (0.001, True, 640, "largest offered"),
         (0.0, True, 256, "no boxes"),
     ],
@@ -162,6 +164,16 @@ def test_box_facts_measures_the_smallest_class_and_the_spread_within_classes() -
     assert spread == pytest.approx(float(logs.std()) / 2)
     assert box_facts(boxes[:0], np.zeros(0), np.zeros(0)) == (0.0, 0.0)
     assert box_facts(boxes[4:], np.array([3]), sides[:1]) == (0.0, 0.0)
+
+
+def test_box_facts_leave_a_class_of_few_boxes_out_of_the_smallest_side() -> None:
+    boxes = np.array([[0, 0, 40, 40]] * ENOUGH_BOXES + [[0, 0, 2, 2]] * (ENOUGH_BOXES - 1), float)
+    ids = np.array([1] * ENOUGH_BOXES + [2] * (ENOUGH_BOXES - 1))
+    sides = np.full(len(ids), 200.0)
+    assert box_facts(boxes, ids, sides)[0] == pytest.approx(0.2)
+    # Where no class has more, it decides.
+    assert box_facts(boxes[ENOUGH_BOXES - 1 :], ids[ENOUGH_BOXES - 1 :], sides[:ENOUGH_BOXES])[0] == pytest.approx(0.01)
+    assert judged_classes(ids).tolist() == [1]
 
 
 @pytest.mark.parametrize(
