@@ -31,7 +31,7 @@ RUN case "$BACKEND-$DEVICE" in \
         jax-gpu) pip install --no-cache-dir "jax[cuda12]==$JAX_VERSION" ;; \
         *) echo "BACKEND must be tensorflow or jax and DEVICE cpu or gpu. Received $BACKEND and $DEVICE." >&2; exit 2 ;; \
     esac
-COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY third_party third_party
 COPY tfrmod tfrmod
 COPY efficientdet_pipeline efficientdet_pipeline
@@ -41,7 +41,7 @@ FROM base AS build-serve
 WORKDIR /build
 COPY requirements-serve.txt ./
 RUN python -m venv /opt/venv && pip install --no-cache-dir -r requirements-serve.txt
-COPY pyproject.toml setup.py README.md LICENSE NOTICE ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY third_party third_party
 COPY tfrmod tfrmod
 COPY efficientdet_pipeline efficientdet_pipeline

@@ -8,6 +8,7 @@ from efficientdet.flops import model_cost
 
 from efficientdet_pipeline.data.input_pipeline import build_augmenter
 from efficientdet_pipeline.data.prepare import ProgressBar
+from efficientdet_pipeline.inspection.environment import environment_table
 from efficientdet_pipeline.inspection.report import ReportWriter, files_of_report, report_files
 from efficientdet_pipeline.inspection.run_shards import network_to_inspect, shards_to_inspect
 from efficientdet_pipeline.inspection.samples import augmentation, samples
@@ -26,7 +27,10 @@ from efficientdet_pipeline.visualize.boxes import class_color, load_font
 
 
 def run(options: InspectOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Shows the records or the model."""
+    """Shows the records, the model or the environment."""
+    if options.what == "environment":
+        logging.info("%s", environment_table())
+        return
     if options.what == "model":
         network = describe_network(model_name(options.model), network_overrides(options.model, hparams), {})
         logging.info("%s", model_cost(efficientdet.build_model(network.config)).table())

@@ -42,13 +42,27 @@ def version_text() -> str:
 def _version() -> str:
     from importlib import metadata
 
+    project = checkout_project()
+    if project is not None:
+        return str(project["version"])
     try:
         return metadata.version(PACKAGE)
-    except metadata.PackageNotFoundError:  # Run from a checkout that is not installed.
-        import tomllib
+    except metadata.PackageNotFoundError:
+        return "?"
 
-        project = Path(__file__).resolve().parents[2] / "pyproject.toml"
-        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"] if project.is_file() else "?"
+
+def checkout_project() -> "dict[str, object] | None":
+    """Returns the project table of pyproject.toml where the program runs from a checkout; None where it is installed.
+
+    What is installed in development mode has the metadata of the day of its installation.
+    """
+    import tomllib
+
+    path = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    if not path.is_file():
+        return None
+    project = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {})
+    return project if project.get("name") == PACKAGE else None
 
 
 def help_text(mode: str, options_class: type, summaries: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from efficientdet_pipeline.options.general import NAMES_A_RUN, ModeOptions, RunO
 from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.schema import check, check_choice, declarations, flatten, option
 
-SUBJECTS = ("records", "model")
+SUBJECTS = ("records", "model", "environment")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,8 @@ class InspectOptions(ModeOptions):
 
     what: str = option(
         "records",
-        "records: images, statistics and damaged records of shards. model: parameters, FLOPs and output shapes.",
+        "records: images, statistics and damaged records of shards. model: parameters, FLOPs and output shapes. "
+        "environment: versions, devices and optional packages, with the command that installs what is missing.",
         choices=SUBJECTS,
     )
     file_pattern: str = option(
@@ -46,6 +47,10 @@ class InspectOptions(ModeOptions):
         if self.what == "model":
             read = {*flatten(self.general), *flatten(self.model), "what"}
             return {name: "--what=model reads no shards" for name in declarations(InspectOptions) if name not in read}
+        if self.what == "environment":
+            read = {*flatten(self.general), "what"}
+            reason = "--what=environment reads no shards and builds no network"
+            return {name: reason for name in declarations(InspectOptions) if name not in read}
         found: dict[str, str] = {}
         if self.eval:
             reason = "--eval shows images as preprocessed for evaluation"

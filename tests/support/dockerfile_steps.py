@@ -23,7 +23,7 @@ _QUICK_PIP = """#!{python}
 import json, os, subprocess, sys
 arguments = sys.argv[1:]
 if arguments[-1] == ".":
-    options = ["--no-build-isolation", "--ignore-installed", "--quiet"]
+    options = ["--ignore-installed", "--quiet"]
     sys.exit(subprocess.call([sys.executable, "-m", "pip", *arguments, *options]))
 with open(os.environ["PIP_NOTES"], "a") as file:
     file.write(json.dumps(arguments) + "\\n")
