@@ -51,6 +51,10 @@ def program_of(words: list[str]) -> list[str]:
     return [word for word in words if word in PROGRAMS]
 
 
+def is_made(word: str) -> bool:
+    return word.startswith("@") and not (ROOT / word[1:]).is_file()
+
+
 def test_commands_reads_blocks_comments_continued_lines_and_inline_code() -> None:
     text = "`python3 main.py --mode=eval`\n```sh\na=1 python3 main.py --x \\\n  --y='b c'  # why\nls\n```\n"
     assert commands(text) == [["a=1", "python3", "main.py", "--x", "--y=b c"], ["python3", "main.py", "--mode=eval"]]
