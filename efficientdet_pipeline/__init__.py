@@ -9,7 +9,7 @@ Importing the package imports neither TensorFlow nor Keras; see `efficientdet_pi
 import importlib
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from efficientdet_pipeline.api import (
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{'errors' if name.endswith('Error') else 'api'}")
@@ -73,7 +73,7 @@ def __dir__() -> list[str]:
 class _Package(ModuleType):
     """Keeps `export` the function of the API: importing the subpackage of that name would replace the attribute."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if not (name in __all__ and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class RunResult:
     """The run's folder; docs/run-folder.md lists its files."""
     best_checkpoint: Path
     """Folder of the checkpoint with the highest validation AP; of the last one where none was evaluated."""
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, object]
     """COCO metrics of `best_checkpoint` as metrics.json has them: AP, AP50 … and per_class {name: AP}; -1 where
     undefined. Empty after mode="train", which evaluates nothing."""
 
@@ -119,7 +119,7 @@ def train(dataset: PathLike | None = None, /, *, mode: str = DEFAULT_MODE, **opt
         return _run_result(train_run(settings, read, hparams, report=RunReport()))
 
 
-def evaluate(run: RunResult | PathLike, /, **options: OptionValue) -> dict[str, Any]:
+def evaluate(run: RunResult | PathLike, /, **options: OptionValue) -> dict[str, object]:
     """Returns the metrics of a detector as COCO and Pascal VOC define them.
 
     Args:

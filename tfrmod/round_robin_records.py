@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from tfrmod import example as keys
 from tfrmod.errors import DatasetError
 from tfrmod.exif import UPRIGHT
-from tfrmod.image_file import CheckedImage, ImageError, check_image
+from tfrmod.image_file import CheckedImage, check_image
+from tfrmod.image_headers import ImageError
 from tfrmod.tfrecord_io import ShardInfo, write_records
 
 _KEYS = {"image_path", "bboxes", "labels", "masks"}

@@ -63,7 +63,7 @@ class _RatedResponse(http.client.HTTPResponse):
 
     def __init__(self, sock: Any, *arguments: Any, **options: Any) -> None:
         super().__init__(sock, *arguments, **options)
-        self.fp = io.BufferedReader(_RatedReader(self.fp.detach()))  # type: ignore[attr-defined]
+        self.fp = io.BufferedReader(_RatedReader(self.fp.detach()))
 
     def begin(self) -> None:
         super().begin()

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from tfrmod import exif, fileio, masks, stated_size
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
 from tfrmod.file_types import EXTENSIONS
-from tfrmod.image_file import MAX_PIXELS, CheckedImage, ImageError, check_image
+from tfrmod.image_file import MAX_PIXELS, CheckedImage, check_image
+from tfrmod.image_headers import ImageError
 from tfrmod.problems import MAX_OBJECTS, Problem
 from tfrmod.sources import SOURCES, Entry
 

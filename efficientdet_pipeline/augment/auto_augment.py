@@ -1,6 +1,6 @@
 """AutoAugment and RandAugment: operations and their policies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -141,7 +141,7 @@ def randaugment(*, magnitude: float = 10.0, min_visibility: float = 0.1) -> Augm
     return perhaps
 
 
-def one_of(changes: list[Augmentation]) -> Augmentation:
+def one_of(changes: Sequence[Augmentation]) -> Augmentation:
     """Returns an augmentation that does one of the changes, picked evenly."""
 
     def change(sample: Sample, seed: tf.Tensor) -> Sample:

@@ -8,7 +8,6 @@ lists of one length. What is random depends on the seed alone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 from efficientdet.detectors.part_reader import read_part
@@ -227,7 +226,7 @@ class Normalize(Step):
 class Compose(Step):
     """Steps in sequence."""
 
-    list_pipeline: tuple[dict[str, Any], ...]
+    list_pipeline: tuple[dict[str, object], ...]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -254,7 +253,7 @@ class OneOf(Compose):
         first, second = tf.unstack(tf.random.split(seed, 2))
         chosen = tf.random.stateless_uniform((), first, 0, len(self.steps), tf.int32)
 
-        def branch(step: Step) -> Any:
+        def branch(step: Step) -> object:
             return lambda: _with_open_shapes(step(sample, second))
 
         return tf.switch_case(chosen, [branch(step) for step in self.steps])
@@ -296,7 +295,7 @@ STEPS: dict[str, type[Step]] = {
 """Lower-case name → dataclass."""
 
 
-def read_step(given: Mapping[str, Any]) -> Step:
+def read_step(given: Mapping[str, object]) -> Step:
     """Returns the step that a dict describes.
 
     Raises:

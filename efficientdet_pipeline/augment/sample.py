@@ -5,7 +5,7 @@ An augmentation is a function `(sample, seed) -> sample`; `seed` is a (2,)
 integer tensor, and nothing else decides what chance does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -83,7 +83,7 @@ def random_apply(change: Augmentation, probability: float) -> Augmentation:
     return perhaps
 
 
-def compose(changes: list[Augmentation]) -> Augmentation:
+def compose(changes: Sequence[Augmentation]) -> Augmentation:
     """Returns an augmentation that does all changes, each with a seed of its own."""
 
     def all_of_them(sample: Sample, seed: tf.Tensor) -> Sample:

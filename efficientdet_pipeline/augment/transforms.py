@@ -1,11 +1,10 @@
 """The named steps of tfdet's pipelines: crops and sizes, with boxes that follow.
 
 Boxes are clipped to what a step leaves of the image, and those hardly left are
-dropped with their labels. What each step takes is listed in `options/steps`.
+dropped with their labels. The arguments of each step are in `options/transforms.py`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -26,15 +25,12 @@ def named_steps(steps: Sequence[Step], *, min_visibility: float) -> list[Augment
 
 
 def _of_step(step: Step, min_visibility: float) -> Augmentation:
-    if step.name == "HorizontalFlip":
-        return horizontal_flip
-    inner = named_steps(step.steps, min_visibility=min_visibility)
-    if step.name == "compose":
-        return compose(inner)
-    if step.name == "OneOf":
-        return one_of(inner)
-    arguments: dict[str, Any] = dict(step.arguments)
-    method = arguments.pop("interpolation", "bilinear")
+    if step.name in GROUPS:
+        return GROUPS[step.name](named_steps(step.steps, min_visibility=min_visibility))
+    arguments: dict[str, object] = dict(step.arguments)
+    if step.name in AUGMENTATIONS:
+        return AUGMENTATIONS[step.name](**arguments)
+    method = str(arguments.pop("interpolation", "bilinear"))
     window_of = WINDOWS[step.name](**arguments)
 
     def change(sample: Sample, seed: tf.Tensor) -> Sample:
@@ -124,6 +120,11 @@ WINDOWS: dict[str, Callable[..., WindowOf]] = {
     "RandomScale": random_scale,
     "resize": resize,
 }
+"""Name of a step that crops or resizes → function of its arguments, which returns the window."""
+AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {"HorizontalFlip": lambda: horizontal_flip}
+"""Name of any other step → function of its arguments, which returns the augmentation."""
+GROUPS: dict[str, Callable[[Sequence[Augmentation]], Augmentation]] = {"compose": compose, "OneOf": one_of}
+"""Name of a step that holds steps → what applies them."""
 
 
 def _scaled(scale_of: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> WindowOf:
@@ -139,5 +140,5 @@ def _random_window(source_size: tf.Tensor, extent: tf.Tensor, seed: tf.Tensor, s
     return _window(tf.minimum(begin, source_size - extent), extent, size)
 
 
-def _window(begin: tf.Tensor, extent: tf.Tensor, size: Any) -> Window:
+def _window(begin: tf.Tensor, extent: tf.Tensor, size: tf.Tensor) -> Window:
     return Window(tf.cast(tf.concat([begin, begin + extent], 0), tf.int32), tf.cast(size, tf.int32))

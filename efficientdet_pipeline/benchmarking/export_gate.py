@@ -12,7 +12,7 @@ from efficientdet_pipeline.benchmarking.latency import Candidate, Plan, measure_
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS
 from efficientdet_pipeline.data.run_shards import run_shards
 from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, ground_truth
-from efficientdet_pipeline.evaluation.predictor_evaluation import Sample, evaluate_predictor
+from efficientdet_pipeline.evaluation.predictor_evaluation import LabeledImage, evaluate_predictor
 from efficientdet_pipeline.evaluation.shard_samples import validation_samples
 from efficientdet_pipeline.export.bundle import Decibels
 from efficientdet_pipeline.export.formats import ExportFormat, formats_of
@@ -29,6 +29,7 @@ from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.inference.predictor import Predictor, model_predictor
 from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
 from efficientdet_pipeline.inference.tflite_loader import TfliteRunner, tflite_predictor
+from efficientdet_pipeline.json_fields import object_field, text_field
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.export import GateOptions
 from efficientdet_pipeline.runs import metadata
@@ -46,7 +47,7 @@ class ExportGate:
     """Measures artifacts on validation images."""
 
     detector: TrainedDetector
-    samples: Sequence[Sample]
+    samples: Sequence[LabeledImage]
     """Validation images and their truth."""
     max_drop: float | None = None
     """AP that an artifact may lose; None for the defaults of floating point and int8."""
@@ -162,11 +163,14 @@ def validation_gate(options: GateOptions, trained: TrainedWeights, detector: Tra
             trained.path,
         )
         return None
-    renamed = metadata.read_json(trained.run.metadata).get(NAMES_IN_SHARDS, {}) if trained.run is not None else {}
+    renamed = object_field(metadata.read_json(trained.run.metadata), NAMES_IN_SHARDS) if trained.run is not None else {}
     classes = DetectorClasses(
         num_classes=detector.config.num_classes,
         label_map=detector.label_map,
-        other_names={**{int(class_id): name for class_id, name in renamed.items()}, **detector.trained_names},
+        other_names={
+            **{int(class_id): text_field(renamed, class_id) for class_id in renamed},
+            **detector.trained_names,
+        },
     )
     samples = validation_samples(ground_truth(files, classes, made=made), options.gate_images or None)
     if not any(len(truth.boxes) for truth, _ in samples):

@@ -142,7 +142,7 @@ def _ratio(baseline: list[float], own: list[float]) -> float:
     return statistics.median(one / other for one, other in zip(baseline, own, strict=True))
 
 
-def _take(iterator: Iterator, count: int) -> None:
+def _take(iterator: Iterator[object], count: int) -> None:
     for _ in range(count):
         next(iterator)
 

@@ -4,7 +4,6 @@ import importlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from efficientdet_pipeline.console import silent_native_log
 from efficientdet_pipeline.data.dataset_info import find_shards, shards_identity
@@ -53,7 +52,7 @@ def _check_picture(options: BenchmarkOptions) -> None:
         )
 
 
-def _measured(options: BenchmarkOptions, hparams: HparamsGiven) -> dict[str, Any]:
+def _measured(options: BenchmarkOptions, hparams: HparamsGiven) -> dict[str, object]:
     module, function = WHAT[options.what].split(":")
     with silent_native_log(unless=options.general.debug):
         measure = getattr(importlib.import_module(f"efficientdet_pipeline.benchmarking.{module}"), function)

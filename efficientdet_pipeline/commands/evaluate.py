@@ -1,7 +1,6 @@
 """--mode=eval: evaluate a checkpoint, an export or a detections file as COCO and Pascal VOC do, and say why."""
 
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 
@@ -34,7 +33,7 @@ def run(options: EvalOptions, read: Sources, hparams: HparamsGiven) -> None:
     evaluate(options, hparams)
 
 
-def evaluate(options: EvalOptions, hparams: HparamsGiven) -> dict[str, Any]:
+def evaluate(options: EvalOptions, hparams: HparamsGiven) -> dict[str, object]:
     """Returns the metrics of what the options name; prints them and writes them to a file."""
     if options.subject.detections_json:
         return _evaluate_file(options)
@@ -70,7 +69,7 @@ def evaluate(options: EvalOptions, hparams: HparamsGiven) -> dict[str, Any]:
     return finish_evaluation(options, saved, detector.name, place, metrics_path, epoch=epoch)
 
 
-def _evaluate_file(options: EvalOptions) -> dict[str, Any]:
+def _evaluate_file(options: EvalOptions) -> dict[str, object]:
     path, json_file = Path(options.subject.detections_json), options.evaluation.val_json_file
     shards = () if json_file else evaluation_shards(options, None, path).files
     found = evaluate_detections(path, json_file=json_file, shards=shards)

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 from tqdm import tqdm
@@ -64,7 +63,7 @@ def infer_segmentation(options: InferOptions, predictor: SegmentationPredictor) 
     logging.info("%d images: overlays, %s/ and %s in %s", num_read, MASKS, SEGMENTS, folder)
 
 
-def evaluate_segmentation(options: EvalOptions, trained: TrainedWeights) -> dict[str, Any]:
+def evaluate_segmentation(options: EvalOptions, trained: TrainedWeights) -> dict[str, object]:
     """Returns the metrics of a checkpoint on shards; prints them and writes them to a file."""
     shards = evaluation_shards(options, trained.run, trained.path)
     in_run = trained.run is not None and trained.names_run

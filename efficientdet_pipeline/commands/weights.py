@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from typing import Any
 
 from efficientdet.automl.hparams import MODELS
 from efficientdet.checkpoint.download import cache_folder
@@ -78,6 +77,6 @@ def _page(options: WeightsOptions) -> list[str]:
     return lines
 
 
-def _as_json(entry: WeightsEntry) -> dict[str, Any]:
+def _as_json(entry: WeightsEntry) -> dict[str, object]:
     values = {**dataclasses.asdict(entry), "path": entry.path and str(entry.path), "by_hand": str(entry.by_hand)}
     return {name: str(value) if isinstance(value, str) else value for name, value in values.items()}

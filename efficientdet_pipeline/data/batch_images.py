@@ -1,27 +1,15 @@
 """The images that a training step was given: for the report on steps without a finite loss, and for pictures."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
+from efficientdet_pipeline.data.image_descriptions import AugmentedImage, BatchImage, BoxSummary
 from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig
 from efficientdet_pipeline.data.sampler import Sampler, pass_rows
 from efficientdet_pipeline.data.tfrecord_reader import RecordReader, SampleReader, index_records
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.example import decode_example
-
-
-class AugmentedImage(NamedTuple):
-    """What the network is shown of a sample, before normalization."""
-
-    pixels: np.ndarray
-    """uint8 RGB (h, w, 3), the part of the canvas that is not padding."""
-    boxes: np.ndarray
-    """(n, 4) y0 x0 y1 x1 in canvas pixels."""
-    class_ids: np.ndarray
-    """(n,)."""
 
 
 def first_images(stream: InputConfig, augmenter: Augmenter, count: int) -> list[AugmentedImage]:
@@ -40,19 +28,22 @@ def first_images(stream: InputConfig, augmenter: Augmenter, count: int) -> list[
     return images
 
 
-def images_of_step(stream: InputConfig, num_partners: int, step: int) -> list[dict[str, Any]]:
+def images_of_step(stream: InputConfig, num_partners: int, step: int) -> list[BatchImage]:
     """Returns what is known of the images of step number `step` (1-based), those mixed into others included."""
     index = index_records(stream.files)
     order = Sampler(index, stream.seed, stream.weights, num_partners)
     first = 0 if stream.repeat_first_batch else (step - 1) * stream.batch_size
-    passes: dict[int, Any] = {}
+    passes: dict[int, tf.Tensor] = {}
     described = []
     for position in range(first, first + stream.batch_size):
         number, row = divmod(position, len(index))
         if number not in passes:
             passes[number] = pass_rows(order, number)
         image, *partners = (_image(RecordReader(index), record) for record in passes[number][row])
-        description = {"photo": _name(image), "boxes": _about_boxes([obj.box for obj in image.objects], image)}
+        description: BatchImage = {
+            "image": _name(image),
+            "boxes": _summarize_boxes([obj.box for obj in image.objects], image),
+        }
         if partners:
             description["may_be_mixed_with"] = [_name(partner) for partner in partners]
         described.append(description)
@@ -67,8 +58,7 @@ def _name(image: AnnotatedImage) -> str:
     return image.filename or image.source_id
 
 
-def _about_boxes(boxes: Sequence[Sequence[float]], image: AnnotatedImage) -> dict[str, Any]:
-    """Returns how many boxes there are, how long their sides, in pixels, and how many reach outside the image."""
+def _summarize_boxes(boxes: Sequence[Sequence[float]], image: AnnotatedImage) -> BoxSummary:
     sides = [side for y0, x0, y1, x1 in boxes for side in (y1 - y0, x1 - x0)]
     # Half a pixel is rounding.
     inside = [

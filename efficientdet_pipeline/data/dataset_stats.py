@@ -1,6 +1,6 @@
 """What all records hold, without their images: sizes and classes, and how often each should be shown."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -67,7 +67,7 @@ def read_boxes(files: tuple[str, ...], *, skip_crowd: bool = True) -> ShardBoxes
       files: shards.
       skip_crowd: whether boxes that mark a crowd are left out.
     """
-    features: dict[str, Any] = {name: tf.io.FixedLenFeature((), tf.int64, 0) for name in (keys.HEIGHT, keys.WIDTH)}
+    features: dict[str, object] = {name: tf.io.FixedLenFeature((), tf.int64, 0) for name in (keys.HEIGHT, keys.WIDTH)}
     features |= {name: tf.io.RaggedFeature(tf.float32) for name in keys.BOX}
     features |= {name: tf.io.RaggedFeature(tf.int64) for name in (keys.LABEL, keys.IS_CROWD)}
     rows = [np.zeros((0, 8))]

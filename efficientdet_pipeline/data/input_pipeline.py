@@ -5,9 +5,8 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,13 +14,14 @@ from absl import logging
 from efficientdet.config import DetectorConfig
 from efficientdet.types import GroundTruth
 
-from efficientdet_pipeline.augment import Sample, canvas_augmenter, normalize, num_partners
+from efficientdet_pipeline.augment.pipeline import canvas_augmenter, num_partners
+from efficientdet_pipeline.augment.resize import normalize
+from efficientdet_pipeline.augment.sample import Canvas, Sample
 from efficientdet_pipeline.data import image_cache
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.dataset_stats import ShardStats, balance_weights, boxes_beyond_limit, read_shard_stats
 from efficientdet_pipeline.data.sampler import Sampler, all_records, endless_rows
 from efficientdet_pipeline.data.tfrecord_reader import (
-    DecodedRecord,
     RecordReader,
     SampleReader,
     boxes_in_pixels,
@@ -44,15 +44,17 @@ PADDING = -1
 class Augmenter(NamedTuple):
     """How images become images of the network's size."""
 
-    draw: Callable[[DecodedRecord, Sequence[Callable[[], DecodedRecord]], tf.Tensor], tuple[Any, Any, Any, Any]]
-    """Image, what reads each partner, seed (2,) → canvas (H, W, 3) uint8, (2,) int32 of it shown, boxes, class ids."""
+    draw: Callable[[Sample, Sequence[Callable[[], Sample]], tf.Tensor], Canvas]
+    """Image, what reads each partner, seed (2,) → canvas, uint8."""
     finish: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     """Canvases (b, H, W, 3) and shown sizes (b, 2) → images (b, H, W, 3) float32, normalised."""
     num_partners: int = 0
 
-    def __call__(self, source: tf.Tensor, boxes: tf.Tensor, class_ids: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
+    def __call__(
+        self, source: tf.Tensor, boxes: tf.Tensor, class_ids: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns the image (H, W, 3), boxes and class ids that one image makes, its own partner."""
-        own = DecodedRecord(source, boxes, class_ids)
+        own = Sample(source, boxes, class_ids)
         canvas, valid_size, boxes, class_ids = self.draw(own, [lambda: own] * self.num_partners, seed)
         return self.finish(canvas[None], valid_size[None])[0], boxes, class_ids
 
@@ -223,10 +225,6 @@ def build_augmenter(
         options, config.image_size, mixing_ends=mixing_ends, keeps_proportions=config.resize == "letterbox"
     )
 
-    def draw(source: DecodedRecord, partners: Sequence[Callable[[], DecodedRecord]], seed: tf.Tensor) -> Any:
-        canvas = augment(Sample(*source), [partial(_sample, read) for read in partners], seed)
-        return canvas.image, canvas.valid_size, canvas.boxes, canvas.class_ids
-
     # Compiled, the chain from bytes to numbers is one pass over the batch, in a fifth of the time; the rule that XLA is
     # slow on CPUs is one about convolutions.
     @tf.function(jit_compile=True)
@@ -235,11 +233,7 @@ def build_augmenter(
             canvases, valid_size, mean=config.mean_rgb, std=config.stddev_rgb, scale_range=config.scale_range
         )
 
-    return Augmenter(draw, finish, num_partners(options))
-
-
-def _sample(read: Callable[[], DecodedRecord]) -> Sample:
-    return Sample(*read())
+    return Augmenter(augment, finish, num_partners(options))
 
 
 MIXED_BOXES = 2

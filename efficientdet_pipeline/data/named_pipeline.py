@@ -1,13 +1,13 @@
 """Input pipelines from lists of dicts, as tfdet writes them: TFRecords to samples of `augment.pipeline_steps`."""
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 from efficientdet.detectors.part_reader import read_part
 from efficientdet.preprocess import decode_image
+from efficientdet.types import TensorTree
 
 from efficientdet_pipeline.augment.pipeline_steps import Sample, Step, read_step
 from efficientdet_pipeline.errors import MissingError, OptionsError
@@ -34,7 +34,7 @@ class InputReadRecordFiles:
             raise ValueError(f"bucket_size_shuffle must be 1 or more. Received {self.bucket_size_shuffle}.")
 
 
-def pipeline(steps: Sequence[Mapping[str, Any]]) -> tf.data.Dataset:
+def pipeline(steps: Sequence[Mapping[str, object]]) -> tf.data.Dataset:
     """Returns the samples of a list of steps, once through the records.
 
     Each pass over the dataset draws other random numbers; two datasets of the
@@ -77,7 +77,7 @@ def padded(dataset: tf.data.Dataset, batch_size: int, *, drop_remainder: bool = 
     return dataset.padded_batch(batch_size, shapes, values, drop_remainder)
 
 
-def _applied(step: Step, index: int) -> Any:
+def _applied(step: Step, index: int) -> Callable[..., TensorTree]:
     def apply(sample: Sample, number: tf.Tensor) -> Sample:
         return step(sample, tf.stack([tf.cast(number % (2**31 - 1), tf.int32), tf.constant(index)]))
 
@@ -103,7 +103,7 @@ def _samples(source: InputReadRecordFiles) -> tf.data.Dataset:
 
 def _parsed(record: tf.Tensor, include_mask: bool) -> Sample:
     box_keys = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
-    features: dict[str, Any] = {
+    features: dict[str, object] = {
         "image/encoded": tf.io.FixedLenFeature((), tf.string),
         "image/filename": tf.io.FixedLenFeature((), tf.string, ""),
         "image/object/class/label": tf.io.VarLenFeature(tf.int64),

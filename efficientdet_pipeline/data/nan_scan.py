@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from efficientdet.anchors import anchor_boxes
 from efficientdet.assigners import assign_targets
 from efficientdet.config import DetectorConfig
-from efficientdet.types import GroundTruth
+from efficientdet.types import GroundTruth, Tensor, TensorTree
 
 MAX_LISTED = 100
 
@@ -52,7 +52,9 @@ class NanScan:
             self.findings.append(NanFinding(batch, row, what))
 
 
-def scan_for_nan(batches: Iterable[Any], config: DetectorConfig, *, max_batches: int | None = None) -> NanScan:
+def scan_for_nan(
+    batches: Iterable[tuple[Tensor, TensorTree]], config: DetectorConfig, *, max_batches: int | None = None
+) -> NanScan:
     """Returns what is not finite in images, boxes, and the targets that the loss makes of them.
 
     Args:

@@ -1,9 +1,9 @@
 """Dataset preparation: download, unpack, convert."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from tqdm import tqdm
 
@@ -123,7 +123,20 @@ class ProgressBar:
         self._shown.update(done - self._shown.n)
 
 
-def image_summary(options: ImageOptions, seed: int) -> dict[str, Any]:
+class ImageArguments(TypedDict):
+    """Arguments of `tfrmod.convert_options.ConvertOptions` that images and splits give."""
+
+    label_aliases: Mapping[str, str] | None
+    source_format: str | None
+    train_set: str | None
+    val_set: str | None
+    train_valid_split: float
+    test_split: float
+    group_near_duplicates: bool
+    seed: int
+
+
+def image_summary(options: ImageOptions, seed: int) -> ImageArguments:
     """Returns the arguments of `tfrmod.convert_options.ConvertOptions` that images and splits give.
 
     Raises:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from efficientdet_pipeline.data.tfrecord_reader import RecordReader, decode_record_image, index_records, parse_record
+from efficientdet_pipeline.json_fields import text_field
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from tfrmod import manifest
@@ -22,14 +23,14 @@ def run_shards(run: RunFolder, split: str) -> tuple[Sequence[Path], manifest.Man
       No files where the run holds none.
     """
     used = metadata.read_args(run.args)
-    places = [run.manifest, Path(used.get("output_path") or run.records_path) / manifest.FILE_NAME]
+    places = [run.manifest, Path(text_field(used, "output_path") or run.records_path) / manifest.FILE_NAME]
     for place in places:
         if not place.exists():
             continue
         made = manifest.Manifest.load(place)
         if split in made.splits and made.splits[split].num_images:
             return [made.folder / shard.name for shard in made.splits[split].files], made
-    pattern = used.get(f"{split}_file_pattern")
+    pattern = text_field(used, f"{split}_file_pattern")
     return (manifest.shard_files(pattern) if pattern else ()), None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from efficientdet.preprocess import decode_image
 
+from efficientdet_pipeline.augment.sample import Sample
 from efficientdet_pipeline.errors import DataError
 from tfrmod import example as keys
 
@@ -91,20 +92,9 @@ class RecordReader:
         from_here = tf.raw_ops.TFRecordDatasetV2(
             filenames=self._files[shard][None], compression_type="", buffer_size=size, byte_offsets=offset[None]
         )
-        kind: dict = {"output_types": [tf.string], "output_shapes": [()]}
+        kind: dict[str, list[object]] = {"output_types": [tf.string], "output_shapes": [()]}
         first = tf.raw_ops.TakeDataset(input_dataset=from_here, count=1, **kind)
         return tf.raw_ops.DatasetToSingleElement(dataset=first, **kind)[0]
-
-
-class DecodedRecord(NamedTuple):
-    """What training takes of a record."""
-
-    image: tf.Tensor
-    """(h, w, 3) uint8, RGB."""
-    boxes: tf.Tensor
-    """(n, 4) float32, y0 x0 y1 x1 in pixels of the image."""
-    class_ids: tf.Tensor
-    """(n,) int32, 1-based."""
 
 
 class Record(NamedTuple):
@@ -193,13 +183,13 @@ class SampleReader:
         self._skip_crowd = skip_crowd
         self._cache = cache
 
-    def __call__(self, number: tf.Tensor) -> DecodedRecord:
+    def __call__(self, number: tf.Tensor) -> Sample:
         """Returns the image, without boxes that mark a crowd where those are to be skipped."""
         record = parse_record(self._read(number))
         if self._skip_crowd:
             record = without_crowd(record)
         image = self._cache(number) if self._cache else decode_record_image(record.encoded)
-        return DecodedRecord(image, boxes_in_pixels(record, image), record.class_ids)
+        return Sample(image, boxes_in_pixels(record, image), record.class_ids)
 
 
 def boxes_in_pixels(record: Record, image: tf.Tensor) -> tf.Tensor:

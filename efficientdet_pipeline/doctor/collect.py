@@ -16,7 +16,8 @@ from tfrmod.convert_options import ConvertOptions
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
 from tfrmod.exif import UPRIGHT
-from tfrmod.image_file import CheckedImage, ImageError, check_image
+from tfrmod.image_file import CheckedImage, check_image
+from tfrmod.image_headers import ImageError
 from tfrmod.near_duplicates import objects_of
 from tfrmod.problems import Problem, ProblemLog
 from tfrmod.sources import Listing, find_source

@@ -18,6 +18,7 @@ from efficientdet_pipeline.doctor import collect, label_errors, label_prediction
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.issue import Issue
 from efficientdet_pipeline.errors import MissingError
+from efficientdet_pipeline.json_fields import integer_field
 from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from efficientdet_pipeline.models.build import DEFAULT_MODEL, Network, describe_network, read_network
 from efficientdet_pipeline.models.weights import trained_weights
@@ -54,7 +55,7 @@ def analyze_run(
     plan = Plan(
         grid=AnchorGrid.of(network.config),
         max_detections=network.config.nms_configs["max_output_size"],
-        max_instances=used.get("max_instances_per_image"),
+        max_instances=integer_field(used, "max_instances_per_image", 0) or None,
         num_classes=network.config.num_classes if weights else None,
         validates="val" in files,
     )
@@ -120,7 +121,7 @@ def _images_of_steps(used: dict[str, Any], files: Sequence[str]) -> Callable[[in
         repeat_first_batch=used.get("use_fake_data", False),
         weights=balance_weights(read_shard_stats(tuple(files)), balance) if balance else None,
     )
-    return lambda step: [about["photo"] for about in images_of_step(stream, 0, step)]
+    return lambda step: [about["image"] for about in images_of_step(stream, 0, step)]
 
 
 def _label_issues(

@@ -13,6 +13,7 @@ from efficientdet_pipeline.evaluation.evaluator import Evaluator
 from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, GroundTruth
 from efficientdet_pipeline.evaluation.views import Detect, View, views
 from efficientdet_pipeline.inference.artifacts import config_beside, load_artifact
+from efficientdet_pipeline.json_fields import object_field, text_field
 from efficientdet_pipeline.models.build import Network, read_network
 from efficientdet_pipeline.models.class_names import chosen_class_names, described_beside
 from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
@@ -112,7 +113,7 @@ def is_export(path: Path) -> bool:
 
 def _checkpoint(trained: TrainedWeights, model: ModelOptions, hparams: HparamsGiven) -> EvaluatedDetector:
     network = read_network(trained.description, model, hparams)
-    renamed = metadata.read_json(trained.run.metadata).get(NAMES_IN_SHARDS, {}) if trained.run is not None else {}
+    renamed = object_field(metadata.read_json(trained.run.metadata), NAMES_IN_SHARDS) if trained.run is not None else {}
     return EvaluatedDetector(
         name=network.config.name,
         path=trained.path,
@@ -120,7 +121,10 @@ def _checkpoint(trained: TrainedWeights, model: ModelOptions, hparams: HparamsGi
         classes=DetectorClasses(
             num_classes=network.config.num_classes,
             label_map=network.label_map,
-            other_names={**{int(class_id): name for class_id, name in renamed.items()}, **network.trained_names},
+            other_names={
+                **{int(class_id): text_field(renamed, class_id) for class_id in renamed},
+                **network.trained_names,
+            },
         ),
         run=trained.run,
         names_run=trained.names_run,

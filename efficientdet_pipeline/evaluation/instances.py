@@ -86,7 +86,7 @@ class Instances:
 
 
 def _of_class(order: np.ndarray, class_ids: np.ndarray, class_id: int) -> np.ndarray:
-    low, high = (np.searchsorted(class_ids, class_id, side=side, sorter=order) for side in ("left", "right"))  # type: ignore[call-overload]
+    low, high = (np.searchsorted(class_ids, class_id, side=side, sorter=order) for side in ("left", "right"))
     return order[low:high]
 
 

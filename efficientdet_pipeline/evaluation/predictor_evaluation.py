@@ -10,13 +10,13 @@ from efficientdet_pipeline.evaluation.coco import coco_metrics
 from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
 from efficientdet_pipeline.inference.predictor import Predictor, detect_image
 
-Sample = tuple[TruthImage, Callable[[], np.ndarray]]
+LabeledImage = tuple[TruthImage, Callable[[], np.ndarray]]
 """Ground truth of an image, and a function that reads its pixels: uint8 RGB (h, w, 3)."""
 
 
 def evaluate_predictor(
     predictor: Predictor,
-    samples: Iterable[Sample],
+    samples: Iterable[LabeledImage],
     label_map: Mapping[int, str],
 ) -> dict[str, Any]:
     """Returns `coco_metrics` of a predictor.

@@ -14,11 +14,11 @@ from efficientdet_pipeline.data.tfrecord_reader import (
     parse_record,
 )
 from efficientdet_pipeline.evaluation.ground_truth import GroundTruth
-from efficientdet_pipeline.evaluation.predictor_evaluation import Sample, stratified_subset
+from efficientdet_pipeline.evaluation.predictor_evaluation import LabeledImage, stratified_subset
 from efficientdet_pipeline.evaluation.truth import TruthImage, image_key
 
 
-def validation_samples(truth: GroundTruth, count: int | None = None) -> list[Sample]:
+def validation_samples(truth: GroundTruth, count: int | None = None) -> list[LabeledImage]:
     """Returns images of shards with their ground truth, in the classes of the detector.
 
     Args:
@@ -35,7 +35,7 @@ def validation_samples(truth: GroundTruth, count: int | None = None) -> list[Sam
     return [_sample(kept[number], read, number) for number in chosen]
 
 
-def _sample(truth: TruthImage, read: RecordReader, number: int) -> Sample:
+def _sample(truth: TruthImage, read: RecordReader, number: int) -> LabeledImage:
     def pixels() -> np.ndarray:
         return decode_record_image(parse_record(read(tf.constant(number, tf.int64))).encoded).numpy()
 

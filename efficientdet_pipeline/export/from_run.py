@@ -16,6 +16,7 @@ from efficientdet_pipeline.export.model_card import ModelFacts
 from efficientdet_pipeline.export.quantization_search import Recipe, read_recipe
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.inference.thresholds import Thresholds, find_thresholds
+from efficientdet_pipeline.json_fields import number_field
 from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
 from efficientdet_pipeline.options.export import ExportOptions
@@ -128,7 +129,9 @@ def model_facts(trained: TrainedWeights, label_map: Mapping[int, str], threshold
     by_class = thresholds.by_class if thresholds is not None else {}
     return ModelFacts(
         data=_data(about),
-        metrics={name: float(measured[name]) for name in _METRICS if isinstance(measured.get(name), int | float)},
+        metrics={
+            name: number_field(measured, name) for name in _METRICS if isinstance(measured.get(name), int | float)
+        },
         thresholds={label_map.get(class_id, str(class_id)): score for class_id, score in by_class.items()},
         start=_start(about),
     )

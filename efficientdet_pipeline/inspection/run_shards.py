@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from efficientdet_pipeline.data.run_shards import run_shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.inspection.stats import InspectionStats, split_names
 from efficientdet_pipeline.models.build import Network, describe_network, model_name
@@ -21,22 +22,18 @@ def shards_to_inspect(
         files = split_names(manifest.shard_files(options.file_pattern))
         return files, set(files), {}, {}
     folder = find_run(options.run)
-    used, names = metadata.read_args(folder.args), {}
+    used = metadata.read_args(folder.args)
     wanted = "val" if options.eval else "train"
-    if folder.manifest.exists():
-        made = manifest.Manifest.load(folder.manifest)
-        names = made.label_map
-        files = {name: [made.folder / shard.name for shard in split.files] for name, split in made.splits.items()}
-    else:
-        patterns = {name: used.get(f"{name}_file_pattern") for name in ("train", "val")}
-        files = {name: list(manifest.shard_files(glob)) for name, glob in patterns.items() if glob}
+    found = {split: run_shards(folder, split) for split in ("train", "val", "test")}
+    files = {split: list(paths) for split, (paths, _) in found.items() if paths}
+    names = next((made.label_map for _, made in found.values() if made is not None), {})
     if not files.get(wanted):
         raise OptionsError(
             f"file_pattern must name shards. Received nothing, and the run {folder.path} has no {wanted} shards; "
             "try --file_pattern='shards/train-*'.",
             option="file_pattern",
         )
-    return {name: paths for name, paths in files.items() if paths}, {wanted}, used, names
+    return files, {wanted}, used, names
 
 
 def network_to_inspect(

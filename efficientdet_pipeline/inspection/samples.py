@@ -9,9 +9,9 @@ import tensorflow as tf
 from efficientdet.config import DetectorConfig
 from efficientdet.preprocess import fit_to_canvas, per_corner
 
+from efficientdet_pipeline.augment.sample import Sample
 from efficientdet_pipeline.data.input_pipeline import Augmenter
 from efficientdet_pipeline.data.tfrecord_reader import (
-    DecodedRecord,
     boxes_in_pixels,
     decode_record_image,
     parse_record,
@@ -86,9 +86,9 @@ def visible_pixels(canvas: tf.Tensor, config: DetectorConfig) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _read_sample(location: RecordLocation, skip_crowd: bool) -> DecodedRecord:
+def _read_sample(location: RecordLocation, skip_crowd: bool) -> Sample:
     record = parse_record(serialized_record(location))
     if skip_crowd:
         record = without_crowd(record)
     image = decode_record_image(record.encoded)
-    return DecodedRecord(image, boxes_in_pixels(record, image), record.class_ids)
+    return Sample(image, boxes_in_pixels(record, image), record.class_ids)

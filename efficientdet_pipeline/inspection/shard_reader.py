@@ -12,7 +12,8 @@ from typing import NamedTuple
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
-from tfrmod.image_file import ImageError, check_image
+from tfrmod.image_file import check_image
+from tfrmod.image_headers import ImageError
 from tfrmod.tfrecord_io import scan_records
 
 _HEADER_BYTES = 12

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import efficientdet
 import yaml
@@ -27,7 +26,7 @@ class Network:
     """A detector's description as it lies beside its weights."""
 
     config: DetectorConfig
-    hparams: dict[str, Any]
+    hparams: dict[str, object]
     """What differs from the model's own hyper-parameters."""
     label_map: dict[int, str]
     trained_names: dict[int, str] = field(default_factory=dict)
@@ -43,7 +42,7 @@ class Network:
         """Height and width of the canvas."""
         return self.config.image_size
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the hyper-parameters of the network."""
         return self.config.to_hparams()
 
@@ -60,7 +59,7 @@ def model_name(options: ModelOptions, backbone_ref: str = "") -> str:
     )
 
 
-def describe_network(name: str, overrides: Mapping[str, Any], label_map: Mapping[int, str]) -> Network:
+def describe_network(name: str, overrides: Mapping[str, object], label_map: Mapping[int, str]) -> Network:
     """Returns the network of a name with overrides.
 
     Raises:
@@ -121,11 +120,11 @@ def read_network(path: Path, options: ModelOptions, hparams: HparamsGiven) -> Ne
     return dataclasses.replace(network, label_map=names, trained_names=own)
 
 
-def _refuse_another(key: str, trained: Any, asked: Any, path: Path) -> None:
+def _refuse_another(key: str, trained: object, asked: object, path: Path) -> None:
     """Raises OptionsError where an option describes another network than that of the weights."""
     if asked == trained:
         return
-    is_one_more = key == "num_classes" and asked == trained + 1
+    is_one_more = key == "num_classes" and isinstance(trained, int) and asked == trained + 1
     raise OptionsError(
         f"{key} must be that of the trained network, {trained} ({path}). Received {asked}; leave it out"
         + (" (the background is not a class here)." if is_one_more else "."),

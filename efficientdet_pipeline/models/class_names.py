@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 from efficientdet.hparams_yaml import read_hparams_yaml
 
 from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.label_map import read_label_map
 from tfrmod.errors import DatasetError
 from tfrmod.text import clean_name, load_yaml, read_text
@@ -18,13 +18,13 @@ MAX_LABEL_MAP_BYTES = 1 << 20
 SAVED_MODEL = "saved_model.pb"
 
 
-def given_class_names(hparams: Any) -> dict[int, str]:
+def given_class_names(hparams: HparamsGiven) -> dict[int, str]:
     """Returns the label map of --hparams, empty where it gives none."""
     return read_label_map(hparams.label_map, source=HPARAMS_SOURCE) or {}
 
 
 def chosen_class_names(
-    hparams: Any, own: Mapping[int, str], *, num_classes: int | None, described_by: Path
+    hparams: HparamsGiven, own: Mapping[int, str], *, num_classes: int | None, described_by: Path
 ) -> dict[int, str]:
     """Returns the class names of a trained detector, checkpoint or export: those of --hparams above its own.
 

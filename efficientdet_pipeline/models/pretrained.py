@@ -6,7 +6,7 @@ import glob
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import efficientdet
 import keras
@@ -19,6 +19,7 @@ from efficientdet.checkpoint.summary import summarize_checkpoint
 from efficientdet.errors import CheckpointError, CheckpointMismatchError, CheckpointUnavailableError
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.json_fields import object_field, text_field
 from efficientdet_pipeline.models.weights_catalog import choose_weights, is_model
 from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.system import cache_folder
@@ -99,7 +100,7 @@ def _check_backbone(place: str, path: Path, model_name: str, cache_dir: str) -> 
 
 
 def chosen_by_chief(
-    options: PretrainedOptions, model_name: str, metadata: Mapping[str, Any], *, cache_dir: str
+    options: PretrainedOptions, model_name: str, metadata: Mapping[str, object], *, cache_dir: str
 ) -> StartWeights:
     """Returns the initial weights for a process that is not the chief: the same that the chief chose.
 
@@ -112,18 +113,25 @@ def chosen_by_chief(
       metadata: of the run, as the chief wrote it.
       cache_dir: folder of the cache, or empty.
     """
-    recorded = metadata.get(CHOICE)
-    return StartWeights(**recorded) if recorded else _start(options, model_name, cache_dir)
+    recorded = object_field(metadata, CHOICE)
+    if not recorded:
+        return _start(options, model_name, cache_dir)
+    return StartWeights(
+        option=text_field(recorded, "option"),
+        place=text_field(recorded, "place"),
+        is_backbone=bool(recorded.get("is_backbone")),
+        choice=text_field(recorded, "choice"),
+    )
 
 
-def choice_metadata(start: StartWeights) -> dict[str, Any]:
+def choice_metadata(start: StartWeights) -> dict[str, object]:
     """Returns the field for metadata.json from which `chosen_by_chief` reads; None where options say it all."""
     return {CHOICE: start._asdict() if start.choice else None}
 
 
 def load_pretrained(
     detector: keras.Model, options: PretrainedOptions, start: StartWeights, *, cache_dir: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Puts pretrained weights into a new detector, logs what was loaded, and returns the fields for metadata.json.
 
     Args:
@@ -228,7 +236,7 @@ def _backbone_sentence(report: LoadReport, backbone: str) -> str:
     )
 
 
-def weights_record(report: LoadReport) -> dict[str, Any]:
+def weights_record(report: LoadReport) -> dict[str, object]:
     """Returns what tells these weights from others, and how many of them were loaded."""
     files = sorted(report.path.parent.glob(f"{glob.escape(report.path.name)}.*")) if not report.path.is_file() else []
     files = [path for path in files if re.search(r"\.(index|data-\d+-of-\d+)$", path.name)] or [report.path]

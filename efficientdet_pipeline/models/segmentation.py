@@ -5,7 +5,6 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 from efficientdet.hparams_yaml import read_hparams_yaml
@@ -43,7 +42,7 @@ class SegmentationNetwork:
         """Name of the model."""
         return self.config.name
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the description as plain data, without the label map."""
         return {
             "task": TASK,
@@ -94,21 +93,22 @@ def is_segmentation(description: Path) -> bool:
         return False
 
 
-def network_of(content: Mapping[str, Any], source: str) -> SegmentationNetwork:
+def network_of(content: Mapping[str, object], source: str) -> SegmentationNetwork:
     """Returns the network of a description, as `SegmentationNetwork.as_dict` gives it and `write` writes it.
 
     Raises:
       OptionsError: it is none.
     """
-    fields = {field.name for field in dataclasses.fields(UNetConfig)}
     try:
         width, height = (int(side) for side in str(content["image_size"]).split("x"))
-        config = UNetConfig(**{key: value for key, value in content.items() if key in fields})
+        config = UNetConfig.from_fields(content)
     except (KeyError, TypeError, ValueError) as error:
         raise OptionsError(
             f"{source} must describe a U-Net. Received one that cannot be read: {error}.", option="path_yaml"
         ) from error
     names = content.get("label_map") or {}
+    if not isinstance(names, dict):
+        raise OptionsError(f"label_map of {source} must map ids to names. Received {names!r}.", option="path_yaml")
     own = {0: str(names[0])} if 0 in names else {}
     others = read_label_map({key: value for key, value in names.items() if key != 0}, source=source) or {}
     return SegmentationNetwork(config, {**own, **others}, (height, width), bool(content.get("has_background", True)))

@@ -13,6 +13,7 @@ from efficientdet.checkpoint.summary import CheckpointSummary, summarize_checkpo
 from efficientdet.imagenet import build_encoder
 
 from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.json_fields import object_field
 from efficientdet_pipeline.models.pretrained import weights_record
 from efficientdet_pipeline.models.weights_catalog import PUBLISHED_LICENCE
 from tfrmod.urls import redact_url
@@ -35,7 +36,7 @@ class CheckedWeights:
         flag = "backbone_ckpt" if self.summary.is_backbone else "pretrained_ckpt"
         fits = " or ".join(f"--model_name={name}" for name in self.summary.detectors)
         origin = self.summary.origin
-        hashes = {origin.file: origin.sha256} if origin else weights_record(self.report)["sha256"]
+        hashes = {origin.file: origin.sha256} if origin else object_field(weights_record(self.report), "sha256")
         return [
             str(self.report),
             f"Network: {self.network}{' (backbone)' if self.summary.is_backbone else ''}. Licence: {self.licence}.",

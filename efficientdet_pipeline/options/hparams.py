@@ -8,15 +8,16 @@ as ignored, with the reason.
 import contextlib
 import itertools
 import os
+import typing
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.parser import Given
 from efficientdet_pipeline.options.paths import expand_home
-from efficientdet_pipeline.options.schema import Declaration, declarations
+from efficientdet_pipeline.options.schema import Declaration, Value, declarations
 
 if TYPE_CHECKING:
     from efficientdet_pipeline.options.label_map import LabelMapValue
@@ -55,7 +56,7 @@ NOT_IN_HPARAMS = {
 class HparamsGiven:
     """The values of --hparams: of the network, of the options, and those ignored."""
 
-    network: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, object] = field(default_factory=dict)
     options: dict[str, Given] = field(default_factory=dict)
     label_map: "LabelMapValue" = None
     ignored: dict[str, str] = field(default_factory=dict)
@@ -92,7 +93,7 @@ def read_hparams(text: str, source: str, options_class: type, all_options: Colle
             option="hparams",
         )
     place = f"--hparams ({text if len(text) <= 60 else text[:57] + '…'})"
-    network: dict[str, Any] = {}
+    network: dict[str, object] = {}
     options: dict[str, Given] = {}
     ignored: dict[str, str] = {}
     for key, value in parsed.items():
@@ -169,14 +170,14 @@ def _is_file(item: str) -> bool:
     return "=" not in item and item.lower().endswith((".yaml", ".yml"))
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> set[str]:
+def _leaves(values: Mapping[str, object], prefix: str = "") -> set[str]:
     found: set[str] = set()
     for key, value in values.items():
         found |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}"}
     return found
 
 
-def _deeply_merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+def _deeply_merged(lower: Mapping[str, object], upper: Mapping[str, object]) -> dict[str, object]:
     merged = dict(lower)
     for key, value in upper.items():
         below = merged.get(key)
@@ -185,7 +186,7 @@ def _deeply_merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[s
     return merged
 
 
-def _as_option(value: Any, declared: Declaration, place: str) -> Any:
+def _as_option(value: object, declared: Declaration, place: str) -> Value:
     """Returns a hyper-parameter's value as the option of the same name has it.
 
     Raises:
@@ -201,15 +202,20 @@ def _as_option(value: Any, declared: Declaration, place: str) -> Any:
         with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-4 as text.
             value = float(value)
     if value is None:
-        return kind()  # automl writes None where it means "off".
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return typing.cast(Value, kind())  # automl writes None where it means "off".
     if declared.name == "image_size" and isinstance(value, tuple | list):
         height, width = value
         return f"{width}x{height}"
-    if (kind is str and isinstance(value, str | int | float)) or (kind is bool and isinstance(value, bool)):
-        return kind(value)
-    if kind in (int, float) and is_number and abs(value) < 2**63 and (kind is float or value == int(value)):
-        return kind(value)
+    if kind is str and isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, bool):
+        if kind is bool:
+            return value
+    elif isinstance(value, int | float) and abs(value) < 2**63:
+        if kind is float:
+            return float(value)
+        if kind is int and value == int(value):
+            return int(value)
     expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
     expected += "".join(f" or {word}" for word in words)
     raise OptionsError(
@@ -219,7 +225,7 @@ def _as_option(value: Any, declared: Declaration, place: str) -> Any:
     )
 
 
-def network_overrides(options: ModelOptions, hparams: HparamsGiven) -> Mapping[str, Any]:
+def network_overrides(options: ModelOptions, hparams: HparamsGiven) -> Mapping[str, object]:
     """Returns the network's hyper-parameters that options and --hparams give together."""
     overrides = dict(hparams.network)
     if options.image_size:

@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 
@@ -31,7 +30,7 @@ _KEY = re.compile(r"/[mgt]/\w+|n[0-9]{8}")
 # Where a number meets its colon without a blank, YAML sees one word: {1:cat}. Quoted parts stay as they are.
 _TIGHT = re.compile(r"""('[^']*'|"[^"]*")|([{,]\s*[0-9]+\s*:)(?=\S)|(:)(?=[0-9]+\s*[,}])""")
 
-Pairs = Iterable[tuple[Any, Any]]
+Pairs = Iterable[tuple[object, object]]
 
 
 LabelMapValue = str | Mapping[object, object] | Sequence[object] | None
@@ -134,7 +133,7 @@ def _pairs_of_text(given: str, source: str) -> Pairs:
     return _counted(names)
 
 
-def _pairs(content: Any) -> Pairs:
+def _pairs(content: object) -> Pairs:
     """Returns (id, name) pairs of a mapping in either direction, or of a list."""
     if isinstance(content, Mapping):
         content = content.get("label_map", content)
@@ -221,7 +220,7 @@ def _checked(pairs: Pairs) -> dict[int, str]:
     return label_map
 
 
-def _cleaned(class_id: Any, name: Any) -> str:
+def _cleaned(class_id: object, name: object) -> str:
     try:
         return clean_name(_scalar(name))
     except DatasetError as error:
@@ -272,7 +271,7 @@ def _of_pbtxt(text: str) -> Pairs:
     items.add(name="item", number=1, type=field.TYPE_MESSAGE, label=field.LABEL_REPEATED, type_name=".label_map.Item")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    message: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName("label_map.Items"))()
+    message = message_factory.GetMessageClass(pool.FindMessageTypeByName("label_map.Items"))()
     try:
         text_format.Parse(text, message, allow_unknown_field=True)
     except text_format.ParseError as error:
@@ -295,10 +294,10 @@ _READERS: dict[str, Callable[[str], Pairs]] = {
 }
 
 
-def _parsed_json(text: str) -> Any:
+def _parsed_json(text: str) -> object:
     """Returns what a JSON says, its numbers as text, as `load_yaml` has them."""
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         content = dict(pairs)
         if len(content) < len(pairs):
             keys = [key for key, _ in pairs]
@@ -327,7 +326,7 @@ def _text(path: Path, source: str) -> str:
     return decoded.text
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: object) -> str:
     """Returns a plain value as text; numbers and truth values of a typed YAML are told apart."""
     if isinstance(value, str):
         return value
@@ -344,7 +343,7 @@ def _is_integer(text: str) -> bool:
     return _INTEGER.fullmatch(text.strip()) is not None and len(text) < 20
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if value in ("", None):
         return "nothing"
     kinds = {"dict": "a mapping", "list": "a list", "str": "text alone", "bool": "a truth value", "float": "a fraction"}

@@ -4,16 +4,31 @@ import glob
 import os
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Protocol, TypeVar
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.schema import Declaration
+from efficientdet_pipeline.options.schema import Declaration, Value
 
 KINDS = ("path", "glob", "globs")
 """Kinds of path options: a path (or a URL), a glob, comma-separated globs."""
 
 
-def expanded(given: Any, declared: Declaration) -> Any:
+class HasSource(Protocol):
+    """A value that a user gave, and its source: `parser.Given`."""
+
+    @property
+    def value(self) -> Value:
+        """The value."""
+
+    @property
+    def source(self) -> str:
+        """Where it came from."""
+
+
+GivenT = TypeVar("GivenT", bound=HasSource)
+
+
+def expanded(given: GivenT, declared: Declaration) -> GivenT:
     """Returns a given value with `~` and `~user` replaced by the home folder where the option names a path.
 
     Raises:
@@ -22,7 +37,7 @@ def expanded(given: Any, declared: Declaration) -> Any:
     if not declared.path or not isinstance(given.value, str):
         return given
     try:
-        return replace(given, value=expand_home(given.value, declared.path))
+        return replace(given, value=expand_home(given.value, declared.path))  # type: ignore[type-var]
     except OptionsError as error:
         message = f"{declared.name} {error} ({declared.name} came from {given.source}.)"
         raise OptionsError(message, option=declared.name) from None

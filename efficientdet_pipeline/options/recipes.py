@@ -8,11 +8,12 @@ import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.options.schema import Value
 
-_OFF = {
+_OFF: dict[str, Value] = {
     "input_rand_hflip": False,
     "jitter_min": 1.0,
     "jitter_max": 1.0,
@@ -26,7 +27,7 @@ _OFF = {
     "copy_paste": 0.0,
 }
 
-RECIPES: dict[str, dict[str, Any]] = {
+RECIPES: dict[str, dict[str, Value]] = {
     "default": {},
     # Images as in evaluation.
     "none": _OFF,
@@ -62,7 +63,7 @@ EARLIER_NAMES = {"small-data": "mixing"}
 RECIPES |= {name: RECIPES[now] for name, now in EARLIER_NAMES.items()}
 
 
-def read_augment_config(path: str, kinds: Mapping[str, type]) -> dict[str, Any]:
+def read_augment_config(path: str, kinds: Mapping[str, type]) -> dict[str, Value]:
     """Returns the options in a YAML file of augmentation, by name; `steps` becomes `augment_steps`.
 
     Args:
@@ -75,7 +76,7 @@ def read_augment_config(path: str, kinds: Mapping[str, type]) -> dict[str, Any]:
     """
     content = _yaml_of(path)
     steps = content.pop("steps", None)
-    found: dict[str, Any] = {} if steps is None else {"augment_steps": _as_text(steps, path)}
+    found: dict[str, Value] = {} if steps is None else {"augment_steps": _as_text(steps, path)}
     for name, value in content.items():
         if name not in kinds:
             near = difflib.get_close_matches(str(name), [*kinds, "steps"], n=1, cutoff=0.4)
@@ -85,7 +86,7 @@ def read_augment_config(path: str, kinds: Mapping[str, type]) -> dict[str, Any]:
     return found
 
 
-def _yaml_of(path: str) -> dict[str, Any]:
+def _yaml_of(path: str) -> dict[str, object]:
     import yaml
 
     try:
@@ -108,7 +109,7 @@ def _yaml_of(path: str) -> dict[str, Any]:
     return dict(content)
 
 
-def _as_text(steps: Any, path: str) -> str:
+def _as_text(steps: object, path: str) -> str:
     try:
         return json.dumps(steps)
     except (TypeError, ValueError, RecursionError) as error:  # A date, or a list within itself.
@@ -118,7 +119,7 @@ def _as_text(steps: Any, path: str) -> str:
         ) from None
 
 
-def _as_kind(name: str, value: Any, kind: type, path: str) -> Any:
+def _as_kind(name: str, value: object, kind: type, path: str) -> Value:
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -127,4 +128,4 @@ def _as_kind(name: str, value: Any, kind: type, path: str) -> Any:
     if not fits:
         wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
         raise OptionsError(f"{name} must be {wanted}. Received {value!r} in {path} (augment_config).", option=name)
-    return value
+    return cast(Value, value)

@@ -68,7 +68,8 @@ def option(  # noqa: PLR0913 - one argument per trait
     traits = {"choices": tuple(choices), "aliases": tuple(aliases), "words": named, "bare": bare}
     traits |= {"shapes": shapes, "path": path, "from_environment": from_environment, "positional": positional}
     metadata = {"help": text, **traits}
-    return typing.cast(T, dataclasses.field(default=default, metadata=metadata))
+    field: T = dataclasses.field(default=default, metadata=metadata)
+    return field
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

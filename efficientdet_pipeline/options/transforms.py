@@ -6,7 +6,7 @@ Names and arguments are those of tfdet's pipelines; `augment` implements them.
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeGuard
 
 from efficientdet_pipeline.errors import OptionsError
 
@@ -15,7 +15,7 @@ INTERPOLATIONS = ("bilinear", "nearest", "bicubic", "area", "lanczos3", "lanczos
 
 _SIZE = {"height": REQUIRED, "width": REQUIRED}
 _RESIZED = {"interpolation": "bilinear"}
-ARGUMENTS: dict[str, dict[str, Any]] = {
+ARGUMENTS: dict[str, dict[str, object]] = {
     "CenterCrop": _SIZE,
     "RandomSized": {"min_max_height": REQUIRED, **_SIZE, "w2h_ratio": 1.0, **_RESIZED},
     "RandomResizedCrop": {**_SIZE, "scale": (0.08, 1.0), "ratio": (0.75, 4 / 3), **_RESIZED},
@@ -44,7 +44,7 @@ class Step:
 
     name: str
     probability: float
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, object] = field(default_factory=dict)
     steps: tuple["Step", ...] = ()
     """Of `compose` and `OneOf`."""
 
@@ -66,7 +66,7 @@ def read_steps(text: str) -> tuple[Step, ...]:
     return _steps(content) if content is not None else ()
 
 
-def _steps(content: Any) -> tuple[Step, ...]:
+def _steps(content: object) -> tuple[Step, ...]:
     if not isinstance(content, list):
         raise _error(
             f"Steps must be a list of mappings, each with a name. Received {content!r}; try [{{name: HorizontalFlip}}]."
@@ -74,7 +74,7 @@ def _steps(content: Any) -> tuple[Step, ...]:
     return tuple(_step(each) for each in content)
 
 
-def _step(content: Any) -> Step:
+def _step(content: object) -> Step:
     given = {"name": content} if isinstance(content, str) else content
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
         raise _error(
@@ -108,7 +108,7 @@ def _check_name(name: str) -> None:
         raise _error(f"Unknown step {name!r}; {advice}")
 
 
-def _arguments(name: str, given: dict[str, Any]) -> dict[str, Any]:
+def _arguments(name: str, given: dict[str, object]) -> dict[str, object]:
     known = ARGUMENTS[name]
     for key in given:
         if key in BY_THE_LOADER:
@@ -124,7 +124,7 @@ def _arguments(name: str, given: dict[str, Any]) -> dict[str, Any]:
     return {key: _checked(name, key, value) for key, value in values.items()}
 
 
-def _checked(name: str, key: str, value: Any) -> Any:
+def _checked(name: str, key: str, value: object) -> object:
     if key in {"height", "width", "max_size"}:
         good, wanted = isinstance(value, int) and not isinstance(value, bool) and value >= 1, "a whole number above 0"
     elif key in {"scale", "ratio", "min_max_height"}:
@@ -145,7 +145,7 @@ def _checked(name: str, key: str, value: Any) -> Any:
     return value
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from efficientdet_pipeline.data.batch_images import AugmentedImage
 from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.data.image_descriptions import AugmentedImage
 from efficientdet_pipeline.data.record_images import RecordImages
 from efficientdet_pipeline.data.tfrecord_reader import index_records, read_record
 from efficientdet_pipeline.doctor.issue import Issue

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 from absl import logging
@@ -30,19 +29,19 @@ def write_args(path: Path, options: Options, source_of: Mapping[str, str]) -> No
     fileio.write_file(path, "\n".join(lines) + "\n")
 
 
-def read_args(path: Path) -> dict[str, Any]:
+def read_args(path: Path) -> dict[str, object]:
     """Returns the options in an args.yaml; none where there is no such file."""
     if not path.is_file():
         return {}
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
-def update_json(path: Path, values: Mapping[str, Any]) -> None:
+def update_json(path: Path, values: Mapping[str, object]) -> None:
     """Adds the values to a JSON file's object, or begins it."""
     fileio.write_file(path, json.dumps({**read_json(path), **values}, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, object]:
     """Returns a JSON file's object; an empty one where there is no such file, or it was cut short."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -51,7 +50,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def dataset_metadata(options: ImageOptions, made: Manifest, *, mode: str) -> dict[str, Any]:
+def dataset_metadata(options: ImageOptions, made: Manifest, *, mode: str) -> dict[str, object]:
     """Returns the fields on the images and shards."""
     split = options.train_valid_split
     counts = {name: split.num_images for name, split in made.splits.items()}
@@ -70,7 +69,9 @@ def dataset_metadata(options: ImageOptions, made: Manifest, *, mode: str) -> dic
     }
 
 
-def training_metadata(options: TrainOptions, *, name: str, num_examples: int, shape: dict[str, Any]) -> dict[str, Any]:
+def training_metadata(
+    options: TrainOptions, *, name: str, num_examples: int, shape: dict[str, object]
+) -> dict[str, object]:
     """Returns the fields on the training; `shape` tells one run from another."""
     return {
         "url": redact_url(

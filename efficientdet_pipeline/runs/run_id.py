@@ -3,14 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.schema import Options, declarations, flatten
 from tfrmod.urls import redact_url, url_id
 
 
-def shaping(options: Options, network: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
+def shaping(options: Options, network: Mapping[str, object], resolved: Mapping[str, object]) -> dict[str, object]:
     """Returns everything that shapes the training, by name.
 
     Args:
@@ -19,11 +18,12 @@ def shaping(options: Options, network: Mapping[str, Any], resolved: Mapping[str,
         and the same value given are one run; and what identifies the photos.
     """
     declared = declarations(type(options))
-    values = {name: value for name, value in flatten(options).items() if declared[name].shapes}
+    values: dict[str, object] = {name: value for name, value in flatten(options).items() if declared[name].shapes}
     values |= {f"hparams.{name}": value for name, value in network.items()}
     values |= resolved
     values = {name: _without_secrets(value) if isinstance(value, str) else value for name, value in values.items()}
-    return json.loads(json.dumps(values, default=str))
+    plain: dict[str, object] = json.loads(json.dumps(values, default=str))
+    return plain
 
 
 def _without_secrets(value: str) -> str:
@@ -32,14 +32,14 @@ def _without_secrets(value: str) -> str:
     return value if shown == value else f"{shown} ({url_id(value)[:12]})"
 
 
-def run_name(model_name: str, shape: Mapping[str, Any]) -> str:
+def run_name(model_name: str, shape: Mapping[str, object]) -> str:
     """Returns `<model>-<8 hex>`."""
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
     return f"{model_name}-{digest[:8]}"
 
 
 def check_same_run(
-    folder: str, begun_with: Mapping[str, Any], asked_for: Mapping[str, Any], defaults: Mapping[str, Any]
+    folder: str, begun_with: Mapping[str, object], asked_for: Mapping[str, object], defaults: Mapping[str, object]
 ) -> None:
     """Raises OptionsError where a folder's run was begun with other shaping options, and lists them.
 

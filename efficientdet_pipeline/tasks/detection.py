@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import efficientdet
 import keras
@@ -22,9 +21,9 @@ from efficientdet_pipeline.data import input_pipeline
 from efficientdet_pipeline.data.batch_images import first_images, images_of_step
 from efficientdet_pipeline.data.class_weights import class_weights
 from efficientdet_pipeline.data.dataset_info import Shards
-from efficientdet_pipeline.data.input_pipeline import boxes_in_pixels, build_augmenter, training_batches
+from efficientdet_pipeline.data.input_pipeline import build_augmenter, training_batches
 from efficientdet_pipeline.data.sampler import all_records
-from efficientdet_pipeline.data.tfrecord_reader import decode_record_image, parse_record
+from efficientdet_pipeline.data.tfrecord_reader import boxes_in_pixels, decode_record_image, parse_record
 from efficientdet_pipeline.data.validation_batches import validation_batches
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import format_line, format_table
@@ -35,6 +34,7 @@ from efficientdet_pipeline.evaluation.ground_truth import GroundTruth, validatio
 from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.export import in_subprocess
 from efficientdet_pipeline.inference.results import per_image
+from efficientdet_pipeline.json_fields import number_field
 from efficientdet_pipeline.models.build import Network, describe_network
 from efficientdet_pipeline.models.objective import detection_objective
 from efficientdet_pipeline.models.pretrained import StartWeights, check_pretrained, chosen_by_chief, load_pretrained
@@ -74,7 +74,7 @@ class DetectionTask:
             is_published_model=not options.model.hparams,
         )
 
-    def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, Any]) -> StartWeights:
+    def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, object]) -> StartWeights:
         """Returns the weights that the chief of several processes chose."""
         return chosen_by_chief(options.pretrained, model_name, about, cache_dir=options.data.images.cache_dir)
 
@@ -86,10 +86,10 @@ class DetectionTask:
         return DetectionSetup(options=options, network=network, shards=shards, max_instances=shards.max_instances)
 
     def setup_of_description(
-        self, description: Mapping[str, Any], options: TrainOptions, *, max_instances: int
+        self, description: Mapping[str, object], options: TrainOptions, *, max_instances: int
     ) -> "DetectionSetup":
         """Returns a setup without data."""
-        network = Network(DetectorConfig(**description), {}, {})
+        network = Network(DetectorConfig.from_fields(description), {}, {})
         return DetectionSetup(options=options, network=network, shards=None, max_instances=max_instances)
 
 
@@ -142,7 +142,7 @@ class DetectionSetup:
         """Returns the detector with random weights."""
         return efficientdet.build_model(self.network.config)
 
-    def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, Any]:
+    def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, object]:
         """Loads the initial weights."""
         options = self.options
         if not start.place:
@@ -217,11 +217,11 @@ class DetectionSetup:
         )
         return DetectionEvaluator(evaluator, self.network)
 
-    def format_table(self, metrics: Mapping[str, Any]) -> str:
+    def format_table(self, metrics: Mapping[str, object]) -> str:
         """Returns COCO's metrics as a table."""
         return format_table(metrics)
 
-    def format_line(self, metrics: Mapping[str, Any]) -> str:
+    def format_line(self, metrics: Mapping[str, object]) -> str:
         """Returns AP and AP50."""
         return format_line(metrics)
 
@@ -253,11 +253,11 @@ class DetectionEvaluator:
         """Returns the first validation images, each with ground truth beside the model's detections."""
         return draw_predictions(self.evaluator, self.network, count=count)
 
-    def saved(self, facts: Mapping[str, Any]) -> SavedEvaluation:
+    def saved(self, facts: Mapping[str, str | float]) -> SavedEvaluation:
         """Returns the detections of an epoch and their truth, detected anew where they were not kept."""
         evaluator = self.evaluator
         return saved_evaluation(
-            evaluator.kept.of_epoch(facts["epoch"]) or evaluator.collect(),
+            evaluator.kept.of_epoch(number_field(facts, "epoch")) or evaluator.collect(),
             evaluator.label_map,
             shards=evaluator.files,
             numbers=evaluator.truth.numbers,

@@ -5,7 +5,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -85,7 +84,7 @@ class SegmentationTask:
         _log_without_effect(options)
         return check_pretrained(*_encoder(options, model_name), cache_dir=options.data.images.cache_dir)
 
-    def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, Any]) -> StartWeights:
+    def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, object]) -> StartWeights:
         """Returns the weights that the chief of several processes chose."""
         return chosen_by_chief(*_encoder(options, model_name), about, cache_dir=options.data.images.cache_dir)
 
@@ -102,7 +101,7 @@ class SegmentationTask:
         return SegmentationSetup(options=options, network=network, shards=shards)
 
     def setup_of_description(
-        self, description: Mapping[str, Any], options: TrainOptions, *, max_instances: int
+        self, description: Mapping[str, object], options: TrainOptions, *, max_instances: int
     ) -> "SegmentationSetup":
         """Returns a setup without data."""
         del max_instances
@@ -191,7 +190,7 @@ class SegmentationSetup:
         """Returns the U-Net with random weights."""
         return build_unet(self.network.config)
 
-    def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, Any]:
+    def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, object]:
         """Loads the encoder's weights."""
         reason = {"choice": start.choice} if start.choice else {}
         if not start.place:
@@ -264,11 +263,11 @@ class SegmentationSetup:
         limit = self.options.evaluation.eval_samples
         return SegmentationScorer(model, self.network, self.classes, self._data.val, limit=limit)
 
-    def format_table(self, metrics: Mapping[str, Any]) -> str:
+    def format_table(self, metrics: Mapping[str, object]) -> str:
         """Returns the metrics as a table."""
         return format_metrics(metrics)
 
-    def format_line(self, metrics: Mapping[str, Any]) -> str:
+    def format_line(self, metrics: Mapping[str, object]) -> str:
         """Returns mean IoU and Dice."""
         return ", ".join(f"{name} {metrics[name]:.3f}" for name in (PRIMARY, "Dice"))
 

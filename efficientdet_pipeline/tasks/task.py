@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import keras
 import numpy as np
 import tensorflow as tf
 from efficientdet.training_model import Objective
+from efficientdet.types import TensorTree
 
-from efficientdet_pipeline.data.batch_images import AugmentedImage
 from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.data.image_descriptions import AugmentedImage, BatchImage
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
 from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.models.pretrained import StartWeights
@@ -41,7 +42,7 @@ class NetworkDescription(Protocol):
     def label_map(self) -> Mapping[int, str]:
         """Class id → name."""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the description as plain data, without the label map."""
 
     def write(self, path: Path) -> None:
@@ -55,7 +56,7 @@ class TrainingInput(NamedTuple):
     """Number of the first sample → (images, truth) batches without end."""
     files: tuple[str, ...]
     """The training shards."""
-    images_of: Callable[[int], list[dict[str, Any]]] | None = None
+    images_of: Callable[[int], list[BatchImage]] | None = None
     """Number of a step (1-based) → descriptions of its images, for a report."""
     first_images: Callable[[int], Sequence[AugmentedImage]] | None = None
     """Number of images → the first images of the training with their boxes, to be drawn."""
@@ -72,7 +73,7 @@ class TaskEvaluator(Protocol):
     def draw(self, count: int) -> list[np.ndarray]:
         """Returns the first `count` validation images with truth and prediction, uint8 RGB."""
 
-    def saved(self, facts: Mapping[str, Any]) -> SavedEvaluation | None:
+    def saved(self, facts: Mapping[str, str | float]) -> SavedEvaluation | None:
         """Returns the evaluation for the report; None where the task has no such report.
 
         Args:
@@ -119,7 +120,7 @@ class TaskSetup(Protocol):
     def build_model(self) -> keras.Model:
         """Returns the network with random weights, in the present strategy's scope."""
 
-    def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, Any]:
+    def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, object]:
         """Loads the initial weights; returns fields for metadata.json, "pretrained" among them."""
 
     def load_weights(self, model: keras.Model, path: Path) -> None:
@@ -140,7 +141,7 @@ class TaskSetup(Protocol):
           host: (index, count) of the processes that share each batch.
         """
 
-    def random_batch(self, batch_size: int) -> tuple[np.ndarray, Any]:
+    def random_batch(self, batch_size: int) -> tuple[np.ndarray, TensorTree]:
         """Returns images and truth of the shapes of a training batch, for a trial of the memory."""
 
     def prepare_evaluation(self, *, is_chief: bool) -> None:
@@ -149,10 +150,10 @@ class TaskSetup(Protocol):
     def evaluator(self, model: keras.Model) -> TaskEvaluator | None:
         """Returns what evaluates a model after `prepare_evaluation`; None where the run has no evaluation."""
 
-    def format_table(self, metrics: Mapping[str, Any]) -> str:
+    def format_table(self, metrics: Mapping[str, object]) -> str:
         """Returns the content of metrics.json as lines of text."""
 
-    def format_line(self, metrics: Mapping[str, Any]) -> str:
+    def format_line(self, metrics: Mapping[str, object]) -> str:
         """Returns the numbers that runs are compared by, in one line."""
 
     def export(self, model: keras.Model, trained: TrainedWeights, folder: Path) -> Mapping[str, Path]:
@@ -180,7 +181,7 @@ class Task(Protocol):
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
         """Chooses, fetches and checks the initial weights, before any image is read."""
 
-    def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, Any]) -> StartWeights:
+    def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, object]) -> StartWeights:
         """Returns the weights that the chief of several processes chose and recorded in metadata.json."""
 
     def setup(self, name: str, options: TrainOptions, hparams: HparamsGiven, shards: Shards) -> TaskSetup:
@@ -191,7 +192,7 @@ class Task(Protocol):
         """
 
     def setup_of_description(
-        self, description: Mapping[str, Any], options: TrainOptions, *, max_instances: int
+        self, description: Mapping[str, object], options: TrainOptions, *, max_instances: int
     ) -> TaskSetup:
         """Returns a setup without data, from `NetworkDescription.as_dict`: for trials on random batches."""
 

@@ -4,12 +4,12 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from absl import logging
 
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import OptionsError, OutOfMemoryError
+from efficientdet_pipeline.json_fields import integer_field
 from efficientdet_pipeline.options.schema import flatten, replace
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
@@ -34,7 +34,8 @@ def resolve_batch_size(
     """
     if options.optimizer.batch_size:
         return options
-    found = metadata.read_json(run_.folder.metadata).get("train_batch_size") if _is_known(run_, process_group) else None
+    recorded = metadata.read_json(run_.folder.metadata) if _is_known(run_, process_group) else {}
+    found = integer_field(recorded, "train_batch_size", 0)
     if not found:
         logging.info("batch_size=auto: running training steps to find the largest batch that fits.")
         examples = min(shards.num_train, options.num_examples_per_epoch or shards.num_train)
@@ -48,7 +49,7 @@ def resolve_batch_size(
             )
         limit = f", the largest with {MIN_STEPS_PER_EPOCH} steps per epoch" if found * 2 > max_batch else ""
         logging.info("batch_size=auto: %d images per step fit%s.", found, limit)
-    return replace(options, batch_size=int(found))
+    return replace(options, batch_size=found)
 
 
 def _is_known(run_: RunSession, process_group: ProcessGroup) -> bool:
@@ -70,7 +71,7 @@ def oom_handler(
         f"--batch_size={half}, --batch_size=auto for the largest that fits, --accumulate_steps=2, which computes the "
         "batch in two parts, or --grad_checkpoint. The same command continues from the last checkpoint."
     )
-    probe: dict[str, Any] = {}
+    probe: dict[str, object] = {}
     if process_group.count == 1 and options.optimizer.batch_size > 1:
         probe = dataclasses.asdict(_probe(options, shards, network, options.optimizer.batch_size - 1))
     # An accelerator raises an error when its memory runs out; for CPU tensors, the system kills the process.

@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from efficientdet_pipeline.errors import ExitCode, OptionsError
 from efficientdet_pipeline.options.schema import Value, compose
@@ -33,7 +32,7 @@ class Probe:
     options: dict[str, Value]
     """Training options."""
     task: str
-    network: dict[str, Any]
+    network: dict[str, object]
     """Description of the network; see `tasks.task.NetworkDescription.as_dict`."""
     max_instances: int
     max_batch: int
@@ -63,7 +62,7 @@ def largest_batch(probe: Probe) -> int:
     return max(fitting, default=0)
 
 
-def deferred_command(what: dict[str, Any]) -> tuple[str, ...]:
+def deferred_command(what: dict[str, object]) -> tuple[str, ...]:
     """Returns Python arguments that run the search for a probe (as a dictionary) later; it is passed in a file."""
     descriptor, path = tempfile.mkstemp(suffix=".json")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

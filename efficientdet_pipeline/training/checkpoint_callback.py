@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from absl import logging
 
+from efficientdet_pipeline.data.image_descriptions import BatchImage
 from efficientdet_pipeline.evaluation.metrics import Metrics
+from efficientdet_pipeline.json_fields import Fields, integer_field, number_field
 from efficientdet_pipeline.tasks.task import LogLayout
 from efficientdet_pipeline.training import checkpoint_io, divergence, train_state
 from efficientdet_pipeline.training.checkpoint_io import AsyncWriter
@@ -34,7 +35,7 @@ class BestMetric:
     """Evaluations after the best one, compared with patience."""
 
     @classmethod
-    def from_marker(cls, marker: Mapping[str, Any], best: Path | None, primary: str) -> "BestMetric":
+    def from_marker(cls, marker: Fields, best: Path | None, primary: str) -> "BestMetric":
         """Returns the best metric at the time a checkpoint was written.
 
         Args:
@@ -44,14 +45,16 @@ class BestMetric:
           primary: name of the metric.
         """
         kept = checkpoint_io.read_marker(best) if best is not None else {}
-        value = marker.get("best_value", marker.get("best_ap"))  # Earlier versions called it best_ap.
-        if not {"best_value", "best_ap"} & marker.keys():
-            return cls(kept.get(primary), kept.get("epoch"))
-        if (value or 0) < 0:  # Earlier versions stored an AP that could not be measured as the best.
+        kept_value, kept_epoch = _optional(kept, primary), _optional(kept, "epoch")
+        name = "best_value" if "best_value" in marker else "best_ap"  # Earlier versions called it best_ap.
+        if name not in marker:
+            return cls(kept_value, kept_epoch)
+        value = _optional(marker, name)
+        if value is not None and value < 0:  # Earlier versions stored an AP that could not be measured as the best.
             return cls()
-        best_metric = cls(value, marker["best_epoch"], marker["evaluations_since"])
-        if best_metric.best_value is not None and kept.get(primary, -2.0) < best_metric.best_value:
-            best_metric.best_value, best_metric.best_epoch = kept.get(primary), kept.get("epoch")
+        best_metric = cls(value, _optional(marker, "best_epoch"), integer_field(marker, "evaluations_since"))
+        if value is not None and (kept_value is None or kept_value < value):
+            best_metric.best_value, best_metric.best_epoch = kept_value, kept_epoch
         return best_metric
 
     def update(self, value: float, *, epoch: float) -> bool:
@@ -71,9 +74,13 @@ class BestMetric:
             self.best_value, self.best_epoch = value, epoch
         return is_best
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Returns the fields for a checkpoint's marker."""
         return dict(vars(self))
+
+
+def _optional(fields: Fields, name: str) -> float | None:
+    return None if fields.get(name) is None else number_field(fields, name)
 
 
 # A checkpoint is due after SAVE_SECONDS, later if writing is slow (so that it takes at most a twentieth of the time),
@@ -111,7 +118,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         evaluate: Callable[[int], Metrics] | None,
         write_network: Callable[[Path], None],
         draw: Callable[[], Sequence[np.ndarray]] | None = None,
-        images_of: Callable[[int], list[dict[str, Any]]] | None = None,
+        images_of: Callable[[int], list[BatchImage]] | None = None,
     ):
         super().__init__()
         self.config, self.paths, self.evaluate, self.write_network = config, paths, evaluate, write_network
@@ -123,7 +130,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Whether too many consecutive steps were bad, so that the run goes back to an earlier checkpoint."""
         self.validation_loss: Callable[[], dict[str, float]] | None = None
         """→ the losses of the EMA weights on validation images, by column; computed at each evaluation."""
-        self.track: Callable[[Mapping[str, Any]], None] | None = None
+        self.track: Callable[[Mapping[str, float]], None] | None = None
         """Takes each row of results.csv, for experiment trackers."""
         self._is_chief = is_chief()
         self._writer = AsyncWriter()
@@ -182,7 +189,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         if self.is_out_of_patience and not request:
             self._log_early_stopping()
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Restores the running sums of a resumed epoch; `fit` has just reset them."""
         self._epoch_began = time.monotonic()
         self._first_step = self.step
@@ -190,7 +197,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             train_state.restore_running_sums(self.model, self._running_sums)
         self._running_sums = {}
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Counts the step, saves if due, stops if requested."""
         self._step_before, self.step = self.step, self._first_step + batch + 1
         self.stop.is_building = False
@@ -204,20 +211,21 @@ class CheckpointCallback(keras.callbacks.Callback):
             self.save()
             self.model.stop_training = bool(self.stop)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates, logs the epoch, saves."""
         if self.step % self.config.steps_per_epoch == 0 and not self.must_rewind:
             self._close_epoch(epoch + 1, logs or {})
 
-    def save(self, best: dict[str, Any] | None = None) -> None:
+    def save(self, best: dict[str, object] | None = None) -> None:
         """Copies the state and writes the last checkpoint in the background; before it the best, if `best` is given."""
         if not self._is_chief:
             return
         self._writer.wait()
         # On JAX, access through `self.model` costs a copy; writing needs only the variables' names.
         model, arrays = self.model, train_state.state_arrays(self.model)
+        step = self.step
         facts = {
-            "step": self.step,
+            "step": step,
             "epoch": self.step / self.config.steps_per_epoch,
             "evaluation_due": self._evaluation_due,
             **self.best_metric.as_dict(),
@@ -233,7 +241,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                 checkpoint_io.write_checkpoint(self.paths.best, files, best)
             files[checkpoint_io.STATE] = lambda path: checkpoint_io.write_arrays(path, arrays)
             checkpoint_io.write_checkpoint(self.paths.last, files, facts, keep=self.config.keep)
-            self._set_resume_message(facts["step"])
+            self._set_resume_message(step)
             if curves is not None:
                 draw_curves(self.paths.curves, curves, self.layout)
 
@@ -259,11 +267,11 @@ class CheckpointCallback(keras.callbacks.Callback):
             self.step,
         )
 
-    def _load_state(self, arrays: train_state.State, marker: dict[str, Any]) -> None:
+    def _load_state(self, arrays: train_state.State, marker: Fields) -> None:
         train_state.restore_state(self.model, arrays)
-        self.step = marker["step"]
+        self.step = integer_field(marker, "step")
         self._running_sums = arrays
-        self._evaluation_due = marker.get("evaluation_due", False)
+        self._evaluation_due = bool(marker.get("evaluation_due"))
         self.best_metric = BestMetric.from_marker(
             marker, checkpoint_io.find_checkpoint(self.paths.best), self.layout.primary
         )
@@ -277,11 +285,11 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.must_rewind = True
         self.model.stop_training = True
 
-    def _close_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
+    def _close_epoch(self, epoch: int, logs: dict[str, float]) -> None:
         """Ends epoch number `epoch` (1-based)."""
         if not self._is_chief:
             return
-        row: dict[str, Any] = {"epoch": epoch, "step": self.step, "seconds": time.monotonic() - self._epoch_began}
+        row: dict[str, float] = {"epoch": epoch, "step": self.step, "seconds": time.monotonic() - self._epoch_began}
         row |= {name: float(value) for name, value in logs.items() if name not in _OF_A_STEP}
         row["learning_rate"] = self.model.last_learning_rate()
         row["bad_steps_total"] = int(keras.ops.convert_to_numpy(self.model.bad_steps_total))

@@ -9,12 +9,13 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import logging
 from efficientdet.errors import CheckpointError
 
+from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.json_fields import Fields, integer_field, number_field, object_field, text_field
 from tfrmod.fileio import sha256_of, sync_folder
 
 WEIGHTS = "model.weights.h5"
@@ -24,7 +25,7 @@ MARKER = "checkpoint.json"
 
 
 def write_checkpoint(
-    directory: Path, writers: Mapping[str, Callable[[Path], None]], fields: Mapping[str, Any], *, keep: int = 2
+    directory: Path, writers: Mapping[str, Callable[[Path], None]], fields: Mapping[str, object], *, keep: int = 2
 ) -> None:
     """Writes a checkpoint folder to `directory`; earlier ones are renamed to `.previous`, `.previous2` …
 
@@ -76,19 +77,22 @@ def find_checkpoints(directory: Path) -> Iterator[Path]:
         logging.warning("The checkpoint %s is damaged (%s); it was renamed to %s.", candidate, fault, renamed.name)
 
 
-def read_marker(checkpoint: Path) -> dict[str, Any]:
+def read_marker(checkpoint: Path) -> dict[str, object]:
     """Returns the content of a checkpoint's marker file."""
-    return json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
+    content = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise DataError(f"{checkpoint / MARKER} must hold an object. Received {content!r}.")
+    return content
 
 
 def checkpoint_fault(checkpoint: Path) -> str | None:
     """Returns why a checkpoint folder is invalid, or None."""
     try:
-        files = read_marker(checkpoint)["files"]
-        written = {name: (expected["bytes"], expected["sha256"]) for name, expected in files.items()}
+        files = object_field(read_marker(checkpoint), "files")
+        written = {name: _size_and_digest(files, name) for name in files}
     except (FileNotFoundError, NotADirectoryError):
         return "it has no marker: writing was interrupted"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, DataError):
         return "its marker cannot be read"
     for name, (size, digest) in written.items():
         path = checkpoint / name
@@ -97,6 +101,11 @@ def checkpoint_fault(checkpoint: Path) -> str | None:
         if path.stat().st_size != size or sha256_of(path) != digest:
             return f"{name} differs from what was written"
     return None
+
+
+def _size_and_digest(files: Fields, name: str) -> tuple[int, str]:
+    written = object_field(files, name)
+    return integer_field(written, "bytes"), text_field(written, "sha256")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -218,4 +227,4 @@ class AsyncWriter:
 def epoch_of(weights: Path) -> float:
     """Returns the number of finished epochs of a checkpoint, its folder or its weights; -1 where nothing says it."""
     folder = weights if weights.is_dir() else weights.parent
-    return read_marker(folder)["epoch"] if (folder / MARKER).exists() else -1
+    return number_field(read_marker(folder), "epoch") if (folder / MARKER).exists() else -1

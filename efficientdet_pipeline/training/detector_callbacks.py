@@ -7,7 +7,7 @@ Both read datasets of samples as `data.named_pipeline` makes them: image
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -21,6 +21,7 @@ from PIL import Image
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.evaluation.coco import coco_metrics
 from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.json_fields import number_field
 from efficientdet_pipeline.visualize.boxes import draw_detections
 
 COCO_SLICE = (0.5, 0.05, 0.95)
@@ -36,7 +37,7 @@ class _Row(NamedTuple):
     """1-based."""
 
 
-def predict_detections(detector: OneStageDetector, images: Any, **nms_configs: Any) -> Detections:
+def predict_detections(detector: OneStageDetector, images: object, **nms_configs: object) -> Detections:
     """Returns the detections on a batch of normalized canvases, best first, in canvas pixels.
 
     The network runs without training behaviour.
@@ -91,16 +92,16 @@ class CocoCallback(keras.callbacks.Callback):
         self.log_dir = Path(log_dir)
         self.class_names = dict(enumerate(class_names, start=1))
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates; epochs are counted from 1."""
         metrics = self.evaluate()
         self.log_dir.mkdir(parents=True, exist_ok=True)
         content = {"map_slice_{}:{}:{}".format(*COCO_SLICE): metrics["AP"], **metrics}
         (self.log_dir / f"epoch_coco_{epoch + 1}.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
         if logs is not None:
-            logs |= {"AP": metrics["AP"], "AP50": metrics["AP50"]}
+            logs |= {name: number_field(metrics, name) for name in ("AP", "AP50")}
 
-    def evaluate(self) -> dict[str, Any]:
+    def evaluate(self) -> dict[str, object]:
         """Returns COCO's numbers; see `evaluation.coco.coco_metrics`.
 
         Raises:
@@ -157,7 +158,7 @@ class DrawCallback(keras.callbacks.Callback):
         self.class_names = dict(enumerate(class_names, start=1))
         self.min_score = min_score
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Draws; epochs are counted from 1."""
         folder = self.log_dir / str(epoch + 1)
         folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +196,7 @@ class DrawCallback(keras.callbacks.Callback):
         ).astype(np.uint8)
 
 
-def _rows(batch: Mapping[str, Any]) -> Iterator[_Row]:
+def _rows(batch: Mapping[str, object]) -> Iterator[_Row]:
     """Yields the images of a batch without the padding of their objects."""
     images, boxes = np.asarray(batch["image"]), np.asarray(batch["bboxes"], np.float32)
     labels = np.asarray(batch["labels"]).reshape(boxes.shape[:2])

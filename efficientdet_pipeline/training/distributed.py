@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from efficientdet_pipeline.errors import ExitCode, OptionsError, PipelineError, StoppedError
+from efficientdet_pipeline.json_fields import Fields
 
 # TF_CONFIG is TensorFlow's format, also used by Kubeflow; CLUSTER_SPEC is Vertex AI's.
 TF_CONFIG, CLUSTER_SPEC = "TF_CONFIG", "CLUSTER_SPEC"
@@ -63,8 +64,10 @@ def cluster_spec(environ: Mapping[str, str]) -> ClusterSpec:
         ) from None
 
 
-def _parse_spec(spec: Any) -> ClusterSpec:
+def _parse_spec(spec: Fields) -> ClusterSpec:
     cluster, task = spec["cluster"], spec["task"]
+    if not isinstance(cluster, dict) or not isinstance(task, dict):
+        raise TypeError("cluster and task must be objects")
     # Alphabetical order is cluster order: chief, master, worker; workerpool0, workerpool1.
     kinds = sorted(kind for kind in cluster if kind.startswith(_TRAINING_TASKS) and cluster[kind])
     tasks = [(kind, index) for kind in kinds for index in range(len(cluster[kind]))]

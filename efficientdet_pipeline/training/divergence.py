@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from keras import ops
 
+from efficientdet_pipeline.data.image_descriptions import BatchImage
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.training import checkpoint_io, train_state
 from efficientdet_pipeline.training.train_step import TrainStepModel
@@ -80,7 +80,7 @@ _BATCHES_REPORTED = 10
 _IMAGES_NAMED = 8
 
 
-def last_good(directory: Path) -> tuple[train_state.State, dict[str, Any]] | None:
+def last_good(directory: Path) -> tuple[train_state.State, dict[str, object]] | None:
     """Returns state and marker of the newest checkpoint from before the divergence, or None.
 
     Its values are finite, and it does not follow a bad step.
@@ -104,7 +104,7 @@ def halve_learning_rate(model: TrainStepModel) -> None:
 
 
 def bad_steps_error(
-    model: TrainStepModel, steps: Sequence[int], images_of: Callable[[int], list[dict[str, Any]]] | None, path: Path
+    model: TrainStepModel, steps: Sequence[int], images_of: Callable[[int], list[BatchImage]] | None, path: Path
 ) -> DataError:
     """Writes a report of the images in the bad steps, and returns the error that ends the run.
 
@@ -112,22 +112,20 @@ def bad_steps_error(
       steps: consecutive bad steps.
     """
     reported = steps[-_BATCHES_REPORTED:]
-    batches: list[dict[str, Any]] = [
-        {"step": step, "photos": images_of(step) if images_of is not None else []} for step in reported
-    ]
+    batches = [(step, images_of(step) if images_of is not None else []) for step in reported]
     rate = model.last_learning_rate()
     content = {
         "bad_steps_in_a_row": len(steps),
         "bad_steps_total": int(ops.convert_to_numpy(model.bad_steps_total)),
         "learning_rate": rate,
-        "batches": batches,
+        "batches": [{"step": step, "images": images} for step, images in batches],
     }
     fileio.write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    photos = batches[-1]["photos"]
+    _, images = batches[-1]
     return DataError(
         f"The loss or gradient of the last {len(steps)} steps, up to step {steps[-1]}, is not finite, "
-        f"after the learning rate was halved to {rate:.2g}. Images of the last batch: {_names(photos)}"
-        f"{_about_boxes(photos)}. The report is {path}. Weights are those from before these steps. Check "
+        f"after the learning rate was halved to {rate:.2g}. Images of the last batch: {_names(images)}"
+        f"{_about_boxes(images)}. The report is {path}. Weights are those from before these steps. Check "
         "these images with --mode=doctor, try a smaller --learning_rate in a new run, or --max_bad_steps=0 to continue."
     )
 
@@ -136,14 +134,14 @@ def _learning_rate_factor(model: TrainStepModel) -> float:
     return float(ops.convert_to_numpy(model.learning_rate_factor))
 
 
-def _names(photos: Sequence[dict[str, Any]]) -> str:
-    names = [photo["photo"] for photo in photos]
+def _names(images: Sequence[BatchImage]) -> str:
+    names = [each["image"] for each in images]
     more = len(names) - _IMAGES_NAMED
     return ", ".join(names[:_IMAGES_NAMED]) + (f" and {more} more" if more > 0 else "") if names else "unknown"
 
 
-def _about_boxes(photos: Sequence[dict[str, Any]]) -> str:
-    boxes = [photo["boxes"] for photo in photos if photo["boxes"]["count"]]
+def _about_boxes(images: Sequence[BatchImage]) -> str:
+    boxes = [each["boxes"] for each in images if each["boxes"]["count"]]
     if not boxes:
         return ""
     shortest, longest = min(each["shortest_side"] for each in boxes), max(each["longest_side"] for each in boxes)

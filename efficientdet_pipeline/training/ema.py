@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import keras
 from efficientdet.layers import move_towards
@@ -58,7 +57,7 @@ class ExponentialMovingAverage:
                 variable.assign(value)
 
 
-def _copy_of(variable: keras.Variable) -> Any:
+def _copy_of(variable: keras.Variable) -> keras.Variable:
     """Returns a copy of a variable's value that later assignments do not change."""
     if keras.backend.backend() == "jax":
         # JAX arrays are immutable, and a copy from the host would involve all processes of a training.

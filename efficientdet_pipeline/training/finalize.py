@@ -5,7 +5,6 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +14,7 @@ from efficientdet_pipeline.console import print_next_command
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation import write_metrics
 from efficientdet_pipeline.inference.image_io import write_image
+from efficientdet_pipeline.json_fields import number_field, object_field
 from efficientdet_pipeline.models.weights import DESCRIPTION, TrainedWeights
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.run_dir import RunFolder
@@ -48,12 +48,11 @@ def finalize_run(
     marker = checkpoint_io.read_marker(chosen)
     if "metrics" not in marker:
         marker["metrics"] = evaluator().as_dict()
-    metrics = {**marker["metrics"], "checkpoint": name, "last": _last_row(folder, setup.layout)}
-    write_metrics(folder.metrics, metrics, marker["epoch"])
+    epoch, measured = number_field(marker, "epoch"), object_field(marker, "metrics")
+    metrics = {**measured, "checkpoint": name, "last": _last_row(folder, setup.layout)}
+    write_metrics(folder.metrics, metrics, epoch)
     if options.evaluation.eval_name:
-        write_metrics(
-            folder.metrics.with_name(f"metrics_{options.evaluation.eval_name}.json"), metrics, marker["epoch"]
-        )
+        write_metrics(folder.metrics.with_name(f"metrics_{options.evaluation.eval_name}.json"), metrics, epoch)
     if options.compression.asked_for:
         from efficientdet_pipeline.compression.summary import summarize, write_summary
 
@@ -61,20 +60,18 @@ def finalize_run(
         write_summary(folder.compression, summary)
         logging.info("Compression: %s; each is in %s.", summary.sentence(), folder.compression)
     picture = draw_validation(folder.pictures, evaluator)
-    facts = {"checkpoint": f"the {name} checkpoint", "epoch": marker["epoch"]}
+    facts: dict[str, str | float] = {"checkpoint": f"the {name} checkpoint", "epoch": epoch}
     write_page = analyse_run(report, folder, evaluator, facts, options.evaluation.engine)
     exported: Mapping[str, Path] = {}
     if options.export.names():
         why = "" if name == "best" else f", because no evaluation measured {'an AP' if primary == 'AP' else primary}"
-        logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, marker["epoch"], why)
+        logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, epoch, why)
         trained = TrainedWeights(
             path=chosen / checkpoint_io.WEIGHTS, description=chosen / DESCRIPTION, run=folder, names_run=True
         )
         exported = setup.export(network, trained, folder.export_path)
     page = write_page()
-    logging.info(
-        "\nDone: epoch %d is the %s of this run.\n%s\n", marker["epoch"], name, setup.format_table(marker["metrics"])
-    )
+    logging.info("\nDone: epoch %d is the %s of this run.\n%s\n", epoch, name, setup.format_table(measured))
     _log_paths(
         ("metrics", folder.metrics),
         ("every epoch", folder.results),
@@ -85,7 +82,7 @@ def finalize_run(
         *exported.items(),
     )
     seconds = sum(float(row.get("seconds") or 0) for row in _rows(folder))
-    line = setup.format_line(marker["metrics"])
+    line = setup.format_line(measured)
     logging.info("\n%s, %s of training, %s", line, format_duration(seconds), folder.path)
     if exported:
         _print_infer_command(next(iter(exported.values())))
@@ -100,7 +97,7 @@ def chosen_checkpoint(folder: RunFolder, primary: str = "AP") -> tuple[str, Path
       DataError: the run has no complete checkpoint.
     """
     best = checkpoint_io.find_checkpoint(folder.best)
-    if best is not None and checkpoint_io.read_marker(best).get(primary, 0.0) >= 0:
+    if best is not None and number_field(checkpoint_io.read_marker(best), primary, 0.0) >= 0:
         return "best", best
     last = checkpoint_io.find_checkpoint(folder.last)
     if last is None:
@@ -111,7 +108,11 @@ def chosen_checkpoint(folder: RunFolder, primary: str = "AP") -> tuple[str, Path
 def log_finished_run(folder: RunFolder, options: TrainOptions) -> None:
     """Logs that the run is finished, and how to extend it."""
     last = checkpoint_io.find_checkpoint(folder.last)
-    trained = int(checkpoint_io.read_marker(last)["epoch"]) if last is not None else options.optimizer.num_epochs
+    trained = (
+        int(number_field(checkpoint_io.read_marker(last), "epoch"))
+        if last is not None
+        else options.optimizer.num_epochs
+    )
     logging.info(
         "The run %s is finished after %d epochs. A larger --num_epochs extends it%s, --overwrite restarts it.",
         folder.path,
@@ -139,7 +140,7 @@ def draw_validation(pictures: Path, evaluator: TaskEvaluator) -> Path:
     return sheet
 
 
-def _last_row(folder: RunFolder, layout: LogLayout) -> dict[str, Any]:
+def _last_row(folder: RunFolder, layout: LogLayout) -> dict[str, object]:
     """Returns the metrics of the last epoch in results.csv."""
     row = _rows(folder)[-1]
     return {name: json.loads(value) for name, value in row.items() if value and name in ("epoch", *layout.metrics)}

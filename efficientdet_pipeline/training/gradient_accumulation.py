@@ -1,10 +1,10 @@
 """Gradient accumulation: a batch is computed in parts, with the memory of a part and the gradient of the whole."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+import keras
 from efficientdet.layers import BatchNormalization, Statistics
-from efficientdet.types import Tensor
+from efficientdet.types import Tensor, TensorTree
 from keras import ops, tree
 
 # Result of a part or a batch: gradients, losses by name, batch statistics.
@@ -13,11 +13,11 @@ Result = tuple[list[Tensor], dict[str, Tensor], list[Statistics]]
 
 def accumulate_gradients(
     compute_gradients: Callable[..., Result],
-    batch: Any,
+    batch: TensorTree,
     *,
     parts: int,
-    fori_loop: Callable[..., Any],
-    like: tuple[Sequence[Any], Sequence[str], Sequence[BatchNormalization]],
+    fori_loop: Callable[..., TensorTree],
+    like: tuple[Sequence[keras.Variable], Sequence[str], Sequence[BatchNormalization]],
 ) -> Result:
     """Returns the sums of gradients and losses over all parts of a batch, and the means of its statistics.
 
@@ -34,7 +34,7 @@ def accumulate_gradients(
     rows = tree.map_structure(lambda x: ops.reshape(x, (-1, parts, *x.shape[1:])), batch)
     seen: set[int] = set()
 
-    def body(number: Tensor, sums: Any) -> Any:
+    def body(number: Tensor, sums: TensorTree) -> TensorTree:
         part = tree.map_structure(lambda x: ops.take(x, number, axis=1), rows)
         gradients, losses, statistics = compute_gradients(part, number)
         by_layer = {id(layer): pair for layer, *pair in statistics}

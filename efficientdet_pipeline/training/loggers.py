@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -15,13 +15,16 @@ from absl import logging
 from efficientdet_pipeline.tasks.task import LogLayout
 from tfrmod import fileio
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 class CSVLogger:
     """CSV logger, results.csv: one row per epoch, empty cells where nothing was measured."""
 
     def __init__(self, path: Path, names: Sequence[str]):
         self.path, self.names = path, tuple(names)
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, str | float]] = []
 
     def truncate_from_epoch(self, epoch: int) -> None:
         """Continues an existing file, removing the rows of epoch number `epoch` (1-based) and later."""
@@ -36,7 +39,7 @@ class CSVLogger:
             self.rows = []
             logging.warning("%s is damaged; it was renamed to %s, and a new file is started.", self.path, renamed.name)
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: Mapping[str, float | str]) -> None:
         """Adds the row of an epoch and rewrites the file atomically."""
         self.rows.append({name: _cell(row[name]) for name in self.names if name in row})
         text = io.StringIO()
@@ -53,7 +56,7 @@ class CSVLogger:
         }
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: float | str) -> float | str:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
@@ -64,7 +67,7 @@ class TensorBoardLogger:
         self._folder = folder
 
     @functools.cached_property
-    def _writer(self) -> Any:
+    def _writer(self) -> tf.summary.SummaryWriter:
         # Created on first use: no file without content.
         return tf.summary.create_file_writer(str(self._folder))
 
@@ -135,7 +138,7 @@ def draw_curves(path: Path, curves: Curves, layout: LogLayout) -> None:
     fileio.write_file(path, image.getvalue())
 
 
-def _mark_best(axes: Any, points: Sequence[tuple[int, float]], name: str) -> None:
+def _mark_best(axes: "Axes", points: Sequence[tuple[int, float]], name: str) -> None:
     """Marks the epoch with the highest value, the best checkpoint."""
     epoch, best = max(points, key=lambda point: (point[1], -point[0]))
     axes.axvline(epoch, color="0.6", linestyle=":", linewidth=1)

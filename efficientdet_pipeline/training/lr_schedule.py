@@ -1,9 +1,8 @@
 """Learning-rate schedule: the learning rate as a function of the step."""
 
-from typing import Any
-
 import keras
 from efficientdet.schedules import Schedule, learning_rate_at
+from efficientdet.types import Tensor
 
 from efficientdet_pipeline.options.optimizer import OptimizerOptions
 
@@ -11,21 +10,23 @@ from efficientdet_pipeline.options.optimizer import OptimizerOptions
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     """Keras learning-rate schedule from a curve and a factor that the run may change."""
 
-    def __init__(self, curve: Schedule, factor: Any = 1.0):
+    def __init__(self, curve: Schedule, factor: keras.Variable | float = 1.0):
         super().__init__()
         self.curve = curve
         self.factor = factor
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Tensor) -> Tensor:
         """Returns the learning rate of a step."""
         return learning_rate_at(step, self.curve) * self.factor
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Returns an empty config: the run's options describe the curve."""
         return {}
 
 
-def learning_rate(options: OptimizerOptions, *, steps_per_epoch: int, factor: Any = 1.0) -> LearningRate:
+def learning_rate(
+    options: OptimizerOptions, *, steps_per_epoch: int, factor: keras.Variable | float = 1.0
+) -> LearningRate:
     """Returns the run's schedule: linear warm-up, hold, then the curve of the options, times `factor`."""
     schedule = Schedule(
         batch_size=options.batch_size,

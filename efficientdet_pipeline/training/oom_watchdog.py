@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from efficientdet_pipeline.system import free_memory
 from efficientdet_pipeline.training import batch_probe
@@ -28,7 +27,7 @@ _SCARCE_SHARE = 0.3
 
 
 @contextlib.contextmanager
-def oom_watchdog(message: str, probe: dict[str, Any] | None = None) -> Iterator[None]:
+def oom_watchdog(message: str, probe: dict[str, object] | None = None) -> Iterator[None]:
     """Watches this process while the body runs; a child process reports if this one is killed.
 
     Args:

@@ -1,24 +1,25 @@
 """Optimizers, and google/automl's double gradient clipping, which Keras's own arguments exclude."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
+from efficientdet.types import Tensor
 from keras import ops
 
 from efficientdet_pipeline.options.optimizer import OptimizerOptions
+from efficientdet_pipeline.training.lr_schedule import LearningRate
 
 # Slots are saved by name; Keras would number the optimizers of a process.
 NAME = "optimizer"
 
 
-def gradient_norms(gradients: Sequence[Any]) -> Any:
+def gradient_norms(gradients: Sequence[Tensor]) -> Tensor:
     """Returns the norm of each gradient, as one vector (number of gradients,), float32."""
     # As one vector: hundreds of separate norms would trace thousands of operations.
     return ops.sqrt(ops.stack([ops.sum(ops.square(ops.cast(gradient, "float32"))) for gradient in gradients]))
 
 
-def clip_gradients(gradients: Sequence[Any], norm: float, norms: Any = None) -> list[Any]:
+def clip_gradients(gradients: Sequence[Tensor], norm: float, norms: Tensor | None = None) -> list[Tensor]:
     """Returns the gradients, each clipped to `norm` separately, then clipped by global norm.
 
     A single exploding gradient is clipped before it can dominate the global
@@ -40,11 +41,11 @@ def clip_gradients(gradients: Sequence[Any], norm: float, norms: Any = None) -> 
 
 def build_optimizer(
     options: OptimizerOptions,
-    learning_rate: Any,
+    learning_rate: LearningRate | float,
     variables: Sequence[keras.Variable],
     *,
     rate_factors: Mapping[str, float] | None = None,
-) -> Any:
+) -> keras.optimizers.Optimizer:
     """Returns the optimizer of the options, built for the variables; the train step clips gradients itself.
 
     Args:
@@ -76,8 +77,8 @@ def _scaled(
         return optimizer
     factor_of = dict(factors)
 
-    class Scaled(optimizer):  # type: ignore[misc, valid-type] # a class known at run time
-        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    class Scaled(optimizer):  # a class known at run time
+        def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
             # On TensorFlow, `variable` is the backend's own, which does not know its path.
             factor = factor_of.get(self._trainable_variables[self._get_variable_index(variable)].path, 1.0)
             super().update_step(gradient, variable, learning_rate if factor == 1.0 else learning_rate * factor)

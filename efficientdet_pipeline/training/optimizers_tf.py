@@ -1,7 +1,5 @@
 """Optimizers of which TensorFlow has one fused operation, where Keras makes several."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -13,7 +11,7 @@ class SGD(keras.optimizers.SGD):
     takes a twentieth less time and less memory.
     """
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Changes one variable and its slot."""
         if self.momentum == 0 or self.nesterov:
             super().update_step(gradient, variable, learning_rate)

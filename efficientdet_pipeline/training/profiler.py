@@ -1,7 +1,6 @@
 """Profiler callback: records a few steps for TensorBoard."""
 
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,19 +17,19 @@ class Profile(keras.callbacks.Callback):
         self._steps = 0
         self._recording = False
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Starts recording before the first profiled step."""
         self._steps += 1
         if self._steps == _FIRST:
             self._recording = True
             _profiler().start(str(self.folder))
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Stops after the last profiled step."""
         if self._steps == _LAST:
             self._stop()
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Stops if the run is shorter."""
         self._stop()
 
@@ -54,5 +53,5 @@ class _JaxProfiler:
         jax.profiler.stop_trace()
 
 
-def _profiler() -> Any:
+def _profiler() -> type[_JaxProfiler]:  # That of TensorFlow has the same functions.
     return _JaxProfiler if keras.backend.backend() == "jax" else tf.profiler.experimental

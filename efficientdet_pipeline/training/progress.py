@@ -3,12 +3,12 @@
 import shutil
 import sys
 import time
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from efficientdet.types import TensorTree
 from tqdm import tqdm
 
 from efficientdet_pipeline.training.device_memory import memory_text
@@ -36,7 +36,7 @@ class DataWaitTimer:
         # TensorFlow's own timestamp raises an error under op determinism.
         clock = tf.data.Dataset.from_tensors(0).repeat().map(lambda _: tf.numpy_function(_now, [], tf.float64))
 
-        def note(asked: tf.Tensor, batch: Any) -> Any:
+        def note(asked: tf.Tensor, batch: TensorTree) -> TensorTree:
             with tf.control_dependencies([tf.numpy_function(self._add, [asked], tf.float64)]):
                 return tf.nest.map_structure(tf.identity, batch)
 
@@ -82,10 +82,10 @@ class Progress(keras.callbacks.Callback):
         self._began = self._refreshed = self._waited_before = 0.0
         self._tracing = 0.0
         """Seconds of the epoch's first step if it built the graph."""
-        self._traced: Any = None
+        self._traced: object = None
         """Train function that was built last; unfreezing the backbone builds another."""
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Starts the epoch's bar and clock."""
         self._epoch, self._began, self._waited_before = epoch, time.monotonic(), self._waited()
         self._refreshed = self._began
@@ -103,7 +103,7 @@ class Progress(keras.callbacks.Callback):
                 file=sys.stderr,
             )
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Updates the bar, or logs a progress line if due."""
         now, self._done = time.monotonic(), batch + 1
         # Runs every step; on JAX, access through `self.model` costs a copy of the state.
@@ -127,7 +127,7 @@ class Progress(keras.callbacks.Callback):
                 _fit_to_width(self._status(batch + 1, now, logs or {}), width), refresh=True
             )
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Closes the bar and logs the epoch."""
         if self._progress_bar is not None:
             self._progress_bar.close()
@@ -144,7 +144,7 @@ class Progress(keras.callbacks.Callback):
             logs["data_wait"] = self._wait_share(now)
         self.first_step, self._tracing = 0, 0.0
 
-    def _status(self, steps: int, now: float, logs: dict[str, Any]) -> dict[str, str]:
+    def _status(self, steps: int, now: float, logs: dict[str, float]) -> dict[str, str]:
         """Returns the parts of the progress line after `steps` steps of the epoch, by name; empty if unknown."""
         # The first step builds the graph: speed is known from the second on.
         is_known = steps > 1 or not self._tracing
@@ -175,7 +175,7 @@ class Progress(keras.callbacks.Callback):
         return self.data_wait.seconds if self.data_wait is not None else 0.0
 
 
-def _losses(logs: dict[str, Any]) -> tuple[str, str]:
+def _losses(logs: dict[str, float]) -> tuple[str, str]:
     """Returns the text of the total loss, and that of its terms."""
     names = sorted(logs.keys() - _NOT_LOSSES - {"loss"})
     text = {name: f"{name.replace('_', ' ')} {float(logs[name]):.4g}" for name in ("loss", *names) if name in logs}

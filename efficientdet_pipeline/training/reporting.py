@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from absl import logging
 
 from efficientdet_pipeline.console import command_line
-from efficientdet_pipeline.data.batch_images import AugmentedImage
 from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.data.image_descriptions import AugmentedImage
 from efficientdet_pipeline.errors import error_message
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
 from efficientdet_pipeline.options.evaluation import Engine
@@ -51,7 +51,7 @@ def draw_training_data(
 
 
 def analyse_run(
-    report: Report | None, run: RunFolder, evaluator: TaskEvaluator, facts: Mapping[str, Any], engine: Engine
+    report: Report | None, run: RunFolder, evaluator: TaskEvaluator, facts: Mapping[str, str | float], engine: Engine
 ) -> Callable[[], Path | None]:
     """Writes the thresholds of the evaluated checkpoint, for the export; returns what writes the page after it.
 

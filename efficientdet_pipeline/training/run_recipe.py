@@ -6,7 +6,6 @@ with, whatever the data, the weights or the device would make of it by then.
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 from absl import logging
@@ -103,13 +102,13 @@ def apply_recipe(recipe: Recipe, options: TrainOptions, hparams: HparamsGiven, g
     return RecipeRun(schema.replace(options, **values, recipe="auto"), hparams, sources)
 
 
-def recorded_recipe(metadata: Mapping[str, Any]) -> Recipe | None:
+def recorded_recipe(metadata: Mapping[str, object]) -> Recipe | None:
     """Returns the recipe that a run was begun with; None where it has none."""
     recorded = metadata.get(RECIPE)
     return Recipe(tuple(Choice(**choice) for choice in recorded)) if isinstance(recorded, list) else None
 
 
-def recipe_metadata(recipe: Recipe) -> dict[str, Any]:
+def recipe_metadata(recipe: Recipe) -> dict[str, object]:
     """Returns the field for metadata.json."""
     return {RECIPE: [asdict(choice) for choice in recipe.choices]}
 

@@ -4,12 +4,12 @@ import contextlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from absl import logging
 
 from efficientdet_pipeline.console import log_to_file
 from efficientdet_pipeline.data.dataset_info import shards_identity
+from efficientdet_pipeline.json_fields import integer_field, object_field
 from efficientdet_pipeline.models.build import model_name
 from efficientdet_pipeline.models.recipe import Recipe
 from efficientdet_pipeline.options.hparams import HparamsGiven
@@ -35,7 +35,7 @@ class RunSession:
     """Identity of its data."""
     image_size: int | str
     """One number or WIDTHxHEIGHT of the network's canvas."""
-    shape: dict[str, Any]
+    shape: dict[str, object]
     is_resumed: bool
     """Whether there is a checkpoint to resume from."""
     is_finished: bool
@@ -99,9 +99,9 @@ def start_or_resume_run(
     with held(folder, overwrite=options.data.conversion.overwrite) if is_chief else contextlib.nullcontext():
         before = records.read_json(folder.metadata)
         last = checkpoint_io.find_checkpoint(folder.last)
-        previous_shape = before.get("shaping")
+        previous_shape = object_field(before, "shaping")
         # Before the first checkpoint, options may still be corrected.
-        if previous_shape is not None and last is not None:
+        if previous_shape and last is not None:
             defaults = {name: each.default for name, each in declarations(type(options)).items()}
             defaults[run_recipe.RECIPE] = run_recipe.NONE
             asked_for = {run_recipe.RECIPE: run_recipe.NONE, **shape}
@@ -134,15 +134,15 @@ def start_or_resume_run(
 
 
 def _find_folder(
-    task: Task, options: TrainOptions, name: str, shape: dict[str, Any], given: Collection[str]
-) -> tuple[dict[str, Any], RunFolder]:
+    task: Task, options: TrainOptions, name: str, shape: dict[str, object], given: Collection[str]
+) -> tuple[dict[str, object], RunFolder]:
     """Returns what shapes the run, its recipe included, and its folder.
 
     A run that was begun without a recipe, such as one of an earlier version,
     goes on without one, under the name that it had then.
     """
 
-    def folder_of(shape: dict[str, Any]) -> RunFolder:
+    def folder_of(shape: dict[str, object]) -> RunFolder:
         return run_folder(
             options.run,
             run_id.run_name(name, shape),
@@ -160,8 +160,8 @@ def _find_folder(
         shape = {**shape, run_recipe.RECIPE: run_recipe.NONE} if run_recipe.is_wanted("", given) else shape
         return shape, folder_of(shape)
     earlier = folder_of(shape)
-    begun_with = records.read_json(earlier.metadata).get("shaping")
-    if not options.recipe and begun_with is not None and checkpoint_io.find_checkpoint(earlier.last) is not None:
+    begun_with = object_field(records.read_json(earlier.metadata), "shaping")
+    if not options.recipe and begun_with and checkpoint_io.find_checkpoint(earlier.last) is not None:
         had = begun_with.get(run_recipe.RECIPE, run_recipe.NONE)
         if had == run_recipe.NONE:
             logging.info("The run %s was begun without a recipe, and goes on without one.", earlier.path)
@@ -171,7 +171,7 @@ def _find_folder(
     return shape, folder_of(shape)
 
 
-def finished_with(options: TrainOptions) -> dict[str, Any]:
+def finished_with(options: TrainOptions) -> dict[str, object]:
     """Returns the fields of metadata.json with the number of epochs and the patience that a mode finished with."""
     return {
         f"epochs_finished_by_{options.general.mode}": options.optimizer.num_epochs,
@@ -179,11 +179,11 @@ def finished_with(options: TrainOptions) -> dict[str, Any]:
     }
 
 
-def _is_finished(metadata: dict[str, Any], options: TrainOptions) -> bool:
-    had = metadata.get("patience_at_the_end", 0)
+def _is_finished(metadata: dict[str, object], options: TrainOptions) -> bool:
+    had = integer_field(metadata, "patience_at_the_end", 0)
     # A run that may have stopped early continues with more patience.
     is_more_patient = had > 0 and not 0 < options.checkpointing.patience <= had
     return (
-        metadata.get(f"epochs_finished_by_{options.general.mode}", 0) >= options.optimizer.num_epochs
+        integer_field(metadata, f"epochs_finished_by_{options.general.mode}", 0) >= options.optimizer.num_epochs
         and not is_more_patient
     )

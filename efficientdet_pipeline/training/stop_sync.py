@@ -1,7 +1,6 @@
 """Callback that ends all processes of a training after the same epoch."""
 
 import signal
-from typing import Any
 
 import keras
 
@@ -15,13 +14,13 @@ class StopSync(keras.callbacks.Callback):
         super().__init__()
         self.process_group = process_group
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Forwards signals to the chief, which saves and then stops all processes."""
         if not self.process_group.is_chief:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self.process_group.forward_signal)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Waits for the decision of the chief; its evaluation may take a while.
 
         Raises:

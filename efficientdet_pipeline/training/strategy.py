@@ -3,7 +3,8 @@
 import contextlib
 import importlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Protocol
 
 import keras
 from absl import logging
@@ -45,13 +46,13 @@ def dtype_policy(requested: str, *, mixed: bool, hardware: Hardware) -> str:
 
 # The other backend may not be installed.
 _MODULE = "strategy_jax" if keras.backend.backend() == "jax" else "strategy_tf"
-backend: Any = importlib.import_module(f"efficientdet_pipeline.training.{_MODULE}")
+backend: ModuleType = importlib.import_module(f"efficientdet_pipeline.training.{_MODULE}")
 
 
 class Devices(Protocol):
     """Distribution strategy; variables built inside its scope are on all devices."""
 
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
+    def scope(self) -> contextlib.AbstractContextManager[object]:
         """Returns the context to build the model in."""
 
 

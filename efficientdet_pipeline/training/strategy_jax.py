@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import os
-from typing import Any
 
 import jax
 import keras
@@ -18,7 +17,7 @@ from efficientdet_pipeline.training.strategy import Hardware
 class OneDevice:
     """The default device of JAX."""
 
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
+    def scope(self) -> contextlib.AbstractContextManager[object]:
         """Returns a context without effect."""
         return contextlib.nullcontext()
 
@@ -68,7 +67,7 @@ def _broadcast(numbers: list[int] | None) -> list[int]:
     return [int(number) for number in received]
 
 
-def select_devices(strategy: str) -> tuple[Any, int]:
+def select_devices(strategy: str) -> tuple[object, int]:
     """Returns the devices of `strategy`, and their number.
 
     Raises:

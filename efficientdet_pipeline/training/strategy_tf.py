@@ -1,7 +1,5 @@
 """Distribution strategy on TensorFlow: the devices of one machine, by `tf.distribute`."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 from efficientdet.layers import BatchNormalization
@@ -36,7 +34,7 @@ def destroy_process_group() -> None:
     """Does nothing: there is no other process."""
 
 
-def select_devices(strategy: str) -> tuple[Any, int]:
+def select_devices(strategy: str) -> tuple[object, int]:
     """Returns the devices of `strategy`, and their number.
 
     Raises:

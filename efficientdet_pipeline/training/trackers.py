@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Protocol
 
 from absl import logging
 
@@ -65,7 +65,7 @@ class Trackers:
                 except Exception as error:
                     self._warn(build.__name__, error)
 
-    def log(self, row: Mapping[str, Any]) -> None:
+    def log(self, row: Mapping[str, float]) -> None:
         """Takes a row of results.csv."""
         values = {name: value for name, value in row.items() if isinstance(value, int | float)}
         print_event("epoch", values)
@@ -122,9 +122,9 @@ class MlflowTracker:
     """MLflow: options as parameters, numbers of each epoch as metrics."""
 
     def __init__(self, options: TrackingOptions, run: RunFolder):
-        mlflow = import_extra("mlflow", purpose="--mlflow")
+        mlflow: ModuleType = import_extra("mlflow", purpose="--mlflow")
         place = options.mlflow if "://" in options.mlflow else Path(options.mlflow).absolute().as_uri()
-        self._client: Any = mlflow.MlflowClient(tracking_uri=place)
+        self._client = mlflow.MlflowClient(tracking_uri=place)
         known = metadata.read_json(run.metadata).get(MLFLOW_ID)
         if isinstance(known, str):
             self._run_id = known
@@ -152,7 +152,7 @@ class WandbTracker:
 
     def __init__(self, options: TrackingOptions, run: RunFolder):
         wandb: ModuleType = import_extra("wandb", purpose="--wandb")
-        self._run: Any = wandb.init(
+        self._run = wandb.init(
             project=options.wandb,
             name=run.path.name,
             dir=str(run.path),

@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from efficientdet.errors import CheckpointError
+
+from efficientdet_pipeline.training.train_step import TrainStepModel
 
 State = Mapping[str, np.ndarray]
 # Counters and metrics that an older state lacks keep their initial values.
 _MAY_LACK = ("run/", "metric/")
 
 
-def state_arrays(model: Any) -> dict[str, np.ndarray]:
+def state_arrays(model: TrainStepModel) -> dict[str, np.ndarray]:
     """Returns copies of weights, EMA, optimizer slots, counters and running sums of losses."""
     # `convert_to_numpy` takes twice the time, during which training waits.
     return {name: np.asarray(variable.value).copy() for name, variable in _variables(model).items()}
 
 
-def restore_state(model: Any, arrays: State) -> None:
+def restore_state(model: TrainStepModel, arrays: State) -> None:
     """Assigns the arrays of `state_arrays` to the model.
 
     Raises:
@@ -38,7 +39,7 @@ def restore_state(model: Any, arrays: State) -> None:
         variables[name].assign(value)
 
 
-def restore_running_sums(model: Any, arrays: State) -> None:
+def restore_running_sums(model: TrainStepModel, arrays: State) -> None:
     """Restores the running sums of losses, which Keras resets at the beginning of an epoch."""
     for name, variable in _running_sums(model).items():
         if name in arrays:
@@ -51,7 +52,7 @@ def is_finite(arrays: State) -> bool:
     return all(np.isfinite(array).all() for array in numbers)
 
 
-def write_weights(model: Any, arrays: State, path: Path) -> None:
+def write_weights(model: TrainStepModel, arrays: State, path: Path) -> None:
     """Writes the weights of a state, averaged if it has an EMA, as a file that the detector loads.
 
     The model's variables do not change, so that training continues in another
@@ -65,7 +66,7 @@ def write_weights(model: Any, arrays: State, path: Path) -> None:
         model.network.save_weights(path)
 
 
-def _variables(model: Any) -> dict[str, Any]:
+def _variables(model: TrainStepModel) -> dict[str, keras.Variable]:
     found = {f"weight/{variable.path}": variable for variable in model.network.variables}
     if model.ema is not None:
         paths = (variable.path for variable in model.ema.variables)
@@ -78,7 +79,7 @@ def _variables(model: Any) -> dict[str, Any]:
     return found | {f"run/{variable.path}": variable for variable in others}
 
 
-def _running_sums(model: Any) -> dict[str, Any]:
+def _running_sums(model: TrainStepModel) -> dict[str, keras.Variable]:
     return {
         f"metric/{tracker.name}/{index}": variable
         for tracker in model.metrics

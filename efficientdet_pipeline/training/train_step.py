@@ -3,12 +3,12 @@
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import keras
 from efficientdet.layers import BatchNormalization, Statistics, move_statistics
 from efficientdet.training_model import Objective, TrainingModel
-from efficientdet.types import Tensor
+from efficientdet.types import Tensor, TensorTree
 from keras import ops
 
 from efficientdet_pipeline.training.ema import ExponentialMovingAverage
@@ -65,7 +65,7 @@ class TrainStepModel(TrainingModel):
         """Called in this order after each finite step."""
         self.frozen: frozenset[str] = frozenset()
         """Paths of frozen variables."""
-        self.schedule: Callable[[Any], Any] | None = None
+        self.schedule: Callable[[Tensor], Tensor] | None = None
         """Step → learning rate."""
         self.callbacks: list[keras.callbacks.Callback] = []
         """Callbacks that `fit` needs for this model."""
@@ -131,7 +131,7 @@ class TrainStepModel(TrainingModel):
     def sync(self) -> None:
         """Copies the state into the variables, if the backend keeps it elsewhere during an epoch."""
 
-    def run_train_step(self, images: Tensor, truth: Any) -> dict[str, Tensor]:
+    def run_train_step(self, images: Tensor, truth: TensorTree) -> dict[str, Tensor]:
         """Runs one train step; skips the update if the step is bad.
 
         Returns:
@@ -158,7 +158,7 @@ class TrainStepModel(TrainingModel):
         bad_steps = self._count_bad_steps(is_finite, is_overflow=self._update_loss_scale(is_finite, loss))
         return {**self.get_metrics_result(), "bad_steps": bad_steps, "step_loss": loss}
 
-    def normalizer(self, targets: Any) -> Tensor:
+    def normalizer(self, targets: TensorTree) -> Tensor:
         """Returns the loss normalizer of a batch."""
         positives = super().normalizer(targets)
         if "moving_positives" not in self.run_variables:
@@ -168,13 +168,13 @@ class TrainStepModel(TrainingModel):
         # Initialized with the first batch; automl starts at zero, which inflates the first losses.
         return 1.0 + ops.where(moving > 0.0, momentum * moving + (1.0 - momentum) * (positives - 1.0), positives - 1.0)
 
-    def _batch_gradients(self, images: Tensor, targets: Any, normalizer: Tensor) -> Result:
+    def _batch_gradients(self, images: Tensor, targets: TensorTree, normalizer: Tensor) -> Result:
         seed = self.network.next_drop_path_seed()
         parts = self.step_options.accumulate_steps
         if parts == 1:
             return self.compute_gradients((images, targets), normalizer, seed)
 
-        def of_part(part: Any, number: Tensor) -> Result:
+        def of_part(part: tuple[Tensor, TensorTree], number: Tensor) -> Result:
             part_index = ops.stack([ops.cast(value, "uint32") for value in (number, parts)])
             part_seed = None if seed is None else ops.concatenate([ops.cast(seed, "uint32"), part_index])
             return self.compute_gradients(part, normalizer, part_seed)
@@ -184,7 +184,7 @@ class TrainStepModel(TrainingModel):
         like = self.trained_variables(), names, layers
         return accumulate_gradients(of_part, (images, targets), parts=parts, fori_loop=self.fori_loop, like=like)
 
-    def compute_gradients(self, batch: tuple[Tensor, Any], normalizer: Tensor, seed: Tensor | None) -> Result:
+    def compute_gradients(self, batch: tuple[Tensor, TensorTree], normalizer: Tensor, seed: Tensor | None) -> Result:
         """Returns gradients of `trained_variables`, losses by name, and batch statistics; changes no variable."""
         raise TypeError(_NO_BACKEND)
 
@@ -192,7 +192,7 @@ class TrainStepModel(TrainingModel):
         """Calls `update` if the step is finite; advances the step count in any case."""
         raise TypeError(_NO_BACKEND)
 
-    def fori_loop(self, times: int, body: Callable[[Tensor, Any], Any], start: Any) -> Any:
+    def fori_loop(self, times: int, body: Callable[[Tensor, TensorTree], TensorTree], start: TensorTree) -> TensorTree:
         """Returns the result of `times` sequential calls values = body(number, values)."""
         raise TypeError(_NO_BACKEND)
 

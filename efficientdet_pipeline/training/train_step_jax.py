@@ -1,18 +1,17 @@
 """Train step on JAX, with the devices and processes of `keras.distribution`."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import keras
-from efficientdet.layers import Statistics, collected_statistics
-from efficientdet.types import Tensor
+from efficientdet.layers import BatchNormalization, Statistics, collected_statistics
+from efficientdet.types import Tensor, TensorTree
 from jax import numpy as jnp
 
 from efficientdet_pipeline.training.gradient_accumulation import Result
 from efficientdet_pipeline.training.train_step import TrainStepModel
 
-State = tuple[list[Any], ...]
+State = tuple[list[Tensor], ...]
 
 
 class TrainingModel(TrainStepModel):
@@ -22,7 +21,7 @@ class TrainingModel(TrainStepModel):
     batch statistics are global too.
     """
 
-    def train_step(self, state: State, data: Any) -> tuple[dict[str, Any], State]:
+    def train_step(self, state: State, data: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], State]:
         """Runs one step; returns the running means and the new state."""
         images, truth, *_ = data
         groups = self._variables()
@@ -41,14 +40,14 @@ class TrainingModel(TrainStepModel):
             self.metrics_variables,
         )
 
-    def compute_gradients(self, batch: tuple[Tensor, Any], normalizer: Tensor, seed: Tensor | None) -> Result:
+    def compute_gradients(self, batch: tuple[Tensor, TensorTree], normalizer: Tensor, seed: Tensor | None) -> Result:
         """Returns gradients, losses and batch statistics."""
         images, targets = batch
         trained = self.trained_variables()
         parts = self.step_options.accumulate_steps
-        layers: list[Any] = []
+        layers: list[BatchNormalization] = []
 
-        def losses_of(values: list[Tensor]) -> tuple[Tensor, Any]:
+        def losses_of(values: list[Tensor]) -> tuple[Tensor, TensorTree]:
             scope = keras.StatelessScope()
             scope.state_mapping = self._scope.state_mapping | dict(zip(map(id, trained), values, strict=True))
             with scope, collected_statistics() as statistics:
@@ -62,7 +61,7 @@ class TrainingModel(TrainStepModel):
         gradients, (losses, seen) = jax.grad(losses_of, has_aux=True)([variable.value for variable in trained])
         return gradients, losses, [Statistics(layer, *each) for layer, each in zip(layers, seen, strict=True)]
 
-    def fori_loop(self, times: int, body: Callable[[Tensor, Any], Any], start: Any) -> Any:
+    def fori_loop(self, times: int, body: Callable[[Tensor, TensorTree], TensorTree], start: TensorTree) -> TensorTree:
         """Returns the result of `times` sequential calls of `body`."""
         return jax.lax.fori_loop(0, times, body, start)
 

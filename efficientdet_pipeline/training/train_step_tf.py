@@ -1,10 +1,10 @@
 """Train step on TensorFlow, with the devices of a `tf.distribute` strategy."""
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 from efficientdet.layers import collected_statistics
+from efficientdet.types import TensorTree
 
 from efficientdet_pipeline.training.gradient_accumulation import Result
 from efficientdet_pipeline.training.train_step import TrainStepModel
@@ -13,12 +13,14 @@ from efficientdet_pipeline.training.train_step import TrainStepModel
 class TrainingModel(TrainStepModel):
     """Training model on TensorFlow; steps on several devices equal those on one."""
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def train_step(self, data: tuple[tf.Tensor, TensorTree]) -> dict[str, tf.Tensor]:
         """Runs one step and returns the running means."""
         images, truth = data
         return self.run_train_step(images, truth)
 
-    def compute_gradients(self, batch: tuple[tf.Tensor, Any], normalizer: tf.Tensor, seed: tf.Tensor | None) -> Result:
+    def compute_gradients(
+        self, batch: tuple[tf.Tensor, TensorTree], normalizer: tf.Tensor, seed: tf.Tensor | None
+    ) -> Result:
         """Returns gradients, losses and batch statistics."""
         images, targets = batch
         parts = self.step_options.accumulate_steps
@@ -30,10 +32,12 @@ class TrainingModel(TrainStepModel):
         # Unused backbone levels would have gradients None, of which keras.optimizers warn.
         return tape.gradient(scaled, variables, unconnected_gradients="zero"), losses, statistics
 
-    def fori_loop(self, times: int, body: Callable[[tf.Tensor, Any], Any], start: Any) -> Any:
+    def fori_loop(
+        self, times: int, body: Callable[[tf.Tensor, TensorTree], TensorTree], start: TensorTree
+    ) -> TensorTree:
         """Returns the result of `times` sequential calls of `body`."""
 
-        def once(number: tf.Tensor, values: Any) -> tuple[tf.Tensor, Any]:
+        def once(number: tf.Tensor, values: TensorTree) -> tuple[tf.Tensor, TensorTree]:
             return number + 1, body(number, values)
 
         # Parallel iterations would multiply the memory.
@@ -58,7 +62,7 @@ class TrainingModel(TrainStepModel):
         before = [tf.identity(variable) for variable in variables]
         update()
 
-        def restore(strategy: tf.distribute.Strategy, is_finite: Any, before: list[Any]) -> None:
+        def restore(strategy: tf.distribute.Strategy, is_finite: tf.Tensor, before: list[tf.Tensor]) -> None:
             for variable, value in zip(variables, before, strict=True):
                 strategy.extended.update(
                     variable, lambda v, ok, old: v.assign(tf.where(ok, v, old)), args=(is_finite, value), group=False
@@ -79,7 +83,7 @@ class TrainingModel(TrainStepModel):
         """Devices that share a batch."""
         return tf.distribute.get_strategy().num_replicas_in_sync
 
-    def sum_over_devices(self, values: Any) -> Any:
+    def sum_over_devices(self, values: TensorTree) -> TensorTree:
         """Returns the sum of each device's values, on every device."""
         if self.num_devices == 1:
             return values

@@ -6,7 +6,6 @@ To add one, write a subclass of `ModelTransform` and a line in `TRANSFORMS`.
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import efficientdet
 import keras
@@ -172,7 +171,7 @@ class FreezeBackbone(keras.callbacks.Callback):
         self.always = always
         """Paths of the variables that are never trained."""
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Freezes or unfreezes the backbone, also when a run is resumed."""
         model = self.model
         frozen = self.always

@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from efficientdet.training_model import Objective
+from efficientdet.types import Tensor, TensorTree
 from keras import ops
 
 from efficientdet_pipeline.tasks.task import LogLayout
@@ -24,7 +24,9 @@ class ValidationLoss:
       batches: gives (images, truth) batches of all validation images, once.
     """
 
-    def __init__(self, network: keras.Model, objective: Objective, batches: Callable[[], Iterable[Any]]):
+    def __init__(
+        self, network: keras.Model, objective: Objective, batches: Callable[[], Iterable[tuple[Tensor, TensorTree]]]
+    ):
         self._terms = _terms_function(network, objective)
         self._batches = batches
 
@@ -50,8 +52,8 @@ def with_validation_loss(layout: LogLayout, loss_names: tuple[str, ...]) -> LogL
     return dataclasses.replace(layout, metrics=(*layout.metrics, *names), panels=panels)
 
 
-def _terms_function(network: keras.Model, objective: Objective) -> Callable[[Any, Any], dict[str, Any]]:
-    def terms_of(outputs: Any, truth: Any) -> dict[str, Any]:
+def _terms_function(network: keras.Model, objective: Objective) -> Callable[[Tensor, TensorTree], dict[str, Tensor]]:
+    def terms_of(outputs: TensorTree, truth: TensorTree) -> dict[str, Tensor]:
         targets = objective.targets(truth)
         total, terms = objective.terms(outputs, targets, objective.normalizer(objective.count(targets)))
         return {"loss": total, **terms}
@@ -63,7 +65,7 @@ def _terms_function(network: keras.Model, objective: Objective) -> Callable[[Any
         return lambda images, truth: terms_of(forward(images), tuple(np.asarray(each) for each in truth))
 
     @tf.function(reduce_retracing=True)
-    def compute(images: tf.Tensor, truth: Any) -> dict[str, Any]:
+    def compute(images: tf.Tensor, truth: TensorTree) -> dict[str, Tensor]:
         return terms_of(network(images, training=False), truth)
 
     return compute

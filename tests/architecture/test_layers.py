@@ -25,6 +25,7 @@ LAYER = {
     "backend": 0,
     "system": 0,
     "demo_dataset": 0,
+    "json_fields": 0,
     "options": 1,
     "augment": 2,
     "runs": 2,
@@ -49,6 +50,8 @@ LAYER = {
     "api": 12,
     "__main__": 13,
 }
+# From an option to the step that uses it, every value has a type; tensors are `Tensor` or `TensorTree`.
+TYPED = {"options", "augment", "runs", "models", "data", "tasks", "training", "commands", "cli", "api"}
 # Scripts of a few lines that call the command line.
 ENTRY_POINTS = {"tfrmod.create_tfrecords", "tfrmod.inspect_tfrecords"}
 # Every other module of the networks also runs on JAX where TensorFlow is not installed.
@@ -204,6 +207,12 @@ def test_functions_stay_short(module: str) -> None:
         if isinstance(node, ast.FunctionDef):
             lines = (node.end_lineno or 0) - node.body[0].lineno + 1 - len((ast.get_docstring(node) or "").splitlines())
             assert lines <= MAX_FUNCTION_LINES, f"{module}.{node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("module", [name for name in PIPELINE if name.split(".")[1] in TYPED])
+def test_values_have_types(module: str) -> None:
+    lines = [node.lineno for node in ast.walk(tree_of(module)) if isinstance(node, ast.Name) and node.id == "Any"]
+    assert not lines, f"{module} names Any in lines {lines}"
 
 
 @pytest.mark.parametrize("module", MODULES)

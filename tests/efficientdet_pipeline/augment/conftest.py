@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.augment import Sample
+from efficientdet_pipeline.augment.sample import Sample
 
 HEIGHT, WIDTH = 120, 160
 CENTERS = ((25, 30), (60, 80), (95, 40), (30, 130), (90, 125))

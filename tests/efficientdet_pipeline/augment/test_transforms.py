@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.augment import Sample, named_steps
-from efficientdet_pipeline.augment.sample import Augmentation, compose
-from efficientdet_pipeline.augment.transforms import WINDOWS
+from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose
+from efficientdet_pipeline.augment.transforms import WINDOWS, named_steps
 from efficientdet_pipeline.options.transforms import ARGUMENTS, OF_STEPS, read_steps
 
 SEEDS = list(range(12))

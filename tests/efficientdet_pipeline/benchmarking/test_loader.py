@@ -5,12 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from efficientdet_pipeline.augment.sample import Sample
 from efficientdet_pipeline.benchmarking import loader
 from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig
-from efficientdet_pipeline.data.tfrecord_reader import DecodedRecord
 
 
-def draw(photo: DecodedRecord, partners: Sequence[Callable[[], DecodedRecord]], seed: tf.Tensor) -> Any:
+def draw(photo: Sample, partners: Sequence[Callable[[], Sample]], seed: tf.Tensor) -> Any:
     del partners, seed
     return photo.image, (24, 32), photo.boxes, photo.class_ids
 

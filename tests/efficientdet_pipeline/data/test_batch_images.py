@@ -61,11 +61,11 @@ def test_batch_images_they_are_the_images_of_the_batch(files: tuple[str, ...], r
         images, _ = next(batches)
         given = [f"{round(float(image[0, 0, 0]) / 10)}.png" for image in images]
         told = images_of_step(stream(files, repeat_first_batch=repeats), 0, step)
-        assert [photo["photo"] for photo in told] == given
+        assert [each["image"] for each in told] == given
 
 
 def test_batch_images_boxes_are_counted_and_measured(files: tuple[str, ...]) -> None:
-    told = {photo["photo"]: photo["boxes"] for step in (1, 2, 3) for photo in images_of_step(stream(files), 0, step)}
+    told = {photo["image"]: photo["boxes"] for step in (1, 2, 3) for photo in images_of_step(stream(files), 0, step)}
     assert told["0.png"] == {"count": 0, "shortest_side": 0.0, "longest_side": 0.0, "outside": 0}
     assert told["1.png"] == {"count": 1, "shortest_side": 4.0, "longest_side": 10.0, "outside": 0}
     assert told["5.png"] == {"count": 2, "shortest_side": 4.0, "longest_side": 40.0, "outside": 1}
@@ -74,7 +74,7 @@ def test_batch_images_boxes_are_counted_and_measured(files: tuple[str, ...]) -> 
 def test_batch_images_partners_are_named(files: tuple[str, ...]) -> None:
     (first, *_) = images_of_step(stream(files), 3, 1)
     assert len(first["may_be_mixed_with"]) == 3
-    assert first["photo"] not in first["may_be_mixed_with"]
+    assert first["image"] not in first["may_be_mixed_with"]
 
 
 def test_first_images_are_those_of_the_first_batch(files: tuple[str, ...]) -> None:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from efficientdet_pipeline.augment.sample import Sample
 from efficientdet_pipeline.data.input_pipeline import Augmenter, InputConfig, evaluation_batches, training_batches
-from efficientdet_pipeline.data.tfrecord_reader import DecodedRecord
 
 CANVAS = (24, 32)
 
 
-def draw(photo: DecodedRecord, partners: Sequence[Callable[[], DecodedRecord]], seed: tf.Tensor) -> Any:
+def draw(photo: Sample, partners: Sequence[Callable[[], Sample]], seed: tf.Tensor) -> Any:
     """Varies nothing; the canvas shows the image's number, its seed's number and its partner's number."""
     others = [tf.cast(partner().image[..., :1], tf.int64) for partner in partners] or [tf.zeros((*CANVAS, 1), tf.int64)]
     number = tf.cast(photo.image[..., :1], tf.int64)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.data.batch_images import AugmentedImage
+from efficientdet_pipeline.data.image_descriptions import AugmentedImage
 from efficientdet_pipeline.doctor.issue import Issue, Severity
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, read_evaluation, saved_evaluation
 from efficientdet_pipeline.evaluation.thresholds import read_best_thresholds

@@ -237,7 +237,7 @@ def test_checkpoint_callback_logs_a_bad_step(tmp_path: Path) -> None:
 
 def images_of(step: int) -> list[dict[str, Any]]:
     boxes = {"count": 2, "shortest_side": 0.5, "longest_side": 30.0, "outside": 1}
-    return [{"photo": f"{step}.jpg", "boxes": boxes}, {"photo": "empty.jpg", "boxes": {**boxes, "count": 0}}]
+    return [{"image": f"{step}.jpg", "boxes": boxes}, {"image": "empty.jpg", "boxes": {**boxes, "count": 0}}]
 
 
 def test_checkpoint_callback_rewinds_once_then_raises_with_a_report(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_checkpoint_callback_rewinds_once_then_raises_with_a_report(tmp_path: Pa
     assert report["bad_steps_in_a_row"] == 3
     assert report["learning_rate"] == pytest.approx(0.005)
     assert [batch["step"] for batch in report["batches"]] == [7, 8, 9]
-    assert report["batches"][0]["photos"][0]["photo"] == "7.jpg"
+    assert report["batches"][0]["images"][0]["image"] == "7.jpg"
     # The same command ends the same way: it does not rewind again.
     again = toy.Run(tmp_path, keep=3, max_bad_steps=3, images_of=images_of)
     with pytest.raises(DataError, match="up to step 9"):

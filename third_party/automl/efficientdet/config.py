@@ -12,7 +12,6 @@ from typing import Any
 from efficientdet.automl import hparams as hparams_module
 from efficientdet.automl.hparams import HPARAMS, NETWORK, NMS_HPARAMS, model_hparams, parse_hparams, unknown_name
 from efficientdet.backbones import BACKBONES
-from efficientdet.backbones.stages import STAGES, block_specs, last_of_levels
 from efficientdet.heads import HEADS
 from efficientdet.necks.fpn_designs import DESIGNS, check_fpn_config, design_graph, num_cells, weight_method
 from efficientdet.necks.fpn_graphs import WEIGHT_METHODS, Graph
@@ -140,6 +139,15 @@ class DetectorConfig:
         written["nms_configs"] = self.nms_configs | written.get("nms_configs", {})
         return dataclasses.replace(self, **written)
 
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "DetectorConfig":
+        """Returns the config with these fields, as `dataclasses.asdict` or JSON gives them.
+
+        Raises:
+          TypeError: a field is unknown or missing.
+        """
+        return cls(**fields)
+
     def to_hparams(self) -> dict[str, Any]:
         """Returns the config as plain values that YAML, JSON and `override` accept."""
         values = {key: _lists(value) for key, value in dataclasses.asdict(self).items()}
@@ -252,15 +260,12 @@ def _check_pyramid(config: DetectorConfig) -> None:
 
 
 def _check_backbone(config: DetectorConfig) -> None:
-    stages = (config.backbone_config or {}).get("blocks", STAGES)
-    if not isinstance(stages, (list, tuple)) or not stages:
-        _refuse("backbone_config.blocks", f"a list of stages such as {STAGES[2]}", stages)
-    num_levels = len(last_of_levels(block_specs(config.backbone_name, stages)))
+    num_levels = BACKBONES[config.backbone_name].num_levels(config.backbone_config)
     wanted = min(config.max_level, 5)
     if num_levels < wanted:
         raise ValueError(
-            f"backbone_config must give levels up to {wanted}. Received stages that give {num_levels}; each stage "
-            "with stride 2 starts another level."
+            f"backbone_config must give levels up to {wanted}. Received {config.backbone_name} with {num_levels} "
+            "levels; each stage with stride 2 starts another level."
         )
 
 

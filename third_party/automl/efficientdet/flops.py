@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from efficientdet.backbones.efficientnet import EfficientNet, MBConv
+from efficientdet.backbones import backbone_module
 from efficientdet.heads.mask_head import MaskHead
 from efficientdet.heads.prediction_head import PredictionTower
 from efficientdet.layers import Resample
@@ -98,8 +98,8 @@ def model_cost(model: Detector) -> ModelCost:
     """Returns the cost of the network for one image of the config's size."""
     config = model.config
     sizes = {level: tuple(math.ceil(side / 2**level) for side in config.image_size) for level in range(13)}
-    meters: dict[str, tuple[_Meter, Iterable[keras.layers.Layer]]] = {
-        "backbone": (_backbone(model.backbone, config.image_size), [model.backbone]),
+    meters: dict[str, tuple[Meter, Iterable[keras.layers.Layer]]] = {
+        "backbone": (_backbone(model), [model.backbone]),
         "resample": (_extra_levels(model.neck, sizes), model.neck.extra_levels.values()),
         "fpn": (_cells(model.neck, sizes), model.neck.cells),
     }
@@ -134,7 +134,7 @@ def _outputs(model: Detector, sizes: dict[int, Size]) -> dict[str, tuple[int, ..
     return outputs
 
 
-class _Meter:
+class Meter:
     """Counts the float operations of layers, and the elements they store for the gradient."""
 
     def __init__(self, act_type: str) -> None:
@@ -172,36 +172,13 @@ class _Meter:
         self.kept += math.prod(size) * channels
 
 
-def _backbone(backbone: EfficientNet, image_size: Size) -> _Meter:
-    meter = _Meter(backbone.act_type)
-    size = meter.conv(backbone.stem_conv, image_size)
-    meter.norm(size, backbone.stem_conv.filters)
-    meter.activation(size, backbone.stem_conv.filters)
-    for block in backbone.blocks:
-        size = _block(meter, block, size)
+def _backbone(model: Detector) -> Meter:
+    meter = Meter(model.config.act_type)
+    backbone_module(model.config.backbone_name).count_operations(model.backbone, meter, model.config.image_size)
     return meter
 
 
-def _block(meter: _Meter, block: MBConv, size: Size) -> Size:
-    for conv, norm in ((block.expand_conv, block.expand_norm), (block.spatial_conv, block.spatial_norm)):
-        if conv is not None:
-            size = meter.conv(conv, size)
-            channels = norm.gamma.shape[0]
-            meter.norm(size, channels)
-            meter.activation(size, channels)
-    if block.squeeze_excite is not None:
-        meter.elementwise(size, channels, times=2)  # the mean and the product
-        meter.conv(block.squeeze_excite.reduce, (1, 1))
-        meter.activation((1, 1), block.squeeze_excite.reduced)
-        meter.conv(block.squeeze_excite.expand, (1, 1))
-    size = meter.conv(block.project_conv, size)
-    meter.norm(size, block.spec.filters_out)
-    if block.spec.is_residual:
-        meter.elementwise(size, block.spec.filters_out)
-    return size
-
-
-def _resample(meter: _Meter, resample: Resample, size: Size, target: Size, *, channels: int) -> None:
+def _resample(meter: Meter, resample: Resample, size: Size, target: Size, *, channels: int) -> None:
     shrinks = size[0] > target[0] or size[1] > target[1]
     if resample.conv is not None:
         at = target if shrinks and resample.conv_after_downsample else size
@@ -214,15 +191,15 @@ def _resample(meter: _Meter, resample: Resample, size: Size, target: Size, *, ch
         meter.elementwise(target, channels)
 
 
-def _extra_levels(neck: Neck, sizes: dict[int, Size]) -> _Meter:
-    meter = _Meter(neck.config.act_type)
+def _extra_levels(neck: Neck, sizes: dict[int, Size]) -> Meter:
+    meter = Meter(neck.config.act_type)
     for level, resample in neck.extra_levels.items():
         _resample(meter, resample, sizes[int(level) - 1], sizes[int(level)], channels=resample.filters)
     return meter
 
 
-def _cells(neck: Neck, sizes: dict[int, Size]) -> _Meter:
-    meter = _Meter(neck.config.act_type)
+def _cells(neck: Neck, sizes: dict[int, Size]) -> Meter:
+    meter = Meter(neck.config.act_type)
     for cell in neck.cells:
         for node in cell_nodes(cell):
             _node(meter, node, sizes)
@@ -260,7 +237,7 @@ def cell_nodes(cell: Cell | ParallelCell) -> Iterator[CellNode]:
         levels.append(row.row.level)
 
 
-def _node(meter: _Meter, node: CellNode, sizes: dict[int, Size]) -> None:
+def _node(meter: Meter, node: CellNode, sizes: dict[int, Size]) -> None:
     filters, size = node.layer.config.fpn_num_filters * node.lanes, sizes[node.level]
     for resample, source in node.edges:
         _resample(meter, resample, sizes[source], size, channels=filters)
@@ -274,7 +251,7 @@ def _node(meter: _Meter, node: CellNode, sizes: dict[int, Size]) -> None:
 
 def node_operations(act_type: str, node: CellNode, sizes: dict[int, Size]) -> int:
     """Returns the float operations of one node, twice its multiply-adds."""
-    meter = _Meter(act_type)
+    meter = Meter(act_type)
     _node(meter, node, sizes)
     return meter.float_operations
 
@@ -283,20 +260,20 @@ def tower_operations(tower: PredictionTower, sizes: dict[int, Size]) -> dict[int
     """Returns the float operations of a head on each level, twice its multiply-adds."""
     operations = {}
     for level in tower.config.levels:
-        meter = _Meter(tower.config.act_type)
+        meter = Meter(tower.config.act_type)
         _tower_level(meter, tower, level, sizes[level])
         operations[level] = meter.float_operations
     return operations
 
 
-def _tower(tower: PredictionTower, sizes: dict[int, Size]) -> _Meter:
-    meter = _Meter(tower.config.act_type)
+def _tower(tower: PredictionTower, sizes: dict[int, Size]) -> Meter:
+    meter = Meter(tower.config.act_type)
     for level in tower.config.levels:
         _tower_level(meter, tower, level, sizes[level])
     return meter
 
 
-def _tower_level(meter: _Meter, tower: PredictionTower, level: int, size: Size) -> None:
+def _tower_level(meter: Meter, tower: PredictionTower, level: int, size: Size) -> None:
     filters = tower.config.fpn_num_filters
     for repeat, conv in enumerate(tower.convs):
         meter.conv(conv, size)
@@ -307,8 +284,8 @@ def _tower_level(meter: _Meter, tower: PredictionTower, level: int, size: Size) 
     meter.conv(tower.predict, size)
 
 
-def _mask_head(head: MaskHead, sizes: dict[int, Size]) -> _Meter:
-    meter = _Meter(head.config.act_type)
+def _mask_head(head: MaskHead, sizes: dict[int, Size]) -> Meter:
+    meter = Meter(head.config.act_type)
     size = sizes[head.config.max_level]
     for upsample in head.upsamples:
         size = meter.conv(upsample, size)

@@ -14,7 +14,10 @@ from typing import Any, Final, NamedTuple
 from jaxtyping import Float, Int
 
 Tensor = Any
-"""A tensor or array of any backend: the pure modules run on TensorFlow and on JAX."""
+"""A tensor or array of any backend; the modules of the networks run on TensorFlow and on JAX."""
+
+TensorTree = Any
+"""A tensor, or tuples, lists and dicts of tensors."""
 
 BACKGROUND: Final = -1
 """Class index of an anchor without an object."""

@@ -5,9 +5,10 @@ Hariharan et al. 2015 (hypercolumns). `b` batch, `h w` height and width, `c`
 channels, `k` output columns.
 """
 
+import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -49,6 +50,12 @@ class UNetConfig:
     """Whether the last convolution takes the outputs of all decoder levels, instead of the finest only."""
     graph: str = "unet"
     """unet, or unet++: nested dense skip connections."""
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "UNetConfig":
+        """Returns the config of a description; keys that are no fields of it are ignored."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in fields.items() if key in names})
 
     def __post_init__(self) -> None:
         imagenet_config(self.backbone_name)

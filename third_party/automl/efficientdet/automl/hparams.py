@@ -153,13 +153,15 @@ TF2_RECORD_KEYS = frozenset(
 """Keys of a run, not hyper-parameters, which automl's TF2 trainer adds to the config.yaml it writes."""
 
 
-def _detector(number: int | str, backbone: str, image_size: int, filters: int, **more: Any) -> tuple[str, dict]:
+def _detector(
+    number: int | str, backbone: str, image_size: int, filters: int, **more: Any
+) -> tuple[str, dict[str, Any]]:
     name = f"efficientdet-{number}"
     sizes = {"backbone_name": f"efficientnet-{backbone}", "image_size": image_size, "fpn_num_filters": filters}
     return name, {"name": name, **sizes, **more}
 
 
-def _lite(number: str, backbone: str, image_size: int, filters: int, **more: Any) -> tuple[str, dict]:
+def _lite(number: str, backbone: str, image_size: int, filters: int, **more: Any) -> tuple[str, dict[str, Any]]:
     lite = {"mean_rgb": 127.0, "stddev_rgb": 128.0, "act_type": "relu6", "fpn_weight_method": "sum"}
     return _detector(number, backbone, image_size, filters, **lite, **more)
 
@@ -269,7 +271,7 @@ def _checked(
     table: Mapping[str, Hparam] = HPARAMS,
     scope: str = "",
     more: Collection[str] = (),
-) -> dict:
+) -> dict[str, Any]:
     """Returns the given values, all keys known and all values converted to their type."""
     values = {}
     for key, value in written.items():

@@ -48,7 +48,9 @@ def block_names(model: Detector) -> dict[str, Block]:
     That is each block of the backbone, `efficientnet-b0/blocks_3`, each cell of
     the neck, `fpn_cells/cell_0`, and each layer of the heads, `class_net/class-1`.
     """
-    parts = [(f"{model.config.backbone_name}/blocks_", model.backbone, len(model.backbone.blocks))]
+    parts: list[tuple[str, EfficientNet | Neck | PredictionTower, int]] = []
+    if isinstance(model.backbone, EfficientNet):
+        parts.append((f"{model.config.backbone_name}/blocks_", model.backbone, len(model.backbone.blocks)))
     parts += [("fpn_cells/cell_", model.neck, len(model.neck.cells))]
     for scope, head in (("class_net/class-", model.class_head), ("box_net/box-", model.box_head)):
         if head is not None:
@@ -66,7 +68,11 @@ def _numbered(name: str, number: int) -> str:
     return f"{name}_{number}" if number else name
 
 
-def _backbone(backbone: EfficientNet, scope: str) -> Named:
+def _backbone(backbone: keras.layers.Layer, scope: str) -> Named:
+    if not isinstance(backbone, EfficientNet):  # automl has no name for it.
+        for number, weight in enumerate(backbone.weights):
+            yield f"{scope}/{number}/{weight.name}", weight
+        return
     yield from _layer(backbone.stem_conv, f"{scope}/stem/conv2d")
     yield from _layer(backbone.stem_norm, f"{scope}/stem/tpu_batch_normalization")
     for index, block in enumerate(backbone.blocks):

@@ -1,30 +1,45 @@
-"""Backbones: networks from an image to one feature map per level.
+"""Backbones: from an image, one feature map per halving of its size.
 
-To add one, write a module with `build_backbone(config)` and list it in
-`BACKBONES`. Keras is only imported when a backbone is built.
+A backbone is a module with two functions, and a line in `BACKBONES`:
+
+- `build_backbone(config)` returns a layer, not yet built. Called with images `(b, h, w, 3)`, `seed` and `training`,
+  it returns `{level: (b, h / 2**level, w / 2**level, c)}` from level 1 on; its `channels` maps each level to c.
+- `count_operations(backbone, meter, image_size)` counts the layers of a forward pass on a `flops.Meter`.
+
+Nothing here imports Keras before a backbone is built.
 """
 
 import importlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from efficientdet.backbones.stages import SCALES, num_levels
 
 if TYPE_CHECKING:
     import keras
 
     from efficientdet.backbones.efficientnet import EfficientNetConfig
 
-BACKBONES: dict[str, str] = {
-    **{f"efficientnet-b{number}": "efficientnet" for number in range(9)},
-    "efficientnet-l2": "efficientnet",
-    **{f"efficientnet-lite{number}": "efficientnet" for number in range(5)},
-}
-"""Name of the backbone → module of this package that builds it."""
+
+class Backbone(NamedTuple):
+    """An entry of `BACKBONES`."""
+
+    module: str
+    """Full name of the module that builds it."""
+    num_levels: Callable[[Mapping[str, Any] | None], int]
+    """backbone_config → levels that it has; ValueError for a config that it cannot have."""
+
+
+BACKBONES: dict[str, Backbone] = dict.fromkeys(SCALES, Backbone("efficientdet.backbones.efficientnet", num_levels))
+"""Name → backbone."""
+
+
+def backbone_module(name: str) -> ModuleType:
+    """Returns the module of the backbone with this name."""
+    return importlib.import_module(BACKBONES[name].module)
 
 
 def build_backbone(config: "EfficientNetConfig") -> "keras.layers.Layer":
-    """Returns the backbone of a config, not yet built.
-
-    Called on images `(b, h, w, 3)` it returns `{level: (b, h, w, c)}` from level
-    1 (half the size) up.
-    """
-    page = importlib.import_module(f"{__name__}.{BACKBONES[config.backbone_name]}")
-    return page.build_backbone(config)
+    """Returns the backbone that the config names, not yet built."""
+    return backbone_module(config.backbone_name).build_backbone(config)

@@ -16,6 +16,8 @@ from efficientdet.cpu_kernels import DepthwiseConv2D
 from efficientdet.layers import BatchNormalization, DropPath, NumpyInitializer, recomputed
 from efficientdet.types import Pyramid, Tensor
 
+Size = tuple[int, int]
+
 STEM_FILTERS = 32
 KERNELS = NumpyInitializer("normal", variance=2.0, fan="out")
 BACKBONE_SURVIVAL_PROB = 0.8
@@ -245,3 +247,40 @@ def build_backbone(config: EfficientNetConfig) -> EfficientNet:
     return EfficientNet(
         block_specs(name, stages), stem_filters, config.act_type, survival_prob=survival_prob, name="backbone"
     )
+
+
+class Meter(Protocol):
+    """What counts the operations of layers: `flops.Meter`."""
+
+    def conv(self, layer: keras.layers.Layer, size: Size) -> Size: ...
+    def norm(self, size: Size, channels: int) -> None: ...
+    def activation(self, size: Size, channels: int) -> None: ...
+    def elementwise(self, size: Size, channels: int, times: int = 1) -> None: ...
+
+
+def count_operations(backbone: EfficientNet, meter: Meter, image_size: Size) -> None:
+    """Counts the layers of a forward pass on images of `image_size`, (height, width)."""
+    size = meter.conv(backbone.stem_conv, image_size)
+    meter.norm(size, backbone.stem_conv.filters)
+    meter.activation(size, backbone.stem_conv.filters)
+    for block in backbone.blocks:
+        size = _count_block(meter, block, size)
+
+
+def _count_block(meter: Meter, block: MBConv, size: Size) -> Size:
+    for conv, norm in ((block.expand_conv, block.expand_norm), (block.spatial_conv, block.spatial_norm)):
+        if conv is not None:
+            size = meter.conv(conv, size)
+            channels = norm.gamma.shape[0]
+            meter.norm(size, channels)
+            meter.activation(size, channels)
+    if block.squeeze_excite is not None:
+        meter.elementwise(size, channels, times=2)  # the mean and the product
+        meter.conv(block.squeeze_excite.reduce, (1, 1))
+        meter.activation((1, 1), block.squeeze_excite.reduced)
+        meter.conv(block.squeeze_excite.expand, (1, 1))
+    size = meter.conv(block.project_conv, size)
+    meter.norm(size, block.spec.filters_out)
+    if block.spec.is_residual:
+        meter.elementwise(size, block.spec.filters_out)
+    return size

@@ -161,6 +161,24 @@ def block_specs(name: str, stages: Sequence[str | Mapping[str, Any]] = STAGES) -
     return specs
 
 
+def num_levels(backbone_config: Mapping[str, Any] | None) -> int:
+    """Returns the number of levels that the stages give.
+
+    Args:
+      backbone_config: may hold stages of one's own as `blocks`.
+
+    Raises:
+      ValueError: `blocks` is no list of stages.
+    """
+    stages = (backbone_config or {}).get("blocks", STAGES)
+    if not isinstance(stages, (list, tuple)) or not stages:
+        raise ValueError(
+            f"backbone_config.blocks must be a list of stages such as {STAGES[2]}. "
+            f"Received backbone_config.blocks={stages!r}."
+        )
+    return len(last_of_levels([parse_stage(stage) for stage in stages]))
+
+
 def last_of_levels(specs: Sequence[BlockSpec]) -> list[int]:
     """Returns the index of the last block of each level, from level 1 up."""
     strides = [spec.strides[0] for spec in specs] + [2]
