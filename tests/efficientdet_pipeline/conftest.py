@@ -7,8 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -78,13 +77,20 @@ def copied_run(toy_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(toy_run, tmp_path / "runs" / "toy"))
 
 
+class Printed(NamedTuple):
+    """What a program printed."""
+
+    out: str
+    err: str
+
+
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], SimpleNamespace]:
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], Printed]:
     """Returns a function that returns what was printed since it was last called."""
 
-    def read() -> SimpleNamespace:
+    def read() -> Printed:
         printed = capsys.readouterr()
-        return SimpleNamespace(out=printed.out, err=printed.err)
+        return Printed(printed.out, printed.err)
 
     return read
 

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -22,7 +21,7 @@ from efficientdet_pipeline.inference.features import read_reductions
 from efficientdet_pipeline.inference.image_io import read_image
 
 Main = Callable[..., int]
-Said = Callable[[], SimpleNamespace]
+Said = Callable[[], Any]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import h5py
@@ -18,7 +17,7 @@ from efficientdet.imagenet import build_encoder
 from efficientdet_pipeline.models import weights_catalog
 
 Main = Callable[..., int]
-Said = Callable[[], SimpleNamespace]
+Said = Callable[[], Any]
 
 
 @pytest.fixture(autouse=True)

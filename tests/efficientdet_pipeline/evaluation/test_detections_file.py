@@ -1,9 +1,9 @@
 """Detections in COCO's result format."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.evaluation.detections_evaluation import evaluate_detections
 from efficientdet_pipeline.evaluation.detections_file import submission_name, write_submission
-from efficientdet_pipeline.evaluation.metrics import detection_metrics
+from efficientdet_pipeline.evaluation.metrics import Metrics, detection_metrics
 from efficientdet_pipeline.evaluation.truth import DetectedImage
 
 TRUTH = {
@@ -22,9 +22,14 @@ TRUTH = {
 ROW = {"image_id": 1, "category_id": 5, "bbox": [10, 20, 30, 40], "score": 0.9}
 
 
-def evaluate_file(detections: Path, truth: Path) -> SimpleNamespace:
+class Evaluated(NamedTuple):
+    metrics: Metrics
+    warnings: Sequence[str]
+
+
+def evaluate_file(detections: Path, truth: Path) -> Evaluated:
     found = evaluate_detections(detections, json_file=str(truth))
-    return SimpleNamespace(metrics=detection_metrics(*found.detected, found.label_map), warnings=found.warnings)
+    return Evaluated(detection_metrics(*found.detected, found.label_map), found.warnings)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from tfrmod.tfrecord_io import read_records, write_records
 NAMES = {1: "circle", 2: "square", 3: "star", 4: "triangle"}
 CLASSES = DetectorClasses(num_classes=4, label_map=NAMES)
 Main = Callable[..., int]
-Said = Callable[[], SimpleNamespace]
+Said = Callable[[], Any]
 
 
 @pytest.fixture

@@ -2,21 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.models.class_names import chosen_class_names, described_beside
+from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.label_map import LabelMapValue
 
 OWN = {1: "circle", 2: "square", 3: "star", 4: "triangle"}
 BESIDE = Path("label_map.yaml")
-Said = Callable[[], SimpleNamespace]
+Said = Callable[[], Any]
 
 
-def chosen(given: object, own: dict[int, str] | None = None, num_classes: int | None = 4) -> dict[int, str]:
+def chosen(given: LabelMapValue, own: dict[int, str] | None = None, num_classes: int | None = 4) -> dict[int, str]:
     own = OWN if own is None else own
-    return chosen_class_names(SimpleNamespace(label_map=given), own, num_classes=num_classes, described_by=BESIDE)
+    return chosen_class_names(HparamsGiven(label_map=given), own, num_classes=num_classes, described_by=BESIDE)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,19 @@
 """The model of a run comes with its own config, weights and names."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from efficientdet_pipeline.api import RunResult
 from efficientdet_pipeline.errors import MissingError
 from efficientdet_pipeline.models.run_model import load_model
 
 
 def test_load_model_of_a_run_is_that_of_its_checkpoint(toy_run: Path) -> None:
-    model, config, names = load_model(SimpleNamespace(folder=toy_run))
+    model, config, names = load_model(
+        RunResult(folder=toy_run, best_checkpoint=toy_run / "checkpoints" / "best", metrics={})
+    )
     assert (config.image_size, config.num_classes, names[1]) == ((64, 64), 4, "circle")
     again, _, _ = load_model(toy_run / "checkpoints" / "best")
     for one, other in zip(model.get_weights(), again.get_weights(), strict=True):

@@ -5,12 +5,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 Main = Callable[..., int]
-Said = Callable[[], SimpleNamespace]
+Said = Callable[[], Any]
 
 
 @pytest.mark.parametrize(

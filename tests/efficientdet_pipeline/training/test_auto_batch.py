@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import efficientdet
@@ -11,11 +10,14 @@ import pytest
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import ExitCode, OptionsError, OutOfMemoryError
 from efficientdet_pipeline.models.build import Network
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
+from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.training import auto_batch, batch_probe
 from efficientdet_pipeline.training.distributed import ProcessGroup
+from efficientdet_pipeline.training.session import RunSession
 
 CONFIG = efficientdet.get_config(
     "efficientdet-d0", image_size=64, max_level=5, num_classes=2, fpn_cell_repeats=1, fpn_num_filters=8,
@@ -28,8 +30,8 @@ FOLLOWER = ProcessGroup(1, 2)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Any:
-    return SimpleNamespace(metadata=tmp_path / "metadata.json")
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path, tmp_path / "export", tmp_path / "tfrecords", tmp_path)
 
 
 @pytest.fixture
@@ -62,9 +64,25 @@ def options(**given: Any) -> TrainOptions:
 
 
 def resolved_batch_size(
-    folder: Any, given: TrainOptions, *, num_train: int = 200, is_resumed: bool = False, process_group: Any = ALONE
+    folder: RunFolder,
+    given: TrainOptions,
+    *,
+    num_train: int = 200,
+    is_resumed: bool = False,
+    process_group: Any = ALONE,
 ) -> int:
-    run = SimpleNamespace(folder=folder, is_resumed=is_resumed)
+    run = RunSession(
+        folder=folder,
+        model_name="efficientdet-d0",
+        identity="",
+        image_size=64,
+        shape={},
+        is_resumed=is_resumed,
+        is_finished=False,
+        options=given,
+        hparams=HparamsGiven(),
+        chooses_recipe=False,
+    )
     return auto_batch.resolve_batch_size(given, run, shards(num_train), NETWORK, process_group).optimizer.batch_size
 
 

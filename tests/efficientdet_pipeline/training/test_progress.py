@@ -7,13 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from efficientdet_pipeline.training.progress import Progress, format_duration
+from efficientdet_pipeline.training.progress import DataWaitTimer, Progress, format_duration
 
 LOGS = {"class_loss": 0.5, "loss": 1.25, "bad_steps": 0.0, "gradient_norm": 9.0, "step_loss": 7.0}
 
 
 def progress(*, bar: bool, data_wait: float | None = None) -> Progress:
-    meter = None if data_wait is None else SimpleNamespace(seconds=data_wait)
+    meter = None if data_wait is None else DataWaitTimer()
+    if meter is not None:
+        meter.seconds = data_wait
     made = Progress(steps=4, epochs=3, batch_size=8, data_wait=meter, bar=bar)
     made.set_model(SimpleNamespace(last_learning_rate=lambda: 0.0125, train_function=object()))
     return made

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
+from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from efficientdet_pipeline.models.pretrained import StartWeights
@@ -29,10 +29,10 @@ BACKBONE = StartWeights("backbone_ckpt", "efficientnet-lite0", True)
 
 
 @pytest.fixture(scope="module")
-def shards(toy_run: Path) -> Any:
+def shards(toy_run: Path) -> Shards:
     """Returns the shards of the toy run: drawn images of 72 x 64 pixels."""
     train = tuple(map(str, sorted((toy_run / "tfrecords").glob("train-*"))))
-    return SimpleNamespace(train=train, num_train=9)
+    return Shards(train=train, val=(), num_train=9, num_classes=4, label_map={}, max_instances=9)
 
 
 def read_options(*argv: str) -> Any:
