@@ -1,11 +1,11 @@
-# make demo · make test · make lint · make bench · make docs; each makes its own virtual environment first.
+# make demo · make test · make coverage · make lint · make bench · make docs; each makes its own virtual environment first.
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 
-.PHONY: demo test lint bench docs
+.PHONY: demo test coverage lint bench docs
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -13,6 +13,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder tests
+
+coverage: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder tests \
+		--cov=efficientdet --cov=tfrmod --cov=efficientdet_pipeline --cov-report=term:skip-covered
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
