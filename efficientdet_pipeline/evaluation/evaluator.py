@@ -18,7 +18,6 @@ from tqdm import tqdm
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.input_pipeline import EvaluationBatch, evaluation_batches
 from efficientdet_pipeline.evaluation import DetectedImage, TruthImage, coco_metrics, detected_images
-from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
 from efficientdet_pipeline.evaluation.bootstrap import confidence_intervals
 from efficientdet_pipeline.evaluation.ground_truth import GroundTruth
 from efficientdet_pipeline.evaluation.instances import flatten
@@ -26,8 +25,8 @@ from efficientdet_pipeline.evaluation.kept_detections import Detected, KeptDetec
 from efficientdet_pipeline.evaluation.matching import match
 from efficientdet_pipeline.evaluation.truth import image_key
 
-MOST_DRAWN = 1_000
-"""Maximum number of images for which an evaluation during training computes a confidence interval."""
+FEWEST_DRAWN, MOST_DRAWN = 10, 1_000
+"""Minimum and maximum number of images for which an evaluation during training computes a confidence interval."""
 
 
 class Evaluator:
@@ -46,7 +45,7 @@ class Evaluator:
         self.detect = detector_function(detector, config)
         self.kept = KeptDetections()
         self.milliseconds = 0.0
-        """Median inference time per image in seconds in the last evaluation, batched, without input loading."""
+        """Median inference time per image in milliseconds in the last evaluation, batched, without input loading."""
         self._batches = evaluation_batches(
             truth.files, lambda image: fit_to_canvas(image, config), batch_size=batch_size, numbers=truth.numbers
         )
@@ -57,15 +56,16 @@ class Evaluator:
         return coco_metrics(*self.kept.latest, self.label_map)
 
     def interval(self) -> tuple[float, float] | None:
-        """Returns the 95 % confidence interval of AP of the last evaluation; None for too many images, or for none.
+        """Returns the 95 % confidence interval of AP of the last evaluation; None for too few or too many images.
 
-        With more images than `MOST_DRAWN` it is slow to compute, and narrow.
+        Fewer images than `FEWEST_DRAWN` do not show how images vary; with more than `MOST_DRAWN` it is slow to compute,
+        and narrow. None also where AP is 0.
         """
-        if self.kept.latest is None or not 0 < len(self.kept.latest[0]) <= MOST_DRAWN:
+        if self.kept.latest is None or not FEWEST_DRAWN <= len(self.kept.latest[0]) <= MOST_DRAWN:
             return None
         instances = flatten(*self.kept.latest, self.label_map)
         low, high = confidence_intervals(instances, match(instances)).overall["AP"]
-        return None if low == UNDEFINED else (low, high)
+        return (low, high) if high > 0 else None
 
     def collect(self) -> Detected:
         """Returns ground truth and detections of every evaluated image, with the current weights."""

@@ -296,4 +296,7 @@ def _shown(value: float | tuple[float, ...]) -> str:
 
 def _evaluation(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
     every = max(1, round(num_epochs / NUM_EVALUATIONS))
-    return [Choice("map_freq", every, f"about {NUM_EVALUATIONS} evaluations, of which the best is kept")]
+    return [
+        Choice("map_freq", every, f"about {NUM_EVALUATIONS} evaluations, of which the best is kept"),
+        Choice("val_loss", True, "AP of few images hides overfitting; the loss on them shows it"),
+    ]

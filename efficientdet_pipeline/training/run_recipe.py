@@ -165,8 +165,8 @@ def choose_for_run(
         image_size = options.model.image_size or str(choose_recipe(facts).options()["image_size"])
         facts = replace(facts, anchors=_anchors(found, options, hparams, model_name, image_size))
     recipe = choose_recipe(facts).without(set(given) - {"hparams"})
-    # In --mode=train it would have no effect.
-    return recipe if options.evaluates else recipe.without(["map_freq"])
+    # In --mode=train they would have no effect.
+    return recipe if options.evaluates else recipe.without(["map_freq", "val_loss"])
 
 
 def _start(start: StartWeights, cache_dir: str) -> Start:

@@ -12,8 +12,8 @@ from efficientdet_pipeline.evaluation.matching import match
 from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
 
 BOX = np.array([[0.0, 0, 40, 40]])
-TRUTH = [TruthImage(name, BOX, np.array([1])) for name in "abcdefgh"]
-DETECTED = [DetectedImage(name, BOX, np.array([0.9]), np.array([1])) for name in "abcd"]
+TRUTH = [TruthImage(name, BOX, np.array([1])) for name in "abcdefghijkl"]
+DETECTED = [DetectedImage(name, BOX, np.array([0.9]), np.array([1])) for name in "abcdef"]
 
 
 def evaluated(truth: list[TruthImage], detected: list[DetectedImage]) -> Evaluator:
@@ -34,6 +34,10 @@ def test_evaluator_interval_is_that_of_the_report() -> None:
 
 def test_evaluator_interval_is_left_out_where_it_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert evaluated([], []).interval() is None
-    assert evaluated([TruthImage("a", np.zeros((0, 4)), np.zeros(0, np.int64))], []).interval() is None
+    assert evaluated(TRUTH[: module.FEWEST_DRAWN - 1], DETECTED).interval() is None
+    # Nothing is found, or nothing is there.
+    assert evaluated(TRUTH, []).interval() is None
+    nothing = [TruthImage(image.source_id, np.zeros((0, 4)), np.zeros(0, np.int64)) for image in TRUTH]
+    assert evaluated(nothing, []).interval() is None
     monkeypatch.setattr(module, "MOST_DRAWN", len(TRUTH) - 1)
     assert evaluated(TRUTH, DETECTED).interval() is None
