@@ -51,7 +51,7 @@ def test_an_archive_is_unpacked_once_and_by_content(tmp_path: Path) -> None:
 )
 def test_what_would_leave_the_folder_is_refused(tmp_path: Path, hostile: tarfile.TarInfo) -> None:
     path = archive(tmp_path / "m.tgz", member("model.index"), hostile)
-    with pytest.raises(CheckpointError, match="is a link, or would lie outside"):
+    with pytest.raises(CheckpointError, match="is a link, or would be written outside"):
         unpack(path, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
     assert sorted(child.name for child in tmp_path.iterdir()) == ["cache", "m.tgz"]
@@ -69,7 +69,7 @@ def test_half_an_archive_is_damaged(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for content in (whole[:-20], whole[: len(whole) // 2], gzip.compress(b"no tar"), b"\x1f\x8bno gzip"):
         path.write_bytes(content)
-        with pytest.raises(CheckpointError, match="must be a whole tar archive"):
+        with pytest.raises(CheckpointError, match="must be a complete tar archive"):
             unpack(path, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
@@ -143,7 +143,7 @@ def test_a_chain_of_headers_is_one_header(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="headers of at most 4,194,304 bytes"):
         unpack(path, tmp_path / "cache")
     path.write_bytes(gzip.compress(long_header(tarfile.GNUTYPE_LONGNAME, 1)[:-10752] * 900 + bytes(10240)))
-    with pytest.raises(CheckpointError, match="must be a whole tar archive"):
+    with pytest.raises(CheckpointError, match="must be a complete tar archive"):
         unpack(path, tmp_path / "cache")
 
 
@@ -160,10 +160,10 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
     plain = bytearray(gzip.decompress(path.read_bytes()))
     plain[1024] ^= 1  # The first letter of the second name; the checksum of the header does not know it.
     path.write_bytes(gzip.compress(plain))
-    with pytest.raises(CheckpointError, match="must be a whole tar archive"):
+    with pytest.raises(CheckpointError, match="must be a complete tar archive"):
         unpack(path, tmp_path / "cache")
     path.write_bytes(gzip.compress(plain[:1024]))
-    with pytest.raises(CheckpointError, match="must be a whole tar archive"):
+    with pytest.raises(CheckpointError, match="must be a complete tar archive"):
         unpack(path, tmp_path / "cache")
 
 

@@ -327,13 +327,13 @@ def test_find_refuses_bad_files_in_one_sentence_and_runs_nothing(writer: Any, st
     endless = {**state, "_bn0.weight": np.full_like(state["_bn0.weight"], np.nan)}
     other = {**state, "_blocks.1._bn1.weight": np.zeros(7, "float32")}
     cases = {
-        "evil.pth": (evil_pickle(), "It holds the Python object .*mkdir; nothing of it was run"),
+        "evil.pth": (evil_pickle(), "It has the Python object .*mkdir; nothing of it was executed"),
         "cut.pth": (whole[:-100], "damaged or was copied in part"),
         "other.pth": (writer.legacy(tmp_path / "x", other).read_bytes(), "are of none of these"),
         "nan.pth": (writer.legacy(tmp_path / "x", endless).read_bytes(), "must hold finite numbers"),
         "cut.whl": (wheel[: len(wheel) // 2], "cut off or damaged"),
         "bent.whl": (wheel.replace(b"PK\x01\x02", b"PK\x09\x02"), "cut off or damaged"),
-        "evil.whl": (writer.wheel(tmp_path / "x", "w/a.pth", evil_pickle()).read_bytes(), "nothing of it was run"),
+        "evil.whl": (writer.wheel(tmp_path / "x", "w/a.pth", evil_pickle()).read_bytes(), "nothing of it was executed"),
     }
     for name, (data, words) in cases.items():
         (tmp_path / name).write_bytes(data)

@@ -77,6 +77,6 @@ def test_load_classifier_asks_for_a_head(tmp_path: Path, bundle: tuple[Path, dic
     tensors = [tf.constant(values[name]) for name in names]
     tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
     model = classifier(12)
-    with pytest.raises(CheckpointError, match="holds the backbone alone; load it with new_classes=True"):
+    with pytest.raises(CheckpointError, match="holds only the backbone; load it with new_classes=True"):
         load_classifier(model, prefix)
     assert len(load_classifier(model, prefix, new_classes=True).loaded) == 240

@@ -135,7 +135,7 @@ def test_a_backbone_is_loaded_alone(model: Any, saved: dict[str, Any], tmp_path:
     assert set(report.loaded) == set(backbone)
     assert set(report.missing) == set(before) - set(backbone)
     assert report.left_over == ("efficientnet-b0/head/dense/bias", "efficientnet-b0/head/dense/kernel")
-    assert "Left over there: efficientnet-b0/head (2); the classifier" in str(report)
+    assert "Not used: efficientnet-b0/head (2); the classifier" in str(report)
     assert_weights(model, before | backbone)
 
 
@@ -192,13 +192,13 @@ def test_load_checkpoint_refuses_an_index_with_a_false_block_size(
     size = bytes(block_size >> 7 * place & 0x7F | (0x80 if place < 6 else 0) for place in range(7))
     content[start : start + 7] = size
     index.write_bytes(content)
-    assert_refused(model, tmp_path / saved["tf1"].name, "must be a whole checkpoint")
+    assert_refused(model, tmp_path / saved["tf1"].name, "must be a complete checkpoint")
 
 
 def test_a_truncated_or_lonely_index(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
     index = Path(f"{saved['tf1']}.index").read_bytes()
     (tmp_path / "model.index").write_bytes(index)
-    assert_refused(model, tmp_path / "model", "must lie beside it")
+    assert_refused(model, tmp_path / "model", "next to it must have")
     (tmp_path / "model.index").write_bytes(index[:-50])
     (tmp_path / "model.data-00000-of-00001").write_bytes(b"")
     assert_refused(model, tmp_path / "model", "damaged")
@@ -285,7 +285,7 @@ def test_another_backbone(model: Any, saved: dict[str, Any], tmp_path: Path) -> 
 
 def test_a_backbone_with_more_in_it(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
     extra = {"efficientnet-b0/blocks_9/conv2d/kernel": np.ones((1, 1, 8, 8), "float32")}
-    assert_refused(model, write_bundle(tmp_path / "model", saved["weights"] | extra), "backbone has 1 variables more")
+    assert_refused(model, write_bundle(tmp_path / "model", saved["weights"] | extra), "backbone has 1 additional variables")
 
 
 def test_another_width_of_the_neck(small_config: Any, saved: dict[str, Any]) -> None:
@@ -311,5 +311,5 @@ def test_a_change_of_anchors_and_fusion_is_said_and_taken(small_config: Any, sav
 def test_the_report_is_a_sentence_or_a_few() -> None:
     report = LoadReport(path=Path("d0/model"), format="TF1", loaded=("a/b", "a/c"), missing=("d/e/f",), num_averages=2)
     assert str(report) == (
-        "Loaded 2 of 3 variables from d0/model (TF1, moving averages). Missing there, and left as they were: d/e (1)."
+        "Loaded 2 of 3 variables from d0/model (TF1, moving averages). Missing in it, and unchanged: d/e (1)."
     )

@@ -119,7 +119,7 @@ def test_half_a_bundle_is_told(tmp_path: Path) -> None:
     ("content", "words"),
     [
         (b"", "It is empty"),
-        (b"hello", "none of them"),
+        (b"hello", "another format"),
         (b"PK\x03\x04", "zip archive that is cut off"),
         (zipped("config.json", "metadata.json", "model.weights.h5"), r"a \.keras file"),
         (zipped("m/model.index", "m/model.data-00000-of-00001"), r"unpack it and name m/model\.index"),

@@ -57,7 +57,7 @@ def test_load_plain_refuses_objects_and_runs_nothing(value: Any, protocol: int, 
         (b"\x80\x02\x82\x01.", "opcode EXT1"),
         (b"\x80\x02}))s.", "a tuple as a key"),
         (b"\x80\x02}}b.", ""),
-        (b"\x80\x02K\x01)R.", "a call of something that is no name"),
+        (b"\x80\x02K\x01)R.", "a call of something that is not a name"),
         (b"\x80\x02}K\x01b.", "a int as its state"),
     ],
 )

@@ -32,5 +32,5 @@ def test_summarize_checkpoint_tells_a_backbone(tmp_path: Path) -> None:
 
 def test_summarize_checkpoint_refuses_a_damaged_file(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(CheckpointError, match="must be a whole checkpoint"):
+    with pytest.raises(CheckpointError, match="must be a complete checkpoint"):
         summarize_checkpoint(tmp_path / "a.h5")

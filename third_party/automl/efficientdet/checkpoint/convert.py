@@ -1,6 +1,6 @@
-"""Weights of other libraries, converted once into the cache as an HDF5 file with automl's names.
+"""Conversion of other libraries' weights to HDF5 files with automl's names, stored in the cache.
 
-Neither PyTorch nor TensorFlow is needed, and nothing that a file says is run.
+It needs neither PyTorch nor TensorFlow, and executes nothing from a file.
 """
 
 import contextlib
@@ -32,14 +32,14 @@ from efficientdet.checkpoint.wheels import UNKNOWN_LICENCE, installed_weights, i
 from efficientdet.errors import CheckpointError
 
 CONVERTED = "converted"
-"""Folder of the cache."""
+"""Name of the folder in the cache."""
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".whl")
-"""Of files that may be converted, the best first where a folder holds several."""
+"""File suffixes that may be converted, in order of preference if a folder has several."""
 
 _VERSION = 1
 _IMAGENET = (np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]))
-"""Mean and deviation of a backbone's inputs in automl's detectors, for pixels of 0 to 1."""
+"""Mean and standard deviation of a backbone's inputs in automl's detectors, for pixels of 0 to 1."""
 
 _ADVPROP = re.compile(r"(?:^|[-_./ ])(?:ap|adv|advprop)(?=[-_. ]|$)")
 _HUB = re.compile(r"models--timm--([^/]+)")
@@ -47,16 +47,16 @@ _KERAS_MARK = "block1a_dwconv"
 
 
 class _Source(NamedTuple):
-    """A file of weights, opened."""
+    """An open file of weights."""
 
     tensors: Mapping[str, StoredTensor]
     hints: str
-    """What its names and texts say of its training."""
+    """Words about its training from its names and metadata."""
     licence: str
 
 
 def is_convertible(path: Path) -> bool:
-    """Returns whether a file looks like weights of another library, by its content alone."""
+    """Returns whether a file may be weights of another library, by its content only."""
     with path.open("rb") as file:
         head = file.read(formats.HEAD_BYTES)
     if head.startswith(formats.HDF5):
@@ -68,22 +68,22 @@ def is_convertible(path: Path) -> bool:
 
 
 def convert(path: Path, cache: Path, *, name: str = "", licence: str = UNKNOWN_LICENCE) -> Path:
-    """Returns the converted file in the cache; converts it the first time.
+    """Returns the converted file in the cache; converts it on first use.
 
     Args:
       path: a state dict of PyTorch, a safetensors file, an HDF5 file of
-        keras.applications, or a wheel that holds one of them.
-      cache: folder of checkpoints; the file is in its folder `converted`.
-      name: of the file in messages; its own by default.
-      licence: of the weights, where the file itself does not state it.
+        keras.applications, or a wheel with one of them.
+      cache: folder of checkpoints; the converted file is in its folder `converted`.
+      name: of the file in messages; by default its own.
+      licence: of the weights, if the file does not state it.
 
     Raises:
-      CheckpointError: it is damaged, holds anything but tensors, or weights of
+      CheckpointError: it is damaged, contains anything but tensors, or weights of
         another network.
-      OSError: the disk is full or may not be written.
+      OSError: the disk is full or not writable.
     """
     digest, hints = sha256_of(path), _hints_beside(path)
-    # Names tell what the content does not, so the same bytes under another name are another file.
+    # File names add information to the content, so the same bytes with another name are another conversion.
     reading_as = hashlib.sha256(f"{_VERSION} {licence} {name} {hints}".encode(errors="replace")).hexdigest()
     ending = f"{digest[:12]}-{reading_as[:8]}.h5"
     for converted in (cache / CONVERTED).glob(f"efficientnet-*-{ending}"):
@@ -111,10 +111,10 @@ def convert(path: Path, cache: Path, *, name: str = "", licence: str = UNKNOWN_L
 
 
 def convert_installed(name: str, cache: Path) -> Path | None:
-    """Returns the converted weights of an installed package that holds a published network, or None.
+    """Returns the converted weights of an installed package with a published network, or None.
 
     Raises:
-      CheckpointError: the installed file is another one than was installed.
+      CheckpointError: the file differs from the one that was installed.
     """
     found = installed_weights(name)
     if found is None or found.path is None:
@@ -122,7 +122,7 @@ def convert_installed(name: str, cache: Path) -> Path | None:
     if found.sha256 and sha256_of(found.path) != found.sha256:
         package = found.name.split(" ")[0]
         raise CheckpointError(
-            f"{found.path} must be the file that its package installed. Its hash is another one; remove the package "
+            f"{found.path} must be the file that its package installed. Its hash differs; remove the package "
             f"and install it again: pip uninstall {package}, then pip install {package}."
         )
     return convert(found.path, cache, name=found.name, licence=found.licence)
@@ -138,8 +138,8 @@ def _in_words(path: Path) -> Iterator[None]:
                 raise ValueError(str(error) or type(error).__name__) from error
     except ForeignObjectError as error:
         raise CheckpointError(
-            f"{path} must hold tensors alone, as torch.save(model.state_dict(), …) writes them. It holds {error.what}; "
-            "nothing of it was run."
+            f"{path} must contain only tensors, as torch.save(model.state_dict(), …) writes them. It has {error.what}; "
+            "nothing of it was executed."
         ) from error
 
 
@@ -167,7 +167,7 @@ def _source(file: IO[bytes], head: bytes, hints: str, path: Path) -> _Source:
 
 
 def _keras_tensors(file: IO[bytes], path: Path) -> dict[str, StoredTensor]:
-    # It is closed with the file object below it.
+    # Not closed here: the caller closes the file object that it reads from.
     found = datasets_of(h5py.File(file, "r"), path)
     tensors = {}
     for key in found:
@@ -183,7 +183,7 @@ def _values(datasets: Mapping[str, h5py.Dataset], key: str) -> np.ndarray:
 
 
 def _read(source: _Source, key: str) -> np.ndarray:
-    # A float64 beyond float32 becomes infinite, and is refused as that.
+    # A float64 beyond the range of float32 becomes infinite, and is rejected for that reason.
     with np.errstate(over="ignore"):
         return np.asarray(source.tensors[key].read(), "float32")
 
@@ -198,10 +198,10 @@ def _refuse_not_finite(values: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def _timm_notes(network: Recognized, source: _Source, path: Path) -> list[str]:
-    """Returns what was concluded of timm's two paddings, which a state dict does not tell apart.
+    """Returns how timm's padding was determined, which a state dict does not contain.
 
     Raises:
-      CheckpointError: it was trained with PyTorch's padding, or nothing says which.
+      CheckpointError: it was trained with PyTorch's padding, or the padding is unknown.
     """
     if network.layout != "timm" or re.search(r"\btf_efficientnet", source.hints):
         return []
@@ -209,17 +209,18 @@ def _timm_notes(network: Recognized, source: _Source, path: Path) -> list[str]:
     is_trained = any(int(np.asarray(count).ravel()[:1].sum()) for count in counts)
     if counts and not is_trained and not re.search(r"(?<!tf_)efficientnet_", source.hints):
         return [
-            "Its batch norms never saw a batch of PyTorch, so it was taken for a port of TensorFlow's (tf_efficientnet)"
+            "Its batch norms have not counted any batch in PyTorch, so it was taken for a port of TensorFlow's "
+            "(tf_efficientnet)"
         ]
     raise CheckpointError(
         f"{path} must be one of timm's tf_efficientnet_… networks, which pad as TensorFlow does and have a batch-norm "
         f"epsilon of 0.001. Neither its name nor its content says so, and those without "
-        "tf_ pad otherwise; if it is one, give the file the name of its network, such as tf_efficientnet_b0.pth."
+        "tf_ have another padding; if it is one, give the file the name of its network, such as tf_efficientnet_b0.pth."
     )
 
 
 def _take_normalization(values: dict[str, np.ndarray], network: Recognized, source: _Source, path: Path) -> list[str]:
-    """Changes the stem where a network wants other inputs than automl's, and returns what was done or assumed."""
+    """Adapts the stem if a network expects other inputs than automl's, and returns what was changed or assumed."""
     if "lite" in network.backbone:
         return []
     mean, deviation, note = _IMAGENET[0], _IMAGENET[1], ""
@@ -228,16 +229,16 @@ def _take_normalization(values: dict[str, np.ndarray], network: Recognized, sour
     elif _ADVPROP.search(source.hints):
         mean, deviation, note = np.full(3, 0.5), np.full(3, 0.5), "inputs of -1 to 1 (AdvProp)"
     elif not re.search(r"efficientnet[-_]?b\d", source.hints):
-        return ["Its name does not say how its images were normalized: by ImageNet's mean and deviation was assumed"]
+        return ["Its name does not state how its images were normalized: ImageNet's mean and deviation were assumed"]
     if not note:
         return []
-    # In the network's inputs, automl's are scale * inputs + shift.
+    # Expressed in the inputs of the network, automl's inputs are scale * inputs + shift.
     scale, shift = _IMAGENET[1] / deviation, (_IMAGENET[0] - mean) / deviation
     stem = f"{network.backbone}/stem"
     kernel = values[f"{stem}/conv2d/kernel"].astype("float64")
     values[f"{stem}/tpu_batch_normalization/moving_mean"] -= np.einsum("hwio,i->o", kernel, shift).astype("float32")
     values[f"{stem}/conv2d/kernel"] = (kernel * scale[:, None]).astype("float32")
-    return [f"It wants {note}; its stem was changed to take automl's mean_rgb and stddev_rgb"]
+    return [f"It expects {note}; its stem was changed to take automl's mean_rgb and stddev_rgb"]
 
 
 def _keras_normalization(source: _Source, path: Path) -> tuple[np.ndarray, np.ndarray, str]:
@@ -257,7 +258,7 @@ def _keras_normalization(source: _Source, path: Path) -> tuple[np.ndarray, np.nd
 
 
 def _hints_beside(path: Path) -> str:
-    """Returns a file's name and, where the Hugging Face Hub's cache keeps it, its repository and its architecture."""
+    """Returns a file's name and, in the cache of the Hugging Face Hub, its repository and its architecture."""
     hub = _HUB.search(path.as_posix())
     words = [path.name, hub[1] if hub else ""]
     config = path.with_name("config.json")
@@ -287,7 +288,7 @@ def _write(values: Mapping[str, np.ndarray], origin: Origin, path: Path) -> Path
 
 
 def _is_whole(path: Path, digest: str) -> bool:
-    """Whether a file of the cache was written for this hash by this version of the converter."""
+    """Returns whether a file in the cache was written for this hash by this version of the converter."""
     try:
         with h5py.File(path, "r") as file:
             origin = json.loads(str(file.attrs[ORIGIN]))
@@ -304,7 +305,7 @@ def _is_keras_applications(path: Path) -> bool:
         found = found or _KERAS_MARK in name
         return found or None
 
-    # What is damaged is refused by the reader of HDF5 files, in its words.
+    # Damaged files are reported by the reader of HDF5 files.
     damaged = (OSError, RuntimeError, ValueError, LookupError, TypeError, SystemError, MemoryError)
     with contextlib.suppress(*damaged), h5py.File(path, "r") as file:
         file.visit(look)

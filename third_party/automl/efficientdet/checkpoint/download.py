@@ -1,4 +1,4 @@
-"""Checkpoints from the web: fetched once, looked at, and kept in a cache."""
+"""Download of checkpoints: fetched once, validated, and stored in a cache."""
 
 import errno
 import hashlib
@@ -15,10 +15,10 @@ from efficientdet.checkpoint.archives import sha256_of
 from efficientdet.errors import CheckpointError, CheckpointUnavailableError
 
 TIMEOUT_SECONDS = (10.0, 30.0)
-"""To connect, and between two pieces of an answer."""
+"""Timeout of the connection, and between two parts of a response."""
 
 MAX_DOWNLOAD_BYTES = 4 << 30
-"""A server that sends more is refused; automl's largest archive takes a tenth of it."""
+"""Larger responses are rejected; automl's largest archive takes a tenth of it."""
 
 _NOT_THERE = (401, 403, 404, 410)
 _OK = 200
@@ -27,17 +27,17 @@ _ABANDONED_SECONDS = 3600.0
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
-    """Returns where checkpoints are kept: the folder given, or `efficientdet` in the user's cache."""
+    """Returns the folder of cached checkpoints: the given one, or `efficientdet` in the user's cache."""
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
     return _users_cache() / "efficientdet"
 
 
 def cached_path(name: str, cache_dir: str | os.PathLike[str] | None) -> Path:
-    """Returns where a file of that name lies in the cache, or is to lie.
+    """Returns the path of a file of that name in the cache, whether it exists or not.
 
-    Without `cache_dir`, one that an earlier version of `efficientdet_pipeline`
-    kept in a cache of its own is found too.
+    Without `cache_dir`, a file in the cache of an earlier version of
+    `efficientdet_pipeline` is found too.
     """
     path = cache_folder(cache_dir) / name
     if cache_dir is None and not path.is_file():
@@ -53,13 +53,13 @@ def _users_cache() -> Path:
 
 
 def cached_name(url: str) -> str:
-    """Returns the name of an address's file in the cache; equal names of two addresses stay apart."""
+    """Returns the file name of a URL in the cache; URLs with the same base name have different ones."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])[-100:].lstrip(".")
     return f"{hashlib.sha256(url.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}-{name or 'checkpoint'}"
 
 
 def shown_url(url: str) -> str:
-    """Returns a URL without user name, password and the values of its query, as it may stand in a message.
+    """Returns a URL for messages, without user name, password and the values of its query.
 
     >>> shown_url("https://me:secret@host/a.tgz?token=abc")
     'https://***@host/a.tgz?token=***'
@@ -69,28 +69,28 @@ def shown_url(url: str) -> str:
     except ValueError:
         return url.split("://", maxsplit=1)[0] + "://***"
     user, _, host = parts.netloc.rpartition("@")
-    # A password with a slash in it ends the host early.
+    # A password with a slash ends the host early.
     path = f"/***@{parts.path.rpartition('@')[2]}" if "@" in parts.path and ":" in parts.netloc else parts.path
     host = "***" if path != parts.path else host
-    # A part without a name is a value as a whole.
+    # A query component without a name is all value.
     query = "&".join(part.split("=")[0] + "=***" if "=" in part else "***" for part in parts.query.split("&"))
     return f"{parts.scheme}://{'***@' if user else ''}{host}{path}" + (f"?{query}" if parts.query else "")
 
 
 def fetch(url: str, path: Path, *, sha256: str | None = None) -> Path:
-    """Returns `path`, which holds the file of an address; asks the web only if it is not there.
+    """Returns `path` with the file of a URL; downloads it only if it does not exist.
 
     Args:
       url: http or https.
-      path: place in the cache. Put there by hand, the file serves as well.
-      sha256: hash that the file must have, as 64 hexadecimal digits.
+      path: location in the cache. A file that was copied there manually is used too.
+      sha256: expected hash of the file, as 64 hexadecimal digits.
 
     Raises:
-      FileNotFoundError: the server knows no such file.
-      CheckpointUnavailableError: the server does not answer.
-      CheckpointError: the file has another hash, is too large, or is no
-        checkpoint; one that was fetched for this call is not kept then.
-      OSError: the disk is full or may not be written.
+      FileNotFoundError: the server does not have the file.
+      CheckpointUnavailableError: the server does not respond.
+      CheckpointError: the file has another hash, is too large, or is not a
+        checkpoint; a file downloaded by this call is then deleted.
+      OSError: the disk is full or not writable.
     """
     if path.is_file():
         return _with_hash(path, sha256, path, url, "delete it to fetch it again, or correct the hash")
@@ -99,7 +99,7 @@ def fetch(url: str, path: Path, *, sha256: str | None = None) -> Path:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         _download(url, part, path)
-        _with_hash(part, sha256, path, url, "it was not kept. Correct the hash, or ask who keeps the file")
+        _with_hash(part, sha256, path, url, "it was not kept. Correct the hash, or ask the owner of the file")
         with part.open("rb") as file:
             is_readable = formats.is_readable(file.read(formats.HEAD_BYTES))
         if not is_readable:
@@ -121,7 +121,7 @@ def _with_hash(file: Path, sha256: str | None, path: Path, url: str, advice: str
 
 
 def _clear_abandoned(path: Path) -> None:
-    """Removes what processes that were killed have left."""
+    """Removes partial downloads of processes that were killed."""
     for part in path.parent.glob(f"{path.name}.*.part"):
         if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
             part.unlink(missing_ok=True)
@@ -133,7 +133,7 @@ def _download(url: str, part: Path, path: Path) -> None:
 
     from efficientdet.checkpoint.transfer_rate import rated_session
 
-    # Compression on the way would make the length that is announced another one.
+    # With compression the announced length would differ from the length of the file.
     headers = {"Accept-Encoding": "identity"}
     try:
         with (
@@ -142,7 +142,7 @@ def _download(url: str, part: Path, path: Path) -> None:
         ):
             if response.status_code in _NOT_THERE:
                 raise FileNotFoundError(
-                    f"{shown_url(url)} must be a checkpoint that everyone may fetch. The server answered "
+                    f"{shown_url(url)} must be a public checkpoint. The server answered "
                     f"{response.status_code}; check the address."
                 )
             if response.status_code != _OK:
@@ -154,17 +154,17 @@ def _download(url: str, part: Path, path: Path) -> None:
             with part.open("wb") as file:
                 received = _receive(response, file, url)
             if expected is not None and received != expected:
-                raise requests.ConnectionError(f"{received} of {expected} bytes came")
+                raise requests.ConnectionError(f"{received} of {expected} bytes arrived")
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, HTTPError, ValueError) as error:
-        # A redirect may lead to anything, and urllib3 refuses some of it in its own words.
+        # The target of a redirect is arbitrary, and urllib3 rejects some with its own exceptions.
         raise CheckpointError(
-            f"{shown_url(url)} must be an address that can be asked, and so must what it leads on to. "
-            f"{type(error).__name__} was the answer; check the address."
+            f"{shown_url(url)} and the targets of its redirects must be valid URLs. "
+            f"{type(error).__name__} was raised; check the address."
         ) from error
     except requests.RequestException as error:
         raise CheckpointUnavailableError(
             f"The checkpoint {path.name} is not in the cache, and {shown_url(url)} could not be fetched: "
-            f"{_reason(error)}. Without a network put that file at {path} yourself.",
+            f"{_reason(error)}. Without a network, copy that file to {path} yourself.",
             _reason(error),
         ) from error
 
@@ -194,12 +194,12 @@ def _need_space(url: str, num_bytes: int, part: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Returns what the system said, below the layers that pass it on."""
+    """Returns the message of the system, below the layers that wrap it."""
     from efficientdet.checkpoint.transfer_rate import SlowServerError
 
     while error.__context__ is not None and not isinstance(error, SlowServerError):
         error = error.__context__
-    # Printable, and without addresses: a proxy's or a redirect's may hold a password.
+    # Printable, and without URLs: that of a proxy or a redirect may contain a password.
     words = "".join(letter if letter.isprintable() else " " for letter in str(error))
     words = re.sub(r"[a-z][a-z0-9+.-]*://\S+", "***", words, flags=re.IGNORECASE)
     return re.sub(r"\burl: \S+", "url: ***", words)[:300].rstrip(". ") or type(error).__name__

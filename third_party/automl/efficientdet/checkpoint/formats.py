@@ -1,4 +1,4 @@
-"""What a file is that is given as a checkpoint, by its first bytes and, of a zip, by its members."""
+"""File formats of checkpoints, recognized by the first bytes and, for zip archives, by their members."""
 
 import zipfile
 from pathlib import Path
@@ -9,27 +9,27 @@ _PICKLE_PROTOCOLS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def is_tar(head: bytes) -> bool:
-    """Returns whether a file that begins so is a tar archive, packed by gzip or not."""
+    """Returns whether a file with these first bytes is a tar archive, with gzip or not."""
     return head.startswith(GZIP) or head[257:262] == b"ustar"
 
 
 def is_readable(head: bytes) -> bool:
-    """Returns whether a single file that begins so may be a checkpoint, or weights of another library."""
+    """Returns whether a file with these first bytes may be a checkpoint, or weights of another library."""
     return head.startswith((HDF5, ZIP)) or is_tar(head) or is_pickle(head) or is_safetensors(head)
 
 
 def is_pickle(head: bytes) -> bool:
-    """Returns whether a file that begins so is a pickle, as PyTorch wrote them before version 1.6."""
+    """Returns whether a file with these first bytes is a pickle, as PyTorch wrote before version 1.6."""
     return head.startswith(_PICKLE_PROTOCOLS)
 
 
 def is_safetensors(head: bytes) -> bool:
-    """Returns whether a file begins with the length of a JSON header, then the header."""
+    """Returns whether a file starts with the length of a JSON header, then the header."""
     return 2 <= int.from_bytes(head[:8], "little") <= 100_000_000 and head[8:9] == b"{"
 
 
 def refusal(path: Path) -> str:
-    """Returns what a file is that holds no checkpoint, and what to do instead; a sentence or two."""
+    """Returns the format of a file that is not a checkpoint, and a remedy, in one or two sentences."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if head.startswith(ZIP):
@@ -50,7 +50,7 @@ def refusal(path: Path) -> str:
         "It is an xz archive; unpack it and name the file in it.": head.startswith(b"\xfd7zXZ"),
     }
     found = next((kind for kind, fits in kinds.items() if fits), None)
-    return found or "It is none of them; check that it is the file that was meant."
+    return found or "It has another format; check the path of the file."
 
 
 def _zip_refusal(path: Path) -> str:

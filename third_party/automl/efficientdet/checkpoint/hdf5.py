@@ -1,6 +1,6 @@
-"""HDF5 files of weights: automl's, written by Keras 2, our own, written by Keras 3, and conversions (`convert`).
+"""HDF5 files of weights: automl's, written by Keras 2; our own, written by Keras 3; and conversions (`convert`).
 
-Neither needs TensorFlow.
+None of them needs TensorFlow.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ _AUTOMLS = re.compile(r"^[^/]+/(.+):0$")
 
 @contextlib.contextmanager
 def open_hdf5(path: Path, model: Detector) -> Iterator[Contents]:
-    """Yields what an HDF5 file of weights holds.
+    """Yields the content of an HDF5 file of weights.
 
     Raises:
-      CheckpointError: it is damaged, is no file of weights, or leads to another file.
+      CheckpointError: it is damaged, is not a file of weights, or links to another file.
     """
     with reading(path):
         file = h5py.File(path, "r")
@@ -43,7 +43,7 @@ def open_hdf5(path: Path, model: Detector) -> Iterator[Contents]:
 
 
 def read_origin(path: Path) -> Origin | None:
-    """Returns what an HDF5 file was converted from; None for one that is no conversion.
+    """Returns the origin of a converted HDF5 file; None for other files.
 
     Raises:
       CheckpointError: it is damaged.
@@ -61,14 +61,14 @@ def _origin(file: h5py.File) -> Origin | None:
 
 
 def _printable(text: object) -> str:
-    # Anybody can write such a file, and its words reach the terminal.
+    # The file is untrusted, and its strings are printed on a terminal.
     return "".join(letter if letter.isprintable() else " " for letter in str(text))[:300]
 
 
 def _automls(
     datasets: Mapping[str, h5py.Dataset], model: Detector, path: Path, origin: Origin | None
 ) -> Contents | None:
-    # By name: the order of fpn_cells differs between automl's releases.
+    # By name, because the order of fpn_cells differs between releases of automl.
     by_name = {match[1]: dataset for key, dataset in datasets.items() if (match := _AUTOMLS.match(key))}
     if not by_name:
         return None
@@ -110,16 +110,16 @@ def _values(dataset: h5py.Dataset, path: Path) -> np.ndarray:
 
 
 def _is_optimizers(key: str) -> bool:
-    """Whether a compiled model's optimizer, which `save_weights` writes too, owns the dataset."""
+    """Returns whether the dataset belongs to the optimizer of a compiled model, which `save_weights` includes."""
     return key.startswith("optimizer/")
 
 
 def dataset_keys(model: Detector) -> dict[str, str]:
-    """Returns where `model.save_weights` puts each variable, by automl's name.
+    """Returns the paths under which `model.save_weights` stores variables, by automl's names.
 
-    Keras makes these paths on a walk of its own. It is asked to save, and each
-    layer hands it the numbers of its variables in place of their values: the
-    small file that comes of it is the map.
+    Keras constructs these paths internally. To obtain them the model is saved to
+    a small file in which each layer stores the indices of its variables instead
+    of their values.
     """
     names = {id(variable): name for name, variable in variable_names(model).items()}
     numbered: list[str] = []
@@ -132,7 +132,7 @@ def dataset_keys(model: Detector) -> dict[str, str]:
             if id(variable) in names:
                 numbers[key] = len(numbered)
                 numbered.append(names[id(variable)])
-        # Past Keras' __setattr__, which would track it.
+        # Bypasses Keras's __setattr__, which would track the attribute.
         vars(layer)["save_own_variables"] = _writer(numbers)
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -155,7 +155,7 @@ def _writer(numbers: Mapping[str, int]) -> Callable[[MutableMapping[str, Any]], 
 
 
 def datasets_of(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
-    """Returns every dataset by its path; refuses what would make HDF5 open another file."""
+    """Returns all datasets by path; rejects links, which would make HDF5 open another file."""
     links: dict[str, Any] = {}
     file.visititems_links(lambda name, link: links.update({name: link}))
     for name, link in links.items():

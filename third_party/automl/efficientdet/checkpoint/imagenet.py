@@ -1,4 +1,4 @@
-"""ImageNet checkpoints into classifiers, and encoders out of any checkpoint that has the backbone."""
+"""Loading of ImageNet checkpoints into classifiers, and of backbones from any checkpoint."""
 
 import os
 import re
@@ -21,7 +21,7 @@ Place = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class _EncoderConfig:
-    """What the reader of checkpoints asks of a config."""
+    """Config fields that the reader of checkpoints uses."""
 
     name: str
     backbone_name: str
@@ -31,7 +31,7 @@ class _EncoderConfig:
 
 
 class _Encoder(keras.Model):
-    """A backbone where the reader of checkpoints expects it."""
+    """A model with only a backbone, for the reader of checkpoints."""
 
     head: "ClassifierHead | None" = None
 
@@ -54,15 +54,15 @@ def load_encoder(
 
     Args:
       backbone: built.
-      backbone_name: what it is, such as efficientnet-b0.
-      path: an ImageNet checkpoint, or one of a detector with this backbone; any place that
-        `load_checkpoint` takes.
-      use_average: as for `load_checkpoint`.
-      cache_dir: likewise.
+      backbone_name: its name, such as efficientnet-b0.
+      path: an ImageNet checkpoint, or one of a detector with this backbone; any location that
+        `load_checkpoint` accepts.
+      use_average: as in `load_checkpoint`.
+      cache_dir: as in `load_checkpoint`.
 
     Raises:
-      CheckpointError: damaged, or of another backbone, which is named. The backbone is unchanged.
-      FileNotFoundError: nothing is at that place.
+      CheckpointError: it is damaged, or has another backbone, which the message names. The backbone is unchanged.
+      FileNotFoundError: the location does not exist.
     """
     encoder = cast("Detector", _Encoder(backbone, backbone_name))
     return load_checkpoint(encoder, path, use_average=use_average, cache_dir=cache_dir)
@@ -80,15 +80,15 @@ def load_classifier(
 
     Args:
       classifier: from `build_classifier`.
-      path: any place that `load_checkpoint` takes.
+      path: any location that `load_checkpoint` accepts.
       new_classes: whether the last layer stays random, to be trained on other classes.
-      use_average: as for `load_checkpoint`.
-      cache_dir: likewise.
+      use_average: as in `load_checkpoint`.
+      cache_dir: as in `load_checkpoint`.
 
     Raises:
-      CheckpointError: damaged, of another network, without a head, or with another number of classes. The
+      CheckpointError: it is damaged, belongs to another network, or has no head or another number of classes. The
         classifier is unchanged.
-      FileNotFoundError: nothing is at that place.
+      FileNotFoundError: the location does not exist.
     """
     scope = f"{classifier.config.backbone_name}/head"
     model = cast("Detector", classifier)
@@ -102,8 +102,8 @@ def load_classifier(
     if knows_backbone and not new_classes:
         if kernel is None:
             raise CheckpointError(
-                f"{found.path} must hold the last layer of {classifier.config.name}. It holds the backbone alone; load "
-                "it with new_classes=True and train the last layer, or take an ImageNet checkpoint."
+                f"{found.path} must hold the last layer of {classifier.config.name}. It holds only the backbone; load "
+                "it with new_classes=True and train the last layer, or use an ImageNet checkpoint."
             )
         if kernel[-1] != classes and kernel[:-1] == tuple(classifier.head.predict.kernel.shape[:-1]):
             raise CheckpointMismatchError(

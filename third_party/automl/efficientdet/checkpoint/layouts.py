@@ -1,8 +1,8 @@
-"""How other libraries name the weights of EfficientNet, and which network a file of theirs holds.
+"""Names of EfficientNet weights in other libraries, and recognition of the network of a file.
 
 efficientnet-pytorch (and EfficientNet-Lite in its style), timm and
-keras.applications build the networks of google/automl: the same layers, SAME
-padding as TensorFlow's, batch-norm epsilon 0.001. Only names and the order of
+keras.applications implement the networks of google/automl: the same layers, SAME
+padding as in TensorFlow, batch-norm epsilon 0.001. Only names and the order of
 axes differ.
 """
 
@@ -25,7 +25,7 @@ _TORCH_VARIABLES = {
     **{"kernel": "weight", "bias": "bias"},
     **{"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"},
 }
-# Axes of a PyTorch kernel in TensorFlow's order.
+# Permutation of the axes of a PyTorch kernel to TensorFlow's order.
 _TORCH_AXES = {"conv": (2, 3, 1, 0), "depthwise": (2, 3, 0, 1), "dense": (1, 0)}
 
 
@@ -33,23 +33,23 @@ class Layer(NamedTuple):
     """A layer of a backbone or of its classifier."""
 
     scope: str
-    """Automl's name of the layer, without the backbone's."""
+    """automl's name of the layer, without the backbone's name."""
     block: int | None
     part: str
-    """What it is within its block, or within the network where `block` is None."""
+    """Role of the layer in its block, or in the network if `block` is None."""
     kind: str
     """conv, depthwise, dense or norm."""
     shape: Shape
-    """Of the kernel, in TensorFlow's order; of a norm, its channels. 0 stands for any size."""
+    """Of the kernel, in TensorFlow's order; for a norm its channels. 0 matches any size."""
     has_bias: bool = False
 
 
 class Layout(NamedTuple):
-    """The names of one library."""
+    """Naming scheme of one library."""
 
     name: str
     markers: frozenset[str]
-    """Keys that every file of it has."""
+    """Keys that every file of the library has."""
     layer: Callable[[Layer, Sequence[BlockSpec]], str]
     """Returns the library's name of a layer."""
     is_torch: bool
@@ -57,17 +57,17 @@ class Layout(NamedTuple):
 
 @dataclass(frozen=True)
 class Recognized:
-    """The network and the layout of a file."""
+    """Network and layout of a file."""
 
     layout: str
     backbone: str
     keys: Mapping[str, str]
-    """Automl's name of a variable → key in the file."""
+    """automl's name of a variable → key in the file."""
     axes: Mapping[str, tuple[int, ...]]
-    """Automl's name → the order of the file's axes, where it is another one."""
+    """automl's name → permutation of the file's axes, if their order differs."""
 
     def values(self, name: str, found: np.ndarray) -> np.ndarray:
-        """Returns a variable as TensorFlow orders it, float32."""
+        """Returns a variable in TensorFlow's order, float32."""
         ordered = np.transpose(found, self.axes[name]) if name in self.axes else found
         return np.ascontiguousarray(ordered, "float32")
 
@@ -79,7 +79,7 @@ def _layers(backbone: str) -> Iterator[Layer]:
     yield Layer("stem/tpu_batch_normalization", None, "stem_norm", "norm", (stem,))
     specs = block_specs(backbone)
     for number, spec in enumerate(specs):
-        # The stem of a lite network does not grow with it, whatever its first stage states.
+        # The width of a Lite network's stem is not scaled, whatever its first stage states.
         yield from _block_layers(number, replace(spec, filters_in=stem) if number == 0 else spec)
     last = specs[-1].filters_out
     head = HEAD_FILTERS if is_lite else round_filters(HEAD_FILTERS, width)
@@ -122,7 +122,7 @@ _TIMM = {
     **{"expand_conv": "conv_pw", "spatial_conv": "conv_dw", "project_conv": "conv_pwl"},
     **{"expand_norm": "bn1", "spatial_norm": "bn2", "project_norm": "bn3"},
 }
-# A block without expansion counts its layers from the depthwise one.
+# Without expansion, the layers of a block are numbered from the depthwise one.
 _TIMM_WITHOUT_EXPANSION = {"project_conv": "conv_pw", "spatial_norm": "bn1", "project_norm": "bn2"}
 _KERAS = {
     **{"stem_conv": "stem_conv", "stem_norm": "stem_bn", "head_conv": "top_conv", "head_norm": "top_bn"},
@@ -153,7 +153,7 @@ def _keras(layer: Layer, specs: Sequence[BlockSpec]) -> str:
 
 
 def _stage_and_index(specs: Sequence[BlockSpec], block: int) -> tuple[int, int]:
-    # The first block of each stage, and no other, changes the number of channels.
+    # Only the first block of each stage changes the number of channels.
     firsts = [number for number, spec in enumerate(specs[: block + 1]) if spec.filters_in != spec.filters_out]
     return len(firsts) - 1, block - firsts[-1]
 
@@ -168,8 +168,8 @@ LAYOUTS = (
     Layout("timm", frozenset({"conv_stem.weight", "blocks.0.0.conv_dw.weight"}), _timm, is_torch=True),
     Layout("keras.applications", frozenset({"stem_conv/kernel", "block1a_dwconv/kernel"}), _keras, is_torch=False),
 )
-_STRANGERS = {
-    r"features\.\d+\.\d+\.block\.": "an EfficientNet of torchvision, which pads otherwise than TensorFlow",
+_UNSUPPORTED = {
+    r"features\.\d+\.\d+\.block\.": "an EfficientNet of torchvision, whose padding differs from TensorFlow's",
     r"backbone\.conv_stem\.|fpn\.cell\.": "a detector of effdet, whose neck and heads are not read",
     r"layer1\.0\.conv1\.": "a ResNet",
     r"model\.\d+\.(conv|cv1)\.": "a YOLO detector",
@@ -179,18 +179,18 @@ _BLOCK_KEY = re.compile(r"_?blocks\.\d|block\d+[a-z]+_")
 
 
 def recognize(shapes: Mapping[str, Shape], path: object) -> Recognized:
-    """Returns which network the keys and shapes of a file are of, and where its variables lie.
+    """Returns the network of a file and the keys of its variables, from keys and shapes.
 
     Args:
       shapes: key → shape; keys of an HDF5 file as `layer/variable`.
       path: of the file, for the error.
 
     Raises:
-      CheckpointError: they are of another network.
+      CheckpointError: they belong to another network.
     """
     layout = next((each for each in LAYOUTS if each.markers <= shapes.keys()), None)
     if layout is None:
-        kind = next((kind for words, kind in _STRANGERS.items() if any(re.match(words, key) for key in shapes)), None)
+        kind = next((kind for words, kind in _UNSUPPORTED.items() if any(re.match(words, key) for key in shapes)), None)
         found = f"of {kind}" if kind else f"of another network: {', '.join(sorted(shapes)[:3])[:200]} …"
         raise CheckpointError(
             f"{path} must hold weights of an EfficientNet as efficientnet-pytorch, timm (tf_efficientnet_…) or "
@@ -207,16 +207,16 @@ def recognize(shapes: Mapping[str, Shape], path: object) -> Recognized:
 
 
 class _Variable(NamedTuple):
-    """A variable in the terms of automl and of a layout."""
+    """A variable in automl's names and in those of a layout."""
 
     name: str
     key: str
     shape: Shape
-    """In the file; 0 stands for any size."""
+    """In the file; 0 matches any size."""
     axes: tuple[int, ...] | None
 
     def fits(self, found: Shape | None) -> bool:
-        """Whether a shape of the file is that of the variable."""
+        """Returns whether the shape of the file matches that of the variable."""
         if found is None or len(found) != len(self.shape):
             return False
         return all(want in (0, have) for have, want in zip(found, self.shape, strict=True))
@@ -224,7 +224,7 @@ class _Variable(NamedTuple):
 
 def _match(layout: Layout, backbone: str, shapes: Mapping[str, Shape]) -> Recognized | None:
     variables = _variables(layout, backbone)
-    # Files without a classifier, or without all of the head, serve as well.
+    # Files without a classifier, or without the whole head, match too.
     wanted = [each for each in variables if each.key in shapes or not each.name.startswith(f"{backbone}/head/")]
     if not all(each.fits(shapes.get(each.key)) for each in wanted):
         return None

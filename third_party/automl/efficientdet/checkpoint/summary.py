@@ -1,4 +1,4 @@
-"""Summary of a checkpoint: which network it seems to be of, and whether it holds a detector or a backbone alone."""
+"""Summary of a checkpoint: its likely network, and whether it is a detector or only a backbone."""
 
 import os
 import re
@@ -19,40 +19,40 @@ _LAST_LAYER = re.compile(r"/head/dense/kernel(?::0)?$")
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSummary:
-    """What the names in a checkpoint tell; no value is read."""
+    """Summary from the names in a checkpoint; no value is read."""
 
     path: Path
     networks: tuple[str, ...]
-    """Automl's names of the detectors, or of the backbone, that it may be of; empty where they tell nothing."""
+    """automl's names of the detectors, or of the backbone, that match; empty if the names are not conclusive."""
     is_backbone: bool
-    """Whether it has no neck and heads."""
+    """Whether it has neither neck nor heads."""
     origin: Origin | None
     num_classes: int | None
-    """Of an ImageNet classifier's last layer; None where there is none."""
+    """Of an ImageNet classifier's last layer; None if there is none."""
 
     @property
     def backbones(self) -> tuple[str, ...]:
-        """Returns the names of the backbones that it may hold."""
+        """Returns the names of the backbones that it may contain."""
         return self.networks if self.is_backbone else tuple(dict.fromkeys(map(backbone_of, self.networks)))
 
     @property
     def detectors(self) -> tuple[str, ...]:
-        """Returns the names of the detectors that can start from it."""
+        """Returns the names of the detectors that can be initialized from it."""
         return tuple(detectors_of(self.networks)) if self.is_backbone else self.networks
 
 
 def summarize_checkpoint(
     place: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None = None
 ) -> CheckpointSummary:
-    """Returns what a checkpoint is; fetches and converts it where that is needed.
+    """Returns the summary of a checkpoint; downloads and converts it if necessary.
 
     Args:
-      place: as `load_checkpoint` takes it.
-      cache_dir: likewise.
+      place: location, as in `load_checkpoint`.
+      cache_dir: as in `load_checkpoint`.
 
     Raises:
-      CheckpointError: it is damaged, or cannot be fetched.
-      FileNotFoundError: nothing is at that place.
+      CheckpointError: it is damaged, or cannot be downloaded.
+      FileNotFoundError: the location does not exist.
     """
     found = find(place, cache_dir)
     shapes = _shapes(found)

@@ -1,7 +1,7 @@
-"""TensorFlow's bundles: an index and shards of data, in automl's two ways of naming.
+"""TensorFlow bundles: an index and data shards, with either of automl's two naming schemes.
 
-TF1 files name a variable as `names.variable_names` does and hold its moving
-average beside it; TF2 files have the paths of `object_paths`.
+TF1 files have the names of `automl.variable_names`, and a moving average for each
+variable; TF2 files have the paths of `automl.object_paths`.
 """
 
 import glob
@@ -18,7 +18,7 @@ from efficientdet.errors import CheckpointError
 from efficientdet.model import Detector
 
 AVERAGE = "/ExponentialMovingAverage"
-"""Ends the name of a variable's moving average in a TF1 file."""
+"""Suffix of the name of a variable's moving average in a TF1 file."""
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SLOT = "/.OPTIMIZER_SLOT/"
@@ -26,29 +26,29 @@ _COUNTERS = {"global_step", "save_counter", "beta1_power", "beta2_power"}
 
 
 def tensorflow_for(prefix: Path) -> Any:
-    """Returns the module TensorFlow, imported for this bundle.
+    """Returns the TensorFlow module, imported for this bundle.
 
     Raises:
-      CheckpointError: it is not installed, as on a machine with JAX alone.
+      CheckpointError: TensorFlow is not installed, as on a machine with only JAX.
     """
     try:
         import tensorflow as tf
     except ImportError as error:
         raise CheckpointError(
-            f"{prefix.name} is a TensorFlow bundle, and to read or write one takes TensorFlow, which is not installed "
-            "here. Files of the formats keras and h5 do without; save_checkpoint makes them where TensorFlow is."
+            f"{prefix.name} is a TensorFlow bundle; reading or writing it needs TensorFlow, which is not installed "
+            "here. The formats keras and h5 do not need it; convert with save_checkpoint where TensorFlow is installed."
         ) from error
     return tf
 
 
 def read_bundle(prefix: Path, model: Detector, *, use_average: bool) -> Contents:
-    """Returns what the bundle `<prefix>.index` holds.
+    """Returns the content of the bundle `<prefix>.index`.
 
     Args:
       prefix: path without `.index`.
-      model: whose variables are looked for.
-      use_average: whether a TF1 file's moving averages, those of batch-norm
-        statistics included, are read in place of the raw values.
+      model: whose variables are read.
+      use_average: whether the moving averages of a TF1 file, including those of
+        batch-norm statistics, are read instead of the raw values.
 
     Raises:
       CheckpointError: it is damaged.
@@ -64,13 +64,13 @@ def read_bundle(prefix: Path, model: Detector, *, use_average: bool) -> Contents
 
     if set("*?[") & set(str(prefix)):
         raise CheckpointError(
-            f"The path of a TensorFlow bundle must be without the letters * ? [, which TensorFlow takes for a pattern. "
+            f"The path of a TensorFlow bundle must be without the characters * ? [, which TensorFlow expands. "
             f"Received {str(prefix)!r}; rename the folder."
         )
     if not list(prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*")):
         raise CheckpointError(
-            f"{prefix}.index names the variables, and {prefix.name}.data-00000-of-00001 must lie beside it with their "
-            "values. It is not there; copy it too."
+            f"{prefix}.index names the variables, and {prefix.name}.data-00000-of-00001 next to it must have their "
+            "values. It does not exist; copy it too."
         )
     reader = guarded(tf.train.load_checkpoint, str(prefix))
     shapes = {key: tuple(shape) for key, shape in guarded(reader.get_variable_to_shape_map).items()}
@@ -85,10 +85,10 @@ def read_bundle(prefix: Path, model: Detector, *, use_average: bool) -> Contents
 
 
 def _name_based(shapes: Mapping[str, Shape], read: Any, model: Detector, use_average: bool) -> Contents:
-    # A twin without its raw value is a variable as well.
+    # An average without its raw value is a variable as well.
     weights = {key.removesuffix(AVERAGE): shape for key, shape in shapes.items() if key.endswith(AVERAGE)}
     weights |= {key: shape for key, shape in shapes.items() if not key.endswith(AVERAGE)}
-    # What lies under a variable's own name is a slot of some optimizer.
+    # Names below that of a variable are optimizer slots.
     weights = {key: shape for key, shape in weights.items() if key.rpartition("/")[0] not in weights}
     weights = {key: shape for key, shape in weights.items() if key not in _COUNTERS}
     averaged = {key for key in weights if key + AVERAGE in shapes and (use_average or key not in shapes)}
@@ -102,8 +102,8 @@ def _name_based(shapes: Mapping[str, Shape], read: Any, model: Detector, use_ave
 
 
 def _object_based(shapes: Mapping[str, Shape], read: Any, model: Detector) -> Contents:
-    # The slots called `average` stay unread, as automl leaves them: in an emackpt-N the weights already are the
-    # averages, and slots have none of the batch-norm statistics and are zeros for frozen variables.
+    # Slots named `average` are not read, as in automl: the weights of an emackpt-N already are the averages, and there
+    # are no slots for batch-norm statistics, and zeros for frozen variables.
     weights = {
         key.removesuffix(SUFFIX): shape
         for key, shape in shapes.items()

