@@ -1,4 +1,4 @@
-"""Annotated image: the value that every source yields and every record stores."""
+"""Annotated image: the common type of sources and records."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -14,27 +14,27 @@ class AnnotatedObject(NamedTuple):
     """One object in an image."""
 
     name: str
-    """The class, spelt as the annotation spells it, without outer spaces."""
+    """Class name as spelled in the annotation, without surrounding spaces."""
     box: Box
     """(y0, x0, y1, x1) in pixels of the original image."""
     class_id: int = 0
-    """The number of the class in the label map, from 1; 0 means not numbered yet."""
+    """Id of the class in the label map, from 1; 0: no id yet."""
     difficult: bool = False
-    """Hard to recognise, says the annotation (VOC)."""
+    """Marked as difficult to recognize (VOC)."""
     truncated: bool = False
-    """Only partly inside the image, says the annotation (VOC)."""
+    """Marked as extending beyond the image (VOC)."""
     is_crowd: bool = False
-    """A group of objects that cannot be distinguished (COCO)."""
+    """Marked as a group of objects that cannot be separated (COCO)."""
     view: str = ""
-    """The side it shows (VOC's pose)."""
+    """Viewpoint (VOC's pose)."""
     mask_area: float | None = None
-    """Pixels of its outline where the source knows one; otherwise the box's area is used."""
+    """Area of the outline in pixels if the source has one; otherwise the area of the box is used."""
     mask: bytes = b""
-    """A PNG of the image's size, 1 where the object is and 0 elsewhere; empty where none was asked for or known."""
+    """PNG of the image's size, 1 inside the object and 0 elsewhere; empty if not requested or not available."""
 
     @property
     def area(self) -> float:
-        """Returns the size of the object in square pixels of the original image."""
+        """Returns the area of the object in square pixels of the original image."""
         if self.mask_area is not None:
             return self.mask_area
         y0, x0, y1, x1 = self.box
@@ -43,47 +43,47 @@ class AnnotatedObject(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotatedImage:
-    """An image, where its bytes are, and the objects in it.
+    """An image, the location of its bytes, and its objects.
 
-    A source fills in what an annotation *claims* (its size may be 0: silent).
-    `validate_image.validate_image` replaces that by what is true of the image; from then on
-    height and width are those of the upright image.
+    A source fills in the *stated* values of an annotation (a size of 0: not
+    stated). `validate_image.validate_image` replaces them by the actual ones;
+    height and width are then those of the upright image.
     """
 
     filename: str
-    """Relative to the folder of the dataset, with forward slashes: the image's name everywhere."""
+    """Path relative to the folder of the dataset, with forward slashes; identifies the image."""
     objects: tuple[AnnotatedObject, ...] = ()
     height: int = 0
     width: int = 0
     path: Path | None = None
-    """Where the bytes are that belong into the record; None where `encoded` holds them."""
+    """File with the bytes for the record; None if `encoded` has them."""
     encoded: bytes = b""
     format: str = ""
-    """jpeg or png: what the encoded bytes are, not what a name says."""
+    """jpeg or png: format of the encoded bytes, whatever the file extension."""
     sha256: str = ""
     """Hex digest of the encoded bytes."""
     source_id: str = ""
     segmentation: bytes = b""
-    """A PNG of the image's size: the class of every pixel, 0 for none, 255 for those that do not count; or empty."""
+    """PNG of the image's size: class id of each pixel, 0 for none, 255 for ignored pixels; or empty."""
 
     def with_class_ids(self, class_ids: dict[str, int]) -> Self:
-        """Returns the same image with every object numbered.
+        """Returns a copy in which every object has its class id.
 
         Raises:
-          KeyError: an object's class has no number.
+          KeyError: the class of an object has no id.
         """
         objects = tuple(obj._replace(class_id=class_ids[obj.name]) for obj in self.objects)
         return replace(self, objects=objects)
 
     def loaded(self) -> Self:
-        """Returns the same image with its bytes.
+        """Returns a copy with the bytes of the image.
 
         Raises:
-          DatasetError: they are not those that were checked.
+          DatasetError: the file has changed since it was validated.
         """
         if self.path is None:
             return self
         encoded = self.path.read_bytes()
         if hashlib.sha256(encoded).hexdigest() != self.sha256:
-            raise DatasetError(f"{self.filename} changed while the dataset was being converted. Convert it again.")
+            raise DatasetError(f"{self.filename} changed during the conversion of the dataset. Convert it again.")
         return replace(self, encoded=encoded, path=None)

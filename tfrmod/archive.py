@@ -23,37 +23,37 @@ __all__ = ["MARKER", "DamagedArchiveError", "extract", "folder_fingerprint", "zi
 _CHUNK_BYTES = 1 << 20
 _TEXTS = (".xml", ".txt", ".json", ".csv", ".yaml", ".yml")
 
-# A wrong offset is an OSError of the system's; writing, which has OSErrors of its own, happens elsewhere.
+# A wrong offset raises OSError as the system does; errors of writing are handled elsewhere.
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error),
-    *(EOFError, OSError, ValueError, OverflowError, MemoryError, RuntimeError),  # NotImplementedError is of the last.
+    *(EOFError, OSError, ValueError, OverflowError, MemoryError, RuntimeError),  # Includes NotImplementedError.
 )
 
 Progress = Callable[[int, int], None]
 
 
 class DamagedArchiveError(DatasetError):
-    """An archive that is cut off or does not hold what it says; another copy may be whole."""
+    """An archive that is truncated or inconsistent; another copy may be intact."""
 
 
 def extract(
     zip_path: Path, destination: Path, *, limits: ArchiveLimits | None = None, on_progress: Progress | None = None
 ) -> Path:
-    """Returns `destination`, holding what the archive holds.
+    """Returns `destination`, with the content of the archive.
 
-    Everything is unpacked next to it and renamed in one step, with a marker
-    inside; a folder that bears the marker of the same archive is returned as
-    it is. What operating systems add (__MACOSX, Thumbs.db, …) is left out.
+    The archive is unpacked into a folder next to it, which is then renamed, with
+    a marker inside. A folder with the marker of the same archive is returned
+    unchanged. Files of operating systems (__MACOSX, Thumbs.db, …) are ignored.
 
     Args:
       zip_path: a zip file.
-      destination: a folder that is not there yet, is empty, or was made by this function and not edited since.
-      limits: see there.
-      on_progress: called with bytes done and bytes in all.
+      destination: a folder that does not exist, is empty, or was created by this function and not edited since.
+      limits: of sizes and numbers.
+      on_progress: called with processed and total bytes.
 
     Raises:
-      DatasetError: not a zip, damaged, or with a member that is refused, by name.
-      OSError: the disk is full or may not be written.
+      DatasetError: it is not a zip archive, is damaged, or has an invalid member, which the message names.
+      OSError: the disk is full or not writable.
     """
     fingerprint = zip_fingerprint(zip_path)
     if marked_fingerprint(destination) == fingerprint:
@@ -61,7 +61,7 @@ def extract(
         return destination
     with waiting_lock(destination), _opened(zip_path) as archive, fileio.staging_folder(destination) as staging:
         if marked_fingerprint(destination) == fingerprint:
-            return destination  # Another run did it meanwhile.
+            return destination  # Another run has unpacked it in the meantime.
         _check_replaceable(destination, zip_path)
         members = checked_members(archive, limits or ArchiveLimits(), folds_case=_folds_case(staging))
         _check_space(staging, sum(member.info.file_size for member in members))
@@ -77,10 +77,10 @@ def extract(
 
 
 def zip_fingerprint(path: Path) -> str:
-    """Returns a hash of the names, sizes and checksums that the archive's directory lists.
+    """Returns a hash of the names, sizes and checksums in the archive's directory.
 
     Raises:
-      DatasetError: missing, or not a zip.
+      DatasetError: the file does not exist, or is not a zip archive.
     """
     with _opened(path) as archive:
         rows = sorted((info.filename, info.file_size, info.CRC) for info in archive.infolist())
@@ -88,14 +88,14 @@ def zip_fingerprint(path: Path) -> str:
 
 
 def folder_fingerprint(folder: Path, *, leave_out: Path | None = None) -> str:
-    """Returns a hash of a folder's files: names and sizes, and of texts the content too.
+    """Returns a hash of the files in a folder: names and sizes, and for text files also the content.
 
-    So a corrected annotation is noticed though its length stays, while
-    gigabytes of images need not be read. Times of change do not count.
+    So a corrected annotation of the same length is noticed, while gigabytes of
+    images need not be read. Modification times are ignored.
 
     Args:
-      folder: looked through in full, but for hidden files.
-      leave_out: a folder within it that does not count.
+      folder: read recursively, except for hidden files.
+      leave_out: a folder inside it that is ignored.
     """
     digest = hashlib.sha256()
     for path in _files(folder, leave_out):
@@ -114,12 +114,12 @@ def _files(folder: Path, leave_out: Path | None) -> Iterator[Path]:
 
 
 def _opened(path: Path) -> zipfile.ZipFile:
-    if path.exists() and not path.is_file():  # A device or a pipe may never end.
-        raise DatasetError(f"{path} must be a zip archive; it is no file.")
+    if path.exists() and not path.is_file():  # Reading a device or a pipe may never end.
+        raise DatasetError(f"{path} must be a zip archive; it is not a file.")
     try:
         return zipfile.ZipFile(path)
     except FileNotFoundError as error:
-        raise DatasetError(f"There is no archive {path}.", missing=True) from error
+        raise DatasetError(f"The archive {path} does not exist.", missing=True) from error
     except (zipfile.BadZipFile, struct.error, ValueError, OverflowError, MemoryError, NotImplementedError) as error:
         with path.open("rb") as file:
             found = described(file.read(512))
@@ -130,10 +130,10 @@ def _opened(path: Path) -> zipfile.ZipFile:
 
 
 def _check_replaceable(destination: Path, zip_path: Path) -> None:
-    """Checks that nothing but an unedited extraction is replaced.
+    """Checks that only an unedited extraction is replaced.
 
     Raises:
-      DatasetError: the destination holds other files, or was edited since.
+      DatasetError: the destination has other files, or was edited since.
     """
     if marked_fingerprint(destination) is not None:
         check_unedited(
@@ -156,13 +156,13 @@ def _check_space(folder: Path, num_bytes: int) -> None:
 
 
 def _folds_case(folder: Path) -> bool:
-    """Returns whether the disk takes two names that differ in case for one."""
+    """Returns whether the file system is case-insensitive."""
     (folder / "case").touch()
     return (folder / "CASE").exists()
 
 
 def _sync_all() -> None:
-    """Waits until the disk has all files; one by one, thousands of them would take minutes."""
+    """Waits until all files are on disk; one by one, thousands of them would take minutes."""
     if hasattr(os, "sync"):  # Not on Windows.
         os.sync()
 
@@ -196,8 +196,8 @@ _SHOWN = 3
 
 
 def write_marker(folder: Path, fingerprint: str) -> None:
-    """Notes which archive a folder was unpacked from, and the size and time of each of its files."""
-    # A whole even second in the past, which every file system can hold and no later edit can have.
+    """Records in a folder the archive it was unpacked from, and the size and time of each file."""
+    # A whole even second in the past, which every file system can store and no later edit can have.
     stamp = int(time.time()) // 2 * 2 - 2
     names = sorted(_names(folder))
     for name in names:
@@ -214,7 +214,7 @@ def marked_fingerprint(folder: Path) -> str | None:
 
 
 def edited_files(folder: Path) -> list[str] | None:
-    """Returns what was changed, added or removed since a folder was unpacked; None where that was not noted."""
+    """Returns the files changed, added or removed since a folder was unpacked; None if its files were not recorded."""
     marker = _marker(folder)
     sizes, stamp = marker.get("sizes"), marker.get("time")
     if not isinstance(sizes, dict) or not isinstance(stamp, int):
@@ -229,19 +229,19 @@ def edited_files(folder: Path) -> list[str] | None:
 
 
 def check_unedited(folder: Path, advice: str) -> None:
-    """Checks that a folder holds what was unpacked there, unchanged.
+    """Checks that a folder is unchanged since it was unpacked.
 
     Args:
-      folder: bears the marker.
-      advice: the end of the message, a sentence on what to do.
+      folder: with a marker.
+      advice: end of the message, a sentence with the remedy.
 
     Raises:
-      DatasetError: it does not, or was unpacked by a version that did not note its files.
+      DatasetError: it was edited, or unpacked by a version that did not record its files.
     """
     edited = edited_files(folder)
     if edited is None:
         raise DatasetError(
-            f"{folder} was unpacked from an archive by an earlier version, which did not note its files: whether they "
+            f"{folder} was unpacked from an archive by an earlier version, which did not list its files: whether they "
             f"were edited since cannot be determined. {advice}"
         )
     if edited:
@@ -252,7 +252,7 @@ def check_unedited(folder: Path, advice: str) -> None:
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """Yields the paths of all files in a folder, but for what operating systems add; links count as files."""
+    """Yields the paths of all files in a folder, except for those of operating systems; links count as files."""
     for parent, folders, files in os.walk(folder):
         for name in [*files, *(name for name in folders if Path(parent, name).is_symlink())]:
             if name != MARKER and name.lower() not in _SYSTEM_FILES and not name.startswith("._"):

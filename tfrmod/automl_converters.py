@@ -33,22 +33,22 @@ def convert_to_prefix(
     on_progress: Progress | None = None,
     workers: Executor | None = None,
 ) -> Manifest:
-    """Returns the manifest of `<prefix>-00000-of-00010.tfrecord` and so on, which are made unless they are there.
+    """Returns the manifest of `<prefix>-00000-of-00010.tfrecord` and so on, which are created if they do not exist.
 
-    The manifest, `<prefix>-manifest.json`, is written before the files come
-    into their places: they count as finished when all that it names are there.
+    The manifest, `<prefix>-manifest.json`, is written before the files are moved
+    into place: the conversion is complete if all files of the manifest exist.
 
     Args:
       gather: puts the images and annotations into an empty folder.
-      prefix: folder and beginning of the names.
-      options: of the conversion; all images go into the one set.
+      prefix: folder and prefix of the file names.
+      options: of the conversion; all images go into one split.
       writes_truth: also write `json_<name>.json`, the boxes in COCO's format.
       on_progress: see `convert`.
       workers: see `convert`.
 
     Raises:
-      DatasetError: as `convert`; or strange files bear the names of shards.
-      OSError: the disk is full or may not be written.
+      DatasetError: as in `convert`; or unknown files have the names of shards.
+      OSError: the disk is full or not writable.
     """
     work = prefix.with_name(f".{prefix.name}.conversion")
     options = dataclasses.replace(options, train_valid_split=1.0, test_split=0.0, image_sets=False)
@@ -64,19 +64,19 @@ def convert_to_prefix(
                 made = convert(images, work / "shards", options, on_progress=on_progress, workers=workers)
                 made = _publish_shards(made, prefix, writes_truth=writes_truth)
         except DatasetError:
-            shutil.rmtree(work)  # What is of use after a kill is not after this.
+            shutil.rmtree(work)  # It serves to continue after a kill, and the conversion is complete.
             raise
         shutil.rmtree(work)
     return made
 
 
 def manifest_path(prefix: Path) -> Path:
-    """Returns where the manifest of a prefix is."""
+    """Returns the path of the manifest of a prefix."""
     return prefix.with_name(f"{prefix.name}-{FILE_NAME}")
 
 
 def problems_path(prefix: Path) -> Path:
-    """Returns where the list of what was wrong with the data is."""
+    """Returns the path of the problem list of a prefix."""
     return prefix.with_name(f"{prefix.name}-{publish.PROBLEMS_FILE}")
 
 
@@ -85,10 +85,10 @@ def _truth_path(prefix: Path) -> Path:
 
 
 def coco_truth(images: Iterable[AnnotatedImage], label_map: Mapping[int, str]) -> dict[str, Any]:
-    """Returns the boxes of some records as a COCO file has them, with automl's fields.
+    """Returns the boxes of records in COCO's format, with automl's fields.
 
-    Images are numbered as the records are (source_id), because automl's
-    evaluation knows them by that number.
+    Images have the ids of the records (source_id), by which automl's evaluation
+    refers to them.
     """
     truth: dict[str, Any] = {"images": [], "type": "instances", "annotations": [], "categories": []}
     for image in images:
@@ -122,8 +122,8 @@ def _check_unknown_files(prefix: Path) -> None:
         unknown += [path.name for path in others if path.exists()]
     if unknown:
         raise DatasetError(
-            f"{prefix.parent} holds {len(unknown)} files of that prefix that no manifest lists ({unknown[0]} for "
-            "one), and the new ones would mix with them or replace them. Move them away, or choose another prefix."
+            f"{prefix.parent} has {len(unknown)} files with that prefix that are in no manifest ({unknown[0]} for "
+            "one); the new files would mix with them or replace them. Move them away, or choose another prefix."
         )
 
 
@@ -136,7 +136,7 @@ def _known_files(prefix: Path) -> set[str]:
 
 
 def _publish_shards(made: Manifest, prefix: Path, *, writes_truth: bool) -> Manifest:
-    """Moves the shards to their places, and returns the manifest with their names there."""
+    """Moves the shards to their final paths, and returns the manifest with their new names."""
     (split,) = made.splits.values()
     new_names = [shard_name(prefix.name, index, len(split.files)) for index in range(len(split.files))]
     renamed = tuple(dataclasses.replace(shard, name=name) for shard, name in zip(split.files, new_names, strict=True))
@@ -145,7 +145,7 @@ def _publish_shards(made: Manifest, prefix: Path, *, writes_truth: bool) -> Mani
     )
     for name in _known_files(prefix):
         (prefix.parent / name).unlink(missing_ok=True)
-    # First, so that a killed call leaves no file that the next takes for foreign.
+    # First, so that the files of a killed call are not unknown to the next one.
     placed.save(manifest_path(prefix))
     if writes_truth:
         images = _images(made.folder / shard.name for shard in split.files)
@@ -171,18 +171,18 @@ def gather_voc(
     annotations_dir: str = "Annotations",
     max_images: int | None = None,
 ) -> list[str]:
-    """Links the images of a list and their XML files, and returns the names of which neither is there.
+    """Links the images of a list and their XML files, and returns the names without both.
 
     Args:
-      data_dir: holds a folder for each year; or, without years, ImageSets somewhere.
+      data_dir: has a folder for each year; or, without years, ImageSets somewhere.
       destination: an empty folder.
       years: folders below `data_dir`, for example VOC2007 and VOC2012.
-      set_name: of the list in ImageSets/Main, or of the second half of its name (aeroplane_train).
+      set_name: name of the list in ImageSets/Main, or the suffix of its name (aeroplane_train).
       annotations_dir: folder of the XML files, next to ImageSets.
-      max_images: so many of each list, from its beginning; None takes all.
+      max_images: take only the first images of each list; None takes all.
 
     Raises:
-      DatasetError: no such folder or list.
+      DatasetError: the folder or list does not exist.
     """
     missing = []
     for root in _voc_roots(data_dir, years):
@@ -199,14 +199,14 @@ def gather_voc(
 
 
 def gather_coco(image_dir: Path, annotations: Path, destination: Path) -> None:
-    """Links a COCO file and the images that it lists, where they are there.
+    """Links a COCO file and those of its images that exist.
 
     Raises:
-      DatasetError: no such file or folder, or the file is no JSON object.
+      DatasetError: the file or folder does not exist, or the file is not a JSON object.
     """
     for flag, path in (("--image_dir", image_dir), ("the file of annotations", annotations)):
         if not path.exists():
-            raise DatasetError(f"{path} ({flag}) is not there. Check the path.", missing=True)
+            raise DatasetError(f"{path} ({flag}) does not exist. Check the path.", missing=True)
     _link(annotations, destination / "annotations.json")
     for name in _listed_images(annotations):
         image = image_dir / name
@@ -222,7 +222,7 @@ def _listed_images(annotations: Path) -> Iterator[str]:
 
 
 def _voc_roots(data_dir: Path, years: Sequence[str]) -> list[Path]:
-    """Returns the folders that hold ImageSets/Main."""
+    """Returns the folders with ImageSets/Main."""
     if not data_dir.is_dir():
         raise DatasetError(f"{data_dir} (--data_dir) is not a folder. Check the path.", missing=True)
     found = sorted(path.parents[1] for path in data_dir.glob("**/ImageSets/Main"))
@@ -248,7 +248,7 @@ def _set_list(root: Path, set_name: str) -> Path:
     if of_classes:
         return of_classes[0]
     names = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))[:10]) or "none"
-    raise DatasetError(f"There is no list {plain} (--set={set_name}). Lists there: {names}.", missing=True)
+    raise DatasetError(f"The list {plain} (--set={set_name}) does not exist. Existing lists: {names}.", missing=True)
 
 
 def _link(path: Path, place: Path) -> None:
@@ -257,5 +257,5 @@ def _link(path: Path, place: Path) -> None:
         return
     try:
         os.symlink(path.resolve(), place)
-    except OSError:  # Windows gives links to administrators alone.
+    except OSError:  # On Windows, creating a link needs administrator rights.
         shutil.copyfile(path, place)

@@ -1,10 +1,10 @@
 """Executor that runs the conversion's tasks on a cluster with Apache Beam.
 
-The tasks are the same functions with the same arguments, so the shards are the
-same bytes. Images do not travel: every machine sees the folder of the images
+The tasks are the same functions with the same arguments, so the shards have the
+same bytes. Images are not transferred: all machines access the folder of images
 and that of the shards at the same path (a mounted bucket, a network disk), and
-tasks and results, which are small, are there too while the work lasts. Beam
-carries only their numbers.
+tasks and results, which are small, are stored there too during the work. Beam
+only transfers their numbers.
 """
 
 import contextlib
@@ -19,22 +19,22 @@ from tfrmod.errors import DatasetError, NetworkError
 
 
 class BeamWorkers:
-    """A context in which work is spread over the machines of a Beam runner.
+    """A context in which tasks are distributed over the machines of a Beam runner.
 
-    Beam may do a task twice, after a machine was lost or in parallel with a slow one;
-    tasks must bear that, and the last result to arrive counts.
+    Beam may run a task twice, after a machine was lost or in parallel with a slow
+    one; tasks must support that, and the last result counts.
     """
 
     def __init__(self, runner: str, beam_options: str, shared: Path) -> None:
-        """Checks that the runner can be had; nothing is started yet.
+        """Checks that the runner is available; nothing is started yet.
 
         Args:
-          runner: what Beam's own --runner takes: DirectRunner, DataflowRunner, FlinkRunner, ….
+          runner: value of Beam's option --runner: DirectRunner, DataflowRunner, FlinkRunner, ….
           beam_options: Beam's own flags, as on a command line.
-          shared: a place on the disk that all machines share; a folder next to it is used and removed.
+          shared: a path on a disk shared by all machines; a folder next to it is used and removed.
 
         Raises:
-          ValueError: Beam is missing, or knows no such runner.
+          ValueError: Beam is not installed, or does not have this runner.
         """
         self.runner = runner
         self._options = [f"--runner={runner}", *shlex.split(beam_options)]
@@ -52,15 +52,15 @@ class BeamWorkers:
         self._open.close()
 
     def map(self, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        """Yields work(*task) for each task, in order, after one pipeline has done them all.
+        """Yields work(*task) for each task, in order, after one pipeline has run all of them.
 
         Args:
-          work: a function of a module that every machine has installed.
-          tasks: its arguments; what they name is on the shared disk.
+          work: a function of a module that is installed on every machine.
+          tasks: its arguments; paths in them are on the shared disk.
 
         Raises:
-          NetworkError: the pipeline failed; what the work itself raised for
-            its user (DatasetError, OSError) is raised as it is.
+          NetworkError: the pipeline failed. DatasetError and OSError raised by
+            `work` are raised unchanged.
         """
         folder = self._folder / f"{self._maps:03d}"
         self._maps += 1
@@ -89,7 +89,7 @@ class BeamWorkers:
                 | "Work" >> apache_beam.Map(run_task, str(folder))
             )
             state = pipeline.run().wait_until_finish()
-        except Exception as error:  # Runners fail each in their own ways.
+        except Exception as error:  # Each runner has its own exceptions.
             last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             raise self._failed(last[0]) from error
         missing = sum(not _result_path(folder, number).is_file() for number in range(count))
@@ -102,18 +102,18 @@ class BeamWorkers:
     def _failed(self, why: str) -> NetworkError:
         return NetworkError(
             f"The Beam pipeline on {self.runner} failed: {why}. Check --runner and --beam_options; without --runner "
-            "the same shards are made on this machine."
+            "the same shards are written on this machine."
         )
 
 
 def run_task(number: int, folder: str) -> None:
-    """Does one task and leaves its result in the folder; runs on any machine."""
+    """Runs one task and stores its result in the folder; runs on any machine."""
     place = Path(folder)
     work, task = pickle.loads(_task_path(place, number).read_bytes())
     result, error = None, None
     try:
         result = work(*task)
-    except (DatasetError, OSError) as raised:  # Another try would find the same.
+    except (DatasetError, OSError) as raised:  # Another attempt would raise the same.
         error = raised
     fileio.write_file(_result_path(place, number), pickle.dumps((result, error)), is_synced=False)
 
@@ -131,10 +131,10 @@ def _check_runner(runner: str) -> None:
         from apache_beam.runners.runner import create_runner
     except ImportError as error:
         raise ValueError(
-            f"runner={runner} needs Apache Beam, which is not installed here; try `pip install apache-beam`, or leave "
-            "--runner out to work on this machine"
+            f"runner={runner} needs Apache Beam, which is not installed here; try `pip install apache-beam`, or omit "
+            "--runner to work on this machine"
         ) from error
     try:
         create_runner(runner)
     except (ValueError, ImportError, AttributeError) as error:
-        raise ValueError(f"runner must be one that Apache Beam knows. Received {runner!r}; it says: {error}") from error
+        raise ValueError(f"runner must be one that Apache Beam has. Received {runner!r}; it says: {error}") from error

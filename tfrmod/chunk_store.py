@@ -1,9 +1,9 @@
-"""Chunks of listed and validated images on disk, so that memory does not grow with the dataset.
+"""Chunks of validated images on disk, so that memory does not grow with the dataset.
 
-A chunk is the outcome for some consecutive images: a line for each image, a
-line of facts on all of them, and a checksum. A chunk that a killed run left
-after is reused where the checksum holds and the files it names
-have not been touched since.
+A chunk has the results for some consecutive images: one line per image, one
+line with statistics of all of them, and a checksum. A chunk of a killed run is
+reused if its checksum is correct and the files of its images have not been
+modified since.
 """
 
 import base64
@@ -23,17 +23,17 @@ from tfrmod.sources import Entry
 from tfrmod.validate_image import ValidatedImage
 
 CHUNK = 32
-"""Images in a chunk."""
+"""Number of images in a chunk."""
 _FIELDS = tuple(field.name for field in fields(AnnotatedImage) if field.name not in ("objects", "path"))
-_MASK = AnnotatedObject._fields.index("mask")  # The last of them.
-_SEAL_BYTES = 65  # A sha256 in hexadecimal digits and the end of the line.
+_MASK = AnnotatedObject._fields.index("mask")  # The last field.
+_SEAL_BYTES = 65  # A sha256 in hexadecimal digits and the line end.
 
 
 class Entries:
-    """The entries of a listing in a file, read again chunk by chunk."""
+    """Entries of a listing, stored in a file and read chunk by chunk."""
 
     def __init__(self, path: Path, entries: Sequence[Entry]) -> None:
-        """Writes them."""
+        """Writes the entries."""
         self._path = path
         self._count = len(entries)
         self._offsets = array("Q")
@@ -51,51 +51,51 @@ class Entries:
             return _entries(file.readline())[position % CHUNK]
 
     def chunks(self) -> Iterator[list[Entry]]:
-        """Yields them in order, `CHUNK` at a time."""
+        """Yields the entries in order, `CHUNK` at a time."""
         with self._path.open("rb") as file:
             yield from map(_entries, file)
 
 
 class Row(NamedTuple):
-    """What the split and the manifest have to know of one usable image."""
+    """Data of one usable image for the split and the manifest."""
 
     position: int
-    """In the listing."""
+    """Index in the listing."""
     offset: int
-    """Of its line in the chunk, in bytes."""
+    """Byte offset of its line in the chunk."""
     height: int
     width: int
     num_objects: int
     classes: tuple[str, ...]
-    """Each name once, sorted."""
+    """Sorted, without duplicates."""
     identity: int
     """The first 64 bits of the sha256 of its bytes."""
     image_hash: int
-    """Its difference hash; 0, which resembles nothing, if there is none."""
+    """Its difference hash; 0 if there is none, which is similar to no other."""
     has_masks: bool
-    """Of its objects."""
+    """Whether any object has a mask."""
     has_segmentation: bool
 
 
 class Chunk(NamedTuple):
-    """The facts on some consecutive images."""
+    """Statistics of some consecutive images."""
 
     path: Path
     rows: tuple[Row, ...]
     boxes_per_class: dict[str, int]
     problems: tuple[Problem, ...]
     aliased: tuple[str, ...]
-    """Names that stood for another class, each once."""
+    """Names that were replaced by another class, without duplicates."""
 
 
 def write_chunk(path: Path, first: int, outcomes: Sequence[ValidatedImage], stamp: Any) -> Chunk:
-    """Writes one chunk, atomically, and returns the facts.
+    """Writes one chunk, atomically, and returns its statistics.
 
     Args:
       path: of the chunk.
-      first: position of the first image in the listing.
-      outcomes: one an image.
-      stamp: what must be equal for the chunk to be reused; JSON.
+      first: index of the first image in the listing.
+      outcomes: one per image.
+      stamp: JSON value that must be equal for the chunk to be reused.
 
     Raises:
       OSError: no space or no permission.
@@ -118,7 +118,7 @@ def write_chunk(path: Path, first: int, outcomes: Sequence[ValidatedImage], stam
 
 
 def read_chunk(path: Path, stamp: Any) -> Chunk | None:
-    """Returns the facts of a chunk written before, None where it is missing, damaged, or of another stamp."""
+    """Returns the statistics of an existing chunk, None if it is missing, damaged, or has another stamp."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -134,11 +134,11 @@ def read_chunk(path: Path, stamp: Any) -> Chunk | None:
 
 
 def read_image(path: Path, offset: int) -> AnnotatedImage:
-    """Returns one image of a chunk, its image still where it is."""
+    """Returns one image of a chunk, without the bytes of its file."""
     with path.open("rb") as file:
         file.seek(offset)
         place, objects, *values = json.loads(file.readline(), object_hook=_restored)
-    objects = tuple(AnnotatedObject(name, tuple(box), *rest) for name, box, *rest in objects)  # No mask: the default.
+    objects = tuple(AnnotatedObject(name, tuple(box), *rest) for name, box, *rest in objects)  # Without mask: default.
     return AnnotatedImage(objects=objects, path=path.parent / place, **dict(zip(_FIELDS, values, strict=True)))
 
 
@@ -158,7 +158,7 @@ def _row(position: int, offset: int, image: AnnotatedImage, image_hash: int | No
 
 
 def _image_line(image: AnnotatedImage, folder: Path) -> bytes:
-    """Returns one image as JSON; an image that is next to the chunk is found there again if both are moved."""
+    """Returns one image as JSON; the path of an image in the chunk's folder is stored relative to it."""
     place = image.path.name if image.path and image.path.parent == folder else str(image.path)
     objects = [obj if obj.mask else obj[:_MASK] for obj in image.objects]
     values = [place, objects, *(getattr(image, name) for name in _FIELDS)]

@@ -1,4 +1,4 @@
-"""Class names: those of Pascal VOC, and pairs of names that probably mean the same class."""
+"""Class names of Pascal VOC, and detection of pairs of names that probably mean the same class."""
 
 import difflib
 import re
@@ -14,18 +14,18 @@ VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-"""Of the Pascal VOC challenges from 2007 on; ids from 1 follow their order."""
+"""Classes of the Pascal VOC challenges from 2007 on; ids from 1 follow their order."""
 
 
 def spelling_problems(boxes_per_class: Mapping[str, int]) -> list[Problem]:
-    """Returns a note for each pair of names that differ in case, blanks, signs, a plural, or a letter or so.
+    """Returns a note for each pair of names that differ only in case, spaces, punctuation, a plural or a letter.
 
-    Names that differ in digits alone (plate1, plate2) are meant to differ.
+    Names that differ only in digits (plate1, plate2) are taken for different classes.
 
     Args:
-      boxes_per_class: objects of each name; the rarer name is taken for the misspelt one.
+      boxes_per_class: objects of each name; the rarer name is taken for the misspelled one.
     """
-    names = sorted(boxes_per_class)[:_MAX_COMPARED]  # Pairs grow with the square; WordNet's names are alike anyway.
+    names = sorted(boxes_per_class)[:_MAX_COMPARED]  # The number of pairs is quadratic.
     problems = []
     for one, other in combinations(names, 2):
         if _is_alike(one, other):

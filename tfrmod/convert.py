@@ -29,7 +29,7 @@ from tfrmod.write_shards import ShardFolders, write_shards
 __all__ = ["PROBLEMS_FILE", "ConvertOptions", "convert"]
 
 _STAGING = ".conversion"
-_FEW_BYTES = 32 << 20  # Of images; below this, starting processes costs more than they save.
+_FEW_BYTES = 32 << 20  # Of images; below this, starting processes takes longer than it saves.
 
 
 def convert(
@@ -40,25 +40,25 @@ def convert(
     on_progress: Progress | None = None,
     workers: Executor | None = None,
 ) -> Manifest:
-    """Returns the manifest of the shards in `output_dir`, which are made unless they are there.
+    """Returns the manifest of the shards in `output_dir`, which are created if they do not exist.
 
-    The same images, annotations and options give the same bytes, however many
-    processes work; a second call with them finds the manifest and does no more.
-    A call that was killed is continued by the next: images that were validated
-    and shards that were finished are checked and taken over.
+    The same images, annotations and options give the same bytes with any number
+    of processes; a second call with them finds the manifest and does nothing
+    else. A call after a killed one continues it: validated images and finished
+    shards are checked and reused.
 
     Args:
       folder: the dataset, unpacked.
       output_dir: gets the shards, the split lists, problems.jsonl,
         hparams_config.yaml and, last, manifest.json.
-      options: see there.
-      on_progress: called with what is being done (checking, writing), and
-        images done and in all.
-      workers: who does it; None starts processes here where there is much to do.
+      options: of the conversion.
+      on_progress: called with the current phase (checking, writing), and
+        the number of processed and of all images.
+      workers: executor of the tasks; None starts processes here if there is enough to do.
 
     Raises:
       DatasetError: no dataset, no usable image, or with `strict` any fault.
-      OSError: the disk is full or may not be written; nothing half-done stays.
+      OSError: the disk is full or not writable; no partial files remain.
     """
     options = options or ConvertOptions()
     source = find_source(folder, options.source_format, semantic=options.semantic)
@@ -76,7 +76,7 @@ def convert(
 
 
 def listing_for(folder: Path, source: str, options: ConvertOptions) -> Listing:
-    """Returns the listing, cut where only some images are wanted, and its classes by the names that are meant."""
+    """Returns the listing, limited to `max_images`, with its classes renamed by the aliases."""
     listing = with_splits(folder, SOURCES[source].listing(folder))
     most = options.max_images
     if most is not None and most < len(listing.entries):
@@ -95,7 +95,7 @@ def listing_for(folder: Path, source: str, options: ConvertOptions) -> Listing:
 
 
 class _Conversion:
-    """One conversion on its way."""
+    """One conversion in progress."""
 
     def __init__(self, folder: Path, source: str, fingerprint: str, options: ConvertOptions) -> None:
         self.fingerprint = fingerprint
@@ -117,14 +117,14 @@ class _Conversion:
         )
 
     def run(self, staging: Path, output_dir: Path, workers: Executor | None, progress: Progress) -> Manifest:
-        """Makes the shards in `staging` and moves them into `output_dir`."""
+        """Writes the shards into `staging` and moves them into `output_dir`."""
         chunks, shards, notes = self._folders(staging)
         with (staging / PROBLEMS_FILE).open("w", encoding="utf-8") as problems:
             log = ProblemLog(strict=self.options.strict, file=problems)
             log.extend(self.listing.problems)
             entries = chunk_store.Entries(staging / "entries", self.listing.entries)
             engine = workers or Workers(self._num_workers())
-            self.listing = replace(self.listing, entries=())  # A hundred thousand of them would weigh.
+            self.listing = replace(self.listing, entries=())  # Frees memory: there may be a hundred thousand entries.
             settings = self.settings._replace(staging=chunks)
             with engine:
                 validated = validate_dataset(settings, entries, chunks, log, engine, progress)
@@ -134,7 +134,7 @@ class _Conversion:
                 raise DatasetError(f"{nothing} All problems are listed in {output_dir / PROBLEMS_FILE}.")
             class_ids = self._class_ids(validated, log)
             parts = self._parts(validated, entries, log)
-            with engine:  # Started again: no idle processes take memory during the split.
+            with engine:  # Started again, so that no idle processes use memory during the split.
                 splits = write_shards(
                     ShardFolders(shards, notes), parts, validated, class_ids, self.options, engine, progress
                 )
@@ -156,7 +156,7 @@ class _Conversion:
         return manifest
 
     def _folders(self, staging: Path) -> tuple[Path, Path, Path]:
-        """Returns the folders of chunks, shards and notes; removes what was left by another conversion."""
+        """Returns the folders of chunks, shards and notes; removes those of another conversion."""
         settings = self.settings._replace(class_names=sorted(self.settings.class_names or ()))
         validation = _digest([CONVERTER, self.fingerprint, *map(repr, settings), self.options.max_images])
         writing = _digest([validation, self.options.shaping()])
@@ -170,7 +170,7 @@ class _Conversion:
         return folders
 
     def _num_workers(self) -> int:
-        """Returns one where starting several would take longer than they save."""
+        """Returns 1 if starting several processes would take longer than they save."""
         num_workers = self.options.num_workers or default_workers()
         num_bytes = 0
         for entry in self.listing.entries:
@@ -181,7 +181,7 @@ class _Conversion:
         return 1
 
     def _nothing_usable(self, validated: ValidatedDataset, entries: chunk_store.Entries, log: ProblemLog) -> str:
-        """Returns, in whole sentences, that there is nothing to train on, and why; "" where there is something."""
+        """Returns a message that there are no usable images or objects, with the reason; "" if there are."""
         num_usable = len(validated.positions)
         if not num_usable:
             where = self.settings.folder
@@ -225,7 +225,7 @@ class _Conversion:
 
 
 def _write_lists(folder: Path, parts: Mapping[str, np.ndarray], entries: chunk_store.Entries) -> None:
-    """Writes the names of each split's images, in the order of the listing."""
+    """Writes the names of the images of each split, in the order of the listing."""
     for name, positions in parts.items():
         wanted = np.zeros(len(entries), bool)
         wanted[positions] = True
@@ -252,7 +252,7 @@ def _digest(values: Sequence[Any]) -> str:
 
 
 def _first_problems(log: ProblemLog) -> str:
-    """Returns, in one line, what was found wrong, with the reason of the first problem of each kind."""
+    """Returns a line with the problems found, with the reason of the first one of each code."""
     found = []
     for code, met in log.summary().items():
         reason = log.first_reason(code)

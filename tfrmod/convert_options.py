@@ -11,58 +11,58 @@ from tfrmod.sources import SOURCES
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """Which images, which classes, how divided, how written."""
+    """Selection of images and classes, splits, and format of the shards."""
 
     label_map: Mapping[int, str] | None = None
-    """{id: class name}, ids from 1; None takes the dataset's own, or numbers its classes alphabetically."""
+    """{id: class name}, ids from 1; None uses the dataset's own, or numbers its classes alphabetically."""
     label_aliases: Mapping[str, str] | None = None
-    """{name in an annotation: name of the class that is meant}; applied before anything is counted."""
+    """{name in an annotation: class name}; applied before anything is counted."""
     train_set: str | None = None
-    """The list of ImageSets/Main to train on; None takes trainval with test, or train with val, where they exist."""
+    """Name of the training list in ImageSets/Main; None uses trainval with test, or train with val, if they exist."""
     val_set: str | None = None
-    """The list of ImageSets/Main to validate on."""
+    """Name of the validation list in ImageSets/Main."""
     image_sets: bool = True
-    """Follow the lists shipped with the dataset; off, it is divided by the fractions below in any case."""
+    """Whether to use the splits shipped with the dataset; otherwise it is split by the fractions below."""
     train_valid_split: float = 0.8
-    """Share of the images for training; 1.0 means no validation."""
+    """Fraction of the images for training; 1.0 means no validation."""
     test_split: float = 0.0
-    """Share of the images for a test; taken from what training leaves over."""
+    """Fraction of the images for testing, taken from the remaining ones."""
     group_near_duplicates: bool = True
-    """Keep images that look alike and show the same objects on one side; off, only those that are equal to the byte."""
+    """Whether similar images with the same objects are kept in the same split; otherwise only identical files."""
     seed: int = 0
-    """Decides the split and the order in the shards."""
+    """Seed of the split and of the order of records."""
     num_shards: int = -1
-    """Files for each of train, val and test; -1 finds a good number."""
+    """Number of files for each of train, val and test; -1 chooses it by the number of images."""
     strict: bool = False
-    """End at the first fault instead of leaving out, counting and listing."""
+    """Whether to stop at the first fault; otherwise faults are counted and listed and their images left out."""
     num_workers: int | None = None
-    """Processes; None takes all cores. Of no influence on the result."""
+    """Number of processes; None uses all cores. It does not affect the result."""
     max_pixels: int = MAX_PIXELS
-    """Images with more pixels than this are left out, undecoded."""
+    """Images with more pixels are left out without decoding."""
     max_images: int | None = None
-    """Take so many images only, from the beginning of the list."""
+    """Use only the first images of the list."""
     prepare_size: int = 0
-    """Images with a longer side than this are downscaled, boxes and masks with them; 0 leaves all as they are."""
+    """Images with a longer side are downscaled to this size in pixels, with their boxes and masks; 0: no scaling."""
     verify: bool = True
-    """Decode every image; off, images that need no change are taken over by their header alone."""
+    """Whether to decode every image; otherwise images that need no change are copied after reading their header."""
     include_masks: bool = False
-    """Write the masks shipped with the dataset."""
+    """Whether to write the masks shipped with the dataset."""
     semantic: bool = False
-    """Write the class of each pixel (see `sources.semantic`), and no boxes."""
+    """Whether to write the class of each pixel (see `sources.semantic`), and no boxes."""
     skip_difficult: bool = False
-    """Leave out objects that the annotation calls difficult."""
+    """Whether to leave out objects that the annotation marks as difficult."""
     image_size: int | str | None = None
-    """What hparams_config.yaml says of the network's image size (int or WIDTHxHEIGHT); None says nothing."""
+    """Image size of the network in hparams_config.yaml (int or WIDTHxHEIGHT); None: no entry."""
     source_format: str | None = None
-    """A name in `sources.SOURCES`; None looks."""
+    """A name in `sources.SOURCES`; None detects it."""
     dataset: str = ""
-    """What the dataset is called in the manifest, a URL for example."""
+    """Name of the dataset in the manifest, a URL for example."""
 
     def __post_init__(self) -> None:
-        """Refuses values that cannot be meant."""
+        """Checks the values."""
         if not 0 < self.train_valid_split <= 1:
             received = self.train_valid_split
-            raise ValueError(f"train_valid_split is a share of the images, above 0 and up to 1. Received {received}.")
+            raise ValueError(f"train_valid_split is a fraction of images, above 0 and up to 1. Received {received}.")
         if not 0 <= self.test_split <= 1 - self.train_valid_split + 1e-9:
             raise ValueError(
                 f"test_split is taken from what training leaves over, here {1 - self.train_valid_split:.3g} of the "
@@ -83,10 +83,10 @@ class ConvertOptions:
         _check_aliases(self.label_aliases or {}, self.label_map)
 
     def shaping(self) -> dict[str, Any]:
-        """Returns the options that the shards depend on, as JSON gives them back."""
+        """Returns the options that affect the shards, in the types of JSON."""
         options = asdict(self)
         del options["num_workers"]
-        # Shards of earlier versions do not know it.
+        # Shards of earlier versions do not have this option.
         if not self.semantic:
             del options["semantic"]
         if self.label_map is not None:
@@ -115,5 +115,5 @@ def _check_aliases(aliases: Mapping[str, str], label_map: Mapping[int, str] | No
         if label_map is not None and meant not in label_map.values():
             known = ", ".join(label_map.values())
             raise ValueError(
-                f"label_aliases turns {name!r} into {meant!r}, which the label map does not hold: {known}."
+                f"label_aliases turns {name!r} into {meant!r}, which is not a class of the label map: {known}."
             )

@@ -33,7 +33,7 @@ from tfrmod.urls import redact_url, url_id
 MAX_BYTES = 500 << 30
 _CONNECT_SECONDS = 10.0
 _WAITS = (0.5, 1.0, 2.0)
-_CHUNK_BYTES = 1 << 16  # What is lost, at most, when the connection is interrupted.
+_CHUNK_BYTES = 1 << 16  # Largest loss when the connection is interrupted.
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _OK, _PARTIAL, _UNCHANGED, _NOT_FOUND, _GONE, _BAD_RANGE, _BUSY = 200, 206, 304, 404, 410, 416, 429
 
@@ -42,12 +42,12 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known of a file in the cache, or of the beginning of one; a small JSON next to it."""
+    """Metadata of a complete or partial file in the cache; stored as JSON next to it."""
 
     url: str
-    """As it may be shown, without passwords and tokens."""
+    """URL for messages, without passwords and tokens."""
     url_id: str = ""
-    """`urls.url_id` of the whole URL."""
+    """`urls.url_id` of the full URL."""
     etag: str = ""
     last_modified: str = ""
     size: int | None = None
@@ -55,12 +55,12 @@ class Known:
 
     @property
     def validator(self) -> str:
-        """Returns what If-Range can compare; a weak ETag does not promise equal bytes."""
+        """Returns a validator for If-Range; a weak ETag does not guarantee identical bytes."""
         return self.last_modified if self.etag.startswith("W/") or not self.etag else self.etag
 
 
 class _Dropped(Exception):
-    """The connection was interrupted; worth another try."""
+    """The connection was interrupted; another attempt may succeed."""
 
 
 def fetch(
@@ -73,26 +73,26 @@ def fetch(
     flag: str = "--url_dataset",
     is_zip: bool = False,
 ) -> Path:
-    """Returns the file at a URL, from the cache where that still holds.
+    """Returns the file of a URL, from the cache if that is still valid.
 
-    A file in the cache is used if the server says that it has not changed, if
-    its hash is the one asked for, or if there is no network.
+    A file in the cache is used if the server reports that it has not changed, if
+    its hash is the requested one, or if there is no network.
 
     Args:
       url: http or https.
-      cache_dir: the file is there under its own name, after 12 digits that
-        stand for the URL.
-      sha256: hex digest that the file must have.
-      max_bytes: what a server may send before it is taken for an attack.
-      on_progress: called with bytes done and bytes in all, if known.
-      flag: who asked, for messages.
-      is_zip: whether anything but a zip archive, such as the login page,
-        is refused and not kept.
+      cache_dir: the file is stored there under its own name, prefixed by 12
+        digits that identify the URL.
+      sha256: expected hex digest of the file.
+      max_bytes: limit of the response.
+      on_progress: called with received and total bytes; None if unknown.
+      flag: name of the flag with the URL, for messages.
+      is_zip: whether other content than a zip archive, such as a login page,
+        is rejected and not stored.
 
     Raises:
-      DatasetError: no such file (`missing`), refused, of another kind, or with another hash.
-      NetworkError: no connection, no answer in time, or an error of the server.
-      OSError: the disk is full or may not be written.
+      DatasetError: the file does not exist (`missing`), access is denied, or type or hash differ.
+      NetworkError: no connection, no response in time, or an error of the server.
+      OSError: the disk is full or not writable.
     """
     if not _is_address(url):
         raise DatasetError(f"{flag} must be an http or https address to be downloaded. Received {redact_url(url)!r}.")
@@ -121,20 +121,20 @@ def fetch(
 
 
 def cache_path(url: str, cache_dir: Path) -> Path:
-    """Returns where `fetch` keeps the file at a URL."""
+    """Returns the path where `fetch` stores the file of a URL."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])[-100:].lstrip(".")
     return cache_dir / f"{url_id(url)[:12]}-{name or 'download'}"
 
 
 def forget(path: Path) -> None:
-    """Removes a fetched file from the cache, so that the next `fetch` does not find it."""
+    """Removes a file from the cache, so that the next `fetch` does not find it."""
     with waiting_lock(path):
         _sidecar(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 
 
 def _clear_away(path: Path) -> None:
-    """Removes what a process that was killed between two steps has left, and what is of no use to the next."""
+    """Removes files of a process that was killed between two steps, and those of no further use."""
     for left in path.parent.glob(f".{path.name}*.partial-*"):
         left.unlink(missing_ok=True)
     part = _part(path)
@@ -151,14 +151,14 @@ def _is_address(url: str) -> bool:
 
 
 class _Download:
-    """One file on its way."""
+    """One download in progress."""
 
     def __init__(
         self, url: str, path: Path, flag: str, *, max_bytes: int, on_progress: Progress | None, is_zip: bool
     ) -> None:
         self.url = url
         self.name = redact_url(url)
-        """What messages call it."""
+        """Name of the file in messages."""
         self.path = path
         self.flag = flag
         self.max_bytes = max_bytes
@@ -167,7 +167,7 @@ class _Download:
         self.part = _part(path)
 
     def run(self, cached: Known | None) -> Known:
-        """Fetches the file, or finds that the cached one still holds; tries again after interruptions."""
+        """Downloads the file, or validates the cached one; tries again after interruptions."""
         tries, furthest = 0, 0
         while True:
             try:
@@ -179,7 +179,7 @@ class _Download:
                 if isinstance(error, NetworkError):
                     raise
                 done = self.part.stat().st_size if self.part.exists() else 0
-                # A byte at a time, a server could go on forever.
+                # Limits attempts: with a byte at a time, a server could continue forever.
                 is_progress = done >= furthest + _CHUNK_BYTES
                 tries, furthest = (0, done) if is_progress else (tries + 1, furthest)
                 if tries > len(_WAITS):
@@ -212,13 +212,13 @@ class _Download:
         except requests.exceptions.SSLError as error:
             raise self._network_error(f"its TLS certificate is not trusted ({innermost_message(error)})") from error
         except requests.exceptions.RequestException as error:
-            if isinstance(error, ValueError):  # InvalidURL, InvalidSchema and the like.
+            if isinstance(error, ValueError):  # Such as InvalidURL and InvalidSchema.
                 raise self._not_an_address(error) from error
             if (slow := slow_server_message(error)) is not None:
                 raise self._network_error(f"it sends too slowly: {slow}") from error
             raise _Dropped(error_reason(error)) from error
         except (HTTPError, ValueError) as error:
-            # A redirect may lead to anything, and urllib refuses some of it in its own words.
+            # The target of a redirect is arbitrary, and urllib3 rejects some with its own exceptions.
             raise self._not_an_address(error) from error
 
     def _not_an_address(self, error: Exception) -> DatasetError:
@@ -232,20 +232,20 @@ class _Download:
         reason = printable(response.reason or "")
         answer = f"{self.name} ({self.flag}) answered {status} {reason}".rstrip()
         if status in (_NOT_FOUND, _GONE):
-            raise DatasetError(f"{answer}: there is no such file. Is the address spelt right?", missing=True)
+            raise DatasetError(f"{answer}: the file does not exist. Check the address.", missing=True)
         if status >= 500 or status == _BUSY:
             raise _Dropped(f"it answered {status} {reason}".rstrip())
         if status not in (_OK, _PARTIAL):
-            raise DatasetError(f"{answer}. Does it need a log-in? It must be open to everyone who has the address.")
+            raise DatasetError(f"{answer}. Does it need a log-in? It must be accessible without one.")
 
     def _receive(self, response: requests.Response, offset: int, begun: Known | None) -> Known:
         if response.status_code == _PARTIAL:
             start, total = _content_range(response)
             etag = response.headers.get("ETag", begun.etag if begun else "")
-            # A server that knows ranges but not If-Range would have two files patched together.
+            # A server that supports ranges but not If-Range could combine two versions of the file.
             if begun is None or start != offset or (etag, total) != (begun.etag, begun.size):
                 self.part.unlink(missing_ok=True)
-                raise _Dropped("it sent another part than was asked for")
+                raise _Dropped("it sent another range than was requested")
         else:
             offset, total = 0, _content_length(response)
         headers = response.headers
@@ -260,7 +260,7 @@ class _Download:
         self._need_space(total, offset)
         if offset == 0:
             self.part.unlink(missing_ok=True)
-            # A body that was packed for the way cannot be continued at a byte of what it unpacks to.
+            # A compressed response cannot be continued at an offset of the decompressed file.
             _write_known(_sidecar(self.part), known if _is_plain(response) else Known(url=self.name))
         done = offset
         with self.part.open("ab") as file:
@@ -274,7 +274,7 @@ class _Download:
         if total is not None and done != total:
             if done > total:
                 self.part.unlink()
-            raise _Dropped(f"{done} of {total} bytes came")
+            raise _Dropped(f"{done} of {total} bytes arrived")
         return self._keep(known, done)
 
     def _keep(self, known: Known, size: int) -> Known:
@@ -282,7 +282,7 @@ class _Download:
             raise self._not_a_zip()
         digest = fileio.sha256_of(self.part)
         whole = Known(**{**asdict(known), "size": size, "sha256": digest})
-        # A file without its sidecar counts as absent, so a kill between these steps costs a download and no more.
+        # A file without its metadata counts as absent, so a kill between these steps only repeats the download.
         _sidecar(self.path).unlink(missing_ok=True)
         self.part.replace(self.path)
         _write_known(_sidecar(self.path), whole)
@@ -307,8 +307,8 @@ class _Download:
         if num_bytes > self.max_bytes:
             self._drop_part()
             raise DatasetError(
-                f"{self.name} ({self.flag}) sends {num_bytes:,} bytes or more, where at most {self.max_bytes:,} are "
-                "taken; nothing was kept. A local zip or folder may have any size."
+                f"{self.name} ({self.flag}) sends {num_bytes:,} bytes or more; at most {self.max_bytes:,} are "
+                "accepted. Nothing was kept. A local zip or folder may have any size."
             )
 
     def _need_space(self, total: int | None, offset: int) -> None:
@@ -319,7 +319,7 @@ class _Download:
 
     def _network_error(self, why: str) -> NetworkError:
         kept = self.part.stat().st_size if self.part.exists() else 0
-        resumed = f" The {kept:,} bytes that came are kept and the next try goes on from there." if kept else ""
+        resumed = f" The {kept:,} bytes received are kept, and the next attempt continues from there." if kept else ""
         return NetworkError(
             f"{self.name} ({self.flag}) could not be fetched: {why}. Is the network up and the address right?{resumed} "
             "A local zip or folder works without a network."
@@ -345,7 +345,7 @@ def _cached(path: Path, url: str) -> Known | None:
 def _read_known(path: Path) -> Known | None:
     try:
         known = Known(**json.loads(path.read_text(encoding="utf-8")))
-        # Sidecars of earlier versions hold the whole URL alone.
+        # Metadata of earlier versions has only the full URL.
         return known if known.url_id else replace(known, url=redact_url(known.url), url_id=url_id(known.url))
     except (OSError, ValueError, TypeError, AttributeError):
         return None
@@ -356,7 +356,7 @@ def _write_known(path: Path, known: Known) -> None:
 
 
 def _is_same(response: requests.Response, cached: Known) -> bool:
-    """Returns whether a server that ignores conditions, or gives nothing to compare, still has the cached file."""
+    """Returns whether the cached file is still current, for a server that ignores conditions or sends no validator."""
     if _content_length(response) != cached.size:
         return False
     now = (response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))

@@ -7,11 +7,11 @@ from tfrmod.transfer_rate import SlowServerError
 from tfrmod.urls import redact_urls
 
 READ_SECONDS = 30.0
-"""Between two pieces of an answer."""
+"""Timeout between two parts of a response."""
 
 
 def error_reason(error: requests.exceptions.RequestException) -> str:
-    """Returns why a request failed, as the end of a sentence."""
+    """Returns the reason of a failed request, as the end of a sentence."""
     if isinstance(error, requests.exceptions.Timeout):
         return f"no answer within {READ_SECONDS:.0f} seconds"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
@@ -22,7 +22,7 @@ def error_reason(error: requests.exceptions.RequestException) -> str:
 
 
 def innermost_message(error: BaseException) -> str:
-    """Returns what the system said, below the layers that pass it on."""
+    """Returns the message of the system, below the layers that wrap it."""
     seen = error
     while seen.__context__ is not None:
         seen = seen.__context__
@@ -30,7 +30,7 @@ def innermost_message(error: BaseException) -> str:
 
 
 def slow_server_message(error: BaseException | None) -> str | None:
-    """Returns how slow a server was, if that is what is below an error."""
+    """Returns how slow a server was, if that is the cause of an error; else None."""
     while error is not None:
         if isinstance(error, SlowServerError):
             return str(error)
@@ -39,10 +39,10 @@ def slow_server_message(error: BaseException | None) -> str | None:
 
 
 def shown_message(error: BaseException) -> str:
-    """Returns what an error says, without the secrets of the addresses that it names."""
+    """Returns the message of an error, without the secrets of URLs in it."""
     return printable(redact_urls(str(error))).rstrip(".") or type(error).__name__
 
 
 def printable(text: str) -> str:
-    """Returns the words of a server, which may send signs that steer a terminal."""
+    """Returns the text of a server without control characters, which could affect a terminal."""
     return "".join(letter if is_printable(letter) else "?" for letter in text)[:300]

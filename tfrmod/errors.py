@@ -2,22 +2,22 @@
 
 
 class DatasetError(Exception):
-    """The data, or the way to them, is not as it must be.
+    """The dataset, or its path or URL, is invalid.
 
     The message is one paragraph for the user: what was expected, what was
-    found, where, and what to try.
+    received, where, and what to try.
     """
 
     def __init__(self, message: str, *, missing: bool = False) -> None:
-        """Keeps the message.
+        """Stores the message.
 
         Args:
-          message: whole sentences, shown as they are.
-          missing: the named path or URL does not exist at all (a path, a URL).
+          message: complete sentences, shown unchanged.
+          missing: whether the named path or URL does not exist.
         """
         super().__init__(message)
         self.missing = missing
 
 
 class NetworkError(DatasetError):
-    """The server did not answer; the same call may work later."""
+    """The server did not respond; the same call may succeed later."""

@@ -1,9 +1,8 @@
-"""Serialization of `AnnotatedImage` as tf.train.Example; the only module that knows the feature keys.
+"""Serialization of `AnnotatedImage` as tf.train.Example; the only module with the feature keys.
 
-The keys, types and meanings are those that google/automl's reader expects.
-TensorFlow is not needed: the message is described here, field by field, in a
-descriptor pool of its own, so that TensorFlow, which registers the same
-message, may live in the same process.
+Keys, types and meanings are those of google/automl's reader. TensorFlow is not
+needed: the message is defined here in a separate descriptor pool, so that
+TensorFlow, which registers the same message, can be used in the same process.
 """
 
 from typing import Any
@@ -80,13 +79,13 @@ Example = _example_class()
 def encode_example(image: AnnotatedImage) -> bytes:
     """Returns the serialized record of an image, the same bytes for the same image.
 
-    Boxes are divided by height and width (0 to 1), VOC's 1-based pixels not
-    shifted, as automl does. Areas are square pixels of the original image:
-    COCO's size classes are made from them (automl's VOC writer divides them,
-    its COCO writer does not).
+    Boxes are divided by height and width (0 to 1); VOC's 1-based pixels are not
+    shifted, as in automl. Areas are square pixels of the original image, from
+    which COCO's size classes are computed (automl's VOC writer divides them, its
+    COCO writer does not).
 
-    Masks are written where the image has any, one PNG an object; an object
-    without one gets an empty image, since readers decode them all.
+    Masks are written if the image has any, one PNG per object; an object without
+    a mask gets an empty image, since readers decode all of them.
     """
     example = Example()
     feature = example.features.feature
@@ -123,10 +122,10 @@ def encode_example(image: AnnotatedImage) -> bytes:
 def decode_example(record: bytes) -> AnnotatedImage:
     """Returns the image of a serialized record, ours or google/automl's.
 
-    Where a record lacks height or width, its boxes stay in 0 to 1.
+    If a record has no height or width, its boxes stay in 0 to 1.
 
     Raises:
-      DatasetError: the bytes are no Example, or its lists of objects differ in length.
+      DatasetError: the bytes are not an Example, or its lists of objects differ in length.
     """
     example = Example()
     try:
@@ -163,7 +162,7 @@ def _objects(columns: dict[str, list[Any]], height: int, width: int) -> tuple[An
     count = len(columns[LABEL])
     for key, values in columns.items():
         if len(values) != count and (values or key in BOX):
-            raise DatasetError(f"A record holds {count} labels but {len(values)} values of {key}.")
+            raise DatasetError(f"A record has {count} labels but {len(values)} values of {key}.")
 
     def column(key: str, default: Any) -> list[Any]:
         return columns[key] or [default] * count

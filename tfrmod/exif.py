@@ -1,8 +1,8 @@
 """EXIF orientation: rotation of images and boxes to upright.
 
-The eight values say where the first stored row and column belong (EXIF 2.32,
-tag 0x0112): 1 upright, 2 mirrored, 3 upside down, 4 both, 5 to 8 the same with
-height and width exchanged.
+The eight values define the sides of the image on which the first stored row and
+column are (EXIF 2.32, tag 0x0112): 1 upright, 2 mirrored, 3 upside down, 4 both,
+5 to 8 the same with height and width exchanged.
 """
 
 import struct
@@ -25,7 +25,7 @@ _TAG = 0x0112
 
 
 def exif_orientation(exif: bytes) -> int:
-    """Returns 1 to 8 from a block of EXIF data, 1 where it holds none or is broken."""
+    """Returns 1 to 8 from a block of EXIF data, 1 if it has no orientation or is damaged."""
     data = exif.removeprefix(b"Exif\x00\x00")
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:
@@ -44,17 +44,17 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def swaps_sides(orientation: int) -> bool:
-    """Returns whether the upright image has the stored one's height as its width."""
+    """Returns whether height and width of the upright image are exchanged."""
     return orientation >= 5
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Returns the stored image in upright orientation."""
+    """Returns the upright image of a stored image."""
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
 def upright_box(box: Box, orientation: int, *, height: float, width: float) -> Box:
-    """Returns a box of the stored image on the upright one.
+    """Returns a box of the stored image in coordinates of the upright image.
 
     Args:
       box: (y0, x0, y1, x1) in stored pixels.

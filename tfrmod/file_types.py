@@ -1,10 +1,10 @@
-"""File types by content: image formats by their magic bytes, and files that operating systems leave after."""
+"""File types by content: image formats by their magic bytes, and files of operating systems by name."""
 
 _NAMES = {"__macosx", ".ds_store", "thumbs.db", "desktop.ini"}
 
 
 def is_junk(name: str) -> bool:
-    """Returns whether one component of a path is such a file or folder, or hidden."""
+    """Returns whether a path component is hidden, or a file or folder of an operating system."""
     return name.startswith(".") or name.lower() in _NAMES
 
 
@@ -44,14 +44,14 @@ IMAGE_EXTENSIONS = frozenset().union(*EXTENSIONS.values())
 
 
 def image_format(data: bytes) -> str | None:
-    """Returns JPEG, PNG, GIF, BMP, WEBP or TIFF; None where the bytes begin like none of them."""
+    """Returns JPEG, PNG, GIF, BMP, WEBP or TIFF; None if the first bytes are those of none of them."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
 
 
 def described(data: bytes) -> str:
-    """Returns, for a person, what a file with these first bytes is."""
+    """Returns a description of the type of a file with these first bytes, for messages."""
     image_type = image_format(data)
     text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     candidates = {
@@ -63,4 +63,4 @@ def described(data: bytes) -> str:
         "an HTML page, perhaps a login or an error page": text.startswith((b"<!doctype html", b"<html")),
         "an XML or HTML text": text.startswith(b"<"),
     }
-    return next((name for name, fits in candidates.items() if fits), f"something that begins with {data[:24]!r}")
+    return next((name for name, fits in candidates.items() if fits), f"a file that begins with {data[:24]!r}")

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from tfrmod.errors import DatasetError
 
-_LONG = 3600.0  # Seconds; no file is written for so long.
+_LONG = 3600.0  # Seconds; writing a file never takes so long.
 _PARTIAL = re.compile(r"\..*\.partial-(?:(\d+)-)?[0-9a-f]{8}")
 _STAGING = re.compile(r"\..*\.partial-(\d+)")
 
@@ -27,16 +27,16 @@ def sha256_of(path: Path) -> str:
 
 
 def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> None:
-    """Puts `content` where `path` says, replacing what was there in one step.
+    """Writes `content` to `path` atomically, replacing an existing file.
 
     Args:
-      path: of the file; its folder is made.
-      content: what it shall hold.
-      is_synced: wait until the disk has it. Where the reader checks what it
-        finds and can do without, that need not be waited for.
+      path: of the file; its folder is created.
+      content: of the file.
+      is_synced: whether to wait until the file is on disk; not needed if the
+        reader validates the file and can recreate it.
 
     Raises:
-      OSError: no space, no permission; what was there before is then still there.
+      OSError: no space, no permission; an existing file is then unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,17 +57,17 @@ def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> N
 
 
 def partial_path(path: Path) -> Path:
-    """Returns a name next to `path` to write under; no other process, on whatever machine, has the same."""
+    """Returns a temporary name next to `path`, unique across processes and machines."""
     return path.with_name(f".{path.name}.partial-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def remove_partial(folder: Path, name: str = "", *, min_seconds: float = 0.0) -> None:
-    """Deletes what killed processes left half-written in a folder.
+    """Deletes partial files of killed processes in a folder.
 
     Args:
-      folder: where.
-      name: of the file that was to be; empty means all.
-      min_seconds: how long it must have lain untouched, where others may be writing.
+      folder: the folder.
+      name: of the final file; empty means all.
+      min_seconds: minimum age, if other processes may be writing.
     """
     for left, _ in _partial_files(folder, name):
         with contextlib.suppress(FileNotFoundError):
@@ -76,10 +76,10 @@ def remove_partial(folder: Path, name: str = "", *, min_seconds: float = 0.0) ->
 
 
 def remove_partial_of_dead(folder: Path) -> None:
-    """Deletes the half-written files and staging folders of processes that no longer run.
+    """Deletes the partial files and staging folders of processes that no longer run.
 
-    Only for a folder that one machine at a time works in: a process of another
-    machine would be taken for dead.
+    Only for a folder that a single machine uses at a time: a process of another
+    machine would appear to have ended.
     """
     for left, owner in _partial_files(folder):
         with contextlib.suppress(FileNotFoundError):
@@ -92,14 +92,14 @@ def remove_partial_of_dead(folder: Path) -> None:
 
 
 def _partial_files(folder: Path, name: str = "") -> Iterator[tuple[Path, int | None]]:
-    """Yields half-written files with the process that writes them, which those of older versions do not tell."""
+    """Yields partial files and the process that writes them; None for files of older versions, which do not name it."""
     for left in folder.glob(f".{glob.escape(name) or '*'}.partial-*"):
         if (match := _PARTIAL.fullmatch(left.name)) and not left.is_dir():
             yield left, int(match[1]) if match[1] else None
 
 
 def remove(path: Path) -> None:
-    """Deletes a file or a folder with all that is in it."""
+    """Deletes a file, or a folder with its content."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -108,10 +108,10 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def resumable_folder(folder: Path) -> Iterator[Path]:
-    """Provides a folder with whatever a killed or stopped process has left in it.
+    """Provides a folder that keeps its content after the process was killed or stopped.
 
-    It is removed at the end, and where the work turned out to be impossible
-    (DatasetError, OSError); a lock keeps other processes out of it meanwhile.
+    It is removed at the end, and if the work turned out to be impossible
+    (DatasetError, OSError). A lock excludes other processes meanwhile.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -126,9 +126,8 @@ def resumable_folder(folder: Path) -> Iterator[Path]:
 def staging_folder(destination: Path) -> Iterator[Path]:
     """Provides an empty folder next to `destination`, on the same disk, and removes it at the end.
 
-    What is finished in it can be renamed into place. Folders that killed
-    processes left behind are removed first; those of living ones are not
-    touched.
+    Finished content is moved out of it by a rename. Folders of killed processes
+    are removed first; those of running processes are kept.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{destination.name}.partial-"
@@ -146,14 +145,14 @@ def staging_folder(destination: Path) -> Iterator[Path]:
 
 
 def sync(file: BinaryIO) -> None:
-    """Waits until the disk has what was written to an open file."""
+    """Waits until the data of an open file are on disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Waits until the disk has the names in a folder, where the system can say so."""
-    with contextlib.suppress(OSError):  # Windows opens no folders; some network disks sync none.
+    """Waits until the names in a folder are on disk, if the system supports it."""
+    with contextlib.suppress(OSError):  # Windows cannot open folders; some network disks cannot sync them.
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -163,7 +162,7 @@ def sync_folder(folder: Path) -> None:
 
 def _is_alive(process_id: int) -> bool:
     if process_id == os.getpid():
-        return False  # A left-over of an earlier process that had our number.
+        return False  # A remainder of an earlier process with the same id.
     if os.name == "nt":  # There, os.kill ends the process, whatever the signal.
         import psutil
 
@@ -178,17 +177,17 @@ def _is_alive(process_id: int) -> bool:
 
 
 _FAR = 1 << 30
-"""Byte that is locked on Windows, whose locks forbid reading: beyond all that a lock's file says of its holder."""
+"""Locked byte on Windows, where locked bytes cannot be read: after the content of the lock file."""
 _SECONDS = 0.1
-"""Between two tries on Windows, which cannot wait for as long as it takes."""
+"""Interval between attempts on Windows, where waiting for a lock has a time limit."""
 
 
 @contextlib.contextmanager
 def waiting_lock(path: Path) -> Iterator[None]:
-    """Keeps two runs from creating the same file or folder at the same time; the second waits.
+    """Prevents two runs from creating the same file or folder at the same time; the second waits.
 
-    The lock is a file next to it, which dies with the process and is removed at
-    the end. A folder that may only be read has no writers to keep apart.
+    The lock is a file next to it, which is released when the process ends and
+    removed at the end. In a read-only folder there are no writers, and no lock.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -202,25 +201,25 @@ def waiting_lock(path: Path) -> Iterator[None]:
                 raise
             if _is_there(place, descriptor):
                 break
-            os.close(descriptor)  # The process that held it has removed it; a third may lock a new one.
-    except OSError:  # Read-only, or a disk or system that locks nothing.
+            os.close(descriptor)  # The previous owner has removed it; another process may lock a new one.
+    except OSError:  # Read-only, or a disk or system without locks.
         yield
         return
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # Windows removes no file that is open.
+        with contextlib.suppress(OSError):  # Windows cannot remove an open file.
             place.unlink(missing_ok=True)
         os.close(descriptor)
         if os.name == "nt":
-            with contextlib.suppress(OSError):  # Another process may have opened it meanwhile, and uses it on.
+            with contextlib.suppress(OSError):  # Another process may have opened it and still use it.
                 place.unlink(missing_ok=True)
 
 
 def remove_stale_lock(path: Path) -> None:
-    """Removes the lock's file that a killed process left at a file or folder; one that is held stays."""
+    """Removes the lock file of a killed process at a file or folder; a held lock is kept."""
     place = path.with_name(f".{path.name}.lock")
-    with contextlib.suppress(OSError):  # There is none, or the disk or system locks nothing.
+    with contextlib.suppress(OSError):  # It does not exist, or the disk or system has no locks.
         descriptor = os.open(place, os.O_RDWR)
         try:
             if lock_file(descriptor, waits=False):
@@ -230,14 +229,14 @@ def remove_stale_lock(path: Path) -> None:
 
 
 def lock_file(descriptor: int, *, waits: bool) -> bool:
-    """Locks an open file until it is closed or the process dies, and returns whether that could be done.
+    """Locks an open file until it is closed or the process ends, and returns whether that succeeded.
 
     Args:
       descriptor: of the file, open for writing.
-      waits: wait for the process that holds it; without that, False says that it is held.
+      waits: whether to wait for the process that holds the lock; otherwise False is returned.
 
     Raises:
-      OSError: this system, or this disk, locks no files.
+      OSError: this system, or this disk, does not support locks.
     """
     try:
         import fcntl
@@ -254,13 +253,13 @@ def _lock_on_windows(descriptor: int, *, waits: bool) -> bool:
     try:
         import msvcrt
     except ImportError:
-        raise OSError(errno.ENOLCK, "this system locks no files") from None
+        raise OSError(errno.ENOLCK, "this system does not support file locks") from None
     while True:
         os.lseek(descriptor, _FAR, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         except OSError as error:
-            # EDEADLOCK is what LK_LOCK says after its ten tries; EACCES what a held lock does.
+            # EDEADLOCK is the error of LK_LOCK after ten attempts; EACCES that of a held lock.
             if error.errno not in {errno.EACCES, errno.EDEADLK}:
                 raise
             if not waits:

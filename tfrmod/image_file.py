@@ -1,7 +1,7 @@
 """Image decoding and validation: type by content, size before decoding, truncation, orientation, RGB.
 
-Every part of the package that opens an image comes through here, so that
-training, evaluation and inference see the same pixels.
+All modules of the package that open an image use it, so that training,
+evaluation and inference get the same pixels.
 """
 
 import io
@@ -20,44 +20,44 @@ from tfrmod.jpeg_truncation import Checked, TruncatedError, checked, holds_its_p
 from tfrmod.near_duplicates import difference_hash
 
 MAX_PIXELS = 178_956_970
-"""Largest image opened by default: 512 MiB as RGB, the limit Pillow knows too."""
+"""Largest image opened by default: 512 MiB as RGB, Pillow's limit too."""
 _ORIENTATION = 0x0112
 _SMALL_PIXELS = 512 * 512
 _MAX_JPEG_SIDE = 65_500
 _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _END_BYTES = 2048
-_HASH_SIDE = 48  # Pixels of a side that suffice for the image hash.
+_HASH_SIDE = 48  # Smallest side in pixels for the image hash.
 
 
 class CheckedImage(NamedTuple):
-    """A checked image, as it goes into a record."""
+    """A validated image in the form for a record."""
 
     encoded: bytes
-    """Upright, without transparency, 8 bits a channel: what tf.io.decode_image(channels=3) reads rightly."""
+    """Upright, without transparency, 8 bits per channel: tf.io.decode_image(channels=3) decodes it correctly."""
     format: str
     """jpeg or png."""
     height: int
     width: int
     """Of the upright image."""
     orientation: int
-    """The EXIF value of the file that was given; `encoded` has none but 1."""
+    """EXIF orientation of the original file; that of `encoded` is 1."""
     content: str
-    """What the given file was: JPEG, PNG, GIF, BMP, WEBP, TIFF."""
+    """Format of the original file: JPEG, PNG, GIF, BMP, WEBP, TIFF."""
     given_size: tuple[int, int] | None = None
-    """(height, width) of the upright image before it was downscaled; None where it was not."""
+    """(height, width) of the upright image before downscaling; None if it was not downscaled."""
     image_hash: int | None = None
-    """Its `near_duplicates.difference_hash`; None where nothing was decoded."""
+    """Its `near_duplicates.difference_hash`; None if it was not decoded."""
     missing: float = 0.0
-    """The share of the image that the given file lacks, up to `jpeg_truncation.MAX_MISSING`."""
+    """Fraction of the image missing in the original file, up to `jpeg_truncation.MAX_MISSING`."""
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Returns (height, width) of the image in the given file, turned upright but not downscaled."""
+        """Returns (height, width) of the original image, upright and not downscaled."""
         return self.given_size or (self.height, self.width)
 
     @property
     def stored_size(self) -> tuple[int, int]:
-        """Returns (height, width) of the image in the given file, before it was turned upright."""
+        """Returns (height, width) of the original image as stored, before rotation."""
         height, width = self.upright_size
         return (width, height) if swaps_sides(self.orientation) else (height, width)
 
@@ -65,20 +65,20 @@ class CheckedImage(NamedTuple):
 def check_image(
     data: bytes, *, max_pixels: int = MAX_PIXELS, longest_side: int = 0, is_trusted: bool = False
 ) -> CheckedImage:
-    """Returns the image in `data`, its bytes unchanged wherever they are fine as they are.
+    """Returns the image in `data`, with unchanged bytes if they need no change.
 
-    A JPEG is checked through all its entropy-coded data, but only an eighth of
-    each side is reconstructed: the same faults are found in half the time.
+    All entropy-coded data of a JPEG are decoded, but only an eighth of each side
+    is reconstructed: this finds the same faults in half the time.
 
     Args:
-      data: the file.
-      max_pixels: an image of more is not opened.
-      longest_side: an image with a longer side is downscaled; 0 leaves all as they are.
-      is_trusted: do not decode what could be passed on unchanged; then damage
-        within the file is not found, and there is no image hash.
+      data: content of the file.
+      max_pixels: larger images are not opened.
+      longest_side: images with a longer side are downscaled; 0: no scaling.
+      is_trusted: do not decode images whose bytes need no change; damage inside
+        the file is then not found, and there is no image hash.
 
     Raises:
-      ImageError: no image, damaged, or with more than `max_pixels` pixels.
+      ImageError: it is not an image, is damaged, or has more than `max_pixels` pixels.
     """
     content, header = _header(data, max_pixels)
     is_fine = header.is_plain and header.orientation == UPRIGHT and not 0 < longest_side < max(header[:2])
@@ -101,10 +101,10 @@ def check_image(
 
 
 def decode_image(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Returns the upright image, uint8 RGB (h, w, 3), of any image that `check_image` takes.
+    """Returns the upright image, uint8 RGB (h, w, 3), for any image that `check_image` accepts.
 
     Raises:
-      ImageError: no image, damaged, or too large.
+      ImageError: it is not an image, is damaged, or too large.
     """
     if isinstance(data, Path):
         data = data.read_bytes()
@@ -117,7 +117,7 @@ def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int
     """Returns (height, width) of the image in upright orientation, without decoding it.
 
     Raises:
-      ImageError: no image, or with more than `max_pixels` pixels.
+      ImageError: it is not an image, or has more than `max_pixels` pixels.
     """
     return image_sizes(data, max_pixels=max_pixels)[0]
 
@@ -126,7 +126,7 @@ def image_sizes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int
     """Returns (height, width) of the upright image and of the stored pixels, without decoding it.
 
     Raises:
-      ImageError: no image, or with more than `max_pixels` pixels.
+      ImageError: it is not an image, or has more than `max_pixels` pixels.
     """
     content, header = _header(data, max_pixels)
     turn = header.orientation
@@ -139,7 +139,7 @@ def image_sizes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int
 
 
 def _header(data: bytes, max_pixels: int) -> tuple[str, Header]:
-    """Returns what the image is and its header, once its size has been found harmless."""
+    """Returns the format and header of an image, after its size was checked."""
     content = image_format(data)
     if content is None:
         raise ImageError(f"expected a JPEG, PNG, BMP, WebP, TIFF or GIF image; it is {described(data)}")
@@ -152,7 +152,7 @@ def _header(data: bytes, max_pixels: int) -> tuple[str, Header]:
     if header.height * header.width > max_pixels:
         size = f"{header.width}x{header.height}"
         raise ImageError(f"{size} pixels, where at most {max_pixels:,} are opened", "image_too_large")
-    # A file with more bytes than this holds any JPEG of that size.
+    # No JPEG of that size has more bytes than this.
     is_short = content == "JPEG" and 64 * len(data) < header.height * header.width
     if is_short and not holds_its_pixels(data, structure_of(data)):
         size = f"{header.width}x{header.height}"
@@ -161,10 +161,10 @@ def _header(data: bytes, max_pixels: int) -> tuple[str, Header]:
 
 
 def _tiff_header(data: bytes) -> Header:
-    """Pillow reads no more than the directory of a TIFF before its pixels are asked for."""
+    """Reads the header with Pillow, which reads only the directory of a TIFF until its pixels are requested."""
     image = _opened(data, "TIFF")
     height, width = image.height, image.width
-    if swaps_sides(_tiff_orientation(image)):  # Pillow tells the sides of the upright image.
+    if swaps_sides(_tiff_orientation(image)):  # Pillow reports the size of the upright image.
         height, width = width, height
     return Header(height, width, UPRIGHT, is_plain=False)
 
@@ -182,14 +182,14 @@ _HEADERS = {
 def _opened(data: bytes, content: str) -> Image.Image:
     try:
         if content == "JPEG":
-            # Not Image.open: it hands images with an MPF block to another plugin, which reads on past the first.
+            # Not Image.open: for images with an MPF block it uses another plugin, which reads beyond the first image.
             return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Image.open(io.BytesIO(data), formats=[content])
     except Image.DecompressionBombError as error:
         raise ImageError(str(error), "image_too_large") from error
-    except Exception as error:  # Decoders fail in more ways than can be listed.
+    except Exception as error:  # Decoders may raise many exceptions.
         raise ImageError(f"its {content} header cannot be read ({error})") from error
 
 
@@ -205,12 +205,12 @@ def _load(image: Image.Image) -> None:
 
 
 def _has_end(data: bytes, content: str) -> bool:
-    """Returns whether the format's end marker is near the end of the file; finds truncated files quickly."""
+    """Returns whether the format's end marker is near the end of the file; a fast check for truncation."""
     return _ENDS[content] in data[-_END_BYTES:]
 
 
 def _decoded_roughly(data: bytes) -> Image.Image:
-    """Returns a grey image of an eighth of a JPEG's sides, a tiny one's larger; all of its data are read."""
+    """Returns a gray image with an eighth of a JPEG's sides, more for tiny images; decodes all of its data."""
     image = _opened(data, "JPEG")
     image.draft("L", (max(_HASH_SIDE, image.width // 8), max(_HASH_SIDE, image.height // 8)))
     _load(image)
@@ -224,7 +224,7 @@ def _decoded(data: bytes) -> Image.Image:
 
 
 def _whole_jpeg(data: bytes) -> tuple[Checked, Image.Image]:
-    """Returns a JPEG of which hardly anything is missing, and its rough image.
+    """Returns a JPEG of which almost nothing is missing, and its reduced image.
 
     Raises:
       ImageError: it cannot be decoded, or too much is missing.
@@ -242,7 +242,7 @@ def _whole_jpeg(data: bytes) -> tuple[Checked, Image.Image]:
 
 
 def _loaded_whole(data: bytes, content: str, longest_side: int = 0) -> tuple[tuple[Image.Image, int, int], float]:
-    """Returns what `_loaded` does, and which share of the image is missing."""
+    """Returns the result of `_loaded`, and the fraction of the image that is missing."""
     if content != "JPEG":
         return _loaded(data, content, longest_side), 0.0
     try:
@@ -250,24 +250,24 @@ def _loaded_whole(data: bytes, content: str, longest_side: int = 0) -> tuple[tup
         if not _ends_mid_grey(loaded[0]):
             return loaded, 0.0
     except ImageError:
-        """Looked into below."""
+        """Checked below."""
     whole, _ = _whole_jpeg(data)
     return _loaded(whole.data, content, longest_side), whole.missing
 
 
 def _ends_mid_grey(image: Image.Image) -> bool:
-    """Returns whether an image may end in what libjpeg puts in place of missing data."""
+    """Returns whether the end of an image may be libjpeg's substitute for missing data."""
     last = image.getpixel((image.width - 1, image.height - 1))
     return image.mode not in ("RGB", "L") or last in (128, (128, 128, 128))
 
 
 def _loaded(data: bytes, content: str, longest_side: int = 0) -> tuple[Image.Image, int, int]:
-    """Returns the stored image, the EXIF orientation it had, and the one that is still to be applied.
+    """Returns the stored image, its EXIF orientation, and the orientation that still has to be applied.
 
     Args:
-      data: the file.
+      data: content of the file.
       content: its format.
-      longest_side: where the image is to be downscaled, a JPEG is decoded no larger than needed for that.
+      longest_side: if the image will be downscaled, a JPEG is decoded no larger than needed for that.
     """
     image = _opened(data, content)
     if content == "JPEG" and longest_side:
@@ -275,7 +275,7 @@ def _loaded(data: bytes, content: str, longest_side: int = 0) -> tuple[Image.Ima
     stated = _tiff_orientation(image)
     _load(image)
     if content == "TIFF":
-        return image, stated, _tiff_orientation(image)  # Pillow turns it itself while loading, and drops the tag.
+        return image, stated, _tiff_orientation(image)  # Pillow rotates it while loading, and drops the tag.
     stated = _exif_orientation(image, content)
     return image, stated, stated
 
@@ -284,8 +284,8 @@ def _exif_orientation(image: Image.Image, content: str) -> int:
     if content == "JPEG":
         return exif_orientation(image.info.get("exif") or b"")
     try:
-        value = image.getexif().get(_ORIENTATION, UPRIGHT)  # Of PNG, also what ImageMagick writes as text.
-    except Exception:  # As with pixels: broken EXIF fails in many ways, and is none.
+        value = image.getexif().get(_ORIENTATION, UPRIGHT)  # For PNG, also EXIF that ImageMagick writes as text.
+    except Exception:  # Damaged EXIF may raise many exceptions, and counts as none.
         return UPRIGHT
     return value if value in TURNS else UPRIGHT
 
@@ -296,18 +296,18 @@ def _tiff_orientation(image: Image.Image) -> int:
 
 
 def _is_solid(image: Image.Image) -> bool:
-    """Returns whether an image has no alpha channel and no colour that stands for one."""
+    """Returns whether an image has neither an alpha channel nor a transparent color."""
     return "transparency" not in image.info and not image.mode.upper().endswith("A")
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     """Returns the image in RGB.
 
-    What shines through is white, as in a browser. 16 bits lose their lower
-    half; Pillow's own conversion would clip them instead.
+    Transparent pixels are white, as in a browser. 16-bit values lose their lower
+    byte; Pillow's own conversion would clip them instead.
 
     Raises:
-      ImageError: its colours have no way to RGB.
+      ImageError: its color mode cannot be converted to RGB.
     """
     if image.mode.startswith("I"):
         values = np.asarray(image)
@@ -320,7 +320,7 @@ def _rgb(image: Image.Image) -> Image.Image:
             return image.convert("RGB")
         image = image.convert("RGBA")
     except (ValueError, OSError) as error:
-        raise ImageError(f"its colours (mode {image.mode}) have no way to RGB") from error
+        raise ImageError(f"its color mode {image.mode} cannot be converted to RGB") from error
     if image.getchannel("A").getextrema() == (255, 255):
         return image.convert("RGB")
     ground = Image.new("RGBA", image.size, "white")
@@ -328,7 +328,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _shrunk(image: Image.Image, longest_side: int) -> Image.Image:
-    """Returns the image with no side longer than that, its shape kept to the pixel."""
+    """Returns the image downscaled so that no side is longer than `longest_side`, with the aspect ratio kept."""
     longest = max(image.size)
     if not 0 < longest_side < longest:
         return image
@@ -337,7 +337,7 @@ def _shrunk(image: Image.Image, longest_side: int) -> Image.Image:
 
 
 def _encoded(image: Image.Image, *, is_lossless: bool) -> tuple[bytes, str]:
-    """Returns the image as PNG where that keeps it whole at little cost, else as a fine JPEG."""
+    """Returns the image as PNG if that is lossless at little cost, else as a high-quality JPEG."""
     out = io.BytesIO()
     is_small = image.height * image.width <= _SMALL_PIXELS
     if (is_lossless and is_small) or max(image.size) > _MAX_JPEG_SIDE:

@@ -1,4 +1,4 @@
-"""Script that draws the contents of shards: `python3 tfrmod/inspect_tfrecords.py --file_pattern=…`."""
+"""Script that draws the content of shards: `python3 tfrmod/inspect_tfrecords.py --file_pattern=…`."""
 
 import sys
 

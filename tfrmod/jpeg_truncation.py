@@ -1,10 +1,9 @@
 """Truncated JPEGs: the fraction of the image that is missing.
 
-libjpeg fills what is missing with mid-grey, of a file with an end mark even
-without an error. Mid-grey may be meant, as in the bars of a padded image.
-So the image is decoded a second time with noise after its data: where they
-are whole, a decoder never reads that far; where they are not, the noise becomes
-pixels.
+libjpeg fills missing data with mid-gray, and reports no error if the file has an
+end mark. Mid-gray may be part of the image, as in the bars of a padded image. So
+the image is decoded a second time with noise after its data: a decoder reads the
+noise only if data are missing, and the noise then becomes pixels.
 """
 
 import random
@@ -17,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 MAX_MISSING = 0.01
-"""The share of an image that may be missing; the rest of it still teaches what it shows."""
+"""Largest fraction of an image that may be missing; the rest is still useful for training."""
 
 END_MARK = b"\xff\xd9"
 _MID_GREY = 128
@@ -25,7 +24,7 @@ _MCU_SIDE = 16
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _PROGRESSIVE = 0xC2
 _HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
-# Within the data of a scan, FF is followed by 00, and restart marks have no length.
+# In the data of a scan, FF is followed by 00, and restart marks have no length.
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _NOISE = bytes(random.Random(0).choices(range(255), k=1 << 16))
 
@@ -33,12 +32,12 @@ Decode = Callable[[bytes], Image.Image]
 
 
 class Checked(NamedTuple):
-    """A JPEG that is whole, or nearly so."""
+    """A JPEG that is complete, or nearly so."""
 
     data: bytes
     """With an end mark."""
     missing: float
-    """The share of the image that is missing, from 0 to `MAX_MISSING`."""
+    """Fraction of the image that is missing, from 0 to `MAX_MISSING`."""
 
 
 class TruncatedError(ValueError):
@@ -46,21 +45,21 @@ class TruncatedError(ValueError):
 
 
 class Structure(NamedTuple):
-    """What the markers of a JPEG say."""
+    """Structure of a JPEG, as given by its markers."""
 
     frame: int
-    """The marker of its frame; 0 without one."""
+    """Marker of its frame; 0 if there is none."""
     num_blocks: int
-    """Blocks of 8x8 values, of all components."""
+    """Number of blocks of 8x8 values, over all components."""
     scans_are_all: bool
-    """Whether every component has a scan that begins in the file."""
+    """Whether every component has a scan that starts in the file."""
     end: int
-    """Where the data of the last scan end."""
+    """Offset of the end of the last scan."""
     has_end_mark: bool
 
 
 def structure_of(data: bytes) -> Structure:
-    """Returns what the markers say, up to the end of the first image in a file."""
+    """Returns the structure up to the end of the first image in a file."""
     frame, num_blocks, components, scanned = 0, 0, b"", b""
     position, end = 2, len(data)
     while (found := _MARKER.search(data, position)) is not None:
@@ -81,24 +80,24 @@ def structure_of(data: bytes) -> Structure:
 
 
 def holds_its_pixels(data: bytes, structure: Structure) -> bool:
-    """Returns whether so few bytes can hold so many blocks.
+    """Returns whether the number of bytes is sufficient for the number of blocks.
 
-    Each has two codes of a bit or more, in the first scan of a progressive
-    image one.
+    Each block has at least two codes of one bit, in the first scan of a
+    progressive image one.
     """
     if structure.frame not in _HUFFMAN_FRAMES:
-        return True  # An arithmetic coder takes less than a bit.
+        return True  # Arithmetic coding may need less than one bit per code.
     bits = 1 if structure.frame == _PROGRESSIVE else 2
     return 8 * len(data) >= bits * structure.num_blocks * (1 - MAX_MISSING)
 
 
 def checked(data: bytes, decoded: Image.Image | None, decode: Decode) -> Checked:
-    """Returns a JPEG with an end mark, and how much of its image is missing.
+    """Returns a JPEG with an end mark, and the fraction of its image that is missing.
 
     Args:
-      data: the file.
-      decoded: what it decodes to, in any size; None where decoding failed.
-      decode: gives the image of some data in its full size.
+      data: content of the file.
+      decoded: its image, in any size; None if decoding failed.
+      decode: returns the image of some data in its full size.
 
     Raises:
       TruncatedError: too much of it is missing, or decoding failed for another reason.
@@ -106,7 +105,7 @@ def checked(data: bytes, decoded: Image.Image | None, decode: Decode) -> Checked
     if decoded is not None and _grey_share(decoded) <= MAX_MISSING:
         return Checked(data, 0.0)
     structure = structure_of(data)
-    # What a progressive image lacks cannot be measured: its details come in scans that may not even have begun.
+    # Missing data of a progressive image cannot be measured: its details are in later scans, which may all be missing.
     is_measurable = structure.frame != _PROGRESSIVE and structure.scans_are_all
     if decoded is None and (structure.has_end_mark or not is_measurable):
         raise TruncatedError
@@ -129,7 +128,7 @@ def _num_blocks(segment: bytes) -> int:
 
 
 def _grey_share(image: Image.Image) -> float:
-    """Returns the share of an image that is mid-grey from somewhere on to its end; not in L, of one colour."""
+    """Returns the fraction of an image, up to its end, that is mid-gray; 0 for an image in mode L of one color."""
     values = np.asarray(image)
     values = values.reshape(*values.shape[:2], -1)
     if image.mode == "L" and values[-1, -1, 0] != _MID_GREY:
@@ -139,13 +138,13 @@ def _grey_share(image: Image.Image) -> float:
 
 
 def _missing_share(filled: Image.Image, noisy: Image.Image) -> float:
-    """Returns the share of an image from the first pixel on in which two versions of it differ."""
+    """Returns the fraction of an image from the first pixel at which two versions of it differ."""
     different = (np.asarray(filled) != np.asarray(noisy)).reshape(filled.height, filled.width, -1).any(axis=2)
     rows = np.flatnonzero(different.any(axis=1))
     if not rows.size:
         return 0.0
     height, width = different.shape
-    # The row of blocks in which the data end is there up to that column.
+    # The last row of blocks is present up to that column.
     band = different[rows[0] : rows[0] + _MCU_SIDE]
     column = int(np.flatnonzero(band.any(axis=0))[0])
     bottom = min(rows[0] + len(band), height)

@@ -1,4 +1,4 @@
-"""Shard manifest: contents, checksums, and the hyper-parameters that fit the shards."""
+"""Shard manifest: content, checksums, and the hyper-parameters that follow from the data."""
 
 import dataclasses
 import json
@@ -22,12 +22,12 @@ SPLITS = ("train", "val", "test")
 FILE_NAME = "manifest.json"
 VERSION = 2
 CONVERTER = "4"
-"""Another one where the same images and options would give other bytes."""
+"""Version of the conversion; changes if the same images and options would give other bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitInfo:
-    """What one split (train, val, test) holds."""
+    """Content of one split (train, val, test)."""
 
     files: tuple[ShardInfo, ...]
     num_images: int
@@ -40,13 +40,13 @@ class SplitInfo:
 
     @property
     def num_bytes(self) -> int:
-        """Returns the size of its files together."""
+        """Returns the total size of its files."""
         return sum(shard.num_bytes for shard in self.files)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSizes:
-    """How large the images are, in pixels."""
+    """Statistics of the image sizes, in pixels."""
 
     median_height: int = 0
     median_width: int = 0
@@ -58,35 +58,35 @@ class ImageSizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything a training has to know of its data without opening a shard."""
+    """Summary of a converted dataset, which training reads instead of the shards."""
 
     source: str
-    """Fingerprint of the images and annotations that the shards were made of."""
+    """Fingerprint of the images and annotations of the dataset."""
     options: dict[str, Any]
-    """The options of the conversion that shape the shards."""
+    """The options of the conversion that affect the shards."""
     label_map: dict[int, str]
     splits: dict[str, SplitInfo]
     max_instances_per_image: int
-    """Objects on the fullest image."""
+    """Largest number of objects on an image."""
     image_sizes: ImageSizes = ImageSizes()
     problems: dict[str, ProblemCount] = field(default_factory=dict)
-    """By code (see `problems.CODES`); the full list is in problems.jsonl."""
+    """By code (see `problems.CODES`); problems.jsonl has the full list."""
     has_masks: bool = False
-    """Whether any record holds masks, of its objects or of classes."""
+    """Whether any record has masks, of objects or of classes."""
     converter: str = CONVERTER
     version: int = VERSION
     folder: Path = field(default=Path(), compare=False)
-    """Where the shards are; not part of the file."""
+    """Folder of the shards; not part of the file."""
 
     @property
     def num_classes(self) -> int:
-        """Returns the largest class id, which is what the network needs."""
+        """Returns the largest class id, which is the number of classes of the network."""
         return max(self.label_map, default=0)
 
     def pattern(self, split: str) -> str:
         """Returns the glob of a split's shards, for example records/train-*-of-00004.tfrecord.
 
-        What the folder's name holds of a glob's letters is escaped: the glob matches these shards alone.
+        Special characters of globs in the folder's name are escaped, so that the glob matches only these shards.
         """
         return f"{escape_path(self.folder / split)}-*-of-{len(self.splits[split].files):05d}.tfrecord"
 
@@ -95,7 +95,7 @@ class Manifest:
         """Returns the manifest in a file, or in a folder's manifest.json.
 
         Raises:
-          DatasetError: it is missing, or not a manifest of this version.
+          DatasetError: it does not exist, or is not a manifest of this version.
         """
         path = path / FILE_NAME if path.is_dir() else path
         try:
@@ -114,19 +114,19 @@ class Manifest:
             ) from error
 
     def save(self, path: Path) -> None:
-        """Writes the manifest, in one step."""
+        """Writes the manifest, atomically."""
         content = dataclasses.asdict(self)
         del content["folder"]
         fileio.write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def verify(self, *, contents: bool = True) -> None:
-        """Checks that every shard is there as it was written.
+        """Checks that all shards exist as they were written.
 
         Args:
-          contents: compare hashes too, not only sizes; reads every byte.
+          contents: whether to compare hashes too, which reads every byte, or only sizes.
 
         Raises:
-          DatasetError: names the files that are missing or differ.
+          DatasetError: files are missing or differ; the message names them.
         """
         shards = (shard for split in self.splits.values() for shard in split.files)
         bad = [fault for shard in shards if (fault := shard_fault(self.folder, shard, contents=contents))]
@@ -148,7 +148,7 @@ class RecordedImage(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ShardCounts:
-    """What was found in shards that no manifest describes, such as google/automl's."""
+    """Statistics of shards without a manifest, such as google/automl's."""
 
     files: tuple[Path, ...]
     num_images: int
@@ -158,35 +158,35 @@ class ShardCounts:
     label_map: dict[int, str]
     max_instances_per_image: int
     recorded_names: dict[int, str] = field(default_factory=dict)
-    """Of the classes with boxes that the records name."""
+    """Names in the records, of the classes with boxes."""
     num_crowd: int = 0
-    """Boxes that mark a crowd."""
+    """Number of boxes that mark a crowd."""
     images: tuple[RecordedImage, ...] = ()
     """In the order of the files."""
 
     @property
     def num_classes(self) -> int:
-        """Returns the largest class id met."""
+        """Returns the largest class id that occurs."""
         return max(self.label_map, default=0)
 
 
 def count_shards(pattern: str) -> ShardCounts:
-    """Returns what the shards of a pattern hold, reading every record once.
+    """Returns statistics of the shards of a pattern; reads every record once.
 
-    A class that the records number but never name is called by its number.
+    A class without a name in the records is named by its id.
 
     Args:
-      pattern: globs, several of them separated by commas.
+      pattern: globs, separated by commas.
 
     Raises:
-      DatasetError: nothing matches (with similar names), a file is damaged, or
-        one class id has two names.
+      DatasetError: a glob matches nothing (with similar names), a file is
+        damaged, or one class id has two names.
     """
     return count_files(shard_files(pattern))
 
 
 def count_files(files: Sequence[Path]) -> ShardCounts:
-    """Returns what shards hold; see `count_shards`."""
+    """Returns statistics of shards; see `count_shards`."""
     images: list[RecordedImage] = []
     num_crowd = 0
     names: dict[int, str] = {}
@@ -228,27 +228,27 @@ def count_files(files: Sequence[Path]) -> ShardCounts:
 
 
 def has_boxes_to_learn(files: Sequence[Path]) -> bool:
-    """Returns whether any box marks one object and not a crowd; reads the records up to the first."""
+    """Returns whether any box marks a single object and not a crowd; reads the records up to the first one."""
     records = (record for file in files for record in read_records(file))
     return any(not obj.is_crowd for record in records for obj in decode_example(record).objects)
 
 
 def shard_files(pattern: str) -> tuple[Path, ...]:
-    """Returns the files that a pattern (globs, separated by commas) matches, sorted, each once.
+    """Returns the files that a pattern (globs, separated by commas) matches, sorted, without duplicates.
 
     Raises:
-      DatasetError: one of the globs matches no file, or may be read in two ways.
+      DatasetError: one of the globs matches no file, or is ambiguous.
     """
     return matching_files(pattern)
 
 
 def shard_fault(folder: Path, shard: ShardInfo, *, contents: bool = True) -> str:
-    """Returns how a shard differs from what its manifest says; empty where it does not.
+    """Returns how a shard differs from its manifest entry; empty if it does not.
 
     Args:
-      folder: where it should be.
-      shard: what the manifest says.
-      contents: compare hashes too; reads every byte.
+      folder: expected location.
+      shard: entry of the manifest.
+      contents: whether to compare hashes too, which reads every byte.
     """
     path = folder / shard.name
     if not path.is_file():
@@ -260,7 +260,7 @@ def shard_fault(folder: Path, shard: ShardInfo, *, contents: bool = True) -> str
     for number, record in enumerate(scan_records(path)):
         if record.fault:
             return f"{shard.name} has other content: in record {number}, at byte {record.offset}, {record.fault}"
-    return f"{shard.name} has other content, though the checksums of its records hold"
+    return f"{shard.name} has other content, though the checksums of its records are correct"
 
 
 def _from_json(content: dict[str, Any]) -> dict[str, Any]:
@@ -284,16 +284,16 @@ HPARAMS_FILE_NAME = "hparams_config.yaml"
 
 
 def max_instances(fullest: int) -> int:
-    """Returns how many objects an image may hold, with room to spare above the fullest.
+    """Returns `max_instances_per_image` with room above the largest number of objects.
 
-    automl's own 100 where that suffices; its reader demands strictly more than
-    there are.
+    automl's default of 100 if that suffices; its reader requires strictly more
+    than there are.
     """
     return max(100, 50 * (fullest // 50 + 1))
 
 
 def write_hparams_config(path: Path, manifest: Manifest) -> None:
-    """Writes the file that --hparams takes, with the four keys that follow from the data."""
+    """Writes the file for --hparams, with the four keys that follow from the data."""
     content: dict[str, Any] = {
         "num_classes": manifest.num_classes,
         "label_map": dict(manifest.label_map),

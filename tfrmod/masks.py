@@ -1,7 +1,7 @@
 """Masks of objects and of classes, as grayscale PNG images of the image's size.
 
-Records hold masks as PNG, and so do the values that become records; outlines
-and run lengths are drawn as soon as they are read.
+Records store masks as PNG, and so do the values that become records; outlines
+and run lengths are rasterized as soon as they are read.
 """
 
 import io
@@ -21,16 +21,16 @@ from tfrmod.errors import DatasetError
 from tfrmod.exif import upright
 
 IGNORED = 255
-"""The value of pixels that a semantic mask leaves open."""
+"""Value of ignored pixels in a semantic mask."""
 MAX_PIXELS = 178_956_970
 _MAX_RUNS = 1 << 22
 _FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 _PNG_SIZE = struct.Struct(">II")  # Width and height, after the signature and the name of the first chunk.
-_FAST = 1  # Masks are large even areas: more effort saves a few hundred bytes.
+_FAST = 1  # Masks are large uniform areas: more effort saves only a few hundred bytes.
 
 
 def polygons_png(polygons: Sequence[Sequence[float]], height: int, width: int) -> bytes:
-    """Returns the mask of what is in any of some polygons, by COCO's rule for pixels on the edge.
+    """Returns the mask of the union of polygons, by COCO's rule for pixels on the edge.
 
     Args:
       polygons: each (x, y, x, y, …) in pixels.
@@ -38,7 +38,7 @@ def polygons_png(polygons: Sequence[Sequence[float]], height: int, width: int) -
       width: of the image.
 
     Raises:
-      DatasetError: no polygon, one of fewer than three points, or numbers that are none.
+      DatasetError: there is no polygon, one has fewer than three points, or a coordinate is not finite.
     """
     _check_size(height, width)
     if not polygons:
@@ -47,7 +47,7 @@ def polygons_png(polygons: Sequence[Sequence[float]], height: int, width: int) -
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2 or not all(map(_is_number, polygon)):
             raise DatasetError(f"a polygon needs at least three points, an x and a y each; this has {polygon!s:.60}")
-        # Far outside nothing is seen, and drawing costs as much as the way there is long.
+        # Clipped, because the cost of drawing grows with the length of an edge, also outside of the image.
         limits = np.array([width, height], np.float64)
         points = np.clip(np.asarray(polygon, np.float64).reshape(-1, 2), -limits, 2 * limits)
         clipped.append(points.ravel().tolist())
@@ -56,7 +56,7 @@ def polygons_png(polygons: Sequence[Sequence[float]], height: int, width: int) -
 
 
 def rle_png(counts: Any, height: int, width: int) -> bytes:
-    """Returns the mask of COCO's run lengths, which go down the columns: a list, or its compressed text.
+    """Returns the mask of COCO's run lengths, which are column-major: a list, or the compressed text.
 
     Raises:
       DatasetError: they are malformed, or do not fill the image.
@@ -67,10 +67,10 @@ def rle_png(counts: Any, height: int, width: int) -> bytes:
 
 
 def rle_box(counts: Any, height: int, width: int) -> Box:
-    """Returns the bounding box (y0, x0, y1, x1) of what COCO's run lengths cover, without drawing it.
+    """Returns the bounding box (y0, x0, y1, x1) of COCO's run lengths, without rasterizing them.
 
     Raises:
-      DatasetError: they are malformed, do not fill the image, or cover nothing.
+      DatasetError: they are malformed, do not fill the image, or are empty.
     """
     ends = np.cumsum(_checked_counts(counts, height, width))
     starts, ends = ends[0:-1:2], ends[1::2]
@@ -78,7 +78,7 @@ def rle_box(counts: Any, height: int, width: int) -> Box:
     if not len(starts):
         raise DatasetError("run lengths that cover nothing")
     left, right = starts // height, (ends - 1) // height
-    # A run that goes on in the next column touches the lower edge and the upper one.
+    # A run that continues in the next column touches the lower and the upper edge.
     is_one_column = left == right
     top = np.where(is_one_column, starts % height, 0)
     bottom = np.where(is_one_column, (ends - 1) % height, height - 1)
@@ -97,19 +97,19 @@ def _checked_counts(counts: Any, height: int, width: int) -> list[int]:
 
 
 def array_png(values: np.ndarray) -> bytes:
-    """Returns a grey PNG with these values, uint8 (h, w)."""
+    """Returns a grayscale PNG with these values, uint8 (h, w)."""
     out = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(values)).save(out, "PNG", compress_level=_FAST)
     return out.getvalue()
 
 
 def png_array(data: bytes) -> np.ndarray:
-    """Returns the values of an image of a mask, (h, w): grey levels (uint8 or uint16), palette positions, or 0 and 1.
+    """Returns the values of a mask image, (h, w): gray levels (uint8 or uint16), palette indices, or 0 and 1.
 
-    A colour image gives (h, w, 3).
+    A color image gives (h, w, 3).
 
     Raises:
-      DatasetError: no image of a kind that keeps its values, or a damaged one.
+      DatasetError: it is not an image of a lossless format, or is damaged.
     """
     try:
         with warnings.catch_warnings():
@@ -119,7 +119,7 @@ def png_array(data: bytes) -> np.ndarray:
             image.load()
     except DatasetError:
         raise
-    except Exception as error:  # Decoders fail in more ways than can be listed.
+    except Exception as error:  # Decoders may raise many exceptions.
         raise DatasetError(f"a mask must be a PNG, BMP, GIF or TIFF image that can be read ({error})") from error
     if image.mode in ("1", "L", "P", "I", "I;16", "I;16B"):
         values = np.asarray(image)
@@ -133,20 +133,20 @@ def png_array(data: bytes) -> np.ndarray:
         return values.astype(np.uint8)
     if values.dtype.itemsize > 1:
         if values.min() < 0 or values.max() > 0xFFFF:
-            raise DatasetError(f"a mask with values from {values.min()} to {values.max()}, where 0 to 65535 fit")
+            raise DatasetError(f"a mask with values from {values.min()} to {values.max()}; allowed are 0 to 65535")
         return values.astype(np.uint16)
     return values
 
 
 def class_png(data: bytes, numbers: Mapping[int | tuple[int, int, int], int] | None = None) -> bytes:
-    """Returns a semantic mask as records hold it: grey, the class id of each pixel.
+    """Returns a semantic mask in the form of records: grayscale, the class id of each pixel.
 
     Args:
-      data: the image of the mask.
-      numbers: {its value or colour: class id}; None takes its values as they are.
+      data: the mask image.
+      numbers: {value or color: class id}; None uses the values unchanged.
 
     Raises:
-      DatasetError: it cannot be read, has colours that nothing explains, or values above 255.
+      DatasetError: it cannot be read, has colors without a class, or values above 255.
     """
     values = png_array(data)
     if values.ndim == 3:
@@ -163,15 +163,15 @@ def class_png(data: bytes, numbers: Mapping[int | tuple[int, int, int], int] | N
 
 
 def fitted(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns a mask on the pixels of its image: as it is, or resized by nearest neighbour where it shows the whole.
+    """Returns a mask in the size of its image: unchanged, or resized by nearest neighbor if the aspect ratios agree.
 
     Args:
       values: (h, w) or (h, w, 3).
-      size: (height, width) of the image, upright; a mask may be as its pixels
-        are stored, a quarter turn off. (0, 0) for an image that cannot be read.
+      size: (height, width) of the image, upright; a mask may have the
+        orientation of the stored pixels, a quarter turn off. (0, 0) for an image that cannot be read.
 
     Raises:
-      DatasetError: its proportions are not the image's, within a pixel of rounding.
+      DatasetError: its aspect ratio differs from the image's by more than a pixel of rounding.
     """
     shape = values.shape[:2]
     sizes = (size, size[::-1])
@@ -184,22 +184,22 @@ def fitted(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
             columns = (2 * np.arange(width) + 1) * shape[1] // (2 * width)
             return values[rows[:, None], columns]
     raise DatasetError(
-        f"a mask of {shape[1]}x{shape[0]} pixels on an image of {size[1]}x{size[0]}, whose proportions are others"
+        f"a mask of {shape[1]}x{shape[0]} pixels on an image of {size[1]}x{size[0]}, whose aspect ratio differs"
     )
 
 
 def placed(image: AnnotatedImage, *, turn: int, stored_size: tuple[int, int], size: tuple[int, int]) -> AnnotatedImage:
-    """Returns the image with each of its masks on the final image, as its boxes are.
+    """Returns the image with its masks in the coordinates of the final image, like its boxes.
 
-    A mask that was drawn for another size than the image has is used pixel
-    by pixel, like a box: cut, or continued with nothing, and where it tells
-    classes with pixels that do not count.
+    A mask of another size than the image is used pixel by pixel, like a box: it
+    is cropped or padded, with 0 or, if it is a semantic mask, with ignored
+    pixels.
 
     Args:
-      image: with masks as its source gave them.
-      turn: EXIF orientation that the masks are still to be turned by, 1 for none.
-      stored_size: (height, width) of the image before that turn.
-      size: (height, width) of the final image, upright and perhaps shrunk.
+      image: with masks as given by the source.
+      turn: EXIF orientation still to be applied to the masks, 1 for none.
+      stored_size: (height, width) of the image before that rotation.
+      size: (height, width) of the final image, upright and possibly downscaled.
     """
     if not image.segmentation and not any(obj.mask for obj in image.objects):
         return image
@@ -231,16 +231,16 @@ def _colors_named(values: np.ndarray, numbers: Mapping[int | tuple[int, int, int
         number = numbers.get(color, {(0, 0, 0): 0, (255, 255, 255): IGNORED}.get(color))
         if number is None:
             raise DatasetError(
-                f"a colour mask with {color}, which no list of classes explains; save ids as grey levels"
+                f"a color mask with {color}, which is in no list of classes; save class ids as gray levels"
             )
         classes[codes == code] = number
     return classes
 
 
 def _decompressed(text: str | bytes) -> list[int]:
-    """Returns the run lengths of COCO's compressed text: 5 bits a letter, differences from the third run on.
+    """Returns the run lengths of COCO's compressed text: 5 bits per character, differences from the third run on.
 
-    pycocotools would read on after the end of a malformed text.
+    pycocotools would read beyond the end of a malformed text.
     """
     letters = text.encode("latin-1", "replace") if isinstance(text, str) else text
     counts: list[int] = []
@@ -257,7 +257,7 @@ def _decompressed(text: str | bytes) -> list[int]:
             counts.append(value + counts[-2] if len(counts) > 2 else value)
             value = shift = 0
     if shift:
-        raise DatasetError("compressed run lengths that break off")
+        raise DatasetError("compressed run lengths that end early")
     return counts
 
 

@@ -11,42 +11,42 @@ from tfrmod.annotated_image import AnnotatedImage
 
 HASH_BITS = 64
 NEAR = 4
-"""Bits by which images of one motif may differ: a copy saved again, downscaled or a little brighter stays below."""
+"""Largest number of differing bits of near-duplicates: a copy saved again, downscaled or brightened has less."""
 _SIDE = 8
 _ENOUGH = 64  # Pixels of the shorter side.
 _REDUCIBLE = ("L", "RGB", "RGBA", "CMYK", "LA")
-# Images that share a band but are further apart in its order are not compared; only look-alikes by the hundred are hit.
+# Images with a common band that are further apart in its order are not compared; this only affects hundreds of copies.
 _MOST_NEIGHBOURS = 512
 _ONES = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
 _SAME_PLACE = 0.5
-"""Intersection over union from which two boxes of one class mark the same object."""
+"""IoU from which two boxes of one class mark the same object."""
 _MOST_OBJECTS = 0.8
-"""Share of the objects that must have a counterpart; a second annotator misses some."""
-_FAR = 0.15  # By which the mean box may move, in sides of the image, before a closer look is without a match.
+"""Fraction of the objects that must have a counterpart; a second annotator misses some."""
+_FAR = 0.15  # Largest shift of the mean box of matching images, relative to the image's sides.
 _CLOSER_LOOKS = 8
 
 
 class Objects(NamedTuple):
-    """The objects on one image."""
+    """Objects of one image."""
 
     names: tuple[str, ...]
     boxes: np.ndarray
-    """(n, 4): y0, x0, y1, x1 in parts of the image's sides."""
+    """(n, 4): y0, x0, y1, x1 as fractions of the image's sides."""
 
 
 def difference_hash(picture: Image.Image) -> int:
-    """Returns 64 bits, one for each place of an 8x8 grid: whether the image gets darker there, from left to right.
+    """Returns a hash of 64 bits, one for each cell of an 8x8 grid: whether the image gets darker from left to right.
 
     Size, quality and brightness change few of them (dHash; Krawetz, 2013).
 
     Args:
-      image: of any size and mode; an image decoded at an eighth will do.
+      picture: of any size and mode, also decoded at an eighth of its size.
     """
-    # Reduced first by a whole number, as a JPEG decoded roughly is: the quick way through a large image.
+    # First reduced by an integer factor, like a JPEG that is decoded at an eighth: fast for large images.
     factor = max(1, min(picture.size) // _ENOUGH)
     grey = (picture.reduce(factor) if factor > 1 and picture.mode in _REDUCIBLE else picture).convert("L")
     small = grey.resize((_SIDE + 1, _SIDE), Image.Resampling.BILINEAR)
-    values = np.frombuffer(small.tobytes(), np.uint8).reshape(_SIDE, _SIDE + 1)  # Quicker than np.asarray.
+    values = np.frombuffer(small.tobytes(), np.uint8).reshape(_SIDE, _SIDE + 1)  # Faster than np.asarray.
     return int.from_bytes(np.packbits(values[:, :-1] > values[:, 1:]).tobytes(), "big")
 
 
@@ -56,22 +56,23 @@ def near_groups(
     max_distance: int = NEAR,
     objects: Callable[[int], Objects] | None = None,
 ) -> list[list[int]]:
-    """Returns the groups of positions whose images nearly agree, two or more in each.
+    """Returns the groups of positions of near-duplicates, two or more in each.
 
-    Near ones are found by bands: of `max_distance` + 1 runs of bits, two near
-    hashes have at least one in common. A group grows along near pairs, but two
-    groups are joined only where their first members are not too far from each
-    other: so a long row of images, each like the next, does not become one.
-    An image with hardly any structure, such as grey fog, is in no group.
+    Candidates are found by bands: if the bits are split into `max_distance` + 1
+    bands, two similar hashes have at least one band in common. Groups grow by
+    similar pairs, but two groups are only joined if their first members are not
+    too far apart: so a long sequence of images, each similar to the next, does
+    not become one group. An image with little structure, such as gray fog, is in
+    no group.
 
     Args:
       hashes: from `difference_hash`.
-      max_distance: bits in which two of a pair may differ.
-      objects: position → what is on the image; near ones must show the same.
-        None takes the hash alone.
+      max_distance: largest number of different bits of a pair.
+      objects: position → objects of the image, which must agree too. None
+        compares only the hashes.
 
     Raises:
-      ValueError: `max_distance` leaves bands of no bit.
+      ValueError: `max_distance` leaves bands without bits.
     """
     labels = _near_labels(hashes, max_distance)
     return [group.tolist() for group in _groups(labels if objects is None else split_by_objects(labels, objects))]
@@ -84,20 +85,20 @@ def twin_groups(
     max_distance: int = NEAR,
     objects: Callable[[int], Objects] | None = None,
 ) -> list[np.ndarray]:
-    """Returns the groups of positions whose images are equal or nearly so, two or more in each, as arrays.
+    """Returns the groups of positions of equal images and near-duplicates, two or more in each, as arrays.
 
     Args:
-      identities: equal for equal images only, part of their bytes' hash for example.
-      hashes: as `near_groups` has them.
-      max_distance: as `near_groups` has it.
-      objects: position → what is on the image; near ones must show the same.
-        None takes the hash alone.
+      identities: equal for equal images only, for example part of the hash of their bytes.
+      hashes: see `near_groups`.
+      max_distance: see `near_groups`.
+      objects: position → objects of the image, which must agree for
+        near-duplicates. None compares only the hashes.
     """
     near = _near_labels(hashes, max_distance)
     if objects is not None:
         near = split_by_objects(near, objects)
     _, equal = np.unique(np.asarray(identities, dtype=np.uint64), return_inverse=True)
-    # Equal images have one label already; what is left is to join the labels that meet in a near group.
+    # Equal images have one label already; now the labels that share a group of near-duplicates are joined.
     meeting = np.unique((near * len(equal) + equal)[near >= 0])
     groups, labels = np.divmod(meeting, max(1, len(equal)))
     parents: dict[int, int] = {}
@@ -107,7 +108,7 @@ def twin_groups(
 
 
 def _near_labels(hashes: Sequence[int] | np.ndarray, max_distance: int) -> np.ndarray:
-    """Returns a number for each hash, the same for those of one near group; -1 where it says nothing."""
+    """Returns a label for each hash, equal within a group of near-duplicates; -1 for a hash without information."""
     if not 0 <= max_distance < HASH_BITS:
         raise ValueError(f"max_distance is a number of bits, from 0 to {HASH_BITS - 1}. Received {max_distance}.")
     values, inverse = np.unique(np.asarray(hashes, dtype=np.uint64), return_inverse=True)
@@ -122,7 +123,7 @@ def _near_labels(hashes: Sequence[int] | np.ndarray, max_distance: int) -> np.nd
 
 
 def _groups(labels: np.ndarray) -> list[np.ndarray]:
-    """Returns the positions of each label, 0 and above, that occurs more than once; in order of their first."""
+    """Returns the positions of each label of at least 0 that occurs more than once, ordered by the first position."""
     order = np.argsort(labels, kind="stable")
     order = order[labels[order] >= 0]
     bounds = np.flatnonzero(np.diff(labels[order])) + 1
@@ -151,12 +152,12 @@ def _near_pairs(values: np.ndarray, distinctive: np.ndarray, max_distance: int) 
 
 
 def _num_ones(values: np.ndarray) -> np.ndarray:
-    """Returns how many bits of each are set."""
+    """Returns the number of set bits of each value."""
     return _ONES[values.view(np.uint16)].reshape(-1, HASH_BITS // 16).sum(axis=1, dtype=np.uint8)
 
 
 def _bands(values: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """Yields `count` runs of bits of every hash, together all of them; in as few bytes as hold a run."""
+    """Yields `count` disjoint bands of bits of all hashes, in the smallest sufficient integer type."""
     bounds = [HASH_BITS * index // count for index in range(count + 1)]
     for start, end in itertools.pairwise(bounds):
         band = (values >> np.uint64(start)) & np.uint64((1 << (end - start)) - 1)
@@ -164,14 +165,14 @@ def _bands(values: np.ndarray, count: int) -> Iterator[np.ndarray]:
 
 
 def _join(parents: dict[int, int], one: int, other: int) -> None:
-    """Makes one group of two (union-find); its first is the smaller of their firsts."""
+    """Joins two groups (union-find); the first member of the result is the smaller of their first members."""
     first, second = sorted((_root(parents, one), _root(parents, other)))
     if first != second:
         parents[second] = first
 
 
 def _root(parents: dict[int, int], index: int) -> int:
-    """Returns the first of the group that `index` is in; an index without a parent is itself the first."""
+    """Returns the first member of the group of `index`; an index without a parent is itself the first."""
     while index in parents:
         above = parents[index]
         if above in parents:
@@ -181,7 +182,7 @@ def _root(parents: dict[int, int], index: int) -> int:
 
 
 def _firsts(parents: dict[int, int], count: int) -> np.ndarray:
-    """Returns the first of the group of each of `count` indices."""
+    """Returns the first member of the group of each of `count` indices."""
     firsts = np.arange(count)
     for index in list(parents):
         firsts[index] = _root(parents, index)
@@ -189,14 +190,14 @@ def _firsts(parents: dict[int, int], count: int) -> np.ndarray:
 
 
 def objects_of(image: AnnotatedImage) -> Objects:
-    """Returns the objects of an image in parts of its sides."""
+    """Returns the objects of an image, with boxes as fractions of its sides."""
     boxes = np.array([obj.box for obj in image.objects], float).reshape(-1, 4)
     sides = np.array([image.height, image.width] * 2, float)
     return Objects(tuple(obj.name for obj in image.objects), boxes / np.maximum(sides, 1.0))
 
 
 def is_same(one: Objects, other: Objects) -> bool:
-    """Returns whether nearly all objects of each have a counterpart on the other; so have two images of nothing."""
+    """Returns whether nearly all objects of each image have a counterpart on the other; also if both have none."""
     most = max(len(one.names), len(other.names))
     if min(len(one.names), len(other.names)) < _MOST_OBJECTS * most:
         return False
@@ -216,13 +217,13 @@ def is_same(one: Objects, other: Objects) -> bool:
 
 
 def split_by_objects(labels: np.ndarray, objects: Callable[[int], Objects]) -> np.ndarray:
-    """Returns labels of groups that agree in their objects too, -1 for what is alone; they divide the given groups.
+    """Returns labels of groups that also agree in their objects, -1 for single images; a refinement of `labels`.
 
-    Each image joins the group whose first image shows the same objects, the most similar one.
+    Each image joins the group whose first image has the same objects, the most similar one.
 
     Args:
-      labels: the same number for images that look alike, -1 for those that say nothing.
-      objects: position → what is on the image; asked for images that look like another only.
+      labels: equal for similar images, -1 for those without information.
+      objects: position → objects of the image; only called for similar images.
     """
     labels_by_objects = np.full(len(labels), -1)
     order = np.argsort(labels, kind="stable")
@@ -235,7 +236,7 @@ def split_by_objects(labels: np.ndarray, objects: Callable[[int], Objects]) -> n
 
 
 def _first_equal(images: Sequence[Objects]) -> list[int]:
-    """Returns for each of some images the first one that shows the same objects, which may be itself."""
+    """Returns for each of some images the first one with the same objects, which may be itself."""
     features = np.array([_feature(image) for image in images])
     firsts: list[int] = []
     leaders: list[int] = []
@@ -257,7 +258,7 @@ def _feature(image: Objects) -> np.ndarray:
 
 
 def _overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Returns (n, m): intersection over union of every box with every other."""
+    """Returns (n, m): IoU of each box of one with each box of the other."""
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0.0, None), axis=2)

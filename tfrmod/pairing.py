@@ -1,4 +1,4 @@
-"""Matching of the file names that annotations state with the files of a dataset: one set of rules for all formats."""
+"""Matching of file names in annotations with the files of a dataset, by the same rules for all formats."""
 
 import functools
 import re
@@ -16,14 +16,14 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # Two letters or more: C:/ 
 
 
 class _Found(NamedTuple):
-    """The files that a name fits, and by which rule: 0 is the path, see `_RULES` for the others."""
+    """Files that match a name, and the rule by which they do: 0 is the path, see `_RULES` for the others."""
 
     paths: list[str]
     rule: int
 
 
 class Names:
-    """Files by path, by name and by stem, for annotations that name them in any of these ways."""
+    """Index of files by path, by name and by stem, for annotations that refer to them in any of these ways."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.paths = set(paths)
@@ -32,27 +32,27 @@ class Names:
         self._folders: set[str] = set()
 
     def find(self, name: str, *, near: str, hint: str = "") -> list[str]:
-        """Returns the files that are meant: one, none, or several where there is doubt.
+        """Returns the matching files: one, none, or several if the name is ambiguous.
 
-        A path that is there, from the annotation's folder or from the top, is
-        believed. Otherwise the file's name counts, then its stem; of several
-        the one whose folders agree with the stated ones, or in a folder that
-        the hint fits, or nearest to the annotation.
+        An existing path, relative to the annotation's folder or to the dataset,
+        takes precedence. Otherwise the file name is compared, then its stem; of
+        several files the one whose folders agree with the stated ones, or in a
+        folder that matches the hint, or nearest to the annotation.
 
         Args:
-          name: as the annotation has it; may be a URL or another machine's path.
-          near: the annotation that names it.
-          hint: part of the name of the folder that it probably is in.
+          name: as in the annotation; may be a URL or a path of another machine.
+          near: path of the annotation.
+          hint: part of the name of the folder that probably contains the file.
         """
         return self._find(name, near, hint).paths
 
     def find_all(self, names: Iterable[str], *, near: str, hint: str = "") -> dict[str, list[str]]:
-        """Returns `find` for many names of one annotation file, which vie with each other.
+        """Returns the result of `find` for many names of one annotation file, which compete with each other.
 
-        A file that one name fits by its path is not given to another that fits
-        by the file's name alone: `cam1/0.jpg` is missing, and not `cam2/0.jpg`.
-        Names that fit one file equally well, though none by its path, stand for
-        several images of which one is there; each gets no file.
+        A file that matches one name by its path is not matched to another by
+        the file name only: `cam1/0.jpg` is missing, and not `cam2/0.jpg`. Names
+        that match one file equally well, though none by its path, mean several
+        images of which one exists; none of them gets the file.
         """
         found = {name: self._find(name, near, hint) for name in dict.fromkeys(names)}
         claims: dict[str, list[int]] = defaultdict(list)
@@ -82,10 +82,10 @@ class Names:
         return _Found([path for path in best if not self.contradicts(path, forms)], rule)
 
     def matches(self, *forms: str) -> tuple[list[str], int]:
-        """Returns the files whose names fit by the first rule by which any does, and its number.
+        """Returns the files that match by the first rule that has any matches, and the index of the rule.
 
         Args:
-          *forms: a name as it is written, and perhaps as it is decoded.
+          *forms: a name as written, and optionally decoded.
         """
         for number, (of_name, of_file) in enumerate(_RULES, start=1):
             index = self._index(of_file)
@@ -96,10 +96,10 @@ class Names:
         return [], len(_RULES) + 1
 
     def contradicts(self, path: str, forms: Sequence[str]) -> bool:
-        """Returns whether a name says `cam1/0.jpg`, there is a folder cam1, and this file is outside it.
+        """Returns whether a name is `cam1/0.jpg`, a folder cam1 exists, and the file is outside of it.
 
-        That matters only where names recur from folder to folder; a file with a
-        name of its own was moved.
+        That only matters if file names occur in several folders; a file with a
+        unique name was moved.
         """
         if self._recurring is None:
             counts = Counter(map(_last, self.paths))
@@ -109,7 +109,7 @@ class Names:
         return self._recurring and bool(stated.difference(map(folded, PurePosixPath(path).parts[:-1])))
 
     def _index(self, of_file: Callable[[str], str], *, whole: bool = False) -> dict[str, list[str]]:
-        """Returns {a file's name as one rule has it: paths}; made when it is first needed."""
+        """Returns {file name as transformed by a rule: paths}; computed on first use."""
         if of_file not in self._indices:
             index: dict[str, list[str]] = defaultdict(list)
             for path in self.paths:
@@ -120,7 +120,7 @@ class Names:
 
 
 def spellings(name: str) -> list[str]:
-    """Returns a stated name as a path with forward slashes: as it is, and decoded where it is a URL."""
+    """Returns a name as a path with forward slashes: as it is, and decoded if it is a URL."""
     plain = name.strip().replace("\\", "/")
     return list(dict.fromkeys((plain, _decoded(plain).replace("\\", "/"))))
 
@@ -131,24 +131,24 @@ def composed(name: str) -> str:
 
 
 def stem_of(name: str) -> str:
-    """Returns a file's name without the extension of an image; one of another kind is part of the stem."""
+    """Returns a file name without the extension of an image; other extensions are part of the stem."""
     stem, dot, extension = name.rpartition(".")
     return stem if dot and extension.lower() in IMAGE_EXTENSIONS else name
 
 
 def folded(name: str) -> str:
-    """Returns a name in which accents are composed and capitals are not distinguished."""
+    """Returns a name with composed accents, in a form for case-insensitive comparison."""
     return composed(name).casefold()
 
 
 def nearness(one: str, other: str) -> int:
-    """Returns how many folders from the top two files share, doubled, plus one where they are in the same folder."""
+    """Returns twice the number of leading folders that two files share, plus one if they are in the same folder."""
     here, there = PurePosixPath(one).parent, PurePosixPath(other).parent
     return 2 * num_equal(here.parts, there.parts) + (here == there)
 
 
 def agreement(one: str, other: str) -> int:
-    """Returns how many folders two files share, from the top and from the file upwards."""
+    """Returns the number of folders that two files share, leading and trailing ones."""
     return _agreement(one.rpartition("/")[0], other.rpartition("/")[0])
 
 
@@ -159,13 +159,13 @@ def _agreement(folder: str, other: str) -> int:
 
 
 def num_equal(one: Sequence[str], other: Sequence[str]) -> int:
-    """Returns how many of the first members are equal."""
+    """Returns the number of equal leading items."""
     pairs = zip(one, other, strict=False)
     return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def num_trailing(one: Sequence[str], other: Sequence[str]) -> int:
-    """Returns how many of the last members are equal, capitals and the form of accents aside."""
+    """Returns the number of equal trailing items, ignoring case and the form of accents."""
     return num_equal([folded(part) for part in one[::-1]], [folded(part) for part in other[::-1]])
 
 
@@ -193,7 +193,8 @@ def _folded_file_stem(name: str) -> str:
     return folded(_file_stem(name))
 
 
-# What of the stated name must equal what of the file's; capitals are ignored last, for `IMG_0` is not `img_0`.
+# Transformations of the stated name and of the file name that must be equal; case is ignored last, for `IMG_0` is not
+# `img_0`.
 _RULES: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
     (str, str),
     (composed, composed),
@@ -204,7 +205,7 @@ _RULES: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
     (_folded_name, _folded_file_stem),
     (_folded_stem, _folded_file_stem),
 )
-_WRITTEN = 2  # The first rules take the name as it is written, not decoded from a URL.
+_WRITTEN = 2  # The first rules use the name as written, not decoded from a URL.
 
 
 def _best(candidates: Sequence[str], forms: Sequence[str], near: str, hint: str) -> list[str]:
@@ -215,7 +216,7 @@ def _best(candidates: Sequence[str], forms: Sequence[str], near: str, hint: str)
 
 
 def _rank(path: str, name: str, near: str, hint: str) -> tuple[int, int, int]:
-    """Returns a sorting key: first the stated folders, then the folder that the hint fits, then nearness."""
+    """Returns a sort key: first the stated folders, then the folder that matches the hint, then nearness."""
     folders = PurePosixPath(path).parts[:-1]
     agreeing = num_trailing(PurePosixPath(name).parts[:-1], folders)
     is_hinted = bool(hint) and any(hint in part.lower() for part in folders)
@@ -223,7 +224,7 @@ def _rank(path: str, name: str, near: str, hint: str) -> tuple[int, int, int]:
 
 
 def _decoded(name: str) -> str:
-    """Returns the path that a URL leads to: without scheme, host, query and fragment, %20 being a blank.
+    """Returns the path of a URL: without scheme, host, query and fragment, percent-decoded.
 
     Label Studio serves local files as `/data/local-files/?d=folder%2Ffile.jpg`.
     """
@@ -239,7 +240,7 @@ def _decoded(name: str) -> str:
 
 
 def _unquoted(name: str) -> str:
-    """Returns a name with %20 and the like decoded; unchanged where that is no UTF-8."""
+    """Returns a name percent-decoded; unchanged if the result is not UTF-8."""
     if "%" not in name:
         return name
     try:
@@ -257,7 +258,7 @@ def _last(path: str) -> str:
 
 
 def _joined(folder: str, name: str) -> str:
-    """Returns the path that a relative name has from a folder, steps up resolved; "" where it leaves the top."""
+    """Returns the path of a relative name in a folder, with `..` resolved; "" if it leaves the dataset."""
     if name.startswith("/"):
         return ""
     parts = folder.split("/") if folder else []
@@ -277,13 +278,13 @@ _MOST_NAMED = 3
 def images_of(
     stated: Iterable[str], names: Names, *, annotation: str, hint: str, problems: list[Problem]
 ) -> dict[str, str]:
-    """Returns {name in the annotation: image}, without names that fit no image, or several equally well.
+    """Returns {name in the annotation: image}, without names that match no image, or several equally well.
 
     Args:
-      stated: the names that one annotation file uses.
+      stated: the names in one annotation file.
       names: the files.
       annotation: the path of that file.
-      hint: part of the name of the folder that its images probably are in, such as train.
+      hint: part of the name of the folder that probably contains its images, such as train.
       problems: gets one entry for each name that is left out.
     """
     images = {}

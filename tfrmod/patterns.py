@@ -7,13 +7,13 @@ from pathlib import Path
 
 from tfrmod.errors import DatasetError
 
-# A comma between brackets is a letter of a glob; everywhere else it separates two globs.
+# A comma between brackets is a character of a glob; everywhere else it separates two globs.
 _PART = re.compile(r"(?:\[!?\]?[^\]]*\]|[^,])+")
 _OUTER_BLANKS = re.compile(r"^\s+|\s+$")
 
 
 def escape_path(path: Path | str) -> str:
-    """Returns the pattern that a path alone matches, whatever its name contains.
+    """Returns the pattern that matches exactly one path, whatever its name contains.
 
     >>> escape_path("runs [v2]/a,b")
     'runs [[]v2]/a[,]b'
@@ -23,7 +23,7 @@ def escape_path(path: Path | str) -> str:
 
 
 def split_patterns(text: str) -> list[str]:
-    """Returns the globs in a text, which commas separate.
+    """Returns the globs in a text, separated by commas.
 
     >>> split_patterns("a/train-*, b[,]c/train-*")
     ['a/train-*', 'b[,]c/train-*']
@@ -32,13 +32,13 @@ def split_patterns(text: str) -> list[str]:
 
 
 def matching_files(text: str) -> tuple[Path, ...]:
-    """Returns the files that globs, separated by commas, match: sorted, each once.
+    """Returns the files that comma-separated globs match, sorted, without duplicates.
 
-    A folder that is there under the very name written is meant literally, so
-    that brackets and commas in it need not be escaped.
+    An existing folder with exactly the written name is taken literally, so that
+    brackets and commas in it need not be escaped.
 
     Raises:
-      DatasetError: one of the globs matches nothing, or what is meant is in doubt.
+      DatasetError: one of the globs matches nothing, or the pattern is ambiguous.
     """
     parts = split_patterns(text)
     found = {part: matches for part in parts if (matches := glob_files(part))}
@@ -55,10 +55,10 @@ def matching_files(text: str) -> tuple[Path, ...]:
 
 
 def glob_files(pattern: str) -> set[Path]:
-    """Returns the files that one glob matches, its folder read as a glob or, where it is there, literally.
+    """Returns the files that one glob matches, its folder read as a glob or, if it exists, literally.
 
     Raises:
-      DatasetError: both readings match, and not the same files.
+      DatasetError: both readings match different files.
     """
     as_glob = _files(pattern)
     folder, name = str(Path(pattern).parent), Path(pattern).name

@@ -83,12 +83,12 @@ NOTES = {
 CODES = FAULTS | NOTES
 
 MAX_OBJECTS = 10_000
-"""Objects on one image."""
+"""Largest number of objects on one image."""
 MAX_CLASSES = 10_000
 MAX_CLASS_ID = 2_000
-"""Ids up to this one are kept, as COCO's 90 and LVIS's 1203 are; the network has an output for each number up to it."""
+"""Ids up to this one are kept, as COCO's 90 and LVIS's 1203; the network has an output for each id up to it."""
 MAX_SAME_PROBLEMS = 1_000
-"""Problems of one kind that are listed one by one for each annotation file; the others are counted."""
+"""Number of problems of one code listed for each annotation file; further ones are only counted."""
 _MAX_FILES = 10
 
 
@@ -164,7 +164,7 @@ class ProblemLog:
 
 
 def _printable(text: str) -> str:
-    """Returns a text that UTF-8 can hold; names of files need not be such."""
+    """Returns a text that UTF-8 can encode; file names may contain other characters."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

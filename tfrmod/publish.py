@@ -1,9 +1,9 @@
 """Atomic publication of finished shards in the output folder; unknown files are never replaced.
 
-The order of the steps is what makes a kill harmless: a note of what is to
-come, the old manifest away, the files in, the new manifest. Without a manifest
-nothing counts as finished; with the note, the next run knows which files are
-of this making and may be replaced.
+The order of the steps makes it safe against kills: a note with the new files, the
+old manifest is removed, the files are moved in, the new manifest is written.
+Without a manifest a conversion is not complete; the note tells the next run which
+files it may replace.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _BESIDE = (PROBLEMS_FILE, hparams.HPARAMS_FILE_NAME, FILE_NAME)
 
 
 def finished_manifest(output_dir: Path, source: str, options: dict[str, Any]) -> Manifest | None:
-    """Returns the manifest of an earlier conversion of the same data with the same options, if its shards are there."""
+    """Returns the manifest of an earlier conversion of the same data with the same options, if its shards exist."""
     try:
         manifest = Manifest.load(output_dir)
         manifest.verify(contents=False)
@@ -34,17 +34,17 @@ def finished_manifest(output_dir: Path, source: str, options: dict[str, Any]) ->
 
 
 def check_unknown_files(output_dir: Path) -> None:
-    """Checks that only files of an earlier conversion lie where the new ones will.
+    """Checks that the output folder has no other shards than those of an earlier conversion.
 
     Raises:
-      DatasetError: others do; a training's pattern would match both.
+      DatasetError: it has others, which a training's pattern would match too.
     """
     known = _known_files(output_dir)
     patterns = (*_PATTERNS, *_BESIDE)
     found = sorted(path.name for pattern in patterns for path in output_dir.glob(pattern) if path.name not in known)
     if found:
         raise DatasetError(
-            f"{output_dir} holds {len(found)} files that no manifest there lists ({found[0]} for one), and the new "
+            f"{output_dir} has {len(found)} files that are in no manifest there ({found[0]} for one), and the new "
             "shards and lists would mix with them or replace them. Move them away, or name another folder."
         )
 
@@ -52,7 +52,7 @@ def check_unknown_files(output_dir: Path) -> None:
 def publish_shards(finished_files: Path, output_dir: Path, manifest: Manifest) -> None:
     """Moves every file of a staging folder on the same disk into `output_dir`, and the manifest last.
 
-    Hidden files are half-written ones of dying processes and stay.
+    Hidden files are partial files of ending processes and stay.
     """
     new = sorted(path.name for path in finished_files.iterdir() if not path.name.startswith("."))
     old = _known_files(output_dir)
@@ -70,7 +70,7 @@ def publish_shards(finished_files: Path, output_dir: Path, manifest: Manifest) -
 
 
 def _known_files(output_dir: Path) -> set[str]:
-    """Returns the files that an earlier conversion put here, or was about to."""
+    """Returns the files that an earlier conversion has written, or was about to write."""
     known: set[str] = set()
     with contextlib.suppress(DatasetError):
         manifest = Manifest.load(output_dir)

@@ -1,10 +1,10 @@
 """Atomic replacement of a group of files: after a crash all of them are old or all are new.
 
-Where the folder holds nothing else, a new folder takes its place, by one
-rename where the system can exchange two. Where it holds other files too, or
-cannot be renamed (a mount point, the current folder), the new files are first
-completed in a folder within it; from then on, the process that comes next finishes the
-replacement, however often it is killed.
+If the folder has no other content, a new folder replaces it, by one rename if the
+system can exchange two. If it has other files too, or cannot be renamed (a mount
+point, the current folder), the new files are first completed in a folder inside
+it; from then on, the next process finishes the replacement, however often it is
+killed.
 """
 
 import contextlib
@@ -22,21 +22,22 @@ from tfrmod.fileio import waiting_lock
 
 _CURRENT_FOLDER, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux.
 _MANY = 100
-_LONG = 3600.0  # Seconds; nothing is written for so long.
+_LONG = 3600.0  # Seconds; writing never takes so long.
 
 
 def replace_files(home: Path, write: Callable[[Path], None], *, earlier: Collection[str]) -> None:
-    """Makes a folder hold what `write` puts into the folder that it is given; other files stay.
+    """Replaces the content of a folder with what `write` puts into a given folder; other files are kept.
 
     Args:
-      home: the folder; made where missing.
+      home: the folder; created if missing.
       write: fills an empty folder on the same disk.
-      earlier: names of what is there from before, and goes.
+      earlier: names of the earlier files, which are removed.
 
     Raises:
       OSError: no space or no permission.
+      OSError: no space or no permission.
     """
-    home = home.resolve()  # A link stays one: what it points to is replaced.
+    home = home.resolve()  # A symbolic link is kept: its target is replaced.
     home.parent.mkdir(parents=True, exist_ok=True)
     with waiting_lock(home):
         _finish(home)
@@ -57,7 +58,7 @@ def replace_files(home: Path, write: Callable[[Path], None], *, earlier: Collect
 
 
 def finish_replacement(home: Path) -> None:
-    """Completes a replacement that was killed, if there is one."""
+    """Completes a replacement of a killed process, if there is one."""
     home = home.resolve()
     if _ready(home).is_dir() or _previous(home).is_dir():
         with waiting_lock(home):
@@ -67,7 +68,7 @@ def finish_replacement(home: Path) -> None:
 def _finish(home: Path) -> None:
     if _previous(home).is_dir():
         with contextlib.suppress(OSError):
-            home.rmdir()  # Empty, or not there.
+            home.rmdir()  # Empty, or missing.
         if home.exists():
             fileio.remove(_previous(home))
         else:
@@ -81,14 +82,14 @@ def _finish(home: Path) -> None:
 
 
 def _move_in(home: Path) -> None:
-    """Moves what is completed in the folder within `home` to its place, and goes on where a killed process ended."""
+    """Moves the completed files from the folder inside `home` into place; continues after a killed process."""
     ready = _ready(home)
     put_away = ready / "old"
     put_away.mkdir(exist_ok=True)
     new = sorted((ready / "new").iterdir()) if (ready / "new").is_dir() else []
     gone = set(json.loads((ready / "earlier.json").read_text(encoding="utf-8"))) - _names(ready / "new")
     if not (ready / "begun").exists():
-        # Later, a name of the earlier files may be one of the new files that has been moved.
+        # Later, a name of the earlier files could be that of a new file that has been moved.
         for name in sorted(gone):
             _put_away(home / name, put_away)
         (ready / "begun").touch()
@@ -96,7 +97,7 @@ def _move_in(home: Path) -> None:
         _put_away(home / item.name, put_away)
         item.rename(home / item.name)
     fileio.sync_folder(home)
-    # By a rename, so that what a kill leaves of the deletion is not taken for something to finish.
+    # By a rename, so that a partial deletion after a kill is not taken for a replacement to finish.
     trash = home / f".{home.name}.partial-{os.getpid()}"
     fileio.remove(trash)
     ready.rename(trash)
@@ -110,7 +111,7 @@ def _put_away(path: Path, folder: Path) -> None:
 
 
 def _put_in_place(fresh: Path, home: Path) -> bool:
-    """Puts a folder into the place of another; returns False where the system refuses, and nothing is changed."""
+    """Replaces a folder by another; returns False if the system cannot, and nothing is changed."""
     if home.exists() and not any(home.iterdir()):
         home.rmdir()
     if not home.exists():
@@ -132,7 +133,7 @@ def _put_in_place(fresh: Path, home: Path) -> bool:
 
 
 def _exchanged(first: Path, second: Path) -> bool:
-    """Exchanges two folders by one rename; returns False where the system cannot."""
+    """Exchanges two folders by one rename; returns False if the system cannot."""
     if sys.platform != "linux":
         return False
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
@@ -147,7 +148,7 @@ def _may_be_renamed(home: Path) -> bool:
 
 
 def _names(folder: Path) -> set[str]:
-    """Returns the names in a folder, but for those of unfinished replacements."""
+    """Returns the names in a folder, except for those of unfinished replacements."""
     own = re.compile(rf"\.{re.escape(folder.name)}(?:\.ready|\.partial-\d+|-\w{{8}})")
     return {path.name for path in folder.iterdir() if not own.fullmatch(path.name)} if folder.is_dir() else set()
 

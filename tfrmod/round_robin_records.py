@@ -1,7 +1,7 @@
-"""A list of annotated images to TFRecord files in tfdet's schema, image after image to the next file in turn.
+"""Conversion of annotated images to TFRecord files in tfdet's schema, distributed round-robin over the files.
 
-The feature keys are those of `tfrmod.example`; class ids begin at 0, and there
-are no areas and no marks for crowds.
+The feature keys are those of `tfrmod.example`; class ids start at 0, and there
+are no areas and no crowd flags.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,21 +28,21 @@ class _Object(NamedTuple):
 def convert_dataset_to_tfrecord(
     datasets: Iterable[Mapping[str, Any]], num_shards: int = 5, output_dir: str | Path = "."
 ) -> list[ShardInfo]:
-    """Writes `%06d-of-%06d.tfrecord` files and returns what is in each.
+    """Writes `%06d-of-%06d.tfrecord` files and returns the content of each.
 
-    `image/format` is what the bytes are. JPEG and PNG are stored as they are,
+    `image/format` is the format of the bytes. JPEG and PNG are stored unchanged,
     other formats as PNG or JPEG.
 
     Args:
       datasets: dicts of image_path, bboxes (lists ymin, xmin, ymax, xmax in
-        pixels), labels ({"id": from 0 on, "name": text}) and, where wanted,
-        masks (PNG bytes of each object). Empty lists are images without objects.
-      num_shards: files, at most as many as images.
-      output_dir: is made where it is missing; none of the files may exist.
+        pixels), labels ({"id": from 0, "name": text}) and optionally masks (PNG
+        bytes of each object). Empty lists are images without objects.
+      num_shards: number of files, at most the number of images.
+      output_dir: created if missing; none of the files may exist.
 
     Raises:
-      DatasetError: an entry is not as described, an image cannot be read, a box
-        lies outside of its image, or a file exists already.
+      DatasetError: an entry is invalid, an image cannot be read, a box is outside
+        of its image, or a file exists already.
       OSError: no space or no permission.
 
     >>> convert_dataset_to_tfrecord([{"image_path": "1.jpg", "bboxes": [[0, 0, 9, 9]],
@@ -55,7 +55,7 @@ def convert_dataset_to_tfrecord(
     paths = [folder / f"{index:06d}-of-{num_shards:06d}.tfrecord" for index in range(num_shards)]
     for path in paths:
         if path.exists():
-            raise DatasetError(f"{path} exists already, and is not replaced; give another output_dir.")
+            raise DatasetError(f"{path} exists already and is not replaced; give another output_dir.")
     read = [_objects(number, entry) for number, entry in enumerate(entries)]
     folder.mkdir(parents=True, exist_ok=True)
     written: list[ShardInfo] = []
@@ -63,7 +63,7 @@ def convert_dataset_to_tfrecord(
         for index, path in enumerate(paths):
             written.append(write_records(path, _records(entries[index::num_shards], read[index::num_shards])))
     except BaseException:
-        # Whole or not at all: some files of a set would look like all of them.
+        # All files or none: some files of a set would look like a complete set.
         for info in written:
             (folder / info.name).unlink(missing_ok=True)
         raise
@@ -104,7 +104,7 @@ def _record(path: Path, image: CheckedImage, objects: list[_Object]) -> bytes:
     sides = (image.height, image.width, image.height, image.width)
     for thing in objects:
         top, left, bottom, right = thing.box
-        # Half a pixel of rounding is forgiven.
+        # Half a pixel of rounding is accepted.
         if not (-0.5 <= top < bottom <= image.height + 0.5 and -0.5 <= left < right <= image.width + 0.5):
             raise DatasetError(
                 f"Boxes must be ymin, xmin, ymax, xmax in pixels of the image, {image.height} high and {image.width} "
@@ -120,7 +120,7 @@ def _record(path: Path, image: CheckedImage, objects: list[_Object]) -> bytes:
 
 
 def _objects(number: int, entry: Mapping[str, Any]) -> list[_Object]:
-    """Returns the objects of one entry, checked as far as that is possible without the image."""
+    """Returns the objects of one entry, after the checks that do not need the image."""
     where = f"Entry {number} of datasets"
     if not isinstance(entry, Mapping) or not {"image_path", "bboxes", "labels"} <= set(entry) <= _KEYS:
         has = sorted(entry) if isinstance(entry, Mapping) else entry

@@ -23,39 +23,39 @@ _SKEWED = 1.5
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTable:
-    """What the split has to know of the images that can be used; all sequences are parallel."""
+    """Data of the usable images for the split; all sequences are parallel."""
 
     positions: np.ndarray
-    """In the listing, ascending."""
+    """Index in the listing, ascending."""
     classes: Sequence[Collection[str]]
     identities: np.ndarray
-    """uint64; equal for images of equal bytes."""
+    """uint64; equal for identical files."""
     image_hashes: np.ndarray
     """uint64; `near_duplicates.difference_hash`, 0 if there is none."""
     filename: Callable[[int], str]
-    """Position → name."""
+    """Returns the name for a position."""
     objects: Callable[[int], Objects] | None = None
-    """Position → what is on the image, by which near-duplicates must agree; None takes their image_hash alone."""
+    """Returns the objects for a position, in which near-duplicates must agree; None compares only the image_hash."""
     num_objects: np.ndarray | None = None
-    """Objects on each; None where nothing is to be said of them."""
+    """Number of objects of each image; None disables checks of it."""
 
 
 def split_dataset(
     images: ImageTable, listing: Listing, options: ConvertOptions, log: ProblemLog
 ) -> dict[str, np.ndarray]:
-    """Returns the positions of each split that has any image, ascending, by name.
+    """Returns the positions of the images of each non-empty split, ascending, by split name.
 
-    Images that show the same stay together where fractions divide. Lists of the
-    dataset are followed; there, near-duplicates in both splits are reported.
+    If the dataset is split by fractions, near-duplicates stay together. Lists of
+    the dataset are used unchanged; near-duplicates in both splits are reported.
 
     Args:
-      images: those that can be used.
-      listing: its lists decide, and whether anything is labelled; entries are not looked at.
+      images: the usable images.
+      listing: its lists are used, and whether anything is labelled; entries are ignored.
       options: of the conversion.
-      log: takes what is wrong with the lists, and what the split makes doubtful.
+      log: gets problems of the lists and of the split.
 
     Raises:
-      DatasetError: a list that was asked for is missing, or leaves no image.
+      DatasetError: a requested list does not exist, or has no usable image.
     """
     if listing.is_unlabelled:
         return {"test": images.positions}
@@ -92,7 +92,7 @@ def _listed(
     options: ConvertOptions,
     log: ProblemLog,
 ) -> list[np.ndarray]:
-    """Returns train, val and test as the lists have them, the test images taken from val where asked; by rank."""
+    """Returns train, val and test by the lists, test images taken from val if requested; as ranks."""
     train, val = (np.isin(images.positions, listing.sets[name]) for name in chosen)
     in_both = images.positions[train & val].tolist()
     log.extend(Problem("image_in_two_sets", images.filename(position)) for position in in_both)
@@ -112,9 +112,9 @@ def _listed(
 
 
 def _named_in_vain(listing: Listing, chosen: Sequence[str]) -> list[Problem]:
-    """Returns what the sets name and is not there: a fault of those in use, a note on the others.
+    """Returns the missing images of the sets: faults for sets in use, notes for the others.
 
-    Exports name a folder for test images that they do not have.
+    Some exports name a folder of test images that they do not contain.
     """
     return [
         problem if name in chosen else problem._replace(code="set_missing", message=f"{problem.message} (set {name})")
@@ -124,7 +124,7 @@ def _named_in_vain(listing: Listing, chosen: Sequence[str]) -> list[Problem]:
 
 
 def _left_out(images: ImageTable, listing: Listing, chosen: tuple[str, str], is_left: np.ndarray) -> list[Problem]:
-    """Returns a note for each image of no chosen set: it is in another one, or in none."""
+    """Returns a note for each image that is in no chosen set: it is in another one, or in none."""
     others = {name: set(members) for name, members in listing.sets.items() if name not in chosen}
     problems = []
     for position in images.positions[is_left].tolist():
@@ -142,7 +142,7 @@ def _stratified(
     seed: int,
     log: ProblemLog,
 ) -> list[np.ndarray]:
-    """Divides some of the images, given by rank, keeping twins together unless a part would stay empty."""
+    """Splits images, given by rank; keeps near-duplicates together unless a part would be empty."""
     classes = [images.classes[rank] for rank in order]
     place = np.full(len(images.positions), -1)
     place[order] = np.arange(len(order))
@@ -157,14 +157,14 @@ def _stratified(
 
 
 def _equal_groups(images: ImageTable) -> list[np.ndarray]:
-    """Returns the groups of images that are equal to the byte."""
+    """Returns the groups of identical files."""
     return twin_groups(images.identities, np.zeros(len(images.positions), np.uint64))
 
 
 def _skewed(
     images: ImageTable, parts: Sequence[np.ndarray], sizes: Sequence[int], groups: Sequence[np.ndarray]
 ) -> list[Problem]:
-    """Returns a note for each split that near-duplicates which stay together make another kind of data."""
+    """Returns a note for each split whose data differ because near-duplicates are kept together."""
     if not any(len(group) for group in groups):
         return []
     problems = []
@@ -183,7 +183,7 @@ def _skewed(
 
 
 def _leaks(images: ImageTable, parts: Sequence[np.ndarray], twins: Sequence[np.ndarray]) -> list[Problem]:
-    """Returns a note for each image to validate or test on that shows the same as one to train on."""
+    """Returns a note for each validation or test image that is a near-duplicate of a training image."""
     side = np.full(len(images.positions), -1)
     for number, part in enumerate(parts):
         side[part] = number
@@ -199,7 +199,7 @@ def _leaks(images: ImageTable, parts: Sequence[np.ndarray], twins: Sequence[np.n
 
 
 def _thin(parts: dict[str, np.ndarray], options: ConvertOptions) -> list[Problem]:
-    """Returns a note for each split to measure on that is tiny though there are images enough."""
+    """Returns a note for each evaluation split that is tiny although there are enough images."""
     total = sum(map(len, parts.values()))
     asked = f"train_valid_split={options.train_valid_split:g}, test_split={options.test_split:g}"
     return [
@@ -210,11 +210,11 @@ def _thin(parts: dict[str, np.ndarray], options: ConvertOptions) -> list[Problem
 
 
 _PAIRS = (("trainval", "test"), ("train", "val"), ("train", "test"))
-_NEGATIVE = ""  # Images without objects are a class of their own here: every side should see some.
+_NEGATIVE = ""  # Images without objects are treated as a class, so that each split gets some.
 
 
 class Fractions(NamedTuple):
-    """Shares of all images; what remains is validation."""
+    """Fractions of all images; the remainder is validation."""
 
     train: float
     test: float
@@ -223,13 +223,13 @@ class Fractions(NamedTuple):
 def chosen_sets(
     sets: Mapping[str, Sequence[int]], train_set: str | None, val_set: str | None
 ) -> tuple[str, str] | None:
-    """Returns the names of the dataset's own lists to train and to validate on.
+    """Returns the names of the dataset's lists for training and validation.
 
-    Unasked, trainval goes with test, or else train with val, or else with
-    test; None where the dataset brings none of these pairs.
+    By default trainval with test, or else train with val, or else train with
+    test; None if the dataset has none of these pairs.
 
     Raises:
-      DatasetError: a list that was asked for is not there.
+      DatasetError: a requested list does not exist.
     """
     if train_set is None and val_set is None:
         return next((pair for pair in _PAIRS if sets.keys() >= set(pair)), None)
@@ -237,7 +237,7 @@ def chosen_sets(
     val = val_set or ("test" if train == "trainval" or ("test" in sets and "val" not in sets) else "val")
     for flag, name in (("--train_set", train), ("--val_set", val)):
         if name not in sets:
-            found = f"Lists found: {', '.join(sorted(sets))}." if sets else "It brings no lists; leave the flag out."
+            found = f"Lists found: {', '.join(sorted(sets))}." if sets else "It has no lists; omit the flag."
             raise DatasetError(
                 f"{flag}={name} needs a set of that name in the dataset: a list such as ImageSets/Main/{name}.txt or "
                 f"{name}.txt, an entry of data.yaml, or a folder {name}, with images that can be used. {found}"
@@ -246,10 +246,9 @@ def chosen_sets(
 
 
 def fraction_sizes(num_images: int, fractions: Fractions) -> list[int]:
-    """Returns how many of `num_images` images go to train, val and test.
+    """Returns the numbers of images for train, val and test.
 
-    Rounded so that no side that is wanted stays empty while there are images
-    for it.
+    Rounded so that no requested split is empty while there are images for it.
     """
     test = round(num_images * fractions.test)
     val = num_images - round(num_images * fractions.train) - test
@@ -270,25 +269,25 @@ def stratified(
     seed: int,
     groups: Sequence[Sequence[int] | np.ndarray] = (),
 ) -> list[np.ndarray]:
-    """Returns the positions of `classes` divided into parts of these sizes, ascending in each.
+    """Returns the positions of `classes` split into parts of these sizes, ascending in each.
 
-    Iterative stratification (Sechidis et al., 2011): the rarest class is dealt
-    out first, each of its images to the part that lacks it most; so every part
-    gets its share of every class. A class of fewer images than a fair share
-    asks for is still given to every part that it suffices for.
+    Iterative stratification (Sechidis et al., 2011): images of the rarest class
+    are assigned first, each to the part with the largest deficit; so every part
+    gets its share of each class. A class with fewer images than its shares
+    require is still assigned to as many parts as possible.
 
     Args:
-      classes: the classes on each image.
-      sizes: images of each part; their sum is len(classes). Kept exactly
-        unless a group is in the way.
-      seed: decides among equals.
-      groups: positions that stay together, each in one group at most.
+      classes: the classes of each image.
+      sizes: number of images of each part; their sum is len(classes). Exact
+        unless a group prevents it.
+      seed: decides ties.
+      groups: positions that stay together, each in at most one group.
     """
     mates = {int(group[0]): group for group in groups}
     is_led = np.zeros(len(classes), bool)
     for group in groups:
         is_led[group[1:]] = True
-    order = array("q", range(len(classes)))  # Arrays: a list takes 36 bytes for each number.
+    order = array("q", range(len(classes)))  # An array, because a list takes 36 bytes per number.
     random.Random(seed).shuffle(order)
     members: dict[str, array[int]] = {}
     for index in order:
@@ -330,7 +329,7 @@ def _names(classes: Sequence[Collection[str]], unit: Sequence[int] | np.ndarray)
 
 
 def _part_for(size: int, wanted: Sequence[float], capacity: Sequence[int]) -> int:
-    """Returns the part that lacks the class most among those with capacity, or that with the most capacity."""
+    """Returns the part with the largest deficit of the class among those with capacity, or with the most capacity."""
     fits = [part for part in range(len(capacity)) if capacity[part] >= size]
     if not fits:
         return max(range(len(capacity)), key=lambda part: (capacity[part], -part))

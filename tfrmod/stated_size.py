@@ -1,4 +1,4 @@
-"""Annotations whose stated image size differs from the actual one: which of the two the boxes refer to."""
+"""Resolution of annotations whose stated image size differs from the actual one, by the position of their boxes."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,21 +9,20 @@ from tfrmod.errors import DatasetError
 from tfrmod.image_file import CheckedImage
 from tfrmod.problems import Problem
 
-# Pixels by which a size may differ, and a box may reach outside: rounding, and counting from 1.
+# Tolerance in pixels for sizes and box edges: rounding, and 1-based coordinates.
 _ROUNDING = 2
 
 
 def resolve_stated_size(claim: AnnotatedImage, image: CheckedImage) -> tuple[AnnotatedImage | None, list[Problem]]:
-    """Returns the claim in pixels of the image, and what was done; None where that cannot be known.
+    """Returns the annotation in pixels of the image, and the problems; None if that is ambiguous.
 
-    Images are resized after they were annotated, and sizes are stated wrongly.
-    The boxes tell which of the two it is where they fit one of the sizes alone.
-    Where they fit both, or neither, any choice could put every box in the wrong
-    place, and the image is left out.
+    Images are resized after annotation, and some stated sizes are wrong. The
+    boxes decide if they fit only one of the two sizes. If they fit both, or
+    neither, either choice could misplace every box, and the image is left out.
 
     Args:
-      claim: as the annotation has it.
-      image: what is true.
+      claim: the annotation as stated.
+      image: the actual image.
     """
     stated, actual = (claim.height, claim.width), image.upright_size
     sizes = (actual, image.stored_size)
@@ -43,12 +42,12 @@ def resolve_stated_size(claim: AnnotatedImage, image: CheckedImage) -> tuple[Ann
 
 
 def is_near(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Returns whether two sizes are equal but for rounding."""
+    """Returns whether two sizes are equal except for rounding."""
     return all(abs(a - b) <= _ROUNDING for a, b in zip(one, other, strict=True))
 
 
 def fits(boxes: Iterable[Box], size: tuple[int, int]) -> bool:
-    """Returns whether no box reaches to the right of an image or below it, but for rounding."""
+    """Returns whether no box extends beyond the right or lower edge of an image, except for rounding."""
     height, width = size
     return all(max(y0, y1) <= height + _ROUNDING and max(x0, x1) <= width + _ROUNDING for y0, x0, y1, x1 in boxes)
 
@@ -66,7 +65,7 @@ def _scaled(claim: AnnotatedImage, size: tuple[int, int]) -> AnnotatedImage:
 
 
 def _resized(mask: bytes, size: tuple[int, int]) -> bytes:
-    """Returns a mask on the image's pixels, "" for none."""
+    """Returns a mask resized to the image, "" if there is none."""
     if not mask:
         return mask
     try:

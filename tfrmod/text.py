@@ -1,4 +1,4 @@
-"""Text from files of unknown origin: decoded strictly, YAML whose scalars stay text, and names that can be printed."""
+"""Text of untrusted files: strict decoding, YAML with all scalars as text, and printable names."""
 
 import codecs
 import itertools
@@ -16,7 +16,7 @@ MAX_TEXT_BYTES = 64 << 20
 MAX_YAML_BYTES = 1 << 20
 
 _MAX_YAML_DEPTH = 50
-# UTF-32 before UTF-16, whose byte order mark is the beginning of the other one.
+# UTF-32 before UTF-16, whose byte order mark is a prefix of UTF-32's.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -24,14 +24,14 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What annotation tools write when they do not write Unicode. Named where a file fits several of them.
+# Encodings of annotation tools that do not write Unicode, for the message if a file fits several of them.
 _LEGACY = ("cp1252", "cp1250", "cp1251", "gb18030", "big5", "cp932", "cp949")
 _HIGH_BYTES = re.compile(rb"[\x80-\xff]+")
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 class DecodedText(NamedTuple):
-    """A text, the encoding that it was read in, and whether that encoding is a guess."""
+    """A text, its encoding, and whether the encoding is a guess."""
 
     text: str
     encoding: str
@@ -39,17 +39,17 @@ class DecodedText(NamedTuple):
 
 
 def decode_text(data: bytes) -> DecodedText:
-    """Returns the text of a file: Unicode, or Windows-1252 where hardly anything else can be meant.
+    """Returns the text of a file: Unicode, or Windows-1252 if other encodings are unlikely.
 
-    UTF-8 with or without a byte order mark, UTF-16 and UTF-32 are recognised
-    with certainty (UTF-16 without a mark by its zero bytes). Western European
-    text, whose accents stand between plain letters, is read as Windows-1252 and
-    marked as a guess. Chinese, Japanese, Korean and Cyrillic encodings fit each
-    other's bytes, and a detector is wrong too often on a few class names: such
-    a file is refused. U+FFFD never replaces what cannot be decoded.
+    UTF-8 with or without a byte order mark, UTF-16 and UTF-32 are recognized
+    reliably (UTF-16 without a mark by its zero bytes). Western European text,
+    whose accented letters are between plain letters, is read as Windows-1252 and
+    marked as a guess. Bytes in Chinese, Japanese, Korean and Cyrillic encodings
+    are valid in several of them, and detection is unreliable for a few class
+    names: such a file is rejected. Undecodable bytes are never replaced by U+FFFD.
 
     Raises:
-      DatasetError: the bytes are no text, or fit several encodings.
+      DatasetError: the bytes are not text, or are valid in several encodings.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -58,7 +58,7 @@ def decode_text(data: bytes) -> DecodedText:
     if encoding:
         return DecodedText(_decode(data, encoding), encoding)
     if b"\0" in data:
-        raise DatasetError("it is no text: it holds zero bytes")
+        raise DatasetError("it is not text: it has zero bytes")
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
@@ -70,7 +70,7 @@ def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> DecodedText:
     """Returns the text of a file as `decode_text` does.
 
     Raises:
-      DatasetError: it is larger than `max_bytes`, or no text.
+      DatasetError: it is larger than `max_bytes`, or not text.
       OSError: it cannot be opened.
     """
     if path.stat().st_size > max_bytes:
@@ -79,25 +79,25 @@ def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> DecodedText:
 
 
 def load_yaml(text: str) -> Any:
-    """Returns what a YAML document says: dicts, lists, and every scalar as the text that was written.
+    """Returns the content of a YAML document: dicts, lists, and every scalar as text.
 
-    `no`, `010`, `1e3` and `12:30` stay what they are; YAML 1.1 would make them
-    False, 8, 1000.0 and 750. Tags and aliases are refused (a few aliases expand
-    without end), and so is a key that occurs twice in one mapping. An empty
-    document is "".
+    `no`, `010`, `1e3` and `12:30` are kept as written; YAML 1.1 would read them
+    as False, 8, 1000.0 and 750. Tags, aliases (a few nested aliases expand
+    exponentially) and duplicate keys in a mapping are rejected. An empty document
+    is "".
 
     Raises:
-      DatasetError: it is no such document, or nested more than 50 deep.
+      DatasetError: it is not such a document, or nested more than 50 deep.
     """
     if len(text) > MAX_YAML_BYTES:
         raise DatasetError(f"it has more than {MAX_YAML_BYTES >> 20} MiB")
     depth = itertools.accumulate(1 if letter in "[{" else -1 for letter in re.findall(r"[\[\]{}]", text))
-    if max(depth, default=0) > _MAX_YAML_DEPTH:  # PyYAML takes the square of the depth.
+    if max(depth, default=0) > _MAX_YAML_DEPTH:  # PyYAML takes quadratic time in the depth.
         raise DatasetError(f"it is nested more than {_MAX_YAML_DEPTH} deep")
     try:
         for event in yaml.parse(text, Loader=yaml.BaseLoader):
             if isinstance(event, yaml.AliasEvent):
-                raise DatasetError("it uses aliases (*name), which are refused because they can expand without end")
+                raise DatasetError("it uses aliases (*name), which are rejected because they can expand exponentially")
             tag = getattr(event, "tag", None)
             if tag not in (None, "!"):
                 raise DatasetError(f"it uses the tag {tag!r}, where plain values are expected")
@@ -108,25 +108,25 @@ def load_yaml(text: str) -> Any:
 
 
 def clean_name(text: str) -> str:
-    """Returns a name with its blanks folded to single spaces and its accents composed (NFC).
+    """Returns a name with whitespace collapsed to single spaces and composed accents (NFC).
 
     Raises:
-      DatasetError: it is empty, longer than 200 letters, or holds what cannot
-        be printed: control or direction characters, surrogates, U+FFFD.
+      DatasetError: it is empty, longer than 200 characters, or has unprintable
+        ones: control or direction characters, surrogates, U+FFFD.
     """
     name = unicodedata.normalize("NFC", " ".join(text.split()))
     if not name:
         raise DatasetError("an empty name")
     if len(name) > MAX_NAME_LETTERS:
-        raise DatasetError(f"a name of {len(name)} letters, where {MAX_NAME_LETTERS} are the most: {name[:40]!r}…")
+        raise DatasetError(f"a name of {len(name)} characters, where {MAX_NAME_LETTERS} are the most: {name[:40]!r}…")
     if not is_printable(name):
-        raise DatasetError(f"the name {name!a} holds characters that cannot be printed")
+        raise DatasetError(f"the name {name!a} has characters that cannot be printed")
     return name
 
 
 def is_printable(text: str) -> bool:
-    """Returns whether every character can be shown; U+FFFD stands for one that was lost and cannot."""
-    # Joiners (U+200C, U+200D) belong to words of Persian, of Indian languages, and to emoji.
+    """Returns whether all characters are printable; U+FFFD, which replaces a lost character, is not."""
+    # Joiners (U+200C, U+200D) occur in words of Persian, of Indian languages, and in emoji.
     return not any(
         (unicodedata.category(letter) in _UNPRINTABLE and letter not in "\u200c\u200d") or letter == "\ufffd"
         for letter in text
@@ -134,7 +134,7 @@ def is_printable(text: str) -> bool:
 
 
 class _TextLoader(yaml.BaseLoader):
-    """Builds dicts and lists of text; refuses a key that occurs twice."""
+    """Loads dicts and lists of text; rejects duplicate keys."""
 
 
 def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -156,14 +156,14 @@ def _decode(data: bytes, encoding: str) -> str:
     try:
         text = data.decode(encoding)
     except (UnicodeDecodeError, LookupError) as error:
-        raise DatasetError(f"it is no text in {encoding}: {error}") from error
+        raise DatasetError(f"it is not text in {encoding}: {error}") from error
     if "\ufffd" in text:
-        raise DatasetError("it holds U+FFFD, the sign of characters that another program could not read")
+        raise DatasetError("it has U+FFFD, the substitute for characters that another program could not read")
     return text
 
 
 def _utf16_by_zero_bytes(data: bytes) -> str:
-    """Returns "utf-16-le" or "utf-16-be" where every other byte of the beginning is zero, otherwise ""."""
+    """Returns "utf-16-le" or "utf-16-be" if every other byte of the beginning is zero, otherwise ""."""
     sample = data[: 4096 - 4096 % 2]
     if len(sample) < 4 or len(data) % 2:
         return ""
@@ -175,7 +175,7 @@ def _utf16_by_zero_bytes(data: bytes) -> str:
 
 
 def _decode_western(data: bytes) -> str:
-    """Returns the text in Windows-1252, where every accented letter is next to a plain one."""
+    """Returns the text in Windows-1252 if every accented letter is next to a plain one."""
     for run in _HIGH_BYTES.finditer(data):
         neighbours = (data[max(run.start() - 1, 0) : run.start()] + data[run.end() : run.end() + 1]).decode("ascii")
         if not _is_western(run.group(), neighbours):
@@ -186,23 +186,23 @@ def _decode_western(data: bytes) -> str:
     fits = f"its bytes fit {', '.join(fitting)}" if fitting else "its bytes fit no common encoding"
     raise DatasetError(
         f"it is not UTF-8, and {fits}; a wrong guess would change names. Save it as UTF-8, for example with "
-        f"iconv -f ENCODING -t UTF-8, where ENCODING is the one that it was written in"
+        f"iconv -f ENCODING -t UTF-8, where ENCODING is its present encoding"
     )
 
 
 def _is_western(run: bytes, neighbours: str) -> bool:
-    """Returns whether one or two bytes are accented letters of the word that their neighbours belong to."""
-    if len(run) > 2 or min(run) < 0xC0:  # Below are signs, and the lead bytes of Shift-JIS.
+    """Returns whether one or two bytes are accented letters of a word, by their neighbors."""
+    if len(run) > 2 or min(run) < 0xC0:  # Lower bytes are punctuation, and the lead bytes of Shift-JIS.
         return False
     letters = run.decode("cp1252")
     if len(run) == 1:
         return letters.isalpha() and any(map(str.isalpha, neighbours))
-    # Two in a row are as often one Chinese character, unless they stand in a word of lower case, as in "größer".
+    # Two in a row may also be one Chinese character, unless they are in a word of lower case, as in "größer".
     return letters.isalpha() and letters.islower() and any(map(str.islower, neighbours))
 
 
 def _is_legible(data: bytes, encoding: str) -> bool:
-    """Returns whether the bytes decode to letters alone, where they are not ASCII."""
+    """Returns whether the non-ASCII bytes decode to letters only."""
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:

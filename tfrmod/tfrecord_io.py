@@ -1,4 +1,4 @@
-"""TFRecord files, written atomically, and read with their checksums.
+"""TFRecord reader and writer: atomic writing, and reading with checksums.
 
 A record is its length (8 bytes, little-endian), the masked CRC-32C of those
 bytes, the data, and the masked CRC-32C of the data.
@@ -23,7 +23,7 @@ _HEADER_BYTES = _LENGTH.size + _CRC.size
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """One finished file of records."""
+    """A finished TFRecord file."""
 
     name: str
     num_images: int
@@ -37,18 +37,18 @@ def shard_name(split: str, index: int, count: int) -> str:
 
 
 def masked_crc(data: bytes) -> int:
-    """Returns the CRC-32C of `data`, rotated and shifted as TFRecord files hold it."""
+    """Returns the CRC-32C of `data`, rotated and shifted as in TFRecord files."""
     crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def write_records(path: Path, records: Iterable[bytes]) -> ShardInfo:
-    """Writes one file of records; it bears its name only when it is whole and on the disk.
+    """Writes one TFRecord file, atomically and synced to disk.
 
     Raises:
-      OSError: no space or no permission; nothing is left behind.
+      OSError: no space or no permission; no file remains.
     """
-    # Two machines at one shard must not write one file.
+    # A unique temporary name, since two machines may write one shard.
     partial = fileio.partial_path(path)
     digest = hashlib.sha256()
     num_images = num_bytes = 0
@@ -70,20 +70,20 @@ def write_records(path: Path, records: Iterable[bytes]) -> ShardInfo:
 
 
 class Scanned(NamedTuple):
-    """One record of a file, or what is wrong where one should be."""
+    """One record of a file, or the fault at its position."""
 
     offset: int
-    """Byte at which it begins."""
+    """Byte offset of the record."""
     data: bytes
     fault: str
-    """Empty where checksums and length agree."""
+    """Empty if checksums and length are correct."""
 
 
 def scan_records(path: Path) -> Iterator[Scanned]:
-    """Yields every record of one file, the damaged ones too.
+    """Yields all records of one file, including damaged ones.
 
-    It walks on after a record whose data are damaged, and ends where a length
-    is, because nothing then tells where the next one begins.
+    It continues after a record with damaged data, and stops at a damaged length,
+    because the position of the next record is then unknown.
 
     Raises:
       OSError: the file cannot be opened.
@@ -115,8 +115,8 @@ def read_records(path: Path) -> Iterator[bytes]:
     """Yields the records of one file.
 
     Raises:
-      DatasetError: a checksum fails or the file ends too early; says at which
-        record and byte.
+      DatasetError: a checksum is wrong or the file is truncated; the message
+        names record and byte.
       OSError: the file cannot be opened.
     """
     for number, (offset, data, fault) in enumerate(scan_records(path)):
@@ -126,7 +126,7 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def _compression(header: bytes) -> str:
-    """Returns what is said of a compressed file, which TensorFlow's writer makes on request; empty for others."""
+    """Returns a message for a compressed file, which TensorFlow's writer can produce; empty for others."""
     if header[:2] == b"\x1f\x8b":
         return "it is compressed with gzip; unpack it by `gunzip -c FILE > FILE.unpacked`"
     is_zlib = header[0] & 0x0F == 8 and int.from_bytes(header[:2], "big") % 31 == 0
@@ -138,5 +138,5 @@ def _damaged(path: Path, number: int, offset: int, what: str) -> DatasetError:
         return DatasetError(f"{path} must be a TFRecord file without compression, but {what}.")
     return DatasetError(
         f"{path} is not a whole TFRecord file: in record {number} (counted from 0, at byte {offset}) {what}. "
-        "Make the shards again, or copy them again from where they came."
+        "Create the shards again, or copy them again from their origin."
     )

@@ -1,10 +1,10 @@
-"""Redaction of URLs: without passwords, tokens and signatures."""
+"""Redaction of URLs: removal of passwords, tokens and signatures."""
 
 import hashlib
 import re
 
 HIDDEN = "***"
-"""Stands where a secret was left out."""
+"""Replaces a secret."""
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)"
@@ -14,18 +14,18 @@ _URL = re.compile(
     r"(?:\#(?P<fragment>.*))?",
     re.DOTALL,
 )
-# Up to a blank, a quote or a bracket: a URL in a sentence ends there.
+# Up to a space, a quote or a bracket, where a URL in a sentence ends.
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`|\\^{}]+")
-# What is left of a query where a URL holds a blank, and that of a failed request, which requests and urllib3 name
+# The remaining query of a URL with a space in it, and that of a failed request, which requests and urllib3 report
 # without its host.
 _QUERY_IN_TEXT = re.compile(r"(?<=\?)[\w.~%+-]+=[^\s\"'<>()]*")
 _HASH = re.compile(r"sha256=[0-9a-fA-F]{1,64}", re.IGNORECASE)
 
 
 def redact_url(text: str) -> str:
-    """Returns a URL without user name, password and the values of its query; other text as it is.
+    """Returns a URL without user name, password and the values of its query; other text unchanged.
 
-    Every value of the query is left out, since no list of names (token, sig,
+    All values of the query are replaced, since no list of names (token, sig,
     X-Amz-Signature, key, ...) is complete.
 
     >>> redact_url("https://me:secret@host/a.zip?token=abc&dl=1#sha256=12ab")
@@ -39,7 +39,7 @@ def redact_url(text: str) -> str:
     user, at, host = found["host"].rpartition("@")
     path, parameters = found["path"], ""
     if not at and "@" in path and ":" in host:
-        # A password with an unescaped slash: everything up to the last @ may be a part of it.
+        # A password with an unescaped slash: everything up to the last @ may be part of it.
         user, at, rest = (host + path).rpartition("@")
         host, slash, path = rest.partition("/")
         path = slash + path
@@ -53,7 +53,7 @@ def redact_url(text: str) -> str:
 
 
 def redact_urls(text: str) -> str:
-    """Returns a text in which every URL is shown as `redact_url` shows it.
+    """Returns a text with all URLs redacted by `redact_url`.
 
     >>> redact_urls("no answer from 'ftp://me:secret@host/a.zip', tried 4 times")
     "no answer from 'ftp://***@host/a.zip', tried 4 times"
@@ -65,12 +65,12 @@ def redact_urls(text: str) -> str:
 
 
 def url_id(url: str) -> str:
-    """Returns a hash of the whole URL, secrets included: two URLs that are shown alike are distinguished by it."""
+    """Returns a hash of the full URL, secrets included, which distinguishes URLs with the same redacted form."""
     return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _without_values(query: str) -> str:
-    """Returns the names of a query; a part without a name is a value as a whole."""
+    """Returns the names of a query; a component without a name is all value."""
     parts = re.split(r"([&;])", query)
     return "".join(part if part in {"", "&", ";"} else _name_alone(part) for part in parts)
 

@@ -1,4 +1,4 @@
-"""Parallel validation of every image of a listing; keeps one row of numbers per image."""
+"""Parallel validation of all images of a listing; keeps one row of numbers per image."""
 
 import os
 from collections import Counter
@@ -32,42 +32,42 @@ _ROW = np.dtype(
 
 @dataclass
 class ValidatedDataset:
-    """The facts on all images; about 45 bytes for each."""
+    """Statistics of all images; about 45 bytes per image."""
 
     folder: Path
-    """Of the chunks."""
+    """Folder of the chunks."""
     rows: np.ndarray
-    """One for each entry of the listing, by position."""
+    """One per entry of the listing, by position."""
     boxes_per_class: Counter[str] = field(default_factory=Counter)
     aliased: set[str] = field(default_factory=set)
-    """Names that stood for another class somewhere."""
+    """Names that were replaced by another class."""
     has_masks: bool = False
     has_segmentation: bool = False
     _class_sets: dict[tuple[str, ...], int] = field(default_factory=dict)
 
     @property
     def positions(self) -> np.ndarray:
-        """Returns the positions of the images that can be used."""
+        """Returns the positions of the usable images."""
         return np.flatnonzero(self.rows["is_usable"])
 
     def classes(self, positions: np.ndarray) -> list[tuple[str, ...]]:
-        """Returns the classes on each of some images."""
+        """Returns the classes of each of some images."""
         known = list(self._class_sets)
         return [known[index] for index in self.rows["classes"][positions].tolist()]
 
     def places(self, positions: np.ndarray) -> np.ndarray:
-        """Returns (n, 3) uint64: number of the chunk, offset within, and identity of each of some images."""
+        """Returns (n, 3) uint64: chunk number, offset in the chunk, and identity of each of some images."""
         rows = self.rows[positions]
         columns = (positions // chunk_store.CHUNK, rows["offset"], rows["identity"])
         return np.stack([column.astype(np.uint64) for column in columns], axis=1)
 
     def objects(self, position: int) -> Objects:
-        """Returns what is on one image, read again from its chunk."""
+        """Returns the objects of one image, read from its chunk."""
         path = chunk_path(self.folder, position // chunk_store.CHUNK)
         return objects_of(chunk_store.read_image(path, int(self.rows["offset"][position])))
 
     def take(self, chunk: chunk_store.Chunk) -> None:
-        """Takes the facts of one chunk in."""
+        """Adds the statistics of one chunk."""
         self.boxes_per_class.update(chunk.boxes_per_class)
         self.aliased.update(chunk.aliased)
         for row in chunk.rows:
@@ -86,15 +86,15 @@ def validate_dataset(
     workers: Executor,
     progress: Progress,
 ) -> ValidatedDataset:
-    """Returns the facts on every image; what a killed run has left in `folder` is not validated again.
+    """Returns the statistics of all images; results of a killed run in `folder` are reused.
 
     Args:
       settings: of the conversion.
       entries: the listing.
-      folder: gets the chunks; what is there was made with the same settings.
-      log: takes the problems, in the order of the listing.
-      workers: who does it.
-      progress: called with "checking", images done and in all.
+      folder: of the chunks; existing ones have the same settings.
+      log: gets the problems, in the order of the listing.
+      workers: executor of the tasks.
+      progress: called with "checking", and the number of processed and of all images.
 
     Raises:
       DatasetError: with `log.strict`, at the first fault.
@@ -111,7 +111,7 @@ def validate_dataset(
 
 
 def validate_chunk(settings: Settings, path: Path, first: int, entries: Sequence[Entry]) -> chunk_store.Chunk:
-    """Returns the facts on some consecutive images and leaves the rest in a file; runs in a worker process.
+    """Returns the statistics of some consecutive images and writes their chunk; runs in a worker process.
 
     It may be called twice for one chunk, also at the same time.
     """
@@ -123,7 +123,7 @@ def validate_chunk(settings: Settings, path: Path, first: int, entries: Sequence
 
 
 def chunk_path(folder: Path, number: int) -> Path:
-    """Returns where a chunk is."""
+    """Returns the path of a chunk."""
     return folder / f"{number:06d}.chunk"
 
 
@@ -135,7 +135,7 @@ def _tasks(
 
 
 def _stamp(folder: Path, entries: Sequence[Entry]) -> list[tuple[str | int, ...]]:
-    """Returns names, sizes and times of change: equal only where nothing was touched in between."""
+    """Returns names, sizes and modification times: equal only if no file was modified."""
     return [
         (os.path.join(folder, entry.image), *_state(folder, entry.image), *_state(folder, entry.annotation))
         for entry in entries

@@ -23,16 +23,16 @@ class Settings(NamedTuple):
     folder: Path
     source: str
     staging: Path
-    """Where images go that had to be encoded again."""
+    """Folder of images that were encoded again."""
     max_pixels: int = MAX_PIXELS
     class_names: Collection[str] | None = None
-    """The classes to keep; None keeps all."""
+    """Classes to keep; None keeps all."""
     aliases: Mapping[str, str] | None = None
-    """{name in an annotation: name of the class that is meant}."""
+    """{name in an annotation: class name}."""
     longest_side: int = 0
-    """Images with a longer side are downscaled; 0 leaves all as they are."""
+    """Images with a longer side are downscaled; 0: no scaling."""
     is_trusted: bool = False
-    """Whether images that need no change are taken over undecoded."""
+    """Whether images that need no change are copied without decoding."""
     masks: bool = False
     """Whether masks are read."""
     skip_difficult: bool = False
@@ -40,32 +40,32 @@ class Settings(NamedTuple):
 
 
 class ValidatedImage(NamedTuple):
-    """The outcome; the image is None where it cannot be used."""
+    """Result of the validation; the image is None if it is not usable."""
 
     image: AnnotatedImage | None
     problems: tuple[Problem, ...]
     image_hash: int | None = None
-    """The image's `near_duplicates.difference_hash`; None where it was not decoded."""
+    """Its `near_duplicates.difference_hash`; None if it was not decoded."""
     aliased: tuple[str, ...] = ()
-    """Names that stood for another class, each once."""
+    """Names that were replaced by another class, without duplicates."""
 
 
 def validate_images(settings: Settings, first: int, entries: Sequence[Entry]) -> list[ValidatedImage]:
-    """Returns the outcome for each of some consecutive entries.
+    """Returns the results for some consecutive entries.
 
     Args:
       settings: of the conversion.
-      first: position of the first entry among all; names and numbers follow from it.
+      first: position of the first entry in the listing; names and ids follow from it.
       entries: the images.
     """
     return [validate_image(settings, first + offset, entry) for offset, entry in enumerate(entries)]
 
 
 def validate_image(settings: Settings, index: int, entry: Entry) -> ValidatedImage:
-    """Returns one image, checked, with boxes that are on its upright image.
+    """Returns the result for one image, with boxes in coordinates of its upright image.
 
     Raises:
-      OSError: an image that had to be encoded again cannot be written.
+      OSError: an image that was encoded again cannot be written.
     """
     claim, problems = SOURCES[settings.source].read(settings.folder, entry, masks=settings.masks)
     if claim is None:
@@ -115,21 +115,21 @@ def validate_image(settings: Settings, index: int, entry: Entry) -> ValidatedIma
 
 
 class Placed(NamedTuple):
-    """The objects that are left, and what happened to them and to the others."""
+    """The remaining objects, and the problems of all objects."""
 
     objects: tuple[AnnotatedObject, ...]
     problems: tuple[Problem, ...]
     turn: int = exif.UPRIGHT
-    """The EXIF orientation by which the boxes were turned."""
+    """EXIF orientation by which the boxes were rotated."""
 
 
 def placed_objects(claim: AnnotatedImage, image: CheckedImage) -> Placed:
-    """Returns the objects where they are on the final image: turned and shrunk with it, corners sorted, clipped.
+    """Returns the objects in coordinates of the final image: rotated and downscaled with it, corners sorted, clipped.
 
     Args:
-      claim: what the annotation says; its size shows on which side of an EXIF
-        rotation the boxes were drawn, and is otherwise only compared.
-      image: what is true.
+      claim: the annotation as stated; its size shows whether boxes refer to the
+        stored or the upright image, and is otherwise only compared.
+      image: the actual image.
     """
     problems = [*_size_problems(claim, image)]
     turn = image.orientation if problems and problems[0].code == "exif_turned" else exif.UPRIGHT
@@ -156,7 +156,7 @@ def placed_objects(claim: AnnotatedImage, image: CheckedImage) -> Placed:
 
 
 def _shrunk(obj: AnnotatedObject, image: CheckedImage) -> AnnotatedObject:
-    """Returns an object of the upright image on the one that was downscaled."""
+    """Returns an object of the upright image in coordinates of the downscaled one."""
     if image.given_size is None:
         return obj
     y_scale, x_scale = image.height / image.given_size[0], image.width / image.given_size[1]
@@ -166,7 +166,7 @@ def _shrunk(obj: AnnotatedObject, image: CheckedImage) -> AnnotatedObject:
 
 
 def _size_problems(claim: AnnotatedImage, image: CheckedImage) -> list[Problem]:
-    """Compares the size that an annotation states with the image's; exif_turned comes first where it applies."""
+    """Returns problems of the stated size compared with the image's; exif_turned comes first if it applies."""
     stated, upright, stored = (claim.height, claim.width), image.upright_size, image.stored_size
     is_silent = 0 in stated
     if image.orientation != exif.UPRIGHT and stated == stored != upright:
@@ -186,7 +186,7 @@ def _clipped(box: Box, height: int, width: int) -> Box:
 
 
 def _kept_objects(objects: Iterable[AnnotatedObject], settings: Settings, entry: Entry) -> Placed:
-    """Returns the objects under the names of their classes, without those that are not wanted."""
+    """Returns the objects with their final class names, without unwanted ones."""
     aliases, names = settings.aliases or {}, settings.class_names
     kept, problems = [], []
     for obj in objects:
@@ -203,7 +203,7 @@ def _kept_objects(objects: Iterable[AnnotatedObject], settings: Settings, entry:
 
 
 def _with_image(problems: Sequence[Problem], entry: Entry) -> tuple[Problem, ...]:
-    """Returns the problems of an annotation that cannot be read, with the name of the image that is left out."""
+    """Returns the problems of an unreadable annotation, with the name of the image that is left out."""
     if any(entry.image in (problem.file, *problem.message.split()) for problem in problems):
         return tuple(problems)
     *others, last = problems
@@ -214,7 +214,7 @@ def _with_image(problems: Sequence[Problem], entry: Entry) -> tuple[Problem, ...
 def _image_problems(entry: Entry, image: CheckedImage) -> list[Problem]:
     problems = []
     if image.missing:
-        problems.append(Problem("image_truncated_slightly", entry.image, f"{image.missing:.2%} of it are missing"))
+        problems.append(Problem("image_truncated_slightly", entry.image, f"{image.missing:.2%} of it is missing"))
     extension = entry.image.rpartition(".")[2].lower()
     if extension not in EXTENSIONS[image.content]:
         problems.append(Problem("format_not_as_named", entry.image, f"is {image.content}"))

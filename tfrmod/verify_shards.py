@@ -17,21 +17,21 @@ _NUMBERED = re.compile(r"(.*)-\d{5}-of-(\d{5})(.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What was found in one file."""
+    """Result of the verification of one file."""
 
     path: Path
     num_records: int
-    """Records that are whole."""
+    """Number of intact records."""
     faults: tuple[str, ...]
-    """One line each; empty where all is well."""
+    """One line each; empty if there are none."""
 
 
 def shard_report(path: Path, expected: ShardInfo | None) -> ShardReport:
-    """Returns what is wrong with one file: its checksums, its records, and its hash where that is known.
+    """Returns the faults of one file: its checksums, its records, and its hash if that is known.
 
     Args:
       path: the file.
-      expected: what its manifest says of it; None if there is none.
+      expected: entry of the manifest; None if there is none.
     """
     if not path.is_file():
         return ShardReport(path, 0, ("is missing",))
@@ -42,17 +42,17 @@ def shard_report(path: Path, expected: ShardInfo | None) -> ShardReport:
         if fault:
             faults.append(f"record {number} (counted from 0, at byte {offset}): {fault}")
     if expected:
-        # Damaged records account for another hash; another size is worth saying next to them.
+        # A damaged record implies another hash; another size is reported too.
         stated = shard_fault(path.parent, expected, contents=not faults).removeprefix(f"{path.name} ")
         faults = [stated, *faults] if stated else faults
     return ShardReport(path, num_records, tuple(faults))
 
 
 def missing_shards(files: Iterable[Path], pattern: str) -> list[Path]:
-    """Returns the files that a pattern would match if they were there, by what the names of the others promise.
+    """Returns the missing files of a pattern, by the numbers in the names of the existing ones.
 
     Args:
-      files: those that it matches; of ten, each says so: train-00003-of-00010.tfrecord.
+      files: the existing files; a name such as train-00003-of-00010.tfrecord has the number of files.
       pattern: globs, separated by commas.
     """
     files = set(files)
@@ -69,7 +69,7 @@ def missing_shards(files: Iterable[Path], pattern: str) -> list[Path]:
 
 
 def known_shards(files: Iterable[Path]) -> dict[Path, ShardInfo]:
-    """Returns what manifests next to the files say of them, where there are any."""
+    """Returns the entries of manifests in the folders of the files, if there are any."""
     files = list(files)
     known: dict[Path, ShardInfo] = {}
     for folder in {path.parent for path in files}:

@@ -21,33 +21,33 @@ _AHEAD = 4
 
 
 def default_workers() -> int:
-    """Returns the number of processor cores that this process may use."""
+    """Returns the number of processor cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Executor(Protocol):
-    """What spreads work: `Workers` here, or something that does it on other machines; may be entered again."""
+    """Distributes tasks: `Workers` on this machine, or an implementation for several machines; may be entered again."""
 
     def __enter__(self) -> Self:
         """Begins."""
 
     def __exit__(self, *_: object) -> None:
-        """Ends all that was begun."""
+        """Ends all processes."""
 
     def map(self, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         """Yields work(*task) for each task, in order.
 
         Args:
-          work: a function of a module; doing it twice does no harm.
-          tasks: its arguments, each to be had once.
+          work: a function of a module; calling it twice for a task must be safe.
+          tasks: its arguments.
         """
 
 
 class Workers:
-    """A context in which work is spread over processes, or done here where one is enough.
+    """A context in which tasks are distributed over processes, or run in this process if one is enough.
 
-    The processes are spawned, not forked: the program that calls may have
-    TensorFlow's threads running, and a fork in the midst of them hangs.
+    Processes are spawned, not forked: the calling program may have TensorFlow's
+    threads running, and forking a process with threads can deadlock.
     """
 
     def __init__(self, num_workers: int) -> None:
@@ -66,7 +66,7 @@ class Workers:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
     def map(self, work: Callable[..., Any], tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        """Yields work(*task) for each task, in order; no more tasks are made than the processes need.
+        """Yields work(*task) for each task, in order; tasks are taken from the iterable only as needed.
 
         Raises:
           DatasetError: a process was killed.
@@ -85,21 +85,21 @@ class Workers:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise DatasetError(
-                "A worker process ended in the midst of its images: the system may have run out of memory, or a "
-                "decoder broke down on one of them. Try --num_workers=1, which decodes one image at a time. If that "
-                "ends too, make the largest images smaller, or take them out of the data."
+                "A worker process ended unexpectedly: the system may have run out of memory, or a decoder crashed on "
+                "one of the images. Try --num_workers=1, which decodes one image at a time. If that ends too, make "
+                "the largest images smaller, or take them out of the data."
             ) from error
 
 
 def _release_memory() -> None:
-    """Hands the system what was freed here, before others need memory too; the C library would keep it."""
+    """Returns freed memory to the system, before other processes need it; the C library would keep it."""
     with suppress(AttributeError, OSError, TypeError):  # Only glibc has the function.
         ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Holds Ctrl-C back for a moment: what is started in it is deaf to it from its first instruction on."""
+    """Blocks Ctrl-C for a moment: processes started inside ignore it from their first instruction on."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -112,9 +112,9 @@ def _no_interrupt() -> Iterator[None]:
 
 @contextmanager
 def _main_module_hidden() -> Iterator[None]:
-    """Keeps processes that are spawned inside from importing the calling script, which would run it once more in each.
+    """Keeps processes that are spawned inside from importing the calling script, which would run it again in each.
 
-    The work is a function of an imported module, so that no process needs it.
+    The work is a function of an imported module, so that no process needs the script.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -125,7 +125,7 @@ def _main_module_hidden() -> Iterator[None]:
 
 
 def _init_worker() -> None:
-    """Ctrl-C is the parent's to handle, and a worker whose parent was killed must not outlive it."""
+    """Ignores Ctrl-C, which the parent handles, and ends the worker if its parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -25,22 +25,22 @@ _IMAGES_PER_SHARD = 800
 
 
 class ShardFolders(NamedTuple):
-    """The folders of one conversion's writing."""
+    """Folders of one conversion."""
 
     shards: Path
-    """Gets nothing but finished files."""
+    """Has only finished files."""
     notes: Path
-    """Gets a note on each finished shard, by which the next run knows it."""
+    """Has a note on each finished shard, by which the next run recognizes it."""
 
 
 class Shard(NamedTuple):
-    """One shard that is to be written."""
+    """One shard to write."""
 
     name: str
     chunks: Path
-    """The folder of the validated images."""
+    """Folder of the validated images."""
     images: np.ndarray
-    """(n, 3) uint64: number of the chunk, offset within, and identity of each image, in the order of the records."""
+    """(n, 3) uint64: chunk number, offset in the chunk, and identity of each image, in the order of the records."""
     class_ids: dict[str, int]
 
 
@@ -62,19 +62,19 @@ def write_shards(
     workers: Executor,
     progress: Progress,
 ) -> dict[str, SplitInfo]:
-    """Writes the shards of every split, and returns what is in them.
+    """Writes the shards of all splits, and returns their content.
 
     Args:
-      places: two folders.
+      places: the two folders.
       parts: positions of the images by split.
-      validation: of all images.
+      validated: statistics of all images.
       class_ids: {class name: id}, in the order of the ids.
       options: of the conversion.
-      workers: who does it.
-      progress: called with "writing", images done and in all.
+      workers: executor of the tasks.
+      progress: called with "writing", and the number of processed and of all images.
 
     Raises:
-      DatasetError: an image is no longer the one that was validated.
+      DatasetError: an image has changed since it was validated.
       OSError: the disk is full.
     """
     shards = _shards(parts, validated, dict(class_ids), options)
@@ -88,12 +88,12 @@ def write_shards(
 
 
 def write_shard(places: ShardFolders, shard: Shard) -> WrittenShard:
-    """Writes one file of records unless it is there; runs in a worker process.
+    """Writes one TFRecord file if it does not exist; runs in a worker process.
 
     It may be called twice for one shard, also at the same time.
 
     Raises:
-      DatasetError: an image is no longer the one that was validated.
+      DatasetError: an image has changed since it was validated.
     """
     note = places.notes / f"{shard.name}.json"
     key = hashlib.sha256(shard.images.tobytes() + json.dumps(shard.class_ids).encode()).hexdigest()
@@ -122,11 +122,11 @@ def write_shard(places: ShardFolders, shard: Shard) -> WrittenShard:
 
 
 def num_shards(num_images: int, asked: int) -> int:
-    """Returns how many files hold that many images.
+    """Returns the number of files for that many images.
 
-    At most 800 images a file, as the facade before this one had it; up to 8
-    files where that leaves 16 images in each, because the loader shuffles files
-    first and can read several at once.
+    At most 800 images per file, as in the converter that this one replaced; up
+    to 8 files if each then has at least 16 images, because the loader shuffles
+    files first and can read several at once.
     """
     wanted = asked if asked > 0 else max(-(-num_images // _IMAGES_PER_SHARD), min(8, num_images // 16))
     return max(1, min(wanted, num_images))

@@ -24,28 +24,28 @@ _MAX_NAME_BYTES = 255
 _MAX_PATH_BYTES = 2048
 _MAX_DEPTH = 64
 _DOS_FOLDER = 0x10
-# zipfile lets other decoders unpack all that it has read at once, and 4 KiB of bzip2 may hold 4 GiB.
+# zipfile decompresses everything that it has read at once with other methods, and 4 KiB of bzip2 may become 4 GiB.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _OTHER_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz"}
 _IS_WINDOWS = os.name == "nt"
-# Names of devices there, with any extension; colons begin a drive or a second stream of a file.
+# Windows device names, with any extension; colons separate a drive or an alternate stream.
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 _WINDOWS_SIGNS = re.compile(r'[<>:"|?*]|[. ]$')
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveLimits:
-    """What an archive may cost before it is taken for an attack."""
+    """Limits of the size of an archive, against zip bombs."""
 
     max_bytes: int = 500 << 30
-    """Of all members, unpacked."""
+    """Total of all members, unpacked."""
     max_files: int = 5_000_000
     max_ratio: float = 200.0
-    """Unpacked bytes per packed byte, of one member or of all; of no matter below 64 MiB. Images have 1, XML has 10."""
+    """Unpacked bytes per packed byte, of one member or of all; ignored below 64 MiB. Images have 1, XML has 10."""
 
 
 class Member(NamedTuple):
-    """A file or folder in the archive, and where it is to be below the destination."""
+    """A file or folder in the archive, and its path below the destination."""
 
     path: str
     info: zipfile.ZipInfo
@@ -53,15 +53,15 @@ class Member(NamedTuple):
 
 
 def checked_members(archive: zipfile.ZipFile, limits: ArchiveLimits, *, folds_case: bool = False) -> list[Member]:
-    """Returns the files to unpack, after every member of the archive has passed.
+    """Returns the files to unpack, after all members of the archive have been checked.
 
     Args:
-      archive: opened.
-      limits: see there.
-      folds_case: the disk takes `A.jpg` and `a.jpg` for one file.
+      archive: open.
+      limits: of sizes and numbers.
+      folds_case: whether the file system is case-insensitive.
 
     Raises:
-      DatasetError: a member is refused, by name.
+      DatasetError: a member is invalid; the message names it.
     """
     infos = archive.infolist()
     if not infos:
@@ -92,12 +92,12 @@ def _is_folder(name: str, info: zipfile.ZipInfo) -> bool:
 
 
 def member_error(archive: zipfile.ZipFile, what: str, kind: type[DatasetError] = DatasetError) -> DatasetError:
-    """Returns the error that ends the unpacking."""
+    """Returns the error for an archive that is not unpacked."""
     return kind(f"The archive {archive.filename} {what}; nothing was unpacked. Fetch it or pack it again.")
 
 
 def _name_fault(*names: str) -> str | None:
-    """Returns what is wrong with a name, of which an archive may state several; backslashes separate too."""
+    """Returns the fault of a name, which an archive may state several times; backslashes are separators too."""
     names = tuple(name.replace("\\", "/") for name in names)
     return next((fault for fault, is_faulty in _NAME_FAULTS.items() if any(map(is_faulty, names))), None)
 
@@ -123,7 +123,7 @@ _NAME_FAULTS: dict[str, Callable[[str], bool]] = {
     "has a name of more than 255 bytes": _parts_fault(lambda part: len(os.fsencode(part)) > _MAX_NAME_BYTES),
     f"has a path of more than {_MAX_PATH_BYTES} bytes": lambda name: len(os.fsencode(name)) > _MAX_PATH_BYTES,
     f"is more than {_MAX_DEPTH} folders deep": lambda name: name.count("/") > _MAX_DEPTH,
-    "bears the name of a Windows device": lambda name: _IS_WINDOWS and _parts_fault(_WINDOWS_DEVICE.fullmatch)(name),
+    "has the name of a Windows device": lambda name: _IS_WINDOWS and _parts_fault(_WINDOWS_DEVICE.fullmatch)(name),
     "has a name that Windows cannot write": lambda name: _IS_WINDOWS and _parts_fault(_WINDOWS_SIGNS.search)(name),
 }
 
@@ -142,7 +142,7 @@ def _kind_fault(info: zipfile.ZipInfo) -> str | None:
 
 
 def _check_overlaps(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> None:
-    """Members that share packed bytes are how a small archive unpacks into a large one (Fifield, 2019)."""
+    """Rejects members that share packed bytes, by which a small archive can unpack into a large one (Fifield, 2019)."""
     ordered = sorted(infos, key=lambda info: info.header_offset)
     ends = [info.header_offset + _LOCAL_HEADER_BYTES + info.compress_size for info in ordered]
     starts = [info.header_offset for info in ordered[1:]] + [archive.start_dir]
@@ -168,7 +168,7 @@ def _check_ratios(archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo], li
 
 
 def _check_duplicates(archive: zipfile.ZipFile, members: Iterable[Member], *, folds_case: bool) -> None:
-    """One name twice, or as a file and as a folder; however it is spelt."""
+    """Rejects names that occur twice, or as a file and as a folder, in any notation."""
     files: dict[str, str] = {}
     folders: set[str] = set()
     for path, info, is_folder in members:
@@ -176,7 +176,7 @@ def _check_duplicates(archive: zipfile.ZipFile, members: Iterable[Member], *, fo
         name = name.casefold() if folds_case else name
         if not is_folder:
             if name in files:
-                other = "" if files[name] == path else f" (once as {files[name]!r}: this disk takes both for one)"
+                other = "" if files[name] == path else f" (once as {files[name]!r}, the same name on this disk)"
                 raise member_error(archive, f"holds the member {info.filename!r} twice{other}")
             files[name] = path
             name = posixpath.dirname(name)
@@ -191,7 +191,7 @@ def _check_duplicates(archive: zipfile.ZipFile, members: Iterable[Member], *, fo
 _NAME_IS_UTF8 = 0x800
 _UNICODE_PATH = 0x7075
 _STANDARD = "cp437"
-# UTF-8 first: hardly anything else is valid UTF-8. Of code pages, those that make letters of all bytes, in this order.
+# UTF-8 first, because other text is rarely valid UTF-8. Then code pages that decode all bytes to letters, in order.
 _CODE_PAGES = (_STANDARD, "cp850", "cp1252", "gb18030", "cp932", "cp949", "big5", "cp1251", "cp866", "cp1250", "cp852")
 _ANNOTATIONS = (".json", ".xml", ".csv", ".txt")
 _MAX_EVIDENCE_BYTES = 32 << 20
@@ -199,31 +199,31 @@ _MAX_EVIDENCE_NAMES = 50
 
 
 def decoded_names(archive: zipfile.ZipFile, infos: Sequence[zipfile.ZipInfo]) -> list[str]:
-    """Returns the name of each member, with slashes as separators; logs a code page that was guessed.
+    """Returns the name of each member, with slashes as separators; logs a guessed code page.
 
     Args:
-      archive: opened.
-      infos: its members, already found to be harmless to read.
+      archive: open.
+      infos: its members, after the other checks.
 
     Raises:
-      DatasetError: no code page fits.
+      DatasetError: no code page matches.
     """
     names = [_stated_name(info) for info in infos]
     unstated = [_raw(info) for info, name in zip(infos, names, strict=True) if name is None]
-    # One writer, one encoding: a few bytes of another code page may be valid UTF-8 by chance.
+    # All names have one encoding: a few bytes of another code page may be valid UTF-8 by chance.
     encoding = _encoding(archive, infos, unstated) if unstated else ""
     found = (_raw(info).decode(encoding) if name is None else name for info, name in zip(infos, names, strict=True))
-    # PowerShell 5 writes backslashes. A code page's second byte may be one too, so this comes last.
+    # PowerShell 5 writes backslashes. The second byte of a character may be one too, so this comes last.
     return [name if "/" in name else name.replace("\\", "/") for name in found]
 
 
 def _raw(info: zipfile.ZipInfo) -> bytes:
-    """Returns the bytes of a name without the flag of UTF-8; zipfile has decoded them by code page 437."""
+    """Returns the bytes of a name without the UTF-8 flag, which zipfile has decoded with code page 437."""
     return info.orig_filename.encode(_STANDARD)
 
 
 def _stated_name(info: zipfile.ZipInfo) -> str | None:
-    """Returns the name where its encoding is stated, or it is ASCII."""
+    """Returns the name if its encoding is stated, or it is ASCII."""
     if info.flag_bits & _NAME_IS_UTF8 or info.orig_filename.isascii():
         return info.filename
     try:
@@ -245,7 +245,7 @@ def _unicode_path(extra: bytes, raw: bytes) -> str | None:
 
 
 def _encoding(archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo], raw_names: Sequence[bytes]) -> str:
-    """Returns the encoding of names that say nothing of it."""
+    """Returns the encoding of names without a stated encoding."""
     fitting = {page: names for page in ("utf-8", *_CODE_PAGES) if (names := _decoded(raw_names, page)) is not None}
     if not fitting:
         raise DatasetError(
@@ -281,14 +281,14 @@ def _decoded(raw_names: Iterable[bytes], page: str) -> list[str] | None:
 
 
 def _are_letters(names: Iterable[str]) -> bool:
-    """Returns whether all that is not ASCII is letters (and their marks) of words, not signs or drawn lines."""
+    """Returns whether all non-ASCII characters are letters (and their marks) of words, not symbols or lines."""
     return all(letter.isascii() or unicodedata.category(letter)[0] in "LM" for name in names for letter in name)
 
 
 def _mentions(
     archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo], candidates: dict[str, list[str]]
 ) -> dict[str, int]:
-    """Returns how many names, read by each code page, occur in the archive's annotations."""
+    """Returns how many names, decoded with each code page, occur in the archive's annotations."""
     texts = _annotations(archive, infos)
     counts = {}
     for page, names in candidates.items():
@@ -313,7 +313,7 @@ def _annotations(archive: zipfile.ZipFile, infos: Iterable[zipfile.ZipInfo]) -> 
             with archive.open(info) as file:
                 piece = file.read(left)
         except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, zlib.error, struct.error):
-            continue  # Unpacking will say so.
+            continue  # Unpacking reports it.
         pieces.append(piece)
         left -= len(piece)
     return b"\n".join(pieces)

@@ -82,7 +82,7 @@ def test_an_extraction_of_an_earlier_version_is_not_replaced(tmp_path: Path) -> 
     marker = json.loads((out / archive.MARKER).read_text())
     (out / archive.MARKER).write_text(json.dumps({"fingerprint": marker["fingerprint"], "files": 1}))
     assert extract(tmp_path / "a.zip", out) == out
-    with pytest.raises(DatasetError, match="by an earlier version, which did not note its files"):
+    with pytest.raises(DatasetError, match="by an earlier version, which did not list its files"):
         extract(packed(tmp_path / "b.zip", {"a.xml": b"blue"}), out)
 
 

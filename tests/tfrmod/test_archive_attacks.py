@@ -100,7 +100,7 @@ def test_names_that_differ_in_case(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     zip_path = packed(tmp_path / "a.zip", {"a.jpg": b"1", "A.JPG": b"2", "D/b.jpg": b"3", "d/c.jpg": b"4"})
     assert (extract(zip_path, tmp_path / "out") / "A.JPG").read_bytes() == b"2"
     monkeypatch.setattr(archive, "_folds_case", lambda _: True)
-    with pytest.raises(DatasetError, match=r"'A\.JPG' twice \(once as 'a\.jpg': this disk takes both for one\)"):
+    with pytest.raises(DatasetError, match=r"'A\.JPG' twice \(once as 'a\.jpg', the same name on this disk\)"):
         extract(zip_path, tmp_path / "other")
     extract(packed(tmp_path / "b.zip", {"D/b.jpg": b"3", "d/c.jpg": b"4"}), tmp_path / "other")
 
@@ -172,7 +172,7 @@ def test_a_tar_is_named_in_one_sentence(tmp_path: Path) -> None:
 def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
-        with pytest.raises(DatasetError, match="must be a zip archive; it is no file"):
+        with pytest.raises(DatasetError, match="must be a zip archive; it is not a file"):
             extract(path, tmp_path / "out")
 
 

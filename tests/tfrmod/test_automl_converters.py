@@ -97,7 +97,7 @@ def test_a_second_call_writes_nothing_and_other_options_write_anew(kit: Path, tm
 def test_strangers_are_not_mixed_with(kit: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "p-00000-of-00032.tfrecord").touch()
-    with pytest.raises(DatasetError, match=r"1 files of that prefix that no manifest lists"):
+    with pytest.raises(DatasetError, match=r"1 files with that prefix that are in no manifest"):
         converted(kit, tmp_path / "out" / "p", "train")
     assert names_in(tmp_path / "out") == ["p-00000-of-00032.tfrecord"]
 
@@ -106,7 +106,7 @@ def test_strangers_are_not_mixed_with(kit: Path, tmp_path: Path) -> None:
 def test_other_files_of_the_names_beside_the_shards_are_not_replaced(kit: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
-    with pytest.raises(DatasetError, match=rf"1 files of that prefix that no manifest lists \({name}"):
+    with pytest.raises(DatasetError, match=rf"1 files with that prefix that are in no manifest \({name}"):
         converted(kit, tmp_path / "out" / "p", "train")
     assert (tmp_path / "out" / name).read_text() == "mine"
 

@@ -91,7 +91,7 @@ def test_coco_takes_the_photos_that_are_listed_and_there(tmp_path: Path) -> None
     assert names_in(tmp_path / "links") == ["annotations.json", "images/a.jpg", "images/sub/c.jpg"]
     assert json.loads((tmp_path / "links" / "annotations.json").read_text()) == listing
     for arguments in ((tmp_path / "none", tmp_path / "some.json"), (photos, tmp_path / "none.json")):
-        with pytest.raises(DatasetError, match=r"none.* is not there"):
+        with pytest.raises(DatasetError, match=r"none.* does not exist"):
             gather_coco(*arguments, tmp_path / "links")
 
 

@@ -108,7 +108,7 @@ def test_the_same_bytes_on_real_photos(run_beam: Run, test_data: Path, tmp_path:
 def test_wrong_runners_end_with_a_sentence(run_beam: Run, voc_folder, tmp_path: Path) -> None:
     photos = voc_folder.add_many(2).root
     for options, words in (
-        (["--runner=Nonsense"], "runner must be one that Apache Beam knows. Received 'Nonsense'"),
+        (["--runner=Nonsense"], "runner must be one that Apache Beam has. Received 'Nonsense'"),
         (["--beam_options=--project=x"], "beam_options must be given with runner"),
     ):
         done = run_beam(DOOR, f"--data_dir={photos}", f"--output_path={tmp_path}/out", *options)

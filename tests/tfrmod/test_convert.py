@@ -118,7 +118,7 @@ def test_changed_data_or_options_replace_the_shards_and_leave_no_old_ones(voc_fo
 def test_shards_of_a_stranger_are_not_mixed_with(voc_folder, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "train-00000-of-00009.tfrecord").touch()
-    with pytest.raises(DatasetError, match=r"1 files that no manifest there lists \(train-00000-of-00009"):
+    with pytest.raises(DatasetError, match=r"1 files that are in no manifest there \(train-00000-of-00009"):
         convert(voc_folder.add_many(3).root, tmp_path / "out")
     assert os.listdir(tmp_path / "out") == ["train-00000-of-00009.tfrecord"]
 
@@ -127,7 +127,7 @@ def test_shards_of_a_stranger_are_not_mixed_with(voc_folder, tmp_path: Path) -> 
 def test_other_files_of_the_names_beside_the_shards_are_not_replaced(voc_folder, tmp_path: Path, name: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
-    with pytest.raises(DatasetError, match=rf"1 files that no manifest there lists \({name} for one\)"):
+    with pytest.raises(DatasetError, match=rf"1 files that are in no manifest there \({name} for one\)"):
         convert(voc_folder.add_many(3).root, tmp_path / "out")
     assert (tmp_path / "out" / name).read_text() == "mine"
 
@@ -272,7 +272,7 @@ def test_the_number_of_shards(count: int, asked: int, number: int) -> None:
         ({"label_map": {0: "cat"}}, "from 1"),
         ({"label_map": {1: " "}}, "from 1"),
         ({"label_map": {1: "cat", 2: "cat"}}, "more than one id"),
-        ({"label_map": {1: "cat"}, "label_aliases": {"kitten": "dog"}}, "label map does not hold: cat"),
+        ({"label_map": {1: "cat"}, "label_aliases": {"kitten": "dog"}}, "not a class of the label map: cat"),
         ({"label_aliases": {"a": "b", "b": "c"}}, "and that into 'c'"),
         ({"label_aliases": {"a": " "}}, "gives a name another one"),
         ({"prepare_size": -1}, "prepare_size"),

@@ -158,7 +158,7 @@ def test_a_broken_line_is_taken_up_where_it_broke(server: Server, tmp_path: Path
 
 def test_a_later_run_goes_on_with_what_an_earlier_one_left(server: Server, tmp_path: Path) -> None:
     server.break_after = [100_000, 0, 0, 0]
-    with pytest.raises(NetworkError, match=r"the connection broke.* 65,536 bytes that came are kept"):
+    with pytest.raises(NetworkError, match=r"the connection broke.* 65,536 bytes received are kept"):
         fetch(server.url, tmp_path)
     assert fetch(server.url, tmp_path).read_bytes() == CONTENT
     assert server.requests[-1]["Range"] == "bytes=65536-"
@@ -277,7 +277,7 @@ def test_a_body_packed_for_the_way_is_unpacked_and_never_continued(server: Serve
 @pytest.mark.parametrize("is_stated", [True, False])
 def test_a_stream_without_end_is_cut_off(server: Server, tmp_path: Path, is_stated: bool) -> None:
     server.headers = {} if is_stated else {"Content-Length": "unknown"}
-    with pytest.raises(DatasetError, match="where at most 300,000 are taken; nothing was kept"):
+    with pytest.raises(DatasetError, match="at most 300,000 are accepted. Nothing was kept"):
         fetch(server.url, tmp_path, max_bytes=300_000)
     assert os.listdir(tmp_path) == []
 

@@ -131,7 +131,7 @@ def test_examine_notes_what_is_missing(tmp_path: Path) -> None:
     examined = validate_image(Settings(tmp_path, "photos", tmp_path), 0, Entry("a.jpg", ""))
     assert examined.image is not None
     (problem,) = [problem for problem in examined.problems if problem.code == "image_truncated_slightly"]
-    assert re.fullmatch(r"0\.\d\d% of it are missing", problem.message)
+    assert re.fullmatch(r"0\.\d\d% of it is missing", problem.message)
     assert problem.code in NOTES
     assert examined.image.path is not None
     assert tf.io.decode_image(examined.image.path.read_bytes()).shape == (200, 300, 3)

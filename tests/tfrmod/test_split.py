@@ -97,5 +97,5 @@ def test_the_data_sets_own_lists(
 def test_a_list_that_is_asked_for_must_be_there() -> None:
     with pytest.raises(DatasetError, match=r"--val_set=test .*Lists found: train, val"):
         chosen_sets({"train": (0,), "val": (1,)}, "train", "test")
-    with pytest.raises(DatasetError, match="brings no lists"):
+    with pytest.raises(DatasetError, match="has no lists"):
         chosen_sets({}, "train", None)

@@ -123,7 +123,7 @@ def test_the_words_of_automl_name_their_label_maps() -> None:
         ("names.txt", "background\ncat\n", "the first name is 'background'"),
         ("names.txt", "汽车\n行人\n".encode("gbk"), "it is not UTF-8"),
         ("names.txt", "cat\ncat\n", "'cat' the ids 1 and 2"),
-        ("names.txt", b"\x89PNG\r\n\x1a\n\0\0", "it is no text|not UTF-8"),
+        ("names.txt", b"\x89PNG\r\n\x1a\n\0\0", "it is not text|not UTF-8"),
         ("labelmap.txt", "# label:color_rgb:parts:actions\ncat:1,2,3::\n", "which is no class name"),
         ("map.txt", "<annotation/>", "which is no class name"),
         ("names.txt", "a" * ((1 << 20) + 1), "more than 1 MiB"),

@@ -92,7 +92,7 @@ def test_colours_need_a_list(put, read_all) -> None:
     _, images, problems = read_all("masks", put(files), masks=True)
     assert images == {}
     assert problems[0].code == "annotation_malformed"
-    assert "colour mask with (10, 200, 10)" in problems[0].message
+    assert "color mask with (10, 200, 10)" in problems[0].message
     labels = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:200,10,10::\ndog:10,200,10::\n"
     listing, images, problems = read_all("masks", put({"labelmap.txt": labels}), masks=True)
     assert (listing.label_map, problems) == ({1: "cat", 2: "dog"}, [])
