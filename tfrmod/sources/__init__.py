@@ -27,30 +27,30 @@ SOURCES: dict[str, Source] = {
     "photos": Source("images without labels", unlabelled.is_here, unlabelled.listing, unlabelled.read),
     **SEMANTIC_SOURCES,
 }
-# Tables and masks are often made from one of the others, or lie next to it; then the other one is meant.
+# Tables and masks are often made from one of the others, or stored next to it; the other one takes precedence.
 _FIRST = ("voc", "coco", "yolo", "cvat", "labelme", "via", "createml")
 _SECOND = ("csv", "masks")
-# Mask images lie in the folders of the others too.
+# The folders of the others may have mask images too.
 _SEMANTIC = (("semantic_voc", "ade20k", "cityscapes", "semantic_coco"), ("semantic_masks",))
-# What a format of boxes is called where its semantic maps are wanted.
+# Names of box formats when their semantic maps are requested.
 _SEMANTIC_NAMES = {"voc": "semantic_voc", "coco": "semantic_coco", "masks": "semantic_masks"}
 
 
 def find_source(folder: Path, source_format: str | None = None, *, semantic: bool = False) -> str:
-    """Returns the name in `SOURCES` of the format that a folder is in.
+    """Returns the name in `SOURCES` of the format of a folder.
 
     Args:
       folder: the unpacked dataset.
-      source_format: what the user says it is; found by looking where None.
-      semantic: whether the classes of pixels are wanted, and not boxes.
+      source_format: as stated by the user; None detects it.
+      semantic: whether the classes of pixels are requested, and not boxes.
 
     Raises:
-      DatasetError: no such folder, nothing in it that a source knows, or two
-        kinds of annotations of which either may be meant.
+      DatasetError: the folder does not exist, has no known annotations, or has
+        annotations of two formats, either of which may be the right one.
       ValueError: `source_format` is not in the table.
     """
     if not folder.is_dir():
-        raise DatasetError(f"The dataset must be a folder; {folder} is not there, or is a file.", missing=True)
+        raise DatasetError(f"The dataset must be a folder; {folder} does not exist, or is a file.", missing=True)
     if source_format is not None:
         if source_format not in SOURCES:
             raise ValueError(f"Unknown source_format {source_format!r}. Known: {', '.join(SOURCES)}.")
@@ -60,7 +60,7 @@ def find_source(folder: Path, source_format: str | None = None, *, semantic: boo
         if name not in SEMANTIC_SOURCES:
             raise DatasetError(
                 f"source_format must be one of semantic maps, {', '.join(SEMANTIC_SOURCES)}. Received {source_format}, "
-                "which has boxes alone."
+                "which has boxes only."
             )
         return name
     files = list_files(folder)

@@ -1,8 +1,8 @@
 """COCO: JSON files that list images, classes and objects of many images.
 
-Such files have hundreds of megabytes. Listing reads them once, piece by piece,
-and keeps of every image only where in the file its objects are; reading an
-entry goes back to those places.
+Such files may have hundreds of megabytes. Listing reads them once, piece by
+piece, and keeps for each image only the positions of its objects in the file;
+reading an entry seeks to these positions.
 """
 
 from collections import Counter, defaultdict
@@ -31,21 +31,21 @@ read = coco_objects.read
 
 @dataclass
 class _Annotated:
-    """An image and its objects, as one file lists them."""
+    """An image and its objects in one file."""
 
     file: CocoFile
     place: Place
-    """Of the image's own element."""
+    """Position of the image's own element."""
     objects: bytes
-    """Packed places."""
+    """Packed positions."""
     digest: int | None
-    """See `CocoFile.digests`; None where the objects of several entries were taken together."""
+    """See `CocoFile.digests`; None if the objects of several entries were merged."""
     is_id_unique: bool
 
 
 @dataclass
 class _Images:
-    """What is known of the images of all files."""
+    """The images of all files."""
 
     by_path: dict[str, _Annotated] = field(default_factory=dict)
     members: list[tuple[str | None, str]] = field(default_factory=list)
@@ -58,14 +58,14 @@ def is_here(folder: Path, files: Files) -> bool:
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the images that COCO files list, with the classes and sets of those files.
+    """Returns the images in COCO files, with the classes and sets of those files.
 
-    Several files are several sets (instances_train2017, valid/_annotations).
-    An image that several files list belongs to the set of each; where they say
-    different objects in it, it is left out.
+    Several files are several sets (instances_train2017, valid/_annotations). An
+    image in several files belongs to the set of each; if their objects differ,
+    it is left out.
 
     Raises:
-      DatasetError: no COCO file, none that can be read, or no image of any.
+      DatasetError: there is no COCO file, none is readable, or none has a usable image.
     """
     files = list_files(folder)
     paths = _chosen(json_files(folder, files, "coco") or loose_coco_files(folder, files))
@@ -112,16 +112,16 @@ def listing(folder: Path) -> Listing:
 
 
 def _chosen(paths: Sequence[str]) -> list[str]:
-    """Returns the files about objects, those of other tasks left out where there are any about objects."""
+    """Returns the files about objects; those of other tasks are left out if there are any about objects."""
     about_objects = [path for path in paths if not PurePosixPath(path).name.lower().startswith(_OTHER_TASKS)]
     return about_objects or list(paths)
 
 
 def _with_truth(contents: list[CocoFile]) -> list[CocoFile]:
-    """Returns the files but for those that list images to test on, or unlabelled ones, if other files have objects.
+    """Returns the files without those of test or unlabelled images, if other files have objects.
 
-    COCO's image_info_* do not say what is in an image. Mixed with the others,
-    their images would be taught to be empty.
+    COCO's image_info_* do not state the objects of an image. Mixed with the
+    others, their images would be trained as empty.
     """
     if not any(content.objects for content in contents):
         return contents
@@ -133,7 +133,7 @@ def _is_info(path: str) -> bool:
 
 
 def _images(folder: Path, contents: Sequence[CocoFile], names: Names, problems: list[Problem]) -> _Images:
-    """Returns the images that are there, each with what the files agree on."""
+    """Returns the images that exist, with the annotations on which the files agree."""
     found = _Images()
     counts = Counter(image_id for content in contents for image_id in content.images)
     shared_ids = {image_id for image_id, count in counts.items() if count > 1}
@@ -169,10 +169,10 @@ def _images(folder: Path, contents: Sequence[CocoFile], names: Names, problems: 
 
 
 def _unshared(content: CocoFile, problems: list[Problem]) -> dict[str, ListedImage]:
-    """Returns the images whose id is theirs alone.
+    """Returns the images with a unique id.
 
-    An id that is listed twice, be it under one name, often stands for two
-    images of which one lost its name; their objects would be mixed.
+    An id that is listed twice, even with one name, often belongs to two images
+    of which one lost its name; their objects would be mixed.
     """
     for image_id, images in content.images.items():
         if len(images) > 1:
@@ -183,7 +183,7 @@ def _unshared(content: CocoFile, problems: list[Problem]) -> dict[str, ListedIma
 
 
 def _annotated(folder: Path, content: CocoFile, path: str, ids: Sequence[str], problems: list[Problem]) -> _Annotated:
-    """Returns an image with the objects of all ids that one file lists it under; equal ones count once."""
+    """Returns an image with the objects of all its ids in one file; equal ones count once."""
     first, *others = ids
     [listed] = content.images[first]
     objects = bytes(content.objects.get(first, b""))
@@ -207,7 +207,7 @@ def _annotated(folder: Path, content: CocoFile, path: str, ids: Sequence[str], p
 
 
 def _agree(folder: Path, one: _Annotated, other: _Annotated) -> bool:
-    """Returns whether two files list the same classes and boxes for an image."""
+    """Returns whether two files have the same classes and boxes for an image."""
     is_same = one.digest is not None and one.digest == other.digest and len(one.objects) == len(other.objects)
     if is_same and one.file.categories.names == other.file.categories.names:
         return True
@@ -215,7 +215,7 @@ def _agree(folder: Path, one: _Annotated, other: _Annotated) -> bool:
 
 
 def _keys(folder: Path, content: CocoFile, objects: bytes) -> list[Any]:
-    """Returns the class and the box of each object, as values that compare."""
+    """Returns the class and the box of each object, as comparable values."""
     keys = []
     for data in read_places(folder / content.path, unpacked(objects)):
         value = parsed(data)

@@ -1,4 +1,4 @@
-"""One COCO file, read in a single pass: its contents, and the position of each element in the file."""
+"""One COCO file, read in a single pass: its content, and the position of each element in the file."""
 
 import re
 from collections import Counter, defaultdict
@@ -27,39 +27,39 @@ class ListedImage(NamedTuple):
 
 @dataclass
 class CocoFile:
-    """What one JSON file says, but for the objects themselves."""
+    """Content of one JSON file, except for the objects themselves."""
 
     path: str
     images: dict[str, list[ListedImage]] = field(default_factory=lambda: defaultdict(list))
-    """By id; several where an id is listed several times."""
+    """By id; several if an id is listed several times."""
     objects: dict[str, bytearray] = field(default_factory=lambda: defaultdict(bytearray))
-    """Packed places of the annotations, by the id of their image."""
+    """Packed positions of the annotations, by the id of their image."""
     digests: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """A number for each image that is equal for equal category ids and boxes, in whatever order."""
+    """For each image a number that is equal for equal category ids and boxes, in any order."""
     categories: Categories = field(default_factory=Categories)
     used: Counter[str] = field(default_factory=Counter)
-    """Annotations of each category id."""
+    """Number of annotations of each category id."""
     problems: list[Problem] = field(default_factory=list)
     num_met: Counter[str] = field(default_factory=Counter)
-    """Problems of each code, those beyond `MAX_SAME_PROBLEMS` too."""
+    """Number of problems of each code, including those beyond `MAX_SAME_PROBLEMS`."""
 
     def report(self, code: str, file: str, message: str) -> None:
-        """Takes a problem down; beyond the first thousand of a kind it is only counted."""
+        """Adds a problem; beyond the first thousand of a code it is only counted."""
         self.num_met[code] += 1
         if self.num_met[code] <= MAX_SAME_PROBLEMS:
             self.problems.append(Problem(code, file, message))
 
     def counted(self) -> list[Problem]:
-        """Returns the problems, with one entry that counts the others of each kind."""
+        """Returns the problems, with one entry for the number of further ones of each code."""
         beyond = [(code, met - MAX_SAME_PROBLEMS) for code, met in self.num_met.items() if met > MAX_SAME_PROBLEMS]
         return self.problems + [Problem(code, self.path, f"and {count:,} more of this kind") for code, count in beyond]
 
 
 def read_file(folder: Path, path: str) -> CocoFile:
-    """Returns what one file lists.
+    """Returns the content of one file.
 
     Raises:
-      DatasetError: it is no COCO file.
+      DatasetError: it is not a COCO file.
     """
     file = CocoFile(path)
     categories: list[tuple[Any, Place]] = []
@@ -93,7 +93,7 @@ def read_file(folder: Path, path: str) -> CocoFile:
 
 
 def label_map(files: Sequence[CocoFile], problems: list[Problem]) -> dict[int, str] | None:
-    """Returns the ids of the files, where they agree and are such as a network can have; None numbers by name."""
+    """Returns the ids of the files if they agree and a network can have them; None numbers classes by name."""
     names: dict[int, str] = {}
     used: Counter[str] = Counter()
     for file in files:
@@ -113,7 +113,7 @@ def label_map(files: Sequence[CocoFile], problems: list[Problem]) -> dict[int, s
         problems.append(Problem("label_ids_changed", files[0].path, message))
         return None
     if 0 in names and not used["0"]:
-        del names[0]  # Roboflow's name of the whole project.
+        del names[0]  # Roboflow's name of the project.
     if 0 in names:
         problems.append(Problem("label_ids_changed", files[0].path, "they begin with 0; 1 was added to each"))
         names = {number + 1: name for number, name in names.items()}
@@ -156,5 +156,5 @@ def _add_object(file: CocoFile, value: Any, place: Place) -> bool:
 def _digest(category_id: str | None, box: Any) -> int:
     try:
         return hash((category_id, tuple(box))) & _DIGEST_BITS
-    except TypeError:  # No list, or one of lists: such objects are compared as they are written.
+    except TypeError:  # Not a list, or a list of lists: such objects are compared as they are.
         return 1

@@ -28,12 +28,12 @@ class Categories(NamedTuple):
     names: dict[str, str] = {}  # noqa: RUF012 - never written to
     """{id, as text: name}."""
     place: Place = Place(0, 0)
-    """From the first byte of the first category to the last of the last."""
+    """From the first byte of the first category to the last byte of the last one."""
     problems: tuple[str, ...] = ()
 
 
 def identity(value: Any) -> str | None:
-    """Returns an id as text, whether it is written as a number or a word; None where it is neither."""
+    """Returns an id as text, if it is a number or a string; else None."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -42,10 +42,10 @@ def identity(value: Any) -> str | None:
 
 
 def read_categories(elements: Sequence[tuple[Any, Place]]) -> Categories:
-    """Returns the classes that a file's list of categories names.
+    """Returns the classes in a file's list of categories.
 
     Args:
-      elements: of the list, with their places.
+      elements: of the list, with their positions.
     """
     names: dict[str, str] = {}
     problems = []
@@ -69,19 +69,19 @@ def read_categories(elements: Sequence[tuple[Any, Place]]) -> Categories:
 
 
 def detail(categories: Categories, image: Place, objects: bytes, *, is_id_unique: bool) -> bytes:
-    """Returns what `read` must know of one image, for `Entry.detail`.
+    """Returns the value of `Entry.detail` for one image, which `read` needs.
 
     Args:
       categories: of the file.
-      image: place of the image's own element.
-      objects: packed places of its annotations.
-      is_id_unique: no other file of the dataset gives the id to another image.
+      image: position of the image's own element.
+      objects: packed positions of its annotations.
+      is_id_unique: whether no other file of the dataset has another image with this id.
     """
     return bytes([is_id_unique]) + packed([categories.place, image]) + objects
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns what a COCO file says of one image; boxes as they are written, not yet checked."""
+    """Returns the annotation of one image; boxes as stated, not yet checked."""
     path = folder / entry.annotation
     try:
         categories_place, *places = unpacked(entry.detail[1:])
@@ -125,16 +125,16 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
 
 @functools.lru_cache(maxsize=16)
 def _category_names(path: Path, place: Place, changed: int) -> dict[str, str]:
-    """Returns {id: name} of a file; read once in each process and for each change."""
+    """Returns {id: name} of a file; cached in each process until the file changes."""
     (data,) = read_places(path, [place])
     values = parsed(b"[" + data + b"]")
     return read_categories([(value, place) for value in values]).names
 
 
 def _object(value: Any, names: dict[str, str]) -> tuple[AnnotatedObject, str]:
-    """Returns one object, and a note where its box comes from its outline."""
+    """Returns one object, and a note if its box is that of its outline."""
     if not isinstance(value, dict):
-        raise DatasetError("an annotation that is no object")
+        raise DatasetError("an annotation that is not an object")
     category = identity(value.get("category_id"))
     if category is None or category not in names:
         raise DatasetError(f"category_id {value.get('category_id')!r:.60} is not among the categories")
@@ -161,10 +161,10 @@ def _object(value: Any, names: dict[str, str]) -> tuple[AnnotatedObject, str]:
 
 
 def _is_crowd(value: Any) -> bool:
-    """Returns what iscrowd says, however it is written.
+    """Returns the value of iscrowd, in any notation.
 
     Raises:
-      DatasetError: it is neither yes nor no.
+      DatasetError: it is neither true nor false.
     """
     word = str(value).strip().lower()
     if word not in _CROWD_WORDS:
@@ -195,9 +195,9 @@ def _with_masks(
 
     Args:
       objects: of one image.
-      annotations: that they were read from.
+      annotations: of the objects.
       path: of the image.
-      stated: (height, width) of the image, as the file has it.
+      stated: (height, width) of the image in the file.
     """
     unreadable = []
     try:
@@ -217,10 +217,10 @@ def _with_masks(
 
 
 def _mask(value: dict[str, Any], size: tuple[int, int]) -> bytes:
-    """Returns the drawn outline, nothing where the annotation has none.
+    """Returns the mask of the outline, empty if the annotation has none.
 
     Raises:
-      DatasetError: there is one, and it cannot be drawn, or belongs to another image.
+      DatasetError: it cannot be rasterized, or belongs to another image.
     """
     outline = value.get("segmentation")
     if not outline:
@@ -247,10 +247,10 @@ def _polygons(outline: Any) -> list[list[Any]]:
 
 
 def _is_number(value: Any) -> bool:
-    """Returns whether a value is a number that a box can have; whole numbers may be too large for a float."""
+    """Returns whether a value is a valid coordinate; integers may be too large for a float."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def _pixels(value: Any) -> int:
-    """Returns a side of the image, 0 where the file is silent or talks nonsense."""
+    """Returns a side of the image, 0 if the file has no valid value."""
     return int(value) if _is_number(value) and value > 0 else 0

@@ -10,16 +10,16 @@ from tfrmod.errors import DatasetError
 from tfrmod.stated_size import fits, is_near
 
 Unit = Literal["pixels", "fractions", "unclear"]
-# Fractions may miss the edge by some rounding or a clipped object; pixels so near to the corner mark nothing.
+# Fractions may exceed the edge by rounding or a clipped object; pixels so close to the corner mark no object.
 _LOWEST, _HIGHEST = -0.5, 1.5
 
 
 def unit_of(boxes: Iterable[Box]) -> Unit:
-    """Returns what the numbers of all the boxes of one image are.
+    """Returns the unit of the coordinates of all boxes of one image.
 
-    Fractions never pass for pixels: they would be boxes of less than a pixel in
-    the upper left corner. Where some boxes are of the one kind and some of the
-    other, or the numbers are 0 and 1 alone, the unit is unclear.
+    Fractions are never taken for pixels: they would be boxes of less than a
+    pixel in the upper left corner. If some boxes have one unit and some the
+    other, or all numbers are 0 and 1, the unit is unclear.
 
     >>> unit_of([(0.1, 0.2, 0.3, 0.4)]), unit_of([(10, 20, 30, 40)])
     ('fractions', 'pixels')
@@ -43,16 +43,16 @@ def unit_of(boxes: Iterable[Box]) -> Unit:
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Returns (height, width) of the upright image; (0, 0) where the file is no image that can be used.
+    """Returns (height, width) of the upright image; (0, 0) if the file is not a usable image.
 
-    What is the matter with such a file is said by the validation of its
-    pixels, which comes next and leaves it out.
+    The validation of the image, which comes later, reports the fault and leaves
+    it out.
     """
     return image_sizes(path)[0]
 
 
 def image_sizes(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Returns (height, width) of the upright image and of the stored pixels; (0, 0) twice where it cannot be used."""
+    """Returns (height, width) of the upright image and of the stored pixels; (0, 0) twice if it is not usable."""
     try:
         return image_file.image_sizes(path.read_bytes())
     except (DatasetError, OSError):
@@ -63,16 +63,15 @@ _MOST_TIMES = 16
 
 
 def canvas_size(path: Path, stated: tuple[int, int], boxes: Iterable[Box]) -> tuple[int, int]:
-    """Returns (height, width): of the image, whatever a file states, unless its boxes are on the stated size.
+    """Returns (height, width) of the image, or the stated size if the boxes refer to that.
 
-    An image that was resized after it was annotated has its boxes and masks
-    scaled together later. (0, 0) for an image that cannot be read, and is left
-    out.
+    For an image that was resized after annotation, boxes and masks are scaled
+    together later. (0, 0) for an image that cannot be read, and is left out.
 
     Args:
       path: of the image.
-      stated: (height, width) in the annotation, 0 where it is silent.
-      boxes: all of the image.
+      stated: (height, width) in the annotation, 0 if not stated.
+      boxes: all boxes of the image.
 
     Raises:
       DatasetError: the stated size is many times the image's.

@@ -1,7 +1,7 @@
 """CreateML: JSON files with a list of images, each with labels and boxes.
 
 [{"image": "a.jpg", "annotations": [{"label": "cat", "coordinates": {"x", "y",
-"width", "height"}}]}], where x and y are the centre of the box, in pixels.
+"width", "height"}}]}], where x and y are the center of the box, in pixels.
 """
 
 from pathlib import Path
@@ -27,10 +27,10 @@ def is_here(folder: Path, files: Files) -> bool:
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the images that CreateML's files list; several files are several sets where their paths say so.
+    """Returns the images in CreateML's files; several files are several sets if their paths name sets.
 
     Raises:
-      DatasetError: no such file, or no image of any.
+      DatasetError: there is no such file, or none has a usable image.
     """
     files = list_files(folder)
     paths = json_files(folder, files, "createml")

@@ -19,7 +19,7 @@ from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.split_names import in_order, set_name, set_of_path
 from tfrmod.text import clean_name
 
-# Fractions may pass the edge by rounding; a table is one of fractions if nearly all of its coordinates are.
+# Fractions may exceed the edge by rounding; a table has fractions if nearly all of its coordinates may be fractions.
 _MAX_SHARE = 1.01
 _FARTHEST = 1.5
 _NEARLY_ALL = 0.9
@@ -33,15 +33,15 @@ class _Rows:
     places: bytearray = field(default_factory=bytearray)
     """Packed."""
     sets: set[str | None] = field(default_factory=set)
-    """What they name."""
+    """Sets that the rows name."""
     digest: int = 0
-    """A number that is equal for equal classes and corners, in whatever order."""
+    """A number that is equal for equal classes and corners, in any order."""
     num_corners: int = 0
     num_shares: int = 0
-    """Corners whose coordinates may be fractions of the image."""
+    """Number of corners whose coordinates may be fractions of the image."""
 
     def add(self, row: Row, layout: Layout) -> None:
-        """Takes one row in."""
+        """Adds one row."""
         corners = _corners(row, layout)
         self.places += packed([row.place])
         self.sets.add(set_name(row.cell(layout, "set")) if "set" in layout.columns else None)
@@ -53,7 +53,7 @@ class _Rows:
 
 @dataclass
 class _Table:
-    """What one file says."""
+    """Content of one file."""
 
     path: str
     images: dict[str, _Rows]
@@ -74,10 +74,10 @@ def is_here(folder: Path, files: Files) -> bool:
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the images that tables name, with the sets that a column or the tables' names give.
+    """Returns the images in tables, with the sets of a column or of the tables' names.
 
     Raises:
-      DatasetError: no table of boxes, or no image of any.
+      DatasetError: there is no table of boxes, or none has a usable image.
     """
     files = list_files(folder)
     names = Names([*files.images, *files.others])
@@ -105,7 +105,7 @@ def listing(folder: Path) -> Listing:
         example = f"For example {problems[0].file}: {problems[0].message}." if problems else ""
         raise DatasetError(
             f"None of the {sum(table.num_rows for table in tables)} rows of the CSV tables in {folder} names an image "
-            f"that is there and can be used; there are {len(files.images)}. {example}".rstrip()
+            f"that exists and can be used; there are {len(files.images)}. {example}".rstrip()
         )
     used = {entry.image for entry in entries} | {problem.file for problem in problems}
     problems += [Problem("image_without_annotation", image) for image in files.images if image not in used]
@@ -133,7 +133,7 @@ def _entries(tables: Sequence[_Table], problems: list[Problem]) -> tuple[tuple[E
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns what the rows of one image say; boxes in pixels, as they are written or from fractions of the image."""
+    """Returns the annotation of one image; boxes in pixels, as stated or converted from fractions."""
     path = folder / entry.annotation
     try:
         layout = _layout(path, path.stat().st_mtime_ns)
@@ -164,9 +164,9 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
 
 
 def _with_truth(tables: list[_Table]) -> list[_Table]:
-    """Returns the tables but for those of a test that name images and no box, if other tables have boxes.
+    """Returns the tables without those of a test set that have no boxes, if other tables have boxes.
 
-    They ask what is on their images, and do not say that nothing is.
+    They do not state that their images have no objects.
     """
     if not any(table.num_corners for table in tables):
         return tables
@@ -174,10 +174,10 @@ def _with_truth(tables: list[_Table]) -> list[_Table]:
 
 
 def _table(folder: Path, path: str, names: Names, problems: list[Problem]) -> _Table:
-    """Reads one table through, keeping only where its rows are.
+    """Reads a whole table, keeping only the positions of its rows.
 
     Raises:
-      DatasetError: it is in no known encoding, or its columns can be read in two ways.
+      DatasetError: its encoding is unknown, or its columns are ambiguous.
       OSError: it cannot be opened.
     """
     layout = _layout(folder / path, (folder / path).stat().st_mtime_ns)
@@ -205,8 +205,8 @@ def _table(folder: Path, path: str, names: Names, problems: list[Problem]) -> _T
 def _is_of_shares(boxes: Sequence[Sequence[tuple[float, float]]], *, is_usual: bool) -> bool:
     """Returns whether the boxes of one image are in fractions of it.
 
-    In a table of pixels an image is so only where every box may be in
-    fractions and some coordinate is no whole number: (0, 0, 1, 1) is a pixel.
+    In a table of pixels, an image has fractions only if all of its boxes may be
+    fractions and some coordinate is not an integer: (0, 0, 1, 1) is a pixel.
 
     Args:
       boxes: corners of each row.
@@ -222,15 +222,15 @@ def _is_of_shares(boxes: Sequence[Sequence[tuple[float, float]]], *, is_usual: b
 
 
 def _object(row: Row | None, layout: Layout, size: tuple[int, int] | None) -> AnnotatedObject | None:
-    """Returns the object of a row, None where it says that nothing is on the image.
+    """Returns the object of a row, None if it states that the image has none.
 
     Args:
-      row: read again from its place.
+      row: read again from its position.
       layout: of the table.
-      size: (height, width) of the image, of which the coordinates are fractions; None where they are pixels.
+      size: (height, width) of the image, of which the coordinates are fractions; None if they are pixels.
 
     Raises:
-      DatasetError: it has no name that can be printed, or no box.
+      DatasetError: it has no printable name, or no box.
     """
     if row is None:
         raise DatasetError("the row is not where it was; did the file change?")
@@ -264,7 +264,7 @@ def _object(row: Row | None, layout: Layout, size: tuple[int, int] | None) -> An
 
 
 def _corners(row: Row, layout: Layout) -> list[tuple[float, float]]:
-    """Returns the corners that are numbers."""
+    """Returns the corners with numeric coordinates."""
     corners = []
     for x, y in layout.corners:
         try:
@@ -278,12 +278,12 @@ def _corners(row: Row, layout: Layout) -> list[tuple[float, float]]:
 
 
 def _number(cell: str, layout: Layout) -> float:
-    """Returns the number in a cell; where no comma divides cells, spreadsheets may write decimals with one."""
+    """Returns the number in a cell; if the delimiter is not a comma, the decimal separator may be one."""
     return float(cell if layout.delimiter == "," else cell.replace(",", "."))
 
 
 def _stated_size(found: Sequence[Row | None], layout: Layout) -> tuple[int, int]:
-    """Returns (height, width) as the first row has it, 0 where it is silent or talks nonsense."""
+    """Returns (height, width) in the first row, 0 if it has no valid value."""
     row = next(filter(None, found), None)
     if row is None:
         return 0, 0
@@ -304,8 +304,8 @@ def _is_set(cell: str) -> bool:
 
 @functools.lru_cache(maxsize=16)
 def _layout(path: Path, changed: int) -> Layout:
-    """Looks at a table once in each process and for each change."""
+    """Returns the layout of a table; cached in each process until the file changes."""
     layout = layout_of(path)
     if layout is None:
-        raise DatasetError("it is no table of boxes any more; did the file change?")
+        raise DatasetError("it is no longer a table of boxes; did the file change?")
     return with_encoding(path, layout)

@@ -21,8 +21,8 @@ _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _MAX_LINES_ABOVE = 10
 _MAX_ROWS = 1000
 _NEARLY_ALL = 0.9
-# What headers call the columns, without signs and capitals.
-_PHOTO = ("filename", "image", "imagepath", "imagename", "imageid", "path", "file", "filepath", "img", "imageuri")
+# Column names in headers, in lower case without punctuation.
+_IMAGE = ("filename", "image", "imagepath", "imagename", "imageid", "path", "file", "filepath", "img", "imageuri")
 _CLASS_NAME = ("classname", "labelname", "categoryname", "classlabel", "objectname", "objectclass", "labeltext")
 _CLASS = ("class", "label", "category", "labels", "object", "name")
 _HEADERS = {
@@ -48,26 +48,26 @@ _CHUNK_BYTES = 1 << 24
 
 
 class Layout(NamedTuple):
-    """How a table is written."""
+    """Format of a table."""
 
     delimiter: str
     columns: dict[str, int]
-    """{what is in it: position}; see `_HEADERS`, and image and name."""
+    """{content: position}; see `_HEADERS`, and image and name."""
     corners: tuple[tuple[int, int], ...]
-    """Positions of x and y of each corner."""
+    """Positions of the x and y columns of each corner."""
     start: int = 0
-    """Where in the file the first row of boxes begins."""
+    """Byte offset of the first row of boxes."""
     is_sized: bool = False
-    """Whether the second corner is not stated, but width and height in its place."""
+    """Whether the table has width and height instead of the second corner."""
     encoding: str = "utf-8"
     is_guessed: bool = False
     """Whether the encoding is a guess."""
     doubt: str = ""
-    """Why it cannot be determined which column names the class, "" where it can."""
+    """Why the column of the class is ambiguous, "" if it is not."""
 
 
 class _Line(NamedTuple):
-    """A line of the head, and where it and the next one begin in the file."""
+    """A line of the beginning, and the offsets of it and of the next line."""
 
     text: str
     start: int
@@ -75,11 +75,11 @@ class _Line(NamedTuple):
 
 
 def layout_of_head(head: bytes) -> Layout | None:
-    """Returns how a table of boxes is written, by its first bytes; None where a file is no such table.
+    """Returns the layout of a table of boxes from its first bytes; None if the file is not such a table.
 
-    The header may stand below a line `sep=;` or a title. Three kinds have none:
-    AutoML's (set, path, label, x, y, , , x, y, , ), the same without the set,
-    and RetinaNet's (path, x, y, x, y, label).
+    The header may be preceded by a line `sep=;` or a title. Three formats have
+    no header: AutoML's (set, path, label, x, y, , , x, y, , ), the same without
+    the set, and RetinaNet's (path, x, y, x, y, label).
     """
     encoding, lines = _lines(head)
     delimiters = _DELIMITERS
@@ -97,9 +97,9 @@ def layout_of_head(head: bytes) -> Layout | None:
 
 
 def _lines(head: bytes) -> tuple[str, list[_Line]]:
-    """Returns utf-16-le, utf-16-be or utf-8 for anything else, and the lines that are not blank.
+    """Returns utf-16-le, utf-16-be or utf-8 for anything else, and the non-blank lines.
 
-    What tells columns apart is ASCII, so other encodings are read byte by byte here.
+    Delimiters are ASCII, so other encodings are read byte by byte here.
     """
     encoding, start = "utf-8", 0
     if head.startswith(codecs.BOM_UTF8):
@@ -116,7 +116,7 @@ def _lines(head: bytes) -> tuple[str, list[_Line]]:
     text = head[start:].decode(byte_encoding, "replace")
     parts = text.split("\n")
     if len(head) >= HEAD_BYTES:
-        parts.pop()  # Cut off in its midst.
+        parts.pop()  # Truncated.
     lines = []
     for part in parts:
         end = start + len(f"{part}\n".encode(byte_encoding, "replace"))
@@ -157,8 +157,8 @@ def _with_header(header: Sequence[str], delimiter: str, below: Sequence[_Line]) 
 
 
 def _image_column(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int | None:
-    """Returns the column of the images' names: one whose cells are such, or else the first that is called so."""
-    candidates = [names.index(word) for word in (*_PHOTO, "name") if word in names]
+    """Returns the column of image names: one whose cells are such names, or else the first with such a header."""
+    candidates = [names.index(word) for word in (*_IMAGE, "name") if word in names]
     for position in candidates:
         cells = _column(rows, position)
         if cells and sum(map(_is_image, cells)) > len(cells) / 2:
@@ -170,9 +170,9 @@ def _image_column(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int | 
 def _class_column(
     header: Sequence[str], names: Sequence[str | None], rows: Sequence[Sequence[str]]
 ) -> tuple[int | None, str]:
-    """Returns the column of the class names, None if there is none, and why that is in doubt.
+    """Returns the column of the class names, None if there is none, and why it is ambiguous.
 
-    A column of numbers holds ids, unless there is no other.
+    A column of numbers has ids, unless there is no other column.
     """
     named = [names.index(word) for word in _CLASS_NAME if word in names]
     others = [names.index(word) for word in _CLASS if word in names]
@@ -192,7 +192,7 @@ def _class_column(
 
 
 def _column(rows: Sequence[Sequence[str]], position: int) -> list[str]:
-    """Returns the cells of a column that are not blank."""
+    """Returns the non-blank cells of a column."""
     return [cell for row in rows if position < len(row) and (cell := row[position].strip())]
 
 
@@ -201,7 +201,7 @@ def _is_numeric(cells: Sequence[str]) -> bool:
 
 
 def _without_header(delimiter: str, lines: Sequence[_Line]) -> Layout | None:
-    """Returns the layout that nearly all rows of a table without a header have."""
+    """Returns the layout of nearly all rows of a table without a header."""
     rows = [cells for line in lines[:_MAX_ROWS] if (cells := _cells(line, delimiter))]
     kinds = Counter(kind for row in rows if (kind := _kind_of_row(row)) is not None)
     if not kinds:
@@ -211,7 +211,7 @@ def _without_header(delimiter: str, lines: Sequence[_Line]) -> Layout | None:
         return None
     if kind == "retinanet":
         if not any(row[1].strip() for row in rows if _kind_of_row(row) == kind):
-            return None  # Names alone.
+            return None  # Only names.
         return Layout(delimiter, {"image": 0, "name": 5}, ((1, 2), (3, 4)))
     first = int(kind == "automl")
     columns = {"image": first, "name": first + 1} | ({"set": 0} if first else {})
@@ -242,19 +242,19 @@ def _is_number(cell: str) -> bool:
 
 
 class Row(NamedTuple):
-    """One row and where it is."""
+    """One row and its position in the file."""
 
     cells: list[str]
     place: Place
 
     def cell(self, layout: Layout, name: str) -> str:
-        """Returns what a column holds, "" where there is no such column or the row is too short."""
+        """Returns the cell of a column, "" if there is no such column or the row is too short."""
         position = layout.columns.get(name, len(self.cells))
         return self.cells[position].strip() if position < len(self.cells) else ""
 
 
 def layout_of(path: Path) -> Layout | None:
-    """Returns how a table of boxes is written, None where a file is no such table."""
+    """Returns the layout of a table of boxes, None if the file is not such a table."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -264,10 +264,10 @@ def layout_of(path: Path) -> Layout | None:
 
 
 def with_encoding(path: Path, layout: Layout) -> Layout:
-    """Returns the layout with the encoding that the whole file is in.
+    """Returns the layout with the encoding of the whole file.
 
     Raises:
-      DatasetError: it is no text, or fits several encodings.
+      DatasetError: it is not text, or valid in several encodings.
       OSError: the file cannot be opened.
     """
     if layout.encoding.startswith("utf-16") or path.stat().st_size <= MAX_TEXT_BYTES:
@@ -281,7 +281,7 @@ def with_encoding(path: Path, layout: Layout) -> Layout:
 
 
 def rows(path: Path, layout: Layout) -> Iterator[Row | Place]:
-    """Yields the rows below the header; in place of a row that cannot be read, its place.
+    """Yields the rows below the header; instead of an unreadable row, its position.
 
     Raises:
       OSError: the file cannot be opened.
@@ -299,7 +299,7 @@ def rows(path: Path, layout: Layout) -> Iterator[Row | Place]:
         while True:
             start = ends[-1]
             try:
-                # A reader a row: what an unreadable one leaves after does not reach the next.
+                # A new reader per row, so that an unreadable row does not affect the next one.
                 cells = next(csv.reader(source, delimiter=layout.delimiter), None)
             except csv.Error:
                 yield Place(start, ends[-1] - start)
@@ -311,7 +311,7 @@ def rows(path: Path, layout: Layout) -> Iterator[Row | Place]:
 
 
 def row_at(data: bytes, place: Place, layout: Layout) -> Row | None:
-    """Returns the row that some bytes spell, None where they spell none."""
+    """Returns the row of some bytes, None if they are not a row."""
     lines = io.StringIO(data.decode(layout.encoding, "surrogateescape"), newline="\n")
     try:
         cells = next(csv.reader(lines, delimiter=layout.delimiter), [])
@@ -323,8 +323,8 @@ def row_at(data: bytes, place: Place, layout: Layout) -> Row | None:
 def _row_lines(file: BinaryIO, encoding: str) -> Iterator[tuple[str, int]]:
     """Yields each line and its length in bytes.
 
-    The whole file was decoded strictly before; what a cut through an endless
-    line leaves undecodable becomes surrogates, which no name may hold.
+    The whole file was decoded strictly before; bytes that a cut through an
+    overlong line leaves undecodable become surrogates, which are invalid in names.
     """
     if encoding.startswith("utf-16"):
         for text in io.StringIO(file.read().decode(encoding), newline="\n"):
@@ -335,11 +335,11 @@ def _row_lines(file: BinaryIO, encoding: str) -> Iterator[tuple[str, int]]:
 
 
 def _check_utf8(file: BinaryIO) -> None:
-    """Raises a DatasetError where a file too large to be decoded at once is not UTF-8."""
+    """Raises DatasetError if a file that is too large to be decoded at once is not UTF-8."""
     left = b""
     while chunk := file.read(_CHUNK_BYTES):
         data = left + chunk
-        # A letter has at most four bytes: the last three may be the beginning of one.
+        # A character has at most four bytes: the last three may be the beginning of one.
         cut = max(0, len(data) - 3)
         cut = next((place for place in range(cut, len(data)) if data[place] & 0xC0 != 0x80), cut)
         try:

@@ -2,7 +2,7 @@
 
 <annotations><image name width height><box label xtl ytl xbr ybr rotation/>
 <polygon label points="x,y;x,y"/> … </image></annotations>. Tracks of the format
-for videos names frames, not of images, and are refused.
+for videos refer to frames instead of images, and are rejected.
 """
 
 from pathlib import Path
@@ -24,24 +24,24 @@ _ROOT = "annotations"
 _NO_AREA = {
     "polyline": "a polyline, which has no area",
     "points": "points, which have no area",
-    "cuboid": "a cuboid, which is no box",
-    "skeleton": "a skeleton, which is no box",
-    "tag": "a tag of the whole image, which has no place on it",
+    "cuboid": "a cuboid, which is not a box",
+    "skeleton": "a skeleton, which is not a box",
+    "tag": "a tag of the whole image, which has no position in it",
 }
 
 read = drawn.read
 
 
 def is_here(folder: Path, files: Files) -> bool:
-    """Returns whether an XML file lists images as CVAT does."""
+    """Returns whether an XML file has CVAT's list of images."""
     return has_xml(folder, files, "cvat")
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the images that CVAT's files list, with the subsets that they name.
+    """Returns the images in CVAT's files, with their subsets.
 
     Raises:
-      DatasetError: no such file, one with tracks, or no image of any.
+      DatasetError: there is no such file, one has tracks, or none has a usable image.
     """
     files = list_files(folder)
     paths = sorted([*xml_files(folder, files, "cvat"), *xml_files(folder, files, "cvat_video")])
@@ -112,7 +112,7 @@ def _shape(node: etree._Element) -> Shape:
     if tag == "mask":
         x, y, width, height = _numbers(node, "left", "top", "width", "height")
         return drawn.shape(label, (y, x, y + height, x + width))
-    raise DatasetError(_NO_AREA.get(tag, f"a shape <{tag[:40]}> that is not known"))
+    raise DatasetError(_NO_AREA.get(tag, f"a shape <{tag[:40]}> that is unknown"))
 
 
 def _numbers(node: etree._Element, *names: str) -> list[float]:

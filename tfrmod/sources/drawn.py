@@ -1,8 +1,8 @@
-"""What annotation tools draw on images (rectangles, polygons, ellipses): bounding boxes, masks, and listings of them.
+"""Shapes of annotation tools (rectangles, polygons, ellipses): bounding boxes, masks, and listings.
 
-Several formats keep all images of a task in one file. Their modules read that
-file into `Drawn` values; how those find their images, and how they are read
-again later, is the same for all and is here.
+Several formats have all images of a task in one file. Their modules parse that
+file into `Drawn` values; matching them with images, and reading them later, is
+the same for all formats and is implemented here.
 """
 
 import json
@@ -35,28 +35,28 @@ class Shape(NamedTuple):
     box: Box
     """(y0, x0, y1, x1) in pixels."""
     polygons: tuple[tuple[float, ...], ...] = ()
-    """Each (x, y, x, y, …), where the tool drew an outline; they become the mask."""
+    """Each (x, y, x, y, …), if the tool drew an outline; they become the mask."""
 
 
 class Drawn(NamedTuple):
-    """What one file says of one image."""
+    """Annotation of one image in one file."""
 
     name: str
-    """Of the image, as the file has it."""
+    """Name of the image in the file."""
     shapes: tuple[Shape, ...] = ()
     unreadable: tuple[str, ...] = ()
-    """What is the matter with each of the other objects."""
+    """Faults of the objects that cannot be read."""
     height: int = 0
     width: int = 0
     set_name: str | None = None
-    """train, val or test, where the file says it."""
+    """train, val or test, if the file states it."""
 
 
 def shape(label: Any, box: Box, polygons: Iterable[Sequence[float]] = ()) -> Shape:
-    """Returns a shape with a name that can be printed.
+    """Returns a shape with a printable name.
 
     Raises:
-      DatasetError: the label is no such name.
+      DatasetError: the label is not such a name.
     """
     if not isinstance(label, str):
         raise DatasetError(f"an object without a label: {label!r:.60}")
@@ -64,10 +64,10 @@ def shape(label: Any, box: Box, polygons: Iterable[Sequence[float]] = ()) -> Sha
 
 
 def number(value: Any) -> float:
-    """Returns a coordinate, written as a number or a text.
+    """Returns a coordinate, given as a number or a string.
 
     Raises:
-      DatasetError: it is none, or none that an image can have.
+      DatasetError: it is not a number, or not valid in an image.
     """
     try:
         found = float("nan") if isinstance(value, bool) else float(value)
@@ -79,7 +79,7 @@ def number(value: Any) -> float:
 
 
 def pixels(value: Any) -> int:
-    """Returns a side of an image, 0 where a file is silent or it cannot be one."""
+    """Returns a side of an image, 0 if the file has no valid value."""
     try:
         return max(0, int(number(value)))
     except DatasetError:
@@ -93,7 +93,7 @@ def bounds(points: Sequence[tuple[float, float]]) -> Box:
 
 
 def outline(points: Sequence[tuple[float, float]]) -> tuple[Box, list[list[float]]]:
-    """Returns the bounding box of a polygon, and the polygon as COCO writes it.
+    """Returns the bounding box of a polygon, and the polygon in COCO's format.
 
     Raises:
       DatasetError: it has fewer than three points.
@@ -104,7 +104,7 @@ def outline(points: Sequence[tuple[float, float]]) -> tuple[Box, list[list[float
 
 
 def ellipse_box(center: tuple[float, float], radii: tuple[float, float], angle: float = 0.0) -> Box:
-    """Returns the bounding box of an ellipse: centre and radii are (x, y), the angle is in radians."""
+    """Returns the bounding box of an ellipse: center and radii are (x, y), the angle is in radians."""
     (x, y), (across, down) = center, radii
     half_width = math.hypot(across * math.cos(angle), down * math.sin(angle))
     half_height = math.hypot(across * math.sin(angle), down * math.cos(angle))
@@ -112,7 +112,7 @@ def ellipse_box(center: tuple[float, float], radii: tuple[float, float], angle: 
 
 
 def turned(box: Box, degrees: float) -> list[tuple[float, float]]:
-    """Returns the corners (x, y) of a box that was turned clockwise around its centre."""
+    """Returns the corners (x, y) of a box that was rotated clockwise around its center."""
     y0, x0, y1, x1 = box
     x, y, angle = (x0 + x1) / 2, (y0 + y1) / 2, degrees * RADIANS
     corners = [(x0 - x, y0 - y), (x1 - x, y0 - y), (x1 - x, y1 - y), (x0 - x, y1 - y)]
@@ -123,16 +123,16 @@ def turned(box: Box, degrees: float) -> list[tuple[float, float]]:
 def listing_of(
     folder: Path, files: Files, by_file: Mapping[str, Sequence[Drawn]], problems: Sequence[Problem] = ()
 ) -> Listing:
-    """Returns the images that annotation files name, with the sets that they or their names state.
+    """Returns the images in annotation files, with the sets that the files or their names state.
 
     Args:
       folder: the dataset.
-      files: in it.
-      by_file: {annotation file: what it says of each image}.
-      problems: met while the files were read.
+      files: of the dataset.
+      by_file: {annotation file: annotations of its images}.
+      problems: of reading the files.
 
     Raises:
-      DatasetError: no image is there.
+      DatasetError: no image exists.
     """
     found = list(problems)
     names = Names([*files.images, *files.others])
@@ -156,7 +156,7 @@ def listing_of(
         example = f"For example {found[0].file}: {found[0].message or found[0].code}." if found else ""
         raise DatasetError(
             f"None of the {num_named} images that the annotations in {folder} name can be used: {len(files.images)} "
-            f"images are there. {example}".rstrip()
+            f"images exist. {example}".rstrip()
         )
     unnamed = [image for image in files.images if image not in entries and image not in disagreed]
     found += [Problem("image_without_annotation", image) for image in unnamed]
@@ -167,7 +167,7 @@ def listing_of(
 def _paired(
     path: str, drawn: Sequence[Drawn], names: Names, problems: list[Problem]
 ) -> Iterator[tuple[Drawn, str, str | None]]:
-    """Yields what one file says of an image, that image, and its set."""
+    """Yields the annotation of an image, the path of the image, and its set."""
     by_set: dict[str | None, list[Drawn]] = defaultdict(list)
     for one in drawn:
         by_set[one.set_name or set_of_path(path)].append(one)
@@ -178,14 +178,14 @@ def _paired(
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns what the listing has kept of one image."""
+    """Returns the annotation of one image, which the listing has stored."""
     return reading_of(folder, entry, _unpacked(entry.detail), masks=masks)
 
 
 def reading_of(folder: Path, entry: Entry, drawn: Drawn, *, masks: bool) -> Reading:
-    """Returns an image with its drawn objects; boxes as they are written, not yet checked.
+    """Returns an image with its shapes as objects; boxes as stated, not yet checked.
 
-    Coordinates from 0 to 1 are fractions of the image, whatever the format says.
+    Coordinates from 0 to 1 are fractions of the image, in any format.
     """
     problems = [Problem("object_unreadable", entry.image, message) for message in drawn.unreadable]
     shapes, size = drawn.shapes, (drawn.height, drawn.width)
@@ -224,7 +224,7 @@ def _scaled(one: Shape, size: tuple[int, int]) -> Shape:
 
 
 def _packed(drawn: Drawn) -> bytes:
-    """Returns what `read` must know, for `Entry.detail`."""
+    """Returns the value of `Entry.detail`, which `read` needs."""
     unreadable = [message[:_MAX_MESSAGE] for message in drawn.unreadable[:MAX_SAME_PROBLEMS]]
     if len(drawn.unreadable) > MAX_SAME_PROBLEMS:
         unreadable.append(f"and {len(drawn.unreadable) - MAX_SAME_PROBLEMS:,} more of this kind")

@@ -9,16 +9,16 @@ from tfrmod.pairing import Names, nearness
 
 __all__ = ["VOC_MASK_FOLDERS", "Files", "Names", "list_files", "nearness"]
 
-# Images whose colours are labels; they bear the images' names.
+# Images whose colors are labels; they have the names of the images.
 VOC_MASK_FOLDERS = frozenset({"segmentationclass", "segmentationobject"})
 _KINDS = {"xml": "xml", "txt": "txt", "json": "json", "csv": "csv", "yaml": "yaml", "yml": "yaml"}
 
 
 class Files(NamedTuple):
-    """Paths relative to the folder, with forward slashes, sorted."""
+    """Sorted paths relative to the folder, with forward slashes."""
 
     images: list[str]
-    """Files with an image's extension, those in VOC's folders of masks apart."""
+    """Files with an image's extension, except those in VOC's folders of masks."""
     masks: list[str]
     """Files with an image's extension in VOC's folders of masks."""
     xml: list[str]
@@ -30,15 +30,15 @@ class Files(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Returns how many files there are."""
+        """Returns the number of files."""
         return sum(map(len, self))
 
 
 def list_files(folder: Path) -> Files:
-    """Returns every file of a folder and the folders within, but for what operating systems leave there.
+    """Returns all files of a folder and its subfolders, except for those of operating systems.
 
-    Links to folders are not followed, so nothing outside is ever listed that
-    way.
+    Symbolic links to folders are not followed, so that nothing outside of the
+    folder is listed.
     """
     found = Files([], [], [], [], [], [], [], [])
     for parent, folders, names in os.walk(folder):

@@ -1,7 +1,7 @@
-"""Classification sets: a folder per class, or a CSV of image and class; each image has one class.
+"""Classification datasets: a folder per class, or a CSV of image and class; each image has one class.
 
-An image's class becomes an object that covers the whole image, so that
-conversion, splits and checks for duplicates are those of every other source.
+The class of an image becomes an object that covers the whole image, so that
+conversion, splits and the detection of duplicates are those of other sources.
 """
 
 import csv
@@ -26,7 +26,7 @@ _MAX_CSV_BYTES = 1 << 28
 
 
 def is_class_folders(folder: Path, files: Files) -> bool:
-    """Returns whether at least two folders, of a split or of the data set, hold all the images."""
+    """Returns whether all images are in at least two folders, of a split or of the dataset."""
     del folder
     classes = {name for _, name in _places(files.images).values()}
     return "" not in classes and len(classes) >= 2
@@ -36,15 +36,15 @@ def list_class_folders(folder: Path) -> Listing:
     """Returns the images of `<class>/…` or `<split>/<class>/…`; the split is train, val or test.
 
     Raises:
-      DatasetError: images that lie in no folder of a class, or fewer than two classes.
+      DatasetError: images are outside of class folders, or there are fewer than two classes.
     """
     files = list_files(folder)
     places = _places(files.images)
     loose = [path for path, (_, name) in places.items() if not name]
     if loose:
         raise DatasetError(
-            f"Every image must lie in the folder of its class, such as {folder.name}/cat/1.jpg or "
-            f"{folder.name}/train/cat/1.jpg. {len(loose)} do not, for example {loose[0]}."
+            f"Every image must be in the folder of its class, such as {folder.name}/cat/1.jpg or "
+            f"{folder.name}/train/cat/1.jpg. {len(loose)} are not, for example {loose[0]}."
         )
     return _listing(
         folder,
@@ -56,7 +56,7 @@ def list_class_folders(folder: Path) -> Listing:
 
 
 def _places(images: list[str]) -> dict[str, tuple[str, str]]:
-    """Returns the split and the class of each image, "" for none; a folder around all the others is neither."""
+    """Returns the split and the class of each image, "" for none; a folder around all others is neither."""
     folders = {path: PurePosixPath(path).parts[:-1] for path in sorted(images)}
     while folders and all(len(parts) > 1 for parts in folders.values()):
         if len({parts[0] for parts in folders.values()}) > 1 or next(iter(folders.values()))[0].lower() in SET_WORDS:
@@ -76,10 +76,10 @@ def is_class_csv(folder: Path, files: Files) -> bool:
 
 
 def list_class_csv(folder: Path) -> Listing:
-    """Returns the images that CSV files list with a class; a file called train, val or test is that set.
+    """Returns the images with a class in CSV files; a file named train, val or test is that set.
 
     Raises:
-      DatasetError: no such CSV, one that cannot be read, or fewer than two classes.
+      DatasetError: there is no such CSV, one cannot be read, or there are fewer than two classes.
     """
     files = list_files(folder)
     tables = {path: columns for path in sorted(files.csv) if (columns := _columns(folder / path)) is not None}
@@ -112,7 +112,7 @@ def list_class_csv(folder: Path) -> Listing:
 
 
 def _columns(path: Path) -> tuple[str, str] | None:
-    """Returns the names of the columns of images and of classes, None where a CSV lacks either or has boxes."""
+    """Returns the names of the image and class columns, None if a CSV lacks either or has boxes."""
     try:
         first = next(csv.reader(io.StringIO(read_text(path, max_bytes=_MAX_CSV_BYTES).text)), [])
     except (DatasetError, OSError, csv.Error):
@@ -149,7 +149,7 @@ def _listing(
     if len(set(map(str.casefold, names))) < len(names):
         folded = Counter(name.casefold() for name in names)
         alike = [name for name in names if folded[name.casefold()] > 1]
-        problems.append(Problem("class_spelling", alike[0], f"differs from {alike[1]} in capitals alone"))
+        problems.append(Problem("class_spelling", alike[0], f"differs from {alike[1]} only in case"))
     entries = tuple(
         Entry(path, path, json.dumps({"class": name}, ensure_ascii=False).encode())
         for path, name in sorted(cleaned.items())
@@ -167,7 +167,7 @@ def _listing(
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns the image with one object, its class, that covers it."""
+    """Returns the image with one object of its class that covers it."""
     del masks
     height, width = upright_size(folder / entry.image)
     name = json.loads(entry.detail)["class"]
@@ -183,4 +183,4 @@ CLASS_SOURCES: dict[str, Source] = {
     "class_folders": Source("images in a folder for each class", is_class_folders, list_class_folders, read),
     "class_csv": Source("CSV (a class for each image)", is_class_csv, list_class_csv, read),
 }
-"""Sources of classification; each image has one object, which covers it and bears its class."""
+"""Sources of classification; each image has one object of its class, which covers the image."""

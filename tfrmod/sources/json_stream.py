@@ -15,25 +15,25 @@ _DECODER = json.JSONDecoder()
 
 
 class Piece(NamedTuple):
-    """An element of a list that is at the top of a JSON object, or another value there."""
+    """An element of a list at the top level of a JSON object, or another top-level value."""
 
     key: str
-    """The name of the list or value."""
+    """Key of the list or value."""
     value: Any
     start: int
-    """Where its first byte is in the file."""
+    """Byte offset in the file."""
     num_bytes: int
 
 
 def pieces(path: Path) -> Iterator[Piece]:
-    """Yields the elements of the lists at the top of a JSON object, and its other values, in order.
+    """Yields the elements of the top-level lists of a JSON object, and its other values, in order.
 
-    One piece is held in memory at a time, so that COCO's half a gigabyte costs
-    a few megabytes.
+    One piece is in memory at a time, so that COCO's half a gigabyte takes a few
+    megabytes.
 
     Raises:
-      DatasetError: not JSON, not UTF-8, not an object, cut off, or nested or
-        spelt so that Python refuses it.
+      DatasetError: it is not JSON, not UTF-8, not an object, truncated, or not
+        accepted by Python's parser.
       OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
@@ -59,10 +59,10 @@ def pieces(path: Path) -> Iterator[Piece]:
 
 
 def elements(path: Path) -> Iterator[Piece]:
-    """Yields the elements of a JSON array, in order, each under the key "".
+    """Yields the elements of a JSON array, in order, each with the key "".
 
     Raises:
-      DatasetError: as `pieces` does, for a file that is no array.
+      DatasetError: as in `pieces`, for a file that is not an array.
       OSError: the file cannot be opened.
     """
     with path.open("rb") as file:
@@ -77,7 +77,7 @@ def elements(path: Path) -> Iterator[Piece]:
 
 
 def is_array(path: Path) -> bool:
-    """Returns whether a JSON file begins with an array, not with an object.
+    """Returns whether a JSON file begins with an array.
 
     Raises:
       DatasetError: it is not UTF-8.
@@ -88,10 +88,10 @@ def is_array(path: Path) -> bool:
 
 
 def parsed(data: bytes) -> Any:
-    """Returns the value that some bytes spell.
+    """Returns the JSON value of some bytes.
 
     Raises:
-      DatasetError: they spell none.
+      DatasetError: they are not valid JSON.
     """
     try:
         return json.loads(data.decode("utf-8"))
@@ -100,12 +100,12 @@ def parsed(data: bytes) -> Any:
 
 
 class _Text:
-    """The text of a file and a place in it; a letter is a byte until a value is complete."""
+    """The text of a file and a position in it; a character is a byte until a value is complete."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        # Latin-1 maps bytes to letters one to one, so places in the text are places in the file. What JSON is built
-        # of is ASCII, which in UTF-8 is never part of another letter.
+        # Latin-1 maps bytes to characters one to one, so positions in the text are byte offsets. JSON's structure is
+        # ASCII, which in UTF-8 is never part of another character.
         self._text = file.read(_CHUNK_BYTES).decode("latin-1")
         self._start = 0
         self._at = 0
@@ -119,7 +119,7 @@ class _Text:
         return self._start + self._at
 
     def peek(self) -> str:
-        """Returns the next letter that is no blank, "" at the end of the file."""
+        """Returns the next character that is not whitespace, "" at the end of the file."""
         while True:
             while self._at < len(self._text):
                 letter = self._text[self._at]
@@ -135,19 +135,19 @@ class _Text:
             raise DatasetError(
                 f"{letter!r} is expected at byte {self.place}, found {found!r}"
                 if found
-                else f"it ends at byte {self.place}, in the midst of its content"
+                else f"it ends at byte {self.place}, in the middle of its content"
             )
         self._at += 1
 
     def separate(self, end: str) -> None:
-        """Passes a comma with something after it, or stops before the end of the list or object."""
+        """Skips a comma that is followed by another item, or stops before the end of the list or object."""
         if self.peek() != end:
             self.expect(",")
             if self.peek() == end:
                 raise DatasetError(f"nothing follows the comma before byte {self.place}")
 
     def value(self) -> tuple[Any, int, int]:
-        """Returns the value that begins here, and its place and length in bytes."""
+        """Returns the value at this position, and its offset and length in bytes."""
         self.peek()
         size = _CHUNK_BYTES
         while True:
@@ -158,7 +158,7 @@ class _Text:
                     raise DatasetError(f"not valid JSON at byte {self.place}: {_reason(error)}") from error
             else:
                 length = end - self._at
-                # A number that ends with the buffer may go on after it.
+                # A number that ends with the buffer may continue after it.
                 if end < len(self._text) or not self._may_read_on(size):
                     return self._taken(value, length)
             size *= 2
@@ -185,29 +185,29 @@ _PLACE = struct.Struct("<QI")
 
 
 class Place(NamedTuple):
-    """Some bytes of a file."""
+    """A range of bytes in a file."""
 
     start: int
     num_bytes: int
 
 
 def packed(places: Iterable[Place]) -> bytes:
-    """Returns 12 bytes a place, for `Entry.detail`."""
+    """Returns 12 bytes per range, for `Entry.detail`."""
     return b"".join(_PLACE.pack(*place) for place in places)
 
 
 def num_packed(detail: bytes) -> int:
-    """Returns how many places `packed` took."""
+    """Returns the number of ranges in a result of `packed`."""
     return len(detail) // _PLACE.size
 
 
 def unpacked(detail: bytes) -> list[Place]:
-    """Returns what `packed` took."""
+    """Returns the ranges in a result of `packed`."""
     return [Place(*pair) for pair in _PLACE.iter_unpack(detail)]
 
 
 def read_places(path: Path, places: Iterable[Place]) -> list[bytes]:
-    """Returns the bytes at each place; fewer where the file has become shorter.
+    """Returns the bytes of each range; fewer if the file has become shorter.
 
     Raises:
       OSError: the file cannot be opened.

@@ -29,10 +29,10 @@ def is_here(folder: Path, files: Files) -> bool:
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the images that LabelMe's files name; folders called train, val and test are sets.
+    """Returns the images of LabelMe's files; folders named train, val and test are sets.
 
     Raises:
-      DatasetError: no such file, or no image of any.
+      DatasetError: there is no such file, or none has a usable image.
     """
     files = list_files(folder)
     paths = json_files(folder, files, "labelme")
@@ -69,7 +69,7 @@ def listing(folder: Path) -> Listing:
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns what one file says of its image; boxes as they are written, not yet checked."""
+    """Returns the annotation of one image; boxes as stated, not yet checked."""
     try:
         content = _content(folder / entry.annotation)
     except DatasetError as error:
@@ -81,7 +81,7 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
 
 
 class _NoImageError(Exception):
-    """A file whose image is not there, or in doubt; `code` says which."""
+    """The image of a file does not exist, or is ambiguous; `code` tells which."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -89,7 +89,7 @@ class _NoImageError(Exception):
 
 
 def _image_of(path: str, content: dict[str, Any], names: Names) -> str:
-    """Returns the image that a file is about: that which it names, or of its own name where that is not there."""
+    """Returns the image of a file: the one it names, or if that does not exist the one with the file's name."""
     stated = content.get("imagePath")
     named = names.find(stated, near=path) if isinstance(stated, str) and stated.strip() else []
     stem = PurePosixPath(path).stem
@@ -111,7 +111,7 @@ def _content(path: Path) -> dict[str, Any]:
     """Returns the content of one file.
 
     Raises:
-      DatasetError: it is no LabelMe file.
+      DatasetError: it is not a LabelMe file.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -125,7 +125,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _shapes(content: dict[str, Any]) -> tuple[list[Shape], list[str]]:
-    """Returns the shapes, polygons of one label and group joined as LabelMe's own converter to COCO does."""
+    """Returns the shapes; polygons with equal label and group are joined, as in LabelMe's converter to COCO."""
     shapes: list[Shape] = []
     groups: dict[tuple[str, str], int] = {}
     unreadable = []
@@ -145,9 +145,9 @@ def _shapes(content: dict[str, Any]) -> tuple[list[Shape], list[str]]:
 
 
 def _shape(value: Any) -> tuple[Shape, str]:
-    """Returns one shape, and its group where it is a polygon: parts of an object that something hides."""
+    """Returns one shape, and the group of a polygon: polygons of a group are parts of a partly hidden object."""
     if not isinstance(value, dict):
-        raise DatasetError("a shape that is no object")
+        raise DatasetError("a shape that is not an object")
     kind, label = value.get("shape_type") or "polygon", value.get("label")
     if kind in _NO_AREA:
         raise DatasetError(f"a {kind}, which has no area")
@@ -171,5 +171,5 @@ def _joined(one: Shape, other: Shape) -> Shape:
 
 def _point(value: Any) -> tuple[float, float]:
     if not isinstance(value, list) or len(value) != 2:
-        raise DatasetError(f"a point that is no pair of numbers: {value!s:.60}")
+        raise DatasetError(f"a point that is not a pair of numbers: {value!s:.60}")
     return drawn.number(value[0]), drawn.number(value[1])

@@ -1,4 +1,4 @@
-"""Mask images: one PNG per image, its colours or values naming classes."""
+"""Mask images: one PNG per image whose colors or values are classes."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ from tfrmod.text import clean_name, read_text
 
 Color = tuple[int, int, int]
 
-_PAPERS = ("labelmap.txt", "_classes.csv", "classes.txt", "labels.txt", "class_names.txt")
+_CLASS_LISTS = ("labelmap.txt", "_classes.csv", "classes.txt", "labels.txt", "class_names.txt")
 _BACKGROUND = re.compile(r"_*(background|bg|void|unlabell?ed|__ignore__)_*", re.IGNORECASE)
 _COLORS = re.compile(r"([^:#]+):(\d{1,3}),(\d{1,3}),(\d{1,3})(:|$)")
 _MAX_BYTES = 1 << 20
@@ -34,34 +34,33 @@ _PROBED = 32
 
 
 class Meaning(NamedTuple):
-    """How to read the masks of one dataset."""
+    """Meaning of the mask values of one dataset."""
 
     names: dict[int, str]
     """{class id, from 1: name}."""
     numbers: tuple[tuple[int | Color, int], ...] | None = None
-    """Pairs of a value or colour and its class id, where the values are not the ids themselves."""
+    """Pairs of a value or color and its class id, if the values are not the ids themselves."""
     problems: tuple[Problem, ...] = ()
-    """What is doubtful about the files that say so."""
+    """Problems of the files that describe the classes."""
 
 
 def meaning(folder: Path, files: Files, pictures: Sequence[str]) -> Meaning:
-    """Returns what a description in the dataset says, or else what the first masks show.
+    """Returns the meaning as described in the dataset, or else inferred from the first masks.
 
-    Masks of 0 and 255 alone are of two classes, as programs that paint draw
-    them; in others 255 is what must not be counted (VOC).
+    Masks with only 0 and 255 have two classes, as painting programs write them;
+    in other masks 255 marks ignored pixels (VOC).
 
     Args:
       folder: of the dataset.
-      files: of it.
-      images: masks of classes.
+      files: of the dataset.
+      pictures: masks of classes.
 
     Raises:
-      DatasetError: a list of classes cannot be read for sure, or two of them
-        disagree.
+      DatasetError: a list of classes is ambiguous, or two of them disagree.
     """
     values = _values(folder, pictures)
     is_binary = values == {masks.IGNORED}
-    for name in _PAPERS:
+    for name in _CLASS_LISTS:
         descriptions = [path for path in (*files.txt, *files.csv) if PurePosixPath(path).name.lower() == name]
         found = _agreed(folder, sorted(descriptions, key=lambda path: (path.count("/"), path)))
         if found is not None:
@@ -72,7 +71,7 @@ def meaning(folder: Path, files: Files, pictures: Sequence[str]) -> Meaning:
 
 
 def _values(folder: Path, pictures: Iterable[str]) -> set[int]:
-    """Returns the values but 0 that some of the masks have; colours are not looked at."""
+    """Returns the values except 0 in some of the masks; color masks are skipped."""
     values: set[int] = set()
     for path in list(pictures)[:_PROBED]:
         try:
@@ -85,7 +84,7 @@ def _values(folder: Path, pictures: Iterable[str]) -> set[int]:
 
 
 def _agreed(folder: Path, descriptions: Sequence[str]) -> Meaning | None:
-    """Returns what several files of one name say; None where they name no class.
+    """Returns the meaning in several files of one name; None if they name no class.
 
     Raises:
       DatasetError: one cannot be read, or they disagree.
@@ -117,14 +116,14 @@ def _difference(one: Meaning, other: Meaning) -> str:
     for number in sorted(one.names.keys() | other.names.keys()):
         if one.names.get(number) != other.names.get(number):
             return f"class {number} is {one.names.get(number)!r} and {other.names.get(number)!r}"
-    return "their colours differ"
+    return "their colors differ"
 
 
 def _read(path: Path) -> tuple[Meaning, str]:
-    """Returns what one file says, and its encoding where that is a guess.
+    """Returns the meaning in one file, and its encoding if that is a guess.
 
     Raises:
-      DatasetError: it is too large, no text, or a name is none.
+      DatasetError: it is too large, not text, or has an invalid name.
       OSError: it cannot be opened.
     """
     decoded = read_text(path, max_bytes=_MAX_BYTES)
@@ -141,11 +140,11 @@ def _read(path: Path) -> tuple[Meaning, str]:
 
 
 def _listed(lines: Sequence[str]) -> Meaning:
-    """Returns the classes of a text of one name a line.
+    """Returns the classes of a text with one name per line.
 
     Raises:
-      DatasetError: a line is blank; the numbers of the names after it would be
-        a guess.
+      DatasetError: a line is blank; the numbers of the following names would be
+        ambiguous.
     """
     if "" in lines and any(lines):
         raise DatasetError(f"line {lines.index('') + 1} is blank, and it is unclear whether it counts; remove it")
@@ -154,7 +153,7 @@ def _listed(lines: Sequence[str]) -> Meaning:
 
 
 def _numbered(names: dict[int, str]) -> dict[int, str]:
-    """Returns the classes that a pixel can have, background left out."""
+    """Returns the classes that a pixel can have, without background."""
     return {
         number: name
         for number, name in names.items()
@@ -163,7 +162,7 @@ def _numbered(names: dict[int, str]) -> dict[int, str]:
 
 
 def _colored(lines: Sequence[str]) -> Meaning:
-    """Reads CVAT's lines name:red,green,blue:parts:actions; the classes are numbered as they come."""
+    """Returns the classes of CVAT's lines name:red,green,blue:parts:actions, numbered in order."""
     names: dict[int, str] = {}
     numbers: list[tuple[int | Color, int]] = []
     for line in lines:
@@ -189,22 +188,22 @@ _OBJECT = "object"
 
 
 def is_here(folder: Path, files: Files) -> bool:
-    """Returns whether images are in one folder and images of the same names in one of masks."""
+    """Returns whether one folder has images and another one masks with the same names."""
     return bool(_paired(files)[0])
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the images that have a mask, and the lists of them that the dataset holds.
+    """Returns the images with a mask, and the lists of them in the dataset.
 
     Raises:
-      DatasetError: no image has one.
+      DatasetError: no image has a mask.
     """
     files = list_files(folder)
     pairs, unmatched, doubts = _paired(files)
     if not pairs:
         raise DatasetError(
-            f"Expected images in {folder} and lossless images of masks (PNG) that bear their names, in a folder "
-            f"called masks for example, and found {len(files.images)} images, none of which belong together."
+            f"Expected images in {folder} and lossless mask images (PNG) with the same names, in a folder "
+            f"named masks for example, and found {len(files.images)} images, none of which belong together."
         )
     semantic = [found["semantic"] for _, found in sorted(pairs.items()) if found["semantic"]]
     sense = meaning(folder, files, semantic)
@@ -233,7 +232,7 @@ def listing(folder: Path) -> Listing:
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns what the masks of one image show: objects only where they tell one object from the next."""
+    """Returns the objects and masks of one image; objects only if the masks distinguish them."""
     note = json.loads(entry.detail)
     names = dict(note["names"])
     frame = upright_size(folder / entry.image)
@@ -263,7 +262,7 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
 
 
 def _paired(files: Files) -> tuple[dict[str, dict[str, Any]], list[str], dict[str, list[str]]]:
-    """Returns {image: its mask of classes and its object mask}, masks of no image, and {file: those it fits}."""
+    """Returns {image: its class mask and its object mask}, masks without image, and {file: its possible images}."""
     kinds = {path: _kind(path) for path in (*files.images, *files.masks)}
     images: dict[str, list[str]] = defaultdict(list)
     for path, kind in kinds.items():
@@ -295,7 +294,7 @@ def _paired(files: Files) -> tuple[dict[str, dict[str, Any]], list[str], dict[st
 
 
 def _kind(path: str) -> str | None:
-    """Returns what an image is by its name and folder: semantic, instances, or an image (None)."""
+    """Returns the kind of an image by its name and folder: semantic, instances, or None for an ordinary image."""
     file = PurePosixPath(path)
     if file.suffix.lower().removeprefix(".") not in _LOSSLESS:
         return None
@@ -310,10 +309,10 @@ def _kind(path: str) -> str | None:
 
 
 def _images_of(mask: str, images: dict[str, list[str]]) -> tuple[list[str], bool]:
-    """Returns the image of a mask (several where that is in doubt), and whether the mask is the only one it has.
+    """Returns the image of a mask (several if ambiguous), and whether the mask is the only one of the image.
 
-    Its name is that of the image, or that of the image with an ending; or it
-    is one of many, in a folder that bears the image's name.
+    The mask has the name of the image, with an optional suffix; or it is one of
+    several in a folder with the name of the image.
     """
     file = PurePosixPath(mask)
     stem = file.stem.lower()
@@ -326,14 +325,14 @@ def _images_of(mask: str, images: dict[str, list[str]]) -> tuple[list[str], bool
 
 
 def _nearest(mask: str, images: Sequence[str]) -> list[str]:
-    """Returns the image of some whose name has the capitals of the mask's, and whose folders agree best with its."""
+    """Returns the image whose name has the case of the mask's, and whose folders agree best with the mask's."""
     words = {PurePosixPath(mask).stem, _ENDING.sub("", PurePosixPath(mask).stem), *PurePosixPath(mask).parts[-3:-1]}
     ranks = [(PurePosixPath(image).stem in words, agreement(mask, image)) for image in images]
     return [image for image, rank in zip(images, ranks, strict=True) if rank == max(ranks)]
 
 
 def _classes(folder: Path, note: dict[str, Any], frame: tuple[int, int]) -> np.ndarray | None:
-    """Returns the class id of every pixel of an image (its height and width: `frame`), None where no mask tells."""
+    """Returns the class id of each pixel of an image (its height and width: `frame`), None if no mask has classes."""
     if not note["semantic"]:
         return None
     pairs = note["numbers"]
@@ -347,17 +346,17 @@ def _classes(folder: Path, note: dict[str, Any], frame: tuple[int, int]) -> np.n
 def mask_objects(
     values: np.ndarray, classes: np.ndarray | None, names: dict[int, str], *, masks: bool
 ) -> list[AnnotatedObject]:
-    """Returns the objects of an image that gives each a value or colour of its own, 0 being none."""
+    """Returns the objects of a mask in which each object has a value or color of its own, 0 being none."""
     if values.ndim == 3:
         values = (values.astype(np.uint32) * np.array([1 << 16, 1 << 8, 1], np.uint32)).sum(-1)
     numbers, positions = np.unique(values, return_inverse=True)
     if len(numbers) > _MAX_THINGS:
-        raise DatasetError(f"{len(numbers)} objects in one image, which must be colours of something else")
+        raise DatasetError(f"{len(numbers)} objects in one image, so the colors must mean something else")
     is_binary = set(numbers.tolist()) <= {0, mask_pictures.IGNORED}
     positions = positions.reshape(values.shape)
     found = []
     for index, number in enumerate(numbers.tolist()):
-        # 255 rings the objects of VOC; alone it is one.
+        # 255 outlines the objects in VOC; if it is the only value, it is an object.
         if number == 0 or (number == mask_pictures.IGNORED and not is_binary and values.dtype == np.uint8):
             continue
         is_thing = positions == index
@@ -370,7 +369,7 @@ def mask_objects(
 
 
 def _name(classes: np.ndarray | None, names: dict[int, str]) -> str:
-    """Returns the class that most pixels of an object have, the first where no mask of classes tells."""
+    """Returns the class of most pixels of an object, the first class if no mask has classes."""
     counts = np.bincount(classes, minlength=1) if classes is not None else np.zeros(1, int)
     counts[0] = 0
     number = int(counts[: mask_pictures.IGNORED].argmax()) if counts.any() else min(names)

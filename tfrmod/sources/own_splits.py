@@ -1,8 +1,8 @@
-"""Splits shipped with the dataset, resolved in one place for every format.
+"""Splits shipped with the dataset, for all formats.
 
-The precedence: what the format itself says (data.yaml, a column, the names of
-COCO's files); lists of ImageSets/Main; other lists; the names of folders. What
-says otherwise and is not followed is named.
+Precedence: the format itself (data.yaml, a column, the names of COCO's files) >
+lists of ImageSets/Main > other lists > the names of folders. Sources that
+disagree and are not used are reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,21 +21,21 @@ _TRAINED = {"train": True, "trainval": True, "val": False, "test": False}
 
 
 class _SplitEvidence(NamedTuple):
-    """One source of splits, such as lists or folders."""
+    """One definition of splits, such as lists or folders."""
 
     title: str
     lists: Lists
 
 
 def with_splits(folder: Path, listing: Listing) -> Listing:
-    """Returns the listing with the sets that the dataset is divided into.
+    """Returns the listing with the sets of the dataset.
 
-    The first sign that names a set to train on and one to validate on decides;
-    sets that it does not have, such as test, are added from the others.
+    The first definition with a training and a validation set is used; sets that
+    it lacks, such as test, are added from the others.
 
     Args:
       folder: the dataset.
-      listing: as its format gives it.
+      listing: from the source of its format.
     """
     if listing.is_unlabelled:
         return listing
@@ -54,7 +54,7 @@ def with_splits(folder: Path, listing: Listing) -> Listing:
 
 
 def _split_evidence(folder: Path, listing: Listing) -> tuple[list[_SplitEvidence], list[Problem]]:
-    """Returns all that tells how the images are divided, the most explicit first, and a note on what cannot."""
+    """Returns all definitions of splits, the most explicit first, and a note on unusable ones."""
     texts = list_files(folder).txt
     entries = listing.entries
     others, notes = other_lists(folder, texts, entries), []
@@ -63,7 +63,7 @@ def _split_evidence(folder: Path, listing: Listing) -> tuple[list[_SplitEvidence
         notes.append(Problem("split_not_followed", others.origins["train"], message))
         others = Lists({}, {}, {})
     folders = sets_of_folders(entries)
-    # A format that went by folders alone says no more than they do, and lists come before them.
+    # If the format's sets are those of folders, they add nothing to these, and lists take precedence over them.
     own = {} if listing.sets == folders else listing.sets
     signs = [
         _SplitEvidence("the annotations", Lists(own, listing.set_problems, {})),
@@ -75,7 +75,7 @@ def _split_evidence(folder: Path, listing: Listing) -> tuple[list[_SplitEvidence
 
 
 def _is_of_folds(lists: Lists) -> bool:
-    """Returns whether most images to validate or test on are to be trained on too."""
+    """Returns whether most validation or test images are training images too."""
     train = set(lists.sets.get("train", ()))
     held_out = set(lists.sets.get("val", ())) | set(lists.sets.get("test", ()))
     return 2 * len(train & held_out) > len(held_out)
@@ -87,7 +87,7 @@ def _add_sets(
     origins: dict[str, str],
     problems: dict[str, tuple[Problem, ...]],
 ) -> None:
-    """Adds the sets that are not there yet, without the images that are in one."""
+    """Adds the sets that do not exist yet, without the images that are in one."""
     taken = {index for members in sets.values() for index in members}
     for name, members in sign.lists.sets.items():
         free = tuple(index for index in members if index not in taken)
@@ -99,18 +99,18 @@ def _add_sets(
 
 
 def _differing(first: _SplitEvidence, other: _SplitEvidence, entries: Sequence[Entry]) -> list[Problem]:
-    """Returns a note where another sign trains on what the first holds back, or the reverse."""
+    """Returns a note if another definition trains on images that the first one holds out, or the reverse."""
     followed, ignored = _sides(first.lists.sets), _sides(other.lists.sets)
     differing = [index for index in followed.keys() & ignored.keys() if not followed[index] & ignored[index]]
     if not differing:
         return []
     image = entries[min(differing)].image
-    message = f"{other.title} say otherwise than {first.title} of {len(differing)} images; {first.title} are followed"
+    message = f"{other.title} differ from {first.title} for {len(differing)} images; {first.title} are used"
     return [Problem("split_not_followed", image, message)]
 
 
 def _sides(sets: Mapping[str, Sequence[int]]) -> dict[int, set[bool]]:
-    """Returns {image: whether it is trained on, or both}."""
+    """Returns {image: whether it is a training image, or both}."""
     sides: dict[int, set[bool]] = {}
     for name, members in sets.items():
         if name in _TRAINED:
@@ -120,9 +120,9 @@ def _sides(sets: Mapping[str, Sequence[int]]) -> dict[int, set[bool]]:
 
 
 def _completed(listing: Listing, signs: Sequence[_SplitEvidence], notes: list[Problem]) -> Listing:
-    """Returns the listing where no sign names both sides: nothing is trained on that the dataset holds back.
+    """Returns the listing completed if no definition has both sets: images that the dataset holds out are not trained.
 
-    One that names all images, a single folder train, says nothing.
+    A definition that contains all images, a single folder train, is ignored.
     """
     sets: dict[str, tuple[int, ...]] = {}
     origins: dict[str, str] = {}
@@ -134,11 +134,11 @@ def _completed(listing: Listing, signs: Sequence[_SplitEvidence], notes: list[Pr
     if named and rest and not chosen_sets(sets, None, None):
         image, origin = listing.entries[min(rest)].image, origins[named[0]]
         if "train" in sets or "trainval" in sets:
-            message = f"{origin}: {named[0]}, and no set to validate on; divided by the ratio instead"
+            message = f"{origin}: {named[0]}, and no validation set; split by ratio instead"
             notes.append(Problem("split_not_followed", origin, message))
         else:
             sets["train"] = tuple(sorted(rest))
             origins["train"] = f"the images outside {origin}"
-            message = f"{origin}: {' and '.join(named)}, and no set to train on; the other {len(rest)} images are taken"
+            message = f"{origin}: {' and '.join(named)}, and no training set; the other {len(rest)} images are used"
             notes.append(Problem("split_completed", image, message))
     return replace(listing, sets=sets, set_problems=problems, set_origins=origins, problems=(*listing.problems, *notes))

@@ -21,7 +21,7 @@ _FIRST_TAG = re.compile(r"<([A-Za-z_][\w.:-]*)")
 
 
 class Export(NamedTuple):
-    """A format that is recognised, and not read."""
+    """A format that is recognized, but not supported."""
 
     title: str
     advice: str
@@ -46,8 +46,8 @@ UNREAD = {
 def json_kind(path: Path) -> str:
     """Returns coco, labelme, via, createml, a key of `UNREAD`, or "" for any other JSON.
 
-    What decides is the outermost keys and the first element of their lists: a
-    list called `categories` alone is no sign, since many tools write one.
+    The kind is determined by the top-level keys and the first element of their
+    lists: a list `categories` is not sufficient, since many tools write one.
     """
     try:
         status = path.stat()
@@ -66,7 +66,7 @@ def xml_kind(path: Path) -> str:
 
 
 def is_other_xml(path: Path) -> bool:
-    """Returns whether an XML is about something else than annotations, such as GDAL's p0.jpg.aux.xml."""
+    """Returns whether an XML is not an annotation, such as GDAL's p0.jpg.aux.xml."""
     try:
         return not xml_kind(path) and _outermost_tag(_head(path)) != ""
     except OSError:
@@ -79,7 +79,7 @@ def json_files(folder: Path, files: Files, kind: str) -> list[str]:
 
 
 def loose_coco_files(folder: Path, files: Files) -> list[str]:
-    """Returns the JSON files that are of no known kind and hold the name of one of COCO's lists."""
+    """Returns the JSON files of unknown kind that contain the name of one of COCO's lists."""
     unknown = json_files(folder, files, "")
     return [path for path in unknown if _COCO_LIST.search(_head(folder / path))]
 
@@ -90,10 +90,10 @@ def xml_files(folder: Path, files: Files, kind: str) -> list[str]:
 
 
 def has_xml(folder: Path, files: Files, kind: str) -> bool:
-    """Returns whether there is an XML file of one kind among the first of each folder.
+    """Returns whether there is an XML file of one kind among the first ones of each folder.
 
-    An export is one file, or one for each job; a set of one XML for each image
-    needs no look at each of them.
+    An export is one file, or one per job; a dataset with one XML per image need
+    not be searched completely.
     """
     by_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
     for path in files.xml:
@@ -103,7 +103,7 @@ def has_xml(folder: Path, files: Files, kind: str) -> bool:
 
 
 def unread_exports(folder: Path, files: Files) -> str:
-    """Returns sentences that name the exports that are recognised and not read, "" if there are none."""
+    """Returns sentences about exports that are recognized but not supported, "" if there are none."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in files.json:
         found[json_kind(folder / path)].append(path)
@@ -133,7 +133,7 @@ def _json_kind(path: Path, changed: int, size: int) -> str:
             if key == "" or number > _MAX_PIECES:
                 break
     except DatasetError:
-        # Damaged: what is damaged should be said by the reader of its format, so a loose sign is enough.
+        # Damaged: its reader will report the fault, so a weak indication is enough here.
         return "coco" if not firsts.keys() - {"info", "licenses"} and _COCO_LIST.search(_head(path)) else ""
     return ""
 
@@ -143,13 +143,13 @@ def _outermost(path: Path) -> Iterator[Piece]:
 
 
 def _kind_of_array(first: Any) -> str:
-    """Returns what a JSON array is, by its first element."""
+    """Returns the kind of a JSON array, by its first element."""
     if not isinstance(first, dict):
         return ""
     if "data" in first and _has_any(first, "annotations", "completions", "predictions"):
         return "labelstudio"
     if "annotator" in first and _has_any(first, "annotation_id", "lead_time"):
-        return "labelstudio"  # Its smaller JSON (JSON-MIN).
+        return "labelstudio"  # Its compact JSON (JSON-MIN).
     if _has_any(first, "data_row", "DataRow ID", "External ID"):
         return "labelbox"
     if isinstance(first.get("labels"), list) and "name" in first:
@@ -163,10 +163,10 @@ def _kind_of_array(first: Any) -> str:
 
 
 def _kind_of_object(firsts: dict[str, Any]) -> str:
-    """Returns what a JSON object is.
+    """Returns the kind of a JSON object.
 
     Args:
-      firsts: {outermost key: its value, of a list the first element}, as far as it was read.
+      firsts: {top-level key: its value, for a list the first element}, as far as it was read.
     """
 
     def has(key: str, *inner: str) -> bool:
@@ -198,7 +198,7 @@ def _has_any(mapping: Iterable[str], *keys: str) -> bool:
 
 
 def _head(path: Path) -> str:
-    """Returns the beginning of a text, "" where it is none."""
+    """Returns the beginning of a text file, "" for other files."""
     with path.open("rb") as file:
         data = file.read(_HEAD_BYTES)
     try:

@@ -1,9 +1,9 @@
-"""Semantic segmentation: mask images, Pascal VOC, ADE20K, Cityscapes, and COCO polygons drawn as one map.
+"""Semantic segmentation: mask images, Pascal VOC, ADE20K, Cityscapes, and COCO polygons rasterized to one map.
 
-Every image gets one map of its size: the class of each pixel from 1, 0 for
-background, 255 for pixels that do not count. In ADE20K and Cityscapes every
-pixel that counts has a class, so 0 does not occur. A map of another size, with
-ids beyond the classes, or none at all, is named, and its image left out.
+Each image gets one map of its size: the class of each pixel from 1, 0 for
+background, 255 for ignored pixels. In ADE20K and Cityscapes all other pixels
+have a class, so 0 does not occur. If a map is missing, has another size, or ids
+beyond the classes, this is reported, and its image left out.
 """
 
 import json
@@ -27,17 +27,17 @@ from tfrmod.sources.split_names import SET_WORDS
 from tfrmod.text import read_text
 
 WITHOUT_BACKGROUND = frozenset({"ade20k", "cityscapes"})
-"""Sets in which 0 does not occur: a network has a column for classes 1 to k alone, see `training_map`."""
+"""Sources in which 0 does not occur: a network has columns only for classes 1 to k, see `training_map`."""
 
 _MAX_LIST_BYTES = 1 << 26
 
 
 def training_map(values: np.ndarray, *, has_background: bool) -> np.ndarray:
-    """Returns the map as a loss takes it: columns of the network from 0, 255 where a pixel does not count.
+    """Returns the map as the loss expects it: columns of the network from 0, 255 for ignored pixels.
 
     Args:
       values: of a record, uint8.
-      has_background: whether the network has a column for 0. If not, class 1 is column 0, and 0 does not count.
+      has_background: whether the network has a column for 0. If not, class 1 is column 0, and pixels of 0 are ignored.
     """
     if has_background:
         return values
@@ -137,9 +137,9 @@ def read(folder: Path, entry: Entry, *, masks: bool = True) -> Reading:
     """Returns an image of `list_voc`, `list_ade20k` or `list_cityscapes` with its map.
 
     Args:
-      folder: of the data set.
+      folder: of the dataset.
       entry: of the listing.
-      masks: without it the image comes without a map.
+      masks: whether to read the map.
     """
     upright, stored = image_sizes(folder / entry.image)
     if 0 in upright:
@@ -166,7 +166,7 @@ def _voc_classes(values: np.ndarray, path: str) -> np.ndarray:
         palette: dict[int | tuple[int, int, int], int] = {}
         for color, value in voc_colors(len(VOC) + 1).items():
             palette[color] = value
-        # VOC's rim is drawn in a colour of its own.
+        # VOC draws the border of objects in a color of its own.
         palette[224, 224, 192] = mask_pictures.IGNORED
         values = mask_pictures.png_array(mask_pictures.class_png(mask_pictures.array_png(values), palette))
     return _checked(values, len(VOC))
@@ -199,15 +199,15 @@ def _checked(values: np.ndarray, largest: int) -> np.ndarray:
     """Returns the values as uint8.
 
     Raises:
-      DatasetError: they are colours, or one is above the largest id and is not 255.
+      DatasetError: they are colors, or one is above the largest id and is not 255.
     """
     if values.ndim != 2:
-        raise DatasetError("a map in colours, where ids as grey levels or palette positions are expected")
+        raise DatasetError("a color map, where ids as gray levels or palette indices are expected")
     beyond = values[(values > largest) & (values != mask_pictures.IGNORED)]
     if beyond.size:
         raise DatasetError(
-            f"{beyond.size} pixels with ids beyond the classes, for example {beyond.max()}, where {largest} is the "
-            f"largest and {mask_pictures.IGNORED} marks pixels that do not count"
+            f"{beyond.size} pixels with ids beyond the classes, for example {beyond.max()}; {largest} is the "
+            f"largest and {mask_pictures.IGNORED} marks ignored pixels"
         )
     return values.astype(np.uint8)
 
@@ -232,7 +232,7 @@ _MASKS_READ = masks.read
 
 
 def list_coco(folder: Path) -> Listing:
-    """Returns the images of COCO files whose objects have outlines, each with the classes that its map needs."""
+    """Returns the images of COCO files whose objects have outlines, with the classes for their maps."""
     listing = coco.listing(folder)
     names = {name: number for number, name in (listing.label_map or {}).items()}
     head = json.dumps(names, ensure_ascii=False).encode()
@@ -241,10 +241,10 @@ def list_coco(folder: Path) -> Listing:
 
 
 def read_coco(folder: Path, entry: Entry, *, masks: bool = True) -> Reading:
-    """Returns an image of `list_coco` with its objects drawn into one map.
+    """Returns an image of `list_coco` with its objects rasterized to one map.
 
-    Small objects lie on top of large ones. Of an object without an outline the
-    box does not count, save where another object covers it.
+    Small objects cover large ones. The box of an object without an outline is
+    ignored, except where another object covers it.
     """
     length = int.from_bytes(entry.detail[:4], "big")
     class_ids: dict[str, int] = json.loads(entry.detail[4 : 4 + length])
@@ -254,7 +254,7 @@ def read_coco(folder: Path, entry: Entry, *, masks: bool = True) -> Reading:
         return reading
     too_large = [number for number in class_ids.values() if number >= mask_pictures.IGNORED]
     if too_large:
-        message = f"class id {max(too_large)}, where a map holds ids up to {mask_pictures.IGNORED - 1}"
+        message = f"class id {max(too_large)}; a map has ids up to {mask_pictures.IGNORED - 1}"
         return Reading(None, (*reading.problems, Problem("annotation_malformed", entry.annotation, message)))
     if not image.height or not image.width:
         return Reading(None, (*reading.problems, Problem("image_undecodable", entry.image)))
@@ -303,4 +303,4 @@ SEMANTIC_SOURCES: dict[str, Source] = {
     "ade20k": Source("ADE20K scene parsing", _finds(list_ade20k), list_ade20k, read),
     "cityscapes": Source("Cityscapes (gtFine)", _finds(list_cityscapes), list_cityscapes, read),
 }
-"""Sources of semantic segmentation. Their folders look like those of other sources too: which one is meant is said."""
+"""Sources of semantic segmentation. Their folders look like those of other sources; an option selects them."""

@@ -1,10 +1,10 @@
-"""Class names and values of published sets of semantic segmentation."""
+"""Class names and values of public semantic segmentation datasets."""
 
 VOC = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
     "sofa train tvmonitor".split()
 )
-"""Names of values 1 to 20 of Pascal VOC; 0 is background and 255 the rim that does not count."""
+"""Names of values 1 to 20 of Pascal VOC; 0 is background and 255 the ignored border."""
 
 CITYSCAPES = {
     7: "road",
@@ -48,11 +48,11 @@ ADE20K = tuple(
     glass, clock, flag
     """.split(",")
 )
-"""Names of values 1 to 150 of ADE20K's scene parsing benchmark; 0 is "other" and does not count."""
+"""Names of values 1 to 150 of ADE20K's scene parsing benchmark; 0 is "other" and ignored."""
 
 
 def voc_colors(count: int = 256) -> dict[tuple[int, int, int], int]:
-    """Returns {colour: value} of Pascal VOC's palette: bits 0, 1, 2 of a value are the top bits of red, green, blue."""
+    """Returns {color: value} of Pascal VOC's palette: bits 0, 1, 2 of a value are the top bits of red, green, blue."""
     colors = {}
     for value in range(count):
         red = green = blue = 0

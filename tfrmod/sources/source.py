@@ -1,4 +1,4 @@
-"""Source protocol: what a module for an annotation format provides."""
+"""Interface of annotation formats: the functions and values of their modules."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,36 +11,36 @@ from tfrmod.sources.files import Files
 
 
 class Entry(NamedTuple):
-    """An image and the annotation of it, both relative to the folder, with forward slashes."""
+    """An image and its annotation, as paths relative to the folder, with forward slashes."""
 
     image: str
     annotation: str
-    """Empty where the image has no annotation of its own and needs none."""
+    """Empty if the image has no annotation file and needs none."""
     detail: bytes = b""
-    """What the source wants to be told again when it reads this entry, such as places in a large file."""
+    """Information that the source needs to read this entry, such as positions in a large file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What is in a folder, before any image has been opened."""
+    """Content of a folder, before any image is opened."""
 
     entries: tuple[Entry, ...]
-    """Sorted by image; each image once."""
+    """Sorted by image, without duplicates."""
     problems: tuple[Problem, ...] = ()
     sets: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Lists that is shipped with the dataset (train, val, trainval, test): positions in `entries`."""
+    """Sets shipped with the dataset (train, val, trainval, test): indices into `entries`."""
     set_problems: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
-    """What each list names without a match."""
+    """Names in each set without a matching image."""
     set_origins: dict[str, str] = field(default_factory=dict)
-    """Where each set comes from: a file, or folders."""
+    """Origin of each set: a file, or folders."""
     label_map: dict[int, str] | None = None
-    """{id: class name} that is shipped with the dataset, ids from 1; None: it has names only."""
+    """{id: class name} shipped with the dataset, ids from 1; None: it has only names."""
     is_unlabelled: bool = False
-    """Images alone, to be looked at by a trained detector."""
+    """Whether the dataset has only images, for inference with a trained detector."""
 
 
 class Reading(NamedTuple):
-    """One annotation, read; the image is None where it could not be."""
+    """Result of reading one annotation; the image is None if that failed."""
 
     image: AnnotatedImage | None
     problems: tuple[Problem, ...] = ()
@@ -50,21 +50,21 @@ class Reader(Protocol):
     """Reads the annotation of one entry."""
 
     def __call__(self, folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-        """Returns what the annotation says; the image's pixels are not looked at.
+        """Returns the annotation; does not decode the image.
 
         Args:
           folder: the dataset.
           entry: of this source's listing.
-          masks: read outlines and images of masks too.
+          masks: whether to read outlines and mask images too.
         """
 
 
 @dataclass(frozen=True)
 class Source:
-    """One format. The functions are pure but for reading files below the folder, and run in worker processes."""
+    """One format. Its functions only read files below the folder, and run in worker processes."""
 
     title: str
     is_here: Callable[[Path, Files], bool]
-    """Whether a folder, of which these are the files, looks like this format."""
+    """Whether a folder with these files has this format."""
     listing: Callable[[Path], Listing]
     read: Reader

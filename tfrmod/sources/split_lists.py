@@ -16,7 +16,7 @@ from tfrmod.text import read_text
 _IMAGE_SETS, _MAIN = "imagesets", "main"
 # Lists of other tasks on the same images.
 _OTHER_TASKS = ("layout", "action", "segmentation")
-# cat_train, train2017, train_list: a class in front, a year or a word that says it is a list after.
+# cat_train, train2017, train_list: with a class as prefix, or a year or the word list as suffix.
 _LIST_NAME = re.compile(
     rf"(?P<class>.+[_-])?(?P<set>{'|'.join(SET_WORDS)})[_-]?(\d{{4}})?([_-]?(lists?|ids?|set|images|files|names))?",
     re.IGNORECASE,
@@ -26,18 +26,18 @@ _MOST_COLUMNS = 8
 
 
 class Lists(NamedTuple):
-    """What some lists say."""
+    """Content of some lists."""
 
     sets: dict[str, tuple[int, ...]]
-    """Positions of images, by the name of the set."""
+    """Indices of images, by the name of the set."""
     problems: dict[str, tuple[Problem, ...]]
-    """What each set names without a match."""
+    """Names in each set without a matching image."""
     origins: dict[str, str]
     """The first file of each set."""
 
 
 class _Finder:
-    """Finds the entries below one folder by what a line says."""
+    """Finds the entries below one folder for a line of a list."""
 
     def __init__(self, entries: Sequence[Entry], root: PurePosixPath) -> None:
         within = [index for index, entry in enumerate(entries) if root in PurePosixPath(entry.image).parents]
@@ -46,12 +46,12 @@ class _Finder:
         by_annotation: dict[str, list[int]] = defaultdict(list)
         for index in within:
             by_annotation[entries[index].annotation].append(index)
-        # A file that annotates many images names none of them.
+        # A file with annotations of many images identifies none of them.
         self._annotated = {name: found[0] for name, found in by_annotation.items() if name and len(found) == 1}
         self._annotations = Names(self._annotated)
 
     def find(self, line: str, near: str) -> list[int]:
-        """Returns the positions of the images that a line, or the part before further columns, may name."""
+        """Returns the indices of the images that a line, or its part before further columns, may name."""
         for text in _readings(line):
             found = [self._positions[path] for path in self._images.find(text, near=near)]
             found = found or [self._annotated[path] for path in self._annotations.find(text, near=near)]
@@ -61,10 +61,10 @@ class _Finder:
 
 
 def image_sets(folder: Path, texts: Sequence[str], entries: Sequence[Entry]) -> Lists:
-    """Returns the lists of ImageSets/Main, which Pascal VOC has; lists of several years are merged.
+    """Returns the lists of Pascal VOC's ImageSets/Main; lists of several years are merged.
 
-    Each names images below the folder that holds its ImageSets. Lists of one
-    class (cat_train) count if there is none of all (train).
+    Each names images below the folder of its ImageSets. Lists of one class
+    (cat_train) are used if there is no list of all classes (train).
     """
     main = [path for path in map(PurePosixPath, texts) if _is_of_main(path)]
     by_root: dict[PurePosixPath, dict[str, str]] = defaultdict(dict)
@@ -82,7 +82,7 @@ def image_sets(folder: Path, texts: Sequence[str], entries: Sequence[Entry]) -> 
 
 
 def other_lists(folder: Path, texts: Sequence[str], entries: Sequence[Entry]) -> Lists:
-    """Returns the lists outside ImageSets/Main whose names are those of sets and whose lines name images."""
+    """Returns the lists outside ImageSets/Main that have names of sets and whose lines name images."""
     finder = _Finder(entries, PurePosixPath())
     found: dict[str, str] = {}
     for path in texts:
@@ -122,7 +122,7 @@ def _lines(folder: Path, path: str, finder: _Finder) -> Iterator[tuple[str, list
 
 
 def _readings(line: str) -> Iterator[str]:
-    """Yields what may be a name at the beginning of a line, the longest first: names hold blanks, columns follow."""
+    """Yields possible names at the beginning of a line, longest first: names may have spaces, columns may follow."""
     text = line.strip()
     yield text
     for separator in ("\t", ","):

@@ -20,7 +20,7 @@ SET_WORDS = {
     "testing": "test",
     "trainval": "trainval",
 }
-# What else such a folder is called by.
+# Other words in names of such folders.
 _CONTENTS = frozenset(
     "image images img imgs jpegimages photo photos picture pictures data dataset set split annotation annotations "
     "label labels xml xmls txt json voc coco yolo".split()
@@ -28,28 +28,28 @@ _CONTENTS = frozenset(
 
 
 def set_name(words: str) -> str | None:
-    """Returns train, val, test or trainval where a name or a cell says so: instances_train2017, VALIDATION."""
+    """Returns train, val, test or trainval if a name or a cell has it: instances_train2017, VALIDATION."""
     return next((SET_WORDS[word] for word in re.findall(r"[a-z]+", words.lower()) if word in SET_WORDS), None)
 
 
 def set_of_path(path: str) -> str | None:
-    """Returns the set that a file's name says, or else the nearest of its folders."""
+    """Returns the set in a file's name, or else in the nearest of its folders."""
     file = PurePosixPath(path)
     return next((name for part in (file.stem, *reversed(file.parts[:-1])) if (name := set_name(part))), None)
 
 
 def sets_by_folder(entries: Sequence[Entry]) -> dict[str, tuple[int, ...]]:
-    """Returns `sets_of_folders` where there are several.
+    """Returns `sets_of_folders` if there are several.
 
-    A single folder called train says nothing about the others, and would leave
-    nothing to validate on.
+    A single folder named train does not define a split, and would leave no
+    images for validation.
     """
     sets = sets_of_folders(entries)
     return sets if len(sets) > 1 else {}
 
 
 def sets_of_folders(entries: Sequence[Entry]) -> dict[str, tuple[int, ...]]:
-    """Returns the positions of the images that are in folders named as sets, or whose own annotations do."""
+    """Returns the indices of the images in folders named as sets, or with annotations in such folders."""
     times = Counter(entry.annotation for entry in entries)
     return grouped(
         (
@@ -62,12 +62,12 @@ def sets_of_folders(entries: Sequence[Entry]) -> dict[str, tuple[int, ...]]:
 
 
 def set_name_of_folders(path: str) -> str | None:
-    """Returns the set that the nearest folder names that names one."""
+    """Returns the set in the name of the nearest folder that has one."""
     return next((name for part in reversed(PurePosixPath(path).parts[:-1]) if (name := _folder_set(part))), None)
 
 
 def grouped(members: Iterable[tuple[str | None, int]]) -> dict[str, tuple[int, ...]]:
-    """Returns {set: its positions, sorted}, what belongs to none left out."""
+    """Returns {set: its sorted indices}, without those that are in no set."""
     sets: dict[str, set[int]] = defaultdict(set)
     for name, index in members:
         if name is not None:
@@ -78,7 +78,7 @@ def grouped(members: Iterable[tuple[str | None, int]]) -> dict[str, tuple[int, .
 def in_order(
     entries: Mapping[str, Entry], members: Iterable[tuple[str | None, str]]
 ) -> tuple[tuple[Entry, ...], dict[str, tuple[int, ...]]]:
-    """Returns the entries sorted by image, and {set: positions among them}.
+    """Returns the entries sorted by image, and {set: indices into them}.
 
     Args:
       entries: by image.
@@ -90,7 +90,7 @@ def in_order(
 
 
 def _folder_set(folder: str) -> str | None:
-    """Returns the set of a folder that bears the name of one, perhaps with a year or what it holds: train2017.
+    """Returns the set in a folder's name, with an optional year or word for its content: train2017.
 
     >>> [_folder_set(name) for name in ("Train", "test_images", "VOC2007_val", "trained", "contest")]
     ['train', 'test', 'val', None, None]

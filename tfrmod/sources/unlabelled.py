@@ -9,12 +9,12 @@ from tfrmod.sources.source import Entry, Listing, Reading
 
 
 def is_here(folder: Path, files: Files) -> bool:
-    """Returns no: the process that trains on images has labels for them, and must hear that they were not found."""
+    """Returns False: a training needs labels, and must report that it found none."""
     return False
 
 
 def listing(folder: Path) -> Listing:
-    """Returns every image.
+    """Returns all images.
 
     Raises:
       DatasetError: there is none.
@@ -26,5 +26,5 @@ def listing(folder: Path) -> Listing:
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns the image with nothing on it."""
+    """Returns the image without objects."""
     return Reading(AnnotatedImage(filename=entry.image, path=folder / entry.image))

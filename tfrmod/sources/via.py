@@ -1,4 +1,4 @@
-"""VIA (VGG Image Annotator), versions 1 and 2: a project, its annotations as JSON, or as CSV.
+"""VIA (VGG Image Annotator), versions 1 and 2: a project, or its annotations as JSON or CSV.
 
 Each image has regions with a shape (region_shape_attributes) and free
 attributes (region_attributes), of which one is the class.
@@ -30,19 +30,19 @@ read = drawn.read
 
 
 class _Image(NamedTuple):
-    """One image as VIA lists it."""
+    """One image of a VIA file."""
 
     name: str
     regions: list[Any]
 
 
 class _File(NamedTuple):
-    """One file; the options explain attributes whose values are numbers of a list."""
+    """One file; the options describe attributes whose values are indices into a list."""
 
     path: str
     images: list[_Image]
     options: dict[str, dict[str, str]]
-    """{attribute: {value: what it stands for}}."""
+    """{attribute: {value: description}}."""
 
 
 def is_here(folder: Path, files: Files) -> bool:
@@ -51,11 +51,11 @@ def is_here(folder: Path, files: Files) -> bool:
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the images that VIA's files list; a table is read where there is no JSON.
+    """Returns the images of VIA's files; CSV is read if there is no JSON.
 
     Raises:
-      DatasetError: no such file, no image of any, or attributes of which
-        several may be the class.
+      DatasetError: there is no such file, none has a usable image, or several
+        attributes may be the class.
     """
     files = list_files(folder)
     paths = json_files(folder, files, "via")
@@ -107,7 +107,7 @@ def _image(value: Any) -> _Image:
     if not isinstance(name, str):
         raise DatasetError("an image without a filename")
     regions = value.get("regions")
-    # VIA 1 numbers them: {"0": {…}, "1": {…}}.
+    # Lists in VIA 1 are objects with numbered keys: {"0": {…}, "1": {…}}.
     regions = list(regions.values()) if isinstance(regions, dict) else regions
     return _Image(name.strip(), regions if isinstance(regions, list) else [])
 
@@ -120,7 +120,7 @@ def _read_csv(folder: Path, path: str, problems: list[Problem]) -> _File:
     if not set(table.fieldnames or ()) >= _CSV_HEADER:
         raise DatasetError(f"its header lacks {', '.join(sorted(_CSV_HEADER - set(table.fieldnames or ())))}")
     regions: dict[str, list[Any]] = defaultdict(list)
-    usual_limit = csv.field_size_limit(_MAX_CELL)  # Of the whole process, for a polygon has thousands of points.
+    usual_limit = csv.field_size_limit(_MAX_CELL)  # A global setting; a polygon may have thousands of points.
     try:
         for row in table:
             name = (row["filename"] or "").strip()
@@ -129,7 +129,7 @@ def _read_csv(folder: Path, path: str, problems: list[Problem]) -> _File:
             if shape != {}:
                 images.append({"shape_attributes": shape, "region_attributes": attributes})
     except csv.Error as error:
-        raise DatasetError(f"it is no CSV: {error}") from error
+        raise DatasetError(f"it is not CSV: {error}") from error
     finally:
         csv.field_size_limit(usual_limit)
     return _File(path, [_Image(name, found) for name, found in regions.items()], {})
@@ -144,7 +144,7 @@ def _cell(text: str | None) -> Any:
 
 
 def _options(attributes: Any) -> dict[str, dict[str, str]]:
-    """Returns the descriptions of options whose keys are mere numbers."""
+    """Returns the descriptions of options with numeric keys."""
     found = {}
     for name, attribute in attributes.items() if isinstance(attributes, dict) else ():
         options = attribute.get("options") if isinstance(attribute, dict) else None
@@ -159,7 +159,7 @@ def _class_attribute(files: Iterable[_File]) -> tuple[str, list[str]]:
     """Returns the attribute that is the class, and the others.
 
     Raises:
-      DatasetError: no region has any, or it cannot be determined which it is.
+      DatasetError: no region has an attribute, or the class is ambiguous.
     """
     met = Counter(name for file in files for image in file.images for name, _ in _filled(image.regions))
     if not met:
@@ -204,7 +204,7 @@ def _shape(region: Any, attribute: str, options: dict[str, str]) -> Shape:
 
 
 def _label(value: Any, attribute: str) -> str:
-    if isinstance(value, dict):  # Boxes to tick.
+    if isinstance(value, dict):  # Checkboxes.
         ticked = [name for name, is_ticked in value.items() if is_ticked in (True, "true", 1)]
         if len(ticked) != 1:
             raise DatasetError(f"{len(ticked)} values of {attribute} are ticked, where one is the class")
@@ -232,6 +232,6 @@ def _outline(shape: dict[str, Any]) -> tuple[Box, list[list[float]]]:
     if kind == "polygon":
         all_x, all_y = shape.get("all_points_x"), shape.get("all_points_y")
         if not isinstance(all_x, list) or not isinstance(all_y, list) or len(all_x) != len(all_y):
-            raise DatasetError("a polygon whose x and y are no lists of one length")
+            raise DatasetError("a polygon whose x and y are not lists of equal length")
         return drawn.outline([(drawn.number(x), drawn.number(y)) for x, y in zip(all_x, all_y, strict=True)])
     raise DatasetError(f"a {kind!s:.40}, which has no area" if kind else "a region without a shape")

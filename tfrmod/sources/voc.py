@@ -19,7 +19,7 @@ from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.voc_xml import children, elements, text_of
 from tfrmod.text import clean_name
 
-# What tools that turn boxes write in place of <bndbox>.
+# Alternatives to <bndbox> in tools with rotated boxes.
 _TURNED = ("robndbox", "rotatedbox", "rbox", "obb", "rotated_bndbox")
 
 
@@ -29,10 +29,10 @@ def is_here(folder: Path, files: Files) -> bool:
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the images with an XML, and what has no partner.
+    """Returns the images with an XML, and the files without a partner.
 
     Raises:
-      DatasetError: no image, no XML, or none that belong together.
+      DatasetError: there is no image, no XML, or no matching pair.
     """
     files = list_files(folder)
     others = sorted([*files.others, *files.json, *files.csv, *files.yaml])
@@ -40,7 +40,7 @@ def listing(folder: Path) -> Listing:
         missing = "annotations (*.xml)" if not files.xml else "images"
         raise DatasetError(
             f"Expected images with Pascal VOC annotations in {folder}, and found no {missing} among {files.total} "
-            "files. Does the archive hold another dataset, or archives within?"
+            "files. Does the archive contain another dataset, or archives?"
         )
     pairs, problems = voc_layout.pair(
         files.images,
@@ -67,7 +67,7 @@ def listing(folder: Path) -> Listing:
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns what one XML says of its image; boxes in pixels, not yet checked against the image."""
+    """Returns the annotation of one image; boxes in pixels, not yet checked against the image."""
     try:
         root, guessed = voc_xml.parse(folder / entry.annotation)
         objects, unreadable = _objects(root)
@@ -101,12 +101,12 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
 
 
 def _reason(files: Files, problems: Sequence[Problem]) -> str:
-    """Returns why the first XML found no image."""
+    """Returns why the first XML has no image."""
     doubt = next((problem for problem in problems if problem.code == "image_ambiguous"), None)
     if doubt is not None:
         return (
-            f"For example {doubt.file}: {doubt.message}. Correct the tag <filename>, and where several images bear "
-            "that name say in <folder> which is meant, or delete the copies."
+            f"For example {doubt.file}: {doubt.message}. Correct the tag <filename>; if several images have "
+            "that name, state the folder of the right one in <folder>, or delete the copies."
         )
     return (
         f"Neither their names nor their filename tags agree. The first XML is {files.xml[0]}, the first image "
@@ -122,10 +122,10 @@ def _is_copy(one: Path, other: Path) -> bool:
 
 
 def _objects(root: etree._Element) -> tuple[list[AnnotatedObject], list[str]]:
-    """Returns the objects, and what is the matter with those that cannot be read.
+    """Returns the objects, and the faults of those that cannot be read.
 
     Raises:
-      DatasetError: an object is marked by another shape than a box.
+      DatasetError: an object has another shape than a box.
     """
     objects, unreadable = [], []
     for node in elements(root, "object"):
@@ -138,7 +138,7 @@ def _objects(root: etree._Element) -> tuple[list[AnnotatedObject], list[str]]:
 
 
 def _object(node: etree._Element) -> AnnotatedObject | str:
-    """Returns one object, or what is the matter with it. Its parts (<part>) are other objects and are not read."""
+    """Returns one object, or its fault. Its parts (<part>) are other objects and are not read."""
     tags = children(node)
     try:
         name = clean_name(text_of(tags.get("name"))) if text_of(tags.get("name")) else ""
@@ -149,7 +149,7 @@ def _object(node: etree._Element) -> AnnotatedObject | str:
     if "bndbox" not in tags:
         turned = next((tag for tag in _TURNED if tag in tags), None)
         if turned is not None:
-            # The image is left out: without the object it would teach that nothing is there.
+            # The image is left out: without the object it would be trained as background.
             raise DatasetError(
                 f"{name} is marked by <{turned}>, a rotated box, where <bndbox> is expected; export it as a box"
             )
@@ -171,13 +171,13 @@ def _object(node: etree._Element) -> AnnotatedObject | str:
 
 
 def _is_named(stated: str, image: str) -> bool:
-    """Returns whether a filename tag names an image, without its extension perhaps (old labelImg)."""
+    """Returns whether a filename tag names an image, possibly without its extension (old labelImg)."""
     name = folded(PurePosixPath(image).name)
     return folded(stated) in (name, stem_of(name)) or folded(spellings(stated)[-1]) == name
 
 
 def _frame(path: Path, stated: tuple[int, int]) -> tuple[int, int]:
-    """Returns the (height, width) of which coordinates are fractions: as stated where the image has these sides."""
+    """Returns the (height, width) to which fractions refer: as stated if the image has these sides."""
     actual = upright_size(path)
     return stated if sorted(stated) == sorted(actual) or 0 in actual else actual
 
@@ -188,7 +188,7 @@ def _scaled(obj: AnnotatedObject, height: int, width: int) -> AnnotatedObject:
 
 
 def _pixels(node: etree._Element | None) -> int:
-    """Returns a side of the image, 0 where the XML is silent or talks nonsense."""
+    """Returns a side of the image, 0 if the XML has no valid value."""
     try:
         return max(0, int(float(text_of(node))))
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Pascal VOC layout: which XML belongs to which image, ImageSets lists, and mask images."""
+"""Pascal VOC layout: matching of XML files and images, ImageSets lists, and mask images."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -19,26 +19,26 @@ _IMAGE_FOLDER = "jpegimages"
 
 
 class _Evidence(NamedTuple):
-    """Why an image is the one that an annotation means; the first number that differs decides."""
+    """Agreement of an image with an annotation; the first number that differs decides."""
 
     folders: int
-    """Trailing folders that agree with those in the filename or path tag."""
+    """Number of trailing folders that agree with the filename or path tag."""
     is_in_folder: bool
-    """Whether the image is somewhere below the folder of the folder tag."""
+    """Whether the image is below a folder with the name in the folder tag."""
     trailing: int
-    """Trailing folders that image and annotation have in common."""
+    """Number of trailing folders shared by image and annotation."""
     near: int
     is_in_image_folder: bool
-    """Whether the image is in JPEGImages, where Pascal VOC has its images."""
+    """Whether the image is in JPEGImages, Pascal VOC's folder of images."""
 
 
 class _Choice(NamedTuple):
-    """The image that one annotation is for."""
+    """The image that one annotation matches."""
 
     annotation: str
     image: str
     is_alike: bool
-    """Whether the annotation bears its name."""
+    """Whether the annotation has its name."""
     is_named: bool
     """Whether the filename tag names it."""
     rule: int
@@ -46,7 +46,7 @@ class _Choice(NamedTuple):
 
     @property
     def rank(self) -> tuple[bool, bool, int, _Evidence]:
-        """Returns a sorting key for annotations of one image, the best last."""
+        """Returns a sort key for annotations of one image, the best last."""
         return self.is_alike, self.is_named, -self.rule, self.evidence
 
 
@@ -57,20 +57,20 @@ def pair(
     stated: Callable[[str], Stated],
     is_copy: Callable[[str, str], bool] = lambda one, other: False,
 ) -> tuple[dict[str, str], list[Problem]]:
-    """Returns {image: its annotation}, and everything that found no partner.
+    """Returns {image: its annotation}, and everything without a partner.
 
-    An annotation is for an image that bears its name and the name in its
-    filename tag. A tag that names no image is stale (the images were renamed)
-    and the annotation's own name counts. Where name and tag fit different
-    images, where several images fit equally well, or several annotations fit
-    one image, there is doubt: all of them are left out and named.
+    An annotation matches an image with its name and the name in its filename
+    tag. If the tag names no image it is outdated (the images were renamed), and
+    the annotation's own name counts. If name and tag match different images, if
+    several images match equally well, or several annotations match one image,
+    the match is ambiguous: all of them are left out and reported.
 
     Args:
       images: files with an image's extension.
       annotations: XML files.
-      others: files that are images only if an annotation says so.
-      stated: annotation → what it says of its image.
-      is_copy: whether two annotations say the same.
+      others: files that are images only if an annotation names them.
+      stated: returns the image that an annotation states.
+      is_copy: returns whether two annotations are equal.
     """
     problems: list[Problem] = []
     choices = []
@@ -96,7 +96,7 @@ def pair(
 
 
 def _choice(annotation: str, tag: Stated, names: Names) -> _Choice | Problem | None:
-    """Returns the image that an annotation is for, a problem where that is in doubt, None if there is none."""
+    """Returns the image of an annotation, a problem if it is ambiguous, None if there is none."""
     file = spellings(tag.filename or tag.path)[0]
     named, named_rule = names.matches(PurePosixPath(file).name)
     alike, rule = names.matches(PurePosixPath(annotation).stem)
@@ -132,10 +132,10 @@ def _evidence(image: str, annotation: str, tag: Stated) -> _Evidence:
 
 
 def _in_own_folder(choices: list[_Choice], images: Sequence[str]) -> tuple[list[_Choice], list[_Choice]]:
-    """Returns the choices, and those that found the image of another folder because their own is missing.
+    """Returns the choices, and those that matched an image of another folder because their own is missing.
 
-    Where names recur from folder to folder (every camera has a 000001), an
-    annotation without a word on folders is not for an image of a folder that
+    If file names occur in several folders (every camera has a 000001), an
+    annotation that states no folder does not match an image in a folder that
     belongs to the annotations of another one.
     """
     stems = [PurePosixPath(image).stem for image in images]
@@ -160,11 +160,11 @@ def _in_own_folder(choices: list[_Choice], images: Sequence[str]) -> tuple[list[
 def _settle(
     image: str, rivals: Sequence[_Choice], pairs: dict[str, str], is_copy: Callable[[str, str], bool]
 ) -> list[Problem]:
-    """Gives an image the best of its annotations; returns what is said of the others."""
+    """Assigns an image the best of its annotations; returns the problems of the others."""
     best = max(choice.rank for choice in rivals)
     first, *equals = (choice.annotation for choice in rivals if choice.rank == best)
     if not all(is_copy(first, other) for other in equals):
-        message = f"{image} has {len(equals) + 1} annotations that fit equally well"
+        message = f"{image} has {len(equals) + 1} annotations that match equally well"
         return [Problem("annotations_disagree", choice.annotation, message) for choice in rivals]
     pairs[image] = first
     problems = []
@@ -177,10 +177,10 @@ def _settle(
 
 
 def names_in_list(path: Path, known: Container[str] = ()) -> list[str]:
-    """Returns the images that one list names, in its order; of the `known` ones, those whose names end as a column.
+    """Returns the image names in one list, in its order; for names in `known`, those that end like a column.
 
     Raises:
-      DatasetError: it is no text.
+      DatasetError: it is not text.
     """
     try:
         lines = read_text(path).text.splitlines()
@@ -190,7 +190,7 @@ def names_in_list(path: Path, known: Container[str] = ()) -> list[str]:
 
 
 def _named(line: str, known: Container[str]) -> str:
-    """Returns the image's name without folders; a name may hold blanks, a second column is -1, 0 or 1."""
+    """Returns the image's name without folders; a name may have spaces, a second column is -1, 0 or 1."""
     whole = _without_folders(line)
     name, _, last = whole.rpartition(" ")
     has_column = name and last in ("-1", "0", "1") and whole not in known
@@ -202,17 +202,17 @@ def _without_folders(line: str) -> str:
 
 
 _FOLDER = "segmentationobject"
-_SAME = 0.5  # Intersection over union; the boxes were drawn around the same objects, by hand.
+_SAME = 0.5  # IoU of boxes that were drawn around the same objects by hand.
 
 
 def mask_images_of(pairs: Mapping[str, str], pictures: Iterable[str]) -> tuple[dict[str, str], list[Problem]]:
-    """Returns {image: the image of its objects}, and the images that several images fit equally well.
+    """Returns {image: its object mask}, and problems of masks that match several images equally well.
 
-    Where several years have an image of one name, the nearest is meant.
+    If several years have an image of one name, the nearest is used.
 
     Args:
       pairs: {image: XML}.
-      images: files in VOC's folders of masks.
+      pictures: files in VOC's folders of masks.
     """
     names = Names(path for path in pictures if PurePosixPath(path).parent.name.lower() == _FOLDER)
     chosen: dict[str, str] = {}
@@ -227,10 +227,10 @@ def mask_images_of(pairs: Mapping[str, str], pictures: Iterable[str]) -> tuple[d
 
 
 def with_masks(image: AnnotatedImage, folder: Path, picture: str) -> tuple[AnnotatedImage, list[Problem]]:
-    """Returns the image with the mask of every object that the image shows, matched by box.
+    """Returns the image with the masks of its objects from a mask image, matched by box.
 
-    Names stay the annotation's: an image of classes numbers them as the
-    challenge did, which says nothing about the ids of these shards.
+    Class names remain the annotation's: a class mask has the ids of the VOC
+    challenge, which are not those of these shards.
     """
     try:
         shown = mask_objects(png_array((folder / picture).read_bytes()), None, {1: ""}, masks=True)

@@ -1,4 +1,4 @@
-"""Parser of Pascal VOC XML files: strict decoding, untrusted input, and the image that a file names."""
+"""Parser of Pascal VOC XML files: strict decoding of untrusted input, and the image that a file names."""
 
 import codecs
 import functools
@@ -16,16 +16,16 @@ MAX_XML_BYTES = 64 << 20
 _HEAD_BYTES = 4096
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]*\?>", re.IGNORECASE)
 _DECLARED = re.compile(rb"<\?xml\b[^>]*\bencoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']", re.IGNORECASE)
-# Tags in the plain form that nearly every tool writes. What differs is parsed.
+# Tags in the plain form of nearly all tools. Other forms are parsed as XML.
 _PLAIN_TAG = re.compile(rb"<(filename|folder|path)>([^<&]*)</\1>")
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "iso8859-1": "cp1252"}
 
-# A few of their characters are bytes of two-byte characters of UTF-8 as well.
+# Encodings in which some characters have the bytes of two-byte UTF-8 characters.
 _DOUBLE_BYTE = ("gb18030", "big5", "cp932", "cp949", "euc_jp", "euc_kr")
 
 
 class Stated(NamedTuple):
-    """What an annotation says of its image, as it is written; "" where it is silent."""
+    """The image that an annotation names; "" where it does not."""
 
     filename: str = ""
     folder: str = ""
@@ -33,13 +33,13 @@ class Stated(NamedTuple):
 
 
 def parse(path: Path, outermost: str = "annotation") -> tuple[etree._Element, str]:
-    """Returns the root, and the encoding that had to be guessed, "" where none was.
+    """Returns the root, and the encoding if it is a guess, "" otherwise.
 
-    Nothing is fetched, no entity is resolved, no DTD is loaded; a document
-    that declares entities at all is refused, since no annotation needs one.
+    Nothing is fetched, no entity is resolved, no DTD is loaded; a document that
+    declares entities is rejected, since annotations do not need them.
 
     Raises:
-      DatasetError: it is no XML with that outermost tag, which by default is Pascal VOC's.
+      DatasetError: it is not XML with that outermost tag, by default Pascal VOC's.
     """
     try:
         if path.stat().st_size > MAX_XML_BYTES:
@@ -60,17 +60,17 @@ def parse(path: Path, outermost: str = "annotation") -> tuple[etree._Element, st
         raise DatasetError(f"not well-formed XML: {getattr(error, 'msg', error)}") from error
     dtd: Any = root.getroottree().docinfo.internalDTD
     if dtd is not None and next(dtd.iterentities(), None) is not None:
-        raise DatasetError("it declares entities, which are refused because they can expand without end")
+        raise DatasetError("it declares entities, which are rejected because they can expand exponentially")
     if local_name(root.tag) != outermost:
         raise DatasetError(f"its outermost tag is <{local_name(root.tag)}>, where <{outermost}> is expected")
     return root, decoded.encoding if decoded.is_guessed else ""
 
 
 def stated_image(path: Path) -> Stated:
-    """Returns the image that an annotation names; nothing where it cannot be read.
+    """Returns the image that an annotation names; empty if it cannot be read.
 
-    Only the beginning is read where that suffices: a listing asks this of every
-    annotation.
+    Only the beginning is read if that suffices, since a listing calls this for
+    every annotation.
     """
     try:
         with path.open("rb") as file:
@@ -93,12 +93,12 @@ def stated_image(path: Path) -> Stated:
 
 
 def elements(node: etree._Element, name: str) -> list[etree._Element]:
-    """Returns the children of one name."""
+    """Returns the children with a tag name."""
     return [child for child in node.iterchildren(etree.Element) if local_name(child.tag) == name]
 
 
 def children(node: etree._Element) -> dict[str, etree._Element]:
-    """Returns the first child of each name, namespaces and capitals aside."""
+    """Returns the first child of each tag name, without namespaces and in lower case."""
     found: dict[str, etree._Element] = {}
     for child in node.iterchildren(etree.Element):
         found.setdefault(local_name(child.tag), child)
@@ -107,25 +107,25 @@ def children(node: etree._Element) -> dict[str, etree._Element]:
 
 @functools.lru_cache
 def local_name(tag: str) -> str:
-    """Returns a tag's name without its namespace, in small letters."""
+    """Returns a tag's name without its namespace, in lower case."""
     return tag.rpartition("}")[2].lower()
 
 
 def text_of(node: etree._Element | None) -> str:
-    """Returns the text of a tag, "" where it is missing."""
+    """Returns the text of a tag, "" if it is missing."""
     return (node.text or "").strip() if node is not None else ""
 
 
 def _decoded(data: bytes) -> DecodedText:
     """Returns the text in the encoding that it declares, if its bytes agree.
 
-    Many tools declare one encoding and write another. UTF-8 is recognised
-    whatever is declared: text of another encoding is hardly ever valid UTF-8.
+    Many tools declare one encoding and write another. UTF-8 is recognized
+    whatever is declared: text in another encoding is rarely valid UTF-8.
 
     Raises:
-      DatasetError: the bytes fit no encoding, or several.
+      DatasetError: the bytes are valid in no encoding, or in several.
     """
-    match = _DECLARED.search(data[:_HEAD_BYTES])  # Only where the declaration is readable as ASCII: never UTF-16.
+    match = _DECLARED.search(data[:_HEAD_BYTES])  # Only if the declaration is readable as ASCII, so not in UTF-16.
     declared = _codec(match.group(1).decode()) if match else ""
     if declared in ("", "utf-8") or data.isascii():
         return decode_text(data)
@@ -149,12 +149,12 @@ def _decoded(data: bytes) -> DecodedText:
 
 
 def _codec(name: str) -> str:
-    """Returns the name of the codec of a declared encoding, "" where it is unknown or says nothing of the bytes."""
+    """Returns the name of the codec of a declared encoding, "" if it is unknown or not a text encoding."""
     try:
         codec = codecs.lookup(name)
     except LookupError:
         return ""
-    # A declaration that can be read byte by byte is not UTF-16, whatever it says; `hex` and its like are no encodings.
+    # A declaration that is readable byte by byte is not UTF-16, whatever it states; `hex` and others are not encodings.
     is_text = getattr(codec, "_is_text_encoding", True) and not codec.name.startswith(("utf-16", "utf-32", "utf-7"))
     return _WIDER.get(codec.name, codec.name) if is_text else ""
 

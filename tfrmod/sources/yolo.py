@@ -26,18 +26,18 @@ _PROBED_FILES = 200
 
 
 def is_here(folder: Path, files: Files) -> bool:
-    """Returns whether a text that bears an image's name has lines of a class and four or more numbers."""
+    """Returns whether a text file with an image's name has lines of a class and four or more numbers."""
     stems = {_stem(image) for image in files.images} | {PurePosixPath(image).name.lower() for image in files.images}
     candidates = [path for path in files.txt if _stem(path) in stems]
     return any(_looks_like_labels(folder / path) for path in candidates[:_PROBED_FILES])
 
 
 def listing(folder: Path) -> Listing:
-    """Returns the images, those of the background among them, and the sets that are named.
+    """Returns the images, including backgrounds, and the sets that are named.
 
     Raises:
-      DatasetError: no image, no label file that belongs to one, or lists of
-        class names of which it is unclear which label file they are meant for.
+      DatasetError: there is no image, no label file that belongs to one, or it is
+        ambiguous to which label files a list of class names applies.
     """
     files = list_files(folder)
     lists = ClassLists(folder, files)
@@ -81,7 +81,7 @@ def listing(folder: Path) -> Listing:
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
-    """Returns what the label file of one image says; boxes in pixels of the upright image."""
+    """Returns the annotation of one image; boxes in pixels of the upright image."""
     path = folder / entry.image
     height, width = upright_size(path)
     claim = AnnotatedImage(filename=entry.image, height=height, width=width, path=path)
@@ -105,7 +105,7 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
                 raise DatasetError(f"the class {index} has no name in {note['list']}, which names {len(names or ())}")
             is_outline = yolo_lines.is_outline(numbers, keypoints, has_outlines=note["outlines"])
         except yolo_lines.DoubtfulLineError as error:
-            # Without this object the image would teach that there is nothing.
+            # Without this object the image would be trained as background.
             return Reading(None, (Problem("annotation_malformed", entry.annotation, f"line {number}: {error}"),))
         except DatasetError as error:
             problems.append(Problem("object_unreadable", entry.annotation, f"line {number}: {error}"))
@@ -136,10 +136,10 @@ def _paired(folder: Path, files: Files, texts: Sequence[str]) -> Pairing:
 
 
 def _without_misfits(folder: Path, pairing: Pairing) -> tuple[Pairing, list[Problem]]:
-    """Returns the pairing without images that share a label file and cannot both be meant, and those that do share.
+    """Returns the pairing without images that share a label file but differ, and notes on those that do share one.
 
-    By YOLO's rule a.jpg and a.png have one label file. Where they do not show
-    the same, one file was written over another, and the boxes fit one image.
+    By YOLO's rule a.jpg and a.png have one label file. If they differ, one label
+    file was overwritten by another, and the boxes belong to one of the images.
     """
     shared: dict[str, list[str]] = defaultdict(list)
     counts = Counter(pairing.labels.values())
@@ -159,11 +159,11 @@ def _without_misfits(folder: Path, pairing: Pairing) -> tuple[Pairing, list[Prob
 
 
 def _details(folder: Path, chosen: Mapping[str, str], lists: ClassLists) -> dict[str, bytes]:
-    """Returns what reading a label file takes: its list of class names, and what more than four numbers mean.
+    """Returns the values of `Entry.detail`: the list of class names, and the meaning of more than four numbers.
 
     Raises:
-      DatasetError: boxes are given by their corners, or a blank line in a list
-        of class names makes the classes unclear.
+      DatasetError: boxes are given by their corners, or the classes are ambiguous
+        because of a blank line in a list of class names.
     """
     groups: dict[tuple[str, tuple[int, int] | None], list[str]] = defaultdict(list)
     for label, path in chosen.items():
@@ -176,8 +176,8 @@ def _details(folder: Path, chosen: Mapping[str, str], lists: ClassLists) -> dict
         survey = yolo_lines.surveyed(_lines_of(folder, labels[::step]))
         if survey.has_corners:
             raise DatasetError(
-                f"Expected boxes as centre, width and height, as YOLO has them. The lines of {labels[0]} and more look "
-                "like corners (left, top, right, bottom): many boxes would reach beyond their images. Convert them to "
+                f"Expected boxes as center, width and height, as YOLO has them. The lines of {labels[0]} and more look "
+                "like corners (left, top, right, bottom): many boxes would extend beyond their images. Convert them to "
                 "x_center y_center width height, each divided by the image's width or height."
             )
         note = {"list": path, "keypoints": keypoints, "outlines": survey.has_outlines}
@@ -204,22 +204,22 @@ def _used_classes(folder: Path, labels: Iterable[str]) -> dict[int, str]:
 
 
 def _numbered(folder: Path, labels: Iterable[str]) -> dict[int, str]:
-    """Returns a name for every class index met, where no list names them: the index itself.
+    """Returns a name for each class index in use, if no list names them: the index itself.
 
-    Ids begin with 1, where indices begin with 0.
+    Ids start at 1, indices at 0.
     """
     return {index + 1: str(index) for index in sorted(_used_classes(folder, sorted(labels))) if index < 10**6}
 
 
 def _names(folder: Path, path: str) -> Mapping[int, str] | None:
-    """Returns the class names of a list; None where the classes have numbers alone."""
+    """Returns the class names of a list; None if classes have only numbers."""
     description = _description_files(folder / path, (folder / path).stat().st_mtime_ns) if path else None
     return description.names if description is not None else None
 
 
 @functools.lru_cache(maxsize=64)
 def _description_files(path: Path, changed: int) -> DatasetDescription | None:
-    """Reads a list once in each process and for each change."""
+    """Returns the description in a file; cached in each process until the file changes."""
     return read_description(path)
 
 
@@ -228,7 +228,7 @@ def _lines_of(folder: Path, paths: Iterable[str]) -> Iterable[str]:
         try:
             yield from _lines(folder / path)
         except (DatasetError, OSError):
-            continue  # Its entry will say so.
+            continue  # Reading its entry reports it.
 
 
 def _lines(path: Path) -> list[str]:

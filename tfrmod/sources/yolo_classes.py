@@ -1,4 +1,4 @@
-"""Class lists of YOLO datasets: which list applies to each label file, and one common label map."""
+"""Class lists of YOLO datasets: the list that applies to each label file, and one common label map."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -14,11 +14,10 @@ Folders = tuple[str, ...]
 
 
 class ClassLists:
-    """The lists of class names of a dataset: data.yaml, classes.txt and the like.
+    """The lists of class names of a dataset: data.yaml, classes.txt and others.
 
-    A label file is read by the nearest list at or above its folder, and where
-    there is none by the nearest elsewhere. Lists that are equally near must
-    agree.
+    The nearest list in or above its folder applies to a label file, or else the
+    nearest one elsewhere. Lists at the same distance must agree.
     """
 
     def __init__(self, folder: Path, files: Files) -> None:
@@ -38,10 +37,10 @@ class ClassLists:
         self._labelled: set[Folders] = set()
 
     def assign(self, labels: Iterable[str]) -> dict[str, str]:
-        """Returns {label file: the list that it is read by}; "" if there is none at all.
+        """Returns {label file: its list}; "" if there is no list at all.
 
         Raises:
-          DatasetError: lists that are equally near disagree, or the nearest one
+          DatasetError: lists at the same distance disagree, or the nearest one
             cannot be read.
         """
         labels = list(labels)
@@ -53,7 +52,7 @@ class ClassLists:
         return {label: self._chosen[_folders(label)] for label in labels}
 
     def keypoints(self, label: str) -> tuple[int, int] | None:
-        """Returns how many keypoints follow each box of a label file, and how many numbers each has."""
+        """Returns the number of keypoints after each box of a label file, and the numbers per keypoint."""
         for place in _upwards(_folders(label)):
             for path in self._at(place):
                 if self.lists[path].keypoints is not None:
@@ -62,13 +61,13 @@ class ClassLists:
         return self.lists[chosen].keypoints if chosen else None
 
     def descriptions(self) -> list[str]:
-        """Returns the YAML files that name sets and describe label files, or are all there are."""
+        """Returns the YAML files that name sets and apply to label files, or all if there are no others."""
         yamls = [path for path, description in self.lists.items() if description.sets]
         near = [path for path in yamls if _folders(path) in self._labelled or path in self._chosen.values()]
         return near or yamls
 
     def problems(self) -> list[Problem]:
-        """Returns what is doubtful about the lists that label files are read by, and those that cannot be read."""
+        """Returns the problems of the lists in use, and those that cannot be read."""
         found = [Problem("annotation_malformed", path, reason) for path, reason in self.failed.items()]
         for path in dict.fromkeys(self._chosen.values()):
             found += [Problem(code, path, message) for code, message in self.lists.get(path, _EMPTY_DESCRIPTION).notes]
@@ -80,7 +79,7 @@ class ClassLists:
         return list(dict.fromkeys(found))
 
     def label_map(self, problems: list[Problem]) -> dict[int, str]:
-        """Returns the classes of all lists in use, joined by name: numbered from 1 as the first list counts from 0."""
+        """Returns the classes of all lists in use, merged by name: numbered from 1 in the order of the first list."""
         ids: dict[str, int] = {}
         for path in sorted(filter(None, set(self._chosen.values())), key=_depth):
             of_this: dict[str, int] = {}
@@ -94,7 +93,7 @@ class ClassLists:
                 elif name not in ids:
                     ids[name], free = free, free + 1
             if any(ids[name] != index + 1 for name, index in of_this.items()):
-                message = "it counts the classes otherwise than another list; classes were joined by name"
+                message = "its class indices differ from another list's; classes were merged by name"
                 problems.append(Problem("label_ids_changed", path, message))
         return {class_id: name for name, class_id in sorted(ids.items(), key=lambda item: item[1])}
 
@@ -119,7 +118,7 @@ class ClassLists:
         return ""
 
     def _within(self, place: Folders, label: str) -> list[str]:
-        """Returns the lists that are neither above a folder nor above any label file, and so may be meant for it."""
+        """Returns the lists that are neither above a folder nor above any label file, and so may apply to it."""
         return [
             path
             for path, description in self.lists.items()
@@ -130,7 +129,7 @@ class ClassLists:
         return [path for path in self.lists if _folders(path) == place]
 
     def _agreed(self, paths: Sequence[str], label: str) -> str:
-        """Returns the longest of some lists that agree; labelImg's suggestions count only where they are alone."""
+        """Returns the longest of some lists that agree; labelImg's predefined classes count only if alone."""
         own = [path for path in paths if PurePosixPath(path).name.lower() != "predefined_classes.txt"] or list(paths)
         chosen = max(own, key=lambda path: len(self.lists[path].names))  # The first of equals is a YAML.
         for other in own:
@@ -139,7 +138,7 @@ class ClassLists:
         return chosen
 
     def _difference(self, one: str, other: str) -> str:
-        """Returns, in words, the first class index that two lists name differently; "" if there is none."""
+        """Returns a text about the first class index that two lists name differently; "" if there is none."""
         names, others = self.lists[one].names, self.lists[other].names
         for index in sorted(names.keys() & others.keys()):
             if names[index] != others[index]:
@@ -158,7 +157,7 @@ def check_blanks(path: str, description: DatasetDescription, used: Mapping[int, 
 
     Args:
       path: of the list.
-      description: what it says.
+      description: its content.
       used: {class index: a label file that uses it}.
     """
     blank = description.blanks[0]
@@ -176,7 +175,7 @@ def check_blanks(path: str, description: DatasetDescription, used: Mapping[int, 
 
 def _disagreement(difference: str, label: str) -> DatasetError:
     return DatasetError(
-        f"Two lists of class names disagree, and either may be meant for {label}: {difference}. Remove the one that is "
+        f"Two lists of class names disagree, and either may apply to {label}: {difference}. Remove the one that is "
         "wrong, or move each into the folder of the label files that it belongs to."
     )
 
@@ -186,7 +185,7 @@ def _folders(path: str) -> Folders:
 
 
 def _upwards(place: Folders) -> list[Folders]:
-    """Returns a folder and those above it, the nearest first."""
+    """Returns a folder and its parents, the nearest first."""
     return [place[:count] for count in range(len(place), -1, -1)]
 
 

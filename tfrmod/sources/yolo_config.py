@@ -21,25 +21,25 @@ _NAMES_KEY = re.compile(rb"""(^|[\s{,])\0?["']?\0?n\0?a\0?m\0?e\0?s\0?["']?\0?\s
 
 
 class DatasetDescription(NamedTuple):
-    """What one file says about the dataset."""
+    """Content of one file about the dataset."""
 
     names: dict[int, str]
     """{class index, from 0: name}."""
     sets: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - never written to
-    """{set: folders, lists of images or images that it is said to consist of}, as they are written."""
+    """{set: folders, lists of images or images}, as written."""
     keypoints: tuple[int, int] | None = None
-    """What follows each box is so many points of so many numbers, and no outline (pose data)."""
+    """(number of points, numbers per point) after each box, which are not an outline (pose data)."""
     blanks: tuple[int, ...] = ()
     """Class indices whose line is blank."""
     notes: tuple[tuple[str, str], ...] = ()
-    """(code, message) of what is doubtful about the file."""
+    """(code, message) of problems of the file."""
 
 
 def read_description(path: Path) -> DatasetDescription | None:
-    """Returns what a YAML or a list of names says; None where it is about something else.
+    """Returns the description in a YAML or a list of names; None if the file is something else.
 
     Raises:
-      DatasetError: it cannot be read, or its names are none.
+      DatasetError: it cannot be read, or has invalid names.
       OSError: it cannot be opened.
     """
     if path.suffix.lower() not in (".yaml", ".yml"):
@@ -58,17 +58,17 @@ def read_description(path: Path) -> DatasetDescription | None:
     names = _names(content["names"]) if content.get("names") else {}
     count = content.get("nc")
     if names and count is not None and str(count).strip() != str(len(names)):
-        notes.append(("class_list_doubtful", f"nc is {count!s:.20}, and {len(names)} names are given; took the names"))
+        notes.append(("class_list_doubtful", f"nc is {count!s:.20}, and {len(names)} names are given; used the names"))
     root = content.get("path")
     sets = {name: _places(root, content[key]) for key in content if (name := _set_of_key(key))}
     return DatasetDescription(names, sets, _keypoints(content.get("kpt_shape")), notes=tuple(notes))
 
 
 def list_lines(path: Path) -> tuple[list[str], list[Problem]]:
-    """Returns the lines of a list of images that say something, and what is doubtful about the file.
+    """Returns the non-blank lines of a list of images, and problems of the file.
 
     Raises:
-      DatasetError: too large, or no text.
+      DatasetError: it is too large, or not text.
       OSError: it cannot be opened.
     """
     decoded = read_text(path)
@@ -77,13 +77,13 @@ def list_lines(path: Path) -> tuple[list[str], list[Problem]]:
 
 
 def is_name_list(path: str) -> bool:
-    """Returns whether a file's name is that of a list of class names."""
+    """Returns whether a file has the name of a list of class names."""
     name = PurePosixPath(path).name.lower()
     return name in _NAME_LISTS or name.endswith(".names")
 
 
 def darknet_sets(folder: Path, files: Files) -> dict[str, tuple[str, ...]]:
-    """Returns the lists train.txt, valid.txt and test.txt, where images are named by path."""
+    """Returns the lists train.txt, valid.txt and test.txt, which have paths of images."""
     return {
         name: (path,)
         for path in files.txt
@@ -92,13 +92,13 @@ def darknet_sets(folder: Path, files: Files) -> dict[str, tuple[str, ...]]:
 
 
 def _name_list(path: Path) -> DatasetDescription | None:
-    """Returns the names of a text of one a line; None where it is empty, or the labels of an image labels.jpg.
+    """Returns the names in a text with one per line; None if it is empty, or is the label file of an image labels.jpg.
 
-    A blank line is a class without a name, as labelImg counts; those at the end
-    are none.
+    A blank line is a class without a name, as in labelImg; blank lines at the end
+    are ignored.
 
     Raises:
-      DatasetError: it cannot be read, or a line is no name.
+      DatasetError: it cannot be read, or a line is not a name.
       OSError: it cannot be opened.
     """
     decoded = read_text(path)
@@ -149,7 +149,7 @@ def _keypoints(value: Any) -> tuple[int, int] | None:
     """Returns kpt_shape as numbers.
 
     Raises:
-      DatasetError: it is no pair of them.
+      DatasetError: it is not a pair of numbers.
     """
     if value is None:
         return None
@@ -189,16 +189,16 @@ SetProblems = dict[str, tuple[Problem, ...]]
 def read_sets(
     folder: Path, files: Files, described: Mapping[str, DatasetDescription], entries: tuple[Entry, ...]
 ) -> tuple[Sets, SetProblems, list[Problem]]:
-    """Returns each set as positions in `entries`, names without a match, and the reasons why lists are not used.
+    """Returns each set as indices into `entries`, names without a match, and the reasons why lists are not used.
 
-    The paths in such dataset descriptions are often those of another machine, or count from
-    another folder; the longest end of each that fits is used. What is named
-    for training and for validation alike divides nothing and is not a set.
+    Paths in such descriptions are often those of another machine, or relative to
+    another folder; the longest matching suffix of each is used. A set whose
+    images are in both training and validation is not a split and is ignored.
 
     Args:
       folder: of the dataset.
-      files: of it.
-      described: what each file that names sets says, by its path.
+      files: of the dataset.
+      described: {path of each file that names sets: its content}.
       entries: of the listing.
     """
     images = Names(entry.image for entry in entries)
@@ -227,7 +227,7 @@ def read_sets(
 def _images_of(
     place: str, folder: Path, files: Files, images: Names, description_path: str
 ) -> tuple[list[str], list[Problem]]:
-    """Returns the images of a folder, of a list, or the one image, that a place names."""
+    """Returns the images of a folder, of a list, or the one image, that a path names."""
     parts = [part for part in PurePosixPath(place.replace("\\", "/")).parts if part not in ("..", ".", "/")]
     for end in ("/".join(parts[index:]) for index in range(len(parts))):
         for top in dict.fromkeys((PurePosixPath(description_path).parent, PurePosixPath())):

@@ -1,4 +1,4 @@
-"""Lines of a YOLO label file: what the numbers mean, and whether that is certain."""
+"""Lines of a YOLO label file: the meaning of the numbers, and whether it is certain."""
 
 import re
 from collections import Counter
@@ -11,10 +11,10 @@ Numbers = Sequence[float]
 
 LABEL_LINE = re.compile(r"\d+(\.0*)?(\s+[-+]?[\d.]+([eE][-+]?\d+)?){4,}\s*")
 _MAX_DIGITS = 6  # Of a class index.
-# Coordinates may miss the edge by rounding and are clipped; beyond this they are something else, such as pixels.
+# Coordinates may exceed the edge by rounding and are clipped; larger values are something else, such as pixels.
 _FARTHEST = 0.5
 _TOLERANCE = 0.01
-# An outline may leave the image a little; a track id or a visibility is 2 and more.
+# An outline may exceed the image slightly; a track id or a visibility is at least 2.
 _FARTHEST_OUTLINE = 0.1
 _MOSTLY = 0.9
 _FEW_CORNERS = 0.3
@@ -25,14 +25,14 @@ _ADVICE = (
 
 
 class DoubtfulLineError(DatasetError):
-    """There is an object, and where it lies cannot be known."""
+    """A line has an object whose position is ambiguous."""
 
 
 class Survey(NamedTuple):
-    """What the lines of many files have in common, which a single line does not show."""
+    """Common properties of the lines of many files, which a single line does not show."""
 
     has_outlines: bool
-    """Lines of more than four numbers are outlines, even where one by itself could be a box and something else."""
+    """Lines with more than four numbers are outlines, even if a single one could be a box with other values."""
     has_corners: bool
     """The four numbers of a box are its corners, which is not YOLO's format."""
 
@@ -41,14 +41,14 @@ def parse(line: str) -> tuple[int, list[float]]:
     """Returns the class index and the numbers after it.
 
     Raises:
-      DatasetError: they are none.
+      DatasetError: the line has another form.
     """
     try:
         index, *numbers = map(float, line.split())
     except ValueError:
-        raise DatasetError(f"{line.strip()!r:.60} is no class and numbers") from None
+        raise DatasetError(f"{line.strip()!r:.60} is not a class and numbers") from None
     if not index.is_integer() or not 0 <= index < 10**_MAX_DIGITS:
-        raise DatasetError(f"the class {index:g} is no number from 0")
+        raise DatasetError(f"the class {index:g} is not a number of at least 0")
     return int(index), numbers
 
 
@@ -56,13 +56,13 @@ def is_outline(numbers: Numbers, keypoints: tuple[int, int] | None, *, has_outli
     """Returns whether the numbers are an outline x, y, x, y, …; otherwise the first four are a box.
 
     Args:
-      numbers: as they follow the class, in fractions of the image's sides.
-      keypoints: how many points follow each box and how many numbers each has, as data.yaml states them.
+      numbers: after the class, in fractions of the image's sides.
+      keypoints: number of points after each box and numbers per point, from data.yaml.
       has_outlines: of the `Survey` of all lines.
 
     Raises:
       DoubtfulLineError: more than four numbers that could be either, or neither.
-      DatasetError: no box.
+      DatasetError: the numbers are not a box.
     """
     if len(numbers) < 4:
         raise DatasetError(f"{len(numbers)} numbers follow the class, where a box has 4 and an outline an even number")
@@ -90,7 +90,7 @@ def is_outline(numbers: Numbers, keypoints: tuple[int, int] | None, *, has_outli
 
 
 def surveyed(lines: Iterable[str]) -> Survey:
-    """Returns what many lines have in common; those that are none are passed over."""
+    """Returns the common properties of many lines; lines of another form are skipped."""
     long_lines, boxes = [], []
     for line in lines:
         try:
@@ -103,7 +103,7 @@ def surveyed(lines: Iterable[str]) -> Survey:
             long_lines.append(numbers)
     counts = Counter(map(len, long_lines))
     doubtful = sum(_is_perhaps_more(numbers) for numbers in long_lines)
-    # Keypoints and trackers write as many numbers in every line; outlines rarely do, but for those of four corners.
+    # Keypoints and trackers give lines of equal length; outlines rarely do, except for those with four corners.
     has_outlines = len(counts) > 2 or doubtful < _MOSTLY * len(long_lines)
     outside = sum(not _is_box(numbers, tolerance=0.05) for numbers in boxes)
     is_ordered = all(x1 > x0 and y1 > y0 for x0, y0, x1, y1 in boxes)
@@ -111,7 +111,7 @@ def surveyed(lines: Iterable[str]) -> Survey:
 
 
 def _is_box(numbers: Numbers, tolerance: float = _TOLERANCE) -> bool:
-    """Returns whether the first four numbers are centre and size of a box within the image."""
+    """Returns whether the first four numbers are center and size of a box within the image."""
     x, y, width, height = numbers[:4]
     low, high = -tolerance, 1 + tolerance
     return (
@@ -122,7 +122,7 @@ def _is_box(numbers: Numbers, tolerance: float = _TOLERANCE) -> bool:
 
 
 def _is_surely_more(numbers: Numbers) -> bool:
-    """Returns whether what follows a box shows that it is no part of an outline, such as visibilities."""
+    """Returns whether the numbers after a box cannot be part of an outline, such as visibilities."""
     if _is_closed(numbers) or _is_parallelogram(numbers):
         return False
     if not all(-_FARTHEST_OUTLINE <= number <= 1 + _FARTHEST_OUTLINE for number in numbers):
@@ -134,7 +134,7 @@ def _is_surely_more(numbers: Numbers) -> bool:
 
 
 def _is_perhaps_more(numbers: Numbers) -> bool:
-    """Returns whether an outline could as well be a box with points in it, or with a confidence and a number."""
+    """Returns whether an outline could also be a box with points in it, or with a confidence and another number."""
     if not _is_box(numbers) or _is_closed(numbers) or _is_parallelogram(numbers):
         return False
     if len(numbers) == 6:
@@ -143,18 +143,18 @@ def _is_perhaps_more(numbers: Numbers) -> bool:
     points = zip(numbers[4::2], numbers[5::2], strict=True)
     return all(
         (abs(across - x) <= width / 2 + _TOLERANCE and abs(down - y) <= height / 2 + _TOLERANCE)
-        or (across, down) == (0, 0)  # A keypoint that is not visible.
+        or (across, down) == (0, 0)  # An invisible keypoint.
         for across, down in points
     )
 
 
 def _is_closed(numbers: Numbers) -> bool:
-    """Returns whether an outline ends where it begins."""
+    """Returns whether the last point of an outline is the first one."""
     return len(numbers) >= 8 and numbers[:2] == numbers[-2:]
 
 
 def _is_parallelogram(numbers: Numbers) -> bool:
-    """Returns whether eight numbers are the corners of an oriented box, which fractions of the sides may shear."""
+    """Returns whether eight numbers are the corners of an oriented box, which normalization may shear."""
     if len(numbers) != 8:
         return False
     sides = [numbers[i] - numbers[i + 2] + numbers[i + 4] - numbers[i + 6] for i in (0, 1)]

@@ -1,4 +1,4 @@
-"""YOLO: which label file belongs to which image, and which images without one are backgrounds."""
+"""Matching of YOLO label files and images, and detection of backgrounds among images without a label file."""
 
 import re
 from collections import defaultdict
@@ -19,14 +19,14 @@ _LABEL_FOLDER = "labels"
 
 
 class Pairing(NamedTuple):
-    """Label files and images, as far as they belong together beyond doubt."""
+    """Label files and images that match unambiguously, and the others."""
 
     labels: dict[str, str]
     """{image: its label file}."""
     doubtful: dict[str, tuple[str, ...]]
-    """{image: the label files of which one may be its own}."""
+    """{image: the label files that it may have}."""
     left: list[str]
-    """Label files of no image."""
+    """Label files without an image."""
 
 
 def paired(
@@ -36,17 +36,17 @@ def paired(
     is_label: Callable[[str], bool],
     are_equal: Callable[[str, str], bool],
 ) -> Pairing:
-    """Returns which label file belongs to each image.
+    """Returns the label file of each image.
 
-    First come the places that YOLO knows, as they are written and then with
-    capitals and the form of accents ignored; then the folders that image and
-    label file share; and last a name that occurs once.
+    First by the locations that YOLO defines, exactly and then ignoring case and
+    the form of accents; then by the folders that image and label file share; and
+    last by unique names.
 
     Args:
       images: paths.
       texts: paths of the files that may be label files.
-      is_label: whether a text has lines of labels, or none at all.
-      are_equal: whether two texts say the same.
+      is_label: returns whether a text has lines of labels, or is empty.
+      are_equal: returns whether two texts have the same content.
     """
     texts = list(texts)
     labels: dict[str, str] = {}
@@ -69,7 +69,7 @@ def paired(
 def _pair_folded(
     images: Sequence[str], texts: Sequence[str], labels: dict[str, str], doubtful: dict[str, tuple[str, ...]]
 ) -> None:
-    """Pairs what only differs in capitals or the form of accents; IMG_0 is not img_0 where there is an img_0."""
+    """Pairs files that differ only in case or the form of accents; IMG_0 does not match img_0 if IMG_0 exists too."""
     by_folded: dict[str, list[str]] = defaultdict(list)
     for text in texts:
         by_folded[folded(_without_extension(text))].append(text)
@@ -98,7 +98,7 @@ def _pair_by_folders(
     doubtful: dict[str, tuple[str, ...]],
     is_label: Callable[[str], bool],
 ) -> None:
-    """Pairs images and texts of one name whose folders agree best, each with the other; the rest is doubtful."""
+    """Pairs images and texts of one name that are each other's best match by folders; the rest is ambiguous."""
     wanted = {stem_key(image) for image in images if image not in labels and image not in doubtful}
     usable: dict[str, set[str]] = defaultdict(set)
     for text in free:
@@ -121,13 +121,13 @@ def _pair_by_folders(
 
 
 def _only_best(path: str, others: Sequence[str]) -> str:
-    """Returns the one of some paths whose folders agree best with those of a path; "" where several do."""
+    """Returns the path whose folders agree best with those of another path; "" if several do."""
     scores = [agreement(path, other) for other in others]
     return others[scores.index(max(scores))] if scores.count(max(scores)) == 1 else ""
 
 
 def _places(image: str) -> list[str]:
-    """Returns where the labels of an image may be, without extension: images/… becomes labels/…, or next to it.
+    """Returns the possible label paths of an image, without extension: images/… becomes labels/…, or next to it.
 
     Some programs keep the image's extension: a.jpg.txt.
     """
@@ -151,7 +151,7 @@ def _by_key(paths: Iterable[str]) -> dict[str, list[str]]:
 
 
 def stem_key(path: str) -> str:
-    """Returns a file's name without extension, decoded from a URL, capitals and the form of accents ignored."""
+    """Returns a file's name without extension, decoded from a URL, ignoring case and the form of accents."""
     return folded(spellings(PurePosixPath(path).stem)[-1])
 
 
@@ -159,7 +159,7 @@ def _without_extension(path: str) -> str:
     return str(PurePosixPath(path).with_suffix(""))
 
 
-# What a training with YOLO draws.
+# Plots of a YOLO training.
 _PLOTS = re.compile(
     r"results|confusion_matrix(_normalized)?|(\w+_)?curve|(train|val|test)_batch\d+(_labels|_pred)?|"
     r"labels(_correlogram)?",
@@ -167,24 +167,24 @@ _PLOTS = re.compile(
 )
 # Bits of `near_duplicates.difference_hash` in which a copy may differ, even with boxes drawn on it.
 _COPY = 16
-# So many images without label files for each label file without an image: then which belongs to which is unknown.
+# Ratio of images without label files to label files without an image below which their matching is unknown.
 _PER_LOST_LABEL = 10
 
 Folders = tuple[str, ...]
 
 
 def split_backgrounds(folder: Path, images: Sequence[str], pairing: Pairing) -> tuple[set[str], list[Problem]]:
-    """Returns the images without objects, and the problem of every other image without a label file.
+    """Returns the images without objects, and the problem of each other image without a label file.
 
-    An image without a label file is a background where it is among images
-    with one. It is left out where it may be labelled after all: a copy of a
-    labelled one, a part of the data without any label file, or one whose label
-    file may be among those that belong to no image.
+    An image without a label file is a background if it is among images with one.
+    It is left out if it may be labelled after all: a copy of a labelled image,
+    an image in a part of the data without any label file, or one whose label
+    file may be among those without an image.
 
     Args:
       folder: of the dataset.
-      images: all of them.
-      pairing: of them and the label files.
+      images: all images.
+      pairing: of the images and the label files.
     """
     left_out = [image for image in images if image not in pairing.labels and image not in pairing.doubtful]
     homes = _LabelFolders(pairing.labels)
@@ -212,12 +212,12 @@ def split_backgrounds(folder: Path, images: Sequence[str], pairing: Pairing) -> 
 
 
 def are_alike(one: Path, other: Path, *, max_distance: int = NEAR) -> bool:
-    """Returns whether two image files show the same, or cannot be compared.
+    """Returns whether two image files have similar content, or cannot be compared.
 
     Args:
       one: a file.
       other: a file.
-      max_distance: bits of `near_duplicates.difference_hash` in which they may differ.
+      max_distance: largest number of different bits of `near_duplicates.difference_hash`.
     """
     try:
         hashes = [check_image(path.read_bytes()).image_hash or 0 for path in (one, other)]
@@ -227,13 +227,13 @@ def are_alike(one: Path, other: Path, *, max_distance: int = NEAR) -> bool:
 
 
 class _LabelFolders:
-    """The folders in which images with label files are."""
+    """Folders of images with label files."""
 
     def __init__(self, labels: dict[str, str]) -> None:
         self._flat: set[Folders] = set()
-        """Folders with label files in or below them: what lies deeper may be anything."""
+        """Folders with label files in them or in subfolders."""
         self._roots: set[Folders] = set()
-        """Folders of images alone, whose label files are elsewhere."""
+        """Folders that have only images, with label files elsewhere."""
         self._sets: set[Folders] = set()
         for image, label in labels.items():
             here, there = _folders(image), _folders(label)
@@ -245,7 +245,7 @@ class _LabelFolders:
             self._sets.update(_set_folders(image))
 
     def why_not(self, image: str) -> str:
-        """Returns why an image does not count as one of the dataset; "" where it does."""
+        """Returns why an image is not part of the dataset; "" if it is."""
         file, here = PurePosixPath(image), _folders(image)
         if _PLOTS.fullmatch(file.stem):
             return "it has the name of a plot that a training draws"

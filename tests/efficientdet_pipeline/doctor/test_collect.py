@@ -94,7 +94,7 @@ def test_collect_aliases_are_applied_before_anything_is_counted(tmp_path: Path) 
 
 
 def test_collect_no_data_set_is_logged(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="is not there"):
+    with pytest.raises(DatasetError, match="does not exist"):
         look(tmp_path / "none", tmp_path / "staging")
 
 

@@ -45,7 +45,7 @@ def test_list_class_folders_without_splits_has_no_sets(put) -> None:
 def test_list_class_folders_refuses_loose_images_and_single_classes(put) -> None:
     folder = put({"cat/1.jpg": None, "2.jpg": None})
     assert not image_classes.is_class_folders(folder, list_files(folder))
-    with pytest.raises(DatasetError, match=r"1 do not, for example 2\.jpg"):
+    with pytest.raises(DatasetError, match=r"1 are not, for example 2\.jpg"):
         image_classes.list_class_folders(folder)
     with pytest.raises(DatasetError, match=r"two classes or more.*Found 1, cat, with 1 images"):
         image_classes.list_class_folders(put({"../one/train/cat/1.jpg": None}).parent / "one")

@@ -64,7 +64,7 @@ def test_splits_by_lists_before_folders_and_say_what_differs(tmp_path: Path) -> 
         Problem(
             "split_not_followed",
             "train/b.jpg",
-            "the names of folders say otherwise than the lists of images of 2 images; the lists of images are followed",
+            "the names of folders differ from the lists of images for 2 images; the lists of images are used",
         ),
     )
 

@@ -144,7 +144,7 @@ def test_a_class_that_cannot_be_told_is_refused(put, read_all, regions: list[Any
         (region({"name": "polyline", "all_points_x": [1, 2], "all_points_y": [1, 2]}), "a polyline, which has no area"),
         (region({"name": "point", "cx": 1, "cy": 2}), "a point, which has no area"),
         (region({"name": "rect", "x": 1}), "not a number: None"),
-        (region({"name": "polygon", "all_points_x": [1, 2, 3], "all_points_y": [1]}), "no lists of one length"),
+        (region({"name": "polygon", "all_points_x": [1, 2, 3], "all_points_y": [1]}), "not lists of equal length"),
         (region({}), "without a shape"),
         (region(RECT, **{"class": ""}), "without a value of class"),
         (region(RECT, **{"class": {"cat": True, "dog": True}}), "2 values of class are ticked"),

@@ -118,7 +118,7 @@ def test_another_number_of_names_than_nc_is_said(put, read_all, count: int) -> N
     files = {"a.jpg": None, "a.txt": LINE, "data.yaml": f"nc: {count}\nnames: [cat, dog]"}
     _, _, problems = read_all("yolo", put(files))
     assert [(problem.code, problem.message) for problem in problems] == [
-        ("class_list_doubtful", f"nc is {count}, and 2 names are given; took the names")
+        ("class_list_doubtful", f"nc is {count}, and 2 names are given; used the names")
     ]
 
 
