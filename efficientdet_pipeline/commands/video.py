@@ -77,9 +77,14 @@ def drawing(options: DrawingOptions, label_map: Mapping[int, str]) -> Draw:
     """Returns what draws the best detections on an image."""
 
     def draw(image: np.ndarray, found: ImageDetections) -> np.ndarray:
-        boxes, scores, class_ids = (part[: options.max_boxes_to_draw] for part in found)
+        shown = slice(options.max_boxes_to_draw)
         return draw_detections(
-            image, boxes, class_ids, scores, label_map=label_map, line_thickness=options.line_thickness
+            image,
+            found.boxes[shown],
+            found.class_ids[shown],
+            found.scores[shown],
+            label_map=label_map,
+            line_thickness=options.line_thickness,
         )
 
     return draw

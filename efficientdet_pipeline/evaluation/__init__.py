@@ -8,10 +8,9 @@
 from efficientdet_pipeline.evaluation.coco import coco_metrics
 from efficientdet_pipeline.evaluation.metrics import Metrics, detection_metrics
 from efficientdet_pipeline.evaluation.report import format_line, format_table, write_metrics
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage, detected_images, read_truth
+from efficientdet_pipeline.evaluation.truth import TruthImage, detected_images, read_truth
 
 __all__ = [
-    "DetectedImage",
     "Metrics",
     "TruthImage",
     "coco_metrics",

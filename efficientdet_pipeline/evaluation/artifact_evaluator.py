@@ -13,9 +13,10 @@ from efficientdet_pipeline.data.input_pipeline import evaluation_batches
 from efficientdet_pipeline.evaluation.evaluator import truth_images
 from efficientdet_pipeline.evaluation.ground_truth import GroundTruth
 from efficientdet_pipeline.evaluation.kept_detections import Detected
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
 from efficientdet_pipeline.evaluation.views import Detect, View, detect_in_views
 from efficientdet_pipeline.inference.predictor import Predictor, detect_image
+from efficientdet_pipeline.inference.results import ImageDetections
 
 
 class ArtifactEvaluator:
@@ -38,7 +39,7 @@ class ArtifactEvaluator:
     def collect(self) -> Detected:
         """Returns ground truth and detections of every evaluated image."""
         truth: list[TruthImage] = []
-        detected: list[DetectedImage] = []
+        detected: list[ImageDetections] = []
         seconds: list[float] = []
         for batch in tqdm(self._batches, desc="evaluating", unit="image", leave=False, disable=not is_terminal()):
             (image,) = truth_images(batch, self.truth.class_ids)
@@ -52,7 +53,7 @@ class ArtifactEvaluator:
         self.milliseconds = 1000 * statistics.median(seconds[1:] or seconds or [0.0])
         return self.truth.truth_of(truth), detected
 
-    def _detect(self, pixels: np.ndarray) -> DetectedImage:
+    def _detect(self, pixels: np.ndarray) -> ImageDetections:
         if len(self.detectors) == 1 and self.views == [View()]:
             return self.detectors[0](pixels)
         return detect_in_views(pixels, self.detectors, self.views)
@@ -62,9 +63,9 @@ def detect_function(predictor: Predictor, class_ids: Mapping[int, int] | None = 
     """Returns a detection function of an image; `class_ids` maps class ids of the predictor to other ids."""
     other = class_ids or {}
 
-    def detect(pixels: np.ndarray) -> DetectedImage:
+    def detect(pixels: np.ndarray) -> ImageDetections:
         found = detect_image(predictor, pixels)
         ids = np.array([other.get(int(class_id), int(class_id)) for class_id in found.class_ids], np.int64)
-        return DetectedImage("", found.boxes, found.scores, ids)
+        return ImageDetections(found.boxes, found.scores, ids, source_id="")
 
     return detect

@@ -9,7 +9,8 @@ import numpy as np
 from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
 from efficientdet_pipeline.evaluation.engines import CocoArrays, coco_arrays
 from efficientdet_pipeline.evaluation.instances import flatten
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.options.evaluation import Engine
 
 METRIC_NAMES = (
@@ -31,7 +32,7 @@ METRIC_NAMES = (
 
 def coco_metrics(
     truth: Sequence[TruthImage],
-    detected: Sequence[DetectedImage],
+    detected: Sequence[ImageDetections],
     label_map: Mapping[int, str],
     *,
     engine: Engine = "auto",

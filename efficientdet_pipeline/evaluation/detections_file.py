@@ -11,13 +11,8 @@ from typing import Any
 import numpy as np
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.evaluation.truth import (
-    MAX_BYTES,
-    DetectedImage,
-    TruthFile,
-    TruthImage,
-    image_key,
-)
+from efficientdet_pipeline.evaluation.truth import MAX_BYTES, TruthFile, TruthImage, image_key
+from efficientdet_pipeline.inference.results import ImageDetections
 from tfrmod import fileio
 from tfrmod.errors import DatasetError
 from tfrmod.text import read_text
@@ -31,7 +26,7 @@ _OUT_OF_FRAME = 1.0
 class DetectionsFile:
     """Detections of a file, and warnings about them."""
 
-    images: list[DetectedImage]
+    images: list[ImageDetections]
     """In order of first occurrence in the file."""
     warnings: list[str]
     """Each a sentence with a count and an example."""
@@ -109,7 +104,7 @@ def submission_name(algorithm: str, *, dataset: str = TEST_DEV) -> str:
     return f"detections_{dataset}_{algorithm}_results.json"
 
 
-def write_submission(folder: Path, detected: Sequence[DetectedImage], *, algorithm: str) -> Path:
+def write_submission(folder: Path, detected: Sequence[ImageDetections], *, algorithm: str) -> Path:
     """Writes detections for COCO's test-dev server and returns the file.
 
     Box coordinates are rounded to hundredths of a pixel, as COCO recommends.
@@ -181,17 +176,17 @@ def _checked(row: Mapping[str, Any], number: int, path: Path) -> tuple[str, list
     return source_id, box, score, class_id
 
 
-def _detected_image(source_id: str, rows: Sequence[tuple[list[float], float, int]]) -> DetectedImage:
+def _detected_image(source_id: str, rows: Sequence[tuple[list[float], float, int]]) -> ImageDetections:
     x, y, width, height = np.array([box for box, _, _ in rows]).T
-    return DetectedImage(
-        source_id,
+    return ImageDetections(
         np.stack([y, x, y + height, x + width], axis=-1),
         np.array([score for _, score, _ in rows]),
         np.array([class_id for _, _, class_id in rows], np.int64),
+        source_id=source_id,
     )
 
 
-def _check_units(images: Sequence[DetectedImage], known: Mapping[str, TruthImage], path: Path) -> None:
+def _check_units(images: Sequence[ImageDetections], known: Mapping[str, TruthImage], path: Path) -> None:
     """Raises DataError if all boxes lie within the first pixels, or most of them outside their image."""
     largest = max((float(image.boxes.max(initial=0.0)) for image in images), default=0.0)
     truth = max((float(np.asarray(known[image.source_id].boxes).max(initial=0.0)) for image in images), default=0.0)
@@ -209,7 +204,7 @@ def _check_units(images: Sequence[DetectedImage], known: Mapping[str, TruthImage
         )
 
 
-def _out_of_frame(image: DetectedImage, known: Mapping[str, TruthImage], *, wholly: bool = False) -> np.ndarray:
+def _out_of_frame(image: ImageDetections, known: Mapping[str, TruthImage], *, wholly: bool = False) -> np.ndarray:
     """Returns (d,): whether boxes exceed the image; False if its size is unknown."""
     height, width = known[image.source_id].size
     if not height or not width:
@@ -223,7 +218,7 @@ def _out_of_frame(image: DetectedImage, known: Mapping[str, TruthImage], *, whol
 
 def _warnings(
     rows: Sequence[Mapping[str, Any]],
-    images: Sequence[DetectedImage],
+    images: Sequence[ImageDetections],
     known: Mapping[str, TruthImage],
     path: Path,
 ) -> list[str]:

@@ -17,13 +17,14 @@ from tqdm import tqdm
 
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.input_pipeline import EvaluationBatch, evaluation_batches
-from efficientdet_pipeline.evaluation import DetectedImage, TruthImage, coco_metrics, detected_images
+from efficientdet_pipeline.evaluation import TruthImage, coco_metrics, detected_images
 from efficientdet_pipeline.evaluation.bootstrap import confidence_intervals
 from efficientdet_pipeline.evaluation.ground_truth import GroundTruth
 from efficientdet_pipeline.evaluation.instances import flatten
 from efficientdet_pipeline.evaluation.kept_detections import Detected, KeptDetections
 from efficientdet_pipeline.evaluation.matching import match
 from efficientdet_pipeline.evaluation.truth import image_key
+from efficientdet_pipeline.inference.results import ImageDetections
 
 FEWEST_DRAWN, MOST_DRAWN = 10, 1_000
 """Minimum and maximum number of images for which an evaluation during training computes a confidence interval."""
@@ -70,7 +71,7 @@ class Evaluator:
     def collect(self) -> Detected:
         """Returns ground truth and detections of every evaluated image, with the current weights."""
         truth: list[TruthImage] = []
-        detected: list[DetectedImage] = []
+        detected: list[ImageDetections] = []
         seconds: list[float] = []
         for batch in tqdm(self._batches, desc="evaluating", unit="batch", leave=False, disable=not is_terminal()):
             source_ids = batch.source_ids.numpy()

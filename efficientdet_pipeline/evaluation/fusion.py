@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from efficientdet_pipeline.evaluation.truth import DetectedImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 MIN_IOU = 0.55
 
@@ -41,8 +41,8 @@ def fuse_boxes(
 
 
 def fuse_detections(
-    detections: Sequence[DetectedImage], *, num_models: int | None = None, min_iou: float = MIN_IOU
-) -> DetectedImage:
+    detections: Sequence[ImageDetections], *, num_models: int | None = None, min_iou: float = MIN_IOU
+) -> ImageDetections:
     """Returns the fused detections of several models or views in one image, best first.
 
     Args:
@@ -69,7 +69,7 @@ def fuse_detections(
     nothing = (np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
     all_boxes, all_scores, all_ids = (np.concatenate(each) for each in zip(nothing, *parts, strict=True))
     order = np.argsort(-all_scores, kind="stable")
-    return DetectedImage(detections[0].source_id, all_boxes[order], all_scores[order], all_ids[order])
+    return ImageDetections(all_boxes[order], all_scores[order], all_ids[order], source_id=detections[0].source_id)
 
 
 def _overlaps(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ from functools import cached_property
 import numpy as np
 
 from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ def _of_class(order: np.ndarray, class_ids: np.ndarray, class_id: int) -> np.nda
     return order[low:high]
 
 
-def flatten(truth: Sequence[TruthImage], detected: Sequence[DetectedImage], label_map: Mapping[int, str]) -> Instances:
+def flatten(
+    truth: Sequence[TruthImage], detected: Sequence[ImageDetections], label_map: Mapping[int, str]
+) -> Instances:
     """Returns ground truth and detections as flat arrays, images in the order of COCO's ids.
 
     Args:
@@ -109,7 +112,7 @@ def flatten(truth: Sequence[TruthImage], detected: Sequence[DetectedImage], labe
     return Instances(tuple(rows), tuple(class_ids), _truth_boxes(truth, rows), _found_boxes(detected, rows))
 
 
-def image_rows(truth: Sequence[TruthImage], detected: Sequence[DetectedImage]) -> dict[str, int]:
+def image_rows(truth: Sequence[TruthImage], detected: Sequence[ImageDetections]) -> dict[str, int]:
     """Returns an index for each source id, ascending.
 
     On ties of scores the detection in the image of the lower index comes first, so the order of COCO's ids gives the
@@ -185,7 +188,7 @@ def _truth_boxes(images: Sequence[TruthImage], rows: Mapping[str, int]) -> Truth
     )
 
 
-def _found_boxes(images: Sequence[DetectedImage], rows: Mapping[str, int]) -> FoundBoxes:
+def _found_boxes(images: Sequence[ImageDetections], rows: Mapping[str, int]) -> FoundBoxes:
     boxes = [_boxes_xywh(image.boxes) for image in images]
     counts = [len(each) for each in boxes]
     return FoundBoxes(

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
-Detected = tuple[list[TruthImage], list[DetectedImage]]
+Detected = tuple[list[TruthImage], list[ImageDetections]]
 """Ground truth and detections of every evaluated image."""
 
 

@@ -8,8 +8,9 @@ from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
 from efficientdet_pipeline.evaluation.coco import METRIC_NAMES, class_names, coco_summary
 from efficientdet_pipeline.evaluation.engines import coco_arrays
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
 from efficientdet_pipeline.evaluation.voc import voc_precision
+from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.options.evaluation import Engine
 
 PER_CLASS = "per_class"
@@ -70,7 +71,7 @@ class Metrics:
 
 def detection_metrics(
     truth: Sequence[TruthImage],
-    detected: Sequence[DetectedImage],
+    detected: Sequence[ImageDetections],
     label_map: Mapping[int, str],
     *,
     engine: Engine = "auto",

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from efficientdet_pipeline.evaluation.coco import coco_metrics
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
 from efficientdet_pipeline.inference.predictor import Predictor, detect_image
+from efficientdet_pipeline.inference.results import ImageDetections
 
 LabeledImage = tuple[TruthImage, Callable[[], np.ndarray]]
 """Ground truth of an image, and a function that reads its pixels: uint8 RGB (h, w, 3)."""
@@ -29,7 +30,7 @@ def evaluate_predictor(
     for each, read in samples:
         found = detect_image(predictor, read())
         truth.append(each)
-        detected.append(DetectedImage(each.source_id, found.boxes, found.scores, found.class_ids))
+        detected.append(ImageDetections(found.boxes, found.scores, found.class_ids, source_id=each.source_id))
     return coco_metrics(truth, detected, label_map)
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from absl import logging
 
 from efficientdet_pipeline.evaluation.detections_file import write_submission
-from efficientdet_pipeline.evaluation.truth import DetectedImage
+from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.options.known_label_maps import KNOWN_LABEL_MAPS
 
 
-def write_test_dev(folder: str, detected: Sequence[DetectedImage], *, name: str, label_map: Mapping[int, str]) -> Path:
+def write_test_dev(
+    folder: str, detected: Sequence[ImageDetections], *, name: str, label_map: Mapping[int, str]
+) -> Path:
     """Writes the submission and returns its path; warns of classes that are not COCO's.
 
     Args:

@@ -14,6 +14,7 @@ import numpy as np
 from efficientdet.types import Detections
 
 from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.inference.results import ImageDetections, per_image
 from tfrmod.errors import DatasetError
 from tfrmod.text import read_text
 
@@ -48,18 +49,6 @@ class TruthFile(NamedTuple):
     """Names of its categories; empty if it has none."""
 
 
-class DetectedImage(NamedTuple):
-    """Detections in one image; d = 0 without any."""
-
-    source_id: str
-    boxes: np.ndarray
-    """(d, 4), pixels of the source image."""
-    scores: np.ndarray
-    """(d,), 0 to 1."""
-    class_ids: np.ndarray
-    """(d,), 1-based label ids."""
-
-
 def image_key(source_id: object) -> str:
     """Returns a source id as the string by which ground truth and detections are joined.
 
@@ -68,16 +57,15 @@ def image_key(source_id: object) -> str:
     return source_id.decode("utf-8") if isinstance(source_id, bytes) else str(source_id)
 
 
-def detected_images(source_ids: Iterable[object], detections: Detections) -> list[DetectedImage]:
+def detected_images(source_ids: Iterable[object], detections: Detections) -> list[ImageDetections]:
     """Returns a batch of detections image by image, without padding rows.
 
     Args:
       source_ids: one per row of the batch; further rows are padding and are dropped.
     """
-    boxes, scores, class_ids, num_valid = (np.asarray(part) for part in detections)
     return [
-        DetectedImage(image_key(source_id), boxes[row, :valid], scores[row, :valid], class_ids[row, :valid])
-        for row, (source_id, valid) in enumerate(zip(source_ids, num_valid.tolist(), strict=False))
+        found._replace(source_id=image_key(source_id))
+        for source_id, found in zip(source_ids, per_image(detections), strict=False)
     ]
 
 

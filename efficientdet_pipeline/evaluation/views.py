@@ -7,9 +7,9 @@ import numpy as np
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.fusion import MIN_IOU, fuse_detections
-from efficientdet_pipeline.evaluation.truth import DetectedImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
-Detect = Callable[[np.ndarray], DetectedImage]
+Detect = Callable[[np.ndarray], ImageDetections]
 """uint8 RGB (h, w, 3) → detections in image pixels."""
 _PADDING = 114
 """Grey level around a downscaled image: close to the mean of natural images."""
@@ -51,7 +51,7 @@ def show(image: np.ndarray, view: View) -> np.ndarray:
     return canvas
 
 
-def in_image(found: DetectedImage, view: View, size: tuple[int, int]) -> DetectedImage:
+def in_image(found: ImageDetections, view: View, size: tuple[int, int]) -> ImageDetections:
     """Returns the detections of a view in image pixels, without those in the padding; `size` is height, width."""
     height, width = size
     boxes = np.clip(np.asarray(found.boxes, np.float64).reshape(-1, 4), 0, [height, width, height, width])
@@ -59,15 +59,15 @@ def in_image(found: DetectedImage, view: View, size: tuple[int, int]) -> Detecte
         y0, x0, y1, x1 = boxes.T
         boxes = np.stack([y0, width - x1, y1, width - x0], axis=1)
     is_inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return DetectedImage(
-        found.source_id,
+    return ImageDetections(
         boxes[is_inside],
         np.asarray(found.scores)[is_inside],
         np.asarray(found.class_ids)[is_inside],
+        source_id=found.source_id,
     )
 
 
-def detect_in_views(image: np.ndarray, detectors: Sequence[Detect], shown: Sequence[View]) -> DetectedImage:
+def detect_in_views(image: np.ndarray, detectors: Sequence[Detect], shown: Sequence[View]) -> ImageDetections:
     """Returns the fused detections of several detectors in several views of an image.
 
     Fusion takes one box per object from each: boxes that soft-NMS keeps beside a better one would lower its score.
@@ -80,7 +80,7 @@ def detect_in_views(image: np.ndarray, detectors: Sequence[Detect], shown: Seque
     return fuse_detections(each)
 
 
-def without_doubles(found: DetectedImage, *, min_iou: float = MIN_IOU) -> DetectedImage:
+def without_doubles(found: ImageDetections, *, min_iou: float = MIN_IOU) -> ImageDetections:
     """Returns the detections, best first, without those that overlap a better one of their class by `min_iou`."""
     order = np.argsort(-np.asarray(found.scores), kind="stable")
     boxes, class_ids = np.asarray(found.boxes, np.float64).reshape(-1, 4)[order], np.asarray(found.class_ids)[order]
@@ -92,4 +92,6 @@ def without_doubles(found: DetectedImage, *, min_iou: float = MIN_IOU) -> Detect
     for row in range(len(boxes)):
         if not is_double[row, kept].any():
             kept.append(row)
-    return DetectedImage(found.source_id, boxes[kept], np.asarray(found.scores)[order][kept], class_ids[kept])
+    return ImageDetections(
+        boxes[kept], np.asarray(found.scores)[order][kept], class_ids[kept], source_id=found.source_id
+    )

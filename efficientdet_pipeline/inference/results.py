@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,11 +24,18 @@ class ImageDetections(NamedTuple):
     """(d,), 0 to 1."""
     class_ids: np.ndarray
     """(d,), 1-based label ids, whole numbers."""
+    source_id: str = ""
+    """Name of the image, by which an evaluation joins detections and ground truth."""
+
+    def rows(self) -> Iterator[tuple[np.ndarray, float, int]]:
+        """Yields the box (4,), score and class id of each detection."""
+        for box, score, class_id in zip(self.boxes, self.scores, self.class_ids, strict=True):
+            yield box, float(score), int(class_id)
 
     def above(self, min_score: float) -> "ImageDetections":
         """Returns those of at least this score."""
         keep = self.scores >= min_score
-        return ImageDetections(self.boxes[keep], self.scores[keep], self.class_ids[keep])
+        return ImageDetections(self.boxes[keep], self.scores[keep], self.class_ids[keep], self.source_id)
 
     def within(self, height: int, width: int) -> "ImageDetections":
         """Returns them cut at the edges of the image, without those that have no area there.
@@ -39,12 +46,12 @@ class ImageDetections(NamedTuple):
         boxes = np.clip(self.boxes, 0.0, [height, width, height, width])
         corners = np.round(boxes, BOX_DECIMALS)
         keep = (corners[:, 2:] > corners[:, :2]).all(axis=1)
-        return ImageDetections(boxes[keep], self.scores[keep], self.class_ids[keep])
+        return ImageDetections(boxes[keep], self.scores[keep], self.class_ids[keep], self.source_id)
 
     def of_classes(self, class_ids: Collection[int]) -> "ImageDetections":
         """Returns those of these classes."""
         keep = np.isin(self.class_ids, list(class_ids))
-        return ImageDetections(self.boxes[keep], self.scores[keep], self.class_ids[keep])
+        return ImageDetections(self.boxes[keep], self.scores[keep], self.class_ids[keep], self.source_id)
 
 
 def per_image(detections: Detections) -> list[ImageDetections]:
@@ -84,7 +91,7 @@ def image_record(
                     for side, value in zip(("y0", "x0", "y1", "x1"), box, strict=True)
                 },
             }
-            for box, score, class_id in zip(*found, strict=True)
+            for box, score, class_id in found.rows()
         ],
     }
 

@@ -193,7 +193,7 @@ class YoloSink:
         """Writes one text."""
         height, width = detected.image.shape[:2]
         lines = []
-        for (y0, x0, y1, x1), score, class_id in zip(*detected.shown, strict=True):
+        for (y0, x0, y1, x1), score, class_id in detected.shown.rows():
             numbers = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
             numbers += [float(score)] if self._has_scores else []
             lines.append(" ".join([str(int(class_id) - 1), *(f"{number:.6f}" for number in numbers)]))
@@ -224,7 +224,7 @@ class VocSink:
         root = ET.Element("annotation")
         _children(root, filename=detected.path.name)
         _children(ET.SubElement(root, "size"), width=width, height=height, depth=3)
-        for box, score, class_id in zip(*detected.shown, strict=True):
+        for box, score, class_id in detected.shown.rows():
             name = class_name(int(class_id), self._label_map)
             # A name may hold what XML cannot, such as control characters.
             name = re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", name)
@@ -264,7 +264,7 @@ class CsvSink:
         """Keeps the lines of an image."""
         del folder
         height, width = detected.image.shape[:2]
-        for box, score, class_id in zip(*detected.shown, strict=True):
+        for box, score, class_id in detected.shown.rows():
             y0, x0, y1, x1 = (round(float(side), 3) for side in box)
             name = class_name(int(class_id), self._label_map)
             start = [str(detected.path), width, height, int(class_id), name, round(float(score), 6)]

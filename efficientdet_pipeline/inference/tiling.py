@@ -57,9 +57,11 @@ def detect_tiled(
             inside = found.within(*size)
             cut.append(_is_cut(inside.boxes, place, size, (height, width)))
             parts.append(ImageDetections(inside.boxes + np.tile(place, 2), inside.scores, inside.class_ids))
-    merged = _merged(
-        ImageDetections(*map(np.concatenate, zip(*parts, strict=True))), np.concatenate(cut), iou_threshold
+    boxes, scores, ids = (
+        np.concatenate(each)
+        for each in zip(*((part.boxes, part.scores, part.class_ids) for part in parts), strict=True)
     )
+    merged = _merged(ImageDetections(boxes, scores, ids), np.concatenate(cut), iou_threshold)
     return merged.of_classes(class_ids) if class_ids else merged
 
 

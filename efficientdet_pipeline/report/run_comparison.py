@@ -12,7 +12,8 @@ from efficientdet_pipeline.data.record_images import RecordImages
 from efficientdet_pipeline.errors import MissingError
 from efficientdet_pipeline.evaluation.analysis import analyse
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, read_evaluation, saved_evaluation
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.options.schema import declarations
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.report.comparison import ComparedRun, disagreements, write_comparison
@@ -103,7 +104,7 @@ def _renamed(saved: SavedEvaluation, ids: Mapping[str, str]) -> SavedEvaluation:
             )
         )
         boxes = _corners(found.boxes_xywh[seen])
-        detected.append(DetectedImage(name, boxes, found.scores[seen], found.class_ids[seen]))
+        detected.append(ImageDetections(boxes, found.scores[seen], found.class_ids[seen], source_id=name))
     again = saved_evaluation((truths, detected), saved.label_map)
     names = {ids.get(source_id, source_id): name for source_id, name in saved.file_names.items()}
     return dataclasses.replace(saved, instances=again.instances, file_names=names, numbers={}, shards=())

@@ -20,7 +20,8 @@ from PIL import Image
 
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.evaluation.coco import coco_metrics
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.json_fields import number_field
 from efficientdet_pipeline.visualize.boxes import draw_detections
 
@@ -108,7 +109,7 @@ class CocoCallback(keras.callbacks.Callback):
           DataError: the dataset has no images.
         """
         truth: list[TruthImage] = []
-        detected: list[DetectedImage] = []
+        detected: list[ImageDetections] = []
         # Average precision wants the tail of low scores, in whichever class.
         settings = {"mode": "per_class", "max_nms_inputs": 5000, "score_thresh": 0.001, "max_output_size": 100}
         for batch in self.dataset:
@@ -118,7 +119,7 @@ class CocoCallback(keras.callbacks.Callback):
                 truth.append(TruthImage(name, row.boxes, row.class_ids))
                 count = int(found.num_valid[index])
                 boxes, scores, class_ids = (np.asarray(value[index][:count]) for value in found[:3])
-                detected.append(DetectedImage(name, boxes, scores, class_ids.astype(int)))
+                detected.append(ImageDetections(boxes, scores, class_ids.astype(int), source_id=name))
         if not truth:
             raise DataError("An evaluation must have images. The dataset gives none; is drop_remainder on?")
         return coco_metrics(truth, detected, self.class_names)

@@ -7,7 +7,8 @@ import numpy as np
 
 from efficientdet_pipeline.doctor.label_error_files import COLUMNS, label_errors_of, write_label_errors
 from efficientdet_pipeline.evaluation.instances import flatten
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 BOX, FAR = [0.0, 0, 10, 20], [100.0, 100, 140, 140]
 
@@ -16,9 +17,11 @@ def test_label_errors_of_an_evaluation_are_written(tmp_path: Path) -> None:
     truth = [TruthImage(str(n), np.array([BOX]), np.array([1])) for n in range(4)] + [
         TruthImage("9", np.array([BOX, [300.0, 300, 400, 400]]), np.array([2, 1]), np.array([False, True]))
     ]
-    detected = [DetectedImage(str(n), np.array([BOX]), np.array([0.9]), np.array([1])) for n in range(3)]
+    detected = [ImageDetections(np.array([BOX]), np.array([0.9]), np.array([1]), source_id=str(n)) for n in range(3)]
     detected += [
-        DetectedImage("9", np.array([BOX, FAR, [310.0, 310, 390, 390]]), np.full(3, 0.95), np.array([1, 1, 1]))
+        ImageDetections(
+            np.array([BOX, FAR, [310.0, 310, 390, 390]]), np.full(3, 0.95), np.array([1, 1, 1]), source_id="9"
+        )
     ]
     errors = label_errors_of(flatten(truth, detected, {1: "cat", 2: "=dog"}), {1: "cat", 2: "=dog"}, {"9": "-nine.jpg"})
     count = write_label_errors(tmp_path / "label_errors.csv", errors)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +45,7 @@ def _truth(random: np.random.Generator, source_id: str, num_classes: int) -> Tru
     )
 
 
-def _detected(random: np.random.Generator, image: TruthImage, num_classes: int) -> DetectedImage:
+def _detected(random: np.random.Generator, image: TruthImage, num_classes: int) -> ImageDetections:
     rows = np.repeat(np.arange(len(image.boxes)), random.integers(0, 4, len(image.boxes)))
     sides = np.tile(image.boxes[rows, 2:] - image.boxes[rows, :2], 2)
     near = image.boxes[rows] + random.normal(0, 1, (len(rows), 4)) * sides * random.choice(
@@ -61,4 +62,4 @@ def _detected(random: np.random.Generator, image: TruthImage, num_classes: int) 
     scores = random.uniform(0, 1, len(boxes))
     if random.random() < 0.5:
         scores = np.round(scores, 1)
-    return DetectedImage(image.source_id, boxes, scores.astype(np.float32), class_ids)
+    return ImageDetections(boxes, scores.astype(np.float32), class_ids, source_id=image.source_id)

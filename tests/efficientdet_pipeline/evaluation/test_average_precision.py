@@ -10,7 +10,8 @@ from efficientdet_pipeline.evaluation.average_precision import (
 )
 from efficientdet_pipeline.evaluation.instances import flatten
 from efficientdet_pipeline.evaluation.matching import match
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 
 def test_interpolated_precision_by_hand() -> None:
@@ -25,7 +26,7 @@ def test_interpolated_precision_by_hand() -> None:
 def test_average_precision_leaves_absent_classes_out() -> None:
     box = np.array([[0.0, 0, 10, 10]])
     truth = [TruthImage("a", box, np.array([1]))]
-    detected = [DetectedImage("a", np.repeat(box, 2, axis=0), np.array([0.9, 0.8]), np.array([1, 2]))]
+    detected = [ImageDetections(np.repeat(box, 2, axis=0), np.array([0.9, 0.8]), np.array([1, 2]), source_id="a")]
     instances = flatten(truth, detected, {1: "cat", 2: "dog"})
     matches = match(instances)
     assert class_precision(instances, matches, 2) is None

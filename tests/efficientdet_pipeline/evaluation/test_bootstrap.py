@@ -9,7 +9,8 @@ from efficientdet_pipeline.evaluation.average_precision import average_precision
 from efficientdet_pipeline.evaluation.bootstrap import confidence_intervals, difference_intervals
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
 from efficientdet_pipeline.evaluation.matching import match
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 BOX = np.array([[0.0, 0, 10, 10]])
 
@@ -19,7 +20,7 @@ def drawn(rows: list[int], hits: list[bool]) -> Instances:
     truth = [TruthImage(str(number), BOX, np.array([1])) for number in range(len(rows))]
     scores = np.linspace(0.9, 0.1, len(hits))
     detected = [
-        DetectedImage(str(number), BOX + (0 if hits[row] else 100), scores[[row]], np.array([1]))
+        ImageDetections(BOX + (0 if hits[row] else 100), scores[[row]], np.array([1]), source_id=str(number))
         for number, row in enumerate(rows)
     ]
     return flatten(truth, detected, {1: "cat"})

@@ -6,7 +6,8 @@ import pytest
 from efficientdet_pipeline.evaluation.calibration import calibration, histograms
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
 from efficientdet_pipeline.evaluation.matching import match
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 BOX, FAR = [0.0, 0, 10, 10], [500.0, 0, 510, 10]
 
@@ -14,7 +15,7 @@ BOX, FAR = [0.0, 0, 10, 10], [500.0, 0, 510, 10]
 def images(num_right: int, num_wrong: int, score: float) -> Instances:
     truth = [TruthImage(str(n), np.array([BOX]), np.array([1])) for n in range(num_right + num_wrong)]
     detected = [
-        DetectedImage(str(n), np.array([BOX if n < num_right else FAR]), np.array([score]), np.array([1]))
+        ImageDetections(np.array([BOX if n < num_right else FAR]), np.array([score]), np.array([1]), source_id=str(n))
         for n in range(num_right + num_wrong)
     ]
     return flatten(truth, detected, {1: "cat"})

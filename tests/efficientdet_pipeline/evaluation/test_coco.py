@@ -9,7 +9,8 @@ import pytest
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation.coco import METRIC_NAMES, class_names, coco_metrics
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage, read_truth
+from efficientdet_pipeline.evaluation.truth import TruthImage, read_truth
+from efficientdet_pipeline.inference.results import ImageDetections
 
 LABELS = {1: "cat", 3: "dog"}
 BOX = [10.0, 10.0, 60.0, 60.0]
@@ -20,8 +21,10 @@ def truth(source_id: str, boxes: list[list[float]], class_ids: list[int], **extr
     return TruthImage(source_id, np.reshape(boxes, (-1, 4)), np.array(class_ids, int), **extra)
 
 
-def found(source_id: str, boxes: list[list[float]], class_ids: list[int], scores: list[float]) -> DetectedImage:
-    return DetectedImage(source_id, np.reshape(boxes, (-1, 4)), np.array(scores), np.array(class_ids, float))
+def found(source_id: str, boxes: list[list[float]], class_ids: list[int], scores: list[float]) -> ImageDetections:
+    return ImageDetections(
+        np.reshape(boxes, (-1, 4)), np.array(scores), np.array(class_ids, float), source_id=source_id
+    )
 
 
 def test_the_twelve_numbers_are_those_of_cocoapi(test_data: Path) -> None:
@@ -65,7 +68,7 @@ def test_images_without_detections_and_without_objects_count() -> None:
 
 
 @pytest.mark.parametrize("detected", [[], [found("a", [], [], [])]])
-def test_no_detections_are_zeros(detected: list[DetectedImage]) -> None:
+def test_no_detections_are_zeros(detected: list[ImageDetections]) -> None:
     metrics = coco_metrics([truth("a", [BOX], [1])], detected, LABELS)
     assert (metrics["AP"], metrics["ARmax100"], metrics["per_class"]["cat"]) == (0, 0, 0)
     assert (metrics["APl"], metrics["per_class"]["dog"]) == (-1, -1)

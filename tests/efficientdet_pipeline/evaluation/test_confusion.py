@@ -8,7 +8,8 @@ from efficientdet_pipeline.evaluation.confusion import confusion_matrix
 from efficientdet_pipeline.evaluation.curves import score_curves
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
 from efficientdet_pipeline.evaluation.matching import match
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 BOX, FAR, THIRD = [0.0, 0, 10, 10], [50.0, 50, 60, 60], [90.0, 0, 99, 20]
 
@@ -20,8 +21,10 @@ def test_confusion_matrix_by_hand() -> None:
     ]
     # A cat that is right, a dog seen as a cat, a dog missed, a false alarm, a detection in a crowd, a weak one.
     detected = [
-        DetectedImage("a", np.array([BOX, FAR, [200.0, 0, 220, 9]]), np.array([0.9, 0.8, 0.7]), np.array([1, 1, 2])),
-        DetectedImage("b", np.array([BOX, FAR]), np.array([0.9, 0.1]), np.array([1, 1])),
+        ImageDetections(
+            np.array([BOX, FAR, [200.0, 0, 220, 9]]), np.array([0.9, 0.8, 0.7]), np.array([1, 1, 2]), source_id="a"
+        ),
+        ImageDetections(np.array([BOX, FAR]), np.array([0.9, 0.1]), np.array([1, 1]), source_id="b"),
     ]
     instances = flatten(truth, detected, {1: "cat", 2: "dog"})
     matrix = confusion_matrix(instances, match(instances), threshold=0.3)

@@ -6,7 +6,8 @@ import pytest
 from efficientdet_pipeline.evaluation.curves import best_overall, mean_f1, score_curves
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
 from efficientdet_pipeline.evaluation.matching import match
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 BOX, FAR = [0.0, 0, 10, 10], [50.0, 50, 60, 60]
 
@@ -20,8 +21,8 @@ def sample() -> Instances:
     wrong = [200.0, 200, 210, 210]
     boxes = np.array([BOX, wrong, FAR, wrong, wrong])
     detected = [
-        DetectedImage("a", boxes, np.array([0.9, 0.6, 0.4, 0.4, 0.1]), np.ones(5, int)),
-        DetectedImage("b", np.array([BOX]), np.array([0.2]), np.array([2])),
+        ImageDetections(boxes, np.array([0.9, 0.6, 0.4, 0.4, 0.1]), np.ones(5, int), source_id="a"),
+        ImageDetections(np.array([BOX]), np.array([0.2]), np.array([2]), source_id="b"),
     ]
     return flatten(truth, detected, {1: "cat", 2: "dog", 3: "eel"})
 
@@ -59,7 +60,11 @@ def test_best_overall_averages_classes() -> None:
 def test_curves_of_nothing_right_have_no_best_point() -> None:
     truth = [TruthImage("a", np.array([BOX]), np.array([1]))]
     for boxes in ([], [FAR]):
-        detected = [DetectedImage("a", np.reshape(boxes, (-1, 4)), np.full(len(boxes), 0.5), np.ones(len(boxes), int))]
+        detected = [
+            ImageDetections(
+                np.reshape(boxes, (-1, 4)), np.full(len(boxes), 0.5), np.ones(len(boxes), int), source_id="a"
+            )
+        ]
         instances = flatten(truth, detected, {})
         curves = score_curves(instances, match(instances))
         assert curves[1].best is None

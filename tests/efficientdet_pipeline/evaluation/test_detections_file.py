@@ -12,7 +12,7 @@ from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.evaluation.detections_evaluation import evaluate_detections
 from efficientdet_pipeline.evaluation.detections_file import submission_name, write_submission
 from efficientdet_pipeline.evaluation.metrics import Metrics, detection_metrics
-from efficientdet_pipeline.evaluation.truth import DetectedImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 TRUTH = {
     "images": [{"id": 1, "width": 100, "height": 80}, {"id": 2, "width": 100, "height": 80}],
@@ -110,7 +110,7 @@ def test_evaluate_file_refuses_no_ground_truth(change: dict, message: str, evalu
 
 
 def test_write_submission_has_cocos_name_and_format(tmp_path: Path) -> None:
-    found = DetectedImage("42", np.array([[20.123, 10.0, 60, 40]]), np.array([0.123456789]), np.array([5]))
+    found = ImageDetections(np.array([[20.123, 10.0, 60, 40]]), np.array([0.123456789]), np.array([5]), source_id="42")
     path = write_submission(tmp_path / "new", [found], algorithm="d0")
     assert path.name == "detections_test-dev2017_d0_results.json"
     assert json.loads(path.read_text()) == [

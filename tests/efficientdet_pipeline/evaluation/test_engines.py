@@ -12,7 +12,8 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import engines
 from efficientdet_pipeline.evaluation.engines import coco_arrays
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage, read_truth
+from efficientdet_pipeline.evaluation.truth import TruthImage, read_truth
+from efficientdet_pipeline.inference.results import ImageDetections
 
 
 def assert_equal(instances: Instances) -> None:
@@ -39,7 +40,7 @@ def test_engines_agree_on_the_oracle(test_data: Path) -> None:
         x, y, width, height = np.array([row["bbox"] for row in own]).reshape(-1, 4).T
         boxes = np.stack([y, x, y + height, x + width], axis=-1)
         scores, class_ids = np.array([row["score"] for row in own]), np.array([row["category_id"] for row in own])
-        detected.append(DetectedImage(image.source_id, boxes, scores, class_ids))
+        detected.append(ImageDetections(boxes, scores, class_ids, source_id=image.source_id))
     assert_equal(flatten(images, detected, {}))
 
 
@@ -57,7 +58,7 @@ def test_engines_take_what_is_empty(engine: engines.Engine) -> None:
 
 def test_auto_engine_falls_back_to_pycocotools(monkeypatch: pytest.MonkeyPatch) -> None:
     box = np.array([[0.0, 0.0, 9.0, 9.0]])
-    sides = [TruthImage("a", box, np.array([1]))], [DetectedImage("a", box, np.array([0.5]), np.array([1]))]
+    sides = [TruthImage("a", box, np.array([1]))], [ImageDetections(box, np.array([0.5]), np.array([1]), source_id="a")]
     used = []
     reference = engines._ENGINES["pycocotools"]
     for name in ("hotcoco", "pycocotools"):
@@ -65,7 +66,7 @@ def test_auto_engine_falls_back_to_pycocotools(monkeypatch: pytest.MonkeyPatch) 
     pytest.importorskip("hotcoco")
     coco_arrays(flatten(*sides, {}))
     # A box that is no number is left to the reference.
-    broken = [DetectedImage("a", box * np.nan, np.array([0.5]), np.array([1]))]
+    broken = [ImageDetections(box * np.nan, np.array([0.5]), np.array([1]), source_id="a")]
     coco_arrays(flatten(sides[0], broken, {}))
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     coco_arrays(flatten(*sides, {}))

@@ -7,7 +7,8 @@ import pytest
 
 from efficientdet_pipeline.evaluation.error_split import DESCRIPTIONS, KINDS, ErrorKind, error_split
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 BOX, FAR, BESIDE = [0.0, 0, 10, 10], [50.0, 50, 60, 60], [0.0, 0, 10, 30]
 
@@ -17,7 +18,7 @@ def split(truth: list, found: list, **marks: object):
     true = TruthImage("a", np.array([box for box, _ in truth]).reshape(-1, 4), np.array([c for _, c in truth]), **marks)
     boxes = np.array([box for box, _, _ in found]).reshape(-1, 4)
     scores, class_ids = np.array([s for _, _, s in found]), np.array([c for _, c, _ in found], int)
-    return error_split(flatten([true], [DetectedImage("a", boxes, scores, class_ids)], {}))
+    return error_split(flatten([true], [ImageDetections(boxes, scores, class_ids, source_id="a")], {}))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from efficientdet_pipeline.evaluation.evaluation_file import (
     saved_evaluation,
     write_evaluation,
 )
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 
 def evaluation(*, exact: bool) -> SavedEvaluation:
@@ -26,7 +27,9 @@ def evaluation(*, exact: bool) -> SavedEvaluation:
         truth.append(
             TruthImage(str(number), boxes, np.arange(1, 5), marks, file_name=f"é{number}.jpg", is_difficult=~marks)
         )
-        found.append(DetectedImage(str(number), boxes + boxes.dtype.type(1), random.random(4), np.arange(1, 5)))
+        found.append(
+            ImageDetections(boxes + boxes.dtype.type(1), random.random(4), np.arange(1, 5), source_id=str(number))
+        )
     facts = {"checkpoint": "best", "epoch": 3.0}
     return saved_evaluation((truth, found), {1: "a", 2: "b\0"}, shards=["v-0"], numbers=[2, 5, 6], facts=facts)
 

@@ -9,14 +9,15 @@ from efficientdet_pipeline.evaluation.evaluator import Evaluator
 from efficientdet_pipeline.evaluation.instances import flatten
 from efficientdet_pipeline.evaluation.kept_detections import KeptDetections
 from efficientdet_pipeline.evaluation.matching import match
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 BOX = np.array([[0.0, 0, 40, 40]])
 TRUTH = [TruthImage(name, BOX, np.array([1])) for name in "abcdefghijkl"]
-DETECTED = [DetectedImage(name, BOX, np.array([0.9]), np.array([1])) for name in "abcdef"]
+DETECTED = [ImageDetections(BOX, np.array([0.9]), np.array([1]), source_id=name) for name in "abcdef"]
 
 
-def evaluated(truth: list[TruthImage], detected: list[DetectedImage]) -> Evaluator:
+def evaluated(truth: list[TruthImage], detected: list[ImageDetections]) -> Evaluator:
     """Returns an evaluator whose latest evaluation found this; it has no network."""
     evaluator = object.__new__(Evaluator)
     evaluator.label_map = {1: "cat"}

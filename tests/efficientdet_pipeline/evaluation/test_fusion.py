@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.evaluation.fusion import fuse_boxes, fuse_detections
-from efficientdet_pipeline.evaluation.truth import DetectedImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 
 def test_fuse_boxes_averages_by_score() -> None:
@@ -32,12 +32,14 @@ def test_fuse_boxes_of_score_zero_and_of_nothing() -> None:
 
 def test_fuse_detections_keeps_classes_apart_and_sorts() -> None:
     box = np.array([[0.0, 0, 10, 10]])
-    one = DetectedImage("7", box, np.array([0.4]), np.array([2]))
-    other = DetectedImage("7", np.repeat(box, 2, axis=0), np.array([0.6, 0.9]), np.array([2, 1]))
+    one = ImageDetections(box, np.array([0.4]), np.array([2]), source_id="7")
+    other = ImageDetections(np.repeat(box, 2, axis=0), np.array([0.6, 0.9]), np.array([2, 1]), source_id="7")
     fused = fuse_detections([one, other])
     assert fused.source_id == "7"
     assert fused.class_ids.tolist() == [2, 1]
     np.testing.assert_allclose(fused.scores, [0.5, 0.45])
     with pytest.raises(ValueError, match="Received those of 2 images"):
         fuse_detections([one, one._replace(source_id="8")])
-    assert len(fuse_detections([DetectedImage("7", np.zeros((0, 4)), np.zeros(0), np.zeros(0))]).scores) == 0
+    assert (
+        len(fuse_detections([ImageDetections(np.zeros((0, 4)), np.zeros(0), np.zeros(0), source_id="7")]).scores) == 0
+    )

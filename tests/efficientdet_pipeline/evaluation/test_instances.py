@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.evaluation.instances import flatten, iou_xywh
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 BOXES = np.array([[1.0, 2.0, 11.0, 22.0]])
 
 
 def test_flatten_orders_images_as_coco_does() -> None:
     truth = [TruthImage(name, BOXES, np.array([3])) for name in ("10", "b", "9", "a")]
-    detected = [DetectedImage("9", BOXES, np.array([0.5]), np.array([4.0]))]
+    detected = [ImageDetections(BOXES, np.array([0.5]), np.array([4.0]), source_id="9")]
     instances = flatten(truth, detected, {1: "cat"})
     assert instances.source_ids == ("9", "10", "a", "b")
     assert instances.class_ids == (1, 3)

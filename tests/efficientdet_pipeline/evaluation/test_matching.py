@@ -10,7 +10,8 @@ from efficientdet_pipeline.evaluation.average_precision import average_precision
 from efficientdet_pipeline.evaluation.engines import coco_arrays
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
 from efficientdet_pipeline.evaluation.matching import NOTHING, match, overlap_pairs
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 AREAS = ((0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10))
 BOX, FAR = [0.0, 0, 10, 10], [50.0, 50, 60, 60]
@@ -21,7 +22,7 @@ def one_image(truth: list, found: list, **marks: object) -> Instances:
     boxes = np.reshape([each[:4] for each in found], (-1, 4))
     scores = np.array([each[4] for each in found])
     true = TruthImage("a", np.reshape(truth, (-1, 4)), np.ones(len(truth), int), **marks)
-    return flatten([true], [DetectedImage("a", boxes, scores, np.ones(len(found), int))], {1: "cat"})
+    return flatten([true], [ImageDetections(boxes, scores, np.ones(len(found), int), source_id="a")], {1: "cat"})
 
 
 @pytest.mark.parametrize("seeds", [range(40), pytest.param(range(40, 1040), marks=pytest.mark.slow)], ids=len)

@@ -7,7 +7,8 @@ import pytest
 
 from efficientdet_pipeline.evaluation.coco import METRIC_NAMES, coco_metrics
 from efficientdet_pipeline.evaluation.metrics import Metrics, detection_metrics
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 BOX = np.array([[0.0, 0, 40, 40]])
 
@@ -26,7 +27,7 @@ def test_metrics_are_those_of_both_standards() -> None:
         TruthImage("b", BOX, np.array([1]), is_difficult=np.array([True])),
         TruthImage("c", BOX, np.array([2]), is_crowd=np.array([True])),
     ]
-    detected = [DetectedImage("a", BOX, np.array([0.9]), np.array([1]))]
+    detected = [ImageDetections(BOX, np.array([0.9]), np.array([1]), source_id="a")]
     metrics = detection_metrics(truth, detected, {1: "cat", 2: "dog"})
     coco = coco_metrics(truth, detected, {1: "cat", 2: "dog"})
     assert {name: metrics.values[name] for name in METRIC_NAMES} == {name: coco[name] for name in METRIC_NAMES}
@@ -38,7 +39,10 @@ def test_metrics_are_those_of_both_standards() -> None:
 
 
 def test_metrics_come_back_from_a_file() -> None:
-    truth, detected = [TruthImage("a", BOX, np.array([1]))], [DetectedImage("a", BOX, np.array([0.9]), np.array([1]))]
+    truth, detected = (
+        [TruthImage("a", BOX, np.array([1]))],
+        [ImageDetections(BOX, np.array([0.9]), np.array([1]), source_id="a")],
+    )
     metrics = detection_metrics(truth, detected, {1: "cat"})
     content = json.loads(json.dumps({"epoch": 3, **metrics.as_dict(), "checkpoint": "x"}))
     assert content["per_class"] == {"cat": pytest.approx(1)}

@@ -7,7 +7,8 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.instances import flatten
 from efficientdet_pipeline.evaluation.matching import match
 from efficientdet_pipeline.evaluation.slices import slice_metrics
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 
 SMALL, LARGE, WIDE = [0.0, 0, 10, 10], [100.0, 100, 250, 250], [300.0, 0, 320, 100]
 
@@ -17,7 +18,9 @@ def test_slice_metrics_by_size_aspect_and_classes() -> None:
     truth = [TruthImage("a", boxes, np.array([1, 1, 2]))]
     # The small one is missed; a false alarm of its size counts against its slice alone.
     detected = [
-        DetectedImage("a", np.array([LARGE, WIDE, [0, 500, 10, 510]]), np.array([0.9, 0.8, 0.95]), np.array([1, 2, 1]))
+        ImageDetections(
+            np.array([LARGE, WIDE, [0, 500, 10, 510]]), np.array([0.9, 0.8, 0.95]), np.array([1, 2, 1]), source_id="a"
+        )
     ]
     instances = flatten(truth, detected, {1: "cat", 2: "dog"})
     slices = {

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
 from efficientdet_pipeline.evaluation.voc import area_under_curve, eleven_points, voc_precision
+from efficientdet_pipeline.inference.results import ImageDetections
 
 
 def plain_outcomes(instances: Instances, class_id: int) -> tuple[list[bool], list[bool], int]:
@@ -63,7 +64,7 @@ def test_eleven_points_and_area_by_hand() -> None:
 def test_voc_precision_counts_inclusive_pixels_or_not() -> None:
     truth = [TruthImage("a", np.array([[0.0, 0, 9, 9]]), np.array([1]))]
     # 5 of 10 pixels in a row with inclusive corners, 4 of 9 without.
-    detected = [DetectedImage("a", np.array([[0.0, 0, 9, 4]]), np.array([0.9]), np.array([1]))]
+    detected = [ImageDetections(np.array([[0.0, 0, 9, 4]]), np.array([0.9]), np.array([1]), source_id="a")]
     instances = flatten(truth, detected, {})
     assert voc_precision(instances).mean_2012 == 1
     assert voc_precision(instances, inclusive_corners=False).mean_2012 == 0

@@ -8,7 +8,8 @@ import pytest
 
 from efficientdet_pipeline.evaluation.analysis import Analysis, analyse
 from efficientdet_pipeline.evaluation.instances import flatten
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.report.contents import (
     Chart,
     Command,
@@ -40,7 +41,9 @@ def drawn_analysis(num_images: int = 12, num_classes: int = 3, seed: int = 0) ->
         stray = np.array([[60.0, 80, 90, 120]])
         found_ids = np.append(np.where(random.random(count) < 0.8, class_ids, 1)[kept], 1)
         detected.append(
-            DetectedImage(str(number), np.concatenate([near, stray]), random.uniform(0.1, 1, len(found_ids)), found_ids)
+            ImageDetections(
+                np.concatenate([near, stray]), random.uniform(0.1, 1, len(found_ids)), found_ids, source_id=str(number)
+            )
         )
     names = {class_id: NAMES.get(class_id, f"class {class_id}") for class_id in range(1, num_classes + 1)}
     return analyse(flatten(truth, detected, names), names, num_draws=20)

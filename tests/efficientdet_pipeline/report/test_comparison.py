@@ -8,7 +8,8 @@ import pytest
 
 from efficientdet_pipeline.evaluation.analysis import Analysis, analyse
 from efficientdet_pipeline.evaluation.instances import flatten
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.report.comparison import ComparedRun, comparison_page, disagreements, write_comparison
 from efficientdet_pipeline.report.contents import Chart, Series
 
@@ -18,7 +19,9 @@ BOX = np.array([[0.0, 0, 20, 20]])
 def side(hits: list[bool], names: dict[int, str] | None = None) -> Analysis:
     """Returns an evaluation of one cat in each image, found or not."""
     truth = [TruthImage(str(n), BOX, np.array([1])) for n in range(len(hits))]
-    detected = [DetectedImage(str(n), BOX, np.array([0.9]), np.array([1])) for n, hit in enumerate(hits) if hit]
+    detected = [
+        ImageDetections(BOX, np.array([0.9]), np.array([1]), source_id=str(n)) for n, hit in enumerate(hits) if hit
+    ]
     return analyse(flatten(truth, detected, {}), names or {1: "cat"}, num_draws=20)
 
 

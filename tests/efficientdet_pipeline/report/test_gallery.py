@@ -7,7 +7,8 @@ from PIL import Image
 
 from efficientdet_pipeline.evaluation.analysis import Analysis, analyse
 from efficientdet_pipeline.evaluation.instances import flatten
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.report.gallery import BEST, FALSE_ALARMS, MISSES, gallery, select_images, small_jpeg, tags_of
 
 BOX, FAR = [0.0, 0, 20, 20], [50.0, 50, 80, 90]
@@ -18,9 +19,11 @@ def simple() -> Analysis:
     boxes = np.array([BOX, FAR])
     truth = [TruthImage(name, boxes, np.array([1, 2])) for name in ("0", "1", "2")]
     detected = [
-        DetectedImage("0", boxes, np.array([0.9, 0.8]), np.array([1, 2])),
-        DetectedImage("1", boxes[:1], np.array([0.9]), np.array([1])),
-        DetectedImage("2", np.array([BOX, FAR, [0.0, 60, 9, 90]]), np.array([0.9, 0.8, 0.95]), np.array([1, 2, 2])),
+        ImageDetections(boxes, np.array([0.9, 0.8]), np.array([1, 2]), source_id="0"),
+        ImageDetections(boxes[:1], np.array([0.9]), np.array([1]), source_id="1"),
+        ImageDetections(
+            np.array([BOX, FAR, [0.0, 60, 9, 90]]), np.array([0.9, 0.8, 0.95]), np.array([1, 2, 2]), source_id="2"
+        ),
     ]
     return analyse(flatten(truth, detected, {}), {1: "cat", 2: "dog"}, threshold=0.5, num_draws=5)
 

@@ -7,7 +7,8 @@ import pytest
 
 from efficientdet_pipeline.evaluation.analysis import analyse
 from efficientdet_pipeline.evaluation.instances import flatten
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.report.contents import ReportContents
 from efficientdet_pipeline.report.gallery import gallery
 from efficientdet_pipeline.report.page import report_page
@@ -34,7 +35,7 @@ def test_report_page_of_many_images_is_small_and_soon_there(
         scores = np.concatenate([random.uniform(0.2, 1, count), random.uniform(0, 0.3, 100 - count)])
         truth.append(TruthImage(str(number), boxes, class_ids))
         found_ids = np.concatenate([class_ids, random.integers(1, 81, 100 - count)])
-        detected.append(DetectedImage(str(number), found, scores, found_ids))
+        detected.append(ImageDetections(found, scores, found_ids, source_id=str(number)))
     # Noise is the worst case for JPEG.
     pixels = random.integers(0, 255, (side, side, 3), np.uint8)
     names = {class_id: f"class {class_id}" for class_id in range(1, 81)}

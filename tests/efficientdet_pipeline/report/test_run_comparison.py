@@ -12,7 +12,8 @@ import pytest
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, saved_evaluation, write_evaluation
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.options.report import CompareOptions, ReportOptions
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.report.evaluation_folder import EvaluationFolder
@@ -34,7 +35,7 @@ def evaluation(names: list[str], *, first: int = 1, found: float = 1.0) -> Saved
         truth.append(TruthImage(str(number), boxes, np.array([1, 2]), file_name=name))
         is_seen = np.array([True, int(name.strip("x.jpg")) < found * len(names)])
         scores = np.array([0.9, 0.8])[is_seen]
-        detected.append(DetectedImage(str(number), boxes[is_seen], scores, np.array([1, 2])[is_seen]))
+        detected.append(ImageDetections(boxes[is_seen], scores, np.array([1, 2])[is_seen], source_id=str(number)))
     return saved_evaluation((truth, detected), NAMES, facts={"checkpoint": "best", "milliseconds": 12.0})
 
 

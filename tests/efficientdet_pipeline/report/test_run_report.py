@@ -12,7 +12,8 @@ from efficientdet_pipeline.data.image_descriptions import AugmentedImage
 from efficientdet_pipeline.doctor.issue import Issue, Severity
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, read_evaluation, saved_evaluation
 from efficientdet_pipeline.evaluation.thresholds import read_best_thresholds
-from efficientdet_pipeline.evaluation.truth import DetectedImage, TruthImage
+from efficientdet_pipeline.evaluation.truth import TruthImage
+from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.report import run_report
 from efficientdet_pipeline.report.evaluation_folder import EvaluationFolder, analyse_evaluation
 from efficientdet_pipeline.report.run_page import run_commands, run_page_contents, write_run_page
@@ -40,7 +41,7 @@ def evaluation_of(folder: Path) -> SavedEvaluation:
         truth.append(TruthImage(image.source_id, boxes, ids, file_name=image.filename))
         stray = np.concatenate([boxes[::2], [[0.0, 0.0, 9.0, 9.0]]])
         scores = np.linspace(0.9, 0.5, len(stray))
-        found.append(DetectedImage(image.source_id, stray, scores, np.append(ids[::2], 1)))
+        found.append(ImageDetections(stray, scores, np.append(ids[::2], 1), source_id=image.source_id))
     facts = {"checkpoint": "the best checkpoint", "epoch": 1}
     return saved_evaluation((truth, found), NAMES, shards=[str(file) for file in files], facts=facts)
 
