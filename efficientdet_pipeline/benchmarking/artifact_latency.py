@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 
 from efficientdet_pipeline.benchmarking import machine
 from efficientdet_pipeline.benchmarking.latency import Candidate, Plan, draw, measure_latency, table
@@ -77,7 +77,7 @@ def _device() -> str:
 
 def _candidates(
     options: BenchmarkOptions, hparams: HparamsGiven, threads: Sequence[int]
-) -> tuple[DetectorConfig, list[Candidate]]:
+) -> tuple[AnyDetectorConfig, list[Candidate]]:
     """Returns the network, and what is measured of it."""
     if options.latency.artifacts:
         folder = Path(options.latency.artifacts)
@@ -104,7 +104,7 @@ def _candidates(
     return network.config, [checkpoint, *_of_folder(trained.run.export_path, network.config, threads)]
 
 
-def _of_folder(folder: Path, config: DetectorConfig, threads: Sequence[int]) -> Iterable[Candidate]:
+def _of_folder(folder: Path, config: AnyDetectorConfig, threads: Sequence[int]) -> Iterable[Candidate]:
     """Yields each artifact of an export, once for each number of threads that its runtime can have."""
     for each in FORMATS.values():
         path = each.path(folder, config)
@@ -121,12 +121,12 @@ def _of_folder(folder: Path, config: DetectorConfig, threads: Sequence[int]) -> 
                 break
 
 
-def _candidate(each: ExportFormat, path: Path, config: DetectorConfig, threads: int | None) -> Candidate:
+def _candidate(each: ExportFormat, path: Path, config: AnyDetectorConfig, threads: int | None) -> Candidate:
     predictor = load_artifact(path, config, num_threads=threads)
     return Candidate(name=each.name, predictor=predictor, run_network=_network_in(predictor, config), threads=threads)
 
 
-def _network_in(predictor: Predictor, config: DetectorConfig) -> Callable[[np.ndarray], object] | None:
+def _network_in(predictor: Predictor, config: AnyDetectorConfig) -> Callable[[np.ndarray], object] | None:
     """Returns the network of a predictor from pixel canvases to raw outputs; None where it cannot run alone."""
     if isinstance(predictor, RawHeadsPredictor | PostProcessedPredictor):
         return predictor.run_network
@@ -135,13 +135,13 @@ def _network_in(predictor: Predictor, config: DetectorConfig) -> Callable[[np.nd
     return None
 
 
-def _with_pixels(network: Callable[[tf.Tensor], object], config: DetectorConfig) -> Callable[[np.ndarray], object]:
+def _with_pixels(network: Callable[[tf.Tensor], object], config: AnyDetectorConfig) -> Callable[[np.ndarray], object]:
     spec = tf.TensorSpec((None, *config.image_size, 3), tf.float32)
     function = tf.function(lambda canvases: network(normalized(canvases, config)), input_signature=[spec])
     return lambda canvases: tf.nest.map_structure(np.asarray, function(tf.constant(canvases)))
 
 
-def _network_of(model: keras.Model, config: DetectorConfig) -> Callable[[np.ndarray], object]:
+def _network_of(model: keras.Model, config: AnyDetectorConfig) -> Callable[[np.ndarray], object]:
     return _with_pixels(partial(model, training=False), config)
 
 

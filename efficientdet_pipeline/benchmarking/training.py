@@ -9,7 +9,7 @@ from typing import Any
 import efficientdet
 import keras
 from absl import logging
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 
 from efficientdet_pipeline.benchmarking import bottleneck, machine, measuring, report
 from efficientdet_pipeline.benchmarking.bottleneck import LOADER, STEP, TOGETHER, Speeds
@@ -73,7 +73,7 @@ def benchmark_training(options: BenchmarkOptions, shards: Shards, network: Netwo
 
 
 def _sweep(
-    options: BenchmarkOptions, config: DetectorConfig, stream: InputConfig, weights: tuple[float, ...]
+    options: BenchmarkOptions, config: AnyDetectorConfig, stream: InputConfig, weights: tuple[float, ...]
 ) -> tuple[list[Speeds], str]:
     """Returns the speeds of the batch sizes that fit, and why it ended before the last size."""
     sweep: list[Speeds] = []
@@ -115,7 +115,7 @@ def _foreseen(sweep: list[Speeds], size: int, base: int) -> str:
 
 
 def _speeds(
-    options: BenchmarkOptions, config: DetectorConfig, stream: InputConfig, weights: tuple[float, ...]
+    options: BenchmarkOptions, config: AnyDetectorConfig, stream: InputConfig, weights: tuple[float, ...]
 ) -> Speeds:
     """Returns the three speeds of one batch size."""
     training = options.training

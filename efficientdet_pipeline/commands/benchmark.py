@@ -3,14 +3,15 @@
 import importlib
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from efficientdet_pipeline.console import silent_native_log
 from efficientdet_pipeline.data.dataset_info import find_shards, shards_identity
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.models.build import describe_network, model_name
+from efficientdet_pipeline.models.build import network_of_options
 from efficientdet_pipeline.options.benchmark import BenchmarkOptions
-from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
+from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.runs.output_files import check_output_json
 from efficientdet_pipeline.runs.run_dir import RunFolder
@@ -59,9 +60,8 @@ def _measured(options: BenchmarkOptions, hparams: HparamsGiven) -> dict[str, obj
     if options.what == "latency":
         return measure(options, hparams)
     training = options.training
-    name = model_name(training.model, training.pretrained.backbone_ref)
-    overrides = network_overrides(training.model, hparams)
-    height, width = describe_network(name, overrides, {}).config.image_size
+    network_of = partial(network_of_options, training.model, hparams, backbone_ref=training.pretrained.backbone_ref)
+    height, width = network_of().image_size
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch)
         folder = RunFolder(
@@ -69,5 +69,5 @@ def _measured(options: BenchmarkOptions, hparams: HparamsGiven) -> dict[str, obj
         )
         size = width if width == height else f"{width}x{height}"
         shards = find_shards(training, folder, shards_identity(training), size, hparams)
-        network = describe_network(name, {"num_classes": shards.num_classes, **overrides}, shards.label_map)
+        network = network_of(num_classes=shards.num_classes, label_map=shards.label_map)
         return measure(options, shards, network, path)

@@ -2,21 +2,19 @@
 
 from pathlib import Path
 
-import efficientdet
 from absl import logging
-from efficientdet.flops import model_cost
 
 from efficientdet_pipeline.data.input_pipeline import build_augmenter
 from efficientdet_pipeline.data.prepare import ProgressBar
 from efficientdet_pipeline.inspection.environment import environment_table
+from efficientdet_pipeline.inspection.model_view import show_model
 from efficientdet_pipeline.inspection.report import ReportWriter, files_of_report, report_files
 from efficientdet_pipeline.inspection.run_shards import network_to_inspect, shards_to_inspect
 from efficientdet_pipeline.inspection.samples import augmentation, samples
 from efficientdet_pipeline.inspection.stats import count_splits
 from efficientdet_pipeline.inspection.summary import log_summary
-from efficientdet_pipeline.models.build import describe_network, model_name
 from efficientdet_pipeline.models.class_names import given_class_names
-from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams, network_overrides
+from efficientdet_pipeline.options.hparams import HparamsGiven, merge_hparams
 from efficientdet_pipeline.options.inspect import InspectOptions
 from efficientdet_pipeline.options.parser import Given, Sources
 from efficientdet_pipeline.options.schema import declarations
@@ -32,8 +30,7 @@ def run(options: InspectOptions, read: Sources, hparams: HparamsGiven) -> None:
         logging.info("%s", environment_table())
         return
     if options.what == "model":
-        network = describe_network(model_name(options.model), network_overrides(options.model, hparams), {})
-        logging.info("%s", model_cost(efficientdet.build_model(network.config)).table())
+        show_model(options, hparams)
         return
     files, sampled, used, names = shards_to_inspect(options)
     hparams_of_run = [Given(used.get("hparams") or "", "the run's args.yaml")]
@@ -43,17 +40,17 @@ def run(options: InspectOptions, read: Sources, hparams: HparamsGiven) -> None:
     note_output_files(folder, names_written, earlier)  # Now: an hour of reading must not be in vain.
     with ProgressBar("reading", "shard") as show:
         contents = count_splits(files, {**names, **given_class_names(hparams if hparams.label_map else of_run)}, show)
-    network = network_to_inspect(options, {**used, "hparams": of_run.network}, hparams, contents)
+    config = network_to_inspect(options, {**used, "hparams": of_run.network}, hparams, contents)
     augmenter = None
     given = {*read.given, *hparams.options}
     if "close_mosaic" in given and not read.source_of("close_mosaic").startswith("--augment_"):
         logging.warning("--close_mosaic has no effect here: samples are shown as in the first epoch.")
     if not options.eval:
-        augmenter = build_augmenter(augmentation(options.augmentation, used, given), network.config)
+        augmenter = build_augmenter(augmentation(options.augmentation, used, given), config)
     report = ReportWriter(
         folder=folder,
         contents=contents,
-        config=network.config,
+        config=config,
         style=Style(class_color, load_font, contents.label_map),
         source=options.file_pattern or str(next(iter(files.values()))[0].parent),
         is_augmented=augmenter is not None,
@@ -63,7 +60,7 @@ def run(options: InspectOptions, read: Sources, hparams: HparamsGiven) -> None:
         samples(
             [location for split in contents.splits if split.name in sampled for location in split.locations],
             options.samples,
-            network.config,
+            config,
             augmenter,
             seed=options.seed.tf_random_seed,
             skip_crowd=augmenter is not None and used.get("skip_crowd_during_training", True),

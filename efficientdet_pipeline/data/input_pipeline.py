@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.types import GroundTruth
 
 from efficientdet_pipeline.augment.pipeline import canvas_augmenter, num_partners
@@ -212,7 +212,7 @@ def _padded(boxes: tf.Tensor, class_ids: tf.Tensor, count: int) -> GroundTruth:
 
 
 def build_augmenter(
-    options: AugmentationOptions, config: DetectorConfig, *, mixing_ends: int | None = None
+    options: AugmentationOptions, config: AnyDetectorConfig, *, mixing_ends: int | None = None
 ) -> Augmenter:
     """Returns how the options vary images for a network.
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.preprocess import fit_boxes_to_canvas, fit_to_canvas
 from efficientdet.types import GroundTruth
 
@@ -22,7 +22,7 @@ from efficientdet_pipeline.data.tfrecord_reader import (
 
 def validation_batches(
     files: Sequence[str],
-    config: DetectorConfig,
+    config: AnyDetectorConfig,
     *,
     batch_size: int,
     class_ids: Mapping[int, int] | None = None,

@@ -29,6 +29,8 @@ class Remedy(NamedTuple):
 
 def check(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
     """Returns an issue with the boxes that match no anchor, unless they are few."""
+    if not plan.has_own_anchors:
+        return []
     boxes = stats.boxes
     on_canvas = boxes.on_canvas(plan.canvas)
     real = np.flatnonzero(np.all(on_canvas[:, 2:] > on_canvas[:, :2], axis=1) & ~boxes.is_crowd)

@@ -145,6 +145,8 @@ class Plan:
     """The training that the data is checked for."""
 
     grid: AnchorGrid
+    has_own_anchors: bool = True
+    """Whether the grid is the network's; a detector built from parts may have other anchors, or none."""
     max_detections: int
     """Maximum detections per image (nms_configs.max_output_size)."""
     max_instances: int | None = None

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from absl import logging
+from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.data.dataset_info import Shards
@@ -40,6 +41,7 @@ def quick_check(options: TrainOptions, shards: Shards, network: NetworkDescripti
     stats = collect.sampled_record_stats(files, MAX_RECORDS)
     plan = Plan(
         grid=AnchorGrid.of(config),
+        has_own_anchors=isinstance(config, DetectorConfig),
         max_detections=config.nms_configs["max_output_size"],
         max_instances=options.max_instances_per_image,
         skips_crowds=options.skip_crowd_during_training,

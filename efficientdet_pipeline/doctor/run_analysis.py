@@ -9,6 +9,7 @@ from typing import Any
 
 import efficientdet
 from absl import logging
+from efficientdet.config import DetectorConfig
 
 from efficientdet_pipeline.data import prepare
 from efficientdet_pipeline.data.batch_images import images_of_step
@@ -54,6 +55,7 @@ def analyze_run(
     weights, network = _detector(options, hparams, folder, used)
     plan = Plan(
         grid=AnchorGrid.of(network.config),
+        has_own_anchors=isinstance(network.config, DetectorConfig),
         max_detections=network.config.nms_configs["max_output_size"],
         max_instances=integer_field(used, "max_instances_per_image", 0) or None,
         num_classes=network.config.num_classes if weights else None,

@@ -9,7 +9,7 @@ import efficientdet
 import keras
 import numpy as np
 import tensorflow as tf
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.postprocess import clip_to_images
 from efficientdet.preprocess import fit_to_canvas
 from efficientdet.types import Detections
@@ -36,7 +36,7 @@ class Evaluator:
     def __init__(
         self,
         detector: keras.Model,
-        config: DetectorConfig,
+        config: AnyDetectorConfig,
         truth: GroundTruth,
         *,
         label_map: dict[int, str],
@@ -84,7 +84,7 @@ class Evaluator:
         return (self.truth.truth_of(truth), detected)
 
 
-def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
+def detector_function(detector: keras.Model, config: AnyDetectorConfig) -> Callable[..., Detections]:
     """Returns a traced function of normalised canvases (b, H, W, 3), scales (b,) and image sizes (b, 2)."""
     if keras.backend.backend() == "jax":
         return _detector_function_on_jax(detector, config)
@@ -103,7 +103,7 @@ def detector_function(detector: keras.Model, config: DetectorConfig) -> Callable
     return detect
 
 
-def _detector_function_on_jax(detector: keras.Model, config: DetectorConfig) -> Callable[..., Detections]:
+def _detector_function_on_jax(detector: keras.Model, config: AnyDetectorConfig) -> Callable[..., Detections]:
     from efficientdet_pipeline.evaluation.outputs_jax import network_function
 
     network = network_function(detector)

@@ -6,11 +6,13 @@ from typing import Any
 import jax
 import keras
 import numpy as np
-from efficientdet.types import Pyramid
+from efficientdet.detectors.detector import OneStageDetector
 
 
-def network_function(detector: keras.Model) -> Callable[[Any], dict[str, Pyramid]]:
+def network_function(detector: keras.Model) -> Callable[[Any], dict[str, Any]]:
     """Returns a function of canvases (b, H, W, 3) that returns the raw outputs with the detector's current weights.
+
+    Of a detector built from parts they are decoded: boxes and scores.
 
     It runs on one device of this process, with that device's weights, so that
     other processes need not take part.
@@ -18,11 +20,15 @@ def network_function(detector: keras.Model) -> Callable[[Any], dict[str, Pyramid
 
     @jax.jit
     def outputs_of(trainable: list[Any], others: list[Any], images: Any) -> Any:
-        return detector.stateless_call(trainable, others, images, training=False)[0]
+        outputs = detector.stateless_call(trainable, others, images, training=False)[0]
+        if isinstance(detector, OneStageDetector):
+            # Its head decodes on this backend.
+            return detector.decode(outputs)._asdict()
+        return outputs
 
     most = 0
 
-    def network(images: Any) -> dict[str, Pyramid]:
+    def network(images: Any) -> dict[str, Any]:
         nonlocal most
         images = np.asarray(images)
         number, most = len(images), max(most, len(images))

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 from absl import logging
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.export.earlier import check_replaceable
@@ -150,7 +150,7 @@ def _write_beside(staging: Path, detector: TrainedDetector, about: Description) 
 
 
 def _keep_measured(
-    staging: Path, config: DetectorConfig, formats: Sequence[ExportFormat], report: GateReport
+    staging: Path, config: AnyDetectorConfig, formats: Sequence[ExportFormat], report: GateReport
 ) -> list[ExportFormat]:
     """Writes the report, removes what lost too much, and returns the formats that stay."""
     report.write(staging / REPORT)
@@ -161,7 +161,7 @@ def _keep_measured(
     return [each for each in formats if each.name not in lost]
 
 
-def bundle_names(config: DetectorConfig, formats: Sequence[ExportFormat]) -> list[str]:
+def bundle_names(config: AnyDetectorConfig, formats: Sequence[ExportFormat]) -> list[str]:
     """Returns the names of all files and folders of an export."""
     artifacts = [name for each in formats for name in each.files(config)]
     return [*artifacts, LABEL_MAP, HPARAMS, THRESHOLDS, CARD, CHECKSUMS, REPORT, RECIPE]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export.frozen_graph import write_frozen_graph
@@ -21,7 +21,7 @@ from efficientdet_pipeline.inference.predictor import Predictor, frozen_graph_pr
 from efficientdet_pipeline.inference.tflite_loader import tflite_predictor
 
 Write = Callable[[TrainedDetector, Path], object]
-Load = Callable[[Path, DetectorConfig], Predictor]
+Load = Callable[[Path, AnyDetectorConfig], Predictor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,11 @@ class ExportFormat:
     suppresses_like: str = ""
     """For a form that suppresses boxes itself: the format of the same network that does not."""
 
-    def path(self, folder: Path, config: DetectorConfig) -> Path:
+    def path(self, folder: Path, config: AnyDetectorConfig) -> Path:
         """Returns where the format's file of a network is in a folder."""
         return folder / self.file.format(model=config.name)
 
-    def files(self, config: DetectorConfig) -> list[str]:
+    def files(self, config: AnyDetectorConfig) -> list[str]:
         """Returns the names of all files of the format."""
         name = self.file.format(model=config.name)
         return [name, Path(name).with_suffix(".bin").name] if name.endswith(".xml") else [name]
@@ -71,12 +71,12 @@ def _write_tflite_with_nms(detector: TrainedDetector, path: Path, *, precision: 
         raw.unlink()
 
 
-def _load_saved_model(path: Path, config: DetectorConfig) -> Predictor:
+def _load_saved_model(path: Path, config: AnyDetectorConfig) -> Predictor:
     del config  # The graph holds everything.
     return saved_model_predictor(path)
 
 
-def _load_frozen_graph(path: Path, config: DetectorConfig) -> Predictor:
+def _load_frozen_graph(path: Path, config: AnyDetectorConfig) -> Predictor:
     del config
     return frozen_graph_predictor(path)
 
@@ -140,6 +140,23 @@ _ALL = (
 )
 FORMATS: dict[str, ExportFormat] = {each.name: each for each in _ALL}
 """Name → format, in the order in which they are written."""
+
+
+PARTS_FORMATS = tuple(
+    name for name, each in FORMATS.items() if not (each.is_quantized or each.suppresses_like or each.load is None)
+)
+"""Formats of detectors built from parts: int8 has no place for decoded boxes, and suppression inside needs anchors."""
+
+
+def check_formats_of_parts(names: Sequence[str]) -> None:
+    """Raises OptionsError for a format that a detector built from parts does not have."""
+    for name in names:
+        if name in FORMATS and name not in PARTS_FORMATS:
+            raise OptionsError(
+                f"formats of a detector built from parts must be of {', '.join(PARTS_FORMATS)}. Received {name!r}; "
+                "leave it out.",
+                option="formats",
+            )
 
 
 def formats_of(names: Sequence[str]) -> list[ExportFormat]:

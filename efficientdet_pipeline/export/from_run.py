@@ -8,10 +8,12 @@ from typing import Any
 import efficientdet
 import numpy as np
 from absl import logging
+from efficientdet.detectors.config import DetectorParts
 
 from efficientdet_pipeline.data.run_shards import run_shards, spread_images
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export.bundle import Description
+from efficientdet_pipeline.export.formats import check_formats_of_parts
 from efficientdet_pipeline.export.model_card import ModelFacts
 from efficientdet_pipeline.export.quantization_search import Recipe, read_recipe
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
@@ -36,6 +38,8 @@ def load_trained_detector(options: ExportOptions, hparams: HparamsGiven) -> tupl
         model = replace(model, model_name=options.model_name_)
     trained = trained_weights(options.checkpoint, options.run, path_output=options.path_output)
     network = read_network(trained.description, model, hparams)
+    if isinstance(network.config, DetectorParts):
+        check_formats_of_parts(options.formats.names())
     images: Sequence[np.ndarray] = ()
     if options.formats.is_quantized:
         pattern = options.accuracy.calibration_file_pattern

@@ -6,7 +6,7 @@ Mitchell et al. 2019, "Model Cards for Model Reporting".
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 
 from efficientdet_pipeline.export.gate import GateReport
 
@@ -32,7 +32,7 @@ class ModelFacts:
 
 
 def model_card(
-    config: DetectorConfig, label_map: Mapping[int, str], facts: ModelFacts, report: GateReport | None = None
+    config: AnyDetectorConfig, label_map: Mapping[int, str], facts: ModelFacts, report: GateReport | None = None
 ) -> str:
     """Returns the card as Markdown.
 

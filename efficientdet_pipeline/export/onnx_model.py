@@ -13,7 +13,7 @@ from efficientdet.anchors import anchor_boxes
 from efficientdet.boxes import MAX_LOG_STRETCH
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from efficientdet_pipeline.export.trained_detector import RawHeads, TrainedDetector, check_raw_heads
+from efficientdet_pipeline.export.trained_detector import RawHeads, TrainedDetector, check_raw_heads, with_anchors
 from efficientdet_pipeline.inference.extras import import_extra
 from efficientdet_pipeline.inference.onnx_loader import OnnxRunner
 from tfrmod import fileio
@@ -115,7 +115,7 @@ def _append_nms(
     onnx = import_extra("onnx", purpose=_PURPOSE)
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
     graph = model.graph
-    anchors = np.asarray(anchor_boxes(detector.config), np.float32)
+    anchors = np.asarray(anchor_boxes(with_anchors(detector.config)), np.float32)
     sizes = anchors[:, 2:] - anchors[:, :2]
     constants = {
         "anchor_centers": anchors[:, :2] + sizes / 2,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.inference_form import output_keys
 from efficientdet.preprocess import decode_image
 from efficientdet.serving import detect
@@ -33,7 +33,7 @@ class ServedDetector(tf.Module):
     def __init__(
         self,
         network: Callable[[Tensor], dict[str, Any]],
-        config: DetectorConfig,
+        config: AnyDetectorConfig,
         *,
         mode: str = "per_class",
         batch_size: int | None = None,
@@ -63,7 +63,7 @@ class ServedDetector(tf.Module):
         def predict(images: Tensor) -> tuple[Tensor, ...]:
             outputs = network(images)
             return tuple(
-                outputs[head] if level is None else outputs[head][level] for head, level in output_keys(config)
+                outputs[head] if level is None else outputs[head][level] for head, level in output_keys(outputs)
             )
 
         self.serve, self.serve_bytes, self.predict = serve, serve_bytes, predict

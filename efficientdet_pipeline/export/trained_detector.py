@@ -9,7 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from efficientdet.anchors import anchor_boxes
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.config import DetectorConfig
+from efficientdet.detectors.config import DetectorParts
 from efficientdet.inference_form import InferenceNetwork, inference_network
 from efficientdet.types import Tensor
 
@@ -25,7 +27,7 @@ class TrainedDetector:
     """A network with its weights, and what an export of it needs to know."""
 
     model: keras.Model
-    config: DetectorConfig
+    config: AnyDetectorConfig
     label_map: Mapping[int, str]
     """Class id, from 1 on, to name."""
     trained_names: Mapping[int, str] = field(default_factory=dict)
@@ -52,21 +54,27 @@ class TrainedDetector:
     def raw_heads(self, *, batch_size: int | None, dtype: str) -> "RawHeads":
         """Returns the network with its normalization, traced from pixels to the outputs of all anchors.
 
+        Of a detector built from parts, whose head may have no anchors, the
+        outputs are decoded: logits of its scores, and boxes in canvas pixels in
+        place of deltas.
+
         Args:
           batch_size: number of images; None for any.
           dtype: of the pixels, 0 to 255: uint8 or float32.
         """
-        network = self.network
+        network, config = self.network, self.config
         spec = tf.TensorSpec((batch_size, *self.config.image_size, 3), _DTYPES[dtype], name="images")
 
         @tf.function(input_signature=[spec], autograph=False)
         def heads(images: Tensor) -> tuple[Tensor, Tensor]:
-            outputs = network(normalized(tf.cast(images, tf.float32), self.config))
-            class_levels = [outputs["class"][level] for level in self.config.levels]
-            box_levels = [outputs["box"][level] for level in self.config.levels]
+            outputs = network(normalized(tf.cast(images, tf.float32), config))
+            if isinstance(config, DetectorParts):
+                return _decoded(config, outputs)
+            class_levels = [outputs["class"][level] for level in config.levels]
+            box_levels = [outputs["box"][level] for level in config.levels]
             rows = -1 if batch_size is None else batch_size
             return (
-                _all_anchors(class_levels, rows, self.config.num_classes, "logits"),
+                _all_anchors(class_levels, rows, config.num_classes, "logits"),
                 _all_anchors(box_levels, rows, 4, "deltas"),
             )
 
@@ -95,6 +103,12 @@ class RawHeads(NamedTuple):
     """What must live as long as the function."""
 
 
+def _decoded(parts: DetectorParts, outputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    boxes, scores = parts.decode(outputs)
+    logits = tf.math.log(tf.maximum(scores, _LEAST_SCORE)) - tf.math.log(tf.maximum(1.0 - scores, _LEAST_SCORE))
+    return tf.identity(logits, name="logits"), tf.identity(boxes, name="deltas")
+
+
 def _all_anchors(levels: Sequence[Tensor], rows: int, depth: int, name: str) -> Tensor:
     flat = [tf.reshape(level, [rows, int(np.prod(level.shape[1:])) // depth, depth]) for level in levels]
     return tf.concat(flat, axis=1, name=name)
@@ -104,6 +118,7 @@ RunHeads = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Canvases (b, H, W, 3), float32 pixels 0 to 255 → logits (b, a, k) and deltas (b, a, 4)."""
 
 
+_LEAST_SCORE = 1e-7
 _LEAST_SIGNAL = 0.01
 _NOTHING = 1e-6
 
@@ -162,8 +177,23 @@ def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: f
     return ratios
 
 
-def anchors_unit(config: DetectorConfig) -> np.ndarray:
+def with_anchors(config: AnyDetectorConfig) -> DetectorConfig:
+    """Returns the config as that of a network with google/automl's anchors.
+
+    Raises:
+      DataError: it is that of a detector built from parts.
+    """
+    if not isinstance(config, DetectorConfig):
+        raise DataError(
+            f"The format must be one without anchors inside. Received the detector {config.name}, which is built from "
+            "parts; leave formats with nms and int8 out."
+        )
+    return config
+
+
+def anchors_unit(given: AnyDetectorConfig) -> np.ndarray:
     """Returns the anchors as (center y, center x, height, width) in fractions of the canvas, float32 (a, 4)."""
+    config = with_anchors(given)
     boxes = np.asarray(anchor_boxes(config), np.float64) / np.array([*config.image_size, *config.image_size])
     sizes = boxes[:, 2:] - boxes[:, :2]
     return np.concatenate([boxes[:, :2] + sizes / 2, sizes], axis=1).astype(np.float32)

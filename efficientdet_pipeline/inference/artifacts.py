@@ -3,7 +3,9 @@
 import dataclasses
 from pathlib import Path
 
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.config import DetectorConfig, get_config
+from efficientdet.detectors.config import is_parts, read_parts
 from efficientdet.hparams_yaml import read_hparams_yaml
 
 from efficientdet_pipeline.errors import DataError
@@ -19,7 +21,7 @@ HPARAMS = "hparams_config.yaml"
 
 def load_artifact(
     path: str | Path,
-    config: DetectorConfig | None = None,
+    config: AnyDetectorConfig | None = None,
     *,
     mode: str = "per_class",
     resize: str | None = None,
@@ -67,7 +69,7 @@ def load_artifact(
     return load(place, described, mode=mode, resize=resize, num_threads=num_threads)
 
 
-def config_beside(path: Path) -> DetectorConfig | None:
+def config_beside(path: Path) -> AnyDetectorConfig | None:
     """Returns the network that the hparams_config.yaml beside a file describes; None where there is no such file.
 
     Raises:
@@ -79,6 +81,8 @@ def config_beside(path: Path) -> DetectorConfig | None:
     names = {field.name for field in dataclasses.fields(DetectorConfig)}
     try:
         content = read_hparams_yaml(place)
+        if is_parts(content):
+            return read_parts({key: value for key, value in content.items() if key != "label_map"})
         values = {key: value for key, value in content.items() if key in names and key != "name"}
         return get_config(str(content.get("name")), **values)
     except ValueError as error:

@@ -1,16 +1,14 @@
 """Images on the canvas of a network as pixels, for artifacts that hold the normalization themselves."""
 
-import dataclasses
-
 import tensorflow as tf
-from efficientdet.config import RESIZES, DetectorConfig
-from efficientdet.preprocess import canvas_batch
+from efficientdet.config import RESIZES
+from efficientdet.preprocess import Canvas, CanvasConfig, canvas_batch
 from efficientdet.types import Tensor
 
 from efficientdet_pipeline.errors import OptionsError
 
 
-def pixel_canvases(images: Tensor, config: DetectorConfig, resize: str | None = None) -> tuple[Tensor, Tensor]:
+def pixel_canvases(images: Tensor, config: CanvasConfig, resize: str | None = None) -> tuple[Tensor, Tensor]:
     """Returns images on the canvas before normalization, and their scales.
 
     Args:
@@ -33,12 +31,12 @@ def pixel_canvases(images: Tensor, config: DetectorConfig, resize: str | None = 
         size = tf.cast(tf.shape(images)[1:3], tf.float32)
         return canvases, size / tf.constant(config.image_size, tf.float32)
     # Less the mean, what is added as padding is zero; with the mean put back it is the mean color.
-    pixels = dataclasses.replace(config, stddev_rgb=1.0, scale_range=False, resize="letterbox")
+    pixels = Canvas(image_size=config.image_size, mean_rgb=config.mean_rgb)
     canvases, scales = canvas_batch(images, pixels)
     return canvases + _per_channel(config.mean_rgb), tf.stack([scales[0], scales[0]])
 
 
-def normalized(pixels: Tensor, config: DetectorConfig) -> Tensor:
+def normalized(pixels: Tensor, config: CanvasConfig) -> Tensor:
     """Returns the network's inputs of pixel canvases, in one product and one sum.
 
     Args:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.extras import import_extra
@@ -56,7 +56,7 @@ class OpenvinoRunner:
 
 def openvino_predictor(
     path: str | Path,
-    config: DetectorConfig,
+    config: AnyDetectorConfig,
     *,
     mode: str = "per_class",
     resize: str | None = None,

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.checkpoint import load_checkpoint
-from efficientdet.config import DetectorConfig
 from efficientdet.model import build_model
 from efficientdet.serving import detect
 from efficientdet.types import Detections, Tensor
@@ -67,7 +67,11 @@ class GraphPredictor:
 
 
 def load_predictor(
-    model_path: str | Path, config: DetectorConfig | None = None, *, mode: str = "per_class", is_trusted: bool = False
+    model_path: str | Path,
+    config: AnyDetectorConfig | None = None,
+    *,
+    mode: str = "per_class",
+    is_trusted: bool = False,
 ) -> Predictor:
     """Returns a runner for whatever lies at `model_path`.
 
@@ -109,7 +113,7 @@ def load_predictor(
     return model_predictor(model, config, mode=mode)
 
 
-def model_predictor(model: keras.Model, config: DetectorConfig, *, mode: str = "per_class") -> Predictor:
+def model_predictor(model: keras.Model, config: AnyDetectorConfig, *, mode: str = "per_class") -> Predictor:
     """Returns a runner on a model in memory; it detects with the weights of the moment of each call.
 
     Args:

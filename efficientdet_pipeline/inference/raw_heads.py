@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from efficientdet.anchors import anchor_boxes
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.config import DetectorConfig
 from efficientdet.postprocess import clip_to_images, detections
 from efficientdet.types import Detections, Tensor
@@ -31,7 +32,7 @@ class RawHeadsPredictor:
     def __init__(
         self,
         run_heads: RunHeads,
-        config: DetectorConfig,
+        config: AnyDetectorConfig,
         *,
         path: Path,
         mode: str = "per_class",
@@ -39,8 +40,8 @@ class RawHeadsPredictor:
     ) -> None:
         self.run_network = run_heads
         self._path = path
-        self._shapes = {"logits": (len(anchor_boxes(config)), config.num_classes)}
-        self._shapes["deltas"] = (self._shapes["logits"][0], 4)
+        num_priors = len(anchor_boxes(config)) if isinstance(config, DetectorConfig) else None
+        self._shapes = {"logits": (num_priors, config.num_classes), "deltas": (num_priors, 4)}
 
         @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)], autograph=False)
         def before(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,9 +50,16 @@ class RawHeadsPredictor:
         heads = [tf.TensorSpec((None, *shape), tf.float32) for shape in self._shapes.values()]
         sizes = [tf.TensorSpec((2,), tf.float32), tf.TensorSpec((2,), tf.int32)]
 
-        @tf.function(input_signature=[*heads, *sizes], autograph=False)
+        # How many priors a detector built from parts has is what its artifact gives.
+        signature = [*heads, *sizes] if num_priors else None
+
+        @tf.function(input_signature=signature, autograph=False)
         def after(logits: Tensor, deltas: Tensor, scales: Tensor, size: Tensor) -> Detections:
-            found = detections(config, {"class": {0: logits}, "box": {0: deltas}}, mode=mode)
+            # Of a detector built from parts the artifact gives logits of scores, and boxes.
+            outputs = {"boxes": deltas, "scores": tf.sigmoid(logits)}
+            if isinstance(config, DetectorConfig):
+                outputs = {"class": {0: logits}, "box": {0: deltas}}
+            found = detections(config, outputs, mode=mode)
             found = found._replace(boxes=found.boxes * tf.tile(scales, [2]))
             return clip_to_images(found, tf.tile(size[tf.newaxis], [tf.shape(logits)[0], 1]))
 
@@ -69,9 +77,10 @@ class RawHeadsPredictor:
         canvases, scales = self._before(tf.constant(images, tf.uint8))
         logits, deltas = self.run_network(np.asarray(canvases))
         for name, array in (("logits", logits), ("deltas", deltas)):
-            if array.shape[1:] != self._shapes[name]:
+            expected = self._shapes[name]
+            if array.ndim != 3 or array.shape[2] != expected[1] or expected[0] not in (None, array.shape[1]):
                 raise DataError(
-                    f"{self._path} must give {name} of shape (images, {', '.join(map(str, self._shapes[name]))}), as "
+                    f"{self._path} must give {name} of shape (images, {expected[0] or 'any'}, {expected[1]}), as "
                     f"the network described beside it has. Received {array.shape}: it is an artifact of another "
                     "network; name the hparams_config.yaml that belongs to it, or export anew."
                 )

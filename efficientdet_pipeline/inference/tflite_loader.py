@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.types import Detections
 
 from efficientdet_pipeline.errors import DataError
@@ -176,7 +176,7 @@ def _interpreter(content: bytes, num_threads: int | None) -> Any:
 
 def tflite_predictor(
     path: str | Path,
-    config: DetectorConfig | None,
+    config: AnyDetectorConfig | None,
     *,
     mode: str = "per_class",
     resize: str | None = None,

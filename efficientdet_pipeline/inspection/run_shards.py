@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+from efficientdet.config import DetectorConfig
+
 from efficientdet_pipeline.data.run_shards import run_shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.inspection.stats import InspectionStats, split_names
-from efficientdet_pipeline.models.build import Network, describe_network, model_name
+from efficientdet_pipeline.models.build import DEFAULT_MODEL, named_config
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.inspect import InspectOptions
 from efficientdet_pipeline.runs import metadata
@@ -38,16 +41,19 @@ def shards_to_inspect(
 
 def network_to_inspect(
     options: InspectOptions, used: dict[str, Any], hparams: HparamsGiven, contents: InspectionStats
-) -> Network:
-    """Returns the network whose input the samples show: as the options say, else that of the run."""
+) -> DetectorConfig:
+    """Returns the network that samples are fitted to: as the options say, else that of the run."""
+    if options.model.model_config or used.get("model_config"):
+        logging.warning(
+            "Anchors are those of google/automl's network: they are not drawn of detectors built from parts."
+        )
     size = {"image_size": used["image_size"]} if used.get("image_size") else {}
-    return describe_network(
-        options.model.model_name or used.get("model_name") or model_name(options.model),
+    return named_config(
+        options.model.model_name or used.get("model_name") or DEFAULT_MODEL,
         {
             "num_classes": max([1, *contents.label_map]),
             **used["hparams"],
             **size,
             **network_overrides(options.model, hparams),
         },
-        contents.label_map,
     )

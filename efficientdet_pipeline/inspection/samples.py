@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.preprocess import fit_to_canvas, per_corner
 
 from efficientdet_pipeline.augment.sample import Sample
@@ -40,7 +40,7 @@ def augmentation(options: AugmentationOptions, used: Mapping[str, Any], given: C
 def samples(
     locations: Sequence[RecordLocation],
     count: int,
-    config: DetectorConfig,
+    config: AnyDetectorConfig,
     augmenter: Augmenter | None,
     *,
     seed: int,
@@ -77,7 +77,7 @@ def samples(
         yield record, sample_figure(visible_pixels(canvas, config), boxes.numpy(), class_ids.numpy(), record)
 
 
-def visible_pixels(canvas: tf.Tensor, config: DetectorConfig) -> np.ndarray:
+def visible_pixels(canvas: tf.Tensor, config: AnyDetectorConfig) -> np.ndarray:
     """Returns a normalised canvas (H, W, 3) as RGB pixels, uint8."""
     values = np.asarray(canvas)
     if config.scale_range:

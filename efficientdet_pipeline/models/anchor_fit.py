@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from efficientdet.config import DetectorConfig
+    from efficientdet.any_detector import AnyDetectorConfig
 
 MATCHED = 0.5
 """The overlap from which an anchor answers for a box (automl's matcher)."""
@@ -38,8 +38,19 @@ class AnchorGrid:
     """Anchor side in strides, one a level."""
 
     @classmethod
-    def of(cls, config: "DetectorConfig") -> "AnchorGrid":
-        """Returns the grid of a network."""
+    def of(cls, config: "AnyDetectorConfig") -> "AnchorGrid":
+        """Returns the grid of a network; of a detector built from parts automl's anchors on its canvas and levels."""
+        from efficientdet.config import DetectorConfig, get_config
+
+        if not isinstance(config, DetectorConfig):
+            low, high = config.levels[0], config.levels[-1]
+            return replace(
+                cls.of(get_config()),
+                image_size=config.image_size,
+                min_level=low,
+                max_level=high,
+                anchor_scale=(4.0,) * len(config.levels),
+            )
         num_levels = config.max_level - config.min_level + 1
         scale = config.anchor_scale
         return cls(

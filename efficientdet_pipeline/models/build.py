@@ -8,12 +8,21 @@ from pathlib import Path
 import efficientdet
 import yaml
 from absl import logging
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.config import DetectorConfig
+from efficientdet.detectors.config import is_parts
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.models.class_names import chosen_class_names
+from efficientdet_pipeline.models.detector_parts import (
+    checked,
+    chosen_config,
+    described_parts,
+    given_config,
+    with_classes,
+)
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
-from efficientdet_pipeline.options.label_map import read_label_map
+from efficientdet_pipeline.options.label_map import LabelMapValue, read_label_map
 from efficientdet_pipeline.options.model import ModelOptions
 from tfrmod import fileio
 
@@ -25,7 +34,7 @@ DEFAULT_UNET = "unet-efficientnet-b0"
 class Network:
     """A detector's description as it lies beside its weights."""
 
-    config: DetectorConfig
+    config: AnyDetectorConfig
     hparams: dict[str, object]
     """What differs from the model's own hyper-parameters."""
     label_map: dict[int, str]
@@ -53,22 +62,58 @@ class Network:
 
 
 def model_name(options: ModelOptions, backbone_ref: str = "") -> str:
-    """Returns the network's name: model_name, otherwise `backbone_ref`, otherwise the default of the task."""
+    """Returns the network's name: model_name or that of model_config, `backbone_ref`, or the default of the task."""
+    if options.model_config:
+        return checked(given_config(options), "--model_config").name
     return (
         options.model_name or backbone_ref or (DEFAULT_UNET if options.task_name == "segmentation" else DEFAULT_MODEL)
     )
 
 
 def describe_network(name: str, overrides: Mapping[str, object], label_map: Mapping[int, str]) -> Network:
-    """Returns the network of a name with overrides.
+    """Returns the network of a name with overrides; see `named_config`."""
+    return Network(named_config(name, overrides), dict(overrides), dict(label_map))
+
+
+def named_config(name: str, overrides: Mapping[str, object]) -> DetectorConfig:
+    """Returns the config of a network of google/automl with overrides.
 
     Raises:
       OptionsError: no such network, or overrides that do not go together.
     """
     try:
-        return Network(efficientdet.get_config(name, **overrides), dict(overrides), dict(label_map))
+        return efficientdet.get_config(name, **overrides)
     except ValueError as error:
         raise OptionsError(str(error)) from None
+
+
+def network_of_options(
+    options: ModelOptions,
+    hparams: HparamsGiven,
+    *,
+    backbone_ref: str = "",
+    num_classes: int | None = None,
+    label_map: Mapping[int, str] | None = None,
+) -> Network:
+    """Returns the network of model_config, otherwise of the model's name and --hparams.
+
+    Args:
+      options: of the mode.
+      hparams: values of --hparams.
+      backbone_ref: the model where no name is given.
+      num_classes: of the data, where neither options nor config say it.
+      label_map: class id to name.
+
+    Raises:
+      OptionsError: there is no such network.
+    """
+    if options.model_config:
+        config = chosen_config(options, hparams)
+        config = config if num_classes is None else with_classes(config, num_classes)
+        return Network(checked(config, "--model_config"), {}, dict(label_map or {}))
+    of_data = {} if num_classes is None else {"num_classes": num_classes}
+    overrides = {**of_data, **network_overrides(options, hparams)}
+    return describe_network(model_name(options, backbone_ref), overrides, label_map or {})
 
 
 # What may be other than in training: the canvas, and what is done with the detections.
@@ -97,15 +142,24 @@ def read_network(path: Path, options: ModelOptions, hparams: HparamsGiven) -> Ne
         ) from None
     except ValueError as error:
         raise OptionsError(f"{error} It describes the network (--path_yaml).", option="path_yaml") from None
-    unknown = content.keys() - HPARAMS.keys() - TF2_RECORD_KEYS
+    unknown = set() if is_parts(content) else content.keys() - HPARAMS.keys() - TF2_RECORD_KEYS
     if unknown:
         logging.warning("Not known as hyper-parameters, and ignored: %s (%s).", ", ".join(sorted(unknown)), path)
+    if is_parts(content):
+        parts = described_parts(content, options, hparams, path)
+        return _with_names(Network(parts, {}, {}), content.get("label_map"), hparams, path)
+    if options.model_config:
+        raise OptionsError(
+            f"model_config must be that of the trained network. Received {options.model_config!r}, and {path} "
+            f"describes {content.get('name', 'a network of google/automl')}; leave it out.",
+            option="model_config",
+        )
     asked = options.model_name
     described = content.pop("name", asked or DEFAULT_MODEL)
     _refuse_another("model_name", described, asked or described, path)
     trained = {key: value for key, value in content.items() if key in HPARAMS and HPARAMS[key].owner == "network"}
     overrides = network_overrides(options, hparams)
-    before = describe_network(described, trained, {}).config
+    before = named_config(described, trained)
     network = describe_network(described, {**trained, **overrides}, {})
     if network.config.resize != before.resize:
         logging.warning(
@@ -115,7 +169,12 @@ def read_network(path: Path, options: ModelOptions, hparams: HparamsGiven) -> Ne
         )
     for key in overrides.keys() & trained.keys() - _FREE:
         _refuse_another(key, getattr(before, key), getattr(network.config, key), path)
-    own = read_label_map(content.get("label_map"), source=str(path)) or {}
+    return _with_names(network, content.get("label_map"), hparams, path)
+
+
+def _with_names(network: Network, label_map: LabelMapValue, hparams: HparamsGiven, path: Path) -> Network:
+    """Returns the network with the class names of its description, or those of --hparams."""
+    own = read_label_map(label_map, source=str(path)) or {}
     names = chosen_class_names(hparams, own, num_classes=network.config.num_classes, described_by=path)
     return dataclasses.replace(network, label_map=names, trained_names=own)
 

@@ -1,22 +1,26 @@
 """What a detector is trained to minimize, as the options describe it."""
 
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
+from efficientdet.detectors.config import DetectorParts
+from efficientdet.detectors.objective import PartsObjective
 from efficientdet.losses import LossOptions
-from efficientdet.training_model import DetectionObjective
+from efficientdet.training_model import DetectionObjective, Objective
 
 from efficientdet_pipeline.options.optimizer import OptimizerOptions
 
 
 def detection_objective(
-    config: DetectorConfig, options: OptimizerOptions, *, class_weights: tuple[float, ...] = ()
-) -> DetectionObjective:
-    """Returns the losses that the options describe.
+    config: AnyDetectorConfig, options: OptimizerOptions, *, class_weights: tuple[float, ...] = ()
+) -> Objective:
+    """Returns the losses that the options describe; a detector built from parts has those of its head.
 
     Args:
       config: of the network.
       options: of the training.
       class_weights: loss weight of each class, by class index; empty: all equal.
     """
+    if isinstance(config, DetectorParts):
+        return PartsObjective(config)
     loss = LossOptions(
         alpha=options.alpha,
         gamma=options.gamma,

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 import efficientdet
-from efficientdet.config import DetectorConfig
-from efficientdet.model import Detector
+from efficientdet.any_detector import AnyDetector, AnyDetectorConfig
 
 from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.models.weights import load_trained, trained_weights
@@ -23,7 +22,7 @@ class HasFolder(Protocol):
         """Folder of the run."""
 
 
-def load_model(run: HasFolder | str | Path) -> tuple[Detector, DetectorConfig, dict[int, str]]:
+def load_model(run: HasFolder | str | Path) -> tuple[AnyDetector, AnyDetectorConfig, dict[int, str]]:
     """Returns the trained model of a run, its config, and its class names by id.
 
     Args:

@@ -136,7 +136,7 @@ def merge_hparams(
             if found.label_map is not None and merged.label_map is not None:
                 replaced.add("label_map")
             merged = HparamsGiven(
-                _deeply_merged(merged.network, found.network),
+                deeply_merged(merged.network, found.network),
                 {**merged.options, **found.options},
                 merged.label_map if found.label_map is None else found.label_map,
                 {**merged.ignored, **found.ignored},
@@ -177,12 +177,13 @@ def _leaves(values: Mapping[str, object], prefix: str = "") -> set[str]:
     return found
 
 
-def _deeply_merged(lower: Mapping[str, object], upper: Mapping[str, object]) -> dict[str, object]:
+def deeply_merged(lower: Mapping[str, object], upper: Mapping[str, object]) -> dict[str, object]:
+    """Returns two mappings as one, those inside likewise; the upper one takes precedence."""
     merged = dict(lower)
     for key, value in upper.items():
         below = merged.get(key)
         both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = _deeply_merged(below, value) if both else value  # type: ignore[arg-type]
+        merged[key] = deeply_merged(below, value) if both else value  # type: ignore[arg-type]
     return merged
 
 

@@ -21,9 +21,15 @@ class InspectOptions(ModeOptions):
 
     what: str = option(
         "records",
-        "records: images, statistics and damaged records of shards. model: parameters, FLOPs and output shapes. "
-        "environment: versions, devices and optional packages, with the command that installs what is missing.",
+        "records: images, statistics and damaged records of shards. model: parameters and FLOPs by part and level, "
+        "output shapes, and a drawing of the neck. environment: versions, devices and optional packages, with the "
+        "command that installs what is missing.",
         choices=SUBJECTS,
+    )
+    graph_file: str = option(
+        "",
+        "Drawing of the neck's graph (--what=model): a .png, .svg or .pdf file.",
+        path="path",
     )
     file_pattern: str = option(
         "",
@@ -45,13 +51,13 @@ class InspectOptions(ModeOptions):
     def without_effect(self) -> dict[str, str]:
         """Returns the options that the selected view does not use."""
         if self.what == "model":
-            read = {*flatten(self.general), *flatten(self.model), "what"}
+            read = {*flatten(self.general), *flatten(self.model), "what", "graph_file"}
             return {name: "--what=model reads no shards" for name in declarations(InspectOptions) if name not in read}
         if self.what == "environment":
             read = {*flatten(self.general), "what"}
             reason = "--what=environment reads no shards and builds no network"
             return {name: reason for name in declarations(InspectOptions) if name not in read}
-        found: dict[str, str] = {}
+        found = {"graph_file": "--what=records draws images"}
         if self.eval:
             reason = "--eval shows images as preprocessed for evaluation"
             found |= dict.fromkeys(flatten(self.augmentation), reason)
@@ -63,4 +69,7 @@ class InspectOptions(ModeOptions):
         """Checks the subject and the number of samples."""
         super().__post_init__()
         check_choice("what", self.what, SUBJECTS)
+        is_drawing = self.graph_file.lower().endswith((".png", ".svg", ".pdf"))
+        is_fine = not self.graph_file or is_drawing
+        check(is_fine, "graph_file", self.graph_file, "a .png, .svg or .pdf file", "try neck.svg")
         check(self.samples >= 1, "samples", self.samples, "at least 1", "try 10")

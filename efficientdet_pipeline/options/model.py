@@ -19,6 +19,13 @@ class ModelOptions(Options):
         "… lite4, and unet++-… for U-Net++. Default: backbone_ref, otherwise efficientdet-d0 or unet-efficientnet-b0.",
         shapes=True,
     )
+    model_config: str = option(
+        "",
+        "Detector built from parts, in place of model_name: a YAML or JSON file of backbone, neck and head, which "
+        "values may follow (`detector.yaml,head.num_heads=2`). docs/detectors.md lists the parts. The run keeps the "
+        "config beside its weights, so that eval, infer and export need the run alone.",
+        path="path",
+    )
     task: str = option(
         "",
         "What to predict: detection (boxes) or segmentation (the class of each pixel). Default: that of model_name.",
@@ -58,6 +65,13 @@ class ModelOptions(Options):
         """Checks the image size; names are checked where they are looked up."""
         super().__post_init__()
         check_choice("task", self.task, TASKS)
+        if self.model_config and (self.model_name or self.task == "segmentation"):
+            other = f"model_name={self.model_name!r}" if self.model_name else "task='segmentation'"
+            raise OptionsError(
+                f"model_config describes a detector of its own. Received model_config={self.model_config!r} and "
+                f"{other}; leave one of them out.",
+                option="model_config",
+            )
         is_size = not self.image_size or re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", self.image_size) is not None
         check(is_size, "image_size", self.image_size, "a number or WIDTHxHEIGHT", "try 512 or 640x384")
         if self.image_size:

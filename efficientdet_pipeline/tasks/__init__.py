@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.tasks.task import Task
 
 
@@ -18,8 +19,28 @@ def _segmentation() -> Task:
     return SegmentationTask()
 
 
-TASKS: dict[str, Callable[[], Task]] = {"detection": _detection, "segmentation": _segmentation}
+def _detection_by_parts() -> Task:
+    from efficientdet_pipeline.tasks.detection_parts import DetectionPartsTask
+
+    return DetectionPartsTask()
+
+
+TASKS: dict[str, Callable[[], Task]] = {
+    "detection": _detection,
+    "detection_parts": _detection_by_parts,
+    "segmentation": _segmentation,
+}
 """Name → what returns the task; its module is imported when it is asked for."""
+
+
+def task_key(options: ModelOptions) -> str:
+    """Returns the name of the task of the options; detectors built from parts have one of their own."""
+    return "detection_parts" if options.model_config else options.task_name
+
+
+def task_of(options: ModelOptions) -> Task:
+    """Returns the task of the options."""
+    return task_named(task_key(options))
 
 
 def task_named(name: str) -> Task:

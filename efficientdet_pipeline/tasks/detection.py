@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 from efficientdet.config import DetectorConfig
 from efficientdet.preprocess import fit_to_canvas
-from efficientdet.training_model import DetectionObjective
+from efficientdet.training_model import Objective
 from efficientdet.types import GroundTruth as BatchTruth
 
 from efficientdet_pipeline.data import input_pipeline
@@ -155,7 +155,7 @@ class DetectionSetup:
         """Loads the weights of a checkpoint of this run."""
         efficientdet.load_checkpoint(model, path, skip_mismatch=False)
 
-    def objective(self) -> DetectionObjective:
+    def objective(self) -> Objective:
         """Returns the losses of the options, classes weighed as they say."""
         given, config = self.options.optimizer, self.network.config
         weights = () if self.shards is None else class_weights(given.class_weights, self.shards, config.num_classes)

@@ -14,6 +14,7 @@ from efficientdet_pipeline.options.schema import flatten, replace
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.system import is_out_of_memory
+from efficientdet_pipeline.tasks import task_key
 from efficientdet_pipeline.tasks.task import NetworkDescription
 from efficientdet_pipeline.training import batch_probe, strategy
 from efficientdet_pipeline.training.distributed import ProcessGroup
@@ -88,7 +89,7 @@ def oom_handler(
 def _probe(options: TrainOptions, shards: Shards, network: NetworkDescription, max_batch: int) -> batch_probe.Probe:
     return batch_probe.Probe(
         options=flatten(options),
-        task=options.model.task_name,
+        task=task_key(options.model),
         network=network.as_dict(),
         max_instances=shards.max_instances,
         max_batch=max_batch,

@@ -11,6 +11,7 @@ from efficientdet_pipeline.console import log_to_file
 from efficientdet_pipeline.data.dataset_info import shards_identity
 from efficientdet_pipeline.json_fields import integer_field, object_field
 from efficientdet_pipeline.models.build import model_name
+from efficientdet_pipeline.models.detector_parts import config_text, keep_config
 from efficientdet_pipeline.models.recipe import Recipe
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
@@ -77,6 +78,7 @@ def start_or_resume_run(
         process group only read.
     """
     name = model_name(options.model, options.pretrained.backbone_ref)
+    config = config_text(options.model)
     # Report a wrong model name before anything is written.
     height, width = task.image_size(name, options, hparams)
     data = shards_identity(options)
@@ -93,6 +95,7 @@ def start_or_resume_run(
             # Only where it is not the default, so that runs of earlier versions keep their names.
             **({"resize": options.model.resize} if options.model.resize == "stretch" else {}),
             **options.compression.asked_for,
+            **({"model_config": config} if config else {}),
         },
     )
     shape, folder = _find_folder(task, options, name, shape, given)
@@ -113,6 +116,7 @@ def start_or_resume_run(
         own = found if recipe is not None else run_recipe.RecipeRun(options, hparams, {})
         if is_chief:
             log_to_file(folder.log)
+            keep_config(options.model, folder)
             log_options(folder.path, options, read, hparams)
             if recipe is not None:
                 run_recipe.log_recipe(recipe, given, is_resumed=True)

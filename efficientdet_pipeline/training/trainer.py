@@ -14,13 +14,14 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.export.publish import publish_export
 from efficientdet_pipeline.inference.extras import check_installed
+from efficientdet_pipeline.models.detector_parts import with_config_of_run
 from efficientdet_pipeline.models.pretrained import StartWeights, choice_metadata
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.run_dir import RunFolder
-from efficientdet_pipeline.tasks import task_named
+from efficientdet_pipeline.tasks import task_of
 from efficientdet_pipeline.tasks.task import LogLayout, Task, TaskEvaluator, TaskSetup, TrainingInput
 from efficientdet_pipeline.training import auto_batch, finalize, strategy
 from efficientdet_pipeline.training.build import build_training_model
@@ -146,7 +147,8 @@ def train_run(
     if options.evaluates:
         check_installed(options.export.packages())
     check_compression(options.compression)
-    task = task_named(options.model.task_name)
+    options = with_config_of_run(options)
+    task = task_of(options.model)
     check_trackers(options.tracking)
     process_group = strategy.init_process_group(options.hardware.strategy)
     if not process_group.is_chief:

@@ -26,7 +26,7 @@ def node_positions(graph: Graph, levels: Sequence[int]) -> list[tuple[float, flo
     the first node of each parallel path is right of the path before it.
     """
     positions: list[tuple[float, float]] = [(0.0, float(level)) for level in levels]
-    last_of_level = dict.fromkeys(levels, 0.0)
+    last_of_level = dict.fromkeys([*levels, *(node.level for node in graph)], 0.0)
     path, start = None, 0.0
     for node in graph:
         if node.path != path:
@@ -44,19 +44,20 @@ def graph_figure(graph: Graph, levels: Sequence[int], *, title: str = "") -> Fig
     the nodes of one parallel path share a colour.
 
     Args:
-      graph: as in `DetectorConfig.graph`.
-      levels: of the pyramid, lowest first.
+      graph: as `DetectorConfig.graph` has it.
+      levels: of the maps that it begins with, lowest first.
       title: above the drawing.
     """
     positions = node_positions(graph, levels)
     width = max(x for x, _ in positions) + 1.5
     scale = min(_INCHES, _MAX_INCHES / width)
-    figure = Figure(figsize=(max(4.0, width * scale), max(2.0, (len(levels) + 0.8) * 0.8)), layout="constrained")
+    num_levels = len({*levels, *(node.level for node in graph)})
+    figure = Figure(figsize=(max(4.0, width * scale), max(2.0, (num_levels + 0.8) * 0.8)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for target, node in enumerate(graph, start=len(levels)):
         for source in node.inputs:
-            _arrow(axes, positions[source], positions[target])
+            _arrow(axes, positions[source], positions[target], radius=_RADIUS * 72 * scale)
     outputs = {node.level: number for number, node in enumerate(graph, start=len(levels))}
     for number, (x, y) in enumerate(positions):
         path = graph[number - len(levels)].path if number >= len(levels) else None
@@ -66,10 +67,11 @@ def graph_figure(graph: Graph, levels: Sequence[int], *, title: str = "") -> Fig
         line = 2.4 if number in outputs.values() else 0.8
         axes.plot(x, y, "o", markersize=2 * _RADIUS * 72 * scale, mfc=face, mec="black", mew=line, zorder=3)
         axes.annotate(str(number), (x, y), ha="center", va="center", fontsize=max(3.0, 13 * scale), zorder=4)
-    axes.set_yticks(list(levels), [f"P{level}" for level in levels])
+    every = sorted({*levels, *(node.level for node in graph)})
+    axes.set_yticks(every, [f"P{level}" for level in every])
     axes.set_xticks([])
     axes.set_xlim(-0.8, width - 0.5)
-    axes.set_ylim(min(levels) - 0.6, max(levels) + 0.6)
+    axes.set_ylim(every[0] - 0.6, every[-1] + 0.9)
     for side in ("top", "right", "bottom", "left"):
         axes.spines[side].set_visible(False)
     if title:
@@ -90,7 +92,7 @@ def save_graph(path: Path, graph: Graph, levels: Sequence[int], *, title: str = 
     return path
 
 
-def _arrow(axes: object, start: tuple[float, float], end: tuple[float, float]) -> None:
+def _arrow(axes: object, start: tuple[float, float], end: tuple[float, float], *, radius: float) -> None:
     """Draws an edge; along a level it is curved around the nodes in between."""
     is_level = start[1] == end[1] and end[0] - start[0] > 1.0
     bend = -min(0.35, 1.2 / math.sqrt(end[0] - start[0] + 1)) if is_level else 0.0
@@ -100,8 +102,8 @@ def _arrow(axes: object, start: tuple[float, float], end: tuple[float, float]) -
         arrowstyle="-|>",
         connectionstyle=f"arc3,rad={bend}",
         mutation_scale=7,
-        shrinkA=7,
-        shrinkB=7,
+        shrinkA=radius,
+        shrinkB=radius + 1.5,
         linewidth=0.7,
         color=(0.35, 0.35, 0.35),
         zorder=1,

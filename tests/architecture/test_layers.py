@@ -235,10 +235,10 @@ def test_repository_names_no_machine() -> None:
 
 # Lines that are read by importing what a mode runs on; a budget keeps a mode from growing by what it does not need.
 CLOSURE_BUDGETS = {
-    "efficientdet_pipeline.commands.infer": 16_500,
-    "efficientdet_pipeline.commands.export": 23_500,
-    "efficientdet_pipeline.commands.evaluate": 30_000,
-    "efficientdet_pipeline.training.trainer": 25_500,
+    "efficientdet_pipeline.commands.infer": 17_700,
+    "efficientdet_pipeline.commands.export": 24_700,
+    "efficientdet_pipeline.commands.evaluate": 31_300,
+    "efficientdet_pipeline.training.trainer": 26_800,
 }
 
 

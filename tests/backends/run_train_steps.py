@@ -15,6 +15,7 @@ if os.environ.get("KERAS_BACKEND") == "jax":
 import efficientdet
 import keras
 import numpy as np
+from efficientdet.detectors.config import read_parts
 from efficientdet.types import GroundTruth
 
 from efficientdet_pipeline.models.objective import detection_objective
@@ -34,6 +35,12 @@ NETWORK = {
     "backbone_config": {
         "blocks": ["r1_k3_s11_e1_i32_o8_se0.25", "r2_k3_s22_e1_i8_o8_se0.25", *["r1_k3_s22_e1_i8_o8_se0.25"] * 3]
     },
+}
+PARTS = {
+    "image_size": 64,
+    "backbone": {"name": "efficientnet-b0", "blocks": NETWORK["backbone_config"]["blocks"]},  # type: ignore[index]
+    "neck": {"name": "bifpn", "filters": 8, "repeats": 1, "max_level": 5},
+    "head": {"name": "anchor_free", "num_classes": 2, "filters": 8, "num_heads": 1},
 }
 BATCH, STEPS, NAN_STEP = 4, 3, 1
 
@@ -56,11 +63,11 @@ def batches(with_nan: bool, index: int, count: int) -> tuple[np.ndarray, GroundT
 def train(options: dict) -> dict:
     """Trains one epoch with the options and returns the results."""
     options = dict(options)
-    with_nan = options.pop("with_nan", False)
+    with_nan, has_parts = options.pop("with_nan", False), options.pop("parts", False)
     run = compose(TrainOptions, url_dataset="none", batch_size=BATCH, num_epochs=1, **options)
     process_group = strategy.init_process_group(run.hardware.strategy)
     with strategy.build_strategy(run).scope():
-        config = efficientdet.get_config("efficientdet-d0", **NETWORK)
+        config = read_parts(PARTS) if has_parts else efficientdet.get_config("efficientdet-d0", **NETWORK)
         model = build_training_model(
             efficientdet.build_model(config), detection_objective(config, run.optimizer), run, steps_per_epoch=STEPS
         )

@@ -13,8 +13,9 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("run_train_steps.py")
 ROOT = SCRIPT.parents[2]
-# Each has a bad step in the middle; the second uses all options that save memory.
+# Each has a bad step in the middle; the last uses all options that save memory.
 CASES = {
+    "parts": {"with_nan": True, "parts": True},
     "plain": {"with_nan": True},
     "sparing": {"with_nan": True, "accumulate_steps": 2, "grad_checkpoint": "true", "positives_momentum": 0.5},
 }

@@ -23,7 +23,7 @@ from efficientdet.types import Tensor
 if TYPE_CHECKING:
     import keras
 
-    from efficientdet.config import DetectorConfig
+    from efficientdet.any_detector import AnyDetectorConfig
 
 INPUT = "images"
 """Name of the graph's placeholder: normalized canvases (b, H, W, 3), float32."""
@@ -63,12 +63,12 @@ class InferenceNetwork(tf.Module):
         return _by_head(self._keys, self._run(images))
 
 
-def inference_network(model: "keras.Model", config: "DetectorConfig") -> InferenceNetwork:
-    """Returns the inference graph of a network as a callable.
+def inference_network(model: "keras.Model", config: "AnyDetectorConfig") -> InferenceNetwork:
+    """Returns the inference form of a network as a function.
 
     Args:
       model: from `build_model(config)`, with its weights.
-      config: of the model; its heads, levels and canvas are used.
+      config: its canvas is read.
 
     >>> network = inference_network(model, config)
     >>> network(zeros((1, 512, 512, 3)))["class"][3].shape
@@ -77,23 +77,26 @@ def inference_network(model: "keras.Model", config: "DetectorConfig") -> Inferen
     return InferenceNetwork(inference_graph(model, config))
 
 
-def inference_graph(model: "keras.Model", config: "DetectorConfig", *, batch_size: int | None = None) -> InferenceGraph:
-    """Returns the inference graph of a network.
+def inference_graph(
+    model: "keras.Model", config: "AnyDetectorConfig", *, batch_size: int | None = None
+) -> InferenceGraph:
+    """Returns the inference form of a network as a graph.
 
     Its outputs differ from the model's by rounding only: less than 1e-4 of the
     largest value of a level.
 
     Args:
       model: from `build_model(config)`, with its weights.
-      config: of the model; its heads, levels and canvas are used.
-      batch_size: number of images, if it is fixed.
+      config: its canvas is read.
+      batch_size: number of images, where it is fixed.
     """
-    keys = output_keys(config)
+    keys: list[tuple[str, int | None]] = []
     spec = tf.TensorSpec((batch_size, *config.image_size, 3), tf.float32, name=INPUT)
 
     @tf.function(input_signature=[spec], autograph=False)
     def network(images: Tensor) -> list[Tensor]:
         outputs = model(images, training=False)
+        keys[:] = output_keys(outputs)
         return [outputs[head] if level is None else outputs[head][level] for head, level in keys]
 
     frozen = convert_variables_to_constants_v2(network.get_concrete_function())
@@ -101,19 +104,17 @@ def inference_graph(model: "keras.Model", config: "DetectorConfig", *, batch_siz
     names = tuple(_OUTPUT_NAME.format(head=head, level=level or 0) for head, level in keys)
     _rename_ends(graph_def, frozen.inputs[0].name, dict(zip(names, frozen.outputs, strict=True)))
     graph_def = folded(graph_def, names)
-    return InferenceGraph(graph_def, names, keys)
+    return InferenceGraph(graph_def, names, tuple(keys))
 
 
 _OUTPUT_NAME = "{head}_{level}"
 
 
-def output_keys(config: "DetectorConfig") -> tuple[tuple[str, int | None], ...]:
+def output_keys(outputs: Mapping[str, Any]) -> tuple[tuple[str, int | None], ...]:
     """Returns (head, level) of each output of a network, in the order of all graphs made from it."""
     keys: list[tuple[str, int | None]] = []
-    if "object_detection" in config.heads:
-        keys += [(head, level) for head in ("class", "box") for level in config.levels]
-    if "segmentation" in config.heads:
-        keys.append(("segmentation", None))
+    for head, output in outputs.items():
+        keys += [(head, level) for level in sorted(output)] if isinstance(output, Mapping) else [(head, None)]
     return tuple(keys)
 
 

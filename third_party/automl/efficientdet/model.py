@@ -1,7 +1,7 @@
 """EfficientDet: backbone, neck and heads."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import keras
 from keras import ops
@@ -14,6 +14,9 @@ from efficientdet.heads.mask_head import MaskHead
 from efficientdet.layers import DropPath
 from efficientdet.necks.neck import Neck
 from efficientdet.types import Pyramid, Tensor
+
+if TYPE_CHECKING:
+    from efficientdet.any_detector import AnyDetector, AnyDetectorConfig
 
 
 @keras.saving.register_keras_serializable("efficientdet")
@@ -96,16 +99,27 @@ def _float32(pyramid: Pyramid) -> Pyramid:
     return {level: ops.cast(x, "float32") for level, x in pyramid.items()}
 
 
-def build_model(config: DetectorConfig) -> Detector:
-    """Returns the network of a config, with all weights created and randomly initialized.
+@overload
+def build_model(config: DetectorConfig) -> Detector: ...
+@overload
+def build_model(config: "AnyDetectorConfig") -> "AnyDetector": ...
+def build_model(config: "AnyDetectorConfig") -> "AnyDetector":
+    """Returns the network that the config defines, every weight made and random.
 
     The compute dtype follows the global Keras dtype policy; weights are float32
     also under mixed_bfloat16 and mixed_float16.
+
+    Args:
+      config: from `get_config`, or the parts of a detector built from parts.
 
     >>> model = build_model(get_config("efficientdet-d0", num_classes=3))
     >>> model(zeros((1, 512, 512, 3)))["class"][3].shape
     (1, 64, 64, 27)
     """
+    if not isinstance(config, DetectorConfig):
+        from efficientdet.detectors.detector import OneStageDetector
+
+        return OneStageDetector(config, name="detector")
     model = Detector(config, name=config.name.replace("-", "_"))
     model.build((None, *config.image_size, 3))
     return model

@@ -14,15 +14,20 @@ from jaxtyping import Float, Int
 from efficientdet import nms
 from efficientdet.anchors import anchor_boxes
 from efficientdet.boxes import MAX_LOG_STRETCH
+from efficientdet.detectors.config import DetectorParts
 from efficientdet.types import Detections, Pyramid, Tensor
 
 if TYPE_CHECKING:
-    from efficientdet.config import DetectorConfig
+    from efficientdet.any_detector import AnyDetectorConfig
 
 MODES = ("per_class", "global", "combined")
 
 EVALUATION_NMS_INPUTS = 5000
 """Number of (anchor, class) pairs that automl's evaluation passes to NMS."""
+
+
+EVALUATION_NMS = {"method": "gaussian", "sigma": 0.5, "score_thresh": None, "max_output_size": 100}
+"""Suppression of a detector built from parts whose config names none: that of automl's published average precision."""
 
 
 class Candidates(NamedTuple):
@@ -34,8 +39,8 @@ class Candidates(NamedTuple):
 
 
 def detections(
-    config: "DetectorConfig",
-    outputs: dict[str, Pyramid],
+    config: "AnyDetectorConfig",
+    outputs: dict[str, Any],
     image_scales: Float[Tensor, "b ..."] | None = None,
     *,
     mode: str = "per_class",
@@ -48,21 +53,23 @@ def detections(
 
     Args:
       config: of the network.
-      outputs: {"class": {level: logits}, "box": {level: deltas}}.
-      image_scales: original pixels per canvas pixel of each image, (b,), or
-        vertically and horizontally, (b, 2), from `preprocess.canvas_batch`.
-        None: boxes are in canvas pixels.
+      outputs: {"class": {level: logits}, "box": {level: deltas}}; of a detector built from parts what its head gives,
+        or {"boxes": (b, a, 4), "scores": (b, a, k)} where that is decoded already.
+      image_scales: original pixels per canvas pixel of each image, (b,) or, down
+        and across, (b, 2), as `preprocess.canvas_batch` gives them. None: boxes
+        stay on the canvas.
       mode: "per_class": only boxes of one class suppress each other. "global":
         all do, as in automl's serving. "combined": one operation of
         TensorFlow, hard suppression per class.
-      nms_configs: automl's keys; they override those of `config.nms_configs`:
-        method, iou_thresh, score_thresh, sigma, max_nms_inputs (number of
-        (anchor, class) pairs; 0: the best class of each anchor) and
-        max_output_size. In mode "per_class" max_nms_inputs is 5000 if this
-        argument does not set it and the config has 0.
-      compat: "automl" does not clip boxes in mode "per_class", and uses a fixed
-        iou_thresh of 0.5 in mode "combined". None: all boxes are clipped to the
-        canvas and iou_thresh applies.
+        A detector built from parts whose config has a `test_cfg` has its mode there.
+      nms_configs: automl's keys, before those of `config.nms_configs`:
+        method, iou_thresh, score_thresh, sigma, max_nms_inputs (how many
+        (anchor, class) pairs are looked at; 0: each anchor's best class) and
+        max_output_size. In mode "per_class" max_nms_inputs is 5000 where this
+        argument does not name it and config has 0.
+      compat: "automl" leaves boxes of mode "per_class" unclipped, and gives
+        mode "combined" a fixed iou_thresh of 0.5. Else all boxes are clipped
+        to the canvas and iou_thresh is heeded.
 
     Raises:
       ValueError: an unknown mode, or an unknown NMS method.
@@ -74,6 +81,8 @@ def detections(
         raise ValueError(f"mode must be one of {', '.join(MODES)}. Received {mode!r}.")
     if compat not in (None, "", "automl"):
         raise ValueError(f"compat must be 'automl' or None. Received {compat!r}.")
+    if isinstance(config, DetectorParts):
+        return _on_images(_of_parts(config, outputs, mode, nms_configs or {}), image_scales)
     settings = {**config.nms_configs, **(nms_configs or {})}
     if mode == "per_class" and not settings.get("max_nms_inputs") and "max_nms_inputs" not in (nms_configs or {}):
         settings["max_nms_inputs"] = EVALUATION_NMS_INPUTS
@@ -92,11 +101,35 @@ def detections(
         found = _chosen(candidates, kept)
     if not (mode == "per_class" and compat == "automl"):
         found = found._replace(boxes=_clipped(found.boxes, *map(float, config.image_size)))
-    if image_scales is not None:
-        scales = tf.cast(image_scales, tf.float32)
-        factors = scales[:, tf.newaxis] if scales.shape.rank == 1 else tf.tile(scales, [1, 2])
-        found = found._replace(boxes=found.boxes * factors[:, tf.newaxis])
-    return found
+    return _on_images(found, image_scales)
+
+
+def _on_images(found: Detections, image_scales: Tensor | None) -> Detections:
+    """Returns detections on the canvas in pixels of the images."""
+    if image_scales is None:
+        return found
+    scales = tf.cast(image_scales, tf.float32)
+    factors = scales[:, tf.newaxis] if scales.shape.rank == 1 else tf.tile(scales, [1, 2])
+    return found._replace(boxes=found.boxes * factors[:, tf.newaxis])
+
+
+def _of_parts(config: DetectorParts, outputs: dict[str, Any], mode: str, nms_configs: Mapping[str, Any]) -> Detections:
+    """Returns the detections of a detector built from parts, on the canvas."""
+    boxes, scores = (outputs["boxes"], outputs["scores"]) if "boxes" in outputs else config.decode(outputs)
+    if config.has_own_suppression:
+        settings = {**config.nms_configs, **nms_configs}
+        return candidate_detections(boxes, scores, image_size=config.image_size, nms_configs=settings)
+    if mode == "combined":
+        raise ValueError("mode must be per_class or global for a detector built from parts. Received 'combined'.")
+    settings = {"max_nms_inputs": EVALUATION_NMS_INPUTS if mode == "per_class" else 0, **EVALUATION_NMS, **nms_configs}
+    candidates = _best_candidates(boxes, scores, int(settings["max_nms_inputs"] or 0))
+    suppression = nms.suppression_from(settings)
+    if mode == "per_class":
+        kept = nms.suppress_per_class(*candidates, config.num_classes, suppression)
+    else:
+        kept = nms.suppress(candidates.boxes, candidates.scores, suppression)
+    found = _chosen(candidates, kept)
+    return found._replace(boxes=_clipped(found.boxes, *map(float, config.image_size)))
 
 
 def clip_to_images(found: Detections, image_sizes: Int[Tensor, "b 2"]) -> Detections:
@@ -218,14 +251,7 @@ def candidate_detections(
       nms_configs: of the detector: mode (global or per_class), method, iou_thresh,
         score_thresh, sigma, max_nms_inputs and max_output_size.
     """
-    num_priors, num_classes = scores.shape[1:]
-    max_inputs = int(nms_configs.get("max_nms_inputs") or 0)
-    if max_inputs:
-        best, prior, class_index = _top_pairs(scores, max_inputs, num_anchors=num_priors)
-        candidates = Candidates(tf.gather(boxes, prior, batch_dims=1), best, class_index)
-    else:
-        class_index = tf.argmax(scores, axis=-1, output_type=tf.int32)
-        candidates = Candidates(boxes, tf.reduce_max(scores, axis=-1), class_index)
+    candidates = _best_candidates(boxes, scores, int(nms_configs.get("max_nms_inputs") or 0))
     is_gaussian = nms_configs.get("method") == "gaussian"
     lowest = 0.001 if is_gaussian else float("-inf")
     suppression = nms.Suppression(
@@ -236,8 +262,17 @@ def candidate_detections(
         max_outputs=int(nms_configs.get("max_output_size") or 100),
     )
     if nms_configs.get("mode") == "per_class":
-        kept = nms.suppress_per_class(*candidates, num_classes, suppression)
+        kept = nms.suppress_per_class(*candidates, scores.shape[2], suppression)
     else:
         kept = nms.suppress(candidates.boxes, candidates.scores, suppression)
     found = _chosen(candidates, kept)
     return found._replace(boxes=_clipped(found.boxes, *map(float, image_size)))
+
+
+def _best_candidates(boxes: Float[Tensor, "b a 4"], scores: Float[Tensor, "b a k"], max_inputs: int) -> Candidates:
+    """Returns the best `max_inputs` (prior, class) pairs, or each prior with its best class for 0."""
+    if max_inputs:
+        best, prior, class_index = _top_pairs(scores, max_inputs, num_anchors=scores.shape[1])
+        return Candidates(tf.gather(boxes, prior, batch_dims=1), best, class_index)
+    class_index = tf.argmax(scores, axis=-1, output_type=tf.int32)
+    return Candidates(boxes, tf.reduce_max(scores, axis=-1), class_index)

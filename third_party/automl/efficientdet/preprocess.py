@@ -6,15 +6,48 @@ export and inference use these functions, so that a detector always gets the sam
 pixels.
 """
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Protocol
 
 import tensorflow as tf
 from jaxtyping import Float, UInt8
 
 from efficientdet.types import Tensor
 
-if TYPE_CHECKING:
-    from efficientdet.config import DetectorConfig
+
+class CanvasConfig(Protocol):
+    """What is read of a network's config here."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the canvas in pixels."""
+
+    @property
+    def resize(self) -> str:
+        """letterbox or stretch."""
+
+    @property
+    def mean_rgb(self) -> float | tuple[float, ...]:
+        """Subtracted from 0 to 255."""
+
+    @property
+    def stddev_rgb(self) -> float | tuple[float, ...]:
+        """What the difference is divided by."""
+
+    @property
+    def scale_range(self) -> bool:
+        """Whether inputs are -1 to 1 in place of that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canvas:
+    """A canvas without a network."""
+
+    image_size: tuple[int, int]
+    resize: str = "letterbox"
+    mean_rgb: float | tuple[float, ...] = 0.0
+    stddev_rgb: float | tuple[float, ...] = 1.0
+    scale_range: bool = False
 
 
 def decode_image(encoded: Tensor) -> UInt8[Tensor, "h w 3"]:
@@ -37,7 +70,7 @@ def decode_image(encoded: Tensor) -> UInt8[Tensor, "h w 3"]:
 
 
 def fit_to_canvas(
-    image: UInt8[Tensor, "h w 3"] | Float[Tensor, "h w 3"], config: "DetectorConfig"
+    image: UInt8[Tensor, "h w 3"] | Float[Tensor, "h w 3"], config: CanvasConfig
 ) -> tuple[Float[Tensor, "H W 3"], Tensor]:
     """Returns the network's input for one image, and its scale.
 
@@ -56,7 +89,7 @@ def fit_to_canvas(
 
 
 def canvas_batch(
-    images: UInt8[Tensor, "b h w 3"] | Float[Tensor, "b h w 3"], config: "DetectorConfig"
+    images: UInt8[Tensor, "b h w 3"] | Float[Tensor, "b h w 3"], config: CanvasConfig
 ) -> tuple[Float[Tensor, "b H W 3"], Float[Tensor, "b ..."]]:
     """Returns the network's inputs for images of one size, and their scales.
 
@@ -96,7 +129,7 @@ def per_corner(scale: Tensor) -> Tensor:
 
 
 def fit_boxes_to_canvas(
-    boxes_unit: Float[Tensor, "n 4"], image_shape: Tensor, config: "DetectorConfig"
+    boxes_unit: Float[Tensor, "n 4"], image_shape: Tensor, config: CanvasConfig
 ) -> Float[Tensor, "n 4"]:
     """Returns the boxes of an image in canvas pixels.
 
@@ -137,6 +170,6 @@ def _per_channel(value: float | tuple[float, ...]) -> Tensor:
     return tf.broadcast_to(tf.constant(value, tf.float32), (3,))
 
 
-def _stretches(config: "DetectorConfig") -> bool:
-    # `config` may be any object with a canvas and a normalization; without the field `resize` it means letterbox.
+def _stretches(config: CanvasConfig) -> bool:
+    # Any object with a canvas and a normalization will do as a config; those from before this field letterbox.
     return getattr(config, "resize", "letterbox") == "stretch"

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 from jaxtyping import UInt8
 
-from efficientdet.config import DetectorConfig
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.postprocess import clip_to_images, detections
 from efficientdet.preprocess import canvas_batch
 from efficientdet.types import Detections, Tensor
@@ -15,7 +15,7 @@ from efficientdet.types import Detections, Tensor
 def detect(
     images: UInt8[Tensor, "b h w 3"],
     network: Callable[[Tensor], dict[str, Any]],
-    config: DetectorConfig,
+    config: AnyDetectorConfig,
     *,
     mode: str = "per_class",
 ) -> Detections:

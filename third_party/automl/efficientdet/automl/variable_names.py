@@ -11,6 +11,7 @@ import keras
 
 from efficientdet.backbones.efficientnet import EfficientNet, MBConv
 from efficientdet.classifier import ClassifierHead
+from efficientdet.detectors.detector import OneStageDetector
 from efficientdet.heads.mask_head import MaskHead
 from efficientdet.heads.prediction_head import PredictionTower
 from efficientdet.layers import Resample
@@ -23,13 +24,15 @@ Block = tuple[EfficientNet | Neck | PredictionTower, int]
 """A part of the network and the index of one of its blocks, cells or layers."""
 
 
-def variable_names(model: Detector) -> dict[str, keras.Variable]:
+def variable_names(model: Detector | OneStageDetector) -> dict[str, keras.Variable]:
     """Returns all weights of the model by their names in automl.
 
     Names are as in automl's TF1 checkpoints: no `:0`, no prefix for the model,
     for example `efficientnet-b0/stem/conv2d/kernel`. A classifier has the names
     of a backbone and the head of ImageNet checkpoints.
     """
+    if isinstance(model, OneStageDetector):
+        return {weight.path: weight for weight in model.weights}
     names = dict(_backbone(model.backbone, model.config.backbone_name))
     if not isinstance(model, Detector):
         return names | dict(_imagenet_head(model.head, f"{model.config.backbone_name}/head"))
@@ -42,12 +45,21 @@ def variable_names(model: Detector) -> dict[str, keras.Variable]:
     return names
 
 
-def block_names(model: Detector) -> dict[str, Block]:
+def block_names(model: Detector | OneStageDetector) -> dict[str, Block]:
     """Returns the blocks that automl's grad_checkpoint recomputes, by the scope of their variables.
 
     That is each block of the backbone, `efficientnet-b0/blocks_3`, each cell of
     the neck, `fpn_cells/cell_0`, and each layer of the heads, `class_net/class-1`.
+    Of a detector built from parts it is what of these it has.
     """
+    if isinstance(model, OneStageDetector):
+        own: dict[str, Block] = {}
+        if isinstance(model.backbone, EfficientNet):
+            count = len(model.backbone.blocks)
+            own |= {f"backbone/blocks_{number}": (model.backbone, number) for number in range(count)}
+        if isinstance(model.neck, Neck):
+            own |= {f"neck/cell_{number}": (model.neck, number) for number in range(len(model.neck.cells))}
+        return own
     parts: list[tuple[str, EfficientNet | Neck | PredictionTower, int]] = []
     if isinstance(model.backbone, EfficientNet):
         parts.append((f"{model.config.backbone_name}/blocks_", model.backbone, len(model.backbone.blocks)))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from efficientdet.backbones import build_backbone
-from efficientdet.backbones.stages import STAGES, block_specs
+from efficientdet.backbones.stages import STAGES, block_specs, last_of_levels
 
 _IMAGENET = ((0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255))
 _LITE = ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
@@ -36,6 +36,11 @@ class EfficientNetPart:
     def backbone_config(self) -> dict[str, Any] | None:
         """Returns the stages in the form of automl's config."""
         return {"blocks": list(self.blocks)} if self.blocks else None
+
+    @property
+    def levels(self) -> range:
+        """Levels of the maps that the network gives."""
+        return range(1, 1 + len(last_of_levels(block_specs(self.backbone_name, self.blocks or STAGES))))
 
     @property
     def without_effect(self) -> list[str]:

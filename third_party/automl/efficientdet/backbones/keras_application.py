@@ -1,8 +1,10 @@
 """Networks of `keras.applications` as backbones: the last map of each resolution."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import keras
@@ -60,6 +62,11 @@ class KerasApplicationPart:
             raise ValueError(f"input_size must be 32 or more. Received {self.input_size}.")
 
     @property
+    def levels(self) -> tuple[int, ...]:
+        """Levels of the maps that the network gives."""
+        return _levels(self.application, self.input_size)
+
+    @property
     def without_effect(self) -> list[str]:
         """Returns the given keys that have no effect in a detector."""
         return []
@@ -93,6 +100,7 @@ class KerasApplication(keras.layers.Layer):
         maps = _last_maps(network, part.input_size)
         self.levels = list(maps)
         self.network = keras.Model(network.inputs, list(maps.values()), name=part.application.lower())
+        _name_variables(self.network)
         self.channels = {level: int(tensor.shape[-1]) for level, tensor in maps.items()}
 
     def build(self, input_shape: Sequence[int | None]) -> None:
@@ -101,6 +109,12 @@ class KerasApplication(keras.layers.Layer):
     def call(self, images: Tensor, seed: Tensor | None = None, training: bool = False) -> Pyramid:
         maps = self.network(images[..., ::-1] if self.is_bgr else images, training=training)
         return dict(zip(self.levels, maps if isinstance(maps, (list, tuple)) else [maps], strict=True))
+
+
+@cache
+def _levels(application: str, image_size: tuple[int, int]) -> tuple[int, ...]:
+    network = _network(KerasApplicationPart(application=application, input_size=image_size))
+    return tuple(_last_maps(network, image_size))
 
 
 def _network(part: KerasApplicationPart) -> keras.Model:
@@ -117,6 +131,18 @@ def _network(part: KerasApplicationPart) -> keras.Model:
             "download the file without top from the Keras documentation on another machine and give its path as "
             "backbone.weights, or omit weights to train from random initialization."
         ) from error
+
+
+def _name_variables(network: keras.Model) -> None:
+    """Gives variables paths that depend on the network alone; Keras numbers some layers over the whole process."""
+    seen: dict[str, int] = {}
+    for variable in network.variables:
+        layer, _, rest = variable.path.partition("/")
+        kind = re.sub(r"_\d+$", "", layer)
+        if kind in ("normalization", "seed_generator"):
+            number = seen[kind] = seen.get(kind, -1) + (rest in ("mean", "seed_generator_state"))
+            layer = f"{kind}_{number}"
+        variable._path = f"backbone/{layer}/{rest}"
 
 
 def _last_maps(network: keras.Model, image_size: tuple[int, int]) -> dict[int, Tensor]:

@@ -74,6 +74,11 @@ class ResNetV2Part:
             raise ValueError(f"drop_path_rate must be from 0 to below 1. Received {self.drop_path_rate}.")
 
     @property
+    def levels(self) -> range:
+        """Levels of the maps that the network gives."""
+        return range(2, 2 + len(self.nb_blocks))
+
+    @property
     def without_effect(self) -> list[str]:
         """Returns the given keys that have no effect in a detector."""
         keys = ("pool_size", "crop_pct", "interpolation", "global_pool", "drop_rate", "first_conv", "classifier")

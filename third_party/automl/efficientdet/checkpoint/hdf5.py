@@ -14,10 +14,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from efficientdet.any_detector import AnyDetector
 from efficientdet.automl.variable_names import variable_names
 from efficientdet.checkpoint.reader import Contents, Origin, reading
 from efficientdet.errors import CheckpointError
-from efficientdet.model import Detector
 
 ORIGIN = "converted_from"
 """Attribute of a converted file: a JSON object with the fields of `Origin`, and the converter's version."""
@@ -27,7 +27,7 @@ _AUTOMLS = re.compile(r"^[^/]+/(.+):0$")
 
 
 @contextlib.contextmanager
-def open_hdf5(path: Path, model: Detector) -> Iterator[Contents]:
+def open_hdf5(path: Path, model: AnyDetector) -> Iterator[Contents]:
     """Yields the content of an HDF5 file of weights.
 
     Raises:
@@ -66,7 +66,7 @@ def _printable(text: object) -> str:
 
 
 def _automls(
-    datasets: Mapping[str, h5py.Dataset], model: Detector, path: Path, origin: Origin | None
+    datasets: Mapping[str, h5py.Dataset], model: AnyDetector, path: Path, origin: Origin | None
 ) -> Contents | None:
     # By name, because the order of fpn_cells differs between releases of automl.
     by_name = {match[1]: dataset for key, dataset in datasets.items() if (match := _AUTOMLS.match(key))}
@@ -94,7 +94,7 @@ def check_is_ours(keys: Collection[str], path: Path) -> None:
         )
 
 
-def _ours(datasets: Mapping[str, h5py.Dataset], model: Detector, path: Path) -> Contents:
+def _ours(datasets: Mapping[str, h5py.Dataset], model: AnyDetector, path: Path) -> Contents:
     check_is_ours(datasets, path)
     return Contents(
         format="keras",
@@ -114,7 +114,7 @@ def _is_optimizers(key: str) -> bool:
     return key.startswith("optimizer/")
 
 
-def dataset_keys(model: Detector) -> dict[str, str]:
+def dataset_keys(model: AnyDetector) -> dict[str, str]:
     """Returns the paths under which `model.save_weights` stores variables, by automl's names.
 
     Keras constructs these paths internally. To obtain them the model is saved to

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from efficientdet.any_detector import AnyDetector
 from efficientdet.automl.variable_names import variable_names
 from efficientdet.checkpoint.hdf5 import open_hdf5
 from efficientdet.checkpoint.locate import Found, find
 from efficientdet.checkpoint.matching import EXCLUDED, Match, match, refuse_stranger
 from efficientdet.checkpoint.reader import Contents, Origin, reading
 from efficientdet.checkpoint.tf_bundle import read_bundle
-from efficientdet.errors import CheckpointError
-from efficientdet.model import Detector
+from efficientdet.detectors.detector import OneStageDetector
+from efficientdet.errors import CheckpointError, CheckpointMismatchError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class LoadReport:
 
 
 def load_checkpoint(
-    model: Detector,
+    model: AnyDetector,
     path: str | os.PathLike[str],
     *,
     exclude: str | None = None,
@@ -125,7 +126,7 @@ def load_checkpoint(
         matched = match(contents, variables, model.config, pattern)
         refuse_stranger(contents, matched, model.config, found.path)
         if not skip_mismatch:
-            _refuse_gaps(matched, found.path)
+            _refuse_gaps(matched, found.path, is_whole=isinstance(model, OneStageDetector))
         values = {name: _checked_values(contents, key, found.path) for name, key in matched.fitting.items()}
     for name, value in values.items():
         variables[name].assign(value)
@@ -142,9 +143,14 @@ def load_checkpoint(
 
 
 @contextlib.contextmanager
-def opened_checkpoint(found: Found, model: Detector, use_average: bool) -> Iterator[Contents]:
+def opened_checkpoint(found: Found, model: AnyDetector, use_average: bool) -> Iterator[Contents]:
     """Yields the content of a checkpoint of any format."""
     if found.is_bundle:
+        if isinstance(model, OneStageDetector):
+            raise CheckpointMismatchError(
+                f"{found.path} must hold the weights of {model.config.name}, a .weights.h5 of this program. It is a "
+                "checkpoint of google/automl, whose networks are another kind; its backbone alone may be loaded."
+            )
         yield read_bundle(found.path, model, use_average=use_average)
         return
     with open_hdf5(found.path, model) as contents:
@@ -160,7 +166,7 @@ def _compiled(exclude: str | None) -> re.Pattern[str] | None:
         ) from None
 
 
-def _refuse_gaps(matched: Match, path: Path) -> None:
+def _refuse_gaps(matched: Match, path: Path, *, is_whole: bool) -> None:
     misfits = {name: reason for name, reason in matched.skipped.items() if not reason.startswith(EXCLUDED)}
     gaps = [f"{name} ({reason})" for name, reason in misfits.items()]
     gaps += [f"{name} (missing)" for name in matched.missing]
@@ -168,6 +174,12 @@ def _refuse_gaps(matched: Match, path: Path) -> None:
         raise CheckpointError(
             f"{path} must have every variable of the model in its shape (skip_mismatch=False). "
             f"{len(gaps)} differ, for example {', '.join(gaps[:3])}; exclude them or allow mismatches."
+        )
+    # The names of a detector built from parts are a description of it: what is left over is another detector's.
+    if is_whole and matched.left_over:
+        raise CheckpointMismatchError(
+            f"{path} must hold the variables of the model and no others. {len(matched.left_over)} more are there, for "
+            f"example {', '.join(matched.left_over[:3])}: it is of another network."
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 
+from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.automl.hparams import MODELS
 from efficientdet.automl.identify import detectors_of, likely_models
 from efficientdet.checkpoint.reader import Contents, Shape
@@ -19,6 +20,9 @@ EXCLUDED = "excluded by"
 
 _BACKBONE = re.compile(r"(?:backbone|efficientnet-[^/]+)/")
 _CLASSIFIER = re.compile(r"(?:backbone|efficientnet-[^/]+)/_?head/")
+
+
+_LAST_LAYER = re.compile(r"[-_]predict/")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,10 @@ class Match:
 
 
 def match(
-    contents: Contents, variables: Mapping[str, keras.Variable], config: DetectorConfig, exclude: re.Pattern[str] | None
+    contents: Contents,
+    variables: Mapping[str, keras.Variable],
+    config: AnyDetectorConfig,
+    exclude: re.Pattern[str] | None,
 ) -> Match:
     """Returns the matching variables.
 
@@ -64,15 +71,16 @@ def _layer_of(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _difference(name: str, there: Shape, here: Shape, config: DetectorConfig) -> str:
-    classes, remainder = divmod(there[-1], config.num_anchors) if there else (0, 1)
+def _difference(name: str, there: Shape, here: Shape, config: AnyDetectorConfig) -> str:
+    num_anchors = config.num_anchors if isinstance(config, DetectorConfig) else 1
+    classes, remainder = divmod(there[-1], num_anchors) if there else (0, 1)
     is_class_count = name.startswith("class_net/class-predict/") and there[:-1] == here[:-1] and not remainder
     if is_class_count:
         return f"{classes} classes there, {config.num_classes} here"
     return f"shape {there} there, {here} here"
 
 
-def refuse_stranger(contents: Contents, matched: Match, config: DetectorConfig, path: Path) -> None:
+def refuse_stranger(contents: Contents, matched: Match, config: AnyDetectorConfig, path: Path) -> None:
     """Raises CheckpointError if the checkpoint belongs to another model, or none of it would be loaded.
 
     The variables of the backbone must match exactly. Of each other part that the
@@ -107,11 +115,11 @@ def refuse_stranger(contents: Contents, matched: Match, config: DetectorConfig, 
     )
 
 
-def _count_parts(names: Iterable[str], config: DetectorConfig) -> Counter[str]:
-    return Counter(_part_of(name, config) for name in names if "-predict/" not in name)
+def _count_parts(names: Iterable[str], config: AnyDetectorConfig) -> Counter[str]:
+    return Counter(_part_of(name, config) for name in names if not _LAST_LAYER.search(name))
 
 
-def _part_of(name: str, config: DetectorConfig) -> str:
+def _part_of(name: str, config: AnyDetectorConfig) -> str:
     first = name.split("/", 1)[0]
     if first == config.backbone_name:
         return "backbone"

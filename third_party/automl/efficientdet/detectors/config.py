@@ -1,17 +1,23 @@
 """Configuration of a detector built from parts: tables of names, and checks across parts."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from efficientdet.automl.hparams import unknown_name
 from efficientdet.backbones import BACKBONES as EFFICIENTNETS
-from efficientdet.detectors.detector import as_sequence, level_of_stride
+from efficientdet.config import RESIZES
 from efficientdet.detectors.part_reader import fitted, read_fields
 from efficientdet.necks.fpn_designs import DESIGNS
 
+if TYPE_CHECKING:
+    from efficientdet.heads.head_interface import Candidates, Outputs
+
 Size = tuple[int, int]
+Parts = ("backbone", "neck", "head")
 
 HEADS: dict[str, str] = {
     "anchorhead": "anchor_head.AnchorHeadPart",
@@ -21,35 +27,73 @@ HEADS: dict[str, str] = {
 }
 """Lower-case name → module of `heads` and its dataclass."""
 
-KEYS = ("backbone", "neck", "head", "image_size", "weight_decay", "class_names")
-"""Keys of a detector's config; class_names is informative and must match num_classes."""
+KEYS = (*Parts, "name", "image_size", "resize", "weight_decay", "class_names")
+"""Of a detector's config; name and class_names are for the reader alone, and the latter must fit num_classes."""
 
 _OF_A_RUN = {"clip_gradients_norm": "the optimizer (clipnorm)", "class_cfg": "class_names"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorParts:
-    """Parsed and checked config of a detector."""
+    """A detector's config, read and checked.
+
+    It has what a `DetectorConfig` says of the canvas and of the outputs, so
+    that preprocessing, evaluation and export take either.
+    """
 
     backbone: Any
     neck: Any
     head: Any
     image_size: Size
+    name: str
+    """What files and reports call it."""
+    backbone_name: str
+    resize: str = "letterbox"
+    """How an image comes to the canvas, see `config.RESIZES`."""
     weight_decay: float = 4e-5
     """Weight of the L2 penalty: half of it times the sum of squares of all kernels is added to the loss."""
     class_names: tuple[str, ...] = ()
     source: dict[str, Any] = field(default_factory=dict, repr=False)
     """The original config."""
 
-    def levels(self, backbone_levels: Sequence[int]) -> range:
-        """Returns the levels of the pyramid.
+    heads = ("object_detection",)
+    scale_range = False
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the head."""
+        return int(self.head.num_classes)
+
+    @property
+    def mean_rgb(self) -> tuple[float, ...]:
+        """Subtracted from RGB pixels, 0 to 255."""
+        return tuple(self.backbone.normalization[0])
+
+    @property
+    def stddev_rgb(self) -> tuple[float, ...]:
+        """What the difference is divided by."""
+        return tuple(self.backbone.normalization[1])
+
+    @property
+    def has_own_suppression(self) -> bool:
+        """Whether the config says how detections are chosen, by `head.test_cfg`."""
+        return bool(self.head.test_cfg)
+
+    @property
+    def nms_configs(self) -> dict[str, Any]:
+        """How detections are chosen: automl's keys, and `mode`."""
+        return dict(self.head.nms_configs)
+
+    @cached_property
+    def levels(self) -> range:
+        """Levels of the pyramid.
 
         Raises:
           ValueError: backbone, neck and head do not match.
         """
         strides = self.head.strides
         lowest = level_of_stride(strides[0]) if strides else None
-        levels: range = self.neck.levels(backbone_levels, lowest)
+        levels: range = self.neck.levels(list(self.backbone.levels), lowest)
         given = [2**level for level in levels]
         if strides and list(strides) != given:
             raise ValueError(
@@ -58,6 +102,15 @@ class DetectorParts:
                 "head's strides."
             )
         return levels
+
+    def decode(self, outputs: "Outputs") -> "Candidates":
+        """Returns the boxes (canvas pixels) and class scores (0 to 1) of every prior of the head's raw outputs."""
+        candidates: Candidates = self.head.build(self.levels).decode(outputs, self.image_size)
+        return candidates
+
+    def to_hparams(self) -> dict[str, Any]:
+        """Returns the config as plain values that YAML, JSON and `read_parts` take."""
+        return {"name": self.name, **plain(self.source)}
 
 
 def read_parts(config: Mapping[str, Any]) -> DetectorParts:
@@ -74,7 +127,7 @@ def read_parts(config: Mapping[str, Any]) -> DetectorParts:
             raise ValueError(f"{key} is not part of a network; give it to {_OF_A_RUN[key]}.")
         if key not in KEYS:
             raise ValueError(unknown_name("key of the detector's config", key, KEYS))
-    for key in ("backbone", "neck", "head"):
+    for key in Parts:
         if key not in config:
             raise ValueError(f"A detector's config must have backbone, neck and head. It has no {key}.")
     backbone, head = read_backbone(config["backbone"]), _read_head(config["head"])
@@ -86,6 +139,8 @@ def read_parts(config: Mapping[str, Any]) -> DetectorParts:
             stacklevel=3,
         )
     names = config.get("class_names", ())
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"class_names must be a list of texts. Received {names!r}.")
     if names and len(names) != head.num_classes:
         raise ValueError(f"class_names must have head.num_classes={head.num_classes} entries. Received {len(names)}.")
     twice = sorted({str(name) for name in names if list(names).count(name) > 1})
@@ -94,15 +149,56 @@ def read_parts(config: Mapping[str, Any]) -> DetectorParts:
     decay = config.get("weight_decay", 4e-5)
     if isinstance(decay, bool) or not isinstance(decay, (int, float)) or decay < 0:
         raise ValueError(f"weight_decay must be a number of at least 0. Received {decay!r}.")
-    return DetectorParts(
-        backbone=backbone,
+    resize = config.get("resize", "letterbox")
+    if resize not in RESIZES:
+        raise ValueError(unknown_name("resize", resize, RESIZES))
+    image_size = _image_size(config, backbone)
+    parts = DetectorParts(
+        backbone=replace(backbone, input_size=image_size),
         neck=neck,
         head=head,
-        image_size=_image_size(config, backbone),
+        image_size=image_size,
+        name=_name(config),
+        backbone_name=_name_and_rest("backbone", config["backbone"])[0],
+        resize=resize,
         weight_decay=float(decay),
         class_names=tuple(names),
         source=plain(config),
     )
+    _ = parts.levels
+    return parts
+
+
+def is_parts(content: Mapping[str, Any]) -> bool:
+    """Returns whether a description of a network is the config of a detector built from parts."""
+    return set(Parts) <= content.keys()
+
+
+def with_values(
+    config: Mapping[str, Any], *, image_size: Size | None = None, num_classes: int | None = None, resize: str = ""
+) -> dict[str, Any]:
+    """Returns a config in which some values are others; what is None or empty stays as it is."""
+    changed = plain(config)
+    for key in ("backbone", "head"):
+        changed[key] = {"name": changed[key]} if isinstance(changed[key], str) else changed[key]
+    if image_size is not None:
+        changed["image_size"] = list(image_size)
+        changed["backbone"].pop("input_size", None)
+    if num_classes is not None:
+        changed["head"]["num_classes"] = num_classes
+    if resize:
+        changed["resize"] = resize
+    return dict(changed)
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    """Returns the name of a config, else those of its parts; it becomes part of file names."""
+    if "name" not in config:
+        return "-".join(_name_and_rest(key, config[key])[0] for key in Parts)
+    name = config["name"]
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}", name):
+        raise ValueError(f"name must be letters, digits, '_', '.', '+' and '-', 80 at most. Received {name!r}.")
+    return name
 
 
 def read_backbone(given: Mapping[str, Any] | str) -> Any:
@@ -199,3 +295,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+def level_of_stride(stride: int) -> int:
+    """Returns the level of a stride that is a power of 2."""
+    return stride.bit_length() - 1
+
+
+def as_sequence(levels: Sequence[int]) -> str:
+    """Returns levels as text, for example "P3 to P7"."""
+    return f"P{levels[0]} to P{levels[-1]}"

@@ -1,7 +1,7 @@
 """One-stage detector: backbone, neck and head with a common interface."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -41,7 +41,7 @@ class OneStageDetector(keras.Model):
         self.normalization = parts.backbone.normalization
         """Mean and standard deviation of RGB pixels, 0 to 255, with which images are normalized."""
         self.backbone = parts.backbone.build()
-        self.levels: range = parts.levels(list(self.backbone.channels))
+        self.levels: range = parts.levels
         self.neck = parts.neck.build(self.levels)
         self.head = parts.head.build(self.levels)
         self.backbone.build((None, *self.image_size, 3))
@@ -68,12 +68,16 @@ class OneStageDetector(keras.Model):
         if isinstance(images, Mapping):
             images = images["image"]
         training = bool(training)
-        if training and seed is None and self.drop_path_seed is not None:
-            seed = self.drop_path_seed.next()
+        if training and seed is None:
+            seed = self.next_drop_path_seed()
         features = self.backbone(images, seed=seed, training=training)
         features = {level: features[level] for level in self.feature_levels}
         pyramid = self.neck(features, training=training)
         return self.head({level: pyramid[level] for level in self.levels}, training=training)
+
+    def next_drop_path_seed(self) -> Tensor | None:
+        """Returns what a training call drops by, and moves on; `call` does it where it is given no seed."""
+        return self.drop_path_seed.next() if self.drop_path_seed is not None else None
 
     def set_drop_path(self, seed: int, step: int) -> None:
         """Sets the drop-path seed of the next training call; the seeds of later calls follow from it."""
@@ -113,6 +117,11 @@ class OneStageDetector(keras.Model):
         return terms["loss"]
 
     @property
+    def config(self) -> "DetectorParts":
+        """What the detector was built from."""
+        return self.parts
+
+    @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """The running means that `fit` reports and resets each epoch."""
         return list(self.trackers.values())
@@ -147,13 +156,3 @@ def ground_truth_of(batch: Mapping[str, Tensor]) -> GroundTruth:
     labels = ops.reshape(ops.cast(batch["labels"], "int32"), shape)
     is_object = ops.reshape(ops.cast(batch["mask"], "float32"), shape) > 0
     return GroundTruth(boxes, ops.where(is_object, labels + 1, 0))
-
-
-def level_of_stride(stride: int) -> int:
-    """Returns the level of a stride that is a power of 2."""
-    return stride.bit_length() - 1
-
-
-def as_sequence(levels: Sequence[int]) -> str:
-    """Returns levels as text, for example "P3 to P7"."""
-    return f"P{levels[0]} to P{levels[-1]}"

@@ -1,5 +1,6 @@
 """Interface of the heads of detectors built from parts, and layers and functions that they share."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -88,7 +89,8 @@ class PostProcessingPart:
 def flat_levels(pyramid: Pyramid, depth: int) -> Float[Tensor, "b a c"]:
     """Returns the outputs of all levels concatenated, lowest level first."""
     maps = [ops.cast(pyramid[level], "float32") for level in sorted(pyramid)]
-    return ops.concatenate([ops.reshape(x, (ops.shape(x)[0], -1, depth)) for x in maps], axis=1)
+    # The number of priors stays known while tracing with any number of images.
+    return ops.concatenate([ops.reshape(x, (-1, math.prod(x.shape[1:]) // depth, depth)) for x in maps], axis=1)
 
 
 def map_sizes(pyramid: Pyramid) -> dict[int, Size]:
