@@ -18,7 +18,7 @@ SIGTERM save a checkpoint only where `train` runs in the main thread.
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -42,6 +42,7 @@ from efficientdet_pipeline.options.parser import Reader, Sources
 from efficientdet_pipeline.options.report import ReportOptions
 from efficientdet_pipeline.options.resolve import resolve_options
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.storage.localize import local_storage
 
 if TYPE_CHECKING:
     from efficientdet_pipeline.doctor.issue import Issue
@@ -345,10 +346,11 @@ def _prepared(
     options_class: type[ModeT], mode: str, keywords: Mapping[str, OptionValue]
 ) -> Iterator[tuple[ModeT, Sources, HparamsGiven]]:
     """Prepares the process for a mode: yields its options, their sources, and what --hparams gives."""
-    with _our_errors(), console_logging():
+    with _our_errors(), console_logging(), ExitStack() as stack:
         classes = {name: each.options_class() for name, each in MODES.items()}
         reader = Reader({**classes, mode: options_class}, DEFAULT_MODE)
-        options, read, hparams = resolve_options(reader, reader.read_keywords(mode, keywords), options_class)
+        local = stack.enter_context(local_storage(reader.read_keywords(mode, keywords)))
+        options, read, hparams = resolve_options(reader, local, options_class)
         if mode == "dataset":
             yield options, read, hparams
             return

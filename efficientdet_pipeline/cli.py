@@ -29,6 +29,7 @@ from efficientdet_pipeline.options.help import full_help_text, help_text, versio
 from efficientdet_pipeline.options.parser import Reader
 from efficientdet_pipeline.options.resolve import resolve_options
 from efficientdet_pipeline.options.services import report_failure, service_options, without_service_word
+from efficientdet_pipeline.storage.localize import local_storage
 
 _HELP = {"--help", "-h", "-help", "--helpshort"}
 _FULL_HELP = {"--helpfull", "-helpfull"}
@@ -83,18 +84,19 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
         return ExitCode.DONE
     arguments = without_service_word(arguments, os.environ)
     offers = service_options(os.environ)
-    sources = reader.read(_with_mode(arguments, mode) if mode else arguments, os.environ, offers)
-    options, sources, hparams = resolve_options(reader, sources, MODES[sources.mode].options_class())
-    backend.prepare_environment(debug=options.general.debug)
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    backend.choose(options.keras_backend)
-    use_json(options.general.log_format == "json")
-    if options.general.debug:
-        logging.set_verbosity(logging.DEBUG)
-    check_processor()
-    with silent_native_log(unless=options.general.debug):
-        runner = MODES[sources.mode].runner()
-    return runner(options, sources, hparams) or ExitCode.DONE
+    read = reader.read(_with_mode(arguments, mode) if mode else arguments, os.environ, offers)
+    with local_storage(read) as local:
+        options, sources, hparams = resolve_options(reader, local, MODES[local.mode].options_class())
+        backend.prepare_environment(debug=options.general.debug)
+        os.environ.setdefault("MPLBACKEND", "Agg")
+        backend.choose(options.keras_backend)
+        use_json(options.general.log_format == "json")
+        if options.general.debug:
+            logging.set_verbosity(logging.DEBUG)
+        check_processor()
+        with silent_native_log(unless=options.general.debug):
+            runner = MODES[sources.mode].runner()
+        return runner(options, sources, hparams) or ExitCode.DONE
 
 
 def _replace_process(command: list[str]) -> None:

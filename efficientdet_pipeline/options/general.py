@@ -92,7 +92,7 @@ class RunOptions(Options):
         check(is_plain, "run_name", name, expected, "give the folder by --model_dir or --workspace")
         for name in ("workspace", "model_dir", "model_ckpts"):
             value = getattr(self, name)
-            advice = "mount the bucket; Vertex AI has gs://BUCKET at /gcs/BUCKET"
+            advice = "addresses of buckets begin with gs:// or s3://"
             check("://" not in value, name, value, "a folder of this machine", advice)
         if self.model_dir and self.run_name:
             raise OptionsError(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.options.paths import address_of
 from efficientdet_pipeline.options.schema import Options, declarations, flatten
 from tfrmod.urls import redact_url, url_id
 
@@ -21,7 +22,10 @@ def shaping(options: Options, network: Mapping[str, object], resolved: Mapping[s
     values: dict[str, object] = {name: value for name, value in flatten(options).items() if declared[name].shapes}
     values |= {f"hparams.{name}": value for name, value in network.items()}
     values |= resolved
-    values = {name: _without_secrets(value) if isinstance(value, str) else value for name, value in values.items()}
+    # A local copy has another path on each machine.
+    values = {
+        name: _without_secrets(address_of(value)) if isinstance(value, str) else value for name, value in values.items()
+    }
     plain: dict[str, object] = json.loads(json.dumps(values, default=str))
     return plain
 

@@ -14,6 +14,7 @@ from absl import logging
 from efficientdet_pipeline.data.image_descriptions import BatchImage
 from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.json_fields import Fields, integer_field, number_field
+from efficientdet_pipeline.runs.checkpoint_listeners import checkpoint_written
 from efficientdet_pipeline.tasks.task import LogLayout
 from efficientdet_pipeline.training import checkpoint_io, divergence, train_state
 from efficientdet_pipeline.training.checkpoint_io import AsyncWriter
@@ -241,6 +242,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                 checkpoint_io.write_checkpoint(self.paths.best, files, best)
             files[checkpoint_io.STATE] = lambda path: checkpoint_io.write_arrays(path, arrays)
             checkpoint_io.write_checkpoint(self.paths.last, files, facts, keep=self.config.keep)
+            checkpoint_written(self.paths.last)
             self._set_resume_message(step)
             if curves is not None:
                 draw_curves(self.paths.curves, curves, self.layout)

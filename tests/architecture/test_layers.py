@@ -43,6 +43,7 @@ LAYER = {
     "inspection": 9,
     "serving": 9,
     "tuning": 9,
+    "storage": 9,
     "report": 10,
     "commands": 11,
     "cli": 12,
