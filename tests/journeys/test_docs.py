@@ -1,8 +1,11 @@
 """Documentation: generated parts are the code's, links lead somewhere, commands are accepted."""
 
 import importlib.util
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +22,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {page.relative_to(ROOT).as_posix(): page for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]}
 PROGRAMS = {"main.py": None, "freeze_model.py": "export"}
 """Scripts whose commands are parsed, each with its only mode."""
+TINY = {"image_size": 64, "num_epochs": 1, "batch_size": 4, "pretrained_ckpt": "none"}
+TINY_NETWORK = {"fpn_cell_repeats": 1, "box_class_repeats": 1}
+OTHER_FLAGS = set(
+    "help helpfull version config flag entry runtime region source trigger memory gen2 cpu data target "
+    "project requeue signal no logdir gpus force weights conf imgsz build check time runmode".split()
+)
+"""Of other programs, and those that every program has."""
 
 
 @pytest.fixture(scope="module")
@@ -135,26 +145,98 @@ def test_readme_is_one_page() -> None:
     assert len(commands(README)) >= 6
 
 
-def test_readme_python_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Returns what the README's Python lines define, run in a folder of images with a tiny network."""
     from efficientdet_pipeline import api
     from efficientdet_pipeline.demo_dataset import write_demo_dataset
     from tfrmod.archive import extract
 
+    folder = tmp_path_factory.mktemp("docs")
     lines = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(lines) == 1
-    monkeypatch.chdir(tmp_path)
-    images = extract(write_demo_dataset(tmp_path / "images.zip", num_images=12, image_size=(72, 64)), tmp_path / "all")
-    next(images.rglob("*.jpg")).rename("a.jpg")
-    train = api.train
-    tiny = {"image_size": 64, "num_epochs": 1, "batch_size": 4, "pretrained_ckpt": "none", "cache_dir": "cache"}
-    network = {"fpn_cell_repeats": 1, "box_class_repeats": 1}
-    monkeypatch.setattr(api, "train", lambda *args, **given: train(*args, **{**given, **tiny, "hparams": network}))
-    names: dict[str, Any] = {}
-    exec(compile(lines[0], "README.md", "exec"), names)
-    assert names["run"].metrics["AP"] >= 0
-    assert names["metrics"]["AP"] == pytest.approx(names["run"].metrics["AP"])
-    assert names["exported"].frozen_graph.is_file()
-    assert names["manifest"].splits["train"].num_images > 0
+    names: dict[str, Any] = {"folder": folder}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        images = extract(write_demo_dataset(folder / "images.zip", num_images=12, image_size=(72, 64)), folder / "all")
+        (folder / "images").mkdir()
+        for number, image in enumerate(sorted(images.rglob("*.jpg"))[:3]):
+            (folder / ("a.jpg" if number == 0 else f"images/{image.name}")).write_bytes(image.read_bytes())
+        train = api.train
+        tiny: dict[str, Any] = {**TINY, "hparams": TINY_NETWORK, "run_name": "first", "cache_dir": "cache"}
+        patch.setattr(api, "train", lambda *args, **given: train(*args, **{**given, **tiny}))
+        exec(compile(lines[0], "README.md", "exec"), names)
+    return names
+
+
+def test_readme_python_lines_run(tried: dict[str, Any]) -> None:
+    assert tried["run"].metrics["AP"] >= 0
+    assert tried["metrics"]["AP"] == pytest.approx(tried["run"].metrics["AP"])
+    assert tried["exported"].frozen_graph.is_file()
+    assert tried["manifest"].splits["train"].num_images > 0
+
+
+def marked_blocks(mark: str) -> list[Any]:
+    """Returns the blocks with a mark on the line before them: (page, language, text)."""
+    found = re.compile(rf"^<!-- test: {mark} -->\n```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    pages = sorted(PAGES.items())
+    blocks = [(name, *block) for name, page in pages for block in found.findall(page.read_text(encoding="utf-8"))]
+    return [pytest.param(*block, id=f"{block[0]}-{number}") for number, block in enumerate(blocks)]
+
+
+def run_block(tried: dict[str, Any], language: str, text: str, patch: pytest.MonkeyPatch) -> None:
+    """Runs a block in the folder of the README's lines, where the environment gives the options of its tiny run."""
+    patch.chdir(tried["folder"])
+    if language == "python":
+        exec(compile(text, "docs", "exec"), {})
+        return
+    environ = {name: str(value) for name, value in {**TINY, "model_name": "efficientdet-lite0"}.items()}
+    environ |= {"hparams": ",".join(f"{name}={value}" for name, value in TINY_NETWORK.items()), "cache_dir": "cache"}
+    environ |= {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environ |= {"PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    for words in commands(f"```{language}\n{text}```\n"):
+        place = next(index for index, word in enumerate(words) if word in PROGRAMS)
+        command = [sys.executable, str(ROOT / words[place]), *words[place + 1 :]]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode in {0, 3}, f"{shlex.join(words)}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize(("name", "language", "text"), marked_blocks("run"))
+def test_marked_blocks_run(
+    name: str, language: str, text: str, tried: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_block(tried, language, text, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "language", "text"), marked_blocks("run slow"))
+def test_slow_marked_blocks_run(
+    name: str, language: str, text: str, tried: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_block(tried, language, text, monkeypatch)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_flags_that_a_page_names_are_there(name: str, reader: Reader) -> None:
+    text = PAGES[name].read_text(encoding="utf-8")
+    # What belongs to other programs: lines of a shell, and the left column of tables of old and new commands.
+    text = re.sub(r"^(?:docker|gcloud|  -).*$|`(?:docker|tensorboard|pip) [^`]*`", "", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^\| there \|.*?(?:\n\n|\Z)", lambda table: re.sub(r"(?m)^\|.*?\s\|", "", table[0]), text, flags=re.S | re.M
+    )
+    named = set(re.findall(r"(?<![\w-])--([a-z]\w*)", text)) - OTHER_FLAGS
+    known = {*reader.known, *reader.alias_of}
+    assert {flag for flag in named if flag not in known and flag.removeprefix("no") not in known} == set()
+
+
+def test_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("material", reason="mkdocs-material is not installed: pip install '.[docs]'")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environ = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    pages = {page.relative_to(ROOT / "docs").with_suffix(".html") for page in (ROOT / "docs").rglob("*.md")}
+    assert {page for page in pages if not (tmp_path / "site" / page).is_file()} == set()
 
 
 def test_jobs_of_cloud_services_have_options_that_are_accepted(reader: Reader) -> None:
