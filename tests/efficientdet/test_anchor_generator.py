@@ -1,4 +1,4 @@
-"""Anchors as mmdet generates them, with y first."""
+"""Tests of the anchor generator: mmdet's anchors with y first."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Numbers and places of priors of every mode."""
+"""Tests of the number and position of the priors of each mode."""
 
 import numpy as np
 import pytest

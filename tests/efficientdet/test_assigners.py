@@ -27,7 +27,7 @@ def truth_of(*images: list[tuple[list[float], int]], num_rows: int) -> GroundTru
 
 @functools.cache
 def traced_assign(**thresholds: float) -> Callable[..., Targets]:
-    """Returns `assign_targets` as a training step runs it, on either backend."""
+    """Returns `assign_targets` compiled as in a training step, on either backend."""
 
     def with_thresholds(anchors: Any, boxes: Any, class_ids: Any) -> Targets:
         return assign_targets(anchors, GroundTruth(boxes, class_ids), **thresholds)
@@ -47,7 +47,7 @@ def assign(truth: GroundTruth, **thresholds: float) -> Targets:
 
 
 def assign_slowly(boxes_of_image: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
-    """Returns class indices by the rules as they are written down, one after the other."""
+    """Returns class indices by a direct implementation of the documented rules."""
     overlap = keras.ops.convert_to_numpy(boxes.pairwise_iou(boxes_of_image, ANCHORS))
     row = overlap.argmax(axis=0)
     class_index = np.where(overlap.max(axis=0) >= 0.5, class_ids[row] - 1, BACKGROUND)
@@ -57,7 +57,7 @@ def assign_slowly(boxes_of_image: np.ndarray, class_ids: np.ndarray) -> np.ndarr
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_crowded_images_follow_the_written_rules(seed: int) -> None:
+def test_assigners_crowded_images_follow_the_written_rules(seed: int) -> None:
     random = np.random.RandomState(seed)
     corner = random.uniform(0, 100, (2, 30, 2))
     crowd = np.concatenate([corner, corner + random.uniform(4, 60, (2, 30, 2))], axis=-1).astype(np.float32)
@@ -79,7 +79,7 @@ def test_targets_decode_to_the_matched_boxes() -> None:
     assert not targets.boxes[0][targets.class_index[0] == BACKGROUND].any()
 
 
-def test_types_and_shapes() -> None:
+def test_assigners_types_and_shapes() -> None:
     targets = assign(truth_of([([0, 0, 30, 30], 1)], [], num_rows=3))
     assert targets.class_index.shape == (2, len(ANCHORS))
     assert targets.boxes.shape == (2, len(ANCHORS), 4)
@@ -87,7 +87,7 @@ def test_types_and_shapes() -> None:
     assert [str(value.dtype) for value in targets] == ["int32", "float32", "float32"]
 
 
-def test_images_of_a_batch_do_not_see_each_other() -> None:
+def test_assigners_images_of_a_batch_do_not_see_each_other() -> None:
     one, other = [([10, 10, 50, 50], 2)], [([60, 20, 90, 100], 4), ([0, 0, 20, 20], 1)]
     together = assign(truth_of(one, other, num_rows=2))
     for image, objects in enumerate((one, other)):
@@ -97,34 +97,34 @@ def test_images_of_a_batch_do_not_see_each_other() -> None:
 
 
 @pytest.mark.parametrize("num_rows", [0, 1, 100])
-def test_empty_images_are_all_background(num_rows: int) -> None:
+def test_assigners_empty_images_are_all_background(num_rows: int) -> None:
     targets = assign(truth_of([], [], num_rows=num_rows))
     assert (targets.class_index == BACKGROUND).all()
     assert not targets.boxes.any()
     assert targets.num_positives.tolist() == [0, 0]
 
 
-def test_padding_may_stand_anywhere_and_hold_anything() -> None:
+def test_assigners_padding_may_stand_anywhere_and_hold_anything() -> None:
     plain = assign(truth_of([([10, 10, 50, 50], 2)], num_rows=1))
     truth = truth_of([([8, 8, 48, 48], 0), ([10, 10, 50, 50], 2), ([10, 10, 50, 50], -1)], num_rows=5)
     for expected, received in zip(plain, assign(truth), strict=True):
         assert (expected == received).all()
 
 
-def test_an_object_off_the_canvas_gets_anchor_0() -> None:
+def test_assigners_object_off_the_canvas_gets_anchor_0() -> None:
     targets = assign(truth_of([([5000, 5000, 5010, 5010], 7)], num_rows=1))
     assert np.flatnonzero(targets.class_index[0] >= 0).tolist() == [0]
     assert targets.class_index[0, 0] == 6
     assert np.isfinite(targets.boxes).all()
 
 
-def test_the_lower_row_wins_a_shared_best_anchor() -> None:
+def test_assigners_lower_row_wins_a_shared_best_anchor() -> None:
     anchor = ANCHORS[700].tolist()
     targets = assign(truth_of([(anchor, 1), (anchor, 2)], [(anchor, 2), (anchor, 1)], num_rows=2))
     assert targets.class_index[:, 700].tolist() == [0, 1]
 
 
-def test_an_objects_best_anchor_is_its_own_even_where_another_overlaps_more() -> None:
+def test_assigners_objects_best_anchor_is_its_own_even_where_another_overlaps_more() -> None:
     anchor = ANCHORS[2000]
     shifted = (anchor + np.float32([3, 0, 3, 0])).tolist()
     truth = truth_of([(anchor.tolist(), 1), (shifted, 2)], num_rows=2)
@@ -132,7 +132,7 @@ def test_an_objects_best_anchor_is_its_own_even_where_another_overlaps_more() ->
     assert {0, 1} <= set(targets.class_index[0].tolist())
 
 
-def test_anchors_between_the_thresholds_are_ignored() -> None:
+def test_assigners_anchors_between_the_thresholds_are_ignored() -> None:
     truth = truth_of([([20, 20, 60, 60], 1)], num_rows=1)
     plain, banded = assign(truth), assign(truth, unmatched_threshold=0.4)
     overlap = keras.ops.convert_to_numpy(boxes.pairwise_iou(truth.boxes[0], ANCHORS))[0]
@@ -143,6 +143,6 @@ def test_anchors_between_the_thresholds_are_ignored() -> None:
     assert banded.num_positives == plain.num_positives
 
 
-def test_one_pixel_and_degenerate_boxes_give_finite_targets() -> None:
+def test_assigners_one_pixel_and_degenerate_boxes_give_finite_targets() -> None:
     truth = truth_of([([64, 64, 65, 65], 1), ([30, 30, 30, 30], 2), ([0, 0, 128, 128], 3)], num_rows=3)
     assert np.isfinite(assign(truth).boxes).all()

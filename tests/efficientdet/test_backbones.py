@@ -1,4 +1,4 @@
-"""Backbones have automl's stages, and give one map per halving."""
+"""Tests of backbones: automl's stages, and one feature map per level."""
 
 import numpy as np
 import pytest
@@ -36,11 +36,11 @@ def test_stages(name: str) -> None:
     assert (block_specs(name)[0].se_ratio == 0) == ("lite" in name)
 
 
-def test_every_name_has_its_scale() -> None:
+def test_backbones_every_name_has_its_scale() -> None:
     assert BACKBONES.keys() == SCALES.keys()
 
 
-def test_one_map_per_halving_any_size() -> None:
+def test_backbones_one_map_per_halving_any_size() -> None:
     backbone = build_backbone(get_config("efficientdet-d0"))
     backbone.build((None, None, None, 3))
     pyramid = backbone(np.zeros((1, 65, 96, 3), np.float32))
@@ -50,7 +50,7 @@ def test_one_map_per_halving_any_size() -> None:
     assert {level: x.shape[-1] for level, x in pyramid.items()} == backbone.channels
 
 
-def test_deeper_blocks_are_dropped_more_often_and_never_those_of_b0() -> None:
+def test_backbones_deeper_blocks_are_dropped_more_often_and_never_those_of_b0() -> None:
     def drop_paths(name: str) -> list:
         blocks = build_backbone(get_config("efficientdet-d0", backbone_name=name)).blocks
         return [(block.drop_path.index, block.drop_path.survival_prob) for block in blocks if block.drop_path]
@@ -63,12 +63,12 @@ def test_deeper_blocks_are_dropped_more_often_and_never_those_of_b0() -> None:
     assert chances == pytest.approx([1 - 0.2 * index / 23 for index in indices])
 
 
-def test_filters_are_rounded_to_eight_and_lose_no_tenth() -> None:
+def test_backbones_filters_are_rounded_to_eight_and_lose_no_tenth() -> None:
     rounded = {(32, 1.0): 32, (24, 1.2): 32, (40, 1.1): 48, (3, 1.0): 8, (20, 1.0): 24}
     assert {arguments: round_filters(*arguments) for arguments in rounded} == rounded
 
 
-def test_stages_of_ones_own() -> None:
+def test_stages_custom() -> None:
     mapping = {
         "num_repeat": 2, "kernel_size": 5, "strides": [2, 2], "expand_ratio": 6, "input_filters": 24,
         "output_filters": 40, "se_ratio": 0.25, "id_skip": False, "fused_conv": 1, "conv_type": 0, "super_pixel": 0,
@@ -86,6 +86,6 @@ def test_stages_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("stage", ["", "r1_k3", "r1_k3_s11_e1_i32_o16_cc", "r1_k3_s22_e1_i32_o16_p1", "one stage"])
-def test_a_stage_that_no_detector_uses(stage: str) -> None:
+def test_backbones_stage_that_no_detector_uses(stage: str) -> None:
     with pytest.raises(ValueError, match="A stage of backbone_config must be written like"):
         parse_stage(stage)

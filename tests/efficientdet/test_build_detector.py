@@ -1,4 +1,4 @@
-"""Detectors from configs: the published config trains as it stands, and what does not fit is named."""
+"""Tests of detectors from configs: the published config trains, and errors name the fault."""
 
 import copy
 import os
@@ -16,7 +16,7 @@ from efficientdet.detectors.detector import OneStageDetector, ground_truth_of
 from efficientdet.types import GroundTruth
 from keras import ops
 
-# The config of tfdet's README, key by key; a test with the same keys and fewer channels runs always.
+# The config of tfdet's README; a test with the same keys and fewer channels always runs.
 README = {
     "backbone": {
         "name": "resnetv2", "input_size": (512, 512), "nb_blocks": (3, 4, 6, 3), "width_factor": 1, "pool_size": 14,
@@ -45,7 +45,7 @@ README = {
 
 
 def small(**changes: dict) -> dict:
-    """Returns the config with fewer channels and without what has no effect."""
+    """Returns the config with fewer channels and without keys that have no effect."""
     config = copy.deepcopy(README)
     config["backbone"] = {"name": "resnetv2", "input_size": [64, 64], "nb_blocks": [1, 1, 1, 1],
                           "nb_channels": [128, 128, 128, 128], "stem_width": 32}  # fmt: skip
@@ -58,7 +58,7 @@ def small(**changes: dict) -> dict:
 
 
 def batch(size: int = 64, count: int = 2) -> dict[str, np.ndarray]:
-    """Returns a batch as tfdet's pipeline makes it; the second object is padding with a label of no class."""
+    """Returns a batch in tfdet's format; the second object is padding with an invalid label."""
     random = np.random.RandomState(0)
     return {
         "image": random.normal(size=(count, size, size, 3)).astype(np.float32),
@@ -68,7 +68,7 @@ def batch(size: int = 64, count: int = 2) -> dict[str, np.ndarray]:
     }
 
 
-def test_detector_of_the_readme_keys_trains_with_a_partial_batch() -> None:
+def test_build_detector_of_the_readme_keys_trains_with_a_partial_batch() -> None:
     config = small()
     config["backbone"] |= {"pool_size": 14, "crop_pct": 1.0}
     config["head"]["train_cfg"] = {"batch_size": 4}
@@ -88,7 +88,7 @@ def test_detector_of_the_readme_keys_trains_with_a_partial_batch() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_detector_of_the_readme_trains_as_it_stands() -> None:
+def test_build_detector_of_the_readme_trains_as_it_stands() -> None:
     detector = efficientdet.build_detector(README)
     assert detector.image_size == (512, 512)
     detector.compile(keras.optimizers.Adam(1e-4))
@@ -122,7 +122,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_detector_of_other_parts(name: str) -> None:
+def test_build_detector_of_other_parts(name: str) -> None:
     detector = efficientdet.build_detector(small(**PARTS[name]))
     images = batch()["image"]
     outputs = detector(images, training=True)
@@ -136,7 +136,7 @@ def test_detector_of_other_parts(name: str) -> None:
     assert candidates.scores.shape[2] == 20
 
 
-def test_detector_from_yaml_and_saved(tmp_path: Path) -> None:
+def test_build_detector_from_yaml_and_saved(tmp_path: Path) -> None:
     path = tmp_path / "detector.yaml"
     path.write_text(yaml.safe_dump(small() | {"weight_decay": 0.0, "image_size": 64} | {
         "backbone": {key: value for key, value in small()["backbone"].items() if key != "input_size"}
@@ -162,7 +162,7 @@ def test_ground_truth_of_trusts_the_mask_alone() -> None:
         ground_truth_of({key: value for key, value in batch().items() if key != "labels"})
 
 
-def test_detector_loss_of_padding_is_that_of_less_padding() -> None:
+def test_build_detector_loss_of_padding_is_that_of_less_padding() -> None:
     detector = efficientdet.build_detector(small())
     given = batch()
     outputs = detector(given["image"])
@@ -174,7 +174,7 @@ def test_detector_loss_of_padding_is_that_of_less_padding() -> None:
         assert float(detector.losses(outputs, many)[name]) == pytest.approx(float(value), rel=1e-6), name
 
 
-def test_detector_without_objects_learns_background() -> None:
+def test_build_detector_without_objects_learns_background() -> None:
     detector = efficientdet.build_detector(small())
     terms = detector.losses(detector(batch()["image"]), GroundTruth(np.zeros((2, 0, 4)), np.zeros((2, 0))))
     assert float(terms["box_loss"]) == 0.0
@@ -224,7 +224,7 @@ def test_build_detector_refuses(changes: dict, message: str) -> None:
         )
 
 
-def test_importing_detectors_does_nothing_else(tmp_path: Path) -> None:
+def test_build_detector_importing_detectors_does_nothing_else(tmp_path: Path) -> None:
     modules = "efficientdet.detectors.build, efficientdet.heads.yolor_head, efficientdet.backbones.keras_application"
     code = f"import sys, {modules}; sys.exit('turtle' in sys.modules)"
     paths = os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path)

@@ -1,4 +1,4 @@
-"""Heads without anchors and YOLO-style heads: what they decode, their losses by hand, and that they learn."""
+"""Tests of anchor-free and YOLO-style heads: decoding, losses computed by hand, and training."""
 
 import efficientdet
 import keras
@@ -28,7 +28,7 @@ def built(name: str, **fields: object) -> keras.Model:
 
 
 def outputs_of(detector: keras.Model, **values: float) -> dict:
-    """Returns the outputs of a head that says the same everywhere."""
+    """Returns the outputs of a head with constant predictions."""
     return {
         name: {level: np.full(x.shape, values.get(name, 0.0), np.float32) for level, x in pyramid.items()}
         for name, pyramid in detector(IMAGES).items()
@@ -36,7 +36,7 @@ def outputs_of(detector: keras.Model, **values: float) -> dict:
 
 
 @pytest.mark.parametrize("name", ["anchor_free", "yolor", "yolov8"])
-def test_head_learns(name: str) -> None:
+def test_cell_heads_learns(name: str) -> None:
     keras.utils.set_random_seed(0)
     detector = built(name)
     # Tracing the backbone's gradient would take most of the time.
@@ -53,25 +53,25 @@ def test_head_learns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["anchor_free", "yolor", "yolov8"])
-def test_head_without_objects(name: str) -> None:
+def test_cell_heads_without_objects(name: str) -> None:
     detector = built(name)
     terms = detector.losses(detector(IMAGES), GroundTruth(np.zeros((2, 0, 4)), np.zeros((2, 0))))
     assert float(terms["box_loss"]) == 0.0
     assert np.isfinite(float(terms["loss"]))
 
 
-def test_anchor_free_decodes_from_the_corner() -> None:
+def test_cell_heads_anchor_free_decodes_from_the_corner() -> None:
     detector = built("anchor_free")
     boxes, scores = (ops.convert_to_numpy(value) for value in detector.decode(outputs_of(detector)))
     np.testing.assert_allclose(boxes[0, :2], [[-4, -4, 4, 4], [-4, 4, 4, 12]], atol=1e-5)
     np.testing.assert_allclose(scores, 0.25)
 
 
-def test_anchor_free_losses_by_hand() -> None:
+def test_cell_heads_anchor_free_losses_by_hand() -> None:
     detector = built("anchor_free", use_l1_loss=True)
     truth = GroundTruth(np.float32([[[-4, -4, 4, 4]], [[-1, -1, -1, -1]]]), np.int32([[2], [0]]))
     terms = detector.losses(outputs_of(detector), truth)
-    # The cell at the corner says exactly this box; its center lies outside of it, at (4, 4), but near.
+    # The cell at the corner predicts exactly this box; its center is outside of it, at (4, 4), but near.
     count = 2 * (64 + 16 + 4)
     assert float(terms["object_loss"]) == pytest.approx(count * np.log(2), rel=1e-4)
     assert float(terms["class_loss"]) == pytest.approx(3 * np.log(2), rel=1e-4)
@@ -79,7 +79,7 @@ def test_anchor_free_losses_by_hand() -> None:
     assert float(terms["l1_loss"]) == pytest.approx(0.0, abs=1e-4)
 
 
-def test_yolor_decodes_the_anchors_themselves() -> None:
+def test_cell_heads_yolor_decodes_the_anchors_themselves() -> None:
     detector = built("yolor")
     boxes, scores = (ops.convert_to_numpy(value) for value in detector.decode(outputs_of(detector)))
     np.testing.assert_allclose(boxes[0, 0], [4 - 8, 4 - 6, 4 + 8, 4 + 6], atol=1e-4)
@@ -89,13 +89,13 @@ def test_yolor_decodes_the_anchors_themselves() -> None:
     np.testing.assert_allclose(moved, [12 - 32, 12 - 24, 12 + 32, 12 + 24], atol=1e-3)
 
 
-def test_yolor_object_loss_by_hand() -> None:
+def test_cell_heads_yolor_object_loss_by_hand() -> None:
     detector = built("yolor")
     terms = detector.losses(outputs_of(detector), GroundTruth(np.zeros((2, 0, 4)), np.zeros((2, 0))))
     assert float(terms["object_loss"]) == pytest.approx(0.7 * (4 + 1 + 0.4) * np.log(2), rel=1e-5)
 
 
-def test_yolov8_decodes_expected_distances() -> None:
+def test_cell_heads_yolov8_decodes_expected_distances() -> None:
     detector = built("yolov8")
     outputs = outputs_of(detector)
     boxes = ops.convert_to_numpy(detector.decode(outputs).boxes)
@@ -137,6 +137,6 @@ def test_anchor_ratio_assigner_takes_own_cell_and_neighbours() -> None:
         ("yolov8", {"num_classes": 0}, "num_classes and filters must be 1 or more"),
     ],
 )
-def test_heads_refuse(name: str, fields: dict, message: str) -> None:
+def test_cell_heads_refuse(name: str, fields: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         built(name, **fields)

@@ -1,4 +1,4 @@
-"""Classifiers have the published number of parameters, and drop as a function of seed and step."""
+"""Tests of classifiers: published numbers of parameters, and dropout as a function of seed and step."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_build_classifier_has_the_published_parameters(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_every_classifier_has_the_published_parameters(name: str) -> None:
+def test_classifier_every_classifier_has_the_published_parameters(name: str) -> None:
     assert build_classifier(ClassifierConfig(backbone_name=name)).count_params() == PARAMETERS[name]
 
 

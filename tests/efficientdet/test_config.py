@@ -1,4 +1,4 @@
-"""A config is a network that can be built, or a sentence that says why not."""
+"""Tests of the config of a network: valid values, and error messages for invalid ones."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from efficientdet.automl.hparams import HPARAMS, MODELS, NETWORK
 from efficientdet.config import ACT_TYPES, DetectorConfig, get_config
 
 
-def test_its_fields_are_automls_network_keys() -> None:
+def test_config_its_fields_are_automls_network_keys() -> None:
     fields = {field.name for field in dataclasses.fields(DetectorConfig)}
     assert fields == {name for name, hparam in HPARAMS.items() if hparam.owner == NETWORK}
 
@@ -66,12 +66,12 @@ def test_image_size_is_height_and_width(size: object, expected: tuple[int, int])
         ({"num_clases": 3}, "Did you mean num_classes"),
     ],
 )
-def test_what_no_network_can_have(hparams: dict, message: str) -> None:
+def test_config_what_no_network_can_have(hparams: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         get_config("efficientdet-d0", **hparams)
 
 
-def test_every_model_has_a_config() -> None:
+def test_config_every_model_has_a_config() -> None:
     configs = {name: get_config(name) for name in MODELS}
     assert len(configs) == 15
     assert configs["efficientdet-d7x"].levels == range(3, 9)
@@ -81,7 +81,7 @@ def test_every_model_has_a_config() -> None:
     assert configs["efficientdet-d0"].mean_rgb == pytest.approx((123.675, 116.28, 103.53))
 
 
-def test_override_takes_every_form_and_keeps_the_rest() -> None:
+def test_config_override_takes_every_form_and_keeps_the_rest() -> None:
     config = get_config("efficientdet-d0", num_classes=7, nms_configs={"sigma": 0.3})
     other = config.override("image_size=640x384,nms_configs.method=hard")
     assert (other.image_size, other.num_classes) == ((384, 640), 7)
@@ -98,27 +98,27 @@ def test_hparams_of_a_run_are_checked_and_then_ignored() -> None:
         config.override("learning_rate=quick")
 
 
-def test_a_config_can_be_written_and_read_back() -> None:
+def test_config_can_be_written_and_read_back() -> None:
     config = get_config("efficientdet-lite0", image_size="300x200", aspect_ratios=[[1.4, 0.7], 1.0])
     assert get_config("efficientdet-d0").override(config.to_hparams()) == config
     assert hash(config) == hash(get_config("efficientdet-lite0").override(config.to_hparams()))
 
 
-def test_a_graph_of_ones_own_brings_its_weight_method() -> None:
+def test_config_graph_custom_brings_its_weight_method() -> None:
     nodes = [{"feat_level": level, "inputs_offsets": [0]} for level in range(3, 8)]
     config = get_config("efficientdet-d0", fpn_config={"nodes": nodes, "weight_method": "sum"})
     assert config.weight_method == "sum"
     assert [node.level for node in config.graph] == [3, 4, 5, 6, 7]
 
 
-def test_the_public_door_opens_on_use() -> None:
+def test_config_public_names_are_imported_on_use() -> None:
     assert {"build_model", "get_config", "load_checkpoint", "detections"} <= set(dir(efficientdet))
     assert efficientdet.get_config is get_config
     with pytest.raises(AttributeError, match="no attribute 'build_modell'"):
         efficientdet.build_modell  # noqa: B018
 
 
-def test_every_activation_has_a_formula() -> None:
+def test_config_every_activation_has_a_formula() -> None:
     from efficientdet.activations import ACTIVATIONS
 
     assert tuple(ACTIVATIONS) == ACT_TYPES

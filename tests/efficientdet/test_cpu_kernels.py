@@ -1,4 +1,4 @@
-"""The quicker ways lead to the same numbers."""
+"""Tests of the fast CPU implementations against the usual ones."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ def gradients(layer: keras.layers.Layer, x: np.ndarray, training: bool) -> list[
         image = tf.constant(x)
         tape.watch(image)
         y = layer(image, training=training)
-        # Each place counts differently, so that a shifted gradient is another one.
+        # Each location has another weight, so that a shifted gradient differs.
         loss = tf.reduce_sum(y * tf.reshape(tf.range(tf.size(y), dtype="float32") % 7.0, y.shape))
     return [y.numpy(), *(each.numpy() for each in tape.gradient(loss, [image, layer.kernel.value]))]
 
@@ -22,7 +22,9 @@ def gradients(layer: keras.layers.Layer, x: np.ndarray, training: bool) -> list[
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 6), (7, 11), (2, 3), (1, 1)])
 @pytest.mark.parametrize("window", [3, 5, 7])
-def test_its_numbers_are_those_of_the_plain_layer(window: int, height: int, width: int, strides: int) -> None:
+def test_cpu_kernels_its_numbers_are_those_of_the_plain_layer(
+    window: int, height: int, width: int, strides: int
+) -> None:
     layer = DepthwiseConv2D(window, strides=strides, padding="same", use_bias=False)
     x = np.random.default_rng(0).normal(size=(2, height, width, 4)).astype("float32")
     layer.build(x.shape)
@@ -31,7 +33,7 @@ def test_its_numbers_are_those_of_the_plain_layer(window: int, height: int, widt
 
 
 @pytest.mark.parametrize(("window", "is_changed"), [(3, False), (5, True)])
-def test_only_wide_kernels_in_training_take_the_other_way(
+def test_cpu_kernels_only_wide_kernels_in_training_take_the_other_way(
     window: int, is_changed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
@@ -43,7 +45,7 @@ def test_only_wide_kernels_in_training_take_the_other_way(
 
 
 @pytest.mark.parametrize("in_graph", [False, True])
-def test_a_large_map_has_the_gradient_of_a_small_one(in_graph: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_kernels_large_map_has_the_gradient_of_a_small_one(in_graph: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     x = tf.constant(np.random.default_rng(0).normal(0, 4, (2, 5, 7, 3)).astype("float32"))
 
     def gradient() -> tf.Tensor:
@@ -58,7 +60,7 @@ def test_a_large_map_has_the_gradient_of_a_small_one(in_graph: bool, monkeypatch
     np.testing.assert_allclose(large, small, rtol=1e-5, atol=1e-6)
 
 
-def test_only_large_maps_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_kernels_only_large_maps_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
 
     @fused

@@ -1,4 +1,4 @@
-"""Losses that a config can name, against formulas in numpy; and the coder's round trip."""
+"""Tests of the losses of a config against formulas in numpy, and of the box coder."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_smooth_l1_loss() -> None:
     ],
     ids=str,
 )
-def test_iou_losses(loss: IouLoss, expected: float) -> None:
+def test_detection_losses_iou_losses(loss: IouLoss, expected: float) -> None:
     boxes = np.float32([[[0, 0, 2, 2], [0, 0, 0, 0]]])
     targets = np.float32([[[0, 1, 2, 3], [0, 0, 0, 0]]])
     pair = BoxPair(boxes, boxes, boxes, targets)

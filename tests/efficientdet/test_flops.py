@@ -1,4 +1,4 @@
-"""Parameters equal automl's to the digit, operations within two hundredths."""
+"""Tests of the cost of networks: parameters equal automl's, operations agree within 2 %."""
 
 import math
 
@@ -30,13 +30,13 @@ RECORDED = {
 
 
 @pytest.fixture(autouse=True)
-def no_dice(monkeypatch: pytest.MonkeyPatch) -> None:
+def zero_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fills kernels with zeros: costs do not depend on them, and drawing D7x takes seconds."""
     monkeypatch.setattr(NumpyInitializer, "_unit_numbers", lambda self, shape: np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_every_model(name: str) -> None:
+def test_flops_every_model(name: str) -> None:
     trainable, weights, *parts, flops = RECORDED[name]
     model = build_model(get_config(f"efficientdet-{name}"))
     cost = model_cost(model)
@@ -47,13 +47,13 @@ def test_every_model(name: str) -> None:
 
 
 @pytest.mark.parametrize(("image_size", "flops"), [((511, 513), 2628615337), ((512, 512), 2550618821)])
-def test_odd_sizes(image_size: tuple[int, int], flops: int) -> None:
+def test_flops_odd_sizes(image_size: tuple[int, int], flops: int) -> None:
     assert model_cost(build_model(get_config("efficientdet-d0", image_size=image_size))).flops == pytest.approx(
         flops, 0.02
     )
 
 
-def test_outputs_and_options() -> None:
+def test_flops_outputs_and_options() -> None:
     config = get_config(
         "efficientdet-d0", image_size=128, heads=["object_detection", "segmentation"], conv_after_downsample=True,
         survival_prob=0.8, fpn_weight_method="attn", separable_conv=False, act_type="hswish",
@@ -68,7 +68,7 @@ def test_outputs_and_options() -> None:
     assert cost.flops > model_cost(build_model(config.override("separable_conv=true"))).flops
 
 
-def test_the_table_for_a_terminal() -> None:
+def test_flops_table_for_a_terminal() -> None:
     table = model_cost(build_model(get_config("efficientdet-d0"))).table()
     assert "3,880,067" in table.splitlines()[6]
     assert "box/7         4 x 4 x 36" in table

@@ -1,4 +1,4 @@
-"""Every design has the parameters and operations of its source, to the digit."""
+"""Tests of FPN designs: parameters and operations equal those of the source."""
 
 import numpy as np
 import pytest

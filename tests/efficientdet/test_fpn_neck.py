@@ -1,4 +1,4 @@
-"""The FPN adds coarser maps to finer ones, and makes extra levels of what it is told."""
+"""Tests of the FPN neck: top-down pathway and extra levels."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Heads share their convolutions over levels, and not their statistics."""
+"""Tests of heads: convolutions shared by levels, and separate batch statistics."""
 
 import math
 
@@ -15,7 +15,7 @@ PYRAMID = {level: np.random.RandomState(level).normal(size=shape).astype(np.floa
 CONFIG = get_config("efficientdet-d0", num_classes=5, max_level=5, num_scales=2)
 
 
-def test_outputs_are_anchor_by_anchor() -> None:
+def test_heads_outputs_are_anchor_by_anchor() -> None:
     for build, columns in ((build_class_head, 5), (build_box_head, 4)):
         head = build(CONFIG)
         head.build(SHAPES)
@@ -25,7 +25,7 @@ def test_outputs_are_anchor_by_anchor() -> None:
         }
 
 
-def test_an_untrained_class_head_claims_one_place_in_a_hundred() -> None:
+def test_heads_initial_scores_are_one_percent() -> None:
     class_head, box_head = build_class_head(CONFIG), build_box_head(CONFIG)
     for head in (class_head, box_head):
         head.build(SHAPES)
@@ -33,7 +33,7 @@ def test_an_untrained_class_head_claims_one_place_in_a_hundred() -> None:
     np.testing.assert_array_equal(box_head.predict.bias.numpy(), 0)
 
 
-def test_convolutions_are_shared_and_statistics_are_not() -> None:
+def test_heads_convolutions_are_shared_and_statistics_are_not() -> None:
     head = build_box_head(CONFIG)
     head.build(SHAPES)
     assert len(head.convs) == 3
@@ -44,14 +44,14 @@ def test_convolutions_are_shared_and_statistics_are_not() -> None:
     assert (means[1] != means[2]).any()
 
 
-def test_full_convolutions_in_place_of_separable_ones() -> None:
+def test_heads_full_convolutions_in_place_of_separable_ones() -> None:
     head = build_box_head(CONFIG.override("separable_conv=false"))
     head.build(SHAPES)
     assert [tuple(weight.shape) for weight in head.convs[0].weights] == [(3, 3, 64, 64), (64,)]
     assert head.predict.kernel.numpy().std() == pytest.approx(0.01, rel=0.05)
 
 
-def test_with_a_survival_probability_layers_are_residual_in_inference_too() -> None:
+def test_heads_with_a_survival_probability_layers_are_residual_in_inference_too() -> None:
     plain, residual = build_box_head(CONFIG), build_box_head(CONFIG.override("survival_prob=0.5"))
     for head in (plain, residual):
         head.build(SHAPES)
@@ -69,14 +69,14 @@ def test_with_a_survival_probability_layers_are_residual_in_inference_too() -> N
     assert any((trained[0] != other).any() for other in trained[2:])
 
 
-def test_a_head_without_layers_only_predicts() -> None:
+def test_head_without_layers_only_predicts() -> None:
     head = build_box_head(CONFIG.override("box_class_repeats=0"))
     head.build(SHAPES)
     assert len(head.weights) == 3
     assert head(PYRAMID)[5].shape == (2, 2, 2, 24)
 
 
-def test_masks_have_twice_the_size_of_the_finest_level() -> None:
+def test_heads_masks_have_twice_the_size_of_the_finest_level() -> None:
     head = MaskHead(CONFIG.override("seg_num_classes=7"))
     head.build(SHAPES)
     assert head(PYRAMID).shape == (2, 16, 16, 7)

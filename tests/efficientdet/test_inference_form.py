@@ -1,4 +1,4 @@
-"""The inference form computes what the trained network computes, with fewer operations."""
+"""Tests of the inference graph: the outputs of the model with fewer operations."""
 
 import collections
 import importlib.util

@@ -1,4 +1,4 @@
-"""Batch normalization in one pass on JAX, against the formula and its automatic gradient."""
+"""Tests of batch normalization on JAX against the formula and its automatic gradient."""
 
 from typing import Any
 

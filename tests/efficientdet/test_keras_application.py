@@ -1,11 +1,11 @@
-"""Networks of keras.applications give one map per halving, with the pixels that they expect."""
+"""Tests of keras.applications backbones: one feature map per level, and their normalization."""
 
 import numpy as np
 import pytest
 from efficientdet.backbones.keras_application import KerasApplicationPart, application_names
 from efficientdet.detectors.config import list_backbones, read_backbone
 
-# Those that are built in seconds; the others are marked slow.
+# Networks that are built in seconds; the others are marked slow.
 SMALL = ("MobileNetV2", "ResNet50V2", "EfficientNetV2B0")
 
 

@@ -1,4 +1,4 @@
-"""Each method assigns what its paper says; batches, padding and ties included."""
+"""Tests of label assignment against the papers, with batches, padding and ties."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_match_similarity_gives_a_prior_to_the_lower_row() -> None:
     ]  # fmt: skip
 
 
-def test_max_iou_of_a_batch_equals_image_by_image() -> None:
+def test_label_assignment_max_iou_of_a_batch_equals_image_by_image() -> None:
     priors = grid_priors()
     truth = GroundTruth(
         np.float32([[[0, 0, 8, 8], [16, 17, 33, 34]], [[-1, -1, -1, -1], [-1, -1, -1, -1]]]),
@@ -73,7 +73,7 @@ def test_max_iou_of_a_batch_equals_image_by_image() -> None:
     assert (quality[row < 0] == 0).all()
 
 
-def test_max_iou_agrees_with_the_network_targets() -> None:
+def test_label_assignment_max_iou_agrees_with_the_network_targets() -> None:
     from efficientdet.assigners import assign_targets
 
     random = np.random.RandomState(5)
@@ -114,7 +114,7 @@ def atss_reference(priors: Priors, boxes: np.ndarray, topk: int) -> np.ndarray:
     return row
 
 
-def test_atss_equals_the_algorithm() -> None:
+def test_label_assignment_atss_equals_the_algorithm() -> None:
     random = np.random.RandomState(7)
     priors = grid_priors(scale=2.0)
     corners = random.uniform(0, 40, (5, 2))
@@ -147,7 +147,7 @@ def sim_ota_reference(priors: Priors, objects: Objects, said: Predicted) -> np.n
     return np.where(claims.any(0), np.where(claims, cost, np.inf).argmin(0), BACKGROUND)
 
 
-def test_sim_ota_equals_the_algorithm() -> None:
+def test_label_assignment_sim_ota_equals_the_algorithm() -> None:
     random = np.random.RandomState(11)
     priors = grid_priors()
     corners = random.uniform(0, 30, (4, 2))
@@ -165,7 +165,7 @@ def test_sim_ota_equals_the_algorithm() -> None:
     assert (ops.convert_to_numpy(quality) <= 1).all()
 
 
-def test_sim_ota_leaves_padding_alone() -> None:
+def test_label_assignment_sim_ota_leaves_padding_alone() -> None:
     priors = grid_priors()
     truth = GroundTruth(np.float32([[[4, 4, 30, 30]], [[0, 0, 0, 0]]]), np.int32([[2], [0]]))
     scores = np.full((2, len(priors.boxes), 3), 0.1, np.float32)
@@ -175,7 +175,7 @@ def test_sim_ota_leaves_padding_alone() -> None:
     assert (ops.convert_to_numpy(row)[1] == BACKGROUND).all()
 
 
-def test_task_aligned_takes_the_best_inside() -> None:
+def test_label_assignment_task_aligned_takes_the_best_inside() -> None:
     priors = grid_priors()
     objects = objects_of([[0, 0, 16, 16], [30, 30, 62, 62]], [0, 1])
     scores = np.full((len(priors.boxes), 2), 0.5, np.float32)
@@ -223,6 +223,6 @@ def test_random_sampler_draws_no_more_than_asked() -> None:
         (lambda: SimOtaAssigner()(grid_priors(), objects_of([[0, 0, 9, 9]]), None), "needs the head's predictions"),
     ],
 )
-def test_assigners_refuse(build: object, message: str) -> None:
+def test_label_assignment_assigners_refuse(build: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()

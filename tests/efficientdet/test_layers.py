@@ -1,4 +1,4 @@
-"""Layers give automl's numbers, in training too, on the quick and on the plain way."""
+"""Tests of layers against automl's values, in training too, for fast and plain implementations."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def norm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bat
     return layer
 
 
-def test_normalisation_by_the_batch(norm: BatchNormalization) -> None:
+def test_layers_normalisation_by_the_batch(norm: BatchNormalization) -> None:
     gamma, beta = norm.gamma.numpy(), norm.beta.numpy()
     expected = (MAPS - MAPS.mean((0, 1, 2))) / np.sqrt(MAPS.var((0, 1, 2)) + 1e-3) * gamma + beta
     np.testing.assert_allclose(ops.convert_to_numpy(norm(MAPS, training=True)), expected, atol=1e-5)
@@ -47,7 +47,7 @@ def test_normalisation_by_the_batch(norm: BatchNormalization) -> None:
     np.testing.assert_allclose(norm.moving_variance.numpy(), 0.99 + 0.01 * unbiased, rtol=1e-6)
 
 
-def test_normalisation_by_moving_statistics(norm: BatchNormalization) -> None:
+def test_layers_normalisation_by_moving_statistics(norm: BatchNormalization) -> None:
     norm.moving_mean.assign([1.0, 2.0, 3.0, 4.0])
     norm.moving_variance.assign([1.0, 4.0, 9.0, 0.25])
     mean, variance = norm.moving_mean.numpy(), norm.moving_variance.numpy()
@@ -59,12 +59,12 @@ def test_normalisation_by_moving_statistics(norm: BatchNormalization) -> None:
     np.testing.assert_array_equal(norm.moving_mean.numpy(), mean)
 
 
-def test_a_batch_of_one_value_has_a_finite_variance(norm: BatchNormalization) -> None:
+def test_layers_batch_of_one_value_has_a_finite_variance(norm: BatchNormalization) -> None:
     norm(MAPS[:1, :1, :1], training=True)
     assert np.isfinite(norm.moving_variance.numpy()).all()
 
 
-def test_normalisation_in_half_precision_keeps_float32_statistics() -> None:
+def test_layers_normalisation_in_half_precision_keeps_float32_statistics() -> None:
     layer = BatchNormalization(dtype="mixed_bfloat16")
     layer.build(MAPS.shape)
     assert layer(ops.cast(MAPS, "bfloat16"), training=True).dtype == "bfloat16"
@@ -111,17 +111,17 @@ def test_gradient_of_an_activation(act_type: str) -> None:
     np.testing.assert_allclose(gradient, formulas[act_type], atol=1e-5)
 
 
-def test_random_numbers_are_a_function_of_their_arguments() -> None:
+def test_layers_random_numbers_are_a_function_of_their_arguments() -> None:
     def drawn(seed: int, step: int, index: int) -> list[float]:
         return ops.convert_to_numpy(uniform_of(ops.convert_to_tensor([seed, step], "uint32"), index, 4)).tolist()
 
-    # Written down once: a later run, or another backend, must draw the same.
+    # Recorded once: a later run, or another backend, must draw the same.
     assert drawn(1, 2, 3) == pytest.approx(FIRST_NUMBERS, abs=1e-7)
     others = [drawn(1, 2, 4), drawn(1, 3, 3), drawn(2, 2, 3), drawn(2, 1, 3)]
     assert len({tuple(numbers) for numbers in [*others, drawn(1, 2, 3)]}) == 5
 
 
-def test_random_numbers_are_even() -> None:
+def test_layers_random_numbers_are_even() -> None:
     numbers = np.stack([ops.convert_to_numpy(uniform_of([7, step], 5, 1000)) for step in range(20)])
     assert numbers.min() >= 0
     assert numbers.max() < 1
@@ -145,7 +145,7 @@ def test_drop_path_keeps_the_mean_and_whole_samples() -> None:
     ("have", "want"),
     [((2, 3), (4, 6)), ((4, 6), (7, 11)), ((3, 3), (5, 6)), ((2, 2), (2, 4)), ((1, 1), (3, 2)), ((5, 4), (5, 4))],
 )
-def test_upsampling_repeats_neighbours(have: tuple[int, int], want: tuple[int, int]) -> None:
+def test_layers_upsampling_repeats_neighbours(have: tuple[int, int], want: tuple[int, int]) -> None:
     x = np.random.RandomState(0).normal(size=(2, *have, 3)).astype(np.float32)
     rows = [index * have[0] // want[0] for index in range(want[0])]
     columns = [index * have[1] // want[1] for index in range(want[1])]
@@ -156,7 +156,7 @@ def test_upsampling_repeats_neighbours(have: tuple[int, int], want: tuple[int, i
 @pytest.mark.parametrize(
     ("have", "want"), [((4, 4), (2, 2)), ((5, 7), (3, 4)), ((9, 9), (2, 3)), ((2, 1), (1, 1)), ((27, 41), (4, 6))]
 )
-def test_pooling_takes_maxima_and_pads_the_end(have: tuple[int, int], want: tuple[int, int]) -> None:
+def test_layers_pooling_takes_maxima_and_pads_the_end(have: tuple[int, int], want: tuple[int, int]) -> None:
     x = -1 - np.random.RandomState(0).uniform(size=(1, *have, 1)).astype(np.float32)
     pooled = ops.convert_to_numpy(max_pooled(ops.convert_to_tensor(x), want))
     assert pooled.shape == (1, *want, 1)
@@ -170,7 +170,7 @@ def test_pooling_takes_maxima_and_pads_the_end(have: tuple[int, int], want: tupl
 
 
 @pytest.mark.parametrize("conv_after_downsample", [False, True])
-def test_resampling_mixes_channels_only_where_they_differ(conv_after_downsample: bool) -> None:
+def test_layers_resampling_mixes_channels_only_where_they_differ(conv_after_downsample: bool) -> None:
     options = {"normalize": True, "conv_after_downsample": conv_after_downsample}
     same, other = Resample(4, **options), Resample(6, **options)
     for layer in (same, other):
@@ -180,7 +180,7 @@ def test_resampling_mixes_channels_only_where_they_differ(conv_after_downsample:
     np.testing.assert_array_equal(ops.convert_to_numpy(same(MAPS, size=(3, 5))), MAPS)
 
 
-def test_kernels_are_drawn_as_automl_draws_them() -> None:
+def test_layers_kernels_are_drawn_as_automl_draws_them() -> None:
     shape = (3, 3, 64, 48)
     deviations = {
         ("normal", 2.0, "out"): np.sqrt(2 / (9 * 48)),
@@ -196,7 +196,7 @@ def test_kernels_are_drawn_as_automl_draws_them() -> None:
             assert np.abs(kernel).max() <= 2 * deviation / 0.8796 * 1.001
 
 
-def test_kernels_follow_the_seed_of_keras() -> None:
+def test_layers_kernels_follow_the_seed_of_keras() -> None:
     kernels = []
     for seed in (1, 1, 2):
         keras.utils.set_random_seed(seed)
@@ -230,7 +230,7 @@ np.testing.assert_allclose(norm.moving_variance.numpy(), 0.99 + 0.01 * maps.var(
 """
 
 
-def test_statistics_over_two_replicas() -> None:
+def test_layers_statistics_over_two_replicas() -> None:
     if keras.backend.backend() != "tensorflow":
         pytest.skip("on JAX a batch is one array over all devices")
     result = subprocess.run([sys.executable, "-c", TWO_REPLICAS], capture_output=True, text=True, check=False)

@@ -72,7 +72,7 @@ def random_outputs(seed: int = 0, scale: float = 1.0) -> dict[str, dict[int, np.
 
 @functools.cache
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the function as a training step runs it, on either backend."""
+    """Returns the function compiled as in a training step, on either backend."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -89,7 +89,7 @@ def targets_of(truth: GroundTruth) -> Targets:
 def losses_of(
     outputs: dict[str, dict[int, np.ndarray]], targets: Targets, normalizer: float | None = None, **options: Any
 ) -> dict[str, float]:
-    """Returns the parts of the loss, traced."""
+    """Returns the loss terms, traced."""
 
     def traced(outputs: Any, targets: Any) -> Any:
         return detection_losses(
@@ -106,7 +106,7 @@ def all_anchors(pyramid: dict[int, np.ndarray], depth: int) -> np.ndarray:
 def focal_by_the_book(
     logits: np.ndarray, class_index: np.ndarray, alpha: float, gamma: float, smoothing: float
 ) -> float:
-    """Returns the focal loss as the paper writes it, in float64 and with a one-hot label."""
+    """Returns the focal loss by the formula of the paper, in float64 and with a one-hot label."""
     logits = logits.astype(np.float64)
     label = (class_index[..., None] == np.arange(logits.shape[-1])).astype(np.float64)
     probability = 1 / (1 + np.exp(-logits))
@@ -128,7 +128,7 @@ def test_focal_loss_is_the_papers(alpha: float, gamma: float, smoothing: float) 
     np.testing.assert_allclose(ops.convert_to_numpy(total), expected, rtol=1e-5)
 
 
-def test_focal_gradient_is_the_slope() -> None:
+def test_losses_focal_gradient_is_the_slope() -> None:
     random = np.random.RandomState(4)
     logits = (2 * random.standard_normal((6, 3))).astype(np.float32)
     class_index = np.int32([0, 2, 1, BACKGROUND, IGNORED, 2])
@@ -141,7 +141,7 @@ def test_focal_gradient_is_the_slope() -> None:
         np.testing.assert_allclose(gradient[at], (rise - fall) / 2e-3, rtol=1e-2, atol=1e-4)
 
 
-def test_anchors_with_a_class_out_of_range_are_background() -> None:
+def test_losses_anchors_with_a_class_out_of_range_are_background() -> None:
     logits = np.random.RandomState(5).standard_normal((3, 4)).astype(np.float32)
     outside, background = np.int32([4, 99, BACKGROUND]), np.int32([BACKGROUND] * 3)
     first, second = (focal_loss(logits, index, alpha=0.25, gamma=1.5) for index in (outside, background))
@@ -160,7 +160,7 @@ def test_focal_loss_of_extreme_logits_is_finite(logit: float, smoothing: float) 
     assert np.isfinite(gradient).all()
 
 
-def test_a_confident_right_answer_costs_nothing_and_a_wrong_one_its_logit() -> None:
+def test_losses_confident_right_answer_costs_nothing_and_a_wrong_one_its_logit() -> None:
     right = focal_loss(np.float32([[50, -50]]), np.int32([0]), alpha=0.25, gamma=1.5)
     wrong = focal_loss(np.float32([[-50, -50]]), np.int32([0]), alpha=0.25, gamma=1.5)
     assert float(right) < 1e-6
@@ -171,13 +171,13 @@ def test_a_confident_right_answer_costs_nothing_and_a_wrong_one_its_logit() -> N
     ("error", "delta", "loss"),
     [(0.0, 0.1, 0.0), (0.05, 0.1, 0.00125), (0.1, 0.1, 0.005), (0.5, 0.1, 0.045), (-2.0, 1.0, 1.5)],
 )
-def test_huber_loss(error: float, delta: float, loss: float) -> None:
+def test_losses_huber_loss(error: float, delta: float, loss: float) -> None:
     deltas = np.float32([[error, 0, 0, 0]])
     total = huber_box_loss(deltas, np.zeros_like(deltas), np.array([[True]]), delta=delta)
     np.testing.assert_allclose(float(total), loss, rtol=1e-5)
 
 
-def test_huber_loss_counts_what_is_learned() -> None:
+def test_losses_huber_loss_counts_what_is_learned() -> None:
     deltas = np.ones((3, 4), np.float32)
     whole = huber_box_loss(deltas, 0 * deltas, np.array([[True], [False], [True]]), delta=1.0)
     single = huber_box_loss(deltas, 0 * deltas, np.eye(3, 4, dtype=bool), delta=1.0)
@@ -194,7 +194,7 @@ def test_iou_losses_have_finite_gradients_everywhere(kind: str) -> None:
     assert not gradient[0].any(), "a target without size has no loss"
 
 
-def test_the_weight_of_the_aspect_term_is_a_constant_unless_asked() -> None:
+def test_losses_weight_of_the_aspect_term_is_a_constant_unless_asked() -> None:
     target, predicted = np.float32([[10, 10, 50, 90]]), np.float32([[12, 15, 60, 60]])
 
     def loss(weight_learns: bool) -> Callable[[Any], Any]:
@@ -209,7 +209,7 @@ def test_the_weight_of_the_aspect_term_is_a_constant_unless_asked() -> None:
     np.testing.assert_allclose(learning[0, 2], (rise - fall) / 0.02, rtol=2e-2)
 
 
-def test_the_parts_of_the_loss_are_sums_over_positives_plus_one() -> None:
+def test_losses_parts_of_the_loss_are_sums_over_positives_plus_one() -> None:
     outputs, targets = random_outputs(), targets_of(OBJECTS)
     found = losses_of(outputs, targets, iou_loss_type="giou")
     logits, deltas = all_anchors(outputs["class"], CONFIG.num_classes), all_anchors(outputs["box"], 4)
@@ -230,7 +230,7 @@ def test_the_parts_of_the_loss_are_sums_over_positives_plus_one() -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-4, err_msg=name)
 
 
-def test_a_given_normalizer_takes_the_place_of_the_batchs_own() -> None:
+def test_losses_given_normalizer_takes_the_place_of_the_batchs_own() -> None:
     outputs, targets = random_outputs(), targets_of(OBJECTS)
     own, given = (losses_of(outputs, targets, normalizer=normalizer) for normalizer in (None, 7.0))
     factor = (float(ops.sum(targets.num_positives)) + 1) / 7
@@ -238,7 +238,7 @@ def test_a_given_normalizer_takes_the_place_of_the_batchs_own() -> None:
         np.testing.assert_allclose(given[name], own[name] * factor, rtol=1e-5)
 
 
-def test_a_coordinate_that_should_be_exactly_zero_is_learned() -> None:
+def test_losses_coordinate_that_should_be_exactly_zero_is_learned() -> None:
     # An object right on an anchor: all four targets are 0, and automl learns none of them.
     anchor = 1000
     truth = GroundTruth(ANCHORS[None, anchor : anchor + 1], np.int32([[1]]))
@@ -262,7 +262,7 @@ def test_a_coordinate_that_should_be_exactly_zero_is_learned() -> None:
 
 
 @pytest.mark.parametrize("kind", [None, "ciou"])
-def test_gradients_are_finite_for_any_truth_and_any_network(kind: str | None) -> None:
+def test_losses_gradients_are_finite_for_any_truth_and_any_network(kind: str | None) -> None:
     def total(shift: Any, targets: Targets) -> Any:
         outputs = {
             name: {level: ops.zeros((2, side, side, 36)) + shift for level, side in SIDES.items()}
@@ -278,7 +278,7 @@ def test_gradients_are_finite_for_any_truth_and_any_network(kind: str | None) ->
         assert np.isfinite(gradient).all(), (truth, logit)
 
 
-def test_half_precision_outputs_are_summed_in_single() -> None:
+def test_losses_half_precision_outputs_are_summed_in_single() -> None:
     targets = targets_of(OBJECTS)
     outputs = random_outputs()
     half = {name: {level: value.astype(np.float16) for level, value in p.items()} for name, p in outputs.items()}
@@ -287,20 +287,20 @@ def test_half_precision_outputs_are_summed_in_single() -> None:
         np.testing.assert_allclose(loss, full[name], rtol=1e-2)
 
 
-def test_outputs_of_another_image_size_are_refused() -> None:
+def test_losses_outputs_of_another_image_size_are_refused() -> None:
     targets = Targets(np.full((2, 99), -1, np.int32), np.zeros((2, 99, 4), np.float32), np.zeros(2, np.float32))
     with pytest.raises(ValueError, match=r"outputs at 3069 anchors and targets for 99.*\(128, 128\)"):
         detection_losses(CONFIG, random_outputs(), targets, anchors=ANCHORS, options=LossOptions())
 
 
-def test_options_refuse_unknown_words() -> None:
+def test_losses_options_refuse_unknown_words() -> None:
     with pytest.raises(ValueError, match=r"iou, giou, diou, ciou, or None.*Received 'eiou'"):
         LossOptions(iou_loss_type="eiou")
     with pytest.raises(ValueError, match="compat must be 'automl' or None"):
         LossOptions(compat="tf1")
 
 
-def test_only_kernels_are_decayed() -> None:
+def test_losses_only_kernels_are_decayed() -> None:
     dense, norm = keras.layers.Dense(2), keras.layers.BatchNormalization()
     depthwise = keras.layers.SeparableConv2D(3, 3)
     for layer, shape in ((dense, (1, 3)), (norm, (1, 3)), (depthwise, (1, 8, 8, 3))):
@@ -312,7 +312,7 @@ def test_only_kernels_are_decayed() -> None:
     assert float(losses.l2_regularization([], 4e-5)) == 0.0
 
 
-def test_the_iou_loss_has_each_output_meet_its_own_anchor() -> None:
+def test_losses_iou_loss_decodes_each_output_with_its_own_anchor() -> None:
     # Strides that differ by level and axis: with anchors in another order the overlaps would be others.
     config = get_config("efficientdet-d0", image_size="70x100", num_classes=1)
     anchors = anchor_boxes(config)
@@ -335,7 +335,7 @@ def test_the_iou_loss_has_each_output_meet_its_own_anchor() -> None:
     np.testing.assert_allclose(float(found["box_iou"]), expected, rtol=1e-4)
 
 
-def test_a_label_beyond_the_classes_teaches_no_box() -> None:
+def test_losses_label_beyond_the_classes_has_no_box_loss() -> None:
     anchors = ANCHORS.shape[0]
     class_index = np.full((1, anchors), BACKGROUND, np.int32)
     class_index[0, 5] = CONFIG.num_classes

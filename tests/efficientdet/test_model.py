@@ -1,4 +1,4 @@
-"""A model is built from any config, keeps its weights, and drops what (seed, step) says."""
+"""Tests of the detector: options, names, saving, and stochastic depth by (seed, step)."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from efficientdet.necks.fpn_graphs import WEIGHT_METHODS
 from keras import ops
 
 SMALL = {"image_size": 64, "num_classes": 2, "fpn_cell_repeats": 1, "fpn_num_filters": 16, "box_class_repeats": 2}
-# numpy 2.4 asks TensorFlow's variables for a word that they do not know yet.
+# numpy 2.4 passes TensorFlow's variables an argument that they do not support yet.
 ignore_numpy = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 
@@ -51,7 +51,7 @@ def sizes_of(outputs: dict) -> dict:
     ],
     ids=str,
 )
-def test_every_option_makes_a_network_whose_weights_are_all_named(hparams: dict) -> None:
+def test_model_every_option_makes_a_network_whose_weights_are_all_named(hparams: dict) -> None:
     model = small_model(**hparams)
     names = variable_names(model)
     assert {id(weight) for weight in names.values()} == {id(weight) for weight in model.weights}
@@ -72,17 +72,17 @@ def test_every_option_makes_a_network_whose_weights_are_all_named(hparams: dict)
         (33, {3: (5, 5), 4: (3, 3), 5: (2, 2), 6: (1, 1), 7: (1, 1)}),
     ],
 )
-def test_any_image_size(image_size: object, expected: dict) -> None:
+def test_model_any_image_size(image_size: object, expected: dict) -> None:
     model = small_model(image_size=image_size)
     assert sizes_of(model(images(model))) == expected
 
 
-def test_one_model_takes_images_of_other_sizes() -> None:
+def test_model_one_model_takes_images_of_other_sizes() -> None:
     model = small_model()
     assert sizes_of(model(np.zeros((1, 96, 160, 3), np.float32)))[3] == (12, 20)
 
 
-def test_masks_alone() -> None:
+def test_model_masks_alone() -> None:
     model = small_model(heads=["segmentation"], image_size=128, seg_num_classes=5)
     outputs = model(images(model))
     assert outputs.keys() == {"segmentation"}
@@ -90,11 +90,11 @@ def test_masks_alone() -> None:
     assert not any(name.startswith(("class_net", "box_net")) for name in variable_names(model))
 
 
-def test_a_second_model_has_the_same_names() -> None:
+def test_model_second_model_has_the_same_names() -> None:
     assert variable_names(small_model()).keys() == variable_names(small_model()).keys()
 
 
-def test_names_beyond_the_recorded_ones() -> None:
+def test_model_names_beyond_the_recorded_ones() -> None:
     names = variable_names(small_model("efficientdet-d7x", backbone_name="efficientnet-b0"))
     scopes = {name.rsplit("/", 1)[0] for name in names}
     cell = "fpn_cells/cell_0"
@@ -111,7 +111,7 @@ def test_names_beyond_the_recorded_ones() -> None:
 
 
 @ignore_numpy
-def test_weights_survive_a_file(tmp_path: Path) -> None:
+def test_model_weights_survive_a_file(tmp_path: Path) -> None:
     first, second = small_model(survival_prob=0.8), small_model(survival_prob=0.8)
     first.save_weights(tmp_path / "detector.weights.h5")
     second.load_weights(tmp_path / "detector.weights.h5")
@@ -120,7 +120,7 @@ def test_weights_survive_a_file(tmp_path: Path) -> None:
 
 
 @ignore_numpy
-def test_a_model_survives_a_file(tmp_path: Path) -> None:
+def test_model_survives_a_file(tmp_path: Path) -> None:
     model = small_model("efficientdet-lite0", nms_configs={"method": "hard"})
     model.save(tmp_path / "detector.keras")
     loaded = keras.saving.load_model(tmp_path / "detector.keras")
@@ -130,7 +130,7 @@ def test_a_model_survives_a_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(received, expected)
 
 
-def test_half_precision_inside_and_float32_at_the_door() -> None:
+def test_model_half_precision_inside_and_float32_outputs() -> None:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -151,7 +151,7 @@ def test_half_precision_inside_and_float32_at_the_door() -> None:
     assert keras.backend.standardize_dtype(half["segmentation"].dtype) == "float32"
 
 
-def test_what_is_dropped_depends_on_seed_and_step_alone() -> None:
+def test_model_what_is_dropped_depends_on_seed_and_step_alone() -> None:
     model = small_model("efficientdet-lite0", survival_prob=0.5)
     x = images(model, 4)
 
@@ -164,19 +164,19 @@ def test_what_is_dropped_depends_on_seed_and_step_alone() -> None:
     np.testing.assert_array_equal(resumed[0], whole[2])
     assert (whole[0] != whole[1]).any()
     assert (trained(seed=6, step=10)[0] != whole[0]).any()
-    # It is no weight: automl's names and saved weights do not know it.
+    # It is not a weight: automl's names and saved weights do not contain it.
     state = model.drop_path_seed.state
     assert not any(weight is state for weight in model.weights)
     assert any(variable is state for variable in model.variables)
 
 
-def test_d0_drops_nothing() -> None:
+def test_model_d0_drops_nothing() -> None:
     model = small_model()
     model.set_drop_path(1, 2)
     assert model.drop_path_seed is None
 
 
-def test_a_graph_takes_any_batch() -> None:
+def test_model_graph_takes_any_batch() -> None:
     tf = pytest.importorskip("tensorflow")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("a graph of TensorFlow")
@@ -190,6 +190,6 @@ def test_a_graph_takes_any_batch() -> None:
     )
 
 
-def test_a_backbone_without_the_levels_is_refused() -> None:
+def test_model_backbone_without_the_levels_is_refused() -> None:
     with pytest.raises(ValueError, match="must give levels up to 5"):
         small_model(backbone_config={"blocks": ["r1_k3_s22_e1_i32_o16"]})

@@ -1,4 +1,4 @@
-"""Graphs have automl's edges, and nodes join by automl's formulas."""
+"""Tests of necks: automl's graphs and fusion formulas."""
 
 import numpy as np
 import pytest
@@ -38,20 +38,20 @@ def drawn(graph: tuple) -> str:
         ("pan", 3, 7, "6:3,4 5:2,5 4:1,6 3:0,7 4:7,8 5:6,9 6:5,10 7:4,11"),
     ],
 )
-def test_edges(name: str, min_level: int, max_level: int, edges: str) -> None:
+def test_necks_edges(name: str, min_level: int, max_level: int, edges: str) -> None:
     assert drawn(DESIGNS[name].build(min_level, max_level)) == edges
 
 
 @pytest.mark.parametrize("graph", [bifpn, fpn, pan, qufpn])
 @pytest.mark.parametrize(("min_level", "max_level"), [(1, 9), (2, 5), (4, 8), (5, 6)])
-def test_a_graph_can_be_cooked(graph: object, min_level: int, max_level: int) -> None:
+def test_necks_graph_has_every_level_and_only_earlier_inputs(graph: object, min_level: int, max_level: int) -> None:
     nodes = graph(min_level, max_level)
     num_levels = max_level - min_level + 1
     assert {node.level for node in nodes} == set(range(min_level, max_level + 1))
     assert all(number < num_levels + position for position, node in enumerate(nodes) for number in node.inputs)
 
 
-def test_a_graph_of_ones_own_is_read() -> None:
+def test_necks_graph_custom_is_read() -> None:
     nodes = [{"feat_level": node.level, "inputs_offsets": list(node.inputs)} for node in bifpn(3, 7)]
     assert custom_graph({"nodes": nodes}, min_level=3, max_level=7) == bifpn(3, 7)
 
@@ -64,7 +64,7 @@ def fused(weight_method: str, weights: list, maps: np.ndarray) -> np.ndarray:
     return ops.convert_to_numpy(layer([ops.convert_to_tensor(x) for x in maps]))
 
 
-def test_two_equal_maps_as_automl_recorded_them() -> None:
+def test_necks_two_equal_maps_as_automl_recorded_them() -> None:
     maps = np.float32([[[[[1.0, 3.0]]]], [[[[1.0, 3.0]]]]])
     np.testing.assert_allclose(fused("fastattn", [1.0, 1.0], maps).ravel(), [0.99995, 2.99985], rtol=1e-6)
 
@@ -85,12 +85,12 @@ def test_fusion(weight_method: str) -> None:
     np.testing.assert_allclose(fused(weight_method, list(weights), maps), expected, atol=1e-6)
 
 
-def test_all_weights_below_zero_give_nothing_rather_than_nan() -> None:
+def test_necks_all_weights_below_zero_give_nothing_rather_than_nan() -> None:
     maps = np.ones((2, 1, 1, 1, 3), np.float32)
     np.testing.assert_array_equal(fused("fastattn", [-1.0, -2.0], maps), np.zeros((1, 1, 1, 3)))
 
 
-def test_levels_that_the_backbone_lacks_are_added() -> None:
+def test_necks_levels_that_the_backbone_lacks_are_added() -> None:
     config = get_config("efficientdet-d0", max_level=8, fpn_cell_repeats=1, fpn_num_filters=16)
     neck = Neck(config)
     shapes = {3: (1, 9, 12, 40), 4: (1, 5, 6, 112), 5: (1, 3, 3, 320)}
@@ -112,7 +112,7 @@ def test_levels_that_the_backbone_lacks_are_added() -> None:
         ({}, set()),
     ],
 )
-def test_options_take_weights_away(hparams: dict, missing: set[str]) -> None:
+def test_necks_options_take_weights_away(hparams: dict, missing: set[str]) -> None:
     config = get_config("efficientdet-d0", fpn_cell_repeats=1, **hparams)
     neck = Neck(config)
     neck.build({3: (1, 9, 12, 40), 4: (1, 5, 6, 112), 5: (1, 3, 3, 320)})
@@ -123,7 +123,7 @@ def test_options_take_weights_away(hparams: dict, missing: set[str]) -> None:
     assert everything - names == missing
 
 
-def test_activation_comes_first_unless_asked_otherwise() -> None:
+def test_necks_activation_comes_first_unless_asked_otherwise() -> None:
     config = get_config("efficientdet-d0", fpn_cell_repeats=1, act_type="relu", fpn_weight_method="sum")
     for pattern in (False, True):
         node = Neck(config.override({"conv_bn_act_pattern": pattern})).cells[0].nodes[0]

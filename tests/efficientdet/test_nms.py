@@ -23,7 +23,7 @@ def crowd(num_images: int, count: int, seed: int = 0) -> tuple[np.ndarray, np.nd
 def suppress_slowly(
     boxes: np.ndarray, scores: np.ndarray, class_index: np.ndarray, settings: Suppression
 ) -> tuple[list[int], list[float]]:
-    """Returns the kept rows of one image by the rules as they are written down."""
+    """Returns the kept rows of one image by a direct implementation of the documented rules."""
     overlap = np.asarray(box_math.pairwise_iou(boxes, boxes), np.float64)
     left, kept, kept_scores = scores.astype(np.float64), [], []
     while len(kept) < settings.max_outputs and left.max() > settings.score_threshold and left.max() > 0:
@@ -57,7 +57,7 @@ def test_suppression_follows_the_written_rules(settings: Suppression, is_per_cla
         np.testing.assert_allclose(kept.scores[image, : len(rows)], expected, rtol=1e-4)
 
 
-def test_weaker_boxes_of_another_class_stay() -> None:
+def test_nms_weaker_boxes_of_another_class_stay() -> None:
     boxes = np.tile(np.float32([0, 0, 10, 10]), (1, 3, 1))
     scores = np.float32([[0.9, 0.8, 0.7]])
     kept = suppress_per_class(boxes, scores, np.int32([[0, 1, 0]]), 2, HARD)
@@ -65,14 +65,14 @@ def test_weaker_boxes_of_another_class_stay() -> None:
     assert int(suppress(boxes, scores, HARD).num_valid[0]) == 1
 
 
-def test_one_class_is_the_same_as_no_classes() -> None:
+def test_nms_one_class_is_the_same_as_no_classes() -> None:
     boxes, scores, class_index = crowd(2, 40)
     first = suppress_per_class(boxes, scores, 0 * class_index, 1, SOFT)
     for one, none in zip(first, suppress(boxes, scores, SOFT), strict=True):
         np.testing.assert_array_equal(one, none)
 
 
-def test_images_in_which_nothing_is_good_enough_have_no_detections() -> None:
+def test_nms_images_in_which_nothing_is_good_enough_have_no_detections() -> None:
     boxes, scores, class_index = crowd(2, 5)
     for kept in (
         suppress(boxes, scores * 1e-4, SOFT),
@@ -83,7 +83,7 @@ def test_images_in_which_nothing_is_good_enough_have_no_detections() -> None:
         assert not kept.scores.numpy().any()
 
 
-def test_settings_are_automls_defaults() -> None:
+def test_nms_settings_are_automls_defaults() -> None:
     configs = {"method": "gaussian", "iou_thresh": None, "score_thresh": 0.0, "sigma": None, "max_output_size": 100}
     assert suppression_from(configs) == Suppression(
         iou_threshold=0.5, score_threshold=0.001, sigma=0.5, max_outputs=100
@@ -92,13 +92,13 @@ def test_settings_are_automls_defaults() -> None:
     assert hard == Suppression(iou_threshold=0.5, score_threshold=float("-inf"), sigma=0.0, max_outputs=7)
 
 
-def test_settings_are_heeded() -> None:
+def test_nms_settings_are_heeded() -> None:
     configs = {"iou_thresh": 0.7, "score_thresh": 0.2, "sigma": 0.3, "max_output_size": 5}
     hard, soft = (suppression_from(configs | {"method": method}) for method in ("hard", "gaussian"))
     assert hard == Suppression(iou_threshold=0.7, score_threshold=0.2, sigma=0.0, max_outputs=5)
     assert soft == Suppression(iou_threshold=0.5, score_threshold=0.2, sigma=0.3, max_outputs=5)
 
 
-def test_methods_of_the_numpy_version_are_refused() -> None:
+def test_nms_methods_of_the_numpy_version_are_refused() -> None:
     with pytest.raises(ValueError, match=r"hard or gaussian. Received 'diou'"):
         suppression_from({"method": "diou", "max_output_size": 100})

@@ -1,4 +1,4 @@
-"""Paths computed as one give what they give path by path."""
+"""Tests of parallel cells against separate paths."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Dicts become dataclasses, or a sentence names the key and the nearest name."""
+"""Tests of the reader of dataclasses from dicts, and of its error messages."""
 
 from dataclasses import dataclass
 

@@ -29,7 +29,7 @@ def random_outputs(
 
 
 def outputs_that_see(objects: list[tuple[list[float], int, float]]) -> dict[str, dict[int, np.ndarray]]:
-    """Returns the outputs of a network that sees (box, class id, logit) and nothing else."""
+    """Returns network outputs for the given (box, class id, logit) only."""
     anchors = anchor_boxes(CONFIG)
     logits = np.full((1, len(anchors), CONFIG.num_classes), -20, np.float32)
     deltas = np.zeros((1, len(anchors), 4), np.float32)
@@ -47,7 +47,7 @@ def outputs_that_see(objects: list[tuple[list[float], int, float]]) -> dict[str,
 
 
 @pytest.mark.parametrize("mode", postprocess.MODES)
-def test_what_the_network_saw_comes_out_best_first(mode: str) -> None:
+def test_postprocess_detections_are_sorted_by_score(mode: str) -> None:
     objects = [([10.0, 20.0, 50.0, 90.0], 2, 1.0), ([64.0, 60.0, 120.0, 120.0], 3, 4.0)]
     found = detections(
         CONFIG, outputs_that_see(objects), np.float32([2.0]), mode=mode, nms_configs={"score_thresh": 0.1}
@@ -61,7 +61,7 @@ def test_what_the_network_saw_comes_out_best_first(mode: str) -> None:
     assert [values.dtype for values in found] == [tf.float32] * 3 + [tf.int32]
 
 
-def test_the_default_is_automls_evaluation() -> None:
+def test_postprocess_default_is_automls_evaluation() -> None:
     outputs = random_outputs()
     explicit = {
         "method": "gaussian",
@@ -76,7 +76,7 @@ def test_the_default_is_automls_evaluation() -> None:
         np.testing.assert_array_equal(default, named)
 
 
-def test_the_number_of_inputs_comes_from_the_call_then_the_config_then_evaluation() -> None:
+def test_postprocess_number_of_inputs_comes_from_the_call_then_the_config_then_evaluation() -> None:
     outputs = random_outputs()
     configured = get_config("efficientdet-d0", image_size=128, num_classes=3, nms_configs={"max_nms_inputs": 20})
 
@@ -90,7 +90,7 @@ def test_the_number_of_inputs_comes_from_the_call_then_the_config_then_evaluatio
 
 
 @pytest.mark.parametrize("max_pairs", [1, 50, 3068, 3069, 5000, 3 * 3069, 10**6])
-def test_the_best_pairs_are_found_and_never_more_than_there_are(max_pairs: int) -> None:
+def test_postprocess_best_pairs_are_found_and_never_more_than_there_are(max_pairs: int) -> None:
     # Rounded, so that many are equal: among those the first ones count.
     logits = np.random.RandomState(1).standard_normal((2, 3069, 3)).round(1).astype(np.float32)
     best, anchor, class_index = postprocess._top_pairs(tf.constant(logits), max_pairs, num_anchors=3069)
@@ -103,7 +103,7 @@ def test_the_best_pairs_are_found_and_never_more_than_there_are(max_pairs: int) 
 
 
 @pytest.mark.parametrize("mode", postprocess.MODES)
-def test_boxes_end_at_the_canvas(mode: str) -> None:
+def test_postprocess_boxes_are_clipped_to_the_canvas(mode: str) -> None:
     found = detections(CONFIG, random_outputs(), np.float32([1.0, 3.0]), mode=mode)
     for image, edge in enumerate((128.0, 384.0)):
         boxes = found.boxes[image].numpy()
@@ -113,7 +113,7 @@ def test_boxes_end_at_the_canvas(mode: str) -> None:
     assert original.min() < 0
 
 
-def test_boxes_can_be_made_to_end_at_the_photo() -> None:
+def test_postprocess_boxes_are_clipped_to_the_image() -> None:
     found = detections(CONFIG, random_outputs(), np.float32([1.0, 3.0]))
     clipped = clip_to_images(found, np.int32([[128, 64], [200, 384]]))
     for image, (height, width) in enumerate(((128, 64), (200, 384))):
@@ -123,7 +123,7 @@ def test_boxes_can_be_made_to_end_at_the_photo() -> None:
     np.testing.assert_array_equal(clipped.scores, found.scores)
 
 
-def test_combined_heeds_the_overlap_unless_compatible() -> None:
+def test_postprocess_combined_heeds_the_overlap_unless_compatible() -> None:
     outputs = random_outputs()
 
     def score_sum(iou_thresh: float, compat: str | None) -> float:
@@ -134,7 +134,7 @@ def test_combined_heeds_the_overlap_unless_compatible() -> None:
     assert score_sum(0.9, None) > score_sum(0.5, None) == score_sum(0.9, "automl")
 
 
-def test_images_of_a_batch_do_not_see_each_other() -> None:
+def test_postprocess_images_of_a_batch_do_not_see_each_other() -> None:
     outputs = random_outputs(num_images=3)
     together = detections(CONFIG, outputs)
     for image in range(3):
@@ -143,7 +143,7 @@ def test_images_of_a_batch_do_not_see_each_other() -> None:
             np.testing.assert_allclose(both[image], single[0], rtol=1e-5, atol=1e-4)
 
 
-def test_one_class_and_half_precision() -> None:
+def test_postprocess_one_class_and_half_precision() -> None:
     config = get_config("efficientdet-d0", image_size=128, num_classes=1)
     outputs = random_outputs(config=config)
     half = {name: {level: value.astype(np.float16) for level, value in p.items()} for name, p in outputs.items()}
@@ -153,13 +153,13 @@ def test_one_class_and_half_precision() -> None:
 
 
 @pytest.mark.parametrize("logit", [-1e4, 1e4])
-def test_extreme_outputs_give_finite_detections(logit: float) -> None:
+def test_postprocess_extreme_outputs_give_finite_detections(logit: float) -> None:
     outputs = {name: {level: 0 * v + logit for level, v in p.items()} for name, p in random_outputs().items()}
     for values in detections(CONFIG, outputs):
         assert np.isfinite(values.numpy()).all()
 
 
-def test_unknown_modes_and_methods_are_refused() -> None:
+def test_postprocess_unknown_modes_and_methods_are_refused() -> None:
     with pytest.raises(ValueError, match=r"per_class, global, combined. Received 'local'"):
         detections(CONFIG, random_outputs(), mode="local")
     with pytest.raises(ValueError, match=r"hard or gaussian. Received 'linear'"):
@@ -167,7 +167,7 @@ def test_unknown_modes_and_methods_are_refused() -> None:
 
 
 def traced(mode: str) -> tf.types.experimental.PolymorphicFunction:
-    """Returns `detections` for any number of images; heads come in as a flat list, as graphs want them."""
+    """Returns `detections` traced for any number of images, with the outputs of heads as a flat list."""
     sizes = feature_sizes(CONFIG)
     specs = [tf.TensorSpec((None, *size, depth)) for depth in (27, 36) for size in sizes.values()]
 
@@ -190,7 +190,7 @@ def flat_inputs(num_images: int) -> list[tf.Tensor]:
 
 
 @pytest.mark.parametrize("mode", postprocess.MODES)
-def test_one_graph_serves_any_number_of_images(mode: str) -> None:
+def test_postprocess_one_graph_serves_any_number_of_images(mode: str) -> None:
     run = traced(mode)
     for num_images in (1, 3):
         *maps, scales = flat_inputs(num_images)
@@ -204,7 +204,7 @@ def test_one_graph_serves_any_number_of_images(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", postprocess.MODES)
-def test_a_frozen_graph_runs_in_a_plain_session(mode: str) -> None:
+def test_postprocess_frozen_graph_runs_in_a_plain_session(mode: str) -> None:
     run = traced(mode)
     frozen = convert_variables_to_constants_v2(run.get_concrete_function())
     inputs = flat_inputs(2)

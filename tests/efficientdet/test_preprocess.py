@@ -22,19 +22,21 @@ def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
         (7, 7, (7, 7), (7, 7)),
     ],
 )
-def test_photos_are_scaled_to_fit(height: int, width: int, canvas: tuple[int, int], scaled: tuple[int, int]) -> None:
+def test_preprocess_images_are_scaled_to_fit(
+    height: int, width: int, canvas: tuple[int, int], scaled: tuple[int, int]
+) -> None:
     _, scaled_height, scaled_width = scaled_size(height, width, canvas)
     assert (int(scaled_height), int(scaled_width)) == scaled
 
 
-def test_a_photo_of_the_canvas_size_is_only_normalised() -> None:
+def test_preprocess_image_of_the_canvas_size_is_only_normalised() -> None:
     image = photo(64, 64)
     canvas, scale = fit_to_canvas(image, D0)
     np.testing.assert_allclose(canvas, (image - np.float32(D0.mean_rgb)) / np.float32(D0.stddev_rgb), atol=1e-5)
     assert float(scale) == 1.0
 
 
-def test_the_rest_of_the_canvas_is_the_mean_colour() -> None:
+def test_preprocess_rest_of_the_canvas_is_the_mean_colour() -> None:
     canvas, scale = fit_to_canvas(photo(32, 128), D0)
     assert canvas.shape == (64, 64, 3)
     assert canvas.dtype == tf.float32
@@ -43,7 +45,7 @@ def test_the_rest_of_the_canvas_is_the_mean_colour() -> None:
     assert canvas[:16].numpy().any()
 
 
-def test_scale_range_reaches_the_padding_too() -> None:
+def test_preprocess_scale_range_reaches_the_padding_too() -> None:
     config = get_config("efficientdet-d0", image_size=64, mean_rgb=0.0, stddev_rgb=1.0, scale_range=True)
     image = photo(32, 64)
     canvas, _ = fit_to_canvas(image, config)
@@ -51,13 +53,13 @@ def test_scale_range_reaches_the_padding_too() -> None:
     assert (canvas[32:].numpy() == -1.0).all()
 
 
-def test_floats_are_taken_as_they_are() -> None:
+def test_preprocess_floats_are_taken_as_they_are() -> None:
     image = photo(50, 30)
     first, second = fit_to_canvas(image, D0)[0], fit_to_canvas(image.astype(np.float32), D0)[0]
     np.testing.assert_array_equal(first, second)
 
 
-def test_a_batch_holds_what_single_photos_hold() -> None:
+def test_preprocess_batch_holds_what_single_images_hold() -> None:
     images = np.stack([photo(40, 70, seed) for seed in range(3)])
     canvases, scales = canvas_batch(images, D0)
     assert canvases.shape == (3, 64, 64, 3)
@@ -68,7 +70,7 @@ def test_a_batch_holds_what_single_photos_hold() -> None:
         assert float(scale) == float(scale_alone)
 
 
-def test_serving_is_traced_once_for_any_number_and_size() -> None:
+def test_preprocess_serving_is_traced_once_for_any_number_and_size() -> None:
     function = serving(D0)
     for shape in ((1, 40, 70), (4, 40, 70), (2, 100, 30)):
         canvases, scales = function(tf.zeros((*shape, 3), tf.uint8))
@@ -78,20 +80,20 @@ def test_serving_is_traced_once_for_any_number_and_size() -> None:
     assert function.get_concrete_function().output_shapes[0].as_list() == [None, 64, 64, 3]
 
 
-def test_serving_can_be_frozen() -> None:
+def test_preprocess_serving_can_be_frozen() -> None:
     images = np.stack([photo(40, 70, seed) for seed in range(2)])
     frozen = convert_variables_to_constants_v2(serving(D0).get_concrete_function())
     for expected, received in zip(canvas_batch(images, D0), frozen(tf.constant(images)), strict=True):
         np.testing.assert_allclose(expected, received, atol=1e-6)
 
 
-def test_boxes_go_where_their_photo_goes() -> None:
+def test_preprocess_boxes_are_scaled_with_their_image() -> None:
     boxes = fit_boxes_to_canvas(np.float32([[0, 0, 0.5, 0.5], [0, 0, 1, 1]]), (32, 128, 3), D0)
     np.testing.assert_allclose(boxes, [[0, 0, 8, 32], [0, 0, 16, 63]])
     assert fit_boxes_to_canvas(np.zeros((0, 4), np.float32), (32, 128), D0).shape == (0, 4)
 
 
-def test_preprocessing_gives_the_same_in_a_data_pipeline() -> None:
+def test_preprocess_preprocessing_gives_the_same_in_a_data_pipeline() -> None:
     image = photo(90, 33)
     dataset = tf.data.Dataset.from_tensors(image).map(lambda image: fit_to_canvas(image, D0))
     canvas, scale = next(iter(dataset))

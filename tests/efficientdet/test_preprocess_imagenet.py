@@ -1,4 +1,4 @@
-"""Classifier inputs are the central square, resized as TensorFlow 1 did, and normalized."""
+"""Tests of classifier inputs: central crop, TensorFlow 1's resizing, normalization."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def test_central_crop_keeps_the_margin_of_the_original() -> None:
     assert np.asarray(central_crop(np.zeros((1, 1, 3), np.uint8), 224)).shape == (1, 1, 3)
 
 
-def test_bilinear_input_takes_corners_at_whole_numbers() -> None:
+def test_preprocess_imagenet_bilinear_input_takes_corners_at_whole_numbers() -> None:
     """Row i of the result is row i * crop / side of the crop, not i + 1/2: TensorFlow 1."""
     config = imagenet_config("efficientnet-lite0")
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None], (256, 256, 3))
@@ -26,7 +26,7 @@ def test_bilinear_input_takes_corners_at_whole_numbers() -> None:
 
 
 @pytest.mark.parametrize("name", ["efficientnet-b0", "efficientnet-lite0"])
-def test_even_image_is_normalized_as_its_family_wants(name: str) -> None:
+def test_preprocess_imagenet_even_image_is_normalized_as_its_family_wants(name: str) -> None:
     config = imagenet_config(name)
     found = np.asarray(imagenet_input(np.full((90, 120, 3), 200, np.uint8), config))
     assert found.shape == (224, 224, 3)

@@ -1,4 +1,4 @@
-"""Images that are stretched to the canvas, and the boxes on them."""
+"""Tests of resize=stretch: images and their boxes."""
 
 import numpy as np
 import tensorflow as tf

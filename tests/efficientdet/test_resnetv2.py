@@ -1,4 +1,4 @@
-"""ResNetV2 computes what timm's computes, in a reference written in numpy, with weights from timm's files."""
+"""Tests of ResNetV2 against a numpy reference of timm's, with weights from timm's files."""
 
 import json
 import struct
@@ -171,7 +171,7 @@ def test_resnetv2_part_refuses(fields: dict, message: str) -> None:
         ResNetV2Part(**fields)
 
 
-def test_group_norm_refuses_channels_that_it_cannot_divide() -> None:
+def test_resnetv2_group_norm_refuses_channels_that_it_cannot_divide() -> None:
     with pytest.raises(ValueError, match=r"divides channels into 32 groups. Received 20 channels"):
         NORMS["group_norm"]("norm").build((None, 4, 4, 20))
     assert isinstance(NORMS[""]("norm"), keras.layers.Layer)

@@ -1,4 +1,4 @@
-"""Segmentation losses equal plain numpy, on random batches too."""
+"""Tests of segmentation losses against numpy, on random batches too."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_losses_equal_numpy_on_random_batches(name: str, columns: int) -> None:
         assert float(found["loss"]) == pytest.approx(reference(name, logits, labels, options), rel=2e-4, abs=2e-6)
 
 
-def test_sum_of_losses_weighs_its_terms() -> None:
+def test_segmentation_losses_sum_of_losses_weighs_its_terms() -> None:
     generator = np.random.default_rng(9)
     logits, labels = generator.normal(size=(1, 4, 4, 1)).astype("float32"), generator.integers(0, 2, (1, 4, 4))
     found = segmentation_loss(logits, labels, SegmentationLossOptions(terms=parse_loss("bce + 0.5*dice+.25*focal")))
@@ -81,7 +81,7 @@ def test_sum_of_losses_weighs_its_terms() -> None:
     assert float(found["loss"]) == pytest.approx(expected, rel=1e-6)
 
 
-def test_perfect_and_hopeless_predictions() -> None:
+def test_segmentation_losses_perfect_and_hopeless_predictions() -> None:
     labels = np.array([[[0, 1], [2, 255]]])
     sure = np.eye(3, dtype="float32")[np.array([[[0, 1], [2, 0]]])] * 60 - 30
     options = SegmentationLossOptions(terms=parse_loss("cross_entropy+dice+focal"), dice_smooth=0.0)
@@ -93,7 +93,7 @@ def test_perfect_and_hopeless_predictions() -> None:
 
 
 @pytest.mark.parametrize("stranger", [3, -1, 254])
-def test_a_label_beyond_the_classes_makes_the_loss_nan(stranger: int) -> None:
+def test_segmentation_losses_label_beyond_the_classes_makes_the_loss_nan(stranger: int) -> None:
     labels = np.array([[[0, 1], [2, stranger]]])
     logits = np.zeros((1, 2, 2, 3), "float32")
     assert np.isnan(float(segmentation_loss(logits, labels, SegmentationLossOptions())["loss"]))
@@ -101,7 +101,7 @@ def test_a_label_beyond_the_classes_makes_the_loss_nan(stranger: int) -> None:
     assert np.isfinite(float(segmentation_loss(logits, labels, options)["loss"]))
 
 
-def test_ignored_pixels_have_no_gradient() -> None:
+def test_segmentation_losses_ignored_pixels_have_no_gradient() -> None:
     import keras
 
     logits = np.random.default_rng(3).normal(size=(1, 2, 2, 3)).astype("float32")

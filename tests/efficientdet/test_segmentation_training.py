@@ -1,4 +1,4 @@
-"""The training model fits, tracks its terms, and leaves a frozen encoder as it is."""
+"""Tests of the segmentation training model: fit, tracked terms, frozen encoder."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ from efficientdet.segmentation_training import SegmentationTrainingModel
 from efficientdet.unet import UNetConfig, build_unet
 
 
-def test_fit_lowers_the_loss_and_a_frozen_encoder_stays() -> None:
+def test_segmentation_training_fit_lowers_the_loss_and_a_frozen_encoder_stays() -> None:
     keras.utils.set_random_seed(0)
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 2, (2, 1, 1)).repeat(32, axis=1).repeat(32, axis=2)

@@ -1,4 +1,4 @@
-"""The U-Net has the parameters of its table, and gives a logit a pixel for images of any size."""
+"""Tests of U-Nets: numbers of parameters, and logits for images of any size."""
 
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def test_unet_with_options_survives_saving(options: dict, tmp_path: Path) -> Non
     np.testing.assert_array_equal(np.asarray(twin(images)), np.asarray(logits))
 
 
-def test_residual_skips_are_branches_before_the_sum() -> None:
+def test_unet_residual_skips_are_branches_before_the_sum() -> None:
     """The last block of level 3 of B0, 3b, adds its input: the two skips differ by just that."""
     from efficientdet.unet import _residual_maps
 
@@ -123,7 +123,7 @@ def test_residual_skips_are_branches_before_the_sum() -> None:
         np.testing.assert_array_equal(np.asarray(branches[level - 1]), np.asarray(outputs[level]))
 
 
-def test_hypercolumn_equals_a_convolution_of_maps_laid_side_by_side() -> None:
+def test_unet_hypercolumn_equals_a_convolution_of_maps_laid_side_by_side() -> None:
     model = build_unet(UNetConfig(num_classes=3, hypercolumn=True))
     generator = np.random.default_rng(4)
     maps = [
@@ -140,7 +140,7 @@ def test_hypercolumn_equals_a_convolution_of_maps_laid_side_by_side() -> None:
     np.testing.assert_allclose(np.asarray(model._logits(maps)), np.asarray(expected), atol=1e-4)
 
 
-def test_doubling_matches_its_definition() -> None:
+def test_unet_doubling_matches_its_definition() -> None:
     x = np.random.default_rng(5).normal(size=(2, 3, 4, 5)).astype("float32")
     np.testing.assert_array_equal(np.asarray(nearest_doubled(x)), x.repeat(2, axis=1).repeat(2, axis=2))
     expected = np.empty((2, 6, 8, 5))
@@ -172,7 +172,7 @@ def test_decoder_graph_of_unet_and_of_unet_plus_plus() -> None:
         assert max((node.coarser or 0, *node.same_level)) < 6 + number
 
 
-def test_scse_has_its_gates() -> None:
+def test_unet_scse_has_its_gates() -> None:
     plain, excited = (build_unet(UNetConfig(scse=scse)) for scse in (False, True))
     more = sum(
         channels * 2 * max(1, channels // SCSE_RATIO) + max(1, channels // SCSE_RATIO) + 2 * channels + 1
@@ -190,7 +190,7 @@ def test_probabilities_and_class_map() -> None:
     assert np.asarray(probabilities(many)).sum() == pytest.approx(1)
 
 
-def test_training_call_moves_the_drop_path_seed_of_deeper_encoders() -> None:
+def test_unet_training_call_moves_the_drop_path_seed_of_deeper_encoders() -> None:
     assert build_unet(UNetConfig()).drop_path_seed is None
     model = build_unet(UNetConfig(backbone_name="efficientnet-lite0"))
     images = np.random.default_rng(6).normal(size=(2, 32, 32, 3)).astype("float32")

@@ -1,4 +1,4 @@
-"""The detector's page does what it says, and the page on automl names only tests that exist."""
+"""Tests of the READMEs of the detector (its code runs) and of automl (its tests exist)."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ SAID = re.compile(r"^(\S.*?)  # → (.+)$", re.MULTILINE)
 TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 
 
-def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detector_readme_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture, _ = draw_image(0, image_size=(120, 160), seed=0)
     Image.fromarray(picture).save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
@@ -34,20 +34,20 @@ def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "detections.png").is_file()
 
 
-def test_the_page_shows_the_whole_public_door() -> None:
+def test_detector_readme_shows_all_public_names() -> None:
     code = "\n".join(BLOCK.findall(DETECTOR))
     # A config is what `get_config` gives; its class needs no showing.
     unseen = [name for name in efficientdet.__all__ if f"efficientdet.{name}" not in code and name != "DetectorConfig"]
     assert not unseen
 
 
-def test_every_test_that_holds_us_to_automl_is_there() -> None:
+def test_automl_readme_names_existing_tests() -> None:
     named = TEST.findall(CONTRACT)
     assert len(named) > 44
     for path, name in named:
         assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8") if name else (ROOT / path).is_file(), name
 
 
-def test_every_defect_of_automl_has_its_row() -> None:
+def test_automl_readme_has_a_row_for_every_defect() -> None:
     rows = re.findall(r"^\| (\d+b?) \|", CONTRACT, re.MULTILINE)
     assert rows == [*map(str, range(1, 9)), "8b", *map(str, range(9, 45))]

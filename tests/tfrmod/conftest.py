@@ -1,4 +1,4 @@
-"""Small datasets, drawn by code."""
+"""Fixtures: small generated datasets."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ Thing = tuple[str, float, float, float, float]
 def photo_bytes(
     format: str = "JPEG", *, size: tuple[int, int] = (48, 64), mode: str = "RGB", seed: int = 0, orientation: int = 1
 ) -> bytes:
-    """Returns an image of blocks in some colours; size is (height, width)."""
+    """Returns an encoded image of colored blocks; size is (height, width)."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     image = Image.fromarray(small).resize((size[1], size[0]), Image.Resampling.NEAREST)
     image = image.convert("RGB").convert(mode)

@@ -1,6 +1,6 @@
-"""Small datasets as annotation tools write them: read rightly, left out and named, or refused; never wrong in silence.
+"""Tests with small datasets of annotation tools: read correctly, left out with a report, or rejected.
 
-The table gives each case its truth: {image: [[class, [x0, y0, x1, y1]], ...]}.
+The table has the ground truth of each case: {image: [[class, [x0, y0, x1, y1]], ...]}.
 """
 
 import json
@@ -34,12 +34,12 @@ CASES = {name: case for name, case in _table().items() if not name.startswith(_R
 
 
 class Outcome(NamedTuple):
-    """What became of one case."""
+    """Result of one case."""
 
     found: dict[str, list[tuple[str, list[float]]]]
     """{image: objects as (class, [x0, y0, x1, y1])}."""
     told: str
-    """All that was reported."""
+    """All reported problems."""
     refusal: str = ""
 
 
@@ -79,7 +79,7 @@ def outcome(source: Path, flags: list[str], scratch: Path) -> Outcome:
 
 
 def faults(case: dict[str, Any], seen: Outcome) -> list[str]:
-    """Returns what is wrong without a word: boxes, classes, images too many, images that are missing unnamed."""
+    """Returns unreported faults: wrong boxes or classes, extra images, missing images."""
     truth, alias = case["truth"], case.get("alias", {})
     wrong = [
         f"{image} holds {objects}, where {truth.get(image)} is right"

@@ -1,4 +1,4 @@
-"""Zip archives as an attacker would make them, and as damage does."""
+"""Tests with malicious and damaged zip archives."""
 
 import contextlib
 import io
@@ -31,7 +31,7 @@ def packed(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP
 
 
 def renamed(path: Path, old: bytes, new: bytes) -> Path:
-    """Writes other bytes where a name stands, in the directory and before the data."""
+    """Replaces the bytes of a name, in the directory and before the data."""
     assert len(old) == len(new)
     path.write_bytes(path.read_bytes().replace(old, new))
     return path
@@ -53,7 +53,7 @@ def files_in(folder: Path) -> set[str]:
         ("a\x1b[2Jb.jpg", "control character"),
     ],
 )
-def test_names_that_lead_astray(tmp_path: Path, name: str, words: str) -> None:
+def test_archive_attacks_unsafe_names_are_rejected(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(DatasetError, match=words):
         extract(packed(tmp_path / "a.zip", {"good.jpg": b"x", name: b"evil"}), tmp_path / "out")
     assert os.listdir(tmp_path) == ["a.zip"]
@@ -62,7 +62,9 @@ def test_names_that_lead_astray(tmp_path: Path, name: str, words: str) -> None:
 @pytest.mark.parametrize(
     "name", ["con", "d/NUL.jpg", "aux.tar.gz", "COM1.txt", "lpt² .xml", "ab:c.jpg", "a./b", "x?.jpg"]
 )
-def test_names_that_windows_keeps_for_itself(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_attacks_names_that_windows_keeps_for_itself(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     zip_path = packed(tmp_path / "a.zip", {name: b"x"})
     assert len(files_in(extract(zip_path, tmp_path / "here"))) == 2
     monkeypatch.setattr(zip_members, "_IS_WINDOWS", True)
@@ -70,8 +72,8 @@ def test_names_that_windows_keeps_for_itself(tmp_path: Path, name: str, monkeypa
         extract(zip_path, tmp_path / "there")
 
 
-def test_the_name_that_is_unpacked_is_the_name_that_was_looked_at(tmp_path: Path) -> None:
-    """Newer Pythons take the name from an extra field where there is one."""
+def test_archive_attacks_name_that_is_unpacked_is_the_name_that_was_looked_at(tmp_path: Path) -> None:
+    """Newer versions of Python take the name from an extra field if there is one."""
     zip_path = packed(tmp_path / "a.zip", {"good.jpg": b"x"})
     with zipfile.ZipFile(zip_path) as file:
         file.infolist()[0].filename = "../../evil.jpg"
@@ -79,13 +81,13 @@ def test_the_name_that_is_unpacked_is_the_name_that_was_looked_at(tmp_path: Path
             zip_members.checked_members(file, zip_members.ArchiveLimits())
 
 
-def test_names_in_utf8_that_do_not_say_so(tmp_path: Path) -> None:
-    """So macOS writes them."""
+def test_archive_attacks_names_in_utf8_that_do_not_say_so(tmp_path: Path) -> None:
+    """As written by macOS."""
     zip_path = renamed(packed(tmp_path / "a.zip", {"gr----e.jpg": b"x"}), b"gr----e.jpg", "größe.jpg".encode())
     assert files_in(extract(zip_path, tmp_path / "out")) == {"größe.jpg", archive.MARKER}
 
 
-def test_names_that_are_not_utf8_at_all(tmp_path: Path) -> None:
+def test_archive_attacks_names_that_are_not_utf8_at_all(tmp_path: Path) -> None:
     zip_path = renamed(packed(tmp_path / "a.zip", {"gr--e.jpg": b"x"}), b"gr--e.jpg", b"gr\x94\xe1e.jpg")
     assert files_in(extract(zip_path, tmp_path / "out")) == {"größe.jpg", archive.MARKER}  # Code page 437.
     data = bytearray(zip_path.read_bytes())
@@ -96,7 +98,7 @@ def test_names_that_are_not_utf8_at_all(tmp_path: Path) -> None:
         extract(zip_path, tmp_path / "other")
 
 
-def test_names_that_differ_in_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_attacks_names_that_differ_in_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zip_path = packed(tmp_path / "a.zip", {"a.jpg": b"1", "A.JPG": b"2", "D/b.jpg": b"3", "d/c.jpg": b"4"})
     assert (extract(zip_path, tmp_path / "out") / "A.JPG").read_bytes() == b"2"
     monkeypatch.setattr(archive, "_folds_case", lambda _: True)
@@ -105,20 +107,20 @@ def test_names_that_differ_in_case(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     extract(packed(tmp_path / "b.zip", {"D/b.jpg": b"3", "d/c.jpg": b"4"}), tmp_path / "other")
 
 
-def test_an_archive_of_nothing(tmp_path: Path) -> None:
+def test_archive_attacks_archive_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is empty"):
         extract(packed(tmp_path / "a.zip", {}), tmp_path / "out")
 
 
-def test_an_archive_in_the_archive_stays_closed(tmp_path: Path) -> None:
+def test_archive_attacks_archive_in_the_archive_stays_closed(tmp_path: Path) -> None:
     inner = packed(tmp_path / "inner.zip", {"zeros.bmp": bytes(1 << 20)}).read_bytes()
     out = extract(packed(tmp_path / "a.zip", {"inner.zip": inner}), tmp_path / "out")
     assert files_in(out) == {"inner.zip", archive.MARKER}
     assert (out / "inner.zip").read_bytes() == inner
 
 
-def test_members_that_share_their_data(tmp_path: Path) -> None:
-    """Fifield's bomb: many entries of the directory, one kernel."""
+def test_archive_attacks_members_that_share_their_data(tmp_path: Path) -> None:
+    """Fifield's zip bomb: many directory entries share one compressed stream."""
     data = packed(tmp_path / "a.zip", {"0.bin": bytes(60_000)}).read_bytes()
     start, end = data.index(CENTRAL), data.index(b"PK\x05\x06")
     entries = [data[start:end].replace(b"0.bin", b"%x.bin" % number) for number in range(16)]
@@ -132,8 +134,8 @@ def test_members_that_share_their_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "words"), [(12, "by bzip2"), (14, "by LZMA"), (9, "by Deflate64"), (77, "by an unknown")]
 )
-def test_methods_whose_decoders_know_no_bounds(tmp_path: Path, method: int, words: str) -> None:
-    """4 KiB of bzip2 unpack to 4 GiB at once, whatever size the directory states."""
+def test_archive_attacks_methods_whose_decoders_know_no_bounds(tmp_path: Path, method: int, words: str) -> None:
+    """4 KiB of bzip2 decompress to 4 GiB at once, whatever the stated size."""
     data = bytearray(packed(tmp_path / "a.zip", {"zeros.bmp": bytes(1 << 20)}).read_bytes())
     for magic, offset in ((LOCAL, 8), (CENTRAL, 10)):
         struct.pack_into("<H", data, data.index(magic) + offset, method)
@@ -142,7 +144,7 @@ def test_methods_whose_decoders_know_no_bounds(tmp_path: Path, method: int, word
         extract(tmp_path / "a.zip", tmp_path / "out")
 
 
-def test_a_member_that_lies_about_its_size_fills_no_memory(tmp_path: Path) -> None:
+def test_archive_attacks_member_that_lies_about_its_size_fills_no_memory(tmp_path: Path) -> None:
     data = bytearray(packed(tmp_path / "a.zip", {"zeros.bmp": bytes(200 << 20)}).read_bytes())
     struct.pack_into("<L", data, data.index(CENTRAL) + 24, 10)
     (tmp_path / "a.zip").write_bytes(data)
@@ -155,7 +157,7 @@ def test_a_member_that_lies_about_its_size_fills_no_memory(tmp_path: Path) -> No
         tracemalloc.stop()
 
 
-def test_a_tar_is_named_in_one_sentence(tmp_path: Path) -> None:
+def test_archive_attacks_tar_is_named_in_one_sentence(tmp_path: Path) -> None:
     for mode, words in (
         ("w", "a tar archive"),
         ("w:gz", "a gzip archive"),
@@ -169,14 +171,14 @@ def test_a_tar_is_named_in_one_sentence(tmp_path: Path) -> None:
             extract(path, tmp_path / "out")
 
 
-def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
+def test_archive_attacks_endless_files_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
         with pytest.raises(DatasetError, match="must be a zip archive; it is not a file"):
             extract(path, tmp_path / "out")
 
 
-def test_two_at_once_unpack_once_and_agree(tmp_path: Path) -> None:
+def test_archive_attacks_two_at_once_unpack_once_and_agree(tmp_path: Path) -> None:
     zip_path = packed(tmp_path / "a.zip", {f"{number}.jpg": os.urandom(20_000) for number in range(60)})
     code = "import sys, pathlib; from tfrmod.archive import extract; extract(*map(pathlib.Path, sys.argv[1:]))"
     command = [sys.executable, "-c", code, str(zip_path), str(tmp_path / "out")]
@@ -223,7 +225,7 @@ Piece = st.tuples(st.integers(0, 4000), st.one_of(NASTY, st.binary(min_size=1, m
 
 @st.composite
 def mutated_zips(draw: st.DrawFn) -> bytes:
-    """Bytes changed, put in and cut out, near the directory for preference; or two archives run together."""
+    """Changes, inserts and removes bytes, preferably near the directory; or concatenates two archives."""
     data = bytearray(draw(st.sampled_from(SEEDS)))
     for place, piece, is_inserted in draw(st.lists(Piece, min_size=1, max_size=5)):
         start = (len(data) - place) % len(data)
@@ -237,7 +239,7 @@ def mutated_zips(draw: st.DrawFn) -> bytes:
 
 
 def survives(folder: Path, data: bytes) -> None:
-    """Unpacks whole, or refuses with a sentence and leaves nothing."""
+    """Checks that an archive is unpacked completely, or rejected without leaving files."""
     zip_path, out = folder / "in" / "a.zip", folder / "in" / "out"
     zip_path.parent.mkdir(exist_ok=True)
     zip_path.write_bytes(data)
@@ -255,12 +257,12 @@ CALM = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 @settings(max_examples=300, deadline=None, suppress_health_check=CALM, derandomize=True)
 @given(data=mutated_zips())
-def test_no_mutation_gets_out_or_through(tmp_path: Path, data: bytes) -> None:
+def test_archive_attacks_no_mutation_gets_out_or_through(tmp_path: Path, data: bytes) -> None:
     survives(tmp_path, data)
 
 
 @pytest.mark.slow
 @settings(max_examples=10_000, deadline=None, suppress_health_check=CALM)
 @given(data=mutated_zips())
-def test_ten_thousand_mutations(tmp_path: Path, data: bytes) -> None:
+def test_archive_attacks_ten_thousand_mutations(tmp_path: Path, data: bytes) -> None:
     survives(tmp_path, data)

@@ -1,4 +1,4 @@
-"""Shards under a prefix, as google/automl's converters write them."""
+"""Tests of shards with a prefix, as written by google/automl's converters."""
 
 import functools
 import json
@@ -33,7 +33,7 @@ def names_in(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
 
 
-def test_two_sets_lie_side_by_side(kit: Path, tmp_path: Path) -> None:
+def test_automl_converters_two_sets_lie_side_by_side(kit: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     train = converted(kit, out / "pascal_train", "train", num_shards=2)
     val = converted(kit, out / "pascal_val", "val", num_shards=1)
@@ -54,7 +54,7 @@ def test_two_sets_lie_side_by_side(kit: Path, tmp_path: Path) -> None:
     assert train.pattern("pascal_train") == str(out / "pascal_train-*-of-00002.tfrecord")
 
 
-def test_a_reader_of_automls_keys_and_the_truth_beside_agree(kit: Path, tmp_path: Path) -> None:
+def test_automl_converters_reader_of_automls_keys_and_the_truth_beside_agree(kit: Path, tmp_path: Path) -> None:
     made = converted(kit, tmp_path / "out" / "pascal", "train", num_shards=2)
     truth = json.loads((tmp_path / "out" / "json_pascal.json").read_text())
     keys = {
@@ -80,7 +80,7 @@ def test_a_reader_of_automls_keys_and_the_truth_beside_agree(kit: Path, tmp_path
     ]
 
 
-def test_a_second_call_writes_nothing_and_other_options_write_anew(kit: Path, tmp_path: Path) -> None:
+def test_automl_converters_second_call_writes_nothing_and_other_options_write_anew(kit: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = converted(kit, out / "p", "train", num_shards=3)
     before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
@@ -94,7 +94,7 @@ def test_a_second_call_writes_nothing_and_other_options_write_anew(kit: Path, tm
     converted(kit, out / "p", "train", num_shards=2).verify()
 
 
-def test_strangers_are_not_mixed_with(kit: Path, tmp_path: Path) -> None:
+def test_automl_converters_reject_shards_that_are_in_no_manifest(kit: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "p-00000-of-00032.tfrecord").touch()
     with pytest.raises(DatasetError, match=r"1 files with that prefix that are in no manifest"):
@@ -103,7 +103,9 @@ def test_strangers_are_not_mixed_with(kit: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["p-manifest.json", "p-problems.jsonl", "json_p.json"])
-def test_other_files_of_the_names_beside_the_shards_are_not_replaced(kit: Path, tmp_path: Path, name: str) -> None:
+def test_automl_converters_other_files_of_the_names_beside_the_shards_are_not_replaced(
+    kit: Path, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
     with pytest.raises(DatasetError, match=rf"1 files with that prefix that are in no manifest \({name}"):
@@ -111,7 +113,9 @@ def test_other_files_of_the_names_beside_the_shards_are_not_replaced(kit: Path, 
     assert (tmp_path / "out" / name).read_text() == "mine"
 
 
-def test_a_kill_while_the_files_come_in(kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_automl_converters_kill_while_the_files_come_in(
+    kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     moved = []
 
@@ -135,7 +139,7 @@ def test_a_kill_while_the_files_come_in(kit: Path, tmp_path: Path, monkeypatch: 
     ]
 
 
-def test_coco_goes_to_one_set_with_its_own_ids(test_data: Path, tmp_path: Path) -> None:
+def test_automl_converters_coco_goes_to_one_set_with_its_own_ids(test_data: Path, tmp_path: Path) -> None:
     from tfrmod.archive import extract
 
     data = extract(test_data / "coco_permissive.zip", tmp_path / "coco")

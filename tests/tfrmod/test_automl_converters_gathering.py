@@ -1,4 +1,4 @@
-"""Exactly the files that google/automl's converters would take."""
+"""Tests of the selection of files, which equals that of google/automl's converters."""
 
 import json
 from pathlib import Path
@@ -36,28 +36,28 @@ def pairs(year: str, *stems: str) -> list[str]:
     return sorted([*(f"{year}/Annotations/{s}.xml" for s in stems), *(f"{year}/JPEGImages/{s}.jpg" for s in stems)])
 
 
-def test_one_list_of_one_year_and_nothing_else(years: Path) -> None:
+def test_automl_converters_gathering_one_list_of_one_year_and_nothing_else(years: Path) -> None:
     found, missing = gathered(years, years=["VOC2012"], set_name="train")
     assert found == pairs("VOC2012", "0000", "0001", "0003")
     assert missing == ["9999"]
 
 
-def test_two_years_and_the_first_of_each(years: Path) -> None:
+def test_automl_converters_gathering_two_years_and_the_first_of_each(years: Path) -> None:
     found, _ = gathered(years, years=["VOC2007", "VOC2012"], set_name="train", max_images=2)
     assert found == [*pairs("VOC2007", "0001", "0003"), *pairs("VOC2012", "0001", "0003")]
 
 
-def test_lists_of_classes_serve_too(years: Path) -> None:
+def test_automl_converters_gathering_lists_of_classes_serve_too(years: Path) -> None:
     found, missing = gathered(years, years=["VOC2007"], set_name="odd")
     assert (found, missing) == (pairs("VOC2007", "0001", "0003"), [])
 
 
-def test_annotations_elsewhere(years: Path) -> None:
+def test_automl_converters_gathering_annotations_elsewhere(years: Path) -> None:
     found, _ = gathered(years, years=["VOC2007"], set_name="odd", annotations_dir="Others")
     assert found == ["VOC2007/JPEGImages/0001.jpg", "VOC2007/JPEGImages/0003.jpg", "VOC2007/Others/0001.xml"]
 
 
-def test_a_folder_without_years(years: Path) -> None:
+def test_automl_converters_gathering_folder_without_years(years: Path) -> None:
     found, _ = gathered(years / "VOC2007", years=[], set_name="val")
     assert found == pairs("VOC2007", "0004")
 
@@ -68,17 +68,17 @@ def test_a_folder_without_years(years: Path) -> None:
         ({"years": ["VOC2010"], "set_name": "train"}, r"VOC2010/ImageSets/Main below .* there: VOC2007, VOC2012"),
         (
             {"years": ["VOC2012"], "set_name": "test"},
-            r"no list .*test\.txt \(--set=test\)\. Lists there: cat_odd, train",
+            r"list .*test\.txt \(--set=test\) does not exist\. Existing lists: cat_odd, train",
         ),
     ],
 )
-def test_what_is_not_there_is_named(years: Path, options: dict, words: str) -> None:
+def test_automl_converters_gathering_what_is_not_there_is_named(years: Path, options: dict, words: str) -> None:
     with pytest.raises(DatasetError, match=words) as caught:
         gathered(years, **options)
     assert caught.value.missing
 
 
-def test_coco_takes_the_photos_that_are_listed_and_there(tmp_path: Path) -> None:
+def test_automl_converters_gathering_coco_takes_the_images_that_are_listed_and_there(tmp_path: Path) -> None:
     photos = tmp_path / "val2017"
     (photos / "sub").mkdir(parents=True)
     for name in ("a.jpg", "b.jpg", "sub/c.jpg"):
@@ -95,7 +95,9 @@ def test_coco_takes_the_photos_that_are_listed_and_there(tmp_path: Path) -> None
             gather_coco(*arguments, tmp_path / "links")
 
 
-def test_where_links_are_forbidden_files_are_copied(years: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_automl_converters_gathering_where_links_are_forbidden_files_are_copied(
+    years: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def forbidden(*_: object) -> None:
         raise OSError(1314, "A required privilege is not held by the client")
 
@@ -105,7 +107,7 @@ def test_where_links_are_forbidden_files_are_copied(years: Path, monkeypatch: py
     assert not [path for path in (years.parent / "links").rglob("*") if path.is_symlink()]
 
 
-def test_the_classes_are_those_of_the_challenge() -> None:
+def test_automl_converters_gathering_classes_are_those_of_the_challenge() -> None:
     assert len(VOC_CLASSES) == 20
     assert list(VOC_CLASSES) == sorted(VOC_CLASSES)
     assert VOC_CLASSES[14] == "person"

@@ -1,4 +1,4 @@
-"""Beam makes the same shards, in an environment that has the converter and no TensorFlow."""
+"""Tests of the conversion with Beam: identical shards, also without TensorFlow."""
 
 import hashlib
 import os
@@ -17,14 +17,15 @@ from tfrmod.errors import DatasetError
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-# Python's own way to say that an import fails.
-MILL_ALONE = """
+# Makes these imports fail.
+WITHOUT_TENSORFLOW = """
 import runpy, sys
 for name in ("tensorflow", "keras", "jax", "h5py", "matplotlib", "cv2"):
     sys.modules[name] = None
 """
 DOOR = (
-    MILL_ALONE + "sys.argv[0] = 'create_tfrecords.py'; runpy.run_module('tfrmod.create_tfrecords', run_name='__main__')"
+    WITHOUT_TENSORFLOW
+    + "sys.argv[0] = 'create_tfrecords.py'; runpy.run_module('tfrmod.create_tfrecords', run_name='__main__')"
 )
 MAPPING = """
 import os, pathlib, sys
@@ -67,7 +68,7 @@ def files_of(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_results_come_in_order_and_errors_as_they_were(run_beam: Run, tmp_path: Path) -> None:
+def test_beam_results_come_in_order_and_errors_as_they_were(run_beam: Run, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     done = run_beam(MAPPING, tmp_path / "in" / "work")
     assert done.returncode == 0, done.stderr
@@ -84,7 +85,7 @@ def converted(run: Run, photos: Path, out: Path, *options: str) -> dict[str, str
     return files_of(out)
 
 
-def test_the_same_bytes_as_on_one_machine(run_beam: Run, voc_folder, tmp_path: Path) -> None:
+def test_beam_same_bytes_as_on_one_machine(run_beam: Run, voc_folder, tmp_path: Path) -> None:
     photos = voc_folder.add_many(30).root
     voc_folder.write("JPEGImages/broken.jpg", b"no image")
     voc_folder.write("Annotations/broken.xml", "<annotation/>")
@@ -97,7 +98,7 @@ def test_the_same_bytes_as_on_one_machine(run_beam: Run, voc_folder, tmp_path: P
     assert not [path for path in (tmp_path / "spread").iterdir() if path.is_dir()]
 
 
-def test_the_same_bytes_on_real_photos(run_beam: Run, test_data: Path, tmp_path: Path) -> None:
+def test_beam_same_bytes_on_real_images(run_beam: Run, test_data: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(test_data / "bccd.zip") as file:
         file.extractall(tmp_path / "photos")
     local = converted(run_beam, tmp_path / "photos", tmp_path / "local")
@@ -105,7 +106,7 @@ def test_the_same_bytes_on_real_photos(run_beam: Run, test_data: Path, tmp_path:
     assert sum(name.endswith(".tfrecord") for name in local) == 12
 
 
-def test_wrong_runners_end_with_a_sentence(run_beam: Run, voc_folder, tmp_path: Path) -> None:
+def test_beam_wrong_runners_end_with_a_sentence(run_beam: Run, voc_folder, tmp_path: Path) -> None:
     photos = voc_folder.add_many(2).root
     for options, words in (
         (["--runner=Nonsense"], "runner must be one that Apache Beam has. Received 'Nonsense'"),
@@ -115,13 +116,13 @@ def test_wrong_runners_end_with_a_sentence(run_beam: Run, voc_folder, tmp_path: 
         assert words in done.stderr
 
 
-def test_the_mill_alone_converts(voc_folder, tmp_path: Path) -> None:
+def test_beam_converts_without_tensorflow(voc_folder, tmp_path: Path) -> None:
     photos = voc_folder.add_many(6).root
     made = converted(lambda *arguments: run_code(sys.executable, *arguments), photos, tmp_path / "out")
     assert {"manifest.json", "train-00000-of-00001.tfrecord", "val-00000-of-00001.tfrecord"} <= made.keys()
 
 
-def test_without_beam_its_absence_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_beam_not_installed_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     monkeypatch.setitem(sys.modules, "apache_beam.runners.runner", None)
     with pytest.raises(ValueError, match="needs Apache Beam, which is not installed here"):
@@ -129,7 +130,7 @@ def test_without_beam_its_absence_is_told(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.parametrize(("work", "expected"), [(os.path.join, ("a/b", None)), (os.listdir, (None, FileNotFoundError))])
-def test_a_task_leaves_its_result_where_the_driver_looks(tmp_path: Path, work: object, expected: tuple) -> None:
+def test_beam_task_leaves_its_result_where_the_driver_looks(tmp_path: Path, work: object, expected: tuple) -> None:
     task = ("a", "b") if work is os.path.join else (str(tmp_path / "none"),)
     (tmp_path / "00000007.task").write_bytes(pickle.dumps((work, task)))
     for _ in range(2):  # A runner may do it twice.
@@ -139,6 +140,6 @@ def test_a_task_leaves_its_result_where_the_driver_looks(tmp_path: Path, work: o
     assert sorted(os.listdir(tmp_path)) == ["00000007.result", "00000007.task"]
 
 
-def test_what_the_work_raises_keeps_what_it_knows(tmp_path: Path) -> None:
+def test_beam_what_the_work_raises_keeps_what_it_knows(tmp_path: Path) -> None:
     error = pickle.loads(pickle.dumps(DatasetError("A sentence.", missing=True)))
     assert (str(error), error.missing) == ("A sentence.", True)

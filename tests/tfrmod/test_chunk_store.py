@@ -28,7 +28,7 @@ def image(name: str, *, path: Path) -> AnnotatedImage:
     )
 
 
-def test_a_chunk_gives_back_what_went_in(tmp_path: Path) -> None:
+def test_chunk_store_chunk_gives_back_what_went_in(tmp_path: Path) -> None:
     beside, elsewhere = tmp_path / "00000033.png", Path("/elsewhere/\udcff.jpg")
     images = [image("x\udcff", path=beside), image("y", path=elsewhere)]
     problem = Problem("box_empty", "z.xml", "b")
@@ -48,7 +48,7 @@ def test_a_chunk_gives_back_what_went_in(tmp_path: Path) -> None:
     assert [chunk_store.read_image(tmp_path / "1.chunk", row.offset) for row in written.rows] == images
 
 
-def test_photos_that_lie_beside_a_chunk_may_be_moved_with_it(tmp_path: Path) -> None:
+def test_chunk_store_images_that_lie_beside_a_chunk_may_be_moved_with_it(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     outcomes = [ValidatedImage(image("x", path=tmp_path / "one" / "0.png"), ())]
     row = chunk_store.write_chunk(tmp_path / "one" / "1.chunk", 0, outcomes, STAMP).rows[0]
@@ -57,7 +57,7 @@ def test_photos_that_lie_beside_a_chunk_may_be_moved_with_it(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-3], lambda data: b"!" + data[1:], lambda data: b""])
-def test_a_damaged_chunk_counts_as_absent(tmp_path: Path, change) -> None:
+def test_chunk_store_damaged_chunk_counts_as_absent(tmp_path: Path, change) -> None:
     path = tmp_path / "1.chunk"
     assert chunk_store.read_chunk(path, STAMP) is None
     chunk_store.write_chunk(path, 0, [ValidatedImage(image("x", path=tmp_path / "0.png"), ())], STAMP)
@@ -66,13 +66,13 @@ def test_a_damaged_chunk_counts_as_absent(tmp_path: Path, change) -> None:
     assert chunk_store.read_chunk(path, STAMP) is None
 
 
-def test_a_chunk_may_hold_no_photo(tmp_path: Path) -> None:
+def test_chunk_store_chunk_may_hold_no_image(tmp_path: Path) -> None:
     written = chunk_store.write_chunk(tmp_path / "1.chunk", 0, [ValidatedImage(None, ())], STAMP)
     assert chunk_store.read_chunk(tmp_path / "1.chunk", STAMP) == written
     assert written.rows == ()
 
 
-def test_entries_are_read_again_one_by_one_or_in_chunks(tmp_path: Path) -> None:
+def test_chunk_store_entries_are_read_again_one_by_one_or_in_chunks(tmp_path: Path) -> None:
     listed = [Entry(f"{index}\udcff.jpg", "", bytes([index])) for index in range(70)]
     entries = chunk_store.Entries(tmp_path / "entries", listed)
     assert len(entries) == 70

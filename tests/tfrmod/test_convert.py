@@ -28,7 +28,7 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_photos_become_shards_with_all_that_belongs_to_them(voc_folder, tmp_path: Path) -> None:
+def test_convert_images_become_shards_with_all_that_belongs_to_them(voc_folder, tmp_path: Path) -> None:
     voc_folder.add_many(40)
     voc_folder.add("empty", [])
     out = tmp_path / "out"
@@ -58,7 +58,7 @@ def test_photos_become_shards_with_all_that_belongs_to_them(voc_folder, tmp_path
     assert len({image.source_id for split in manifest.splits for image in images_of(manifest, split)}) == 41
 
 
-def test_records_hold_the_photo_unchanged_and_the_boxes_in_their_place(voc_folder, tmp_path: Path) -> None:
+def test_convert_records_hold_the_image_unchanged_and_the_boxes_in_their_place(voc_folder, tmp_path: Path) -> None:
     voc_folder.add_many(4)
     for image in images_of(convert(voc_folder.root, tmp_path / "out"), "train"):
         assert image.encoded == (voc_folder.root / image.filename).read_bytes()
@@ -67,7 +67,7 @@ def test_records_hold_the_photo_unchanged_and_the_boxes_in_their_place(voc_folde
         assert tf.io.decode_image(image.encoded).shape == (image.height, image.width, 3)
 
 
-def test_the_counts_of_the_manifest_are_those_of_the_shards(voc_folder, tmp_path: Path) -> None:
+def test_convert_counts_of_the_manifest_are_those_of_the_shards(voc_folder, tmp_path: Path) -> None:
     manifest = convert(voc_folder.add_many(30).root, tmp_path / "out")
     counts = count_shards(manifest.pattern("train"))
     split = manifest.splits["train"]
@@ -76,7 +76,9 @@ def test_the_counts_of_the_manifest_are_those_of_the_shards(voc_folder, tmp_path
     assert counts.label_map == manifest.label_map
 
 
-def test_bytes_depend_on_data_and_options_alone(voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convert_bytes_depend_on_data_and_options_alone(
+    voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = voc_folder.add_many(70).root
     convert(folder, tmp_path / "one", ConvertOptions(num_workers=1))
     monkeypatch.setattr(convert_module, "_FEW_BYTES", 0)
@@ -87,7 +89,7 @@ def test_bytes_depend_on_data_and_options_alone(voc_folder, tmp_path: Path, monk
     assert other.options["seed"] == 1
 
 
-def test_a_second_run_finds_what_the_first_one_made(
+def test_convert_second_run_finds_what_the_first_one_made(
     voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = voc_folder.add_many(10).root
@@ -99,7 +101,7 @@ def test_a_second_run_finds_what_the_first_one_made(
     convert(folder, tmp_path / "out").verify()
 
 
-def test_changed_data_or_options_replace_the_shards_and_leave_no_old_ones(voc_folder, tmp_path: Path) -> None:
+def test_convert_changed_data_or_options_replace_the_shards_and_leave_no_old_ones(voc_folder, tmp_path: Path) -> None:
     folder = voc_folder.add_many(12).root
     convert(folder, tmp_path / "out", ConvertOptions(num_shards=3))
     (tmp_path / "out" / "mine.txt").touch()
@@ -115,7 +117,7 @@ def test_changed_data_or_options_replace_the_shards_and_leave_no_old_ones(voc_fo
     assert convert(folder, tmp_path / "out", ConvertOptions(num_shards=2, train_valid_split=1.0)) != manifest
 
 
-def test_shards_of_a_stranger_are_not_mixed_with(voc_folder, tmp_path: Path) -> None:
+def test_convert_rejects_shards_that_are_in_no_manifest(voc_folder, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "train-00000-of-00009.tfrecord").touch()
     with pytest.raises(DatasetError, match=r"1 files that are in no manifest there \(train-00000-of-00009"):
@@ -124,7 +126,9 @@ def test_shards_of_a_stranger_are_not_mixed_with(voc_folder, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "hparams_config.yaml", "problems.jsonl", "val.txt"])
-def test_other_files_of_the_names_beside_the_shards_are_not_replaced(voc_folder, tmp_path: Path, name: str) -> None:
+def test_convert_other_files_of_the_names_beside_the_shards_are_not_replaced(
+    voc_folder, tmp_path: Path, name: str
+) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
     with pytest.raises(DatasetError, match=rf"1 files that are in no manifest there \({name} for one\)"):
@@ -132,7 +136,7 @@ def test_other_files_of_the_names_beside_the_shards_are_not_replaced(voc_folder,
     assert (tmp_path / "out" / name).read_text() == "mine"
 
 
-def test_shards_may_lie_within_the_data_set_but_not_among_the_photos(voc_folder) -> None:
+def test_convert_shards_may_lie_within_the_dataset_but_not_among_the_images(voc_folder) -> None:
     folder = voc_folder.add_many(5).root
     first = convert(folder, folder / "tfrecords")
     assert convert(folder, folder / "tfrecords") == first
@@ -149,13 +153,13 @@ def test_shards_may_lie_within_the_data_set_but_not_among_the_photos(voc_folder)
         ({"train_valid_split": 0.5, "test_split": 0.5}, {"train": 5, "test": 5}),
     ],
 )
-def test_the_shares_are_those_asked_for(voc_folder, tmp_path: Path, options, sizes: dict[str, int]) -> None:
+def test_convert_shares_are_those_asked_for(voc_folder, tmp_path: Path, options, sizes: dict[str, int]) -> None:
     manifest = convert(voc_folder.add_many(10).root, tmp_path / "out", ConvertOptions(**options))
     assert {name: split.num_images for name, split in manifest.splits.items()} == sizes
     assert all((tmp_path / "out" / f"{name}.txt").exists() for name in sizes)
 
 
-def test_the_data_sets_own_lists_come_first(voc_folder, tmp_path: Path) -> None:
+def test_convert_dataset_own_lists_come_first(voc_folder, tmp_path: Path) -> None:
     voc_folder.add_many(10)
     for name, members in {"train": "012", "val": "34", "trainval": "01234", "test": "567"}.items():
         voc_folder.write(f"ImageSets/Main/{name}.txt", "".join(f"000{member}\n" for member in members))
@@ -170,7 +174,7 @@ def test_the_data_sets_own_lists_come_first(voc_folder, tmp_path: Path) -> None:
     assert {name: split.num_images for name, split in manifest.splits.items()} == {"train": 5, "val": 2, "test": 1}
 
 
-def test_a_photo_in_two_lists_is_trained_on_and_not_validated_on(voc_folder, tmp_path: Path) -> None:
+def test_convert_image_in_two_lists_is_trained_on_and_not_validated_on(voc_folder, tmp_path: Path) -> None:
     voc_folder.add_many(4)
     voc_folder.write("ImageSets/Main/train.txt", "0000\n0001\n0002\ngone\n")
     voc_folder.write("ImageSets/Main/val.txt", "0002\n0003\n")
@@ -182,7 +186,7 @@ def test_a_photo_in_two_lists_is_trained_on_and_not_validated_on(voc_folder, tmp
         convert(voc_folder.root, tmp_path / "out2", ConvertOptions(train_set="train", val_set="train"))
 
 
-def test_a_label_map_decides_the_numbers(voc_folder, tmp_path: Path) -> None:
+def test_convert_label_map_decides_the_numbers(voc_folder, tmp_path: Path) -> None:
     options = ConvertOptions(label_map={7: "dog", 3: "bird"})
     manifest = convert(voc_folder.add_many(4).root, tmp_path / "out", options)
     assert (manifest.label_map, manifest.num_classes) == ({3: "bird", 7: "dog"}, 7)
@@ -203,7 +207,7 @@ def messy(voc_folder, photo, xml) -> Path:
     return voc_folder.root
 
 
-def test_what_is_wrong_is_left_out_counted_and_listed(voc_folder, tmp_path: Path, photo, xml) -> None:
+def test_convert_what_is_wrong_is_left_out_counted_and_listed(voc_folder, tmp_path: Path, photo, xml) -> None:
     manifest = convert(messy(voc_folder, photo, xml), tmp_path / "out")
     assert {code: (met.count, met.files) for code, met in manifest.problems.items()} == {
         "image_without_annotation": (1, ("JPEGImages/alone.jpg",)),
@@ -220,13 +224,13 @@ def test_what_is_wrong_is_left_out_counted_and_listed(voc_folder, tmp_path: Path
     assert sum(split.num_images for split in manifest.splits.values()) == 7
 
 
-def test_strict_ends_at_the_first_fault_and_leaves_nothing(voc_folder, tmp_path: Path, photo, xml) -> None:
+def test_convert_strict_ends_at_the_first_fault_and_leaves_nothing(voc_folder, tmp_path: Path, photo, xml) -> None:
     with pytest.raises(DatasetError, match=r"Annotations/orphan\.xml: .*--strict"):
         convert(messy(voc_folder, photo, xml), tmp_path / "out", ConvertOptions(strict=True))
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_no_usable_photo_is_an_error_that_says_why(voc_folder, tmp_path: Path, xml) -> None:
+def test_convert_no_usable_image_is_an_error_that_says_why(voc_folder, tmp_path: Path, xml) -> None:
     voc_folder.write("a.jpg", "<html>")
     voc_folder.write("a.xml", xml())
     with pytest.raises(DatasetError, match=r"None of the 1 images .* 1 x a file that cannot be decoded.*a\.jpg"):
@@ -234,13 +238,13 @@ def test_no_usable_photo_is_an_error_that_says_why(voc_folder, tmp_path: Path, x
     assert os.listdir(tmp_path / "out") == ["problems.jsonl"]
 
 
-def test_no_object_is_an_error(voc_folder, tmp_path: Path) -> None:
+def test_convert_no_object_is_an_error(voc_folder, tmp_path: Path) -> None:
     voc_folder.add("a", [])
     with pytest.raises(DatasetError, match="None of the 1 images has an object"):
         convert(voc_folder.root, tmp_path / "out")
 
 
-def test_a_full_disk_leaves_nothing_and_passes_as_it_is(
+def test_convert_full_disk_leaves_nothing_and_passes_as_it_is(
     voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, records: object) -> None:
@@ -257,7 +261,7 @@ def test_a_full_disk_leaves_nothing_and_passes_as_it_is(
     ("count", "asked", "number"),
     [(1, -1, 1), (31, -1, 1), (32, -1, 2), (292, -1, 8), (6400, -1, 8), (6401, -1, 9), (10, 3, 3), (2, 5, 2)],
 )
-def test_the_number_of_shards(count: int, asked: int, number: int) -> None:
+def test_convert_number_of_shards(count: int, asked: int, number: int) -> None:
     assert write_shards.num_shards(count, asked) == number
 
 
@@ -280,12 +284,12 @@ def test_the_number_of_shards(count: int, asked: int, number: int) -> None:
         ({"source_format": "vok"}, "Known: voc"),
     ],
 )
-def test_options_that_cannot_be_meant_are_refused(options, words: str) -> None:
+def test_convert_options_reject_invalid_values(options, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ConvertOptions(**options)
 
 
-def test_the_mill_does_not_load_tensorflow() -> None:
+def test_convert_does_not_import_tensorflow() -> None:
     code = (
         "import sys, tfrmod.convert, tfrmod.download; print(sorted({'tensorflow', 'keras', 'cv2'} & set(sys.modules)))"
     )
@@ -294,7 +298,7 @@ def test_the_mill_does_not_load_tensorflow() -> None:
     )
 
 
-def test_real_photos_with_lists_are_converted_as_documented(test_data: Path, tmp_path: Path) -> None:
+def test_convert_real_images_with_lists_are_converted_as_documented(test_data: Path, tmp_path: Path) -> None:
     from tfrmod.archive import extract
 
     folder = extract(test_data / "bccd.zip", tmp_path / "bccd")
@@ -305,7 +309,7 @@ def test_real_photos_with_lists_are_converted_as_documented(test_data: Path, tmp
     assert {code: met.count for code, met in manifest.problems.items()} == {"box_empty": 2}
 
 
-def test_trees_with_all_their_edges_are_converted(test_data: Path, tmp_path: Path) -> None:
+def test_convert_trees_with_all_their_edges_are_converted(test_data: Path, tmp_path: Path) -> None:
     from tfrmod.archive import extract
 
     folder = extract(test_data / "deepforest_trees.zip", tmp_path / "trees")
@@ -317,7 +321,7 @@ def test_trees_with_all_their_edges_are_converted(test_data: Path, tmp_path: Pat
     assert (manifest.label_map, manifest.max_instances_per_image) == ({1: "Alive", 2: "Dead", 3: "Tree"}, 279)
 
 
-def test_png_frames_named_jpg_are_converted(test_data: Path, tmp_path: Path) -> None:
+def test_convert_png_frames_named_jpg_are_converted(test_data: Path, tmp_path: Path) -> None:
     from tfrmod.archive import extract
 
     folder = extract(test_data / "license_plates.zip", tmp_path / "plates")
@@ -332,7 +336,9 @@ def test_png_frames_named_jpg_are_converted(test_data: Path, tmp_path: Path) -> 
     assert (image.format, image.height, image.width) == ("jpeg", 720, 1280)
 
 
-def test_aliases_are_applied_before_classes_are_counted_and_unknown_ones_are_told(voc_folder, tmp_path: Path) -> None:
+def test_convert_aliases_are_applied_before_classes_are_counted_and_unknown_ones_are_reported(
+    voc_folder, tmp_path: Path
+) -> None:
     voc_folder.add_many(12, ("RBC", "rbc", "redcell"))
     aliases = {"rbc": "RBC", "redcell": "RBC", "rbcs": "RBC"}
     manifest = convert(voc_folder.root, tmp_path / "out", ConvertOptions(label_aliases=aliases))
@@ -341,7 +347,7 @@ def test_aliases_are_applied_before_classes_are_counted_and_unknown_ones_are_tol
     assert convert(voc_folder.root, tmp_path / "out", ConvertOptions(label_aliases=aliases)) == manifest
 
 
-def test_oversize_photos_are_made_smaller_once(voc_folder, tmp_path: Path) -> None:
+def test_convert_oversize_images_are_made_smaller_once(voc_folder, tmp_path: Path) -> None:
     voc_folder.add_many(4)
     whole = images_of(convert(voc_folder.root, tmp_path / "whole"), "train")
     small = images_of(convert(voc_folder.root, tmp_path / "small", ConvertOptions(prepare_size=32)), "train")
@@ -351,7 +357,9 @@ def test_oversize_photos_are_made_smaller_once(voc_folder, tmp_path: Path) -> No
         assert one.sha256 == hashlib.sha256(one.encoded).hexdigest() != other.sha256
 
 
-def test_unverified_photos_give_the_same_records_but_damage_is_not_found(voc_folder, tmp_path: Path, photo) -> None:
+def test_convert_unverified_images_give_the_same_records_but_damage_is_not_found(
+    voc_folder, tmp_path: Path, photo
+) -> None:
     voc_folder.add_many(10)
     verified = convert(voc_folder.root, tmp_path / "one")
     trusted = convert(voc_folder.root, tmp_path / "two", ConvertOptions(verify=False))
@@ -365,7 +373,7 @@ def test_unverified_photos_give_the_same_records_but_damage_is_not_found(voc_fol
     assert damaged.keys() == {"image_undecodable"}
 
 
-def test_the_first_photos_alone(voc_folder, tmp_path: Path) -> None:
+def test_convert_first_images_alone(voc_folder, tmp_path: Path) -> None:
     voc_folder.add_many(10)
     for name, members in {"trainval": "0129", "test": "348"}.items():
         voc_folder.write(f"ImageSets/Main/{name}.txt", "".join(f"000{member}\n" for member in members))
@@ -373,7 +381,7 @@ def test_the_first_photos_alone(voc_folder, tmp_path: Path) -> None:
     assert {name: split.num_images for name, split in manifest.splits.items()} == {"train": 3, "val": 2}
 
 
-def test_copies_of_a_photo_are_on_one_side(voc_folder, tmp_path: Path) -> None:
+def test_convert_copies_of_a_image_are_on_one_side(voc_folder, tmp_path: Path) -> None:
     voc_folder.add_many(20)
     for index in range(0, 20, 2):
         photo = (voc_folder.root / f"JPEGImages/{index:04d}.jpg").read_bytes()
@@ -384,7 +392,7 @@ def test_copies_of_a_photo_are_on_one_side(voc_folder, tmp_path: Path) -> None:
     assert manifest.splits["train"].num_images == 10
 
 
-def test_the_manifest_says_what_is_there(voc_folder, tmp_path: Path) -> None:
+def test_convert_manifest_says_what_is_there(voc_folder, tmp_path: Path) -> None:
     voc_folder.add_many(6)
     voc_folder.add("two", [("cat", 1, 1, 9, 9), ("cat", 2, 2, 9, 9)])
     manifest = convert(voc_folder.root, tmp_path / "out", ConvertOptions(train_valid_split=1.0))
@@ -398,7 +406,9 @@ def test_the_manifest_says_what_is_there(voc_folder, tmp_path: Path) -> None:
     assert masked.problems["masks_absent"].files == ("data",)
 
 
-def test_shards_of_another_converter_are_made_anew(voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convert_shards_of_another_converter_are_made_anew(
+    voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     voc_folder.add_many(4)
     convert(voc_folder.root, tmp_path / "out")
     monkeypatch.setattr(publish, "CONVERTER", "other")
@@ -407,7 +417,7 @@ def test_shards_of_another_converter_are_made_anew(voc_folder, tmp_path: Path, m
     assert steps == ["checking", "writing", "writing"]
 
 
-def test_two_at_once_make_the_shards_once(voc_folder, tmp_path: Path) -> None:
+def test_convert_two_at_once_make_the_shards_once(voc_folder, tmp_path: Path) -> None:
     voc_folder.add_many(20)
     with ThreadPoolExecutor(2) as pool:
         made = list(pool.map(lambda _: convert(voc_folder.root, tmp_path / "out"), range(2)))
@@ -415,7 +425,7 @@ def test_two_at_once_make_the_shards_once(voc_folder, tmp_path: Path) -> None:
     made[0].verify()
 
 
-def test_more_classes_than_are_supported_are_refused(
+def test_convert_more_classes_than_are_supported_are_refused(
     voc_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convert_module, "MAX_CLASSES", 1)

@@ -1,4 +1,4 @@
-"""Semantic maps and image classes through the whole conversion, into records and back."""
+"""Tests of the conversion of semantic maps and image classes to records."""
 
 from pathlib import Path
 

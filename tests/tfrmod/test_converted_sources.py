@@ -1,4 +1,4 @@
-"""Datasets of other formats than VOC, through the whole mill, and read back with TensorFlow as google/automl reads."""
+"""Tests of the conversion of formats other than VOC, read with TensorFlow like google/automl's reader."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def parsed(manifest: Manifest, split: str) -> list[dict[str, Any]]:
     return records
 
 
-def test_coco_keeps_its_ids_crowds_and_areas(test_data: Path, tmp_path: Path) -> None:
+def test_converted_sources_coco_keeps_its_ids_crowds_and_areas(test_data: Path, tmp_path: Path) -> None:
     folder = extract(test_data / "coco_permissive.zip", tmp_path / "data")
     truth = json.loads((folder / "annotations/instances_val.json").read_bytes())
     manifest = convert(folder, tmp_path / "records", ConvertOptions(num_workers=1))
@@ -64,7 +64,7 @@ def test_coco_keeps_its_ids_crowds_and_areas(test_data: Path, tmp_path: Path) ->
         np.testing.assert_allclose(found, np.reshape(boxes, (-1, 4)), atol=0.02)
 
 
-def test_outlines_become_the_masks_that_pycocotools_draws(test_data: Path, tmp_path: Path) -> None:
+def test_converted_sources_outlines_become_the_masks_that_pycocotools_draws(test_data: Path, tmp_path: Path) -> None:
     folder = extract(test_data / "fruits_nuts_coco.zip", tmp_path / "data")
     truth = COCO(str(folder / "annotations/instances_trainval.json"))
     options = ConvertOptions(include_masks=True, train_valid_split=1.0, num_workers=1)
@@ -76,7 +76,7 @@ def test_outlines_become_the_masks_that_pycocotools_draws(test_data: Path, tmp_p
         np.testing.assert_array_equal(masks, [truth.annToMask(annotation) for annotation in annotations])
 
 
-def test_masks_of_a_turned_and_shrunk_photo_lie_under_its_boxes(tmp_path: Path, photo) -> None:
+def test_converted_sources_masks_of_a_turned_and_shrunk_image_lie_under_its_boxes(tmp_path: Path, photo) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(photo(size=(48, 64), orientation=6))
@@ -99,7 +99,9 @@ def test_masks_of_a_turned_and_shrunk_photo_lie_under_its_boxes(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("is_asked", [True, False])
-def test_masks_of_classes_alone_are_enough_where_they_are_asked_for(tmp_path: Path, photo, is_asked: bool) -> None:
+def test_converted_sources_masks_of_classes_alone_are_enough_where_they_are_asked_for(
+    tmp_path: Path, photo, is_asked: bool
+) -> None:
     folder, mask = tmp_path / "data", np.zeros((48, 64), np.uint8)
     mask[10:20, 30:40] = 1
     for stem in "ab":
@@ -118,7 +120,7 @@ def test_masks_of_classes_alone_are_enough_where_they_are_asked_for(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["yolo", "csv"])
-def test_shares_are_the_same_in_the_record(tmp_path: Path, photo, kind: str) -> None:
+def test_converted_sources_shares_are_the_same_in_the_record(tmp_path: Path, photo, kind: str) -> None:
     folder = tmp_path / "data"
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
@@ -141,7 +143,7 @@ def test_shares_are_the_same_in_the_record(tmp_path: Path, photo, kind: str) -> 
         assert record["image/object/class/label"].tolist() == [max(manifest.label_map)]
 
 
-def test_photos_without_labels_become_records_for_a_look(tmp_path: Path, photo) -> None:
+def test_converted_sources_images_without_labels_become_records(tmp_path: Path, photo) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     for stem in "abc":

@@ -27,7 +27,7 @@ class QuietServer(ThreadingHTTPServer):
 
 
 class Server:
-    """An http server whose manners a test decides."""
+    """An HTTP server with configurable behavior."""
 
     def __init__(self) -> None:
         self.content = CONTENT
@@ -102,7 +102,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.stop()
 
 
-def test_a_file_comes_whole_with_progress_and_a_sidecar(server: Server, tmp_path: Path) -> None:
+def test_download_file_comes_whole_with_progress_and_a_sidecar(server: Server, tmp_path: Path) -> None:
     steps: list[tuple[int, int | None]] = []
     path = fetch(server.url, tmp_path / "cache", on_progress=lambda *step: steps.append(step))
     assert path == cache_path(server.url, tmp_path / "cache")
@@ -116,7 +116,7 @@ def test_a_file_comes_whole_with_progress_and_a_sidecar(server: Server, tmp_path
     assert not list(path.parent.glob("*.part*"))
 
 
-def test_the_cache_is_used_while_the_server_has_the_same(server: Server, tmp_path: Path) -> None:
+def test_download_cache_is_used_while_the_server_has_the_same(server: Server, tmp_path: Path) -> None:
     path = fetch(server.url, tmp_path)
     assert fetch(server.url, tmp_path) == path
     assert server.sent == len(CONTENT)
@@ -124,7 +124,7 @@ def test_the_cache_is_used_while_the_server_has_the_same(server: Server, tmp_pat
     assert fetch(server.url, tmp_path).read_bytes() == b"new"
 
 
-def test_a_server_that_knows_no_etags_is_believed_by_size(server: Server, tmp_path: Path) -> None:
+def test_download_server_that_knows_no_etags_is_believed_by_size(server: Server, tmp_path: Path) -> None:
     server.etag = None
     path = fetch(server.url, tmp_path)
     before = path.stat().st_mtime_ns
@@ -133,7 +133,7 @@ def test_a_server_that_knows_no_etags_is_believed_by_size(server: Server, tmp_pa
     assert fetch(server.url, tmp_path).read_bytes() == b"shorter"
 
 
-def test_without_a_network_the_cache_is_used(server: Server, tmp_path: Path) -> None:
+def test_download_without_a_network_the_cache_is_used(server: Server, tmp_path: Path) -> None:
     path = fetch(server.url, tmp_path)
     server.stop()
     assert fetch(server.url, tmp_path) == path
@@ -141,14 +141,14 @@ def test_without_a_network_the_cache_is_used(server: Server, tmp_path: Path) -> 
         fetch(server.url + "2", tmp_path, flag="--pretrained_ckpt")
 
 
-def test_a_known_hash_needs_no_network(server: Server, tmp_path: Path) -> None:
+def test_download_known_hash_needs_no_network(server: Server, tmp_path: Path) -> None:
     digest = hashlib.sha256(CONTENT).hexdigest()
     path = fetch(server.url, tmp_path, sha256=digest.upper())
     assert fetch(server.url, tmp_path, sha256=digest) == path
     assert len(server.requests) == 1
 
 
-def test_a_broken_line_is_taken_up_where_it_broke(server: Server, tmp_path: Path) -> None:
+def test_download_broken_line_is_taken_up_where_it_broke(server: Server, tmp_path: Path) -> None:
     server.break_after = [300_000, 200_000]
     assert fetch(server.url, tmp_path).read_bytes() == CONTENT
     assert server.requests[1]["Range"] == "bytes=262144-"
@@ -156,7 +156,7 @@ def test_a_broken_line_is_taken_up_where_it_broke(server: Server, tmp_path: Path
     assert server.sent < len(CONTENT) + 2 * (1 << 16)
 
 
-def test_a_later_run_goes_on_with_what_an_earlier_one_left(server: Server, tmp_path: Path) -> None:
+def test_download_later_run_goes_on_with_what_an_earlier_one_left(server: Server, tmp_path: Path) -> None:
     server.break_after = [100_000, 0, 0, 0]
     with pytest.raises(NetworkError, match=r"the connection broke.* 65,536 bytes received are kept"):
         fetch(server.url, tmp_path)
@@ -164,13 +164,13 @@ def test_a_later_run_goes_on_with_what_an_earlier_one_left(server: Server, tmp_p
     assert server.requests[-1]["Range"] == "bytes=65536-"
 
 
-def test_a_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
+def test_download_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
     server.knows_ranges = False
     server.break_after = [300_000]
     assert fetch(server.url, tmp_path).read_bytes() == CONTENT
 
 
-def test_a_file_that_changed_meanwhile_is_not_patched_together(server: Server, tmp_path: Path) -> None:
+def test_download_file_that_changed_meanwhile_is_not_patched_together(server: Server, tmp_path: Path) -> None:
     server.break_after = [300_000, 0, 0, 0]
     with pytest.raises(NetworkError):
         fetch(server.url, tmp_path)
@@ -178,7 +178,7 @@ def test_a_file_that_changed_meanwhile_is_not_patched_together(server: Server, t
     assert fetch(server.url, tmp_path).read_bytes() == b"other" * 99
 
 
-def test_a_part_that_is_too_long_is_thrown_away(server: Server, tmp_path: Path) -> None:
+def test_download_part_that_is_too_long_is_thrown_away(server: Server, tmp_path: Path) -> None:
     server.break_after = [300_000, 0, 0, 0]
     with pytest.raises(NetworkError):
         fetch(server.url, tmp_path)
@@ -188,7 +188,7 @@ def test_a_part_that_is_too_long_is_thrown_away(server: Server, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_missing_file_is_missing(server: Server, tmp_path: Path, status: int) -> None:
+def test_download_missing_file_is_missing(server: Server, tmp_path: Path, status: int) -> None:
     server.statuses = [status]
     with pytest.raises(DatasetError, match=rf"my%20photos\.zip \(--url_dataset\) answered {status}") as caught:
         fetch(server.url, tmp_path)
@@ -196,7 +196,7 @@ def test_a_missing_file_is_missing(server: Server, tmp_path: Path, status: int) 
     assert len(server.requests) == 1
 
 
-def test_a_refusal_is_no_network_fault(server: Server, tmp_path: Path) -> None:
+def test_download_refusal_is_no_network_fault(server: Server, tmp_path: Path) -> None:
     server.statuses = [403]
     with pytest.raises(DatasetError, match=r"answered 403.*log-in") as caught:
         fetch(server.url, tmp_path)
@@ -204,7 +204,7 @@ def test_a_refusal_is_no_network_fault(server: Server, tmp_path: Path) -> None:
     assert not caught.value.missing
 
 
-def test_a_server_in_trouble_is_asked_again(server: Server, tmp_path: Path) -> None:
+def test_download_retries_a_failing_server(server: Server, tmp_path: Path) -> None:
     server.statuses = [503, 429]
     assert fetch(server.url, tmp_path).read_bytes() == CONTENT
     server.statuses = [500] * 9
@@ -212,13 +212,13 @@ def test_a_server_in_trouble_is_asked_again(server: Server, tmp_path: Path) -> N
         fetch(server.url + "x", tmp_path)
 
 
-def test_another_hash_is_refused_and_the_file_not_kept(server: Server, tmp_path: Path) -> None:
+def test_download_another_hash_is_refused_and_the_file_not_kept(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"and 0000.* was expected"):
         fetch(server.url, tmp_path, sha256="0" * 64)
     assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == []
 
 
-def test_an_unreachable_host_is_a_network_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_unreachable_host_is_a_network_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "_WAITS", ())
     monkeypatch.setenv("NO_PROXY", "*")
     for url in ("http://127.0.0.1:9/a.zip", "http://nowhere.invalid/a.zip"):
@@ -230,17 +230,17 @@ def test_an_unreachable_host_is_a_network_fault(tmp_path: Path, monkeypatch: pyt
     "url",
     ["", "photos.zip", "ftp://host/a.zip", "file:///etc/passwd", "gs://bucket/a.zip", "https://", "http://[::1/a.zip"],
 )
-def test_only_web_addresses_are_downloaded(tmp_path: Path, url: str) -> None:
+def test_download_only_web_addresses_are_downloaded(tmp_path: Path, url: str) -> None:
     with pytest.raises(DatasetError, match="must be an http or https address"):
         fetch(url, tmp_path)
 
 
-def test_a_hash_must_look_like_one(tmp_path: Path) -> None:
+def test_download_hash_must_look_like_one(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="64 hexadecimal digits"):
         fetch("http://host.invalid/a", tmp_path, sha256="abc")
 
 
-def test_a_full_disk_is_seen_before_the_first_byte(
+def test_download_full_disk_is_seen_before_the_first_byte(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
@@ -252,13 +252,13 @@ def test_a_full_disk_is_seen_before_the_first_byte(
 @pytest.mark.parametrize(
     "header", [("Content-Length", "9" * 5000), ("Content-Length", "\u00b2"), ("Content-Length", "-5")]
 )
-def test_numbers_that_are_none(server: Server, tmp_path: Path, header: tuple[str, str]) -> None:
+def test_download_numbers_that_are_none(server: Server, tmp_path: Path, header: tuple[str, str]) -> None:
     server.headers = dict([header])
     assert fetch(server.url, tmp_path).read_bytes() == CONTENT
 
 
-def test_a_server_that_forgets_what_it_was_asked(server: Server, tmp_path: Path) -> None:
-    """It goes on with another file at the old file's byte."""
+def test_download_server_that_forgets_what_it_was_asked(server: Server, tmp_path: Path) -> None:
+    """It continues with another file at the offset of the old one."""
     server.break_after = [300_000, 0, 0, 0]
     with pytest.raises(NetworkError):
         fetch(server.url, tmp_path)
@@ -266,7 +266,7 @@ def test_a_server_that_forgets_what_it_was_asked(server: Server, tmp_path: Path)
     assert fetch(server.url, tmp_path).read_bytes() == CONTENT[::-1]
 
 
-def test_a_body_packed_for_the_way_is_unpacked_and_never_continued(server: Server, tmp_path: Path) -> None:
+def test_download_body_packed_for_the_way_is_unpacked_and_never_continued(server: Server, tmp_path: Path) -> None:
     server.content = gzip.compress(CONTENT)
     server.headers = {"Content-Encoding": "gzip"}
     server.break_after = [len(server.content) // 2]
@@ -275,14 +275,14 @@ def test_a_body_packed_for_the_way_is_unpacked_and_never_continued(server: Serve
 
 
 @pytest.mark.parametrize("is_stated", [True, False])
-def test_a_stream_without_end_is_cut_off(server: Server, tmp_path: Path, is_stated: bool) -> None:
+def test_download_stream_without_end_is_cut_off(server: Server, tmp_path: Path, is_stated: bool) -> None:
     server.headers = {} if is_stated else {"Content-Length": "unknown"}
     with pytest.raises(DatasetError, match=r"at most 300,000 are accepted\. Nothing was kept"):
         fetch(server.url, tmp_path, max_bytes=300_000)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_file_that_proved_bad_can_be_forgotten(server: Server, tmp_path: Path) -> None:
+def test_download_file_that_proved_bad_can_be_forgotten(server: Server, tmp_path: Path) -> None:
     download.forget(fetch(server.url, tmp_path))
     assert os.listdir(tmp_path) == []
     assert fetch(server.url, tmp_path).read_bytes() == CONTENT
@@ -292,13 +292,13 @@ def test_a_file_that_proved_bad_can_be_forgotten(server: Server, tmp_path: Path)
 @pytest.mark.parametrize(
     "url", ["http://" + "a" * 300 + "/a.zip", "http://h:99999/a.zip", "http://h\x00/a", "http://a b/c"]
 )
-def test_addresses_that_cannot_be_asked(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_addresses_that_cannot_be_asked(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     with pytest.raises(DatasetError, match="is not an address that can be asked"):
         fetch(url, tmp_path)
 
 
-def test_names_from_the_web_stay_in_the_cache(tmp_path: Path) -> None:
+def test_download_names_from_the_web_stay_in_the_cache(tmp_path: Path) -> None:
     for url in ("http://h/..%2F..%2Fevil", "http://h/", "http://h/a/b.tar.gz?x=/../y", "http://h/" + "x" * 400):
         path = cache_path(url, tmp_path)
         assert path.parent == tmp_path
@@ -306,7 +306,7 @@ def test_names_from_the_web_stay_in_the_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["header", "body"])
-def test_a_server_that_drips_is_given_up(
+def test_download_gives_up_a_slow_server(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     def drip(handler: BaseHTTPRequestHandler) -> None:
@@ -321,17 +321,17 @@ def test_a_server_that_drips_is_given_up(
     monkeypatch.setattr(transfer_rate, "WINDOW_SECONDS", 0.2)
     with pytest.raises(NetworkError, match=r"it sends too slowly: \d+ bytes came in \d+ seconds"):
         fetch(server.url, tmp_path)
-    assert len(server.requests) == 1  # To ask again would go on forever, a few bytes at a time.
+    assert len(server.requests) == 1  # Further attempts would continue forever, a few bytes at a time.
 
 
-def test_a_line_that_breaks_after_every_byte_is_given_up(server: Server, tmp_path: Path) -> None:
+def test_download_line_that_breaks_after_every_byte_is_given_up(server: Server, tmp_path: Path) -> None:
     server.break_after = [70_000, *[10] * 99]
     with pytest.raises(NetworkError, match="could not be fetched"):
         fetch(server.url, tmp_path)
     assert len(server.requests) < 9
 
 
-def test_a_server_that_is_slow_to_its_reader_alone_is_not_given_up(
+def test_download_server_that_is_slow_to_its_reader_alone_is_not_given_up(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time of a slow disk is not the server's."""
@@ -342,7 +342,7 @@ def test_a_server_that_is_slow_to_its_reader_alone_is_not_given_up(
 
 
 @pytest.mark.parametrize("target", ["http://[::1", "ftp://host/a.zip", "http://h:99999/", "file:///etc/passwd"])
-def test_a_redirect_to_what_is_no_address_is_refused(
+def test_download_redirect_to_what_is_no_address_is_refused(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     monkeypatch.setattr(server, "answer", lambda handler: redirect(handler, target))
@@ -357,7 +357,9 @@ def redirect(handler: BaseHTTPRequestHandler, target: str, *, endless: bool = Fa
         handler.wfile.write(bytes(1 << 16))
 
 
-def test_the_body_of_a_redirect_is_not_read(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_body_of_a_redirect_is_not_read(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """requests would read it whole into memory."""
     answer = server.answer
 
@@ -375,7 +377,9 @@ SECRETS = ("s3cret", "T0K3N")
 
 
 @pytest.mark.parametrize("status", [0, 403, 404, 500])
-def test_neither_messages_nor_the_cache_hold_secrets(server: Server, tmp_path: Path, status: int, caplog) -> None:
+def test_download_neither_messages_nor_the_cache_hold_secrets(
+    server: Server, tmp_path: Path, status: int, caplog
+) -> None:
     url = server.url.replace("//", "//me:s3cret@") + "?token=T0K3N"
     server.statuses = [status] * 9 if status else []
     shown = ""
@@ -394,7 +398,7 @@ def test_neither_messages_nor_the_cache_hold_secrets(server: Server, tmp_path: P
     assert not [secret for secret in SECRETS if secret in shown + kept]
 
 
-def test_a_file_fetched_by_an_earlier_version_is_still_known(server: Server, tmp_path: Path) -> None:
+def test_download_file_fetched_by_an_earlier_version_is_still_known(server: Server, tmp_path: Path) -> None:
     path = fetch(server.url, tmp_path)
     sidecar = Path(f"{path}.json")
     content = json.loads(sidecar.read_text())
@@ -404,7 +408,7 @@ def test_a_file_fetched_by_an_earlier_version_is_still_known(server: Server, tmp
     assert server.sent == len(CONTENT)
 
 
-def test_the_words_of_a_server_cannot_steer_a_terminal(
+def test_download_words_of_a_server_cannot_steer_a_terminal(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse = b"HTTP/1.1 403 \x1b]0;PWNED\x07\x9b2J\r\nContent-Length: 0\r\n\r\n"
@@ -423,7 +427,7 @@ def test_the_words_of_a_server_cannot_steer_a_terminal(
         (b"\x1f\x8b", "a gzip archive"),
     ],
 )
-def test_an_answer_that_is_no_zip_is_not_kept(server: Server, tmp_path: Path, content: bytes, words: str) -> None:
+def test_download_answer_that_is_no_zip_is_not_kept(server: Server, tmp_path: Path, content: bytes, words: str) -> None:
     server.content = content
     for _ in range(2):
         with pytest.raises(DatasetError, match=f"must be a zip archive. The server sent {words}.*nothing was kept"):
@@ -431,7 +435,7 @@ def test_an_answer_that_is_no_zip_is_not_kept(server: Server, tmp_path: Path, co
         assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == []
 
 
-def test_both_packages_give_up_at_the_same_rate() -> None:
-    """They import nothing of each other, so each has the file."""
+def test_download_both_packages_give_up_at_the_same_rate() -> None:
+    """The packages do not import each other, so each has a copy of the file."""
     twin = Path(efficientdet.__file__).parent / "checkpoint" / "transfer_rate.py"
     assert twin.read_text() == Path(transfer_rate.__file__).read_text()

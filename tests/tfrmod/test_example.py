@@ -53,7 +53,7 @@ def parse(record: bytes) -> dict[str, tf.Tensor]:
     }
 
 
-def test_automls_reader_gets_every_key_with_its_type() -> None:
+def test_example_automls_reader_gets_every_key_with_its_type() -> None:
     parsed = parse(example.encode_example(image()))
     assert parsed["image/encoded"] == b"\xff\xd8pixels"
     assert parsed["image/source_id"] == b"17"
@@ -70,13 +70,13 @@ def test_automls_reader_gets_every_key_with_its_type() -> None:
     assert parsed["image/format"].numpy().tolist() == [b"jpeg"]
 
 
-def test_an_image_without_objects_parses_to_none() -> None:
+def test_example_image_without_objects_parses_to_none() -> None:
     parsed = parse(example.encode_example(image(())))
     assert parsed["image/object/class/label"].shape == (0,)
     assert parsed["image/object/bbox/ymin"].shape == (0,)
 
 
-def test_a_record_comes_back_as_it_went_in() -> None:
+def test_example_record_comes_back_as_it_went_in() -> None:
     back = example.decode_example(example.encode_example(image()))
     assert back.filename == "JPEGImages/ä.jpg"
     assert (back.height, back.width, back.encoded, back.format) == (100, 200, b"\xff\xd8pixels", "jpeg")
@@ -86,7 +86,7 @@ def test_a_record_comes_back_as_it_went_in() -> None:
     assert back.objects[1].area == 99.5
 
 
-def test_a_record_of_tensorflow_without_our_extras_is_read() -> None:
+def test_example_record_of_tensorflow_without_our_extras_is_read() -> None:
     features = {
         "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"x"])),
         "image/object/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[90])),
@@ -101,23 +101,23 @@ def test_a_record_of_tensorflow_without_our_extras_is_read() -> None:
     assert example.decode_example(negative.SerializeToString()).objects == ()
 
 
-def test_bytes_are_the_same_each_time() -> None:
+def test_example_bytes_are_the_same_each_time() -> None:
     assert example.encode_example(image()) == example.encode_example(image())
 
 
-def test_what_is_no_example_is_refused() -> None:
+def test_example_what_is_no_example_is_refused() -> None:
     with pytest.raises(DatasetError, match=r"not a tf\.train\.Example"):
         example.decode_example(b"\xff\xff\xff")
 
 
-def test_lists_of_different_length_are_refused() -> None:
+def test_example_lists_of_different_length_are_refused() -> None:
     message = example.Example()
     message.features.feature["image/object/class/label"].int64_list.value.extend([1, 2])
     with pytest.raises(DatasetError, match="2 labels but 0 values of image/object/bbox/ymin"):
         example.decode_example(message.SerializeToString())
 
 
-def test_masks_are_read_as_google_automl_reads_them_and_come_back() -> None:
+def test_example_masks_are_read_as_google_automl_reads_them_and_come_back() -> None:
     mask = np.zeros((100, 200), np.uint8)
     mask[10:30, 20:60] = 1
     things = (THINGS[0]._replace(mask=array_png(mask)), THINGS[1])
@@ -138,6 +138,6 @@ def test_masks_are_read_as_google_automl_reads_them_and_come_back() -> None:
     assert example.encode_example(back.with_class_ids({"cat": 1, "großer Hund": 7})) == record
 
 
-def test_without_masks_the_keys_are_not_there() -> None:
+def test_example_without_masks_the_keys_are_not_there() -> None:
     message = example.Example.FromString(example.encode_example(image()))
     assert not [key for key in message.features.feature if "mask" in key or "segmentation" in key]

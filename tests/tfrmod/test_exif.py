@@ -9,7 +9,7 @@ from tfrmod.exif import exif_orientation, swaps_sides, upright, upright_box
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_box_follows_the_marker_it_surrounds(orientation: int) -> None:
+def test_exif_box_follows_the_marker_it_surrounds(orientation: int) -> None:
     pixels = np.zeros((20, 30, 3), np.uint8)
     pixels[2:6, 5:14] = 255
     turned = np.asarray(upright(Image.fromarray(pixels), orientation))
@@ -20,7 +20,7 @@ def test_a_box_follows_the_marker_it_surrounds(orientation: int) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turning_is_what_pillow_does(orientation: int) -> None:
+def test_exif_turning_is_what_pillow_does(orientation: int) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -31,7 +31,7 @@ def test_turning_is_what_pillow_does(orientation: int) -> None:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_the_tag_is_found_in_either_byte_order(order: str) -> None:
+def test_exif_tag_is_found_in_either_byte_order(order: str) -> None:
     mark = {"<": b"II*\x00", ">": b"MM\x00*"}[order]
     entries = struct.pack(f"{order}HHIHH", 0x0110, 2, 1, 0, 0) + struct.pack(f"{order}HHIHH", 0x0112, 3, 1, 6, 0)
     data = mark + struct.pack(f"{order}IH", 8, 2) + entries
@@ -42,5 +42,5 @@ def test_the_tag_is_found_in_either_byte_order(order: str) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"Exif\x00\x00", b"II*\x00\xff\xff\xff\xff", b"MM\x00*\x00\x00\x00\x08\xff\xff", b"junk" * 9]
 )
-def test_broken_exif_means_upright(data: bytes) -> None:
+def test_exif_broken_exif_means_upright(data: bytes) -> None:
     assert exif_orientation(data) == 1

@@ -7,7 +7,7 @@ from tfrmod.file_types import described, image_format
     ("format", "name"),
     [("JPEG", "JPEG"), ("PNG", "PNG"), ("GIF", "GIF"), ("BMP", "BMP"), ("WEBP", "WEBP"), ("TIFF", "TIFF")],
 )
-def test_a_photo_is_known_by_its_first_bytes(photo, format: str, name: str) -> None:
+def test_file_types_image_is_known_by_its_first_bytes(photo, format: str, name: str) -> None:
     assert image_format(photo(format)) == name
     assert name in described(photo(format))
 
@@ -25,6 +25,6 @@ def test_a_photo_is_known_by_its_first_bytes(photo, format: str, name: str) -> N
         (b"hello", "begins with b'hello'"),
     ],
 )
-def test_other_files_are_named_for_a_person(data: bytes, words: str) -> None:
+def test_file_types_other_files_are_named_for_a_person(data: bytes, words: str) -> None:
     assert image_format(data) is None
     assert words in described(data)

@@ -6,7 +6,7 @@ import pytest
 from tfrmod import fileio
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fileio_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "sub" / "a.txt"
     fileio.write_file(path, "old")
 
@@ -20,7 +20,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
     assert os.listdir(path.parent) == ["a.txt"]
 
 
-def test_a_staging_folder_goes_away_also_after_a_failure(tmp_path: Path) -> None:
+def test_fileio_staging_folder_goes_away_also_after_a_failure(tmp_path: Path) -> None:
     def fail_within() -> None:
         with fileio.staging_folder(tmp_path / "out") as folder:
             (folder / "half").write_text("x")
@@ -32,7 +32,7 @@ def test_a_staging_folder_goes_away_also_after_a_failure(tmp_path: Path) -> None
     assert os.listdir(tmp_path) == []
 
 
-def test_left_overs_of_the_dead_are_cleared_and_of_the_living_kept(tmp_path: Path) -> None:
+def test_fileio_removes_partial_files_of_ended_processes_only(tmp_path: Path) -> None:
     dead, living = tmp_path / ".out.partial-999999999", tmp_path / f".out.partial-{os.getppid()}"
     strange = tmp_path / ".out.partial-notes"
     for folder in (dead, living, strange):

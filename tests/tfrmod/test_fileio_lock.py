@@ -11,7 +11,7 @@ import pytest
 from tfrmod.fileio import lock_file, remove_stale_lock, waiting_lock
 
 
-def test_one_after_the_other(tmp_path: Path) -> None:
+def test_fileio_lock_one_after_the_other(tmp_path: Path) -> None:
     inside, most = [], []
 
     def work(number: int) -> None:
@@ -30,21 +30,21 @@ def test_one_after_the_other(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_an_error_passes_and_frees_it(tmp_path: Path) -> None:
+def test_fileio_lock_error_passes_and_frees_it(tmp_path: Path) -> None:
     with pytest.raises(KeyError), waiting_lock(tmp_path / "new" / "thing"):
         raise KeyError
     with waiting_lock(tmp_path / "new" / "thing"):
         assert os.listdir(tmp_path / "new") == [".thing.lock"]
 
 
-def test_what_a_killed_process_left_is_taken_over(tmp_path: Path) -> None:
+def test_fileio_lock_what_a_killed_process_left_is_taken_over(tmp_path: Path) -> None:
     (tmp_path / ".thing.lock").touch()
     with waiting_lock(tmp_path / "thing"):
         assert os.listdir(tmp_path) == [".thing.lock"]
     assert os.listdir(tmp_path) == []
 
 
-def test_a_stale_lock_is_removed_and_one_that_is_held_stays(tmp_path: Path) -> None:
+def test_fileio_lock_stale_lock_is_removed_and_one_that_is_held_stays(tmp_path: Path) -> None:
     remove_stale_lock(tmp_path / "thing")
     (tmp_path / ".thing.lock").touch()
     remove_stale_lock(tmp_path / "thing")
@@ -54,7 +54,7 @@ def test_a_stale_lock_is_removed_and_one_that_is_held_stays(tmp_path: Path) -> N
         assert os.listdir(tmp_path) == [".thing.lock"]
 
 
-def test_where_nothing_can_be_locked_nobody_waits(tmp_path: Path) -> None:
+def test_fileio_lock_without_system_locks_does_not_wait(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with waiting_lock(tmp_path / "file" / "thing"):
         assert os.listdir(tmp_path) == ["file"]

@@ -23,7 +23,7 @@ def tensorflow_sees(data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True, "quality": 30}])
-def test_a_fine_jpeg_is_copied_unchanged(mode: str, options: dict[str, object]) -> None:
+def test_image_file_fine_jpeg_is_copied_unchanged(mode: str, options: dict[str, object]) -> None:
     data = saved(Image.radial_gradient("L").convert(mode), "JPEG", **options)
     photo = check_image(data)
     assert photo.encoded is data
@@ -31,14 +31,14 @@ def test_a_fine_jpeg_is_copied_unchanged(mode: str, options: dict[str, object]) 
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
-def test_a_fine_png_is_copied_unchanged_and_tensorflow_reads_it_rightly(photo, mode: str) -> None:
+def test_image_file_fine_png_is_copied_unchanged_and_tensorflow_reads_it_rightly(photo, mode: str) -> None:
     data = photo("PNG", mode=mode)
     assert check_image(data).encoded is data
     np.testing.assert_array_equal(tensorflow_sees(data), decode_image(data))
 
 
 @pytest.mark.parametrize("format", ["BMP", "GIF", "TIFF", "WEBP"])
-def test_other_formats_are_encoded_anew_under_their_true_name(photo, format: str) -> None:
+def test_image_file_other_formats_are_encoded_anew_under_their_true_name(photo, format: str) -> None:
     options = {"lossless": True} if format == "WEBP" else {}
     image = Image.open(io.BytesIO(photo("PNG", mode="P"))).convert("RGB")
     checked = check_image(saved(image, format, **options))
@@ -48,20 +48,20 @@ def test_other_formats_are_encoded_anew_under_their_true_name(photo, format: str
     assert difference.mean() < (4 if format == "WEBP" else 0.1)
 
 
-def test_a_large_lossless_photo_becomes_a_jpeg(photo) -> None:
+def test_image_file_large_lossless_image_becomes_a_jpeg(photo) -> None:
     checked = check_image(photo("BMP", size=(600, 600)))
     assert checked.format == "jpeg"
     assert len(checked.encoded) < 600 * 600
 
 
-def test_cmyk_becomes_rgb(photo) -> None:
+def test_image_file_cmyk_becomes_rgb(photo) -> None:
     checked = check_image(photo(mode="CMYK"))
     assert (checked.format, tensorflow_sees(checked.encoded).shape) == ("jpeg", (48, 64, 3))
     assert np.abs(decode_image(photo(mode="CMYK")).astype(int) - decode_image(photo())).mean() < 8
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_what_shines_through_is_white(mode: str) -> None:
+def test_image_file_transparent_pixels_become_white(mode: str) -> None:
     image = Image.new("RGBA", (8, 4), (0, 0, 0, 255))
     image.putpixel((3, 2), (0, 0, 0, 0))
     pixels = decode_image(saved(image.convert(mode), "PNG"))
@@ -69,12 +69,12 @@ def test_what_shines_through_is_white(mode: str) -> None:
     assert pixels.sum() == 3 * 255
 
 
-def test_an_opaque_alpha_channel_is_dropped_without_a_trace(photo) -> None:
+def test_image_file_opaque_alpha_channel_is_dropped_without_a_trace(photo) -> None:
     checked = check_image(photo("PNG", mode="RGBA"))
     np.testing.assert_array_equal(tensorflow_sees(checked.encoded), decode_image(photo("PNG")))
 
 
-def test_a_transparent_palette_entry_counts_as_alpha() -> None:
+def test_image_file_transparent_palette_entry_counts_as_alpha() -> None:
     image = Image.new("P", (4, 4), 0)
     image.putpalette([0, 0, 0, 255, 0, 0])
     data = saved(image, "PNG", transparency=0)
@@ -83,21 +83,21 @@ def test_a_transparent_palette_entry_counts_as_alpha() -> None:
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_sixteen_bits_lose_their_lower_half(format: str) -> None:
+def test_image_file_sixteen_bits_lose_their_lower_half(format: str) -> None:
     values = (np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)
     data = saved(Image.fromarray(values), format)
     np.testing.assert_array_equal(decode_image(data)[..., 0], values >> 8)
     np.testing.assert_array_equal(tensorflow_sees(check_image(data).encoded)[..., 1], values >> 8)
 
 
-def test_floating_point_pixels_have_no_way_to_rgb() -> None:
+def test_image_file_floating_point_pixels_have_no_way_to_rgb() -> None:
     with pytest.raises(ImageError, match="mode F"):
         check_image(saved(Image.new("F", (4, 4)), "TIFF"))
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_exif_is_applied_once(photo, format: str, orientation: int) -> None:
+def test_image_file_exif_is_applied_once(photo, format: str, orientation: int) -> None:
     checked = check_image(photo(format, orientation=orientation))
     upright = (64, 48) if orientation == 6 else (48, 64)
     assert (checked.height, checked.width, checked.orientation) == (*upright, orientation)
@@ -110,20 +110,20 @@ def test_exif_is_applied_once(photo, format: str, orientation: int) -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"])
 @pytest.mark.parametrize("share", [0.05, 0.6, 0.98])
-def test_a_file_cut_short_is_found(format: str, share: float) -> None:
+def test_image_file_cut_short_is_found(format: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)
     data = saved(Image.fromarray(noise), format)
     with pytest.raises(ImageError):
         check_image(data[: int(len(data) * share)])
 
 
-def test_a_progressive_jpeg_cut_short_is_found() -> None:
+def test_image_file_progressive_jpeg_cut_short_is_found() -> None:
     data = saved(Image.radial_gradient("L"), "JPEG", progressive=True)
     with pytest.raises(ImageError, match="truncated"):
         check_image(data[:-200])
 
 
-def test_a_flipped_bit_in_a_png_is_found(photo) -> None:
+def test_image_file_flipped_bit_in_a_png_is_found(photo) -> None:
     data = bytearray(photo("PNG"))
     data[len(data) // 2] ^= 1
     with pytest.raises(ImageError):
@@ -147,7 +147,7 @@ def bomb(format: str) -> bytes:
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF", "BMP", "WEBP", "JPEG"])
-def test_a_bomb_is_refused_by_its_header(format: str) -> None:
+def test_image_file_bomb_is_refused_by_its_header(format: str) -> None:
     with pytest.raises(ImageError, match="60000x60000") as caught:
         check_image(bomb(format))
     assert caught.value.code == "image_too_large"
@@ -155,7 +155,7 @@ def test_a_bomb_is_refused_by_its_header(format: str) -> None:
         decode_image(bomb(format))
 
 
-def test_the_limit_can_be_moved(photo) -> None:
+def test_image_file_limit_can_be_moved(photo) -> None:
     assert check_image(photo(), max_pixels=48 * 64).width == 64
     with pytest.raises(ImageError, match="64x48 pixels, where at most 3,071"):
         check_image(photo(), max_pixels=48 * 64 - 1)
@@ -163,13 +163,13 @@ def test_the_limit_can_be_moved(photo) -> None:
 
 @pytest.mark.parametrize("length", [*range(2, 40, 3), 160, 620])
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"])
-def test_no_stump_raises_anything_else(photo, format: str, length: int) -> None:
+def test_image_file_truncated_files_raise_image_error(photo, format: str, length: int) -> None:
     data = photo(format, size=(200, 200))
     with pytest.raises(ImageError):
         check_image(data[: min(length, len(data) // 2)])
 
 
-def test_bytes_gone_wrong_never_raise_anything_else(photo) -> None:
+def test_image_file_damaged_bytes_raise_image_error(photo) -> None:
     rng = np.random.default_rng(0)
     usable = 0
     for format in ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"):
@@ -187,19 +187,21 @@ def test_bytes_gone_wrong_never_raise_anything_else(photo) -> None:
     assert 0 < usable < 360
 
 
-def test_a_twelve_bit_jpeg_is_named() -> None:
+def test_image_file_twelve_bit_jpeg_is_named() -> None:
     frame = struct.pack(">HBHHB", 17, 12, 8, 8, 3) + bytes(9)
     with pytest.raises(ImageError, match="12 bits"):
         check_image(b"\xff\xd8\xff\xc1" + frame + b"\xff\xda\x00\x02")
 
 
-def test_a_path_is_read(photo, tmp_path: Path) -> None:
+def test_image_file_path_is_read(photo, tmp_path: Path) -> None:
     (tmp_path / "a.gif").write_bytes(photo("GIF"))
     assert decode_image(tmp_path / "a.gif").shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_trusted_photos_are_not_decoded_but_measured(photo, monkeypatch: pytest.MonkeyPatch, format: str) -> None:
+def test_image_file_trusted_images_are_not_decoded_but_measured(
+    photo, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
     data = photo(format)
     monkeypatch.setattr(image_file, "_load", None)
     trusted = check_image(data, is_trusted=True)
@@ -220,11 +222,11 @@ def test_trusted_photos_are_not_decoded_but_measured(photo, monkeypatch: pytest.
         pytest.param(lambda photo: photo("GIF"), id="gif"),
     ],
 )
-def test_what_must_be_changed_is_not_trusted(photo, data) -> None:
+def test_image_file_what_must_be_changed_is_not_trusted(photo, data) -> None:
     assert check_image(data(photo), is_trusted=True) == check_image(data(photo))
 
 
-def test_a_trusted_photo_without_an_end_is_looked_at(photo) -> None:
+def test_image_file_trusted_image_without_an_end_is_looked_at(photo) -> None:
     for format in ("JPEG", "PNG"):
         with pytest.raises(ImageError, match="truncated"):
             check_image(photo(format, size=(300, 300))[:-40], is_trusted=True)
@@ -232,7 +234,7 @@ def test_a_trusted_photo_without_an_end_is_looked_at(photo) -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_an_oversize_photo_is_made_smaller_and_keeps_its_shape(photo, format: str, orientation: int) -> None:
+def test_image_file_oversize_image_is_made_smaller_and_keeps_its_shape(photo, format: str, orientation: int) -> None:
     data = photo(format, size=(150, 400), orientation=orientation)
     small = check_image(data, longest_side=100)
     size, given = ((38, 100), (150, 400)) if orientation == 1 else ((100, 38), (400, 150))
@@ -243,7 +245,7 @@ def test_an_oversize_photo_is_made_smaller_and_keeps_its_shape(photo, format: st
     assert np.abs(decode_image(small.encoded).astype(int) - np.asarray(whole)).mean() < 6
 
 
-def test_a_photo_that_fits_is_not_touched_by_a_limit(photo) -> None:
+def test_image_file_image_that_fits_is_not_touched_by_a_limit(photo) -> None:
     data = photo(size=(48, 64))
     assert check_image(data, longest_side=64).encoded is data
     assert check_image(data, longest_side=64).given_size is None
@@ -251,14 +253,14 @@ def test_a_photo_that_fits_is_not_touched_by_a_limit(photo) -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_the_upright_size_is_known_without_decoding(photo, format: str, orientation: int) -> None:
+def test_image_file_upright_size_is_known_without_decoding(photo, format: str, orientation: int) -> None:
     if orientation == 6 and format in ("GIF", "BMP"):
         pytest.skip("these formats hold no EXIF")
     data = photo(format, orientation=orientation)
     assert upright_size(data) == decode_image(data).shape[:2]
 
 
-def test_a_rough_look_finds_what_a_whole_decoding_finds() -> None:
+def test_image_file_reduced_decoding_finds_the_faults_of_full_decoding() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (120, 150, 3), dtype=np.uint8)
     rng, verdicts = np.random.default_rng(2), set()
     for options in ({}, {"progressive": True}, {"restart_marker_blocks": 4}):

@@ -1,4 +1,4 @@
-"""JPEGs that end too early: kept where hardly anything is missing, refused otherwise, whether they have an end mark."""
+"""Tests of truncated JPEGs: kept if almost complete, rejected otherwise, with and without end mark."""
 
 import io
 import re
@@ -47,7 +47,9 @@ def resized(data: bytes, height: int, width: int) -> bytes:
 @pytest.mark.parametrize("given", [{}, {"progressive": True}, {"optimize": True}, {"subsampling": 0}])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_a_jpeg_without_much_of_its_data_is_refused(mode: str, given: dict, end: bytes, share: float) -> None:
+def test_jpeg_truncation_jpeg_without_much_of_its_data_is_refused(
+    mode: str, given: dict, end: bytes, share: float
+) -> None:
     if end and given.get("progressive"):
         pytest.skip("its first scan is whole: a decoder shows all of the image, coarsely, and nothing says more")
     data = jpeg(picture(mode), **given)
@@ -60,7 +62,7 @@ def test_a_jpeg_without_much_of_its_data_is_refused(mode: str, given: dict, end:
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("num_bytes", [0, 1, 20])
-def test_a_jpeg_without_its_last_bytes_is_kept_and_the_share_said(mode: str, num_bytes: int) -> None:
+def test_jpeg_truncation_jpeg_without_its_last_bytes_is_kept_and_the_share_said(mode: str, num_bytes: int) -> None:
     data = jpeg(picture(mode))
     photo = check_image(cut(data, num_bytes))
     assert 0 <= photo.missing <= MAX_MISSING
@@ -72,7 +74,7 @@ def test_a_jpeg_without_its_last_bytes_is_kept_and_the_share_said(mode: str, num
     assert np.array_equal(decode_image(cut(data, num_bytes)), decode_image(photo.encoded))
 
 
-def test_a_rotated_jpeg_without_its_last_bytes_is_kept_too() -> None:
+def test_jpeg_truncation_rotated_jpeg_without_its_last_bytes_is_kept_too() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = jpeg(picture(), exif=exif)
@@ -90,7 +92,7 @@ def test_a_rotated_jpeg_without_its_last_bytes_is_kept_too() -> None:
 @pytest.mark.parametrize("given", [{}, {"progressive": True}, {"optimize": True}])
 @pytest.mark.parametrize("color", [(128, 128, 128), (114, 114, 114), (255, 255, 255)])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_bars_of_grey_are_no_missing_data(mode: str, color: tuple[int, int, int], given: dict) -> None:
+def test_jpeg_truncation_bars_of_grey_are_no_missing_data(mode: str, color: tuple[int, int, int], given: dict) -> None:
     for top in (picture().crop((0, 0, 300, 120)), None):
         padded = Image.new("RGB", (300, 200), color)
         if top is not None:
@@ -104,7 +106,7 @@ def test_bars_of_grey_are_no_missing_data(mode: str, color: tuple[int, int, int]
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("size", [(2700, 65_500), (13_000, 13_000)])
-def test_bytes_that_cannot_hold_the_stated_pixels_are_refused_undecoded(
+def test_jpeg_truncation_bytes_that_cannot_hold_the_stated_pixels_are_refused_undecoded(
     size: tuple[int, int], progressive: bool
 ) -> None:
     data = resized(jpeg(picture(height=16, width=16), progressive=progressive), *size)
@@ -120,13 +122,13 @@ def test_bytes_that_cannot_hold_the_stated_pixels_are_refused_undecoded(
 
 
 @pytest.mark.parametrize("given", [{}, {"progressive": True}, {"optimize": True}])
-def test_the_smallest_jpeg_of_its_size_holds_its_pixels(given: dict) -> None:
+def test_jpeg_truncation_smallest_jpeg_of_its_size_holds_its_pixels(given: dict) -> None:
     for mode, color in (("RGB", "white"), ("L", "black"), ("RGB", "grey")):
         data = jpeg(Image.new(mode, (4000, 3000), color), **{"quality": 1, **given})
         assert check_image(data).missing == 0
 
 
-def test_examine_notes_what_is_missing(tmp_path: Path) -> None:
+def test_jpeg_truncation_examine_notes_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(cut(jpeg(picture()), 20))
     examined = validate_image(Settings(tmp_path, "photos", tmp_path), 0, Entry("a.jpg", ""))
     assert examined.image is not None

@@ -1,4 +1,4 @@
-"""A process killed at any step leaves nothing that the next one mistakes for whole."""
+"""Tests of kills at every step: the next process never takes partial files for complete ones."""
 
 import contextlib
 import functools
@@ -64,7 +64,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_conversion_killed_at_any_step(voc_folder, tmp_path: Path) -> None:
+def test_kills_conversion_killed_at_any_step(voc_folder, tmp_path: Path) -> None:
     folder = voc_folder.add_many(6).root
     out = tmp_path / "out"
     convert(folder, tmp_path / "expected", ConvertOptions(num_shards=2))
@@ -80,7 +80,7 @@ def test_a_conversion_killed_at_any_step(voc_folder, tmp_path: Path) -> None:
     assert files_of(out) == expected
 
 
-def test_an_extraction_killed_at_any_step(tmp_path: Path) -> None:
+def test_kills_extraction_killed_at_any_step(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         for number in range(5):
             file.writestr(f"d{number}/a.jpg", bytes(number))
@@ -96,7 +96,7 @@ def test_an_extraction_killed_at_any_step(tmp_path: Path) -> None:
     assert {path.name for path in out.parent.iterdir()} <= {"out", ".out.lock"}
 
 
-def test_a_download_killed_at_any_step(tmp_path: Path) -> None:
+def test_kills_download_killed_at_any_step(tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
     content = bytes(range(256)) * 999
     (tmp_path / "served" / "a.zip").write_bytes(content)
@@ -130,7 +130,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(50, marks=pytest.mark.slow)])
-def test_random_kills_from_the_download_to_the_last_shard(voc_folder, tmp_path: Path, kills: int) -> None:
+def test_kills_random_kills_from_the_download_to_the_last_shard(voc_folder, tmp_path: Path, kills: int) -> None:
     voc_folder.add_many(90)
     (tmp_path / "served").mkdir()
     (tmp_path / "way.py").write_text(WHOLE_WAY)
@@ -165,7 +165,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
-def test_a_manifest_half_written_by_a_stranger_is_no_manifest(tmp_path: Path) -> None:
+def test_kills_manifest_half_written_by_a_stranger_is_no_manifest(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"version": 1, "splits": {')
     with pytest.raises(DatasetError, match="not a manifest"):
         Manifest.load(tmp_path)

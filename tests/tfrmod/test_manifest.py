@@ -31,7 +31,7 @@ def made(folder: Path) -> Manifest:
     )
 
 
-def test_a_manifest_comes_back_equal(tmp_path: Path) -> None:
+def test_manifest_comes_back_equal(tmp_path: Path) -> None:
     manifest = made(tmp_path)
     manifest.save(tmp_path / "manifest.json")
     loaded = Manifest.load(tmp_path)
@@ -42,13 +42,13 @@ def test_a_manifest_comes_back_equal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 2}', '{"version": 2, "splits": 3}', "\ufeff{"])
-def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
+def test_manifest_what_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(DatasetError, match="not a manifest"):
         Manifest.load(tmp_path)
 
 
-def test_another_version_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:
+def test_manifest_another_version_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no manifest") as caught:
         Manifest.load(tmp_path)
     assert caught.value.missing
@@ -57,7 +57,7 @@ def test_another_version_and_a_missing_file_are_told_apart(tmp_path: Path) -> No
         Manifest.load(tmp_path)
 
 
-def test_verify_names_what_is_not_as_written(tmp_path: Path) -> None:
+def test_manifest_verify_names_what_is_not_as_written(tmp_path: Path) -> None:
     manifest = made(tmp_path)
     manifest.verify()
     shard = tmp_path / "train-00000-of-00001.tfrecord"
@@ -79,7 +79,7 @@ def test_verify_names_what_is_not_as_written(tmp_path: Path) -> None:
         manifest.verify()
 
 
-def test_shards_without_a_manifest_are_counted(tmp_path: Path) -> None:
+def test_manifest_shards_without_a_manifest_are_counted(tmp_path: Path) -> None:
     tfrecord_io.write_records(
         tmp_path / "coco-00000-of-00002.tfrecord", [record((3, "dog"), (3, "dog"), (90, "")), record()]
     )
@@ -91,7 +91,7 @@ def test_shards_without_a_manifest_are_counted(tmp_path: Path) -> None:
     assert (counts.num_classes, counts.max_instances_per_image, len(counts.files)) == (90, 3, 2)
 
 
-def test_a_pattern_without_files_names_similar_ones(tmp_path: Path) -> None:
+def test_manifest_pattern_without_files_names_similar_ones(tmp_path: Path) -> None:
     (tmp_path / "train-00000-of-00001.tfrecord").touch()
     with pytest.raises(DatasetError, match=r"Similar names there: train-00000-of-00001\.tfrecord") as caught:
         count_shards(f"{tmp_path}/trian-*.tfrecord")
@@ -102,7 +102,7 @@ def test_a_pattern_without_files_names_similar_ones(tmp_path: Path) -> None:
         count_shards(" , ")
 
 
-def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+def test_manifest_damaged_record_is_named(tmp_path: Path) -> None:
     tfrecord_io.write_records(tmp_path / "a.tfrecord", [record((1, "cat")), b"\xff\xff\xff"])
     with pytest.raises(DatasetError, match=r"a\.tfrecord, record 1: .*not a tf\.train\.Example"):
         count_shards(str(tmp_path / "a.tfrecord"))

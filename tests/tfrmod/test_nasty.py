@@ -87,7 +87,7 @@ for path in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_what_becomes_of_a_nasty_photo(test_data: Path, name: str) -> None:
+def test_nasty_what_becomes_of_a_nasty_image(test_data: Path, name: str) -> None:
     data = (test_data / "nasty" / name).read_bytes()
     expected = TABLE[name]
     if isinstance(expected, str):
@@ -100,18 +100,20 @@ def test_what_becomes_of_a_nasty_photo(test_data: Path, name: str) -> None:
     assert decoded.shape == (photo.height, photo.width, 3)
 
 
-def test_the_table_names_every_file(test_data: Path) -> None:
+def test_nasty_table_names_every_file(test_data: Path) -> None:
     assert nasty_names(test_data) == TABLE.keys() | {"gen_100Mpx_1bit.png"}
 
 
-def test_a_hundred_megapixels_are_no_bomb(test_data: Path) -> None:
+def test_nasty_hundred_megapixels_are_no_bomb(test_data: Path) -> None:
     data = (test_data / "nasty" / "gen_100Mpx_1bit.png").read_bytes()
     photo = check_image(data)
     assert photo.encoded is data
     assert (photo.height, photo.width) == (10_000, 10_000)
 
 
-def test_every_nasty_photo_ends_in_a_record_or_in_the_list_of_problems(test_data: Path, tmp_path: Path, xml) -> None:
+def test_nasty_every_nasty_image_ends_in_a_record_or_in_the_list_of_problems(
+    test_data: Path, tmp_path: Path, xml
+) -> None:
     names = nasty_names(test_data)
     (tmp_path / "data").mkdir()
     for name in names:
@@ -133,7 +135,7 @@ def test_every_nasty_photo_ends_in_a_record_or_in_the_list_of_problems(test_data
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_AS"), reason="memory cannot be limited here")
-def test_bombs_are_refused_without_taking_memory(test_data: Path) -> None:
+def test_nasty_bombs_are_refused_without_taking_memory(test_data: Path) -> None:
     bombs = [str(test_data / "nasty" / name) for name in ("pillow_bomb_4.3Gpx.gif", "gen_256Mpx_1bit.png")]
     done = subprocess.run([sys.executable, "-c", CRAMPED, *bombs], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["image_too_large"] * 2

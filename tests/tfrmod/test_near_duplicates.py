@@ -48,25 +48,25 @@ def with_bits_flipped(value: int, count: int, rng: random.Random) -> int:
         lambda image: image.convert("P"),
     ],
 )
-def test_a_copy_stays_near(copy) -> None:
+def test_near_duplicates_copy_stays_near(copy) -> None:
     for seed in range(10):
         assert distance(picture(seed), copy(picture(seed))) <= NEAR
 
 
-def test_other_motifs_are_far() -> None:
+def test_near_duplicates_other_motifs_are_far() -> None:
     hashes = [difference_hash(picture(seed)) for seed in range(60)]
     assert min((one ^ other).bit_count() for one in hashes for other in hashes if one != other) > 2 * NEAR
     assert near_groups(hashes) == []
 
 
-def test_a_bit_says_where_it_gets_darker() -> None:
+def test_near_duplicates_bit_says_where_it_gets_darker() -> None:
     brighter = np.tile(np.arange(0, 90, 10, dtype=np.uint8), (8, 1))
     assert difference_hash(Image.fromarray(brighter)) == 0
     assert difference_hash(Image.fromarray(brighter[:, ::-1].copy())) == (1 << HASH_BITS) - 1
     assert difference_hash(Image.new("RGB", (1, 1))) == 0
 
 
-def test_groups_are_those_of_every_near_pair() -> None:
+def test_near_duplicates_groups_are_those_of_every_near_pair() -> None:
     rng = random.Random(3)
     motifs = [rng.getrandbits(64) for _ in range(40)]
     hashes = [with_bits_flipped(motif, rng.randrange(3), rng) for motif in motifs for _ in range(3)]
@@ -78,7 +78,7 @@ def test_groups_are_those_of_every_near_pair() -> None:
     ]
 
 
-def test_the_distance_is_the_callers() -> None:
+def test_near_duplicates_distance_is_the_callers() -> None:
     value = 0x0F1E2D3C4B5A6978
     hashes = [value, value ^ 0b111, ~value & (1 << 64) - 1, value]
     assert near_groups(hashes, max_distance=0) == [[0, 3]]
@@ -89,11 +89,11 @@ def test_the_distance_is_the_callers() -> None:
         near_groups(hashes, max_distance=64)
 
 
-def test_pictures_without_structure_say_nothing() -> None:
+def test_near_duplicates_images_without_structure_are_in_no_group() -> None:
     assert near_groups([0] * 50 + [(1 << 64) - 1] * 50 + [0b101] * 50) == []
 
 
-def test_a_long_row_of_slow_changes_does_not_become_one_group() -> None:
+def test_near_duplicates_long_row_of_slow_changes_does_not_become_one_group() -> None:
     rng = random.Random(5)
     row = [0xF0F0F0F0F0F0F0F0]
     for _ in range(600):
@@ -103,7 +103,7 @@ def test_a_long_row_of_slow_changes_does_not_become_one_group() -> None:
     assert max(map(len, groups)) < 60
 
 
-def test_a_hundred_thousand_are_grouped() -> None:
+def test_near_duplicates_hundred_thousand_are_grouped() -> None:
     rng = random.Random(7)
     hashes = [rng.getrandbits(64) for _ in range(50_000)]
     groups = near_groups(hashes + [with_bits_flipped(value, 2, rng) for value in hashes])
@@ -111,7 +111,7 @@ def test_a_hundred_thousand_are_grouped() -> None:
     assert all(len(group) == 2 for group in groups)
 
 
-def test_twins_are_equal_or_alike_or_linked_by_both() -> None:
+def test_near_duplicates_twins_are_equal_or_alike_or_linked_by_both() -> None:
     rng = random.Random(9)
     hashes = [rng.getrandbits(64) for _ in range(6)]
     hashes[3] = hashes[0] ^ 0b11

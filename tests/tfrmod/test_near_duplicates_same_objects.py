@@ -1,4 +1,4 @@
-"""Whether images show the same objects in the same places."""
+"""Tests of the comparison of the objects of near-duplicates."""
 
 import time
 
@@ -36,7 +36,7 @@ CAT, DOG = ("cat", 0.1, 0.1), ("dog", 0.6, 0.6)
         ([("cat", 0.1, x / 20) for x in range(0, 20, 4)], [("cat", 0.1, x / 20) for x in range(0, 16, 4)], True),
     ],
 )
-def test_same_objects_are_of_one_class_in_one_place(one, other, same: bool) -> None:
+def test_near_duplicates_same_objects_same_objects_are_of_one_class_in_one_place(one, other, same: bool) -> None:
     assert is_same(objects(*one), objects(*other)) is same
     assert is_same(objects(*other), objects(*one)) is same
 
@@ -46,7 +46,7 @@ def test_objects_are_in_parts_of_the_image() -> None:
     np.testing.assert_allclose(objects_of(image).boxes, [(0.1, 0.1, 0.5, 0.5)])
 
 
-def test_near_duplicates_of_a_fixed_camera_are_told_apart_by_their_objects() -> None:
+def test_near_duplicates_same_objects_near_duplicates_of_a_fixed_camera_are_told_apart_by_their_objects() -> None:
     shown = [[CAT], [("cat", 0.6, 0.1)], [CAT], [DOG], [DOG, CAT], []]
     hashes = [HASH ^ (number % 3) for number in range(len(shown))]
     assert near_groups(hashes) == [[0, 1, 2, 3, 4, 5]]
@@ -66,7 +66,7 @@ def test_objects_are_asked_for_only_where_images_look_alike() -> None:
     assert asked == [2, 3]
 
 
-def test_many_images_of_one_scene_are_divided_in_little_time() -> None:
+def test_near_duplicates_same_objects_many_images_of_one_scene_are_divided_in_little_time() -> None:
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 0.8, (3000, 5, 2))
     shown = [objects(*(("cat", y, x) for y, x in image)) for image in corners]

@@ -1,4 +1,4 @@
-"""How annotations' names find files."""
+"""Tests of matching file names in annotations with files."""
 
 import unicodedata
 

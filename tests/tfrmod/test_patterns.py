@@ -1,4 +1,4 @@
-"""Globs separated by commas, and paths written so that they match themselves alone."""
+"""Tests of comma-separated globs and escaped paths."""
 
 from pathlib import Path
 
@@ -51,13 +51,13 @@ def test_escape_path_matches_that_path_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name == name.strip() and name != "**"])
-def test_a_folder_that_is_there_is_meant_as_it_is_written(name: str) -> None:
+def test_patterns_folder_that_is_there_is_meant_as_it_is_written(name: str) -> None:
     wanted = make(Path(name) / "train-0")
     assert matching_files(f"{name}/train-*") == (wanted,)
     assert matching_files(f"{name}/train-0") == (wanted,)
 
 
-def test_a_pattern_that_may_be_read_in_two_ways_is_refused() -> None:
+def test_pattern_that_may_be_read_in_two_ways_is_refused() -> None:
     make(Path("runs [12]/train-0"))
     make(Path("runs 1/train-0"))
     with pytest.raises(DatasetError, match=r"two ways.*\[\[\] for a bracket"):

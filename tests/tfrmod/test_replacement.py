@@ -1,4 +1,4 @@
-"""A kill at any moment leaves all of the old or all of the new, or what the next start completes."""
+"""Tests of atomic replacement with kills at every step."""
 
 import os
 import subprocess
@@ -73,14 +73,14 @@ def others(home: Path) -> dict[str, str]:
     return {"notes.txt": "mine"} if (home / "notes.txt").exists() else {}
 
 
-def test_the_new_takes_the_place_of_the_old_and_others_stay(home: Path) -> None:
+def test_replacement_new_takes_the_place_of_the_old_and_others_stay(home: Path) -> None:
     kept = others(home)
     replace_files(home, write("new"), earlier=(*NAMES, "gone"))
     assert contents(home) == NEW | kept
     assert os.listdir(home.parent) == ["export"]
 
 
-def test_without_an_exchange_by_the_system(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replacement_without_an_exchange_by_the_system(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = others(home)
     monkeypatch.setattr(replacement, "_exchanged", lambda first, second: False)
     replace_files(home, write("new"), earlier=(*NAMES, "gone"))
@@ -88,7 +88,7 @@ def test_without_an_exchange_by_the_system(home: Path, monkeypatch: pytest.Monke
     assert os.listdir(home.parent) == ["export"]
 
 
-def test_a_folder_that_cannot_be_renamed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replacement_folder_that_cannot_be_renamed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = others(home)
     monkeypatch.chdir(home)
     replace_files(Path("."), write("new"), earlier=(*NAMES, "gone"))
@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_renamed(home: Path, monkeypatch: pytest.MonkeyP
     assert contents(home)["graph"] == "newest"
 
 
-def test_a_link_to_a_folder_stays_a_link(home: Path) -> None:
+def test_replacement_link_to_a_folder_stays_a_link(home: Path) -> None:
     link = home.parent.parent / "link"
     link.symlink_to(home)
     replace_files(link, write("new"), earlier=(*NAMES, "gone"))
@@ -105,7 +105,7 @@ def test_a_link_to_a_folder_stays_a_link(home: Path) -> None:
     assert contents(home) == NEW | others(home)
 
 
-def test_a_failed_writer_leaves_the_old(home: Path) -> None:
+def test_replacement_failed_writer_leaves_the_old(home: Path) -> None:
     before = contents(home)
 
     def fail(folder: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_failed_writer_leaves_the_old(home: Path) -> None:
 
 
 @pytest.mark.parametrize("exchanges", [True, False])
-def test_killed_at_any_moment_it_is_never_mixed(home: Path, exchanges: bool) -> None:
+def test_replacement_killed_at_any_moment_it_is_never_mixed(home: Path, exchanges: bool) -> None:
     kept = others(home)
     old = {**OLD, "gone": "old", **kept}
     outcomes = []

@@ -1,4 +1,4 @@
-"""A conversion that was stopped goes on where it was, and takes over only what is still true."""
+"""Tests of continuing a stopped conversion: only valid results are reused."""
 
 import os
 from pathlib import Path
@@ -56,14 +56,14 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[list, list]:
     return validating.calls, writing.calls
 
 
-def test_what_was_done_is_not_done_again(interrupted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_what_was_done_is_not_done_again(interrupted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     examined, written = counted(monkeypatch)
     convert(*interrupted).verify()
     assert (len(examined), len(written)) == (0, 1)
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
 
 
-def test_what_is_damaged_is_done_again(interrupted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_what_is_damaged_is_done_again(interrupted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     staging = tmp_path / "out" / ".conversion"
     chunk = sorted(staging.glob("chunks-*/*.chunk"))[1]
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"!")
@@ -76,7 +76,9 @@ def test_what_is_damaged_is_done_again(interrupted, tmp_path: Path, monkeypatch:
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
 
 
-def test_a_photo_touched_in_between_is_looked_at_again(interrupted, monkeypatch: pytest.MonkeyPatch, photo) -> None:
+def test_resume_image_touched_in_between_is_looked_at_again(
+    interrupted, monkeypatch: pytest.MonkeyPatch, photo
+) -> None:
     data = interrupted[0]
     changed = data / "JPEGImages" / "0040.jpg"
     size = changed.stat().st_size
@@ -89,7 +91,7 @@ def test_a_photo_touched_in_between_is_looked_at_again(interrupted, monkeypatch:
     assert changed.read_bytes() in [decode_example(record).encoded for record in records]
 
 
-def test_other_options_keep_what_they_share(interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_other_options_keep_what_they_share(interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
     data, out, _ = interrupted
     examined, written = counted(monkeypatch)
     manifest = convert(data, out, ConvertOptions(num_workers=1, num_shards=2, train_valid_split=0.5))
@@ -97,7 +99,7 @@ def test_other_options_keep_what_they_share(interrupted, monkeypatch: pytest.Mon
     assert {name: split.num_images for name, split in manifest.splits.items()} == {"train": 35, "val": 35}
 
 
-def test_other_photos_share_nothing(interrupted, voc_folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_other_images_share_nothing(interrupted, voc_folder, monkeypatch: pytest.MonkeyPatch) -> None:
     data, out, options = interrupted
     voc_folder.add("more")
     examined, written = counted(monkeypatch)

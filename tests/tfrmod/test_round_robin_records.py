@@ -1,4 +1,4 @@
-"""Lists of annotated images become tfdet's records, in turn, and nothing where something is wrong."""
+"""Tests of the conversion to tfdet's records, and of its errors."""
 
 import io
 from pathlib import Path
@@ -24,7 +24,7 @@ def entry(path: Path, *boxes: list, class_id: int = 0) -> dict:
     return {"image_path": str(path), "bboxes": list(boxes), "labels": [{"id": class_id, "name": "cat"} for _ in boxes]}
 
 
-def test_convert_dataset_writes_in_turn(tmp_path: Path) -> None:
+def test_round_robin_records_convert_dataset_writes_in_turn(tmp_path: Path) -> None:
     files = [image_file(tmp_path, f"{index}.{ending}") for index, ending in enumerate(["jpg", "png", "bmp", "jpg"])]
     entries = [entry(path, [0, 10, 10, 40], class_id=index) for index, path in enumerate(files[:3])] + [entry(files[3])]
     before = [dict(one) for one in entries]
@@ -60,17 +60,19 @@ def test_convert_dataset_writes_in_turn(tmp_path: Path) -> None:
         ({"image_path": "none.jpg"}, r"No image none.jpg"),
     ],
 )
-def test_convert_dataset_refuses_and_leaves_nothing(tmp_path: Path, changes: dict, message: str) -> None:
+def test_round_robin_records_convert_dataset_refuses_and_leaves_nothing(
+    tmp_path: Path, changes: dict, message: str
+) -> None:
     good, bad = (entry(image_file(tmp_path, name), [0, 0, 9, 9]) for name in ("good.jpg", "bad.jpg"))
     with pytest.raises(DatasetError, match=message):
         convert_dataset_to_tfrecord([good, bad | changes], 2, tmp_path / "records")
     assert not list((tmp_path / "records").glob("*"))
 
 
-def test_convert_dataset_refuses_files_and_numbers(tmp_path: Path) -> None:
+def test_round_robin_records_convert_dataset_refuses_files_and_numbers(tmp_path: Path) -> None:
     good = entry(image_file(tmp_path, "good.jpg"), [0, 0, 9, 9])
     convert_dataset_to_tfrecord([good], 1, tmp_path)
-    with pytest.raises(DatasetError, match="exists already, and is not replaced"):
+    with pytest.raises(DatasetError, match="exists already and is not replaced"):
         convert_dataset_to_tfrecord([good], 1, tmp_path)
     for number in (0, 2, True):
         with pytest.raises(DatasetError, match="num_shards must be 1 to 1"):

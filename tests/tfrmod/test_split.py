@@ -26,13 +26,13 @@ def stratified(*arguments, **options) -> list[list[int]]:
         (1, 0.8, 0.1, [1, 0, 0]),
     ],
 )
-def test_sizes_follow_the_shares_and_no_wanted_side_is_empty(
+def test_split_sizes_follow_the_shares_and_no_wanted_side_is_empty(
     count: int, train: float, test: float, sizes: list[int]
 ) -> None:
     assert fraction_sizes(count, Fractions(train, test)) == sizes
 
 
-def test_parts_have_their_sizes_and_share_everything() -> None:
+def test_split_parts_have_their_sizes_and_share_everything() -> None:
     rng = random.Random(0)
     classes = [rng.choices("abcd", weights=(80, 15, 4, 1), k=rng.randrange(4)) for _ in range(500)]
     parts = stratified(classes, [350, 100, 50], seed=1)
@@ -40,7 +40,7 @@ def test_parts_have_their_sizes_and_share_everything() -> None:
     assert sorted(functools.reduce(operator.iadd, parts, [])) == list(range(500))
 
 
-def test_every_class_gets_its_share_on_both_sides() -> None:
+def test_split_every_class_gets_its_share_on_both_sides() -> None:
     classes = [["common"]] * 80 + [["rare", "common"]] * 10 + [["two"]] * 2 + [[]] * 8
     train, val = stratified(classes, [80, 20], seed=3)
     count = {name: sum(name in classes[index] for index in val) for name in ("common", "rare", "two")}
@@ -51,7 +51,7 @@ def test_every_class_gets_its_share_on_both_sides() -> None:
     assert len(train) == 80
 
 
-def test_groups_stay_together_and_the_sizes_are_still_kept() -> None:
+def test_split_groups_stay_together_and_the_sizes_are_still_kept() -> None:
     rng = random.Random(0)
     classes = [rng.choices("abc", weights=(8, 2, 1), k=rng.randrange(3)) for _ in range(300)]
     groups = [list(range(start, start + 2 + start % 5)) for start in range(0, 200, 10)]
@@ -62,17 +62,17 @@ def test_groups_stay_together_and_the_sizes_are_still_kept() -> None:
         assert sum(not set(part).isdisjoint(group) for part in parts) == 1
 
 
-def test_a_group_larger_than_every_part_goes_to_the_largest() -> None:
+def test_split_group_larger_than_every_part_goes_to_the_largest() -> None:
     assert stratified([["a"]] * 10, [8, 2], 0, [list(range(10))]) == [list(range(10)), []]
 
 
-def test_the_seed_decides_and_nothing_else() -> None:
+def test_split_seed_decides_and_nothing_else() -> None:
     classes = [["a"], ["b"]] * 50
     assert stratified(classes, [80, 20], seed=5) == stratified(classes, [80, 20], seed=5)
     assert stratified(classes, [80, 20], seed=5) != stratified(classes, [80, 20], seed=6)
 
 
-def test_no_photos_make_empty_parts() -> None:
+def test_split_no_images_make_empty_parts() -> None:
     assert stratified([], [0, 0], seed=0) == [[], []]
 
 
@@ -88,13 +88,13 @@ def test_no_photos_make_empty_parts() -> None:
         ("mine yours", "mine", "yours", ("mine", "yours")),
     ],
 )
-def test_the_data_sets_own_lists(
+def test_split_dataset_own_lists(
     found: str, train: str | None, val: str | None, chosen: tuple[str, str] | None
 ) -> None:
     assert chosen_sets(dict.fromkeys(found.split(), (0,)), train, val) == chosen
 
 
-def test_a_list_that_is_asked_for_must_be_there() -> None:
+def test_split_list_that_is_asked_for_must_be_there() -> None:
     with pytest.raises(DatasetError, match=r"--val_set=test .*Lists found: train, val"):
         chosen_sets({"train": (0,), "val": (1,)}, "train", "test")
     with pytest.raises(DatasetError, match="has no lists"):

@@ -33,7 +33,7 @@ def photos(count: int, twins: dict[int, int] | None = None, equal: dict[int, int
     )
 
 
-def test_twins_are_on_one_side_where_fractions_divide() -> None:
+def test_split_division_by_fractions_keeps_near_duplicates_together() -> None:
     twins = {rank: rank - 1 for rank in range(1, 40, 2)}
     log = ProblemLog()
     parts = split_dataset(photos(40, twins), LISTING, HALVES, log)
@@ -43,14 +43,14 @@ def test_twins_are_on_one_side_where_fractions_divide() -> None:
     assert log.problems == []
 
 
-def test_where_all_look_alike_they_are_divided_all_the_same() -> None:
+def test_split_division_where_all_look_alike_they_are_divided_all_the_same() -> None:
     log = ProblemLog()
     parts = split_dataset(photos(10, dict.fromkeys(range(1, 10), 0)), LISTING, HALVES, log)
     assert {name: len(part) for name, part in parts.items()} == {"train": 5, "val": 5}
     assert log.problems == [Problem("likeness_divided", "0.jpg", "10 of 10 images look like this one")]
 
 
-def test_twins_in_two_lists_are_told_and_stay_where_they_are() -> None:
+def test_split_division_near_duplicates_in_two_lists_are_reported_and_kept() -> None:
     listing = replace(LISTING, sets={"train": (0, 2, 4), "val": (6, 8, 10)})
     log = ProblemLog()
     parts = split_dataset(photos(6, {3: 0}, {4: 1}), listing, HALVES, log)
@@ -61,7 +61,7 @@ def test_twins_in_two_lists_are_told_and_stay_where_they_are() -> None:
     ]
 
 
-def test_a_split_of_very_few_photos_is_told() -> None:
+def test_split_division_reports_a_split_of_very_few_images() -> None:
     listing = replace(LISTING, sets={"trainval": tuple(range(0, 160, 2)), "test": tuple(range(160, 200, 2))})
     log = ProblemLog()
     parts = split_dataset(photos(100), listing, ConvertOptions(test_split=0.2), log)
@@ -70,13 +70,13 @@ def test_a_split_of_very_few_photos_is_told() -> None:
 
 
 @pytest.mark.parametrize("is_unlabelled", [True, False])
-def test_photos_without_labels_are_for_a_test(is_unlabelled: bool) -> None:
+def test_split_division_images_without_labels_are_for_a_test(is_unlabelled: bool) -> None:
     parts = split_dataset(photos(10), replace(LISTING, is_unlabelled=is_unlabelled), HALVES, ProblemLog())
     assert parts.keys() == ({"test"} if is_unlabelled else {"train", "val"})
 
 
 @pytest.mark.parametrize("num_motifs", [73, 20_000])
-def test_a_photo_to_divide_takes_little_memory(num_motifs: int) -> None:
+def test_split_division_image_to_divide_takes_little_memory(num_motifs: int) -> None:
     count = 20_000
     identities = np.arange(count, dtype=np.uint64) % num_motifs
     many = ImageTable(
@@ -95,7 +95,7 @@ def test_a_photo_to_divide_takes_little_memory(num_motifs: int) -> None:
     assert peak < 240 * count
 
 
-def test_images_of_another_set_are_kept_for_evaluation() -> None:
+def test_split_division_images_of_another_set_are_kept_for_evaluation() -> None:
     listing = replace(LISTING, sets={"train": (0, 2), "val": (4,), "test": (6, 8)})
     log = ProblemLog()
     parts = split_dataset(photos(6), listing, HALVES, log)
@@ -117,7 +117,7 @@ def test_images_of_another_set_are_kept_for_evaluation() -> None:
         ({}, "set_missing"),
     ],
 )
-def test_a_set_that_is_named_in_vain_is_reported(sets, code: str) -> None:
+def test_split_division_set_that_is_named_in_vain_is_reported(sets, code: str) -> None:
     problem = Problem("set_lists_unknown", "data.yaml", "../val")
     log = ProblemLog()
     split_dataset(photos(6), replace(LISTING, sets=sets, set_problems={"val": (problem,)}), HALVES, log)
@@ -125,7 +125,7 @@ def test_a_set_that_is_named_in_vain_is_reported(sets, code: str) -> None:
 
 
 def on_one_scene(count: int, num_objects: list[int]) -> ImageTable:
-    """Returns images that all look alike; every second shows what the one before shows."""
+    """Returns similar images; every second one has the same objects as the previous one."""
 
     def objects(position: int) -> Objects:
         number = position // 4  # Of the pair: positions are twice the rank.
@@ -135,7 +135,7 @@ def on_one_scene(count: int, num_objects: list[int]) -> ImageTable:
     return replace(same, objects=objects, num_objects=np.array(num_objects))
 
 
-def test_images_of_one_scene_stay_together_only_where_they_show_the_same() -> None:
+def test_split_division_images_of_one_scene_stay_together_only_where_they_show_the_same() -> None:
     log = ProblemLog()
     parts = split_dataset(on_one_scene(40, [1] * 40), LISTING, HALVES, log)
     assert {name: len(part) for name, part in parts.items()} == {"train": 20, "val": 20}
@@ -144,7 +144,7 @@ def test_images_of_one_scene_stay_together_only_where_they_show_the_same() -> No
     assert log.problems == []
 
 
-def test_near_duplicates_are_divided_where_the_option_says_so() -> None:
+def test_split_division_near_duplicates_are_divided_where_the_option_says_so() -> None:
     twins = {rank: rank - 1 for rank in range(1, 40, 2)}
     log = ProblemLog()
     options = replace(HALVES, group_near_duplicates=False)
@@ -154,7 +154,7 @@ def test_near_duplicates_are_divided_where_the_option_says_so() -> None:
     assert {problem.code for problem in log.problems} == {"split_leak"}
 
 
-def test_a_split_that_near_duplicates_skew_is_reported() -> None:
+def test_split_division_split_that_near_duplicates_skew_is_reported() -> None:
     log = ProblemLog()
     one_scene = photos(60, dict.fromkeys(range(1, 40), 0))
     counts = np.array([1] * 40 + [9] * 20)

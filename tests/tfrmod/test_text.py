@@ -1,4 +1,4 @@
-"""Text of unknown origin: decoded exactly, marked as a guess, or refused; never with a letter exchanged unsaid."""
+"""Tests of decoding untrusted text: exact, marked as a guess, or rejected."""
 
 import codecs
 

@@ -8,7 +8,7 @@ from tfrmod import tfrecord_io
 from tfrmod.errors import DatasetError
 
 
-def test_tensorflow_reads_what_is_written_and_the_reverse(tmp_path: Path) -> None:
+def test_tfrecord_io_tensorflow_reads_what_is_written_and_the_reverse(tmp_path: Path) -> None:
     records = [b"", b"one", bytes(range(256)) * 9]
     info = tfrecord_io.write_records(tmp_path / "a.tfrecord", records)
     assert [record.numpy() for record in tf.data.TFRecordDataset(str(tmp_path / "a.tfrecord"))] == records
@@ -20,7 +20,7 @@ def test_tensorflow_reads_what_is_written_and_the_reverse(tmp_path: Path) -> Non
     assert list(tfrecord_io.read_records(tmp_path / "b.tfrecord")) == records
 
 
-def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_tfrecord_io_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def broken():
         yield b"one"
         raise OSError(28, "No space left on device")
@@ -39,7 +39,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
         (28, "record 1 .*byte 21.*length"),
     ],
 )
-def test_a_flipped_bit_is_found_and_named(tmp_path: Path, position: int, words: str) -> None:
+def test_tfrecord_io_flipped_bit_is_found_and_named(tmp_path: Path, position: int, words: str) -> None:
     path = tmp_path / "a.tfrecord"
     tfrecord_io.write_records(path, [b"first", b"second"])
     data = bytearray(path.read_bytes())
@@ -50,7 +50,7 @@ def test_a_flipped_bit_is_found_and_named(tmp_path: Path, position: int, words: 
 
 
 @pytest.mark.parametrize("cut", [1, 5, 11, 20, 25])
-def test_a_file_cut_short_is_found(tmp_path: Path, cut: int) -> None:
+def test_tfrecord_io_file_cut_short_is_found(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "a.tfrecord"
     tfrecord_io.write_records(path, [b"first", b"second"])
     path.write_bytes(path.read_bytes()[:-cut])
@@ -58,6 +58,6 @@ def test_a_file_cut_short_is_found(tmp_path: Path, cut: int) -> None:
         list(tfrecord_io.read_records(path))
 
 
-def test_an_empty_file_holds_no_records(tmp_path: Path) -> None:
+def test_tfrecord_io_empty_file_holds_no_records(tmp_path: Path) -> None:
     (tmp_path / "a.tfrecord").touch()
     assert list(tfrecord_io.read_records(tmp_path / "a.tfrecord")) == []

@@ -1,4 +1,4 @@
-"""What is shown of a URL: never a user name, a password, or a value of its query."""
+"""Tests of the redaction of URLs."""
 
 import pytest
 

@@ -27,7 +27,7 @@ def codes(examined: ValidatedImage) -> list[str]:
     return [problem.code for problem in examined.problems]
 
 
-def test_a_fine_photo_stays_where_it_is(settings: Settings, photo, xml) -> None:
+def test_validate_image_fine_image_stays_where_it_is(settings: Settings, photo, xml) -> None:
     image, problems, image_hash, _ = outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)]))
     assert problems == ()
     assert image_hash == check_image(photo()).image_hash
@@ -37,7 +37,7 @@ def test_a_fine_photo_stays_where_it_is(settings: Settings, photo, xml) -> None:
     assert image.loaded().encoded == photo()
 
 
-def test_a_photo_encoded_anew_waits_in_the_staging_folder(settings: Settings, photo, xml) -> None:
+def test_validate_image_encoded_anew_waits_in_the_staging_folder(settings: Settings, photo, xml) -> None:
     examined = outcome(settings, photo("BMP"), xml())
     assert codes(examined) == ["format_not_as_named"]
     assert examined.image is not None
@@ -56,7 +56,9 @@ def test_a_photo_encoded_anew_waits_in_the_staging_folder(settings: Settings, ph
         ((0.5, 0.25, 10.75, 8.5), (0.25, 0.5, 8.5, 10.75), []),
     ],
 )
-def test_boxes_are_sorted_clipped_or_dropped(settings: Settings, photo, xml, box, kept, found: list[str]) -> None:
+def test_validate_image_boxes_are_sorted_clipped_or_dropped(
+    settings: Settings, photo, xml, box, kept, found: list[str]
+) -> None:
     examined = outcome(settings, photo(), xml([("cat", *box)]))
     assert examined.image is not None
     assert [thing.box for thing in examined.image.objects] == ([kept] if kept else [])
@@ -73,7 +75,7 @@ def test_boxes_are_sorted_clipped_or_dropped(settings: Settings, photo, xml, box
         ([("", 1, 2, 30, 40), ("cat", 5, 5, 5, 20)], ["object_unreadable", "box_empty"], True),
     ],
 )
-def test_a_photo_whose_objects_are_all_unreadable_does_not_pass_for_one_of_nothing(
+def test_validate_image_whose_objects_are_all_unreadable_does_not_pass_for_one_of_nothing(
     settings: Settings, photo, xml, things: list, found: list[str], is_kept: bool
 ) -> None:
     examined = outcome(settings, photo(), xml(things))
@@ -92,7 +94,7 @@ def test_a_photo_whose_objects_are_all_unreadable_does_not_pass_for_one_of_nothi
         ((65, 47), 6, (1, 2, 10, 12), ["image_size_differs", "exif_unclear"]),
     ],
 )
-def test_boxes_go_where_the_pixels_went(
+def test_validate_image_boxes_go_where_the_pixels_went(
     settings: Settings, photo, xml, size, orientation: int, expected, found
 ) -> None:
     examined = outcome(settings, photo(orientation=orientation), xml([("cat", 2, 1, 12, 10)], size=size))
@@ -114,23 +116,25 @@ def test_boxes_go_where_the_pixels_went(
         ((64, 48), (20, 10, 60, 40), (10, 20, 40, 60), ["image_size_differs"]),  # Sides exchanged in the tag.
     ],
 )
-def test_stated_size_that_the_image_has_not(settings: Settings, photo, xml, size, box, expected, found) -> None:
+def test_validate_image_stated_size_that_the_image_has_not(
+    settings: Settings, photo, xml, size, box, expected, found
+) -> None:
     examined = outcome(settings, photo(), xml([("cat", *box)], size=size))
     assert codes(examined) == found
     assert (examined.image and examined.image.objects[0].box) == expected
 
 
-def test_stated_size_matters_not_where_nothing_is_marked(settings: Settings, photo, xml) -> None:
+def test_validate_image_stated_size_matters_not_where_nothing_is_marked(settings: Settings, photo, xml) -> None:
     examined = outcome(settings, photo(), xml(size=(99, 99)))
     assert (examined.image is not None, codes(examined)) == (True, ["image_size_differs"])
 
 
-def test_boxes_below_a_pixel_are_named(settings: Settings, photo, xml) -> None:
+def test_validate_image_boxes_below_a_pixel_are_named(settings: Settings, photo, xml) -> None:
     examined = outcome(settings, photo(), xml([("cat", 10, 10, 10.5, 30)]))
     assert codes(examined) == ["box_below_pixel"]
 
 
-def test_an_unusable_photo_is_left_out_with_the_reason(settings: Settings, photo, xml) -> None:
+def test_validate_image_unusable_image_is_left_out_with_the_reason(settings: Settings, photo, xml) -> None:
     examined = outcome(settings, photo()[:200], xml())
     assert (examined.image, codes(examined)) == (None, ["image_undecodable"])
     (settings.folder / "a.jpg").unlink()
@@ -139,7 +143,7 @@ def test_an_unusable_photo_is_left_out_with_the_reason(settings: Settings, photo
     assert codes(outcome(settings, photo(), "<annotation>")) == ["annotation_malformed"]
 
 
-def test_classes_outside_the_label_map_are_dropped(settings: Settings, photo, xml) -> None:
+def test_validate_image_classes_outside_the_label_map_are_dropped(settings: Settings, photo, xml) -> None:
     settings = settings._replace(class_names={"cat"})
     examined = outcome(settings, photo(), xml([("cat", 1, 1, 9, 9), ("dog", 1, 1, 9, 9)]))
     assert examined.image is not None
@@ -147,13 +151,15 @@ def test_classes_outside_the_label_map_are_dropped(settings: Settings, photo, xm
     assert codes(examined) == ["class_not_in_label_map"]
 
 
-def test_numbers_go_on_through_a_chunk(settings: Settings, photo, xml) -> None:
+def test_validate_image_numbers_go_on_through_a_chunk(settings: Settings, photo, xml) -> None:
     outcome(settings, photo(), xml())
     ids = [examined.image.source_id for examined in validate_images(settings, 32, [ENTRY, ENTRY]) if examined.image]
     assert ids == ["33", "34"]
 
 
-def test_names_that_stand_for_a_class_are_replaced_before_they_are_judged(settings: Settings, photo, xml) -> None:
+def test_validate_image_names_that_stand_for_a_class_are_replaced_before_they_are_judged(
+    settings: Settings, photo, xml
+) -> None:
     settings = settings._replace(class_names={"RBC"}, aliases={"rbc": "RBC", "redcell": "RBC", "dog": "hound"})
     things = [("rbc", 1, 1, 9, 9), ("RBC", 1, 1, 9, 9), ("dog", 1, 1, 9, 9)]
     image, problems, _, aliased = outcome(settings, photo(), xml(things))
@@ -163,7 +169,7 @@ def test_names_that_stand_for_a_class_are_replaced_before_they_are_judged(settin
     assert aliased == ("dog", "rbc")
 
 
-def test_difficult_objects_are_left_out_where_asked(settings: Settings, photo, xml) -> None:
+def test_validate_image_difficult_objects_are_left_out_where_asked(settings: Settings, photo, xml) -> None:
     text = xml([("cat", 1, 1, 9, 9), ("dog", 1, 1, 9, 9)]).replace("<name>dog", "<difficult>1</difficult><name>dog")
     examined = outcome(settings._replace(skip_difficult=True), photo(), text)
     assert examined.image is not None
@@ -172,7 +178,7 @@ def test_difficult_objects_are_left_out_where_asked(settings: Settings, photo, x
 
 
 @pytest.mark.parametrize(("size", "orientation"), [((48, 64), 1), ((48, 64), 6), ((64, 48), 6)])
-def test_boxes_shrink_with_their_photo(settings: Settings, photo, xml, size, orientation: int) -> None:
+def test_validate_image_boxes_shrink_with_their_image(settings: Settings, photo, xml, size, orientation: int) -> None:
     text = xml([("cat", 2, 4, 12, 99)], size=size)
     whole = outcome(settings, photo(orientation=orientation), text)
     small = outcome(settings._replace(longest_side=32), photo(orientation=orientation), text)
@@ -183,7 +189,7 @@ def test_boxes_shrink_with_their_photo(settings: Settings, photo, xml, size, ori
     assert small.image.objects[0].box == tuple(side / 2 for side in whole.image.objects[0].box)
 
 
-def test_an_image_with_more_objects_than_are_supported_is_left_out(
+def test_validate_image_with_more_objects_than_are_supported_is_left_out(
     settings: Settings, photo, xml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(validate_image_module, "MAX_OBJECTS", 2)
@@ -195,7 +201,7 @@ def test_an_image_with_more_objects_than_are_supported_is_left_out(
     ]
 
 
-def test_a_crowd_is_kept_and_named_as_skipped_by_training(settings: Settings, photo) -> None:
+def test_validate_image_crowd_is_kept_and_named_as_skipped_by_training(settings: Settings, photo) -> None:
     content = {
         "images": [{"id": 1, "file_name": "a.jpg"}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 1}],

@@ -1,4 +1,4 @@
-"""Damage is found, named, and placed."""
+"""Tests of the verification of shards."""
 
 from pathlib import Path
 
@@ -25,14 +25,14 @@ def damaged(path: Path, *positions: int) -> Path:
     return path
 
 
-def test_a_whole_shard_has_no_faults(tmp_path: Path, shard: ShardInfo) -> None:
+def test_verify_shards_whole_shard_has_no_faults(tmp_path: Path, shard: ShardInfo) -> None:
     path = tmp_path / shard.name
     assert shard_report(path, shard) == (shard_report(path, None))
     assert shard_report(path, shard).num_records == 4
     assert shard_report(path, shard).faults == ()
 
 
-def test_every_damaged_record_is_placed(tmp_path: Path, shard: ShardInfo) -> None:
+def test_verify_shards_every_damaged_record_is_placed(tmp_path: Path, shard: ShardInfo) -> None:
     path = tmp_path / shard.name
     offsets = [each.offset for each in scan_records(path)]
     damaged(path, offsets[1] + 20, offsets[3] + 20)
@@ -44,7 +44,9 @@ def test_every_damaged_record_is_placed(tmp_path: Path, shard: ShardInfo) -> Non
     )
 
 
-def test_another_file_of_the_same_size_is_not_taken_for_the_shard(tmp_path: Path, shard: ShardInfo) -> None:
+def test_verify_shards_another_file_of_the_same_size_is_not_taken_for_the_shard(
+    tmp_path: Path, shard: ShardInfo
+) -> None:
     images = [AnnotatedImage(filename=f"{number}.jpg", height=4, width=4, encoded=b"other") for number in range(4)]
     write_records(tmp_path / shard.name, map(encode_example, images))
     (fault,) = shard_report(tmp_path / shard.name, shard).faults
@@ -52,7 +54,7 @@ def test_another_file_of_the_same_size_is_not_taken_for_the_shard(tmp_path: Path
     assert shard_report(tmp_path / shard.name, None).faults == ()
 
 
-def test_behind_a_damaged_length_nothing_can_be_found(tmp_path: Path, shard: ShardInfo) -> None:
+def test_verify_shards_stops_at_a_damaged_length(tmp_path: Path, shard: ShardInfo) -> None:
     path = tmp_path / shard.name
     offset = [each.offset for each in scan_records(path)][2]
     report = shard_report(damaged(path, offset), None)
@@ -60,7 +62,7 @@ def test_behind_a_damaged_length_nothing_can_be_found(tmp_path: Path, shard: Sha
     assert report.faults == (f"record 2 (counted from 0, at byte {offset}): the checksum of its length is wrong",)
 
 
-def test_a_file_cut_short_or_gone(tmp_path: Path, shard: ShardInfo) -> None:
+def test_verify_shards_file_cut_short_or_gone(tmp_path: Path, shard: ShardInfo) -> None:
     path = tmp_path / shard.name
     path.write_bytes(path.read_bytes()[:-1])
     stated, framing = shard_report(path, shard).faults
@@ -71,13 +73,13 @@ def test_a_file_cut_short_or_gone(tmp_path: Path, shard: ShardInfo) -> None:
     assert shard_report(path, shard).faults == shard_report(path, None).faults == ("is missing",)
 
 
-def test_records_that_are_no_examples(tmp_path: Path) -> None:
+def test_verify_shards_records_that_are_no_examples(tmp_path: Path) -> None:
     write_records(tmp_path / "a.tfrecord", [b"\xff\xff\xff"])
     (fault,) = shard_report(tmp_path / "a.tfrecord", None).faults
     assert fault.startswith("record 0 (counted from 0, at byte 0): A record of 3 bytes is not a tf.train.Example")
 
 
-def test_manifests_beside_the_files_are_found(tmp_path: Path, shard: ShardInfo) -> None:
+def test_verify_shards_manifests_beside_the_files_are_found(tmp_path: Path, shard: ShardInfo) -> None:
     split = SplitInfo(files=(shard,), num_images=4, num_boxes=0, num_negatives=4, boxes_per_class={})
     manifest = Manifest(source="", options={}, label_map={}, splits={"train": split}, max_instances_per_image=0)
     manifest.save(tmp_path / "any-manifest.json")

@@ -12,14 +12,14 @@ from tfrmod.errors import DatasetError
 from tfrmod.workers import Workers, default_workers
 
 
-def test_work_is_done_here_or_there_in_the_same_order() -> None:
+def test_workers_return_results_in_order() -> None:
     tasks = [(number, 2) for number in range(30)]
     for count in (1, 2):
         with Workers(count) as workers:
             assert list(workers.map(pow, tasks)) == [number**2 for number in range(30)]
 
 
-def test_an_error_comes_back_and_a_killed_worker_is_explained() -> None:
+def test_workers_error_comes_back_and_a_killed_worker_is_explained() -> None:
     with Workers(2) as workers:
         with pytest.raises(ZeroDivisionError):
             list(workers.map(divmod, [(1, 0)]))
@@ -27,7 +27,7 @@ def test_an_error_comes_back_and_a_killed_worker_is_explained() -> None:
             list(workers.map(os._exit, [(3,)]))
 
 
-def test_no_more_tasks_are_made_than_are_needed() -> None:
+def test_workers_no_more_tasks_are_made_than_are_needed() -> None:
     made = []
     endless = ((made.append(number) or number, 2) for number in itertools.count())
     with Workers(2) as workers:
@@ -50,7 +50,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("delay", [0.1, 0.3])
-def test_interrupted_while_they_start_the_workers_say_nothing(tmp_path: Path, delay: float) -> None:
+def test_workers_interrupted_at_start_print_nothing(tmp_path: Path, delay: float) -> None:
     (tmp_path / "work.py").write_text(INTERRUPTED)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, str(tmp_path / "work.py")], start_new_session=True, **pipes) as process:
@@ -60,7 +60,7 @@ def test_interrupted_while_they_start_the_workers_say_nothing(tmp_path: Path, de
         assert process.communicate(timeout=60) == ("stopped\n", "")
 
 
-def test_there_is_at_least_one_core() -> None:
+def test_workers_there_is_at_least_one_core() -> None:
     assert default_workers() >= 1
 
 

@@ -1,4 +1,4 @@
-"""Names in zip archives: stated in four ways, or in a code page that is found, guessed and said."""
+"""Tests of the encoding of names in zip archives: stated, detected, or guessed with a message."""
 
 import binascii
 import json
@@ -55,7 +55,7 @@ def unicode_path(raw: bytes, name: str, *, checksum: int | None = None) -> bytes
     ],
 )
 @pytest.mark.parametrize("kind", ["utf-8", "escaped"])
-def test_zip_names_are_read_as_the_annotations_write_them(
+def test_zip_members_zip_names_are_read_as_the_annotations_write_them(
     tmp_path: Path, stem: str, page: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = json.dumps({"images": [{"file_name": f"{stem}1.jpg"}]}, ensure_ascii=kind == "escaped").encode()
@@ -69,7 +69,7 @@ def test_zip_names_are_read_as_the_annotations_write_them(
 @pytest.mark.parametrize(
     ("stem", "page"), [(GERMAN, "cp437"), (GERMAN, "cp1252"), (CHINESE, "gb18030"), (JAPANESE, "gb18030")]
 )
-def test_zip_names_that_nothing_mentions_are_guessed_and_said(
+def test_zip_members_zip_names_that_nothing_mentions_are_guessed_and_reported(
     tmp_path: Path, stem: str, page: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = extract(archive_of(tmp_path / "a.zip", {f"{stem}.jpg".encode(page): b"x"}), tmp_path / "out")
@@ -78,21 +78,23 @@ def test_zip_names_that_nothing_mentions_are_guessed_and_said(
     assert "this is a guess" in caplog.text
 
 
-def test_zip_names_in_utf8_without_the_flag_are_certain(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_zip_members_zip_names_in_utf8_without_the_flag_are_certain(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     members = {f"{stem}.jpg".encode(): b"x" for stem in (GERMAN, CHINESE, CYRILLIC)}
     out = extract(archive_of(tmp_path / "a.zip", members), tmp_path / "out")
     assert files_in(out) == {f"{stem}.jpg" for stem in (GERMAN, CHINESE, CYRILLIC)}
     assert not caplog.text
 
 
-def test_zip_names_of_one_writer_have_one_encoding(tmp_path: Path) -> None:
+def test_zip_members_zip_names_of_one_writer_have_one_encoding(tmp_path: Path) -> None:
     """The bytes of 联通 in GBK are those of a name in UTF-8 as well."""
     members = {f"{stem}.jpg".encode("gb18030"): b"x" for stem in ("联通", CHINESE)}
     out = extract(archive_of(tmp_path / "a.zip", members), tmp_path / "out")
     assert files_in(out) == {"联通.jpg", f"{CHINESE}.jpg"}
 
 
-def test_zip_names_in_the_extra_field_of_info_zip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_zip_members_zip_names_in_the_extra_field_of_info_zip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     raw = f"{CHINESE}.jpg".encode("gb18030")
     extra = {raw: struct.pack("<HH", 0x5455, 1) + b"\0" + unicode_path(raw, f"{CHINESE}.jpg")}
     assert files_in(extract(archive_of(tmp_path / "a.zip", {raw: b"x"}, extra), tmp_path / "a")) == {f"{CHINESE}.jpg"}
@@ -103,20 +105,20 @@ def test_zip_names_in_the_extra_field_of_info_zip(tmp_path: Path, caplog: pytest
 
 
 @pytest.mark.parametrize("hidden", ["../../evil", "/etc/evil", "C:evil", "..\\..\\evil", "a\x1bb"])
-def test_a_name_that_means_harm_in_the_extra_field_is_refused(tmp_path: Path, hidden: str) -> None:
+def test_zip_members_name_that_means_harm_in_the_extra_field_is_refused(tmp_path: Path, hidden: str) -> None:
     raw = b"gr\x94e.jpg"
     path = archive_of(tmp_path / "a.zip", {raw: b"x"}, {raw: unicode_path(raw, hidden)})
     with pytest.raises(DatasetError, match="nothing was unpacked"):
         extract(path, tmp_path / "out")
 
 
-def test_zip_names_with_backslashes_are_paths(tmp_path: Path) -> None:
+def test_zip_members_zip_names_with_backslashes_are_paths(tmp_path: Path) -> None:
     members = {b"My Data\\images\\a.jpg": b"x", b"My Data\\images\\": b"", b"My Data\\b.xml": b"<a/>", b"c.txt": b""}
     out = extract(archive_of(tmp_path / "a.zip", members), tmp_path / "out")
     assert files_in(out) == {"My Data/images/a.jpg", "My Data/b.xml", "c.txt"}
 
 
-def test_a_backslash_within_a_code_page_is_no_separator(tmp_path: Path) -> None:
+def test_zip_members_backslash_within_a_code_page_is_no_separator(tmp_path: Path) -> None:
     """The second byte of 表 in Shift-JIS is the one of a backslash."""
     text = '<a filename="表1.jpg"/>'.encode()
     out = extract(archive_of(tmp_path / "a.zip", {"表1.jpg".encode("cp932"): b"x", b"a.xml": text}), tmp_path / "out")
@@ -134,7 +136,9 @@ def test_a_backslash_within_a_code_page_is_no_separator(tmp_path: Path) -> None:
         ((b"\\\\?\\C:\\b.jpg",), "absolute"),
     ],
 )
-def test_backslashes_do_not_hide_a_second_name(tmp_path: Path, names: tuple[bytes, ...], words: str) -> None:
+def test_zip_members_backslashes_do_not_hide_a_second_name(
+    tmp_path: Path, names: tuple[bytes, ...], words: str
+) -> None:
     with pytest.raises(DatasetError, match=words):
         extract(archive_of(tmp_path / "a.zip", dict.fromkeys(names, b"x")), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Hyper-parameters are read as automl's users write them, and refused with a way out."""
+"""Tests of the parser of hyper-parameters: all written forms, and errors with a remedy."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ from efficientdet.automl.hparams import HPARAMS, MODELS, model_hparams, parse_hp
         ("mean_rgb=127.0,stddev_rgb=1*2*3", {"mean_rgb": 127.0, "stddev_rgb": [1.0, 2.0, 3.0]}),
     ],
 )  # fmt: skip
-def test_a_string_of_pairs(text: str, expected: dict) -> None:
+def test_hparams_string_of_pairs(text: str, expected: dict) -> None:
     parsed = parse_hparams(text)
     assert parsed == expected
     assert [type(value) for value in parsed.values()] == [type(value) for value in expected.values()]
@@ -69,65 +69,65 @@ def test_a_string_of_pairs(text: str, expected: dict) -> None:
         ({"learning_rate": float("nan")}, "learning_rate must be a number"),
     ],
 )
-def test_what_is_refused(source: str, message: str) -> None:
+def test_hparams_what_is_refused(source: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_hparams(source)
 
 
-def test_an_error_says_where_the_value_came_from(tmp_path: Path) -> None:
+def test_hparams_error_says_where_the_value_came_from(tmp_path: Path) -> None:
     page = tmp_path / "mine.yaml"
     page.write_text("alpha: much\n")
     with pytest.raises(ValueError, match=r"alpha='much' \(.*mine\.yaml\)"):
         parse_hparams(page)
 
 
-def test_a_yaml_file(tmp_path: Path) -> None:
+def test_hparams_yaml_file(tmp_path: Path) -> None:
     page = tmp_path / "hparams.yaml"
     page.write_text("num_classes: 3\nlearning_rate: 1e-3\nlabel_map: {1: cell}\nnms_configs:\n  sigma: 0.3\n")
     expected = {"num_classes": 3, "learning_rate": 1e-3, "label_map": {1: "cell"}, "nms_configs": {"sigma": 0.3}}
     assert parse_hparams(str(page)) == parse_hparams(page) == expected
 
 
-def test_the_config_that_automl_wrote(tmp_path: Path) -> None:
-    # The tf2 trainer adds keys of the run and tags tuples.
+def test_hparams_config_that_automl_wrote(tmp_path: Path) -> None:
+    # The TF2 trainer adds keys of the run, and tags tuples.
     page = tmp_path / "config.yaml"
     page.write_text("image_size: !!python/tuple\n- 320\n- 512\nmodel_name: efficientdet-d0\nsteps_per_epoch: 12\n")
     assert parse_hparams(page) == {"image_size": (320, 512)}
 
 
 @pytest.mark.parametrize("content", ["name: !!python/name:os.system", "a: [", "- 1", "\x00"])
-def test_a_file_that_is_no_plain_yaml(tmp_path: Path, content: str) -> None:
+def test_hparams_file_that_is_no_plain_yaml(tmp_path: Path, content: str) -> None:
     page = tmp_path / "bad.yaml"
     page.write_text(content)
     with pytest.raises(ValueError, match=r"bad\.yaml must"):
         parse_hparams(page)
 
 
-def test_an_empty_and_a_missing_file(tmp_path: Path) -> None:
+def test_hparams_empty_and_a_missing_file(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").touch()
     assert parse_hparams(tmp_path / "empty.yaml") == {}
     with pytest.raises(FileNotFoundError, match="No hparams file"):
         parse_hparams(tmp_path / "missing.yaml")
 
 
-def test_every_default_is_of_its_kind() -> None:
+def test_hparams_every_default_is_of_its_kind() -> None:
     assert len(HPARAMS) == 77 + 1  # resize is not automl's.
     for name in MODELS:
         hparams = model_hparams(name)
         assert parse_hparams(hparams) == hparams
 
 
-def test_changing_a_models_hparams_changes_no_table() -> None:
+def test_hparams_changing_a_models_hparams_changes_no_table() -> None:
     model_hparams("efficientdet-d0")["aspect_ratios"].append(3.0)
     assert model_hparams("efficientdet-d0")["aspect_ratios"] == [1.0, 2.0, 0.5]
 
 
-def test_an_unknown_model_names_the_nearest() -> None:
+def test_hparams_unknown_model_names_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"Unknown model 'efficientdet-d9'\. Did you mean efficientdet-d"):
         model_hparams("efficientdet-d9")
 
 
-def test_reading_hparams_loads_nothing_heavy() -> None:
+def test_hparams_reading_hparams_loads_nothing_heavy() -> None:
     program = (
         "import sys, efficientdet; efficientdet.get_config('efficientdet-d0', num_classes=3);"
         "print({'keras', 'numpy', 'tensorflow', 'jax', 'yaml'} & sys.modules.keys())"
@@ -147,7 +147,7 @@ def test_reading_hparams_loads_nothing_heavy() -> None:
         ("var_freeze_expr=for'x", "for'x"),
     ],
 )
-def test_text_is_read_as_python_writes_it(text: str, expected: str) -> None:
+def test_hparams_text_is_read_as_python_writes_it(text: str, expected: str) -> None:
     assert parse_hparams(f"num_classes=3,{text},num_epochs=2") == {
         "num_classes": 3,
         "var_freeze_expr": expected,
@@ -155,7 +155,7 @@ def test_text_is_read_as_python_writes_it(text: str, expected: str) -> None:
     }
 
 
-def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+def test_hparams_key_given_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "h.yaml").write_text("num_classes: 3\nnum_classes: 4\n")
     with pytest.raises(ValueError, match=r"the key 'num_classes' occurs twice"):
         parse_hparams(tmp_path / "h.yaml")
@@ -164,7 +164,7 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [":".join(["59"] * 20_000), "010", "0x" + "F" * 5000, "1" + "0" * 400])
-def test_a_number_that_nobody_means_is_refused_in_a_few_words(value: str, tmp_path: Path) -> None:
+def test_hparams_huge_numbers_are_rejected_in_a_few_words(value: str, tmp_path: Path) -> None:
     (tmp_path / "h.yaml").write_text(f"num_classes: {value}\n")
     with pytest.raises(ValueError, match=r"num_classes must be a whole number") as refused:
         parse_hparams(tmp_path / "h.yaml")
@@ -172,13 +172,13 @@ def test_a_number_that_nobody_means_is_refused_in_a_few_words(value: str, tmp_pa
 
 
 @pytest.mark.parametrize("text", ["a:\tb\n\tc: d\n", "a: [1,", "{1: 2}", "label_map: &a [*a]\n"])
-def test_a_broken_file_is_one_paragraph(text: str, tmp_path: Path) -> None:
+def test_hparams_broken_file_is_one_paragraph(text: str, tmp_path: Path) -> None:
     (tmp_path / "h.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"h\.yaml must") as refused:
         parse_hparams(tmp_path / "h.yaml")
     assert "\n" not in str(refused.value)
 
 
-def test_a_path_may_hold_an_equals_sign(tmp_path: Path) -> None:
+def test_hparams_path_may_hold_an_equals_sign(tmp_path: Path) -> None:
     (tmp_path / "lr=1.yaml").write_text("num_classes: 3\n")
     assert parse_hparams(str(tmp_path / "lr=1.yaml")) == {"num_classes": 3}

@@ -19,11 +19,11 @@ def shapes_in_tf1(blocks: int, se: bool, cells: int, filters: int, repeats: int)
         ((7, True, 3, 64, 3), []),
     ],
 )
-def test_traits_tell_the_model(traits: tuple, models: list[str]) -> None:
+def test_identify_traits_determine_the_model(traits: tuple, models: list[str]) -> None:
     assert likely_models(shapes_in_tf1(*traits)) == models
 
 
-def test_other_notations_tell_the_same() -> None:
+def test_identify_other_notations_have_the_same_traits() -> None:
     in_tf2 = {f"backbone/_blocks/{n}/_se/x/bias": (8,) for n in range(23)}
     in_tf2 |= {f"fpn_cells/cells/{n}/fnodes/0/WSM": () for n in range(4)}
     in_tf2 |= {f"class_net/conv_ops/{n}/pointwise_kernel": (1, 1, 88, 88) for n in range(3)}
@@ -33,9 +33,9 @@ def test_other_notations_tell_the_same() -> None:
     assert likely_models(in_tf2) == likely_models(ours) == ["efficientdet-d1"]
 
 
-def test_a_backbone_alone_is_named_by_its_scope() -> None:
+def test_identify_backbone_alone_is_named_by_its_scope() -> None:
     assert likely_models({"efficientnet-b3/stem/conv2d/kernel": (3, 3, 3, 40)}) == ["efficientnet-b3"]
 
 
-def test_nothing_known_is_no_model() -> None:
+def test_identify_nothing_known_is_no_model() -> None:
     assert likely_models({"dense/kernel": (8, 8)}) == []

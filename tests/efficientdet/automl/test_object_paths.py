@@ -36,11 +36,11 @@ def paths_of(*names: str, min_level: int = 3) -> list[str | None]:
         ("box_net/box-predict/depthwise_kernel", "box_net/boxes/depthwise_kernel"),
     ],
 )
-def test_a_name_has_a_path(name: str, path: str) -> None:
+def test_object_paths_name_has_a_path(name: str, path: str) -> None:
     assert paths_of(name) == [path]
 
 
-def test_numbers_in_a_block_depend_on_whether_it_widens() -> None:
+def test_object_paths_numbers_in_a_block_depend_on_whether_it_widens() -> None:
     norms = [f"{B0}/blocks_0/tpu_batch_normalization{end}/beta" for end in ("", "_1")]
     narrow = paths_of(*norms, f"{B0}/blocks_0/depthwise_conv2d/depthwise_kernel", f"{B0}/blocks_0/conv2d/kernel")
     assert [path.split("/")[3] for path in narrow] == ["_bn1", "_bn2", "_depthwise_conv", "_project_conv"]
@@ -52,11 +52,11 @@ def test_numbers_in_a_block_depend_on_whether_it_widens() -> None:
     assert wide == ["_bn0", "_bn1", "_bn2", "_depthwise_conv", "_expand_conv", "_project_conv"]
 
 
-def test_heads_count_levels_from_the_lowest() -> None:
+def test_object_paths_heads_count_levels_from_the_lowest() -> None:
     assert paths_of("class_net/class-0-bn-4/beta", min_level=4) == ["class_net/bns/0/0/beta"]
 
 
-def test_the_last_layer_of_the_segmentation_head_is_its_own() -> None:
+def test_object_paths_last_layer_of_the_segmentation_head_is_its_own() -> None:
     names = ["segmentation_head/bn_0/beta", "segmentation_head/bn_1/beta"]
     names += [f"segmentation_head/conv2d_transpose{end}/kernel" for end in ("", "_1", "_2")]
     assert paths_of(*names)[2:] == [
@@ -66,11 +66,11 @@ def test_the_last_layer_of_the_segmentation_head_is_its_own() -> None:
     ]
 
 
-def test_an_unknown_name_has_no_path() -> None:
+def test_object_paths_unknown_name_has_no_path() -> None:
     assert paths_of("somewhere/else") == [None]
 
 
-def test_a_hub_module_spells_names_with_dots() -> None:
+def test_object_paths_hub_module_spells_names_with_dots() -> None:
     assert hub_path(f"{B0}/stem/conv2d/kernel") == f"base_model/{B0}.Sstem.Sconv2d.Skernel:0"
     assert hub_path("class_net/class-predict/bias") == "classes/bias"
     assert hub_path("box_net/box-predict/bias") == "boxes/bias"

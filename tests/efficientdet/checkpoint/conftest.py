@@ -1,4 +1,4 @@
-"""A network of a few hundred numbers a layer, and files of weights as other libraries write them."""
+"""Fixtures: a network with a few hundred weights per layer, and weights files in the formats of other libraries."""
 
 import base64
 import gzip
@@ -46,10 +46,10 @@ def other_classes_model(small_config: DetectorConfig) -> Any:
 
 
 class WeightsWriter:
-    """Writes state dicts as PyTorch, safetensors and wheels do, without them."""
+    """Writes state dicts in the formats of PyTorch, safetensors and wheels, without these libraries."""
 
     def torch_pickle(self, tensors: dict[str, np.ndarray], *, is_legacy: bool) -> bytes:
-        """Returns the pickle of a state dict whose storages are called as the tensors are numbered."""
+        """Returns the pickle of a state dict whose storages are named by the indices of the tensors."""
         whole = b"\x80\x02ccollections\nOrderedDict\n)R("
         for number, (name, values) in enumerate(tensors.items()):
             kind = b"LongStorage" if values.dtype == np.int64 else b"FloatStorage"
@@ -115,7 +115,7 @@ def writer() -> WeightsWriter:
 
 
 def procedural_value(key: str, shape: Sequence[int]) -> np.ndarray:
-    """Returns numbers that depend on a key of PyTorch alone, such that activations neither vanish nor explode."""
+    """Returns values that depend only on the key and keep activations in range."""
     if key.endswith("num_batches_tracked"):
         return np.zeros(shape, "int64")
     values = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape).astype("float32")
@@ -130,14 +130,14 @@ def procedural_value(key: str, shape: Sequence[int]) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def torch_golden() -> Any:
-    """Returns what PyTorch computed; the file's `source` says of which networks."""
+    """Returns outputs recorded from PyTorch; `source` in the file names the networks."""
     path = Path(__file__).resolve().parents[2] / "contract/golden/torch_efficientnets.json.gz"
     return json.loads(gzip.decompress(path.read_bytes()))
 
 
 @pytest.fixture(scope="session")
 def state_dict(torch_golden: Any) -> Any:
-    """Returns a function from a library and a network to a state dict with the library's names."""
+    """Returns a function that builds a state dict of a network with a library's names."""
 
     def build(network: str) -> dict[str, np.ndarray]:
         shapes = torch_golden["procedural"][network]["shapes"]
@@ -148,7 +148,7 @@ def state_dict(torch_golden: Any) -> Any:
 
 @pytest.fixture
 def tiny_backbones(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Makes every backbone one of a few thousand numbers, for tests of files."""
+    """Replaces all backbones by small ones with a few thousand weights, for tests of files."""
     from efficientdet.backbones import stages
     from efficientdet.checkpoint import layouts
 
@@ -161,7 +161,7 @@ def tiny_backbones(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def tiny_state(layout_name: str, backbone: str, num_classes: int = 5) -> dict[str, np.ndarray]:
-    """Returns the weights of a backbone by a library's names; for the tiny one beside `tiny_backbones`."""
+    """Returns the weights of a backbone by a library's names; with `tiny_backbones` those of the small one."""
     from efficientdet.checkpoint import layouts
 
     layout = next(each for each in layouts.LAYOUTS if each.name == layout_name)

@@ -25,7 +25,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 3, link: str = 
     return info
 
 
-def test_an_archive_is_unpacked_once_and_by_content(tmp_path: Path) -> None:
+def test_archive_is_unpacked_once_and_by_content(tmp_path: Path) -> None:
     path = archive(tmp_path / "m.tar.gz", member("./", tarfile.DIRTYPE), member("m/model.index"), member("m/._model"))
     folder = unpack(path, tmp_path / "cache")
     assert [file.name for file in folder.rglob("*") if file.is_file()] == ["model.index"]
@@ -49,7 +49,7 @@ def test_an_archive_is_unpacked_once_and_by_content(tmp_path: Path) -> None:
     ],
     ids=["up", "up within", "absolute", "drive", "backslash first", "symbolic link", "hard link", "pipe"],
 )
-def test_what_would_leave_the_folder_is_refused(tmp_path: Path, hostile: tarfile.TarInfo) -> None:
+def test_archives_what_would_leave_the_folder_is_refused(tmp_path: Path, hostile: tarfile.TarInfo) -> None:
     path = archive(tmp_path / "m.tgz", member("model.index"), hostile)
     with pytest.raises(CheckpointError, match="is a link, or would be written outside"):
         unpack(path, tmp_path / "cache")
@@ -57,14 +57,14 @@ def test_what_would_leave_the_folder_is_refused(tmp_path: Path, hostile: tarfile
     assert sorted(child.name for child in tmp_path.iterdir()) == ["cache", "m.tgz"]
 
 
-def test_an_archive_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_UNPACKED_BYTES", 5)
     path = archive(tmp_path / "m.tgz", member("a"), member("b"))
     with pytest.raises(CheckpointError, match="at most 5 bytes"):
         unpack(path, tmp_path / "cache")
 
 
-def test_half_an_archive_is_damaged(tmp_path: Path) -> None:
+def test_archives_half_an_archive_is_damaged(tmp_path: Path) -> None:
     path = archive(tmp_path / "m.tgz", member("a", size=10_000), member("b", size=10_000))
     whole = path.read_bytes()
     for content in (whole[:-20], whole[: len(whole) // 2], gzip.compress(b"no tar"), b"\x1f\x8bno gzip"):
@@ -89,14 +89,16 @@ def test_half_an_archive_is_damaged(tmp_path: Path) -> None:
         ([member("a\x1b[2J")], "cannot be printed"),
     ],
 )
-def test_names_that_do_not_go_together_are_refused(tmp_path: Path, members: list[tarfile.TarInfo], words: str) -> None:
+def test_archives_names_that_do_not_go_together_are_refused(
+    tmp_path: Path, members: list[tarfile.TarInfo], words: str
+) -> None:
     path = archive(tmp_path / "m.tgz", *members)
     with pytest.raises(CheckpointError, match=words):
         unpack(path, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_an_archive_has_a_limit_of_members(tmp_path: Path) -> None:
+def test_archive_has_a_limit_of_members(tmp_path: Path) -> None:
     path = archive(tmp_path / "m.tgz", *(member(f"{number}", size=0) for number in range(1001)))
     with pytest.raises(CheckpointError, match="at most 1000 files and folders"):
         unpack(path, tmp_path / "cache")
@@ -127,7 +129,7 @@ except CheckpointError as error:
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
-def test_a_long_header_takes_no_memory(tmp_path: Path, kind: bytes) -> None:
+def test_archives_long_header_takes_no_memory(tmp_path: Path, kind: bytes) -> None:
     path = tmp_path / "m.tar.gz"
     path.write_bytes(gzip.compress(long_header(kind, 300 << 20), 1))
     done = subprocess.run(
@@ -137,7 +139,7 @@ def test_a_long_header_takes_no_memory(tmp_path: Path, kind: bytes) -> None:
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_a_chain_of_headers_is_one_header(tmp_path: Path) -> None:
+def test_archives_chain_of_headers_is_one_header(tmp_path: Path) -> None:
     path = tmp_path / "m.tar.gz"
     path.write_bytes(gzip.compress(long_header(tarfile.GNUTYPE_LONGNAME, 100_000)[:-10752] * 80 + bytes(10240)))
     with pytest.raises(CheckpointError, match="headers of at most 4,194,304 bytes"):
@@ -147,7 +149,7 @@ def test_a_chain_of_headers_is_one_header(tmp_path: Path) -> None:
         unpack(path, tmp_path / "cache")
 
 
-def test_headers_are_limited_together(tmp_path: Path) -> None:
+def test_archives_headers_are_limited_together(tmp_path: Path) -> None:
     path = tmp_path / "m.tar"
     one = long_header(tarfile.XGLTYPE, 900_000)[:-10752]
     path.write_bytes(b"".join(one + member(f"{number}", size=0).tobuf() for number in range(9)) + bytes(10240))
@@ -155,10 +157,10 @@ def test_headers_are_limited_together(tmp_path: Path) -> None:
         unpack(path, tmp_path / "cache")
 
 
-def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
+def test_archives_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
     path = archive(tmp_path / "m.tgz", member("a"), member("b"))
     plain = bytearray(gzip.decompress(path.read_bytes()))
-    plain[1024] ^= 1  # The first letter of the second name; the checksum of the header does not know it.
+    plain[1024] ^= 1  # The first letter of the second name, so that the checksum of the header is wrong.
     path.write_bytes(gzip.compress(plain))
     with pytest.raises(CheckpointError, match="must be a complete tar archive"):
         unpack(path, tmp_path / "cache")
@@ -167,7 +169,7 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
         unpack(path, tmp_path / "cache")
 
 
-def test_a_full_disk_is_no_damaged_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archives_full_disk_is_no_damaged_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 2}))
     with pytest.raises(OSError, match="the disk has 2 free") as caught:
         unpack(archive(tmp_path / "m.tgz", member("a")), tmp_path / "cache")
@@ -175,7 +177,7 @@ def test_a_full_disk_is_no_damaged_archive(tmp_path: Path, monkeypatch: pytest.M
     assert os.listdir(tmp_path / "cache") == []
 
 
-def test_a_plain_tar_is_read_too(tmp_path: Path) -> None:
+def test_archives_plain_tar_is_read_too(tmp_path: Path) -> None:
     path = archive(tmp_path / "m.tgz", member("a/model.index"))
     path.write_bytes(gzip.decompress(path.read_bytes()))
     assert (unpack(path, tmp_path / "cache") / "a" / "model.index").read_bytes() == b"xxx"

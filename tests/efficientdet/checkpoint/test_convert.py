@@ -1,4 +1,4 @@
-"""Weights of other libraries through `load_checkpoint`: the network computes what the library's did."""
+"""Tests of converted weights of other libraries: the network computes the same as the library's."""
 
 import json
 import zipfile
@@ -160,7 +160,7 @@ def test_load_checkpoint_computes_what_keras_applications_did(tmp_path: Path) ->
 
 
 def write_keras_2(source: Any, path: Path) -> None:
-    """Writes weights as Keras 2 did, which is how keras.applications publishes them."""
+    """Writes weights in the format of Keras 2, in which keras.applications publishes them."""
     with h5py.File(path, "w") as file:
         for layer in source.layers:
             group = file.create_group(layer.name)

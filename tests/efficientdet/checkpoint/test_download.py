@@ -31,7 +31,7 @@ class QuietServer(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Knows /good and the `BODIES`, fails at /broken, breaks off at /short, and misbehaves in other ways."""
+    """Serves /good and the `BODIES`, fails at /broken, truncates /short, and has other faults."""
 
     def do_GET(self) -> None:
         if self.path.startswith("/slow"):
@@ -62,7 +62,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(0.01)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.join()
 
 
-def test_a_file_is_fetched_once(server: str, tmp_path: Path) -> None:
+def test_download_file_is_fetched_once(server: str, tmp_path: Path) -> None:
     path = fetch(f"{server}/good", tmp_path / "cache" / "good")
     assert path.read_bytes() == CONTENT
     path.write_bytes(b"put here by hand")
@@ -85,7 +85,7 @@ def test_a_file_is_fetched_once(server: str, tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_hash_is_compared(server: str, tmp_path: Path) -> None:
+def test_download_hash_is_compared(server: str, tmp_path: Path) -> None:
     digest = hashlib.sha256(CONTENT).hexdigest()
     fetch(f"{server}/good", tmp_path / "good", sha256=digest.upper())
     with pytest.raises(CheckpointError, match=f"must have the SHA-256 hash 00.*has {digest}"):
@@ -93,18 +93,18 @@ def test_the_hash_is_compared(server: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["broken", "short"])
-def test_a_server_that_fails_leaves_nothing(server: str, tmp_path: Path, page: str) -> None:
+def test_download_server_that_fails_leaves_nothing(server: str, tmp_path: Path, page: str) -> None:
     with pytest.raises(CheckpointUnavailableError, match=f"copy that file to {tmp_path}/{page} yourself"):
         fetch(f"{server}/{page}", tmp_path / page)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_the_server_lacks_is_missing(server: str, tmp_path: Path) -> None:
+def test_download_file_that_the_server_lacks_is_missing(server: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="answered 404; check the address"):
         fetch(f"{server}/other", tmp_path / "other")
 
 
-def test_without_a_network_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_download_without_a_network_names_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def get(*_: object, **__: object) -> None:
         raise requests.ConnectionError("Name or service not known")
 
@@ -116,10 +116,10 @@ def test_without_a_network_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, 
     assert caught.value.missing
     for part in ("efficientdet-d0.tar.gz is not in the cache", str(path), "not known"):
         assert part in str(caught.value)
-    assert "--" not in str(caught.value)  # A library knows no options.
+    assert "--" not in str(caught.value)  # A library has no command-line options.
 
 
-def test_equal_names_of_two_addresses_stay_apart() -> None:
+def test_download_equal_names_of_two_addresses_stay_apart() -> None:
     first, second = cached_name("https://a/model.h5"), cached_name("https://b/model.h5?x=1")
     assert first != second
     assert first.endswith("-model.h5")
@@ -127,14 +127,14 @@ def test_equal_names_of_two_addresses_stay_apart() -> None:
     assert "/" not in cached_name("https://a/..%2f..%2fetc")
 
 
-def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_download_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder(None) == tmp_path / "efficientdet"
     assert cache_folder(tmp_path / "x") == tmp_path / "x"
 
 
 @pytest.mark.parametrize("page", [*BODIES, "/short"])
-def test_an_answer_that_is_no_checkpoint_is_not_kept(server: str, tmp_path: Path, page: str) -> None:
+def test_download_answer_that_is_no_checkpoint_is_not_kept(server: str, tmp_path: Path, page: str) -> None:
     for _ in range(2):
         with pytest.raises(CheckpointError):
             find(f"{server}{page}", tmp_path)
@@ -142,12 +142,12 @@ def test_an_answer_that_is_no_checkpoint_is_not_kept(server: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(("page", "words"), [("/html", "an HTML page"), ("/json", "a JSON text"), ("/empty", "empty")])
-def test_an_answer_that_is_no_checkpoint_is_named(server: str, tmp_path: Path, page: str, words: str) -> None:
+def test_download_answer_that_is_no_checkpoint_is_named(server: str, tmp_path: Path, page: str, words: str) -> None:
     with pytest.raises(CheckpointError, match=f"It is {words}.*Nothing was kept"):
         fetch(f"{server}{page}", tmp_path / "file")
 
 
-def test_a_file_laid_into_the_cache_by_hand_is_never_removed(tmp_path: Path) -> None:
+def test_download_file_laid_into_the_cache_by_hand_is_never_removed(tmp_path: Path) -> None:
     path = tmp_path / cached_name("http://host/model.tgz")
     path.write_bytes(b"\x1f\x8b no gzip")
     with pytest.raises(CheckpointError, match="must be a complete tar archive"):
@@ -156,14 +156,14 @@ def test_a_file_laid_into_the_cache_by_hand_is_never_removed(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("page", ["/endless", "/good"])
-def test_a_download_has_a_limit(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+def test_download_has_a_limit(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
     monkeypatch.setattr(download, "MAX_DOWNLOAD_BYTES", 5000)
     with pytest.raises(CheckpointError, match=r"at most 5,000 bytes.*nothing was kept"):
         fetch(server + page, tmp_path / "file")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_seen_before_the_first_byte(
+def test_download_full_disk_is_seen_before_the_first_byte(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
@@ -173,7 +173,7 @@ def test_a_full_disk_is_seen_before_the_first_byte(
 
 
 @pytest.mark.parametrize("page", ["/slow-header", "/slow-body"])
-def test_a_server_that_drips_is_given_up(
+def test_download_gives_up_a_slow_server(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     monkeypatch.setattr(transfer_rate, "WINDOW_SECONDS", 0.2)
@@ -183,12 +183,12 @@ def test_a_server_that_drips_is_given_up(
 
 
 @pytest.mark.parametrize("target", ["http://[::1", "ftp://host/a", "http://h:99999/", "file:///etc/passwd"])
-def test_a_redirect_to_what_is_no_address_is_refused(server: str, tmp_path: Path, target: str) -> None:
+def test_download_redirect_to_what_is_no_address_is_refused(server: str, tmp_path: Path, target: str) -> None:
     with pytest.raises(CheckpointError, match="targets of its redirects"):
         fetch(f"{server}/to/{target}", tmp_path / "file")
 
 
-def test_a_redirect_is_followed(server: str, tmp_path: Path) -> None:
+def test_download_redirect_is_followed(server: str, tmp_path: Path) -> None:
     assert fetch(f"{server}/to/{server}/good", tmp_path / "file").read_bytes() == CONTENT
 
 
@@ -203,12 +203,12 @@ def test_a_redirect_is_followed(server: str, tmp_path: Path) -> None:
         ("http://[s3cret", "http://***"),
     ],
 )
-def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:
+def test_download_url_is_shown_without_secrets(url: str, shown: str) -> None:
     assert shown_url(url) == shown
 
 
 @pytest.mark.parametrize("page", ["/broken", "/other", "/html", "/to/http://[::1", "/short"])
-def test_no_message_holds_a_secret(server: str, tmp_path: Path, page: str) -> None:
+def test_download_no_message_holds_a_secret(server: str, tmp_path: Path, page: str) -> None:
     url = server.replace("//", "//me:s3cret@") + page + "?token=T0K3N"
     with pytest.raises((CheckpointError, FileNotFoundError)) as caught:
         fetch(url, tmp_path / "file", sha256="0" * 64)
@@ -216,7 +216,7 @@ def test_no_message_holds_a_secret(server: str, tmp_path: Path, page: str) -> No
     assert "T0K3N" not in str(caught.value)
 
 
-def test_what_a_killed_process_left_is_cleared_after_an_hour(server: str, tmp_path: Path) -> None:
+def test_download_what_a_killed_process_left_is_cleared_after_an_hour(server: str, tmp_path: Path) -> None:
     import os
 
     for name, age in (("file.11.part", 7200), ("file.12.part", 60)):
@@ -226,7 +226,7 @@ def test_what_a_killed_process_left_is_cleared_after_an_hour(server: str, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "file.12.part"]
 
 
-def test_a_file_in_an_earlier_cache_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_file_in_an_earlier_cache_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     here = tmp_path / "efficientdet" / "a.tgz"
     earlier = tmp_path / "efficientdet-pipeline" / "checkpoints" / "a.tgz"

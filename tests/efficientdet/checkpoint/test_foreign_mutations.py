@@ -1,7 +1,7 @@
-"""Weights of other libraries that somebody broke: refused with a sentence, or converted; never more.
+"""Fuzz tests of damaged weights of other libraries: an error message, or a valid conversion.
 
-HDF5 is read in C++, so a process of its own does it: a crash is seen as one,
-and its memory is measured.
+HDF5 is read in C++, so a separate process reads it: a crash is detected, and its
+memory is measured.
 """
 
 import json
@@ -115,12 +115,12 @@ def run(saved: Path, kinds: list[str], first: int, count: int) -> dict[str, dict
     return results
 
 
-def test_broken_weights_of_other_libraries_end_in_words(saved: Path) -> None:
+def test_foreign_mutations_broken_weights_of_other_libraries_end_in_words(saved: Path) -> None:
     results = run(saved, KINDS, 0, NUM_QUICK)
     assert [result["refused"] > 0 for result in results.values()] == [True] * len(KINDS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_thousands_of_broken_weights_of_other_libraries_end_in_words(saved: Path, kind: str) -> None:
+def test_foreign_mutations_thousands_of_broken_weights_of_other_libraries_end_in_words(saved: Path, kind: str) -> None:
     print(run(saved, [kind], 1_000_000, NUM_SLOW))

@@ -1,4 +1,4 @@
-"""ImageNet checkpoints in TF1 form go into classifiers and encoders; others are refused by name."""
+"""Tests of loading ImageNet checkpoints in TF1 format into classifiers and encoders."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def classifier(classes: int) -> Any:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
-    """Writes weights of 12 classes as automl's TF1 checkpoints have them: raw and averaged."""
+    """Writes raw and averaged weights for 12 classes in the format of automl's TF1 checkpoints."""
     values = {name: np.asarray(variable) for name, variable in variable_names(classifier(12)).items()}
     entries: dict[str, Any] = {"global_step": np.int64(1)}
     for name, value in values.items():

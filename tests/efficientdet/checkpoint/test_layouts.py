@@ -1,4 +1,4 @@
-"""Names of other libraries: every weight of every network has its place, and other networks are refused by name."""
+"""Tests of the weight names of other libraries, and of the recognition of networks."""
 
 from typing import Any
 
@@ -86,7 +86,7 @@ def test_recognize_refuses_other_shapes() -> None:
         recognize({key: shape for key, shape in shapes.items() if key != "blocks.3.1.bn2.bias"}, "x")
 
 
-def test_values_have_the_order_of_tensorflow() -> None:
+def test_layouts_values_have_the_order_of_tensorflow() -> None:
     found = recognize({each.key: each.shape for each in _variables(LAYOUTS[0], "efficientnet-lite0")}, "x")
     kernel = np.arange(24).reshape(4, 3, 2, 1)
     assert found.values("efficientnet-lite0/stem/conv2d/kernel", kernel)[1, 0, 2, 3] == kernel[3, 2, 1, 0]

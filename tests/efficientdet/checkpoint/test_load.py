@@ -1,4 +1,4 @@
-"""Loading into a small network: what is said, what is refused, and that a refused load changes nothing."""
+"""Tests of loading into a small network: reports, errors, and unchanged weights after an error."""
 
 import shutil
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ def write_bundle(prefix: Path, entries: Mapping[str, Any]) -> Path:
 
 @pytest.fixture(scope="module")
 def saved(small_model: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Returns the weights of a checkpoint, and the files of all formats that hold them."""
+    """Returns the weights of a checkpoint, and files with them in all formats."""
     folder = tmp_path_factory.mktemp("saved")
     weights = randomize(small_model, seed=0)
     paths = {name: save_checkpoint(small_model, folder / name / FILE[name], format=name) for name in FORMATS}
@@ -53,13 +53,13 @@ def saved(small_model: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.fixture
 def model(small_model: Any, saved: dict[str, Any]) -> Any:
-    """Returns a model whose weights are others than those saved."""
+    """Returns a model whose weights differ from the saved ones."""
     randomize(small_model, seed=1)
     return small_model
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_every_format_comes_back_to_the_bit(model: Any, saved: dict[str, Any], kind: str) -> None:
+def test_load_every_format_comes_back_to_the_bit(model: Any, saved: dict[str, Any], kind: str) -> None:
     report = load_checkpoint(model, saved[kind].parent, skip_mismatch=False)
     assert_weights(model, saved["weights"])
     assert set(report.loaded) == set(saved["weights"])
@@ -68,7 +68,7 @@ def test_every_format_comes_back_to_the_bit(model: Any, saved: dict[str, Any], k
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_another_number_of_classes_skips_that_layer_alone(
+def test_load_another_number_of_classes_skips_that_layer_alone(
     other_classes_model: Any, saved: dict[str, Any], kind: str
 ) -> None:
     before = randomize(other_classes_model, seed=2)
@@ -81,14 +81,14 @@ def test_another_number_of_classes_skips_that_layer_alone(
     assert_weights(other_classes_model, {n: (before if n in of_layer else saved["weights"])[n] for n in before})
 
 
-def test_a_mismatch_is_an_error_where_asked(other_classes_model: Any, saved: dict[str, Any]) -> None:
+def test_load_mismatch_is_an_error_where_asked(other_classes_model: Any, saved: dict[str, Any]) -> None:
     before = weights_of(other_classes_model)
     with pytest.raises(CheckpointError, match=r"skip_mismatch=False.*class-predict.*3 classes there, 5 here"):
         load_checkpoint(other_classes_model, saved["keras"], skip_mismatch=False)
     assert_weights(other_classes_model, before)
 
 
-def test_what_is_excluded_keeps_its_value(model: Any, saved: dict[str, Any]) -> None:
+def test_load_what_is_excluded_keeps_its_value(model: Any, saved: dict[str, Any]) -> None:
     before = weights_of(model)
     report = load_checkpoint(model, saved["tf1"], exclude="class_net|box_net")
     assert {name.split("/")[0] for name in report.skipped} == {"class_net", "box_net"}
@@ -99,14 +99,14 @@ def test_what_is_excluded_keeps_its_value(model: Any, saved: dict[str, Any]) -> 
     assert len(load_checkpoint(model, saved["tf1"], exclude="class-predict").loaded) == len(before)
 
 
-def test_an_exclusion_must_make_sense(model: Any, saved: dict[str, Any]) -> None:
+def test_load_exclusion_must_make_sense(model: Any, saved: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"regular expression.*'\(': missing \)"):
         load_checkpoint(model, saved["tf1"], exclude="(")
     with pytest.raises(CheckpointError, match="exclude must leave something"):
         load_checkpoint(model, saved["tf1"], exclude=".*")
 
 
-def test_averages_are_taken_and_raw_values_where_there_are_none(
+def test_load_averages_are_taken_and_raw_values_where_there_are_none(
     model: Any, saved: dict[str, Any], tmp_path: Path
 ) -> None:
     weights = saved["weights"]
@@ -127,7 +127,7 @@ def test_averages_are_taken_and_raw_values_where_there_are_none(
     assert_weights(model, {name: values + 1 for name, values in weights.items()})
 
 
-def test_a_backbone_is_loaded_alone(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
+def test_load_backbone_is_loaded_alone(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
     before = weights_of(model)
     backbone = {name: values for name, values in saved["weights"].items() if name.startswith("efficientnet-b0/")}
     head = {f"efficientnet-b0/head/dense/{leaf}": np.ones(3, "float32") for leaf in ("kernel", "bias")}
@@ -139,7 +139,7 @@ def test_a_backbone_is_loaded_alone(model: Any, saved: dict[str, Any], tmp_path:
     assert_weights(model, before | backbone)
 
 
-def test_a_hub_module_is_read_by_its_spelling(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
+def test_load_hub_module_is_read_by_its_spelling(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
     def key(name: str) -> str:
         for head, layer in (("class_net/class-predict/", "classes/"), ("box_net/box-predict/", "boxes/")):
             if name.startswith(head):
@@ -155,7 +155,7 @@ def test_a_hub_module_is_read_by_its_spelling(model: Any, saved: dict[str, Any],
     assert_weights(model, saved["weights"])
 
 
-# --- refused, and the model as it was ---
+# --- errors; the model is unchanged ---
 
 
 def assert_refused(model: Any, path: Path, told: str) -> None:
@@ -167,7 +167,7 @@ def assert_refused(model: Any, path: Path, told: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
-def test_a_truncated_file(model: Any, saved: dict[str, Any], tmp_path: Path, kind: str, share: float) -> None:
+def test_load_truncated_file(model: Any, saved: dict[str, Any], tmp_path: Path, kind: str, share: float) -> None:
     for path in saved[kind].parent.iterdir():
         content = path.read_bytes()
         is_cut = path.suffix.startswith((".data", ".h5"))
@@ -195,7 +195,7 @@ def test_load_checkpoint_refuses_an_index_with_a_false_block_size(
     assert_refused(model, tmp_path / saved["tf1"].name, "must be a complete checkpoint")
 
 
-def test_a_truncated_or_lonely_index(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
+def test_load_truncated_or_lonely_index(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
     index = Path(f"{saved['tf1']}.index").read_bytes()
     (tmp_path / "model.index").write_bytes(index)
     assert_refused(model, tmp_path / "model", "next to it must have")
@@ -204,12 +204,12 @@ def test_a_truncated_or_lonely_index(model: Any, saved: dict[str, Any], tmp_path
     assert_refused(model, tmp_path / "model", "damaged")
 
 
-def test_a_path_that_tensorflow_takes_for_a_pattern(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
+def test_load_path_that_tensorflow_takes_for_a_pattern(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
     folder = shutil.copytree(saved["tf1"].parent, tmp_path / "run [1]")
     assert_refused(model, folder, r"run \[1\]/model'; rename the folder")
 
 
-def test_a_flipped_bit_in_a_bundle(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
+def test_load_flipped_bit_in_a_bundle(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
     for path in saved["tf1"].parent.iterdir():
         content = bytearray(path.read_bytes())
         if ".data" in path.name:
@@ -221,7 +221,7 @@ def test_a_flipped_bit_in_a_bundle(model: Any, saved: dict[str, Any], tmp_path: 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_number_that_is_none(model: Any, tmp_path: Path, kind: str, value: float) -> None:
+def test_load_number_that_is_none(model: Any, tmp_path: Path, kind: str, value: float) -> None:
     variable = variable_names(model)["box_net/box-predict/bias"]
     broken = variable.numpy()
     broken[3] = value
@@ -256,7 +256,7 @@ def make_virtual(file: h5py.File, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tamper", [link_away, link_within, store_away, make_virtual])
-def test_a_file_that_leads_to_another(model: Any, saved: dict[str, Any], tmp_path: Path, tamper: Any) -> None:
+def test_load_file_that_leads_to_another(model: Any, saved: dict[str, Any], tmp_path: Path, tamper: Any) -> None:
     path = tmp_path / "model.h5"
     path.write_bytes(saved["h5"].read_bytes())
     with h5py.File(path, "a") as file:
@@ -264,17 +264,17 @@ def test_a_file_that_leads_to_another(model: Any, saved: dict[str, Any], tmp_pat
     assert_refused(model, path, "must hold its weights itself.*such files are not opened")
 
 
-def test_hdf5_of_something_else(model: Any, tmp_path: Path) -> None:
+def test_load_hdf5_of_something_else(model: Any, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["pictures"] = np.zeros(3)
     assert_refused(model, tmp_path / "a.h5", "something else: pictures")
 
 
-def test_a_bundle_of_something_else(model: Any, tmp_path: Path) -> None:
+def test_load_bundle_of_something_else(model: Any, tmp_path: Path) -> None:
     assert_refused(model, write_bundle(tmp_path / "model", {"dense/kernel": np.ones(3, "float32")}), "Nothing in it")
 
 
-def test_another_backbone(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
+def test_load_another_backbone(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
     entries = {name.replace("efficientnet-b0/", "efficientnet-b1/"): v for name, v in saved["weights"].items()}
     path = write_bundle(tmp_path / "model", entries)
     assert_refused(model, path, "Of the [0-9]+ variables of the backbone, 0 fit")
@@ -283,12 +283,12 @@ def test_another_backbone(model: Any, saved: dict[str, Any], tmp_path: Path) -> 
     assert len(report.loaded) + len(report.skipped) == len(saved["weights"])
 
 
-def test_a_backbone_with_more_in_it(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
+def test_load_backbone_with_more_in_it(model: Any, saved: dict[str, Any], tmp_path: Path) -> None:
     extra = {"efficientnet-b0/blocks_9/conv2d/kernel": np.ones((1, 1, 8, 8), "float32")}
     assert_refused(model, write_bundle(tmp_path / "model", saved["weights"] | extra), "has 1 additional variables")
 
 
-def test_another_width_of_the_neck(small_config: Any, saved: dict[str, Any]) -> None:
+def test_load_another_width_of_the_neck(small_config: Any, saved: dict[str, Any]) -> None:
     from efficientdet.model import build_model
 
     wider = build_model(small_config.override({"fpn_num_filters": 16}))
@@ -298,7 +298,7 @@ def test_another_width_of_the_neck(small_config: Any, saved: dict[str, Any]) -> 
     assert all(name.startswith("efficientnet-b0/") for name in report.loaded)
 
 
-def test_a_change_of_anchors_and_fusion_is_said_and_taken(small_config: Any, saved: dict[str, Any]) -> None:
+def test_load_change_of_anchors_and_fusion_is_said_and_taken(small_config: Any, saved: dict[str, Any]) -> None:
     from efficientdet.model import build_model
 
     changed = build_model(small_config.override({"num_scales": 2, "fpn_weight_method": "sum"}))
@@ -308,7 +308,7 @@ def test_a_change_of_anchors_and_fusion_is_said_and_taken(small_config: Any, sav
     assert "the model has no such variables" in str(report)
 
 
-def test_the_report_is_a_sentence_or_a_few() -> None:
+def test_load_report_is_a_sentence_or_a_few() -> None:
     report = LoadReport(path=Path("d0/model"), format="TF1", loaded=("a/b", "a/c"), missing=("d/e/f",), num_averages=2)
     assert str(report) == (
         "Loaded 2 of 3 variables from d0/model (TF1, moving averages). Missing in it, and unchanged: d/e (1)."

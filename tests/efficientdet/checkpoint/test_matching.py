@@ -1,4 +1,4 @@
-"""A checkpoint of another model is refused with the name of the model that it is of."""
+"""Tests of the error for a checkpoint of another model, which names the model."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +28,6 @@ def test_refuse_stranger_names_the_detectors_of_a_backbone(backbone: str, models
     with pytest.raises(CheckpointMismatchError, match=f"looks like one of {backbone}") as caught:
         refuse_stranger(contents, matched, config, Path("x"))
     assert caught.value.likely_models == models
-    assert "--" not in str(caught.value)  # A library knows no options.
+    assert "--" not in str(caught.value)  # A library has no command-line options.
     if models:
         assert f"the backbone of {' and '.join(models)}. Build that network" in str(caught.value)

@@ -1,7 +1,7 @@
-"""Checkpoints that somebody broke: refused with a sentence, or read with finite weights; never more.
+"""Fuzz tests of damaged checkpoints: an error message, or finite weights.
 
-TensorFlow and HDF5 read them in C++, so a process of its own does it: a crash is
-seen as one, and its memory is measured.
+TensorFlow and HDF5 read them in C++, so a separate process does it: a crash is
+detected, and its memory is measured.
 """
 
 import json
@@ -141,12 +141,12 @@ def run(saved: Path, kinds: list[str], small_hparams: str, first: int, count: in
     return results
 
 
-def test_broken_checkpoints_end_in_words(saved: Path, small_hparams: str) -> None:
+def test_mutations_broken_checkpoints_end_in_words(saved: Path, small_hparams: str) -> None:
     results = run(saved, list(KINDS), small_hparams, 0, NUM_QUICK)
     assert [result["refused"] > 0 for result in results.values()] == [True] * len(KINDS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_thousands_of_broken_checkpoints_end_in_words(saved: Path, kind: str, small_hparams: str) -> None:
+def test_mutations_thousands_of_broken_checkpoints_end_in_words(saved: Path, kind: str, small_hparams: str) -> None:
     print(run(saved, [kind], small_hparams, 1_000_000, NUM_SLOW))

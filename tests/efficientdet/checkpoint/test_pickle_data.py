@@ -1,4 +1,4 @@
-"""The interpreter of pickles builds plain data and calls nothing."""
+"""Tests of the restricted unpickler: it builds plain data and calls nothing."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Files of safetensors: numbers, metadata, and headers that lie."""
+"""Tests of the safetensors reader: values, metadata, and invalid headers."""
 
 import io
 import json

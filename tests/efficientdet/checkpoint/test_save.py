@@ -10,7 +10,7 @@ from efficientdet.checkpoint.hdf5 import dataset_keys
 from efficientdet.checkpoint.tf_bundle import AVERAGE
 
 
-def test_tf1_has_averages_a_step_and_a_state_file(small_model: Any, tmp_path: Path) -> None:
+def test_save_tf1_has_averages_a_step_and_a_state_file(small_model: Any, tmp_path: Path) -> None:
     prefix = save_checkpoint(small_model, tmp_path, format="tf1")
     assert prefix == tmp_path / "model"
     assert tf.train.latest_checkpoint(str(tmp_path)) == str(prefix)
@@ -23,7 +23,7 @@ def test_tf1_has_averages_a_step_and_a_state_file(small_model: Any, tmp_path: Pa
             np.testing.assert_array_equal(reader.get_tensor(entry), variable.numpy())
 
 
-def test_h5_is_what_keras_2_writes(small_model: Any, tmp_path: Path) -> None:
+def test_save_h5_is_what_keras_2_writes(small_model: Any, tmp_path: Path) -> None:
     with h5py.File(save_checkpoint(small_model, tmp_path / "d0.h5", format="h5")) as file:
         assert list(file.attrs["layer_names"]) == [
             *("efficientnet-b0", "resample_p6", "resample_p7", "fpn_cells", "class_net", "box_net")
@@ -33,7 +33,7 @@ def test_h5_is_what_keras_2_writes(small_model: Any, tmp_path: Path) -> None:
             assert f"{name}:0" in file[name.split("/")[0]].attrs["weight_names"]
 
 
-def test_keras_gives_each_variable_a_place(small_model: Any, tmp_path: Path) -> None:
+def test_save_keras_gives_each_variable_a_place(small_model: Any, tmp_path: Path) -> None:
     path = save_checkpoint(small_model, tmp_path)
     assert path.name == "model.weights.h5"
     keys = dataset_keys(small_model)
@@ -41,12 +41,12 @@ def test_keras_gives_each_variable_a_place(small_model: Any, tmp_path: Path) -> 
     with h5py.File(path) as file:
         for name, variable in variable_names(small_model).items():
             np.testing.assert_array_equal(file[keys[name]][()], variable.numpy())
-    # The layers save themselves again as Keras has it.
+    # The layers are saved by Keras again.
     assert not any("save_own_variables" in vars(layer) for layer in small_model._flatten_layers())
 
 
 @pytest.mark.parametrize("kind", ["keras", "h5", "tf1"])
-def test_a_write_that_fails_leaves_what_was_there(
+def test_save_write_that_fails_leaves_what_was_there(
     small_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     path = save_checkpoint(small_model, tmp_path, format=kind)
@@ -62,7 +62,7 @@ def test_a_write_that_fails_leaves_what_was_there(
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_a_checkpoint_is_written_over_an_older_one(small_model: Any, tmp_path: Path) -> None:
+def test_save_checkpoint_is_written_over_an_older_one(small_model: Any, tmp_path: Path) -> None:
     for kind in ("keras", "h5", "tf1"):
         save_checkpoint(small_model, tmp_path / kind / save._DEFAULT_NAME[kind], format=kind)
         files = sorted(file.name for file in (tmp_path / kind).iterdir())
@@ -74,7 +74,9 @@ def test_a_checkpoint_is_written_over_an_older_one(small_model: Any, tmp_path: P
     ("name", "kind", "told"),
     [("a.h5", "pickle", "keras, h5, tf1"), ("a.h5", "keras", r"end in \.weights\.h5"), ("a", "h5", r"end in \.h5")],
 )
-def test_a_format_or_name_that_does_not_go(small_model: Any, tmp_path: Path, name: str, kind: str, told: str) -> None:
+def test_save_format_or_name_that_does_not_go(
+    small_model: Any, tmp_path: Path, name: str, kind: str, told: str
+) -> None:
     with pytest.raises(ValueError, match=told):
         save_checkpoint(small_model, tmp_path / name, format=kind)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The summary of a checkpoint tells network and parts by names alone."""
+"""Tests of the summary of a checkpoint, which uses only names."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Files of PyTorch: both forms give the numbers that were written, and sizes are looked at before memory is taken."""
+"""Tests of the PyTorch reader: both formats give the written values, and sizes are checked before allocation."""
 
 import io
 import struct

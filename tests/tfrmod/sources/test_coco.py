@@ -28,7 +28,7 @@ def coco(images: Any = None, annotations: Any = None, categories: Any = None) ->
     }
 
 
-def test_boxes_names_ids_and_sizes_are_those_of_the_file(put, read_all, names_and_boxes) -> None:
+def test_coco_boxes_names_ids_and_sizes_are_those_of_the_file(put, read_all, names_and_boxes) -> None:
     crowd = thing(2, category_id=90, iscrowd=1, area=77.5, bbox=[0, 0, 5, 6])
     folder = put({"images/a.jpg": None, "annotations/instances_train2017.json": coco(annotations=[thing(), crowd])})
     assert find_source(folder) == "coco"
@@ -42,7 +42,7 @@ def test_boxes_names_ids_and_sizes_are_those_of_the_file(put, read_all, names_an
     assert [(one.is_crowd, one.area) for one in found.objects] == [(False, 410), (True, 77.5)]
 
 
-def test_lists_may_come_in_any_order_and_objects_of_one_photo_apart(put, read_all) -> None:
+def test_coco_lists_may_come_in_any_order_and_objects_of_one_image_apart(put, read_all) -> None:
     content = coco([image(1), image(2, "b.jpg")], [thing(1, 1), thing(2, 2), thing(3, 1)])
     folder = put({"a.jpg": None, "b.jpg": None, "x.json": json.dumps(dict(reversed(content.items())), indent=1)})
     _, images, problems = read_all("coco", folder)
@@ -64,14 +64,14 @@ def test_lists_may_come_in_any_order_and_objects_of_one_photo_apart(put, read_al
         ("a", "x.json", "a"),
     ],
 )
-def test_photos_are_found_by_whatever_names_them(put, read_all, photo_path, json_path, file_name) -> None:
+def test_coco_images_are_found_by_whatever_names_them(put, read_all, photo_path, json_path, file_name) -> None:
     folder = put({photo_path: None, json_path: coco([image(name=file_name)])})
     _, images, problems = read_all("coco", folder)
     assert list(images) == [photo_path]
     assert problems == []
 
 
-def test_a_name_in_two_sets_is_looked_for_in_the_folder_of_its_own(put, read_all) -> None:
+def test_coco_name_in_two_sets_is_looked_for_in_the_folder_of_its_own(put, read_all) -> None:
     folder = put(
         {f"{name}/0.jpg": None for name in ("train", "val")}
         | {f"annotations/{name}.json": coco([image(name="0.jpg")]) for name in ("train", "val")}
@@ -84,14 +84,14 @@ def test_a_name_in_two_sets_is_looked_for_in_the_folder_of_its_own(put, read_all
     assert {found.source_id for found in images.values()} == {""}
 
 
-def test_one_photo_in_two_files_belongs_to_both_sets(put, read_all) -> None:
+def test_coco_one_image_in_two_files_belongs_to_both_sets(put, read_all) -> None:
     files = {f"annotations/instances_{name}.json": coco() for name in ("train", "trainval")}
     listing, _, problems = read_all("coco", put({"a.jpg": None, **files}))
     assert listing.sets == {"train": (0,), "trainval": (0,)}
     assert problems == []
 
 
-def test_captions_and_keypoints_of_the_same_photos_are_left_alone(put, read_all) -> None:
+def test_coco_captions_and_keypoints_of_the_same_images_are_left_alone(put, read_all) -> None:
     others = {f"annotations/{name}_val2017.json": coco(annotations=[]) for name in ("captions", "person_keypoints")}
     listing, images, problems = read_all(
         "coco", put({"a.jpg": None, "annotations/instances_val2017.json": coco()} | others)
@@ -101,7 +101,7 @@ def test_captions_and_keypoints_of_the_same_photos_are_left_alone(put, read_all)
     assert problems == []
 
 
-def test_a_photo_without_annotations_is_a_negative(put, read_all) -> None:
+def test_coco_image_without_annotations_is_a_negative(put, read_all) -> None:
     folder = put({"a.jpg": None, "b.jpg": None, "x.json": coco([image(), image(2, "b.jpg")])})
     listing, images, problems = read_all("coco", folder)
     assert images["b.jpg"].objects == ()
@@ -109,7 +109,7 @@ def test_a_photo_without_annotations_is_a_negative(put, read_all) -> None:
 
 
 @pytest.mark.parametrize("name", ["image_info_test-dev2017", "image_info_unlabeled2017", "test"])
-def test_photos_without_truth_are_not_mixed_with_the_others(put, read_all, name: str) -> None:
+def test_coco_images_without_truth_are_not_mixed_with_the_others(put, read_all, name: str) -> None:
     info = coco([image(1, "b.jpg")], annotations=[])
     listing, images, problems = read_all(
         "coco", put({"a.jpg": None, "b.jpg": None, "x.json": coco(), f"{name}.json": info})
@@ -119,7 +119,7 @@ def test_photos_without_truth_are_not_mixed_with_the_others(put, read_all, name:
     assert [(problem.code, problem.file) for problem in problems] == [("image_without_annotation", "b.jpg")]
 
 
-def test_an_info_file_of_a_test_is_unlabelled(put, read_all) -> None:
+def test_coco_info_file_of_a_test_is_unlabelled(put, read_all) -> None:
     info = {"images": [image()], "categories": [{"id": 1, "name": "cat"}]}
     listing, images, problems = read_all("coco", put({"a.jpg": None, "image_info_test-dev2017.json": info}))
     assert (listing.is_unlabelled, listing.sets, list(images), problems) == (True, {"test": (0,)}, ["a.jpg"], [])
@@ -140,7 +140,7 @@ def test_an_info_file_of_a_test_is_unlabelled(put, read_all) -> None:
         ([(1, "cat"), (None, "dog"), (3, "")], 1, {1: "cat"}, ["class_unreadable"] * 2),
     ],
 )
-def test_ids_that_a_record_cannot_hold_are_changed_and_reported(
+def test_coco_ids_that_a_record_cannot_hold_are_changed_and_reported(
     put, read_all, categories, used, expected, codes
 ) -> None:
     listed = [{"id": number, "name": name} for number, name in categories]
@@ -151,7 +151,7 @@ def test_ids_that_a_record_cannot_hold_are_changed_and_reported(
     assert len(images["a.jpg"].objects) == 1
 
 
-def test_files_that_disagree_on_ids_are_numbered_by_name(put, read_all) -> None:
+def test_coco_files_that_disagree_on_ids_are_numbered_by_name(put, read_all) -> None:
     other = coco([image(2, "b.jpg")], [thing(1, 2)], [{"id": 3, "name": "dog"}])
     folder = put({"a.jpg": None, "b.jpg": None, "train.json": coco(), "val.json": other})
     listing, images, problems = read_all("coco", folder)
@@ -176,7 +176,7 @@ def test_files_that_disagree_on_ids_are_numbered_by_name(put, read_all) -> None:
         ({"category_id": [3]}, "category_id"),
     ],
 )
-def test_an_unreadable_object_is_dropped_and_the_others_stay(put, read_all, change, words) -> None:
+def test_coco_unreadable_object_is_dropped_and_the_others_stay(put, read_all, change, words) -> None:
     folder = put({"a.jpg": None, "x.json": coco(annotations=[thing() | change, thing(2)])})
     _, images, problems = read_all("coco", folder)
     assert len(images["a.jpg"].objects) == 1
@@ -200,14 +200,14 @@ def test_an_unreadable_object_is_dropped_and_the_others_stay(put, read_all, chan
         (None, [thing(), {"bbox": [1, 2, 3, 4]}, 5], [("object_unreadable", "x.json")] * 2),
     ],
 )
-def test_what_belongs_to_nothing_is_named(put, read_all, images, annotations, expected) -> None:
+def test_coco_what_belongs_to_nothing_is_named(put, read_all, images, annotations, expected) -> None:
     folder = put({"a.jpg": None, "x.json": coco(images, annotations)})
     _, read, problems = read_all("coco", folder)
     assert [(problem.code, problem.file) for problem in problems] == expected
     assert len(read["a.jpg"].objects) == 1
 
 
-def test_ids_written_as_words_are_ids(put, read_all) -> None:
+def test_coco_ids_written_as_words_are_ids(put, read_all) -> None:
     folder = put({"a.jpg": None, "x.json": coco([image("001")], [thing(image_id="001")])})
     _, images, problems = read_all("coco", folder)
     assert (len(images["a.jpg"].objects), images["a.jpg"].source_id, problems) == (1, "001", [])
@@ -223,25 +223,25 @@ def test_ids_written_as_words_are_ids(put, read_all) -> None:
         ({"images": [image(name="b.jpg")]}, r"None of the 1 images that x.json list .* b.jpg: named in x.json"),
     ],
 )
-def test_a_file_of_which_nothing_can_be_used_is_refused(put, read_all, content, words) -> None:
+def test_coco_file_of_which_nothing_can_be_used_is_refused(put, read_all, content, words) -> None:
     folder = put({"a.jpg": None, "x.json": content})
     with pytest.raises(DatasetError, match=words):
         read_all("coco", folder)
 
 
-def test_a_damaged_file_beside_a_good_one_is_named(put, read_all) -> None:
+def test_coco_damaged_file_beside_a_good_one_is_named(put, read_all) -> None:
     _, images, problems = read_all("coco", put({"a.jpg": None, "x.json": coco(), "y.json": '{"images": [{'}))
     assert [(problem.code, problem.file) for problem in problems] == [("annotation_malformed", "y.json")]
     assert len(images) == 1
 
 
-def test_other_json_is_no_coco(put) -> None:
+def test_coco_other_json_is_no_coco(put) -> None:
     folder = put({"a.jpg": None, "x.json": {"shapes": []}, "y.json": [1]})
     with pytest.raises(DatasetError, match="No annotations were found"):
         find_source(folder)
 
 
-def test_a_file_that_changes_between_listing_and_reading_is_noticed(put) -> None:
+def test_coco_file_that_changes_between_listing_and_reading_is_noticed(put) -> None:
     from tfrmod.sources import coco as source
 
     folder = put({"a.jpg": None, "x.json": coco()})
@@ -253,7 +253,7 @@ def test_a_file_that_changes_between_listing_and_reading_is_noticed(put) -> None
 
 
 @pytest.mark.parametrize("kind", ["polygons", "compressed", "uncompressed"])
-def test_every_way_to_write_an_outline_gives_pycocotools_mask(put, read_all, kind: str) -> None:
+def test_coco_every_way_to_write_an_outline_gives_pycocotools_mask(put, read_all, kind: str) -> None:
     runs = coco_mask.merge(coco_mask.frPyObjects([SQUARE, [40, 40, 60, 40, 50, 47]], 48, 64))
     expected = coco_mask.decode(runs)
     outline: Any = [SQUARE, [40, 40, 60, 40, 50, 47]]
@@ -289,14 +289,14 @@ def test_every_way_to_write_an_outline_gives_pycocotools_mask(put, read_all, kin
         {"counts": {}, "size": [48, 64]},
     ],
 )
-def test_a_mask_that_cannot_be_drawn_is_left_out_and_the_box_stays(put, read_all, outline: Any) -> None:
+def test_coco_mask_that_cannot_be_drawn_is_left_out_and_the_box_stays(put, read_all, outline: Any) -> None:
     folder = put({"a.jpg": None, "x.json": coco(annotations=[thing(segmentation=outline)])})
     _, images, problems = read_all("coco", folder, masks=True)
     assert [problem.code for problem in problems] == ["mask_unreadable"]
     assert images["a.jpg"].objects[0].mask == b""
 
 
-def test_masks_are_drawn_at_the_size_of_the_image_whatever_is_stated(put, read_all) -> None:
+def test_coco_masks_are_drawn_at_the_size_of_the_image_whatever_is_stated(put, read_all) -> None:
     stated = image(width=13377, height=13377)
     runs = {"size": [13377, 13377], "counts": [13377 * 13377]}
     annotations = [thing(segmentation=[SQUARE]), thing(2, segmentation=runs)]
@@ -317,7 +317,7 @@ def test_masks_are_drawn_at_the_size_of_the_image_whatever_is_stated(put, read_a
     ],
 )
 @pytest.mark.parametrize("bbox", [{}, {"bbox": None}, {"bbox": []}])
-def test_an_object_without_a_box_has_that_of_its_outline(put, read_all, outline, expected, bbox) -> None:
+def test_coco_object_without_a_box_has_that_of_its_outline(put, read_all, outline, expected, bbox) -> None:
     annotation = {key: value for key, value in thing(segmentation=outline).items() if key != "bbox"} | bbox
     _, images, problems = read_all("coco", put({"a.jpg": None, "x.json": coco(annotations=[annotation])}))
     assert images["a.jpg"].objects[0].box == expected
@@ -325,7 +325,7 @@ def test_an_object_without_a_box_has_that_of_its_outline(put, read_all, outline,
 
 
 @pytest.mark.parametrize("outline", [[[1, 2, 3, 4]], {"size": [48, 64], "counts": [48 * 64]}, {"size": [48, 64]}, "x"])
-def test_an_object_without_box_and_outline_is_unreadable(put, read_all, outline) -> None:
+def test_coco_object_without_box_and_outline_is_unreadable(put, read_all, outline) -> None:
     folder = put({"a.jpg": None, "x.json": coco(annotations=[thing(), thing(bbox=None, segmentation=outline)])})
     _, images, problems = read_all("coco", folder)
     assert (len(images["a.jpg"].objects), [problem.code for problem in problems]) == (1, ["object_unreadable"])
@@ -339,7 +339,7 @@ def test_an_object_without_box_and_outline_is_unreadable(put, read_all, outline)
         *((word, False) for word in (0, 0.0, False, "0", "false", "", None, "no")),
     ],
 )
-def test_iscrowd_is_read_however_it_is_written(put, read_all, written, is_crowd) -> None:
+def test_coco_iscrowd_is_read_however_it_is_written(put, read_all, written, is_crowd) -> None:
     folder = put({"a.jpg": None, "x.json": coco(annotations=[thing(iscrowd=written), thing(2, iscrowd="maybe")])})
     _, images, problems = read_all("coco", folder)
     assert [one.is_crowd for one in images["a.jpg"].objects] == [is_crowd]
@@ -357,7 +357,7 @@ def test_iscrowd_is_read_however_it_is_written(put, read_all, written, is_crowd)
         ((1, 10**15), False),
     ],
 )
-def test_ids_that_are_keys_of_a_database_are_renumbered_and_reported(put, read_all, ids, is_kept) -> None:
+def test_coco_ids_that_are_keys_of_a_database_are_renumbered_and_reported(put, read_all, ids, is_kept) -> None:
     categories = [{"id": number, "name": f"class {number}"} for number in ids]
     folder = put({"a.jpg": None, "x.json": coco(annotations=[thing(category_id=ids[0])], categories=categories)})
     listing, images, problems = read_all("coco", folder)
@@ -368,7 +368,7 @@ def test_ids_that_are_keys_of_a_database_are_renumbered_and_reported(put, read_a
 
 
 @pytest.mark.parametrize("name", ["\ud800cat", "\x1b]0;x\x07", "a\u202eb", "\ufffd", "x" * 201, " ", "\u0085\u009b"])
-def test_a_class_name_that_cannot_be_printed_is_left_out(put, read_all, name: str) -> None:
+def test_coco_class_name_that_cannot_be_printed_is_left_out(put, read_all, name: str) -> None:
     categories = [{"id": 3, "name": name}, {"id": 90, "name": "dog"}]
     folder = put({"a.jpg": None, "x.json": coco(annotations=[thing(), thing(2, 1, 90)], categories=categories)})
     listing, images, problems = read_all("coco", folder)
@@ -376,7 +376,7 @@ def test_a_class_name_that_cannot_be_printed_is_left_out(put, read_all, name: st
     assert [problem.code for problem in problems] == ["class_unreadable", "object_unreadable"]
 
 
-def test_names_that_fit_several_images_are_left_out_and_named(put, read_all) -> None:
+def test_coco_names_that_fit_several_images_are_left_out_and_named(put, read_all) -> None:
     photos = {f"{folder}/0.jpg": None for folder in ("a_raw", "b_done")}
     content = coco([image(name="0.jpg"), image(2, "1.jpg")], [thing(), thing(2, 2)])
     _, images, problems = read_all("coco", put(photos | {"a_raw/1.jpg": None, "annotations/x.json": content}))
@@ -386,12 +386,12 @@ def test_names_that_fit_several_images_are_left_out_and_named(put, read_all) -> 
 
 
 @pytest.mark.parametrize("name", ["cafe\u0301.jpg", "/data/local-files/?d=x%5Ccaf%C3%A9.jpg", "caf%C3%A9.jpg"])
-def test_names_of_other_spelling_are_found(put, read_all, name: str) -> None:
+def test_coco_names_of_other_spelling_are_found(put, read_all, name: str) -> None:
     _, images, problems = read_all("coco", put({"images/caf\u00e9.jpg": None, "x.json": coco([image(name=name)])}))
     assert (list(images), problems) == (["images/caf\u00e9.jpg"], [])
 
 
-def test_an_image_that_one_file_lists_twice_has_the_objects_of_both(put, read_all) -> None:
+def test_coco_image_that_one_file_lists_twice_has_the_objects_of_both(put, read_all) -> None:
     other = thing(3, 7, 90, bbox=[40, 5, 10, 10])
     content = coco([image(), image(7)], [thing(), thing(2, 7), other])
     _, images, problems = read_all("coco", put({"a.jpg": None, "x.json": content}))
@@ -401,7 +401,7 @@ def test_an_image_that_one_file_lists_twice_has_the_objects_of_both(put, read_al
     ]
 
 
-def test_an_image_that_two_files_annotate_differently_is_left_out(put, read_all) -> None:
+def test_coco_image_that_two_files_annotate_differently_is_left_out(put, read_all) -> None:
     images = [image(), image(2, "b.jpg")]
     one, other = coco(images, [thing(), thing(2, 2)]), coco(images, [thing(bbox=[1, 1, 9, 9]), thing(2, 2)])
     listing, read, problems = read_all("coco", put({"a.jpg": None, "b.jpg": None, "x.json": one, "y.json": other}))
@@ -410,14 +410,14 @@ def test_an_image_that_two_files_annotate_differently_is_left_out(put, read_all)
     assert listing.entries[0].image == "b.jpg"
 
 
-def test_two_files_with_other_numbers_for_the_same_classes_agree(put, read_all) -> None:
+def test_coco_two_files_with_other_numbers_for_the_same_classes_agree(put, read_all) -> None:
     other = coco(None, [thing(1, 1, 1, bbox=[10.0, 5.0, 20.0, 20.5])], [{"id": 1, "name": "cat"}])
     _, images, problems = read_all("coco", put({"a.jpg": None, "x.json": coco(), "y.json": other}))
     assert len(images["a.jpg"].objects) == 1
     assert [(problem.code, problem.file) for problem in problems] == [("classes_merged", "cat")]
 
 
-def test_junk_in_the_lists_is_counted_beyond_the_first_thousand(put, read_all) -> None:
+def test_coco_junk_in_the_lists_is_counted_beyond_the_first_thousand(put, read_all) -> None:
     folder = put({"a.jpg": None, "x.json": coco([image(), *[1] * 1500], [thing(), *[1] * 2000])})
     _, _, problems = read_all("coco", folder)
     assert len(problems) == 2002
@@ -427,7 +427,7 @@ def test_junk_in_the_lists_is_counted_beyond_the_first_thousand(put, read_all) -
     }
 
 
-def test_a_file_of_junk_is_given_up_soon(put, read_all, monkeypatch) -> None:
+def test_coco_file_of_junk_is_given_up_soon(put, read_all, monkeypatch) -> None:
     from tfrmod.sources import coco_file
 
     monkeypatch.setattr(coco_file, "_MAX_JUNK", 10)
@@ -435,7 +435,7 @@ def test_a_file_of_junk_is_given_up_soon(put, read_all, monkeypatch) -> None:
         read_all("coco", put({"a.jpg": None, "x.json": coco([image(), *[1] * 50])}))
 
 
-def test_more_classes_than_are_supported_are_refused(put, read_all, monkeypatch) -> None:
+def test_coco_more_classes_than_are_supported_are_refused(put, read_all, monkeypatch) -> None:
     from tfrmod.sources import coco_file
 
     monkeypatch.setattr(coco_file, "MAX_CLASSES", 1)
@@ -443,7 +443,7 @@ def test_more_classes_than_are_supported_are_refused(put, read_all, monkeypatch)
         read_all("coco", put({"a.jpg": None, "x.json": coco()}))
 
 
-def test_an_image_with_more_objects_than_are_supported_is_not_even_read(put, read_all, monkeypatch) -> None:
+def test_coco_image_with_more_objects_than_are_supported_is_not_even_read(put, read_all, monkeypatch) -> None:
     from tfrmod.sources import coco as source
 
     monkeypatch.setattr(source, "MAX_OBJECTS", 1)

@@ -1,4 +1,4 @@
-"""CreateML's JSON, as Roboflow and RectLabel write it."""
+"""Tests of CreateML's JSON, as written by Roboflow and RectLabel."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ def thing(label: Any = "cat", **more: Any) -> dict[str, Any]:
     return {"label": label, "coordinates": {**BOX, **more}}
 
 
-def test_x_and_y_are_the_centre(put, read_all, names_and_boxes) -> None:
+def test_createml_x_and_y_are_the_centre(put, read_all, names_and_boxes) -> None:
     content = [{"image": "a.jpg", "annotations": [thing()]}, {"image": "b.jpg", "annotations": []}]
     folder = put({"train/a.jpg": None, "train/b.jpg": None, "train/_annotations.createml.json": content})
     assert find_source(folder) == "createml"
@@ -28,7 +28,7 @@ def test_x_and_y_are_the_centre(put, read_all, names_and_boxes) -> None:
 @pytest.mark.parametrize(
     "keys", [("imagefilename", "annotation"), ("image", "annotation"), ("filename", "annotations")]
 )
-def test_other_spellings_of_the_keys(put, read_all, keys) -> None:
+def test_createml_other_spellings_of_the_keys(put, read_all, keys) -> None:
     _, images, problems = read_all("createml", put({"a.jpg": None, "x.json": [{keys[0]: "a.jpg", keys[1]: [thing()]}]}))
     assert (len(images["a.jpg"].objects), problems) == (1, [])
 
@@ -45,14 +45,14 @@ def test_other_spellings_of_the_keys(put, read_all, keys) -> None:
         (5, "without coordinates"),
     ],
 )
-def test_an_unreadable_object_is_dropped_and_named(put, read_all, bad: Any, words: str) -> None:
+def test_createml_unreadable_object_is_dropped_and_named(put, read_all, bad: Any, words: str) -> None:
     content = json.dumps([{"image": "a.jpg", "annotations": [thing(), bad]}])
     _, images, problems = read_all("createml", put({"a.jpg": None, "x.json": content}))
     assert (len(images["a.jpg"].objects), [problem.code for problem in problems]) == (1, ["object_unreadable"])
     assert words in problems[0].message
 
 
-def test_what_belongs_to_nothing_is_named(put, read_all) -> None:
+def test_createml_what_belongs_to_nothing_is_named(put, read_all) -> None:
     content = [
         {"image": "a.jpg", "annotations": [thing()]},
         {"image": "gone.jpg", "annotations": []},
@@ -70,7 +70,7 @@ def test_what_belongs_to_nothing_is_named(put, read_all) -> None:
     ]
 
 
-def test_an_image_that_is_listed_twice_with_other_objects_is_left_out(put, read_all) -> None:
+def test_createml_image_that_is_listed_twice_with_other_objects_is_left_out(put, read_all) -> None:
     content = [{"image": name, "annotations": [thing(label)]} for name, label in (("a.jpg", "cat"), ("a.jpg", "dog"))]
     content.append({"image": "b.jpg", "annotations": [thing()]})
     _, images, problems = read_all("createml", put({"a.jpg": None, "b.jpg": None, "x.json": content}))
@@ -78,7 +78,7 @@ def test_an_image_that_is_listed_twice_with_other_objects_is_left_out(put, read_
     assert [(problem.code, problem.file) for problem in problems] == [("annotations_disagree", "a.jpg")]
 
 
-def test_fractions_are_read_as_such_and_doubt_is_left_out(put, read_all, names_and_boxes) -> None:
+def test_createml_fractions_are_read_as_such_and_doubt_is_left_out(put, read_all, names_and_boxes) -> None:
     fractions = thing(x=0.5, y=0.5, width=0.5, height=0.25)
     mixed = {"image": "b.jpg", "annotations": [fractions, thing()]}
     content = [{"image": "a.jpg", "annotations": [fractions]}, mixed]
@@ -99,6 +99,6 @@ def test_fractions_are_read_as_such_and_doubt_is_left_out(put, read_all, names_a
         ({"a": 1}, "found none among 1 JSON files"),
     ],
 )
-def test_a_file_of_which_nothing_can_be_used_is_refused(put, read_all, content: Any, words: str) -> None:
+def test_createml_file_of_which_nothing_can_be_used_is_refused(put, read_all, content: Any, words: str) -> None:
     with pytest.raises(DatasetError, match=words):
         read_all("createml", put({"a.jpg": None, "x.json": content}))

@@ -7,7 +7,7 @@ HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
 BOX = ("big cat", (5.0, 10.0, 25.5, 30.0))
 
 
-def test_tensorflows_table_with_a_header(put, read_all, names_and_boxes) -> None:
+def test_csv_boxes_tensorflows_table_with_a_header(put, read_all, names_and_boxes) -> None:
     table = HEADER + "a.jpg,64,48,big  cat,10,5,30,25.5\nb.jpg,64,48,dog,1,2,3,4\na.jpg,64,48,dog,1,2,3,4\n"
     folder = put({"images/a.jpg": None, "images/b.jpg": None, "data/train_labels.csv": table})
     assert find_source(folder) == "csv"
@@ -33,7 +33,7 @@ def test_tensorflows_table_with_a_header(put, read_all, names_and_boxes) -> None
         ",a.jpg,big cat,0.15625,0.10416666666,0.46875,0.10416666666,0.46875,0.53125,0.15625,0.53125\n",
     ],
 )
-def test_however_the_table_is_written_it_says_the_same(put, read_all, names_and_boxes, table: str) -> None:
+def test_csv_boxes_however_the_table_is_written_it_says_the_same(put, read_all, names_and_boxes, table: str) -> None:
     folder = put({"images/a.jpg": None, "x.csv": table})
     assert find_source(folder) == "csv"
     _, images, problems = read_all("csv", folder)
@@ -42,7 +42,7 @@ def test_however_the_table_is_written_it_says_the_same(put, read_all, names_and_
     assert problems == []
 
 
-def test_automls_first_column_names_the_sets(put, read_all) -> None:
+def test_csv_boxes_automls_first_column_names_the_sets(put, read_all) -> None:
     words = ("TRAIN", "VALIDATION", "TEST", "UNASSIGNED")
     rows = [f"{word},gs://b/{index}.jpg,cat,0.1,0.1,,,0.5,0.5,,\n" for index, word in enumerate(words)]
     files = {f"{index}.jpg": None for index in range(4)}
@@ -51,14 +51,14 @@ def test_automls_first_column_names_the_sets(put, read_all) -> None:
     assert (len(images), problems) == (4, [])
 
 
-def test_a_row_without_label_and_box_is_a_negative(put, read_all) -> None:
+def test_csv_boxes_row_without_label_and_box_is_a_negative(put, read_all) -> None:
     rows = "TRAIN,a.jpg,,,,,,,,,\nTRAIN,b.jpg,cat,0.1,0.1,,,0.5,0.5,,\n"
     _, images, problems = read_all("csv", put({"a.jpg": None, "b.jpg": None, "x.csv": rows}))
     assert [len(images[name].objects) for name in ("a.jpg", "b.jpg")] == [0, 1]
     assert problems == []
 
 
-def test_flags_are_taken_where_there_are_columns(put, read_all) -> None:
+def test_csv_boxes_flags_are_taken_where_there_are_columns(put, read_all) -> None:
     table = "filename,class,xmin,ymin,xmax,ymax,IsTruncated,difficult,IsGroupOf\na.jpg,cat,1,2,3,4,1,0,yes\n"
     _, images, _ = read_all("csv", put({"a.jpg": None, "x.csv": table}))
     thing = images["a.jpg"].objects[0]
@@ -77,7 +77,7 @@ def test_flags_are_taken_where_there_are_columns(put, read_all) -> None:
         ("a.jpg", None),
     ],
 )
-def test_an_unreadable_row_is_dropped_and_the_others_stay(put, read_all, row: str, words: str | None) -> None:
+def test_csv_boxes_unreadable_row_is_dropped_and_the_others_stay(put, read_all, row: str, words: str | None) -> None:
     table = f"{HEADER}{row}\na.jpg,64,48,cat,10,5,30,25.5\n"
     _, images, problems = read_all("csv", put({"a.jpg": None, "x.csv": table}))
     assert len(images["a.jpg"].objects) == 1
@@ -85,21 +85,21 @@ def test_an_unreadable_row_is_dropped_and_the_others_stay(put, read_all, row: st
     assert words is None or words in problems[0].message
 
 
-def test_pixels_in_a_table_of_shares_are_dropped(put, read_all) -> None:
+def test_csv_boxes_pixels_in_a_table_of_shares_are_dropped(put, read_all) -> None:
     row = "TRAIN,a.jpg,cat,0.1,0.1,,,0.5,0.5,,\n"
     _, images, problems = read_all("csv", put({"a.jpg": None, "x.csv": row * 20 + "TRAIN,a.jpg,cat,1,2,,,30,40,,\n"}))
     assert len(images["a.jpg"].objects) == 20
     assert "beyond 1" in problems[0].message
 
 
-def test_a_quote_without_end_swallows_its_line_and_is_named(put, read_all) -> None:
+def test_csv_boxes_quote_without_end_swallows_its_line_and_is_named(put, read_all) -> None:
     table = HEADER + 'a.jpg,64,48,"cat' + "x" * 200_000 + "\nb.jpg,64,48,cat,1,2,3,4\n"
     _, images, problems = read_all("csv", put({"a.jpg": None, "b.jpg": None, "x.csv": table}))
     assert list(images) == ["b.jpg"]
     assert [problem.code for problem in problems] == ["line_unreadable", "image_without_annotation"]
 
 
-def test_what_belongs_to_nothing_is_named(put, read_all) -> None:
+def test_csv_boxes_what_belongs_to_nothing_is_named(put, read_all) -> None:
     table = HEADER + "a.jpg,64,48,cat,1,2,3,4\ngone.jpg,64,48,cat,1,2,3,4\n,,,,,,,\n"
     _, _, problems = read_all("csv", put({"a.jpg": None, "b.jpg": None, "x.csv": table}))
     assert [(problem.code, problem.file) for problem in problems] == [
@@ -109,7 +109,7 @@ def test_what_belongs_to_nothing_is_named(put, read_all) -> None:
     ]
 
 
-def test_an_image_of_two_tables_is_left_out_where_they_disagree(put, read_all) -> None:
+def test_csv_boxes_image_of_two_tables_is_left_out_where_they_disagree(put, read_all) -> None:
     rows = ["a.jpg,64,48,cat,1,2,3,4\n", "b.jpg,64,48,cat,1,2,3,4\n"]
     other = "filename;xmin;ymin;xmax;ymax;label\nb.jpg;1,0;2,0;3,0;4,0;cat\na.jpg;1;2;3;4;dog\n"
     files = {"a.jpg": None, "b.jpg": None, "labels.csv": HEADER + "".join(rows), "train.csv": other}
@@ -118,12 +118,12 @@ def test_an_image_of_two_tables_is_left_out_where_they_disagree(put, read_all) -
     assert [(problem.code, problem.file) for problem in problems] == [("annotations_disagree", "a.jpg")]
 
 
-def test_other_tables_are_none(put) -> None:
+def test_csv_boxes_other_tables_are_none(put) -> None:
     with pytest.raises(DatasetError, match="No annotations were found"):
         find_source(put({"a.jpg": None, "x.csv": "a,b,c\n1,2,3\n", "y.csv": "", "z.csv": b"\xff\xfe\x00"}))
 
 
-def test_tables_of_strangers_are_refused(put, read_all) -> None:
+def test_csv_boxes_rejects_tables_of_another_layout(put, read_all) -> None:
     with pytest.raises(
         DatasetError, match=r"None of the 1 rows of the CSV tables in .* names an image .* b\.jpg: named in x\.csv"
     ):
@@ -139,7 +139,7 @@ PIXELS = "b.jpg,64,48,dog,1,2,30,40\n"
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
 @pytest.mark.parametrize("above", ["", "sep", "Export of my boxes\n\n"])
-def test_tables_of_spreadsheets_are_read(put, read_all, names_and_boxes, separator, encoding, above) -> None:
+def test_csv_boxes_tables_of_spreadsheets_are_read(put, read_all, names_and_boxes, separator, encoding, above) -> None:
     table = (HEADER + "a.jpg,64,48,größer,10,5,30,25.5\n" + PIXELS).replace(",", separator).replace("\n", "\r\n")
     above = f"sep={separator}\r\n" if above == "sep" else above
     folder = put({**TWO, "x.csv": (above + table).encode(encoding)})
@@ -151,14 +151,16 @@ def test_tables_of_spreadsheets_are_read(put, read_all, names_and_boxes, separat
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "big5"])
-def test_a_table_in_an_encoding_that_cannot_be_told_is_refused_with_the_way_out(put, read_all, encoding) -> None:
+def test_csv_boxes_table_in_an_encoding_that_cannot_be_told_is_refused_with_the_way_out(
+    put, read_all, encoding
+) -> None:
     folder = put({"a.jpg": None, "x.csv": (HEADER + "a.jpg,64,48,汽車,1,2,3,4\n").encode(encoding)})
     assert find_source(folder) == "csv"
     with pytest.raises(DatasetError, match=r"x\.csv: it is not UTF-8, .*iconv"):
         read_all("csv", folder)
 
 
-def test_a_table_in_another_encoding_beside_a_good_one_is_named(put, read_all) -> None:
+def test_csv_boxes_table_in_another_encoding_beside_a_good_one_is_named(put, read_all) -> None:
     bad = (HEADER + "b.jpg,64,48,汽車,1,2,3,4\n").encode("gb18030")
     _, images, problems = read_all("csv", put({**TWO, "x.csv": bad, "y.csv": HEADER + "a.jpg,64,48,cat,1,2,3,4\n"}))
     assert list(images) == ["a.jpg"]
@@ -183,17 +185,17 @@ def test_a_table_in_another_encoding_beside_a_good_one_is_named(put, read_all) -
         "big cat,10,5,20,20.5,a.jpg,64,48\n",
     ],
 )
-def test_columns_are_told_apart_by_their_cells(put, read_all, names_and_boxes, table: str) -> None:
+def test_csv_boxes_columns_are_told_apart_by_their_cells(put, read_all, names_and_boxes, table: str) -> None:
     _, images, problems = read_all("csv", put({"a.jpg": None, "x.csv": table}))
     assert (names_and_boxes(images["a.jpg"]), problems) == ([BOX], [])
 
 
-def test_numbers_are_names_where_there_are_no_others(put, read_all, names_and_boxes) -> None:
+def test_csv_boxes_numbers_are_names_where_there_are_no_others(put, read_all, names_and_boxes) -> None:
     _, images, _ = read_all("csv", put({"a.jpg": None, "x.csv": "image,class,x1,y1,x2,y2\na.jpg,7,10,5,30,25.5\n"}))
     assert names_and_boxes(images["a.jpg"]) == [("7", BOX[1])]
 
 
-def test_two_columns_that_may_be_the_class_are_refused(put, read_all) -> None:
+def test_csv_boxes_two_columns_that_may_be_the_class_are_refused(put, read_all) -> None:
     rows = "a.jpg,animal,cat,1,2,3,4\na.jpg,animal,dog,1,2,3,4\n"
     with pytest.raises(DatasetError, match=r"the columns 'label' and 'Category' may both name the class, and differ"):
         read_all("csv", put({"a.jpg": None, "x.csv": "image,Category,label,x1,y1,x2,y2\n" + rows}))
@@ -203,7 +205,7 @@ def test_two_columns_that_may_be_the_class_are_refused(put, read_all) -> None:
     "first",
     ["a.jpg,,,,,\n", "TRAIN,a.jpg,,,,,,,,,\n"],
 )
-def test_a_table_without_a_header_may_begin_with_a_negative(put, read_all, first: str) -> None:
+def test_csv_boxes_table_without_a_header_may_begin_with_a_negative(put, read_all, first: str) -> None:
     row = "b.jpg,1,2,3,4,cat\n" if first[0] == "a" else "TRAIN,b.jpg,cat,0.1,0.1,,,0.5,0.5,,\n"
     _, images, problems = read_all("csv", put({**TWO, "x.csv": first + row}))
     assert ([len(images[name].objects) for name in TWO], problems) == ([0, 1], [])
@@ -211,7 +213,7 @@ def test_a_table_without_a_header_may_begin_with_a_negative(put, read_all, first
 
 @pytest.mark.parametrize("num_pixels", [1, 30])
 @pytest.mark.parametrize("num_fractions", [1, 30])
-def test_the_unit_is_that_of_each_image(put, read_all, names_and_boxes, num_pixels, num_fractions) -> None:
+def test_csv_boxes_unit_is_that_of_each_image(put, read_all, names_and_boxes, num_pixels, num_fractions) -> None:
     fractions = "a.jpg,64,48,cat,0.15625,0.25,0.46875,0.5\n" * num_fractions
     _, images, problems = read_all("csv", put({**TWO, "x.csv": HEADER + fractions + PIXELS * num_pixels}))
     assert names_and_boxes(images["a.jpg"]) == [("cat", (12, 10, 24, 30))] * num_fractions
@@ -221,20 +223,20 @@ def test_the_unit_is_that_of_each_image(put, read_all, names_and_boxes, num_pixe
     ]
 
 
-def test_a_box_of_another_unit_than_the_others_of_its_image_is_dropped(put, read_all) -> None:
+def test_csv_boxes_box_of_another_unit_than_the_others_of_its_image_is_dropped(put, read_all) -> None:
     row = "b.jpg,64,48,dog,0.1,0.1,0.5,0.5\n"
     _, images, problems = read_all("csv", put({"b.jpg": None, "x.csv": HEADER + PIXELS + row}))
     assert len(images["b.jpg"].objects) == 1
     assert "between 0 and 1, where the others of the image are pixels" in problems[0].message
 
 
-def test_a_box_of_one_pixel_is_one(put, read_all, names_and_boxes) -> None:
+def test_csv_boxes_box_of_one_pixel_is_one(put, read_all, names_and_boxes) -> None:
     table = HEADER + "a.jpg,64,48,cat,0,0,1,1\n" + PIXELS
     _, images, problems = read_all("csv", put({**TWO, "x.csv": table}))
     assert (names_and_boxes(images["a.jpg"]), problems) == ([("cat", (0, 0, 1, 1))], [])
 
 
-def test_a_table_that_asks_what_is_on_its_images_is_no_table_of_negatives(put, read_all) -> None:
+def test_csv_boxes_table_that_asks_what_is_on_its_images_is_no_table_of_negatives(put, read_all) -> None:
     question = HEADER + "b.jpg,64,48,,,,,\n"
     _, images, problems = read_all(
         "csv", put({**TWO, "train.csv": HEADER + "a.jpg,64,48,cat,1,2,3,4\n", "test.csv": question})
@@ -244,7 +246,7 @@ def test_a_table_that_asks_what_is_on_its_images_is_no_table_of_negatives(put, r
 
 
 @pytest.mark.parametrize("name", ["\x1b[2Jcat", "a\u202eb", "x" * 300])
-def test_a_class_name_that_cannot_be_printed_is_no_class(put, read_all, name: str) -> None:
+def test_csv_boxes_class_name_that_cannot_be_printed_is_no_class(put, read_all, name: str) -> None:
     table = f"{HEADER}a.jpg,64,48,{name},1,2,3,4\na.jpg,64,48,cat,1,2,3,4\n"
     _, images, problems = read_all("csv", put({"a.jpg": None, "x.csv": table}))
     assert (len(images["a.jpg"].objects), [problem.code for problem in problems]) == (1, ["object_unreadable"])

@@ -1,4 +1,4 @@
-"""CVAT for images 1.1, as the tool writes it."""
+"""Tests of CVAT for images 1.1, as written by CVAT."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def cvat(shapes: str, *, attributes: str = 'name="a.jpg" width="64" height="48"'
         ('<mask label="big cat" rle="0, 4" left="10" top="5" width="2" height="2" z_order="0"/>', (5, 10, 7, 12)),
     ],
 )
-def test_each_shape_gives_its_bounding_box(put, read_all, names_and_boxes, shape: str, box) -> None:
+def test_cvat_each_shape_gives_its_bounding_box(put, read_all, names_and_boxes, shape: str, box) -> None:
     child = shape.replace("/>", '><attribute name="age">3</attribute></' + shape.split(maxsplit=1)[0][1:] + ">")
     folder = put({"images/a.jpg": None, "annotations.xml": cvat(shape + child)})
     assert find_source(folder) == "cvat"
@@ -37,7 +37,7 @@ def test_each_shape_gives_its_bounding_box(put, read_all, names_and_boxes, shape
 
 
 @pytest.mark.parametrize("tag", ["polyline", "points", "cuboid", "skeleton", "tag"])
-def test_what_is_no_box_is_named_and_an_image_of_nothing_else_is_left_out(put, read_all, tag: str) -> None:
+def test_cvat_what_is_no_box_is_named_and_an_image_of_nothing_else_is_left_out(put, read_all, tag: str) -> None:
     other = cvat("", more=f'<image name="b.jpg"><{tag} label="x" points="1,2;3,4"/></image>').replace('id="0"', "")
     shapes = f'<box label="cat" xtl="1" ytl="2" xbr="30" ybr="40"/><{tag} label="x" points="1,2;3,4"/>'
     _, images, problems = read_all("cvat", put({"a.jpg": None, "x.xml": cvat(shapes)}))
@@ -48,7 +48,7 @@ def test_what_is_no_box_is_named_and_an_image_of_nothing_else_is_left_out(put, r
     assert [problem.code for problem in problems] == ["image_unlabelled", "object_unreadable"]
 
 
-def test_subsets_are_sets(put, read_all) -> None:
+def test_cvat_subsets_are_sets(put, read_all) -> None:
     names = {"Train": "images/Train/0.jpg", "Validation": "images/Validation/0.jpg"}
     box = '<box label="cat" xtl="1" ytl="2" xbr="30" ybr="40"/>'
     more = "".join(f'<image id="{name}" name="0.jpg" subset="{name}">{box}</image>' for name in names)
@@ -59,7 +59,7 @@ def test_subsets_are_sets(put, read_all) -> None:
     assert problems == []
 
 
-def test_tracks_are_refused_with_what_to_export(put, read_all) -> None:
+def test_cvat_tracks_are_refused_with_what_to_export(put, read_all) -> None:
     track = '<track id="0" label="cat"><box frame="0" xtl="1" ytl="2" xbr="3" ybr="4"/></track>'
     folder = put({"a.jpg": None, "x.xml": f"<annotations>{META}{track}</annotations>"})
     with pytest.raises(
@@ -72,7 +72,7 @@ def test_tracks_are_refused_with_what_to_export(put, read_all) -> None:
             read_all("cvat", folder)
 
 
-def test_many_files_are_all_read(put, read_all) -> None:
+def test_cvat_many_files_are_all_read(put, read_all) -> None:
     box = '<box label="cat" xtl="1" ytl="2" xbr="30" ybr="40"/>'
     numbers = range(30)
     jobs = {f"job{n}.xml": cvat(box, attributes=f'name="{n}.jpg" width="64" height="48"') for n in numbers}
@@ -80,7 +80,7 @@ def test_many_files_are_all_read(put, read_all) -> None:
     assert (len(images), problems) == (30, [])
 
 
-def test_polygons_are_masks_at_the_size_of_the_image(put, read_all) -> None:
+def test_cvat_polygons_are_masks_at_the_size_of_the_image(put, read_all) -> None:
     shapes = '<polygon label="cat" points="10,5;30,5;30,25;10,25"/><box label="cat" xtl="1" ytl="2" xbr="3" ybr="4"/>'
     content = cvat(shapes, attributes='name="a.jpg" width="13377" height="13377"')
     _, images, problems = read_all("cvat", put({"a.jpg": None, "x.xml": content}), masks=True)
@@ -99,17 +99,17 @@ def test_polygons_are_masks_at_the_size_of_the_image(put, read_all) -> None:
         ('<box label="" xtl="1" ytl="2" xbr="3" ybr="4"/>', "empty name"),
         ('<polygon label="cat" points="1,2;3,4"/>', "at least three"),
         ('<polygon label="cat" points=""/>', "not a number"),
-        ("<blob/>", "not known"),
+        ("<blob/>", "is unknown"),
     ],
 )
-def test_an_unreadable_shape_is_dropped_and_named(put, read_all, shape: str, words: str) -> None:
+def test_cvat_unreadable_shape_is_dropped_and_named(put, read_all, shape: str, words: str) -> None:
     good = '<box label="cat" xtl="1" ytl="2" xbr="30" ybr="40"/>'
     _, images, problems = read_all("cvat", put({"a.jpg": None, "x.xml": cvat(good + shape)}))
     assert (len(images["a.jpg"].objects), [problem.code for problem in problems]) == (1, ["object_unreadable"])
     assert words in problems[0].message
 
 
-def test_a_damaged_file_is_named(put, read_all) -> None:
+def test_cvat_damaged_file_is_named(put, read_all) -> None:
     folder = put({"a.jpg": None, "x.xml": cvat("")[:-5]})
     with pytest.raises(DatasetError, match=r"For example x\.xml: not well-formed XML"):
         read_all("cvat", folder)

@@ -1,4 +1,4 @@
-"""Which format a folder is taken to be in."""
+"""Tests of the detection of a folder's format."""
 
 import numpy as np
 import pytest
@@ -21,24 +21,24 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_is_found_alone(put, kind: str) -> None:
+def test_find_source_each_is_found_alone(put, kind: str) -> None:
     assert find_source(put({"images/a.jpg": None} | KINDS[kind])) == kind
 
 
 @pytest.mark.parametrize(("kind", "other"), [("voc", "csv"), ("voc", "masks"), ("coco", "masks"), ("yolo", "csv")])
-def test_tables_and_masks_stand_back(put, kind: str, other: str) -> None:
+def test_find_source_tables_and_masks_stand_back(put, kind: str, other: str) -> None:
     folder = put({"images/a.jpg": None} | KINDS[kind] | KINDS[other])
     assert find_source(folder) == kind
     assert find_source(folder, other) == other
 
 
 @pytest.mark.parametrize(("kind", "other"), [("voc", "coco"), ("voc", "yolo"), ("coco", "yolo"), ("csv", "masks")])
-def test_two_kinds_of_one_rank_are_asked_about(put, kind: str, other: str) -> None:
+def test_find_source_two_kinds_of_one_rank_are_asked_about(put, kind: str, other: str) -> None:
     with pytest.raises(DatasetError, match=f"2 kinds, .*--source_format={kind} or --source_format={other}"):
         find_source(put({"images/a.jpg": None} | KINDS[kind] | KINDS[other]))
 
 
-def test_photos_alone_are_taken_only_when_asked_for(put, read_all) -> None:
+def test_find_source_images_alone_are_taken_only_when_asked_for(put, read_all) -> None:
     folder = put({"images/a.jpg": None, "b/c.jpg": None})
     with pytest.raises(DatasetError, match="--source_format=photos"):
         find_source(folder)

@@ -1,4 +1,4 @@
-"""Classification sets: folders of classes and CSV tables."""
+"""Tests of classification datasets: class folders and CSV."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def test_list_class_folders_refuses_loose_images_and_single_classes(put) -> None
         image_classes.list_class_folders(put({"../one/train/cat/1.jpg": None}).parent / "one")
 
 
-def test_read_names_an_undecodable_image(put) -> None:
+def test_image_classes_read_names_an_undecodable_image(put) -> None:
     folder = put({"cat/1.jpg": None, "dog/2.jpg": b"no image"})
     listing = image_classes.list_class_folders(folder)
     reading = image_classes.read(folder, listing.entries[1])

@@ -17,7 +17,7 @@ def written(folder: Path, content: str | bytes) -> Path:
 @pytest.mark.parametrize("chunk", [4, 5, 13, 1 << 20])
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("is_ascii", [True, False])
-def test_every_piece_is_found_at_its_place(
+def test_json_stream_every_piece_is_found_at_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, indent: int | None, is_ascii: bool
 ) -> None:
     monkeypatch.setattr(json_stream, "_CHUNK_BYTES", chunk)
@@ -55,6 +55,8 @@ def test_every_piece_is_found_at_its_place(
         ('{"a": 1}'.encode("utf-16"), "UTF-16"),
     ],
 )
-def test_what_is_no_json_is_refused_with_its_place(tmp_path: Path, content: str | bytes, words: str) -> None:
+def test_json_stream_what_is_no_json_is_refused_with_its_place(
+    tmp_path: Path, content: str | bytes, words: str
+) -> None:
     with pytest.raises(DatasetError, match=words):
         list(pieces(written(tmp_path, content)))

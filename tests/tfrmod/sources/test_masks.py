@@ -60,13 +60,13 @@ def test_masks_are_found_and_kept_as_they_are(put, read_all, photo, photo_path: 
     assert images[photo_path].segmentation == b""
 
 
-def test_palettes_are_positions_not_colours(put, read_all) -> None:
+def test_masks_palettes_are_positions_not_colours(put, read_all) -> None:
     mask = classes(cat=1, dog=2, edge=255)
     _, images, _ = read_all("masks", put({"images/a.jpg": None, "masks/a.png": palette_png(mask)}), masks=True)
     np.testing.assert_array_equal(png_array(images["images/a.jpg"].segmentation), mask)
 
 
-def test_black_and_white_is_one_class(put, read_all) -> None:
+def test_masks_black_and_white_is_one_class(put, read_all) -> None:
     listing, images, _ = read_all("masks", put({"images/a.jpg": None, "masks/a.png": classes(cat=255)}), masks=True)
     assert listing.label_map == {1: "object"}
     np.testing.assert_array_equal(png_array(images["images/a.jpg"].segmentation), classes(cat=1))
@@ -81,12 +81,12 @@ def test_black_and_white_is_one_class(put, read_all) -> None:
         ({"train/_classes.csv": "Pixel Value, Class\n0, background\n1, cat\n2, dog\n"}, {1: "cat", 2: "dog"}),
     ],
 )
-def test_names_come_from_papers(put, read_all, papers, expected) -> None:
+def test_masks_names_come_from_class_lists(put, read_all, papers, expected) -> None:
     listing, _, _ = read_all("masks", put({"images/a.jpg": None, "masks/a.png": classes(cat=1, dog=2)} | papers))
     assert listing.label_map == expected
 
 
-def test_colours_need_a_list(put, read_all) -> None:
+def test_masks_colours_need_a_list(put, read_all) -> None:
     picture = color_png(classes(cat=1, dog=2), {1: (200, 10, 10), 2: (10, 200, 10)})
     files = {"images/a.jpg": None, "masks/a.png": picture}
     _, images, problems = read_all("masks", put(files), masks=True)
@@ -99,7 +99,7 @@ def test_colours_need_a_list(put, read_all) -> None:
     np.testing.assert_array_equal(png_array(images["images/a.jpg"].segmentation), classes(cat=1, dog=2))
 
 
-def test_things_have_boxes_and_masks(put, read_all, names_and_boxes) -> None:
+def test_masks_objects_have_boxes_and_masks(put, read_all, names_and_boxes) -> None:
     things, kinds = classes(one=1, two=2, edge=255), classes(one=2, two=1, edge=255)
     folder = put(
         {
@@ -121,7 +121,7 @@ def test_things_have_boxes_and_masks(put, read_all, names_and_boxes) -> None:
 @pytest.mark.parametrize(
     ("photo_path", "folder_of_masks"), [("images/a.jpg", "masks/a"), ("a/images/a.jpg", "a/masks")]
 )
-def test_one_picture_a_thing(put, read_all, names_and_boxes, photo_path: str, folder_of_masks: str) -> None:
+def test_masks_one_image_per_object(put, read_all, names_and_boxes, photo_path: str, folder_of_masks: str) -> None:
     one, two = classes(x=255), classes(x=0, y=255)
     folder = put({photo_path: None, f"{folder_of_masks}/k1.png": one, f"{folder_of_masks}/k2.png": two})
     _, images, problems = read_all("masks", folder)
@@ -129,7 +129,7 @@ def test_one_picture_a_thing(put, read_all, names_and_boxes, photo_path: str, fo
     assert names_and_boxes(images[photo_path]) == [("object", (5, 0, 15, 10)), ("object", (5, 15, 15, 25))]
 
 
-def test_sixteen_bits_number_many_things(put, read_all) -> None:
+def test_masks_sixteen_bits_number_many_objects(put, read_all) -> None:
     things = np.zeros((48, 64), np.uint16)
     things[:, :10], things[:, 20:30] = 300, 70
     folder = put({"images/a.jpg": None, "instances/a.png": things})
@@ -137,14 +137,14 @@ def test_sixteen_bits_number_many_things(put, read_all) -> None:
     assert [thing.box for thing in images["images/a.jpg"].objects] == [(0, 20, 48, 30), (0, 0, 48, 10)]
 
 
-def test_lists_divide(put, read_all) -> None:
+def test_masks_lists_divide(put, read_all) -> None:
     files = {f"images/{stem}.jpg": None for stem in "abc"} | {f"masks/{stem}.png": classes(cat=1) for stem in "abc"}
     listing, _, _ = read_all("masks", put(files | {"splits/train.txt": "a\nc\n", "splits/val.txt": "b\nx\n"}))
     assert listing.sets == {"train": (0, 2), "val": (1,)}
     assert [problem.message for problem in listing.set_problems["val"]] == ["x"]
 
 
-def test_what_belongs_to_nothing_is_named(put, read_all) -> None:
+def test_masks_what_belongs_to_nothing_is_named(put, read_all) -> None:
     mask = classes(cat=1)
     folder = put({"images/a.jpg": None, "images/b.jpg": None, "masks/a.png": mask, "masks/c.png": mask})
     _, _, problems = read_all("masks", folder, masks=True)
@@ -155,7 +155,7 @@ def test_what_belongs_to_nothing_is_named(put, read_all) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no image", np.full((48, 64), 300, np.uint16)])
-def test_a_mask_that_cannot_be_read_is_named(put, read_all, content) -> None:
+def test_mask_that_cannot_be_read_is_named(put, read_all, content) -> None:
     folder = put({"images/a.jpg": None, "masks/a.png": content, "images/b.jpg": None, "masks/b.png": classes(cat=1)})
     _, images, problems = read_all("masks", folder, masks=True)
     assert list(images) == ["images/b.jpg"]
@@ -173,7 +173,7 @@ def test_masks_of_a_smaller_copy_are_resized_with_their_boxes(put, read_all) -> 
     assert [thing.box for thing in image.objects] == [(6, 0, 16, 10), (6, 16, 16, 26)]
 
 
-def test_a_mask_of_other_proportions_is_named(put, read_all) -> None:
+def test_mask_of_other_proportions_is_named(put, read_all) -> None:
     fine = {"images/b.jpg": None, "masks/b.png": classes(cat=1)}
     content = {"images/a.jpg": None, "masks/a.png": classes(cat=1)[:, :48], **fine}
     _, images, problems = read_all("masks", put(content), masks=True)
@@ -182,7 +182,7 @@ def test_a_mask_of_other_proportions_is_named(put, read_all) -> None:
     assert "48x48 pixels on an image of 64x48" in problems[0].message
 
 
-def test_photos_without_masks_are_refused(put, read_all) -> None:
+def test_masks_images_without_masks_are_refused(put, read_all) -> None:
     with pytest.raises(DatasetError, match="none of which belong together"):
         read_all("masks", put({"images/a.jpg": None}))
 
@@ -198,12 +198,12 @@ def test_photos_without_masks_are_refused(put, read_all) -> None:
         ),
     ],
 )
-def test_a_list_that_cannot_be_followed_for_sure_is_refused(put, read_all, papers, words: str) -> None:
+def test_masks_list_that_cannot_be_followed_for_sure_is_refused(put, read_all, papers, words: str) -> None:
     with pytest.raises(DatasetError, match=words):
         read_all("masks", put({"images/a.jpg": None, "masks/a.png": classes(cat=1, dog=2)} | papers))
 
 
-def test_a_guessed_encoding_is_stated(put, read_all) -> None:
+def test_masks_guessed_encoding_is_stated(put, read_all) -> None:
     files = {
         "images/a.jpg": None,
         "masks/a.png": classes(cat=1, dog=2),
@@ -225,7 +225,7 @@ def test_masks_with_equal_names_go_by_their_folders(put, read_all) -> None:
         np.testing.assert_array_equal(png_array(images[f"images/{camera}/0.jpg"].segmentation), mask)
 
 
-def test_capitals_tell_images_apart(put, read_all) -> None:
+def test_masks_capitals_tell_images_apart(put, read_all) -> None:
     masks = {"IMG_0": classes(cat=1), "img_0": classes(dog=2)}
     files = {f"images/{name}.jpg": None for name in masks} | {f"masks/{name}.png": mask for name, mask in masks.items()}
     _, images, problems = read_all("masks", put(files), masks=True)

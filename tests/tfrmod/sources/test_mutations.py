@@ -1,4 +1,4 @@
-"""Annotations that somebody broke: no reader ends but by its own error, and none writes, runs or connects anywhere."""
+"""Fuzz tests of damaged annotations: readers raise only their own errors, and neither write, execute nor connect."""
 
 import contextlib
 import itertools
@@ -129,7 +129,7 @@ def watch() -> Iterator[Watch]:
 
 @st.composite
 def broken(draw: st.DrawFn, whole: bytes) -> bytes:
-    """Returns a text with a few bytes flipped, cut, repeated, or replaced by something nasty."""
+    """Returns a text with a few bytes flipped, cut, repeated or replaced."""
     data = whole
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(data)))
@@ -180,7 +180,7 @@ def check(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Callable[[s
     numbers = itertools.count()
 
     def run(kind: str, data: bytes) -> None:
-        # A folder for each: what a process remembers of a file is not asked of another.
+        # A folder for each, so that cached content of one file is not used for another.
         folder = root / str(next(numbers))
         source, (name, _) = kind.partition(" ")[0], BROKEN[kind]
         photos = {"a.png": PHOTO, "b.png": PHOTO}
@@ -238,13 +238,13 @@ def relaxed(max_examples: int) -> settings:
 @pytest.mark.parametrize("kind", BROKEN)
 @given(data=st.data())
 @relaxed(NUM_QUICK)
-def test_broken_bytes_end_in_words(check, kind: str, data: st.DataObject) -> None:
+def test_mutations_broken_bytes_end_in_words(check, kind: str, data: st.DataObject) -> None:
     check(kind, data.draw(broken(BROKEN[kind][1])))
 
 
 @given(data=replaced())
 @relaxed(NUM_QUICK)
-def test_replaced_values_end_in_words(check, data: bytes) -> None:
+def test_mutations_replaced_values_end_in_words(check, data: bytes) -> None:
     check("coco", data)
 
 
@@ -252,12 +252,12 @@ def test_replaced_values_end_in_words(check, data: bytes) -> None:
 @pytest.mark.parametrize("kind", BROKEN)
 @given(data=st.data())
 @relaxed(NUM_SLOW)
-def test_thousands_of_broken_bytes_end_in_words(check, kind: str, data: st.DataObject) -> None:
+def test_mutations_thousands_of_broken_bytes_end_in_words(check, kind: str, data: st.DataObject) -> None:
     check(kind, data.draw(broken(BROKEN[kind][1])))
 
 
 @pytest.mark.slow
 @given(data=replaced())
 @relaxed(NUM_SLOW)
-def test_thousands_of_replaced_values_end_in_words(check, data: bytes) -> None:
+def test_mutations_thousands_of_replaced_values_end_in_words(check, data: bytes) -> None:
     check("coco", data)

@@ -1,4 +1,4 @@
-"""Annotations from real datasets that break readers, and what becomes of each."""
+"""Tests with difficult annotations from real datasets, and the expected result of each."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ XML = {
 }
 # COCO files that name no image that is there, and the ids that they give to several.
 COCO = {"carla_coco_test_defective.json": 1, "carla_coco_val_defective.json": 9}
-# What each dataset comes to: source, images, objects, sets, and what is reported.
+# Result of each dataset: source, images, objects, sets, and reported problems.
 DATA_SETS = {
     "bccd": ("voc", 364, 4888, {"train": 205, "val": 87, "trainval": 292, "test": 72}, {}),
     "license_plates": ("voc", 46, 64, {"train": 34, "val": 12}, {}),
@@ -38,14 +38,14 @@ DATA_SETS = {
 }
 
 
-def test_the_tables_leave_out_nothing(test_data: Path) -> None:
+def test_nasty_annotations_tables_leave_out_nothing(test_data: Path) -> None:
     names = {path.name for path in (test_data / "nasty_annotations").iterdir()}
     assert {name for name in names if not name.startswith(("LICENSE", "README"))} == XML.keys() | COCO.keys()
     assert {path.stem for path in test_data.glob("*.zip")} == DATA_SETS.keys()
 
 
 @pytest.mark.parametrize("name", XML)
-def test_what_becomes_of_a_nasty_xml(test_data: Path, name: str) -> None:
+def test_nasty_annotations_what_becomes_of_a_nasty_xml(test_data: Path, name: str) -> None:
     num_objects, codes = XML[name]
     reading = voc.read(test_data / "nasty_annotations", Entry(f"{Path(name).stem}.jpg", name))
     assert reading.image is not None
@@ -54,7 +54,7 @@ def test_what_becomes_of_a_nasty_xml(test_data: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COCO)
-def test_a_nasty_json_is_refused_loudly(test_data: Path, put, name: str) -> None:
+def test_nasty_annotations_nasty_json_is_refused_loudly(test_data: Path, put, name: str) -> None:
     content = (test_data / "nasty_annotations" / name).read_bytes()
     folder = put({"images/Town05_001920.png": None, name: content})
     assert find_source(folder) == "coco"
@@ -63,7 +63,7 @@ def test_a_nasty_json_is_refused_loudly(test_data: Path, put, name: str) -> None
 
 
 @pytest.mark.parametrize("name", COCO)
-def test_photos_that_share_an_id_are_named(test_data: Path, put, read_all, name: str) -> None:
+def test_nasty_annotations_images_that_share_an_id_are_named(test_data: Path, put, read_all, name: str) -> None:
     content = json.loads((test_data / "nasty_annotations" / name).read_bytes())
     times = Counter(image["id"] for image in content["images"])
     alone = next(image["file_name"] for image in content["images"] if times[image["id"]] == 1)
@@ -74,7 +74,7 @@ def test_photos_that_share_an_id_are_named(test_data: Path, put, read_all, name:
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
-def test_what_a_real_data_set_comes_to(test_data: Path, tmp_path: Path, read_all, name: str) -> None:
+def test_nasty_annotations_what_a_real_dataset_comes_to(test_data: Path, tmp_path: Path, read_all, name: str) -> None:
     source, num_photos, num_objects, sets, codes = DATA_SETS[name]
     folder = extract(test_data / f"{name}.zip", tmp_path / name)
     assert find_source(folder) == source
@@ -88,7 +88,9 @@ def test_what_a_real_data_set_comes_to(test_data: Path, tmp_path: Path, read_all
     shutil.rmtree(folder)
 
 
-def test_boxes_flags_and_masks_equal_pycocotools(test_data: Path, tmp_path: Path, read_all, capsys) -> None:
+def test_nasty_annotations_boxes_flags_and_masks_equal_pycocotools(
+    test_data: Path, tmp_path: Path, read_all, capsys
+) -> None:
     folder = extract(test_data / "coco_permissive.zip", tmp_path / "data")
     truth = Truth(str(folder / "annotations" / "instances_val.json"))
     listing, images, problems = read_all("coco", folder, masks=True)

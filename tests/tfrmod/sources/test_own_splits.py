@@ -1,4 +1,4 @@
-"""Which sign of a split is followed, and what is said of the others."""
+"""Tests of the precedence of split definitions, and of notes on the others."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def codes(made: Listing) -> list[str]:
 IN_FOLDERS = "train/a.jpg train/b.jpg valid/c.jpg test/d.jpg"
 
 
-def test_splits_by_folder_where_nothing_else_says(tmp_path: Path) -> None:
+def test_own_splits_by_folder_where_nothing_else_says(tmp_path: Path) -> None:
     made = with_splits(tmp_path, listing(IN_FOLDERS))
     assert made.sets == {"train": (0, 1), "val": (2,), "test": (3,)}
     assert made.set_origins["val"] == "the names of folders"
@@ -46,16 +46,16 @@ def test_splits_by_folder_where_nothing_else_says(tmp_path: Path) -> None:
         "train2017/a.jpg train2017/b.jpg val2017/c.jpg test2017/d.jpg",
     ],
 )
-def test_splits_by_folders_of_many_names(tmp_path: Path, images: str) -> None:
+def test_own_splits_by_folders_of_many_names(tmp_path: Path, images: str) -> None:
     assert with_splits(tmp_path, listing(images)).sets == {"train": (0, 1), "val": (2,), "test": (3,)}
 
 
-def test_splits_by_the_folders_of_annotations(tmp_path: Path) -> None:
+def test_own_splits_by_the_folders_of_annotations(tmp_path: Path) -> None:
     entries = (Entry("images/a.jpg", "labels/train/a.xml"), Entry("images/b.jpg", "labels/val/b.xml"))
     assert with_splits(tmp_path, Listing(entries=entries)).sets == {"train": (0,), "val": (1,)}
 
 
-def test_splits_by_lists_before_folders_and_say_what_differs(tmp_path: Path) -> None:
+def test_own_splits_by_lists_before_folders_and_say_what_differs(tmp_path: Path) -> None:
     folder = put_texts(tmp_path, train="a c", val="b")
     made = with_splits(folder, listing(IN_FOLDERS))
     assert made.sets == {"train": (0, 2), "val": (1,), "test": (3,)}
@@ -69,20 +69,20 @@ def test_splits_by_lists_before_folders_and_say_what_differs(tmp_path: Path) -> 
     )
 
 
-def test_splits_by_image_sets_before_other_lists(tmp_path: Path) -> None:
+def test_own_splits_by_image_sets_before_other_lists(tmp_path: Path) -> None:
     folder = put_texts(tmp_path, ImageSets__Main__train="a b", ImageSets__Main__val="c", train="c", val="a")
     made = with_splits(folder, listing("i/a.jpg i/b.jpg i/c.jpg"))
     assert made.sets == {"train": (0, 1), "val": (2,)}
     assert codes(made) == ["split_not_followed"]
 
 
-def test_splits_of_the_format_come_first(tmp_path: Path) -> None:
+def test_own_splits_of_the_format_come_first(tmp_path: Path) -> None:
     made = with_splits(tmp_path, listing(IN_FOLDERS, sets={"train": (0, 1, 2), "val": (3,)}))
     assert made.sets == {"train": (0, 1, 2), "val": (3,)}
     assert codes(made) == ["split_not_followed"]
 
 
-def test_splits_take_a_set_that_is_named_in_vain_from_its_folder(tmp_path: Path) -> None:
+def test_own_splits_take_a_set_that_is_named_in_vain_from_its_folder(tmp_path: Path) -> None:
     gone = (Problem("set_lists_unknown", "data.yaml", "../val/images"),)
     made = with_splits(tmp_path, listing(IN_FOLDERS, sets={"train": (0, 1), "test": (3,)}, set_problems={"val": gone}))
     assert made.sets == {"train": (0, 1), "test": (3,), "val": (2,)}
@@ -90,7 +90,7 @@ def test_splits_take_a_set_that_is_named_in_vain_from_its_folder(tmp_path: Path)
 
 
 @pytest.mark.parametrize("images", ["train/a.jpg train/b.jpg", "a.jpg b.jpg", "test/a.jpg test/b.jpg"])
-def test_splits_by_ratio_where_one_folder_holds_all(tmp_path: Path, images: str) -> None:
+def test_own_splits_by_ratio_where_one_folder_holds_all(tmp_path: Path, images: str) -> None:
     made = with_splits(tmp_path, listing(images))
     assert len(made.sets) < 2
     assert codes(made) == []
@@ -104,19 +104,19 @@ def test_splits_by_ratio_where_one_folder_holds_all(tmp_path: Path, images: str)
         ("a/a.jpg test/b.jpg val/c.jpg", {"test": (1,), "val": (2,), "train": (0,)}),
     ],
 )
-def test_splits_train_on_the_rest_where_only_held_back_sets_are_named(tmp_path: Path, images: str, sets) -> None:
+def test_own_splits_train_on_the_rest_where_only_held_back_sets_are_named(tmp_path: Path, images: str, sets) -> None:
     made = with_splits(tmp_path, listing(images))
     assert made.sets == sets
     assert codes(made) == ["split_completed"]
 
 
-def test_splits_by_ratio_where_only_a_set_to_train_on_is_named(tmp_path: Path) -> None:
+def test_own_splits_by_ratio_where_only_a_set_to_train_on_is_named(tmp_path: Path) -> None:
     made = with_splits(tmp_path, listing("extra/a.jpg train/b.jpg train/c.jpg"))
     assert made.sets == {"train": (1, 2)}
     assert codes(made) == ["split_not_followed"]
 
 
-def test_splits_do_not_follow_the_lists_of_several_folds(tmp_path: Path) -> None:
+def test_own_splits_do_not_follow_the_lists_of_several_folds(tmp_path: Path) -> None:
     folder = put_texts(tmp_path, fold0__train="a b", fold0__val="c", fold1__train="b c", fold1__val="a")
     made = with_splits(folder, listing("i/a.jpg i/b.jpg i/c.jpg"))
     assert made.sets == {}
@@ -150,7 +150,7 @@ ANNOTATIONS = {
 
 @pytest.mark.parametrize("source", ANNOTATIONS)
 @pytest.mark.parametrize("has_lists", [False, True])
-def test_splits_are_followed_in_every_format(put, source: str, has_lists: bool) -> None:
+def test_own_splits_are_followed_in_every_format(put, source: str, has_lists: bool) -> None:
     lists = {"train.txt": "train0\ntrain1\ntest0\n", "val.txt": "train2\nvalid0\n"} if has_lists else {}
     folder = put(dict.fromkeys(IMAGES) | ANNOTATIONS[source] | lists)
     made = listing_for(folder, source, ConvertOptions())

@@ -1,4 +1,4 @@
-"""JSON and XML files of many tools, as they write them, cut short."""
+"""Tests of the recognition of JSON and XML files of many tools, shortened."""
 
 from typing import Any
 
@@ -42,11 +42,11 @@ JSON: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "content"), JSON)
-def test_json_is_recognised_by_its_structure(put, kind: str, content: Any) -> None:
+def test_recognition_json_is_recognised_by_its_structure(put, kind: str, content: Any) -> None:
     assert json_kind(put({"x.json": content}) / "x.json") == kind
 
 
-def test_each_unread_export_is_recognised() -> None:
+def test_recognition_each_unread_export_is_recognised() -> None:
     assert {kind for kind, _ in JSON} >= UNREAD.keys() - {"cvat_video"}
 
 
@@ -66,7 +66,7 @@ def test_each_unread_export_is_recognised() -> None:
         ("", b"\0\1\2"),
     ],
 )
-def test_xml_is_recognised_by_its_outermost_tag(put, kind: str, content: str | bytes) -> None:
+def test_recognition_xml_is_recognised_by_its_outermost_tag(put, kind: str, content: str | bytes) -> None:
     assert xml_kind(put({"x.xml": content}) / "x.xml") == kind
 
 
@@ -80,7 +80,7 @@ def test_xml_is_recognised_by_its_outermost_tag(put, kind: str, content: str | b
     ],
 )
 @pytest.mark.parametrize("kind", ["voc", "coco", "yolo"])
-def test_stray_files_make_no_second_kind(put, kind: str, stray: dict[str, Any]) -> None:
+def test_recognition_stray_files_make_no_second_kind(put, kind: str, stray: dict[str, Any]) -> None:
     files: dict[str, Any] = {
         "voc": {"images/a.jpg": None, "a.xml": VOC},
         "coco": {"images/a.jpg": None, "x.json": {"images": [{"id": 1, "file_name": "a.jpg"}]}},
@@ -89,7 +89,7 @@ def test_stray_files_make_no_second_kind(put, kind: str, stray: dict[str, Any]) 
     assert find_source(put(files | stray)) == kind
 
 
-def test_xml_about_something_else_is_no_annotation_that_lost_its_image(put, read_all) -> None:
+def test_recognition_xml_about_something_else_is_no_annotation_that_lost_its_image(put, read_all) -> None:
     files = {"a.jpg": None, "a.xml": VOC, "gone.xml": VOC, "a.jpg.aux.xml": "<PAMDataset/>", "b.xml": "damaged"}
     _, images, problems = read_all("voc", put(files))
     assert list(images) == ["a.jpg"]
@@ -97,7 +97,7 @@ def test_xml_about_something_else_is_no_annotation_that_lost_its_image(put, read
 
 
 @pytest.mark.parametrize(("kind", "content"), [pair for pair in JSON if pair[0] in UNREAD])
-def test_an_export_that_is_not_read_is_named_with_what_to_export(put, kind: str, content: Any) -> None:
+def test_recognition_export_that_is_not_read_is_named_with_what_to_export(put, kind: str, content: Any) -> None:
     folder = put({"a.jpg": None, "sub/x.json": content})
     with pytest.raises(DatasetError) as caught:
         find_source(folder)
@@ -106,7 +106,7 @@ def test_an_export_that_is_not_read_is_named_with_what_to_export(put, kind: str,
         coco.listing(folder)
 
 
-def test_many_files_of_one_export_are_one_sentence(put) -> None:
+def test_recognition_many_files_of_one_export_are_one_sentence(put) -> None:
     content = {"description": "", "size": {"height": 1, "width": 1}}
     with pytest.raises(DatasetError, match=r"a\.json and 2 more are Supervisely's own JSON"):
         find_source(put({f"{name}.json": content for name in "abc"}))

@@ -1,4 +1,4 @@
-"""Semantic maps of every layout: ids as stated, and what is wrong named and left out."""
+"""Tests of semantic maps of every layout: ids, and reported faults."""
 
 import io
 
@@ -36,7 +36,7 @@ def segmentation(reading: Reading) -> np.ndarray:
     return png_array(reading.image.segmentation)
 
 
-def test_names_are_those_published() -> None:
+def test_semantic_names_are_those_published() -> None:
     assert (len(ADE20K), len(set(ADE20K)), ADE20K[0], ADE20K[149]) == (150, 150, "wall", "flag")
     assert (len(VOC), VOC[14], len(CITYSCAPES)) == (20, "person", 19)
     colors = {value: color for color, value in voc_colors().items()}
@@ -67,7 +67,7 @@ def test_voc_palette_and_colors(put) -> None:
         np.testing.assert_array_equal(segmentation(semantic.read(folder, entry)), values)
 
 
-def test_maps_of_another_size_and_ids_beyond_the_classes_are_left_out(put) -> None:
+def test_semantic_maps_of_another_size_and_ids_beyond_the_classes_are_left_out(put) -> None:
     folder = put({
         "JPEGImages/a.jpg": None, "JPEGImages/b.jpg": None, "JPEGImages/c.jpg": None, "JPEGImages/d.jpg": b"x",
         "SegmentationClass/a.png": grey(a=1)[:24, :32], "SegmentationClass/b.png": grey(a=21),
@@ -77,12 +77,12 @@ def test_maps_of_another_size_and_ids_beyond_the_classes_are_left_out(put) -> No
     assert all(reading.image is None for reading in readings)
     messages = [reading.problems[0].message for reading in readings]
     assert "a map of 32x24 pixels for the image JPEGImages/a.jpg of 64x48" in messages[0]
-    assert "100 pixels with ids beyond the classes, for example 21, where 20 is the largest" in messages[1]
+    assert "100 pixels with ids beyond the classes, for example 21; 20 is the largest" in messages[1]
     assert "that can be read" in messages[2]
     assert readings[3].problems[0].code == "image_undecodable"
 
 
-def test_ade20k_leaves_other_out_of_the_count(put) -> None:
+def test_semantic_ade20k_leaves_other_out_of_the_count(put) -> None:
     values = grey(wall=1, flag=150)
     folder = put({
         "ADE/images/training/a.jpg": None, "ADE/images/validation/a.jpg": None,
@@ -114,7 +114,7 @@ def test_cityscapes_label_ids_and_train_ids_agree(put) -> None:
         np.testing.assert_array_equal(semantic.training_map(found, has_background=False), train_ids)
 
 
-def test_coco_polygons_are_drawn_small_on_large(put) -> None:
+def test_semantic_coco_polygons_are_drawn_small_on_large(put) -> None:
     square = [0, 0, 40, 0, 40, 40, 0, 40]
     annotations = [
         {"id": 1, "image_id": 1, "category_id": 5, "bbox": [10, 10, 10, 10],
@@ -145,13 +145,13 @@ def test_read_masks_checks_ids_against_the_list_of_classes(put) -> None:
     one, other = (semantic.read_masks(folder, entry) for entry in masks.listing(folder).entries)
     np.testing.assert_array_equal(segmentation(one), grey(a=2, rim=255))
     assert other.image is None
-    assert "for example 3, where 2 is the largest" in other.problems[0].message
+    assert "for example 3; 2 is the largest" in other.problems[0].message
     record = decode_example(encode_example(one.image))
     np.testing.assert_array_equal(png_array(record.segmentation), grey(a=2, rim=255))
 
 
 @pytest.mark.parametrize("listing", [semantic.list_voc, semantic.list_ade20k, semantic.list_cityscapes])
-def test_listings_say_what_they_expect(put, listing) -> None:
+def test_semantic_listings_say_what_they_expect(put, listing) -> None:
     folder = put({"a.jpg": None, "b.txt": ""})
     with pytest.raises(DatasetError, match=r"Expected .*png, with the same names. Found 0 images and 0 maps"):
         listing(folder)

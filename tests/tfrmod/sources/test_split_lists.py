@@ -44,7 +44,7 @@ def test_image_sets_keep_what_is_named_in_vain(tmp_path: Path) -> None:
     assert [problem.message for problem in unknown["train"]] == ["gone"]
 
 
-def test_other_texts_are_no_image_sets(tmp_path: Path) -> None:
+def test_split_lists_other_texts_are_no_image_sets(tmp_path: Path) -> None:
     sets, _ = sets_of(tmp_path, {"train.txt": "a", "ImageSets/Layout/train.txt": "a", "README.txt": "a"}, ["a.jpg"])
     assert sets == {}
 

@@ -1,4 +1,4 @@
-"""VIA's projects, annotations and tables, as versions 1 and 2 write them."""
+"""Tests of VIA's projects, annotations and tables, as written by versions 1 and 2."""
 
 import csv
 import io
@@ -51,7 +51,7 @@ def table(*rows: tuple[str, Any, Any], header: str = "") -> str:
         {"a": {"filename": "a.jpg", "regions": {"0": region()}, "fileref": "", "base64_img_data": ""}},
     ],
 )
-def test_each_version_of_the_json_says_the_same(put, read_all, names_and_boxes, content: Any) -> None:
+def test_via_each_version_of_the_json_says_the_same(put, read_all, names_and_boxes, content: Any) -> None:
     folder = put({"images/a.jpg": None, "via.json": content})
     assert find_source(folder) == "via"
     _, images, problems = read_all("via", folder)
@@ -59,7 +59,7 @@ def test_each_version_of_the_json_says_the_same(put, read_all, names_and_boxes, 
 
 
 @pytest.mark.parametrize("header", ["", "#", "\ufeff"])
-def test_a_table_says_the_same(put, read_all, names_and_boxes, header: str) -> None:
+def test_via_table_says_the_same(put, read_all, names_and_boxes, header: str) -> None:
     rows = [("a.jpg", RECT, {"class": "cat"}), ("a.jpg", RECT, {"class": "dog"}), ("b.jpg", {}, {})]
     folder = put({"a.jpg": None, "b.jpg": None, "via.csv": table(*rows, header=header)})
     assert find_source(folder) == "via"
@@ -69,7 +69,7 @@ def test_a_table_says_the_same(put, read_all, names_and_boxes, header: str) -> N
     assert [(problem.code, problem.file) for problem in problems] == [("image_unlabelled", "b.jpg")]
 
 
-def test_a_table_with_long_outlines_is_read_and_the_limit_of_other_tables_stays(put, read_all) -> None:
+def test_via_table_with_long_outlines_is_read_and_the_limit_of_other_tables_stays(put, read_all) -> None:
     points = [10 + number / 100_000 for number in range(30_000)]
     shape = {"name": "polygon", "all_points_x": points, "all_points_y": points}
     limit = csv.field_size_limit()
@@ -77,7 +77,7 @@ def test_a_table_with_long_outlines_is_read_and_the_limit_of_other_tables_stays(
     assert (len(images["a.jpg"].objects), problems, csv.field_size_limit()) == (1, [], limit)
 
 
-def test_a_table_beside_the_json_is_the_same_export(put, read_all) -> None:
+def test_via_table_beside_the_json_is_the_same_export(put, read_all) -> None:
     folder = put({"a.jpg": None, "via.json": via(region()), "via.csv": table(("a.jpg", RECT, {"class": "dog"}))})
     _, images, _ = read_all("via", folder)
     assert [one.name for one in images["a.jpg"].objects] == ["cat"]
@@ -92,7 +92,7 @@ def test_a_table_beside_the_json_is_the_same_export(put, read_all) -> None:
         ({"name": "polygon", "all_points_x": [10, 30, 20], "all_points_y": [5, 5, 25]}, BOX),
     ],
 )
-def test_each_shape_gives_its_bounding_box(put, read_all, names_and_boxes, shape, box) -> None:
+def test_via_each_shape_gives_its_bounding_box(put, read_all, names_and_boxes, shape, box) -> None:
     _, images, problems = read_all("via", put({"a.jpg": None, "via.json": via(region(shape))}), masks=True)
     assert (names_and_boxes(images["a.jpg"]), problems) == ([("cat", pytest.approx(box))], [])
     mask = images["a.jpg"].objects[0].mask
@@ -111,13 +111,13 @@ def test_each_shape_gives_its_bounding_box(put, read_all, names_and_boxes, shape
         ({"class": 7}, "7", []),
     ],
 )
-def test_the_attribute_that_is_the_class(put, read_all, attributes: Any, name: str, codes: list[str]) -> None:
+def test_via_attribute_that_is_the_class(put, read_all, attributes: Any, name: str, codes: list[str]) -> None:
     _, images, problems = read_all("via", put({"a.jpg": None, "via.json": via(region(**attributes))}))
     assert [one.name for one in images["a.jpg"].objects] == [name]
     assert [problem.code for problem in problems] == codes
 
 
-def test_numbered_options_stand_for_their_descriptions(put, read_all) -> None:
+def test_via_numbered_options_stand_for_their_descriptions(put, read_all) -> None:
     attributes = {"class": {"type": "dropdown", "options": {"1": "cat", "2": "dog"}}}
     content = project(via(region(**{"class": "2"})), attributes)
     _, images, _ = read_all("via", put({"a.jpg": None, "via.json": content}))
@@ -133,7 +133,7 @@ def test_numbered_options_stand_for_their_descriptions(put, read_all) -> None:
         ([], "none has a class"),
     ],
 )
-def test_a_class_that_cannot_be_told_is_refused(put, read_all, regions: list[Any], words: str) -> None:
+def test_via_class_that_cannot_be_told_is_refused(put, read_all, regions: list[Any], words: str) -> None:
     with pytest.raises(DatasetError, match=words):
         read_all("via", put({"a.jpg": None, "via.json": via(*regions)}))
 
@@ -152,13 +152,13 @@ def test_a_class_that_cannot_be_told_is_refused(put, read_all, regions: list[Any
         (5, "without a shape"),
     ],
 )
-def test_an_unreadable_region_is_dropped_and_named(put, read_all, bad: Any, words: str) -> None:
+def test_via_unreadable_region_is_dropped_and_named(put, read_all, bad: Any, words: str) -> None:
     _, images, problems = read_all("via", put({"a.jpg": None, "via.json": via(region(), bad)}))
     assert (len(images["a.jpg"].objects), [problem.code for problem in problems]) == (1, ["object_unreadable"])
     assert words in problems[0].message
 
 
-def test_a_damaged_file_beside_a_good_one_is_named(put, read_all) -> None:
+def test_via_damaged_file_beside_a_good_one_is_named(put, read_all) -> None:
     files = {"a.jpg": None, "b.jpg": None, "x.json": via(region()), "y.json": {"b": {"filename": 5, "regions": []}}}
     _, images, problems = read_all("via", put(files))
     assert list(images) == ["a.jpg"]

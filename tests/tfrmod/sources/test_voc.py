@@ -32,21 +32,21 @@ def read(folder: Path, content: str | bytes) -> Reading:
         ("<?xml version='1.0' encoding='UTF-16'?>" + BODY.format(CAT)).encode("utf-16"),
     ],
 )
-def test_however_it_is_written_it_says_the_same(tmp_path: Path, content: str | bytes) -> None:
+def test_voc_however_it_is_written_it_says_the_same(tmp_path: Path, content: str | bytes) -> None:
     image, problems = read(tmp_path, content)
     assert problems == ()
     assert image is not None
     assert [(thing.name, thing.box) for thing in image.objects] == [("cat", (2, 1, 4, 3))]
 
 
-def test_extras_are_taken_where_they_are(tmp_path: Path) -> None:
+def test_voc_extras_are_taken_where_they_are(tmp_path: Path) -> None:
     extras = "<pose>Left</pose><difficult>1</difficult><truncated>0</truncated><bndbox>"
     image, _ = read(tmp_path, BODY.format(CAT.replace("<bndbox>", extras)))
     assert image is not None
     assert (image.objects[0].view, image.objects[0].difficult, image.objects[0].truncated) == ("Left", True, False)
 
 
-def test_decimals_are_kept_and_swapped_corners_not_yet_judged(tmp_path: Path) -> None:
+def test_voc_decimals_are_kept_and_swapped_corners_not_yet_judged(tmp_path: Path) -> None:
     image, _ = read(
         tmp_path, BODY.format(CAT.replace("<xmin>1<", "<xmin>556.6500192086055<").replace("<ymin>2<", "<ymin>0<"))
     )
@@ -63,7 +63,7 @@ def test_decimals_are_kept_and_swapped_corners_not_yet_judged(tmp_path: Path) ->
         ("<size><width>64.0</width><height>48</height></size>", (48, 64)),
     ],
 )
-def test_a_silent_or_silly_size_is_zero(tmp_path: Path, size: str, expected: tuple[int, int]) -> None:
+def test_voc_missing_or_invalid_size_is_zero(tmp_path: Path, size: str, expected: tuple[int, int]) -> None:
     image, _ = read(tmp_path, f"<annotation>{size}</annotation>")
     assert image is not None
     assert (image.height, image.width) == expected
@@ -82,7 +82,7 @@ def test_a_silent_or_silly_size_is_zero(tmp_path: Path, size: str, expected: tup
         (CAT.replace("<ymin>2<", "<ymin>1e999<"), "not finite"),
     ],
 )
-def test_an_unreadable_object_is_dropped_and_the_others_stay(tmp_path: Path, thing: str, words: str) -> None:
+def test_voc_unreadable_object_is_dropped_and_the_others_stay(tmp_path: Path, thing: str, words: str) -> None:
     image, problems = read(tmp_path, BODY.format(thing + CAT))
     assert image is not None
     assert len(image.objects) == 1
@@ -106,14 +106,14 @@ def test_an_unreadable_object_is_dropped_and_the_others_stay(tmp_path: Path, thi
         ("<annotation>" * 5000 + "</annotation>" * 5000, "not well-formed"),
     ],
 )
-def test_a_malformed_annotation_is_named(tmp_path: Path, content: str, words: str) -> None:
+def test_voc_malformed_annotation_is_named(tmp_path: Path, content: str, words: str) -> None:
     image, problems = read(tmp_path, content)
     assert image is None
     assert (problems[0].code, problems[0].file) == ("annotation_malformed", "a.xml")
     assert words in problems[0].message
 
 
-def test_an_entity_bomb_goes_off_nowhere(tmp_path: Path) -> None:
+def test_voc_entities_are_rejected(tmp_path: Path) -> None:
     levels = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
     image, problems = read(
         tmp_path, f'<!DOCTYPE a [<!ENTITY e0 "ha">{levels}]><annotation x="&e11;">&e11;</annotation>'
@@ -122,7 +122,7 @@ def test_an_entity_bomb_goes_off_nowhere(tmp_path: Path) -> None:
     assert problems[0].code == "annotation_malformed"
 
 
-def test_windows_letters_without_a_declaration_are_understood(tmp_path: Path) -> None:
+def test_voc_windows_letters_without_a_declaration_are_understood(tmp_path: Path) -> None:
     image, problems = read(tmp_path, BODY.format(CAT.replace("cat", "araña")).encode("cp1252"))
     assert image is not None
     assert image.objects[0].name == "araña"
@@ -239,7 +239,7 @@ def test_voc_says_which_filename_tags_differ(tmp_path: Path, tag: str, is_said: 
     assert [problem.code for problem in problems] == ["filename_differs"] * is_said
 
 
-def test_a_missing_annotation_is_malformed_not_a_crash(tmp_path: Path) -> None:
+def test_voc_missing_annotation_is_malformed_not_a_crash(tmp_path: Path) -> None:
     assert voc.read(tmp_path, Entry("a.jpg", "gone.xml")).image is None
 
 
@@ -254,7 +254,7 @@ def test_a_missing_annotation_is_malformed_not_a_crash(tmp_path: Path) -> None:
         ("x/photos", "y/z/labels"),
     ],
 )
-def test_any_layout_is_found(tmp_path: Path, voc_in, images: str, annotations: str) -> None:
+def test_voc_any_layout_is_found(tmp_path: Path, voc_in, images: str, annotations: str) -> None:
     data = voc_in(tmp_path / "data", images, annotations).add_many(3)
     assert find_source(data.root) == "voc"
     listing = voc.listing(data.root)
@@ -263,14 +263,14 @@ def test_any_layout_is_found(tmp_path: Path, voc_in, images: str, annotations: s
     assert listing.problems == ()
 
 
-def test_upper_case_extensions_and_odd_names_are_found(voc_folder, xml, photo) -> None:
+def test_voc_upper_case_extensions_and_odd_names_are_found(voc_folder, xml, photo) -> None:
     for stem in ("A.mp4#t=1", "b c=d"):
         voc_folder.write(f"JPEGImages/{stem}.JPG", photo())
         voc_folder.write(f"Annotations/{stem}.XML", xml())
     assert len(voc.listing(voc_folder.root).entries) == 2
 
 
-def test_masks_and_rubbish_are_no_photos(voc_folder, photo) -> None:
+def test_voc_masks_and_other_files_are_no_images(voc_folder, photo) -> None:
     voc_folder.add_many(2)
     voc_folder.write("SegmentationClass/0000.png", photo("PNG"))
     voc_folder.write("__MACOSX/JPEGImages/._0000.jpg", b"x")
@@ -281,7 +281,7 @@ def test_masks_and_rubbish_are_no_photos(voc_folder, photo) -> None:
     assert listing.problems == ()
 
 
-def test_a_folder_without_photos_or_annotations_is_refused(voc_folder, xml, photo) -> None:
+def test_voc_folder_without_images_or_annotations_is_refused(voc_folder, xml, photo) -> None:
     voc_folder.write("a.xml", xml())
     with pytest.raises(DatasetError, match="found no images among 1 files"):
         voc.listing(voc_folder.root)
@@ -293,15 +293,15 @@ def test_a_folder_without_photos_or_annotations_is_refused(voc_folder, xml, phot
         voc.listing(voc_folder.root)
 
 
-def test_strangers_to_each_other_are_refused(voc_folder, xml, photo) -> None:
+def test_voc_unmatched_files_are_rejected(voc_folder, xml, photo) -> None:
     voc_folder.write("b/a.xml", xml(filename="x.jpg"))
     voc_folder.write("c/b.jpg", photo())
     with pytest.raises(DatasetError, match="None of the 1 XML files"):
         voc.listing(voc_folder.root)
 
 
-def test_a_missing_folder_and_an_unknown_format(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="not there") as caught:
+def test_voc_missing_folder_and_an_unknown_format(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="does not exist") as caught:
         find_source(tmp_path / "gone")
     assert caught.value.missing
     with pytest.raises(ValueError, match="Known: voc"):

@@ -15,7 +15,7 @@ def picture() -> np.ndarray:
     return values
 
 
-def test_things_get_the_masks_under_their_boxes(voc_folder, read_all) -> None:
+def test_voc_layout_voc_masks_things_get_the_masks_under_their_boxes(voc_folder, read_all) -> None:
     voc_folder.add("a", THINGS)
     voc_folder.add("b", THINGS)
     voc_folder.write("SegmentationObject/a.png", array_png(picture()))
@@ -31,7 +31,7 @@ def test_things_get_the_masks_under_their_boxes(voc_folder, read_all) -> None:
     assert images["JPEGImages/a.jpg"].objects[0].mask == b""
 
 
-def test_a_broken_picture_is_named_and_the_boxes_stay(voc_folder, read_all) -> None:
+def test_voc_layout_voc_masks_broken_picture_is_named_and_the_boxes_stay(voc_folder, read_all) -> None:
     voc_folder.add("a", THINGS)
     voc_folder.write("SegmentationObject/a.png", b"no image")
     _, images, problems = read_all("voc", voc_folder.root, masks=True)
@@ -39,7 +39,7 @@ def test_a_broken_picture_is_named_and_the_boxes_stay(voc_folder, read_all) -> N
     assert len(images["JPEGImages/a.jpg"].objects) == 2
 
 
-def test_of_two_pictures_that_fit_equally_well_none_is_taken(voc_folder, read_all) -> None:
+def test_voc_layout_voc_masks_of_two_pictures_that_fit_equally_well_none_is_taken(voc_folder, read_all) -> None:
     voc_folder.add("a", THINGS)
     for folder in ("x", "y"):
         voc_folder.write(f"{folder}/SegmentationObject/a.png", array_png(picture()))
@@ -48,7 +48,7 @@ def test_of_two_pictures_that_fit_equally_well_none_is_taken(voc_folder, read_al
     assert [thing.mask for thing in images["JPEGImages/a.jpg"].objects] == [b"", b""]
 
 
-def test_of_two_years_the_nearer_picture_is_meant(voc_in, tmp_path, read_all) -> None:
+def test_voc_layout_voc_masks_of_two_years_the_nearer_picture_is_meant(voc_in, tmp_path, read_all) -> None:
     for year in ("2007", "2012"):
         data = voc_in(tmp_path / "data", f"VOC{year}/JPEGImages", f"VOC{year}/Annotations")
         data.add("a", [("cat", 0, 0, 64, 48)])

@@ -10,7 +10,7 @@ LINE = "1 0.5 0.25 0.25 0.5\n"  # On 64x48: (0, 24, 24, 40).
 BOX = ("big dog", (0.0, 24.0, 24.0, 40.0))
 
 
-def test_shares_become_pixels_and_numbers_become_ids_from_one(put, read_all, names_and_boxes) -> None:
+def test_yolo_shares_become_pixels_and_numbers_become_ids_from_one(put, read_all, names_and_boxes) -> None:
     files = {f"images/{name}/{name}.jpg": None for name in ("train", "val")}
     labels = {f"labels/{name}/{name}.txt": LINE for name in ("train", "val")}
     folder = put(files | labels | {"data.yaml": YAML})
@@ -36,7 +36,7 @@ def test_shares_become_pixels_and_numbers_become_ids_from_one(put, read_all, nam
         ("images/b c.mp4#t=1.jpg", "labels/b c.mp4#t=1.txt"),
     ],
 )
-def test_any_layout_is_found(put, read_all, names_and_boxes, photo_path: str, label_path: str) -> None:
+def test_yolo_any_layout_is_found(put, read_all, names_and_boxes, photo_path: str, label_path: str) -> None:
     folder = put({photo_path: None, label_path: LINE, "data.yaml": YAML})
     assert find_source(folder) == "yolo"
     _, images, problems = read_all("yolo", folder)
@@ -65,7 +65,7 @@ def test_any_layout_is_found(put, read_all, names_and_boxes, photo_path: str, la
         ({}, {2: "1"}),
     ],
 )
-def test_names_come_from_many_papers(put, read_all, papers, expected) -> None:
+def test_yolo_names_come_from_descriptions_and_lists(put, read_all, papers, expected) -> None:
     listing, images, _ = read_all("yolo", put({"a.jpg": None, "a.txt": LINE} | papers))
     assert listing.label_map == expected
     assert {thing.name for thing in images["a.jpg"].objects} <= set(expected.values())
@@ -88,7 +88,7 @@ def test_names_come_from_many_papers(put, read_all, papers, expected) -> None:
         ("names: [a, \\u202Eb]".replace("\\u202E", "\u202e"), "cannot be printed"),
     ],
 )
-def test_a_yaml_with_tags_aliases_or_nonsense_is_refused(put, read_all, yaml: str, words: str) -> None:
+def test_yolo_yaml_with_tags_aliases_or_nonsense_is_refused(put, read_all, yaml: str, words: str) -> None:
     with pytest.raises(DatasetError, match=r"The list of class names data\.yaml, by which a\.txt") as caught:
         read_all("yolo", put({"a.jpg": None, "a.txt": LINE, "data.yaml": yaml}))
     assert words in str(caught.value)
@@ -111,7 +111,7 @@ def test_a_yaml_with_tags_aliases_or_nonsense_is_refused(put, read_all, yaml: st
         ("0 inf 0.5 0.1 0.1", "are not fractions"),
     ],
 )
-def test_a_wrong_line_is_dropped_and_the_others_stay(put, read_all, names_and_boxes, line: str, words: str) -> None:
+def test_yolo_wrong_line_is_dropped_and_the_others_stay(put, read_all, names_and_boxes, line: str, words: str) -> None:
     _, images, problems = read_all("yolo", put({"a.jpg": None, "a.txt": f"{LINE}{line}\n", "data.yaml": YAML}))
     assert names_and_boxes(images["a.jpg"]) == [BOX]
     assert [(problem.code, problem.file) for problem in problems] == [("object_unreadable", "a.txt")]
@@ -120,7 +120,7 @@ def test_a_wrong_line_is_dropped_and_the_others_stay(put, read_all, names_and_bo
 
 
 @pytest.mark.parametrize("line", ["0 0.5 0.5 0.1 0.1 0.9", "0 0.1 0.1 0.2 0.2 3 0.4", "0 0.5 0.5 0.1 0.1 0.9 1"])
-def test_an_object_whose_place_cannot_be_known_leaves_its_image_out(put, read_all, line: str) -> None:
+def test_yolo_object_whose_place_cannot_be_known_leaves_its_image_out(put, read_all, line: str) -> None:
     _, images, problems = read_all("yolo", put({"a.jpg": None, "a.txt": f"{LINE}{line}\n", "data.yaml": YAML}))
     assert images == {}
     assert [(problem.code, problem.file) for problem in problems] == [("annotation_malformed", "a.txt")]
@@ -128,7 +128,7 @@ def test_an_object_whose_place_cannot_be_known_leaves_its_image_out(put, read_al
     assert "remove these columns" in problems[0].message
 
 
-def test_an_outline_is_a_box_and_a_mask(put, read_all, names_and_boxes) -> None:
+def test_yolo_outline_is_a_box_and_a_mask(put, read_all, names_and_boxes) -> None:
     folder = put({"a.jpg": None, "a.txt": "0 0.25 0.25 0.5 0.25 0.5 0.75 0.25 0.75", "data.yaml": YAML})
     _, images, problems = read_all("yolo", folder, masks=True)
     assert problems == []
@@ -138,7 +138,7 @@ def test_an_outline_is_a_box_and_a_mask(put, read_all, names_and_boxes) -> None:
     assert mask.sum() == 24 * 16
 
 
-def test_of_poses_the_box_is_taken(put, read_all, names_and_boxes) -> None:
+def test_yolo_of_poses_the_box_is_taken(put, read_all, names_and_boxes) -> None:
     folder = put(
         {"a.jpg": None, "a.txt": LINE.strip() + " 0.1 0.2 2 0.3 0.4 1", "data.yaml": YAML + "kpt_shape: [2, 3]"}
     )
@@ -146,21 +146,21 @@ def test_of_poses_the_box_is_taken(put, read_all, names_and_boxes) -> None:
     assert (names_and_boxes(images["a.jpg"]), problems) == ([BOX], [])
 
 
-def test_a_turned_photo_has_the_sides_that_it_shows(put, read_all, photo, names_and_boxes) -> None:
+def test_yolo_turned_image_has_the_sides_that_it_shows(put, read_all, photo, names_and_boxes) -> None:
     for content in (photo(orientation=6), photo("PNG", orientation=6), photo("WEBP", orientation=6)):
         folder = put({"a.jpg": content, "a.txt": "0 0.5 0.5 1 1", "data.yaml": YAML})
         _, images, _ = read_all("yolo", folder)
         assert names_and_boxes(images["a.jpg"]) == [("cat", (0, 0, 64, 48))]
 
 
-def test_images_without_labels_are_negatives(put, read_all) -> None:
+def test_yolo_images_without_labels_are_negatives(put, read_all) -> None:
     folder = put({"a.jpg": None, "b.jpg": None, "c.jpg": None, "a.txt": LINE, "b.txt": "", "README.txt": "Hi"})
     _, images, problems = read_all("yolo", folder)
     assert [len(images[name].objects) for name in ("a.jpg", "b.jpg", "c.jpg")] == [1, 0, 0]
     assert [(problem.code, problem.file) for problem in problems] == [("image_unlabelled", "c.jpg")]
 
 
-def test_an_image_whose_labels_may_be_those_of_no_image_is_left_out(put, read_all) -> None:
+def test_yolo_image_whose_labels_may_be_those_of_no_image_is_left_out(put, read_all) -> None:
     _, images, problems = read_all("yolo", put({"a.jpg": None, "c.jpg": None, "a.txt": LINE, "d.txt": LINE}))
     assert list(images) == ["a.jpg"]
     assert [(problem.code, problem.file) for problem in problems] == [
@@ -170,7 +170,7 @@ def test_an_image_whose_labels_may_be_those_of_no_image_is_left_out(put, read_al
     assert "one of the 1 that belong to no image, such as d.txt" in problems[0].message
 
 
-def test_a_damaged_photo_is_left_to_those_who_look_at_pixels(put, read_all) -> None:
+def test_yolo_damaged_image_is_left_to_its_validation(put, read_all) -> None:
     _, images, problems = read_all("yolo", put({"a.jpg": b"no image", "a.txt": LINE}))
     assert (images["a.jpg"].objects, problems) == ((), [])
 
@@ -196,7 +196,7 @@ def test_a_damaged_photo_is_left_to_those_who_look_at_pixels(put, read_all) -> N
         ({}, {"train": (0,), "val": (1,)}),
     ],
 )
-def test_sets_come_from_papers_or_folders(put, read_all, papers, expected) -> None:
+def test_yolo_sets_come_from_descriptions_or_folders(put, read_all, papers, expected) -> None:
     folder = put(
         {"train/images/a.jpg": None, "valid/images/b.jpg": None, "train/labels/a.txt": LINE, "valid/labels/b.txt": LINE}
         | papers
@@ -206,7 +206,7 @@ def test_sets_come_from_papers_or_folders(put, read_all, papers, expected) -> No
     assert problems == []
 
 
-def test_a_list_that_names_photos_in_vain_says_so_where_it_is_used(put, read_all) -> None:
+def test_yolo_list_that_names_images_in_vain_says_so_where_it_is_used(put, read_all) -> None:
     papers = {
         "data.yaml": "train: t.txt\nval: gone\ntest: t2.txt\nnames: [a, b]",
         "t.txt": "a.jpg\nx.jpg",
@@ -218,7 +218,7 @@ def test_a_list_that_names_photos_in_vain_says_so_where_it_is_used(put, read_all
     assert [problem.message for problem in listing.set_problems["val"]] == ["gone"]
 
 
-def test_lists_that_cannot_be_followed_are_said(put, read_all) -> None:
+def test_yolo_unusable_lists_are_reported(put, read_all) -> None:
     lists = {"train.txt": "汽车.jpg\n".encode("gbk"), "data.yaml": "train: train.txt\nval: val.txt\nnames: [a, b]"}
     listing, _, problems = read_all("yolo", put({"猫.jpg": None, "猫.txt": LINE, "val.txt": "x.jpg\n"} | lists))
     assert listing.sets == {}
@@ -228,12 +228,12 @@ def test_lists_that_cannot_be_followed_are_said(put, read_all) -> None:
     ]
 
 
-def test_photos_without_a_single_label_are_refused(put, read_all) -> None:
+def test_yolo_images_without_a_single_label_are_refused(put, read_all) -> None:
     with pytest.raises(DatasetError, match="1 images and 1 texts, none of which belong together"):
         read_all("yolo", put({"a.jpg": None, "b.txt": LINE, "data.yaml": YAML}))
 
 
-def test_boxes_equal_those_of_the_voc_data_they_were_made_from(test_data, put, read_all, tmp_path) -> None:
+def test_yolo_boxes_equal_those_of_the_voc_data_they_were_made_from(test_data, put, read_all, tmp_path) -> None:
     from tfrmod.archive import extract
 
     voc_folder = extract(test_data / "deepforest_trees.zip", tmp_path / "voc")

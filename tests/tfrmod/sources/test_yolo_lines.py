@@ -40,13 +40,13 @@ def read(line: str, others: list[str], keypoints: tuple[int, int] | None = None)
         "0.4 0.4 1",
     ],
 )
-def test_what_may_be_a_box_with_more_after_it_is_refused(rest: str) -> None:
+def test_yolo_lines_what_may_be_a_box_with_more_after_it_is_refused(rest: str) -> None:
     with pytest.raises(DatasetError, match=r"state kpt_shape: .* in data\.yaml; .* remove these columns"):
         read(POSE + rest, [POSE + rest] * 3)
 
 
 @pytest.mark.parametrize("line", TRACK)
-def test_lines_of_a_tracker_are_refused(line: str) -> None:
+def test_yolo_lines_of_a_tracker_are_refused(line: str) -> None:
     with pytest.raises(DatasetError, match="remove these columns"):
         read(line, TRACK)
 
@@ -54,27 +54,27 @@ def test_lines_of_a_tracker_are_refused(line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "others"), [*((line, OUTLINES) for line in OUTLINES), *((line, ORIENTED) for line in ORIENTED)]
 )
-def test_outlines_and_oriented_boxes_are_outlines(line: str, others: list[str]) -> None:
+def test_yolo_lines_outlines_and_oriented_boxes_are_outlines(line: str, others: list[str]) -> None:
     assert read(line, others)
 
 
-def test_four_corners_in_many_places_are_outlines() -> None:
+def test_yolo_lines_four_corners_in_many_places_are_outlines() -> None:
     plates = ["0 0.1 0.1 0.3 0.12 0.28 0.2 0.11 0.19", "0 0.8 0.5 0.95 0.52 0.94 0.61 0.8 0.58"]
     assert all(read(line, plates) for line in plates)
 
 
-def test_an_outline_that_ends_where_it_begins_is_one() -> None:
+def test_yolo_lines_outline_that_ends_where_it_begins_is_one() -> None:
     triangles = ["0 0.3 0.3 0.4 0.4 0.35 0.35 0.3 0.3", "0 0.5 0.5 0.6 0.6 0.5 0.6 0.5 0.5"]
     assert all(read(line, triangles) for line in triangles)
 
 
-def test_of_poses_the_box_is_taken() -> None:
+def test_yolo_lines_of_poses_the_box_is_taken() -> None:
     assert not read(POSE + "0.4 0.4 2 0.6 0.6 1", [], (2, 3))
     assert not read(POSE + "0.4 0.4 0.6 0.6", [], (2, 2))
     assert not read("0 0.5 0.5 0.4 0.4", [], (2, 3))
 
 
-def test_lines_that_do_not_fit_kpt_shape_are_refused() -> None:
+def test_yolo_lines_that_do_not_fit_kpt_shape_are_refused() -> None:
     with pytest.raises(DatasetError, match=r"8 numbers follow the class, where kpt_shape \[2, 3\] makes 10"):
         read(POSE + "0.4 0.4 0.6 0.6", [], (2, 3))
 
@@ -88,5 +88,5 @@ def test_lines_that_do_not_fit_kpt_shape_are_refused() -> None:
         (["no line"], False),
     ],
 )
-def test_corners_in_the_place_of_centres_are_seen(lines: list[str], expected: bool) -> None:
+def test_yolo_lines_corners_in_the_place_of_centres_are_seen(lines: list[str], expected: bool) -> None:
     assert surveyed(lines).has_corners is expected

@@ -40,7 +40,9 @@ def left_out(problems) -> list[str]:
         (FLAT, "thumbnails/0.jpg"),
     ],
 )
-def test_an_image_that_may_not_be_of_the_data_set_teaches_no_background(put, read_all, files, stray: str) -> None:
+def test_yolo_pairing_yolo_backgrounds_image_that_may_not_be_of_the_dataset_teaches_no_background(
+    put, read_all, files, stray: str
+) -> None:
     """images/copies/0.jpg shows the same as images/train/0.jpg; nothing in images/test has a label file."""
     _, images, problems = read_all("yolo", put(files | {stray: picture(0, (32, 24))}))
     assert stray not in images
@@ -50,27 +52,33 @@ def test_an_image_that_may_not_be_of_the_data_set_teaches_no_background(put, rea
 @pytest.mark.parametrize(
     "background", ["images/train/9.jpg", "images/empty/0.jpg", "images/9.jpg", "images/train/more/9.jpg"]
 )
-def test_an_image_without_labels_among_labelled_ones_is_a_background(put, read_all, background: str) -> None:
+def test_yolo_pairing_yolo_backgrounds_image_without_labels_among_labelled_ones_is_a_background(
+    put, read_all, background: str
+) -> None:
     _, images, problems = read_all("yolo", put(LABELLED | {background: picture(9)}))
     assert images[background].objects == ()
     assert [(problem.code, problem.file) for problem in problems] == [("image_unlabelled", background)]
 
 
-def test_one_lost_label_file_does_not_cost_many_backgrounds(put, read_all) -> None:
+def test_yolo_pairing_yolo_backgrounds_one_lost_label_file_does_not_cost_many_backgrounds(put, read_all) -> None:
     files = {f"images/train/b{number}.jpg": picture(100 + number) for number in range(11)}
     _, images, problems = read_all("yolo", put(LABELLED | files | {"labels/train/lost.txt": LINE}))
     assert len(images) == 14
     assert left_out(problems) == []
 
 
-def test_copies_of_one_name_share_their_label_file_and_that_is_said(put, read_all) -> None:
+def test_yolo_pairing_yolo_backgrounds_copies_of_one_name_share_their_label_file_which_is_reported(
+    put, read_all
+) -> None:
     files = {"images/a.jpg": picture(0), "images/a.png": picture(0, (128, 96), "PNG"), "labels/a.txt": LINE}
     _, images, problems = read_all("yolo", put(files))
     assert [len(image.objects) for image in images.values()] == [1, 1]
     assert [problem.code for problem in problems] == ["label_shared"] * 2
 
 
-def test_different_images_of_one_name_and_one_label_file_are_left_out(put, read_all) -> None:
+def test_yolo_pairing_yolo_backgrounds_different_images_of_one_name_and_one_label_file_are_left_out(
+    put, read_all
+) -> None:
     files = LABELLED | {"images/a.jpg": picture(7), "images/a.png": picture(8, kind="PNG"), "labels/a.txt": LINE}
     _, images, problems = read_all("yolo", put(files))
     assert len(images) == 3
@@ -80,7 +88,7 @@ def test_different_images_of_one_name_and_one_label_file_are_left_out(put, read_
     ]
 
 
-def test_cameras_with_equal_names_and_one_label_file_are_left_out(put, read_all) -> None:
+def test_yolo_pairing_yolo_backgrounds_cameras_with_equal_names_and_one_label_file_are_left_out(put, read_all) -> None:
     files = LABELLED | {"camA/7.jpg": picture(7), "camB/7.jpg": picture(8), "7.txt": LINE}
     _, images, problems = read_all("yolo", put(files))
     assert len(images) == 3
