@@ -206,7 +206,7 @@ def test_train_of_a_seeded_toy_run_has_pinned_losses(whole: Run) -> None:
 PINNED_LOSSES = [2.26298, 2.33853]
 
 
-@pytest.mark.parametrize("stop_at", [1, 3])
+@pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_train_resumes_where_steps_per_execution_does_not_divide_the_rest(
     tmp_path: Path, whole: Run, stop_at: int
 ) -> None:
