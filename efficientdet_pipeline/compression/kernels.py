@@ -39,7 +39,7 @@ def compressible_kernels(network: keras.Model, pattern: str = "", *, option: str
         for variable in layer._trainable_variables:
             if variable.name.endswith("kernel") and len(variable.shape) >= 2:
                 is_depthwise = variable.name == "depthwise_kernel" or isinstance(layer, keras.layers.DepthwiseConv2D)
-                name = variable.path.partition("/")[2] or variable.path
+                name = variable.path.removeprefix(f"{network.name}/")
                 found[id(variable)] = Kernel(name, variable, is_depthwise)
     in_order = [found[id(variable)] for variable in network.trainable_variables if id(variable) in found]
     kernels = [kernel for kernel in in_order if re.search(pattern, kernel.name)]

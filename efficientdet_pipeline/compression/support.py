@@ -3,6 +3,7 @@
 import keras
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.models.pretrained import StartWeights
 from efficientdet_pipeline.options.compression import CompressionOptions
 
 
@@ -18,4 +19,23 @@ def check_compression(options: CompressionOptions) -> None:
             f"{asked_for[0]} needs the backend tensorflow, on which tensorflow-model-optimization computes. Received "
             f"--{asked_for[0]} with the backend {keras.backend.backend()}; try --backend=tensorflow.",
             option=asked_for[0],
+        )
+
+
+def check_start(options: CompressionOptions, start: StartWeights | None) -> None:
+    """Makes sure that quantization-aware training starts from a trained network.
+
+    Args:
+      options: of the training.
+      start: its initial weights; None for a run that is continued.
+
+    Raises:
+      OptionsError: the weights are random, at least in part.
+    """
+    if options.quantize_spec() is not None and start is not None and (not start.place or start.is_backbone):
+        received = "those of a backbone" if start.is_backbone else "random weights"
+        raise OptionsError(
+            "quantize needs the weights of a trained detector, whose batch statistics it keeps. Received "
+            f"{received} ({start.option}); train without --quantize first, then give --pretrained_ckpt=runs/NAME.",
+            option="quantize",
         )

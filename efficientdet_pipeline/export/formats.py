@@ -82,6 +82,10 @@ def _load_frozen_graph(path: Path, config: AnyDetectorConfig) -> Predictor:
 
 
 def _write_tflite(detector: TrainedDetector, path: Path, *, precision: str) -> dict[str, float]:
+    if precision == "int8" and detector.learnt_ranges is not None:
+        from efficientdet_pipeline.export.tflite_learnt import write_learnt_int8
+
+        return write_learnt_int8(detector, path, detector.learnt_ranges)
     layers = detector.float_layers if precision == "int8" else ()
     return write_tflite(detector, path, precision=precision, float_layers=layers)
 

@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 from efficientdet.detectors.config import DetectorParts
 
+from efficientdet_pipeline.compression.files import RANGES
 from efficientdet_pipeline.data.run_shards import run_shards, spread_images
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export.bundle import Description
@@ -53,7 +54,14 @@ def load_trained_detector(options: ExportOptions, hparams: HparamsGiven) -> tupl
         trained_names=network.trained_names,
         hparams=network.hparams,
         calibration=images,
+        learnt_ranges=learnt_ranges(trained),
     )
+
+
+def learnt_ranges(trained: TrainedWeights) -> Path | None:
+    """Returns the file of the ranges that a quantization-aware training left beside its weights; None without one."""
+    folder = trained.path if trained.path.is_dir() else trained.path.parent
+    return folder / RANGES if (folder / RANGES).is_file() else None
 
 
 def export_place(options: ExportOptions, trained: TrainedWeights) -> Path:

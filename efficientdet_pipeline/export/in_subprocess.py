@@ -12,7 +12,7 @@ from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.export.bundle import Description, ExportedFiles, write_bundle
 from efficientdet_pipeline.export.formats import formats_of
-from efficientdet_pipeline.export.from_run import calibration_images, model_facts, run_thresholds
+from efficientdet_pipeline.export.from_run import calibration_images, learnt_ranges, model_facts, run_thresholds
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.models.weights import TrainedWeights
@@ -38,6 +38,7 @@ def export_in_subprocess(
             label_map=network.label_map,
             hparams=network.hparams,
             calibration=calibration_images(trained.run, count) if options.is_quantized else (),
+            learnt_ranges=learnt_ranges(trained),
         )
         thresholds = run_thresholds(trained.run, trained.path)
         description = Description(thresholds=thresholds, facts=model_facts(trained, network.label_map, thresholds))

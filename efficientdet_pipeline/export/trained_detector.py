@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -38,6 +39,8 @@ class TrainedDetector:
     """Of suppression in SavedModel and frozen graph, as `postprocess.detections` takes it."""
     calibration: Sequence[np.ndarray] = ()
     """Images (h, w, 3), uint8 RGB, that quantization takes its ranges from; about 32 of the training set."""
+    learnt_ranges: Path | None = None
+    """File of the ranges that a quantization-aware training has learnt; int8 TFLite files take them from there."""
     float_layers: Sequence[str] = ()
     """Operations that int8 TFLite files leave in float32, as `quantization_search` names them."""
 
@@ -51,7 +54,9 @@ class TrainedDetector:
         """The network between its pre- and post-processing."""
         return ServedDetector(self.network, self.config, mode=self.mode)
 
-    def raw_heads(self, *, batch_size: int | None, dtype: str) -> "RawHeads":
+    def raw_heads(
+        self, *, batch_size: int | None, dtype: str, network: Callable[[Tensor], Any] | None = None
+    ) -> "RawHeads":
         """Returns the network with its normalization, traced from pixels to the outputs of all anchors.
 
         Of a detector built from parts, whose head may have no anchors, the
@@ -61,8 +66,10 @@ class TrainedDetector:
         Args:
           batch_size: number of images; None for any.
           dtype: of the pixels, 0 to 255: uint8 or float32.
+          network: from normalized canvases to the outputs, in place of the inference form.
         """
-        network, config = self.network, self.config
+        network = self.network if network is None else network
+        config = self.config
         spec = tf.TensorSpec((batch_size, *self.config.image_size, 3), _DTYPES[dtype], name="images")
 
         @tf.function(input_signature=[spec], autograph=False)
@@ -99,7 +106,7 @@ class RawHeads(NamedTuple):
 
     function: Any
     """A concrete function without variables."""
-    owner: InferenceNetwork
+    owner: object
     """What must live as long as the function."""
 
 

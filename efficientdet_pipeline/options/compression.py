@@ -1,6 +1,6 @@
-"""Model compression options: pruning.
+"""Model compression options: pruning, quantization-aware training and weight clustering.
 
-Each option is written briefly (`0.5`, `2:4`), as pairs
+Each option is written briefly (`0.5`, `2:4`, `16`), as pairs
 (`sparsity=0.5,schedule=constant`) or as a JSON object; the hyperparameter
 `model_optimizations` holds the same keys.
 """
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.schema import Options, option
+from efficientdet_pipeline.options.schema import Options, Value, option
 
-METHODS = ("prune",)
+METHODS = ("prune", "quantize", "cluster")
 """Options of this group, and keys of the hyperparameter model_optimizations."""
+INITIALIZATIONS = ("KMEANS_PLUS_PLUS", "LINEAR", "RANDOM", "DENSITY_BASED")
 SCHEDULES = ("polynomial", "constant")
 SpecT = TypeVar("SpecT")
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
@@ -63,6 +64,41 @@ class PruneSpec:
         _check_pattern("prune", self.pattern)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClusterSpec:
+    """Weight clustering, with the names of tensorflow-model-optimization."""
+
+    number_of_clusters: int = 16
+    """Different values in each kernel."""
+    cluster_centroids_init: str = "KMEANS_PLUS_PLUS"
+    preserve_sparsity: bool = True
+    """Whether kernels of which a tenth or more is zero keep their zeros."""
+    pattern: str = ""
+
+    def __post_init__(self) -> None:
+        count = self.number_of_clusters
+        _check("cluster", 3 <= count <= 4096, "number_of_clusters", count, "3 to 4096", "16")
+        _check("cluster", self.cluster_centroids_init in INITIALIZATIONS, "cluster_centroids_init",
+               self.cluster_centroids_init, ", ".join(INITIALIZATIONS), INITIALIZATIONS[0])  # fmt: skip
+        _check_pattern("cluster", self.pattern)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeSpec:
+    """Quantization-aware training."""
+
+    observe_epochs: float = 0.5
+    """Epochs in which the ranges of activations move; they are fixed afterwards. Below 1: a share of the training."""
+    ema_decay: float = 0.99
+    """Decay of the moving ranges; smaller in the first steps."""
+    preserve_sparsity: bool = True
+    """Whether kernels of which a tenth or more is zero keep their zeros."""
+
+    def __post_init__(self) -> None:
+        _check("quantize", self.observe_epochs > 0, "observe_epochs", self.observe_epochs, "above 0", "0.5")
+        _check("quantize", 0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "at least 0 and below 1", "0.99")
+
+
 def _check(method: str, holds: bool, key: str, received: object, expected: str, advice: str) -> None:
     if not holds:
         raise OptionsError(
@@ -92,28 +128,66 @@ class CompressionOptions(Options):
         "lists the keys. Start from trained weights. TensorFlow only.",
         bare=True,
     )
+    quantize: str = option(
+        "",
+        "Quantization-aware training for int8: weights and activations are rounded as a TFLite int8 file rounds them, "
+        "which is then exported with the learnt ranges. Pairs such as observe_epochs=5 are optional. Start from "
+        "trained weights. TensorFlow, float32.",
+        bare=True,
+    )
+    cluster: str = option(
+        "",
+        "Cluster weights while training: number of different values in each kernel, for example 16, or pairs such as "
+        "number_of_clusters=16,cluster_centroids_init=LINEAR. Files compress better. Start from trained weights. "
+        "TensorFlow only.",
+        bare=True,
+    )
 
     def __post_init__(self) -> None:
         """Checks keys and values."""
         super().__post_init__()
-        self.prune_spec()
+        specs = [self.prune_spec(), self.quantize_spec(), self.cluster_spec()]
+        if specs[0] is not None and specs[2] is not None:
+            raise OptionsError(
+                "prune and cluster in one training move each other's weights. Received --prune with --cluster; prune "
+                "first, then start a second training with --cluster from that checkpoint (it keeps the zeros).",
+                option="cluster",
+            )
+        if specs[1] is not None and specs[2] is not None:
+            raise OptionsError(
+                "quantize and cluster cannot be combined in one training. Received both; train with one of them.",
+                option="cluster",
+            )
 
     def prune_spec(self) -> PruneSpec | None:
         """Returns what --prune asks for; None for nothing."""
         return _spec("prune", self.prune, PruneSpec, _brief_prune)
 
+    def quantize_spec(self) -> QuantizeSpec | None:
+        """Returns what --quantize asks for; None for nothing."""
+        return _spec("quantize", self.quantize, QuantizeSpec, lambda text: None)
+
+    def cluster_spec(self) -> ClusterSpec | None:
+        """Returns what --cluster asks for; None for nothing."""
+        return _spec("cluster", self.cluster, ClusterSpec, _brief_cluster)
+
     @property
     def asked_for(self) -> dict[str, str]:
         """Returns the options that ask for something, as they shape a run."""
-        values = {"prune": self.prune}
+        values = {"prune": self.prune, "quantize": self.quantize, "cluster": self.cluster}
         return {name: value for name, value in values.items() if value not in ("", "false")}
+
+    @classmethod
+    def implied(cls, given: Mapping[str, Value]) -> dict[str, dict[str, Value]]:
+        """Returns the precision of quantization-aware training."""
+        return {"quantize": {"precision": "float32"}} if given.get("quantize") not in (None, "", "false") else {}
 
 
 def optimizations_as_options(value: object) -> dict[str, str]:
     """Returns the hyperparameter model_optimizations as values of the options.
 
-    >>> optimizations_as_options({"prune": {"sparsity": 0.7}})
-    {'prune': '{"sparsity": 0.7}'}
+    >>> optimizations_as_options({"prune": {"sparsity": 0.7}, "quantize": {}})
+    {'prune': '{"sparsity": 0.7}', 'quantize': 'true'}
 
     Raises:
       OptionsError: it is no mapping from methods to their keys.
@@ -153,6 +227,10 @@ def _brief_prune(text: str) -> dict[str, Plain] | None:
     if re.fullmatch(r"\d+:\d+", text):
         return {"sparsity_m_by_n": text}
     return {"sparsity": text} if re.fullmatch(r"[\d.]+", text) else None
+
+
+def _brief_cluster(text: str) -> dict[str, Plain] | None:
+    return {"number_of_clusters": text} if text.isdecimal() else None
 
 
 def _pairs(method: str, text: str) -> dict[str, Plain]:

@@ -85,10 +85,13 @@ class TrainOptions(ModeOptions):
     def without_effect(self) -> dict[str, str]:
         """Returns the conversion options if shards are given, and the evaluation options if mode is train."""
         found: dict[str, str] = {}
+        if self.compression.quantize_spec() is not None:
+            reason = "--quantize keeps the batch statistics, drops nothing and recomputes nothing"
+            found = dict.fromkeys(("grad_checkpoint", "batch_norm_momentum"), reason)
         if self.train_file_pattern:
             reason = "train_file_pattern gives shards, and nothing is converted"
             kept = {"label_map", "overwrite", "cache_dir", "path_metadata"}
-            found = {name: reason for name in flatten(self.data) if name not in kept}
+            found |= {name: reason for name in flatten(self.data) if name not in kept}
         elif self.evaluation.val_file_pattern:
             found["val_file_pattern"] = "the images are split into training and validation (--val_set)"
         if not self.evaluates:
@@ -119,6 +122,25 @@ class TrainOptions(ModeOptions):
         for name in ("num_examples_per_epoch", "max_instances_per_image"):
             value = getattr(self, name)
             check(value is None or value >= 1, name, value, "at least 1", "leave it out to take it from the data")
+        if self.compression.quantize_spec() is not None:
+            parts = self.hardware.accumulate_steps
+            check(
+                parts == 1, "accumulate_steps", parts, "1 with --quantize", "leave it out, or try a smaller batch_size"
+            )
+            precision = self.hardware.precision
+            check(
+                precision in ("", "float32") and not self.hardware.mixed_precision,
+                "precision",
+                precision or "mixed_precision",
+                "float32 with --quantize, which rounds by itself",
+                "leave it out",
+            )
+        if self.compression.cluster_spec() is not None and self.hardware.recomputed_blocks:
+            raise OptionsError(
+                "grad_checkpoint computes with the weights before clustering. Received --grad_checkpoint with "
+                "--cluster; leave one of them out.",
+                option="grad_checkpoint",
+            )
         check_choice("recipe", self.recipe, ("", "auto", "none"))
         if self.general.mode != "benchmark":  # It may measure what needs no data.
             self.check_data()

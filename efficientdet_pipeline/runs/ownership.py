@@ -22,7 +22,7 @@ MARKER = ".efficientdet-run"
 
 _RECORDS = {".lock", MARKER, "args.yaml", "log.txt", "metadata.json"}
 _SHOWN = 5
-_CHECKPOINT_FILES = r"(?:model\.weights\.h5|hparams_config\.yaml|state\.npz|checkpoint\.json)"
+_CHECKPOINT_FILES = r"(?:model\.weights\.h5|hparams_config\.yaml|state\.npz|ranges\.json|checkpoint\.json)"
 _SHARD_FILES = rf"(?:(?:{'|'.join(SPLITS)})(?:-\d{{5}}-of-\d{{5}}\.tfrecord|\.txt)|manifest\.json|problems\.jsonl)"
 _EXPORT_FILES = (
     r"(?:saved_model/.*|[^/]*_frozen\.pb|efficientdet-[^/]*\.(?:tflite|onnx|xml|bin)|label_map\.yaml"

@@ -23,7 +23,7 @@ from efficientdet_pipeline.training.loggers import CSVLogger, TensorBoardLogger,
 from efficientdet_pipeline.training.run_config import RunConfig, RunPaths
 from efficientdet_pipeline.training.signals import StopNow, StopRequest
 from efficientdet_pipeline.training.strategy import is_chief, is_single_process
-from efficientdet_pipeline.training.train_step import TrainStepModel
+from efficientdet_pipeline.training.train_step import CheckpointFile, TrainStepModel
 
 
 @dataclass
@@ -238,6 +238,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                 checkpoint_io.WEIGHTS: partial(train_state.write_weights, model, arrays),
                 checkpoint_io.NETWORK: self.write_network,
             }
+            files |= {name: partial(_write_extra, file, arrays) for name, file in model.checkpoint_files.items()}
             if best is not None:
                 checkpoint_io.write_checkpoint(self.paths.best, files, best)
             files[checkpoint_io.STATE] = lambda path: checkpoint_io.write_arrays(path, arrays)
@@ -375,3 +376,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         seconds = time.monotonic() - self._saved_at
         wait = min(MAX_SAVE_SECONDS, max(SAVE_SECONDS, SAVE_SHARE * self._writer.seconds))
         return not self._writer.is_busy and seconds > wait
+
+
+def _write_extra(file: CheckpointFile, arrays: train_state.State, path: Path) -> None:
+    file.write(path, arrays)

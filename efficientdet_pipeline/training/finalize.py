@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -35,6 +35,7 @@ def finalize_run(
     evaluator: TaskEvaluator | None,
     *,
     report: Report | None = None,
+    after_loading: Sequence[Callable[[Path], None]] = (),
 ) -> None:
     """Writes metrics, validation images and exports; after --mode=train, logs the checkpoint only."""
     if evaluator is None:
@@ -45,6 +46,8 @@ def finalize_run(
     primary = setup.layout.primary
     name, chosen = chosen_checkpoint(folder, primary)
     setup.load_weights(network, chosen / checkpoint_io.WEIGHTS)
+    for call in after_loading:
+        call(chosen)
     marker = checkpoint_io.read_marker(chosen)
     if "metrics" not in marker:
         marker["metrics"] = evaluator().as_dict()

@@ -58,10 +58,13 @@ def write_weights(model: TrainStepModel, arrays: State, path: Path) -> None:
     The model's variables do not change, so that training continues in another
     thread; a stateless scope substitutes the state's values here.
     """
-    values = []
+    weights = {}
     for variable in model.network.variables:
         raw = arrays[f"weight/{variable.path}"]
-        values.append((variable, arrays.get(f"average/{variable.path}", raw)))
+        weights[variable.path] = arrays.get(f"average/{variable.path}", raw)
+    for changed in model.changed_weights:
+        weights |= changed(weights, arrays)
+    values = [(variable, weights[variable.path]) for variable in model.network.variables]
     with keras.device("cpu:0"), keras.StatelessScope(values):
         model.network.save_weights(path)
 

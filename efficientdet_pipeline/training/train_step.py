@@ -3,9 +3,11 @@
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import keras
+import numpy as np
 from efficientdet.layers import BatchNormalization, Statistics, move_statistics
 from efficientdet.training_model import Objective, TrainingModel
 from efficientdet.types import Tensor, TensorTree
@@ -44,6 +46,13 @@ class StepHook(Protocol):
         """Called after the update of step number `step` (0-based)."""
 
 
+class CheckpointFile(Protocol):
+    """One more file of a run's checkpoints."""
+
+    def write(self, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes it from the arrays of `train_state.state_arrays`, while training goes on."""
+
+
 class TrainStepModel(TrainingModel):
     """Training model that clips gradients, maintains an EMA and skips bad steps.
 
@@ -71,6 +80,19 @@ class TrainStepModel(TrainingModel):
         """Callbacks that `fit` needs for this model."""
         self.epoch_values: list[Callable[[], Mapping[str, float]]] = []
         """→ numbers that TensorBoard shows after each epoch, by name."""
+        self.checkpoint_files: dict[str, CheckpointFile] = {}
+        """Further files of checkpoints, by name."""
+        self.after_loading: list[Callable[[Path], None]] = []
+        """Called with the folder of a checkpoint whose weights were loaded into the network, after the training."""
+        self.changed_weights: list[
+            Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+        ]
+        self.changed_weights = []
+        """(weights, all arrays of a state) → the weights that are written differently, by path."""
+        self.more_trained: list[keras.Variable] = []
+        """Trained variables beside the network's."""
+        self.forward: keras.Model | None = None
+        """What computes the network in another way, for example with rounded weights; it is evaluated as well."""
         self.trackers["gradient_norm"] = keras.metrics.Mean(name="gradient_norm")
         self.run_variables: dict[str, keras.Variable] = {
             "bad_steps": _run_variable("bad_steps", 0, "int32"),
@@ -107,13 +129,24 @@ class TrainStepModel(TrainingModel):
         step = int(ops.convert_to_numpy(self.optimizer.iterations))
         return float(ops.convert_to_numpy(self.schedule(max(0, step - 1))))
 
+    def call(self, images: Tensor, training: bool | None = None, seed: Tensor | None = None) -> TensorTree:
+        """Returns the raw outputs of the network, or of `forward` where there is one."""
+        return self.evaluated(images, training=bool(training), seed=seed)
+
+    @property
+    def evaluated(self) -> keras.Model:
+        """The network as it is trained and evaluated."""
+        return self.network if self.forward is None else self.forward
+
     def trained_variables(self) -> list[keras.Variable]:
         """Returns the variables that gradients are applied to."""
-        return [variable for variable in self.network.trainable_variables if variable.path not in self.frozen]
+        network = [variable for variable in self.network.trainable_variables if variable.path not in self.frozen]
+        return [*network, *self.more_trained]
 
     def enable_ema(self, decay: float) -> None:
         """Starts an EMA of the network's weights and batch statistics."""
-        ema_weights = [variable for variable in self.network.variables if "float" in variable.dtype]
+        weights = [*self.network.variables, *self.more_trained]
+        ema_weights = [variable for variable in weights if "float" in variable.dtype]
         self.ema = ExponentialMovingAverage(ema_weights, decay)
         self.add_step_hook(self.ema)
 

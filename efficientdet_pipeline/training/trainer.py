@@ -1,5 +1,6 @@
 """Trainer: prepares data, model and callbacks of a run, and trains it to its end, whatever its task."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import keras
 from absl import logging
 from efficientdet.training_model import Objective
 
-from efficientdet_pipeline.compression.support import check_compression
+from efficientdet_pipeline.compression.support import check_compression, check_start
 from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS, Shards, compare_validation, find_shards
 from efficientdet_pipeline.errors import OptionsError
@@ -163,6 +164,7 @@ def train_run(
                 _publish(options, run_.folder)
             return run_.folder
         start = _initial_weights(task, options, run_, process_group)
+        check_start(options.compression, start)
         shards = find_shards(options, run_.folder, run_.identity, run_.image_size, hparams)
         own = _with_recipe(run_, read, start, shards)
         options, hparams = own.options, own.hparams
@@ -183,9 +185,11 @@ def train_run(
             process_group.barrier()
         report = report if options.evaluation.analysis and process_group.is_chief else None
         with auto_batch.oom_handler(options, shards, setup.network, process_group):
-            network, evaluator = _train(options, run_, start, setup, run_config, process_group, report)
+            network, evaluator, after_loading = _train(options, run_, start, setup, run_config, process_group, report)
         if process_group.is_chief:
-            finalize.finalize_run(options, run_.folder, setup, network, evaluator, report=report)
+            finalize.finalize_run(
+                options, run_.folder, setup, network, evaluator, report=report, after_loading=after_loading
+            )
             metadata.update_json(run_.folder.metadata, finished_with(options))
             _publish(options, run_.folder)
         return run_.folder
@@ -233,7 +237,7 @@ def _train(
     run_config: RunConfig,
     process_group: ProcessGroup,
     report: Report | None,
-) -> tuple[keras.Model, TaskEvaluator | None]:
+) -> tuple[keras.Model, TaskEvaluator | None, Sequence[Callable[[Path], None]]]:
     objective = setup.objective()
     with strategy.build_strategy(options).scope():
         network = setup.build_model()
@@ -244,7 +248,7 @@ def _train(
         model = build_training_model(network, objective, options, steps_per_epoch=run_config.steps_per_epoch)
     if process_group.count > 1:
         model.callbacks.append(StopSync(process_group))
-    evaluator = setup.evaluator(network)
+    evaluator = setup.evaluator(model.evaluated)
     cache = run_.folder.path / (f"cache-{process_group.index}" if process_group.index else "cache")
     with (
         setup.open_input(
@@ -258,7 +262,9 @@ def _train(
         trackers = (
             Trackers(options.tracking, run_.folder, primary=setup.layout.primary) if process_group.is_chief else None
         )
-        validation_loss = _validation_loss(options, network, objective, batches) if evaluator is not None else None
+        validation_loss = (
+            _validation_loss(options, model.evaluated, objective, batches) if evaluator is not None else None
+        )
         layout = setup.layout
         if validation_loss is not None:
             layout = with_validation_loss(layout, objective.loss_names)
@@ -281,4 +287,4 @@ def _train(
         # Variables on several processes cannot be assigned by one; the chief continues with its own model.
         network = setup.build_model()
         evaluator = setup.evaluator(network)
-    return network, evaluator
+    return network, evaluator, model.after_loading

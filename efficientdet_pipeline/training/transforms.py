@@ -3,17 +3,19 @@
 To add one, write a subclass of `ModelTransform` and a line in `TRANSFORMS`.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
 import efficientdet
 import keras
+import numpy as np
 from efficientdet.checkpoint import block_names
 from efficientdet.layers import BatchNormalization
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.compression import PruneSpec
+from efficientdet_pipeline.options.compression import ClusterSpec, PruneSpec, QuantizeSpec
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training.train_step import TrainStepModel
 
@@ -211,6 +213,80 @@ class Pruning(ModelTransform):
         model.epoch_values.append(partial(sparsity_by_layer, pruning.kernels))
 
 
+class QuantizationAwareTraining(ModelTransform):
+    """Rounds weights and activations as int8 does; learns the ranges of activations in the first epochs."""
+
+    def __init__(self, spec: QuantizeSpec, num_epochs: int) -> None:
+        self.spec = spec
+        share = spec.observe_epochs
+        self.observe_epochs = math.ceil(share * num_epochs) if share < 1 else math.ceil(share)
+
+    def on_network(self, network: keras.Model) -> None:
+        """Checks that the network has a canvas of one size.
+
+        Raises:
+          OptionsError: it has not.
+        """
+        if getattr(network.config, "image_size", None) is None:
+            raise OptionsError(
+                "quantize trains detectors. Received a network of another task; in Python, "
+                "compression.fake_quantization.QuantizedNetwork takes any network and an image size.",
+                option="quantize",
+            )
+
+    def on_compiled(self, model: TrainStepModel) -> None:
+        """Makes the rounded network the one that is trained and evaluated."""
+        from efficientdet_pipeline.compression.fake_quantization import QuantizedNetwork
+        from efficientdet_pipeline.compression.files import RANGES
+        from efficientdet_pipeline.compression.kernels import compressible_kernels, sparsity_by_layer
+        from efficientdet_pipeline.compression.pruning import KeptZeros
+        from efficientdet_pipeline.compression.quantized_training import FixRanges, MovingRanges
+
+        network = model.network
+        quantized = QuantizedNetwork(network, network.config.image_size, decay=self.spec.ema_decay)
+        model.forward = quantized
+        ranges = MovingRanges(quantized)
+        model.add_step_hook(ranges)
+        model.checkpoint_files[RANGES] = ranges
+        model.after_loading.append(ranges.load)
+        model.callbacks.append(FixRanges(quantized, self.observe_epochs))
+        if self.spec.preserve_sparsity:
+            kept = KeptZeros(compressible_kernels(network), averages=partial(_averages, model))
+            if kept.masks:
+                model.add_step_hook(kept)
+                model.epoch_values.append(partial(sparsity_by_layer, kept.kernels))
+
+
+class Clustering(ModelTransform):
+    """Computes with kernels of a few different values."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        self.spec = spec
+
+    def on_model(self, model: TrainStepModel) -> None:
+        """Makes the clustered network the one that is trained and evaluated, and trains the centroids as well."""
+        from efficientdet_pipeline.compression.clustering import ClusteredNetwork, ZeroCentroids
+        from efficientdet_pipeline.compression.kernels import sparsity_by_layer
+        from efficientdet_pipeline.compression.pruning import KeptZeros
+
+        clustered = ClusteredNetwork(model.network, self.spec)
+        model.forward = clustered
+        model.more_trained += clustered.centroids
+
+        def changed(weights: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            paths = [variable.path for variable in clustered.centroids]
+            values = {path: arrays.get(f"average/{path}", arrays[f"run/{path}"]) for path in paths}
+            return clustered.clustered_arrays(weights, values)
+
+        model.changed_weights.append(changed)
+        model.after_loading.append(clustered.strip)
+        zeros = [kernel for kernel, keeps in zip(clustered.kernels, clustered.keeps_zeros, strict=True) if keeps]
+        if zeros:
+            model.add_step_hook(KeptZeros(zeros, averages=partial(_averages, model)))
+            model.add_step_hook(ZeroCentroids(clustered))
+            model.epoch_values.append(partial(sparsity_by_layer, zeros))
+
+
 def _averages(model: TrainStepModel) -> Mapping[str, keras.Variable]:
     """Returns the averages of a model's variables by path; empty without an EMA."""
     if model.ema is None:
@@ -260,6 +336,18 @@ def _pruning(options: TrainOptions, num_steps: int) -> ModelTransform | None:
     return Pruning(spec, num_steps) if spec is not None else None
 
 
+def _quantization(options: TrainOptions, num_steps: int) -> ModelTransform | None:
+    del num_steps
+    spec = options.compression.quantize_spec()
+    return QuantizationAwareTraining(spec, options.optimizer.num_epochs) if spec is not None else None
+
+
+def _clustering(options: TrainOptions, num_steps: int) -> ModelTransform | None:
+    del num_steps
+    spec = options.compression.cluster_spec()
+    return Clustering(spec) if spec is not None else None
+
+
 def _moving_average(options: TrainOptions, num_steps: int) -> ModelTransform | None:
     del num_steps
     decay = options.optimizer.moving_average_decay
@@ -272,6 +360,8 @@ TRANSFORMS: tuple[MakeTransform, ...] = (
     _freeze_variables,
     _freeze_backbone,
     _pruning,
+    _quantization,
+    _clustering,
     # Last: it averages what the others have made of the weights.
     _moving_average,
 )

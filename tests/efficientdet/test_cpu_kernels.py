@@ -37,7 +37,7 @@ def test_cpu_kernels_only_wide_kernels_in_training_take_the_other_way(
     window: int, is_changed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
-    monkeypatch.setattr(cpu_kernels, "_convolved", lambda x, kernel, strides: taken.append(1) or x)
+    monkeypatch.setattr(cpu_kernels, "depthwise_convolved", lambda x, kernel, strides: taken.append(1) or x)
     layer = DepthwiseConv2D(window, padding="same")
     for training in (False, True):
         layer(np.zeros((1, 4, 4, 2), "float32"), training=training)

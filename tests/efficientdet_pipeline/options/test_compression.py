@@ -4,8 +4,10 @@ import pytest
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.compression import (
+    ClusterSpec,
     CompressionOptions,
     PruneSpec,
+    QuantizeSpec,
     optimizations_as_options,
 )
 from efficientdet_pipeline.options.hparams import read_hparams
@@ -35,6 +37,17 @@ def test_prune_spec_reads_every_notation(text: str, expected: PruneSpec | None) 
     assert CompressionOptions(prune=text).prune_spec() == expected
 
 
+def test_quantize_and_cluster_spec_read_every_notation() -> None:
+    assert CompressionOptions(quantize="observe_epochs=2,preserve_sparsity=false").quantize_spec() == QuantizeSpec(
+        observe_epochs=2.0, preserve_sparsity=False
+    )
+    assert CompressionOptions(cluster="32").cluster_spec() == ClusterSpec(number_of_clusters=32)
+    assert CompressionOptions(cluster="true").cluster_spec() == ClusterSpec()
+    assert CompressionOptions().asked_for == {}
+    assert CompressionOptions(prune="0.5", quantize="true").asked_for == {"prune": "0.5", "quantize": "true"}
+    assert CompressionOptions.implied({"quantize": "true"}) == {"quantize": {"precision": "float32"}}
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -47,6 +60,11 @@ def test_prune_spec_reads_every_notation(text: str, expected: PruneSpec | None) 
         ({"prune": "{"}, "prune must be JSON"),
         ({"prune": "end_step=3,begin_step=3"}, "end_step must be above begin_step=3"),
         ({"prune": "frequency=often"}, "frequency must be int"),
+        ({"cluster": "2"}, r"number_of_clusters must be 3 to 4096\. Received 2 \(--cluster\)"),
+        ({"cluster": "cluster_centroids_init=BEST"}, "cluster_centroids_init must be KMEANS_PLUS_PLUS, LINEAR"),
+        ({"quantize": "observe_epochs=0"}, "observe_epochs must be above 0"),
+        ({"prune": "0.5", "cluster": "16"}, "prune first, then start a second training with --cluster"),
+        ({"quantize": "true", "cluster": "16"}, "cannot be combined in one training"),
     ],
 )
 def test_compression_options_refuse(given: dict[str, str], said: str) -> None:
@@ -55,10 +73,13 @@ def test_compression_options_refuse(given: dict[str, str], said: str) -> None:
 
 
 def test_model_optimizations_of_hparams_become_options() -> None:
-    given = read_hparams("model_optimizations={'prune': {'sparsity': 0.7}}", "a test", TrainOptions)
+    given = read_hparams("model_optimizations={'prune': {'sparsity': 0.7}, 'quantize': {}}", "a test", TrainOptions)
     options = CompressionOptions(**{name: str(each.value) for name, each in given.options.items()})
     assert options.prune_spec() == PruneSpec(sparsity=0.7)
-    with pytest.raises(OptionsError, match=r"model_optimizations must be of prune\. Received 'squeeze'"):
+    assert options.quantize_spec() == QuantizeSpec()
+    with pytest.raises(
+        OptionsError, match=r"model_optimizations must be of prune, quantize, cluster\. Received 'squeeze'"
+    ):
         optimizations_as_options({"squeeze": {}})
-    with pytest.raises(OptionsError, match="must map prune to their keys"):
+    with pytest.raises(OptionsError, match="must map prune, quantize, cluster to their keys"):
         optimizations_as_options({"prune": 0.5})

@@ -36,6 +36,8 @@ class Toy(keras.Model):
         self.ema = ExponentialMovingAverage(self.network.variables, 0.9)
         self.callbacks: list[Any] = []
         self.epoch_values: list[Any] = []
+        self.checkpoint_files: dict[str, Any] = {}
+        self.changed_weights: list[Any] = []
         self.num_devices = 1
         self.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9, name="optimizer"), jit_compile=False)
         self.optimizer.build(self.network.trainable_variables)

@@ -37,10 +37,10 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or self.kernel_size[1] <= _QUICK_WIDTH or not is_at_work():
             return super().call(inputs)
-        return _convolved(inputs, tf.convert_to_tensor(self.kernel), self.strides)
+        return depthwise_convolved(inputs, tf.convert_to_tensor(self.kernel), self.strides)
 
 
-def _convolved(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
+def depthwise_convolved(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> Tensor:
     """Returns the convolution with SAME padding."""
     steps = (1, *strides, 1)
     windows = zip(x.shape[1:3], kernel.shape[:2], strides, strict=True)
