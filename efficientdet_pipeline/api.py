@@ -319,7 +319,9 @@ def _path_of(run: RunResult | PathLike) -> str:
 
 def _is_export(path: Path) -> bool:
     """Returns whether a path names a SavedModel, or a file of another format of an export."""
-    is_saved_model = any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model"))
+    # What an address of a bucket names is known by its last part alone.
+    is_remote = path.parts[:1] in {("gs:",), ("s3:",)} and path.name in {"saved_model", "export"}
+    is_saved_model = is_remote or any((each / "saved_model.pb").is_file() for each in (path, path / "saved_model"))
     return path.suffix.lower() in EXPORT_SUFFIXES or path.name == "saved_model.pb" or is_saved_model
 
 

@@ -71,7 +71,8 @@ def _copy(
     folder = cache / "objects" / hashlib.sha256(text.encode()).hexdigest()[:20] / name
     missing = [each for each in objects if not _is_there(safe_path(folder, each.key, url), each.size)]
     if missing:
-        logging.info("Fetching %d objects (%.1f MB) of %s.", len(missing), sum(e.size for e in missing) / 1e6, url)
+        count = "1 object" if len(missing) == 1 else f"{len(missing)} objects"
+        logging.info("Fetching %s (%.1f MB) of %s.", count, sum(each.size for each in missing) / 1e6, url)
     for each in missing:
         store.download(url if is_file else f"{url.rstrip('/')}/{each.key}", folder / each.key, size=each.size)
     return folder

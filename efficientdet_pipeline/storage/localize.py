@@ -47,6 +47,7 @@ OUTPUTS = frozenset(
 """Options that name a folder to write."""
 _RUNS = ("model_dir", "model_ckpts", "workspace")
 _TRAINING = {"train", "traineval"}
+_WRITE_INTO_RUNS = {"eval", "export"}
 _PARENTS = 3
 
 
@@ -95,12 +96,14 @@ def local_storage(sources: Sources, *, open_store: Callable[[str], ObjectStore] 
     if not remote:
         yield sources
         return
-    cache = sources.given.get("cache_dir")
+    # Every mode has a cache for what it reads from buckets.
+    cache = sources.given.get("cache_dir", sources.without_effect.get("cache_dir"))
+    others = {name: each for name, each in sources.without_effect.items() if name != "cache_dir"}
     session = _Session(cache_folder(str(cache.value) if cache is not None else ""), open_store)
     given = {**sources.given, **_localized(session, sources, remote)}
     try:
         with listening(session.after_checkpoint):
-            yield replace(sources, given=given)
+            yield replace(sources, given=given, without_effect=others)
     except (StoppedError, KeyboardInterrupt):
         _store_runs(session)
         raise
@@ -130,7 +133,7 @@ def _localized(session: _Session, sources: Sources, remote: Mapping[str, Given])
     for name, given in remote.items():
         url = str(given.value)
         if name in INPUTS:
-            local = str(_input(session, url))
+            local = str(_input(session, url, keeps=name == "path_ckpt" and sources.mode in _WRITE_INTO_RUNS))
         elif name in GLOBS:
             local = ",".join(_glob(session, word) if is_remote(word) else word for word in _words(given))
         elif name in OUTPUTS:
@@ -159,8 +162,12 @@ def _glob(session: _Session, url: str) -> str:
     return fetch_matching(session.store(url), url, session.cache / "buckets")
 
 
-def _input(session: _Session, url: str) -> Path:
-    """Returns the local copy of an object, a folder, a run, or of a part of a run."""
+def _input(session: _Session, url: str, *, keeps: bool = False) -> Path:
+    """Returns the local copy of an object, a folder, a run, or of a part of a run.
+
+    Args:
+      keeps: whether what the mode writes into a run is stored.
+    """
     store = session.store(url)
     parts = url.rstrip("/").split("/")
     is_object = [each.key for each in store.list(url)] == [""]
@@ -171,6 +178,8 @@ def _input(session: _Session, url: str) -> Path:
         if store.read(f"{root}/{MANIFEST}") is not None:
             mirror = RunMirror(store, root, session.folder(root).absolute())
             mirror.pull()
+            if keeps:
+                session.runs.append(mirror)
             return mirror.folder.joinpath(*rest)
     return fetch(store, url, session.cache / "buckets")
 

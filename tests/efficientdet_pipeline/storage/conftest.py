@@ -54,6 +54,12 @@ def cut_off(memory: Any) -> Callable[[int], ObjectStore]:
     return lambda calls: ObjectStore(CutOff(memory, calls), sleep=lambda seconds: None)
 
 
+@pytest.fixture
+def limited_to() -> Callable[[ObjectStore, int], ObjectStore]:
+    """Returns a function: store, number of changes → the store, which is killed after them."""
+    return lambda store, calls: ObjectStore(CutOff(store._files, calls))
+
+
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
     pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'efficientdet-pipeline[s3]'")

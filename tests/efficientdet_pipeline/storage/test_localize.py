@@ -67,6 +67,8 @@ def test_local_storage_stores_a_run_after_each_checkpoint(
     assert store.read("gs://b/runs/first/log.txt") == b"stopped"
     with opened("eval", path_ckpt="gs://b/runs/first/checkpoints/last") as found:
         assert (Path(values(found)["path_ckpt"]) / "state.npz").read_text() == "1"
+        (run / "metrics_eval.json").write_text("{}")
+    assert store.read("gs://b/runs/first/metrics_eval.json") == b"{}"
 
 
 def test_local_storage_stores_outputs_of_a_mode_that_succeeds(opened: Callable[..., Any], store: ObjectStore) -> None:
@@ -101,3 +103,12 @@ def test_local_storage_says_what_cannot_be(
     with pytest.raises(kind, match=message), opened(mode, **options):
         pass
     assert [each.key for each in store.list("gs://b")] == ["other/file"]
+
+
+def test_local_storage_has_a_cache_in_every_mode(store: ObjectStore, tmp_path: Path) -> None:
+    store.write("gs://b/a.jpg", b"a")
+    given = {"input_image": Given("gs://b/*.jpg", "x")}
+    read = Sources("infer", given, {"cache_dir": Given(str(tmp_path), "x"), "num_epochs": Given(3, "x")})
+    with local_storage(read, open_store=lambda url: store) as found:
+        assert values(found)["input_image"].startswith(str(tmp_path))
+        assert found.without_effect.keys() == {"num_epochs"}
