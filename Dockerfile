@@ -1,7 +1,7 @@
 # The pipeline in a container; docs/cloud.md has the build and run lines of every variant:
 #   docker build -t efficientdet .
 #   docker run --rm -v "$PWD/runs:/workspace" efficientdet @params.config --mode=traineval
-# --build-arg DEVICE=cpu|gpu, --build-arg BACKEND=tensorflow|jax, --target=serve for a small image that answers requests.
+# --build-arg DEVICE=cpu|gpu, BACKEND=tensorflow|jax, EXTRAS=gcs,onnx; --target=serve for a small image that answers requests.
 ARG PYTHON_VERSION=3.11
 FROM python:${PYTHON_VERSION}-slim AS base
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TF_CPP_MIN_LOG_LEVEL=2
@@ -17,6 +17,7 @@ LABEL org.opencontainers.image.title="EfficientDet pipeline" \
 FROM base AS build
 ARG DEVICE=cpu
 ARG BACKEND=tensorflow
+ARG EXTRAS=
 ARG TENSORFLOW_VERSION=2.21.0
 ARG JAX_VERSION=0.10.2
 WORKDIR /build
@@ -35,7 +36,8 @@ COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY third_party third_party
 COPY tfrmod tfrmod
 COPY efficientdet_pipeline efficientdet_pipeline
-RUN pip install --no-cache-dir --no-deps .
+RUN pip install --no-cache-dir --no-deps . \
+    && if [ -n "$EXTRAS" ]; then pip install --no-cache-dir -c pinned.txt ".[$EXTRAS]"; fi
 
 FROM base AS build-serve
 WORKDIR /build

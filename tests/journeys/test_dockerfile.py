@@ -25,7 +25,7 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
 @pytest.fixture(scope="module")
 def image(builder: Builder) -> Stage:
     builder.folder.mkdir(exist_ok=True)
-    return builder.build("train", DEVICE="gpu")
+    return builder.build("train", DEVICE="gpu", EXTRAS="gcs,onnx")
 
 
 def pinned(name: str) -> str:
@@ -78,7 +78,8 @@ def test_dockerfile_steps_leave_the_program_its_package_and_the_workspace(image:
         "configs",
     }
     assert image.path("/workspace").resolve() == image.path("/home/aiteam/workspace")
-    assert builder.asked_of_pip() == ["pinned.txt", f"tensorflow[and-cuda]=={pinned('tensorflow')}"]
+    tensorflow = f"tensorflow[and-cuda]=={pinned('tensorflow')}"
+    assert builder.asked_of_pip() == ["pinned.txt", tensorflow, "pinned.txt", ".[gcs,onnx]"]
     packages = builder.stages["build"].path("/opt/venv/lib").glob("python*/site-packages")
     installed = {path.name for folder in packages for path in folder.iterdir()}
     assert {"efficientdet", "efficientdet_pipeline", "tfrmod"} <= installed

@@ -172,7 +172,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_readme_python_lines_run(tried: dict[str, Any]) -> None:
     assert tried["run"].metrics["AP"] >= 0
     assert tried["metrics"]["AP"] == pytest.approx(tried["run"].metrics["AP"])
-    assert tried["exported"].frozen_graph.is_file()
+    assert (tried["folder"] / tried["exported"].frozen_graph).is_file()
     assert tried["manifest"].splits["train"].num_images > 0
 
 
