@@ -1,8 +1,8 @@
-"""An HTTP session that gives up on a server which sends next to nothing, in headers or body.
+"""HTTP session with a minimum transfer rate, for headers and body.
 
-A read timeout starts anew with every byte, so one byte a second would hold a
-download for ever. tfrmod and efficientdet import nothing of each other: each
-has this file, and a test keeps the two equal.
+A read timeout starts again with every byte, so a server could keep a download
+open forever with one byte per second. tfrmod and efficientdet do not import each
+other: each has a copy of this file, and a test keeps the copies equal.
 """
 
 import http.client
@@ -19,11 +19,11 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 class SlowServerError(TimeoutError):
-    """The server sends less than the least rate."""
+    """The server is slower than the minimum rate."""
 
 
 def rated_session() -> requests.Session:
-    """Returns a session whose answers must come at the least rate, measured while waiting for the server."""
+    """Returns a session whose responses must have the minimum rate, measured while waiting for the server."""
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, _RatedAdapter())
@@ -31,7 +31,7 @@ def rated_session() -> requests.Session:
 
 
 class _RatedReader(io.RawIOBase):
-    """The bytes of a socket, as long as enough of them come."""
+    """Reads from a socket; raises SlowServerError below the minimum rate."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
@@ -44,12 +44,12 @@ class _RatedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         start = time.monotonic()
         count = self._raw.readinto(buffer)
-        # The time that the caller takes to store the bytes is not the server's.
+        # The time that the caller takes to store the bytes is not counted.
         self._waited += time.monotonic() - start
         self._num_bytes += count or 0
         if self._waited >= WINDOW_SECONDS:
             if self._num_bytes < MIN_BYTES_PER_SECOND * self._waited:
-                raise SlowServerError(f"{self._num_bytes:,} bytes came in {self._waited:.0f} seconds")
+                raise SlowServerError(f"{self._num_bytes:,} bytes arrived in {self._waited:.0f} seconds")
             self._waited, self._num_bytes = 0.0, 0
         return count
 
@@ -68,14 +68,14 @@ class _RatedResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         super().begin()
         if self.status in _REDIRECTS:
-            # requests reads the body of a redirect into memory, whatever its size; nobody needs it.
+            # requests would read the body of a redirect into memory, whatever its size; it is not needed.
             for name in ("Content-Length", "Transfer-Encoding", "Content-Encoding"):
                 del self.headers[name]
             self.length, self.chunked, self.will_close = 0, False, True
 
 
 class _RatedAdapter(HTTPAdapter):
-    """Gives every pool, those of proxies too, connections that answer in `_RatedResponse`s."""
+    """Makes the connections of all pools, including those of proxies, return `_RatedResponse`."""
 
     def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*arguments, **options)

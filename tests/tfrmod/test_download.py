@@ -319,7 +319,7 @@ def test_download_gives_up_a_slow_server(
 
     monkeypatch.setattr(server, "answer", drip)
     monkeypatch.setattr(transfer_rate, "WINDOW_SECONDS", 0.2)
-    with pytest.raises(NetworkError, match=r"it sends too slowly: \d+ bytes came in \d+ seconds"):
+    with pytest.raises(NetworkError, match=r"it sends too slowly: \d+ bytes arrived in \d+ seconds"):
         fetch(server.url, tmp_path)
     assert len(server.requests) == 1  # Further attempts would continue forever, a few bytes at a time.
 

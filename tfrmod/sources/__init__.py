@@ -72,7 +72,7 @@ def find_source(folder: Path, source_format: str | None = None, *, semantic: boo
             kinds = " and ".join(SOURCES[name].title for name in found)
             flags = " or ".join(f"--source_format={name}" for name in found)
             raise DatasetError(
-                f"{folder} holds annotations of {len(found)} kinds, {kinds}, and either may be meant: say {flags}."
+                f"{folder} holds annotations of {len(found)} kinds, {kinds}, either of which may apply: set {flags}."
             )
     if semantic:
         known = "; ".join(source.title for source in SEMANTIC_SOURCES.values())
@@ -83,7 +83,7 @@ def find_source(folder: Path, source_format: str | None = None, *, semantic: boo
     exports = unread_exports(folder, files)
     if exports:
         raise DatasetError(f"No annotations that can be read were found in {folder}. {exports} Known formats: {known}.")
-    advice = " For records of images without labels, say --source_format=photos." if files.images else ""
+    advice = " For records of images without labels, set --source_format=photos." if files.images else ""
     raise DatasetError(
         f"No annotations were found in {folder}, which holds {_inventory(files)}. Known formats: {known}.{advice}"
     )

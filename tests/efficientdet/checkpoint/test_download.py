@@ -177,7 +177,7 @@ def test_download_gives_up_a_slow_server(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     monkeypatch.setattr(transfer_rate, "WINDOW_SECONDS", 0.2)
-    with pytest.raises(CheckpointUnavailableError, match=r"bytes came in \d+ seconds"):
+    with pytest.raises(CheckpointUnavailableError, match=r"bytes arrived in \d+ seconds"):
         fetch(server + page, tmp_path / "file")
     assert not list(tmp_path.iterdir())
 

@@ -84,7 +84,7 @@ def test_parts_objective_of_halves_averages_to_that_of_images(config_file: Path)
             {},
             "class_names of the model's config must be those of the data",
         ),
-        ("head.num_classes=3,class_names=abd", {}, "class_names must be a list of texts"),
+        ("head.num_classes=3,class_names=abd", {}, "class_names must be a list of strings"),
         ("image_size=64", {"formats": "saved_model,tflite_int8"}, "formats of a detector built from parts must be"),
         ("image_size=64", {"backbone_ckpt": "efficientnet-b0"}, "backbone_ckpt fits EfficientNets of google/automl"),
     ],

@@ -1,4 +1,4 @@
-"""Any detector: one of a name and its hyper-parameters, or one built from parts."""
+"""Types of detectors and configs: of a named model with hyper-parameters, or of a detector built from parts."""
 
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from efficientdet.model import Detector
 
 AnyDetectorConfig: TypeAlias = DetectorConfig | DetectorParts
-"""Both have name, num_classes, image_size, resize, levels, heads, nms_configs and the normalization of pixels."""
+"""Both have name, num_classes, image_size, resize, levels, heads, nms_configs and pixel normalization."""
 
 AnyDetector: TypeAlias = "Detector | OneStageDetector"
-"""From `build_model` of such a config."""
+"""Result of `build_model`."""

@@ -64,11 +64,11 @@ class InferenceNetwork(tf.Module):
 
 
 def inference_network(model: "keras.Model", config: "AnyDetectorConfig") -> InferenceNetwork:
-    """Returns the inference form of a network as a function.
+    """Returns the inference graph of a network as a callable.
 
     Args:
       model: from `build_model(config)`, with its weights.
-      config: its canvas is read.
+      config: of the model; its canvas is used.
 
     >>> network = inference_network(model, config)
     >>> network(zeros((1, 512, 512, 3)))["class"][3].shape
@@ -80,15 +80,15 @@ def inference_network(model: "keras.Model", config: "AnyDetectorConfig") -> Infe
 def inference_graph(
     model: "keras.Model", config: "AnyDetectorConfig", *, batch_size: int | None = None
 ) -> InferenceGraph:
-    """Returns the inference form of a network as a graph.
+    """Returns the inference graph of a network.
 
     Its outputs differ from the model's by rounding only: less than 1e-4 of the
     largest value of a level.
 
     Args:
       model: from `build_model(config)`, with its weights.
-      config: its canvas is read.
-      batch_size: number of images, where it is fixed.
+      config: of the model; its canvas is used.
+      batch_size: number of images, if it is fixed.
     """
     keys: list[tuple[str, int | None]] = []
     spec = tf.TensorSpec((batch_size, *config.image_size, 3), tf.float32, name=INPUT)

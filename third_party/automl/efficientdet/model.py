@@ -104,7 +104,7 @@ def build_model(config: DetectorConfig) -> Detector: ...
 @overload
 def build_model(config: "AnyDetectorConfig") -> "AnyDetector": ...
 def build_model(config: "AnyDetectorConfig") -> "AnyDetector":
-    """Returns the network that the config defines, every weight made and random.
+    """Returns the network of a config, with all weights created and randomly initialized.
 
     The compute dtype follows the global Keras dtype policy; weights are float32
     also under mixed_bfloat16 and mixed_float16.

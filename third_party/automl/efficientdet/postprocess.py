@@ -27,7 +27,7 @@ EVALUATION_NMS_INPUTS = 5000
 
 
 EVALUATION_NMS = {"method": "gaussian", "sigma": 0.5, "score_thresh": None, "max_output_size": 100}
-"""Suppression of a detector built from parts whose config names none: that of automl's published average precision."""
+"""Default NMS of detectors built from parts: that of automl's published average precision."""
 
 
 class Candidates(NamedTuple):
@@ -53,23 +53,23 @@ def detections(
 
     Args:
       config: of the network.
-      outputs: {"class": {level: logits}, "box": {level: deltas}}; of a detector built from parts what its head gives,
-        or {"boxes": (b, a, 4), "scores": (b, a, k)} where that is decoded already.
-      image_scales: original pixels per canvas pixel of each image, (b,) or, down
-        and across, (b, 2), as `preprocess.canvas_batch` gives them. None: boxes
-        stay on the canvas.
+      outputs: {"class": {level: logits}, "box": {level: deltas}}; for a detector built from parts the outputs of its
+        head, or {"boxes": (b, a, 4), "scores": (b, a, k)} if they are decoded already.
+      image_scales: original pixels per canvas pixel of each image, (b,), or
+        vertically and horizontally, (b, 2), from `preprocess.canvas_batch`.
+        None: boxes are in canvas pixels.
       mode: "per_class": only boxes of one class suppress each other. "global":
         all do, as in automl's serving. "combined": one operation of
         TensorFlow, hard suppression per class.
-        A detector built from parts whose config has a `test_cfg` has its mode there.
-      nms_configs: automl's keys, before those of `config.nms_configs`:
-        method, iou_thresh, score_thresh, sigma, max_nms_inputs (how many
-        (anchor, class) pairs are looked at; 0: each anchor's best class) and
-        max_output_size. In mode "per_class" max_nms_inputs is 5000 where this
-        argument does not name it and config has 0.
-      compat: "automl" leaves boxes of mode "per_class" unclipped, and gives
-        mode "combined" a fixed iou_thresh of 0.5. Else all boxes are clipped
-        to the canvas and iou_thresh is heeded.
+        A `test_cfg` in the config of a detector built from parts overrides it.
+      nms_configs: automl's keys; they override those of `config.nms_configs`:
+        method, iou_thresh, score_thresh, sigma, max_nms_inputs (number of
+        (anchor, class) pairs; 0: the best class of each anchor) and
+        max_output_size. In mode "per_class" max_nms_inputs is 5000 if this
+        argument does not set it and the config has 0.
+      compat: "automl" does not clip boxes in mode "per_class", and uses a fixed
+        iou_thresh of 0.5 in mode "combined". None: all boxes are clipped to the
+        canvas and iou_thresh applies.
 
     Raises:
       ValueError: an unknown mode, or an unknown NMS method.
@@ -105,7 +105,7 @@ def detections(
 
 
 def _on_images(found: Detections, image_scales: Tensor | None) -> Detections:
-    """Returns detections on the canvas in pixels of the images."""
+    """Returns detections with boxes converted from canvas pixels to pixels of the images."""
     if image_scales is None:
         return found
     scales = tf.cast(image_scales, tf.float32)
@@ -114,7 +114,7 @@ def _on_images(found: Detections, image_scales: Tensor | None) -> Detections:
 
 
 def _of_parts(config: DetectorParts, outputs: dict[str, Any], mode: str, nms_configs: Mapping[str, Any]) -> Detections:
-    """Returns the detections of a detector built from parts, on the canvas."""
+    """Returns the detections of a detector built from parts, in canvas pixels."""
     boxes, scores = (outputs["boxes"], outputs["scores"]) if "boxes" in outputs else config.decode(outputs)
     if config.has_own_suppression:
         settings = {**config.nms_configs, **nms_configs}
@@ -270,7 +270,7 @@ def candidate_detections(
 
 
 def _best_candidates(boxes: Float[Tensor, "b a 4"], scores: Float[Tensor, "b a k"], max_inputs: int) -> Candidates:
-    """Returns the best `max_inputs` (prior, class) pairs, or each prior with its best class for 0."""
+    """Returns the best `max_inputs` (prior, class) pairs, or for 0 each prior with its best class."""
     if max_inputs:
         best, prior, class_index = _top_pairs(scores, max_inputs, num_anchors=scores.shape[1])
         return Candidates(tf.gather(boxes, prior, batch_dims=1), best, class_index)

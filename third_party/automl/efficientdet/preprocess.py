@@ -16,7 +16,7 @@ from efficientdet.types import Tensor
 
 
 class CanvasConfig(Protocol):
-    """What is read of a network's config here."""
+    """Fields of a network's config that preprocessing reads."""
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -28,15 +28,15 @@ class CanvasConfig(Protocol):
 
     @property
     def mean_rgb(self) -> float | tuple[float, ...]:
-        """Subtracted from 0 to 255."""
+        """Subtracted from pixel values 0 to 255."""
 
     @property
     def stddev_rgb(self) -> float | tuple[float, ...]:
-        """What the difference is divided by."""
+        """Divisor after the subtraction of the mean."""
 
     @property
     def scale_range(self) -> bool:
-        """Whether inputs are -1 to 1 in place of that."""
+        """Whether inputs are scaled to -1…1 instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,5 +171,5 @@ def _per_channel(value: float | tuple[float, ...]) -> Tensor:
 
 
 def _stretches(config: CanvasConfig) -> bool:
-    # Any object with a canvas and a normalization will do as a config; those from before this field letterbox.
+    # `config` may be any object with a canvas and a normalization; without the field `resize` it means letterbox.
     return getattr(config, "resize", "letterbox") == "stretch"

@@ -1,12 +1,12 @@
-"""Backbones: from an image, one feature map per halving of its size.
+"""Backbones: networks from an image to one feature map per level.
 
-A backbone is a module with two functions, and a line in `BACKBONES`:
+A backbone is a module with two functions and an entry in `BACKBONES`:
 
 - `build_backbone(config)` returns a layer, not yet built. Called with images `(b, h, w, 3)`, `seed` and `training`,
-  it returns `{level: (b, h / 2**level, w / 2**level, c)}` from level 1 on; its `channels` maps each level to c.
+  it returns `{level: (b, h / 2**level, w / 2**level, c)}` from level 1 up; its `channels` maps each level to c.
 - `count_operations(backbone, meter, image_size)` counts the layers of a forward pass on a `flops.Meter`.
 
-Nothing here imports Keras before a backbone is built.
+Keras is only imported when a backbone is built.
 """
 
 import importlib
@@ -28,7 +28,7 @@ class Backbone(NamedTuple):
     module: str
     """Full name of the module that builds it."""
     num_levels: Callable[[Mapping[str, Any] | None], int]
-    """backbone_config → levels that it has; ValueError for a config that it cannot have."""
+    """Returns the number of levels for a backbone_config; raises ValueError if that is invalid."""
 
 
 BACKBONES: dict[str, Backbone] = dict.fromkeys(SCALES, Backbone("efficientdet.backbones.efficientnet", num_levels))
@@ -41,5 +41,5 @@ def backbone_module(name: str) -> ModuleType:
 
 
 def build_backbone(config: "EfficientNetConfig") -> "keras.layers.Layer":
-    """Returns the backbone that the config names, not yet built."""
+    """Returns the backbone of a config, not yet built."""
     return backbone_module(config.backbone_name).build_backbone(config)

@@ -250,7 +250,7 @@ def build_backbone(config: EfficientNetConfig) -> EfficientNet:
 
 
 class Meter(Protocol):
-    """What counts the operations of layers: `flops.Meter`."""
+    """Counter of the operations of layers; `flops.Meter` implements it."""
 
     def conv(self, layer: keras.layers.Layer, size: Size) -> Size: ...
     def norm(self, size: Size, channels: int) -> None: ...

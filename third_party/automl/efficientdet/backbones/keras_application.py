@@ -63,7 +63,7 @@ class KerasApplicationPart:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """Levels of the maps that the network gives."""
+        """Levels of the output."""
         return _levels(self.application, self.input_size)
 
     @property
@@ -134,7 +134,7 @@ def _network(part: KerasApplicationPart) -> keras.Model:
 
 
 def _name_variables(network: keras.Model) -> None:
-    """Gives variables paths that depend on the network alone; Keras numbers some layers over the whole process."""
+    """Sets variable paths that depend only on the network; Keras numbers some layers per process."""
     seen: dict[str, int] = {}
     for variable in network.variables:
         layer, _, rest = variable.path.partition("/")

@@ -165,10 +165,10 @@ def num_levels(backbone_config: Mapping[str, Any] | None) -> int:
     """Returns the number of levels that the stages give.
 
     Args:
-      backbone_config: may hold stages of one's own as `blocks`.
+      backbone_config: may have custom stages as `blocks`.
 
     Raises:
-      ValueError: `blocks` is no list of stages.
+      ValueError: `blocks` is not a list of stages.
     """
     stages = (backbone_config or {}).get("blocks", STAGES)
     if not isinstance(stages, (list, tuple)) or not stages:

@@ -149,7 +149,7 @@ def opened_checkpoint(found: Found, model: AnyDetector, use_average: bool) -> It
         if isinstance(model, OneStageDetector):
             raise CheckpointMismatchError(
                 f"{found.path} must hold the weights of {model.config.name}, a .weights.h5 of this program. It is a "
-                "checkpoint of google/automl, whose networks are another kind; its backbone alone may be loaded."
+                "checkpoint of google/automl, whose networks differ; only its backbone can be loaded."
             )
         yield read_bundle(found.path, model, use_average=use_average)
         return
@@ -175,11 +175,11 @@ def _refuse_gaps(matched: Match, path: Path, *, is_whole: bool) -> None:
             f"{path} must have every variable of the model in its shape (skip_mismatch=False). "
             f"{len(gaps)} differ, for example {', '.join(gaps[:3])}; exclude them or allow mismatches."
         )
-    # The names of a detector built from parts are a description of it: what is left over is another detector's.
+    # Variable names of a detector built from parts identify it: unused keys belong to another detector.
     if is_whole and matched.left_over:
         raise CheckpointMismatchError(
             f"{path} must hold the variables of the model and no others. {len(matched.left_over)} more are there, for "
-            f"example {', '.join(matched.left_over[:3])}: it is of another network."
+            f"example {', '.join(matched.left_over[:3])}: it belongs to another network."
         )
 
 

@@ -28,17 +28,17 @@ HEADS: dict[str, str] = {
 """Lower-case name → module of `heads` and its dataclass."""
 
 KEYS = (*Parts, "name", "image_size", "resize", "weight_decay", "class_names")
-"""Of a detector's config; name and class_names are for the reader alone, and the latter must fit num_classes."""
+"""Keys of a detector's config; name and class_names are informative, and the latter must match num_classes."""
 
 _OF_A_RUN = {"clip_gradients_norm": "the optimizer (clipnorm)", "class_cfg": "class_names"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorParts:
-    """A detector's config, read and checked.
+    """Parsed and checked config of a detector.
 
-    It has what a `DetectorConfig` says of the canvas and of the outputs, so
-    that preprocessing, evaluation and export take either.
+    It has the attributes of a `DetectorConfig` for canvas and outputs, so that
+    preprocessing, evaluation and export accept either.
     """
 
     backbone: Any
@@ -46,10 +46,10 @@ class DetectorParts:
     head: Any
     image_size: Size
     name: str
-    """What files and reports call it."""
+    """Name in files and reports."""
     backbone_name: str
     resize: str = "letterbox"
-    """How an image comes to the canvas, see `config.RESIZES`."""
+    """How an image is resized to the canvas, see `config.RESIZES`."""
     weight_decay: float = 4e-5
     """Weight of the L2 penalty: half of it times the sum of squares of all kernels is added to the loss."""
     class_names: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class DetectorParts:
 
     @property
     def num_classes(self) -> int:
-        """Classes of the head."""
+        """Number of classes of the head."""
         return int(self.head.num_classes)
 
     @property
@@ -71,17 +71,17 @@ class DetectorParts:
 
     @property
     def stddev_rgb(self) -> tuple[float, ...]:
-        """What the difference is divided by."""
+        """Divisor after the subtraction of the mean."""
         return tuple(self.backbone.normalization[1])
 
     @property
     def has_own_suppression(self) -> bool:
-        """Whether the config says how detections are chosen, by `head.test_cfg`."""
+        """Whether the config has NMS settings, in `head.test_cfg`."""
         return bool(self.head.test_cfg)
 
     @property
     def nms_configs(self) -> dict[str, Any]:
-        """How detections are chosen: automl's keys, and `mode`."""
+        """NMS settings: automl's keys, and `mode`."""
         return dict(self.head.nms_configs)
 
     @cached_property
@@ -104,12 +104,12 @@ class DetectorParts:
         return levels
 
     def decode(self, outputs: "Outputs") -> "Candidates":
-        """Returns the boxes (canvas pixels) and class scores (0 to 1) of every prior of the head's raw outputs."""
+        """Returns the boxes (canvas pixels) and class scores (0 to 1) of all priors, from the head's raw outputs."""
         candidates: Candidates = self.head.build(self.levels).decode(outputs, self.image_size)
         return candidates
 
     def to_hparams(self) -> dict[str, Any]:
-        """Returns the config as plain values that YAML, JSON and `read_parts` take."""
+        """Returns the config as plain values that YAML, JSON and `read_parts` accept."""
         return {"name": self.name, **plain(self.source)}
 
 
@@ -140,7 +140,7 @@ def read_parts(config: Mapping[str, Any]) -> DetectorParts:
         )
     names = config.get("class_names", ())
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"class_names must be a list of texts. Received {names!r}.")
+        raise ValueError(f"class_names must be a list of strings. Received {names!r}.")
     if names and len(names) != head.num_classes:
         raise ValueError(f"class_names must have head.num_classes={head.num_classes} entries. Received {len(names)}.")
     twice = sorted({str(name) for name in names if list(names).count(name) > 1})
@@ -170,14 +170,14 @@ def read_parts(config: Mapping[str, Any]) -> DetectorParts:
 
 
 def is_parts(content: Mapping[str, Any]) -> bool:
-    """Returns whether a description of a network is the config of a detector built from parts."""
+    """Returns whether a config of a network is that of a detector built from parts."""
     return set(Parts) <= content.keys()
 
 
 def with_values(
     config: Mapping[str, Any], *, image_size: Size | None = None, num_classes: int | None = None, resize: str = ""
 ) -> dict[str, Any]:
-    """Returns a config in which some values are others; what is None or empty stays as it is."""
+    """Returns a config with some values replaced; None and empty values are ignored."""
     changed = plain(config)
     for key in ("backbone", "head"):
         changed[key] = {"name": changed[key]} if isinstance(changed[key], str) else changed[key]
@@ -192,7 +192,7 @@ def with_values(
 
 
 def _name(config: Mapping[str, Any]) -> str:
-    """Returns the name of a config, else those of its parts; it becomes part of file names."""
+    """Returns the name of a config, or else one from its parts; it is used in file names."""
     if "name" not in config:
         return "-".join(_name_and_rest(key, config[key])[0] for key in Parts)
     name = config["name"]

@@ -1,4 +1,4 @@
-"""What a detector built from parts costs: parameters by part, and the operations of its convolutions by level."""
+"""Cost of a detector built from parts: parameters by part, and operations of convolutions by level."""
 
 import contextlib
 import math
@@ -16,23 +16,23 @@ PARTS = ("backbone", "neck", "head")
 
 @dataclass(frozen=True, kw_only=True)
 class PartCosts:
-    """One part of the detector, for one image of its config's size."""
+    """Cost of one part of the detector, for one image of the config's size."""
 
     name: str
     trainable: int
-    """Numbers that training changes."""
+    """Number of trainable parameters."""
     weights: int
-    """All numbers, moving statistics included."""
+    """Number of all parameters, moving statistics included."""
     flops: dict[int, int]
-    """Multiply-adds of its convolutions by the level of the map that they give; a bias counts one half a pixel."""
+    """Multiply-adds of its convolutions by the level of their output; a bias counts one half per pixel."""
 
 
 def part_costs(detector: OneStageDetector) -> tuple[PartCosts, ...]:
     """Returns the cost of backbone, neck and head.
 
-    Operations are counted where a convolution is called, so that one that
-    several levels share counts on each; `flops.model_cost` counts elementwise
-    operations too, and knows google/automl's networks alone.
+    Operations are counted per call of a convolution, so that one shared by
+    several levels counts on each. `flops.model_cost`, only for google/automl's
+    networks, also counts element-wise operations.
     """
     layers = {name: getattr(detector, name) for name in PARTS}
     counts: dict[str, dict[int, int]] = {name: defaultdict(int) for name in PARTS}
@@ -54,7 +54,7 @@ def part_costs(detector: OneStageDetector) -> tuple[PartCosts, ...]:
 
 
 def cost_table(costs: tuple[PartCosts, ...]) -> str:
-    """Returns the parts, their levels and the sums as text for a terminal."""
+    """Returns parts, levels and totals as text for a terminal."""
     rows = [f"{'part':<12}{'trainable':>14}{'all weights':>14}{'multiply-adds of convolutions':>31}"]
     for cost in costs:
         rows.append(f"{cost.name:<12}{cost.trainable:>14,}{cost.weights:>14,}{sum(cost.flops.values()):>31,}")
@@ -82,7 +82,7 @@ def _counted(layer: keras.layers.Layer, counts: dict[int, int], canvas: int) -> 
             counts[max(0, round(math.log2(canvas / height)))] += height * width * (2 * kernels + biases) // 2
         return output
 
-    # Past Keras' __setattr__, which would track it.
+    # Bypasses Keras's __setattr__, which would track the attribute.
     vars(layer)["call"] = counted
     try:
         yield

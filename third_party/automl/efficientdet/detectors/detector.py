@@ -76,7 +76,7 @@ class OneStageDetector(keras.Model):
         return self.head({level: pyramid[level] for level in self.levels}, training=training)
 
     def next_drop_path_seed(self) -> Tensor | None:
-        """Returns what a training call drops by, and moves on; `call` does it where it is given no seed."""
+        """Returns the drop-path seed of a training call and advances it; `call` uses it if no seed is given."""
         return self.drop_path_seed.next() if self.drop_path_seed is not None else None
 
     def set_drop_path(self, seed: int, step: int) -> None:
@@ -118,7 +118,7 @@ class OneStageDetector(keras.Model):
 
     @property
     def config(self) -> "DetectorParts":
-        """What the detector was built from."""
+        """Config of the detector."""
         return self.parts
 
     @property

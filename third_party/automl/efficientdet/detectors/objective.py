@@ -1,4 +1,4 @@
-"""What a detector built from parts is trained to minimize: the losses of its head."""
+"""Training objective of a detector built from parts: the losses of its head."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from efficientdet.types import GroundTruth, Tensor
 class PartsObjective:
     """The losses of the config's head.
 
-    Several assigners look at the predictions, so that the positives of a batch
-    are not known before its outputs. Hence each share of a batch (a device's, or
-    a part of an accumulated gradient) is normalized by its own positives, as its
-    head defines it, and the losses of the shares are averaged by their images.
-    A batch computed as one has exactly the losses of its head.
+    Some assigners use the predictions, so the positives of a batch are not known
+    before its outputs. Therefore each share of a batch (of a device, or of a step
+    with gradient accumulation) is normalized by its own positives, as defined by
+    the head, and the losses of shares are averaged, weighted by their images. A
+    batch in one share has exactly the losses of its head.
     """
 
     def __init__(self, parts: DetectorParts) -> None:
@@ -25,7 +25,7 @@ class PartsObjective:
         self.loss_names: tuple[str, ...] = tuple(self.head.loss_names)
 
     def targets(self, truth: Any) -> GroundTruth:
-        """Returns the objects of a batch, which the head assigns itself."""
+        """Returns the objects of a batch; the head assigns them to priors."""
         return GroundTruth(*truth)
 
     def count(self, targets: Any) -> Tensor:
@@ -37,7 +37,7 @@ class PartsObjective:
         return count
 
     def terms(self, outputs: Any, targets: Any, normalizer: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the sum of the head's losses, which are weighed already, and each of them."""
+        """Returns the sum of the head's losses, which include their weights, and each of them."""
         truth = GroundTruth(*targets)
         share = self.count(truth) / normalizer
         losses = {name: value * share for name, value in self.head.losses(outputs, truth, self.image_size).items()}
