@@ -53,7 +53,7 @@ def test_defaults_pass(options_class: type) -> None:
             InspectOptions,
             {"what": "model!"},
             "what",
-            r"one of records, model\. Received 'model!'; did you mean model\?",
+            r"one of records, model, environment\. Received 'model!'; did you mean model\?",
         ),
         (InspectOptions, {"samples": 0}, "samples", r"at least 1"),
         (InferOptions, {"min_score_thresh": 1.5}, "min_score_thresh", r"between 0 and 1\. Received 1\.5"),

@@ -10,8 +10,8 @@ from efficientdet_pipeline.commands import MODES
 from efficientdet_pipeline.options.schema import declarations
 
 ROOT = Path(__file__).resolve().parents[3]
-# The command line's own, stand-ins for any flag, and Beam's in an example.
-OTHERS = {"help", "helpshort", "helpfull", "version", "config", "flagfile", "flag", "project", "region"}
+# The command line's own, stand-ins for any flag, Beam's in an example, and curl's --data-binary.
+OTHERS = {"help", "helpshort", "helpfull", "version", "config", "flagfile", "flag", "project", "region", "data"}
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z_0-9]*)(?!\{)")
 
 
