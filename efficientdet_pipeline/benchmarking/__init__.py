@@ -1,1 +1,1 @@
-"""Measuring a training: the loader alone, the step alone, both together, and what that says."""
+"""Benchmarks: loader, training step and full training; latency of detectors; accuracy and latency of exports."""

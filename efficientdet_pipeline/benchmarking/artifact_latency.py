@@ -1,4 +1,4 @@
-"""Latency of a trained detector: its checkpoint and every artifact of its export, in one process and in turns."""
+"""Latency of a trained detector: its checkpoint and every artifact of its export, interleaved in one process."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -30,11 +30,11 @@ from efficientdet_pipeline.options.benchmark import BenchmarkOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 
 _TENSORFLOW = ("saved_model", "frozen")
-"""Formats whose threads are those of the process."""
+"""Formats that use the thread settings of the process."""
 
 
 def benchmark_latency(options: BenchmarkOptions, hparams: HparamsGiven) -> dict[str, Any]:
-    """Returns the latency of what the options name, with plan and machine, as JSON has it; prints the table.
+    """Returns the measured latencies, with plan and machine, as a JSON object; prints the table.
 
     Raises:
       MissingError: there is no checkpoint or artifact.
@@ -51,7 +51,7 @@ def benchmark_latency(options: BenchmarkOptions, hparams: HparamsGiven) -> dict[
         rounds=options.num_rounds,
     )
     logging.info(
-        "%s, canvas %dx%d, images %s, %d rounds in turns; milliseconds of a batch:",
+        "%s, canvas %dx%d, images %s, %d interleaved rounds; milliseconds per batch:",
         config.name,
         *reversed(config.image_size),
         options.latency.latency_image,
@@ -78,15 +78,15 @@ def _device() -> str:
 def _candidates(
     options: BenchmarkOptions, hparams: HparamsGiven, threads: Sequence[int]
 ) -> tuple[AnyDetectorConfig, list[Candidate]]:
-    """Returns the network, and what is measured of it."""
+    """Returns the network, and the candidates to measure."""
     if options.latency.artifacts:
         folder = Path(options.latency.artifacts)
         config = config_beside(folder / HPARAMS)
         if config is None:
-            raise MissingError(f"There is no export in {folder}: it has no {HPARAMS}. Check --artifacts.")
+            raise MissingError(f"The folder {folder} is not an export: it has no {HPARAMS}. Check --artifacts.")
         candidates = list(_of_folder(folder, config, threads))
         if not candidates:
-            raise MissingError(f"There is no artifact of {config.name} in {folder}. Check --artifacts.")
+            raise MissingError(f"The folder {folder} has no artifact of {config.name}. Check --artifacts.")
         return config, candidates
     trained = trained_weights(options.latency.checkpoint, options.training.run)
     network = read_network(trained.description, options.training.model, hparams)
@@ -105,14 +105,16 @@ def _candidates(
 
 
 def _of_folder(folder: Path, config: AnyDetectorConfig, threads: Sequence[int]) -> Iterable[Candidate]:
-    """Yields each artifact of an export, once for each number of threads that its runtime can have."""
+    """Yields each artifact of an export, once for each number of threads that its runtime supports."""
     for each in FORMATS.values():
         path = each.path(folder, config)
         if each.load is None or not path.exists():
             continue
         counts: Sequence[int | None] = [_only(threads)] if each.name in _TENSORFLOW else (threads or [None])
         if each.name in _TENSORFLOW and len(threads) > 1:
-            logging.info("%s is measured with TensorFlow's own choice of threads, one for the process.", each.name)
+            logging.info(
+                "%s is measured with TensorFlow's default number of threads, which is fixed per process.", each.name
+            )
         for count in counts:
             try:
                 yield _candidate(each, path, config, count)
@@ -127,7 +129,7 @@ def _candidate(each: ExportFormat, path: Path, config: AnyDetectorConfig, thread
 
 
 def _network_in(predictor: Predictor, config: AnyDetectorConfig) -> Callable[[np.ndarray], object] | None:
-    """Returns the network of a predictor from pixel canvases to raw outputs; None where it cannot run alone."""
+    """Returns the network of a predictor from pixel canvases to raw outputs; None if it cannot run alone."""
     if isinstance(predictor, RawHeadsPredictor | PostProcessedPredictor):
         return predictor.run_network
     if isinstance(predictor, GraphPredictor) and predictor.network is not None:

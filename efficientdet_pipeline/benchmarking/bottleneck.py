@@ -1,4 +1,4 @@
-"""What a training waits for, and the flag that moves it."""
+"""Bottleneck of a training, and the flags that reduce it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ from efficientdet_pipeline.options.training import TrainOptions
 
 LOADER, STEP, TOGETHER = "loader", "step", "together"
 BALANCED = "balanced"
-# By how much two speeds must differ to be worth a word.
+# Smallest relative difference of two speeds that is reported.
 _NEAR = 0.1
 _SHARED = 0.8
 _DISTURBED = 1.15
@@ -15,7 +15,7 @@ _DISTURBED = 1.15
 
 @dataclass(frozen=True, kw_only=True)
 class Speeds:
-    """Images per second of one batch size, and its peak memory."""
+    """Images per second at one batch size, and its peak memory."""
 
     batch_size: int
     loader: float
@@ -26,7 +26,7 @@ class Speeds:
 
     @property
     def bottleneck(self) -> str:
-        """Returns the part that is the slower alone, and so the nearer to both together; or `balanced`."""
+        """Returns the slower part, which limits the training; or `balanced`."""
         slower, faster = sorted((self.loader, self.step))
         if slower > (1.0 - _NEAR) * faster:
             return BALANCED
@@ -34,17 +34,17 @@ class Speeds:
 
     @property
     def reached(self) -> float:
-        """Returns what both together reach of the slower one alone."""
+        """Returns the speed of the training relative to its slower part."""
         return self.together / min(self.loader, self.step)
 
 
 def best_of(sweep: list[Speeds]) -> Speeds:
-    """Returns the batch size that a training is quickest with."""
+    """Returns the batch size with the highest training speed."""
     return max(sweep, key=lambda speeds: speeds.together)
 
 
 def advice(sweep: list[Speeds], options: TrainOptions, machine: dict[str, Any]) -> list[str]:
-    """Returns what the quickest batch size of the sweep waits for, and what moves it.
+    """Returns the bottleneck at the fastest batch size of the sweep, and the flags that reduce it.
 
     Args:
       sweep: at least one batch size.
@@ -53,57 +53,57 @@ def advice(sweep: list[Speeds], options: TrainOptions, machine: dict[str, Any]) 
     """
     best = best_of(sweep)
     flags = {LOADER: _loader_flags(options, machine["cores"]), STEP: _step_flags(sweep, options, machine)}
-    said = [f"Quickest is batch_size={best.batch_size}, {number(best.together)} images per second."]
+    said = [f"Fastest is batch_size={best.batch_size}, {number(best.together)} images per second."]
     if best.bottleneck == BALANCED:
         said.append(
             f"Loader and step are balanced ({number(best.loader)} and {number(best.step)} images per second alone): "
-            "a flag for one of them alone moves little."
+            "speeding up only one of them gains little."
         )
     else:
         alone, other = sorted((best.loader, best.step))
         said.append(
-            f"The bottleneck is the {best.bottleneck}: {number(alone)} images per second alone, where the other one "
-            f"could do {number(other)}. Try {', '.join(flags[best.bottleneck])}."
+            f"The bottleneck is the {best.bottleneck}: {number(alone)} images per second alone, while the other one "
+            f"reaches {number(other)}. Try {', '.join(flags[best.bottleneck])}."
         )
     if best.reached < _SHARED:
         why = (
-            "both compute on the same processor cores"
+            "both use the same CPU cores"
             if machine["is_cpu"]
-            else "the copying to the device, and the cores that loader and step share, lie between them"
+            else "the rest is copying to the device and shared CPU cores"
         )
-        said.append(f"Both together reach {best.reached:.0%} of the slower one alone: {why}.")
+        said.append(f"The training reaches {best.reached:.0%} of the slower part alone: {why}.")
     if best.reached > _DISTURBED:
         said.append(
-            f"Both together came out at {best.reached:.0%} of the slower one alone, which cannot be: the machine had "
-            "other work. Try again when it is quiet, or with more --rounds."
+            f"The training reached {best.reached:.0%} of the slower part alone, which is impossible: the machine had "
+            "other work. Try again when it is idle, or with more --rounds."
         )
     return said
 
 
 def _loader_flags(options: TrainOptions, cores: int) -> list[str]:
-    """Returns what makes the loader quicker, the strongest first, and nothing that is done already."""
+    """Returns flags that speed up the loader, most effective first, without those already set."""
     augmentation = options.augmentation
     is_mixed = augmentation.mosaic or augmentation.mixup or augmentation.copy_paste
     shrinks = bool(options.data.images.url_dataset) and not options.data.conversion.prepare_size
     flags = {
         "--cache=memory (or disk)": options.loader.cache == "none",
-        "--prepare_size=1024 to shrink large images once": shrinks,
+        "--prepare_size=1024 to downscale large images once": shrinks,
         "a lighter --augment_recipe": augmentation.augment and bool(is_mixed or augmentation.autoaugment_policy),
-        "--noaugment to see what varying costs": augmentation.augment,
-        f"more processor cores (it has {cores})": True,
+        "--noaugment to measure the cost of augmentation": augmentation.augment,
+        f"more CPU cores (it has {cores})": True,
     }
     return [flag for flag, helps in flags.items() if helps]
 
 
 def _step_flags(sweep: list[Speeds], options: TrainOptions, machine: dict[str, Any]) -> list[str]:
-    """Returns what makes the step quicker, the strongest first, and nothing that is done already."""
+    """Returns flags that speed up the step, most effective first, without those already set."""
     grows = len(sweep) > 1 and best_of(sweep) is sweep[-1]
     larger = f"a larger --batch_size than {sweep[-1].batch_size}"
-    larger += ", with --grad_checkpoint where memory ends" if not options.hardware.recomputed_blocks else ""
+    larger += ", with --grad_checkpoint if memory is short" if not options.hardware.recomputed_blocks else ""
     flags = {
         "a GPU": machine["is_cpu"],
         "--precision=mixed_bfloat16": not machine["is_cpu"] and machine["precision"] == "float32",
-        "no --grad_checkpoint, where memory allows": bool(options.hardware.recomputed_blocks),
+        "no --grad_checkpoint, if memory allows": bool(options.hardware.recomputed_blocks),
         larger: grows and not machine["is_cpu"],
         "a smaller --image_size": True,
         "a smaller --model_name": True,
@@ -112,5 +112,5 @@ def _step_flags(sweep: list[Speeds], options: TrainOptions, machine: dict[str, A
 
 
 def number(value: float) -> str:
-    """Returns images per second as they are printed."""
+    """Returns images per second as printed."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"

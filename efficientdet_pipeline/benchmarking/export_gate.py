@@ -1,4 +1,4 @@
-"""The measurements of an export: accuracy and latency of its artifacts, and the layers that int8 must keep in float."""
+"""Accuracy and latency of the artifacts of an export, and the layers that int8 must keep in float."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ from efficientdet_pipeline.runs import metadata
 from tfrmod import manifest
 
 STRETCHED = " (stretched)"
-"""Added to the name of an artifact that is fed as MediaPipe feeds it, where the network was trained otherwise."""
+"""Suffix of an artifact's name when images are stretched as in MediaPipe, unlike in training."""
 _ROUNDS = 5
 _NUM_LAYERS = 5
 _RAW_INT8 = "tflite_int8"
@@ -48,13 +48,13 @@ class ExportGate:
 
     detector: TrainedDetector
     samples: Sequence[LabeledImage]
-    """Validation images and their truth."""
+    """Validation images and their ground truth."""
     max_drop: float | None = None
-    """AP that an artifact may lose; None for the defaults of floating point and int8."""
+    """Maximum loss of AP; None for the defaults of floating point and int8."""
 
     @property
     def limits(self) -> tuple[float, float]:
-        """AP that an artifact in floating point may lose, and one in int8."""
+        """Maximum loss of AP of a floating-point artifact, and of an int8 one."""
         return (MAX_DROP, MAX_DROP_QUANTIZED) if self.max_drop is None else (self.max_drop, self.max_drop)
 
     def evaluate(self, predictor: Predictor) -> dict[str, Any]:
@@ -63,11 +63,11 @@ class ExportGate:
 
     @property
     def checkpoint(self) -> Predictor:
-        """The trained network itself."""
+        """The trained network."""
         return model_predictor(self.detector.model, self.detector.config, mode=self.detector.mode)
 
     def measure(self, folder: Path, formats: Sequence[ExportFormat], decibels: Decibels) -> GateReport:
-        """Returns AP, size and latency of the artifacts in a folder beside those of the checkpoint."""
+        """Returns AP, size and latency of the artifacts in a folder, and of the checkpoint."""
         logging.info("Measuring the artifacts on %d validation images.", len(self.samples))
         checkpoint = self.checkpoint
         artifacts: list[Artifact] = []
@@ -88,7 +88,7 @@ class ExportGate:
         return report
 
     def _artifacts(self, each: ExportFormat, path: Path, decibels: Mapping[str, float]) -> list[Artifact]:
-        """Returns the artifact of a format as this program feeds it, and as MediaPipe does where that differs."""
+        """Returns the artifact of a format with this program's resizing, and with MediaPipe's if that differs."""
         config = self.detector.config
         if each.load is None:
             logging.warning("%s is not measured: this program does not run it.", each.name)
@@ -112,10 +112,10 @@ class ExportGate:
         return [artifact, stretched]
 
     def check(self, report: GateReport) -> None:
-        """Makes sure that no artifact lost more than it may, and names the layers that int8 represents worst.
+        """Checks that no artifact lost too much AP, and names the layers with the largest int8 error.
 
         Raises:
-          AccuracyError: one did.
+          AccuracyError: an artifact lost too much.
         """
         noisy: dict[str, list[tuple[str, float]]] = {}
         if any(each.name == _RAW_INT8 and not each.is_within for each in report.artifacts):
@@ -124,12 +124,12 @@ class ExportGate:
         check_accuracy(report, noisy_layers=noisy)
 
     def search_recipe(self) -> Recipe:
-        """Returns the fewest layers of int8 TFLite to keep in float so that it loses no more AP than it may.
+        """Returns the smallest set of layers of int8 TFLite to keep in float so that the loss of AP is allowed.
 
         Raises:
-          AccuracyError: not even with all of them.
+          AccuracyError: the loss is too large even with all layers in float.
         """
-        logging.info("Searching for the layers that int8 must keep in float; this takes minutes.")
+        logging.info("Searching for the layers to keep in float; this takes minutes.")
         config, mode = self.detector.config, self.detector.mode
         search = QuantizationSearch(self.detector)
 
@@ -143,13 +143,13 @@ class ExportGate:
         lowest = float(self.evaluate(self.checkpoint)["AP"]) - self.limits[1]
         recipe = search.smallest_recipe(score_of, min_score=lowest)
         logging.info(
-            "%d of %d layers stay in float, for AP %.4f.", len(recipe.float_layers), recipe.num_layers, recipe.score
+            "%d of %d layers stay in float; AP %.4f.", len(recipe.float_layers), recipe.num_layers, recipe.score
         )
         return recipe
 
 
 def validation_gate(options: GateOptions, trained: TrainedWeights, detector: TrainedDetector) -> ExportGate | None:
-    """Returns the gate on the validation shards that the options or the run name; None where it is off or has none."""
+    """Returns the gate on the validation shards that the options or the run name; None without shards or gate."""
     if not options.gate:
         return None
     files: Sequence[Path] = manifest.shard_files(options.val_file_pattern) if options.val_file_pattern else ()
@@ -158,7 +158,7 @@ def validation_gate(options: GateOptions, trained: TrainedWeights, detector: Tra
         files, made = run_shards(trained.run, "val")
     if not files:
         logging.warning(
-            "The accuracy of the artifacts is not measured: no validation shards are known for %s. Name them by "
+            "The accuracy of the artifacts is not measured: %s has no known validation shards. Name them by "
             "--val_file_pattern, or --nogate.",
             trained.path,
         )
@@ -174,7 +174,7 @@ def validation_gate(options: GateOptions, trained: TrainedWeights, detector: Tra
     )
     samples = validation_samples(ground_truth(files, classes, made=made), options.gate_images or None)
     if not any(len(truth.boxes) for truth, _ in samples):
-        logging.warning("The accuracy of the artifacts is not measured: the validation images hold no boxes to find.")
+        logging.warning("The accuracy of the artifacts is not measured: the validation images contain no boxes.")
         return None
     return ExportGate(detector=detector, samples=samples, max_drop=options.max_ap_drop)
 
@@ -192,9 +192,9 @@ def _warn_of_stretching(report: GateReport) -> None:
         own = by_name.get(name.removesuffix(STRETCHED))
         if own is not None and own is not each and each.drop - own.drop > own.max_drop:
             logging.warning(
-                "MediaPipe stretches an image to the network's canvas, where this detector was trained on images that "
-                "keep their proportions: fed so, %s has AP %.4f in place of %.4f. Train "
-                "with --resize=stretch for MediaPipe, or bring images to the canvas as this program does.",
+                "MediaPipe stretches images to the network's canvas, while this detector was trained on images that "
+                "keep their aspect ratio: stretched, %s has AP %.4f instead of %.4f. Train "
+                "with --resize=stretch for MediaPipe, or resize images as this program does.",
                 own.name,
                 each.ap,
                 own.ap,
@@ -202,8 +202,11 @@ def _warn_of_stretching(report: GateReport) -> None:
 
 
 def require_compared(formats: Sequence[ExportFormat]) -> list[ExportFormat]:
-    """Returns the formats with those that they are compared with, in the table's order."""
+    """Returns the formats and those that they are compared with, in the order of the table."""
     needed = {each.suppresses_like for each in formats} - {each.name for each in formats} - {""}
     if needed:
-        logging.info("Also writing %s, to tell losses of suppression from losses of the network.", ", ".join(needed))
+        logging.info(
+            "Also writing %s, to separate losses of non-maximum suppression from losses of the network.",
+            ", ".join(needed),
+        )
     return formats_of([*(each.name for each in formats), *needed])

@@ -1,4 +1,4 @@
-"""Latency of detectors, network alone and end to end: batch sweep, threads, percentiles, memory, interleaved rounds."""
+"""Latency of detectors, network alone and end to end: batch sizes, threads, percentiles, memory, interleaved rounds."""
 
 import io
 import json
@@ -28,17 +28,17 @@ class Candidate:
     """One artifact with a number of threads."""
 
     name: str
-    """Of its format, or "checkpoint"."""
+    """Name of its format, or "checkpoint"."""
     predictor: Predictor
     run_network: Callable[[np.ndarray], object] | None = None
-    """From canvases (b, H, W, 3) to raw outputs; None where the artifact cannot run its network alone."""
+    """From canvases (b, H, W, 3) to raw outputs; None if the artifact cannot run its network alone."""
     threads: int | None = None
-    """Of its runtime; None for the runtime's own choice."""
+    """Threads of its runtime; None for the runtime's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is measured, and how often."""
+    """Settings of a measurement."""
 
     image_size: tuple[int, int] = (480, 640)
     """Height and width of the images, in pixels."""
@@ -46,12 +46,12 @@ class Plan:
     """Height and width of the network's canvas."""
     batch_sizes: tuple[int, ...] = (1,)
     warmup: int = 3
-    """Calls before anything is measured, per artifact, part and batch size: they trace, compile and fill caches."""
+    """Calls before measuring, per artifact, part and batch size: they trace, compile and fill caches."""
     rounds: int = 30
-    """Measured calls; all artifacts take turns in each round, so that all see the same machine."""
+    """Measured calls; artifacts are interleaved in each round, so that all are measured under the same conditions."""
 
     def __post_init__(self) -> None:
-        """Checks that numbers are above 0."""
+        """Checks that the numbers are positive."""
         wrong = [name for name in ("warmup", "rounds") if getattr(self, name) < 1]
         if wrong or not self.batch_sizes or min(self.batch_sizes) < 1:
             raise OptionsError(
@@ -62,7 +62,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Of one artifact, part and batch size; times in milliseconds of a whole batch."""
+    """Latency of one artifact, part and batch size; times in milliseconds per batch."""
 
     name: str
     part: str
@@ -71,27 +71,27 @@ class Latency:
     wall: dict[str, float]
     """mean, min, p50, p90, p99."""
     cpu: float
-    """Median time of all cores of this process."""
+    """Median CPU time of this process, over all cores."""
     images_per_second: float
-    """By the median."""
+    """From the median."""
     first_call: float
-    """The first call, which traces and compiles."""
+    """First call, which traces and compiles."""
     memory_bytes: int | None
-    """Memory of the process that the first calls took; None where unknown."""
+    """Memory growth of the process during the first calls; None if unknown."""
 
 
 def measure_latency(candidates: Sequence[Candidate], plan: Plan) -> list[Latency]:
-    """Returns the latency of each candidate: both parts, all batch sizes.
+    """Returns the latency of each candidate, for both parts and all batch sizes.
 
-    An artifact that takes one image at a time is given the images of a batch one
-    after the other, as its predictor does.
+    An artifact that takes one image at a time gets the images of a batch one by
+    one, as in its predictor.
 
     Raises:
-      OptionsError: no candidates, or two of one name and number of threads.
+      OptionsError: there are no candidates, or two with the same name and number of threads.
     """
     names = [(each.name, each.threads) for each in candidates]
     if not names or len(set(names)) < len(names):
-        raise OptionsError(f"Latency is measured of one or more different artifacts. Received {names}.")
+        raise OptionsError(f"Latency needs one or more distinct artifacts. Received {names}.")
     found = []
     for batch_size in plan.batch_sizes:
         for part in PARTS:
@@ -127,7 +127,7 @@ def _measured(calls: Mapping[Candidate, Callable[[], object]], part: str, batch_
     taken: dict[Candidate, list[tuple[float, float]]] = {candidate: [] for candidate in calls}
     for number in range(plan.rounds):
         order = list(calls)
-        # Each round begins with another artifact, for the first one after a pause is at a disadvantage.
+        # Each round starts with another artifact, because the first one after a pause is slower.
         for candidate in order[number % len(order) :] + order[: number % len(order)]:
             taken[candidate].append(_timed(calls[candidate]))
     return [
@@ -168,7 +168,7 @@ def _timed(call: Callable[[], object]) -> tuple[float, float]:
 
 
 def table(latencies: Sequence[Latency]) -> str:
-    """Returns the figures as text: one line per artifact, part, threads and batch size."""
+    """Returns the latencies as a table: one line per artifact, part, threads and batch size."""
     rows = [["artifact", "part", "threads", "batch", "p50 ms", "p90", "p99", "min", "CPU ms", "images/s", "MB"]]
     for each in latencies:
         memory = "" if each.memory_bytes is None else f"{each.memory_bytes / 1e6:.0f}"
@@ -183,7 +183,7 @@ def table(latencies: Sequence[Latency]) -> str:
 
 
 def write_json(path: Path, latencies: Sequence[Latency], plan: Plan) -> None:
-    """Writes figures, plan and machine as JSON, whole or not at all."""
+    """Writes latencies, plan and machine as JSON, atomically."""
     content: dict[str, Any] = {
         "unit": "milliseconds per batch",
         "latencies": [asdict(each) for each in latencies],
@@ -194,8 +194,8 @@ def write_json(path: Path, latencies: Sequence[Latency], plan: Plan) -> None:
 
 
 def draw(path: Path, latencies: Sequence[Latency], *, title: str) -> None:
-    """Draws the median of each artifact as bars, from there to the 90th percentile as a line, as a PNG."""
-    # Not pyplot: it keeps its figures for the whole process.
+    """Draws a bar chart as PNG: the median of each artifact, with a line to the 90th percentile."""
+    # Not pyplot, which keeps its figures for the lifetime of the process.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -217,7 +217,7 @@ def draw(path: Path, latencies: Sequence[Latency], *, title: str) -> None:
     axes.bar_label(bars, [f"{median:.1f}" for median in medians], fontsize="small", padding=3)
     axes.set_yticks(range(len(latencies)), [_label(each) for each in latencies], fontsize="small")
     axes.invert_yaxis()
-    axes.set_xlabel("milliseconds per batch: median, and the line to the 90th percentile")
+    axes.set_xlabel("milliseconds per batch: median, line to the 90th percentile")
     axes.set_title(title, fontsize="medium", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)

@@ -28,7 +28,7 @@ from efficientdet_pipeline.options.benchmark import BenchmarkOptions
 from tfrmod import example as keys
 
 FULL_PIPELINE = "batching and normalising"
-"""The last stage, which is the whole way."""
+"""The last stage: the full pipeline."""
 # Batches until the buffers are full.
 _FILLED = 4
 _FAR = 1_000_000
@@ -36,19 +36,19 @@ _FAR = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Of one pipeline."""
+    """Speed of one pipeline."""
 
     images_per_second: float
     cpu_ms: float
-    """Milliseconds of processor time an image, of all cores together; other programs do not lengthen it."""
+    """Milliseconds of CPU time per image, over all cores; other programs hardly affect it."""
     ratio: float
-    """Images per second relative to those of the baseline, median of the rounds."""
+    """Images per second relative to the baseline, median of the rounds."""
     cpu_ratio: float
-    """Processor time of the baseline relative to its own, likewise."""
+    """CPU time of the baseline relative to this pipeline, likewise."""
 
 
 def decode_only(stream: InputConfig) -> tf.data.Dataset:
-    """Yields batches of decoded images and nothing else: the baseline, without order, boxes and canvas."""
+    """Yields batches of decoded images only: the baseline, without order, boxes and canvas."""
     feature = {keys.ENCODED: tf.io.FixedLenFeature((), tf.string)}
 
     def decoded(record: tf.Tensor) -> tf.Tensor:
@@ -57,12 +57,12 @@ def decode_only(stream: InputConfig) -> tf.data.Dataset:
 
     images = all_in_order(stream.files).repeat().map(decoded, num_parallel_calls=os.cpu_count() or 1)
     if len(np.unique(read_shard_stats(stream.files).sizes, axis=0)) > 1:
-        images = images.map(_first_value)  # Images of different sizes make no batch.
+        images = images.map(_first_value)  # Images of different sizes cannot be batched.
     return images.batch(stream.batch_size).prefetch(2)
 
 
 def stages(stream: InputConfig, augmenter: Augmenter) -> dict[str, tf.data.Dataset]:
-    """Returns the way of an image as pipelines, each one stage longer than the one before."""
+    """Returns pipelines of increasing length: each adds one stage to the one before."""
     index = index_records(stream.files)
     order = Sampler(index, stream.seed, stream.weights, augmenter.num_partners)
     read = RecordReader(index)
@@ -95,27 +95,27 @@ def _first_value(image: tf.Tensor) -> tf.Tensor:
 def measure_stages(
     pipelines: dict[str, tf.data.Dataset], baseline: str, *, batch_size: int, batches: int, rounds: int
 ) -> dict[str, Speed]:
-    """Returns the speed of each pipeline, taken in turns so that all see the same machine.
+    """Returns the speed of each pipeline, interleaved, so that all are measured under the same conditions.
 
     Args:
       pipelines: their elements hold `batch_size` images each.
-      baseline: the pipeline that the others are compared with.
-      batch_size: images.
-      batches: of each pipeline and round.
-      rounds: how often.
+      baseline: name of the pipeline that the others are compared with.
+      batch_size: images per batch.
+      batches: per pipeline and round.
+      rounds: number of rounds.
     """
     wall: dict[str, list[float]] = {name: [] for name in pipelines}
     processor: dict[str, list[float]] = {name: [] for name in pipelines}
     for number in range(rounds + 1):
         for name, dataset in pipelines.items():
-            # A new iterator each time: one that is kept would fill its buffers while the next is measured.
+            # A new iterator each time: an existing one would fill its buffers while the next pipeline is measured.
             iterator = iter(dataset)
             _take(iterator, _FILLED)
             began, used = time.perf_counter(), time.process_time()
             _take(iterator, batches)
             seconds = (time.perf_counter() - began, time.process_time() - used)
             del iterator
-            if number:  # The first round warms up.
+            if number:  # The first round is a warm-up.
                 wall[name].append(seconds[0] / (batches * batch_size))
                 processor[name].append(seconds[1] / (batches * batch_size))
     return {
@@ -130,7 +130,7 @@ def measure_stages(
 
 
 def records_skipped_per_second(stream: InputConfig) -> float:
-    """Returns how fast a stream gets to its millionth record, in records a second."""
+    """Returns the speed of skipping to the millionth record of a stream, in records per second."""
     order = Sampler(index_records(stream.files), stream.seed, stream.weights)
     next(iter(endless_rows(order, position=0)))
     began = time.perf_counter()
@@ -149,11 +149,11 @@ def _take(iterator: Iterator[object], count: int) -> None:
 
 DECODE_BASELINE = "decoding alone"
 BATCHES = 30
-"""Of each part and round."""
+"""Batches per part and round."""
 
 
 def measure_loader(options: BenchmarkOptions, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
-    """Returns and prints how fast batches come, in turns with the decoding of the same images alone."""
+    """Returns and prints the loader's speed, interleaved with decoding the same images alone."""
     config, training = network.config, options.training
     batch_size = training.optimizer.batch_size
     with open_input_config(training, shards, config.image_size, folder / "cache") as stream:
@@ -172,12 +172,13 @@ def measure_loader(options: BenchmarkOptions, shards: Shards, network: Network, 
     height, width = config.image_size
     print(f"{config.name}, {width}x{height} pixels, batches of {batch_size}, {shards.num_train} images:")
     print(
-        f"  {whole.images_per_second:,.0f} images per second, {whole.images_per_second / cores:,.0f} a core of {cores}"
+        f"  {whole.images_per_second:,.0f} images per second, {whole.images_per_second / cores:,.0f} per core "
+        f"({cores} cores)"
     )
-    print(f"  {whole.ratio:.2f} of decoding alone ({alone.images_per_second:,.0f} a second)")
-    print(f"  {whole.cpu_ratio:.2f} of it by processor time, which other programs do not change")
-    print(f"  {skipped:,.0f} records a second are skipped to continue a run")
-    print("Where the time goes, in milliseconds of processor time an image:")
+    print(f"  {whole.ratio:.2f} of decoding alone ({alone.images_per_second:,.0f} per second)")
+    print(f"  {whole.cpu_ratio:.2f} of it in CPU time, which other programs hardly affect")
+    print(f"  {skipped:,.0f} records per second are skipped to resume a run")
+    print("CPU time per image by stage, in milliseconds:")
     for name, cost in _costs(speeds).items():
         print(f"  {name:26}{cost:6.2f}  {cost / whole.cpu_ms:5.0%}")
     return {
@@ -189,7 +190,7 @@ def measure_loader(options: BenchmarkOptions, shards: Shards, network: Network, 
 
 
 def _costs(speeds: dict[str, Speed]) -> dict[str, float]:
-    """Returns what each stage adds to the one before, in milliseconds."""
+    """Returns the time that each stage adds to the one before, in milliseconds."""
     ways = [(name, each.cpu_ms) for name, each in speeds.items() if name != DECODE_BASELINE]
     added = {name: max(0.0, cost - before) for (_, before), (name, cost) in pairwise(ways)}
     return {ways[0][0]: ways[0][1], **added}

@@ -1,4 +1,4 @@
-"""What is measured on: devices, versions, and how much memory was taken."""
+"""Machine of a benchmark: devices, versions, and memory in use."""
 
 import contextlib
 import importlib.metadata
@@ -29,7 +29,7 @@ def description() -> dict[str, Any]:
 
 
 def reset_peak_memory() -> None:
-    """Begins to look for the most memory anew, where the system can forget the one so far."""
+    """Resets the peak memory of the process, if the system supports it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     if keras.backend.backend() == "tensorflow" and tf.config.list_logical_devices("GPU"):
@@ -37,12 +37,12 @@ def reset_peak_memory() -> None:
 
 
 def peak_bytes() -> int | None:
-    """Returns the most memory that this process has taken; None where unknown."""
+    """Returns the peak memory of this process in bytes; None if unknown."""
     return _status_bytes("VmHWM")
 
 
 def host_bytes() -> int | None:
-    """Returns the memory that this process takes now."""
+    """Returns the current memory of this process in bytes."""
     return _status_bytes("VmRSS")
 
 
@@ -50,7 +50,7 @@ def _status_bytes(name: str) -> int | None:
     try:
         found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     except OSError:
-        return None  # Other systems than Linux have no such file.
+        return None  # The file exists on Linux only.
     return int(found[1]) * 1024 if found else None
 
 

@@ -1,4 +1,4 @@
-"""Seconds that batches take: to load, to learn from when they lie on the device already, and both together."""
+"""Seconds per batch of the loader, of the training step on a batch in device memory, and of the training."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ import tensorflow as tf
 from efficientdet.types import GroundTruth
 
 Measurement = Callable[[int], float]
-"""Number of batches → seconds a batch took; those that fill buffers are left out."""
+"""Number of batches → seconds per batch, without those that fill buffers."""
 
 FEWEST = 3
 _FILLED = 2
@@ -21,10 +21,10 @@ _BOXES = 15
 
 
 def time_loader(batches: tf.data.Dataset) -> Measurement:
-    """Returns the measurement of batches that nobody learns from."""
+    """Returns the measurement of loading batches without training."""
 
     def measure(count: int) -> float:
-        # A new iterator each time: one that is kept would fill its buffers while something else is measured.
+        # A new iterator each time: an existing one would fill its buffers while something else is measured.
         iterator = iter(batches)
         return _timed(lambda: next(iterator), count) / count
 
@@ -32,7 +32,7 @@ def time_loader(batches: tf.data.Dataset) -> Measurement:
 
 
 def time_step(model: keras.Model, batch: tuple[Any, GroundTruth]) -> Measurement:
-    """Returns the measurement of steps on one batch, given as NumPy arrays, that lies on the device."""
+    """Returns the measurement of training steps on one batch in device memory, given as NumPy arrays."""
     if keras.backend.backend() == "jax":
         on_device = keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
         return lambda count: _fitted(model, (on_device for _ in itertools.count()), count)
@@ -55,15 +55,15 @@ def time_training(model: keras.Model, batches: tf.data.Dataset) -> Measurement:
 
 
 def rates(parts: Mapping[str, Measurement], *, batch_size: int, rounds: int, seconds: float) -> dict[str, float]:
-    """Returns the images per second of each part, the median of its rounds.
+    """Returns the images per second of each part, median of its rounds.
 
-    The parts are taken in turns, so that all see the same machine.
+    The parts are interleaved, so that all are measured under the same conditions.
 
     Args:
       parts: name → measurement.
-      batch_size: images in a batch.
-      rounds: how often each part is measured.
-      seconds: about how long a measurement shall take.
+      batch_size: images per batch.
+      rounds: measurements per part.
+      seconds: approximate duration of a measurement.
     """
     counts = {}
     for name, measure in parts.items():
@@ -79,7 +79,7 @@ def rates(parts: Mapping[str, Measurement], *, batch_size: int, rounds: int, sec
 def synthetic_batch(
     batch_size: int, canvas: tuple[int, int], *, max_instances: int, num_classes: int
 ) -> tuple[np.ndarray, GroundTruth]:
-    """Returns noise (b, H, W, 3) float32 and up to 15 random boxes an image, padded as the loader pads them."""
+    """Returns noise (b, H, W, 3) float32 and up to 15 random boxes per image, padded as by the loader."""
     random = np.random.default_rng(0)
     images = random.standard_normal((batch_size, *canvas, 3), dtype="float32")
     shape = (batch_size, max_instances, 2)
@@ -92,7 +92,7 @@ def synthetic_batch(
 
 
 class _Stopwatch(keras.callbacks.Callback):
-    """Times what a fit does between two of its steps, which are counted from 1."""
+    """Measures the time between two steps of `fit`; steps are counted from 1."""
 
     def __init__(self, first: int, last: int):
         super().__init__()
@@ -100,14 +100,14 @@ class _Stopwatch(keras.callbacks.Callback):
         self._ends = (first, last)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Starts and stops; in between nothing waits for the device."""
+        """Starts and stops the clock; nothing in between waits for the device."""
         if batch + 1 in self._ends:
             _wait(logs)
             self.seconds = time.perf_counter() - self.seconds
 
 
 def _fitted(model: keras.Model, batches: Any, count: int) -> float:
-    """Returns the seconds of a step of a fit."""
+    """Returns the seconds per step of `fit`."""
     calls, steps_a_call = math.ceil(count / model.steps_per_execution), model.steps_per_execution
     first, last = _FILLED * steps_a_call, (_FILLED + calls) * steps_a_call
     watch = _Stopwatch(first, last)
@@ -126,6 +126,6 @@ def _timed(take: Callable[[], Any], count: int) -> float:
 
 
 def _wait(values: Any) -> None:
-    """Returns when the numbers are there."""
+    """Waits until the values are computed."""
     for value in keras.tree.flatten(values):
         np.asarray(value)

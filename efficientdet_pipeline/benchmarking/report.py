@@ -1,4 +1,4 @@
-"""The speeds of a sweep as a table, as JSON, and as an image."""
+"""Speeds by batch size as a table, as JSON, and as a chart."""
 
 import io
 from dataclasses import asdict
@@ -8,19 +8,19 @@ from typing import Any
 from efficientdet_pipeline.benchmarking.bottleneck import LOADER, STEP, TOGETHER, Speeds, best_of, number
 from tfrmod import fileio
 
-_LABELS = {LOADER: "loader alone", STEP: "step alone", TOGETHER: "both together"}
+_LABELS = {LOADER: "loader alone", STEP: "step alone", TOGETHER: "training"}
 _COLORS = {LOADER: "#4c8bb5", STEP: "#e0a23c", TOGETHER: "#3f4a56"}
 _INCHES = (7.2, 4.4)
 _GROUP_INCHES = 1.4
 _BAR = 0.27
-# Bars that differ more are not to be seen beside each other.
+# Ratio of bars above which the axis is logarithmic.
 _WIDE = 20
 _GIGABYTE = 1e9
 
 
 def table(sweep: list[Speeds]) -> str:
-    """Returns a line a batch size: images per second of each part, what it waits for, memory."""
-    lines = [f"{'batch':>7} {'loader':>9} {'step':>9} {'together':>9}  {'bottleneck':10}  memory at most"]
+    """Returns a line per batch size: images per second of each part, bottleneck, peak memory."""
+    lines = [f"{'batch':>7} {'loader':>9} {'step':>9} {'training':>9}  {'bottleneck':10}  peak memory"]
     for each in sweep:
         rates = " ".join(f"{number(rate):>9}" for rate in (each.loader, each.step, each.together))
         lines.append(f"{each.batch_size:7} {rates}  {each.bottleneck:10}  {', '.join(_memory(each))}")
@@ -28,12 +28,12 @@ def table(sweep: list[Speeds]) -> str:
 
 
 def figures(sweep: list[Speeds], *, ended: str, conclusion: list[str], about: dict[str, Any]) -> dict[str, Any]:
-    """Returns everything for JSON.
+    """Returns all results as a JSON object.
 
     Args:
       sweep: at least one batch size.
-      ended: why larger sizes were not measured; empty where all were.
-      conclusion: what follows, in sentences.
+      ended: reason why larger batch sizes were not measured; empty if all were.
+      conclusion: sentences.
       about: settings and machine.
     """
     best = best_of(sweep)
@@ -48,8 +48,8 @@ def figures(sweep: list[Speeds], *, ended: str, conclusion: list[str], about: di
 
 
 def draw(path: Path, sweep: list[Speeds], *, title: str, conclusion: str) -> None:
-    """Draws three bars a batch size as a PNG, with the conclusion beneath."""
-    # Not pyplot: it keeps its figures for the whole process.
+    """Draws a bar chart as PNG: three bars per batch size, with the conclusion below."""
+    # Not pyplot, which keeps its figures for the lifetime of the process.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -64,7 +64,7 @@ def draw(path: Path, sweep: list[Speeds], *, title: str, conclusion: str) -> Non
         axes.bar_label(bars, [number(height) for height in heights], fontsize="small", padding=2)
     names = ["\n".join([str(each.batch_size), each.bottleneck, *_memory(each)]) for each in sweep]
     axes.set_xticks(range(len(sweep)), names)
-    axes.set_xlabel("batch size, what it waits for, memory at most")
+    axes.set_xlabel("batch size, bottleneck, peak memory")
     rates = [getattr(each, part) for each in sweep for part in _LABELS]
     is_wide = max(rates) > _WIDE * min(rates)
     axes.set_ylabel(f"images per second{' (logarithmic)' if is_wide else ''}")

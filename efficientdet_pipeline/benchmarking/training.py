@@ -1,4 +1,4 @@
-"""--mode=benchmark --what=train: the loader alone, the step alone, both together, for several batch sizes."""
+"""Benchmark of a training (`--what=train`): loader, step and training for several batch sizes."""
 
 import dataclasses
 import gc
@@ -30,11 +30,11 @@ from tfrmod import fileio
 
 
 def benchmark_training(options: BenchmarkOptions, shards: Shards, network: Network, folder: Path) -> dict[str, Any]:
-    """Returns, prints and draws the three speeds of each batch size, what a training waits for, and what moves it."""
+    """Returns, prints and draws the three speeds of each batch size, the bottleneck, and the flags that reduce it."""
     if options.training.hardware.strategy in {"tpu", "multiworker"}:
         raise OptionsError(
-            f"what=train measures one process alone. Received "
-            f"strategy={options.training.hardware.strategy}; leave it out, or try --strategy=gpus.",
+            f"what=train measures a single process. Received "
+            f"strategy={options.training.hardware.strategy}; leave it out, or use --strategy=gpus.",
             option="strategy",
         )
     path = Path(options.output or Path(options.training.run.workspace) / "benchmark-train.json")
@@ -48,8 +48,8 @@ def benchmark_training(options: BenchmarkOptions, shards: Shards, network: Netwo
     check_output_json(path, {"sweep", "conclusion"}, option="output" if options.output else "workspace")
     if plot.exists() and not path.exists():
         raise OptionsError(
-            f"output must name a JSON file whose image, of the same name as .png, is not there yet. Received {path}, "
-            f"beside {plot.name}, which no earlier call wrote; try another --output.",
+            f"output must name a JSON file whose plot, of the same name as .png, does not exist yet. Received {path}, "
+            f"beside {plot.name}, which is not from a benchmark; try another --output.",
             option="output",
         )
     config = network.config
@@ -75,7 +75,7 @@ def benchmark_training(options: BenchmarkOptions, shards: Shards, network: Netwo
 def _sweep(
     options: BenchmarkOptions, config: AnyDetectorConfig, stream: InputConfig, weights: tuple[float, ...]
 ) -> tuple[list[Speeds], str]:
-    """Returns the speeds of the batch sizes that fit, and why it ended before the last size."""
+    """Returns the speeds of the batch sizes that fit, and the reason for stopping before the last size."""
     sweep: list[Speeds] = []
     base = machine.host_bytes() or 0
     for size in options.measured_batch_sizes():
@@ -90,17 +90,17 @@ def _sweep(
             logging.debug("%s", error)
             if not sweep:
                 raise OptionsError(
-                    f"The smallest batch must fit into memory. Received {size} images, which do not; try a smaller "
+                    f"The smallest batch must fit in memory. Received {size} images, which do not fit; try a smaller "
                     "--batch_sizes, --grad_checkpoint or a smaller --image_size.",
                     option="batch_sizes",
                 ) from None
-            return sweep, f"A batch of {size} does not fit into memory: the sweep ends there."
+            return sweep, f"A batch of {size} does not fit in memory: the sweep stops there."
         gc.collect()
     return sweep, ""
 
 
 def _foreseen(sweep: list[Speeds], size: int, base: int) -> str:
-    """Returns why a batch would not fit into the host's memory, where the system would end us without a word."""
+    """Returns why a batch would not fit in host memory, where the system would kill the process without a message."""
     last = sweep[-1].host_bytes if sweep else None
     if last is None or sweep[-1].device_bytes is not None:
         return ""
@@ -110,7 +110,7 @@ def _foreseen(sweep: list[Speeds], size: int, base: int) -> str:
         return ""
     return (
         f"A batch of {size} would need about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: the "
-        "sweep ends there."
+        "sweep stops there."
     )
 
 

@@ -1,1 +1,1 @@
-"""From images to drawn, listed detections, by a checkpoint, a SavedModel or a frozen graph."""
+"""Inference: image files to drawn and written detections, with checkpoints and exported models."""

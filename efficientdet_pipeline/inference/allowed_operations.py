@@ -1,4 +1,4 @@
-"""TensorFlow operations that only calculate: with them alone a model can neither read nor write files, nor run code."""
+"""Allowlist of TensorFlow operations that only compute: they neither read nor write files, nor run code."""
 
 CALCULATING = frozenset(
     """

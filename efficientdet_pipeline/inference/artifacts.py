@@ -1,4 +1,4 @@
-"""Predictors for whatever detects: checkpoints, SavedModels, frozen graphs, TFLite, ONNX and OpenVINO files."""
+"""Predictors for checkpoints, SavedModels, frozen graphs, TFLite, ONNX and OpenVINO files."""
 
 import dataclasses
 from pathlib import Path
@@ -28,41 +28,42 @@ def load_artifact(
     num_threads: int | None = None,
     is_trusted: bool = False,
 ) -> Predictor:
-    """Returns a predictor for whatever lies at a path, with the pixels and the post-processing of evaluation.
+    """Returns a predictor for the model at a path, with the pre- and post-processing of evaluation.
 
     A file ending in .tflite, .onnx or .xml is such an artifact; its network is
-    described by the hparams_config.yaml beside it, unless `config` is given. All
-    else is loaded by `predictor.load_predictor`.
+    described by the hparams_config.yaml beside it, unless `config` is given.
+    Other paths are loaded by `predictor.load_predictor`.
 
     Args:
       config: of the network.
-      mode: of suppression; a SavedModel, a frozen graph and a post-processed
-        TFLite file have theirs inside.
-      resize: how images are brought to the canvas of an artifact of the network
-        alone: letterbox, or stretch as MediaPipe does; None for the network's own.
+      mode: of non-maximum suppression; a SavedModel, a frozen graph and a
+        post-processed TFLite file contain their own.
+      resize: how images are resized to the canvas of an artifact without
+        pre-processing: letterbox, or stretch as in MediaPipe; None for the network's own.
       num_threads: of the artifact's runtime.
       is_trusted: as for `load_predictor`.
 
     Raises:
-      FileNotFoundError: nothing is there.
+      FileNotFoundError: the path does not exist.
       OptionsError: a checkpoint without a `config`.
       MissingExtraError: the artifact's runtime is not installed.
-      DataError: a file that is empty, damaged, of another model, or not described.
+      DataError: the file is empty, damaged, of another model, or not described.
     """
     place = Path(path).expanduser()
     suffix = place.suffix.lower()
     if suffix not in NETWORK_SUFFIXES:
         return load_predictor(path, config, mode=mode, is_trusted=is_trusted)
     if not place.is_file():
-        raise FileNotFoundError(f"There is no model at {place}.{similar_names(place)}")
+        raise FileNotFoundError(f"The model {place} does not exist.{similar_names(place)}")
     if not place.stat().st_size:
-        raise DataError(f"{place} must be an exported detector. Received an empty file; export the checkpoint anew.")
+        raise DataError(f"{place} must be an exported detector. Received an empty file; export the checkpoint again.")
     described = config or config_beside(place)
     if suffix == ".tflite":
         return tflite_predictor(place, described, mode=mode, resize=resize, num_threads=num_threads)
     if described is None:
         raise DataError(
-            f"{place} holds the network alone, whose description must lie beside it as {HPARAMS}. Received none; copy "
+            f"{place} contains the network alone, whose description must be beside it as {HPARAMS}. It is missing; "
+            "copy "
             "it from the folder of the export."
         )
     load = onnx_predictor if suffix == ".onnx" else openvino_predictor
@@ -70,10 +71,10 @@ def load_artifact(
 
 
 def config_beside(path: Path) -> AnyDetectorConfig | None:
-    """Returns the network that the hparams_config.yaml beside a file describes; None where there is no such file.
+    """Returns the network that the hparams_config.yaml beside a file describes; None if there is no such file.
 
     Raises:
-      DataError: it describes no network.
+      DataError: it does not describe a network.
     """
     place = path.parent / HPARAMS
     if not place.is_file():
@@ -87,6 +88,6 @@ def config_beside(path: Path) -> AnyDetectorConfig | None:
         return get_config(str(content.get("name")), **values)
     except ValueError as error:
         raise DataError(
-            f"{place} must describe the network of {path.name}. Reading it failed: {error}. Copy it from the folder of "
+            f"{place} must describe the network of {path.name}. It cannot be read: {error}. Copy it from the folder of "
             "the export."
         ) from error

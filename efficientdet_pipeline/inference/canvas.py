@@ -1,4 +1,4 @@
-"""Images on the canvas of a network as pixels, for artifacts that hold the normalization themselves."""
+"""Pixel canvases: images resized to a network's canvas, for artifacts that contain the normalization."""
 
 import tensorflow as tf
 from efficientdet.config import RESIZES
@@ -9,16 +9,16 @@ from efficientdet_pipeline.errors import OptionsError
 
 
 def pixel_canvases(images: Tensor, config: CanvasConfig, resize: str | None = None) -> tuple[Tensor, Tensor]:
-    """Returns images on the canvas before normalization, and their scales.
+    """Returns images resized to the canvas, before normalization, and their scales.
 
     Args:
-      images: RGB (b, h, w, 3), 0 to 255, of one size.
-      config: image_size, mean_rgb, stddev_rgb and scale_range are read.
+      images: RGB (b, h, w, 3), 0 to 255, all of one size.
+      config: its image_size, mean_rgb, stddev_rgb and scale_range are used.
       resize: one of `RESIZES`; None for the network's own.
 
     Returns:
       Canvases (b, H, W, 3), float32, 0 to 255, padded with the mean color, and
-      the number of original pixels per canvas pixel, (2,): down and across.
+      the original pixels per canvas pixel, (2,): vertical and horizontal.
 
     Raises:
       OptionsError: an unknown `resize`.
@@ -30,18 +30,18 @@ def pixel_canvases(images: Tensor, config: CanvasConfig, resize: str | None = No
         canvases = tf.image.resize(images, config.image_size, method="bilinear")
         size = tf.cast(tf.shape(images)[1:3], tf.float32)
         return canvases, size / tf.constant(config.image_size, tf.float32)
-    # Less the mean, what is added as padding is zero; with the mean put back it is the mean color.
+    # With the mean subtracted, padding is zero; adding the mean back makes it the mean color.
     pixels = Canvas(image_size=config.image_size, mean_rgb=config.mean_rgb)
     canvases, scales = canvas_batch(images, pixels)
     return canvases + _per_channel(config.mean_rgb), tf.stack([scales[0], scales[0]])
 
 
 def normalized(pixels: Tensor, config: CanvasConfig) -> Tensor:
-    """Returns the network's inputs of pixel canvases, in one product and one sum.
+    """Returns the normalized network inputs of pixel canvases, with one multiplication and one addition.
 
     Args:
       pixels: from `pixel_canvases`.
-      config: mean_rgb, stddev_rgb and scale_range are read.
+      config: its mean_rgb, stddev_rgb and scale_range are used.
     """
     scale = 1.0 / _per_channel(config.stddev_rgb)
     offset = -_per_channel(config.mean_rgb) * scale

@@ -1,4 +1,4 @@
-"""The detector that options name, with its classes and thresholds, and detection in one image after the other."""
+"""Detector that the options name, with its classes and thresholds, for detection image by image."""
 
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -30,20 +30,20 @@ _MAX_LABELS = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedDetector:
-    """A predictor and what its user asked for."""
+    """A predictor, and the options of its use."""
 
     predictor: Predictor
     label_map: Mapping[int, str]
     thresholds: Thresholds
-    """Minimum scores of detections that are shown."""
+    """Minimum scores of reported detections."""
     class_ids: Collection[int] = field(default_factory=frozenset)
-    """Of the classes to detect; none means all."""
+    """Ids of the classes to detect; empty means all."""
     tile: tuple[int, int] | None = None
-    """Height and width of the tiles that images are cut into; None for the whole image at once."""
+    """Height and width of the tiles that images are cut into; None for whole images."""
     tile_overlap: float = 0.2
 
     def detect(self, image: np.ndarray) -> ImageDetections:
-        """Returns the detections of an image, uint8 RGB (h, w, 3): all scores, clipped to it, best first."""
+        """Returns the detections of an image, uint8 RGB (h, w, 3): all scores, clipped to the image, best first."""
         return next(self.detect_each([(0, image)]))[2]
 
     def detect_each(
@@ -53,7 +53,7 @@ class LoadedDetector:
 
         Args:
           images: uint8 RGB (h, w, 3).
-          batch_size: images of one size, in a row, that are detected at once; tiles of one image, where it is tiled.
+          batch_size: consecutive images of one size per batch; with tiling, tiles of one image per batch.
         """
         if self.tile is not None:
             for key, image in images:
@@ -90,9 +90,9 @@ def load_detector(options: DetectorOptions, hparams: HparamsGiven) -> LoadedDete
 
     Raises:
       MissingError: there is no such detector.
-      OptionsError: it cannot be told which, or an option does not fit it.
+      OptionsError: the options are ambiguous, or one does not apply.
       MissingExtraError: the export's runtime is not installed.
-      DataError: it is damaged, or not trusted and can do more than calculate.
+      DataError: it is damaged, or not trusted and contains operations that do more than compute.
     """
     chosen = options.detection
     limit_threads(chosen.threads)
@@ -118,9 +118,9 @@ def load_detector(options: DetectorOptions, hparams: HparamsGiven) -> LoadedDete
 def _exported(options: DetectionOptions, hparams: HparamsGiven) -> tuple[Predictor, dict[int, str], list[Path]]:
     path = Path(options.saved_model_dir).expanduser()
     for folder in (path, path.parent):
-        finish_replacement(folder)  # Of an export that was killed.
+        finish_replacement(folder)  # Left by an interrupted export.
     if not path.exists():
-        raise MissingError(f"There is no export {options.saved_model_dir!r}. Check --saved_model_dir.")
+        raise MissingError(f"The export {options.saved_model_dir!r} does not exist. Check --saved_model_dir.")
     _check_one_artifact(path)
     own, num_classes, place = described_beside(path)
     own = own or _labels_inside(path)
@@ -130,20 +130,20 @@ def _exported(options: DetectionOptions, hparams: HparamsGiven) -> tuple[Predict
 
 
 def _check_one_artifact(path: Path) -> None:
-    """Raises OptionsError where a folder holds artifacts but no SavedModel."""
+    """Raises OptionsError if a folder contains artifacts but no SavedModel."""
     if not path.is_dir() or any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model")):
         return
     found = sorted(each.name for each in path.iterdir() if each.suffix in EXPORT_SUFFIXES)
     if found:
         raise OptionsError(
-            f"saved_model_dir must name one artifact. Received the folder {path}, which holds no SavedModel; try "
+            f"saved_model_dir must name one artifact. Received the folder {path}, which contains no SavedModel; try "
             f"{path / found[0]}" + (f", or one of {', '.join(found[1:])}." if found[1:] else "."),
             option="saved_model_dir",
         )
 
 
 def _labels_inside(path: Path) -> dict[int, str]:
-    """Returns the class names that a TFLite file with MediaPipe's metadata carries; none elsewhere."""
+    """Returns the class names in the MediaPipe metadata of a TFLite file; empty for other files."""
     if path.suffix.lower() != ".tflite" or not zipfile.is_zipfile(path):
         return {}
     with zipfile.ZipFile(path) as archive:
@@ -155,7 +155,7 @@ def _labels_inside(path: Path) -> dict[int, str]:
 
 
 def _thresholds(given: float | None, folders: Iterable[Path], label_map: Mapping[int, str]) -> Thresholds:
-    """Returns the given threshold, otherwise those of thresholds.yaml, otherwise the default."""
+    """Returns the given threshold, or those of thresholds.yaml, or the default."""
     if given is not None:
         return Thresholds(given)
     found = find_thresholds(folders)
@@ -173,7 +173,7 @@ def _thresholds(given: float | None, folders: Iterable[Path], label_map: Mapping
 
 
 def limit_threads(count: int) -> None:
-    """Sets the number of threads of TensorFlow for this process; 0 leaves it as it is."""
+    """Sets the number of threads of TensorFlow for this process; 0 keeps the default."""
     if not count:
         return
     try:
@@ -188,14 +188,14 @@ def limit_threads(count: int) -> None:
 
 
 def chosen_class_ids(given: str, label_map: Mapping[int, str]) -> set[int]:
-    """Returns the ids of the classes that are asked for by name or id; none where all are."""
+    """Returns the ids of the classes given by name or id; empty for all."""
     by_name = {name: class_id for class_id, name in label_map.items()}
     wanted = [word for word in map(str.strip, given.split(",")) if word]
     known = {word: by_name.get(word, int(word) if word.isdecimal() else 0) for word in wanted}
     unknown = [word for word, class_id in known.items() if class_id < 1 or (label_map and class_id not in label_map)]
     names = [f"{class_id} {name}" for class_id, name in sorted(label_map.items())]
     if unknown:
-        listed = f"{', '.join(names[:20])}{' …' if len(names) > 20 else ''}" or "ids from 1 on, for it has no names"
+        listed = f"{', '.join(names[:20])}{' …' if len(names) > 20 else ''}" or "ids from 1, since it has no names"
         raise OptionsError(
             f"classes must name classes of the detector. Received {unknown[0]!r}; known: {listed}.", option="classes"
         )

@@ -1,4 +1,4 @@
-"""Optional packages, imported where they are needed; nothing is ever installed by the program itself."""
+"""Optional packages, imported where they are needed; the program never installs packages."""
 
 import importlib
 import importlib.util
@@ -21,9 +21,9 @@ EXTRAS = {
     "optuna": "tune",
     "cv2": "",
 }
-"""Module → the extra of this distribution that brings it; empty for a requirement."""
+"""Module → the extra of this distribution that installs it; empty for a requirement."""
 _TELEMETRY = "openvino_telemetry"
-"""Sends statistics of use over the network, from a forked process, unless it cannot be imported."""
+"""Module that sends usage statistics from a forked process unless it cannot be imported."""
 
 
 def import_extra(module: str, *, purpose: str) -> ModuleType:
@@ -31,7 +31,7 @@ def import_extra(module: str, *, purpose: str) -> ModuleType:
 
     Args:
       module: its name, possibly dotted.
-      purpose: what needs it, for the message.
+      purpose: what it is needed for, for the message.
 
     Raises:
       MissingExtraError: it is not installed; the message has the pip command.
@@ -44,7 +44,7 @@ def import_extra(module: str, *, purpose: str) -> ModuleType:
 
 
 def check_installed(formats: Mapping[str, Sequence[str]]) -> None:
-    """Makes sure, without importing them, that the packages of export formats are there.
+    """Checks, without importing them, that the packages of export formats are installed.
 
     Args:
       formats: name of a format → packages.

@@ -1,6 +1,6 @@
-"""Features of an EfficientNet: its reductions, the map of a named layer, pictures, and whether weights are trained.
+"""Features of an EfficientNet: its reductions, named layers, pictures, and a test for trained weights.
 
-`h w` height and width, `c` channels. Level l has about 1 / 2^l of the image.
+`h w` height and width, `c` channels. Level l has a resolution of about 1 / 2^l of the image.
 """
 
 import zipfile
@@ -17,16 +17,16 @@ from efficientdet_pipeline.errors import DataError, OptionsError
 
 RANDOM_DRAWS = 10
 TRAINED_SCORE = 6.0
-"""Deviations from random networks from which weights are called trained."""
+"""Standard deviations from random networks above which weights count as trained."""
 
 
 def network_input(image: np.ndarray, backbone_name: str, *, advprop: bool = False) -> np.ndarray:
-    """Returns an image (1, h, w, 3), float32, at its own size, normalized as the network was trained.
+    """Returns an image (1, h, w, 3), float32, at its own size, normalized as in the network's training.
 
     Args:
       image: uint8 RGB (h, w, 3).
       backbone_name: such as efficientnet-b0.
-      advprop: whether the checkpoint is one of AdvProp's, whose input is in -1…1.
+      advprop: whether the checkpoint is from AdvProp, with inputs from -1 to 1.
     """
     from efficientdet.imagenet import imagenet_config
 
@@ -38,10 +38,10 @@ def network_input(image: np.ndarray, backbone_name: str, *, advprop: bool = Fals
 
 
 def extract_reductions(encoder: keras.layers.Layer, inputs: np.ndarray) -> dict[int, np.ndarray]:
-    """Returns {level: (h, w, c)} for levels 1 to 5, of one image.
+    """Returns {level: (h, w, c)} of one image for levels 1 to 5.
 
     Args:
-      encoder: from `efficientdet.imagenet.build_encoder`, or the `backbone` of any of our networks.
+      encoder: from `efficientdet.imagenet.build_encoder`, or the `backbone` of a detector.
       inputs: (1, h, w, 3) of any size, from `network_input`.
 
     >>> {level: x.shape for level, x in extract_reductions(b0, image_of_1400_by_2100).items()}
@@ -52,12 +52,12 @@ def extract_reductions(encoder: keras.layers.Layer, inputs: np.ndarray) -> dict[
 
 
 def write_reductions(path: str | Path, reductions: Mapping[int, np.ndarray]) -> Path:
-    """Writes reductions as npz, reduction_1 to reduction_5, whole or not at all; returns the path."""
+    """Writes reductions as npz, reduction_1 to reduction_5, atomically; returns the path."""
     return write_arrays(path, {f"reduction_{level}": x for level, x in reductions.items()})
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Writes arrays as npz by their names, whole or not at all; returns the path."""
+    """Writes named arrays as npz, atomically; returns the path."""
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,10 +71,10 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> Path:
 
 
 def read_reductions(path: str | Path) -> dict[int, np.ndarray]:
-    """Returns what `write_reductions` wrote.
+    """Returns the reductions that `write_reductions` wrote.
 
     Raises:
-      DataError: another file.
+      DataError: it is another file.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -86,17 +86,17 @@ def read_reductions(path: str | Path) -> dict[int, np.ndarray]:
 def channel_grid(
     feature_map: np.ndarray, *, channels: Sequence[int] | None = None, count: int = 16, seed: int = 0, side: int = 160
 ) -> np.ndarray:
-    """Returns channels of a map as one grey picture, uint8 (H, W): each stretched from its least to its largest value.
+    """Returns channels of a feature map as one grey image, uint8 (H, W), each normalized to its own range.
 
     Args:
       feature_map: (h, w, c).
-      channels: which; None draws `count` different ones by `seed`.
-      count: how many are drawn; all where the map has fewer.
+      channels: channel indices; None draws `count` different ones by `seed`.
+      count: number of drawn channels; all if there are fewer.
       seed: of the draw.
       side: longer side of each cell in pixels.
 
     Raises:
-      OptionsError: a channel that the map does not have.
+      OptionsError: the feature map has no such channel.
     """
     height, width, num_channels = feature_map.shape
     if channels is None:
@@ -122,7 +122,7 @@ def channel_grid(
 def _stretched(values: np.ndarray) -> np.ndarray:
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
-        raise DataError("A channel holds NaN or infinity: the weights, or the image, are damaged.")
+        raise DataError("A channel contains NaN or infinity: the weights or the image are damaged.")
     low, high = values.min(), values.max()
     return (
         np.zeros(values.shape, np.uint8) if high == low else np.rint(255 * (values - low) / (high - low)).astype("u1")
@@ -142,9 +142,9 @@ def _named(layer: keras.layers.Layer, scope: str) -> Iterator[tuple[str, keras.l
 
 
 def layer_map(encoder: keras.layers.Layer, inputs: np.ndarray, name: str) -> np.ndarray:
-    """Returns what a named layer gives for one image: (h, w, c), or (c,) within squeeze-excite.
+    """Returns the output of a named layer for one image: (h, w, c), or (c,) within squeeze-excite.
 
-    A layer that is called more than once gives its last output.
+    For a layer that is called several times, it is the last output.
 
     Args:
       encoder: as for `extract_reductions`.
@@ -152,7 +152,7 @@ def layer_map(encoder: keras.layers.Layer, inputs: np.ndarray, name: str) -> np.
       name: of `named_layers`.
 
     Raises:
-      OptionsError: no such layer, or one that the network does not call.
+      OptionsError: there is no such layer, or the network does not call it.
     """
     import difflib
 
@@ -170,57 +170,59 @@ def layer_map(encoder: keras.layers.Layer, inputs: np.ndarray, name: str) -> np.
         seen.append(original(*arguments, **options))
         return seen[-1]
 
-    # Past Keras' __setattr__, which would track it.
+    # Bypass Keras's __setattr__, which would track it.
     vars(layer)["call"] = recorded
     try:
         encoder(inputs, training=False)
     finally:
         vars(layer).pop("call", None)
     if not seen:
-        raise OptionsError(f"The network does not call the layer {name!r}. Name one of its parts, or another layer.")
+        raise OptionsError(
+            f"The network does not call the layer {name!r}. Name one of its sublayers, or another layer."
+        )
     return keras.ops.convert_to_numpy(seen[-1])[0]
 
 
 @dataclass(frozen=True)
 class TrainedStatistic:
-    """Whether a network's weights differ from random ones. Its `str` explains it."""
+    """Test whether a network's weights are trained. Its `str` explains the result."""
 
     kurtosis: float
     """Mean excess kurtosis of the convolutions' kernels."""
     random_kurtosis: float
-    """The same of random networks, the mean."""
+    """The same of random networks, mean."""
     random_deviation: float
-    """Its standard deviation over random networks."""
+    """The same of random networks, standard deviation."""
     moved_norms: float
-    """Share of the normalizations whose statistics are not those of a fresh network, mean 0 and variance 1."""
+    """Share of the normalization layers whose statistics differ from the initial mean 0 and variance 1."""
 
     @property
     def score(self) -> float:
-        """How many deviations of random networks the kurtosis is above theirs."""
+        """Distance of the kurtosis from random networks, in their standard deviations."""
         return (self.kurtosis - self.random_kurtosis) / max(self.random_deviation, 1e-12)
 
     @property
     def is_trained(self) -> bool:
-        """Whether kernels are beyond chance, and the normalizations have seen data."""
+        """Whether the kernels differ significantly from random ones and the normalizations have been updated."""
         return self.score > TRAINED_SCORE and self.moved_norms > 0.5
 
     def __str__(self) -> str:
-        verdict = "trained" if self.is_trained else "not trained, or hardly"
+        verdict = "trained" if self.is_trained else "untrained, or hardly trained"
         return (
-            f"The weights look {verdict}. Training gives kernels many small and few large numbers, which excess "
+            f"The weights look {verdict}. Training gives kernels many small and few large values, which excess "
             f"kurtosis measures: {self.kurtosis:.2f} here, {self.random_kurtosis:.2f} ± {self.random_deviation:.2f} in "
-            f"{RANDOM_DRAWS} random networks of the same shapes, a distance of {self.score:.0f} deviations "
-            f"(trained: above {TRAINED_SCORE:.0f}). {self.moved_norms:.0%} of the normalizations have statistics of "
-            "data (a fresh network has none)."
+            f"{RANDOM_DRAWS} random networks of the same shapes, a distance of {self.score:.0f} standard deviations "
+            f"(trained: above {TRAINED_SCORE:.0f}). {self.moved_norms:.0%} of the normalizations have updated "
+            "statistics (an untrained network has none)."
         )
 
 
 def trained_statistic(encoder: keras.layers.Layer, *, seed: int = 0) -> TrainedStatistic:
-    """Returns whether the weights of an encoder are trained, compared with random networks of its shapes.
+    """Tests whether the weights of an encoder are trained, against random networks of the same shapes.
 
     The statistic is the mean over convolutions of the excess kurtosis of the
-    kernel's numbers: 0 for the normal distribution that fresh kernels are drawn
-    from. It does not depend on the scale of the kernels.
+    kernel's values: 0 for the normal distribution of initial kernels. It does
+    not depend on the scale of the kernels.
 
     Args:
       encoder: built; as for `extract_reductions`.

@@ -1,4 +1,4 @@
-"""Images from disk and back: which ones are meant, their pixels, and where results go."""
+"""Image files: search, decoding, and output names."""
 
 import difflib
 import glob
@@ -17,20 +17,20 @@ from tfrmod.errors import DatasetError
 from tfrmod.patterns import glob_files
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
-"""What a folder is searched for, in any case. A file named alone may be called anything: its content decides."""
+"""Suffixes searched in a folder, ignoring case. A file named explicitly may have any: its content decides."""
 
 WRITABLE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 def find_images(pattern: str | Path) -> list[Path]:
-    """Returns the images that a path, a folder or a glob means, sorted by name.
+    """Returns the images of a path, a folder or a glob, sorted by name.
 
-    A folder means the images right in it, not those of its sub-folders
-    (`photos/**/*.jpg` does). A file that exists is taken as it is called, also
-    where its name looks like a glob.
+    For a folder these are the images directly in it, not in its sub-folders
+    (use `photos/**/*.jpg`). The name of an existing file is never read as a
+    glob.
 
     Raises:
-      FileNotFoundError: nothing is there; the message has names that are similar.
+      FileNotFoundError: nothing matches; the message lists similar names.
       DataError: the folder holds no images.
     """
     path = Path(pattern).expanduser()
@@ -40,42 +40,42 @@ def find_images(pattern: str | Path) -> list[Path]:
         paths = [entry for entry in sorted(path.iterdir()) if is_image_name(entry)]
         if not paths:
             raise DataError(
-                f"The folder {path} must hold images. Right in it, no file ends with one of "
-                f"{' '.join(sorted(IMAGE_SUFFIXES))}. For images in sub-folders give a glob: '{path}/**/*.jpg'."
+                f"The folder {path} must contain images. No file directly in it ends with one of "
+                f"{' '.join(sorted(IMAGE_SUFFIXES))}. For images in sub-folders use a glob:  '{path}/**/*.jpg'."
             )
         return paths
     matches = sorted(glob_files(str(path)))
     paths = [match for match in matches if is_image_name(match)] or matches
     if not paths:
         what = "No file matches" if glob.has_magic(str(path)) else "There is no file or folder"
-        raise FileNotFoundError(f"{what} {path} (looked for in {Path.cwd()}).{similar_names(path)}")
+        raise FileNotFoundError(f"{what} {path} (in {Path.cwd()}).{similar_names(path)}")
     return paths
 
 
 def is_image_name(path: Path) -> bool:
-    """Tells whether a file is called like an image; hidden files are not meant."""
+    """Returns whether a file has the suffix of an image; False for hidden files."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def similar_names(path: Path) -> str:
-    """Returns a sentence with the names beside `path` that resemble it, or nothing."""
+    """Returns a sentence with names similar to that of `path` in its folder, or an empty string."""
     neighbours = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     similar = difflib.get_close_matches(path.name, neighbours, n=3, cutoff=0.5)
     return f" Similar names: {', '.join(str(path.parent / name) for name in similar)}." if similar else ""
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Returns an image's pixels as people see it: uint8 RGB (h, w, 3), upright.
+    """Returns the pixels of an image file, upright: uint8 RGB (h, w, 3).
 
-    These are, bit for bit, the pixels that training and evaluation decode from a
-    record of the same file. The format is told by content, a rotation that the
-    camera noted (EXIF) is carried out, and grey, palette, CMYK, transparent and
-    16-bit images become RGB; what the conversion stores in another encoding is
-    encoded here too, for a JPEG saved anew has other pixels.
+    They are bit-identical to the pixels that training and evaluation decode from
+    a record of the same file. The format is detected by content, an EXIF
+    rotation is applied, and grey, palette, CMYK, transparent and 16-bit images
+    are converted to RGB; images that the conversion re-encodes are re-encoded
+    here too, because that changes the pixels of a JPEG.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      DataError: the content is not an image that can be read, or is larger than 178 million pixels.
+      FileNotFoundError: the file does not exist.
+      DataError: the content is not a readable image, or has more than 178 million pixels.
     """
     path = Path(path)
     try:
@@ -85,10 +85,10 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def decode_content(content: bytes, *, max_pixels: int = image_file.MAX_PIXELS) -> np.ndarray:
-    """Returns the pixels of an encoded image as `read_image` does: uint8 RGB (h, w, 3), upright.
+    """Returns the pixels of an encoded image, as `read_image` does: uint8 RGB (h, w, 3), upright.
 
     Raises:
-      DataError: it is not an image that can be read, or has more than `max_pixels` pixels.
+      DataError: it is not a readable image, or has more than `max_pixels` pixels.
     """
     try:
         checked = image_file.check_image(content, max_pixels=max_pixels, is_trusted=True)
@@ -102,31 +102,31 @@ Readable = str | os.PathLike[str] | np.ndarray
 
 
 def one_or_several(images: Readable | Iterable[Readable]) -> Iterable[Readable]:
-    """Returns images as a sequence, also where one stands alone."""
+    """Returns images as a sequence; a single image becomes a sequence of one."""
     if isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim == 3):
         return [images]
     return images
 
 
 def pixels_of(image: Readable) -> np.ndarray:
-    """Returns the pixels of a file, or an array as it is.
+    """Returns the pixels of a file; returns an array unchanged.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      DataError: it is no image, or the array is not uint8 of shape (h, w, 3).
+      FileNotFoundError: the file does not exist.
+      DataError: it is not an image, or the array is not uint8 of shape (h, w, 3).
     """
     if not isinstance(image, np.ndarray):
         return read_image(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(
             f"An image must be a uint8 RGB array of shape (h, w, 3). Received {image.dtype} of shape {image.shape}; "
-            "convert it, or give the path of its file."
+            "convert it, or pass the path of its file."
         )
     return image
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Writes RGB pixels in the format that the name asks for, whole or not at all.
+    """Writes RGB pixels, atomically, in the format of the file name's suffix.
 
     Raises:
       OSError: the file cannot be written.
@@ -138,34 +138,34 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
 
 
 def output_paths(images: Sequence[Path], output_dir: str | Path) -> list[Path]:
-    """Returns where the drawn copy of each image goes: its own name, in `output_dir`.
+    """Returns the path of the drawn copy of each image: its own file name, in `output_dir`.
 
-    Images of one name from several folders are numbered (photo.jpg,
-    photo-2.jpg …); a format that is rarely written becomes PNG.
+    Images with the same name from several folders are numbered (photo.jpg,
+    photo-2.jpg …); formats that are rarely written become PNG.
 
     Raises:
-      OptionsError: an image lies in `output_dir` and could be overwritten.
+      OptionsError: an image is in `output_dir` and could be overwritten.
     """
     output_dir = Path(output_dir).expanduser()
     for image in images:
         if image.parent.resolve() == output_dir.resolve():
             raise OptionsError(
                 f"--output_image_dir must be another folder than that of the images, which would be overwritten. "
-                f"Received {output_dir}, and {image} lies there; try {output_dir / 'detections'}.",
+                f"Received {output_dir}, which contains {image}; try {output_dir / 'detections'}.",
                 option="output_image_dir",
             )
     return [output_dir / name for name in output_names(images)]
 
 
 def read_images(images: Sequence[Path], source: str) -> Iterator[tuple[Path, np.ndarray]]:
-    """Yields path and pixels of each image that can be read; names the others: one among many must not cost the rest.
+    """Yields path and pixels of each readable image; logs the others and continues.
 
     Args:
       images: from `find_images`.
-      source: what the user named them by.
+      source: the user's path or glob, for messages.
 
     Raises:
-      DataError: none of them can be read.
+      DataError: none of them is readable.
     """
     num_faults = 0
     for path in images:
@@ -179,11 +179,11 @@ def read_images(images: Sequence[Path], source: str) -> Iterator[tuple[Path, np.
             continue
         yield path, pixels
     if num_faults == len(images):
-        raise DataError(f"None of the {num_faults} images that {source!r} names could be read.")
+        raise DataError(f"None of the {num_faults} images of {source!r} is readable.")
 
 
 def output_names(images: Iterable[Path]) -> list[str]:
-    """Returns what the drawn copy of each image is called."""
+    """Returns the file name of the drawn copy of each image."""
     taken: set[str] = set()
     return [_free_name(image, taken) for image in images]
 
@@ -192,7 +192,7 @@ def _free_name(image: Path, taken: set[str]) -> str:
     suffix = image.suffix if image.suffix.lower() in WRITABLE_SUFFIXES else ".png"
     stem = image.stem if image.suffix.lower() in IMAGE_SUFFIXES else image.name
     name, number = f"{stem}{suffix}", 2
-    # Where upper and lower case are one (macOS, Windows), a.jpg would overwrite A.jpg.
+    # On file systems that ignore case (macOS, Windows), a.jpg would overwrite A.jpg.
     while name.lower() in taken:
         name, number = f"{stem}-{number}{suffix}", number + 1
     taken.add(name.lower())

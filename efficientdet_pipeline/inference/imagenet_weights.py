@@ -1,4 +1,4 @@
-"""EfficientNets with their weights, for classification and for features."""
+"""EfficientNets with trained weights, for classification and features."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,34 +34,34 @@ class LoadedClassifier:
 
     model: "Classifier"
     names: tuple[str, ...]
-    """By column."""
+    """Class names by column."""
     weights: str
-    """What was loaded, in a sentence."""
+    """Description of the loaded weights."""
 
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """An EfficientNet without its head, with its weights."""
+    """An EfficientNet encoder without its head, with its weights."""
 
     model: "EfficientNet"
     name: str
     weights: str
-    """What was loaded, in a sentence."""
+    """Description of the loaded weights."""
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What an EfficientNet sees in one image."""
+    """Features of one image."""
 
     reductions: Mapping[int, np.ndarray]
-    """Level, 1 to 5 → (h, w, c) float32 of 1 / 2^level of the image's sides, rounded up."""
+    """Level, 1 to 5 → (h, w, c) float32, with 1 / 2^level of the image's resolution, rounded up."""
     looks_trained: bool
     statistic: str
-    """Why the weights look trained, or random."""
+    """Whether the weights look trained or random."""
 
 
 def classify(options: ClassifierOptions, images: Readable | Iterable[Readable]) -> list[list[ClassScore]]:
-    """Returns the best classes of each image, by the classifier that the options name; see `load_classifier`."""
+    """Returns the top classes of each image, by the classifier that the options name; see `load_classifier`."""
     loaded, pixels = load_classifier(options), map(pixels_of, one_or_several(images))
     size, advprop = options.crop_size or None, options.network.advprop
     return list(classify_images(loaded.model, pixels, loaded.names, options.top, image_size=size, advprop=advprop))
@@ -80,10 +80,10 @@ def load_classifier(options: ClassifierOptions) -> LoadedClassifier:
     """Returns the classifier that the options name.
 
     Raises:
-      CheckpointError: there is no such checkpoint, it is damaged, of another network, or has no head.
-      DataError: its classes have no names, or the file of names has another number of them.
-      FileNotFoundError: nothing is at its place.
-      OptionsError: an unknown network.
+      CheckpointError: the checkpoint does not exist, is damaged, of another network, or without a head.
+      DataError: its classes have no names, or the number of names in the file differs.
+      FileNotFoundError: the path does not exist.
+      OptionsError: the network is unknown.
     """
     from efficientdet.checkpoint.imagenet import load_classifier as load_weights
     from efficientdet.checkpoint.summary import summarize_checkpoint
@@ -91,7 +91,8 @@ def load_classifier(options: ClassifierOptions) -> LoadedClassifier:
 
     if options.network.path_ckpt == RANDOM:
         raise OptionsError(
-            "path_ckpt must name trained weights: random ones classify nothing. Received 'none'; leave it out for the "
+            "path_ckpt must name trained weights: random weights cannot classify. Received 'none'; leave it out for "
+            "the "
             "published weights.",
             option="path_ckpt",
         )
@@ -112,8 +113,9 @@ def load_classifier(options: ClassifierOptions) -> LoadedClassifier:
         names = imagenet_names()
     else:
         raise DataError(
-            f"{summary.path} is for {num_classes} classes, and only ImageNet's {_IMAGENET_CLASSES} have names here. "
-            "Name its classes by --labels_map_file."
+            f"{summary.path} is for {num_classes} classes, and only ImageNet's {_IMAGENET_CLASSES} have built-in "
+            "names. "
+            "Give the names of its classes by --labels_map_file."
         )
     model = build_classifier(ClassifierConfig(backbone_name=name, num_classes=num_classes))
     report = load_weights(model, place, cache_dir=cache)
@@ -125,9 +127,9 @@ def load_encoder(options: EfficientNetOptions) -> LoadedEncoder:
     """Returns the encoder that the options name.
 
     Raises:
-      CheckpointError: there is no such checkpoint, it is damaged, or of another network.
-      FileNotFoundError: nothing is at its place.
-      OptionsError: an unknown network.
+      CheckpointError: the checkpoint does not exist, is damaged, or of another network.
+      FileNotFoundError: the path does not exist.
+      OptionsError: the network is unknown.
     """
     from efficientdet.checkpoint.imagenet import load_encoder as load_weights
     from efficientdet.checkpoint.summary import summarize_checkpoint
@@ -145,10 +147,10 @@ def load_encoder(options: EfficientNetOptions) -> LoadedEncoder:
 
 
 def network_name(options: EfficientNetOptions, found: tuple[str, ...] = ()) -> str:
-    """Returns the network that the options name, otherwise the one that a checkpoint says it is of.
+    """Returns the network that the options name, else that of the checkpoint.
 
     Raises:
-      OptionsError: an unknown network.
+      OptionsError: the network is unknown.
     """
     from efficientdet.imagenet import imagenet_config
 

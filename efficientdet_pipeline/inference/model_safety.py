@@ -1,4 +1,4 @@
-"""Models of strangers, looked through before TensorFlow loads them: a graph can read and write any file."""
+"""Checks of untrusted models before TensorFlow loads them, because a graph can read and write any file."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -18,11 +18,10 @@ _SERVE, _RESTORE, _SAVE = "serve", "restore", "save"
 
 
 def check_saved_model(folder: Path) -> None:
-    """Makes sure that a SavedModel only calculates.
+    """Checks that a SavedModel contains only operations that compute.
 
-    TensorFlow's own reading of the variables, and the writing that lies unused
-    beside it, are allowed where they stand for that purpose and nothing else
-    leads to them.
+    Operations that restore variables, and the unused ones beside them that save
+    variables, are allowed in exactly these roles.
 
     Raises:
       DataError: it has other operations, or a second description that TensorFlow may prefer.
@@ -31,15 +30,16 @@ def check_saved_model(folder: Path) -> None:
     second = [name for name in ("saved_model.cpb", "saved_model.pbtxt") if (folder / name).exists()]
     if second:
         raise DataError(
-            f"{folder} must describe its model once, in saved_model.pb. It holds {second[0]} too, which TensorFlow may "
-            "load instead; move that away, or add --trust_model if you trust whoever made the model."
+            f"{folder} must describe its model once, in saved_model.pb. It also contains {second[0]}, which "
+            "TensorFlow may "
+            "load instead; remove that file, or add --trust_model if you trust the author of the model."
         )
     saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     _refuse(folder, {name for meta_graph in saved.meta_graphs for name in _forbidden(meta_graph)})
 
 
 def check_graph(path: Path, graph_def: graph_pb2.GraphDef) -> None:
-    """Makes sure that a frozen graph only calculates.
+    """Checks that a frozen graph contains only operations that compute.
 
     Raises:
       DataError: it has other operations.
@@ -55,14 +55,14 @@ def _refuse(path: Path, names: set[str]) -> None:
             f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
         )
         raise DataError(
-            f"{path} must be a model that only calculates. Received one with operations that can read or write files, "
-            f"run code, or are unknown here: {few}. A model from a stranger should not have them; if you trust whoever "
-            "made it, add --trust_model."
+            f"{path} must be a model that only computes. Received one with operations that can read or write files, "
+            f"run code, or are unknown: {few}. An untrusted model should not have them; if you trust the "
+            "author, add --trust_model."
         )
 
 
 def _forbidden(meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
-    """Yields the operations of a graph and its functions that are not allowed where they stand."""
+    """Yields the operations of a graph and its functions that are not allowed in their roles."""
     functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
     roles_of_nodes = _roles_of_nodes(meta_graph)
     roles = _roles_of_functions(meta_graph, functions, roles_of_nodes)
@@ -82,12 +82,12 @@ def _is_allowed(node: Any, roles: set[str], functions: dict[str, Any]) -> bool:
         return _SERVE not in roles
     if node.op in SAVING:
         return not roles & {_SERVE, _RESTORE}
-    # A function may be called as if it were an operation, unless there is one of that name, which TensorFlow prefers.
+    # A function may be called like an operation, unless an operation has the same name, which TensorFlow prefers.
     return node.op in functions and op_def_registry.get(node.op) is None
 
 
 def _roles_of_nodes(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, set[str]]:
-    """Returns what each node of the graph is run for; nodes that nothing runs have no role."""
+    """Returns the roles of each node of the graph; a node that is never run has none."""
     inputs = {node.name: [_node_of(each) for each in node.input] for node in meta_graph.graph_def.node}
     saver = meta_graph.saver_def
     ends = {_SAVE: [saver.save_tensor_name], _RESTORE: [saver.restore_op_name], _SERVE: _run_by_name(meta_graph)}
@@ -99,7 +99,7 @@ def _roles_of_nodes(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, set[st
 
 
 def _run_by_name(meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
-    """Yields the tensors and nodes that loading and detecting run: outputs, initial values, initial operations."""
+    """Yields the tensors and nodes that loading and inference run: outputs, initial values, initial operations."""
     for signature in meta_graph.signature_def.values():
         for tensor in signature.outputs.values():
             sparse = tensor.coo_sparse
@@ -115,7 +115,7 @@ def _run_by_name(meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
 
 
 def _ancestors(inputs: dict[str, list[str]], ends: Iterable[str]) -> set[str]:
-    """Returns the nodes that have to run before the ends, and the ends."""
+    """Returns the given nodes and all nodes that run before them."""
     found: set[str] = set()
     waiting = list(ends)
     while waiting:
@@ -129,11 +129,11 @@ def _ancestors(inputs: dict[str, list[str]], ends: Iterable[str]) -> set[str]:
 def _roles_of_functions(
     meta_graph: meta_graph_pb2.MetaGraphDef, functions: dict[str, Any], roles_of_nodes: dict[str, set[str]]
 ) -> dict[str, set[str]]:
-    """Returns what each function is called for; what is never called has no role."""
+    """Returns the roles of each function; a function that is never called has none."""
     roles: dict[str, set[str]] = {name: set() for name in functions}
     waiting: list[tuple[str, str]] = [(name, _SERVE) for name in _callable_by_name(meta_graph)]
     for name, function in functions.items():
-        # TensorFlow may put one function of an interface in the place of another.
+        # TensorFlow may replace a function of an interface by another one.
         if {"api_implements", "implements"} & set(function.attr):
             waiting.append((name, _SERVE))
     for node in meta_graph.graph_def.node:
@@ -149,7 +149,7 @@ def _roles_of_functions(
 
 
 def _callable_by_name(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
-    """Returns the functions that the objects of a SavedModel offer or call themselves, as at loading."""
+    """Returns the functions that the objects of a SavedModel expose or call themselves, for example at loading."""
     objects = meta_graph.object_graph_def
     names = set(objects.concrete_functions)
     for node in objects.nodes:

@@ -1,4 +1,4 @@
-"""ONNX files of raw heads as predictors, by onnxruntime."""
+"""Predictors on ONNX files with raw outputs, run by onnxruntime."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ class OnnxRunner:
 
     Args:
       content: of the file.
-      num_threads: of one operation; None for onnxruntime's choice.
+      num_threads: threads per operation; None for onnxruntime's default.
       path: of the file, for messages.
 
     Raises:
@@ -32,16 +32,17 @@ class OnnxRunner:
         place = path or Path("the ONNX file")
         try:
             self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no class but this.
+        except Exception as error:  # onnxruntime's exceptions have no other common class.
             raise DataError(
-                f"{place} must be an ONNX file. Opening it failed with {type(error).__name__}: "
-                f"{' '.join(str(error).split())[:500]}. Export the checkpoint anew with --mode=export."
+                f"{place} must be an ONNX file. It cannot be opened:  {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:500]}. Export the checkpoint again with --mode=export."
             ) from error
         names = [each.name for each in self._session.get_outputs()]
         inputs = [each.name for each in self._session.get_inputs()]
         if set(names) != {"logits", "deltas"} or inputs != ["images"]:
             raise DataError(
-                f"{place} must take `images` and give `logits` and `deltas`, as an export has them. Received inputs "
+                f"{place} must have the input `images` and the outputs `logits` and `deltas` of an export. Received "
+                "inputs "
                 f"{', '.join(inputs)} and outputs {', '.join(names)}; it is another model."
             )
 
@@ -59,18 +60,18 @@ def onnx_predictor(
     resize: str | None = None,
     num_threads: int | None = None,
 ) -> RawHeadsPredictor:
-    """Returns a predictor on an ONNX file of raw heads.
+    """Returns a predictor on an ONNX file with raw outputs.
 
     Args:
       config: of the network.
-      mode: of suppression, as `postprocess.detections` takes it.
-      resize: how images are brought to the canvas.
+      mode: of non-maximum suppression, as in `postprocess.detections`.
+      resize: how images are resized to the canvas.
       num_threads: of onnxruntime.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError: the file does not exist.
       MissingExtraError: onnxruntime is not installed.
-      DataError: the file is damaged, or another model.
+      DataError: the file is damaged, or of another model.
     """
     path = Path(path)
     runner = OnnxRunner(path.read_bytes(), num_threads=num_threads, path=path)

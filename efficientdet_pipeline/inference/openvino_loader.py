@@ -1,4 +1,4 @@
-"""OpenVINO IR of raw heads as predictors."""
+"""Predictors on OpenVINO IR with raw outputs."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from efficientdet_pipeline.inference.extras import import_extra
 from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
 
 _EXACT = "f32"
-"""Precision of the calculation. OpenVINO's default on newer processors is bfloat16: faster, scores 0.01 apart."""
+"""Inference precision. OpenVINO's default on newer processors is bfloat16: faster, with scores 0.01 apart."""
 
 
 class OpenvinoRunner:
@@ -18,8 +18,8 @@ class OpenvinoRunner:
 
     Args:
       path: of the .xml; the .bin is in the same folder.
-      num_threads: None for OpenVINO's choice.
-      precision: of the calculation: f32, or bf16 where the processor has it.
+      num_threads: None for OpenVINO's default.
+      precision: of inference: f32, or bf16 if the processor supports it.
 
     Raises:
       MissingExtraError: openvino is not installed.
@@ -38,13 +38,13 @@ class OpenvinoRunner:
             self._model = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise DataError(
-                f"{path} and {path.with_suffix('.bin').name} must be OpenVINO IR. Opening it failed: "
-                f"{' '.join(str(error).split())[:500]}. Export the checkpoint anew with --mode=export."
+                f"{path} and {path.with_suffix('.bin').name} must be OpenVINO IR. It cannot be opened:  "
+                f"{' '.join(str(error).split())[:500]}. Export the checkpoint again with --mode=export."
             ) from error
         names = {name for output in self._model.outputs for name in output.get_names()}
         if not {"logits", "deltas"} <= names:
             raise DataError(
-                f"{path} must give `logits` and `deltas`, as an export has them. Received outputs "
+                f"{path} must have the outputs `logits` and `deltas` of an export. Received outputs "
                 f"{', '.join(sorted(names)) or 'without names'}; it is another model."
             )
 
@@ -62,19 +62,19 @@ def openvino_predictor(
     resize: str | None = None,
     num_threads: int | None = None,
 ) -> RawHeadsPredictor:
-    """Returns a predictor on OpenVINO IR of raw heads.
+    """Returns a predictor on OpenVINO IR with raw outputs.
 
     Args:
       path: of the .xml.
       config: of the network.
-      mode: of suppression, as `postprocess.detections` takes it.
-      resize: how images are brought to the canvas.
+      mode: of non-maximum suppression, as in `postprocess.detections`.
+      resize: how images are resized to the canvas.
       num_threads: of OpenVINO.
 
     Raises:
       FileNotFoundError: a file is missing.
       MissingExtraError: openvino is not installed.
-      DataError: the files are damaged, or another model.
+      DataError: the files are damaged, or of another model.
     """
     path = Path(path)
     runner = OpenvinoRunner(path, num_threads=num_threads)

@@ -1,4 +1,4 @@
-"""Anything that detects: a checkpoint, a SavedModel or a frozen graph, told apart by its path."""
+"""Predictors on checkpoints, SavedModels and frozen graphs, selected by the type of path."""
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -50,7 +50,7 @@ def detect_image(predictor: Predictor, image: np.ndarray, class_ids: Collection[
 
 
 class GraphPredictor:
-    """A runner on a TensorFlow function from images to boxes, scores, class ids and their number."""
+    """A predictor on a TensorFlow function from images to boxes, scores, class ids and their number."""
 
     def __init__(
         self,
@@ -59,10 +59,10 @@ class GraphPredictor:
     ):
         self._serve = serve
         self.network = network
-        """From normalized canvases (b, H, W, 3) to raw outputs; None where it cannot run alone."""
+        """From normalized canvases (b, H, W, 3) to raw outputs; None if it cannot run alone."""
 
     def detect(self, images: np.ndarray) -> Detections:
-        """Returns what `Runner.detect` says."""
+        """Returns the detections; see `Predictor.detect`."""
         return Detections(*(np.asarray(part) for part in self._serve(tf.constant(images, tf.uint8))))
 
 
@@ -73,23 +73,23 @@ def load_predictor(
     mode: str = "per_class",
     is_trusted: bool = False,
 ) -> Predictor:
-    """Returns a runner for whatever lies at `model_path`.
+    """Returns a predictor on the model at `model_path`.
 
     A folder with a saved_model.pb is a SavedModel (also an export's folder, which
-    has it in saved_model/), a file ending in .pb is a frozen graph, and all else a
-    checkpoint (or one's address or published name, as `load_checkpoint` takes them),
-    which says nothing of its network: there, `config` is needed.
+    has it in saved_model/), a file ending in .pb is a frozen graph, and everything
+    else a checkpoint (or its URL or published name, as in `load_checkpoint`), which
+    does not describe its network: it needs `config`.
 
     Args:
-      mode: of suppression, for a checkpoint.
-      is_trusted: load a SavedModel or frozen graph also where it can do more than
-        calculate, such as read and write files.
+      mode: of non-maximum suppression, for a checkpoint.
+      is_trusted: load a SavedModel or frozen graph even if it contains operations
+        that do more than compute, such as reading and writing files.
 
     Raises:
-      FileNotFoundError: nothing is there.
+      FileNotFoundError: the path does not exist.
       OptionsError: a checkpoint without a `config`.
-      DataError: a SavedModel or frozen graph that is damaged, does not detect, or
-        is not trusted and can do more than calculate.
+      DataError: a SavedModel or frozen graph is damaged, not a detector, or not
+        trusted and contains operations that do more than compute.
       CheckpointError: a checkpoint that does not fit or is damaged.
     """
     path = Path(model_path).expanduser()
@@ -102,22 +102,23 @@ def load_predictor(
         return frozen_graph_predictor(path, is_trusted=is_trusted)
     if config is None:
         if not path.exists():
-            raise FileNotFoundError(f"There is no model at {path}.{similar_names(path)}")
+            raise FileNotFoundError(f"The model {path} does not exist.{similar_names(path)}")
         raise OptionsError(
-            f"A checkpoint needs to know its network. {path} is neither a SavedModel (a folder with saved_model.pb) "
+            f"A checkpoint needs the name of its network. {path} is neither a SavedModel (a folder with "
+            "saved_model.pb) "
             "nor an exported file (.pb, .tflite, .onnx or .xml); for a checkpoint give --path_ckpt and --model_name."
         )
     model = build_model(config)
-    # As given: a checkpoint may be an address too. Whole: a network that is random in part detects nonsense.
+    # Unconverted, because a checkpoint may be a URL. Complete: a network with random parts is useless.
     logging.info("%s", load_checkpoint(model, model_path, skip_mismatch=False))
     return model_predictor(model, config, mode=mode)
 
 
 def model_predictor(model: keras.Model, config: AnyDetectorConfig, *, mode: str = "per_class") -> Predictor:
-    """Returns a runner on a model in memory; it detects with the weights of the moment of each call.
+    """Returns a predictor on a model in memory; each call uses the current weights.
 
     Args:
-      mode: of suppression, as `efficientdet.postprocess.detections` takes it.
+      mode: of non-maximum suppression, as in `efficientdet.postprocess.detections`.
     """
 
     @tf.function(input_signature=[IMAGES_SPEC], jit_compile=False)
@@ -128,7 +129,7 @@ def model_predictor(model: keras.Model, config: AnyDetectorConfig, *, mode: str 
 
 
 def saved_model_predictor(folder: str | Path, *, is_trusted: bool = False) -> Predictor:
-    """Returns a runner on a SavedModel: one of this product or of automl's export."""
+    """Returns a predictor on a SavedModel exported by this product or by google/automl."""
     try:
         if not is_trusted:
             check_saved_model(Path(folder))
@@ -151,10 +152,10 @@ def saved_model_predictor(folder: str | Path, *, is_trusted: bool = False) -> Pr
 
 
 def frozen_graph_predictor(path: str | Path, *, is_trusted: bool = False) -> Predictor:
-    """Returns a runner on a frozen graph: one of this product or of automl's export."""
+    """Returns a predictor on a frozen graph exported by this product or by google/automl."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no frozen graph {path}.{similar_names(path)}")
+        raise FileNotFoundError(f"The frozen graph {path} does not exist.{similar_names(path)}")
     graph_def = tf.compat.v1.GraphDef()
     try:
         graph_def.ParseFromString(path.read_bytes())
@@ -169,7 +170,8 @@ def frozen_graph_predictor(path: str | Path, *, is_trusted: bool = False) -> Pre
 
 def _not_a_detector(path: str | Path, error: Exception) -> DataError:
     return DataError(
-        f"{path} must be an exported detector: images in by the name 'images', boxes, scores, classes and their number "
-        f"out. Opening it failed with {type(error).__name__}: {' '.join(str(error).split())[:500]}. "
-        "Export the checkpoint anew with --mode=export."
+        f"{path} must be an exported detector, with the input 'images' and the outputs boxes, scores, classes and "
+        "their "
+        f"number. It cannot be opened: {type(error).__name__}: {' '.join(str(error).split())[:500]}. "
+        "Export the checkpoint again with --mode=export."
     )

@@ -1,4 +1,4 @@
-"""Predictors on artifacts of the network alone, with the pre- and post-processing of evaluation around them."""
+"""Predictors on artifacts with raw outputs, with the pre- and post-processing of evaluation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,14 +19,14 @@ RunHeads = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class RawHeadsPredictor:
-    """Detects by an artifact of raw heads.
+    """Detection by an artifact with raw outputs.
 
     Args:
       run_heads: the artifact in its runtime.
       config: of the network; its pre- and post-processing are done here.
       path: of the artifact, for messages.
-      mode: of suppression, as `postprocess.detections` takes it.
-      resize: letterbox or stretch; None for what the network was trained with.
+      mode: of non-maximum suppression, as in `postprocess.detections`.
+      resize: letterbox or stretch; None for that of the network's training.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RawHeadsPredictor:
           images: uint8 RGB (b, h, w, 3).
 
         Raises:
-          DataError: the artifact's outputs are not those of this network.
+          DataError: the artifact's outputs do not fit the network.
         """
         canvases, scales = self._before(tf.constant(images, tf.uint8))
         logits, deltas = self.run_network(np.asarray(canvases))
@@ -80,9 +80,9 @@ class RawHeadsPredictor:
             expected = self._shapes[name]
             if array.ndim != 3 or array.shape[2] != expected[1] or expected[0] not in (None, array.shape[1]):
                 raise DataError(
-                    f"{self._path} must give {name} of shape (images, {expected[0] or 'any'}, {expected[1]}), as "
-                    f"the network described beside it has. Received {array.shape}: it is an artifact of another "
-                    "network; name the hparams_config.yaml that belongs to it, or export anew."
+                    f"{self._path} must return {name} of shape (images, {expected[0] or 'any'}, {expected[1]}), as "
+                    f"the description of the network says. Received {array.shape}: it is an artifact of another "
+                    "network; name the hparams_config.yaml that belongs to it, or export again."
                 )
         size = tf.constant(images.shape[1:3], tf.int32)
         found = self._after(tf.constant(logits), tf.constant(deltas), scales, size)

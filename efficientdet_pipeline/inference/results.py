@@ -1,4 +1,4 @@
-"""What was seen in one image, and the file that says so of many."""
+"""Detections of an image, and the JSON files of many."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ from efficientdet.types import Detections
 from tfrmod import fileio
 
 BOX_DECIMALS = 3
-"""Of the sides of a box in files, in pixels."""
+"""Decimals of box coordinates in files, in pixels."""
 
 
 class ImageDetections(NamedTuple):
@@ -23,7 +23,7 @@ class ImageDetections(NamedTuple):
     scores: np.ndarray
     """(d,), 0 to 1."""
     class_ids: np.ndarray
-    """(d,), 1-based label ids, whole numbers."""
+    """(d,), 1-based label ids, integers."""
     source_id: str = ""
     """Name of the image, by which an evaluation joins detections and ground truth."""
 
@@ -33,15 +33,15 @@ class ImageDetections(NamedTuple):
             yield box, float(score), int(class_id)
 
     def above(self, min_score: float) -> "ImageDetections":
-        """Returns those of at least this score."""
+        """Returns the detections with at least this score."""
         keep = self.scores >= min_score
         return ImageDetections(self.boxes[keep], self.scores[keep], self.class_ids[keep], self.source_id)
 
     def within(self, height: int, width: int) -> "ImageDetections":
-        """Returns them cut at the edges of the image, without those that have no area there.
+        """Returns the detections clipped to the image, without those outside it.
 
-        Objects found in the canvas's padding are such. They change no metric, for
-        they overlap nothing, and confuse who crops or measures the boxes.
+        Boxes in the canvas's padding are outside. They change no metric, because
+        they overlap no object, but would disturb cropping and measuring.
         """
         boxes = np.clip(self.boxes, 0.0, [height, width, height, width])
         corners = np.round(boxes, BOX_DECIMALS)
@@ -49,13 +49,13 @@ class ImageDetections(NamedTuple):
         return ImageDetections(boxes[keep], self.scores[keep], self.class_ids[keep], self.source_id)
 
     def of_classes(self, class_ids: Collection[int]) -> "ImageDetections":
-        """Returns those of these classes."""
+        """Returns the detections of these classes."""
         keep = np.isin(self.class_ids, list(class_ids))
         return ImageDetections(self.boxes[keep], self.scores[keep], self.class_ids[keep], self.source_id)
 
 
 def per_image(detections: Detections) -> list[ImageDetections]:
-    """Returns a batch of detections image by image, without the padding rows."""
+    """Returns a batch of detections image by image, without padding rows."""
     boxes, scores, class_ids, num_valid = (np.asarray(part) for part in detections)
     return [
         ImageDetections(boxes[row, :valid], scores[row, :valid], np.rint(class_ids[row, :valid]).astype(np.int64))
@@ -66,10 +66,10 @@ def per_image(detections: Detections) -> list[ImageDetections]:
 def image_record(
     image: str | Path, size: tuple[int, int], found: ImageDetections, label_map: Mapping[int, str]
 ) -> dict[str, Any]:
-    """Returns one image's entry in the file of detections.
+    """Returns the entry of one image in the detections file.
 
     Args:
-      image: the path as the user gave it.
+      image: the path as given by the user.
       size: (height, width) in pixels, upright.
 
     >>> image_record("a.jpg", (480, 640), found, {1: "cat"})
@@ -97,12 +97,12 @@ def image_record(
 
 
 def class_name(class_id: int, label_map: Mapping[int, str]) -> str:
-    """Returns the name of a class, or its id where it has none."""
+    """Returns the name of a class, or its id if it has none."""
     return str(label_map.get(class_id, class_id))
 
 
 def count_classes(found: ImageDetections, label_map: Mapping[int, str]) -> str:
-    """Returns how many of each class there are, in words; empty where there are none.
+    """Returns the number of detections per class as text; empty without detections.
 
     >>> count_classes(found, {1: "cat"})
     '2 cat'
@@ -112,19 +112,19 @@ def count_classes(found: ImageDetections, label_map: Mapping[int, str]) -> str:
 
 
 def describe_no_detections(found: ImageDetections, min_score: float | None, label_map: Mapping[int, str]) -> str:
-    """Returns the score that no detection reaches and the best one below it, in words.
+    """Returns the threshold that no detection reaches and the best score below it, as text.
 
     Args:
-      min_score: None where each class has its own.
+      min_score: None if each class has its own.
 
-    >>> nothing_above(found, 0.4, {1: "cat"})
+    >>> describe_no_detections(found, 0.4, {1: "cat"})
     'nothing found above 0.4 (best: cat 0.33)'
     """
     if not len(found.scores):
         return "nothing found at any score"
     best = int(np.argmax(found.scores))
     name = class_name(int(found.class_ids[best]), label_map)
-    # Rounded down: 0.398 must not be told as 0.40, which the threshold lets pass.
+    # Rounded down: 0.398 must not be printed as 0.40, which would reach a threshold of 0.4.
     limit = "the thresholds of the classes" if min_score is None else f"{min_score:g}"
     return f"nothing found above {limit} (best: {name} {np.floor(found.scores[best] * 100) / 100:.2f})"
 
@@ -132,8 +132,8 @@ def describe_no_detections(found: ImageDetections, min_score: float | None, labe
 def coco_results(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Returns `image_record`s as COCO's result list, which pycocotools' `loadRes` reads.
 
-    `image_id` is the file's name without its suffix, a number where that is one
-    (000000397133.jpg → 397133); where two images share it, it is the path.
+    `image_id` is the file's name without its suffix, as an integer if it is
+    numeric (000000397133.jpg → 397133), or the path if two images share it.
     `bbox` is x, y, width, height in pixels of the image.
     """
     ids = [_image_id(str(record["image"])) for record in records]
@@ -162,12 +162,12 @@ def _xywh(box: Mapping[str, float]) -> list[float]:
 
 
 def write_coco_results(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the `coco_results` of `image_record`s, whole or not at all."""
+    """Writes the `coco_results` of `image_record`s, atomically."""
     fileio.write_file(Path(path), json.dumps(coco_results(records), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_detections_json(path: str | Path) -> list[dict[str, Any]]:
-    """Returns the records of a file of detections; none where there is no such file."""
+    """Returns the records of a detections file; empty if the file does not exist."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -181,5 +181,5 @@ def read_detections_json(path: str | Path) -> list[dict[str, Any]]:
 
 
 def write_detections_json(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a JSON list of `image_record`s, one image after the other, whole or not at all."""
+    """Writes a JSON list of `image_record`s, atomically."""
     fileio.write_file(Path(path), json.dumps(list(records), indent=1, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""Segmentation of images: class maps, mask files, and COCO segments as run lengths and polygons."""
+"""Segmentation of images: class maps, mask files, and COCO run lengths and polygons."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,18 +14,18 @@ from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.results import class_name
 
 MIN_POLYGON_PIXELS = 4
-"""Smaller areas have no polygon; their run lengths have them."""
+"""Area in pixels below which there is no polygon, only run lengths."""
 
 
 def segmenter(model: Any, *, max_side: int | None = None, advprop: bool = False) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a function from an image (h, w, 3), uint8 RGB, to the probabilities (h, w, k), float32.
+    """Returns a function from an image (h, w, 3), uint8 RGB, to class probabilities (h, w, k), float32.
 
-    One column is the probability of class 1; several are those of their classes.
+    With k = 1 it is the probability of class 1.
 
     Args:
       model: from `efficientdet.unet.build_unet`.
-      max_side: images with a longer side are reduced to it for the network, and the result is enlarged again.
-      advprop: whether the encoder expects -1…1.
+      max_side: larger images are downscaled to this side for the network, and the result is upscaled.
+      advprop: whether the encoder expects inputs from -1 to 1.
     """
     import tensorflow as tf
     from efficientdet.imagenet import imagenet_config
@@ -52,14 +52,14 @@ def segmenter(model: Any, *, max_side: int | None = None, advprop: bool = False)
 
 
 def class_map_of(chances: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Returns the class of each pixel (h, w), uint8: the likeliest, or 1 where one column reaches the threshold."""
+    """Returns the class of each pixel (h, w), uint8: the most probable, or 1 if k = 1 and the threshold is reached."""
     if chances.shape[-1] == 1:
         return (chances[..., 0] >= threshold).astype(np.uint8)
     return chances.argmax(-1).astype(np.uint8)
 
 
 def write_class_map(path: str | Path, class_map: np.ndarray) -> None:
-    """Writes a class map as a grey PNG whose values are the ids, whole or not at all."""
+    """Writes a class map as a grey PNG whose pixel values are class ids, atomically."""
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
     try:
@@ -77,17 +77,17 @@ def coco_segments(
     background: int | None = 0,
     chances: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
-    """Returns one entry for each class of an image, as COCO has them, ready for JSON.
+    """Returns one JSON-serializable COCO entry per class of an image.
 
     `segmentation` are exact run lengths ({"size", "counts"}, compressed);
-    `polygons` are outlines through the edges of pixels, outer ones and holes
-    alike, which JSON tools draw by the even-odd rule.
+    `polygons` are contours along pixel edges, outer ones and holes alike, to be
+    filled by the even-odd rule.
 
     Args:
       class_map: (h, w) class ids.
       label_map: class id → name.
       image_id: of the image.
-      background: a class id that gets no entry.
+      background: a class id without an entry.
       chances: (h, w, k), from `segmenter`; adds `score`, the mean probability over the area.
     """
     entries = []
@@ -113,13 +113,13 @@ def coco_segments(
 
 
 def area_polygons(area: np.ndarray) -> list[list[float]]:
-    """Returns the outlines of an area as [x, y, x, y, …] in pixels, along the edges of pixels.
+    """Returns the contours of an area as [x, y, x, y, …] in pixels, along pixel edges.
 
     Args:
       area: (h, w) bool.
     """
-    # Contours go through centres of pixels. On pixels drawn threefold a centre is a third of a pixel from the edge,
-    # and is pushed out to it.
+    # Contours pass through pixel centres. After upscaling by three, a centre is a third of an original pixel from the
+    # edge, and is moved to the edge.
     threefold = area.astype(np.uint8).repeat(3, axis=0).repeat(3, axis=1)
     contours, _ = cv2.findContours(threefold, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     polygons = []
@@ -127,7 +127,7 @@ def area_polygons(area: np.ndarray) -> list[list[float]]:
         points = contour.reshape(-1, 2)
         if len(points) < 3 * MIN_POLYGON_PIXELS // 2:
             continue
-        # Rounding to the nearest corner of an original pixel.
+        # Round to the nearest corner of an original pixel.
         corners = np.rint((points + 0.5) / 3)
         kept = [index for index in range(len(corners)) if (corners[index] != corners[index - 1]).any()]
         corners = corners[kept]
@@ -137,7 +137,7 @@ def area_polygons(area: np.ndarray) -> list[list[float]]:
 
 
 def _without_middle_points(corners: np.ndarray) -> np.ndarray:
-    """Returns a closed outline without points on a straight line between their neighbours."""
+    """Returns a closed contour without points on a straight line between their neighbours."""
     before, after = np.roll(corners, 1, axis=0), np.roll(corners, -1, axis=0)
     one, two = corners - before, after - corners
     turns = one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]

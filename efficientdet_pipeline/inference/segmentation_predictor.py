@@ -1,4 +1,4 @@
-"""The segmentation network that options name, checkpoint or SavedModel, and prediction of one image after the other."""
+"""Segmentation network that the options name, checkpoint or SavedModel, for prediction image by image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from efficientdet_pipeline.options.general import RunOptions
 
 @dataclass(frozen=True)
 class SegmentationPredictor:
-    """A network ready for images."""
+    """A network with its function for inference."""
 
     network: SegmentationNetwork
     probabilities: Callable[[np.ndarray], np.ndarray]
@@ -30,7 +30,7 @@ class SegmentationPredictor:
 
     @property
     def background(self) -> int | None:
-        """Returns the class id of the background; None where every pixel has a class."""
+        """Returns the class id of the background; None if every pixel has a class."""
         return 0 if self.network.has_background else None
 
     def class_map(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,11 +40,11 @@ class SegmentationPredictor:
 
 
 def segmentation_weights(checkpoint: CheckpointOptions, run: RunOptions) -> TrainedWeights | None:
-    """Returns the trained weights that the options name, if they are of a segmentation network."""
+    """Returns the trained weights that the options name, if they belong to a segmentation network."""
     try:
         trained = trained_weights(checkpoint, run)
     except MissingError:
-        # Whoever looks for a detector says what is missing.
+        # Loading a detector reports what is missing.
         return None
     return trained if is_segmentation(trained.description) else None
 
@@ -61,7 +61,8 @@ def load_segmentation(trained: TrainedWeights) -> tuple[keras.Model, Segmentatio
         model.load_weights(trained.path)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
-            f"{trained.path} must hold the weights of {network.name} as {trained.description} describes it. Received a "
+            f"{trained.path} must contain the weights of {network.name} as {trained.description} describes it. "
+            "Received a "
             f"file that does not fit: {str(error).splitlines()[0]} Name another checkpoint by --path_ckpt."
         ) from error
     logging.info("Weights of %s: %s", network.name, trained.path)
@@ -75,10 +76,10 @@ def checkpoint_predictor(trained: TrainedWeights) -> SegmentationPredictor:
 
 
 def exported_predictor(path: Path, *, is_trusted: bool) -> SegmentationPredictor | None:
-    """Returns the predictor of an exported SavedModel; None where the export is not of a segmentation network.
+    """Returns the predictor of an exported SavedModel; None if the export is not a segmentation network.
 
     Raises:
-      DataError: it is damaged, or can do more than calculate and is not trusted.
+      DataError: it is damaged, or not trusted and contains operations that do more than compute.
     """
     folder = path / "saved_model" if (path / "saved_model").is_dir() else path
     description = folder.parent / DESCRIPTION
@@ -90,7 +91,7 @@ def exported_predictor(path: Path, *, is_trusted: bool) -> SegmentationPredictor
 
 
 class _Served:
-    """A loaded SavedModel as a function; it keeps the model, which owns the variables, alive."""
+    """A loaded SavedModel as a function; it keeps a reference to the model, which owns the variables."""
 
     def __init__(self, loaded: Any) -> None:
         self.loaded, self.serve = loaded, loaded.signatures["serving_default"]

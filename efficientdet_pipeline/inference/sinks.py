@@ -1,7 +1,7 @@
-"""Where detections go: JSON, COCO results, YOLO txt, VOC XML, CSV, crops and drawn images, in one folder.
+"""Output formats of detections: JSON, COCO results, YOLO txt, VOC XML, CSV, crops and drawn images, in one folder.
 
-Each sink names its files before the first image is detected, and the writer
-refuses a folder that holds other files of these names.
+Each sink names its files before the first detection, and the writer refuses a
+folder that contains other files of these names.
 """
 
 import csv
@@ -29,52 +29,52 @@ from efficientdet_pipeline.runs.output_files import check_output_files, note_out
 from tfrmod import fileio
 
 Draw = Callable[[np.ndarray, ImageDetections], np.ndarray]
-"""From an image and its detections to what is written."""
+"""From an image and its detections to the drawn image."""
 
 
 class Detected(NamedTuple):
-    """An image and what was found in it."""
+    """An image and its detections."""
 
     path: Path
-    """As the user gave it."""
+    """As given by the user."""
     name: str
-    """Of its drawn copy: its own name, made unique in the folder."""
+    """File name of its drawn copy: its own name, made unique in the folder."""
     image: np.ndarray
     """uint8 RGB (h, w, 3)."""
     found: ImageDetections
-    """Of any score."""
+    """Detections of any score."""
     shown: ImageDetections
-    """Those above the thresholds."""
+    """Detections above the thresholds."""
     stem: str
-    """Of its texts: its name without the suffix, numbered where images share it."""
+    """Stem of its text files: its name without the suffix, numbered if images share it."""
 
 
 class Sink(Protocol):
-    """One form of output."""
+    """One output format."""
 
     def names(self, images: Sequence[Detected]) -> list[str]:
-        """Returns the files that the images will have, relative to the folder; `image` and `found` are not read."""
+        """Returns the files of the images, relative to the folder; `image` and `found` are not used."""
 
     def write(self, folder: Path, detected: Detected) -> None:
-        """Takes the detections of one image."""
+        """Writes the detections of one image."""
 
     def close(self, folder: Path) -> None:
-        """Writes what is written once for all images."""
+        """Writes the files that cover all images."""
 
 
 class SinkWriter:
-    """Writes the detections of images into a folder, in several forms.
+    """Writes the detections of images into a folder, in several formats.
 
     Args:
-      folder: of the results; made where missing.
-      sinks: from `build_sinks`, or of one's own.
-      images: all that will be written by `write`.
-      thresholds: minimum scores of what is drawn, cropped, or written to begin an annotation with; None for all.
-      option: that names the folder, for messages.
-      known: files of an earlier call that noted nothing.
+      folder: output folder; created if missing.
+      sinks: from `build_sinks`, or custom ones.
+      images: all images that will be passed to `write`.
+      thresholds: minimum scores of detections that are drawn, cropped, or written as annotations; None for all.
+      option: option that names the folder, for messages.
+      known: files of an earlier call that recorded none.
 
     Raises:
-      OptionsError: the folder holds another file of a result's name, or one of the images.
+      OptionsError: the folder contains an unrelated file with the name of a result, or one of the images.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SinkWriter:
         if own:
             raise OptionsError(
                 f"{option} must be another folder than that of the images, which could be overwritten. Received "
-                f"{folder}, and {own[0]} lies there; try {folder / 'detections'}.",
+                f"{folder}, which contains {own[0]}; try {folder / 'detections'}.",
                 option=option,
             )
         files = [name for sink in sinks for name in sink.names(planned)]
@@ -104,22 +104,22 @@ class SinkWriter:
         note_output_files(folder, files, self._earlier)
 
     def write(self, path: Path, image: np.ndarray, found: ImageDetections) -> None:
-        """Takes the detections of one of the images.
+        """Writes the detections of one of the images.
 
         Args:
           image: uint8 RGB (h, w, 3).
-          found: boxes in its pixels, those without area left out.
+          found: boxes in its pixels, without empty ones.
         """
         self._write(self._planned[path], image, found)
 
     def write_frame(self, video: str, number: int, image: np.ndarray, found: ImageDetections) -> None:
-        """Takes the detections of a frame of a video; it goes by the name video#number.
+        """Writes the detections of a video frame; it is named video#number.
 
         Args:
           video: name of the file, camera or stream.
-          number: of the frame, from 0.
+          number: frame number, from 0.
           image: uint8 RGB (h, w, 3).
-          found: boxes in its pixels, those without area left out.
+          found: boxes in its pixels, without empty ones.
         """
         name = Path(video).name
         stem = f"{_safe(Path(name).stem)}_{number:06d}"
@@ -163,12 +163,12 @@ class JsonSink:
         self._records: list[dict[str, Any]] = []
 
     def names(self, images: Sequence[Detected]) -> list[str]:
-        """Returns the one file."""
+        """Returns the name of the one file."""
         del images
         return ["detections_coco.json" if self._is_coco else "detections.json"]
 
     def write(self, folder: Path, detected: Detected) -> None:
-        """Keeps the record."""
+        """Adds the record of an image."""
         del folder
         size = (detected.image.shape[0], detected.image.shape[1])
         self._records.append(image_record(detected.path, size, detected.found, self._label_map))
@@ -186,11 +186,11 @@ class YoloSink:
         self._label_map, self._has_scores = label_map, has_scores
 
     def names(self, images: Sequence[Detected]) -> list[str]:
-        """Returns a text per image, and the names of the classes."""
+        """Returns a text file per image, and the file of class names."""
         return ["labels/classes.txt", *(f"labels/{each.stem}.txt" for each in images)]
 
     def write(self, folder: Path, detected: Detected) -> None:
-        """Writes one text."""
+        """Writes the text file of one image."""
         height, width = detected.image.shape[:2]
         lines = []
         for (y0, x0, y1, x1), score, class_id in detected.shown.rows():
@@ -201,7 +201,7 @@ class YoloSink:
         fileio.write_file(folder / "labels" / f"{detected.stem}.txt", "".join(f"{line}\n" for line in lines))
 
     def close(self, folder: Path) -> None:
-        """Writes the names of the classes, line i for index i."""
+        """Writes the class names, line i for index i."""
         ids = range(1, max(self._label_map, default=0) + 1)
         (folder / "labels").mkdir(exist_ok=True)
         names = "".join(f"{class_name(class_id, self._label_map)}\n" for class_id in ids)
@@ -209,24 +209,24 @@ class YoloSink:
 
 
 class VocSink:
-    """annotations/<image>.xml in the form of Pascal VOC, to begin an annotation with."""
+    """annotations/<image>.xml in Pascal VOC format, as initial annotations."""
 
     def __init__(self, label_map: Mapping[int, str]) -> None:
         self._label_map = label_map
 
     def names(self, images: Sequence[Detected]) -> list[str]:
-        """Returns a file per image."""
+        """Returns an XML file per image."""
         return [f"annotations/{each.stem}.xml" for each in images]
 
     def write(self, folder: Path, detected: Detected) -> None:
-        """Writes one annotation; pixels are counted from 1, as in VOC."""
+        """Writes the annotation of one image; pixels are counted from 1, as in VOC."""
         height, width = detected.image.shape[:2]
         root = ET.Element("annotation")
         _children(root, filename=detected.path.name)
         _children(ET.SubElement(root, "size"), width=width, height=height, depth=3)
         for box, score, class_id in detected.shown.rows():
             name = class_name(int(class_id), self._label_map)
-            # A name may hold what XML cannot, such as control characters.
+            # A name may contain characters that XML forbids, such as control characters.
             name = re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", name)
             element = ET.SubElement(root, "object")
             _children(element, name=name, truncated=0, difficult=0, score=f"{float(score):.6f}")
@@ -238,7 +238,7 @@ class VocSink:
         fileio.write_file(folder / "annotations" / f"{detected.stem}.xml", f"{text}\n")
 
     def close(self, folder: Path) -> None:
-        """Has nothing to do."""
+        """Does nothing."""
 
 
 def _children(element: ET.Element, **values: object) -> None:
@@ -256,12 +256,12 @@ class CsvSink:
         self._lines: list[list[Any]] = []
 
     def names(self, images: Sequence[Detected]) -> list[str]:
-        """Returns the one file."""
+        """Returns the name of the one file."""
         del images
         return ["detections.csv"]
 
     def write(self, folder: Path, detected: Detected) -> None:
-        """Keeps the lines of an image."""
+        """Adds the lines of an image."""
         del folder
         height, width = detected.image.shape[:2]
         for box, score, class_id in detected.shown.rows():
@@ -271,7 +271,7 @@ class CsvSink:
             self._lines.append([*start, x0, y0, x1, y1])
 
     def close(self, folder: Path) -> None:
-        """Writes all lines below the names of the fields."""
+        """Writes the header and all lines."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([self.FIELDS, *self._lines])
@@ -279,17 +279,17 @@ class CsvSink:
 
 
 class DrawnSink:
-    """The images with their detections drawn, by their own names.
+    """Images with drawn detections, under their own names.
 
     Args:
-      draw: from an image and its detections to what is written.
+      draw: from an image and its detections to the drawn image.
     """
 
     def __init__(self, draw: Draw) -> None:
         self._draw = draw
 
     def names(self, images: Sequence[Detected]) -> list[str]:
-        """Returns the drawn copies."""
+        """Returns the drawn images."""
         return [each.name for each in images]
 
     def write(self, folder: Path, detected: Detected) -> None:
@@ -297,18 +297,18 @@ class DrawnSink:
         write_image(folder / detected.name, self._draw(detected.image, detected.shown))
 
     def close(self, folder: Path) -> None:
-        """Has nothing to do."""
+        """Does nothing."""
 
 
 class CropSink:
-    """crops/<image>_<number>_<class>.jpg: each detection cut out, best first.
+    """crops/<image>_<number>_<class>.jpg: the crop of each detection, best first.
 
-    How many there are is known only after detection, so the folder crops/ keeps
-    its own list of files; crops of an earlier call that are not made again go.
+    Their number is known only after detection, so the folder crops/ has its own
+    list of files; crops of an earlier call that are not made again are deleted.
 
     Args:
       margin: added on each side, as a fraction of the box's side.
-      option: that names the folder, for messages.
+      option: option that names the folder, for messages.
     """
 
     _EVERY = 50
@@ -320,7 +320,7 @@ class CropSink:
         self._num_images = 0
 
     def names(self, images: Sequence[Detected]) -> list[str]:
-        """Returns nothing: names are checked as crops are made."""
+        """Returns nothing: names are checked when crops are written."""
         del images
         return []
 
@@ -341,7 +341,7 @@ class CropSink:
             write_image(crops / name, _cropped(detected.image, box, self._margin))
 
     def close(self, folder: Path) -> None:
-        """Removes crops of an earlier call, and completes the list."""
+        """Deletes crops of an earlier call, and completes the list."""
         crops = folder / "crops"
         for name in (self._earlier or set()) - set(self._made):
             (crops / name).unlink(missing_ok=True)
@@ -358,33 +358,33 @@ def _cropped(image: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
 
 
 def _safe(name: str) -> str:
-    """Returns a class name as a part of a file name."""
+    """Returns a class name as part of a file name."""
     return re.sub(r"[^\w-]+", "-", name).strip("-")[:40] or "class"
 
 
 FRAME_RESULTS = ("images", "json", "coco", "csv", "crops")
-"""Forms of results that frames of a video have, whose number is not known beforehand; images: one drawn video."""
+"""Formats for video frames, whose number is not known beforehand; images: one drawn video."""
 
 
 def build_sinks(
     names: Sequence[str], label_map: Mapping[int, str], draw: Draw, *, is_video: bool = False
 ) -> list[Sink]:
-    """Returns the sinks of some forms of results.
+    """Returns the sinks of the given formats.
 
     Args:
       names: of `options.infer.RESULTS`.
       label_map: class id to name.
       draw: from an image and its detections to the drawn image.
-      is_video: whether frames are written, of which drawn images become a video elsewhere.
+      is_video: whether the images are frames; drawn frames are written as a video elsewhere.
 
     Raises:
-      OptionsError: a form that frames of a video cannot have.
+      OptionsError: a format is not available for video frames.
     """
     wrong = [name for name in names if is_video and name not in FRAME_RESULTS]
     if wrong:
         raise OptionsError(
             f"results of a video must be one or more of {', '.join(FRAME_RESULTS)}. Received {wrong[0]!r}, which needs "
-            "image files; leave it out, or give the frames as images.",
+            "image files; leave it out, or pass the frames as image files.",
             option="results",
         )
     builders: dict[str, Callable[[], Sink]] = {

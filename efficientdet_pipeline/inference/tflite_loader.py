@@ -1,4 +1,4 @@
-"""TensorFlow Lite files as predictors, with raw heads or with TFLite_Detection_PostProcess."""
+"""Predictors on TensorFlow Lite files, with raw outputs or with TFLite_Detection_PostProcess."""
 
 import warnings
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _POST_PROCESSED_OUTPUTS = 4
 
 
 class TfliteRunner:
-    """A TFLite file in LiteRT where that is installed, else in TensorFlow's own interpreter.
+    """A TFLite file in LiteRT if installed, else in TensorFlow's interpreter.
 
     Args:
       content: of the file.
@@ -26,7 +26,7 @@ class TfliteRunner:
       path: of the file, for messages.
 
     Raises:
-      DataError: it is damaged, or has operations that no interpreter here has.
+      DataError: it is damaged, or has operations that the interpreter lacks.
     """
 
     def __init__(self, content: bytes, *, num_threads: int | None = None, path: Path | None = None) -> None:
@@ -38,13 +38,13 @@ class TfliteRunner:
             self._outputs = self._interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise DataError(
-                f"{self._path} must be a TensorFlow Lite file of builtin operations. Opening it failed: "
-                f"{' '.join(str(error).split())[:500]}. Export the checkpoint anew with --mode=export."
+                f"{self._path} must be a TensorFlow Lite file of builtin operations. It cannot be opened:  "
+                f"{' '.join(str(error).split())[:500]}. Export the checkpoint again with --mode=export."
             ) from error
         if len(self._inputs) != 1 or len(self._inputs[0]["shape"]) != 4 or self._inputs[0]["shape"][-1] != 3:
             raise DataError(
                 f"{self._path} must take one image (1, H, W, 3). Received inputs of shapes "
-                f"{[list(each['shape']) for each in self._inputs]}; it is no detector."
+                f"{[list(each['shape']) for each in self._inputs]}; it is not a detector."
             )
 
     @property
@@ -54,7 +54,7 @@ class TfliteRunner:
 
     @property
     def is_post_processed(self) -> bool:
-        """Whether it gives detections in place of raw heads."""
+        """Whether it returns detections instead of raw outputs."""
         return len(self._outputs) == _POST_PROCESSED_OUTPUTS
 
     def run(self, canvas: np.ndarray) -> list[np.ndarray]:
@@ -64,7 +64,7 @@ class TfliteRunner:
         return [_dequantized(self._interpreter.get_tensor(each["index"]), each) for each in self._outputs]
 
     def run_heads(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns logits (b, a, k) and deltas (b, a, 4), of one canvas after the other.
+        """Returns logits (b, a, k) and deltas (b, a, 4), one canvas at a time.
 
         Raises:
           DataError: the file has other outputs.
@@ -73,7 +73,7 @@ class TfliteRunner:
         names = [str(each["name"]) for each in self._outputs]
         if len(rows[0]) != 2 or any(array.ndim != 3 for array in rows[0]):
             raise DataError(
-                f"{self._path} must give logits and deltas (1, a, k) and (1, a, 4), or the four outputs of "
+                f"{self._path} must return logits and deltas (1, a, k) and (1, a, 4), or the four outputs of "
                 f"TFLite_Detection_PostProcess. Received {names} of shapes {[array.shape for array in rows[0]]}."
             )
         order = [names.index("logits"), names.index("deltas")] if set(names) == {"logits", "deltas"} else [0, 1]
@@ -82,12 +82,12 @@ class TfliteRunner:
 
 
 class PostProcessedPredictor:
-    """Detects by a TFLite file that ends in TFLite_Detection_PostProcess, such as automl's published ones.
+    """Detection by a TFLite file that ends in TFLite_Detection_PostProcess, such as those published by automl.
 
     Args:
       runner: of the file.
-      resize: letterbox, or stretch as MediaPipe brings images to the canvas; None for letterbox.
-      fill: color of the letterbox's padding, RGB.
+      resize: letterbox, or stretch as in MediaPipe; None for letterbox.
+      fill: RGB color of the letterbox padding.
     """
 
     def __init__(self, runner: TfliteRunner, *, resize: str | None = None, fill: Any = (123.675, 116.28, 103.53)):
@@ -121,7 +121,7 @@ class PostProcessedPredictor:
 
 
 class _CanvasConfig:
-    """What `pixel_canvases` reads of a config, for a file that has none beside it."""
+    """The fields of a config that `pixel_canvases` uses, for a file without a config."""
 
     def __init__(self, canvas: tuple[int, int], fill: Any) -> None:
         from efficientdet.config import get_config
@@ -131,11 +131,11 @@ class _CanvasConfig:
 
 
 def _by_meaning(outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Returns boxes, classes, scores and count, told apart by shape and, classes from scores, by their place."""
+    """Returns boxes, classes, scores and count, identified by shape; classes and scores by values or order."""
     boxes = next(each for each in outputs if each.ndim == 3)
     count = next(each for each in outputs if each.size == 1 and each.ndim == 1)
     class_index, scores = (each for each in outputs if each is not boxes and each is not count)
-    # Some converters sort outputs by name: scores are between 0 and 1 and fall, class indices are whole.
+    # Some converters sort outputs by name: scores are between 0 and 1 and descending, class indices are integers.
     if _looks_like_classes(scores) and not _looks_like_classes(class_index):
         class_index, scores = scores, class_index
     return boxes[0], class_index[0], scores[0], count
@@ -168,7 +168,7 @@ def _interpreter(content: bytes, num_threads: int | None) -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         with warnings.catch_warnings():
-            # TensorFlow names its successor, which is used where it is installed.
+            # TensorFlow's deprecation warning names the successor, which is used if it is installed.
             warnings.filterwarnings("ignore", r"[\s\S]*tf\.lite\.Interpreter is deprecated", UserWarning)
             return tf.lite.Interpreter(model_content=content, num_threads=num_threads)
     return Interpreter(model_content=content, num_threads=num_threads)
@@ -185,14 +185,14 @@ def tflite_predictor(
     """Returns a predictor on a TFLite file.
 
     Args:
-      config: of the network, for raw heads; a post-processed file needs none.
-      mode: of suppression, for raw heads.
-      resize: how images are brought to the canvas.
+      config: of the network, for raw outputs; a post-processed file needs none.
+      mode: of non-maximum suppression, for raw outputs.
+      resize: how images are resized to the canvas.
       num_threads: of the interpreter.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      DataError: it is damaged or detects nothing, or raw heads have no config.
+      FileNotFoundError: the file does not exist.
+      DataError: it is damaged or not a detector, or has raw outputs and no config.
     """
     path = Path(path)
     runner = TfliteRunner(path.read_bytes(), num_threads=num_threads, path=path)
@@ -204,12 +204,12 @@ def tflite_predictor(
         return PostProcessedPredictor(runner, resize=resize or config.resize, fill=fill)
     if config is None:
         raise DataError(
-            f"{path} holds the network alone, whose description must lie beside it as hparams_config.yaml. Received "
-            "none; copy it from the folder of the export."
+            f"{path} contains the network alone, whose description must be beside it as hparams_config.yaml. It is "
+            "missing; copy it from the folder of the export."
         )
     if config.image_size != runner.canvas:
         raise DataError(
-            f"{path} must take the canvas {config.image_size} (height, width) that the description beside it has. "
-            f"Received one for {runner.canvas}: it is an artifact of another network."
+            f"{path} must take the canvas {config.image_size} (height, width) of the description beside it. "
+            f"Received {runner.canvas}:  it is an artifact of another network."
         )
     return RawHeadsPredictor(runner.run_heads, config, path=path, mode=mode, resize=resize)

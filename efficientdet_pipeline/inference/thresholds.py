@@ -1,4 +1,4 @@
-"""Score thresholds, one for all classes or one per class, and the file that keeps them beside an export."""
+"""Score thresholds, for all classes or per class, and the file that stores them with an export."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ class Thresholds:
     """Minimum scores of detections."""
 
     default: float
-    """Of every class that is not in `by_class`, 0 to 1."""
+    """Threshold of every class that is not in `by_class`, 0 to 1."""
     by_class: Mapping[int, float] = field(default_factory=dict)
     """Class id to minimum score."""
 
     def __post_init__(self) -> None:
-        """Checks that scores are between 0 and 1."""
+        """Checks that the scores are between 0 and 1."""
         wrong = [value for value in (self.default, *self.by_class.values()) if not 0.0 <= value <= 1.0]
         if wrong:
             raise DataError(f"A score threshold must be between 0 and 1. Received {wrong[0]!r}; try 0.4.")
@@ -36,17 +36,17 @@ class Thresholds:
         return ImageDetections(found.boxes[keep], found.scores[keep], found.class_ids[keep])
 
     def write(self, path: Path) -> None:
-        """Writes the thresholds as YAML, whole or not at all."""
+        """Writes the thresholds as YAML, atomically."""
         by_class = {int(class_id): float(value) for class_id, value in sorted(self.by_class.items())}
         content = {"default": float(self.default), "by_class": by_class}
         fileio.write_file(path, yaml.safe_dump(content, sort_keys=False))
 
 
 def find_thresholds(folders: Iterable[Path]) -> tuple[Path, Thresholds] | None:
-    """Returns the first thresholds.yaml in some folders, with its path; None where there is none.
+    """Returns the first thresholds.yaml in the folders, with its path; None if there is none.
 
     Raises:
-      DataError: it holds no thresholds.
+      DataError: it contains no thresholds.
     """
     for folder in folders:
         if (folder / THRESHOLDS).is_file():
@@ -58,7 +58,7 @@ def read_thresholds(path: Path) -> Thresholds:
     """Returns the thresholds of a YAML file.
 
     Raises:
-      DataError: it is no such file.
+      DataError: the file is not such a file.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -66,6 +66,6 @@ def read_thresholds(path: Path) -> Thresholds:
         return Thresholds(float(content["default"]), by_class)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} must hold score thresholds: `default: 0.4` and `by_class:` with `id: score` lines. Reading it "
-            f"failed: {error}."
+            f"{path} must contain score thresholds:  `default: 0.4` and `by_class:` with `id: score` lines. It cannot "
+            f"be read: {error}."
         ) from error

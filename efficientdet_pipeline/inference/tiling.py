@@ -1,4 +1,4 @@
-"""Detection on large images tile by tile, so that small objects are not shrunk away."""
+"""Detection on large images by tiles, so that small objects keep their resolution."""
 
 from collections.abc import Collection, Iterator
 
@@ -9,7 +9,7 @@ from efficientdet_pipeline.inference.predictor import Predictor
 from efficientdet_pipeline.inference.results import ImageDetections, per_image
 
 _EDGE = 2.0
-"""Pixels from a tile's edge within which a box counts as cut there."""
+"""Distance in pixels from a tile's edge within which a box counts as cut."""
 
 
 def detect_tiled(
@@ -25,17 +25,17 @@ def detect_tiled(
     """Returns the detections of an image that is cut into overlapping tiles, best first.
 
     All tiles have one size; those at the right and lower edge are moved inward.
-    Of boxes of one class that overlap across tiles the best one is kept. A box
-    cut by an edge between tiles gives way to a larger one that covers it.
+    Among overlapping boxes of one class from different tiles, the best is kept;
+    a box cut by an inner edge is dropped if a larger one covers it.
 
     Args:
       image: uint8 RGB (h, w, 3).
       tile: height and width in pixels; cut to the image's size.
-      overlap: of neighboring tiles, as a fraction of their side, 0 to 0.9. Choose it larger than
+      overlap: of neighbouring tiles, as a fraction of their side, 0 to 0.9. Choose it larger than
         the largest object that must not be cut.
-      iou_threshold: overlap above which the weaker of two boxes is dropped.
-      batch_size: tiles that are detected at once.
-      class_ids: of the classes to detect; none means all.
+      iou_threshold: IoU above which the weaker of two boxes is dropped.
+      batch_size: tiles per batch.
+      class_ids: of the classes to detect; empty means all.
 
     Raises:
       OptionsError: `tile` or `overlap` are out of range.
@@ -66,7 +66,7 @@ def detect_tiled(
 
 
 def _starts(length: int, side: int, overlap: float) -> Iterator[int]:
-    """Yields where tiles begin along one axis, evenly spaced from the first pixel to the last."""
+    """Yields the start of each tile along one axis, evenly spaced from the first pixel to the last."""
     step = max(1, int(side * (1.0 - overlap)))
     count = -(-(length - side) // step) + 1
     for number in range(count):
@@ -74,7 +74,7 @@ def _starts(length: int, side: int, overlap: float) -> Iterator[int]:
 
 
 def _is_cut(boxes: np.ndarray, place: tuple[int, int], size: tuple[int, int], image: tuple[int, int]) -> np.ndarray:
-    """Tells which boxes touch an edge of their tile that is no edge of the image."""
+    """Returns whether boxes touch an edge of their tile that is not an edge of the image."""
     cut = np.zeros(len(boxes), bool)
     for axis in (0, 1):
         if place[axis] > 0:
@@ -85,7 +85,7 @@ def _is_cut(boxes: np.ndarray, place: tuple[int, int], size: tuple[int, int], im
 
 
 def _merged(found: ImageDetections, cut: np.ndarray, iou_threshold: float) -> ImageDetections:
-    # Whole boxes first, so that they suppress the parts of the same object that other tiles saw.
+    # Complete boxes first, so that they suppress parts of the same object from other tiles.
     order = np.lexsort((-found.scores, cut))
     kept: list[int] = []
     for index in order:
@@ -101,5 +101,5 @@ def _overlaps(box: np.ndarray, is_cut: bool, others: np.ndarray, iou_threshold: 
     shared = np.maximum(sides, 0.0).prod(axis=1)
     area = (box[2:] - box[:2]).prod()
     union = area + (others[:, 2:] - others[:, :2]).prod(axis=1) - shared
-    # A part lies within its object, of which it may be small: there the share of the part counts.
+    # A part may be small compared to its object: use the share of the part that is covered.
     return bool((shared > iou_threshold * (area if is_cut else union)).any())

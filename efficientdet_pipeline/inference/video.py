@@ -1,4 +1,4 @@
-"""Videos, cameras and streams as frames, and detections drawn into a video of the same frame rate."""
+"""Frames of videos, cameras and streams, and videos of drawn detections at the same frame rate."""
 
 import os
 import re
@@ -22,29 +22,29 @@ _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv
 
 
 class Frame(NamedTuple):
-    """One picture of a video."""
+    """One frame of a video."""
 
     number: int
-    """From 0 on."""
+    """Frame number, from 0."""
     seconds: float
-    """Since the beginning, by the frame rate."""
+    """Seconds since the start, by the frame rate."""
     image: np.ndarray
     """uint8 RGB (h, w, 3)."""
 
 
 def is_video(source: str) -> bool:
-    """Tells whether a source means a video file, a camera (a number) or the address of a stream."""
+    """Returns whether a source is a video file, a camera (a number) or the URL of a stream."""
     return source.isdecimal() or source.startswith(_STREAMS) or Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
 class VideoSource:
-    """A video file, a camera by its number, or a stream by its address, opened.
+    """An opened video file, camera (by number), or stream (by URL).
 
     Args:
-      source: path, number or address.
+      source: path, number or URL.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError: the file does not exist.
       DataError: it cannot be opened, or has no frames.
     """
 
@@ -52,33 +52,34 @@ class VideoSource:
         self.name = redact_url(str(source)) if str(source).startswith(_STREAMS) else str(source)
         stem = re.sub(r"[^\w.-]+", "-", Path(self.name).stem) or "stream"
         self.stem = f"camera{stem}" if self.name.isdecimal() else stem
-        """Of the files of its results."""
+        """Stem of its result files."""
         self._cv2 = import_extra("cv2", purpose="Reading a video")
         self._is_live = str(source).isdecimal() or str(source).startswith(_STREAMS)
         if not self._is_live and not Path(source).is_file():
-            raise FileNotFoundError(f"There is no video {source}.{similar_names(Path(source))}")
+            raise FileNotFoundError(f"The video {source} does not exist.{similar_names(Path(source))}")
         self._capture = self._cv2.VideoCapture(int(str(source)) if str(source).isdecimal() else str(source))
         is_read, first = self._capture.read() if self._capture.isOpened() else (False, None)
         if not is_read or first is None:
             self._capture.release()
             raise DataError(
-                f"{self.name} must be a video, a camera or a stream that OpenCV opens. Received one without a readable "
+                f"{self.name} must be a video, a camera or a stream that OpenCV can open. Received one without a "
+                "readable "
                 "frame; check it with a player, or convert it to MP4 (H.264)."
             )
         self._first = first
         rate = float(self._capture.get(self._cv2.CAP_PROP_FPS))
         self.has_rate = bool(np.isfinite(rate)) and 0.0 < rate < 1000.0
         self.rate = rate if self.has_rate else _DEFAULT_RATE
-        """Frames per second; 25 where the source does not say."""
+        """Frames per second; 25 if the source does not state it."""
         self.num_frames = 0 if self._is_live else max(0, int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)))
-        """What the header claims; 0 where it claims nothing."""
+        """Number of frames according to the header; 0 if not stated."""
         self.size: tuple[int, int] = (int(first.shape[0]), int(first.shape[1]))
         """Height and width in pixels."""
         self.num_read = 0
-        """Frames that were read."""
+        """Number of frames read."""
 
     def frames(self) -> Iterator[Frame]:
-        """Yields the frames, and logs where a file ends before its header says so."""
+        """Yields the frames, and warns if a file has fewer than its header states."""
         image = self._first
         try:
             while image is not None:
@@ -91,7 +92,7 @@ class VideoSource:
             self._capture.release()
         if self.num_read < self.num_frames - 1:
             logging.warning(
-                "%s ends early: %d of %d frames could be read; it may be damaged or cut.",
+                "%s ends early: %d of %d frames are readable; it may be damaged or truncated.",
                 self.name,
                 self.num_read,
                 self.num_frames,
@@ -99,17 +100,17 @@ class VideoSource:
 
 
 class VideoSink:
-    """Writes frames as a video, whole or not at all; replaces only a video of an earlier call.
+    """Writes frames as a video, atomically; replaces only a video of an earlier call.
 
     Args:
-      path: of the video; its folder takes note of it.
+      path: of the video; its folder records the file name.
       rate: frames per second.
       size: height and width in pixels.
-      option: that names the path, for messages.
+      option: option that names the path, for messages.
 
     Raises:
-      OptionsError: another file has the name.
-      CannotWriteError: OpenCV cannot write such a video.
+      OptionsError: an unrelated file has the same name.
+      CannotWriteError: OpenCV cannot write this video.
     """
 
     def __init__(self, path: Path, *, rate: float, size: tuple[int, int], option: str = "output_video") -> None:
@@ -134,18 +135,18 @@ class VideoSink:
             )
 
     def write(self, image: np.ndarray) -> None:
-        """Writes one frame, uint8 RGB (h, w, 3); another size than the first is brought to it."""
+        """Writes one frame, uint8 RGB (h, w, 3), resized to the size of the first one."""
         if image.shape[:2] != self._size:
             image = self._cv2.resize(image, (self._size[1], self._size[0]))
         self._writer.write(self._cv2.cvtColor(np.ascontiguousarray(image), self._cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
-        """Completes the video and gives it its name."""
+        """Completes the video and renames it to its path."""
         self._writer.release()
         self._partial.replace(self._path)
 
     def discard(self) -> None:
-        """Removes what was written."""
+        """Deletes the unfinished video."""
         self._writer.release()
         self._partial.unlink(missing_ok=True)
 
@@ -153,13 +154,13 @@ class VideoSink:
 def detect_video(
     source: VideoSource, draw: Callable[[Frame], np.ndarray], sink: VideoSink | None, *, max_frames: int | None = None
 ) -> int:
-    """Draws the frames of a source, writes them, and returns their number.
+    """Draws detections on the frames of a source, writes them, and returns their number.
 
     Args:
-      draw: from a frame to what is written in its place.
-      sink: where frames go; None for nowhere. It is complete also where the
-        source ends early, and removed where drawing fails.
-      max_frames: of a source that does not end by itself.
+      draw: from a frame to the drawn frame.
+      sink: output of the frames; None for none. The video is completed also if
+        the source ends early, and deleted if drawing fails.
+      max_frames: limit for sources without an end.
     """
     count = 0
     try:

@@ -31,17 +31,17 @@ def test_bottleneck_slower_part_is_the_bottleneck(loader: float, step: float, ex
 def test_bottleneck_best_batch_size_is_that_of_the_quickest_training() -> None:
     sweep = [speeds(100.0, 50.0, 48.0, 4), speeds(100.0, 80.0, 76.0, 8), speeds(100.0, 90.0, 70.0, 16)]
     assert best_of(sweep).batch_size == 8
-    assert "Quickest is batch_size=8, 76.0 images per second" in said(sweep)
+    assert "Fastest is batch_size=8, 76.0 images per second" in said(sweep)
 
 
 def test_bottleneck_slow_loader_is_logged_with_the_flags_that_help() -> None:
     text = said([speeds(100.0, 300.0, 95.0)], mosaic=1.0)
-    assert "The bottleneck is the loader: 100 images per second alone, where the other one could do 300." in text
+    assert "The bottleneck is the loader: 100 images per second alone, while the other one reaches 300." in text
     assert "--cache=memory" in text
     assert "a lighter --augment_recipe" in text
-    assert "more processor cores (it has 8)" in text
+    assert "more CPU cores (it has 8)" in text
     done = said([speeds(100.0, 300.0, 95.0)], cache="memory", augment=False, prepare_size=512)
-    assert "Try more processor cores (it has 8)." in done
+    assert "Try more CPU cores (it has 8)." in done
 
 
 def test_bottleneck_slow_step_is_logged_with_the_flags_that_help() -> None:
@@ -49,20 +49,20 @@ def test_bottleneck_slow_step_is_logged_with_the_flags_that_help() -> None:
     text = said(sweep)
     assert "The bottleneck is the step" in text
     assert "--precision=mixed_bfloat16" in text
-    assert "a larger --batch_size than 16, with --grad_checkpoint where memory ends" in text
+    assert "a larger --batch_size than 16, with --grad_checkpoint if memory is short" in text
     text = said(sweep, {**GPU, "precision": "mixed_bfloat16"}, grad_checkpoint="true")
     assert "--precision" not in text
-    assert "no --grad_checkpoint, where memory allows" in text
+    assert "no --grad_checkpoint, if memory allows" in text
     assert "Try a GPU, a smaller --image_size, a smaller --model_name." in said(sweep, CPU)
 
 
 def test_bottleneck_balanced_parts_and_parts_that_disturb_each_other_are_logged() -> None:
     text = said([speeds(100.0, 102.0, 55.0)], CPU)
     assert "balanced" in text
-    assert "reach 55% of the slower one alone: both compute on the same processor cores" in text
+    assert "reaches 55% of the slower part alone: both use the same CPU cores" in text
     assert "copying to the device" in said([speeds(100.0, 300.0, 55.0)])
 
 
 def test_bottleneck_figures_that_cannot_be_are_not_left_without_a_word() -> None:
-    assert "150% of the slower one alone, which cannot be" in said([speeds(900.0, 100.0, 150.0)])
+    assert "150% of the slower part alone, which is impossible" in said([speeds(900.0, 100.0, 150.0)])
     assert "cannot be" not in said([speeds(900.0, 100.0, 105.0)])

@@ -75,7 +75,7 @@ def test_measure_latency_of_what_has_no_network_alone() -> None:
 
 def test_measure_latency_refuses(tmp_path: Path) -> None:
     twice = [Candidate(name="a", predictor=Sleeper("a", 0.0, []))] * 2
-    with pytest.raises(OptionsError, match="one or more different artifacts"):
+    with pytest.raises(OptionsError, match="one or more distinct artifacts"):
         measure_latency(twice, Plan())
     with pytest.raises(OptionsError, match="must be 1 or more"):
         Plan(rounds=0)

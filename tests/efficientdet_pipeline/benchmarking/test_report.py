@@ -35,7 +35,7 @@ def test_report_figures_are_json_with_machine_and_best() -> None:
 @pytest.mark.parametrize("sweep", [SWEEP, SWEEP[1:]])
 def test_report_image_shows_three_bars_a_batch_size(sweep: list[Speeds], tmp_path: Path) -> None:
     path = tmp_path / "new" / "speeds.png"
-    report.draw(path, sweep, title="efficientdet-d0, 64x64", conclusion="Quickest is batch_size=8.")
+    report.draw(path, sweep, title="efficientdet-d0, 64x64", conclusion="Fastest is batch_size=8.")
     picture = cv2.imread(str(path))
     assert picture.shape[1] > picture.shape[0] > 300
     # OpenCV's order of colours is blue, green, red.

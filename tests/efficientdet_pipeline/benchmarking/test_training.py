@@ -93,7 +93,7 @@ def test_training_batch_that_does_not_fit_ends_the_sweep(
     fits_up_to(1, None, monkeypatch)
     figures = training.benchmark_training(options, shards, network, tmp_path)
     assert [each["batch_size"] for each in figures["sweep"]] == [1]
-    assert figures["ended"] == "A batch of 2 does not fit into memory: the sweep ends there."
+    assert figures["ended"] == "A batch of 2 does not fit in memory: the sweep stops there."
     assert figures["ended"] in capsys.readouterr().out
 
 
@@ -101,7 +101,7 @@ def test_training_first_batch_that_does_not_fit_is_an_error(
     options: BenchmarkOptions, shards: Shards, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fits_up_to(0, None, monkeypatch)
-    with pytest.raises(OptionsError, match=r"smallest batch must fit into memory\. Received 1 images"):
+    with pytest.raises(OptionsError, match=r"smallest batch must fit in memory\. Received 1 images"):
         training.benchmark_training(options, shards, network, tmp_path)
 
 
@@ -118,7 +118,7 @@ def test_training_batch_that_the_system_would_end_us_for_is_not_tried(
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"strategy": "multiworker"}, "what=train measures one process alone"),
+        ({"strategy": "multiworker"}, "what=train measures a single process"),
         ({"output": "figures.png"}, r"output must name the JSON file.*try figures\.json"),
     ],
 )

@@ -60,7 +60,7 @@ def test_classify_prints_the_best_classes(main: Main, said: Said, images: Path, 
     [found] = json.loads(out[out.index("[\n") :])
     assert [each["name"] for each in found["classes"]] == ["dog", "cow", "cat"]
     assert main(*given) == 65
-    assert "is for 3 classes, and only ImageNet's 1000 have names here" in said().err
+    assert "is for 3 classes, and only ImageNet's 1000 have built-in names" in said().err
 
 
 def test_api_classify_equals_the_command_line(images: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -137,4 +137,4 @@ def test_eval_names_what_is_wrong(main: Main, toy_run: Path, said: Said, tmp_pat
     assert "where 'moon' is none; the classes are circle, square, star, triangle" in said().err
     assert main("--mode=eval", "--model_dir=run", "--val_dataset=x", "--val_file_pattern=y") == 2
     assert main("--mode=eval", "--saved_model_dir=nothing") == 66
-    assert "There is no export 'nothing'" in said().err
+    assert "The export 'nothing' does not exist" in said().err

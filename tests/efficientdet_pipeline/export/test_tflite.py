@@ -127,7 +127,7 @@ def test_tflite_predictor_refuses_damaged_and_foreign_files(
     damaged.write_bytes(raw_heads.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"damaged.tflite must be a TensorFlow Lite file"):
         tflite_predictor(damaged, detector.config)
-    with pytest.raises(DataError, match="description must lie beside it"):
+    with pytest.raises(DataError, match="description must be beside it"):
         tflite_predictor(raw_heads, None)
     larger = dataclasses.replace(detector.config, image_size=(128, 128))
     with pytest.raises(DataError, match="artifact of another network"):

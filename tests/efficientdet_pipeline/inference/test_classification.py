@@ -42,10 +42,10 @@ def test_read_class_names_takes_the_usual_forms(tmp_path: Path, text: str) -> No
     [
         ("cat\ndog", "must name the 3 classes of the classifier. It names 2"),
         ("cat\n\ndog\ncow", "line 2 is blank"),
-        ('{"0": "cat", "2": "dog"}', "do not count from 0 without gaps"),
-        ('["cat", 3, "dog"]', "a name is empty, or is no text"),
-        ('{"0": ', "Reading it failed"),
-        ('{"a": "cat"}', "Reading it failed"),
+        ('{"0": "cat", "2": "dog"}', "are not numbered from 0 without gaps"),
+        ('["cat", 3, "dog"]', "a name is empty or not a string"),
+        ('{"0": ', "It cannot be read"),
+        ('{"a": "cat"}', "It cannot be read"),
     ],
 )
 def test_read_class_names_refuses(tmp_path: Path, text: str, words: str) -> None:
@@ -64,7 +64,7 @@ def test_top_classes_are_sorted_probabilities() -> None:
     assert [(each.column, each.name) for each in best] == [(1, "b"), (2, "c")]
     assert [each.score for each in best] == pytest.approx([0.6, 0.3])
     assert len(top_classes(np.zeros(3), ["a", "b", "c"])) == 3
-    with pytest.raises(ValueError, match="one a name"):
+    with pytest.raises(ValueError, match="one per name"):
         top_classes(np.zeros(3), ["a"])
     with pytest.raises(ValueError, match="must be finite"):
         top_classes(np.array([np.nan, 1.0]), ["a", "b"])

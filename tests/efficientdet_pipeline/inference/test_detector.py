@@ -65,9 +65,9 @@ def test_load_detector_takes_the_thresholds_of_the_run(copied_run: Path, caplog:
 def test_load_detector_wants_one_artifact(tmp_path: Path) -> None:
     for name in ("a.tflite", "b.onnx"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(OptionsError, match=r"which holds no SavedModel; try .*a\.tflite, or one of b\.onnx\."):
+    with pytest.raises(OptionsError, match=r"which contains no SavedModel; try .*a\.tflite, or one of b\.onnx\."):
         load_detector(compose(DetectorOptions, saved_model_dir=str(tmp_path)), HparamsGiven())
-    with pytest.raises(MissingError, match="There is no export"):
+    with pytest.raises(MissingError, match=r"The export .* does not exist"):
         load_detector(compose(DetectorOptions, saved_model_dir=str(tmp_path / "none")), HparamsGiven())
 
 

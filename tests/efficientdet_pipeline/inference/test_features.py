@@ -99,7 +99,7 @@ def test_trained_statistic_calls_random_weights_random(encoder: Any) -> None:
     assert not found.is_trained
     assert abs(found.score) < 4
     assert found.moved_norms == 0
-    assert "not trained" in str(found)
+    assert "untrained" in str(found)
 
 
 def test_trained_statistic_sees_heavy_tails_and_statistics_of_data() -> None:

@@ -58,7 +58,7 @@ def test_image_io_wrong_name_is_answered_with_similar_ones(photos: Path) -> None
 def test_image_io_folder_without_images_is_named(photos: Path) -> None:
     empty = photos / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match=r"The folder .*empty must hold images"):
+    with pytest.raises(DataError, match=r"The folder .*empty must contain images"):
         find_images(empty)
 
 
@@ -145,5 +145,5 @@ def test_image_io_results_keep_the_names_of_the_images() -> None:
 
 
 def test_image_io_images_themselves_are_never_overwritten(photos: Path) -> None:
-    with pytest.raises(OptionsError, match=r"--output_image_dir must be another folder .*a\.png lies there; try"):
+    with pytest.raises(OptionsError, match=r"--output_image_dir must be another folder .*a\.png; try"):
         output_paths([photos / "a.png"], photos / "inner" / "..")

@@ -148,7 +148,7 @@ def test_model_safety_model_that_does_more_than_calculate_is_refused(
     (tmp_path / SECRET).write_text("secret")
     path = pack(Evil(attack, tmp_path), tmp_path)
     before = sorted(each.name for each in tmp_path.iterdir())
-    with pytest.raises(DataError, match=rf"only calculates\..*{ATTACKS[attack]}.*add --trust_model\.$"):
+    with pytest.raises(DataError, match=rf"only computes\..*{ATTACKS[attack]}.*add --trust_model\.$"):
         load_predictor(path)
     assert sorted(each.name for each in tmp_path.iterdir()) == before
 
@@ -244,7 +244,7 @@ def test_model_safety_graph_of_tensorflow_1_may_not_save_while_it_loads_or_detec
         return path
 
     assert load_predictor(build(is_evil=False)).detect(IMAGES).scores.tolist() == [[0.5]]
-    with pytest.raises(DataError, match="run code, or are unknown here: SaveV2"):
+    with pytest.raises(DataError, match="run code, or are unknown: SaveV2"):
         load_predictor(build(is_evil=True))
 
 
@@ -252,7 +252,7 @@ def test_model_safety_graph_of_tensorflow_1_may_not_save_while_it_loads_or_detec
 def test_model_safety_second_description_is_refused(exported: ExportedFiles, tmp_path: Path, name: str) -> None:
     folder = shutil.copytree(exported.saved_model, tmp_path / "model")
     (folder / name).write_bytes(b"")
-    with pytest.raises(DataError, match=rf"It holds {name.replace('.', '[.]')} too, which TensorFlow may load instead"):
+    with pytest.raises(DataError, match=rf"It also contains {name.replace('.', '[.]')}, which TensorFlow may load"):
         load_predictor(folder)
 
 

@@ -73,9 +73,9 @@ def test_predictor_what_does_not_detect_is_named(exports: Path, name: str) -> No
 
 
 def test_predictor_missing_model_is_answered_with_similar_names(exports: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no frozen graph .*Similar names: .*stub_frozen\.pb"):
+    with pytest.raises(FileNotFoundError, match=r"frozen graph .* does not exist\. Similar names: .*stub_frozen\.pb"):
         load_predictor(exports / "stub_frozn.pb")
-    with pytest.raises(FileNotFoundError, match=r"There is no model at .*savd_model.*Similar names: .*saved_model"):
+    with pytest.raises(FileNotFoundError, match=r"The model .*savd_model does not exist\. Similar .*saved_model"):
         load_predictor(exports / "savd_model")
     assert label_map_beside(exports.parent / "elsewhere" / "x.pb") is None
 
@@ -83,7 +83,7 @@ def test_predictor_missing_model_is_answered_with_similar_names(exports: Path) -
 def test_predictor_checkpoint_needs_its_network(tmp_path: Path) -> None:
     path = tmp_path / "model.weights.h5"
     path.touch()
-    with pytest.raises(OptionsError, match="needs to know its network"):
+    with pytest.raises(OptionsError, match="needs the name of its network"):
         load_predictor(path)
 
 

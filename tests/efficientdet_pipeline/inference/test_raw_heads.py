@@ -36,5 +36,5 @@ def test_raw_heads_predictor_gives_boxes_in_image_pixels(resize: str, factors: t
 
 def test_raw_heads_predictor_refuses_outputs_of_another_network() -> None:
     other = get_config("efficientdet-d0", image_size=128, num_classes=3)
-    with pytest.raises(DataError, match=r"x.onnx must give logits of shape .* Received \(1, \d+, 2\)"):
+    with pytest.raises(DataError, match=r"x.onnx must return logits of shape .* Received \(1, \d+, 2\)"):
         RawHeadsPredictor(run_heads, other, path=Path("x.onnx")).detect(np.zeros((1, 9, 9, 3), np.uint8))
