@@ -1,1 +1,1 @@
-"""Augmentation of images and their boxes: pure TensorFlow, each a function of (sample, seed)."""
+"""Augmentation of images and boxes in TensorFlow, deterministic in (sample, seed)."""

@@ -16,7 +16,7 @@ def _factor(m: float) -> float:
     return 1.8 * m + 0.1
 
 
-# Posterize keeps a bit at least, as automl's shift does: labels on a black image would teach nothing.
+# Posterize keeps at least one bit, as automl's shift does: a black image cannot be trained on.
 COLORS: dict[str, Callable[[float], Callable[[tf.Tensor], tf.Tensor]]] = {
     "AutoContrast": lambda m: color.autocontrast,
     "Equalize": lambda m: color.equalize,
@@ -28,7 +28,7 @@ COLORS: dict[str, Callable[[float], Callable[[tf.Tensor], tf.Tensor]]] = {
     "Brightness": lambda m: lambda image: color.brightness(image, _factor(m)),
     "Sharpness": lambda m: lambda image: color.sharpness(image, _factor(m)),
 }
-"""Of every pixel."""
+"""Operations on every pixel."""
 
 MOVES: dict[str, tuple[geometry.AffineOf, float]] = {
     "Rotate_BBox": (geometry.rotation, 30.0),
@@ -37,7 +37,7 @@ MOVES: dict[str, tuple[geometry.AffineOf, float]] = {
     "ShearX_BBox": (geometry.shear_x, 0.3),
     "ShearY_BBox": (geometry.shear_y, 0.3),
 }
-"""Of the image and its boxes: the map, and the amount at level 10 (degrees, pixels or factor)."""
+"""Operations on the image and its boxes: the map, and the amount at level 10 (degrees, pixels or factor)."""
 
 CUTOUTS: dict[str, Callable[[float], Augmentation]] = {
     "Cutout": lambda m: lambda sample, seed: sample._replace(image=erase.cutout(sample.image, seed, int(100 * m))),
@@ -55,7 +55,7 @@ CONTENTS: dict[str, Callable[[float], ImageChange]] = {
     "Equalize_Only_BBoxes": lambda m: lambda image, seed: color.equalize(image),
     "Cutout_Only_BBoxes": lambda m: lambda image, seed: erase.cutout(image, seed, int(50 * m)),
 }
-"""Of what is inside each box, at a third of the probability each."""
+"""Operations on the content of each box, at a third of the probability each."""
 
 OPERATIONS = (*COLORS, *MOVES, *CUTOUTS, *CONTENTS)
 
@@ -65,12 +65,12 @@ def operation(name: str, probability: float, level: float, *, min_visibility: fl
 
     Args:
       name: one of OPERATIONS.
-      probability: that it happens at all; for `…_Only_BBoxes` three times that of each box.
+      probability: of applying the operation; for `…_Only_BBoxes` three times that of each box.
       level: 0 to 10.
-      min_visibility: boxes moved out of sight by more than this are dropped.
+      min_visibility: boxes with a smaller visible share are dropped.
 
     Raises:
-      ValueError: for an unknown name, or a number out of its range.
+      ValueError: the name is unknown, or a number is out of range.
     """
     if name not in OPERATIONS:
         raise ValueError(f"Unknown augmentation operation {name!r}. Known: {', '.join(OPERATIONS)}.")
@@ -100,14 +100,14 @@ def _of_image(change: Callable[[tf.Tensor], tf.Tensor]) -> Augmentation:
 
 
 def autoaugment(policy: str, *, min_visibility: float = 0.1) -> Augmentation:
-    """Returns an augmentation that does one sub-policy, picked evenly.
+    """Returns an augmentation that applies one sub-policy, chosen uniformly.
 
     Args:
       policy: v0, v1, v2, v3 or test.
-      min_visibility: boxes moved out of sight by more than this are dropped.
+      min_visibility: boxes with a smaller visible share are dropped.
 
     Raises:
-      ValueError: for another policy.
+      ValueError: the policy is unknown.
     """
     if policy not in POLICIES:
         raise ValueError(f"Unknown AutoAugment policy {policy!r}. Known: {', '.join(POLICIES)}.")
@@ -120,14 +120,14 @@ def autoaugment(policy: str, *, min_visibility: float = 0.1) -> Augmentation:
 
 
 def randaugment(*, magnitude: float = 10.0, min_visibility: float = 0.1) -> Augmentation:
-    """Returns an augmentation that does one of ten operations, at the same level.
+    """Returns an augmentation that applies one of ten operations, at the same level.
 
-    The operation happens with a probability drawn from .2 to .8 (automl draws it
-    and then ignores it).
+    The operation is applied with a probability drawn from .2 to .8 (automl draws
+    it and then ignores it).
 
     Args:
       magnitude: level of every operation, 0 to 10.
-      min_visibility: boxes moved out of sight by more than this are dropped.
+      min_visibility: boxes with a smaller visible share are dropped.
     """
     low, high = RANDAUG_PROBABILITY
     change = one_of([operation(name, 1.0, magnitude, min_visibility=min_visibility) for name in RANDAUG_OPERATIONS])
@@ -142,7 +142,7 @@ def randaugment(*, magnitude: float = 10.0, min_visibility: float = 0.1) -> Augm
 
 
 def one_of(changes: Sequence[Augmentation]) -> Augmentation:
-    """Returns an augmentation that does one of the changes, picked evenly."""
+    """Returns an augmentation that applies one of the changes, chosen uniformly."""
 
     def change(sample: Sample, seed: tf.Tensor) -> Sample:
         pick_seed, change_seed = tf.unstack(tf.random.split(seed))

@@ -1,8 +1,8 @@
 """AutoAugment's policies for detection, as data.
 
 A line is a sub-policy: operations in order, each with its probability and its
-level (0 to 10). The numbers are those that google/automl publishes; a
-probability of 0 is part of what the search found, and never happens.
+level (0 to 10). The numbers are those published by google/automl; a
+probability of 0 is a result of the search, and such an operation is never applied.
 """
 
 from typing import NamedTuple

@@ -13,13 +13,13 @@ ImageChange = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def change_contents(sample: Sample, seed: tf.Tensor, change: ImageChange, *, probability: float) -> Sample:
-    """Returns the sample with `change` done to the content of each box, by chance.
+    """Returns the sample with `change` applied to the content of each box at random.
 
     Args:
-      sample: later boxes see what was done to earlier ones.
-      seed: (2,) integers; every box has its own share.
-      change: of the content, as if it were an image.
-      probability: for each box on its own.
+      sample: changes of earlier boxes are visible to later ones.
+      seed: (2,) integers; each box derives its own seed.
+      change: applied to the content as to an image.
+      probability: for each box independently.
     """
     num_boxes = tf.shape(sample.boxes)[0]
     chance_seed, change_seed = tf.unstack(tf.random.split(seed))
@@ -43,23 +43,23 @@ def change_contents(sample: Sample, seed: tf.Tensor, change: ImageChange, *, pro
 
 
 def random_move(affine_of: AffineOf, amount: float) -> ImageChange:
-    """Returns a change that moves an image by the map for `amount`, of random sign."""
+    """Returns a change that applies the map for `amount`, with random sign, to an image."""
     return lambda image, seed: move_image(image, affine_of(image_size(image), random_sign(seed) * amount))
 
 
 KEPT = 0.6
-"""Width of the bars that stay, as a part of the grid's period; squares between them turn black."""
+"""Width of the bars that are kept, as a fraction of the grid's period; squares between them become black."""
 ROTATION = 10.0
 """Standard deviation of the grid's angle, in degrees."""
 PROBABILITY = 0.5
-"""That an image gets a grid. automl compares it with a normal variate, which makes about .69 of it."""
+"""Probability of a grid. automl compares it with a normal variate, which makes it about .69."""
 
 
 def grid_mask(sample: Sample, seed: tf.Tensor) -> Sample:
-    """Returns the sample with a grid of black squares over its image; boxes stay.
+    """Returns the sample with a grid of black squares over its image; boxes are unchanged.
 
-    The period is drawn between .5 of the height and .3 of the width, the place
-    of the grid along each axis evenly, its angle from a normal distribution.
+    The period is drawn between .5 of the height and .3 of the width, the offset
+    of the grid along each axis uniformly, its angle from a normal distribution.
     """
     uniform_seed, normal_seed = tf.unstack(tf.random.split(seed))
     amounts = tf.random.stateless_uniform((3,), uniform_seed)
@@ -70,7 +70,7 @@ def grid_mask(sample: Sample, seed: tf.Tensor) -> Sample:
     period = tf.maximum(tf.floor(low + amounts[0] * (high - low)), 2.0)
     kept = tf.clip_by_value(tf.floor(period * KEPT + 0.5), 1.0, period - 1)
 
-    # Each pixel is looked up in the upright grid, so no image of a grid need be drawn and turned.
+    # Each pixel is looked up in the unrotated grid, so that no grid image has to be drawn and rotated.
     rows, columns = (tf.range(size[axis]) + 0.5 - size[axis] / 2 for axis in (0, 1))
     along_y = rows[:, None] * tf.cos(angle) - columns[None] * tf.sin(angle)
     along_x = rows[:, None] * tf.sin(angle) + columns[None] * tf.cos(angle)
@@ -85,7 +85,7 @@ def _on_bar(distance: tf.Tensor, period: tf.Tensor, kept: tf.Tensor) -> tf.Tenso
 
 
 def cutout(image: tf.Tensor, seed: tf.Tensor, half_side: int) -> tf.Tensor:
-    """Returns the image with a grey square about a random pixel, cut off at the rim.
+    """Returns the image with a grey square around a random pixel, clipped at the border.
 
     Args:
       image: (h, w, 3).
@@ -97,10 +97,10 @@ def cutout(image: tf.Tensor, seed: tf.Tensor, half_side: int) -> tf.Tensor:
 
 
 def box_cutout(sample: Sample, seed: tf.Tensor, fraction: float) -> Sample:
-    """Returns the sample with a part of one random object painted grey.
+    """Returns the sample with a part of one random object filled with grey.
 
     The rectangle is `fraction` as high and wide as the box, its centre anywhere
-    inside, and it may reach beyond. Without objects nothing happens.
+    inside; it may extend beyond the box. Without objects the sample is unchanged.
     """
     amounts = tf.random.stateless_uniform((3,), seed)
     num_boxes = tf.shape(sample.boxes)[0]
@@ -116,7 +116,7 @@ def box_cutout(sample: Sample, seed: tf.Tensor, fraction: float) -> Sample:
 
 
 def fill_grey(image: tf.Tensor, begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
-    """Returns the image with pixels from `begin` (y, x) up to `end` set to grey."""
+    """Returns the image with pixels from `begin` (y, x) to `end`, exclusive, set to grey."""
     size = image_size(image)
     begin, end = (tf.cast(tf.clip_by_value(tf.floor(corner), 0.0, size), tf.int32) for corner in (begin, end))
     patch = tf.fill(tf.concat([end - begin, [3]], axis=0), tf.cast(FILL, image.dtype))

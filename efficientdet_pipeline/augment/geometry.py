@@ -1,4 +1,4 @@
-"""Geometric transforms: flips, crops, rotations, and the boxes that follow them."""
+"""Geometric transforms of images and boxes: flips, crops, rotations."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -16,17 +16,17 @@ def as_rows(image: tf.Tensor) -> tf.Tensor:
 
 
 def along_rows(numbers: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Returns three numbers, one a channel, repeated along a row of `image`: (w·3,)."""
+    """Returns three numbers, one per channel, repeated along a row of `image`: (w·3,)."""
     return tf.tile(numbers, tf.shape(image)[1:2])
 
 
 def paste(image: tf.Tensor, patch: tf.Tensor, begin: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns the image with `patch` in it, which must fit; an empty patch changes nothing.
+    """Returns the image with `patch` pasted in, which must fit; an empty patch changes nothing.
 
     Args:
       image: (h, w, 3).
       patch: of the same dtype.
-      begin: (y, x) of the patch's first pixel, int32; a tensor serves too.
+      begin: (y, x) of the patch's first pixel, int32 or tensors.
     """
     y0, x0 = begin[0], begin[1]
     y1, x1 = y0 + tf.shape(patch)[0], x0 + tf.shape(patch)[1]
@@ -35,7 +35,7 @@ def paste(image: tf.Tensor, patch: tf.Tensor, begin: Sequence[tf.Tensor]) -> tf.
 
 
 def horizontal_flip(sample: Sample, seed: tf.Tensor) -> Sample:
-    """Returns the sample mirrored left to right; chance has no part in it."""
+    """Returns the sample flipped horizontally; not random."""
     del seed
     width = image_size(sample.image)[1]
     top, left, bottom, right = tf.unstack(sample.boxes, axis=1)
@@ -49,7 +49,7 @@ FILL = 128
 
 
 class Affine(NamedTuple):
-    """Where content goes: `matrix @ (y, x) + shift`."""
+    """Affine map of the content: `matrix @ (y, x) + shift`."""
 
     matrix: tf.Tensor
     """(2, 2)."""
@@ -58,11 +58,11 @@ class Affine(NamedTuple):
 
 
 AffineOf = Callable[[tf.Tensor, tf.Tensor], Affine]
-"""From an image's size (2,) and an amount to a map."""
+"""From an image's size (2,) and an amount to an affine map."""
 
 
 def rotation(size: tf.Tensor, degrees: tf.Tensor) -> Affine:
-    """Returns a rotation about the image's centre, counter-clockwise as one sees it."""
+    """Returns a rotation around the image's centre, counter-clockwise."""
     angle = degrees * (np.pi / 180)
     cosine, sine = tf.cos(angle), tf.sin(angle)
     matrix = tf.reshape(tf.stack([cosine, -sine, sine, cosine]), (2, 2))
@@ -94,27 +94,27 @@ def translation_y(size: tf.Tensor, pixels: tf.Tensor) -> Affine:
 
 
 def move(sample: Sample, affine: Affine, *, min_visibility: float) -> Sample:
-    """Returns the sample with its image and boxes moved.
+    """Returns the sample with its image and boxes transformed.
 
-    A box becomes the upright hull of its moved corners. It is dropped when less
-    than `min_visibility` of the hull is left inside the image: automl keeps a
-    sliver at the rim instead, where there is nothing to be seen.
+    A box becomes the axis-aligned hull of its transformed corners. It is dropped if
+    less than `min_visibility` of the hull is inside the image: automl keeps a
+    sliver at the border instead, where nothing is visible.
     """
     moved = sample._replace(image=move_image(sample.image, affine), boxes=move_boxes(sample.boxes, affine))
     return keep_visible(moved, min_visibility)
 
 
 def move_boxes(boxes: tf.Tensor, affine: Affine) -> tf.Tensor:
-    """Returns the upright hulls (n, 4) of moved boxes; they may leave the image."""
+    """Returns the axis-aligned hulls (n, 4) of transformed boxes; they may exceed the image."""
     corners = tf.reshape(tf.gather(boxes, [0, 1, 0, 3, 2, 1, 2, 3], axis=1), (-1, 4, 2))
     moved = tf.linalg.matvec(affine.matrix, corners) + affine.shift
     return tf.concat([tf.reduce_min(moved, axis=1), tf.reduce_max(moved, axis=1)], axis=1)
 
 
 def move_image(image: tf.Tensor, affine: Affine) -> tf.Tensor:
-    """Returns the image (h, w, 3) moved within its own size."""
+    """Returns the transformed image (h, w, 3), of the same size."""
     back = tf.linalg.inv(affine.matrix)
-    # The operation maps indices of the result to indices of the image, and an index is the centre of a pixel.
+    # The operation maps output indices to input indices, and an index is the centre of a pixel.
     half = tf.constant([0.5, 0.5])
     offset = tf.linalg.matvec(back, half - affine.shift) - half
     x_to_x, y_to_x, x_to_y, y_to_y = back[1, 1], back[1, 0], back[0, 1], back[0, 0]
@@ -135,7 +135,7 @@ def random_sign(seed: tf.Tensor) -> tf.Tensor:
 
 
 def move_by(affine_of: AffineOf, amount: float, *, min_visibility: float) -> Callable[[Sample, tf.Tensor], Sample]:
-    """Returns an augmentation: the map for `amount`, of random sign."""
+    """Returns an augmentation that applies the map for `amount`, with random sign."""
 
     def change(sample: Sample, seed: tf.Tensor) -> Sample:
         affine = affine_of(image_size(sample.image), random_sign(seed) * amount)

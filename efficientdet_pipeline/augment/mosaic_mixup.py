@@ -1,4 +1,4 @@
-"""Augmentations that make one sample out of several."""
+"""Augmentations that combine several samples: mosaic, mixup and copy-paste."""
 
 from collections.abc import Sequence
 
@@ -9,27 +9,27 @@ from efficientdet_pipeline.augment.resize import Window, crop_window
 from efficientdet_pipeline.augment.sample import Sample, box_areas, image_size, in_dtype_of
 
 MOSAIC_SPLIT = (0.25, 0.75)
-"""Where the four images of a mosaic may meet, as parts of either side."""
+"""Range of the point where the four images of a mosaic meet, as fractions of either side."""
 
 
 def mosaic(
     samples: Sequence[Sample], seed: tf.Tensor, *, size: tuple[int, int] = (680, 680), min_visibility: float = 0.1
 ) -> Sample:
-    """Returns four samples as the four quarters of one image.
+    """Returns a mosaic: four samples as the four quadrants of one image.
 
-    They meet at a random point. Each fills its quarter with a random part of its
-    own, as large as the quarter's shape allows, so that objects keep their
-    proportions. (Bochkovskiy et al. 2020. automl, which never calls its mosaic,
-    stretches the whole image instead.)
+    They meet at a random point. Each quadrant shows a random crop of its sample,
+    as large as the shape of the quadrant allows, with the aspect ratio kept.
+    (Bochkovskiy et al. 2020. automl, which never calls its mosaic, stretches the
+    whole image instead.)
 
     Args:
       samples: top left, top right, bottom left, bottom right.
       seed: (2,) integers.
       size: (height, width) of the result.
-      min_visibility: boxes of which less is left in their quarter are dropped.
+      min_visibility: boxes with a smaller visible share are dropped.
 
     Raises:
-      ValueError: when there are not four.
+      ValueError: the number of samples is not four.
     """
     if len(samples) != 4:
         raise ValueError(f"A mosaic is made of 4 samples. Received {len(samples)}.")
@@ -53,7 +53,7 @@ def mosaic(
 
 
 def covering_window(sample: Sample, size: tf.Tensor, seed: tf.Tensor) -> Window:
-    """Returns a random part of the image that fills (height, width), as large as its shape allows."""
+    """Returns a random crop that fills (height, width), as large as the shape of the image allows."""
     source_size, wanted = image_size(sample.image), tf.cast(size, tf.float32)
     extent = tf.clip_by_value(tf.round(wanted / tf.reduce_max(wanted / source_size)), 1.0, source_size)
     begin = tf.floor(tf.random.stateless_uniform((2,), seed) * (source_size - extent + 1))
@@ -62,12 +62,12 @@ def covering_window(sample: Sample, size: tf.Tensor, seed: tf.Tensor) -> Window:
 
 
 def mixup(sample: Sample, partner: Sample, seed: tf.Tensor, *, alpha: float = 8.0) -> Sample:
-    """Returns the sample with a partner shining through, and the objects of both.
+    """Returns the sample blended with a partner, with the objects of both.
 
-    The partner is scaled to just fit the sample's image and lies at its top
-    left. The sample's share is drawn from Beta(alpha, alpha); 8 keeps it near
-    one half, so that both stay visible. (Zhang et al. 2017; for detection Zhang
-    et al. 2019.)
+    The partner is scaled to fit the sample's image and placed at its top left.
+    The sample's weight is drawn from Beta(alpha, alpha); 8 keeps it near one
+    half, so that both stay visible. (Zhang et al. 2017; for detection Zhang et
+    al. 2019.)
     """
     first, second = tf.unstack(tf.random.stateless_gamma((2,), seed, alpha=alpha))
     share = first / (first + second)
@@ -87,12 +87,12 @@ def mixup(sample: Sample, partner: Sample, seed: tf.Tensor, *, alpha: float = 8.
 
 
 def copy_paste(sample: Sample, donor: Sample, seed: tf.Tensor, *, max_covered: float = 0.7) -> Sample:
-    """Returns the sample with one object of `donor`, cut out by its box, pasted anywhere.
+    """Returns the sample with one object of `donor`, cropped by its box, pasted at a random position.
 
-    The object is scaled as if the donor's image were made to fit the sample's.
-    Boxes of which it covers more than `max_covered` are dropped. Without an
-    object to paste nothing happens. (Ghiasi et al. 2020, with boxes instead of
-    masks.)
+    The object is scaled as if the donor's image were resized to fit the sample's.
+    Boxes that it covers by more than `max_covered` are dropped. Without an
+    object in `donor` the sample is unchanged. (Ghiasi et al. 2020, with boxes
+    instead of masks.)
     """
     amounts = tf.random.stateless_uniform((3,), seed)
     num_boxes = tf.shape(donor.boxes)[0]
@@ -108,7 +108,7 @@ def copy_paste(sample: Sample, donor: Sample, seed: tf.Tensor, *, max_covered: f
 
 
 def _cut_out(donor: Sample, chosen: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Returns the content of one box, at the scale at which the donor's image would fit `size`."""
+    """Returns the content of one box, at the scale at which the donor's image fits `size`."""
     box = donor.boxes[chosen]
     source_size = tf.shape(donor.image)[:2]
     begin = tf.clip_by_value(tf.cast(tf.floor(box[:2]), tf.int32), 0, source_size - 1)

@@ -1,4 +1,4 @@
-"""From options to the augmentations they ask for."""
+"""Augmentation pipeline built from options."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,9 +17,9 @@ from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.transforms import read_steps
 
 Partner = Callable[[], Sample]
-"""Reads another image; called inside the branch of the graph that uses it, so that no unused image is decoded."""
+"""Reads another image; called inside the branch of the graph that uses it, so that unused images are not decoded."""
 NUM_PARTNERS = 5
-"""Of a sample that may be mixed with others: three for a mosaic, one each for mixup and copy-paste."""
+"""Number of partners of a sample: three for a mosaic, one each for mixup and copy-paste."""
 
 
 def num_partners(options: AugmentationOptions) -> int:
@@ -30,13 +30,13 @@ def num_partners(options: AugmentationOptions) -> int:
 def mixer(
     options: AugmentationOptions, size: tuple[int, int], *, ends: int | None = None
 ) -> Callable[[Sample, Sequence[Partner], tf.Tensor], Sample]:
-    """Returns what makes one sample out of several: copy-paste, then mosaic, then mixup, each by its own chance.
+    """Returns a function that combines samples by copy-paste, mosaic and mixup, each with its own probability.
 
     Args:
       options: the probabilities.
       size: (height, width) of a mosaic.
-      ends: running number of the first sample that is mixed no more (the seed's
-        second number counts them); None: never.
+      ends: number of the first sample that is not combined any more (the second
+        number of the seed counts samples); None: never.
     """
 
     def mixed(sample: Sample, partners: Sequence[Partner], seed: tf.Tensor) -> Sample:
@@ -64,9 +64,9 @@ def mixer(
 
 
 def augmenter(options: AugmentationOptions) -> Augmentation:
-    """Returns an augmentation of one sample at its own size: all but the scale jitter and what takes several.
+    """Returns an augmentation of one sample at its own size: all except scale jitter and combinations of samples.
 
-    AutoAugment wants uint8 images.
+    AutoAugment needs uint8 images.
     """
     return compose([*_on_image(options), *_anywhere(options)] if options.augment else [])
 
@@ -78,13 +78,13 @@ def canvas_augmenter(
     mixing_ends: int | None = None,
     keeps_proportions: bool = True,
 ) -> Callable[[Sample, Sequence[Partner], tf.Tensor], Canvas]:
-    """Returns the whole way of a training sample: mixed, augmented, jittered, on the canvas.
+    """Returns the complete augmentation of a training sample: combined, augmented, jittered, on the canvas.
 
-    What an image of any size bears alike (mirroring, colours) is done after the
-    resize, where there are fewer pixels; the eye sees no difference.
+    Changes that do not depend on the image size (flips, colours) are applied after
+    the resize, where there are fewer pixels; the results look the same.
 
     Args:
-      options: what happens.
+      options: of the augmentation.
       canvas_size: (height, width) in pixels.
       mixing_ends: as for `mixer`.
       keeps_proportions: as for `jitter_window`.
@@ -94,7 +94,7 @@ def canvas_augmenter(
     change = compose(varied if options.augment else [_fitted(canvas_size, keeps_proportions)])
 
     def on_canvas(sample: Sample, partners: Sequence[Partner], seed: tf.Tensor) -> Canvas:
-        # The sample's number must stay readable, so the mixer gets the seed itself and the rest a part of it.
+        # The mixer needs the sample's number, so it gets the seed itself and the rest a derived seed.
         own_seed = tf.random.fold_in(seed, 1)
         return pad_to_canvas(change(mix(sample, partners, seed), own_seed), canvas_size)
 

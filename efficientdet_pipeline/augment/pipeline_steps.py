@@ -1,9 +1,9 @@
-"""The steps of tfdet's input pipelines on one sample, each a dataclass of its keys.
+"""Steps of tfdet's input pipelines on one sample, each a dataclass of its keys.
 
 A sample is a dict: id, image (h, w, 3) float32 0 to 255, bboxes (n, 4) y0 x0 y1
 x1 from 0 to 1, labels (n, 1), areas (n,) in square pixels and mask (n, 1), 1 for
-each object; image_masks (n, h, w) where they were read. Every step keeps these
-lists of one length. What is random depends on the seed alone.
+each object; image_masks (n, h, w) if they were read. Every step keeps these
+lists at equal length. All randomness comes from the seed.
 """
 
 from collections.abc import Mapping
@@ -20,22 +20,22 @@ Seed = Tensor
 INTERPOLATIONS = ("bilinear", "nearest", "bicubic", "area", "lanczos3", "lanczos5", "gaussian", "mitchellcubic")
 _PER_OBJECT = ("bboxes", "labels", "areas", "mask", "image_masks")
 _SMALLEST = 1.0
-"""Pixels of height and width that a box keeps at least, or is dropped."""
+"""Height and width in pixels below which a clipped box is dropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """The keys of every step."""
+    """Keys of every step."""
 
     p: float = 1.0
-    """Chance that it is applied."""
+    """Probability of applying the step."""
     always_apply: bool = False
-    """Whether it is applied whatever `p` says."""
+    """Whether it is always applied, ignoring `p`."""
     num_parallel_calls: int | str = "AUTO"
     deterministic: str = "true"
-    """true, or false: samples may then come in another order."""
+    """true, or false, which allows samples in another order."""
     dynamic: bool = False
-    """Not offered: steps run in graphs."""
+    """Not supported: steps run in graphs."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.p <= 1:
@@ -61,13 +61,13 @@ class Step:
         return tf.cond(is_applied, lambda: self.applied(sample, inner), lambda: _with_open_shapes(sample))
 
     def applied(self, sample: Sample, seed: Seed) -> Sample:
-        """Returns the sample after this step, in any case."""
-        raise TypeError(f"{type(self).__name__} must say what it does.")
+        """Returns the sample after this step, applied unconditionally."""
+        raise TypeError(f"{type(self).__name__} must implement `applied`.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CenterCrop(Step):
-    """The middle of the image; an error where it is smaller."""
+    """A crop of the centre of the image; an error if the image is smaller."""
 
     height: int
     width: int
@@ -75,7 +75,7 @@ class CenterCrop(Step):
     def applied(self, sample: Sample, seed: Seed) -> Sample:
         """Returns the cropped sample."""
         height, width = _size(sample)
-        message = f"CenterCrop takes {self.height}x{self.width} pixels (height x width) of an image that is smaller"
+        message = f"CenterCrop needs {self.height}x{self.width} pixels (height x width), but the image is smaller"
         checks = [
             tf.debugging.assert_greater_equal(side, asked, message=message)
             for side, asked in ((height, self.height), (width, self.width))
@@ -87,7 +87,7 @@ class CenterCrop(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSized(Step):
-    """A crop of random height and fixed proportions, resized; no larger than the image."""
+    """A crop of random height and fixed aspect ratio, resized; no larger than the image."""
 
     min_max_height: tuple[int, int]
     height: int
@@ -110,7 +110,7 @@ class RandomSized(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomResizedCrop(Step):
-    """A crop of random area and proportions, resized; after ten tries that do not fit, the middle.
+    """A crop of random area and aspect ratio, resized; after ten draws that do not fit, a centre crop.
 
     Szegedy et al. 2015, "Going Deeper with Convolutions".
     """
@@ -133,7 +133,7 @@ class RandomResizedCrop(Step):
         fits = (crop_height >= 1) & (crop_width >= 1) & (crop_height <= height) & (crop_width <= width)
         first = tf.argmax(tf.cast(fits, tf.int32))
         low, high = self.ratio
-        # The largest middle whose proportions are allowed.
+        # The largest centre crop with an allowed aspect ratio.
         middle_height, middle_width = tf.minimum(height, width / low), tf.minimum(width, height * high)
         has_fit = tf.reduce_any(fits)
         crop_height = tf.cast(tf.where(has_fit, crop_height[first], tf.floor(middle_height)), tf.int32)
@@ -148,7 +148,7 @@ class RandomResizedCrop(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class LongestMaxSize(Step):
-    """The image resized so that its longer side is `max_size`; its proportions are kept."""
+    """Resizes the image so that its longer side is `max_size`; the aspect ratio is kept."""
 
     max_size: int = 1024
     interpolation: str = "bilinear"
@@ -160,7 +160,7 @@ class LongestMaxSize(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class SmallestMaxSize(Step):
-    """The image resized so that its shorter side is `max_size`; its proportions are kept."""
+    """Resizes the image so that its shorter side is `max_size`; the aspect ratio is kept."""
 
     max_size: int = 1024
     interpolation: str = "bilinear"
@@ -172,7 +172,7 @@ class SmallestMaxSize(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomScale(Step):
-    """The image resized by a factor between 1 - limit and 1 + limit, or between 1 plus each of two limits."""
+    """Resizes the image by a factor between 1 - limit and 1 + limit, or between 1 plus each of two limits."""
 
     scale_limit: float | tuple[float, float] = 0.1
     p: float = 0.5
@@ -197,7 +197,7 @@ class RandomScale(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Resize(Step):
-    """The image resized; its proportions change."""
+    """Resizes the image; the aspect ratio changes."""
 
     height: int
     width: int
@@ -246,7 +246,7 @@ class Compose(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class OneOf(Compose):
-    """One of the steps, each as likely as the others."""
+    """One of the steps, chosen uniformly."""
 
     def applied(self, sample: Sample, seed: Seed) -> Sample:
         """Returns the sample after one step."""
@@ -261,10 +261,10 @@ class OneOf(Compose):
 
 @dataclass(frozen=True, kw_only=True)
 class KeepAndProcessBBox(Step):
-    """Boxes in pixels, and the named keys alone."""
+    """Converts boxes to pixels, and keeps only the named keys."""
 
     keep_dict: tuple[str, ...] | str = ("id", "image", "bboxes", "labels", "mask")
-    """Or "all"."""
+    """Names of keys, or "all"."""
 
     def applied(self, sample: Sample, seed: Seed) -> Sample:
         """Returns the sample with boxes in pixels."""
@@ -281,7 +281,7 @@ STEPS: dict[str, type[Step]] = {
     "centercrop": CenterCrop,
     "randomsized": RandomSized,
     "randomresizedcrop": RandomResizedCrop,
-    # tfdet's documentation calls it so.
+    # The name in tfdet's documentation.
     "randomresized": RandomResizedCrop,
     "longestmaxsize": LongestMaxSize,
     "smallestmaxsize": SmallestMaxSize,
@@ -299,13 +299,13 @@ def read_step(given: Mapping[str, object]) -> Step:
     """Returns the step that a dict describes.
 
     Raises:
-      ValueError: an unknown name or key, or a wrong value.
+      ValueError: a name or key is unknown, or a value is wrong.
     """
     return read_part("step", given, STEPS)
 
 
 def cropped(sample: Sample, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Sample:
-    """Returns a window of the sample: boxes are clipped, those that are left with less than a pixel dropped."""
+    """Returns a crop of the sample: boxes are clipped, those with less than a pixel left are dropped."""
     rows, columns = (tf.cast(side, tf.float32) for side in _size(sample))
     sides = tf.stack([rows, columns, rows, columns])
     whole = sample["bboxes"] * sides
@@ -325,7 +325,7 @@ def cropped(sample: Sample, top: Tensor, left: Tensor, height: Tensor, width: Te
 
 
 def resized(sample: Sample, height: Tensor, width: Tensor, interpolation: str) -> Sample:
-    """Returns the sample with an image of another size; boxes are fractions, and stay."""
+    """Returns the sample with a resized image; boxes are fractions, and do not change."""
     rows, columns = _size(sample)
     factor = tf.cast(height * width, tf.float32) / tf.cast(rows * columns, tf.float32)
     image = tf.image.resize(sample["image"], tf.stack([height, width]), interpolation)
@@ -339,7 +339,7 @@ def resized(sample: Sample, height: Tensor, width: Tensor, interpolation: str) -
 
 
 def scaled(sample: Sample, factor: Tensor, interpolation: str) -> Sample:
-    """Returns the sample with both sides of the image times a factor, at least a pixel each."""
+    """Returns the sample with both sides of the image scaled by a factor, at least one pixel each."""
     height, width = (tf.maximum(_rounded(tf.cast(side, tf.float32) * factor), 1) for side in _size(sample))
     return resized(sample, height, width, interpolation)
 
@@ -373,5 +373,5 @@ def _cropped_at_random(sample: Sample, seed: Seed, height: Tensor, width: Tensor
 
 
 def _with_open_shapes(sample: Sample) -> Sample:
-    """Returns the sample with no size known while tracing, as both branches of a choice must have it."""
+    """Returns the sample with unknown static shapes, as both branches of a condition need."""
     return sample | {"image": tf.ensure_shape(tf.identity(sample["image"]), (None, None, 3))}

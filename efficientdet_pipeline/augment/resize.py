@@ -1,8 +1,8 @@
-"""From an image of any size to the network's canvas: scale jitter, padding, normalising.
+"""Resizing to the network's canvas: scale jitter, padding, normalization.
 
-A random scale stretches the image (aspect kept), a random window of canvas size
-is cut from it, and what is smaller than the canvas lies at its top left. The
-numbers, and where they are truncated, are google/automl's.
+An image is resized by a random scale (aspect ratio kept), a random window of
+canvas size is cropped, and a smaller result is placed at the top left. The
+numbers, and the truncations, are those of google/automl.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from efficientdet_pipeline.augment.geometry import as_rows
 from efficientdet_pipeline.augment.sample import Canvas, Sample, in_dtype_of, keep_visible
 
 OVERSHOOTING = ("bicubic", "lanczos3", "lanczos5", "mitchellcubic")
-"""Ways to resize that leave the range of the pixels beside sharp edges."""
+"""Resize methods that may exceed the range of the pixels near sharp edges."""
 
 
 class Window(NamedTuple):
-    """The part of an image that the canvas will show, and how large."""
+    """A part of an image, and its size on the canvas."""
 
     source: tf.Tensor
-    """(4,) int32, (y0, x0, y1, x1) in whole pixels of the image."""
+    """(4,) int32, (y0, x0, y1, x1) in integer pixels of the image."""
     size: tf.Tensor
     """(2,) int32, height and width on the canvas, in pixels."""
 
@@ -35,28 +35,28 @@ def jitter_window(
     jitter_max: float,
     keeps_proportions: bool = True,
 ) -> Window:
-    """Returns a random window into an image.
+    """Returns a random window of an image.
 
-    The scale is drawn from [jitter_min, jitter_max), where 1 means an image that
-    just fits the canvas, and the window's place along each axis on its own. With
-    both limits 1 the window is the whole image, as evaluation sees it.
+    The scale is drawn from [jitter_min, jitter_max), where 1 fits the image into
+    the canvas, and the window's position along each axis independently. With
+    both limits 1 the window is the whole image, as in evaluation.
 
-    The window is snapped to whole pixels of the image (it moves by half a pixel
-    at most), so that a crop and one resize of the crop make the image; boxes
-    follow the snapped window exactly.
+    The window is rounded to integer pixels of the image (it moves by at most half
+    a pixel), so that one crop and one resize give the result; boxes use the
+    rounded window exactly.
 
     Args:
-      photo_size: (height, width), int32 (2,).
+      source_size: (height, width), int32 (2,).
       seed: (2,) integers.
       canvas_size: (height, width) in pixels.
       jitter_min: smallest scale.
       jitter_max: largest scale.
-      keeps_proportions: whether both sides have one scale; otherwise 1 means that both fill the canvas.
+      keeps_proportions: whether both sides have the same scale; otherwise a scale of 1 fills the canvas.
     """
     amounts = tf.random.stateless_uniform((3,), seed)
     jitter = jitter_min + amounts[0] * (jitter_max - jitter_min)
     source_size = tf.cast(source_size, tf.float32)
-    # In float32 and truncated twice, as automl does: a rounding elsewhere would move 511 to 512.
+    # In float32 and truncated twice, as in automl: another rounding would change 511 to 512.
     target = tf.floor(jitter * tf.constant(canvas_size, tf.float32))
     scale = target / source_size
     scaled = tf.floor(source_size * tf.reduce_min(scale)) if keeps_proportions else target
@@ -69,10 +69,10 @@ def jitter_window(
 
 
 def crop_window(sample: Sample, window: Window, *, min_visibility: float, method: str = "bilinear") -> Sample:
-    """Returns what the window shows, at the window's size on the canvas.
+    """Returns the content of the window, resized to its size on the canvas.
 
-    Bilinear between pixel centres, without antialiasing, as automl resizes;
-    another `method` of `tf.image.resize` where it is named.
+    Bilinear between pixel centres, without antialiasing, as in automl;
+    `method` selects another method of `tf.image.resize`.
     Boxes are clipped at the window's edges (automl stops one pixel short of the
     far ones), and those with less than `min_visibility` of their area left are
     dropped.
@@ -88,7 +88,7 @@ def crop_window(sample: Sample, window: Window, *, min_visibility: float, method
 
 
 def pad_to_canvas(sample: Sample, canvas_size: tuple[int, int]) -> Canvas:
-    """Returns the sample at the top left of a canvas of zeros; it must not be larger."""
+    """Returns the sample at the top left of a canvas of zeros; the sample must not be larger."""
     valid_size = tf.shape(sample.image)[:2]
     below, beside = tf.unstack(tf.constant(canvas_size) - valid_size)
     padded = tf.pad(as_rows(sample.image), [[0, below], [0, beside * 3]])
@@ -103,21 +103,21 @@ def normalize(
     std: float | Sequence[float],
     scale_range: bool = False,
 ) -> tf.Tensor:
-    """Returns float32 images as the network takes them, padding as the mean colour.
+    """Returns float32 network inputs; padding has the mean colour.
 
     Works on one canvas (H, W, 3) with (2,), and on a batch (b, H, W, 3) with
     (b, 2).
 
     Args:
       images: uint8 or float32, 0 to 255.
-      valid_sizes: rows and columns that show the image.
-      mean: of each channel, 0 to 255; one number serves all.
+      valid_sizes: rows and columns that contain the image.
+      mean: per channel, 0 to 255; a single number is used for all.
       std: likewise.
-      scale_range: afterwards x·2/255 − 1, padding included; networks trained
-        with AdvProp want it, with mean 0 and std 1.
+      scale_range: rescale to x·2/255 − 1, padding included; for networks trained
+        with AdvProp, with mean 0 and std 1.
     """
     height, width = images.shape[-3:-1]
-    # Laid along the rows for speed; see rows.py.
+    # Repeated along the rows for speed; see `geometry.as_rows`.
     mean_row, std_row = (tf.tile(tf.broadcast_to(tf.cast(each, tf.float32), (3,)), (width,)) for each in (mean, std))
     flat = tf.reshape(images, tf.concat([tf.shape(images)[:-2], [width * 3]], 0))
     values = (tf.cast(flat, tf.float32) - mean_row) * (1.0 / std_row)

@@ -1,8 +1,8 @@
-"""The values that augmentations pass on, and what boxes need after a change.
+"""Samples and canvases, and the functions on boxes that all augmentations share.
 
 Letters: `h w` height and width of an image, `H W` of the canvas, `n` objects.
 An augmentation is a function `(sample, seed) -> sample`; `seed` is a (2,)
-integer tensor, and nothing else decides what chance does.
+integer tensor, and the only source of randomness.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ class Sample(NamedTuple):
 
 
 class Canvas(NamedTuple):
-    """A sample on the network's canvas, top left, padded with zeros to the right and below."""
+    """A sample at the top left of the network's canvas, padded with zeros to the right and below."""
 
     image: tf.Tensor
     """(H, W, 3), dtype of the sample's image, not normalised."""
     valid_size: tf.Tensor
-    """(2,) int32, rows and columns of the canvas that show the image."""
+    """(2,) int32, rows and columns of the canvas that contain the image."""
     boxes: tf.Tensor
     """(n, 4) float32, (y0, x0, y1, x1) in pixels of the canvas."""
     class_ids: tf.Tensor
@@ -44,7 +44,7 @@ def image_size(image: tf.Tensor) -> tf.Tensor:
 
 
 def in_dtype_of(image: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Returns float values from 0 to 255 in the dtype of `image`, rounded where that is uint8."""
+    """Returns float values from 0 to 255 in the dtype of `image`, rounded for uint8."""
     return tf.cast(values + 0.5, tf.uint8) if image.dtype == tf.uint8 else values
 
 
@@ -54,12 +54,12 @@ def box_areas(boxes: tf.Tensor) -> tf.Tensor:
 
 
 def keep_visible(sample: Sample, min_visibility: float) -> Sample:
-    """Returns the sample with boxes clipped to its image, without those hardly left.
+    """Returns the sample with boxes clipped to its image, without those that are hardly visible.
 
     Args:
-      sample: its boxes may reach beyond its image.
-      min_visibility: smallest part of a box's area that must be inside; boxes
-        without area are dropped in any case. Class ids go with their boxes.
+      sample: its boxes may exceed its image.
+      min_visibility: minimum share of a box's area inside the image; boxes
+        without area are always dropped. Class ids are filtered with the boxes.
     """
     limits = tf.tile(image_size(sample.image), [2])
     clipped = tf.clip_by_value(sample.boxes, 0.0, limits)
@@ -69,7 +69,7 @@ def keep_visible(sample: Sample, min_visibility: float) -> Sample:
 
 
 def random_apply(change: Augmentation, probability: float) -> Augmentation:
-    """Returns an augmentation that does `change` with a probability, and nothing otherwise."""
+    """Returns an augmentation that applies `change` with a probability."""
     if probability >= 1:
         return change
     if probability <= 0:
@@ -84,7 +84,7 @@ def random_apply(change: Augmentation, probability: float) -> Augmentation:
 
 
 def compose(changes: Sequence[Augmentation]) -> Augmentation:
-    """Returns an augmentation that does all changes, each with a seed of its own."""
+    """Returns an augmentation that applies all changes, each with its own seed."""
 
     def all_of_them(sample: Sample, seed: tf.Tensor) -> Sample:
         for change, own_seed in zip(changes, tf.unstack(tf.random.split(seed, len(changes))), strict=True):

@@ -1,8 +1,8 @@
-"""Joint augmentation of an image and its semantic map: the same geometry, nearest neighbours for the map.
+"""Joint augmentation of an image and its semantic map: the same geometry, nearest neighbour for the map.
 
 Augmentations are functions of (sample, seed), so a geometric one that is
-applied to image and map with one seed moves both alike. What a transform
-brings in from outside the image gets `IGNORE_ID` on the map. `h w` height and
+applied to image and map with the same seed transforms both equally. Pixels that
+come from outside the image get `IGNORE_ID` on the map. `h w` height and
 width of an image, `H W` of the canvas.
 """
 
@@ -18,7 +18,7 @@ from efficientdet_pipeline.augment.resize import crop_window, jitter_window, pad
 from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose, image_size, random_apply
 
 IGNORE_ID = 255
-"""Value of a map's pixels that do not count."""
+"""Value of ignored pixels in a map."""
 
 
 class SemanticSample(NamedTuple):
@@ -27,42 +27,42 @@ class SemanticSample(NamedTuple):
     image: tf.Tensor
     """(h, w, 3), uint8, or float32 of the same range; RGB."""
     semantic_map: tf.Tensor
-    """(h, w) uint8, class ids, `IGNORE_ID` where none counts."""
+    """(h, w) uint8, class ids, or `IGNORE_ID`."""
 
 
 class SemanticCanvas(NamedTuple):
-    """A sample on the network's canvas, top left; zeros and `IGNORE_ID` to the right and below."""
+    """A sample at the top left of the network's canvas, padded with zeros and `IGNORE_ID`."""
 
     image: tf.Tensor
     """(H, W, 3), dtype of the sample's image, not normalized."""
     valid_size: tf.Tensor
-    """(2,) int32, rows and columns of the canvas that show the image."""
+    """(2,) int32, rows and columns of the canvas that contain the image."""
     semantic_map: tf.Tensor
     """(H, W) uint8."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticAugmentConfig:
-    """Strength of each augmentation; zeros switch off."""
+    """Strength of each augmentation; 0 disables one."""
 
     canvas_size: tuple[int, int]
     """(height, width) in pixels."""
     jitter_min: float = 0.5
-    """Smallest scale; 1 is an image that just fits the canvas."""
+    """Smallest scale; 1 fits the image into the canvas."""
     jitter_max: float = 2.0
-    """Largest scale; a random window of the canvas's size is cut from what is larger."""
+    """Largest scale; a random window of canvas size is cropped from larger results."""
     horizontal_flip: float = 0.5
     """Probability."""
     vertical_flip: float = 0.0
-    """Probability, for images without an up, such as those of microscopes and satellites."""
+    """Probability of a vertical flip, for images without orientation, such as microscopy and satellite images."""
     rotation: float = 0.0
-    """Largest angle in degrees, either way."""
+    """Largest angle in degrees, in either direction."""
     hsv_hue: float = 0.0
-    """Largest turn of the hue, as a part of the colour circle."""
+    """Maximum rotation of the hue, as a fraction of the colour circle."""
     hsv_saturation: float = 0.0
-    """Largest change of the saturation, as a part of itself."""
+    """Maximum relative change of the saturation."""
     hsv_value: float = 0.0
-    """Largest change of the brightness, as a part of itself."""
+    """Maximum relative change of the brightness."""
 
     def __post_init__(self) -> None:
         if not 0 < self.jitter_min <= self.jitter_max:
@@ -76,12 +76,12 @@ class SemanticAugmentConfig:
 
 
 def decode_semantic_map(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns the class ids (h, w), uint8, of a grey PNG as records hold it."""
+    """Returns the class ids (h, w), uint8, of a grey PNG as stored in records."""
     return tf.ensure_shape(tf.io.decode_png(encoded, channels=1), (None, None, 1))[..., 0]
 
 
 def vertical_flip(sample: Sample, seed: tf.Tensor) -> Sample:
-    """Returns the sample mirrored top to bottom; chance has no part in it."""
+    """Returns the sample flipped vertically; not random."""
     del seed
     height = image_size(sample.image)[0]
     top, left, bottom, right = tf.unstack(sample.boxes, axis=1)
@@ -92,7 +92,7 @@ def vertical_flip(sample: Sample, seed: tf.Tensor) -> Sample:
 
 
 def random_rotation(degrees: float) -> Augmentation:
-    """Returns a rotation about the centre by an angle drawn from -degrees to degrees."""
+    """Returns a rotation around the centre by an angle drawn from -degrees to degrees."""
 
     def change(sample: Sample, seed: tf.Tensor) -> Sample:
         angle = tf.random.stateless_uniform((), seed, -degrees, degrees)
@@ -102,7 +102,7 @@ def random_rotation(degrees: float) -> Augmentation:
 
 
 def random_window(config: SemanticAugmentConfig, *, method: str) -> Augmentation:
-    """Returns scale jitter and crop, the image resized by `method` of `tf.image.resize`."""
+    """Returns scale jitter and crop; images are resized by `method` of `tf.image.resize`."""
 
     def change(sample: Sample, seed: tf.Tensor) -> Sample:
         window = jitter_window(
@@ -123,16 +123,16 @@ def apply_jointly(
     change: Callable[[Sample, tf.Tensor], Sample],
     map_change: Callable[[Sample, tf.Tensor], Sample] | None = None,
 ) -> SemanticSample:
-    """Returns image and map after a geometric change, of one seed and so alike.
+    """Returns image and map after the same geometric change.
 
     Args:
-      sample: before it.
+      sample: the input.
       seed: (2,) integers.
-      change: of the image.
-      map_change: of the map: the same with nearest neighbours. None: `change`, which then must move
-        pixels as they are.
+      change: for the image.
+      map_change: for the map: the same with nearest neighbour. None: `change`, which must not
+        interpolate.
     """
-    # The second channel tells pixels of the map from what a change fills in beside it.
+    # The second channel distinguishes pixels of the map from filled pixels.
     semantic_map = tf.cast(sample.semantic_map, tf.float32)
     marked = tf.stack([semantic_map, tf.ones_like(semantic_map), semantic_map], axis=-1)
     image = change(_unannotated(sample.image), seed).image
@@ -141,7 +141,7 @@ def apply_jointly(
 
 
 def semantic_augmenter(config: SemanticAugmentConfig) -> Callable[[SemanticSample, tf.Tensor], SemanticCanvas]:
-    """Returns what makes a training canvas of a sample and a seed: flips, window, rotation, colour."""
+    """Returns a function from a sample and a seed to a training canvas: flips, window, rotation, colour."""
     flips = [
         *([random_apply(horizontal_flip, config.horizontal_flip)] if config.horizontal_flip else []),
         *([random_apply(vertical_flip, config.vertical_flip)] if config.vertical_flip else []),
@@ -165,14 +165,14 @@ def semantic_augmenter(config: SemanticAugmentConfig) -> Callable[[SemanticSampl
 
 
 def fit_semantic_sample(sample: SemanticSample, canvas_size: tuple[int, int]) -> SemanticCanvas:
-    """Returns the whole image as large as the canvas allows, proportions kept, without chance."""
+    """Returns the whole image resized to fit the canvas, aspect ratio kept; not random."""
     whole = SemanticAugmentConfig(canvas_size=canvas_size, jitter_min=1.0, jitter_max=1.0)
     change, map_change = (random_window(whole, method=way) for way in ("bilinear", "nearest"))
     return pad_semantic_sample(apply_jointly(sample, tf.constant([0, 0]), change, map_change), canvas_size)
 
 
 def pad_semantic_sample(sample: SemanticSample, canvas_size: tuple[int, int]) -> SemanticCanvas:
-    """Returns the sample at the top left of a canvas; it must not be larger."""
+    """Returns the sample at the top left of a canvas; the sample must not be larger."""
     canvas = pad_to_canvas(_unannotated(sample.image), canvas_size)
     below, beside = tf.unstack(tf.constant(canvas_size) - canvas.valid_size)
     padded = tf.pad(sample.semantic_map, [[0, below], [0, beside]], constant_values=IGNORE_ID)

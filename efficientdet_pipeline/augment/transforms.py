@@ -1,7 +1,7 @@
-"""The named steps of tfdet's pipelines: crops and sizes, with boxes that follow.
+"""Named steps of tfdet's pipelines: crops and resizing of images and boxes.
 
-Boxes are clipped to what a step leaves of the image, and those hardly left are
-dropped with their labels. The arguments of each step are in `options/transforms.py`.
+Boxes are clipped to the result of a step, and those hardly visible are dropped
+with their labels. The arguments of each step are in `options/transforms.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose, 
 from efficientdet_pipeline.options.transforms import Step
 
 WindowOf = Callable[[tf.Tensor, tf.Tensor], Window]
-"""From an image's (height, width), float32, and a seed to the part that is shown, and how large."""
+"""From an image's (height, width), float32, and a seed to a window and its size."""
 _TRIES = 10
 
 
@@ -41,7 +41,7 @@ def _of_step(step: Step, min_visibility: float) -> Augmentation:
 
 
 def center_crop(height: int, width: int) -> WindowOf:
-    """Returns the middle of the image, at its own scale; of a smaller image all there is."""
+    """Returns a centre crop, without scaling; smaller images are kept whole."""
     wanted = tf.constant([height, width], tf.float32)
 
     def window(source_size: tf.Tensor, seed: tf.Tensor) -> Window:
@@ -53,7 +53,7 @@ def center_crop(height: int, width: int) -> WindowOf:
 
 
 def random_sized(min_max_height: tuple[float, float], height: int, width: int, w2h_ratio: float) -> WindowOf:
-    """Returns a random part, of random height in pixels and fixed shape, at one size."""
+    """Returns a random crop of random height in pixels and fixed aspect ratio, resized to one size."""
     low, high = min_max_height
 
     def window(source_size: tf.Tensor, seed: tf.Tensor) -> Window:
@@ -67,10 +67,10 @@ def random_sized(min_max_height: tuple[float, float], height: int, width: int, w
 
 
 def random_resized_crop(height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]) -> WindowOf:
-    """Returns a part of random area and shape, at one size (Szegedy et al. 2014).
+    """Returns a crop of random area and aspect ratio, resized to one size (Szegedy et al. 2014).
 
-    Of ten draws the first that fits the image is taken; where none does, the
-    largest middle part whose shape is within the limits.
+    Of ten draws the first that fits the image is used; if none does, the largest
+    centre crop with an allowed aspect ratio.
     """
 
     def window(source_size: tf.Tensor, seed: tf.Tensor) -> Window:
@@ -91,23 +91,23 @@ def random_resized_crop(height: int, width: int, scale: tuple[float, float], rat
 
 
 def longest_max_size(max_size: int) -> WindowOf:
-    """Returns the whole image with its longer side at `max_size` pixels."""
+    """Returns the whole image, resized so that the longer side is `max_size` pixels."""
     return _scaled(lambda source_size, seed: max_size / tf.reduce_max(source_size))
 
 
 def smallest_max_size(max_size: int) -> WindowOf:
-    """Returns the whole image with its shorter side at `max_size` pixels."""
+    """Returns the whole image, resized so that the shorter side is `max_size` pixels."""
     return _scaled(lambda source_size, seed: max_size / tf.reduce_min(source_size))
 
 
 def random_scale(scale_limit: float) -> WindowOf:
-    """Returns the whole image at 1 − scale_limit to 1 + scale_limit times its size."""
+    """Returns the whole image, scaled by a factor from 1 − scale_limit to 1 + scale_limit."""
     low, high = 1 - scale_limit, 1 + scale_limit
     return _scaled(lambda source_size, seed: low + (high - low) * tf.random.stateless_uniform((), seed))
 
 
 def resize(height: int, width: int) -> WindowOf:
-    """Returns the whole image at one size, its aspect given up."""
+    """Returns the whole image, resized to one size; the aspect ratio is not kept."""
     return lambda source_size, seed: _window(tf.zeros(2), source_size, (height, width))
 
 
@@ -134,7 +134,7 @@ def _scaled(scale_of: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> WindowOf:
 
 
 def _random_window(source_size: tf.Tensor, extent: tf.Tensor, seed: tf.Tensor, size: tuple[int, int]) -> Window:
-    """Returns a window of `extent` at a random place."""
+    """Returns a window of size `extent` at a random position."""
     extent = tf.clip_by_value(tf.round(extent), 1.0, source_size)
     begin = tf.floor(tf.random.stateless_uniform((2,), seed) * (source_size - extent + 1))
     return _window(tf.minimum(begin, source_size - extent), extent, size)

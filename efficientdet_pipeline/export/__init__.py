@@ -1,1 +1,1 @@
-"""A trained detector as files that run without this package; `bundle.write_bundle` writes them."""
+"""Export of a trained detector to files that run without this package; see `bundle.write_bundle`."""

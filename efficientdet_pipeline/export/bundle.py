@@ -1,4 +1,4 @@
-"""An export as one folder: artifacts, description, labels, thresholds, model card and checksums, replaced as one."""
+"""Export folder: artifacts, description, labels, thresholds, model card and checksums, replaced atomically."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,40 +28,40 @@ CHECKSUMS = "sha256sums.txt"
 RECIPE = "quantization.yaml"
 
 Decibels = Mapping[str, Mapping[str, float]]
-"""Signal to noise of logits and deltas, by name of format, where the writer measured it."""
+"""Signal-to-noise ratios of logits and deltas, by format name, for writers that measure them."""
 Measure = Callable[[Path, Sequence[ExportFormat], Decibels], GateReport]
-"""From a folder of artifacts and their formats to the gate's report."""
+"""From a folder of artifacts and their formats to the report of the accuracy gate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedFiles:
-    """Where the files of an export are."""
+    """Paths of the files of an export."""
 
     folder: Path
     artifacts: Mapping[str, Path]
-    """By name of format."""
+    """By format name."""
     decibels: Decibels
     report: GateReport | None = None
-    """Of the gate, where artifacts were measured; those that lost too much are not among `artifacts`."""
+    """Report of the gate, if artifacts were measured; those that lost too much accuracy are not in `artifacts`."""
 
     @property
     def saved_model(self) -> Path:
-        """Folder for TensorFlow Serving and tf.saved_model.load."""
+        """SavedModel folder for TensorFlow Serving and tf.saved_model.load."""
         return self._artifact("saved_model")
 
     @property
     def frozen_graph(self) -> Path:
-        """One file: the graph with its weights as constants."""
+        """A single file: the graph with its weights as constants."""
         return self._artifact("frozen")
 
     @property
     def label_map(self) -> Path:
-        """YAML, class id to name."""
+        """YAML file, class id to name."""
         return self.folder / LABEL_MAP
 
     @property
     def hparams(self) -> Path:
-        """YAML that --hparams reads: the network, its canvas and its labels."""
+        """YAML file for --hparams: the network, its canvas and its labels."""
         return self.folder / HPARAMS
 
     def _artifact(self, name: str) -> Path:
@@ -76,12 +76,12 @@ class ExportedFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What lies beside the artifacts of an export, of what only the run or the user knows."""
+    """Information about an export that only the run or the user has."""
 
     thresholds: Thresholds | None = None
     """Recommended minimum scores."""
     facts: ModelFacts | None = None
-    """For the model card."""
+    """Facts for the model card."""
     recipe: Recipe | None = None
     """Layers that int8 keeps in float."""
 
@@ -94,22 +94,22 @@ def write_bundle(
     description: Description | None = None,
     measure: Measure | None = None,
 ) -> ExportedFiles:
-    """Writes a detector in several formats with everything beside it.
+    """Writes a detector in several formats, with description, labels, thresholds, model card and checksums.
 
-    An earlier export is replaced as one when the new one is whole; a process that
-    is killed leaves one of them. Other files in `folder` stay. Artifacts that
-    lose more accuracy than they may are not kept; the report names them.
+    An earlier export is replaced atomically when the new one is complete; an
+    interrupted process leaves one of them. Other files in `folder` are kept.
+    Artifacts that lose too much accuracy are deleted; the report names them.
 
     Args:
-      folder: made where missing.
+      folder: created if missing.
       formats: from `formats.formats_of`.
       description: of the detector.
-      measure: the accuracy of the artifacts, before they are put in place.
+      measure: measures the accuracy of the artifacts before they are published.
 
     Raises:
-      OptionsError: another file has the name of one of the export's.
+      OptionsError: an unrelated file has the name of one of the export's.
       MissingExtraError: a format's package is not installed.
-      DataError: a format needs calibration images, or its file does not compute what the network computes.
+      DataError: a format needs calibration images, or its file does not reproduce the network's outputs.
       OSError: the files cannot be written.
     """
     about = description or Description()
@@ -152,7 +152,7 @@ def _write_beside(staging: Path, detector: TrainedDetector, about: Description) 
 def _keep_measured(
     staging: Path, config: AnyDetectorConfig, formats: Sequence[ExportFormat], report: GateReport
 ) -> list[ExportFormat]:
-    """Writes the report, removes what lost too much, and returns the formats that stay."""
+    """Writes the report, deletes artifacts that lost too much accuracy, and returns the remaining formats."""
     report.write(staging / REPORT)
     lost = {each.name for each in report.artifacts if not each.is_within}
     for each in formats:
@@ -168,29 +168,30 @@ def bundle_names(config: AnyDetectorConfig, formats: Sequence[ExportFormat]) -> 
 
 
 def write_checksums(folder: Path) -> None:
-    """Writes the SHA-256 of every file below a folder, as `sha256sum --check` reads it."""
+    """Writes the SHA-256 of every file in a folder, in the format of `sha256sum --check`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (CHECKSUMS, NOTE))
     lines = [f"{fileio.sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     fileio.write_file(folder / CHECKSUMS, "".join(lines))
 
 
 def check_checksums(folder: Path) -> int:
-    """Makes sure that the files of an export are those that were written; returns their number.
+    """Checks that the files of an export are unchanged; returns their number.
 
     Raises:
-      DataError: a file is missing or another one, or there is no list of checksums.
+      DataError: a file is missing or changed, or there is no list of checksums.
     """
     try:
         lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{folder} must hold an export with {CHECKSUMS}. Reading that failed: {error}.") from error
+        raise DataError(f"{folder} must contain an export with {CHECKSUMS}. It cannot be read:  {error}.") from error
     for line in lines:
         expected, _, name = line.partition("  ")
         path = folder / name
         if not path.is_file() or fileio.sha256_of(path) != expected:
-            state = "another content" if path.is_file() else "nothing"
+            state = "different content" if path.is_file() else "no file"
             raise DataError(
-                f"{path} must be as it was exported, with the SHA-256 {expected[:12]}… of {CHECKSUMS}. Received "
+                f"{path} must be unchanged since the export, with the SHA-256 {expected[:12]}… of {CHECKSUMS}. "
+                "Received "
                 f"{state}; export again, or copy the export again."
             )
     return len(lines)

@@ -1,4 +1,4 @@
-"""What lies where an export goes: an earlier export, which is replaced, or files of the user's, which are not."""
+"""Files at the location of an export: an earlier export, which is replaced, or other files, which are kept."""
 
 import re
 from collections.abc import Collection
@@ -12,18 +12,18 @@ _HPARAMS = "hparams_config.yaml"
 
 
 def check_replaceable(folder: Path, names: Collection[str]) -> set[str]:
-    """Makes sure that an export replaces nothing but an earlier one, whose files it returns by name.
+    """Checks that an export replaces only an earlier one, and returns the file names of that one.
 
     Args:
-      folder: where the export goes.
+      folder: output folder of the export.
       names: of its files.
 
     Raises:
-      OptionsError: something of such a name is there that no export wrote.
+      OptionsError: an unrelated file has one of these names.
     """
     if folder.exists() and not folder.is_dir():
         raise OptionsError(
-            f"path_output must be a folder. Received {folder}, where a file is; choose another --path_output.",
+            f"path_output must be a folder. Received {folder}, which is a file; choose another --path_output.",
             option="path_output",
         )
     earlier = earlier_files(folder)
@@ -33,18 +33,19 @@ def check_replaceable(folder: Path, names: Collection[str]) -> set[str]:
         is_ours = name in earlier and (path.is_file() or (path / "saved_model.pb").is_file())
         if not (is_free or is_ours):
             raise OptionsError(
-                f"{path} must be free, or hold an earlier export, which is then replaced. Received something else of "
-                "that name; move it elsewhere, or choose another --path_output.",
+                f"{path} must not exist, or be part of an earlier export, which is then replaced. It is another file "
+                "or "
+                "folder; move it elsewhere, or choose another --path_output.",
                 option="path_output",
             )
     return earlier
 
 
 def earlier_files(folder: Path) -> set[str]:
-    """Returns the names of the files of an earlier export, none where there is no export.
+    """Returns the names of the files of an earlier export; empty without an earlier export.
 
-    An export notes its files. One of an earlier version, which noted nothing, is
-    known by its network's description with the model's name, and the SavedModel
+    An export records its files. Earlier versions did not: their exports are
+    recognized by a network description with the model's name, and the SavedModel
     or frozen graph of that model.
     """
     noted = read_json(folder / NOTE).get("files")

@@ -1,4 +1,4 @@
-"""The formats of an export: one table for writing, loading, messages and help."""
+"""Export formats: the table used for writing, loading, messages and help."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,25 +26,25 @@ Load = Callable[[Path, AnyDetectorConfig], Predictor]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportFormat:
-    """One format: what its file is called, how it is written, and how it is read again."""
+    """An export format: file name, writer and loader."""
 
     name: str
     """Name of the format."""
     file: str
-    """Name of the file or folder; {model} is the network's name."""
+    """Name of the file or folder; {model} is replaced by the network's name."""
     extra: str = ""
-    """The extra of this distribution that writing and loading need; empty where there is none."""
+    """The extra of this distribution that writing and loading need; empty if none."""
     write: Write
     """Writes a detector to a path."""
     load: Load | None
-    """Returns a predictor in the format's own runtime; None for a form that only other programs run."""
+    """Returns a predictor in the format's own runtime; None if this program cannot run the format."""
     is_quantized: bool = False
     """Whether calibration images are needed."""
     suppresses_like: str = ""
-    """For a form that suppresses boxes itself: the format of the same network that does not."""
+    """For a format with non-maximum suppression: the format of the same network without it."""
 
     def path(self, folder: Path, config: AnyDetectorConfig) -> Path:
-        """Returns where the format's file of a network is in a folder."""
+        """Returns the path of the format's file in a folder."""
         return folder / self.file.format(model=config.name)
 
     def files(self, config: AnyDetectorConfig) -> list[str]:
@@ -72,7 +72,7 @@ def _write_tflite_with_nms(detector: TrainedDetector, path: Path, *, precision: 
 
 
 def _load_saved_model(path: Path, config: AnyDetectorConfig) -> Predictor:
-    del config  # The graph holds everything.
+    del config  # The graph contains everything.
     return saved_model_predictor(path)
 
 
@@ -105,7 +105,7 @@ TFLITE = {
     "float16": _tflite("tflite_fp16", "_fp16", "float16"),
     "int8": _tflite("tflite_int8", "_int8", "int8"),
 }
-"""Precision → the format of raw heads."""
+"""Precision → the format with raw outputs."""
 
 
 def _tflite_with_nms(precision: str) -> ExportFormat:
@@ -143,7 +143,7 @@ _ALL = (
     _openvino("openvino_int8", "int8"),
 )
 FORMATS: dict[str, ExportFormat] = {each.name: each for each in _ALL}
-"""Name → format, in the order in which they are written."""
+"""Name → format, in writing order."""
 
 
 PARTS_FORMATS = tuple(
@@ -164,10 +164,10 @@ def check_formats_of_parts(names: Sequence[str]) -> None:
 
 
 def formats_of(names: Sequence[str]) -> list[ExportFormat]:
-    """Returns the formats of these names, in the table's order.
+    """Returns the formats with these names, in the order of the table.
 
     Raises:
-      OptionsError: an unknown name, or none.
+      OptionsError: a name is unknown, or there are none.
     """
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:

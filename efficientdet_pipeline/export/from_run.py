@@ -1,4 +1,4 @@
-"""What an export takes from a trained run: the network, calibration images, thresholds, facts for the model card."""
+"""Export inputs from a trained run: network, calibration images, thresholds, facts for the model card."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 def load_trained_detector(options: ExportOptions, hparams: HparamsGiven) -> tuple[TrainedWeights, TrainedDetector]:
-    """Returns the weights that the options name, and the detector with them and with what int8 is calibrated on."""
+    """Returns the weights that the options name, and the detector with them and its calibration images."""
     model = options.model
     if options.model_name_ and not model.model_name:
         model = replace(model, model_name=options.model_name_)
@@ -65,21 +65,21 @@ def learnt_ranges(trained: TrainedWeights) -> Path | None:
 
 
 def export_place(options: ExportOptions, trained: TrainedWeights) -> Path:
-    """Returns the folder of the export: path_output, otherwise export in the run's folder or the current one."""
+    """Returns the folder of the export: path_output, else `export` in the run's folder or the current one."""
     if options.path_output:
         return Path(options.path_output).expanduser()
     return trained.run.export_path if trained.run is not None and trained.names_run else Path("export")
 
 
 def given_recipe(options: ExportOptions) -> Recipe | None:
-    """Returns the recipe of quant_recipe; None where none is named."""
+    """Returns the recipe of quant_recipe; None if it is not set."""
     return read_recipe(Path(options.accuracy.quant_recipe)) if options.accuracy.quant_recipe else None
 
 
 def describe(
     options: ExportOptions, trained: TrainedWeights, detector: TrainedDetector, recipe: Recipe | None
 ) -> Description:
-    """Returns what is written beside the artifacts."""
+    """Returns the information that is written beside the artifacts."""
     thresholds = run_thresholds(trained.run, trained.path)
     facts = model_facts(trained, detector.label_map, thresholds)
     facts = dataclasses.replace(facts, intended_use=options.intended_use, license=options.model_license)
@@ -87,12 +87,12 @@ def describe(
 
 
 def calibration_images(run: RunFolder | None, count: int, *, pattern: str = "") -> list[np.ndarray]:
-    """Returns training images to quantize with: uint8 RGB (h, w, 3).
+    """Returns training images for calibration: uint8 RGB (h, w, 3).
 
     Args:
-      run: whose training shards are read.
-      count: of images, evenly spaced over the shards.
-      pattern: of other shards.
+      run: its training shards are read.
+      count: number of images, evenly spaced over the shards.
+      pattern: glob of other shards.
 
     Raises:
       OptionsError: there are no shards.
@@ -101,9 +101,10 @@ def calibration_images(run: RunFolder | None, count: int, *, pattern: str = "") 
     if run is not None and not files:
         files, _ = run_shards(run, "train")
     if not files:
-        where = f"the run {run.path} holds none" if run is not None else "the checkpoint lies in no run's folder"
+        where = f"the run {run.path} has none" if run is not None else "the checkpoint is not in the folder of a run"
         raise OptionsError(
-            "calibration_file_pattern must name shards of images like those of training, from which int8 takes the "
+            "calibration_file_pattern must name shards of images like those of training, from which int8 calibrates "
+            "the "
             f"ranges of its activations. Received nothing, and {where}; try "
             "--calibration_file_pattern='shards/train-*', or leave the int8 formats out.",
             option="calibration_file_pattern",
@@ -111,17 +112,17 @@ def calibration_images(run: RunFolder | None, count: int, *, pattern: str = "") 
     images = spread_images(files, count)
     if len(images) < count:
         logging.warning(
-            "Calibrating on %d images: the shards hold no more (calibration_images=%d).", len(images), count
+            "Calibrating on %d images: the shards contain no more (calibration_images=%d).", len(images), count
         )
     return images
 
 
 def run_thresholds(run: RunFolder | None, weights: Path) -> Thresholds | None:
-    """Returns the thresholds that an evaluation found best; None where none were written.
+    """Returns the best thresholds of an evaluation; None if there is no thresholds file.
 
     Args:
       run: of the weights.
-      weights: the checkpoint, whose folder is looked in first.
+      weights: the checkpoint, whose folder is searched first.
     """
     folder = weights if weights.is_dir() else weights.parent
     found = find_thresholds((folder, *([run.path] if run is not None else [])))
@@ -129,12 +130,12 @@ def run_thresholds(run: RunFolder | None, weights: Path) -> Thresholds | None:
 
 
 def model_facts(trained: TrainedWeights, label_map: Mapping[int, str], thresholds: Thresholds | None) -> ModelFacts:
-    """Returns what the model card says of the data, the accuracy and the beginning of the training.
+    """Returns the model card's facts on data, accuracy and initial weights.
 
     Args:
       trained: the weights and their run.
       label_map: class id to name.
-      thresholds: recommended ones.
+      thresholds: recommended thresholds.
     """
     about = metadata.read_json(trained.run.metadata) if trained.run is not None else {}
     measured = metadata.read_json(trained.run.metrics) if trained.run is not None else {}
@@ -154,7 +155,7 @@ def _data(about: Mapping[str, Any]) -> str:
     if not isinstance(counts, dict) or not counts.get("total"):
         return str(about.get("url") or "")
     splits = ", ".join(f"{name} {counts[name]:,}" for name in ("train", "val", "test") if counts.get(name))
-    source = about.get("url") or "a source that the run does not name"
+    source = about.get("url") or "an unknown source"
     return f"{counts['total']:,} images from {source} ({splits})."
 
 

@@ -1,4 +1,4 @@
-"""A detector as one GraphDef file, its weights inside as constants."""
+"""Export as a frozen graph: one GraphDef file with the weights as constants."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from efficientdet_pipeline.export.serving import ServedDetector
 
 INPUT = "images"
 OUTPUTS = ("Identity", "Identity_1", "Identity_2", "Identity_3")
-"""Boxes, scores, class ids, their number; names that automl's frozen graphs have."""
+"""Boxes, scores, class ids, their number; the output names of automl's frozen graphs."""
 
 
 def write_frozen_graph(served: ServedDetector, path: Path) -> None:
-    """Writes the serving graph, readable by TensorFlow 1's import_graph_def too."""
+    """Writes the serving graph, which TensorFlow 1's import_graph_def can read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(frozen_graph_def(served).SerializeToString(deterministic=True))
 
@@ -29,8 +29,8 @@ def frozen_graph_def(served: ServedDetector) -> tf.compat.v1.GraphDef:
             return_elements=[output.name for output in frozen.outputs],
             name="detector",
         )
-        # Freezing names the outputs after whatever stands last; these names are the contract.
+        # Freezing names the outputs after the last operations; these fixed names are the interface.
         for name, output in zip(OUTPUTS, outputs, strict=True):
             tf.identity(output, name=name)
-    # Freezing leaves placeholders behind that nothing reads, more of them after a training than after a load.
+    # Freezing leaves unused placeholders, more of them after a training than after loading.
     return tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), [INPUT, *OUTPUTS])

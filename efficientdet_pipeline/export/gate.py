@@ -1,4 +1,4 @@
-"""The accuracy gate of an export: every artifact's average precision, beside the checkpoint's, within a limit."""
+"""Accuracy gate of an export: the loss of AP of every artifact against the checkpoint, with a limit."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -21,49 +21,49 @@ Evaluate = Callable[[Predictor], Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """One file of an export in its own runtime."""
+    """One exported file in its own runtime."""
 
     name: str
-    """Of its format."""
+    """Name of its format."""
     path: Path
     predictor: Predictor
-    """Feeds it as its runtime is fed."""
+    """Runs it with the inputs that its runtime uses."""
     is_quantized: bool = False
     suppresses_like: str = ""
-    """Where it suppresses boxes itself: the name of the artifact of the same network that does not. What it loses
-    against that one is reported apart, and its own limit is that one's."""
+    """For an artifact with non-maximum suppression: name of the artifact of the same network without it. The loss
+    against that one is reported separately, and the limit applies to that one."""
     decibels: Mapping[str, float] = field(default_factory=dict)
-    """Signal to noise of logits and deltas, from its writer."""
+    """Signal-to-noise ratios of logits and deltas, from its writer."""
     max_drop: float | None = None
-    """AP that it may lose, where that is not the limit of its precision."""
+    """Maximum loss of AP, if it differs from that of the precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What the gate found out about one artifact."""
+    """Measurements of one artifact."""
 
     name: str
     bytes: int
     ap: float
     per_class: dict[str, float]
     drop: float
-    """AP of the checkpoint less its own."""
+    """AP of the checkpoint minus AP of the artifact."""
     max_drop: float
     suppression_drop: float | None
-    """AP lost by suppression inside the artifact; None where it has none."""
+    """AP lost by non-maximum suppression inside the artifact; None if it has none."""
     milliseconds: float | None
-    """Median latency of one image, end to end; None where it was not measured."""
+    """Median latency per image, end to end; None if not measured."""
     decibels: dict[str, float]
 
     @property
     def is_within(self) -> bool:
-        """Whether the network itself keeps its accuracy."""
+        """Whether the loss of the network is within the limit."""
         return self.drop - (self.suppression_drop or 0.0) <= self.max_drop + 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateReport:
-    """The checkpoint and all artifacts."""
+    """Measurements of the checkpoint and all artifacts."""
 
     ap: float
     per_class: dict[str, float]
@@ -72,13 +72,13 @@ class GateReport:
     num_images: int
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
+        """Returns the report as a JSON object."""
         return asdict(self) | {
             "artifacts": [asdict(each) | {"is_within": each.is_within} for each in self.artifacts],
         }
 
     def write(self, path: Path) -> None:
-        """Writes JSON, whole or not at all."""
+        """Writes JSON, atomically."""
         fileio.write_file(path, json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")
 
     def table(self) -> str:
@@ -105,14 +105,14 @@ def measure_artifacts(
     max_drop_quantized: float = MAX_DROP_QUANTIZED,
     milliseconds: Mapping[str, float] | None = None,
 ) -> GateReport:
-    """Returns the accuracy of each artifact beside the checkpoint's, all on the same images.
+    """Returns the accuracy of each artifact and of the checkpoint on the same images.
 
     Args:
       checkpoint: the trained network.
-      evaluate: on the validation images, or a stratified part of them.
-      num_images: that `evaluate` looks at, for the report.
-      max_drop: AP that an artifact in floating point may lose.
-      max_drop_quantized: likewise, of int8.
+      evaluate: evaluates a predictor on the validation images, or a stratified subset.
+      num_images: number of these images, for the report.
+      max_drop: maximum loss of AP of a floating-point artifact.
+      max_drop_quantized: likewise, of an int8 artifact.
       milliseconds: latency by name of artifact, and of "checkpoint".
     """
     latency = milliseconds or {}
@@ -153,22 +153,22 @@ def _limit(artifact: Artifact, max_drop: float, max_drop_quantized: float) -> fl
 def check_accuracy(
     report: GateReport, *, noisy_layers: Mapping[str, Sequence[tuple[str, float]]] | None = None
 ) -> None:
-    """Makes sure that no artifact lost more than it may.
+    """Checks that no artifact lost too much accuracy.
 
     Args:
       noisy_layers: by artifact's name, layers and their signal to noise in
         decibels, lowest first, as `quantization_search.layer_ratios` gives them.
 
     Raises:
-      AccuracyError: one did; the message has all of them.
+      AccuracyError: some lost too much; the message lists them all.
     """
     failed = [each for each in report.artifacts if not each.is_within]
     if not failed:
         return
     sentences = [
         f"{each.name} has AP {each.ap:.4f}, {each.drop:.4f} below the checkpoint's {report.ap:.4f}"
-        + (f" ({each.suppression_drop:.4f} of that by its own suppression)" if each.suppression_drop else "")
-        + f", where {each.max_drop:g} is allowed"
+        + (f" ({each.suppression_drop:.4f} of that by its non-maximum suppression)" if each.suppression_drop else "")
+        + f" (limit {each.max_drop:g})"
         for each in failed
     ]
     layers = []
@@ -176,16 +176,17 @@ def check_accuracy(
         lowest = (noisy_layers or {}).get(each.name, ())[:_NUM_LAYERS]
         if lowest:
             named = ", ".join(f"{name} ({decibels:.0f} dB)" for name, decibels in lowest)
-            layers.append(f" Lowest signal to noise in {each.name}: {named}.")
+            layers.append(f" Lowest signal-to-noise ratios in {each.name}:  {named}.")
     raise AccuracyError(
-        f"An exported artifact must detect as well as the checkpoint, within the allowed drop. On {report.num_images} "
-        f"images, {'; '.join(sentences)}; not kept.{''.join(layers)} For int8, try --quant_debug, which keeps layers "
+        f"An exported artifact must keep the AP of the checkpoint within the limit. On {report.num_images} "
+        f"images, {'; '.join(sentences)}; it is deleted.{''.join(layers)} For int8, try --quant_debug, which keeps "
+        "layers "
         "in float, or a larger --calibration_images; --max_ap_drop sets the limit."
     )
 
 
 def size_of(path: Path) -> int:
-    """Returns the bytes of a file with its weights beside it, or of all files of a folder."""
+    """Returns the size in bytes of a file and its weights file, or of all files of a folder."""
     if path.is_dir():
         return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
     beside = path.with_suffix(".bin")

@@ -1,4 +1,4 @@
-"""What a run on JAX leaves to TensorFlow: the export, in a process of its own."""
+"""Export of a run on JAX in a separate process with TensorFlow."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ _COMMAND = "import sys; from efficientdet_pipeline.cli import main; sys.exit(mai
 def export_in_subprocess(
     detector: keras.Model, network: Network, trained: TrainedWeights, place: Path, options: FormatOptions
 ) -> ExportedFiles:
-    """Exports a detector that holds the weights of a run's checkpoint; returns where the files are.
+    """Exports a detector with the weights of a run's checkpoint; returns the paths of the files.
 
     Raises:
       DataError: the other process failed.
@@ -43,8 +43,8 @@ def export_in_subprocess(
         thresholds = run_thresholds(trained.run, trained.path)
         description = Description(thresholds=thresholds, facts=model_facts(trained, network.label_map, thresholds))
         return write_bundle(exported, place, formats, description=description)
-    logging.info("Exporting through TensorFlow.")
-    # JAX holds the accelerators, and an export needs none.
+    logging.info("Exporting with TensorFlow.")
+    # JAX holds the accelerators, which an export does not need.
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
     arguments = ["--mode=export", f"--path_ckpt={trained.path}", f"--path_output={place}", "--nogate"]
     arguments += [f"--formats={','.join(options.names())}", f"--calibration_images={options.calibration_images}"]
@@ -53,8 +53,8 @@ def export_in_subprocess(
     )
     if done.returncode:
         raise DataError(
-            f"The training is done and kept in {trained.path}, but its export failed: "
-            f"{done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'without a word'}. "
+            f"The training is complete and saved in {trained.path}, but its export failed: "
+            f"{done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'without a message'}. "
             f"Try `{command_line(*arguments)}`."
         )
     artifacts = {each.name: each.path(place, network.config) for each in formats}

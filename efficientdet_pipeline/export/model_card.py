@@ -1,4 +1,4 @@
-"""The model card of an export: what the detector is for, how it was trained and measured, and what to know of it.
+"""Model card of an export: purpose, data, accuracy and limitations of the detector.
 
 Mitchell et al. 2019, "Model Cards for Model Reporting".
 """
@@ -10,42 +10,42 @@ from efficientdet.any_detector import AnyDetectorConfig
 
 from efficientdet_pipeline.export.gate import GateReport
 
-UNSTATED = "Not stated by whoever exported the model."
+UNSTATED = "Not stated by the author of the export."
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """What only the user or the run knows."""
+    """Facts that only the user or the run knows."""
 
     data: str = ""
-    """Where the images come from, how many they are and how they were split."""
+    """Source of the images, their number and splits."""
     intended_use: str = ""
-    """What the detector is made for, and what not."""
+    """Intended and unintended uses."""
     license: str = ""
-    """Of the weights; it depends on the data as well."""
+    """License of the weights, which also depends on the data."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Name to value, on images that were not trained on."""
+    """Name to value, on images that were not used in training."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """Class name to recommended minimum score."""
     start: str = ""
-    """What training began from: random weights, or which published ones."""
+    """Initial weights: random, or which published ones."""
 
 
 def model_card(
     config: AnyDetectorConfig, label_map: Mapping[int, str], facts: ModelFacts, report: GateReport | None = None
 ) -> str:
-    """Returns the card as Markdown.
+    """Returns the model card as Markdown.
 
     Args:
       label_map: class id to name.
-      report: of the gate, where artifacts were measured.
+      report: of the accuracy gate, if artifacts were measured.
     """
     height, width = config.image_size
     names = ", ".join(f"{class_id} {_escaped(name)}" for class_id, name in sorted(label_map.items()))
     lines = [f"# {config.name}", "", "## Model", ""]
     lines += [
         f"Object detector, {config.name} with the backbone {config.backbone_name}, for {config.num_classes} classes.",
-        f"Images are brought to {width}x{height} px (width x height).",
+        f"Images are resized to {width}x{height} px (width x height).",
         "",
         f"Classes: {names or 'without names'}.",
         "",
@@ -64,15 +64,15 @@ def model_card(
             (each.name, f"{each.ap:.4f}", f"{each.drop:+.4f}", f"{each.bytes / 1e6:.1f}") for each in report.artifacts
         ]
         lines += _table(("artifact", "AP", "AP lost", "MB"), rows)
-        lines += ["", "Of each class:", ""]
+        lines += ["", "By class:", ""]
         lines += _table(("class", "AP"), [(name, f"{value:.4f}") for name, value in report.per_class.items()])
     if facts.thresholds:
         lines += ["", "## Recommended thresholds", ""]
         lines += _table(("class", "score"), [(name, f"{value:.3f}") for name, value in facts.thresholds.items()])
     lines += ["", "## Limitations", ""]
     lines += [
-        "The detector knows only what its training images show. Measure it on images of the place where it will be",
-        "used before relying on it; scores are not probabilities.",
+        "The detector has learnt from its training images only. Evaluate it on images of the place of use",
+        "before relying on it; scores are not probabilities.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -85,5 +85,5 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str
 
 
 def _escaped(text: str) -> str:
-    """Returns a text that breaks no table: class names come from data sets."""
+    """Returns a text escaped for a Markdown table, because class names come from data sets."""
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -1,4 +1,4 @@
-"""A detector as an ONNX file: raw heads for any batch, with NonMaxSuppression on demand."""
+"""Export as ONNX: raw outputs for any batch size, optionally with NonMaxSuppression."""
 
 import logging as standard_logging
 import warnings
@@ -24,14 +24,14 @@ _PURPOSE = "Writing an ONNX file"
 
 
 def write_onnx(detector: TrainedDetector, path: Path) -> dict[str, float]:
-    """Writes raw heads: `images` float32 (b, H, W, 3), pixels 0 to 255 → `logits` (b, a, k), `deltas` (b, a, 4).
+    """Writes raw outputs: `images` float32 (b, H, W, 3), pixels 0 to 255 → `logits` (b, a, k), `deltas` (b, a, 4).
 
     Returns:
-      Signal to noise in decibels of logits and deltas, on one image.
+      Signal-to-noise ratio in decibels of logits and deltas, on one image.
 
     Raises:
       MissingExtraError: tf2onnx or onnxruntime is not installed.
-      DataError: the file does not compute what the network computes.
+      DataError: the file does not reproduce the network's outputs.
     """
     content = onnx_of(detector.raw_heads(batch_size=None, dtype="float32")).SerializeToString(deterministic=True)
     decibels = check_raw_heads(detector, OnnxRunner(content).run_heads, min_decibels=_MIN_DECIBELS, what=path.name)
@@ -48,15 +48,15 @@ def write_onnx_with_nms(
     score_threshold: float = 0.05,
     count: int = 100,
 ) -> None:
-    """Writes a file that suppresses boxes itself, per class and hard, where evaluation does so by a gaussian.
+    """Writes a file with per-class hard non-maximum suppression, unlike the Gaussian soft-NMS of evaluation.
 
     `images` as for `write_onnx` → `boxes` (n, 4), y0 x0 y1 x1 in canvas pixels, `scores` (n,), `class_ids` (n,),
-    1-based, int64, and `image_index` (n,), int64: the place in the batch of each detection.
+    1-based, int64, and `image_index` (n,), int64: the index of each detection's image in the batch.
 
     Args:
-      iou_threshold: overlap above which the weaker box is dropped.
-      score_threshold: detections of a lower score are dropped.
-      count: detections of an image and class at most.
+      iou_threshold: IoU above which the weaker box is dropped.
+      score_threshold: detections with a lower score are dropped.
+      count: maximum detections per image and class.
 
     Raises:
       MissingExtraError: tf2onnx is not installed.
@@ -69,7 +69,7 @@ def write_onnx_with_nms(
 
 
 def onnx_of(heads: RawHeads) -> Any:
-    """Returns the ONNX model of traced heads.
+    """Returns the ONNX model of a traced network with raw outputs.
 
     Raises:
       MissingExtraError: tf2onnx is not installed.
@@ -89,7 +89,7 @@ def onnx_of(heads: RawHeads) -> Any:
 
 
 def frozen_heads(heads: RawHeads) -> tuple[Any, list[str], list[str]]:
-    """Returns traced heads as one GraphDef, and the names of its input and output tensors."""
+    """Returns a traced network as one GraphDef, and the names of its input and output tensors."""
     frozen = convert_variables_to_constants_v2(heads.function)
     graph_def = frozen.graph.as_graph_def()
     return graph_def, [each.name for each in frozen.inputs], [each.name for each in frozen.outputs]
@@ -97,7 +97,7 @@ def frozen_heads(heads: RawHeads) -> tuple[Any, list[str], list[str]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps tf2onnx from logging each step of its optimizer, and from warning of NumPy names."""
+    """Silences tf2onnx's log of optimizer steps, and its warnings of NumPy names."""
     logger = standard_logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(standard_logging.ERROR)

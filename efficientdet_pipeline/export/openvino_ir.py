@@ -1,4 +1,4 @@
-"""A detector as OpenVINO IR: raw heads in float32, float16, and int8 by nncf."""
+"""Export as OpenVINO IR: raw outputs in float32, float16, and int8 by nncf."""
 
 import tempfile
 from pathlib import Path
@@ -18,17 +18,17 @@ _PURPOSE = "Writing OpenVINO IR"
 
 
 def write_openvino(detector: TrainedDetector, path: Path, *, precision: str = "float32") -> dict[str, float]:
-    """Writes `path` (.xml) and the weights beside it (.bin): inputs and outputs as those of `onnx_model.write_onnx`.
+    """Writes `path` (.xml) and the weights beside it (.bin), with the inputs and outputs of `onnx_model.write_onnx`.
 
     Args:
       precision: of the weights in the file, one of `PRECISIONS`.
 
     Returns:
-      Signal to noise in decibels of logits and deltas, on one image.
+      Signal-to-noise ratio in decibels of logits and deltas, on one image.
 
     Raises:
       MissingExtraError: openvino, or for int8 nncf, is not installed.
-      DataError: no calibration images for int8, or the files do not compute what the network computes.
+      DataError: there are no calibration images for int8, or the files do not reproduce the network's outputs.
     """
     if precision not in PRECISIONS:
         raise OptionsError(f"precision must be one of {', '.join(PRECISIONS)}. Received {precision!r}.")
@@ -44,7 +44,7 @@ def write_openvino(detector: TrainedDetector, path: Path, *, precision: str = "f
             detector, OpenvinoRunner(made).run_heads, min_decibels=_MIN_DECIBELS[precision], what=path.name
         )
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The weights first: a description alone would be no model.
+        # The weights first, because a description alone is not a model.
         for suffix in (".bin", ".xml"):
             fileio.write_file(path.with_suffix(suffix), made.with_suffix(suffix).read_bytes())
     return decibels
@@ -55,7 +55,7 @@ def _converted(openvino: Any, detector: TrainedDetector) -> Any:
     model = openvino.convert_model(heads.function)
     model.inputs[0].set_names({"images"})
     for output in model.outputs:
-        # Both are (b, a, c): told apart by the order of the function's outputs.
+        # Both are (b, a, c): identified by the order of the function's outputs.
         is_logits = output.index == 0 and model.outputs.index(output) == 0
         output.set_names({"logits" if is_logits else "deltas"})
     return model

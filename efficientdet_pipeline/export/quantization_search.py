@@ -1,4 +1,4 @@
-"""Which layers lose accuracy in int8, and the smallest set of them to keep in float."""
+"""Search for the layers that lose accuracy in int8, and for the smallest set to keep in float."""
 
 import contextlib
 import csv
@@ -21,32 +21,32 @@ _LEVELS = 255.0
 
 
 class LayerRatio(NamedTuple):
-    """How well int8 represents the output of one layer."""
+    """Accuracy of one layer's output in int8."""
 
     name: str
-    """Of the tensor, as `write_tflite(float_layers=…)` takes it."""
+    """Name of the tensor, for `write_tflite(float_layers=…)`."""
     operation: str
     decibels: float
-    """Range of the output to the root mean square of its error; about 59 where only rounding is lost."""
+    """Ratio of the output's range to the RMS of its error; about 59 if there is only rounding error."""
 
     @property
     def short_name(self) -> str:
-        """The first of the names that the converter joined."""
+        """The first of the names that the converter merged."""
         return self.name.split(";", maxsplit=1)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Layers to keep in float, and what that was worth."""
+    """Layers to keep in float, and the result."""
 
     float_layers: tuple[str, ...]
     score: float
-    """What the search's measure gave with them."""
+    """Score of the search with these layers."""
     num_layers: int
-    """All layers that int8 could quantize."""
+    """Number of layers that int8 can quantize."""
 
     def write(self, path: Path) -> None:
-        """Writes YAML, whole or not at all."""
+        """Writes YAML, atomically."""
         content = {"float_layers": list(self.float_layers), "score": self.score, "num_layers": self.num_layers}
         fileio.write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
@@ -55,7 +55,7 @@ def read_recipe(path: Path) -> Recipe:
     """Returns the recipe of a YAML file.
 
     Raises:
-      DataError: it is no recipe.
+      DataError: it is not a recipe.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -63,19 +63,19 @@ def read_recipe(path: Path) -> Recipe:
         return Recipe(float_layers=names, score=float(content["score"]), num_layers=int(content["num_layers"]))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} must be a recipe that QuantizationSearch wrote: float_layers, score, num_layers. Reading it "
-            f"failed: {error}."
+            f"{path} must be a recipe of QuantizationSearch: float_layers, score, num_layers. It cannot "
+            f"be read: {error}."
         ) from error
 
 
 class QuantizationSearch:
-    """Calibrates a detector once, and quantizes it with any layers left in float.
+    """Calibrates a detector once, and quantizes it with chosen layers in float.
 
     Args:
       detector: with calibration images.
 
     Raises:
-      DataError: there are none.
+      DataError: there are no calibration images.
     """
 
     def __init__(self, detector: TrainedDetector) -> None:
@@ -84,11 +84,11 @@ class QuantizationSearch:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             self._debugger = debugger_of(int8_converter(heads, self._samples), self._samples)
-        self._heads = heads  # Its network must live as long as the converter.
+        self._heads = heads  # Keeps the network alive as long as the converter.
         self._ratios = self._measured()
 
     def layer_ratios(self) -> list[LayerRatio]:
-        """Returns the layers, those that int8 represents worst first."""
+        """Returns the layers, least accurate first."""
         return self._ratios
 
     def _measured(self) -> list[LayerRatio]:
@@ -102,32 +102,32 @@ class QuantizationSearch:
         return sorted(ratios, key=lambda each: each.decibels)
 
     def quantized(self, float_layers: Sequence[str]) -> bytes:
-        """Returns the TFLite file of raw heads with these layers in float."""
+        """Returns the TFLite file with raw outputs and these layers in float."""
         import tensorflow as tf
 
         options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=list(float_layers) or None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             with contextlib.suppress(ValueError):
-                # It also prepares to debug, and finds nothing to debug where all layers are in float.
+                # It also prepares debugging, which fails if all layers are in float.
                 self._debugger.options = options
             return put_ends_in_order(bytes(self._debugger.get_nondebug_quantized_model()))
 
     def smallest_recipe(
         self, score_of: Callable[[bytes], float], *, min_score: float, max_layers: int | None = None
     ) -> Recipe:
-        """Returns the fewest layers to keep in float, taken worst first, with which a score is reached.
+        """Returns the fewest layers in float, least accurate first, with which a score is reached.
 
-        The number is doubled until it is, and then halved between; so the search
+        The number is doubled until the score is reached, then bisected, so the search
         quantizes and scores about 2 log2(layers) times.
 
         Args:
           score_of: from a TFLite file to its score, such as its AP; higher is better.
-          min_score: to reach.
-          max_layers: that may stay in float; None for all.
+          min_score: the score to reach.
+          max_layers: maximum number of layers in float; None means all.
 
         Raises:
-          AccuracyError: not even with all of them.
+          AccuracyError: the score is not reached with all of them.
         """
         names = [each.name for each in self.layer_ratios()][:max_layers]
         scores: dict[int, float] = {}
@@ -142,8 +142,9 @@ class QuantizationSearch:
             high = min(max(1, 2 * high), len(names))
         if score(high) < min_score:
             raise AccuracyError(
-                f"int8 must reach {min_score:.4f}. Received {scores[high]:.4f} with the {high} noisiest layers in "
-                "float, the most that may be; calibrate on more images, or export float16."
+                f"int8 must reach AP {min_score:.4f}. Received {scores[high]:.4f} with the {high} least accurate "
+                "layers in "
+                "float, the maximum; calibrate on more images, or export float16."
             )
         low = high // 2
         while high - low > 1:

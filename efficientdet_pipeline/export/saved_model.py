@@ -1,4 +1,4 @@
-"""A detector as a SavedModel folder."""
+"""Export as a SavedModel folder."""
 
 from pathlib import Path
 
@@ -8,19 +8,19 @@ from efficientdet_pipeline.export.serving import ServedDetector
 
 
 def write_saved_model(served: ServedDetector, folder: Path) -> None:
-    """Writes the folder with the signatures that automl's export has, and one for encoded images.
+    """Writes the folder with the signatures of automl's export, and one for encoded images.
 
     serving_default: `images` uint8 (b, h, w, 3) → `output_0` boxes, `output_1`
     scores, `output_2` class ids, `output_3` their number.
     serving_bytes: `image_bytes` string (b,), encoded images → the same.
-    predict: `images` float32, normalised, of the canvas's size → `output_0` … the
+    predict: `images` float32, normalised, of the canvas size → `output_0` … the
     class logits of each level, then the box deltas of each.
 
     Args:
       served: the detector; its weights are constants, so the folder has no variables.
-      folder: made; must not be there.
+      folder: created; must not exist.
     """
-    # Concrete, because tf.saved_model.save traces a plain tf.function once more.
+    # Concrete functions, because tf.saved_model.save would trace a plain tf.function again.
     signatures = {
         "serving_default": served.serve.get_concrete_function(),
         "serving_bytes": served.serve_bytes.get_concrete_function(),

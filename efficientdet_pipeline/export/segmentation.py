@@ -1,4 +1,4 @@
-"""A trained segmentation network as a SavedModel, with its description beside it."""
+"""Export of a segmentation network as a SavedModel with its description."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ LABEL_MAP = "label_map.yaml"
 
 
 class ServedSegmentation(tf.Module):
-    """The network with its pre- and post-processing.
+    """A segmentation network with its pre- and post-processing.
 
     serving_default: `images` uint8 (b, h, w, 3), RGB, of any size → `class_map`
     uint8 (b, h, w), columns of the network, and `probabilities` float32
@@ -49,15 +49,16 @@ class ServedSegmentation(tf.Module):
 
 
 def export_segmentation(model: keras.Model, network: SegmentationNetwork, folder: str | Path) -> dict[str, Path]:
-    """Writes the SavedModel, the description and the label map, all or nothing; returns {format: path}.
+    """Writes the SavedModel, the description and the label map, atomically; returns {format: path}.
 
     Raises:
-      OptionsError: a file that is not of an earlier export has a name of the new one's, or the backend is JAX.
+      OptionsError: an unrelated file has the name of one of the new files, or the backend is JAX.
       OSError: the files cannot be written.
     """
     if keras.backend.backend() != "tensorflow":
         raise OptionsError(
-            "A segmentation is exported by TensorFlow. Received --backend=jax; run --mode=export on the checkpoint "
+            "The export of a segmentation needs TensorFlow. Received --backend=jax; run --mode=export on the "
+            "checkpoint "
             "without it.",
             option="backend",
         )

@@ -1,4 +1,4 @@
-"""The detector as a graph: images or encoded bytes in, boxes in pixels of the images out."""
+"""Serving graph of a detector: images or encoded bytes in, boxes in image pixels out."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +12,10 @@ from efficientdet.types import Detections, Tensor
 
 
 class ServedDetector(tf.Module):
-    """A network between its pre- and post-processing, with one function per signature.
+    """A network with its pre- and post-processing, with one function per signature.
 
-    The same functions serve evaluation, so an export gives what was measured.
-    (automl's serving suppresses boxes by another algorithm than its evaluation.)
+    The same functions are used in evaluation, so an export reproduces its metrics.
+    (automl's serving uses another suppression algorithm than its evaluation.)
 
     serve: `images` uint8 RGB (b, h, w, 3) of any size → boxes (b, d, 4) as y0 x0
     y1 x1 in pixels of the images, scores (b, d), class ids (b, d), 1-based
@@ -26,8 +26,8 @@ class ServedDetector(tf.Module):
     Args:
       network: from canvases to raw outputs, such as the inference form.
       config: of the network.
-      mode: of suppression, as `postprocess.detections` takes it.
-      batch_size: number of images, where it is fixed.
+      mode: of non-maximum suppression, as in `postprocess.detections`.
+      batch_size: fixed number of images, if any.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ServedDetector(tf.Module):
 
         @tf.function(input_signature=[tf.TensorSpec((batch_size,), tf.string, name="image_bytes")], autograph=False)
         def serve_bytes(image_bytes: Tensor) -> tuple[Tensor, ...]:
-            # One after the other: images of different sizes make no batch.
+            # One by one, because images of different sizes cannot be batched.
             types = Detections(tf.float32, tf.float32, tf.float32, tf.int32)
             return tuple(tf.map_fn(one, image_bytes, fn_output_signature=types))
 

@@ -1,4 +1,4 @@
-"""A SavedModel in a version folder for TensorFlow Serving, with requests to warm up with."""
+"""Version folder for TensorFlow Serving: a SavedModel with warm-up requests."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from tfrmod.tfrecord_io import write_records
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 _NUM_WARMUP = 4
 _MAX_WARMUP = 1000
-"""TensorFlow Serving refuses more."""
+"""TensorFlow Serving rejects more."""
 
 
 def write_version_folder(
@@ -27,25 +27,27 @@ def write_version_folder(
     warmup: Sequence[bytes] = (),
     batch_size: int | None = None,
 ) -> Path:
-    """Writes `<model_folder>/<version>`, as TensorFlow Serving finds models, and returns it.
+    """Writes `<model_folder>/<version>`, the layout of TensorFlow Serving, and returns it.
 
     Args:
-      model_folder: named as the model is served, for example serving/cells.
-      version: a whole number; the server loads the largest one.
-      warmup: encoded images; the server detects in them before it says that the model is ready.
-      batch_size: number of images, where it is fixed.
+      model_folder: folder of the served model, for example serving/cells.
+      version: an integer; the server loads the largest one.
+      warmup: encoded images, run by the server before it reports that the model is ready.
+      batch_size: fixed number of images, if any.
 
     Raises:
-      OptionsError: the version is there already, is no positive number, or too many images.
+      OptionsError: the version exists or is not positive, or there are too many images.
     """
     folder = model_folder / str(version)
     if version < 1 or folder.exists():
         raise OptionsError(
-            f"The version of a served model must be a whole number above 0 that is free in {model_folder}. Received "
+            f"The version of a served model must be a positive integer that does not exist in {model_folder}. Received "
             f"{version}; try {next_version(model_folder)}."
         )
     if len(warmup) > _MAX_WARMUP:
-        raise OptionsError(f"TensorFlow Serving takes {_MAX_WARMUP} warm-up requests. Received {len(warmup)}.")
+        raise OptionsError(
+            f"TensorFlow Serving accepts at most {_MAX_WARMUP} warm-up requests. Received {len(warmup)}."
+        )
     staged = model_folder / f".{version}.partial"
     served = ServedDetector(detector.network, detector.config, mode=detector.mode, batch_size=batch_size)
     write_saved_model(served, staged)
@@ -53,13 +55,13 @@ def write_version_folder(
         (staged / WARMUP).parent.mkdir()
         requests = [prediction_log(model_folder.name, "serving_bytes", {"image_bytes": [image]}) for image in warmup]
         write_records(staged / WARMUP, requests)
-    # A server that watches the folder loads what has a number for a name: it gets one when it is whole.
+    # A server that watches the folder loads numeric names: the folder is renamed when it is complete.
     staged.rename(folder)
     return folder
 
 
 def write_next_version(detector: TrainedDetector, model_folder: Path, *, batch_size: int | None = None) -> Path:
-    """Writes the version after those that are there, and returns its folder; calibration images are the warm-up."""
+    """Writes the next version and returns its folder; calibration images are the warm-up requests."""
     warmup = [tf.io.encode_jpeg(image).numpy() for image in detector.calibration[:_NUM_WARMUP]]
     if not warmup:
         height, width = detector.config.image_size
@@ -72,7 +74,7 @@ def write_next_version(detector: TrainedDetector, model_folder: Path, *, batch_s
 
 
 def next_version(model_folder: Path) -> int:
-    """Returns the number after the largest version in a folder, 1 where there is none."""
+    """Returns the number after the largest version in a folder; 1 if there is none."""
     versions = [int(each.name) for each in model_folder.glob("*") if each.name.isdecimal()]
     return max(versions, default=0) + 1
 
@@ -80,13 +82,13 @@ def next_version(model_folder: Path) -> int:
 def prediction_log(model: str, signature: str, inputs: Mapping[str, Sequence[bytes]]) -> bytes:
     """Returns a serialized PredictionLog with one Predict request of TensorFlow Serving.
 
-    Its few fields are written here, because the package of its messages brings a
-    whole server's interface: PredictionLog.predict_log = 6, PredictLog.request =
-    1, PredictRequest.model_spec = 1 and inputs = 2, ModelSpec.name = 1 and
-    signature_name = 3, and a map entry's key = 1 and value = 2.
+    The few fields are encoded here, because the package of these messages
+    includes the interface of a whole server: PredictionLog.predict_log = 6,
+    PredictLog.request = 1, PredictRequest.model_spec = 1 and inputs = 2,
+    ModelSpec.name = 1 and signature_name = 3, and a map entry's key = 1 and value = 2.
 
     Args:
-      model: name that it is served by.
+      model: name of the served model.
       signature: of the SavedModel.
       inputs: name to encoded images.
     """
@@ -99,7 +101,7 @@ def prediction_log(model: str, signature: str, inputs: Mapping[str, Sequence[byt
 
 
 def _message(number: int, content: bytes) -> bytes:
-    """Returns a field of protocol buffers that has a length: text, bytes or a message."""
+    """Returns a length-delimited protocol buffer field: text, bytes or a message."""
     return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 

@@ -1,4 +1,4 @@
-"""A detector as TensorFlow Lite files: raw heads in float32, float16 and int8, builtin operations only."""
+"""Export as TensorFlow Lite: raw outputs in float32, float16 and int8, with builtin operations only."""
 
 import re
 import warnings
@@ -16,28 +16,28 @@ from efficientdet_pipeline.inference.tflite_loader import TfliteRunner
 from tfrmod import fileio
 
 BYTES_PER_WEIGHT = {"float32": 4.0, "float16": 2.0, "int8": 1.0}
-"""Precision → size of a weight in the file. int8: weights per output channel, and activations."""
+"""Precision → bytes per weight in the file. int8: weights per output channel, and activations."""
 
 _MIN_DECIBELS = {"float32": 60.0, "float16": 20.0, "int8": 3.0}
-"""Below, a file is broken rather than inexact: a file of zeros has 0 or less; how much an exact one has depends on the
-network. What accuracy is left, the gate measures."""
+"""Below this ratio a file is broken: a file of zeros has 0 or less; that of a correct one depends on the network.
+The remaining accuracy is measured by the gate."""
 
 
 def write_tflite(
     detector: TrainedDetector, path: Path, *, precision: str = "float32", float_layers: Sequence[str] = ()
 ) -> dict[str, float]:
-    """Writes raw heads: `images` uint8 (1, H, W, 3) → `logits` (1, a, k) and `deltas` (1, a, 4), float32.
+    """Writes raw outputs: `images` uint8 (1, H, W, 3) → `logits` (1, a, k) and `deltas` (1, a, 4), float32.
 
     Args:
       precision: one of `BYTES_PER_WEIGHT`.
-      float_layers: names of operations that int8 leaves in float32.
+      float_layers: names of operations that int8 keeps in float32.
 
     Returns:
-      Signal to noise in decibels of logits and deltas, on one image.
+      Signal-to-noise ratio in decibels of logits and deltas, on one image.
 
     Raises:
-      DataError: no calibration images for int8, or a file that does not compute
-        what the network computes.
+      DataError: there are no calibration images for int8, or the file does not
+        reproduce the network's outputs.
     """
     heads = detector.raw_heads(batch_size=1, dtype="uint8")
     samples = detector.calibration_canvases() if precision == "int8" else []
@@ -53,10 +53,10 @@ def write_tflite(
 
 
 def put_ends_in_order(content: bytes) -> bytes:
-    """Returns the file with its ends named `images`, `logits` and `deltas`, in this order.
+    """Returns the file with its inputs and outputs named `images`, `logits` and `deltas`, in this order.
 
-    The converter numbers the outputs of the traced function by their names, and
-    mixes their order.
+    The converter numbers the outputs of the traced function by name, in arbitrary
+    order.
 
     Raises:
       DataError: the names have no such numbers.
@@ -78,29 +78,29 @@ def put_ends_in_order(content: bytes) -> bytes:
 def converted(
     heads: RawHeads, *, precision: str, samples: Sequence[np.ndarray] = (), float_layers: Sequence[str] = ()
 ) -> bytes:
-    """Returns the flatbuffer that TensorFlow's converter makes of traced heads.
+    """Returns the flatbuffer of a traced network from TensorFlow's converter.
 
     Args:
       samples: canvases (1, H, W, 3), 0 to 255, for int8.
       float_layers: as for `write_tflite`.
 
     Raises:
-      OptionsError: an unknown precision, or `float_layers` without int8.
+      OptionsError: the precision is unknown, or `float_layers` is given without int8.
     """
     converter = _converter(heads, precision, samples)
     with warnings.catch_warnings():
-        # The converter warns that ranges of quantized inputs are not given; they are calibrated.
+        # The converter warns that ranges of quantized inputs are missing; they are calibrated.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
         warnings.filterwarnings("ignore", r"[\s\S]*tf\.lite\.Interpreter is deprecated", UserWarning)
         if not float_layers:
             return bytes(converter.convert())
         if precision != "int8":
-            raise OptionsError(f"Layers can be kept in float in int8 files alone. Received precision={precision!r}.")
+            raise OptionsError(f"Layers can be kept in float in int8 files only. Received precision={precision!r}.")
         return bytes(debugger_of(converter, samples, float_layers).get_nondebug_quantized_model())
 
 
 def debugger_of(converter: Any, samples: Sequence[np.ndarray], float_layers: Sequence[str] = ()) -> Any:
-    """Returns TensorFlow's quantization debugger: it calibrates once and quantizes with layers left out."""
+    """Returns TensorFlow's quantization debugger, which calibrates once and quantizes without chosen layers."""
     options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=list(float_layers) or None)
     return tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=_dataset(samples), debug_options=options
@@ -108,7 +108,7 @@ def debugger_of(converter: Any, samples: Sequence[np.ndarray], float_layers: Seq
 
 
 def int8_converter(heads: RawHeads, samples: Sequence[np.ndarray]) -> Any:
-    """Returns a converter to int8 that has not run."""
+    """Returns an int8 converter that has not run yet."""
     return _converter(heads, "int8", samples)
 
 
@@ -136,18 +136,18 @@ def _dataset(samples: Sequence[np.ndarray]) -> Callable[[], Iterator[list[np.nda
 
 
 def check_content(content: bytes, detector: TrainedDetector, precision: str) -> None:
-    """Makes sure that a file holds the weights, and builtin operations alone.
+    """Checks that a file contains the weights, and builtin operations only.
 
     Raises:
       DataError: it does not.
     """
-    # Of the weights, batch norms vanish and shared kernels multiply; half is far below any whole file.
+    # Batch norms are folded and shared kernels duplicated; half the size of the weights is far below any complete file.
     fewest = 0.5 * detector.model.count_params() * BYTES_PER_WEIGHT[precision]
     if len(content) < fewest:
         raise DataError(
             f"A TFLite file of this network must have {fewest:,.0f} bytes or more. Received {len(content):,}: the "
-            "converter dropped the weights, and the file would find nothing in any image."
+            "converter dropped the weights, so the file would detect nothing."
         )
     foreign = sorted(name for name in operations(content) if name.startswith(("Flex", "CUSTOM")))
     if foreign:
-        raise DataError(f"A TFLite file must have builtin operations alone. Received {', '.join(foreign)}.")
+        raise DataError(f"A TFLite file must have builtin operations only. Received {', '.join(foreign)}.")

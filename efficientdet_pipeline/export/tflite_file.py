@@ -1,4 +1,4 @@
-"""Reading and changing TensorFlow Lite flatbuffers: names of their ends, tensors, operations, metadata."""
+"""Reading and editing of TensorFlow Lite flatbuffers: names of inputs and outputs, tensors, operations, metadata."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,10 @@ _BUILTIN_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).it
 
 
 def read_model(content: bytes) -> Any:
-    """Returns a flatbuffer as a `schema.ModelT`, all buffers inside."""
+    """Returns a flatbuffer as a `schema.ModelT`, with all buffers inside."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
     for buffer in model.buffers:
-        # Large files keep buffers behind the flatbuffer, where a changed one would no longer find them.
+        # Large files store buffers after the flatbuffer, at offsets that would be wrong in a changed file.
         if getattr(buffer, "offset", 0):
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
@@ -41,7 +41,7 @@ def operations(content: bytes) -> set[str]:
 
 
 def name_ends(model: Any, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Names the input and output tensors, and describes them as the signature serving_default."""
+    """Names the input and output tensors, and adds the signature serving_default."""
     graph = model.subgraphs[0]
     maps = []
     for names, indices in ((inputs, graph.inputs), (outputs, graph.outputs)):
@@ -59,7 +59,7 @@ def name_ends(model: Any, *, inputs: Sequence[str], outputs: Sequence[str]) -> N
 
 
 def add_tensor(model: Any, name: str, shape: Sequence[int], value: np.ndarray | None = None) -> int:
-    """Adds a float32 tensor, constant where a value is given; returns its number."""
+    """Adds a float32 tensor, constant if a value is given; returns its index."""
     tensor = schema.TensorT()
     tensor.name, tensor.shape, tensor.type = name.encode(), list(shape), schema.TensorType.FLOAT32
     tensor.buffer = 0
@@ -70,7 +70,7 @@ def add_tensor(model: Any, name: str, shape: Sequence[int], value: np.ndarray | 
 
 
 def add_buffer(model: Any, content: bytes) -> int:
-    """Adds a buffer; returns its number."""
+    """Adds a buffer; returns its index."""
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(content, np.uint8)
     model.buffers.append(buffer)
@@ -78,7 +78,7 @@ def add_buffer(model: Any, content: bytes) -> int:
 
 
 def add_operation(model: Any, code: int, inputs: Sequence[int], outputs: Sequence[int], custom: str = "") -> Any:
-    """Adds an operation at the end of the graph; returns it, for its options."""
+    """Adds an operation at the end of the graph; returns it, so that its options can be set."""
     operator_code = schema.OperatorCodeT()
     operator_code.builtinCode, operator_code.deprecatedBuiltinCode, operator_code.version = code, min(code, 127), 1
     operator_code.customCode = custom.encode() if custom else None
@@ -91,7 +91,7 @@ def add_operation(model: Any, code: int, inputs: Sequence[int], outputs: Sequenc
 
 
 def add_metadata(model: Any, name: str, content: bytes) -> None:
-    """Adds a metadata buffer of a name, in place of one of that name."""
+    """Adds a named metadata buffer, or replaces the one with that name."""
     entry = schema.MetadataT()
     entry.name, entry.buffer = name.encode(), add_buffer(model, content)
     model.metadata = [each for each in model.metadata or [] if each.name != entry.name] + [entry]

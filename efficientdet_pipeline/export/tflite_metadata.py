@@ -1,10 +1,10 @@
-"""Metadata that MediaPipe's ObjectDetector and the Task Library read in a TFLite file.
+"""TFLite metadata for MediaPipe's ObjectDetector and the Task Library.
 
 A flatbuffer of TensorFlow Lite's metadata schema (root ModelMetadata, identifier
 M001) in a buffer named TFLITE_METADATA, and the label file as a zip archive
-behind the model. MediaPipe's own writer cannot be imported without parts that
-its wheel lacks, so the few tables are written here; numbers of fields are the
-schema's.
+after the model. MediaPipe's own writer cannot be imported without parts that
+its wheel lacks, so the few tables are written here; field numbers are those
+of the schema.
 """
 
 import io
@@ -23,7 +23,7 @@ _IMAGE, _BOXES = 2, 3
 _NORMALIZATION = 1
 
 Field = tuple[int, str, object]
-"""Number of a field, how it is stored (int8 or offset), and its value."""
+"""Number of a field, its storage (int8 or offset), and its value."""
 
 
 def label_lines(detector: TrainedDetector) -> str:
@@ -38,7 +38,7 @@ def add_metadata_and_labels(content: bytes, detector: TrainedDetector) -> bytes:
     add_metadata(model, "TFLITE_METADATA", metadata_of(detector))
     file = io.BytesIO(serialized(model))
     with zipfile.ZipFile(file, "a") as archive:
-        # A fixed time, so that the same detector is the same file.
+        # A fixed time, so that exporting the same detector gives the same file.
         archive.writestr(zipfile.ZipInfo(LABELS, (1980, 1, 1, 0, 0, 0)), label_lines(detector))
     return file.getvalue()
 
@@ -66,7 +66,7 @@ def metadata_of(detector: TrainedDetector) -> bytes:
     root = builder.table(
         [
             (0, "offset", builder.text("ObjectDetector")),
-            (1, "offset", builder.text(f"{detector.config.name}: finds objects, their classes and scores.")),
+            (1, "offset", builder.text(f"{detector.config.name}: detects objects with classes and scores.")),
             (3, "offset", builder.vector([graph])),
             (7, "offset", builder.text("1.0.0")),
         ]
@@ -75,7 +75,7 @@ def metadata_of(detector: TrainedDetector) -> bytes:
 
 
 class _Builder:
-    """Tables, vectors and texts, children before parents."""
+    """Writer of tables, vectors and texts; children are written before parents."""
 
     def __init__(self) -> None:
         self._builder = flatbuffers.Builder(1024)
@@ -122,7 +122,7 @@ def _tensor(builder: _Builder, name: str, text: str, *, content: int, extra: Seq
 
 
 def _image(builder: _Builder) -> int:
-    """Returns the description of the input: the graph normalizes itself, so mean 0 and deviation 1."""
+    """Returns the description of the input: the graph includes the normalization, so mean 0 and deviation 1."""
     normalization = builder.table([(0, "offset", builder.floats([0.0])), (1, "offset", builder.floats([1.0]))])
     unit = builder.table([(0, "int8", _NORMALIZATION), (1, "offset", normalization)])
     stats = builder.table([(0, "offset", builder.floats([255.0])), (1, "offset", builder.floats([0.0]))])
@@ -134,7 +134,7 @@ def _image(builder: _Builder) -> int:
 def _boxes(builder: _Builder) -> int:
     properties = builder.table(
         [
-            # MediaPipe counts left, top, right, bottom; the operation gives top, left, bottom, right.
+            # MediaPipe expects left, top, right, bottom; the operation returns top, left, bottom, right.
             (0, "offset", builder.integers([1, 0, 3, 2])),
             (1, "int8", _BOUNDARIES),
             (2, "int8", _RATIO),

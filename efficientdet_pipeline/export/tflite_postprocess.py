@@ -1,8 +1,8 @@
-"""TFLite_Detection_PostProcess appended to a file of raw heads: four outputs, as phones expect them.
+"""TFLite_Detection_PostProcess appended to a file with raw outputs: four outputs, as mobile runtimes expect.
 
-The operation is added to the finished flatbuffer. Asking TensorFlow's converter
-for it (a function marked to be replaced) may give, without an error, a file of
-a few kilobytes that finds nothing in any image.
+The operation is added to the finished flatbuffer. With TensorFlow's converter
+(a function marked for replacement) the result may be, without an error, a file
+of a few kilobytes that detects nothing.
 """
 
 from dataclasses import asdict, dataclass
@@ -31,31 +31,31 @@ OUTPUTS = ("location", "category", "score", "number of detections")
 
 @dataclass(frozen=True, kw_only=True)
 class PostProcess:
-    """Settings of the operation, which are fixed in the file."""
+    """Settings of the operation, stored in the file."""
 
     max_detections: int = 100
-    """Rows of the outputs."""
+    """Number of output rows."""
     nms_score_threshold: float = 0.001
-    """Detections of a lower score are dropped."""
+    """Detections with a lower score are dropped."""
     nms_iou_threshold: float = 0.5
-    """Overlap above which the weaker box is dropped: hard suppression, where evaluation has gaussian."""
+    """IoU above which the weaker box is dropped: hard NMS, unlike the Gaussian soft-NMS of evaluation."""
     use_regular_nms: bool = False
-    """Suppress each class apart (slower), in place of each anchor's best class alone."""
+    """Suppress per class (slower), instead of using only each anchor's best class."""
     max_classes_per_detection: int = 1
-    """Classes that one box may have, where suppression is not per class."""
+    """Classes per box, if suppression is not per class."""
     detections_per_class: int = 100
-    """At most so many of a class, where suppression is per class."""
+    """Maximum detections per class, if suppression is per class."""
 
 
 def write_post_processed(
     detector: TrainedDetector, raw_heads: Path, path: Path, settings: PostProcess | None = None
 ) -> None:
-    """Writes a file of raw heads with suppression, metadata for MediaPipe and labels inside.
+    """Writes a file with raw outputs plus suppression, MediaPipe metadata and labels.
 
     Args:
       raw_heads: from `tflite.write_tflite`, any precision.
       path: of the new file.
-      settings: of suppression.
+      settings: of the operation.
 
     Raises:
       DataError: `raw_heads` has other outputs.
@@ -101,5 +101,5 @@ def post_processed(content: bytes, detector: TrainedDetector, settings: PostProc
 
 
 def has_post_processing(content: bytes) -> bool:
-    """Tells whether a TFLite file gives detections in place of raw heads."""
+    """Returns whether a TFLite file returns detections instead of raw outputs."""
     return f"CUSTOM {OPERATION}" in operations(content)

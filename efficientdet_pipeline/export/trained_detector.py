@@ -1,4 +1,4 @@
-"""A trained detector as the writers of all formats take it."""
+"""Trained detector, the input of the writers of all formats."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,33 +25,33 @@ _DTYPES = {"uint8": tf.uint8, "float32": tf.float32}
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedDetector:
-    """A network with its weights, and what an export of it needs to know."""
+    """A network with its weights, and the information that its export needs."""
 
     model: keras.Model
     config: AnyDetectorConfig
     label_map: Mapping[int, str]
     """Class id, from 1 on, to name."""
     trained_names: Mapping[int, str] = field(default_factory=dict)
-    """What the classes are called in the data that it learned from, where that is something else."""
+    """Class names in its training data, if they differ."""
     hparams: Mapping[str, Any] = field(default_factory=dict)
-    """Of the run, written beside the artifacts."""
+    """Label map of the run, written beside the artifacts."""
     mode: str = "per_class"
-    """Of suppression in SavedModel and frozen graph, as `postprocess.detections` takes it."""
+    """Mode of non-maximum suppression in SavedModel and frozen graph, as in `postprocess.detections`."""
     calibration: Sequence[np.ndarray] = ()
-    """Images (h, w, 3), uint8 RGB, that quantization takes its ranges from; about 32 of the training set."""
+    """Calibration images (h, w, 3), uint8 RGB; about 32 of the training set."""
     learnt_ranges: Path | None = None
     """File of the ranges that a quantization-aware training has learnt; int8 TFLite files take them from there."""
     float_layers: Sequence[str] = ()
-    """Operations that int8 TFLite files leave in float32, as `quantization_search` names them."""
+    """Operations that int8 TFLite files keep in float32, named as in `quantization_search`."""
 
     @cached_property
     def network(self) -> InferenceNetwork:
-        """The inference form, made once for all formats."""
+        """The inference form, built once for all formats."""
         return inference_network(self.model, self.config)
 
     @cached_property
     def served(self) -> ServedDetector:
-        """The network between its pre- and post-processing."""
+        """The network with its pre- and post-processing."""
         return ServedDetector(self.network, self.config, mode=self.mode)
 
     def raw_heads(
@@ -64,7 +64,7 @@ class TrainedDetector:
         place of deltas.
 
         Args:
-          batch_size: number of images; None for any.
+          batch_size: fixed number of images; None for any.
           dtype: of the pixels, 0 to 255: uint8 or float32.
           network: from normalized canvases to the outputs, in place of the inference form.
         """
@@ -88,15 +88,15 @@ class TrainedDetector:
         return RawHeads(heads.get_concrete_function(), network)
 
     def calibration_canvases(self) -> list[np.ndarray]:
-        """Returns the calibration images on the canvas, each (1, H, W, 3), float32, 0 to 255.
+        """Returns the calibration images resized to the canvas, each (1, H, W, 3), float32, 0 to 255.
 
         Raises:
-          DataError: there are none.
+          DataError: there are no calibration images.
         """
         if not self.calibration:
             raise DataError(
-                "Quantization to int8 needs images to take its ranges from, about 32 of the training set. Received "
-                "none; give calibration images, or export tflite or tflite_fp16, which need none."
+                "Quantization to int8 needs calibration images, about 32 of the training set. Received "
+                "none; add calibration images, or export tflite or tflite_fp16, which need none."
             )
         return [np.asarray(pixel_canvases(image[None], self.config)[0]) for image in self.calibration]
 
@@ -107,7 +107,7 @@ class RawHeads(NamedTuple):
     function: Any
     """A concrete function without variables."""
     owner: object
-    """What must live as long as the function."""
+    """Objects that must live as long as the function."""
 
 
 def _decoded(parts: DetectorParts, outputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -131,10 +131,10 @@ _NOTHING = 1e-6
 
 
 def signal_to_noise(expected: np.ndarray, received: np.ndarray) -> float:
-    """Returns the ratio of signal to noise in decibels: 10 log10(signal / mean squared error).
+    """Returns the signal-to-noise ratio in decibels: 10 log10(signal / mean squared error).
 
-    The signal is the variance of `expected`, or 1 % of its largest value squared
-    where that is more: an untrained network gives nearly the same everywhere.
+    The signal is the variance of `expected`, or 1 % of its squared maximum if
+    that is larger: an untrained network returns nearly the same value everywhere.
     """
     exact = expected.astype(np.float64)
     signal = max(float(exact.var()), (_LEAST_SIGNAL * float(np.abs(exact).max(initial=0.0))) ** 2)
@@ -145,22 +145,22 @@ def signal_to_noise(expected: np.ndarray, received: np.ndarray) -> float:
 
 
 def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: float, what: str) -> dict[str, float]:
-    """Makes sure that a written artifact computes what the network computes; returns its signal-to-noise ratios.
+    """Checks that a written artifact reproduces the network's outputs; returns its signal-to-noise ratios.
 
-    Some converters write, without an error, a file that gives zeros for every
-    image. So the artifact is run, on a calibration image or on noise, before
-    anybody gets it.
+    Some converters write, without an error, a file that returns zeros for every
+    image. So the artifact is run, on a calibration image or on noise, before it
+    is published.
 
     Args:
       run: the artifact in its own runtime.
-      min_decibels: signal to noise that logits and deltas must reach.
-      what: of which file the message speaks.
+      min_decibels: required signal-to-noise ratio of logits and deltas.
+      what: name of the file, for the message.
 
     Raises:
       DataError: it does not.
     """
     if detector.calibration:
-        # Whole pixels, as uint8 inputs have them: their rounding is no fault of the file.
+        # Integer pixels, as uint8 inputs have them: their rounding is not an error of the file.
         canvas = np.rint(detector.calibration_canvases()[0])
     else:
         random = np.random.default_rng(0)
@@ -172,14 +172,15 @@ def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: f
     for name, wanted, found in zip(("logits", "deltas"), expected, received, strict=True):
         is_alike = wanted.shape == found.shape
         ratios[name] = signal_to_noise(wanted, found) if is_alike else float("-inf")
-        # The deltas of a network that was never trained are too small for int8, and for any box.
+        # The deltas of an untrained network are too small for int8, and for any box.
         is_nothing = is_alike and float(np.abs(wanted).max(initial=0.0)) < _NOTHING and np.abs(found).max() < _NOTHING
         if ratios[name] < min_decibels and not is_nothing:
             raise DataError(
-                f"{what} must give what the trained network gives, to {min_decibels:g} dB signal to noise. Received "
+                f"{what} must reproduce the outputs of the trained network with {min_decibels:g} dB signal to noise. "
+                "Received "
                 f"{name} of shape {found.shape} with {ratios[name]:.1f} dB, largest value "
                 f"{float(np.abs(found).max(initial=0.0)):.3g} where {float(np.abs(wanted).max()):.3g} is expected. "
-                "The file is not kept; for int8 give more calibration images, or keep layers in float."
+                "The file is deleted; for int8 use more calibration images, or keep layers in float."
             )
     return ratios
 

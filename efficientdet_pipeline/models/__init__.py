@@ -1,1 +1,1 @@
-"""The network of a run or a checkpoint, and the weights that it starts from."""
+"""Models: the network of a run or checkpoint, initial weights, and recipes."""

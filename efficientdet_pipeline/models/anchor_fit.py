@@ -1,8 +1,8 @@
-"""How well the anchors fit the boxes, and anchors that would fit better. numpy alone; n: boxes, s: anchor shapes.
+"""Anchor recall of boxes, and anchors fitted to them, in NumPy. n: boxes, s: anchor shapes.
 
-No grid of anchors is made. For a fixed shape the overlap falls as the centres
-part, in each direction by itself, so the nearest place of the grid is the best
-one: a few numbers a box and shape instead of 49,104 anchors.
+No anchor grid is built. For a fixed shape the IoU decreases with the distance
+of the centres, in each direction separately, so the nearest grid position is the
+best: a few numbers per box and shape instead of 49,104 anchors.
 """
 
 import itertools
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from efficientdet.any_detector import AnyDetectorConfig
 
 MATCHED = 0.5
-"""The overlap from which an anchor answers for a box (automl's matcher)."""
+"""IoU from which an anchor matches a box, as in automl's matcher."""
 _SCALES = 2.0 ** (np.arange(-4, 25) / 8)  # Anchor sides of 0.7 to 8 strides.
 _ROUNDS = 3
 _CHUNK = 200_000
@@ -25,7 +25,7 @@ _MOST_BOXES = 5_000
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorGrid:
-    """Where a network looks; the words are automl's."""
+    """Anchor grid of a network, with automl's names."""
 
     image_size: tuple[int, int]
     """Height and width of the canvas."""
@@ -35,7 +35,7 @@ class AnchorGrid:
     aspect_ratios: tuple[float | tuple[float, float], ...]
     """Width over height, or (width, height) factors."""
     anchor_scale: tuple[float, ...]
-    """Anchor side in strides, one a level."""
+    """Anchor side in strides, one per level."""
 
     @classmethod
     def of(cls, config: "AnyDetectorConfig") -> "AnchorGrid":
@@ -64,13 +64,13 @@ class AnchorGrid:
 
 
 def best_overlaps(grid: AnchorGrid, boxes: np.ndarray) -> np.ndarray:
-    """Returns (n,) the overlap of each box (n, 4), in canvas pixels, with its best anchor of the real grid."""
+    """Returns (n,): the IoU of each box (n, 4), in canvas pixels, with its best anchor of the grid."""
     chunks = [_best_overlaps(grid, boxes[first : first + _CHUNK]) for first in range(0, len(boxes), _CHUNK)]
     return np.concatenate(chunks) if chunks else np.zeros(0)
 
 
 def best_shape_overlaps(grid: AnchorGrid, boxes: np.ndarray) -> np.ndarray:
-    """Returns (n,) the overlap with the best anchor shape, were its centre on the box's: what no grid can exceed."""
+    """Returns (n,): the IoU with the best anchor shape at the box's own centre, an upper bound for any grid."""
     sides = boxes[:, 2:] - boxes[:, :2]
     best = np.zeros(len(boxes))
     for level, stride in _strides(grid).items():
@@ -80,22 +80,22 @@ def best_shape_overlaps(grid: AnchorGrid, boxes: np.ndarray) -> np.ndarray:
 
 
 def recall(grid: AnchorGrid, boxes: np.ndarray) -> float:
-    """Returns the share of the boxes that some anchor of the real grid overlaps by `MATCHED` or more."""
+    """Returns the share of the boxes that have an IoU of at least `MATCHED` with an anchor of the grid."""
     return float(np.mean(best_overlaps(grid, boxes) >= MATCHED))
 
 
 def fit_anchors(grid: AnchorGrid, boxes: np.ndarray, weights: np.ndarray) -> AnchorGrid:
-    """Returns the grid with the anchor_scale and as many aspect_ratios that suit the boxes best.
+    """Returns the grid with fitted anchor_scale and aspect_ratios.
 
-    The number of anchors stays, so that pretrained heads still fit. In turns,
-    the ratios are put where the boxes' own lie (k-means of their logarithms)
-    and one scale for all levels is searched on a ladder of eighths of an
-    octave. No chance is involved.
+    The number of anchors is kept, so that pretrained heads still fit. In turns,
+    the ratios are set to cluster centres of the boxes' ratios (k-means of their
+    logarithms), and one scale for all levels is searched in steps of an eighth of
+    an octave. Deterministic.
 
     Args:
       grid: the network's.
       boxes: (n, 4) in canvas pixels, each with an area.
-      weights: (n,) how much each counts; classes of few boxes should not be drowned.
+      weights: (n,) weight of each box; see `class_weights`.
     """
     step = max(1, -(-len(boxes) // _MOST_BOXES))
     boxes, weights = boxes[::step], weights[::step]
@@ -112,16 +112,16 @@ def fit_anchors(grid: AnchorGrid, boxes: np.ndarray, weights: np.ndarray) -> Anc
 
 
 def class_weights(name: np.ndarray) -> np.ndarray:
-    """Returns (n,) weights by which a class counts as the root of its number of boxes.
+    """Returns (n,) weights by which a class counts as the square root of its number of boxes.
 
-    In equal shares a class of two boxes would decide; by boxes, one of 4,000 would alone.
+    With equal weights per class, a class of two boxes would decide; per box, one of 4,000 boxes.
     """
     counts = np.bincount(name)
     return 1.0 / np.sqrt(counts[name]) if len(name) else np.zeros(0)
 
 
 def as_hparams(new: AnchorGrid, old: AnchorGrid) -> str:
-    """Returns what is new in a fitted grid, as --hparams takes it."""
+    """Returns the changed values of a fitted grid, in the format of --hparams."""
     pairs = []
     if new.anchor_scale != old.anchor_scale:
         pairs.append(f"anchor_scale={new.anchor_scale[0]:g}")
@@ -131,7 +131,7 @@ def as_hparams(new: AnchorGrid, old: AnchorGrid) -> str:
 
 
 def _refined(grid: AnchorGrid, boxes: np.ndarray, weights: np.ndarray, score: float) -> AnchorGrid:
-    """Moves one ratio, or the scale, at a time, while that helps."""
+    """Changes one ratio, or the scale, at a time, while the score improves."""
     for _ in range(_ROUNDS):
         before = score
         for index, factor in itertools.product(range(len(grid.aspect_ratios) + 1), (0.8, 0.9, 1.1, 1.25)):
@@ -154,13 +154,13 @@ def _with(grid: AnchorGrid, ratios: Sequence[float | tuple[float, float]], scale
 
 
 def _score(grid: AnchorGrid, boxes: np.ndarray, weights: np.ndarray) -> float:
-    """Returns the mean of recall and mean overlap: recall alone is blind to how near a miss was."""
+    """Returns the mean of recall and mean IoU: recall alone does not measure how near a miss is."""
     overlaps = best_overlaps(grid, boxes)
     return float(np.average((overlaps >= MATCHED) + overlaps, weights=weights)) / 2
 
 
 def _centers(values: np.ndarray, weights: np.ndarray, count: int) -> list[float]:
-    """Returns the centres of `count` clusters of weighted numbers (Lloyd's k-means, begun at their quantiles)."""
+    """Returns the centres of `count` clusters of weighted numbers (Lloyd's k-means, initialized at quantiles)."""
     order = np.argsort(values, kind="stable")
     share = np.cumsum(weights[order]) / np.sum(weights)
     wanted = (np.arange(count) + 0.5) / count
@@ -199,7 +199,7 @@ def _iou(intersection: np.ndarray, sides: np.ndarray, anchor: np.ndarray) -> np.
 
 
 def _strides(grid: AnchorGrid) -> dict[int, np.ndarray]:
-    """Returns {level: (height, width) of a cell in canvas pixels}; a level halves the one below, rounding up."""
+    """Returns {level: (height, width) of a cell in canvas pixels}; each level halves the one below, rounded up."""
     sides, strides = np.asarray(grid.image_size), {}
     for level in range(grid.max_level + 1):
         if level >= grid.min_level:

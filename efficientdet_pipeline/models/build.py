@@ -1,4 +1,4 @@
-"""The detector of a run or checkpoint: its description and its weights."""
+"""Description of the detector of a run or checkpoint."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -32,14 +32,14 @@ DEFAULT_UNET = "unet-efficientnet-b0"
 
 @dataclass(frozen=True)
 class Network:
-    """A detector's description as it lies beside its weights."""
+    """A detector's description, stored beside its weights."""
 
     config: AnyDetectorConfig
     hparams: dict[str, object]
-    """What differs from the model's own hyper-parameters."""
+    """Hyper-parameters that differ from the model's defaults."""
     label_map: dict[int, str]
     trained_names: dict[int, str] = field(default_factory=dict)
-    """The label map beside the weights, where --hparams gives the classes other names."""
+    """The label map beside the weights, if --hparams renames the classes."""
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class Network:
         return self.config.to_hparams()
 
     def write(self, path: Path) -> None:
-        """Writes the description as hyper-parameters, which --hparams reads too."""
+        """Writes the description as hyper-parameters in the format of --hparams."""
         content = {**self.config.to_hparams(), "label_map": self.label_map}
         fileio.write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
@@ -79,7 +79,7 @@ def named_config(name: str, overrides: Mapping[str, object]) -> DetectorConfig:
     """Returns the config of a network of google/automl with overrides.
 
     Raises:
-      OptionsError: no such network, or overrides that do not go together.
+      OptionsError: the network is unknown, or the overrides contradict each other.
     """
     try:
         return efficientdet.get_config(name, **overrides)
@@ -116,19 +116,19 @@ def network_of_options(
     return describe_network(model_name(options, backbone_ref), overrides, label_map or {})
 
 
-# What may be other than in training: the canvas, and what is done with the detections.
+# May differ from training: the canvas, and the post-processing of detections.
 _FREE = {"image_size", "resize", "nms_configs", "survival_prob", "data_format"}
 
 
 def read_network(path: Path, options: ModelOptions, hparams: HparamsGiven) -> Network:
     """Returns the network of trained weights, described in the YAML file beside them.
 
-    Options and --hparams stand above the file where the weights allow it, as for
-    the image size and the class names.
+    Options and --hparams take precedence over the file where the weights allow it,
+    as for the image size and the class names.
 
     Raises:
-      MissingError: there is no such file.
-      OptionsError: it is no description, or an option contradicts what was trained.
+      MissingError: the file does not exist.
+      OptionsError: it is not a description, or an option contradicts the training.
     """
     from efficientdet.automl.hparams import HPARAMS, TF2_RECORD_KEYS
     from efficientdet.hparams_yaml import read_hparams_yaml
@@ -137,14 +137,14 @@ def read_network(path: Path, options: ModelOptions, hparams: HparamsGiven) -> Ne
         content = read_hparams_yaml(path)
     except FileNotFoundError:
         raise MissingError(
-            f"There is no description of the network at {path}. It lies beside every checkpoint of ours as "
+            f"The description of the network {path} does not exist. It is beside every checkpoint of ours as "
             "hparams_config.yaml; name it by --path_yaml."
         ) from None
     except ValueError as error:
         raise OptionsError(f"{error} It describes the network (--path_yaml).", option="path_yaml") from None
     unknown = set() if is_parts(content) else content.keys() - HPARAMS.keys() - TF2_RECORD_KEYS
     if unknown:
-        logging.warning("Not known as hyper-parameters, and ignored: %s (%s).", ", ".join(sorted(unknown)), path)
+        logging.warning("Unknown hyper-parameters are ignored:  %s (%s).", ", ".join(sorted(unknown)), path)
     if is_parts(content):
         parts = described_parts(content, options, hparams, path)
         return _with_names(Network(parts, {}, {}), content.get("label_map"), hparams, path)
@@ -163,7 +163,7 @@ def read_network(path: Path, options: ModelOptions, hparams: HparamsGiven) -> Ne
     network = describe_network(described, {**trained, **overrides}, {})
     if network.config.resize != before.resize:
         logging.warning(
-            "The network was trained with --resize=%s, and is used with %s; expect a lower AP.",
+            "The network was trained with --resize=%s, but is used with %s; expect a lower AP.",
             before.resize,
             network.config.resize,
         )
@@ -180,7 +180,7 @@ def _with_names(network: Network, label_map: LabelMapValue, hparams: HparamsGive
 
 
 def _refuse_another(key: str, trained: object, asked: object, path: Path) -> None:
-    """Raises OptionsError where an option describes another network than that of the weights."""
+    """Raises OptionsError if an option describes a network other than that of the weights."""
     if asked == trained:
         return
     is_one_more = key == "num_classes" and isinstance(trained, int) and asked == trained + 1

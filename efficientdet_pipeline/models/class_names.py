@@ -1,4 +1,4 @@
-"""Class names of a detector: those that --hparams gives above those that lie beside its weights."""
+"""Class names of a detector: from --hparams, else from the label map beside its weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,19 +19,19 @@ SAVED_MODEL = "saved_model.pb"
 
 
 def given_class_names(hparams: HparamsGiven) -> dict[int, str]:
-    """Returns the label map of --hparams, empty where it gives none."""
+    """Returns the label map of --hparams; empty if it has none."""
     return read_label_map(hparams.label_map, source=HPARAMS_SOURCE) or {}
 
 
 def chosen_class_names(
     hparams: HparamsGiven, own: Mapping[int, str], *, num_classes: int | None, described_by: Path
 ) -> dict[int, str]:
-    """Returns the class names of a trained detector, checkpoint or export: those of --hparams above its own.
+    """Returns the class names of a trained detector, checkpoint or export: those of --hparams, else its own.
 
     Args:
       own: the label map beside the weights.
-      num_classes: of the network, None where nothing says it.
-      described_by: the file that the network and its own names come from.
+      num_classes: of the network; None if unknown.
+      described_by: the file with the network and its own names.
 
     Raises:
       OptionsError: --hparams names classes that the network does not have.
@@ -43,7 +43,7 @@ def chosen_class_names(
     if num_classes is not None and largest > num_classes:
         raise OptionsError(
             f"{HPARAMS_SOURCE} must name the {num_classes} classes of the network ({described_by}). Received ids up to "
-            f"{largest} ({given[largest]!r}); leave it out to take {_few(own) or 'the numbers of the classes'}.",
+            f"{largest} ({given[largest]!r}); leave it out to use {_few(own) or 'the ids of the classes'}.",
             option="hparams",
         )
     check_class_ids(given, own, source=HPARAMS_SOURCE, described_by=str(described_by))
@@ -56,7 +56,7 @@ def chosen_class_names(
 
 
 def described_beside(path: Path) -> tuple[dict[int, str], int | None, Path]:
-    """Returns an export's own class names, its number of classes (None where unknown), and the file that says so.
+    """Returns an export's own class names, its number of classes (None if unknown), and the file that states it.
 
     Raises:
       DataError: a file beside the export cannot be read.
@@ -67,16 +67,16 @@ def described_beside(path: Path) -> tuple[dict[int, str], int | None, Path]:
             try:
                 count = read_hparams_yaml(folder / "hparams_config.yaml").get("num_classes")
             except ValueError as error:
-                raise DataError(f"{error} It describes the export; write it anew with --mode=export.") from error
+                raise DataError(f"{error} It describes the export; export again with --mode=export.") from error
             return own, count if isinstance(count, int) else None, folder / LABEL_MAP
     return own, None, path
 
 
 def label_map_beside(path: str | Path) -> dict[int, str] | None:
-    """Returns the label map that an export has beside it, or None.
+    """Returns the label map beside an export, or None.
 
     Raises:
-      DataError: it is none.
+      DataError: it is not a label map.
     """
     path = Path(path).expanduser()
     if path.name == SAVED_MODEL:
@@ -93,20 +93,20 @@ def _label_map(path: Path) -> dict[int, str]:
         return {int(class_id): clean_name(name) for class_id, name in content.items()}
     except (DatasetError, AttributeError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} must be the label map of an export, a YAML file of `id: name` lines. Reading it failed: {error}. "
-            "Mend it, or export the checkpoint anew with --mode=export."
+            f"{path} must be the label map of an export, a YAML file of `id: name` lines. It cannot be read: {error}. "
+            "Correct it, or export the checkpoint again with --mode=export."
         ) from error
 
 
 def check_class_ids(given: Mapping[int, str], own: Mapping[int, str], *, source: str, described_by: str) -> None:
-    """Raises OptionsError where `given` has a name of `own` under another id: every detection would be misnamed."""
+    """Raises OptionsError if `given` has a name of `own` under another id: every detection would get a wrong name."""
     ids = {name: class_id for class_id, name in own.items()}
     moved = [(class_id, name) for class_id, name in given.items() if ids.get(name, class_id) != class_id]
     if moved:
         class_id, name = moved[0]
         raise OptionsError(
-            f"{source} must give each class the id that it was learnt with. Received {class_id} for {name!r}, which is "
-            f"{ids[name]} in {described_by} ({_few(own)}); leave it out, or give the ids of {described_by}.",
+            f"{source} must give each class the id that it has in training. Received {class_id} for {name!r}, which is "
+            f"{ids[name]} in {described_by} ({_few(own)}); leave it out, or use the ids of {described_by}.",
             option="label_map" if source == "--label_map" else "hparams",
         )
 

@@ -1,4 +1,4 @@
-"""What a detector is trained to minimize, as the options describe it."""
+"""Training objective of a detector from the options."""
 
 from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.detectors.config import DetectorParts
@@ -17,7 +17,7 @@ def detection_objective(
     Args:
       config: of the network.
       options: of the training.
-      class_weights: loss weight of each class, by class index; empty: all equal.
+      class_weights: loss weight of each class, by class index; empty means equal weights.
     """
     if isinstance(config, DetectorParts):
         return PartsObjective(config)

@@ -1,4 +1,4 @@
-"""The pretrained weights of a run: found before the data are looked at, loaded, and recorded."""
+"""Pretrained weights of a run: found before the data are read, loaded, and recorded."""
 
 import contextlib
 import dataclasses
@@ -27,41 +27,41 @@ from tfrmod.urls import redact_url
 
 
 class StartWeights(NamedTuple):
-    """What a training starts from."""
+    """Initial weights of a training."""
 
     option: str
-    """Which option says so."""
+    """Option that names them."""
     place: str
-    """What `load_checkpoint` takes; empty for random weights."""
+    """Path, URL or name for `load_checkpoint`; empty for random weights."""
     is_backbone: bool
-    """Whether neck and heads are left as they are."""
+    """Whether only the backbone is loaded, not neck and heads."""
     choice: str = ""
-    """What --pretrained_ckpt=auto chose and why, in a sentence; empty where nothing was left to it."""
+    """Choice of --pretrained_ckpt=auto and its reason, in a sentence; empty if the options name the weights."""
 
 
 CHOICE = "initial_weights_choice"
-"""Field of metadata.json: the chief's choice, which the other processes of a training follow."""
+"""Field of metadata.json: the choice of the chief, which the other processes of a training follow."""
 
 
 def check_pretrained(
     options: PretrainedOptions, model_name: str, *, cache_dir: str, is_published_model: bool = True
 ) -> StartWeights:
-    """Returns the initial weights, fetched where they are not here, after a look at what network they are of.
+    """Returns the initial weights, downloaded if needed, after checking which network they belong to.
 
-    It costs what loading would cost anyway, and a wrong path need not wait for
-    the conversion of all images.
+    It costs no more than loading, and reports a wrong path before all images are
+    converted.
 
-    With --pretrained_ckpt=auto it logs what was chosen and why, and random
-    weights are what is left where nothing can be fetched.
+    With --pretrained_ckpt=auto it logs the choice and its reason, and falls back
+    to random weights if nothing can be downloaded.
 
     Args:
       options: of the run.
       model_name: of the network.
       cache_dir: folder of the cache, or empty.
-      is_published_model: whether the network is the one that the name stands for, not one changed by --hparams.
+      is_published_model: whether the network is that of the name, not changed by --hparams.
 
     Raises:
-      MissingError, CheckpointError, OptionsError: there are none, or of another kind.
+      MissingError, CheckpointError, OptionsError: they do not exist, or do not fit.
     """
     start = _start(options, model_name, cache_dir)
     if start.choice:
@@ -82,7 +82,7 @@ def check_pretrained(
 
 
 def _check_backbone(place: str, path: Path, model_name: str, cache_dir: str) -> None:
-    """Checks that weights can be read, and are of the model's backbone where a model is named.
+    """Checks that weights can be read, and fit the model's backbone if a model is named.
 
     Raises:
       CheckpointMismatchError: they are of another backbone.
@@ -93,7 +93,7 @@ def _check_backbone(place: str, path: Path, model_name: str, cache_dir: str) -> 
     needed = backbone_of(model_name)
     if held.backbones and needed not in held.backbones:
         raise CheckpointMismatchError(
-            f"{redact_url(place)} must hold the backbone of {model_name}, which is {needed}. It looks like "
+            f"{redact_url(place)} must contain the backbone of {model_name}, which is {needed}. It looks like "
             f"{' or '.join(held.backbones)}.",
             held.detectors,
         )
@@ -102,10 +102,10 @@ def _check_backbone(place: str, path: Path, model_name: str, cache_dir: str) -> 
 def chosen_by_chief(
     options: PretrainedOptions, model_name: str, metadata: Mapping[str, object], *, cache_dir: str
 ) -> StartWeights:
-    """Returns the initial weights for a process that is not the chief: the same that the chief chose.
+    """Returns the initial weights that the chief chose, for another process.
 
-    What is in the cache of one machine need not be in another's: only the
-    chief chooses, and the others load what it chose, or end with an error.
+    The caches of two machines may differ: only the chief chooses, and the others
+    load its choice, or fail.
 
     Args:
       options: of the run.
@@ -125,14 +125,14 @@ def chosen_by_chief(
 
 
 def choice_metadata(start: StartWeights) -> dict[str, object]:
-    """Returns the field for metadata.json from which `chosen_by_chief` reads; None where options say it all."""
+    """Returns the field for metadata.json that `chosen_by_chief` reads; None if the options name the weights."""
     return {CHOICE: start._asdict() if start.choice else None}
 
 
 def load_pretrained(
     detector: keras.Model, options: PretrainedOptions, start: StartWeights, *, cache_dir: str
 ) -> dict[str, object]:
-    """Puts pretrained weights into a new detector, logs what was loaded, and returns the fields for metadata.json.
+    """Loads pretrained weights into a new detector, logs the result, and returns the fields for metadata.json.
 
     Args:
       detector: built.
@@ -147,7 +147,7 @@ def load_pretrained(
     exclude = options.var_exclude_expr or None
     backbone = f"{detector.config.backbone_name}/"
     if start.is_backbone:
-        # Everything but the backbone is left as it is, whatever the checkpoint holds.
+        # Only the backbone is loaded, whatever else the checkpoint contains.
         exclude = f"(?!{re.escape(backbone)})" + (f"|(?:{exclude})" if exclude else "")
     with _in_terms_of_options(options, start.option):
         report = efficientdet.load_checkpoint(
@@ -160,7 +160,7 @@ def load_pretrained(
 
 
 def has_heads(start: StartWeights, *, cache_dir: str) -> bool:
-    """Returns whether initial weights bring a trained neck and heads with them, not the backbone alone."""
+    """Returns whether initial weights include a trained neck and heads."""
     if not start.place or start.is_backbone or start.option == "hub_module_url":
         return False
     return not summarize_checkpoint(start.place, checkpoint_cache(cache_dir)).is_backbone
@@ -180,7 +180,7 @@ def _start(options: PretrainedOptions, model_name: str, cache_dir: str) -> Start
 
 
 def _checkpoint_of_run(place: str) -> str:
-    """Returns the best checkpoint, else the last, of a run's folder; what is no such folder is returned as it is."""
+    """Returns the best checkpoint of a run's folder, else the last; other paths are returned unchanged."""
     for name in ("best", "last"):
         folder = Path(place).expanduser() / "checkpoints" / name
         if (folder / "model.weights.h5").is_file():
@@ -189,13 +189,13 @@ def _checkpoint_of_run(place: str) -> str:
 
 
 def checkpoint_cache(folder: str) -> Path | None:
-    """Returns the folder of checkpoints; None stands for the library's own, so that both have one."""
+    """Returns the folder of checkpoints; None means the library's default, which is shared."""
     return cache_folder(folder) / "checkpoints" if folder else None
 
 
 @contextlib.contextmanager
 def _in_terms_of_options(options: PretrainedOptions, option: str) -> Iterator[None]:
-    """Adds to an error of the library which option it comes from, and which options help."""
+    """Adds the option that caused an error of the library, and options that help."""
     try:
         yield
     except CheckpointUnavailableError as error:
@@ -216,8 +216,8 @@ def _random_weights_advice(options: PretrainedOptions, option: str) -> str:
     else:
         ways = f"by leaving --{option} out"
         if options.pretrained_ckpt != "none":
-            ways += " and giving --pretrained_ckpt=none"
-    return f"Or start from random weights {ways}, for which configs/small-data-scratch.config has the other options."
+            ways += " and setting --pretrained_ckpt=none"
+    return f"Or start from random weights {ways}, with the other options of configs/small-data-scratch.config."
 
 
 def _backbone_sentence(report: LoadReport, backbone: str) -> str:
@@ -237,7 +237,7 @@ def _backbone_sentence(report: LoadReport, backbone: str) -> str:
 
 
 def weights_record(report: LoadReport) -> dict[str, object]:
-    """Returns what tells these weights from others, and how many of them were loaded."""
+    """Returns what identifies these weights, and how many of them were loaded."""
     files = sorted(report.path.parent.glob(f"{glob.escape(report.path.name)}.*")) if not report.path.is_file() else []
     files = [path for path in files if re.search(r"\.(index|data-\d+-of-\d+)$", path.name)] or [report.path]
     return {

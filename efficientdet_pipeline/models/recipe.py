@@ -1,7 +1,7 @@
 """Training recipe for a data set: optimizer, schedule, augmentation, anchors and canvas, each with its reason.
 
 A pure function of a few facts, so that the same data give the same recipe. The
-rules for small data rest on the experiments in docs/recipes.md and
+rules for small data are based on the experiments in docs/recipes.md and
 docs/scratch-recipe.md.
 """
 
@@ -12,15 +12,15 @@ from enum import StrEnum
 import numpy as np
 
 MANY_IMAGES = 5_000
-"""From so many training images on, google/automl's defaults are kept: they are made for long runs."""
+"""Number of training images from which google/automl's defaults are kept: they are made for long runs."""
 
 BATCH_SIZE = 8
 CANVASES = (256, 320, 384, 512, 640)
-"""Sides in pixels; 256 is the smallest at which the recipes were measured."""
+"""Canvas sides in pixels; 256 is the smallest for which the recipes were measured."""
 
 LARGEST_CANVAS_WITHOUT_ACCELERATOR = 320
 SMALLEST_SIDE = 15.0
-"""Pixels on the canvas that the median box of the smallest class should have.
+"""Target size of the median box of the smallest class, in canvas pixels.
 
 The anchors of the finest level lie 8 px apart. On five data sets fitted ones overlap 44 to 68 % of the boxes of 12 px
 by half, and 60 to 90 % of those of 15 px (docs/recipes.md).
@@ -31,27 +31,27 @@ ENOUGH_BOXES = 10
 
 STEPS, STEPS_WITH_ACCELERATOR = 800, 3_000
 EPOCHS = (15, 100)
-"""Least and most."""
+"""Minimum and maximum."""
 
 SHORT_RUN = 400
-"""Steps up to which the higher rate was the better one from an ImageNet backbone."""
+"""Number of steps up to which the higher rate is better with an ImageNet backbone."""
 
 ALIKE = 0.3
-"""Standard deviation of log sizes within a class up to which sizes count as alike; 0.3 is a factor of 1.35."""
+"""Standard deviation of log sizes within a class up to which sizes count as similar; 0.3 is a factor of 1.35."""
 
 POORLY_MATCHED = 0.9
-"""Share of matched boxes of a class under which other anchors are looked for."""
+"""Share of matched boxes of a class below which anchors are fitted."""
 
 GAIN_OF_ANCHORS = 0.05
-"""Share of boxes that fitted anchors must match in addition, where heads start from random weights."""
+"""Additional share of boxes that fitted anchors must match if heads start from random weights."""
 
 GAIN_WITH_DETECTOR = 0.25
-"""The same where pretrained heads know the model's own anchors."""
+"""The same if pretrained heads were trained with the model's own anchors."""
 
 FROZEN_SHARE = 2 / 3
 _JITTER = ("jitter_min", "jitter_max")
 TOGETHER: dict[str, tuple[str, ...]] = {
-    # A rate suits one optimizer, a warmup one rate, and one end of a range the other.
+    # A learning rate depends on the optimizer, a warm-up on the rate, and one end of a range on the other.
     "optimizer": ("learning_rate", "lr_warmup_init", "lr_warmup_epoch"),
     "learning_rate": ("lr_warmup_init",),
     "jitter_min": _JITTER,
@@ -61,12 +61,12 @@ TOGETHER: dict[str, tuple[str, ...]] = {
     "augment_config": (*_JITTER, "mosaic"),
     "var_freeze_expr": ("freeze_backbone_epochs",),
 }
-"""Option → options whose recommended values do not fit it where a user gives it."""
+"""Option → options whose recommended values depend on it and are dropped if a user sets it."""
 NUM_EVALUATIONS = 5
 
 
 class Start(StrEnum):
-    """What a training starts from."""
+    """Initial weights of a training."""
 
     DETECTOR = "detector"
     BACKBONE = "backbone"
@@ -75,22 +75,22 @@ class Start(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorFacts:
-    """How the anchors of a network match the boxes, on the canvas of the recipe."""
+    """Match of a network's anchors with the boxes, on the canvas of the recipe."""
 
     recall: float
-    """Share of boxes that an anchor of the model overlaps by half or more, in the class where it is smallest."""
+    """Share of boxes with an IoU of at least 0.5 with an anchor of the model, in the class where it is smallest."""
     fitted_recall: float
-    """The same with `hparams`."""
+    """The same with the anchors of `hparams`."""
     hparams: Mapping[str, float | tuple[float, ...]]
     """The fitted anchors: anchor_scale and aspect_ratios."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """What the recipe depends on."""
+    """Properties of a data set that the recipe depends on."""
 
     num_images: int
-    """To train on."""
+    """Number of training images."""
     num_boxes: int
     start: Start
     smallest_side: float
@@ -99,14 +99,14 @@ class DatasetFacts:
     """Standard deviation of the natural logarithm of box sides within a class, averaged over boxes."""
     has_accelerator: bool = False
     anchors: AnchorFacts | None = None
-    """None where they were not compared."""
+    """None if not computed."""
     num_epochs: int | None = None
-    """As a user gave it, whom the rest of the recipe follows; None: the recipe decides."""
+    """As set by the user, and respected by the rest of the recipe; None: the recipe decides."""
     batch_size: int | None = None
     """Likewise."""
 
     def __post_init__(self) -> None:
-        """Checks that there is something to train on."""
+        """Checks the values."""
         if self.num_images < 1:
             raise ValueError(
                 f"num_images must be at least 1. Received {self.num_images}; a recipe needs training images."
@@ -126,14 +126,14 @@ class Choice:
     """One decision of a recipe."""
 
     option: str
-    """Name of the flag."""
+    """Name of the option."""
     value: int | float | str | bool
     reason: str
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Decisions in the order in which they are printed."""
+    """Decisions in the order of printing."""
 
     choices: tuple[Choice, ...] = field(default_factory=tuple)
 
@@ -142,12 +142,12 @@ class Recipe:
         return {choice.option: choice.value for choice in self.choices}
 
     def without(self, given: Collection[str]) -> "Recipe":
-        """Returns the recipe without the options that a user gave, which always win, and those that depend on them."""
+        """Returns the recipe without the options that a user set, and without those that depend on them."""
         left_out = {*given, *(name for each in given for name in TOGETHER.get(each, ()))}
         return Recipe(tuple(choice for choice in self.choices if choice.option not in left_out))
 
     def lines(self) -> list[str]:
-        """Returns a table: option, value and reason, a line each."""
+        """Returns a table: option, value and reason, one line each."""
         width = max((len(f"{choice.option}={choice.value}") for choice in self.choices), default=0)
         return [f"  {f'{choice.option}={choice.value}':<{width}}  {choice.reason}" for choice in self.choices]
 
@@ -187,14 +187,18 @@ def judged_classes(class_ids: np.ndarray) -> np.ndarray:
 
 
 def choose_recipe(facts: DatasetFacts) -> Recipe:
-    """Returns the recipe for a data set; empty where google/automl's defaults are the better ones.
+    """Returns the recipe for a data set; empty if google/automl's defaults are better.
 
-    Every choice names what it rests on. `Recipe.without` takes out what a user decided.
+    Every choice has a reason. `Recipe.without` removes options that a user set.
     """
     if facts.num_images >= MANY_IMAGES:
         return Recipe()
     epochs = _num_epochs(facts)
-    choices = [_image_size(facts), Choice("batch_size", _batch_size(facts), "many steps from few images"), epochs]
+    choices = [
+        _image_size(facts),
+        Choice("batch_size", _batch_size(facts), "many steps per epoch from few images"),
+        epochs,
+    ]
     choices += _optimizer(facts, int(epochs.value))
     choices += _frozen(facts, int(epochs.value))
     choices += _augmentation(facts)
@@ -207,13 +211,13 @@ def _image_size(facts: DatasetFacts) -> Choice:
     limit = CANVASES[-1] if facts.has_accelerator else LARGEST_CANVAS_WITHOUT_ACCELERATOR
     allowed = [side for side in CANVASES if side <= limit]
     if not facts.smallest_side:
-        return Choice("image_size", str(allowed[0]), "no boxes to be measured")
+        return Choice("image_size", str(allowed[0]), "there are no boxes to measure")
     fits = [side for side in allowed if side * facts.smallest_side >= SMALLEST_SIDE]
     side = fits[0] if fits else allowed[-1]
-    pixels = f"the smallest class's boxes take {side * facts.smallest_side:.0f} px at the median"
+    pixels = f"boxes of the smallest class have a median side of {side * facts.smallest_side:.0f} px"
     if fits:
-        return Choice("image_size", str(side), f"{pixels}, and {SMALLEST_SIDE:.0f} are enough")
-    where = "is the largest offered" if facts.has_accelerator else "is the largest for a CPU"
+        return Choice("image_size", str(side), f"{pixels}, and {SMALLEST_SIDE:.0f} px are enough")
+    where = "is the maximum" if facts.has_accelerator else "is the maximum on a CPU"
     return Choice("image_size", str(side), f"{pixels}, fewer than {SMALLEST_SIDE:.0f}, but {side} {where}")
 
 
@@ -222,7 +226,9 @@ def _num_epochs(facts: DatasetFacts) -> Choice:
     a_epoch = _steps_an_epoch(facts)
     epochs = facts.num_epochs or min(max(round(steps / a_epoch), EPOCHS[0]), EPOCHS[1])
     return Choice(
-        "num_epochs", epochs, f"{epochs * a_epoch:,} steps of {facts.num_images:,} images; about {steps:,} are meant"
+        "num_epochs",
+        epochs,
+        f"{epochs * a_epoch:,} steps of {facts.num_images:,} images; the target is about {steps:,}",
     )
 
 
@@ -238,17 +244,19 @@ def _optimizer(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
     num_steps = num_epochs * _steps_an_epoch(facts)
     if facts.start is Start.DETECTOR:
         return [
-            Choice("optimizer", "sgd", "neck and heads are trained already"),
+            Choice("optimizer", "sgd", "neck and heads are pretrained"),
             Choice("learning_rate", 0.04, "half of google/automl's, for fine-tuning; not measured here"),
-            Choice("lr_warmup_epoch", min(2.0, num_epochs / 4), "the new class head settles first"),
+            Choice("lr_warmup_epoch", min(2.0, num_epochs / 4), "the new class head is unstable at first"),
         ]
-    rate, reason = 0.032, "half of it learns less in as many steps"
+    rate, reason = 0.032, "half of it gives a lower AP in the same number of steps"
     if facts.start is Start.BACKBONE and num_steps <= SHORT_RUN:
-        rate, reason = 0.064, f"in as few as {num_steps} steps from an ImageNet backbone half of it learns less"
+        rate, reason = 0.064, f"with {num_steps} steps from an ImageNet backbone, half of it gives a lower AP"
     return [
-        Choice("optimizer", "adam", "neck and heads start random, which SGD does not train in a short run"),
+        Choice(
+            "optimizer", "adam", "neck and heads start from random weights, which SGD does not train in a short run"
+        ),
         Choice("learning_rate", rate, reason),
-        Choice("lr_warmup_init", 0.0016, "a low start, since Adam's first steps are large"),
+        Choice("lr_warmup_init", 0.0016, "starts low, because Adam's first steps are large"),
     ]
 
 
@@ -258,12 +266,12 @@ def _frozen(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
     epochs = min(round(num_epochs * FROZEN_SHARE), num_epochs - 1)
     if not epochs:
         return []
-    return [Choice("freeze_backbone_epochs", epochs, "the same AP, and a step takes less than half the time")]
+    return [Choice("freeze_backbone_epochs", epochs, "the same AP, with less than half the time per step")]
 
 
 def _augmentation(facts: DatasetFacts) -> list[Choice]:
     if facts.size_spread <= ALIKE:
-        reason = f"sizes within a class are alike (a factor of {np.exp(facts.size_spread):.2f})"
+        reason = f"sizes within a class are similar (a factor of {np.exp(facts.size_spread):.2f})"
         low, high = 0.9, 1.1
     else:
         reason = f"sizes within a class differ (by a factor of {np.exp(facts.size_spread):.2f})"
@@ -271,7 +279,7 @@ def _augmentation(facts: DatasetFacts) -> list[Choice]:
     return [
         Choice("jitter_min", low, reason),
         Choice("jitter_max", high, reason),
-        Choice("mosaic", 0.0, "mixed images cost more steps than a short run has"),
+        Choice("mosaic", 0.0, "mixed images need more steps than a short run has"),
     ]
 
 
@@ -285,7 +293,9 @@ def _anchors(facts: DatasetFacts) -> list[Choice]:
     text = ",".join(f"{key}={_shown(value)}" for key, value in facts.anchors.hparams.items())
     return [
         Choice(
-            "hparams", text, f"anchors match {fitted:.0%} of the boxes of the worst class; the model's own {recall:.0%}"
+            "hparams",
+            text,
+            f"anchors match {fitted:.0%} of the boxes of the worst class; those of the model {recall:.0%}",
         )
     ]
 
@@ -297,6 +307,6 @@ def _shown(value: float | tuple[float, ...]) -> str:
 def _evaluation(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
     every = max(1, round(num_epochs / NUM_EVALUATIONS))
     return [
-        Choice("map_freq", every, f"about {NUM_EVALUATIONS} evaluations, of which the best is kept"),
+        Choice("map_freq", every, f"about {NUM_EVALUATIONS} evaluations, and the best checkpoint is kept"),
         Choice("val_loss", True, "AP of few images hides overfitting; the loss on them shows it"),
     ]

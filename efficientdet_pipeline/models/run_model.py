@@ -15,7 +15,7 @@ from efficientdet_pipeline.options.model import ModelOptions
 
 
 class HasFolder(Protocol):
-    """What `edp.train` returns."""
+    """The result of `edp.train`."""
 
     @property
     def folder(self) -> Path:
@@ -26,10 +26,10 @@ def load_model(run: HasFolder | str | Path) -> tuple[AnyDetector, AnyDetectorCon
     """Returns the trained model of a run, its config, and its class names by id.
 
     Args:
-      run: what `edp.train` returned, the folder of a run, or a checkpoint.
+      run: the result of `edp.train`, the folder of a run, or a checkpoint.
 
     Raises:
-      MissingError: there is no such run or checkpoint, or it has not been trained yet.
+      MissingError: the run or checkpoint does not exist, or is not trained yet.
     """
     place = str(run) if isinstance(run, str | Path) else str(run.folder)
     trained = trained_weights(CheckpointOptions(path_ckpt=place), RunOptions())

@@ -1,4 +1,4 @@
-"""A segmentation network and its description: the U-Net of a run or checkpoint."""
+"""Description of a segmentation network: the U-Net of a run or checkpoint."""
 
 import dataclasses
 import difflib
@@ -22,20 +22,20 @@ BACKBONES = (
 )
 MODELS = tuple(f"{graph}-{backbone}" for graph in GRAPHS for backbone in BACKBONES)
 IMAGE_SIZE = (256, 256)
-"""Height and width of the canvas where no option says another."""
+"""Default height and width of the canvas."""
 
 
 @dataclass(frozen=True)
 class SegmentationNetwork:
-    """A U-Net's description as it lies beside its weights."""
+    """A U-Net's description, stored beside its weights."""
 
     config: UNetConfig
     label_map: dict[int, str]
-    """Column of the network → class name; 0 is the background where there is one."""
+    """Column of the network → class name; 0 is the background if there is one."""
     image_size: tuple[int, int] = IMAGE_SIZE
-    """Height and width of the training canvas; images of any size are predicted."""
+    """Height and width of the training canvas; inference accepts images of any size."""
     has_background: bool = True
-    """Whether value 0 of the data's maps is column 0; if not, value 1 is, and 0 does not count."""
+    """Whether value 0 of the data's maps is column 0; if not, value 1 is, and 0 is ignored."""
 
     @property
     def name(self) -> str:
@@ -59,10 +59,10 @@ class SegmentationNetwork:
 
 
 def unet_config(name: str, options: SegmentationOptions, *, num_classes: int) -> UNetConfig:
-    """Returns the U-Net of a name with the decoder of the options.
+    """Returns the U-Net with the given name and the decoder of the options.
 
     Raises:
-      OptionsError: there is no such model.
+      OptionsError: the model is unknown.
     """
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=1)
@@ -89,15 +89,15 @@ def is_segmentation(description: Path) -> bool:
     try:
         return read_hparams_yaml(description).get("task") == TASK
     except (OSError, ValueError):
-        # Whoever reads it for its network says what is wrong.
+        # Reading the description as a network reports what is wrong.
         return False
 
 
 def network_of(content: Mapping[str, object], source: str) -> SegmentationNetwork:
-    """Returns the network of a description, as `SegmentationNetwork.as_dict` gives it and `write` writes it.
+    """Returns the network of a description, as written by `SegmentationNetwork.write`.
 
     Raises:
-      OptionsError: it is none.
+      OptionsError: it is not such a description.
     """
     try:
         width, height = (int(side) for side in str(content["image_size"]).split("x"))
@@ -118,12 +118,12 @@ def read_segmentation_network(path: Path) -> SegmentationNetwork:
     """Returns the network of trained weights, described in the YAML file beside them.
 
     Raises:
-      MissingError: there is no such file.
-      OptionsError: it is no description.
+      MissingError: the file does not exist.
+      OptionsError: it is not a description.
     """
     try:
         return network_of(read_hparams_yaml(path), str(path))
     except FileNotFoundError:
-        raise MissingError(f"There is no description of the network at {path}; name it by --path_yaml.") from None
+        raise MissingError(f"The description of the network {path} does not exist; name it by --path_yaml.") from None
     except ValueError as error:
         raise OptionsError(f"{error} It describes the network (--path_yaml).", option="path_yaml") from None

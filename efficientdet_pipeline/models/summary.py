@@ -1,4 +1,4 @@
-"""What a detector is made of, level by level, and its weights, layer by layer."""
+"""Summary of a detector by level, and its weights by layer."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -15,12 +15,12 @@ class LevelSummary(NamedTuple):
     part: str
     """backbone, neck, class_head, box_head or mask_head."""
     level: int | None
-    """Level of the map; None for what all levels share."""
+    """Level of the feature map; None for parts that all levels share."""
     size: tuple[int, int] | None
-    """(height, width) of the map for an image of the config's size."""
+    """(height, width) of the feature map for an image of the config's size."""
     channels: int
     parameters: int
-    """Numbers of this level alone, moving statistics included."""
+    """Number of parameters of this level, moving statistics included."""
     layers: int
     """Blocks of the backbone, nodes of the neck, convolutions of a head."""
 
@@ -40,9 +40,9 @@ class WeightSummary(NamedTuple):
 def summarize_levels(model: Detector) -> list[LevelSummary]:
     """Returns the parts of a detector by level; the parameters of all rows add up to the model's.
 
-    Backbone blocks belong to the level of their output, and the stem to level
-    1. A neck's nodes belong to their level. Heads share their convolutions
-    between levels, and have normalizations of their own for each.
+    Backbone blocks belong to the level of their output, and the stem to level 1. A
+    neck's nodes belong to their level. Heads share their convolutions between
+    levels, and have separate normalizations for each.
     """
     rows = [*_backbone_rows(model), *_neck_rows(model)]
     sizes = _sizes(model)
@@ -78,7 +78,7 @@ def _backbone_rows(model: Detector) -> Iterator[LevelSummary]:
 
 
 def _neck_rows(model: Detector) -> list[LevelSummary]:
-    """Returns what each level of the neck has; what cannot be told apart by level stands in one row."""
+    """Returns the parts of each level of the neck; parts that cannot be assigned to a level form one row."""
     neck, sizes, filters = model.neck, _sizes(model), model.config.fpn_num_filters
     counts = dict.fromkeys(model.config.levels, 0)
     nodes = dict.fromkeys(model.config.levels, 0)
@@ -127,7 +127,7 @@ def _weights(layer: keras.layers.Layer, scope: str) -> Iterator[WeightSummary]:
 
 
 def weight_table(model: keras.layers.Layer, *, contains: str = "") -> str:
-    """Returns `list_weights` as text, of the layers whose path contains a text."""
+    """Returns `list_weights` as text, limited to layers whose path contains `contains`."""
     lines = [f"{'layer':<52}{'weight':<22}{'shape':<20}{'trainable':<11}{'mean':>10}{'std':>10}"]
     for layer, name, shape, is_trainable, mean, std in list_weights(model):
         if contains in layer:

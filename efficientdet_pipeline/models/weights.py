@@ -1,4 +1,4 @@
-"""Trained weights: where they lie, and into the detector that they belong to, whole or not at all."""
+"""Trained weights: search, and complete loading into their detector."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,32 +18,32 @@ DESCRIPTION = "hparams_config.yaml"
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """A checkpoint and what lies around it."""
+    """A checkpoint and the files around it."""
 
     path: Path
     description: Path
     """Hyper-parameters and classes of the network."""
     run: RunFolder | None
-    """The run that it is of, where it lies in a run's folder."""
+    """Run whose folder contains the checkpoint, if any."""
     names_run: bool
-    """Whether the options name the run as a whole, so that results go to its folder."""
+    """Whether the options name the run itself, so that results are written to its folder."""
 
 
 def trained_weights(options: CheckpointOptions, run_options: RunOptions, *, path_output: str = "") -> TrainedWeights:
     """Returns the weights that path_ckpt or the run's options name.
 
     Args:
-      path_output: folder of the run's export, if it is not that in the run's folder.
+      path_output: folder of the run's export, if it is not in the run's folder.
 
     Raises:
-      MissingError: there are none.
+      MissingError: they do not exist.
     """
     if not options.path_ckpt:
         run = find_run(run_options, trained=True, path_output=path_output)
         return TrainedWeights(*_in_folder(run.path, options), run, True)
     path = Path(options.path_ckpt).expanduser()
     if not path.exists():
-        raise MissingError(f"There is no checkpoint {options.path_ckpt!r}. Check --path_ckpt.")
+        raise MissingError(f"The checkpoint {options.path_ckpt!r} does not exist. Check --path_ckpt.")
     found = containing_run(path, path_output=path_output)
     if path.is_dir():
         return TrainedWeights(*_in_folder(path, options), found, found is not None and found.path == path)
@@ -51,17 +51,17 @@ def trained_weights(options: CheckpointOptions, run_options: RunOptions, *, path
 
 
 def load_trained(detector: keras.Model, weights: Path) -> None:
-    """Puts trained weights into a detector, all of them.
+    """Loads trained weights into a detector, completely.
 
     Raises:
-      DataError: a variable is missing or has another shape; a network that is random in part detects nonsense.
-      CheckpointError: the checkpoint is damaged or one of another network.
+      DataError: a variable is missing or has another shape; a network with random parts is useless.
+      CheckpointError: the checkpoint is damaged or of another network.
     """
     try:
         report = efficientdet.load_checkpoint(detector, weights, skip_mismatch=False)
     except efficientdet.CheckpointError as error:
         raise DataError(
-            f"The weights do not fit the network, and nothing was done with them. {error} Leave out the options that "
+            f"The weights do not fit the network and are not used. {error} Leave out the options that "
             "describe another network (--model_name, --num_classes, --hparams), or name by --path_yaml the "
             f"{DESCRIPTION} that was written with them."
         ) from error

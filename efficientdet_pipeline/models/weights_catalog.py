@@ -1,4 +1,4 @@
-"""Catalog of pretrained weights: what is published, cached or installed, what fits a model, and what `auto` chooses."""
+"""Catalog of pretrained weights: published, cached or installed; those that fit a model; the choice of `auto`."""
 
 import os
 from collections.abc import Iterable
@@ -16,21 +16,21 @@ from efficientdet.checkpoint.wheels import PACKAGES, installed_weights
 from efficientdet.errors import CheckpointError, CheckpointUnavailableError
 
 PUBLISHED_LICENCE = "Apache-2.0"
-"""Of google/automl, whose checkpoints the published ones are."""
+"""Licence of google/automl, which published the checkpoints."""
 
 _WITH_PACKAGE = "efficientdet-lite0"
-"""The model that is proposed where none of a model's own weights can be had."""
+"""Model that is suggested if a model's own weights are unavailable."""
 
 
 class WeightsKind(StrEnum):
-    """What weights were trained as."""
+    """Training task of weights."""
 
     DETECTOR = "COCO detector"
     BACKBONE = "ImageNet backbone"
 
 
 class WeightsState(StrEnum):
-    """Where weights are."""
+    """Availability of weights."""
 
     CACHED = "cached"
     INSTALLED = "installed"
@@ -42,44 +42,44 @@ class WeightsEntry:
     """One published set of weights."""
 
     name: str
-    """What `load_checkpoint`, --pretrained_ckpt or --backbone_ckpt take."""
+    """Name or URL for `load_checkpoint`, --pretrained_ckpt or --backbone_ckpt."""
     kind: WeightsKind
     state: WeightsState
     path: Path | None
-    """The file in the cache or of the installed package."""
+    """The file in the cache or in the installed package."""
     url: str
     by_hand: Path
-    """Where the file of `url` is found when somebody puts it there."""
+    """Path where a manually downloaded file of `url` is found."""
     package: str | None
-    """On PyPI, with the same weights."""
+    """Package on PyPI with the same weights."""
     licence: str
 
     @property
     def is_local(self) -> bool:
-        """Whether they can be loaded without a network."""
+        """Whether they can be loaded without network access."""
         return self.state is not WeightsState.PUBLISHED
 
     @property
     def ways(self) -> str:
-        """Returns how to get weights that are not here."""
+        """Returns how to get weights that are not available locally."""
         pip = f"pip install {self.package}; or " if self.package else ""
         return f"{pip}put {self.url} at {self.by_hand}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class InitialWeights:
-    """What a training starts from, and why. Its `str` is one line."""
+    """Initial weights of a training, with the reason. Its `str` is one line."""
 
     entry: WeightsEntry | None
-    """None stands for random weights."""
+    """None means random weights."""
     reason: str
-    """Why nothing better was taken; empty where nothing better is published."""
+    """Reason why better weights are not used; empty if none are published."""
     better: str = ""
-    """How to get better weights; empty where there are none."""
+    """How to get better weights; empty if there are none."""
 
     @property
     def place(self) -> str:
-        """What `load_checkpoint` takes; empty for random weights."""
+        """Argument of `load_checkpoint`; empty for random weights."""
         return self.entry.name if self.entry else ""
 
     @property
@@ -93,12 +93,12 @@ class InitialWeights:
         else:
             where = f": {self.entry.path}" if self.entry.path else ""
             what = f"{self.entry.kind} {self.entry.name} ({self.entry.state}{where})"
-        why = f", since {self.reason}" if self.reason else ""
+        why = f", because {self.reason}" if self.reason else ""
         return f"Initial weights: {what}{why}." + (f" Better: {self.better}." if self.better else "")
 
 
 def is_model(name: str) -> bool:
-    """Returns whether a name is that of a model, or of a published checkpoint of one."""
+    """Returns whether a name is that of a model, or of its published checkpoint."""
     return name.removesuffix("-640") in MODELS
 
 
@@ -108,9 +108,9 @@ def catalog(
     """Returns the published weights, detectors first.
 
     Args:
-      model_name: leaves out what does not fit this model; for example efficientdet-d0.
-      cache_dir: folder of checkpoints; by default the library's, which command
-        line and library share.
+      model_name: only weights that fit this model, for example efficientdet-d0.
+      cache_dir: folder of checkpoints; by default the library's, which the command
+        line and the library share.
 
     Raises:
       ValueError: the model is not one of automl's.
@@ -149,23 +149,23 @@ def _entry(name: str, cache_dir: str | os.PathLike[str] | None) -> WeightsEntry:
 def choose_weights(
     model_name: str, *, cache_dir: str | os.PathLike[str] | None = None, may_fetch: bool = True
 ) -> InitialWeights:
-    """Returns the best initial weights that can be had: COCO detector, else ImageNet backbone, else random.
+    """Returns the best available initial weights: COCO detector, else ImageNet backbone, else random.
 
-    Weights that are not here are fetched, so that the choice holds afterwards
-    without a network.
+    Weights that are not available locally are downloaded, so that the choice is
+    reproducible without network access.
 
     Args:
       model_name: one of automl's models, or a published name of its checkpoint
         (efficientdet-d2-640).
-      cache_dir: as `catalog` takes it.
-      may_fetch: whether the web may be asked.
+      cache_dir: as in `catalog`.
+      may_fetch: whether downloads are allowed.
 
     Raises:
       CheckpointError: a file in the cache is damaged.
       ValueError: the model is not one of automl's.
     """
     entries = catalog(model_name.removesuffix("-640"), cache_dir=cache_dir)
-    # Of two detectors the one that was asked for.
+    # Of two detectors, prefer the requested one.
     entries = tuple(sorted(entries, key=lambda entry: (entry.kind is WeightsKind.BACKBONE, entry.name != model_name)))
     wanted = [entry for entry in entries if entry.name == model_name or entry.kind is WeightsKind.BACKBONE]
     missed: list[str] = []
@@ -175,7 +175,7 @@ def choose_weights(
         if not entry.is_local:
             error = _fetch(entry, cache_dir) if is_reachable else None
             if error is not None or not is_reachable:
-                # Their server is one and the same.
+                # All have the same server.
                 is_reachable = is_reachable and not isinstance(error, CheckpointUnavailableError)
                 missed.append(f"the {entry.kind} {entry.name} {_why_missing(error)}")
                 continue
@@ -189,7 +189,7 @@ def choose_weights(
 
 
 def _fetch(entry: WeightsEntry, cache_dir: str | os.PathLike[str] | None) -> Exception | None:
-    """Fetches weights into the cache; returns the error where that cannot be done now."""
+    """Downloads weights into the cache; returns the error if that fails."""
     try:
         find(entry.name, cache_dir)
     except (CheckpointUnavailableError, FileNotFoundError) as error:
@@ -199,18 +199,18 @@ def _fetch(entry: WeightsEntry, cache_dir: str | os.PathLike[str] | None) -> Exc
 
 def _why_missing(error: Exception | None) -> str:
     if isinstance(error, CheckpointUnavailableError) and error.reason:
-        return f"is not in the cache and could not be fetched: {error.reason}"
-    return "is not on its server" if isinstance(error, FileNotFoundError) else "is not here"
+        return f"is not in the cache and cannot be downloaded:  {error.reason}"
+    return "is not on its server" if isinstance(error, FileNotFoundError) else "is not available locally"
 
 
 def _better(wanted: Iterable[WeightsEntry], chosen: WeightsEntry | None) -> str:
-    """Returns how to get better weights than those chosen."""
+    """Returns how to get better weights than the chosen ones."""
     missing = [entry for entry in wanted if not entry.is_local]
     if chosen is not None:
         missing = [
             entry for entry in missing if (entry.kind, chosen.kind) == (WeightsKind.DETECTOR, WeightsKind.BACKBONE)
         ]
-    # Of random weights the quickest way out: a package of the model's own backbone.
+    # For random weights, the fastest improvement: a package with the model's backbone.
     missing.sort(key=lambda entry: entry.package is None)
     if not missing:
         return ""
@@ -223,20 +223,20 @@ def _better(wanted: Iterable[WeightsEntry], chosen: WeightsEntry | None) -> str:
 
 
 def cached_conversions(cache_dir: str | os.PathLike[str] | None = None) -> list[str]:
-    """Returns a line for each file of another library in the cache: network, source, licence, and where it is."""
+    """Returns a line for each converted file of another library in the cache: network, source, licence, and path."""
     lines = []
     for path in sorted((cache_folder(cache_dir) / CONVERTED).glob("*.h5")):
         try:
             origin = read_origin(path)
         except CheckpointError:
-            continue  # A conversion that was cut short; the next one replaces it.
+            continue  # An incomplete conversion; the next one replaces it.
         if origin is not None:
             lines.append(f"{origin.backbone}  {origin.layout}: {origin.file}  {origin.licence}  {path}")
     return lines
 
 
 def catalog_lines(entries: Iterable[WeightsEntry]) -> list[str]:
-    """Returns a line for each entry: name, kind, state, licence, and where it is: a path, or the published address."""
+    """Returns a line for each entry: name, kind, state, licence, and its path or published URL."""
     entries = list(entries)
     width = max((len(entry.name) for entry in entries), default=0)
     return [

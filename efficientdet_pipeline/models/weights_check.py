@@ -1,4 +1,4 @@
-"""Check of pretrained weights: fetched, converted, and loaded into the network that they are of."""
+"""Check of pretrained weights: downloaded, converted, and loaded into their network."""
 
 import os
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ from tfrmod.urls import redact_url
 
 @dataclass(frozen=True)
 class CheckedWeights:
-    """Weights that were loaded once, to see that they are whole."""
+    """Weights that were loaded once to check that they are complete."""
 
     place: str
-    """As it was named."""
+    """As given by the user."""
     summary: CheckpointSummary
     network: str
-    """That they were loaded into."""
+    """Network that they were loaded into."""
     report: LoadReport
     licence: str
 
     def lines(self) -> list[str]:
-        """Returns what was checked, and how to train from it."""
+        """Returns the results, and how to train with these weights."""
         flag = "backbone_ckpt" if self.summary.is_backbone else "pretrained_ckpt"
         fits = " or ".join(f"--model_name={name}" for name in self.summary.detectors)
         origin = self.summary.origin
@@ -41,25 +41,25 @@ class CheckedWeights:
             str(self.report),
             f"Network: {self.network}{' (backbone)' if self.summary.is_backbone else ''}. Licence: {self.licence}.",
             *(f"SHA-256 of {name}: {digest}" for name, digest in hashes.items()),
-            f"To train from them: --{flag}={redact_url(self.place)}" + (f" with {fits}" if fits else ""),
+            f"To train with them: --{flag}={redact_url(self.place)}" + (f" with {fits}" if fits else ""),
         ]
 
 
 def check_weights(
     place: str, *, model_name: str = "", cache_dir: str | os.PathLike[str] | None = None
 ) -> CheckedWeights:
-    """Returns what weights are, after they were fetched, converted and loaded into their network.
+    """Returns the properties of weights after downloading, converting and loading them.
 
     Args:
-      place: as `load_checkpoint` takes it.
-      model_name: detector to load them into; empty: the network that they are of.
+      place: as in `load_checkpoint`.
+      model_name: detector to load them into; empty: the network that they belong to.
       cache_dir: folder of checkpoints.
 
     Raises:
-      CheckpointError: they are damaged, of another network, or cannot be fetched.
-      FileNotFoundError: nothing is at that place.
-      DataError: it cannot be told what network they are of.
-      OptionsError: an unknown model.
+      CheckpointError: they are damaged, of another network, or cannot be downloaded.
+      FileNotFoundError: the path does not exist.
+      DataError: their network cannot be identified.
+      OptionsError: the model is unknown.
     """
     if model_name and model_name not in MODELS:
         raise OptionsError(
@@ -70,8 +70,7 @@ def check_weights(
     network = network or next(iter(summary.networks), "")
     if not network:
         raise DataError(
-            f"{summary.path} must say by its variables which network it is of. It does not; name the detector by "
-            "--model_name."
+            f"{summary.path} must be identifiable by its variables. It is not; name the detector by --model_name."
         )
     if network in MODELS:
         detector = efficientdet.build_model(efficientdet.get_config(network))

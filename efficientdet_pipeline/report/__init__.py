@@ -1,1 +1,1 @@
-"""The report of a run: one self-contained page, pictures beside it, a comparison of runs and a live view."""
+"""Reports: the HTML report of a run, its figures, a comparison of runs, and a live view."""

@@ -1,4 +1,4 @@
-"""What to do about the errors of a detector, from their costs."""
+"""Advice from the costs of a detector's errors."""
 
 from typing import NamedTuple
 
@@ -8,48 +8,49 @@ from efficientdet_pipeline.evaluation.analysis import Analysis
 from efficientdet_pipeline.evaluation.error_split import ErrorKind
 
 _MIN_COST = 1.0
-"""Points of AP50 from which a kind of error is worth a word."""
+"""Cost in points of AP50 from which an error type leads to advice."""
 _REMEDIES = {
     ErrorKind.CLASSIFICATION: (
-        "Objects are found but take the name of another class",
+        "Objects are found but assigned to another class",
         "Look at the confusion matrix for the pairs; check their labels for consistency, add images of the rarer one, "
-        "or merge classes that a person cannot tell apart.",
+        "or merge classes that a person cannot distinguish.",
     ),
     ErrorKind.LOCALIZATION: (
-        "Objects are found, but their boxes fit badly",
-        "Check in the gallery whether the annotated boxes are tight; small objects gain from a larger --image_size, "
-        "long ones from anchors fitted to the data.",
+        "Objects are found, but their boxes are inaccurate",
+        "Check in the gallery whether the annotated boxes are tight; small objects need a larger --image_size, "
+        "long ones need anchors fitted to the data.",
     ),
     ErrorKind.BOTH: (
-        "Detections lie near objects of another class, and fit badly",
-        "Often parts of objects or groups taken as one: check the annotation rules for partly hidden objects.",
+        "Detections have the wrong class and an inaccurate box",
+        "These are often parts of objects, or groups detected as one object: check the annotation rules for occluded "
+        "objects.",
     ),
     ErrorKind.DUPLICATE: (
         "Objects are detected more than once",
         "Lower the IoU threshold of non-maximum suppression, or raise the score threshold.",
     ),
     ErrorKind.BACKGROUND: (
-        "Detections lie where nothing is annotated",
-        "Look at the worst false alarms: some may be objects that annotation missed (see likely label errors). Against "
-        "the others, add images without objects that look alike.",
+        "Detections where nothing is annotated",
+        "Look at the worst false positives: some may be objects without annotation (see likely label errors). Against "
+        "the others, add images without objects that look similar.",
     ),
     ErrorKind.MISSED: (
         "Objects are not found at all",
-        "Compare the sizes below: tiny objects need a larger --image_size; otherwise train longer, with a larger "
+        "See the metrics by size: tiny objects need a larger --image_size; otherwise train longer, with a larger "
         "network, or with more images of the classes of low recall.",
     ),
 }
 
 
 class Advice(NamedTuple):
-    """A problem, its cost and its remedy."""
+    """A problem, its cost, and a remedy."""
 
     title: str
     detail: str
 
 
 def advice(analysis: Analysis) -> list[Advice]:
-    """Returns what to do, the most rewarding first."""
+    """Returns the advice, the highest gain first."""
     found = [
         Advice(
             f"{_REMEDIES[kind][0]}: {cost:.1f} points of AP50",
@@ -73,8 +74,8 @@ def _weak_classes(analysis: Analysis) -> list[Advice]:
     listed = ", ".join(f"{name} ({value:.3f})" for value, name in weak)
     return [
         Advice(
-            "Some classes are far below the others",
-            f"{listed}, where the median class has {middle:.3f}. Compare their numbers of objects: more images of them "
+            "Some classes have a far lower AP than the others",
+            f"{listed}, where the median class has {middle:.3f}. Compare their numbers of objects: more images "
             "help most; --class_weights may help where they are rare.",
         )
     ]
@@ -86,8 +87,8 @@ def _calibrated(analysis: Analysis) -> list[Advice]:
         return []
     return [
         Advice(
-            f"Scores are no probabilities: they are off by {ece:.2f} on average",
-            "Choose thresholds from the curves or from thresholds.yaml, not by taking a score of 0.9 for 90 percent.",
+            f"Scores are not calibrated: they differ from precision by {ece:.2f} on average",
+            "Choose thresholds by the curves or thresholds.yaml; a score of 0.9 does not mean 90 percent.",
         )
     ]
 
@@ -98,8 +99,9 @@ def _uncertain(analysis: Analysis) -> list[Advice]:
         return []
     return [
         Advice(
-            f"The AP is known to within {high - low:.2f} only",
-            f"{len(analysis.instances.source_ids):,} evaluated images allow no finer comparison: differences between "
-            "runs below that may be chance. Evaluate on more images.",
+            f"The 95% interval of AP is {high - low:.2f} wide",
+            f"{len(analysis.instances.source_ids):,} evaluated images do not allow a finer comparison: smaller "
+            "differences between "
+            "runs may be due to chance. Evaluate on more images.",
         )
     ]

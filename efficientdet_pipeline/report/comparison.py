@@ -1,4 +1,4 @@
-"""The page that sets several runs side by side: numbers, differences with intervals, curves, images in dispute."""
+"""HTML page that compares runs: metrics, differences with intervals, curves, images with different results."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -42,18 +42,18 @@ _GRID = np.linspace(0, 1, 201)
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One side of a comparison."""
+    """One run of a comparison."""
 
     name: str
     analysis: Analysis
     facts: Mapping[str, str]
-    """{label: value}, for example of the options that differ."""
+    """{label: value}, for example the options that differ."""
     charts: Sequence[Chart] = ()
-    """Training curves; those of one title share a chart."""
+    """Training curves; those with the same title share a chart."""
 
 
 def write_comparison(folder: Path, runs: Sequence[ComparedRun], *, gallery: Sequence[GalleryImage] = ()) -> Path:
-    """Writes index.html into a folder, whole or not at all, and returns it."""
+    """Writes index.html into a folder, atomically, and returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
     fileio.write_file(path, comparison_page(runs, gallery=gallery))
@@ -61,11 +61,11 @@ def write_comparison(folder: Path, runs: Sequence[ComparedRun], *, gallery: Sequ
 
 
 def comparison_page(runs: Sequence[ComparedRun], *, gallery: Sequence[GalleryImage] = ()) -> str:
-    """Returns the page of several runs; differences are those from the first.
+    """Returns the HTML page; differences are relative to the first run.
 
     Args:
       runs: two or more.
-      gallery: images on which they disagree, from `disagreements`.
+      gallery: images with different results, from `disagreements`.
 
     Raises:
       ValueError: there are fewer than two.
@@ -83,14 +83,15 @@ def comparison_page(runs: Sequence[ComparedRun], *, gallery: Sequence[GalleryIma
         ("gallery", "Gallery", gallery_section(gallery, threshold)),
     ]
     warnings = [
-        f"{run.name} is evaluated on other images than {runs[0].name}: their difference has no interval, and may come "
-        "from the images alone."
+        f"{run.name} and {runs[0].name} are evaluated on different images: their difference has no interval, and may "
+        "be "
+        "due to the images alone."
         for run, difference in zip(runs[1:], differences, strict=True)
         if difference is None
     ]
     top = "".join(tag("p", text(warning), class_="warning") for warning in warnings)
     title = "Comparison of " + ", ".join(run.name for run in runs)
-    return html_document(title, f"Differences are those from {runs[0].name}.", parts, top=top)
+    return html_document(title, f"Differences are relative to {runs[0].name}.", parts, top=top)
 
 
 def disagreements(
@@ -101,14 +102,14 @@ def disagreements(
     count: int = PER_GROUP,
     max_bytes: int = MAX_BYTES,
 ) -> list[GalleryImage]:
-    """Returns the images in which one run found most objects that another missed, once for each run.
+    """Returns the images in which one run finds most objects that another one misses, one entry per run.
 
     Args:
-      runs: two or more on the same images; others than those of the first are left out.
-      read_image: gives the pixels of an image.
+      runs: two or more; images that the first one lacks are ignored.
+      read_image: returns the pixels of an image.
       file_names: by source id.
-      count: images.
-      max_bytes: of all JPEG files together.
+      count: number of images.
+      max_bytes: total size of the JPEG files.
     """
     first = runs[0].analysis.instances
     same = [run for run in runs if run.analysis.instances.source_ids == first.source_ids]
@@ -132,7 +133,7 @@ def disagreements(
                     height=pixels.shape[0],
                     width=pixels.shape[1],
                     boxes=image_boxes(run.analysis, row),
-                    groups=(f"as {run.name} sees it",),
+                    groups=(f"detections of {run.name}",),
                 )
             )
     return images
@@ -162,15 +163,16 @@ def _numbers_section(runs: Sequence[ComparedRun], differences: Sequence[Interval
         "numbers",
         "Numbers",
         paragraph(
-            "The best of each row is bold. A difference has a 95% interval: where it holds 0, chance alone may have "
-            "made it."
+            "The best value of each row is bold. Differences have a 95% interval: if it contains 0, the difference "
+            "may be "
+            "due to chance."
         ),
-        table(_head("Number", runs), rows, caption="Numbers of the runs", numeric=range(1, 2 * len(runs))),
+        table(_head("Metric", runs), rows, caption="Metrics of the runs", numeric=range(1, 2 * len(runs))),
     )
 
 
 def _classes_section(runs: Sequence[ComparedRun], differences: Sequence[Intervals | None]) -> str:
-    # Classes are joined by name: the same number may mean another class in another run.
+    # Classes are joined by name, because the same id may mean another class in another run.
     names = list(dict.fromkeys(name for run in runs for name in run.analysis.names.values()))
     ids = {name: class_id for class_id, name in runs[0].analysis.names.items()}
     is_same = [dict(run.analysis.names) == dict(runs[0].analysis.names) for run in runs[1:]]
@@ -193,12 +195,12 @@ def _errors_section(runs: Sequence[ComparedRun]) -> str:
     rows = [(text(kind.value), *(f"{run.analysis.errors.costs[kind]:.2f}" for run in runs)) for kind in KINDS]
     return section(
         "errors",
-        "What the errors cost",
-        paragraph("Points of AP50 that would be gained if the errors of a kind were corrected (TIDE)."),
+        "Cost of errors",
+        paragraph("Gain in points of AP50 if all errors of one type were corrected (TIDE)."),
         table(
-            ["Kind of error", *(run.name for run in runs)],
+            ["Error type", *(run.name for run in runs)],
             rows,
-            caption="Errors by kind",
+            caption="Errors by type",
             numeric=range(1, len(runs) + 1),
         ),
     )

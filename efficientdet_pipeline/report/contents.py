@@ -1,4 +1,4 @@
-"""What a report shows, as plain data; whoever has a run fills it in."""
+"""Contents of a report as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ from efficientdet_pipeline.compression.summary import CompressionSummary
 from efficientdet_pipeline.evaluation.analysis import Analysis
 
 BoxState = Literal["found", "missed", "crowd", "right", "wrong"]
-"""Of an object: found, missed, or a crowd; of a detection: right or wrong."""
+"""State of an object (found, missed, crowd) or of a detection (right, wrong)."""
 Severity = Literal["error", "warning", "note"]
 
 
@@ -19,12 +19,12 @@ class Series:
     name: str
     x: Sequence[float]
     y: Sequence[float]
-    """Values that are not finite leave a gap."""
+    """Non-finite values are gaps."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over a common axis, for example losses over epochs."""
+    """Lines with a common x axis, for example losses over epochs."""
 
     title: str
     x_label: str
@@ -41,28 +41,28 @@ class DrawnBox:
     class_name: str
     state: BoxState
     score: float | None = None
-    """Of a detection."""
+    """Score of a detection; None for an object."""
     kind: str = ""
-    """Of a wrong detection or a missed object: see `ErrorKind`."""
+    """Error type of a wrong detection or a missed object: see `ErrorKind`."""
 
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """An image with what is there and what was detected."""
+    """An image with its ground truth and detections."""
 
     name: str
     jpeg: bytes
     height: int
-    """Of the source image in pixels; the JPEG may be smaller."""
+    """Size of the source image in pixels; the JPEG may be smaller."""
     width: int
     boxes: Sequence[DrawnBox]
     groups: Sequence[str]
-    """Why it is shown, for example "worst misses"."""
+    """Groups of the gallery that it belongs to, for example "worst misses"."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture, for example the latest predictions of a training."""
+    """An encoded image, for example the latest predictions of a training."""
 
     title: str
     content: bytes
@@ -81,7 +81,7 @@ class LabelErrorRow:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check of the data found."""
+    """An issue found by a check of the data."""
 
     severity: Severity
     title: str
@@ -91,23 +91,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class ExportRow:
-    """An exported model and what was measured of it."""
+    """An exported model and its metrics."""
 
     name: str
     file: str
     num_bytes: int
     check: str
-    """The result of comparing it with the trained model, in words; empty where none was made."""
+    """Result of the comparison with the trained model, as text; empty if not compared."""
     is_ok: bool = True
     ap: float | None = None
-    """Measured on the exported file."""
+    """AP of the exported file."""
     milliseconds: float | None = None
-    """Median latency of one image on the machine named in the facts, from the same file."""
+    """Median latency per image of the same file, on the machine named in the facts."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command line that repeats a part of the run."""
+    """A command line that repeats a step of the run."""
 
     purpose: str
     line: str
@@ -115,12 +115,12 @@ class Command:
 
 @dataclass(frozen=True)
 class ReportContents:
-    """A report; parts that are empty are left out of the page."""
+    """Contents of a report; empty parts are left out of the page."""
 
     title: str
     subtitle: str = ""
     facts: Sequence[tuple[str, str]] = ()
-    """(label, value): what was trained on what."""
+    """(label, value) pairs that describe the training."""
     charts: Sequence[Chart] = ()
     """Training and validation curves."""
     analysis: Analysis | None = None
@@ -129,19 +129,19 @@ class ReportContents:
     label_errors: Sequence[LabelErrorRow] = ()
     """The worst first."""
     num_label_errors: int = 0
-    """Of all, also those that are not in `label_errors`."""
+    """Total, including those not in `label_errors`."""
     findings: Sequence[Finding] = ()
     exports: Sequence[ExportRow] = ()
     compression: CompressionSummary | None = None
-    """Of the kernels, where the training compressed them."""
+    """Sparsity of the kernels, if the training compressed them."""
     commands: Sequence[Command] = ()
     warnings: Sequence[str] = ()
-    """About the evaluation itself, for example of its input."""
+    """Warnings about the evaluation, for example about its input."""
     links: Mapping[str, str] = field(default_factory=dict)
     """{text: file beside the page}."""
 
     def joined(self, evaluation: "ReportContents") -> "ReportContents":
-        """Returns this page with what another one shows of an evaluation."""
+        """Returns this page with the evaluation of another one."""
         return replace(
             self,
             facts=[*self.facts, *evaluation.facts],

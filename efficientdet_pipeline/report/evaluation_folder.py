@@ -1,4 +1,4 @@
-"""What an evaluation leaves in a folder: thresholds, label errors, pictures, its boxes, and what its page shows."""
+"""Files of an evaluation: thresholds, label errors, figures, boxes, and the contents of its report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,20 +32,20 @@ from efficientdet_pipeline.visualize.grid import contact_sheet, draw_comparison
 
 LABEL_ERRORS = "label_errors.jpg"
 MAX_SUSPECTS = 8
-"""Images of likely label errors that are drawn."""
+"""Maximum number of drawn images with likely label errors."""
 MAX_LABEL_ERRORS = 100
-"""On the page; label_errors.csv has all."""
+"""Maximum number of label errors in the report; label_errors.csv has all."""
 
 
 @dataclass(frozen=True)
 class EvaluationFolder:
-    """Names of the files; the folder of a run is one."""
+    """Paths of the files; the folder of a run is also such a folder."""
 
     path: Path
 
     @property
     def thresholds(self) -> Path:
-        """Score thresholds of the best F1, which inference reads."""
+        """Score thresholds of the best F1, for inference."""
         return self.path / THRESHOLDS
 
     @property
@@ -55,18 +55,18 @@ class EvaluationFolder:
 
     @property
     def report(self) -> Path:
-        """Folder of the page."""
+        """Folder of the report."""
         return self.path / "report"
 
     @property
     def saved(self) -> Path:
-        """Both sides of the evaluation."""
+        """Ground truth and detections of the evaluation."""
         return self.report / SAVED
 
 
 @dataclass(frozen=True)
 class Findings:
-    """An evaluation and what was made of it."""
+    """An evaluation, its analysis, and its likely label errors."""
 
     saved: SavedEvaluation
     analysis: Analysis
@@ -74,7 +74,7 @@ class Findings:
 
     @property
     def rows(self) -> list[LabelErrorRow]:
-        """Returns the worst label errors of each kind in turn."""
+        """Returns the label errors, alternating between types, the worst first."""
         by_kind = [
             [LabelErrorRow(code, each.file, each.description, each.rank) for each in self.label_errors.worst(code)]
             for code in sorted(self.label_errors.by_code)
@@ -85,20 +85,20 @@ class Findings:
 
     @property
     def num_label_errors(self) -> int:
-        """Returns how many there are."""
+        """Returns the number of label errors."""
         return sum(len(self.label_errors.worst(code)) for code in self.label_errors.by_code)
 
 
 def analyse_evaluation(
     saved: SavedEvaluation, *, engine: Engine = "auto", class_groups: Mapping[str, Sequence[int]] | None = None
 ) -> Findings:
-    """Returns an evaluation with its analysis and its likely label errors."""
+    """Returns the analysis and the likely label errors of an evaluation."""
     analysis = analyse(saved.instances, saved.label_map, engine=engine, class_groups=class_groups)
     return Findings(saved, analysis, label_errors_of(saved.instances, analysis.names, saved.file_names))
 
 
 def write_findings(folder: EvaluationFolder, findings: Findings) -> None:
-    """Writes thresholds, label errors and the boxes of both sides, each whole or not at all."""
+    """Writes thresholds, label errors, ground truth and detections, each file atomically."""
     folder.path.mkdir(parents=True, exist_ok=True)
     write_best_thresholds(folder.thresholds, findings.analysis.thresholds, default=MIN_SCORE)
     write_label_errors(folder.label_errors, findings.label_errors)
@@ -106,7 +106,7 @@ def write_findings(folder: EvaluationFolder, findings: Findings) -> None:
 
 
 def write_pictures(folder: EvaluationFolder, findings: Findings, read_image: RecordImages) -> list[Path]:
-    """Writes confusion matrix, curves and the first images with truth and detections; returns the files."""
+    """Writes confusion matrix, curves and the first images with ground truth and detections; returns the paths."""
     written = write_evaluation_pictures(folder.path, findings.analysis)
     first = sorted(findings.saved.numbers, key=lambda source_id: findings.saved.numbers[source_id])[:MAX_TILES]
     pixels = {source_id: image for source_id in first if (image := read_image(source_id)) is not None}
@@ -134,7 +134,7 @@ def write_pictures(folder: EvaluationFolder, findings: Findings, read_image: Rec
 
 
 def _label_errors_picture(findings: Findings, read_image: RecordImages) -> bytes | None:
-    """Returns the images of the worst label errors as one JPEG, truth beside detections; None where there are none."""
+    """Returns the worst label errors as one JPEG, ground truth beside detections; None without label errors."""
     instances, names = findings.saved.instances, findings.saved.file_names
     rows = {names.get(source_id, source_id): row for row, source_id in enumerate(instances.source_ids)}
     tiles: list[np.ndarray] = []

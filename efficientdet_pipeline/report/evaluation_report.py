@@ -1,4 +1,4 @@
-"""What --mode=eval writes: to the run where it is its own evaluation, else to a folder of the evaluation's name."""
+"""Report of `--mode=eval`, in the folder of the run for its own evaluation, else in a folder named by it."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,34 +39,34 @@ _FILES = (
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPlace:
-    """Where the files of an evaluation go."""
+    """Folder of the files of an evaluation."""
 
     folder: EvaluationFolder
     run: RunFolder | None
-    """That the folder lies in, or is."""
+    """Run that contains the folder, if any."""
     is_run: bool
-    """Whether the folder is that of the run, whose page is written then."""
+    """Whether the folder is that of the run, whose report is then updated."""
 
     def begin(self) -> None:
-        """Makes sure that no file of another program has a name of ours, and notes ours before they are written.
+        """Checks that no unrelated file has one of our file names, and records ours before they are written.
 
         Raises:
-          OptionsError: one has.
+          OptionsError: there is such a file.
         """
-        if self.run is None:  # A run knows its files.
+        if self.run is None:  # A run has a list of its files.
             note_output_files(
                 self.folder.path, _FILES, check_output_files(self.folder.path, _FILES, option="eval_name")
             )
 
 
 def evaluation_place(run: RunFolder | None, beside: Path, name: str, *, is_own: bool) -> EvaluationPlace:
-    """Returns where an evaluation goes.
+    """Returns the folder for an evaluation.
 
     Args:
-      run: that the evaluated detector is of.
-      beside: folder of the detector or detections, where it is of no run.
+      run: run of the evaluated detector, if any.
+      beside: folder of the detector or detections, if there is no run.
       name: of the evaluation.
-      is_own: whether the whole run is evaluated on its own validation images, so that its page tells of it.
+      is_own: whether the run is evaluated on its own validation images, so that its report includes the evaluation.
     """
     if run is not None and is_own:
         return EvaluationPlace(folder=EvaluationFolder(run.path), run=run, is_run=True)
@@ -77,7 +77,7 @@ def evaluation_place(run: RunFolder | None, beside: Path, name: str, *, is_own: 
 def write_evaluation_report(
     place: EvaluationPlace, findings: Findings, *, title: str, commands: Sequence[Command], warnings: Sequence[str] = ()
 ) -> Path:
-    """Writes thresholds, label errors, pictures and the page of an evaluation; returns the page."""
+    """Writes thresholds, label errors, figures and report of an evaluation; returns the path of the report."""
     write_findings(place.folder, findings)
     write_pictures(place.folder, findings, RecordImages(findings.saved.shards, findings.saved.numbers))
     if place.is_run and place.run is not None:
@@ -93,22 +93,22 @@ def write_evaluation_report(
 
 
 def find_evaluation(saved: SavedEvaluation, options: EvaluationOptions, class_groups: str) -> Findings:
-    """Returns the analysis of an evaluation as the options ask for it."""
+    """Returns the analysis of an evaluation with the given options."""
     groups = parse_class_groups(class_groups, saved.label_map, saved.instances)
     return analyse_evaluation(saved, engine=options.engine, class_groups=groups)
 
 
 def is_finite(instances: Instances) -> bool:
-    """Returns whether all detections are numbers; warns where some are not, for they cannot be analysed."""
+    """Returns whether all detections are finite; warns if not, because the analysis is then skipped."""
     found = instances.found
     if np.isfinite(found.boxes_xywh).all() and np.isfinite(found.scores).all():
         return True
-    logging.warning("Some detections are not finite: the network has diverged, and its errors are not analysed.")
+    logging.warning("Some detections are not finite: the network has diverged, so its errors are not analysed.")
     return False
 
 
 def log_details(findings: Findings, *, intervals: bool, groups: bool) -> None:
-    """Logs the confidence intervals, and the AP of the groups of classes."""
+    """Logs the confidence intervals, and the AP of class groups."""
     analysis = findings.analysis
     if intervals:
         lines = [f"{name:<6} {low:.3f} to {high:.3f}" for name, (low, high) in analysis.intervals.overall.items()]
@@ -125,7 +125,7 @@ def parse_class_groups(text: str, label_map: Mapping[int, str], instances: Insta
     """Returns {group: class ids} of `name=class,class;name=…`.
 
     Raises:
-      OptionsError: it is not of that form, or names a class that is not evaluated.
+      OptionsError: the format is wrong, or a class is not evaluated.
 
     >>> parse_class_groups("cells=RBC,2", {1: "RBC", 2: "WBC"}, instances)
     {"cells": [1, 2]}
@@ -141,7 +141,7 @@ def parse_class_groups(text: str, label_map: Mapping[int, str], instances: Insta
             listed = ", ".join(ids) or ", ".join(known)
             raise OptionsError(
                 f"class_groups must be groups of evaluated classes, name=class,class;name=class. Received {part!r}"
-                f"{f', where {unknown[0]!r} is none' if unknown else ''}; the classes are {listed}.",
+                f"{f', where {unknown[0]!r} is not a class' if unknown else ''}; the classes are {listed}.",
                 option="class_groups",
             )
         groups[name.strip()] = [known[word] for word in words]
@@ -151,7 +151,7 @@ def parse_class_groups(text: str, label_map: Mapping[int, str], instances: Insta
 def evaluation_places(
     options: EvalOptions, detector: EvaluatedDetector, *, is_own: bool
 ) -> tuple[EvaluationPlace, Path]:
-    """Returns where the files go, and the one of the metrics."""
+    """Returns the folder of the files, and the path of the metrics."""
     given = options.evaluation.eval_name
     beside = detector.path if detector.path.is_dir() else detector.path.parent
     if detector.network is None:
@@ -176,7 +176,7 @@ def finish_evaluation(
     epoch: float = -1,
     warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Prints and writes the metrics, and what explains them; returns the metrics."""
+    """Prints and writes metrics and report of an evaluation; returns the metrics."""
     findings = None
     if options.evaluation.analysis and is_finite(saved.instances):
         findings = find_evaluation(saved, options.evaluation, options.subject.class_groups)
@@ -190,7 +190,7 @@ def finish_evaluation(
         content["intervals"] = findings.analysis.intervals.overall
         log_details(findings, intervals=options.subject.ap_interval, groups=bool(options.subject.class_groups))
     if "milliseconds" in saved.facts:
-        logging.info("Detecting takes %.1f ms per image, without reading it.", saved.facts["milliseconds"])
+        logging.info("Inference takes %.1f ms per image, without reading the image.", saved.facts["milliseconds"])
     try:
         if findings is not None or path.parent == place.folder.path:
             place.begin()
@@ -202,11 +202,11 @@ def finish_evaluation(
             page = write_evaluation_report(
                 place, findings, title=f"Evaluation of {name}", commands=[again], warnings=warnings
             )
-            logging.info("Explained in %s", page)
+            logging.info("Report: %s", page)
     except OSError as error:
-        # The numbers are there, and minutes of work; that a folder is closed to us must not take them away.
+        # The metrics took minutes of computation and must not be lost because a folder is not writable.
         logging.warning(
-            "The metrics are those printed above, and no file holds them: %s cannot be written (%s). To have the file, "
+            "The metrics are printed above but not saved: %s cannot be written (%s). To save them, "
             "copy the checkpoint to a folder of yours and name it by --path_ckpt.",
             *(path, error.strerror or error),
         )

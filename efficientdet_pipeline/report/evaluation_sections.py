@@ -1,4 +1,4 @@
-"""Sections of the page about an evaluation."""
+"""Sections of an evaluation in the report."""
 
 import math
 from collections.abc import Sequence
@@ -16,40 +16,40 @@ from efficientdet_pipeline.report.markup import NO_VALUE, number, paragraph, sec
 from efficientdet_pipeline.report.svg_charts import line_chart, reliability_chart, stacked_bars
 
 MAX_MATRIX = 25
-"""Classes of the confusion matrix; of more, those that are confused most are shown."""
+"""Maximum number of classes in the confusion matrix; the most confused ones are shown."""
 MAX_LINES = 60
 _GRID = np.linspace(0, 1, 201)
 _COCO_ROWS = (
-    ("AP", "AP, IoU 0.5 to 0.95", "The number that COCO ranks detectors by."),
-    ("AP50", "AP at IoU 0.5", "Loose boxes count as right."),
-    ("AP75", "AP at IoU 0.75", "Boxes must fit well."),
+    ("AP", "AP, IoU 0.5 to 0.95", "The main metric of COCO."),
+    ("AP50", "AP at IoU 0.5", "Inaccurate boxes count as correct."),
+    ("AP75", "AP at IoU 0.75", "Boxes must be accurate."),
     ("APs", "AP, small objects", "Below 32² pixels."),
     ("APm", "AP, medium objects", "32² to 96² pixels."),
     ("APl", "AP, large objects", "Above 96² pixels."),
-    ("ARmax1", "Recall, 1 detection", "The best detection of each image and class alone."),
-    ("ARmax10", "Recall, 10 detections", "The best ten."),
-    ("ARmax100", "Recall, 100 detections", "How much is found at all, at any score."),
+    ("ARmax1", "Recall, 1 detection", "Only the best detection per image and class."),
+    ("ARmax10", "Recall, 10 detections", "The best ten detections per image and class."),
+    ("ARmax100", "Recall, 100 detections", "Share of objects found at any score."),
     ("ARs", "Recall, small objects", "Below 32² pixels."),
     ("ARm", "Recall, medium objects", "32² to 96² pixels."),
     ("ARl", "Recall, large objects", "Above 96² pixels."),
-    ("VOC07_AP50", "Pascal VOC 2007", "11 points, IoU 0.5; objects marked as difficult left out."),
-    ("VOC12_AP50", "Pascal VOC 2012", "Area under the curve, IoU 0.5; difficult ones left out."),
+    ("VOC07_AP50", "Pascal VOC 2007", "11 points, IoU 0.5; without difficult objects."),
+    ("VOC12_AP50", "Pascal VOC 2012", "Area under the curve, IoU 0.5; without difficult objects."),
 )
 
 
 def headline(analysis: Analysis) -> str:
-    """Returns the cards at the top of the page."""
+    """Returns the summary cards at the top of the page."""
     values, overall, point = analysis.metrics.values, analysis.intervals.overall, analysis.point
     cards = [
         ("AP (COCO)", number(values["AP"]), _interval(overall["AP"])),
         ("AP50", number(values["AP50"]), _interval(overall["AP50"])),
-        ("Recall (AR, 100 detections)", number(values["ARmax100"]), "how much is found at any score"),
+        ("Recall (AR, 100 detections)", number(values["ARmax100"]), "share found at any score"),
         (
             "Best F1",
             number(point.f1 if point else None),
             f"at score {point.threshold:.2f}: precision {point.precision:.2f}, recall {point.recall:.2f}"
             if point
-            else "no detection is right",
+            else "no correct detection",
         ),
     ]
     return tag(
@@ -63,7 +63,7 @@ def headline(analysis: Analysis) -> str:
 
 
 def evaluation_sections(analysis: Analysis) -> list[tuple[str, str, str]]:
-    """Returns (identifier, title in the list of contents, markup) of every section, in order."""
+    """Returns (identifier, title in the table of contents, HTML) of every section, in order."""
     return [
         ("next", "What to do", _advice_section(analysis)),
         ("numbers", "Numbers", _numbers_section(analysis)),
@@ -79,7 +79,7 @@ def evaluation_sections(analysis: Analysis) -> list[tuple[str, str, str]]:
 def _advice_section(analysis: Analysis) -> str:
     listed = advice(analysis)
     if not listed:
-        return section("next", "What to do next", paragraph("No kind of error costs a point of AP50 or more."))
+        return section("next", "What to do next", paragraph("No error type costs one point of AP50 or more."))
     items = "".join(tag("li", tag("strong", text(each.title)) + paragraph(each.detail)) for each in listed)
     return section("next", "What to do next", tag("ol", items, class_="advice"))
 
@@ -93,9 +93,9 @@ def _numbers_section(analysis: Analysis) -> str:
     )
     return section(
         "numbers",
-        "All numbers",
-        paragraph(count, "A dash stands where nothing was there to measure."),
-        table(["Number", "Value", "What it says"], rows, caption="Numbers of COCO and Pascal VOC", numeric=(1,)),
+        "All metrics",
+        paragraph(count, "A dash marks undefined metrics."),
+        table(["Metric", "Value", "Meaning"], rows, caption="Metrics of COCO and Pascal VOC", numeric=(1,)),
     )
 
 
@@ -126,10 +126,10 @@ def _classes_section(analysis: Analysis) -> str:
         "classes",
         "Classes",
         paragraph(
-            "Precision, recall and F1 are those at the threshold that is best for the class (thresholds.yaml). The "
-            "interval is what other images of the same kind would give, by drawing the images again."
+            "Precision, recall and F1 are at the best threshold of each class (thresholds.yaml). The "
+            "intervals are computed by bootstrap over the images."
         ),
-        table(head, rows, caption="Numbers by class", numeric=range(1, 9), is_sortable=True),
+        table(head, rows, caption="Metrics by class", numeric=range(1, 9), is_sortable=True),
     )
 
 
@@ -142,7 +142,7 @@ def _confusion_section(analysis: Analysis) -> str:
         places = sorted(np.argsort(-(between.sum(axis=0) + between.sum(axis=1)), kind="stable")[:MAX_MATRIX].tolist())
     names = [analysis.names[matrix.class_ids[place]] for place in places]
     columns = [*places, size]
-    head = tag("th", text("there ↓ / detected →"), scope="col")
+    head = tag("th", text("true ↓ / detected →"), scope="col")
     head += "".join(tag("th", tag("span", text(name)), scope="col") for name in [*names, "missed"])
     body = []
     for place, name in zip([*places, size], [*names, "background"], strict=True):
@@ -150,19 +150,19 @@ def _confusion_section(analysis: Analysis) -> str:
             _cell(int(counts[place, column]), float(shares[place, column]), place == column) for column in columns
         )
         body.append(tag("tr", tag("th", text(name), scope="row") + cells))
-    caption = tag("caption", "Objects by class, and what they were detected as", class_="hidden")
+    caption = tag("caption", "Objects by true class and detected class", class_="hidden")
     grid = tag("table", caption + tag("thead", tag("tr", head)) + tag("tbody", "".join(body)), class_="matrix")
     pairs = [
         f"{analysis.names[there]} detected as {analysis.names[seen]}: {times:,} times"
         for there, seen, times in matrix.most_confused(5)
     ]
-    note = f"Shown are the {MAX_MATRIX} classes that are confused most of {size}." if size > MAX_MATRIX else ""
+    note = f"The {MAX_MATRIX} most confused of {size} classes are shown." if size > MAX_MATRIX else ""
     return section(
         "confusion",
         "Confusion matrix",
         paragraph(
-            f"Detections from a score of {analysis.threshold:.2f} on, IoU 0.5 or more. Rows are what is there, columns "
-            "what was detected; the darker, the larger the share of the row. The last row holds false alarms.",
+            f"Detections with a score of {analysis.threshold:.2f} or more, IoU 0.5. Rows are true classes, columns "
+            "detected classes; darker cells are a larger share of the row. The last row has the false positives.",
             note,
         ),
         tag("div", grid, class_="scroll", role="region", aria_label="Table: confusion matrix", tabindex="0"),
@@ -195,16 +195,14 @@ def _errors_section(analysis: Analysis) -> str:
     ]
     return section(
         "errors",
-        "What the errors cost",
+        "Cost of errors",
         paragraph(
-            f"How many points AP50 ({split.ap50:.1f}) would gain if the errors of one kind were corrected and no "
-            "others (TIDE, Bolya et al. 2020). Costs do not add up: one error may hide another.",
+            f"Gain of AP50 ({split.ap50:.1f}) in points if only the errors of one type were corrected "
+            "(TIDE, Bolya et al. 2020). The costs do not add up: one error may hide another.",
             f"All wrong detections together cost {split.false_positives:.1f} points, all objects not found "
             f"{split.false_negatives:.1f}.",
         ),
-        table(
-            ["Kind of error", "Cost in points", "Errors at any score"], rows, caption="Errors by kind", numeric=(1, 2)
-        ),
+        table(["Error type", "Cost in points", "Errors at any score"], rows, caption="Errors by type", numeric=(1, 2)),
     )
 
 
@@ -240,13 +238,12 @@ def _curves_section(analysis: Analysis) -> str:
         + tag("select", tag("option", "none", value="") + options, id="highlight"),
         class_="scripted",
     )
-    note = f"The {MAX_LINES} classes with most objects are drawn." if len(analysis.curves) > MAX_LINES else ""
+    note = f"The {MAX_LINES} classes with the most objects are shown." if len(analysis.curves) > MAX_LINES else ""
     return section(
         "curves",
         "Precision, recall and F1",
         paragraph(
-            "At IoU 0.5, over the score from which detections are shown. A threshold further right gives fewer false "
-            "alarms and more misses.",
+            "At IoU 0.5, by score threshold. A higher threshold gives fewer false positives and more missed objects.",
             note,
         ),
         choice,
@@ -263,12 +260,10 @@ def _slices_section(analysis: Analysis) -> str:
         "slices",
         "By size, shape and group",
         paragraph(
-            "Objects outside a row's range need not be found, and detections of that size or shape that match nothing "
-            "count against it alone. Sizes are in pixels of the source image."
+            "Objects outside a row's range are ignored, and unmatched detections count only in the row of their "
+            "size or shape. Sizes are in pixels of the source image."
         ),
-        table(
-            ["Part of the data", "Kind", "Objects", "AP", "AP50"], rows, caption="Numbers by part", numeric=(2, 3, 4)
-        ),
+        table(["Part of the data", "By", "Objects", "AP", "AP50"], rows, caption="Metrics by part", numeric=(2, 3, 4)),
     )
 
 
@@ -278,12 +273,12 @@ def _scores_section(analysis: Analysis) -> str:
         "No detection scores 0.05 or more."
         if reliability.ece == UNDEFINED
         else (
-            f"Expected calibration error {reliability.ece:.3f}: how far the score of a detection is from the share of "
-            "such detections that are right, on average over detections of 0.05 or more."
+            f"Expected calibration error {reliability.ece:.3f}: the mean difference between scores and the share "
+            "of correct detections, over detections with a score of 0.05 or more."
         )
     )
     charts = [
-        reliability_chart("How often a score is right", reliability.edges, reliability.precision, reliability.counts),
+        reliability_chart("Calibration of scores", reliability.edges, reliability.precision, reliability.counts),
         stacked_bars(
             "Detections by score",
             "score",
@@ -292,7 +287,7 @@ def _scores_section(analysis: Analysis) -> str:
             [("right", spread.scores_right), ("wrong", spread.scores_wrong)],
         ),
         stacked_bars(
-            f"Overlap with the nearest object, score {analysis.threshold:.2f} or more",
+            f"IoU with the nearest object, score {analysis.threshold:.2f} or more",
             "IoU",
             "detections",
             spread.edges,

@@ -1,4 +1,4 @@
-"""Images worth looking at: the worst misses, the worst false alarms, the best, and some at random."""
+"""Gallery images: most missed objects, most false positives, best results, and a random sample."""
 
 import io
 import math
@@ -14,27 +14,27 @@ from efficientdet_pipeline.evaluation.matching import NOTHING
 from efficientdet_pipeline.report.contents import BoxState, DrawnBox, GalleryImage
 
 ReadImage = Callable[[str], np.ndarray | None]
-"""Source id → uint8 RGB (h, w, 3), None where there is no such image."""
-MISSES, FALSE_ALARMS, BEST, RANDOM = "worst misses", "worst false alarms", "best", "random"
-GROUPS = (MISSES, FALSE_ALARMS, BEST, RANDOM)
+"""Source id → uint8 RGB (h, w, 3); None if there is no such image."""
+MISSES, FALSE_POSITIVES, BEST, RANDOM = "worst misses", "worst false positives", "best", "random"
+GROUPS = (MISSES, FALSE_POSITIVES, BEST, RANDOM)
 PER_GROUP = 20
 MAX_BYTES = 9_000_000
-"""Of all JPEG files together, so that the page stays below 15 MB."""
+"""Total size of the JPEG files, so that the page stays below 15 MB."""
 MAX_BOXES = 300
 MAX_SIDE, MIN_SIDE = 1024, 320
-"""Longest side in pixels of an image on the page."""
+"""Longest side in pixels of an image in the report."""
 _QUALITY = 82
 
 
 class _Outcome(NamedTuple):
-    """What became of objects and detections of all images at the threshold of the analysis."""
+    """Results for objects and detections of all images at the threshold of the analysis."""
 
     is_shown: np.ndarray
     """(d,)."""
     is_right: np.ndarray
-    """(d,), of those shown."""
+    """(d,) for detections above the threshold."""
     is_missed: np.ndarray
-    """(n,), of the objects that count."""
+    """(n,) for objects that are not ignored."""
 
 
 def gallery(
@@ -50,10 +50,10 @@ def gallery(
 
     Args:
       analysis: of the evaluation.
-      read_image: gives the pixels of an image.
-      file_names: by source id; images without one go by their source id.
-      per_group: images of a group.
-      max_bytes: of all JPEG files together; images are reduced to meet it.
+      read_image: returns the pixels of an image.
+      file_names: by source id; images without one are named by their source id.
+      per_group: images per group.
+      max_bytes: total size of the JPEG files; images are downscaled to meet it.
       seed: of the random group.
     """
     chosen = select_images(analysis, per_group=per_group, seed=seed)
@@ -77,7 +77,7 @@ def gallery(
 
 
 def select_images(analysis: Analysis, *, per_group: int = PER_GROUP, seed: int = 0) -> dict[int, tuple[str, ...]]:
-    """Returns {row of `Instances.source_ids`: groups it is in}, in the order of `GROUPS`."""
+    """Returns {index in `Instances.source_ids`: groups of the image}, in the order of `GROUPS`."""
     instances, outcome = analysis.instances, _outcome(analysis)
     truth, found, size = instances.truth, instances.found, len(instances.source_ids)
     missed = np.bincount(truth.images[outcome.is_missed], minlength=size)
@@ -90,7 +90,7 @@ def select_images(analysis: Analysis, *, per_group: int = PER_GROUP, seed: int =
     f1 = 2 * right / np.maximum(2 * right + missed + wrong, 1)
     ranked = {
         MISSES: _first(np.lexsort((-missed / np.maximum(objects, 1), -missed)), missed > 0, per_group),
-        FALSE_ALARMS: _first(np.lexsort((-wrong, -loudest)), wrong > 0, per_group),
+        FALSE_POSITIVES: _first(np.lexsort((-wrong, -loudest)), wrong > 0, per_group),
         BEST: _first(np.lexsort((-objects, -f1)), right > 0, per_group),
         RANDOM: np.random.default_rng(seed).permutation(size)[:per_group].tolist(),
     }
@@ -102,7 +102,7 @@ def select_images(analysis: Analysis, *, per_group: int = PER_GROUP, seed: int =
 
 
 def small_jpeg(pixels: np.ndarray, max_bytes: int) -> bytes:
-    """Returns the image as JPEG of at most about `max_bytes`, reduced where needed; uint8 RGB (h, w, 3)."""
+    """Returns the image as JPEG of about `max_bytes` at most, downscaled if needed; uint8 RGB (h, w, 3)."""
     image = Image.fromarray(pixels)
     side = min(MAX_SIDE, max(image.size))
     while True:
@@ -113,12 +113,12 @@ def small_jpeg(pixels: np.ndarray, max_bytes: int) -> bytes:
         content = file.getvalue()
         if len(content) <= max_bytes or side <= MIN_SIDE:
             return content
-        # The size of a JPEG grows with its pixels.
+        # The size of a JPEG is roughly proportional to its number of pixels.
         side = max(MIN_SIDE, int(0.95 * side * math.sqrt(max_bytes / len(content))))
 
 
 def found_objects(analysis: Analysis) -> np.ndarray:
-    """Returns (n,) which objects are found by detections from the threshold of the analysis on, or need not be."""
+    """Returns (n,): whether objects are ignored, or found by detections above the threshold of the analysis."""
     return ~_outcome(analysis).is_missed
 
 
@@ -172,7 +172,7 @@ def _corners(box_xywh: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def tags_of(images: Iterable[GalleryImage]) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
-    """Returns the groups, classes and kinds of error that filters may offer."""
+    """Returns the groups, classes and error types for the filters."""
     images = list(images)
     groups = [group for group in GROUPS if any(group in image.groups for image in images)]
     classes = sorted({box.class_name for image in images for box in image.boxes})

@@ -1,4 +1,4 @@
-"""The gallery of the page: images with truth and detections drawn over them."""
+"""Gallery of the report: images with ground truth and detections drawn over them."""
 
 import base64
 import json
@@ -10,16 +10,16 @@ from efficientdet_pipeline.report.gallery import tags_of
 from efficientdet_pipeline.report.markup import paragraph, section, tag, text
 
 _LEGEND = (
-    ("right", "detection, right"),
-    ("wrong", "detection, wrong"),
-    ("found", "object, found"),
-    ("missed", "object, missed"),
-    ("crowd", "object that need not be found"),
+    ("right", "correct detection"),
+    ("wrong", "wrong detection"),
+    ("found", "object found"),
+    ("missed", "object missed"),
+    ("crowd", "ignored object"),
 )
 
 
 def gallery_section(images: Sequence[GalleryImage], threshold: float) -> str:
-    """Returns the gallery with its filters; nothing where there are no images."""
+    """Returns the gallery with its filters; empty without images."""
     if not images:
         return ""
     items = "".join(_item(image, number, len(images)) for number, image in enumerate(images))
@@ -28,13 +28,13 @@ def gallery_section(images: Sequence[GalleryImage], threshold: float) -> str:
         "gallery",
         "Gallery",
         paragraph(
-            f"Detections from a score of {threshold:.2f} on. Open an image to see it larger; there, the "
-            "objects that were found are drawn as well, and the arrow keys walk through the images."
+            f"Detections with a score of {threshold:.2f} or more. Click an image to enlarge it; there, the "
+            "objects that were found are drawn as well. The arrow keys switch between images."
         ),
         tag("ul", keys, class_="legend"),
         _filters(images),
         tag("ul", items, class_="shots"),
-        tag("p", "No image has all of that.", class_="empty", hidden=True, id="no-images"),
+        tag("p", "No image matches all filters.", class_="empty", hidden=True, id="no-images"),
     )
 
 
@@ -58,7 +58,9 @@ def _filters(images: Sequence[GalleryImage]) -> str:
         )
         for name, label, first, options in choices
     )
-    score = tag("span", "Errors scored at least " + tag("output", "0.00", id="score-shown", for_="filter-score"))
+    score = tag(
+        "span", "Errors with a score of at least " + tag("output", "0.00", id="score-shown", for_="filter-score")
+    )
     slider = '<input type="range" id="filter-score" min="0" max="1" step="0.05" value="0"/>'
     boxes = tag(
         "label", '<input type="checkbox" id="show-truth" checked/>' + tag("span", "Draw objects"), class_="check"
@@ -118,10 +120,10 @@ def _rectangle(box: DrawnBox, image: GalleryImage) -> str:
     score = "" if box.score is None else f" {box.score:.2f}"
     kind = f" ({box.kind})" if box.kind and box.state == "wrong" else ""
     size = max(image.height, image.width) / 58
-    # Labels of objects stand below their box, those of detections above, so that both can be read.
+    # Labels of objects are below their box, those of detections above, so that both are readable.
     is_truth = box.score is None
     top = min(y1 + size, image.height - 0.2 * size) if is_truth else max(y0 - 0.3 * size, size)
-    # Near the right edge a label ends where its box ends.
+    # Near the right edge, a label is right-aligned with its box.
     is_right = x0 > 0.72 * image.width
     place_x, anchor = (min(x1, image.width), "end") if is_right else (max(0.0, x0), None)
     label = tag(

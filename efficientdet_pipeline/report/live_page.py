@@ -1,4 +1,4 @@
-"""The page of a run that is drawn anew on each visit; what has not changed since is not computed again."""
+"""Page of a running training, rendered on each request; unchanged parts are cached."""
 
 import threading
 
@@ -11,7 +11,7 @@ from efficientdet_pipeline.runs.run_dir import RunFolder
 
 
 class LivePage:
-    """Gives the HTML of a run as it is now; it may be called in any thread."""
+    """Renders the current HTML of a run; thread-safe."""
 
     def __init__(self, run: RunFolder, *, refresh_seconds: int):
         self._run, self._refresh_seconds = run, refresh_seconds

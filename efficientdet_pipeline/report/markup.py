@@ -1,4 +1,4 @@
-"""HTML from text that may hold anything: every name is escaped here and nowhere else."""
+"""HTML elements from untrusted text: all escaping of names is here."""
 
 import html
 import math
@@ -10,17 +10,17 @@ NO_VALUE = "–"
 
 
 def text(value: object) -> str:
-    """Returns a value as text of a page or of an attribute in double quotes; control characters become U+FFFD."""
-    # Names of files may hold bytes that are no text, and HTML has no notation for control characters.
+    """Returns a value as HTML text or as a double-quoted attribute; control characters become U+FFFD."""
+    # File names may hold bytes that are not text, and HTML has no notation for control characters.
     plain = str(value).encode("utf-8", "replace").decode("utf-8")
     return html.escape("".join(sign if sign.isprintable() or sign == " " else "\ufffd" for sign in plain))
 
 
 def tag(name: str, content: str = "", **attributes: object) -> str:
-    """Returns an element with markup as its content.
+    """Returns an element with HTML content.
 
-    Attributes are escaped; `class_` and `data_x` stand for class and data-x, True for an attribute without a value,
-    None and False for none.
+    Attributes are escaped; `class_` and `data_x` mean class and data-x, True an attribute without a value,
+    None and False no attribute.
     """
     listed = "".join(
         f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{text(value)}"')
@@ -31,7 +31,7 @@ def tag(name: str, content: str = "", **attributes: object) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Returns a number of an evaluation; a dash where nothing was there to measure."""
+    """Returns a metric as text; a dash if undefined."""
     if value is None or not math.isfinite(value) or value == UNDEFINED:
         return NO_VALUE
     return f"{value:.{digits}f}"
@@ -45,14 +45,14 @@ def table(
     numeric: Iterable[int] = (),
     is_sortable: bool = False,
 ) -> str:
-    """Returns a table that scrolls sideways where it is wider than the screen.
+    """Returns a table that scrolls horizontally if it is wider than the screen.
 
     Args:
       head: text of each column.
-      rows: markup of each cell; the first cell of a row names it.
-      caption: what the table shows, for screen readers.
-      numeric: columns that are aligned to the right.
-      is_sortable: whether the script of the page may offer to sort it.
+      rows: HTML of each cell; the first cell of a row is its header.
+      caption: description for screen readers.
+      numeric: columns aligned to the right.
+      is_sortable: whether the script makes it sortable.
     """
     right = set(numeric)
     heads = "".join(
@@ -83,7 +83,7 @@ def table(
 
 
 def section(identifier: str, title: str, *content: str) -> str:
-    """Returns a section of the page; nothing where it has no content."""
+    """Returns a section of the page; empty without content."""
     inner = "".join(content)
     if not inner:
         return ""

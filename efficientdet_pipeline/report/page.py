@@ -1,4 +1,4 @@
-"""The page: every part of a report in one HTML file that needs no other."""
+"""The report as a single self-contained HTML file."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ _ANNOUNCED = {"error": "Error", "warning": "Warning", "note": "Note"}
 
 
 def write_report(folder: Path, contents: ReportContents) -> Path:
-    """Writes index.html into a folder, whole or not at all, and returns it."""
+    """Writes index.html into a folder, atomically, and returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
     fileio.write_file(path, report_page(contents))
@@ -27,11 +27,11 @@ def write_report(folder: Path, contents: ReportContents) -> Path:
 
 
 def report_page(contents: ReportContents, *, refresh_seconds: int = 0) -> str:
-    """Returns the page of a run; parts without content are left out.
+    """Returns the HTML page of a run; parts without content are left out.
 
     Args:
-      contents: what it shows.
-      refresh_seconds: after which a browser loads it again, for a run that is under way; 0 for never.
+      contents: contents of the report.
+      refresh_seconds: interval of reloading in the browser, for a running training; 0 for none.
     """
     analysis = contents.analysis
     parts = [
@@ -61,18 +61,18 @@ def html_document(
     top: str = "",
     refresh_seconds: int = 0,
 ) -> str:
-    """Returns a page with the style, the script and the list of contents of all pages here.
+    """Returns an HTML page with the shared style, script and table of contents.
 
     Args:
       title: plain text.
       subtitle: plain text.
-      parts: (identifier, entry in the list of contents, markup); those without markup are left out.
-      top: markup above them.
-      refresh_seconds: after which a browser loads the page again; 0 for never.
+      parts: (identifier, entry in the table of contents, HTML); those without HTML are left out.
+      top: HTML above them.
+      refresh_seconds: interval of reloading in the browser; 0 for none.
     """
     style, script = _asset("page.css"), _asset("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    # Nothing may be loaded, and no script runs but that of the page, whatever names hold.
+    # Nothing may be loaded, and no other script may run, whatever names contain.
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'"
@@ -118,7 +118,7 @@ def _facts_section(contents: ReportContents) -> str:
     links = "".join(tag("li", tag("a", text(label), href=file)) for label, file in contents.links.items())
     return section(
         "facts",
-        "What was trained on what",
+        "Training setup",
         tag("dl", rows, class_="facts") if rows else "",
         tag("ul", links, class_="links") if links else "",
     )
@@ -126,7 +126,7 @@ def _facts_section(contents: ReportContents) -> str:
 
 def _training_section(contents: ReportContents) -> str:
     epochs = [x for chart in contents.charts for series in chart.series for x in series.x]
-    # One range of epochs for all, also for an average precision that was measured once.
+    # The same range of epochs in all charts, also for an AP that was evaluated once.
     x_range = (min(epochs), max(epochs)) if epochs else None
     drawn = "".join(line_chart(chart, x_range=x_range) for chart in contents.charts if chart.series)
     return section("training", "Training and validation", tag("div", drawn, class_="charts") if drawn else "")
@@ -152,9 +152,9 @@ def _labels_section(contents: ReportContents) -> str:
         "labels",
         "Likely label errors",
         paragraph(
-            "Boxes on which annotation and detector disagree for certain. Look at them before training again.", cut
+            "Boxes on which annotation and detector confidently disagree. Check them before training again.", cut
         ),
-        table(["Image", "Kind", "What"], rows, caption="Likely label errors", is_sortable=True),
+        table(["Image", "Type", "Box"], rows, caption="Likely label errors", is_sortable=True),
     )
 
 
@@ -169,7 +169,7 @@ def _findings_section(contents: ReportContents) -> str:
         )
         for finding in contents.findings
     )
-    return section("data", "What the data checks found", tag("ul", items, class_="findings") if items else "")
+    return section("data", "Data checks", tag("ul", items, class_="findings") if items else "")
 
 
 def _exports_section(contents: ReportContents) -> str:
@@ -190,7 +190,7 @@ def _exports_section(contents: ReportContents) -> str:
     return section(
         "exports",
         "Exported models",
-        paragraph("AP and latency are measured on the exported file itself; a dash stands where they were not."),
+        paragraph("AP and latency are measured on the exported file; a dash means not measured."),
         table(head, rows, caption="Exported models", numeric=(2, 3, 4)),
     )
 

@@ -1,4 +1,4 @@
-"""Pictures of a run's folder: confusion matrix, curves, labels and batches, for those who look there."""
+"""Figures in a run's folder: confusion matrix, curves, labels and batches."""
 
 import io
 import warnings
@@ -21,18 +21,18 @@ CONFUSION, PR_CURVE, F1_CURVE = "confusion_matrix.png", "pr_curve.png", "f1_curv
 LABELS = "labels.jpg"
 TRAIN_BATCH, VAL_LABELS, VAL_PREDICTIONS = "train_batch0.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg"
 MAX_NAMED = 10
-"""Classes of a curve that have a colour and a place in the legend."""
+"""Classes with a colour and a legend entry in a chart of curves."""
 MAX_CELLS = 30
-"""Classes of a confusion matrix up to which counts are written into its cells."""
+"""Maximum number of classes for which counts are printed in the cells of the confusion matrix."""
 MAX_TILES = 16
 TILE = 480
-"""Longest side in pixels of an image on a sheet."""
+"""Longest side in pixels of an image on a contact sheet."""
 _DPI = 120
 _GRID = np.linspace(0, 1, 501)
 
 
 def write_evaluation_pictures(folder: Path, analysis: Analysis) -> list[Path]:
-    """Writes confusion matrix, precision-recall and F1 curves of an evaluation and returns the files."""
+    """Writes confusion matrix, precision-recall and F1 curves of an evaluation and returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {
         CONFUSION: confusion_picture(analysis.confusion, analysis.names, threshold=analysis.threshold),
@@ -45,7 +45,7 @@ def write_evaluation_pictures(folder: Path, analysis: Analysis) -> list[Path]:
 
 
 def confusion_picture(matrix: ConfusionMatrix, names: Mapping[int, str], *, threshold: float) -> bytes:
-    """Returns the confusion matrix as PNG: rows are what is there, colours the shares of a row."""
+    """Returns the confusion matrix as PNG: rows are true classes, colours the shares of a row."""
     size = len(matrix.class_ids) + 1
     side = min(26.0, 3.5 + 0.48 * size)
     figure = _figure(side + 1, side)
@@ -60,7 +60,7 @@ def confusion_picture(matrix: ConfusionMatrix, names: Mapping[int, str], *, thre
             count = f"{matrix.counts[row, column]:,}"
             axes.text(column, row, count, ha="center", va="center", color=color, fontsize=8)
     axes.set_xlabel("detected as")
-    axes.set_ylabel("what is there")
+    axes.set_ylabel("true class")
     axes.set_title(f"Confusion matrix, score {threshold:.2f} or more, IoU 0.5", loc="left", fontsize="medium")
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the row")
     return _png(figure)
@@ -69,7 +69,7 @@ def confusion_picture(matrix: ConfusionMatrix, names: Mapping[int, str], *, thre
 def pr_curve_picture(
     curves: Mapping[int, ScoreCurve], names: Mapping[int, str], ap50: Mapping[str, float] | None = None
 ) -> bytes:
-    """Returns precision over recall of every class as PNG; `ap50` by class name goes into the legend."""
+    """Returns the precision-recall curve of every class as PNG; `ap50` by class name is added to the legend."""
     lines = []
     for class_id, curve in curves.items():
         envelope = np.maximum.accumulate(curve.precision[::-1])[::-1]
@@ -81,7 +81,7 @@ def pr_curve_picture(
 
 
 def f1_curve_picture(curves: Mapping[int, ScoreCurve], names: Mapping[int, str]) -> bytes:
-    """Returns F1 over the score threshold of every class and of their mean as PNG; the best threshold is marked."""
+    """Returns F1 by score threshold of every class and their mean as PNG, with the best threshold marked."""
     lines = [(names.get(class_id, str(class_id)), _GRID, curve.at(_GRID)[2]) for class_id, curve in curves.items()]
     best = best_overall(curves)
     mean = ("all classes", _GRID, mean_f1(list(curves.values()), _GRID)) if curves else None
@@ -94,7 +94,7 @@ def f1_curve_picture(curves: Mapping[int, ScoreCurve], names: Mapping[int, str])
 
 
 def labels_picture(boxes_unit: np.ndarray, class_ids: np.ndarray, names: Mapping[int, str]) -> bytes:
-    """Returns what is annotated as JPEG: objects by class, places of their centres, sizes.
+    """Returns the distribution of annotations as JPEG: objects by class, box centres, box sizes.
 
     Args:
       boxes_unit: (n, 4) y0 x0 y1 x1, 0 to 1.
@@ -119,7 +119,7 @@ def labels_picture(boxes_unit: np.ndarray, class_ids: np.ndarray, names: Mapping
     ):
         density = np.histogram2d(values[:, 1], values[:, 0], bins=50, range=[[0, 1], [0, 1]])[0].T
         axes.imshow(np.log1p(density), origin="lower", extent=(0, 1, 0, 1), cmap="viridis")
-        axes.set_title(f"{title}, as shares of the image")
+        axes.set_title(f"{title}, as fractions of the image")
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
     places.invert_yaxis()
@@ -144,8 +144,8 @@ def batch_picture(
       class_ids: (d,) of each.
       label_map: class id to name.
       scores: (d,) of each; None for ground truth.
-      min_score: what scores less is not drawn.
-      titles: a line above each, or none.
+      min_score: boxes with a lower score are not drawn.
+      titles: a line above each image, or none.
     """
     tiles = []
     for number, image in enumerate(images[:MAX_TILES]):
@@ -158,7 +158,7 @@ def batch_picture(
 
 
 def write_batch_pictures(folder: Path, pictures: Mapping[str, bytes]) -> list[Path]:
-    """Writes pictures by file name, each whole or not at all, and returns the files."""
+    """Writes figures by file name, each atomically, and returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in pictures.items():
         fileio.write_file(folder / name, content)
@@ -198,7 +198,7 @@ def _curves(
 
 
 def _figure(width: float, height: float) -> Figure:
-    # Not pyplot: it keeps its figures for the whole process, and this may run in any thread.
+    # Not pyplot, which keeps its figures for the lifetime of the process; this may also run in any thread.
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -207,7 +207,7 @@ def _figure(width: float, height: float) -> Figure:
 def _png(figure: Figure) -> bytes:
     content = io.BytesIO()
     with warnings.catch_warnings():
-        # Names in scripts that the font has no letters for are shown as boxes; the report has them as text.
+        # Names in scripts that the font lacks are drawn as boxes; the report has them as text.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(content, format="png", dpi=_DPI, metadata={"Software": None})
     return content.getvalue()
@@ -221,6 +221,6 @@ def jpeg(image: np.ndarray) -> bytes:
 
 
 def _plain(name: str) -> str:
-    """Returns a name in one short line; a dollar would begin a formula."""
+    """Returns a name in one short line, without dollar signs, which would start a formula."""
     name = " ".join(name.split())
     return (name if len(name) <= 28 else f"{name[:16]}…{name[-11:]}").replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Comparison of runs from their folders: their evaluations on the same images, their options, their curves."""
+"""Comparison of runs from their folders: evaluations on the same images, options, and curves."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ _NOT_COMPARED = {"mode", "workspace", "run_name", "model_dir", "model_ckpts", "o
 
 
 def find_compared(names: Sequence[str], workspace: Path) -> list[Path]:
-    """Returns the folders of runs or evaluations, each with a kept evaluation.
+    """Returns the folders of runs or evaluations, each with a saved evaluation.
 
     Raises:
-      MissingError: there is no such folder, or nothing was evaluated in it.
+      MissingError: the folder does not exist, or has no evaluation.
     """
     folders = []
     for name in names:
@@ -36,19 +36,21 @@ def find_compared(names: Sequence[str], workspace: Path) -> list[Path]:
         folder = path if path.is_dir() else workspace / name
         if not folder.is_dir():
             known = ", ".join(sorted(each.parent.name for each in workspace.glob("*/args.yaml"))) or "none"
-            raise MissingError(f"There is no run {name!r}. Runs in {workspace}: {known}. Check --runs and --workspace.")
+            raise MissingError(
+                f"The run {name!r} does not exist. Runs in {workspace}: {known}. Check --runs and --workspace."
+            )
         if not EvaluationFolder(folder).saved.is_file():
             command = command_line("--mode=eval", f"--model_dir={folder}")
-            raise MissingError(f"The run {folder} has no evaluation to compare. Make one by `{command}`.")
+            raise MissingError(f"The run {folder} has no evaluation to compare. Create one by `{command}`.")
         folders.append(folder)
     return folders
 
 
 def compare_runs(folders: Sequence[Path], place: Path) -> tuple[Path, list[ComparedRun]]:
-    """Writes the comparison of runs into a folder; returns the page and what it sets side by side.
+    """Writes the comparison of runs into a folder; returns the page and the compared runs.
 
-    Images are the same where their ids and file names are; runs whose shards number the same files otherwise are
-    joined by the names of the files.
+    Images are the same if their ids and file names are equal; runs whose shards number the same files differently
+    are joined by file name.
     """
     saved = [read_evaluation(EvaluationFolder(folder).saved) for folder in folders]
     saved = [saved[0], *(same_images(saved[0], each) for each in saved[1:])]
@@ -69,10 +71,10 @@ def compare_runs(folders: Sequence[Path], place: Path) -> tuple[Path, list[Compa
 
 
 def same_images(first: SavedEvaluation, other: SavedEvaluation) -> SavedEvaluation:
-    """Returns an evaluation with the image ids of the first, where both are of the same files.
+    """Returns an evaluation with the image ids of the first, if both have the same files.
 
-    Where two evaluations give one id to images of different names, the ids of the other are changed, so that they are
-    not taken for the same.
+    If the same id belongs to images of different names, the ids of the other are changed, so that they are not
+    joined.
     """
     if not first.file_names or not other.file_names:
         return other
@@ -116,7 +118,7 @@ def _corners(boxes_xywh: np.ndarray) -> np.ndarray:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Returns a name for each run: of its folder, with those above where two are the same."""
+    """Returns a name for each run: its folder's, extended by parent folders if names are equal."""
     for depth in range(1, 5):
         names = ["/".join(folder.absolute().parts[-depth:]) for folder in folders]
         if len(set(names)) == len(names):
@@ -128,12 +130,12 @@ def _facts(saved: SavedEvaluation) -> dict[str, str]:
     facts = {"Evaluated": str(saved.facts.get("checkpoint", "")), "Evaluated on": str(saved.facts.get("data", ""))}
     milliseconds = saved.facts.get("milliseconds")
     if isinstance(milliseconds, int | float):
-        facts["Detecting in one image"] = f"{milliseconds:.1f} ms"
+        facts["Inference per image"] = f"{milliseconds:.1f} ms"
     return {**facts, "Evaluated images": f"{len(saved.instances.source_ids):,}"}
 
 
 def _args(folder: Path) -> dict[str, Any]:
-    """Returns the options of a run; those that its version did not have are at their defaults."""
+    """Returns the options of a run; those unknown to its version have their defaults."""
     given = read_args(folder / "args.yaml")
     defaults = {name: each.default for name, each in declarations(TrainOptions).items()} if given else {}
     return {name: value for name, value in {**defaults, **given}.items() if name not in _NOT_COMPARED}

@@ -1,4 +1,4 @@
-"""What a run's folder tells of itself: its facts, curves, progress, exports and pictures, also while it trains."""
+"""Report contents from a run's folder: facts, curves, progress, exports and figures, also during training."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,10 +17,10 @@ from efficientdet_pipeline.runs.run_dir import RunFolder
 _MAX_PICTURE = 4 << 20
 _PICTURES = {
     "validation.png": "Ground truth and detections of validation images",
-    "train_batch0.jpg": "A training batch as the network sees it",
+    "train_batch0.jpg": "A training batch as network input",
     "val_batch0_labels.jpg": "A validation batch: ground truth",
     "val_batch0_pred.jpg": "The same batch: detections",
-    "labels.jpg": "What is annotated",
+    "labels.jpg": "Annotations",
 }
 _ARGS = {
     "learning_rate": "Learning rate",
@@ -33,11 +33,11 @@ _ARGS = {
 
 
 def run_contents(run: RunFolder, *, title: str = "") -> ReportContents:
-    """Returns what the files of a run's folder hold; those that are missing or half written are left out.
+    """Returns the contents of the files in a run's folder; missing or incomplete files are left out.
 
     Args:
       run: its folder.
-      title: of the page; the name of the folder where empty.
+      title: of the page; if empty, the name of the folder.
     """
     described, args = read_json(run.metadata), _args(run.args)
     rows = read_rows(run.path / "results.csv")
@@ -76,7 +76,7 @@ def _facts(described: Mapping[str, Any], args: Mapping[str, Any]) -> list[tuple[
 
 
 def _pictures(folder: Path) -> list[Picture]:
-    """Returns the pictures of a run that a page has room for."""
+    """Returns the figures of a run that are part of the report."""
     pictures = []
     for name, title in _PICTURES.items():
         for path in (folder / "pictures" / name, folder / name):
@@ -87,7 +87,7 @@ def _pictures(folder: Path) -> list[Picture]:
 
 
 def _exports(folder: Path, model: str) -> list[ExportRow]:
-    """Returns the exported models, with what the accuracy gate measured of them."""
+    """Returns the exported models, with the results of the accuracy gate."""
     if not folder.is_dir():
         return []
     measured = _measured(folder, model)

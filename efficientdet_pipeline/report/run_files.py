@@ -1,4 +1,4 @@
-"""Curves and progress of a run, from its results.csv; also while it is written."""
+"""Curves and progress of a run from its results.csv, also while it is being written."""
 
 import csv
 import math
@@ -23,23 +23,23 @@ _UNDEFINED_BELOW = {"AP", "AP50", "AP75", "APs", "APm", "APl"}
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is."""
+    """Progress of a training."""
 
     epoch: int
     num_epochs: int
-    """0 where it is not known."""
+    """0 if unknown."""
     seconds_per_epoch: float
-    """0 where it is not known."""
+    """0 if unknown."""
 
     @property
     def seconds_left(self) -> float | None:
-        """Returns the time to the last epoch; None where it is not known."""
+        """Returns the estimated time to the last epoch; None if unknown."""
         if not self.num_epochs or not self.seconds_per_epoch:
             return None
         return max(0, self.num_epochs - self.epoch) * self.seconds_per_epoch
 
     def __str__(self) -> str:
-        """Returns the progress in words.
+        """Returns the progress as text.
 
         >>> str(Progress(3, 10, 61))
         'epoch 3 of 10, about 7 min left'
@@ -52,7 +52,7 @@ class Progress:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Returns the rows of results.csv; none where the file is missing or no table."""
+    """Returns the rows of results.csv; empty if the file is missing or invalid."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             return [row for row in csv.DictReader(file) if _number(row.get("epoch")) is not None]
@@ -61,7 +61,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def training_charts(rows: Sequence[Mapping[str, str]]) -> list[Chart]:
-    """Returns the curves of a run over its epochs; columns without values are left out."""
+    """Returns the curves of a run by epoch; columns without values are left out."""
     charts = []
     for title, y_label, columns in _CHARTS:
         series = []
@@ -80,14 +80,14 @@ def training_charts(rows: Sequence[Mapping[str, str]]) -> list[Chart]:
 
 
 def progress(rows: Sequence[Mapping[str, str]], *, num_epochs: int = 0) -> Progress:
-    """Returns how far a run is; the time is that of its last five epochs."""
+    """Returns the progress of a run; the time is estimated from its last five epochs."""
     seconds = [value for row in rows[-5:] if (value := _number(row.get("seconds")))]
     last = _number(rows[-1]["epoch"]) if rows else None
     return Progress(int(last or 0), num_epochs, sum(seconds) / len(seconds) if seconds else 0.0)
 
 
 def _number(cell: str | None) -> float | None:
-    """Returns a cell as a number; a loss that is not finite stays one, so that its line has a gap."""
+    """Returns a cell as a number; a non-finite loss is kept, so that its line has a gap."""
     try:
         return float(cell) if cell not in (None, "") else None
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The page of a run: what its folder tells, joined with its evaluation, its findings and its commands."""
+"""Report of a run: its folder's contents, evaluation, issues and commands."""
 
 import dataclasses
 import json
@@ -27,28 +27,28 @@ _FACTS = {
     "epoch": "Epoch of the evaluated weights",
     "data": "Evaluated on",
     "views": "Views of each image",
-    "milliseconds": "Detecting in one image",
+    "milliseconds": "Inference per image",
 }
 LINKS = ("metrics.json", "thresholds.yaml", "label_errors.csv", "results.csv", "args.yaml", "log.txt")
 
 
 def write_run_page(run: RunFolder, findings: Findings | None = None) -> Path:
-    """Writes the page of a run into its folder and returns it.
+    """Writes the report of a run into its folder and returns its path.
 
     Args:
       run: its folder.
-      findings: of its evaluation; read from the folder where None.
+      findings: of its evaluation; None reads them from the folder.
     """
     return write_report(EvaluationFolder(run.path).report, run_page_contents(run, findings))
 
 
 def run_page_contents(run: RunFolder, findings: Findings | None = None, *, with_saved: bool = True) -> ReportContents:
-    """Returns all that the page of a run shows.
+    """Returns the contents of the report of a run.
 
     Args:
       run: its folder.
       findings: of its evaluation.
-      with_saved: whether they are read from the folder where None.
+      with_saved: whether to read them from the folder if None.
     """
     folder = EvaluationFolder(run.path)
     if findings is None and with_saved and folder.saved.is_file():
@@ -63,10 +63,10 @@ def run_page_contents(run: RunFolder, findings: Findings | None = None, *, with_
 
 
 def with_evaluation(contents: ReportContents, findings: Findings) -> ReportContents:
-    """Returns the contents of a page with an evaluation: its sections, gallery, label errors and facts."""
+    """Returns the contents extended by an evaluation: its sections, gallery, label errors and facts."""
     saved = findings.saved
     images = RecordImages(saved.shards, saved.numbers)
-    gone = "The evaluated images are no longer where they were, so that the gallery has none."
+    gone = "The evaluated images are missing from their original location, so the gallery is empty."
     evaluation = ReportContents(
         "",
         facts=evaluation_facts(saved),
@@ -80,7 +80,7 @@ def with_evaluation(contents: ReportContents, findings: Findings) -> ReportConte
 
 
 def evaluation_facts(saved: SavedEvaluation) -> list[tuple[str, str]]:
-    """Returns (label, value) of what was evaluated on what."""
+    """Returns (label, value) pairs that describe the evaluation."""
     facts = [(label, _fact(name, saved.facts[name])) for name, label in _FACTS.items() if name in saved.facts]
     num_images, num_objects = len(saved.instances.source_ids), len(saved.instances.truth)
     return [*facts, ("Evaluated images", f"{num_images:,} with {num_objects:,} objects")]
@@ -93,7 +93,7 @@ def _fact(name: str, value: str | float) -> str:
 
 
 def write_recorded_findings(folder: Path, findings: Sequence[Finding]) -> None:
-    """Writes what the data checks found before a training, for the page at its end."""
+    """Writes the issues of the data checks before a training, for the report at its end."""
     from tfrmod import fileio
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def _recorded_findings(path: Path) -> list[Finding]:
 
 
 def _conversion_findings(manifest: Path) -> list[Finding]:
-    """Returns what was left out of the shards, or changed, and why."""
+    """Returns the conversion problems: what was left out of the shards or changed, and why."""
     problems = read_json(manifest).get("problems")
     found = []
     for code, problem in problems.items() if isinstance(problems, dict) else ():
@@ -123,17 +123,17 @@ def _conversion_findings(manifest: Path) -> list[Finding]:
 
 
 def run_commands(run: RunFolder) -> list[Command]:
-    """Returns the commands that repeat the run, evaluate it, use it, and write this page again."""
+    """Returns the commands that repeat the run, evaluate it, use it, and write this report again."""
     args = read_args(run.args)
     commands = []
     if args.get("mode") in {"traineval", "train"}:
-        commands.append(Command("Train it again, as a run of another name:", _training_command(args)))
-    commands.append(Command("Evaluate it:", command_line("--mode=eval", f"--model_dir={run.path}")))
+        commands.append(Command("Train again under another name:", _training_command(args)))
+    commands.append(Command("Evaluate:", command_line("--mode=eval", f"--model_dir={run.path}")))
     saved_model = run.export_path / "saved_model"
     if saved_model.is_dir():
         words = [f"--saved_model_dir={saved_model}", "--input_image=IMAGE.jpg", "--output_image_dir=detections"]
-        commands.append(Command("Detect with it:", command_line("--mode=infer", *words)))
-    commands.append(Command("Write this page again:", command_line("--mode=report", f"--model_dir={run.path}")))
+        commands.append(Command("Run inference:", command_line("--mode=infer", *words)))
+    commands.append(Command("Write this report again:", command_line("--mode=report", f"--model_dir={run.path}")))
     return commands
 
 

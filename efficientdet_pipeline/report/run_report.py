@@ -1,4 +1,4 @@
-"""What a training writes beside its checkpoints for people: pictures, thresholds and the page of its run."""
+"""Files that a training writes for people: figures, thresholds and the report of its run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,24 +34,24 @@ from efficientdet_pipeline.tasks.task import NetworkDescription
 from tfrmod.example import decode_example
 
 MAX_RECORDS = 2000
-"""Whose boxes labels.jpg shows; of more, a part from all over."""
+"""Maximum number of records whose boxes labels.jpg shows; larger data sets are sampled evenly."""
 _SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
 
 
 class RunReport:
-    """Writes the pictures and the page of one training; see `training.reporting`."""
+    """Writes the figures and the report of one training; see `training.reporting`."""
 
     def __init__(self) -> None:
         self._issues: list[Issue] = []
 
     def check_data(self, options: TrainOptions, shards: Shards, network: NetworkDescription) -> None:
-        """Checks the data as `quick_check` does, and keeps what it found for the page."""
+        """Runs `quick_check` on the data, and keeps the issues for the report."""
         self._issues = quick_check(options, shards, network)
 
     def begin(
         self, run: RunFolder, files: Sequence[str], batch: Sequence[AugmentedImage], label_map: Mapping[int, str]
     ) -> None:
-        """Writes labels.jpg, train_batch0.jpg and the findings of the data checks."""
+        """Writes labels.jpg, train_batch0.jpg and the issues of the data checks."""
         boxes, class_ids = _sampled_boxes(files)
         drawn = {LABELS: labels_picture(boxes, class_ids, label_map)}
         if batch:
@@ -62,7 +62,7 @@ class RunReport:
         write_recorded_findings(run.report, [_finding(each) for each in self._issues])
 
     def analyse(self, run: RunFolder, saved: SavedEvaluation, engine: Engine) -> Callable[[], Path]:
-        """Writes thresholds and label errors of the evaluation; returns what writes pictures and page."""
+        """Writes thresholds and label errors of the evaluation; returns a function that writes figures and report."""
         folder, findings = EvaluationFolder(run.path), analyse_evaluation(saved, engine=engine)
         write_findings(folder, findings)
 

@@ -1,4 +1,4 @@
-"""Live view of a run: its report served on this machine alone, rendered on each request, read-only.
+"""Live view of a run: its report on a local, read-only HTTP server, rendered on each request.
 
 >>> with LiveView(lambda: report_page(contents_of(run), refresh_seconds=10)) as view:
 ...     print(view.url)
@@ -31,18 +31,18 @@ _MAX_BYTES = 64 << 20
 
 
 class LiveView:
-    """A server of one page and a few named files; a context manager."""
+    """A local server of one page and a few named files; a context manager."""
 
     def __init__(self, page: Callable[[], str], *, files: Mapping[str, Path] | None = None, port: int = 0):
         """Opens the port.
 
         Args:
-          page: gives the HTML; it is called for every visit, in any thread.
-          files: name in the address to the file; nothing else is ever read.
-          port: 0 for a free one.
+          page: returns the HTML; it is called for every request, in any thread.
+          files: name in the URL to the file; no other file is read.
+          port: 0 for any free port.
 
         Raises:
-          OptionsError: the port is taken.
+          OptionsError: the port is in use.
         """
         handler = type("Handler", (_Handler,), {"page": staticmethod(page), "files": dict(files or {})})
         try:
@@ -50,7 +50,7 @@ class LiveView:
         except OSError as error:
             raise OptionsError(
                 f"The live view needs a free port. Port {port} of {HOST} cannot be opened ({error.strerror}); try "
-                "another one, or 0 for any.",
+                "another one, or 0 for any free port.",
                 option="port",
             ) from error
         self._server.daemon_threads = True
@@ -58,11 +58,11 @@ class LiveView:
 
     @property
     def url(self) -> str:
-        """Returns the address for a browser on this machine."""
+        """Returns the URL for a browser on this machine."""
         return f"http://{HOST}:{self._server.server_address[1]}/"
 
     def __enter__(self) -> "LiveView":
-        """Begins to serve."""
+        """Starts serving."""
         self._thread.start()
         return self
 
@@ -93,11 +93,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(has_body=False)
 
     def _answer(self, *, has_body: bool) -> None:
-        # A page elsewhere that makes its name point to this machine must not read the run.
+        # A web page whose host name points to this machine must not read the run (DNS rebinding).
         host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host") or ""
         if host not in _HOSTS:
             self._send(
-                HTTPStatus.FORBIDDEN, "text/plain; charset=utf-8", b"Only for this machine.\n", has_body=has_body
+                HTTPStatus.FORBIDDEN,
+                "text/plain; charset=utf-8",
+                b"Only available on this machine.\n",
+                has_body=has_body,
             )
             return
         name = self.path.partition("?")[0].removeprefix("/")
@@ -109,8 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._send(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"Not found.\n", has_body=has_body)
                 return
-        except Exception as error:  # A run that is being written may be unreadable for a moment.
-            message = f"The page cannot be drawn now: {error_message(error)}\n".encode()
+        except Exception as error:  # Files may be incomplete while the run writes them.
+            message = f"The page cannot be rendered now:  {error_message(error)}\n".encode()
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", message, has_body=has_body)
             return
         self._send(HTTPStatus.OK, kind, content, has_body=has_body)

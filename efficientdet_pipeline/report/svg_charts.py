@@ -1,4 +1,4 @@
-"""Charts as SVG in the page: they take the colours of its theme, and need no other file."""
+"""SVG charts for the report, styled by its theme."""
 
 import math
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ def line_chart(
     bold: str = "",
     has_legend: bool = True,
 ) -> str:
-    """Returns a figure of lines.
+    """Returns a line chart.
 
     Args:
-      chart: what is drawn.
-      x_range: both ends of the axis; those of the values where None.
-      y_range: the same.
-      bold: name of the line that stands out.
-      has_legend: whether the names of the first `NUM_COLORS` lines are listed.
+      chart: the data.
+      x_range: limits of the axis; None takes those of the values.
+      y_range: likewise.
+      bold: name of the highlighted line.
+      has_legend: whether to list the names of the first `NUM_COLORS` lines.
     """
     frame = _Frame(x_range or _extent([v for s in chart.series for v in s.x]), y_range or _y_extent(chart.series))
     lines = [
@@ -77,13 +77,13 @@ def stacked_bars(
 
 
 def reliability_chart(title: str, edges: np.ndarray, precision: np.ndarray, counts: np.ndarray) -> str:
-    """Returns bars of the precision in each bin of scores, with the line on which both are equal; NaN has no bar."""
+    """Returns bars of the precision in each score bin, with the diagonal; NaN has no bar."""
     frame = _Frame((0.0, 1.0), (0.0, 1.0))
     bars = []
     for left, right, value, count in zip(edges, edges[1:], precision, counts, strict=False):
         if math.isfinite(value):
             x, y = frame.x(float(left)), frame.y(float(value))
-            hint = tag("title", text(f"score {left:.2f} to {right:.2f}: {value:.0%} of {int(count):,} right"))
+            hint = tag("title", text(f"score {left:.2f} to {right:.2f}: {value:.0%} of {int(count):,} correct"))
             width, height = frame.x(float(right)) - x - 1, frame.y(0.0) - y
             bars.append(
                 tag("rect", hint, class_="s0", x=_short(x), y=_short(y), width=_short(width), height=_short(height))
@@ -93,12 +93,14 @@ def reliability_chart(title: str, edges: np.ndarray, precision: np.ndarray, coun
         class_="ideal",
         d=f"M{_short(frame.x(0))} {_short(frame.y(0))}L{_short(frame.x(1))} {_short(frame.y(1))}",
     )
-    drawing = _drawing(frame, "score", "share that is right", "".join(bars) + ideal, f"{title}, by bins of scores.")
+    drawing = _drawing(
+        frame, "score", "share of correct detections", "".join(bars) + ideal, f"{title}, by bins of scores."
+    )
     return tag("figure", tag("figcaption", text(title)) + drawing, class_="chart")
 
 
 class _Frame:
-    """From values to places in the drawing."""
+    """Maps values to coordinates in the drawing."""
 
     def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float]):
         self.x_range, self.y_range = (_widened(*each) for each in (x_range, y_range))
@@ -152,7 +154,7 @@ def _color(place: int, *, is_bold: bool) -> str:
 
 
 def _legend(names: Sequence[tuple[str, str]]) -> str:
-    """Returns the key of (name, class in the style sheet) of each line or layer."""
+    """Returns the legend from (name, class in the style sheet) of each line or layer."""
     keys = (tag("li", tag("span", "", class_=f"key {color}") + text(name)) for name, color in names)
     return tag("ul", "".join(keys), class_="legend")
 
@@ -168,7 +170,7 @@ def _summary(series: Sequence[Series]) -> str:
 
 def _y_extent(series: Sequence[Series]) -> tuple[float, float]:
     low, high = _extent([value for each in series for value in each.y])
-    # A loss that begins at a hundred times its later value would hide the rest.
+    # A loss that starts at a hundred times its later value would hide the rest.
     pooled = np.array([value for each in series for value in each.y if math.isfinite(value)])
     if len(pooled) > 20:
         high = min(high, 1.5 * float(np.quantile(pooled, 0.97)))
@@ -185,7 +187,7 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Returns about five round values from low to high."""
+    """Returns about five round tick values from low to high."""
     raw = (high - low) / 5
     magnitude = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= raw)

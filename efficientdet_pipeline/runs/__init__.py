@@ -1,1 +1,1 @@
-"""A run's folder: what it is called, what lies in it, and whether it may be continued."""
+"""Run folders: name, files, lock, metadata, and the check that a run may be resumed."""

@@ -19,8 +19,8 @@ from tfrmod.urls import redact_url, redact_urls
 
 
 def write_args(path: Path, options: Options, source_of: Mapping[str, str]) -> None:
-    """Writes every option with its value, URLs without secrets; a comment says where the value came from."""
-    lines = ["# Every option of this run; without a remark it is the default."]
+    """Writes every option with its value, URLs without secrets; a comment gives the source of the value."""
+    lines = ["# Every option of this run; values without a comment are defaults."]
     for name, given in flatten(options).items():
         value = redact_urls(redact_url(given)) if isinstance(given, str) else given
         text = yaml.safe_dump({name: value}, default_flow_style=False, allow_unicode=True, width=10**6).strip()
@@ -30,19 +30,19 @@ def write_args(path: Path, options: Options, source_of: Mapping[str, str]) -> No
 
 
 def read_args(path: Path) -> dict[str, object]:
-    """Returns the options in an args.yaml; none where there is no such file."""
+    """Returns the options in an args.yaml; empty if the file does not exist."""
     if not path.is_file():
         return {}
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
 def update_json(path: Path, values: Mapping[str, object]) -> None:
-    """Adds the values to a JSON file's object, or begins it."""
+    """Merges the values into the object of a JSON file, which is created if needed."""
     fileio.write_file(path, json.dumps({**read_json(path), **values}, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, object]:
-    """Returns a JSON file's object; an empty one where there is no such file, or it was cut short."""
+    """Returns the object of a JSON file; empty if the file does not exist or is incomplete."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError, RecursionError):
@@ -51,7 +51,7 @@ def read_json(path: Path) -> dict[str, object]:
 
 
 def dataset_metadata(options: ImageOptions, made: Manifest, *, mode: str) -> dict[str, object]:
-    """Returns the fields on the images and shards."""
+    """Returns the metadata of images and shards."""
     split = options.train_valid_split
     counts = {name: split.num_images for name, split in made.splits.items()}
     return {
@@ -72,7 +72,7 @@ def dataset_metadata(options: ImageOptions, made: Manifest, *, mode: str) -> dic
 def training_metadata(
     options: TrainOptions, *, name: str, num_examples: int, shape: dict[str, object]
 ) -> dict[str, object]:
-    """Returns the fields on the training; `shape` tells one run from another."""
+    """Returns the metadata of the training; `shape` identifies a run."""
     return {
         "url": redact_url(
             options.data.images.url_dataset or options.data.images.data_dir or options.train_file_pattern
@@ -90,16 +90,16 @@ def training_metadata(
 
 
 SHORT_STEPS = 5_000
-"""Training steps below which random weights call for other options than the defaults (docs/scratch-recipe.md)."""
+"""Number of training steps below which random weights need options other than the defaults (docs/scratch-recipe.md)."""
 
 
 def sources_of(read: Sources, hparams: HparamsGiven) -> dict[str, str]:
-    """Returns where each option that was given came from."""
+    """Returns the source of each option that was given."""
     return {name: given.source for name, given in {**hparams.options, **read.given}.items()}
 
 
 def log_options(path: Path, options: Options, read: Sources, hparams: HparamsGiven) -> None:
-    """Says where the run lies, and what differs from the defaults, with where it came from."""
+    """Logs the run's folder and the options that differ from the defaults, with their sources."""
     logging.info("Run %s", path)
     values = flatten(options)
     for name, source in sources_of(read, hparams).items():
@@ -107,27 +107,28 @@ def log_options(path: Path, options: Options, read: Sources, hparams: HparamsGiv
     for name, value in hparams.network.items():
         logging.info("  network: %s = %s  (--hparams)", name, value)
     if values.get("eval_master"):
-        logging.warning("eval_master has no effect; it had none in google/automl either.")
+        logging.warning("eval_master has no effect; as in google/automl.")
     if values.get("num_cores") is not None:
-        logging.warning("num_cores has no effect: the devices are counted.")
+        logging.warning("num_cores has no effect: all devices are used.")
     for name in ("tpu_zone", "gcp_project"):
         if values.get(name):
             logging.warning("%s has no effect without a TPU.", name)
     demo = [name for name, given in read.given.items() if given.is_demo and name != "url_dataset"]
     if demo and values.get("url_dataset", DEMO) != DEMO:
         logging.warning(
-            "Demo settings are in force on your own photos: %s. Delete the file's demo block, or set them by hand.",
+            "Demo settings are used with your own images: %s. Delete the demo block of the file, or set your own "
+            "values.",
             ", ".join(f"{name}={read.given[name].value}" for name in demo),
         )
     _warn_of_long_path(path)
 
 
 def advise_on_random_weights(options: TrainOptions, num_steps: int) -> None:
-    """Says which options suit short trainings from random weights, where those given do not."""
+    """Warns of options that do not suit short trainings from random weights."""
     is_demo = options.data.images.url_dataset == DEMO
     if options.optimizer.optimizer != "adam" and num_steps < SHORT_STEPS and not is_demo:
         logging.info(
-            "In as few as %d steps optimizer=%s learns little from random weights: on 292 images AP .321, and .534 "
+            "With %d steps optimizer=%s learns little from random weights: on 292 images AP .321, but .534 "
             "with python3 main.py @configs/small-data-scratch.config --url_dataset=…",
             num_steps,
             options.optimizer.optimizer,
@@ -135,12 +136,14 @@ def advise_on_random_weights(options: TrainOptions, num_steps: int) -> None:
     mixes = options.augmentation.mosaic or options.augmentation.copy_paste
     if options.augmentation.augment and mixes and num_steps < SHORT_STEPS:
         logging.warning(
-            "mosaic and copy_paste from random weights need more steps than these %d: with --augment_recipe=mixing AP "
-            "was .208 where the default recipe gave .390 (docs/scratch-recipe.md); try --augment_recipe=default.",
+            "From random weights, mosaic and copy_paste need more than %d steps: with --augment_recipe=mixing AP "
+            "was .208, with the default recipe .390 (docs/scratch-recipe.md); try --augment_recipe=default.",
             num_steps,
         )
 
 
 def _warn_of_long_path(path: Path) -> None:
     if len(str(path.resolve())) > 200:
-        logging.warning("The run's path has over 200 characters, which Windows may refuse; try a shorter --workspace.")
+        logging.warning(
+            "The run's path is longer than 200 characters, which Windows may reject; try a shorter --workspace."
+        )

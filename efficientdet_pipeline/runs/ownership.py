@@ -1,4 +1,4 @@
-"""Which files in a run's folder this program wrote; only those are ever replaced or deleted."""
+"""Ownership of files in a run's folder: only files written by this program are replaced or deleted."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from tfrmod.fileio import remove_stale_lock
 from tfrmod.manifest import SPLITS
 
 MARKER = ".efficientdet-run"
-"""File that makes a folder a run's: it was written where no file had a run's name yet."""
+"""Marker file of a run's folder, written only if no file had the name of a run's file."""
 
 _RECORDS = {".lock", MARKER, "args.yaml", "log.txt", "metadata.json"}
 _SHOWN = 5
@@ -58,10 +58,10 @@ _FROM_OUR_LOG = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z] ")
 
 
 def is_run(folder: Path) -> bool:
-    """Returns whether a run of this program was begun in a folder.
+    """Returns whether a folder is that of a run of this program.
 
-    Runs from before the marker are known by an args.yaml with our options and,
-    because other trainers write a file of that name too, a second file of ours.
+    Runs from before the marker are recognized by an args.yaml with our options and,
+    because other trainers also write a file of that name, a second file of ours.
     """
     if isinstance(read_json(folder / MARKER).get("id"), str):
         return True
@@ -73,21 +73,21 @@ def is_run(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def held(folder: RunFolder, *, overwrite: bool) -> Iterator[None]:
-    """Holds a run's folder for this process, marked as a run's; with `overwrite` emptied first.
+    """Locks a run's folder for this process and marks it as a run's; with `overwrite` it is emptied first.
 
-    A folder that was made here goes again where wrong options or data end the
-    command before anything was made in it.
+    A folder created here is removed if wrong options or data end the command
+    before any result is written.
 
     Raises:
-      OptionsError: the folder holds what this program did not write, or another
-        process holds it.
+      OptionsError: the folder contains files not written by this program, or another
+        process has locked it.
     """
     if overwrite:
         _check_emptiable(folder.path)
     else:
         _check_claimable(folder.path, folder.metadata)
     is_new = not folder.path.exists()
-    # Even the lock's file is not written into a folder that is refused.
+    # Nothing, not even the lock file, is written into a folder that is refused.
     with locked(folder.path), _removed_if_unused(folder.path) if is_new else contextlib.nullcontext():
         if overwrite:
             empty_folder(folder.path)
@@ -98,7 +98,7 @@ def held(folder: RunFolder, *, overwrite: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _removed_if_unused(folder: Path) -> Iterator[None]:
-    """Removes a folder if an error of the user's ends the command while it holds nothing but its own records."""
+    """Removes the folder if a user error ends the command while it contains only its own records."""
     try:
         yield
     except Exception as error:
@@ -110,19 +110,19 @@ def _removed_if_unused(folder: Path) -> Iterator[None]:
 
 
 def _check_claimable(folder: Path, metadata: Path) -> None:
-    """Makes sure that a run may be begun or continued in a folder.
+    """Checks that a run may start or resume in a folder.
 
     Args:
       folder: of the run.
-      metadata: its metadata.json, which an option may have put elsewhere.
+      metadata: its metadata.json, which an option may have moved elsewhere.
 
     Raises:
-      OptionsError: it holds files of a run's names that no run of ours wrote.
+      OptionsError: it contains files with the names of a run's files that are not ours.
     """
     if metadata.parent != folder and metadata.exists() and not _is_metadata(metadata):
         raise OptionsError(
             f"path_metadata must be a folder without a metadata.json of another program. Received {metadata.parent}, "
-            "which has one; choose another folder.",
+            "which contains one; choose another folder.",
             option="path_metadata",
         )
     if not folder.is_dir() or is_run(folder):
@@ -130,13 +130,13 @@ def _check_claimable(folder: Path, metadata: Path) -> None:
     found = sorted(path.name for path in folder.iterdir() if _is_of_run(path) and not _is_free_lock(path))
     if found:
         raise OptionsError(
-            f"A run replaces the files in its folder, so it needs one that is new, empty, or its own. Received "
-            f"{folder}, which holds {_few(found)} from another program; choose another --run_name or --model_dir."
+            f"A run replaces files in its folder, so the folder must be new, empty, or that of the run. Received "
+            f"{folder}, which contains {_few(found)} from another program; choose another --run_name or --model_dir."
         )
 
 
 def _claim(folder: Path) -> None:
-    """Marks a folder, which the caller has locked, as a run's, and clears away what killed processes left in it."""
+    """Marks a folder, which the caller has locked, as a run's, and deletes leftovers of interrupted processes."""
     if not is_run(folder):
         fileio.write_file(folder / MARKER, json.dumps({"id": secrets.token_hex(8)}) + "\n")
     for name in ("tfrecords", "export"):
@@ -146,13 +146,13 @@ def _claim(folder: Path) -> None:
 
 
 def empty_folder(folder: Path) -> None:
-    """Deletes what a run made in its folder, which the caller has locked.
+    """Deletes the files of a run in its folder, which the caller has locked.
 
     Raises:
-      OptionsError: see `_check_emptiable`; then nothing is deleted.
+      OptionsError: see `_check_emptiable`; nothing is deleted then.
     """
     _check_emptiable(folder)
-    # The marker goes last: what a kill leaves is still known as a run's.
+    # The marker is deleted last, so that an interrupted deletion is still recognized as a run's folder.
     for path in sorted(_content(folder), key=lambda path: path.name == MARKER):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -161,22 +161,22 @@ def empty_folder(folder: Path) -> None:
 
 
 def _check_emptiable(folder: Path) -> None:
-    """Makes sure that a run's folder may be emptied.
+    """Checks that a run's folder may be emptied.
 
     Raises:
-      OptionsError: it is no run's folder, or it holds anything that no run makes.
+      OptionsError: it is not a run's folder, or contains other files.
     """
     content = _content(folder)
     if content and not is_run(folder):
         raise OptionsError(
-            f"overwrite deletes a run of this program. Received {folder}, where none was begun, and which holds "
+            f"overwrite deletes a run of this program. Received {folder}, which is not that of a run and contains "
             f"{_few(sorted(path.name for path in content))}; choose another --run_name or --model_dir.",
             option="overwrite",
         )
     foreign = sorted(_foreign(folder))
     if foreign:
         raise OptionsError(
-            f"overwrite deletes only what a run made. {folder} also holds {_few(foreign)}, which no run makes; move "
+            f"overwrite deletes only files of a run. {folder} also contains {_few(foreign)}, which no run writes; move "
             f"{'it' if len(foreign) == 1 else 'them'} elsewhere, or choose another --run_name or --model_dir.",
             option="overwrite",
         )
@@ -187,7 +187,7 @@ def _content(folder: Path) -> list[Path]:
 
 
 def _foreign(folder: Path) -> Iterator[str]:
-    """Yields the paths within a run's folder that no run makes; links are looked at, not followed."""
+    """Yields the paths in a run's folder that no run writes; links are not followed."""
     for parent, folders, files in os.walk(folder):
         inner = Path(parent).relative_to(folder)
         for name in folders:
@@ -215,7 +215,7 @@ def _is_of_run(path: Path) -> bool:
 
 
 def _is_free_lock(path: Path) -> bool:
-    """Returns whether this is the lock that a process writes before anything else: a number, or nothing yet."""
+    """Returns whether this is the lock file that a process writes first: a number, or still empty."""
     return path.name == ".lock" and re.fullmatch(r"\d*", _first_lines(path)) is not None
 
 

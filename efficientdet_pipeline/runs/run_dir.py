@@ -1,4 +1,4 @@
-"""Run directory: its files, its lock, and where to find it."""
+"""Run directory: its files, its lock, and its location."""
 
 import os
 from collections.abc import Iterator
@@ -13,22 +13,22 @@ from tfrmod.fileio import lock_file
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds a run's folder for this process; the lock dies with it, however it ends.
+    """Locks a run's folder for this process; the lock ends with the process.
 
     Raises:
-      OptionsError: another process holds it.
+      OptionsError: another process has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a+", encoding="utf-8") as file:
         try:
             is_ours = lock_file(file.fileno(), waits=False)
-        except OSError:  # A disk or a system that locks nothing.
+        except OSError:  # The file system or the platform has no locks.
             is_ours = True
         if not is_ours:
             file.seek(0)
             raise OptionsError(
-                f"Another process ({file.read().strip() or 'unknown'}) is working on the run {folder}. "
-                "Wait for it, stop it, or give this run another --run_name."
+                f"Another process ({file.read().strip() or 'unknown'}) is using the run {folder}. "
+                "Wait for it, stop it, or use another --run_name."
             )
         file.seek(0)
         file.truncate()
@@ -43,24 +43,24 @@ class RunFolder:
 
     path: Path
     export_path: Path
-    """Where the export goes: `export` in the folder, unless an option says otherwise."""
+    """Folder of the export: `export` in the run's folder by default."""
     records_path: Path
-    """Where the shards are: `tfrecords` in the folder, unless an option says otherwise."""
+    """Folder of the shards: `tfrecords` in the run's folder by default."""
     metadata_folder: Path
 
     @property
     def args(self) -> Path:
-        """Every option, with where its value came from."""
+        """Every option, with the source of its value."""
         return self.path / "args.yaml"
 
     @property
     def metadata(self) -> Path:
-        """What the run was made from."""
+        """Metadata of data, training and environment."""
         return self.metadata_folder / "metadata.json"
 
     @property
     def manifest(self) -> Path:
-        """What the shards hold."""
+        """Contents of the shards."""
         return self.records_path / "manifest.json"
 
     @property
@@ -70,72 +70,72 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The newest checkpoint; a run continues from it."""
+        """The newest checkpoint, from which a run resumes."""
         return self.path / "checkpoints" / "last"
 
     @property
     def tensorboard(self) -> Path:
-        """Scalars and pictures for TensorBoard."""
+        """Scalars and images for TensorBoard."""
         return self.path / "tensorboard"
 
     @property
     def results(self) -> Path:
-        """One row an epoch."""
+        """Metrics, one row per epoch."""
         return self.path / "results.csv"
 
     @property
     def curves(self) -> Path:
-        """The rows as a picture."""
+        """Plot of the metrics."""
         return self.path / "results.png"
 
     @property
     def incidents(self) -> Path:
-        """Steps whose loss stood out, for the doctor."""
+        """Steps with unusual losses, for the doctor."""
         return self.path / "incidents.jsonl"
 
     @property
     def bad_steps(self) -> Path:
-        """The images of the steps that ended a run."""
+        """The images of the steps with non-finite losses that ended a run."""
         return self.path / "bad_steps.json"
 
     @property
     def compression(self) -> Path:
-        """Zeros and different values of each kernel, of a training that compresses."""
+        """Zeros and distinct values of each kernel, of a training with compression."""
         return self.path / "compression.json"
 
     @property
     def metrics(self) -> Path:
-        """COCO's numbers of the best checkpoint, and of the last."""
+        """COCO metrics of the best checkpoint, and of the last."""
         return self.path / "metrics.json"
 
     @property
     def thresholds(self) -> Path:
-        """Score thresholds of the best F1 on the validation images, which inference reads."""
+        """Score thresholds of the best F1 on the validation images, for inference."""
         return self.path / "thresholds.yaml"
 
     @property
     def report(self) -> Path:
-        """Folder of the page that explains the run."""
+        """Folder of the report."""
         return self.path / "report"
 
     @property
     def pictures(self) -> Path:
-        """Validation images with detections drawn."""
+        """Validation images with drawn detections."""
         return self.path / "pictures"
 
     @property
     def log(self) -> Path:
-        """Everything that was said."""
+        """The log."""
         return self.path / "log.txt"
 
 
 def run_folder(
     options: RunOptions, automatic_name: str, *, path_output: str = "", output_path: str = "", path_metadata: str = ""
 ) -> RunFolder:
-    """Returns the folder that the options name, or that of the automatic name in the workspace.
+    """Returns the folder that the options name, else the automatically named one in the workspace.
 
     Args:
-      path_output: folder of the export; empty: in the run's folder.
+      path_output: folder of the export; empty for the run's folder.
       output_path: folder of the shards; likewise.
       path_metadata: folder of metadata.json; likewise.
     """
@@ -158,12 +158,12 @@ def find_run(options: RunOptions, *, trained: bool = False, path_output: str = "
     """Returns the run that the options name, else the latest in the workspace.
 
     Args:
-      trained: whether the latest is meant that has a checkpoint; one that holds
-        shards alone does not count then.
-      path_output: folder of the export; empty: in the run's folder.
+      trained: whether the latest run must have a checkpoint; runs with shards only
+        are then skipped.
+      path_output: folder of the export; empty for the run's folder.
 
     Raises:
-      MissingError: there is no such run.
+      MissingError: the run does not exist.
     """
     if options.model_dir or options.run_name or options.model_ckpts:
         folder = run_folder(options, "", path_output=path_output)
@@ -172,7 +172,7 @@ def find_run(options: RunOptions, *, trained: bool = False, path_output: str = "
                 ", ".join(sorted(path.parent.name for path in Path(options.workspace).glob("*/args.yaml"))) or "none"
             )
             raise MissingError(
-                f"There is no run {folder.path}. Runs in {options.workspace}: {known}. "
+                f"The run {folder.path} does not exist. Runs in {options.workspace}: {known}. "
                 "Check --model_dir, --run_name and --workspace."
             )
         return folder
@@ -188,14 +188,14 @@ def find_run(options: RunOptions, *, trained: bool = False, path_output: str = "
     if not runs:
         other = "a checkpoint by --path_ckpt" if trained else "shards by --file_pattern"
         raise MissingError(
-            f"There is no run in {options.workspace} (workspace). Train one by `python3 main.py @params.config`, "
+            f"The workspace {options.workspace} contains no run. Train one by `python3 main.py @params.config`, "
             f"or name {other} or a run's folder by --model_dir."
         )
     return run_folder(options, runs[-1].parent.name, path_output=path_output)
 
 
 def containing_run(path: Path, *, path_output: str = "") -> RunFolder | None:
-    """Returns the run whose folder `path` is or lies in, at most as deep as a checkpoint's file; None where none is."""
+    """Returns the run whose folder is or contains `path`, down to the depth of a checkpoint's file; None if none is."""
     for folder in (path, *path.parents[:3]):
         if (folder / "args.yaml").is_file() and _has_checkpoint(folder):
             return RunFolder(folder, Path(path_output or folder / "export"), folder / "tfrecords", folder)

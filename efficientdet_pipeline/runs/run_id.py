@@ -1,4 +1,4 @@
-"""What makes two runs the same: the options that shape the training, the network, and the data."""
+"""Identity of a run: the options that shape the training, the network, and the data."""
 
 import hashlib
 import json
@@ -14,9 +14,9 @@ def shaping(options: Options, network: Mapping[str, object], resolved: Mapping[s
     """Returns everything that shapes the training, by name.
 
     Args:
-      network: the network's hyper-parameters that differ from the model's own.
-      resolved: values that stand for what was typed, so that a default left out
-        and the same value given are one run; and what identifies the photos.
+      network: the network's hyper-parameters that differ from the defaults.
+      resolved: values that replace those given, so that an omitted default and the
+        same explicit value are one run; and the identity of the images.
     """
     declared = declarations(type(options))
     values: dict[str, object] = {name: value for name, value in flatten(options).items() if declared[name].shapes}
@@ -31,7 +31,7 @@ def shaping(options: Options, network: Mapping[str, object], resolved: Mapping[s
 
 
 def _without_secrets(value: str) -> str:
-    """Returns a URL as it is shown, with a hash that tells it from another one shown alike; other text as it is."""
+    """Returns a URL without secrets, with a hash that distinguishes URLs that look alike; other text unchanged."""
     shown = redact_url(value)
     return value if shown == value else f"{shown} ({url_id(value)[:12]})"
 
@@ -45,10 +45,10 @@ def run_name(model_name: str, shape: Mapping[str, object]) -> str:
 def check_same_run(
     folder: str, begun_with: Mapping[str, object], asked_for: Mapping[str, object], defaults: Mapping[str, object]
 ) -> None:
-    """Raises OptionsError where a folder's run was begun with other shaping options, and lists them.
+    """Raises OptionsError if a folder's run was started with other shaping options, and lists them.
 
     Args:
-      defaults: of the options; an option that the run did not know yet had its default.
+      defaults: of the options; an option unknown to the run's version had its default.
     """
     begun_with = {**{name: defaults[name] for name in asked_for if name in defaults}, **begun_with}
     names = [*asked_for, *(name for name in begun_with if name not in asked_for)]
@@ -59,6 +59,6 @@ def check_same_run(
     ]
     if differences:
         raise OptionsError(
-            f"The run in {folder} was begun with other options: {'; '.join(differences)}. Continue it with its own "
-            "options, give another --run_name, or begin it anew with --overwrite."
+            f"The run in {folder} was started with other options: {'; '.join(differences)}. Resume it with the same "
+            "options, choose another --run_name, or restart it with --overwrite."
         )

@@ -50,7 +50,7 @@ def test_center_crop_clips_and_drops() -> None:
     assert out["labels"].ravel().tolist() == [0, 2]
     np.testing.assert_allclose(out["areas"], [12 * 20, 30 * 5], rtol=1e-5)
     assert out["image_masks"].shape == (2, 30, 50)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="CenterCrop takes 61x50 pixels"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="CenterCrop needs 61x50 pixels"):
         applied({"name": "CenterCrop", "height": 61, "width": 50})
 
 

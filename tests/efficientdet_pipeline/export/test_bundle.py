@@ -44,7 +44,7 @@ def test_write_bundle_describes_the_artifacts(detector: TrainedDetector, tmp_pat
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Nine drawn images." in card
     assert "| AP | 0.5000 |" in card
-    assert "Not stated by whoever exported the model." in card
+    assert "Not stated by the author of the export." in card
     assert check_checksums(folder) == 5
     done = subprocess.run(["sha256sum", "--check", "sha256sums.txt"], cwd=folder, capture_output=True, check=False)
     assert done.returncode == 0
@@ -64,7 +64,7 @@ def test_write_bundle_replaces_an_earlier_one_alone(detector: TrainedDetector, t
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "MODEL_CARD.md").write_text("mine")
-    with pytest.raises(OptionsError, match="must be free, or hold an earlier export"):
+    with pytest.raises(OptionsError, match="must not exist, or be part of an earlier export"):
         write_bundle(detector, foreign, [text_format("a")])
 
 
@@ -101,10 +101,10 @@ def test_check_checksums_finds_what_changed(detector: TrainedDetector, tmp_path:
     folder = tmp_path / "export"
     write_bundle(detector, folder, [text_format("a")])
     (folder / "efficientdet-lite0.text").write_text("b")
-    with pytest.raises(DataError, match="Received another content"):
+    with pytest.raises(DataError, match="Received different content"):
         check_checksums(folder)
     (folder / "efficientdet-lite0.text").unlink()
     with pytest.raises(DataError, match="Received nothing"):
         check_checksums(folder)
-    with pytest.raises(DataError, match=r"must hold an export with sha256sums.txt"):
+    with pytest.raises(DataError, match=r"must contain an export with sha256sums.txt"):
         check_checksums(tmp_path)

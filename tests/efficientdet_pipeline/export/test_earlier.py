@@ -52,7 +52,7 @@ def test_an_export_that_a_kill_of_an_earlier_version_left_in_parts_may_be_replac
 )
 def test_a_file_that_no_export_wrote_is_kept(tmp_path: Path, name: str) -> None:
     put(tmp_path, name)
-    with pytest.raises(OptionsError, match=rf"{Path(name).parts[0]} must be free, or hold an earlier export"):
+    with pytest.raises(OptionsError, match=rf"{Path(name).parts[0]} must not exist, or be part of an earlier export"):
         check_replaceable(tmp_path, NAMES)
 
 
@@ -60,7 +60,7 @@ def test_a_folder_within_an_export_that_is_no_saved_model_is_kept(tmp_path: Path
     earlier(tmp_path)
     (tmp_path / "saved_model/saved_model.pb").unlink()
     put(tmp_path, "saved_model/thesis.txt")
-    with pytest.raises(OptionsError, match="saved_model must be free"):
+    with pytest.raises(OptionsError, match="saved_model must not exist"):
         check_replaceable(tmp_path, NAMES)
 
 

@@ -63,8 +63,8 @@ def test_check_accuracy_names_artifact_limit_and_layers(tmp_path: Path) -> None:
         check_accuracy(report, noisy_layers=layers)
     message = error_message(caught.value)
     assert int(caught.value.exit_code) == 79
-    assert "tflite_int8 has AP 0.4500, 0.0500 below the checkpoint's 0.5000, where 0.01 is allowed" in message
-    assert "Lowest signal to noise in tflite_int8: layer_0 (10 dB), layer_1" in message
+    assert "tflite_int8 has AP 0.4500, 0.0500 below the checkpoint's 0.5000 (limit 0.01)" in message
+    assert "Lowest signal-to-noise ratios in tflite_int8: layer_0 (10 dB), layer_1" in message
     assert "layer_5" not in message
 
 

@@ -55,7 +55,7 @@ def test_smallest_recipe_finds_the_least_number(
         recipe = search.smallest_recipe(lambda content: float(len(content)), min_score=needed)
         assert len(recipe.float_layers) == needed
         assert len(tried) == len(set(tried)) <= 8
-    with pytest.raises(AccuracyError, match=r"int8 must reach 9.0000. Received 4.0000 with the 4 noisiest"):
+    with pytest.raises(AccuracyError, match=r"int8 must reach AP 9.0000. Received 4.0000 with the 4 least accurate"):
         search.smallest_recipe(lambda content: float(len(content)), min_score=9, max_layers=4)
     recipe.write(tmp_path / "recipe.yaml")
     assert read_recipe(tmp_path / "recipe.yaml") == recipe
@@ -64,5 +64,5 @@ def test_smallest_recipe_finds_the_least_number(
 def test_read_recipe_refuses(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("score: 1\n")
-    with pytest.raises(DataError, match="recipe that QuantizationSearch wrote"):
+    with pytest.raises(DataError, match="recipe of QuantizationSearch"):
         read_recipe(path)

@@ -109,13 +109,13 @@ def test_check_raw_heads_refuses_zeros(detector: TrainedDetector, raw_heads: Pat
         logits, deltas = TfliteRunner(raw_heads.read_bytes()).run_heads(canvases)
         return np.zeros_like(logits), np.zeros_like(deltas)
 
-    with pytest.raises(DataError, match="must give what the trained network gives"):
+    with pytest.raises(DataError, match="must reproduce the outputs of the trained network"):
         check_raw_heads(detector, zeros, min_decibels=6.0, what="zeros.tflite")
 
 
 def test_write_tflite_needs_images_for_int8(detector: TrainedDetector, tmp_path: Path) -> None:
     without = dataclasses.replace(detector, calibration=())
-    with pytest.raises(DataError, match="needs images to take its ranges from, about 32"):
+    with pytest.raises(DataError, match="needs calibration images, about 32"):
         write_tflite(without, tmp_path / "x.tflite", precision="int8")
     assert not list(tmp_path.iterdir())
 

@@ -43,7 +43,7 @@ def test_names_that_are_not_given_stay() -> None:
     [
         ("coco", r"must name the 4 classes of the network.*ids up to 90"),
         ("a,b,c,d,e", r"must name the 4 classes"),
-        ("square,circle", r"the id that it was learnt with\. Received 1 for 'square', which is 2"),
+        ("square,circle", r"the id that it has in training\. Received 1 for 'square', which is 2"),
         ({"circle": 2}, r"Received 2 for 'circle', which is 1"),
         ({1: ["a"]}, r"label_map of --hparams"),
     ],

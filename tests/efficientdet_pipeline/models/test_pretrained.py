@@ -214,7 +214,7 @@ def test_random_weights_in_few_steps_are_not_for_mixed_images(
 ) -> None:
     mixing = RECIPES["mixing"] if "augment_recipe" in given else {}
     advise_on_random_weights(compose(TrainOptions, **{"url_dataset": "images.zip", **mixing, **given}), num_steps)
-    assert any("AP was .208 where the default recipe gave .390" in sentence for sentence in said) == is_said
+    assert any("AP was .208, with the default recipe .390" in sentence for sentence in said) == is_said
 
 
 @pytest.mark.parametrize("option", ["backbone_ckpt", "pretrained_ckpt"])

@@ -21,5 +21,5 @@ def test_load_model_of_a_run_is_that_of_its_checkpoint(toy_run: Path) -> None:
 
 
 def test_load_model_of_nothing(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="There is no checkpoint"):
+    with pytest.raises(MissingError, match=r"The checkpoint .* does not exist"):
         load_model(tmp_path / "none")

@@ -70,7 +70,7 @@ def test_eval_names_what_it_looked_at_where_there_are_no_shards(main: Main, copi
     assert f"the run {copied_run} holds none" in said().err
     alone = shutil.copytree(copied_run / "checkpoints" / "best", copied_run.parent.parent / "alone")
     assert main("--mode=eval", f"--path_ckpt={alone}") == 2
-    assert "lies in no run's folder" in said().err
+    assert "is not in the folder of a run" in said().err
 
 
 def closed(*arguments: object, **more: object) -> None:
@@ -87,7 +87,7 @@ def test_eval_prints_what_it_cannot_write(
     assert main("--mode=eval", f"--model_dir={toy_run}") == 0
     printed = said()
     assert "ARmax100" in printed.out
-    assert "no file holds them" in printed.err
+    assert "are printed above but not saved" in printed.err
     assert "--path_ckpt" in printed.err
 
 

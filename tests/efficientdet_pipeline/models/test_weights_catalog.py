@@ -170,7 +170,7 @@ def test_choose_weights_asks_the_web_only_where_it_may(tmp_path: Path, asked: li
     chosen = choose_weights("efficientdet-lite0", cache_dir=tmp_path, may_fetch=False)
     assert chosen.entry is None
     assert not asked
-    assert "the COCO detector efficientdet-lite0 is not here" in chosen.reason
+    assert "the COCO detector efficientdet-lite0 is not available locally" in chosen.reason
 
 
 def test_choose_weights_goes_on_where_the_server_lacks_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,12 +45,12 @@ def test_comparison_page_names_what_is_better_for_certain() -> None:
     assert "(worse)" not in page
     assert "+0.000" in page
     assert "<strong>0.931</strong>" in page
-    assert "Differences are those from &lt;a&gt;." in page
+    assert "Differences are relative to &lt;a&gt;." in page
 
 
 def test_comparison_page_of_other_images_has_no_intervals() -> None:
     page = comparison_page([ComparedRun("a", side([True] * 3), {}), ComparedRun("b", side([True] * 4), {})])
-    assert "b is evaluated on other images than a" in page
+    assert "b and a are evaluated on different images" in page
     with pytest.raises(ValueError, match=r"two runs or more\. Received 1"):
         comparison_page([ComparedRun("a", side([True]), {})])
 

@@ -9,7 +9,15 @@ from efficientdet_pipeline.evaluation.analysis import Analysis, analyse
 from efficientdet_pipeline.evaluation.instances import flatten
 from efficientdet_pipeline.evaluation.truth import TruthImage
 from efficientdet_pipeline.inference.results import ImageDetections
-from efficientdet_pipeline.report.gallery import BEST, FALSE_ALARMS, MISSES, gallery, select_images, small_jpeg, tags_of
+from efficientdet_pipeline.report.gallery import (
+    BEST,
+    FALSE_POSITIVES,
+    MISSES,
+    gallery,
+    select_images,
+    small_jpeg,
+    tags_of,
+)
 
 BOX, FAR = [0.0, 0, 20, 20], [50.0, 50, 80, 90]
 
@@ -35,7 +43,7 @@ def pixels(source_id: str) -> np.ndarray | None:
 def test_select_images_puts_each_into_its_groups() -> None:
     chosen = select_images(simple(), per_group=1)
     assert MISSES in chosen[1]
-    assert FALSE_ALARMS in chosen[2]
+    assert FALSE_POSITIVES in chosen[2]
     assert BEST in chosen[0]
     assert list(chosen)[:3] == [1, 2, 0]
 

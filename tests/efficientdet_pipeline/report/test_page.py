@@ -95,4 +95,4 @@ def test_report_page_of_few_and_many_classes(
 ) -> None:
     page = report_page(ReportContents("Classes", analysis=make_analysis(num_images, num_classes)))
     outline(page)
-    assert ("Shown are the 25 classes" in page) == (num_classes == 40)
+    assert ("The 25 most confused of" in page) == (num_classes == 40)

@@ -88,7 +88,9 @@ def test_run_page_without_its_shards_says_so(run: RunFolder) -> None:
     shutil.rmtree(run.path / "tfrecords")
     contents = run_page_contents(run)
     assert not contents.gallery
-    assert contents.warnings == ["The evaluated images are no longer where they were, so that the gallery has none."]
+    assert contents.warnings == [
+        "The evaluated images are missing from their original location, so the gallery is empty."
+    ]
 
 
 def test_run_commands_repeat_what_was_given(run: RunFolder) -> None:

@@ -51,4 +51,4 @@ def test_bars_count_what_they_show() -> None:
     assert "6 right, 4 wrong" in markup
     reliable = reliability_chart("T", edges, np.array([np.nan, 0.5, 1, 0]), np.array([0, 2, 2, 2]))
     assert reliable.count("<rect") == 3
-    assert "50% of 2 right" in reliable
+    assert "50% of 2 correct" in reliable

@@ -46,7 +46,7 @@ def test_the_demo_does_not_warn_of_its_own_settings(monkeypatch: pytest.MonkeyPa
 def test_demo_settings_on_ones_own_photos_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     text = said(monkeypatch, f"@{DEMO}", "--url_dataset=photos.zip", "--num_epochs=50")
     (warning,) = [line for line in text.splitlines() if line.startswith("WARNING")]
-    assert "Demo settings are in force on your own photos" in warning
+    assert "Demo settings are used with your own images" in warning
     assert "image_size=96" in warning
     assert "pretrained_ckpt=none" in warning
     assert "num_epochs" not in warning

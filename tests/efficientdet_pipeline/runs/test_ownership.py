@@ -84,7 +84,7 @@ def test_overwrite_keeps_a_run_that_holds_anything_else(tmp_path: Path, name: st
     begin(tmp_path)
     put(tmp_path, *OF_A_RUN, name)
     before = contents(tmp_path)
-    with pytest.raises(OptionsError, match=r"overwrite deletes only what a run made\. .* also holds ") as told:
+    with pytest.raises(OptionsError, match=r"overwrite deletes only files of a run\. .* also contains ") as told:
         begin(tmp_path, overwrite=True)
     assert Path(name).parts[0] in str(told.value)
     assert told.value.option == "overwrite"
@@ -120,7 +120,7 @@ def test_overwrite_after_a_run_was_pointed_at_a_folder_of_other_files(tmp_path: 
     put(tmp_path, "thesis.txt", "sub/y")
     begin(tmp_path)
     put(tmp_path, "args.yaml", "log.txt")
-    with pytest.raises(OptionsError, match=r"also holds sub/, thesis\.txt, which no run makes; move them"):
+    with pytest.raises(OptionsError, match=r"also contains sub/, thesis\.txt, which no run writes; move them"):
         begin(tmp_path, overwrite=True)
     assert {"thesis.txt", "sub/y", "args.yaml"} <= contents(tmp_path)
 

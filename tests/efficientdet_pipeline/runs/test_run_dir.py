@@ -28,7 +28,7 @@ def test_a_run_held_by_another_process_is_refused_until_that_ends(tmp_path: Path
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        said = rf"Another process \({holder.pid}\) is working on the run .*--run_name"
+        said = rf"Another process \({holder.pid}\) is using the run .*--run_name"
         with pytest.raises(OptionsError, match=said), locked(folder):
             pass
     finally:

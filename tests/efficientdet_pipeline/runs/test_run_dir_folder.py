@@ -69,11 +69,11 @@ def test_the_latest_run_is_found(tmp_path: Path) -> None:
 def test_a_missing_run_is_told_with_those_that_are_there(tmp_path: Path) -> None:
     begun(tmp_path, "b")
     begun(tmp_path, "a")
-    with pytest.raises(MissingError, match=r"There is no run .*mine\. Runs in .*: a, b\. Check --model_dir"):
+    with pytest.raises(MissingError, match=r"The run .*mine does not exist\. Runs in .*: a, b\. Check --model_dir"):
         find_run(RunOptions(workspace=str(tmp_path), run_name="mine"))
     with pytest.raises(MissingError, match=r"Runs in .*: none\."):
         find_run(RunOptions(workspace=str(tmp_path / "empty"), run_name="mine"))
     for trained, other in ((True, "a checkpoint by --path_ckpt"), (False, "shards by --file_pattern")):
-        words = rf"There is no run in .*empty.*python3 main\.py @params\.config`, or name {other} or"
+        words = rf"The workspace .*empty.* contains no run.*python3 main\.py @params\.config`, or name {other} or"
         with pytest.raises(MissingError, match=words):
             find_run(RunOptions(workspace=str(tmp_path / "empty")), trained=trained)

@@ -30,5 +30,5 @@ def test_start_or_resume_run_accepts_changed_options_before_the_first_checkpoint
     assert not run.is_resumed
     checkpoint_io.write_checkpoint(run.folder.last, {"state.npz": lambda path: path.write_bytes(b"")}, {"step": 1})
     assert opened(tmp_path, "--pretrained_ckpt=none").is_resumed
-    with pytest.raises(OptionsError, match=r"begun with other options: pretrained_ckpt: 'none' then, 'auto' now"):
+    with pytest.raises(OptionsError, match=r"started with other options: pretrained_ckpt: 'none' then, 'auto' now"):
         opened(tmp_path, "--pretrained_ckpt=auto")
