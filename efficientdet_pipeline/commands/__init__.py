@@ -1,8 +1,8 @@
 """Table of modes: the options class and the command module of each.
 
 A mode is a line in this table, a dataclass of options and a module in this
-package with `run(options, sources, hparams)`. Both are imported on first use, because
-TensorFlow alone takes seconds to load and `--help` must not wait for it.
+package with `run(options, sources, hparams)`. Both are imported on first use to
+keep `--help` fast: TensorFlow alone takes seconds to load.
 """
 
 import importlib
@@ -32,7 +32,7 @@ class Mode:
         return getattr(importlib.import_module(f"efficientdet_pipeline.options.{module}"), name)
 
     def runner(self) -> "Callable[..., ExitCode | None]":
-        """Returns the mode's `run`, importing what it needs."""
+        """Returns the mode's `run`; imports its module."""
         return importlib.import_module(f"efficientdet_pipeline.commands.{self.command}").run
 
 
@@ -43,17 +43,15 @@ MODES: dict[str, Mode] = {
         "convert, train, evaluate and export: annotated images to a deployable detector",
     ),
     "train": Mode("training:TrainOptions", "train", "train only"),
-    "tune": Mode("tune:TuneOptions", "tune", "search for the options of the highest AP, by trainings with early ends"),
+    "tune": Mode("tune:TuneOptions", "tune", "search hyperparameters for the highest AP, with pruning of trials"),
     "eval": Mode(
         "evaluation:EvalOptions", "evaluate", "evaluate a checkpoint, an export or detections (COCO and VOC metrics)"
     ),
-    "report": Mode("report:ReportOptions", "report", "write the page of a run, or show it while the run trains"),
-    "compare": Mode("report:CompareOptions", "compare", "set runs side by side: numbers, errors, curves, images"),
+    "report": Mode("report:ReportOptions", "report", "write the report of a run, or serve it during training"),
+    "compare": Mode("report:CompareOptions", "compare", "compare runs: metrics, errors, curves, images"),
     "dataset": Mode("convert:ConvertOptions", "dataset", "convert annotated images to TFRecord shards"),
     "verify": Mode("verify:VerifyOptions", "verify", "verify the checksums of all records of shards"),
-    "weights": Mode(
-        "weights:WeightsOptions", "weights", "list pretrained weights, fetch and verify them, or say how to get them"
-    ),
+    "weights": Mode("weights:WeightsOptions", "weights", "list, download and verify pretrained weights"),
     "doctor": Mode("doctor:DoctorOptions", "doctor", "check a dataset, rank its issues by severity and suggest fixes"),
     "benchmark": Mode(
         "benchmark:BenchmarkOptions",
@@ -69,11 +67,9 @@ MODES: dict[str, Mode] = {
         "export a checkpoint: SavedModel, frozen graph, TFLite, ONNX, OpenVINO",
     ),
     "infer": Mode("infer:InferOptions", "infer", "detect objects in images or a video with a checkpoint or an export"),
-    "video": Mode("infer:VideoOptions", "video", "draw the detections of a video, camera or stream into a video"),
-    "serve": Mode("serve:ServeOptions", "serve", "answer HTTP requests with detections, with a page to try them"),
-    "classify": Mode(
-        "imagenet:ClassifyOptions", "classify", "print the best classes of images, by an ImageNet checkpoint"
-    ),
-    "features": Mode("imagenet:FeaturesOptions", "features", "write the features that an EfficientNet sees in images"),
+    "video": Mode("infer:VideoOptions", "video", "write a video with the detections of a video, camera or stream"),
+    "serve": Mode("serve:ServeOptions", "serve", "serve detections over HTTP, with a demo page"),
+    "classify": Mode("imagenet:ClassifyOptions", "classify", "classify images with an ImageNet checkpoint"),
+    "features": Mode("imagenet:FeaturesOptions", "features", "extract EfficientNet features of images"),
 }
 DEFAULT_MODE = "traineval"

@@ -22,16 +22,16 @@ WHAT = {
     "train": "training:benchmark_training",
     "latency": "artifact_latency:benchmark_latency",
 }
-"""Subject → module and function of benchmarking: (options, shards, network, folder) → figures, which it prints; of a
-trained detector (options, hparams) → figures."""
+"""Subject → module and function in benchmarking: (options, shards, network, folder) → results, which it also prints;
+for a trained detector (options, hparams) → results."""
 
 
 FIELDS = {"loader": {"speeds", "cpu_ms"}, "train": {"sweep", "conclusion"}, "latency": {"latencies", "plan"}}
-"""Subject → fields that its figures have in JSON."""
+"""Subject → fields of its results in JSON."""
 
 
 def run(options: BenchmarkOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Measures what the options ask for, prints it, and writes it where they say."""
+    """Runs the benchmark, prints the results, and writes them to a file."""
     del read
     if options.output:
         check_output_json(Path(options.output), FIELDS[options.what], option="output")
@@ -42,12 +42,13 @@ def run(options: BenchmarkOptions, read: Sources, hparams: HparamsGiven) -> None
 
 
 def _check_picture(options: BenchmarkOptions) -> None:
-    """Raises OptionsError where the picture would replace one that no earlier call wrote beside its JSON file."""
+    """Raises OptionsError if the chart would replace an unrelated file beside its JSON file."""
     output = Path(options.output)
     picture = output.with_suffix(".png")
     if options.what == "latency" and (output == picture or (picture.exists() and not output.exists())):
         raise OptionsError(
-            f"output must name a JSON file beside which {picture.name} is free. Received {options.output!r}; try "
+            f"output must name a JSON file without an unrelated {picture.name} beside it. Received "
+            f"{options.output!r}; try "
             "latency.json in another folder.",
             option="output",
         )

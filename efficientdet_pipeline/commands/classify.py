@@ -1,4 +1,4 @@
-"""--mode=classify: the best classes of images, by an ImageNet checkpoint."""
+"""--mode=classify: classification of images with an ImageNet checkpoint."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from efficientdet_pipeline.options.parser import Sources
 
 
 def run(options: ClassifyOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Prints the best classes of each image."""
+    """Prints the top classes of each image."""
     del read, hparams
     images = find_images(options.input_image)
     loaded = load_classifier(options)
@@ -40,18 +40,18 @@ def run(options: ClassifyOptions, read: Sources, hparams: HparamsGiven) -> None:
     if options.json:
         print(json.dumps(found, indent=1, ensure_ascii=False), flush=True)
     if not paths:
-        raise DataError(f"None of the {len(images)} images that {options.input_image!r} names could be read.")
+        raise DataError(f"None of the {len(images)} images of {options.input_image!r} is readable.")
 
 
 def _readable(images: list[Path], paths: list[Path]) -> Iterator[np.ndarray]:
-    """Yields the pixels of each image that can be read, and notes its path."""
+    """Yields the pixels of each readable image, and records its path."""
     for path in images:
         try:
             pixels = read_image(path)
         except DataError as error:
             if len(images) == 1:
                 raise
-            # One bad image among many must not cost the others.
+            # One unreadable image must not stop the others.
             logging.warning("%s", error)
             continue
         paths.append(path)

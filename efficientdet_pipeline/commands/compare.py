@@ -1,4 +1,4 @@
-"""--mode=compare: several runs side by side on one page."""
+"""--mode=compare: comparison of runs on one page."""
 
 from pathlib import Path
 
@@ -23,11 +23,11 @@ def run(options: CompareOptions, read: Sources, hparams: HparamsGiven) -> None:
     note_output_files(place, [FILE_NAME], earlier)
     page, runs = compare_runs(folders, place)
     logging.info("%s", summary(runs))
-    logging.info("Compared in %s", page)
+    logging.info("Comparison: %s", page)
 
 
 def summary(runs: list[ComparedRun]) -> str:
-    """Returns AP and AP50 of each run, and how its AP differs from the first's, with a 95 % interval."""
+    """Returns AP and AP50 of each run, and the difference of AP to the first run, with a 95% interval."""
     width = max(len(run.name) for run in runs)
     lines = [f"{'run':<{width}}     AP   AP50"]
     first = runs[0].analysis
@@ -41,6 +41,6 @@ def summary(runs: list[ComparedRun]) -> str:
             ]
             line += f"   {values['AP'] - first.metrics.values['AP']:+.3f} ({low:+.3f} to {high:+.3f})"
         elif run is not runs[0]:
-            line += "   on other images"
+            line += "   on different images"
         lines.append(line)
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""--mode=dataset: images to shards. Training begins with the same steps."""
+"""--mode=dataset: conversion of images to shards, the first step of a training."""
 
 from absl import logging
 
@@ -23,7 +23,7 @@ def run(options: ConvertOptions, read: Sources, hparams: HparamsGiven) -> None:
         automl_converters.run(options, read, hparams)
         return
     made = convert_images(options, read, hparams)
-    if "train" in made.splits:  # Images without labels have none.
+    if "train" in made.splits:  # Unlabelled images have no training split.
         shards = [f"--train_file_pattern={made.pattern('train')}"]
         shards.append(f"--val_file_pattern={made.pattern('val')}" if "val" in made.splits else "--mode=train")
         print_next_command(*shards)

@@ -1,4 +1,4 @@
-"""--mode=doctor: one look at the data, one page of what is wrong with it, and a mended copy where asked for."""
+"""--mode=doctor: dataset checks, a report of the issues, and optionally a corrected copy."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ EXIT_CODES = {Severity.NOTE: ExitCode.DONE, Severity.WARNING: ExitCode.WARNINGS,
 
 
 def run(options: DoctorOptions, read: Sources, hparams: HparamsGiven) -> ExitCode:
-    """Looks at what the options name; the exit code tells clean, warnings, errors."""
+    """Checks the data that the options name; the exit code is that of the worst issue."""
     if options.report and not options.json:
         check_output_json(Path(options.report), {"verdict", "findings"}, option="report")
     checked = check_data(options, read, hparams)
@@ -36,14 +36,14 @@ def run(options: DoctorOptions, read: Sources, hparams: HparamsGiven) -> ExitCod
 
 
 def _copy_location(copy: Path) -> str:
-    """Returns where the copy lies, and what keeps the ids of its classes."""
+    """Returns the location of the copy, and the option that keeps its class ids."""
     label_map = copy / fix.LABEL_MAP
-    keeping = f" Its classes keep their ids by --label_map={label_map}." if label_map.exists() else ""
-    return f"It lies in {copy}.{keeping}"
+    keeping = f" Keep its class ids with --label_map={label_map}." if label_map.exists() else ""
+    return f"It is in {copy}.{keeping}"
 
 
 def _next_arguments(options: DoctorOptions) -> list[str]:
-    """Returns the command that looks at the mended copy as its original was looked at."""
+    """Returns the command that checks the corrected copy like its original."""
     label_map = Path(options.fix) / fix.LABEL_MAP
     given = {
         "label_map": label_map if label_map.exists() else "",

@@ -1,4 +1,4 @@
-"""--mode=eval: evaluate a checkpoint, an export or a detections file as COCO and Pascal VOC do, and say why."""
+"""--mode=eval: evaluation of a checkpoint, an export or a detections file with COCO and Pascal VOC metrics."""
 
 from pathlib import Path
 
@@ -28,13 +28,13 @@ from efficientdet_pipeline.training import checkpoint_io
 
 
 def run(options: EvalOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Evaluates what the options name."""
+    """Evaluates the detector or the detections that the options name."""
     del read
     evaluate(options, hparams)
 
 
 def evaluate(options: EvalOptions, hparams: HparamsGiven) -> dict[str, object]:
-    """Returns the metrics of what the options name; prints them and writes them to a file."""
+    """Returns the metrics of the detector that the options name; prints them and writes them to a file."""
     if options.subject.detections_json:
         return _evaluate_file(options)
     trained = None if options.subject.saved_model_dir else segmentation_weights(options.checkpoint, options.run)

@@ -1,4 +1,4 @@
-"""--mode=export and freeze_model.py: export a checkpoint in several formats, measured against it."""
+"""--mode=export and freeze_model.py: export of a checkpoint in several formats, with an accuracy gate."""
 
 import dataclasses
 from pathlib import Path
@@ -37,10 +37,10 @@ def run(options: ExportOptions, read: Sources, hparams: HparamsGiven) -> None:
 
 
 def export_checkpoint(options: ExportOptions, hparams: HparamsGiven) -> ExportedFiles:
-    """Exports the checkpoint that the options name, and returns where the files are.
+    """Exports the checkpoint that the options name, and returns the paths of the files.
 
     Raises:
-      AccuracyError: an artifact lost more AP than it may; the others are in place.
+      AccuracyError: an artifact lost too much AP; the others are written.
     """
     check_installed(options.formats.packages())
     trained, detector = load_trained_detector(options, hparams)
@@ -61,7 +61,7 @@ def export_checkpoint(options: ExportOptions, hparams: HparamsGiven) -> Exported
             write_next_version(detector, Path(options.serving_dir), batch_size=options.serving_batch_size or None)
     except OSError as error:
         raise CannotWriteError(
-            f"The export could not be written to {place}: {error.strerror or error}. Name another place by "
+            f"The export cannot be written to {place}: {error.strerror or error}. Choose another folder by "
             "--path_output, or free some space there."
         ) from error
     if gate is not None and exported.report is not None:

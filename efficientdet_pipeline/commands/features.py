@@ -1,4 +1,4 @@
-"""--mode=features: the reductions of images, pictures of their channels, and whether the weights are trained."""
+"""--mode=features: EfficientNet features of images, drawings of their channels, and a test for trained weights."""
 
 from pathlib import Path
 
@@ -45,13 +45,13 @@ def run(options: FeaturesOptions, read: Sources, hparams: HparamsGiven) -> None:
             _write(encoder, pixels, folder / name_of[path], options)
             num_written += 1
     finally:
-        # What was not written is not ours.
+        # Only files that were written are recorded as ours.
         note_output_files(folder, (), {*files, *earlier})
     logging.info("Features written to %s, images: %d", folder, num_written)
 
 
 def _write(encoder: LoadedEncoder, pixels: np.ndarray, path: Path, options: FeaturesOptions) -> None:
-    """Writes the files of one image, whose names begin with `path`."""
+    """Writes the files of one image, whose names start with `path`."""
     inputs = network_input(pixels, encoder.name, advprop=options.network.advprop)
     reductions = extract_reductions(encoder.model, inputs)
     write_reductions(f"{path}.npz", reductions)
@@ -61,7 +61,7 @@ def _write(encoder: LoadedEncoder, pixels: np.ndarray, path: Path, options: Feat
     if options.layer:
         found = layer_map(encoder.model, inputs, options.layer)
         write_arrays(f"{path}.layer.npz", {"map": found})
-        # Within squeeze-excite a layer gives one number for each channel.
+        # Within squeeze-excite a layer returns one number per channel.
         picture = found if found.ndim == 3 else found.reshape(1, 1, -1)
         write_image(f"{path}.layer.png", channel_grid(picture, count=options.channels))
         logging.info("%s.layer.npz: %s, %s", path, options.layer, "x".join(map(str, found.shape)))

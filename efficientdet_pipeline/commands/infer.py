@@ -1,4 +1,4 @@
-"""--mode=infer: detections of images or a video, drawn and written in several forms."""
+"""--mode=infer: detection in images or a video, written in several formats."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def run(options: InferOptions, read: Sources, hparams: HparamsGiven) -> None:
 
 
 def _segmentation(options: InferOptions) -> SegmentationPredictor | None:
-    """Returns the segmentation network that the options name; None where they name a detector."""
+    """Returns the segmentation network that the options name; None if they name a detector."""
     chosen = options.detection
     if chosen.saved_model_dir:
         return exported_predictor(Path(chosen.saved_model_dir).expanduser(), is_trusted=chosen.trust_model)
@@ -77,7 +77,9 @@ def infer_images(options: InferOptions, hparams: HparamsGiven) -> None:
         num_empty += not len(shown.scores)
     writer.close()
     if num_empty:
-        logging.info("A lower --min_score_thresh draws more: nothing was drawn on %d images.", num_empty)
+        logging.info(
+            "%d images have no detections above the threshold; a lower --min_score_thresh draws more.", num_empty
+        )
     logging.info("%d images: %s in %s", num_read, ", ".join(options.result_names()), folder)
 
 
@@ -87,7 +89,7 @@ def _nothing(found: ImageDetections, detector: LoadedDetector) -> str:
 
 
 def _written_before(folder: Path) -> set[str]:
-    """Returns the files that detections.json tells of; earlier versions noted nothing else."""
+    """Returns the files listed in detections.json; earlier versions recorded nothing else."""
     records = read_detections_json(folder / DETECTIONS)
     if not records:
         return set()

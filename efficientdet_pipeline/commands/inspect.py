@@ -1,4 +1,4 @@
-"""--mode=inspect: what is in the shards, drawn as the network sees it; what a network costs."""
+"""--mode=inspect: shards drawn as network inputs with statistics, or parameters and FLOPs of a network."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def run(options: InspectOptions, read: Sources, hparams: HparamsGiven) -> None:
     of_run, _ = merge_hparams(hparams_of_run, InspectOptions, declarations(TrainOptions))
     folder, names_written = Path(options.save_samples_dir), report_files(options.samples)
     earlier = check_output_files(folder, names_written, option="save_samples_dir", known=files_of_report(folder))
-    note_output_files(folder, names_written, earlier)  # Now: an hour of reading must not be in vain.
+    note_output_files(folder, names_written, earlier)  # Before reading the shards, which may take an hour.
     with ProgressBar("reading", "shard") as show:
         contents = count_splits(files, {**names, **given_class_names(hparams if hparams.label_map else of_run)}, show)
     config = network_to_inspect(options, {**used, "hparams": of_run.network}, hparams, contents)

@@ -1,4 +1,4 @@
-"""--mode=report: the page of a run, written into its folder, or shown while the run trains."""
+"""--mode=report: report of a run, written into its folder, or served during training."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from efficientdet_pipeline.runs.run_dir import find_run
 
 
 def run(options: ReportOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Writes the page of the run that the options name, or serves it until Ctrl-C."""
+    """Writes the report of the run that the options name, or serves it until Ctrl-C."""
     del read, hparams
     if not options.serve:
         report_run(options)
@@ -25,18 +25,18 @@ def run(options: ReportOptions, read: Sources, hparams: HparamsGiven) -> None:
     page = LivePage(folder, refresh_seconds=options.refresh_seconds)
     files = {name: folder.path / name for name in LINKS}
     with LiveView(page, files=files, port=options.port) as view:
-        logging.info("%s shows the run %s, on this machine alone. Ctrl-C ends it.", view.url, folder.path)
+        logging.info("%s shows the run %s, on this machine only. Ctrl-C stops the server.", view.url, folder.path)
         view.wait()
 
 
 def report_run(options: ReportOptions) -> Path:
-    """Writes the page of the run that the options name, and returns it."""
+    """Writes the report of the run that the options name, and returns its path."""
     folder = find_run(options.run)
     page = write_run_page(folder)
     logging.info("%s", page)
     if not EvaluationFolder(folder.path).saved.is_file():
         logging.info(
-            "It tells nothing of errors yet, for no evaluation was kept: `%s` makes one.",
+            "The report has no evaluation yet: `%s` adds one.",
             command_line("--mode=eval", f"--model_dir={folder.path}"),
         )
     return page

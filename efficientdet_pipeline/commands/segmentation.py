@@ -1,4 +1,4 @@
-"""What --mode=infer, eval and export do with a segmentation network."""
+"""Segmentation networks in --mode=infer, eval and export."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def infer_segmentation(options: InferOptions, predictor: SegmentationPredictor) 
     images = find_images(options.input_image)
     folder = Path(options.output_image_dir).expanduser()
     pictures = output_names(images)
-    # a.jpg and a.png have a mask each.
+    # a.jpg and a.png need different mask files.
     masks = [f"{MASKS}/{name}" for name in output_names(Path(name).with_suffix(".png") for name in pictures)]
     names = [*pictures, *masks, SEGMENTS]
     earlier = check_output_files(folder, names, option="output_image_dir")
@@ -58,7 +58,7 @@ def infer_segmentation(options: InferOptions, predictor: SegmentationPredictor) 
         )
         segments += found
         shares = (f"{each['category_name']} {each['area'] / class_map.size:.1%}" for each in found)
-        logging.info("%s: %s", path, ", ".join(shares) or "background alone")
+        logging.info("%s: %s", path, ", ".join(shares) or "background only")
     fileio.write_file(folder / SEGMENTS, json.dumps(segments, ensure_ascii=False) + "\n")
     logging.info("%d images: overlays, %s/ and %s in %s", num_read, MASKS, SEGMENTS, folder)
 
@@ -81,7 +81,7 @@ def evaluate_segmentation(options: EvalOptions, trained: TrainedWeights) -> dict
 
 
 def export_segmentation_checkpoint(options: ExportOptions, trained: TrainedWeights) -> Path:
-    """Exports a checkpoint as a SavedModel, and returns where it is."""
+    """Exports a checkpoint as a SavedModel, and returns its path."""
     model, network = load_segmentation(trained)
     of_run = trained.run.export_path if trained.run is not None and trained.names_run else Path("export")
     place = export_segmentation(model, network, options.path_output or of_run)["saved_model"]

@@ -1,4 +1,4 @@
-"""--mode=serve: a detector behind HTTP, with a page to try it."""
+"""--mode=serve: HTTP server of a detector, with a demo page."""
 
 from absl import logging
 
@@ -11,20 +11,18 @@ from efficientdet_pipeline.serving.server import DetectionServer, check_installe
 
 
 def run(options: ServeOptions, read: Sources, hparams: HparamsGiven) -> ExitCode:
-    """Serves the detector that the options name until SIGTERM or Ctrl-C; both let requests in progress end."""
+    """Serves the detector that the options name until SIGTERM or Ctrl-C; requests in progress are completed."""
     del read
     check_installed()
     service = load_service(options, hparams)
     with DetectionServer(service, options.server) as server:
         if not options.server.is_local:
             logging.warning(
-                "%s is open to other machines, without a password and without encryption; docs/serving.md tells how to "
+                "%s is open to other machines, without authentication and encryption; docs/serving.md describes how to "
                 "protect it.",
                 server.url,
             )
-        logging.info(
-            "%s shows a page on which to drop an image; POST %spredict answers programs.", server.url, server.url
-        )
+        logging.info("%s is a demo page for images; POST %spredict is the API for programs.", server.url, server.url)
         try:
             server.wait()
         except StoppedError:

@@ -1,4 +1,4 @@
-"""--mode=train and --mode=traineval: images in, detector out."""
+"""--mode=train and --mode=traineval: training from images to a detector."""
 
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
@@ -8,5 +8,5 @@ from efficientdet_pipeline.training.trainer import train_run
 
 
 def run(options: TrainOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Trains the run that the options describe, from where it is to its end."""
+    """Starts or resumes the run that the options describe, and trains it to its end."""
     train_run(options, read, hparams, report=RunReport())

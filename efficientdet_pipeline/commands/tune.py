@@ -1,4 +1,4 @@
-"""--mode=tune: a search for the options of the highest AP."""
+"""--mode=tune: hyperparameter search for the highest AP."""
 
 from absl import logging
 
@@ -12,19 +12,19 @@ from efficientdet_pipeline.tuning.study_report import BEST, PICTURE, TABLE, form
 
 
 def run(options: TuneOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Runs the trials that the study still lacks, and says which was the best."""
+    """Runs the remaining trials of the study, and logs the best one."""
     del hparams
     result = tune(options, read)
     say(format_table(result))
     logging.info("%s", result.folder / TABLE)
     logging.info("%s", result.folder / PICTURE)
     best = result.best
-    logging.info("Trial %d is the best, with %.4f on the validation images.", best.number, best.value)
+    logging.info("Best trial: %d, with %.4f on the validation images.", best.number, best.value)
     print_next_command(f"@{result.folder / BEST}", "--mode=traineval")
 
 
 def tune(options: TuneOptions, read: Sources) -> StudyResult:
-    """Returns the trials of the study that the options describe, after running those that it still lacks."""
+    """Returns the trials of the study that the options describe, after running the remaining ones."""
     parameters = read_space(options.study.space)
     common = common_arguments(read.given, parameters)
     return run_study(options.study, parameters, common, seed=options.seed.tf_random_seed, on_trial=write_report)

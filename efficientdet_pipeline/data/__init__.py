@@ -1,1 +1,1 @@
-"""Shards → images and boxes → padded batches. What is done to an image in between is handed in."""
+"""Data: preparation of shards, TFRecord reader, sampler, input pipeline, class weights."""

@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def load_batches(file_pattern: str, config: DetectorConfig, *, batch_size: int = 8, seed: int = 0) -> "tf.data.Dataset":
-    """Yields (images, GroundTruth) for ever, augmented as training does by default.
+    """Yields (images, GroundTruth), endless, with the default augmentation of training.
 
     Args:
-      file_pattern: glob of shards, as `edp.convert` writes them.
+      file_pattern: glob of shards, as written by `edp.convert`.
       config: of the network: canvas and normalization.
-      batch_size: images of a batch.
-      seed: of order and augmentation; the same one gives the same batches.
+      batch_size: images per batch.
+      seed: of order and augmentation; the same seed gives the same batches.
     """
     from efficientdet_pipeline.data.dataset_stats import read_shard_stats
     from efficientdet_pipeline.data.input_pipeline import InputConfig, build_augmenter, training_batches

@@ -1,4 +1,4 @@
-"""--mode=dataset with the flags of google/automl's converters: one set, to shards of one prefix."""
+"""Conversion with the flags of google/automl's converters: one split to shards with one prefix."""
 
 import functools
 from collections.abc import Callable
@@ -21,14 +21,14 @@ NAMES_SHOWN = 5
 
 
 def run(options: ConvertOptions, read: Sources, hparams: HparamsGiven) -> None:
-    """Converts the one set that the flags name."""
+    """Converts the split that the flags name."""
     _warn(options, read)
     prefix = Path(options.prefix)
     prefix.parent.mkdir(parents=True, exist_ok=True)
     gather = _coco(options) if options.converter.image_dir else _voc(options)
     place = options.data.images.url_dataset or options.data.images.data_dir or options.converter.image_dir
     conversion = conversion_options(options.data, place, seed=options.seed.tf_random_seed, label_map=hparams.label_map)
-    # The list was cut when its images were gathered.
+    # num_images was already applied when the images were collected.
     conversion = replace(conversion, label_map=_label_map(options) or conversion.label_map, max_images=None)
     with ProgressBar("converting", "image") as show:
         made = automl_converters.convert_to_prefix(
@@ -69,7 +69,7 @@ def _coco(options: ConvertOptions) -> Callable[[Path], None]:
 
 
 def _label_map(options: ConvertOptions) -> dict[int, str] | None:
-    """Returns {id: name}: of the JSON file, else of the challenge that `year` names."""
+    """Returns {id: name} from the JSON file, else of the challenge of `year`."""
     path = options.converter.label_map_json_path
     if not path:
         is_challenge = bool(options.converter.year) and not options.data.images.label_map
@@ -79,7 +79,7 @@ def _label_map(options: ConvertOptions) -> dict[int, str] | None:
 
 def _warn(options: ConvertOptions, read: Sources) -> None:
     if options.converter.caption_annotations_file:
-        logging.warning("caption_annotations_file has no effect: the detector reads no captions.")
+        logging.warning("caption_annotations_file has no effect: the detector does not use captions.")
     if options.converter.image_info_file and options.converter.object_annotations_file:
         logging.warning("image_info_file has no effect beside object_annotations_file, which lists the images too.")
     without_effect = (
@@ -93,4 +93,4 @@ def _warn(options: ConvertOptions, read: Sources) -> None:
     )
     given = [f"--{name}" for name in without_effect if name in read.given]
     if given:
-        logging.warning("No effect where one set goes to one prefix: %s.", ", ".join(given))
+        logging.warning("No effect on the conversion of one split to one prefix: %s.", ", ".join(given))

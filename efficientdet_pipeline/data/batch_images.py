@@ -1,4 +1,4 @@
-"""The images that a training step was given: for the report on steps without a finite loss, and for pictures."""
+"""Images of a training step, for the report of non-finite losses and for drawings."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def first_images(stream: InputConfig, augmenter: Augmenter, count: int) -> list[
 
 
 def images_of_step(stream: InputConfig, num_partners: int, step: int) -> list[BatchImage]:
-    """Returns what is known of the images of step number `step` (1-based), those mixed into others included."""
+    """Returns descriptions of the images of step number `step` (1-based), including partners of mosaic and mixup."""
     index = index_records(stream.files)
     order = Sampler(index, stream.seed, stream.weights, num_partners)
     first = 0 if stream.repeat_first_batch else (step - 1) * stream.batch_size

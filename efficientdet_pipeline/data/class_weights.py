@@ -1,4 +1,4 @@
-"""How much objects of each class weigh in the loss."""
+"""Class weights in the loss."""
 
 import difflib
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ from efficientdet_pipeline.errors import OptionsError
 
 AUTO = "auto"
 MOST = 10.0
-"""What `auto` gives a class at most: a handful of objects must not steer the training."""
+"""Maximum weight of `auto`, so that a few objects do not dominate the training."""
 
 
 def class_weights(text: str, shards: Shards, num_classes: int) -> tuple[float, ...]:
     """Returns the weight of each class by its index, from the option's text; empty text gives no weights.
 
     Args:
-      text: NAME=WEIGHT pairs separated by commas, or auto.
-      shards: whose labels are named, and counted for auto.
+      text: comma-separated NAME=WEIGHT pairs, or auto.
+      shards: with the class names, and for auto the number of objects.
       num_classes: of the network.
 
     Raises:
-      OptionsError: an unknown class, or a weight that is no number above 0.
+      OptionsError: a class is unknown, or a weight is not a positive number.
     """
     if not text:
         return ()
@@ -35,7 +35,7 @@ def class_weights(text: str, shards: Shards, num_classes: int) -> tuple[float, .
 
 
 def _balanced(shards: Shards) -> dict[int, float]:
-    """Returns the square root of how many times fewer objects a class has than the average one."""
+    """Returns for each class the square root of the mean number of objects divided by its number."""
     counts = np.bincount(read_shard_stats(shards.train).class_ids, minlength=2)
     present = np.flatnonzero(counts[1:]) + 1
     mean = counts[present].mean() if len(present) else 1.0

@@ -1,4 +1,4 @@
-"""Conversion of the images that the options name to shards, where it is not done yet."""
+"""Conversion of images to shards, unless it is already done."""
 
 from pathlib import Path
 
@@ -27,14 +27,14 @@ def make_shards(
     image_size: int | str | None = None,
     semantic: bool = False,
 ) -> manifest.Manifest:
-    """Returns the manifest of the shards in `records`; makes them where they are not there yet.
+    """Returns the manifest of the shards in `records`, which are written if they do not exist yet.
 
     Args:
       options: images, splits and conversion.
       records: the folder of the shards.
       identity: of the images, from `data_identity`.
       seed: of the split.
-      label_map: {id: name} of --hparams, where no option gives one.
+      label_map: {id: name} of --hparams, used if no option gives one.
       image_size: of the network's canvas, for hparams_config.yaml.
       semantic: whether to write the class of each pixel instead of boxes.
     """
@@ -64,10 +64,10 @@ def conversion_options(
     image_size: int | str | None = None,
     semantic: bool = False,
 ) -> convert.ConvertOptions:
-    """Returns what the options say of the conversion; see `make_shards` for the arguments.
+    """Returns the conversion options; see `make_shards` for the arguments.
 
     Raises:
-      OptionsError: they cannot be meant so.
+      OptionsError: they contradict each other.
     """
     try:
         return convert.ConvertOptions(
@@ -92,7 +92,7 @@ def conversion_options(
 
 
 def _made_before(records: Path, conversion: convert.ConvertOptions) -> manifest.Manifest | None:
-    """Returns the manifest of whole shards of the same data and options; then nothing needs to be fetched."""
+    """Returns the manifest of complete shards of the same data and options, with which no download is needed."""
     try:
         converted = manifest.Manifest.load(records)
         converted.verify(contents=False)
@@ -102,7 +102,7 @@ def _made_before(records: Path, conversion: convert.ConvertOptions) -> manifest.
 
 
 def log_summary(converted: manifest.Manifest, problems: Path) -> None:
-    """Says what the shards hold and what was wrong with the data; all of that is in the file `problems`."""
+    """Logs the contents of the shards and the problems of the data, which are all in the file `problems`."""
     for name, split in converted.splits.items():
         met = [f"{label} {count:,}" for label, count in split.boxes_per_class.items() if count]
         classes = ", ".join(met[:CLASSES_NAMED]) + (f" … {len(met)} classes" if len(met) > CLASSES_NAMED else "")
@@ -116,7 +116,7 @@ def log_summary(converted: manifest.Manifest, problems: Path) -> None:
         level = logging.WARNING if code in FAULTS else logging.INFO
         logging.log(level, "%d × %s: %s", problem.count, CODES[code], _few(problem.files))
     if converted.problems:
-        logging.info("All of it is listed in %s", problems)
+        logging.info("All problems are listed in %s", problems)
 
 
 def _few(names: tuple[str, ...]) -> str:

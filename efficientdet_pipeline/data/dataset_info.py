@@ -1,4 +1,4 @@
-"""The shards of a run: those that options name, or those made of its images."""
+"""Shards of a run: those that options name, or those converted from its images."""
 
 import hashlib
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ from tfrmod import manifest
 from tfrmod.manifest import max_instances
 
 NAMES_IN_SHARDS = "class_names_in_shards"
-"""Field of metadata.json: what the records call classes that were given other names."""
+"""Field of metadata.json: names in the records of classes that were renamed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """What a training has to know of its data."""
+    """Properties of the data of a training."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
@@ -33,15 +33,15 @@ class Shards:
     label_map: dict[int, str]
     max_instances: int
     recorded_names: dict[int, str] = field(default_factory=dict)
-    """What the records call the classes, where the label map was given."""
+    """Class names in the records, if a label map renames them."""
     made: manifest.Manifest | None = None
-    """Of shards that the run made."""
+    """Manifest of shards that the run converted."""
 
 
 def shards_identity(options: TrainOptions) -> str:
-    """Returns what tells the data of a run from other data, as hex digits."""
+    """Returns an identifier of the data of a run, as hex digits."""
     if not options.train_file_pattern:
-        from efficientdet_pipeline.data import prepare  # With it come all annotation formats.
+        from efficientdet_pipeline.data import prepare  # The import loads all annotation formats.
 
         return prepare.data_identity(options.data.images, options.run.workspace)
     return _identity_of_files(manifest.shard_files(options.train_file_pattern))
@@ -53,14 +53,14 @@ def _identity_of_files(paths: Iterable[Path]) -> str:
 
 
 def compare_validation(folder: RunFolder, shards: Shards, *, is_begun: bool) -> None:
-    """Warns where a run goes on with other validation images than it had; writes down which it has."""
+    """Warns if a resumed run has other validation images than before, and records those it has."""
     if not shards.val:
         return
     now = _identity_of_files(map(Path, shards.val))
     if is_begun and metadata.read_json(folder.metadata).get("validation_shards", now) != now:
         logging.warning(
-            "The validation shards are others than those of the epochs before: their APs do not compare, nor does the "
-            "best of them. Another --run_name begins a run of its own."
+            "The validation shards differ from those of earlier epochs: AP and the best checkpoint are not "
+            "comparable. Another --run_name starts a new run."
         )
     metadata.update_json(folder.metadata, {"validation_shards": now})
 
@@ -68,7 +68,7 @@ def compare_validation(folder: RunFolder, shards: Shards, *, is_begun: bool) -> 
 def find_shards(
     options: TrainOptions, folder: RunFolder, identity: str, image_size: int | str, hparams: HparamsGiven
 ) -> Shards:
-    """Returns the shards to train on; makes them of the images where no option names shards."""
+    """Returns the training shards; converts the images if no option names shards."""
     if options.train_file_pattern:
         return _given_shards(options, hparams)
     images = options.data.images
@@ -88,7 +88,8 @@ def find_shards(
     train, val = made.splits["train"], made.splits.get("val")
     if not train.num_images:
         raise DataError(
-            f"The training split must hold images. It holds none of {sum(s.num_images for s in made.splits.values())}; "
+            "The training split must contain images. It contains none of "
+            f"{sum(s.num_images for s in made.splits.values())}; "
             "check --train_set and --train_valid_split."
         )
     train_files = [made.folder / shard.name for shard in train.files]
@@ -137,10 +138,10 @@ def _given_shards(options: TrainOptions, hparams: HparamsGiven) -> Shards:
 
 
 def _given_names(options: TrainOptions, hparams: HparamsGiven, train: manifest.ShardCounts) -> dict[int, str]:
-    """Returns the class names of given shards: those of an option above those of the records.
+    """Returns the class names of given shards: from an option, else from the records.
 
     Raises:
-      OptionsError: a class of the records is named under another id.
+      OptionsError: a class of the records has another id in the option.
     """
     given, source = read_label_map(options.data.images.label_map, source="--label_map"), "--label_map"
     if not given:
@@ -151,13 +152,13 @@ def _given_names(options: TrainOptions, hparams: HparamsGiven, train: manifest.S
 
 def _refuse_crowds(place: str) -> None:
     raise DataError(
-        f"A training needs boxes of single objects. All boxes of {place} mark a crowd (is_crowd), which training "
-        "leaves out. Correct the annotations, or train on crowds too by --skip_crowd_during_training=false."
+        f"Training needs boxes of single objects. All boxes of {place} mark a crowd (is_crowd), which training "
+        "skips. Correct the annotations, or train on crowds with --skip_crowd_during_training=false."
     )
 
 
 def _counts(pattern: str) -> manifest.ShardCounts:
     counts = manifest.count_shards(pattern)
     if not counts.num_images:
-        raise DataError(f"The shards {pattern} must hold records. They hold none; check --train_file_pattern.")
+        raise DataError(f"The shards {pattern} must contain records. They contain none; check --train_file_pattern.")
     return counts

@@ -1,4 +1,4 @@
-"""What all records hold, without their images: sizes and classes, and how often each should be shown."""
+"""Statistics of records without decoding images: sizes, classes, and sampling weights for class balance."""
 
 from typing import NamedTuple
 
@@ -12,14 +12,14 @@ _AT_ONCE = 256
 
 
 class ShardStats(NamedTuple):
-    """Of n records, in the order of the files."""
+    """Statistics of n records, in the order of the files."""
 
     sizes: np.ndarray
-    """(n, 2) int64, height and width of each image in pixels; zeros where a record does not say."""
+    """(n, 2) int64, height and width of each image in pixels; zeros if a record does not state them."""
     class_ids: np.ndarray
-    """(boxes,) of all boxes, record after record."""
+    """(boxes,) class ids of all boxes, record by record."""
     owners: np.ndarray
-    """(boxes,) number of the record that each box is of."""
+    """(boxes,) record number of each box."""
 
     @property
     def num_boxes(self) -> np.ndarray:
@@ -28,7 +28,7 @@ class ShardStats(NamedTuple):
 
 
 def read_shard_stats(files: tuple[str, ...]) -> ShardStats:
-    """Returns sizes and classes of every record; each is read once, no image is decoded."""
+    """Returns sizes and classes of every record; each is read once, and no image is decoded."""
     features = {
         keys.HEIGHT: tf.io.FixedLenFeature((), tf.int64, 0),
         keys.WIDTH: tf.io.FixedLenFeature((), tf.int64, 0),
@@ -58,14 +58,14 @@ class ShardBoxes(NamedTuple):
 
 
 def read_boxes(files: tuple[str, ...], *, skip_crowd: bool = True) -> ShardBoxes:
-    """Returns the boxes that training learns from; no image is decoded.
+    """Returns the boxes used in training; no image is decoded.
 
-    Boxes of records that do not state the size of their image are left out,
-    as are those without area.
+    Boxes of records that do not state the size of their image are left out, and
+    so are boxes without area.
 
     Args:
       files: shards.
-      skip_crowd: whether boxes that mark a crowd are left out.
+      skip_crowd: whether crowd boxes are left out.
     """
     features: dict[str, object] = {name: tf.io.FixedLenFeature((), tf.int64, 0) for name in (keys.HEIGHT, keys.WIDTH)}
     features |= {name: tf.io.RaggedFeature(tf.float32) for name in keys.BOX}
@@ -76,7 +76,7 @@ def read_boxes(files: tuple[str, ...], *, skip_crowd: bool = True) -> ShardBoxes
         lengths = parsed[keys.LABEL].row_lengths().numpy()
         size = np.stack([parsed[keys.HEIGHT], parsed[keys.WIDTH]], axis=1)
         crowd = parsed[keys.IS_CROWD].values.numpy()
-        # A record of other tools may say nothing of crowds.
+        # Records of other tools may have no crowd flag.
         crowd = crowd if len(crowd) == lengths.sum() else np.zeros(lengths.sum())
         columns = [parsed[name].values.numpy() for name in (*keys.BOX, keys.LABEL)]
         rows.append(np.column_stack([*columns, crowd, np.repeat(size, lengths, axis=0)]))
@@ -88,13 +88,13 @@ def read_boxes(files: tuple[str, ...], *, skip_crowd: bool = True) -> ShardBoxes
 
 
 def balance_weights(contents: ShardStats, strength: float) -> np.ndarray:
-    """Returns how often each record is to be shown, 1 on average: (n,).
+    """Returns the sampling weight of each record, 1 on average: (n,).
 
-    An image counts as its rarest class: (share of images with the commonest class
-    / share of images with its own) to the power of `strength`. One half is the
-    square root of the repeat factor of LVIS (Gupta et al. 2019), with the
-    commonest class as its threshold. An image without objects counts as the
-    commonest.
+    An image counts as its rarest class: (share of images with the most frequent
+    class / share of images with its own) to the power of `strength`. One half is
+    the square root of the repeat factor of LVIS (Gupta et al. 2019), with the
+    most frequent class as its threshold. An image without objects counts as the
+    most frequent class.
     """
     count = len(contents.sizes)
     images_with: dict[int, int] = {}
@@ -110,6 +110,6 @@ def balance_weights(contents: ShardStats, strength: float) -> np.ndarray:
 
 
 def boxes_beyond_limit(contents: ShardStats, max_instances: int) -> tuple[int, int]:
-    """Returns how many boxes of how many images are more than `max_instances` of their image."""
+    """Returns the number of boxes beyond `max_instances` per image, and the number of such images."""
     beyond = np.maximum(contents.num_boxes - max_instances, 0)
     return int(beyond.sum()), int((beyond > 0).sum())

@@ -1,6 +1,6 @@
-"""Decoded images, kept: in memory or in a file, so that no image is decoded twice.
+"""Cache of decoded images, in memory or in a file, so that each image is decoded once.
 
-All pixels stand one image after the other; an image is found by its number.
+The pixels of all images are concatenated; an image is found by its record number.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ from efficientdet_pipeline.system import free_memory
 from tfrmod import fileio
 
 Cache = Callable[[tf.Tensor], tf.Tensor]
-"""Number of a record, a scalar int64 tensor, → its image (h, w, 3) uint8."""
+"""Record number, a scalar int64 tensor → its image (h, w, 3) uint8."""
 
 
 def num_bytes(sizes: np.ndarray) -> int:
-    """Returns how much the decoded images take, in bytes; `sizes` as in `Contents`."""
+    """Returns the size of the decoded images in bytes; `sizes` as in `ShardStats`."""
     return int(sizes.prod(axis=1).sum()) * 3
 
 
 def free_bytes(kind: str, folder: Path) -> int:
-    """Returns how much room there is, in bytes, in memory or on the disk of `folder`; without end if unknown."""
+    """Returns the free bytes in memory or on the disk of `folder`; infinite if unknown."""
     if kind == "memory":
         return free_memory()
     existing = next(place for place in (folder, *folder.resolve().parents) if place.exists())
@@ -36,11 +36,11 @@ def free_bytes(kind: str, folder: Path) -> int:
 
 
 def cache_in_memory(files: tuple[str, ...], sizes: np.ndarray) -> Cache:
-    """Returns the images, decoded and kept in one array."""
+    """Returns a cache in memory: the decoded images in one array."""
     pixels, offsets = np.empty(num_bytes(sizes), np.uint8), _offsets(sizes)
     for number, image in enumerate(_decoded_images(files, sizes)):
         pixels[offsets[number] : offsets[number + 1]] = image.reshape(-1)
-    # An array of this kind is shared with the tensor, not copied.
+    # An array with this layout is shared with the tensor, not copied.
     everything, begins, shapes = tf.convert_to_tensor(pixels), tf.constant(offsets), tf.constant(sizes)
 
     def read(number: tf.Tensor) -> tf.Tensor:
@@ -51,9 +51,9 @@ def cache_in_memory(files: tuple[str, ...], sizes: np.ndarray) -> Cache:
 
 
 def cache_on_disk(files: tuple[str, ...], sizes: np.ndarray, folder: Path) -> Cache:
-    """Returns the images, decoded into one file of `folder`; one that is there already is used.
+    """Returns a cache on disk: the decoded images in one file of `folder`; an existing file is reused.
 
-    The file bears its name only when it is whole.
+    The file gets its name only when it is complete.
     """
     path, offsets = folder / f"photos-{_key(files)}.raw", _offsets(sizes)
     if not (path.is_file() and path.stat().st_size == offsets[-1]):
@@ -97,7 +97,7 @@ def _decoded_images(files: tuple[str, ...], sizes: np.ndarray) -> Iterator[np.nd
     """Yields every image, decoded.
 
     Raises:
-      DataError: an image has another size than its record says.
+      DataError: the size of an image differs from that in its record.
     """
     decoded = all_in_order(files).map(
         lambda record: decode_record_image(parse_record(record).encoded),
@@ -107,14 +107,14 @@ def _decoded_images(files: tuple[str, ...], sizes: np.ndarray) -> Iterator[np.nd
     for number, (image, size) in enumerate(zip(decoded.prefetch(2).as_numpy_iterator(), sizes, strict=True)):
         if image.shape[:2] != tuple(size):
             raise DataError(
-                f"Image {number} of the shards must be as large as its record says, to be cached. The record says "
+                f"Image {number} of the shards must have the size in its record, to be cached. The record states "
                 f"{size[0]}x{size[1]} (height x width), the image has {image.shape[0]}x{image.shape[1]}; "
-                "try --cache=none, or make the shards again."
+                "try --cache=none, or convert the images again."
             )
         yield image
 
 
 def _key(files: tuple[str, ...]) -> str:
-    """Returns hex digits that tell these shards from others."""
+    """Returns an identifier of these shards, as hex digits."""
     facts = [(Path(name).name, os.path.getsize(name), os.stat(name).st_mtime_ns) for name in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

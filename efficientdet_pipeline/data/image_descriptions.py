@@ -1,4 +1,4 @@
-"""Types that describe the images of a training batch, for reports and pictures."""
+"""Types that describe the images of a training batch, for reports and drawings."""
 
 from typing import NamedTuple, NotRequired, TypedDict
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class BoxSummary(TypedDict):
-    """How many boxes an image has, how long their sides are, in pixels, and how many extend beyond the image."""
+    """Number of boxes of an image, range of their side lengths in pixels, and number of boxes beyond the image."""
 
     count: int
     shortest_side: float
@@ -15,7 +15,7 @@ class BoxSummary(TypedDict):
 
 
 class BatchImage(TypedDict):
-    """An image of a training batch, as reports name it."""
+    """An image of a training batch, for reports."""
 
     image: str
     boxes: BoxSummary
@@ -23,7 +23,7 @@ class BatchImage(TypedDict):
 
 
 class AugmentedImage(NamedTuple):
-    """What the network is shown of a sample, before normalization."""
+    """An augmented image as the network gets it, before normalization."""
 
     pixels: np.ndarray
     """uint8 RGB (h, w, 3), the part of the canvas that is not padding."""

@@ -42,18 +42,18 @@ PADDING = -1
 
 
 class Augmenter(NamedTuple):
-    """How images become images of the network's size."""
+    """Transformation of images to network inputs."""
 
     draw: Callable[[Sample, Sequence[Callable[[], Sample]], tf.Tensor], Canvas]
-    """Image, what reads each partner, seed (2,) → canvas, uint8."""
+    """Image, readers of partners, seed (2,) → canvas, uint8."""
     finish: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    """Canvases (b, H, W, 3) and shown sizes (b, 2) → images (b, H, W, 3) float32, normalised."""
+    """Canvases (b, H, W, 3) and sizes of the image areas (b, 2) → images (b, H, W, 3) float32, normalized."""
     num_partners: int = 0
 
     def __call__(
         self, source: tf.Tensor, boxes: tf.Tensor, class_ids: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the image (H, W, 3), boxes and class ids that one image makes, its own partner."""
+        """Returns image (H, W, 3), boxes and class ids of one augmented image, with itself as partner."""
         own = Sample(source, boxes, class_ids)
         canvas, valid_size, boxes, class_ids = self.draw(own, [lambda: own] * self.num_partners, seed)
         return self.finish(canvas[None], valid_size[None])[0], boxes, class_ids
@@ -61,32 +61,32 @@ class Augmenter(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class InputConfig:
-    """What of which shards makes a training batch."""
+    """Configuration of the training batches."""
 
     files: tuple[str, ...]
     batch_size: int
-    """Of all hosts together."""
+    """Batch size over all hosts."""
     max_instances: int
-    """Boxes kept of an image; of more, the largest."""
+    """Maximum number of boxes per image; if there are more, the largest are kept."""
     canvas: tuple[int, int]
-    """Height and width."""
+    """Height and width of the canvas."""
     seed: int
     skip_crowd: bool = True
     repeat_first_batch: bool = False
-    """Yield one batch for ever."""
+    """Whether to repeat the first batch endlessly."""
     num_hosts: int = 1
     host_index: int = 0
-    """Which share of each batch is wanted here; the order of the samples is the same for all."""
+    """Index of this host, which gets its share of each batch; the order of samples is the same for all hosts."""
     weights: np.ndarray | None = field(default=None, compare=False)
-    """How often each record is drawn, relative to the others; see `order.Order`."""
+    """Sampling weight of each record; see `sampler.Sampler`."""
     cache: Callable[[tf.Tensor], tf.Tensor] | None = None
-    """Number of a record → its image, where images are kept decoded; see `cache`."""
+    """Record number → its decoded image, from a cache; see `image_cache`."""
 
     def __post_init__(self) -> None:
-        """Checks that the batch can be shared."""
+        """Checks that the batch can be divided among the hosts."""
         if self.batch_size % self.num_hosts or not 0 <= self.host_index < self.num_hosts:
             raise ValueError(
-                "batch_size must divide evenly among the hosts, and host_index number one of them. Received "
+                "batch_size must divide evenly among the hosts, and host_index be one of them. Received "
                 f"batch_size={self.batch_size}, num_hosts={self.num_hosts}, host_index={self.host_index}."
             )
 
@@ -98,7 +98,7 @@ class InputConfig:
 
 
 def training_batches(stream: InputConfig, augmenter: Augmenter, *, position: int = 0) -> tf.data.Dataset:
-    """Yields (images (b, H, W, 3) float32, GroundTruth) for ever, from sample number `position` on."""
+    """Yields (images (b, H, W, 3) float32, GroundTruth), endless, starting at sample number `position`."""
     index = index_records(stream.files)
     read = SampleReader(index, skip_crowd=stream.skip_crowd, cache=stream.cache)
 
@@ -117,7 +117,7 @@ def training_batches(stream: InputConfig, augmenter: Augmenter, *, position: int
         dataset = dataset.batch(stream.batch_size).map(lambda *all_of_it: [each[stream.share] for each in all_of_it])
         dataset = dataset.unbatch()
     dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
-    # Images are batched as bytes, and become numbers of 32 bits in one go.
+    # Images are batched as uint8, and converted to float32 at once.
     dataset = dataset.batch(stream.batch_size // stream.num_hosts, drop_remainder=True).map(finish)
     if stream.repeat_first_batch:
         dataset = dataset.take(1).cache().repeat()
@@ -125,7 +125,7 @@ def training_batches(stream: InputConfig, augmenter: Augmenter, *, position: int
 
 
 class EvaluationBatch(NamedTuple):
-    """Images and their truth, padded with zeros to the most boxes that an image of the batch has."""
+    """Images and ground truth, padded with zeros to the maximum number of boxes in the batch."""
 
     images: tf.Tensor
     """(b, H, W, 3) float32, normalised."""
@@ -140,7 +140,7 @@ class EvaluationBatch(NamedTuple):
     is_crowd: tf.Tensor
     areas: tf.Tensor
     num_boxes: tf.Tensor
-    """(b,) boxes that are no padding."""
+    """(b,) number of boxes without padding."""
     is_difficult: tf.Tensor
     file_names: tf.Tensor
 
@@ -152,10 +152,10 @@ def evaluation_batches(
 
     Args:
       files: the shards; their records are numbered in the order of the sorted names.
-      fit: brings an image to the network's canvas.
-      batch_size: images of a batch.
-      limit: take the first images only.
-      numbers: ascending numbers of the records to take; all where None.
+      fit: resizes an image to the network's canvas.
+      batch_size: images per batch.
+      limit: number of images from the start; None means all.
+      numbers: record numbers to evaluate, ascending; None means all.
     """
 
     def prepare(serialized: tf.Tensor) -> EvaluationBatch:
@@ -190,13 +190,13 @@ def evaluation_batches(
 def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.deterministic = True
-    # Parallelism is fixed here, and the tuner's thread would hold up the end of each run by the minute it sleeps.
+    # Parallelism is fixed here; the autotuner's thread would delay the end of each run by up to a minute.
     options.autotune.enabled = False
     return options
 
 
 def _padded(boxes: tf.Tensor, class_ids: tf.Tensor, count: int) -> GroundTruth:
-    """Returns exactly `count` boxes: the largest of more, padding behind fewer."""
+    """Returns exactly `count` boxes: the largest ones, or all with padding at the end."""
 
     def largest() -> tuple[tf.Tensor, tf.Tensor]:
         areas = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1)
@@ -214,19 +214,19 @@ def _padded(boxes: tf.Tensor, class_ids: tf.Tensor, count: int) -> GroundTruth:
 def build_augmenter(
     options: AugmentationOptions, config: AnyDetectorConfig, *, mixing_ends: int | None = None
 ) -> Augmenter:
-    """Returns how the options vary images for a network.
+    """Returns the augmenter of the options for a network.
 
     Args:
       options: of a run.
-      config: canvas, mean and standard deviation are read.
-      mixing_ends: running number of the first sample that is not mixed with others any more; None: never.
+      config: its canvas, mean and standard deviation are used.
+      mixing_ends: number of the first sample without mosaic, mixup and copy-paste; None: never.
     """
     augment = canvas_augmenter(
         options, config.image_size, mixing_ends=mixing_ends, keeps_proportions=config.resize == "letterbox"
     )
 
-    # Compiled, the chain from bytes to numbers is one pass over the batch, in a fifth of the time; the rule that XLA is
-    # slow on CPUs is one about convolutions.
+    # Compiled with XLA, the conversion from bytes to floats is one pass over the batch, in a fifth of the time; XLA
+    # is slow on CPUs for convolutions only.
     @tf.function(jit_compile=True)
     def finish(canvases: tf.Tensor, valid_size: tf.Tensor) -> tf.Tensor:
         return normalize(
@@ -237,20 +237,20 @@ def build_augmenter(
 
 
 MIXED_BOXES = 2
-"""An image mixed of several images may have so many times the boxes of the fullest image; more are rare."""
+"""Maximum number of boxes of a combined image, as a multiple of that of a single image; more are rare."""
 
 
 @contextmanager
 def open_input_config(
     options: TrainOptions, shards: Shards, canvas: tuple[int, int], cache_folder: Path
 ) -> Iterator[InputConfig]:
-    """Yields what the options make of the training shards; what is kept on disk is deleted at the end.
+    """Yields the input configuration of the training shards; cache files on disk are deleted at the end.
 
     Args:
       options: of the training.
-      shards: their paths and the most boxes of an image.
-      canvas: height and width of the network's.
-      cache_folder: where decoded images go.
+      shards: their paths and the maximum number of boxes per image.
+      canvas: height and width of the network's canvas.
+      cache_folder: folder for decoded images.
     """
     _warn_without_effect(options)
     contents = read_shard_stats(shards.train) if _needs_stats(options) else None
@@ -277,7 +277,7 @@ def open_input_config(
 
 
 def close_mosaic_step(options: AugmentationOptions, *, num_epochs: int, samples_per_epoch: int) -> int | None:
-    """Returns the number of the first sample that is not mixed with others any more; None: all may be."""
+    """Returns the number of the first sample without mosaic, mixup and copy-paste; None if there is no limit."""
     return max(0, num_epochs - options.close_mosaic) * samples_per_epoch if options.close_mosaic else None
 
 
@@ -290,7 +290,7 @@ def _weights(options: LoaderOptions, contents: ShardStats | None) -> np.ndarray 
         return None
     weights = balance_weights(contents, options.class_balance)
     logging.info(
-        "class_balance=%g: the rarest images are shown %.1f times an epoch, the commonest %.2f times.",
+        "class_balance=%g: images of the rarest class are drawn %.1f times per epoch, the most frequent %.2f times.",
         options.class_balance,
         weights.max(),
         weights.min(),
@@ -302,8 +302,8 @@ def _log_dropped_boxes(contents: ShardStats, most: int) -> None:
     num_boxes, num_images = boxes_beyond_limit(contents, most)
     if num_boxes:
         logging.warning(
-            "max_instances_per_image is %d and the fullest image has %d boxes: the smallest %d boxes of %d images are "
-            "left out of the training.",
+            "max_instances_per_image is %d, but an image has up to %d boxes: the smallest %d boxes of %d images are "
+            "not used in training.",
             most,
             contents.num_boxes.max(),
             num_boxes,
@@ -318,8 +318,8 @@ def _cached(
         return None
     if not contents.sizes.all():
         raise OptionsError(
-            "cache needs records that say how large their images are (image/height, image/width). "
-            f"Received cache={kind} with {files[0]}, which does not; leave it out.",
+            "cache needs records with the size of their images (image/height, image/width). "
+            f"Received cache={kind} with {files[0]}, which has none; leave it out.",
             option="cache",
         )
     needed, free = image_cache.num_bytes(contents.sizes), image_cache.free_bytes(kind, folder)
@@ -331,7 +331,7 @@ def _cached(
             option="cache",
         )
     logging.info(
-        "Decoding %d images once, %.2f GB, kept %s.", len(contents.sizes), needed / 1e9, _CACHE_LOCATIONS[kind]
+        "Decoding %d images once, %.2f GB, cached %s.", len(contents.sizes), needed / 1e9, _CACHE_LOCATIONS[kind]
     )
     if kind == "memory":
         return image_cache.cache_in_memory(files, contents.sizes)
@@ -346,12 +346,12 @@ def _warn_without_effect(options: TrainOptions) -> None:
     mixing = [name for name in ("mosaic", "mixup", "copy_paste") if getattr(augmentation, name)]
     others = augmentation.autoaugment_policy or augmentation.grid_mask or augmentation.augment_steps
     if not augmentation.augment and (mixing or others):
-        logging.warning("--noaugment is given: images are not varied, whatever other options of augmentation say.")
+        logging.warning("--noaugment disables all augmentation; other augmentation options are ignored.")
     if augmentation.close_mosaic and not mixing:
         logging.warning("close_mosaic has no effect without mosaic, mixup or copy_paste.")
     elif mixing and augmentation.close_mosaic >= options.optimizer.num_epochs:
         logging.warning(
-            "close_mosaic=%d is not below num_epochs=%d: %s never happen.",
+            "close_mosaic=%d is not below num_epochs=%d: %s are never applied.",
             augmentation.close_mosaic,
             options.optimizer.num_epochs,
             ", ".join(mixing),

@@ -1,4 +1,4 @@
-"""Input pipelines from lists of dicts, as tfdet writes them: TFRecords to samples of `augment.pipeline_steps`."""
+"""Input pipelines from lists of dicts, in tfdet's format: TFRecords to samples of `augment.pipeline_steps`."""
 
 import glob
 from collections.abc import Callable, Mapping, Sequence
@@ -15,19 +15,19 @@ from efficientdet_pipeline.errors import MissingError, OptionsError
 
 @dataclass(frozen=True, kw_only=True)
 class InputReadRecordFiles:
-    """The first step: which records are read, and in which order."""
+    """First step: the records to read, and their order."""
 
     pattern_file: str
     """Glob of TFRecord files."""
     seed: int = 2022
-    """Of the order and of all random steps."""
+    """Seed of the order and of all random steps."""
     shuffle: bool = False
     bucket_size_shuffle: int = 64
-    """Samples that are held for shuffling."""
+    """Size of the shuffle buffer, in samples."""
     debug: bool = False
-    """Whether everything comes in a fixed order, whatever the steps say."""
+    """Whether the order is fixed, whatever the steps say."""
     include_mask: bool = False
-    """Whether the masks of objects are decoded, as image_masks."""
+    """Whether to decode the masks of objects, as image_masks."""
 
     def __post_init__(self) -> None:
         if self.bucket_size_shuffle < 1:
@@ -35,18 +35,18 @@ class InputReadRecordFiles:
 
 
 def pipeline(steps: Sequence[Mapping[str, object]]) -> tf.data.Dataset:
-    """Returns the samples of a list of steps, once through the records.
+    """Returns the samples of a list of steps, one pass over the records.
 
     Each pass over the dataset draws other random numbers; two datasets of the
-    same list draw the same. Batch it with `padded`, which marks padding.
+    same list draw the same ones. Batch it with `padded`, which marks padding.
 
     Args:
       steps: dicts with a name; the first is InputReadRecordFiles, the others are
         those of `named_steps.STEPS`. They are not changed.
 
     Raises:
-      OptionsError: an unknown name or key, or a wrong value.
-      MissingError: no file fits the pattern.
+      OptionsError: a name or key is unknown, or a value is wrong.
+      MissingError: no file matches the pattern.
     """
     if not steps:
         raise OptionsError("A pipeline must begin with InputReadRecordFiles. Received no steps.")
@@ -68,7 +68,7 @@ def pipeline(steps: Sequence[Mapping[str, object]]) -> tf.data.Dataset:
 
 
 def padded(dataset: tf.data.Dataset, batch_size: int, *, drop_remainder: bool = False) -> tf.data.Dataset:
-    """Returns batches: labels of padding are -1, which is no class, and masks 0."""
+    """Returns batches: labels of padding are -1, which is not a class, and masks 0."""
     spec = dataset.element_spec
     shapes = {key: value.shape for key, value in spec.items()}
     values = {key: "" if value.dtype == tf.string else tf.zeros((), value.dtype) for key, value in spec.items()}
@@ -87,7 +87,7 @@ def _applied(step: Step, index: int) -> Callable[..., TensorTree]:
 def _samples(source: InputReadRecordFiles) -> tf.data.Dataset:
     files = sorted(glob.glob(source.pattern_file))
     if not files:
-        raise MissingError(f"No file fits pattern_file={source.pattern_file!r} of InputReadRecordFiles.")
+        raise MissingError(f"No file matches pattern_file={source.pattern_file!r} of InputReadRecordFiles.")
     dataset = tf.data.Dataset.from_tensor_slices(files)
     if source.shuffle:
         dataset = dataset.shuffle(len(files), seed=source.seed)

@@ -1,4 +1,4 @@
-"""A scan of training batches for numbers that are not finite, and for boxes that cannot be."""
+"""Scan of training batches for non-finite values and invalid boxes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ MAX_LISTED = 100
 
 
 class NanFinding(NamedTuple):
-    """One image of one batch that has something wrong."""
+    """A problem of one image in a batch."""
 
     batch: int
     row: int
@@ -23,15 +23,15 @@ class NanFinding(NamedTuple):
 
 @dataclass
 class NanScan:
-    """What a scan saw. Its `str` is a sentence or a few."""
+    """Result of a scan. Its `str` is a short summary."""
 
     num_images: int = 0
     num_boxes: int = 0
     num_without_boxes: int = 0
-    """Images without any box: their targets are background alone."""
+    """Images without boxes: their targets are background only."""
     num_findings: int = 0
     findings: list[NanFinding] = field(default_factory=list)
-    """The first hundred."""
+    """The first hundred findings."""
 
     @property
     def is_clean(self) -> bool:
@@ -46,7 +46,7 @@ class NanScan:
         return f"{seen}: {self.num_findings} findings, {first}."
 
     def add(self, batch: int, row: int, what: str) -> None:
-        """Takes a finding down."""
+        """Adds a finding."""
         self.num_findings += 1
         if len(self.findings) < MAX_LISTED:
             self.findings.append(NanFinding(batch, row, what))
@@ -55,12 +55,12 @@ class NanScan:
 def scan_for_nan(
     batches: Iterable[tuple[Tensor, TensorTree]], config: DetectorConfig, *, max_batches: int | None = None
 ) -> NanScan:
-    """Returns what is not finite in images, boxes, and the targets that the loss makes of them.
+    """Returns the non-finite values in images, boxes, and the targets assigned to anchors.
 
     Args:
-      batches: (images, GroundTruth), as training takes them; endless ones need `max_batches`.
-      config: of the network whose anchors the boxes are matched to.
-      max_batches: how many are looked at; None: all.
+      batches: (images, GroundTruth), as in training; endless ones need `max_batches`.
+      config: of the network whose anchors are matched.
+      max_batches: number of batches to scan; None: all.
     """
     scan, anchors = NanScan(), anchor_boxes(config)
     for number, (images, given) in enumerate(batches):
@@ -76,11 +76,11 @@ def scan_for_nan(
             scan.num_boxes += len(boxes)
             scan.num_without_boxes += not len(boxes)
             checks = {
-                "the image holds NaN or infinity": not np.isfinite(image).all(),
-                "a box holds NaN or infinity": not np.isfinite(boxes).all(),
+                "the image contains NaN or infinity": not np.isfinite(image).all(),
+                "a box contains NaN or infinity": not np.isfinite(boxes).all(),
                 "a box has no area": bool((boxes[:, 2:] <= boxes[:, :2]).any()),
                 f"a class id is above {config.num_classes}": bool((truth.class_ids[row] > config.num_classes).any()),
-                "a target holds NaN or infinity": not np.isfinite(target_boxes[row]).all(),
+                "a target contains NaN or infinity": not np.isfinite(target_boxes[row]).all(),
             }
             for what, is_wrong in checks.items():
                 if is_wrong:

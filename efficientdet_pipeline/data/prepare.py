@@ -1,4 +1,4 @@
-"""Dataset preparation: download, unpack, convert."""
+"""Dataset preparation: download and extraction of images."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -17,19 +17,19 @@ from tfrmod.errors import DatasetError
 from tfrmod.urls import redact_url
 from tfrmod.workers import Executor
 
-"""The word that stands for the embedded data set in --url_dataset."""
+"""Value of --url_dataset for the embedded data set."""
 
 
 def data_identity(options: ImageOptions, workspace: str) -> str:
-    """Returns what tells these images from others, as hex digits: a zip's or folder's contents, or an address."""
+    """Returns an identifier of the images, as hex digits: from the contents of a zip or folder, or from a URL."""
     place = options.url_dataset or options.data_dir
     _refuse_hash_of_no_file(options.dataset_sha256, place)
     if options.url_dataset and options.data_dir and archive.marked_fingerprint(Path(options.data_dir)) is not None:
-        # The shards are made of what the archive holds: edits would be left out, or replaced by a newer archive.
+        # The shards are those of the archive: edits would be ignored, or replaced by a newer archive.
         archive.check_unedited(
             Path(options.data_dir),
-            f"To use it as it is now, give --data_dir={options.data_dir} without --url_dataset; to unpack the archive, "
-            "name another --data_dir.",
+            f"To use it as it is now, set --data_dir={options.data_dir} without --url_dataset; to unpack the archive, "
+            "choose another --data_dir.",
         )
     if place == DEMO:
         return hashlib.sha256(DEMO.encode()).hexdigest()
@@ -37,31 +37,31 @@ def data_identity(options: ImageOptions, workspace: str) -> str:
         return hashlib.sha256((options.dataset_sha256 or place).encode()).hexdigest()
     path = Path(place).expanduser()
     if path.is_dir():
-        # The runs may lie among the images; what they write must not make other data of them.
+        # The runs may be among the images; the files that they write must not change the identity of the data.
         return archive.folder_fingerprint(path, leave_out=Path(workspace))
     if not path.exists():
         name = "url_dataset" if options.url_dataset else "data_dir"
         raise MissingError(
-            f"{name} must be an address, a zip or a folder. Received {place!r}, where there is nothing"
-            f" (looked in {Path.cwd()}). Check the path."
+            f"{name} must be a URL, a zip or a folder. Received {place!r}, which does not exist"
+            f" (in {Path.cwd()}). Check the path."
         )
     return archive.zip_fingerprint(path)
 
 
 def prepare_images(options: ImageOptions) -> Path:
-    """Returns the folder of the images, fetched and unpacked where they are not yet."""
+    """Returns the folder of the images, after downloading and extracting them if needed."""
     place = options.url_dataset or options.data_dir
     _refuse_hash_of_no_file(options.dataset_sha256, place)
     local = Path(place).expanduser()
     cache = cache_folder(options.cache_dir)
     if place == DEMO:
-        from efficientdet_pipeline.demo_dataset import write_demo_dataset  # It alone needs OpenCV.
+        from efficientdet_pipeline.demo_dataset import write_demo_dataset  # The import needs OpenCV.
 
         local = write_demo_dataset(cache / "downloads" / "demo.zip")
     elif local.is_dir():
         return local
     elif is_address(place):
-        with ProgressBar(f"fetching {redact_url(place)}", "B") as show:
+        with ProgressBar(f"downloading {redact_url(place)}", "B") as show:
             local = download.fetch(
                 place,
                 cache / "downloads",
@@ -79,15 +79,15 @@ def prepare_images(options: ImageOptions) -> Path:
             return archive.extract(local, target, on_progress=show)
     except archive.DamagedArchiveError:
         if is_address(place):
-            download.forget(local)  # Or the same command would find the same damaged file for ever.
+            download.forget(local)  # Otherwise the next call would find the same damaged file again.
         raise
 
 
 def _refuse_hash_of_no_file(sha256: str, place: str) -> None:
     if sha256 and (place == DEMO or Path(place).is_dir()):
         raise OptionsError(
-            f"dataset_sha256 is the hash of one file, a zip. Received it with {place!r}, which is none, so that it "
-            "could not be compared; leave it out, or give the zip.",
+            f"dataset_sha256 is the hash of a zip file. Received it with {place!r}, which is not a zip, so that it "
+            "cannot be compared; leave it out, or use the zip.",
             option="dataset_sha256",
         )
 
@@ -96,18 +96,18 @@ def _verify(path: Path, expected: str) -> None:
     found = fileio.sha256_of(path)
     if found != expected.lower():
         raise DatasetError(
-            f"{path} must have the sha256 {expected} (--dataset_sha256). Its own is {found}: "
+            f"{path} must have the sha256 {expected} (--dataset_sha256). Received {found}: "
             "it is another file, or a damaged one."
         )
 
 
 def is_address(place: str) -> bool:
-    """Returns whether a place is to be downloaded."""
+    """Returns whether a location is a URL."""
     return place.lower().startswith(("http://", "https://"))
 
 
 class ProgressBar:
-    """A progress bar that is handed out as a function (done, total); quiet where nobody watches."""
+    """A progress bar as a function (done, total); silent without a terminal."""
 
     def __init__(self, title: str, unit: str):
         self._shown = tqdm(desc=title, unit=unit, unit_scale=unit == "B", leave=False, disable=not is_terminal())
@@ -155,14 +155,14 @@ def image_summary(options: ImageOptions, seed: int) -> ImageArguments:
 
 
 def beam_runner(options: ConversionOptions, shared: Path) -> Executor | None:
-    """Returns what spreads the work over other machines; None where it is done on this one.
+    """Returns the executor for a distributed conversion; None for this machine.
 
     Args:
       options: of the conversion.
-      shared: a place near the shards, which all machines see.
+      shared: a location near the shards that all machines can access.
 
     Raises:
-      OptionsError: Beam is not installed, or knows no such runner.
+      OptionsError: Beam is not installed, or the runner is unknown.
     """
     if not options.runner:
         return None

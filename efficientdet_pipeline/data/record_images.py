@@ -1,4 +1,4 @@
-"""Images of shards by the source id of their records, read when they are asked for."""
+"""Images of shards by the source id of their records, read lazily."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ class RecordImages:
 
     Args:
       files: the shards; their records are numbered in the order of the sorted names.
-      numbers: source id to the number of its record.
+      numbers: source id to record number.
     """
 
     def __init__(self, files: Sequence[str], numbers: Mapping[str, int]):
@@ -27,11 +27,11 @@ class RecordImages:
 
     @property
     def are_there(self) -> bool:
-        """Returns whether the shards are still where they were."""
+        """Returns whether the shards still exist."""
         return bool(self.files) and all(Path(file).is_file() for file in self.files)
 
     def __call__(self, source_id: str) -> np.ndarray | None:
-        """Returns the image, uint8 RGB (h, w, 3); None where it is no longer in the shards."""
+        """Returns the image, uint8 RGB (h, w, 3); None if it is no longer in the shards."""
         number = self.numbers.get(source_id)
         if number is None or not self.are_there:
             return None

@@ -1,4 +1,4 @@
-"""The shards of a trained run, and images out of shards."""
+"""Shards of a trained run, and images read from shards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ from tfrmod import manifest
 
 
 def run_shards(run: RunFolder, split: str) -> tuple[Sequence[Path], manifest.Manifest | None]:
-    """Returns the shards of one split that a run made, with their manifest, or those that it was given.
+    """Returns the shards of one split that a run converted, with their manifest, or those that it was given.
 
     Args:
       split: train or val.
 
     Returns:
-      No files where the run holds none.
+      No files if the run has none.
     """
     used = metadata.read_args(run.args)
     places = [run.manifest, Path(text_field(used, "output_path") or run.records_path) / manifest.FILE_NAME]

@@ -1,10 +1,10 @@
-"""The order of the images, from a formula.
+"""Sampler: the order of images as a function of seed and position.
 
-A pass over the data is a list of record numbers, and the list is a function of
-(seed, pass). A place in the data is then one integer, the running number of the
-sample, and whoever starts there sees what a run that never stopped would have
-seen: nothing has to be read to get there. The list keeps neighbours near each
-other on the disk, for data sets that are larger than the memory.
+An epoch is a list of record numbers, which is a function of (seed, epoch). A
+position in the data is therefore one integer, the running number of the sample,
+and a resumed run gets the same samples as an uninterrupted one, without reading
+up to the position. Neighbours in the list are near each other on disk, for data
+sets that are larger than the memory.
 """
 
 from collections.abc import Sequence
@@ -15,29 +15,29 @@ import tensorflow as tf
 
 from efficientdet_pipeline.data.tfrecord_reader import RecordIndex
 
-# Records that are shuffled among themselves, and of which an image's partners are drawn.
+# Window in which records are shuffled, and from which an image's partners are drawn.
 SHUFFLE_WINDOW = 2048
-# Shards read in turns, so that neighbours in a shard do not meet in one batch.
+# Shards that are read interleaved, so that neighbours in a shard are not in the same batch.
 INTERLEAVED_SHARDS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Sampler:
-    """What decides the order of the samples."""
+    """Parameters of the order of samples."""
 
     index: RecordIndex
     seed: int
     weights: np.ndarray | None = None
-    """(n,) how often a record is drawn, relative to the others; None: once a pass, each."""
+    """(n,) sampling weights of the records; None: each once per epoch."""
     num_partners: int = 0
-    """Other records that go with each sample, for augmentations that make one image out of several."""
+    """Number of other records per sample, for augmentations that combine images."""
 
 
 def pass_order(order: Sampler, number: int) -> np.ndarray:
-    """Returns the records of pass `number`, as many as there are: (n,) int64.
+    """Returns the records of epoch `number`, as many as there are: (n,) int64.
 
-    Shards are permuted and read in turns; then records change places within
-    windows, whose first begins at a random place.
+    Shards are permuted and interleaved; then records are shuffled within windows,
+    the first of which starts at a random position.
     """
     random = np.random.RandomState([order.seed, number])
     shards, count = order.index.shards, len(order.index)
@@ -52,11 +52,11 @@ def pass_order(order: Sampler, number: int) -> np.ndarray:
 
 
 def _weighted_draw(sequence: np.ndarray, weights: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    """Returns as many records as before, each as often as its weight says, rounded up or down by chance.
+    """Returns as many records as before, each as often as its weight, rounded up or down at random.
 
-    Points at equal distances are laid over the weights, one beside the other in
-    a random order (systematic sampling), so that a pass is never longer or
-    shorter and a weight of 2.5 means 2 or 3 times.
+    Equally spaced points are laid over the weights, concatenated in random order
+    (systematic sampling), so that the length of an epoch is constant and a weight
+    of 2.5 means 2 or 3 times.
     """
     count = len(sequence)
     shuffled = random.permutation(count)
@@ -68,9 +68,9 @@ def _weighted_draw(sequence: np.ndarray, weights: np.ndarray, random: np.random.
 
 
 def pass_rows(order: Sampler, number: int) -> np.ndarray:
-    """Returns the records of a pass, each followed by its partners: (n, 1 + partners) int64.
+    """Returns the records of an epoch, each followed by its partners: (n, 1 + partners) int64.
 
-    Partners are others of the same pass, at most a window away.
+    Partners are other records of the same epoch, at most a window away.
     """
     records = pass_order(order, number)
     count, columns = len(records), order.num_partners
@@ -81,7 +81,7 @@ def pass_rows(order: Sampler, number: int) -> np.ndarray:
 
 
 def endless_rows(order: Sampler, *, position: int) -> tf.data.Dataset:
-    """Yields (running number int64, record and partners (1 + partners,) int64) for ever, from `position` on."""
+    """Yields (sample number int64, record and partners (1 + partners,) int64), endless, from `position` on."""
     first_pass, skipped = divmod(position, len(order.index))
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
@@ -93,7 +93,7 @@ def endless_rows(order: Sampler, *, position: int) -> tf.data.Dataset:
 
 
 def all_in_order(files: Sequence[str]) -> tf.data.Dataset:
-    """Yields every serialized record once, as `RecordIndex` numbers them."""
+    """Yields every serialized record once, in the numbering of `RecordIndex`."""
     return tf.data.TFRecordDataset(list(files))
 
 

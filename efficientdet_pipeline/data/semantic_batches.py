@@ -30,32 +30,32 @@ _FEATURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticClasses:
-    """How the values of records become columns of a network."""
+    """Mapping from values of records to columns of a network."""
 
     num_classes: int
-    """Columns, background included where there is one."""
+    """Number of columns, including the background if there is one."""
     has_background: bool = True
-    """Whether value 0 is column 0. If not, value 1 is, and 0 does not count; so it is in ADE20K and Cityscapes."""
+    """Whether value 0 is column 0. If not, value 1 is, and 0 is ignored, as in ADE20K and Cityscapes."""
 
     def columns(self, values: tf.Tensor) -> tf.Tensor:
-        """Returns the map (h, w), uint8, in columns of the network; `IGNORE_ID` where a pixel does not count."""
+        """Returns the map (h, w), uint8, in columns of the network; `IGNORE_ID` for ignored pixels."""
         if self.has_background:
             return values
         ignored = tf.fill(tf.shape(values), tf.constant(IGNORE_ID, tf.uint8))
-        # 0 - 1 is 255 in this type, and 255 stays.
+        # In uint8, 0 - 1 is 255, and 255 must stay 255.
         return tf.where(values == IGNORE_ID, ignored, values - 1)
 
 
 class SemanticRecord(NamedTuple):
-    """What a shard holds of an image for segmentation."""
+    """Image and semantic map of a record."""
 
     sample: SemanticSample
-    """In columns of the network."""
+    """Semantic map in columns of the network."""
     filename: tf.Tensor
 
 
 def parse_semantic_record(serialized: tf.Tensor, classes: SemanticClasses) -> SemanticRecord:
-    """Returns the image and its map; a record without one, or of another size, ends the reading by name."""
+    """Returns the image and its map; an error names a record without a map, or with one of another size."""
     parsed = tf.io.parse_single_example(serialized, _FEATURES)
     filename = parsed[keys.FILENAME]
     has_map = tf.debugging.Assert(
@@ -88,16 +88,16 @@ def training_semantic_batches(
     seed: int,
     position: int = 0,
 ) -> tf.data.Dataset:
-    """Yields (images (b, H, W, 3) float32, maps (b, H, W) int32) endlessly, from sample number `position` on.
+    """Yields (images (b, H, W, 3) float32, maps (b, H, W) int32), endless, from sample number `position` on.
 
-    Order and augmentation are functions of (seed, running number of the sample).
+    Order and augmentation are functions of (seed, sample number).
 
     Raises:
-      DataError: there is no record.
+      DataError: there are no records.
     """
     index = index_records(files)
     if not len(index):
-        raise DataError("Training needs records. The shards hold none.")
+        raise DataError("Training needs records. The shards contain none.")
     read, vary = RecordReader(index), semantic_augmenter(augment)
 
     def prepare(number: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -114,14 +114,14 @@ def training_semantic_batches(
 
 
 class SemanticEvaluationImage(NamedTuple):
-    """One image at its own size, and its truth."""
+    """One image at its original size, and its ground truth."""
 
     image: tf.Tensor
     """(1, h, w, 3) float32, normalized."""
     semantic_map: tf.Tensor
     """(h, w) uint8, in columns of the network."""
     source: tf.Tensor
-    """(h, w, 3) uint8, to be drawn."""
+    """(h, w, 3) uint8, for drawing."""
     filename: tf.Tensor
 
 

@@ -1,4 +1,4 @@
-"""What training shards of semantic maps hold."""
+"""Properties of training shards with semantic maps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ from tfrmod.tfrecord_io import read_records
 
 
 def uses_background(files: Sequence[str]) -> bool:
-    """Returns whether value 0, the background, occurs in the semantic maps of some shards.
+    """Returns whether value 0, the background, occurs in the semantic maps of the shards.
 
-    In ADE20K and Cityscapes it does not: every pixel that counts has a class.
+    In ADE20K and Cityscapes it does not: every pixel that is not ignored has a class.
 
     Raises:
       DataError: there is no record with a map.
@@ -29,7 +29,7 @@ def uses_background(files: Sequence[str]) -> bool:
                     return True
     if is_empty:
         raise DataError(
-            "A segmentation needs records with semantic maps. Received none in the training shards; convert the "
+            "Segmentation needs records with semantic maps. The training shards have none; convert the "
             "dataset with --task=segmentation."
         )
     return False

@@ -15,21 +15,21 @@ from efficientdet_pipeline.errors import DataError
 from tfrmod import example as keys
 
 _LENGTH = struct.Struct("<Q")
-# The length's checksum before the data, the data's behind it.
+# The checksum of the length precedes the data, that of the data follows it.
 _AROUND = _LENGTH.size + 4 + 4
 
 
 @dataclass(frozen=True, eq=False)
 class RecordIndex:
-    """The place of every record of some shards; records are numbered file after file."""
+    """Locations of all records in the shards; records are numbered file by file."""
 
     files: tuple[str, ...]
     shards: np.ndarray
-    """(n,) number of the file."""
+    """(n,) file number."""
     offsets: np.ndarray
-    """(n,) bytes before the record."""
+    """(n,) byte offset of the record."""
     sizes: np.ndarray
-    """(n,) bytes of the record, checksums included."""
+    """(n,) size of the record in bytes, checksums included."""
 
     def __len__(self) -> int:
         """Returns the number of records."""
@@ -37,10 +37,10 @@ class RecordIndex:
 
 
 def index_records(files: Sequence[str]) -> RecordIndex:
-    """Returns where the records of the files lie; only their lengths are read.
+    """Returns the locations of the records; only their lengths are read.
 
     Raises:
-      DataError: a file ends within a record.
+      DataError: a file is truncated within a record.
     """
     locations = [location for number, name in enumerate(files) for location in _record_locations(number, name)]
     shards, offsets, sizes = np.array(locations, np.int64).reshape(-1, 3).T
@@ -59,12 +59,13 @@ def _record_locations(number: int, name: str) -> list[tuple[int, int, int]]:
             if offset + size > end:
                 if not locations and header[:2] == b"\x1f\x8b":
                     raise DataError(
-                        f"{name} must be a TFRecord file without compression. It is compressed with gzip; unpack it by "
+                        f"{name} must be an uncompressed TFRecord file. It is compressed with gzip; decompress it by "
                         f"`gunzip -c {name} > {name}.unpacked`."
                     )
                 raise DataError(
-                    f"{name} must be a whole TFRecord file. Record {len(locations)} (counted from 0, at byte {offset}) "
-                    f"ends beyond its {end} bytes; make the shards again, or copy them again from where they came."
+                    f"{name} must be a complete TFRecord file. Record {len(locations)} (counted from 0, at byte "
+                    f"{offset}) "
+                    f"ends beyond its {end} bytes; write the shards again, or copy them again from their source."
                 )
             locations.append((number, offset, size))
             offset += size
@@ -88,7 +89,7 @@ class RecordReader:
     def __call__(self, number: tf.Tensor) -> tf.Tensor:
         """Returns the record; its checksums are verified."""
         shard, offset, size = tf.unstack(self._places[number])
-        # The public class begins every file at its first byte; the operation under it begins where it is told to.
+        # The public class reads every file from its first byte; the underlying operation can start anywhere.
         from_here = tf.raw_ops.TFRecordDatasetV2(
             filenames=self._files[shard][None], compression_type="", buffer_size=size, byte_offsets=offset[None]
         )
@@ -98,12 +99,12 @@ class RecordReader:
 
 
 class Record(NamedTuple):
-    """What a shard holds about one image."""
+    """One record of a shard."""
 
     encoded: tf.Tensor
-    """The image's file, a scalar string."""
+    """The encoded image, a scalar string."""
     source_id: tf.Tensor
-    """Scalar string; records without one go by their hash."""
+    """Scalar string; records without one are identified by their hash."""
     boxes_unit: tf.Tensor
     """(n, 4) float32, y0 x0 y1 x1 from 0 to 1."""
     class_ids: tf.Tensor
@@ -111,7 +112,7 @@ class Record(NamedTuple):
     is_crowd: tf.Tensor
     """(n,) bool."""
     areas: tf.Tensor
-    """(n,) float32, square pixels; zeros where the record does not say."""
+    """(n,) float32, area in square pixels; zeros if the record does not state it."""
 
 
 _FEATURES = {
@@ -141,18 +142,18 @@ def parse_record(serialized: tf.Tensor) -> Record:
         boxes_unit=boxes,
         class_ids=tf.cast(parsed[keys.LABEL], tf.int32),
         is_crowd=_of_length(parsed[keys.IS_CROWD], count) > 0,
-        # google/automl's VOC writer leaves the area as a share of the image; the box's own area serves better then.
+        # google/automl's VOC writer stores the area as a fraction of the image; then the area of the box is used.
         areas=tf.where(areas > 1.0, areas, 0.0),
     )
 
 
 class EvaluationFields(NamedTuple):
-    """What an evaluation takes of a record beyond `Record`."""
+    """Fields of a record for evaluation, in addition to `Record`."""
 
     file_name: tf.Tensor
-    """Scalar string; empty where the record does not say."""
+    """Scalar string; empty if the record does not state it."""
     is_difficult: tf.Tensor
-    """(n,) bool; false where the record does not say."""
+    """(n,) bool; false if the record does not state it."""
 
 
 _EVALUATION_FEATURES = {
@@ -163,7 +164,7 @@ _EVALUATION_FEATURES = {
 
 
 def parse_evaluation_fields(serialized: tf.Tensor) -> EvaluationFields:
-    """Returns what `parse_record` leaves out, since training has no use for it."""
+    """Returns the fields that `parse_record` leaves out, because training does not use them."""
     parsed = tf.io.parse_single_example(serialized, _EVALUATION_FEATURES)
     marks = tf.sparse.to_dense(parsed[keys.DIFFICULT])
     count = tf.size(parsed[keys.LABEL].values)
@@ -171,12 +172,12 @@ def parse_evaluation_fields(serialized: tf.Tensor) -> EvaluationFields:
 
 
 def decode_record_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns an image as (h, w, 3) uint8, whatever its format."""
+    """Returns an image of any format as (h, w, 3) uint8."""
     return decode_image(encoded)
 
 
 class SampleReader:
-    """Reads images inside a graph: number of a record, a scalar int64 tensor, → Image."""
+    """Reads samples inside a graph: record number, a scalar int64 tensor → `Sample`."""
 
     def __init__(self, index: RecordIndex, *, skip_crowd: bool, cache: Callable[[tf.Tensor], tf.Tensor] | None = None):
         self._read = RecordReader(index)
@@ -184,7 +185,7 @@ class SampleReader:
         self._cache = cache
 
     def __call__(self, number: tf.Tensor) -> Sample:
-        """Returns the image, without boxes that mark a crowd where those are to be skipped."""
+        """Returns the sample, without crowd boxes if they are to be skipped."""
         record = parse_record(self._read(number))
         if self._skip_crowd:
             record = without_crowd(record)
@@ -199,7 +200,7 @@ def boxes_in_pixels(record: Record, image: tf.Tensor) -> tf.Tensor:
 
 
 def without_crowd(record: Record) -> Record:
-    """Returns the record without the boxes that surround a group."""
+    """Returns the record without crowd boxes."""
     kept = tf.logical_not(record.is_crowd)
     per_box = {name: tf.boolean_mask(getattr(record, name), kept) for name in _PER_BOX}
     return record._replace(**per_box)
@@ -209,5 +210,5 @@ _PER_BOX = ("boxes_unit", "class_ids", "is_crowd", "areas")
 
 
 def _of_length(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Returns one value a box: the record's own, or zeros where it has none."""
+    """Returns one value per box: the record's own, or zeros if it has none."""
     return tf.cond(tf.size(values) == count, lambda: values, lambda: tf.zeros((count,), values.dtype))

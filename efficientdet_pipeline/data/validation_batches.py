@@ -1,4 +1,4 @@
-"""Batches of validation images with their boxes on the canvas, for the loss on them."""
+"""Batches of validation images with their boxes on the canvas, for the validation loss."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -28,14 +28,14 @@ def validation_batches(
     class_ids: Mapping[int, int] | None = None,
     numbers: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
-    """Yields (images (b, H, W, 3) float32, GroundTruth) over every image once, as training has them but not augmented.
+    """Yields (images (b, H, W, 3) float32, GroundTruth) over every image once, as in training but not augmented.
 
     Args:
       files: the shards; their records are numbered in the order of the sorted names.
       config: of the detector.
-      batch_size: images of a batch; the last one may be smaller.
-      class_ids: class ids in the shards that have another id in the detector.
-      numbers: ascending numbers of the records to take; all where None.
+      batch_size: images per batch; the last batch may be smaller.
+      class_ids: class ids in the shards → ids in the detector, where they differ.
+      numbers: record numbers to use, ascending; None means all.
     """
     table = np.arange(1 + max([config.num_classes, *(class_ids or {})]))
     for class_id, other in (class_ids or {}).items():

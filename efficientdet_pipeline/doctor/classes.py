@@ -149,7 +149,7 @@ def _numbers(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
         None
         if stats.is_sample
         else make_issue(
-            "label_gaps", count=len(gaps), of=max(stats.class_ids), detail=f"Unused:  {_first_names(gaps)}.", ids=gaps
+            "label_gaps", count=len(gaps), of=max(stats.class_ids), detail=f"Unused: {_first_names(gaps)}.", ids=gaps
         ),
     ]
 

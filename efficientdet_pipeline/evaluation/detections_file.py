@@ -136,7 +136,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         rows = json.loads(read_text(path, max_bytes=MAX_BYTES).text)
     except (DatasetError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} must be JSON. It cannot be read:  {type(error).__name__}: {error}.") from error
+        raise DataError(f"{path} must be JSON. It cannot be read: {type(error).__name__}: {error}.") from error
     if isinstance(rows, dict) and {"images", "annotations"} <= rows.keys():
         raise DataError(f"{path} must hold detections. It is a COCO file of ground truth; are the two files swapped?")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -96,7 +96,7 @@ def read_truth_file(path: str | Path) -> TruthFile:
     except (DatasetError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} must be a COCO file of instances: 'images' with an id each, and 'annotations' with image_id, "
-            f"category_id and bbox each. It cannot be read:  {type(error).__name__}: {error}. "
+            f"category_id and bbox each. It cannot be read: {type(error).__name__}: {error}. "
             "Check --val_json_file, or leave it out: the ground truth is then read from the validation shards."
         ) from error
 

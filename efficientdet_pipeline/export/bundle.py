@@ -183,7 +183,7 @@ def check_checksums(folder: Path) -> int:
     try:
         lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{folder} must contain an export with {CHECKSUMS}. It cannot be read:  {error}.") from error
+        raise DataError(f"{folder} must contain an export with {CHECKSUMS}. It cannot be read: {error}.") from error
     for line in lines:
         expected, _, name = line.partition("  ")
         path = folder / name

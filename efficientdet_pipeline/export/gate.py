@@ -176,7 +176,7 @@ def check_accuracy(
         lowest = (noisy_layers or {}).get(each.name, ())[:_NUM_LAYERS]
         if lowest:
             named = ", ".join(f"{name} ({decibels:.0f} dB)" for name, decibels in lowest)
-            layers.append(f" Lowest signal-to-noise ratios in {each.name}:  {named}.")
+            layers.append(f" Lowest signal-to-noise ratios in {each.name}: {named}.")
     raise AccuracyError(
         f"An exported artifact must keep the AP of the checkpoint within the limit. On {report.num_images} "
         f"images, {'; '.join(sentences)}; it is deleted.{''.join(layers)} For int8, try --quant_debug, which keeps "

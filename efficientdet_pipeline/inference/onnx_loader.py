@@ -34,7 +34,7 @@ class OnnxRunner:
             self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no other common class.
             raise DataError(
-                f"{place} must be an ONNX file. It cannot be opened:  {type(error).__name__}: "
+                f"{place} must be an ONNX file. It cannot be opened: {type(error).__name__}: "
                 f"{' '.join(str(error).split())[:500]}. Export the checkpoint again with --mode=export."
             ) from error
         names = [each.name for each in self._session.get_outputs()]

@@ -210,6 +210,6 @@ def tflite_predictor(
     if config.image_size != runner.canvas:
         raise DataError(
             f"{path} must take the canvas {config.image_size} (height, width) of the description beside it. "
-            f"Received {runner.canvas}:  it is an artifact of another network."
+            f"Received {runner.canvas}: it is an artifact of another network."
         )
     return RawHeadsPredictor(runner.run_heads, config, path=path, mode=mode, resize=resize)

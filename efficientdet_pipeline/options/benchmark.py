@@ -20,7 +20,7 @@ _OF_A_RUN = ("recipe", "run_name", "overwrite", "path_output", "save_freq", "kee
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions(ModeOptions):
-    """Benchmark of a training, whose options it takes, or of a trained detector."""
+    """Benchmark of a training, or of a trained detector."""
 
     training: TrainOptions
     latency: LatencyOptions
@@ -36,7 +36,7 @@ class BenchmarkOptions(ModeOptions):
         "Number of measurements of each part, interleaved; the median is reported. Default: 5; 30 with what=latency.",
     )
     output: str = option(
-        "", "JSON file to write the measurements to; with what=latency also a picture, as .png beside it.", path="path"
+        "", "JSON file to write the measurements to; with what=latency also a chart, as .png beside it.", path="path"
     )
     batch_sizes: str = option(
         "",
@@ -71,7 +71,7 @@ class BenchmarkOptions(ModeOptions):
         values, declared = flatten(self.training), declarations(TrainOptions)
         idle = [name for name in _OF_A_RUN if values[name] != declared[name].default]
         if idle:
-            logging.warning("No effect in --mode=benchmark, which keeps no run: --%s.", ", --".join(idle))
+            logging.warning("No effect in --mode=benchmark, which writes no run: --%s.", ", --".join(idle))
 
     @property
     def num_rounds(self) -> int:
@@ -79,7 +79,7 @@ class BenchmarkOptions(ModeOptions):
         return _ROUNDS.get(self.what, _DEFAULT_ROUNDS) if self.rounds is None else self.rounds
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options of a training with what=latency, and those of latency otherwise."""
+        """Returns the options of a training if what=latency, else those of latency."""
         if self.what != "latency":
             return dict.fromkeys(flatten(self.latency), "only --what=latency measures a trained detector")
         groups = (self.training.general, self.training.run, self.training.model)

@@ -1,8 +1,8 @@
 """Model compression options: pruning, quantization-aware training and weight clustering.
 
 Each option is written briefly (`0.5`, `2:4`, `16`), as pairs
-(`sparsity=0.5,schedule=constant`) or as a JSON object; the hyperparameter
-`model_optimizations` holds the same keys.
+(`sparsity=0.5,schedule=constant`) or a JSON object; the hyperparameter
+`model_optimizations` has the same keys.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ INITIALIZATIONS = ("KMEANS_PLUS_PLUS", "LINEAR", "RANDOM", "DENSITY_BASED")
 SCHEDULES = ("polynomial", "constant")
 SpecT = TypeVar("SpecT")
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
-"""A value as JSON has it."""
+"""A JSON value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneSpec:
-    """Magnitude pruning, with the names of tensorflow-model-optimization."""
+    """Magnitude pruning, with the argument names of tensorflow-model-optimization."""
 
     sparsity: float = 0.5
     """Final share of zeros in each kernel."""
@@ -34,16 +34,16 @@ class PruneSpec:
     initial_sparsity: float = 0.0
     begin_step: int = 0
     end_step: int | None = None
-    """None: half of the training."""
+    """None: half of the training steps."""
     frequency: int | None = None
-    """Steps between updates of the masks. None: at most 100, and 20 updates or more."""
+    """Steps between updates of the masks. None: at most 100, and at least 20 updates."""
     power: float = 3.0
     block_size: tuple[int, int] = (1, 1)
     block_pooling_type: str = "AVG"
     sparsity_m_by_n: tuple[int, int] | None = None
-    """(m, n): m zeros of n consecutive input channels, from begin_step on."""
+    """(m, n): m zeros in n consecutive input channels, from begin_step on."""
     pattern: str = ""
-    """Regular expression, searched for in the paths of the kernels. Empty: all."""
+    """Regular expression, searched in the paths of the kernels. Empty: all."""
 
     def __post_init__(self) -> None:
         _check("prune", 0 <= self.sparsity < 1, "sparsity", self.sparsity, "at least 0 and below 1", "0.5")
@@ -160,7 +160,7 @@ class CompressionOptions(Options):
             )
 
     def prune_spec(self) -> PruneSpec | None:
-        """Returns what --prune asks for; None for nothing."""
+        """Returns the value of --prune; None if it is not set."""
         return _spec("prune", self.prune, PruneSpec, _brief_prune)
 
     def quantize_spec(self) -> QuantizeSpec | None:
@@ -173,7 +173,7 @@ class CompressionOptions(Options):
 
     @property
     def asked_for(self) -> dict[str, str]:
-        """Returns the options that ask for something, as they shape a run."""
+        """Returns the options that are set, as part of a run's identity."""
         values = {"prune": self.prune, "quantize": self.quantize, "cluster": self.cluster}
         return {name: value for name, value in values.items() if value not in ("", "false")}
 
@@ -190,7 +190,7 @@ def optimizations_as_options(value: object) -> dict[str, str]:
     {'prune': '{"sparsity": 0.7}', 'quantize': 'true'}
 
     Raises:
-      OptionsError: it is no mapping from methods to their keys.
+      OptionsError: it is not a mapping from methods to their keys.
     """
     known = ", ".join(METHODS)
     if not isinstance(value, Mapping) or not all(isinstance(keys, Mapping | None) for keys in value.values()):
@@ -238,7 +238,7 @@ def _pairs(method: str, text: str) -> dict[str, Plain]:
         try:
             return dict(json.loads(text))
         except ValueError as error:
-            raise OptionsError(f"{method} must be JSON where it begins with a brace: {error}.", option=method) from None
+            raise OptionsError(f"{method} must be JSON if it starts with a brace: {error}.", option=method) from None
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     if not all(separator for _, separator, _ in pairs):
         raise OptionsError(
@@ -252,7 +252,7 @@ _CLASSES = {"PolynomialDecay": "polynomial", "ConstantSparsity": "constant"}
 
 
 def _in_our_words(method: str, given: Mapping[str, Plain]) -> dict[str, Plain]:
-    """Returns the keys of a schedule beside the others; tensorflow-model-optimization nests them in a config."""
+    """Returns flat keys; tensorflow-model-optimization nests those of a schedule in a config."""
     flat = dict(given)
     nested = flat.pop("pruning_schedule", None)
     if nested is not None:
@@ -270,10 +270,10 @@ def _in_our_words(method: str, given: Mapping[str, Plain]) -> dict[str, Plain]:
 
 
 def _converted(method: str, key: str, value: Plain, kind: object) -> object:
-    """Returns a value as its field has it.
+    """Returns a value converted to the type of its field.
 
     Raises:
-      OptionsError: it cannot be one.
+      OptionsError: it cannot be converted.
     """
     name = str(kind)
     try:

@@ -96,12 +96,12 @@ class ImageOptions(Options):
     )
 
     def without_effect(self) -> dict[str, str]:
-        """Returns data_dir if url_dataset is a folder, since nothing is extracted then."""
+        """Returns data_dir if url_dataset is a folder, because nothing is extracted then."""
         is_folder = bool(self.url_dataset) and os.path.isdir(self.url_dataset)
         return {"data_dir": "url_dataset is a folder, and nothing is extracted"} if is_folder else {}
 
     def __post_init__(self) -> None:
-        """Checks the shares and counts."""
+        """Checks the fractions and counts."""
         super().__post_init__()
         split, rest = self.train_valid_split, self.test_split
         check(0.0 < split <= 1.0, "train_valid_split", split, "above 0 and at most 1", "0.8 trains on 80 %")
@@ -156,7 +156,7 @@ class ConversionOptions(Options):
     beam_options: str = option("", 'Options passed to the Beam runner, as one string: "--project=… --region=…".')
 
     def __post_init__(self) -> None:
-        """Checks the numbers of shards and images, and that Beam's options have a runner."""
+        """Checks the numbers of shards and images, and that Beam options have a runner."""
         super().__post_init__()
         check(self.prepare_size >= 0, "prepare_size", self.prepare_size, "0 or more pixels", "try 1024, or 0 for none")
         check(self.num_images >= 0, "num_images", self.num_images, "0 or more", "0 takes all")

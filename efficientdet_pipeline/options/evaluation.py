@@ -10,14 +10,14 @@ from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.schema import Options, check, check_choice, flatten, option
 
 Engine = Literal["auto", "hotcoco", "pycocotools"]
-"""What computes COCO's numbers."""
+"""Engine that computes the COCO metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions(Options):
     """Evaluation."""
 
-    val_file_pattern: str = option("", "Glob of shards to evaluate on, or several separated by commas.", path="globs")
+    val_file_pattern: str = option("", "Glob of shards to evaluate, or several, comma-separated.", path="globs")
     val_json_file: str = option(
         "",
         "COCO JSON file with the ground truth, used instead of the annotations in the shards.",
@@ -25,19 +25,18 @@ class EvaluationOptions(Options):
     )
     eval_samples: int | None = option(
         None,
-        "Number of images to evaluate on: a fixed part that holds all classes, rare ones first, the same each time. "
-        "Default: all.",
+        "Number of images to evaluate on: a fixed subset that contains all classes, rare ones first. Default: all.",
     )
     eval_name: str = option("", "Name of the evaluation; metrics are written to metrics_<name>.json.")
     eval_engine: str = option(
         "auto",
-        "What computes COCO's numbers: hotcoco, pycocotools (the reference, slower), or auto, which is hotcoco where "
-        "it is installed. The numbers are the same, to the last bit.",
+        "Engine that computes the COCO metrics: hotcoco, pycocotools (the reference, slower), or auto: hotcoco if "
+        "it is installed. The metrics are bit-identical.",
         choices=get_args(Engine),
     )
     analysis: bool = option(
         True,
-        "Explain the evaluation: thresholds.yaml (score thresholds of the best F1, which inference reads), "
+        "Write an analysis: thresholds.yaml (score thresholds of the best F1, used by inference), "
         "label_errors.csv, confusion matrix, curves and report/index.html.",
     )
 
@@ -80,7 +79,7 @@ class CheckpointOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class SubjectOptions(Options):
-    """What is evaluated, and on what."""
+    """Subject and data of an evaluation."""
 
     saved_model_dir: str = option(
         "",
@@ -96,58 +95,60 @@ class SubjectOptions(Options):
     )
     ensemble: str = option(
         "",
-        "Further checkpoints, runs or exports, separated by commas, whose detections are fused with those of the first "
+        "Further checkpoints, runs or exports, comma-separated, whose detections are fused with those of the first "
         "(weighted boxes fusion).",
     )
     tta: str = option(
         "",
-        "Test-time augmentation: `flip`, `scale` (0.8 of the size), scales from 0 to 1, or several separated by "
-        "commas; the detections of all views are fused.",
+        "Test-time augmentation: `flip`, `scale` (0.8 of the size), scales from 0 to 1, or several, "
+        "comma-separated; the detections of all views are fused.",
     )
     detections_json: str = option(
         "",
-        "Detections in COCO's result format to evaluate instead of a detector; the ground truth is val_json_file, or "
+        "Detections in COCO's result format to evaluate instead of a detector; the ground truth is val_json_file or "
         "that of the images.",
         path="path",
     )
     val_dataset: str = option(
         "",
-        "Annotated images to evaluate on, instead of shards: URL of a zip, a local zip or a folder in any format that "
-        "training reads. Its validation or test split if it has splits, otherwise all of it.",
+        "Annotated images to evaluate, instead of shards: URL of a zip, a local zip or a folder in any format that "
+        "training reads. Its validation or test split is used if it has splits, otherwise all images.",
         path="path",
     )
-    val_set: str = option("", "With val_dataset: name of the dataset's own split to evaluate on.")
+    val_set: str = option("", "With val_dataset: name of the dataset's own split to evaluate.")
     source_format: str = option("", "With val_dataset: annotation format. Default: detected from the files.")
     label_aliases: str = option(
         "", "With val_dataset: alternative spellings of class names, as for training.", path="path"
     )
     cache_dir: str = option(
         "",
-        "Folder for downloads and for the shards made of val_dataset. Default: `~/.cache/efficientdet-pipeline`.",
+        "Folder for downloads and for the converted shards of val_dataset. Default: `~/.cache/efficientdet-pipeline`.",
         path="path",
     )
     testdev_dir: str = option(
         "",
-        "Folder for the detections as a submission to COCO's test-dev server; no ground truth is used then.",
+        "Folder for the detections as a submission to COCO's test-dev server; no ground truth is used.",
         path="path",
     )
-    ap_interval: bool = option(False, "Print 95 % confidence intervals of AP and AP50, by bootstrap over the images.")
-    class_groups: str = option("", "Groups of classes to report AP of: `cells=RBC,WBC;other=Platelets`, by name or id.")
+    ap_interval: bool = option(False, "Print 95% confidence intervals of AP and AP50, by bootstrap over the images.")
+    class_groups: str = option(
+        "", "Groups of classes for which AP is reported:  `cells=RBC,WBC;other=Platelets`, by name or id."
+    )
 
     def __post_init__(self) -> None:
-        """Checks that one thing is evaluated, and that views can be made."""
+        """Checks that one subject is given, and that the views are valid."""
         super().__post_init__()
         check_choice("source_format", self.source_format, SOURCE_FORMATS)
         if self.detections_json:
             others = [name for name in ("saved_model_dir", "ensemble", "tta", "testdev_dir") if getattr(self, name)]
             check(not others, "detections_json", self.detections_json, f"given without {' and '.join(others)}",
-                  "detections were made already")  # fmt: skip
+                  "the file already contains detections")  # fmt: skip
         words = [word.strip() for word in self.tta.split(",") if word.strip()]
         known = all(word in {"flip", "scale"} or _is_scale(word) for word in words)
         check(known, "tta", self.tta, "flip, scale and scales above 0 and at most 1", "try flip,0.8")
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options of val_dataset where it is not given."""
+        """Returns the options of val_dataset if it is not given."""
         names = () if self.val_dataset else ("val_set", "source_format", "label_aliases")
         return dict.fromkeys(names, "val_dataset is not given")
 
@@ -172,7 +173,7 @@ class EvalOptions(ModeOptions):
     batch_size: int = option(8, "Number of images per batch.")
 
     def __post_init__(self) -> None:
-        """Checks the batch size, and that the images are named once."""
+        """Checks the batch size, and that the images are given once."""
         super().__post_init__()
         check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1", "try 8")
         if self.subject.val_dataset and self.evaluation.val_file_pattern:
@@ -183,21 +184,21 @@ class EvalOptions(ModeOptions):
             )
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options that describe what is not evaluated."""
+        """Returns the options that do not apply to the subject."""
         found: dict[str, str] = {}
         groups_of_checkpoint = (self.checkpoint, self.model)
         if self.subject.detections_json:
-            reason = "detections_json holds what was detected"
+            reason = "detections_json contains the detections"
             found = {name: reason for group in (*groups_of_checkpoint, self.run) for name in flatten(group)}
             found |= dict.fromkeys(("batch_size", "eval_samples", "hparams", "trust_model"), reason)
         elif self.subject.saved_model_dir:
             reason = "saved_model_dir names an export, whose network is fixed"
             kept = {"hparams"}
             found = {name: reason for group in groups_of_checkpoint for name in flatten(group) if name not in kept}
-            found["batch_size"] = "an export is given one image at a time"
+            found["batch_size"] = "an export gets one image at a time"
         if not self.evaluation.analysis:
             found |= dict.fromkeys(("ap_interval", "class_groups"), "--noanalysis is given")
         if self.subject.testdev_dir:
-            reason = "a submission to test-dev has no ground truth"
+            reason = "a test-dev submission has no ground truth"
             found |= dict.fromkeys(("val_json_file", "ap_interval", "class_groups", "analysis", "eval_engine"), reason)
         return found

@@ -11,19 +11,19 @@ from efficientdet_pipeline.options.schema import Options, check, check_choice, f
 EXPORT_FORMATS: dict[str, str] = {
     "saved_model": "TensorFlow SavedModel with pre- and post-processing",
     "frozen": "the same as a frozen graph",
-    "tflite": "TFLite float32, raw heads",
+    "tflite": "TFLite float32, raw outputs",
     "tflite_fp16": "float16",
     "tflite_int8": "int8",
-    "tflite_nms": "TFLite float32 with suppression and MediaPipe's metadata inside",
+    "tflite_nms": "TFLite float32 with non-maximum suppression and MediaPipe metadata",
     "tflite_nms_fp16": "float16",
     "tflite_nms_int8": "int8",
-    "onnx": "ONNX, raw heads",
-    "onnx_nms": "ONNX with suppression inside",
-    "openvino": "OpenVINO IR float32, raw heads",
+    "onnx": "ONNX, raw outputs",
+    "onnx_nms": "ONNX with non-maximum suppression",
+    "openvino": "OpenVINO IR float32, raw outputs",
     "openvino_fp16": "float16",
     "openvino_int8": "int8",
 }
-"""Name → what it is, for the help; `export/formats.py` has a writer and a loader for each."""
+"""Name → description for the help; `export/formats.py` has a writer and a loader for each."""
 FORMAT_PACKAGES: dict[str, tuple[str, ...]] = {
     "onnx": ("tf2onnx", "onnxruntime"),
     "onnx_nms": ("tf2onnx", "onnx"),
@@ -31,7 +31,7 @@ FORMAT_PACKAGES: dict[str, tuple[str, ...]] = {
     "openvino_fp16": ("openvino",),
     "openvino_int8": ("openvino", "nncf"),
 }
-"""Name of a format → optional packages that writing it needs."""
+"""Format → optional packages that writing needs."""
 DEFAULT_FORMATS = "saved_model,frozen"
 ALL = "all"
 NONE = "none"
@@ -47,9 +47,7 @@ class FormatOptions(Options):
         + "; ".join(f"{name}: {text}" for name, text in EXPORT_FORMATS.items())
         + ". docs/exports.md describes them.",
     )
-    calibration_images: int = option(
-        32, "Number of training images that int8 formats take the ranges of their activations from."
-    )
+    calibration_images: int = option(32, "Number of training images for the calibration of int8 formats.")
 
     def __post_init__(self) -> None:
         """Checks the names and the number of images."""
@@ -60,10 +58,10 @@ class FormatOptions(Options):
         check(count >= 1, "calibration_images", count, "at least 1", "try 32")
 
     def names(self) -> list[str]:
-        """Returns the names of the formats in the order of the table; none of them for "none".
+        """Returns the names of the formats in the order of the table; empty for "none".
 
         Raises:
-          OptionsError: there are none.
+          OptionsError: no format is named.
         """
         given = [word.strip() for word in self.formats.split(",") if word.strip()]
         if not given:
@@ -79,52 +77,56 @@ class FormatOptions(Options):
         return sorted(set(given), key=lambda name: [*EXPORT_FORMATS, name].index(name))
 
     def packages(self) -> dict[str, tuple[str, ...]]:
-        """Returns the optional packages that the formats need, by name of format."""
+        """Returns the optional packages that the formats need, by format."""
         return {name: FORMAT_PACKAGES[name] for name in self.names() if name in FORMAT_PACKAGES}
 
     @property
     def is_quantized(self) -> bool:
-        """Returns whether one of the formats is in int8, so that calibration images are read."""
+        """Returns whether one of the formats is int8, so that calibration images are needed."""
         return any(name.endswith("int8") for name in self.names())
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the number of calibration images if nothing is quantized."""
+        """Returns calibration_images if nothing is quantized."""
         return {} if self.is_quantized else {"calibration_images": "no format of --formats is quantized to int8"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateOptions(Options):
-    """Accuracy of exported artifacts."""
+    """Accuracy gate of exported artifacts."""
 
     gate: bool = option(
         True,
-        "Measure the AP of every artifact in its own runtime on validation images, beside the checkpoint's, and fail "
-        "with exit code 79 where one loses more than max_ap_drop. Artifacts that fail are not kept.",
+        "Measure the AP of every artifact in its own runtime on validation images, compare it with the checkpoint's, "
+        "and fail "
+        "with exit code 79 if one loses more than max_ap_drop. Artifacts that fail are deleted.",
     )
     max_ap_drop: float | None = option(
-        None, "AP (0 to 1) that an artifact may lose against the checkpoint. Default: 0.005, and 0.01 for int8."
+        None, "Maximum loss of AP (0 to 1) against the checkpoint. Default: 0.005, and 0.01 for int8."
     )
     gate_images: int = option(
-        100, "Number of validation images to measure artifacts on, chosen so that rare classes occur. 0: all."
+        100, "Number of validation images for the gate, chosen so that rare classes occur. 0: all."
     )
     val_file_pattern: str = option(
         "",
-        "Glob of validation shards, or several separated by commas. Default: those of the checkpoint's run.",
+        "Glob of validation shards, or several, comma-separated. Default: those of the checkpoint's run.",
         path="globs",
     )
     calibration_file_pattern: str = option(
         "",
-        "Glob of shards to take calibration images from, or several separated by commas. Default: the training "
+        "Glob of shards with calibration images, or several, comma-separated. Default: the training "
         "shards of the checkpoint's run.",
         path="globs",
     )
     quant_debug: bool = option(
         False,
-        "If tflite_int8 loses more AP than allowed, find the smallest set of layers to keep in float, and write it to "
+        "If tflite_int8 loses more AP than allowed, search the smallest set of layers to keep in float, and write it "
+        "to "
         "quantization.yaml beside the artifacts.",
     )
     quant_recipe: str = option(
-        "", "quantization.yaml of an earlier --quant_debug: the layers that int8 TFLite keeps in float.", path="path"
+        "",
+        "quantization.yaml of an earlier --quant_debug, with the layers that int8 TFLite keeps in float.",
+        path="path",
     )
 
     def __post_init__(self) -> None:
@@ -135,15 +137,15 @@ class GateOptions(Options):
         check(count >= 0, "gate_images", count, "0 or more", "0 measures on all validation images")
         if self.quant_debug and not self.gate:
             raise OptionsError(
-                "quant_debug searches for layers by the AP that the gate measures. Received --quant_debug with "
+                "quant_debug needs the AP that the gate measures. Received --quant_debug with "
                 "--nogate; leave one of them out.",
                 option="quant_debug",
             )
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options of the gate if it is off."""
+        """Returns the options of the gate if it is disabled."""
         names = () if self.gate else ("max_ap_drop", "gate_images", "val_file_pattern")
-        return dict.fromkeys(names, "--nogate measures nothing")
+        return dict.fromkeys(names, "--nogate disables the gate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,12 +165,12 @@ class ExportOptions(ModeOptions):
     )
     serving_dir: str = option(
         "",
-        "Also write a SavedModel for TensorFlow Serving into a new version folder below this one, with requests to "
-        "warm up. Its name is the model's name on the server.",
+        "Also write a SavedModel for TensorFlow Serving into a new version folder below this one, with warm-up "
+        "requests. The folder's name is the model's name on the server.",
         path="path",
     )
     serving_batch_size: int = option(0, "Fixed number of images per request of serving_dir. 0: any.")
-    intended_use: str = option("", "What the detector is meant for, for the model card.")
+    intended_use: str = option("", "Intended use of the detector, for the model card.")
     model_license: str = option("", "License of the weights, for the model card.")
     model_name_: str = option("", "Alias of model_name, as in the former freeze script.")
 
@@ -181,10 +183,10 @@ class ExportOptions(ModeOptions):
         check(bool(names), "formats", self.formats.formats, "one format or more", f"try {DEFAULT_FORMATS}")
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options of what is not written."""
+        """Returns the options of files that are not written."""
         found: dict[str, str] = {}
         if not self.serving_dir and self.serving_batch_size:
-            found["serving_batch_size"] = "it belongs to --serving_dir"
+            found["serving_batch_size"] = "--serving_dir is not given"
         if "tflite_int8" not in self.formats.names() and "tflite_nms_int8" not in self.formats.names():
             reason = "no int8 TFLite file is written"
             found |= {name: reason for name in ("quant_debug", "quant_recipe") if flatten(self.accuracy)[name]}

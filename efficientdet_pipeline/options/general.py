@@ -15,13 +15,13 @@ class GeneralOptions(Options):
     traceback: bool = option(False, "Show the traceback of an error below its message.")
     log_format: str = option(
         "text",
-        "Form of what is printed: text, or json, where stdout has one JSON object per line (time, level, message; for "
+        "Log format: text, or json: one JSON object per line on stdout (time, level, message; for "
         "an epoch, event and its values).",
         choices=("text", "json"),
     )
 
     def __post_init__(self) -> None:
-        """Checks the form."""
+        """Checks the log format."""
         super().__post_init__()
         check_choice("log_format", self.log_format, ("text", "json"))
 
@@ -77,7 +77,7 @@ class RunOptions(Options):
     )
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options that name the run's folder in another way than the one given."""
+        """Returns the options that are overridden by another name of the run's folder."""
         if self.model_dir:
             return {"workspace": "model_dir names the run's folder"}
         names = ("workspace", "run_name") if self.model_ckpts else ()
@@ -88,15 +88,15 @@ class RunOptions(Options):
         super().__post_init__()
         name = self.run_name
         is_plain = not set(name) & set("/\\\0") and name not in {".", ".."} and name == name.strip()
-        expected = "a name without slashes and outer spaces"
-        check(is_plain, "run_name", name, expected, "give the folder by --model_dir or --workspace")
+        expected = "a name without slashes or surrounding spaces"
+        check(is_plain, "run_name", name, expected, "set the folder by --model_dir or --workspace")
         for name in ("workspace", "model_dir", "model_ckpts"):
             value = getattr(self, name)
             advice = "addresses of buckets begin with gs:// or s3://"
             check("://" not in value, name, value, "a folder of this machine", advice)
         if self.model_dir and self.run_name:
             raise OptionsError(
-                f"model_dir is the run's folder itself, run_name a name in the workspace; received both "
+                f"model_dir is the run's folder, run_name a name in the workspace; received both "
                 f"(model_dir={self.model_dir!r}, run_name={self.run_name!r}). Give one of them.",
                 option="run_name",
             )

@@ -44,7 +44,7 @@ class HardwareOptions(Options):
     )
     accumulate_steps: int = option(
         1,
-        "Gradient accumulation: number of micro-batches per batch, computed one after the other to save "
+        "Gradient accumulation: number of micro-batches per batch, computed sequentially to save "
         "memory; their gradients are summed.",
         shapes=True,
     )
@@ -63,11 +63,11 @@ class HardwareOptions(Options):
     )
     tpu: str = option(
         "",
-        "Name of a Cloud TPU. Ignored: JAX runs on the TPU's own machines and detects the devices there.",
+        "Name of a Cloud TPU. Ignored: JAX runs on the machines of the TPU and detects its devices.",
     )
     tpu_zone: str = option("", "Zone of the Cloud TPU. Ignored, as `tpu`.")
     gcp_project: str = option("", "Google Cloud project of the Cloud TPU. Ignored, as `tpu`.")
-    num_cores: int | None = option(None, "Number of TPU cores. Ignored: the devices are counted.")
+    num_cores: int | None = option(None, "Number of TPU cores. Ignored: all devices are used.")
     profile: bool = option(False, "Profile steps 10 to 12 for TensorBoard.")
 
     @property
@@ -90,7 +90,7 @@ class HardwareOptions(Options):
             if getattr(self, name):
                 logging.warning(
                     "%s has no effect: run this command on each machine of the TPU with --backend=jax "
-                    "--strategy=tpu; the machines find each other.",
+                    "--strategy=tpu; the machines connect automatically.",
                     name,
                 )
         if self.precision and self.mixed_precision:

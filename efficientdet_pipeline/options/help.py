@@ -1,4 +1,4 @@
-"""The text of --help, --helpfull, and the flag tables of the documentation, generated from the declarations."""
+"""Text of --help and --helpfull, and the flag tables of the documentation, generated from the declarations."""
 
 import platform
 import textwrap
@@ -11,15 +11,15 @@ PACKAGE = "efficientdet-pipeline"
 USAGE = """\
 usage: python3 main.py [@FILE] [--config FILE] [--mode=MODE] [--flag=value …]
 
-One command takes a zip of annotated photos, makes TFRecord shards, trains an
-EfficientDet, evaluates it as COCO does and exports it for production.
+One command converts a zip of annotated images to TFRecord shards, trains an
+EfficientDet, evaluates it with COCO metrics and exports it for production.
 
   python3 main.py @params.config --mode=traineval
   python3 main.py --url_dataset=photos.zip --model_name=efficientdet-d0 --num_epochs=50
   python3 main.py --mode=infer --run_name=NAME --input_image=photo.jpg --output_image_dir=out
 
-Options come from the command line, from @FILE (one --flag=value a line, # for
-comments), or from environment variables of the same name, in this order of
+Options are read from the command line, from @FILE (one --flag=value per line, #
+for comments), and from environment variables of the same name, in this order of
 precedence; then from --hparams, then from the defaults below. Several --hparams
 are merged by key. `~` in a path is the home folder. `--version` prints the
 version.
@@ -27,8 +27,8 @@ version.
 
 
 def version_text() -> str:
-    """Returns the line of `--version`: the version of this program and of its frameworks."""
-    from importlib import metadata  # on use only: `--help` need not wait for it
+    """Returns the output of `--version`: the version of this program and of its frameworks."""
+    from importlib import metadata  # imported here to keep `--help` fast
 
     words = [f"{PACKAGE} {_version()}", f"Python {platform.python_version()}"]
     for name in ("tensorflow", "keras"):
@@ -52,9 +52,9 @@ def _version() -> str:
 
 
 def checkout_project() -> "dict[str, object] | None":
-    """Returns the project table of pyproject.toml where the program runs from a checkout; None where it is installed.
+    """Returns the project table of pyproject.toml in a checkout; None for an installed package.
 
-    What is installed in development mode has the metadata of the day of its installation.
+    An editable installation has the metadata of its installation date.
     """
     import tomllib
 
@@ -96,7 +96,7 @@ def all_declarations(classes: Mapping[str, type]) -> dict[str, Declaration]:
 
 
 def flags_tables(options_class: type[Options]) -> str:
-    """Returns Markdown tables of the flags of a mode, with their defaults and meanings: one for each group."""
+    """Returns Markdown tables of the flags of a mode with defaults and meanings, one per group."""
     lines: list[str] = []
     for group, members in _by_group(declarations(options_class).values()).items():
         lines += ["", f"### {group}", "", "| flag | default | meaning |", "|---|---|---|"]
@@ -108,7 +108,7 @@ def flags_tables(options_class: type[Options]) -> str:
 
 
 def _in_table(text: str) -> str:
-    """Returns a text as a Markdown table shows it: `<` is escaped outside of code, `|` everywhere."""
+    """Returns a text escaped for a Markdown table: `<` outside of code, `|` everywhere."""
     parts = text.replace("|", "\\|").split("`")
     return "`".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
 

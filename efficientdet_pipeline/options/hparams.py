@@ -1,8 +1,8 @@
 """Hyperparameters of --hparams: google/automl's 77 keys and the options of this program.
 
-Network keys describe the detector and go to its config. Keys named as an
-option of the mode are the default of that option; every other key is reported
-as ignored, with the reason.
+Network keys describe the detector and are passed to its config. Keys named like
+an option of the mode set the default of that option; every other key is
+reported as ignored, with the reason.
 """
 
 import contextlib
@@ -24,56 +24,56 @@ if TYPE_CHECKING:
 
 # Network hyperparameters that are options too.
 BOTH = {"image_size", "num_classes", "name"}
-# Hyperparameters without effect here: the reason, for the warning.
+# Hyperparameters without effect, with the reason for the warning.
 WITHOUT_EFFECT = {
-    "data_format": "the network is always channels_last; the numbers are the same",
+    "data_format": "the network is always channels_last; results are the same",
     "dataset_type": "it is internal to Google",
     "use_keras_model": "there is one network",
-    "is_training_bn": "batch statistics are used exactly while training",
+    "is_training_bn": "batch statistics are used in training only",
     "drop_remainder": "no image is dropped",
-    "verbose": "the log says what happens",
+    "verbose": "the log is always detailed",
     "regenerate_source_id": "source ids come from the shards",
     "ckpt_var_scope": "variables are found by their names",
-    "skip_mismatch": "pretrained weights are loaded as far as they fit, trained ones as a whole",
+    "skip_mismatch": "pretrained weights are loaded as far as they fit, trained weights completely",
 }
 OPTIMIZATIONS = "model_optimizations"
 """Hyperparameter of google/automl's trainer until 2021: {prune: {…}, quantize: {…}, cluster: {…}}."""
-# Options that --hparams cannot set: the reason, for the warning.
+# Options that --hparams cannot set, with the reason for the warning.
 NOT_IN_HPARAMS = {
-    "mode": "the mode is selected before --hparams is read; give --mode",
-    "hparams": "a file of hyperparameters cannot include another; give --hparams",
-    "overwrite": "an option that deletes a run must be given explicitly; give --overwrite",
-    "model_dir": "google/automl's trainer records its own folder there; give --model_dir",
-    "workspace": "the location of runs is not a hyperparameter; give --workspace",
-    "run_name": "the location of the run is not a hyperparameter; give --run_name",
-    "model_ckpts": "the location of the run is not a hyperparameter; give --model_ckpts",
-    "num_shards": "in google/automl it is the number of TPU cores; for the number of files per split give --num_shards",
-    "steps_per_epoch": "it follows from the dataset and the batch size; give --num_examples_per_epoch",
+    "mode": "the mode is selected before --hparams is read; use --mode",
+    "hparams": "a file of hyperparameters cannot include another; use --hparams",
+    "overwrite": "an option that deletes a run must be given explicitly; use --overwrite",
+    "model_dir": "google/automl's trainer records its own folder there; use --model_dir",
+    "workspace": "the location of runs is not a hyperparameter; use --workspace",
+    "run_name": "the location of the run is not a hyperparameter; use --run_name",
+    "model_ckpts": "the location of the run is not a hyperparameter; use --model_ckpts",
+    "num_shards": "in google/automl it is the number of TPU cores; for the number of files per split use --num_shards",
+    "steps_per_epoch": "it follows from the dataset and the batch size; use --num_examples_per_epoch",
 }
 
 
 @dataclass(frozen=True)
 class HparamsGiven:
-    """The values of --hparams: of the network, of the options, and those ignored."""
+    """The values of --hparams: of the network, of the options, and the ignored keys."""
 
     network: dict[str, object] = field(default_factory=dict)
     options: dict[str, Given] = field(default_factory=dict)
     label_map: "LabelMapValue" = None
     ignored: dict[str, str] = field(default_factory=dict)
-    """Keys without effect, each with the reason."""
+    """Ignored keys, each with the reason."""
 
 
 def read_hparams(text: str, source: str, options_class: type, all_options: Collection[str] = ()) -> HparamsGiven:
-    """Returns the hyper-parameters in `text` (`a=1,b.c=2`, or the path of a YAML file), by destination.
+    """Returns the hyperparameters in `text` (`a=1,b.c=2`, or the path of a YAML file), by destination.
 
     Args:
-      source: where `text` came from.
+      source: source of `text`, for messages.
       options_class: of the mode.
-      all_options: names of the options of all modes: one file serves several.
+      all_options: names of the options of all modes, because a file may serve several modes.
 
     Raises:
-      OptionsError: an unknown key or a wrong type.
-      MissingError: the YAML file is not there.
+      OptionsError: a key is unknown, or a value has a wrong type.
+      MissingError: the YAML file does not exist.
     """
     from efficientdet.automl.hparams import HPARAMS, TF2_RECORD_KEYS, parse_hparams
 
@@ -118,10 +118,10 @@ def read_hparams(text: str, source: str, options_class: type, all_options: Colle
 def merge_hparams(
     given: Sequence[Given], options_class: type, all_options: Collection[str] = ()
 ) -> tuple[HparamsGiven, tuple[str, ...]]:
-    """Returns the hyper-parameters of several --hparams, merged key by key, and the keys that a later one replaced.
+    """Returns the hyperparameters of several --hparams, merged by key, and the keys that a later one replaced.
 
     Args:
-      given: in rising precedence; an empty text discards those before it.
+      given: in ascending precedence; an empty text discards those before it.
       options_class: of the mode.
       all_options: names of the options of all modes.
     """
@@ -158,7 +158,7 @@ def hparams_parts(text: str) -> list[str]:
     try:
         items = split_outside_brackets(text)
     except ValueError:
-        return [text]  # Reading it says what is wrong.
+        return [text]  # Reading it reports the error.
     parts: list[str] = []
     for is_file, run in itertools.groupby(items, key=_is_file):
         found = list(run)
@@ -188,7 +188,7 @@ def deeply_merged(lower: Mapping[str, object], upper: Mapping[str, object]) -> d
 
 
 def _as_option(value: object, declared: Declaration, place: str) -> Value:
-    """Returns a hyper-parameter's value as the option of the same name has it.
+    """Returns a hyperparameter's value, converted to the type of the option with the same name.
 
     Raises:
       OptionsError: it has another type.
@@ -220,14 +220,14 @@ def _as_option(value: object, declared: Declaration, place: str) -> Value:
     expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
     expected += "".join(f" or {word}" for word in words)
     raise OptionsError(
-        f"{declared.name} must be {expected}. Received {str(value)[:100]!r} from {place}; correct it there, or give "
+        f"{declared.name} must be {expected}. Received {str(value)[:100]!r} from {place}; correct it there, or use "
         f"--{declared.name}.",
         option=declared.name,
     )
 
 
 def network_overrides(options: ModelOptions, hparams: HparamsGiven) -> Mapping[str, object]:
-    """Returns the network's hyper-parameters that options and --hparams give together."""
+    """Returns the network's hyperparameters from options and --hparams."""
     overrides = dict(hparams.network)
     if options.image_size:
         overrides["image_size"] = options.image_size if "x" in options.image_size else int(options.image_size)

@@ -30,7 +30,7 @@ class EfficientNetOptions(Options):
     )
     advprop: bool = option(
         False,
-        "The checkpoint is one of google/automl's AdvProp, whose input is in -1…1. Not for AdvProp weights of timm, "
+        "The checkpoint is one of google/automl's AdvProp, with inputs from -1 to 1. Not for AdvProp weights of timm, "
         "which are converted to take ImageNet's normalization.",
     )
 
@@ -43,12 +43,13 @@ class ClassifierOptions(ModeOptions):
 
     labels_map_file: str = option(
         "",
-        "Names of the classes: JSON from column to name (labels_map.txt as published), a JSON list, or a text with one "
+        "Names of the classes: JSON from column to name (labels_map.txt as published), a JSON list, or a text file "
+        "with one "
         "name per line. Default: ImageNet's 1000 classes.",
         path="path",
     )
     top: int = option(5, "Number of classes per image, best first.")
-    crop_size: int = option(0, "Side of the network's input in pixels. 0: that of its training.")
+    crop_size: int = option(0, "Side of the network's input in pixels. 0: as in its training.")
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
@@ -74,7 +75,7 @@ class ClassifyOptions(ClassifierOptions):
     json: bool = option(False, "Print the classes as JSON.")
 
     def __post_init__(self) -> None:
-        """Checks that there is an image to read."""
+        """Checks that an input image is given."""
         super().__post_init__()
         _check_input("input_image", self.input_image, "classify", "photo.jpg, 'photos/*.jpg' or photos")
 
@@ -92,18 +93,19 @@ class FeaturesOptions(EncoderOptions):
 
     input_image: str = option("", "One image, a glob, or a folder of images.", path="glob")
     output_dir: str = option(
-        "", "Folder for the features (IMAGE.npz) and the pictures of channels (IMAGE.channels.png).", path="path"
+        "", "Folder for the features (IMAGE.npz) and the drawn channels (IMAGE.channels.png).", path="path"
     )
     layer: str = option(
         "",
-        "Layer whose map is written and drawn too (IMAGE.layer.npz, IMAGE.layer.png), such as block_3/project_conv; "
+        "Layer whose output is also written and drawn (IMAGE.layer.npz, IMAGE.layer.png), such as "
+        "block_3/project_conv; "
         "list: print the names of all layers.",
     )
-    level: int = option(3, "Reduction whose channels are drawn, 1 to 5; its map has 1 / 2^level of the image's sides.")
+    level: int = option(3, "Reduction whose channels are drawn, 1 to 5, with 1 / 2^level of the image's resolution.")
     channels: int = option(16, "Number of channels to draw, chosen by a fixed seed.")
 
     def __post_init__(self) -> None:
-        """Checks that there is an image to read, a folder to write to, and the numbers."""
+        """Checks that input image and output folder are given, and the numbers."""
         super().__post_init__()
         check(1 <= self.level <= 5, "level", self.level, "from 1 to 5", "try 3")
         check(self.channels >= 1, "channels", self.channels, "at least 1", "try 16")
@@ -112,6 +114,6 @@ class FeaturesOptions(EncoderOptions):
             _check_input("output_dir", self.output_dir, "features", "features")
 
     def without_effect(self) -> dict[str, str]:
-        """Returns what --layer=list does not read."""
+        """Returns the options that --layer=list does not use."""
         names = ("input_image", "output_dir", "level", "channels") if self.layer == "list" else ()
-        return dict.fromkeys(names, "--layer=list prints names alone")
+        return dict.fromkeys(names, "--layer=list only prints names")

@@ -10,9 +10,9 @@ from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.schema import Options, check, check_choice, flatten, option
 
 MIN_SCORE = 0.4
-"""Default score threshold for drawn detections, here and in the images drawn during training."""
+"""Default score threshold for drawn detections, also during training."""
 NETWORK_SUFFIXES = (".tflite", ".onnx", ".xml")
-"""Of exported files that hold the network alone, or TFLite's own post-processing."""
+"""Suffixes of exported files with the network alone, or with TFLite's own post-processing."""
 EXPORT_SUFFIXES = (".pb", *NETWORK_SUFFIXES)
 RESULTS: dict[str, str] = {
     "images": "drawn images, or the drawn video",
@@ -23,7 +23,7 @@ RESULTS: dict[str, str] = {
     "csv": "detections.csv",
     "crops": "crops/*.jpg",
 }
-"""Name of a form of results → what it writes."""
+"""Output format → its description."""
 DEFAULT_RESULTS = "images,json,coco"
 
 
@@ -45,14 +45,13 @@ class DetectionOptions(Options):
     min_score_thresh: float | None = option(
         None,
         "Minimum score of a detection, 0 to 1; detections.json contains all. Default: the thresholds of each class in "
-        "thresholds.yaml beside the export or in the run's folder, otherwise 0.4.",
+        "thresholds.yaml of the export or of the run's folder, otherwise 0.4.",
     )
     classes: str = option("", "Comma-separated names or ids of the classes to detect. Default: all.")
     threads: int = option(0, "Number of threads of the detector's runtime. 0: chosen by the runtime.")
     tile: str = option(
         "",
-        "Detect on overlapping tiles of WIDTHxHEIGHT pixels, for small objects in large images. Default: the whole "
-        "image at once.",
+        "Detect on overlapping tiles of WIDTHxHEIGHT pixels, for small objects in large images. Default: whole images.",
     )
     tile_overlap: float = option(0.2, "Overlap of neighboring tiles, as a fraction of their side, 0 to 0.9.")
 
@@ -85,7 +84,7 @@ class DrawingOptions(Options):
     """Drawn detections."""
 
     max_boxes_to_draw: int = option(100, "Maximum number of boxes drawn per image.")
-    line_thickness: int = option(0, "Thickness of drawn lines in pixels. 0: it grows with the image.")
+    line_thickness: int = option(0, "Thickness of drawn lines in pixels. 0: scales with the image.")
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
@@ -118,37 +117,37 @@ class InferOptions(DetectorOptions):
     drawing: DrawingOptions
     input_image: str = option(
         "",
-        "One image, a glob, or a folder of images; also a video, the number of a camera, or the address of a stream "
+        "One image, a glob, or a folder of images; also a video, the number of a camera, or the URL of a stream "
         "(rtsp://…).",
         path="glob",
     )
     output_image_dir: str = option("", "Folder for the results.", path="path")
     results: str = option(
         DEFAULT_RESULTS,
-        "Comma-separated forms of the results. "
+        "Comma-separated output formats. "
         + "; ".join(f"{name}: {text}" for name, text in RESULTS.items())
-        + ". All but json and coco hold the detections above min_score_thresh only.",
+        + ". All except json and coco contain only detections above min_score_thresh.",
     )
-    batch_size: int = option(1, "Number of images of one size, in a row, that are detected at once.")
+    batch_size: int = option(1, "Number of consecutive images of one size per batch.")
     max_frames: int = option(0, "Number of frames of a video, camera or stream to read. 0: all.")
 
     def __post_init__(self) -> None:
-        """Checks that there is an image to read and a folder to write to."""
+        """Checks that input images and an output folder are given."""
         super().__post_init__()
         for name, example in (("input_image", "photo.jpg, 'photos/*.jpg' or photos"), ("output_image_dir", "out")):
             _check_given(self, name, example, mode="infer")
         for name in self.result_names():
             check_choice("results", name, tuple(RESULTS))
-        check(bool(self.result_names()), "results", self.results, "one or more forms", f"try {DEFAULT_RESULTS}")
+        check(bool(self.result_names()), "results", self.results, "one or more formats", f"try {DEFAULT_RESULTS}")
         check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1", "try 8")
         check(self.max_frames >= 0, "max_frames", self.max_frames, "0 or more", "0 reads all")
 
     def result_names(self) -> list[str]:
-        """Returns the forms of the results, each once."""
+        """Returns the output formats, without duplicates."""
         return list(dict.fromkeys(word.strip() for word in self.results.split(",") if word.strip()))
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options of drawing if nothing is drawn, and those of the detector."""
+        """Returns the options of drawing if nothing is drawn, and those without effect on the detector."""
         names = () if "images" in self.result_names() else tuple(flatten(self.drawing))
         return super().without_effect() | dict.fromkeys(names, "--results names no images")
 
@@ -158,14 +157,12 @@ class VideoOptions(DetectorOptions):
     """Video."""
 
     drawing: DrawingOptions
-    input_video: str = option(
-        "", "A video, the number of a camera, or the address of a stream (rtsp://…).", path="path"
-    )
-    output_video: str = option("", "Video to write, with detections drawn and the frame rate kept.", path="path")
+    input_video: str = option("", "A video, the number of a camera, or the URL of a stream (rtsp://…).", path="path")
+    output_video: str = option("", "Output video with drawn detections, at the frame rate of the input.", path="path")
     max_frames: int = option(0, "Number of frames of a video, camera or stream to read. 0: all.")
 
     def __post_init__(self) -> None:
-        """Checks that there is a video to read and one to write."""
+        """Checks that an input and an output video are given."""
         super().__post_init__()
         for name, example in (("input_video", "cars.mp4"), ("output_video", "out/cars.mp4")):
             _check_given(self, name, example, mode="video")

@@ -23,7 +23,7 @@ class InspectOptions(ModeOptions):
         "records",
         "records: images, statistics and damaged records of shards. model: parameters and FLOPs by part and level, "
         "output shapes, and a drawing of the neck. environment: versions, devices and optional packages, with the "
-        "command that installs what is missing.",
+        "commands that install missing ones.",
         choices=SUBJECTS,
     )
     graph_file: str = option(
@@ -33,7 +33,7 @@ class InspectOptions(ModeOptions):
     )
     file_pattern: str = option(
         "",
-        "Glob of shards, or several separated by commas. Default: the shards of the run given by name, "
+        "Glob of shards, or several, comma-separated. Default: the shards of the run given by name, "
         "otherwise of the latest run.",
         path="globs",
     )

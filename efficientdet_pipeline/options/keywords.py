@@ -1,4 +1,4 @@
-"""Values of options that come as Python keyword arguments, checked against their declarations."""
+"""Values of options from Python keyword arguments, checked against their declarations."""
 
 import numbers
 import os
@@ -8,21 +8,21 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.schema import Declaration
 
 OptionValue = str | os.PathLike[str] | bool | float | Sequence[str] | Mapping[str, object] | None
-"""What a keyword may have: the option's own type; a path object where it names a path, a whole number where it is text
-of digits (image_size=512), a list of names where it is names separated by commas, a dict for hparams."""
+"""Types of keyword values: the option's own type; a path object for a path, an integer for a text of digits
+(image_size=512), a list of names for comma-separated names, a dict for hparams."""
 _EXPECTED = {int: "an int", float: "a number", bool: "True or False", str: "a str"}
 
 
 def source_of_keyword(name: str) -> str:
-    """Returns where the value of a keyword came from, as messages name it."""
+    """Returns the source of a keyword's value, for messages."""
     return f"the argument {name}"
 
 
 def keyword_value(declared: Declaration, value: OptionValue) -> str | bool | int | float | None:
-    """Returns a keyword's value as its option has it.
+    """Returns a keyword's value, converted to the type of its option.
 
     Raises:
-      OptionsError: it is of another type.
+      OptionsError: it has another type.
     """
     words = dict(declared.words)
     if isinstance(value, str) and value in words:
@@ -35,8 +35,8 @@ def keyword_value(declared: Declaration, value: OptionValue) -> str | bool | int
 
 
 def _of_kind(declared: Declaration, value: OptionValue) -> str | bool | int | float | None:
-    """Returns the value as the option's type; None where it is of another."""
-    is_bool = isinstance(value, bool) or type(value).__name__ == "bool"  # NumPy's is not registered as a number.
+    """Returns the value as the option's type; None if it has another type."""
+    is_bool = isinstance(value, bool) or type(value).__name__ == "bool"  # NumPy's bool is not registered as a number.
     if declared.kind is bool:
         return bool(value) if is_bool else None
     if is_bool:
@@ -62,7 +62,7 @@ def _text(declared: Declaration, value: OptionValue) -> str | None:
 
 
 def _pairs(values: Mapping[str, object], prefix: str = "") -> list[str]:
-    """Returns the entries of a dict of hyper-parameters as `a=1` and `b.c=2`."""
+    """Returns the entries of a dict of hyperparameters as `a=1` and `b.c=2`."""
     found: list[str] = []
     for name, value in values.items():
         found += _pairs(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [f"{prefix}{name}={_item(value)}"]

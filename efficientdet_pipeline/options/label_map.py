@@ -1,4 +1,4 @@
-"""Label maps {class id: name} in every form that users have them in, and names that stand for other names."""
+"""Label maps {class id: name} in all supported formats, and aliases of class names."""
 
 import json
 import os
@@ -17,38 +17,39 @@ MAX_CLASS_ID = 100_000
 
 _MAX_BYTES = 1 << 20
 _FORMS = (
-    "a YAML or JSON file of `id: name` lines, a TensorFlow .pbtxt, a text file of one name a line, names separated by "
-    f"commas, or one of the words {', '.join(KNOWN_LABEL_MAPS)}"
+    "a YAML or JSON file of `id: name` lines, a TensorFlow .pbtxt, a text file with one name per line, names "
+    "separated by "
+    f"commas, or one of {', '.join(KNOWN_LABEL_MAPS)}"
 )
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _BACKGROUND = re.compile(r"[_\W]*(background|bg)[_\W]*", re.IGNORECASE)
 _NUMBERED = re.compile(r"([0-9]+)\s*[\s:;.,)=|-]\s*\S")
 _FILE_NAME = re.compile(r".+\.[A-Za-z][A-Za-z0-9]{0,7}")
 _PBTXT = re.compile(r"(\s|#.*)*item\s*:?\s*[{<]")
-# Freebase's and WordNet's keys, which Open Images and ImageNet have in the place of names.
+# Keys of Freebase and WordNet, which Open Images and ImageNet use instead of names.
 _KEY = re.compile(r"/[mgt]/\w+|n[0-9]{8}")
-# Where a number meets its colon without a blank, YAML sees one word: {1:cat}. Quoted parts stay as they are.
+# Without a space after the colon, YAML reads {1:cat} as one word. Quoted parts are not changed.
 _TIGHT = re.compile(r"""('[^']*'|"[^"]*")|([{,]\s*[0-9]+\s*:)(?=\S)|(:)(?=[0-9]+\s*[,}])""")
 
 Pairs = Iterable[tuple[object, object]]
 
 
 LabelMapValue = str | Mapping[object, object] | Sequence[object] | None
-"""A label map as an option or a hyperparameter gives it."""
+"""Value of a label map in an option or a hyperparameter."""
 
 
 def read_label_map(given: LabelMapValue, *, source: str) -> dict[int, str] | None:
-    """Returns {class id: name}, ids from 1; None where nothing is given.
+    """Returns {class id: name}, ids from 1; None if no value is given.
 
     Args:
-      given: a path, names separated by commas, a mapping as text (`{1:a,2:b}`),
-        a word of google/automl, or what one of these was read to.
-      source: where it comes from, for messages: an option such as
-        `--label_map`, or a file.
+      given: a path, comma-separated names, a mapping as text (`{1:a,2:b}`), a name
+        of google/automl, or the parsed form of one of these.
+      source: source of the value, for messages: an option such as `--label_map`,
+        or a file.
 
     Raises:
-      OptionsError: it is no label map, or could be understood in two ways.
-      MissingError: the file is not there.
+      OptionsError: it is not a label map, or is ambiguous.
+      MissingError: the file does not exist.
     """
     if not given:
         return None
@@ -64,11 +65,11 @@ def read_label_map(given: LabelMapValue, *, source: str) -> dict[int, str] | Non
 
 
 def read_label_aliases(given: str, *, source: str = "--label_aliases") -> dict[str, str] | None:
-    """Returns {variant: name} from a YAML or JSON file, or from pairs `variant=name` separated by commas.
+    """Returns {variant: name} from a YAML or JSON file, or from comma-separated pairs `variant=name`.
 
     Raises:
-      OptionsError: it holds no such pairs.
-      MissingError: the file is not there.
+      OptionsError: it contains no such pairs.
+      MissingError: the file does not exist.
     """
     if not given:
         return None
@@ -89,7 +90,7 @@ def read_label_aliases(given: str, *, source: str = "--label_aliases") -> dict[s
     except (DatasetError, ValueError, RecursionError) as error:
         raise _no_aliases(given, source, _reason(error)) from None
     if not isinstance(content, dict) or not content:
-        raise _no_aliases(given, source, f"it holds {_kind(content)}")
+        raise _no_aliases(given, source, f"it contains {_kind(content)}")
     return _aliases(content.items(), given, source)
 
 
@@ -99,7 +100,7 @@ def _aliases(pairs: Pairs, given: str, source: str) -> dict[str, str]:
         for variant, name in pairs:
             key, value = clean_name(_scalar(variant)), clean_name(_scalar(name))
             if aliases.setdefault(key, value) != value:
-                raise ValueError(f"{key!r} stands for {aliases[key]!r} and for {value!r}")
+                raise ValueError(f"{key!r} is an alias of {aliases[key]!r} and of {value!r}")
     except (DatasetError, ValueError) as error:
         raise _no_aliases(given, source, str(error)) from None
     return aliases
@@ -114,7 +115,7 @@ def _no_aliases(given: str, source: str, reason: str) -> OptionsError:
 
 
 def _pairs_of_text(given: str, source: str) -> Pairs:
-    """Returns the pairs of what was written as one text: a path, a word, or the map itself."""
+    """Returns the pairs of a value given as text: a path, a name, or the map itself."""
     text = given.strip()
     if text in KNOWN_LABEL_MAPS:
         return KNOWN_LABEL_MAPS[text].items()
@@ -125,11 +126,11 @@ def _pairs_of_text(given: str, source: str) -> Pairs:
     if is_path or ("," not in text and _FILE_NAME.fullmatch(text)):
         path = _existing(text, source)
         if suffix not in _READERS:
-            raise ValueError(f"files of the kind {suffix or 'without extension'} are not read as label maps")
+            raise ValueError(f"files of type {suffix or '(no extension)'} are not supported as label maps")
         return _READERS[suffix](_text(path, source))
     names = text.split(",")
     if all(re.match(r"\s*[0-9]+\s*[:=]", name) for name in names):
-        raise ValueError(f"its names begin with numbers; to give ids, write {{{text.replace('=', ':')}}} in braces")
+        raise ValueError(f"its names start with numbers; to set ids, write {{{text.replace('=', ':')}}} in braces")
     return _counted(names)
 
 
@@ -144,22 +145,22 @@ def _pairs(content: object) -> Pairs:
             return _pairs(content["categories"])
         if isinstance(content.get("names"), Mapping | list):
             raise ValueError(
-                "it is a data.yaml of YOLO, whose classes count from 0; leave the label map out, and the data set's "
-                "own is taken"
+                "it is a data.yaml of YOLO, whose class ids start at 0; leave the label map out to use that of "
+                "the data set"
             )
         return _directed({_scalar(key): _scalar(value) for key, value in content.items()})
     if isinstance(content, list | tuple):
         if content and all(isinstance(item, Mapping) and {"id", "name"} <= item.keys() for item in content):
             return [(item["id"], item["name"]) for item in content]
         return _counted([_scalar(item) for item in content])
-    raise ValueError(f"it holds {_kind(content)}")
+    raise ValueError(f"it contains {_kind(content)}")
 
 
 def _directed(content: Mapping[str, str]) -> Pairs:
     """Returns (id, name) pairs of a mapping `id: name` or `name: id`.
 
     Raises:
-      ValueError: neither side holds integers alone, or either may be the ids.
+      ValueError: neither side consists of integers, or both do.
     """
     forward = list(content.items())
     backward = [(value, key) for key, value in forward]
@@ -167,7 +168,7 @@ def _directed(content: Mapping[str, str]) -> Pairs:
     if not is_forward and not is_backward:
         wrong = [pair for pair in forward if not _is_integer(pair[0]) and not _is_integer(pair[1])]
         if not wrong:
-            raise ValueError("its ids stand now before, now after the names")
+            raise ValueError("its ids are partly before and partly after the names")
         raise ValueError(f"neither {wrong[0][0]!r} nor {wrong[0][1]!r} is an id")
     if is_forward and is_backward and set(forward) != set(backward):
         usable = [all(int(number) >= 1 for number, _ in side) for side in (forward, backward)]
@@ -186,37 +187,37 @@ def _counted(names: Sequence[str]) -> Pairs:
     """
     if len(names) > 1 and _BACKGROUND.fullmatch(names[0]):
         raise ValueError(
-            f"the first name is {names[0].strip()!r}; leave it out if it is no class of its own (the background has "
-            "the id 0), or else give the ids, as in {1: background, 2: cat}"
+            f"the first name is {names[0].strip()!r}; leave it out if it is not a class (the background has "
+            "the id 0), otherwise set the ids, as in {1: background, 2: cat}"
         )
     return list(enumerate(names, start=1))
 
 
 def _checked(pairs: Pairs) -> dict[int, str]:
-    """Returns the label map of pairs whose ids and names are usable.
+    """Returns the label map of the pairs, after checking ids and names.
 
     Raises:
-      DatasetError: a name is none.
-      ValueError: an id is none, or an id or a name occurs twice.
+      DatasetError: a name is invalid.
+      ValueError: an id is invalid, or an id or a name occurs twice.
     """
     label_map: dict[int, str] = {}
     ids: dict[str, int] = {}
     for written, written_name in pairs:
         text, name = _scalar(written).strip(), _cleaned(written, written_name)
         if not _is_integer(text) or not 0 <= int(text) <= MAX_CLASS_ID:
-            raise ValueError(f"{text!r} is no id for {name!r}; ids are integers from 1 to {MAX_CLASS_ID:,}")
+            raise ValueError(f"{text!r} is not an id for {name!r}; ids are integers from 1 to {MAX_CLASS_ID:,}")
         class_id = int(text)
         if class_id == 0 and _BACKGROUND.fullmatch(name):
             continue
         if class_id == 0:
-            raise ValueError(f"it gives {name!r} the id 0, which is the background's; count the classes from 1")
+            raise ValueError(f"it gives {name!r} the id 0, which is the background's; class ids start at 1")
         if class_id in label_map:
             raise ValueError(f"it gives the id {class_id} to {label_map[class_id]!r} and to {name!r}")
         if name in ids:
             raise ValueError(f"it gives {name!r} the ids {ids[name]} and {class_id}")
         label_map[class_id], ids[name] = name, class_id
     if not label_map:
-        raise ValueError("it names no class")
+        raise ValueError("it has no classes")
     return label_map
 
 
@@ -236,7 +237,7 @@ def _of_json(text: str) -> Pairs:
 
 
 def _of_text(text: str) -> Pairs:
-    """Returns the names of a text file, one a line; also of JSON and .pbtxt under such a name."""
+    """Returns the names in a text file, one per line; also reads JSON and .pbtxt content in such a file."""
     if _PBTXT.match(text):
         return _of_pbtxt(text)
     if text.lstrip()[:1] in ("{", "["):
@@ -244,16 +245,17 @@ def _of_text(text: str) -> Pairs:
     lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text.rstrip())]
     if "" in lines[:-1]:
         number = lines.index("") + 1
-        raise ValueError(f"line {number} is blank, and the ids of the classes after it depend on it; remove the line")
+        raise ValueError(
+            f"line {number} is blank, which makes the ids of the classes after it ambiguous; remove the line"
+        )
     numbers = [_NUMBERED.match(line) for line in lines]
     values = [int(found[1]) for found in numbers if found and len(found[1]) < 7]
     if len(values) == len(lines) > 1 and values == list(range(values[0], values[0] + len(values))):
         raise ValueError(
-            f"its lines begin with numbers ({lines[0]!r}); save `id: name` lines under a name that ends in .yaml, or "
-            "leave the numbers out"
+            f"its lines start with numbers ({lines[0]!r}); save `id: name` lines as a .yaml file, or remove the numbers"
         )
     if lines[0].startswith("<") or lines[0].startswith("# label:"):
-        raise ValueError(f"it begins with {lines[0][:40]!r}, which is no class name")
+        raise ValueError(f"it starts with {lines[0][:40]!r}, which is not a class name")
     return _counted(lines)
 
 
@@ -275,7 +277,7 @@ def _of_pbtxt(text: str) -> Pairs:
     try:
         text_format.Parse(text, message, allow_unknown_field=True)
     except text_format.ParseError as error:
-        raise ValueError(f"it is no label map of TensorFlow's: {error}") from None
+        raise ValueError(f"it is not a TensorFlow label map: {error}") from None
     pairs = []
     for each in message.item:
         has_key = not each.name or _KEY.fullmatch(each.name)
@@ -295,7 +297,7 @@ _READERS: dict[str, Callable[[str], Pairs]] = {
 
 
 def _parsed_json(text: str) -> object:
-    """Returns what a JSON says, its numbers as text, as `load_yaml` has them."""
+    """Returns the content of JSON with numbers as text, as in `load_yaml`."""
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         content = dict(pairs)
@@ -313,7 +315,7 @@ def _existing(given: str, source: str) -> Path:
         return path
     option = _option(source)
     check = f"Check --{option}." if option else "Check the path."
-    raise MissingError(f"{option or source} names a file that is not there: {given!r}. {check}")
+    raise MissingError(f"{option or source} names a file that does not exist: {given!r}. {check}")
 
 
 def _text(path: Path, source: str) -> str:
@@ -327,16 +329,16 @@ def _text(path: Path, source: str) -> str:
 
 
 def _scalar(value: object) -> str:
-    """Returns a plain value as text; numbers and truth values of a typed YAML are told apart."""
+    """Returns a plain value as text; numbers and booleans of typed YAML are kept apart."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"{value!r} is {_kind(value)}, where an id or a name is due; put a name in quotes")
+    raise ValueError(f"{value!r} is {_kind(value)}, but an id or a name is expected; quote the name")
 
 
 def _reason(error: Exception) -> str:
-    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _is_integer(text: str) -> bool:
@@ -346,12 +348,12 @@ def _is_integer(text: str) -> bool:
 def _kind(value: object) -> str:
     if value in ("", None):
         return "nothing"
-    kinds = {"dict": "a mapping", "list": "a list", "str": "text alone", "bool": "a truth value", "float": "a fraction"}
-    return kinds.get(type(value).__name__, f"a value of the kind {type(value).__name__}")
+    kinds = {"dict": "a mapping", "list": "a list", "str": "plain text", "bool": "a boolean", "float": "a float"}
+    return kinds.get(type(value).__name__, f"a value of type {type(value).__name__}")
 
 
 def _option(source: str) -> str | None:
-    """Returns the name of the option that a source is; None for a file or a part of --hparams."""
+    """Returns the name of the option in a source; None for a file or a part of --hparams."""
     name = source.removeprefix("--")
     return name if name != source and name.isidentifier() else None
 

@@ -15,17 +15,17 @@ class LatencyOptions(Options):
     checkpoint: CheckpointOptions
     artifacts: str = option(
         "",
-        "Folder of an export whose artifacts are measured with what=latency. Default: the run's export, beside its "
-        "checkpoint.",
+        "Folder of an export to measure with what=latency. Default: the run's export, beside its checkpoint.",
         path="path",
     )
     thread_counts: str = option(
         "",
-        "Comma-separated numbers of threads to measure TFLite, ONNX and OpenVINO with, such as 1,2; one number limits "
+        "Comma-separated numbers of threads to measure TFLite, ONNX and OpenVINO with, such as 1,2; a single number "
+        "limits "
         "TensorFlow as well. Default: chosen by each runtime.",
     )
     latency_image: str = option("640x480", "WIDTHxHEIGHT in pixels of the images that latency is measured with.")
-    warmup: int = option(3, "Number of calls of each artifact before its latency is measured.")
+    warmup: int = option(3, "Number of warm-up calls of each artifact.")
 
     def __post_init__(self) -> None:
         """Checks the size, the threads and the calls."""
@@ -36,7 +36,7 @@ class LatencyOptions(Options):
         self.threads()
 
     def threads(self) -> tuple[int, ...]:
-        """Returns the numbers of threads, the smallest first; none where each runtime chooses."""
+        """Returns the numbers of threads, ascending; empty if each runtime chooses."""
         return positive_numbers("thread_counts", self.thread_counts, example="1,2") if self.thread_counts else ()
 
     @property

@@ -38,9 +38,9 @@ class ModelOptions(Options):
     )
     resize: str = option(
         "",
-        "How an image is brought to the network's input size. letterbox: it keeps its proportions, and the rest is "
-        "padding. stretch: it is stretched to fill the input, as MediaPipe does on phones. Default: letterbox for a "
-        "new training, otherwise what the network was trained with.",
+        "How images are resized to the network's input. letterbox: the aspect ratio is kept, and the rest is "
+        "padding. stretch: the image fills the input, as in MediaPipe. Default: letterbox for a "
+        "new training, otherwise as in the network's training.",
         choices=("", "letterbox", "stretch"),
     )
     num_classes: int | None = option(
@@ -62,7 +62,7 @@ class ModelOptions(Options):
         return self.task or ("segmentation" if self.model_name.startswith(("unet-", "unet++-")) else "detection")
 
     def __post_init__(self) -> None:
-        """Checks the image size; names are checked where they are looked up."""
+        """Checks the image size; names are checked when they are resolved."""
         super().__post_init__()
         check_choice("task", self.task, TASKS)
         if self.model_config and (self.model_name or self.task == "segmentation"):
@@ -92,9 +92,10 @@ class PretrainedOptions(Options):
     backbone_ref: str = option("", "Model whose pretrained weights to start from. Default: model_name.", shapes=True)
     pretrained_ckpt: str = option(
         "auto",
-        "Initial weights: auto (for backbone_ref, the first that can be had: google/automl's published COCO "
-        "checkpoint, an ImageNet backbone from the cache or an installed package, random weights; the log says which "
-        "and why), none, or a checkpoint: a path, a run's folder, a URL, or a published name such as "
+        "Initial weights: auto (for backbone_ref, the first available of: google/automl's published COCO "
+        "checkpoint, an ImageNet backbone from the cache or an installed package, random weights; the log states the "
+        "choice "
+        "and the reason), none, or a checkpoint: a path, a run's folder, a URL, or a published name such as "
         "efficientdet-d0 … d7x, efficientdet-lite0 … lite4.",
         shapes=True,
         path="path",

@@ -52,13 +52,13 @@ class OptimizerOptions(Options):
     lr_warmup_epoch: float = option(1.0, "Length of the linear warmup in epochs.", shapes=True)
     lr_hold_epoch: float = option(
         0.0,
-        "Epochs after the warmup in which the learning rate stays at its peak, before cosine and polynomial decay it.",
+        "Number of epochs after the warmup with a constant learning rate, before cosine or polynomial decay.",
         shapes=True,
     )
     lr_layer_decay: float = option(
         1.0,
-        "Factor of the learning rate from each block of the backbone to the block below it, above 0 and up to 1: the "
-        "last block has it once, the stem most often. 1: all layers have the same rate.",
+        "Layer-wise decay of the learning rate in the backbone, above 0 and at most 1: "
+        "each block has this factor of the rate of the block above it. 1: all layers have the same rate.",
         shapes=True,
     )
     lr_decay_method: str = option(
@@ -99,31 +99,32 @@ class OptimizerOptions(Options):
     weight_decay: float = option(4e-5, "L2 regularization factor of the kernels.", shapes=True)
     label_smoothing: float = option(
         0.0,
-        "Label smoothing of the class targets, at least 0 and below 1; targets become (1 - x) * target + x / 2.",
+        "Label smoothing, at least 0 and below 1; targets become (1 - x) * target + x / 2.",
         shapes=True,
     )
     class_loss: str = option(
         "focal",
-        "Loss of the classes. focal; quality_focal: the label of an object's own class is the overlap of the predicted "
-        "box with it, so that scores rank boxes by their position too; alpha has no effect then.",
+        "Classification loss: focal, or quality_focal, in which the target of an object's class is the IoU of the "
+        "predicted "
+        "box with the object, so that scores also rank boxes by accuracy; alpha has no effect then.",
         choices=("focal", "quality_focal"),
         shapes=True,
     )
     alpha: float = option(
         0.25,
-        "Weight of the positive class in the focal loss, 0 to 1; negatives are weighted by 1 - alpha.",
+        "Weight of positives in the focal loss, 0 to 1; negatives are weighted by 1 - alpha.",
         shapes=True,
     )
     gamma: float = option(1.5, "Focusing exponent of the focal loss.", shapes=True)
     delta: float = option(
         0.1,
-        "Threshold of the Huber loss of the boxes between its quadratic and its linear part.",
+        "Threshold between the quadratic and the linear part of the Huber box loss.",
         shapes=True,
     )
-    box_loss_weight: float = option(50.0, "Weight of the Huber loss of the boxes. 0: disabled.", shapes=True)
+    box_loss_weight: float = option(50.0, "Weight of the Huber box loss. 0: disabled.", shapes=True)
     iou_loss_type: str = option(
         "",
-        "Additional IoU loss of the boxes: iou, giou, diou or ciou. Empty: none.",
+        "Additional IoU-based box loss: iou, giou, diou or ciou. Empty: none.",
         choices=("", "iou", "giou", "diou", "ciou"),
         shapes=True,
     )
@@ -136,7 +137,7 @@ class OptimizerOptions(Options):
     )
     class_weights: str = option(
         "",
-        "Weights of the classes in the loss, for example Platelets=4,RBC=0.5; classes not listed have weight "
+        "Class weights in the loss, for example Platelets=4,RBC=0.5; classes not listed have weight "
         "1. `auto`: rare classes are weighted higher.",
         shapes=True,
     )
@@ -148,7 +149,7 @@ class OptimizerOptions(Options):
     )
 
     def __post_init__(self) -> None:
-        """Checks every number's range."""
+        """Checks the range of every number."""
         super().__post_init__()
         check(self.num_epochs >= 1, "num_epochs", self.num_epochs, "at least 1", "try 8")
         check(self.batch_size >= 0, "batch_size", self.batch_size, "at least 1, or auto", "try 8")

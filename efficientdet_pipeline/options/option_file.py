@@ -1,4 +1,4 @@
-"""Files of options: one --flag=value per line, # for comments."""
+"""Option files: one --flag=value per line, # for comments."""
 
 import difflib
 import os
@@ -10,17 +10,17 @@ _QUOTED_OR_COMMENT = re.compile(r"""([=\s](["']).*?\2(?=\s|$))|(?:^|\s)#.*""")
 
 
 def read_lines(path: str, outer: tuple[str, ...]) -> list[str]:
-    """Returns the lines of a file of options.
+    """Returns the lines of an option file.
 
     Args:
-      outer: the files that name it by --flagfile, the outermost first.
+      outer: the files that include it by --flagfile, the outermost first.
 
     Raises:
-      MissingError: there is no such file.
-      OptionsError: it names itself, or is not UTF-8 text.
+      MissingError: the file does not exist.
+      OptionsError: it includes itself, or is not UTF-8 text.
     """
     if path in outer:
-        raise OptionsError(f"The file of options {path!r} includes itself: {' > '.join([*outer, path])}.")
+        raise OptionsError(f"The option file {path!r} includes itself: {' > '.join([*outer, path])}.")
     try:
         with open(path, encoding="utf-8-sig") as file:
             return file.read().splitlines()
@@ -28,7 +28,7 @@ def read_lines(path: str, outer: tuple[str, ...]) -> list[str]:
         raise MissingError(_no_options_file(path, outer)) from None
     except (UnicodeDecodeError, OSError) as error:
         raise OptionsError(
-            f"A file of options must be UTF-8 text, one --flag=value a line. Received {path!r}: {error}."
+            f"An option file must be UTF-8 text with one --flag=value per line. Received {path!r}: {error}."
         ) from None
 
 
@@ -48,6 +48,6 @@ def _no_options_file(path: str, outer: tuple[str, ...]) -> str:
     folder = os.path.dirname(path) or "."
     names = os.listdir(folder) if os.path.isdir(folder) else []
     near = difflib.get_close_matches(os.path.basename(path), names, n=1, cutoff=0.6)
-    advice = f"Did you mean @{os.path.join(os.path.dirname(path), near[0])}?" if near else "Give the path of the file."
+    advice = f"Did you mean @{os.path.join(os.path.dirname(path), near[0])}?" if near else "Check the path of the file."
     where = f"--flagfile in {outer[-1]}" if outer else f"@{path} on the command line"
-    return f"There is no file of options {path!r} ({where}). {advice}"
+    return f"The option file {path!r} does not exist ({where}). {advice}"

@@ -29,10 +29,10 @@ from efficientdet_pipeline.options.synonyms import suggest_argument, suggest_mod
 
 DEFAULT = "default"
 MERGED = ("hparams",)
-"""Options whose values from several sources are merged; of all others the last value is used."""
+"""Options whose values from several sources are merged; for all others the last value is used."""
 _ENVIRONMENT = "the environment variable"
 _FILE_FLAGS = ("--config", "-config", "--flagfile", "-flagfile")
-# absl would accept it and ignore every misspelt option that it names.
+# absl would accept it and ignore every misspelt option in it.
 _REFUSED_FLAGS = ("undefok",)
 # Lines of an option file that enclose settings for the embedded dataset.
 DEMO_BEGIN = "# demo settings: begin"
@@ -41,7 +41,7 @@ DEMO_END = "# demo settings: end"
 
 @dataclass(frozen=True)
 class Given:
-    """A value that a user gave, and its source."""
+    """A value given by the user, and its source."""
 
     value: Value
     source: str
@@ -54,7 +54,7 @@ class Given:
 
     @property
     def all(self) -> tuple["Given", ...]:
-        """Returns every value that was given, the one of highest precedence last."""
+        """Returns every given value, the one of highest precedence last."""
         return (*self.earlier, replace(self, earlier=()))
 
 
@@ -64,14 +64,14 @@ class Sources:
 
     mode: str
     given: dict[str, Given]
-    """The options that apply to the mode, where something was given."""
+    """Given options that apply to the mode."""
     without_effect: dict[str, Given]
     """Options of other modes."""
     not_taken: tuple[str, ...] = ()
-    """Environment variables with the name of an option that is never read from the environment."""
+    """Environment variables named like an option that is never read from the environment."""
 
     def source_of(self, name: str) -> str:
-        """Returns where an option's value came from."""
+        """Returns the source of an option's value."""
         return self.given[name].source if name in self.given else DEFAULT
 
 
@@ -91,7 +91,7 @@ class Reader:
     def read(
         self, argv: Sequence[str], environ: Mapping[str, str], offers: Mapping[str, Offer] | None = None
     ) -> Sources:
-        """Returns what `argv` (without the program's name), its @files, `environ` and a training service give."""
+        """Returns the options in `argv` (without the program's name), its @files, `environ` and a training service."""
         from_files: dict[str, Given] = {}
         tokens: list[str] = []
         for token in _join_config(argv):
@@ -100,7 +100,7 @@ class Reader:
             else:
                 tokens.append(token)
         typed = _over(from_files, self._parse(tokens, "the command line"))
-        # The environment has variables of other programs: only options of the mode are read.
+        # The environment contains variables of other programs: only options of the mode are read.
         offers = dict(offers or {})
         offered_mode = self._parse_offers({"mode": offers.pop("mode")} if "mode" in offers else {})
         mode = self._mode(_over(_over(offered_mode, self._read_environment(environ, ["mode"])), typed))
@@ -125,10 +125,10 @@ class Reader:
         )
 
     def read_keywords(self, mode: str, keywords: Mapping[str, OptionValue]) -> Sources:
-        """Returns what Python keyword arguments give; no environment variable and no file of options is read.
+        """Returns the options in Python keyword arguments; environment and option files are not read.
 
         Raises:
-          OptionsError: a keyword is no option of the mode, or its value is of another type.
+          OptionsError: a keyword is not an option of the mode, or its value has another type.
         """
         declared = declarations(self.classes[mode])
         given: dict[str, Given] = {}
@@ -157,7 +157,7 @@ class Reader:
         return name in found and bool(found[name].value)
 
     def _with_implied(self, mode: str, given: dict[str, Given]) -> dict[str, Given]:
-        """Returns `given`, with the options that it implies, such as those of an augmentation preset."""
+        """Returns `given` and the options that it implies, such as those of an augmentation preset."""
         implied: dict[str, Given] = {}
         values_given = {name: each.value for name, each in given.items()}
         for name, values in implied_options(self.classes[mode], values_given).items():
@@ -183,7 +183,7 @@ class Reader:
         """Returns the options of a mode; `defaults` (from --hparams) have lower precedence.
 
         Raises:
-          OptionsError: a check failed; the message says where the value came from.
+          OptionsError: a check failed; the message states the source of the value.
         """
         declared = declarations(options_class)
         used = {name: each for name, each in (defaults or {}).items() if name not in sources.given}
@@ -199,7 +199,7 @@ class Reader:
                 raise
             raise OptionsError(f"{error} ({error.option} came from {place.source}.)", option=error.option) from None
 
-    # absl parses the flags, so that --flag, --noflag, --flag=value and --flag value have their usual meaning.
+    # absl parses the flags, so that --flag, --noflag, --flag=value and --flag value work as usual.
 
     def _define_flags(self) -> flags.FlagValues:
         values = flags.FlagValues()
@@ -226,7 +226,7 @@ class Reader:
         """Returns the options in `tokens`, each with `source`.
 
         Args:
-          is_deferred: an invalid value is an error only if nothing overrides it.
+          is_deferred: whether an invalid value is an error only if nothing overrides it.
         """
         for name in self._flags:
             self._flags[name].unparse()
@@ -241,7 +241,7 @@ class Reader:
             if is_deferred and name:
                 return {name: Given(None, source, fault=OptionsError(message, option=name))}
             raise OptionsError(message, option=name) from None
-        except (flags.Error, ValueError) as error:  # absl leaves --noflag=value a ValueError.
+        except (flags.Error, ValueError) as error:  # absl raises ValueError for --noflag=value.
             raise OptionsError(f"Options must read --flag=value. Received, from {source}: {error}.") from None
         positional = self._positional(self._flags["mode"].value)
         if rest and (positional is None or any(word.startswith("-") for word in rest)):
@@ -254,7 +254,7 @@ class Reader:
         }
 
     def _positional(self, mode: str | None) -> str | None:
-        """Returns the option of a mode that words without a flag are the value of."""
+        """Returns the option of a mode that takes words without a flag."""
         declared = declarations(self.classes[mode]) if mode is not None and mode in self.classes else {}
         return next((name for name, each in declared.items() if each.positional), None)
 
@@ -263,7 +263,7 @@ class Reader:
         return f"Unknown option --{name}, from {source}; {advice}"
 
     def _wrong_type(self, message: str, source: str) -> tuple[str | None, str]:
-        """Returns the option and the message about its value."""
+        """Returns the option, and the error message for its value."""
         flag, _, value = message.removeprefix("flag --").partition(": ")[0].partition("=")
         declared = self.known.get(flag)
         if declared is None:
@@ -294,11 +294,11 @@ class Reader:
         return found
 
     def _read_file(self, path: str, outer: tuple[str, ...] = ()) -> dict[str, Given]:
-        """Returns the options in a file of options and in those that it names by --flagfile or --config.
+        """Returns the options in an option file and in those that it includes by --flagfile or --config.
 
         Args:
           path: of the file.
-          outer: the files that name it, the outermost first.
+          outer: the files that include it, the outermost first.
         """
         path = expand_home(path)
         found: dict[str, Given] = {}
@@ -312,13 +312,13 @@ class Reader:
             source = f"{path}, line {number}"
             if not token.startswith("-"):
                 raise OptionsError(
-                    f"A line of a file of options must read --flag=value. Received {token!r} ({source}); "
+                    f"A line of an option file must read --flag=value. Received {token!r} ({source}); "
                     "put two dashes before it, or # to make it a comment."
                 )
             flag, _, value = token.partition("=")
             if flag in _FILE_FLAGS:
                 if not value:
-                    raise OptionsError(f"{flag} must be followed by the path of a file of options ({source}).")
+                    raise OptionsError(f"{flag} must be followed by the path of an option file ({source}).")
                 given = self._read_file(value, (*outer, path))
             else:
                 given = self._parse([token], source, is_deferred=True)
@@ -339,7 +339,7 @@ def _over(lower: Mapping[str, Given], upper: Mapping[str, Given]) -> dict[str, G
 
 
 def _merging(values: Sequence[str], source: str) -> Given:
-    """Returns the values of an option that may be given several times; the last takes precedence."""
+    """Returns the values of an option that may be repeated; the last takes precedence."""
     *earlier, last = (Given(value, source) for value in values)
     return replace(last, earlier=tuple(earlier))
 
@@ -358,14 +358,14 @@ def _define_with_words(declared: Declaration, values: flags.FlagValues) -> None:
                 return words[argument]
             number = super().convert(argument)
             if number in words.values():
-                raise ValueError(f"{number} stands for a word")
+                raise ValueError(f"{number} is reserved for a named value")
             return number
 
     flags.DEFINE(NumberOrWord(), declared.name, None, declared.help, flag_values=values)
 
 
 def _join_config(argv: Sequence[str]) -> Iterator[str]:
-    """Yields the tokens with `--config FILE` (and absl's `--flagfile`) turned into `@FILE`."""
+    """Yields the tokens, with `--config FILE` (and absl's `--flagfile`) replaced by `@FILE`."""
     tokens = iter(argv)
     for token in tokens:
         name, equals, value = token.partition("=")
@@ -374,17 +374,17 @@ def _join_config(argv: Sequence[str]) -> Iterator[str]:
             continue
         path = value if equals else next(tokens, "")
         if not path:
-            raise OptionsError(f"{name} must be followed by the path of a file of options, for example params.config.")
+            raise OptionsError(f"{name} must be followed by the path of an option file, for example params.config.")
         yield "@" + path
 
 
 def _no_option(word: str, before: Sequence[str], source: str) -> str:
-    """Returns the message about a word that is not an option."""
+    """Returns the error message for a word that is not an option."""
     flag = before[-1] if before else ""
-    if flag.startswith("-") and "=" not in flag:  # A switch; every other option would have taken the word.
+    if flag.startswith("-") and "=" not in flag:  # A switch; any other option would have consumed the word.
         advice = f"{flag}={word} if it is the value of {flag}"
     elif "=" in word:
         advice = "--" + word.lstrip("-–—")
     else:
-        advice = f"@{word} if it is a file of options"
+        advice = f"@{word} if it is an option file"
     return f"Options must read --flag=value. Received {word!r} from {source}; try {advice}."

@@ -26,7 +26,7 @@ def address_of(text: str) -> str:
 
 
 class HasSource(Protocol):
-    """A value that a user gave, and its source: `parser.Given`."""
+    """A value given by the user, and its source: `parser.Given`."""
 
     @property
     def value(self) -> Value:
@@ -34,17 +34,17 @@ class HasSource(Protocol):
 
     @property
     def source(self) -> str:
-        """Where it came from."""
+        """Source of the value."""
 
 
 GivenT = TypeVar("GivenT", bound=HasSource)
 
 
 def expanded(given: GivenT, declared: Declaration) -> GivenT:
-    """Returns a given value with `~` and `~user` replaced by the home folder where the option names a path.
+    """Returns the value with `~` and `~user` replaced by the home folder if the option is a path.
 
     Raises:
-      OptionsError: there is no such user.
+      OptionsError: the user does not exist.
     """
     if not declared.path or not isinstance(given.value, str):
         return given
@@ -56,11 +56,11 @@ def expanded(given: GivenT, declared: Declaration) -> GivenT:
 
 
 def expand_home(text: str, kind: str = "path") -> str:
-    """Returns a text with the home folder in place of a leading `~`; other text as it is.
+    """Returns a text with a leading `~` replaced by the home folder; other text unchanged.
 
     Args:
-      text: a path, a URL, a word.
-      kind: one of KINDS; globs are separated by commas.
+      text: a path, a URL, or another word.
+      kind: one of `KINDS`; globs are comma-separated.
     """
     if "~" not in text:
         return text
@@ -69,7 +69,7 @@ def expand_home(text: str, kind: str = "path") -> str:
     from tfrmod.patterns import split_patterns
 
     parts = split_patterns(text)
-    # Unchanged if nothing is expanded: spaces and commas may belong to a name.
+    # Unchanged if nothing is expanded, because spaces and commas may belong to a name.
     return ",".join(_expand(part, is_glob=True) for part in parts) if any(p[0] == "~" for p in parts) else text
 
 
@@ -84,7 +84,7 @@ def _expand(text: str, *, is_glob: bool) -> str:
     if home == user:
         if rest and not os.path.lexists(user):
             raise OptionsError(
-                f"begins with the home folder of a user that is not known here. Received {text!r}; write ./{text} for "
+                f"starts with the home folder of an unknown user. Received {text!r}; write ./{text} for "
                 "a folder of that name, or ~/ for your own home folder."
             )
         return text

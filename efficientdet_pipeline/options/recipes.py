@@ -29,12 +29,12 @@ _OFF: dict[str, Value] = {
 
 RECIPES: dict[str, dict[str, Value]] = {
     "default": {},
-    # Images as in evaluation.
+    # As in evaluation.
     "none": _OFF,
     "flip": {**_OFF, "input_rand_hflip": True},
-    # As the published COCO checkpoints were trained: hundreds of epochs on a large dataset.
+    # As in the training of the published COCO checkpoints: hundreds of epochs on a large dataset.
     "automl": {"jitter_min": 0.1, "jitter_max": 2.0},
-    # Many images, many epochs.
+    # For many images and many epochs.
     "strong": {
         "jitter_min": 0.3,
         "jitter_max": 1.7,
@@ -45,8 +45,8 @@ RECIPES: dict[str, dict[str, Value]] = {
         "mixup": 0.1,
         "close_mosaic": 10,
     },
-    # New surroundings for the same objects, colours a little off, sizes near the real ones: for few images seen often.
-    # A short run from random weights does not get that far: AP .208, default .390 (docs/scratch-recipe.md).
+    # New backgrounds for the same objects, slightly changed colours, realistic sizes: for few images in many epochs.
+    # A short run from random weights is too short for it: AP .208, default .390 (docs/scratch-recipe.md).
     "mixing": {
         "jitter_min": 0.6,
         "jitter_max": 1.5,
@@ -59,19 +59,19 @@ RECIPES: dict[str, dict[str, Value]] = {
     },
 }
 EARLIER_NAMES = {"small-data": "mixing"}
-"""Names of presets in earlier versions, which their runs go on with."""
+"""Preset names of earlier versions, which their runs keep using."""
 RECIPES |= {name: RECIPES[now] for name, now in EARLIER_NAMES.items()}
 
 
 def read_augment_config(path: str, kinds: Mapping[str, type]) -> dict[str, Value]:
-    """Returns the options in a YAML file of augmentation, by name; `steps` becomes `augment_steps`.
+    """Returns the options in a YAML file of augmentation by name; `steps` becomes `augment_steps`.
 
     Args:
       path: a mapping of options to values, and `steps`, a list.
       kinds: the options that the file may contain, with their types.
 
     Raises:
-      MissingError: there is no such file.
+      MissingError: the file does not exist.
       OptionsError: it is not a YAML mapping, or has an unknown name or a wrong type.
     """
     content = _yaml_of(path)
@@ -92,7 +92,7 @@ def _yaml_of(path: str) -> dict[str, object]:
     try:
         content = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise MissingError(f"augment_config must be a YAML file. There is no file {path}.") from None
+        raise MissingError(f"augment_config must be a YAML file. The file {path} does not exist.") from None
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         reason = " ".join(str(error).split())
         raise OptionsError(
@@ -102,8 +102,8 @@ def _yaml_of(path: str) -> dict[str, object]:
         return {}
     if not isinstance(content, dict):
         raise OptionsError(
-            f"augment_config must map options to values, for example `mosaic: 0.5`. {path} holds "
-            f"{type(content).__name__}; begin a list of steps with `steps:`.",
+            f"augment_config must map options to values, for example `mosaic: 0.5`. {path} contains "
+            f"{type(content).__name__}; start a list of steps with `steps:`.",
             option="augment_config",
         )
     return dict(content)
@@ -112,9 +112,9 @@ def _yaml_of(path: str) -> dict[str, object]:
 def _as_text(steps: object, path: str) -> str:
     try:
         return json.dumps(steps)
-    except (TypeError, ValueError, RecursionError) as error:  # A date, or a list within itself.
+    except (TypeError, ValueError, RecursionError) as error:  # A date, or a list that contains itself.
         raise OptionsError(
-            f"steps must hold names and numbers. Those in {path} (augment_config) do not: {error}.",
+            f"steps must consist of names and numbers. Those in {path} (augment_config) do not: {error}.",
             option="augment_config",
         ) from None
 

@@ -15,20 +15,21 @@ class ReportOptions(ModeOptions):
 
     serve: bool = option(
         False,
-        "Show the page at an address of this machine alone, drawn anew on each visit, also while the run trains. "
-        "Ctrl-C ends it.",
+        "Serve the report on a local address, rendered on each request, also during training. Ctrl-C stops the server.",
     )
-    port: int = option(0, "With serve: port of the address. 0: a free one.")
-    refresh_seconds: int = option(15, "With serve: seconds after which the browser loads the page again. 0: never.")
+    port: int = option(0, "With serve: port number. 0: any free port.")
+    refresh_seconds: int = option(
+        15, "With serve: interval in seconds at which the browser reloads the page. 0: never."
+    )
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options of serve where it is not given."""
+        """Returns the options of serve if it is not given."""
         return {} if self.serve else dict.fromkeys(("port", "refresh_seconds"), "serve is not given")
 
     def __post_init__(self) -> None:
-        """Checks the port and the seconds."""
+        """Checks the port and the interval."""
         super().__post_init__()
-        check(0 <= self.port < 2**16, "port", self.port, "0 to 65535", "0 takes a free one")
+        check(0 <= self.port < 2**16, "port", self.port, "0 to 65535", "0 takes any free port")
         check(self.refresh_seconds >= 0, "refresh_seconds", self.refresh_seconds, "0 or more", "try 15")
 
 
@@ -38,8 +39,8 @@ class CompareOptions(ModeOptions):
 
     runs: str = option(
         "",
-        "Runs to compare, the baseline first: folders of runs or of evaluations, or names in the workspace, separated "
-        "by commas; or given without a flag after all others.",
+        "Runs to compare, the baseline first: folders of runs or of evaluations, or names in the workspace, "
+        "comma-separated; or as words after all flags.",
         positional=True,
     )
     workspace: str = option("runs", "Folder of all runs; each run has a subfolder.", path="path")
@@ -51,7 +52,7 @@ class CompareOptions(ModeOptions):
         return [word for word in map(str.strip, self.runs.split(",")) if word]
 
     def __post_init__(self) -> None:
-        """Checks that there are two runs."""
+        """Checks that there are at least two runs."""
         super().__post_init__()
         if len(self.names) < 2:
             raise OptionsError(

@@ -1,4 +1,4 @@
-"""Options of a mode from what was read: --hparams merged, values checked, options without effect reported."""
+"""Resolution of a mode's options: --hparams merged, values checked, options without effect reported."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -13,14 +13,14 @@ from efficientdet_pipeline.options.schema import Options, OptionsT, options_with
 def resolve_options(
     reader: Reader, sources: Sources, options_class: type[OptionsT]
 ) -> tuple[OptionsT, Sources, HparamsGiven]:
-    """Returns the options of the mode, where each came from, and what --hparams gives; warns of those without effect.
+    """Returns the options of the mode, their sources, and the values of --hparams; warns of options without effect.
 
     Args:
       options_class: of the mode of `sources`.
 
     Raises:
       OptionsError: a value is wrong, or contradicts another.
-      MissingError: a file that an option names is not there.
+      MissingError: a file named by an option does not exist.
     """
     _warn_of_options_without_effect(sources)
     sources, hparams = _with_hparams(sources, options_class, reader.known)
@@ -32,7 +32,7 @@ def resolve_options(
 def _with_hparams(
     sources: Sources, options_class: type[Options], all_options: Collection[str]
 ) -> tuple[Sources, HparamsGiven]:
-    """Returns the sources with one --hparams, merged from all that were given, and its values."""
+    """Returns the sources with one merged --hparams, and its values."""
     given = sources.given.get("hparams")
     if given is None:
         return sources, HparamsGiven()
@@ -70,7 +70,7 @@ def _warn_of_options_without_effect(sources: Sources) -> None:
 
 
 def _warn_of_options_not_read(options: Options, sources: Sources, hparams: HparamsGiven) -> None:
-    """Warns of options that were given and have no effect with the others, grouped by reason."""
+    """Warns of options that were given but have no effect because of others, grouped by reason."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in options_without_effect(options).items():
         if name == "hparams":

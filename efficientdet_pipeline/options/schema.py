@@ -1,7 +1,7 @@
 """Declaration of options as dataclass fields, and composition of the options of a mode.
 
 An option is a field of a frozen dataclass: the field's name is the flag, its
-annotation the type, `option()` gives default, help text and traits. A mode's
+annotation the type; `option()` sets default, help text and traits. A mode's
 dataclass is composed of groups (`options.optimizer.learning_rate`); the flags
 of its groups are flat.
 """
@@ -24,13 +24,13 @@ OptionsT = TypeVar("OptionsT", bound="Options")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """One option, as `--help` and the parser use it."""
+    """One option, for `--help` and the parser."""
 
     name: str
     kind: type
     """str, int, float or bool."""
     optional: bool
-    """Whether None (not given) is a value."""
+    """Whether None (not given) is allowed."""
     default: Value
     help: str
     choices: tuple[str, ...] = ()
@@ -38,15 +38,15 @@ class Declaration:
     words: tuple[tuple[str, int], ...] = ()
     """Named values, such as auto for 0."""
     bare: bool = False
-    """Whether it may be given without a value, which is then true, like a switch."""
+    """Whether it may be given without a value, which means true, like a switch."""
     shapes: bool = False
-    """Whether the option affects training, so that it is part of the run's id."""
+    """Whether the option affects training, so that it is part of the run's identity."""
     path: str = ""
     """How a leading `~` is expanded: `path`, `glob` or `globs`."""
     from_environment: bool = True
     """Whether an environment variable of the same name is read."""
     positional: bool = False
-    """Whether words without a flag, after all flags, are its value, separated by commas."""
+    """Whether words without a flag, after all flags, are its comma-separated value."""
     group: str = ""
 
 
@@ -63,7 +63,7 @@ def option(  # noqa: PLR0913 - one argument per trait
     from_environment: bool = True,
     positional: bool = False,
 ) -> T:
-    """Declares an option with its default and its help text; see `Declaration` for the other arguments."""
+    """Declares an option with its default and help text; see `Declaration` for the other arguments."""
     named = tuple((words or {}).items())
     traits = {"choices": tuple(choices), "aliases": tuple(aliases), "words": named, "bare": bare}
     traits |= {"shapes": shapes, "path": path, "from_environment": from_environment, "positional": positional}
@@ -74,18 +74,18 @@ def option(  # noqa: PLR0913 - one argument per trait
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base class of groups of options and of the options of a mode."""
+    """Base class of option groups and of the options of a mode."""
 
     def __post_init__(self) -> None:
-        """Checks that numbers are finite; each class checks the rest of its own options."""
+        """Checks that numbers are finite; subclasses check the rest of their own options."""
         for name, value in vars(self).items():
             is_finite = not isinstance(value, float) or math.isfinite(value)
             check(is_finite, name, value, "a finite number", "leave it out for the default")
 
     def without_effect(self) -> dict[str, str]:
-        """Returns options that have no effect with the values of this class, each with the reason.
+        """Returns options without effect given the values of this class, each with the reason.
 
-        `hparams` stands for the hyperparameters of the network in --hparams.
+        `hparams` means the hyperparameters of the network in --hparams.
         """
         return {}
 
@@ -101,7 +101,7 @@ _DECLARATIONS: dict[type, dict[str, Declaration]] = {}
 
 
 def groups(options_class: type[Options]) -> dict[str, type[Options]]:
-    """Returns the groups that a dataclass of options is composed of: {field: class}."""
+    """Returns the groups of an options dataclass: {field: class}."""
     if options_class not in _GROUPS:
         _GROUPS[options_class] = {
             name: hint
@@ -112,7 +112,7 @@ def groups(options_class: type[Options]) -> dict[str, type[Options]]:
 
 
 def declarations(options_class: type[Options]) -> dict[str, Declaration]:
-    """Returns the options of a dataclass by name, those of its groups included."""
+    """Returns the options of a dataclass by name, including those of its groups."""
     if options_class not in _DECLARATIONS:
         _DECLARATIONS[options_class] = _declarations(options_class)
     return _DECLARATIONS[options_class]
@@ -141,7 +141,7 @@ def _kind(hint: object) -> tuple[type, bool]:
 
 
 def compose(options_class: type[OptionsT], values: Mapping[str, Value] | None = None, /, **flags: Value) -> OptionsT:
-    """Returns the options of a class from flat values by flag; flags that are not given have their defaults.
+    """Returns the options of a class from flat values by flag; other flags have their defaults.
 
     Raises:
       OptionsError: a check failed.
@@ -170,12 +170,12 @@ def flatten(options: Options) -> dict[str, Value]:
 
 
 def replace(options: OptionsT, **flags: Value) -> OptionsT:
-    """Returns the options with other values of some flags."""
+    """Returns the options with changed values of some flags."""
     return compose(type(options), flatten(options), **flags)
 
 
 def implied_options(options_class: type[Options], given: Mapping[str, Value]) -> dict[str, dict[str, Value]]:
-    """Returns the options that `given` implies, of the class and of its groups; see `Options.implied`."""
+    """Returns the options that `given` implies, for the class and its groups; see `Options.implied`."""
     found = dict(options_class.implied(given))
     for group in groups(options_class).values():
         found |= implied_options(group, given)
@@ -183,7 +183,7 @@ def implied_options(options_class: type[Options], given: Mapping[str, Value]) ->
 
 
 def options_without_effect(options: Options) -> dict[str, str]:
-    """Returns the options that have no effect with the others, each with the reason."""
+    """Returns the options without effect given the others, each with the reason."""
     found: dict[str, str] = {}
     for name in groups(type(options)):
         found |= options_without_effect(getattr(options, name))
@@ -191,13 +191,13 @@ def options_without_effect(options: Options) -> dict[str, str]:
 
 
 def check(holds: bool, name: str, received: object, expected: str, advice: str) -> None:
-    """Raises OptionsError unless `holds`, in the form: expected, received, advice."""
+    """Raises OptionsError unless `holds`, with the message: expected, received, advice."""
     if not holds:
         raise OptionsError(f"{name} must be {expected}. Received {received!r}; {advice}.", option=name)
 
 
 def check_choice(name: str, received: str, choices: Sequence[str]) -> None:
-    """Raises OptionsError with the nearest name if `received` is none of `choices`."""
+    """Raises OptionsError with the nearest name if `received` is not in `choices`."""
     if received in choices:
         return
     known = ", ".join(choice or "''" for choice in choices)

@@ -1,7 +1,7 @@
-"""Training services: what Vertex AI and SageMaker say in environment variables and files, as options of a training.
+"""Training services: options from the environment variables and files of Vertex AI and SageMaker.
 
-Precedence: command line > @file > environment variables of the options' own names > the service > --hparams > default.
-Sources: docs/vertex.md lists the variables, and what each becomes.
+Precedence: command line > @file > environment variables named like options > the service > --hparams > default.
+Sources: docs/vertex.md lists the variables and the options that they set.
 """
 
 import json
@@ -15,35 +15,35 @@ from efficientdet_pipeline.errors import OptionsError
 
 TRAINING_MODES = frozenset({"traineval", "train"})
 GCS_MOUNT = Path("/gcs")
-"""Where Vertex AI mounts all buckets that the job may read."""
+"""Mount point of all buckets that a Vertex AI job may read."""
 SAGEMAKER_ROOT = Path("/opt/ml")
 _RUN_NAMES = ("model_dir", "run_name", "model_ckpts", "workspace")
 _DATA = ("url_dataset", "data_dir", "train_file_pattern")
 _TRAINING_TASKS = ("chief", "master", "worker")
 _NOT_READ = (".jsonl", ".csv", ".avro")
-# What SageMaker's SDK and tuner add to the hyperparameters for themselves.
+# Hyperparameters that SageMaker's SDK and tuner add for their own use.
 _OF_SAGEMAKER = ("sagemaker_", "_tuning_")
 _FAILURE_BYTES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """The value that a service gives an option."""
+    """A value that a service sets for an option."""
 
     value: str
     source: str
-    """For the log, args.yaml and errors."""
+    """Source for the log, args.yaml and errors."""
     unless: tuple[str, ...] = ()
-    """Options that take its place where a user gives one of them; the option itself always does."""
+    """Options of the user that replace it; the option itself always does."""
     fault: str = ""
-    """Why the value cannot be used; an error unless it is replaced."""
+    """Reason why the value cannot be used; an error unless it is replaced."""
 
 
 def service_options(environ: Mapping[str, str]) -> dict[str, Offer]:
-    """Returns the options that the service gives on which this process runs; none on other machines.
+    """Returns the options set by the service on which this process runs; empty on other machines.
 
     Raises:
-      OptionsError: a file or a variable of the service is not what the service documents.
+      OptionsError: a file or a variable of the service does not have the documented format.
     """
     offers = _vertex(environ)
     if is_sagemaker(environ):
@@ -52,11 +52,11 @@ def service_options(environ: Mapping[str, str]) -> dict[str, Offer]:
 
 
 def offers_in_effect(offers: Mapping[str, Offer], mode: str, given: Mapping[str, str]) -> dict[str, Offer]:
-    """Returns the offers that no option of the user replaces; logs the others.
+    """Returns the offers that are not replaced by an option of the user; logs the others.
 
     Args:
       offers: by option.
-      mode: a service gives options to trainings alone.
+      mode: services set options of trainings only.
       given: the source of each option that the user gave.
 
     Raises:
@@ -69,7 +69,7 @@ def offers_in_effect(offers: Mapping[str, Offer], mode: str, given: Mapping[str,
         stronger = [
             f"{each} from {given[each]}"
             for each in dict.fromkeys((name, *offer.unless))
-            # The folder of all runs, set in the container's image, is not one that a user chose for this job.
+            # The folder of all runs, set in the container image, is not a choice of the user for this job.
             if each in given and not (each == "workspace" and given[each].startswith("the environment"))
         ]
         if stronger:
@@ -82,7 +82,7 @@ def offers_in_effect(offers: Mapping[str, Offer], mode: str, given: Mapping[str,
 
 
 def mounted(uri: str) -> str:
-    """Returns the folder where a bucket is mounted, for gs://BUCKET/PATH; other names as they are."""
+    """Returns the mount folder of gs://BUCKET/PATH; other names unchanged."""
     path = uri.rstrip("/") if len(uri) > 1 else uri
     if path.startswith("gs://") and GCS_MOUNT.is_dir():
         return str(GCS_MOUNT / path.removeprefix("gs://"))
@@ -113,7 +113,7 @@ def _vertex(environ: Mapping[str, str]) -> dict[str, Offer]:
 
 
 def _num_processes(cluster_spec: str) -> int:
-    """Returns the number of training processes; 0 where the description is broken, which the training reports."""
+    """Returns the number of training processes; 0 if the cluster description is invalid, which the training reports."""
     try:
         cluster = json.loads(cluster_spec)["cluster"]
         return sum(len(tasks) for kind, tasks in cluster.items() if kind.startswith(_TRAINING_TASKS))
@@ -134,20 +134,20 @@ def _data(train: str, val: str, train_source: str, val_source: str) -> dict[str,
     if any(end in Path(train).name for end in _NOT_READ):
         fault = (
             "The data of a training must be TFRecord shards, or a zip or folder of annotated images. Received "
-            f"{train!r} from {train_source}; give images by --url_dataset (docs/data-formats.md), or shards by "
+            f"{train!r} from {train_source}; set images by --url_dataset (docs/data-formats.md), or shards by "
             "--train_file_pattern."
         )
     elif val and val != train:
         fault = (
             "Images for training and validation must lie in one folder, which --val_set or --train_valid_split "
-            f"divides. Received {train!r} from {train_source} and {val!r} from {val_source}; give the folder of both "
+            f"divides. Received {train!r} from {train_source} and {val!r} from {val_source}; set the folder of both "
             "by --url_dataset, or shards by --train_file_pattern and --val_file_pattern."
         )
     return {"url_dataset": Offer(value=train, source=train_source, unless=_DATA, fault=fault)}
 
 
 def _shards(place: str, split: str) -> str:
-    """Returns the pattern of the shards that a place names; empty where it names none."""
+    """Returns the glob of the shards at a location; empty if it has none."""
     path = Path(place)
     if path.is_dir():
         patterns = (f"{split}-*.tfrecord*", f"{split}*.tfrecord*", "*.tfrecord*")
@@ -162,12 +162,12 @@ def is_sagemaker(environ: Mapping[str, str]) -> bool:
 
 
 def without_service_word(arguments: list[str], environ: Mapping[str, str]) -> list[str]:
-    """Returns the arguments without the word `train`, with which SageMaker starts every container."""
+    """Returns the arguments without the word `train`, which SageMaker passes to every container."""
     return [] if arguments == ["train"] and is_sagemaker(environ) else arguments
 
 
 def report_failure(message: str, environ: Mapping[str, str]) -> None:
-    """Writes the message where SageMaker reads why a job failed; does nothing elsewhere."""
+    """Writes the message to the file from which SageMaker reads the reason of a failure; does nothing elsewhere."""
     folder = SAGEMAKER_ROOT / "output"
     if is_sagemaker(environ) and folder.is_dir():
         try:
@@ -184,7 +184,7 @@ def _sagemaker(environ: Mapping[str, str]) -> dict[str, Offer]:
             offers[name] = Offer(value=_plain(value), source=f"SageMaker's {where}")
     model = environ.get("SM_MODEL_DIR") or str(SAGEMAKER_ROOT / "model")
     paths = {
-        # TensorFlow Serving takes a numbered version in a folder of the model.
+        # TensorFlow Serving expects a numbered version in the folder of the model.
         "publish_dir": Offer(
             value=f"{model}/1", source="SageMaker's model folder", unless=("path_output", "model_ckpts")
         ),
@@ -197,9 +197,10 @@ def _sagemaker(environ: Mapping[str, str]) -> dict[str, Offer]:
         hosts = resources.get("hosts") or json.loads(environ.get("SM_HOSTS") or "[]")
         if isinstance(hosts, list) and len(hosts) > 1:
             fault = (
-                "The instances of a SageMaker job share no folder, and a training needs one. Received "
-                f"{len(hosts)} instances; take one with several GPUs and --strategy=gpus, or mount a file system and "
-                "give --strategy=multiworker with TF_CONFIG."
+                "A distributed training needs a shared folder, which the instances of a SageMaker job do not have. "
+                "Received "
+                f"{len(hosts)} instances; use one with several GPUs and --strategy=gpus, or mount a file system and "
+                "use --strategy=multiworker with TF_CONFIG."
             )
             paths["strategy"] = Offer(value="multiworker", source="SageMaker's hosts", fault=fault)
     return {**paths, **_sagemaker_data(environ), **offers}
@@ -228,7 +229,7 @@ def _first(channels: Mapping[str, str], names: Iterable[str]) -> str:
 
 
 def _sagemaker_json(environ: Mapping[str, str], variable: str, name: str) -> tuple[dict[str, object], str]:
-    """Returns a JSON object that a variable holds, else a file of the job's configuration, and where it was."""
+    """Returns a JSON object from a variable, else from a file of the job's configuration, and its source."""
     path = SAGEMAKER_ROOT / "input" / "config" / name
     where, text = (variable, environ[variable]) if environ.get(variable) else (name, "")
     try:
@@ -242,7 +243,7 @@ def _sagemaker_json(environ: Mapping[str, str], variable: str, name: str) -> tup
 
 
 def _plain(value: object) -> str:
-    """Returns the text of a hyperparameter; SageMaker's SDK quotes those of scripts once more."""
+    """Returns the text of a hyperparameter; SageMaker's SDK adds a second pair of quotes for scripts."""
     if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"':
         return value[1:-1]
     return value if isinstance(value, str) else json.dumps(value)

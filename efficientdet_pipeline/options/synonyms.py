@@ -68,7 +68,7 @@ ALSO = {
     "workspace": "--model_dir is the folder of a single run",
     "strategy": "--strategy=gpus uses all GPUs of this machine; by default one is used, if available",
 }
-"""Added to a suggestion if the word has several meanings."""
+"""Appended to a suggestion if the word has several meanings."""
 SENTENCES: dict[str, str] = {
     **dict.fromkeys(
         ("resume", "continue", "restart", "resume_from", "resume_from_checkpoint", "auto_resume"),
@@ -107,12 +107,12 @@ MODES: dict[str, str] = {
 
 
 def suggest_option(typed: str, known: Collection[str], modes: Collection[str] = ()) -> str:
-    """Returns the suggestion for an unknown option: its name here, or the nearest name.
+    """Returns the suggestion for an unknown option: its name in this program, or the nearest name.
 
     Args:
       typed: the option without its dashes.
-      known: the options there are, aliases included.
-      modes: those of the command line.
+      known: the existing options, aliases included.
+      modes: the existing modes.
     """
     name = typed.strip("-").replace("-", "_")
     for spelled in (name, name.lower(), name.lower().removeprefix("no_"), name.lower().removeprefix("no")):
@@ -131,7 +131,7 @@ def suggest_option(typed: str, known: Collection[str], modes: Collection[str] = 
 
 
 def suggest_argument(typed: str, known: Collection[str]) -> str:
-    """Returns what to say to an unknown keyword argument: what it is called here, or the nearest name."""
+    """Returns the suggestion for an unknown keyword argument: its name in this program, or the nearest name."""
     name = typed.lower()
     near = OPTIONS.get(name, "") if OPTIONS.get(name, "") in known else _nearest(name, known, cutoff=0.5)
     return f"did you mean {near}?" if near else f"known: {', '.join(sorted(known))}."

@@ -1,4 +1,4 @@
-"""Options of what a training logs beyond results.csv and TensorBoard."""
+"""Options of validation loss and experiment trackers."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,9 @@ class TrackingOptions(Options):
 
     val_loss: bool = option(
         False,
-        "Also compute the loss on the validation images at each evaluation: columns val_… of results.csv, TensorBoard, "
-        "and curves of the report.",
+        "Also compute the loss on the validation images at each evaluation: written to columns val_… of results.csv, "
+        "to TensorBoard "
+        "and to the report.",
     )
     tensorboard_dir: str = option(
         "",
@@ -22,7 +23,7 @@ class TrackingOptions(Options):
     )
     mlflow: str = option(
         "",
-        "Log options and metrics to MLflow: a folder or the address of a tracking server. Needs the extra `mlflow`.",
+        "Log options and metrics to MLflow: a folder or the URL of a tracking server. Needs the extra `mlflow`.",
         path="path",
     )
     wandb: str = option(
@@ -31,9 +32,9 @@ class TrackingOptions(Options):
     )
     wandb_online: bool = option(
         False,
-        "Send what wandb logs over the network. Default: keep it in the run's folder wandb, which `wandb sync` sends.",
+        "Send the logs of wandb over the network. Default: store them in the run's folder wandb, for `wandb sync`.",
     )
 
     def without_effect(self) -> dict[str, str]:
-        """Returns wandb_online where wandb is not given."""
+        """Returns wandb_online if wandb is not given."""
         return {} if self.wandb else {"wandb_online": "wandb is not given"}

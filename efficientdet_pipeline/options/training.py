@@ -40,15 +40,15 @@ class TrainOptions(ModeOptions):
     export: FormatOptions
     recipe: str = option(
         "",
-        "auto: image size, batch size, epochs, optimizer, learning rate, frozen epochs, jitter, anchors and "
-        "evaluations are chosen from the dataset, the initial weights and the device; a given option takes precedence. "
-        "none: the defaults of each option. Default: auto if image_size, hparams and the options of optimizer and "
-        "augmentation that it decides are all left out, otherwise none.",
+        "auto: choose image size, batch size, epochs, optimizer, learning rate, frozen epochs, jitter, anchors and "
+        "evaluations by the dataset, the initial weights and the device; explicit options take precedence. "
+        "none: use the default of each option. Default: auto if image_size, hparams and the options of optimizer and "
+        "augmentation that it chooses are not given, otherwise none.",
         choices=("", "auto", "none"),
     )
     train_file_pattern: str = option(
         "",
-        "Glob of training shards, for example shards/train-*, or several separated by commas. No dataset is "
+        "Glob of training shards, for example shards/train-*, or several, comma-separated. No dataset is "
         "downloaded or converted then.",
         path="globs",
     )
@@ -59,7 +59,8 @@ class TrainOptions(ModeOptions):
     )
     max_instances_per_image: int | None = option(
         None,
-        "Maximum number of boxes per image; of more, the largest are kept. Default: the largest number in the dataset.",
+        "Maximum number of boxes per image; if there are more, the largest are kept. Default: the largest number in "
+        "the dataset.",
         shapes=True,
     )
     skip_crowd_during_training: bool = option(True, "Exclude crowd annotations from training.", shapes=True)
@@ -76,20 +77,20 @@ class TrainOptions(ModeOptions):
     )
     publish_dir: str = option(
         "",
-        "Also copy the finished export to this folder, with the SavedModel's files at its root, as Vertex AI and "
-        "TensorFlow Serving read them. Default: AIP_MODEL_DIR on Vertex AI, the model folder on SageMaker.",
+        "Also copy the finished export to this folder, with the SavedModel at its root, as expected by Vertex AI and "
+        "TensorFlow Serving. Default: AIP_MODEL_DIR on Vertex AI, the model folder on SageMaker.",
         path="path",
     )
-    eval_master: str = option("", "Accepted for compatibility with google/automl. Ignored, as there.")
+    eval_master: str = option("", "Accepted for compatibility with google/automl. Ignored, as in google/automl.")
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the conversion options if shards are given, and the evaluation options if mode is train."""
+        """Returns the conversion options if shards are given, and the evaluation options in mode train."""
         found: dict[str, str] = {}
         if self.compression.quantize_spec() is not None:
             reason = "--quantize keeps the batch statistics, drops nothing and recomputes nothing"
             found = dict.fromkeys(("grad_checkpoint", "batch_norm_momentum"), reason)
         if self.train_file_pattern:
-            reason = "train_file_pattern gives shards, and nothing is converted"
+            reason = "train_file_pattern names shards, so nothing is converted"
             kept = {"label_map", "overwrite", "cache_dir", "path_metadata"}
             found |= {name: reason for name in flatten(self.data) if name not in kept}
         elif self.evaluation.val_file_pattern:
@@ -142,14 +143,14 @@ class TrainOptions(ModeOptions):
                 option="grad_checkpoint",
             )
         check_choice("recipe", self.recipe, ("", "auto", "none"))
-        if self.general.mode != "benchmark":  # It may measure what needs no data.
+        if self.general.mode != "benchmark":  # It may measure a detector, which needs no data.
             self.check_data()
 
     def check_data(self) -> None:
-        """Checks that there is data, given once.
+        """Checks that the data is given exactly once.
 
         Raises:
-          OptionsError: there is none, or more than one.
+          OptionsError: no data is given, or several times.
         """
         if self.train_file_pattern and self.data.images.url_dataset:
             raise OptionsError(
@@ -161,14 +162,14 @@ class TrainOptions(ModeOptions):
             raise OptionsError(
                 "No data: url_dataset must be the address of a zip, a local zip or a folder of annotated images. "
                 "Received nothing from the command line, an @file or the environment; try "
-                "`python3 main.py @params.config`, or --train_file_pattern for shards that exist.",
+                "`python3 main.py @params.config`, or --train_file_pattern for existing shards.",
                 option="url_dataset",
             )
         if self.general.mode not in {"traineval", "tune"}:
             return
         if self.train_file_pattern and not self.evaluation.val_file_pattern:
             raise OptionsError(
-                "traineval needs shards to evaluate on: val_file_pattern must be a glob. Received none beside "
+                "traineval needs validation shards: val_file_pattern must be a glob. Received none beside "
                 f"train_file_pattern={self.train_file_pattern!r}; give it, or try --mode=train.",
                 option="val_file_pattern",
             )

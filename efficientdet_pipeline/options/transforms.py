@@ -27,7 +27,7 @@ ARGUMENTS: dict[str, dict[str, object]] = {
     "compose": {},
     "OneOf": {},
 }
-"""Arguments of each step with their defaults; every step takes `p`, its probability, besides."""
+"""Arguments of each step with their defaults; every step also takes its probability `p`."""
 OF_STEPS = ("compose", "OneOf")
 PROBABILITY = {"RandomScale": 0.5, "HorizontalFlip": 0.5}
 ELSEWHERE = {
@@ -46,14 +46,14 @@ class Step:
     probability: float
     arguments: dict[str, object] = field(default_factory=dict)
     steps: tuple["Step", ...] = ()
-    """Of `compose` and `OneOf`."""
+    """Steps inside `compose` and `OneOf`."""
 
 
 def read_steps(text: str) -> tuple[Step, ...]:
     """Returns the steps in a YAML (or JSON) list such as `[{name: CenterCrop, height: 300, width: 400, p: 0.5}]`.
 
     Raises:
-      OptionsError: an unknown name or argument, one that is missing, or a number out of its range.
+      OptionsError: a name or argument is unknown, an argument is missing, or a number is out of range.
     """
     if not text:
         return ()
@@ -91,7 +91,7 @@ def _step(content: object) -> Step:
     if name in OF_STEPS:
         inner = _steps(given.pop("list_pipeline", []))
         if not inner:
-            raise _error(f"{name} must have steps to choose from: list_pipeline holds none.")
+            raise _error(f"{name} must have steps to choose from: list_pipeline is empty.")
         _arguments(name, given)
         return Step(name, probability, steps=inner)
     return Step(name, probability, _arguments(name, given))
@@ -126,7 +126,7 @@ def _arguments(name: str, given: dict[str, object]) -> dict[str, object]:
 
 def _checked(name: str, key: str, value: object) -> object:
     if key in {"height", "width", "max_size"}:
-        good, wanted = isinstance(value, int) and not isinstance(value, bool) and value >= 1, "a whole number above 0"
+        good, wanted = isinstance(value, int) and not isinstance(value, bool) and value >= 1, "an integer above 0"
     elif key in {"scale", "ratio", "min_max_height"}:
         pair = list(value) if isinstance(value, list | tuple) else []
         good = len(pair) == 2 and all(map(_is_number, pair)) and 0 < pair[0] <= pair[1]

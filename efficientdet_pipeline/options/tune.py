@@ -12,12 +12,12 @@ OF_THE_STUDY = (
     *("workspace", "run_name", "model_dir", "model_ckpts", "output_path", "path_metadata"),
     *("formats", "calibration_images", "analysis", "doctor", "overwrite", "path_output"),
 )
-"""Options of a training that the study decides for its trials."""
+"""Training options that the study sets for its trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions(Options):
-    """Hyper-parameter search."""
+    """Hyperparameter search."""
 
     space: str = option(
         "",
@@ -25,18 +25,19 @@ class StudyOptions(Options):
         "`optimizer: [sgd, adam]`, `hparams.KEY: …` for the network's.",
         path="path",
     )
-    study_dir: str = option("tuning", "Folder of the study: its trials, table and picture.", path="path")
-    num_trials: int = option(20, "Number of trials of the study, earlier ones included.")
+    study_dir: str = option("tuning", "Folder of the study: its trials, table and plot.", path="path")
+    num_trials: int = option(20, "Number of trials of the study, including earlier ones.")
     pruner: str = option(
         "median",
-        "median: a trial ends early if its best AP so far is below the median of the earlier trials at the same epoch. "
-        "none: all trials train to their end.",
+        "median: a trial stops early if its best AP so far is below the median of the earlier trials at the same "
+        "epoch. "
+        "none: all trials are completed.",
         choices=PRUNERS,
     )
-    prune_after: int = option(1, "Number of epochs that every trial trains at least.")
-    startup_trials: int = option(4, "Number of trials that are drawn at random and never pruned, before all others.")
+    prune_after: int = option(1, "Minimum number of epochs of a trial.")
+    startup_trials: int = option(4, "Number of initial trials with random values, which are never pruned.")
     sampler: str = option(
-        "tpe", "How values are drawn: tpe (near those of the best trials so far) or random.", choices=SAMPLERS
+        "tpe", "Sampling of values: tpe (near those of the best trials so far) or random.", choices=SAMPLERS
     )
 
     def __post_init__(self) -> None:
@@ -56,8 +57,8 @@ class StudyOptions(Options):
         check_choice("sampler", self.sampler, SAMPLERS)
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the epochs if nothing is pruned."""
-        return {"prune_after": "--pruner=none prunes nothing"} if self.pruner == "none" else {}
+        """Returns prune_after if nothing is pruned."""
+        return {"prune_after": "--pruner=none disables pruning"} if self.pruner == "none" else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,5 +68,5 @@ class TuneOptions(TrainOptions):
     study: StudyOptions
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options that the study decides for its trials, and those of a training."""
+        """Returns the options that the study sets for its trials, and those without effect in a training."""
         return super().without_effect() | dict.fromkeys(OF_THE_STUDY, "each trial has a folder in study_dir")

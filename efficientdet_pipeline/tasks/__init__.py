@@ -1,4 +1,4 @@
-"""Tasks: what a network learns to predict, and how the trainer handles it."""
+"""Tasks, detection and segmentation: what the trainer needs of each."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "detection_parts": _detection_by_parts,
     "segmentation": _segmentation,
 }
-"""Name → what returns the task; its module is imported when it is asked for."""
+"""Name → function that returns the task; its module is imported on first use."""
 
 
 def task_key(options: ModelOptions) -> str:
@@ -44,10 +44,10 @@ def task_of(options: ModelOptions) -> Task:
 
 
 def task_named(name: str) -> Task:
-    """Returns the task of a name.
+    """Returns the task with the given name.
 
     Raises:
-      OptionsError: there is none.
+      OptionsError: the task is unknown.
     """
     if name not in TASKS:
         raise OptionsError(f"task must be one of {', '.join(TASKS)}. Received {name!r}.", option="task")

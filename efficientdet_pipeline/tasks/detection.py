@@ -1,4 +1,4 @@
-"""Detection: boxes and classes of objects, measured by COCO's average precision."""
+"""Detection task: boxes and classes of objects, evaluated by COCO's average precision."""
 
 import contextlib
 import dataclasses
@@ -56,7 +56,7 @@ LAYOUT = LogLayout(
 
 
 class DetectionTask:
-    """Detection of objects by boxes."""
+    """Object detection."""
 
     name = "detection"
     has_recipe = True
@@ -66,7 +66,7 @@ class DetectionTask:
         return describe_network(name, network_overrides(options.model, hparams), {}).image_size
 
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
-        """Chooses, fetches and checks the initial weights."""
+        """Chooses, downloads and checks the initial weights."""
         return check_pretrained(
             options.pretrained,
             model_name,
@@ -96,12 +96,12 @@ class DetectionTask:
 def check_classes(network: Network, shards: Shards) -> None:
     """Checks that a network has an output for every class of the data.
 
-    Raises:
+    OptionsError: it has fewer classes, or heads that the data cannot train.
       OptionsError: it has fewer classes, or heads that the data cannot train.
     """
     if list(network.config.heads) != ["object_detection"]:
         raise OptionsError(
-            "heads must be object_detection only: the shards hold no masks to train another head. "
+            "heads must be object_detection only: the shards have no masks to train another head. "
             f"Received {', '.join(network.config.heads)} (--hparams); leave heads out.",
             option="hparams",
         )
@@ -124,12 +124,12 @@ def check_classes(network: Network, shards: Shards) -> None:
 
 @dataclass(kw_only=True)
 class DetectionSetup:
-    """Detection with the network and the data of one run."""
+    """Detection with the network and data of one run."""
 
     options: TrainOptions
     network: Network
     shards: Shards | None
-    """None where only random batches are tried."""
+    """None if only random batches are used."""
     max_instances: int
     layout: LogLayout = LAYOUT
     _truth: GroundTruth | None = None
@@ -156,7 +156,7 @@ class DetectionSetup:
         efficientdet.load_checkpoint(model, path, skip_mismatch=False)
 
     def objective(self) -> Objective:
-        """Returns the losses of the options, classes weighed as they say."""
+        """Returns the losses of the options, with their class weights."""
         given, config = self.options.optimizer, self.network.config
         weights = () if self.shards is None else class_weights(given.class_weights, self.shards, config.num_classes)
         return detection_objective(config, given, class_weights=weights)
@@ -165,7 +165,7 @@ class DetectionSetup:
     def open_input(
         self, *, num_epochs: int, steps_per_epoch: int, cache: Path, host: tuple[int, int]
     ) -> Iterator[TrainingInput]:
-        """Opens the training batches, augmented as the options say."""
+        """Opens the training batches, augmented according to the options."""
         options, config = self.options, self.network.config
         mosaic_end = input_pipeline.close_mosaic_step(
             options.augmentation,
@@ -194,18 +194,18 @@ class DetectionSetup:
         )
 
     def random_batch(self, batch_size: int) -> tuple[np.ndarray, BatchTruth]:
-        """Returns images of noise, each with one box as often as an image may have boxes."""
+        """Returns noise images with the maximum number of boxes, all identical."""
         shape = (batch_size, *self.network.image_size, 3)
         images = np.random.default_rng(0).standard_normal(shape, dtype="float32")
         boxes = np.tile(np.array([0.0, 0.0, 32.0, 32.0], "float32"), (batch_size, self.max_instances, 1))
         return images, BatchTruth(boxes, np.ones((batch_size, self.max_instances), "int32"))
 
     def prepare_evaluation(self, *, is_chief: bool) -> None:
-        """Reads the truth of the validation images."""
+        """Reads the ground truth of the validation images."""
         self._truth = validation_truth(self.options, self.network, self._data, is_chief=is_chief)
 
     def evaluator(self, model: keras.Model) -> "DetectionEvaluator | None":
-        """Returns what evaluates a detector."""
+        """Returns the evaluator of a detector."""
         if self._truth is None:
             return None
         evaluator = Evaluator(
@@ -237,13 +237,13 @@ class DetectionSetup:
 
 
 class DetectionEvaluator:
-    """Average precision on the validation images, and pictures of them."""
+    """Average precision on the validation images, and drawings of them."""
 
     def __init__(self, evaluator: Evaluator, network: Network) -> None:
         self.evaluator, self.network = evaluator, network
 
     def __call__(self, epoch: int | None = None) -> Metrics:
-        """Returns COCO's metrics of the detector as it is now; those of the best epoch keep their detections."""
+        """Returns the COCO metrics of the detector with its current weights; detections of the best epoch are kept."""
         metrics = dataclasses.replace(Metrics.from_dict(self.evaluator()), interval=self.evaluator.interval())
         if epoch is not None:
             self.evaluator.kept.keep(epoch, metrics.primary_value)
@@ -254,7 +254,7 @@ class DetectionEvaluator:
         return draw_predictions(self.evaluator, self.network, count=count)
 
     def saved(self, facts: Mapping[str, str | float]) -> SavedEvaluation:
-        """Returns the detections of an epoch and their truth, detected anew where they were not kept."""
+        """Returns detections and ground truth of an epoch; runs inference again if they were not kept."""
         evaluator = self.evaluator
         return saved_evaluation(
             evaluator.kept.of_epoch(number_field(facts, "epoch")) or evaluator.collect(),

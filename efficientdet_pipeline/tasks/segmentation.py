@@ -1,4 +1,4 @@
-"""Segmentation: the class of each pixel, measured by mean intersection over union."""
+"""Segmentation task: the class of each pixel, evaluated by mean intersection over union."""
 
 import contextlib
 import dataclasses
@@ -55,7 +55,7 @@ _WITHOUT_EFFECT = (
     *("skip_crowd_during_training", "max_instances_per_image", "val_json_file", "formats", "val_loss"),
     *("var_freeze_expr", "grad_checkpoint", "use_fake_data", "resize", "var_exclude_expr"),
 )
-"""Options of detectors alone."""
+"""Options that apply to detectors only."""
 
 
 class SegmentationTask:
@@ -70,7 +70,7 @@ class SegmentationTask:
         _loss(options)
         if hparams.network:
             raise OptionsError(
-                f"--hparams describe detectors. Received {', '.join(hparams.network)} with the task segmentation; "
+                f"--hparams apply to detectors only. Received {', '.join(hparams.network)} with the task segmentation; "
                 "leave them out.",
                 option="hparams",
             )
@@ -80,7 +80,7 @@ class SegmentationTask:
         return sides[-1], sides[0]
 
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
-        """Chooses, fetches and checks the weights of the encoder."""
+        """Chooses, downloads and checks the weights of the encoder."""
         _log_without_effect(options)
         return check_pretrained(*_encoder(options, model_name), cache_dir=options.data.images.cache_dir)
 
@@ -117,7 +117,7 @@ def _loss(options: TrainOptions) -> SegmentationLossOptions:
     """Returns the loss of the options.
 
     Raises:
-      OptionsError: an unknown loss.
+      OptionsError: the loss is unknown.
     """
     try:
         terms = parse_loss(options.segmentation.segmentation_loss)
@@ -133,7 +133,7 @@ def _log_without_effect(options: TrainOptions) -> None:
     values, declared = flatten(options), declarations(TrainOptions)
     idle = [name for name in _WITHOUT_EFFECT if name in values and values[name] != declared[name].default]
     if idle:
-        logging.warning("Without effect on a segmentation: %s.", ", ".join(f"--{name}" for name in idle))
+        logging.warning("No effect on segmentation: %s.", ", ".join(f"--{name}" for name in idle))
 
 
 def augment_config(options: TrainOptions, canvas_size: tuple[int, int]) -> SemanticAugmentConfig:
@@ -154,16 +154,16 @@ def augment_config(options: TrainOptions, canvas_size: tuple[int, int]) -> Seman
 
 @dataclass(kw_only=True)
 class SegmentationSetup:
-    """Segmentation with the network and the data of one run."""
+    """Segmentation with the network and data of one run."""
 
     options: TrainOptions
     network: SegmentationNetwork
     shards: Shards | None
-    """None where only random batches are tried."""
+    """None if only random batches are used."""
 
     @property
     def layout(self) -> LogLayout:
-        """How the numbers are logged: a column for each term of the loss, and the metrics over all classes."""
+        """Layout of the logs: a column for each term of the loss, and the metrics over all classes."""
         losses = self.objective().loss_names
         return LogLayout(
             losses=losses,
@@ -174,7 +174,7 @@ class SegmentationSetup:
 
     @property
     def classes(self) -> SemanticClasses:
-        """Returns how values of the records become columns of the network."""
+        """Returns the mapping from values of the records to columns of the network."""
         return SemanticClasses(num_classes=self.network.config.num_classes, has_background=self.network.has_background)
 
     @property
@@ -204,7 +204,7 @@ class SegmentationSetup:
             start.place,
             cache_dir=checkpoint_cache(self.options.data.images.cache_dir),
         )
-        logging.info("The encoder starts from trained weights, the decoder from random ones. %s", report)
+        logging.info("The encoder has pretrained weights, the decoder random ones. %s", report)
         return {
             "pretrained": {"option": start.option, "place": redact_url(start.place), **reason, **weights_record(report)}
         }
@@ -224,12 +224,13 @@ class SegmentationSetup:
         """Opens the training batches.
 
         Raises:
-          OptionsError: several processes share them.
+          OptionsError: several processes share the batches.
         """
         del num_epochs, steps_per_epoch, cache
         if host[1] > 1:
             raise OptionsError(
-                f"A segmentation is trained by one process. Received {host[1]}; start one, which takes all devices of "
+                f"Segmentation is trained in one process. Received {host[1]} processes; start one, which uses all "
+                "devices of "
                 "its machine.",
                 option="strategy",
             )
@@ -249,15 +250,15 @@ class SegmentationSetup:
         )
 
     def random_batch(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns images of noise and maps of class 0."""
+        """Returns noise images and maps of class 0."""
         images = np.random.default_rng(0).standard_normal((batch_size, *self.network.image_size, 3), dtype="float32")
         return images, np.zeros((batch_size, *self.network.image_size), np.int32)
 
     def prepare_evaluation(self, *, is_chief: bool) -> None:
-        """Does nothing: maps are checked while they are read."""
+        """Does nothing: maps are checked when they are read."""
 
     def evaluator(self, model: keras.Model) -> SegmentationScorer | None:
-        """Returns what evaluates a U-Net on whole images."""
+        """Returns the evaluator of a U-Net on whole images."""
         if not self.options.evaluates:
             return None
         limit = self.options.evaluation.eval_samples

@@ -1,4 +1,4 @@
-"""The Task interface: what the trainer needs of what a network learns to predict.
+"""Task interface between the trainer and the kinds of networks that it trains.
 
 A `Task` is stateless. `Task.setup` returns a `TaskSetup`: the task with the
 network and data of one run. To add a task, write both classes in a module and
@@ -28,7 +28,7 @@ from efficientdet_pipeline.options.training import TrainOptions
 
 
 class NetworkDescription(Protocol):
-    """What a network is, without its weights."""
+    """Description of a network, without its weights."""
 
     @property
     def name(self) -> str:
@@ -36,7 +36,7 @@ class NetworkDescription(Protocol):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of the canvas that it is trained on."""
+        """Height and width of the training canvas."""
 
     @property
     def label_map(self) -> Mapping[int, str]:
@@ -50,47 +50,47 @@ class NetworkDescription(Protocol):
 
 
 class TrainingInput(NamedTuple):
-    """The batches of a training."""
+    """Batches of a training."""
 
     batches_from: Callable[[int], tf.data.Dataset]
-    """Number of the first sample → (images, truth) batches without end."""
+    """Number of the first sample → (images, truth) batches, endless."""
     files: tuple[str, ...]
     """The training shards."""
     images_of: Callable[[int], list[BatchImage]] | None = None
     """Number of a step (1-based) → descriptions of its images, for a report."""
     first_images: Callable[[int], Sequence[AugmentedImage]] | None = None
-    """Number of images → the first images of the training with their boxes, to be drawn."""
+    """Number of images → the first training images with their boxes, for drawing."""
     validation: Callable[[], tf.data.Dataset] | None = None
-    """→ (images, truth) batches of the validation images, once, for the loss on them; None where there are none."""
+    """→ (images, truth) batches of the validation images, once, for the validation loss; None without such images."""
 
 
 class TaskEvaluator(Protocol):
-    """Measures the network as it is at the time of the call."""
+    """Evaluates a network with its current weights."""
 
     def __call__(self, epoch: int | None = None) -> Metrics:
         """Returns the metrics on the validation images, after a number of epochs."""
 
     def draw(self, count: int) -> list[np.ndarray]:
-        """Returns the first `count` validation images with truth and prediction, uint8 RGB."""
+        """Returns the first `count` validation images with ground truth and prediction, uint8 RGB."""
 
     def saved(self, facts: Mapping[str, str | float]) -> SavedEvaluation | None:
-        """Returns the evaluation for the report; None where the task has no such report.
+        """Returns the evaluation for the report; None if the task has no such report.
 
         Args:
-          facts: "checkpoint", "epoch" and "data" of it.
+          facts: its "checkpoint", "epoch" and "data".
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogLayout:
-    """How the numbers of a training are logged."""
+    """Layout of the logs of a training."""
 
     losses: tuple[str, ...]
     """Columns of results.csv for the terms of the loss."""
     metrics: tuple[str, ...]
-    """Columns of results.csv for the numbers of an evaluation."""
+    """Columns of results.csv for the metrics of an evaluation."""
     primary: str
-    """The metric that best checkpoint, patience and curves follow."""
+    """The metric for the best checkpoint, patience and curves."""
     panels: Mapping[str, tuple[str, ...]]
     """Panels of the training curves: {title: columns}."""
 
@@ -104,7 +104,7 @@ class LogLayout:
 
 
 class TaskSetup(Protocol):
-    """A task with the network and the data of one run."""
+    """A task with the network and data of one run."""
 
     @property
     def network(self) -> NetworkDescription:
@@ -112,13 +112,13 @@ class TaskSetup(Protocol):
 
     @property
     def layout(self) -> LogLayout:
-        """How the numbers of the run are logged."""
+        """Layout of the logs of the run."""
 
     def with_options(self, options: TrainOptions) -> "TaskSetup":
-        """Returns the same setup with other options, such as those with a batch size that was searched for."""
+        """Returns the same setup with other options, for example with an automatic batch size."""
 
     def build_model(self) -> keras.Model:
-        """Returns the network with random weights, in the present strategy's scope."""
+        """Returns the network with random weights, in the scope of the current strategy."""
 
     def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, object]:
         """Loads the initial weights; returns fields for metadata.json, "pretrained" among them."""
@@ -127,7 +127,7 @@ class TaskSetup(Protocol):
         """Loads the weights of a checkpoint of this run."""
 
     def objective(self) -> Objective:
-        """Returns what is minimized."""
+        """Returns the training objective."""
 
     def open_input(
         self, *, num_epochs: int, steps_per_epoch: int, cache: Path, host: tuple[int, int]
@@ -137,31 +137,31 @@ class TaskSetup(Protocol):
         Args:
           num_epochs: of the whole training.
           steps_per_epoch: likewise.
-          cache: folder for what is kept on disk meanwhile.
+          cache: folder for files that are needed during training.
           host: (index, count) of the processes that share each batch.
         """
 
     def random_batch(self, batch_size: int) -> tuple[np.ndarray, TensorTree]:
-        """Returns images and truth of the shapes of a training batch, for a trial of the memory."""
+        """Returns images and truth with the shapes of a training batch, to test the memory."""
 
     def prepare_evaluation(self, *, is_chief: bool) -> None:
-        """Reads the truth of the validation images, and checks it, before the training begins."""
+        """Reads and checks the ground truth of the validation images before the training starts."""
 
     def evaluator(self, model: keras.Model) -> TaskEvaluator | None:
-        """Returns what evaluates a model after `prepare_evaluation`; None where the run has no evaluation."""
+        """Returns the evaluator of a model, after `prepare_evaluation`; None if the run has no evaluation."""
 
     def format_table(self, metrics: Mapping[str, object]) -> str:
         """Returns the content of metrics.json as lines of text."""
 
     def format_line(self, metrics: Mapping[str, object]) -> str:
-        """Returns the numbers that runs are compared by, in one line."""
+        """Returns the main metrics in one line."""
 
     def export(self, model: keras.Model, trained: TrainedWeights, folder: Path) -> Mapping[str, Path]:
-        """Writes a model that holds the trained weights in the formats of the options; returns {format: path}."""
+        """Writes a model with the trained weights in the formats of the options; returns {format: path}."""
 
 
 class Task(Protocol):
-    """What a network learns to predict."""
+    """A kind of prediction, such as detection or segmentation."""
 
     @property
     def name(self) -> str:
@@ -169,17 +169,17 @@ class Task(Protocol):
 
     @property
     def has_recipe(self) -> bool:
-        """Whether --recipe=auto knows options for it."""
+        """Whether --recipe=auto supports the task."""
 
     def image_size(self, name: str, options: TrainOptions, hparams: HparamsGiven) -> tuple[int, int]:
         """Returns height and width of a model's canvas.
 
         Raises:
-          OptionsError: no such model, or options that do not fit it.
+          OptionsError: the model is unknown, or options do not fit it.
         """
 
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
-        """Chooses, fetches and checks the initial weights, before any image is read."""
+        """Chooses, downloads and checks the initial weights, before any image is read."""
 
     def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, object]) -> StartWeights:
         """Returns the weights that the chief of several processes chose and recorded in metadata.json."""
@@ -188,19 +188,19 @@ class Task(Protocol):
         """Returns the setup of a run.
 
         Raises:
-          OptionsError: options and data that do not fit each other.
+          OptionsError: options and data do not fit each other.
         """
 
     def setup_of_description(
         self, description: Mapping[str, object], options: TrainOptions, *, max_instances: int
     ) -> TaskSetup:
-        """Returns a setup without data, from `NetworkDescription.as_dict`: for trials on random batches."""
+        """Returns a setup without data, from `NetworkDescription.as_dict`, for random batches."""
 
 
 def panels(losses: Sequence[str], metrics: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Returns panels of training curves: the loss and each of its terms, then metrics, then the learning rate.
 
-    The terms of a loss differ by orders of magnitude, hence a panel each.
+    The terms of a loss differ by orders of magnitude, so each has its own panel.
     """
     of_losses = {name.replace("box_iou", "overlap").replace("_", " "): (name,) for name in losses}
     return {"loss": ("loss",), **of_losses, **metrics, "learning rate": ("learning_rate",)}

@@ -1,1 +1,1 @@
-"""One run: the step, its optimizer and average, and how it is kept, stopped and continued."""
+"""Training of a run: model, train step, optimizer, callbacks, checkpoints, and its end."""

@@ -22,7 +22,7 @@ from efficientdet_pipeline.training.oom_watchdog import oom_watchdog
 from efficientdet_pipeline.training.session import RunSession
 
 MIN_STEPS_PER_EPOCH = 10
-"""Fewer steps per epoch update the weights too rarely, however much memory is free."""
+"""With fewer steps per epoch, the weights are updated too rarely, even if memory is free."""
 
 
 def resolve_batch_size(
@@ -61,16 +61,16 @@ def _is_known(run_: RunSession, process_group: ProcessGroup) -> bool:
 def oom_handler(
     options: TrainOptions, shards: Shards, network: NetworkDescription, process_group: ProcessGroup
 ) -> Iterator[None]:
-    """Turns an out-of-memory error into an error message with remedies.
+    """Converts an out-of-memory error to an error message with remedies.
 
     Raises:
-      OutOfMemoryError: a batch did not fit.
+      OutOfMemoryError: the batch does not fit.
     """
     half = max(1, options.optimizer.batch_size // 2)
     message = (
         f"The memory is too small for this batch. Received batch_size={options.optimizer.batch_size}; try "
         f"--batch_size={half}, --batch_size=auto for the largest that fits, --accumulate_steps=2, which computes the "
-        "batch in two parts, or --grad_checkpoint. The same command continues from the last checkpoint."
+        "batch in two parts, or --grad_checkpoint. The same command resumes from the last checkpoint."
     )
     probe: dict[str, object] = {}
     if process_group.count == 1 and options.optimizer.batch_size > 1:

@@ -1,4 +1,4 @@
-"""Search for the largest batch that fits, in a subprocess that the system may kill without harm.
+"""Search for the largest batch that fits, in a subprocess that the OOM killer may kill.
 
 python3 -m efficientdet_pipeline.training.batch_probe < what.json    prints `fits 8`, `fits 16`, …
 python3 -m efficientdet_pipeline.training.batch_probe what.json      prints which batch fits, and deletes the file
@@ -18,11 +18,11 @@ from efficientdet_pipeline.options.schema import Value, compose
 from efficientdet_pipeline.system import free_memory, is_out_of_memory, peak_memory
 
 _MEMORY_SHARE = 0.85
-"""Share of the free memory that a batch may take on a CPU; the loader and the system need the rest."""
+"""Share of the free memory that a batch may use on a CPU; the loader and the system need the rest."""
 _REJECTED = "refused "
 """Prefix of an output line with an option error."""
 _MEASURED_SHARES = (1, 3)
-"""Batches, in shares, that are measured on a CPU; the memory of others is extrapolated, because CPU steps are slow."""
+"""Batch sizes, as shares of the maximum, measured on a CPU; others are extrapolated, because CPU steps are slow."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def largest_batch(probe: Probe) -> int:
     rejected = [line.removeprefix(_REJECTED) for line in done.stdout.splitlines() if line.startswith(_REJECTED)]
     if rejected:
         raise OptionsError(rejected[0])
-    # A process that was killed by a batch has printed those that fitted before.
+    # A process that was killed by a batch has printed those that fit before.
     fitting = [int(line.removeprefix("fits ")) for line in done.stdout.splitlines() if line.startswith("fits ")]
     if not fitting and not is_out_of_memory(done.stderr) and done.returncode >= 0:
         raise RuntimeError(f"The search for the largest batch failed: {done.stderr.strip().splitlines()[-1:]}")
@@ -63,7 +63,7 @@ def largest_batch(probe: Probe) -> int:
 
 
 def deferred_command(what: dict[str, object]) -> tuple[str, ...]:
-    """Returns Python arguments that run the search for a probe (as a dictionary) later; it is passed in a file."""
+    """Returns Python arguments that run the search for a probe (a dictionary) later; the probe is passed in a file."""
     descriptor, path = tempfile.mkstemp(suffix=".json")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(what, file)
@@ -85,7 +85,7 @@ def _fitting_batches(probe: Probe) -> Iterator[int]:
             if shares == 1:
                 # If the system kills this process at the next batch, one is known to fit.
                 yield share
-        # The first batch also pays for the network and the tracing of the step.
+        # The first batch also includes building the network and tracing the step.
         a_share = max(1.0, (peaks[1] - peaks[0]) / (_MEASURED_SHARES[1] - _MEASURED_SHARES[0]))
         fitting = max(1, int(_MEASURED_SHARES[1] + (limit - peaks[1]) // a_share))
         largest = min(_power_of_two(fitting) * share, probe.max_batch // share * share)
@@ -109,7 +109,7 @@ def _power_of_two(max_batch: int) -> int:
 
 
 class _Step:
-    """The whole training step on random images."""
+    """The complete training step on random images."""
 
     def __init__(self, probe: Probe, batch: int):
         from efficientdet_pipeline.options.training import TrainOptions

@@ -27,10 +27,10 @@ def build_training_model(
 
     Args:
       network: a detector, or another network with `set_drop_path` and `next_drop_path_seed`.
-      objective: what is minimized.
+      objective: the losses to minimize.
       options: of the training.
-      steps_per_epoch: of the schedule.
-      transforms: what makes the transforms of the options.
+      steps_per_epoch: for the schedule.
+      transforms: builds the model transforms of the options.
     """
     given = options.optimizer
     num_steps = given.num_epochs * steps_per_epoch
@@ -45,7 +45,7 @@ def build_training_model(
         positives_momentum=given.positives_momentum,
         loss_scale=options.hardware.loss_scale if keras.config.dtype_policy().name == "mixed_float16" else 0.0,
     )
-    # AdamW decays the weights itself.
+    # AdamW has its own weight decay.
     weight_decay = 0.0 if given.optimizer == "adamw" else given.weight_decay
     model = _training_model_class()(network, objective, step, weight_decay=weight_decay)
     for each in chosen:
@@ -55,7 +55,7 @@ def build_training_model(
     optimizer = build_optimizer(given, model.schedule, model.trained_variables(), rate_factors=factors)
     model.compile(
         optimizer=optimizer,
-        # With "auto", Keras would use XLA on the CPU, which is about eight times slower here.
+        # With "auto", Keras would use XLA on the CPU, which is about eight times slower.
         jit_compile=options.hardware.use_xla or strategy.uses_jit(),
         steps_per_execution=steps_that_divide(options.hardware.steps_per_execution, steps_per_epoch),
         run_eagerly=options.general.debug,

@@ -41,17 +41,17 @@ class BestMetric:
 
         Args:
           marker: content of the checkpoint's marker file.
-          best: the best checkpoint on disk. It may be newer than the marker and
-            is then found again; if it was lost, the next best replaces it.
+          best: the best checkpoint on disk. It may be newer than the marker and is
+            then found again; if it is lost, the next best replaces it.
           primary: name of the metric.
         """
         kept = checkpoint_io.read_marker(best) if best is not None else {}
         kept_value, kept_epoch = _optional(kept, primary), _optional(kept, "epoch")
-        name = "best_value" if "best_value" in marker else "best_ap"  # Earlier versions called it best_ap.
+        name = "best_value" if "best_value" in marker else "best_ap"  # Name in earlier versions: best_ap.
         if name not in marker:
             return cls(kept_value, kept_epoch)
         value = _optional(marker, name)
-        if value is not None and value < 0:  # Earlier versions stored an AP that could not be measured as the best.
+        if value is not None and value < 0:  # Earlier versions stored an undefined AP as the best.
             return cls()
         best_metric = cls(value, _optional(marker, "best_epoch"), integer_field(marker, "evaluations_since"))
         if value is not None and (kept_value is None or kept_value < value):
@@ -61,10 +61,10 @@ class BestMetric:
     def update(self, value: float, *, epoch: float) -> bool:
         """Records an evaluation and returns whether it is the best.
 
-        A value that could not be measured (-1, as COCO has it) is neither the best
-        nor counted by patience. Among equal values the earlier epoch stays the
-        best, as with Keras's ModelCheckpoint; if all are 0, the later one, which
-        has been trained for longer, replaces it. Neither resets patience.
+        An undefined value (-1, as in COCO) is neither the best nor counted by
+        patience. On ties the earlier epoch stays the best, as in Keras's
+        ModelCheckpoint; if all values are 0, the later epoch, which is trained for
+        longer, replaces it. Neither resets patience.
         """
         if not value >= 0:
             return False
@@ -85,7 +85,7 @@ def _optional(fields: Fields, name: str) -> float | None:
 
 
 # A checkpoint is due after SAVE_SECONDS, later if writing is slow (so that it takes at most a twentieth of the time),
-# but after MAX_SAVE_SECONDS at the latest: a kill costs the training since then.
+# but after MAX_SAVE_SECONDS at the latest: a killed run loses the training since then.
 SAVE_SECONDS = 30.0
 SAVE_SHARE = 20.0
 MAX_SAVE_SECONDS = 300.0
@@ -103,7 +103,7 @@ class CheckpointCallback(keras.callbacks.Callback):
     files from the copies.
 
     Args:
-      layout: how the numbers are logged.
+      layout: layout of the logs.
       evaluate: epoch number → metrics of the model with its EMA weights.
       write_network: writes the network's description to a path.
       draw: → images with the detections of the EMA weights, uint8 RGB.
@@ -128,11 +128,11 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.step = 0
         self.best_metric = BestMetric()
         self.must_rewind = False
-        """Whether too many consecutive steps were bad, so that the run goes back to an earlier checkpoint."""
+        """Whether there were too many consecutive bad steps, so that the run returns to an earlier checkpoint."""
         self.validation_loss: Callable[[], dict[str, float]] | None = None
-        """→ the losses of the EMA weights on validation images, by column; computed at each evaluation."""
+        """→ losses of the EMA weights on validation images, by column; computed at each evaluation."""
         self.track: Callable[[Mapping[str, float]], None] | None = None
-        """Takes each row of results.csv, for experiment trackers."""
+        """Called with each row of results.csv, for experiment trackers."""
         self._is_chief = is_chief()
         self._writer = AsyncWriter()
         self._csv_logger = CSVLogger(paths.results, layout.columns)
@@ -166,10 +166,10 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def session(self, request: StopRequest) -> Iterator[None]:
-        """Runs an evaluation that a stop interrupted first; waits for pending writes at the end."""
+        """Repeats an evaluation that a stop interrupted; waits for pending writes at the end."""
         self.stop = request
         if not self._is_chief:
-            request.resumes_from = "The same command continues from the last checkpoint, where one was written."
+            request.resumes_from = "The same command resumes from the last checkpoint, if one was written."
         self._set_resume_message(self.step)
         try:
             if self._evaluation_due:
@@ -178,7 +178,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                 # The running sums are those of the checkpoint: `fit` has not reset them yet.
                 self._close_epoch(epoch, {tracker.name: float(tracker.result()) for tracker in self.model.metrics})
             elif self._is_chief and self.is_done and self._csv_logger.rows:
-                # The last thing of a run: a process killed before it had written everything else.
+                # The last evaluation of a run: the process was killed after everything else was written.
                 draw_curves(self.paths.curves, self._csv_logger.columns(), self.layout)
             yield
         except BaseException:
@@ -256,14 +256,15 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.must_rewind = False
         self._writer.wait()
         bad_step, model = self.step, self.model
-        # In a process group each has the weights from before the bad steps; only the chief can read the checkpoint.
+        # In a process group all have the weights from before the bad steps; only the chief can read the checkpoint.
         good = divergence.last_good(self.paths.last) if is_single_process() else None
         arrays, marker = good or (train_state.state_arrays(model), {"step": self.step, **self.best_metric.as_dict()})
         self._load_state(arrays, {**marker, "evaluation_due": False})
         divergence.halve_learning_rate(model)
         self.save()
         logging.warning(
-            "%d consecutive steps up to step %d had no finite loss or gradient. Continuing from step %d with half the "
+            "%d consecutive steps up to step %d had non-finite losses or gradients. Resuming from step %d with half "
+            "the "
             "learning rate.",
             self.config.max_bad_steps,
             bad_step,
@@ -347,7 +348,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         """Sets the message that an immediate stop prints about the last checkpoint."""
         if step:
             self.stop.resumes_from = (
-                f"The same command continues after step {step}, the last checkpoint, in {self.paths.last}."
+                f"The same command resumes after step {step}, the last checkpoint, in {self.paths.last}."
             )
 
     def _log_early_stopping(self) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: whole or absent, written by a background thread."""
+"""Checkpoints on disk, written atomically by a background thread."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def write_checkpoint(
         (fresh / MARKER).write_text(json.dumps({**fields, "files": files}, indent=1), encoding="utf-8")
         _fsync(fresh / MARKER)
     except BaseException:
-        # A partial checkpoint must not keep a full disk full.
+        # An incomplete checkpoint must not keep a full disk full.
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     sync_folder(fresh)
@@ -60,7 +60,7 @@ def find_checkpoint(directory: Path) -> Path | None:
 
 def find_checkpoints(directory: Path) -> Iterator[Path]:
     """Yields the complete checkpoints, newest first; damaged ones are renamed, with a warning."""
-    # A kill between the renames leaves the new one complete under its temporary name.
+    # An interruption between the renames leaves the new one complete under its temporary name.
     fresh = _fresh(directory)
     if fresh.exists():
         if checkpoint_fault(fresh) is None:
@@ -81,7 +81,7 @@ def read_marker(checkpoint: Path) -> dict[str, object]:
     """Returns the content of a checkpoint's marker file."""
     content = json.loads((checkpoint / MARKER).read_text(encoding="utf-8"))
     if not isinstance(content, dict):
-        raise DataError(f"{checkpoint / MARKER} must hold an object. Received {content!r}.")
+        raise DataError(f"{checkpoint / MARKER} must contain a JSON object. Received {content!r}.")
     return content
 
 
@@ -91,7 +91,7 @@ def checkpoint_fault(checkpoint: Path) -> str | None:
         files = object_field(read_marker(checkpoint), "files")
         written = {name: _size_and_digest(files, name) for name in files}
     except (FileNotFoundError, NotADirectoryError):
-        return "it has no marker: writing was interrupted"
+        return "it has no marker, because writing was interrupted"
     except (ValueError, DataError):
         return "its marker cannot be read"
     for name, (size, digest) in written.items():
@@ -99,7 +99,7 @@ def checkpoint_fault(checkpoint: Path) -> str | None:
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != size or sha256_of(path) != digest:
-            return f"{name} differs from what was written"
+            return f"{name} has changed since it was written"
     return None
 
 
@@ -125,8 +125,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: arrays[name] for name in arrays.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"{path} must hold the arrays of a training's state. It is damaged: {error}. "
-            "Delete the folder that holds it; the same command continues from the checkpoint before."
+            f"{path} must contain the arrays of a training state. It is damaged: {error}. "
+            "Delete its folder; the same command resumes from the previous checkpoint."
         ) from error
 
 
@@ -225,6 +225,6 @@ class AsyncWriter:
 
 
 def epoch_of(weights: Path) -> float:
-    """Returns the number of finished epochs of a checkpoint, its folder or its weights; -1 where nothing says it."""
+    """Returns the number of finished epochs of a checkpoint, its folder or its weights; -1 if unknown."""
     folder = weights if weights.is_dir() else weights.parent
     return number_field(read_marker(folder), "epoch") if (folder / MARKER).exists() else -1

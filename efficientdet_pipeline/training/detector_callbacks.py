@@ -1,7 +1,7 @@
-"""Callbacks for detectors built from parts: COCO's average precision, and drawings of predictions, after each epoch.
+"""Callbacks for detectors built from parts: COCO metrics and drawn predictions after each epoch.
 
-Both read datasets of samples as `data.named_pipeline` makes them: image
-(normalized), bboxes in canvas pixels, labels from 0 on, and mask.
+Both read datasets of samples from `data.named_pipeline`: image (normalized),
+bboxes in canvas pixels, labels from 0, and mask.
 """
 
 import json
@@ -26,7 +26,7 @@ from efficientdet_pipeline.json_fields import number_field
 from efficientdet_pipeline.visualize.boxes import draw_detections
 
 COCO_SLICE = (0.5, 0.05, 0.95)
-"""First overlap, step and last overlap of COCO's average precision."""
+"""First IoU threshold, step and last threshold of COCO's average precision."""
 
 
 class _Row(NamedTuple):
@@ -41,12 +41,12 @@ class _Row(NamedTuple):
 def predict_detections(detector: OneStageDetector, images: object, **nms_configs: object) -> Detections:
     """Returns the detections on a batch of normalized canvases, best first, in canvas pixels.
 
-    The network runs without training behaviour.
+    The network runs in inference mode.
 
     Args:
-      detector: any built from parts.
+      detector: any detector built from parts.
       images: (b, h, w, 3).
-      **nms_configs: replace those of the detector.
+      **nms_configs: replace the detector's own.
     """
     images = np.asarray(images)
     candidates = detector.decode(detector(images, training=False))
@@ -57,7 +57,7 @@ def predict_detections(detector: OneStageDetector, images: object, **nms_configs
 
 
 def detection_rows(found: Detections) -> np.ndarray:
-    """Returns rows [image index, class index from 0 on, ymin, xmin, ymax, xmax, score], (d, 7) float32."""
+    """Returns rows [image index, class index from 0, ymin, xmin, ymax, xmax, score], (d, 7) float32."""
     rows = []
     for index, count in enumerate(np.asarray(found.num_valid)):
         boxes, scores, class_ids = (np.asarray(value[index][:count]) for value in found[:3])
@@ -67,15 +67,15 @@ def detection_rows(found: Detections) -> np.ndarray:
 
 
 class CocoCallback(keras.callbacks.Callback):
-    """Writes `epoch_coco_{n}.json` with COCO's numbers after each epoch, and adds AP and AP50 to the logs.
+    """Writes `epoch_coco_{n}.json` with COCO metrics after each epoch, and adds AP and AP50 to the logs.
 
-    Every image counts, those without objects and without detections too.
+    Every image counts, also without objects or detections.
 
     Args:
       dataset: batches of samples.
-      map_slice: first overlap, step and last: COCO's, the only ones.
+      map_slice: first IoU threshold, step and last: only COCO's are supported.
       log_dir: folder of the files.
-      class_names: by class index; without them classes go by their ids.
+      class_names: by class index; a class without a name is named by its id.
     """
 
     def __init__(
@@ -103,14 +103,14 @@ class CocoCallback(keras.callbacks.Callback):
             logs |= {name: number_field(metrics, name) for name in ("AP", "AP50")}
 
     def evaluate(self) -> dict[str, object]:
-        """Returns COCO's numbers; see `evaluation.coco.coco_metrics`.
+        """Returns the COCO metrics; see `evaluation.coco.coco_metrics`.
 
         Raises:
           DataError: the dataset has no images.
         """
         truth: list[TruthImage] = []
         detected: list[ImageDetections] = []
-        # Average precision wants the tail of low scores, in whichever class.
+        # Average precision needs the low scores, of any class.
         settings = {"mode": "per_class", "max_nms_inputs": 5000, "score_thresh": 0.001, "max_output_size": 100}
         for batch in self.dataset:
             found = predict_detections(self.model, batch["image"], **settings)
@@ -121,7 +121,7 @@ class CocoCallback(keras.callbacks.Callback):
                 boxes, scores, class_ids = (np.asarray(value[index][:count]) for value in found[:3])
                 detected.append(ImageDetections(boxes, scores, class_ids.astype(int), source_id=name))
         if not truth:
-            raise DataError("An evaluation must have images. The dataset gives none; is drop_remainder on?")
+            raise DataError("An evaluation needs images. The dataset is empty; check drop_remainder.")
         return coco_metrics(truth, detected, self.class_names)
 
 
@@ -132,10 +132,10 @@ class DrawCallback(keras.callbacks.Callback):
       dataset: batches of samples; the first images are drawn.
       total_sample: number of images.
       log_dir: folder of the drawings.
-      mean: of RGB pixels, 0 to 255, that images were normalized with; None: the detector's.
+      mean: of RGB pixels, 0 to 255, used for normalization; None: the detector's.
       std: likewise.
       class_names: by class index.
-      min_score: of boxes that are drawn.
+      min_score: minimum score of drawn boxes.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Training over several processes: cluster description, liveness, synchronised stops."""
+"""Training over several processes: cluster description, liveness, synchronized stops."""
 
 import contextlib
 import json
@@ -84,8 +84,8 @@ def _parse_spec(spec: Fields) -> ClusterSpec:
 _TOKEN_BYTES = 8
 _CONNECT_SECONDS = 60.0
 _EXPLANATION_SECONDS = 5.0
-"""How long an error waits for the news that another process has failed and caused it."""
-# A machine that loses power closes no connection: after 10 s of silence, send 6 keep-alive probes, 5 s apart.
+"""Seconds to wait, after an error, for the message that a failure of another process caused it."""
+# A machine that loses power does not close connections: after 10 s of silence, send 6 keep-alive probes, 5 s apart.
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 6}
 _READY, _GO_ON, _END, _STOPPED, _SIGNAL, _BYE = (b"ready", b"go on", b"end", b"stopped", b"signal", b"bye")
 
@@ -217,5 +217,5 @@ class ProcessGroup:
 
 def _exit_process(what: str, code: ExitCode = ExitCode.TRY_AGAIN) -> NoReturn:
     # The main thread and JAX's shutdown may both be waiting for the failed process.
-    os.write(2, f"error: {what} Restart all processes: they continue from the last checkpoint.\n".encode())
+    os.write(2, f"error: {what} Restart all processes: they resume from the last checkpoint.\n".encode())
     os._exit(int(code))

@@ -19,7 +19,7 @@ SPIKE_FACTOR = 4.0
 """A loss above this multiple of the recent median is a spike."""
 _WINDOW = 50
 _MIN_LOSSES = 20
-# A diverging run must not fill the disk.
+# Limits the file of a diverging run.
 _MAX_LINES = 200
 
 
@@ -32,7 +32,7 @@ class LossSpikeLog:
         self._written = 0
 
     def truncate_after_step(self, step: int) -> None:
-        """Continues an existing file, removing lines of steps after `step`, which run again."""
+        """Opens an existing file, removing lines of steps after `step`, which run again."""
         if not self.path.exists():
             return
         lines = self.path.read_text(encoding="utf-8").splitlines()
@@ -73,7 +73,7 @@ def _step_of(line: str) -> float:
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):
-        return math.inf  # Truncated by a kill.
+        return math.inf  # Truncated by an interruption.
 
 
 _BATCHES_REPORTED = 10

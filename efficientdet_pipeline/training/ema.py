@@ -11,9 +11,9 @@ from keras import ops
 class ExponentialMovingAverage:
     """Exponential moving average of variables, batch statistics included.
 
-    The decay grows with the steps, min(decay, (1 + t) / (10 + t)), so that the
-    initial weights soon lose influence. (TensorFlow's ExponentialMovingAverage with
-    num_updates, which the published checkpoints were made with.)
+    The decay increases with the steps, min(decay, (1 + t) / (10 + t)), so that the
+    influence of the initial weights vanishes quickly. (TensorFlow's
+    ExponentialMovingAverage with num_updates, as for the published checkpoints.)
     """
 
     def __init__(self, variables: Sequence[keras.Variable], decay: float):
@@ -25,7 +25,7 @@ class ExponentialMovingAverage:
                 ops.copy(variable.value),
                 trainable=False,
                 dtype=variable.dtype,
-                # All devices hold equal weights, so that their averages are equal.
+                # All devices have equal weights, so their averages are equal.
                 aggregation="only_first_replica",
                 name=f"average_{index}",
             )
@@ -46,7 +46,7 @@ class ExponentialMovingAverage:
 
     @contextlib.contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Assigns the averages to the variables inside the context, and the raw values back at its end."""
+        """Assigns the averages to the variables inside the context, and restores the raw values at its end."""
         raw = [_copy_of(variable) for variable in self.variables]
         for variable, shadow in zip(self.variables, self.shadows, strict=True):
             variable.assign(shadow.value)

@@ -61,13 +61,13 @@ def finalize_run(
 
         summary = summarize(network, options.compression.asked_for)
         write_summary(folder.compression, summary)
-        logging.info("Compression: %s; each is in %s.", summary.sentence(), folder.compression)
+        logging.info("Compression: %s; by kernel in %s.", summary.sentence(), folder.compression)
     picture = draw_validation(folder.pictures, evaluator)
     facts: dict[str, str | float] = {"checkpoint": f"the {name} checkpoint", "epoch": epoch}
     write_page = analyse_run(report, folder, evaluator, facts, options.evaluation.engine)
     exported: Mapping[str, Path] = {}
     if options.export.names():
-        why = "" if name == "best" else f", because no evaluation measured {'an AP' if primary == 'AP' else primary}"
+        why = "" if name == "best" else f", because {primary} is undefined in all evaluations"
         logging.info("Exporting the %s checkpoint (epoch %d)%s.", name, epoch, why)
         trained = TrainedWeights(
             path=chosen / checkpoint_io.WEIGHTS, description=chosen / DESCRIPTION, run=folder, names_run=True
@@ -94,7 +94,7 @@ def finalize_run(
 
 
 def chosen_checkpoint(folder: RunFolder, primary: str = "AP") -> tuple[str, Path]:
-    """Returns "best" and its checkpoint, or "last" and its checkpoint if nothing was measured or the best is damaged.
+    """Returns "best" or "last" and its checkpoint; "last" if no metric is defined or the best one is damaged.
 
     Raises:
       DataError: the run has no complete checkpoint.
@@ -104,7 +104,7 @@ def chosen_checkpoint(folder: RunFolder, primary: str = "AP") -> tuple[str, Path
         return "best", best
     last = checkpoint_io.find_checkpoint(folder.last)
     if last is None:
-        raise DataError(f"The run {folder.path} has no complete checkpoint left; train it again with --overwrite.")
+        raise DataError(f"The run {folder.path} has no complete checkpoint; train it again with --overwrite.")
     return "last", last
 
 
@@ -129,14 +129,14 @@ def log_finished_run(folder: RunFolder, options: TrainOptions) -> None:
 def draw_latest(pictures: Path, evaluator: TaskEvaluator, count: int) -> list[np.ndarray]:
     """Returns the first validation images as `TaskEvaluator.draw` does; the run's folder keeps the latest ones."""
     drawn = evaluator.draw(count)
-    with contextlib.suppress(OSError):  # A full disk must not end a training here.
+    with contextlib.suppress(OSError):  # A full disk must not end the training here.
         pictures.mkdir(parents=True, exist_ok=True)
         write_image(pictures / "validation.png", contact_sheet(drawn, columns=2))
     return drawn
 
 
 def draw_validation(pictures: Path, evaluator: TaskEvaluator) -> Path:
-    """Draws truth beside predictions for the first validation images; returns the contact sheet's path."""
+    """Draws ground truth beside predictions for the first validation images; returns the path of the contact sheet."""
     pictures.mkdir(parents=True, exist_ok=True)
     sheet = pictures / "validation.png"
     write_image(sheet, contact_sheet(evaluator.draw(IMAGES_DRAWN), columns=2))

@@ -1,4 +1,4 @@
-"""Gradient accumulation: a batch is computed in parts, with the memory of a part and the gradient of the whole."""
+"""Gradient accumulation: a batch is computed in parts, which saves memory and gives the same gradient."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ from efficientdet.layers import BatchNormalization, Statistics
 from efficientdet.types import Tensor, TensorTree
 from keras import ops, tree
 
-# Result of a part or a batch: gradients, losses by name, batch statistics.
+# Result of a part or of a batch: gradients, losses by name, batch statistics.
 Result = tuple[list[Tensor], dict[str, Tensor], list[Statistics]]
 
 
@@ -23,7 +23,7 @@ def accumulate_gradients(
 
     Args:
       compute_gradients: (part of the batch, its number) → its result.
-      batch: a structure of tensors whose first axis divides by `parts`.
+      batch: a structure of tensors whose first axis is divisible by `parts`.
       parts: number of parts; part p holds samples p, p + parts, and so on, so
         that samples stay on their device when several share the batch.
       fori_loop: (times, body, start) → end, where body is (number, values) →

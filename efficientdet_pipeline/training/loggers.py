@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class CSVLogger:
-    """CSV logger, results.csv: one row per epoch, empty cells where nothing was measured."""
+    """CSV logger, results.csv: one row per epoch, with empty cells for missing values."""
 
     def __init__(self, path: Path, names: Sequence[str]):
         self.path, self.names = path, tuple(names)
         self.rows: list[dict[str, str | float]] = []
 
     def truncate_from_epoch(self, epoch: int) -> None:
-        """Continues an existing file, removing the rows of epoch number `epoch` (1-based) and later."""
+        """Opens an existing file, removing the rows of epoch number `epoch` (1-based) and later."""
         if not self.path.exists():
             return
         try:
@@ -68,7 +68,7 @@ class TensorBoardLogger:
 
     @functools.cached_property
     def _writer(self) -> tf.summary.SummaryWriter:
-        # Created on first use: no file without content.
+        # Created on first use, so that no empty file is written.
         return tf.summary.create_file_writer(str(self._folder))
 
     def write(self, values: Mapping[str, float], *, step: int) -> None:
@@ -96,11 +96,11 @@ def draw_curves(path: Path, curves: Curves, layout: LogLayout) -> None:
     """Draws the training curves, one panel per kind of value.
 
     Args:
-      path: of the picture.
-      curves: column of results.csv → (epoch, value); negative values mean that nothing could be measured.
+      path: of the plot.
+      curves: column of results.csv → (epoch, value); negative values are undefined.
       layout: panels, and the metric whose best epoch is marked.
     """
-    # Not pyplot: it keeps its figures for the whole process, and this may run in any thread.
+    # Not pyplot, which keeps its figures for the lifetime of the process; this may also run in any thread.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -123,7 +123,7 @@ def draw_curves(path: Path, curves: Curves, layout: LogLayout) -> None:
         axes.set_title(title, fontsize="medium", loc="left")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        # One range of epochs for all panels, also for an average precision that was measured once.
+        # The same range of epochs in all panels, also for an AP that was evaluated once.
         axes.set_xlim(first - 0.5, last + 0.5)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)

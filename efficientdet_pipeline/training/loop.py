@@ -29,13 +29,13 @@ def train(
 
     Raises:
       StoppedError: a signal requested a stop; the checkpoint is written.
-      DataError: too many consecutive steps had no finite loss, also after a rewind.
+      DataError: too many consecutive steps had non-finite losses, also after a rewind.
     """
     first_step = callback.restore(model)
     if first_step:
         epoch, step = divmod(first_step, config.steps_per_epoch)
-        logging.info("Continuing after %d epochs%s.", epoch, f" and {step} steps" if step else "")
-    # Several devices prefetch, so that their wait is not that of the step.
+        logging.info("Resuming after %d epochs%s.", epoch, f" and {step} steps" if step else "")
+    # With several devices the data are prefetched, so that the wait is not that of the step.
     data_wait = DataWaitTimer() if model.num_devices == 1 else None
     progress = Progress(
         steps=config.steps_per_epoch,
@@ -71,7 +71,7 @@ def train(
     if request:
         raise StoppedError(
             f"Stopped after step {callback.step} of {config.num_steps}, saved in {callback.paths.last}. "
-            "The same command continues from it.",
+            "The same command resumes from it.",
             exit_code=request.exit_code,
         )
 

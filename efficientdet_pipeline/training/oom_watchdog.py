@@ -2,7 +2,7 @@
 
     python3 -m efficientdet_pipeline.training.oom_watchdog < what.json
 
-A light process beside the training. Its input is one line of JSON with the message, then an end marker; if the input
+A small process beside the training. Its input is one line of JSON with the message, then an end marker; if the input
 ends without the marker, the training was killed.
 """
 
@@ -23,23 +23,23 @@ from efficientdet_pipeline.training.signals import on_stop_request
 _FINISHED = b"finished"
 _SECONDS = 0.5
 _SCARCE_SHARE = 0.3
-"""Share of the initially free memory; a kill with less left counts as out of memory."""
+"""Share of the initially free memory below which a kill counts as out of memory."""
 
 
 @contextlib.contextmanager
 def oom_watchdog(message: str, probe: dict[str, object] | None = None) -> Iterator[None]:
-    """Watches this process while the body runs; a child process reports if this one is killed.
+    """Watches this process while the body runs; a child process prints a message if this one is killed.
 
     Args:
       message: error message to print.
-      probe: a `batch_probe.Probe` as a dictionary; if memory was scarce, a search for a batch size follows the
-        message.
+      probe: a `batch_probe.Probe` as a dictionary; if memory was short, the message is followed by a search for a
+        batch size.
     """
     inlet, outlet = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-m", __name__],
         stdin=inlet,
-        # Ctrl-C is for the training, not for the watchdog.
+        # Ctrl-C is meant for the training, not for the watchdog.
         start_new_session=True,
     )
     os.close(inlet)
@@ -52,7 +52,7 @@ def oom_watchdog(message: str, probe: dict[str, object] | None = None) -> Iterat
                 pipe.write(data)
 
         try:
-            # After a stop request the process may exit without the lines below, or be killed for being slow.
+            # After a stop request the process may exit without the lines below, or be killed if it is slow.
             with on_stop_request(lambda: write(_FINISHED)):
                 write(json.dumps(what).encode() + b"\n")
                 yield

@@ -1,4 +1,4 @@
-"""Optimizers, and google/automl's double gradient clipping, which Keras's own arguments exclude."""
+"""Optimizers, and google/automl's two-step gradient clipping, which Keras's arguments do not allow."""
 
 from collections.abc import Mapping, Sequence
 
@@ -51,8 +51,8 @@ def build_optimizer(
     Args:
       options: of the training.
       learning_rate: a number or a schedule.
-      variables: that it changes.
-      rate_factors: path of a variable → factor of its learning rate; 1 where it is missing.
+      variables: the variables to optimize.
+      rate_factors: path of a variable → factor of its learning rate, by default 1.
     """
     if options.optimizer == "sgd":
         optimizer = _scaled(_sgd(), rate_factors)(learning_rate, momentum=options.momentum, name=NAME)
@@ -72,14 +72,14 @@ def build_optimizer(
 def _scaled(
     optimizer: type[keras.optimizers.Optimizer], factors: Mapping[str, float] | None
 ) -> type[keras.optimizers.Optimizer]:
-    """Returns the class with a learning rate of its own for each variable; the class itself without factors."""
+    """Returns the class with a learning rate per variable; the class itself without factors."""
     if not factors:
         return optimizer
     factor_of = dict(factors)
 
-    class Scaled(optimizer):  # a class known at run time
+    class Scaled(optimizer):  # the base class is known at run time only
         def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
-            # On TensorFlow, `variable` is the backend's own, which does not know its path.
+            # On TensorFlow, `variable` is the backend's own, which has no path.
             factor = factor_of.get(self._trainable_variables[self._get_variable_index(variable)].path, 1.0)
             super().update_step(gradient, variable, learning_rate if factor == 1.0 else learning_rate * factor)
 

@@ -9,7 +9,7 @@ _FIRST, _LAST = 10, 12
 
 
 class Profile(keras.callbacks.Callback):
-    """Records steps 10 to 12 of this process; the first ones build and compile."""
+    """Records steps 10 to 12 of this process; the first steps build and compile."""
 
     def __init__(self, folder: Path):
         super().__init__()
@@ -53,5 +53,5 @@ class _JaxProfiler:
         jax.profiler.stop_trace()
 
 
-def _profiler() -> type[_JaxProfiler]:  # That of TensorFlow has the same functions.
+def _profiler() -> type[_JaxProfiler]:  # TensorFlow's profiler has the same functions.
     return _JaxProfiler if keras.backend.backend() == "jax" else tf.profiler.experimental

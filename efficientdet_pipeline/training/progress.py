@@ -19,12 +19,12 @@ class DataWaitTimer:
     """Measures the time between requesting a batch from a data set and receiving it.
 
     The step requests batches inside its compiled graph, where Python cannot
-    measure. So the data set itself reads the clock: at the request, and when
-    the batch is ready. A batch that was prefetched counts as no wait.
+    measure. Therefore the data set itself reads the clock: at the request, and
+    when the batch is ready. A prefetched batch counts as no wait.
 
     On one device this is the wait of the step. If the backend prefetches while
-    the device computes, as JAX does, it is the wait of the prefetching, which
-    may be longer.
+    the device computes, as on JAX, it is the wait of the prefetching, which may
+    be longer.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Progress(keras.callbacks.Callback):
                 desc=title,
                 bar_format=_BAR,
                 leave=False,
-                # Some terminals report no row count, and tqdm would show nothing there.
+                # Some terminals report no row count, for which tqdm would show nothing.
                 ncols=shutil.get_terminal_size().columns,
                 nrows=2,
                 file=sys.stderr,

@@ -1,4 +1,4 @@
-"""Pictures and report of a training: never its end. A fault in them is a warning, and the run stays whole."""
+"""Figures and report of a training; errors in them are warnings and never end the training."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,33 +19,33 @@ from efficientdet_pipeline.tasks.task import NetworkDescription, TaskEvaluator, 
 
 T = TypeVar("T")
 BATCH_IMAGES = 16
-"""Of the first training batch that are drawn."""
+"""Number of drawn images of the first training batch."""
 
 
 class Report(Protocol):
-    """What writes pictures and the page of a run; it lies above the training, which only says when."""
+    """Writer of figures and report of a run; implemented in a higher layer, called by the training."""
 
     def check_data(self, options: TrainOptions, shards: Shards, network: NetworkDescription) -> object:
-        """Logs what is wrong with the training data; raises DataError where nothing could be learnt."""
+        """Logs issues of the training data; raises DataError if nothing could be learnt."""
 
     def begin(
         self, run: RunFolder, files: Sequence[str], batch: Sequence[AugmentedImage], label_map: Mapping[int, str]
     ) -> None:
-        """Draws what is annotated in the training shards, and the first batch."""
+        """Draws the annotations of the training shards, and the first batch."""
 
     def analyse(self, run: RunFolder, saved: SavedEvaluation, engine: Engine) -> Callable[[], Path]:
-        """Writes the thresholds of an evaluation, and returns what writes its pictures and the page."""
+        """Writes the thresholds of an evaluation, and returns a function that writes its figures and the report."""
 
 
 def draw_training_data(
     report: Report | None, run: RunFolder, batches: TrainingInput, label_map: Mapping[int, str]
 ) -> None:
-    """Draws labels and the first batch before the first step of a run."""
+    """Draws the annotations and the first batch before the first step of a run."""
     first_images = batches.first_images
     if report is None or first_images is None:
         return
     with_warning(
-        "The pictures of the training data",
+        "The figures of the training data",
         lambda: report.begin(run, batches.files, first_images(BATCH_IMAGES), label_map),
     )
 
@@ -53,14 +53,14 @@ def draw_training_data(
 def analyse_run(
     report: Report | None, run: RunFolder, evaluator: TaskEvaluator, facts: Mapping[str, str | float], engine: Engine
 ) -> Callable[[], Path | None]:
-    """Writes the thresholds of the evaluated checkpoint, for the export; returns what writes the page after it.
+    """Writes the thresholds of the evaluated checkpoint, for the export; returns a function that writes the report.
 
     Args:
       report: None for no report.
       run: folder of the run.
-      evaluator: holds the evaluated weights.
+      evaluator: with the evaluated weights.
       facts: "checkpoint" and "epoch" of them.
-      engine: what computes COCO's numbers.
+      engine: the engine that computes the COCO metrics.
     """
     if report is None:
         return lambda: None
@@ -76,13 +76,13 @@ def analyse_run(
 
 
 def with_warning(what: str, work: Callable[[], T]) -> T | None:
-    """Returns the result of some work on the report; where it fails, warns and returns None."""
+    """Returns the result of `work`; if it fails, logs a warning and returns None."""
     began = time.monotonic()
     try:
         return work()
     except Exception as error:
         logging.warning(
-            "%s could not be written: %s The run is whole without; `%s` writes its page again.",
+            "%s cannot be written: %s The run is complete without it; `%s` writes the report.",
             what,
             error_message(error),
             command_line("--mode=report"),

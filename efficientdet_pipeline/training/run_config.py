@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def steps_that_divide(requested: int, steps: int) -> int:
-    """Returns the largest divisor of `steps` up to `requested`; Keras would run past their end otherwise."""
+    """Returns the largest divisor of `steps` up to `requested`; Keras would run beyond the last step otherwise."""
     return max(each for each in range(1, min(requested, steps) + 1) if steps % each == 0)
 
 
@@ -23,7 +23,7 @@ class RunConfig:
     keep: int = 2
     """Number of last checkpoints to keep."""
     patience: int = 0
-    """Early stopping: evaluations without a better AP; 0: never."""
+    """Early stopping: evaluations without a better AP; 0: disabled."""
     max_bad_steps: int = 10
     """Consecutive non-finite steps before a rewind, then an error; 0: skip them indefinitely."""
     grace_seconds: float = 25.0

@@ -1,7 +1,7 @@
 """Recipe of a run: chosen once from its data, recorded in metadata.json, and applied to its options.
 
-A run keeps its recipe: resumed, it trains with the values that it was begun
-with, whatever the data, the weights or the device would make of it by then.
+A resumed run keeps its recipe and trains with the original values, even if the
+data, the weights or the device would lead to another recipe.
 """
 
 from collections.abc import Collection, Mapping
@@ -50,12 +50,12 @@ TURNS_IT_OFF = (
     "mosaic",
     "use_fake_data",
 )
-"""Who gives one of these has a recipe of their own; length, batch size and evaluations leave room for this one."""
+"""Options that disable the recipe if given; length, batch size and evaluations do not."""
 _ANCHORS = ("anchor_scale", "aspect_ratios", "num_scales")
 
 
 def is_wanted(recipe: str, given: Collection[str]) -> bool:
-    """Returns whether a new run is to choose a recipe.
+    """Returns whether a new run chooses a recipe.
 
     Args:
       recipe: --recipe: auto, none, or empty for the default.
@@ -65,11 +65,11 @@ def is_wanted(recipe: str, given: Collection[str]) -> bool:
 
 
 def log_unused(options: TrainOptions, given: Collection[str]) -> None:
-    """Says why a run has no recipe, where that was not asked for."""
+    """Logs why a run has no recipe, unless that was requested."""
     deciding = [name for name in TURNS_IT_OFF if name in given]
     if not options.recipe and deciding:
         logging.info(
-            "Recipe: none, since %s %s given; --recipe=auto chooses the other options from the dataset.",
+            "Recipe: none, because %s %s given; --recipe=auto chooses the other options from the dataset.",
             ", ".join(f"--{name}" for name in deciding),
             "is" if len(deciding) == 1 else "are",
         )
@@ -77,16 +77,16 @@ def log_unused(options: TrainOptions, given: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class RecipeRun:
-    """The options of a run after its recipe."""
+    """The options of a run with its recipe applied."""
 
     options: TrainOptions
     hparams: HparamsGiven
     sources: Mapping[str, str]
-    """Option → the reason for its value, of those that the recipe decided."""
+    """Option → reason of its value, for options set by the recipe."""
 
 
 def apply_recipe(recipe: Recipe, options: TrainOptions, hparams: HparamsGiven, given: Collection[str]) -> RecipeRun:
-    """Returns the options with those of a recipe, where they were not given.
+    """Returns the options with the values of a recipe for those that were not given.
 
     Anchors of the recipe are merged with --hparams, whose own keys take
     precedence.
@@ -103,7 +103,7 @@ def apply_recipe(recipe: Recipe, options: TrainOptions, hparams: HparamsGiven, g
 
 
 def recorded_recipe(metadata: Mapping[str, object]) -> Recipe | None:
-    """Returns the recipe that a run was begun with; None where it has none."""
+    """Returns the recipe that a run was started with; None if it has none."""
     recorded = metadata.get(RECIPE)
     return Recipe(tuple(Choice(**choice) for choice in recorded)) if isinstance(recorded, list) else None
 
@@ -114,11 +114,11 @@ def recipe_metadata(recipe: Recipe) -> dict[str, object]:
 
 
 def log_recipe(recipe: Recipe, given: Collection[str], *, is_resumed: bool) -> None:
-    """Prints the table of what the recipe decided."""
+    """Logs the table of the recipe's choices."""
     kept = recipe.without(set(given) - {"hparams"})
-    begun = "as the run was begun" if is_resumed else "--recipe=none keeps the defaults"
+    begun = "as at the start of the run" if is_resumed else "--recipe=none keeps the defaults"
     if kept.choices:
-        logging.info("Recipe (%s; a given option takes precedence):\n%s", begun, "\n".join(kept.lines()))
+        logging.info("Recipe (%s; explicit options take precedence):\n%s", begun, "\n".join(kept.lines()))
     else:
         logging.info("Recipe: google/automl's defaults, which suit %s images or more.", f"{MANY_IMAGES:,}")
 
@@ -137,12 +137,12 @@ def choose_for_run(
 
     Args:
       options: of the run.
-      hparams: what --hparams gives.
+      hparams: values of --hparams.
       shards: to train on.
       start: the initial weights.
       model_name: of the network.
       given: names of the options that were given.
-      has_accelerator: whether there is a device beside the CPU.
+      has_accelerator: whether there is a device other than the CPU.
     """
     num_images = options.num_examples_per_epoch or shards.num_train
     if num_images >= MANY_IMAGES:
@@ -158,14 +158,14 @@ def choose_for_run(
         size_spread=size_spread,
         has_accelerator=has_accelerator,
         num_epochs=options.optimizer.num_epochs if "num_epochs" in given else None,
-        # --batch_size=auto is not known yet.
+        # --batch_size=auto is not resolved yet.
         batch_size=options.optimizer.batch_size or None if "batch_size" in given else None,
     )
     if not set(_ANCHORS) & hparams.network.keys():
         image_size = options.model.image_size or str(choose_recipe(facts).options()["image_size"])
         facts = replace(facts, anchors=_anchors(found, options, hparams, model_name, image_size))
     recipe = choose_recipe(facts).without(set(given) - {"hparams"})
-    # In --mode=train they would have no effect.
+    # They have no effect in --mode=train.
     return recipe if options.evaluates else recipe.without(["map_freq", "val_loss"])
 
 
@@ -178,7 +178,7 @@ def _start(start: StartWeights, cache_dir: str) -> Start:
 def _anchors(
     found: ShardBoxes, options: TrainOptions, hparams: HparamsGiven, model_name: str, image_size: str
 ) -> AnchorFacts | None:
-    """Returns how the model's own anchors and fitted ones match the boxes on the canvas; None without boxes."""
+    """Returns the match of the model's own and of fitted anchors with the boxes on the canvas; None without boxes."""
     overrides = network_overrides(schema.replace(options, image_size=image_size).model, hparams)
     grid = AnchorGrid.of(describe_network(model_name, {**overrides, "num_classes": 1}, {}).config)
     if not len(found.boxes):
@@ -198,8 +198,8 @@ def _anchors(
 
 
 def _least_recall(grid: AnchorGrid, boxes: np.ndarray, class_ids: np.ndarray) -> float:
-    """Returns the recall of the class that is matched worst, of those with enough boxes to tell.
+    """Returns the lowest recall of a class, among those with enough boxes.
 
-    Over all boxes, a class of small things would be drowned by the others.
+    Over all boxes, a class of small objects would hardly count.
     """
     return min(recall(grid, boxes[class_ids == class_id]) for class_id in judged_classes(class_ids))

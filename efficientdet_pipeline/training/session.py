@@ -33,23 +33,23 @@ class RunSession:
     folder: RunFolder
     model_name: str
     identity: str
-    """Identity of its data."""
+    """Identity of the run's data."""
     image_size: int | str
-    """One number or WIDTHxHEIGHT of the network's canvas."""
+    """Canvas size: one number or WIDTHxHEIGHT."""
     shape: dict[str, object]
     is_resumed: bool
     """Whether there is a checkpoint to resume from."""
     is_finished: bool
     """Whether the run has already finished with these options."""
     options: TrainOptions
-    """Of the run, those of its recipe included where that is known already."""
+    """Options of the run, including those of its recipe if it is already chosen."""
     hparams: HparamsGiven
     """Likewise."""
     chooses_recipe: bool
-    """Whether a recipe has still to be chosen from the data."""
+    """Whether a recipe is still to be chosen from the data."""
 
     def with_recipe(self, recipe: Recipe, read: Sources) -> "RunSession":
-        """Records the recipe of a new run, prints it, and returns the session with its options."""
+        """Records the recipe of a new run, logs it, and returns the session with its options."""
         given = sources_of(read, self.hparams)
         run_recipe.log_recipe(recipe, given, is_resumed=False)
         found = run_recipe.apply_recipe(recipe, self.options, self.hparams, given)
@@ -74,7 +74,7 @@ def start_or_resume_run(
       options: of the mode.
       read: the source of each option.
       hparams: values of --hparams.
-      is_chief: whether this process locks and writes it; the others of a
+      is_chief: whether this process locks and writes the run; the others of a
         process group only read.
     """
     name = model_name(options.model, options.pretrained.backbone_ref)
@@ -92,7 +92,7 @@ def start_or_resume_run(
             "backbone_ref": options.pretrained.backbone_ref or name,
             "image_size": str(image_size),
             "data": data,
-            # Only where it is not the default, so that runs of earlier versions keep their names.
+            # Only if it is not the default, so that runs of earlier versions keep their names.
             **({"resize": options.model.resize} if options.model.resize == "stretch" else {}),
             **options.compression.asked_for,
             **({"model_config": config} if config else {}),
@@ -103,14 +103,14 @@ def start_or_resume_run(
         before = records.read_json(folder.metadata)
         last = checkpoint_io.find_checkpoint(folder.last)
         previous_shape = object_field(before, "shaping")
-        # Before the first checkpoint, options may still be corrected.
+        # Before the first checkpoint, options may still be changed.
         if previous_shape and last is not None:
             defaults = {name: each.default for name, each in declarations(type(options)).items()}
             defaults[run_recipe.RECIPE] = run_recipe.NONE
             asked_for = {run_recipe.RECIPE: run_recipe.NONE, **shape}
             run_id.check_same_run(str(folder.path), previous_shape, asked_for, defaults)
         has_recipe = shape.get(run_recipe.RECIPE) == "auto"
-        # The chief has recorded what the other processes follow.
+        # The chief has recorded the values that the other processes use.
         recipe = run_recipe.recorded_recipe(before) if has_recipe and (last is not None or not is_chief) else None
         found = run_recipe.apply_recipe(recipe or Recipe(), options, hparams, given)
         own = found if recipe is not None else run_recipe.RecipeRun(options, hparams, {})
@@ -140,10 +140,10 @@ def start_or_resume_run(
 def _find_folder(
     task: Task, options: TrainOptions, name: str, shape: dict[str, object], given: Collection[str]
 ) -> tuple[dict[str, object], RunFolder]:
-    """Returns what shapes the run, its recipe included, and its folder.
+    """Returns the shaping options of the run, its recipe included, and its folder.
 
-    A run that was begun without a recipe, such as one of an earlier version,
-    goes on without one, under the name that it had then.
+    A run that was started without a recipe, such as one of an earlier version,
+    continues without one, under its original name.
     """
 
     def folder_of(shape: dict[str, object]) -> RunFolder:
@@ -157,10 +157,10 @@ def _find_folder(
 
     if not task.has_recipe:
         if options.recipe == "auto":
-            logging.warning("--recipe=auto has no effect: there is no recipe for the task %s.", task.name)
+            logging.warning("--recipe=auto has no effect: the task %s has no recipes.", task.name)
         return shape, folder_of(shape)
     if not run_recipe.is_wanted(options.recipe, given):
-        # Where a recipe is the default, a run without one is another run.
+        # If a recipe is the default, a run without one is a different run.
         shape = {**shape, run_recipe.RECIPE: run_recipe.NONE} if run_recipe.is_wanted("", given) else shape
         return shape, folder_of(shape)
     earlier = folder_of(shape)
@@ -168,7 +168,7 @@ def _find_folder(
     if not options.recipe and begun_with and checkpoint_io.find_checkpoint(earlier.last) is not None:
         had = begun_with.get(run_recipe.RECIPE, run_recipe.NONE)
         if had == run_recipe.NONE:
-            logging.info("The run %s was begun without a recipe, and goes on without one.", earlier.path)
+            logging.info("The run %s was started without a recipe and continues without one.", earlier.path)
             return shape, earlier
     own_size = {} if "image_size" in given else {"image_size": "auto"}
     shape = {**shape, **own_size, run_recipe.RECIPE: "auto"}
@@ -176,7 +176,7 @@ def _find_folder(
 
 
 def finished_with(options: TrainOptions) -> dict[str, object]:
-    """Returns the fields of metadata.json with the number of epochs and the patience that a mode finished with."""
+    """Returns the fields of metadata.json with the number of epochs and the patience at which a mode finished."""
     return {
         f"epochs_finished_by_{options.general.mode}": options.optimizer.num_epochs,
         "patience_at_the_end": options.checkpointing.patience,
@@ -185,7 +185,7 @@ def finished_with(options: TrainOptions) -> dict[str, object]:
 
 def _is_finished(metadata: dict[str, object], options: TrainOptions) -> bool:
     had = integer_field(metadata, "patience_at_the_end", 0)
-    # A run that may have stopped early continues with more patience.
+    # A run that may have stopped early resumes with a larger patience.
     is_more_patient = had > 0 and not 0 < options.checkpointing.patience <= had
     return (
         integer_field(metadata, f"epochs_finished_by_{options.general.mode}", 0) >= options.optimizer.num_epochs

@@ -37,7 +37,7 @@ def _notify_listeners() -> None:
 
 
 class StopNow(BaseException):
-    """Interrupts what may be interrupted, such as an evaluation, at a stop request."""
+    """Interrupts interruptible work, such as an evaluation, at a stop request."""
 
 
 class StopRequest:
@@ -84,7 +84,7 @@ def stop_requests(grace_seconds: float = 25.0) -> Iterator[StopRequest]:
     """Turns SIGINT and SIGTERM into a request; the process exits `grace_seconds` later at the latest.
 
     Python calls signal handlers only between bytecodes, and a step or its
-    compilation may take minutes. A thread that is woken by the system therefore
+    compilation may take minutes. Therefore a thread that is woken by the system
     keeps the time and handles a second request.
 
     Outside the main thread no handler is installed, and no request arrives.

@@ -27,6 +27,6 @@ class StopSync(keras.callbacks.Callback):
           TrainingOver: the chief has ended the training.
         """
         stops = self.model.stop_training
-        # What stops all processes alike, such as a rewind after bad steps, needs no message.
+        # Events that stop all processes, such as a rewind after bad steps, need no message.
         if self.process_group.sync_stop(stops) and not stops:
             raise TrainingOver

@@ -33,7 +33,7 @@ def dtype_policy(requested: str, *, mixed: bool, hardware: Hardware) -> str:
     """
     if requested:
         if hardware.is_cpu and requested != "float32":
-            logging.warning("precision=%s on a CPU: 16 bits are slower there; float32 is the default.", requested)
+            logging.warning("precision=%s on a CPU: 16 bits are slower than float32, the default.", requested)
         return requested
     if hardware.is_cpu:
         if mixed:
@@ -74,7 +74,7 @@ def build_strategy(options: TrainOptions) -> Devices:
     policy = dtype_policy(hardware.precision, mixed=hardware.mixed_precision, hardware=backend.hardware())
     keras.config.set_dtype_policy(policy)
     if policy != "float32":
-        logging.info("Computing in %s; weights, statistics and losses stay float32.", policy.removeprefix("mixed_"))
+        logging.info("Computing in %s; weights, statistics and losses remain float32.", policy.removeprefix("mixed_"))
     shares = count * hardware.accumulate_steps
     if batch_size % shares:
         among = [f"{count} devices"] if count > 1 else []

@@ -62,13 +62,13 @@ def _keep_order_of_sums() -> None:
 
     TensorFlow's memory optimizer splits such sums into unordered additions, even
     under op determinism, so that the last bit sometimes differs. No public option
-    disables this optimizer alone; disabling all of them makes a step slower and
-    larger.
+    disables only this optimizer; disabling all of them makes a step slower and
+    increases its memory.
     """
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.memory_optimization = rewriter_config_pb2.RewriterConfig.NO_MEM_OPT
     context.context()._config = config
-    # Makes functions that are built from here on read the settings again.
+    # Functions built from here on read the changed settings.
     tf.config.optimizer.set_experimental_options({})
 
 

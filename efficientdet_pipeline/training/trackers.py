@@ -1,6 +1,6 @@
-"""Experiment trackers, MLflow and Weights & Biases: off unless asked for, imported on first use.
+"""Experiment trackers: MLflow and Weights & Biases, disabled by default and imported on first use.
 
-A tracker that fails while a training runs is named once and left alone; the training goes on.
+If a tracker fails during a training, a warning is logged once, and the training continues without it.
 """
 
 import collections
@@ -21,26 +21,26 @@ from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.run_dir import RunFolder
 
 MLFLOW_ID = "mlflow_run_id"
-"""Field of metadata.json: the run of MLflow that a continued training goes on with."""
+"""Field of metadata.json: the MLflow run that a resumed training continues."""
 _EXPERIMENT = "efficientdet-pipeline"
 
 
 class Tracker(Protocol):
-    """Takes the numbers of a run."""
+    """Receives the metrics of a run."""
 
     def log(self, values: Mapping[str, float], *, epoch: int) -> None:
-        """Takes the numbers of an epoch (1-based)."""
+        """Logs the metrics of an epoch (1-based)."""
 
     def close(self) -> None:
-        """Writes what is left; the run may be continued later."""
+        """Flushes; the run may be resumed later."""
 
 
 def check_trackers(options: TrackingOptions) -> None:
-    """Raises MissingExtraError where a tracker that is asked for is not installed."""
-    # Neither package is to report its use over the network.
+    """Raises MissingExtraError if a requested tracker is not installed."""
+    # Neither package may report its usage over the network.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    # MLflow asks for this where its files are a folder, and no data base.
+    # MLflow requires this if its storage is a folder instead of a database.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     for name in ("mlflow", "wandb"):
         if getattr(options, name):
@@ -66,7 +66,7 @@ class Trackers:
                     self._warn(build.__name__, error)
 
     def log(self, row: Mapping[str, float]) -> None:
-        """Takes a row of results.csv."""
+        """Logs a row of results.csv."""
         values = {name: value for name, value in row.items() if isinstance(value, int | float)}
         print_event("epoch", values)
         for tracker in list(self._trackers):
@@ -87,7 +87,7 @@ class Trackers:
 
     def _warn(self, name: str, error: Exception) -> None:
         logging.warning(
-            "%s logs no more of this run, after %s: %s. The training goes on, and results.csv has all.",
+            "%s is disabled for this run after %s: %s. The training continues, and results.csv has all metrics.",
             *(name.removesuffix("Tracker"), type(error).__name__, " ".join(str(error).split())[:500]),
         )
 
@@ -95,7 +95,7 @@ class Trackers:
 class TuningMetric:
     """Metric of a hyperparameter tuning trial on Vertex AI: the file that the service reads, one JSON object per line.
 
-    The form is that of google's package cloudml-hypertune: the last 100 values, each a text.
+    The format is that of the package cloudml-hypertune: the last 100 values, each a text.
     """
 
     def __init__(self, name: str, environ: Mapping[str, str]):
@@ -105,7 +105,7 @@ class TuningMetric:
         self._lines: collections.deque[str] = collections.deque(maxlen=100)
 
     def log(self, values: Mapping[str, float], *, epoch: int) -> None:
-        """Writes the metric of an epoch that was evaluated."""
+        """Writes the metric of an evaluated epoch."""
         if values.get(self._name, -1.0) < 0:
             return
         entry: dict[str, str | float] = {self._name: str(values[self._name]), "checkpoint_path": ""}
@@ -115,11 +115,11 @@ class TuningMetric:
         self._path.write_text("".join(self._lines), encoding="utf-8")
 
     def close(self) -> None:
-        """Does nothing: the file is whole after each epoch."""
+        """Does nothing: the file is complete after each epoch."""
 
 
 class MlflowTracker:
-    """MLflow: options as parameters, numbers of each epoch as metrics."""
+    """MLflow: options as parameters, and metrics of each epoch."""
 
     def __init__(self, options: TrackingOptions, run: RunFolder):
         mlflow: ModuleType = import_extra("mlflow", purpose="--mlflow")
@@ -138,7 +138,7 @@ class MlflowTracker:
             metadata.update_json(run.metadata, {MLFLOW_ID: self._run_id})
 
     def log(self, values: Mapping[str, float], *, epoch: int) -> None:
-        """Takes the numbers of an epoch."""
+        """Logs the metrics of an epoch."""
         for name, value in values.items():
             self._client.log_metric(self._run_id, name, value, step=epoch)
 
@@ -162,9 +162,9 @@ class WandbTracker:
         )
 
     def log(self, values: Mapping[str, float], *, epoch: int) -> None:
-        """Takes the numbers of an epoch."""
+        """Logs the metrics of an epoch."""
         self._run.log(dict(values), step=epoch)
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Flushes."""
         self._run.finish()

@@ -16,7 +16,7 @@ _MAY_LACK = ("run/", "metric/")
 
 def state_arrays(model: TrainStepModel) -> dict[str, np.ndarray]:
     """Returns copies of weights, EMA, optimizer slots, counters and running sums of losses."""
-    # `convert_to_numpy` takes twice the time, during which training waits.
+    # `convert_to_numpy` takes twice the time, and the training waits for it.
     return {name: np.asarray(variable.value).copy() for name, variable in _variables(model).items()}
 
 
@@ -31,8 +31,8 @@ def restore_state(model: TrainStepModel, arrays: State) -> None:
     if variables.keys() - lacking != arrays.keys():
         mismatched = sorted((variables.keys() - lacking) ^ arrays.keys())
         raise CheckpointError(
-            f"The training state must hold the {len(variables)} variables of this model. Received "
-            f"{len(arrays)}; {len(mismatched)} are not in both, for example {mismatched[0]}. Continue with the options "
+            f"The training state must contain the {len(variables)} variables of this model. Received "
+            f"{len(arrays)}; {len(mismatched)} are not in both, for example {mismatched[0]}. Resume with the options "
             "that started the run, or restart it with --overwrite."
         )
     for name, value in arrays.items():
@@ -56,7 +56,7 @@ def write_weights(model: TrainStepModel, arrays: State, path: Path) -> None:
     """Writes the weights of a state, averaged if it has an EMA, as a file that the detector loads.
 
     The model's variables do not change, so that training continues in another
-    thread; a stateless scope substitutes the state's values here.
+    thread; a stateless scope substitutes the values of the state.
     """
     weights = {}
     for variable in model.network.variables:

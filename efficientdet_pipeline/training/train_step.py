@@ -36,7 +36,7 @@ class StepOptions:
 
 
 class StepHook(Protocol):
-    """What happens with the weights after each finite step, such as averaging or masking them."""
+    """Operation on the weights after each finite step, such as averaging or masking."""
 
     @property
     def state(self) -> Sequence[keras.Variable]:
@@ -79,7 +79,7 @@ class TrainStepModel(TrainingModel):
         self.callbacks: list[keras.callbacks.Callback] = []
         """Callbacks that `fit` needs for this model."""
         self.epoch_values: list[Callable[[], Mapping[str, float]]] = []
-        """→ numbers that TensorBoard shows after each epoch, by name."""
+        """→ values that TensorBoard shows after each epoch, by name."""
         self.checkpoint_files: dict[str, CheckpointFile] = {}
         """Further files of checkpoints, by name."""
         self.after_loading: list[Callable[[Path], None]] = []
@@ -151,7 +151,7 @@ class TrainStepModel(TrainingModel):
         self.add_step_hook(self.ema)
 
     def add_step_hook(self, hook: StepHook) -> None:
-        """Calls a hook after each finite step, after those that were added before."""
+        """Adds a hook that is called after each finite step, after earlier hooks."""
         self.step_hooks.append(hook)
         # Keras tracks variables in an attribute.
         setattr(self, f"hook_variables_{len(self.step_hooks)}", list(hook.state))
@@ -184,7 +184,7 @@ class TrainStepModel(TrainingModel):
         if self.step_options.clip_norm > 0:
             gradients = clip_gradients(gradients, self.step_options.clip_norm, norms)
         if self.num_devices > 1:
-            # Keras sums what the devices apply, but each already has the global sum, which was clipped.
+            # Keras sums the updates over devices, but each already has the global, clipped sum.
             gradients = [gradient / self.num_devices for gradient in gradients]
         is_finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(loss))
         self.apply_if_finite(is_finite, lambda: self._apply_update(gradients, losses, statistics, normalizer))

@@ -1,4 +1,4 @@
-"""Trainer: prepares data, model and callbacks of a run, and trains it to its end, whatever its task."""
+"""Trainer: prepares data, model and callbacks of a run of any task, and trains it to its end."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -123,7 +123,7 @@ def _validation_loss(
     if not options.tracking.val_loss:
         return None
     if batches.validation is None:
-        logging.warning("val_loss has no effect: this task gives no batches of validation images.")
+        logging.warning("val_loss has no effect: this task has no batches of validation images.")
         return None
     return ValidationLoss(network, objective, batches.validation)
 
@@ -143,7 +143,7 @@ def train_run(
       options: options of the mode.
       read: the source of each option.
       hparams: values of --hparams.
-      report: checks the data before a new run trains, unless --nodoctor; draws and explains, unless --noanalysis.
+      report: checks the data of a new run, unless --nodoctor; draws and writes the report, unless --noanalysis.
     """
     if options.evaluates:
         check_installed(options.export.packages())
@@ -203,7 +203,7 @@ def _publish(options: TrainOptions, folder: RunFolder) -> None:
 def _initial_weights(
     task: Task, options: TrainOptions, run_: RunSession, process_group: ProcessGroup
 ) -> StartWeights | None:
-    """Returns what a new run starts from, as the chief chose it; None for one that continues from its checkpoint."""
+    """Returns the initial weights of a new run, as the chief chose them; None for a run resumed from its checkpoint."""
     if run_.is_resumed:
         return None
     if not process_group.is_chief:
@@ -214,7 +214,7 @@ def _initial_weights(
 
 
 def _with_recipe(run_: RunSession, read: Sources, start: StartWeights | None, shards: Shards) -> RunSession:
-    """Returns the run with the options of its recipe, which is chosen here where the run is new."""
+    """Returns the run with the options of its recipe, which is chosen here for a new run."""
     if start is None or not run_.chooses_recipe:
         return run_
     recipe = choose_for_run(
@@ -284,7 +284,7 @@ def _train(
                 trackers.close()
     if process_group.count > 1:
         strategy.destroy_process_group()
-        # Variables on several processes cannot be assigned by one; the chief continues with its own model.
+        # One process cannot assign variables that are on several; the chief continues with its own model.
         network = setup.build_model()
         evaluator = setup.evaluator(network)
     return network, evaluator, model.after_loading

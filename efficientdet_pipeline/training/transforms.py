@@ -1,4 +1,4 @@
-"""Model transforms: changes of a network or of its training step, made where the training model is built.
+"""Model transforms: changes of a network or of its train step, applied by the training model builder.
 
 To add one, write a subclass of `ModelTransform` and a line in `TRANSFORMS`.
 """
@@ -21,20 +21,20 @@ from efficientdet_pipeline.training.train_step import TrainStepModel
 
 
 class ModelTransform:
-    """One change; a subclass overrides the methods of the moments that it needs."""
+    """A change of the model; subclasses override the methods that they need."""
 
     def on_network(self, network: keras.Model) -> None:
-        """Called with the network before there is a training model."""
+        """Called with the network before the training model is built."""
 
     def on_model(self, model: TrainStepModel) -> None:
-        """Called with the training model before its optimizer is built: the place to freeze variables."""
+        """Called with the training model before its optimizer is built; variables are frozen here."""
 
     def on_compiled(self, model: TrainStepModel) -> None:
-        """Called with the compiled training model: the place for step hooks and callbacks."""
+        """Called with the compiled training model; step hooks and callbacks are added here."""
 
 
 class GradientCheckpointing(ModelTransform):
-    """Recomputes the activations of some blocks in the backward pass, which saves memory and costs time."""
+    """Recomputes the activations of some blocks in the backward pass, which saves memory and takes time."""
 
     def __init__(self, expression: str) -> None:
         self.expression = expression
@@ -86,7 +86,7 @@ class BatchNormMomentum(ModelTransform):
 
 
 def batch_norm_momentum(asked: float | None, num_steps: int) -> float:
-    """Returns the momentum of the moving batch statistics, automl's 0.99 or what a short run needs.
+    """Returns the momentum of the moving batch statistics: automl's 0.99, or a lower one for short runs.
 
     The moving variance starts at 1, and that of a deep layer may be a thousandth: with 0.99, the initial value still
     dominates after 500 steps, and a trained network detects nothing. Here its weight is e^-20 at the end.
@@ -95,18 +95,18 @@ def batch_norm_momentum(asked: float | None, num_steps: int) -> float:
 
 
 class FreezeVariables(ModelTransform):
-    """Keeps variables at their initial values for the whole training."""
+    """Keeps variables at their initial values during the whole training."""
 
     def __init__(self, expression: str) -> None:
         self.expression = expression
 
     def on_model(self, model: TrainStepModel) -> None:
-        """Freezes the variables whose automl names begin with a match of the expression."""
+        """Freezes the variables whose automl names start with a match of the expression."""
         model.frozen = freeze_by_name(model.network, self.expression)
 
 
 def freeze_by_name(network: keras.Model, expression: str) -> frozenset[str]:
-    """Returns the paths of the variables whose automl names begin with a match of `expression`.
+    """Returns the paths of the variables whose automl names start with a match of `expression`.
 
     Raises:
       OptionsError: it is not a regular expression, or matches none or all of them.
@@ -118,7 +118,7 @@ def freeze_by_name(network: keras.Model, expression: str) -> frozenset[str]:
     except re.error as error:
         raise OptionsError(
             f"var_freeze_expr must be a regular expression. Received {expression!r}: {error}; "
-            "try '(efficientnet|fpn_cells|resample_p6)', which trains the heads alone.",
+            "try '(efficientnet|fpn_cells|resample_p6)', which trains the heads only.",
             option="var_freeze_expr",
         ) from None
     named = efficientdet.variable_names(network)
@@ -134,24 +134,25 @@ def freeze_by_name(network: keras.Model, expression: str) -> frozenset[str]:
 
 
 def layer_rate_factors(network: keras.Model, decay: float) -> dict[str, float]:
-    """Returns the factor of the learning rate of each variable of the backbone, by its path.
+    """Returns the factor of the learning rate of each backbone variable, by path.
 
-    The last block has `decay`, each block below it `decay` times its factor, and what lies below all blocks the least.
+    The last block has the factor `decay`, each block below `decay` times that of the block above; the stem the least.
     (Clark et al. 2020, "ELECTRA", for layers of a transformer.)
 
     Args:
       network: has a backbone with blocks.
-      decay: 1 gives no factors: all variables have the same rate.
+      decay: 1 returns no factors: all variables have the same rate.
 
     Raises:
-      OptionsError: the backbone is not made of blocks.
+      OptionsError: the backbone does not consist of blocks.
     """
     if decay == 1.0:
         return {}
     blocks = getattr(network.backbone, "blocks", None)
     if not blocks:
         raise OptionsError(
-            f"lr_layer_decay needs a backbone made of blocks. Received {decay} with {network.backbone.name}, which has "
+            f"lr_layer_decay needs a backbone that consists of blocks. Received {decay} with {network.backbone.name}, "
+            "which has "
             "none; leave it out, or freeze the backbone for the first epochs with --freeze_backbone_epochs.",
             option="lr_layer_decay",
         )
@@ -162,7 +163,7 @@ def layer_rate_factors(network: keras.Model, decay: float) -> dict[str, float]:
 
 
 class FreezeBackbone(keras.callbacks.Callback):
-    """Freezes the backbone for the first epochs; its gradient is not computed then, which is faster.
+    """Freezes the backbone in the first epochs; its gradient is then not computed, which is faster.
 
     Its batch statistics are still updated, as with var_freeze_expr.
     """
@@ -174,7 +175,7 @@ class FreezeBackbone(keras.callbacks.Callback):
         """Paths of the variables that are never trained."""
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Freezes or unfreezes the backbone, also when a run is resumed."""
+        """Freezes or unfreezes the backbone, also in a resumed run."""
         model = self.model
         frozen = self.always
         if epoch < self.epochs:
@@ -185,18 +186,18 @@ class FreezeBackbone(keras.callbacks.Callback):
 
 
 class FreezeBackboneFirst(ModelTransform):
-    """Trains all but the backbone in the first epochs."""
+    """Trains everything except the backbone in the first epochs."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
 
     def on_compiled(self, model: TrainStepModel) -> None:
-        """Adds the callback that freezes it and lets it go."""
+        """Adds the callback that freezes and unfreezes the backbone."""
         model.callbacks.append(FreezeBackbone(self.epochs, model.frozen))
 
 
 class Pruning(ModelTransform):
-    """Sets more and more of the smallest weights to zero."""
+    """Sets an increasing share of the smallest weights to zero."""
 
     def __init__(self, spec: PruneSpec, num_steps: int) -> None:
         self.spec, self.num_steps = spec, num_steps
@@ -295,18 +296,18 @@ def _averages(model: TrainStepModel) -> Mapping[str, keras.Variable]:
 
 
 class MovingAverage(ModelTransform):
-    """Averages the weights over the training; the average is evaluated, saved as the model, and exported."""
+    """Averages the weights during training; the average is evaluated, saved as the model, and exported."""
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
 
     def on_compiled(self, model: TrainStepModel) -> None:
-        """Starts the average."""
+        """Adds the average."""
         model.enable_ema(self.decay)
 
 
 MakeTransform = Callable[[TrainOptions, int], ModelTransform | None]
-"""(options, steps of the whole training) → the transform, or None where the options ask for none."""
+"""(options, steps of the whole training) → the transform, or None if the options do not request it."""
 
 
 def _gradient_checkpointing(options: TrainOptions, num_steps: int) -> ModelTransform | None:
@@ -362,7 +363,7 @@ TRANSFORMS: tuple[MakeTransform, ...] = (
     _pruning,
     _quantization,
     _clustering,
-    # Last: it averages what the others have made of the weights.
+    # Last: it averages the weights after the other hooks.
     _moving_average,
 )
-"""What makes the transforms of a training from its options, in the order in which they are applied."""
+"""Builders of the transforms of a training from its options, in the order of application."""

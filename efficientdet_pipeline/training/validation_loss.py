@@ -1,4 +1,4 @@
-"""Loss on validation images, without augmentation and without the penalty on the weights."""
+"""Loss on validation images, without augmentation and without weight decay."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -16,12 +16,12 @@ PREFIX = "val_"
 
 
 class ValidationLoss:
-    """Computes the loss of a network as it is at the time of the call.
+    """Computes the loss of a network with its current weights.
 
     Args:
       network: of the training.
-      objective: what it minimizes.
-      batches: gives (images, truth) batches of all validation images, once.
+      objective: the losses to minimize.
+      batches: returns (images, truth) batches of all validation images, once.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class ValidationLoss:
         self._batches = batches
 
     def __call__(self) -> dict[str, float]:
-        """Returns val_loss and its terms, means over the batches weighted by their images; empty without images."""
+        """Returns val_loss and its terms, averaged over images; empty without images."""
         totals: dict[str, float] = {}
         count = 0
         for images, truth in self._batches():
@@ -43,7 +43,7 @@ class ValidationLoss:
 
 
 def with_validation_loss(layout: LogLayout, loss_names: tuple[str, ...]) -> LogLayout:
-    """Returns the columns and panels of a run that has a validation loss, beside those of its training."""
+    """Returns the columns and panels of a run with a validation loss, in addition to those of its training."""
     names = tuple(f"{PREFIX}{name}" for name in ("loss", *loss_names))
     panels = {
         title: (*columns, *(name for name in names if name.removeprefix(PREFIX) in columns))

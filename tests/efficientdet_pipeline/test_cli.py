@@ -176,7 +176,7 @@ def test_options_without_effect_are_told_unless_the_environment_gives_them(
 def test_hparams_without_effect_are_told(ran: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--mode=eval", "--hparams=verbose=0,num_epochs=3"]) == 0
     told = capsys.readouterr().err
-    assert "warning: --hparams: verbose has no effect here: the log says what happens." in told
+    assert "warning: --hparams: verbose has no effect here: the log is always detailed." in told
     assert "num_epochs has no effect here: the mode has no option num_epochs." in told
 
 

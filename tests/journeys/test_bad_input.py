@@ -197,7 +197,7 @@ def test_wrong_missing_and_contradictory_options(
 
 def test_a_missing_file_of_options(run: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "params.config").write_text("")
-    run("@param.config").with_error(66, "There is no file of options 'param.config'", "@params.config?")
+    run("@param.config").with_error(66, "The option file 'param.config' does not exist", "@params.config?")
 
 
 def test_no_network_asks_for_a_batch_larger_than_the_data(

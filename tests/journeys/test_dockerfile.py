@@ -141,7 +141,7 @@ def test_image_built_from_its_requirements_trains_stops_continues_and_serves(tmp
     assert process.wait(60) == 75
     done = run_image(builder, image, *options)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Continuing after" in done.stdout
+    assert "Resuming after" in done.stdout
     serve = builder.build("serve")
     os.symlink(run / "export", serve.path("/model"))
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -140,7 +140,7 @@ def test_all_three_forms_detect_the_same(run: Run, folder: Path, home: Path) -> 
         assert done.returncode == 0, done.stderr
         assert (home / f"out_{name}" / "photo.png").is_file()
         assert re.search(r"photo\.png: nothing found above 0\.4 \(best: \w+ 0\.\d\d\)$", done.stdout, re.MULTILINE)
-        assert "A lower --min_score_thresh draws more" in done.stdout
+        assert "a lower --min_score_thresh draws more" in done.stdout
         results = json.loads((home / f"out_{name}" / "detections_coco.json").read_text())
         assert {each["image_id"] for each in results} == {"photo"}
         (image,) = json.loads((home / f"out_{name}" / "detections.json").read_text())
@@ -189,7 +189,7 @@ def test_inspect_draws_samples(run: Run, folder: Path, home: Path) -> None:
 def test_more_epochs_extend_the_run_from_shards(run: Run, folder: Path) -> None:
     done = run("--url_dataset=photos.zip", "--num_epochs=3", *SMALL)
     assert done.returncode == 0, done.stderr
-    assert "Continuing after 2 epochs" in done.stdout
+    assert "Resuming after 2 epochs" in done.stdout
     assert json.loads((folder / "checkpoints/last/checkpoint.json").read_text())["epoch"] == 3
 
 
@@ -207,13 +207,13 @@ def test_asked_to_stop_it_saves_and_goes_on_later(
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
-    assert "The same command continues from it" in errors
+    assert "The same command resumes from it" in errors
     marker = json.loads((home / "runs" / name / "checkpoints/last/checkpoint.json").read_text())
     assert 3 <= marker["step"] < 120
     if number is signal.SIGTERM:
         done = run(*options[:1], "--num_epochs=4", *options[2:])
         assert done.returncode == 0, done.stderr
-        assert "Continuing after" in done.stdout or "is finished" in done.stdout
+        assert "Resuming after" in done.stdout or "is finished" in done.stdout
 
 
 def _write_noise(path: Path) -> None:

@@ -47,7 +47,7 @@ def test_vertex_job_restarts_after_sigterm_and_leaves_everything_where_the_servi
     assert done.returncode == 0, done.stdout + done.stderr
     assert "model_dir = " in done.stdout
     assert "(Vertex AI's AIP_CHECKPOINT_DIR)" in done.stdout
-    assert "Continuing after" in done.stdout
+    assert "Resuming after" in done.stdout
     assert (home / "out/model/saved_model.pb").is_file()
     assert (home / "out/model/label_map.yaml").is_file()
     assert list((home / "out/logs").glob("events.out.tfevents.*"))

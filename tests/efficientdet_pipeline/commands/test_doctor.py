@@ -126,7 +126,7 @@ def test_errors_end_with_65(voc: Callable[..., Path], capsys: pytest.CaptureFixt
 def test_a_label_map_from_0_is_an_option_to_mend(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     Path("map.yaml").write_text("0: cat\n1: dog\n")
     assert doctor(f"--url_dataset={voc()}", "--label_map=map.yaml") == 2
-    assert "it gives 'cat' the id 0, which is the background's; count the classes from 1" in capsys.readouterr().err
+    assert "it gives 'cat' the id 0, which is the background's; class ids start at 1" in capsys.readouterr().err
 
 
 def test_json_is_all_that_is_printed(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +156,7 @@ def test_the_copy_keeps_the_ids_of_classes(voc: Callable[..., Path], capsys: pyt
     folder = voc(faulty=True)
     doctor(f"--url_dataset={folder}", "--label_map=map.yaml", "--train_set=train", "--val_set=val", "--fix=mended")
     told = capsys.readouterr().out
-    assert "Its classes keep their ids by --label_map=mended/label_map.yaml." in told
+    assert "Keep its class ids with --label_map=mended/label_map.yaml." in told
     command = "--url_dataset=mended --label_map=mended/label_map.yaml --train_set=train --val_set=val"
     assert f"--mode=doctor {command}" in told
     assert Path("mended/label_map.yaml").read_text() == "3: cat\n7: dog\n"

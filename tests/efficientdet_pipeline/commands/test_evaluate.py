@@ -134,7 +134,7 @@ def test_eval_names_what_is_wrong(main: Main, toy_run: Path, said: Said, tmp_pat
     assert main("--mode=eval", "--model_dir=run", "--tta=up") == 2
     assert "try flip,0.8" in said().err
     assert main("--mode=eval", "--model_dir=run", "--class_groups=a=moon") == 2
-    assert "where 'moon' is none; the classes are circle, square, star, triangle" in said().err
+    assert "where 'moon' is not a class; the classes are circle, square, star, triangle" in said().err
     assert main("--mode=eval", "--model_dir=run", "--val_dataset=x", "--val_file_pattern=y") == 2
     assert main("--mode=eval", "--saved_model_dir=nothing") == 66
     assert "The export 'nothing' does not exist" in said().err

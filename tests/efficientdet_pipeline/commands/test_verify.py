@@ -49,14 +49,14 @@ def test_damage_is_named_and_ends_with_65(shards: Path, capsys: pytest.CaptureFi
     assert "train 2 shards, 5 records: 1 DAMAGED" in said.out
     assert "val   2 shards, 9 records: 1 DAMAGED" in said.out
     assert f"{path}: record 0 (counted from 0, at byte 0): the checksum of its data is wrong" in said.err
-    assert "error: 2 of 4 shards are not what was written: train-00000-of-00002.tfrecord, val-00001" in said.err
+    assert "error: 2 of 4 shards are damaged: train-00000-of-00002.tfrecord, val-00001" in said.err
 
 
 @pytest.mark.parametrize("flag", ["--output_path={}", "--file_pattern={}/train-*"])
 def test_shards_without_a_manifest(shards: Path, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     (shards / "manifest.json").unlink()
     assert verify(flag.format(shards)) == 0
-    assert "no manifest speaks: their checksums alone" in capsys.readouterr().out
+    assert "files are in no manifest: only their record checksums" in capsys.readouterr().out
 
 
 def test_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

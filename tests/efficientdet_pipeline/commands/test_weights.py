@@ -73,7 +73,7 @@ def test_weights_fetch_loads_what_it_fetched(main: Main, said: Said, backbone: P
     page = said().out
     assert "Loaded 240 of 240 variables" in page
     assert "Network: efficientnet-lite0 (backbone). Licence: unknown." in page
-    assert f"To train from them: --backbone_ckpt={backbone} with --model_name=efficientdet-lite0" in page
+    assert f"To train with them: --backbone_ckpt={backbone} with --model_name=efficientdet-lite0" in page
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_automl_converters_name_without_files_is_logged(kit: Path, capsys: pytes
     assert dataset(f"--data_dir={kit}", "--year=VOC2007", "--set=val", "--output_path=out/p", "--val_set=val") == 0
     said = capsys.readouterr().err
     assert "warning: 1 names of the list have neither an image nor an XML file: 6" in said
-    assert "warning: No effect where one set goes to one prefix: --val_set." in said
+    assert "warning: No effect on the conversion of one split to one prefix: --val_set." in said
 
 
 def test_automl_converters_coco_converters_own_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

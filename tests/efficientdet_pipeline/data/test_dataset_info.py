@@ -36,7 +36,7 @@ def test_dataset_info_other_validation_images_are_logged(tmp_path: Path, said: l
     assert not said
     compare_validation(folder, shards(one, other), is_begun=True)
     assert len(said) == 1
-    assert "their APs do not compare" in said[0]
+    assert "AP and the best checkpoint are not comparable" in said[0]
 
 
 def test_dataset_info_first_validation_images_of_a_run_are_no_others(tmp_path: Path, said: list[str]) -> None:

@@ -49,7 +49,7 @@ def test_image_cache_whole_file_is_used_again_and_a_broken_one_is_not(files: Any
 
 def test_image_cache_record_that_lies_of_its_size_is_logged_and_leaves_nothing(files: Any, tmp_path: Path) -> None:
     sizes = read_shard_stats(files).sizes + 1
-    with pytest.raises(DataError, match=r"Image 0 of the shards.*says 25x33 .*has 24x32; try --cache=none"):
+    with pytest.raises(DataError, match=r"Image 0 of the shards.*states 25x33 .*has 24x32; try --cache=none"):
         cache_on_disk(files, sizes, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 

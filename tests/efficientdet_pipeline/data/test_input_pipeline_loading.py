@@ -108,14 +108,14 @@ def test_input_pipeline_rare_classes_come_more_often(shards: Shards, tmp_path: P
         return float(np.mean([(ids == 2).any(axis=1) for ids in found]))
 
     assert share(class_balance=1.0) > 1.5 * share()
-    assert "class_balance=1: the rarest images are shown" in told()
+    assert "class_balance=1: images of the rarest class are drawn" in told()
 
 
 def test_input_pipeline_boxes_that_are_cut_are_logged_once(shards: Shards, tmp_path: Path, told: Any) -> None:
     batches(shards, tmp_path, 1, max_instances_per_image=4)
     # Images 5 and 6 have one and two more.
     expected = (
-        "max_instances_per_image is 4 and the fullest image has 6 boxes: the smallest 3 boxes of 2 images are left"
+        "max_instances_per_image is 4 but an image has up to 6 boxes: the smallest 3 boxes of 2 images are not used"
     )
     assert told().count(expected) == 1
 
@@ -131,9 +131,9 @@ def test_input_pipeline_more_than_there_is_room_for_is_refused(
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"augment": False, "mosaic": 0.5}, "--noaugment is given"),
+        ({"augment": False, "mosaic": 0.5}, "--noaugment disables all augmentation"),
         ({"close_mosaic": 3}, "close_mosaic has no effect without mosaic"),
-        ({"close_mosaic": 50, "mixup": 0.1}, "close_mosaic=50 is not below num_epochs=50: mixup never happen"),
+        ({"close_mosaic": 50, "mixup": 0.1}, "close_mosaic=50 is not below num_epochs=50: mixup are never applied"),
         ({"randaug_magnitude": 3.0}, "randaug_magnitude has no effect"),
     ],
 )

@@ -68,7 +68,7 @@ def test_padded_batches_mark_padding_and_keep_the_rest(records: str) -> None:
 
 
 def test_pipeline_refuses(records: str, tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="No file fits pattern_file"):
+    with pytest.raises(MissingError, match="No file matches pattern_file"):
         pipeline([{"name": "InputReadRecordFiles", "pattern_file": str(tmp_path / "none*")}])
     with pytest.raises(OptionsError, match=r"Unknown name of first step 'resize'"):
         pipeline([{"name": "resize", "height": 3, "width": 3}])

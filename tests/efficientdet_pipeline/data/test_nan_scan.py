@@ -29,12 +29,12 @@ def test_scan_for_nan_names_batch_image_and_fault() -> None:
     scan = scan_for_nan([batch(), (images, truth)], CONFIG)
     found = {(finding.batch, finding.row, finding.what) for finding in scan.findings}
     assert {
-        (1, 1, "the image holds NaN or infinity"),
-        (1, 0, "a box holds NaN or infinity"),
+        (1, 1, "the image contains NaN or infinity"),
+        (1, 0, "a box contains NaN or infinity"),
         (1, 0, "a class id is above 2"),
     } <= found
     assert not any(finding.batch == 0 for finding in scan.findings)
-    assert "batch 1, image 0: a box holds NaN or infinity" in str(scan)
+    assert "batch 1, image 0: a box contains NaN or infinity" in str(scan)
 
 
 def test_scan_for_nan_of_a_box_without_area() -> None:

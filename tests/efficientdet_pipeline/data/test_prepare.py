@@ -49,7 +49,7 @@ def test_prepare_runs_among_the_images_do_not_make_other_data_of_them(tmp_path: 
 
 
 def test_prepare_nothing_there_is_logged(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="url_dataset must be an address, a zip or a folder"):
+    with pytest.raises(MissingError, match="url_dataset must be a URL, a zip or a folder"):
         data_identity(options(tmp_path / "no.zip"), "runs")
 
 
@@ -97,7 +97,7 @@ def test_prepare_data_dir_that_was_edited_is_refused_until_it_is_named_alone(tmp
         changed.unlink()
     else:
         changed.write_text("two" if edit == "same length" else "corrected")
-    with pytest.raises(DatasetError, match=rf"edited since: {changed.name}\. To use it as it is now, give --data_dir="):
+    with pytest.raises(DatasetError, match=rf"edited since: {changed.name}\. To use it as it is now, set --data_dir="):
         data_identity(given, "runs")
     alone = ImageOptions(data_dir=str(folder))
     assert data_identity(alone, "runs")
@@ -107,5 +107,5 @@ def test_prepare_data_dir_that_was_edited_is_refused_until_it_is_named_alone(tmp
 def test_prepare_hash_that_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     for place in (tmp_path, "demo"):
         for look in (partial(data_identity, workspace="runs"), prepare_images):
-            with pytest.raises(OptionsError, match=r"dataset_sha256 is the hash of one file, a zip"):
+            with pytest.raises(OptionsError, match=r"dataset_sha256 is the hash of a zip file"):
                 look(options(place, dataset_sha256="0a" * 32, cache_dir=str(tmp_path)))

@@ -48,7 +48,7 @@ def test_sampler_file_that_ends_too_early_is_logged(files: Any, tmp_path: Any) -
     short = tmp_path / "short.tfrecord"
     for length in (len(content) - 1, 3):
         short.write_bytes(content[:length])
-        with pytest.raises(DataError, match=r"short\.tfrecord must be a whole TFRecord file\. Record . .*copy them"):
+        with pytest.raises(DataError, match=r"short\.tfrecord must be a complete TFRecord file\. Record . .*copy them"):
             index_records([str(short)])
 
 

@@ -19,7 +19,7 @@ def folder_of(path: Path) -> RunFolder:
 def test_calibration_images_are_the_runs_own(toy_run: Path, tmp_path: Path) -> None:
     assert len(calibration_images(folder_of(toy_run), 3)) == 3
     assert len(calibration_images(None, 2, pattern=str(toy_run / "tfrecords" / "val-*"))) == 2
-    with pytest.raises(OptionsError, match=r"Received nothing, and the run .* holds none"):
+    with pytest.raises(OptionsError, match=r"Received nothing, and the run .* has none"):
         calibration_images(folder_of(tmp_path), 3)
     with pytest.raises(OptionsError, match="the checkpoint is not in the folder of a run"):
         calibration_images(None, 3)

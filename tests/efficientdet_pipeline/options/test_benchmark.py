@@ -30,7 +30,7 @@ def test_measured_batch_sizes(given: dict[str, Any], expected: tuple[int, ...]) 
 
 @pytest.mark.parametrize("text", ["8;16", "0", "8,", "-4", "4.5", "eight"])
 def test_measured_batch_sizes_rejects_other_text(text: str) -> None:
-    with pytest.raises(OptionsError, match=r"batch_sizes must be whole numbers above 0.*try 8,16,32"):
+    with pytest.raises(OptionsError, match=r"batch_sizes must be comma-separated integers above 0.*try 8,16,32"):
         sweep(batch_sizes=text)
 
 

@@ -36,7 +36,7 @@ def test_defaults_pass(options_class: type) -> None:
     [
         (ConvertOptions, {"tf_random_seed": -1}, "tf_random_seed", r"Received -1; try 1\."),
         (ConvertOptions, {"tf_random_seed": 2**32}, "tf_random_seed", r"from 0 to 2\^32 - 1\. Received 4294967296"),
-        (EvalOptions, {"run_name": "a/b"}, "run_name", r"without slashes.*Received 'a/b'; give the folder by"),
+        (EvalOptions, {"run_name": "a/b"}, "run_name", r"without slashes.*Received 'a/b'; set the folder by"),
         (EvalOptions, {"run_name": "a\\b"}, "run_name", r"without slashes"),
         (EvalOptions, {"run_name": ".."}, "run_name", r"without slashes"),
         (EvalOptions, {"run_name": " "}, "run_name", r"outer spaces"),

@@ -95,18 +95,18 @@ def test_the_words_of_automl_name_their_label_maps() -> None:
         ("map.yaml", "{a: b}\n", "neither 'a' nor 'b' is an id"),
         ("map.yaml", "1: cat\ntwo: dog\n", "neither 'two' nor 'dog' is an id"),
         ("map.yaml", "1.5: cat\n", "neither '1.5' nor 'cat' is an id"),
-        ("map.yaml", "1: cat\ndog: 2\n", "now before, now after"),
+        ("map.yaml", "1: cat\ndog: 2\n", "partly before and partly after"),
         ("map.yaml", "a: [\n", "not a YAML of plain values"),
-        ("map.yaml", "", "it holds nothing"),
-        ("map.yaml", "label_map: 3\n", "it holds text alone"),
+        ("map.yaml", "", "it contains nothing"),
+        ("map.yaml", "label_map: 3\n", "it contains plain text"),
         ("map.yaml", "[" * 5000, "nested more than"),
         ("map.yaml", "a: &a [x]\n1: *a\n", "aliases"),
         ("map.yaml", "1: cat\n1: dog\n", "the key '1' occurs twice"),
         ("map.yaml", "1: cat\n01: dog\n", "the id 1 to 'cat' and to 'dog'"),
         ("map.yaml", "1: cat\n2: cat\n", "'cat' the ids 1 and 2"),
-        ("map.yaml", "1: [cat]\n", "where an id or a name is due"),
+        ("map.yaml", "1: [cat]\n", "but an id or a name is expected"),
         ("map.yaml", "1: ''\n", "an empty name"),
-        ("map.yaml", "0: cat\n1: dog\n", "the id 0, which is the background's; count the classes from 1"),
+        ("map.yaml", "0: cat\n1: dog\n", "the id 0, which is the background's; class ids start at 1"),
         ("map.yaml", "-1: cat\n", "integers from 1"),
         ("map.yaml", f"{MAX_CLASS_ID + 1}: cat\n", "integers from 1 to 100,000"),
         ("map.yaml", "1: 2\n2: 3\n3: 1\n", "either may be the ids"),
@@ -114,26 +114,26 @@ def test_the_words_of_automl_name_their_label_maps() -> None:
         ("data.yaml", "train: images\nnc: 2\nnames: [cat, dog]\n", "data.yaml of YOLO"),
         ("map.json", "{", "Expecting property name"),
         ("map.json", '{"cat": 1, "cat": 2}', "the key 'cat' occurs twice"),
-        ("map.json", '{"cat": true}', "True is a truth value"),
-        ("map.json", "[" * 100_000, "it is nested too deep"),
+        ("map.json", '{"cat": true}', "True is a boolean"),
+        ("map.json", "[" * 100_000, "it is nested too deeply"),
         ("map.json", '{"1": "\\ud800"}', "cannot be printed"),
         ("names.txt", "cat\n\ndog\n", "line 2 is blank"),
-        ("names.txt", "1 cat\n2 dog\n", "its lines begin with numbers"),
-        ("names.txt", "0: cat\n1: dog\n", "its lines begin with numbers"),
+        ("names.txt", "1 cat\n2 dog\n", "its lines start with numbers"),
+        ("names.txt", "0: cat\n1: dog\n", "its lines start with numbers"),
         ("names.txt", "background\ncat\n", "the first name is 'background'"),
         ("names.txt", "汽车\n行人\n".encode("gbk"), "it is not UTF-8"),
         ("names.txt", "cat\ncat\n", "'cat' the ids 1 and 2"),
         ("names.txt", b"\x89PNG\r\n\x1a\n\0\0", "it is not text|not UTF-8"),
-        ("labelmap.txt", "# label:color_rgb:parts:actions\ncat:1,2,3::\n", "which is no class name"),
-        ("map.txt", "<annotation/>", "which is no class name"),
+        ("labelmap.txt", "# label:color_rgb:parts:actions\ncat:1,2,3::\n", "which is not a class name"),
+        ("map.txt", "<annotation/>", "which is not a class name"),
         ("names.txt", "a" * ((1 << 20) + 1), "more than 1 MiB"),
-        ("map.pbtxt", "item { id: 1", "no label map of TensorFlow's"),
+        ("map.pbtxt", "item { id: 1", "not a TensorFlow label map"),
         ("map.pbtxt", "item { id: 0 name: 'cat' }", "the id 0"),
         ("map.pbtxt", "item { name: 'cat' }", "has no id"),
         ("map.pbtxt", "item { id: 1 name: 'cat' } item { id: 1 name: 'dog' }", "the id 1"),
-        ("map.pbtxt", "", "names no class"),
-        ("map.xml", "<a/>", "files of the kind .xml are not read"),
-        ("weights", "cat", "files of the kind without extension"),
+        ("map.pbtxt", "", "has no classes"),
+        ("map.xml", "<a/>", "files of type .xml are not supported"),
+        ("weights", "cat", r"files of type \(no extension\)"),
     ],
 )
 def test_a_file_that_is_no_label_map_is_refused(tmp_path: Path, name: str, content: str | bytes, reason: str) -> None:
@@ -184,7 +184,7 @@ def test_a_bomb_of_a_json_takes_no_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["names.txt", "obj.names", "map.yaml", "map.pbtxt", "map.xyz"])
 def test_a_file_that_is_not_there_is_no_class(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MissingError, match=f"label_map names a file that is not there: '.*{name}'"):
+    with pytest.raises(MissingError, match=f"label_map names a file that does not exist: '.*{name}'"):
         read_label_map(str(tmp_path / name), source=SOURCE)
 
 
@@ -210,5 +210,5 @@ def test_a_file_that_holds_no_aliases_is_refused(tmp_path: Path, content: str) -
 
 
 def test_a_file_of_aliases_that_is_not_there_is_missing() -> None:
-    with pytest.raises(MissingError, match="label_aliases names a file that is not there"):
+    with pytest.raises(MissingError, match="label_aliases names a file that does not exist"):
         read_label_aliases("nowhere.yaml")

@@ -157,7 +157,7 @@ def test_a_file_of_options_is_read_as_people_write_it(
         ("--batch=8", r"Unknown option --batch, from .*run\.config, line 1; did you mean --batch_size\?"),
         ("--batch_size==8", r"Received '=8'"),
         ("--batch_size", r"Missing value for flag --batch_size"),
-        ("--flagfile", r"--flagfile must be followed by the path of a file of options \(.*run\.config, line 1"),
+        ("--flagfile", r"--flagfile must be followed by the path of an option file \(.*run\.config, line 1"),
         ("--batch_size=8".encode("utf-16"), r"must be UTF-8 text, .*run\.config"),
     ],
 )
@@ -172,13 +172,13 @@ def test_a_missing_file_of_options_is_told_with_the_nearest_name(
     reader: Reader, options_file: Any, tmp_path: Path
 ) -> None:
     options_file("", name="params.config")
-    with pytest.raises(MissingError, match=r"no file of options '.*parms\.config'.*Did you mean @.*params\.config\?"):
+    with pytest.raises(MissingError, match=r"option file '.*parms\.config' does not.*Did you mean @.*params\.config\?"):
         reader.read([f"@{tmp_path}/parms.config"], {})
-    with pytest.raises(MissingError, match=r"Give the path of the file"):
+    with pytest.raises(MissingError, match=r"Check the path of the file"):
         reader.read([f"@{tmp_path}/nowhere/x"], {})
-    with pytest.raises(MissingError, match=r"no file of options"):
+    with pytest.raises(MissingError, match=r"option file"):
         reader.read([f"@{tmp_path}/params.config/x"], {})
-    with pytest.raises(MissingError, match=r"no file of options ''"):
+    with pytest.raises(MissingError, match=r"option file '' does not exist"):
         reader.read(["@"], {})
     with pytest.raises(OptionsError, match=r"must be UTF-8 text"):
         reader.read([f"@{tmp_path}"], {})
@@ -317,7 +317,9 @@ def test_a_nested_file_of_options_is_told_with_its_own_name_and_line(
     with pytest.raises(OptionsError, match=r"outer\.config' includes itself: .*inner\.config"):
         reader.read([f"@{outer}"], {})
     (tmp_path / "inner.config").unlink()
-    with pytest.raises(MissingError, match=r"no file of options '.*inner\.config' \(--flagfile in .*outer\.config\)"):
+    with pytest.raises(
+        MissingError, match=r"option file '.*inner\.config' does not exist \(--flagfile in .*outer\.config\)"
+    ):
         reader.read([f"@{outer}"], {})
 
 

@@ -82,7 +82,7 @@ def test_a_run_is_named_by_what_a_recipe_says_and_not_by_its_name() -> None:
         ("grid_mask: 1", r"grid_mask must be true or false\. Received 1"),
         ("close_mosaic: 1.5", r"close_mosaic must be a whole number"),
         ("mosaic: 3", r"mosaic must be between 0 and 1\. Received 3\.0.*came from --augment_config="),
-        ("[a]", r"must map options to values.*holds list; begin a list of steps with `steps:`"),
+        ("[a]", r"must map options to values.*contains list; start a list of steps with `steps:`"),
         ("a: [", r"augment_config must be plain YAML"),
         ("!!python/object:os.system {}", r"augment_config must be plain YAML"),
         ("steps: [Cropp]", r"Unknown step 'Cropp'"),
@@ -114,8 +114,8 @@ def test_recipes_go_by_their_earlier_names(caplog: pytest.LogCaptureFixture) -> 
     ("text", "sentence"),
     [
         (f"mosaic: {'[' * 5000}", "augment_config must be plain YAML"),
-        ("steps: &a [*a]", "steps must hold names and numbers.*Circular"),
-        ("steps: [{name: CenterCrop, height: 2020-01-01}]", "steps must hold names and numbers.*date"),
+        ("steps: &a [*a]", "steps must consist of names and numbers.*Circular"),
+        ("steps: [{name: CenterCrop, height: 2020-01-01}]", "steps must consist of names and numbers.*date"),
     ],
 )
 def test_what_plain_values_cannot_say_is_told(config: Any, text: str, sentence: str) -> None:

@@ -12,5 +12,5 @@ def test_positive_numbers_are_sorted_and_different() -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "1,,2", "1.5", "-1"])
 def test_positive_numbers_refuse_others(text: str) -> None:
-    with pytest.raises(OptionsError, match=r"sizes must be whole numbers above 0.*try 1,2"):
+    with pytest.raises(OptionsError, match=r"sizes must be comma-separated integers above 0.*try 1,2"):
         positive_numbers("sizes", text, example="1,2")

@@ -39,7 +39,7 @@ def test_another_file_of_the_same_name_is_refused(tmp_path: Path, kind: str) -> 
     else:
         foreign.symlink_to(tmp_path / ("a.jpg" if kind == "link" else "nowhere"))
     with pytest.raises(
-        OptionsError, match=r"holds b\.jpg, not written by an earlier call; choose another folder"
+        OptionsError, match=r"contains b\.jpg, not written by an earlier call; choose another folder"
     ) as told:
         check_output_files(tmp_path, ["a.jpg", "b.jpg"], option="out")
     assert told.value.option == "out"
@@ -57,7 +57,7 @@ def test_many_are_counted(tmp_path: Path) -> None:
     names = [f"{number}.jpg" for number in range(9)]
     for name in names:
         (tmp_path / name).touch()
-    with pytest.raises(OptionsError, match=r"holds 0\.jpg, .*4\.jpg and 4 more, not written"):
+    with pytest.raises(OptionsError, match=r"contains 0\.jpg, .*4\.jpg and 4 more, not written"):
         check_output_files(tmp_path, names, option="out")
 
 

@@ -128,14 +128,14 @@ def test_overwrite_after_a_run_was_pointed_at_a_folder_of_other_files(tmp_path: 
 @pytest.mark.parametrize("name", ["args.yaml", "results.csv", "log.txt", "export/model.pb", "metrics.json", "cache/a"])
 def test_a_run_is_not_begun_over_files_of_another_program(tmp_path: Path, name: str) -> None:
     put(tmp_path, name)
-    with pytest.raises(OptionsError, match=rf"which holds {Path(name).parts[0]} from another program"):
+    with pytest.raises(OptionsError, match=rf"which contains {Path(name).parts[0]} from another program"):
         begin(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {Path(name).parts[0]}
 
 
 def test_a_foreign_lock_file_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("of an editor")
-    with pytest.raises(OptionsError, match=r"holds \.lock from another program"):
+    with pytest.raises(OptionsError, match=r"contains \.lock from another program"):
         begin(tmp_path)
     assert (tmp_path / ".lock").read_text() == "of an editor"
 

@@ -323,7 +323,7 @@ def test_checkpoint_callback_sets_the_resume_message(tmp_path: Path) -> None:
     run = toy.Run(tmp_path, save_every=4)
     assert "No checkpoint was written yet" in run.callback.stop.resumes_from
     run.run()
-    assert f"continues after step 20, the last checkpoint, in {tmp_path / 'last'}." in run.callback.stop.resumes_from
+    assert f"resumes after step 20, the last checkpoint, in {tmp_path / 'last'}." in run.callback.stop.resumes_from
     assert not run.callback.stop.is_building
 
 

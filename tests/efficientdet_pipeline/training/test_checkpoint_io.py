@@ -115,10 +115,10 @@ def damage(directory: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("cut", "model.weights.h5 differs from what was written"),
-        ("flipped", "model.weights.h5 differs from what was written"),
+        ("cut", "model.weights.h5 has changed since it was written"),
+        ("flipped", "model.weights.h5 has changed since it was written"),
         ("deleted", "model.weights.h5 is missing"),
-        ("no marker", "it has no marker: writing was interrupted"),
+        ("no marker", "it has no marker, because writing was interrupted"),
         ("cut marker", "its marker cannot be read"),
         ("[]", "its marker cannot be read"),
         ('{"files": 3}', "its marker cannot be read"),
@@ -190,5 +190,5 @@ def test_read_arrays_raises_on_a_damaged_file(tmp_path: Path, keep: int) -> None
     path = tmp_path / "state.npz"
     checkpoint_io.write_arrays(path, {"a": np.zeros(100)})
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match=r"state\.npz must hold the arrays .*It is damaged"):
+    with pytest.raises(CheckpointError, match=r"state\.npz must contain the arrays .*It is damaged"):
         checkpoint_io.read_arrays(path)

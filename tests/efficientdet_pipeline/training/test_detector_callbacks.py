@@ -91,7 +91,7 @@ def test_coco_callback_refuses() -> None:
         CocoCallback(dataset(), map_slice=(0.5, 0.1, 0.9))
     callback = CocoCallback(dataset().take(0))
     callback.set_model(Oracle())
-    with pytest.raises(DataError, match="must have images"):
+    with pytest.raises(DataError, match="needs images"):
         callback.evaluate()
 
 

@@ -71,7 +71,7 @@ def test_process_group_ends_with_an_error_when_one_process_dies(tmp_path: Path) 
     dies = "os.kill(os.getpid(), signal.SIGKILL)"
     leader, dead, other = run(tmp_path, WAITS, dies, WAITS)
     assert leader == (75, "error: A process of this 3-process training has exited. Restart all processes: "
-                          "they continue from the last checkpoint.\n")  # fmt: skip
+                          "they resume from the last checkpoint.\n")  # fmt: skip
     assert dead[0] == -9
     assert other[0] == 75
     assert "The chief process of this 3-process training has exited." in other[1]

@@ -39,7 +39,7 @@ def test_chosen_checkpoint_is_the_last_if_no_ap_was_measured(folder: RunFolder, 
 
 
 def test_chosen_checkpoint_without_any_checkpoint_is_an_error(folder: RunFolder) -> None:
-    with pytest.raises(DataError, match="no complete checkpoint left"):
+    with pytest.raises(DataError, match="no complete checkpoint"):
         chosen_checkpoint(folder)
 
 

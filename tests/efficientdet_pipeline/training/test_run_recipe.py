@@ -137,7 +137,7 @@ def test_with_recipe_applies_records_and_explains(shards: Any, tmp_path: Path) -
     args = yaml.safe_load(text)
     assert (args["recipe"], args["optimizer"], args["num_epochs"]) == ("auto", "adam", recipe.options()["num_epochs"])
     assert args["hparams"].endswith(",fpn_cell_repeats=2")
-    assert "optimizer: adam  # --recipe=auto: neck and heads start random" in text
+    assert "optimizer: adam  # --recipe=auto: neck and heads start from random" in text
     assert "image_size: '48'  # the command line" in text
 
 

@@ -89,7 +89,7 @@ def test_a_tracker_that_fails_is_named_once(
         trackers.log(ROW)
         trackers.close()
     (message,) = caplog.messages
-    assert message.startswith("Wandb logs no more of this run, after ConnectionError: no route. The training goes on")
+    assert message.startswith("Wandb is disabled for this run after ConnectionError: no route. The training continues")
 
 
 def test_tuning_metric_is_written_as_cloudml_hypertune_writes_it(
