@@ -1,8 +1,8 @@
-"""How many photos a second the doctor looks at: BCCD repeated, decoded, hashed and judged.
+"""Benchmark of the dataset check: images per second on repeated BCCD images, decoded, hashed and checked.
 
-The rate is taken between the first and the last chunk, so that starting the
-processes stands apart. Beside it stands what a photo costs in processor time,
-parent and workers together, which other programs on the machine disturb less.
+The rate is measured between the first and the last chunk, without the start of
+the processes. The CPU time per image, of parent and workers together, is
+reported as well, because other programs affect it less.
 
     EFFICIENTDET_TEST_DATA=data python3 benchmarks/doctor.py --output=doctor.json
 """
@@ -28,7 +28,7 @@ from tfrmod.workers import Workers
 
 
 def main() -> None:
-    """Measures, prints and writes the figures."""
+    """Measures, prints and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, default=3640, help="BCCD's are repeated as often as that needs")
     parser.add_argument("--workers", type=int, default=2)
@@ -36,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     data = os.environ.get("EFFICIENTDET_TEST_DATA")
     if not data:
-        sys.exit("EFFICIENTDET_TEST_DATA must name the folder that holds bccd.zip.")
+        sys.exit("EFFICIENTDET_TEST_DATA must name the folder that contains bccd.zip.")
     with tempfile.TemporaryDirectory() as folder:
         repeat(Path(data) / "bccd.zip", Path(folder) / "photos", args.photos)
         result = measure(Path(folder), args.workers)
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def repeat(photos: Path, folder: Path, count: int) -> None:
-    """Writes `count` photos with their annotations; copies are told apart by a few bytes behind the picture."""
+    """Writes `count` images with their annotations; copies differ by a few bytes after the image data."""
     with zipfile.ZipFile(photos) as archive:
         members = {PurePosixPath(name).stem: archive.read(name) for name in archive.namelist() if name.endswith(".jpg")}
         xml = {PurePosixPath(name).stem: archive.read(name) for name in archive.namelist() if name.endswith(".xml")}
@@ -60,7 +60,7 @@ def repeat(photos: Path, folder: Path, count: int) -> None:
 
 
 def measure(folder: Path, num_workers: int) -> dict[str, object]:
-    """Returns the figures of one look at the photos in `folder`."""
+    """Returns the results of one check of the images in `folder`."""
     plan = Plan(grid=AnchorGrid.of(efficientdet.get_config("efficientdet-d0")), max_detections=100)
     ticks: list[tuple[float, int]] = []
     began, cpu = time.perf_counter(), _cpu_seconds()

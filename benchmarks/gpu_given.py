@@ -1,4 +1,4 @@
-"""What both halves of `gpu_step.py` are given, and what they hand back; needs nothing but NumPy."""
+"""Settings and results shared by both halves of `gpu_step.py`; needs only NumPy."""
 
 import os
 import resource
@@ -10,40 +10,40 @@ import numpy as np
 from timing import median_seconds
 
 BOXES = 20
-"""Objects of each photo."""
+"""Objects per image."""
 PADDED_BOXES = 100
-"""Rows that our ground truth is padded to; effdet takes lists without padding."""
+"""Number of rows to which our ground truth is padded; effdet takes lists without padding."""
 NO_MEMORY = ("out of memory", "out_of_memory", "resource_exhausted", "allocate memory", "unable to allocate")
-"""What the frameworks, and NumPy, say where memory ends; each has an error class of its own for it, or none."""
+"""Texts of out-of-memory errors of the frameworks and NumPy, which have different error classes, or none."""
 Round = Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """One measurement: the network, the batch, and how often it is stepped."""
+    """Settings of one measurement: the network, the batch, and the number of steps."""
 
     model_name: str
-    """Ours, and with `tf_` before it effdet's, unless `peer_model` names another."""
+    """Our model, and with the prefix `tf_` effdet's, unless `peer_model` names another."""
     peer_model: str
-    """A network of effdet; empty takes the counterpart of `model_name`."""
+    """A network of effdet; empty means the counterpart of `model_name`."""
     image_size: int
-    """Pixels of a side."""
+    """Side in pixels."""
     num_classes: int
     """Classes of both networks, and of the objects."""
     precision: str
-    """A dtype policy of Keras; effdet autocasts to the same type."""
+    """A Keras dtype policy; effdet autocasts to the same type."""
     batch_size: int
-    """Photos of a step."""
+    """Images per step."""
     steps: int
-    """Steps between two waits for the device."""
+    """Steps between two synchronizations with the device."""
     rounds: int
-    """Waits that the median is taken over."""
+    """Number of rounds of which the median is reported."""
     peer_compiler: str
-    """The backend of torch.compile that effdet is given to; empty leaves torch.compile out."""
+    """Backend of torch.compile for effdet; empty disables torch.compile."""
 
     @property
     def compute_dtype(self) -> str:
-        """What the networks compute in, such as bfloat16."""
+        """Compute dtype, such as bfloat16."""
         return self.precision.removeprefix("mixed_")
 
 
@@ -61,23 +61,23 @@ def synthetic_batch(given: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def images_a_second(one_round: Round, given: Given) -> float:
-    """Returns the median rate of rounds of `given.steps` steps; three rounds before them warm up."""
+    """Returns the median rate of rounds of `given.steps` steps; three warm-up rounds precede them."""
     seconds = median_seconds({"round": one_round}, given.rounds)["round"]
     return given.batch_size * given.steps / seconds
 
 
 def finite_or_none(loss: Any) -> float | None:
-    """Returns a loss as JSON can hold it: None where it is not finite, which no step that trains may give."""
+    """Returns a loss for JSON: None if it is not finite, which is an error in a training step."""
     return float(loss) if np.isfinite(float(loss)) else None
 
 
 def process_gigabytes() -> float:
-    """Returns the most main memory that this process has held, in GB: on a CPU there is no other."""
+    """Returns the peak main memory of this process in GB, which on a CPU is all memory."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def is_out_of_memory(error: BaseException | str) -> bool:
-    """Returns whether an error, or any that caused it, says that memory has come to its end."""
+    """Returns whether an error, or one of its causes, is an out-of-memory error."""
     if isinstance(error, str):
         return any(words in error.lower() for words in NO_MEMORY)
     cause = error.__cause__ or error.__context__
@@ -89,11 +89,11 @@ def is_out_of_memory(error: BaseException | str) -> bool:
 
 
 def failure(error: BaseException) -> dict[str, str]:
-    """Returns what a measurement hands back that could not be made."""
+    """Returns the result of a failed measurement."""
     message = " ".join(f"{type(error).__name__}: {error}".split())
     return {"failed": "out of memory" if is_out_of_memory(error) else "error", "message": message[:600]}
 
 
 def load_average() -> float:
-    """Returns how many processes wanted a core in the last minute: beside a rate of a CPU, how far to trust it."""
+    """Returns the load average of the last minute, an indication of the reliability of a rate on a CPU."""
     return round(os.getloadavg()[0], 1)

@@ -1,14 +1,14 @@
-"""Times the whole training step on an accelerator, on JAX, and beside it rwightman's effdet on PyTorch.
+"""Benchmark of the whole training step on an accelerator with JAX, against rwightman's effdet on PyTorch.
 
-Ours: D0, bfloat16, anchors matched on the device, both losses, clipping, momentum and the average of the weights. The
-peer: the same network of `effdet` (timm), its own matching and losses, autocast to bfloat16, channels_last,
-torch.compile, clipping, momentum, timm's average. Both step over the same batch, which lies on the device before the
-clock starts; a round is some steps and a wait until the device is done, and the median of the rounds is kept. The
-peer's Python loop of matching costs it much, so its rate with labels made beforehand stands beside.
+Ours: D0, bfloat16, anchor matching on the device, both losses, clipping, momentum and weight averaging. The peer: the
+same network of `effdet` (timm) with its own matching and losses, autocast to bfloat16, channels_last, torch.compile,
+clipping, momentum, timm's averaging. Both use the same batch in device memory; a round is some steps and a
+synchronization, and the median of the rounds is reported. The peer's matching is a slow Python loop, so its rate with
+precomputed labels is reported as well.
 
-Each measurement is a process of its own, so that it has all the memory: what one half took, or broke, the other does
-not see. Batches grow until memory ends. What fails is written down, and the sweep goes on. NVIDIA's own
-EfficientDet-D0 for TensorFlow 2 trains 397 images a second on an A100.
+Each measurement runs in its own process with all the memory, so that the halves do not affect each other. Batch sizes
+increase until memory is exhausted. Failures are recorded, and the sweep continues. NVIDIA's own EfficientDet-D0 for
+TensorFlow 2 trains 397 images per second on an A100.
 
 Needs keras, jax, jaxtyping and numpy, and for the peer torch, torchvision, timm, effdet and omegaconf; no TensorFlow.
 
@@ -35,20 +35,28 @@ PEER_NEEDS = ("torch", "torchvision", "timm", "effdet", "omegaconf")
 
 
 def main() -> int:
-    """Measures a sweep of batches, prints and writes the figures; returns 1 where no batch could be measured."""
+    """Measures a sweep of batch sizes, prints and writes the results; returns 1 if no batch size could be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name", default="efficientdet-d0")
     parser.add_argument("--peer_model", default="", help="a network of effdet; default: tf_ and model_name")
     parser.add_argument("--image_size", type=int, default=512)
     parser.add_argument("--num_classes", type=int, default=90)
-    parser.add_argument("--batch_sizes", default="32,64,128,256,512", help="they grow until memory ends")
+    parser.add_argument("--batch_sizes", default="32,64,128,256,512", help="tried in order until memory is exhausted")
     parser.add_argument("--precision", default="mixed_bfloat16", choices=["mixed_bfloat16", "float32"])
-    parser.add_argument("--rounds", type=int, default=8, help="the median is taken of so many, after three more")
-    parser.add_argument("--steps", type=int, default=3, help="of a round, between two waits for the device")
-    parser.add_argument("--limit_seconds", type=float, default=400, help="of one measurement, compiling included")
+    parser.add_argument(
+        "--rounds", type=int, default=8, help="rounds of which the median is reported, after three warm-up rounds"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=3, help="steps per round, between two synchronizations with the device"
+    )
+    parser.add_argument(
+        "--limit_seconds", type=float, default=400, help="limit of one measurement, compilation included"
+    )
     parser.add_argument("--no_peer", action="store_true", help="leave effdet out")
     parser.add_argument("--peer_compiler", default="inductor", help="backend of torch.compile; empty: plain PyTorch")
-    parser.add_argument("--half", choices=sorted(PAGES), help="measure this half alone, here, at the first batch size")
+    parser.add_argument(
+        "--half", choices=sorted(PAGES), help="measure only this half, in this process, at the first batch size"
+    )
     parser.add_argument("--output", default="")
     args = parser.parse_args()
     batches = sorted({int(number) for number in args.batch_sizes.split(",")})
@@ -65,7 +73,7 @@ def main() -> int:
             row[half] = measured_apart(half, given_by(args, batch), args.limit_seconds)
             print(json.dumps({"batch_size": batch, half: row[half]}), flush=True)
             if row[half].get("failed") in {"out of memory", "out of time"}:
-                halves.remove(half)  # A larger batch needs more of both.
+                halves.remove(half)  # A larger batch needs more memory and time.
             _write(result | summary(result["sweep"]), args.output)
         if not halves:
             break
@@ -74,43 +82,43 @@ def main() -> int:
 
 
 def given_by(args: argparse.Namespace, batch: int) -> Given:
-    """Returns one measurement as the command line describes it."""
+    """Returns the settings of one measurement from the command line."""
     flags = {field.name: getattr(args, field.name) for field in fields(Given) if field.name in args}
     return Given(**flags, batch_size=batch)
 
 
 def measured_here(half: str, given: Given) -> dict[str, Any]:
-    """Returns what a half measures in this process, or how it failed."""
+    """Returns the results of a half in this process, or its failure."""
     try:
         return importlib.import_module(PAGES[half]).measured(given)
-    except Exception as error:  # Each framework has a class of its own for memory that is not there.
+    except Exception as error:  # Each framework has its own out-of-memory error.
         return failure(error)
 
 
 def measured_apart(half: str, given: Given, limit_seconds: float) -> dict[str, Any]:
-    """Returns what a half measures in a process of its own, or how that ended."""
+    """Returns the results of a half in a separate process, or its failure."""
     with tempfile.TemporaryDirectory() as folder:
         output, said = Path(folder) / "outcome.json", Path(folder) / "said.txt"
         flags = [f"--{name}={value}" for name, value in asdict(given).items() if name != "batch_size"]
         flags += [f"--half={half}", f"--batch_sizes={given.batch_size}", f"--output={output}"]
         try:
-            # To a file, not a pipe: helpers of a compiler may hold a pipe open when the process is gone.
+            # To a file, not a pipe: subprocesses of a compiler may keep a pipe open after the process has exited.
             with said.open("w", encoding="utf-8") as file:
                 status = subprocess.run(
                     [sys.executable, __file__, *flags], stdout=file, stderr=file, timeout=limit_seconds, check=False
                 ).returncode
         except subprocess.TimeoutExpired:
-            return {"failed": "out of time", "message": f"It did not end within {limit_seconds:g} seconds."}
+            return {"failed": "out of time", "message": f"It did not finish within {limit_seconds:g} seconds."}
         if output.exists():
             return json.loads(output.read_text(encoding="utf-8"))
         last = said.read_text(encoding="utf-8", errors="replace")[-2000:]
-        # A process that is killed says nothing: SIGKILL is how a system takes back main memory.
+        # A killed process prints nothing: SIGKILL is how a system reclaims main memory.
         why = "out of memory" if is_out_of_memory(last) or status == -9 else "error"
-        return {"failed": why, "message": f"It ended with status {status}. Its last words: {' '.join(last.split())}"}
+        return {"failed": why, "message": f"It exited with status {status}. Last output:  {' '.join(last.split())}"}
 
 
 def summary(sweep: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the best rates and largest batches of both, and ours over the peer's: at each batch and at the best."""
+    """Returns the best rates and largest batches of both halves, and their ratio, per batch size and at the best."""
     rates = {
         "ours": _by_batch(sweep, "ours", "images_a_second"),
         "peer": _by_batch(sweep, "peer", "images_a_second"),
@@ -135,10 +143,10 @@ def _by_batch(sweep: list[dict[str, Any]], half: str, key: str) -> dict[int, flo
 
 
 def _peer(args: argparse.Namespace, result: dict[str, Any]) -> list[str]:
-    """Returns the peer, where it is wanted and there; says in the result why it is not."""
+    """Returns the peer if it is requested and installed; otherwise records the reason in the result."""
     missing = [name for name in PEER_NEEDS if importlib.util.find_spec(name) is None]
     if args.no_peer or missing:
-        result["no_peer"] = "it was left out" if args.no_peer else f"missing here: {', '.join(missing)}"
+        result["no_peer"] = "disabled" if args.no_peer else f"missing here: {', '.join(missing)}"
         print(f"Without the peer: {result['no_peer']}.", flush=True)
         return []
     return ["peer"]

@@ -1,7 +1,7 @@
-"""Our half of `gpu_step.py`: the whole training step of the pipeline, on JAX, as `fit` takes it.
+"""Our half of `gpu_step.py`: the whole training step of the pipeline on JAX, as in `fit`.
 
-Anchors are matched on the device, both losses, gradients, double clipping, momentum and the average of the weights
-are in the step, and the state is donated from step to step.
+The step includes anchor matching on the device, both losses, gradients, both clippings, momentum and weight averaging,
+and the state is donated from step to step.
 """
 
 import math
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "jax"
-# The half has the device to itself: one block from the start, as in a training, and more of it than JAX's 75 %. What
-# is left is for the contexts and libraries that allocate beside XLA.
+# The half has the device to itself: one block from the start, as in a training, and more than JAX's default of 75 %.
+# The rest is for contexts and libraries that allocate outside of XLA.
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
-# A machine with a GPU may have the repository, but not the package with all that it needs.
+# A machine with a GPU may have the repository but not all dependencies of the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "third_party" / "automl"))
 
@@ -30,12 +30,12 @@ from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training.build import build_training_model
 
-# Longer than any measurement: the learning rate must not reach the end of its schedule.
+# Longer than any measurement, so that the learning rate does not reach the end of its schedule.
 STEPS_PER_EPOCH = 1000
 
 
 def measured(given: Given) -> dict[str, Any]:
-    """Returns rate, seconds of compiling, memory and losses of one batch size."""
+    """Returns rate, compile time, memory and losses for one batch size."""
     keras.config.set_dtype_policy(given.precision)
     config = efficientdet.get_config(given.model_name, image_size=given.image_size, num_classes=given.num_classes)
     options = compose(TrainOptions, url_dataset="none", batch_size=given.batch_size)
@@ -45,7 +45,7 @@ def measured(given: Given) -> dict[str, Any]:
     )
     images, boxes, class_ids = jax.block_until_ready(jax.device_put(synthetic_batch(given)))
     data = images, GroundTruth(boxes, class_ids)
-    # Copies: what is donated may not be the variables' own.
+    # Copies, because donated arrays must not be those of the variables.
     state: Any = tuple([jax.numpy.copy(variable.value) for variable in group] for group in model._variables())
     began = time.perf_counter()
     lowered = jax.jit(model.train_step, donate_argnums=0).lower(state, data)
@@ -77,14 +77,14 @@ def measured(given: Given) -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "platform": jax.default_backend(),
         "versions": {"jax": jax.__version__, "keras": keras.__version__},
-        # Where a cache answers, compile_seconds are none.
+        # With a compilation cache, there are no compile_seconds.
         "compilation_cache": jax.config.jax_compilation_cache_dir,
         "memory_fraction": os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"],
     }
 
 
 def _memory(step: Any) -> dict[str, float]:
-    """Returns the GB that were in use at the most, of the device and of the process, and those that XLA planned."""
+    """Returns the peak memory of the device and of the process, and the memory planned by XLA, in GB."""
     held = {"process_peak": process_gigabytes()}
     if "peak_bytes_in_use" in (statistics := jax.local_devices()[0].memory_stats() or {}):
         held["device_peak"] = statistics["peak_bytes_in_use"] / 1e9

@@ -1,9 +1,9 @@
 """The peer's half of `gpu_step.py`: the whole training step of rwightman's effdet, on PyTorch.
 
-It is given all that makes it quick: autocast, channels_last, TF32 for what stays float32, cuDNN's search for the best
-kernels, torch.compile for the network and for its losses, with fixed shapes, the fused optimizer, and timm's average
-by `foreach`. Two rates are taken of one network: with the anchors matched in the step, as ours does it, and with
-labels that lie ready on the device, as effdet's own training takes them from its loader.
+All its optimizations are enabled: autocast, channels_last, TF32 for what stays float32, cuDNN's kernel search,
+torch.compile for the network and its losses, with fixed shapes, the fused optimizer, and timm's averaging with
+`foreach`. Two rates are measured for one network: with anchor matching in the step, as in ours, and with precomputed
+labels in device memory, as in effdet's own training.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from gpu_given import (
 )
 
 if importlib.util.find_spec("pycocotools") is None:
-    # effdet wants it at its door for the evaluation, which is no part of a step.
+    # effdet imports it for the evaluation, which is not part of a step.
     for name, wanted in {"pycocotools.cocoeval": "COCOeval", "pycocotools.coco": "COCO"}.items():
         sys.modules[name] = types.ModuleType(name)
         setattr(sys.modules[name], wanted, None)
@@ -45,16 +45,16 @@ Step = Callable[[], torch.Tensor]
 
 
 def measured(given: Given) -> dict[str, Any]:
-    """Returns rates, seconds to the first step, memory and losses of one batch size."""
+    """Returns rates, time to the first step, memory and losses for one batch size."""
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     pixels, truth = _on_the_device(given)
-    why_not = "it was left out"
+    why_not = "disabled"
     if given.peer_compiler:
         try:
             return _stepped(given, pixels, truth, compiler=given.peer_compiler)
         except Exception as error:
-            # torch.compile has many ways to fail, no compiler on the machine among them; plain PyTorch still counts.
+            # torch.compile may fail for many reasons, such as a missing compiler; plain PyTorch is measured then.
             if is_out_of_memory(error):
                 raise
             why_not = failure(error)["message"]
@@ -63,7 +63,7 @@ def measured(given: Given) -> dict[str, Any]:
 
 
 def _forget() -> None:
-    """Leaves nothing of a try that failed, so that memory is counted from the start."""
+    """Frees the memory of a failed attempt, so that the peak memory is reset."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     gc.collect()
@@ -86,7 +86,7 @@ def _stepped(given: Given, pixels: torch.Tensor, truth: dict[str, Any], *, compi
     bench = _bench(given)
     average = ModelEmaV3(bench, decay=0.9998)
     if compiler:
-        # In place: the names of the weights stay, and the average finds them.
+        # In place, so that the names of the weights are unchanged for the averaging.
         bench.model.compile(backend=compiler, dynamic=False)
         bench.loss_fn.compile(backend=compiler, dynamic=False)
     optimizer = torch.optim.SGD(bench.parameters(), lr=0.01, momentum=0.9, weight_decay=4e-5, fused=True)
@@ -122,15 +122,15 @@ def _stepped(given: Given, pixels: torch.Tensor, truth: dict[str, Any], *, compi
         # A bench without a labeler takes the labels from the batch.
         bench.anchor_labeler = None
         found["images_a_second_given_labels"], _ = _rate(lambda: step(labels), given)
-    except Exception as error:  # What was measured before it stands.
+    except Exception as error:  # Earlier measurements are kept.
         found["given_labels"] = failure(error)
     return found
 
 
 def _compilation() -> dict[str, Any]:
-    """Returns what torch.compile really did: it may be switched off, or leave parts of a network out, and say nothing.
+    """Returns what torch.compile compiled: it may be disabled, or skip parts of a network, without an error.
 
-    A frame that it gives up is no error either, so the graphs are counted.
+    A skipped frame is not an error either, so the graphs are counted.
     """
     counters = torch._dynamo.utils.counters
     graphs = int(counters["stats"]["unique_graphs"])
@@ -138,7 +138,7 @@ def _compilation() -> dict[str, Any]:
 
 
 def _bench(given: Given) -> torch.nn.Module:
-    """Returns effdet's network with its matching and its losses."""
+    """Returns effdet's network with its matching and losses."""
     bench = effdet.create_model(
         given.peer_model or f"tf_{given.model_name.replace('-', '_')}",
         bench_task="train",
@@ -158,7 +158,7 @@ def _autocast(given: Given) -> contextlib.AbstractContextManager[Any]:
 
 
 def _labels(bench: Any, truth: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Returns the batch as effdet's loader hands it over: every anchor's class and box."""
+    """Returns the batch as from effdet's loader: the class and box of every anchor."""
     classes, boxes, positives = bench.anchor_labeler.batch_label_anchors(truth["bbox"], truth["cls"])
     labels = {"label_num_positives": positives}
     for level, (of_classes, of_boxes) in enumerate(zip(classes, boxes, strict=True)):
@@ -167,7 +167,7 @@ def _labels(bench: Any, truth: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def _rate(step: Step, given: Given) -> tuple[float, float | None]:
-    """Returns images a second, and the loss of the last step."""
+    """Returns images per second, and the loss of the last step."""
     loss = torch.zeros(())
 
     def one_round() -> None:
@@ -181,7 +181,7 @@ def _rate(step: Step, given: Given) -> tuple[float, float | None]:
 
 
 def _memory() -> dict[str, float]:
-    """Returns the GB that tensors held at the most, those that PyTorch kept for them, and those of the process."""
+    """Returns the peak memory of tensors, the memory reserved by PyTorch, and that of the process, in GB."""
     held = {"process_peak": process_gigabytes()}
     if DEVICE == "cuda":
         held["device_peak"] = torch.cuda.max_memory_allocated() / 1e9

@@ -1,4 +1,4 @@
-"""Times `python3 main.py --help`, which must not wait for TensorFlow."""
+"""Benchmark of `python3 main.py --help`, which must not load TensorFlow."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ MAIN = Path(__file__).resolve().parents[1] / "main.py"
 
 
 def main() -> None:
-    """Measures, prints and writes the median of ten."""
+    """Measures, prints and writes the median of ten runs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", default="")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Times the loader on real photos (BCCD, D0 at 512 px, batch 8) in turns with the decoding of the same photos alone.
+"""Benchmark of the loader on real images (BCCD, D0 at 512 px, batch 8), interleaved with decoding the same images.
 
 google/automl's loader reaches .05 of decoding alone on two CPU cores, .035 with
 randaug.
@@ -30,7 +30,7 @@ from efficientdet_pipeline.options.recipes import RECIPES
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
 YARDSTICK = "decoding alone"
 RECIPE_OF = {
-    "not varied": {"augment": False},
+    "not augmented": {"augment": False},
     "default": {},
     "randaug": {"autoaugment_policy": "randaug"},
     "mixing": RECIPES["mixing"],
@@ -39,7 +39,7 @@ RECIPE_OF = {
 
 
 def main() -> None:
-    """Measures, prints and writes the figures."""
+    """Measures, prints and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image_size", type=int, default=512)
     parser.add_argument("--batch_size", type=int, default=8)
@@ -49,7 +49,7 @@ def main() -> None:
     args = parser.parse_args()
     data = os.environ.get("EFFICIENTDET_TEST_DATA")
     if not data:
-        sys.exit("EFFICIENTDET_TEST_DATA must name the folder that holds bccd.zip.")
+        sys.exit("EFFICIENTDET_TEST_DATA must name the folder that contains bccd.zip.")
     with tempfile.TemporaryDirectory() as folder:
         arguments = [f"--url_dataset={data}/bccd.zip", f"--output_path={folder}/shards", f"--workspace={folder}/runs"]
         subprocess.run([sys.executable, str(MAIN), "--mode=dataset", *arguments], check=True)
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def measured(args: argparse.Namespace, files: tuple[str, ...]) -> dict:
-    """Returns the speed of each way of varying, and of skipping."""
+    """Returns the speed of each augmentation, and of skipping."""
     config = efficientdet.get_config("efficientdet-d0", image_size=args.image_size, num_classes=3)
     contents = read_shard_stats(files)
 
@@ -73,7 +73,9 @@ def measured(args: argparse.Namespace, files: tuple[str, ...]) -> dict:
     for name, given in RECIPE_OF.items():
         pipelines[name] = training_batches(stream(), build_augmenter(AugmentationOptions(**given), config))
     kept = stream(cache=cache_in_memory(files, contents.sizes))
-    pipelines["default, photos kept in memory"] = training_batches(kept, build_augmenter(AugmentationOptions(), config))
+    pipelines["default, images cached in memory"] = training_batches(
+        kept, build_augmenter(AugmentationOptions(), config)
+    )
     speeds = loader.measure_stages(
         pipelines, YARDSTICK, batch_size=args.batch_size, batches=args.batches, rounds=args.rounds
     )

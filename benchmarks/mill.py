@@ -1,8 +1,8 @@
-"""Photos to shards: how many a second, what of that is start-up, and how much memory parent and workers take.
+"""Benchmark of the conversion to shards: images per second, start-up time, and memory of parent and workers.
 
-BCCD's photos, repeated under other names to any number, are converted by two
-processes in a fresh interpreter. google/automl's writer, unchecked and in one
-process, was measured at 704 photos a second on the same machine.
+BCCD's images, repeated under other names, are converted by two processes in a
+fresh interpreter. google/automl's writer, without checks and in one process,
+was measured at 704 images per second on the same machine.
 
     EFFICIENTDET_TEST_DATA=data python3 benchmarks/mill.py --photos=1000,10000 --output=mill.json
 """
@@ -28,11 +28,11 @@ from tfrmod.workers import default_workers
 
 
 def main() -> int:
-    """Repeats the photos, converts them, prints and writes the figures."""
+    """Repeats the images, converts them, prints and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", default="1000,10000", help="numbers of photos, separated by commas")
+    parser.add_argument("--photos", default="1000,10000", help="comma-separated numbers of images")
     parser.add_argument("--num_workers", type=int, default=default_workers())
-    parser.add_argument("--no_verify", action="store_true", help="measure this alone, not both")
+    parser.add_argument("--no_verify", action="store_true", help="measure only without verification")
     parser.add_argument("--output", default="")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -41,7 +41,7 @@ def main() -> int:
         return 0
     data = os.environ.get("EFFICIENTDET_TEST_DATA")
     if not data:
-        sys.exit("EFFICIENTDET_TEST_DATA must name the folder that holds bccd.zip.")
+        sys.exit("EFFICIENTDET_TEST_DATA must name the folder that contains bccd.zip.")
     results = []
     with tempfile.TemporaryDirectory() as place:
         source = extract(Path(data) / "bccd.zip", Path(place) / "bccd")
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def _repeated(source: Path, folder: Path, count: int) -> Path:
-    """Fills a folder with so many photos, linked under new names, and annotations that name them so."""
+    """Fills a folder with `count` images, linked under new names, and their annotations."""
     annotations = sorted((source / "Annotations").glob("*.xml"))
     texts = [path.read_text(encoding="utf-8") for path in annotations]
     for name in ("Annotations", "JPEGImages"):
@@ -78,7 +78,7 @@ def _repeated(source: Path, folder: Path, count: int) -> Path:
 
 
 def _measured(folder: Path, out: Path, num_workers: int, *, verify: bool) -> dict[str, Any]:
-    """Returns the figures of one conversion in this process."""
+    """Returns the results of one conversion in this process."""
     watch = _Watch()
     moments: dict[str, list[float]] = {}
     began = time.monotonic()
@@ -106,7 +106,7 @@ def _measured(folder: Path, out: Path, num_workers: int, *, verify: bool) -> dic
 
 
 class _Watch:
-    """Looks at the memory of this process and its children, ten times a second; what they share counts once."""
+    """Samples the memory of this process and its children ten times per second; shared memory counts once."""
 
     def __init__(self) -> None:
         self._highest: dict[int, int] = {}
@@ -116,7 +116,7 @@ class _Watch:
         self._thread.start()
 
     def stopped(self) -> dict[str, float]:
-        """Ends the watch; returns peaks in MiB."""
+        """Stops sampling; returns peaks in MiB."""
         self._is_over.set()
         self._thread.join()
         workers = [peak for process, peak in self._highest.items() if process != os.getpid()]
@@ -138,13 +138,13 @@ class _Watch:
 def _children(process: int) -> list[int]:
     found = []
     for task in Path(f"/proc/{process}/task").iterdir():
-        with contextlib.suppress(OSError):  # A thread that has ended meanwhile.
+        with contextlib.suppress(OSError):  # The thread has ended.
             found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 
 def _memory(process: int) -> tuple[int, int]:
-    """Returns the highest memory of a process, and its present share of what it has with others; KiB, 0 where gone."""
+    """Returns the peak memory of a process, and its share of the memory in use (PSS); KiB, 0 if it has ended."""
     try:
         peak = re.search(r"^VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
         share = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{process}/smaps_rollup").read_text(), re.MULTILINE)

@@ -1,8 +1,8 @@
-"""Segmentation on real images: U-Net with EfficientNet-B0 on the nuclei of the 2018 Data Science Bowl, from scratch.
+"""Benchmark of segmentation on real images: U-Net with EfficientNet-B0 on the 2018 Data Science Bowl, from scratch.
 
 Trains with plain Keras `fit` on 266 images at 256 px and reports IoU and the other metrics of the 53 validation images,
-each evaluated at its own size. `--step_time` compares a training step with that of the same network made of plain Keras
-layers instead.
+each evaluated at its own size. `--step_time` compares a training step with that of the same network built from plain
+Keras layers instead.
 
     EFFICIENTDET_TEST_DATA=data python3 benchmarks/nuclei_segmentation.py --output=nuclei.json
     python3 benchmarks/nuclei_segmentation.py --step_time
@@ -90,21 +90,21 @@ def evaluate(model: keras.Model, samples: list[SemanticSample]) -> SegmentationM
 
 
 def loss_function(terms: str) -> "keras.losses.Loss | object":
-    """Returns the loss as `compile` takes it."""
+    """Returns the loss for `compile`."""
     options = SegmentationLossOptions(terms=parse_loss(terms), ignore_id=IGNORE_ID)
-    # Keras would squeeze logits of one column to the rank of the labels.
+    # Keras would squeeze logits with one column to the rank of the labels.
     return lambda labels, logits: segmentation_loss(logits, labels[..., 0], options)["loss"]
 
 
 def train(args: argparse.Namespace) -> dict[str, object]:
-    """Trains, evaluates and returns the figures."""
+    """Trains, evaluates and returns the results."""
     archive = Path(args.data) / "nuclei_seg.zip"
     training, validation = read_images(archive, "train"), read_images(archive, "val")
     keras.utils.set_random_seed(args.seed)
     model = build_unet(UNetConfig())
     for layer in model._flatten_layers():
         if isinstance(layer, BatchNormalization):
-            layer.momentum = 0.95  # A thousand steps are too few for statistics of a momentum of 0.99.
+            layer.momentum = 0.95  # A thousand steps are too few for a momentum of 0.99.
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, args.steps, alpha=0.01, warmup_target=args.learning_rate, warmup_steps=args.steps // 20
     )
@@ -130,7 +130,7 @@ def train(args: argparse.Namespace) -> dict[str, object]:
 
 
 def plain_unet() -> keras.Model:
-    """Returns the same network of Keras's own layers, weights random."""
+    """Returns the same network built from Keras layers, with random weights."""
     encoder = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3))
     image = encoder.input
 
@@ -151,14 +151,14 @@ def plain_unet() -> keras.Model:
 
 
 def compare_steps(args: argparse.Namespace) -> dict[str, object]:
-    """Returns the median times of a training step of both networks, which take turns."""
+    """Returns the median times of a training step of both networks, interleaved."""
     generator = np.random.default_rng(0)
     images = generator.normal(size=(args.batch_size, SIDE, SIDE, 3)).astype("float32")
     labels = generator.integers(0, 2, (args.batch_size, SIDE, SIDE, 1))
     models = {"unet": build_unet(UNetConfig()), "plain_keras": plain_unet()}
-    # Rescaling and normalization of keras.applications hold seven numbers.
+    # Rescaling and normalization of keras.applications have seven parameters.
     if models["plain_keras"].count_params() - 7 != models["unet"].count_params():
-        sys.exit("The two networks differ; their times say nothing.")
+        sys.exit("The two networks differ; their times are not comparable.")
     times: dict[str, list[float]] = {name: [] for name in models}
     for model in models.values():
         model.compile(keras.optimizers.Adam(1e-3), loss_function("bce"), jit_compile=False)
@@ -174,7 +174,7 @@ def compare_steps(args: argparse.Namespace) -> dict[str, object]:
 
 
 def main() -> None:
-    """Prints and writes the figures."""
+    """Prints and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("EFFICIENTDET_TEST_DATA", ""))
     parser.add_argument("--steps", type=int, default=693)
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--output", default="")
     args = parser.parse_args()
     if not args.data and not args.step_time:
-        sys.exit("EFFICIENTDET_TEST_DATA, or --data, must name the folder that holds nuclei_seg.zip.")
+        sys.exit("EFFICIENTDET_TEST_DATA, or --data, must name the folder that contains nuclei_seg.zip.")
     found = compare_steps(args) if args.step_time else train(args)
     print(json.dumps(found, indent=1))
     if args.output:

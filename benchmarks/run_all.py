@@ -1,4 +1,4 @@
-"""Runs every benchmark and leaves its figures as JSON in benchmarks/results."""
+"""Runs every benchmark and writes the results as JSON to benchmarks/results."""
 
 import os
 import subprocess
@@ -21,14 +21,14 @@ BENCHMARKS = {
 
 
 def main() -> int:
-    """Runs them in turn; returns the number of those that failed."""
+    """Runs them in sequence; returns the number of failures."""
     (HERE / "results").mkdir(exist_ok=True)
     failed = 0
     for name, (script, *options) in BENCHMARKS.items():
         if script in {"bccd.py", "doctor.py", "loader.py", "mill.py", "serving.py"} and not os.environ.get(
             "EFFICIENTDET_TEST_DATA"
         ):
-            print(f"{script} is left out: EFFICIENTDET_TEST_DATA is not set.")
+            print(f"{script} is skipped: EFFICIENTDET_TEST_DATA is not set.")
             continue
         print(f"== {script}", flush=True)
         command = [sys.executable, str(HERE / script), *options, f"--output={HERE / 'results' / name}"]

@@ -1,4 +1,4 @@
-"""Times several things against each other; needs nothing but Python."""
+"""Interleaved timing of several functions; needs only Python."""
 
 import statistics
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 
 def median_seconds(steps: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Returns the median seconds of each step, taken in turns so that all see the same machine."""
+    """Returns the median seconds of each step, interleaved, so that all are measured under the same conditions."""
     for step in steps.values():
         for _ in range(3):
             step()

@@ -1,4 +1,4 @@
-"""Times the training step against a yardstick, both in this process, in turns.
+"""Benchmark of the training step against a plain Keras step, interleaved in one process.
 
 The yardstick is the plain Keras step of EfficientNetB0(weights=None, classes=10)
 at the same size and batch. google/automl's D0 step at 256 px, batch 8 on two CPU
@@ -31,7 +31,7 @@ from efficientdet_pipeline.training.build import build_training_model
 
 
 def yardstick(size: int, batch: int) -> Callable[[], None]:
-    """Returns one plain Keras step."""
+    """Returns a plain Keras step."""
     model = keras.applications.EfficientNetB0(weights=None, classes=10, input_shape=(size, size, 3))
     model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
     images = np.random.default_rng(0).uniform(0, 255, (batch, size, size, 3)).astype("float32")
@@ -40,7 +40,7 @@ def yardstick(size: int, batch: int) -> Callable[[], None]:
 
 
 def detector_step(name: str, size: int, batch: int, num_classes: int) -> Callable[[], None]:
-    """Returns one whole training step of a detector: matching, losses, clipping, momentum and average."""
+    """Returns a whole training step of a detector: matching, losses, clipping, momentum and averaging."""
     config = efficientdet.get_config(name, image_size=size, num_classes=num_classes)
     options = compose(TrainOptions, url_dataset="none", batch_size=batch)
     strategy.build_strategy(options)
@@ -63,7 +63,7 @@ def _step_of(model: keras.Model, batch: tuple) -> Callable[[], None]:
 
 
 def main() -> None:
-    """Measures, prints and writes the figures."""
+    """Measures, prints and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name", default="efficientdet-d0")
     parser.add_argument("--image_size", type=int, default=256)
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--num_classes", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
-        "--no_yardstick", action="store_true", help="leave it out, for the peak memory of our step alone"
+        "--no_yardstick", action="store_true", help="skip the Keras step, to measure the peak memory of our step"
     )
     parser.add_argument("--output", default="")
     args = parser.parse_args()

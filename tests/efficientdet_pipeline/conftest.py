@@ -1,4 +1,4 @@
-"""A run as training leaves it, without the training: shards of drawn images, and a small network at its beginning."""
+"""A run folder as training writes it, without the training: shards of drawn images, and a small untrained network."""
 
 import json
 import logging as standard_logging

@@ -1,4 +1,4 @@
-"""The door: which mode runs with which options, and how the program ends."""
+"""Command-line entry point: modes, options and exit codes."""
 
 import inspect
 import logging as standard_logging
@@ -149,7 +149,7 @@ def test_a_traceback_is_shown_of_options_that_cannot_be_read(capsys: pytest.Capt
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_defect_of_the_reader_itself_is_told_without_a_traceback(
+def test_a_defect_of_the_reader_itself_is_reported_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*arguments: Any) -> None:
@@ -160,7 +160,7 @@ def test_a_defect_of_the_reader_itself_is_told_without_a_traceback(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_options_without_effect_are_told_unless_the_environment_gives_them(
+def test_options_without_effect_are_reported_unless_the_environment_gives_them(
     ran: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("x.config").write_text("--batch_size=8\n--url_dataset=demo\n--num_epochs=3\n")
@@ -173,14 +173,14 @@ def test_options_without_effect_are_told_unless_the_environment_gives_them(
     ]
 
 
-def test_hparams_without_effect_are_told(ran: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_hparams_without_effect_are_reported(ran: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--mode=eval", "--hparams=verbose=0,num_epochs=3"]) == 0
     told = capsys.readouterr().err
     assert "warning: --hparams: verbose has no effect here: the log is always detailed." in told
     assert "num_epochs has no effect here: the mode has no option num_epochs." in told
 
 
-def test_a_door_for_one_mode_refuses_another(ran: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_entry_point_for_one_mode_refuses_another(ran: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--path_ckpt=x"], mode="export") == 0
     assert ran[0].general.mode == "export"
     assert main(["--mode=train"], mode="export") == 2
@@ -245,7 +245,7 @@ def test_an_overridden_variable_of_the_environment_ends_nothing(
     assert "Traceback" not in told
 
 
-def test_overwrite_in_the_environment_has_no_effect_and_this_is_said(
+def test_overwrite_in_the_environment_has_no_effect_and_this_is_reported(
     ran: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     os.environ |= {"overwrite": "1"}
@@ -267,7 +267,7 @@ def test_hparams_of_several_places_are_merged_key_by_key(ran: list[Any], capsys:
     assert "(anchor_scale, num_epochs)" in told
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     for asked in ("--version", "-version", "-V"):
         assert main([asked, "--nix"]) == 0
         told = capsys.readouterr()

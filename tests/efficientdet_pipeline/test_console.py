@@ -1,4 +1,4 @@
-"""The program speaks in plain lines; log.txt keeps them with their time."""
+"""Console output in plain lines; log.txt has them with timestamps."""
 
 import io
 import logging as standard_logging
@@ -43,7 +43,7 @@ def test_information_goes_to_stdout_and_trouble_to_stderr(capsys: pytest.Capture
     assert told.err == "warning: careful\nerror: it broke\n"
 
 
-def test_the_mill_s_own_log_is_heard_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_converter_s_own_log_is_heard_too(capsys: pytest.CaptureFixture[str]) -> None:
     console.set_up_console()
     say(standard_logging.WARNING, "from the cache", logger="root")
     assert capsys.readouterr().err == "warning: from the cache\n"

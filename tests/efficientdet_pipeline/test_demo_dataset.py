@@ -1,4 +1,4 @@
-"""The embedded dataset: a sound VOC zip, the same bytes for the same seed."""
+"""The embedded dataset: a valid VOC zip, reproducible by seed."""
 
 import zipfile
 from pathlib import Path

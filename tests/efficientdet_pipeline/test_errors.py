@@ -61,7 +61,7 @@ def test_an_error_has_its_exit_code(error: Exception, code: int) -> None:
 @pytest.mark.parametrize(
     "error", [OptionsError("So."), DatasetError("So."), MissingError("So."), CheckpointError("So.")]
 )
-def test_what_is_meant_for_users_is_told_as_it_is(error: Exception) -> None:
+def test_what_is_meant_for_users_is_reported_as_it_is(error: Exception) -> None:
     assert error_message(error) == "So."
 
 
@@ -71,7 +71,7 @@ def test_our_own_bug_is_called_so() -> None:
     assert "--traceback" in sentence
 
 
-def test_too_little_memory_is_told_with_what_to_try() -> None:
+def test_too_little_memory_is_reported_with_advice() -> None:
     assert error_message(MemoryError()).startswith("The memory is too small: MemoryError. Choose a smaller network")
     assert "Unable to allocate 1 TiB. Choose" in str(pipeline_error(MemoryError("Unable to allocate 1 TiB")))
 

@@ -1,4 +1,4 @@
-"""Label maps, aliases and hyper-parameters that somebody broke: each ends in a value or in our own error, soon."""
+"""Mutated label maps, aliases and hyperparameters: each gives a value or one of our errors, in a short time."""
 
 import contextlib
 import itertools
@@ -158,7 +158,7 @@ def test_whole_files_are_read(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", BROKEN)
 @pytest.mark.parametrize("token", TOKENS, ids=range(len(TOKENS)))
-def test_nasty_tokens_alone_and_as_values_end_in_words(check, kind: str, token: bytes) -> None:
+def test_nasty_tokens_alone_and_as_values_end_in_a_message(check, kind: str, token: bytes) -> None:
     whole = BROKEN[kind][1]
     for data in (token, whole + token, whole.replace(b"cat", token).replace(b"3", token)):
         check(kind, data)
@@ -167,7 +167,7 @@ def test_nasty_tokens_alone_and_as_values_end_in_words(check, kind: str, token: 
 @pytest.mark.parametrize("kind", BROKEN)
 @given(data=st.data())
 @relaxed(NUM_QUICK)
-def test_broken_options_files_end_in_words(check, kind: str, data: st.DataObject) -> None:
+def test_broken_options_files_end_in_a_message(check, kind: str, data: st.DataObject) -> None:
     check(kind, data.draw(broken(BROKEN[kind][1])))
 
 
@@ -175,5 +175,5 @@ def test_broken_options_files_end_in_words(check, kind: str, data: st.DataObject
 @pytest.mark.parametrize("kind", BROKEN)
 @given(data=st.data())
 @relaxed(NUM_SLOW)
-def test_thousands_of_broken_options_files_end_in_words(check, kind: str, data: st.DataObject) -> None:
+def test_thousands_of_broken_options_files_end_in_a_message(check, kind: str, data: st.DataObject) -> None:
     check(kind, data.draw(broken(BROKEN[kind][1])))

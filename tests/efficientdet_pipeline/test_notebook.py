@@ -1,4 +1,4 @@
-"""Notebook functions: what they show is what the data and the networks hold."""
+"""Notebook functions show the content of data and networks."""
 
 from collections.abc import Iterator
 from typing import Any

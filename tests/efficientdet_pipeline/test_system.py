@@ -1,4 +1,4 @@
-"""Free memory is what the narrowest container leaves, and the end of memory is known by every engine's word for it."""
+"""Free memory within container limits, and recognition of out-of-memory errors of every framework."""
 
 import subprocess
 import sys

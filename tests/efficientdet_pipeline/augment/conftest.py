@@ -1,4 +1,4 @@
-"""Marked samples, and a way to run an augmentation eagerly and inside tf.data at once."""
+"""Marked samples, and a function that runs an augmentation eagerly and inside tf.data."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every operation of AutoAugment: boxes follow pixels, labels follow boxes."""
+"""AutoAugment operations: boxes follow pixels, labels follow boxes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Colours against the Python Imaging Library, which defines them."""
+"""Color transforms, against the Python Imaging Library, which defines them."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Maps: known points go to known places, and what leaves the image is dropped."""
+"""Affine maps: known points are mapped correctly, and boxes outside the image are dropped."""
 
 import numpy as np
 import pytest

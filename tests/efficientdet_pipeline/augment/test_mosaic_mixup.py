@@ -1,4 +1,4 @@
-"""Mosaic, mixup and copy-paste: objects of all samples, each still on its pixels."""
+"""Mosaic, mixup and copy-paste: objects of all samples are kept, each on its pixels."""
 
 import numpy as np
 import pytest

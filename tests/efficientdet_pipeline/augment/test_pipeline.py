@@ -1,4 +1,4 @@
-"""From options to augmentation: mirrors, policies, grids, colours and the way to the canvas."""
+"""Augmentation pipeline from options: flips, policies, grids, colours, and the canvas."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Every step of tfdet's pipelines, eagerly and in a graph: images, boxes, labels and masks stay together."""
+"""Steps of tfdet's pipelines, eagerly and in a graph: images, boxes, labels and masks stay consistent."""
 
 import numpy as np
 import pytest

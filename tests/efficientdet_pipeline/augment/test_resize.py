@@ -1,4 +1,4 @@
-"""From an image to the canvas: automl's numbers, boxes that follow, padding as the mean colour."""
+"""Resizing to the canvas: automl's numbers, boxes, and padding with the mean colour."""
 
 import numpy as np
 import pytest

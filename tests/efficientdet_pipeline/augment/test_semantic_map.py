@@ -1,4 +1,4 @@
-"""Image and semantic map move alike."""
+"""Joint augmentation of image and semantic map."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""tfdet's named steps, without its defects: boxes follow, are clipped, and are dropped with their labels."""
+"""tfdet's named steps: boxes are transformed, clipped, and dropped with their labels."""
 
 from collections.abc import Callable
 from typing import Any

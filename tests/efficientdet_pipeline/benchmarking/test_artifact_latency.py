@@ -1,4 +1,4 @@
-"""--mode=benchmark --what=latency measures the checkpoint and what lies in its export."""
+"""--mode=benchmark --what=latency measures the checkpoint and the artifacts of its export."""
 
 import json
 from collections.abc import Callable

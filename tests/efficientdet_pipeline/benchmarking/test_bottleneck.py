@@ -1,4 +1,4 @@
-"""The bottleneck is the part that is the slower alone, and advice names nothing that is done already."""
+"""The bottleneck is the slower part, and advice omits flags that are already set."""
 
 from typing import Any
 

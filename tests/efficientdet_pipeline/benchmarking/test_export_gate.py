@@ -1,4 +1,4 @@
-"""Artifacts of an export are measured beside the checkpoint."""
+"""Accuracy gate: artifacts of an export are compared with the checkpoint."""
 
 import dataclasses
 from pathlib import Path

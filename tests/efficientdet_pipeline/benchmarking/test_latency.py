@@ -1,4 +1,4 @@
-"""Latency is measured in turns, of networks alone and end to end."""
+"""Latency, interleaved, of networks alone and end to end."""
 
 import json
 import time

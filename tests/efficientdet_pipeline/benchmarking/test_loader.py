@@ -1,4 +1,4 @@
-"""The stages that are timed are those of training, and figures say what they mean."""
+"""Loader benchmark: its stages are those of training."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Measurements are medians taken in turns; what is measured is like what a training does."""
+"""Measurements are interleaved medians under the conditions of training."""
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +24,7 @@ def test_measuring_rates_are_medians_taken_in_turns() -> None:
     assert calls[4:] == [("loader", 10), ("step", 3)] * 3
 
 
-def test_measuring_loader_begins_anew_with_each_measurement() -> None:
+def test_measuring_loader_begins_again_with_each_measurement() -> None:
     taken = []
 
     def note(number: np.int64) -> np.int64:

@@ -1,4 +1,4 @@
-"""The report says the same in its table, its JSON and its image."""
+"""Table, JSON and chart of a benchmark agree."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_report_image_shows_three_bars_a_batch_size(sweep: list[Speeds], tmp_pat
         assert (picture == (blue, green, red)).all(axis=-1).sum() > 500
 
 
-def test_report_memory_is_measured_anew() -> None:
+def test_report_memory_is_measured_again() -> None:
     machine.reset_peak_memory()
     before = machine.peak_bytes()
     assert before is not None

@@ -1,4 +1,4 @@
-"""--mode=benchmark --what=train: three speeds a batch size, and an end before the first that does not fit."""
+"""--mode=benchmark --what=train: three speeds per batch size, and a stop before the first that does not fit."""
 
 import json
 from pathlib import Path

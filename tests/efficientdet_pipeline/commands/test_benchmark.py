@@ -1,4 +1,4 @@
-"""--mode=benchmark prints what it measured, and writes it."""
+"""--mode=benchmark prints its results, and writes them."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The doctor from the door: what it prints, what it writes, and how it ends."""
+"""--mode=doctor: printed text, written files and exit codes."""
 
 import json
 import logging as standard_logging
@@ -123,7 +123,7 @@ def test_errors_end_with_65(voc: Callable[..., Path], capsys: pytest.CaptureFixt
     assert " 1. error: 1 × a training split without any box" in capsys.readouterr().out
 
 
-def test_a_label_map_from_0_is_an_option_to_mend(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_label_map_from_0_is_an_option_to_fix(voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     Path("map.yaml").write_text("0: cat\n1: dog\n")
     assert doctor(f"--url_dataset={voc()}", "--label_map=map.yaml") == 2
     assert "it gives 'cat' the id 0, which is the background's; class ids start at 1" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""--mode=eval: what is evaluated, on what, and where the files go."""
+"""--mode=eval: subject, data, and locations of the files."""
 
 import json
 import shutil

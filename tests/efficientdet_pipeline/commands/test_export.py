@@ -1,4 +1,4 @@
-"""--mode=export: what it writes, measures and refuses."""
+"""--mode=export: written files, measurements and refusals."""
 
 import dataclasses
 import json

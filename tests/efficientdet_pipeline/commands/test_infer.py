@@ -1,4 +1,4 @@
-"""--mode=infer: what it writes, and what it leaves alone."""
+"""--mode=infer: written files, and files that stay untouched."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""--mode=inspect from the command line, on shards that are whole, damaged, empty and without objects."""
+"""--mode=inspect on intact, damaged and empty shards, and on shards without objects."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What --mode=verify says, and how it ends."""
+"""--mode=verify: printed text and exit codes."""
 
 from pathlib import Path
 

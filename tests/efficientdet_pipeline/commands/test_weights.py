@@ -1,4 +1,4 @@
-"""--mode=weights: what is listed, fetched and checked, and what is said where nothing can be fetched."""
+"""--mode=weights: list, download and check, also without network access."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Batches for notebooks are those of training, and repeat by their seed."""
+"""Batches for notebooks are those of training, and reproducible by seed."""
 
 from collections.abc import Callable
 

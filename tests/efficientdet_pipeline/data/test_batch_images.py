@@ -1,4 +1,4 @@
-"""The images of a training step are those that the training was given."""
+"""Images of a training step are those of its batch."""
 
 import numpy as np
 import pytest

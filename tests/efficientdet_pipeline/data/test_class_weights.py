@@ -85,7 +85,7 @@ def test_class_weights_classes_that_the_network_has_beyond_the_labels_weigh_one(
         ("RBC=", r"Received 'RBC='"),
     ],
 )
-def test_class_weights_what_cannot_be_meant_is_refused(text: str, sentence: str) -> None:
+def test_class_weights_contradictions_are_refused(text: str, sentence: str) -> None:
     with pytest.raises(OptionsError, match=sentence) as refused:
         class_weights(text, shards(), 3)
     assert refused.value.option == "class_weights"

@@ -1,4 +1,4 @@
-"""What a training has to know of its data."""
+"""Properties of the data of a training."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Sizes and classes of records, without their images; and who is shown how often."""
+"""Sizes and classes of records without decoding images, and sampling weights."""
 
 from collections.abc import Callable
 

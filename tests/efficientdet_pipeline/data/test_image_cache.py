@@ -1,4 +1,4 @@
-"""Images that are kept decoded are the images of the records."""
+"""Cached images equal the decoded images of the records."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def files(write_shards: Callable, image: Callable, box_of: Callable) -> tuple[st
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
-def test_image_cache_kept_images_are_the_images(kind: str, files: Any, tmp_path: Path) -> None:
+def test_image_cache_cached_images_are_the_images(kind: str, files: Any, tmp_path: Path) -> None:
     sizes = read_shard_stats(files).sizes
     assert num_bytes(sizes) == COUNT * 24 * 32 * 3
     cache = cache_in_memory(files, sizes) if kind == "memory" else cache_on_disk(files, sizes, tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""From options to batches: a continued run sees the same images, balance and cache keep the order, all is told."""
+"""Input pipeline from options: a resumed run gets the same images; balance and cache keep the order; logs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_input_pipeline_continued_run_sees_the_images_that_would_have_come(shard
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
-def test_input_pipeline_kept_images_make_the_same_images(cache: str, shards: Shards, tmp_path: Path) -> None:
+def test_input_pipeline_cached_images_make_the_same_images(cache: str, shards: Shards, tmp_path: Path) -> None:
     for batch, expected in zip(
         batches(shards, tmp_path / "c", 4, cache=cache, **MIXED), batches(shards, tmp_path, 4, **MIXED), strict=True
     ):

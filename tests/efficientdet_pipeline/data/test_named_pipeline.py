@@ -1,4 +1,4 @@
-"""Records of tfdet's schema through its pipeline, in an order that a seed decides."""
+"""Records with tfdet's schema through its pipeline, in an order determined by a seed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The scan finds what is not finite, and passes what is."""
+"""The scan finds non-finite values, and accepts finite ones."""
 
 import numpy as np
 from efficientdet.config import get_config

@@ -1,4 +1,4 @@
-"""Where the images are, and what tells them from others."""
+"""Location of the images, and their identity."""
 
 import tarfile
 import zipfile
@@ -58,7 +58,7 @@ def test_prepare_demo_is_made_and_unpacked(tmp_path: Path) -> None:
     assert len(list((folder / "JPEGImages").iterdir())) == 240
 
 
-def test_prepare_damaged_download_is_fetched_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_damaged_download_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "cache" / "downloads"
     cache.mkdir(parents=True)
     zip_path = write_zip(cache / "a.zip", "one" * 99)

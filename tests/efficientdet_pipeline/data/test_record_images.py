@@ -1,4 +1,4 @@
-"""Images of shards by source id; what is gone or another image is None."""
+"""Images of shards by source id; None for missing or changed images."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Records with semantic maps become batches; order and augmentation follow from seed and position."""
+"""Batches of records with semantic maps; order and augmentation are functions of seed and position."""
 
 import io
 from collections.abc import Callable

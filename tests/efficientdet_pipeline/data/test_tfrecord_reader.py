@@ -1,4 +1,4 @@
-"""A serialized record gives its image and boxes, whoever wrote it."""
+"""A serialized record of any writer gives its image and boxes."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Validation batches hold what a training without augmentation would see, each image once."""
+"""Validation batches equal those of training without augmentation, each image once."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Facts made up in a line: images with boxes, and the plan of a D0 at 256 px."""
+"""Made-up dataset statistics: images with boxes, and the plan of a D0 at 256 px."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tiny, giant, double and crowded boxes, and those that no anchor reaches."""
+"""Tiny, giant, duplicated and crowded boxes, and boxes without a matching anchor."""
 
 import shlex
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Rare, missing, forgotten and wrongly numbered classes."""
+"""Rare and missing classes, missing annotations, and wrong class ids."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -95,7 +95,7 @@ def test_classes_ids_that_are_right(image: Callable, stats: Callable, plan: Call
     assert by_code(classes.check(given, plan(num_classes=2))) == {}
 
 
-def test_classes_name_in_the_label_map_that_nothing_bears(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_classes_name_in_the_label_map_without_boxes(image: Callable, stats: Callable, plan: Callable) -> None:
     found = by_code(classes.check(stats(many(image, 40, "cat")), plan(label_map={1: "cat", 2: "dgo"})))
     assert found["label_unused"].values == {"classes": ["dgo"]}
 

@@ -1,4 +1,4 @@
-"""The facts of images and of records: what the mill sees, and what a look in passing can see."""
+"""Statistics of images and of records, complete and sampled."""
 
 import io
 from collections.abc import Callable
@@ -130,7 +130,7 @@ def test_collect_records_without_names_go_by_their_place(shard: Callable[..., Pa
     assert seen.image.filename == "train-00000-of-00001.tfrecord record 0"
 
 
-def test_collect_look_in_passing_reads_a_part_and_decodes_nothing(shard: Callable[..., Path]) -> None:
+def test_collect_quick_look_reads_a_part_and_decodes_nothing(shard: Callable[..., Path]) -> None:
     broken = [record(f"{number}.jpg", (1, 5.0, 6.0, 40.0, 50.0), encoded=b"x") for number in range(8)]
     one = shard(*broken[:5], name="train-00000-of-00002.tfrecord")
     two = shard(*broken[5:], name="train-00001-of-00002.tfrecord")

@@ -1,4 +1,4 @@
-"""The mended copy: read again it has nothing to mend, and the original is as it was."""
+"""The corrected copy has no issues when it is read again, and the original is unchanged."""
 
 import hashlib
 import json
@@ -215,7 +215,7 @@ def test_fix_failure_leaves_nothing(ill: Path, look: Callable[[Path], collect.Da
 
 
 @pytest.mark.parametrize(("num_alike", "num_moved", "num_kept"), [(3, 3, 0), (8, 1, 7)])
-def test_fix_look_alikes_stay_where_validation_would_be_left_with_few(
+def test_fix_near_duplicates_stay_where_validation_would_be_left_with_few(
     image: Callable, stats: Callable, num_alike: int, num_moved: int, num_kept: int
 ) -> None:
     train = [image("t", [("cat", 10, 10, 60, 60)], sha256="1", image_hash=0x0F0F_0F0F_F0F0_F0F0)]

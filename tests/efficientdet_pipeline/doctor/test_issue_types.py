@@ -1,4 +1,4 @@
-"""Every finding has its words, whatever code the mill may send; the worst comes first."""
+"""Every issue type has texts, also for unknown conversion codes; the worst issue comes first."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_issue_types_every_kind_says_what_why_and_what_now(code: str) -> None:
         assert kind.title == CODES[code]
 
 
-def test_issue_types_fault_that_the_doctor_has_no_words_for_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_issue_types_unknown_conversion_code_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CODES, "new_fault", "a new fault")
     monkeypatch.setitem(FAULTS, "new_fault", "a new fault")
     assert issue_type("new_fault").severity == Severity.WARNING

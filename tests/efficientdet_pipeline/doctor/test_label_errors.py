@@ -1,4 +1,4 @@
-"""Jumps of the loss with their images; labels on which detector and annotation disagree."""
+"""Loss spikes with their images; labels on which detector and annotation disagree."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_label_errors_confident_detection_of_nothing() -> None:
     assert (found.count, found.files) == (1, ("missed (dog, score 0.80 at 100 10 140 40)",))
 
 
-def test_label_errors_what_lies_in_a_crowd_is_neither_right_nor_wrong() -> None:
+def test_label_errors_what_is_in_a_crowd_is_neither_right_nor_wrong() -> None:
     crowd = errors("crowd", [], [(2, 0.9, FAR)], crowds=[(0, 80, 60, 150)])
     assert by_code([*right(), crowd]) == {}
 

@@ -1,4 +1,4 @@
-"""The page for people, and the same for machines."""
+"""The text report and its JSON."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def test_report_page_ranks_and_counts(image: Callable, stats: Callable, plan: Ca
     assert max(map(len, lines)) <= 100
 
 
-def test_report_nothing_wrong_is_said(image: Callable, stats: Callable, plan: Callable) -> None:
+def test_report_nothing_wrong_is_reported(image: Callable, stats: Callable, plan: Callable) -> None:
     assert report.render_text(stats([image("a")]), plan(), [], title="x").endswith("No issues found.")
 
 

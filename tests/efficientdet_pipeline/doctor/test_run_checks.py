@@ -39,7 +39,7 @@ def test_run_checks_leaks_into_validation(image: Callable, stats: Callable, plan
     assert by_code(run_checks.check_images(stats(train, val), plan())).keys() == {"photo_alike"}  # Within validation.
 
 
-def test_run_checks_validation_that_was_learnt_by_heart_is_an_error(
+def test_run_checks_validation_that_was_seen_in_training_is_an_error(
     image: Callable, stats: Callable, plan: Callable
 ) -> None:
     train = [image(f"t{n}", sha256=f"{n}") for n in range(20)]

@@ -1,4 +1,4 @@
-"""Drawn evaluations: every case that COCO's rules tell apart, by a seed."""
+"""Random evaluations that cover all cases of COCO's rules."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Everything that an evaluation tells, at once."""
+"""Analysis of an evaluation: all results."""
 
 from collections.abc import Callable
 

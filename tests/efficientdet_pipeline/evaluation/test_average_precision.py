@@ -1,4 +1,4 @@
-"""Average precision from right and wrong detections."""
+"""Average precision from correct and wrong detections."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""COCO's numbers, against COCO's own and by hand."""
+"""COCO metrics, against pycocotools and computed by hand."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 over the score threshold."""
+"""Precision, recall and F1 by score threshold."""
 
 import numpy as np
 import pytest

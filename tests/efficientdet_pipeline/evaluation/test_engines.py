@@ -1,4 +1,4 @@
-"""Engines: equal to the last bit."""
+"""Engines of COCO metrics are bit-identical."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""TIDE's split of the error, by hand."""
+"""TIDE's error analysis, computed by hand."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Views of --tta, and what is an export."""
+"""Views of --tta, and recognition of exports."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_find_views(tta: str, expected: list[View]) -> None:
     assert find_views(tta) == expected
 
 
-def test_is_export_tells_exports_from_checkpoints(tmp_path: Path) -> None:
+def test_is_export_distinguishes_exports_from_checkpoints(tmp_path: Path) -> None:
     (tmp_path / "export" / "saved_model").mkdir(parents=True)
     (tmp_path / "export" / "saved_model" / "saved_model.pb").touch()
     assert is_export(tmp_path / "export")

@@ -1,4 +1,4 @@
-"""An evaluation is read back as it was written, to the last bit; damage is named."""
+"""An evaluation file is read back bit-identically; damage is reported."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An evaluation compares what means the same, and says before a training what cannot be measured."""
+"""Ground truth is joined by meaning, and undefined metrics are reported before a training."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Both sides of an evaluation as flat arrays."""
+"""Ground truth and detections as flat arrays."""
 
 import numpy as np
 import pytest

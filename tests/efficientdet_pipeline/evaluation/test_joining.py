@@ -1,4 +1,4 @@
-"""Truth and detector meet by the names of classes and files, never by numbers alone."""
+"""Ground truth and detector are joined by class and file names, never by numbers alone."""
 
 import json
 import logging
@@ -58,7 +58,7 @@ def test_an_ambiguous_name_is_refused_unless_the_number_decides() -> None:
         joined({7: "cat"}, twice)
 
 
-def test_numbers_decide_where_a_side_has_no_names_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_numbers_decide_where_a_side_has_no_names_and_that_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert joined({1: "", 4: ""}) == {1: 1, 4: 4}
         assert "matched by number, since those of val.json have no names: 1, 4" in caplog.text
@@ -88,7 +88,7 @@ def test_images_are_joined_by_file_name_whatever_the_numbers_say() -> None:
     assert [(each.source_id, each.boxes[0, 0]) for each in found] == [("1", 1.0), ("2", 3.0)]
 
 
-def test_images_in_two_folders_are_told_apart() -> None:
+def test_images_in_two_folders_are_distinguished() -> None:
     truth = [image("1", "x/a.jpg", box=(1, 1, 2, 2)), image("2", "y/a.jpg", box=(3, 3, 4, 4))]
     found = join_images(truth, [record("7", "y/a.jpg"), record("8", "x/a.jpg")], source="val.json")
     assert [each.boxes[0, 0] for each in found] == [3.0, 1.0]
@@ -111,7 +111,7 @@ def test_images_that_cannot_be_joined_are_refused(truth: list[TruthImage], recor
         join_images(truth, recorded, source="val.json")
 
 
-def test_without_file_names_numbers_decide_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_file_names_numbers_decide_and_that_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         (found,) = join_images([image("1")], [record("1", "a.jpg")], source="val.json")
     assert found.source_id == "1"

@@ -1,4 +1,4 @@
-"""The end of a training finds the detections of its best and of its last evaluation."""
+"""Detections of the best and of the latest evaluation are kept for the end of a training."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Metrics: numbers by name."""
+"""Metrics by name."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Any predictor is measured as the checkpoint is, on all images or a stratified part."""
+"""Any predictor is evaluated like the checkpoint, on all images or a stratified subset."""
 
 from collections.abc import Callable
 

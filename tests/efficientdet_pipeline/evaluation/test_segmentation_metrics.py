@@ -1,4 +1,4 @@
-"""Segmentation metrics equal counting pixel by pixel."""
+"""Segmentation metrics equal counts pixel by pixel."""
 
 import numpy as np
 import pytest

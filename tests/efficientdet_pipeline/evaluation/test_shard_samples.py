@@ -1,4 +1,4 @@
-"""Images of shards with their truth in the classes of a detector."""
+"""Images of shards with their ground truth in the classes of a detector."""
 
 from collections.abc import Callable
 

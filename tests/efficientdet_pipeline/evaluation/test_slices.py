@@ -1,4 +1,4 @@
-"""Average precision on parts of the data."""
+"""Average precision on slices of the data."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pascal VOC's average precision, by hand and against a plain reading of its definition."""
+"""Pascal VOC's average precision, by hand and against a direct implementation of its definition."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A small network that finds different things in different images, and images for it."""
+"""A small network with different detections in different images, and images for it."""
 
 import zlib
 

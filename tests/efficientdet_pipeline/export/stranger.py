@@ -1,4 +1,4 @@
-"""A program of somebody who has TensorFlow and an export, and nothing else of this project.
+"""A program with TensorFlow and an export, without this project.
 
 stranger.py SAVED_MODEL FROZEN_GRAPH FOLDER: answers FOLDER/photos.npz with saved_model.npz and
 frozen_graph.npz, FOLDER/canvases.npy with predict.npz, and describes both in report.json.

@@ -1,4 +1,4 @@
-"""One function loads every artifact, by the description beside it."""
+"""One function loads every artifact, with the description beside it."""
 
 import dataclasses
 from pathlib import Path

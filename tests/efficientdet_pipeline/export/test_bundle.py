@@ -1,4 +1,4 @@
-"""An export is one folder, whole or not at all, with checksums and a card."""
+"""An export is one folder, written atomically, with checksums and a model card."""
 
 import json
 import subprocess

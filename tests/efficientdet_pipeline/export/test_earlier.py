@@ -1,4 +1,4 @@
-"""What an export may replace."""
+"""Files that an export may replace."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An export does, without this package, what the model does with it."""
+"""An export reproduces the model without this package."""
 
 import json
 import subprocess
@@ -166,7 +166,7 @@ def test_the_predict_signature_is_the_bare_network(exported: Exported, answers: 
             np.testing.assert_allclose(arrays[f"output_{number}"], outputs[head][level], rtol=0, atol=1e-4)
 
 
-def test_labels_and_network_lie_beside(exported: Exported) -> None:
+def test_labels_and_network_are_beside(exported: Exported) -> None:
     files = exported.files
     assert yaml.safe_load(files.label_map.read_text(encoding="utf-8")) == LABELS
     settings = yaml.safe_load(files.hparams.read_text(encoding="utf-8"))

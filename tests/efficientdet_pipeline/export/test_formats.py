@@ -1,4 +1,4 @@
-"""Each format, written at a tiny size and run by its own runtime, detects what the checkpoint detects."""
+"""Each format, written at a tiny size and run by its own runtime, reproduces the checkpoint's detections."""
 
 import importlib.util
 from pathlib import Path

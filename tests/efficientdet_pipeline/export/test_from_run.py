@@ -1,4 +1,4 @@
-"""What an export knows from the run of its checkpoint."""
+"""Export inputs from the run of a checkpoint."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_model_facts_are_those_of_metadata_and_metrics(tmp_path: Path) -> None:
     assert model_facts(TrainedWeights(tmp_path, tmp_path, None, False), {}, None).data == ""
 
 
-def test_run_thresholds_lie_beside_the_weights_or_in_the_run(tmp_path: Path) -> None:
+def test_run_thresholds_are_beside_the_weights_or_in_the_run(tmp_path: Path) -> None:
     weights = tmp_path / "checkpoints" / "best" / "model.weights.h5"
     weights.parent.mkdir(parents=True)
     assert run_thresholds(folder_of(tmp_path), weights) is None

@@ -1,4 +1,4 @@
-"""The gate reports each artifact beside the checkpoint, and refuses what lost too much."""
+"""The accuracy gate reports each artifact against the checkpoint, and rejects those that lose too much AP."""
 
 import json
 from pathlib import Path

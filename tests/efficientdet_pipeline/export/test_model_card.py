@@ -1,4 +1,4 @@
-"""The model card states what is known, and says what is not."""
+"""The model card states known facts, and marks unknown ones."""
 
 from efficientdet.config import get_config
 

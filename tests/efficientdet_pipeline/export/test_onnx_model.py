@@ -1,4 +1,4 @@
-"""ONNX files: any batch, and suppression inside on demand."""
+"""ONNX files: any batch size, and optional non-maximum suppression."""
 
 from pathlib import Path
 

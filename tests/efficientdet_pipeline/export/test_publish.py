@@ -1,4 +1,4 @@
-"""A published export has the SavedModel at its root, replaces an earlier copy, and never files of others."""
+"""A published export has the SavedModel at its root, replaces an earlier copy, and no unrelated files."""
 
 from pathlib import Path
 

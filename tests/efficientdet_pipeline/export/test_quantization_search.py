@@ -1,4 +1,4 @@
-"""The fewest layers that must stay in float are found, and int8 files are made with them."""
+"""The smallest set of layers in float is found, and int8 files are written with it."""
 
 from pathlib import Path
 

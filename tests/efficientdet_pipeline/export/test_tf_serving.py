@@ -1,4 +1,4 @@
-"""A SavedModel for TensorFlow Serving detects in images and in encoded bytes alike."""
+"""A SavedModel for TensorFlow Serving takes images and encoded bytes."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""TFLite files: raw heads, post-processing and metadata inside, and the refusal of files that find nothing."""
+"""TFLite files: raw outputs, post-processing and metadata, and the rejection of files without detections."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Pixels on the canvas, letterboxed or stretched, and their normalization."""
+"""Pixel canvases, letterboxed or stretched, and their normalization."""
 
 import numpy as np
 import pytest

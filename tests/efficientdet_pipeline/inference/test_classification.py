@@ -1,4 +1,4 @@
-"""Class names from files of all kinds, and the best classes in order."""
+"""Class names from files of all formats, and the top classes in order."""
 
 import json
 from pathlib import Path

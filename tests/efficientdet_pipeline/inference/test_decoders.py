@@ -1,4 +1,4 @@
-"""Training, evaluation, inference and other programs decode an image to the same pixels, bit for bit."""
+"""Training, evaluation, inference and other programs decode an image to bit-identical pixels."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A missing optional package ends in one sentence with the command that installs it."""
+"""A missing optional package ends in one sentence with the pip command."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Features: shapes for any size, files, pictures, named layers, and trained against random weights."""
+"""Features: shapes for any size, files, drawings, named layers, and the test for trained weights."""
 
 from pathlib import Path
 from typing import Any

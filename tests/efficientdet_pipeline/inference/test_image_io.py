@@ -1,4 +1,4 @@
-"""Which images are meant, their pixels, and where results go."""
+"""Search of images, their pixels, and output paths."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A model that can do more than calculate is not loaded unless it is trusted."""
+"""A model with operations that do more than compute is not loaded unless it is trusted."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Anything that detects, found by its path."""
+"""Predictors, selected by path."""
 
 from pathlib import Path
 
@@ -133,7 +133,7 @@ def test_predictor_damaged_checkpoint_is_the_detectors_to_refuse(tmp_path: Path)
     ],
     ids=["alias bomb", "list", "no id", "no mapping", "tag", "lossy"],
 )
-def test_predictor_label_map_of_a_stranger_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+def test_predictor_label_map_of_another_program_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "label_map.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"label_map\.yaml must be the label map of an export"):
         label_map_beside(tmp_path)

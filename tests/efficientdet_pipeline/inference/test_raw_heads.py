@@ -1,4 +1,4 @@
-"""Raw heads become detections in pixels of the image, as in evaluation."""
+"""Raw outputs become detections in image pixels, as in evaluation."""
 
 from pathlib import Path
 

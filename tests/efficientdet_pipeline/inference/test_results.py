@@ -1,4 +1,4 @@
-"""Detections of one image, and the file of many."""
+"""Detections of one image, and the files of many."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Detections in every form, and no foreign file replaced."""
+"""Detections in every output format; unrelated files are never replaced."""
 
 import csv
 import json

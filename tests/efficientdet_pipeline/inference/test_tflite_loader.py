@@ -1,4 +1,4 @@
-"""Post-processed TFLite files, in the form in which automl publishes them, give detections in image pixels."""
+"""Post-processed TFLite files, as published by automl, give detections in image pixels."""
 
 from typing import Any
 

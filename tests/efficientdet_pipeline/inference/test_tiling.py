@@ -1,4 +1,4 @@
-"""Large images are detected tile by tile, each object once."""
+"""Large images are detected by tiles, each object once."""
 
 import numpy as np
 import pytest

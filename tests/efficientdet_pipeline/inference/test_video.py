@@ -1,4 +1,4 @@
-"""Videos in and out, with their frame rate."""
+"""Videos are read and written at their frame rate."""
 
 import logging as standard_logging
 from pathlib import Path

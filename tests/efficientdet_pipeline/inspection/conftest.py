@@ -1,4 +1,4 @@
-"""Small shards, drawn by code."""
+"""Small shards of drawn images."""
 
 import io
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The charts: PNGs of a proper size, the same each time, and drawn of whatever there is."""
+"""Charts: reproducible PNGs of the right size, for any data."""
 
 import io
 from collections.abc import Callable

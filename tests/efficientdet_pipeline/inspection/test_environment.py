@@ -1,4 +1,4 @@
-"""Environment: packages by extra, what is missing, and the command that installs it."""
+"""Environment: packages by extra, missing ones, and the command that installs them."""
 
 from importlib import metadata
 

@@ -1,4 +1,4 @@
-"""The page: whole by itself, well-formed, and safe with whatever names a data set has."""
+"""The HTML page: self-contained, well-formed, and safe with any names."""
 
 import base64
 import xml.etree.ElementTree as ET

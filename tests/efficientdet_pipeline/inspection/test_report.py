@@ -1,4 +1,4 @@
-"""The folder that a look leaves."""
+"""Output folder of an inspection."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Records as the network sees them: the pixels, the boxes, and whose options they follow."""
+"""Records as network inputs: pixels, boxes, and the options used."""
 
 import io
 from typing import Any
@@ -128,7 +128,7 @@ def test_samples_of_no_records_nothing_is_drawn(config: DetectorConfig) -> None:
         ({"augment_recipe": "flip"}, {"mosaic": 0.5}, {"mosaic": 0.0}),
     ],
 )
-def test_samples_what_is_given_stands_above_what_the_run_does(
+def test_samples_what_is_given_takes_precedence_over_what_the_run_does(
     given: dict[str, Any], used: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     options = augmentation(AugmentationOptions(**given), used, given.keys())

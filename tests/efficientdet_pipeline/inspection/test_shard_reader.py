@@ -1,4 +1,4 @@
-"""Damaged shards: what is whole is read, and what is not is found by its position."""
+"""Damaged shards: intact records are read, and damaged ones are reported by position."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_shard_reader_bytes_that_are_no_example_are_a_fault(shard: Make) -> None
     assert fault.what == "A record of 17 bytes is not a tf.train.Example"
 
 
-def test_shard_reader_size_of_the_image_stands_above_that_of_the_record(
+def test_shard_reader_size_of_the_image_takes_precedence_over_that_of_the_record(
     shard: Make, record: Callable[..., bytes], obj: Callable
 ) -> None:
     # Boxes are parts of height and width: (30, 40) of a stated (60, 80) is (15, 20) of a real (30, 40).

@@ -1,4 +1,4 @@
-"""Counts against shards whose content is known."""
+"""Statistics of shards with known content."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def test_stats_splits_are_counted(contents: stats.InspectionStats) -> None:
     assert contents.label_map == {1: "cat", 2: "dog"}
 
 
-def test_stats_name_given_stands_above_that_of_the_records(
+def test_stats_name_given_takes_precedence_over_that_of_the_records(
     shard: Callable[..., Path], record: Callable[..., bytes]
 ) -> None:
     contents = stats.count_splits({"train": [shard("a.tfrecord", record())]}, {3: "cow"})

@@ -1,4 +1,4 @@
-"""Overlaps without a grid equal those with one; fitted anchors match more."""
+"""IoUs without a grid equal those with one; fitted anchors match more boxes."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Class names of --hparams stand above those beside the weights, for a checkpoint and an export alike."""
+"""Class names of --hparams take precedence over those beside the weights, for checkpoints and exports."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def chosen(given: LabelMapValue, own: dict[int, str] | None = None, num_classes:
     "given",
     [{1: "a", 2: "b", 3: "c", 4: "d"}, "{1:a,2:b,3:c,4:d}", "a,b,c,d", ["a", "b", "c", "d"], {"a": "1", "b": "2"}],
 )
-def test_names_of_hparams_stand_above_the_own(given: object) -> None:
+def test_names_of_hparams_take_precedence_over_the_own(given: object) -> None:
     names = chosen(given)
     assert (names[1], names[2]) == ("a", "b")
     assert len(names) == 4
@@ -48,12 +48,12 @@ def test_names_that_are_not_given_stay() -> None:
         ({1: ["a"]}, r"label_map of --hparams"),
     ],
 )
-def test_names_that_cannot_be_meant_are_refused(given: object, sentence: str) -> None:
+def test_names_that_contradict_are_refused(given: object, sentence: str) -> None:
     with pytest.raises(OptionsError, match=sentence):
         chosen(given)
 
 
-def test_the_classes_of_an_export_lie_beside_it(tmp_path: Path) -> None:
+def test_the_classes_of_an_export_are_beside_it(tmp_path: Path) -> None:
     (tmp_path / "saved_model").mkdir()
     (tmp_path / "label_map.yaml").write_text("1: no\n2: 010\n")
     (tmp_path / "hparams_config.yaml").write_text("num_classes: 2\n")

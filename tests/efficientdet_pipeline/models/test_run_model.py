@@ -1,4 +1,4 @@
-"""The model of a run comes with its own config, weights and names."""
+"""The model of a run has its own config, weights and names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Summaries add up to the model."""
+"""Summaries add up to the totals of the model."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Trained weights: found where they lie, and loaded as a whole or not at all."""
+"""Trained weights are found, and loaded completely or not at all."""
 
 import errno
 import json

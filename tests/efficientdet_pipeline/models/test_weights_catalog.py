@@ -1,4 +1,4 @@
-"""The catalog of weights: what fits, what is here, what auto chooses, and how to get better ones."""
+"""Catalog of weights: what fits a model, what is available, the choice of auto, and how to get better ones."""
 
 import json
 from pathlib import Path
@@ -133,7 +133,7 @@ def test_choose_weights_takes_the_backbone_that_is_here(tmp_path: Path, installe
     assert (chosen.entry.kind, chosen.is_backbone) == (WeightsKind.BACKBONE, True)
     assert str(chosen) == (
         "Initial weights: ImageNet backbone efficientnet-lite0 (installed: /site/x.pth), because the COCO detector "
-        "efficientdet-lite0 is not in the cache and could not be fetched: no route. "
+        "efficientdet-lite0 is not in the cache and cannot be downloaded: no route. "
         f"Better: put {PUBLISHED['efficientdet-lite0']} at {tmp_path / 'efficientdet-lite0.tgz'}."
     )
     assert asked == ["efficientdet-lite0"]
@@ -173,7 +173,9 @@ def test_choose_weights_asks_the_web_only_where_it_may(tmp_path: Path, asked: li
     assert "the COCO detector efficientdet-lite0 is not available locally" in chosen.reason
 
 
-def test_choose_weights_goes_on_where_the_server_lacks_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choose_weights_continues_where_the_server_lacks_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def find(name: str, cache_dir: str) -> Path:
         if name.startswith("efficientdet"):
             raise FileNotFoundError(name)

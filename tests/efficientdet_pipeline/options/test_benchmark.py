@@ -1,4 +1,4 @@
-"""Options of the benchmark: batch sizes are sorted and checked, and default to those around the training's own."""
+"""Options of the benchmark: batch sizes are sorted and checked, with defaults around that of training."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Each mode's options refuse what cannot be meant, with both numbers and a way out."""
+"""Options of each mode reject contradictions, with both values and a remedy."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def test_defaults_pass(options_class: type) -> None:
         (EvalOptions, {"run_name": "a/b"}, "run_name", r"without slashes.*Received 'a/b'; set the folder by"),
         (EvalOptions, {"run_name": "a\\b"}, "run_name", r"without slashes"),
         (EvalOptions, {"run_name": ".."}, "run_name", r"without slashes"),
-        (EvalOptions, {"run_name": " "}, "run_name", r"outer spaces"),
+        (EvalOptions, {"run_name": " "}, "run_name", r"surrounding spaces"),
         (EvalOptions, {"run_name": "a", "model_dir": "b"}, "run_name", r"received both \(model_dir='b', run_name='a'"),
         (EvalOptions, {"batch_size": 0}, "batch_size", r"at least 1\. Received 0; try 8"),
         (EvalOptions, {"eval_samples": 0}, "eval_samples", r"at least 1\. Received 0; leave it out"),
@@ -127,7 +127,7 @@ def test_defaults_pass(options_class: type) -> None:
         ),
     ],
 )
-def test_a_wrong_value_is_told(options_class: type, given: dict[str, Any], option: str, sentence: str) -> None:
+def test_a_wrong_value_is_reported(options_class: type, given: dict[str, Any], option: str, sentence: str) -> None:
     with pytest.raises(OptionsError, match=sentence) as told:
         compose(options_class, {**NEEDED[options_class], **given})
     assert told.value.option == option
@@ -152,12 +152,12 @@ def test_a_wrong_value_is_told(options_class: type, given: dict[str, Any], optio
         (TrainOptions, {"moving_average_decay": 0.0, "weight_decay": 0.0, "clip_gradients_norm": 0.0}),
     ],
 )
-def test_what_can_be_meant_passes(options_class: type, given: dict[str, Any]) -> None:
+def test_valid_values_pass(options_class: type, given: dict[str, Any]) -> None:
     options = compose(options_class, {**NEEDED[options_class], **given})
     assert {name: flatten(options)[name] for name in given} == given
 
 
-def test_a_choice_that_resembles_none_is_told_without_a_guess() -> None:
+def test_a_choice_that_resembles_none_is_reported_without_a_guess() -> None:
     with pytest.raises(OptionsError, match=r"Received 'qqq'; choose one of them\."):
         check_choice("optimizer", "qqq", ("sgd", "adam"))
 
@@ -183,7 +183,7 @@ def test_paths_epochs_and_display_do_not_name_the_run() -> None:
         ({"lr_decay_method": "stepwise"}, "lr_decay_method=stepwise has no effect in 50 epochs: the first drop is at"),
     ],
 )
-def test_what_has_nothing_to_act_on_is_told(
+def test_what_has_nothing_to_act_on_is_reported(
     given: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
@@ -195,7 +195,7 @@ def test_what_has_nothing_to_act_on_is_told(
     assert said[0].startswith(sentence)
 
 
-def test_what_has_something_to_act_on_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_has_something_to_act_on_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("absl.logging.warning", lambda text, *values: pytest.fail(text))
     needed = NEEDED[TrainOptions]
     compose(TrainOptions, **needed, lr_decay_method="polynomial", poly_lr_power=2.0)

@@ -1,4 +1,4 @@
-"""Options of compression: how they are written, and what is refused."""
+"""Options of compression: their formats, and rejected values."""
 
 import pytest
 

@@ -17,6 +17,6 @@ def test_the_formats_are_those_of_the_sources() -> None:
         ({"prepare_size": -1}, "prepare_size must be 0 or more pixels"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(given: dict[str, object], words: str) -> None:
+def test_contradictions_are_refused(given: dict[str, object], words: str) -> None:
     with pytest.raises(OptionsError, match=words):
         compose(DatasetOptions, url_dataset="photos", **given)

@@ -1,4 +1,4 @@
-"""Messages advise only flags that there are."""
+"""Messages mention only flags that exist."""
 
 import ast
 import re

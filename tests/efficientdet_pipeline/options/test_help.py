@@ -1,4 +1,4 @@
-"""--help, --helpfull and the tables of the documentation are made from the declarations."""
+"""--help, --helpfull and the tables of the documentation are generated from the declarations."""
 
 import re
 

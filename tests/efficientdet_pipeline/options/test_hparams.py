@@ -1,4 +1,4 @@
-"""automl's hyper-parameters are sorted to the network, to the options of the same name, and to those in vain."""
+"""automl's hyperparameters are assigned to the network, to options of the same name, or ignored."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -78,14 +78,14 @@ def test_a_yaml_file_gives_the_label_map_too(tmp_path: Path) -> None:
     assert option_values(given) == {"num_classes": 2}
 
 
-def test_keys_without_effect_are_told_with_the_reason() -> None:
+def test_keys_without_effect_are_reported_with_the_reason() -> None:
     given = read("verbose=0,data_format=channels_first,img_summary_steps=5")
     assert set(given.ignored) == {"verbose", "data_format", "img_summary_steps"}
     assert "channels_last" in given.ignored["data_format"]
     assert given.network == {}
 
 
-def test_defaults_of_automl_that_have_no_effect_are_not_told() -> None:
+def test_defaults_of_automl_that_have_no_effect_are_not_reported() -> None:
     assert read("verbose=1,data_format=channels_last,save_freq=epoch").ignored == {}
 
 
@@ -104,23 +104,23 @@ def test_a_mode_without_the_option_tells_it() -> None:
         ("voc", r"hparams must be pairs such as"),
     ],
 )
-def test_a_wrong_hparam_is_told(text: str, sentence: str) -> None:
+def test_a_wrong_hparam_is_reported(text: str, sentence: str) -> None:
     with pytest.raises(OptionsError, match=sentence):
         read(text)
 
 
-def test_a_missing_yaml_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_yaml_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"No hparams file .*none\.yaml.*came from the command line"):
         read(str(tmp_path / "none.yaml"))
 
 
-def test_a_broken_yaml_file_is_told(tmp_path: Path) -> None:
+def test_a_broken_yaml_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "h.yaml").write_text("a: [1,")
     with pytest.raises(OptionsError, match=r"h\.yaml must be plain YAML"):
         read(str(tmp_path / "h.yaml"))
 
 
-def test_an_option_stands_over_the_same_hparam() -> None:
+def test_an_option_takes_precedence_over_the_same_hparam() -> None:
     given = read("survival_prob=0.8")
     options = ModelOptions(image_size="640x384", num_classes=3)
     assert network_overrides(options, given) == {"survival_prob": 0.8, "image_size": "640x384", "num_classes": 3}
@@ -216,7 +216,7 @@ def test_merge_hparams_goes_key_by_key_and_the_later_wins(tmp_path: Path) -> Non
     assert set(replaced) == {"anchor_scale", "nms_configs.sigma", "num_epochs", "label_map"}
 
 
-def test_merge_hparams_drops_what_stands_before_an_empty_one() -> None:
+def test_merge_hparams_drops_what_precedes_an_empty_one() -> None:
     merged, replaced = merge_hparams(
         [Given("anchor_scale=2", "a"), Given("", "b"), Given("num_epochs=3", "c")], TrainOptions
     )

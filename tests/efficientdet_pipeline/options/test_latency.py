@@ -1,4 +1,4 @@
-"""Options of a benchmark of latency."""
+"""Options of the latency benchmark."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def test_latency_names_what_has_no_effect() -> None:
     ("options", "words"),
     [
         ({"latency_image": "640"}, "WIDTHxHEIGHT"),
-        ({"thread_counts": "0"}, "thread_counts must be whole"),
+        ({"thread_counts": "0"}, "thread_counts must be comma-separated integers"),
         ({"warmup": 0}, "warmup must be"),
         ({"rounds": 0}, "rounds must be"),
     ],

@@ -1,4 +1,4 @@
-"""What users type, in all the places where they may type it."""
+"""Options from the command line, files and the environment."""
 
 import subprocess
 import sys
@@ -107,7 +107,7 @@ def test_the_command_line_takes_what_users_type(reader: Reader, argv: list[str],
         (["--mode=zzz"], r"Received 'zzz' .*`--help` lists them"),
     ],
 )
-def test_a_typo_is_told_with_what_to_try(reader: Reader, argv: list[str], sentence: str) -> None:
+def test_a_typo_is_reported_with_advice(reader: Reader, argv: list[str], sentence: str) -> None:
     with pytest.raises(OptionsError, match=sentence):
         reader.read(argv, {})
 
@@ -141,7 +141,7 @@ def test_a_typo_is_told_with_what_to_try(reader: Reader, argv: list[str], senten
         ("", {}),
     ],
 )
-def test_a_file_of_options_is_read_as_people_write_it(
+def test_an_option_file_is_read_as_people_write_it(
     reader: Reader, options_file: Any, text: str | bytes, expected: dict[str, Any]
 ) -> None:
     path = options_file(text)
@@ -158,17 +158,17 @@ def test_a_file_of_options_is_read_as_people_write_it(
         ("--batch_size==8", r"Received '=8'"),
         ("--batch_size", r"Missing value for flag --batch_size"),
         ("--flagfile", r"--flagfile must be followed by the path of an option file \(.*run\.config, line 1"),
-        ("--batch_size=8".encode("utf-16"), r"must be UTF-8 text, .*run\.config"),
+        ("--batch_size=8".encode("utf-16"), r"must be UTF-8 text .*run\.config"),
     ],
 )
-def test_a_wrong_line_is_told_with_its_file_and_number(
+def test_a_wrong_line_is_reported_with_its_file_and_number(
     reader: Reader, options_file: Any, text: str | bytes, sentence: str
 ) -> None:
     with pytest.raises(OptionsError, match=sentence):
         reader.read([f"@{options_file(text)}"], {})
 
 
-def test_a_missing_file_of_options_is_told_with_the_nearest_name(
+def test_a_missing_option_file_is_reported_with_the_nearest_name(
     reader: Reader, options_file: Any, tmp_path: Path
 ) -> None:
     options_file("", name="params.config")
@@ -184,7 +184,7 @@ def test_a_missing_file_of_options_is_told_with_the_nearest_name(
         reader.read([f"@{tmp_path}"], {})
 
 
-def test_a_later_file_stands_over_an_earlier_one(reader: Reader, options_file: Any) -> None:
+def test_a_later_file_takes_precedence_over_an_earlier_one(reader: Reader, options_file: Any) -> None:
     first = options_file("--batch_size=2\n--num_epochs=3", name="a.txt")
     second = options_file("--batch_size=4", name="my options.b")
     assert values(reader.read([f"@{first}", f"@{second}"], {})) == {"batch_size": 4, "num_epochs": 3}
@@ -240,7 +240,7 @@ def test_built_options_take_defaults_of_hparams_below_everything(reader: Reader)
     assert (options.general.mode, optimizer.batch_size, optimizer.num_epochs) == ("traineval", 3, 7)
 
 
-def test_a_failed_check_is_told_with_where_the_value_came_from(reader: Reader) -> None:
+def test_a_failed_check_is_reported_with_the_source_of_the_value(reader: Reader) -> None:
     sources = reader.read(["--url_dataset=demo"], {"batch_size": "-3"})
     with pytest.raises(
         OptionsError, match=r"Received -3; .*\(batch_size came from the environment variable batch_size"
@@ -301,7 +301,7 @@ def test_what_deletes_or_writes_copies_is_never_taken_from_the_environment(reade
     assert reader.read([mode], {}).not_taken == ()
 
 
-def test_a_nested_file_of_options_is_told_with_its_own_name_and_line(
+def test_a_nested_option_file_is_reported_with_its_own_name_and_line(
     reader: Reader, options_file: Any, tmp_path: Path
 ) -> None:
     inner = options_file("# a comment\n--batch_size=8\n--keep=3", name="inner.config")

@@ -118,7 +118,7 @@ def test_a_home_whose_name_looks_like_a_glob_stays_literal(tmp_path: Path, monke
 
 
 def test_an_unknown_user_is_refused_with_where_the_path_came_from(reader: Reader, home: Path) -> None:
-    with pytest.raises(OptionsError, match=r"model_dir begins with .* '~nobody-here/x'; .*came from the command line"):
+    with pytest.raises(OptionsError, match=r"model_dir starts with .* '~nobody-here/x'; .*came from the command line"):
         reader.read(["--mode=train", "--model_dir=~nobody-here/x"], {})
     Path("~nobody-here").mkdir()
     given: Any = reader.read(["--mode=train", "--model_dir=~nobody-here/x"], {}).given

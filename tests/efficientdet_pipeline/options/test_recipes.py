@@ -1,4 +1,4 @@
-"""A recipe and a file say of the options what nobody says himself."""
+"""Augmentation presets and files set options that are not given explicitly."""
 
 import json
 from pathlib import Path
@@ -39,18 +39,18 @@ def test_a_recipe_sets_what_it_says_and_nothing_else(name: str) -> None:
             assert getattr(chosen, option) == RECIPES[name].get(option, getattr(plain, option)), option
 
 
-def test_what_is_given_stands_above_a_recipe() -> None:
+def test_what_is_given_takes_precedence_over_a_recipe() -> None:
     chosen = options("--mosaic=0.25", "--augment_recipe=strong", "--jitter_min=0.7")
     assert (chosen.mosaic, chosen.jitter_min, chosen.jitter_max) == (0.25, 0.7, 1.7)
 
 
-def test_the_run_remembers_who_said_it() -> None:
+def test_the_run_remembers_the_sources() -> None:
     read = READER.read(["--url_dataset=demo", "--augment_recipe=strong"], {})
     assert read.source_of("mosaic") == "--augment_recipe=strong"
     assert read.source_of("url_dataset") == "the command line"
 
 
-def test_a_file_stands_between_recipe_and_options(config: Any) -> None:
+def test_a_file_is_between_recipe_and_options(config: Any) -> None:
     path = config("augment_recipe: strong\nmosaic: 0.9\nmixup: 0\nhsv_hue: 0.1\n")
     chosen = options(path, "--hsv_hue=0.2")
     assert (chosen.mosaic, chosen.mixup, chosen.hsv_hue, chosen.jitter_min) == (0.9, 0.0, 0.2, 0.3)
@@ -89,17 +89,17 @@ def test_a_run_is_named_by_what_a_recipe_says_and_not_by_its_name() -> None:
         ("augment_recipe: storng", r"Received 'storng'; did you mean strong\?"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_told(text: str, sentence: str, config: Any) -> None:
+def test_what_is_wrong_in_a_file_is_reported(text: str, sentence: str, config: Any) -> None:
     with pytest.raises(OptionsError, match=sentence):
         options(config(text))
 
 
-def test_a_missing_file_is_told() -> None:
-    with pytest.raises(MissingError, match=r"There is no file nowhere\.yaml"):
+def test_a_missing_file_is_reported() -> None:
+    with pytest.raises(MissingError, match=r"The file nowhere\.yaml does not exist"):
         options("--augment_config=nowhere.yaml")
 
 
-def test_an_unknown_recipe_is_told() -> None:
+def test_an_unknown_recipe_is_reported() -> None:
     with pytest.raises(OptionsError, match=r"augment_recipe must be one of .*Received 'mixin'; did you mean mixing"):
         options("--augment_recipe=mixin")
 
@@ -118,6 +118,6 @@ def test_recipes_go_by_their_earlier_names(caplog: pytest.LogCaptureFixture) -> 
         ("steps: [{name: CenterCrop, height: 2020-01-01}]", "steps must consist of names and numbers.*date"),
     ],
 )
-def test_what_plain_values_cannot_say_is_told(config: Any, text: str, sentence: str) -> None:
+def test_values_that_are_not_plain_are_reported(config: Any, text: str, sentence: str) -> None:
     with pytest.raises(OptionsError, match=sentence):
         options(config(text))

@@ -1,4 +1,4 @@
-"""Declarations are read off dataclasses; groups compose to the options of a mode, whose flags are flat."""
+"""Declarations are read from dataclasses; groups compose to the options of a mode, whose flags are flat."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Limits of the server are checked, and an address of this machine alone is known."""
+"""Limits of the server are checked, and local addresses are recognized."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What training services offer, what replaces it, and what cannot be used."""
+"""Options set by training services, options that replace them, and unusable values."""
 
 import json
 import logging
@@ -124,7 +124,7 @@ def test_service_folder_yields_to_every_name_of_a_run(argument: str, reader: Rea
     assert values(sources).get("model_dir", "a") == "a"
 
 
-def test_service_folder_stands_above_the_workspace_of_the_container_image(reader: Reader, gcs: Path) -> None:
+def test_service_folder_takes_precedence_over_the_workspace_of_the_container_image(reader: Reader, gcs: Path) -> None:
     sources = reader.read(["--url_dataset=a.zip"], {"workspace": "/workspace"}, service_options(VERTEX))
     assert values(sources)["model_dir"] == f"{gcs}/bucket/out/checkpoints"
 
@@ -194,7 +194,7 @@ def test_sagemaker_instances_that_share_nothing_are_refused(sagemaker: Path, rea
     (sagemaker / "input/config/resourceconfig.json").write_text(
         '{"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}'
     )
-    with pytest.raises(OptionsError, match=r"share no folder.*Received 2 instances"):
+    with pytest.raises(OptionsError, match=r"shared folder.*Received 2 instances"):
         reader.read(["--url_dataset=a.zip"], {}, service_options({}))
 
 

@@ -1,4 +1,4 @@
-"""What options and modes are called elsewhere leads to what they are called here."""
+"""Names of options and modes in other tools lead to the names used here."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_synonyms_lead_to_options_that_exist(reader: Reader) -> None:
         ("v", "--version"),
     ],
 )
-def test_an_option_by_another_name_is_told_by_ours(reader: Reader, typed: str, advice: str) -> None:
+def test_an_option_by_another_name_is_reported_by_our_name(reader: Reader, typed: str, advice: str) -> None:
     with pytest.raises(OptionsError, match=f"Unknown option --{typed}, from the command line; .*{advice}"):
         reader.read([f"--{typed}=3"], {})
 
@@ -61,6 +61,6 @@ def test_an_option_by_another_name_is_told_by_ours(reader: Reader, typed: str, a
         ("check", "doctor"),
     ],
 )
-def test_a_mode_by_another_name_is_told_by_ours(reader: Reader, typed: str, mode: str) -> None:
+def test_a_mode_by_another_name_is_reported_by_our_name(reader: Reader, typed: str, mode: str) -> None:
     with pytest.raises(OptionsError, match=rf"Received '{typed}' from the command line; did you mean {mode}\?"):
         reader.read([f"--mode={typed}"], {})

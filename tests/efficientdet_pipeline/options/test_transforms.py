@@ -1,4 +1,4 @@
-"""A list of named steps is read with every default, and what is wrong in it is told."""
+"""A list of named steps is read with every default, and errors in it are reported."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_nothing_is_no_steps(text: str) -> None:
         ("[InputReadRecordFiles]", r"--train_file_pattern names the shards"),
         ("[CenterCrop]", r"CenterCrop must have height and width\. Received \{\}"),
         ("[{name: CenterCrop, height: 3, widht: 3}]", r"CenterCrop has no argument 'widht'; did you mean width\?"),
-        ("[{name: resize, height: 0, width: 3}]", r"height of resize must be a whole number above 0\. Received 0"),
+        ("[{name: resize, height: 0, width: 3}]", r"height of resize must be an integer above 0\. Received 0"),
         ("[{name: resize, height: 2.5, width: 3}]", r"Received 2\.5"),
         ("[{name: HorizontalFlip, p: 2}]", r"p of HorizontalFlip must be between 0 and 1\. Received 2"),
         (
@@ -60,7 +60,7 @@ def test_nothing_is_no_steps(text: str) -> None:
         ("[{name: OneOf, list_pipeline: []}]", r"OneOf must have steps to choose from"),
     ],
 )
-def test_what_is_wrong_is_told(text: str, sentence: str) -> None:
+def test_what_is_wrong_is_reported(text: str, sentence: str) -> None:
     with pytest.raises(OptionsError, match=sentence) as told:
         read_steps(text)
     assert told.value.option == "augment_steps"

@@ -1,4 +1,4 @@
-"""Options of a study are checked, and those that it decides are told."""
+"""Options of a study are checked, and options that it sets are reported."""
 
 import pytest
 

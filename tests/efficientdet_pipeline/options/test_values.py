@@ -1,4 +1,4 @@
-"""Lists of numbers in a text."""
+"""Options that are lists of numbers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Options that are not read beside others are known, in every mode."""
+"""Options without effect given others are known, in every mode."""
 
 from typing import Any
 

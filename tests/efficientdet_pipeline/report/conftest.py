@@ -1,4 +1,4 @@
-"""A small evaluation with errors of every kind, and a report of it."""
+"""A small evaluation with all error types, and a report of it."""
 
 from collections.abc import Callable
 from pathlib import Path

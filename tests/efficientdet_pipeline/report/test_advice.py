@@ -1,4 +1,4 @@
-"""What to do about the errors of a detector."""
+"""Advice from the errors of a detector."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The page in a browser: no error on the console, filters filter, images show, keys walk, and axe finds nothing."""
+"""The report in a browser: no console errors, working filters, images and keys, and no findings of axe."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Images worth looking at."""
+"""Gallery images."""
 
 import io
 

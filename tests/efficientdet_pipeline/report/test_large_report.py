@@ -1,4 +1,4 @@
-"""A report of many images: its time and size."""
+"""A report with many images: its time and size."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""HTML from text that may hold anything."""
+"""HTML from untrusted text."""
 
 from efficientdet_pipeline.report.markup import number, section, table, tag, text
 

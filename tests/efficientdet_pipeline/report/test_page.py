@@ -1,4 +1,4 @@
-"""The page as a file: everything is in it, nothing is loaded, names are text."""
+"""The report file: self-contained, nothing is loaded, names are escaped."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Pictures of a run's folder."""
+"""Figures in a run's folder."""
 
 import io
 from collections.abc import Callable

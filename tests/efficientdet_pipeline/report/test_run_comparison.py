@@ -1,4 +1,4 @@
-"""Runs side by side: joined by file names, images of one id and other names kept apart."""
+"""Comparison of runs: joined by file names; different images with equal ids are kept apart."""
 
 import dataclasses
 import json
@@ -89,7 +89,7 @@ def test_compare_writes_numbers_options_and_differences(main: Main, tmp_path: Pa
     assert main("--mode=compare", "--compare_dir=other", "a", "b") == 2
 
 
-def test_compare_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_compare_runs_of_one_name_are_distinguished(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / name / "run", evaluation(FILES), "num_epochs: 3\n") for name in "ab"]
     _, runs = compare_runs(find_compared([str(folder) for folder in folders], tmp_path), tmp_path / "out")
     assert [run.name for run in runs] == ["a/run", "b/run"]

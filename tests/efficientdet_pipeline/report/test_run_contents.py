@@ -1,4 +1,4 @@
-"""What a run's folder tells of itself."""
+"""Report contents from a run's folder."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder(folder, folder / "export", folder / "tfrecords", folder)
 
 
-def test_run_contents_of_a_folder_that_is_just_begun(run: RunFolder) -> None:
+def test_run_contents_of_a_folder_that_is_just_started(run: RunFolder) -> None:
     contents = run_contents(run)
     assert (contents.title, contents.subtitle) == ("Run <toy>", "no epoch is finished yet")
     assert [*contents.facts, *contents.charts, *contents.pictures, *contents.exports] == []

@@ -1,4 +1,4 @@
-"""A training's report: pictures at its beginning, thresholds before its export, the page at its end."""
+"""Report of a training: figures at its start, thresholds before its export, the report at its end."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Live view: this machine alone, nothing written, nothing else read."""
+"""Live view: local only, read-only, and limited to named files."""
 
 import http.client
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def ask(view: LiveView, path: str = "/", method: str = "GET", **headers: str) ->
         connection.close()
 
 
-def test_live_view_draws_the_page_anew(view: LiveView, epochs: list[int]) -> None:
+def test_live_view_draws_the_page_again(view: LiveView, epochs: list[int]) -> None:
     assert view.url.startswith("http://127.0.0.1:")
     status, body, headers = ask(view)
     assert (status, headers["Cache-Control"]) == (200, "no-store")

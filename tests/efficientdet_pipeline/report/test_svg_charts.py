@@ -1,4 +1,4 @@
-"""Charts as SVG."""
+"""SVG charts."""
 
 import re
 import xml.etree.ElementTree as ET

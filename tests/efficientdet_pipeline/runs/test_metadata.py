@@ -1,4 +1,4 @@
-"""args.yaml and metadata.json say what a run was made from."""
+"""args.yaml and metadata.json describe a run."""
 
 from pathlib import Path
 

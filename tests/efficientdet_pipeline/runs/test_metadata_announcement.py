@@ -1,4 +1,4 @@
-"""What a run says of its options before it starts."""
+"""Options logged at the start of a run."""
 
 import logging
 from pathlib import Path
@@ -31,7 +31,7 @@ def _line(record: logging.LogRecord) -> str:
     return f"{record.levelname} {record.getMessage()}"
 
 
-def test_what_differs_is_said_with_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_differs_is_reported_with_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     text = said(monkeypatch, "--url_dataset=a.zip", "--hparams=learning_rate=0.2,fpn_cell_repeats=1")
     assert "url_dataset = a.zip  (the command line)" in text
     assert "learning_rate = 0.2  (--hparams" in text
@@ -43,7 +43,7 @@ def test_the_demo_does_not_warn_of_its_own_settings(monkeypatch: pytest.MonkeyPa
     assert "WARNING" not in said(monkeypatch, f"@{DEMO}")
 
 
-def test_demo_settings_on_ones_own_photos_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_settings_with_own_images_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     text = said(monkeypatch, f"@{DEMO}", "--url_dataset=photos.zip", "--num_epochs=50")
     (warning,) = [line for line in text.splitlines() if line.startswith("WARNING")]
     assert "Demo settings are used with your own images" in warning

@@ -1,4 +1,4 @@
-"""Results replace those of an earlier call, and no other file."""
+"""Results replace those of an earlier call, and no unrelated file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""No run replaces or deletes a file that this program did not write."""
+"""A run never replaces or deletes a file that this program did not write."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Two processes do not write the same run."""
+"""Two processes cannot write the same run."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Where a run lies, and what lies where in it."""
+"""Location of a run, and of its files."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_options_name_the_folder(given: dict[str, str], path: str) -> None:
     assert run_folder(RunOptions(**given), "automatic").path == Path(path)
 
 
-def test_everything_of_a_run_lies_in_its_folder() -> None:
+def test_everything_of_a_run_is_in_its_folder() -> None:
     folder = run_folder(RunOptions(run_name="mine"), "")
     places = [folder.args, folder.metadata, folder.best, folder.last, folder.tensorboard, folder.results]
     places += [folder.metrics, folder.pictures, folder.log, folder.manifest, folder.export_path]
@@ -66,7 +66,7 @@ def test_the_latest_run_is_found(tmp_path: Path) -> None:
     assert find_run(RunOptions(workspace=str(tmp_path))).path == latest
 
 
-def test_a_missing_run_is_told_with_those_that_are_there(tmp_path: Path) -> None:
+def test_a_missing_run_is_reported_with_those_that_are_there(tmp_path: Path) -> None:
     begun(tmp_path, "b")
     begun(tmp_path, "a")
     with pytest.raises(MissingError, match=r"The run .*mine does not exist\. Runs in .*: a, b\. Check --model_dir"):

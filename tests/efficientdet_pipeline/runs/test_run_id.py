@@ -1,4 +1,4 @@
-"""Two runs are the same where what shapes the training is the same."""
+"""Runs are identical if the options that shape the training are equal."""
 
 import re
 from typing import Any
@@ -62,7 +62,7 @@ def test_another_shape_is_refused_with_every_difference() -> None:
     assert "--overwrite" in sentence
 
 
-def test_urls_are_told_apart_by_their_secrets_and_shown_without_them() -> None:
+def test_urls_are_distinguished_by_their_secrets_and_shown_without_them() -> None:
     one, other = (f"https://me:{secret}@host/a.h5?token={secret}" for secret in ("s3cret", "s4cret"))
     shape = shaping(compose(TrainOptions, url_dataset="demo", pretrained_ckpt=one), {}, {"data": "photos"})
     assert shape["pretrained_ckpt"].startswith("https://***@host/a.h5?token=*** (")

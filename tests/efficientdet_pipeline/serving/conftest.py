@@ -1,4 +1,4 @@
-"""A detector that answers at once with what only the image itself can tell, and its service."""
+"""A fast detector whose result depends only on the image, and its service."""
 
 import io
 import threading

@@ -1,4 +1,4 @@
-"""Batches of what waits, of one size each; failures and cancelled requests touch no other."""
+"""Batches of waiting images of one size; failures and cancelled requests do not affect others."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The cloud function answers as /predict does, loads its detector once, and runs under functions-framework."""
+"""The cloud function answers like /predict, loads its detector once, and runs under functions-framework."""
 
 import json
 from collections.abc import Callable

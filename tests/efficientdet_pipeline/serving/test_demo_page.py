@@ -1,4 +1,4 @@
-"""The page in a browser: an image is sent, its boxes are drawn, the threshold filters, and axe finds nothing."""
+"""The demo page in a browser: an image is sent, its boxes are drawn, the threshold filters, and axe finds nothing."""
 
 import base64
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What a body may hold, and what a client is told of any other."""
+"""Allowed request bodies, and the errors for others."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Answers within limits: of size, of memory, of time and of requests at once."""
+"""Limits of size, memory, time and concurrent requests."""
 
 import base64
 import json

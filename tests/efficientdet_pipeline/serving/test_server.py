@@ -1,4 +1,4 @@
-"""The server over HTTP: answers, limits, who may ask, and an orderly end."""
+"""The HTTP server: responses, limits, access, and shutdown."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Detection task: the network's description against the classes of the data, and trials without data."""
+"""Detection task: the network's description against the classes of the data, and setups without data."""
 
 import keras
 import numpy as np

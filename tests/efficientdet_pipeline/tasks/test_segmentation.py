@@ -1,4 +1,4 @@
-"""Segmentation task: options, names of columns, and a whole run from mask images to infer."""
+"""Segmentation task: options, column names, and a whole run from mask images to inference."""
 
 import json
 from pathlib import Path

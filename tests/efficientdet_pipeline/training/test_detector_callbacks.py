@@ -1,4 +1,4 @@
-"""Callbacks measure COCO's average precision and draw, with the network out of training."""
+"""Callbacks compute COCO's average precision and draw, with the network in inference mode."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""End of a run: it exports the best checkpoint if one was measured, else the last."""
+"""End of a run: it exports the best checkpoint if a metric was computed, else the last."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The recipe of a run: when it is chosen, that given options win, that a run keeps it, and what the files say."""
+"""Recipe of a run: when it is chosen, precedence of explicit options, resumed runs, and recorded files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,7 +163,7 @@ def test_run_under_its_automatic_name_keeps_its_recipe(shards: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize("named", [[], ["--run_name=one"]])
-def test_run_of_an_earlier_version_goes_on_without_a_recipe(named: list[str], shards: Any, tmp_path: Path) -> None:
+def test_run_of_an_earlier_version_continues_without_a_recipe(named: list[str], shards: Any, tmp_path: Path) -> None:
     earlier = begun(tmp_path, shards, *named, "--recipe=none")
     shape = {name: value for name, value in earlier.shape.items() if name != "recipe"}
     folder = earlier.folder.path

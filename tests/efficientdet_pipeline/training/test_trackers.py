@@ -1,4 +1,4 @@
-"""Experiment trackers: off by default, missing ones named, failing ones left alone."""
+"""Experiment trackers: disabled by default, missing packages reported, failing trackers disabled."""
 
 import json
 import logging
@@ -58,7 +58,7 @@ def test_mlflow_has_options_and_numbers_and_continues(run: RunFolder, tmp_path: 
     assert MLFLOW_ID in run.metadata.read_text()
 
 
-def test_wandb_is_offline_unless_it_is_told_otherwise(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_is_offline_unless_online_is_requested(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     started = SimpleNamespace(
         log=lambda values, step: calls.append((values, step)), finish=lambda: calls.append("finished")

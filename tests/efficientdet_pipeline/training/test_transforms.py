@@ -1,4 +1,4 @@
-"""Model transforms: gradient checkpointing, and which transforms the options ask for."""
+"""Model transforms: gradient checkpointing, and the transforms that options request."""
 
 import efficientdet
 import keras

@@ -1,4 +1,4 @@
-"""Loss on validation images: the objective's, averaged over images, beside the columns of the training."""
+"""Loss on validation images: the objective, averaged over images, with columns beside those of the training."""
 
 from typing import Any
 

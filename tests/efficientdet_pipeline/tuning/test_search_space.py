@@ -1,4 +1,4 @@
-"""Search spaces: what may be searched, between which values, and what is said of any other."""
+"""Search spaces: allowed options and ranges, and errors for others."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Studies: trials drawn, pruned, recorded, continued after a kill, and ended where every trial fails."""
+"""Studies: trials are sampled, pruned, recorded, resumed after an interruption, and stopped if all fail."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

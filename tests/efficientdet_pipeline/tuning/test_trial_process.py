@@ -1,4 +1,4 @@
-"""A trial as a process: watched, pruned, stopped, and its errors told."""
+"""A trial as a process: monitored, pruned, stopped, and its errors reported."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Pixels of drawn scenes."""
+"""Pixels of drawn figures."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a contact sheet holds and where."""
+"""Contents and layout of contact sheets."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Records as scenes."""
+"""Records as annotated figures."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Overlays tint what has a class and nothing else."""
+"""Overlays tint only pixels with a class."""
 
 import numpy as np
 import pytest
