@@ -19,6 +19,7 @@ from typing import TextIO
 
 from absl import logging
 
+from efficientdet_pipeline.addresses import with_addresses
 from tfrmod.urls import redact_urls
 
 SCRIPT = "efficientdet-pipeline"
@@ -215,8 +216,8 @@ def silent_native_log(*, unless: bool) -> Iterator[None]:
 
 
 def print_next_command(*arguments: str) -> None:
-    """Logs the next command to run, ready to copy."""
-    logging.info("Next: %s", command_line(*arguments))
+    """Logs the next command to run, ready to copy; it names buckets as the user did."""
+    logging.info("Next: %s", command_line(*map(with_addresses, arguments)))
 
 
 def command_line(*arguments: str) -> str:

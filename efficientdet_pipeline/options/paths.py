@@ -12,18 +12,6 @@ from efficientdet_pipeline.options.schema import Declaration, Value
 KINDS = ("path", "glob", "globs")
 """Kinds of path options: a path (or a URL), a glob, comma-separated globs."""
 
-_addresses: dict[str, str] = {}
-
-
-def remember_address(local: str, address: str) -> None:
-    """Notes the address that a local path stands for in this process."""
-    _addresses[local] = address
-
-
-def address_of(text: str) -> str:
-    """Returns the address that a local path stands for; other texts as they are."""
-    return _addresses.get(text, text)
-
 
 class HasSource(Protocol):
     """A value given by the user, and its source: `parser.Given`."""

@@ -4,8 +4,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from efficientdet_pipeline.addresses import address_of
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.paths import address_of
 from efficientdet_pipeline.options.schema import Options, declarations, flatten
 from tfrmod.urls import redact_url, url_id
 

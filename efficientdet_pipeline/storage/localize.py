@@ -11,9 +11,9 @@ from pathlib import Path
 
 from absl import logging
 
+from efficientdet_pipeline.addresses import remember_address
 from efficientdet_pipeline.errors import DataError, MissingError, OptionsError, StoppedError
 from efficientdet_pipeline.options.parser import Given, Sources
-from efficientdet_pipeline.options.paths import remember_address
 from efficientdet_pipeline.runs.checkpoint_listeners import listening
 from efficientdet_pipeline.storage.fetched import fetch, fetch_matching
 from efficientdet_pipeline.storage.mirror import MANIFEST, OBJECTS, OutputMirror, RunMirror
@@ -137,10 +137,7 @@ def _localized(session: _Session, sources: Sources, remote: Mapping[str, Given])
         elif name in GLOBS:
             local = ",".join(_glob(session, word) if is_remote(word) else word for word in _words(given))
         elif name in OUTPUTS:
-            output = OutputMirror(session.store(url), url, session.folder(url).absolute())
-            output.pull()
-            session.outputs.append(output)
-            local = str(output.folder)
+            local = str(_output(session, url))
         elif name in _RUNS:
             local = str(_run(session, sources, name, url))
         elif name == "mlflow":
@@ -184,6 +181,15 @@ def _input(session: _Session, url: str, *, keeps: bool = False) -> Path:
     return fetch(store, url, session.cache / "buckets")
 
 
+def _output(session: _Session, url: str) -> Path:
+    """Returns the local folder that stands for a folder of results."""
+    session.store(url).check_writable(url)
+    output = OutputMirror(session.store(url), url, session.folder(url).absolute())
+    output.pull()
+    session.outputs.append(output)
+    return output.folder
+
+
 def _run(session: _Session, sources: Sources, name: str, url: str) -> Path:
     """Returns the local folder that stands for the address of a run, of its workspace, or of its output root."""
     is_training = sources.mode in _TRAINING
@@ -206,9 +212,7 @@ def _run(session: _Session, sources: Sources, name: str, url: str) -> Path:
     elif name == "model_ckpts":
         _open_run(session, f"{root}/model", is_training)
         if is_training or sources.mode in {"export", "dataset"}:
-            export = OutputMirror(session.store(url), f"{root}/freeze_model", local / "freeze_model")
-            export.pull()
-            session.outputs.append(export)
+            _output(session, f"{root}/freeze_model")
     else:
         _open_run(session, root, is_training)
     return local
@@ -216,6 +220,8 @@ def _run(session: _Session, sources: Sources, name: str, url: str) -> Path:
 
 def _open_run(session: _Session, url: str, is_training: bool) -> None:
     mirror = RunMirror(session.store(url), url, session.folder(url).absolute())
+    if is_training:
+        session.store(url).check_writable(url)
     is_there = mirror.pull()
     if not is_there and not is_training:
         raise MissingError(f"There is no run at {url}. Check the address.")

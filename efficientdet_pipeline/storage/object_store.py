@@ -122,6 +122,12 @@ class ObjectStore:
         for url in urls:
             self._tried(lambda url=url: self._remove(url), url, "write")  # type: ignore[misc]
 
+    def check_writable(self, url: str) -> None:
+        """Raises an error now if objects below an address cannot be stored, rather than after the work."""
+        probe = f"{url.rstrip('/')}/.writable-{secrets.token_hex(4)}"
+        self.write(probe, b"")
+        self.delete([probe])
+
     def _remove(self, url: str) -> None:
         try:
             self._files.rm_file(self._path(url))

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Imports point to the same subpackage or to a lower layer; modules of layer 0 may import each other.
 LAYER = {
     "errors": 0,
+    "addresses": 0,
     "console": 0,
     "backend": 0,
     "system": 0,

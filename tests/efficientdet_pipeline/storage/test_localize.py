@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from efficientdet_pipeline.errors import DataError, ExitCode, MissingError, OptionsError, StoppedError
+from efficientdet_pipeline.addresses import address_of
+from efficientdet_pipeline.errors import CannotWriteError, DataError, ExitCode, MissingError, OptionsError, StoppedError
 from efficientdet_pipeline.options.parser import Given, Sources
-from efficientdet_pipeline.options.paths import address_of
 from efficientdet_pipeline.runs.checkpoint_listeners import checkpoint_written
 from efficientdet_pipeline.storage.localize import local_storage
 from efficientdet_pipeline.storage.object_store import ObjectStore
@@ -112,3 +112,20 @@ def test_local_storage_has_a_cache_in_every_mode(store: ObjectStore, tmp_path: P
     with local_storage(read, open_store=lambda url: store) as found:
         assert values(found)["input_image"].startswith(str(tmp_path))
         assert found.without_effect.keys() == {"num_epochs"}
+
+
+@pytest.mark.parametrize(("mode", "name"), [("train", "model_dir"), ("infer", "output_image_dir")])
+def test_local_storage_finds_a_bucket_that_cannot_be_written_before_the_work(
+    memory: Any, tmp_path: Path, mode: str, name: str
+) -> None:
+    def forbidden(path: str, content: bytes) -> None:
+        raise PermissionError("Access Denied")
+
+    memory.pipe_file = forbidden
+    read = Sources(mode, {name: Given("gs://b/x", "x"), "cache_dir": Given(str(tmp_path), "x")}, {})
+    with (
+        pytest.raises(CannotWriteError, match=r"Cannot write gs://b/x/.*: the account has no permission"),
+        local_storage(read, open_store=lambda url: ObjectStore(memory)),
+    ):
+        pass
+    del memory.pipe_file
