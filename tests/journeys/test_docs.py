@@ -1,6 +1,7 @@
 """Documentation: generated parts are the code's, links lead somewhere, commands are accepted."""
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -215,6 +216,17 @@ def test_slow_marked_blocks_run(
     name: str, language: str, text: str, tried: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_block(tried, language, text, monkeypatch)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_blocks_of_a_page_are_of_their_language(name: str) -> None:
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", PAGES[name].read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert {language for language, _ in blocks} <= {"sh", "python", "yaml", "json"}
+    for language, text in blocks:
+        if language == "python":
+            compile(text, name, "exec")
+        elif language in {"yaml", "json"}:
+            assert (yaml.safe_load if language == "yaml" else json.loads)(text)
 
 
 @pytest.mark.parametrize("name", PAGES)
