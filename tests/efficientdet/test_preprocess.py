@@ -8,7 +8,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 D0 = get_config("efficientdet-d0", image_size=64)
 
 
-def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
 
 
@@ -30,14 +30,14 @@ def test_preprocess_images_are_scaled_to_fit(
 
 
 def test_preprocess_image_of_the_canvas_size_is_only_normalised() -> None:
-    image = photo(64, 64)
+    image = random_image(64, 64)
     canvas, scale = fit_to_canvas(image, D0)
     np.testing.assert_allclose(canvas, (image - np.float32(D0.mean_rgb)) / np.float32(D0.stddev_rgb), atol=1e-5)
     assert float(scale) == 1.0
 
 
 def test_preprocess_rest_of_the_canvas_is_the_mean_colour() -> None:
-    canvas, scale = fit_to_canvas(photo(32, 128), D0)
+    canvas, scale = fit_to_canvas(random_image(32, 128), D0)
     assert canvas.shape == (64, 64, 3)
     assert canvas.dtype == tf.float32
     assert float(scale) == 2.0
@@ -47,20 +47,20 @@ def test_preprocess_rest_of_the_canvas_is_the_mean_colour() -> None:
 
 def test_preprocess_scale_range_reaches_the_padding_too() -> None:
     config = get_config("efficientdet-d0", image_size=64, mean_rgb=0.0, stddev_rgb=1.0, scale_range=True)
-    image = photo(32, 64)
+    image = random_image(32, 64)
     canvas, _ = fit_to_canvas(image, config)
     np.testing.assert_allclose(canvas[:32], image * 2.0 / 255.0 - 1.0, atol=1e-5)
     assert (canvas[32:].numpy() == -1.0).all()
 
 
 def test_preprocess_floats_are_taken_as_they_are() -> None:
-    image = photo(50, 30)
+    image = random_image(50, 30)
     first, second = fit_to_canvas(image, D0)[0], fit_to_canvas(image.astype(np.float32), D0)[0]
     np.testing.assert_array_equal(first, second)
 
 
 def test_preprocess_batch_holds_what_single_images_hold() -> None:
-    images = np.stack([photo(40, 70, seed) for seed in range(3)])
+    images = np.stack([random_image(40, 70, seed) for seed in range(3)])
     canvases, scales = canvas_batch(images, D0)
     assert canvases.shape == (3, 64, 64, 3)
     assert scales.shape == (3,)
@@ -81,7 +81,7 @@ def test_preprocess_serving_is_traced_once_for_any_number_and_size() -> None:
 
 
 def test_preprocess_serving_can_be_frozen() -> None:
-    images = np.stack([photo(40, 70, seed) for seed in range(2)])
+    images = np.stack([random_image(40, 70, seed) for seed in range(2)])
     frozen = convert_variables_to_constants_v2(serving(D0).get_concrete_function())
     for expected, received in zip(canvas_batch(images, D0), frozen(tf.constant(images)), strict=True):
         np.testing.assert_allclose(expected, received, atol=1e-6)
@@ -94,7 +94,7 @@ def test_preprocess_boxes_are_scaled_with_their_image() -> None:
 
 
 def test_preprocess_preprocessing_gives_the_same_in_a_data_pipeline() -> None:
-    image = photo(90, 33)
+    image = random_image(90, 33)
     dataset = tf.data.Dataset.from_tensors(image).map(lambda image: fit_to_canvas(image, D0))
     canvas, scale = next(iter(dataset))
     eager, eager_scale = fit_to_canvas(image, D0)

@@ -11,7 +11,7 @@ from PIL import Image
 Thing = tuple[str, float, float, float, float]
 
 
-def photo_bytes(
+def encoded_image(
     format: str = "JPEG", *, size: tuple[int, int] = (48, 64), mode: str = "RGB", seed: int = 0, orientation: int = 1
 ) -> bytes:
     """Returns an encoded image of colored blocks; size is (height, width)."""
@@ -60,7 +60,7 @@ class VocFolder:
 
     def add(self, stem: str, things: Sequence[Thing] = (("cat", 5, 5, 30, 30),), *, extension: str = "jpg") -> None:
         self.count += 1
-        self.write(f"{self.images}/{stem}.{extension}", photo_bytes(seed=self.count))
+        self.write(f"{self.images}/{stem}.{extension}", encoded_image(seed=self.count))
         self.write(f"{self.annotations}/{stem}.xml", voc_xml(things, filename=f"{stem}.{extension}"))
 
     def add_many(self, count: int, names: Sequence[str] = ("cat", "dog")) -> "VocFolder":
@@ -70,8 +70,8 @@ class VocFolder:
 
 
 @pytest.fixture
-def photo() -> Callable[..., bytes]:
-    return photo_bytes
+def encode_image() -> Callable[..., bytes]:
+    return encoded_image
 
 
 @pytest.fixture

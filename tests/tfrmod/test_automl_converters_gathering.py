@@ -79,18 +79,18 @@ def test_automl_converters_gathering_what_is_not_there_is_named(years: Path, opt
 
 
 def test_automl_converters_gathering_coco_takes_the_images_that_are_listed_and_there(tmp_path: Path) -> None:
-    photos = tmp_path / "val2017"
-    (photos / "sub").mkdir(parents=True)
+    image_files = tmp_path / "val2017"
+    (image_files / "sub").mkdir(parents=True)
     for name in ("a.jpg", "b.jpg", "sub/c.jpg"):
-        (photos / name).write_bytes(b"photo")
+        (image_files / name).write_bytes(b"photo")
     (tmp_path / "secret.jpg").touch()
     names = ["a.jpg", "sub/c.jpg", "gone.jpg", "../secret.jpg", str(tmp_path / "secret.jpg"), "", None]
     listing = {"images": [{"id": number, "file_name": name} for number, name in enumerate(names)], "annotations": []}
     (tmp_path / "some.json").write_text(json.dumps(listing))
-    gather_coco(photos, tmp_path / "some.json", tmp_path / "links")
+    gather_coco(image_files, tmp_path / "some.json", tmp_path / "links")
     assert names_in(tmp_path / "links") == ["annotations.json", "images/a.jpg", "images/sub/c.jpg"]
     assert json.loads((tmp_path / "links" / "annotations.json").read_text()) == listing
-    for arguments in ((tmp_path / "none", tmp_path / "some.json"), (photos, tmp_path / "none.json")):
+    for arguments in ((tmp_path / "none", tmp_path / "some.json"), (image_files, tmp_path / "none.json")):
         with pytest.raises(DatasetError, match=r"none.* does not exist"):
             gather_coco(*arguments, tmp_path / "links")
 

@@ -79,18 +79,18 @@ def test_beam_results_come_in_order_and_errors_as_they_were(run_beam: Run, tmp_p
     assert unknown.startswith("NetworkError The Beam pipeline on DirectRunner failed: expected str")
 
 
-def converted(run: Run, photos: Path, out: Path, *options: str) -> dict[str, str]:
-    done = run(DOOR, f"--data_dir={photos}", f"--output_path={out}", f"--workspace={out.parent}/runs", *options)
+def converted(run: Run, image_files: Path, out: Path, *options: str) -> dict[str, str]:
+    done = run(DOOR, f"--data_dir={image_files}", f"--output_path={out}", f"--workspace={out.parent}/runs", *options)
     assert done.returncode == 0, done.stderr
     return files_of(out)
 
 
 def test_beam_same_bytes_as_on_one_machine(run_beam: Run, voc_folder, tmp_path: Path) -> None:
-    photos = voc_folder.add_many(30).root
+    image_files = voc_folder.add_many(30).root
     voc_folder.write("JPEGImages/broken.jpg", b"no image")
     voc_folder.write("Annotations/broken.xml", "<annotation/>")
-    local = converted(run_beam, photos, tmp_path / "local", "--num_shards=3")
-    spread = converted(run_beam, photos, tmp_path / "spread", "--num_shards=3", "--runner=DirectRunner")
+    local = converted(run_beam, image_files, tmp_path / "local", "--num_shards=3")
+    spread = converted(run_beam, image_files, tmp_path / "spread", "--num_shards=3", "--runner=DirectRunner")
     assert spread == local
     assert {name for name in local if name.endswith(".tfrecord")} == {
         f"{split}-0000{index}-of-00003.tfrecord" for split in ("train", "val") for index in range(3)
@@ -107,18 +107,18 @@ def test_beam_same_bytes_on_real_images(run_beam: Run, test_data: Path, tmp_path
 
 
 def test_beam_wrong_runners_end_with_a_sentence(run_beam: Run, voc_folder, tmp_path: Path) -> None:
-    photos = voc_folder.add_many(2).root
+    image_files = voc_folder.add_many(2).root
     for options, words in (
         (["--runner=Nonsense"], "runner must be one that Apache Beam has. Received 'Nonsense'"),
         (["--beam_options=--project=x"], "beam_options must be given with runner"),
     ):
-        done = run_beam(DOOR, f"--data_dir={photos}", f"--output_path={tmp_path}/out", *options)
+        done = run_beam(DOOR, f"--data_dir={image_files}", f"--output_path={tmp_path}/out", *options)
         assert words in done.stderr
 
 
 def test_beam_converts_without_tensorflow(voc_folder, tmp_path: Path) -> None:
-    photos = voc_folder.add_many(6).root
-    made = converted(lambda *arguments: run_code(sys.executable, *arguments), photos, tmp_path / "out")
+    image_files = voc_folder.add_many(6).root
+    made = converted(lambda *arguments: run_code(sys.executable, *arguments), image_files, tmp_path / "out")
     assert {"manifest.json", "train-00000-of-00001.tfrecord", "val-00000-of-00001.tfrecord"} <= made.keys()
 
 

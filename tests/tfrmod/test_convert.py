@@ -195,20 +195,20 @@ def test_convert_label_map_decides_the_numbers(voc_folder, tmp_path: Path) -> No
     assert convert(voc_folder.root, tmp_path / "out", options) == manifest
 
 
-def messy(voc_folder, photo, xml) -> Path:
+def messy(voc_folder, encode_image, xml) -> Path:
     voc_folder.add_many(6)
-    voc_folder.write("JPEGImages/broken.jpg", photo()[:300])
+    voc_folder.write("JPEGImages/broken.jpg", encode_image()[:300])
     voc_folder.write("Annotations/broken.xml", xml([("cat", 1, 1, 9, 9)]))
     voc_folder.write("Annotations/orphan.xml", xml())
-    voc_folder.write("JPEGImages/alone.jpg", photo())
-    voc_folder.write("JPEGImages/bad.jpg", photo())
+    voc_folder.write("JPEGImages/alone.jpg", encode_image())
+    voc_folder.write("JPEGImages/bad.jpg", encode_image())
     voc_folder.write("Annotations/bad.xml", "<annotation><object>")
     voc_folder.add("outside", [("cat", -9, 5, 99, 30), ("Cat", 7, 7, 7, 7), ("Cat", 9, 9, 3, 3)])
     return voc_folder.root
 
 
-def test_convert_what_is_wrong_is_left_out_counted_and_listed(voc_folder, tmp_path: Path, photo, xml) -> None:
-    manifest = convert(messy(voc_folder, photo, xml), tmp_path / "out")
+def test_convert_what_is_wrong_is_left_out_counted_and_listed(voc_folder, tmp_path: Path, encode_image, xml) -> None:
+    manifest = convert(messy(voc_folder, encode_image, xml), tmp_path / "out")
     assert {code: (met.count, met.files) for code, met in manifest.problems.items()} == {
         "image_without_annotation": (1, ("JPEGImages/alone.jpg",)),
         "annotation_without_image": (1, ("Annotations/orphan.xml",)),
@@ -224,9 +224,11 @@ def test_convert_what_is_wrong_is_left_out_counted_and_listed(voc_folder, tmp_pa
     assert sum(split.num_images for split in manifest.splits.values()) == 7
 
 
-def test_convert_strict_ends_at_the_first_fault_and_leaves_nothing(voc_folder, tmp_path: Path, photo, xml) -> None:
+def test_convert_strict_ends_at_the_first_fault_and_leaves_nothing(
+    voc_folder, tmp_path: Path, encode_image, xml
+) -> None:
     with pytest.raises(DatasetError, match=r"Annotations/orphan\.xml: .*--strict"):
-        convert(messy(voc_folder, photo, xml), tmp_path / "out", ConvertOptions(strict=True))
+        convert(messy(voc_folder, encode_image, xml), tmp_path / "out", ConvertOptions(strict=True))
     assert os.listdir(tmp_path / "out") == []
 
 
@@ -358,13 +360,13 @@ def test_convert_oversize_images_are_made_smaller_once(voc_folder, tmp_path: Pat
 
 
 def test_convert_unverified_images_give_the_same_records_but_damage_is_not_found(
-    voc_folder, tmp_path: Path, photo
+    voc_folder, tmp_path: Path, encode_image
 ) -> None:
     voc_folder.add_many(10)
     verified = convert(voc_folder.root, tmp_path / "one")
     trusted = convert(voc_folder.root, tmp_path / "two", ConvertOptions(verify=False))
     assert images_of(trusted, "train") == images_of(verified, "train")
-    data = bytearray(photo("PNG"))
+    data = bytearray(encode_image("PNG"))
     data[len(data) // 2] ^= 1
     voc_folder.write("JPEGImages/0003.jpg", bytes(data))
     damaged = convert(voc_folder.root, tmp_path / "two", ConvertOptions(verify=False)).problems
@@ -384,8 +386,8 @@ def test_convert_first_images_alone(voc_folder, tmp_path: Path) -> None:
 def test_convert_copies_of_a_image_are_on_one_side(voc_folder, tmp_path: Path) -> None:
     voc_folder.add_many(20)
     for index in range(0, 20, 2):
-        photo = (voc_folder.root / f"JPEGImages/{index:04d}.jpg").read_bytes()
-        (voc_folder.root / f"JPEGImages/{index + 1:04d}.jpg").write_bytes(photo)
+        checked_image = (voc_folder.root / f"JPEGImages/{index:04d}.jpg").read_bytes()
+        (voc_folder.root / f"JPEGImages/{index + 1:04d}.jpg").write_bytes(checked_image)
     manifest = convert(voc_folder.root, tmp_path / "out", ConvertOptions(train_valid_split=0.5))
     sides = [{image.sha256 for image in images_of(manifest, name)} for name in ("train", "val")]
     assert not sides[0] & sides[1]

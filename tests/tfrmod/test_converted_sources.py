@@ -76,10 +76,10 @@ def test_converted_sources_outlines_become_the_masks_that_pycocotools_draws(test
         np.testing.assert_array_equal(masks, [truth.annToMask(annotation) for annotation in annotations])
 
 
-def test_converted_sources_masks_of_a_turned_and_shrunk_image_lie_under_its_boxes(tmp_path: Path, photo) -> None:
+def test_converted_sources_masks_of_a_turned_and_shrunk_image_lie_under_its_boxes(tmp_path: Path, encode_image) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
-    (folder / "a.jpg").write_bytes(photo(size=(48, 64), orientation=6))
+    (folder / "a.jpg").write_bytes(encode_image(size=(48, 64), orientation=6))
     box, outline = [10, 5, 20, 30], [10, 5, 30, 5, 30, 35, 10, 35]
     content = {
         "images": [{"id": 1, "file_name": "a.jpg", "height": 48, "width": 64}],
@@ -100,12 +100,12 @@ def test_converted_sources_masks_of_a_turned_and_shrunk_image_lie_under_its_boxe
 
 @pytest.mark.parametrize("is_asked", [True, False])
 def test_converted_sources_masks_of_classes_alone_are_enough_where_they_are_asked_for(
-    tmp_path: Path, photo, is_asked: bool
+    tmp_path: Path, encode_image, is_asked: bool
 ) -> None:
     folder, mask = tmp_path / "data", np.zeros((48, 64), np.uint8)
     mask[10:20, 30:40] = 1
     for stem in "ab":
-        for kind, content in (("images", photo()), ("masks", array_png(mask))):
+        for kind, content in (("images", encode_image()), ("masks", array_png(mask))):
             (folder / kind).mkdir(parents=True, exist_ok=True)
             (folder / kind / f"{stem}.png").write_bytes(content)
     options = ConvertOptions(include_masks=is_asked, num_workers=1)
@@ -120,12 +120,12 @@ def test_converted_sources_masks_of_classes_alone_are_enough_where_they_are_aske
 
 
 @pytest.mark.parametrize("kind", ["yolo", "csv"])
-def test_converted_sources_shares_are_the_same_in_the_record(tmp_path: Path, photo, kind: str) -> None:
+def test_converted_sources_shares_are_the_same_in_the_record(tmp_path: Path, encode_image, kind: str) -> None:
     folder = tmp_path / "data"
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
     for stem in "ab":
-        (folder / f"images/{stem}.jpg").write_bytes(photo())
+        (folder / f"images/{stem}.jpg").write_bytes(encode_image())
         if kind == "yolo":
             (folder / f"labels/{stem}.txt").write_text("1 0.5 0.25 0.25 0.5\n")
     rows = "".join(
@@ -143,11 +143,11 @@ def test_converted_sources_shares_are_the_same_in_the_record(tmp_path: Path, pho
         assert record["image/object/class/label"].tolist() == [max(manifest.label_map)]
 
 
-def test_converted_sources_images_without_labels_become_records(tmp_path: Path, photo) -> None:
+def test_converted_sources_images_without_labels_become_records(tmp_path: Path, encode_image) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     for stem in "abc":
-        (folder / f"{stem}.jpg").write_bytes(photo())
+        (folder / f"{stem}.jpg").write_bytes(encode_image())
     manifest = convert(folder, tmp_path / "records", ConvertOptions(source_format="photos", num_workers=1))
     assert sum(split.num_images for split in manifest.splits.values()) == 3
     assert manifest.label_map == {}

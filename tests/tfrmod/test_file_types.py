@@ -7,9 +7,9 @@ from tfrmod.file_types import described, image_format
     ("format", "name"),
     [("JPEG", "JPEG"), ("PNG", "PNG"), ("GIF", "GIF"), ("BMP", "BMP"), ("WEBP", "WEBP"), ("TIFF", "TIFF")],
 )
-def test_file_types_image_is_known_by_its_first_bytes(photo, format: str, name: str) -> None:
-    assert image_format(photo(format)) == name
-    assert name in described(photo(format))
+def test_file_types_image_is_known_by_its_first_bytes(encode_image, format: str, name: str) -> None:
+    assert image_format(encode_image(format)) == name
+    assert name in described(encode_image(format))
 
 
 @pytest.mark.parametrize(

@@ -25,22 +25,27 @@ def tensorflow_sees(data: bytes) -> np.ndarray:
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True, "quality": 30}])
 def test_image_file_fine_jpeg_is_copied_unchanged(mode: str, options: dict[str, object]) -> None:
     data = saved(Image.radial_gradient("L").convert(mode), "JPEG", **options)
-    photo = check_image(data)
-    assert photo.encoded is data
-    assert (photo.format, photo.height, photo.width, photo.content) == ("jpeg", 256, 256, "JPEG")
+    checked_image = check_image(data)
+    assert checked_image.encoded is data
+    assert (checked_image.format, checked_image.height, checked_image.width, checked_image.content) == (
+        "jpeg",
+        256,
+        256,
+        "JPEG",
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
-def test_image_file_fine_png_is_copied_unchanged_and_tensorflow_reads_it_rightly(photo, mode: str) -> None:
-    data = photo("PNG", mode=mode)
+def test_image_file_fine_png_is_copied_unchanged_and_tensorflow_reads_it_rightly(encode_image, mode: str) -> None:
+    data = encode_image("PNG", mode=mode)
     assert check_image(data).encoded is data
     np.testing.assert_array_equal(tensorflow_sees(data), decode_image(data))
 
 
 @pytest.mark.parametrize("format", ["BMP", "GIF", "TIFF", "WEBP"])
-def test_image_file_other_formats_are_encoded_anew_under_their_true_name(photo, format: str) -> None:
+def test_image_file_other_formats_are_encoded_anew_under_their_true_name(encode_image, format: str) -> None:
     options = {"lossless": True} if format == "WEBP" else {}
-    image = Image.open(io.BytesIO(photo("PNG", mode="P"))).convert("RGB")
+    image = Image.open(io.BytesIO(encode_image("PNG", mode="P"))).convert("RGB")
     checked = check_image(saved(image, format, **options))
     assert checked.content == format
     assert checked.format == ("jpeg" if format == "WEBP" else "png")
@@ -48,16 +53,16 @@ def test_image_file_other_formats_are_encoded_anew_under_their_true_name(photo, 
     assert difference.mean() < (4 if format == "WEBP" else 0.1)
 
 
-def test_image_file_large_lossless_image_becomes_a_jpeg(photo) -> None:
-    checked = check_image(photo("BMP", size=(600, 600)))
+def test_image_file_large_lossless_image_becomes_a_jpeg(encode_image) -> None:
+    checked = check_image(encode_image("BMP", size=(600, 600)))
     assert checked.format == "jpeg"
     assert len(checked.encoded) < 600 * 600
 
 
-def test_image_file_cmyk_becomes_rgb(photo) -> None:
-    checked = check_image(photo(mode="CMYK"))
+def test_image_file_cmyk_becomes_rgb(encode_image) -> None:
+    checked = check_image(encode_image(mode="CMYK"))
     assert (checked.format, tensorflow_sees(checked.encoded).shape) == ("jpeg", (48, 64, 3))
-    assert np.abs(decode_image(photo(mode="CMYK")).astype(int) - decode_image(photo())).mean() < 8
+    assert np.abs(decode_image(encode_image(mode="CMYK")).astype(int) - decode_image(encode_image())).mean() < 8
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -69,9 +74,9 @@ def test_image_file_transparent_pixels_become_white(mode: str) -> None:
     assert pixels.sum() == 3 * 255
 
 
-def test_image_file_opaque_alpha_channel_is_dropped_without_a_trace(photo) -> None:
-    checked = check_image(photo("PNG", mode="RGBA"))
-    np.testing.assert_array_equal(tensorflow_sees(checked.encoded), decode_image(photo("PNG")))
+def test_image_file_opaque_alpha_channel_is_dropped_without_a_trace(encode_image) -> None:
+    checked = check_image(encode_image("PNG", mode="RGBA"))
+    np.testing.assert_array_equal(tensorflow_sees(checked.encoded), decode_image(encode_image("PNG")))
 
 
 def test_image_file_transparent_palette_entry_counts_as_alpha() -> None:
@@ -97,14 +102,14 @@ def test_image_file_floating_point_pixels_have_no_way_to_rgb() -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_image_file_exif_is_applied_once(photo, format: str, orientation: int) -> None:
-    checked = check_image(photo(format, orientation=orientation))
+def test_image_file_exif_is_applied_once(encode_image, format: str, orientation: int) -> None:
+    checked = check_image(encode_image(format, orientation=orientation))
     upright = (64, 48) if orientation == 6 else (48, 64)
     assert (checked.height, checked.width, checked.orientation) == (*upright, orientation)
     assert checked.stored_size == (48, 64)
     assert check_image(checked.encoded).orientation == 1
-    expected = np.rot90(decode_image(photo(format)), k=3 if orientation == 6 else 2)
-    assert np.abs(decode_image(photo(format, orientation=orientation)).astype(int) - expected).mean() < 1
+    expected = np.rot90(decode_image(encode_image(format)), k=3 if orientation == 6 else 2)
+    assert np.abs(decode_image(encode_image(format, orientation=orientation)).astype(int) - expected).mean() < 1
     assert np.abs(tensorflow_sees(checked.encoded).astype(int) - expected).mean() < 4
 
 
@@ -123,8 +128,8 @@ def test_image_file_progressive_jpeg_cut_short_is_found() -> None:
         check_image(data[:-200])
 
 
-def test_image_file_flipped_bit_in_a_png_is_found(photo) -> None:
-    data = bytearray(photo("PNG"))
+def test_image_file_flipped_bit_in_a_png_is_found(encode_image) -> None:
+    data = bytearray(encode_image("PNG"))
     data[len(data) // 2] ^= 1
     with pytest.raises(ImageError):
         check_image(bytes(data))
@@ -155,25 +160,25 @@ def test_image_file_bomb_is_refused_by_its_header(format: str) -> None:
         decode_image(bomb(format))
 
 
-def test_image_file_limit_can_be_moved(photo) -> None:
-    assert check_image(photo(), max_pixels=48 * 64).width == 64
+def test_image_file_limit_can_be_moved(encode_image) -> None:
+    assert check_image(encode_image(), max_pixels=48 * 64).width == 64
     with pytest.raises(ImageError, match="64x48 pixels, where at most 3,071"):
-        check_image(photo(), max_pixels=48 * 64 - 1)
+        check_image(encode_image(), max_pixels=48 * 64 - 1)
 
 
 @pytest.mark.parametrize("length", [*range(2, 40, 3), 160, 620])
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"])
-def test_image_file_truncated_files_raise_image_error(photo, format: str, length: int) -> None:
-    data = photo(format, size=(200, 200))
+def test_image_file_truncated_files_raise_image_error(encode_image, format: str, length: int) -> None:
+    data = encode_image(format, size=(200, 200))
     with pytest.raises(ImageError):
         check_image(data[: min(length, len(data) // 2)])
 
 
-def test_image_file_damaged_bytes_raise_image_error(photo) -> None:
+def test_image_file_damaged_bytes_raise_image_error(encode_image) -> None:
     rng = np.random.default_rng(0)
     usable = 0
     for format in ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"):
-        data = photo(format)
+        data = encode_image(format)
         for _ in range(60):
             broken = bytearray(data)
             for position in rng.integers(0, len(data), rng.integers(1, 6)):
@@ -193,16 +198,16 @@ def test_image_file_twelve_bit_jpeg_is_named() -> None:
         check_image(b"\xff\xd8\xff\xc1" + frame + b"\xff\xda\x00\x02")
 
 
-def test_image_file_path_is_read(photo, tmp_path: Path) -> None:
-    (tmp_path / "a.gif").write_bytes(photo("GIF"))
+def test_image_file_path_is_read(encode_image, tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(encode_image("GIF"))
     assert decode_image(tmp_path / "a.gif").shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
 def test_image_file_trusted_images_are_not_decoded_but_measured(
-    photo, monkeypatch: pytest.MonkeyPatch, format: str
+    encode_image, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
-    data = photo(format)
+    data = encode_image(format)
     monkeypatch.setattr(image_file, "_load", None)
     trusted = check_image(data, is_trusted=True)
     assert trusted.encoded is data
@@ -214,28 +219,30 @@ def test_image_file_trusted_images_are_not_decoded_but_measured(
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(lambda photo: photo(mode="CMYK"), id="cmyk"),
-        pytest.param(lambda photo: photo(orientation=6), id="turned jpeg"),
-        pytest.param(lambda photo: photo("PNG", orientation=6), id="turned png"),
-        pytest.param(lambda photo: photo("PNG", mode="RGBA"), id="alpha"),
-        pytest.param(lambda photo: saved(Image.new("P", (9, 9)), "PNG", transparency=0), id="palette"),
-        pytest.param(lambda photo: photo("GIF"), id="gif"),
+        pytest.param(lambda encode_image: encode_image(mode="CMYK"), id="cmyk"),
+        pytest.param(lambda encode_image: encode_image(orientation=6), id="turned jpeg"),
+        pytest.param(lambda encode_image: encode_image("PNG", orientation=6), id="turned png"),
+        pytest.param(lambda encode_image: encode_image("PNG", mode="RGBA"), id="alpha"),
+        pytest.param(lambda encode_image: saved(Image.new("P", (9, 9)), "PNG", transparency=0), id="palette"),
+        pytest.param(lambda encode_image: encode_image("GIF"), id="gif"),
     ],
 )
-def test_image_file_what_must_be_changed_is_not_trusted(photo, data) -> None:
-    assert check_image(data(photo), is_trusted=True) == check_image(data(photo))
+def test_image_file_what_must_be_changed_is_not_trusted(encode_image, data) -> None:
+    assert check_image(data(encode_image), is_trusted=True) == check_image(data(encode_image))
 
 
-def test_image_file_trusted_image_without_an_end_is_looked_at(photo) -> None:
+def test_image_file_trusted_image_without_an_end_is_looked_at(encode_image) -> None:
     for format in ("JPEG", "PNG"):
         with pytest.raises(ImageError, match="truncated"):
-            check_image(photo(format, size=(300, 300))[:-40], is_trusted=True)
+            check_image(encode_image(format, size=(300, 300))[:-40], is_trusted=True)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_image_file_oversize_image_is_made_smaller_and_keeps_its_shape(photo, format: str, orientation: int) -> None:
-    data = photo(format, size=(150, 400), orientation=orientation)
+def test_image_file_oversize_image_is_made_smaller_and_keeps_its_shape(
+    encode_image, format: str, orientation: int
+) -> None:
+    data = encode_image(format, size=(150, 400), orientation=orientation)
     small = check_image(data, longest_side=100)
     size, given = ((38, 100), (150, 400)) if orientation == 1 else ((100, 38), (400, 150))
     assert ((small.height, small.width), small.given_size, small.stored_size) == (size, given, (150, 400))
@@ -245,18 +252,18 @@ def test_image_file_oversize_image_is_made_smaller_and_keeps_its_shape(photo, fo
     assert np.abs(decode_image(small.encoded).astype(int) - np.asarray(whole)).mean() < 6
 
 
-def test_image_file_image_that_fits_is_not_touched_by_a_limit(photo) -> None:
-    data = photo(size=(48, 64))
+def test_image_file_image_that_fits_is_not_touched_by_a_limit(encode_image) -> None:
+    data = encode_image(size=(48, 64))
     assert check_image(data, longest_side=64).encoded is data
     assert check_image(data, longest_side=64).given_size is None
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_image_file_upright_size_is_known_without_decoding(photo, format: str, orientation: int) -> None:
+def test_image_file_upright_size_is_known_without_decoding(encode_image, format: str, orientation: int) -> None:
     if orientation == 6 and format in ("GIF", "BMP"):
         pytest.skip("these formats hold no EXIF")
-    data = photo(format, orientation=orientation)
+    data = encode_image(format, orientation=orientation)
     assert upright_size(data) == decode_image(data).shape[:2]
 
 

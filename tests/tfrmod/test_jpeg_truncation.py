@@ -64,24 +64,24 @@ def test_jpeg_truncation_jpeg_without_much_of_its_data_is_refused(
 @pytest.mark.parametrize("num_bytes", [0, 1, 20])
 def test_jpeg_truncation_jpeg_without_its_last_bytes_is_kept_and_the_share_said(mode: str, num_bytes: int) -> None:
     data = jpeg(picture(mode))
-    photo = check_image(cut(data, num_bytes))
-    assert 0 <= photo.missing <= MAX_MISSING
-    assert (photo.missing > 0) == (num_bytes > 0)
-    assert photo.encoded == cut(data, num_bytes, end=END)
-    seen = tf.io.decode_jpeg(photo.encoded, channels=3).numpy().astype(int)
+    checked_image = check_image(cut(data, num_bytes))
+    assert 0 <= checked_image.missing <= MAX_MISSING
+    assert (checked_image.missing > 0) == (num_bytes > 0)
+    assert checked_image.encoded == cut(data, num_bytes, end=END)
+    seen = tf.io.decode_jpeg(checked_image.encoded, channels=3).numpy().astype(int)
     expected = tf.io.decode_jpeg(data, channels=3).numpy().astype(int)
-    assert (seen != expected).any(axis=2).mean() <= photo.missing + 1e-9
-    assert np.array_equal(decode_image(cut(data, num_bytes)), decode_image(photo.encoded))
+    assert (seen != expected).any(axis=2).mean() <= checked_image.missing + 1e-9
+    assert np.array_equal(decode_image(cut(data, num_bytes)), decode_image(checked_image.encoded))
 
 
 def test_jpeg_truncation_rotated_jpeg_without_its_last_bytes_is_kept_too() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = jpeg(picture(), exif=exif)
-    photo = check_image(cut(data, 20))
-    assert 0 < photo.missing <= MAX_MISSING
-    assert (photo.height, photo.width) == (300, 200)
-    assert check_image(cut(data, 20), longest_side=100).missing == photo.missing
+    checked_image = check_image(cut(data, 20))
+    assert 0 < checked_image.missing <= MAX_MISSING
+    assert (checked_image.height, checked_image.width) == (300, 200)
+    assert check_image(cut(data, 20), longest_side=100).missing == checked_image.missing
     for end in (b"", END):
         with pytest.raises(ImageError):
             check_image(cut(data, len(data) // 2, end=end))
@@ -98,9 +98,9 @@ def test_jpeg_truncation_bars_of_grey_are_no_missing_data(mode: str, color: tupl
         if top is not None:
             padded.paste(top)
         data = jpeg(padded.convert(mode), **given)
-        photo = check_image(data)
-        assert photo.missing == 0
-        assert (photo.encoded is data) == (mode != "CMYK")
+        checked_image = check_image(data)
+        assert checked_image.missing == 0
+        assert (checked_image.encoded is data) == (mode != "CMYK")
         decode_image(data)
 
 

@@ -94,10 +94,10 @@ def test_nasty_what_becomes_of_a_nasty_image(test_data: Path, name: str) -> None
         with pytest.raises(ImageError, match=expected):
             check_image(data)
         return
-    photo = check_image(data)
-    assert (KEPT if photo.encoded is data else ANEW, photo.height, photo.width) == expected
-    decoded = tf.io.decode_image(photo.encoded, channels=3, expand_animations=False)
-    assert decoded.shape == (photo.height, photo.width, 3)
+    checked_image = check_image(data)
+    assert (KEPT if checked_image.encoded is data else ANEW, checked_image.height, checked_image.width) == expected
+    decoded = tf.io.decode_image(checked_image.encoded, channels=3, expand_animations=False)
+    assert decoded.shape == (checked_image.height, checked_image.width, 3)
 
 
 def test_nasty_table_names_every_file(test_data: Path) -> None:
@@ -106,9 +106,9 @@ def test_nasty_table_names_every_file(test_data: Path) -> None:
 
 def test_nasty_hundred_megapixels_are_no_bomb(test_data: Path) -> None:
     data = (test_data / "nasty" / "gen_100Mpx_1bit.png").read_bytes()
-    photo = check_image(data)
-    assert photo.encoded is data
-    assert (photo.height, photo.width) == (10_000, 10_000)
+    checked_image = check_image(data)
+    assert checked_image.encoded is data
+    assert (checked_image.height, checked_image.width) == (10_000, 10_000)
 
 
 def test_nasty_every_nasty_image_ends_in_a_record_or_in_the_list_of_problems(

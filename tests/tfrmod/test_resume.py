@@ -77,12 +77,12 @@ def test_resume_what_is_damaged_is_done_again(interrupted, tmp_path: Path, monke
 
 
 def test_resume_image_touched_in_between_is_looked_at_again(
-    interrupted, monkeypatch: pytest.MonkeyPatch, photo
+    interrupted, monkeypatch: pytest.MonkeyPatch, encode_image
 ) -> None:
     data = interrupted[0]
     changed = data / "JPEGImages" / "0040.jpg"
     size = changed.stat().st_size
-    content = next(content for seed in range(999) if len(content := photo(seed=seed + 500)) <= size)
+    content = next(content for seed in range(999) if len(content := encode_image(seed=seed + 500)) <= size)
     changed.write_bytes(content + bytes(size - len(content)))
     examined, _ = counted(monkeypatch)
     manifest = convert(*interrupted)

@@ -15,7 +15,7 @@ HALVES = ConvertOptions(train_valid_split=0.5)
 LISTING = Listing(entries=())
 
 
-def photos(count: int, twins: dict[int, int] | None = None, equal: dict[int, int] | None = None) -> ImageTable:
+def image_table(count: int, twins: dict[int, int] | None = None, equal: dict[int, int] | None = None) -> ImageTable:
     """Returns images at every second position; `twins` and `equal` copy image_hash or identity from another rank."""
     rng = random.Random(1)
     image_hashes = [rng.getrandbits(64) for _ in range(count)]
@@ -36,7 +36,7 @@ def photos(count: int, twins: dict[int, int] | None = None, equal: dict[int, int
 def test_split_division_by_fractions_keeps_near_duplicates_together() -> None:
     twins = {rank: rank - 1 for rank in range(1, 40, 2)}
     log = ProblemLog()
-    parts = split_dataset(photos(40, twins), LISTING, HALVES, log)
+    parts = split_dataset(image_table(40, twins), LISTING, HALVES, log)
     assert {name: len(part) for name, part in parts.items()} == {"train": 20, "val": 20}
     for rank, other in twins.items():
         assert sum({2 * rank, 2 * other} <= set(part) for part in parts.values()) == 1
@@ -45,7 +45,7 @@ def test_split_division_by_fractions_keeps_near_duplicates_together() -> None:
 
 def test_split_division_where_all_look_alike_they_are_divided_all_the_same() -> None:
     log = ProblemLog()
-    parts = split_dataset(photos(10, dict.fromkeys(range(1, 10), 0)), LISTING, HALVES, log)
+    parts = split_dataset(image_table(10, dict.fromkeys(range(1, 10), 0)), LISTING, HALVES, log)
     assert {name: len(part) for name, part in parts.items()} == {"train": 5, "val": 5}
     assert log.problems == [Problem("likeness_divided", "0.jpg", "10 of 10 images look like this one")]
 
@@ -53,7 +53,7 @@ def test_split_division_where_all_look_alike_they_are_divided_all_the_same() -> 
 def test_split_division_near_duplicates_in_two_lists_are_reported_and_kept() -> None:
     listing = replace(LISTING, sets={"train": (0, 2, 4), "val": (6, 8, 10)})
     log = ProblemLog()
-    parts = split_dataset(photos(6, {3: 0}, {4: 1}), listing, HALVES, log)
+    parts = split_dataset(image_table(6, {3: 0}, {4: 1}), listing, HALVES, log)
     assert {name: part.tolist() for name, part in parts.items()} == {"train": [0, 2, 4], "val": [6, 8, 10]}
     assert log.problems == [
         Problem("split_leak", "6.jpg", "looks like 0.jpg"),
@@ -64,14 +64,14 @@ def test_split_division_near_duplicates_in_two_lists_are_reported_and_kept() -> 
 def test_split_division_reports_a_split_of_very_few_images() -> None:
     listing = replace(LISTING, sets={"trainval": tuple(range(0, 160, 2)), "test": tuple(range(160, 200, 2))})
     log = ProblemLog()
-    parts = split_dataset(photos(100), listing, ConvertOptions(test_split=0.2), log)
+    parts = split_dataset(image_table(100), listing, ConvertOptions(test_split=0.2), log)
     assert {name: len(part) for name, part in parts.items()} == {"train": 80, "val": 1, "test": 19}
     assert log.problems == [Problem("split_thin", "val", "1 of 100 images (train_valid_split=0.8, test_split=0.2)")]
 
 
 @pytest.mark.parametrize("is_unlabelled", [True, False])
 def test_split_division_images_without_labels_are_for_a_test(is_unlabelled: bool) -> None:
-    parts = split_dataset(photos(10), replace(LISTING, is_unlabelled=is_unlabelled), HALVES, ProblemLog())
+    parts = split_dataset(image_table(10), replace(LISTING, is_unlabelled=is_unlabelled), HALVES, ProblemLog())
     assert parts.keys() == ({"test"} if is_unlabelled else {"train", "val"})
 
 
@@ -98,14 +98,14 @@ def test_split_division_image_to_divide_takes_little_memory(num_motifs: int) -> 
 def test_split_division_images_of_another_set_are_kept_for_evaluation() -> None:
     listing = replace(LISTING, sets={"train": (0, 2), "val": (4,), "test": (6, 8)})
     log = ProblemLog()
-    parts = split_dataset(photos(6), listing, HALVES, log)
+    parts = split_dataset(image_table(6), listing, HALVES, log)
     assert {name: part.tolist() for name, part in parts.items()} == {"train": [0, 2], "val": [4]}
     assert log.problems == [
         Problem("set_reserved", "6.jpg", "in the set test"),
         Problem("set_reserved", "8.jpg", "in the set test"),
         Problem("set_not_listed", "10.jpg", ""),
     ]
-    parts = split_dataset(photos(6), listing, replace(HALVES, val_set="test"), ProblemLog())
+    parts = split_dataset(image_table(6), listing, replace(HALVES, val_set="test"), ProblemLog())
     assert {name: part.tolist() for name, part in parts.items()} == {"train": [0, 2], "val": [6, 8]}
 
 
@@ -120,7 +120,7 @@ def test_split_division_images_of_another_set_are_kept_for_evaluation() -> None:
 def test_split_division_set_that_is_named_in_vain_is_reported(sets, code: str) -> None:
     problem = Problem("set_lists_unknown", "data.yaml", "../val")
     log = ProblemLog()
-    split_dataset(photos(6), replace(LISTING, sets=sets, set_problems={"val": (problem,)}), HALVES, log)
+    split_dataset(image_table(6), replace(LISTING, sets=sets, set_problems={"val": (problem,)}), HALVES, log)
     assert (log.problems[0].code, log.problems[0].file) == (code, "data.yaml")
 
 
@@ -131,7 +131,7 @@ def on_one_scene(count: int, num_objects: list[int]) -> ImageTable:
         number = position // 4  # Of the pair: positions are twice the rank.
         return Objects(("cat",), np.array([(number / count, 0.0, (number + 0.9) / count, 0.5)]))
 
-    same = photos(count, dict.fromkeys(range(1, count), 0))
+    same = image_table(count, dict.fromkeys(range(1, count), 0))
     return replace(same, objects=objects, num_objects=np.array(num_objects))
 
 
@@ -148,7 +148,7 @@ def test_split_division_near_duplicates_are_divided_where_the_option_says_so() -
     twins = {rank: rank - 1 for rank in range(1, 40, 2)}
     log = ProblemLog()
     options = replace(HALVES, group_near_duplicates=False)
-    parts = split_dataset(photos(40, twins, {39: 0}), LISTING, options, log)
+    parts = split_dataset(image_table(40, twins, {39: 0}), LISTING, options, log)
     assert {name: len(part) for name, part in parts.items()} == {"train": 20, "val": 20}
     assert sum({0, 78} <= set(part.tolist()) for part in parts.values()) == 1  # Equal to the byte.
     assert {problem.code for problem in log.problems} == {"split_leak"}
@@ -156,7 +156,7 @@ def test_split_division_near_duplicates_are_divided_where_the_option_says_so() -
 
 def test_split_division_split_that_near_duplicates_skew_is_reported() -> None:
     log = ProblemLog()
-    one_scene = photos(60, dict.fromkeys(range(1, 40), 0))
+    one_scene = image_table(60, dict.fromkeys(range(1, 40), 0))
     counts = np.array([1] * 40 + [9] * 20)
     split_dataset(replace(one_scene, num_objects=counts), LISTING, HALVES, log)
     assert {problem.code for problem in log.problems} == {"split_skewed"}

@@ -17,8 +17,8 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(tmp_path, "voc", tmp_path / "staging", MAX_PIXELS, None)
 
 
-def outcome(settings: Settings, photo: bytes, xml: str) -> ValidatedImage:
-    (settings.folder / "a.jpg").write_bytes(photo)
+def outcome(settings: Settings, encode_image: bytes, xml: str) -> ValidatedImage:
+    (settings.folder / "a.jpg").write_bytes(encode_image)
     (settings.folder / "a.xml").write_text(xml)
     return validate_image(settings, 4, ENTRY)
 
@@ -27,18 +27,18 @@ def codes(examined: ValidatedImage) -> list[str]:
     return [problem.code for problem in examined.problems]
 
 
-def test_validate_image_fine_image_stays_where_it_is(settings: Settings, photo, xml) -> None:
-    image, problems, image_hash, _ = outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)]))
+def test_validate_image_fine_image_stays_where_it_is(settings: Settings, encode_image, xml) -> None:
+    image, problems, image_hash, _ = outcome(settings, encode_image(), xml([("cat", 1, 2, 30, 40)]))
     assert problems == ()
-    assert image_hash == check_image(photo()).image_hash
+    assert image_hash == check_image(encode_image()).image_hash
     assert image is not None
     assert (image.path, image.format, image.source_id) == (settings.folder / "a.jpg", "jpeg", "5")
     assert (image.height, image.width, image.objects[0].box) == (48, 64, (2, 1, 40, 30))
-    assert image.loaded().encoded == photo()
+    assert image.loaded().encoded == encode_image()
 
 
-def test_validate_image_encoded_anew_waits_in_the_staging_folder(settings: Settings, photo, xml) -> None:
-    examined = outcome(settings, photo("BMP"), xml())
+def test_validate_image_encoded_anew_waits_in_the_staging_folder(settings: Settings, encode_image, xml) -> None:
+    examined = outcome(settings, encode_image("BMP"), xml())
     assert codes(examined) == ["format_not_as_named"]
     assert examined.image is not None
     assert examined.image.path == settings.staging / "00000004.png"
@@ -57,9 +57,9 @@ def test_validate_image_encoded_anew_waits_in_the_staging_folder(settings: Setti
     ],
 )
 def test_validate_image_boxes_are_sorted_clipped_or_dropped(
-    settings: Settings, photo, xml, box, kept, found: list[str]
+    settings: Settings, encode_image, xml, box, kept, found: list[str]
 ) -> None:
-    examined = outcome(settings, photo(), xml([("cat", *box)]))
+    examined = outcome(settings, encode_image(), xml([("cat", *box)]))
     assert examined.image is not None
     assert [thing.box for thing in examined.image.objects] == ([kept] if kept else [])
     assert codes(examined) == found
@@ -76,9 +76,9 @@ def test_validate_image_boxes_are_sorted_clipped_or_dropped(
     ],
 )
 def test_validate_image_whose_objects_are_all_unreadable_does_not_pass_for_one_of_nothing(
-    settings: Settings, photo, xml, things: list, found: list[str], is_kept: bool
+    settings: Settings, encode_image, xml, things: list, found: list[str], is_kept: bool
 ) -> None:
-    examined = outcome(settings, photo(), xml(things))
+    examined = outcome(settings, encode_image(), xml(things))
     assert codes(examined) == found
     assert (examined.image is not None) == is_kept
 
@@ -95,9 +95,9 @@ def test_validate_image_whose_objects_are_all_unreadable_does_not_pass_for_one_o
     ],
 )
 def test_validate_image_boxes_go_where_the_pixels_went(
-    settings: Settings, photo, xml, size, orientation: int, expected, found
+    settings: Settings, encode_image, xml, size, orientation: int, expected, found
 ) -> None:
-    examined = outcome(settings, photo(orientation=orientation), xml([("cat", 2, 1, 12, 10)], size=size))
+    examined = outcome(settings, encode_image(orientation=orientation), xml([("cat", 2, 1, 12, 10)], size=size))
     assert codes(examined) == found
     assert examined.image is not None
     assert examined.image.objects[0].box == expected
@@ -117,71 +117,73 @@ def test_validate_image_boxes_go_where_the_pixels_went(
     ],
 )
 def test_validate_image_stated_size_that_the_image_has_not(
-    settings: Settings, photo, xml, size, box, expected, found
+    settings: Settings, encode_image, xml, size, box, expected, found
 ) -> None:
-    examined = outcome(settings, photo(), xml([("cat", *box)], size=size))
+    examined = outcome(settings, encode_image(), xml([("cat", *box)], size=size))
     assert codes(examined) == found
     assert (examined.image and examined.image.objects[0].box) == expected
 
 
-def test_validate_image_stated_size_matters_not_where_nothing_is_marked(settings: Settings, photo, xml) -> None:
-    examined = outcome(settings, photo(), xml(size=(99, 99)))
+def test_validate_image_stated_size_matters_not_where_nothing_is_marked(settings: Settings, encode_image, xml) -> None:
+    examined = outcome(settings, encode_image(), xml(size=(99, 99)))
     assert (examined.image is not None, codes(examined)) == (True, ["image_size_differs"])
 
 
-def test_validate_image_boxes_below_a_pixel_are_named(settings: Settings, photo, xml) -> None:
-    examined = outcome(settings, photo(), xml([("cat", 10, 10, 10.5, 30)]))
+def test_validate_image_boxes_below_a_pixel_are_named(settings: Settings, encode_image, xml) -> None:
+    examined = outcome(settings, encode_image(), xml([("cat", 10, 10, 10.5, 30)]))
     assert codes(examined) == ["box_below_pixel"]
 
 
-def test_validate_image_unusable_image_is_left_out_with_the_reason(settings: Settings, photo, xml) -> None:
-    examined = outcome(settings, photo()[:200], xml())
+def test_validate_image_unusable_image_is_left_out_with_the_reason(settings: Settings, encode_image, xml) -> None:
+    examined = outcome(settings, encode_image()[:200], xml())
     assert (examined.image, codes(examined)) == (None, ["image_undecodable"])
     (settings.folder / "a.jpg").unlink()
     assert codes(validate_image(settings, 0, ENTRY)) == ["image_undecodable"]
-    assert codes(outcome(settings._replace(max_pixels=100), photo(), xml())) == ["image_too_large"]
-    assert codes(outcome(settings, photo(), "<annotation>")) == ["annotation_malformed"]
+    assert codes(outcome(settings._replace(max_pixels=100), encode_image(), xml())) == ["image_too_large"]
+    assert codes(outcome(settings, encode_image(), "<annotation>")) == ["annotation_malformed"]
 
 
-def test_validate_image_classes_outside_the_label_map_are_dropped(settings: Settings, photo, xml) -> None:
+def test_validate_image_classes_outside_the_label_map_are_dropped(settings: Settings, encode_image, xml) -> None:
     settings = settings._replace(class_names={"cat"})
-    examined = outcome(settings, photo(), xml([("cat", 1, 1, 9, 9), ("dog", 1, 1, 9, 9)]))
+    examined = outcome(settings, encode_image(), xml([("cat", 1, 1, 9, 9), ("dog", 1, 1, 9, 9)]))
     assert examined.image is not None
     assert [thing.name for thing in examined.image.objects] == ["cat"]
     assert codes(examined) == ["class_not_in_label_map"]
 
 
-def test_validate_image_numbers_go_on_through_a_chunk(settings: Settings, photo, xml) -> None:
-    outcome(settings, photo(), xml())
+def test_validate_image_numbers_go_on_through_a_chunk(settings: Settings, encode_image, xml) -> None:
+    outcome(settings, encode_image(), xml())
     ids = [examined.image.source_id for examined in validate_images(settings, 32, [ENTRY, ENTRY]) if examined.image]
     assert ids == ["33", "34"]
 
 
 def test_validate_image_names_that_stand_for_a_class_are_replaced_before_they_are_judged(
-    settings: Settings, photo, xml
+    settings: Settings, encode_image, xml
 ) -> None:
     settings = settings._replace(class_names={"RBC"}, aliases={"rbc": "RBC", "redcell": "RBC", "dog": "hound"})
     things = [("rbc", 1, 1, 9, 9), ("RBC", 1, 1, 9, 9), ("dog", 1, 1, 9, 9)]
-    image, problems, _, aliased = outcome(settings, photo(), xml(things))
+    image, problems, _, aliased = outcome(settings, encode_image(), xml(things))
     assert image is not None
     assert [thing.name for thing in image.objects] == ["RBC", "RBC"]
     assert [(problem.code, problem.message) for problem in problems] == [("class_not_in_label_map", "hound")]
     assert aliased == ("dog", "rbc")
 
 
-def test_validate_image_difficult_objects_are_left_out_where_asked(settings: Settings, photo, xml) -> None:
+def test_validate_image_difficult_objects_are_left_out_where_asked(settings: Settings, encode_image, xml) -> None:
     text = xml([("cat", 1, 1, 9, 9), ("dog", 1, 1, 9, 9)]).replace("<name>dog", "<difficult>1</difficult><name>dog")
-    examined = outcome(settings._replace(skip_difficult=True), photo(), text)
+    examined = outcome(settings._replace(skip_difficult=True), encode_image(), text)
     assert examined.image is not None
     assert [thing.name for thing in examined.image.objects] == ["cat"]
     assert codes(examined) == ["difficult_left_out"]
 
 
 @pytest.mark.parametrize(("size", "orientation"), [((48, 64), 1), ((48, 64), 6), ((64, 48), 6)])
-def test_validate_image_boxes_shrink_with_their_image(settings: Settings, photo, xml, size, orientation: int) -> None:
+def test_validate_image_boxes_shrink_with_their_image(
+    settings: Settings, encode_image, xml, size, orientation: int
+) -> None:
     text = xml([("cat", 2, 4, 12, 99)], size=size)
-    whole = outcome(settings, photo(orientation=orientation), text)
-    small = outcome(settings._replace(longest_side=32), photo(orientation=orientation), text)
+    whole = outcome(settings, encode_image(orientation=orientation), text)
+    small = outcome(settings._replace(longest_side=32), encode_image(orientation=orientation), text)
     assert whole.image is not None
     assert small.image is not None
     assert codes(small) == codes(whole)
@@ -190,24 +192,24 @@ def test_validate_image_boxes_shrink_with_their_image(settings: Settings, photo,
 
 
 def test_validate_image_with_more_objects_than_are_supported_is_left_out(
-    settings: Settings, photo, xml, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, encode_image, xml, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(validate_image_module, "MAX_OBJECTS", 2)
-    assert outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)] * 2)).image is not None
-    examined = outcome(settings, photo(), xml([("cat", 1, 2, 30, 40)] * 3))
+    assert outcome(settings, encode_image(), xml([("cat", 1, 2, 30, 40)] * 2)).image is not None
+    examined = outcome(settings, encode_image(), xml([("cat", 1, 2, 30, 40)] * 3))
     assert examined.image is None
     assert [(problem.code, problem.message) for problem in examined.problems] == [
         ("too_many_objects", "3, where 2 are the most")
     ]
 
 
-def test_validate_image_crowd_is_kept_and_named_as_skipped_by_training(settings: Settings, photo) -> None:
+def test_validate_image_crowd_is_kept_and_named_as_skipped_by_training(settings: Settings, encode_image) -> None:
     content = {
         "images": [{"id": 1, "file_name": "a.jpg"}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 1}],
         "categories": [{"id": 1, "name": "cat"}],
     }
-    (settings.folder / "a.jpg").write_bytes(photo())
+    (settings.folder / "a.jpg").write_bytes(encode_image())
     (settings.folder / "x.json").write_text(json.dumps(content))
     [entry] = SOURCES["coco"].listing(settings.folder).entries
     examined = validate_image(settings._replace(source="coco"), 0, entry)

@@ -92,7 +92,7 @@ def test_load_checkpoint_computes_what_the_published_weights_did(
 
 
 @pytest.mark.parametrize(
-    ("photo", "classes", "confidence"),
+    ("image_id", "classes", "confidence"),
     [
         ("415748", {385, 386, 101}, 0.85),
         ("377575", {265, 266, 267}, 0.3),
@@ -101,12 +101,12 @@ def test_load_checkpoint_computes_what_the_published_weights_did(
     ],
 )
 def test_convert_keeps_the_classifier(
-    photo: str, classes: set[int], confidence: float, test_data: Path, tmp_path: Path
+    image_id: str, classes: set[int], confidence: float, test_data: Path, tmp_path: Path
 ) -> None:
     import cv2
 
     with zipfile.ZipFile(test_data / "coco_permissive.zip") as archive:
-        name = next(name for name in archive.namelist() if name.endswith(f"{photo}.jpg"))
+        name = next(name for name in archive.namelist() if name.endswith(f"{image_id}.jpg"))
         pixels = cv2.imdecode(np.frombuffer(archive.read(name), "uint8"), cv2.IMREAD_COLOR)[:, :, ::-1]
     height, width = pixels.shape[:2]
     scale = 256 / min(height, width)

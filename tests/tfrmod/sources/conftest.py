@@ -36,7 +36,7 @@ def names_and_boxes() -> Callable[[AnnotatedImage], list[tuple[str, tuple[float,
 
 
 @pytest.fixture
-def put(tmp_path: Path, photo) -> Callable[..., Path]:
+def put(tmp_path: Path, encode_image) -> Callable[..., Path]:
     """Writes files below one folder: bytes, text, something for JSON, an array as PNG; None is an image of 64x48."""
 
     def write(files: dict[str, Any]) -> Path:
@@ -44,7 +44,7 @@ def put(tmp_path: Path, photo) -> Callable[..., Path]:
         for name, content in files.items():
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(photo() if content is None else as_bytes(content))
+            path.write_bytes(encode_image() if content is None else as_bytes(content))
         return root
 
     return write

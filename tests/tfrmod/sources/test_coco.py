@@ -51,7 +51,7 @@ def test_coco_lists_may_come_in_any_order_and_objects_of_one_image_apart(put, re
 
 
 @pytest.mark.parametrize(
-    ("photo_path", "json_path", "file_name"),
+    ("image_path", "json_path", "file_name"),
     [
         ("train/a.jpg", "train/_annotations.coco.json", "a.jpg"),
         ("images/a.jpg", "annotations/x.json", "a.jpg"),
@@ -64,10 +64,10 @@ def test_coco_lists_may_come_in_any_order_and_objects_of_one_image_apart(put, re
         ("a", "x.json", "a"),
     ],
 )
-def test_coco_images_are_found_by_whatever_names_them(put, read_all, photo_path, json_path, file_name) -> None:
-    folder = put({photo_path: None, json_path: coco([image(name=file_name)])})
+def test_coco_images_are_found_by_whatever_names_them(put, read_all, image_path, json_path, file_name) -> None:
+    folder = put({image_path: None, json_path: coco([image(name=file_name)])})
     _, images, problems = read_all("coco", folder)
-    assert list(images) == [photo_path]
+    assert list(images) == [image_path]
     assert problems == []
 
 
@@ -377,12 +377,12 @@ def test_coco_class_name_that_cannot_be_printed_is_left_out(put, read_all, name:
 
 
 def test_coco_names_that_fit_several_images_are_left_out_and_named(put, read_all) -> None:
-    photos = {f"{folder}/0.jpg": None for folder in ("a_raw", "b_done")}
+    image_files = {f"{folder}/0.jpg": None for folder in ("a_raw", "b_done")}
     content = coco([image(name="0.jpg"), image(2, "1.jpg")], [thing(), thing(2, 2)])
-    _, images, problems = read_all("coco", put(photos | {"a_raw/1.jpg": None, "annotations/x.json": content}))
+    _, images, problems = read_all("coco", put(image_files | {"a_raw/1.jpg": None, "annotations/x.json": content}))
     assert list(images) == ["a_raw/1.jpg"]
     assert ("image_ambiguous", "annotations/x.json", "0.jpg fits a_raw/0.jpg, b_done/0.jpg") in problems
-    assert {problem.file for problem in problems if problem.code == "image_without_annotation"} == set(photos)
+    assert {problem.file for problem in problems if problem.code == "image_without_annotation"} == set(image_files)
 
 
 @pytest.mark.parametrize("name", ["cafe\u0301.jpg", "/data/local-files/?d=x%5Ccaf%C3%A9.jpg", "caf%C3%A9.jpg"])

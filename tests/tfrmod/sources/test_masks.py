@@ -36,7 +36,7 @@ def color_png(values: np.ndarray, colors: dict[int, tuple[int, int, int]]) -> by
 
 
 @pytest.mark.parametrize(
-    ("photo_path", "mask_path"),
+    ("image_path", "mask_path"),
     [
         ("images/a.jpg", "masks/a.png"),
         ("train/images/a.jpg", "train/masks/a.png"),
@@ -46,18 +46,18 @@ def color_png(values: np.ndarray, colors: dict[int, tuple[int, int, int]]) -> by
         ("x/a.jpg", "train_masks/a_mask.png"),
     ],
 )
-def test_masks_are_found_and_kept_as_they_are(put, read_all, photo, photo_path: str, mask_path: str) -> None:
+def test_masks_are_found_and_kept_as_they_are(put, read_all, encode_image, image_path: str, mask_path: str) -> None:
     mask = classes(cat=1, dog=2, edge=255)
-    photo_bytes = photo("PNG") if photo_path.endswith("png") else None
-    folder = put({photo_path: photo_bytes, mask_path: mask, "classes.txt": "background\ncat\ndog\n"})
+    encoded_image = encode_image("PNG") if image_path.endswith("png") else None
+    folder = put({image_path: encoded_image, mask_path: mask, "classes.txt": "background\ncat\ndog\n"})
     assert find_source(folder) == "masks"
     listing, images, problems = read_all("masks", folder, masks=True)
     assert problems == []
     assert listing.label_map == {1: "cat", 2: "dog"}
-    np.testing.assert_array_equal(png_array(images[photo_path].segmentation), mask)
-    assert (images[photo_path].objects, images[photo_path].height) == ((), 48)
+    np.testing.assert_array_equal(png_array(images[image_path].segmentation), mask)
+    assert (images[image_path].objects, images[image_path].height) == ((), 48)
     _, images, _ = read_all("masks", folder)
-    assert images[photo_path].segmentation == b""
+    assert images[image_path].segmentation == b""
 
 
 def test_masks_palettes_are_positions_not_colours(put, read_all) -> None:
@@ -119,14 +119,14 @@ def test_masks_objects_have_boxes_and_masks(put, read_all, names_and_boxes) -> N
 
 
 @pytest.mark.parametrize(
-    ("photo_path", "folder_of_masks"), [("images/a.jpg", "masks/a"), ("a/images/a.jpg", "a/masks")]
+    ("image_path", "folder_of_masks"), [("images/a.jpg", "masks/a"), ("a/images/a.jpg", "a/masks")]
 )
-def test_masks_one_image_per_object(put, read_all, names_and_boxes, photo_path: str, folder_of_masks: str) -> None:
+def test_masks_one_image_per_object(put, read_all, names_and_boxes, image_path: str, folder_of_masks: str) -> None:
     one, two = classes(x=255), classes(x=0, y=255)
-    folder = put({photo_path: None, f"{folder_of_masks}/k1.png": one, f"{folder_of_masks}/k2.png": two})
+    folder = put({image_path: None, f"{folder_of_masks}/k1.png": one, f"{folder_of_masks}/k2.png": two})
     _, images, problems = read_all("masks", folder)
     assert problems == []
-    assert names_and_boxes(images[photo_path]) == [("object", (5, 0, 15, 10)), ("object", (5, 15, 15, 25))]
+    assert names_and_boxes(images[image_path]) == [("object", (5, 0, 15, 10)), ("object", (5, 15, 15, 25))]
 
 
 def test_masks_sixteen_bits_number_many_objects(put, read_all) -> None:

@@ -107,7 +107,7 @@ BESIDE = {
     "yolo": {"data.yaml": b"names: [a, b]"},
     "yolo dataset descriptions": {"a.txt": b"0 0.5 0.5 0.25 0.25\n", "t.txt": b"b.png"},
 }
-PHOTO = array_png(np.full((6, 8), 99, np.uint8))
+ENCODED_IMAGE = array_png(np.full((6, 8), 99, np.uint8))
 TOKENS = [
     b"NaN", b"-Infinity", b"1e999", b"-1", b"0", b"9" * 400, b"null", b"true", b'"', b"'", b"[", b"]", b"{", b"}", b",",
     b"\n", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"../../../../etc/passwd", b"/etc/passwd", b"[" * 2000, b'{"a":' * 2000,
@@ -183,8 +183,8 @@ def check(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Callable[[s
         # A folder for each, so that cached content of one file is not used for another.
         folder = root / str(next(numbers))
         source, (name, _) = kind.partition(" ")[0], BROKEN[kind]
-        photos = {"a.png": PHOTO, "b.png": PHOTO}
-        for path, content in {**photos, **BESIDE.get(kind, {}), name: data}.items():
+        image_files = {"a.png": ENCODED_IMAGE, "b.png": ENCODED_IMAGE}
+        for path, content in {**image_files, **BESIDE.get(kind, {}), name: data}.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         watch.found.clear()

@@ -75,12 +75,12 @@ def test_nasty_annotations_images_that_share_an_id_are_named(test_data: Path, pu
 
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_nasty_annotations_what_a_real_dataset_comes_to(test_data: Path, tmp_path: Path, read_all, name: str) -> None:
-    source, num_photos, num_objects, sets, codes = DATA_SETS[name]
+    source, num_images, num_objects, sets, codes = DATA_SETS[name]
     folder = extract(test_data / f"{name}.zip", tmp_path / name)
     assert find_source(folder) == source
     listing, images, problems = read_all(source, folder)
     listing = with_splits(folder, listing)
-    assert len(images) == num_photos
+    assert len(images) == num_images
     assert sum(len(image.objects) for image in images.values()) == num_objects
     assert {set_name: len(members) for set_name, members in listing.sets.items()} == sets
     assert Counter(problem.code for problem in problems) == codes

@@ -194,8 +194,8 @@ def numbers(*box: float) -> str:
 
 
 @pytest.mark.parametrize("size", ["<width>64</width><height>48</height>", "<width>640</width><height>480</height>", ""])
-def test_voc_reads_fractions_as_parts_of_the_image(tmp_path: Path, photo, size: str) -> None:
-    (tmp_path / "a.jpg").write_bytes(photo())
+def test_voc_reads_fractions_as_parts_of_the_image(tmp_path: Path, encode_image, size: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode_image())
     boxes = numbers(0.25, 0.5, 0.75, 1.0) + numbers(0, 0, 1, 1)
     image, problems = read(tmp_path, f"<annotation><size>{size}</size>{boxes}</annotation>")
     assert image is not None
@@ -263,16 +263,16 @@ def test_voc_any_layout_is_found(tmp_path: Path, voc_in, images: str, annotation
     assert listing.problems == ()
 
 
-def test_voc_upper_case_extensions_and_odd_names_are_found(voc_folder, xml, photo) -> None:
+def test_voc_upper_case_extensions_and_odd_names_are_found(voc_folder, xml, encode_image) -> None:
     for stem in ("A.mp4#t=1", "b c=d"):
-        voc_folder.write(f"JPEGImages/{stem}.JPG", photo())
+        voc_folder.write(f"JPEGImages/{stem}.JPG", encode_image())
         voc_folder.write(f"Annotations/{stem}.XML", xml())
     assert len(voc.listing(voc_folder.root).entries) == 2
 
 
-def test_voc_masks_and_other_files_are_no_images(voc_folder, photo) -> None:
+def test_voc_masks_and_other_files_are_no_images(voc_folder, encode_image) -> None:
     voc_folder.add_many(2)
-    voc_folder.write("SegmentationClass/0000.png", photo("PNG"))
+    voc_folder.write("SegmentationClass/0000.png", encode_image("PNG"))
     voc_folder.write("__MACOSX/JPEGImages/._0000.jpg", b"x")
     voc_folder.write("JPEGImages/._0001.jpg", b"x")
     voc_folder.write("JPEGImages/Thumbs.db", b"x")
@@ -281,21 +281,21 @@ def test_voc_masks_and_other_files_are_no_images(voc_folder, photo) -> None:
     assert listing.problems == ()
 
 
-def test_voc_folder_without_images_or_annotations_is_refused(voc_folder, xml, photo) -> None:
+def test_voc_folder_without_images_or_annotations_is_refused(voc_folder, xml, encode_image) -> None:
     voc_folder.write("a.xml", xml())
     with pytest.raises(DatasetError, match="found no images among 1 files"):
         voc.listing(voc_folder.root)
     (voc_folder.root / "a.xml").unlink()
-    voc_folder.write("a.jpg", photo())
+    voc_folder.write("a.jpg", encode_image())
     with pytest.raises(DatasetError, match=r"No annotations were found .* holds 1 x \.jpg"):
         find_source(voc_folder.root)
     with pytest.raises(DatasetError, match=r"found no annotations"):
         voc.listing(voc_folder.root)
 
 
-def test_voc_unmatched_files_are_rejected(voc_folder, xml, photo) -> None:
+def test_voc_unmatched_files_are_rejected(voc_folder, xml, encode_image) -> None:
     voc_folder.write("b/a.xml", xml(filename="x.jpg"))
-    voc_folder.write("c/b.jpg", photo())
+    voc_folder.write("c/b.jpg", encode_image())
     with pytest.raises(DatasetError, match="None of the 1 XML files"):
         voc.listing(voc_folder.root)
 

@@ -24,7 +24,7 @@ def test_yolo_shares_become_pixels_and_numbers_become_ids_from_one(put, read_all
 
 
 @pytest.mark.parametrize(
-    ("photo_path", "label_path"),
+    ("image_path", "label_path"),
     [
         ("a.jpg", "a.txt"),
         ("train/images/a.jpg", "train/labels/a.txt"),
@@ -36,11 +36,11 @@ def test_yolo_shares_become_pixels_and_numbers_become_ids_from_one(put, read_all
         ("images/b c.mp4#t=1.jpg", "labels/b c.mp4#t=1.txt"),
     ],
 )
-def test_yolo_any_layout_is_found(put, read_all, names_and_boxes, photo_path: str, label_path: str) -> None:
-    folder = put({photo_path: None, label_path: LINE, "data.yaml": YAML})
+def test_yolo_any_layout_is_found(put, read_all, names_and_boxes, image_path: str, label_path: str) -> None:
+    folder = put({image_path: None, label_path: LINE, "data.yaml": YAML})
     assert find_source(folder) == "yolo"
     _, images, problems = read_all("yolo", folder)
-    assert names_and_boxes(images[photo_path]) == [BOX]
+    assert names_and_boxes(images[image_path]) == [BOX]
     assert problems == []
 
 
@@ -146,8 +146,12 @@ def test_yolo_of_poses_the_box_is_taken(put, read_all, names_and_boxes) -> None:
     assert (names_and_boxes(images["a.jpg"]), problems) == ([BOX], [])
 
 
-def test_yolo_turned_image_has_the_sides_that_it_shows(put, read_all, photo, names_and_boxes) -> None:
-    for content in (photo(orientation=6), photo("PNG", orientation=6), photo("WEBP", orientation=6)):
+def test_yolo_turned_image_has_the_sides_that_it_shows(put, read_all, encode_image, names_and_boxes) -> None:
+    for content in (
+        encode_image(orientation=6),
+        encode_image("PNG", orientation=6),
+        encode_image("WEBP", orientation=6),
+    ):
         folder = put({"a.jpg": content, "a.txt": "0 0.5 0.5 1 1", "data.yaml": YAML})
         _, images, _ = read_all("yolo", folder)
         assert names_and_boxes(images["a.jpg"]) == [("cat", (0, 0, 64, 48))]
