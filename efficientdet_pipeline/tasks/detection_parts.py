@@ -37,7 +37,8 @@ from efficientdet_pipeline.tasks.task import LogLayout, panels
 from tfrmod.urls import redact_url
 
 _WITHOUT_EFFECT = (
-    *("alpha", "gamma", "delta", "label_smoothing", "box_loss_weight", "iou_loss_type", "iou_loss_weight"),
+    *("class_loss", "alpha", "gamma", "delta", "label_smoothing", "box_loss_weight", "iou_loss_type"),
+    "iou_loss_weight",
     *("positives_momentum", "class_weights", "backbone_ref"),
 )
 """Options of the losses and weights of google/automl's networks."""

@@ -148,12 +148,11 @@ def layer_rate_factors(network: keras.Model, decay: float) -> dict[str, float]:
     """
     if decay == 1.0:
         return {}
-    blocks = getattr(network.backbone, "blocks", None)
+    blocks = getattr(getattr(network, "backbone", None), "blocks", None)
     if not blocks:
         raise OptionsError(
-            f"lr_layer_decay needs a backbone that consists of blocks. Received {decay} with {network.backbone.name}, "
-            "which has "
-            "none; leave it out, or freeze the backbone for the first epochs with --freeze_backbone_epochs.",
+            f"lr_layer_decay needs a backbone made of blocks. Received {decay} with {network.name}, which has none; "
+            "leave it out, or freeze the backbone for the first epochs with --freeze_backbone_epochs.",
             option="lr_layer_decay",
         )
     factors = {variable.path: decay ** (len(blocks) + 1) for variable in network.backbone.trainable_variables}
