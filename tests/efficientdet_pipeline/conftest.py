@@ -24,7 +24,7 @@ Main = Callable[..., int]
 
 @pytest.fixture
 def main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Main]:
-    """Returns a function that runs the program in this process, in a folder of the test's own."""
+    """Returns a function that runs the program in this process, in a temporary folder."""
     from efficientdet_pipeline.cli import main as run_program
 
     monkeypatch.chdir(tmp_path)
@@ -43,7 +43,7 @@ def main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Main]:
 
 @pytest.fixture(scope="session")
 def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the folder of a run that is never written to; `copied_run` may be."""
+    """Returns the folder of a run that tests must not change; see `copied_run`."""
     from efficientdet.model import build_model
 
     from efficientdet_pipeline.demo_dataset import write_demo_dataset
@@ -73,12 +73,12 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied_run(toy_run: Path, tmp_path: Path) -> Path:
-    """Returns a copy of the run, in the test's own workspace."""
+    """Returns a copy of the run in the test's own workspace."""
     return Path(shutil.copytree(toy_run, tmp_path / "runs" / "toy"))
 
 
 class Printed(NamedTuple):
-    """What a program printed."""
+    """Output of a program."""
 
     out: str
     err: str
@@ -86,7 +86,7 @@ class Printed(NamedTuple):
 
 @pytest.fixture
 def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], Printed]:
-    """Returns a function that returns what was printed since it was last called."""
+    """Returns a function that returns the output since its last call."""
 
     def read() -> Printed:
         printed = capsys.readouterr()
@@ -99,7 +99,7 @@ HEIGHT, WIDTH = 24, 32
 
 
 def encoded(number: int, extension: str = ".png") -> bytes:
-    """Returns a plain photo whose red is its number."""
+    """Returns an image of a single colour whose red channel is its number."""
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     picture[..., 2] = number  # OpenCV's order is blue, green, red.
     return cv2.imencode(extension, picture)[1].tobytes()

@@ -28,7 +28,7 @@ Run = Callable[..., None]
 
 @pytest.fixture(autouse=True)
 def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Leaves signals, loggers, environment and folder as they were."""
+    """Restores signals, loggers, environment and working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", os.environ.copy())
     handler, root, verbosity = signal.getsignal(signal.SIGTERM), standard_logging.getLogger(), logging.get_verbosity()
@@ -42,7 +42,7 @@ def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Returns the options that the mode's command was run with; the command itself does nothing."""
+    """Returns the options that the mode's command was called with; the command itself does nothing."""
     seen: list[Any] = []
     monkeypatch.setattr(Mode, "runner", lambda self: lambda options, read, hparams: seen.append(options))
     return seen
@@ -50,7 +50,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Returns a function that lets every command fail with an error."""
+    """Returns a function that makes every command fail with an error."""
 
     def fail_with(error: BaseException) -> None:
         def run(options: Any, read: Any, hparams: Any) -> None:

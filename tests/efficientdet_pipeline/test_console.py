@@ -18,7 +18,7 @@ from efficientdet_pipeline import console
 
 @pytest.fixture(autouse=True)
 def listeners() -> Iterator[None]:
-    """Takes away the listeners that a test brings."""
+    """Removes handlers that a test adds."""
     root = standard_logging.getLogger()
     before, verbosity = list(root.handlers), logging.get_verbosity()
     yield

@@ -22,7 +22,7 @@ from efficientdet_pipeline.options.parser import Given
 from efficientdet_pipeline.options.training import TrainOptions
 
 NUM_QUICK, NUM_SLOW = 25, 10_000
-MAX_SECONDS, MAX_MEMORY_BYTES = 10.0, 1 << 30  # Of the processor: others may keep it busy.
+MAX_SECONDS, MAX_MEMORY_BYTES = 10.0, 1 << 30  # CPU time, because other programs may run.
 HPARAMS = (
     b"name: efficientdet-d0\nimage_size: 640x384\nnum_classes: 3\nlabel_map: {1: cat, 2: 'no'}\naspect_ratios: [1.0, "
     b"2.0]\nanchor_scale: !!python/tuple [3.0, 4.0]\nfpn_cell_repeats: 1\nbackbone_config: {blocks: [r1_k3_s11_e1_i32]}"
@@ -59,7 +59,7 @@ def read_description(path: Path) -> None:
     read_network(path, ModelOptions(), HparamsGiven())
 
 
-# {kind: (file, what it holds, what reads it)}.
+# {kind: (file, content, reader)}.
 BROKEN: dict[str, tuple[str, bytes, Callable[[Path], None]]] = {
     "label map yaml": ("a.yaml", "1: cat\n2: 'dög'\n3: no\n".encode(), read_map),
     "label map flow": ("a.yml", b"label_map: {1: cat, 2: dog}\n", read_map),
@@ -105,7 +105,7 @@ def watch() -> Iterator[Watch]:
 
 @st.composite
 def broken(draw: st.DrawFn, whole: bytes) -> bytes:
-    """Returns a text with a few bytes flipped, cut, repeated, or replaced by something nasty."""
+    """Returns a text with a few bytes flipped, cut, repeated, or replaced by special tokens."""
     data = whole
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(data)))
@@ -140,7 +140,7 @@ def check(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Callable[[s
         assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MAX_MEMORY_BYTES
 
     for kind, (_, whole, _) in BROKEN.items():
-        run(kind, whole)  # What is imported on first use is imported now.
+        run(kind, whole)  # Performs lazy imports.
     return run
 
 

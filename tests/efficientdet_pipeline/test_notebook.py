@@ -141,7 +141,7 @@ def test_assign_anchors_decodes_to_the_boxes() -> None:
 
 
 def outputs() -> dict[str, Any]:
-    """Makes outputs of one image: on the first box a strong class 1 and a weaker class 2, a weak one beside it."""
+    """Returns outputs for one image: on the first box a high class 1 and a lower class 2, a low one beside it."""
     anchors = anchor_boxes(CONFIG)
     logits = np.full((len(anchors), 3), -9.0, np.float32)
     deltas = np.asarray(encode_boxes(np.tile(BOXES[:1], (len(anchors), 1)), anchors))
@@ -167,7 +167,7 @@ def test_decode_predictions_heeds_its_parameters_and_forgets_them() -> None:
     [few] = decode_predictions(outputs(), CONFIG, mode="per_class", topk=1)
     assert len(few.boxes) == 1
     [soft] = decode_predictions(outputs(), CONFIG, method="gaussian", score_threshold=0.01)
-    # The second box overlaps wholly: exp(-1 / sigma) of its score is left.
+    # The second box overlaps completely: exp(-1 / sigma) of its score remains.
     assert soft.scores[1] == pytest.approx(0.5 * np.exp(-1 / 0.5), rel=1e-3)
     assert len(decode_predictions(outputs(), CONFIG, score_threshold=0.9)[0].boxes) == 0
     assert (

@@ -44,7 +44,7 @@ def test_a_container_leaves_what_it_has_not_taken(
 ) -> None:
     enter(system, line)
     make_group(system / root, names, limit="5000000", taken=3000000, files_read=400000)
-    # Files that were read lie there only until somebody wants the memory.
+    # Cached files occupy memory only until it is needed.
     assert machine_memory.free_memory() == 2400000
 
 

@@ -11,9 +11,9 @@ from efficientdet_pipeline.augment.sample import Sample
 
 HEIGHT, WIDTH = 120, 160
 CENTERS = ((25, 30), (60, 80), (95, 40), (30, 130), (90, 125))
-"""Of the boxes, (y, x); box number i has class i + 1."""
+"""Centres of the boxes, (y, x); box number i has class i + 1."""
 MARKER = 4
-"""Half the side of the square in the middle of each box, which has the class's colour."""
+"""Half the side of the marker in the centre of each box, which has the class's colour."""
 
 
 def color_of(class_id: int) -> int:
@@ -22,7 +22,7 @@ def color_of(class_id: int) -> int:
 
 @pytest.fixture(scope="session")
 def marked() -> Sample:
-    """Returns a black image with five boxes; blue tells the class, red and green are texture."""
+    """Returns a black image with five boxes; blue encodes the class, red and green are texture."""
     image = np.random.RandomState(0).randint(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     image[..., 2] = 0
     boxes = []
@@ -40,7 +40,7 @@ def unmarked(marked: Sample) -> Sample:
 
 @pytest.fixture(scope="session")
 def run() -> Callable[..., list[Any]]:
-    """Returns a function that runs `change(sample, seed)` for many seeds, both ways."""
+    """Returns a function that runs `change(sample, seed)` for many seeds, eagerly and in tf.data."""
 
     def run_both_ways(change: Callable[..., Any], sample: Sample, seeds: list[int], *, eagerly: int = 2) -> list[Any]:
         pairs = tf.constant([(17, seed) for seed in seeds], tf.int64)
@@ -48,7 +48,7 @@ def run() -> Callable[..., list[Any]]:
 
         @tf.function(input_signature=[pixels, boxes, tf.TensorSpec((None,), tf.int32)])
         def opened(image: tf.Tensor, boxes: tf.Tensor, class_ids: tf.Tensor) -> Sample:
-            return Sample(image, boxes, class_ids)  # of shapes left open, as a decoder leaves them
+            return Sample(image, boxes, class_ids)  # static shapes are unknown, as after a decoder
 
         dataset = tf.data.Dataset.from_tensor_slices(pairs)
         mapped = list(dataset.map(lambda seed: change(opened(*sample), seed)).as_numpy_iterator())
@@ -61,7 +61,7 @@ def run() -> Callable[..., list[Any]]:
 
 
 def check_boxes(result: Any) -> None:
-    """Boxes lie on the image, have an area and a class each."""
+    """Checks that boxes lie inside the image, and have an area and a class each."""
     assert result.boxes.dtype == np.float32
     assert result.class_ids.dtype == np.int32
     assert result.boxes.shape == (len(result.class_ids), 4)
@@ -72,7 +72,7 @@ def check_boxes(result: Any) -> None:
 
 
 def check_markers(result: Any, *, tolerance: int = 0) -> None:
-    """The colour of each class is seen inside that class's boxes and nowhere else."""
+    """Checks that the colour of each class occurs inside the boxes of that class only."""
     blue = result.image[..., 2].astype(int)
     for class_id in set(range(1, len(CENTERS) + 1)):
         rows, columns = np.nonzero(abs(blue - color_of(class_id)) <= tolerance)

@@ -76,6 +76,6 @@ def test_autoaugment_wrong_options_are_refused() -> None:
 
 
 def test_autoaugment_posterize_never_leaves_a_black_image(marked: Sample) -> None:
-    # AutoAugment's v3 asks for level 2, which is less than one bit.
+    # AutoAugment's v3 uses level 2, which is less than one bit.
     result = operation("Posterize", 1.0, 2.0, min_visibility=0.1)(marked, tf.constant([1, 2]))
     assert set(np.unique(result.image)) == {0, 128}

@@ -22,7 +22,7 @@ def test_mosaic_mixup_mosaic_fills_four_quarters_each_with_a_part_of_a_sample(
         check(result, markers=False)
         assert len(result.class_ids) >= 3
         assert result.image.any(axis=2).mean() > 0.95
-        # A box that lost nothing has its marker in the middle; such boxes keep the proportions of the image's.
+        # A box that was not cut has its marker in the centre; such boxes keep the aspect ratio of the image's.
         for (y0, x0, y1, x1), class_id in zip(result.boxes, result.class_ids, strict=True):
             if abs((y1 - y0) / (x1 - x0) - 29 / 34) < 0.04:
                 y, x = int((y0 + y1) / 2), int((x0 + x1) / 2)
@@ -37,7 +37,7 @@ def test_mosaic_mixup_mosaic_of_three_is_refused(marked: Sample) -> None:
 
 
 def test_mosaic_mixup_mixup_shows_both(marked: Sample, run, check) -> None:
-    # Made to fit 120 x 160, the partner is 40 x 160.
+    # Resized to fit 120 x 160, the partner is 40 x 160.
     partner = Sample(tf.zeros((50, 200, 3), tf.uint8), tf.constant([[0.0, 0.0, 20.0, 200.0]]), tf.constant([9]))
     shares = []
     for result in run(lambda sample, seed: mixup(sample, partner, seed), marked, SEEDS):
@@ -65,7 +65,7 @@ def test_mosaic_mixup_mosaic_of_empty_images_is_empty(unmarked: Sample, run, che
 def test_mosaic_mixup_copy_paste_adds_an_object_and_drops_what_it_hides(
     marked: Sample, unmarked: Sample, run, check
 ) -> None:
-    # Made to fit 120 x 160, the donor is twice as large.
+    # Resized to fit 120 x 160, the donor is twice as large.
     donor_image = tf.fill((60, 60, 3), tf.constant(250, tf.uint8))
     donor = Sample(donor_image, tf.constant([[5.0, 5.0, 28.0, 30.0]]), tf.constant([7]))
     counts = []
@@ -88,5 +88,5 @@ def test_mosaic_mixup_pasted_object_is_scaled_with_its_image(marked: Sample) -> 
     small = Sample(tf.zeros((20, 10, 3), tf.uint8), tf.zeros((0, 4)), tf.zeros((0,), tf.int32))
     donor = marked._replace(boxes=tf.constant([[0.0, 0.0, 120.0, 160.0]]), class_ids=tf.constant([4]))
     result = copy_paste(small, donor, tf.constant([1, 2]))
-    # The donor's image is made to fit, so the object is too: 120 x 160 in 20 x 10 is 7 x 10.
+    # The donor's image is resized to fit, and the object with it: 120 x 160 in 20 x 10 is 7 x 10.
     np.testing.assert_array_equal(result.boxes[:, 2:] - result.boxes[:, :2], [[7, 10]])

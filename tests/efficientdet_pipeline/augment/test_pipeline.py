@@ -22,7 +22,7 @@ from efficientdet_pipeline.options.augmentation import AugmentationOptions
 
 
 def alone(change: Any) -> Callable[[Sample, tf.Tensor], Any]:
-    """Returns a canvas augmenter as a function of (sample, seed), for samples that are mixed with no others."""
+    """Returns a canvas augmenter as a function of (sample, seed), for samples without partners."""
     return lambda sample, seed: change(sample, [], seed)
 
 
@@ -187,7 +187,7 @@ def test_pipeline_images_that_are_not_varied_are_as_evaluation_sees_them(marked:
 
 
 def mixing(marked: Sample, options: AugmentationOptions, *, ends: int | None = None) -> tuple[Any, list[int]]:
-    """Returns a mixing augmenter of (sample, seed), and the list of partners that it read."""
+    """Returns a mixer as a function of (sample, seed), and the list of partners that it read."""
     read: list[int] = []
 
     def partner(number: int) -> Sample:

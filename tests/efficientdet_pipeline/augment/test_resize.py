@@ -52,7 +52,7 @@ def test_resize_windows_stay_inside_the_image_and_the_canvas() -> None:
     assert (sources[:, 2:] > sources[:, :2]).all()
     assert (sizes >= 1).all()
     assert (sizes <= (64, 96)).all()
-    # The aspect is kept but for the snapping to whole pixels, half a pixel at either end.
+    # The aspect ratio is kept except for rounding to integer pixels, half a pixel at either end.
     extent = sources[:, 2:] - sources[:, :2]
     scale = sizes / extent
     slack = scale.max(axis=1) * 1.01 * (1 / extent + 1 / sizes).sum(axis=1) + 1e-3

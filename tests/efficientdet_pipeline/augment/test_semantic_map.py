@@ -22,7 +22,7 @@ from efficientdet_pipeline.augment.semantic_map import (
 
 
 def blocks(height: int, width: int) -> SemanticSample:
-    """Makes an image whose colour is its map, 20 times over, in blocks of 16 pixels."""
+    """Returns an image whose colour is 20 times its map, in blocks of 16 pixels."""
     generator = np.random.default_rng(0)
     small = generator.integers(1, 10, (height // 16, width // 16), dtype=np.uint8)
     values = small.repeat(16, axis=0).repeat(16, axis=1)
@@ -46,7 +46,7 @@ def test_semantic_augmenter_moves_image_and_map_alike(size: tuple[int, int], tra
         assert image.shape == (96, 96, 3)
         assert semantic_map.shape == (96, 96)
         assert semantic_map.dtype == np.uint8
-        # Nearest against bilinear: only a rim of blocks may differ.
+        # Nearest neighbour and bilinear differ only at the borders of blocks.
         assert agreement(image, semantic_map) > 0.8
         assert (semantic_map[valid[0] :] == IGNORE_ID).all()
         assert (semantic_map[:, valid[1] :] == IGNORE_ID).all()

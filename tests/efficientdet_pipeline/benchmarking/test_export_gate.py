@@ -20,7 +20,7 @@ from efficientdet_pipeline.runs.run_dir import RunFolder
 
 
 class Shifted:
-    """Finds the one object, so many pixels to the right."""
+    """Detects the single object, shifted to the right by a number of pixels."""
 
     def __init__(self, pixels: float) -> None:
         self._pixels = pixels

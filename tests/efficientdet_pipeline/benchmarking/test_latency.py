@@ -14,7 +14,7 @@ from efficientdet_pipeline.errors import OptionsError
 
 
 class Sleeper:
-    """A predictor of a known speed that notes its calls."""
+    """A predictor with a known latency that records its calls."""
 
     def __init__(self, name: str, seconds: float, calls: list[str]) -> None:
         self.name, self.seconds, self.calls = name, seconds, calls

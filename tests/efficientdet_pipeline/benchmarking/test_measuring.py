@@ -8,7 +8,7 @@ from efficientdet_pipeline.benchmarking import measuring
 
 def test_measuring_rates_are_medians_taken_in_turns() -> None:
     calls: list[tuple[str, int]] = []
-    # The first two calls of each part warm it up and find out how long it takes.
+    # The first two calls of each part are a warm-up and measure the duration of a batch.
     seconds = {"loader": iter([9.0, 0.5, 0.25, 9.0, 0.5]), "step": iter([9.0, 4.0, 1.0, 2.0, 8.0])}
 
     def part(name: str) -> measuring.Measurement:
@@ -34,7 +34,7 @@ def test_measuring_loader_begins_again_with_each_measurement() -> None:
     numbers = tf.data.Dataset.range(100).map(lambda number: tf.numpy_function(note, [number], tf.int64))
     measure = measuring.time_loader(numbers)
     assert measure(4) > 0
-    # Two fill the buffers; TensorFlow itself may fetch some ahead.
+    # Two batches fill the buffers; TensorFlow may prefetch more.
     assert len(taken) >= 6
     assert measure(1) > 0
     assert taken.count(0) == 2

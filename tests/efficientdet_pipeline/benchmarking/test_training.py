@@ -57,7 +57,7 @@ def options(tmp_path: Path) -> BenchmarkOptions:
 
 
 def fits_up_to(largest: int, host_bytes: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes measurements cost nothing, and those of more than `largest` images fail for want of memory."""
+    """Makes measurements free, and those of more than `largest` images run out of memory."""
 
     def speeds(options: BenchmarkOptions, *rest: Any) -> Speeds:
         size = options.training.optimizer.batch_size

@@ -39,7 +39,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Returns a folder with an image of 40 x 70 pixels and a file that is none."""
+    """Returns a folder with an image of 40 x 70 pixels and a file that is not an image."""
     folder = tmp_path / "images"
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (40, 70, 3), np.uint8)

@@ -32,7 +32,7 @@ BOX = (10, 10, 60, 60)
 
 @pytest.fixture(autouse=True)
 def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Leaves signals, loggers, environment and folder as they were."""
+    """Restores signals, loggers, environment and working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", {**os.environ, "HOME": str(tmp_path)})
     handler, root, verbosity = signal.getsignal(signal.SIGTERM), standard_logging.getLogger(), logging.get_verbosity()
@@ -212,7 +212,7 @@ def test_shards_with_ids_from_0(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def quick(monkeypatch: pytest.MonkeyPatch, shard: str) -> list[str]:
-    """Returns what the look before a training says."""
+    """Returns the messages of the quick check before a training."""
     said: list[str] = []
     for name in ("info", "warning"):
         monkeypatch.setattr(logging, name, lambda text, *values: said.append(text % values))
@@ -266,7 +266,7 @@ def test_a_trained_run(voc: Callable[..., Path], tmp_path: Path, capsys: pytest.
     _write_checkpoint(run, made.label_map)
     assert doctor(f"--run_dir={run}", "--json", "--detect_photos=8") == 3
     found = {each["code"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
-    assert found["class_never_found"]["values"] == {"classes": ["cat", "dog"]}  # It has learnt nothing.
+    assert found["class_never_found"]["values"] == {"classes": ["cat", "dog"]}  # The network is untrained.
 
 
 def _write_checkpoint(run: Path, label_map: dict[int, str]) -> None:

@@ -31,7 +31,7 @@ def val_images(folder: Path) -> list[Any]:
 
 
 def write_detections(path: Path, folder: Path, key: Callable[[Any], Any]) -> Path:
-    """Writes what is there as detections; `key` gives the image_id."""
+    """Writes the ground truth as detections; `key` gives the image_id."""
     rows = []
     for image in val_images(folder):
         for thing in image.objects:
@@ -56,7 +56,7 @@ def test_eval_of_a_run_writes_its_page_and_thresholds(main: Main, copied_run: Pa
     assert "its validation images" in (copied_run / "report" / "index.html").read_text()
     read_best_thresholds(copied_run / "thresholds.yaml")
     before = (copied_run / "report" / "index.html").read_bytes()
-    # Other data, or another name, does not replace what the run says of itself.
+    # An evaluation with other data or another name does not replace that of the run.
     pattern = f"--val_file_pattern={copied_run}/tfrecords/train-*"
     assert main("--mode=eval", f"--model_dir={copied_run}", pattern) == 0
     assert (copied_run / "report" / "index.html").read_bytes() == before
@@ -123,7 +123,7 @@ def test_evaluators_see_the_same_images_and_truth(toy_run: Path) -> None:
         np.testing.assert_array_equal(image.boxes, same.boxes)
         assert image.is_difficult is not None
         assert not image.is_difficult.any()
-    # The best detection of two equal detectors is that of one of them.
+    # The best detection of two equal detectors is that of either one.
     for one, both in zip(found, fused, strict=True):
         assert both.source_id == one.source_id
         assert float(np.max(both.scores)) <= float(np.max(one.scores)) + 1e-6

@@ -25,7 +25,7 @@ BOXES = [
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a frozen graph that finds the same boxes everywhere."""
+    """Returns a frozen graph with the same detections for every image."""
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")])
     def serve(images: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -77,7 +77,7 @@ def test_results_of_an_earlier_call_are_replaced(model: Path, images: Path) -> N
     assert infer(model) == 0
     assert names(out) == {NOTE, "a.jpg", "b.png", *RESULTS}
     assert infer(model) == 0
-    (out / NOTE).unlink()  # As versions left it that noted nothing; detections.json tells the same.
+    (out / NOTE).unlink()  # As in versions without a note; detections.json has the same information.
     (out / "detections_coco.json").unlink()
     assert infer(model) == 0
     (images / "a.jpg").rename(images / "c.jpg")

@@ -31,7 +31,7 @@ def record(name: str, *objects: AnnotatedObject) -> bytes:
 
 @pytest.fixture(autouse=True)
 def door() -> Iterator[None]:
-    """Leaves the signal and the listeners of the log as they were."""
+    """Restores signals and log handlers."""
     handler, root = signal.getsignal(signal.SIGTERM), standard_logging.getLogger()
     listeners = list(root.handlers)
     yield
@@ -42,7 +42,7 @@ def door() -> Iterator[None]:
 
 @pytest.fixture
 def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns a folder of two splits, three images and one; it is the working folder."""
+    """Returns a folder with two splits, of three images and of one; it is the working folder."""
     cat, dog = AnnotatedObject("cat", (4, 4, 40, 40), 1), AnnotatedObject("dog", (10, 20, 44, 60), 2)
     write_records(tmp_path / "train-00000-of-00001.tfrecord", [record("a", cat), record("b", cat, dog), record("c")])
     write_records(tmp_path / "val-00000-of-00001.tfrecord", [record("d", dog)])

@@ -34,7 +34,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns an h5 file of automl's with a whole backbone."""
+    """Returns an h5 file of automl's with a complete backbone."""
     encoder = build_encoder("efficientnet-lite0")
     encoder.build((None, None, None, 3))
     named = variable_names(cast(Any, _Encoder(encoder, "efficientnet-lite0")))

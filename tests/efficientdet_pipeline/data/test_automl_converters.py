@@ -28,7 +28,7 @@ def xml(name: str, *, difficult: int) -> str:
 
 @pytest.fixture
 def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns two years of VOC: six images each, one object on each, every third a difficult one."""
+    """Returns two years of VOC: six images each, with one object each, every third a difficult one."""
     monkeypatch.chdir(tmp_path)
     for year in ("VOC2007", "VOC2012"):
         folder = tmp_path / "kit" / year

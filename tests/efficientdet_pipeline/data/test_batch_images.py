@@ -24,7 +24,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
         names.append(str(path))
         with tf.io.TFRecordWriter(str(path)) as writer:
             for number in range(shard * 4, shard * 4 + 4):
-                # The image's colour is its number.
+                # The colour of the image encodes its number.
                 photo = tf.io.encode_png(tf.fill((*SIZE, 3), tf.cast(number * 10, tf.uint8))).numpy()
                 things = (
                     AnnotatedObject("x", (1.0, 2.0, 5.0, 12.0), 1),

@@ -102,7 +102,7 @@ def test_class_weights_auto_weighs_rare_classes_by_the_root_of_their_rarity(tmp_
     )
     path = tmp_path / "train-00000-of-00001.tfrecord"
     write_records(path, [encode_example(photo)])
-    # 200 objects a class on average, of those that are there at all; one that is not there has no say.
+    # 200 objects per class on average, over the classes with objects.
     assert class_weights("auto", shards(path), 3) == (MOST, 1.0, pytest.approx((200 / 399) ** 0.5))
 
 
@@ -114,7 +114,7 @@ def learner(weights: tuple[float, ...]) -> TrainStepModel:
 
 
 def gradients(weights: tuple[float, ...], targets: Targets) -> dict[str, np.ndarray]:
-    """Returns, for each anchor, the gradient of the loss by the network's outputs (a, k) and (a, 4)."""
+    """Returns, for each anchor, the gradient of the loss with respect to the network's outputs (a, k) and (a, 4)."""
     random = np.random.default_rng(0)
 
     def pyramid(channels: int) -> dict[int, Any]:
@@ -143,7 +143,7 @@ def test_class_weights_class_s_objects_move_the_network_by_its_weight(weight: fl
     own = [targets.class_index.numpy()[0] == index for index in range(2)]
     assert all(anchors.any() for anchors in own)
     plain, weighted = gradients((), targets), gradients((1.0, weight), targets)
-    # Where the class is: its own entry and the box. That the other class is not there weighs what it did.
+    # At anchors of the class, its own logit and the box are weighted; the logits of other classes are unchanged.
     np.testing.assert_allclose(weighted["class"][own[1], 1], weight * plain["class"][own[1], 1], rtol=1e-5)
     np.testing.assert_allclose(weighted["box"][own[1]], weight * plain["box"][own[1]], rtol=1e-5)
     np.testing.assert_array_equal(weighted["class"][:, 0], plain["class"][:, 0])

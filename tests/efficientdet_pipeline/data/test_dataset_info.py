@@ -31,7 +31,7 @@ def test_dataset_info_other_validation_images_are_logged(tmp_path: Path, said: l
     folder = folder_in(tmp_path)
     compare_validation(folder, shards(one), is_begun=False)
     compare_validation(folder, shards(one), is_begun=True)
-    # A run that trained without any is given some.
+    # A run that trained without validation images gets some.
     compare_validation(folder, shards(), is_begun=True)
     assert not said
     compare_validation(folder, shards(one, other), is_begun=True)

@@ -35,7 +35,7 @@ def of(*photos: list[int]) -> ShardStats:
 
 @pytest.mark.parametrize(("strength", "rare"), [(0.0, 1.0), (0.5, 2.0), (1.0, 4.0)])
 def test_dataset_stats_images_of_rare_classes_weigh_more(strength: float, rare: float) -> None:
-    # Class 1 on four images, twice on one of them; class 2 on one of those; one image is empty.
+    # Class 1 is on four images, twice on one of them; class 2 is on one of those; one image is empty.
     weights = balance_weights(of([1], [1, 1], [1], [1, 2], []), strength)
     assert weights.sum() == pytest.approx(5)
     np.testing.assert_allclose(weights / weights[0], [1, 1, 1, rare, 1])

@@ -14,7 +14,7 @@ CANVAS = (24, 32)
 
 
 def draw(photo: Sample, partners: Sequence[Callable[[], Sample]], seed: tf.Tensor) -> Any:
-    """Varies nothing; the canvas shows the image's number, its seed's number and its partner's number."""
+    """Changes nothing; the canvas encodes the image's number, its seed's number and its partner's number."""
     others = [tf.cast(partner().image[..., :1], tf.int64) for partner in partners] or [tf.zeros((*CANVAS, 1), tf.int64)]
     number = tf.cast(photo.image[..., :1], tf.int64)
     return tf.concat([number, tf.zeros_like(number) + seed[1], others[0]], -1), CANVAS, photo.boxes, photo.class_ids
@@ -34,7 +34,7 @@ def stream(files: tuple[str, ...], **given: Any) -> InputConfig:
 
 @pytest.fixture
 def files(write_shards: Callable, image: Callable, box_of: Callable) -> tuple[str, ...]:
-    """Image n has n boxes of class n, and image 4 a crowd besides."""
+    """Image n has n boxes of class n; image 4 also has a crowd."""
     images = [image(n, [box_of(n) for _ in range(n)] + [box_of(9, is_crowd=True)] * (n == 4)) for n in range(5)]
     return write_shards(images[:3], images[3:])
 

@@ -29,7 +29,7 @@ COUNT = 7
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    """Returns seven images of different sizes, image n with n boxes; class 2 on the last alone."""
+    """Returns seven images of different sizes, image n with n boxes; class 2 only on the last one."""
     random = np.random.RandomState(0)
 
     def photo(number: int) -> AnnotatedImage:
@@ -64,7 +64,7 @@ def batches(shards: Shards, folder: Path, count: int, *, position: int = 0, **gi
 
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    """Returns a function that gives everything that was logged."""
+    """Returns a function that returns all log messages."""
     caplog.set_level("INFO", logger="absl")
     return lambda: caplog.text
 

@@ -26,7 +26,7 @@ def files(write_shards: Callable, image: Callable) -> tuple[str, ...]:
 
 
 def imagined(*sizes: int) -> RecordIndex:
-    """Returns the index of shards that are nowhere."""
+    """Returns the index of shards that do not exist."""
     shards = np.repeat(np.arange(len(sizes)), sizes)
     return RecordIndex(tuple(map(str, range(len(sizes)))), shards, np.zeros_like(shards), np.zeros_like(shards))
 
@@ -97,7 +97,7 @@ def test_sampler_order_of_a_run_is_that_of_its_continuation_in_a_seeded_process(
 
 
 def test_sampler_order_stays_the_same_from_version_to_version() -> None:
-    # A run may be continued by a later version of the program or of NumPy.
+    # A later version of the program or of NumPy may resume a run.
     assert pass_rows(Sampler(imagined(*SIZES), 7, num_partners=1), 3).tolist() == RECORDED
 
 
@@ -120,7 +120,7 @@ def test_sampler_single_image_is_its_own_partner() -> None:
 
 
 def test_sampler_neighbours_stay_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Of 12 shards, 3 in turn and windows of 20: at any time few places on the disk are read.
+    # With 12 shards, 3 interleaved, and windows of 20, only a few places on disk are read at any time.
     monkeypatch.setattr(page, "INTERLEAVED_SHARDS", 3)
     monkeypatch.setattr(page, "SHUFFLE_WINDOW", 20)
     index = imagined(*[50] * 12)
@@ -149,7 +149,7 @@ def test_sampler_records_come_as_often_as_they_weigh(weights: list[float]) -> No
     assert (counts.sum(axis=1) == 10).all()
     assert (np.abs(counts - weights) < 1).all()  # rounded up or down, never more
     np.testing.assert_allclose(counts.mean(axis=0), weights, atol=0.08)
-    # Chance is independent enough that the same rare pair does not always come together.
+    # The draws are independent enough that the same rare pair does not always occur together.
     if weights[0] == 0.5:
         together = np.corrcoef(counts[:, :8].T)
         assert np.abs(together[~np.eye(8, dtype=bool)]).max() < 0.4

@@ -68,7 +68,7 @@ def test_training_semantic_batches_are_a_function_of_the_position(files: Callabl
     for (one, one_map), (other, other_map) in zip(whole[2:], batches(shards, 2, position=4), strict=True):
         np.testing.assert_array_equal(one, other)
         np.testing.assert_array_equal(one_map, other_map)
-    # Padding is the mean colour, and does not count.
+    # Padding has the mean colour, and is ignored.
     assert (images[maps == 255] == 0).all(axis=-1).any()
 
 

@@ -13,7 +13,7 @@ from tfrmod.example import Example, encode_example
 
 
 def foreign_record(**lists: list[Any]) -> bytes:
-    """Returns a record with the keys given, as another program would write it."""
+    """Returns a record with the given keys, as another program might write it."""
     example = Example()
     for name, values in lists.items():
         kind = {bytes: "bytes_list", float: "float_list", int: "int64_list"}[type(values[0])]

@@ -21,7 +21,7 @@ def image_stats(
     sha256: str = "",
     image_hash: int | None = None,
 ) -> ImageStats:
-    """Returns an image; a thing is (class, y0, x0, y1, x1), its class an id or a name."""
+    """Returns an image; an object is (class, y0, x0, y1, x1), its class an id or a name."""
     objects = tuple(
         AnnotatedObject(str(obj[0]), tuple(map(float, obj[1:5])), obj[0] if isinstance(obj[0], int) else 0)
         for obj in objects
@@ -44,7 +44,7 @@ def grid() -> Callable[..., AnchorGrid]:
 
 @pytest.fixture
 def stats() -> Callable[..., DatasetStats]:
-    """Returns a function: images of training, images of validation → facts."""
+    """Returns a function: training images, validation images → statistics."""
 
     def make(train: Iterable[ImageStats], val: Iterable[ImageStats] = (), **more: Any) -> DatasetStats:
         splits = {"train": list(train), "val": list(val)}

@@ -77,7 +77,7 @@ def test_boxes_that_no_anchor_reaches(image: Callable, stats: Callable, plan: Ca
     remedies = {each["flags"]: each["recall"] for each in found.values["remedies"]}
     assert max(remedies.values()) > 0.9
     assert any(word.startswith("--hparams=anchor_scale=") for flags in remedies for word in shlex.split(flags))
-    # No shell takes a bracket for a pattern.
+    # The flag is quoted, because a shell reads brackets as a pattern.
     assert all("'" in flags for flags in remedies if "[" in flags)
     assert "--image_size=512" in remedies
     assert all(flags in found.remedy for flags in remedies)

@@ -142,7 +142,7 @@ def test_collect_quick_look_reads_a_part_and_decodes_nothing(shard: Callable[...
 
 def test_collect_leaks_are_as_many_as_the_conversion_counts(plan: Callable, tmp_path: Path) -> None:
     plain = io.BytesIO()
-    Image.new("RGB", (96, 64), "gray").save(plain, "PNG")  # Looks like nothing, yet equals its copy.
+    Image.new("RGB", (96, 64), "gray").save(plain, "PNG")  # Has no features for the hash, but equals its copy.
     images = {f"train{number}": jpeg(number) for number in range(6)} | {"train6": plain.getvalue()}
     resaved = io.BytesIO()
     Image.open(io.BytesIO(jpeg(1))).save(resaved, "JPEG", quality=60)

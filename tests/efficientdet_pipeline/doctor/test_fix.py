@@ -39,7 +39,7 @@ def write_annotation(path: Path, objects: list[tuple], size: tuple[int, int] = (
 
 @pytest.fixture
 def ill(tmp_path: Path) -> Path:
-    """Returns a data set with every fault that can be mended."""
+    """Returns a data set with every problem that can be corrected."""
     folder = tmp_path / "ill"
     for number in range(8):
         write_image(folder / f"{number}.jpg", number)

@@ -28,7 +28,7 @@ def test_label_errors_of_an_evaluation_are_written(tmp_path: Path) -> None:
     rows = list(csv.reader((tmp_path / "label_errors.csv").read_text().splitlines()))
     assert tuple(rows[0]) == COLUMNS
     assert len(rows) == count + 1
-    # In the crowd nothing is wrong; beside it a cat without annotation, and a dog that looks like a cat.
+    # Detections in the crowd are not wrong; outside it are a cat without annotation, and a dog detected as a cat.
     by_kind = {row[0]: row for row in rows[1:]}
     assert by_kind["found_without_truth"][1:6] == ["'-nine.jpg", "100.0", "100.0", "140.0", "140.0"]
     assert by_kind["truth_other_class"][6].startswith("'=dog, detected as cat")

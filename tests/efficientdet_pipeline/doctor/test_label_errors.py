@@ -32,7 +32,7 @@ def errors(file: str, truth: list = (), detected: list = (), crowds: list = ()) 
 
 
 def right(count: int = 5) -> list[LabeledPrediction]:
-    """Returns images on which the detector is right, with scores around .6."""
+    """Returns images on which the detector is correct, with scores around .6."""
     truth, found = [(1, HERE), (2, THERE)], [(1, 0.6, HERE), (2, 0.6, THERE)]
     return [errors(f"right{number}", truth, found) for number in range(count)]
 
@@ -62,7 +62,7 @@ def test_label_errors_object_that_is_taken_for_another_class() -> None:
     swapped = errors("swapped", [(1, HERE)], [(2, 0.8, HERE), (1, 0.1, HERE)])
     found = by_code([*right(), swapped])["truth_other_class"]
     assert found.files == ("swapped (cat, detected as dog 0.80 at 10 10 50 50)",)
-    # Two things in one place, both annotated, are no swap.
+    # Two annotated objects at one place are not a label error.
     both = errors("both", [(1, HERE), (2, HERE)], [(2, 0.8, HERE), (1, 0.1, HERE)])
     assert "truth_other_class" not in by_code([*right(), both])
 

@@ -44,7 +44,7 @@ def test_doctor_why_platelets_stay_at_0_and_what_fixes_it(bccd: DatasetStats) ->
     (flag,) = shlex.split(fit["flags"])
     assert flag.startswith("--hparams=anchor_scale=2")
     assert fit["recall"] > 0.98
-    # The promise, kept by the network's own anchors:
+    # The stated recall, checked with the network's own anchors:
     changed = parse_hparams(flag.removeprefix("--hparams="))
     config = efficientdet.get_config("efficientdet-d0", image_size=256, **changed)
     boxes = bccd.boxes.on_canvas((256, 256))

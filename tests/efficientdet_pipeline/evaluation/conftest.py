@@ -56,7 +56,7 @@ def _detected(random: np.random.Generator, image: TruthImage, num_classes: int) 
     others = np.concatenate([corners, corners + random.uniform(0, 200, (num_others, 2))], axis=1)
     boxes = np.concatenate([near, others])
     boxes = np.concatenate([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1)
-    # One class more than there are: the detector may know classes that the data lack.
+    # One class more than in the data, because the detector may have classes that the data lack.
     class_ids = random.integers(1, num_classes + 2, len(boxes))
     class_ids[: len(rows)] = np.where(random.random(len(rows)) < 0.8, image.class_ids[rows], class_ids[: len(rows)])
     scores = random.uniform(0, 1, len(boxes))

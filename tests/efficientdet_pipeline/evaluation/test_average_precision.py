@@ -15,7 +15,7 @@ from efficientdet_pipeline.inference.results import ImageDetections
 
 
 def test_interpolated_precision_by_hand() -> None:
-    # Right, wrong, right of three objects: precision 1 up to a recall of 1/3, 2/3 up to 2/3, then 0.
+    # Correct, wrong, correct, with three objects: precision 1 up to a recall of 1/3, 2/3 up to 2/3, then 0.
     is_right = np.array([[True, False, True]])
     precision = interpolated_precision(is_right, ~is_right, 3)[0]
     assert precision[:34].tolist() == pytest.approx([1] * 34)

@@ -16,7 +16,7 @@ BOX = np.array([[0.0, 0, 10, 10]])
 
 
 def drawn(rows: list[int], hits: list[bool]) -> Instances:
-    """Returns images of one object each, found or not, drawn by row."""
+    """Returns images with one object each, found or not, by row."""
     truth = [TruthImage(str(number), BOX, np.array([1])) for number in range(len(rows))]
     scores = np.linspace(0.9, 0.1, len(hits))
     detected = [

@@ -42,11 +42,11 @@ def test_the_twelve_numbers_are_those_of_cocoapi(test_data: Path) -> None:
 
     expected = json.loads((folder / "expected_bbox_stats.json").read_text())["stats"]
     np.testing.assert_allclose([metrics[name] for name in METRIC_NAMES], expected, rtol=0, atol=1e-6)
-    # AP is the mean over the classes that are there.
+    # AP is the mean over the classes with objects.
     measured = [value for value in metrics["per_class"].values() if value >= 0]
     assert np.mean(measured) == pytest.approx(metrics["AP"])
     assert set(metrics["per_class"]) == {str(class_id) for image in images for class_id in image.class_ids}
-    # The detections hold equal scores, so the order of the images would matter if it were ours.
+    # Some scores are equal, so the result depends on the order of images.
     assert coco_metrics(images[::-1], detected[::-1], {}) == metrics
 
 
@@ -62,7 +62,7 @@ def test_images_without_detections_and_without_objects_count() -> None:
     only_hit = coco_metrics(images, [found("hit", [BOX], [1], [0.5])], LABELS)
     assert only_hit["ARmax100"] == pytest.approx(0.5)
 
-    # A false alarm in the empty image, scored above the hit, halves the precision.
+    # A false positive in the empty image with a higher score halves the precision.
     alarmed = coco_metrics(images[::2], [found("hit", [BOX], [1], [0.5]), found("empty", [BOX], [1], [0.9])], LABELS)
     assert alarmed["AP"] == pytest.approx(0.5)
 

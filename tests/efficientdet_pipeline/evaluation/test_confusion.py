@@ -19,7 +19,7 @@ def test_confusion_matrix_by_hand() -> None:
         TruthImage("a", np.array([BOX, FAR, THIRD]), np.array([1, 2, 2])),
         TruthImage("b", np.array([BOX]), np.array([1]), np.array([True])),
     ]
-    # A cat that is right, a dog seen as a cat, a dog missed, a false alarm, a detection in a crowd, a weak one.
+    # A correct cat, a dog detected as a cat, a missed dog, a false positive, a detection in a crowd, a low score.
     detected = [
         ImageDetections(
             np.array([BOX, FAR, [200.0, 0, 220, 9]]), np.array([0.9, 0.8, 0.7]), np.array([1, 1, 2]), source_id="a"

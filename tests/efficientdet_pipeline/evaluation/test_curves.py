@@ -13,7 +13,7 @@ BOX, FAR = [0.0, 0, 10, 10], [50.0, 50, 60, 60]
 
 
 def sample() -> Instances:
-    """Returns two cats, one found at 0.9, one at 0.4, with false alarms at 0.6, 0.4 and 0.1; a dog found at 0.2."""
+    """Returns two cats, found at 0.9 and at 0.4, with false positives at 0.6, 0.4 and 0.1; a dog found at 0.2."""
     truth = [
         TruthImage("a", np.array([BOX, FAR]), np.array([1, 1])),
         TruthImage("b", np.array([BOX]), np.array([2])),
@@ -32,7 +32,7 @@ def test_score_curves_by_hand() -> None:
     curves = score_curves(instances, match(instances))
     assert set(curves) == {1, 2}
     cat = curves[1]
-    # The two detections of 0.4 are shown together.
+    # The two detections with score 0.4 share a threshold.
     np.testing.assert_allclose(cat.thresholds, [0.9, 0.6, 0.4, 0.1])
     np.testing.assert_allclose(cat.precision, [1, 1 / 2, 2 / 4, 2 / 5])
     np.testing.assert_allclose(cat.recall, [0.5, 0.5, 1, 1])

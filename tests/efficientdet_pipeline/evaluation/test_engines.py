@@ -65,7 +65,7 @@ def test_auto_engine_falls_back_to_pycocotools(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setitem(engines._ENGINES, name, lambda each, name=name: used.append(name) or reference(each))
     pytest.importorskip("hotcoco")
     coco_arrays(flatten(*sides, {}))
-    # A box that is no number is left to the reference.
+    # A non-finite box is left to the reference.
     broken = [ImageDetections(box * np.nan, np.array([0.5]), np.array([1]), source_id="a")]
     coco_arrays(flatten(sides[0], broken, {}))
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)

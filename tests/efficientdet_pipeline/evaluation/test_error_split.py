@@ -14,7 +14,7 @@ BOX, FAR, BESIDE = [0.0, 0, 10, 10], [50.0, 50, 60, 60], [0.0, 0, 10, 30]
 
 
 def split(truth: list, found: list, **marks: object):
-    """Returns the split of one image; boxes have their class after them, detections their score too."""
+    """Returns the error analysis of one image; boxes are followed by their class, detections also by their score."""
     true = TruthImage("a", np.array([box for box, _ in truth]).reshape(-1, 4), np.array([c for _, c in truth]), **marks)
     boxes = np.array([box for box, _, _ in found]).reshape(-1, 4)
     scores, class_ids = np.array([s for _, _, s in found]), np.array([c for _, c, _ in found], int)
@@ -24,11 +24,11 @@ def split(truth: list, found: list, **marks: object):
 @pytest.mark.parametrize(
     ("truth", "found", "kind", "cost"),
     [
-        # Corrected, the class is right.
+        # Corrected, the class is correct.
         ([(BOX, 1)], [(BOX, 2, 0.9)], ErrorKind.CLASSIFICATION, 100),
-        # IoU 1/3: corrected, the box fits.
+        # IoU 1/3: corrected, the box is accurate.
         ([(BOX, 1)], [(BESIDE, 1, 0.9)], ErrorKind.LOCALIZATION, 100),
-        # IoU 1/3 with another class; it vanishes, and the object stays missing.
+        # IoU 1/3 with another class: the detection is removed, and the object stays missing.
         ([(BOX, 1)], [(BESIDE, 2, 0.9)], ErrorKind.BOTH, 0),
         # The second on one object, scored above the other object's: precision 1, 2/3 becomes 1, 1.
         ([(BOX, 1), (FAR, 1)], [(BOX, 1, 0.9), (BOX, 1, 0.8), (FAR, 1, 0.7)], ErrorKind.DUPLICATE, 100 * 50 / 101 / 3),
@@ -54,7 +54,7 @@ def test_error_split_names_the_boxes() -> None:
 
 
 def test_error_split_corrects_the_best_rival_of_an_object_alone() -> None:
-    # Two boxes near one object: one becomes right, the other vanishes.
+    # Two boxes near one object: one becomes correct, the other is removed.
     result = split([(BOX, 1)], [(BESIDE, 1, 0.9), (BESIDE, 1, 0.8)])
     assert result.counts[ErrorKind.LOCALIZATION] == 2
     assert result.costs[ErrorKind.LOCALIZATION] == pytest.approx(100)
@@ -68,7 +68,7 @@ def test_error_split_leaves_crowds_out() -> None:
 
 def test_error_split_of_false_positives_and_negatives() -> None:
     result = split([(BOX, 1), (FAR, 1)], [([300.0, 0, 310, 10], 1, 0.9), (BOX, 1, 0.8)])
-    # One of two objects behind a false alarm: precision 1/2 up to a recall of 1/2.
+    # One of two objects, after a false positive: precision 1/2 up to a recall of 1/2.
     assert result.ap50 == pytest.approx(100 * 51 / 101 / 2)
     assert result.false_positives == pytest.approx(100 * 51 / 101 / 2)
     assert result.false_negatives == pytest.approx(50 - result.ap50)

@@ -18,7 +18,7 @@ DETECTED = [ImageDetections(BOX, np.array([0.9]), np.array([1]), source_id=name)
 
 
 def evaluated(truth: list[TruthImage], detected: list[ImageDetections]) -> Evaluator:
-    """Returns an evaluator whose latest evaluation found this; it has no network."""
+    """Returns an evaluator with these detections as its latest evaluation; it has no network."""
     evaluator = object.__new__(Evaluator)
     evaluator.label_map = {1: "cat"}
     evaluator.kept = KeptDetections(latest=(truth, detected))
@@ -36,7 +36,7 @@ def test_evaluator_interval_is_that_of_the_report() -> None:
 def test_evaluator_interval_is_left_out_where_it_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert evaluated([], []).interval() is None
     assert evaluated(TRUTH[: module.FEWEST_DRAWN - 1], DETECTED).interval() is None
-    # Nothing is found, or nothing is there.
+    # There are no detections, or no objects.
     assert evaluated(TRUTH, []).interval() is None
     nothing = [TruthImage(image.source_id, np.zeros((0, 4)), np.zeros(0, np.int64)) for image in TRUTH]
     assert evaluated(nothing, []).interval() is None

@@ -11,7 +11,7 @@ def test_fuse_boxes_averages_by_score() -> None:
     boxes = np.array([[0.0, 0, 10, 10], [0, 0, 10, 12], [50, 50, 60, 60]])
     fused, scores = fuse_boxes(boxes, np.array([0.9, 0.3, 0.6]), num_models=2)
     np.testing.assert_allclose(fused, [[0, 0, 10, 10.5], [50, 50, 60, 60]])
-    # Two agree on the first: the mean of their scores. One of two models saw the second: half its score.
+    # Two models agree on the first: the mean of their scores. One of two models has the second: half its score.
     np.testing.assert_allclose(scores, [0.6, 0.3])
 
 
@@ -20,7 +20,7 @@ def test_fuse_boxes_joins_the_nearest_cluster() -> None:
     fused, scores = fuse_boxes(boxes, np.array([0.5, 0.5, 0.5]), num_models=1)
     np.testing.assert_allclose(fused, [[0, 0, 10, 10], [0, 0, 10, 19.5]])
     np.testing.assert_allclose(scores, [0.5, 0.5])
-    # The agreement of more boxes than models is no more than full.
+    # The share of models is at most 1, even with more boxes than models.
     assert fuse_boxes(boxes[:1].repeat(3, 0), np.full(3, 0.4), num_models=2)[1] == pytest.approx([0.4])
 
 

@@ -43,7 +43,7 @@ def write_shard(path: Path, images: list[AnnotatedImage]) -> Path:
 
 
 def write_json(path: Path, files: list[Path], ids: dict[str, int], *, first: int = 1, named: bool = True) -> str:
-    """Writes the truth of shards as a COCO file with other numbers of classes and images."""
+    """Writes the ground truth of shards as a COCO file with other ids of classes and images."""
     images, annotations = [], []
     for number, image in enumerate(reversed(images_of(files)), start=first):
         size = {"height": image.height, "width": image.width}
@@ -58,7 +58,7 @@ def write_json(path: Path, files: list[Path], ids: dict[str, int], *, first: int
 
 
 def score(truth: GroundTruth, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Returns the metrics of a detector that finds exactly what the shards hold."""
+    """Returns the metrics of a detector that finds exactly the boxes of the shards."""
     images_there = images_of([Path(name) for name in truth.files])
     batches = iter(images_there if truth.numbers is None else [images_there[number] for number in truth.numbers])
 

@@ -31,7 +31,7 @@ def test_metrics_are_those_of_both_standards() -> None:
     metrics = detection_metrics(truth, detected, {1: "cat", 2: "dog"})
     coco = coco_metrics(truth, detected, {1: "cat", 2: "dog"})
     assert {name: metrics.values[name] for name in METRIC_NAMES} == {name: coco[name] for name in METRIC_NAMES}
-    # COCO counts the difficult object as missed, VOC leaves it out.
+    # COCO counts the difficult object as missed, VOC ignores it.
     assert metrics.values["AP50"] == pytest.approx(51 / 101)
     assert metrics.values["VOC07_AP50"] == metrics.values["VOC12_AP50"] == 1
     assert metrics.per_class["VOC12_AP50"] == {"cat": 1, "dog": -1}

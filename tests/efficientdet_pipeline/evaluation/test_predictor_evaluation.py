@@ -11,7 +11,7 @@ from efficientdet_pipeline.evaluation.truth import TruthImage
 
 
 class Oracle:
-    """Finds the one bright rectangle, and says which class its brightness means."""
+    """Detects the single bright rectangle, and its class by its brightness."""
 
     def detect(self, images: np.ndarray) -> Detections:
         ys, xs = np.nonzero(images[0, ..., 0])

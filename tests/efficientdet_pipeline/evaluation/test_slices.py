@@ -16,7 +16,7 @@ SMALL, LARGE, WIDE = [0.0, 0, 10, 10], [100.0, 100, 250, 250], [300.0, 0, 320, 1
 def test_slice_metrics_by_size_aspect_and_classes() -> None:
     boxes = np.array([SMALL, LARGE, WIDE])
     truth = [TruthImage("a", boxes, np.array([1, 1, 2]))]
-    # The small one is missed; a false alarm of its size counts against its slice alone.
+    # The small object is missed; a false positive of its size counts in its slice only.
     detected = [
         ImageDetections(
             np.array([LARGE, WIDE, [0, 500, 10, 510]]), np.array([0.9, 0.8, 0.95]), np.array([1, 2, 1]), source_id="a"

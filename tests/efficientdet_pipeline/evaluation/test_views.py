@@ -9,7 +9,7 @@ from efficientdet_pipeline.inference.results import ImageDetections
 
 
 def bright_box(image: np.ndarray) -> ImageDetections:
-    """Returns the bounds of what is white, as a detector would."""
+    """Returns the bounding box of the white pixels, as a detector would."""
     rows, columns = np.nonzero((image == 255).all(axis=-1))
     box = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
     return ImageDetections(np.array([box], float), np.array([0.8]), np.array([1]), source_id="a")

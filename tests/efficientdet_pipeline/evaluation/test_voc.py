@@ -12,7 +12,7 @@ from efficientdet_pipeline.inference.results import ImageDetections
 
 
 def plain_outcomes(instances: Instances, class_id: int) -> tuple[list[bool], list[bool], int]:
-    """Returns right, wrong and the number of objects as VOCevaldet.m walks through them: in inclusive pixels."""
+    """Returns correct and wrong detections and the number of objects as in VOCevaldet.m, in inclusive pixels."""
     truth, found = instances.truth, instances.found
     is_optional = (truth.is_difficult | truth.is_crowd).tolist()
     rows = [row for row in range(len(found)) if found.class_ids[row] == class_id]

@@ -16,7 +16,7 @@ LABELS = {1: "cat", 2: "собака", 3: "no: yes"}
 
 
 def drawn_images(count: int) -> list[np.ndarray]:
-    """Returns images of several sizes with large and small shapes, the same each time."""
+    """Returns reproducible images of several sizes with large and small shapes."""
     random = np.random.RandomState(0)
     images = []
     for number in range(count):
@@ -29,7 +29,7 @@ def drawn_images(count: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="session")
 def detector() -> TrainedDetector:
-    """Returns a network of 64 px whose statistics are those of the images."""
+    """Returns a network of 64 px with batch statistics of the images."""
     config = get_config("efficientdet-lite0", num_classes=3, image_size=64, fpn_cell_repeats=1, box_class_repeats=1)
     model = build_model(config)
     for name, variable in variable_names(model).items():

@@ -14,7 +14,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 
 class Blocker:
-    """Makes the import of this project fail, should an export need it after all."""
+    """Makes the import of this project fail, in case an export needs it."""
 
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {"efficientdet", "efficientdet_pipeline", "tfrmod"}:
@@ -22,14 +22,14 @@ class Blocker:
 
 
 sys.meta_path.insert(0, Blocker())
-import numpy as np  # noqa: E402 - behind the blocker
-import tensorflow as tf  # noqa: E402 - behind the blocker
+import numpy as np  # noqa: E402 - after the blocker
+import tensorflow as tf  # noqa: E402 - after the blocker
 
 
 class Ear(logging.Handler):
-    """Hears what a user would be bothered with."""
+    """Records warnings that a user would see."""
 
-    heard: list[str] = []  # noqa: RUF012 - one ear a program
+    heard: list[str] = []  # noqa: RUF012 - one list per program
 
     def emit(self, record):
         self.heard.append(record.getMessage())

@@ -42,7 +42,7 @@ def test_load_artifact_stretches_where_the_network_was_trained_so(
     expected = detect_image(model_predictor(detector.model, config), images[1])
     found = detect_image(load_artifact(folder / "efficientdet-lite0.tflite", config), images[1])
     letterboxed = detect_image(load_artifact(folder / "efficientdet-lite0.tflite"), images[1])
-    np.testing.assert_allclose(found.boxes[0], expected.boxes[0], atol=0.6)  # The file takes whole pixels.
+    np.testing.assert_allclose(found.boxes[0], expected.boxes[0], atol=0.6)  # The file takes integer pixels.
     assert np.abs(letterboxed.boxes[0] - expected.boxes[0]).max() > 2
     (tmp_path / "hparams_config.yaml").write_text(yaml.safe_dump(config.to_hparams()))
     assert config_beside(tmp_path / "x.tflite") == config

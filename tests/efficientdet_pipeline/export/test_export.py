@@ -38,10 +38,10 @@ PHOTO_SIZES = [
     (1, 1, 1),
     (3, 150, 90),
 ]
-"""(photos, height, width): ten photos in eight batches."""
+"""(images, height, width): ten images in eight batches."""
 
 STRANGER = Path(__file__).with_name("stranger.py")
-"""A program that knows TensorFlow and nothing of this package."""
+"""A program with TensorFlow that does not import this package."""
 
 
 class Exported(NamedTuple):
@@ -51,7 +51,7 @@ class Exported(NamedTuple):
 
 
 def photos() -> list[np.ndarray]:
-    """Returns random photos with large and small shapes, the same each time."""
+    """Returns reproducible random images with large and small shapes."""
     random = np.random.RandomState(0)
     batches = []
     for number, *size in PHOTO_SIZES:
@@ -62,17 +62,17 @@ def photos() -> list[np.ndarray]:
 
 
 def tiny_model() -> tuple[keras.Model, DetectorConfig]:
-    """Returns a small network that finds other things in other photos."""
+    """Returns a small network with different detections in different images."""
     config = get_config("efficientdet-d0", num_classes=3, image_size=128, fpn_cell_repeats=1, box_class_repeats=1)
     model = build_model(config)
     for name, variable in variable_names(model).items():
         if name.endswith("kernel"):
-            # By name, so that the numbers do not depend on the order in which layers are made.
+            # By name, so that the values do not depend on the order in which layers are created.
             random = np.random.RandomState(zlib.crc32(name.encode()))
             fan = 9 if name.endswith("depthwise_kernel") else np.prod(variable.shape[:-1])
             gain = 0.1 if name.startswith("box_net/box-predict") else 1.0
             variable.assign(random.standard_normal(variable.shape) * gain / np.sqrt(fan))
-    # Statistics of real photos keep features of different photos apart through all layers.
+    # Batch statistics of real images keep the features of different images distinct through all layers.
     norms = [layer for layer in model._flatten_layers() if hasattr(layer, "momentum")]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -84,7 +84,7 @@ def tiny_model() -> tuple[keras.Model, DetectorConfig]:
 
 
 def detect(model: keras.Model, config: DetectorConfig, batches: list[np.ndarray]) -> list[Detections]:
-    """Returns what evaluation finds in each batch."""
+    """Returns the detections of evaluation for each batch."""
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
     def graph(images: tf.Tensor) -> Detections:
@@ -108,7 +108,7 @@ def expectations(exported: Exported) -> list[Detections]:
 
 @pytest.fixture(scope="module")
 def answers(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a folder with what a fresh process made of the files."""
+    """Returns a folder with the results of the files in a fresh process."""
     folder = tmp_path_factory.mktemp("answers")
     np.savez(folder / "photos.npz", *photos())
     np.save(folder / "canvases.npy", canvas_batch(photos()[-1], exported.config)[0])
@@ -129,7 +129,7 @@ def test_a_fresh_process_gives_the_models_detections(
             assert len(np.unique(expected.class_ids)) == 3
             np.testing.assert_array_equal(actual.num_valid, expected.num_valid)
             np.testing.assert_allclose(actual.scores, expected.scores, rtol=0, atol=1e-5)
-            # Equal scores may change places, so each row looks for its twin: same class, same box.
+            # Equal scores may change the order, so each row is compared with that of the same class and box.
             ours, theirs = (np.concatenate([d.boxes, 1000 * d.class_ids[..., None]], -1) for d in (expected, actual))
             distances = np.abs(ours[:, :, None] - theirs[:, None]).max(-1)
             assert distances.min(axis=1).max() < 1e-4

@@ -52,7 +52,7 @@ def expected(detector: TrainedDetector, images: list[np.ndarray]) -> list[ImageD
 
 @pytest.mark.parametrize(
     ("name", "num_images"),
-    # The second image is resized, and TFLite files take whole pixels.
+    # The second image is resized, and TFLite files take integer pixels.
     [("saved_model", 2), ("frozen", 2), ("tflite", 1), ("onnx", 2), ("openvino", 2)],
 )
 def test_formats_detect_what_the_checkpoint_detects(
@@ -78,7 +78,7 @@ def test_formats_detect_what_the_checkpoint_detects(
 @pytest.mark.parametrize(
     ("name", "decibels", "bytes_per_weight"),
     [
-        # A random network multiplies rounding: the same ratios come out of all runtimes, and trained ones reach more.
+        # A random network amplifies rounding: all runtimes have the same ratios, and trained networks reach more.
         ("tflite_fp16", 25, 2.6),
         ("openvino_fp16", 25, 2.6),
         ("tflite_int8", 5, 1.6),

@@ -13,7 +13,7 @@ from efficientdet_pipeline.export.gate import Artifact, GateReport, check_accura
 
 
 class Rated:
-    """A predictor of a known accuracy."""
+    """A predictor with a known AP."""
 
     def __init__(self, ap: float) -> None:
         self.ap = ap
@@ -44,7 +44,7 @@ def test_measure_artifacts_reports_each(tmp_path: Path) -> None:
     float32, int8, nms = report.artifacts
     assert float32.drop == pytest.approx(0.001)
     assert (float32.milliseconds, float32.bytes, int8.max_drop) == (12.3, 5, 0.01)
-    # What hard suppression costs is reported apart, and is no fault of the network.
+    # The loss due to hard NMS is reported separately, and is not a loss of the network.
     assert nms.suppression_drop == pytest.approx(0.019)
     assert nms.is_within
     report.write(tmp_path / "report.json")

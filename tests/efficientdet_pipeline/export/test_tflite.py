@@ -68,7 +68,7 @@ def test_write_post_processed_gives_four_outputs_in_order(with_nms: Path) -> Non
 def test_write_post_processed_decodes_as_the_checkpoint(
     with_nms: Path, detector: TrainedDetector, images: list[np.ndarray]
 ) -> None:
-    # Both suppress hard here, and the image needs no resizing: the best boxes must be the same.
+    # Both use hard NMS here, and the image needs no resizing: the best boxes must be equal.
     hard = {"method": "hard", "iou_thresh": 0.5, "score_thresh": 0.001, "max_nms_inputs": 0}
     config = dataclasses.replace(detector.config, nms_configs={**detector.config.nms_configs, **hard})
     expected = detect_image(model_predictor(detector.model, config, mode="global"), images[0])
@@ -141,7 +141,7 @@ def test_signal_to_noise_in_decibels() -> None:
     signal = np.sin(np.arange(1000.0))
     assert signal_to_noise(signal, signal + 0.01 * signal) == pytest.approx(40, abs=0.1)
     assert signal_to_noise(signal, np.full(1000, np.nan)) == float("-inf")
-    # Of an untrained network, rounding is no noise, and zeros are.
+    # For an untrained network, rounding is within the limit, and zeros are not.
     constant = np.full(1000, -4.6)
     assert signal_to_noise(constant, constant + 1e-6) > 60
     assert signal_to_noise(constant, np.zeros(1000)) < 0

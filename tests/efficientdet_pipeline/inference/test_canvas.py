@@ -20,7 +20,7 @@ def test_normalized_pixel_canvases_are_the_canvases_of_evaluation(hparams: dict[
     pixels, scales = pixel_canvases(images, config)
     np.testing.assert_allclose(normalized(pixels, config), expected, atol=2e-5)
     np.testing.assert_allclose(scales, [float(expected_scales[0])] * 2)
-    # Allowing for rounding, padding is a color as well.
+    # Except for rounding, padding is a constant color as well.
     assert -1e-3 <= float(tf.reduce_min(pixels)) <= float(tf.reduce_max(pixels)) <= 255.001
 
 

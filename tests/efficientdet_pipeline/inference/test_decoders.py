@@ -21,7 +21,7 @@ MOST_PIXELS = 20_000_000
 
 
 def drawn_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Returns uint8 RGB with edges, gradients and noise: what a DCT rounds in many ways."""
+    """Returns uint8 RGB with edges, gradients and noise, which a DCT rounds in many ways."""
     random = np.random.RandomState(seed)
     rows, columns = np.mgrid[0:height, 0:width]
     image = np.stack([rows * 255 // height, columns * 255 // width, (rows // 5 + columns // 7) % 2 * 255], axis=-1)
@@ -84,7 +84,7 @@ def test_image_io_decoders_of_other_formats_agree(tmp_path: Path, kind: str) -> 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 def test_image_io_decoders_of_a_rotated_jpeg_agree(tmp_path: Path, orientation: int) -> None:
-    """The record of a rotated JPEG holds it turned and encoded anew; inference sees those pixels, not the file's."""
+    """The record of a rotated JPEG has it rotated and re-encoded; inference gets those pixels, not the file's."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = jpeg(drawn_image(40, 56), quality=80, exif=exif.tobytes())

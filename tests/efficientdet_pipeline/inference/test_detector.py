@@ -17,7 +17,7 @@ from efficientdet_pipeline.options.schema import compose
 
 
 class Counting:
-    """Finds a box as wide as the image's brightness, and one without area; notes the sizes of batches."""
+    """Detects a box as wide as the image's brightness, and an empty one; records batch sizes."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []

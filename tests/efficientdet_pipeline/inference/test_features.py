@@ -43,7 +43,7 @@ def test_network_input_is_normalized_at_its_own_size() -> None:
 
 
 def test_extract_reductions_halves_rounding_up_and_survives_a_file(encoder: Any, tmp_path: Path) -> None:
-    # As 1400x2100 gives 700x1050, 350x525, 175x263, 88x132, 44x66, twentyfold.
+    # 1400x2100 gives 700x1050, 350x525, 175x263, 88x132, 44x66; here it is a twentieth.
     found = extract_reductions(encoder, network_input(image(70, 105), "efficientnet-b0"))
     assert {level: x.shape for level, x in found.items()} == {
         1: (35, 53, 16), 2: (18, 27, 24), 3: (9, 14, 40), 4: (5, 7, 112), 5: (3, 4, 320)
@@ -88,7 +88,7 @@ def test_layer_map_of_a_block_is_its_reduction(encoder: Any) -> None:
     reductions = extract_reductions(encoder, inputs)
     np.testing.assert_array_equal(layer_map(encoder, inputs, "block_15"), reductions[5])
     assert layer_map(encoder, inputs, "block_3/squeeze_excite/expand").shape == (144,)
-    # The recorder is gone.
+    # The recording wrapper is removed.
     np.testing.assert_array_equal(extract_reductions(encoder, inputs)[5], reductions[5])
     with pytest.raises(OptionsError, match=r"Unknown layer 'block_99'\. Similar names: block_9"):
         layer_map(encoder, inputs, "block_99")

@@ -85,7 +85,7 @@ def test_image_io_pixels_come_back_in_rgb(tmp_path: Path, name: str) -> None:
 def test_image_io_every_kind_of_pixel_becomes_rgb(
     tmp_path: Path, pixels: np.ndarray, expected: tuple[int, ...]
 ) -> None:
-    # The name lies about the format: the content decides.
+    # The suffix is wrong: the content determines the format.
     path = tmp_path / "photo.jpg"
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     np.testing.assert_array_equal(read_image(path), np.broadcast_to(expected, (4, 5, 3)).astype(np.uint8))

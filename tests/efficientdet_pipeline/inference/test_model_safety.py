@@ -113,7 +113,7 @@ ATTACKS = {
 
 
 class Evil(tf.Module):
-    """Detects one box, and does something else meanwhile."""
+    """Detects one box, with a forbidden side effect."""
 
     def __init__(self, attack: Callable[[Path], tf.Tensor], folder: Path) -> None:
         super().__init__()
@@ -266,7 +266,7 @@ def test_model_safety_damaged_description_is_no_detector(tmp_path: Path, content
 
 def test_model_safety_list_holds_no_operation_on_files() -> None:
     words = ("File", "Save", "Restore", "Print", "PyFunc", "Dataset", "Reader", "Debug", "Abort", "Remote", "Immutable")
-    make_names = {"ShardedFilename", "ShardedFilespec"}  # And open nothing.
+    make_names = {"ShardedFilename", "ShardedFilespec"}  # They open no files.
     assert not [name for name in CALCULATING - make_names if any(word in name for word in words)]
     assert not (CALCULATING & (RESTORING | SAVING))
     for operation in filter(None, map(op_def_registry.get, CALCULATING - make_names)):

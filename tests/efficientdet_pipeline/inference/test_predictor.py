@@ -19,7 +19,7 @@ PHOTO = np.arange(2 * 6 * 8 * 3, dtype=np.uint8).reshape(2, 6, 8, 3)
 
 
 class Stub(tf.Module):
-    """Answers every image with one box of the image's size and its mean as score, as automl's exports would."""
+    """Returns a box of the image's size for every image, its mean as score, with the outputs of automl's exports."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def test_predictor_checkpoint_detects_with_its_weights(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="must have every variable of the model in its shape"):
         load_predictor(path, get_config("efficientdet-d0", num_classes=3, fpn_cell_repeats=1, box_class_repeats=1))
 
-    # A runner on a model in memory follows its weights, so that one runner serves a whole training.
+    # A predictor on a model in memory uses its current weights, so that one predictor serves a whole training.
     for variable in model.trainable_variables:
         if variable.name == "bias":
             variable.assign(np.linspace(1, -1, variable.shape[0]))

@@ -18,7 +18,7 @@ INSIDE = int(np.flatnonzero((ANCHORS.min(axis=1) > 1) & (ANCHORS.max(axis=1) < 6
 
 
 def run_heads(canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Finds one object of class index 1 at one anchor of each canvas."""
+    """Detects one object of class index 1 at one anchor of each canvas."""
     logits = np.full((len(canvases), len(ANCHORS), 2), -9.0, np.float32)
     logits[:, INSIDE, 1] = 2.0
     return logits, np.zeros((len(canvases), len(ANCHORS), 4), np.float32)

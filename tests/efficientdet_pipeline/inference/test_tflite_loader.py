@@ -11,7 +11,7 @@ from efficientdet_pipeline.inference.tflite_loader import PostProcessedPredictor
 
 
 class Runner:
-    """A file that finds two objects, the second one beyond the edge of a wide image."""
+    """A file with two detections, the second one beyond the edge of a wide image."""
 
     canvas = (64, 64)
 

@@ -9,7 +9,7 @@ from efficientdet_pipeline.inference.tiling import detect_tiled
 
 
 class BlobPredictor:
-    """Finds the bounding box of each color, brighter ones better; counts what it sees."""
+    """Detects the bounding box of each color, brighter ones with a higher score; counts its calls."""
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []

@@ -56,7 +56,7 @@ def test_video_source_says_where_a_file_ends_early(tmp_path: Path, caplog: pytes
     content = whole.read_bytes()
     cut.write_bytes(content[: len(content) * 2 // 3])
     source = VideoSource(cut)
-    source.num_frames = 10  # As a header says that is still whole.
+    source.num_frames = 10  # The header is intact and states more frames.
     with caplog.at_level(standard_logging.WARNING):
         count = detect_video(source, lambda frame: frame.image, None)
     assert 0 < count < 9

@@ -35,7 +35,7 @@ def contents(shard: Callable[..., Path], record: Callable[..., bytes], obj: Call
 
 
 def test_charts_same_counts_give_the_same_charts(contents: InspectionStats, style: Style) -> None:
-    # Warnings are errors here: a name in a script that the font has not must pass in silence.
+    # Warnings are errors in tests: a name in a script that the font lacks must not warn.
     style = style._replace(label_map=contents.label_map)
     first = all_charts(contents, style)
     assert first == all_charts(contents, style)

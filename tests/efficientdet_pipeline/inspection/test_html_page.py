@@ -14,7 +14,7 @@ PNG = b"\x89PNG and so on"
 
 
 def parsed(page: str) -> ET.Element:
-    # The page is XHTML but for its first line, so that a strict parser tells whether every tag is closed.
+    # The page is XHTML except for its first line, so that a strict parser checks that every tag is closed.
     return ET.fromstring(page.removeprefix("<!DOCTYPE html>\n"))
 
 

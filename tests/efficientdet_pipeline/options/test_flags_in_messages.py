@@ -24,7 +24,7 @@ def known_flags() -> set[str]:
 
 
 def flags_in(page: Path) -> set[str]:
-    """Returns the flags in the texts of a page, docstrings aside; a name that an f-string goes on with is no flag."""
+    """Returns the flags in the texts of a module, except docstrings; a name continued by an f-string is not a flag."""
     tree = ast.parse(page.read_text(encoding="utf-8"))
     bodies = [node.body for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
     docstrings = {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
@@ -33,7 +33,7 @@ def flags_in(page: Path) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
     ]
-    # CSS properties of our own begin with two dashes as well: `--v:0.5`.
+    # CSS properties also begin with two dashes: `--v:0.5`.
     texts = [re.sub(r"--[a-z]+:(?=$|\S)", "", text) for text in texts]
     return {flag for text in texts for flag in FLAG.findall(text) if not flag.endswith("_")}
 
@@ -48,6 +48,6 @@ def test_messages_name_flags_that_there_are(home: str) -> None:
 
 
 def test_messages_of_the_checkpoints_name_no_flags() -> None:
-    """A library knows no command line."""
+    """A library has no command line."""
     pages = (ROOT / "third_party/automl/efficientdet/checkpoint").glob("*.py")
     assert not {flag for page in pages for flag in flags_in(page)}

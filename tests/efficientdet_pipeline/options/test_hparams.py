@@ -66,7 +66,7 @@ def test_none_is_off_where_the_option_knows_no_none() -> None:
 @pytest.mark.parametrize(("text", "expected"), [("512", "512"), ("640x384", "640x384")])
 def test_a_picture_size_is_width_by_height(text: str, expected: str, tmp_path: Path) -> None:
     assert option_values(read(f"image_size={text}")) == {"image_size": expected}
-    # As a pair automl means (height, width).
+    # As a pair, automl's order is (height, width).
     (tmp_path / "h.yaml").write_text("image_size: [384, 640]\n")
     assert option_values(read(str(tmp_path / "h.yaml"))) == {"image_size": "640x384"}
 

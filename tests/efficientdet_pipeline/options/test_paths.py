@@ -14,7 +14,7 @@ from efficientdet_pipeline.options.schema import declarations
 from efficientdet_pipeline.options.training import TrainOptions
 from tfrmod.manifest import shard_files
 
-# Their help names a file or folder, and they name none.
+# Their help mentions a file or folder, but they are not paths.
 NO_PATHS = {
     "results",
     "run_name",

@@ -22,7 +22,7 @@ def options(*arguments: str) -> Any:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
-    """Returns a function that writes a file of augmentation and returns its option."""
+    """Returns a function that writes an augmentation file and returns its option."""
 
     def write(text: str) -> str:
         (tmp_path / "augment.yaml").write_text(text, encoding="utf-8")

@@ -23,7 +23,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def shown(browser: Any, page: Path) -> Callable[..., Any]:
-    """Returns a function that opens a page, the report where none is named, as a view and returns the browser."""
+    """Returns a function that opens a page, by default the report, and returns the browser."""
 
     def open_page(view: str = "light", page: Path = page) -> Any:
         width, height, scheme = VIEWS[view]
@@ -58,7 +58,7 @@ def test_page_is_accessible_and_silent(view: str, shown: Callable[..., Any]) -> 
     assert violations(browser) == []
     assert browser.get_log("browser") == []
     assert browser.execute_script("return window.broken") is None
-    # Nothing but tables and the list of contents scrolls sideways.
+    # Only tables and the table of contents scroll horizontally.
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -119,7 +119,7 @@ def test_page_walks_through_images_by_keys(shown: Callable[[str], Any]) -> None:
     assert position.text == "11 of 11"
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert not browser.execute_script("return document.querySelector('dialog').open")
-    # The image that was looked at last has the focus.
+    # The last viewed image has the focus.
     assert browser.execute_script(
         "return document.activeElement === [...document.querySelectorAll('.shots a.open')].pop()"
     )

@@ -17,7 +17,7 @@ BOX = np.array([[0.0, 0, 20, 20]])
 
 
 def side(hits: list[bool], names: dict[int, str] | None = None) -> Analysis:
-    """Returns an evaluation of one cat in each image, found or not."""
+    """Returns an evaluation with one cat in each image, found or not."""
     truth = [TruthImage(str(n), BOX, np.array([1])) for n in range(len(hits))]
     detected = [
         ImageDetections(BOX, np.array([0.9]), np.array([1]), source_id=str(n)) for n, hit in enumerate(hits) if hit
@@ -69,7 +69,7 @@ def test_disagreements_show_each_run_on_the_same_image(make_analysis: Callable[.
         ComparedRun("c", make_analysis(), {}),
     ]
     images = disagreements(runs, pixels, file_names={"2": "two.jpg"})
-    # Image 1 cannot be read, 0 and 3 are found by both, and the third run has other images.
+    # Image 1 is unreadable, 0 and 3 are found by both, and the third run has other images.
     assert [image.name for image in images] == ["two.jpg · a", "two.jpg · b"]
     assert [[box.state for box in image.boxes] for image in images] == [["missed"], ["found", "right"]]
     assert "two.jpg · b" in comparison_page(runs[:2], gallery=images)

@@ -23,7 +23,7 @@ BOX, FAR = [0.0, 0, 20, 20], [50.0, 50, 80, 90]
 
 
 def simple() -> Analysis:
-    """Returns one image that is right, one with a miss, one with a false alarm."""
+    """Returns one correct image, one with a missed object, one with a false positive."""
     boxes = np.array([BOX, FAR])
     truth = [TruthImage(name, boxes, np.array([1, 2])) for name in ("0", "1", "2")]
     detected = [
@@ -50,7 +50,7 @@ def test_select_images_puts_each_into_its_groups() -> None:
 
 def test_gallery_draws_what_became_of_each_box() -> None:
     images = gallery(simple(), pixels, file_names={"1": "one.jpg"})
-    # The image that cannot be read is left out.
+    # The unreadable image is left out.
     assert sorted(image.name for image in images) == ["0", "one.jpg"]
     missed = next(image for image in images if image.name == "one.jpg")
     assert [(box.class_name, box.state, box.kind) for box in missed.boxes] == [

@@ -28,7 +28,7 @@ def test_report_page_of_many_images_is_small_and_soon_there(
         corners = random.uniform(0, 0.7 * side, (count, 2))
         boxes = np.concatenate([corners, corners + random.uniform(8, 0.3 * side, (count, 2))], axis=1)
         class_ids = random.integers(1, 81, count)
-        # As a detector gives them: a hundred, most of them weak.
+        # Like those of a detector: a hundred, most of them with low scores.
         others = random.uniform(0, 0.8 * side, (100 - count, 2))
         others = np.concatenate([others, others + random.uniform(8, 0.2 * side, (100 - count, 2))], axis=1)
         found = np.concatenate([boxes + random.normal(0, 3, boxes.shape), others])
@@ -39,7 +39,7 @@ def test_report_page_of_many_images_is_small_and_soon_there(
     # Noise is the worst case for JPEG.
     pixels = random.integers(0, 255, (side, side, 3), np.uint8)
     names = {class_id: f"class {class_id}" for class_id in range(1, 81)}
-    # Not of the clock on the wall: other programs may run beside it.
+    # CPU time, because other programs may run at the same time.
     began = time.process_time()
     analysis = analyse(flatten(truth, detected, names), names)
     images = gallery(analysis, lambda source_id: pixels)

@@ -5,7 +5,7 @@ from efficientdet_pipeline.report.markup import number, section, table, tag, tex
 
 def test_text_is_never_markup() -> None:
     assert text("<b a=\"1\" c='2'>&") == "&lt;b a=&quot;1&quot; c=&#x27;2&#x27;&gt;&amp;"
-    # Bytes that are no text, and control characters.
+    # Bytes that are not text, and control characters.
     assert text("a\udce4\x00\x1b") == "a?\ufffd\ufffd"
     assert text("кот 猫") == "кот 猫"
 

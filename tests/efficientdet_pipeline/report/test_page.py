@@ -15,7 +15,7 @@ VOID = {"meta", "link", "img", "input", "br"}
 
 
 class Outline(HTMLParser):
-    """Tags that are opened, ids, and whether every tag is closed in its order."""
+    """Collects opened tags and ids, and checks that every tag is closed in order."""
 
     def __init__(self) -> None:
         super().__init__()

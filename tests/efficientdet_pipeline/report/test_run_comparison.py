@@ -27,7 +27,7 @@ NAMES = {1: "cat", 2: "dog"}
 
 
 def evaluation(names: list[str], *, first: int = 1, found: float = 1.0) -> SavedEvaluation:
-    """Returns an evaluation of images of these names, in which a share of the objects is found."""
+    """Returns an evaluation of images with these names, in which a share of the objects is found."""
     truth, detected = [], []
     for number, name in enumerate(names, start=first):
         size = 10.0 + int(name.strip("x.jpg"))

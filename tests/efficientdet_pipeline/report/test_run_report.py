@@ -32,7 +32,7 @@ def run(copied_run: Path) -> RunFolder:
 
 
 def evaluation_of(folder: Path) -> SavedEvaluation:
-    """Returns an evaluation in which half of the objects are found, and one thing is found that is not there."""
+    """Returns an evaluation in which half of the objects are found, with one false positive."""
     files = sorted((folder / "tfrecords").glob("val-*"))
     truth, found = [], []
     for image in (decode_example(record) for file in files for record in read_records(file)):

@@ -15,7 +15,7 @@ DEMO = Path(__file__).resolve().parents[3] / "params.config"
 
 
 def said(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
-    """Returns everything that is said of a command line."""
+    """Returns all log messages about a command line."""
     lines: list[str] = []
     monkeypatch.setattr(absl_logging.get_absl_logger(), "handle", lambda record: lines.append(_line(record)))
     absl_logging.set_verbosity(absl_logging.INFO)

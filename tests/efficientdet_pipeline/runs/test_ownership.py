@@ -202,7 +202,7 @@ def test_leftovers_of_killed_processes_are_cleared_at_the_next_start(tmp_path: P
 
 
 def fail(folder: RunFolder, error: BaseException, *, makes: bool) -> None:
-    """Begins a command in a folder, and ends it with an error."""
+    """Starts a command in a folder, and ends it with an error."""
     with held(folder, overwrite=False):
         folder.log.write_text("what was said")
         folder.records_path.mkdir(exist_ok=True)

@@ -34,7 +34,7 @@ def test_a_run_held_by_another_process_is_refused_until_that_ends(tmp_path: Path
     finally:
         holder.kill()
         holder.communicate()
-    with locked(folder):  # Killed as it was, it holds nothing any more.
+    with locked(folder):  # The killed process has released the lock.
         assert (folder / ".lock").exists()
 
 

@@ -33,7 +33,7 @@ def test_check_classes_rejects_labels_beyond_num_classes(num_classes: int, refus
 
 
 def test_check_classes_warns_of_a_background_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Users of google/automl give K + 1 out of habit.
+    # Users of google/automl often set K + 1.
     logged: list[str] = []
     monkeypatch.setattr("absl.logging.warning", lambda text, *values: logged.append(text % values))
     check_classes(describe_network("efficientdet-d0", {"num_classes": 4}, {}), SHARDS)

@@ -123,7 +123,7 @@ def test_auto_batch_of_a_resumed_run_is_unchanged(folder: Any, probes: list[batc
     metadata.update_json(folder.metadata, about)
     # Ten times as many images would allow a larger one.
     assert resolved_batch_size(folder, options(), num_train=2000, is_resumed=True) == found
-    # The other processes use what the chief found.
+    # The other processes use the result of the chief.
     assert resolved_batch_size(folder, options(), num_train=2000, process_group=FOLLOWER) == found
     assert len(probes) == 1
     # A run without a checkpoint starts again, and so does its search.

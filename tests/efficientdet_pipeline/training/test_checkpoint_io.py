@@ -67,7 +67,7 @@ def test_write_checkpoint_killed_while_writing_keeps_the_previous_one(directory:
 def test_write_checkpoint_killed_before_the_first_rename_is_complete(directory: Path) -> None:
     for step in (1, 2, 3):
         write(directory, step)
-    # As it was then: 1 is previous, 2 in place, and 3 whole under its working name.
+    # The state at that time: 1 is previous, 2 in place, and 3 complete under its temporary name.
     os.replace(directory, directory.with_name(".last.new"))
     os.replace(directory.with_name("last.previous"), directory)
     assert step_of(checkpoint_io.find_checkpoint(directory)) == 3

@@ -45,7 +45,7 @@ def detector() -> keras.Model:
 
 
 class Oracle:
-    """A detector that finds what is there."""
+    """A detector that returns the ground truth."""
 
     num_classes = 2
     normalization = ((100.0,) * 3, (10.0,) * 3)

@@ -72,5 +72,5 @@ def test_csv_logger_renames_a_damaged_file(tmp_path: Path, content: str) -> None
     results.add({"epoch": 3, "loss": 1.0})
     assert [row["epoch"] for row in rows(path)] == ["3"]
     kept = tmp_path / "results.csv.damaged"
-    # A table without rows tells nothing that could be lost.
+    # A table without rows has nothing to lose.
     assert not kept.exists() or kept.read_bytes() == content.encode("latin-1")

@@ -50,7 +50,7 @@ PLAN = RunConfig(num_epochs=2, steps_per_epoch=4, batch_size=BATCH, evaluate_eve
 
 
 def batches_from(position: int) -> tf.data.Dataset:
-    """Yields batches that are a function of the sample's number alone."""
+    """Yields batches that are a function of the sample number."""
 
     def sample(number: tf.Tensor) -> tuple[tf.Tensor, GroundTruth]:
         seed = tf.stack([tf.constant(7, tf.int64), number])
@@ -62,7 +62,7 @@ def batches_from(position: int) -> tf.data.Dataset:
 
 
 class Run:
-    """One process's part in a run whose files lie in `folder`."""
+    """One process of a run whose files are in `folder`."""
 
     def __init__(self, folder: Path, config: RunConfig = PLAN, **options: Any):
         self.options = compose(

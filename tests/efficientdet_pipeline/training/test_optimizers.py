@@ -23,7 +23,7 @@ def test_clip_gradients_clips_to_the_norm() -> None:
 
 
 def test_clip_gradients_clips_each_before_the_global_norm() -> None:
-    # Alone: (1000, 0) → (1, 0) and (0, 1) stays. Together their norm is √2.
+    # Separately: (1000, 0) → (1, 0), and (0, 1) is unchanged. Together their norm is √2.
     first, second = clipped([1000.0, 0.0], [0.0, 1.0], norm=1.0)
     np.testing.assert_allclose(first, [1 / 2**0.5, 0.0], rtol=1e-6)
     np.testing.assert_allclose(second, [0.0, 1 / 2**0.5], rtol=1e-6)

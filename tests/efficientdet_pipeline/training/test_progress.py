@@ -116,7 +116,7 @@ def test_progress_speed_excludes_building_the_train_step() -> None:
     for epoch in range(2):
         callback.on_epoch_begin(epoch)
         callback.model.train_function = object()
-        time.sleep(0.5)  # What building takes.
+        time.sleep(0.5)  # Time for building.
         for batch in range(4):
             callback.on_train_batch_end(batch, LOGS)
         logs = dict(LOGS)

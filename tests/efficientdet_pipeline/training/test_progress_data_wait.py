@@ -11,7 +11,7 @@ from efficientdet_pipeline.training.progress import DataWaitTimer
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Stands still but where a batch is made."""
+    """A clock that advances only when a batch is made."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
@@ -23,7 +23,7 @@ def test_data_wait_timer_measures_batches_made_on_request(clock: SimpleNamespace
         return number
 
     options = tf.data.Options()
-    options.autotune.enabled = False  # It fetches ahead where it thinks fit.
+    options.autotune.enabled = False  # It may prefetch.
     made = tf.data.Dataset.range(4).map(lambda number: tf.numpy_function(make, [number], tf.int64)).cache()
     made = made.with_options(options)
     meter = DataWaitTimer()
@@ -31,7 +31,7 @@ def test_data_wait_timer_measures_batches_made_on_request(clock: SimpleNamespace
     for _ in batches:
         clock.now += 1.0  # The step.
     assert meter.seconds == 20.0
-    # What lies ready is not.
+    # A prefetched batch is not a wait.
     assert [int(number) for number in batches] == [0, 1, 2, 3]
     assert meter.seconds == 20.0
 

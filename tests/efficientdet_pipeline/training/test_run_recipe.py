@@ -61,7 +61,7 @@ def opened(workspace: Path, *argv: str, is_chief: bool = True) -> Iterator[tuple
 
 
 def begun(workspace: Path, shards: Any, *argv: str) -> RunSession:
-    """Begins a run as a training does, up to its first checkpoint."""
+    """Starts a run like a training, up to its first checkpoint."""
     with opened(workspace, *argv) as (new, read):
         run = new.with_recipe(recipe_for(shards, *argv), read) if new.chooses_recipe else new
         metadata.update_json(run.folder.metadata, {"shaping": run.shape})
@@ -88,7 +88,7 @@ def test_choose_for_run_leaves_what_is_given(shards: Any) -> None:
     given = ["--recipe=auto", "--num_epochs=3", "--learning_rate=0.01", "--image_size=128", "--batch_size=4"]
     options = recipe_for(shards, *given, start=BACKBONE).options()
     assert not {"num_epochs", "learning_rate", "lr_warmup_init", "image_size", "batch_size"} & options.keys()
-    # What is not given follows from what is.
+    # Options that are not given follow from those that are.
     assert (options["freeze_backbone_epochs"], options["map_freq"]) == (2, 1)
     assert not {"map_freq", "val_loss"} & recipe_for(shards, "--mode=train").options().keys()
     assert "jitter_max" not in recipe_for(shards, "--recipe=auto", "--jitter_min=0.5").options()
@@ -119,7 +119,7 @@ def test_least_recall_is_that_of_the_worst_class() -> None:
     large, small = [(4.0, 4.0, 36.0, 36.0)], [(16.0, 16.0, 24.0, 24.0)]
     boxes = np.array(large * 90 + small * 10)
     assert _least_recall(grid, boxes, np.repeat([1, 2], [90, 10])) == 0.0
-    # One box alone tells nothing of its class.
+    # A single box is not enough for a class.
     assert _least_recall(grid, boxes[:91], np.repeat([1, 2], [90, 1])) == 1.0
     assert _least_recall(grid, boxes[:3], np.array([1, 2, 3])) == 1.0
 

@@ -16,7 +16,7 @@ from efficientdet_pipeline.training.session import RunSession, start_or_resume_r
 
 
 def opened(workspace: Path, *argv: str) -> RunSession:
-    """Opens a run as a training does, and closes it."""
+    """Opens a run like a training, and closes it."""
     reader = Reader({name: mode.options_class() for name, mode in MODES.items()}, DEFAULT_MODE)
     read = reader.read(["--url_dataset=demo", "--run_name=one", f"--workspace={workspace}", *argv], {})
     with start_or_resume_run(task_named("detection"), reader.build(read, TrainOptions), read, HparamsGiven()) as run:

@@ -62,7 +62,7 @@ def test_boxes_label_stays_whole_at_every_border(box: list[float]) -> None:
     image = draw_detections(grey(200, 300), np.array([box]), np.array([1]), label_map={1: "elephant"})
     label = (image == class_color(1)).all(axis=-1)
     letters = (image == 0).all(axis=-1) & drawn_pixels(image)
-    # As much of the label is there as in the middle of the image.
+    # The label is as complete as in the centre of the image.
     middle = draw_detections(grey(200, 300), np.array([[90, 90, 110, 110]]), np.array([1]), label_map={1: "elephant"})
     assert label.any(axis=0).sum() >= (middle == class_color(1)).all(axis=-1).any(axis=0).sum() - 1
     assert letters.any()

@@ -50,7 +50,7 @@ def test_grid_class_known_by_masks_alone_is_in_the_legend(style: Style) -> None:
 
 
 def test_grid_caption_too_long_shortens_its_name_first(style: Style) -> None:
-    # The end of both captions is the same, so that the same ink must stand at the right.
+    # The ends of both captions are equal, so the pixels on the right must be equal.
     long = annotated_contact_sheet(blue_scenes(20, names="n" * 300 + " · 60×40 px"), style, title="", text="")
     short = annotated_contact_sheet(blue_scenes(20, names="n · 60×40 px"), style, title="", text="")
     assert long.shape == short.shape
