@@ -7,12 +7,12 @@
 
 Every keyword argument is the command-line option of the same name, with its
 default and its checks (`efficientdet-pipeline --helpfull` lists them). Nothing
-is read from environment variables named as options, nor from a file of options.
+is read from environment variables named like options, nor from an option file.
 TensorFlow and Keras are imported by the first call, not by the import.
 
 Errors are exceptions of `efficientdet_pipeline.errors`, with the texts that the
 command line prints. The functions may be called from any thread; Ctrl-C and
-SIGTERM save a checkpoint only where `train` runs in the main thread.
+SIGTERM save a checkpoint only if `train` runs in the main thread.
 """
 
 import os
@@ -68,10 +68,10 @@ class RunResult:
     folder: Path
     """The run's folder; docs/run-folder.md lists its files."""
     best_checkpoint: Path
-    """Folder of the checkpoint with the highest validation AP; of the last one where none was evaluated."""
+    """Folder of the checkpoint with the highest validation AP; of the last one if none was evaluated."""
     metrics: Mapping[str, object]
-    """COCO metrics of `best_checkpoint` as metrics.json has them: AP, AP50 … and per_class {name: AP}; -1 where
-    undefined. Empty after mode="train", which evaluates nothing."""
+    """COCO metrics of `best_checkpoint` as in metrics.json: AP, AP50 … and per_class {name: AP}; -1 where
+    undefined. Empty after mode="train", which does not evaluate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class Detections:
     class_ids: np.ndarray
     """(d,) int64, from 1."""
     class_names: np.ndarray
-    """(d,) str; the id where a class has no name."""
+    """(d,) str; the id if a class has no name."""
 
     def __len__(self) -> int:
         """Returns the number of detections."""
@@ -93,7 +93,7 @@ class Detections:
 
 
 def train(dataset: PathLike | None = None, /, *, mode: str = DEFAULT_MODE, **options: OptionValue) -> RunResult:
-    """Trains a detector, evaluates it and exports it; continues the run if it exists already.
+    """Trains a detector, evaluates it and exports it; resumes the run if it exists already.
 
     Args:
       dataset: annotated images: a zip, a folder or a URL (`url_dataset`). None
@@ -103,13 +103,13 @@ def train(dataset: PathLike | None = None, /, *, mode: str = DEFAULT_MODE, **opt
         `batch_size`, `learning_rate`, `hparams`, `run_name`.
 
     Returns:
-      The run's folder, its best checkpoint and the metrics of that.
+      The run's folder, its best checkpoint and the metrics of that checkpoint.
 
     Raises:
       OptionsError: an option is unknown, of a wrong type, or contradicts another.
       OutOfMemoryError: the batch does not fit in memory.
       DataError: the dataset cannot be used.
-      StoppedError: Ctrl-C or SIGTERM; the same call continues.
+      StoppedError: Ctrl-C or SIGTERM; the same call resumes the run.
     """
     if mode not in {"traineval", "train"}:
         raise OptionsError(f"mode must be 'traineval' or 'train'. Received {mode!r}; leave it out.", option="mode")
@@ -141,13 +141,13 @@ def evaluate(run: RunResult | PathLike, /, **options: OptionValue) -> dict[str, 
 
 
 def report(run: RunResult | PathLike, /) -> Path:
-    """Writes the page that explains a run, and returns it: report/index.html in the run's folder.
+    """Writes the report of a run, and returns its path: report/index.html in the run's folder.
 
     Args:
       run: a run, or its folder.
 
     Raises:
-      MissingError: there is no such run.
+      MissingError: the run does not exist.
     """
     with _prepared(ReportOptions, "report", {"model_dir": _path_of(run)}) as (settings, _, _):
         from efficientdet_pipeline.commands.report import report_run
@@ -168,7 +168,7 @@ def export(run: RunResult | PathLike, output: PathLike | None = None, /, **optio
       paths `saved_model`, `frozen_graph`, `label_map` and `hparams`.
 
     Raises:
-      AccuracyError: an artifact lost more AP than it may; it is not kept, and the others are in place.
+      AccuracyError: an artifact lost too much AP; it is deleted, and the others are written.
       MissingExtraError: a format's package is not installed.
     """
     given = _with(options, path_ckpt=_path_of(run), path_output=output)
@@ -179,7 +179,7 @@ def export(run: RunResult | PathLike, output: PathLike | None = None, /, **optio
 
 
 def convert(dataset: PathLike | None = None, output: PathLike | None = None, /, **options: OptionValue) -> "Manifest":
-    """Converts annotated images to TFRecord shards; returns at once if they are up to date.
+    """Converts annotated images to TFRecord shards; returns immediately if they are up to date.
 
     Args:
       dataset: a zip, a folder or a URL (`url_dataset`).
@@ -194,7 +194,7 @@ def convert(dataset: PathLike | None = None, output: PathLike | None = None, /, 
         if settings.prefix:
             raise OptionsError(
                 f"convert writes the shards of a dataset. Received {settings.prefix!r} for google/automl's converters, "
-                "which the command line alone runs; try --mode=dataset."
+                "which only the command line supports; try --mode=dataset."
             )
         from efficientdet_pipeline.commands.dataset import convert_images
 
@@ -202,7 +202,7 @@ def convert(dataset: PathLike | None = None, output: PathLike | None = None, /, 
 
 
 def check_dataset(dataset: RunResult | PathLike | None = None, /, **options: OptionValue) -> "list[Issue]":
-    """Returns what is wrong with a dataset, the most harmful first; empty if nothing is.
+    """Returns the issues of a dataset, the most harmful first.
 
     Args:
       dataset: annotated images (a zip, a folder or a URL: `url_dataset`), or a
@@ -226,7 +226,7 @@ class Detector:
     """Detects objects in images.
 
     Takes image files, or uint8 RGB arrays of shape (h, w, 3), and yields
-    `Detections` for each: those that --mode=infer draws, of a score of at least
+    `Detections` for each: those that --mode=infer draws, with a score of at least
     `min_score_thresh` (default: the thresholds.yaml of the detector, otherwise
     0.4). Images are decoded and rotated by EXIF as in training and evaluation.
 
@@ -251,15 +251,15 @@ class Detector:
             self.label_map = dict(self._detector.label_map)
 
     def __call__(self, images: Image | Iterable[Image]) -> Iterator[Detections]:
-        """Yields the detections of each image, and of each frame of a video; an image is read when its turn comes.
+        """Yields the detections of each image, and of each frame of a video; images are read lazily.
 
         Args:
-          images: paths and arrays, or one of them. A path may also name a video, the
-            number of a camera ("0"), or the address of a stream.
+          images: paths and arrays, or one of them. A path may also be a video, the
+            number of a camera ("0"), or the URL of a stream.
 
         Raises:
-          MissingError: there is no such file.
-          DataError: a file is no image or video, or an array is not uint8 of shape (h, w, 3).
+          MissingError: the file does not exist.
+          DataError: a file is not an image or video, or an array is not uint8 of shape (h, w, 3).
         """
         from efficientdet_pipeline.inference.image_io import one_or_several
         from efficientdet_pipeline.inference.video import VideoSource, is_video
@@ -284,7 +284,7 @@ class Detector:
 
 
 def classify(images: Image | Iterable[Image], /, **options: OptionValue) -> "list[list[ClassScore]]":
-    """Returns the best classes of each image, best first: `column`, `name` and `score` (a probability).
+    """Returns the top classes of each image, best first: `column`, `name` and `score` (a probability).
 
     Args:
       images: paths and arrays, or one of them.
@@ -297,7 +297,7 @@ def classify(images: Image | Iterable[Image], /, **options: OptionValue) -> "lis
 
 
 def features(images: Image | Iterable[Image], /, **options: OptionValue) -> "list[Features]":
-    """Returns what an EfficientNet sees in each image: `reductions` by level, and whether it `looks_trained`.
+    """Returns the EfficientNet features of each image: `reductions` by level, and whether it `looks_trained`.
 
     Args:
       images: paths and arrays, or one of them.
@@ -318,7 +318,7 @@ def _path_of(run: RunResult | PathLike) -> str:
 
 
 def _is_export(path: Path) -> bool:
-    """Returns whether a path names a SavedModel, or a file of another format of an export."""
+    """Returns whether a path is a SavedModel, or an exported file of another format."""
     # What an address of a bucket names is known by its last part alone.
     is_remote = path.parts[:1] in {("gs:",), ("s3:",)} and path.name in {"saved_model", "export"}
     is_saved_model = is_remote or any((each / "saved_model.pb").is_file() for each in (path, path / "saved_model"))
@@ -326,17 +326,17 @@ def _is_export(path: Path) -> bool:
 
 
 def _with(options: Mapping[str, OptionValue], **given: OptionValue) -> dict[str, OptionValue]:
-    """Returns the keyword arguments with those that came by position.
+    """Returns the keyword arguments merged with those passed by position.
 
     Raises:
-      OptionsError: one came in both ways, or is one of the command line alone.
+      OptionsError: one is passed twice, or is an option of the command line only.
     """
     for name in _COMMAND_LINE_ONLY & options.keys():
-        raise OptionsError(f"{name} is an option of the command line alone. Received {options[name]!r}; leave it out.")
+        raise OptionsError(f"{name} is an option of the command line only. Received {options[name]!r}; leave it out.")
     present = {name: value for name, value in given.items() if value is not None}
     for name in present.keys() & options.keys():
         raise OptionsError(
-            f"{name} must be given once. Received {present[name]!r} by position and {options[name]!r} by name; leave "
+            f"{name} must be passed once. Received {present[name]!r} by position and {options[name]!r} by name; leave "
             "one of them out.",
             option=name,
         )
@@ -369,7 +369,7 @@ def _prepared(
 
 @contextmanager
 def _default_precision() -> Iterator[None]:
-    """Sets Keras's precision to float32 inside, and afterwards to what the calling program had chosen."""
+    """Sets Keras's precision to float32 inside the context, and restores the previous setting afterwards."""
     import keras
 
     policy = keras.config.dtype_policy()
@@ -382,7 +382,7 @@ def _default_precision() -> Iterator[None]:
 
 @contextmanager
 def _our_errors() -> Iterator[None]:
-    """Turns errors that a user can correct, whichever package raised them, into ours."""
+    """Converts errors that a user can correct, from any package, to ours."""
     try:
         yield
     except Exception as error:

@@ -1,11 +1,10 @@
 """The embedded dataset: drawn images of shapes, as a Pascal VOC zip.
 
-Circles, squares, triangles and stars lie on textured grounds, and some images
-are empty. Each image is a function of (seed, index), so the same seed gives
-the same bytes (for one version of OpenCV) and a longer set begins with the
-images of a shorter one. Shape alone tells the classes apart for certain;
-colour helps, because each class prefers a range of hues that overlaps with its
-neighbours'.
+Circles, squares, triangles and stars are drawn on textured backgrounds, and some
+images are empty. Each image is a function of (seed, index), so the same seed
+gives the same bytes (for one version of OpenCV), and a longer set starts with
+the images of a shorter one. Classes differ reliably in shape only; colour helps,
+because each class prefers a range of hues that overlaps with its neighbours'.
 """
 
 import io
@@ -21,16 +20,16 @@ import numpy as np
 
 JPEG_QUALITY = 88
 EMPTY_EVERY = 11
-"""Every so-many-th image shows no object."""
+"""Interval of images without objects."""
 TEST_EVERY = 6
-"""Every so-many-th image is a test image."""
+"""Interval of test images."""
 MAX_OBJECTS = 4
 OBJECT_SIDE = (0.28, 0.6)
 """Longer side of an object, as a fraction of the image's shorter side."""
 MAX_COVERED = 0.15
-"""Largest part of the smaller of two boxes that they may share."""
+"""Maximum share of the smaller of two boxes that may overlap."""
 HUE_SPREAD = 40.0
-"""Degrees to either side of a class's hue; the classes are 90 degrees apart, so that neighbours nearly meet."""
+"""Range of a class's hue in degrees, to either side; the classes are 90 degrees apart, so neighbours nearly meet."""
 
 
 def _outline(num_corners: int, inner_radius: float = 1.0) -> np.ndarray:
@@ -49,7 +48,7 @@ SHAPES = {
 
 
 class DrawnObject(NamedTuple):
-    """One shape in a image; the box (y0, x0, y1, x1) is tight, in whole pixels."""
+    """A shape in an image; the box (y0, x0, y1, x1) is tight, in integer pixels."""
 
     name: str
     box: tuple[int, int, int, int]
@@ -62,18 +61,18 @@ def write_demo_dataset(
     image_size: tuple[int, int] = (160, 160),
     seed: int = 0,
 ) -> Path:
-    """Returns `path`, now a VOC zip of drawn images.
+    """Writes a VOC zip of drawn images, and returns its `path`.
 
-    The zip holds JPEGImages, Annotations and ImageSets/Main with trainval.txt
-    (five sixths) and test.txt (one sixth). It appears under its name only when
-    it is whole.
+    The zip contains JPEGImages, Annotations and ImageSets/Main with trainval.txt
+    (five sixths) and test.txt (one sixth). It gets its name only when it is
+    complete.
 
     Args:
       image_size: (height, width) in pixels; at least 32 each.
-      num_images: of both lists together; at least 12, so that both have some.
+      num_images: in both lists together; at least 12, so that both have some.
 
     Raises:
-      ValueError: when images would be too few or too small.
+      ValueError: there are too few images, or they are too small.
     """
     if num_images < EMPTY_EVERY:
         raise ValueError(f"The demo dataset needs at least {EMPTY_EVERY} images. Received num_images={num_images}.")
@@ -100,10 +99,10 @@ def write_demo_dataset(
 
 
 def draw_image(index: int, *, image_size: tuple[int, int], seed: int) -> tuple[np.ndarray, list[DrawnObject]]:
-    """Returns a image (h, w, 3) uint8 RGB and its objects, lowest first.
+    """Returns an image (h, w, 3) uint8 RGB and its objects, lowest first.
 
     Args:
-      index: position in the set; fixes whether the image is empty.
+      index: index in the set; determines whether the image is empty.
       image_size: (height, width) in pixels.
       seed: of the whole set.
     """
@@ -111,14 +110,14 @@ def draw_image(index: int, *, image_size: tuple[int, int], seed: int) -> tuple[n
     image = GROUNDS[rng.integers(len(GROUNDS))](rng, *image_size)
     objects: list[DrawnObject] = []
     wanted = 0 if index % EMPTY_EVERY == EMPTY_EVERY // 2 else int(rng.integers(1, MAX_OBJECTS + 1))
-    for _ in range(4 * wanted):  # A shape that finds no room is drawn anew elsewhere, a few times.
+    for _ in range(4 * wanted):  # A shape without room is drawn again elsewhere, a few times.
         if len(objects) == wanted:
             break
         name = list(SHAPES)[rng.integers(len(SHAPES))]
         mask = _shape_mask(rng, SHAPES[name], image_size)
         box = _tight_box(mask)
         if all(_covered(box, other.box) <= MAX_COVERED for other in objects):
-            rows, columns = slice(box[0] - 1, box[2] + 1), slice(box[1] - 1, box[3] + 1)  # with the soft rim
+            rows, columns = slice(box[0] - 1, box[2] + 1), slice(box[1] - 1, box[3] + 1)  # with the soft edge
             window, mask = image[rows, columns], mask[rows, columns]
             window += (_fill(rng, name, mask) - window) * mask[..., None]
             objects.append(DrawnObject(name, box))
@@ -127,7 +126,7 @@ def draw_image(index: int, *, image_size: tuple[int, int], seed: int) -> tuple[n
 
 
 def _plain(rng: np.random.Generator) -> np.ndarray:
-    """Returns a dull RGB colour, such as grounds have."""
+    """Returns a desaturated RGB colour for backgrounds."""
     return _rgb(rng.uniform(0, 360), rng.uniform(0, 0.35), rng.uniform(0.2, 0.85))
 
 
@@ -137,7 +136,7 @@ def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
 
 
 def _ramp(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Returns (h, w) values that rise from 0 to 1 in a random direction."""
+    """Returns (h, w) values that increase from 0 to 1 in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     plane = np.arange(height)[:, None] * np.sin(angle) + np.arange(width)[None] * np.cos(angle)
     return (plane - plane.min()) / np.ptp(plane)
@@ -182,7 +181,7 @@ GROUNDS: tuple[Callable[[np.random.Generator, int, int], np.ndarray], ...] = (
 
 
 def _shape_mask(rng: np.random.Generator, outline: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Returns the coverage (h, w) 0…1 of a shape, stretched, turned and placed wholly inside the image."""
+    """Returns the coverage (h, w) 0…1 of a shape, stretched, rotated and placed completely inside the image."""
     angle, stretch = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1.25)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     corners = outline * [1, stretch] @ rotation.T
@@ -196,7 +195,7 @@ def _shape_mask(rng: np.random.Generator, outline: np.ndarray, image_size: tuple
 
 
 def _fill(rng: np.random.Generator, name: str, mask: np.ndarray) -> np.ndarray:
-    """Returns a lively image (h, w, 3) to show through a shape: a gradient, at times with a rim."""
+    """Returns a saturated image (h, w, 3) to fill a shape: a gradient, sometimes with an outline."""
     hue = list(SHAPES).index(name) * 360 / len(SHAPES) + rng.uniform(-HUE_SPREAD, HUE_SPREAD)
     value = rng.uniform(0.55, 1)
     light = _rgb(hue, rng.uniform(0.5, 1), value)
@@ -214,7 +213,7 @@ def _tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _covered(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> float:
-    """Returns the part of the smaller box that both share."""
+    """Returns the share of the smaller box that is in the intersection."""
     height = min(first[2], second[2]) - max(first[0], second[0])
     width = min(first[3], second[3]) - max(first[1], second[1])
     smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
@@ -229,7 +228,7 @@ def _jpeg(image: np.ndarray) -> bytes:
 
 
 def _annotation(filename: str, objects: list[DrawnObject], image_size: tuple[int, int]) -> str:
-    """Returns the VOC text; VOC counts pixels from 1, and its far corner is the last pixel of the object."""
+    """Returns the VOC XML; VOC counts pixels from 1, and the second corner is the last pixel of the object."""
     found = "".join(
         f"<object><name>{escape(name)}</name><pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult>"
         f"<bndbox><xmin>{x0 + 1}</xmin><ymin>{y0 + 1}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>\n"
@@ -243,7 +242,7 @@ def _annotation(filename: str, objects: list[DrawnObject], image_size: tuple[int
 
 
 def _zip(members: dict[str, bytes]) -> bytes:
-    """Returns a zip whose bytes depend on nothing but the members: stored, one date, one system."""
+    """Returns a zip whose bytes depend only on the members: uncompressed, with a fixed date and system."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():

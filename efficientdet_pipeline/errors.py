@@ -103,7 +103,7 @@ class CannotWriteError(PipelineError):
 
 
 class DownloadError(PipelineError):
-    """A download that failed for now; the same call continues it."""
+    """A download that failed temporarily; the same call resumes it."""
 
     exit_code = ExitCode.TRY_AGAIN
 
@@ -178,7 +178,7 @@ def error_message(error: BaseException) -> str:
 
 
 def pipeline_error(error: Exception) -> Exception:
-    """Returns `error` as one of this module with the text that the command line prints; a defect as it is."""
+    """Returns `error` as one of this module with the message of the command line; an internal error unchanged."""
     classes: dict[ExitCode, type[PipelineError]] = {
         ExitCode.OPTIONS: OptionsError,
         ExitCode.DATA: DataError,

@@ -9,10 +9,10 @@ Fields = Mapping[str, object]
 
 
 def number_field(fields: Fields, name: str, default: float | None = None) -> float:
-    """Returns a number; `default` where the field is absent or null.
+    """Returns a number; `default` if the field is missing or null.
 
     Raises:
-      DataError: the field is no number, or it is absent and has no default.
+      DataError: the field is not a number, or it is missing and has no default.
     """
     value = fields.get(name)
     if value is None and default is not None:
@@ -23,22 +23,22 @@ def number_field(fields: Fields, name: str, default: float | None = None) -> flo
 
 
 def integer_field(fields: Fields, name: str, default: int | None = None) -> int:
-    """Returns a whole number; `default` where the field is absent or null.
+    """Returns an integer; `default` if the field is missing or null.
 
     Raises:
-      DataError: the field is no whole number, or it is absent and has no default.
+      DataError: the field is not an integer, or it is missing and has no default.
     """
     value = number_field(fields, name, default)
     if value != int(value):
-        raise _error(name, "a whole number", value)
+        raise _error(name, "an integer", value)
     return int(value)
 
 
 def text_field(fields: Fields, name: str, default: str = "") -> str:
-    """Returns a text; `default` where the field is absent, null or empty.
+    """Returns a text; `default` if the field is missing, null or empty.
 
     Raises:
-      DataError: the field is no text.
+      DataError: the field is not a text.
     """
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
@@ -47,10 +47,10 @@ def text_field(fields: Fields, name: str, default: str = "") -> str:
 
 
 def object_field(fields: Fields, name: str) -> dict[str, object]:
-    """Returns an object; an empty one where the field is absent or null.
+    """Returns an object; an empty one if the field is missing or null.
 
     Raises:
-      DataError: the field is no object.
+      DataError: the field is not an object.
     """
     value = fields.get(name)
     if value is None:

@@ -1,6 +1,6 @@
 """Functions for notebooks: images with boxes, batches, anchors and their assignment, predictions, NaN scans, summaries.
 
-Pictures are matplotlib axes or uint8 arrays, which notebooks show as the last
+Results are matplotlib axes or uint8 arrays, which notebooks show as the last
 expression of a cell. `a` anchors, `n` boxes, `h w` height and width.
 
 >>> batch = next(iter(dataset))
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 BBOX_FORMATS = ("yxyx_unit", "xyxy_unit", "yxyx", "xyxy")
-"""Order of the sides, and fractions of the image's sides (unit) or pixels."""
+"""Order of the coordinates, as fractions of the image's sides (unit) or pixels."""
 _NO_NAMES: Mapping[int, str] = MappingProxyType({})
 _TINT = 0.45
 _MAX_ANCHORS_DRAWN = 200
@@ -62,7 +62,7 @@ def boxes_in_pixels(bboxes: Any, size: tuple[int, int], bbox_format: str) -> np.
       bbox_format: one of `BBOX_FORMATS`.
 
     Raises:
-      OptionsError: an unknown format, another shape, or numbers that cannot be fractions where fractions are meant.
+      OptionsError: the format is unknown, the shape is wrong, or values are too large for fractions.
     """
     if bbox_format not in BBOX_FORMATS:
         raise OptionsError(f"bbox_format must be one of {', '.join(BBOX_FORMATS)}. Received {bbox_format!r}.")
@@ -77,7 +77,8 @@ def boxes_in_pixels(bboxes: Any, size: tuple[int, int], bbox_format: str) -> np.
         if np.nanmax(np.abs(boxes)) > 2:
             raise OptionsError(
                 f"bbox_format={bbox_format} means fractions of the image's sides. Received values up to "
-                f"{np.nanmax(np.abs(boxes)):g}; boxes in pixels need bbox_format={bbox_format.removesuffix('_unit')}."
+                f"{np.nanmax(np.abs(boxes)):g}; for boxes in pixels use "
+                f"bbox_format={bbox_format.removesuffix('_unit')}."
             )
         boxes = boxes * np.array([*size, *size])
     return boxes
@@ -103,11 +104,11 @@ def show_image_with_bboxes(
       confidences: (n,) scores from 0 to 1, written as percentages.
       masks: (n, h, w), drawn as tints of the class's colour.
       bbox_format: one of `BBOX_FORMATS`: yxyx_unit, xyxy_unit, yxyx or xyxy.
-      indices_2_labels: class id → name; a class without a name goes by its id.
-      ax: where to draw; None makes a figure.
+      indices_2_labels: class id → name; a class without a name is labelled by its id.
+      ax: axes to draw on; None creates a figure.
 
     Raises:
-      OptionsError: boxes, labels, confidences and masks that do not belong together.
+      OptionsError: the numbers of boxes, labels, confidences and masks differ.
     """
     import matplotlib.pyplot as plt
 
@@ -137,32 +138,32 @@ def show_image_with_bboxes(
 def draw_bboxes(
     bboxes: Any, ax: "Axes", *, color: str = "red", line_width: float = 1.0, bbox_format: str = "yxyx"
 ) -> None:
-    """Draws boxes as lines over what axes show.
+    """Draws boxes as lines on axes.
 
     Args:
       bboxes: (n, 4).
-      ax: axes that show an image; fractions are of its size.
-      color: of matplotlib.
+      ax: axes that show an image; fractions refer to its size.
+      color: a matplotlib color.
       line_width: in points.
       bbox_format: one of `BBOX_FORMATS`.
 
     Raises:
-      OptionsError: fractions, and the axes show no image.
+      OptionsError: boxes are fractions, and the axes show no image.
     """
     from matplotlib.patches import Rectangle
 
     images = ax.get_images()
     if not images and bbox_format.endswith("unit"):
-        raise OptionsError("Fractions need an image for their size, and these axes show none; give boxes in pixels.")
+        raise OptionsError("Fractions need the size of an image, but these axes show none; use boxes in pixels.")
     size = np.asarray(images[0].get_array()).shape[:2] if images else (1, 1)
     for top, left, bottom, right in boxes_in_pixels(bboxes, size, bbox_format):
-        # A pixel's centre is a whole number to matplotlib, its edge to us.
+        # In matplotlib, integers are the centres of pixels, here their edges.
         corner = (left - 0.5, top - 0.5)
         ax.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=color, linewidth=line_width))
 
 
 def canvas_image(image: np.ndarray, config: "DetectorConfig") -> np.ndarray:
-    """Returns the uint8 RGB picture of a network's input (h, w, 3): normalization undone."""
+    """Returns a network input (h, w, 3) as a uint8 RGB image, with the normalization undone."""
     values = np.asarray(image, np.float32)
     if config.scale_range:
         values = (values + 1.0) * (255.0 / 2.0)
@@ -181,10 +182,10 @@ def show_batch_sample(
     """Returns the images of a training batch with their boxes on one sheet, uint8 (H, W, 3).
 
     Args:
-      batch: (images, GroundTruth) as training takes them, or (images, Targets), whose boxes are decoded back.
+      batch: (images, GroundTruth) as in training, or (images, Targets), whose boxes are decoded.
       config: of the network: normalization and anchors.
-      rows: of the sheet; None makes it about square.
-      max_images: the rest of the batch is not drawn.
+      rows: of the sheet; None makes it approximately square.
+      max_images: maximum number of drawn images.
       indices_2_labels: class id → name.
     """
     from efficientdet.types import Targets
@@ -206,7 +207,7 @@ def show_batch_sample(
 
 
 def _decoded_targets(targets: Any, config: "DetectorConfig", row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the boxes that the targets of one image mean, each once, and their class ids."""
+    """Returns the decoded boxes in the targets of one image, without duplicates, and their class ids."""
     from efficientdet.anchors import anchor_boxes
     from efficientdet.boxes import decode_boxes
 
@@ -230,7 +231,7 @@ def get_anchors(
     """Returns anchors (a, 4), float32, (y0, x0, y1, x1) as fractions of the input's sides.
 
     Their order is level, row, column, scale, ratio, as in the networks'
-    outputs. They reach over the edges.
+    outputs. They may exceed the edges.
 
     Args:
       input_shape: (height, width) in pixels.
@@ -238,7 +239,7 @@ def get_anchors(
       aspect_ratios: width over height, or (width, height) factors.
       num_scales: sizes per octave.
       anchor_scale: side of a square anchor in strides.
-      grid_zero_start: whether centres begin at 0 rather than at half a stride, as those of YOLOX do.
+      grid_zero_start: whether centres start at 0 instead of half a stride, as in YOLOX.
 
     >>> len(get_anchors((512, 512)))
     49104
@@ -257,16 +258,16 @@ def get_anchors(
 
 
 class AnchorAssignment(NamedTuple):
-    """Which anchors of one image answer for which box."""
+    """Anchors of one image and the boxes that they are assigned to."""
 
     anchors: np.ndarray
-    """(p, 4) anchors that answer, in canvas pixels."""
+    """(p, 4) positive anchors, in canvas pixels."""
     decoded: np.ndarray
-    """(p, 4) what their targets mean, in canvas pixels: the boxes again."""
+    """(p, 4) their decoded targets, in canvas pixels, which equal the boxes."""
     class_ids: np.ndarray
     """(p,) from 1."""
     num_anchors: int
-    """All anchors of the network, the background's included."""
+    """Number of anchors of the network, including negatives."""
 
 
 def assign_anchors(bboxes: np.ndarray, labels: np.ndarray, config: "DetectorConfig") -> AnchorAssignment:
@@ -299,11 +300,11 @@ def show_anchor_assignment(
     *,
     indices_2_labels: Mapping[int, str] = _NO_NAMES,
 ) -> np.ndarray:
-    """Returns three pictures side by side, uint8: the boxes, the anchors that answer, and what these decode to.
+    """Returns three images side by side, uint8: the boxes, the positive anchors, and their decoded targets.
 
     Args:
-      image: uint8 RGB of the canvas's size, see `canvas_image`.
-      bboxes: as for `assign_anchors`.
+      image: uint8 RGB of canvas size, see `canvas_image`.
+      bboxes: as in `assign_anchors`.
       labels: likewise.
       config: of the network.
       indices_2_labels: class id → name.
@@ -337,21 +338,21 @@ def decode_predictions(
 ) -> "list[ImageDetections]":
     """Returns the detections of each image, best first, in pixels of the network's canvas.
 
-    No argument is remembered: each call stands for itself.
+    Calls are independent of each other.
 
     Args:
       outputs: of a detector, {"class": {level: logits}, "box": {level: deltas}}.
       config: of the detector.
-      score_threshold: smallest score; soft suppression lowers scores before.
-      iou_or_sigma: overlap above which the hard method drops the weaker box, or sigma of the gaussian one.
-      max_output_size: detections an image.
+      score_threshold: minimum score; soft-NMS lowers scores before.
+      iou_or_sigma: IoU above which the hard method drops the weaker box, or sigma of the gaussian one.
+      max_output_size: maximum detections per image.
       method: hard, or gaussian: soft suppression.
       mode: global, where all boxes suppress each other, or per_class.
-      topk: how many (anchor, class) pairs are looked at, so that a box may have several classes; 0 takes each
-        anchor with its best class alone, and -1 all pairs.
+      topk: number of (anchor, class) pairs considered, so that a box may have several classes; 0 uses only the best
+        class of each anchor, and -1 all pairs.
 
     Raises:
-      OptionsError: a value that has no meaning.
+      OptionsError: a value is invalid.
     """
     from efficientdet.anchors import anchor_boxes
     from efficientdet.postprocess import detections

@@ -75,7 +75,7 @@ def test_boxes_in_pixels_of_every_format() -> None:
     ):
         np.testing.assert_allclose(boxes_in_pixels(values, (100, 200), name), expected)
     assert boxes_in_pixels([], (1, 1), "yxyx").shape == (0, 4)
-    with pytest.raises(OptionsError, match="boxes in pixels need bbox_format=yxyx"):
+    with pytest.raises(OptionsError, match="for boxes in pixels use bbox_format=yxyx"):
         boxes_in_pixels(expected, (100, 200), "yxyx_unit")
     with pytest.raises(OptionsError, match="bbox_format must be one of"):
         boxes_in_pixels(expected, (100, 200), "cxcywh")
