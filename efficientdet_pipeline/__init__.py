@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         report,
         train,
     )
+    from efficientdet_pipeline.api_services import serve, tune
     from efficientdet_pipeline.errors import (
         CannotWriteError,
         DataError,
@@ -55,14 +56,18 @@ __all__ = [
     "export",
     "features",
     "report",
+    "serve",
     "train",
+    "tune",
 ]
+_SERVICES = {"serve", "tune"}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{'errors' if name.endswith('Error') else 'api'}")
+    place = "errors" if name.endswith("Error") else "api_services" if name in _SERVICES else "api"
+    module = importlib.import_module(f"{__name__}.{place}")
     return getattr(module, name)
 
 
