@@ -129,7 +129,7 @@ def test_image_built_from_its_requirements_trains_stops_continues_and_serves(tmp
     (tmp_path / "stages").mkdir()
     builder = Builder(ROOT, tmp_path / "stages", is_quick=False)
     image = builder.build("train")
-    options = ("@params.config", "--mode=traineval", "--run_name=first", "--save_freq=1")
+    options = ("@params.config", "--mode=traineval", "--run_name=first", "--num_epochs=4", "--save_freq=5")
     environ = builder.environment(image)
     command = [shutil.which("python", path=environ["PATH"]) or "", *image.entrypoint[1:], *options]
     process = subprocess.Popen(command, cwd=image.path("/app"), env=environ, stdout=subprocess.DEVNULL)

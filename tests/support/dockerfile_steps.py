@@ -82,15 +82,16 @@ class Builder:
     def build(self, target: str, **arguments: str) -> Stage:
         """Returns the stage `target`, after all stages that it needs."""
         instructions = steps((self.context / "Dockerfile").read_text(encoding="utf-8"))
-        before_first_stage: dict[str, str] = {}
+        is_before_stages = True
         stage: Stage | None = None
-        wanted = _stages_for(target, instructions)
+        wanted = _stages_for(target, instructions) - self.stages.keys()
         for step in instructions:
             if step.name == "FROM":
+                is_before_stages = False
                 parent, _, name = step.text.partition(" AS ")
                 stage = self._begin(name, parent) if name in wanted else None
-            elif step.name == "ARG" and not self.stages and stage is None and "base" not in self.stages:
-                before_first_stage |= dict([step.text.split("=", 1)])
+            elif step.name == "ARG" and is_before_stages:
+                continue  # Of the base image alone.
             elif stage is not None:
                 self._carry_out(step, stage, arguments)
         return self.stages[target]
