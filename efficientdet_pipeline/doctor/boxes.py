@@ -59,7 +59,7 @@ def _tiny(stats: DatasetStats, plan: Plan) -> Issue | None:
         count=len(tiny),
         of=len(sides),
         files=named_boxes(stats, tiny[np.argsort(sides[tiny], kind="stable")]),
-        detail=f"At {size_text(plan.canvas)} their median side is {np.median(sides[tiny]):.1f} px, a cell {cell} px.  "
+        detail=f"At {size_text(plan.canvas)} their median side is {np.median(sides[tiny]):.1f} px, a cell {cell} px. "
         f"{_shares(stats, tiny)}",
         remedy=advice,
         severity=None if len(tiny) >= _FEW_TINY * len(sides) else Severity.NOTE,

@@ -69,7 +69,7 @@ def write_fixed_dataset(stats: DatasetStats, target: Path) -> FixedDataset:
 
     Raises:
       OptionsError: the folder is neither.
-      OSError: no space or no permission; nothing is left behind.
+      OSError: no space or no permission; no incomplete files are left.
     """
     check_output_folder(target)
     with_unlisted = replace(stats, splits={**stats.splits, "": stats.unlisted})

@@ -114,7 +114,7 @@ def read_evaluation(path: Path) -> SavedEvaluation:
         raise
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(
-            f"{path} must hold an evaluation. It cannot be read: {type(error).__name__}: {error}. Evaluate again:  "
+            f"{path} must hold an evaluation. It cannot be read: {type(error).__name__}: {error}. Evaluate again: "
             "--mode=eval writes it."
         ) from error
 

@@ -64,9 +64,9 @@ class Instances:
     """Ground truth and detections of an evaluation."""
 
     source_ids: tuple[str, ...]
-    """Of all evaluated images."""
+    """Ids of all evaluated images."""
     class_ids: tuple[int, ...]
-    """Of the label map and of the ground truth, ascending."""
+    """Class ids of the label map and of the ground truth, ascending."""
     truth: TruthBoxes
     found: FoundBoxes
 

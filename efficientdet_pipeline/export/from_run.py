@@ -59,7 +59,7 @@ def load_trained_detector(options: ExportOptions, hparams: HparamsGiven) -> tupl
 
 
 def learnt_ranges(trained: TrainedWeights) -> Path | None:
-    """Returns the file of the ranges that a quantization-aware training left beside its weights; None without one."""
+    """Returns the file with the ranges of a quantization-aware training beside its weights; None without one."""
     folder = trained.path if trained.path.is_dir() else trained.path.parent
     return folder / RANGES if (folder / RANGES).is_file() else None
 

@@ -41,7 +41,7 @@ def find_images(pattern: str | Path) -> list[Path]:
         if not paths:
             raise DataError(
                 f"The folder {path} must contain images. No file directly in it ends with one of "
-                f"{' '.join(sorted(IMAGE_SUFFIXES))}. For images in sub-folders use a glob:  '{path}/**/*.jpg'."
+                f"{' '.join(sorted(IMAGE_SUFFIXES))}. For images in sub-folders use a glob: '{path}/**/*.jpg'."
             )
         return paths
     matches = sorted(glob_files(str(path)))

@@ -38,7 +38,7 @@ class OpenvinoRunner:
             self._model = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise DataError(
-                f"{path} and {path.with_suffix('.bin').name} must be OpenVINO IR. It cannot be opened:  "
+                f"{path} and {path.with_suffix('.bin').name} must be OpenVINO IR. It cannot be opened: "
                 f"{' '.join(str(error).split())[:500]}. Export the checkpoint again with --mode=export."
             ) from error
         names = {name for output in self._model.outputs for name in output.get_names()}

@@ -38,7 +38,7 @@ class TfliteRunner:
             self._outputs = self._interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise DataError(
-                f"{self._path} must be a TensorFlow Lite file of builtin operations. It cannot be opened:  "
+                f"{self._path} must be a TensorFlow Lite file of builtin operations. It cannot be opened: "
                 f"{' '.join(str(error).split())[:500]}. Export the checkpoint again with --mode=export."
             ) from error
         if len(self._inputs) != 1 or len(self._inputs[0]["shape"]) != 4 or self._inputs[0]["shape"][-1] != 3:

@@ -66,6 +66,6 @@ def read_thresholds(path: Path) -> Thresholds:
         return Thresholds(float(content["default"]), by_class)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} must contain score thresholds:  `default: 0.4` and `by_class:` with `id: score` lines. It cannot "
+            f"{path} must contain score thresholds: `default: 0.4` and `by_class:` with `id: score` lines. It cannot "
             f"be read: {error}."
         ) from error

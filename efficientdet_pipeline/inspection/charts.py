@@ -93,7 +93,7 @@ def box_aspects(contents: InspectionStats, style: Style, *, anchor_aspects: Sequ
     long = int((pooled > np.log2(3.0)).sum())
     axes = _axes(
         "Aspect ratios of boxes",
-        f"{_share(long, pooled.size)} above 3:1 or below 1:3. If these are  "
+        f"{_share(long, pooled.size)} above 3:1 or below 1:3. If these are "
         "many, --hparams=aspect_ratios=… sets longer anchors. Dashed: the anchors of this network.",
     )
     _stacked(axes, values, np.linspace(-reach, reach, MAX_BARS + 1), style)

@@ -22,7 +22,7 @@ class PackageState:
     wanted: str
     """Versions that are accepted, such as >=1.17."""
     installed: str
-    """Version; empty where there is none."""
+    """Version; empty if unknown."""
 
     @property
     def is_missing(self) -> bool:

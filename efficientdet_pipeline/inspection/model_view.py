@@ -20,7 +20,7 @@ from efficientdet_pipeline.visualize.fpn_graph import save_graph
 
 
 def show_model(options: InspectOptions, hparams: HparamsGiven) -> None:
-    """Prints the costs of the network that the options describe, and draws its neck where a file is named."""
+    """Prints the costs of the network that the options describe, and draws its neck if a file is given."""
     network = network_of_options(options.model, hparams)
     path = Path(options.graph_file).expanduser() if options.graph_file else None
     earlier = check_output_files(path.parent, [path.name], option="graph_file") if path is not None else set()

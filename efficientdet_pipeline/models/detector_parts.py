@@ -81,7 +81,7 @@ def checked(config: Mapping[str, object], source: str) -> DetectorParts:
 
 
 def config_text(options: ModelOptions) -> str:
-    """Returns the config as text that is the same for the same content; empty where there is none."""
+    """Returns the config as normalized text; empty without a config."""
     return json.dumps(given_config(options), sort_keys=True) if options.model_config else ""
 
 
@@ -155,14 +155,14 @@ def described_parts(
 
 
 def with_classes(config: Mapping[str, object], num_classes: int) -> dict[str, object]:
-    """Returns a config with the number of classes of the data, where it does not say it itself."""
+    """Returns a config with the number of classes of the data, unless it states one itself."""
     head = config["head"]
     is_said = isinstance(head, Mapping) and "num_classes" in head
     return dict(config) if is_said else with_values(config, num_classes=num_classes)
 
 
 def check_class_names(parts: DetectorParts, label_map: Mapping[int, str]) -> None:
-    """Raises OptionsError where the config names other classes than the data, by whose ids they are learned."""
+    """Raises OptionsError if the class names of the config differ from those of the data."""
     of_data = [label_map.get(class_id, "") for class_id in range(1, parts.num_classes + 1)]
     if parts.class_names and any(own and own != given for given, own in zip(parts.class_names, of_data, strict=True)):
         raise OptionsError(

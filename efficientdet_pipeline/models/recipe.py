@@ -177,7 +177,7 @@ def box_facts(boxes: np.ndarray, class_ids: np.ndarray, image_sides: np.ndarray)
 
 
 def judged_classes(class_ids: np.ndarray) -> np.ndarray:
-    """Returns the ids of the classes with enough boxes to tell; of those with the most where none has enough.
+    """Returns the ids of the classes with enough boxes; of those with the most if none has enough.
 
     Args:
       class_ids: of the boxes, at least one.

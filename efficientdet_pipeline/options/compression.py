@@ -130,14 +130,14 @@ class CompressionOptions(Options):
     )
     quantize: str = option(
         "",
-        "Quantization-aware training for int8: weights and activations are rounded as a TFLite int8 file rounds them, "
+        "Quantization-aware training for int8: weights and activations are rounded as in a TFLite int8 file, "
         "which is then exported with the learnt ranges. Pairs such as observe_epochs=5 are optional. Start from "
         "trained weights. TensorFlow, float32.",
         bare=True,
     )
     cluster: str = option(
         "",
-        "Cluster weights while training: number of different values in each kernel, for example 16, or pairs such as "
+        "Cluster weights while training: number of distinct values in each kernel, for example 16, or pairs such as "
         "number_of_clusters=16,cluster_centroids_init=LINEAR. Files compress better. Start from trained weights. "
         "TensorFlow only.",
         bare=True,
@@ -164,11 +164,11 @@ class CompressionOptions(Options):
         return _spec("prune", self.prune, PruneSpec, _brief_prune)
 
     def quantize_spec(self) -> QuantizeSpec | None:
-        """Returns what --quantize asks for; None for nothing."""
+        """Returns the value of --quantize; None if it is not set."""
         return _spec("quantize", self.quantize, QuantizeSpec, lambda text: None)
 
     def cluster_spec(self) -> ClusterSpec | None:
-        """Returns what --cluster asks for; None for nothing."""
+        """Returns the value of --cluster; None if it is not set."""
         return _spec("cluster", self.cluster, ClusterSpec, _brief_cluster)
 
     @property

@@ -132,7 +132,7 @@ class SubjectOptions(Options):
     )
     ap_interval: bool = option(False, "Print 95% confidence intervals of AP and AP50, by bootstrap over the images.")
     class_groups: str = option(
-        "", "Groups of classes for which AP is reported:  `cells=RBC,WBC;other=Platelets`, by name or id."
+        "", "Groups of classes for which AP is reported: `cells=RBC,WBC;other=Platelets`, by name or id."
     )
 
     def __post_init__(self) -> None:

@@ -21,9 +21,9 @@ class ModelOptions(Options):
     )
     model_config: str = option(
         "",
-        "Detector built from parts, in place of model_name: a YAML or JSON file of backbone, neck and head, which "
-        "values may follow (`detector.yaml,head.num_heads=2`). docs/detectors.md lists the parts. The run keeps the "
-        "config beside its weights, so that eval, infer and export need the run alone.",
+        "Detector built from parts, instead of model_name: a YAML or JSON file of backbone, neck and head, optionally "
+        "followed by values (`detector.yaml,head.num_heads=2`). docs/detectors.md lists the parts. The run stores the "
+        "config beside its weights, so that eval, infer and export need only the run.",
         path="path",
     )
     task: str = option(

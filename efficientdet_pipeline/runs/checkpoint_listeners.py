@@ -1,4 +1,4 @@
-"""What is told of each checkpoint that was written, such as the mirror of a run in a bucket."""
+"""Listeners that are called for each written checkpoint, such as the mirror of a run in a bucket."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -18,6 +18,6 @@ def listening(listener: Callable[[Path], None]) -> Iterator[None]:
 
 
 def checkpoint_written(folder: Path) -> None:
-    """Tells all listeners of a complete checkpoint; it is called by the thread that wrote it."""
+    """Calls all listeners with a complete checkpoint, in the thread that wrote it."""
     for listener in list(_listeners):
         listener(folder)

@@ -34,7 +34,7 @@ TASKS: dict[str, Callable[[], Task]] = {
 
 
 def task_key(options: ModelOptions) -> str:
-    """Returns the name of the task of the options; detectors built from parts have one of their own."""
+    """Returns the name of the task of the options; detectors built from parts have their own task."""
     return "detection_parts" if options.model_config else options.task_name
 
 

@@ -50,7 +50,7 @@ class CheckpointFile(Protocol):
     """One more file of a run's checkpoints."""
 
     def write(self, path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-        """Writes it from the arrays of `train_state.state_arrays`, while training goes on."""
+        """Writes it from the arrays of `train_state.state_arrays`, while training continues."""
 
 
 class TrainStepModel(TrainingModel):
@@ -130,7 +130,7 @@ class TrainStepModel(TrainingModel):
         return float(ops.convert_to_numpy(self.schedule(max(0, step - 1))))
 
     def call(self, images: Tensor, training: bool | None = None, seed: Tensor | None = None) -> TensorTree:
-        """Returns the raw outputs of the network, or of `forward` where there is one."""
+        """Returns the raw outputs of the network, or of `forward` if it is set."""
         return self.evaluated(images, training=bool(training), seed=seed)
 
     @property

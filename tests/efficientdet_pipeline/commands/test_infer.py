@@ -68,7 +68,7 @@ def test_a_file_of_the_users_own_is_not_replaced(
     for each in (name, "other.txt"):
         (out / each).write_text('{"mine": 1}')
     assert infer(model) == 2
-    assert f"holds {name}, not written by an earlier call" in capfd.readouterr().err
+    assert f"contains {name}, not written by an earlier call" in capfd.readouterr().err
     assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys([name, "other.txt"], '{"mine": 1}')
 
 

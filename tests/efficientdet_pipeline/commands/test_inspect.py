@@ -123,7 +123,7 @@ def test_a_file_of_the_users_own_is_not_replaced(shards: Path, capfd: pytest.Cap
     (shards / "seen").mkdir()
     (shards / "seen" / name).write_text("mine")
     assert inspect("train*", "--samples=2") == 2
-    assert f"holds {name}, not written by an earlier call" in capfd.readouterr().err
+    assert f"contains {name}, not written by an earlier call" in capfd.readouterr().err
     assert {path.name: path.read_text() for path in (shards / "seen").iterdir()} == {name: "mine"}
 
 

@@ -35,7 +35,7 @@ def shards(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("flag", ["--output_path={}", "--file_pattern={}", "--num_workers=2 --file_pattern={}"])
 def test_whole_shards_get_a_line_a_split(shards: Path, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(*flag.format(shards).split()) == 0
-    assert capsys.readouterr().out == "train 2 shards, 10 records: whole\nval   2 shards, 10 records: whole\n"
+    assert capsys.readouterr().out == "train 2 shards, 10 records: intact\nval   2 shards, 10 records: intact\n"
 
 
 def test_damage_is_named_and_ends_with_65(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
