@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         train,
     )
     from efficientdet_pipeline.api_services import serve, tune
+    from efficientdet_pipeline.class_predictors import Classifier, Segmentation, Segmenter
     from efficientdet_pipeline.errors import (
         CannotWriteError,
         DataError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CannotWriteError",
+    "Classifier",
     "DataError",
     "Detections",
     "Detector",
@@ -48,6 +50,8 @@ __all__ = [
     "OutOfMemoryError",
     "PipelineError",
     "RunResult",
+    "Segmentation",
+    "Segmenter",
     "StoppedError",
     "check_dataset",
     "classify",
@@ -60,15 +64,17 @@ __all__ = [
     "train",
     "tune",
 ]
-_SERVICES = {"serve", "tune"}
+_MODULES = {
+    **dict.fromkeys(("Classifier", "Segmentation", "Segmenter"), "class_predictors"),
+    **dict.fromkeys(("serve", "tune"), "api_services"),
+}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    place = "errors" if name.endswith("Error") else "api_services" if name in _SERVICES else "api"
-    module = importlib.import_module(f"{__name__}.{place}")
-    return getattr(module, name)
+    in_module = "errors" if name.endswith("Error") else _MODULES.get(name, "api")
+    return getattr(importlib.import_module(f"{__name__}.{in_module}"), name)
 
 
 def __dir__() -> list[str]:

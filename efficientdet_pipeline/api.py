@@ -113,7 +113,7 @@ def train(dataset: PathLike | None = None, /, *, mode: str = DEFAULT_MODE, **opt
     """
     if mode not in {"traineval", "train"}:
         raise OptionsError(f"mode must be 'traineval' or 'train'. Received {mode!r}; leave it out.", option="mode")
-    with _prepared(TrainOptions, mode, _with(options, url_dataset=dataset)) as (settings, read, hparams):
+    with prepared(TrainOptions, mode, with_given(options, url_dataset=dataset)) as (settings, read, hparams):
         from efficientdet_pipeline.report.run_report import RunReport
         from efficientdet_pipeline.training.trainer import train_run
 
@@ -132,9 +132,9 @@ def evaluate(run: RunResult | PathLike, /, **options: OptionValue) -> dict[str, 
       AP, AP50, AP75, APs, APm, APl, ARmax1 …, VOC07_AP50, VOC12_AP50 and per_class {name: AP}, 0 to 1,
       -1 where undefined. They are also written to metrics_eval.json in the run's folder.
     """
-    path = _path_of(run)
-    name = "saved_model_dir" if _is_export(Path(path).expanduser()) else "path_ckpt"
-    with _prepared(EvalOptions, "eval", _with(options, **{name: path})) as (settings, _, hparams):
+    path = path_of(run)
+    name = "saved_model_dir" if is_export(Path(path).expanduser()) else "path_ckpt"
+    with prepared(EvalOptions, "eval", with_given(options, **{name: path})) as (settings, _, hparams):
         from efficientdet_pipeline.commands.evaluate import evaluate as evaluate_options
 
         return evaluate_options(settings, hparams)
@@ -149,7 +149,7 @@ def report(run: RunResult | PathLike, /) -> Path:
     Raises:
       MissingError: the run does not exist.
     """
-    with _prepared(ReportOptions, "report", {"model_dir": _path_of(run)}) as (settings, _, _):
+    with prepared(ReportOptions, "report", {"model_dir": path_of(run)}) as (settings, _, _):
         from efficientdet_pipeline.commands.report import report_run
 
         return report_run(settings)
@@ -171,8 +171,8 @@ def export(run: RunResult | PathLike, output: PathLike | None = None, /, **optio
       AccuracyError: an artifact lost too much AP; it is deleted, and the others are written.
       MissingExtraError: a format's package is not installed.
     """
-    given = _with(options, path_ckpt=_path_of(run), path_output=output)
-    with _prepared(ExportOptions, "export", given) as (settings, _, hparams):
+    given = with_given(options, path_ckpt=path_of(run), path_output=output)
+    with prepared(ExportOptions, "export", given) as (settings, _, hparams):
         from efficientdet_pipeline.commands.export import export_checkpoint
 
         return export_checkpoint(settings, hparams)
@@ -189,8 +189,8 @@ def convert(dataset: PathLike | None = None, output: PathLike | None = None, /, 
     Returns:
       The manifest: `folder`, `label_map` {id: name}, and `splits` {name: files and counts}.
     """
-    given = _with(options, url_dataset=dataset, output_path=output)
-    with _prepared(ConvertOptions, "dataset", given) as (settings, read, hparams):
+    given = with_given(options, url_dataset=dataset, output_path=output)
+    with prepared(ConvertOptions, "dataset", given) as (settings, read, hparams):
         if settings.prefix:
             raise OptionsError(
                 f"convert writes the shards of a dataset. Received {settings.prefix!r} for google/automl's converters, "
@@ -215,8 +215,8 @@ def check_dataset(dataset: RunResult | PathLike | None = None, /, **options: Opt
       (all of them), `why`, `remedy`, `detail`, `values`.
     """
     name = "run_dir" if isinstance(dataset, RunResult) else "url_dataset"
-    given = _with(options, **{name: _path_of(dataset) if dataset is not None else None})
-    with _prepared(DoctorOptions, "doctor", given) as (settings, read, hparams):
+    given = with_given(options, **{name: path_of(dataset) if dataset is not None else None})
+    with prepared(DoctorOptions, "doctor", given) as (settings, read, hparams):
         from efficientdet_pipeline.doctor.check_data import check_data
 
         return check_data(settings, read, hparams).issues
@@ -242,9 +242,9 @@ class Detector:
     """
 
     def __init__(self, model: RunResult | PathLike, /, **options: OptionValue):
-        path = _path_of(model)
-        name = "saved_model_dir" if _is_export(Path(path).expanduser()) else "path_ckpt"
-        with _prepared(DetectorOptions, "infer", _with(options, **{name: path})) as (settings, _, hparams):
+        path = path_of(model)
+        name = "saved_model_dir" if is_export(Path(path).expanduser()) else "path_ckpt"
+        with prepared(DetectorOptions, "infer", with_given(options, **{name: path})) as (settings, _, hparams):
             from efficientdet_pipeline.inference.detector import load_detector
 
             self._detector = load_detector(settings, hparams)
@@ -266,7 +266,7 @@ class Detector:
 
         for image in one_or_several(images):
             if not isinstance(image, np.ndarray) and is_video(os.fspath(image)):
-                with _our_errors():
+                with our_errors():
                     source = VideoSource(os.fspath(image))
                 for frame in source.frames():
                     yield self._detect(frame.image)
@@ -277,7 +277,7 @@ class Detector:
         from efficientdet_pipeline.inference.image_io import pixels_of
         from efficientdet_pipeline.inference.results import class_name
 
-        with _our_errors():
+        with our_errors():
             found = self._detector.thresholds.above(self._detector.detect(pixels_of(image)))
         names = [class_name(class_id, self.label_map) for class_id in found.class_ids.tolist()]
         return Detections(found.boxes, found.scores, found.class_ids, np.array(names, dtype=np.str_))
@@ -290,7 +290,7 @@ def classify(images: Image | Iterable[Image], /, **options: OptionValue) -> "lis
       images: paths and arrays, or one of them.
       **options: options of --mode=classify, such as `model_name`, `path_ckpt`, `labels_map_file`, `top`.
     """
-    with _prepared(ClassifierOptions, "classify", _with(options)) as (settings, _, _):
+    with prepared(ClassifierOptions, "classify", with_given(options)) as (settings, _, _):
         from efficientdet_pipeline.inference.imagenet_weights import classify as classify_by
 
         return classify_by(settings, images)
@@ -303,13 +303,14 @@ def features(images: Image | Iterable[Image], /, **options: OptionValue) -> "lis
       images: paths and arrays, or one of them.
       **options: options of --mode=features: `model_name`, `path_ckpt`, `cache_dir`, `advprop`.
     """
-    with _prepared(EncoderOptions, "features", _with(options)) as (settings, _, _):
+    with prepared(EncoderOptions, "features", with_given(options)) as (settings, _, _):
         from efficientdet_pipeline.inference.imagenet_weights import extract_features
 
         return extract_features(settings.network, images)
 
 
-def _path_of(run: RunResult | PathLike) -> str:
+def path_of(run: RunResult | PathLike) -> str:
+    """Returns the folder of a run, or a path as it is."""
     if isinstance(run, RunResult):
         return str(run.folder)
     if not isinstance(run, str | os.PathLike):
@@ -317,7 +318,7 @@ def _path_of(run: RunResult | PathLike) -> str:
     return os.fspath(run)
 
 
-def _is_export(path: Path) -> bool:
+def is_export(path: Path) -> bool:
     """Returns whether a path is a SavedModel, or an exported file of another format."""
     # What an address of a bucket names is known by its last part alone.
     is_remote = path.parts[:1] in {("gs:",), ("s3:",)} and path.name in {"saved_model", "export"}
@@ -325,7 +326,7 @@ def _is_export(path: Path) -> bool:
     return path.suffix.lower() in EXPORT_SUFFIXES or path.name == "saved_model.pb" or is_saved_model
 
 
-def _with(options: Mapping[str, OptionValue], **given: OptionValue) -> dict[str, OptionValue]:
+def with_given(options: Mapping[str, OptionValue], **given: OptionValue) -> dict[str, OptionValue]:
     """Returns the keyword arguments merged with those passed by position.
 
     Raises:
@@ -344,11 +345,11 @@ def _with(options: Mapping[str, OptionValue], **given: OptionValue) -> dict[str,
 
 
 @contextmanager
-def _prepared(
+def prepared(
     options_class: type[ModeT], mode: str, keywords: Mapping[str, OptionValue]
 ) -> Iterator[tuple[ModeT, Sources, HparamsGiven]]:
     """Prepares the process for a mode: yields its options, their sources, and what --hparams gives."""
-    with _our_errors(), console_logging(), ExitStack() as stack:
+    with our_errors(), console_logging(), ExitStack() as stack:
         classes = {name: each.options_class() for name, each in MODES.items()}
         reader = Reader({**classes, mode: options_class}, DEFAULT_MODE)
         local = stack.enter_context(local_storage(reader.read_keywords(mode, keywords)))
@@ -381,7 +382,7 @@ def _default_precision() -> Iterator[None]:
 
 
 @contextmanager
-def _our_errors() -> Iterator[None]:
+def our_errors() -> Iterator[None]:
     """Converts errors that a user can correct, from any package, to ours."""
     try:
         yield

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from efficientdet_pipeline.api import _is_export, _path_of, _prepared, _with
+from efficientdet_pipeline.api import is_export, path_of, prepared, with_given
 from efficientdet_pipeline.options.keywords import OptionValue
 from efficientdet_pipeline.options.serve import ServeOptions
 from efficientdet_pipeline.options.tune import TuneOptions
@@ -39,8 +39,8 @@ def tune(
       OptionsError: the space is wrong, or every trial fails.
       StoppedError: a signal stopped a trial; the same call continues.
     """
-    given = _with(options, url_dataset=dataset, space=space)
-    with _prepared(TuneOptions, "tune", given) as (settings, read, _):
+    given = with_given(options, url_dataset=dataset, space=space)
+    with prepared(TuneOptions, "tune", given) as (settings, read, _):
         from efficientdet_pipeline.commands.tune import tune as tune_options
 
         return tune_options(settings, read)
@@ -57,9 +57,9 @@ def serve(model: "RunResult | str | os.PathLike[str]", /, **options: OptionValue
       MissingExtraError: a package of the server is not installed.
       OptionsError: the address cannot be opened, or the model does not detect.
     """
-    path = _path_of(model)
-    name = "saved_model_dir" if _is_export(Path(path).expanduser()) else "path_ckpt"
-    with _prepared(ServeOptions, "serve", _with(options, **{name: path})) as (settings, _, hparams):
+    path = path_of(model)
+    name = "saved_model_dir" if is_export(Path(path).expanduser()) else "path_ckpt"
+    with prepared(ServeOptions, "serve", with_given(options, **{name: path})) as (settings, _, hparams):
         from efficientdet_pipeline.serving.loading import load_service
         from efficientdet_pipeline.serving.server import DetectionServer, check_installed
 

@@ -61,7 +61,7 @@ def convert(
       OSError: the disk is full or not writable; no partial files remain.
     """
     options = options or ConvertOptions()
-    source = find_source(folder, options.source_format, semantic=options.semantic)
+    source = find_source(folder, options.source_format, semantic=options.semantic, image_classes=options.image_classes)
     if output_dir.resolve() == folder.resolve():
         raise DatasetError(f"The shards cannot be among the images in {folder}; name a folder within it, or another.")
     with waiting_lock(output_dir):

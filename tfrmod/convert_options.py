@@ -49,6 +49,8 @@ class ConvertOptions:
     """Whether to write the masks shipped with the dataset."""
     semantic: bool = False
     """Whether to write the class of each pixel (see `sources.semantic`), and no boxes."""
+    image_classes: bool = False
+    """Whether to write one class of each image (see `sources.image_classes`)."""
     skip_difficult: bool = False
     """Whether to leave out objects that the annotation marks as difficult."""
     image_size: int | str | None = None
@@ -86,9 +88,10 @@ class ConvertOptions:
         """Returns the options that affect the shards, in the types of JSON."""
         options = asdict(self)
         del options["num_workers"]
-        # Shards of earlier versions do not have this option.
-        if not self.semantic:
-            del options["semantic"]
+        # Shards of earlier versions do not have these options.
+        for name in ("semantic", "image_classes"):
+            if not options[name]:
+                del options[name]
         if self.label_map is not None:
             options["label_map"] = {str(class_id): name for class_id, name in sorted(self.label_map.items())}
         return options

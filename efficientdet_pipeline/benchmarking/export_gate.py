@@ -70,7 +70,7 @@ class ExportGate:
         """Returns AP, size and latency of the artifacts in a folder, and of the checkpoint."""
         logging.info("Measuring the artifacts on %d validation images.", len(self.samples))
         checkpoint = self.checkpoint
-        artifacts: list[Artifact] = []
+        artifacts: list[Artifact[Predictor]] = []
         for each in formats:
             artifacts += self._artifacts(each, each.path(folder, self.detector.config), decibels.get(each.name, {}))
         max_drop, max_drop_quantized = self.limits
@@ -87,8 +87,8 @@ class ExportGate:
         _warn_of_stretching(report)
         return report
 
-    def _artifacts(self, each: ExportFormat, path: Path, decibels: Mapping[str, float]) -> list[Artifact]:
-        """Returns the artifact of a format with this program's resizing, and with MediaPipe's if that differs."""
+    def _artifacts(self, each: ExportFormat, path: Path, decibels: Mapping[str, float]) -> list[Artifact[Predictor]]:
+        """Returns the artifact of a format as this program feeds it, and as MediaPipe does where that differs."""
         config = self.detector.config
         if each.load is None:
             logging.warning("%s is not measured: this program does not run it.", each.name)
@@ -196,8 +196,8 @@ def _warn_of_stretching(report: GateReport) -> None:
                 "keep their aspect ratio: stretched, %s has AP %.4f instead of %.4f. Train "
                 "with --resize=stretch for MediaPipe, or resize images as this program does.",
                 own.name,
-                each.ap,
-                own.ap,
+                each.score,
+                own.score,
             )
 
 

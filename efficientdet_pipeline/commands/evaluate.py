@@ -4,7 +4,6 @@ from pathlib import Path
 
 from absl import logging
 
-from efficientdet_pipeline.commands.segmentation import evaluate_segmentation
 from efficientdet_pipeline.evaluation.detections_evaluation import evaluate_detections
 from efficientdet_pipeline.evaluation.evaluated_detector import (
     find_detector,
@@ -15,7 +14,6 @@ from efficientdet_pipeline.evaluation.evaluation_file import saved_evaluation
 from efficientdet_pipeline.evaluation.evaluation_shards import evaluation_shards
 from efficientdet_pipeline.evaluation.ground_truth import ground_truth
 from efficientdet_pipeline.evaluation.submission import write_test_dev
-from efficientdet_pipeline.inference.segmentation_predictor import segmentation_weights
 from efficientdet_pipeline.options.evaluation import EvalOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
@@ -37,14 +35,16 @@ def evaluate(options: EvalOptions, hparams: HparamsGiven) -> dict[str, object]:
     """Returns the metrics of the detector that the options name; prints them and writes them to a file."""
     if options.subject.detections_json:
         return _evaluate_file(options)
-    trained = None if options.subject.saved_model_dir else segmentation_weights(options.checkpoint, options.run)
-    if trained is not None:
-        return evaluate_segmentation(options, trained)
+    from efficientdet_pipeline.commands.class_networks import evaluate_class_network
+
+    metrics = evaluate_class_network(options)
+    if metrics is not None:
+        return metrics
     detector = find_detector(options, hparams)
     members, shown = find_members(options, hparams), find_views(options.subject.tta)
     shards = evaluation_shards(options, detector.run, detector.path)
     place, metrics_path = evaluation_places(
-        options, detector, is_own=shards.are_own and not members and len(shown) == 1
+        options, detector.place, is_own=shards.are_own and not members and len(shown) == 1
     )
     given = options.evaluation
     truth = ground_truth(

@@ -6,7 +6,6 @@ from pathlib import Path
 from absl import logging
 
 from efficientdet_pipeline.benchmarking.export_gate import require_compared, validation_gate
-from efficientdet_pipeline.commands.segmentation import export_segmentation_checkpoint
 from efficientdet_pipeline.console import print_next_command, say
 from efficientdet_pipeline.errors import CannotWriteError
 from efficientdet_pipeline.export.bundle import ExportedFiles, write_bundle
@@ -14,7 +13,7 @@ from efficientdet_pipeline.export.formats import formats_of
 from efficientdet_pipeline.export.from_run import describe, export_place, given_recipe, load_trained_detector
 from efficientdet_pipeline.export.tf_serving import write_next_version
 from efficientdet_pipeline.inference.extras import check_installed
-from efficientdet_pipeline.inference.segmentation_predictor import segmentation_weights
+from efficientdet_pipeline.models.class_networks import class_weights_of
 from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
@@ -23,10 +22,6 @@ from efficientdet_pipeline.options.parser import Sources
 def run(options: ExportOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Exports the checkpoint that the options name."""
     del read
-    trained = segmentation_weights(options.checkpoint, options.run)
-    if trained is not None:
-        export_segmentation_checkpoint(options, trained)
-        return
     exported = export_checkpoint(options, hparams)
     for name, path in exported.artifacts.items():
         logging.info("%-16s  %s", name, path)
@@ -42,6 +37,11 @@ def export_checkpoint(options: ExportOptions, hparams: HparamsGiven) -> Exported
     Raises:
       AccuracyError: an artifact lost too much AP; the others are written.
     """
+    by_class = class_weights_of(options.checkpoint, options.run)
+    if by_class is not None:
+        from efficientdet_pipeline.commands.class_networks import export_class_network
+
+        return export_class_network(options, by_class)
     check_installed(options.formats.packages())
     trained, detector = load_trained_detector(options, hparams)
     formats = formats_of(options.formats.names())

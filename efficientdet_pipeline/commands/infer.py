@@ -15,12 +15,6 @@ from efficientdet_pipeline.inference.results import (
     describe_no_detections,
     read_detections_json,
 )
-from efficientdet_pipeline.inference.segmentation_predictor import (
-    SegmentationPredictor,
-    checkpoint_predictor,
-    exported_predictor,
-    segmentation_weights,
-)
 from efficientdet_pipeline.inference.sinks import SinkWriter, build_sinks
 from efficientdet_pipeline.inference.video import is_video
 from efficientdet_pipeline.options.hparams import HparamsGiven
@@ -33,24 +27,14 @@ DETECTIONS = "detections.json"
 def run(options: InferOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Detects objects in the images or the video that the options name."""
     del read
-    segmentation = _segmentation(options)
-    if segmentation is not None:
-        from efficientdet_pipeline.commands.segmentation import infer_segmentation
+    from efficientdet_pipeline.commands.infer_classes import infer_class_network
 
-        infer_segmentation(options, segmentation)
-    elif is_video(options.input_image):
+    if infer_class_network(options):
+        return
+    if is_video(options.input_image):
         infer_video(options, hparams)
     else:
         infer_images(options, hparams)
-
-
-def _segmentation(options: InferOptions) -> SegmentationPredictor | None:
-    """Returns the segmentation network that the options name; None if they name a detector."""
-    chosen = options.detection
-    if chosen.saved_model_dir:
-        return exported_predictor(Path(chosen.saved_model_dir).expanduser(), is_trusted=chosen.trust_model)
-    trained = segmentation_weights(options.checkpoint, options.run)
-    return checkpoint_predictor(trained) if trained is not None else None
 
 
 def infer_images(options: InferOptions, hparams: HparamsGiven) -> None:

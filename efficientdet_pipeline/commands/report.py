@@ -34,7 +34,8 @@ def report_run(options: ReportOptions) -> Path:
     folder = find_run(options.run)
     page = write_run_page(folder)
     logging.info("%s", page)
-    if not EvaluationFolder(folder.path).saved.is_file():
+    saved = EvaluationFolder(folder.path)
+    if not (saved.saved.is_file() or saved.by_class.is_file()):
         logging.info(
             "The report has no evaluation yet: `%s` adds one.",
             command_line("--mode=eval", f"--model_dir={folder.path}"),

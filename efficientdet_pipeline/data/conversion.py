@@ -25,7 +25,7 @@ def make_shards(
     seed: int,
     label_map: LabelMapValue = None,
     image_size: int | str | None = None,
-    semantic: bool = False,
+    task: str = "detection",
 ) -> manifest.Manifest:
     """Returns the manifest of the shards in `records`, which are written if they do not exist yet.
 
@@ -36,11 +36,9 @@ def make_shards(
       seed: of the split.
       label_map: {id: name} of --hparams, used if no option gives one.
       image_size: of the network's canvas, for hparams_config.yaml.
-      semantic: whether to write the class of each pixel instead of boxes.
+      task: detection writes boxes, segmentation the class of each pixel, classification one class of each image.
     """
-    conversion = conversion_options(
-        options, identity, seed=seed, label_map=label_map, image_size=image_size, semantic=semantic
-    )
+    conversion = conversion_options(options, identity, seed=seed, label_map=label_map, image_size=image_size, task=task)
     converted = _made_before(records, conversion)
     if converted is not None:
         logging.info("The shards in %s are up to date.", records)
@@ -62,7 +60,7 @@ def conversion_options(
     seed: int,
     label_map: LabelMapValue = None,
     image_size: int | str | None = None,
-    semantic: bool = False,
+    task: str = "detection",
 ) -> convert.ConvertOptions:
     """Returns the conversion options; see `make_shards` for the arguments.
 
@@ -83,7 +81,8 @@ def conversion_options(
             verify=not options.conversion.no_verify,
             include_masks=options.conversion.include_masks,
             image_size=image_size,
-            semantic=semantic,
+            semantic=task == "segmentation",
+            image_classes=task == "classification",
             dataset=identity,
         )
     except ValueError as error:
@@ -108,6 +107,9 @@ def log_summary(converted: manifest.Manifest, problems: Path) -> None:
         classes = ", ".join(met[:CLASSES_NAMED]) + (f" … {len(met)} classes" if len(met) > CLASSES_NAMED else "")
         if converted.options.get("semantic"):
             logging.info("%-5s %d images with semantic maps", name, split.num_images)
+            continue
+        if converted.options.get("image_classes"):
+            logging.info("%-5s %d images (%s)", name, split.num_images, classes)
             continue
         empty = f", {split.num_negatives} without objects" if split.num_negatives else ""
         by_class = f" ({classes})" if classes else ""

@@ -81,7 +81,7 @@ def find_shards(
         seed=options.seed.tf_random_seed,
         label_map=hparams.label_map,
         image_size=image_size,
-        semantic=options.model.task_name == "segmentation",
+        task=options.model.task_name,
     )
     about = metadata.dataset_metadata(images, made, mode=options.general.mode)
     metadata.update_json(folder.metadata, about)

@@ -16,6 +16,7 @@ from efficientdet_pipeline.augment.semantic_map import (
     decode_semantic_map,
     semantic_augmenter,
 )
+from efficientdet_pipeline.data.class_batches import HostShare, shared_batches
 from efficientdet_pipeline.data.sampler import Sampler, all_in_order, endless_rows
 from efficientdet_pipeline.data.tfrecord_reader import RecordReader, decode_record_image, index_records
 from efficientdet_pipeline.errors import DataError
@@ -87,6 +88,7 @@ def training_semantic_batches(
     batch_size: int,
     seed: int,
     position: int = 0,
+    host: HostShare | None = None,
 ) -> tf.data.Dataset:
     """Yields (images (b, H, W, 3) float32, maps (b, H, W) int32), endless, from sample number `position` on.
 
@@ -108,9 +110,8 @@ def training_semantic_batches(
         images = normalize(canvases, valid, mean=imagenet.mean_rgb, std=imagenet.stddev_rgb)
         return images, tf.cast(maps, tf.int32)
 
-    dataset = endless_rows(Sampler(index, seed), position=position)
-    dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
-    return dataset.batch(batch_size, drop_remainder=True).map(finish).prefetch(2)
+    rows = endless_rows(Sampler(index, seed), position=position)
+    return shared_batches(rows, prepare, batch_size=batch_size, host=host or HostShare()).map(finish).prefetch(2)
 
 
 class SemanticEvaluationImage(NamedTuple):

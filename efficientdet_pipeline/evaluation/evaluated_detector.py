@@ -28,6 +28,19 @@ from tfrmod.replacement import finish_replacement
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluatedPlace:
+    """Where something lies that is evaluated, which decides where its results go."""
+
+    path: Path
+    """Of the checkpoint's weights or of the export."""
+    run: RunFolder | None
+    """That it is of, where it lies in a run's folder."""
+    names_run: bool = False
+    """Whether the options name the run as a whole."""
+    is_export: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluatedDetector:
     """A detector and its classes; `evaluator` loads its weights."""
 
@@ -44,6 +57,11 @@ class EvaluatedDetector:
     network: Network | None = None
     """Network of a checkpoint; an export contains its own."""
     is_trusted: bool = False
+
+    @property
+    def place(self) -> EvaluatedPlace:
+        """Returns where it lies."""
+        return EvaluatedPlace(path=self.path, run=self.run, names_run=self.names_run, is_export=self.network is None)
 
     def evaluator(
         self, truth: GroundTruth, *, batch_size: int, members: "list[EvaluatedDetector]", shown: list[View]

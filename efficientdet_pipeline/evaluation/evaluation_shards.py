@@ -29,13 +29,16 @@ class EvaluationShards(NamedTuple):
     """Whether they are the run's validation images."""
 
 
-def evaluation_shards(options: EvalOptions, run: RunFolder | None, place: Path) -> EvaluationShards:
+def evaluation_shards(
+    options: EvalOptions, run: RunFolder | None, place: Path, *, task: str = "detection"
+) -> EvaluationShards:
     """Returns the shards that the options name, or the validation shards of the run.
 
     Args:
       options: of the mode.
       run: the run of the detector, if any.
       place: path of the detector, for the message.
+      task: that the images are annotated for.
 
     Raises:
       OptionsError: no shards are named, and there is no run with shards.
@@ -45,7 +48,7 @@ def evaluation_shards(options: EvalOptions, run: RunFolder | None, place: Path) 
         pattern = options.evaluation.val_file_pattern
         return EvaluationShards(manifest.shard_files(pattern), None, pattern)
     if options.subject.val_dataset:
-        return _converted(options)
+        return _converted(options, task)
     looked_at = f"{place} is not in the folder of a run"
     if run is not None:
         files, made = run_shards(run, "val")
@@ -60,7 +63,7 @@ def evaluation_shards(options: EvalOptions, run: RunFolder | None, place: Path) 
     )
 
 
-def _converted(options: EvalOptions) -> EvaluationShards:
+def _converted(options: EvalOptions, task: str) -> EvaluationShards:
     """Returns the shards of a data set; they are converted once and cached."""
     # The import loads all annotation formats, which shards do not need.
     from efficientdet_pipeline.data.conversion import make_shards
@@ -78,9 +81,10 @@ def _converted(options: EvalOptions) -> EvaluationShards:
         train_valid_split=1.0,
     )
     identity = data_identity(data.images, options.run.workspace)
-    kind = "-".join(filter(None, (given.source_format, given.val_set.replace("/", "_"))))
+    of_task = "" if task == "detection" else task
+    kind = "-".join(filter(None, (of_task, given.source_format, given.val_set.replace("/", "_"))))
     folder = cache_folder(given.cache_dir) / "evaluations" / "-".join(filter(None, (identity[:16], kind)))
-    made = make_shards(data, folder, identity, seed=0)
+    made = make_shards(data, folder, identity, seed=0, task=task)
     has_own = {name for name in ("train", "val", "test") if name in made.splits and made.splits[name].num_images}
     if not has_own:
         raise DataError(f"{redact_url(given.val_dataset)} must contain images. It contains none.")

@@ -9,8 +9,8 @@ import numpy as np
 from efficientdet.detectors.detector import OneStageDetector
 
 
-def network_function(detector: keras.Model) -> Callable[[Any], dict[str, Any]]:
-    """Returns a function of canvases (b, H, W, 3) that returns the raw outputs with the detector's current weights.
+def network_function(detector: keras.Model) -> Callable[[Any], Any]:
+    """Returns a function of canvases (b, H, W, 3) that returns the raw outputs of a network with its current weights.
 
     Of a detector built from parts they are decoded: boxes and scores.
 
@@ -28,7 +28,7 @@ def network_function(detector: keras.Model) -> Callable[[Any], dict[str, Any]]:
 
     most = 0
 
-    def network(images: Any) -> dict[str, Any]:
+    def network(images: Any) -> Any:
         nonlocal most
         images = np.asarray(images)
         number, most = len(images), max(most, len(images))

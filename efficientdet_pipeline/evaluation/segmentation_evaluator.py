@@ -1,7 +1,9 @@
 """Evaluator of segmentation: runs a network over whole images of shards and computes its metrics."""
 
+import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +20,7 @@ from efficientdet_pipeline.data.semantic_batches import (
     evaluation_semantic_images,
 )
 from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
-from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
+from efficientdet_pipeline.evaluation.class_evaluation import NUM_WORST, ClassEvaluation, WorstImage, jpeg_of
 from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.evaluation.segmentation_metrics import SegmentationEvaluator, SegmentationMetrics
 from efficientdet_pipeline.models.segmentation import SegmentationNetwork
@@ -52,33 +54,98 @@ class SegmentationScorer:
         """Returns the metrics of the network with its current weights."""
         del epoch
         evaluator = SegmentationEvaluator(self.network.config.num_classes)
-        progress = tqdm(self._images, desc="evaluating", unit="image", leave=False, disable=not is_terminal())
-        for image, predicted in self._predictions(progress):
+        for image, predicted in self._predictions(_watched(self._images)):
             evaluator.add(image.semantic_map.numpy(), predicted)
         return metrics_of(evaluator.metrics(), self.network.label_map)
 
     def draw(self, count: int) -> list[np.ndarray]:
-        """Returns image, ground truth, prediction and errors of the first images."""
-        background = 0 if self.network.has_background else None
+        """Returns image, truth, prediction and mistakes of the first images."""
         return [
-            compare_maps(image.source.numpy(), image.semantic_map.numpy(), predicted, background=background)
-            for image, predicted in self._predictions(self._images.take(count))
+            _drawn(image, predicted, self.network) for image, predicted in self._predictions(self._images.take(count))
         ]
 
-    def saved(self, facts: Mapping[str, Any]) -> SavedEvaluation | None:
-        """Returns None: the report is for detections."""
-        del facts
-        return None
+    def saved(self, facts: Mapping[str, str | float]) -> ClassEvaluation:
+        """Returns the confusion matrix, the metrics, and the images of the lowest mean IoU of their own."""
+        return evaluate_maps(self._predictions(_watched(self._images)), self.network, facts)
 
     def _predictions(self, images: Any) -> Iterator[tuple[SemanticEvaluationImage, np.ndarray]]:
         for image in images:
             yield image, np.asarray(self.predict(image.image))[0].astype(np.uint8)
 
 
+def _watched(images: Any) -> Any:
+    """Returns the same images; a progress bar counts them where somebody watches."""
+    return tqdm(images, desc="evaluating", unit="image", leave=False, disable=not is_terminal())
+
+
+def evaluate_with(
+    predict: Callable[[np.ndarray], np.ndarray],
+    images: Iterable[SemanticEvaluationImage],
+    network: SegmentationNetwork,
+    facts: Mapping[str, Any],
+) -> ClassEvaluation:
+    """Returns the evaluation of anything that predicts.
+
+    Args:
+      predict: image (h, w, 3), uint8 RGB → class of each pixel, (h, w) uint8.
+      images: with their truth.
+      network: of the predictor.
+      facts: what is evaluated on what.
+    """
+    predictions = ((image, predict(image.source.numpy())) for image in _watched(images))
+    return evaluate_maps(predictions, network, facts)
+
+
+def evaluate_maps(
+    predictions: Iterable[tuple[SemanticEvaluationImage, np.ndarray]],
+    network: SegmentationNetwork,
+    facts: Mapping[str, Any],
+) -> ClassEvaluation:
+    """Returns the evaluation of predicted class maps (h, w), uint8; see `evaluate_with`."""
+    num_classes = network.config.num_classes
+    evaluator = SegmentationEvaluator(num_classes)
+    worst: list[tuple[float, int, SemanticEvaluationImage, np.ndarray]] = []
+    num_images = 0
+    for number, (image, predicted) in enumerate(predictions):
+        own = evaluator.add(image.semantic_map.numpy(), predicted)
+        num_images += 1
+        if not math.isnan(own):
+            # The heap's first is the best of the kept; the number keeps images from being compared.
+            heapq.heappush(worst, (-own, -number, image, predicted))
+            if len(worst) > NUM_WORST:
+                heapq.heappop(worst)
+    measured = evaluator.metrics()
+    return ClassEvaluation(
+        unit="pixels",
+        metrics=metrics_of(measured, network.label_map),
+        names=tuple(str(network.label_map.get(column, column)) for column in range(num_classes)),
+        confusion=measured.confusion,
+        num_images=num_images,
+        worst=tuple(
+            WorstImage(
+                name=os.fsdecode(image.filename.numpy()) or f"image {-number}",
+                note=f"mIoU {-negative:.3f}",
+                jpeg=jpeg_of(_drawn(image, predicted, network)),
+            )
+            for negative, number, image, predicted in sorted(worst, key=lambda each: (-each[0], -each[1]))
+        ),
+        facts=dict(facts),
+    )
+
+
+def _drawn(image: SemanticEvaluationImage, predicted: np.ndarray, network: SegmentationNetwork) -> np.ndarray:
+    background = 0 if network.has_background else None
+    return compare_maps(image.source.numpy(), image.semantic_map.numpy(), predicted, background=background)
+
+
 def _class_map_function(model: keras.Model) -> Any:
     """Returns a function from a normalized image (1, h, w, 3) to its class map (1, h, w)."""
     if keras.backend.backend() == "jax":
-        return lambda image: keras.ops.convert_to_numpy(class_map(model(image.numpy(), training=False)))
+        from efficientdet_pipeline.evaluation.outputs_jax import network_function
+
+        # Each size of images is compiled once.
+        network = network_function(model)
+        return lambda image: keras.ops.convert_to_numpy(class_map(network(image)))
     signature = [tf.TensorSpec((1, None, None, 3), tf.float32)]
     return tf.function(lambda image: class_map(model(image, training=False)), input_signature=signature)
 

@@ -1,6 +1,8 @@
 """Export as a frozen graph: one GraphDef file with the weights as constants."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -20,17 +22,27 @@ def write_frozen_graph(served: ServedDetector, path: Path) -> None:
 
 def frozen_graph_def(served: ServedDetector) -> tf.compat.v1.GraphDef:
     """Returns `images:0` → `Identity:0` … `Identity_3:0` as a graph without variables."""
-    frozen = convert_variables_to_constants_v2(served.serve.get_concrete_function())
+    return constant_graph(served.serve.get_concrete_function(), OUTPUTS)
+
+
+def constant_graph(function: Any, outputs: Sequence[str]) -> tf.compat.v1.GraphDef:
+    """Returns a function of uint8 images (b, h, w, 3) as a graph without variables.
+
+    Args:
+      function: concrete, of one input.
+      outputs: names of its outputs in the graph, in their order.
+    """
+    frozen = convert_variables_to_constants_v2(function)
     with tf.Graph().as_default() as graph:
         images = tf.compat.v1.placeholder(tf.uint8, (None, None, None, 3), name=INPUT)
-        outputs = tf.graph_util.import_graph_def(
+        results = tf.graph_util.import_graph_def(
             frozen.graph.as_graph_def(),
             input_map={frozen.inputs[0].name: images},
             return_elements=[output.name for output in frozen.outputs],
             name="detector",
         )
-        # Freezing names the outputs after the last operations; these fixed names are the interface.
-        for name, output in zip(OUTPUTS, outputs, strict=True):
-            tf.identity(output, name=name)
-    # Freezing leaves unused placeholders, more of them after a training than after loading.
-    return tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), [INPUT, *OUTPUTS])
+        # Freezing names the outputs after whatever stands last; these names are the contract.
+        for name, result in zip(outputs, results, strict=True):
+            tf.identity(result, name=name)
+    # Freezing leaves placeholders behind that nothing reads, more of them after a training than after a load.
+    return tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), [INPUT, *outputs])

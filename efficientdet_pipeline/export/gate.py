@@ -1,13 +1,12 @@
-"""Accuracy gate of an export: the loss of AP of every artifact against the checkpoint, with a limit."""
+"""The accuracy gate of an export: every artifact's accuracy, beside the checkpoint's, within a limit."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from efficientdet_pipeline.errors import AccuracyError
-from efficientdet_pipeline.inference.predictor import Predictor
 from tfrmod import fileio
 
 MAX_DROP = 0.005
@@ -15,19 +14,21 @@ MAX_DROP_QUANTIZED = 0.01
 REPORT = "report.json"
 _NUM_LAYERS = 5
 
-Evaluate = Callable[[Predictor], Mapping[str, Any]]
-"""From a predictor to its metrics: "AP", and "per_class" by class name, 0 to 1."""
+P = TypeVar("P")
+"""A predictor: of boxes, of class maps, or of classes."""
+Evaluate = Callable[[P], Mapping[str, Any]]
+"""From a predictor to its metrics: that of the report by its name, and "per_class" by class name, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Artifact:
-    """One exported file in its own runtime."""
+class Artifact(Generic[P]):
+    """One file of an export in its own runtime."""
 
     name: str
     """Name of its format."""
     path: Path
-    predictor: Predictor
-    """Runs it with the inputs that its runtime uses."""
+    predictor: P
+    """Feeds it as its runtime is fed."""
     is_quantized: bool = False
     suppresses_like: str = ""
     """For an artifact with non-maximum suppression: name of the artifact of the same network without it. The loss
@@ -35,7 +36,10 @@ class Artifact:
     decibels: Mapping[str, float] = field(default_factory=dict)
     """Signal-to-noise ratios of logits and deltas, from its writer."""
     max_drop: float | None = None
-    """Maximum loss of AP, if it differs from that of the precision."""
+    """What it may lose, where that is not the limit of its precision."""
+    on_canvas: P | None = None
+    """Where it takes images of one size alone: the checkpoint, fed with such images. What that size costs is reported
+    apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +48,13 @@ class Measured:
 
     name: str
     bytes: int
-    ap: float
+    score: float
     per_class: dict[str, float]
     drop: float
-    """AP of the checkpoint minus AP of the artifact."""
+    """Score of the checkpoint less its own."""
     max_drop: float
+    canvas_drop: float | None
+    """Lost by the one size of its images; None where it takes any."""
     suppression_drop: float | None
     """AP lost by non-maximum suppression inside the artifact; None if it has none."""
     milliseconds: float | None
@@ -57,19 +63,21 @@ class Measured:
 
     @property
     def is_within(self) -> bool:
-        """Whether the loss of the network is within the limit."""
-        return self.drop - (self.suppression_drop or 0.0) <= self.max_drop + 1e-9
+        """Whether the network itself keeps its accuracy."""
+        return self.drop - (self.suppression_drop or 0.0) - (self.canvas_drop or 0.0) <= self.max_drop + 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateReport:
     """Measurements of the checkpoint and all artifacts."""
 
-    ap: float
+    score: float
     per_class: dict[str, float]
     milliseconds: float | None
     artifacts: tuple[Measured, ...]
     num_images: int
+    metric: str = "AP"
+    """That every score is."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the report as a JSON object."""
@@ -83,24 +91,27 @@ class GateReport:
 
     def table(self) -> str:
         """Returns the report as text, one line per artifact."""
-        rows = [["artifact", "AP", "drop", "limit", "suppression", "MB", "ms"]]
-        rows.append(["checkpoint", f"{self.ap:.4f}", "", "", "", "", _number(self.milliseconds)])
+        aside = "suppression" if self.metric == "AP" else "canvas"
+        rows = [["artifact", self.metric, "drop", "limit", aside, "MB", "ms"]]
+        rows.append(["checkpoint", f"{self.score:.4f}", "", "", "", "", _number(self.milliseconds)])
         for each in self.artifacts:
-            suppression = "" if each.suppression_drop is None else f"{each.suppression_drop:+.4f}"
+            lost = each.suppression_drop if self.metric == "AP" else each.canvas_drop
+            apart = "" if lost is None else f"{lost:+.4f}"
             verdict = f"{each.max_drop:.4f}" + ("" if each.is_within else " exceeded")
             sizes = [f"{each.bytes / 1e6:.1f}", _number(each.milliseconds)]
-            rows.append([each.name, f"{each.ap:.4f}", f"{each.drop:+.4f}", verdict, suppression, *sizes])
+            rows.append([each.name, f"{each.score:.4f}", f"{each.drop:+.4f}", verdict, apart, *sizes])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join(lines)
 
 
 def measure_artifacts(
-    checkpoint: Predictor,
-    artifacts: Sequence[Artifact],
-    evaluate: Evaluate,
+    checkpoint: P,
+    artifacts: Sequence[Artifact[P]],
+    evaluate: Evaluate[P],
     *,
     num_images: int,
+    metric: str = "AP",
     max_drop: float = MAX_DROP,
     max_drop_quantized: float = MAX_DROP_QUANTIZED,
     milliseconds: Mapping[str, float] | None = None,
@@ -109,42 +120,47 @@ def measure_artifacts(
 
     Args:
       checkpoint: the trained network.
-      evaluate: evaluates a predictor on the validation images, or a stratified subset.
-      num_images: number of these images, for the report.
-      max_drop: maximum loss of AP of a floating-point artifact.
-      max_drop_quantized: likewise, of an int8 artifact.
+      evaluate: on the validation images, or a stratified part of them.
+      num_images: that `evaluate` looks at, for the report.
+      metric: that is compared.
+      max_drop: what an artifact in floating point may lose.
+      max_drop_quantized: likewise, of int8.
       milliseconds: latency by name of artifact, and of "checkpoint".
     """
     latency = milliseconds or {}
     reference = evaluate(checkpoint)
     metrics = {each.name: evaluate(each.predictor) for each in artifacts}
+    best = float(reference[metric])
     measured = []
     for each in artifacts:
         own = metrics[each.name]
         raw = metrics.get(each.suppresses_like)
+        canvas = None if each.on_canvas is None else evaluate(each.on_canvas)
         measured.append(
             Measured(
                 name=each.name,
                 bytes=size_of(each.path),
-                ap=float(own["AP"]),
+                score=float(own[metric]),
                 per_class=_plain(own["per_class"]),
-                drop=float(reference["AP"]) - float(own["AP"]),
+                drop=best - float(own[metric]),
                 max_drop=_limit(each, max_drop, max_drop_quantized),
-                suppression_drop=None if raw is None else float(raw["AP"]) - float(own["AP"]),
+                canvas_drop=None if canvas is None else best - float(canvas[metric]),
+                suppression_drop=None if raw is None else float(raw[metric]) - float(own[metric]),
                 milliseconds=latency.get(each.name),
                 decibels=_plain(each.decibels),
             )
         )
     return GateReport(
-        ap=float(reference["AP"]),
+        score=best,
         per_class=_plain(reference["per_class"]),
         milliseconds=latency.get("checkpoint"),
         artifacts=tuple(measured),
         num_images=num_images,
+        metric=metric,
     )
 
 
-def _limit(artifact: Artifact, max_drop: float, max_drop_quantized: float) -> float:
+def _limit(artifact: Artifact[P], max_drop: float, max_drop_quantized: float) -> float:
     if artifact.max_drop is not None:
         return artifact.max_drop
     return max_drop_quantized if artifact.is_quantized else max_drop
@@ -166,9 +182,10 @@ def check_accuracy(
     if not failed:
         return
     sentences = [
-        f"{each.name} has AP {each.ap:.4f}, {each.drop:.4f} below the checkpoint's {report.ap:.4f}"
-        + (f" ({each.suppression_drop:.4f} of that by its non-maximum suppression)" if each.suppression_drop else "")
-        + f" (limit {each.max_drop:g})"
+        f"{each.name} has {report.metric} {each.score:.4f}, {each.drop:.4f} below the checkpoint's {report.score:.4f}"
+        + (f" ({each.suppression_drop:.4f} of that by its own suppression)" if each.suppression_drop else "")
+        + (f" ({each.canvas_drop:.4f} of that by the size of its images)" if each.canvas_drop else "")
+        + f", where {each.max_drop:g} is allowed"
         for each in failed
     ]
     layers = []
@@ -178,10 +195,10 @@ def check_accuracy(
             named = ", ".join(f"{name} ({decibels:.0f} dB)" for name, decibels in lowest)
             layers.append(f" Lowest signal-to-noise ratios in {each.name}: {named}.")
     raise AccuracyError(
-        f"An exported artifact must keep the AP of the checkpoint within the limit. On {report.num_images} "
-        f"images, {'; '.join(sentences)}; it is deleted.{''.join(layers)} For int8, try --quant_debug, which keeps "
-        "layers "
-        "in float, or a larger --calibration_images; --max_ap_drop sets the limit."
+        f"An exported artifact must be as accurate as the checkpoint, within the allowed drop. On {report.num_images} "
+        f"images, {'; '.join(sentences)}; not kept.{''.join(layers)} For int8, try "
+        + ("--quant_debug, which keeps layers in float, or " if report.metric == "AP" else "")
+        + "a larger --calibration_images; --max_ap_drop sets the limit."
     )
 
 

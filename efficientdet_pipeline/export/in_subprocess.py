@@ -43,8 +43,19 @@ def export_in_subprocess(
         thresholds = run_thresholds(trained.run, trained.path)
         description = Description(thresholds=thresholds, facts=model_facts(trained, network.label_map, thresholds))
         return write_bundle(exported, place, formats, description=description)
-    logging.info("Exporting with TensorFlow.")
-    # JAX holds the accelerators, which an export does not need.
+    export_by_tensorflow(trained, place, options)
+    artifacts = {each.name: each.path(place, network.config) for each in formats}
+    return ExportedFiles(folder=place, artifacts=artifacts, decibels={})
+
+
+def export_by_tensorflow(trained: TrainedWeights, place: Path, options: FormatOptions) -> None:
+    """Exports a checkpoint in a process of its own.
+
+    Raises:
+      DataError: the other process failed.
+    """
+    logging.info("Exporting through TensorFlow.")
+    # JAX holds the accelerators, and an export needs none.
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
     arguments = ["--mode=export", f"--path_ckpt={trained.path}", f"--path_output={place}", "--nogate"]
     arguments += [f"--formats={','.join(options.names())}", f"--calibration_images={options.calibration_images}"]
@@ -57,5 +68,3 @@ def export_in_subprocess(
             f"{done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'without a message'}. "
             f"Try `{command_line(*arguments)}`."
         )
-    artifacts = {each.name: each.path(place, network.config) for each in formats}
-    return ExportedFiles(folder=place, artifacts=artifacts, decibels={})

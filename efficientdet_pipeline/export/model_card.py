@@ -59,9 +59,10 @@ def model_card(
         lines += _table(("metric", "value"), [(name, f"{value:.4f}") for name, value in facts.metrics.items()])
     if report is not None:
         lines += ["", f"Exported artifacts on {report.num_images} validation images:", ""]
-        rows = [("checkpoint", f"{report.ap:.4f}", "", "")]
+        rows = [("checkpoint", f"{report.score:.4f}", "", "")]
         rows += [
-            (each.name, f"{each.ap:.4f}", f"{each.drop:+.4f}", f"{each.bytes / 1e6:.1f}") for each in report.artifacts
+            (each.name, f"{each.score:.4f}", f"{each.drop:+.4f}", f"{each.bytes / 1e6:.1f}")
+            for each in report.artifacts
         ]
         lines += _table(("artifact", "AP", "AP lost", "MB"), rows)
         lines += ["", "By class:", ""]

@@ -2,7 +2,7 @@
 
 import logging as standard_logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,22 +68,26 @@ def write_onnx_with_nms(
     fileio.write_file(path, model.SerializeToString(deterministic=True))
 
 
-def onnx_of(heads: RawHeads) -> Any:
-    """Returns the ONNX model of a traced network with raw outputs.
+def onnx_of(heads: RawHeads, *, outputs: Sequence[str] = ("logits", "deltas")) -> Any:
+    """Returns the ONNX model of a traced network.
+
+    Args:
+      heads: what is traced; other networks than detectors come in the same form.
+      outputs: names of its outputs, in their order.
 
     Raises:
       MissingExtraError: tf2onnx is not installed.
     """
     tf2onnx = import_extra("tf2onnx", purpose=_PURPOSE)
-    graph_def, inputs, outputs = frozen_heads(heads)
-    names = ["images", "logits", "deltas"]
+    graph_def, inputs, results = frozen_heads(heads)
+    names = ["images", *outputs]
     with _quiet(), tf.Graph().as_default():
         model, _ = tf2onnx.convert.from_graph_def(
             graph_def,
             input_names=inputs,
-            output_names=outputs,
+            output_names=results,
             opset=OPSET,
-            tensors_to_rename=dict(zip([*inputs, *outputs], names, strict=True)),
+            tensors_to_rename=dict(zip([*inputs, *results], names, strict=True)),
         )
     return model
 

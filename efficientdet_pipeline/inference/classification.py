@@ -1,7 +1,7 @@
 """Image classification: class names, and the top classes of each image."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,29 +104,31 @@ def top_classes(logits: np.ndarray, names: Sequence[str], count: int = 5) -> lis
     if not np.isfinite(logits).all():
         raise ValueError("logits must be finite. Some are not: the weights or the image contain NaN or infinity.")
     chances = np.exp(logits - logits.max())
-    chances /= chances.sum()
+    return best_classes(chances / chances.sum(), names, count)
+
+
+def best_classes(chances: np.ndarray, names: Sequence[str], count: int = 5) -> list[ClassScore]:
+    """Returns the best classes of one image, best first; equal ones by column.
+
+    Args:
+      chances: (k,) probabilities.
+      names: of the columns.
+      count: how many; at most k are returned.
+    """
     best = np.argsort(-chances, kind="stable")[:count]
     return [ClassScore(int(column), names[column], float(chances[column])) for column in best]
 
 
-def classify_images(
-    classifier: Any,
-    images: Iterable[np.ndarray],
-    names: Sequence[str],
-    count: int = 5,
-    *,
-    image_size: int | None = None,
-    advprop: bool = False,
-) -> Iterator[list[ClassScore]]:
-    """Yields the top classes of each image, pre-processed as in the evaluation of the published network.
+def image_classifier(
+    classifier: Any, names: Sequence[str], *, image_size: int | None = None, advprop: bool = False
+) -> Callable[[np.ndarray, int], list[ClassScore]]:
+    """Returns a function from an image and a number to its best classes, pre-processed as in an evaluation on ImageNet.
 
     Args:
       classifier: from `efficientdet.classifier.build_classifier`.
-      images: uint8 RGB (h, w, 3).
       names: of the classifier's columns.
-      count: classes per image.
-      image_size: side of the network's input; None for the published one.
-      advprop: whether the checkpoint is from AdvProp, with inputs from -1 to 1.
+      image_size: side of the network's input; None is the published one.
+      advprop: whether the checkpoint is one of AdvProp's, whose input is in -1…1.
     """
     import tensorflow as tf
     from efficientdet.imagenet import imagenet_config
@@ -138,5 +140,4 @@ def classify_images(
     def logits_of(image: tf.Tensor) -> tf.Tensor:
         return classifier(imagenet_input(image, config, image_size)[tf.newaxis], training=False)[0]
 
-    for image in images:
-        yield top_classes(logits_of(image).numpy(), names, count)
+    return lambda image, count: top_classes(logits_of(image).numpy(), names, count)

@@ -1,7 +1,8 @@
 """EfficientNets with trained weights, for classification and features."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,8 @@ from absl import logging
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.inference.classification import (
     ClassScore,
-    classify_images,
+    best_classes,
+    image_classifier,
     imagenet_names,
     read_class_names,
 )
@@ -21,7 +23,6 @@ from efficientdet_pipeline.options.imagenet import ClassifierOptions, EfficientN
 
 if TYPE_CHECKING:
     from efficientdet.backbones.efficientnet import EfficientNet
-    from efficientdet.classifier import Classifier
 
 DEFAULT_NETWORK = "efficientnet-lite0"
 RANDOM = "none"
@@ -32,7 +33,8 @@ _IMAGENET_CLASSES = 1000
 class LoadedClassifier:
     """A classifier with its weights, and the names of its classes."""
 
-    model: "Classifier"
+    best: Callable[[np.ndarray, int], list[ClassScore]]
+    """Image (h, w, 3), uint8 RGB, and a number → its best classes."""
     names: tuple[str, ...]
     """Class names by column."""
     weights: str
@@ -61,10 +63,9 @@ class Features:
 
 
 def classify(options: ClassifierOptions, images: Readable | Iterable[Readable]) -> list[list[ClassScore]]:
-    """Returns the top classes of each image, by the classifier that the options name; see `load_classifier`."""
-    loaded, pixels = load_classifier(options), map(pixels_of, one_or_several(images))
-    size, advprop = options.crop_size or None, options.network.advprop
-    return list(classify_images(loaded.model, pixels, loaded.names, options.top, image_size=size, advprop=advprop))
+    """Returns the best classes of each image, by the classifier that the options name; see `load_classifier`."""
+    loaded = load_classifier(options)
+    return [loaded.best(pixels_of(image), options.top) for image in one_or_several(images)]
 
 
 def extract_features(options: EfficientNetOptions, images: Readable | Iterable[Readable]) -> list[Features]:
@@ -96,6 +97,9 @@ def load_classifier(options: ClassifierOptions) -> LoadedClassifier:
             "published weights.",
             option="path_ckpt",
         )
+    trained = _trained_here(options)
+    if trained is not None:
+        return trained
     cache = checkpoint_cache(options.network.cache_dir)
     place = options.network.path_ckpt or network_name(options.network)
     summary = summarize_checkpoint(place, cache)
@@ -120,7 +124,46 @@ def load_classifier(options: ClassifierOptions) -> LoadedClassifier:
     model = build_classifier(ClassifierConfig(backbone_name=name, num_classes=num_classes))
     report = load_weights(model, place, cache_dir=cache)
     logging.info("%s", report)
-    return LoadedClassifier(model, names, str(report))
+    best = image_classifier(model, names, image_size=options.crop_size or None, advprop=options.network.advprop)
+    return LoadedClassifier(best, names, str(report))
+
+
+def _trained_here(options: ClassifierOptions) -> LoadedClassifier | None:
+    """Returns the classifier of a run, a checkpoint or an export of ours; None where path_ckpt names another file.
+
+    Raises:
+      DataError: it is a segmentation, or its classes are named by a file, too.
+    """
+    path = Path(options.network.path_ckpt).expanduser()
+    if not options.network.path_ckpt or not path.exists():
+        return None
+    from efficientdet_pipeline.inference.class_predictor import checkpoint_predictor, exported_predictor
+    from efficientdet_pipeline.models.class_networks import class_weights_of
+    from efficientdet_pipeline.models.classification import ClassificationNetwork
+    from efficientdet_pipeline.options.evaluation import CheckpointOptions
+    from efficientdet_pipeline.options.general import RunOptions
+    from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES
+
+    is_export = path.suffix.lower() in EXPORT_SUFFIXES or any(
+        (folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model")
+    )
+    # A description of the network lies beside checkpoints and exports alike.
+    trained = None if is_export else class_weights_of(CheckpointOptions(path_ckpt=str(path)), RunOptions())
+    predictor = checkpoint_predictor(trained) if trained is not None else exported_predictor(path)
+    if predictor is None:
+        return None
+    network = predictor.network
+    if not isinstance(network, ClassificationNetwork):
+        raise DataError(f"{path} must be a classifier. It is the segmentation {network.name}; see --mode=infer.")
+    idle = [name for name in ("labels_map_file", "crop_size") if getattr(options, name)]
+    if idle:
+        raise OptionsError(
+            f"{idle[0]} is for ImageNet's checkpoints. Received it with {path}, whose network has its own; leave it "
+            "out.",
+            option=idle[0],
+        )
+    names, chances_of = network.names, predictor.probabilities
+    return LoadedClassifier(lambda image, count: best_classes(chances_of(image), names, count), names, str(path))
 
 
 def load_encoder(options: EfficientNetOptions) -> LoadedEncoder:

@@ -1,5 +1,6 @@
 """Predictors on ONNX files with raw outputs, run by onnxruntime."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,21 @@ class OnnxRunner:
       content: of the file.
       num_threads: threads per operation; None for onnxruntime's default.
       path: of the file, for messages.
+      outputs: that it must have.
 
     Raises:
       MissingExtraError: onnxruntime is not installed.
       DataError: the file is damaged, or has other inputs or outputs.
     """
 
-    def __init__(self, content: bytes, *, num_threads: int | None = None, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        *,
+        num_threads: int | None = None,
+        path: Path | None = None,
+        outputs: Sequence[str] = ("logits", "deltas"),
+    ) -> None:
         runtime = import_extra("onnxruntime", purpose="Running an ONNX file")
         options = runtime.SessionOptions()
         options.log_severity_level = 3
@@ -39,17 +48,22 @@ class OnnxRunner:
             ) from error
         names = [each.name for each in self._session.get_outputs()]
         inputs = [each.name for each in self._session.get_inputs()]
-        if set(names) != {"logits", "deltas"} or inputs != ["images"]:
+        self._outputs = list(outputs)
+        if set(names) != set(outputs) or inputs != ["images"]:
+            wanted = " and ".join(f"`{name}`" for name in outputs)
             raise DataError(
-                f"{place} must have the input `images` and the outputs `logits` and `deltas` of an export. Received "
-                "inputs "
+                f"{place} must take `images` and give {wanted}, as an export has them. Received inputs "
                 f"{', '.join(inputs)} and outputs {', '.join(names)}; it is another model."
             )
 
     def run_heads(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns logits (b, a, k) and deltas (b, a, 4) for canvases (b, H, W, 3) of pixels, 0 to 255."""
-        logits, deltas = self._session.run(["logits", "deltas"], {"images": canvases.astype(np.float32)})
+        logits, deltas = self.run(canvases)
         return logits, deltas
+
+    def run(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """Returns the outputs for images (b, H, W, 3) of pixels, 0 to 255."""
+        return [np.asarray(each) for each in self._session.run(self._outputs, {"images": pixels.astype(np.float32)})]
 
 
 def onnx_predictor(

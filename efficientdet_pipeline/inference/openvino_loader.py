@@ -1,5 +1,6 @@
 """Predictors on OpenVINO IR with raw outputs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,23 @@ class OpenvinoRunner:
 
     Args:
       path: of the .xml; the .bin is in the same folder.
-      num_threads: None for OpenVINO's default.
-      precision: of inference: f32, or bf16 if the processor supports it.
+      num_threads: None for OpenVINO's choice.
+      precision: of the calculation: f32, or bf16 where the processor has it.
+      outputs: that it must have.
 
     Raises:
       MissingExtraError: openvino is not installed.
       DataError: the files are damaged, or have other inputs or outputs.
     """
 
-    def __init__(self, path: Path, *, num_threads: int | None = None, precision: str = _EXACT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        num_threads: int | None = None,
+        precision: str = _EXACT,
+        outputs: Sequence[str] = ("logits", "deltas"),
+    ) -> None:
         openvino = import_extra("openvino", purpose="Running OpenVINO IR")
         settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         if num_threads:
@@ -42,16 +51,23 @@ class OpenvinoRunner:
                 f"{' '.join(str(error).split())[:500]}. Export the checkpoint again with --mode=export."
             ) from error
         names = {name for output in self._model.outputs for name in output.get_names()}
-        if not {"logits", "deltas"} <= names:
+        self._outputs = tuple(outputs)
+        if not set(outputs) <= names:
+            wanted = " and ".join(f"`{name}`" for name in outputs)
             raise DataError(
-                f"{path} must have the outputs `logits` and `deltas` of an export. Received outputs "
+                f"{path} must give {wanted}, as an export has them. Received outputs "
                 f"{', '.join(sorted(names)) or 'without names'}; it is another model."
             )
 
     def run_heads(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns logits (b, a, k) and deltas (b, a, 4) for canvases (b, H, W, 3) of pixels, 0 to 255."""
-        outputs = self._model(canvases.astype(np.float32))
-        return np.array(outputs["logits"]), np.array(outputs["deltas"])
+        logits, deltas = self.run(canvases)
+        return logits, deltas
+
+    def run(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """Returns the outputs for images (b, H, W, 3) of pixels, 0 to 255."""
+        outputs = self._model(pixels.astype(np.float32))
+        return [np.array(outputs[name]) for name in self._outputs]
 
 
 def openvino_predictor(

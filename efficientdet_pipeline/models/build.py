@@ -28,6 +28,7 @@ from tfrmod import fileio
 
 DEFAULT_MODEL = "efficientdet-d0"
 DEFAULT_UNET = "unet-efficientnet-b0"
+DEFAULT_CLASSIFIER = "efficientnet-b0"
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,8 @@ def model_name(options: ModelOptions, backbone_ref: str = "") -> str:
     """Returns the network's name: model_name or that of model_config, `backbone_ref`, or the default of the task."""
     if options.model_config:
         return checked(given_config(options), "--model_config").name
-    return (
-        options.model_name or backbone_ref or (DEFAULT_UNET if options.task_name == "segmentation" else DEFAULT_MODEL)
-    )
+    by_task = {"segmentation": DEFAULT_UNET, "classification": DEFAULT_CLASSIFIER}
+    return options.model_name or backbone_ref or by_task.get(options.task_name, DEFAULT_MODEL)
 
 
 def describe_network(name: str, overrides: Mapping[str, object], label_map: Mapping[int, str]) -> Network:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from efficientdet.hparams_yaml import read_hparams_yaml
 from efficientdet.unet import GRAPHS, UNetConfig
 
-from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.label_map import read_label_map
 from efficientdet_pipeline.options.segmentation import SegmentationOptions
 from tfrmod import fileio
@@ -37,10 +36,18 @@ class SegmentationNetwork:
     has_background: bool = True
     """Whether value 0 of the data's maps is column 0; if not, value 1 is, and 0 is ignored."""
 
+    task = TASK
+    primary = "mIoU"
+
     @property
     def name(self) -> str:
         """Name of the model."""
         return self.config.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names by column."""
+        return tuple(str(self.label_map.get(column, column)) for column in range(self.config.num_classes))
 
     def as_dict(self) -> dict[str, object]:
         """Returns the description as plain data, without the label map."""
@@ -84,15 +91,6 @@ def unet_config(name: str, options: SegmentationOptions, *, num_classes: int) ->
     )
 
 
-def is_segmentation(description: Path) -> bool:
-    """Returns whether a description beside weights is that of a segmentation network."""
-    try:
-        return read_hparams_yaml(description).get("task") == TASK
-    except (OSError, ValueError):
-        # Reading the description as a network reports what is wrong.
-        return False
-
-
 def network_of(content: Mapping[str, object], source: str) -> SegmentationNetwork:
     """Returns the network of a description, as written by `SegmentationNetwork.write`.
 
@@ -112,18 +110,3 @@ def network_of(content: Mapping[str, object], source: str) -> SegmentationNetwor
     own = {0: str(names[0])} if 0 in names else {}
     others = read_label_map({key: value for key, value in names.items() if key != 0}, source=source) or {}
     return SegmentationNetwork(config, {**own, **others}, (height, width), bool(content.get("has_background", True)))
-
-
-def read_segmentation_network(path: Path) -> SegmentationNetwork:
-    """Returns the network of trained weights, described in the YAML file beside them.
-
-    Raises:
-      MissingError: the file does not exist.
-      OptionsError: it is not a description.
-    """
-    try:
-        return network_of(read_hparams_yaml(path), str(path))
-    except FileNotFoundError:
-        raise MissingError(f"The description of the network {path} does not exist; name it by --path_yaml.") from None
-    except ValueError as error:
-        raise OptionsError(f"{error} It describes the network (--path_yaml).", option="path_yaml") from None

@@ -9,6 +9,7 @@ from efficientdet_pipeline.options.schema import Options, check, check_choice, o
 SOURCE_FORMATS = (
     *("", "voc", "coco", "yolo", "cvat", "labelme", "via", "createml", "csv", "masks", "photos"),
     *("semantic_masks", "semantic_voc", "semantic_coco", "ade20k", "cityscapes"),
+    *("class_folders", "class_csv"),
 )
 
 

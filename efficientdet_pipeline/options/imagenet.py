@@ -19,8 +19,8 @@ class EfficientNetOptions(Options):
     path_ckpt: str = option(
         "",
         "ImageNet checkpoint: a path, a URL or a published name. Default: the published one of model_name, from the "
-        "cache, an installed package or the web. features also takes a checkpoint of a detector, and none: random "
-        "weights.",
+        "cache, an installed package or the web. classify also takes a run of --task=classification, its checkpoint or "
+        "its export; features a checkpoint of a detector, and none: random weights.",
         path="path",
     )
     cache_dir: str = option(

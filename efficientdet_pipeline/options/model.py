@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.schema import Options, check, check_choice, option
 
-TASKS = ("", "detection", "segmentation")
+TASKS = ("", "detection", "segmentation", "classification")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,8 @@ class ModelOptions(Options):
     model_name: str = option(
         "",
         "Network to build: efficientdet-d0 … d7, d7x, lite0 … lite4; for segmentation unet-efficientnet-b0 … b7, lite0 "
-        "… lite4, and unet++-… for U-Net++. Default: backbone_ref, otherwise efficientdet-d0 or unet-efficientnet-b0.",
+        "… lite4, and unet++-… for U-Net++; for classification efficientnet-b0 … b7, lite0 … lite4. Default: "
+        "backbone_ref, otherwise efficientdet-d0, unet-efficientnet-b0 or efficientnet-b0.",
         shapes=True,
     )
     model_config: str = option(
@@ -28,7 +29,8 @@ class ModelOptions(Options):
     )
     task: str = option(
         "",
-        "What to predict: detection (boxes) or segmentation (the class of each pixel). Default: that of model_name.",
+        "What to predict: detection (boxes), segmentation (the class of each pixel) or classification (the class of "
+        "the image). Default: that of model_name.",
         choices=TASKS,
     )
     image_size: str = option(
@@ -59,7 +61,11 @@ class ModelOptions(Options):
     @property
     def task_name(self) -> str:
         """Returns the name of the task: as given, otherwise that of the model."""
-        return self.task or ("segmentation" if self.model_name.startswith(("unet-", "unet++-")) else "detection")
+        if self.task:
+            return self.task
+        if self.model_name.startswith(("unet-", "unet++-")):
+            return "segmentation"
+        return "classification" if self.model_name.startswith("efficientnet-") else "detection"
 
     def __post_init__(self) -> None:
         """Checks the image size; names are checked when they are resolved."""

@@ -169,6 +169,12 @@ def flatten(options: Options) -> dict[str, Value]:
     return found
 
 
+def changed(options: Options) -> dict[str, Value]:
+    """Returns the values of a group that are not its defaults."""
+    declared = declarations(type(options))
+    return {name: value for name, value in flatten(options).items() if value != declared[name].default}
+
+
 def replace(options: OptionsT, **flags: Value) -> OptionsT:
     """Returns the options with changed values of some flags."""
     return compose(type(options), flatten(options), **flags)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.checkpointing import CheckpointingOptions
+from efficientdet_pipeline.options.class_networks import ClassNetworkOptions
 from efficientdet_pipeline.options.compression import CompressionOptions
 from efficientdet_pipeline.options.dataset import DatasetOptions
 from efficientdet_pipeline.options.evaluation import EvaluationOptions
@@ -37,6 +38,7 @@ class TrainOptions(ModeOptions):
     evaluation: EvaluationOptions
     tracking: TrackingOptions
     segmentation: SegmentationOptions
+    class_networks: ClassNetworkOptions
     export: FormatOptions
     recipe: str = option(
         "",
@@ -95,6 +97,10 @@ class TrainOptions(ModeOptions):
             found |= {name: reason for name in flatten(self.data) if name not in kept}
         elif self.evaluation.val_file_pattern:
             found["val_file_pattern"] = "the images are split into training and validation (--val_set)"
+        if self.model.task_name not in {"segmentation", "classification"}:
+            reason = "the task is detection (--task, --model_name)"
+            groups = (self.segmentation, self.class_networks)
+            found |= {name: reason for group in groups for name in flatten(group)}
         if not self.evaluates:
             names = (
                 *flatten(self.evaluation),

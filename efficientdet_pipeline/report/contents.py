@@ -6,6 +6,7 @@ from typing import Literal
 
 from efficientdet_pipeline.compression.summary import CompressionSummary
 from efficientdet_pipeline.evaluation.analysis import Analysis
+from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation
 
 BoxState = Literal["found", "missed", "crowd", "right", "wrong"]
 """State of an object (found, missed, crowd) or of a detection (right, wrong)."""
@@ -124,6 +125,8 @@ class ReportContents:
     charts: Sequence[Chart] = ()
     """Training and validation curves."""
     analysis: Analysis | None = None
+    by_class: ClassEvaluation | None = None
+    """Of a segmentation or classification, in place of `analysis`."""
     gallery: Sequence[GalleryImage] = ()
     pictures: Sequence[Picture] = ()
     label_errors: Sequence[LabelErrorRow] = ()
@@ -133,7 +136,9 @@ class ReportContents:
     findings: Sequence[Finding] = ()
     exports: Sequence[ExportRow] = ()
     compression: CompressionSummary | None = None
-    """Sparsity of the kernels, if the training compressed them."""
+    """Of the kernels, where the training compressed them."""
+    exports_metric: str = "AP"
+    """That `ExportRow.ap` is."""
     commands: Sequence[Command] = ()
     warnings: Sequence[str] = ()
     """Warnings about the evaluation, for example about its input."""
@@ -146,6 +151,7 @@ class ReportContents:
             self,
             facts=[*self.facts, *evaluation.facts],
             analysis=evaluation.analysis,
+            by_class=evaluation.by_class,
             gallery=evaluation.gallery,
             label_errors=evaluation.label_errors,
             num_label_errors=evaluation.num_label_errors,

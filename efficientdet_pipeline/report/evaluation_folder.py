@@ -10,6 +10,7 @@ from efficientdet_pipeline.data.record_images import RecordImages
 from efficientdet_pipeline.doctor.label_error_files import label_errors_of, write_label_errors
 from efficientdet_pipeline.doctor.label_errors import LabelErrors
 from efficientdet_pipeline.evaluation.analysis import Analysis, analyse
+from efficientdet_pipeline.evaluation.class_evaluation import FILE_NAME as BY_CLASS
 from efficientdet_pipeline.evaluation.evaluation_file import FILE_NAME as SAVED
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, write_evaluation
 from efficientdet_pipeline.evaluation.instances import Instances
@@ -60,8 +61,13 @@ class EvaluationFolder:
 
     @property
     def saved(self) -> Path:
-        """Ground truth and detections of the evaluation."""
+        """Both sides of the evaluation of a detector."""
         return self.report / SAVED
+
+    @property
+    def by_class(self) -> Path:
+        """The evaluation of a segmentation or classification."""
+        return self.report / BY_CLASS
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.data.record_images import RecordImages
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation import format_table, write_metrics
-from efficientdet_pipeline.evaluation.evaluated_detector import EvaluatedDetector
+from efficientdet_pipeline.evaluation.evaluated_detector import EvaluatedPlace
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
 from efficientdet_pipeline.evaluation.instances import Instances
 from efficientdet_pipeline.evaluation.metrics import metrics_of
@@ -149,20 +149,27 @@ def parse_class_groups(text: str, label_map: Mapping[int, str], instances: Insta
 
 
 def evaluation_places(
-    options: EvalOptions, detector: EvaluatedDetector, *, is_own: bool
+    options: EvalOptions, subject: EvaluatedPlace, *, is_own: bool, primary: str = "AP"
 ) -> tuple[EvaluationPlace, Path]:
-    """Returns the folder of the files, and the path of the metrics."""
+    """Returns where the files go, and the one of the metrics.
+
+    Args:
+      options: of the mode.
+      subject: where the evaluated lies.
+      is_own: whether it is evaluated on the validation images of its run.
+      primary: the metric that a metrics file of ours holds.
+    """
     given = options.evaluation.eval_name
-    beside = detector.path if detector.path.is_dir() else detector.path.parent
-    if detector.network is None:
-        beside = detector.path.absolute().parent
-        place = evaluation_place(detector.run, beside, given or detector.path.stem, is_own=False)
+    beside = subject.path if subject.path.is_dir() else subject.path.parent
+    if subject.is_export:
+        beside = subject.path.absolute().parent
+        place = evaluation_place(subject.run, beside, given or subject.path.stem, is_own=False)
         return place, place.folder.path / "metrics.json"
     name = given or "eval"
-    place = evaluation_place(detector.run, beside, name, is_own=is_own and detector.names_run and not given)
-    in_run = detector.run is not None and detector.names_run
-    path = (detector.run.path if in_run and detector.run else beside) / f"metrics_{name}.json"
-    check_output_json(path, {"epoch", "AP"}, option="eval_name")
+    place = evaluation_place(subject.run, beside, name, is_own=is_own and subject.names_run and not given)
+    in_run = subject.run is not None and subject.names_run
+    path = (subject.run.path if in_run and subject.run else beside) / f"metrics_{name}.json"
+    check_output_json(path, {"epoch", primary}, option="eval_name")
     return place, path
 
 

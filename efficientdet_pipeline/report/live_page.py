@@ -2,11 +2,10 @@
 
 import threading
 
-from efficientdet_pipeline.evaluation.evaluation_file import read_evaluation
 from efficientdet_pipeline.report.contents import ReportContents
-from efficientdet_pipeline.report.evaluation_folder import EvaluationFolder, analyse_evaluation
+from efficientdet_pipeline.report.evaluation_folder import EvaluationFolder
 from efficientdet_pipeline.report.page import report_page
-from efficientdet_pipeline.report.run_page import run_page_contents, with_evaluation
+from efficientdet_pipeline.report.run_page import run_page_contents, saved_findings, with_evaluation
 from efficientdet_pipeline.runs.run_dir import RunFolder
 
 
@@ -22,11 +21,12 @@ class LivePage:
     def __call__(self) -> str:
         """Returns the page."""
         contents = run_page_contents(self._run, with_saved=False)
-        saved = EvaluationFolder(self._run.path).saved
+        folder = EvaluationFolder(self._run.path)
         with self._lock:
-            changed_at = saved.stat().st_mtime_ns if saved.is_file() else 0
+            files = [path for path in (folder.saved, folder.by_class) if path.is_file()]
+            changed_at = max((path.stat().st_mtime_ns for path in files), default=0)
             if changed_at != self._evaluated_at:
-                findings = analyse_evaluation(read_evaluation(saved)) if changed_at else None
+                findings = saved_findings(folder) if changed_at else None
                 self._evaluation = with_evaluation(ReportContents(""), findings) if findings is not None else None
                 self._evaluated_at = changed_at
             evaluation = self._evaluation

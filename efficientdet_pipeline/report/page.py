@@ -7,6 +7,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from efficientdet_pipeline.report.class_sections import class_headline, class_sections, title_of
 from efficientdet_pipeline.report.contents import ReportContents
 from efficientdet_pipeline.report.evaluation_sections import evaluation_sections, headline
 from efficientdet_pipeline.report.gallery_section import gallery_section
@@ -33,12 +34,13 @@ def report_page(contents: ReportContents, *, refresh_seconds: int = 0) -> str:
       contents: contents of the report.
       refresh_seconds: interval of reloading in the browser, for a running training; 0 for none.
     """
-    analysis = contents.analysis
+    analysis, by_class = contents.analysis, contents.by_class
     parts = [
         ("facts", "The run", _facts_section(contents)),
         *(evaluation_sections(analysis)[:1] if analysis else ()),
         ("training", "Training", _training_section(contents)),
         *(evaluation_sections(analysis)[1:] if analysis else ()),
+        *(class_sections(by_class) if by_class else ()),
         ("pictures", "Pictures", _pictures_section(contents)),
         ("gallery", "Gallery", gallery_section(contents.gallery, analysis.threshold if analysis else 0.0)),
         ("labels", "Labels", _labels_section(contents)),
@@ -50,6 +52,8 @@ def report_page(contents: ReportContents, *, refresh_seconds: int = 0) -> str:
     top = "".join(tag("p", text(warning), class_="warning") for warning in contents.warnings)
     if analysis:
         top = headline(analysis) + top
+    if by_class:
+        top = class_headline(by_class) + top
     return html_document(contents.title, contents.subtitle, parts, top=top, refresh_seconds=refresh_seconds)
 
 
@@ -186,11 +190,15 @@ def _exports_section(contents: ReportContents) -> str:
     ]
     if not rows:
         return ""
-    head = ["Format", "File", "Size", "AP", "Latency", "Check"]
+    metric = contents.exports_metric
+    head = ["Format", "File", "Size", title_of(metric), "Latency", "Check"]
     return section(
         "exports",
         "Exported models",
-        paragraph("AP and latency are measured on the exported file; a dash means not measured."),
+        paragraph(
+            f"{title_of(metric)} and latency are measured on the exported file itself;",
+            "a dash stands where they were not.",
+        ),
         table(head, rows, caption="Exported models", numeric=(2, 3, 4)),
     )
 

@@ -40,6 +40,7 @@ def run_contents(run: RunFolder, *, title: str = "") -> ReportContents:
       title: of the page; if empty, the name of the folder.
     """
     described, args = read_json(run.metadata), _args(run.args)
+    metric = str(read_json(run.export_path / REPORT).get("metric", "AP"))
     rows = read_rows(run.path / "results.csv")
     far = progress(rows, num_epochs=_whole(described.get("epochs") or args.get("num_epochs")))
     return ReportContents(
@@ -48,7 +49,8 @@ def run_contents(run: RunFolder, *, title: str = "") -> ReportContents:
         facts=_facts(described, args),
         charts=training_charts(rows),
         pictures=_pictures(run.path),
-        exports=_exports(run.export_path, str(described.get("model_name") or "")),
+        exports=_exports(run.export_path, str(described.get("model_name") or ""), metric),
+        exports_metric=metric,
         compression=read_summary(run.compression),
     )
 
@@ -86,8 +88,8 @@ def _pictures(folder: Path) -> list[Picture]:
     return pictures
 
 
-def _exports(folder: Path, model: str) -> list[ExportRow]:
-    """Returns the exported models, with the results of the accuracy gate."""
+def _exports(folder: Path, model: str, metric: str) -> list[ExportRow]:
+    """Returns the exported models, with what the accuracy gate measured of them."""
     if not folder.is_dir():
         return []
     measured = _measured(folder, model)
@@ -97,7 +99,7 @@ def _exports(folder: Path, model: str) -> list[ExportRow]:
         if is_model:
             files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
             row = ExportRow(path.stem, path.name, sum(each.stat().st_size for each in files), "")
-            rows.append(_with_measurement(row, measured[path.name]) if path.name in measured else row)
+            rows.append(_with_measurement(row, measured[path.name], metric) if path.name in measured else row)
     return rows
 
 
@@ -109,11 +111,13 @@ def _measured(folder: Path, model: str) -> dict[str, Mapping[str, Any]]:
     return {files[each["name"]]: each for each in entries if each.get("name") in files}
 
 
-def _with_measurement(row: ExportRow, entry: Mapping[str, Any]) -> ExportRow:
-    numbers = {name: entry.get(name) for name in ("ap", "drop", "max_drop", "milliseconds")}
+def _with_measurement(row: ExportRow, entry: Mapping[str, Any], metric: str) -> ExportRow:
+    # Reports of earlier versions call the score ap.
+    numbers = {"score": entry.get("score", entry.get("ap"))}
+    numbers |= {name: entry.get(name) for name in ("drop", "max_drop", "milliseconds")}
     ap, drop, limit, milliseconds = (value if isinstance(value, int | float) else None for value in numbers.values())
     is_ok = entry.get("is_within") is not False
-    check = "" if drop is None else f"AP {-drop:+.4f} against the checkpoint"
+    check = "" if drop is None else f"{metric} {-drop:+.4f} against the checkpoint"
     if check and limit is not None:
         check += f", {'within' if is_ok else 'beyond'} the limit of {limit:g}"
     return replace(row, check=check, is_ok=is_ok, ap=ap, milliseconds=milliseconds)

@@ -12,13 +12,24 @@ _CHARTS = (
     ("Loss", "loss", {"loss": "training", "val_loss": "validation"}),
     ("Class loss", "loss", {"class_loss": "class", "val_class_loss": "class, validation"}),
     ("Box loss", "loss", {"box_loss": "box", "val_box_loss": "box, validation", "box_iou_loss": "overlap"}),
+    (
+        "Terms of the loss",
+        "loss",
+        {name + "_loss": name.replace("_", " ") for name in ("cross_entropy", "bce", "dice", "focal")},
+    ),
+    ("Mean IoU and Dice", "share", {"mIoU": "mean IoU", "Dice": "Dice", "boundary_F1": "boundary F1"}),
+    ("Accuracy of pixels", "share", {"pixel_accuracy": "all pixels", "mean_accuracy": "mean over classes"}),
+    ("Accuracy", "share", {"accuracy": "accuracy", "top5": "top-5", "balanced_accuracy": "mean over classes"}),
     ("Average precision", "AP", {"AP": "AP", "AP50": "AP50", "AP75": "AP75"}),
     ("AP by size", "AP", {"APs": "small", "APm": "medium", "APl": "large"}),
     ("Learning rate", "learning rate", {"learning_rate": "learning rate"}),
     ("Norm of the gradient", "norm", {"gradient_norm": "gradient norm"}),
     ("Speed", "images per second", {"photos_per_second": "training", "images_per_second": "training"}),
 )
-_UNDEFINED_BELOW = {"AP", "AP50", "AP75", "APs", "APm", "APl"}
+_UNDEFINED_BELOW = {
+    *("AP", "AP50", "AP75", "APs", "APm", "APl", "mIoU", "Dice", "boundary_F1", "pixel_accuracy", "mean_accuracy"),
+    *("accuracy", "top5", "balanced_accuracy"),
+}
 
 
 @dataclass(frozen=True)

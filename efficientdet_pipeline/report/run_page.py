@@ -8,6 +8,7 @@ from typing import Any
 
 from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.data.record_images import RecordImages
+from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation, read_class_evaluation
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation, read_evaluation
 from efficientdet_pipeline.options.schema import declarations
 from efficientdet_pipeline.options.training import TrainOptions
@@ -32,8 +33,8 @@ _FACTS = {
 LINKS = ("metrics.json", "thresholds.yaml", "label_errors.csv", "results.csv", "args.yaml", "log.txt")
 
 
-def write_run_page(run: RunFolder, findings: Findings | None = None) -> Path:
-    """Writes the report of a run into its folder and returns its path.
+def write_run_page(run: RunFolder, findings: Findings | ClassEvaluation | None = None) -> Path:
+    """Writes the page of a run into its folder and returns it.
 
     Args:
       run: its folder.
@@ -42,8 +43,10 @@ def write_run_page(run: RunFolder, findings: Findings | None = None) -> Path:
     return write_report(EvaluationFolder(run.path).report, run_page_contents(run, findings))
 
 
-def run_page_contents(run: RunFolder, findings: Findings | None = None, *, with_saved: bool = True) -> ReportContents:
-    """Returns the contents of the report of a run.
+def run_page_contents(
+    run: RunFolder, findings: Findings | ClassEvaluation | None = None, *, with_saved: bool = True
+) -> ReportContents:
+    """Returns all that the page of a run shows.
 
     Args:
       run: its folder.
@@ -51,8 +54,8 @@ def run_page_contents(run: RunFolder, findings: Findings | None = None, *, with_
       with_saved: whether to read them from the folder if None.
     """
     folder = EvaluationFolder(run.path)
-    if findings is None and with_saved and folder.saved.is_file():
-        findings = analyse_evaluation(read_evaluation(folder.saved))
+    if findings is None and with_saved:
+        findings = saved_findings(folder)
     contents = dataclasses.replace(
         run_contents(run),
         findings=[*_recorded_findings(folder.report / FINDINGS), *_conversion_findings(run.manifest)],
@@ -62,8 +65,18 @@ def run_page_contents(run: RunFolder, findings: Findings | None = None, *, with_
     return contents if findings is None else with_evaluation(contents, findings)
 
 
-def with_evaluation(contents: ReportContents, findings: Findings) -> ReportContents:
-    """Returns the contents extended by an evaluation: its sections, gallery, label errors and facts."""
+def saved_findings(folder: EvaluationFolder) -> Findings | ClassEvaluation | None:
+    """Returns the evaluation that a folder holds, of boxes or by classes; None where there is none."""
+    if folder.saved.is_file():
+        return analyse_evaluation(read_evaluation(folder.saved))
+    return read_class_evaluation(folder.by_class) if folder.by_class.is_file() else None
+
+
+def with_evaluation(contents: ReportContents, findings: Findings | ClassEvaluation) -> ReportContents:
+    """Returns the contents of a page with an evaluation: its sections, gallery, label errors and facts."""
+    if isinstance(findings, ClassEvaluation):
+        facts = [*_facts_of(findings.facts), ("Evaluated images", f"{findings.num_images:,}")]
+        return dataclasses.replace(contents, facts=[*contents.facts, *facts], by_class=findings)
     saved = findings.saved
     images = RecordImages(saved.shards, saved.numbers)
     gone = "The evaluated images are missing from their original location, so the gallery is empty."
@@ -80,10 +93,14 @@ def with_evaluation(contents: ReportContents, findings: Findings) -> ReportConte
 
 
 def evaluation_facts(saved: SavedEvaluation) -> list[tuple[str, str]]:
-    """Returns (label, value) pairs that describe the evaluation."""
-    facts = [(label, _fact(name, saved.facts[name])) for name, label in _FACTS.items() if name in saved.facts]
+    """Returns (label, value) of what was evaluated on what."""
+    facts = _facts_of(saved.facts)
     num_images, num_objects = len(saved.instances.source_ids), len(saved.instances.truth)
     return [*facts, ("Evaluated images", f"{num_images:,} with {num_objects:,} objects")]
+
+
+def _facts_of(facts: Mapping[str, str | float]) -> list[tuple[str, str]]:
+    return [(label, _fact(name, facts[name])) for name, label in _FACTS.items() if name in facts]
 
 
 def _fact(name: str, value: str | float) -> str:

@@ -11,6 +11,7 @@ from efficientdet_pipeline.data.record_images import RecordImages
 from efficientdet_pipeline.data.tfrecord_reader import index_records, read_record
 from efficientdet_pipeline.doctor.issue import Issue
 from efficientdet_pipeline.doctor.quick_check import quick_check
+from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation, write_class_evaluation
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
 from efficientdet_pipeline.options.evaluation import Engine
 from efficientdet_pipeline.options.training import TrainOptions
@@ -61,8 +62,12 @@ class RunReport:
         write_batch_pictures(run.path, drawn)
         write_recorded_findings(run.report, [_finding(each) for each in self._issues])
 
-    def analyse(self, run: RunFolder, saved: SavedEvaluation, engine: Engine) -> Callable[[], Path]:
-        """Writes thresholds and label errors of the evaluation; returns a function that writes figures and report."""
+    def analyse(self, run: RunFolder, saved: SavedEvaluation | ClassEvaluation, engine: Engine) -> Callable[[], Path]:
+        """Writes thresholds and label errors of the evaluation; returns what writes pictures and page."""
+        if isinstance(saved, ClassEvaluation):
+            by_class = saved
+            write_class_evaluation(EvaluationFolder(run.path).by_class, by_class)
+            return lambda: write_run_page(run, by_class)
         folder, findings = EvaluationFolder(run.path), analyse_evaluation(saved, engine=engine)
         write_findings(folder, findings)
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from efficientdet_pipeline import backend
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.inference.detector import load_detector
-from efficientdet_pipeline.inference.segmentation_predictor import segmentation_weights
-from efficientdet_pipeline.models.segmentation import is_segmentation
+from efficientdet_pipeline.models.class_networks import class_task_of, class_weights_of
 from efficientdet_pipeline.models.weights import DESCRIPTION
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Reader
@@ -39,16 +38,16 @@ def service_of(arguments: Sequence[str]) -> PredictionService:
 
 
 def _check_detects(options: ServeOptions) -> None:
-    """Raises OptionsError if the options name a segmentation network."""
+    """Raises OptionsError if the options name a segmentation or classification network."""
     exported = options.detection.saved_model_dir
     if exported:
         path = Path(exported).expanduser()
-        found = next((each for each in (path, path.parent) if is_segmentation(each / DESCRIPTION)), None)
+        found = next((each for each in (path, path.parent) if class_task_of(each / DESCRIPTION)), None)
     else:
-        trained = segmentation_weights(options.checkpoint, options.run)
+        trained = class_weights_of(options.checkpoint, options.run)
         found = trained.path if trained is not None else None
     if found is not None:
         raise OptionsError(
-            f"--mode=serve answers with boxes of a detector. Received the segmentation network {found}; "
-            "--mode=infer writes its masks."
+            f"--mode=serve answers with boxes of a detector. Received the network {found}, which gives none; "
+            "--mode=infer writes the masks of a segmentation and the classes of a classification."
         )

@@ -25,10 +25,17 @@ def _detection_by_parts() -> Task:
     return DetectionPartsTask()
 
 
+def _classification() -> Task:
+    from efficientdet_pipeline.tasks.classification import ClassificationTask
+
+    return ClassificationTask()
+
+
 TASKS: dict[str, Callable[[], Task]] = {
     "detection": _detection,
     "detection_parts": _detection_by_parts,
     "segmentation": _segmentation,
+    "classification": _classification,
 }
 """Name → function that returns the task; its module is imported on first use."""
 

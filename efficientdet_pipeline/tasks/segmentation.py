@@ -16,12 +16,13 @@ from efficientdet.segmentation_training import SegmentationObjective
 from efficientdet.unet import build_unet
 
 from efficientdet_pipeline.augment.semantic_map import IGNORE_ID, SemanticAugmentConfig
+from efficientdet_pipeline.data.class_batches import HostShare
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.semantic_batches import SemanticClasses, training_semantic_batches
 from efficientdet_pipeline.data.semantic_facts import uses_background
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.segmentation_evaluator import NUMBERS, PRIMARY, SegmentationScorer, format_metrics
-from efficientdet_pipeline.export.segmentation import export_segmentation
+from efficientdet_pipeline.export.class_export import export_trained_class_network
 from efficientdet_pipeline.models.pretrained import (
     StartWeights,
     check_pretrained,
@@ -33,29 +34,12 @@ from efficientdet_pipeline.models.segmentation import IMAGE_SIZE, SegmentationNe
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.model import PretrainedOptions
-from efficientdet_pipeline.options.schema import declarations, flatten
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.idle_options import log_idle_options
 from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
 from tfrmod.urls import redact_url
 
 BACKGROUND = "background"
-_WITHOUT_EFFECT = (
-    *("augment_recipe", "augment_config", "augment_steps", "autoaugment_policy", "grid_mask", "mosaic", "mixup"),
-    *(
-        "copy_paste",
-        "close_mosaic",
-        "min_visibility",
-        "alpha",
-        "class_loss",
-        "delta",
-        "box_loss_weight",
-        "iou_loss_type",
-    ),
-    *("iou_loss_weight", "positives_momentum", "class_weights", "class_balance", "cache", "num_classes"),
-    *("skip_crowd_during_training", "max_instances_per_image", "val_json_file", "formats", "val_loss"),
-    *("var_freeze_expr", "grad_checkpoint", "use_fake_data", "resize", "var_exclude_expr"),
-)
-"""Options that apply to detectors only."""
 
 
 class SegmentationTask:
@@ -80,8 +64,8 @@ class SegmentationTask:
         return sides[-1], sides[0]
 
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
-        """Chooses, downloads and checks the weights of the encoder."""
-        _log_without_effect(options)
+        """Chooses, fetches and checks the weights of the encoder."""
+        log_idle_options(options, self.name, "crop_area_min")
         return check_pretrained(*_encoder(options, model_name), cache_dir=options.data.images.cache_dir)
 
     def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, object]) -> StartWeights:
@@ -129,16 +113,9 @@ def _loss(options: TrainOptions) -> SegmentationLossOptions:
     )
 
 
-def _log_without_effect(options: TrainOptions) -> None:
-    values, declared = flatten(options), declarations(TrainOptions)
-    idle = [name for name in _WITHOUT_EFFECT if name in values and values[name] != declared[name].default]
-    if idle:
-        logging.warning("No effect on segmentation: %s.", ", ".join(f"--{name}" for name in idle))
-
-
 def augment_config(options: TrainOptions, canvas_size: tuple[int, int]) -> SemanticAugmentConfig:
     """Returns the augmentation of the options; without --augment the image is fitted to the canvas unchanged."""
-    given = options.augmentation
+    given, more = options.augmentation, options.class_networks
     if not given.augment:
         return SemanticAugmentConfig(canvas_size=canvas_size, jitter_min=1.0, jitter_max=1.0, horizontal_flip=0.0)
     return SemanticAugmentConfig(
@@ -146,6 +123,8 @@ def augment_config(options: TrainOptions, canvas_size: tuple[int, int]) -> Seman
         jitter_min=given.jitter_min,
         jitter_max=given.jitter_max,
         horizontal_flip=0.5 if given.input_rand_hflip else 0.0,
+        vertical_flip=0.5 if more.input_rand_vflip else 0.0,
+        rotation=more.max_rotation,
         hsv_hue=given.hsv_hue,
         hsv_saturation=given.hsv_saturation,
         hsv_value=given.hsv_value,
@@ -221,19 +200,8 @@ class SegmentationSetup:
     def open_input(
         self, *, num_epochs: int, steps_per_epoch: int, cache: Path, host: tuple[int, int]
     ) -> Iterator[TrainingInput]:
-        """Opens the training batches.
-
-        Raises:
-          OptionsError: several processes share the batches.
-        """
+        """Opens the training batches."""
         del num_epochs, steps_per_epoch, cache
-        if host[1] > 1:
-            raise OptionsError(
-                f"Segmentation is trained in one process. Received {host[1]} processes; start one, which uses all "
-                "devices of "
-                "its machine.",
-                option="strategy",
-            )
         files = self._data.train
         augment = augment_config(self.options, self.network.image_size)
         yield TrainingInput(
@@ -245,6 +213,7 @@ class SegmentationSetup:
                 batch_size=self.options.optimizer.batch_size,
                 seed=self.options.seed.tf_random_seed,
                 position=position,
+                host=HostShare(*host),
             ),
             files=files,
         )
@@ -272,10 +241,9 @@ class SegmentationSetup:
         """Returns mean IoU and Dice."""
         return ", ".join(f"{name} {metrics[name]:.3f}" for name in (PRIMARY, "Dice"))
 
-    def export(self, model: keras.Model, trained: TrainedWeights, folder: Path) -> dict[str, Path]:
-        """Writes a SavedModel."""
-        del trained
-        return export_segmentation(model, self.network, folder)
+    def export(self, model: keras.Model, trained: TrainedWeights, folder: Path) -> Mapping[str, Path]:
+        """Writes the formats of the options."""
+        return export_trained_class_network(model, self.network, trained, folder, self.options.export)
 
     @property
     def _data(self) -> Shards:

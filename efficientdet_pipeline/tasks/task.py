@@ -19,6 +19,7 @@ from efficientdet.types import TensorTree
 
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.image_descriptions import AugmentedImage, BatchImage
+from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
 from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.models.pretrained import StartWeights
@@ -73,8 +74,8 @@ class TaskEvaluator(Protocol):
     def draw(self, count: int) -> list[np.ndarray]:
         """Returns the first `count` validation images with ground truth and prediction, uint8 RGB."""
 
-    def saved(self, facts: Mapping[str, str | float]) -> SavedEvaluation | None:
-        """Returns the evaluation for the report; None if the task has no such report.
+    def saved(self, facts: Mapping[str, str | float]) -> SavedEvaluation | ClassEvaluation | None:
+        """Returns the evaluation for the report: of boxes, or by classes; None where the task has no report.
 
         Args:
           facts: its "checkpoint", "epoch" and "data".

@@ -11,6 +11,7 @@ from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.image_descriptions import AugmentedImage
 from efficientdet_pipeline.errors import error_message
+from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation
 from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
 from efficientdet_pipeline.options.evaluation import Engine
 from efficientdet_pipeline.options.training import TrainOptions
@@ -33,8 +34,8 @@ class Report(Protocol):
     ) -> None:
         """Draws the annotations of the training shards, and the first batch."""
 
-    def analyse(self, run: RunFolder, saved: SavedEvaluation, engine: Engine) -> Callable[[], Path]:
-        """Writes the thresholds of an evaluation, and returns a function that writes its figures and the report."""
+    def analyse(self, run: RunFolder, saved: SavedEvaluation | ClassEvaluation, engine: Engine) -> Callable[[], Path]:
+        """Writes what the export needs of an evaluation, and returns what writes its pictures and the page."""
 
 
 def draw_training_data(

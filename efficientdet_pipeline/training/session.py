@@ -15,7 +15,7 @@ from efficientdet_pipeline.models.detector_parts import config_text, keep_config
 from efficientdet_pipeline.models.recipe import Recipe
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
-from efficientdet_pipeline.options.schema import declarations
+from efficientdet_pipeline.options.schema import changed, declarations
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata as records
 from efficientdet_pipeline.runs import run_id
@@ -92,10 +92,11 @@ def start_or_resume_run(
             "backbone_ref": options.pretrained.backbone_ref or name,
             "image_size": str(image_size),
             "data": data,
-            # Only if it is not the default, so that runs of earlier versions keep their names.
+            # Only where they are not the default, so that runs of earlier versions keep their names.
             **({"resize": options.model.resize} if options.model.resize == "stretch" else {}),
             **options.compression.asked_for,
             **({"model_config": config} if config else {}),
+            **changed(options.class_networks),
         },
     )
     shape, folder = _find_folder(task, options, name, shape, given)

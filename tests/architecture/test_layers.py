@@ -51,6 +51,7 @@ LAYER = {
     "notebook": 11,
     "api": 12,
     "api_services": 13,
+    "class_predictors": 13,
     "__main__": 13,
 }
 # From an option to the step that uses it, every value has a type; tensors are `Tensor` or `TensorTree`.

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from tfrmod.errors import DatasetError
 from tfrmod.sources import coco, createml, csv_boxes, cvat, labelme, masks, unlabelled, via, voc, yolo
 from tfrmod.sources.files import Files, list_files
+from tfrmod.sources.image_classes import CLASS_SOURCES
 from tfrmod.sources.recognition import unread_exports
 from tfrmod.sources.semantic import SEMANTIC_SOURCES
 from tfrmod.sources.source import Entry, Listing, Reading, Source
@@ -26,23 +27,29 @@ SOURCES: dict[str, Source] = {
     "masks": Source("masks (a PNG per image)", masks.is_here, masks.listing, masks.read),
     "photos": Source("images without labels", unlabelled.is_here, unlabelled.listing, unlabelled.read),
     **SEMANTIC_SOURCES,
+    **CLASS_SOURCES,
 }
 # Tables and masks are often made from one of the others, or stored next to it; the other one takes precedence.
 _FIRST = ("voc", "coco", "yolo", "cvat", "labelme", "via", "createml")
 _SECOND = ("csv", "masks")
 # The folders of the others may have mask images too.
 _SEMANTIC = (("semantic_voc", "ade20k", "cityscapes", "semantic_coco"), ("semantic_masks",))
+# A table takes precedence over the folders that its images are in.
+_CLASSES = (("class_csv",), ("class_folders",))
 # Names of box formats when their semantic maps are requested.
 _SEMANTIC_NAMES = {"voc": "semantic_voc", "coco": "semantic_coco", "masks": "semantic_masks"}
 
 
-def find_source(folder: Path, source_format: str | None = None, *, semantic: bool = False) -> str:
+def find_source(
+    folder: Path, source_format: str | None = None, *, semantic: bool = False, image_classes: bool = False
+) -> str:
     """Returns the name in `SOURCES` of the format of a folder.
 
     Args:
       folder: the unpacked dataset.
       source_format: as stated by the user; None detects it.
       semantic: whether the classes of pixels are requested, and not boxes.
+      image_classes: whether the classes of whole images are requested, and not boxes.
 
     Raises:
       DatasetError: the folder does not exist, has no known annotations, or has
@@ -54,6 +61,8 @@ def find_source(folder: Path, source_format: str | None = None, *, semantic: boo
     if source_format is not None:
         if source_format not in SOURCES:
             raise ValueError(f"Unknown source_format {source_format!r}. Known: {', '.join(SOURCES)}.")
+        if image_classes:
+            return _class_source(source_format)
         if not semantic:
             return source_format
         name = _SEMANTIC_NAMES.get(source_format, source_format)
@@ -64,7 +73,7 @@ def find_source(folder: Path, source_format: str | None = None, *, semantic: boo
             )
         return name
     files = list_files(folder)
-    for rank in _SEMANTIC if semantic else (_FIRST, _SECOND):
+    for rank in _CLASSES if image_classes else _SEMANTIC if semantic else (_FIRST, _SECOND):
         found = [name for name in rank if SOURCES[name].is_here(folder, files)]
         if len(found) == 1:
             return found[0]
@@ -74,10 +83,11 @@ def find_source(folder: Path, source_format: str | None = None, *, semantic: boo
             raise DatasetError(
                 f"{folder} holds annotations of {len(found)} kinds, {kinds}, either of which may apply: set {flags}."
             )
-    if semantic:
-        known = "; ".join(source.title for source in SEMANTIC_SOURCES.values())
+    if semantic or image_classes:
+        what, sources = ("semantic maps", SEMANTIC_SOURCES) if semantic else ("classes of images", CLASS_SOURCES)
+        known = "; ".join(source.title for source in sources.values())
         raise DatasetError(
-            f"No semantic maps were found in {folder}, which holds {_inventory(files)}. Known formats: {known}."
+            f"No {what} were found in {folder}, which holds {_inventory(files)}. Known formats: {known}."
         )
     known = "; ".join(SOURCES[name].title for name in (*_FIRST, *_SECOND))
     exports = unread_exports(folder, files)
@@ -87,6 +97,16 @@ def find_source(folder: Path, source_format: str | None = None, *, semantic: boo
     raise DatasetError(
         f"No annotations were found in {folder}, which holds {_inventory(files)}. Known formats: {known}.{advice}"
     )
+
+
+def _class_source(source_format: str) -> str:
+    name = {"csv": "class_csv"}.get(source_format, source_format)
+    if name not in CLASS_SOURCES:
+        raise DatasetError(
+            f"source_format of a classification must be one of {', '.join(CLASS_SOURCES)}. Received {source_format}, "
+            "which has no class for a whole image."
+        )
+    return name
 
 
 def _inventory(files: Files) -> str:

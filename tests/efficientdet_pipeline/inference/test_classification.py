@@ -8,7 +8,7 @@ import pytest
 
 from efficientdet_pipeline.errors import DataError, MissingError
 from efficientdet_pipeline.inference.classification import (
-    classify_images,
+    image_classifier,
     imagenet_names,
     read_class_names,
     top_classes,
@@ -70,11 +70,12 @@ def test_top_classes_are_sorted_probabilities() -> None:
         top_classes(np.array([np.nan, 1.0]), ["a", "b"])
 
 
-def test_classify_images_of_two_sizes() -> None:
+def test_image_classifier_takes_images_of_two_sizes() -> None:
     from efficientdet.classifier import ClassifierConfig, build_classifier
 
     model = build_classifier(ClassifierConfig(backbone_name="efficientnet-lite0", num_classes=4))
     images = [np.zeros((40, 60, 3), np.uint8), np.full((30, 20, 3), 255, np.uint8)]
-    found = list(classify_images(model, images, "abcd", count=2, image_size=64))
+    classify = image_classifier(model, "abcd", image_size=64)
+    found = [classify(image, 2) for image in images]
     assert [len(each) for each in found] == [2, 2]
     assert 1 / 4 <= found[0][0].score <= 1

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_class_networks import write_discs
 
+import efficientdet_pipeline as edp
 from efficientdet_pipeline.cli import main
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.segmentation import SegmentationNetwork, unet_config
@@ -66,6 +68,8 @@ def test_segmentation_layout_has_a_column_for_each_term_of_the_loss() -> None:
 
 def test_augment_config_takes_the_options_and_nothing_without_augment() -> None:
     config = augment_config(options(jitter_min=0.8, hsv_hue=0.1, input_rand_hflip=False), (64, 64))
+    turned = augment_config(options(input_rand_vflip=True, max_rotation=9.0), (64, 64))
+    assert (turned.vertical_flip, turned.rotation) == (0.5, 9.0)
     assert (config.jitter_min, config.hsv_hue, config.horizontal_flip) == (0.8, 0.1, 0.0)
     plain = augment_config(options(augment=False, hsv_hue=0.1), (64, 64))
     assert (plain.jitter_min, plain.jitter_max, plain.horizontal_flip, plain.hsv_hue) == (1.0, 1.0, 0.0, 0.0)
@@ -75,22 +79,12 @@ def test_augment_config_takes_the_options_and_nothing_without_augment() -> None:
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a run of one epoch on discs of two classes."""
     folder = tmp_path_factory.mktemp("segmentation")
-    random = np.random.default_rng(0)
-    rows, columns = np.mgrid[:48, :40]
-    for kind in ("images", "masks"):
-        (folder / "data" / kind).mkdir(parents=True)
-    for number in range(8):
-        mask = np.zeros((48, 40), np.uint8)
-        for class_id in (1, 2):
-            y, x = random.integers(8, 32, 2)
-            mask[(rows - y) ** 2 + (columns - x) ** 2 < 60] = class_id
-        image = np.stack([60 * mask, 200 - 90 * mask, random.integers(0, 60, mask.shape)], -1).astype(np.uint8)
-        Image.fromarray(image).save(folder / "data/images" / f"{number}.png")
-        Image.fromarray(mask).save(folder / "data/masks" / f"{number}.png")
+    write_discs(folder / "data")
     arguments = [
         *("--task=segmentation", f"--data_dir={folder / 'data'}", f"--model_dir={folder / 'run'}", "--batch_size=2"),
         *("--model_name=unet-efficientnet-lite0", "--image_size=64", "--num_epochs=1", "--pretrained_ckpt=none"),
-        *("--optimizer=adam", "--learning_rate=0.03", "--source_format=semantic_masks"),
+        *("--optimizer=adam", "--learning_rate=0.03", "--source_format=semantic_masks", "--formats=saved_model"),
+        *("--input_rand_vflip", "--max_rotation=15"),
     ]
     assert main(arguments) == 0
     return folder / "run"
@@ -101,6 +95,9 @@ def test_segmentation_run_writes_metrics_pictures_and_export(run_folder: Path) -
     assert list(metrics["per_class"]) == ["background", "1", "2"]
     assert metrics["mIoU"] == pytest.approx(np.mean(list(metrics["per_class"].values())))
     assert (run_folder / "pictures/validation.png").is_file()
+    page = (run_folder / "report/index.html").read_text(encoding="utf-8")
+    assert "Mean IoU" in page
+    assert "Worst images" in page
     header = (run_folder / "results.csv").read_text(encoding="utf-8").splitlines()[0]
     assert {"cross_entropy_loss", "mIoU"} <= set(header.split(","))
 
@@ -118,6 +115,18 @@ def test_segmentation_is_predicted_alike_by_checkpoint_and_saved_model(run_folde
     assert (tmp_path / "a/0.png").is_file()
 
 
+def test_segmenter_finds_the_same_in_a_file_and_an_array(run_folder: Path) -> None:
+    path = run_folder.parent / "data/images/0.png"
+    by_file, by_array = edp.Segmenter(run_folder)([path, np.asarray(Image.open(path))])
+    np.testing.assert_array_equal(by_file.class_map, by_array.class_map)
+    assert by_file.probabilities.shape == (48, 40, 3)
+    assert sum(by_file.shares.values()) == pytest.approx(1)
+    with pytest.raises(edp.OptionsError, match=r"must be a classification network\. Received the segm"):
+        edp.Classifier(run_folder)
+    with pytest.raises(edp.OptionsError, match="tile is for detectors"):
+        edp.Segmenter(run_folder, tile="64x64")
+
+
 def test_segmentation_masks_of_equal_stems_do_not_replace_each_other(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name, number in (("a.png", 0), ("a.bmp", 1)):
@@ -132,6 +141,22 @@ def test_segmentation_is_evaluated_as_at_the_end_of_training(run_folder: Path) -
     again = json.loads((run_folder / "metrics_eval.json").read_text(encoding="utf-8"))
     metrics = json.loads((run_folder / "metrics.json").read_text(encoding="utf-8"))
     assert again["mIoU"] == pytest.approx(metrics["mIoU"], abs=1e-6)
+
+
+def test_segmentation_report_is_written_again_from_the_run_alone(run_folder: Path) -> None:
+    page = run_folder / "report/index.html"
+    page.unlink()
+    assert main(["--mode=report", f"--model_dir={run_folder}"]) == 0
+    assert "Worst images" in page.read_text(encoding="utf-8")
+
+
+def test_segmentation_export_is_evaluated_beside_the_run(run_folder: Path) -> None:
+    assert main(["--mode=eval", f"--saved_model_dir={run_folder / 'export'}", "--eval_samples=2"]) == 0
+    (place,) = (run_folder / "evaluations").iterdir()
+    metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+    assert 0 <= metrics["mIoU"] <= 1
+    assert (place / "report/index.html").is_file()
+    assert main(["--mode=eval", f"--model_dir={run_folder}", "--tta=flip"]) == 2
 
 
 def test_segmentation_checkpoint_that_does_not_fit_is_refused(run_folder: Path, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Tan and Le, 2019. `b` batch, `h w` height and width, `k` classes.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,6 +38,12 @@ class ClassifierConfig:
     def name(self) -> str:
         """Name of the network."""
         return self.backbone_name
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "ClassifierConfig":
+        """Returns the config with the given fields; other keys are ignored."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in fields.items() if key in names})
 
 
 class ClassifierHead(keras.layers.Layer):

@@ -28,22 +28,28 @@ def imagenet_input(
       config: from `imagenet_config`: image_size, resize_method, mean_rgb and stddev_rgb are used.
       image_size: side in pixels; None: the config's.
     """
+    return normalize_rgb(imagenet_pixels(image[tf.newaxis], config, image_size)[0], config)
+
+
+def imagenet_pixels(
+    images: UInt8[Tensor, "b h w 3"], config: "ImageNetConfig", image_size: int | None = None
+) -> Float[Tensor, "b s s 3"]:
+    """Returns the network's input before normalization, 0 to 255, of images of one size; see `imagenet_input`."""
     side = image_size or config.image_size
-    crop = central_crop(image, side)[tf.newaxis]
     resize = {"bicubic": tf.raw_ops.ResizeBicubic, "bilinear": tf.raw_ops.ResizeBilinear}[config.resize_method]
-    resized = resize(images=crop, size=[side, side], align_corners=False, half_pixel_centers=False)[0]
-    return normalize_rgb(resized, config)
+    crop = central_crop(images, side)
+    return resize(images=crop, size=[side, side], align_corners=False, half_pixel_centers=False)
 
 
-def central_crop(image: Tensor, side: int) -> Tensor:
-    """Returns the central square of an image whose side is side / (side + 32) of the shorter one."""
-    shape = tf.shape(image)
+def central_crop(images: Tensor, side: int) -> Tensor:
+    """Returns the central square of an image, or of a batch: its side is side / (side + 32) of the shorter one."""
+    shape = tf.shape(images)[-3:]
     shorter = tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)
     # In float32 and truncated, as in the original; at least one pixel.
     crop = tf.maximum(tf.cast((side / (side + CROP_PADDING)) * shorter, tf.int32), 1)
     top, left = (shape[0] - crop + 1) // 2, (shape[1] - crop + 1) // 2
     top, left = tf.minimum(top, shape[0] - crop), tf.minimum(left, shape[1] - crop)
-    return image[top : top + crop, left : left + crop]
+    return images[..., top : top + crop, left : left + crop, :]
 
 
 def normalize_rgb(image: Tensor, config: "ImageNetConfig") -> Float[Tensor, "*b h w 3"]:

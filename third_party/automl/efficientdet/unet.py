@@ -345,7 +345,8 @@ def class_map(logits: Tensor) -> Tensor:
 
 def pad_to_stride(images: Tensor) -> Tensor:
     """Returns images padded with zeros at the right and bottom to multiples of 32; zero is the mean color."""
-    down, across = ((-_side(images, axis)) % STRIDE for axis in (1, 2))
+    # Remainders of positive numbers alone: those of negative ones differ between runtimes of exported graphs.
+    down, across = ((STRIDE - _side(images, axis) % STRIDE) % STRIDE for axis in (1, 2))
     if isinstance(down, int) and isinstance(across, int) and not (down or across):
         return images
     return ops.pad(images, [[0, 0], [0, down], [0, across], [0, 0]])

@@ -1,0 +1,50 @@
+"""Evaluation of segmentation and classification by any predictor, and its numbers as text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from efficientdet.imagenet import imagenet_config
+
+from efficientdet_pipeline.data.class_batches import evaluation_class_images
+from efficientdet_pipeline.data.semantic_batches import SemanticClasses, evaluation_semantic_images
+from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation
+from efficientdet_pipeline.evaluation.classification_evaluator import evaluate_classes, format_classification
+from efficientdet_pipeline.evaluation.segmentation_evaluator import evaluate_with, format_metrics
+from efficientdet_pipeline.inference.probabilities import Probabilities
+from efficientdet_pipeline.inference.segmentation import class_map_of
+from efficientdet_pipeline.models.class_networks import ClassNetwork
+from efficientdet_pipeline.models.classification import ClassificationNetwork
+
+
+def evaluate_shards(
+    predict: Probabilities,
+    network: ClassNetwork,
+    files: Sequence[str],
+    facts: Mapping[str, Any],
+    *,
+    limit: int | None = None,
+) -> ClassEvaluation:
+    """Returns the evaluation of a predictor on the images of shards.
+
+    Args:
+      predict: a checkpoint, or an artifact in its own runtime.
+      network: of the predictor.
+      files: the shards.
+      facts: what is evaluated on what.
+      limit: number of images, the first ones; None for all.
+
+    Raises:
+      DataError: a record is not of such a network's classes.
+    """
+    if isinstance(network, ClassificationNetwork):
+        images = evaluation_class_images(files, network.config.num_classes, limit=limit)
+        return evaluate_classes(predict, images, network, facts)
+    classes = SemanticClasses(num_classes=network.config.num_classes, has_background=network.has_background)
+    maps = evaluation_semantic_images(files, classes, imagenet_config(network.config.backbone_name), limit=limit)
+    return evaluate_with(lambda image: class_map_of(predict(image)), maps, network, facts)
+
+
+def format_class_metrics(network: ClassNetwork, metrics: Mapping[str, Any]) -> str:
+    """Returns the content of metrics.json as lines of text."""
+    is_classifier = isinstance(network, ClassificationNetwork)
+    return format_classification(metrics) if is_classifier else format_metrics(metrics)

@@ -1,0 +1,89 @@
+"""An export of a segmentation or classification as one folder: artifacts, description, labels, checksums, report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from absl import logging
+
+from efficientdet_pipeline.errors import CannotWriteError
+from efficientdet_pipeline.export.bundle import CHECKSUMS, HPARAMS, LABEL_MAP, ExportedFiles, write_checksums
+from efficientdet_pipeline.export.class_formats import ClassFormat, Decibels, TrainedClassNetwork
+from efficientdet_pipeline.export.earlier import check_replaceable
+from efficientdet_pipeline.export.gate import REPORT, GateReport
+from efficientdet_pipeline.models.class_networks import ClassNetwork
+from efficientdet_pipeline.runs.output_files import NOTE, note_output_files
+from tfrmod import fileio
+from tfrmod.replacement import finish_replacement, replace_files
+
+Measure = Callable[[Path, Sequence[ClassFormat], Mapping[str, Decibels]], GateReport]
+"""From a folder of artifacts and their formats to the gate's report."""
+
+
+def write_class_bundle(
+    trained: TrainedClassNetwork,
+    folder: Path,
+    formats: Sequence[ClassFormat],
+    *,
+    measure: Measure | None = None,
+) -> ExportedFiles:
+    """Writes a network in several formats with its description and label map beside it, all or nothing.
+
+    An earlier export is replaced as one when the new one is whole. Artifacts that
+    lose more accuracy than they may are not kept; the report names them.
+
+    Args:
+      trained: the network.
+      folder: made where missing.
+      formats: from `class_formats.class_formats_of`.
+      measure: the accuracy of the artifacts, before they are put in place.
+
+    Raises:
+      OptionsError: another file has the name of one of the export's.
+      MissingExtraError: a format's package is not installed.
+      DataError: a file does not compute what the network computes.
+      CannotWriteError: the files cannot be written.
+    """
+    network = trained.network
+    artifacts = [name for each in formats for name in each.files(network)]
+    names = [*artifacts, LABEL_MAP, HPARAMS, CHECKSUMS, REPORT]
+    finish_replacement(folder)
+    earlier = check_replaceable(folder, names)
+    decibels: dict[str, Decibels] = {}
+    kept, report = list(formats), None
+
+    def write_all(staging: Path) -> None:
+        nonlocal kept, report
+        for each in formats:
+            logging.info("Writing %s.", each.name)
+            decibels[each.name] = each.write(trained, each.path(staging, network))
+        network.write(staging / HPARAMS)
+        labels = yaml.safe_dump(dict(network.label_map), sort_keys=False, allow_unicode=True)
+        fileio.write_file(staging / LABEL_MAP, labels)
+        if measure is not None:
+            report = measure(staging, formats, decibels)
+            kept = _keep_measured(staging, network, formats, report)
+        write_checksums(staging)
+        note_output_files(staging, names, ())
+
+    try:
+        replace_files(folder, write_all, earlier={*names, *earlier, NOTE})
+    except OSError as error:
+        raise CannotWriteError(
+            f"The export could not be written to {folder}: {error.strerror or error}. Name another place by "
+            "--path_output, or free some space there."
+        ) from error
+    paths = {each.name: each.path(folder, network) for each in kept}
+    return ExportedFiles(folder=folder, artifacts=paths, decibels=decibels, report=report)
+
+
+def _keep_measured(
+    staging: Path, network: ClassNetwork, formats: Sequence[ClassFormat], report: GateReport
+) -> list[ClassFormat]:
+    """Writes the report, removes what lost too much, and returns the formats that stay."""
+    report.write(staging / REPORT)
+    lost = {each.name for each in report.artifacts if not each.is_within}
+    for each in formats:
+        for name in each.files(network) if each.name in lost else ():
+            fileio.remove(staging / name)
+    return [each for each in formats if each.name not in lost]
