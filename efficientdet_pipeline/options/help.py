@@ -20,9 +20,9 @@ EfficientDet, evaluates it with COCO metrics and exports it for production.
 
 Options are read from the command line, from @FILE (one --flag=value per line, #
 for comments), and from environment variables of the same name, in this order of
-precedence; then from --hparams, then from the defaults below. Several --hparams
-are merged by key. `~` in a path is the home folder. `--version` prints the
-version.
+precedence; then from a training service (Vertex AI, SageMaker), from --hparams,
+and from the defaults below. Several --hparams are merged by key. `~` in a path
+is the home folder. `--version` prints the version.
 """
 
 
