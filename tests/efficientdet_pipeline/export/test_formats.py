@@ -69,7 +69,7 @@ def test_formats_detect_what_the_checkpoint_detects(
     for image, wanted in list(zip(images, expected, strict=False))[:num_images]:
         found = detect_image(predictor, image).above(SCORE - 0.01)
         assert len(wanted.scores) > 5
-        for box, score, class_id in zip(*wanted.above(SCORE + 0.01), strict=True):
+        for box, score, class_id in wanted.above(SCORE + 0.01).rows():
             near = (np.abs(found.boxes - box).max(axis=1) < 0.05) & (found.class_ids == class_id)
             assert near.any()
             assert np.abs(found.scores[near] - score).min() < 2e-3
