@@ -16,8 +16,11 @@ BENCHMARKS = {
     "bccd_defaults.json": ["bccd.py", "--config="],
     "mill.json": ["mill.py"],
     "help.json": ["help.py"],
+    "compression.json": ["compression.py"],
+    "compression_d0.json": ["compression.py", "--model_name=efficientdet-d0"],
     "serving.json": ["serving.py"],
 }
+NEED_DATA = {"bccd.py", "compression.py", "doctor.py", "loader.py", "mill.py", "serving.py"}
 
 
 def main() -> int:
@@ -25,9 +28,7 @@ def main() -> int:
     (HERE / "results").mkdir(exist_ok=True)
     failed = 0
     for name, (script, *options) in BENCHMARKS.items():
-        if script in {"bccd.py", "doctor.py", "loader.py", "mill.py", "serving.py"} and not os.environ.get(
-            "EFFICIENTDET_TEST_DATA"
-        ):
+        if script in NEED_DATA and not os.environ.get("EFFICIENTDET_TEST_DATA"):
             print(f"{script} is skipped: EFFICIENTDET_TEST_DATA is not set.")
             continue
         print(f"== {script}", flush=True)

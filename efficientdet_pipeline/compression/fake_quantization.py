@@ -7,17 +7,18 @@ that of tensorflow-model-optimization's quantizers (Jacob et al., 2018).
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
-from efficientdet.cpu_kernels import depthwise_convolved, is_at_work
 from efficientdet.types import Tensor
 
-from efficientdet_pipeline.compression.network_graph import NetworkGraph, Operation, network_graph
-from efficientdet_pipeline.compression.quantization_plan import NORMS, Step, quantization_plan
+from efficientdet_pipeline.compression.device_steps import computed, folded
+from efficientdet_pipeline.compression.integer_network import IntegerNetwork
+from efficientdet_pipeline.compression.network_graph import NetworkGraph, network_graph
+from efficientdet_pipeline.compression.quantization_plan import quantization_plan
 from efficientdet_pipeline.compression.tfmot import import_tfmot
 from efficientdet_pipeline.errors import DataError
 from tfrmod import fileio
@@ -105,10 +106,22 @@ class QuantizedNetwork(keras.Model):
         self.built = True
 
     def call(self, images: Tensor, training: bool = False, seed: Tensor | None = None) -> object:
-        """Returns the outputs; ranges are observed in training. `seed` has no effect: nothing is dropped."""
+        """Returns the outputs; `seed` has no effect, for nothing is dropped.
+
+        In training, ranges are observed, and rounding has gradients. In
+        inference, the integers of the device are computed with, so that the
+        outputs are those of an int8 file.
+        """
         del seed
-        return self.outputs_of(images, self.weight_tensors(), observes=bool(training) and self.is_observing,
-                               is_trained=bool(training))  # fmt: skip
+        weights = self.weight_tensors()
+        if training:
+            return self.outputs_of(images, weights, observes=self.is_observing, is_trained=True)
+        return self.integer_outputs(images, weights)
+
+    def integer_outputs(self, images: Tensor, weights: Mapping[str, Tensor]) -> object:
+        """Returns the outputs that an int8 file gives, given the tensors of `weight_tensors`."""
+        ranges = self.ranges_layer.ranges.value
+        return self.graph.pack(IntegerNetwork(self.graph, self.plan, weights, ranges).outputs(images))
 
     def weight_tensors(self) -> dict[str, Tensor]:
         """Returns the tensors that depend on weights alone, folded and rounded kernels and biases among them."""
@@ -118,10 +131,10 @@ class QuantizedNetwork(keras.Model):
             tensors |= {f"{operation.name}:{number}": value for number, value in enumerate(outputs)}
         for step in self.plan.steps:
             if step.is_convolution and step.operation.inputs[1] in tensors:
-                kernel, bias = _folded(step, tensors)
-                tensors[_kernel_name(step)] = rounded_kernel(step.operation.kind, kernel)
+                kernel, bias = folded(step, tensors)
+                tensors[step.kernel_name] = rounded_kernel(step.operation.kind, kernel)
                 if bias is not None:
-                    tensors[_bias_name(step)] = bias
+                    tensors[step.bias_name] = bias
         return tensors
 
     def outputs_of(
@@ -161,7 +174,7 @@ class QuantizedNetwork(keras.Model):
 
         put(self.graph.image, images)
         for step in self.plan.steps:
-            values = _computed(step, tensors, is_trained)
+            values = computed(step, tensors, is_trained)
             put(step.output, values[0])
             for number, value in enumerate(values[1:], start=1):
                 put(f"{step.operation.name}:{number}", value)
@@ -242,72 +255,3 @@ def rounded_kernel(kind: str, kernel: Tensor) -> Tensor:
     if kind == "Conv2DBackpropInput":
         return tf.transpose(flat, (0, 1, 3, 2))
     return tf.reshape(flat, shape)
-
-
-def _folded(step: Step, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Returns the kernel of a convolution with what follows folded in, and the bias; None for none."""
-    kernel = tensors[step.operation.inputs[1]]
-    previous = step.operation.output
-    scale: Tensor | None = None
-    bias: Tensor | None = None
-    for operation in step.affine:
-        if operation.kind in NORMS:
-            factor, offset = _affine_of(operation, tensors)
-            scale = factor if scale is None else scale * factor
-            bias = offset if bias is None else bias * factor + offset
-        else:
-            (added,) = (tensors[name] for name in operation.inputs if name != previous)
-            added = tf.reshape(added, (-1,))
-            bias = added if bias is None else bias + added
-        previous = operation.output
-    if scale is None:
-        return kernel, bias
-    if step.operation.kind == "DepthwiseConv2dNative":
-        return kernel * tf.reshape(scale, kernel.shape[2:]), bias
-    if step.operation.kind == "Conv2DBackpropInput":
-        return kernel * scale[:, None], bias
-    return kernel * scale, bias
-
-
-def _affine_of(norm: Operation, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Returns factor and offset of a batch norm in inference."""
-    gamma, beta, mean, variance = (tensors[name] for name in norm.inputs[1:])
-    factor = gamma * tf.math.rsqrt(variance + norm.definition.attr["epsilon"].f)
-    return factor, beta - mean * factor
-
-
-def _computed(step: Step, tensors: Mapping[str, Tensor], is_trained: bool) -> list[Tensor]:
-    """Returns the outputs of an operation of the device, before they are rounded."""
-    operation = step.operation
-    if step.is_convolution and _kernel_name(step) in tensors:
-        inputs = [tensors[name] for name in operation.inputs]
-        inputs[1] = tensors[_kernel_name(step)]
-        values = [_convolution(operation, inputs, is_trained)]
-        if _bias_name(step) in tensors:
-            values[0] = tf.nn.bias_add(values[0], tensors[_bias_name(step)])
-    elif operation.kind in NORMS:
-        factor, offset = _affine_of(operation, tensors)
-        values = [tensors[operation.inputs[0]] * factor + offset]
-    else:
-        values = operation.compute([tensors[name] for name in operation.inputs])
-    if step.activation is not None:
-        values = step.activation.compute(values)
-    return values
-
-
-def _convolution(operation: Operation, inputs: Sequence[Tensor], is_trained: bool) -> Tensor:
-    attributes = operation.definition.attr
-    if operation.kind == "DepthwiseConv2dNative" and is_trained and is_at_work():
-        strides, kernel = list(attributes["strides"].list.i), inputs[1]
-        is_plain = attributes["padding"].s == b"SAME" and set(attributes["dilations"].list.i) <= {1}
-        if is_plain and kernel.shape[1] > 3 and inputs[0].shape[1] is not None:
-            return depthwise_convolved(inputs[0], kernel, (strides[1], strides[2]))
-    return operation.compute(inputs)[0]
-
-
-def _kernel_name(step: Step) -> str:
-    return f"{step.operation.name}/folded_kernel"
-
-
-def _bias_name(step: Step) -> str:
-    return f"{step.operation.name}/folded_bias"

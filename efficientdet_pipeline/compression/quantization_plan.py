@@ -16,7 +16,7 @@ _SUMS = ("BiasAdd", "AddV2", "Add")
 _ACTIVATIONS = ("Relu", "Relu6")
 _FUSING = (*_SUMS, "Mul", "Sub")
 """Operations that TFLite fuses a ReLU into, beside convolutions."""
-_KEEPING = (
+KEEPING = (
     *("Reshape", "Squeeze", "ExpandDims", "Transpose", "MaxPool", "ConcatV2", "GatherV2", "StridedSlice", "Slice"),
     *("Pad", "PadV2", "Tile", "Pack", "Unpack", "Split", "ResizeNearestNeighbor"),
 )
@@ -43,6 +43,16 @@ class Step:
         """The tensor that it makes."""
         last = self.activation or (self.affine[-1] if self.affine else self.operation)
         return last.output
+
+    @property
+    def kernel_name(self) -> str:
+        """Name of the folded and rounded kernel of a convolution."""
+        return f"{self.operation.name}/folded_kernel"
+
+    @property
+    def bias_name(self) -> str:
+        """Name of the folded bias of a convolution."""
+        return f"{self.operation.name}/folded_bias"
 
     @property
     def is_convolution(self) -> bool:
@@ -90,7 +100,7 @@ def quantization_plan(graph: NetworkGraph) -> QuantizationPlan:
             continue
         if operation.kind in FIXED_RANGES and step.activation is None:
             fixed[output] = FIXED_RANGES[operation.kind]
-        elif operation.kind in _KEEPING:
+        elif operation.kind in KEEPING:
             data = [name for name in operation.inputs if name in of_images and name in graph.float_tensors]
             outputs = [f"{operation.name}:{number}" for number in range(8)]
             made = [name for name in outputs if name == output or name in graph.readers or name in graph.outputs]

@@ -1,0 +1,53 @@
+"""Integer arithmetic of int8 networks; `export/test_tflite_learnt.py` compares whole networks with TFLite's."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from efficientdet_pipeline.compression.integer_arithmetic import (
+    Whole,
+    added,
+    grid_of,
+    requantized,
+    rounded,
+    whole_kernel,
+)
+
+GRID = grid_of(tf.constant(-1.0), tf.constant(2.0))
+
+
+def test_grid_of_moves_the_range_so_that_zero_is_on_it() -> None:
+    scale, lowest, highest = (float(each) for each in GRID)
+    assert scale == pytest.approx(3 / 255)
+    assert (lowest, highest) == (-85, 170)
+    x = tf.constant(np.random.default_rng(0).uniform(-2, 3, 50).astype("float32"))
+    fake = tf.quantization.fake_quant_with_min_max_args(x, -1.0, 2.0)
+    assert np.allclose(rounded(x, GRID).value, fake, atol=1e-6)
+
+
+def test_requantized_rounds_half_to_even_and_fuses_relu() -> None:
+    sums, unit = tf.constant([-3.0, 1.0, 3.0, 1000.0]), GRID.scale / 2
+    assert requantized(sums, (unit,), GRID).numbers.numpy().tolist() == [-2, 0, 2, 170]
+    assert requantized(sums, (unit,), GRID, "Relu").numbers.numpy().tolist() == [0, 0, 2, 170]
+    wide = grid_of(tf.constant(0.0), tf.constant(12.0))
+    assert float(requantized(sums, (wide.scale,), wide, "Relu6").numbers[-1]) == round(6 * 255 / 12)
+
+
+def test_added_sums_tensors_of_other_scales() -> None:
+    random = np.random.default_rng(0)
+    first = Whole(tf.constant(random.integers(-128, 127, 99).astype("float32")), tf.constant(0.004, tf.float64))
+    second = Whole(tf.constant(random.integers(-128, 127, 99).astype("float32")), tf.constant(0.011, tf.float64))
+    expected = np.clip(np.floor((first.value + second.value) / float(GRID.scale) + 0.5), -85, 170)
+    received = added(first, second, GRID).numbers.numpy()
+    assert np.abs(received - expected).max() <= 1
+    assert np.mean(received == expected) > 0.95
+
+
+def test_whole_kernel_holds_integers_for_each_output_channel() -> None:
+    kernel = np.random.default_rng(0).standard_normal((3, 3, 4, 2)).astype("float32")
+    for kind, axes, shape in (("Conv2D", (0, 1, 2), (2,)), ("DepthwiseConv2dNative", (0, 1), (4, 2))):
+        found = whole_kernel(kind, tf.constant(kernel))
+        assert np.allclose(found.scale, (np.abs(kernel).max(axis=axes) / 127).ravel())
+        assert np.array_equal(found.numbers, np.round(found.numbers))
+        assert np.abs(found.numbers).max() == 127
+        assert np.reshape(found.scale, shape).shape == shape
