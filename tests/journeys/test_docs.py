@@ -218,6 +218,13 @@ def test_slow_marked_blocks_run(
     run_block(tried, language, text, monkeypatch)
 
 
+def test_python_page_names_everything_public() -> None:
+    import efficientdet_pipeline
+
+    text = PAGES["docs/python.md"].read_text(encoding="utf-8")
+    assert [name for name in efficientdet_pipeline.__all__ if not re.search(rf"\b{name}\b", text)] == []
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_blocks_of_a_page_are_of_their_language(name: str) -> None:
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", PAGES[name].read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
@@ -237,7 +244,7 @@ def test_flags_that_a_page_names_are_there(name: str, reader: Reader) -> None:
     text = re.sub(
         r"^\| there \|.*?(?:\n\n|\Z)", lambda table: re.sub(r"(?m)^\|.*?\s\|", "", table[0]), text, flags=re.S | re.M
     )
-    named = set(re.findall(r"(?<![\w-])--([a-z]\w*)", text)) - OTHER_FLAGS
+    named = set(re.findall(r"(?<![\w-])--([a-z]\w*)(?![\w…])", text)) - OTHER_FLAGS
     known = {*reader.known, *reader.alias_of}
     assert {flag for flag in named if flag not in known and flag.removeprefix("no") not in known} == set()
 
