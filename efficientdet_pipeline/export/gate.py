@@ -183,9 +183,9 @@ def check_accuracy(
         return
     sentences = [
         f"{each.name} has {report.metric} {each.score:.4f}, {each.drop:.4f} below the checkpoint's {report.score:.4f}"
-        + (f" ({each.suppression_drop:.4f} of that by its own suppression)" if each.suppression_drop else "")
+        + (f" ({each.suppression_drop:.4f} of that by its non-maximum suppression)" if each.suppression_drop else "")
         + (f" ({each.canvas_drop:.4f} of that by the size of its images)" if each.canvas_drop else "")
-        + f", where {each.max_drop:g} is allowed"
+        + f" (limit {each.max_drop:g})"
         for each in failed
     ]
     layers = []
@@ -195,8 +195,8 @@ def check_accuracy(
             named = ", ".join(f"{name} ({decibels:.0f} dB)" for name, decibels in lowest)
             layers.append(f" Lowest signal-to-noise ratios in {each.name}: {named}.")
     raise AccuracyError(
-        f"An exported artifact must be as accurate as the checkpoint, within the allowed drop. On {report.num_images} "
-        f"images, {'; '.join(sentences)}; not kept.{''.join(layers)} For int8, try "
+        f"An exported artifact must keep the {report.metric} of the checkpoint within the limit. On "
+        f"{report.num_images} images, {'; '.join(sentences)}; it is deleted.{''.join(layers)} For int8, try "
         + ("--quant_debug, which keeps layers in float, or " if report.metric == "AP" else "")
         + "a larger --calibration_images; --max_ap_drop sets the limit."
     )

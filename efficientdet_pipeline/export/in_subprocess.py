@@ -54,7 +54,7 @@ def export_by_tensorflow(trained: TrainedWeights, place: Path, options: FormatOp
     Raises:
       DataError: the other process failed.
     """
-    logging.info("Exporting through TensorFlow.")
+    logging.info("Exporting with TensorFlow.")
     # JAX holds the accelerators, and an export needs none.
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
     arguments = ["--mode=export", f"--path_ckpt={trained.path}", f"--path_output={place}", "--nogate"]

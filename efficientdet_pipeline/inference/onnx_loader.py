@@ -52,7 +52,7 @@ class OnnxRunner:
         if set(names) != set(outputs) or inputs != ["images"]:
             wanted = " and ".join(f"`{name}`" for name in outputs)
             raise DataError(
-                f"{place} must take `images` and give {wanted}, as an export has them. Received inputs "
+                f"{place} must have the input `images` and the outputs {wanted} of an export. Received inputs "
                 f"{', '.join(inputs)} and outputs {', '.join(names)}; it is another model."
             )
 

@@ -55,7 +55,7 @@ class OpenvinoRunner:
         if not set(outputs) <= names:
             wanted = " and ".join(f"`{name}`" for name in outputs)
             raise DataError(
-                f"{path} must give {wanted}, as an export has them. Received outputs "
+                f"{path} must have the outputs {wanted} of an export. Received outputs "
                 f"{', '.join(sorted(names)) or 'without names'}; it is another model."
             )
 

@@ -195,10 +195,7 @@ def _exports_section(contents: ReportContents) -> str:
     return section(
         "exports",
         "Exported models",
-        paragraph(
-            f"{title_of(metric)} and latency are measured on the exported file itself;",
-            "a dash stands where they were not.",
-        ),
+        paragraph(f"{title_of(metric)} and latency are measured on the exported file; a dash means not measured."),
         table(head, rows, caption="Exported models", numeric=(2, 3, 4)),
     )
 

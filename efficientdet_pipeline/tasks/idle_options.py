@@ -43,4 +43,4 @@ def log_idle_options(options: TrainOptions, task: str, *more: str) -> None:
     names = (*_OF_DETECTORS, *more)
     idle = [name for name in names if name in values and values[name] != declared[name].default]
     if idle:
-        logging.warning("Without effect on a %s: %s.", task, ", ".join(f"--{name}" for name in idle))
+        logging.warning("No effect on %s: %s.", task, ", ".join(f"--{name}" for name in idle))

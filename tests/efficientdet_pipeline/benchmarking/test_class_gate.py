@@ -28,5 +28,5 @@ def test_class_gate_measures_artifacts_and_refuses_a_large_drop(tmp_path: Path) 
     # Images of 48x40 are enlarged to the canvas of 64x96: other pixels, and no fault of the file.
     assert tflite.canvas_drop == pytest.approx(tflite.drop, abs=1e-3)
     assert (report.milliseconds or 0) > 0
-    with pytest.raises(AccuracyError, match=r"frozen has mIoU .* where -1 is allowed"):
+    with pytest.raises(AccuracyError, match=r"frozen has mIoU .*\(limit -1\)"):
         gate.check(ClassGate(trained=trained, files=files, limit=1, max_drop=-1).measure(tmp_path / "out", formats, {}))
