@@ -12,6 +12,7 @@ import efficientdet
 import keras
 import numpy as np
 from efficientdet.checkpoint import block_names
+from efficientdet.detectors.detector import OneStageDetector
 from efficientdet.layers import BatchNormalization
 
 from efficientdet_pipeline.errors import OptionsError
@@ -227,9 +228,10 @@ class QuantizationAwareTraining(ModelTransform):
         Raises:
           OptionsError: it has not.
         """
-        if getattr(network.config, "image_size", None) is None:
+        size = getattr(getattr(network, "config", None), "image_size", None)
+        if size is None or isinstance(network, OneStageDetector):
             raise OptionsError(
-                "quantize trains detectors. Received a network of another task; in Python, "
+                "quantize trains EfficientDets. Received another network; in Python, "
                 "compression.fake_quantization.QuantizedNetwork takes any network and an image size.",
                 option="quantize",
             )

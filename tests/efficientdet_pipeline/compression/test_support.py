@@ -179,7 +179,7 @@ def test_quantize_refuses_what_it_cannot_do() -> None:
         with pytest.raises(OptionsError, match=said):
             compose(TrainOptions, url_dataset="none", quantize="true", **given)
     network = build_unet(UNetConfig(num_classes=2))
-    with pytest.raises(OptionsError, match="quantize trains detectors"):
+    with pytest.raises(OptionsError, match="quantize trains EfficientDets"):
         QuantizationAwareTraining(QuantizeSpec(), 2).on_network(network)
 
 
