@@ -130,8 +130,8 @@ class CompressionOptions(Options):
     )
     quantize: str = option(
         "",
-        "Quantization-aware training for int8: weights and activations are rounded as in a TFLite int8 file, "
-        "which is then exported with the learnt ranges. Pairs such as observe_epochs=5 are optional. Start from "
+        "Quantization-aware training for int8: weights and activations are rounded as in int8 TFLite, to which the "
+        "network is then exported with the learnt ranges. Pairs such as observe_epochs=5 are optional. Start from "
         "trained weights. TensorFlow, float32.",
         bare=True,
     )

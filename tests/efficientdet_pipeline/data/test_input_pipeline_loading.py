@@ -115,7 +115,7 @@ def test_input_pipeline_boxes_that_are_cut_are_logged_once(shards: Shards, tmp_p
     batches(shards, tmp_path, 1, max_instances_per_image=4)
     # Images 5 and 6 have one and two more.
     expected = (
-        "max_instances_per_image is 4 but an image has up to 6 boxes: the smallest 3 boxes of 2 images are not used"
+        "max_instances_per_image is 4, but an image has up to 6 boxes: the smallest 3 boxes of 2 images are not used"
     )
     assert told().count(expected) == 1
 
