@@ -1,0 +1,5 @@
+"""Builds the package for tools that start from setup.py; pyproject.toml describes it."""
+
+from setuptools import setup
+
+setup()
