@@ -59,7 +59,7 @@ def _subject(options: EvalOptions) -> tuple[ClassPredictor, EvaluatedPlace] | No
     if options.subject.saved_model_dir:
         path = Path(options.subject.saved_model_dir).expanduser()
         if not path.exists():
-            raise MissingError(f"There is no export {str(path)!r}. Check --saved_model_dir.")
+            raise MissingError(f"The export {str(path)!r} does not exist. Check --saved_model_dir.")
         exported = exported_predictor(path, is_trusted=options.subject.trust_model)
         run = containing_run(path.absolute())
         return None if exported is None else (exported, EvaluatedPlace(path=path, run=run, is_export=True))

@@ -81,9 +81,13 @@ class GateReport:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the report as a JSON object."""
-        return asdict(self) | {
-            "artifacts": [asdict(each) | {"is_within": each.is_within} for each in self.artifacts],
-        }
+        artifacts = [asdict(each) | {"is_within": each.is_within} for each in self.artifacts]
+        content = asdict(self) | {"artifacts": artifacts}
+        if self.metric == "AP":  # The key that reports of detectors have had from the beginning.
+            content["ap"] = self.score
+            for each in artifacts:
+                each["ap"] = each["score"]
+        return content
 
     def write(self, path: Path) -> None:
         """Writes JSON, atomically."""

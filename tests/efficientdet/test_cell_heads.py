@@ -35,7 +35,9 @@ def outputs_of(detector: keras.Model, **values: float) -> dict:
     }
 
 
-@pytest.mark.parametrize("name", ["anchor_free", "yolor", "yolov8"])
+@pytest.mark.parametrize(
+    "name", ["anchor_free", *(pytest.param(name, marks=pytest.mark.slow) for name in ("yolor", "yolov8"))]
+)
 def test_cell_heads_learns(name: str) -> None:
     keras.utils.set_random_seed(0)
     detector = built(name)

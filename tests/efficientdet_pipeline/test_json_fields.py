@@ -18,7 +18,7 @@ def test_number_field_reads_numbers_alone() -> None:
 def test_integer_field_refuses_fractions() -> None:
     assert integer_field(FIELDS, "step") == 3
     assert integer_field(FIELDS, "absent", 7) == 7
-    with pytest.raises(DataError, match=r"must be a whole number. Received 0.25"):
+    with pytest.raises(DataError, match=r"must be an integer. Received 0.25"):
         integer_field(FIELDS, "ap")
 
 

@@ -32,4 +32,5 @@ def test_tune_trains_two_trials(
     assert not list((home / "tuning").rglob("saved_model.pb"))
     # The same command has nothing left to do.
     again = run(*options, "--num_trials=2")
-    assert (again.returncode, again.stdout.count("Trial ")) == (0, 1)
+    assert (again.returncode, again.stdout.count("Best trial: ")) == (0, 1)
+    assert "Trial " not in again.stdout

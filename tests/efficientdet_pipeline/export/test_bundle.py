@@ -77,11 +77,11 @@ def test_write_bundle_keeps_what_the_gate_allows(detector: TrainedDetector, tmp_
         assert (staging / "hparams_config.yaml").is_file()
         drops = {"good": 0.001, "bad": 0.2}
         measured = [
-            Measured(name=each.name, bytes=1, ap=0.5 - drops[each.name], per_class={}, drop=drops[each.name],
-                     max_drop=0.005, suppression_drop=None, milliseconds=None, decibels={})
+            Measured(name=each.name, bytes=1, score=0.5 - drops[each.name], per_class={}, drop=drops[each.name],
+                     max_drop=0.005, canvas_drop=None, suppression_drop=None, milliseconds=None, decibels={})
             for each in written
         ]  # fmt: skip
-        return GateReport(ap=0.5, per_class={}, milliseconds=None, artifacts=tuple(measured), num_images=9)
+        return GateReport(score=0.5, per_class={}, milliseconds=None, artifacts=tuple(measured), num_images=9)
 
     files = write_bundle(detector, folder, formats, measure=measure)
     assert files.artifacts.keys() == {"good"}
@@ -104,7 +104,7 @@ def test_check_checksums_finds_what_changed(detector: TrainedDetector, tmp_path:
     with pytest.raises(DataError, match="Received different content"):
         check_checksums(folder)
     (folder / "efficientdet-lite0.text").unlink()
-    with pytest.raises(DataError, match="Received nothing"):
+    with pytest.raises(DataError, match="Received no file"):
         check_checksums(folder)
     with pytest.raises(DataError, match=r"must contain an export with sha256sums.txt"):
         check_checksums(tmp_path)

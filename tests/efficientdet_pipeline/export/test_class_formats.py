@@ -119,7 +119,7 @@ def test_write_class_bundle_keeps_what_the_gate_accepts(segmentation: TrainedCla
 
 def test_write_class_bundle_replaces_nothing_of_others(segmentation: TrainedClassNetwork, tmp_path: Path) -> None:
     (tmp_path / "label_map.yaml").write_text("mine")
-    with pytest.raises(OptionsError, match="must be free"):
+    with pytest.raises(OptionsError, match="must not exist, or be part of an earlier export"):
         write_class_bundle(segmentation, tmp_path, [CLASS_FORMATS["frozen"]])
 
 

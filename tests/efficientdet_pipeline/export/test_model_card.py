@@ -10,15 +10,16 @@ def test_model_card_has_artifacts_and_classes_and_escapes_names() -> None:
     measured = Measured(
         name="tflite_int8",
         bytes=4_200_000,
-        ap=0.49,
+        score=0.49,
         per_class={},
         drop=0.01,
         max_drop=0.01,
+        canvas_drop=None,
         suppression_drop=None,
         milliseconds=None,
         decibels={},
     )
-    report = GateReport(ap=0.5, per_class={"a|b": 0.5}, milliseconds=None, artifacts=(measured,), num_images=72)
+    report = GateReport(score=0.5, per_class={"a|b": 0.5}, milliseconds=None, artifacts=(measured,), num_images=72)
     config = get_config("efficientdet-lite0", num_classes=2, image_size="320x256")
     facts = ModelFacts(license="Apache-2.0", thresholds={"cat": 0.35})
     card = model_card(config, {1: "a|b", 2: "<b>"}, facts, report)

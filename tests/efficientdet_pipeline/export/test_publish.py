@@ -38,7 +38,7 @@ def test_publish_export_replaces_an_earlier_copy(export: Path, tmp_path: Path) -
 def test_publish_export_leaves_files_of_others(export: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "label_map.yaml").write_text("mine")
-    with pytest.raises(OptionsError, match=r"publish_dir must be a folder without other files.*label_map\.yaml"):
+    with pytest.raises(OptionsError, match=r"publish_dir must be a folder without unrelated files.*label_map\.yaml"):
         publish_export(export, tmp_path / "model")
     assert names(tmp_path / "model") == {"label_map.yaml"}
 

@@ -55,5 +55,5 @@ def test_show_model_prints_costs_by_level_and_draws_the_neck(tmp_path: Path, mon
     with pytest.raises(OptionsError, match=r"graph_file must be a \.png, \.svg or \.pdf file"):
         compose(InspectOptions, graph_file="neck.txt", **given)
     (tmp_path / "mine.svg").write_text("mine")
-    with pytest.raises(OptionsError, match="graph_file must be a folder without other files"):
+    with pytest.raises(OptionsError, match="graph_file must be a folder without unrelated files"):
         show_model(compose(InspectOptions, graph_file=str(tmp_path / "mine.svg"), **given), HparamsGiven())

@@ -123,5 +123,5 @@ def test_with_warning_never_ends_a_training(caplog: pytest.LogCaptureFixture) ->
         assert with_warning("The report", fail) is None
         assert with_warning("The report", lambda: 7) == 7
     (message,) = caplog.messages
-    assert message.startswith("The report could not be written: ")
+    assert message.startswith("The report cannot be written: ")
     assert "--mode=report" in message

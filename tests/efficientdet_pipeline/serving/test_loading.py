@@ -23,5 +23,5 @@ def test_service_of_takes_limits_and_is_warm(
 
 def test_service_of_refuses_a_segmentation_network(tmp_path: Path) -> None:
     (tmp_path / "hparams_config.yaml").write_text("task: segmentation\n")
-    with pytest.raises(OptionsError, match="--mode=infer writes its masks"):
+    with pytest.raises(OptionsError, match="--mode=infer writes the masks"):
         service_of([f"--saved_model_dir={tmp_path}"])

@@ -157,7 +157,7 @@ def test_parts_run_exports_artifacts_that_detect_alike(folder: Path, tmp_path: P
     exported = f"--path_output={tmp_path / 'export'}"
     assert main(["--mode=export", f"--model_dir={run}", exported, "--formats=saved_model,tflite"]) == 0
     report = json.loads((tmp_path / "export/report.json").read_text())
-    measured = {each["name"]: each["ap"] for each in report["artifacts"]}
+    measured = {each["name"]: each["score"] for each in report["artifacts"]}
     assert measured == pytest.approx(dict.fromkeys(("saved_model", "tflite"), report["ap"]), abs=1e-3)
     network = read_network(run / "checkpoints/best/hparams_config.yaml", ModelOptions(), HparamsGiven())
     image = np.random.default_rng(0).integers(0, 255, (1, 70, 60, 3), np.uint8)

@@ -124,7 +124,7 @@ def test_train_step_with_gradient_accumulation_equals_the_whole_batch() -> None:
             np.testing.assert_allclose(states[1][name], expected, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("blocks", ["true", "cell_|class-0|blocks_[01]$"])
+@pytest.mark.parametrize("blocks", [pytest.param("true", marks=pytest.mark.slow), "cell_|class-0|blocks_[01]$"])
 def test_train_step_with_gradient_checkpointing_is_the_same(blocks: str) -> None:
     states = []
     for again in ("", blocks):

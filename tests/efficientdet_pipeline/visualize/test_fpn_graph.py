@@ -20,7 +20,7 @@ def test_node_positions_follow_the_edges() -> None:
     assert len(set(positions)) == len(positions)
 
 
-@pytest.mark.parametrize("name", ["bifpn", "qufpn", "vfpn", "vfpn_topdown"])
+@pytest.mark.parametrize("name", ["bifpn", "qufpn", pytest.param("vfpn", marks=pytest.mark.slow), "vfpn_topdown"])
 def test_graph_figure_has_every_node_and_edge(name: str) -> None:
     graph = get_config("efficientdet-d0", fpn_name=name).graph
     axes = graph_figure(graph, range(3, 8), title=name).axes[0]
