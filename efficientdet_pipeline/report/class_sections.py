@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation
-from efficientdet_pipeline.report.markup import number, paragraph, section, table, tag, text
+from efficientdet_pipeline.report.markup import cards, number, paragraph, section, table, tag, text
 
 MAX_MATRIX = 25
 """Classes of the confusion matrix; of more, those that are confused most are shown."""
@@ -36,15 +36,8 @@ _CARDS = 4
 def class_headline(evaluation: ClassEvaluation) -> str:
     """Returns the cards at the top of the page."""
     values = evaluation.metrics.values
-    cards = [(title_of(name), number(value), _MEANINGS.get(name, "")) for name, value in list(values.items())[:_CARDS]]
-    return tag(
-        "dl",
-        "".join(
-            tag("div", tag("dt", text(name)) + tag("dd", tag("strong", text(value)) + tag("span", text(note))))
-            for name, value, note in cards
-        ),
-        class_="cards",
-    )
+    shown = [(title_of(name), number(value), _MEANINGS.get(name, "")) for name, value in list(values.items())[:_CARDS]]
+    return cards(shown)
 
 
 def class_sections(evaluation: ClassEvaluation) -> list[tuple[str, str, str]]:

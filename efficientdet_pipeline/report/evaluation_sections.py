@@ -12,7 +12,7 @@ from efficientdet_pipeline.evaluation.curves import mean_f1
 from efficientdet_pipeline.evaluation.error_split import DESCRIPTIONS
 from efficientdet_pipeline.report.advice import advice
 from efficientdet_pipeline.report.contents import Chart, Series
-from efficientdet_pipeline.report.markup import NO_VALUE, number, paragraph, section, table, tag, text
+from efficientdet_pipeline.report.markup import NO_VALUE, cards, number, paragraph, section, table, tag, text
 from efficientdet_pipeline.report.svg_charts import line_chart, reliability_chart, stacked_bars
 
 MAX_MATRIX = 25
@@ -40,7 +40,7 @@ _COCO_ROWS = (
 def headline(analysis: Analysis) -> str:
     """Returns the summary cards at the top of the page."""
     values, overall, point = analysis.metrics.values, analysis.intervals.overall, analysis.point
-    cards = [
+    shown = [
         ("AP (COCO)", number(values["AP"]), _interval(overall["AP"])),
         ("AP50", number(values["AP50"]), _interval(overall["AP50"])),
         ("Recall (AR, 100 detections)", number(values["ARmax100"]), "share found at any score"),
@@ -52,14 +52,7 @@ def headline(analysis: Analysis) -> str:
             else "no correct detection",
         ),
     ]
-    return tag(
-        "dl",
-        "".join(
-            tag("div", tag("dt", text(name)) + tag("dd", tag("strong", text(value)) + tag("span", text(note))))
-            for name, value, note in cards
-        ),
-        class_="cards",
-    )
+    return cards(shown)
 
 
 def evaluation_sections(analysis: Analysis) -> list[tuple[str, str, str]]:

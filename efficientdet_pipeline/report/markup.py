@@ -91,6 +91,18 @@ def section(identifier: str, title: str, *content: str) -> str:
     return tag("section", heading + inner, id=identifier, aria_labelledby=f"{identifier}-title")
 
 
+def cards(shown: Iterable[tuple[str, str, str]]) -> str:
+    """Returns the numbers at the top of a page: (name, value, note) of each."""
+    return tag(
+        "dl",
+        "".join(
+            tag("div", tag("dt", text(name)) + tag("dd", tag("strong", text(value)) + tag("span", text(note))))
+            for name, value, note in shown
+        ),
+        class_="cards",
+    )
+
+
 def paragraph(*sentences: str, class_: str | None = None) -> str:
     """Returns a paragraph of plain text."""
     return tag("p", text(" ".join(sentences)), class_=class_)

@@ -9,7 +9,6 @@ from pathlib import Path
 import keras
 import numpy as np
 from absl import logging
-from efficientdet.checkpoint.imagenet import load_encoder
 from efficientdet.classification_training import ClassificationObjective
 from efficientdet.classifier import ClassifierConfig, build_classifier
 from efficientdet.imagenet import imagenet_config
@@ -30,12 +29,11 @@ from efficientdet_pipeline.models.classification import (
     check_classifier_name,
     classification_network_of,
 )
+from efficientdet_pipeline.models.encoder_weights import load_encoder_weights
 from efficientdet_pipeline.models.pretrained import (
     StartWeights,
     check_pretrained,
-    checkpoint_cache,
     chosen_by_chief,
-    weights_record,
 )
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.hparams import HparamsGiven
@@ -43,7 +41,6 @@ from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.idle_options import log_idle_options
 from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
-from tfrmod.urls import redact_url
 
 LOSSES = ClassificationObjective.loss_names
 LAYOUT = LogLayout(
@@ -159,19 +156,11 @@ class ClassificationSetup:
 
     def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, object]:
         """Loads all weights but those of the head, whose classes are others."""
-        reason = {"choice": start.choice} if start.choice else {}
-        if not start.place:
-            logging.info(
-                "Starting from random weights (--pretrained_ckpt=%s).", self.options.pretrained.pretrained_ckpt
-            )
-            return {"pretrained": None, **({"initial_weights": start.choice} if start.choice else {})}
-        cache = checkpoint_cache(self.options.data.images.cache_dir)
-        name = self.network.config.backbone_name
-        report = load_encoder(model.backbone, name, start.place, cache_dir=cache)
-        logging.info("The network starts from trained weights, its head from random ones. %s", report)
-        return {
-            "pretrained": {"option": start.option, "place": redact_url(start.place), **reason, **weights_record(report)}
-        }
+        cache, name = self.options.data.images.cache_dir, self.network.config.backbone_name
+        report, record = load_encoder_weights(model.backbone, name, self.options.pretrained, start, cache_dir=cache)
+        if report is not None:
+            logging.info("The network starts from trained weights, its head from random ones. %s", report)
+        return record
 
     def load_weights(self, model: keras.Model, path: Path) -> None:
         """Loads the weights of a checkpoint of this run."""

@@ -9,7 +9,6 @@ from pathlib import Path
 import keras
 import numpy as np
 from absl import logging
-from efficientdet.checkpoint.imagenet import load_encoder
 from efficientdet.imagenet import ImageNetConfig, imagenet_config
 from efficientdet.segmentation_losses import SegmentationLossOptions, parse_loss
 from efficientdet.segmentation_training import SegmentationObjective
@@ -23,12 +22,11 @@ from efficientdet_pipeline.data.semantic_facts import uses_background
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.segmentation_evaluator import NUMBERS, PRIMARY, SegmentationScorer, format_metrics
 from efficientdet_pipeline.export.class_export import export_trained_class_network
+from efficientdet_pipeline.models.encoder_weights import load_encoder_weights
 from efficientdet_pipeline.models.pretrained import (
     StartWeights,
     check_pretrained,
-    checkpoint_cache,
     chosen_by_chief,
-    weights_record,
 )
 from efficientdet_pipeline.models.segmentation import IMAGE_SIZE, SegmentationNetwork, network_of, unet_config
 from efficientdet_pipeline.models.weights import TrainedWeights
@@ -37,7 +35,6 @@ from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.idle_options import log_idle_options
 from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
-from tfrmod.urls import redact_url
 
 BACKGROUND = "background"
 
@@ -171,22 +168,11 @@ class SegmentationSetup:
 
     def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, object]:
         """Loads the encoder's weights."""
-        reason = {"choice": start.choice} if start.choice else {}
-        if not start.place:
-            logging.info(
-                "Starting from random weights (--pretrained_ckpt=%s).", self.options.pretrained.pretrained_ckpt
-            )
-            return {"pretrained": None, **({"initial_weights": start.choice} if start.choice else {})}
-        report = load_encoder(
-            model.backbone,
-            self.network.config.backbone_name,
-            start.place,
-            cache_dir=checkpoint_cache(self.options.data.images.cache_dir),
-        )
-        logging.info("The encoder has pretrained weights, the decoder random ones. %s", report)
-        return {
-            "pretrained": {"option": start.option, "place": redact_url(start.place), **reason, **weights_record(report)}
-        }
+        cache, name = self.options.data.images.cache_dir, self.network.config.backbone_name
+        report, record = load_encoder_weights(model.backbone, name, self.options.pretrained, start, cache_dir=cache)
+        if report is not None:
+            logging.info("The encoder has pretrained weights, the decoder random ones. %s", report)
+        return record
 
     def load_weights(self, model: keras.Model, path: Path) -> None:
         """Loads the weights of a checkpoint of this run."""
