@@ -1,5 +1,6 @@
 """Export formats of segmentation and classification: each runs in its own runtime and gives what the network gives."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from efficientdet_pipeline.export.probability_graph import probability_graph
 from efficientdet_pipeline.inference.class_predictor import exported_predictor, model_predictor
 from efficientdet_pipeline.inference.probabilities import load_probabilities
 from efficientdet_pipeline.models.segmentation import SegmentationNetwork
-from efficientdet_pipeline.options.export import FormatOptions
+from efficientdet_pipeline.options.export import FORMAT_PACKAGES, FormatOptions
 from efficientdet_pipeline.options.schema import compose
 
 
@@ -34,6 +35,9 @@ def test_class_formats_give_what_the_segmentation_gives(
     name: str, segmentation: TrainedClassNetwork, tmp_path: Path
 ) -> None:
     each = CLASS_FORMATS[name]
+    missing = [package for package in FORMAT_PACKAGES.get(name, ()) if importlib.util.find_spec(package) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
     path = each.path(tmp_path, SEGMENTATION)
     each.write(segmentation, path)
     run = load_probabilities(path, SEGMENTATION)
