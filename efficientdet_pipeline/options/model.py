@@ -17,7 +17,9 @@ class ModelOptions(Options):
         "",
         "Network to build: efficientdet-d0 … d7, d7x, lite0 … lite4; for segmentation unet-efficientnet-b0 … b7, lite0 "
         "… lite4, and unet++-… for U-Net++; for classification efficientnet-b0 … b7, lite0 … lite4. Default: "
-        "backbone_ref, otherwise efficientdet-d0, unet-efficientnet-b0 or efficientnet-b0.",
+        "backbone_ref, otherwise efficientdet-d0, unet-efficientnet-b0 or efficientnet-b0. Where --recipe=auto "
+        "chooses and no weights of efficientdet-d0 are available: the lite network whose ImageNet weights are an "
+        "installed package, if there is one.",
         shapes=True,
     )
     model_config: str = option(

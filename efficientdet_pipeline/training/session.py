@@ -13,6 +13,7 @@ from efficientdet_pipeline.json_fields import integer_field, object_field
 from efficientdet_pipeline.models.build import model_name
 from efficientdet_pipeline.models.detector_parts import config_text, keep_config
 from efficientdet_pipeline.models.recipe import Recipe
+from efficientdet_pipeline.options import schema
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.options.schema import changed, declarations
@@ -23,7 +24,7 @@ from efficientdet_pipeline.runs.metadata import log_options, sources_of
 from efficientdet_pipeline.runs.ownership import held
 from efficientdet_pipeline.runs.run_dir import RunFolder, run_folder
 from efficientdet_pipeline.tasks.task import Task
-from efficientdet_pipeline.training import checkpoint_io, run_recipe
+from efficientdet_pipeline.training import checkpoint_io, run_network, run_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,7 @@ def start_or_resume_run(
     hparams: HparamsGiven,
     *,
     is_chief: bool = True,
+    is_alone: bool = True,
 ) -> Iterator[RunSession]:
     """Opens and locks the run of the options, new or resumed.
 
@@ -76,30 +78,12 @@ def start_or_resume_run(
       hparams: values of --hparams.
       is_chief: whether this process locks and writes the run; the others of a
         process group only read.
+      is_alone: whether this is the only process of the training. Of several, each
+        would choose a network by what its own machine has: they take the default.
     """
-    name = model_name(options.model, options.pretrained.backbone_ref)
-    config = config_text(options.model)
-    # Report a wrong model name before anything is written.
-    height, width = task.image_size(name, options, hparams)
-    data = shards_identity(options)
-    image_size = width if width == height else f"{width}x{height}"
     given = sources_of(read, hparams)
-    shape = run_id.shaping(
-        options,
-        hparams.network,
-        {
-            "model_name": name,
-            "backbone_ref": options.pretrained.backbone_ref or name,
-            "image_size": str(image_size),
-            "data": data,
-            # Only where they are not the default, so that runs of earlier versions keep their names.
-            **({"resize": options.model.resize} if options.model.resize == "stretch" else {}),
-            **options.compression.asked_for,
-            **({"model_config": config} if config else {}),
-            **changed(options.class_networks),
-        },
-    )
-    shape, folder = _find_folder(task, options, name, shape, given)
+    place = _find_place(task, options, hparams, given, is_alone=is_alone)
+    options, shape, folder = place.options, place.shape, place.folder
     with held(folder, overwrite=options.data.conversion.overwrite) if is_chief else contextlib.nullcontext():
         before = records.read_json(folder.metadata)
         last = checkpoint_io.find_checkpoint(folder.last)
@@ -117,18 +101,20 @@ def start_or_resume_run(
         own = found if recipe is not None else run_recipe.RecipeRun(options, hparams, {})
         if is_chief:
             log_to_file(folder.log)
+            if place.reason:
+                run_network.log_network(place.name, place.reason)
             keep_config(options.model, folder)
             log_options(folder.path, options, read, hparams)
             if recipe is not None:
                 run_recipe.log_recipe(recipe, given, is_resumed=True)
             elif not has_recipe and task.has_recipe:
                 run_recipe.log_unused(options, given)
-            records.write_args(folder.args, own.options, {**own.sources, **given})
+            records.write_args(folder.args, own.options, {**place.sources, **own.sources, **given})
         yield RunSession(
             folder=folder,
-            model_name=name,
-            identity=data,
-            image_size=image_size,
+            model_name=place.name,
+            identity=place.identity,
+            image_size=place.image_size,
             shape=shape,
             is_resumed=last is not None,
             is_finished=last is not None and _is_finished(before, own.options),
@@ -136,6 +122,79 @@ def start_or_resume_run(
             hparams=own.hparams,
             chooses_recipe=has_recipe and recipe is None,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """A network, and the run of the options with that network."""
+
+    name: str
+    reason: str
+    """Reason of the network if no option names it and it is not the default."""
+    options: TrainOptions
+    identity: str
+    image_size: int | str
+    shape: dict[str, object]
+    folder: RunFolder
+
+    @property
+    def sources(self) -> dict[str, str]:
+        return {"model_name": f"--recipe=auto: {self.reason}"} if self.reason else {}
+
+
+def _find_place(
+    task: Task, options: TrainOptions, hparams: HparamsGiven, given: Collection[str], *, is_alone: bool
+) -> _Place:
+    """Returns the run of the options, with the network that they name or the recipe chooses."""
+    identity = shards_identity(options)
+
+    def place_of(name: str, reason: str = "") -> _Place:
+        # Report a wrong model name before anything is written.
+        height, width = task.image_size(name, options, hparams)
+        image_size = width if width == height else f"{width}x{height}"
+        shape = _shape(options, hparams, name, image_size, identity)
+        shape, folder = _find_folder(task, options, name, shape, given)
+        return _Place(
+            name=name,
+            reason=reason,
+            options=schema.replace(options, model_name=name) if reason else options,
+            identity=identity,
+            image_size=image_size,
+            shape=shape,
+            folder=folder,
+        )
+
+    def is_begun(name: str) -> bool:
+        if options.data.conversion.overwrite:
+            return False
+        place = place_of(name)
+        begun_with = object_field(records.read_json(place.folder.metadata), "shaping")
+        return begun_with.get("model_name") == name and checkpoint_io.find_checkpoint(place.folder.last) is not None
+
+    if not (is_alone and task.has_recipe and run_network.is_open(options, hparams, given)):
+        return place_of(model_name(options.model, options.pretrained.backbone_ref))
+    return place_of(*run_network.choose_network(options, is_begun))
+
+
+def _shape(
+    options: TrainOptions, hparams: HparamsGiven, name: str, image_size: int | str, identity: str
+) -> dict[str, object]:
+    config = config_text(options.model)
+    return run_id.shaping(
+        options,
+        hparams.network,
+        {
+            "model_name": name,
+            "backbone_ref": options.pretrained.backbone_ref or name,
+            "image_size": str(image_size),
+            "data": identity,
+            # Only where they are not the default, so that runs of earlier versions keep their names.
+            **({"resize": options.model.resize} if options.model.resize == "stretch" else {}),
+            **options.compression.asked_for,
+            **({"model_config": config} if config else {}),
+            **changed(options.class_networks),
+        },
+    )
 
 
 def _find_folder(

@@ -155,7 +155,9 @@ def train_run(
     if not process_group.is_chief:
         # The chief prepares what all processes read.
         process_group.barrier()
-    with start_or_resume_run(task, options, read, hparams, is_chief=process_group.is_chief) as run_:
+    with start_or_resume_run(
+        task, options, read, hparams, is_chief=process_group.is_chief, is_alone=process_group.count == 1
+    ) as run_:
         options, hparams = run_.options, run_.hparams
         if run_.is_finished:
             process_group.barrier()

@@ -1,28 +1,22 @@
 """Recipe of a run: when it is chosen, precedence of explicit options, resumed runs, and recorded files."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from run_sessions import opened, read_options
 
-from efficientdet_pipeline.commands import DEFAULT_MODE, MODES
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from efficientdet_pipeline.models.pretrained import StartWeights
 from efficientdet_pipeline.models.recipe import Recipe
-from efficientdet_pipeline.options.parser import Reader
-from efficientdet_pipeline.options.resolve import resolve_options
-from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
-from efficientdet_pipeline.tasks import task_named
 from efficientdet_pipeline.training import checkpoint_io
 from efficientdet_pipeline.training.run_recipe import TURNS_IT_OFF, _least_recall, choose_for_run, is_wanted
-from efficientdet_pipeline.training.session import RunSession, start_or_resume_run
+from efficientdet_pipeline.training.session import RunSession
 
 RANDOM = StartWeights("pretrained_ckpt", "", False)
 BACKBONE = StartWeights("backbone_ckpt", "efficientnet-lite0", True)
@@ -33,11 +27,6 @@ def shards(toy_run: Path) -> Shards:
     """Returns the shards of the toy run: drawn images of 72 x 64 pixels."""
     train = tuple(map(str, sorted((toy_run / "tfrecords").glob("train-*"))))
     return Shards(train=train, val=(), num_train=9, num_classes=4, label_map={}, max_instances=9)
-
-
-def read_options(*argv: str) -> Any:
-    reader = Reader({name: mode.options_class() for name, mode in MODES.items()}, DEFAULT_MODE)
-    return resolve_options(reader, reader.read(["--url_dataset=demo", *argv], {}), TrainOptions)
 
 
 def recipe_for(shards: Any, *argv: str, start: StartWeights = RANDOM, has_accelerator: bool = False) -> Recipe:
@@ -51,13 +40,6 @@ def recipe_for(shards: Any, *argv: str, start: StartWeights = RANDOM, has_accele
         given=metadata.sources_of(read, hparams),
         has_accelerator=has_accelerator,
     )
-
-
-@contextmanager
-def opened(workspace: Path, *argv: str, is_chief: bool = True) -> Iterator[tuple[RunSession, Any]]:
-    options, read, hparams = read_options(f"--workspace={workspace}", *argv)
-    with start_or_resume_run(task_named("detection"), options, read, hparams, is_chief=is_chief) as run:
-        yield run, read
 
 
 def begun(workspace: Path, shards: Any, *argv: str) -> RunSession:
