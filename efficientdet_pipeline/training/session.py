@@ -1,7 +1,7 @@
 """Run session: opens a run directory, new or resumed, and checks its options."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -48,6 +48,8 @@ class RunSession:
     """Likewise."""
     chooses_recipe: bool
     """Whether a recipe is still to be chosen from the data."""
+    sources: Mapping[str, str]
+    """Option → reason of its value, for options set before the data were read: a network that was chosen."""
 
     def with_recipe(self, recipe: Recipe, read: Sources) -> "RunSession":
         """Records the recipe of a new run, logs it, and returns the session with its options."""
@@ -55,7 +57,7 @@ class RunSession:
         run_recipe.log_recipe(recipe, given, is_resumed=False)
         found = run_recipe.apply_recipe(recipe, self.options, self.hparams, given)
         records.update_json(self.folder.metadata, run_recipe.recipe_metadata(recipe))
-        records.write_args(self.folder.args, found.options, {**found.sources, **given})
+        records.write_args(self.folder.args, found.options, {**self.sources, **found.sources, **given})
         return replace(self, options=found.options, hparams=found.hparams, chooses_recipe=False)
 
 
@@ -121,6 +123,7 @@ def start_or_resume_run(
             options=own.options,
             hparams=own.hparams,
             chooses_recipe=has_recipe and recipe is None,
+            sources=place.sources,
         )
 
 

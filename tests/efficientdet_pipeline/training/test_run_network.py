@@ -6,6 +6,7 @@ import pytest
 from run_sessions import opened, read_options
 
 from efficientdet_pipeline.models import weights_catalog
+from efficientdet_pipeline.models.recipe import Recipe
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.training import checkpoint_io, run_network
 
@@ -66,10 +67,12 @@ def test_start_or_resume_run_keeps_the_network_of_a_begun_run(
     name: tuple[str, ...], tmp_path: Path, installed: list[str]
 ) -> None:
     argv = (f"--cache_dir={tmp_path}", *name)
-    with opened(tmp_path, *argv) as (run, _):
+    with opened(tmp_path, *argv) as (run, read):
         assert run.model_name == run.options.model.model_name == "efficientdet-lite1"
         metadata.update_json(run.folder.metadata, {"shaping": run.shape})
         checkpoint_io.write_checkpoint(run.folder.last, {"state.npz": lambda path: path.write_bytes(b"")}, {"step": 1})
+    assert "# --recipe=auto: its backbone's weights" in run.folder.args.read_text(encoding="utf-8")
+    run.with_recipe(Recipe(), read)
     assert "# --recipe=auto: its backbone's weights" in run.folder.args.read_text(encoding="utf-8")
     installed[:] = ["efficientnet-lite0"]
     with opened(tmp_path, *argv) as (resumed, _):
