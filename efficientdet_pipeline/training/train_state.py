@@ -1,5 +1,8 @@
 """Training state: all variables that a step changes, as arrays by name."""
 
+import errno
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -57,6 +60,9 @@ def write_weights(model: TrainStepModel, arrays: State, path: Path) -> None:
 
     The model's variables do not change, so that training continues in another
     thread; a stateless scope substitutes the values of the state.
+
+    Raises:
+      OSError: the disk has no space for them.
     """
     weights = {}
     for variable in model.network.variables:
@@ -65,6 +71,9 @@ def write_weights(model: TrainStepModel, arrays: State, path: Path) -> None:
     for changed in model.changed_weights:
         weights |= changed(weights, arrays)
     values = [(variable, weights[variable.path]) for variable in model.network.variables]
+    # HDF5 that runs out of space cannot be closed, and prints a traceback for each of its objects.
+    if shutil.disk_usage(path.parent).free < sum(array.nbytes for array in weights.values()):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     with keras.device("cpu:0"), keras.StatelessScope(values):
         model.network.save_weights(path)
 

@@ -1,6 +1,7 @@
 """Training state: it restores its own model, and rejects others."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from efficientdet.errors import CheckpointError
 
-from efficientdet_pipeline.training.train_state import is_finite, restore_state, state_arrays
+from efficientdet_pipeline.training.train_state import is_finite, restore_state, state_arrays, write_weights
 
 _spec = importlib.util.spec_from_file_location("toy_run", Path(__file__).with_name("toy_run.py"))
 toy = importlib.util.module_from_spec(_spec)
@@ -43,6 +44,16 @@ def test_restore_state_assigns_copied_arrays(model: Any) -> None:
     restore_state(model, arrays)
     after = state_arrays(model)
     assert all(np.array_equal(after[name], before[name]) for name in before)
+
+
+def test_write_weights_refuses_a_full_disk_before_it_writes(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3))
+    with pytest.raises(OSError, match=r"No space left on device: '.*model\.weights\.h5'"):
+        write_weights(model, state_arrays(model), tmp_path / "model.weights.h5")
+    assert not list(tmp_path.iterdir())
 
 
 def test_restore_state_keeps_counters_that_an_older_state_lacks(model: Any) -> None:
