@@ -57,6 +57,13 @@ class HardwareOptions(Options):
         bare=True,
     )
     use_xla: bool = option(False, "Compile the training step with XLA; several times slower on a CPU.")
+    compilation_cache: str = option(
+        "",
+        "Folder where JAX keeps compiled steps, so that the next start does not compile them again, or none. Default: "
+        "compiled in the cache folder (cache_dir). Only with --backend=jax. It holds code that is run: do not share it "
+        "with others than you trust.",
+        path="path",
+    )
     steps_per_execution: int = option(
         1,
         "Number of steps per call of the compiled training function. Larger values are faster for small networks.",

@@ -6,7 +6,9 @@ import tensorflow as tf
 from absl import logging
 
 from efficientdet_pipeline.errors import StoppedError
+from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback
+from efficientdet_pipeline.training.first_step import FirstStep
 from efficientdet_pipeline.training.profiler import Profile
 from efficientdet_pipeline.training.progress import DataWaitTimer, Progress
 from efficientdet_pipeline.training.run_config import RunConfig, steps_that_divide
@@ -44,12 +46,12 @@ def train(
         data_wait=data_wait,
         bar=bar,
     )
-    callbacks = [progress, callback, *model.callbacks]
+    callbacks = [progress, FirstStep(progress), callback, *model.callbacks]
     if config.profile:
         callbacks.append(Profile(callback.paths.tensorboard))
     with stop_requests(config.grace_seconds) as request, callback.session(request):
         if not callback.is_done and not request:
-            logging.info("Building the training graph; the first step may take minutes.")
+            logging.info("%s; the first step may take minutes.", strategy.compilation().verb)
             request.is_building = True
         while not callback.is_done and not request:
             epoch, offset = divmod(callback.step, config.steps_per_epoch)

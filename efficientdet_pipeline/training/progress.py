@@ -85,6 +85,16 @@ class Progress(keras.callbacks.Callback):
         self._traced: object = None
         """Train function that was built last; unfreezing the backbone builds another."""
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether this process shows progress, as a bar or as lines."""
+        return self.bar or self.lines
+
+    def show(self, text: str) -> None:
+        """Shows a text in the bar, if there is one, until the next step."""
+        if self._progress_bar is not None:
+            self._progress_bar.set_postfix_str(text, refresh=True)
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Starts the epoch's bar and clock."""
         self._epoch, self._began, self._waited_before = epoch, time.monotonic(), self._waited()

@@ -11,6 +11,7 @@ from absl import logging
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.training.compilation import Compilation
 from efficientdet_pipeline.training.distributed import ProcessGroup
 
 
@@ -70,6 +71,7 @@ def build_strategy(options: TrainOptions) -> Devices:
     """Sets random seeds, precision and determinism, and returns the devices to train on."""
     hardware, batch_size = options.hardware, options.optimizer.batch_size
     devices, count = backend.select_devices(hardware.strategy)
+    backend.use_compilation_cache(hardware.compilation_cache, options.data.images.cache_dir)
     keras.utils.set_random_seed(options.seed.tf_random_seed)
     policy = dtype_policy(hardware.precision, mixed=hardware.mixed_precision, hardware=backend.hardware())
     keras.config.set_dtype_policy(policy)
@@ -85,6 +87,11 @@ def build_strategy(options: TrainOptions) -> Devices:
             option="batch_size",
         )
     return devices
+
+
+def compilation() -> Compilation:
+    """Returns what this process compiled so far; on JAX, it is kept from here on."""
+    return backend.compilation()
 
 
 def count(strategy: str) -> int:

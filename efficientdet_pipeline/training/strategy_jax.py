@@ -10,6 +10,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from efficientdet_pipeline.errors import ExitCode, OptionsError, StoppedError
+from efficientdet_pipeline.training import compilation_jax
+from efficientdet_pipeline.training.compilation import Compilation
 from efficientdet_pipeline.training.distributed import ProcessGroup, cluster_spec
 from efficientdet_pipeline.training.strategy import Hardware
 
@@ -88,6 +90,16 @@ def select_devices(strategy: str) -> tuple[object, int]:
     parallel = keras.distribution.DataParallel(devices=keras.distribution.list_devices(), auto_shard_dataset=False)
     keras.distribution.set_distribution(parallel)
     return parallel, jax.device_count()
+
+
+def use_compilation_cache(given: str, cache_dir: str) -> None:
+    """Keeps compiled programs in a folder; see `compilation_jax.use_cache`."""
+    compilation_jax.use_cache(given, cache_dir)
+
+
+def compilation() -> Compilation:
+    """Returns what was compiled so far, and keeps it."""
+    return compilation_jax.finished()
 
 
 def hardware() -> Hardware:

@@ -2,11 +2,13 @@
 
 import keras
 import tensorflow as tf
+from absl import logging
 from efficientdet.layers import BatchNormalization
 from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.eager import context
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.training.compilation import Compilation
 from efficientdet_pipeline.training.distributed import ProcessGroup
 from efficientdet_pipeline.training.strategy import Hardware
 
@@ -55,6 +57,21 @@ def select_devices(strategy: str) -> tuple[object, int]:
         )
     mirrored = tf.distribute.MirroredStrategy(gpus)
     return mirrored, mirrored.num_replicas_in_sync
+
+
+def use_compilation_cache(given: str, cache_dir: str) -> None:
+    """Warns if a cache is requested: TensorFlow builds a graph from Python code, and keeps nothing of it."""
+    del cache_dir
+    if given:
+        logging.warning(
+            "compilation_cache has no effect on TensorFlow, which builds its graph anew at every start: "
+            "only --backend=jax keeps compiled steps."
+        )
+
+
+def compilation() -> Compilation:
+    """Returns the name of what TensorFlow does before the first step; it reports no times."""
+    return Compilation("Building the training graph")
 
 
 def _keep_order_of_sums() -> None:

@@ -64,7 +64,7 @@ def train(options: dict) -> dict:
     """Trains one epoch with the options and returns the results."""
     options = dict(options)
     with_nan, has_parts = options.pop("with_nan", False), options.pop("parts", False)
-    run = compose(TrainOptions, url_dataset="none", batch_size=BATCH, num_epochs=1, **options)
+    run = compose(TrainOptions, url_dataset="none", batch_size=BATCH, num_epochs=1, compilation_cache="none", **options)
     process_group = strategy.init_process_group(run.hardware.strategy)
     with strategy.build_strategy(run).scope():
         config = read_parts(PARTS) if has_parts else efficientdet.get_config("efficientdet-d0", **NETWORK)
