@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 import jax.monitoring
-import jaxlib
+import jaxlib.version
 from absl import logging
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
@@ -29,11 +29,11 @@ _opened: list[Path] = []
 """Folder in use, if it is this program's."""
 
 
-def _count(event: str, seconds: float, **about: str | int) -> None:
-    del about
+def _count(event: str, duration_secs: float, **about: str | int) -> None:
+    del about  # JAX passes details by name.
     if event in _seconds:
         # JAX rounds the compile time down, so that a small program may seem to cost time.
-        _seconds[event] += max(0.0, seconds)
+        _seconds[event] += max(0.0, duration_secs)
 
 
 jax.monitoring.register_event_duration_secs_listener(_count)
@@ -89,7 +89,7 @@ atexit.register(finished)
 def cache_key() -> str:
     """Returns the name of the device and of everything else that a compiled program depends on."""
     device = jax.devices()[0]
-    about = [jax.__version__, jaxlib.__version__, device.client.platform_version, device.device_kind]
+    about = [jax.__version__, jaxlib.version.__version__, device.client.platform_version, device.device_kind]
     if device.platform == "cpu":
         about.append(_processor())
     digest = hashlib.sha256("\n".join(about).encode()).hexdigest()[:8]
