@@ -50,6 +50,7 @@ class RunMirror:
         """Size and time of change of each file as it was stored."""
         self._copied: dict[str, str] = {}
         """Digests of the copies with plain names."""
+        self._is_tidy = False
         self._lock = threading.Lock()
 
     def pull(self) -> bool:
@@ -98,25 +99,40 @@ class RunMirror:
         with self._lock:
             if not self.folder.is_dir():
                 return
-            content = self.store.read(f"{self.url}/{MANIFEST}")
-            stored = _read_manifest(content, self.url)[0] if content is not None else ""
-            if stored != self._id:
-                raise OptionsError(
-                    f"Another process has stored the run {self.url} since this one began. Stop one of them; each run "
-                    "has one training."
-                )
+            content = self._check_owner()
+            leftover = self._leftover()
             entries = {name: self._stored(name, path) for name, path in mirrored_files(self.folder).items()}
-            if entries == self._entries and content is not None:
-                return
             before = self._entries
-            self._id, self._entries = secrets.token_hex(8), entries
-            listed = {name: each._asdict() for name, each in sorted(entries.items())}
-            text = json.dumps({"id": self._id, "files": listed}, indent=1)
-            self.store.write(f"{self.url}/{MANIFEST}", text.encode())
-            self._save_state()
-            unused = {each.key for each in before.values()} - {each.key for each in entries.values()}
+            if entries != before or content is None:
+                # Storing took its time; whoever wrote meanwhile has deleted what only this process knows.
+                self._check_owner()
+                self._id, self._entries = secrets.token_hex(8), entries
+                listed = {name: each._asdict() for name, each in sorted(entries.items())}
+                text = json.dumps({"id": self._id, "files": listed}, indent=1)
+                self.store.write(f"{self.url}/{MANIFEST}", text.encode())
+                self._save_state()
+            unused = (leftover | _keys(before)) - _keys(entries)
             self.store.delete(f"{self.url}/{key}" for key in sorted(unused))
-            self._copy_plainly(before.keys() - entries.keys())
+            self._is_tidy = True
+            if entries != before or content is None:
+                self._copy_plainly(before.keys() - entries.keys())
+
+    def _check_owner(self) -> bytes | None:
+        """Returns the manifest in the bucket, if it is the one that this process read or wrote last."""
+        content = self.store.read(f"{self.url}/{MANIFEST}")
+        stored = _read_manifest(content, self.url)[0] if content is not None else ""
+        if stored != self._id:
+            raise OptionsError(
+                f"Another process has stored the run {self.url} since this one began. Stop one of them; each run "
+                "has one training."
+            )
+        return content
+
+    def _leftover(self) -> set[str]:
+        """Returns, once, the objects of processes that were killed before they stored their manifest."""
+        if self._is_tidy:
+            return set()
+        return {f"{OBJECTS}/{each.key}" for each in self.store.list(f"{self.url}/{OBJECTS}")} - _keys(self._entries)
 
     def _copy_plainly(self, gone: Set[str]) -> None:
         """Stores copies with plain names, for other programs; an export is marked until it is whole."""
@@ -211,6 +227,10 @@ def mirrored_files(folder: Path) -> Mapping[str, Path]:
         if not is_hidden and not is_cache and path.is_file():
             found["/".join(parts)] = path
     return found
+
+
+def _keys(entries: Mapping[str, _Entry]) -> set[str]:
+    return {each.key for each in entries.values()}
 
 
 def _state_of(path: Path) -> tuple[int, int]:

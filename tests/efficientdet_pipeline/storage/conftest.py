@@ -1,11 +1,10 @@
 """A bucket in memory, one that fails or is cut off at a given call, and the emulators of the two services."""
 
-import os
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from bucket_emulators import EMULATORS, set_in_environment
 
 from efficientdet_pipeline.storage.object_store import ObjectStore, open_store
 
@@ -60,51 +59,14 @@ def limited_to() -> Callable[[ObjectStore, int], ObjectStore]:
     return lambda store, calls: ObjectStore(CutOff(store._files, calls))
 
 
-@pytest.fixture(scope="session")
-def s3_url() -> Iterator[str]:
-    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'efficientdet-pipeline[s3]'")
-    server = pytest.importorskip("moto.server", reason="moto is not installed: pip install 'moto[server,s3]'")
-    import boto3
-
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    values = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    boto3.client("s3").create_bucket(Bucket="bucket")
-    yield "s3://bucket"
-    running.stop()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+@pytest.fixture(scope="session", params=["s3", "gs"])
+def emulated_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yields the address of a bucket of an emulated service."""
+    with EMULATORS[request.param]() as found, set_in_environment(found):
+        yield f"{request.param}://bucket"
 
 
-@pytest.fixture(scope="session")
-def gs_url() -> Iterator[str]:
-    pytest.importorskip("gcsfs", reason="gcsfs is not installed: pip install 'efficientdet-pipeline[gcs]'")
-    server = pytest.importorskip(
-        "gcp_storage_emulator.server", reason="the emulator is not installed: pip install gcp-storage-emulator"
-    )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    running = server.create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
-    running.start()
-    before = os.environ.get("STORAGE_EMULATOR_HOST")
-    os.environ["STORAGE_EMULATOR_HOST"] = f"http://127.0.0.1:{port}"
-    yield "gs://bucket"
-    running.stop()
-    os.environ.pop("STORAGE_EMULATOR_HOST")
-    if before is not None:
-        os.environ["STORAGE_EMULATOR_HOST"] = before
-
-
-@pytest.fixture(params=["s3", "gs"])
-def emulated(request: pytest.FixtureRequest) -> tuple[str, ObjectStore]:
+@pytest.fixture
+def emulated(emulated_url: str) -> tuple[str, ObjectStore]:
     """Returns the address of a bucket of an emulated service, and its store."""
-    url = request.getfixturevalue(f"{request.param}_url")
-    return url, open_store(url)
+    return emulated_url, open_store(emulated_url)

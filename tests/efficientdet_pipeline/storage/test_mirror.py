@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.storage.fetched import UPLOADING, fetch
-from efficientdet_pipeline.storage.mirror import OutputMirror, RunMirror
+from efficientdet_pipeline.storage.mirror import MANIFEST, OutputMirror, RunMirror
 from efficientdet_pipeline.storage.object_store import ObjectStore
 
 URL = "gs://bucket/runs/first"
@@ -93,6 +94,10 @@ def test_run_mirror_is_whole_wherever_it_is_cut_off(
         if folder.exists():
             again.push()
             assert pulled(store, tmp_path / f"third{calls}", url) == content(folder)
+            # Objects of the killed process that no manifest names are deleted.
+            listed = json.loads(store.read(f"{url}/{MANIFEST}") or b"")["files"].values()
+            stored_keys = {f"objects/{each.key}" for each in store.list(f"{url}/objects")}
+            assert stored_keys == {each["key"] for each in listed}
         if stored == STEPS - 1:
             break
     assert seen == {-1, 0, 1, 2}
@@ -135,6 +140,26 @@ def test_run_mirror_takes_the_newer_side(store: ObjectStore, expected: list[dict
         store.delete([f"{URL}/{each.key}"])
     assert pulled(store, here.folder) is None
     assert not here.folder.exists()
+
+
+def test_run_mirror_notices_a_second_process_that_stores_meanwhile(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (RunMirror(store, URL, tmp_path / name) for name in ("one", "two"))
+    for mirror in (one, two):
+        mirror.pull()
+        write_step(mirror.folder, 0)
+    upload = ObjectStore.upload
+
+    def upload_while_another_finishes(self: ObjectStore, path: Path, url: str) -> None:
+        monkeypatch.setattr(ObjectStore, "upload", upload)
+        two.push()
+        upload(self, path, url)
+
+    monkeypatch.setattr(ObjectStore, "upload", upload_while_another_finishes)
+    with pytest.raises(OptionsError, match="Another process has stored the run"):
+        one.push()
+    assert pulled(store, tmp_path / "other") == content(two.folder)
 
 
 def test_run_mirror_finds_damage(store: ObjectStore, tmp_path: Path) -> None:
