@@ -1,6 +1,7 @@
 """Objects of a bucket: listed, fetched, stored and deleted, with retries, and with errors in one sentence."""
 
 import importlib
+import logging as stdlib_logging
 import os
 import random
 import secrets
@@ -30,11 +31,19 @@ PACKAGES = {"gs": ("gcsfs", "gcs"), "s3": ("s3fs", "s3")}
 _ATTEMPTS = 5
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 20.0
+_PATIENCE = 60.0
+"""Seconds after which nothing is repeated: one attempt takes half a minute where the service's package repeats, too."""
 # Of the messages and the class names of errors, in lower case, as the two services and their packages word them.
-_NO_CREDENTIALS = ("credential", "anonymous caller", "unauthorized", "invalidaccesskeyid", "signaturedoesnotmatch")
+_NO_CREDENTIALS = (
+    *("credential", "anonymous caller", "unauthorized", "invalidaccesskeyid", "signaturedoesnotmatch"),
+    *("access key id", "request signature", "token has expired", "security token", "token is invalid"),
+)
 _NOT_ALLOWED = ("permission", "forbidden", "accessdenied", "access denied")
 _NO_BUCKET = ("nosuchbucket", "bucket does not exist", "specified bucket")
-_QUOTA = ("quota", "ratelimit", "rate limit", "slowdown", "slow down", "too many requests", "429")
+_QUOTA = (
+    *("quota", "ratelimit", "rate limit", "slowdown", "slow down", "reduce your request rate"),
+    *("too many requests", "429", "507", "insufficientstorage", "insufficient storage"),
+)
 _PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, PipelineError)
 
 
@@ -125,8 +134,12 @@ class ObjectStore:
     def check_writable(self, url: str) -> None:
         """Raises an error now if objects below an address cannot be stored, rather than after the work."""
         probe = f"{url.rstrip('/')}/.writable-{secrets.token_hex(4)}"
-        self.write(probe, b"")
-        self.delete([probe])
+
+        def write_and_delete() -> None:
+            self._files.pipe_file(self._path(probe), b"")
+            self._remove(probe)
+
+        self._tried(write_and_delete, url, "write")
 
     def _remove(self, url: str) -> None:
         try:
@@ -140,12 +153,12 @@ class ObjectStore:
 
     def _tried(self, act: Callable[[], T], url: str, verb: str) -> T:
         """Returns what `act` returns; repeats it after failures that may pass, after random waits that grow."""
+        started = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return act()
             except Exception as error:
-                lasts = isinstance(error, _PERMANENT) or _has(error, _NO_CREDENTIALS) or _has(error, _NOT_ALLOWED)
-                if lasts or attempt == _ATTEMPTS:
+                if _lasts(error) or attempt == _ATTEMPTS or time.monotonic() - started > _PATIENCE:
                     raise storage_error(error, url, verb) from error
                 wait = random.uniform(0.0, min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt))
                 logging.debug("%s: %s; attempt %d follows in %.1f s.", url, error, attempt + 1, wait)
@@ -163,6 +176,8 @@ def open_store(url: str) -> ObjectStore:
     package, extra = PACKAGES[scheme]
     # Another kind of bucket, which gcsfs would look for before each access.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    # It prints each failure; what follows from one is said by `storage_error`.
+    stdlib_logging.getLogger("gcsfs").setLevel(stdlib_logging.CRITICAL)
     try:
         module = importlib.import_module(package)
     except ImportError as error:
@@ -179,7 +194,7 @@ def storage_error(error: Exception, url: str, verb: str) -> Exception:
     if isinstance(error, PipelineError):
         return error
     bucket = "/".join(url.split("/")[:3])
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     if _has(error, _NO_CREDENTIALS):
         login = "`gcloud auth application-default login`" if url.startswith("gs://") else "`aws configure`"
         return OptionsError(
@@ -191,24 +206,31 @@ def storage_error(error: Exception, url: str, verb: str) -> Exception:
         return MissingError(f"There is no bucket {bucket}. Check the address {url}.")
     if isinstance(error, FileNotFoundError):
         return MissingError(f"There is nothing at {url}. Check the address.")
-    if isinstance(error, PermissionError) or _has(error, _NOT_ALLOWED):
-        return CannotWriteError(
-            f"Cannot {verb} {url}: the account has no permission ({reason}). Grant it the right to {verb} objects of "
-            f"{bucket}."
-        )
     if _has(error, _QUOTA):
         return DownloadError(
             f"Cannot {verb} {url}: the service's quota is used up ({reason}). Wait or raise it; the same command "
             "continues."
         )
+    if isinstance(error, PermissionError) or _has(error, _NOT_ALLOWED):
+        return CannotWriteError(
+            f"Cannot {verb} {url}: the account has no permission ({reason}). Grant it the right to {verb} objects of "
+            f"{bucket}."
+        )
     return DownloadError(
-        f"Cannot {verb} {url}: {_ATTEMPTS} attempts failed, the last with {reason}. Check the network; the same "
-        "command continues."
+        f"Cannot {verb} {url}: all attempts failed, the last with {reason}. Check the network; the same command "
+        "continues."
     )
 
 
+def _lasts(error: Exception) -> bool:
+    """Returns whether repeating is in vain. A used-up quota may come as a refusal, and passes."""
+    is_refused = isinstance(error, _PERMANENT) or _has(error, _NO_CREDENTIALS) or _has(error, _NOT_ALLOWED)
+    return is_refused and not _has(error, _QUOTA)
+
+
 def _has(error: BaseException, words: tuple[str, ...]) -> bool:
-    text = f"{type(error).__name__} {error}".lower()
+    # What has a slash is an address, whose names say nothing of the error.
+    text = " ".join(word for word in f"{type(error).__name__} {error}".lower().split() if "/" not in word)
     return any(word in text for word in words)
 
 

@@ -3,22 +3,21 @@
 import json
 import random
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bucket_emulators import EMULATORS, set_in_environment
+from warm_program import start_warm
 
 from efficientdet_pipeline.demo_dataset import write_demo_dataset
 from efficientdet_pipeline.storage.mirror import RunMirror
 from efficientdet_pipeline.storage.object_store import ObjectStore, open_store
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., ForkServerProcess]
 
 KILLS = 10
 STEPS = 60
@@ -32,21 +31,41 @@ OPTIONS = (
     "--num_epochs=6",
     "--num_examples_per_epoch=20",
     "--map_freq=3",
-    "--autoaugment_policy=v1",
     "--mosaic=0.5",
     "--class_balance=0.5",
     "--formats=none",
+    "--noanalysis",
 )
 CLOCKS = ("seconds", "photos_per_second", "data_wait")
 
 
 @pytest.fixture(scope="module")
-def local(run: Run, home: Path, small_network: str) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the working folder of all processes, with the images."""
+    found = tmp_path_factory.mktemp("home")
+    write_demo_dataset(found / "bucket.zip", num_images=30, image_size=(72, 64))
+    return found
+
+
+@pytest.fixture(scope="module")
+def start(folder: Path) -> Start:
+    """Returns a function that starts a training; it does not wait."""
+
+    def start_training(*arguments: str, **environment: str) -> ForkServerProcess:
+        environment["HOME"] = str(folder)
+        return start_warm([*OPTIONS, *arguments], folder=folder, environment=environment, output=folder / "output.txt")
+
+    return start_training
+
+
+@pytest.fixture(scope="module")
+def local(start: Start, folder: Path, small_network: str, home: Path) -> Path:
     """Returns the run that was trained in a folder of this machine and never killed."""
-    write_demo_dataset(home / "bucket.zip", num_images=30, image_size=(72, 64))
-    whole = run(*OPTIONS, "--url_dataset=bucket.zip", "--run_name=local")
-    assert whole.returncode == 0, whole.stderr
-    return home / "runs" / "local"
+    shutil.copy(home / "small_network.yaml", folder)
+    process = start("--url_dataset=bucket.zip", "--run_name=local")
+    process.join()
+    assert process.exitcode == 0, (folder / "output.txt").read_text()
+    return folder / "runs" / "local"
 
 
 @pytest.fixture(params=sorted(EMULATORS))
@@ -78,13 +97,12 @@ def step_stored(store: ObjectStore, url: str) -> int:
 
 @pytest.mark.slow
 def test_killed_ten_times_a_run_in_a_bucket_is_that_of_a_local_training(
-    service: tuple[str, dict[str, str], ObjectStore], run: Run, start: Start, home: Path, local: Path, tmp_path: Path
+    service: tuple[str, dict[str, str], ObjectStore], start: Start, local: Path, folder: Path, tmp_path: Path
 ) -> None:
     bucket, environment, store = service
-    store.upload(home / "bucket.zip", f"{bucket}/data/bucket.zip")
+    store.upload(folder / "bucket.zip", f"{bucket}/data/bucket.zip")
     url, cache, chance = f"{bucket}/runs/killed", tmp_path / "cache", random.Random(11)
     command = (
-        *OPTIONS,
         f"--url_dataset={bucket}/data/bucket.zip",
         f"--workspace={bucket}/runs",
         "--run_name=killed",
@@ -95,20 +113,22 @@ def test_killed_ten_times_a_run_in_a_bucket_is_that_of_a_local_training(
     for number in range(KILLS):
         after = round(STEPS * 0.9 * number / KILLS)
         process = start(*command, **environment)
-        while process.poll() is None and step_stored(store, url) < after:
-            time.sleep(0.05)
-        # The first kills meet the start and the conversion, the others fetching, steps and storing.
-        time.sleep(chance.uniform(0, 12) if after == 0 else chance.random())
-        assert process.poll() is None, process.communicate()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        while process.is_alive() and step_stored(store, url) < after:
+            time.sleep(0.3)
+        # The first kill meets the start and the conversion, the others steps and storing.
+        time.sleep(chance.uniform(2, 20) if after == 0 else chance.random())
+        assert process.is_alive(), (folder / "output.txt").read_text()
+        process.kill()
+        process.join()
         steps.append(step_stored(store, url))
+        print(f"{bucket}: kill {number + 1}, with the checkpoint of step {steps[-1]} stored", flush=True)
         if number % 2:
             shutil.rmtree(cache, ignore_errors=True)  # Another machine goes on.
     assert steps == sorted(steps)
     assert steps[-1] < STEPS
-    last = run(*command, **environment)
-    assert last.returncode == 0, last.stdout + last.stderr
+    last = start(*command, **environment)
+    last.join()
+    assert last.exitcode == 0, (folder / "output.txt").read_text()
     found = RunMirror(store, url, tmp_path / "found")
     assert found.pull()
     ours, theirs = arrays(found.folder), arrays(local)
@@ -121,4 +141,3 @@ def test_killed_ten_times_a_run_in_a_bucket_is_that_of_a_local_training(
     # Nothing of what the killed processes began is left.
     listed = json.loads(store.read(f"{url}/run-manifest.json") or b"")["files"].values()
     assert {f"objects/{each.key}" for each in store.list(f"{url}/objects")} == {each["key"] for each in listed}
-    print(f"{bucket}: killed ten times, with the checkpoints of steps {steps} stored")

@@ -124,7 +124,7 @@ def test_local_storage_finds_a_bucket_that_cannot_be_written_before_the_work(
     memory.pipe_file = forbidden
     read = Sources(mode, {name: Given("gs://b/x", "x"), "cache_dir": Given(str(tmp_path), "x")}, {})
     with (
-        pytest.raises(CannotWriteError, match=r"Cannot write gs://b/x/.*: the account has no permission"),
+        pytest.raises(CannotWriteError, match=r"Cannot write gs://b/x: the account has no permission"),
         local_storage(read, open_store=lambda url: ObjectStore(memory)),
     ):
         pass

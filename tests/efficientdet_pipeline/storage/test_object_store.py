@@ -63,7 +63,7 @@ def test_object_store_repeats_what_may_pass(tmp_path: Path) -> None:
     assert len(waits) == 4
     assert all(0 <= wait <= 0.5 * 2**number for number, wait in enumerate(waits, start=1))
     store = ObjectStore(Failing(*[TimeoutError("slow")] * 9), sleep=waits.append)
-    with pytest.raises(DownloadError, match=r"Cannot read s3://b/a: 5 attempts failed, the last with slow"):
+    with pytest.raises(DownloadError, match=r"Cannot read s3://b/a: all attempts failed, the last with slow"):
         store.read("s3://b/a")
     assert len(waits) == 8
     store = ObjectStore(Failing(ValueError(), ValueError()), sleep=waits.append)
@@ -73,6 +73,16 @@ def test_object_store_repeats_what_may_pass(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="3 of 5 bytes arrived"):
         store.download("s3://b/a", tmp_path / "b", size=5)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_object_store_repeats_for_a_minute_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 40.0, 80.0])
+    monkeypatch.setattr(object_store.time, "monotonic", lambda: next(times))
+    waits: list[float] = []
+    store = ObjectStore(Failing(*[ConnectionError("reset")] * 9), sleep=waits.append)
+    with pytest.raises(DownloadError, match="all attempts failed"):
+        store.read("s3://b/a")
+    assert len(waits) == 1
 
 
 class NoCredentialsError(Exception):
@@ -89,7 +99,13 @@ class NoCredentialsError(Exception):
         (FileNotFoundError("The specified bucket does not exist"), MissingError, "There is no bucket s3://b"),
         (FileNotFoundError("b/a"), MissingError, "There is nothing at s3://b/a"),
         (OSError("SlowDown: reduce"), DownloadError, "quota is used up"),
-        (OSError(), DownloadError, "5 attempts failed, the last with OSError"),
+        (OSError(16, "Please reduce your request rate."), DownloadError, "quota is used up"),
+        (OSError("no space, 507"), DownloadError, "quota is used up"),
+        (OSError("Forbidden: b/a\nThe egress quota was exceeded"), DownloadError, "quota is used up"),
+        (PermissionError("The AWS Access Key Id you provided does not exist"), OptionsError, "no valid credentials"),
+        (PermissionError("The provided token has expired."), OptionsError, r"no valid credentials \(The .* expired\)"),
+        (OSError("Forbidden: http://host/quota/429 no"), CannotWriteError, "no permission"),
+        (OSError(), DownloadError, "all attempts failed, the last with OSError"),
     ],
 )
 def test_storage_error_says_what_to_do(error: Exception, kind: type, message: str) -> None:
