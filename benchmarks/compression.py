@@ -5,6 +5,7 @@ AP is that of the exported file.
 
     EFFICIENTDET_TEST_DATA=data python3 benchmarks/compression.py --output=compression.json
     EFFICIENTDET_TEST_DATA=data python3 benchmarks/compression.py --model_name=efficientdet-d0 --base=runs/base
+    EFFICIENTDET_TEST_DATA=data python3 benchmarks/compression.py --config=configs/small-data-backbone.config
 """
 
 import argparse
@@ -18,7 +19,6 @@ import tempfile
 from pathlib import Path
 
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
-RECIPE = MAIN.parent / "configs" / "small-data-scratch.config"
 METHODS = {
     "none": [],
     "prune": ["--prune=0.5"],
@@ -63,6 +63,9 @@ def main() -> int:
     """Trains, exports and measures; prints and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name", default="efficientdet-lite0")
+    parser.add_argument(
+        "--config", type=Path, default=MAIN.parent / "configs" / "small-data-scratch.config", help="options of all runs"
+    )
     parser.add_argument("--num_epochs", type=int, default=30, help="of the detector that everything starts from")
     parser.add_argument("--fine_tune_epochs", type=int, default=10)
     parser.add_argument("--base", default="", help="run that is trained already")
@@ -74,14 +77,15 @@ def main() -> int:
         sys.exit("EFFICIENTDET_TEST_DATA must name the folder that holds bccd.zip.")
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(args.workspace or folder)
-        given = [f"@{RECIPE}", f"--url_dataset={data}/bccd.zip", f"--workspace={workspace}", "--nodoctor",
+        given = [f"@{args.config.resolve()}", f"--url_dataset={data}/bccd.zip", f"--workspace={workspace}", "--nodoctor",
                  f"--model_name={args.model_name}"]  # fmt: skip
         base = Path(args.base or workspace / "base")
         if not args.base:
             run(*given, "--run_name=base", f"--num_epochs={args.num_epochs}", "--formats=tflite")
         figures: dict[str, dict[str, float]] = {}
         for name, options in METHODS.items():
-            fine_tune = [f"--num_epochs={args.fine_tune_epochs}", "--learning_rate=0.008", f"--pretrained_ckpt={base}"]
+            fine_tune = [f"--num_epochs={args.fine_tune_epochs}", "--learning_rate=0.008", f"--pretrained_ckpt={base}",
+                         "--backbone_ckpt=", "--freeze_backbone_epochs=0", "--max_ap_drop=1"]  # fmt: skip
             formats = "--formats=tflite,tflite_int8" if name in ("none", "quantize") else "--formats=tflite"
             run(*given, f"--run_name={name}", *fine_tune, *options, formats)
             place = workspace / name
