@@ -77,8 +77,8 @@ def main() -> int:
         sys.exit("EFFICIENTDET_TEST_DATA must name the folder that holds bccd.zip.")
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(args.workspace or folder)
-        given = [f"@{args.config.resolve()}", f"--url_dataset={data}/bccd.zip", f"--workspace={workspace}", "--nodoctor",
-                 f"--model_name={args.model_name}"]  # fmt: skip
+        given = [f"@{args.config.resolve()}", f"--url_dataset={data}/bccd.zip", f"--workspace={workspace}",
+                 "--nodoctor", f"--model_name={args.model_name}"]  # fmt: skip
         base = Path(args.base or workspace / "base")
         if not args.base:
             run(*given, "--run_name=base", f"--num_epochs={args.num_epochs}", "--formats=tflite")

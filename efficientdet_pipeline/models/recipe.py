@@ -15,6 +15,9 @@ MANY_IMAGES = 5_000
 """Number of training images from which google/automl's defaults are kept: they are made for long runs."""
 
 BATCH_SIZE = 8
+FEW_IMAGES, BATCH_OF_FEW = 40, 4
+"""Number of training images below which the batch is smaller: eight at a time are fewer than five steps an epoch."""
+
 CANVASES = (256, 320, 384, 512, 640)
 """Canvas sides in pixels; 256 is the smallest for which the recipes were measured."""
 
@@ -196,7 +199,7 @@ def choose_recipe(facts: DatasetFacts) -> Recipe:
     epochs = _num_epochs(facts)
     choices = [
         _image_size(facts),
-        Choice("batch_size", _batch_size(facts), "many steps per epoch from few images"),
+        Choice("batch_size", _batch_size(facts), f"{_count(_steps_an_epoch(facts), 'step')} an epoch from few images"),
         epochs,
     ]
     choices += _optimizer(facts, int(epochs.value))
@@ -228,7 +231,7 @@ def _num_epochs(facts: DatasetFacts) -> Choice:
     return Choice(
         "num_epochs",
         epochs,
-        f"{epochs * a_epoch:,} steps of {facts.num_images:,} images; the target is about {steps:,}",
+        f"{_count(epochs * a_epoch, 'step')}, {_count(facts.num_images, 'image')}; the target is about {steps:,}",
     )
 
 
@@ -237,7 +240,11 @@ def _steps_an_epoch(facts: DatasetFacts) -> int:
 
 
 def _batch_size(facts: DatasetFacts) -> int:
-    return facts.batch_size or min(BATCH_SIZE, facts.num_images)
+    return facts.batch_size or min(BATCH_OF_FEW if facts.num_images < FEW_IMAGES else BATCH_SIZE, facts.num_images)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _optimizer(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
@@ -250,7 +257,7 @@ def _optimizer(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
         ]
     rate, reason = 0.032, "half of it gives a lower AP in the same number of steps"
     if facts.start is Start.BACKBONE and num_steps <= SHORT_RUN:
-        rate, reason = 0.064, f"with {num_steps} steps from an ImageNet backbone, half of it gives a lower AP"
+        rate, reason = 0.064, f"with {_count(num_steps, 'step')} from an ImageNet backbone, half of it gives a lower AP"
     return [
         Choice(
             "optimizer", "adam", "neck and heads start from random weights, which SGD does not train in a short run"

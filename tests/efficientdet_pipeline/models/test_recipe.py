@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.models.recipe import (
-    BATCH_SIZE,
     CANVASES,
     ENOUGH_BOXES,
     EPOCHS,
@@ -99,15 +98,15 @@ def test_choose_recipe_lets_sizes_decide_on_the_jitter() -> None:
 
 @pytest.mark.parametrize(
     ("start", "num_images", "rate"),
-    [(Start.BACKBONE, 292, 0.032), (Start.BACKBONE, 32, 0.064), (Start.RANDOM, 32, 0.032), (Start.BACKBONE, 40, 0.032)],
+    [(Start.BACKBONE, 292, 0.032), (Start.BACKBONE, 16, 0.064), (Start.RANDOM, 16, 0.032), (Start.BACKBONE, 40, 0.032)],
 )
 def test_choose_recipe_takes_a_higher_rate_for_few_steps_from_a_backbone(
     start: Start, num_images: int, rate: float
 ) -> None:
     options = options_of(start=start, num_images=num_images)
     assert options["learning_rate"] == rate
-    num_steps = options["num_epochs"] * (num_images // BATCH_SIZE)
-    assert (num_steps <= SHORT_RUN) == (num_images == 32)
+    num_steps = options["num_epochs"] * (num_images // options["batch_size"])
+    assert (num_steps <= SHORT_RUN) == (num_images == 16)
 
 
 def test_choose_recipe_follows_the_initial_weights() -> None:
@@ -199,7 +198,7 @@ def test_choose_recipe_follows_the_length_that_was_given(num_epochs: int, frozen
     assert (options["num_epochs"], options["batch_size"]) == (num_epochs, 4)
     assert (options.get("freeze_backbone_epochs", 0), options["map_freq"]) == (frozen, every)
     assert options_of(start=Start.DETECTOR, num_epochs=1)["lr_warmup_epoch"] == 0.25
-    assert options_of(num_images=3)["batch_size"] == 3
+    assert [options_of(num_images=count)["batch_size"] for count in (3, 39, 40)] == [3, 4, 8]
 
 
 def test_facts_refuse_a_length_of_nothing() -> None:

@@ -60,7 +60,7 @@ def test_is_wanted_by_default_where_nothing_that_it_decides_is_given() -> None:
 
 def test_choose_for_run_follows_data_weights_and_device(shards: Any) -> None:
     scratch, backbone = recipe_for(shards).options(), recipe_for(shards, start=BACKBONE).options()
-    assert (scratch["optimizer"], scratch["image_size"], scratch["batch_size"]) == ("adam", "256", 8)
+    assert (scratch["optimizer"], scratch["image_size"], scratch["batch_size"]) == ("adam", "256", 4)
     assert "freeze_backbone_epochs" not in scratch
     assert 0 < backbone["freeze_backbone_epochs"] < backbone["num_epochs"]
     assert recipe_for(shards, has_accelerator=True).options()["num_epochs"] >= scratch["num_epochs"]
