@@ -123,6 +123,12 @@ _CANNOT_WRITE = {
     *(errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOTDIR, errno.EEXIST),
 }
+# A mounted bucket or network disk that has gone. Windows lacks some of these names.
+_MOUNT_GONE = {
+    getattr(errno, name)
+    for name in ("ENOTCONN", "ESTALE", "EHOSTDOWN", "ENODEV", "EREMOTEIO", "ENOLINK")
+    if hasattr(errno, name)
+}
 
 
 # Python's and NumPy's, and TensorFlow's.
@@ -161,8 +167,14 @@ def error_message(error: BaseException) -> str:
     if isinstance(error, PipelineError):
         return str(error)
     if exit_code_of(error) is ExitCode.CANNOT_WRITE:
-        verb = "read or write" if isinstance(error, PermissionError) else "write"
+        is_gone = isinstance(error, OSError) and error.errno in _MOUNT_GONE
+        verb = "read or write" if isinstance(error, PermissionError) or is_gone else "write"
         place, reason = _place_and_reason(error)
+        if is_gone:
+            return (
+                f"Cannot {verb}{place}: {reason}. The folder is on a mounted bucket or network disk that has gone; "
+                "mount it again: the same command continues."
+            )
         return (
             f"Cannot {verb}{place}: {reason}. The run's folder must be writable with room to spare; "
             "try --workspace on another disk, or free some space: the same command continues."
@@ -200,7 +212,7 @@ def _place_and_reason(error: BaseException) -> tuple[str, str]:
 
 
 def _exit_code_of_os_error(error: OSError) -> ExitCode:
-    if error.errno in _CANNOT_WRITE or "No space left on device" in str(error):
+    if error.errno in _CANNOT_WRITE | _MOUNT_GONE or "No space left on device" in str(error):
         return ExitCode.CANNOT_WRITE
     if isinstance(error, FileNotFoundError | IsADirectoryError) or error.errno == errno.ENAMETOOLONG:
         return ExitCode.MISSING

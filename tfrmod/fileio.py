@@ -36,7 +36,8 @@ def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> N
         reader validates the file and can recreate it.
 
     Raises:
-      OSError: no space, no permission; an existing file is then unchanged.
+      OSError: no space, no permission, or a file system that does not keep
+        what is written; an existing file is then unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,12 +49,20 @@ def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> N
             file.write(data)
             if is_synced:
                 sync(file)
+        check_kept(partial, len(data))
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     if is_synced:
         sync_folder(path.parent)
+
+
+def check_kept(path: Path, size: int) -> None:
+    """Raises OSError if a file that was just written has another size, as on a mount that loses writes."""
+    kept = path.stat().st_size if path.exists() else 0
+    if kept != size:
+        raise OSError(errno.EIO, f"the file system kept {kept:,} of {size:,} bytes that were written", str(path))
 
 
 def partial_path(path: Path) -> Path:

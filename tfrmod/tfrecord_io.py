@@ -46,7 +46,8 @@ def write_records(path: Path, records: Iterable[bytes]) -> ShardInfo:
     """Writes one TFRecord file, atomically and synced to disk.
 
     Raises:
-      OSError: no space or no permission; no file remains.
+      OSError: no space or no permission, or a file system that does not keep
+        what is written; no file remains.
     """
     # A unique temporary name, since two machines may write one shard.
     partial = fileio.partial_path(path)
@@ -62,6 +63,7 @@ def write_records(path: Path, records: Iterable[bytes]) -> ShardInfo:
                 num_images += 1
                 num_bytes += _HEADER_BYTES + len(record) + _CRC.size
             fileio.sync(file)
+        fileio.check_kept(partial, num_bytes)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

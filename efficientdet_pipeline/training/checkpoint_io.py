@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 from efficientdet.errors import CheckpointError
 
-from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.errors import CannotWriteError, DataError
 from efficientdet_pipeline.json_fields import Fields, integer_field, number_field, object_field, text_field
 from tfrmod.fileio import sha256_of, sync_folder
 
@@ -33,6 +33,9 @@ def write_checkpoint(
       writers: file name → function that writes the file to a given path.
       fields: content of the marker beside the files, for example the step.
       keep: number of checkpoints to keep, this one included.
+
+    Raises:
+      CannotWriteError: the folder does not keep what is written to it.
     """
     fresh = _fresh(directory)
     shutil.rmtree(fresh, ignore_errors=True)
@@ -45,12 +48,31 @@ def write_checkpoint(
             files[name] = {"bytes": (fresh / name).stat().st_size, "sha256": sha256_of(fresh / name)}
         (fresh / MARKER).write_text(json.dumps({**fields, "files": files}, indent=1), encoding="utf-8")
         _fsync(fresh / MARKER)
+        # Read once more: earlier checkpoints are only given up for one that is there.
+        if fault := checkpoint_fault(fresh) or _empty_file(files):
+            raise _lost(directory, fault)
+    except FileNotFoundError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise _lost(directory, f"{Path(str(error.filename)).name} is gone") from error
     except BaseException:
         # An incomplete checkpoint must not keep a full disk full.
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     sync_folder(fresh)
     _rotate(directory, keep=keep)
+
+
+def _empty_file(files: Mapping[str, Mapping[str, object]]) -> str | None:
+    """Returns that a file is empty, which no file of a checkpoint is."""
+    return next((f"{name} is empty" for name, each in files.items() if not each["bytes"]), None)
+
+
+def _lost(directory: Path, fault: str) -> CannotWriteError:
+    return CannotWriteError(
+        f"The folder must keep what is written to it. Received {directory.parent}, where {fault} right after it was "
+        "written. Mount the bucket or disk again, or train in a folder of this machine (--workspace); earlier "
+        "checkpoints are kept, and the same command continues from them."
+    )
 
 
 def find_checkpoint(directory: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 
 import pytest
 from efficientdet.errors import CheckpointError
@@ -84,6 +85,12 @@ def test_a_place_that_cannot_be_written_is_named() -> None:
     for kind in (OSError, RuntimeError):
         sentence = error_message(kind(hdf5 + "left on device', offset = 57344)"))
         assert sentence.startswith("Cannot write runs/x/w.h5: No space left on device. The run's folder")
+
+
+def test_a_mount_that_has_gone_is_called_so() -> None:
+    error = OSError(errno.ENOTCONN, "Transport endpoint is not connected", "/gcs/bucket/log.txt")
+    assert exit_code_of(error) is ExitCode.CANNOT_WRITE
+    assert re.search("Cannot read or write /gcs/bucket/log.txt: Transport .* mount it again", error_message(error))
 
 
 def test_a_missing_file_is_named() -> None:

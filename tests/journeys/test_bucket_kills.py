@@ -20,7 +20,7 @@ from efficientdet_pipeline.storage.object_store import ObjectStore, open_store
 Start = Callable[..., ForkServerProcess]
 
 KILLS = 10
-STEPS = 60
+STEPS = 24
 OPTIONS = (
     "--train_valid_split=0.8",
     "--model_name=efficientdet-lite0",
@@ -28,9 +28,9 @@ OPTIONS = (
     "--image_size=64",
     "--pretrained_ckpt=none",
     "--batch_size=2",
-    "--num_epochs=6",
-    "--num_examples_per_epoch=20",
-    "--map_freq=3",
+    "--num_epochs=4",
+    "--num_examples_per_epoch=12",
+    "--map_freq=2",
     "--mosaic=0.5",
     "--class_balance=0.5",
     "--formats=none",
@@ -106,23 +106,24 @@ def test_killed_ten_times_a_run_in_a_bucket_is_that_of_a_local_training(
         f"--url_dataset={bucket}/data/bucket.zip",
         f"--workspace={bucket}/runs",
         "--run_name=killed",
-        "--save_freq=3",
+        "--save_freq=2",
         f"--cache_dir={cache}",
     )
     steps = []
     for number in range(KILLS):
-        after = round(STEPS * 0.9 * number / KILLS)
         process = start(*command, **environment)
+        if number % 2 == 0:  # While it starts, fetches the run or converts the images.
+            time.sleep(chance.uniform(0.5, 15))
+        after = round(STEPS * 0.7 * number / KILLS) if number % 2 else 0
         while process.is_alive() and step_stored(store, url) < after:
             time.sleep(0.3)
-        # The first kill meets the start and the conversion, the others steps and storing.
-        time.sleep(chance.uniform(2, 20) if after == 0 else chance.random())
+        time.sleep(chance.random())
         assert process.is_alive(), (folder / "output.txt").read_text()
         process.kill()
         process.join()
         steps.append(step_stored(store, url))
         print(f"{bucket}: kill {number + 1}, with the checkpoint of step {steps[-1]} stored", flush=True)
-        if number % 2:
+        if number % 4 > 1:
             shutil.rmtree(cache, ignore_errors=True)  # Another machine goes on.
     assert steps == sorted(steps)
     assert steps[-1] < STEPS

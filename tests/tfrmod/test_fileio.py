@@ -20,6 +20,15 @@ def test_fileio_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, m
     assert os.listdir(path.parent) == ["a.txt"]
 
 
+def test_fileio_notices_a_file_system_that_loses_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    fileio.write_file(path, "old")
+    monkeypatch.setattr(fileio, "sync", lambda file: (file.flush(), os.truncate(file.name, 0)))
+    with pytest.raises(OSError, match=r"kept 0 of 3 bytes that were written"):
+        fileio.write_file(path, "new")
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a", "old")]
+
+
 def test_fileio_staging_folder_goes_away_also_after_a_failure(tmp_path: Path) -> None:
     def fail_within() -> None:
         with fileio.staging_folder(tmp_path / "out") as folder:

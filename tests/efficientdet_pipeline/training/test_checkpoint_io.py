@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from efficientdet.errors import CheckpointError
 
+from efficientdet_pipeline.errors import CannotWriteError
 from efficientdet_pipeline.training import checkpoint_io
 
 
@@ -167,6 +168,38 @@ def test_write_checkpoint_on_a_full_disk_keeps_the_previous_one(directory: Path)
         checkpoint_io.write_checkpoint(directory, {checkpoint_io.WEIGHTS: fail}, {"step": 2})
     assert names(directory) == {"last"}
     assert step_of(checkpoint_io.find_checkpoint(directory)) == 1
+
+
+@pytest.mark.parametrize("kept", ["nothing", "an empty file", "half"])
+def test_write_checkpoint_where_writes_are_lost_keeps_the_previous_one(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    write(directory, 1)
+    sha256_of = checkpoint_io.sha256_of
+
+    def lose(path: Path) -> str:
+        found = sha256_of(path)
+        if path.name == checkpoint_io.STATE and kept == "half":
+            os.truncate(path, 3)
+        return found
+
+    def lose_state(path: Path) -> None:
+        fsync(path)
+        if path.name == checkpoint_io.STATE and kept == "nothing":
+            path.unlink()
+        if path.name == checkpoint_io.STATE and kept == "an empty file":
+            os.truncate(path, 0)
+
+    fsync = checkpoint_io._fsync
+    monkeypatch.setattr(checkpoint_io, "sha256_of", lose)
+    monkeypatch.setattr(checkpoint_io, "_fsync", lose_state)
+    with pytest.raises(
+        CannotWriteError, match=r"must keep what is written to it\. Received .*checkpoints, where state"
+    ):
+        write(directory, 2)
+    monkeypatch.undo()
+    assert step_of(checkpoint_io.find_checkpoint(directory)) == 1
+    assert names(directory) == {"last"}
 
 
 def test_write_checkpoint_marker_holds_size_and_hash_of_every_file(directory: Path) -> None:
