@@ -100,6 +100,12 @@ def whole_kernel(kind: str, kernel: Tensor) -> Whole:
     return Whole(tf.round(kernel / tf.reshape(single(scale), shape)), tf.reshape(scale, (-1,)))
 
 
+def whole_factor(factor: Tensor) -> Whole:
+    """Returns a constant as a file holds it: the last of 256 numbers between zero and it, and their distance."""
+    size = tf.maximum(tf.abs(tf.cast(factor, tf.float64)), 1e-9)
+    return Whole(tf.sign(factor) * _LEVELS, size / _LEVELS)
+
+
 def single(scale: Tensor) -> Tensor:
     """Returns a scale as a file holds it: in float32. The converter itself computes in float64."""
     return tf.cast(scale, tf.float32)

@@ -13,6 +13,7 @@ from efficientdet_pipeline.compression.integer_arithmetic import (
     grid_of,
     requantized,
     rounded,
+    whole_factor,
     whole_kernel,
 )
 from efficientdet_pipeline.compression.network_graph import NetworkGraph
@@ -120,8 +121,9 @@ class IntegerNetwork:
             return requantized(product, (whole[0].scale, whole[1].scale), grid, _activation(step))
         factors = self._weights_of(operation.inputs)
         if len(factors) == 1 and factors[0].shape.num_elements() == 1:
-            scales = whole[0].scale, tf.reshape(factors[0], ())
-            return requantized(whole[0].numbers, scales, grid, _activation(step))
+            factor = whole_factor(tf.reshape(factors[0], ()))
+            scales = whole[0].scale, factor.scale
+            return requantized(whole[0].numbers * factor.numbers, scales, grid, _activation(step))
         return None
 
     def _weights_of(self, names: Sequence[str]) -> list[Tensor]:

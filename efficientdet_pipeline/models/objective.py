@@ -22,6 +22,7 @@ def detection_objective(
     if isinstance(config, DetectorParts):
         return PartsObjective(config)
     loss = LossOptions(
+        assigner=options.assigner,
         alpha=options.alpha,
         gamma=options.gamma,
         label_smoothing=options.label_smoothing,

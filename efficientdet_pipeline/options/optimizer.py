@@ -110,6 +110,13 @@ class OptimizerOptions(Options):
         choices=("focal", "quality_focal"),
         shapes=True,
     )
+    assigner: str = option(
+        "max_iou",
+        "Label assignment: max_iou, by which anchors with an IoU of 0.5 are positive and the best of each object, or "
+        "atss, which adapts that IoU to each object (adaptive training sample selection).",
+        choices=("max_iou", "atss"),
+        shapes=True,
+    )
     alpha: float = option(
         0.25,
         "Weight of positives in the focal loss, 0 to 1; negatives are weighted by 1 - alpha.",
@@ -183,7 +190,7 @@ class OptimizerOptions(Options):
             "0 with class_loss=quality_focal, whose labels are overlaps",
             "leave one of the two out",
         )
-        for name in ("optimizer", "lr_decay_method", "iou_loss_type", "class_loss"):
+        for name in ("optimizer", "lr_decay_method", "iou_loss_type", "class_loss", "assigner"):
             check_choice(name, getattr(self, name), self.__dataclass_fields__[name].metadata["choices"])
         self._warn_of_idle_options()
 

@@ -39,7 +39,7 @@ from tfrmod.urls import redact_url
 _WITHOUT_EFFECT = (
     *("class_loss", "alpha", "gamma", "delta", "label_smoothing", "box_loss_weight", "iou_loss_type"),
     "iou_loss_weight",
-    *("positives_momentum", "class_weights", "backbone_ref"),
+    *("assigner", "positives_momentum", "class_weights", "backbone_ref"),
 )
 """Options of the losses and weights of google/automl's networks."""
 

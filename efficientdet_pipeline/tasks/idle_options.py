@@ -12,6 +12,7 @@ _OF_DETECTORS = (
         "close_mosaic",
         "min_visibility",
         "alpha",
+        "assigner",
         "class_loss",
         "delta",
         "box_loss_weight",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from efficientdet import boxes
 from efficientdet.anchors import anchor_boxes
-from efficientdet.assigners import assign_targets
+from efficientdet.assigners import anchor_priors, assign_by_atss, assign_targets
 from efficientdet.config import get_config
 from efficientdet.types import BACKGROUND, IGNORED, GroundTruth, Targets
 
@@ -146,3 +146,44 @@ def test_assigners_anchors_between_the_thresholds_are_ignored() -> None:
 def test_assigners_one_pixel_and_degenerate_boxes_give_finite_targets() -> None:
     truth = truth_of([([64, 64, 65, 65], 1), ([30, 30, 30, 30], 2), ([0, 0, 128, 128], 3)], num_rows=3)
     assert np.isfinite(assign(truth).boxes).all()
+
+
+def test_assign_by_atss_takes_nine_cells_of_each_level_and_a_threshold_of_the_object() -> None:
+    config = get_config("efficientdet-d0", image_size=64)
+    priors = anchor_priors(config)
+    assert priors.per_level == (64 * 9, 16 * 9, 4 * 9, 9, 9)
+    truth = truth_of([([4.0, 4.0, 36.0, 30.0], 2), ([34.0, 32.0, 60.0, 62.0], 3)], [], num_rows=3)
+    targets = Targets(*map(keras.ops.convert_to_numpy, assign_by_atss(priors, truth, anchors_per_cell=9)))
+    for number, (box, class_id) in enumerate(zip(truth.boxes[0, :2], truth.class_ids[0, :2], strict=True)):
+        candidates, start = [], 0
+        for count in priors.per_level:
+            distance = ((priors.centers[start : start + count] - (box[:2] + box[2:]) / 2) ** 2).sum(axis=1)
+            candidates += (np.argsort(distance, kind="stable")[:81] + start).tolist()
+            start += count
+        overlap = keras.ops.convert_to_numpy(boxes.pairwise_iou(truth.boxes[0, :2], priors.boxes))
+        own = overlap[number]
+        threshold = own[candidates].mean() + own[candidates].std(ddof=1)
+        centers = priors.centers
+        expected = [
+            prior
+            for prior in candidates
+            if own[prior] >= threshold
+            and (centers[prior] > box[:2]).all()
+            and (centers[prior] < box[2:]).all()
+            and own[prior] >= overlap[:, prior].max()
+        ]
+        assert expected
+        assert (targets.class_index[0, expected] == class_id - 1).all()
+        encoded = keras.ops.convert_to_numpy(
+            boxes.encode_boxes(np.tile(box, (len(expected), 1)), priors.boxes[expected])
+        )
+        np.testing.assert_allclose(targets.boxes[0, expected], keras.ops.convert_to_numpy(encoded), atol=1e-5)
+    assert targets.num_positives.tolist() == [(targets.class_index[0] >= 0).sum(), 0.0]
+    assert set(targets.class_index[1]) == {BACKGROUND}
+    assert not targets.boxes[targets.class_index < 0].any()
+
+
+def test_assign_by_atss_leaves_an_object_between_all_centers_without_anchors() -> None:
+    priors = anchor_priors(get_config("efficientdet-d0", image_size=64))
+    targets = assign_by_atss(priors, truth_of([([5.0, 5.0, 7.0, 7.0], 1)], num_rows=1), anchors_per_cell=9)
+    assert float(targets.num_positives[0]) == 0.0

@@ -43,6 +43,7 @@ OPTIONS = (
     "--class_loss=quality_focal",
     "--lr_hold_epoch=2",
     "--lr_layer_decay=0.8",
+    "--assigner=atss",
     "--val_loss",
 )
 CLOCKS = {"seconds", "photos_per_second", "data_wait"}

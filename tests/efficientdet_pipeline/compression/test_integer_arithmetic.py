@@ -10,6 +10,7 @@ from efficientdet_pipeline.compression.integer_arithmetic import (
     grid_of,
     requantized,
     rounded,
+    whole_factor,
     whole_kernel,
 )
 
@@ -51,3 +52,10 @@ def test_whole_kernel_holds_integers_for_each_output_channel() -> None:
         assert np.array_equal(found.numbers, np.round(found.numbers))
         assert np.abs(found.numbers).max() == 127
         assert np.reshape(found.scale, shape).shape == shape
+
+
+def test_whole_factor_is_the_end_of_a_range_that_begins_at_zero() -> None:
+    for factor in (0.49997503, -3.0):
+        found = whole_factor(tf.constant(factor))
+        assert abs(float(found.numbers)) == 255
+        assert float(found.value) == pytest.approx(factor, rel=1e-6)

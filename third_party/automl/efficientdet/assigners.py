@@ -1,15 +1,24 @@
-"""IoU matching of anchors to ground-truth boxes (label assignment), on the device.
+"""Matching of anchors to ground-truth boxes (label assignment), on the device.
 
 Anchors are matched inside the training step, so that the input pipeline
 transfers an image and a few boxes instead of a target for each of 49,104
 anchors.
 """
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 from jaxtyping import Bool, Float, Int
 from keras import ops
 
 from efficientdet import boxes as box_math
+from efficientdet.anchors import anchor_boxes, feature_sizes
+from efficientdet.label_assignment.assignment import Priors, assign_batch, padded_objects
+from efficientdet.label_assignment.atss import AtssAssigner
 from efficientdet.types import BACKGROUND, IGNORED, GroundTruth, Targets, Tensor
+
+if TYPE_CHECKING:
+    from efficientdet.config import DetectorConfig
 
 FORCED = 2.0
 """Greater than any IoU: the best anchor of each object is matched to it, however small their IoU."""
@@ -55,6 +64,44 @@ def assign_targets(
     positive = ops.cast(is_positive, "float32")
     return Targets(
         class_index=class_index,
+        boxes=deltas * positive[..., None],
+        num_positives=ops.sum(positive, axis=-1),
+    )
+
+
+def anchor_priors(config: "DetectorConfig") -> Priors:
+    """Returns the anchors of a network, level by level."""
+    sizes = feature_sizes(config)
+    per_level = tuple(height * width * config.num_anchors for height, width in sizes.values())
+    strides = np.array([config.image_size[0] / height for height, _ in sizes.values()], np.float32)
+    return Priors(anchor_boxes(config), np.repeat(strides, per_level), per_level)
+
+
+def assign_by_atss(priors: Priors, ground_truth: GroundTruth, *, anchors_per_cell: int, topk: int = 9) -> Targets:
+    """Returns the training targets of all anchors by adaptive training sample selection.
+
+    Of each object, the anchors of the `topk` nearest cells of each level are
+    candidates. Those whose center is in the object and whose IoU is at least the
+    mean of the candidates' plus their standard deviation are positive; there is
+    no other threshold, and no anchor is ignored. An object that contains no
+    center of an anchor has no positive one. Zhang et al. 2020, "Bridging the Gap
+    Between Anchor-based and Anchor-free Detection".
+
+    Args:
+      priors: the anchors.
+      ground_truth: as for `assign_targets`.
+      anchors_per_cell: number of anchors with the same center.
+      topk: cells on each level.
+    """
+    objects = padded_objects(ground_truth)
+    row, _ = assign_batch(AtssAssigner(topk=topk * anchors_per_cell), priors, objects)
+    is_positive, own = row >= 0, ops.maximum(row, 0)
+    deltas = box_math.relative_to_anchors(
+        _rows_of(box_math.log_centers(objects.boxes), own), ops.convert_to_tensor(priors.boxes)
+    )
+    positive = ops.cast(is_positive, "float32")
+    return Targets(
+        class_index=ops.where(is_positive, _rows_of(objects.class_index, own), BACKGROUND),
         boxes=deltas * positive[..., None],
         num_positives=ops.sum(positive, axis=-1),
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 AUTOML = "automl"
 
+ASSIGNERS = ("max_iou", "atss")
 CLASS_LOSSES = ("focal", "quality_focal")
 IOU_LOSSES = {"iou": box_math.iou, "giou": box_math.giou, "diou": box_math.diou, "ciou": box_math.ciou}
 
@@ -28,6 +29,9 @@ IOU_LOSSES = {"iou": box_math.iou, "giou": box_math.giou, "diou": box_math.diou,
 class LossOptions:
     """Parameters and weights of the loss terms; names and defaults are automl's."""
 
+    assigner: str = "max_iou"
+    """One of `ASSIGNERS`: which anchors are positive. "atss" adapts the IoU from which they are to each object. Not in
+    automl."""
     alpha: float = 0.25
     """Weight of positive entries in the focal loss; negative ones have weight 1 - alpha."""
     gamma: float = 1.5
@@ -54,6 +58,8 @@ class LossOptions:
                 f"iou_loss_type must be one of {', '.join(IOU_LOSSES)}, or None for no IoU loss. "
                 f"Received {self.iou_loss_type!r}."
             )
+        if self.assigner not in ASSIGNERS:
+            raise ValueError(f"assigner must be one of {', '.join(ASSIGNERS)}. Received {self.assigner!r}.")
         if self.class_loss not in CLASS_LOSSES:
             raise ValueError(f"class_loss must be one of {', '.join(CLASS_LOSSES)}. Received {self.class_loss!r}.")
         if self.class_loss == "quality_focal" and self.label_smoothing:

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from efficientdet.anchors import anchor_boxes
-from efficientdet.assigners import assign_targets
+from efficientdet.assigners import anchor_priors, assign_by_atss, assign_targets
 from efficientdet.config import DetectorConfig
 from efficientdet.losses import LossOptions, detection_losses, l2_regularization
 from efficientdet.types import GroundTruth, Targets, Tensor
@@ -51,6 +51,9 @@ class DetectionObjective:
 
     def targets(self, truth: Any) -> Targets:
         """Returns the targets of the anchors, from a `GroundTruth` or its fields."""
+        if self.loss_options.assigner == "atss":
+            priors = anchor_priors(self.config)
+            return assign_by_atss(priors, GroundTruth(*truth), anchors_per_cell=self.config.num_anchors)
         return assign_targets(self.anchors, GroundTruth(*truth))
 
     def count(self, targets: Any) -> Tensor:
