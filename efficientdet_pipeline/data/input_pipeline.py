@@ -158,6 +158,8 @@ def evaluation_batches(
       numbers: record numbers to evaluate, ascending; None means all.
     """
 
+    # Converting it to a graph with autograph would take longer than tracing it.
+    @tf.autograph.experimental.do_not_convert
     def prepare(serialized: tf.Tensor) -> EvaluationBatch:
         record = parse_record(serialized)
         fields = parse_evaluation_fields(serialized)

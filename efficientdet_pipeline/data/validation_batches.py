@@ -42,6 +42,7 @@ def validation_batches(
         table[class_id] = other
     other_ids = tf.constant(table, tf.int32)
 
+    @tf.autograph.experimental.do_not_convert
     def prepare(serialized: tf.Tensor) -> tuple[tf.Tensor, GroundTruth]:
         record = without_crowd(parse_record(serialized))
         source = decode_record_image(record.encoded)

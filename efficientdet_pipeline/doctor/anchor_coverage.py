@@ -32,7 +32,7 @@ def check(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
     if not plan.has_own_anchors:
         return []
     boxes = stats.boxes
-    on_canvas = boxes.on_canvas(plan.canvas)
+    on_canvas = boxes.on_canvas(plan)
     real = np.flatnonzero(np.all(on_canvas[:, 2:] > on_canvas[:, :2], axis=1) & ~boxes.is_crowd)
     if not len(real):
         return []

@@ -40,7 +40,7 @@ def check(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
 def _tiny(stats: DatasetStats, plan: Plan) -> Issue | None:
     boxes = stats.boxes
     cell = 2**plan.grid.min_level
-    sides = np.sqrt(np.prod(boxes.sides * boxes.scales(plan.canvas)[boxes.image_index][:, None], axis=1))
+    sides = np.sqrt(np.prod(boxes.sides * boxes.scales(plan)[boxes.image_index], axis=1))
     tiny = np.flatnonzero(sides < cell)
     if not len(tiny):
         return None

@@ -78,6 +78,7 @@ def _plan(options: DoctorOptions, hparams: HparamsGiven, label_map: dict[int, st
         max_instances=options.max_instances_per_image,
         num_classes=options.model.num_classes,
         label_map=label_map,
+        resize=config.resize,
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from efficientdet_pipeline.models.anchor_fit import AnchorGrid
+from efficientdet_pipeline.models.anchor_fit import AnchorGrid, canvas_scales
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.near_duplicates import objects_of, twin_groups
 from tfrmod.problems import Problem
@@ -43,13 +43,13 @@ class Boxes(NamedTuple):
         """Returns (n, 2): height and width of each box."""
         return self.corners[:, 2:] - self.corners[:, :2]
 
-    def scales(self, canvas: tuple[int, int]) -> np.ndarray:
-        """Returns (number of images,): canvas pixels per image pixel, images scaled to fit."""
-        return np.min(np.asarray(canvas, float) / np.maximum(self.sizes, 1.0), axis=1, initial=np.inf)
+    def scales(self, plan: "Plan") -> np.ndarray:
+        """Returns (number of images, 2): canvas pixels per image pixel, vertically and horizontally."""
+        return canvas_scales(self.sizes, plan.canvas, resize=plan.resize)
 
-    def on_canvas(self, canvas: tuple[int, int]) -> np.ndarray:
+    def on_canvas(self, plan: "Plan") -> np.ndarray:
         """Returns (n, 4): the boxes in canvas pixels."""
-        return self.corners * self.scales(canvas)[self.image_index][:, None]
+        return self.corners * np.tile(self.scales(plan)[self.image_index], 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +159,8 @@ class Plan:
     """Whether training leaves out crowd boxes."""
     validates: bool = True
     """Whether validation images are needed."""
+    resize: str = "letterbox"
+    """How images are resized to the canvas: letterbox or stretch."""
 
     @property
     def canvas(self) -> tuple[int, int]:

@@ -35,8 +35,6 @@ def quick_check(options: TrainOptions, shards: Shards, network: NetworkDescripti
     if not isinstance(network, Network):
         return []
     config = network.config
-    if config.resize == "stretch":
-        logging.info("The checks of boxes and anchors assume --resize=letterbox.")
     files = {"train": [Path(name) for name in shards.train], "val": [Path(name) for name in shards.val]}
     stats = collect.sampled_record_stats(files, MAX_RECORDS)
     plan = Plan(
@@ -46,6 +44,7 @@ def quick_check(options: TrainOptions, shards: Shards, network: NetworkDescripti
         max_instances=options.max_instances_per_image,
         skips_crowds=options.skip_crowd_during_training,
         validates=bool(shards.val),
+        resize=config.resize,
     )
     issues = run_checks.validate_dataset(stats, plan)
     errors = [each for each in issues if issue_type(each.code).severity == Severity.ERROR]

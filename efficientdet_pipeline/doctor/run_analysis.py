@@ -60,6 +60,7 @@ def analyze_run(
         max_instances=integer_field(used, "max_instances_per_image", 0) or None,
         num_classes=network.config.num_classes if weights else None,
         validates="val" in files,
+        resize=network.config.resize,
     )
     issues = _loss_issues(folder, used, files.get("train", ()))
     if options.detect_photos and weights:
@@ -93,7 +94,7 @@ def _detector(
     if trained is not None and trained.path.is_file():
         return trained.path, read_network(trained.description, options.model, hparams)
     logging.warning("The run %s has no checkpoint: only its shards and losses are checked.", folder)
-    overrides = {"image_size": used["image_size"]} if used.get("image_size") else {}
+    overrides = {name: used[name] for name in ("image_size", "resize") if used.get(name)}
     return None, describe_network(used.get("model_name") or used.get("backbone_ref") or DEFAULT_MODEL, overrides, {})
 
 

@@ -74,7 +74,8 @@ def _sizes(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
         return []
     height, width = plan.canvas
     canvas = f"the canvas is {width}x{height}"
-    scales = stats.boxes.scales(plan.canvas)
+    # Of a stretched image, the side that is enlarged or reduced most.
+    scales = stats.boxes.scales(plan)
     long = sizes.max(axis=1) / np.maximum(sizes.min(axis=1), 1)
 
     def size_issue(code: str, measure: np.ndarray, limit: float, **values: Any) -> Issue | None:
@@ -84,14 +85,19 @@ def _sizes(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
         return make_issue(code, count=len(indices), of=len(sizes), files=files, **values)
 
     return [
-        size_issue("photo_small", scales, 1 / _SMALL, detail=f"By sides in pixels; {canvas}."),
+        size_issue("photo_small", scales.max(axis=1), 1 / _SMALL, detail=f"By sides in pixels; {canvas}."),
         size_issue(
-            "photo_large", 1 / scales, _LARGE, detail=f"By sides in pixels; {canvas}.", size=str(2 * max(plan.canvas))
+            "photo_large",
+            1 / scales.min(axis=1),
+            _LARGE,
+            detail=f"By sides in pixels; {canvas}.",
+            size=str(2 * max(plan.canvas)),
         ),
-        size_issue("photo_long", long, _LONG),
+        size_issue("photo_long", long, _LONG, detail=_STRETCHED if plan.resize == "stretch" else ""),
     ]
 
 
+_STRETCHED = "With --resize=stretch there is no padding, but the objects are distorted."
 _FEW = 20
 
 

@@ -94,7 +94,8 @@ def detector_function(detector: keras.Model, config: AnyDetectorConfig) -> Calla
             tf.TensorSpec((None, *config.image_size, 3), tf.float32),
             tf.TensorSpec((None, 2) if config.resize == "stretch" else (None,), tf.float32),
             tf.TensorSpec((None, 2), tf.int32),
-        )
+        ),
+        autograph=False,
     )
     def detect(images: tf.Tensor, scales: tf.Tensor, sizes: tf.Tensor) -> Detections:
         found = efficientdet.detections(config, detector(images, training=False), scales)
@@ -108,7 +109,7 @@ def _detector_function_on_jax(detector: keras.Model, config: AnyDetectorConfig) 
 
     network = network_function(detector)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def detections_of(outputs: dict[str, Any], scales: tf.Tensor, sizes: tf.Tensor) -> Detections:
         return clip_to_images(efficientdet.detections(config, outputs, scales), sizes)
 

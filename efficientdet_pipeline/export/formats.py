@@ -12,7 +12,7 @@ from efficientdet_pipeline.export.frozen_graph import write_frozen_graph
 from efficientdet_pipeline.export.onnx_model import write_onnx, write_onnx_with_nms
 from efficientdet_pipeline.export.openvino_ir import write_openvino
 from efficientdet_pipeline.export.saved_model import write_saved_model
-from efficientdet_pipeline.export.tflite import write_tflite
+from efficientdet_pipeline.export.tflite import CALIBRATED, write_tflite
 from efficientdet_pipeline.export.tflite_postprocess import write_post_processed
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.inference.onnx_loader import onnx_predictor
@@ -96,7 +96,7 @@ def _tflite(name: str, suffix: str, precision: str) -> ExportFormat:
         file=f"{{model}}{suffix}.tflite",
         write=partial(_write_tflite, precision=precision),
         load=tflite_predictor,
-        is_quantized=precision == "int8",
+        is_quantized=precision in CALIBRATED,
     )
 
 
@@ -104,6 +104,7 @@ TFLITE = {
     "float32": _tflite("tflite", "", "float32"),
     "float16": _tflite("tflite_fp16", "_fp16", "float16"),
     "int8": _tflite("tflite_int8", "_int8", "int8"),
+    "int16x8": _tflite("tflite_int16x8", "_int16x8", "int16x8"),
 }
 """Precision → the format with raw outputs."""
 

@@ -1,4 +1,4 @@
-"""Export as TensorFlow Lite: raw outputs in float32, float16 and int8, with builtin operations only."""
+"""Export as TensorFlow Lite: raw outputs in float32, float16, int8 and int16x8, with builtin operations only."""
 
 import re
 import warnings
@@ -15,10 +15,13 @@ from efficientdet_pipeline.export.trained_detector import RawHeads, TrainedDetec
 from efficientdet_pipeline.inference.tflite_loader import TfliteRunner
 from tfrmod import fileio
 
-BYTES_PER_WEIGHT = {"float32": 4.0, "float16": 2.0, "int8": 1.0}
-"""Precision → bytes per weight in the file. int8: weights per output channel, and activations."""
+BYTES_PER_WEIGHT = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "int16x8": 1.0}
+"""Precision → bytes per weight in the file. int8: weights per output channel, and activations; int16x8: activations in
+16 bits, weights in 8."""
+CALIBRATED = ("int8", "int16x8")
+"""Precisions whose ranges of activations are calibrated on images."""
 
-_MIN_DECIBELS = {"float32": 60.0, "float16": 20.0, "int8": 3.0}
+_MIN_DECIBELS = {"float32": 60.0, "float16": 20.0, "int8": 3.0, "int16x8": 3.0}
 """Below this ratio a file is broken: a file of zeros has 0 or less; that of a correct one depends on the network.
 The remaining accuracy is measured by the gate."""
 
@@ -36,11 +39,11 @@ def write_tflite(
       Signal-to-noise ratio in decibels of logits and deltas, on one image.
 
     Raises:
-      DataError: there are no calibration images for int8, or the file does not
+      DataError: there are no calibration images for int8 or int16x8, or the file does not
         reproduce the network's outputs.
     """
     heads = detector.raw_heads(batch_size=1, dtype="uint8")
-    samples = detector.calibration_canvases() if precision == "int8" else []
+    samples = detector.calibration_canvases() if precision in CALIBRATED else []
     content = converted(heads, precision=precision, samples=samples, float_layers=float_layers)
     content = put_ends_in_order(content)
     check_content(content, detector, precision)
@@ -81,7 +84,7 @@ def converted(
     """Returns the flatbuffer of a traced network from TensorFlow's converter.
 
     Args:
-      samples: canvases (1, H, W, 3), 0 to 255, for int8.
+      samples: canvases (1, H, W, 3), 0 to 255, for int8 and int16x8.
       float_layers: as for `write_tflite`.
 
     Raises:
@@ -121,12 +124,14 @@ def _converter(heads: RawHeads, precision: str, samples: Sequence[np.ndarray]) -
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if precision == "int8":
+    if precision in CALIBRATED:
+        sets = tf.lite.OpsSet
+        integers = {
+            "int8": sets.TFLITE_BUILTINS_INT8,
+            "int16x8": sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+        }
         converter.representative_dataset = _dataset(samples)
-        converter.target_spec.supported_ops = [
-            tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-            tf.lite.OpsSet.TFLITE_BUILTINS,
-        ]
+        converter.target_spec.supported_ops = [integers[precision], sets.TFLITE_BUILTINS]
     return converter
 
 

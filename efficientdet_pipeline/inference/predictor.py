@@ -121,7 +121,7 @@ def model_predictor(model: keras.Model, config: AnyDetectorConfig, *, mode: str 
       mode: of non-maximum suppression, as in `efficientdet.postprocess.detections`.
     """
 
-    @tf.function(input_signature=[IMAGES_SPEC], jit_compile=False)
+    @tf.function(input_signature=[IMAGES_SPEC], jit_compile=False, autograph=False)
     def serve(images: Tensor) -> Detections:
         return detect(images, partial(model, training=False), config, mode=mode)
 

@@ -63,6 +63,20 @@ class AnchorGrid:
         )
 
 
+def canvas_scales(image_sizes: np.ndarray, canvas: tuple[int, int], *, resize: str) -> np.ndarray:
+    """Returns (n, 2): canvas pixels per image pixel, vertically and horizontally, of images of these sizes.
+
+    Args:
+      image_sizes: (n, 2), height and width in pixels.
+      canvas: height and width in pixels.
+      resize: letterbox, which keeps proportions, or stretch.
+    """
+    factors = np.asarray(canvas, float) / np.maximum(image_sizes, 1.0)
+    if resize == "stretch":
+        return factors
+    return np.repeat(np.min(factors, axis=1, initial=np.inf, keepdims=True), 2, axis=1)
+
+
 def best_overlaps(grid: AnchorGrid, boxes: np.ndarray) -> np.ndarray:
     """Returns (n,): the IoU of each box (n, 4), in canvas pixels, with its best anchor of the grid."""
     chunks = [_best_overlaps(grid, boxes[first : first + _CHUNK]) for first in range(0, len(boxes), _CHUNK)]

@@ -163,7 +163,7 @@ def box_facts(boxes: np.ndarray, class_ids: np.ndarray, image_sides: np.ndarray)
     Args:
       boxes: (n, 4), (y0, x0, y1, x1) in pixels of the source image.
       class_ids: (n,).
-      image_sides: (n,), the longer side of each box's image in pixels.
+      image_sides: (n,), in pixels: the longer side of each box's image, or of stretched images the root of its area.
     """
     heights, widths = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     is_used = (heights > 0) & (widths > 0) & (image_sides > 0)

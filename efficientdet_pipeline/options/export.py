@@ -14,6 +14,7 @@ EXPORT_FORMATS: dict[str, str] = {
     "tflite": "TFLite float32, raw outputs",
     "tflite_fp16": "float16",
     "tflite_int8": "int8",
+    "tflite_int16x8": "int8 weights and int16 activations",
     "tflite_nms": "TFLite float32 with non-maximum suppression and MediaPipe metadata",
     "tflite_nms_fp16": "float16",
     "tflite_nms_int8": "int8",
@@ -47,7 +48,7 @@ class FormatOptions(Options):
         + "; ".join(f"{name}: {text}" for name, text in EXPORT_FORMATS.items())
         + ". docs/exports.md describes them.",
     )
-    calibration_images: int = option(32, "Number of training images for the calibration of int8 formats.")
+    calibration_images: int = option(32, "Number of training images for the calibration of int8 and int16x8 formats.")
 
     def __post_init__(self) -> None:
         """Checks the names and the number of images."""
@@ -83,7 +84,7 @@ class FormatOptions(Options):
     @property
     def is_quantized(self) -> bool:
         """Returns whether one of the formats is int8, so that calibration images are needed."""
-        return any(name.endswith("int8") for name in self.names())
+        return any(name.endswith(("int8", "int16x8")) for name in self.names())
 
     def without_effect(self) -> dict[str, str]:
         """Returns calibration_images if nothing is quantized."""
@@ -101,7 +102,7 @@ class GateOptions(Options):
         "with exit code 79 if one loses more than max_ap_drop. Artifacts that fail are deleted.",
     )
     max_ap_drop: float | None = option(
-        None, "Maximum loss of AP (0 to 1) against the checkpoint. Default: 0.005, and 0.01 for int8."
+        None, "Maximum loss of AP (0 to 1) against the checkpoint. Default: 0.005, and 0.01 for int8 and int16x8."
     )
     gate_images: int = option(
         100, "Number of validation images for the gate, chosen so that rare classes occur. 0: all."

@@ -9,7 +9,7 @@ from absl import logging
 from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.evaluation import write_metrics
 from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation, write_class_evaluation
-from efficientdet_pipeline.report.contents import Command, ReportContents
+from efficientdet_pipeline.report.contents import EVALUATED, Command, ReportContents
 from efficientdet_pipeline.report.evaluation_report import EvaluationPlace
 from efficientdet_pipeline.report.page import write_report
 from efficientdet_pipeline.report.run_page import with_evaluation, write_run_page
@@ -22,6 +22,7 @@ def write_class_report(place: EvaluationPlace, evaluation: ClassEvaluation, *, t
         return write_run_page(place.run, evaluation)
     contents = ReportContents(
         title=title,
+        facts_title=EVALUATED,
         commands=[Command("Evaluate again:", command_line(*sys.argv[1:]))],
         links={"metrics.json": "../metrics.json"} if (place.folder.path / "metrics.json").is_file() else {},
     )

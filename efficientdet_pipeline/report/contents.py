@@ -11,6 +11,8 @@ from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation
 BoxState = Literal["found", "missed", "crowd", "right", "wrong"]
 """State of an object (found, missed, crowd) or of a detection (right, wrong)."""
 Severity = Literal["error", "warning", "note"]
+EVALUATED = "What is evaluated"
+"""Title of the facts of a page that has an evaluation without a run."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class ReportContents:
     title: str
     subtitle: str = ""
     facts: Sequence[tuple[str, str]] = ()
-    """(label, value) pairs that describe the training."""
+    """(label, value) pairs that describe the training, or the evaluation alone."""
+    facts_title: str = "Training setup"
     charts: Sequence[Chart] = ()
     """Training and validation curves."""
     analysis: Analysis | None = None

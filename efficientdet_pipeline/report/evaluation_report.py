@@ -18,7 +18,7 @@ from efficientdet_pipeline.evaluation.evaluation_file import SavedEvaluation
 from efficientdet_pipeline.evaluation.instances import Instances
 from efficientdet_pipeline.evaluation.metrics import metrics_of
 from efficientdet_pipeline.options.evaluation import EvalOptions, EvaluationOptions
-from efficientdet_pipeline.report.contents import Command, ReportContents
+from efficientdet_pipeline.report.contents import EVALUATED, Command, ReportContents
 from efficientdet_pipeline.report.evaluation_folder import (
     EvaluationFolder,
     Findings,
@@ -85,6 +85,7 @@ def write_evaluation_report(
     names = ("metrics.json", "thresholds.yaml", "label_errors.csv")
     contents = ReportContents(
         title=title,
+        facts_title=EVALUATED,
         commands=commands,
         warnings=list(warnings),
         links={name: f"../{name}" for name in names if (place.folder.path / name).is_file()},

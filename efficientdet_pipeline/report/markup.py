@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
@@ -104,5 +105,6 @@ def cards(shown: Iterable[tuple[str, str, str]]) -> str:
 
 
 def paragraph(*sentences: str, class_: str | None = None) -> str:
-    """Returns a paragraph of plain text."""
-    return tag("p", text(" ".join(sentences)), class_=class_)
+    """Returns a paragraph of plain text; flags in it, such as --image_size, are not broken across lines."""
+    flags = re.sub(r"(?<![\w-])--[a-z]\w*", lambda found: tag("code", found[0]), text(" ".join(sentences)))
+    return tag("p", flags, class_=class_)

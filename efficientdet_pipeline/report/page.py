@@ -122,7 +122,7 @@ def _facts_section(contents: ReportContents) -> str:
     links = "".join(tag("li", tag("a", text(label), href=file)) for label, file in contents.links.items())
     return section(
         "facts",
-        "Training setup",
+        contents.facts_title,
         tag("dl", rows, class_="facts") if rows else "",
         tag("ul", links, class_="links") if links else "",
     )

@@ -12,7 +12,7 @@ from absl import logging
 
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.dataset_stats import ShardBoxes, read_boxes
-from efficientdet_pipeline.models.anchor_fit import AnchorGrid, class_weights, fit_anchors, recall
+from efficientdet_pipeline.models.anchor_fit import AnchorGrid, canvas_scales, class_weights, fit_anchors, recall
 from efficientdet_pipeline.models.build import describe_network
 from efficientdet_pipeline.models.pretrained import StartWeights, has_heads
 from efficientdet_pipeline.models.recipe import (
@@ -148,8 +148,9 @@ def choose_for_run(
     if num_images >= MANY_IMAGES:
         return Recipe()
     found = read_boxes(shards.train, skip_crowd=options.skip_crowd_during_training)
-    longer = found.image_sizes.max(axis=1, initial=0)
-    smallest_side, size_spread = box_facts(found.boxes, found.class_ids, longer)
+    stretches = network_overrides(options.model, hparams).get("resize") == "stretch"
+    image_sides = np.sqrt(found.image_sizes.prod(axis=1)) if stretches else found.image_sizes.max(axis=1, initial=0)
+    smallest_side, size_spread = box_facts(found.boxes, found.class_ids, image_sides)
     facts = DatasetFacts(
         num_images=num_images,
         num_boxes=len(found.boxes),
@@ -180,11 +181,11 @@ def _anchors(
 ) -> AnchorFacts | None:
     """Returns the match of the model's own and of fitted anchors with the boxes on the canvas; None without boxes."""
     overrides = network_overrides(schema.replace(options, image_size=image_size).model, hparams)
-    grid = AnchorGrid.of(describe_network(model_name, {**overrides, "num_classes": 1}, {}).config)
+    config = describe_network(model_name, {**overrides, "num_classes": 1}, {}).config
+    grid = AnchorGrid.of(config)
     if not len(found.boxes):
         return None
-    scales = np.min(np.asarray(grid.image_size) / found.image_sizes, axis=1)
-    boxes = found.boxes * scales[:, None]
+    boxes = found.boxes * np.tile(canvas_scales(found.image_sizes, grid.image_size, resize=config.resize), 2)
     fitted = fit_anchors(grid, boxes, class_weights(found.class_ids))
     new: dict[str, float | tuple[float, ...]] = {}
     if fitted.anchor_scale != grid.anchor_scale:

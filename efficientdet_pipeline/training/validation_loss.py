@@ -64,7 +64,7 @@ def _terms_function(network: keras.Model, objective: Objective) -> Callable[[Ten
         forward = network_function(network)
         return lambda images, truth: terms_of(forward(images), tuple(np.asarray(each) for each in truth))
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def compute(images: tf.Tensor, truth: TensorTree) -> dict[str, Tensor]:
         return terms_of(network(images, training=False), truth)
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from efficientdet import inference_form
 from efficientdet.automl.variable_names import variable_names
 from efficientdet.config import DetectorConfig, get_config
 from efficientdet.inference_form import folded, inference_graph, inference_network
@@ -77,6 +78,19 @@ def test_inference_graph_has_no_trace_of_training() -> None:
     names = [node.name for node in graph.graph_def.node if node.op == "Conv2D"]
     assert sum("norm_0_level" in name for name in names) == 2 * len(config.levels)
     assert len(graph.outputs) == len(graph.output_keys) == 2 * len(config.levels)
+
+
+def test_inference_graph_is_frozen_as_by_tensorflows_converter(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, config = network_of("efficientdet-lite0", **TINY)
+    images = np.random.RandomState(0).uniform(-2, 2, (1, *config.image_size, 3)).astype(np.float32)
+    frozen: list[tf.compat.v1.GraphDef | None] = []
+    freeze = inference_form._frozen
+    monkeypatch.setattr(inference_form, "_frozen", lambda function: frozen.append(freeze(function)) or frozen[-1])
+    own = inference_network(model, config)(tf.constant(images))
+    monkeypatch.setattr(inference_form, "_frozen", lambda function: None)
+    other = inference_network(model, config)(tf.constant(images))
+    assert frozen[0] is not None
+    tf.nest.map_structure(np.testing.assert_array_equal, own, other)
 
 
 def graph_of(function: Any, *shape: int | None) -> tuple[tf.compat.v1.GraphDef, tf.Tensor]:

@@ -120,3 +120,12 @@ def test_boxes_percentages_read_as_pixels_are_named(
     assert ("boxes_percent" in found) == bool(expected)
     if expected:
         assert found["boxes_percent"].detail == "No box ends beyond pixel 99, where the median image is 640x480 px."
+
+
+def test_boxes_are_measured_as_the_training_resizes_them(image: Callable, stats: Callable, plan: Callable) -> None:
+    # 10 x 20 of 256 x 1024 px: 2.5 x 5 px with its proportions, 10 x 5 px stretched to 256 x 256.
+    wide = stats([image("wide", [("cat", 0, 0, 10, 20)], size=(256, 1024))])
+    assert wide.boxes.on_canvas(plan()).tolist() == [[0, 0, 2.5, 5]]
+    assert wide.boxes.on_canvas(plan(resize="stretch")).tolist() == [[0, 0, 10, 5]]
+    tiny = by_code(boxes.check(wide, plan(resize="stretch")))["box_tiny"]
+    assert f"median side is {50**0.5:.1f} px" in tiny.detail

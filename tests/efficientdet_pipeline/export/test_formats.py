@@ -82,6 +82,7 @@ def test_formats_detect_what_the_checkpoint_detects(
         ("tflite_fp16", 25, 2.6),
         ("openvino_fp16", 25, 2.6),
         ("tflite_int8", 5, 1.6),
+        ("tflite_int16x8", 5, 1.6),
         pytest.param("openvino_int8", 5, 1.6, marks=pytest.mark.slow),
     ],
 )

@@ -15,6 +15,7 @@ from efficientdet_pipeline.models.anchor_fit import (
     as_hparams,
     best_overlaps,
     best_shape_overlaps,
+    canvas_scales,
     class_weights,
     fit_anchors,
     recall,
@@ -93,3 +94,8 @@ def test_anchor_fit_rare_classes_are_not_drowned() -> None:
 
 def test_anchor_fit_what_fits_is_left_alone(grid: Callable[..., AnchorGrid]) -> None:
     assert as_hparams(grid(), grid()) == ""
+
+
+@pytest.mark.parametrize(("resize", "expected"), [("letterbox", [[0.5, 0.5]]), ("stretch", [[1.0, 0.5]])])
+def test_canvas_scales_of_an_image_of_twice_the_width(resize: str, expected: list[list[float]]) -> None:
+    assert canvas_scales(np.array([[100, 200]]), (100, 100), resize=resize).tolist() == expected

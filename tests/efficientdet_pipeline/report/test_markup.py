@@ -1,6 +1,6 @@
 """HTML from untrusted text."""
 
-from efficientdet_pipeline.report.markup import number, section, table, tag, text
+from efficientdet_pipeline.report.markup import number, paragraph, section, table, tag, text
 
 
 def test_text_is_never_markup() -> None:
@@ -30,3 +30,8 @@ def test_table_names_its_rows_and_columns() -> None:
     assert '<th scope="col">&lt;A&gt;</th><th scope="col" class="number">B</th>' in markup
     assert '<th scope="row">x</th><td class="number">1</td>' in markup
     assert 'class="sortable"' in markup
+
+
+def test_paragraph_keeps_flags_on_one_line() -> None:
+    expected = "<p>Try <code>--image_size</code>=512 &lt;for&gt; a--b.jpg.</p>"
+    assert paragraph("Try --image_size=512", "<for> a--b.jpg.") == expected
