@@ -1,9 +1,13 @@
-"""Settings and results shared by both halves of `gpu_step.py`; needs only NumPy."""
+"""Settings and results shared by the phases of `gpu_suite.py`; needs only NumPy."""
 
+import json
 import os
 import resource
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +27,7 @@ class Given:
     """Settings of one measurement: the network, the batch, and the number of steps."""
 
     model_name: str
-    """Our model, and with the prefix `tf_` effdet's, unless `peer_model` names another."""
-    peer_model: str
-    """A network of effdet; empty means the counterpart of `model_name`."""
+    """Our model, and with the prefix `tf_` effdet's."""
     image_size: int
     """Side in pixels."""
     num_classes: int
@@ -38,8 +40,12 @@ class Given:
     """Steps between two synchronizations with the device."""
     rounds: int
     """Number of rounds of which the median is reported."""
-    peer_compiler: str
-    """Backend of torch.compile for effdet; empty disables torch.compile."""
+    compiler: str = ""
+    """Backend of torch.compile for effdet; empty: eager PyTorch."""
+    network: dict[str, Any] = field(default_factory=dict)
+    """Changes of our network, to make it tiny."""
+    is_warmed: bool = False
+    """Whether the device computes for some seconds before XLA measures kernels on it."""
 
     @property
     def compute_dtype(self) -> str:
@@ -60,9 +66,35 @@ def synthetic_batch(given: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return images, boxes, class_ids
 
 
+class Notes:
+    """Results of a phase, written after each of them, so that a phase that runs out of time leaves what it has.
+
+    Args:
+      path: the JSON file.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.found: dict[str, Any] = {}
+        self._began = time.perf_counter()
+
+    def add(self, results: Mapping[str, Any]) -> None:
+        """Adds results, and reports them on stderr."""
+        self.found |= results
+        if self.path is not None:
+            partial = self.path.with_suffix(".partial")
+            partial.write_text(json.dumps(self.found), encoding="utf-8")
+            partial.replace(self.path)
+        self.say(json.dumps(results)[:300])
+
+    def say(self, text: str) -> None:
+        """Reports progress on stderr."""
+        print(f"  {time.perf_counter() - self._began:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+
 def images_a_second(one_round: Round, given: Given) -> float:
-    """Returns the median rate of rounds of `given.steps` steps; three warm-up rounds precede them."""
-    seconds = median_seconds({"round": one_round}, given.rounds)["round"]
+    """Returns the median rate of rounds of `given.steps` steps; one warm-up round precedes them."""
+    seconds = median_seconds({"round": one_round}, given.rounds, warm_up=1)["round"]
     return given.batch_size * given.steps / seconds
 
 

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 
 
-def median_seconds(steps: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+def median_seconds(steps: Mapping[str, Callable[[], None]], rounds: int, *, warm_up: int = 3) -> dict[str, float]:
     """Returns the median seconds of each step, interleaved, so that all are measured under the same conditions."""
     for step in steps.values():
-        for _ in range(3):
+        for _ in range(warm_up):
             step()
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):

@@ -39,10 +39,12 @@ def yardstick(size: int, batch: int) -> Callable[[], None]:
     return _step_of(model, (images, classes))
 
 
-def detector_step(name: str, size: int, batch: int, num_classes: int) -> Callable[[], None]:
+def detector_step(
+    name: str, size: int, batch: int, num_classes: int, *, precision: str = "", **network: object
+) -> Callable[[], None]:
     """Returns a whole training step of a detector: matching, losses, clipping, momentum and averaging."""
-    config = efficientdet.get_config(name, image_size=size, num_classes=num_classes)
-    options = compose(TrainOptions, url_dataset="none", batch_size=batch)
+    config = efficientdet.get_config(name, image_size=size, num_classes=num_classes, **network)
+    options = compose(TrainOptions, url_dataset="none", batch_size=batch, precision=precision)
     strategy.build_strategy(options)
     model = build_training_model(
         efficientdet.build_model(config), detection_objective(config, options.optimizer), options, steps_per_epoch=100
