@@ -1,6 +1,6 @@
 """Tests of ResNetV2 against a numpy reference of timm's, with weights from timm's files."""
 
-import json
+import pickle
 import struct
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from efficientdet.backbones.timm_weights import load_timm_resnetv2, read_state_d
 from efficientdet.backbones.weight_standardized import NORMS
 from efficientdet.errors import CheckpointError
 from keras import ops
+from weights_writer import WeightsWriter
 
 SMALL = {"nb_blocks": (2, 1, 1, 1), "nb_channels": (128, 128, 256, 128), "stem_width": 32, "input_size": (64, 64)}
 
@@ -69,16 +70,13 @@ def reference(image: np.ndarray, state: dict, part: ResNetV2Part) -> list[np.nda
 def save(path: Path, state: dict[str, np.ndarray]) -> None:
     if path.suffix == ".npz":
         np.savez(path, **state)
-        return
-    header, body = {}, b""
-    for name, array in state.items():
-        start, body = len(body), body + array.astype("<f4").tobytes()
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [start, len(body)]}
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+    elif path.suffix == ".pth":
+        WeightsWriter().zipped(path, {name: np.ascontiguousarray(array) for name, array in state.items()})
+    else:
+        WeightsWriter().safetensors(path, state)
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pth"])
 def test_resnetv2_equals_timm(tmp_path: Path, suffix: str) -> None:
     part = ResNetV2Part(**SMALL)
     state = state_dict(part)
@@ -121,13 +119,19 @@ def test_load_timm_resnetv2_refuses_other_networks(tmp_path: Path) -> None:
 def test_read_state_dict_names_what_it_cannot_read(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"No weights file .*none.npz"):
         read_state_dict(tmp_path / "none.npz")
-    for name, message in (("a.txt", "must be a .npz, .safetensors or .pth"), ("a.npz", "cannot be read as weights")):
+    for name, message in (
+        ("a.txt", "must be a .npz, .safetensors or .pth"),
+        ("a.npz", "must be a complete checkpoint"),
+    ):
         (tmp_path / name).write_bytes(b"\x00" * 20)
         with pytest.raises(CheckpointError, match=message):
             read_state_dict(tmp_path / name)
     (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", 1 << 40))
-    with pytest.raises(CheckpointError, match="its header is longer than the file"):
+    with pytest.raises(CheckpointError, match="its header takes 1,099,511,627,776 bytes"):
         read_state_dict(tmp_path / "a.safetensors")
+    (tmp_path / "a.pth").write_bytes(pickle.dumps({"stem.conv.weight": Path("x")}))
+    with pytest.raises(CheckpointError, match=r"must contain only tensors.* nothing of it was executed"):
+        read_state_dict(tmp_path / "a.pth")
 
 
 def test_resnetv2_variants_have_the_published_sizes() -> None:

@@ -1,4 +1,4 @@
-"""Tests of the READMEs of the detector (its code runs) and of automl (its tests exist)."""
+"""Tests of the READMEs of the detector (its code runs) and of automl (its tests exist), and of the page on parts."""
 
 import re
 from pathlib import Path
@@ -13,6 +13,7 @@ from efficientdet_pipeline.demo_dataset import draw_image
 ROOT = Path(__file__).resolve().parents[2]
 DETECTOR = (ROOT / "third_party/automl/efficientdet/README.md").read_text(encoding="utf-8")
 CONTRACT = (ROOT / "third_party/automl/README.md").read_text(encoding="utf-8")
+PARTS = (ROOT / "docs/detectors.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SAID = re.compile(r"^(\S.*?)  # → (.+)$", re.MULTILINE)
 """An expression and what it gives."""
@@ -41,9 +42,10 @@ def test_detector_readme_shows_all_public_names() -> None:
     assert not unseen
 
 
-def test_automl_readme_names_existing_tests() -> None:
-    named = TEST.findall(CONTRACT)
-    assert len(named) > 44
+@pytest.mark.parametrize(("page", "count"), [(CONTRACT, 44), (PARTS, 9)], ids=["automl", "detectors.md"])
+def test_page_names_existing_tests(page: str, count: int) -> None:
+    named = TEST.findall(page)
+    assert len(named) > count
     for path, name in named:
         assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8") if name else (ROOT / path).is_file(), name
 

@@ -1,29 +1,30 @@
 """Loader of timm's ResNetV2 weights from a local file."""
 
-import json
-import struct
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from efficientdet.backbones.resnetv2 import ResNetV2
+from efficientdet.checkpoint.pickle_data import ForeignObjectError
+from efficientdet.checkpoint.reader import reading
+from efficientdet.checkpoint.safetensors_file import read_safetensors
+from efficientdet.checkpoint.torch_file import read_torch, state_dict_of, zip_errors
 from efficientdet.errors import CheckpointError
 
-_SAFETENSORS_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1"}
-_MAX_HEADER_BYTES = 100 << 20
+_TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 
 
 def load_timm_resnetv2(backbone: ResNetV2, path: str) -> None:
     """Loads all weights of a built ResNetV2 from a state dict of timm's `resnetv2` models.
 
-    The classifier (`head.`) is ignored; everything else must match.
+    The classifier (`head.`) and counters of batches are ignored; everything else must match.
 
     Args:
       backbone: the network.
-      path: .npz with the names of the state dict, .safetensors, or .pth (which needs PyTorch).
+      path: .npz with the names of the state dict, .safetensors, or .pth.
 
     Raises:
       FileNotFoundError: the file does not exist.
@@ -31,7 +32,8 @@ def load_timm_resnetv2(backbone: ResNetV2, path: str) -> None:
     """
     state = read_state_dict(Path(path))
     targets = timm_names(backbone)
-    given = {name: array for name, array in state.items() if not name.startswith("head.")}
+    is_ignored = re.compile(r"head\.|.*\.num_batches_tracked$").match
+    given = {name: array for name, array in state.items() if not is_ignored(name)}
     missing, unknown = sorted(targets.keys() - given.keys()), sorted(given.keys() - targets.keys())
     if missing or unknown:
         raise CheckpointError(
@@ -78,58 +80,30 @@ def timm_names(backbone: ResNetV2) -> dict[str, keras.Variable]:
 
 
 def read_state_dict(path: Path) -> Mapping[str, np.ndarray]:
-    """Returns the arrays in a file of PyTorch weights by name.
+    """Returns the arrays in a file of PyTorch weights by name; PyTorch is not needed, and nothing is executed.
 
     Raises:
       FileNotFoundError: the file does not exist.
-      CheckpointError: the format is unknown, the file is damaged, or it needs PyTorch, which is not installed.
+      CheckpointError: the format is unknown, or the file is damaged or has more than tensors.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No weights file {path} (backbone.weights).")
+    if path.suffix not in (".npz", ".safetensors", *_TORCH_SUFFIXES):
+        raise CheckpointError(f"Weights must be a .npz, .safetensors or .pth file. Received {str(path)!r}.")
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
-        if path.suffix in (".pth", ".pt", ".bin"):
-            return _read_torch(path)
-    except (OSError, ValueError, KeyError, struct.error) as error:
-        raise CheckpointError(f"{path} cannot be read as weights: {error}.") from error
-    raise CheckpointError(f"Weights must be a .npz, .safetensors or .pth file. Received {str(path)!r}.")
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    data = path.read_bytes()
-    (size,) = struct.unpack("<Q", data[:8])
-    if size > min(len(data) - 8, _MAX_HEADER_BYTES):
-        raise ValueError("its header is longer than the file")
-    header: dict[str, Any] = json.loads(data[8 : 8 + size])
-    body = memoryview(data)[8 + size :]
-    arrays = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        start, end = entry["data_offsets"]
-        if entry["dtype"] == "BF16":
-            bits = np.frombuffer(body[start:end], "<u2").astype(np.uint32) << 16
-            arrays[name] = bits.view(np.float32).reshape(entry["shape"])
-        else:
-            kind = _SAFETENSORS_TYPES[entry["dtype"]]
-            arrays[name] = np.frombuffer(body[start:end], kind).reshape(entry["shape"])
-    return arrays
-
-
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError:
+        with reading(path), zip_errors():
+            if path.suffix == ".npz":
+                with np.load(path, allow_pickle=False) as arrays:
+                    return {name: arrays[name] for name in arrays.files}
+            with path.open("rb") as file:
+                is_torch = path.suffix in _TORCH_SUFFIXES
+                tensors = state_dict_of(read_torch(file) if is_torch else read_safetensors(file).tensors)
+                return {name: tensor.read() for name, tensor in tensors.items()}
+    except ForeignObjectError as error:
         raise CheckpointError(
-            f"{path} is a PyTorch file, and PyTorch is not installed: `pip install torch`, or save the state dict as "
-            ".safetensors or .npz."
-        ) from None
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.float().numpy() for name, tensor in state.items()}
+            f"{path} must contain only tensors, as torch.save(model.state_dict(), …) writes them. It has {error.what}; "
+            "nothing of it was executed."
+        ) from error
 
 
 def _few(names: list[str]) -> str:
