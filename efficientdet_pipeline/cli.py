@@ -30,6 +30,7 @@ from efficientdet_pipeline.options.parser import Reader
 from efficientdet_pipeline.options.resolve import resolve_options
 from efficientdet_pipeline.options.services import report_failure, service_options, without_service_word
 from efficientdet_pipeline.storage.localize import local_storage
+from efficientdet_pipeline.system import rare_garbage_collection
 
 _HELP = {"--help", "-h", "-help", "--helpshort"}
 _FULL_HELP = {"--helpfull", "-helpfull"}
@@ -94,7 +95,7 @@ def _run(arguments: list[str], mode: str | None) -> ExitCode:
         if options.general.debug:
             logging.set_verbosity(logging.DEBUG)
         check_processor()
-        with silent_native_log(unless=options.general.debug):
+        with silent_native_log(unless=options.general.debug), rare_garbage_collection():
             runner = MODES[sources.mode].runner()
         return runner(options, sources, hparams) or ExitCode.DONE
 

@@ -22,13 +22,15 @@ from efficientdet_pipeline.report.evaluation_report import (
     evaluation_places,
     finish_evaluation,
 )
+from efficientdet_pipeline.system import rare_garbage_collection
 from efficientdet_pipeline.training import checkpoint_io
 
 
 def run(options: EvalOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Evaluates the detector or the detections that the options name."""
     del read
-    evaluate(options, hparams)
+    with rare_garbage_collection():
+        evaluate(options, hparams)
 
 
 def evaluate(options: EvalOptions, hparams: HparamsGiven) -> dict[str, object]:

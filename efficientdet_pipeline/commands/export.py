@@ -17,12 +17,14 @@ from efficientdet_pipeline.models.class_networks import class_weights_of
 from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.system import rare_garbage_collection
 
 
 def run(options: ExportOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Exports the checkpoint that the options name."""
     del read
-    exported = export_checkpoint(options, hparams)
+    with rare_garbage_collection():
+        exported = export_checkpoint(options, hparams)
     for name, path in exported.artifacts.items():
         logging.info("%-16s  %s", name, path)
     place = next(iter(exported.artifacts.values()))

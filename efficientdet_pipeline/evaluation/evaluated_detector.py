@@ -160,9 +160,8 @@ def _export(path: Path, hparams: HparamsGiven, *, is_trusted: bool) -> Evaluated
     if num_classes is None:
         if not names:
             raise DataError(
-                f"The classes of {path} must be known for the evaluation. Neither label_map.yaml "
-                "nor hparams_config.yaml is beside it; copy them from the folder of the export, or set "
-                "--hparams=label_map={1: name, …}."
+                f"The classes of {path} must be known for the evaluation. There is no label_map.yaml beside it; copy "
+                "it and hparams_config.yaml from the folder of the export, or set --hparams=label_map={1: name, …}."
             )
         num_classes = max(names)
     network = config_beside(path) or config_beside(path / "saved_model.pb")

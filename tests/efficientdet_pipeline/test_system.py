@@ -1,5 +1,6 @@
 """Free memory within container limits, and recognition of out-of-memory errors of every framework."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,13 @@ def test_one_may_ask_before_anything_heavy_is_loaded() -> None:
         "sys.exit(bool({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_rare_garbage_collection_restores_the_thresholds() -> None:
+    before = gc.get_threshold()
+    with machine_memory.rare_garbage_collection():
+        assert gc.get_threshold()[0] > before[0]
+    assert gc.get_threshold() == before
+    with pytest.raises(ZeroDivisionError), machine_memory.rare_garbage_collection():
+        1 / 0  # noqa: B018
+    assert gc.get_threshold() == before
