@@ -6,8 +6,11 @@ MediaPipe needs an environment of its own, because it pins other versions than T
     python benchmarks/mediapipe_detector.py --model=export/efficientdet-lite0_nms.tflite --images=bccd.zip \
         --python=mediapipe/bin/python
 
-Both stretch images to the input, and both report detections of 0.3 or more. A detection is matched if the other has one
-of the same class with an IoU of 0.9 or more; scores are compared where boxes are matched.
+Both report detections of 0.3 or more. A detection is matched if the other has one of the same class with an IoU of 0.9
+or more; scores are compared where boxes are matched. There are two comparisons: on images of the size of the network's
+input, where both see the same pixels, which decides on the exit code; and on the images as they are, which each resizes
+in its own way (MediaPipe maps the corner of the image to the center of the first pixel). MediaPipe cuts off the
+fractions of box coordinates, so they are cut off here as well.
 """
 
 import argparse
@@ -17,7 +20,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,23 +79,44 @@ def of_mediapipe(python: str, model: Path, files: list[Path]) -> list[Found]:
 
 
 def of_this_program(model: Path, files: list[Path]) -> list[Found]:
-    """Returns the detections of the same file, fed as MediaPipe feeds it."""
-    import efficientdet_pipeline as edp
-    from efficientdet_pipeline.inference.artifacts import config_beside
+    """Returns the detections of the same file on stretched images, with whole pixels as MediaPipe gives them."""
     from efficientdet_pipeline.inference.image_io import read_image
     from efficientdet_pipeline.inference.predictor import detect_image
     from efficientdet_pipeline.inference.tflite_loader import tflite_predictor
+    from efficientdet_pipeline.models.class_names import label_map_beside
+
+    names = label_map_beside(model) or {}
+    predictor = tflite_predictor(model, _config(model), resize="stretch")
+    rows = []
+    for file in files:
+        found = detect_image(predictor, read_image(file)).above(MIN_SCORE)
+        rows.append(_found([[names[class_id], score, *_whole(box)] for box, score, class_id in found.rows()]))
+    return rows
+
+
+def _whole(box: np.ndarray) -> list[float]:
+    corner, size = np.trunc(box[:2]), np.trunc(box[2:] - box[:2])
+    return [*corner.tolist(), *(corner + size).tolist()]
+
+
+def _config(model: Path) -> Any:
+    from efficientdet_pipeline.inference.artifacts import config_beside
 
     config = config_beside(model)
     if config is None:
         sys.exit(f"{model} must lie beside the hparams_config.yaml of its export.")
-    names = edp.Detector(model).label_map
-    predictor = tflite_predictor(model, config, resize="stretch")
-    rows = []
-    for file in files:
-        found = detect_image(predictor, read_image(file)).above(MIN_SCORE)
-        rows.append(_found([[names[class_id], score, *box] for box, score, class_id in found.rows()]))
-    return rows
+    return config
+
+
+def on_canvas(model: Path, files: list[Path], folder: Path) -> list[Path]:
+    """Writes the images stretched to the network's input, without loss, and returns their paths."""
+    from PIL import Image
+
+    height, width = _config(model).image_size
+    paths = [folder / f"canvas-{number:02d}.png" for number in range(len(files))]
+    for file, path in zip(files, paths, strict=True):
+        Image.open(file).convert("RGB").resize((width, height), Image.Resampling.BILINEAR).save(path)
+    return paths
 
 
 def _found(rows: list[list[float | str]]) -> Found:
@@ -138,7 +162,7 @@ def _images(source: Path, folder: Path, count: int) -> list[Path]:
 
 
 def main() -> int:
-    """Prints the share of matched detections in both directions; returns 1 if one is too small."""
+    """Prints the smaller share of matched detections of both directions; returns 1 if it is too small."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="tflite_nms of an export")
     parser.add_argument("--images", type=Path, required=True, help="folder or zip of images")
@@ -146,18 +170,22 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("--output", default="")
     given = parser.parse_args()
+    figures: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         files = _images(given.images, Path(folder), given.count)
-        theirs, ours = of_mediapipe(given.python, given.model, files), of_this_program(given.model, files)
-    figures: dict[str, float] = {"images": len(files)}
-    for name, result in (("mediapipe", compare(theirs, ours)), ("this program", compare(ours, theirs))):
-        share = result.matched / result.count if result.count else 0.0
-        largest = max(result.score_differences, default=0.0)
-        print(f"{name}: {result.count} detections, {share:.1%} matched; scores differ by {largest:.4f} at most")
-        figures |= {f"{name}: detections": result.count, f"{name}: matched": share, f"{name}: scores": largest}
+        for what, paths in (("same pixels", on_canvas(given.model, files, Path(folder))), ("own resizing", files)):
+            theirs, ours = of_mediapipe(given.python, given.model, paths), of_this_program(given.model, paths)
+            results = compare(theirs, ours), compare(ours, theirs)
+            figures[what] = {
+                "mediapipe": sum(len(each.names) for each in theirs),
+                "this program": sum(len(each.names) for each in ours),
+                "matched": min(each.matched / max(each.count, 1) for each in results),
+                "score difference": max(results[0].score_differences, default=0.0),
+            }
+            print(what, {name: round(value, 4) for name, value in figures[what].items()}, flush=True)
     if given.output:
         Path(given.output).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return int(min(figures["mediapipe: matched"], figures["this program: matched"]) < REQUIRED)
+    return int(figures["same pixels"]["matched"] < REQUIRED)
 
 
 if __name__ == "__main__":

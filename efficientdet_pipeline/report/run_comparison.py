@@ -60,7 +60,7 @@ def compare_runs(folders: Sequence[Path], place: Path) -> tuple[Path, list[Compa
         ComparedRun(
             name=name,
             analysis=analyse(each.instances, each.label_map),
-            facts={**_facts(each), **{option: str(own.get(option, "")) for option in differing}},
+            facts={**_facts(each), **{f"--{option}": str(own.get(option, "")) for option in differing}},
             charts=training_charts(read_rows(folder / "results.csv")),
         )
         for name, folder, each, own in zip(_names(folders), folders, saved, args, strict=True)

@@ -14,7 +14,7 @@ from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from efficientdet_pipeline.models.pretrained import StartWeights
 from efficientdet_pipeline.models.recipe import Recipe
 from efficientdet_pipeline.runs import metadata
-from efficientdet_pipeline.training import checkpoint_io
+from efficientdet_pipeline.training import checkpoint_io, run_recipe
 from efficientdet_pipeline.training.run_recipe import TURNS_IT_OFF, _least_recall, choose_for_run, is_wanted
 from efficientdet_pipeline.training.session import RunSession
 
@@ -178,3 +178,13 @@ def test_other_processes_follow_the_chiefs_recipe(shards: Any, tmp_path: Path) -
     with opened(tmp_path, "--run_name=one", is_chief=False) as (other, _):
         assert not other.chooses_recipe
         assert other.options == chief.options
+
+
+def test_choose_for_run_measures_boxes_as_images_are_resized(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: list[np.ndarray] = []
+    box_facts = run_recipe.box_facts
+    monkeypatch.setattr(run_recipe, "box_facts", lambda *given: sides.append(given[2]) or box_facts(*given))
+    recipe_for(shards)
+    recipe_for(shards, "--resize=stretch")
+    assert sides[0] == pytest.approx(72)
+    assert sides[1] == pytest.approx((72 * 64) ** 0.5)

@@ -83,7 +83,8 @@ def inference_graph(
     """Returns the inference graph of a network.
 
     Its outputs differ from the model's by rounding only: less than 1e-4 of the
-    largest value of a level.
+    largest value of a level in trained networks. Random weights amplify rounding;
+    with them both are as far from the same network in float64 as from each other.
 
     Args:
       model: from `build_model(config)`, with its weights.
