@@ -1,10 +1,11 @@
-"""Hook of mkdocs: shows documents of the repository's root as pages of the site."""
+"""Hooks of mkdocs: documents of the repository's root become pages of the site, and names of flags stay on one line."""
 
 import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
@@ -12,6 +13,7 @@ PAGES = {
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
 }
+_FLAG = re.compile(r"--[a-z]\w*")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -21,3 +23,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = re.sub(r"\[([^]]*)\]\((?!https?:|#)[^)]*\)", r"\1", text)
         files.append(File.generated(config, name, content=text))
     return files
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Marks the flags in code within a sentence, which browsers would break after the hyphens."""
+    return re.sub(r"<code>[^<]*</code>", lambda found: _FLAG.sub(r'<span class="flag">\g<0></span>', found[0]), html)
