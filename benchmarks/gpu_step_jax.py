@@ -65,6 +65,7 @@ def compiled_step(given: Given, notes: Notes) -> Stepper:
             "versions": {"jax": jax.__version__, "keras": keras.__version__},
         }
     )
+    keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(given.precision)
     size = {"image_size": given.image_size, "num_classes": given.num_classes}
     config = efficientdet.get_config(given.model_name, **size, **given.network)

@@ -41,9 +41,18 @@ def main() -> None:
         tf.profiler.experimental.stop()
         (path,) = Path(folder).rglob("*.xplane.pb")
         space = xplane_pb2.XSpace.FromString(path.read_bytes())
-    rows = by_kind(space, args.steps)
+    durations = durations_of(space)
+    rows = by_kind(durations, args.steps)
     total = sum(row["ms"] for row in rows)
-    result = {"ms": total, "rows": rows[:ROWS], "load_average": load_average(), "settings": vars(args)}
+    slowest = sorted(durations.items(), key=lambda item: -min(item[1]))[:ROWS]
+    operations = [{"operation": name, "kind": kind, "ms": min(found)} for (name, kind), found in slowest]
+    result = {
+        "ms": total,
+        "rows": rows[:ROWS],
+        "operations": operations,
+        "load_average": load_average(),
+        "settings": vars(args),
+    }
     print(f"{'operation':38} {'share':>6} {'ms':>8} {'number':>6}")
     for row in rows[:ROWS]:
         print(f"{row['kind']:38} {row['ms'] / total:6.1%} {row['ms']:8.1f} {row['number']:6}")
@@ -51,12 +60,17 @@ def main() -> None:
         Path(args.output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def by_kind(space: xplane_pb2.XSpace, steps: int) -> list[dict[str, float | int | str]]:
-    """Returns milliseconds and number of operations of a step by kind, slowest first."""
+def durations_of(space: xplane_pb2.XSpace) -> dict[tuple[str, str], list[float]]:
+    """Returns the milliseconds of all executions of each operation, by its name and kind."""
     durations: dict[tuple[str, str], list[float]] = defaultdict(list)
     for name, milliseconds in _executions(space):
         operation, _, kind = name.partition(":")
         durations[operation, kind].append(milliseconds)
+    return durations
+
+
+def by_kind(durations: dict[tuple[str, str], list[float]], steps: int) -> list[dict[str, float | int | str]]:
+    """Returns milliseconds and number of operations of a step by kind, slowest first."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0])
     for (_, kind), found in durations.items():
         # An operation that runs several times in a step, in a loop, counts as often.
@@ -92,7 +106,7 @@ def _executions(space: xplane_pb2.XSpace) -> Iterator[tuple[str, float]]:
 def is_operation(name: str) -> bool:
     """Returns whether an event is an operation of the graph: name:Type."""
     _, colon, kind = name.partition(":")
-    return bool(colon) and kind.isidentifier() and not kind.startswith("_")
+    return bool(colon) and kind.isidentifier()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Names:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.paths = set(paths)
-        self._indices: dict[Callable[[str], str], dict[str, list[str]]] = {}
+        self._indices: dict[Callable[[str], str], _Index] = {}
         self._recurring: bool | None = None
         self._folders: set[str] = set()
 
@@ -75,8 +75,9 @@ class Names:
             for path in (_joined(folder, form), _joined("", form)):
                 if path in self.paths:
                     return _Found([path], 0)
-                if len(self._index(_without_extension, whole=True).get(path, ())) == 1:
-                    return _Found(self._index(_without_extension, whole=True)[path], 0)
+                without_extension = _paths(self._index(_without_extension, whole=True), path)
+                if len(without_extension) == 1:
+                    return _Found(without_extension, 0)
         candidates, rule = self.matches(*forms)
         best = _best(candidates, forms, near, hint)
         return _Found([path for path in best if not self.contradicts(path, forms)], rule)
@@ -90,7 +91,7 @@ class Names:
         for number, (of_name, of_file) in enumerate(_RULES, start=1):
             index = self._index(of_file)
             tried = forms if number > _WRITTEN else forms[:1]
-            candidates = sorted({path for form in tried for path in index.get(of_name(_last(form)), ())})
+            candidates = sorted({path for form in tried for path in _paths(index, of_name(_last(form)))})
             if candidates:
                 return candidates, number
         return [], len(_RULES) + 1
@@ -108,15 +109,35 @@ class Names:
         stated = {folded(PurePosixPath(form).parent.name) for form in forms} & self._folders
         return self._recurring and bool(stated.difference(map(folded, PurePosixPath(path).parts[:-1])))
 
-    def _index(self, of_file: Callable[[str], str], *, whole: bool = False) -> dict[str, list[str]]:
-        """Returns {file name as transformed by a rule: paths}; computed on first use."""
+    def _index(self, of_file: Callable[[str], str], *, whole: bool = False) -> "_Index":
+        """Returns {file name as transformed by a rule: its path, or paths}; computed on first use."""
+        if of_file in _KEEP_PLAIN_NAMES and self._are_plain:
+            of_file = str
         if of_file not in self._indices:
-            index: dict[str, list[str]] = defaultdict(list)
+            index: _Index = {}
             for path in self.paths:
-                index[of_file(path if whole else _last(path))].append(path)
+                name = of_file(path if whole else _last(path))
+                others = index.get(name)
+                if isinstance(others, list):
+                    others.append(path)
+                else:
+                    # Lists for unique names would be most of the memory of a large dataset.
+                    index[name] = path if others is None else [others, path]
             index.pop("", None)
             self._indices[of_file] = index
         return self._indices[of_file]
+
+    @functools.cached_property
+    def _are_plain(self) -> bool:
+        """Whether names are ASCII without percent signs, so that composing and decoding leave them as they are."""
+        return all(path.isascii() and "%" not in path for path in self.paths)
+
+_Index = dict[str, str | list[str]]
+
+
+def _paths(index: _Index, name: str) -> list[str]:
+    found = index.get(name)
+    return [] if found is None else [found] if isinstance(found, str) else found
 
 
 def spellings(name: str) -> list[str]:
@@ -205,6 +226,7 @@ _RULES: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
     (_folded_name, _folded_file_stem),
     (_folded_stem, _folded_file_stem),
 )
+_KEEP_PLAIN_NAMES = (composed, _decoded_name)
 _WRITTEN = 2  # The first rules use the name as written, not decoded from a URL.
 
 

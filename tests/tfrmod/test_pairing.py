@@ -1,5 +1,6 @@
 """Tests of matching file names in annotations with files."""
 
+import tracemalloc
 import unicodedata
 
 import pytest
@@ -114,3 +115,22 @@ def test_names_that_fit_one_file_equally_well_all_stay_without() -> None:
 def test_spellings_are_paths_with_forward_slashes() -> None:
     assert spellings(r"a\b%20c.jpg") == ["a/b%20c.jpg", "a/b c.jpg"]
     assert spellings("a.jpg") == ["a.jpg"]
+
+
+def test_names_find_all_files_of_a_recurring_name() -> None:
+    paths = [f"camera{number}/0.jpg" for number in range(1000)]
+    for stated in ("0.jpg", "0", "0.JPG"):
+        assert Names(paths).matches(stated)[0] == sorted(paths)
+
+
+def test_names_take_little_memory() -> None:
+    paths = [f"JPEGImages/{number:06d}_image.jpg" for number in range(5000)]
+    tracemalloc.start()
+    try:
+        names = Names(paths)
+        for path in paths[:10]:
+            assert names.matches(path.rpartition("/")[2].removesuffix(".jpg")) == ([path], 4)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak / len(paths) < 600, "bytes for each name"

@@ -82,6 +82,7 @@ def pair(
             choices.append(choice)
         else:
             problems.append(choice or Problem("annotation_without_image", annotation))
+    name_indices.clear()  # Frees memory: there may be a million names.
     choices, strays = _in_own_folder(choices, images)
     problems += [Problem("annotation_without_image", choice.annotation) for choice in strays]
     pairs: dict[str, str] = {}

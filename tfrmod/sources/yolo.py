@@ -27,6 +27,8 @@ _PROBED_FILES = 200
 
 def is_here(folder: Path, files: Files) -> bool:
     """Returns whether a text file with an image's name has lines of a class and four or more numbers."""
+    if not files.txt:
+        return False
     stems = {_stem(image) for image in files.images} | {PurePosixPath(image).name.lower() for image in files.images}
     candidates = [path for path in files.txt if _stem(path) in stems]
     return any(_looks_like_labels(folder / path) for path in candidates[:_PROBED_FILES])
