@@ -132,6 +132,7 @@ class Names:
         """Whether names are ASCII without percent signs, so that composing and decoding leave them as they are."""
         return all(path.isascii() and "%" not in path for path in self.paths)
 
+
 _Index = dict[str, str | list[str]]
 
 
