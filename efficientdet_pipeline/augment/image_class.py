@@ -8,37 +8,24 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from efficientdet_pipeline.augment.color import hsv_jitter
-from efficientdet_pipeline.augment.geometry import horizontal_flip
-from efficientdet_pipeline.augment.sample import Sample, compose, in_dtype_of, random_apply
-from efficientdet_pipeline.augment.semantic_map import random_rotation, vertical_flip
+from efficientdet_pipeline.augment.sample import Sample, compose, in_dtype_of
+from efficientdet_pipeline.augment.variation import Variation
 
 _MAX_LOG_ASPECT = 0.2877
 """Natural logarithm of 4/3."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassAugmentConfig:
+class ClassAugmentConfig(Variation):
     """Strength of each augmentation; zeros switch off."""
 
     side: int
     """Of the square, in pixels."""
     area_min: float = 0.35
     """Smallest share of the image's area that a window has; 1 takes the largest window of the aspect ratio."""
-    horizontal_flip: float = 0.5
-    """Probability."""
-    vertical_flip: float = 0.0
-    """Probability."""
-    rotation: float = 0.0
-    """Largest angle in degrees, either way."""
-    hsv_hue: float = 0.0
-    """Largest turn of the hue, as a part of the color circle."""
-    hsv_saturation: float = 0.0
-    """Largest change of the saturation, as a part of itself."""
-    hsv_value: float = 0.0
-    """Largest change of the brightness, as a part of itself."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.area_min <= 1:
             raise ValueError(f"area_min must be above 0 and at most 1. Received {self.area_min}.")
 
@@ -69,12 +56,7 @@ def random_window(shape: tf.Tensor, seed: tf.Tensor, area_min: float) -> tf.Tens
 
 def class_augmenter(config: ClassAugmentConfig) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """Returns what makes a training input, (side, side, 3) uint8, of an image (h, w, 3), uint8 RGB, and a seed."""
-    changes = [
-        *([random_apply(horizontal_flip, config.horizontal_flip)] if config.horizontal_flip else []),
-        *([random_apply(vertical_flip, config.vertical_flip)] if config.vertical_flip else []),
-        *([random_rotation(config.rotation)] if config.rotation else []),
-    ]
-    colors = config.hsv_hue, config.hsv_saturation, config.hsv_value
+    changes = [*config.flips, *config.turns]
     geometry = compose(changes) if changes else None
 
     def varied(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -87,9 +69,7 @@ def class_augmenter(config: ClassAugmentConfig) -> Callable[[tf.Tensor, tf.Tenso
         )
         if geometry is not None:
             sample = geometry(sample, geometry_seed)
-        if any(colors):
-            hue, saturation, value = colors
-            sample = hsv_jitter(sample, color_seed, hue=hue, saturation=saturation, value=value)
+        sample = config.in_color(sample, color_seed)
         return tf.ensure_shape(sample.image, (config.side, config.side, 3))
 
     return varied

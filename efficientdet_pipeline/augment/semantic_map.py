@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from efficientdet_pipeline.augment.color import hsv_jitter
-from efficientdet_pipeline.augment.geometry import horizontal_flip, move, rotation
 from efficientdet_pipeline.augment.resize import crop_window, jitter_window, pad_to_canvas
-from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose, image_size, random_apply
+from efficientdet_pipeline.augment.sample import Augmentation, Sample, compose
+from efficientdet_pipeline.augment.variation import Variation
 
 IGNORE_ID = 255
 """Value of ignored pixels in a map."""
@@ -42,7 +41,7 @@ class SemanticCanvas(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SemanticAugmentConfig:
+class SemanticAugmentConfig(Variation):
     """Strength of each augmentation; 0 disables one."""
 
     canvas_size: tuple[int, int]
@@ -51,28 +50,14 @@ class SemanticAugmentConfig:
     """Smallest scale; 1 fits the image into the canvas."""
     jitter_max: float = 2.0
     """Largest scale; a random window of canvas size is cropped from larger results."""
-    horizontal_flip: float = 0.5
-    """Probability."""
-    vertical_flip: float = 0.0
-    """Probability of a vertical flip, for images without orientation, such as microscopy and satellite images."""
-    rotation: float = 0.0
-    """Largest angle in degrees, in either direction."""
-    hsv_hue: float = 0.0
-    """Maximum rotation of the hue, as a fraction of the colour circle."""
-    hsv_saturation: float = 0.0
-    """Maximum relative change of the saturation."""
-    hsv_value: float = 0.0
-    """Maximum relative change of the brightness."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.jitter_min <= self.jitter_max:
             raise ValueError(
                 "jitter_min must be above 0 and at most jitter_max. Received "
                 f"jitter_min={self.jitter_min}, jitter_max={self.jitter_max}."
             )
-        for key in ("horizontal_flip", "vertical_flip"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ValueError(f"{key} must be a probability from 0 to 1. Received {key}={getattr(self, key)}.")
 
 
 def decode_semantic_map(encoded: tf.Tensor) -> tf.Tensor:
@@ -80,28 +65,7 @@ def decode_semantic_map(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.io.decode_png(encoded, channels=1), (None, None, 1))[..., 0]
 
 
-def vertical_flip(sample: Sample, seed: tf.Tensor) -> Sample:
-    """Returns the sample flipped vertically; not random."""
-    del seed
-    height = image_size(sample.image)[0]
-    top, left, bottom, right = tf.unstack(sample.boxes, axis=1)
-    return sample._replace(
-        image=tf.reverse(sample.image, axis=[0]),
-        boxes=tf.stack([height - bottom, left, height - top, right], axis=1),
-    )
-
-
-def random_rotation(degrees: float) -> Augmentation:
-    """Returns a rotation around the centre by an angle drawn from -degrees to degrees."""
-
-    def change(sample: Sample, seed: tf.Tensor) -> Sample:
-        angle = tf.random.stateless_uniform((), seed, -degrees, degrees)
-        return move(sample, rotation(image_size(sample.image), angle), min_visibility=0.0)
-
-    return change
-
-
-def random_window(config: SemanticAugmentConfig, *, method: str) -> Augmentation:
+def random_window(config: SemanticAugmentConfig, *, method: str, min_visibility: float = 0.0) -> Augmentation:
     """Returns scale jitter and crop; images are resized by `method` of `tf.image.resize`."""
 
     def change(sample: Sample, seed: tf.Tensor) -> Sample:
@@ -112,7 +76,7 @@ def random_window(config: SemanticAugmentConfig, *, method: str) -> Augmentation
             jitter_min=config.jitter_min,
             jitter_max=config.jitter_max,
         )
-        return crop_window(sample, window, min_visibility=0.0, method=method)
+        return crop_window(sample, window, min_visibility=min_visibility, method=method)
 
     return change
 
@@ -132,33 +96,28 @@ def apply_jointly(
       map_change: for the map: the same with nearest neighbour. None: `change`, which must not
         interpolate.
     """
-    # The second channel distinguishes pixels of the map from filled pixels.
-    semantic_map = tf.cast(sample.semantic_map, tf.float32)
-    marked = tf.stack([semantic_map, tf.ones_like(semantic_map), semantic_map], axis=-1)
     image = change(_unannotated(sample.image), seed).image
-    moved = (map_change or change)(_unannotated(marked), seed).image
-    return SemanticSample(image, tf.cast(tf.where(moved[..., 1] == 1, moved[..., 0], float(IGNORE_ID)), tf.uint8))
+    return SemanticSample(image, changed_map(sample.semantic_map, seed, map_change or change))
+
+
+def changed_map(semantic_map: tf.Tensor, seed: tf.Tensor, change: Augmentation) -> tf.Tensor:
+    """Returns a map (h, w), uint8, after a geometric change without interpolation; `IGNORE_ID` outside the image."""
+    # The second channel distinguishes pixels of the map from filled pixels.
+    values = tf.cast(semantic_map, tf.float32)
+    moved = change(_unannotated(tf.stack([values, tf.ones_like(values), values], axis=-1)), seed).image
+    return tf.cast(tf.where(moved[..., 1] == 1, moved[..., 0], float(IGNORE_ID)), tf.uint8)
 
 
 def semantic_augmenter(config: SemanticAugmentConfig) -> Callable[[SemanticSample, tf.Tensor], SemanticCanvas]:
     """Returns a function from a sample and a seed to a training canvas: flips, window, rotation, colour."""
-    flips = [
-        *([random_apply(horizontal_flip, config.horizontal_flip)] if config.horizontal_flip else []),
-        *([random_apply(vertical_flip, config.vertical_flip)] if config.vertical_flip else []),
-    ]
-    turns = [random_rotation(config.rotation)] if config.rotation else []
     change, map_change = (
-        compose([*flips, random_window(config, method=way), *turns]) for way in ("bilinear", "nearest")
+        compose([*config.flips, random_window(config, method=way), *config.turns]) for way in ("bilinear", "nearest")
     )
-    colors = config.hsv_hue, config.hsv_saturation, config.hsv_value
 
     def on_canvas(sample: SemanticSample, seed: tf.Tensor) -> SemanticCanvas:
         geometry_seed, color_seed = tf.unstack(tf.random.split(seed))
         sample = apply_jointly(sample, geometry_seed, change, map_change)
-        if any(colors):
-            hue, saturation, value = colors
-            varied = hsv_jitter(_unannotated(sample.image), color_seed, hue=hue, saturation=saturation, value=value)
-            sample = sample._replace(image=varied.image)
+        sample = sample._replace(image=config.in_color(_unannotated(sample.image), color_seed).image)
         return pad_semantic_sample(sample, config.canvas_size)
 
     return on_canvas

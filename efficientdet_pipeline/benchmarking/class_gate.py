@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientdet_pipeline.data.run_shards import run_shards, spread_images
+from efficientdet_pipeline.benchmarking.gate_shards import gate_shards
+from efficientdet_pipeline.data.run_shards import spread_images
 from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation
 from efficientdet_pipeline.evaluation.class_evaluators import evaluate_shards
 from efficientdet_pipeline.export.class_formats import ClassFormat, Decibels, TrainedClassNetwork
@@ -28,7 +29,6 @@ from efficientdet_pipeline.inference.class_predictor import model_predictor
 from efficientdet_pipeline.inference.probabilities import Probabilities, canvas_probabilities, load_probabilities
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.export import GateOptions
-from tfrmod import manifest
 
 _ROUNDS = 5
 
@@ -105,15 +105,8 @@ def class_gate(options: GateOptions, weights: TrainedWeights, trained: TrainedCl
     """Returns the gate on the validation shards that the options or the run name; None where it is off or has none."""
     if not options.gate:
         return None
-    files: Sequence[Path] = manifest.shard_files(options.val_file_pattern) if options.val_file_pattern else ()
-    if weights.run is not None and not files:
-        files, _ = run_shards(weights.run, "val")
+    files, _ = gate_shards(options, weights)
     if not files:
-        logging.warning(
-            "The accuracy of the artifacts is not measured: no validation shards are known for %s. Name them by "
-            "--val_file_pattern, or --nogate.",
-            weights.path,
-        )
         return None
     return ClassGate(
         trained=trained,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from efficientdet_pipeline.benchmarking.gate_shards import gate_shards
 from efficientdet_pipeline.benchmarking.latency import Candidate, Plan, measure_latency
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS
-from efficientdet_pipeline.data.run_shards import run_shards
 from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, ground_truth
 from efficientdet_pipeline.evaluation.predictor_evaluation import LabeledImage, evaluate_predictor
 from efficientdet_pipeline.evaluation.shard_samples import validation_samples
@@ -33,7 +33,6 @@ from efficientdet_pipeline.json_fields import object_field, text_field
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.export import GateOptions
 from efficientdet_pipeline.runs import metadata
-from tfrmod import manifest
 
 STRETCHED = " (stretched)"
 """Suffix of an artifact's name when images are stretched as in MediaPipe, unlike in training."""
@@ -152,16 +151,8 @@ def validation_gate(options: GateOptions, trained: TrainedWeights, detector: Tra
     """Returns the gate on the validation shards that the options or the run name; None without shards or gate."""
     if not options.gate:
         return None
-    files: Sequence[Path] = manifest.shard_files(options.val_file_pattern) if options.val_file_pattern else ()
-    made = None
-    if trained.run is not None and not files:
-        files, made = run_shards(trained.run, "val")
+    files, made = gate_shards(options, trained)
     if not files:
-        logging.warning(
-            "The accuracy of the artifacts is not measured: %s has no known validation shards. Name them by "
-            "--val_file_pattern, or --nogate.",
-            trained.path,
-        )
         return None
     renamed = object_field(metadata.read_json(trained.run.metadata), NAMES_IN_SHARDS) if trained.run is not None else {}
     classes = DetectorClasses(

@@ -12,6 +12,7 @@ from efficientdet_pipeline.evaluation.evaluated_detector import EvaluatedPlace
 from efficientdet_pipeline.evaluation.evaluation_shards import evaluation_shards
 from efficientdet_pipeline.export.bundle import ExportedFiles
 from efficientdet_pipeline.export.class_bundle import write_class_bundle
+from efficientdet_pipeline.export.class_export import class_facts
 from efficientdet_pipeline.export.class_formats import TrainedClassNetwork, class_formats_of
 from efficientdet_pipeline.export.from_run import calibration_images, export_place
 from efficientdet_pipeline.inference.class_predictor import ClassPredictor, checkpoint_predictor, exported_predictor
@@ -89,7 +90,9 @@ def export_class_network(options: ExportOptions, weights: TrainedWeights) -> Exp
     trained = TrainedClassNetwork(model=model, network=network, calibration=images)
     gate = class_gate(given, weights, trained)
     place = export_place(options, weights)
-    exported = write_class_bundle(trained, place, formats, measure=gate.measure if gate is not None else None)
+    facts = class_facts(weights, network, intended_use=options.intended_use, license=options.model_license)
+    measure = gate.measure if gate is not None else None
+    exported = write_class_bundle(trained, place, formats, facts=facts, measure=measure)
     if gate is not None and exported.report is not None:
         say(exported.report.table())
         gate.check(exported.report)

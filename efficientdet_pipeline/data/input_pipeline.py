@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 from efficientdet.any_detector import AnyDetectorConfig
-from efficientdet.types import GroundTruth
+from efficientdet.types import GroundTruth, TensorTree
 
 from efficientdet_pipeline.augment.pipeline import canvas_augmenter, num_partners
 from efficientdet_pipeline.augment.resize import normalize
@@ -106,12 +106,33 @@ def training_batches(stream: InputConfig, augmenter: Augmenter, *, position: int
         seed = tf.stack([tf.cast(stream.seed, tf.int64), number])
         partners = [lambda column=column: read(row[column]) for column in range(1, 1 + augmenter.num_partners)]
         canvas, valid_size, boxes, class_ids = augmenter.draw(read(row[0]), partners, seed)
-        return tf.ensure_shape(canvas, (*stream.canvas, 3)), valid_size, _padded(boxes, class_ids, stream.max_instances)
+        truth = padded_truth(boxes, class_ids, stream.max_instances)
+        return tf.ensure_shape(canvas, (*stream.canvas, 3)), valid_size, truth
 
     def finish(canvases: tf.Tensor, valid_size: tf.Tensor, truth: GroundTruth) -> tuple[tf.Tensor, GroundTruth]:
         return augmenter.finish(canvases, valid_size), truth
 
     order = Sampler(index, stream.seed, stream.weights, augmenter.num_partners)
+    return batches_in_order(stream, order, prepare, finish, position=position)
+
+
+def batches_in_order(
+    stream: InputConfig,
+    order: Sampler,
+    prepare: Callable[[tf.Tensor, tf.Tensor], tuple[TensorTree, ...]],
+    finish: Callable[..., tuple[tf.Tensor, TensorTree]],
+    *,
+    position: int,
+) -> tf.data.Dataset:
+    """Yields this host's batches, endless, from sample number `position` on.
+
+    Args:
+      stream: files, batch size and hosts.
+      order: of the records.
+      prepare: number of a sample, its row of record numbers → values of one image.
+      finish: the same values of a batch → images and truth.
+      position: number of the first sample.
+    """
     dataset = endless_rows(order, position=0 if stream.repeat_first_batch else position)
     if stream.num_hosts > 1:
         dataset = dataset.batch(stream.batch_size).map(lambda *all_of_it: [each[stream.share] for each in all_of_it])
@@ -197,7 +218,7 @@ def _options() -> tf.data.Options:
     return options
 
 
-def _padded(boxes: tf.Tensor, class_ids: tf.Tensor, count: int) -> GroundTruth:
+def padded_truth(boxes: tf.Tensor, class_ids: tf.Tensor, count: int) -> GroundTruth:
     """Returns exactly `count` boxes: the largest ones, or all with padding at the end."""
 
     def largest() -> tuple[tf.Tensor, tf.Tensor]:

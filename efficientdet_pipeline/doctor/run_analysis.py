@@ -134,7 +134,7 @@ def _label_issues(
     try:
         predictions = label_predictions.predict_images(weights, network, files, stats, most)
     except efficientdet.CheckpointError as error:
-        logging.warning("Labels are not checked: %s", error)
+        logging.warning("Labels are not checked: %s", error.finding)
         return []
     found = label_errors.find_label_errors(predictions, network.label_map)
     drawing = folder / "pictures" / DRAWING_NAME

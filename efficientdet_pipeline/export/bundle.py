@@ -12,7 +12,7 @@ from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.export.earlier import check_replaceable
 from efficientdet_pipeline.export.formats import ExportFormat
-from efficientdet_pipeline.export.gate import REPORT, GateReport
+from efficientdet_pipeline.export.gate import REPORT, GateReport, keep_measured
 from efficientdet_pipeline.export.model_card import ModelFacts, model_card
 from efficientdet_pipeline.export.quantization_search import Recipe
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
@@ -129,7 +129,8 @@ def write_bundle(
         _write_beside(staging, detector, about)
         if measure is not None:
             report = measure(staging, formats, decibels)
-            kept = _keep_measured(staging, detector.config, formats, report)
+            names_kept = keep_measured(report, staging, {each.name: each.files(detector.config) for each in formats})
+            kept = [each for each in formats if each.name in names_kept]
         card = model_card(detector.config, detector.label_map, about.facts or ModelFacts(), report)
         fileio.write_file(staging / CARD, card)
         write_checksums(staging)
@@ -147,18 +148,6 @@ def _write_beside(staging: Path, detector: TrainedDetector, about: Description) 
     (about.thresholds or Thresholds(0.4)).write(staging / THRESHOLDS)
     if about.recipe is not None:
         about.recipe.write(staging / RECIPE)
-
-
-def _keep_measured(
-    staging: Path, config: AnyDetectorConfig, formats: Sequence[ExportFormat], report: GateReport
-) -> list[ExportFormat]:
-    """Writes the report, deletes artifacts that lost too much accuracy, and returns the remaining formats."""
-    report.write(staging / REPORT)
-    lost = {each.name for each in report.artifacts if not each.is_within}
-    for each in formats:
-        for name in each.files(config) if each.name in lost else ():
-            fileio.remove(staging / name)
-    return [each for each in formats if each.name not in lost]
 
 
 def bundle_names(config: AnyDetectorConfig, formats: Sequence[ExportFormat]) -> list[str]:

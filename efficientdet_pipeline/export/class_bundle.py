@@ -1,4 +1,4 @@
-"""An export of a segmentation or classification as one folder: artifacts, description, labels, checksums, report."""
+"""An export of a segmentation or classification as one folder: artifacts, description, labels, card, report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,11 +7,12 @@ import yaml
 from absl import logging
 
 from efficientdet_pipeline.errors import CannotWriteError
-from efficientdet_pipeline.export.bundle import CHECKSUMS, HPARAMS, LABEL_MAP, ExportedFiles, write_checksums
+from efficientdet_pipeline.export.bundle import CARD, CHECKSUMS, HPARAMS, LABEL_MAP, ExportedFiles, write_checksums
+from efficientdet_pipeline.export.class_card import class_card
 from efficientdet_pipeline.export.class_formats import ClassFormat, Decibels, TrainedClassNetwork
 from efficientdet_pipeline.export.earlier import check_replaceable
-from efficientdet_pipeline.export.gate import REPORT, GateReport
-from efficientdet_pipeline.models.class_networks import ClassNetwork
+from efficientdet_pipeline.export.gate import REPORT, GateReport, keep_measured
+from efficientdet_pipeline.export.model_card import ModelFacts
 from efficientdet_pipeline.runs.output_files import NOTE, note_output_files
 from tfrmod import fileio
 from tfrmod.replacement import finish_replacement, replace_files
@@ -25,9 +26,10 @@ def write_class_bundle(
     folder: Path,
     formats: Sequence[ClassFormat],
     *,
+    facts: ModelFacts | None = None,
     measure: Measure | None = None,
 ) -> ExportedFiles:
-    """Writes a network in several formats with its description and label map beside it, all or nothing.
+    """Writes a network in several formats with description, label map and model card beside it, all or nothing.
 
     An earlier export is replaced as one when the new one is whole. Artifacts that
     lose more accuracy than they may are not kept; the report names them.
@@ -36,6 +38,7 @@ def write_class_bundle(
       trained: the network.
       folder: made where missing.
       formats: from `class_formats.class_formats_of`.
+      facts: for the model card.
       measure: the accuracy of the artifacts, before they are put in place.
 
     Raises:
@@ -46,7 +49,7 @@ def write_class_bundle(
     """
     network = trained.network
     artifacts = [name for each in formats for name in each.files(network)]
-    names = [*artifacts, LABEL_MAP, HPARAMS, CHECKSUMS, REPORT]
+    names = [*artifacts, LABEL_MAP, HPARAMS, CARD, CHECKSUMS, REPORT]
     finish_replacement(folder)
     earlier = check_replaceable(folder, names)
     decibels: dict[str, Decibels] = {}
@@ -62,7 +65,9 @@ def write_class_bundle(
         fileio.write_file(staging / LABEL_MAP, labels)
         if measure is not None:
             report = measure(staging, formats, decibels)
-            kept = _keep_measured(staging, network, formats, report)
+            names_kept = keep_measured(report, staging, {each.name: each.files(network) for each in formats})
+            kept = [each for each in formats if each.name in names_kept]
+        fileio.write_file(staging / CARD, class_card(network, facts or ModelFacts(), report))
         write_checksums(staging)
         note_output_files(staging, names, ())
 
@@ -75,15 +80,3 @@ def write_class_bundle(
         ) from error
     paths = {each.name: each.path(folder, network) for each in kept}
     return ExportedFiles(folder=folder, artifacts=paths, decibels=decibels, report=report)
-
-
-def _keep_measured(
-    staging: Path, network: ClassNetwork, formats: Sequence[ClassFormat], report: GateReport
-) -> list[ClassFormat]:
-    """Writes the report, removes what lost too much, and returns the formats that stay."""
-    report.write(staging / REPORT)
-    lost = {each.name for each in report.artifacts if not each.is_within}
-    for each in formats:
-        for name in each.files(network) if each.name in lost else ():
-            fileio.remove(staging / name)
-    return [each for each in formats if each.name not in lost]

@@ -1,14 +1,17 @@
-"""The export at the end of a segmentation's or classification's training."""
+"""The export at the end of a segmentation's or classification's training, and the facts of its model card."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 
 from efficientdet_pipeline.export.class_bundle import write_class_bundle
+from efficientdet_pipeline.export.class_card import METRICS
 from efficientdet_pipeline.export.class_formats import TrainedClassNetwork, class_formats_of
-from efficientdet_pipeline.export.from_run import calibration_images
+from efficientdet_pipeline.export.from_run import calibration_images, model_facts
 from efficientdet_pipeline.export.in_subprocess import export_by_tensorflow
+from efficientdet_pipeline.export.model_card import ModelFacts
 from efficientdet_pipeline.models.class_networks import ClassNetwork
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.export import FormatOptions
@@ -30,4 +33,13 @@ def export_trained_class_network(
     is_quantized = any(each.precision == "int8" for each in formats)
     images = calibration_images(weights.run, options.calibration_images) if is_quantized else ()
     trained = TrainedClassNetwork(model=model, network=network, calibration=images)
-    return write_class_bundle(trained, folder, formats).artifacts
+    facts = class_facts(weights, network)
+    return write_class_bundle(trained, folder, formats, facts=facts).artifacts
+
+
+def class_facts(
+    weights: TrainedWeights, network: ClassNetwork, *, intended_use: str = "", license: str = ""
+) -> ModelFacts:
+    """Returns the model card's facts on data, accuracy and initial weights of a run."""
+    facts = model_facts(weights, network.label_map, None, metrics=METRICS[network.task])
+    return dataclasses.replace(facts, intended_use=intended_use, license=license)

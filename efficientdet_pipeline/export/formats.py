@@ -164,6 +164,21 @@ def check_formats_of_parts(names: Sequence[str]) -> None:
             )
 
 
+FORMATS_WITH_MAP = ("saved_model", "frozen")
+"""Formats of detectors with the head segmentation: the others have the outputs of boxes alone."""
+
+
+def check_formats_with_map(names: Sequence[str]) -> None:
+    """Raises OptionsError for a format that a detector with the head segmentation does not have."""
+    for name in names:
+        if name in FORMATS and name not in FORMATS_WITH_MAP:
+            raise OptionsError(
+                f"formats of a detector with the head segmentation must be of {', '.join(FORMATS_WITH_MAP)}. Received "
+                f"{name!r}; leave it out.",
+                option="formats",
+            )
+
+
 def formats_of(names: Sequence[str]) -> list[ExportFormat]:
     """Returns the formats with these names, in the order of the table.
 

@@ -14,7 +14,7 @@ from efficientdet_pipeline.compression.files import RANGES
 from efficientdet_pipeline.data.run_shards import run_shards, spread_images
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export.bundle import Description
-from efficientdet_pipeline.export.formats import check_formats_of_parts
+from efficientdet_pipeline.export.formats import check_formats_of_parts, check_formats_with_map
 from efficientdet_pipeline.export.model_card import ModelFacts
 from efficientdet_pipeline.export.quantization_search import Recipe, read_recipe
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
@@ -41,6 +41,8 @@ def load_trained_detector(options: ExportOptions, hparams: HparamsGiven) -> tupl
     network = read_network(trained.description, model, hparams)
     if isinstance(network.config, DetectorParts):
         check_formats_of_parts(options.formats.names())
+    elif "segmentation" in network.config.heads:
+        check_formats_with_map(options.formats.names())
     images: Sequence[np.ndarray] = ()
     if options.formats.is_quantized:
         pattern = options.accuracy.calibration_file_pattern
@@ -129,22 +131,27 @@ def run_thresholds(run: RunFolder | None, weights: Path) -> Thresholds | None:
     return None if found is None else found[1]
 
 
-def model_facts(trained: TrainedWeights, label_map: Mapping[int, str], thresholds: Thresholds | None) -> ModelFacts:
+def model_facts(
+    trained: TrainedWeights,
+    label_map: Mapping[int, str],
+    thresholds: Thresholds | None,
+    *,
+    metrics: Sequence[str] = _METRICS,
+) -> ModelFacts:
     """Returns the model card's facts on data, accuracy and initial weights.
 
     Args:
       trained: the weights and their run.
       label_map: class id to name.
       thresholds: recommended thresholds.
+      metrics: names of those that the card states.
     """
     about = metadata.read_json(trained.run.metadata) if trained.run is not None else {}
     measured = metadata.read_json(trained.run.metrics) if trained.run is not None else {}
     by_class = thresholds.by_class if thresholds is not None else {}
     return ModelFacts(
         data=_data(about),
-        metrics={
-            name: number_field(measured, name) for name in _METRICS if isinstance(measured.get(name), int | float)
-        },
+        metrics={name: number_field(measured, name) for name in metrics if isinstance(measured.get(name), int | float)},
         thresholds={label_map.get(class_id, str(class_id)): score for class_id, score in by_class.items()},
         start=_start(about),
     )

@@ -12,6 +12,8 @@ from efficientdet_pipeline.export.serving import ServedDetector
 INPUT = "images"
 OUTPUTS = ("Identity", "Identity_1", "Identity_2", "Identity_3")
 """Boxes, scores, class ids, their number; the output names of automl's frozen graphs."""
+MAP_OUTPUT = "Identity_4"
+"""Class of each pixel, of a network with the head segmentation."""
 
 
 def write_frozen_graph(served: ServedDetector, path: Path) -> None:
@@ -21,8 +23,9 @@ def write_frozen_graph(served: ServedDetector, path: Path) -> None:
 
 
 def frozen_graph_def(served: ServedDetector) -> tf.compat.v1.GraphDef:
-    """Returns `images:0` → `Identity:0` … `Identity_3:0` as a graph without variables."""
-    return constant_graph(served.serve.get_concrete_function(), OUTPUTS)
+    """Returns `images:0` → `Identity:0` … `Identity_3:0`, and `Identity_4:0` of a map, as a graph without variables."""
+    outputs = (*OUTPUTS, MAP_OUTPUT) if served.has_map else OUTPUTS
+    return constant_graph(served.serve.get_concrete_function(), outputs)
 
 
 def constant_graph(function: Any, outputs: Sequence[str]) -> tf.compat.v1.GraphDef:

@@ -109,6 +109,22 @@ class GateReport:
         return "\n".join(lines)
 
 
+def keep_measured(report: GateReport, folder: Path, files: Mapping[str, Sequence[str]]) -> set[str]:
+    """Writes the report, deletes artifacts that lost too much accuracy, and returns the names of the others.
+
+    Args:
+      report: of the artifacts.
+      folder: of the artifacts.
+      files: name of each artifact → names of its files.
+    """
+    report.write(folder / REPORT)
+    lost = {each.name for each in report.artifacts if not each.is_within}
+    for name in lost & files.keys():
+        for file in files[name]:
+            fileio.remove(folder / file)
+    return files.keys() - lost
+
+
 def measure_artifacts(
     checkpoint: P,
     artifacts: Sequence[Artifact[P]],

@@ -11,6 +11,12 @@ from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet_pipeline.export.gate import GateReport
 
 UNSTATED = "Not stated by the author of the export."
+_LIMITATIONS = (
+    "The detector has learnt from its training images only. Evaluate it on images of the place of use",
+    "before relying on it; scores are not probabilities.",
+)
+_BY_CLASS = {"mIoU": "IoU", "accuracy": "recall"}
+"""Metric over all classes → its name for one class, where they differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +47,7 @@ def model_card(
       report: of the accuracy gate, if artifacts were measured.
     """
     height, width = config.image_size
-    names = ", ".join(f"{class_id} {_escaped(name)}" for class_id, name in sorted(label_map.items()))
+    names = ", ".join(f"{class_id} {escaped(name)}" for class_id, name in sorted(label_map.items()))
     lines = [f"# {config.name}", "", "## Model", ""]
     lines += [
         f"Object detector, {config.name} with the backbone {config.backbone_name}, for {config.num_classes} classes.",
@@ -49,12 +55,23 @@ def model_card(
         "",
         f"Classes: {names or 'without names'}.",
         "",
-        f"Trained from: {facts.start or UNSTATED}",
+        *statements(facts),
     ]
+    return card_lines(lines, facts, report, _LIMITATIONS)
+
+
+def statements(facts: ModelFacts) -> list[str]:
+    """Returns the lines on initial weights, data, intended use and license."""
+    lines = [f"Trained from: {facts.start or UNSTATED}"]
     sections = {"Data": facts.data, "Intended use": facts.intended_use, "License": facts.license}
     for title, text in sections.items():
         lines += ["", f"## {title}", "", text or UNSTATED]
-    lines += ["", "## Accuracy", ""]
+    return lines
+
+
+def card_lines(head: Sequence[str], facts: ModelFacts, report: GateReport | None, limitations: Sequence[str]) -> str:
+    """Returns a card: the given first lines, accuracy, thresholds, and the limitations."""
+    lines = [*head, "", "## Accuracy", ""]
     if facts.metrics or report is None:
         lines += _table(("metric", "value"), [(name, f"{value:.4f}") for name, value in facts.metrics.items()])
     if report is not None:
@@ -64,27 +81,25 @@ def model_card(
             (each.name, f"{each.score:.4f}", f"{each.drop:+.4f}", f"{each.bytes / 1e6:.1f}")
             for each in report.artifacts
         ]
-        lines += _table(("artifact", "AP", "AP lost", "MB"), rows)
+        lines += _table(("artifact", report.metric, f"{report.metric} lost", "MB"), rows)
         lines += ["", "By class:", ""]
-        lines += _table(("class", "AP"), [(name, f"{value:.4f}") for name, value in report.per_class.items()])
+        lines += _table(
+            ("class", _BY_CLASS.get(report.metric, report.metric)),
+            [(name, f"{value:.4f}") for name, value in report.per_class.items()],
+        )
     if facts.thresholds:
         lines += ["", "## Recommended thresholds", ""]
         lines += _table(("class", "score"), [(name, f"{value:.3f}") for name, value in facts.thresholds.items()])
-    lines += ["", "## Limitations", ""]
-    lines += [
-        "The detector has learnt from its training images only. Evaluate it on images of the place of use",
-        "before relying on it; scores are not probabilities.",
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", "## Limitations", "", *limitations]) + "\n"
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     if not rows:
         return [UNSTATED]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    return lines + ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
+    return lines + ["| " + " | ".join(map(escaped, row)) + " |" for row in rows]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Returns a text escaped for a Markdown table, because class names come from data sets."""
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

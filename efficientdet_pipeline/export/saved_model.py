@@ -11,8 +11,9 @@ def write_saved_model(served: ServedDetector, folder: Path) -> None:
     """Writes the folder with the signatures of automl's export, and one for encoded images.
 
     serving_default: `images` uint8 (b, h, w, 3) → `output_0` boxes, `output_1`
-    scores, `output_2` class ids, `output_3` their number.
-    serving_bytes: `image_bytes` string (b,), encoded images → the same.
+    scores, `output_2` class ids, `output_3` their number; of a network with the
+    head segmentation `output_4`, the class of each pixel, uint8 (b, h, w).
+    serving_bytes: `image_bytes` string (b,), encoded images → the same boxes.
     predict: `images` float32, normalised, of the canvas size → `output_0` … the
     class logits of each level, then the box deltas of each.
 

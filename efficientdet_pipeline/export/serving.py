@@ -7,7 +7,7 @@ import tensorflow as tf
 from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.inference_form import output_keys
 from efficientdet.preprocess import decode_image
-from efficientdet.serving import detect
+from efficientdet.serving import detect, detect_with_map
 from efficientdet.types import Detections, Tensor
 
 
@@ -19,7 +19,8 @@ class ServedDetector(tf.Module):
 
     serve: `images` uint8 RGB (b, h, w, 3) of any size → boxes (b, d, 4) as y0 x0
     y1 x1 in pixels of the images, scores (b, d), class ids (b, d), 1-based
-    floats, and num_valid (b,) int32. serve_bytes: `image_bytes` string (b,),
+    floats, and num_valid (b,) int32; of a network with the head segmentation also the class of each pixel (b, h, w)
+    uint8, 0 for background. serve_bytes: `image_bytes` string (b,),
     encoded images of any sizes → the same. predict: `images` float32, normalized
     canvases → class logits and box deltas, level by level.
 
@@ -40,11 +41,15 @@ class ServedDetector(tf.Module):
     ) -> None:
         super().__init__(name="detector")
         self.network = network
+        self.has_map = "segmentation" in config.heads
 
         @tf.function(
             input_signature=[tf.TensorSpec((batch_size, None, None, 3), tf.uint8, name="images")], autograph=False
         )
         def serve(images: Tensor) -> tuple[Tensor, ...]:
+            if self.has_map:
+                found, semantic_map = detect_with_map(images, network, config, mode=mode)
+                return (*found, semantic_map)
             return tuple(detect(images, network, config, mode=mode))
 
         def one(encoded: Tensor) -> Detections:

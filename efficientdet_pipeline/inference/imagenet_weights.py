@@ -1,6 +1,7 @@
 """EfficientNets with trained weights, for classification and features."""
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,7 +123,8 @@ def load_classifier(options: ClassifierOptions) -> LoadedClassifier:
             "Give the names of its classes by --labels_map_file."
         )
     model = build_classifier(ClassifierConfig(backbone_name=name, num_classes=num_classes))
-    report = load_weights(model, place, cache_dir=cache)
+    with _in_terms_of_flags(name):
+        report = load_weights(model, place, cache_dir=cache)
     logging.info("%s", report)
     best = image_classifier(model, names, image_size=options.crop_size or None, advprop=options.network.advprop)
     return LoadedClassifier(best, names, str(report))
@@ -184,9 +186,23 @@ def load_encoder(options: EfficientNetOptions) -> LoadedEncoder:
     name = network_name(options, found)
     model = build_encoder(name)
     model.build((None, None, None, 3))
-    report = "random weights" if place == RANDOM else str(load_weights(model, name, place, cache_dir=cache))
+    with _in_terms_of_flags(name):
+        report = "random weights" if place == RANDOM else str(load_weights(model, name, place, cache_dir=cache))
     logging.info("%s: %s", name, report)
     return LoadedEncoder(model, name, report)
+
+
+@contextlib.contextmanager
+def _in_terms_of_flags(name: str) -> Iterator[None]:
+    """Replaces the advice of the library, which is in terms of its arguments."""
+    from efficientdet.errors import CheckpointMismatchError
+
+    try:
+        yield
+    except CheckpointMismatchError as error:
+        fitting = " or ".join(f"--model_name={each}" for each in error.likely_backbones)
+        way = f"Try {fitting}, or leave --model_name out" if fitting else f"Name a checkpoint of {name} by --path_ckpt"
+        raise type(error)(f"{error.finding} {way}.", error.likely_models, error.likely_backbones) from error
 
 
 def network_name(options: EfficientNetOptions, found: tuple[str, ...] = ()) -> str:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import logging
 from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.checkpoint import load_checkpoint
+from efficientdet.errors import CheckpointError
 from efficientdet.model import build_model
 from efficientdet.serving import detect
 from efficientdet.types import Detections, Tensor
@@ -110,7 +111,13 @@ def load_predictor(
         )
     model = build_model(config)
     # Unconverted, because a checkpoint may be a URL. Complete: a network with random parts is useless.
-    logging.info("%s", load_checkpoint(model, model_path, skip_mismatch=False))
+    try:
+        logging.info("%s", load_checkpoint(model, model_path, skip_mismatch=False))
+    except CheckpointError as error:
+        if str(error) == error.finding:
+            raise
+        # The library's advice is about its arguments.
+        raise DataError(f"{error.finding} Check --path_ckpt, --model_name and --hparams.") from error
     return model_predictor(model, config, mode=mode)
 
 

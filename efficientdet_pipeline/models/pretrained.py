@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import glob
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from efficientdet.errors import CheckpointError, CheckpointMismatchError, Checkp
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.json_fields import object_field, text_field
-from efficientdet_pipeline.models.weights_catalog import choose_weights, is_model
+from efficientdet_pipeline.models.weights_catalog import choose_weights, is_encoder, is_model
 from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.system import cache_folder
 from tfrmod.urls import redact_url
@@ -39,12 +39,20 @@ class StartWeights(NamedTuple):
     """Choice of --pretrained_ckpt=auto and its reason, in a sentence; empty if the options name the weights."""
 
 
+ModelsWith = Callable[[str], Sequence[str]]
+"""Backbone → names of the networks with it, as --model_name takes them; empty where a task has none."""
+
 CHOICE = "initial_weights_choice"
 """Field of metadata.json: the choice of the chief, which the other processes of a training follow."""
 
 
 def check_pretrained(
-    options: PretrainedOptions, model_name: str, *, cache_dir: str, is_published_model: bool = True
+    options: PretrainedOptions,
+    model_name: str,
+    *,
+    cache_dir: str,
+    is_published_model: bool = True,
+    models_with: ModelsWith | None = None,
 ) -> StartWeights:
     """Returns the initial weights, downloaded if needed, after checking which network they belong to.
 
@@ -59,6 +67,7 @@ def check_pretrained(
       model_name: of the network.
       cache_dir: folder of the cache, or empty.
       is_published_model: whether the network is that of the name, not changed by --hparams.
+      models_with: backbone → names of networks with it, for an error's advice; None: detectors.
 
     Raises:
       MissingError, CheckpointError, OptionsError: they do not exist, or do not fit.
@@ -68,7 +77,7 @@ def check_pretrained(
         (logging.info if start.place else logging.warning)("%s", start.choice)
     if not start.place:
         return start
-    with _in_terms_of_options(options, start.option):
+    with in_terms_of_options(options, start.option, models_with, can_exclude=False):
         try:
             found = find(start.place, checkpoint_cache(cache_dir))
         except ValueError as error:
@@ -88,14 +97,16 @@ def _check_backbone(place: str, path: Path, model_name: str, cache_dir: str) -> 
       CheckpointMismatchError: they are of another backbone.
     """
     held = summarize_checkpoint(path, checkpoint_cache(cache_dir))
-    if not is_model(model_name):
+    if not is_model(model_name) and not is_encoder(model_name):
         return
-    needed = backbone_of(model_name)
+    needed = backbone_of(model_name) if is_model(model_name) else model_name
     if held.backbones and needed not in held.backbones:
+        owner = f" of {model_name}, which is" if needed != model_name else ""
         raise CheckpointMismatchError(
-            f"{redact_url(place)} must contain the backbone of {model_name}, which is {needed}. It looks like "
+            f"{redact_url(place)} must contain the backbone{owner} {needed}. It looks like "
             f"{' or '.join(held.backbones)}.",
             held.detectors,
+            held.backbones,
         )
 
 
@@ -149,7 +160,7 @@ def load_pretrained(
     if start.is_backbone:
         # Only the backbone is loaded, whatever else the checkpoint contains.
         exclude = f"(?!{re.escape(backbone)})" + (f"|(?:{exclude})" if exclude else "")
-    with _in_terms_of_options(options, start.option):
+    with in_terms_of_options(options, start.option):
         report = efficientdet.load_checkpoint(
             detector, start.place, exclude=exclude, cache_dir=checkpoint_cache(cache_dir)
         )
@@ -173,7 +184,7 @@ def _start(options: PretrainedOptions, model_name: str, cache_dir: str) -> Start
     place = options.pretrained_ckpt
     if place == "auto":
         place = options.backbone_ref or model_name
-    if options.pretrained_ckpt == "auto" and is_model(place):
+    if options.pretrained_ckpt == "auto" and (is_model(place) or is_encoder(place)):
         chosen = choose_weights(place, cache_dir=checkpoint_cache(cache_dir))
         return StartWeights("pretrained_ckpt", chosen.place, chosen.is_backbone, str(chosen))
     return StartWeights("pretrained_ckpt", "" if place == "none" else _checkpoint_of_run(place), False)
@@ -194,8 +205,17 @@ def checkpoint_cache(folder: str) -> Path | None:
 
 
 @contextlib.contextmanager
-def _in_terms_of_options(options: PretrainedOptions, option: str) -> Iterator[None]:
-    """Adds the option that caused an error of the library, and options that help."""
+def in_terms_of_options(
+    options: PretrainedOptions, option: str, models_with: ModelsWith | None = None, *, can_exclude: bool = True
+) -> Iterator[None]:
+    """Adds the option that caused an error of the library, and options that help, in place of its arguments.
+
+    Args:
+      options: of the run.
+      option: that names the weights.
+      models_with: backbone → names of networks with it; None: detectors.
+      can_exclude: whether --var_exclude_expr has an effect.
+    """
     try:
         yield
     except CheckpointUnavailableError as error:
@@ -203,11 +223,17 @@ def _in_terms_of_options(options: PretrainedOptions, option: str) -> Iterator[No
     except FileNotFoundError as error:
         raise MissingError(f"{error} Check --{option}.") from error
     except CheckpointMismatchError as error:
-        models = " or ".join(f"--model_name={name}" for name in error.likely_models)
-        ways = ([f"Try {models}"] if models else []) + ["--var_exclude_expr leaves parts out"]
-        raise CheckpointMismatchError(f"{error} (--{option}) {'; '.join(ways)}.", error.likely_models) from error
+        fitting: Sequence[str] = error.likely_models
+        if models_with is not None:
+            fitting = [name for backbone in error.likely_backbones for name in models_with(backbone)]
+        models = " or ".join(f"--model_name={name}" for name in fitting)
+        ways = [f"Try {models}"] if models else [f"Name weights of this network by --{option}"]
+        ways += ["--var_exclude_expr leaves parts out"] if can_exclude else []
+        raise CheckpointMismatchError(
+            f"{error.finding} (--{option}) {'; '.join(ways)}.", error.likely_models, error.likely_backbones
+        ) from error
     except CheckpointError as error:
-        raise type(error)(f"{error} (--{option})") from error
+        raise type(error)(f"{error.finding} (--{option})") from error
 
 
 def _random_weights_advice(options: PretrainedOptions, option: str) -> str:

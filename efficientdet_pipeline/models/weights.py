@@ -61,7 +61,7 @@ def load_trained(detector: keras.Model, weights: Path) -> None:
         report = efficientdet.load_checkpoint(detector, weights, skip_mismatch=False)
     except efficientdet.CheckpointError as error:
         raise DataError(
-            f"The weights do not fit the network and are not used. {error} Leave out the options that "
+            f"The weights do not fit the network and are not used. {error.finding} Leave out the options that "
             "describe another network (--model_name, --num_classes, --hparams), or name by --path_yaml the "
             f"{DESCRIPTION} that was written with them."
         ) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import efficientdet
 from efficientdet.automl.hparams import MODELS
+from efficientdet.backbones import BACKBONES
 from efficientdet.checkpoint.convert import CONVERTED
 from efficientdet.checkpoint.download import cache_folder, cached_path
 from efficientdet.checkpoint.hdf5 import read_origin
@@ -102,6 +103,11 @@ def is_model(name: str) -> bool:
     return name.removesuffix("-640") in MODELS
 
 
+def is_encoder(name: str) -> bool:
+    """Returns whether a name is that of an EfficientNet, the encoder of a U-Net or a classifier."""
+    return name in BACKBONES
+
+
 def catalog(
     model_name: str | None = None, *, cache_dir: str | os.PathLike[str] | None = None
 ) -> tuple[WeightsEntry, ...]:
@@ -120,6 +126,8 @@ def catalog(
 
 
 def _fitting(model_name: str) -> list[str]:
+    if is_encoder(model_name):
+        return [model_name] if model_name in PUBLISHED else []
     backbone = efficientdet.get_config(model_name).backbone_name
     # Networks trained at 640 pixels have the same variables; the one of the model's own size comes first.
     detectors = [name for name in (model_name, f"{model_name}-640") if name in PUBLISHED]
@@ -151,12 +159,14 @@ def choose_weights(
 ) -> InitialWeights:
     """Returns the best available initial weights: COCO detector, else ImageNet backbone, else random.
 
+    For an EfficientNet, the encoder of another network, only the backbone is considered.
+
     Weights that are not available locally are downloaded, so that the choice is
     reproducible without network access.
 
     Args:
       model_name: one of automl's models, or a published name of its checkpoint
-        (efficientdet-d2-640).
+        (efficientdet-d2-640), or an EfficientNet.
       cache_dir: as in `catalog`.
       may_fetch: whether downloads are allowed.
 
@@ -184,7 +194,7 @@ def choose_weights(
     return InitialWeights(
         entry=None,
         reason=" and ".join(missed) or f"no weights of {model_name} are published",
-        better=_better(wanted, None),
+        better=_better(wanted, None, is_detector=not is_encoder(model_name)),
     )
 
 
@@ -203,8 +213,8 @@ def _why_missing(error: Exception | None) -> str:
     return "is not on its server" if isinstance(error, FileNotFoundError) else "is not available locally"
 
 
-def _better(wanted: Iterable[WeightsEntry], chosen: WeightsEntry | None) -> str:
-    """Returns how to get better weights than the chosen ones."""
+def _better(wanted: Iterable[WeightsEntry], chosen: WeightsEntry | None, *, is_detector: bool = True) -> str:
+    """Returns how to get better weights than the chosen ones; for a detector, also which other model has some."""
     missing = [entry for entry in wanted if not entry.is_local]
     if chosen is not None:
         missing = [
@@ -214,7 +224,7 @@ def _better(wanted: Iterable[WeightsEntry], chosen: WeightsEntry | None) -> str:
     missing.sort(key=lambda entry: entry.package is None)
     if not missing:
         return ""
-    if chosen is None and missing[0].package is None:
+    if chosen is None and missing[0].package is None and is_detector:
         backbone = efficientdet.get_config(_WITH_PACKAGE).backbone_name
         if installed_weights(backbone) is not None:
             return f"{missing[0].ways}; or use --model_name={_WITH_PACKAGE}, whose backbone {backbone} is installed"

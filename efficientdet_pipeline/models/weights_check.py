@@ -10,6 +10,7 @@ from efficientdet.checkpoint import LoadReport
 from efficientdet.checkpoint.imagenet import load_encoder
 from efficientdet.checkpoint.locate import PUBLISHED
 from efficientdet.checkpoint.summary import CheckpointSummary, summarize_checkpoint
+from efficientdet.errors import CheckpointMismatchError
 from efficientdet.imagenet import build_encoder
 
 from efficientdet_pipeline.errors import DataError, OptionsError
@@ -72,11 +73,17 @@ def check_weights(
         raise DataError(
             f"{summary.path} must be identifiable by its variables. It is not; name the detector by --model_name."
         )
-    if network in MODELS:
-        detector = efficientdet.build_model(efficientdet.get_config(network))
-        report = efficientdet.load_checkpoint(detector, summary.path, cache_dir=cache_dir)
-    else:
-        report = _in_encoder(network, summary, cache_dir)
+    try:
+        if network in MODELS:
+            detector = efficientdet.build_model(efficientdet.get_config(network))
+            report = efficientdet.load_checkpoint(detector, summary.path, cache_dir=cache_dir)
+        else:
+            report = _in_encoder(network, summary, cache_dir)
+    except CheckpointMismatchError as error:
+        # A checkpoint of another network than the one asked for: the library's advice is about its arguments.
+        models = " or ".join(f"--model_name={name}" for name in error.likely_models)
+        way = f"Try {models}, or leave --model_name out" if models else "Leave --model_name out"
+        raise CheckpointMismatchError(f"{error.finding} {way}.", error.likely_models) from error
     keras.backend.clear_session()
     licence = summary.origin.licence if summary.origin else PUBLISHED_LICENCE if place in PUBLISHED else "unknown"
     return CheckedWeights(place, summary, network, report, licence)

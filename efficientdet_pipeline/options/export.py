@@ -171,7 +171,7 @@ class ExportOptions(ModeOptions):
         path="path",
     )
     serving_batch_size: int = option(0, "Fixed number of images per request of serving_dir. 0: any.")
-    intended_use: str = option("", "Intended use of the detector, for the model card.")
+    intended_use: str = option("", "Intended use of the model, for the model card.")
     model_license: str = option("", "License of the weights, for the model card.")
     model_name_: str = option("", "Alias of model_name, as in the former freeze script.")
 

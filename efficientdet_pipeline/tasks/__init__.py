@@ -8,9 +8,9 @@ from efficientdet_pipeline.tasks.task import Task
 
 
 def _detection() -> Task:
-    from efficientdet_pipeline.tasks.detection import DetectionTask
+    from efficientdet_pipeline.tasks.detection_with_map import DetectionWithMapTask
 
-    return DetectionTask()
+    return DetectionWithMapTask()
 
 
 def _segmentation() -> Task:

@@ -1,14 +1,11 @@
 """Classification: the class of an image, measured by accuracy."""
 
-import contextlib
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
-from absl import logging
+import tensorflow as tf
 from efficientdet.classification_training import ClassificationObjective
 from efficientdet.classifier import ClassifierConfig, build_classifier
 from efficientdet.imagenet import imagenet_config
@@ -23,24 +20,24 @@ from efficientdet_pipeline.evaluation.classification_evaluator import (
     ClassificationScorer,
     format_classification,
 )
-from efficientdet_pipeline.export.class_export import export_trained_class_network
 from efficientdet_pipeline.models.classification import (
     ClassificationNetwork,
     check_classifier_name,
     classification_network_of,
 )
-from efficientdet_pipeline.models.encoder_weights import load_encoder_weights
 from efficientdet_pipeline.models.pretrained import (
+    ModelsWith,
     StartWeights,
     check_pretrained,
     chosen_by_chief,
 )
-from efficientdet_pipeline.models.weights import TrainedWeights
+from efficientdet_pipeline.models.segmentation import BACKBONES
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.class_setup import ClassSetup, data_of, refuse_hparams, variation_arguments
 from efficientdet_pipeline.tasks.idle_options import log_idle_options
-from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
+from efficientdet_pipeline.tasks.task import LogLayout, panels
 
 LOSSES = ClassificationObjective.loss_names
 LAYOUT = LogLayout(
@@ -64,12 +61,7 @@ class ClassificationTask:
     def image_size(self, name: str, options: TrainOptions, hparams: HparamsGiven) -> tuple[int, int]:
         """Returns height and width of the square that the network sees."""
         check_classifier_name(name)
-        if hparams.network:
-            raise OptionsError(
-                f"--hparams describe detectors. Received {', '.join(hparams.network)} with the task classification; "
-                "leave them out.",
-                option="hparams",
-            )
+        refuse_hparams(hparams, self.name)
         if not options.model.image_size:
             side = imagenet_config(name).image_size
             return side, side
@@ -85,7 +77,8 @@ class ClassificationTask:
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
         """Chooses, fetches and checks the weights of the network without its last layer."""
         log_idle_options(options, self.name, *_IDLE)
-        return check_pretrained(*_encoder(options, model_name), cache_dir=options.data.images.cache_dir)
+        cache = options.data.images.cache_dir
+        return check_pretrained(*_encoder(options, model_name), cache_dir=cache, models_with=_models_with)
 
     def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, object]) -> StartWeights:
         """Returns the weights that the chief of several processes chose."""
@@ -119,76 +112,53 @@ def _encoder(options: TrainOptions, model_name: str) -> tuple[PretrainedOptions,
     return options.pretrained, options.pretrained.backbone_ref or model_name
 
 
+def _models_with(backbone: str) -> tuple[str, ...]:
+    return tuple(name for name in BACKBONES if name == backbone)
+
+
 def augment_config(options: TrainOptions, side: int) -> ClassAugmentConfig | None:
     """Returns the augmentation of the options; None for images as an evaluation sees them, without --augment."""
-    given, more = options.augmentation, options.class_networks
-    if not given.augment:
+    if not options.augmentation.augment:
         return None
-    return ClassAugmentConfig(
-        side=side,
-        area_min=more.crop_area_min,
-        horizontal_flip=0.5 if given.input_rand_hflip else 0.0,
-        vertical_flip=0.5 if more.input_rand_vflip else 0.0,
-        rotation=more.max_rotation,
-        hsv_hue=given.hsv_hue,
-        hsv_saturation=given.hsv_saturation,
-        hsv_value=given.hsv_value,
-    )
+    area_min = options.class_networks.crop_area_min
+    return ClassAugmentConfig(side=side, area_min=area_min, **variation_arguments(options))
 
 
 @dataclass(kw_only=True)
-class ClassificationSetup:
+class ClassificationSetup(ClassSetup):
     """Classification with the network and the data of one run."""
 
-    options: TrainOptions
     network: ClassificationNetwork
-    shards: Shards | None
-    """None where only random batches are tried."""
     layout: LogLayout = LAYOUT
 
-    def with_options(self, options: TrainOptions) -> "ClassificationSetup":
-        """Returns the same setup with other options."""
-        return dataclasses.replace(self, options=options)
+    @property
+    def class_network(self) -> ClassificationNetwork:
+        """Returns the network to train."""
+        return self.network
+
+    @property
+    def models_with(self) -> ModelsWith:
+        """Returns a function from an encoder to the names of the classifiers with it."""
+        return _models_with
 
     def build_model(self) -> keras.Model:
         """Returns the classifier with random weights."""
         return build_classifier(self.network.config)
 
-    def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, object]:
-        """Loads all weights but those of the head, whose classes are others."""
-        cache, name = self.options.data.images.cache_dir, self.network.config.backbone_name
-        report, record = load_encoder_weights(model.backbone, name, self.options.pretrained, start, cache_dir=cache)
-        if report is not None:
-            logging.info("The network starts from trained weights, its head from random ones. %s", report)
-        return record
-
-    def load_weights(self, model: keras.Model, path: Path) -> None:
-        """Loads the weights of a checkpoint of this run."""
-        model.load_weights(path)
-
     def objective(self) -> ClassificationObjective:
         """Returns the loss of the options."""
         return ClassificationObjective(label_smoothing=self.options.optimizer.label_smoothing)
 
-    @contextlib.contextmanager
-    def open_input(
-        self, *, num_epochs: int, steps_per_epoch: int, cache: Path, host: tuple[int, int]
-    ) -> Iterator[TrainingInput]:
-        """Opens the training batches."""
-        del num_epochs, steps_per_epoch, cache
-        files = self._data.train
-        augment = augment_config(self.options, self.network.side)
-        yield TrainingInput(
-            lambda position: training_class_batches(
-                files,
-                augment,
-                self.network,
-                batch_size=self.options.optimizer.batch_size,
-                seed=self.options.seed.tf_random_seed,
-                position=position,
-                host=HostShare(*host),
-            ),
-            files=files,
+    def training_batches(self, position: int, *, host: HostShare) -> tf.data.Dataset:
+        """Yields batches, endless, from sample number `position` on."""
+        return training_class_batches(
+            data_of(self.shards).train,
+            augment_config(self.options, self.network.side),
+            self.network,
+            batch_size=self.options.optimizer.batch_size,
+            seed=self.options.seed.tf_random_seed,
+            position=position,
+            host=host,
         )
 
     def random_batch(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -196,15 +166,12 @@ class ClassificationSetup:
         images = np.random.default_rng(0).standard_normal((batch_size, *self.network.image_size, 3), dtype="float32")
         return images, np.zeros(batch_size, np.int32)
 
-    def prepare_evaluation(self, *, is_chief: bool) -> None:
-        """Does nothing: classes are checked while they are read."""
-
     def evaluator(self, model: keras.Model) -> ClassificationScorer | None:
         """Returns what evaluates a classifier."""
         if not self.options.evaluates:
             return None
         limit = self.options.evaluation.eval_samples
-        return ClassificationScorer(model, self.network, self._data.val, limit=limit)
+        return ClassificationScorer(model, self.network, data_of(self.shards).val, limit=limit)
 
     def format_table(self, metrics: Mapping[str, object]) -> str:
         """Returns the metrics as a table."""
@@ -213,13 +180,3 @@ class ClassificationSetup:
     def format_line(self, metrics: Mapping[str, object]) -> str:
         """Returns accuracy and top-5 accuracy."""
         return ", ".join(f"{name} {metrics[name]:.3f}" for name in (PRIMARY, "top5"))
-
-    def export(self, model: keras.Model, trained: TrainedWeights, folder: Path) -> Mapping[str, Path]:
-        """Writes the formats of the options."""
-        return export_trained_class_network(model, self.network, trained, folder, self.options.export)
-
-    @property
-    def _data(self) -> Shards:
-        if self.shards is None:
-            raise ValueError("A setup of a description has no data. Received a call that needs shards; use `setup`.")
-        return self.shards

@@ -96,7 +96,7 @@ class DetectionTask:
 def check_classes(network: Network, shards: Shards) -> None:
     """Checks that a network has an output for every class of the data.
 
-    OptionsError: it has fewer classes, or heads that the data cannot train.
+    Raises:
       OptionsError: it has fewer classes, or heads that the data cannot train.
     """
     if list(network.config.heads) != ["object_detection"]:

@@ -25,6 +25,7 @@ from efficientdet_pipeline.models.pretrained import (
     check_pretrained,
     checkpoint_cache,
     chosen_by_chief,
+    in_terms_of_options,
     weights_record,
 )
 from efficientdet_pipeline.options.hparams import HparamsGiven
@@ -63,7 +64,7 @@ class DetectionPartsTask(DetectionTask):
         parts = self._parts(options, HparamsGiven())
         _log_without_effect(options, parts)
         given, name = _start_options(options.pretrained, parts)
-        start = check_pretrained(given, name, cache_dir=options.data.images.cache_dir)
+        start = check_pretrained(given, name, cache_dir=options.data.images.cache_dir, models_with=_no_models)
         if options.pretrained.pretrained_ckpt == "auto" and not start.place and not start.choice:
             return start._replace(choice=_own_start(parts))
         return start
@@ -131,6 +132,12 @@ def _start_options(options: PretrainedOptions, parts: DetectorParts) -> tuple[Pr
     return replace(options, backbone_ref=""), parts.backbone_name
 
 
+def _no_models(backbone: str) -> tuple[str, ...]:
+    """Returns no name: a detector built from parts has no --model_name."""
+    del backbone
+    return ()
+
+
 def _own_start(parts: DetectorParts) -> str:
     weights = getattr(parts.backbone, "weights", None)
     if weights:
@@ -175,15 +182,16 @@ class DetectionPartsSetup(DetectionSetup):
         cache = checkpoint_cache(options.data.images.cache_dir)
         exclude = options.pretrained.var_exclude_expr or None
         is_efficientnet = isinstance(model.backbone, EfficientNet)
-        try:
-            if start.is_backbone and is_efficientnet:
+        with in_terms_of_options(options.pretrained, start.option, _no_models, can_exclude=not is_efficientnet):
+            try:
+                if start.is_backbone and is_efficientnet:
+                    report = load_encoder(model.backbone, parts.backbone_name, start.place, cache_dir=cache)
+                else:
+                    report = efficientdet.load_checkpoint(model, start.place, exclude=exclude, cache_dir=cache)
+            except CheckpointMismatchError:
+                if not is_efficientnet or start.is_backbone:
+                    raise
                 report = load_encoder(model.backbone, parts.backbone_name, start.place, cache_dir=cache)
-            else:
-                report = efficientdet.load_checkpoint(model, start.place, exclude=exclude, cache_dir=cache)
-        except CheckpointMismatchError:
-            if not is_efficientnet or start.is_backbone:
-                raise
-            report = load_encoder(model.backbone, parts.backbone_name, start.place, cache_dir=cache)
         logging.info("%s", report)
         reason = {"choice": start.choice} if start.choice else {}
         return {

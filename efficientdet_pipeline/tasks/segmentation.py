@@ -1,14 +1,11 @@
 """Segmentation task: the class of each pixel, evaluated by mean intersection over union."""
 
-import contextlib
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
-from absl import logging
+import tensorflow as tf
 from efficientdet.imagenet import ImageNetConfig, imagenet_config
 from efficientdet.segmentation_losses import SegmentationLossOptions, parse_loss
 from efficientdet.segmentation_training import SegmentationObjective
@@ -21,20 +18,19 @@ from efficientdet_pipeline.data.semantic_batches import SemanticClasses, trainin
 from efficientdet_pipeline.data.semantic_facts import uses_background
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.segmentation_evaluator import NUMBERS, PRIMARY, SegmentationScorer, format_metrics
-from efficientdet_pipeline.export.class_export import export_trained_class_network
-from efficientdet_pipeline.models.encoder_weights import load_encoder_weights
 from efficientdet_pipeline.models.pretrained import (
+    ModelsWith,
     StartWeights,
     check_pretrained,
     chosen_by_chief,
 )
-from efficientdet_pipeline.models.segmentation import IMAGE_SIZE, SegmentationNetwork, network_of, unet_config
-from efficientdet_pipeline.models.weights import TrainedWeights
+from efficientdet_pipeline.models.segmentation import IMAGE_SIZE, MODELS, SegmentationNetwork, network_of, unet_config
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.class_setup import ClassSetup, data_of, refuse_hparams, variation_arguments
 from efficientdet_pipeline.tasks.idle_options import log_idle_options
-from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
+from efficientdet_pipeline.tasks.task import LogLayout, panels
 
 BACKGROUND = "background"
 
@@ -49,12 +45,7 @@ class SegmentationTask:
         """Returns height and width of the training canvas."""
         unet_config(name, options.segmentation, num_classes=2)
         _loss(options)
-        if hparams.network:
-            raise OptionsError(
-                f"--hparams apply to detectors only. Received {', '.join(hparams.network)} with the task segmentation; "
-                "leave them out.",
-                option="hparams",
-            )
+        refuse_hparams(hparams, self.name)
         if not options.model.image_size:
             return IMAGE_SIZE
         sides = [int(side) for side in options.model.image_size.split("x")]
@@ -63,7 +54,8 @@ class SegmentationTask:
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
         """Chooses, fetches and checks the weights of the encoder."""
         log_idle_options(options, self.name, "crop_area_min")
-        return check_pretrained(*_encoder(options, model_name), cache_dir=options.data.images.cache_dir)
+        cache = options.data.images.cache_dir
+        return check_pretrained(*_encoder(options, model_name), cache_dir=cache, models_with=_models_with)
 
     def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, object]) -> StartWeights:
         """Returns the weights that the chief of several processes chose."""
@@ -91,7 +83,13 @@ class SegmentationTask:
 
 def _encoder(options: TrainOptions, model_name: str) -> tuple[PretrainedOptions, str]:
     """Returns the options of the initial weights and the name of the encoder."""
-    return options.pretrained, options.pretrained.backbone_ref or model_name.partition("-")[2]
+    return options.pretrained, (options.pretrained.backbone_ref or model_name).removeprefix("unet++-").removeprefix(
+        "unet-"
+    )
+
+
+def _models_with(backbone: str) -> tuple[str, ...]:
+    return tuple(name for name in MODELS if name == f"unet-{backbone}")
 
 
 def _loss(options: TrainOptions) -> SegmentationLossOptions:
@@ -112,30 +110,32 @@ def _loss(options: TrainOptions) -> SegmentationLossOptions:
 
 def augment_config(options: TrainOptions, canvas_size: tuple[int, int]) -> SemanticAugmentConfig:
     """Returns the augmentation of the options; without --augment the image is fitted to the canvas unchanged."""
-    given, more = options.augmentation, options.class_networks
+    given = options.augmentation
     if not given.augment:
         return SemanticAugmentConfig(canvas_size=canvas_size, jitter_min=1.0, jitter_max=1.0, horizontal_flip=0.0)
     return SemanticAugmentConfig(
         canvas_size=canvas_size,
         jitter_min=given.jitter_min,
         jitter_max=given.jitter_max,
-        horizontal_flip=0.5 if given.input_rand_hflip else 0.0,
-        vertical_flip=0.5 if more.input_rand_vflip else 0.0,
-        rotation=more.max_rotation,
-        hsv_hue=given.hsv_hue,
-        hsv_saturation=given.hsv_saturation,
-        hsv_value=given.hsv_value,
+        **variation_arguments(options),
     )
 
 
 @dataclass(kw_only=True)
-class SegmentationSetup:
+class SegmentationSetup(ClassSetup):
     """Segmentation with the network and data of one run."""
 
-    options: TrainOptions
     network: SegmentationNetwork
-    shards: Shards | None
-    """None if only random batches are used."""
+
+    @property
+    def class_network(self) -> SegmentationNetwork:
+        """Returns the network to train."""
+        return self.network
+
+    @property
+    def models_with(self) -> ModelsWith:
+        """Returns a function from an encoder to the names of the U-Nets with it."""
+        return _models_with
 
     @property
     def layout(self) -> LogLayout:
@@ -158,50 +158,25 @@ class SegmentationSetup:
         """Returns the normalization of the encoder."""
         return imagenet_config(self.network.config.backbone_name)
 
-    def with_options(self, options: TrainOptions) -> "SegmentationSetup":
-        """Returns the same setup with other options."""
-        return dataclasses.replace(self, options=options)
-
     def build_model(self) -> keras.Model:
         """Returns the U-Net with random weights."""
         return build_unet(self.network.config)
-
-    def load_pretrained(self, model: keras.Model, start: StartWeights) -> dict[str, object]:
-        """Loads the encoder's weights."""
-        cache, name = self.options.data.images.cache_dir, self.network.config.backbone_name
-        report, record = load_encoder_weights(model.backbone, name, self.options.pretrained, start, cache_dir=cache)
-        if report is not None:
-            logging.info("The encoder has pretrained weights, the decoder random ones. %s", report)
-        return record
-
-    def load_weights(self, model: keras.Model, path: Path) -> None:
-        """Loads the weights of a checkpoint of this run."""
-        model.load_weights(path)
 
     def objective(self) -> SegmentationObjective:
         """Returns the loss of the options."""
         return SegmentationObjective(_loss(self.options))
 
-    @contextlib.contextmanager
-    def open_input(
-        self, *, num_epochs: int, steps_per_epoch: int, cache: Path, host: tuple[int, int]
-    ) -> Iterator[TrainingInput]:
-        """Opens the training batches."""
-        del num_epochs, steps_per_epoch, cache
-        files = self._data.train
-        augment = augment_config(self.options, self.network.image_size)
-        yield TrainingInput(
-            lambda position: training_semantic_batches(
-                files,
-                augment,
-                self.classes,
-                self.imagenet,
-                batch_size=self.options.optimizer.batch_size,
-                seed=self.options.seed.tf_random_seed,
-                position=position,
-                host=HostShare(*host),
-            ),
-            files=files,
+    def training_batches(self, position: int, *, host: HostShare) -> tf.data.Dataset:
+        """Yields batches, endless, from sample number `position` on."""
+        return training_semantic_batches(
+            data_of(self.shards).train,
+            augment_config(self.options, self.network.image_size),
+            self.classes,
+            self.imagenet,
+            batch_size=self.options.optimizer.batch_size,
+            seed=self.options.seed.tf_random_seed,
+            position=position,
+            host=host,
         )
 
     def random_batch(self, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -209,15 +184,12 @@ class SegmentationSetup:
         images = np.random.default_rng(0).standard_normal((batch_size, *self.network.image_size, 3), dtype="float32")
         return images, np.zeros((batch_size, *self.network.image_size), np.int32)
 
-    def prepare_evaluation(self, *, is_chief: bool) -> None:
-        """Does nothing: maps are checked when they are read."""
-
     def evaluator(self, model: keras.Model) -> SegmentationScorer | None:
         """Returns the evaluator of a U-Net on whole images."""
         if not self.options.evaluates:
             return None
         limit = self.options.evaluation.eval_samples
-        return SegmentationScorer(model, self.network, self.classes, self._data.val, limit=limit)
+        return SegmentationScorer(model, self.network, self.classes, data_of(self.shards).val, limit=limit)
 
     def format_table(self, metrics: Mapping[str, object]) -> str:
         """Returns the metrics as a table."""
@@ -226,13 +198,3 @@ class SegmentationSetup:
     def format_line(self, metrics: Mapping[str, object]) -> str:
         """Returns mean IoU and Dice."""
         return ", ".join(f"{name} {metrics[name]:.3f}" for name in (PRIMARY, "Dice"))
-
-    def export(self, model: keras.Model, trained: TrainedWeights, folder: Path) -> Mapping[str, Path]:
-        """Writes the formats of the options."""
-        return export_trained_class_network(model, self.network, trained, folder, self.options.export)
-
-    @property
-    def _data(self) -> Shards:
-        if self.shards is None:
-            raise ValueError("A setup of a description has no data. Received a call that needs shards; use `setup`.")
-        return self.shards

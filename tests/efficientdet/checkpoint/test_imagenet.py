@@ -64,8 +64,11 @@ def test_load_encoder_of_a_unet_and_of_another_network(bundle: tuple[Path, dict[
     assert len(report.loaded) == 240
     assert len(report.left_over) == 7
     np.testing.assert_array_equal(np.asarray(unet.backbone.stem_conv.kernel), values[f"{NAME}/stem/conv2d/kernel"])
-    with pytest.raises(CheckpointError, match=r"must be a checkpoint of efficientnet-b0.*it looks like one of"):
+    with pytest.raises(
+        CheckpointError, match=r"must be a checkpoint of efficientnet-b0.*it looks like one of"
+    ) as error:
         load_encoder(build_unet(UNetConfig()).backbone, "efficientnet-b0", prefix)
+    assert str(error.value) == f"{error.value.finding} Build that network."
     with pytest.raises(CheckpointError, match="must be a checkpoint of efficientnet-b0"):
         load_classifier(build_classifier(ClassifierConfig(num_classes=12)), prefix)
 
@@ -77,6 +80,6 @@ def test_load_classifier_asks_for_a_head(tmp_path: Path, bundle: tuple[Path, dic
     tensors = [tf.constant(values[name]) for name in names]
     tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
     model = classifier(12)
-    with pytest.raises(CheckpointError, match="holds only the backbone; load it with new_classes=True"):
+    with pytest.raises(CheckpointError, match=r"holds only the backbone\. Load it with new_classes=True"):
         load_classifier(model, prefix)
     assert len(load_classifier(model, prefix, new_classes=True).loaded) == 240

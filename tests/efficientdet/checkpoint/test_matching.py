@@ -31,3 +31,6 @@ def test_refuse_stranger_names_the_detectors_of_a_backbone(backbone: str, models
     assert "--" not in str(caught.value)  # A library has no command-line options.
     if models:
         assert f"the backbone of {' and '.join(models)}. Build that network" in str(caught.value)
+    assert "exclude" in str(caught.value)
+    assert "exclude" not in caught.value.finding
+    assert caught.value.likely_backbones == (backbone,)

@@ -63,6 +63,17 @@ def test_classify_prints_the_best_classes(main: Main, said: Said, images: Path, 
     assert "is for 3 classes, and only ImageNet's 1000 have built-in names" in said().err
 
 
+@pytest.mark.parametrize("more", [["--mode=classify", "--labels_map_file=names.txt"], ["--mode=features"]])
+def test_classify_and_features_refuse_another_network_in_terms_of_flags(
+    more: list[str], main: Main, said: Said, images: Path, checkpoint: Path
+) -> None:
+    given = [f"--path_ckpt={checkpoint}", f"--input_image={images}", "--model_name=efficientnet-b0"]
+    assert main(*more, *given, *(["--output_dir=o"] if "features" in more[0] else [])) == 65
+    message = said().err
+    assert "Try --model_name=efficientnet-lite0, or leave --model_name out." in message
+    assert "exclude" not in message
+
+
 def test_api_classify_equals_the_command_line(images: Path, checkpoint: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"path_ckpt": str(checkpoint), "labels_map_file": str(tmp_path / "names.txt"), "top": 1}
     pixels = read_image(images / "a.png")

@@ -114,6 +114,7 @@ def test_write_class_bundle_keeps_what_the_gate_accepts(segmentation: TrainedCla
     assert list(exported.artifacts) == ["frozen"]
     assert exported.label_map.is_file()
     assert not list(tmp_path.glob("*.tflite"))
+    assert "| tflite | 0.5000 | +0.4000 |" in (tmp_path / "MODEL_CARD.md").read_text()
     predictor = exported_predictor(exported.frozen_graph)
     assert predictor is not None
     assert (predictor.network, predictor.background) == (SEGMENTATION, 0)

@@ -224,7 +224,7 @@ def parse_hparams(
     Only the given keys are returned; `nms_configs` may thus be partial.
 
     In a string, pairs are separated by commas outside brackets and quotes, a
-    value is a Python literal (`true` and `false` too) or else text, `1*2*3` is
+    value is a Python literal (`true`, `false` and `[a,b]` too) or else text, `1*2*3` is
     a list, and `nms_configs.method=hard` sets a nested key.
 
     Args:
@@ -413,16 +413,20 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-class _LowerCaseBooleans(ast.NodeTransformer):
-    """Replaces the names true and false, as YAML writes them, by Python's constants, inside brackets too."""
+class _UnquotedWords(ast.NodeTransformer):
+    """Replaces what YAML writes without quotes: true and false, in brackets too, and words of a list."""
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.Constant(node.id == "true") if node.id in ("true", "false") else node
+
+    def visit_List(self, node: ast.List) -> ast.AST:
+        self.generic_visit(node)
+        return ast.List([ast.Constant(item.id) if isinstance(item, ast.Name) else item for item in node.elts])
 
 
 def _literal(text: str) -> Any:
     """Returns the Python value of a literal, or the text itself."""
     try:
-        return ast.literal_eval(_LowerCaseBooleans().visit(ast.parse(text, mode="eval")))
+        return ast.literal_eval(_UnquotedWords().visit(ast.parse(text, mode="eval")))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text

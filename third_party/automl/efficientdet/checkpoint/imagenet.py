@@ -102,13 +102,14 @@ def load_classifier(
     if knows_backbone and not new_classes:
         if kernel is None:
             raise CheckpointError(
-                f"{found.path} must hold the last layer of {classifier.config.name}. It holds only the backbone; load "
-                "it with new_classes=True and train the last layer, or use an ImageNet checkpoint."
+                f"{found.path} must hold the last layer of {classifier.config.name}. It holds only the backbone.",
+                advice="Load it with new_classes=True and train the last layer, or use an ImageNet checkpoint.",
             )
         if kernel[-1] != classes and kernel[:-1] == tuple(classifier.head.predict.kernel.shape[:-1]):
             raise CheckpointMismatchError(
-                f"{found.path} is for {kernel[-1]} classes, and the classifier for {classes}. Build it with "
-                f"num_classes={kernel[-1]}, or load with new_classes=True and train the last layer."
+                f"{found.path} is for {kernel[-1]} classes, and the classifier for {classes}.",
+                advice=f"Build it with num_classes={kernel[-1]}, or load with new_classes=True and train the last "
+                "layer.",
             )
     if knows_backbone and not head:
         exclude = re.escape(f"{scope}/")

@@ -172,8 +172,9 @@ def _refuse_gaps(matched: Match, path: Path, *, is_whole: bool) -> None:
     gaps += [f"{name} (missing)" for name in matched.missing]
     if gaps:
         raise CheckpointError(
-            f"{path} must have every variable of the model in its shape (skip_mismatch=False). "
-            f"{len(gaps)} differ, for example {', '.join(gaps[:3])}; exclude them or allow mismatches."
+            f"{path} must have every variable of the model in its shape. "
+            f"{len(gaps)} differ, for example {', '.join(gaps[:3])}.",
+            advice="Exclude them or allow mismatches.",
         )
     # Variable names of a detector built from parts identify it: unused keys belong to another detector.
     if is_whole and matched.left_over:

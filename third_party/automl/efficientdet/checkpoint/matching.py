@@ -10,9 +10,10 @@ import keras
 
 from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.automl.hparams import MODELS
-from efficientdet.automl.identify import detectors_of, likely_models
+from efficientdet.automl.identify import backbone_of, detectors_of, likely_models
 from efficientdet.checkpoint.reader import Contents, Shape
 from efficientdet.config import DetectorConfig
+from efficientdet.detectors.config import DetectorParts
 from efficientdet.errors import CheckpointError, CheckpointMismatchError
 
 EXCLUDED = "excluded by"
@@ -109,9 +110,10 @@ def refuse_stranger(contents: Contents, matched: Match, config: AnyDetectorConfi
     likely = [name for name in likely_models(contents.shapes) if name not in (config.name, config.backbone_name)]
     models = [name for name in likely if name in MODELS] or detectors_of(likely)
     raise CheckpointMismatchError(
-        f"{path} must be a checkpoint of {config.name}. {found}; {_guess(likely, models)}, or leave parts out with "
-        "exclude (a regular expression of automl's names).",
+        f"{path} must be a checkpoint of {config.name}. {found}{_guess(likely, models)}.",
         models,
+        tuple(dict.fromkeys(backbone_of(name) if name in MODELS else name for name in likely)),
+        advice=_advice(likely, config),
     )
 
 
@@ -128,6 +130,14 @@ def _part_of(name: str, config: AnyDetectorConfig) -> str:
 
 def _guess(likely: Sequence[str], models: Sequence[str]) -> str:
     if not likely:
-        return "build the network that it belongs to, with its hyper-parameters"
+        return ""
     owner = f", the backbone of {' and '.join(models)}" if models and not set(models) & set(likely) else ""
-    return f"it looks like one of {' or '.join(likely)}{owner}. Build that network"
+    return f"; it looks like one of {' or '.join(likely)}{owner}"
+
+
+def _advice(likely: Sequence[str], config: AnyDetectorConfig) -> str:
+    build = "Build that network" if likely else "Build the network that it belongs to, with its hyper-parameters"
+    # Encoders and classifiers are loaded by functions that leave nothing out.
+    if not isinstance(config, DetectorConfig | DetectorParts):
+        return f"{build}."
+    return f"{build}, or leave parts out with exclude (a regular expression of automl's names)."
