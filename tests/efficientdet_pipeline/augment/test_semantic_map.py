@@ -14,11 +14,10 @@ from efficientdet_pipeline.augment.semantic_map import (
     apply_jointly,
     decode_semantic_map,
     fit_semantic_sample,
-    random_rotation,
     random_window,
     semantic_augmenter,
-    vertical_flip,
 )
+from efficientdet_pipeline.augment.variation import random_rotation, vertical_flip
 
 
 def blocks(height: int, width: int) -> SemanticSample:
