@@ -120,7 +120,9 @@ def png_array(data: bytes) -> np.ndarray:
     except DatasetError:
         raise
     except Exception as error:  # Decoders may raise many exceptions.
-        raise DatasetError(f"a mask must be a PNG, BMP, GIF or TIFF image that can be read ({error})") from error
+        raise DatasetError(
+            f"a mask must be a PNG, BMP, GIF or TIFF image that can be read ({str(error).partition(' <')[0]})"
+        ) from error
     if image.mode in ("1", "L", "P", "I", "I;16", "I;16B"):
         values = np.asarray(image)
     elif image.mode == "LA":

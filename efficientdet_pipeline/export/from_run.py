@@ -29,7 +29,8 @@ from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from tfrmod import manifest
 
-_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "mIoU", "pixel_accuracy")
+"""Metrics of the model card, those of maps only of a detector with the head segmentation."""
 
 
 def load_trained_detector(options: ExportOptions, hparams: HparamsGiven) -> tuple[TrainedWeights, TrainedDetector]:

@@ -213,10 +213,19 @@ def _checked(values: np.ndarray, largest: int) -> np.ndarray:
 
 
 def read_masks(folder: Path, entry: Entry, *, masks: bool = True) -> Reading:
-    """Returns an image of `masks.listing` with its map, checked against the classes."""
+    """Returns an image of `masks.listing` with its map, checked against the classes and the image's size."""
     reading = _MASKS_READ(folder, entry, masks=True)
     if reading.image is None:
         return reading
+    path = json.loads(entry.detail)["semantic"]
+    if path:
+        # Masks of objects may be coarser than their image; a map of classes is learnt pixel by pixel.
+        (_, shape), sizes = image_sizes(folder / path), image_sizes(folder / entry.image)
+        if 0 not in shape and shape not in (*sizes, sizes[0][::-1]):
+            message = (
+                f"a map of {shape[1]}x{shape[0]} pixels for the image {entry.image} of {sizes[1][1]}x{sizes[1][0]}"
+            )
+            return Reading(None, (*reading.problems, Problem("annotation_malformed", path, message)))
     if not reading.image.segmentation:
         return Reading(None, (*reading.problems, Problem("image_without_annotation", entry.image, "no map of classes")))
     names = dict(json.loads(entry.detail)["names"])

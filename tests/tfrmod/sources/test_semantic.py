@@ -137,6 +137,14 @@ def test_semantic_coco_polygons_are_drawn_small_on_large(put) -> None:
     assert (found == 5).sum() == 100
 
 
+def test_read_masks_leaves_out_a_map_of_another_size(put) -> None:
+    # The aspect ratio agrees, so that a mask of an object would be enlarged.
+    folder = put({"images/a.jpg": None, "masks/a.png": grey(a=1)[::2, ::2], "classes.txt": "cat\n"})
+    (reading,) = (semantic.read_masks(folder, entry) for entry in masks.listing(folder).entries)
+    assert reading.image is None
+    assert reading.problems[-1].message == "a map of 32x24 pixels for the image images/a.jpg of 64x48"
+
+
 def test_read_masks_checks_ids_against_the_list_of_classes(put) -> None:
     folder = put({
         "images/a.jpg": None, "images/b.jpg": None, "masks/a.png": grey(a=2, rim=255), "masks/b.png": grey(a=3),
