@@ -19,6 +19,7 @@ BENCHMARKS = {
     "compression.json": ["compression.py"],
     "compression_d0.json": ["compression.py", "--model_name=efficientdet-d0"],
     "serving.json": ["serving.py"],
+    "evaluator_memory.json": ["evaluator_memory.py"],
 }
 NEED_DATA = {"bccd.py", "compression.py", "doctor.py", "loader.py", "mill.py", "serving.py"}
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.optimize.calibrator import Calibrator
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.export.tflite_file import name_ends, operations, read_model, serialized
+from efficientdet_pipeline.export.tflite_file import name_ends, operations, read_model, serialized, with_own_biases
 from efficientdet_pipeline.export.trained_detector import RawHeads, TrainedDetector, check_raw_heads
 from efficientdet_pipeline.inference.tflite_loader import TfliteRunner
 from tfrmod import fileio
@@ -90,16 +91,28 @@ def converted(
     Raises:
       OptionsError: the precision is unknown, or `float_layers` is given without int8.
     """
-    converter = _converter(heads, precision, samples)
+    converter = _converter(heads, "float32" if precision == "int16x8" else precision, samples)
     with warnings.catch_warnings():
         # The converter warns that ranges of quantized inputs are missing; they are calibrated.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
         warnings.filterwarnings("ignore", r"[\s\S]*tf\.lite\.Interpreter is deprecated", UserWarning)
         if not float_layers:
-            return bytes(converter.convert())
+            content = bytes(converter.convert())
+            return _in_16_bits(content, samples) if precision == "int16x8" else content
         if precision != "int8":
             raise OptionsError(f"Layers can be kept in float in int8 files only. Received precision={precision!r}.")
         return bytes(debugger_of(converter, samples, float_layers).get_nondebug_quantized_model())
+
+
+def _in_16_bits(content: bytes, samples: Sequence[np.ndarray]) -> bytes:
+    """Returns a float32 file with weights in 8 and activations in 16 bits, calibrated on the samples."""
+    # The converter calls the same quantizer, but leaves biases shared.
+    calibrator = Calibrator(with_own_biases(content))
+    ends = tf.float32  # What is not float32, here the uint8 input, stays as it is.
+    quantized: bytes = calibrator.calibrate_and_quantize(
+        _dataset(samples), ends, ends, True, activations_type=tf.int16, bias_type=tf.int64
+    )
+    return bytes(quantized)
 
 
 def debugger_of(converter: Any, samples: Sequence[np.ndarray], float_layers: Sequence[str] = ()) -> Any:
@@ -124,14 +137,12 @@ def _converter(heads: RawHeads, precision: str, samples: Sequence[np.ndarray]) -
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if precision in CALIBRATED:
-        sets = tf.lite.OpsSet
-        integers = {
-            "int8": sets.TFLITE_BUILTINS_INT8,
-            "int16x8": sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-        }
+    if precision == "int8":
         converter.representative_dataset = _dataset(samples)
-        converter.target_spec.supported_ops = [integers[precision], sets.TFLITE_BUILTINS]
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS,
+        ]
     return converter
 
 

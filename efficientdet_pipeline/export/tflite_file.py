@@ -1,5 +1,6 @@
 """Reading and editing of TensorFlow Lite flatbuffers: names of inputs and outputs, tensors, operations, metadata."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
 _IDENTIFIER = b"TFL3"
+_WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _BUILTIN_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
 
@@ -38,6 +40,29 @@ def operations(content: bytes) -> set[str]:
         name = _BUILTIN_NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
         names.add(f"CUSTOM {code.CustomCode().decode()}" if name == "CUSTOM" else name)
     return names
+
+
+def with_own_biases(content: bytes) -> bytes:
+    """Returns the file with a bias tensor of its own for each convolution; those of the heads' last layers are shared.
+
+    TensorFlow's quantizer for 16-bit activations quantizes a shared bias once, with the scales of the first convolution
+    that reads it, which are wrong for the others.
+    """
+    model = read_model(content)
+    graph, seen = model.subgraphs[0], set[int]()
+    for operation in graph.operators:
+        code = model.operatorCodes[operation.opcodeIndex]
+        bias = int(operation.inputs[2]) if len(operation.inputs) > 2 else -1
+        if _BUILTIN_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)] not in _WITH_BIAS or bias < 0:
+            continue
+        if bias in seen:
+            own = copy.copy(graph.tensors[bias])
+            own.name = own.name + b"/%d" % len(graph.tensors)
+            own.buffer = add_buffer(model, np.asarray(model.buffers[own.buffer].data, np.uint8).tobytes())
+            graph.tensors.append(own)
+            operation.inputs = [*map(int, operation.inputs[:2]), len(graph.tensors) - 1]
+        seen.add(bias)
+    return serialized(model)
 
 
 def name_ends(model: Any, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.export.tflite import check_content, write_tflite
-from efficientdet_pipeline.export.tflite_file import operations
+from efficientdet_pipeline.export.tflite_file import operations, read_model, with_own_biases
 from efficientdet_pipeline.export.tflite_metadata import label_lines
 from efficientdet_pipeline.export.tflite_postprocess import (
     OUTPUTS,
@@ -54,6 +54,21 @@ def test_write_tflite_has_named_ends_and_builtin_operations(raw_heads: Path, det
     assert model.SignatureDefs(0).SignatureKey() == b"serving_default"
     assert not {name for name in operations(raw_heads.read_bytes()) if name.startswith(("CUSTOM", "Flex"))}
     assert raw_heads.stat().st_size > 3.5 * detector.model.count_params()
+
+
+def test_with_own_biases_changes_no_output(raw_heads: Path) -> None:
+    def biases(content: bytes) -> list[int]:
+        model = read_model(content)
+        convolutions = (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D)
+        codes = [each.builtinCode in convolutions for each in model.operatorCodes]
+        return [int(each.inputs[2]) for each in model.subgraphs[0].operators if codes[each.opcodeIndex]]
+
+    content = raw_heads.read_bytes()
+    changed = with_own_biases(content)
+    assert len(set(biases(content))) < len(biases(content)) == len(set(biases(changed)))
+    canvas = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3)).astype(np.float32)
+    for one, other in zip(TfliteRunner(content).run(canvas), TfliteRunner(changed).run(canvas), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_write_post_processed_gives_four_outputs_in_order(with_nms: Path) -> None:
