@@ -44,6 +44,9 @@ _WITHOUT_EFFECT = (
 )
 """Options of the losses and weights of google/automl's networks."""
 
+_OF_OTHER_LIBRARIES = (".npz", ".safetensors", ".pth", ".pt", ".bin")
+"""Suffixes of weights that a backbone takes, and no detector."""
+
 
 class DetectionPartsTask(DetectionTask):
     """Detection of objects by boxes, with the network of --model_config."""
@@ -127,6 +130,13 @@ def _start_options(options: PretrainedOptions, parts: DetectorParts) -> tuple[Pr
                 f"{parts.backbone_name}; give its weights in the config (backbone.weights), or leave it out.",
                 option=name,
             )
+    if parts.backbone_name not in BACKBONES and options.pretrained_ckpt.endswith(_OF_OTHER_LIBRARIES):
+        raise OptionsError(
+            "pretrained_ckpt must be a checkpoint of this detector: a run, or its .weights.h5. Received "
+            f"{options.pretrained_ckpt!r} with the backbone {parts.backbone_name}; give weights of a backbone in the "
+            f"config, for example --model_config=detector.yaml,backbone.weights={options.pretrained_ckpt}.",
+            option="pretrained_ckpt",
+        )
     if options.pretrained_ckpt == "auto" and not is_efficientnet:
         return replace(options, pretrained_ckpt="none", backbone_ref=""), parts.name
     return replace(options, backbone_ref=""), parts.backbone_name

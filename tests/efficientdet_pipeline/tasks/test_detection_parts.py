@@ -87,6 +87,11 @@ def test_parts_objective_of_halves_averages_to_that_of_images(config_file: Path)
         ("head.num_classes=3,class_names=abd", {}, "class_names must be a list of strings"),
         ("image_size=64", {"formats": "saved_model,tflite_int8"}, "formats of a detector built from parts must be"),
         ("image_size=64", {"backbone_ckpt": "efficientnet-b0"}, "backbone_ckpt fits EfficientNets of google/automl"),
+        (
+            "backbone=resnetv2",
+            {"pretrained_ckpt": "r50.pth"},
+            r"must be a checkpoint of this detector.*backbone\.weights=r50\.pth",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_named(config_file: Path, change: str, given: dict, message: str) -> None:
