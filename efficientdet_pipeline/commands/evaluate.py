@@ -67,6 +67,9 @@ def evaluate(options: EvalOptions, hparams: HparamsGiven) -> dict[str, object]:
         facts["views"] = f"{len(shown)} (--tta={options.subject.tta})"
     epoch = checkpoint_io.epoch_of(detector.path)
     facts |= {"epoch": epoch} if epoch >= 0 else {}
+    from efficientdet_pipeline.evaluation.map_scorer import score_maps
+
+    facts |= score_maps(evaluator)
     saved = saved_evaluation(detected, detector.label_map, shards=truth.files, numbers=truth.numbers, facts=facts)
     return finish_evaluation(options, saved, detector.name, place, metrics_path, epoch=epoch)
 

@@ -43,6 +43,7 @@ class Evaluator:
         batch_size: int,
     ):
         self.label_map, self.files, self.truth = label_map, truth.files, truth
+        self.detector, self.config = detector, config
         self.detect = detector_function(detector, config)
         self.kept = KeptDetections()
         self.milliseconds = 0.0

@@ -6,12 +6,14 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from efficientdet.config import DetectorConfig
 from tqdm import tqdm
 
 from efficientdet_pipeline.console import is_terminal
-from efficientdet_pipeline.data.box_map_batches import evaluation_box_map_images
+from efficientdet_pipeline.data.box_map_batches import evaluation_box_map_images, has_masks
 from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
+from efficientdet_pipeline.evaluation.evaluator import Evaluator
 from efficientdet_pipeline.evaluation.segmentation_metrics import SegmentationEvaluator
 
 NUMBERS = ("mIoU", "pixel_accuracy")
@@ -53,6 +55,28 @@ class MapScorer:
             found.add(self._columns[each.semantic_map.numpy()], np.asarray(self._predict(each.image))[0])
         values = found.metrics().values()
         return {name: float(UNDEFINED) if np.isnan(values[name]) else values[name] for name in NUMBERS}
+
+
+def score_maps(evaluator: object) -> dict[str, float]:
+    """Returns the metrics of the maps of an evaluated checkpoint, and logs them; empty for a network without maps.
+
+    Args:
+      evaluator: an `Evaluator`; others, such as those of exports, evaluate boxes alone.
+    """
+    if not isinstance(evaluator, Evaluator) or not isinstance(evaluator.config, DetectorConfig):
+        return {}
+    if "segmentation" not in evaluator.config.heads:
+        return {}
+    truth = evaluator.truth
+    if not has_masks(truth.files):
+        logging.warning("The images have no masks: the maps are not evaluated.")
+        return {}
+    scorer = MapScorer(
+        evaluator.detector, evaluator.config, truth.files, numbers=truth.numbers, class_ids=truth.class_ids
+    )
+    found = scorer()
+    logging.info("Maps: %s", ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+    return found
 
 
 def _map_function(model: keras.Model, config: DetectorConfig) -> Callable[[tf.Tensor], Any]:

@@ -9,7 +9,9 @@ from tiny_network import tiny_config
 
 from efficientdet_pipeline.data.box_map_batches import BoxMapImage
 from efficientdet_pipeline.evaluation import map_scorer
-from efficientdet_pipeline.evaluation.map_scorer import MapScorer
+from efficientdet_pipeline.evaluation.evaluator import Evaluator
+from efficientdet_pipeline.evaluation.ground_truth import GroundTruth
+from efficientdet_pipeline.evaluation.map_scorer import MapScorer, score_maps
 
 CONFIG = tiny_config(heads=["object_detection", "segmentation"], seg_num_classes=3)
 
@@ -30,3 +32,15 @@ def test_map_scorer_compares_on_the_canvas_and_joins_class_ids(monkeypatch: pyte
     wrong = MapScorer(model, CONFIG, ["x"], class_ids={7: 1})()
     assert wrong["pixel_accuracy"] == 0.5
     assert wrong["mIoU"] == pytest.approx(1 / 3)
+
+
+def test_score_maps_measures_a_checkpoint_with_maps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(map_scorer, "MapScorer", lambda *_, **__: lambda: {"mIoU": 0.5, "pixel_accuracy": 0.75})
+    evaluator = Evaluator.__new__(Evaluator)
+    evaluator.detector, evaluator.config, evaluator.truth = None, CONFIG, GroundTruth(files=("x",))
+    monkeypatch.setattr(map_scorer, "has_masks", lambda files: True)
+    assert score_maps(evaluator) == {"mIoU": 0.5, "pixel_accuracy": 0.75}
+    monkeypatch.setattr(map_scorer, "has_masks", lambda files: False)
+    assert score_maps(evaluator) == {}
+    evaluator.config = tiny_config()
+    assert score_maps(evaluator) == score_maps(object()) == {}

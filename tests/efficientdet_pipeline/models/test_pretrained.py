@@ -245,6 +245,17 @@ def test_check_pretrained_auto_falls_to_random_weights_and_names_better_ones(off
     assert found == {"pretrained": None, "initial_weights": said[0]}
 
 
+def test_check_pretrained_auto_of_an_encoder_falls_to_random_weights(offline: None, said: list[str]) -> None:
+    start = check_pretrained(options(), "efficientnet-b0", cache_dir="")
+    assert start.place == ""
+    assert said[0].startswith(
+        "Initial weights: random, because the ImageNet backbone efficientnet-b0 is not in the cache and cannot be "
+        "downloaded: Name or service not known. Better: "
+    )
+    # Other detectors with weights are no advice for an encoder.
+    assert "--model_name" not in said[0]
+
+
 def test_check_pretrained_auto_takes_an_installed_backbone(
     offline: None, saved: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
