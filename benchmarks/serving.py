@@ -76,20 +76,24 @@ def measured(args: argparse.Namespace, model: list[str], good: list[bytes], nast
         stdout=subprocess.PIPE,
         text=True,
     )
-    line = next(line for line in iter(process.stdout.readline, "") if "http://" in line)
-    port = int(re.search(r":(\d+)/", line)[1])
-    mixed = [nasty[n // args.nasty_every % len(nasty)] if n % args.nasty_every == 0 else good[n % len(good)]
-             for n in range(args.requests)]  # fmt: skip
-    load(port, good[:20], args.clients)
-    load(port, nasty, args.clients)
-    before = memory(port)
-    started = time.monotonic()
-    quick = load(port, [good[n % len(good)] for n in range(args.requests // 4)], args.clients)
-    throughput = len(quick) / (time.monotonic() - started)
-    answers = load(port, mixed, args.clients)
-    after = memory(port)
-    process.send_signal(signal.SIGTERM)
-    exit_code = process.wait(timeout=60)
+    try:
+        line = next(line for line in iter(process.stdout.readline, "") if "http://" in line)
+        port = int(re.search(r":(\d+)/", line)[1])
+        mixed = [nasty[n // args.nasty_every % len(nasty)] if n % args.nasty_every == 0 else good[n % len(good)]
+                 for n in range(args.requests)]  # fmt: skip
+        load(port, good[:20], args.clients)
+        load(port, nasty, args.clients)
+        before = memory(port)
+        started = time.monotonic()
+        quick = load(port, [good[n % len(good)] for n in range(args.requests // 4)], args.clients)
+        throughput = len(quick) / (time.monotonic() - started)
+        answers = load(port, mixed, args.clients)
+        after = memory(port)
+        process.send_signal(signal.SIGTERM)
+        # On a machine that others use, it ends late.
+        exit_code = process.wait(timeout=600)
+    finally:
+        process.kill()
     seconds = np.array([each for _, each in quick])
     return {
         "answers": dict(Counter(str(status) for status, _ in answers)),
