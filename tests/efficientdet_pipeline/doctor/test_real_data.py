@@ -47,7 +47,7 @@ def test_doctor_why_platelets_stay_at_0_and_what_fixes_it(bccd: DatasetStats) ->
     # The stated recall, checked with the network's own anchors:
     changed = parse_hparams(flag.removeprefix("--hparams="))
     config = efficientdet.get_config("efficientdet-d0", image_size=256, **changed)
-    boxes = bccd.boxes.on_canvas((256, 256))
+    boxes = bccd.boxes.on_canvas(plan_of(256))
     platelets = boxes[bccd.boxes.name == bccd.boxes.names.index("Platelets")]
     assert anchor_fit.recall(AnchorGrid.of(config), platelets) > 0.85
 
