@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from efficientdet import cpu_kernels
 from efficientdet.activations import ACTIVATIONS
+from efficientdet.backbones.efficientnet import SqueezeExcite
 from efficientdet.cpu_kernels import DepthwiseConv2D, fused
 
 
@@ -72,3 +73,26 @@ def test_cpu_kernels_only_large_maps_are_compiled(monkeypatch: pytest.MonkeyPatc
     for shape in ((2, 3, 4, 4), (2, 4, 4, 4), (64,), (2, 64)):
         np.testing.assert_array_equal(double(tf.ones(shape)).numpy(), 2)
     assert names == ["eager", "traced", "eager", "eager"]
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+@pytest.mark.parametrize(("large", "tolerance"), [(10**9, 0.0), (1, 1e-5)])
+def test_cpu_kernels_squeeze_excite_has_the_gradient_of_the_plain_layer(
+    large: int, tolerance: float, in_graph: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = SqueezeExcite(3, "swish")
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 5, 7, 6)).astype("float32"))
+    layer.build(x.shape)
+    monkeypatch.setattr(cpu_kernels, "_LARGE", large)
+
+    def found(training: bool) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x, training=training)
+            loss = tf.reduce_sum(y * tf.reshape(tf.range(tf.size(y), dtype="float32") % 7.0, y.shape))
+        return [y, *tape.gradient(loss, [x, *(weight.value for weight in layer.trainable_variables)])]
+
+    run = tf.function(found) if in_graph else found
+    assert len(layer.trainable_variables) == 4
+    for quick, plain in zip(run(True), run(False), strict=True):
+        np.testing.assert_allclose(quick.numpy(), plain.numpy(), rtol=tolerance, atol=tolerance)

@@ -1,6 +1,6 @@
 """Faster CPU implementations of TensorFlow operations; other devices and backends use the usual ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -67,6 +67,38 @@ def depthwise_convolved(x: Tensor, kernel: Tensor, strides: tuple[int, int]) -> 
     return convolved(x, kernel)
 
 
+def squeeze_excited(x: Tensor, weights: Sequence[Tensor], gate_of: Callable[..., Tensor]) -> Tensor:
+    """Returns `x` times a gate per channel that depends on the means of `x`, with a gradient of fewer passes.
+
+    TensorFlow's gradient writes three maps of the size of `x` (through the product,
+    through the mean, and their sum); here they are one. The numbers are the same;
+    for large inputs they are rounded once less.
+
+    Args:
+      x: `(b, h, w, c)`.
+      weights: variables of the gate, which receive gradients.
+      gate_of: from means `(b, c)` and the weights to the gate `(b, c)`.
+    """
+
+    @tf.custom_gradient
+    def excited(x: Tensor, *weights: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+        means = keras.ops.mean(x, axis=(1, 2))
+        with tf.GradientTape() as tape:
+            tape.watch([means, *weights])
+            gate = gate_of(means, *weights)
+        wide_gate = gate[:, None, None, :]
+
+        def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
+            of_gate = tf.reduce_sum(upstream * x, axis=(1, 2))
+            of_means, *of_weights = tape.gradient(gate, [means, *weights], output_gradients=of_gate)
+            num_pixels = tf.cast(tf.reduce_prod(tf.shape(x)[1:3]), x.dtype)
+            return _product_plus(upstream, wide_gate, (of_means / num_pixels)[:, None, None, :]), *of_weights
+
+        return x * wide_gate, gradient
+
+    return excited(x, *map(tf.convert_to_tensor, weights))
+
+
 def _same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     """Returns the padding of SAME before and after an axis."""
     total = max((-(-size // stride) - 1) * stride + window - size, 0)
@@ -74,7 +106,7 @@ def _same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
 
 
 def fused(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Returns an element-wise function of tensors of one shape, `(b, h, w, c)`, compiled by XLA for large inputs.
+    """Returns an element-wise function of tensors `(b, h, w, c)`, compiled by XLA if the first one is large.
 
     TensorFlow passes over memory once for each operation of `function`; XLA
     fuses them into one pass.
@@ -89,3 +121,8 @@ def fused(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return compiled(*inputs) if is_large and is_at_work() else function(*inputs)
 
     return called
+
+
+@fused
+def _product_plus(x: Tensor, factor: Tensor, summand: Tensor) -> Tensor:
+    return x * factor + summand

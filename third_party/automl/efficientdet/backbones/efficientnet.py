@@ -12,7 +12,7 @@ from keras import ops
 
 from efficientdet.activations import ACTIVATIONS
 from efficientdet.backbones.stages import SCALES, STAGES, BlockSpec, block_specs, last_of_levels, round_filters
-from efficientdet.cpu_kernels import DepthwiseConv2D
+from efficientdet.cpu_kernels import DepthwiseConv2D, is_at_work, squeeze_excited
 from efficientdet.layers import BatchNormalization, DropPath, NumpyInitializer, recomputed
 from efficientdet.types import Pyramid, Tensor
 
@@ -55,7 +55,12 @@ class ChannelMix(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def call(self, x: Tensor) -> Tensor:
-        return ops.matmul(x, ops.reshape(self.kernel, self.kernel.shape[2:])) + self.bias
+        return mixed_channels(x, self.kernel, self.bias)
+
+
+def mixed_channels(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """Returns what `ChannelMix` computes, with other weights than a layer's."""
+    return ops.matmul(x, ops.reshape(kernel, kernel.shape[2:])) + bias
 
 
 class SqueezeExcite(keras.layers.Layer):
@@ -75,10 +80,17 @@ class SqueezeExcite(keras.layers.Layer):
         self.expand = ChannelMix(input_shape[-1], name="expand")
         self.expand.build((None, self.reduced))
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        if training and is_at_work():
+            weights = (self.reduce.kernel, self.reduce.bias, self.expand.kernel, self.expand.bias)
+            return squeeze_excited(x, weights, self._gate)
         squeezed = ops.mean(x, axis=(1, 2))
         excited = self.expand(ACTIVATIONS[self.act_type](self.reduce(squeezed)))
         return x * ops.reshape(ops.sigmoid(excited), (-1, 1, 1, x.shape[-1]))
+
+    def _gate(self, means: Tensor, *weights: Tensor) -> Tensor:
+        reduced = ACTIVATIONS[self.act_type](mixed_channels(means, *weights[:2]))
+        return ops.sigmoid(mixed_channels(reduced, *weights[2:]))
 
 
 class MBConv(keras.layers.Layer):
@@ -145,7 +157,7 @@ class MBConv(keras.layers.Layer):
         if self.spatial_conv is not None:
             x = activation(self.spatial_norm(self.spatial_conv(x), training=training))
         if self.squeeze_excite is not None:
-            x = self.squeeze_excite(x)
+            x = self.squeeze_excite(x, training=training)
         x = self.project_norm(self.project_conv(x), training=training)
         if self.drop_path is not None:
             x = self.drop_path(x, seed=seed, training=training)
