@@ -262,6 +262,7 @@ def test_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     pages = {page.relative_to(ROOT / "docs").with_suffix(".html") for page in (ROOT / "docs").rglob("*.md")}
     assert {page for page in pages if not (tmp_path / "site" / page).is_file()} == set()
+    assert list((tmp_path / "site").rglob("*.py*")) == []
 
 
 def test_jobs_of_cloud_services_have_options_that_are_accepted(reader: Reader) -> None:
