@@ -18,6 +18,8 @@ from efficientdet_pipeline.training import compilation_cache
 from efficientdet_pipeline.training.compilation import Compilation
 
 SUBFOLDER = "compiled"
+PLATFORMS = {"gpu", "tpu"}
+"""Where programs are kept. XLA's programs for CPUs are not: a training step that was read back crashed the process."""
 MIN_SECONDS = 0.2
 """Programs that compile faster are not kept: reading them would take as long."""
 _NEVER = 1e9
@@ -49,6 +51,12 @@ def use_cache(given: str, cache_dir: str) -> None:
     """
     if not given and os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
+    if given != compilation_cache.NONE and jax.default_backend() not in PLATFORMS:
+        if given:
+            logging.warning(
+                "compilation_cache has no effect on a CPU, where compiled training steps cannot be read back reliably."
+            )
+        given = compilation_cache.NONE
     if given == compilation_cache.NONE:
         _set_folder(None)
         return

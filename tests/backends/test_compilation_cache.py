@@ -18,6 +18,8 @@ from jax import numpy as jnp
 from efficientdet_pipeline.training import compilation_jax
 
 compilation_jax.MIN_SECONDS = 0.0
+if sys.argv[2:] != ["as it is"]:
+    compilation_jax.PLATFORMS = {"cpu"}
 compilation_jax.use_cache(sys.argv[1], "")
 hits = []
 jax.monitoring.register_event_listener(lambda event, **about: hits.append(event.rpartition("/")[2]))
@@ -73,3 +75,10 @@ def test_compilation_cache_that_cannot_be_written_is_said_once(jax_python: str, 
     assert result["stderr"].count("The compilation cache cannot be written") == 1
     assert "Not a directory" in result["stderr"]
     assert result["cache"] == ""
+
+
+def test_compilation_cache_is_not_used_on_a_cpu(jax_python: str, run_on: Start, tmp_path: Path) -> None:
+    result = answer_of(run_on("jax", jax_python, TRAIN, str(tmp_path), "as it is"))
+    assert (result["written"], result["cache"]) == (0, "")
+    assert "compilation_cache has no effect on a CPU" in result["stderr"]
+    assert not list(tmp_path.iterdir())
