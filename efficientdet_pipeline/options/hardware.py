@@ -60,8 +60,8 @@ class HardwareOptions(Options):
     compilation_cache: str = option(
         "",
         "Folder where JAX keeps compiled steps, so that the next start does not compile them again, or none. Default: "
-        "compiled in the cache folder (cache_dir). Only with --backend=jax on GPUs and TPUs. It holds code that is run: "
-        "do not share it with others than you trust.",
+        "compiled in the cache folder (cache_dir). Only with --backend=jax on GPUs and TPUs. It holds code that is "
+        "run: do not share it with others than you trust.",
         path="path",
     )
     steps_per_execution: int = option(
