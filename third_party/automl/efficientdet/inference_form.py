@@ -124,10 +124,18 @@ def _frozen(function: Any) -> tf.compat.v1.GraphDef | None:
     captured = {inner.op.name: outer for outer, inner in function.graph.captures}
     if graph_def.library.function:
         return None
+    constants: dict[str, str] = {}
     for node in graph_def.node:
         read = [name for name in map(_node_of, node.input) if name in captured and captured[name].dtype == tf.resource]
         if node.op == "ReadVariableOp" and read:
             dtype = node.attr["dtype"].type
+            first = constants.setdefault(read[0], node.name)
+            if first != node.name:  # Such as a kernel that a head uses at every level: one constant for all.
+                node.op = "Identity"
+                node.input[:] = [first]
+                node.attr.clear()
+                node.attr["T"].type = dtype
+                continue
             value = tf.raw_ops.ReadVariableOp(resource=captured[read[0]], dtype=dtype)
         elif node.name in captured and captured[node.name].dtype != tf.resource:
             value = captured[node.name]
