@@ -26,7 +26,8 @@ def run(options: ConvertOptions, read: Sources, hparams: HparamsGiven) -> None:
     if "train" in made.splits:  # Unlabelled images have no training split.
         shards = [f"--train_file_pattern={made.pattern('train')}"]
         shards.append(f"--val_file_pattern={made.pattern('val')}" if "val" in made.splits else "--mode=train")
-        print_next_command(*shards)
+        task = [] if options.task_name == "detection" else [f"--task={options.task_name}"]
+        print_next_command(*task, *shards)
 
 
 def convert_images(options: ConvertOptions, read: Sources, hparams: HparamsGiven) -> Manifest:
@@ -48,6 +49,7 @@ def convert_images(options: ConvertOptions, read: Sources, hparams: HparamsGiven
             identity,
             seed=options.seed.tf_random_seed,
             label_map=hparams.label_map,
+            task=options.task_name,
         )
         logging.info("Shards and manifest are in %s", folder.records_path)
         update_json(folder.metadata, metadata.dataset_metadata(options.data.images, made, mode=options.general.mode))

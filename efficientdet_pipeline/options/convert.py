@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.converters import ConverterOptions
-from efficientdet_pipeline.options.dataset import DatasetOptions
+from efficientdet_pipeline.options.dataset import SEMANTIC_LAYOUTS, DatasetOptions
 from efficientdet_pipeline.options.general import ModeOptions, RunOptions, SeedOptions
-from efficientdet_pipeline.options.schema import check, flatten
+from efficientdet_pipeline.options.model import TASKS
+from efficientdet_pipeline.options.schema import check, check_choice, flatten, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,26 @@ class ConvertOptions(ModeOptions):
     seed: SeedOptions
     run: RunOptions
     data: DatasetOptions
+    task: str = option(
+        "",
+        "What the shards are for: detection (boxes), segmentation (maps) or classification (the class of the image). "
+        "Default: that of source_format, otherwise detection.",
+        choices=TASKS,
+    )
+
+    @property
+    def task_name(self) -> str:
+        """Returns the name of the task: as given, otherwise that of the annotation format."""
+        source = self.data.images.source_format
+        if self.task or not source:
+            return self.task or "detection"
+        if source.startswith("class_"):
+            return "classification"
+        return "segmentation" if source.startswith("semantic_") or source in SEMANTIC_LAYOUTS else "detection"
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns task if one of google/automl's converters runs, which write boxes."""
+        return {"task": "shards of a prefix are written as google/automl does"} if self.task and self.prefix else {}
 
     @property
     def prefix(self) -> str:
@@ -27,6 +48,7 @@ class ConvertOptions(ModeOptions):
     def __post_init__(self) -> None:
         """Checks that a dataset is given, and that the flags of a converter are complete."""
         super().__post_init__()
+        check_choice("task", self.task, TASKS)
         self._check_converter()
         images = self.data.images
         if not (images.url_dataset or images.data_dir or self.converter.image_dir):
