@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from absl import logging
 
@@ -48,7 +48,7 @@ class RunSession:
     """Likewise."""
     chooses_recipe: bool
     """Whether a recipe is still to be chosen from the data."""
-    sources: Mapping[str, str]
+    sources: Mapping[str, str] = field(default_factory=dict)
     """Option → reason of its value, for options set before the data were read: a network that was chosen."""
 
     def with_recipe(self, recipe: Recipe, read: Sources) -> "RunSession":

@@ -49,7 +49,9 @@ box_loss 0.0257771 and gradient_norm 15.4906.
 @pytest.fixture
 def earlier_run(home: Path) -> Path:
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(home, filter="data")
+        # Python before 3.11.4 has no filters.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(home)
     shutil.rmtree(home / "run", ignore_errors=True)
     shutil.copytree(home / "pack", home, dirs_exist_ok=True)
     return home / "run"

@@ -48,7 +48,9 @@ def unpacked(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the folder of all cases."""
     folder = tmp_path_factory.mktemp("cases")
     with tarfile.open(test_data / "annotation_cases.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
+        # Python before 3.11.4 has no filters.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(folder)
     return folder
 
 

@@ -109,7 +109,9 @@ def long_header(kind: bytes, num_bytes: int) -> bytes:
     info = tarfile.TarInfo("././@LongLink")
     info.type, info.size = kind, num_bytes
     text = b"a" * num_bytes if kind == tarfile.GNUTYPE_LONGNAME else b"%d comment=" % num_bytes + b"a" * num_bytes
-    filled = text[:num_bytes] + bytes(-num_bytes % 512)
+    # Records of pax headers end with a newline.
+    end = b"" if kind == tarfile.GNUTYPE_LONGNAME else b"\n"
+    filled = text[: num_bytes - len(end)] + end + bytes(-num_bytes % 512)
     return info.tobuf(tarfile.GNU_FORMAT) + filled + member("x").tobuf() + bytes(10240)
 
 

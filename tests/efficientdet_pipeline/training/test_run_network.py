@@ -70,7 +70,7 @@ def test_start_or_resume_run_keeps_the_network_of_a_begun_run(
     with opened(tmp_path, *argv) as (run, read):
         assert run.model_name == run.options.model.model_name == "efficientdet-lite1"
         metadata.update_json(run.folder.metadata, {"shaping": run.shape})
-        checkpoint_io.write_checkpoint(run.folder.last, {"state.npz": lambda path: path.write_bytes(b"")}, {"step": 1})
+        checkpoint_io.write_checkpoint(run.folder.last, {"state.npz": lambda path: path.write_bytes(b"1")}, {"step": 1})
     assert "# --recipe=auto: its backbone's weights" in run.folder.args.read_text(encoding="utf-8")
     run.with_recipe(Recipe(), read)
     assert "# --recipe=auto: its backbone's weights" in run.folder.args.read_text(encoding="utf-8")

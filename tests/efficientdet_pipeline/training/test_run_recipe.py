@@ -47,7 +47,7 @@ def begun(workspace: Path, shards: Any, *argv: str) -> RunSession:
     with opened(workspace, *argv) as (new, read):
         run = new.with_recipe(recipe_for(shards, *argv), read) if new.chooses_recipe else new
         metadata.update_json(run.folder.metadata, {"shaping": run.shape})
-        checkpoint_io.write_checkpoint(run.folder.last, {"state.npz": lambda path: path.write_bytes(b"")}, {"step": 1})
+        checkpoint_io.write_checkpoint(run.folder.last, {"state.npz": lambda path: path.write_bytes(b"1")}, {"step": 1})
         return run
 
 

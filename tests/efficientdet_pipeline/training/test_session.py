@@ -28,7 +28,7 @@ def test_start_or_resume_run_accepts_changed_options_before_the_first_checkpoint
     opened(tmp_path, "--pretrained_ckpt=auto")
     run = opened(tmp_path, "--pretrained_ckpt=none")
     assert not run.is_resumed
-    checkpoint_io.write_checkpoint(run.folder.last, {"state.npz": lambda path: path.write_bytes(b"")}, {"step": 1})
+    checkpoint_io.write_checkpoint(run.folder.last, {"state.npz": lambda path: path.write_bytes(b"1")}, {"step": 1})
     assert opened(tmp_path, "--pretrained_ckpt=none").is_resumed
     with pytest.raises(OptionsError, match=r"started with other options: pretrained_ckpt: 'none' then, 'auto' now"):
         opened(tmp_path, "--pretrained_ckpt=auto")
