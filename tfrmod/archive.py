@@ -1,10 +1,8 @@
 """Untrusted zip archives: validated, then extracted atomically and marked with a fingerprint."""
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 import struct
 import time
 import zipfile
@@ -64,7 +62,7 @@ def extract(
             return destination  # Another run has unpacked it in the meantime.
         _check_replaceable(destination, zip_path)
         members = checked_members(archive, limits or ArchiveLimits(), folds_case=_folds_case(staging))
-        _check_space(staging, sum(member.info.file_size for member in members))
+        fileio.check_space(staging.parent, sum(member.info.file_size for member in members), "unpacking")
         whole = staging / "whole"
         whole.mkdir()
         _unpack(archive, members, whole, on_progress)
@@ -146,13 +144,6 @@ def _check_replaceable(destination: Path, zip_path: Path) -> None:
             f"{destination} is where {zip_path} was to be unpacked, but it holds files that did not come from "
             "there. Move them away, or name another folder."
         )
-
-
-def _check_space(folder: Path, num_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if num_bytes > free:
-        message = f"unpacking needs {num_bytes:,} bytes and the disk has {free:,} free"
-        raise OSError(errno.ENOSPC, message, str(folder.parent))
 
 
 def _folds_case(folder: Path) -> bool:

@@ -1,10 +1,8 @@
 """HTTP download: verified, resumed after an interruption, and cached."""
 
-import errno
 import json
 import logging
 import re
-import shutil
 import time
 import zipfile
 from collections.abc import Callable
@@ -312,10 +310,8 @@ class _Download:
             )
 
     def _need_space(self, total: int | None, offset: int) -> None:
-        free = shutil.disk_usage(self.path.parent).free
-        if total is not None and total - offset > free:
-            message = f"{self.name} needs {total - offset:,} bytes and the disk has {free:,} free"
-            raise OSError(errno.ENOSPC, message, str(self.path.parent))
+        if total is not None:
+            fileio.check_space(self.path.parent, total - offset, self.name)
 
     def _network_error(self, why: str) -> NetworkError:
         kept = self.part.stat().st_size if self.part.exists() else 0

@@ -58,6 +58,13 @@ def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> N
         sync_folder(path.parent)
 
 
+def check_space(path: Path, num_bytes: int, what: str) -> None:
+    """Raises OSError if the disk of an existing file or folder has less free space than `what` needs."""
+    free = shutil.disk_usage(path).free
+    if num_bytes > free:
+        raise OSError(errno.ENOSPC, f"{what} needs {num_bytes:,} bytes and the disk has {free:,} free", str(path))
+
+
 def check_kept(path: Path, size: int) -> None:
     """Raises OSError if a file that was just written has another size, as on a mount that loses writes."""
     kept = path.stat().st_size if path.exists() else 0

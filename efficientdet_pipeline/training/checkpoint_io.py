@@ -75,6 +75,11 @@ def _lost(directory: Path, fault: str) -> CannotWriteError:
     )
 
 
+def has_checkpoint(directory: Path) -> bool:
+    """Returns whether there is a checkpoint, without reading or changing any: another process may be writing one."""
+    return any((folder / MARKER).exists() for folder in (*_existing(directory), _fresh(directory)))
+
+
 def find_checkpoint(directory: Path) -> Path | None:
     """Returns the newest complete checkpoint, or None; damaged ones are renamed, with a warning."""
     return next(find_checkpoints(directory), None)

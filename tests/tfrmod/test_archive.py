@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import stat
 import struct
 import zipfile
@@ -197,7 +198,7 @@ def test_archive_overlapping_members_are_refused(tmp_path: Path) -> None:
 
 def test_archive_more_than_the_disk_holds_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 10})
-    monkeypatch.setattr(archive.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match="needs 99 bytes") as caught:
         extract(packed(tmp_path / "a.zip", {"a.jpg": b"x" * 99}), tmp_path / "out")
     assert caught.value.errno == 28

@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -243,7 +244,7 @@ def test_download_hash_must_look_like_one(tmp_path: Path) -> None:
 def test_download_full_disk_is_seen_before_the_first_byte(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(OSError, match="the disk has 10 free") as caught:
         fetch(server.url, tmp_path)
     assert caught.value.errno == 28

@@ -40,6 +40,19 @@ def test_find_checkpoint_without_any_is_none(directory: Path) -> None:
     assert checkpoint_io.find_checkpoint(directory) is None
 
 
+def test_has_checkpoint_leaves_one_that_is_being_written(directory: Path) -> None:
+    assert not checkpoint_io.has_checkpoint(directory)
+    fresh = directory.with_name(".last.new")
+    fresh.mkdir(parents=True)
+    (fresh / checkpoint_io.WEIGHTS).write_bytes(b"wei")
+    assert not checkpoint_io.has_checkpoint(directory)
+    assert names(directory) == {".last.new"}
+    write(directory, 1)
+    assert checkpoint_io.has_checkpoint(directory)
+    os.replace(directory, fresh)
+    assert checkpoint_io.has_checkpoint(directory)
+
+
 def test_write_checkpoint_is_found_with_its_marker(directory: Path) -> None:
     write(directory, 1)
     assert checkpoint_io.find_checkpoint(directory) == directory
