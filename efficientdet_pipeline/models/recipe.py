@@ -11,6 +11,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from efficientdet_pipeline.models.canvas import Canvas
+
 MANY_IMAGES = 5_000
 """Number of training images from which google/automl's defaults are kept: they are made for long runs."""
 
@@ -18,10 +20,6 @@ BATCH_SIZE = 8
 FEW_IMAGES, BATCH_OF_FEW = 40, 4
 """Number of training images below which the batch is smaller: eight at a time are fewer than five steps an epoch."""
 
-CANVASES = (256, 320, 384, 512, 640)
-"""Canvas sides in pixels; 256 is the smallest for which the recipes were measured."""
-
-LARGEST_CANVAS_WITHOUT_ACCELERATOR = 320
 SMALLEST_SIDE = 15.0
 """Target size of the median box of the smallest class, in canvas pixels.
 
@@ -96,8 +94,8 @@ class DatasetFacts:
     """Number of training images."""
     num_boxes: int
     start: Start
-    smallest_side: float
-    """Median box side (the root of its area) of the class with the smallest boxes, as a share of the image side."""
+    canvases: tuple[Canvas, ...]
+    """Canvases to choose from, smallest first."""
     size_spread: float
     """Standard deviation of the natural logarithm of box sides within a class, averaged over boxes."""
     has_accelerator: bool = False
@@ -118,7 +116,9 @@ class DatasetFacts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, or None. Received {value}.")
-        for name in ("num_boxes", "smallest_side", "size_spread"):
+        if not self.canvases:
+            raise ValueError("canvases must not be empty.")
+        for name in ("num_boxes", "size_spread"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be a finite number of at least 0. Received {value}.")
@@ -155,28 +155,21 @@ class Recipe:
         return [f"  {f'{choice.option}={choice.value}':<{width}}  {choice.reason}" for choice in self.choices]
 
 
-def box_facts(boxes: np.ndarray, class_ids: np.ndarray, image_sides: np.ndarray) -> tuple[float, float]:
-    """Returns `smallest_side` and `size_spread` of `DatasetFacts`; 0 for both without boxes.
+def box_facts(sides: np.ndarray, class_ids: np.ndarray) -> tuple[float, float]:
+    """Returns `smallest_side` of a canvas and `size_spread` of `DatasetFacts`; 0 for both without boxes.
 
     A class of fewer than `ENOUGH_BOXES` boxes does not decide on the smallest side where others have as many.
 
     Args:
-      boxes: (n, 4), (y0, x0, y1, x1) in pixels of the source image.
+      sides: (n,), the root of the area of each box in canvas pixels; boxes without an area are left out.
       class_ids: (n,).
-      image_sides: (n,), in pixels: the longer side of each box's image, or of stretched images the root of its area.
     """
-    heights, widths = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    is_used = (heights > 0) & (widths > 0) & (image_sides > 0)
-    if not is_used.any():
+    sides, ids = sides[sides > 0], class_ids[sides > 0]
+    if not len(sides):
         return 0.0, 0.0
-    sides = (np.sqrt(heights * widths, where=is_used, out=np.zeros(len(boxes))) / np.maximum(image_sides, 1e-9))[
-        is_used
-    ]
-    ids = class_ids[is_used]
     of_class = [sides[ids == class_id] for class_id in np.unique(ids)]
     spread = sum(len(each) * float(np.log(each).std()) for each in of_class) / len(sides)
-    judged = judged_classes(ids)
-    return min(float(np.median(sides[ids == class_id])) for class_id in judged), spread
+    return min(float(np.median(sides[ids == class_id])) for class_id in judged_classes(ids)), spread
 
 
 def judged_classes(class_ids: np.ndarray) -> np.ndarray:
@@ -211,17 +204,16 @@ def choose_recipe(facts: DatasetFacts) -> Recipe:
 
 
 def _image_size(facts: DatasetFacts) -> Choice:
-    limit = CANVASES[-1] if facts.has_accelerator else LARGEST_CANVAS_WITHOUT_ACCELERATOR
-    allowed = [side for side in CANVASES if side <= limit]
-    if not facts.smallest_side:
-        return Choice("image_size", str(allowed[0]), "there are no boxes to measure")
-    fits = [side for side in allowed if side * facts.smallest_side >= SMALLEST_SIDE]
-    side = fits[0] if fits else allowed[-1]
-    pixels = f"boxes of the smallest class have a median side of {side * facts.smallest_side:.0f} px"
+    if not facts.canvases[0].smallest_side:
+        return Choice("image_size", str(facts.canvases[0]), "there are no boxes to measure")
+    fits = [canvas for canvas in facts.canvases if canvas.smallest_side >= SMALLEST_SIDE]
+    canvas = fits[0] if fits else facts.canvases[-1]
+    shape = "" if canvas.height == canvas.width else "in the proportions of the images; "
+    pixels = f"{shape}boxes of the smallest class have a median side of {canvas.smallest_side:.0f} px"
     if fits:
-        return Choice("image_size", str(side), f"{pixels}, and {SMALLEST_SIDE:.0f} px are enough")
+        return Choice("image_size", str(canvas), f"{pixels}, and {SMALLEST_SIDE:.0f} px are enough")
     where = "is the maximum" if facts.has_accelerator else "is the maximum on a CPU"
-    return Choice("image_size", str(side), f"{pixels}, fewer than {SMALLEST_SIDE:.0f}, but {side} {where}")
+    return Choice("image_size", str(canvas), f"{pixels}, fewer than {SMALLEST_SIDE:.0f}, but {canvas} {where}")
 
 
 def _num_epochs(facts: DatasetFacts) -> Choice:

@@ -4,7 +4,7 @@ A resumed run keeps its recipe and trains with the original values, even if the
 data, the weights or the device would lead to another recipe.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.dataset_stats import ShardBoxes, read_boxes
 from efficientdet_pipeline.models.anchor_fit import AnchorGrid, canvas_scales, class_weights, fit_anchors, recall
 from efficientdet_pipeline.models.build import describe_network
+from efficientdet_pipeline.models.canvas import SIDES, SIDES_WITH_ACCELERATOR, Canvas, fit_canvas
 from efficientdet_pipeline.models.pretrained import StartWeights, has_heads
 from efficientdet_pipeline.models.recipe import (
     MANY_IMAGES,
@@ -149,13 +150,14 @@ def choose_for_run(
         return Recipe()
     found = read_boxes(shards.train, skip_crowd=options.skip_crowd_during_training)
     stretches = network_overrides(options.model, hparams).get("resize") == "stretch"
-    image_sides = np.sqrt(found.image_sizes.prod(axis=1)) if stretches else found.image_sizes.max(axis=1, initial=0)
-    smallest_side, size_spread = box_facts(found.boxes, found.class_ids, image_sides)
+    resize = "stretch" if stretches else "letterbox"
+    canvases = _canvases(found, SIDES_WITH_ACCELERATOR if has_accelerator else SIDES, resize)
+    _, size_spread = box_facts(_sides(found, (1, 1), resize), found.class_ids)
     facts = DatasetFacts(
         num_images=num_images,
         num_boxes=len(found.boxes),
         start=_start(start, options.data.images.cache_dir),
-        smallest_side=smallest_side,
+        canvases=canvases,
         size_spread=size_spread,
         has_accelerator=has_accelerator,
         num_epochs=options.optimizer.num_epochs if "num_epochs" in given else None,
@@ -168,6 +170,21 @@ def choose_for_run(
     recipe = choose_recipe(facts).without(set(given) - {"hparams"})
     # They have no effect in --mode=train.
     return recipe if options.evaluates else recipe.without(["map_freq", "val_loss"])
+
+
+def _canvases(found: ShardBoxes, sides: Sequence[int], resize: str) -> tuple[Canvas, ...]:
+    canvases = []
+    for side in sides:
+        height, width = fit_canvas(found.image_sizes, side, resize=resize)
+        smallest_side, _ = box_facts(_sides(found, (height, width), resize), found.class_ids)
+        canvases.append(Canvas(height=height, width=width, smallest_side=smallest_side))
+    return tuple(canvases)
+
+
+def _sides(found: ShardBoxes, canvas: tuple[int, int], resize: str) -> np.ndarray:
+    """Returns (n,): the root of the area of each box in pixels of a canvas."""
+    sides = found.boxes[:, 2:] - found.boxes[:, :2]
+    return np.sqrt((sides.clip(min=0) * canvas_scales(found.image_sizes, canvas, resize=resize)).prod(axis=1))
 
 
 def _start(start: StartWeights, cache_dir: str) -> Start:

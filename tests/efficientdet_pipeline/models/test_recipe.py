@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from efficientdet_pipeline.models.canvas import SIDES, SIDES_WITH_ACCELERATOR, Canvas
 from efficientdet_pipeline.models.recipe import (
-    CANVASES,
     ENOUGH_BOXES,
     EPOCHS,
     MANY_IMAGES,
@@ -24,9 +24,21 @@ from efficientdet_pipeline.models.recipe import (
 from efficientdet_pipeline.options.schema import compose, declarations
 from efficientdet_pipeline.options.training import TrainOptions
 
+
+def canvases(share: float, has_accelerator: bool = False) -> tuple[Canvas, ...]:
+    """Returns squares on which the smallest class takes a share of the side."""
+    sides = SIDES_WITH_ACCELERATOR if has_accelerator else SIDES
+    return tuple(Canvas(height=side, width=side, smallest_side=side * share) for side in sides)
+
+
 # Blood cells: 292 images of 640 pixels, platelets of 38.
 BCCD = DatasetFacts(
-    num_images=292, num_boxes=4_000, start=Start.BACKBONE, smallest_side=0.06, size_spread=0.13, has_accelerator=False
+    num_images=292,
+    num_boxes=4_000,
+    start=Start.BACKBONE,
+    canvases=canvases(0.06),
+    size_spread=0.13,
+    has_accelerator=False,
 )
 FITTED = AnchorFacts(recall=0.5, fitted_recall=0.9, hparams={"anchor_scale": 1.5, "aspect_ratios": (0.5, 1.0, 2.0)})
 
@@ -84,10 +96,10 @@ def test_choose_recipe_gives_options_that_exist_and_reasons(
 def test_choose_recipe_takes_the_smallest_canvas_that_shows_the_smallest_class(
     side: float, has_accelerator: bool, canvas: int, words: str
 ) -> None:
-    recipe = choose_recipe(replace(BCCD, smallest_side=side, has_accelerator=has_accelerator))
+    facts = replace(BCCD, canvases=canvases(side, has_accelerator), has_accelerator=has_accelerator)
+    recipe = choose_recipe(facts)
     choice = next(choice for choice in recipe.choices if choice.option == "image_size")
     assert choice.value == str(canvas)
-    assert canvas in CANVASES
     assert words in choice.reason
 
 
@@ -146,32 +158,27 @@ def test_recipe_without_leaves_to_the_user_what_was_given() -> None:
     assert rest.lines()[0].split()[0] == "batch_size=8"
 
 
-@pytest.mark.parametrize(
-    "changes", [{"num_images": 0}, {"smallest_side": float("nan")}, {"size_spread": -1.0}, {"num_boxes": -1}]
-)
+@pytest.mark.parametrize("changes", [{"num_images": 0}, {"canvases": ()}, {"size_spread": -1.0}, {"num_boxes": -1}])
 def test_dataset_facts_refuses_impossible_numbers(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         replace(BCCD, **changes)
 
 
 def test_box_facts_measures_the_smallest_class_and_the_spread_within_classes() -> None:
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 40, 40], [0, 0, 90, 40], [5, 5, 5, 9]], float)
-    sides = np.full(5, 200.0)
-    smallest, spread = box_facts(boxes, np.array([1, 1, 2, 2, 3]), sides)
-    assert smallest == pytest.approx(0.05)
+    smallest, spread = box_facts(np.array([10.0, 10, 40, 60, 0]), np.array([1, 1, 2, 2, 3]))
+    assert smallest == pytest.approx(10)
     logs = np.log([40, 60])
     assert spread == pytest.approx(float(logs.std()) / 2)
-    assert box_facts(boxes[:0], np.zeros(0), np.zeros(0)) == (0.0, 0.0)
-    assert box_facts(boxes[4:], np.array([3]), sides[:1]) == (0.0, 0.0)
+    assert box_facts(np.zeros(0), np.zeros(0)) == (0.0, 0.0)
+    assert box_facts(np.zeros(1), np.array([3])) == (0.0, 0.0)
 
 
 def test_box_facts_leave_a_class_of_few_boxes_out_of_the_smallest_side() -> None:
-    boxes = np.array([[0, 0, 40, 40]] * ENOUGH_BOXES + [[0, 0, 2, 2]] * (ENOUGH_BOXES - 1), float)
+    sides = np.array([40.0] * ENOUGH_BOXES + [2.0] * (ENOUGH_BOXES - 1))
     ids = np.array([1] * ENOUGH_BOXES + [2] * (ENOUGH_BOXES - 1))
-    sides = np.full(len(ids), 200.0)
-    assert box_facts(boxes, ids, sides)[0] == pytest.approx(0.2)
+    assert box_facts(sides, ids)[0] == 40
     # If no class has more boxes, it decides.
-    assert box_facts(boxes[ENOUGH_BOXES - 1 :], ids[ENOUGH_BOXES - 1 :], sides[:ENOUGH_BOXES])[0] == pytest.approx(0.01)
+    assert box_facts(sides[ENOUGH_BOXES - 1 :], ids[ENOUGH_BOXES - 1 :])[0] == 2
     assert judged_classes(ids).tolist() == [1]
 
 

@@ -9,10 +9,11 @@ import yaml
 from run_sessions import opened, read_options
 
 from efficientdet_pipeline.data.dataset_info import Shards
+from efficientdet_pipeline.data.dataset_stats import read_boxes
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from efficientdet_pipeline.models.pretrained import StartWeights
-from efficientdet_pipeline.models.recipe import Recipe
+from efficientdet_pipeline.models.recipe import DatasetFacts, Recipe, box_facts, choose_recipe
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.training import checkpoint_io, run_recipe
 from efficientdet_pipeline.training.run_recipe import TURNS_IT_OFF, _least_recall, choose_for_run, is_wanted
@@ -180,11 +181,18 @@ def test_other_processes_follow_the_chiefs_recipe(shards: Any, tmp_path: Path) -
         assert other.options == chief.options
 
 
-def test_choose_for_run_measures_boxes_as_images_are_resized(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
-    sides: list[np.ndarray] = []
-    box_facts = run_recipe.box_facts
-    monkeypatch.setattr(run_recipe, "box_facts", lambda *given: sides.append(given[2]) or box_facts(*given))
-    recipe_for(shards)
-    recipe_for(shards, "--resize=stretch")
-    assert sides[0] == pytest.approx(72)
-    assert sides[1] == pytest.approx((72 * 64) ** 0.5)
+@pytest.mark.parametrize(("resize", "canvas"), [("letterbox", (288, 224)), ("stretch", (256, 256))])
+def test_choose_for_run_measures_boxes_as_images_are_resized(
+    shards: Shards, monkeypatch: pytest.MonkeyPatch, resize: str, canvas: tuple[int, int]
+) -> None:
+    found = read_boxes(shards.train, skip_crowd=True)
+    wide = found._replace(image_sizes=np.full_like(found.image_sizes, (48, 64)))
+    monkeypatch.setattr(run_recipe, "read_boxes", lambda *_, **__: wide)
+    facts: list[DatasetFacts] = []
+    monkeypatch.setattr(run_recipe, "choose_recipe", lambda each: facts.append(each) or choose_recipe(each))
+    recipe_for(shards, f"--resize={resize}")
+    heights, widths = (wide.boxes[:, 2:] - wide.boxes[:, :2]).T
+    sides = np.sqrt(heights * widths * canvas[0] / 64 * canvas[1] / (48 if resize == "stretch" else 64 * 7 / 9))
+    smallest, _ = box_facts(sides, wide.class_ids)
+    assert (facts[0].canvases[0].width, facts[0].canvases[0].height) == canvas
+    assert facts[0].canvases[0].smallest_side == pytest.approx(smallest)
