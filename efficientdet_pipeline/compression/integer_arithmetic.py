@@ -26,6 +26,11 @@ class Grid(NamedTuple):
     lowest: Tensor
     highest: Tensor
 
+    @property
+    def zero_point(self) -> Tensor:
+        """The int8 number that stands for zero."""
+        return -self.lowest - 128.0
+
     def nearest(self, whole: Tensor, *, ceiling: float | None = None) -> Tensor:
         """Returns whole numbers within the grid; `ceiling` is a largest value."""
         highest = self.highest
@@ -73,6 +78,19 @@ def requantized(sums: Tensor, scales: Sequence[Tensor], grid: Grid, activation: 
     if activation in ("Relu", "Relu6"):
         whole = tf.maximum(whole, 0.0)
     return Whole(grid.nearest(whole, ceiling=6.0 if activation == "Relu6" else None), grid.scale)
+
+
+def averaged(means: Tensor, source: Grid, grid: Grid) -> Whole:
+    """Returns means of the numbers of a grid on another, rounded half away from zero in int8.
+
+    TFLite takes the means of int8 numbers, to which the zero point is added
+    already, and adds both zero points before it rounds; all in float32.
+    """
+    scale = single(source.scale) / single(grid.scale)
+    offset = -source.zero_point * scale + grid.zero_point
+    result = (means + source.zero_point) * scale + offset
+    whole = tf.sign(result) * tf.floor(tf.abs(result) + 0.5) - grid.zero_point
+    return Whole(grid.nearest(whole), grid.scale)
 
 
 def added(first: Whole, second: Whole, grid: Grid, activation: str | None = None) -> Whole:

@@ -10,6 +10,7 @@ from efficientdet_pipeline.compression.integer_arithmetic import (
     Grid,
     Whole,
     added,
+    averaged,
     grid_of,
     requantized,
     rounded,
@@ -109,8 +110,10 @@ class IntegerNetwork:
         operation = step.operation
         data = [self.whole.get(name) for name in operation.inputs]
         if operation.kind == "Mean" and data[0] is not None:
+            name = operation.inputs[0]
+            source = self._grid(self.plan.sources.get(name, name))
             means = operation.compute([data[0].numbers, self.others[operation.inputs[1]]])[0]
-            return requantized(means, (data[0].scale,), grid)
+            return averaged(means, source, grid) if source is not None else requantized(means, (data[0].scale,), grid)
         if operation.kind not in ("AddV2", "Add", "Mul") or len(data) != 2:
             return None
         whole = [each for each in data if each is not None]

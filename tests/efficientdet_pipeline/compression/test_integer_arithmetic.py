@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 
 from efficientdet_pipeline.compression.integer_arithmetic import (
+    Grid,
     Whole,
     added,
+    averaged,
     grid_of,
     requantized,
     rounded,
@@ -59,3 +61,23 @@ def test_whole_factor_is_the_end_of_a_range_that_begins_at_zero() -> None:
         found = whole_factor(tf.constant(factor))
         assert abs(float(found.numbers)) == 255
         assert float(found.value) == pytest.approx(factor, rel=1e-6)
+
+
+def test_averaged_rounds_half_away_from_zero_in_int8() -> None:
+    # The zero point is 85 - 128 = -43: 0.5 is -42.5 there, which becomes -43, and 43.5 is 0.5, which becomes 1.
+    means = tf.constant([0.5, 1.5, 43.5, 1000.0])
+    assert averaged(means, GRID, GRID).numbers.numpy().tolist() == [0, 1, 44, 170]
+
+
+def test_averaged_adds_the_zero_points_before_it_rounds() -> None:
+    # As TFLite rounds them; products of means and scales are 25.5000008, 76.5000024 and 42.500004.
+    for sums, count, source, target, scales, expected in (
+        (173, 16, -27, -60, (0.010445331, 0.004429025), 25),
+        (519, 16, -27, -60, (0.010445331, 0.004429025), 77),
+        (98, 4, -32, -55, (0.008650382, 0.0049866904), 42),
+    ):
+        grids = [
+            Grid(tf.constant(scale, tf.float64), tf.constant(float(lowest)), tf.constant(255.0 + lowest))
+            for scale, lowest in zip(scales, (source, target), strict=True)
+        ]
+        assert averaged(tf.constant(sums / count), *grids).numbers.numpy() == expected
