@@ -64,18 +64,24 @@ def _step_of(model: keras.Model, batch: tuple) -> Callable[[], None]:
     return lambda: tf.nest.map_structure(np.asarray, model.train_function(iterator))
 
 
-def main() -> None:
-    """Measures, prints and writes the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def step_arguments(description: str | None) -> argparse.ArgumentParser:
+    """Returns a parser of the arguments of `detector_step`, and of the file of the results."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name", default="efficientdet-d0")
     parser.add_argument("--image_size", type=int, default=256)
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--num_classes", type=int, default=3)
+    parser.add_argument("--output", default="")
+    return parser
+
+
+def main() -> None:
+    """Measures, prints and writes the results."""
+    parser = step_arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
         "--no_yardstick", action="store_true", help="skip the Keras step, to measure the peak memory of our step"
     )
-    parser.add_argument("--output", default="")
     args = parser.parse_args()
     steps = {args.model_name: detector_step(args.model_name, args.image_size, args.batch_size, args.num_classes)}
     if not args.no_yardstick:

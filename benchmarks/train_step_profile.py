@@ -6,7 +6,6 @@ programs on the machine change little. A kind is the operation's type; convoluti
     python3 benchmarks/train_step_profile.py --output=train_step_profile.json
 """
 
-import argparse
 import json
 import tempfile
 from collections import defaultdict
@@ -16,20 +15,15 @@ from pathlib import Path
 import tensorflow as tf
 from gpu_given import load_average
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
-from train_step import detector_step
+from train_step import detector_step, step_arguments
 
 ROWS = 20
 
 
 def main() -> None:
     """Profiles, prints and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model_name", default="efficientdet-d0")
-    parser.add_argument("--image_size", type=int, default=256)
-    parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--num_classes", type=int, default=3)
+    parser = step_arguments(__doc__)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--output", default="")
     args = parser.parse_args()
     step = detector_step(args.model_name, args.image_size, args.batch_size, args.num_classes)
     for _ in range(2):

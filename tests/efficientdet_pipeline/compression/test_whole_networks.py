@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from efficientdet.layers import BatchNormalization
+from trained_like import take_statistics
 
 from efficientdet_pipeline.compression.clustering import ClusteredNetwork
 from efficientdet_pipeline.compression.fake_quantization import QuantizedNetwork
@@ -26,21 +26,10 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), dtype=np.
 
 
 def network_of(name: str) -> keras.Model:
-    """Returns the network with the batch statistics of the images, as training leaves them.
-
-    With those of initialization, activations vanish within the depth of a whole
-    network, and nothing is left to round.
-    """
+    """Returns the network with the batch statistics of the images."""
     keras.utils.set_random_seed(3)
     network = efficientdet.build_model(efficientdet.get_config(name, image_size=SIDE, num_classes=2))
-    for variable in network.variables:
-        if "predict" in variable.path:
-            variable.assign(variable.value * (30 if "kernel" in variable.name else 0))
-    for layer in network._flatten_layers():
-        if isinstance(layer, BatchNormalization):
-            layer.momentum = 0.0
-    network(normalized(tf.constant(IMAGES, tf.float32), network.config), training=True)
-    return network
+    return take_statistics(network, IMAGES)
 
 
 def train_a_step(
