@@ -1,6 +1,10 @@
 """Export folder: artifacts, description, labels, thresholds, model card and checksums, replaced atomically."""
 
+import ctypes
+import gc
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +130,8 @@ def write_bundle(
             ratios = each.write(detector, each.path(staging, detector.config))
             if isinstance(ratios, Mapping):
                 decibels[each.name] = ratios
+            # The graphs of a format hold its weights several times over.
+            _release_memory()
         _write_beside(staging, detector, about)
         if measure is not None:
             report = measure(staging, formats, decibels)
@@ -139,6 +145,14 @@ def write_bundle(
     replace_files(folder, write_all, earlier={*names, *earlier, NOTE})
     artifacts = {each.name: each.path(folder, detector.config) for each in kept}
     return ExportedFiles(folder=folder, artifacts=artifacts, decibels=decibels, report=report)
+
+
+def _release_memory() -> None:
+    """Frees cycles, such as graphs that are no longer used, and returns what is free to the system."""
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # Other C libraries than glibc have no such function.
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _write_beside(staging: Path, detector: TrainedDetector, about: Description) -> None:

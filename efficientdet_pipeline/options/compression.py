@@ -6,9 +6,10 @@ Each option is written briefly (`0.5`, `2:4`, `16`), as pairs
 """
 
 import dataclasses
+import difflib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -201,7 +202,7 @@ def optimizations_as_options(value: object) -> dict[str, str]:
         )
     unknown = [name for name in value if name not in METHODS]
     if unknown:
-        raise OptionsError(f"model_optimizations must be of {known}. Received {unknown[0]!r}.", option="hparams")
+        raise _refused(f"model_optimizations must be of {known}", unknown[0], METHODS, "hparams")
     return {name: json.dumps(dict(keys)) if keys else "true" for name, keys in value.items()}
 
 
@@ -216,9 +217,8 @@ def _spec(method: str, text: str, kind: type[SpecT], brief: Callable[[str], dict
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = [key for key in given if key not in fields]
     if unknown:
-        raise OptionsError(
-            f"{method} must have the keys {', '.join(fields)}. Received {unknown[0]!r} in {text!r}.", option=method
-        )
+        also = ("pruning_schedule", *_SAME) if "schedule" in fields else ()
+        raise _refused(f"{method} must have the keys {', '.join(fields)}", unknown[0], [*fields, *also], method)
     values = {key: _converted(method, key, value, fields[key].type) for key, value in given.items()}
     return kind(**values)
 
@@ -245,6 +245,12 @@ def _pairs(method: str, text: str) -> dict[str, Plain]:
             f"{method} must be pairs such as key=value,key=value, or a JSON object. Received {text!r}.", option=method
         )
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _refused(rule: str, name: object, known: Sequence[str], source: str) -> OptionsError:
+    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
+    advice = f"did you mean {near[0]}?" if near else "docs/compression.md describes them."
+    return OptionsError(f"{rule}. Received {name!r}; {advice}", option=source)
 
 
 _SAME = {"target_sparsity": "sparsity", "final_sparsity": "sparsity"}

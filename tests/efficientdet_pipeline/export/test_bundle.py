@@ -1,7 +1,9 @@
 """An export is one folder, written atomically, with checksums and a model card."""
 
+import gc
 import json
 import subprocess
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,32 @@ def test_write_bundle_describes_the_artifacts(detector: TrainedDetector, tmp_pat
     assert check_checksums(folder) == 5
     done = subprocess.run(["sha256sum", "--check", "sha256sums.txt"], cwd=folder, capture_output=True, check=False)
     assert done.returncode == 0
+
+
+class Cycle:
+    """An object that refers to itself, as graphs do."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_write_bundle_frees_the_graphs_of_a_format_before_the_next(detector: TrainedDetector, tmp_path: Path) -> None:
+    left: list[weakref.ref[Cycle]] = []
+    alive: list[bool] = []
+
+    def write(detector: TrainedDetector, path: Path) -> None:
+        del detector
+        alive.extend(each() is not None for each in left)
+        left.append(weakref.ref(Cycle()))
+        path.write_text("a")
+
+    formats = [ExportFormat(name=name, file=f"{{model}}.{name}", write=write, load=None) for name in ("one", "two")]
+    gc.disable()
+    try:
+        write_bundle(detector, tmp_path / "export", formats)
+    finally:
+        gc.enable()
+    assert alive == [False]
 
 
 def test_write_bundle_replaces_an_earlier_one_alone(detector: TrainedDetector, tmp_path: Path) -> None:

@@ -52,7 +52,14 @@ def test_quantize_and_cluster_spec_read_every_notation() -> None:
     ("given", "said"),
     [
         ({"prune": "1.5"}, r"sparsity must be at least 0 and below 1\. Received 1\.5 \(--prune\)"),
-        ({"prune": "sparcity=0.5"}, "prune must have the keys sparsity, schedule, .* Received 'sparcity'"),
+        (
+            {"prune": "sparcity=0.5"},
+            "prune must have the keys sparsity, schedule, .* Received 'sparcity'; did you mean sparsity?",
+        ),
+        ({"prune": '{"pruning_scedule": {}}'}, "did you mean pruning_schedule?"),
+        ({"prune": '{"target_sparcity": 0.5}'}, "did you mean target_sparsity?"),
+        ({"cluster": "clusters=16"}, "did you mean number_of_clusters?"),
+        ({"quantize": "bits=4"}, "Received 'bits'; docs/compression.md describes them"),
         ({"prune": "half"}, "prune must be pairs such as key=value"),
         ({"prune": "block_size=4"}, r"block_size must be two whole numbers such as 2:4\. Received '4'"),
         ({"prune": "4:2"}, "two numbers m:n with m below n"),
@@ -78,8 +85,8 @@ def test_model_optimizations_of_hparams_become_options() -> None:
     assert options.prune_spec() == PruneSpec(sparsity=0.7)
     assert options.quantize_spec() == QuantizeSpec()
     with pytest.raises(
-        OptionsError, match=r"model_optimizations must be of prune, quantize, cluster\. Received 'squeeze'"
+        OptionsError, match=r"must be of prune, quantize, cluster\. Received 'quantise'; did you mean quantize\?"
     ):
-        optimizations_as_options({"squeeze": {}})
+        optimizations_as_options({"quantise": {}})
     with pytest.raises(OptionsError, match="must map prune, quantize, cluster to their keys"):
         optimizations_as_options({"prune": 0.5})
