@@ -73,7 +73,7 @@ def write_images(path: Path, count: int) -> None:
 
 
 def megabytes() -> float:
-    """Returns the memory of this process in MB, without the pages of files, which the system may drop at any time."""
+    """Returns the memory of this process in MB, without pages of mapped files, which the system may drop."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) / 1024

@@ -1,7 +1,7 @@
 """Profile of the training step on TensorFlow by kind of operation, from TensorFlow's own tracer.
 
 Each operation counts with its fastest execution of all profiled steps, without the operations inside it, so that other
-programs on the machine change little. A kind is the operation's type; convolutions are told apart by their gradients.
+programs on the machine change little. A kind is the operation's type; gradients of convolutions are listed separately.
 
     python3 benchmarks/train_step_profile.py --output=train_step_profile.json
 """

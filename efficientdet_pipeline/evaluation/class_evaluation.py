@@ -126,5 +126,5 @@ def read_class_evaluation(path: Path) -> ClassEvaluation:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise DataError(
             f"{path} must hold an evaluation by classes. Reading it failed with {type(error).__name__}: {error}. "
-            "Evaluate again: --mode=eval writes it anew."
+            "Evaluate again: --mode=eval writes it again."
         ) from error

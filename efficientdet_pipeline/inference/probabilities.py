@@ -152,5 +152,5 @@ def _frozen_graph(path: Path, *, is_trusted: bool) -> Callable[[tf.Tensor], Any]
 def _not_ours(path: Path, error: Exception) -> DataError:
     return DataError(
         f"{path} must be an exported network: images in by the name 'images', {OUTPUT} out. Opening it failed with "
-        f"{type(error).__name__}: {' '.join(str(error).split())[:500]}. Export the checkpoint anew with --mode=export."
+        f"{type(error).__name__}: {' '.join(str(error).split())[:500]}. Export the checkpoint again with --mode=export."
     )

@@ -25,7 +25,7 @@ def class_task_of(description: Path) -> str:
     try:
         task = read_hparams_yaml(description).get("task")
     except (OSError, ValueError):
-        # Whoever reads it for its network says what is wrong.
+        # The caller that reads the network from it reports the error.
         return ""
     return str(task) if task in TASKS else ""
 
@@ -53,7 +53,7 @@ def class_weights_of(checkpoint: CheckpointOptions, run: RunOptions) -> TrainedW
     try:
         trained = trained_weights(checkpoint, run)
     except MissingError:
-        # Whoever looks for a detector says what is missing.
+        # The caller then looks for a detector, and reports what is missing.
         return None
     return trained if class_task_of(trained.description) else None
 

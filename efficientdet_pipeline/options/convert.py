@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.converters import ConverterOptions
-from efficientdet_pipeline.options.dataset import SEMANTIC_LAYOUTS, DatasetOptions
+from efficientdet_pipeline.options.dataset import DatasetOptions
 from efficientdet_pipeline.options.general import ModeOptions, RunOptions, SeedOptions
 from efficientdet_pipeline.options.model import TASKS
 from efficientdet_pipeline.options.schema import check, check_choice, flatten, option
+from tfrmod.source_formats import task_of_format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +29,7 @@ class ConvertOptions(ModeOptions):
     @property
     def task_name(self) -> str:
         """Returns the name of the task: as given, otherwise that of the annotation format."""
-        source = self.data.images.source_format
-        if self.task or not source:
-            return self.task or "detection"
-        if source.startswith("class_"):
-            return "classification"
-        return "segmentation" if source.startswith("semantic_") or source in SEMANTIC_LAYOUTS else "detection"
+        return self.task or task_of_format(self.data.images.source_format)
 
     def without_effect(self) -> dict[str, str]:
         """Returns task if one of google/automl's converters runs, which write boxes."""

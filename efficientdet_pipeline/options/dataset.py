@@ -4,15 +4,9 @@ import os
 from dataclasses import dataclass
 
 from efficientdet_pipeline.options.schema import Options, check, check_choice, option
+from tfrmod.source_formats import BOXES, CLASSES, MAPS
 
-# The names of tfrmod's sources, which are not imported here to keep --help fast.
-SEMANTIC_LAYOUTS = ("ade20k", "cityscapes")
-SOURCE_FORMATS = (
-    *("", "voc", "coco", "yolo", "cvat", "labelme", "via", "createml", "csv", "masks", "photos"),
-    *("semantic_masks", "semantic_voc", "semantic_coco", *SEMANTIC_LAYOUTS),
-    *("class_folders", "class_csv"),
-)
-
+SOURCE_FORMATS = ("", *BOXES, *MAPS, *CLASSES)
 
 DEMO = "demo"
 """Value of --url_dataset that selects the embedded dataset."""

@@ -1,4 +1,4 @@
-"""Local folders that are mirrored to a bucket: whole or not at all for whoever reads them there.
+"""Local folders that are mirrored to a bucket: whole or not at all for every reader.
 
 A run's files are objects named by their content, and one object, the manifest,
 tells which belong to the run. It is stored after them, so that a run in a bucket
@@ -104,7 +104,7 @@ class RunMirror:
             entries = {name: self._stored(name, path) for name, path in mirrored_files(self.folder).items()}
             before = self._entries
             if entries != before or content is None:
-                # Storing took its time; whoever wrote meanwhile has deleted what only this process knows.
+                # Another process may have written the run during the upload, and deleted the objects of this one.
                 self._check_owner()
                 self._id, self._entries = secrets.token_hex(8), entries
                 listed = {name: each._asdict() for name, each in sorted(entries.items())}

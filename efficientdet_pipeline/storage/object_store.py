@@ -223,7 +223,7 @@ def storage_error(error: Exception, url: str, verb: str) -> Exception:
 
 
 def _lasts(error: Exception) -> bool:
-    """Returns whether repeating is in vain. A used-up quota may come as a refusal, and passes."""
+    """Returns whether a retry would fail too. Services may report an exceeded quota as a refusal."""
     is_refused = isinstance(error, _PERMANENT) or _has(error, _NO_CREDENTIALS) or _has(error, _NOT_ALLOWED)
     return is_refused and not _has(error, _QUOTA)
 

@@ -64,7 +64,7 @@ def use_compilation_cache(given: str, cache_dir: str) -> None:
     del cache_dir
     if given:
         logging.warning(
-            "compilation_cache has no effect on TensorFlow, which builds its graph anew at every start: "
+            "compilation_cache has no effect on TensorFlow, which builds its graph again at every start: "
             "only --backend=jax keeps compiled steps."
         )
 

@@ -1,18 +1,19 @@
 """Search space: which options are searched, between which bounds; read from YAML and checked before any training."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import yaml
+from efficientdet.hparams_yaml import read_hparams_yaml
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.options.dataset import DatasetOptions
 from efficientdet_pipeline.options.hparams import merge_hparams
 from efficientdet_pipeline.options.keywords import keyword_value
 from efficientdet_pipeline.options.parser import Given
-from efficientdet_pipeline.options.schema import Declaration, declarations
+from efficientdet_pipeline.options.schema import Declaration, OptionsT, declarations, replace
 from efficientdet_pipeline.options.synonyms import suggest_argument
 from efficientdet_pipeline.options.training import TrainOptions
 
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 Searched = str | int | float | bool
 HPARAMS = "hparams."
 """Prefix of the network's hyper-parameters, which have no option of their own."""
-_MAX_BYTES = 1 << 20
 _RANGE_KEYS = {"low", "high", "log", "step"}
 _TRAINING = {"num_epochs", "resize", "augment_recipe"}
 """Options that may be searched beside those that make one run differ from another."""
+_EXPECTED_RANGE = "finite numbers, low below high, a step that fits between them, and for log: low above 0 and no step"
 _EXAMPLE = "write learning_rate: {low: 0.001, high: 0.1, log: true}, or optimizer: [sgd, adam]"
 
 
@@ -55,6 +56,11 @@ class Parameter:
             return trial.suggest_int(self.name, int(self.low), int(self.high), step=step, log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
 
+    @property
+    def extremes(self) -> tuple[Searched, ...]:
+        """Returns the choices, or both ends of the range."""
+        return self.choices or (self.low, self.high)
+
     def argument(self, value: Searched) -> str:
         """Returns the argument of the command line that sets a value."""
         text = str(value).lower() if isinstance(value, bool) else f"{value}"
@@ -72,14 +78,30 @@ def read_space(path: str | Path) -> tuple[Parameter, ...]:
     """
     place = Path(path)
     if not place.is_file():
-        raise MissingError(f"There is no search space {place}. Check --space.")
+        raise MissingError(f"There is no search space {str(place)!r}. Check --space, the path of a YAML file.")
     try:
-        content = yaml.safe_load(place.read_bytes()[:_MAX_BYTES])
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise OptionsError(f"{place} must be YAML: {' '.join(str(error).split())}.", option="space") from error
-    if not isinstance(content, dict) or not content:
-        raise _wrong(place, "must map options to the values to search", type(content).__name__)
-    return tuple(_parameter(place, str(name), value) for name, value in content.items())
+        content = read_hparams_yaml(place)
+    except ValueError as error:
+        raise OptionsError(f"{error} To search an option, {_EXAMPLE}.", option="space") from error
+    if not content:
+        raise OptionsError(f"{place} has no options to search; {_EXAMPLE}.", option="space")
+    return tuple(_parameter(place, name, value) for name, value in content.items())
+
+
+def check_values(path: str, parameters: tuple[Parameter, ...], options: OptionsT) -> None:
+    """Raises OptionsError if a choice, or an end of a range, is a value that its option does not allow.
+
+    Args:
+      path: of the search space, for the message.
+      parameters: of the search space.
+      options: of the study.
+    """
+    for each in parameters:
+        for value in () if each.name.startswith(HPARAMS) else each.extremes:
+            try:
+                replace(options, **{each.name: value})
+            except OptionsError as error:
+                raise OptionsError(f"{path}, {each.name}: {error}", option="space") from error
 
 
 def _parameter(place: Path, name: str, value: object) -> Parameter:
@@ -100,7 +122,8 @@ def _parameter(place: Path, name: str, value: object) -> Parameter:
 def _declared(place: Path, name: str) -> Declaration:
     known = declarations(TrainOptions)
     if name not in known:
-        advice = suggest_argument(name, known).rstrip(".")
+        near = suggest_argument(name, known)
+        advice = near.rstrip("?") if near.endswith("?") else _EXAMPLE
         raise _wrong(place, f"{name} must be an option of a training, or hparams.KEY", name, advice)
     if name in declarations(DatasetOptions):
         raise _wrong(place, f"{name} cannot be searched: the images are converted once for all trials", name)
@@ -140,9 +163,10 @@ def _range(place: Path, name: str, declared: Declaration | None, value: Mapping[
     whole = declared is not None and declared.kind is int
     if whole and not all(isinstance(each, int | None) for each in (low, high, step)):
         raise _wrong(place, f"low, high and step of {name} must be whole numbers", dict(value))
-    if not low < high or (log and (low <= 0 or step is not None)) or (step is not None and not 0 < step <= high - low):
-        expected = "low below high, a step that fits between them, and for log: low above 0 and no step"
-        raise _wrong(place, f"{name} must have {expected}", dict(value))
+    is_finite = all(math.isfinite(each) for each in (low, high, step or 1))
+    is_step = step is None or 0 < step <= high - low
+    if not (is_finite and low < high and is_step) or (log and (low <= 0 or step is not None)):
+        raise _wrong(place, f"{name} must have {_EXPECTED_RANGE}", dict(value))
     if declared is not None and declared.kind is float:
         low, high, step = float(low), float(high), None if step is None else float(step)
     return Parameter(name=name, low=low, high=high, step=step, log=log)
@@ -163,7 +187,7 @@ def _check_network(place: Path, parameter: Parameter) -> None:
     key = parameter.name.removeprefix(HPARAMS)
     if key in declarations(TrainOptions):
         raise _wrong(place, f"{parameter.name} is the option {key}", parameter.name, f"write {key}")
-    for value in parameter.choices or (parameter.low, parameter.high):
+    for value in parameter.extremes:
         text = parameter.argument(value).removeprefix("--hparams=")
         merge_hparams((Given(text, f"{place}, {parameter.name}"),), TrainOptions, declarations(TrainOptions))
 

@@ -87,7 +87,7 @@ def rows(folder: Path) -> list[list[str]]:
 
 
 def step_stored(store: ObjectStore, url: str) -> int:
-    """Returns the step of the last checkpoint that whoever reads the bucket finds."""
+    """Returns the step of the last checkpoint that a reader of the bucket finds."""
     manifest = store.read(f"{url}/run-manifest.json")
     key = json.loads(manifest)["files"].get("checkpoints/last/checkpoint.json", {}).get("key") if manifest else None
     # Between the two readings a newer checkpoint may have taken its place.

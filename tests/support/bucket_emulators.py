@@ -12,7 +12,7 @@ import pytest
 def s3_emulator() -> Iterator[dict[str, str]]:
     """Yields the environment variables by which programs find an emulated S3."""
     pytest.importorskip("s3fs", reason="s3fs is not installed: pip install 'efficientdet-pipeline[s3]'")
-    server = pytest.importorskip("moto.server", reason="moto is not installed: pip install 'moto[server,s3]'")
+    server = pytest.importorskip("moto.server", reason="moto is not installed: pip install -r requirements-dev.txt")
     import boto3
 
     running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -36,7 +36,7 @@ def gs_emulator() -> Iterator[dict[str, str]]:
     """Yields the environment variables by which programs find an emulated Google Cloud Storage."""
     pytest.importorskip("gcsfs", reason="gcsfs is not installed: pip install 'efficientdet-pipeline[gcs]'")
     server = pytest.importorskip(
-        "gcp_storage_emulator.server", reason="the emulator is not installed: pip install gcp-storage-emulator"
+        "gcp_storage_emulator.server", reason="the emulator is not installed: pip install -r requirements-dev.txt"
     )
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Descriptions of segmentation and classification: told apart, read and refused."""
+"""Descriptions of segmentation and classification: distinguished, read and refused."""
 
 from pathlib import Path
 

@@ -99,6 +99,8 @@ def test_a_mode_without_the_option_tells_it() -> None:
     ("text", "sentence"),
     [
         ("num_clases=3", r"Unknown hparam 'num_clases'\. Did you mean num_classes.*came from the command line"),
+        ("batchsize=3", r"Unknown hparam 'batchsize'\. Did you mean batch_size\?"),
+        ("zzzz=3", r"Unknown hparam 'zzzz'\. Known: [^.]{,1200}\. It was given"),
         ("num_classes=x", r"num_classes must be a whole number\. Received"),
         ("num_epochs=2.5", r"num_epochs must be a whole number"),
         ("voc", r"hparams must be pairs such as"),

@@ -1,4 +1,4 @@
-"""Mirrored folders: wherever storing is cut off, whoever reads them has all of one moment, or is told."""
+"""Mirrored folders: wherever an upload is cut off, a reader gets one consistent state, or an error."""
 
 import contextlib
 import itertools

@@ -79,5 +79,5 @@ def test_start_or_resume_run_keeps_the_network_of_a_begun_run(
         assert resumed.folder == run.folder
         assert resumed.is_resumed
         assert resumed.model_name == "efficientdet-lite1"
-    with opened(tmp_path, *argv, "--overwrite") as (anew, _):
-        assert anew.model_name == "efficientdet-lite0"
+    with opened(tmp_path, *argv, "--overwrite") as (replaced, _):
+        assert replaced.model_name == "efficientdet-lite0"

@@ -208,10 +208,10 @@ def model_hparams(name: str) -> dict[str, Any]:
     return copy.deepcopy({**defaults, **MODELS[name]})
 
 
-def unknown_name(what: str, name: Any, known: Iterable[str]) -> str:
-    """Returns the error message for an unknown name, with the nearest known names."""
-    names = list(known)
-    nearest = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.6)
+def unknown_name(what: str, name: Any, known: Iterable[str], also: Iterable[str] = ()) -> str:
+    """Returns the error message for an unknown name, with the nearest of `known` and `also`, or else all of `known`."""
+    names = list(dict.fromkeys(known))
+    nearest = difflib.get_close_matches(str(name).lower(), dict.fromkeys([*names, *also]), n=3, cutoff=0.6)
     advice = f"Did you mean {' or '.join(nearest)}?" if nearest else f"Known: {', '.join(names)}."
     return f"Unknown {what} {name!r}. {advice}"
 
@@ -279,8 +279,8 @@ def _checked(
             values[key] = value
             continue
         if key not in table:
-            known = [scope + name for name in (*table, *more)]
-            raise ValueError(f"{unknown_name('hparam', f'{scope}{key}', known)} It was given in {whence}.")
+            known = [scope + name for name in table]
+            raise ValueError(f"{unknown_name('hparam', f'{scope}{key}', known, more)} It was given in {whence}.")
         if table is HPARAMS and key == "nms_configs" and isinstance(value, Mapping):
             values[key] = _checked(value, whence, NMS_HPARAMS, "nms_configs.")
             continue
