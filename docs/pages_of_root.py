@@ -26,5 +26,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Marks the flags in code within a sentence, which browsers would break after the hyphens."""
-    return re.sub(r"<code>[^<]*</code>", lambda found: _FLAG.sub(r'<span class="flag">\g<0></span>', found[0]), html)
+    """Marks the flags in code, which browsers would break after the hyphens."""
+    code = re.compile(r"<pre.*?</pre>|<code>[^<]*</code>", re.DOTALL)
+    return code.sub(lambda found: _FLAG.sub(r'<span class="flag">\g<0></span>', found[0]), html)

@@ -55,7 +55,7 @@ def choose_network(options: TrainOptions, is_begun: Callable[[str], bool]) -> tu
     if choose_weights(DEFAULT_MODEL, cache_dir=cache).place:
         return DEFAULT_MODEL, ""
     name, package = installed[0]
-    return name, f"its backbone's weights are installed ({package}), and none of {DEFAULT_MODEL} can be had"
+    return name, f"its backbone's weights are installed ({package}), and none of {DEFAULT_MODEL} are available"
 
 
 def log_network(name: str, reason: str) -> None:

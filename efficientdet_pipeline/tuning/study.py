@@ -15,7 +15,7 @@ from efficientdet_pipeline.options.schema import declarations
 from efficientdet_pipeline.options.tune import OF_THE_STUDY, StudyOptions
 from efficientdet_pipeline.runs.run_dir import locked
 from efficientdet_pipeline.tuning.search_space import Parameter, Searched
-from efficientdet_pipeline.tuning.trial_process import Outcome, run_trial, training_command
+from efficientdet_pipeline.tuning.trial_process import Outcome, run_trial, training_command, wait_for_end
 from tfrmod import fileio
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class _Trials:
         begun = [each for each in self.study.trials if each.state == optuna.trial.TrialState.RUNNING]
         for frozen in begun:
             logging.info("Trial %d continues.", frozen.number)
+            wait_for_end(self._folder_of(frozen.number))
             self._one(optuna.trial.Trial(self.study, frozen._trial_id), dict(frozen.intermediate_values), on_trial)
         while (count := len(self.study.trials)) < self.options.num_trials:
             # Another seed for each trial, and the same one for the same trial, in a study that was killed as well.
@@ -183,7 +184,7 @@ class _Trials:
         values = {each.name: each.suggest(trial) for each in self.parameters}
         shown = ", ".join(f"{name}={_short(value)}" for name, value in values.items())
         logging.info("Trial %d of %d: %s", trial.number, self.options.num_trials, shown)
-        run = self.folder / "trials" / f"{trial.number:04d}"
+        run = self._folder_of(trial.number)
         best = list(reported.values())
 
         def is_pruned(epoch: int, value: float) -> bool:
@@ -216,6 +217,9 @@ class _Trials:
         self._say(trial.number, outcome)
         on_trial(_result(self.study, self.folder, self.parameters, self.common))
         self._check_failures(outcome)
+
+    def _folder_of(self, number: int) -> Path:
+        return self.folder / "trials" / f"{number:04d}"
 
     def _say(self, number: int, outcome: Outcome) -> None:
         if outcome.state == "failed":

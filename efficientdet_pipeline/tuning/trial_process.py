@@ -12,9 +12,20 @@ from typing import Literal
 
 import efficientdet
 
-from efficientdet_pipeline.errors import ExitCode
+from efficientdet_pipeline.errors import ExitCode, OptionsError
+from efficientdet_pipeline.runs.run_dir import locked
 
-_COMMAND = "import sys; from efficientdet_pipeline.cli import main; sys.exit(main())"
+# The pipe to its standard input is closed when the study's process ends, however it ends.
+STOP_WITH_STUDY = """
+import os, signal, sys, threading
+
+def stop_with_study():
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=stop_with_study, daemon=True).start()
+"""
+_COMMAND = STOP_WITH_STUDY + "from efficientdet_pipeline.cli import main; sys.exit(main())"
 _PRIMARY = ("AP", "mIoU", "top1")
 """Columns of results.csv that tell how good a network is; the first that is there counts."""
 _GRACE_SECONDS = 60.0
@@ -34,7 +45,7 @@ class Outcome:
 
 
 def training_command(arguments: Sequence[str]) -> list[str]:
-    """Returns the command of a training with arguments of the command line."""
+    """Returns the command of a training that is stopped when its standard input ends, with the given arguments."""
     return [sys.executable, "-c", _COMMAND, *arguments]
 
 
@@ -60,12 +71,17 @@ def run_trial(
     """
     seen: dict[int, float] = {}
     with open(output, "ab") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=_environment())
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, env=_environment()
+        )
         try:
             pruned = _watch(process, folder / "results.csv", seen, is_pruned, poll_seconds)
         except BaseException:
             _end(process)
             raise
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
     code = process.returncode
     best = max(seen.values(), default=None)
     if pruned:
@@ -96,6 +112,23 @@ def _watch(
         if has_ended:
             return False
         time.sleep(poll_seconds)
+
+
+def wait_for_end(folder: Path, seconds: float = _GRACE_SECONDS) -> None:
+    """Waits while the process of a trial, which a killed study left, saves its checkpoint.
+
+    Raises:
+      OptionsError: the run's folder is in use for longer.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with locked(folder):
+                return
+        except OptionsError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def evaluations(results: Path) -> list[tuple[int, float]]:

@@ -1,12 +1,22 @@
 """A trial as a process: monitored, pruned, stopped, and its errors reported."""
 
+import os
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from efficientdet_pipeline.tuning.trial_process import evaluations, run_trial, training_command
+from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.tuning.trial_process import (
+    STOP_WITH_STUDY,
+    evaluations,
+    run_trial,
+    training_command,
+    wait_for_end,
+)
 
 TRAINING = """
 import sys, time, signal
@@ -67,6 +77,45 @@ def test_run_trial_ends_the_process_with_an_exception(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_trial(command, tmp_path, tmp_path / "out.txt", is_pruned=interrupted, poll_seconds=0.05)
     assert (tmp_path / "out.txt").read_text() == "saved\n"
+
+
+def test_run_trial_leaves_no_process_where_the_study_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STOP_WITH_STUDY + TRAINING, str(tmp_path), "0.5", "wait"]
+    code = (
+        "from pathlib import Path; from efficientdet_pipeline.tuning.trial_process import run_trial; "
+        f"run_trial({command!r}, Path({str(tmp_path)!r}), Path({str(tmp_path / 'out.txt')!r}), "
+        "is_pruned=lambda *_: False)"
+    )
+    study = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    wait_until((tmp_path / "results.csv").is_file)
+    study.kill()
+    study.wait()
+    wait_until(lambda: (tmp_path / "out.txt").read_text() == "saved\n")
+
+
+def wait_until(is_true: Callable[[], bool], seconds: float = 50.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_wait_for_end_waits_for_the_lock_of_a_run(tmp_path: Path) -> None:
+    wait_for_end(tmp_path, seconds=0)
+    holder = (
+        "import sys; from pathlib import Path; from efficientdet_pipeline.runs.run_dir import locked\n"
+        f"with locked(Path({str(tmp_path)!r})): print(flush=True); sys.stdin.read()"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(OptionsError, match=f"Another process \\({process.pid}\\) is using the run"):
+            wait_for_end(tmp_path, seconds=0)
+    wait_for_end(tmp_path)
 
 
 def test_evaluations_are_none_while_the_file_is_written(tmp_path: Path) -> None:
